@@ -1,0 +1,1 @@
+"""A catalog of openly licensed media."""

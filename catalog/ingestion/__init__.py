@@ -1,0 +1,19 @@
+"""From a provider's API to TSV parts. What a provider's file needs is imported from here."""
+
+from catalog.ingestion.client import Client
+from catalog.ingestion.errors import Fatal, HttpStatus, Retry
+from catalog.ingestion.html import first_link, text_of
+from catalog.ingestion.licenses import CC0, PDM, License, license_from_pair, license_from_url
+from catalog.ingestion.pagination import Counted, Cursor, Page, Paginator, Params
+from catalog.ingestion.provider import FileSizes, Provider, Reingestion
+from catalog.ingestion.rate import Quota, Rate
+from catalog.ingestion.records import Audio, Image, Mapped, Raw, Skip, compact, dig
+from catalog.ingestion.secrets import ApiKey
+from catalog.ingestion.urls import without_param
+from catalog.ingestion.windows import Slicing, Window
+
+__all__ = [
+    "CC0", "PDM", "ApiKey", "Audio", "Client", "Counted", "Cursor", "Fatal", "FileSizes", "HttpStatus", "Image", "License", "Mapped",
+    "Page", "Paginator", "Params", "Provider", "Quota", "Rate", "Raw", "Reingestion", "Retry", "Skip", "Slicing", "Window", "compact",
+    "dig", "first_link", "license_from_pair", "license_from_url", "text_of", "without_param",
+]  # fmt: skip

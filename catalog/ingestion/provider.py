@@ -1,0 +1,110 @@
+"""What a provider is: a class that declares its API and maps one item of it. See docs/adding_a_provider.md.
+
+A provider's folder is `catalog/providers/<name>/`; its module docstring is the documentation of its DAG.
+"""
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+
+from catalog.ingestion.client import Client
+from catalog.ingestion.errors import Fatal
+from catalog.ingestion.pagination import Paginator
+from catalog.ingestion.rate import Quota, Rate
+from catalog.ingestion.records import Mapped, Media, MediaType, Raw
+from catalog.ingestion.secrets import ApiKey
+from catalog.ingestion.windows import Window
+
+FOLDER = Path(__file__).parent.parent / "providers"
+
+
+class Reingestion(msgspec.Struct, frozen=True):
+    """A weekly DAG that pulls fixed past days again, above all for their popularity; `days`: (step, count) pairs, see day_lists."""
+
+    dag_id: str
+    days: tuple[tuple[int, int], ...]
+    max_active_tasks: int = 1
+    pull_timeout: timedelta = timedelta(minutes=30)
+    dagrun_timeout: timedelta = timedelta(hours=23)
+
+
+class FileSizes(msgspec.Struct, frozen=True):
+    """Ask for the size of each file whose record does not tell it, by a HEAD of its URL."""
+
+    concurrency: int = 4
+
+
+class Provider:
+    """Declaration and mapping of one provider. Subclasses set class attributes and write `record`; the rest has defaults.
+
+    One instance serves one pull, so a subclass may keep what it learned during the pull (never what decides where to go on).
+    """
+
+    name: ClassVar[str]  # the folder's name; the DAG is `<name>_workflow`
+    strings: ClassVar[Mapping[MediaType, str]]  # media type → provider string in the catalog; order as in the docs
+    pages: ClassVar[Paginator]
+    schedule: ClassVar[str] = "@monthly"
+    dated: ClassVar[bool] = False  # takes a UTC day; daily DAG
+    start_date: ClassVar[date] = date(1970, 1, 1)
+    rate: ClassVar[Rate] = Rate(per_second=1)
+    quota: ClassVar[Quota | None] = None
+    key: ClassVar[ApiKey | None] = None
+    headers: ClassVar[Mapping[str, str]] = {}
+    params: ClassVar[Mapping[str, Any]] = {}  # sent with every page request
+    retries: ClassVar[int] = 3
+    repeats: ClassVar[int] = 0  # identical pages that are no sign of a loop
+    category: ClassVar[str | None] = None  # of records that name none
+    strip_slashes: ClassVar[bool] = True
+    details: ClassVar[FileSizes | None] = None
+    popularity: ClassVar[str | None] = None  # key in meta_data that the popularity score is made of
+    pull_timeout: ClassVar[timedelta] = timedelta(hours=24)
+    load_timeout: ClassVar[timedelta] = timedelta(hours=1)
+    reingestion: ClassVar[Reingestion | None] = None
+
+    def record(self, raw: Raw) -> Mapped:
+        """The record(s) of one item, or why there is none. Pure: no request, clock, environment or log."""
+        raise NotImplementedError
+
+    def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
+        """Parameters that are fixed for a round of pages; the pages are walked once for each. May ask the API (to count, to slice)."""
+        return [{}]
+
+    def complete(self, items: list[Raw], client: Client) -> list[Raw]:
+        """The items of a page with what further requests tell about them."""
+        return items
+
+    @property
+    def media_types(self) -> tuple[MediaType, ...]:
+        return tuple(self.strings)
+
+    def media_type(self, record: Media) -> MediaType:
+        """By the record's class."""
+        return type(record).__name__.lower()  # type: ignore[return-value]
+
+
+@cache
+def provider_class(name: str) -> type[Provider]:
+    """The provider in `catalog/providers/<name>/provider.py`. Raises Fatal, naming all there are, when there is none."""
+    if name not in provider_names():
+        raise Fatal(f"there is no provider {name!r}; there are {', '.join(provider_names())}.")
+    module = import_module(f"catalog.providers.{name}.provider")
+    classes = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Provider) and c.__module__ == module.__name__]
+    if len(classes) != 1 or classes[0].name != name:
+        raise Fatal(f"{module.__name__} must define one Provider whose name is {name!r}.")
+    return classes[0]
+
+
+@cache
+def provider_names() -> tuple[str, ...]:
+    """All providers, by folder."""
+    return tuple(sorted(p.parent.name for p in FOLDER.glob("*/provider.py")))
+
+
+def documentation(cls: type[Provider]) -> str:
+    """The module docstring of a provider: what people read in the UI and in DAGs.md."""
+    return (import_module(cls.__module__).__doc__ or "").strip()

@@ -1,0 +1,100 @@
+"""Which time a run covers, and cutting a busy day into slices. All windows are half-open, [start, end), in UTC."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+
+import msgspec
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+class Window(msgspec.Struct, frozen=True, order=True):
+    """[start, end) in UTC."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def day(self) -> date:
+        return self.start.date()
+
+    def __str__(self) -> str:
+        """`2024-02-10` for a whole day, `2024-02-10T05:00-2024-02-10T05:05` otherwise."""
+        if self == day_window(self.day):
+            return f"{self.day}"
+        return f"{self.start:%Y-%m-%dT%H:%M}-{self.end:%Y-%m-%dT%H:%M}"
+
+    def divide(self, parts: int) -> list["Window"]:
+        """Equal parts. Raises ValueError when the window does not divide into whole seconds."""
+        span, rest = divmod((self.end - self.start) // timedelta(seconds=1), parts)
+        if rest:
+            raise ValueError(f"{self} does not divide into {parts} equal parts of whole seconds")
+        step = timedelta(seconds=span)
+        return [Window(self.start + step * n, self.start + step * (n + 1)) for n in range(parts)]
+
+
+def day_window(day: date) -> Window:
+    """That UTC day."""
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return Window(start, start + DAY)
+
+
+def run_window(
+    run_after: datetime, day: date | None = None, interval: tuple[datetime | None, datetime | None] = (None, None), days_back: int = 0
+) -> Window:
+    """The window of a run: conf `date` (that UTC day), else its data interval, else the last whole UTC day before `run_after`.
+
+    days_back: shift of a reingestion. Only an interval that has a length counts; a trigger timetable's is empty.
+    """
+    start, end = interval
+    if day is not None:
+        window = day_window(day)
+    elif start is not None and end is not None and start < end:
+        window = Window(start.astimezone(UTC), end.astimezone(UTC))
+    else:
+        window = day_window(run_after.astimezone(UTC).date() - DAY)
+    return Window(window.start - DAY * days_back, window.end - DAY * days_back)
+
+
+class Slicing(msgspec.Struct, frozen=True):
+    """How to cut a day so that each slice stays below what an API serves well.
+
+    A day with fewer than `max_records` is one slice. Otherwise each hour is counted: below `max_records` it is one slice, below
+    `division_threshold` it is cut into `min_divisions`, else into `max_divisions`.
+    """
+
+    max_records: int
+    division_threshold: int
+    min_divisions: int = 4
+    max_divisions: int = 12
+
+    def slices(self, window: Window, count: Callable[[Window], int]) -> list[Window]:
+        """The slices that hold records, in order; count: asks the API how many a window holds (1 or 25 calls for a day)."""
+        total = count(window)
+        if total == 0:
+            return []
+        if total < self.max_records:
+            return [window]
+        found: list[Window] = []
+        for hour in window.divide(max(1, (window.end - window.start) // HOUR)):
+            records = count(hour)
+            if records >= self.max_records:
+                found += hour.divide(self.min_divisions if records < self.division_threshold else self.max_divisions)
+            elif records:
+                found.append(hour)
+        return found
+
+
+def day_lists(*steps: tuple[int, int]) -> list[list[int]]:
+    """Days to go back in a reingestion: for each (step, count) one list that goes on where the one before ended; [0] comes first.
+
+    >>> day_lists((2, 3), (3, 2), (4, 4))
+    [[0], [2, 4, 6], [9, 12], [16, 20, 24, 28]]
+    """
+    lists, last = [[0]], 0
+    for step, count in steps:
+        if count:
+            lists.append([last + step * n for n in range(1, count + 1)])
+            last = lists[-1][-1]
+    return lists

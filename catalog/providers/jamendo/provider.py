@@ -1,0 +1,138 @@
+"""Jamendo: music under Creative Commons licenses, about 500 000 tracks by 40 000 artists.
+
+Non-commercial apps may send 35 000 requests a month; when they are used up, a run ends where it is and goes on when cleared next month.
+The address of an album is learnt from its web page, once an album. The query parameters that would name our app or the track are taken out
+of addresses, so that all tracks of an album agree on its picture. https://developer.jamendo.com/v3.0/tracks
+"""
+
+import re
+from typing import Any
+
+from catalog.ingestion import (
+    ApiKey,
+    Audio,
+    Client,
+    Counted,
+    Fatal,
+    Mapped,
+    Provider,
+    Quota,
+    Raw,
+    Retry,
+    Skip,
+    dig,
+    license_from_url,
+    without_param,
+)
+
+
+class Jamendo(Provider):
+    name = "jamendo"
+    strings = {"audio": "jamendo"}
+    category = "music"
+    popularity = "listens"
+    quota = Quota(35_000, "month")
+    key = ApiKey("API_KEY_JAMENDO", "client_id", "https://devportal.jamendo.com/")
+    params = {"format": "json", "include": "musicinfo licenses stats lyrics", "imagesize": 200, "limit": 200, "audioformat": "mp32"}
+    pages = Counted("https://api.jamendo.com/v3.0/tracks", items="results", param="offset", first=0, step=200)
+
+    def __init__(self) -> None:
+        self._albums: dict[str, str | None] = {}  # address made from the name → final address, None: gone
+
+    def complete(self, items: list[Raw], client: Client) -> list[Raw]:
+        """Adds `set_url` to each track: the address of its album after redirects."""
+        wanted = {url for track in items if (url := album_page(track))} - self._albums.keys()
+
+        def final(url: str) -> str | None:
+            try:
+                return client.get(url).url
+            except (Fatal, Retry):
+                return None
+
+        if len(self._albums) > 10_000:
+            self._albums.clear()
+        ordered = sorted(wanted)
+        self._albums.update(zip(ordered, client.map(final, ordered), strict=True))
+        return [{**track, "set_url": self._albums.get(album_page(track) or "")} if isinstance(track, dict) else track for track in items]
+
+    def record(self, raw: Raw) -> Mapped:
+        track_id, landing, url = raw.get("id"), raw.get("shareurl"), raw.get("audio")
+        if not track_id or not landing or not url:
+            return Skip("no identifier" if not track_id else "no landing URL" if not landing else "no audio file")
+        license_ = license_from_url(raw.get("license_ccurl"))
+        if license_ is None:
+            return Skip("no license")
+        creator = (raw.get("artist_name") or "").strip() or None
+        artist, artist_slug = raw.get("artist_id"), raw.get("artist_idstr")
+        creator_url = f"https://www.jamendo.com/artist/{artist}/{artist_slug}" if creator and artist and artist_slug else None
+        duration = raw.get("duration")
+        return Audio(
+            foreign_identifier=track_id,
+            foreign_landing_url=landing,
+            url=without_param(url, "from"),
+            license=license_,
+            title=raw.get("name"),
+            creator=creator,
+            creator_url=creator_url,
+            thumbnail=with_slash(raw.get("image")),
+            filetype="mp32",
+            duration=int(float(duration) * 1000) if duration else duration,
+            genres=dig(raw, "musicinfo", "tags", "genres"),
+            tags=tags(raw.get("musicinfo") or {}),
+            meta_data=meta_data(raw),
+            set_position=raw.get("position"),
+            alt_files=alternatives(raw),
+            **album(raw, creator, creator_url),
+        )
+
+
+def album_page(track: Raw) -> str | None:
+    """An album's address as its name makes it; the site redirects to the real one."""
+    if not isinstance(track, dict) or not track.get("album_id") or not track.get("album_name"):
+        return None
+    slug = re.sub("[ /]", "-", str(track["album_name"]).lower()).replace("--", "")
+    return f"https://www.jamendo.com/album/{track['album_id']}/{slug}"
+
+
+def album(track: Raw, creator: str | None, creator_url: str | None) -> dict[str, Any]:
+    if not track.get("album_name"):
+        return {}
+    audio_set = {
+        "title": track["album_name"],
+        "foreign_landing_url": track.get("set_url"),
+        "thumbnail": without_param(with_slash(track.get("album_image")), "trackid"),
+        "creator": creator,
+        "creator_url": creator_url,
+        "foreign_identifier": track.get("album_id"),
+    }
+    return {"audio_set": audio_set, "audio_set_foreign_identifier": track.get("album_id")}
+
+
+def alternatives(track: Raw) -> list[dict[str, Any]] | None:
+    """The file for downloading, where the artist allows that."""
+    if track.get("audiodownload") and track.get("audiodownload_allowed", True):
+        return [{"url": track["audiodownload"], "filetype": "mp32"}]
+    return None
+
+
+def tags(info: Raw) -> list[str]:
+    names = [info.get("vocalinstrumental"), info.get("gender"), f"speed_{info['speed']}" if info.get("speed") else None]
+    names += [*(dig(info, "tags", "instruments") or []), *(dig(info, "tags", "vartags") or [])]
+    return [name for name in names if name and name != "undefined"]
+
+
+def meta_data(track: Raw) -> dict[str, Any]:
+    stats = track.get("stats") or {}
+    return {
+        **({"lyrics": track["lyrics"]} if track.get("lyrics") else {}),
+        **({"release_date": track["releasedate"]} if track.get("releasedate") else {}),
+        "downloads": stats.get("rate_downloads_total") or 0,
+        "listens": stats.get("rate_listened_total") or 0,
+        "playlists": stats.get("rate_playlisted_total") or stats.get("playlisted") or 0,
+        "audiodownload_allowed": track.get("audiodownload_allowed", True),
+    }
+
+
+def with_slash(url: str | None) -> str | None:
+    """`https://host?query` with the slash that belongs before the question mark."""
+    return url if not url or "/?" in url else url.replace("?", "/?", 1)

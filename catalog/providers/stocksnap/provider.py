@@ -1,0 +1,41 @@
+"""StockSnap: photographs in the public domain (CC0).
+
+The site has no documented API; its own JSON pages list every photo, newest first, forty a page. The sizes it gives in pixels are those of
+the original, while the stored address is that of the rendition 960 pixels wide, whose size in bytes is asked for photo by photo.
+See https://stocksnap.io/faq
+"""
+
+from catalog.ingestion import CC0, Counted, FileSizes, Image, Mapped, Provider, Raw, Skip, compact
+
+NO_WEBSITE = (None, "", "https://stocksnap.io/", "https://stocksnap.io/author/undefined/")
+
+
+class StockSnap(Provider):
+    name = "stocksnap"
+    strings = {"image": "stocksnap"}
+    category = "photograph"
+    popularity = "downloads_raw"
+    pages = Counted("https://stocksnap.io/api/load-photos/date/desc/{page}", items="results", more="nextPage")
+    details = FileSizes()
+
+    def record(self, raw: Raw) -> Mapped:
+        photo_id, keywords = raw.get("img_id"), raw.get("keywords")
+        if not photo_id:
+            return Skip("no identifier")
+        if not keywords:
+            return Skip("no title")
+        website, creator = raw.get("author_website"), raw.get("author_name")
+        return Image(
+            foreign_identifier=photo_id,
+            foreign_landing_url=f"https://stocksnap.io/photo/{'-'.join([*keywords[:2], photo_id])}",
+            url=f"https://cdn.stocksnap.io/img-thumbs/960w/{photo_id}.jpg",
+            license=CC0,
+            title=" ".join(keywords[:2]).title(),
+            creator=creator,
+            creator_url=(raw.get("author_profile") if website in NO_WEBSITE else website) if creator else None,
+            width=raw.get("img_width"),
+            height=raw.get("img_height"),
+            filetype="jpg",
+            tags=keywords,
+            meta_data=compact(raw, "downloads_raw", "page_views_raw", "favorites_raw"),
+        )

@@ -1,0 +1,71 @@
+"""WordPress Photo Directory: photographs in the public domain (CC0), from the WordPress REST API.
+
+A page past the last one is an error there, so a HEAD of the first page tells how many there are. The title of a photo is its caption (what
+the API calls title is the slug). Landing pages keep the slash at their end. https://wordpress.org/photos/
+"""
+
+from datetime import timedelta
+
+from catalog.ingestion import CC0, Counted, FileSizes, Image, Mapped, Provider, Raw, Skip, dig, text_of
+
+SIZES = ("2048x2048", "1536x1536", "medium_large", "large", "full")
+EXIF = ("aperture", "camera", "created_timestamp", "focal_length", "iso", "shutter_speed")
+
+
+class WordPress(Provider):
+    name = "wordpress"
+    strings = {"image": "wordpress"}
+    pull_timeout = timedelta(hours=12)
+    strip_slashes = False
+    params = {"format": "json", "per_page": 100, "_embed": "true"}
+    pages = Counted("https://wordpress.org/photos/wp-json/wp/v2/photos", items="", pages_header="x-wp-totalpages")
+    details = FileSizes()
+
+    def record(self, raw: Raw) -> Mapped:
+        slug, link = raw.get("slug"), raw.get("link")
+        details = dig(raw, "_embedded", "wp:featuredmedia", 0, "media_details")
+        if not slug or not link:
+            return Skip("no identifier" if not slug else "no landing URL")
+        if not details:
+            return Skip("no media")
+        name = next((s for s in SIZES if dig(details, "sizes", s, "source_url")), None)
+        if name is None:
+            return Skip("no file of a known size")
+        size = details["sizes"][name]
+        author = dig(raw, "_embedded", "author", 0) or {}
+        creator = author.get("name") or author.get("slug")
+        terms = self._terms(raw)
+        return Image(
+            foreign_identifier=slug,
+            foreign_landing_url=link,
+            url=size["source_url"],
+            license=CC0,
+            title=text_of(dig(raw, "content", "rendered")),
+            creator=creator,
+            creator_url=(author.get("url") or author.get("link")) if creator else None,
+            width=size.get("width"),
+            height=size.get("height"),
+            filesize=(details if name == "full" else size).get("filesize") or None,
+            tags=terms.get("photo_tag"),
+            meta_data=self._meta_data(details, terms),
+        )
+
+    @staticmethod
+    def _terms(raw: Raw) -> dict[str, list[str]]:
+        terms: dict[str, list[str]] = {}
+        for group in dig(raw, "_embedded", "wp:term") or []:
+            for term in group or []:
+                terms.setdefault(term.get("taxonomy"), []).append(term.get("name"))
+        return terms
+
+    @staticmethod
+    def _meta_data(details: Raw, terms: dict[str, list[str]]) -> dict[str, object]:
+        exif = details.get("image_meta") or {}
+        meta: dict[str, object] = {key: exif[key] for key in EXIF if exif.get(key) not in (None, "")}
+        if categories := terms.get("photo_category"):
+            meta["categories"] = categories
+        if colors := terms.get("photo_color"):
+            meta["colors"] = colors
+        if orientation := terms.get("photo_orientation"):
+            meta["orientation"] = orientation[-1]
+        return meta

@@ -1,0 +1,3 @@
+# list the recipes
+default:
+    @just --list --unsorted
