@@ -1,0 +1,20 @@
+"""`./just bench [ingest] [load]`: each prints figures and its ratio to a floor."""
+
+import sys
+from importlib import import_module
+
+KNOWN = ("ingest", "load")
+
+
+def main(names: list[str]) -> int:
+    unknown = [n for n in names if n not in KNOWN]
+    if unknown:
+        print(f"no benchmark {', '.join(unknown)}; there are {', '.join(KNOWN)}", file=sys.stderr)
+        return 2
+    for name in names or KNOWN:
+        import_module(f"catalog.benchmarks.{name}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

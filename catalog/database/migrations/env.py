@@ -1,0 +1,7 @@
+"""Alembic's entry point; `catalog.database.schema` hands the connection over."""
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"], version_table="catalog_version", transaction_per_migration=True)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,66 @@
+"""The catalog database's schema: upgrade it, or say how far it is. Migrations are SQL files run by Alembic."""
+
+from pathlib import Path
+
+import msgspec
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, make_url
+
+_VERSION_TABLE = "catalog_version"
+
+
+class SchemaStatus(msgspec.Struct, frozen=True):
+    """current: revision of the database, None when it has none; head: the newest one here; pending: revisions to apply, in order."""
+
+    current: str | None
+    head: str
+    pending: tuple[str, ...]
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _engine_url(dsn: str) -> str:
+    url = make_url(dsn.replace("postgres://", "postgresql://", 1))
+    return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+def upgrade(dsn: str) -> SchemaStatus:
+    """Apply what is pending; two at the same time take turns. dsn: a postgresql:// URL. Returns the status afterwards."""
+    engine = create_engine(_engine_url(dsn))
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("select pg_advisory_lock(hashtext('catalog schema upgrade'))")
+            connection.commit()
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+            return _status(connection)
+    finally:
+        engine.dispose()
+
+
+def status(dsn: str) -> SchemaStatus:
+    """How far the database is. Raises sqlalchemy's OperationalError when it cannot be reached."""
+    engine = create_engine(_engine_url(dsn))
+    try:
+        with engine.connect() as connection:
+            return _status(connection)
+    finally:
+        engine.dispose()
+
+
+def _status(connection: Connection) -> SchemaStatus:
+    scripts = ScriptDirectory.from_config(_config())
+    current = MigrationContext.configure(connection, opts={"version_table": _VERSION_TABLE}).get_current_revision()
+    head = scripts.get_current_head() or ""
+    pending = tuple(reversed([s.revision for s in scripts.iterate_revisions(head, current or "base")]))
+    return SchemaStatus(current, head, pending)

@@ -1,0 +1,65 @@
+"""The catalog's columns as the loader sees them: how a stored value and a new one become one."""
+
+from typing import Literal, LiteralString
+
+import msgspec
+from psycopg import sql
+
+from catalog.ingestion.records import MediaType
+from catalog.ingestion.tsv import COLUMNS
+
+Merge = Literal["newest", "object", "tags", "elements", "names"]
+_MERGES: dict[str, Merge] = {
+    "meta_data": "object", "audio_set": "object", "tags": "tags", "alt_files": "elements", "genres": "names",
+}  # fmt: skip
+_KEY = ("provider", "foreign_identifier")
+
+_MERGED: dict[Merge, LiteralString] = {
+    "newest": "coalesce(new.{c}, old.{c})",
+    "object": "merged_object(old.{c}, new.{c})",
+    "tags": "merged_tags(old.{c}, new.{c}, old.provider)",
+    "elements": "merged_elements(old.{c}, new.{c})",
+    "names": "merged_names(old.{c}, new.{c})",
+}
+# The cheap test comes first: most rows of a reload bring exactly what is stored, and then nothing is merged at all.
+_DIFFERS: dict[Merge, LiteralString] = {
+    "newest": "coalesce(new.{c}, old.{c}) is distinct from old.{c}",
+    "object": "(new.{c} is distinct from old.{c} and merged_object(old.{c}, new.{c}) is distinct from old.{c})",
+    "tags": "(new.{c} is distinct from old.{c} and not same_elements(merged_tags(old.{c}, new.{c}, old.provider), old.{c}))",
+    "elements": "(new.{c} is distinct from old.{c} and not same_elements(merged_elements(old.{c}, new.{c}), old.{c}))",
+    "names": "(new.{c} is distinct from old.{c} and not same_names(merged_names(old.{c}, new.{c}), old.{c}))",
+}
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column that comes from TSV."""
+
+    name: str
+    merge: Merge
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        return sql.Identifier(self.name)
+
+    def merged(self) -> sql.Composed:
+        """What an update stores, from rows `old` and `new`."""
+        return sql.SQL(_MERGED[self.merge]).format(c=self.identifier)
+
+    def differs(self) -> sql.Composed:
+        """Would an update store something else than there is? Arrays are compared as sets."""
+        return sql.SQL(_DIFFERS[self.merge]).format(c=self.identifier)
+
+    def inserted(self) -> sql.Composed:
+        """What an insert stores."""
+        text: LiteralString = "jsonb_strip_nulls(new.{c})" if self.merge == "object" else "new.{c}"
+        return sql.SQL(text).format(c=self.identifier)
+
+
+def columns(media_type: MediaType) -> list[Column]:
+    """The columns of a TSV part, in its order."""
+    return [Column(name, _MERGES.get(name, "newest")) for name in COLUMNS[media_type]]
+
+
+def updated(media_type: MediaType) -> list[Column]:
+    """Those that an update may change: all but the key."""
+    return [c for c in columns(media_type) if c.name not in _KEY]

