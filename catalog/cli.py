@@ -1,0 +1,238 @@
+"""The `catalog` command: ingest without Airflow, record a provider, list providers, look after the database."""
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from upath import UPath
+
+from catalog.database import schema
+from catalog.ingestion.assemble import client_for, replay_of, window_of
+from catalog.ingestion.client import answers_tls
+from catalog.ingestion.errors import IngestionError
+from catalog.ingestion.parts import Counts, Manifest, Parts
+from catalog.ingestion.provider import Provider, provider_class, provider_names
+from catalog.ingestion.pull import Options, Pull
+from catalog.ingestion.secrets import Secret
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="A catalog of openly licensed media.", pretty_exceptions_enable=False)
+db = typer.Typer(no_args_is_help=True, help="The catalog database's schema.")
+app.add_typer(db, name="db")
+out, err = Console(), Console(stderr=True)
+
+ProviderName = Annotated[str, typer.Argument(help="A provider's name, as `catalog providers` lists them.")]
+Day = Annotated[datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="The UTC day of a dated provider.")]
+Limit = Annotated[int, typer.Option(min=0, help="Stop after so many records; 0: all.")]
+Dsn = Annotated[
+    str,
+    typer.Option(
+        envvar=["CATALOG_DSN", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"],
+        help="postgresql:// URL of the catalog database.",
+        show_default=False,
+    ),
+]
+
+
+class FileCheckpoint:
+    """The state of a pull in a file, so that the same command goes on where it was stopped."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> dict[str, Any] | None:
+        return orjson.loads(self._path.read_bytes()) if self._path.exists() else None
+
+    def save(self, state: dict[str, Any]) -> None:
+        partial = self._path.with_suffix(".partial")
+        partial.write_bytes(orjson.dumps(state))
+        partial.replace(self._path)
+
+    def clear(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+def secret_for(provider: type[Provider]) -> Secret | None:
+    """The provider's key from the environment, under its Variable's name or as Airflow would name it there."""
+    if provider.key is None:
+        return None
+    value = os.environ.get(provider.key.variable) or os.environ.get(f"AIRFLOW_VAR_{provider.key.variable}")
+    return Secret(value) if value else None
+
+
+@app.command()
+def ingest(
+    provider: ProviderName,
+    day: Day = None,
+    limit: Limit = 0,
+    replay: Annotated[Path | None, typer.Option(help="Answer from this recording instead of the network.")] = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="Where TSV parts go; the same folder resumes.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Last line of stdout: the outcome as one JSON object.")] = False,
+) -> None:
+    """Pull a provider into TSV parts, without Airflow and without a database.
+
+    Stopped by Ctrl-C, it goes on at the same page when it is called again with the same --out.
+    """
+    cls = provider_class(provider)
+    transport = replay_of(provider, replay)
+    window = window_of(cls, day.date() if day else None, transport)
+    client = client_for(cls, secret_for(cls), replay=transport, contact=os.environ.get("CONTACT_EMAIL"))
+    target = folder or Path(tempfile.mkdtemp(prefix=f"catalog_{provider}_"))
+    target.mkdir(parents=True, exist_ok=True)
+    checkpoint = FileCheckpoint(target / f"{provider}.checkpoint.json")
+    stored = checkpoint.load()
+    started = datetime.fromisoformat(stored["started"]) if stored else datetime.now(UTC)
+    parts = Parts(UPath(target.resolve()), provider, started, window)
+    with _stop_on_signal() as stopped, _progress(provider, replayed=transport is not None) as progress:
+        pull = Pull(
+            cls(), client, parts, run_id="catalog ingest", window=window, options=Options(limit=limit), checkpoint=checkpoint,
+            progress=progress, should_stop=lambda: bool(stopped), probe=None if transport else answers_tls,
+        )  # fmt: skip
+        manifest = pull.run()
+    files = [str(path) for media_type in cls.strings for path in parts.tsv_files(media_type, manifest.pages)]
+    err.print(outcome_table(manifest))
+    err.print(f"{len(files)} TSV parts in {parts.folder}")
+    if as_json:
+        counts = manifest.counts.values()
+        result = {
+            "provider": provider,
+            "pages": manifest.pages,
+            "fetched": sum(c.fetched for c in counts),
+            "written": {m: manifest.counts.get(m, Counts()).written for m in cls.strings},
+            "skipped": dict(sum((Counter(c.skipped) for c in counts), Counter())),
+            "rejected": dict(sum((Counter(c.rejected) for c in counts), Counter())),
+            "parts": files,
+        }
+        sys.stdout.write(json.dumps(result) + "\n")
+
+
+@app.command()
+def record(
+    provider: ProviderName,
+    folder: Annotated[Path, typer.Option("--out", help="Folder of the recording; must not hold one yet.")],
+    day: Day = None,
+    limit: Limit = 100,
+) -> None:
+    """Record what a provider's live API answers to a short pull; secrets are taken out. Replay it with `ingest --replay`."""
+    cls = provider_class(provider)
+    if (folder / "recording.json").exists():
+        raise IngestionError(f"{folder} holds a recording already; give another --out.")
+    window = window_of(cls, day.date() if day else None, None)
+    client = client_for(cls, secret_for(cls), record_to=folder, day=window.day if window else None)
+    with tempfile.TemporaryDirectory() as scratch, _progress(provider, replayed=False) as progress:
+        parts = Parts(UPath(scratch), provider, datetime.now(UTC), window)
+        manifest = Pull(cls(), client, parts, run_id="catalog record", window=window, options=Options(limit=limit), progress=progress).run()
+    err.print(outcome_table(manifest))
+    err.print(f"recorded {client.requests} exchanges in {folder}; look through them before you commit any.")
+
+
+@app.command()
+def providers() -> None:
+    """List the providers: schedule, media, keys, rate limits."""
+    table = Table("provider", "media", "schedule", "dated", "key (Variable)", "rate limit", "popularity metric")
+    for name in provider_names():
+        cls = provider_class(name)
+        rate = f"{cls.rate}" + (f", {cls.quota.requests:,} a {cls.quota.period}" if cls.quota else "")
+        key = cls.key.variable if cls.key else "none"
+        table.add_row(name, ", ".join(cls.strings), cls.schedule, "yes" if cls.dated else "no", key, rate, cls.popularity or "none")
+    out.print(table)
+
+
+@db.command()
+def upgrade(dsn: Dsn) -> None:
+    """Bring the schema up to date."""
+    before = schema.status(dsn)
+    after = schema.upgrade(dsn)
+    applied = ", ".join(before.pending) or "nothing to apply"
+    out.print(f"catalog database: {before.current or 'empty'} → {after.current} ({applied})")
+
+
+@db.command()
+def status(dsn: Dsn) -> None:
+    """Say which revision the schema has and what is pending; exit 1 when something is."""
+    found = schema.status(dsn)
+    out.print(f"revision {found.current or 'none'}, newest {found.head}, pending: {', '.join(found.pending) or 'nothing'}")
+    raise typer.Exit(1 if found.pending else 0)
+
+
+def outcome_table(manifest: Manifest) -> Table:
+    """What became of the items, one row an outcome and reason."""
+    title = f"{manifest.provider}: {manifest.pages} pages in {manifest.seconds:.1f} s" + (" (REPLAY)" if manifest.replayed else "")
+    table = Table("media", "outcome", "reason", "items", title=title)
+    for media_type, counts in manifest.counts.items():
+        table.add_row(media_type, "fetched", "", f"{counts.fetched:,}", style="bold")
+        table.add_row("", "written", "", f"{counts.written:,}")
+        for outcome in ("skipped", "rejected", "cleaned"):
+            for reason, number in sorted(getattr(counts, outcome).items()):
+                table.add_row("", outcome, reason, f"{number:,}")
+    return table
+
+
+@contextmanager
+def _progress(provider: str, *, replayed: bool) -> Iterator[Any]:
+    """A progress line on stderr: items, their rate, and what remains where the API announces a total."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(provider + (" REPLAY" if replayed else ""), total=None)
+        began = time.monotonic()
+
+        def update(manifest: Manifest, total: int | None) -> None:
+            fetched = sum(c.fetched for c in manifest.counts.values())
+            rate = fetched / max(time.monotonic() - began, 0.001)
+            label = f"{provider}: page {manifest.pages}, {rate:,.0f} items/s" + (" REPLAY" if replayed else "")
+            progress.update(task, completed=fetched, description=label, total=total)
+
+        yield update
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[list[int]]:
+    """The first Ctrl-C or SIGTERM ends the pull after the page at hand; the second one at once."""
+    stopped: list[int] = []
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, _frame: object) -> None:
+        stopped.append(number)
+        err.print("stopping after this page; again to stop at once")
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main() -> None:
+    """Entry point: an expected error is one line, not a traceback."""
+    try:
+        app()
+    except (IngestionError, OSError) as error:
+        err.print(f"[bold red]catalog:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

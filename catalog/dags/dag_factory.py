@@ -1,0 +1,158 @@
+"""The one place that knows how our DAGs are made: ids, tags, schedules, retries, time-outs, callbacks, documentation, catch-up.
+
+Each DAG made here is entered in REGISTRY, which documentation, guards and dashboard read.
+"""
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import msgspec
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, Variable, task
+from airflow.sdk.bases.operator import BaseOperator
+from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+from catalog.dags.operators.slack import UPSTREAM_FAILED, alert_on_failure
+
+log = logging.getLogger(__name__)
+CONCLUSION = "conclude"
+
+
+class DagSpec(msgspec.Struct, frozen=True):
+    """What documentation and guards need to know of a DAG. kind: the raw tag that sorts it; schedule: as shown, None for manual ones."""
+
+    dag_id: str
+    kind: str
+    schedule: str | None
+    doc: str
+    dated: bool = False
+    media_types: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+
+
+REGISTRY: dict[str, DagSpec] = {}
+
+
+def _parse_variable(name: str, default: Any) -> Any:
+    """A Variable at parse time; there are only two of them. Parsing without a metadata database uses the default."""
+    try:
+        value = Variable.get(name, default=None)
+        return default if value is None else json.loads(value)
+    except Exception as error:
+        log.warning("Variable %s could not be read (%s); using %r.", name, type(error).__name__, default)
+        return default
+
+
+@contextmanager
+def catalog_dag(
+    dag_id: str, kind: str, *, schedule: str | None, doc: str, tags: tuple[str, ...] = (), params: Mapping[str, Param] | None = None,
+    example: Mapping[str, Any] | None = None, intervals: bool = False, dated: bool = False, catchup: bool = False,
+    media_types: tuple[str, ...] = (), start_date: date = date(2019, 1, 15), max_active_runs: int = 1, max_active_tasks: int = 1,
+    dagrun_timeout: timedelta | None = None, conflicts: tuple[str, ...] = (),
+) -> Iterator[DAG]:  # fmt: skip
+    """A DAG as all of ours are. Tasks are declared inside the `with`; at its end, overrides are applied and the conclusion is added.
+
+    kind: the first tag. intervals: a run covers the schedule's interval before it (a plain schedule has none in Airflow 3).
+    example: conf shown at the end of the doc. catchup: follow the Variable CATCHUP_ENABLED instead of never catching up.
+    """
+    params = dict(params or {})
+    documented = doc + conf_table(params) + conf_example(dag_id, example)
+    REGISTRY[dag_id] = DagSpec(dag_id, kind, schedule, documented, dated, media_types, conflicts)
+    timetable: Any = CronDataIntervalTimetable(schedule, timezone="UTC") if schedule and intervals else schedule
+    with DAG(
+        dag_id,
+        schedule=timetable,
+        start_date=datetime(start_date.year, start_date.month, start_date.day, tzinfo=UTC),
+        catchup=catchup and bool(_parse_variable("CATCHUP_ENABLED", False)),
+        is_paused_upon_creation=schedule is not None,  # a paused DAG leaves a triggered run queued for ever
+        max_active_runs=max_active_runs,
+        max_active_tasks=max_active_tasks,
+        dagrun_timeout=dagrun_timeout,
+        render_template_as_native_obj=True,
+        tags=[kind, *tags],
+        params=params,
+        doc_md=documented,
+        default_args={
+            "owner": "data-eng-admin",
+            "retries": int(os.environ.get("DEFAULT_RETRY_COUNT", "2")),
+            "retry_delay": timedelta(seconds=int(os.environ.get("DEFAULT_RETRY_DELAY", "300"))),
+            "execution_timeout": timedelta(hours=1),
+            "on_failure_callback": [alert_on_failure],
+        },
+    ) as dag:
+        yield dag
+        _conclude(dag)
+    _override_timeouts(dag)
+
+
+def _conclude(dag: DAG) -> None:
+    """A last task that fails when any task of the run failed: reports run after failures and would turn the run green."""
+    leaves = [t for t in dag.tasks if not t.downstream_task_ids]
+    if len(dag.tasks) < 2 or not leaves:
+        return
+
+    @task(task_id=CONCLUSION, trigger_rule="all_done", retries=0, execution_timeout=timedelta(minutes=10))
+    def conclude(ti: Any = None, dag_run: Any = None) -> None:
+        from airflow.sdk.exceptions import AirflowFailException
+
+        states = ti.get_task_states(dag_run.dag_id, run_ids=[dag_run.run_id]).get(dag_run.run_id, {})
+        failed = sorted(t for t, state in states.items() if str(state) in ("failed", "upstream_failed") and t != CONCLUSION)
+        if failed:
+            raise AirflowFailException(f"{UPSTREAM_FAILED}: {', '.join(failed[:20])}")
+
+    leaves >> conclude()
+
+
+def parse_timeout(text: str) -> timedelta | None:
+    """`1d:2h:3m:4s`, every part optional, as a timedelta; None when it is malformed.
+
+    >>> parse_timeout("1d:30s")
+    datetime.timedelta(days=1, seconds=30)
+    """
+    units = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+    parts = [re.fullmatch(r"(\d+)([dhms])", part) for part in text.split(":")]
+    if not all(parts):
+        return None
+    return timedelta(**{units[p.group(2)]: int(p.group(1)) for p in parts if p})
+
+
+def _override_timeouts(dag: DAG) -> None:
+    """CONFIGURATION_OVERRIDES: {dag_id: [{task_id_pattern, timeout}]}; the first entry whose pattern is found in a task's id counts."""
+    entries = _parse_variable("CONFIGURATION_OVERRIDES", {}).get(dag.dag_id, [])
+    for operator in dag.tasks if entries else ():
+        entry = next((e for e in entries if re.search(e.get("task_id_pattern", ""), operator.task_id)), None)
+        if entry is None:
+            continue
+        timeout = parse_timeout(str(entry.get("timeout", "")))
+        if timeout is None:
+            log.warning("CONFIGURATION_OVERRIDES: %s: timeout %r is malformed; ignored.", dag.dag_id, entry.get("timeout"))
+        elif isinstance(operator, MappedOperator):
+            operator.partial_kwargs["execution_timeout"] = timeout
+        elif isinstance(operator, BaseOperator):
+            operator.execution_timeout = timeout
+
+
+# documentation
+
+
+def conf_table(params: Mapping[str, Param]) -> str:
+    """The DAG's conf keys as a Markdown table, made from its Params; "" when it has none."""
+    if not params:
+        return ""
+    rows = []
+    for name, param in params.items():
+        types = param.schema.get("type", "any")
+        kinds = [t for t in ([types] if isinstance(types, str) else types) if t != "null"]
+        kind = " or ".join(kinds) + (", format `YYYY-MM-DD`" if param.schema.get("format") == "date" else "")
+        default = "required" if not param.has_value else f"`{json.dumps(param.value)}`"
+        rows.append(f"| `{name}` | {kind} | {default} | {param.schema.get('description_md') or param.description or ''} |")
+    return "\n\n**Configuration**\n\n| Key | Type | Default | Meaning |\n| --- | --- | --- | --- |\n" + "\n".join(rows)
+
+
+def conf_example(dag_id: str, example: Mapping[str, Any] | None) -> str:
+    return f"\n\nExample: `airflow dags trigger {dag_id} --conf '{json.dumps(example)}'`" if example else ""

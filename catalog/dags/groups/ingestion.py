@@ -1,0 +1,268 @@
+"""Tasks of every provider DAG: pull into TSV parts, load each media type, report. They fetch what is Airflow's and call the library."""
+
+import logging
+import signal
+import threading
+from collections.abc import Sequence
+from datetime import date, timedelta
+from hashlib import sha256
+from typing import Any
+
+from airflow.sdk import Param, Variable, get_current_context, task, task_group
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from catalog.dags.operators.settings import (
+    Lease,
+    TaskStateCheckpoint,
+    catalog_connection,
+    check_conf,
+    json_variable,
+    secret_for,
+    storage,
+    throttle_for,
+)
+from catalog.dags.operators.slack import send
+from catalog.ingestion.assemble import client_for, replay_of
+from catalog.ingestion.client import answers_tls
+from catalog.ingestion.errors import Fatal, IngestionError, Interrupted, Retry, SkippedErrors
+from catalog.ingestion.parts import Manifest, Parts
+from catalog.ingestion.provider import Provider, provider_class
+from catalog.ingestion.pull import Options, Pull
+from catalog.ingestion.records import MediaType
+from catalog.ingestion.windows import Window, day_window, run_window
+
+log = logging.getLogger(__name__)
+_DAY = r"^\d{4}-\d{2}-\d{2}$"
+
+
+def provider_params() -> dict[str, Param]:
+    """What the trigger form of a provider DAG asks; nothing is required."""
+    return {
+        "date": Param(
+            None, type=["null", "string"], format="date", pattern=_DAY, title="Date",
+            description_md="The UTC day to pull, for dated providers. Empty: the run's own day.",
+        ),
+        "limit": Param(0, type="integer", minimum=0, title="Limit", description_md="Stop after so many records. 0: no limit."),
+        "initial_query_params": Param(
+            None, type=["null", "object"], title="Start here",
+            description_md="Query parameters of the first request, for example `{\"page\": 120}`; the pull goes on from there.",
+        ),
+        "query_params_list": Param(
+            None, type=["null", "array"], items={"type": "object"}, title="Only these",
+            description_md="A list of query parameters: one request for each, and nothing else.",
+        ),
+        "additional_query_params": Param(
+            {}, type=["null", "object"], title="Add to each request", description_md="Query parameters that are added to every request.",
+        ),
+        "skip_ingestion_errors": Param(
+            False, type="boolean", title="Pass over errors",
+            description_md="Go on with the next page when one fails; all failures are reported at the end.",
+        ),
+        "include_deleted": Param(
+            False, type="boolean", title="Include deleted", description_md="Bring back records that were deleted from the catalog.",
+        ),
+        "replay": Param(
+            None, type=["null", "string"], minLength=1, title="Replay",
+            description_md="Folder of a recording to answer from instead of the network; nothing is requested.",
+        ),
+    }  # fmt: skip
+
+
+@task(retries=0)
+def check_configuration(params: Any = None, dag_run: Any = None) -> None:
+    """Refuses a conf with unknown keys before anything is done."""
+    check_conf(dag_run.conf, params)
+
+
+def ingest(provider: str, *, days: bool = False, pull_timeout: timedelta | None = None, name: str = "ingest_data") -> Any:
+    """The group of tasks that pulls and loads; with `days`, to be mapped over day shifts. Returns the (unexpanded) task group."""
+    cls = provider_class(provider)
+    media = list(cls.strings)
+    mixed = media[0] if len(media) == 1 else "mixed"
+    alerts: dict[str, Any] = {"on_failure_callback": []} if days else {}  # a reingestion reports its failed days together
+
+    @task_group(group_id=name)
+    def group(day_shift: int = 0) -> None:
+        template: dict[str, Any] = {"map_index_template": "{{ covers }}"} if days else {}
+        common = {**alerts, **template}
+        pull_task = task(task_id=f"pull_{mixed}_data", execution_timeout=pull_timeout or cls.pull_timeout, **common)(pull)
+        pulled = pull_task(provider=provider, day_shift=day_shift)
+        for medium in media:  # all_done: what a failed pull had read is loaded
+            load_task = task(task_id=f"load_{medium}_data", execution_timeout=cls.load_timeout, trigger_rule="all_done", **common)(load)
+            pulled >> load_task(provider=provider, media_type=medium, day_shift=day_shift)
+
+    return group
+
+
+def window_for(cls: type[Provider], context: Any, day_shift: int, replay_date: str | None) -> Window | None:
+    """The day(s) a run covers; see run_window. A reingestion counts back from the first day of its interval."""
+    if not cls.dated:
+        return None
+    run, day = context["dag_run"], context["params"].get("date") or replay_date
+    interval = (run.data_interval_start, run.data_interval_end)
+    window = run_window(run.run_after, date.fromisoformat(day) if day else None, interval)
+    return window if window == day_window(window.day) and not day_shift else run_window(run.run_after, window.day, days_back=day_shift)
+
+
+def parts_of(provider: str, context: Any, window: Window | None, day_shift: int) -> Parts:
+    """The folder of this run's parts: the same for each try, and for pull and load."""
+    run = context["dag_run"]
+    key = sha256(f"{run.dag_id}/{run.run_id}/{day_shift}".encode()).hexdigest()[:8]
+    return Parts(storage(), provider, run.run_after, window, key)
+
+
+def pull(provider: str, day_shift: int) -> dict[str, Any]:
+    """Pulls into TSV parts; goes on where an earlier try stopped. Returns counts for XCom."""
+    context: Any = get_current_context()
+    params, run, ti = context["params"], context["dag_run"], context["ti"]
+    check_conf(run.conf, params)
+    cls, options = provider_class(provider), _options(params, run.dag_id)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        replay = replay_of(provider, params.get("replay"))
+        window = window_for(cls, context, day_shift, replay.date if replay else None)
+        context["covers"] = f"{window}" if window else provider
+        throttle = None if replay else throttle_for(cls)
+        client = client_for(cls, secret_for(cls), replay=replay, throttle=throttle, contact=Variable.get("CONTACT_EMAIL", default=None))
+        if replay:
+            log.warning("REPLAY: answers come from %s; nothing is requested.", params["replay"])
+        lease = Lease(f"{run.dag_id}/{run.run_id}/{ti.task_id}/{ti.map_index}", lambda: catalog_connection(autocommit=True))
+        checkpoint = TaskStateCheckpoint(context["task_state_store"])
+        manifest = Pull(
+            cls(), client, parts_of(provider, context, window, day_shift), run_id=run.run_id, window=window, options=options,
+            checkpoint=checkpoint, fence=lease, should_stop=stop.is_set, progress=_Progress(), probe=_probe(),
+        ).run()  # fmt: skip
+        lease.release()
+    except (Retry, Interrupted) as error:
+        raise AirflowException(f"{error} The next try goes on at the last whole page.") from None
+    except SkippedErrors as error:
+        raise AirflowFailException(str(error)) from None
+    except (Fatal, IngestionError) as error:
+        raise AirflowFailException(f"{type(error).__name__}: {error}") from None
+    return _summary(manifest)
+
+
+def _probe() -> Any:
+    return answers_tls if json_variable("PROBE_HTTPS", True) else None
+
+
+def _options(params: Any, dag_id: str) -> Options:
+    entries = json_variable("SKIPPED_INGESTION_ERRORS", {}).get(dag_id, [])
+    return Options(
+        limit=params.get("limit") or int(json_variable("INGESTION_LIMIT", 0) or 0),
+        initial_query_params=params.get("initial_query_params") or None,
+        query_params_list=params.get("query_params_list"),
+        additional_query_params=params.get("additional_query_params") or {},
+        skip_errors=bool(params.get("skip_ingestion_errors")),
+        skip_predicates=tuple(str(e["predicate"]) for e in entries if e.get("predicate")),
+    )
+
+
+class _Progress:
+    """A line in the task log every ten seconds: pages, items, rate, what remains where the API announces it."""
+
+    def __init__(self) -> None:
+        from time import monotonic
+
+        self._clock, self._last = monotonic, 0.0
+
+    def __call__(self, manifest: Manifest, total: int | None) -> None:
+        if self._clock() - self._last < 10:
+            return
+        self._last = self._clock()
+        fetched = sum(c.fetched for c in manifest.counts.values())
+        announced = f" of {total:,} announced for this round" if total else ""
+        log.info("page %d: %d items%s, %.0f items/s", manifest.pages, fetched, announced, fetched / max(manifest.seconds, 0.001))
+
+
+def _summary(manifest: Manifest) -> dict[str, Any]:
+    counts = manifest.counts
+    summary = {
+        "pages": manifest.pages,
+        "seconds": manifest.seconds,
+        "replayed": manifest.replayed,
+        "fetched": sum(c.fetched for c in counts.values()),
+        "written": {m: c.written for m, c in counts.items()},
+    }
+    log.info("pulled: %s", summary)
+    return summary
+
+
+def load(provider: str, media_type: MediaType, day_shift: int) -> dict[str, Any]:
+    """Loads what the pull wrote, also when it failed; skips when it wrote nothing at all. Returns the report for XCom."""
+    import msgspec
+
+    from catalog.loading.load import Load, RunKey
+
+    context: Any = get_current_context()
+    params, run, cls = context["params"], context["dag_run"], provider_class(provider)
+    try:
+        replay = replay_of(provider, params.get("replay"))
+        window = window_for(cls, context, day_shift, replay.date if replay else None)
+    except IngestionError as error:
+        raise AirflowSkipException(f"nothing was pulled: {error}") from None
+    context["covers"] = f"{window}" if window else provider
+    parts = parts_of(provider, context, window, day_shift)
+    manifest = parts.load()
+    if manifest is None:
+        raise AirflowSkipException("the pull left nothing to load.")
+    if not manifest.complete:
+        log.warning("PARTIAL: the pull ended early (%s); loading the %d pages it read.", manifest.error or "killed", manifest.pages)
+    try:
+        with catalog_connection() as connection:
+            report = Load(
+                connection, media_type, cls.strings[media_type], parts.tsv_files(media_type, manifest.pages), manifest,
+                RunKey(run.dag_id, run.run_id, day_shift), include_deleted=bool(params.get("include_deleted")),
+                rejects=parts.folder / f"load_{media_type}.rejects.jsonl",
+            ).run()  # fmt: skip
+    except Fatal as error:
+        raise AirflowFailException(str(error)) from None
+    log.info("loaded: %s", report)
+    return msgspec.to_builtins(report)  # type: ignore[no-any-return]
+
+
+def _reports() -> list[dict[str, Any]]:
+    from psycopg.rows import dict_row
+
+    run = get_current_context()["dag_run"]
+    with catalog_connection(autocommit=True) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        query = "select * from ingestion_report where dag_id = %s and run_id = %s order by day_shift, media_type"
+        return cursor.execute(query, [run.dag_id, run.run_id]).fetchall()
+
+
+@task(trigger_rule="all_done")
+def report_load_completion(reingestion: bool = False, dated: bool = False) -> str:
+    """One message about the whole run; skips when nothing was pulled. Pushes the XCom `summary`, one line."""
+    from catalog.notifications.messages import load_completion
+
+    context: Any = get_current_context()
+    run, ti = context["dag_run"], context["ti"]
+    reports = _reports()
+    if not reports:
+        raise AirflowSkipException("nothing was loaded.")
+    covered = [(r["window_start"], r["window_end"]) for r in reports if r["window_start"]]
+    message = load_completion(run.dag_id, ti.task_id, reports, window=covered[0] if dated and covered else None, reingestion=reingestion)
+    send(message)
+    names = ("fetched", "inserted", "updated", "unchanged", "skipped", "rejected")
+    summary = ", ".join(f"{name} {sum(r[name] for r in reports):,}" for name in names)
+    flags = (" PARTIAL" if any(not r["complete"] for r in reports) else "") + (" REPLAY" if any(r["replayed"] for r in reports) else "")
+    ti.xcom_push(key="summary", value=summary + flags)
+    log.info("summary: %s%s", summary, flags)
+    return message.text
+
+
+@task(trigger_rule="all_done")
+def report_aggregate_reingestion_errors(pulls: Sequence[str]) -> str:
+    """One alert that names every day whose pull failed; skips when none did."""
+    from catalog.notifications.messages import reingestion_errors
+
+    context: Any = get_current_context()
+    run, ti = context["dag_run"], context["ti"]
+    states = ti.get_task_states(run.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
+    failed = sorted(t for t, state in states.items() if str(state) == "failed" and any(t.startswith(p) for p in pulls))
+    if not failed:
+        raise AirflowSkipException("no day failed.")
+    message = reingestion_errors(run.dag_id, ti.task_id, [(name, None) for name in failed])
+    send(message)
+    return message.text

@@ -1,0 +1,124 @@
+"""What a task fetches from Airflow before it calls the library: Variables, connections, conf, the object store, its own state."""
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, cast
+from urllib.parse import quote, quote_plus
+from uuid import uuid4
+
+import psycopg
+from airflow.sdk import Connection, ObjectStoragePath, Variable
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
+from airflow.sdk.log import mask_secret
+from upath import UPath
+
+from catalog.ingestion.errors import Fenced
+from catalog.ingestion.provider import Provider
+from catalog.ingestion.rate import SharedThrottle
+from catalog.ingestion.secrets import Secret
+
+CATALOG_DB = "postgres_openledger_upstream"
+
+
+def json_variable(name: str, default: Any) -> Any:
+    """A Variable that holds JSON; `default` when it is not set. Fails the task, naming the Variable, when it is not JSON."""
+    try:
+        return Variable.get(name, default=default, deserialize_json=True)
+    except ValueError as error:
+        raise AirflowFailException(f"the Variable {name} is not valid JSON: {error}") from None
+
+
+def mask(value: str) -> None:
+    """Hide a secret in everything Airflow logs, plain and as it stands in a URL."""
+    for form in {value, quote(value, safe=""), quote_plus(value)}:
+        mask_secret(form)
+
+
+def secret_for(provider: type[Provider]) -> Secret | None:
+    """The value of the provider's key; None when the Variable is not set (a replay needs none)."""
+    if provider.key is None or not (value := Variable.get(provider.key.variable, default=None)):
+        return None
+    mask(value)
+    return Secret(value)
+
+
+def catalog_connection(autocommit: bool = False) -> psycopg.Connection[Any]:
+    """A connection to the catalog database, as the Airflow connection says."""
+    try:
+        found = Connection.get(CATALOG_DB)
+    except AirflowNotFoundException:
+        raise AirflowFailException(f"there is no connection {CATALOG_DB}; make one to the catalog database.") from None
+    return psycopg.connect(
+        host=found.host, port=found.port or 5432, user=found.login, password=found.password, dbname=found.schema, autocommit=autocommit,
+        application_name="catalog", **{k: v for k, v in (found.extra_dejson or {}).items() if k in ("sslmode", "sslrootcert", "options")},
+    )  # fmt: skip
+
+
+def throttle_for(provider: type[Provider]) -> SharedThrottle:
+    """The provider's rate limit, shared through the catalog database by all that use the same key."""
+    key = provider.key.variable if provider.key else provider.name
+    return SharedThrottle(lambda: catalog_connection(autocommit=True), key, provider.rate, provider.quota)
+
+
+def storage() -> UPath:
+    """Root of the TSV parts: the Variable OBJECT_STORAGE, for example `s3://aws_default@bucket/prefix`.
+
+    A file:// root works on one machine only, so it is refused with executors that run tasks elsewhere.
+    """
+    root = Variable.get("OBJECT_STORAGE", default=None)
+    if not root:
+        raise AirflowFailException("the Variable OBJECT_STORAGE is not set; give it a root such as s3://aws_default@bucket/tsv.")
+    if root.startswith("file:") and (remote := _remote_executors()):
+        raise AirflowFailException(f"OBJECT_STORAGE is {root}, which other machines do not see, but the executor is {remote}; use s3://.")
+    return cast(UPath, ObjectStoragePath(root))  # it behaves as one
+
+
+def _remote_executors() -> str:
+    executors = os.environ.get("AIRFLOW__CORE__EXECUTOR", "LocalExecutor").split(",")
+    return ", ".join(e for e in executors if "Local" not in e and "Sequential" not in e)
+
+
+def check_conf(conf: Mapping[str, Any] | None, known: Mapping[str, Any]) -> None:
+    """Fail, without retries, when the run's conf has a key that the DAG does not know (Airflow lets those through)."""
+    if unknown := sorted(set(conf or {}) - set(known)):
+        raise AirflowFailException(f"conf: unknown key {', '.join(map(repr, unknown))}; this DAG knows {', '.join(sorted(known))}.")
+
+
+class TaskStateCheckpoint:
+    """A pull's state in the task's own state store: survives retries, and clearing a task that failed."""
+
+    def __init__(self, store: Any, key: str = "pull") -> None:
+        self._store, self._key = store, key
+
+    def load(self) -> dict[str, Any] | None:
+        return self._store.get(self._key, default=None)  # type: ignore[no-any-return]
+
+    def save(self, state: dict[str, Any]) -> None:
+        self._store.set(self._key, state, retention=timedelta(days=400))
+
+    def clear(self) -> None:
+        self._store.delete(self._key)
+
+
+class Lease:
+    """Only the newest try of a task may write. Taking the lease is what makes it the newest; calling it proves it still is."""
+
+    def __init__(self, task: str, connect: Callable[[], psycopg.Connection[Any]]) -> None:
+        self._task, self._holder, self._connection = task, uuid4(), connect()
+        self._connection.execute(
+            "insert into pull_lease (task, holder) values (%s, %s) "
+            "on conflict (task) do update set holder = excluded.holder, renewed_on = now()",
+            [self._task, self._holder],
+        )
+
+    def __call__(self) -> None:
+        renewed = self._connection.execute(
+            "update pull_lease set renewed_on = now() where task = %s and holder = %s", [self._task, self._holder]
+        )
+        if renewed.rowcount != 1:
+            raise Fenced("a newer try of this task has taken over; this one stops without writing.")
+
+    def release(self) -> None:
+        self._connection.execute("delete from pull_lease where task = %s and holder = %s", [self._task, self._holder])
+        self._connection.close()

@@ -1,0 +1,28 @@
+"""One DAG for each provider: pull from its API, load into the catalog, report."""
+
+from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.groups.ingestion import ingest, provider_params, report_load_completion
+from catalog.ingestion.provider import documentation, provider_class, provider_names
+
+
+def provider_workflow(name: str) -> None:
+    cls = provider_class(name)
+    with catalog_dag(
+        f"{name}_workflow",
+        "provider",
+        schedule=cls.schedule,
+        doc=documentation(cls),
+        tags=(*(f"provider: {m}" for m in cls.strings), f"ingestion: {'dated' if cls.dated else 'full'}"),
+        params=provider_params(),
+        example={"date": "2024-02-10"} if cls.dated else {"limit": 100},
+        intervals=cls.dated,
+        dated=cls.dated,
+        catchup=cls.dated,
+        media_types=tuple(cls.strings),
+        start_date=cls.start_date,
+    ):
+        ingest(name)() >> report_load_completion(dated=cls.dated)
+
+
+for provider in provider_names():
+    provider_workflow(provider)

@@ -1,0 +1,98 @@
+"""Texts for Slack. Pure functions: who sends them, and whether, is decided elsewhere."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+_UNITS = (("week", 604_800), ("day", 86_400), ("hour", 3_600), ("min", 60), ("sec", 1))
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A text for a channel. alert: it goes to slack_alerts instead of slack_notifications."""
+
+    text: str
+    username: str
+    dag_id: str
+    task_id: str | None = None
+    alert: bool = False
+
+
+def escaped(text: object) -> str:
+    """Foreign text that cannot become a mention or a link in Slack."""
+    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def duration(seconds: float | None) -> str:
+    """Human words: `1 hour, 3 mins`; `less than 1 sec`; `_No data_` when unknown."""
+    if seconds is None:
+        return "_No data_"
+    if seconds < 1:
+        return "less than 1 sec"
+    words, rest = [], int(seconds)
+    for unit, size in _UNITS:
+        number, rest = divmod(rest, size)
+        if number:
+            words.append(f"{number} {unit}{'s' if number > 1 else ''}")
+    return ", ".join(words)
+
+
+def load_completion(
+    dag_id: str, task_id: str, reports: Sequence[Mapping[str, Any]], *, window: tuple[datetime, datetime] | None, reingestion: bool = False
+) -> Message:
+    """What a provider's run brought, from its rows of ingestion_report (several days of a reingestion are added up)."""
+    covers = "_multiple time periods_" if reingestion else "_all_"
+    if window:
+        covers = f"{window[0]:%Y-%m-%d} -> {window[1]:%Y-%m-%d}"
+    days = {r["day_shift"]: r["pull_seconds"] or 0 for r in reports}  # two media types share one pull
+    partial = any(not r["complete"] for r in reports)
+    lines = [
+        f"*DAG*: `{dag_id}`" + (" (REPLAY)" if any(r["replayed"] for r in reports) else ""),
+        f"*Date range*: {covers}",
+        f"*Duration of data pull tasks*: {duration(sum(days.values()) if days else None)}",
+    ]
+    if reingestion:
+        lines.append("_The duration is the sum over all pull tasks; it does not include loading._")
+    if partial:
+        lines.append("*Partial*: a pull did not reach its end; what it had read is loaded. Clear the failed pull to go on.")
+    lines.append("*Number of records upserted per media type*:")
+    for media_type in dict.fromkeys(r["media_type"] for r in reports):
+        lines.append(_media_line(media_type, [r for r in reports if r["media_type"] == media_type]))
+    return Message("\n".join(lines), "Airflow DAG Load Data Complete", dag_id, task_id)
+
+
+def _media_line(media_type: str, reports: Sequence[Mapping[str, Any]]) -> str:
+    def total(name: str) -> int:
+        return sum(r[name] for r in reports)
+
+    upserted = total("inserted") + total("updated")
+    extras = [f"{total(n):,} {n}" for n in ("inserted", "updated", "unchanged", "skipped", "rejected") if total(n)]
+    reasons: dict[str, int] = {}
+    for report in reports:
+        for kind in ("skipped_reasons", "rejected_reasons"):
+            for reason, number in report[kind].items():
+                reasons[reason] = reasons.get(reason, 0) + number
+    detail = f" _({', '.join(extras)} of {total('fetched'):,} fetched)_" if extras else ""
+    line = f"  - `{media_type}`: {f'{upserted:,}' if upserted else '_No data_'}{detail}"
+    return line + "".join(f"\n      {number:,} {escaped(reason)}" for reason, number in sorted(reasons.items()))
+
+
+def task_failure(dag_id: str, task_id: str, *, when: datetime | None, log_url: str | None, exception: BaseException | None) -> Message:
+    """An alert about one failed task."""
+    lines = [f"*DAG*: `{dag_id}`", f"*Task*: `{task_id}`"]
+    if when:
+        lines.append(f"*Logical Date*: {when:%Y-%m-%dT%H:%M:%SZ}")
+    if log_url:
+        lines.append(f"*Log*: <{log_url}|View Logs>")
+    if exception is not None:
+        kind = type(exception)
+        lines += [f"*Exception Type*: `{kind.__module__}.{kind.__name__}`", f"*Exception*: {escaped(exception)[:2000]}"]
+    return Message("\n".join(lines), "Airflow DAG Failure", dag_id, task_id, alert=True)
+
+
+def reingestion_errors(dag_id: str, task_id: str, failed: Sequence[tuple[str, str | None]]) -> Message:
+    """One alert for all days of a reingestion that failed. failed: what failed (day, task) and the URL of its log."""
+    lines = [f"*{len(failed)} ingestion days failed* in `{dag_id}`; the other days were loaded."]
+    lines += [f"  - <{url}|{name}>" if url else f"  - {name}" for name, url in failed]
+    return Message("\n".join(lines), "Aggregate Reingestion Error", dag_id, task_id, alert=True)
