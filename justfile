@@ -1,3 +1,93 @@
+set dotenv-load
+set positional-arguments
+
+python := ".venv/bin/python"
+
 # list the recipes
 default:
     @just --list --unsorted
+
+# install, start, run the provider DAGs on their recordings, show what came of it (--live: on the real APIs)
+[no-exit-message]
+demo *args:
+    @{{ python }} -m catalog.local demo "$@"
+
+# lint, types, docs drift and all tests but the long faults
+[no-exit-message]
+test *args: check
+    @{{ python }} -m pytest "$@"
+
+# start PostgreSQL and Airflow (-f: stay in the foreground)
+[no-exit-message]
+up *args:
+    @{{ python }} -m catalog.local up "$@"
+
+# stop everything that up started; data stay
+[no-exit-message]
+down:
+    @{{ python }} -m catalog.local down
+
+# what runs, and where
+[no-exit-message]
+status:
+    @{{ python }} -m catalog.local status
+
+# follow the logs (of one part: supervisor, postgres, api-server, scheduler, dag-processor, triggerer)
+[no-exit-message]
+logs *part:
+    @{{ python }} -m catalog.local logs "$@"
+
+# what is wrong and how to mend it
+[no-exit-message]
+doctor:
+    @{{ python }} -m catalog.local doctor
+
+# stop, and delete all local state
+[no-exit-message]
+reset:
+    @{{ python }} -m catalog.local reset
+
+# trigger a DAG, with a conf as JSON, and wait for its end
+[no-exit-message]
+trigger dag conf="{}":
+    @{{ python }} -m catalog.local trigger "$@"
+
+# the Airflow command line with the stack's environment
+[no-exit-message]
+airflow *args:
+    @{{ python }} -m catalog.local airflow "$@"
+
+# the catalog command with the stack's environment: ingest, record, providers, db
+[no-exit-message]
+catalog *args:
+    @{{ python }} -m catalog.local catalog "$@"
+
+# write DAGs.md (--check: say whether it has drifted)
+[no-exit-message]
+dag-docs *args:
+    @{{ python }} -m catalog.dag_docs "$@"
+
+# lint, format, types, docs drift
+[no-exit-message]
+check:
+    @.venv/bin/ruff check --quiet .
+    @.venv/bin/ruff format --check --quiet .
+    @.venv/bin/mypy --no-error-summary
+    @.venv/bin/shellcheck just .ci/run
+    @.venv/bin/zizmor --quiet --offline --no-progress .github/workflows
+    @{{ python }} -m catalog.dag_docs --check
+
+# the faults that take long: kills at every step, storms
+[no-exit-message]
+test-faults *args:
+    @{{ python }} -m pytest -m fault_long "$@"
+
+# measure: ingest, load (BENCH_EXISTING=5000000 for a large table)
+[no-exit-message]
+bench *names:
+    @{{ python }} -m catalog.benchmarks "$@"
+
+# renew the hashed locks
+lock:
+    .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet pyproject.toml -o requirements.txt
+    .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet pyproject.toml --extra local --extra dev -c requirements.txt -o requirements-dev.txt

@@ -16,6 +16,7 @@ import msgspec
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, Variable, task
 from airflow.sdk.bases.operator import BaseOperator
 from airflow.sdk.definitions.mappedoperator import MappedOperator
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog.dags.operators.slack import UPSTREAM_FAILED, alert_on_failure
 
@@ -83,6 +84,7 @@ def catalog_dag(
             "retry_delay": timedelta(seconds=int(os.environ.get("DEFAULT_RETRY_DELAY", "300"))),
             "execution_timeout": timedelta(hours=1),
             "on_failure_callback": [alert_on_failure],
+            "pre_execute": skip_when_held,
         },
     ) as dag:
         yield dag
@@ -98,14 +100,26 @@ def _conclude(dag: DAG) -> None:
 
     @task(task_id=CONCLUSION, trigger_rule="all_done", retries=0, execution_timeout=timedelta(minutes=10))
     def conclude(ti: Any = None, dag_run: Any = None) -> None:
-        from airflow.sdk.exceptions import AirflowFailException
-
         states = ti.get_task_states(dag_run.dag_id, run_ids=[dag_run.run_id]).get(dag_run.run_id, {})
         failed = sorted(t for t, state in states.items() if str(state) in ("failed", "upstream_failed") and t != CONCLUSION)
         if failed:
             raise AirflowFailException(f"{UPSTREAM_FAILED}: {', '.join(failed[:20])}")
 
     leaves >> conclude()
+
+
+def skip_when_held(context: Any) -> None:
+    """Skip the tasks of scheduled runs of DAGs listed in the Variable HELD_SCHEDULES ({dag_id: reason}).
+
+    A triggered run needs its DAG unpaused, and unpausing starts the schedule's last interval as well; whoever unpauses just for a trigger
+    (`./just trigger`, the demo) holds the schedule meanwhile, so that no full pull from a live API starts beside it.
+    """
+    run = context["dag_run"]
+    if getattr(run.run_type, "value", run.run_type) != "scheduled":
+        return
+    reason = json.loads(Variable.get("HELD_SCHEDULES", default=None) or "{}").get(run.dag_id)
+    if reason:
+        raise AirflowSkipException(f"this scheduled run is held by HELD_SCHEDULES: {reason}")
 
 
 def parse_timeout(text: str) -> timedelta | None:

@@ -69,9 +69,9 @@ def provider_params() -> dict[str, Param]:
 
 
 @task(retries=0)
-def check_configuration(params: Any = None, dag_run: Any = None) -> None:
+def check_configuration(dag: Any = None, dag_run: Any = None) -> None:
     """Refuses a conf with unknown keys before anything is done."""
-    check_conf(dag_run.conf, params)
+    check_conf(dag_run.conf, dag.params)
 
 
 def ingest(provider: str, *, days: bool = False, pull_timeout: timedelta | None = None, name: str = "ingest_data") -> Any:
@@ -115,7 +115,7 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
     """Pulls into TSV parts; goes on where an earlier try stopped. Returns counts for XCom."""
     context: Any = get_current_context()
     params, run, ti = context["params"], context["dag_run"], context["ti"]
-    check_conf(run.conf, params)
+    check_conf(run.conf, context["dag"].params)  # `params` holds whatever conf held
     cls, options = provider_class(provider), _options(params, run.dag_id)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

@@ -1,0 +1,235 @@
+"""Commands of the stack on one machine; the justfile calls them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from catalog.ingestion.errors import IngestionError
+from catalog.local import demo as demonstration
+from catalog.local.airflow_api import AirflowApi, ApiError
+from catalog.local.doctor import examine
+from catalog.local.lifecycle import StackError, down, reset, up
+from catalog.local.runs import Run, unpaused, watch
+from catalog.local.stack import COMPONENTS, Stack
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+console = Console() if sys.stdout.isatty() else Console(width=170)  # a log file has room for whole tables
+COLORS = {"success": "green", "failed": "red", "upstream_failed": "red", "running": "cyan", "up_for_retry": "yellow"}
+
+
+def say(text: str) -> None:
+    console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {text}", highlight=False)
+
+
+@app.command("up")
+def up_(foreground: Annotated[bool, typer.Option("--foreground", "-f", help="Stay; Ctrl-C stops everything.")] = False) -> None:
+    """Start PostgreSQL and Airflow; returns when they are ready."""
+    stack = Stack()
+    was_running = stack.running()
+    seconds = up(stack, say)
+    console.print(f"{'already running' if was_running else f'ready in {seconds:.1f} s'}: [bold]{stack.ui}[/]   (stop with ./just down)")
+    if foreground:
+        _until_interrupted(stack)
+
+
+def _until_interrupted(stack: Stack) -> None:
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda n, _: asked.append(n))
+    while not asked and stack.running():
+        time.sleep(0.3)
+    if down(stack):
+        say("stopped")
+    elif error := stack.state().get("error"):
+        raise StackError(f"the stack ended by itself: {error}")
+
+
+@app.command("down")
+def down_() -> None:
+    """Stop everything that up started; data stay."""
+    say("stopping; running tasks finish their page") if Stack().running() else None
+    console.print("stopped" if down(Stack()) else "nothing was running")
+
+
+@app.command("reset")
+def reset_() -> None:
+    """Stop, and delete all local state: databases, objects, logs."""
+    reset(Stack())
+    console.print("all local state is deleted; ./just up starts afresh")
+
+
+@app.command()
+def status() -> None:
+    """What runs, and where."""
+    stack = Stack()
+    state = stack.state()
+    if not stack.running():
+        console.print("not running" + (f"; last: {state['phase']}, {state['error']}" if state.get("error") else ""))
+        raise typer.Exit(1)
+    api = AirflowApi(stack.ui)
+    console.print(f"{state.get('phase')}, {'healthy' if api.healthy() else 'NOT healthy yet'}: {stack.ui}")
+    table = Table("part", "pid")
+    for name, pid in {"supervisor": state.get("supervisor"), "postgres": state.get("postgres"), **state.get("parts", {})}.items():
+        table.add_row(name, str(pid))
+    console.print(table)
+    console.print(f"catalog database: port {stack.settings().postgres_port}, user catalog, database catalog; state in {stack.folder}")
+
+
+@app.command()
+def logs(
+    part: Annotated[str, typer.Argument(help="One of supervisor, postgres, " + ", ".join(COMPONENTS) + "; all without.")] = "",
+) -> None:
+    """Follow the logs."""
+    stack = Stack()
+    files = [stack.logs / f"{name}.log" for name in ("supervisor", *COMPONENTS)]
+    files.append(Path(stack.settings().postgres_folder) / "postgres.log")
+    chosen = [f for f in files if f.exists() and (not part or f.stem == part)]
+    if not chosen:
+        raise StackError(f"there is no log of {part or 'anything'}; parts are supervisor, postgres, {', '.join(COMPONENTS)}")
+    os.execvp("tail", ["tail", "-n", "50", "-F", *map(str, chosen)])  # noqa: S606 - hands the terminal over
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def airflow(context: typer.Context) -> None:
+    """The Airflow command line with the stack's environment."""
+    _become(context, "airflow")
+
+
+@app.command("catalog", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def catalog_(context: typer.Context) -> None:
+    """The catalog command with the stack's environment."""
+    _become(context, "catalog")
+
+
+def _become(context: typer.Context, program: str) -> None:
+    stack = Stack()
+    environment = stack.environment() if stack.folder.exists() else dict(os.environ)
+    sys.exit(subprocess.run([Path(sys.executable).parent / program, *context.args], env=environment, check=False).returncode)
+
+
+@app.command()
+def trigger(
+    dag_id: str,
+    conf: Annotated[str, typer.Argument(help="JSON object.")] = "{}",
+    timeout: Annotated[float, typer.Option(help="Seconds.")] = 86_400,
+) -> None:
+    """Trigger a DAG and wait for its end; exit 1 when the run failed."""
+    stack = Stack()
+    if not stack.running():
+        raise StackError("the stack is not running; start it with ./just up")
+    try:
+        parsed = json.loads(conf)
+    except ValueError as error:
+        raise StackError(f"conf is not JSON: {error}") from None
+    api = AirflowApi(stack.ui)
+    if dag_id not in api.dags():
+        raise StackError(f"there is no DAG {dag_id}; there are {', '.join(sorted(api.dags()))}")
+    with unpaused(api, [dag_id], say):
+        run = Run(dag_id, api.trigger(dag_id, parsed))
+        say(f"triggered {dag_id}, run {run.run_id}")
+        _follow(api, [run], timeout)
+    for task, state in run.tasks.items():
+        console.print(f"  [{COLORS.get(state, 'dim')}]{state:<16}[/] {task}")
+    address = f"{stack.ui}/dags/{dag_id}/runs/{run.run_id}"
+    console.print(f"[{COLORS.get(run.state, 'dim')}]{run.state}[/] after {run.seconds:.1f} s: {address}", soft_wrap=True)
+    raise typer.Exit(0 if run.state == "success" else 1)
+
+
+@app.command()
+def doctor() -> None:
+    """What is wrong and how to mend it; exit 1 when something is."""
+    findings = list(examine(Stack()))
+    table = Table("looked at", "", "finding, and how to mend it")
+    for what, grade, text in findings:
+        table.add_row(what, {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}[grade], text)
+    console.print(table)
+    raise typer.Exit(1 if any(grade == "wrong" for _, grade, _ in findings) else 0)
+
+
+@app.command()
+def demo(live: Annotated[bool, typer.Option(help="Use the real APIs instead of the recordings.")] = False) -> None:
+    """Run every provider DAG through the scheduler and show what came of it."""
+    stack = Stack()
+    up(stack, say)
+    say(f"Airflow is ready at {stack.ui}")
+    source = (
+        f"the real APIs, {demonstration.LIVE_LIMIT} records each" if live else "the recordings in catalog/providers/*/recording (made up)"
+    )
+    say(f"triggering the provider DAGs on {source}")
+    with _live() as view:
+        runs = demonstration.run_providers(stack, live=live, say=say, show=lambda runs: view.show(runs))
+    failed = [run for run in runs if run.state != "success"]
+    console.print(_outcome_table(runs, demonstration.outcomes(stack, runs)))
+    sample = Table("provider", "title", "creator", "license", "landing URL", title="One row of each provider in the catalog")
+    for row in demonstration.samples(stack):
+        sample.add_row(*(str(value or "") for value in row.values()))
+    console.print(sample)
+    console.print(f"The UI is at [bold]{stack.ui}[/] (no login; it listens on this machine only). Stop with ./just down.")
+    for run in failed:
+        console.print(
+            f"[red]{run.dag_id} failed[/]: {', '.join(t for t, s in run.tasks.items() if s == 'failed')}; see {stack.ui}/dags/{run.dag_id}"
+        )
+    raise typer.Exit(1 if failed else 0)
+
+
+def _outcome_table(runs: list[Run], reports: dict[str, list[dict[str, Any]]]) -> Table:
+    table = Table("DAG", "state", "s", "media", *demonstration.OUTCOMES, title="What came of the runs")
+    for run in runs:
+        for number, report in enumerate(reports[run.dag_id] or [{}]):
+            head = [run.dag_id, f"[{COLORS.get(run.state, 'dim')}]{run.state}[/]", f"{run.seconds:.1f}"] if number == 0 else ["", "", ""]
+            table.add_row(*head, report.get("media_type", "-"), *(f"{report[o]:,}" if report else "-" for o in demonstration.OUTCOMES))
+    return table
+
+
+class _live:  # noqa: N801 - used like a function
+    """Live states on a terminal; a line a change elsewhere (CI)."""
+
+    def __enter__(self) -> "_live":
+        self._live = Live(console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
+        self._last: dict[str, str] = {}
+        if self._live:
+            self._live.__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        if self._live:
+            self._live.__exit__(*raised)
+
+    def show(self, runs: list[Run]) -> None:
+        if self._live:
+            table = Table("DAG", "state", "tasks")
+            for run in runs:
+                table.add_row(run.dag_id, f"[{COLORS.get(run.state, 'dim')}]{run.state}[/]", run.progress())
+            self._live.update(table)
+            return
+        for run in runs:
+            if self._last.get(run.dag_id) != run.state:
+                self._last[run.dag_id] = run.state
+                say(f"{run.dag_id}: {run.state}")
+
+
+def _follow(api: AirflowApi, runs: list[Run], timeout: float) -> None:
+    with _live() as view:
+        watch(api, runs, view.show, timeout)
+
+
+def main() -> None:
+    try:
+        app()
+    except (StackError, ApiError, IngestionError, TimeoutError) as error:
+        Console(stderr=True).print(f"[bold red]just:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""`./just demo`: the provider DAGs through the real scheduler into PostgreSQL, and what came of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import psycopg
+from psycopg.rows import dict_row
+
+from catalog.ingestion.provider import FOLDER, provider_class, provider_names
+from catalog.local.airflow_api import AirflowApi
+from catalog.local.runs import Run, unpaused, watch
+from catalog.local.stack import Stack
+
+LIVE_LIMIT = 200
+OUTCOMES = ("fetched", "inserted", "updated", "unchanged", "skipped", "rejected")
+
+
+def conf_for(provider: str, live: bool) -> dict[str, Any]:
+    """On its recording, the whole recording, of its day; live, a few hundred records of the last day."""
+    if live:
+        return {"limit": LIVE_LIMIT}
+    date = orjson.loads((FOLDER / provider / "recording" / "recording.json").read_bytes())["date"]
+    return {"replay": str(FOLDER), **({"date": date} if date else {})}
+
+
+def run_providers(stack: Stack, *, live: bool, say: Callable[[str], None], show: Callable[[list[Run]], None]) -> list[Run]:
+    """Trigger the DAG of every provider through the REST API and follow them to their end."""
+    api = AirflowApi(stack.ui)
+    dags = {f"{name}_workflow": conf_for(name, live) for name in provider_names()}
+    with unpaused(api, dags, say):
+        return watch(api, [Run(dag_id, api.trigger(dag_id, conf)) for dag_id, conf in dags.items()], show, timeout=1800)
+
+
+def outcomes(stack: Stack, runs: list[Run]) -> dict[str, list[dict[str, Any]]]:
+    """DAG id → its rows of ingestion_report, one a media type."""
+    with psycopg.connect(stack.catalog_dsn(), row_factory=dict_row) as connection:
+        query = "select * from ingestion_report where dag_id = %s and run_id = %s order by media_type desc"
+        return {run.dag_id: connection.execute(query, [run.dag_id, run.run_id]).fetchall() for run in runs}
+
+
+def samples(stack: Stack) -> list[dict[str, Any]]:
+    """One row of each provider, to look at."""
+    strings = [s for name in provider_names() for s in provider_class(name).strings.values()]
+    with psycopg.connect(stack.catalog_dsn(), row_factory=dict_row) as connection:
+        return connection.execute(
+            """
+            select distinct on (provider) provider, title, creator, license || ' ' || license_version as license, foreign_landing_url
+              from (select provider, title, creator, license, license_version, foreign_landing_url from image
+                     union all
+                    select provider, title, creator, license, license_version, foreign_landing_url from audio) media
+             where provider = any(%s) and title is not null
+             order by provider, title
+            """,
+            [strings],
+        ).fetchall()

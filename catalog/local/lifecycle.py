@@ -1,0 +1,106 @@
+"""Bringing the stack up and down, from outside the supervisor."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import requests
+
+from catalog.ingestion.provider import provider_names
+from catalog.local.airflow_api import AirflowApi, ApiError
+from catalog.local.stack import ROOT, Stack
+
+UP_SECONDS, DOWN_SECONDS = 180, 90
+
+
+class StackError(Exception):
+    """The stack could not be brought where it was wanted; the text says why and where to look."""
+
+
+def up(stack: Stack, say: Callable[[str], None] = lambda _: None) -> float:
+    """Start the supervisor, if none runs, and wait until Airflow is ready. Returns the seconds it took.
+
+    say: called with each phase. Interrupted while waiting, what was started is stopped again. Raises StackError.
+    """
+    began = time.monotonic()
+    stack.settings()
+    process = None
+    if not stack.running():
+        stack.logs.mkdir(parents=True, exist_ok=True)
+        stack.state_file.unlink(missing_ok=True)
+        with (stack.logs / "supervisor.log").open("ab") as log:
+            command = [sys.executable, "-m", "catalog.local.supervisor", str(stack.folder)]
+            process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _wait_ready(stack, process, say)
+    except BaseException:
+        if process is not None:
+            down(stack)
+        raise
+    return time.monotonic() - began
+
+
+def _wait_ready(stack: Stack, process: "subprocess.Popen[bytes] | None", say: Callable[[str], None]) -> None:
+    deadline, phase = time.monotonic() + UP_SECONDS, ""
+    while time.monotonic() < deadline:
+        state = stack.state()
+        if state.get("phase", "") != phase:
+            phase = state["phase"]
+            say(phase)
+        if phase in ("failed", "stopped") or (process is not None and process.poll() is not None):
+            raise StackError(f"the stack did not start: {state.get('error') or 'the supervisor ended'}; see {stack.logs}/supervisor.log")
+        if phase == "running" and ready(stack):
+            return
+        time.sleep(0.2)
+    raise StackError(f"the stack was not ready after {UP_SECONDS} s; see the logs in {stack.logs}")
+
+
+def ready(stack: Stack) -> bool:
+    """Every component is healthy, and the provider DAGs are there."""
+    api = AirflowApi(stack.ui)
+    if not api.healthy():
+        return False
+    try:
+        requests.get(f"{stack.ui}/execution/health", timeout=30)  # its first request builds the app, which the first task would pay for
+        return len(api.dags()) >= len(provider_names())
+    except (requests.RequestException, ApiError):
+        return False
+
+
+def down(stack: Stack) -> bool:
+    """Stop everything; True when something ran. Raises StackError when it will not go."""
+    if not stack.running():
+        return False
+    pid = int(stack.state().get("supervisor") or _holder(stack) or 0)
+    if not pid:
+        raise StackError(f"a supervisor holds {stack.lock_file} but its process was not found.")
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + DOWN_SECONDS
+    while stack.running():
+        if time.monotonic() > deadline:
+            raise StackError(f"the supervisor (pid {pid}) did not stop within {DOWN_SECONDS} s; see {stack.logs}/supervisor.log")
+        time.sleep(0.1)
+    return True
+
+
+def _holder(stack: Stack) -> int | None:
+    """The supervisor before it has written its state."""
+    for process in psutil.process_iter(["cmdline"]):
+        line = process.info["cmdline"] or []
+        if "catalog.local.supervisor" in line and str(stack.folder) in line:
+            return int(process.pid)
+    return None
+
+
+def reset(stack: Stack) -> None:
+    """Stop, and delete all state: databases, objects, logs."""
+    down(stack)
+    if stack.folder.exists():
+        shutil.rmtree(Path(stack.settings().postgres_folder), ignore_errors=True)
+        shutil.rmtree(stack.folder)

@@ -1,0 +1,100 @@
+"""Triggering DAGs of the local stack and watching them, several at a time."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from catalog.local.airflow_api import FINISHED, AirflowApi, ApiError
+
+HELD = "HELD_SCHEDULES"
+
+
+class Run(msgspec.Struct):
+    """A run that was triggered: its state, its tasks by state, how long it took, the reason of its failure."""
+
+    dag_id: str
+    run_id: str
+    state: str = "queued"
+    tasks: dict[str, str] = {}
+    seconds: float = 0
+
+    def progress(self) -> str:
+        counted = Counter(self.tasks.values())
+        return ", ".join(f"{number} {state}" for state, number in counted.items()) or "waiting for the scheduler"
+
+
+@contextmanager
+def unpaused(api: AirflowApi, dag_ids: Iterable[str], say: Callable[[str], None]) -> Iterator[None]:
+    """Unpause those that are paused (a paused DAG never runs a triggered run), and pause them again at the end.
+
+    Unpausing makes Airflow start the schedule's last interval at once. That run is held (its tasks skip, see HELD_SCHEDULES) and deleted at
+    the end, so that the schedule finds everything as it was.
+    """
+    known = api.dags()
+    paused = [d for d in dag_ids if d in known and known[d]["is_paused"]]
+    if not paused:
+        yield
+        return
+    say(f"unpausing {', '.join(paused)} for this; paused again afterwards")
+    since = datetime.now(UTC)
+    _hold(api, paused, True)
+    for dag_id in paused:
+        api.pause(dag_id, False)
+    try:
+        yield
+    finally:
+        for dag_id in paused:
+            api.pause(dag_id, True)
+            for run in api.call("GET", f"/api/v2/dags/{dag_id}/dagRuns", run_type="scheduled", start_date_gte=since.isoformat())[
+                "dag_runs"
+            ]:
+                api.call("DELETE", f"/api/v2/dags/{dag_id}/dagRuns/{quote(run['dag_run_id'])}")
+        _hold(api, paused, False)
+
+
+def _hold(api: AirflowApi, dag_ids: list[str], held: bool) -> None:
+    """Enter DAGs in the Variable HELD_SCHEDULES, or take them out."""
+    try:
+        value = json.loads(api.call("GET", f"/api/v2/variables/{HELD}")["value"])
+    except ApiError:
+        value = None
+    entries = {d: r for d, r in (value or {}).items() if d not in dag_ids}
+    if held:
+        entries |= dict.fromkeys(dag_ids, "unpaused only for a triggered run")
+    body = {"key": HELD, "value": json.dumps(entries), "description": "scheduled runs of these DAGs skip their tasks"}
+    if value is None:
+        api.call("POST", "/api/v2/variables", body)
+    elif entries:
+        api.call("PATCH", f"/api/v2/variables/{HELD}", body)
+    else:
+        api.call("DELETE", f"/api/v2/variables/{HELD}")
+
+
+def watch(
+    api: AirflowApi, runs: list[Run], show: Callable[[list[Run]], None], timeout: float = 24 * 3600, interval: float = 0.7
+) -> list[Run]:
+    """Follow runs until all have finished; show: called at every look. Raises TimeoutError."""
+    began = time.monotonic()
+    while True:
+        for run in runs:
+            if run.state not in FINISHED:
+                found = api.run(run.dag_id, run.run_id)
+                run.state, run.seconds = found["state"], time.monotonic() - began
+                run.tasks = {_name(t): t["state"] or "waiting" for t in api.tasks(run.dag_id, run.run_id)}
+        show(runs)
+        if all(run.state in FINISHED for run in runs):
+            return runs
+        if time.monotonic() - began > timeout:
+            raise TimeoutError(f"not finished after {timeout:.0f} s: {', '.join(r.dag_id for r in runs if r.state not in FINISHED)}")
+        time.sleep(interval)
+
+
+def _name(task: Mapping[str, Any]) -> str:
+    return str(task["task_id"]) + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "")

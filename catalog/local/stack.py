@@ -1,0 +1,163 @@
+"""Where the stack on one machine keeps its state, and the environment its processes share."""
+
+import base64
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from catalog.local.demote import demotion, free_port, reachable
+from catalog.local.postgres import Postgres
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+UI_PORT = 9090
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+AIRFLOW_DB, CATALOG_DB = "airflow", "catalog"
+_LOCK_FOLDER = Path("/tmp")  # noqa: S108 - ports belong to the machine, so the locks on them do as well
+
+
+class Settings(msgspec.Struct):
+    """Made once a clone and kept in .local/settings.json, readable by its owner only. Ports are chosen anew at each start."""
+
+    postgres_password: str
+    jwt_secret: str
+    fernet_key: str
+    postgres_folder: str
+    ui_port: int = 0
+    postgres_port: int = 0
+
+
+class Stack:
+    """The stack of one clone. folder: its state, `.local` of the clone unless a test gives another."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = (folder or ROOT / ".local").resolve()
+        self.logs, self.airflow_home, self.storage = self.folder / "logs", self.folder / "airflow", self.folder / "storage"
+        self._settings_file, self.state_file, self.lock_file = (
+            self.folder / "settings.json",
+            self.folder / "state.json",
+            self.folder / "supervisor.lock",
+        )
+        self._held: list[Any] = []
+
+    # settings
+
+    def settings(self) -> Settings:
+        """Those on disk, made on first use."""
+        if self._settings_file.exists():
+            return msgspec.json.decode(self._settings_file.read_bytes(), type=Settings)
+        for folder in (self.folder, self.logs, self.airflow_home, self.storage):
+            folder.mkdir(parents=True, exist_ok=True)
+        fernet = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        made = Settings(secrets.token_hex(16), secrets.token_hex(32), fernet, str(self._postgres_folder()))
+        self.save(made)
+        return made
+
+    def save(self, settings: Settings) -> None:
+        self._settings_file.touch(0o600)
+        self._settings_file.write_bytes(msgspec.json.encode(settings))
+
+    def _postgres_folder(self) -> Path:
+        """Below .local, or, when we are root and another user cannot get there (a 0700 home), below /var/lib."""
+        if demotion() and not reachable(self.folder):
+            name = hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]
+            return Path("/var/lib/media-catalog") / name
+        return self.folder / "postgres"
+
+    def choose_ports(self) -> Settings:
+        """Free ports for this start, held against other stacks of this machine until this process ends."""
+        settings = self.settings()
+        settings.ui_port = self._hold(settings.ui_port or UI_PORT) or self._hold(UI_PORT) or self._hold(0)
+        settings.postgres_port = self._hold(settings.postgres_port) or self._hold(0)
+        self.save(settings)
+        return settings
+
+    def _hold(self, wanted: int) -> int:
+        """The port, if it is free and no other stack is about to take it; 0 otherwise. wanted 0: any."""
+        for _ in range(20):
+            port = free_port(wanted)
+            if wanted and port != wanted:
+                return 0
+            path = _LOCK_FOLDER / f"media-catalog-port-{port}.lock"
+            with suppress(OSError):
+                handle = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    os.close(handle)
+                    continue
+                self._held.append(handle)
+                return port
+        return 0
+
+    # what runs
+
+    def postgres(self, settings: Settings) -> Postgres:
+        return Postgres(Path(settings.postgres_folder), settings.postgres_password, settings.postgres_port)
+
+    def running(self) -> bool:
+        """Is a supervisor of this clone alive? Its lock says so, whatever files a crash has left."""
+        if not self.lock_file.exists():
+            return False
+        with self.lock_file.open() as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return True
+        return False
+
+    def state(self) -> dict[str, Any]:
+        """What the supervisor last wrote: phase, error, its pid and those of the parts."""
+        try:
+            return json.loads(self.state_file.read_bytes())  # type: ignore[no-any-return]
+        except (OSError, ValueError):
+            return {}
+
+    @property
+    def ui(self) -> str:
+        return f"http://127.0.0.1:{self.settings().ui_port}"
+
+    def catalog_dsn(self) -> str:
+        settings = self.settings()
+        return self.postgres(settings).dsn(CATALOG_DB)
+
+    def environment(self) -> dict[str, str]:
+        """Variables of every Airflow process, on top of the caller's. What the caller has set wins, for all but addresses and secrets."""
+        settings = self.settings()
+        server = self.postgres(settings)
+        fixed = {
+            "AIRFLOW_HOME": str(self.airflow_home),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.dsn(AIRFLOW_DB).replace("postgresql:", "postgresql+psycopg2:"),
+            "AIRFLOW__CORE__FERNET_KEY": settings.fernet_key,
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{settings.ui_port}/execution/",
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(settings.ui_port),
+            "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{settings.ui_port}",
+            "AIRFLOW__API_AUTH__JWT_SECRET": settings.jwt_secret,
+            "AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM": server.dsn(CATALOG_DB),
+        }
+        defaults = {
+            "AIRFLOW_VAR_OBJECT_STORAGE": f"file://{self.storage}",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "catalog" / "dags"),
+            "AIRFLOW__CORE__DAG_DISCOVERY_SAFE_MODE": "False",
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",  # it listens on the loopback interface only
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            "DEFAULT_RETRY_DELAY": "10",  # seconds; minutes are for production
+            "PYTHONWARNINGS": "ignore",
+        }
+        return {**os.environ, **{k: v for k, v in defaults.items() if k not in os.environ}, **fixed}

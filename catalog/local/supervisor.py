@@ -1,0 +1,221 @@
+"""The process that owns the stack: starts its parts, watches them, and leaves nothing behind.
+
+It imports Airflow once and forks the four components, which is several times faster than four cold starts. A component that dies is started
+again; one that keeps dying takes the whole stack down, with the reason in state.json. However this process ends, its children end too: by
+its own hand, or by the kernel's (they are tied to it), and whatever they had started falls to it as their subreaper and is ended last.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from catalog.database import schema
+from catalog.local.demote import dies_with_parent
+from catalog.local.postgres import Postgres
+from catalog.local.stack import AIRFLOW_DB, CATALOG_DB, COMPONENTS, Stack
+
+STOP_SECONDS = 40
+MAX_RESTARTS, RESTART_WINDOW = 3, 120.0
+
+
+class Supervisor:
+    """One run of the stack, from lock to last child."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._pids: dict[int, str] = {}
+        self._stopping = False
+        self._deaths: deque[float] = deque(maxlen=MAX_RESTARTS + 1)
+        self._postgres: Postgres | None = None
+        self._postgres_pid = 0
+
+    def run(self) -> int:
+        """Exit status: 0 after a clean stop, 1 when a part could not be started or kept dying, 2 when another supervisor runs."""
+        lock = self._stack.lock_file.open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            print("another supervisor of this clone is running", file=sys.stderr)  # noqa: T201
+            return 2
+        _become_subreaper()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask_to_stop)
+        error = None
+        try:
+            self._start()
+            self._watch()
+        except Stopped:
+            pass
+        except Exception as problem:
+            error = f"{type(problem).__name__}: {problem}"
+            print(error, file=sys.stderr)  # noqa: T201
+        self._stop()
+        self._say("failed" if error else "stopped", error)
+        return 1 if error else 0
+
+    def _ask_to_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _say(self, phase: str, error: str | None = None) -> None:
+        parts = {name: pid for pid, name in self._pids.items()}
+        state = {"phase": phase, "error": error, "supervisor": os.getpid(), "postgres": self._postgres_pid, "parts": parts}
+        partial = self._stack.state_file.with_suffix(".partial")
+        partial.write_text(json.dumps(state))
+        partial.replace(self._stack.state_file)
+
+    def _start(self) -> None:
+        settings = self._stack.choose_ports()
+        os.environ.update(self._stack.environment())
+        self._say("starting PostgreSQL")
+        self._postgres = self._stack.postgres(settings)
+        self._postgres_pid = self._postgres.start((AIRFLOW_DB, CATALOG_DB))
+        self._stop_if_asked()
+        self._say("migrating the databases")
+        schema.upgrade(self._postgres.dsn(CATALOG_DB))
+        _warm_airflow()
+        self._stop_if_asked()
+        self._say("starting Airflow")
+        for name in COMPONENTS:
+            self._fork(name)
+        self._say("running")
+
+    def _stop_if_asked(self) -> None:
+        if self._stopping:
+            raise Stopped
+
+    def _fork(self, name: str) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if (pid := os.fork()) == 0:
+            status = 1
+            try:
+                os.setsid()
+                dies_with_parent(signal.SIGTERM)()
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+                _become_component(name, self._stack.logs / f"{name}.log")
+                status = 0
+            except SystemExit as leaving:
+                status = leaving.code if isinstance(leaving.code, int) else 1
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        self._pids[pid] = name
+
+    def _watch(self) -> None:
+        while not self._stopping:
+            pid = self._reap()
+            if pid == self._postgres_pid and pid:
+                raise RuntimeError(f"PostgreSQL ended; see {self._stack.logs.parent}/postgres/postgres.log")
+            if pid in self._pids:
+                self._restart(pid)
+            elif not pid:
+                time.sleep(0.2)
+
+    def _reap(self) -> int:
+        """PID of a child that has ended, 0 when none has. Orphans that came to us as subreaper are reaped as well."""
+        try:
+            pid, _status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return 0
+        return pid
+
+    def _restart(self, pid: int) -> None:
+        name = self._pids.pop(pid)
+        _end_group(pid)
+        self._deaths.append(time.monotonic())
+        if len(self._deaths) > MAX_RESTARTS and self._deaths[-1] - self._deaths[0] < RESTART_WINDOW:
+            raise RuntimeError(f"{name} keeps ending; see {self._stack.logs / name}.log")
+        print(f"{name} (pid {pid}) ended; starting it again", file=sys.stderr, flush=True)  # noqa: T201
+        self._fork(name)
+        self._say("running")
+
+    def _stop(self) -> None:
+        """Components first, with the tasks they run (these finish their page and save their state), the database last, then stragglers."""
+        self._say("stopping")
+        for pid, name in self._pids.items():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGTERM) if name == "scheduler" else os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._pids and time.monotonic() < deadline:
+            self._pids.pop(self._reap(), None)
+            time.sleep(0.05)
+        for pid in self._pids:
+            _end_group(pid)
+        self._pids.clear()
+        _end_descendants(spare=self._postgres_pid)
+        if self._postgres is not None:
+            self._postgres.stop()
+        self._postgres_pid = 0
+        _end_descendants()
+
+
+class Stopped(Exception):
+    """Asked to stop while starting."""
+
+
+def _become_subreaper() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: orphans of our children become ours
+
+
+def _warm_airflow() -> None:
+    """Import what the components share and prepare the metadata database, before forking."""
+    import airflow.api_fastapi.app
+    import airflow.dag_processing.processor
+    import airflow.executors.local_executor
+    import airflow.jobs.dag_processor_job_runner
+    import airflow.jobs.scheduler_job_runner
+    import airflow.jobs.triggerer_job_runner  # noqa: F401
+    from airflow import settings
+    from airflow.utils import db
+
+    db.initdb()
+    settings.dispose_orm()  # no connection may cross a fork
+
+
+def _become_component(name: str, log: Path) -> None:
+    """In the child: become `airflow <name>`."""
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    from airflow import settings
+    from airflow.__main__ import main
+
+    settings.configure_orm()  # type: ignore[no-untyped-call]
+    sys.argv = ["airflow", name]
+    main()  # type: ignore[no-untyped-call]
+
+
+def _end_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _end_descendants(spare: int = 0) -> None:
+    """End and reap every process below us, but for the tree of `spare`."""
+    kept = {spare}
+    with contextlib.suppress(psutil.NoSuchProcess):
+        kept |= {p.pid for p in psutil.Process(spare).children(recursive=True)} if spare else set()
+    left = [p for p in psutil.Process().children(recursive=True) if p.pid not in kept]
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=5)
+
+
+if __name__ == "__main__":
+    sys.exit(Supervisor(Stack(Path(sys.argv[1]) if len(sys.argv) > 1 else None)).run())

@@ -1,0 +1,60 @@
+"""Runs a provider on its recording and reads the rows back; `python -m catalog.tests.providers.rows` writes expected.jsonl anew."""
+
+import re
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from upath import UPath
+
+from catalog.ingestion.assemble import client_for, replay_of, window_of
+from catalog.ingestion.parts import Manifest, Parts
+from catalog.ingestion.provider import FOLDER, provider_class, provider_names
+from catalog.ingestion.pull import Checkpoint, Options, Pull
+from catalog.ingestion.tsv import COLUMNS
+
+_JSON = ("meta_data", "tags", "audio_set", "alt_files")
+
+
+def pull_recording(
+    provider: str, folder: Path, *, options: Options | None = None, checkpoint: Checkpoint | None = None, **more: Any
+) -> tuple[Manifest, Parts]:
+    """A whole pull of the provider's own recording into `folder`."""
+    cls, replay = provider_class(provider), replay_of(provider, FOLDER)
+    window = window_of(cls, None, replay)
+    parts = Parts(UPath(folder), provider, datetime(2024, 2, 11, tzinfo=UTC), window)
+    client = client_for(cls, None, replay=replay)
+    return Pull(cls(), client, parts, run_id="test", window=window, options=options, checkpoint=checkpoint, **more).run(), parts
+
+
+def unescape(field: str) -> str | None:
+    if field == r"\N":
+        return None
+    return re.sub(r"\\(.)", lambda m: {"t": "\t", "n": "\n", "r": "\r"}.get(m.group(1), m.group(1)), field)
+
+
+def read_rows(parts: Parts, manifest: Manifest) -> list[dict[str, Any]]:
+    """Rows of all media types, NULLs left out, JSON decoded."""
+    rows = []
+    for media_type in provider_class(manifest.provider).strings:
+        for path in parts.tsv_files(media_type, manifest.pages):
+            for line in path.read_text().splitlines():
+                fields = zip(COLUMNS[media_type], map(unescape, line.split("\t")), strict=True)
+                row = {name: orjson.loads(value) if name in _JSON else value for name, value in fields if value is not None}
+                rows.append({"media_type": media_type, **row})
+    return rows
+
+
+def expected_file(provider: str) -> Path:
+    return FOLDER / provider / "expected.jsonl"
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or provider_names():
+        with tempfile.TemporaryDirectory() as scratch:
+            manifest, parts = pull_recording(name, Path(scratch))
+            expected_file(name).write_bytes(b"".join(orjson.dumps(r) + b"\n" for r in read_rows(parts, manifest)))
+            print(name, manifest.counts)
