@@ -51,12 +51,23 @@ def unpaused(api: AirflowApi, dag_ids: Iterable[str], say: Callable[[str], None]
         yield
     finally:
         for dag_id in paused:
-            api.pause(dag_id, True)
-            for run in api.call("GET", f"/api/v2/dags/{dag_id}/dagRuns", run_type="scheduled", start_date_gte=since.isoformat())[
-                "dag_runs"
-            ]:
-                api.call("DELETE", f"/api/v2/dags/{dag_id}/dagRuns/{quote(run['dag_run_id'])}")
+            _end_held(api, dag_id, since)
         _hold(api, paused, False)
+
+
+def _end_held(api: AirflowApi, dag_id: str, since: datetime, timeout: float = 60) -> None:
+    """Pause the DAG when its held run has ended (in seconds, it skips everything), and delete that run."""
+    deadline = time.monotonic() + timeout
+    while True:
+        found = api.call("GET", f"/api/v2/dags/{dag_id}/dagRuns", run_type="scheduled", order_by="-run_after", limit=5)
+        held = [r for r in found["dag_runs"] if r["queued_at"] and datetime.fromisoformat(r["queued_at"]) >= since]
+        if all(r["state"] in FINISHED for r in held) or time.monotonic() > deadline:
+            break
+        time.sleep(0.3)
+    api.pause(dag_id, True)
+    for run in held:
+        if run["state"] in FINISHED:
+            api.call("DELETE", f"/api/v2/dags/{dag_id}/dagRuns/{quote(run['dag_run_id'])}")
 
 
 def _hold(api: AirflowApi, dag_ids: list[str], held: bool) -> None:
