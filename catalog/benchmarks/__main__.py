@@ -1,9 +1,9 @@
-"""`./just bench [ingest] [load]`: each prints figures and its ratio to a floor."""
+"""`./just bench [ingest] [load] [parse]`: each prints figures and its ratio to a floor."""
 
 import sys
 from importlib import import_module
 
-KNOWN = ("ingest", "load")
+KNOWN = ("ingest", "load", "parse")
 
 
 def main(names: list[str]) -> int:

@@ -25,12 +25,17 @@ CONCLUSION = "conclude"
 
 
 class DagSpec(msgspec.Struct, frozen=True):
-    """What documentation and guards need to know of a DAG. kind: the raw tag that sorts it; schedule: as shown, None for manual ones."""
+    """What documentation and guards need to know of a DAG.
+
+    kind: the raw tag that sorts it; schedule: as shown, None for manual ones; text, configuration, example: the parts of its documentation.
+    """
 
     dag_id: str
     kind: str
     schedule: str | None
-    doc: str
+    text: str
+    configuration: str = ""
+    example: str = ""
     dated: bool = False
     media_types: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
@@ -62,8 +67,8 @@ def catalog_dag(
     example: conf shown at the end of the doc. catchup: follow the Variable CATCHUP_ENABLED instead of never catching up.
     """
     params = dict(params or {})
-    documented = doc + conf_table(params) + conf_example(dag_id, example)
-    REGISTRY[dag_id] = DagSpec(dag_id, kind, schedule, documented, dated, media_types, conflicts)
+    spec = DagSpec(dag_id, kind, schedule, doc, conf_table(params), conf_example(dag_id, example), dated, media_types, conflicts)
+    REGISTRY[dag_id] = spec
     timetable: Any = CronDataIntervalTimetable(schedule, timezone="UTC") if schedule and intervals else schedule
     with DAG(
         dag_id,
@@ -77,7 +82,7 @@ def catalog_dag(
         render_template_as_native_obj=True,
         tags=[kind, *tags],
         params=params,
-        doc_md=documented,
+        doc_md="\n\n".join(part for part in (spec.text, spec.configuration, spec.example) if part),
         default_args={
             "owner": "data-eng-admin",
             "retries": int(os.environ.get("DEFAULT_RETRY_COUNT", "2")),
@@ -163,10 +168,10 @@ def conf_table(params: Mapping[str, Param]) -> str:
         types = param.schema.get("type", "any")
         kinds = [t for t in ([types] if isinstance(types, str) else types) if t != "null"]
         kind = " or ".join(kinds) + (", format `YYYY-MM-DD`" if param.schema.get("format") == "date" else "")
-        default = "required" if not param.has_value else f"`{json.dumps(param.value)}`"
+        default = f"`{json.dumps(param.value)}`" if param.has_value else "none" if "null" in types else "required"
         rows.append(f"| `{name}` | {kind} | {default} | {param.schema.get('description_md') or param.description or ''} |")
-    return "\n\n**Configuration**\n\n| Key | Type | Default | Meaning |\n| --- | --- | --- | --- |\n" + "\n".join(rows)
+    return "**Configuration**\n\n| Key | Type | Default | Meaning |\n| --- | --- | --- | --- |\n" + "\n".join(rows)
 
 
 def conf_example(dag_id: str, example: Mapping[str, Any] | None) -> str:
-    return f"\n\nExample: `airflow dags trigger {dag_id} --conf '{json.dumps(example)}'`" if example else ""
+    return f"Example: `airflow dags trigger {dag_id} --conf '{json.dumps(example)}'`" if example else ""

@@ -1,4 +1,4 @@
-"""Weekly DAGs that pull fixed past days of a dated provider again, above all for their popularity.
+"""fixed days of the past, once a week, above all for their popularity.
 
 The days lie close together near the present and far apart in the past. All days of one list are independent; a list begins when the one
 before it has ended, well or not. A day that fails does not stop the others: they are loaded, one alert names all that failed, and the run
@@ -17,7 +17,7 @@ from catalog.dags.groups.ingestion import (
     report_aggregate_reingestion_errors,
     report_load_completion,
 )
-from catalog.ingestion.provider import Reingestion, documentation, provider_class, provider_names
+from catalog.ingestion.provider import Reingestion, provider_class, provider_names
 from catalog.ingestion.windows import day_lists
 
 
@@ -25,12 +25,17 @@ def reingestion_workflow(name: str, plan: Reingestion) -> None:
     cls = provider_class(name)
     lists = day_lists(*plan.days)
     steps = ["today", *(f"every_{step}_days" for step, count in plan.days if count)]
-    summary = f"Pulls {sum(map(len, lists))} past days of `{name}_workflow` again, up to {lists[-1][-1]:,} days back.\n\n"
+    summary = (
+        f"Pulls {sum(map(len, lists))} past days of `{name}_workflow` again, up to {lists[-1][-1]:,} days back: "
+        f"{(__doc__ or '').strip()}\n\n"
+        f"The days are counted back from the first day of the run's week, or from conf `date`. What is pulled, and how, is told at "
+        f"[`{name}_workflow`](#{name}_workflow)."
+    )
     with catalog_dag(
         plan.dag_id,
         "provider-reingestion",
         schedule="@weekly",
-        doc=summary + (__doc__ or "").strip() + "\n\n" + documentation(cls),
+        doc=summary,
         tags=tuple(f"provider-reingestion: {m}" for m in cls.strings),
         params={key: param for key, param in provider_params().items() if key != "query_params_list"},
         example={"date": "2024-02-10"},

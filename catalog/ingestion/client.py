@@ -18,6 +18,7 @@ import msgspec
 import orjson
 import requests
 import tenacity
+import urllib3
 from requests.adapters import BaseAdapter
 
 from catalog.ingestion.errors import Fatal, HttpStatus, Retry
@@ -180,9 +181,9 @@ class Client:
             )
             with response:
                 body = self._read(response)
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+        except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.ProtocolError, urllib3.exceptions.TimeoutError) as error:
             raise Retry(f"{type(error).__name__}: {self.redact(str(error))[:300]}") from None
-        except requests.exceptions.ContentDecodingError as error:
+        except urllib3.exceptions.DecodeError as error:
             raise Retry(f"the body could not be decompressed: {self.redact(str(error))[:200]}") from None
         except requests.RequestException as error:
             raise Fatal(f"{method} {url}: {type(error).__name__}: {self.redact(str(error))[:300]}") from None
@@ -190,10 +191,10 @@ class Client:
         return Answer(response.status_code, response.url, response.headers, body)
 
     def _read(self, response: requests.Response) -> bytes:
-        if self.replayed:
+        if getattr(response, "_content_consumed", False):  # a replay's, or one that was just recorded
             return response.content
         deadline, parts, size = time.monotonic() + self._limits.total, [], 0
-        for chunk in response.iter_content(_CHUNK):
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):  # what is there, so that a body that drips meets the deadline
             size += len(chunk)
             if size > self._limits.max_bytes:
                 raise Fatal(f"the body is larger than {self._limits.max_bytes:,} bytes")

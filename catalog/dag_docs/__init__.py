@@ -1,0 +1,1 @@
+"""DAGs.md, made from what the factory knows of each DAG."""

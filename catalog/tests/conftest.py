@@ -1,0 +1,64 @@
+"""The environment comes before any Airflow import: a metadata database of its own, our DAGs, no examples."""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from catalog.database import schema
+from catalog.local.postgres import Postgres
+
+_HOME = Path(tempfile.mkdtemp(prefix="catalog-tests-airflow-"))
+os.environ |= {
+    "AIRFLOW_HOME": str(_HOME),
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME}/airflow.db",
+    "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent.parent / "dags"),
+    "AIRFLOW__CORE__DAG_DISCOVERY_SAFE_MODE": "False",
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+}
+for name in [n for n in os.environ if n.startswith(("API_KEY_", "AIRFLOW_VAR_", "AIRFLOW_CONN_"))]:
+    del os.environ[name]  # keys of the person who runs the tests
+
+
+def pytest_sessionfinish() -> None:
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def world_readable() -> Iterator[Path]:
+    """A folder that servers demoted to another user can reach (pytest's own are not)."""
+    folder = Path(tempfile.mkdtemp(prefix="catalog-tests-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server(world_readable: Path) -> Iterator[Postgres]:
+    """One PostgreSQL for all tests, with a migrated template database."""
+    server = Postgres(world_readable / "postgres", "test", durable=False)
+    server.start(("empty", "migrated"))
+    schema.upgrade(server.dsn("migrated"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def dsn(server: Postgres) -> str:
+    """A catalog database of the test's own."""
+    name = f"catalog_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+        connection.execute(f"create database {name} template migrated")
+    return server.dsn(name)
+
+
+@pytest.fixture
+def catalog(dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        yield connection

@@ -1,0 +1,127 @@
+"""The DAGs as Airflow parses them."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from catalog.ingestion.provider import provider_class, provider_names
+
+pytestmark = pytest.mark.airflow
+
+
+@pytest.fixture(scope="session")
+def dagbag():
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(collect_dags=True)
+
+
+@pytest.fixture(scope="session")
+def registry(dagbag):
+    from catalog.dags.dag_factory import REGISTRY
+
+    return REGISTRY
+
+
+def test_every_file_parses(dagbag):
+    assert dagbag.import_errors == {}
+
+
+def test_all_are_there(dagbag, registry):
+    wanted = {f"{name}_workflow" for name in provider_names()}
+    wanted |= {r.dag_id for name in provider_names() if (r := provider_class(name).reingestion)}
+    assert set(dagbag.dags) == wanted == set(registry)
+
+
+@pytest.mark.parametrize("name", provider_names())
+def test_provider_dags(dagbag, name):
+    cls, dag = provider_class(name), dagbag.dags[f"{name}_workflow"]
+    media = list(cls.strings)
+    assert {"provider", f"ingestion: {'dated' if cls.dated else 'full'}", *(f"provider: {m}" for m in media)} == set(dag.tags)
+    pull = f"ingest_data.pull_{media[0] if len(media) == 1 else 'mixed'}_data"
+    assert list(dag.task_ids) == [pull, *(f"ingest_data.load_{m}_data" for m in media), "report_load_completion", "conclude"]
+    assert dag.get_task(pull).execution_timeout == cls.pull_timeout
+    assert dag.max_active_runs == 1
+    assert dag.is_paused_upon_creation is True
+    assert dag.catchup is False
+    assert type(dag.timetable).__name__ == ("CronDataIntervalTimetable" if cls.dated else "CronTriggerTimetable")
+    assert set(dag.params) == {
+        "date", "limit", "initial_query_params", "query_params_list", "additional_query_params", "skip_ingestion_errors", "include_deleted",
+        "replay",
+    }  # fmt: skip
+
+
+def test_reingestion_maps_days(dagbag):
+    dag = dagbag.dags["flickr_reingestion_workflow"]
+    assert dag.dagrun_timeout == timedelta(hours=23)
+    assert dag.max_active_tasks == 1
+    assert len(dag.tasks) < 30
+    assert [t for t in dag.task_ids if t.startswith("gather")] == [f"gather_partition_{n}" for n in range(6)]
+    assert {str(t.trigger_rule.value) for t in dag.tasks if t.task_id.startswith("gather")} == {"all_done"}
+    assert dag.get_task("ingest_every_7_days.pull_image_data").upstream_task_ids == {"gather_partition_1", "check_configuration"}
+
+
+def test_examples_are_valid(dagbag, registry):
+    """The example that ends a DAG's documentation passes its own form."""
+    for spec in registry.values():
+        conf = json.loads(spec.example.partition("--conf '")[2].rpartition("'")[0])
+        params = dagbag.dags[spec.dag_id].params
+        assert set(conf) <= set(params)
+        for key, value in conf.items():
+            params.get_param(key).resolve(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("date", "2024-02-30"),
+        ("date", "20240210"),
+        ("date", 5),
+        ("limit", -1),
+        ("limit", "5"),
+        ("limit", 1.5),
+        ("skip_ingestion_errors", "yes"),
+        ("initial_query_params", [1]),
+        ("query_params_list", {"a": 1}),
+        ("query_params_list", [1]),
+        ("replay", ""),
+    ],
+)
+def test_wrong_conf_is_refused(dagbag, key, value):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        dagbag.dags["flickr_workflow"].params.get_param(key).resolve(value)
+
+
+def test_documentation_is_shown(dagbag):
+    doc = dagbag.dags["flickr_workflow"].doc_md
+    assert "| `limit` | integer | `0` |" in doc
+    assert doc.rstrip().endswith("`")
+
+
+def test_timeouts_can_be_overridden(monkeypatch):
+    overrides = {
+        "stocksnap_workflow": [{"task_id_pattern": "pull", "timeout": "1d:2h:3m:4s"}, {"task_id_pattern": "load", "timeout": "soon"}]
+    }
+    monkeypatch.setenv("AIRFLOW_VAR_CONFIGURATION_OVERRIDES", json.dumps(overrides))
+    monkeypatch.setenv("AIRFLOW_VAR_CATCHUP_ENABLED", "true")
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(collect_dags=True)
+    dag = bag.dags["stocksnap_workflow"]
+    assert dag.get_task("ingest_data.pull_image_data").execution_timeout == timedelta(days=1, hours=2, minutes=3, seconds=4)
+    assert dag.get_task("ingest_data.load_image_data").execution_timeout == timedelta(hours=1)
+    assert bag.dags["flickr_workflow"].catchup is True
+    assert bag.dags["flickr_reingestion_workflow"].catchup is False
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("5d:10h:20m:30s", 469_230), ("1h", 3600), ("1h30m", None), ("", None), ("h", None)]
+)
+def test_timeout_grammar(text, seconds):
+    from catalog.dags.dag_factory import parse_timeout
+
+    found = parse_timeout(text)
+    assert found == (None if seconds is None else timedelta(seconds=seconds))

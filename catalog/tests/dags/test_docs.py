@@ -1,0 +1,67 @@
+"""DAGs.md."""
+
+import pytest
+
+from catalog.dag_docs.render import render
+from catalog.dags.dag_factory import DagSpec
+
+pytestmark = pytest.mark.airflow
+TABLE = "**Configuration**\n\n| Key | Type |\n| --- | --- |\n| `date` | string |"
+
+
+@pytest.fixture
+def text():
+    wordy = "B has a docstring that is longer than eighty columns and so has to be wrapped."
+    return render(
+        [
+            DagSpec(
+                "b_workflow", "provider", "@daily", f"# Title\n\n{wordy}\n\n1. one\n2. two", TABLE, "Example: `b`", True, ("image", "audio")
+            ),
+            DagSpec("a_workflow", "provider", "@monthly", "A.", TABLE, "", False, ("image",)),
+            DagSpec("delete_records", "database", None, "Keeps the _first_ and delete_records as it is."),
+            DagSpec("silent", "data_refresh", None, ""),
+        ]
+    )
+
+
+def test_layout(text):
+    lines = text.splitlines()
+    assert lines[0] == "# DAGs"
+    assert {"## DAGs by Type", "## DAG documentation", "### `a_workflow`", "### Data Refresh"} <= set(lines)
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+    assert "\n\n\n" not in text
+    assert all(len(line) <= 80 or line.startswith("|") for line in lines)
+
+
+def test_contents(text):
+    by_type, documented = text.split("## DAG documentation")
+    assert [line for line in by_type.splitlines() if line.startswith("1.  ")] == [
+        "1.  [Data Refresh](#data-refresh)", "1.  [Database](#database)", "1.  [Provider](#provider)",
+    ]  # fmt: skip
+    assert [line for line in documented.splitlines() if line.startswith("1.  ")] == [
+        f"1.  [`{d}`](#{d})" for d in ("a_workflow", "b_workflow", "delete_records")
+    ]
+
+
+def test_tables(text):
+    lines = text.splitlines()
+    at = lines.index("### Provider")
+    assert lines[at + 2 : at + 6] == [
+        "| DAG ID                      | Schedule Interval | Dated   | Media Type(s) |",
+        "| --------------------------- | ----------------- | ------- | ------------- |",
+        "| [`a_workflow`](#a_workflow) | `@monthly`        | `False` | image         |",
+        "| [`b_workflow`](#b_workflow) | `@daily`          | `True`  | image, audio  |",
+    ]
+    assert "| `silent` | `None`            |" in text
+
+
+def test_a_family_s_table_stands_once(text):
+    assert text.count("| `date` | string |") == 1
+    assert "Configuration: the keys of [`a_workflow`](#a_workflow)." in text
+
+
+def test_markup_survives(text):
+    assert "#### Title" in text
+    assert "1. one\n2. two" in text
+    assert "_first_ and delete_records" in text

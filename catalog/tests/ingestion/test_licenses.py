@@ -1,0 +1,103 @@
+"""Licenses from URLs and pairs."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catalog.ingestion.licenses import CC0, PATHS, PDM, REVERSE, license_from_pair, license_from_url
+
+BASE = "https://creativecommons.org/"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://creativecommons.org/licenses/by/4.0/", ("by", "4.0")),
+        ("http://creativecommons.org/licenses/by-nc-nd/2.0", ("by-nc-nd", "2.0")),
+        ("//creativecommons.org/licenses/by-sa/3.0/deed.fr", ("by-sa", "3.0")),
+        ("HTTPS://WWW.CreativeCommons.org/Licenses/BY-SA/3.0/DE/Legalcode", ("by-sa", "3.0")),
+        ("https://creativecommons.org/licenses/by/3.0/igo/", ("by", "3.0")),
+        ("https://creativecommons.org/licenses/by-nc-nd/3.0/igo/deed.en", ("by-nc-nd", "3.0")),
+        ("https://creativecommons.org/licenses/by-sa/2.1/jp/", ("by-sa", "2.1")),
+        ("https://creativecommons.org/licenses/by-nd-nc/1.0/", ("by-nc-nd", "1.0")),
+        ("https://creativecommons.org/licenses/publicdomain/", ("publicdomain", "N/A")),
+        ("https://creativecommons.org/licenses/sampling+/1.0/", ("sampling+", "1.0")),
+        ("https://creativecommons.org/publicdomain/mark/1.0/deed.de", ("pdm", "1.0")),
+        ("https://creativecommons.org/share-your-work/public-domain/cc0/", ("cc0", "1.0")),
+    ],
+)
+def test_from_url(url, expected):
+    found = license_from_url(url)
+    assert found is not None
+    assert (found.slug, found.version) == expected
+    assert found.raw_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        None, 7, "", "by", "https://example.org/licenses/by/4.0/", "https://creativecommons.org.example.org/licenses/by/4.0/",
+        "https://creativecommons.org/", "https://creativecommons.org/licenses/by/9.0/", "https://creativecommons.org/licenses/by/4.0/../evil",
+        "https://creativecommons.org/licenses/by/4.0/something/else/entirely", "https://[broken", "https://creativecommons.org/licenses/by/2.1/",
+    ],
+)  # fmt: skip
+def test_not_a_license(url):
+    assert license_from_url(url) is None
+
+
+def test_a_jurisdiction_keeps_its_address_as_given_and_gets_the_canonical_one():
+    found = license_from_url("https://creativecommons.org/licenses/by-sa/3.0/de/deed.en")
+    assert found.url == BASE + "licenses/by-sa/3.0/"
+    assert found.raw_url.endswith("/de/deed.en")
+
+
+@pytest.mark.parametrize(
+    ("pair", "path"),
+    [
+        (("by", "4"), "licenses/by/4.0"),
+        (("BY-NC-ND ", 2.0), "licenses/by-nc-nd/2.0"),
+        (("by-nc-nd", "1.0"), "licenses/by-nd-nc/1.0"),
+        (("by", "2.1"), "licenses/by/2.0"),
+        (("pdm", "1.0"), "publicdomain/mark/1.0"),
+        (("publicdomain", "N/A"), "licenses/publicdomain"),
+        (("nc", "2.0"), "licenses/nc/2.0/jp"),
+    ],
+)
+def test_from_pair(pair, path):
+    assert license_from_pair(*pair).url == f"{BASE}{path}/"
+
+
+@pytest.mark.parametrize("pair", [("by", "x"), ("by", None), (None, "4.0"), ("all-rights-reserved", "1.0"), ("by", "nan")])
+def test_no_such_pair(pair):
+    assert license_from_pair(*pair) is None
+
+
+def test_constants():
+    assert (CC0.url, PDM.url) == (BASE + "publicdomain/zero/1.0/", BASE + "publicdomain/mark/1.0/")
+
+
+@given(
+    st.sampled_from(sorted(PATHS)),
+    st.sampled_from(["", "/", "/deed", "/deed.pt_BR", "/legalcode.txt", "/rdf", "//"]),
+    st.sampled_from(["https://", "http://", "//", ""]),
+    st.sampled_from(["", "www."]),
+)
+def test_every_path_in_every_spelling(path, end, scheme, www):
+    found = license_from_url(f"{scheme}{www}creativecommons.org/{path}{end}")
+    assert found is not None
+    assert (found.slug, found.version) == PATHS[path]
+    assert license_from_url(found.url) is not None
+
+
+@given(st.sampled_from(sorted(REVERSE)))
+def test_a_pair_comes_back_from_its_own_address(pair):
+    """But for 2.1, which has no international deed of its own."""
+    again = license_from_url(license_from_pair(*pair).url)
+    assert (again.slug, again.version) == (pair if pair[1] != "2.1" else (pair[0], "2.0"))
+
+
+@given(st.text())
+def test_wild_text_never_raises(text):
+    license_from_url(text)
+    license_from_url("https://creativecommons.org/" + text)
+    license_from_pair(text, text)

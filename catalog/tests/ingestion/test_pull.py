@@ -1,0 +1,304 @@
+"""The loop of a pull over a scripted provider: resuming, errors, limits, parameters, and that every item is accounted for."""
+
+from datetime import UTC, datetime
+
+import msgspec
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from upath import UPath
+
+from catalog.ingestion import CC0, Counted, Image, Page, Paginator, Provider, Skip
+from catalog.ingestion.client import Client
+from catalog.ingestion.errors import Fatal, Fenced, Interrupted, LoopDetected, Retry, SkippedErrors
+from catalog.ingestion.parts import Parts
+from catalog.ingestion.pull import REPEATED, MemoryCheckpoint, Options, Pull
+
+
+class Scripted(Paginator):
+    """Pages of a list, by number; an exception in place of a page is raised once it is asked for."""
+
+    own_params = ("page",)
+
+    def __init__(self, pages):
+        self.pages, self.asked, self.params = pages, [], []
+
+    def start(self, params):
+        return {"page": int(params.get("page", 0))}
+
+    def fetch(self, client, cursor, params):
+        number = cursor["page"]
+        self.asked.append(number)
+        self.params.append(dict(params))
+        page = self.pages[number] if number < len(self.pages) else []
+        if isinstance(page, Exception):
+            raise page
+        return Page(page, {"page": number + 1} if page and number + 1 < len(self.pages) else None)
+
+    def skip(self, cursor):
+        return {"page": cursor["page"] + 1} if cursor["page"] + 1 < len(self.pages) else None
+
+
+def provider(pages, **attributes):
+    class Example(Provider):
+        name = "example"
+        strings = {"image": "example"}
+
+        def record(self, raw):
+            if raw == "skip":
+                return Skip("not wanted")
+            if raw == "poison":
+                raise KeyError(raw)
+            if raw == "several":
+                return [image("s1"), image("s2"), Skip("third is broken")]
+            return image(raw, None if raw == "unlicensed" else CC0)
+
+    Example.pages = pages if isinstance(pages, Paginator) else Scripted(pages)
+    for key, value in attributes.items():
+        setattr(Example, key, value)
+    return Example()
+
+
+def image(name, license_=CC0):
+    return Image(
+        foreign_identifier=name, foreign_landing_url=f"https://example.org/{name}", url=f"https://example.org/{name}.jpg", license=license_
+    )
+
+
+def pull(folder, provider_, checkpoint=None, **options):
+    more = {k: options.pop(k) for k in ("fence", "should_stop", "progress") if k in options}
+    parts = Parts(UPath(folder), "example", datetime(2024, 1, 1, tzinfo=UTC), None)
+    return Pull(provider_, Client(), parts, run_id="r", options=Options(**options), checkpoint=checkpoint, **more)
+
+
+def rows(pulled):
+    manifest = pulled.parts.load()
+    return [line.split("\t")[0] for path in pulled.parts.tsv_files("image", manifest.pages) for line in path.read_text().splitlines()]
+
+
+def accounted(manifest):
+    return all(c.fetched == c.written + sum(c.skipped.values()) + sum(c.rejected.values()) for c in manifest.counts.values())
+
+
+def test_every_item_is_accounted_for(tmp_path):
+    pulled = pull(tmp_path, provider([["a", "skip", "poison"], ["several", "unlicensed"], ["b"]]))
+    manifest = pulled.run()
+    counts = manifest.counts["image"]
+    assert rows(pulled) == ["a", "s1", "s2", "b"]
+    assert (counts.fetched, counts.written) == (8, 4)
+    assert counts.skipped == {"not wanted": 1, "third is broken": 1}
+    assert counts.rejected == {"mapping failed: KeyError": 1, "missing license": 1}
+    assert accounted(manifest)
+    assert manifest.complete
+    rejects = [orjson.loads(line) for path in sorted(pulled.parts.folder.glob("*.rejects.jsonl")) for line in path.read_text().splitlines()]
+    assert [(r["reason"], r["raw"]) for r in rejects] == [("mapping failed: KeyError", "poison"), ("missing license", "unlicensed")]
+
+
+def test_resuming_after_any_page_gives_the_same_and_fetches_one_page_again_at_most(tmp_path):
+    pages = [[f"p{n}i{m}" for m in range(3)] for n in range(6)]
+    undisturbed = pull(tmp_path / "whole", provider(pages))
+    undisturbed.run()
+    for stop_after in range(1, 6):
+        folder, checkpoint, seen = tmp_path / f"stop{stop_after}", MemoryCheckpoint(), []
+        first = provider(pages)
+        with pytest.raises(Interrupted):
+            pull(folder, first, checkpoint, should_stop=lambda s=seen, n=stop_after: s.append(1) or len(s) == n).run()
+        second = provider(pages)
+        resumed = pull(folder, second, checkpoint)
+        manifest = resumed.run()
+        assert rows(resumed) == rows(undisturbed)
+        assert first.pages.asked + second.pages.asked == list(range(6))
+        assert manifest.counts == undisturbed.parts.load().counts
+        assert checkpoint.state is None
+
+
+def test_a_kill_between_the_part_and_the_checkpoint_counts_nothing_twice(tmp_path):
+    class Killed(BaseException):
+        pass
+
+    class DyingCheckpoint(MemoryCheckpoint):
+        def save(self, state):
+            if state["pages"] == 3:
+                raise Killed
+            super().save(state)
+
+    pages = [[f"p{n}"] for n in range(5)]
+    dying = DyingCheckpoint()
+    with pytest.raises(Killed):
+        pull(tmp_path, provider(pages), dying).run()
+    changed = [*pages[:2], ["p2 is another now"], *pages[3:]]
+    second = provider(changed)
+    resumed = pull(tmp_path, second, MemoryCheckpoint(dying.state))
+    manifest = resumed.run()
+    assert second.pages.asked == [2, 3, 4]
+    assert rows(resumed) == ["p0", "p1", "p2 is another now", "p3", "p4"]
+    assert manifest.counts["image"].written == 5
+
+
+def test_a_pull_that_fails_leaves_what_it_read_and_says_why(tmp_path):
+    checkpoint = MemoryCheckpoint()
+    failing = pull(tmp_path, provider([["a"], ["b"], Fatal("the key was revoked"), ["d"]]), checkpoint)
+    with pytest.raises(Fatal, match="revoked"):
+        failing.run()
+    manifest = failing.parts.load()
+    assert (manifest.complete, manifest.pages, manifest.error) == (False, 2, "Fatal: the key was revoked")
+    assert rows(failing) == ["a", "b"]
+    mended = provider([["a"], ["b"], ["c"], ["d"]])
+    resumed = pull(tmp_path, mended, checkpoint)
+    assert resumed.run().complete
+    assert mended.pages.asked == [2, 3]
+    assert rows(resumed) == ["a", "b", "c", "d"]
+
+
+def test_a_finished_pull_is_fetched_anew_and_its_old_parts_go(tmp_path):
+    checkpoint = MemoryCheckpoint()
+    first = pull(tmp_path, provider([["a"], ["b"], ["c"]]), checkpoint).run()
+    again = pull(tmp_path, provider([["x"]]), checkpoint)
+    second = again.run()
+    assert rows(again) == ["x"]
+    assert first.token != second.token
+
+
+@pytest.mark.parametrize(("options", "skipped"), [({"skip_errors": True}, True), ({"skip_predicates": ("BUSY",)}, True), ({}, False)])
+def test_errors_to_be_passed_over(tmp_path, options, skipped):
+    """Page 43 of the matrix: the next page is still fetched, the failure is reported at the end, and only it is tried again."""
+    pages = [["a"], Retry("server busy"), ["c"]]
+    checkpoint, pulled = MemoryCheckpoint(), None
+    pulled = pull(tmp_path, provider(pages), checkpoint, **options)
+    with pytest.raises(SkippedErrors if skipped else Retry, match="busy"):
+        pulled.run()
+    assert rows(pulled) == (["a", "c"] if skipped else ["a"])
+    if skipped:
+        mended = provider([["a"], ["b"], ["c"]])
+        again = pull(tmp_path, mended, checkpoint)
+        assert again.run().complete
+        assert mended.pages.asked == [1]
+        assert rows(again) == ["a", "c", "b"]
+
+
+def test_passing_over_ends_when_all_pages_fail(tmp_path):
+    with pytest.raises(Fatal, match="10 pages in a row"):
+        pull(tmp_path, provider([Retry("down")] * 50), skip_errors=True).run()
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(1, ["a"]), (3, ["a", "b", "c"]), (100, ["a", "b", "c", "d"])])
+def test_limit(tmp_path, limit, kept):
+    pulled = pull(tmp_path, provider([["a", "b"], ["c", "d"]]), limit=limit)
+    assert accounted(pulled.run())
+    assert rows(pulled) == kept
+
+
+def test_initial_query_params_start_there_and_stay(tmp_path):
+    example = provider([["a"], ["b"], ["c"]], params={"size": 1, "sort": "new"})
+    pull(tmp_path, example, initial_query_params={"page": 1, "sort": "old"}).run()
+    assert example.pages.asked == [1, 2]
+    assert example.pages.params == [{"size": 1, "sort": "old"}] * 2
+
+
+def test_query_params_list_is_only_these(tmp_path):
+    example = provider([["a"], ["b"], ["c"]])
+    pull(tmp_path, example, query_params_list=[{"page": 2}, {"page": 0, "q": "x"}], additional_query_params={"z": 1}).run()
+    assert example.pages.asked == [2, 0]
+    assert example.pages.params == [{"z": 1}, {"q": "x", "z": 1}]
+
+
+def test_rounds_of_fixed_parameters(tmp_path):
+    class InRounds(Counted):
+        def fetch(self, client, cursor, params):
+            seen.append((params["building"], cursor["page"]))
+            return Page([f"{params['building']}{cursor['page']}"], {"page": cursor["page"] + 1} if cursor["page"] < 2 else None)
+
+    seen = []
+    example = provider(InRounds("https://example.org", items=""))
+    example.rounds = lambda client, window: [{"building": "x"}, {"building": "y"}]
+    pull(tmp_path, example).run()
+    assert seen == [("x", 1), ("x", 2), ("y", 1), ("y", 2)]
+    seen.clear()
+    pull(tmp_path / "again", example, initial_query_params={"building": "y", "page": 2}).run()
+    assert seen == [("y", 2)]
+
+
+def test_a_newer_try_fences_this_one_off(tmp_path):
+    calls = []
+
+    def fence():
+        calls.append(1)
+        if len(calls) > 2:
+            raise Fenced("taken over")
+
+    pulled = pull(tmp_path, provider([["a"], ["b"], ["c"]]), fence=fence)
+    with pytest.raises(Fenced):
+        pulled.run()
+    assert rows(pulled) == ["a"]
+
+
+def test_a_repeated_page_is_caught(tmp_path):
+    pulled = pull(tmp_path, provider([["a"], ["a"], ["b"]]))
+    with pytest.raises(LoopDetected, match="same as an earlier one"):
+        pulled.run()
+    assert rows(pulled) == ["a"]
+
+
+def test_a_repetition_that_is_known_of_is_counted(tmp_path):
+    pulled = pull(tmp_path, provider([["a"], ["a"], ["b"]], repeats=1))
+    manifest = pulled.run()
+    assert rows(pulled) == ["a", "b"]
+    assert manifest.counts["image"].skipped == {REPEATED: 1}
+
+
+def test_tokens_in_a_circle_are_caught(tmp_path):
+    class Circle(Paginator):
+        def start(self, params):
+            return {"token": 0}
+
+        def fetch(self, client, cursor, params):
+            seen.append(cursor["token"])
+            return Page([f"item {len(seen)}"], {"token": (cursor["token"] + 1) % 3})
+
+    seen = []
+    with pytest.raises(LoopDetected, match="has been before"):
+        pull(tmp_path, provider(Circle())).run()
+    assert seen == [0, 1, 2, 0]
+
+
+def test_an_unknown_state_starts_over_loudly(tmp_path, caplog):
+    example = provider([["a"]])
+    pull(tmp_path, example, MemoryCheckpoint({"version": 99})).run()
+    assert example.pages.asked == [0]
+    assert "version 99" in caplog.text
+
+
+def test_the_state_is_plain_json(tmp_path):
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(Fatal):
+        pull(tmp_path, provider([["a", "skip"], Fatal("x")]), checkpoint).run()
+    assert orjson.loads(orjson.dumps(checkpoint.state)) == checkpoint.state
+    assert len(orjson.dumps(checkpoint.state)) < 1000
+
+
+ITEMS = ["a", "skip", "poison", "several", "unlicensed", "b\t\\N", None, 7, "x" * 4000]
+
+
+@settings(max_examples=40, deadline=None)
+@given(pages=st.lists(st.lists(st.sampled_from(ITEMS), min_size=1, max_size=5), max_size=6), stops=st.lists(st.integers(1, 3), max_size=4))
+def test_wild_pages_with_wild_stops(tmp_path_factory, pages, stops):
+    """Whatever comes, and however often the pull is stopped: the counts add up and the rows are those of an undisturbed pull."""
+    pages = [[*page, f"page {n}"] for n, page in enumerate(pages)]
+    whole = pull(tmp_path_factory.mktemp("whole"), provider(pages))
+    expected = msgspec.to_builtins(whole.run().counts)
+    folder, checkpoint = tmp_path_factory.mktemp("stopped"), MemoryCheckpoint()
+    for stop in stops:
+        seen = []
+        try:
+            pull(folder, provider(pages), checkpoint, should_stop=lambda s=seen, n=stop: s.append(1) or len(s) >= n).run()
+        except Interrupted:
+            continue
+        break
+    else:
+        stops = []
+    last = pull(folder, provider(pages), checkpoint)
+    manifest = last.run()
+    assert accounted(manifest)
+    assert msgspec.to_builtins(manifest.counts) == expected
+    assert rows(last) == rows(whole)

@@ -1,0 +1,86 @@
+"""Rates and quotas, alone and shared."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+import time_machine
+
+from catalog.ingestion.errors import QuotaExhausted
+from catalog.ingestion.rate import LocalThrottle, Quota, Rate, SharedThrottle
+
+
+def test_intervals():
+    assert Rate(per_hour=3600).interval == Rate(per_second=1).interval == Rate(per_minute=60).interval == 1
+    assert str(Rate(per_hour=3600)) == "3600 a hour"
+
+
+def test_a_steady_rate():
+    now = [100.0]
+
+    def sleep(seconds):
+        now[0] += seconds
+
+    throttle = LocalThrottle(Rate(per_second=2), clock=lambda: now[0], sleep=sleep)
+    for _ in range(11):
+        throttle.wait()
+    assert now[0] == pytest.approx(105)
+    now[0] += 1000  # a pause earns no burst beyond the one that is declared
+    before = now[0]
+    for _ in range(3):
+        throttle.wait()
+    assert now[0] - before == pytest.approx(1)
+
+
+def test_a_burst_after_a_pause():
+    now, waits = [0.0], []
+    throttle = LocalThrottle(Rate(per_second=1, burst=4), clock=lambda: now[0], sleep=waits.append)
+    now[0] = 100
+    for _ in range(5):
+        throttle.wait()
+    assert waits == [pytest.approx(1)]
+
+
+@pytest.mark.database
+def test_the_shared_bucket_counts_all_who_use_the_key(dsn):
+    waits = []
+
+    def take(_):
+        throttle = SharedThrottle(lambda: psycopg.connect(dsn, autocommit=True), "API_KEY_X", Rate(per_second=10), sleep=waits.append)
+        for _ in range(5):
+            throttle.wait()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(take, range(4)))
+    assert len(waits) >= 18
+    assert 1.5 <= max(waits) <= 2.0  # the twentieth request, 0.1 s after each other
+
+
+@pytest.mark.database
+def test_keys_have_buckets_of_their_own(dsn):
+    waits = []
+    for key in ("a", "b", "c"):
+        SharedThrottle(lambda: psycopg.connect(dsn, autocommit=True), key, Rate(per_hour=1), sleep=waits.append).wait()
+    assert waits == []
+
+
+@pytest.mark.database
+def test_a_used_up_quota_says_when_it_starts_anew(dsn):
+    throttle = SharedThrottle(
+        lambda: psycopg.connect(dsn, autocommit=True), "q", Rate(per_second=1e6), Quota(3, "month"), sleep=lambda _: None
+    )
+    with time_machine.travel(datetime(2024, 12, 31, 12, tzinfo=UTC), tick=False):
+        for _ in range(3):
+            throttle.wait()
+        with pytest.raises(QuotaExhausted, match=r"2025-01-01 00:00 UTC.*Nothing is lost") as raised:
+            throttle.wait()
+    assert raised.value.resumes_at == datetime(2025, 1, 1, tzinfo=UTC)
+    with time_machine.travel(datetime(2025, 1, 1, tzinfo=UTC), tick=False):
+        throttle.wait()
+
+
+def test_periods():
+    now = datetime(2024, 2, 29, 23, 59, tzinfo=UTC)
+    assert Quota(1, "day").resumes(now) == datetime(2024, 3, 1, tzinfo=UTC)
+    assert Quota(1, "month").starts(now) == datetime(2024, 2, 1, tzinfo=UTC)

@@ -1,0 +1,87 @@
+"""Texts for Slack, and whether they are sent."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from catalog.notifications.delivery import reason_not_to_send
+from catalog.notifications.messages import Message, duration, load_completion, reingestion_errors, task_failure
+
+MESSAGE = Message("Something about Flickr broke", "Airflow Alert", "flickr_workflow", "pull_image_data", alert=True)
+SEND = {"connection_exists": True, "environment": "production", "override": False, "silenced": {}}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "_No data_"), (0, "less than 1 sec"), (0.4, "less than 1 sec"), (1, "1 sec"), (3780, "1 hour, 3 mins"),
+        (86_400 * 8 + 2, "1 week, 1 day, 2 secs"),
+    ],
+)  # fmt: skip
+def test_durations(seconds, words):
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({}, None),
+        ({"environment": "local"}, "ENVIRONMENT is local"),
+        ({"environment": "local", "override": True}, None),
+        ({"connection_exists": False}, "no connection slack_alerts"),
+        ({"silenced": {"flickr_workflow": [{"issue": "I1", "predicate": "FLICKR broke"}]}}, "I1"),
+        ({"silenced": {"flickr_workflow": [{"issue": "I1", "predicate": "airflow alert"}]}}, "I1"),
+        ({"silenced": {"flickr_workflow": [{"issue": "I1", "predicate": "other"}]}}, None),
+        ({"silenced": {"other_workflow": [{"issue": "I1", "predicate": ""}]}}, None),
+        ({"silenced": {"flickr_workflow": [{"issue": "I1", "predicate": "broke", "task_id_pattern": "^load"}]}}, None),
+        ({"silenced": {"flickr_workflow": [{"issue": "I1", "predicate": "broke", "task_id_pattern": "pull"}]}}, "I1"),
+    ],
+)
+def test_what_is_sent(changed, reason):
+    found = reason_not_to_send(MESSAGE, **{**SEND, **changed})
+    assert (found is None) if reason is None else reason in found
+
+
+def report(**changed):
+    base = {
+        "media_type": "image", "day_shift": 0, "fetched": 100, "inserted": 60, "updated": 15, "unchanged": 20, "skipped": 3, "rejected": 2,
+        "skipped_reasons": {"no license": 3}, "rejected_reasons": {"missing <url>": 2}, "pull_seconds": 3780.0, "complete": True,
+        "replayed": False,
+    }  # fmt: skip
+    return {**base, **changed}
+
+
+def test_load_completion():
+    window = (datetime(2024, 2, 10, tzinfo=UTC), datetime(2024, 2, 11, tzinfo=UTC))
+    audio = report(media_type="audio", inserted=0, updated=0, unchanged=95)
+    text = load_completion("w", "t", [report(), audio], window=window).text
+    assert "*DAG*: `w`" in text
+    assert "*Date range*: 2024-02-10 -> 2024-02-11" in text
+    assert "1 hour, 3 mins" in text
+    assert "`image`: 75 _(60 inserted, 15 updated, 20 unchanged, 3 skipped, 2 rejected of 100 fetched)_" in text
+    assert "`audio`: _No data_" in text
+    assert "3 no license" in text
+    assert "2 missing &lt;url&gt;" in text
+    assert "Partial" not in text
+
+
+def test_a_partial_replayed_reingestion_says_so():
+    text = load_completion("w", "t", [report(), report(day_shift=7, complete=False, replayed=True)], window=None, reingestion=True).text
+    assert "2 hours, 6 mins" in text
+    assert "150" in text
+    for word in ("*Partial*", "(REPLAY)", "multiple time periods", "sum over all pull tasks"):
+        assert word in text
+
+
+def test_failures_cannot_call_people():
+    message = task_failure("d", "t", when=datetime(2024, 2, 10, tzinfo=UTC), log_url="http://x", exception=ValueError("<!channel> & <@U1>"))
+    assert "&lt;!channel&gt; &amp; &lt;@U1&gt;" in message.text
+    assert "`builtins.ValueError`" in message.text
+    assert "2024-02-10T00:00:00Z" in message.text
+    assert message.alert
+
+
+def test_failed_days_in_one_alert():
+    message = reingestion_errors("d", "t", [("2024-02-10", "http://log"), ("2024-02-03", None)])
+    assert "*2 ingestion days failed*" in message.text
+    assert "<http://log|2024-02-10>" in message.text

@@ -1,0 +1,198 @@
+"""One suite over every provider: declared completely, mapped as expected, resumable, hard to break."""
+
+import copy
+import os
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from requests import Response
+
+from catalog.ingestion.assemble import client_for, replay_of, window_of
+from catalog.ingestion.errors import IngestionError, Interrupted, MissingKey, Retry
+from catalog.ingestion.provider import FOLDER, documentation, provider_class, provider_names
+from catalog.ingestion.pull import MemoryCheckpoint, Options
+from catalog.ingestion.records import Audio, Image, Media, Skip
+from catalog.ingestion.replay import ReplayAdapter
+from catalog.ingestion.tsv import Encoder, Reject
+from catalog.ingestion.urls import UrlCleaner
+from catalog.tests.providers.rows import expected_file, pull_recording, read_rows
+
+every_provider = pytest.mark.parametrize("name", provider_names())
+
+
+def items(name):
+    """The items that the pages of the recording hold, with what further requests added, as `record` gets them."""
+    seen = []
+    cls = provider_class(name)
+
+    class Watched(cls):
+        name = cls.name
+
+        def record(self, raw):
+            seen.append(copy.deepcopy(raw))
+            return super().record(raw)
+
+    client, replay = client_for(cls, None, replay=replay_of(name, FOLDER)), replay_of(name, FOLDER)
+    provider, window = Watched(), window_of(cls, None, replay)
+    for params in provider.rounds(client, window):
+        cursor = provider.pages.start(params)
+        while cursor is not None:
+            page = provider.pages.fetch(client, cursor, {**cls.params, **params})
+            for raw in provider.complete(page.items, client):
+                provider.record(raw)
+            cursor = page.next
+    return seen
+
+
+@every_provider
+def test_declaration_is_complete(name):
+    cls = provider_class(name)
+    assert cls.name == name
+    assert set(cls.strings) <= {"image", "audio"}
+    assert cls.schedule in ("@daily", "@weekly", "@monthly", "@quarterly") or cls.schedule.count(" ") == 4
+    assert not cls.dated or cls.schedule == "@daily"
+    assert cls.rate.interval > 0
+    assert len(documentation(cls)) > 80, "the module docstring is the DAG's documentation"
+    assert not (cls.reingestion and not cls.dated)
+    lines = (FOLDER / name / "provider.py").read_text().splitlines()
+    assert len(lines) <= 200, "past 150 lines a tool is missing in catalog/ingestion"
+    assert not any("airflow" in line and "import" in line for line in lines)
+
+
+@every_provider
+def test_recording_yields_the_expected_rows(name, tmp_path):
+    manifest, parts = pull_recording(name, tmp_path)
+    expected = [orjson.loads(line) for line in expected_file(name).read_bytes().splitlines()]
+    assert read_rows(parts, manifest) == expected
+    for counts in manifest.counts.values():
+        assert counts.fetched == counts.written + sum(counts.skipped.values()) + sum(counts.rejected.values())
+        assert not counts.rejected
+        assert all(counts.skipped)
+
+
+@every_provider
+def test_resuming_from_each_page_gives_the_same(name, tmp_path):
+    manifest, parts = pull_recording(name, tmp_path / "whole")
+    whole = read_rows(parts, manifest)
+    for stop_after in range(1, manifest.pages + 1):
+        seen, checkpoint, folder = [], MemoryCheckpoint(), tmp_path / f"{stop_after}"
+        with pytest.raises(Interrupted):
+            pull_recording(name, folder, checkpoint=checkpoint, should_stop=lambda s=seen, n=stop_after: s.append(1) or len(s) == n)
+        again, parts = pull_recording(name, folder, checkpoint=checkpoint)
+        assert read_rows(parts, again) == whole
+        assert again.counts == manifest.counts
+
+
+@every_provider
+def test_limit(name, tmp_path):
+    manifest, parts = pull_recording(name, tmp_path, options=Options(limit=1))
+    assert len(read_rows(parts, manifest)) == 1
+
+
+@every_provider
+def test_a_missing_key_says_where_to_get_one(name):
+    cls = provider_class(name)
+    if cls.key is None:
+        client_for(cls, None)
+        return
+    with pytest.raises(MissingKey, match=cls.key.variable) as raised:
+        client_for(cls, None)
+    assert cls.key.get_at in str(raised.value)
+
+
+class Faulty(ReplayAdapter):
+    """The recording, but the request of one index goes wrong, always or once."""
+
+    def __init__(self, folder, index, status, once):
+        super().__init__(folder)
+        self.index, self.status, self.once, self.count, self.hit = index, status, once, -1, False
+
+    def send(self, request, *args, **kwargs):
+        self.count += 1
+        if self.count == self.index and not (self.once and self.hit):
+            self.hit = True
+            if not self.once:
+                self.count -= 1
+            response = Response()
+            response.status_code, response._content, response.url = self.status, b"busy", request.url
+            return response
+        return super().send(request, *args, **kwargs)
+
+
+@every_provider
+@pytest.mark.parametrize("status", [429, 500])
+@pytest.mark.parametrize("once", [True, False])
+def test_trouble_at_any_request(name, status, once, tmp_path, monkeypatch):
+    """Once: survived with the same rows. For ever: the right error, or (for details that may be missing) rows without them."""
+    expected = [orjson.loads(line) for line in expected_file(name).read_bytes().splitlines()]
+    index, hit = 0, True
+    while hit:
+        adapter = Faulty(FOLDER / name / "recording", index, status, once)
+        monkeypatch.setattr("catalog.tests.providers.rows.replay_of", lambda *_, a=adapter: a)
+        try:
+            manifest, parts = pull_recording(name, tmp_path / f"{index}")
+            rows = read_rows(parts, manifest)
+            assert rows == expected or (not once and len(rows) == len(expected))
+        except Retry as error:
+            assert not once
+            assert "gave up" in str(error)
+        hit, index = adapter.hit, index + 1
+        assert index < 200
+
+
+leaves = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just([]), st.just({}), st.just("https://"))
+
+
+def broken(draw, raw):
+    """A copy of an item in which one value, anywhere, is removed or of another type."""
+    raw = copy.deepcopy(raw)
+    node, path = raw, []
+    while isinstance(node, dict | list) and node and (not path or draw(st.booleans())):
+        step = draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
+        path.append((node, step))
+        node = node[step]
+    parent, step = path[-1]
+    if draw(st.booleans()):
+        parent[step] = draw(leaves)
+    else:
+        del parent[step]
+    return raw
+
+
+@every_provider
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_broken_item_is_at_worst_a_reject(name, data):
+    """The mapping may fail (the pull counts that as a reject) but only on this item; what it does return can be written or is refused."""
+    if name not in _items:
+        _items[name] = items(name)
+    provider = provider_class(name)()
+    raw = broken(data.draw, data.draw(st.sampled_from(_items[name])))
+    try:
+        mapped = provider.record(raw)
+    except Exception as error:
+        assert not isinstance(error, IngestionError | AssertionError)
+        return
+    for record in mapped if isinstance(mapped, list) else [mapped]:
+        assert isinstance(record, Image | Audio | Skip)
+        if isinstance(record, Media):
+            media_type = provider.media_type(record)
+            try:
+                line = Encoder(media_type, "x", UrlCleaner()).line(record)
+            except Reject as reject:
+                assert str(reject)
+            else:
+                assert line.count("\n") == 1
+
+
+_items: dict[str, list[object]] = {}
+
+
+@pytest.mark.skipif("SAMPLES" not in os.environ, reason="SAMPLES names a folder of recordings of real answers")
+@every_provider
+def test_real_answers(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("catalog.tests.providers.rows.FOLDER", FOLDER.__class__(os.environ["SAMPLES"]))
+    manifest, parts = pull_recording(name, tmp_path)
+    assert read_rows(parts, manifest)
