@@ -51,8 +51,9 @@ def reingestion_workflow(name: str, plan: Reingestion) -> None:
         pulls: list[str] = []
         for number, (step, days) in enumerate(zip(steps, lists, strict=True)):
             group_id = f"ingest_{step}"
-            group = ingest(name, days=True, pull_timeout=plan.pull_timeout, name=group_id).expand(day_shift=days)
-            [before, checked] >> group
+            group = ingest(name, pull_timeout=plan.pull_timeout, name=group_id, checked=checked).expand(day_shift=days)
+            if number:
+                before >> group
             pulls.append(f"{group_id}.pull_")
             before = group
             if number + 1 < len(lists):

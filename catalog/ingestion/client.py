@@ -182,7 +182,7 @@ class Client:
             with response:
                 body = self._read(response)
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.ProtocolError, urllib3.exceptions.TimeoutError) as error:
-            raise Retry(f"{type(error).__name__}: {self.redact(str(error))[:300]}") from None
+            raise Retry(f"{type(error).__name__}: {self.redact(str(error))[:800]}") from None
         except urllib3.exceptions.DecodeError as error:
             raise Retry(f"the body could not be decompressed: {self.redact(str(error))[:200]}") from None
         except requests.RequestException as error:

@@ -62,8 +62,11 @@ class ReplayAdapter(BaseAdapter):
         document = orjson.loads((folder / "recording.json").read_bytes())
         self.date: str | None = document.get("date")
         self._folder = folder
-        self._interactions = document["interactions"]
-        self._left = [i.get("times") for i in self._interactions]
+        self._left = [i.get("times") for i in document["interactions"]]
+        self._by_url: dict[tuple[str, str], list[tuple[int, Any]]] = {}  # in the recording's order
+        for number, interaction in enumerate(document["interactions"]):
+            key = interaction["request"]["method"], _sent(interaction["request"]["url"])[0]
+            self._by_url.setdefault(key, []).append((number, interaction))
         self._lock = threading.Lock()
 
     def send(self, request: requests.PreparedRequest, *args: object, **kwargs: object) -> requests.Response:
@@ -81,10 +84,8 @@ class ReplayAdapter(BaseAdapter):
         return response
 
     def _answer(self, method: str, url: str, params: Mapping[str, list[str]]) -> Any:
-        for number, interaction in enumerate(self._interactions):
-            wanted = interaction["request"]
-            same = wanted["method"] == method and (_sent(wanted["url"])[0] == url)
-            if same and self._left[number] != 0 and _fits(wanted["params"], params):
+        for number, interaction in self._by_url.get((method, url), ()):
+            if self._left[number] != 0 and _fits(interaction["request"]["params"], params):
                 if self._left[number] is not None:
                     self._left[number] -= 1
                 return interaction["response"]

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import requests
 import typer
 from rich.console import Console
 from rich.live import Live
@@ -226,6 +227,11 @@ def _follow(api: AirflowApi, runs: list[Run], timeout: float) -> None:
 def main() -> None:
     try:
         app()
+    except requests.RequestException as error:
+        Console(stderr=True).print(
+            f"[bold red]just:[/] Airflow does not answer ({type(error).__name__}); see ./just status and ./just logs"
+        )
+        sys.exit(1)
     except (StackError, ApiError, IngestionError, TimeoutError) as error:
         Console(stderr=True).print(f"[bold red]just:[/] {error}", highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -60,6 +60,8 @@ def _airflow(stack: Stack) -> Iterator[Finding]:
     yield "DAGs", "ok", f"{len(dags)} DAGs, {len(errors)} import errors"
     if paused:
         yield "schedules", "note", f"{len(paused)} DAGs with a schedule are paused and do not run by themselves: {', '.join(paused)}"
+    if "HELD_SCHEDULES" in variables:
+        yield "schedules", "note", f"held: {variables['HELD_SCHEDULES']['value']}; delete the Variable HELD_SCHEDULES when no trigger waits"
     for connection, use in (("slack_notifications", "reports"), ("slack_alerts", "alerts")):
         if connection not in connections and f"AIRFLOW_CONN_{connection.upper()}" not in os.environ:
             yield f"connection {connection}", "note", f"not set; {use} go to the task logs only"

@@ -24,7 +24,7 @@ from catalog.local.demote import dies_with_parent
 from catalog.local.postgres import Postgres
 from catalog.local.stack import AIRFLOW_DB, CATALOG_DB, COMPONENTS, Stack
 
-STOP_SECONDS = 40
+STOP_SECONDS = 30
 MAX_RESTARTS, RESTART_WINDOW = 3, 120.0
 
 
@@ -144,23 +144,35 @@ class Supervisor:
         self._say("running")
 
     def _stop(self) -> None:
-        """Components first, with the tasks they run (these finish their page and save their state), the database last, then stragglers."""
+        """The scheduler first, with the tasks it runs: these finish their page, save their state and tell the api-server, which must still
+        be there. Then the other components, the database, and stragglers."""
         self._say("stopping")
-        for pid, name in self._pids.items():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGTERM) if name == "scheduler" else os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        while self._pids and time.monotonic() < deadline:
-            self._pids.pop(self._reap(), None)
-            time.sleep(0.05)
-        for pid in self._pids:
-            _end_group(pid)
-        self._pids.clear()
+        scheduler = [pid for pid, name in self._pids.items() if name == "scheduler"]
+        for pid in scheduler:
+            for process in _descendants(pid):  # its workers, and their tasks in groups of their own
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.terminate()
+        self._end(scheduler)
+        self._end(list(self._pids))
         _end_descendants(spare=self._postgres_pid)
         if self._postgres is not None:
             self._postgres.stop()
         self._postgres_pid = 0
         _end_descendants()
+
+    def _end(self, pids: list[int]) -> None:
+        """SIGTERM, and SIGKILL to the groups of those that have not ended after a while."""
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        while any(pid in self._pids for pid in pids) and time.monotonic() < deadline:
+            self._pids.pop(self._reap(), None)
+            time.sleep(0.02)
+        for pid in pids:
+            if self._pids.pop(pid, None):
+                print(f"pid {pid} did not stop within {STOP_SECONDS} s; killed", file=sys.stderr)  # noqa: T201
+                _end_group(pid)
 
 
 class Stopped(Exception):
@@ -205,12 +217,18 @@ def _end_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
+def _descendants(pid: int) -> list[psutil.Process]:
+    """Processes below one, none when it is gone."""
+    try:
+        return list(psutil.Process(pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
+
+
 def _end_descendants(spare: int = 0) -> None:
     """End and reap every process below us, but for the tree of `spare`."""
-    kept = {spare}
-    with contextlib.suppress(psutil.NoSuchProcess):
-        kept |= {p.pid for p in psutil.Process(spare).children(recursive=True)} if spare else set()
-    left = [p for p in psutil.Process().children(recursive=True) if p.pid not in kept]
+    kept = {spare, *(p.pid for p in _descendants(spare))} if spare else set()
+    left = [p for p in _descendants(os.getpid()) if p.pid not in kept]
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()

@@ -74,9 +74,12 @@ def check_configuration(dag: Any = None, dag_run: Any = None) -> None:
     check_conf(dag_run.conf, dag.params)
 
 
-def ingest(provider: str, *, days: bool = False, pull_timeout: timedelta | None = None, name: str = "ingest_data") -> Any:
-    """The group of tasks that pulls and loads; with `days`, to be mapped over day shifts. Returns the (unexpanded) task group."""
-    cls = provider_class(provider)
+def ingest(provider: str, *, pull_timeout: timedelta | None = None, name: str = "ingest_data", checked: Any = None) -> Any:
+    """The group of tasks that pulls and loads. Returns the group, to be called, or to be mapped over day shifts.
+
+    checked: the task that checks the conf of a reingestion; its days are mapped, and report their failures together.
+    """
+    cls, days = provider_class(provider), checked is not None
     media = list(cls.strings)
     mixed = media[0] if len(media) == 1 else "mixed"
     alerts: dict[str, Any] = {"on_failure_callback": []} if days else {}  # a reingestion reports its failed days together
@@ -87,18 +90,27 @@ def ingest(provider: str, *, days: bool = False, pull_timeout: timedelta | None 
         common = {**alerts, **template}
         pull_task = task(task_id=f"pull_{mixed}_data", execution_timeout=pull_timeout or cls.pull_timeout, **common)(pull)
         pulled = pull_task(provider=provider, day_shift=day_shift)
-        for medium in media:  # all_done: what a failed pull had read is loaded
-            load_task = task(task_id=f"load_{medium}_data", execution_timeout=cls.load_timeout, trigger_rule="all_done", **common)(load)
-            pulled >> load_task(provider=provider, media_type=medium, day_shift=day_shift)
+        if days:
+            checked >> pulled
+        # What a failed pull had read is loaded; but nothing is when the conf was refused.
+        rule = "all_done_min_one_success" if days else "all_done"
+        for medium in media:
+            load_task = task(task_id=f"load_{medium}_data", execution_timeout=cls.load_timeout, trigger_rule=rule, **common)(load)
+            ([pulled, checked] if days else pulled) >> load_task(provider=provider, media_type=medium, day_shift=day_shift)
 
     return group
 
 
 def window_for(cls: type[Provider], context: Any, day_shift: int, replay_date: str | None) -> Window | None:
-    """The day(s) a run covers; see run_window. A reingestion counts back from the first day of its interval."""
+    """The day(s) a run covers; see run_window. A reingestion counts back from the first day of its interval.
+
+    A manual run on a recording, without a date, covers the recording's day; scheduled runs and backfills have an interval of their own.
+    """
     if not cls.dated:
         return None
-    run, day = context["dag_run"], context["params"].get("date") or replay_date
+    run, day = context["dag_run"], context["params"].get("date")
+    if day is None and getattr(run.run_type, "value", run.run_type) == "manual":
+        day = replay_date
     interval = (run.data_interval_start, run.data_interval_end)
     window = run_window(run.run_after, date.fromisoformat(day) if day else None, interval)
     return window if window == day_window(window.day) and not day_shift else run_window(run.run_after, window.day, days_back=day_shift)

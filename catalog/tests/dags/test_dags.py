@@ -1,7 +1,8 @@
 """The DAGs as Airflow parses them."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,6 +61,10 @@ def test_reingestion_maps_days(dagbag):
     assert [t for t in dag.task_ids if t.startswith("gather")] == [f"gather_partition_{n}" for n in range(6)]
     assert {str(t.trigger_rule.value) for t in dag.tasks if t.task_id.startswith("gather")} == {"all_done"}
     assert dag.get_task("ingest_every_7_days.pull_image_data").upstream_task_ids == {"gather_partition_1", "check_configuration"}
+    assert dag.get_task("ingest_today.pull_image_data").upstream_task_ids == {"check_configuration"}
+    load = dag.get_task("ingest_today.load_image_data")
+    assert load.upstream_task_ids == {"ingest_today.pull_image_data", "check_configuration"}
+    assert load.trigger_rule.value == "all_done_min_one_success"
 
 
 def test_examples_are_valid(dagbag, registry):
@@ -125,3 +130,30 @@ def test_timeout_grammar(text, seconds):
 
     found = parse_timeout(text)
     assert found == (None if seconds is None else timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize(
+    ("run_type", "interval", "conf_date", "replay_date", "shift", "day"),
+    [
+        ("manual", (None, None), None, None, 0, "2024-02-29"),
+        ("manual", ("2024-02-27", "2024-02-28"), None, None, 0, "2024-02-27"),
+        ("manual", ("2024-02-27", "2024-02-28"), "2020-01-05", None, 0, "2020-01-05"),
+        ("manual", ("2024-02-27", "2024-02-28"), None, "2019-05-05", 0, "2019-05-05"),
+        ("scheduled", ("2024-02-29", "2024-03-01"), None, None, 0, "2024-02-29"),
+        ("backfill", ("2024-01-05", "2024-01-06"), None, "2019-05-05", 0, "2024-01-05"),
+        ("scheduled", ("2024-02-18", "2024-02-25"), None, None, 7, "2024-02-11"),
+        ("scheduled", ("2024-03-01", "2024-03-01"), None, None, 0, "2024-02-29"),
+        ("manual", (None, None), "2024-03-01", None, 1, "2024-02-29"),
+    ],
+)
+def test_windows(run_type, interval, conf_date, replay_date, shift, day):
+    """Which day a run covers, by how it was started; a week's reingestion counts back from the week's first day."""
+    from catalog.dags.groups.ingestion import window_for
+
+    start, end = (None if d is None else datetime.fromisoformat(d + "T00:00:00+00:00") for d in interval)
+    run_after = datetime(2024, 3, 1, 5, tzinfo=UTC)
+    run = SimpleNamespace(run_type=run_type, data_interval_start=start, data_interval_end=end, run_after=run_after)
+    cls = provider_class("wikimedia_commons" if shift == 7 else "flickr")
+    window = window_for(cls, {"dag_run": run, "params": {"date": conf_date}}, shift, replay_date)
+    assert window.day.isoformat() == day
+    assert window_for(provider_class("stocksnap"), {}, 0, None) is None

@@ -1,0 +1,147 @@
+"""A stack of the tests' own: PostgreSQL, Airflow with a real scheduler, quick retries, a Slack to look into, no way out."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from catalog.local.airflow_api import AirflowApi
+from catalog.local.lifecycle import down, up
+from catalog.local.runs import unpaused
+from catalog.local.stack import Stack
+
+CANARY = "canary/Key+0f&tests=9"
+PAGE = "https://stocksnap.io/api/load-photos/date/desc/"
+
+
+class Bench:
+    """The stack and what tests do with it."""
+
+    def __init__(self, stack: Stack, slack: list[dict[str, Any]]) -> None:
+        self.stack, self.slack, self.api = stack, slack, AirflowApi(stack.ui)
+
+    def run(self, dag_id: str, conf: dict[str, Any], timeout: float = 120, **more: Any) -> tuple[str, str]:
+        """Trigger and wait: (run id, state)."""
+        run_id = self.api.trigger(dag_id, conf, **more)
+        return run_id, self.api.wait(dag_id, run_id, timeout)
+
+    def tasks(self, dag_id: str, run_id: str) -> dict[str, str]:
+        return {t["task_id"] + (f"[{t['map_index']}]" if t["map_index"] >= 0 else ""): t["state"] for t in self.api.tasks(dag_id, run_id)}
+
+    def reports(self, run_id: str) -> list[dict[str, Any]]:
+        with self.catalog() as connection, connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute("select * from ingestion_report where run_id = %s order by day_shift, media_type", [run_id]).fetchall()
+
+    def catalog(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.stack.catalog_dsn(), autocommit=True)
+
+    def photos(self, prefix: str) -> set[str]:
+        with self.catalog() as connection:
+            query = "select foreign_identifier from image where foreign_identifier like %s"
+            return {r[0] for r in connection.execute(query, [prefix + "%"])}
+
+    def manifest(self, run_id: str) -> dict[str, Any] | None:
+        for path in self.stack.storage.rglob("manifest.json"):
+            found = orjson.loads(path.read_bytes())
+            if found["run_id"] == run_id:
+                return found  # type: ignore[no-any-return]
+        return None
+
+    def process_behind(self, condition: str) -> psutil.Process:
+        """The process whose database session meets a condition on pg_stat_activity; waits for it."""
+        query = f"select client_port from pg_stat_activity where application_name = 'catalog' and {condition}"
+        with self.catalog() as connection:
+            (port,) = until(lambda: connection.execute(query).fetchone())
+        return next(
+            psutil.Process(c.pid) for c in psutil.net_connections("tcp4") if c.pid and c.raddr and getattr(c.laddr, "port", 0) == port
+        )
+
+
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """The condition's value as soon as it is true."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+    return value
+
+
+def snap_recording(folder: Path, prefix: str, pages: int, per_page: int = 5, missing: int | None = None) -> Path:
+    """A StockSnap recording of many pages; the one numbered `missing` is left out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    interactions = []
+
+    def answer(method: str, url: str, headers: dict[str, str], body_file: str | None) -> None:
+        request = {"method": method, "url": url, "params": {}}
+        interactions.append({"request": request, "response": {"status": 200, "headers": headers, "body_file": body_file}})
+
+    for page in range(1, pages + 1):
+        if page == missing:
+            continue
+        photos = [{"img_id": f"{prefix}{page:04}{n:03}", "keywords": ["made", "up"], "downloads_raw": page} for n in range(per_page)]
+        (folder / f"{page}.json").write_bytes(orjson.dumps({"results": photos, "nextPage": page + 1 if page < pages else False}))
+        answer("GET", f"{PAGE}{page}", {"content-type": "application/json"}, f"{page}.json")
+        for photo in photos:
+            answer("HEAD", f"https://cdn.stocksnap.io/img-thumbs/960w/{photo['img_id']}.jpg", {"content-length": "7"}, None)
+    document = {"provider": "stocksnap", "date": None, "about": "made by a test", "interactions": interactions}
+    (folder / "recording.json").write_bytes(orjson.dumps(document))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def slack_server() -> Iterator[tuple[HTTPServer, list[dict[str, Any]]]]:
+    received: list[dict[str, Any]] = []
+
+    def take(request: Request) -> Response:
+        received.append({"path": request.path, **orjson.loads(request.get_data())})
+        return Response("ok")
+
+    with HTTPServer() as server:
+        server.expect_request("/services/T/B/hook-for-tests").respond_with_handler(take)
+        yield server, received
+
+
+@pytest.fixture(scope="session")
+def bench(slack_server: tuple[HTTPServer, list[dict[str, Any]]]) -> Iterator[Bench]:
+    server, received = slack_server
+    folder = Path(tempfile.mkdtemp(prefix="catalog-e2e-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    webhook = f"http://127.0.0.1:{server.port}/services/T/B/hook-for-tests"
+    environment = {
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "8",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "1",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "1",
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+        "DEFAULT_RETRY_DELAY": "1",
+        "AIRFLOW_CONN_SLACK_ALERTS": webhook,
+        "AIRFLOW_CONN_SLACK_NOTIFICATIONS": webhook,
+        "AIRFLOW_VAR_SLACK_MESSAGE_OVERRIDE": "true",
+        "AIRFLOW_VAR_API_KEY_JAMENDO": CANARY,
+        "AIRFLOW_VAR_PROBE_HTTPS": "false",
+        "HTTPS_PROXY": "http://127.0.0.1:9",  # a port nobody listens on: nothing here reaches a provider
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+    before = dict(os.environ)
+    os.environ.update(environment)
+    stack = Stack(folder)
+    try:
+        up(stack, print)
+        bench = Bench(stack, received)
+        with unpaused(bench.api, [d for d in bench.api.dags() if "reingestion" not in d], print):
+            yield bench
+    finally:
+        down(stack)
+        os.environ.clear()
+        os.environ.update(before)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,230 @@
+"""Provider DAGs through the real scheduler."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote, quote_plus
+
+import psutil
+import psycopg
+import pytest
+
+from catalog.ingestion.provider import FOLDER, provider_class, provider_names
+from catalog.local import demo
+from catalog.local.airflow_api import ApiError
+from catalog.local.runs import unpaused
+from catalog.tests.e2e.conftest import CANARY, snap_recording, until
+from catalog.tests.providers.rows import expected_file
+
+pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
+STOCKSNAP, FLICKR, JAMENDO = "stocksnap_workflow", "flickr_workflow", "jamendo_workflow"
+PULL, LOAD = "ingest_data.pull_image_data", "ingest_data.load_image_data"
+LOCKED = "wait_event_type = 'Lock'"
+
+
+def test_the_demo(bench):
+    """Every provider on its recording: all rows arrive; the second time all of them are unchanged."""
+    for again in (False, True):
+        runs = demo.run_providers(bench.stack, live=False, say=print, show=lambda _: None)
+        assert {r.dag_id: r.state for r in runs} == {f"{n}_workflow": "success" for n in provider_names()}
+        for name, reports in zip(provider_names(), demo.outcomes(bench.stack, runs).values(), strict=True):
+            rows = len(expected_file(name).read_text().splitlines())
+            assert sum(r["unchanged" if again else "inserted"] for r in reports) == rows
+            assert [r["media_type"] for r in reports] == sorted(provider_class(name).strings, reverse=True)
+            assert all(r["replayed"] and r["complete"] for r in reports)
+    assert {row["provider"] for row in demo.samples(bench.stack)} >= {"wikimedia_audio", "flickr"}
+
+
+@pytest.mark.parametrize(
+    ("conf", "field"), [({"date": "2024-13-01"}, "date"), ({"limit": -1}, "limit"), ({"limit": "ten"}, "limit"), ({"replay": 5}, "replay")]
+)
+def test_a_wrong_conf_is_refused_at_trigger(bench, conf, field):
+    with pytest.raises(ApiError, match=f"400: Invalid input for param {field}"):
+        bench.api.trigger(FLICKR, conf)
+
+
+def test_an_unknown_key_fails_the_first_task(bench):
+    began = time.monotonic()
+    run_id, state = bench.run(STOCKSNAP, {"replay": str(FOLDER), "limt": 5})
+    assert state == "failed"
+    print(f"failed after {time.monotonic() - began:.1f} s")
+    tasks = {t["task_id"]: t for t in bench.api.tasks(STOCKSNAP, run_id)}
+    assert (tasks[PULL]["state"], tasks[PULL]["try_number"]) == ("failed", 1)
+    log = bench.api.log(STOCKSNAP, run_id, PULL)
+    assert "unknown key 'limt'" in log
+    assert "additional_query_params, date, include_deleted, initial_query_params, limit" in log
+
+
+@pytest.mark.parametrize("logical", [None, "2024-05-06T00:00:00+00:00"])
+def test_manual_runs_with_and_without_a_logical_date(bench, logical):
+    """As the API sends it, and as the form does: without a date, the recording's day; with one, that day."""
+    for conf, day in (({}, 10), ({"date": "2024-02-09"}, 9)):
+        run_id, state = bench.run(FLICKR, {"replay": str(FOLDER), **conf}, logical_date=logical)
+        assert state == "success"
+        window = (datetime(2024, 2, day, tzinfo=UTC), datetime(2024, 2, day + 1, tzinfo=UTC))
+        assert [(r["window_start"], r["window_end"]) for r in bench.reports(run_id)] == [window]
+        bench.api.call("DELETE", f"/api/v2/dags/{FLICKR}/dagRuns/{quote(run_id)}")  # its logical date is free for the next
+
+
+def test_a_backfilled_run_covers_its_interval(bench):
+    """It takes a conf and has a data interval, as scheduled runs have."""
+    day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=3)
+    body = {
+        "dag_id": "wikimedia_commons_workflow", "from_date": day.isoformat(), "to_date": day.isoformat(), "run_on_latest_version": True,
+        "dag_run_conf": {"replay": str(FOLDER)}, "reprocess_behavior": "none", "max_active_runs": 1, "run_backwards": False,
+    }  # fmt: skip
+    bench.api.call("POST", "/api/v2/backfills", body)
+
+    def finished():
+        runs = bench.api.call("GET", "/api/v2/dags/wikimedia_commons_workflow/dagRuns", run_type="backfill")["dag_runs"]
+        return next((r for r in runs if r["state"] in ("success", "failed")), None)
+
+    run = until(finished, 90)
+    assert run["state"] == "success"
+    assert {(r["media_type"], r["window_start"]) for r in bench.reports(run["dag_run_id"])} == {("image", day), ("audio", day)}
+
+
+def test_a_killed_pull_goes_on(bench, tmp_path):
+    """kill -9 in the middle: the retry goes on at the checkpoint, fetches one page again at most, and ends with the same rows."""
+    folder = snap_recording(tmp_path / "killed", "KILL", pages=400)
+    run_id = bench.api.trigger(STOCKSNAP, {"replay": str(folder)})
+    process = bench.process_behind("query like '%pull_lease%'")
+    until(lambda: (m := bench.manifest(run_id)) and m["pages"] >= 30)
+    process.kill()
+    until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    at_kill = bench.manifest(run_id)["pages"]
+    assert at_kill < 400, "the pull was over before it could be killed"
+    assert bench.api.wait(STOCKSNAP, run_id, 120) == "success"
+    assert len(bench.photos("KILL")) == 400 * 5
+    (report,) = bench.reports(run_id)
+    assert (report["fetched"], report["inserted"]) == (2000, 2000)
+    log = bench.api.log(STOCKSNAP, run_id, PULL, try_number=2)
+    resumed = int(log.split("Going on after page ")[1].split(",")[0])
+    assert at_kill - 1 <= resumed <= at_kill
+
+
+@pytest.mark.parametrize("table", ["ingestion_report", "deleted_image"], ids=["before COPY", "after COPY"])
+def test_a_killed_load_goes_on(bench, tmp_path, table):
+    """kill -9 while the load waits for a lock of ours: before it copied anything, and when it has copied and classifies."""
+    prefix = f"LOAD{table[:2].upper()}"
+    folder = snap_recording(tmp_path / table, prefix, pages=3)
+    with psycopg.connect(bench.stack.catalog_dsn()) as blocking:
+        blocking.execute(f"lock table {table} in access exclusive mode")
+        run_id = bench.api.trigger(STOCKSNAP, {"replay": str(folder)})
+        bench.process_behind(LOCKED).kill()
+        # The killed client's session still waits, and holds the lock of loads; the retry takes its turn after it.
+    assert bench.api.wait(STOCKSNAP, run_id, 120) == "success"
+    assert len(bench.photos(prefix)) == 15
+    (report,) = bench.reports(run_id)
+    assert (report["fetched"], report["inserted"]) == (15, 15)
+    tries = {t["task_id"]: t["try_number"] for t in bench.api.tasks(STOCKSNAP, run_id)}
+    assert (tries[PULL], tries[LOAD]) == (1, 2)
+    with bench.catalog() as connection:
+        assert connection.execute("select count(*) from pg_class where relname like 'load\\_%'").fetchone() == (0,)
+
+
+def test_a_load_killed_during_the_upsert_goes_on(bench, tmp_path):
+    """Another session holds one of the new keys, so the insert itself waits; then kill -9."""
+    folder = snap_recording(tmp_path / "upsert", "UPS", pages=3)
+    with psycopg.connect(bench.stack.catalog_dsn()) as blocking:
+        blocking.execute(
+            "insert into image (created_on, updated_on, removed_from_source, license, url, provider, foreign_identifier)"
+            " values (now(), now(), false, 'cc0', 'https://example.org/held', 'stocksnap', 'UPS0002001')"
+        )
+        run_id = bench.api.trigger(STOCKSNAP, {"replay": str(folder)})
+        bench.process_behind(f"{LOCKED} and query ilike '%insert into \"image\"%'").kill()
+        blocking.rollback()
+    assert bench.api.wait(STOCKSNAP, run_id, 120) == "success"
+    assert len(bench.photos("UPS")) == 15
+    assert {t["task_id"]: t["try_number"] for t in bench.api.tasks(STOCKSNAP, run_id)}[LOAD] == 2
+
+
+def test_a_pull_that_fails_for_good(bench, tmp_path):
+    """What it read is loaded and reported partial, and the run is failed. Clearing the failed pull resumes; a finished one fetches anew."""
+    folder = snap_recording(tmp_path / "failing", "FAIL", pages=6, missing=4)
+    run_id, state = bench.run(STOCKSNAP, {"replay": str(folder)})
+    assert state == "failed"
+    assert bench.tasks(STOCKSNAP, run_id) == {PULL: "failed", LOAD: "success", "report_load_completion": "success", "conclude": "failed"}
+    assert len(bench.photos("FAIL")) == 15
+    (report,) = bench.reports(run_id)
+    assert (report["complete"], report["inserted"]) == (False, 15)
+    texts = [m["text"] for m in bench.slack if STOCKSNAP in m["text"]]
+    assert any("*Partial*" in t for t in texts)
+    assert any(m["username"] == "Airflow DAG Failure" and "no answer to GET" in m["text"] for m in bench.slack)
+    assert not any("Upstream task(s) failed" in t for t in texts)
+
+    snap_recording(folder, "FAIL", pages=6)
+    bench.api.clear(STOCKSNAP, run_id, [PULL])
+    until(lambda: bench.api.run(STOCKSNAP, run_id)["state"] != "failed")
+    assert bench.api.wait(STOCKSNAP, run_id, 120) == "success"
+    (report,) = bench.reports(run_id)
+    assert (report["complete"], report["fetched"], report["inserted"], report["unchanged"]) == (True, 30, 15, 15)
+    assert "Going on after page 3" in bench.api.log(STOCKSNAP, run_id, PULL, try_number=2)
+
+    first = bench.manifest(run_id)["token"]
+    bench.api.clear(STOCKSNAP, run_id, [PULL])
+    until(lambda: bench.api.run(STOCKSNAP, run_id)["state"] != "success")
+    assert bench.api.wait(STOCKSNAP, run_id, 120) == "success"
+    assert bench.manifest(run_id)["token"] != first
+    assert bench.reports(run_id)[0]["unchanged"] == 30
+
+
+def test_a_reingestion_with_an_unknown_key_pulls_nothing(bench):
+    dag_id = "wikimedia_reingestion_workflow"
+    with unpaused(bench.api, [dag_id], print):
+        run_id, state = bench.run(dag_id, {"replay": str(FOLDER), "unknown": 1}, timeout=120)
+    assert state == "failed"
+    states = bench.tasks(dag_id, run_id)
+    assert states["check_configuration"] == "failed"
+    assert not [t for t, s in states.items() if (".pull_" in t or ".load_" in t) and s in ("success", "failed")]
+
+
+@pytest.mark.fault_long
+def test_a_whole_reingestion(bench):
+    """All 64 days of Wikimedia, two at a time, on the recording."""
+    dag_id = "wikimedia_reingestion_workflow"
+    with unpaused(bench.api, [dag_id], print):
+        run_id, state = bench.run(dag_id, {"replay": str(FOLDER), "date": "2024-02-10"}, timeout=900)
+    assert state == "success"
+    days = sorted({r["window_start"] for r in bench.reports(run_id)}, reverse=True)
+    assert len(days) == 64
+    assert (days[0] - days[1], days[0] - days[-1]) == (timedelta(days=1), timedelta(days=7296))
+
+
+@pytest.mark.fault_long
+def test_fifty_runs_in_a_row(bench):
+    """Ten rounds over the demo's DAGs, with and without logical and other dates: all green, with the right windows."""
+    for number in range(10):
+        logical = None if number % 2 else f"2023-03-{number + 1:02}T00:00:00+00:00"
+        for name in provider_names():
+            day = f"2024-03-{number + 1:02}"
+            run_id, state = bench.run(f"{name}_workflow", {"replay": str(FOLDER), "date": day}, logical_date=logical)
+            assert state == "success", (name, number)
+            expected = day if provider_class(name).dated else None
+            windows = {r["window_start"] and f"{r['window_start']:%Y-%m-%d}" for r in bench.reports(run_id)}
+            assert windows == {expected}
+
+
+def test_the_key_appears_nowhere(bench):
+    """A pull with a key that cannot reach its API: the error holds the URL it tried. Everything written is searched for the key."""
+    run_id, state = bench.run(JAMENDO, {}, timeout=200)
+    assert state == "failed"
+    log = bench.api.log(JAMENDO, run_id, "ingest_data.pull_audio_data")
+    assert "client_id=***" in log
+    forms = {CANARY, quote(CANARY, safe=""), quote(CANARY), quote_plus(CANARY), "canary"}
+    haystacks = [m["text"] for m in bench.slack]
+    written = [p for p in bench.stack.folder.rglob("*") if p.suffix in (".log", ".json", ".jsonl", ".tsv") and p.is_file()]
+    haystacks += [p.read_text(errors="replace") for p in written]
+    for task in bench.api.tasks(JAMENDO, run_id):
+        base = f"/api/v2/dags/{JAMENDO}/dagRuns/{quote(run_id)}/taskInstances/{task['task_id']}"
+        haystacks.append(str(task))
+        haystacks.append(str(bench.api.call("GET", f"{base}/xcomEntries")))
+    server = bench.stack.postgres(bench.stack.settings())
+    for dsn in (server.dsn("catalog"), server.dsn("airflow")):
+        with psycopg.connect(dsn) as connection:
+            for (table,) in connection.execute("select quote_ident(tablename) from pg_tables where schemaname = 'public'").fetchall():
+                haystacks += [str(r[0]) for r in connection.execute(f"select t::text from {table} t")]
+    assert len(haystacks) > 500
+    for text in haystacks:
+        for form in forms:
+            assert form not in text, text[max(0, text.index(form) - 200) : text.index(form) + 200]
+    assert any(m["username"] == "Airflow DAG Failure" and JAMENDO in m["text"] and "client_id=***" in m["text"] for m in bench.slack)
