@@ -11,7 +11,7 @@ from catalog.local.stack import ROOT
 SCRIPT = """
 import time
 began = time.perf_counter()
-import airflow.sdk, airflow.dag_processing.dagbag as d
+d = __import__("airflow.dag_processing.dagbag", fromlist=["DagBag"])
 imported = time.perf_counter()
 bag = d.DagBag()
 parsed = time.perf_counter()

@@ -117,6 +117,7 @@ class Faulty(ReplayAdapter):
                 self.count -= 1
             response = Response()
             response.status_code, response._content, response.url = self.status, b"busy", request.url
+            response._content_consumed = True
             return response
         return super().send(request, *args, **kwargs)
 
