@@ -82,11 +82,19 @@ def down(stack: Stack) -> bool:
         raise StackError(f"a supervisor holds {stack.lock_file} but its process was not found.")
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + DOWN_SECONDS
-    while stack.running():
+    while stack.running() or _alive(pid):
         if time.monotonic() > deadline:
             raise StackError(f"the supervisor (pid {pid}) did not stop within {DOWN_SECONDS} s; see {stack.logs}/supervisor.log")
         time.sleep(0.1)
     return True
+
+
+def _alive(pid: int) -> bool:
+    """Is there such a process, other than one that only waits for its parent to take note of its end?"""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _holder(stack: Stack) -> int | None:

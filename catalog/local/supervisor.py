@@ -208,7 +208,8 @@ def _become_component(name: str, log: Path) -> None:
     from airflow.__main__ import main
 
     settings.configure_orm()  # type: ignore[no-untyped-call]
-    sys.argv = ["airflow", name]
+    # Logs are files here; serving them as well would open ports to the whole network, the same ones in every stack.
+    sys.argv = ["airflow", name, *(["--skip-serve-logs"] if name in ("scheduler", "triggerer") else [])]
     main()  # type: ignore[no-untyped-call]
 
 

@@ -1,0 +1,85 @@
+"""The supervisor: parts that die, its own violent end, two stacks side by side, nothing left behind."""
+
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from catalog.local.airflow_api import AirflowApi
+from catalog.local.lifecycle import StackError, down, ready, reset, up
+from catalog.local.stack import COMPONENTS, Stack
+from catalog.tests.e2e.conftest import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
+
+
+@pytest.fixture
+def stack():
+    folder = Path(tempfile.mkdtemp(prefix="catalog-stack-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    stack = Stack(folder / "state")
+    yield stack
+    down(stack)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def processes_of(stack):
+    """Everything that belongs to the stack: the supervisor's tree, and whatever names its folder."""
+    found = set()
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(stack.folder) in part for part in process.info["cmdline"] or []):
+            found.add(process.pid)
+    return found
+
+
+def test_life_and_violent_death(stack):
+    up(stack)
+    api, first = AirflowApi(stack.ui), stack.state()
+    assert set(first["parts"]) == set(COMPONENTS)
+    assert {c.laddr.ip for p in processes_of(stack) for c in psutil.Process(p).net_connections() if c.status == "LISTEN"} == {"127.0.0.1"}
+    with psycopg.connect(stack.catalog_dsn(), autocommit=True) as connection:
+        connection.execute("create table kept (n int)")
+
+    os.kill(first["parts"]["scheduler"], signal.SIGKILL)  # a crash of one part: it is started again, and its workers are gone
+    until(lambda: stack.state()["parts"].get("scheduler") not in (None, first["parts"]["scheduler"]))
+    until(lambda: ready(stack), 60)
+    assert stack.state()["parts"]["api-server"] == first["parts"]["api-server"]
+
+    os.kill(first["supervisor"], signal.SIGKILL)  # its own: the kernel ends the parts, these end their children
+    until(lambda: not processes_of(stack), 60)
+    assert not stack.running()
+
+    up(stack)  # and the data are still there
+    with psycopg.connect(stack.catalog_dsn()) as connection:
+        assert connection.execute("select count(*) from kept").fetchone() == (0,)
+    assert api.healthy()
+    assert down(stack)
+    assert not processes_of(stack)
+    assert not down(stack)
+
+
+def test_two_stacks_side_by_side_and_a_second_up(stack):
+    other = Stack(stack.folder.parent / "other")
+    try:
+        up(stack)
+        assert up(stack) < 5  # one that runs already is only waited for
+        up(other)
+        assert stack.ui != other.ui
+        assert ready(stack)
+        assert ready(other)
+    finally:
+        reset(other)
+    assert not other.folder.exists()
+    assert ready(stack)
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing(stack, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "NoSuchExecutor")
+    with pytest.raises(StackError, match=r"did not start|was not ready"):
+        up(stack)
+    until(lambda: not processes_of(stack), 60)
