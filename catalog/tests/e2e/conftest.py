@@ -59,13 +59,16 @@ class Bench:
         return None
 
     def process_behind(self, condition: str) -> psutil.Process:
-        """The process whose database session meets a condition on pg_stat_activity; waits for it."""
-        query = f"select client_port from pg_stat_activity where application_name = 'catalog' and {condition}"
+        """The one task process there is, as soon as a database session of a task meets a condition on pg_stat_activity.
+
+        Tasks lead a group of their own below the scheduler's workers. (Whose socket it is, only root may see.)
+        """
+        query = f"select 1 from pg_stat_activity where application_name = 'catalog' and {condition}"
         with self.catalog() as connection:
-            (port,) = until(lambda: connection.execute(query).fetchone())
-        return next(
-            psutil.Process(c.pid) for c in psutil.net_connections("tcp4") if c.pid and c.raddr and getattr(c.laddr, "port", 0) == port
-        )
+            until(lambda: connection.execute(query).fetchone())
+        scheduler = psutil.Process(self.stack.state()["parts"]["scheduler"])
+        (process,) = [p for worker in scheduler.children() for p in worker.children() if os.getpgid(p.pid) == p.pid]
+        return process
 
 
 def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
