@@ -16,6 +16,7 @@ import time
 from collections import deque
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 import psutil
 
@@ -38,10 +39,11 @@ class Supervisor:
         self._deaths: deque[float] = deque(maxlen=MAX_RESTARTS + 1)
         self._postgres: Postgres | None = None
         self._postgres_pid = 0
+        self._lock: IO[str]
 
     def run(self) -> int:
         """Exit status: 0 after a clean stop, 1 when a part could not be started or kept dying, 2 when another supervisor runs."""
-        lock = self._stack.lock_file.open("a")
+        lock = self._lock = self._stack.lock_file.open("a")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -100,6 +102,7 @@ class Supervisor:
             status = 1
             try:
                 os.setsid()
+                self._lock.close()  # or a straggler of ours would look like a supervisor that runs
                 dies_with_parent(signal.SIGTERM)()
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
