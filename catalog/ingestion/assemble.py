@@ -8,7 +8,7 @@ from requests.adapters import BaseAdapter
 
 from catalog.ingestion.client import Client, user_agent
 from catalog.ingestion.errors import Fatal, MissingKey
-from catalog.ingestion.provider import Provider, provider_class
+from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import Throttle
 from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find
 from catalog.ingestion.secrets import Redactor, Secret
@@ -55,6 +55,3 @@ def window_of(provider: type[Provider], day: date | None, replay: ReplayAdapter 
     if day is None:
         raise Fatal(f"{provider.name} is pulled day by day; give a date.")
     return day_window(day)
-
-
-__all__ = ["client_for", "provider_class", "replay_of", "window_of"]

@@ -10,7 +10,6 @@ import orjson
 MAX_INTEGER = 2_147_483_647
 MAX_TAGS = 2_000  # more is a mistake of the source; what is over is counted, not kept
 _DROP = {ord('"'): "'", 0: None, 8: None}
-_WHITE = re.compile(r"\s+")
 _DEPTH = 100
 
 _IMAGE = {e: e for e in ("avif", "bmp", "gif", "heic", "ico", "jpg", "png", "svg", "tiff", "webp")} | {"jpeg": "jpg", "tif": "tiff"}

@@ -86,6 +86,10 @@ class State(msgspec.Struct):
     counts: dict[str, Counts] = {}
     version: int = STATE_VERSION
 
+    def written(self) -> int:
+        """Rows of all media types."""
+        return sum(c.written for c in self.counts.values())
+
 
 Progress = Callable[[Manifest, int | None], None]
 
@@ -112,7 +116,6 @@ class Pull:
         self._encoders = {m: Encoder(m, string, urls, provider.category) for m, string in provider.strings.items()}
         self._guard = LoopGuard(provider.repeats)
         self._state: State | None = None
-        self._since = time.monotonic()
 
     def run(self) -> Manifest:
         """Pull until the end. Raises IngestionError; what was read until then is kept, and listed in the manifest."""
@@ -163,7 +166,7 @@ class Pull:
         return state
 
     def _limit_reached(self, state: State) -> bool:
-        return bool(self._options.limit) and sum(c.written for c in state.counts.values()) >= self._options.limit
+        return bool(self._options.limit) and state.written() >= self._options.limit
 
     def _one_page(self, state: State) -> None:
         began = time.monotonic()
@@ -212,7 +215,7 @@ class Pull:
     def _write(self, state: State, page: Page, repeated: bool) -> None:
         tally = Tally(state.counts)
         records: list[tuple[Raw, Media]] = []
-        room = self._options.limit - sum(c.written for c in state.counts.values()) if self._options.limit else None
+        room = self._options.limit - state.written() if self._options.limit else None
         for raw in page.items:
             if room is not None and len(records) >= room:
                 break

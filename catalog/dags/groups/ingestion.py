@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from datetime import date, timedelta
 from hashlib import sha256
+from time import monotonic
 from typing import Any
 
 from airflow.sdk import Param, Variable, get_current_context, task, task_group
@@ -29,6 +30,7 @@ from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider, provider_class
 from catalog.ingestion.pull import Options, Pull
 from catalog.ingestion.records import MediaType
+from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.windows import Window, day_window, run_window
 
 log = logging.getLogger(__name__)
@@ -116,6 +118,14 @@ def window_for(cls: type[Provider], context: Any, day_shift: int, replay_date: s
     return window if window == day_window(window.day) and not day_shift else run_window(run.run_after, window.day, days_back=day_shift)
 
 
+def _covers(cls: type[Provider], context: Any, day_shift: int) -> tuple[ReplayAdapter | None, Window | None]:
+    """The recording and the window of a task, which is named by the latter in the UI. Raises Fatal when there is no such recording."""
+    replay = replay_of(cls.name, context["params"].get("replay"))
+    window = window_for(cls, context, day_shift, replay.date if replay else None)
+    context["covers"] = f"{window}" if window else cls.name
+    return replay, window
+
+
 def parts_of(provider: str, context: Any, window: Window | None, day_shift: int) -> Parts:
     """The folder of this run's parts: the same for each try, and for pull and load."""
     run = context["dag_run"]
@@ -132,9 +142,7 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
-        replay = replay_of(provider, params.get("replay"))
-        window = window_for(cls, context, day_shift, replay.date if replay else None)
-        context["covers"] = f"{window}" if window else provider
+        replay, window = _covers(cls, context, day_shift)
         throttle = None if replay else throttle_for(cls)
         client = client_for(cls, secret_for(cls), replay=replay, throttle=throttle, contact=Variable.get("CONTACT_EMAIL", default=None))
         if replay:
@@ -150,7 +158,7 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
         raise AirflowException(f"{error} The next try goes on at the last whole page.") from None
     except SkippedErrors as error:
         raise AirflowFailException(str(error)) from None
-    except (Fatal, IngestionError) as error:
+    except IngestionError as error:
         raise AirflowFailException(f"{type(error).__name__}: {error}") from None
     return _summary(manifest)
 
@@ -175,14 +183,12 @@ class _Progress:
     """A line in the task log every ten seconds: pages, items, rate, what remains where the API announces it."""
 
     def __init__(self) -> None:
-        from time import monotonic
-
-        self._clock, self._last = monotonic, 0.0
+        self._last = 0.0
 
     def __call__(self, manifest: Manifest, total: int | None) -> None:
-        if self._clock() - self._last < 10:
+        if monotonic() - self._last < 10:
             return
-        self._last = self._clock()
+        self._last = monotonic()
         fetched = sum(c.fetched for c in manifest.counts.values())
         announced = f" of {total:,} announced for this round" if total else ""
         log.info("page %d: %d items%s, %.0f items/s", manifest.pages, fetched, announced, fetched / max(manifest.seconds, 0.001))
@@ -210,11 +216,9 @@ def load(provider: str, media_type: MediaType, day_shift: int) -> dict[str, Any]
     context: Any = get_current_context()
     params, run, cls = context["params"], context["dag_run"], provider_class(provider)
     try:
-        replay = replay_of(provider, params.get("replay"))
-        window = window_for(cls, context, day_shift, replay.date if replay else None)
+        _, window = _covers(cls, context, day_shift)
     except IngestionError as error:
         raise AirflowSkipException(f"nothing was pulled: {error}") from None
-    context["covers"] = f"{window}" if window else provider
     parts = parts_of(provider, context, window, day_shift)
     manifest = parts.load()
     if manifest is None:
