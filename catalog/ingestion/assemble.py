@@ -1,6 +1,5 @@
 """Putting a pull together from plain values: what a task and the command line have in common."""
 
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from catalog.ingestion.errors import Fatal, MissingKey
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import Throttle
 from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find
-from catalog.ingestion.secrets import Redactor, Secret
+from catalog.ingestion.secrets import Credentials, KeyCredentials, Redactor, Secret
 from catalog.ingestion.windows import Window, day_window
 
 
@@ -22,34 +21,35 @@ def replay_of(name: str, folder: str | Path | None) -> ReplayAdapter | None:
 
 def client_for(
     provider: type[Provider], key: Secret | None, *, replay: ReplayAdapter | None = None, throttle: Throttle | None = None,
-    contact: str | None = None, record_to: Path | None = None, day: date | None = None,
+    tokens: Credentials | None = None, contact: str | None = None, record_to: Path | None = None, day: date | None = None,
 ) -> Client:  # fmt: skip
-    """The client of a provider. key: the value of its secret; not needed for a replay.
+    """The client of a provider. key: the value of its secret; not needed for a replay, nor with tokens.
 
     record_to: write every exchange into this folder, as a recording. Raises MissingKey, saying where to get one.
     """
-    secrets: Mapping[str, Secret] = {}
-    if provider.key and replay is None:
+    credentials = tokens if replay is None else None
+    if provider.key and replay is None and credentials is None:
         if key is None:
             raise MissingKey(
                 f"{provider.name} needs a key. Get one at {provider.key.get_at} and set it as the Airflow Variable {provider.key.variable} "
                 f"(on the command line: the environment variable of that name). Nothing was requested."
             )
-        secrets = {provider.key.param: key}
+        credentials = KeyCredentials(provider.key, key)
     transport: BaseAdapter | None = replay
     if record_to is not None:
-        hidden = frozenset(secrets)
-        transport = RecordingAdapter(record_to, provider.name, day.isoformat() if day else None, Redactor(secrets.values()), hidden)
+        hidden = frozenset([provider.key.param] if provider.key else [])
+        redact = Redactor(credentials.secrets() if credentials else ())
+        transport = RecordingAdapter(record_to, provider.name, day.isoformat() if day else None, redact, hidden)
     return Client(
-        headers=provider.headers, secrets=secrets, retries=provider.retries, rate=provider.rate, throttle=throttle, transport=transport,
-        user_agent=user_agent(contact),
+        headers=provider.headers, credentials=credentials, retries=provider.retries, rate=provider.rate, throttle=throttle,
+        transport=transport, user_agent=user_agent(contact),
     )  # fmt: skip
 
 
 def window_of(provider: type[Provider], day: date | None, replay: ReplayAdapter | None) -> Window | None:
     """The day to pull of a dated provider: the given one, else the recording's; None for the others. Raises Fatal when none is known."""
     if not provider.dated:
-        return None
+        return day_window(day) if day and provider.since else None
     if day is None and replay is not None and replay.date:
         day = date.fromisoformat(replay.date)
     if day is None:

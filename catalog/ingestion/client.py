@@ -24,7 +24,8 @@ from requests.adapters import BaseAdapter
 from catalog.ingestion.errors import Fatal, HttpStatus, Retry
 from catalog.ingestion.rate import LocalThrottle, NoThrottle, Rate, Throttle
 from catalog.ingestion.replay import ReplayAdapter
-from catalog.ingestion.secrets import Redactor, Secret
+from catalog.ingestion.secrets import Credentials, Redactor, Signed
+from catalog.ingestion.transport import Session, Transport
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -54,11 +55,11 @@ class Answer(msgspec.Struct, frozen=True):
     headers: Mapping[str, str]
     body: bytes
 
-    def json(self) -> Any:
+    def json(self, decode: Callable[[bytes], Any] = orjson.loads) -> Any:
         """The body as JSON. Raises Retry when it is none: a proxy's error page, a cut body."""
         try:
-            return orjson.loads(self.body)
-        except orjson.JSONDecodeError as error:
+            return decode(self.body)
+        except ValueError as error:
             kind = self.headers.get("content-type", "no content type")
             raise Retry(f"the answer ({self.status}, {kind}, {len(self.body)} bytes) is not JSON: {error}") from None
 
@@ -66,13 +67,13 @@ class Answer(msgspec.Struct, frozen=True):
 class Client:
     """Sends requests for one pull.
 
-    secrets: parameters added to the API's requests (`keyed`), and hidden from every text. rate, throttle: the API's limit, kept by this
+    credentials: sign the API's requests (`keyed`); their secrets are hidden from every text. rate, throttle: the API's limit, kept by this
     process or shared with others; courtesy: the limit for everything else (file servers, web pages). transport: a ReplayAdapter (no
     sockets) or a RecordingAdapter instead of the network.
     """
 
     def __init__(
-        self, *, headers: Mapping[str, str] | None = None, secrets: Mapping[str, Secret] | None = None, retries: int = 3,
+        self, *, headers: Mapping[str, str] | None = None, credentials: Credentials | None = None, retries: int = 3,
         rate: Rate | None = None, courtesy: Rate | None = None, throttle: Throttle | None = None,
         transport: BaseAdapter | None = None, limits: Limits | None = None, user_agent: str = USER_AGENT,
         sleep: Callable[[float], None] = time.sleep,
@@ -80,24 +81,26 @@ class Client:
         self.replayed = isinstance(transport, ReplayAdapter)
         self.requests = 0
         self._headers = {"User-Agent": user_agent, "Accept": "application/json", **(headers or {})}
-        self._secrets = dict(secrets or {})
-        self.redact = Redactor(self._secrets.values())
+        self._credentials = credentials
+        self.redact = Redactor(credentials.secrets() if credentials else ())
         self._retries, self._limits, self._sleep = retries, limits or Limits(), sleep
         self._throttle = NoThrottle() if self.replayed else throttle or LocalThrottle(rate or Rate(per_second=1))
         self._courtesy = NoThrottle() if self.replayed else LocalThrottle(courtesy or Rate(per_second=10, burst=4))
-        self._transport = transport
+        self._transport = transport or Transport()
         self._local = threading.local()
 
     def get_json(
-        self, url: str, params: Mapping[str, Any] | None = None, *, check: Callable[[Any], None] | None = None, keyed: bool = True
-    ) -> Any:
+        self, url: str, params: Mapping[str, Any] | None = None, *, check: Callable[[Any], None] | None = None,
+        decode: Callable[[bytes], Any] | None = None, keyed: bool = True,
+    ) -> Any:  # fmt: skip
         """The JSON that GET `url` answers. check: raises Retry or Fatal when the body reports an error of its own.
 
+        decode: reads a body that is not quite JSON; raises ValueError when it is none at all.
         Raises Fatal (HttpStatus for a 4xx), or Retry when all tries are used up.
         """
 
         def once() -> Any:
-            body = self._send("GET", url, params, keyed).json()
+            body = self._send("GET", url, params, keyed).json(decode or orjson.loads)
             if isinstance(body, dict) and body.get("error") is not None:
                 raise Retry(f"the answer reports an error: {str(body['error'])[:300]}")
             if check:
@@ -157,28 +160,29 @@ class Client:
             return min(error.retry_after, self._limits.max_wait)
         return min(2.0 ** (state.attempt_number - 1), 60.0) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, no secret
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
+    def _session(self) -> Session:
+        session: Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = self._local.session = requests.Session()
+            session = self._local.session = Session()
             session.headers.update(self._headers)
             session.max_redirects = 10
-            if self._transport is not None:
-                session.trust_env = not self.replayed
-                session.mount("https://", self._transport)
-                session.mount("http://", self._transport)
+            session.trust_env = not self.replayed
+            session.mount("https://", self._transport)
+            session.mount("http://", self._transport)
         return session
 
     def _send(self, method: str, url: str, params: Mapping[str, Any] | None, keyed: bool) -> Answer:
-        sent = dict(params or {})
-        if keyed:
-            sent.update((name, secret.reveal()) for name, secret in self._secrets.items())
+        session, signed = self._session(), Signed(params or {})
+        if keyed and self._credentials:
+            signed = self._credentials.sign(url, signed.params)
+            session.key_headers.update(signed.headers)
         (self._throttle if keyed else self._courtesy).wait()
         self.requests += 1
         try:
-            response = self._session().request(
-                method, url, params=sent, stream=True, allow_redirects=True, timeout=(self._limits.connect, self._limits.read)
-            )
+            response = session.request(
+                method, url, params=signed.params, headers=signed.headers, stream=True, allow_redirects=True,
+                timeout=(self._limits.connect, self._limits.read),
+            )  # fmt: skip
             with response:
                 body = self._read(response)
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.ProtocolError, urllib3.exceptions.TimeoutError) as error:
@@ -187,6 +191,9 @@ class Client:
             raise Retry(f"the body could not be decompressed: {self.redact(str(error))[:200]}") from None
         except requests.RequestException as error:
             raise Fatal(f"{method} {url}: {type(error).__name__}: {self.redact(str(error))[:300]}") from None
+        if response.status_code == 401 and keyed and self._credentials and self._credentials.renew():
+            self.redact.add(self._credentials.secrets())
+            raise Retry("the token had expired; there is a new one now")
         self._judge(method, url, response, body)
         return Answer(response.status_code, response.url, response.headers, body)
 

@@ -26,11 +26,14 @@ def text_of(markup: object, between: str = " ") -> str | None:
     return between.join(nodes).strip() or None
 
 
+def links(markup: object) -> list[str]:
+    """The addresses of all links, in order."""
+    if not isinstance(markup, str) or "href" not in markup.lower():
+        return []
+    tree = _tree(markup)
+    return [str(a.get("href")) for a in tree.iter("a") if a.get("href")] if tree is not None else []
+
+
 def first_link(markup: object) -> str | None:
     """The address of the first link, or None."""
-    if not isinstance(markup, str) or "href" not in markup.lower():
-        return None
-    tree = _tree(markup)
-    if tree is None:
-        return None
-    return next((str(a.get("href")) for a in tree.iter("a") if a.get("href")), None)
+    return next(iter(links(markup)), None)

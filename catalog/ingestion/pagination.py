@@ -13,7 +13,7 @@ import msgspec
 import orjson
 
 from catalog.ingestion.client import Client
-from catalog.ingestion.errors import LoopDetected, Retry
+from catalog.ingestion.errors import HttpStatus, LoopDetected, Retry
 from catalog.ingestion.records import Raw, dig
 
 Cursor = dict[str, Any]
@@ -21,12 +21,16 @@ Params = Mapping[str, Any]
 
 
 class Page(msgspec.Struct):
-    """One page: its items, where to go on (None: the round ends), how many items the API announces, rounds it makes necessary."""
+    """One page: its items, where to go on (None: the round ends), how many items the API announces, rounds it makes necessary.
+
+    left_out: what the API holds but does not give out from here on; the pull goes on, and fails at its end with this text.
+    """
 
     items: list[Raw]
     next: Cursor | None = None
     total: int | None = None
     more_rounds: list[dict[str, Any]] = []
+    left_out: str | None = None
 
 
 class Paginator(ABC):
@@ -62,17 +66,20 @@ class Counted(Paginator):
 
     url: may hold `{page}`, then the number goes there. param: its name as a query parameter (and in conf). step: what is added a page.
     items: dotted path of the list. more: dotted path of a value that is falsy on the last page.
+    full: items of a page that is not the last. decode: see Client.get_json. gone: the status that a page past the last one may have.
     pages_header: a HEAD of the first page tells in this header how many pages there are (asking beyond is an error there).
     """
 
     def __init__(
         self, url: str, *, items: str, param: str = "page", first: int = 1, step: int = 1, more: str | None = None,
-        pages_header: str | None = None, total: str | None = None, check: Callable[[Any], None] | None = None,
+        full: int | None = None, pages_header: str | None = None, total: str | None = None,
+        check: Callable[[Any], None] | None = None, decode: Callable[[bytes], Any] | None = None, gone: int | None = None,
     ) -> None:  # fmt: skip
         if step < 1:
             raise ValueError("step must be at least 1, or the pages never end")
         self.url, self.items, self.param, self.first, self.step = url, items, param, first, step
-        self.more, self.pages_header, self.total, self.check = more, pages_header, total, check
+        self.more, self.full, self.pages_header, self.total, self.check, self.decode = more, full, pages_header, total, check, decode
+        self.gone = gone
         self.own_params = (param,)  # type: ignore[misc]
 
     def start(self, params: Params) -> Cursor:
@@ -88,9 +95,14 @@ class Counted(Paginator):
             last = int(answer.headers.get(self.pages_header, "0"))
             if at > last:
                 return Page([])
-        body = client.get_json(url, sent, check=self.check)
+        try:
+            body = client.get_json(url, sent, check=self.check, decode=self.decode)
+        except HttpStatus as error:
+            if error.status == self.gone and at != self.first:
+                return Page([])
+            raise
         items = items_at(body, self.items)
-        ended = not items or (self.more and not dig(body, *self.more.split("."))) or (last is not None and at >= last)
+        ended = len(items) < (self.full or 1) or (self.more and not dig(body, *self.more.split("."))) or (last is not None and at >= last)
         after = None if ended else {**cursor, self.param: at + self.step, **({} if last is None else {"last": last})}
         return Page(items, after, _count(dig(body, *self.total.split("."))) if self.total else None)
 
@@ -98,6 +110,30 @@ class Counted(Paginator):
         if cursor.get("last") is not None and cursor[self.param] >= cursor["last"]:
             return None
         return {**cursor, self.param: cursor[self.param] + self.step}
+
+
+class Tokens(Paginator):
+    """Each answer holds the token of the next page; the one without is the last.
+
+    items, following, total: dotted paths of the list, of the token, of the number of items in all. param: the token as a query parameter.
+    """
+
+    def __init__(
+        self, url: str, *, items: str, param: str, following: str, first: str = "*", total: str | None = None,
+        check: Callable[[Any], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.url, self.items, self.param, self.following, self.first = url, items, param, following, first
+        self.total, self.check = total, check
+        self.own_params = (param,)  # type: ignore[misc]
+
+    def start(self, params: Params) -> Cursor:
+        return {self.param: params.get(self.param, self.first)}
+
+    def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
+        body = client.get_json(self.url, {**params, self.param: cursor[self.param]}, check=self.check)
+        items, token = items_at(body, self.items), dig(body, *self.following.split("."))
+        after = {self.param: token} if items and token else None
+        return Page(items, after, _count(dig(body, *self.total.split("."))) if self.total else None)
 
 
 def _count(value: Any) -> int | None:

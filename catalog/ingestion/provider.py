@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 import msgspec
 
 from catalog.ingestion.client import Client
-from catalog.ingestion.errors import Fatal
+from catalog.ingestion.errors import Fatal, IngestionError
+from catalog.ingestion.oauth2 import OAuth2
 from catalog.ingestion.pagination import Paginator
 from catalog.ingestion.rate import Quota, Rate
-from catalog.ingestion.records import Mapped, Media, MediaType, Raw
+from catalog.ingestion.records import Mapped, Media, MediaType, Poison, Raw
 from catalog.ingestion.secrets import ApiKey
 from catalog.ingestion.windows import Window
 
@@ -47,13 +48,15 @@ class Provider:
 
     name: ClassVar[str]  # the folder's name; the DAG is `<name>_workflow`
     strings: ClassVar[Mapping[MediaType, str]]  # media type → provider string in the catalog; order as in the docs
-    pages: ClassVar[Paginator]
+    pages: Paginator  # one for all instances, or one of each instance's own
     schedule: ClassVar[str] = "@monthly"
     dated: ClassVar[bool] = False  # takes a UTC day; daily DAG
+    since: ClassVar[bool] = False  # pulls everything, or what came since a given day
     start_date: ClassVar[date] = date(1970, 1, 1)
     rate: ClassVar[Rate] = Rate(per_second=1)
     quota: ClassVar[Quota | None] = None
     key: ClassVar[ApiKey | None] = None
+    oauth2: ClassVar[OAuth2 | None] = None  # tokens, where there are any, instead of the key
     headers: ClassVar[Mapping[str, str]] = {}
     params: ClassVar[Mapping[str, Any]] = {}  # sent with every page request
     retries: ClassVar[int] = 3
@@ -61,6 +64,8 @@ class Provider:
     category: ClassVar[str | None] = None  # of records that name none
     strip_slashes: ClassVar[bool] = True
     details: ClassVar[FileSizes | None] = None
+    concurrency: ClassVar[int] = 4  # requests of `detail` at a time
+    unique: ClassVar[bool] = False  # the API lists an item more than once: only the first of a foreign identifier counts
     popularity: ClassVar[str | None] = None  # key in meta_data that the popularity score is made of
     pull_timeout: ClassVar[timedelta] = timedelta(hours=24)
     load_timeout: ClassVar[timedelta] = timedelta(hours=1)
@@ -75,8 +80,23 @@ class Provider:
         return [{}]
 
     def complete(self, items: list[Raw], client: Client) -> list[Raw]:
-        """The items of a page with what further requests tell about them."""
-        return items
+        """The items of a page with what further requests tell about them: by default, `detail` of each, some at a time."""
+        if type(self).detail is Provider.detail:
+            return items
+
+        def guarded(raw: Raw) -> Raw:
+            try:
+                return self.detail(raw, client)
+            except IngestionError:
+                raise
+            except Exception as error:  # a poison item costs itself, not its page
+                return Poison(raw, error)
+
+        return client.map(guarded, items, self.concurrency)
+
+    def detail(self, raw: Raw, client: Client) -> Raw:
+        """One item with what further requests tell about it. Unlike `record`, it may send requests; it decides nothing."""
+        return raw
 
     @property
     def media_types(self) -> tuple[MediaType, ...]:

@@ -15,12 +15,13 @@ from typing import Any, Protocol
 
 import msgspec
 
+from catalog.ingestion.cleaning import tidy
 from catalog.ingestion.client import Client
 from catalog.ingestion.errors import Fatal, Fenced, IngestionError, Interrupted, Retry, SkippedErrors
 from catalog.ingestion.pagination import Cursor, LoopGuard, Page
 from catalog.ingestion.parts import Counts, Manifest, Parts
 from catalog.ingestion.provider import Provider
-from catalog.ingestion.records import Media, MediaType, Raw, Skip
+from catalog.ingestion.records import Media, MediaType, Poison, Raw, Skip
 from catalog.ingestion.tsv import Encoder, Reject
 from catalog.ingestion.urls import UrlCleaner
 from catalog.ingestion.windows import Window
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 STATE_VERSION = 1
 MAX_SKIPPED_IN_A_ROW = 10
 REPEATED = "page was a repetition"
+SEEN = "seen before in this pull"
 
 
 class Checkpoint(Protocol):
@@ -115,6 +117,7 @@ class Pull:
         urls = UrlCleaner(None if client.replayed else probe, provider.strip_slashes)
         self._encoders = {m: Encoder(m, string, urls, provider.category) for m, string in provider.strings.items()}
         self._guard = LoopGuard(provider.repeats)
+        self._seen: set[tuple[str, int]] = set()  # media type and hash of identifier, of providers that repeat items
         self._state: State | None = None
 
     def run(self) -> Manifest:
@@ -123,6 +126,7 @@ class Pull:
             self._fence()
             state = self._state = self._resume() or self._begin()
             self.parts.discard_from(state.pages)
+            self._remember(state)
             while state.round < len(state.rounds) and not self._limit_reached(state):
                 self._one_page(state)
             if state.errors:
@@ -183,6 +187,8 @@ class Pull:
             state.pages += 1
             state.skipped_in_a_row = 0
             state.rounds += [{"params": p} for p in page.more_rounds]
+            if page.left_out:
+                state.errors.append({"cursor": cursor, "params": round_["params"], "error": page.left_out})
         following = page.next if page is not None else pages.skip(cursor)
         if following is None or round_.get("only"):
             state.round, state.cursor = state.round + 1, None
@@ -227,13 +233,7 @@ class Pull:
             missing = [r for _, r in records if r.filesize is None]
             for record, size in zip(missing, self.client.map(self._size, missing, self.provider.details.concurrency), strict=True):
                 record.filesize = size
-        lines: dict[MediaType, list[str]] = {m: [] for m in self._encoders}
-        for raw, record in records:
-            media_type = self.provider.media_type(record)
-            try:
-                lines[media_type].append(self._encoders[media_type].line(record))
-            except Reject as reject:
-                tally.reject(media_type, str(reject), raw)
+        lines = self._encode(records, tally)
         self._fence()
         for media_type, written in lines.items():
             tally.write(media_type, len(written), self._encoders[media_type].cleaned)
@@ -242,12 +242,43 @@ class Pull:
         if tally.rejects:
             self.parts.write_rejects(state.pages, tally.rejects)
 
+    def _encode(self, records: list[tuple[Raw, Media]], tally: "Tally") -> dict[MediaType, list[str]]:
+        """Lines of each media type; what is no line is counted."""
+        lines: dict[MediaType, list[str]] = {m: [] for m in self._encoders}
+        for raw, record in records:
+            media_type = self.provider.media_type(record)
+            key = (media_type, hash(tidy(str(record.foreign_identifier)))) if self.provider.unique else None
+            if key in self._seen:
+                tally.pass_over(media_type, SEEN)
+                continue
+            try:
+                lines[media_type].append(self._encoders[media_type].line(record))
+            except Reject as reject:
+                tally.reject(media_type, str(reject), raw)
+            else:
+                if key:
+                    self._seen.add(key)
+        return lines
+
+    def _remember(self, state: State) -> None:
+        """The identifiers that earlier tries of this pull wrote, from their parts."""
+        if not self.provider.unique:
+            return
+        for media_type in self._encoders:
+            for path in self.parts.tsv_files(media_type, state.pages):
+                with path.open(encoding="utf-8") as lines:
+                    for line in lines:
+                        identifier = line.split("\t", 1)[0].replace("\\\\", "\\")
+                        self._seen.add((media_type, hash(identifier)))
+
     def _map(self, raw: Raw, tally: "Tally") -> list[tuple[Raw, Media]]:
         first = self.provider.media_types[0]
         try:
+            if isinstance(raw, Poison):
+                raise raw.error
             mapped = self.provider.record(raw)
         except Exception as error:  # a poison item: whatever the mapping tripped over, the page goes on
-            tally.reject(first, f"mapping failed: {type(error).__name__}", raw)
+            tally.reject(first, f"mapping failed: {type(error).__name__}", raw.raw if isinstance(raw, Poison) else raw)
             return []
         kept: list[tuple[Raw, Media]] = []
         for one in mapped if isinstance(mapped, list) else [mapped]:
@@ -300,6 +331,11 @@ class Tally:
         counts = self._of(media_type)
         counts.fetched += 1
         counts.skipped[reason] = counts.skipped.get(reason, 0) + 1
+
+    def pass_over(self, media_type: MediaType, reason: str) -> None:
+        """A record, counted as fetched already, that is not wanted after all."""
+        skipped = self._of(media_type).skipped
+        skipped[reason] = skipped.get(reason, 0) + 1
 
     def reject(self, media_type: MediaType, reason: str, raw: Raw) -> None:
         counts = self._of(media_type)

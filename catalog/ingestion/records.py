@@ -62,6 +62,13 @@ class Skip(msgspec.Struct, frozen=True):
     media_type: MediaType | None = None  # None: counted under the provider's first media type
 
 
+class Poison(msgspec.Struct, frozen=True):
+    """An item that could not even be completed, and the error it caused; becomes a reject."""
+
+    raw: Any
+    error: Exception
+
+
 Mapped = Media | Skip | list[Media | Skip]
 
 

@@ -13,11 +13,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 import requests
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
 from catalog.ingestion.errors import Fatal, UnansweredRequest
 from catalog.ingestion.secrets import Redactor
+from catalog.ingestion.transport import Transport
 
 
 def find(folder: Path, provider: str) -> Path:
@@ -96,7 +97,7 @@ class ReplayAdapter(BaseAdapter):
         return
 
 
-class RecordingAdapter(HTTPAdapter):
+class RecordingAdapter(Transport):
     """The ordinary transport, writing down every exchange. Secrets are taken out of URLs, headers and bodies."""
 
     def __init__(self, folder: Path, provider: str, date: str | None, redact: Redactor, hidden: frozenset[str]) -> None:

@@ -42,7 +42,7 @@ def provider_params() -> dict[str, Param]:
     return {
         "date": Param(
             None, type=["null", "string"], format="date", pattern=_DAY, title="Date",
-            description_md="The UTC day to pull, for dated providers. Empty: the run's own day.",
+            description_md="The UTC day to pull, for dated providers (Freesound: everything since that day). Empty: the run's own day.",
         ),
         "limit": Param(0, type="integer", minimum=0, title="Limit", description_md="Stop after so many records. 0: no limit."),
         "initial_query_params": Param(
@@ -108,9 +108,9 @@ def window_for(cls: type[Provider], context: Any, day_shift: int, replay_date: s
 
     A manual run on a recording, without a date, covers the recording's day; scheduled runs and backfills have an interval of their own.
     """
-    if not cls.dated:
-        return None
     run, day = context["dag_run"], context["params"].get("date")
+    if not cls.dated:
+        return day_window(date.fromisoformat(day)) if day and cls.since else None
     if day is None and getattr(run.run_type, "value", run.run_type) == "manual":
         day = replay_date
     interval = (run.data_interval_start, run.data_interval_end)
@@ -172,7 +172,7 @@ def _options(params: Any, dag_id: str) -> Options:
     return Options(
         limit=params.get("limit") or int(json_variable("INGESTION_LIMIT", 0) or 0),
         initial_query_params=params.get("initial_query_params") or None,
-        query_params_list=params.get("query_params_list"),
+        query_params_list=params.get("query_params_list") or None,  # the form shows "none" as an empty list
         additional_query_params=params.get("additional_query_params") or {},
         skip_errors=bool(params.get("skip_ingestion_errors")),
         skip_predicates=tuple(str(e["predicate"]) for e in entries if e.get("predicate")),

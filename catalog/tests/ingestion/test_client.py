@@ -12,7 +12,7 @@ from werkzeug import Response
 from catalog.ingestion.client import Client, Limits
 from catalog.ingestion.errors import Fatal, HttpStatus, Retry
 from catalog.ingestion.rate import NoThrottle
-from catalog.ingestion.secrets import Secret
+from catalog.ingestion.secrets import ApiKey, KeyCredentials, Secret
 
 KEY = "k3y/with+odd=chars"
 
@@ -24,7 +24,13 @@ def waits():
 
 @pytest.fixture
 def client(waits):
-    return Client(secrets={"api_key": Secret(KEY)}, retries=3, throttle=NoThrottle(), sleep=waits.append, limits=Limits(read=5))
+    return Client(
+        credentials=KeyCredentials(ApiKey("K", "api_key", "x"), Secret(KEY)),
+        retries=3,
+        throttle=NoThrottle(),
+        sleep=waits.append,
+        limits=Limits(read=5),
+    )
 
 
 def answers(httpserver, *responses):

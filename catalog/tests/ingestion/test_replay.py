@@ -8,7 +8,7 @@ from catalog.ingestion.client import Client
 from catalog.ingestion.errors import Fatal, UnansweredRequest
 from catalog.ingestion.rate import NoThrottle
 from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find
-from catalog.ingestion.secrets import Redactor, Secret
+from catalog.ingestion.secrets import ApiKey, KeyCredentials, Redactor, Secret
 
 URL = "https://api.example.org/items"
 
@@ -30,7 +30,7 @@ def recording(folder, *interactions, provider="example"):
 
 
 def client(folder):
-    return Client(transport=ReplayAdapter(folder), secrets={"key": Secret("s3cret")})
+    return Client(transport=ReplayAdapter(folder), credentials=KeyCredentials(ApiKey("K", "key", "x"), Secret("s3cret")))
 
 
 def test_the_first_that_fits_answers(tmp_path):
@@ -74,7 +74,7 @@ def test_recording_and_replaying_it(httpserver, tmp_path):
     )
     url = httpserver.url_for("/items")
     adapter = RecordingAdapter(tmp_path, "example", None, Redactor([Secret(key)]), frozenset({"key"}))
-    live = Client(transport=adapter, secrets={"key": Secret(key)}, throttle=NoThrottle())
+    live = Client(transport=adapter, credentials=KeyCredentials(ApiKey("K", "key", "x"), Secret(key)), throttle=NoThrottle())
     assert live.get_json(url, {"page": 1})["you"] == key
     written = b"".join(p.read_bytes() for p in tmp_path.iterdir())
     assert key.encode() not in written

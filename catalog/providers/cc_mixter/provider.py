@@ -1,0 +1,81 @@
+"""ccMixter: remixes and samples under Creative Commons licenses.
+
+An upload is one record: its smallest audio file, with the others as alternatives. The site's answers are not quite JSON (numbers with
+leading zeros, control characters inside texts), and come with a header as long as the answer; both are borne with.
+https://ccmixter.org/query-api
+"""
+
+import json
+import re
+from typing import Any
+
+from catalog.ingestion import Audio, Counted, Mapped, Provider, Raw, Skip, dig, license_from_url
+
+LIMIT = 100
+# A string is matched as a whole, so that nothing inside it is taken for a number.
+NUMBERS = re.compile(r'("(?:[^"\\]|\\.)*")|(?<=[:,\[\s])(-?)0+(?=\d)', re.DOTALL)
+
+
+def decode(body: bytes) -> Any:
+    """The almost-JSON of ccMixter. Raises ValueError.
+
+    >>> decode(b'{"bpm": 0123, "text": "a: 007"}')
+    {'bpm': 123, 'text': 'a: 007'}
+    """
+    text = body.decode("utf-8", "replace")
+    return json.loads(NUMBERS.sub(lambda m: m.group(1) or m.group(2), text), strict=False)
+
+
+class CcMixter(Provider):
+    name = "cc_mixter"
+    strings = {"audio": "ccmixter"}
+    popularity = "upload_num_scores"
+    params = {"format": "json", "limit": LIMIT}
+    pages = Counted("https://ccmixter.org/api/query/", items="", param="offset", first=0, step=LIMIT, full=LIMIT, decode=decode)
+
+    def record(self, raw: Raw) -> Mapped:
+        upload, landing, license_ = raw.get("upload_id"), raw.get("file_page_url"), license_from_url(raw.get("license_url"))
+        if not upload or not landing:
+            return Skip("no identifier" if not upload else "no landing URL")
+        if license_ is None:
+            return Skip("no license")
+        audio = [f for f in raw.get("files") or [] if dig(f, "file_format_info", "media-type") == "audio" and f.get("download_url")]
+        if not audio:
+            return Skip("no audio file")
+        main, *others = (as_file(f) for f in sorted(audio, key=lambda f: int(f.get("file_rawsize") or 1 << 60)))
+        meta = {"description": raw.get("upload_description_plain"), "description_html": raw.get("upload_description_html")}
+        return Audio(
+            foreign_identifier=upload,
+            foreign_landing_url=landing,
+            license=license_,
+            **main,
+            alt_files=others or None,
+            title=raw.get("upload_name"),
+            creator=raw.get("user_real_name"),
+            creator_url=raw.get("artist_page_url"),
+            tags=(raw.get("upload_tags") or "").split(","),
+            meta_data={k: v for k, v in {**meta, "upload_num_scores": raw.get("upload_num_scores")}.items() if v is not None},
+        )
+
+
+def as_file(file: Raw) -> dict[str, Any]:
+    info = file["file_format_info"]
+    rate = re.fullmatch(r"\s*([0-9.]+)\s*k", str(info.get("sr")), re.IGNORECASE)
+    return {
+        "url": file["download_url"].replace(" ", "%20"),
+        "filesize": file.get("file_rawsize"),
+        "filetype": info.get("default-ext"),
+        "sample_rate": int(float(rate.group(1)) * 1000) if rate else None,
+        "duration": milliseconds(info.get("ps")),
+    }
+
+
+def milliseconds(length: object) -> int | None:
+    """
+    >>> milliseconds("5:46"), milliseconds("1:05:46"), milliseconds("2"), milliseconds("long")
+    (346000, 3946000, 2000, None)
+    """
+    parts = str(length).strip().split(":")
+    if not all(part.isdecimal() for part in parts) or len(parts) > 3:
+        return None
+    return 1000 * sum(int(part) * unit for part, unit in zip(reversed(parts), (1, 60, 3600), strict=False))

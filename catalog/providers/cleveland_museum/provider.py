@@ -1,0 +1,55 @@
+"""Cleveland Museum of Art: works in the public domain (CC0) from its open-access API.
+
+An artwork is one record: its web image, else the one for print, else the full one. https://openaccess-api.clevelandart.org
+"""
+
+from datetime import date, timedelta
+from typing import Any
+
+from catalog.ingestion import CC0, Counted, Image, Mapped, Provider, Rate, Raw, Skip, compact, dig
+
+PAGE = 1000
+VARIANTS = ("web", "print", "full")
+
+
+class ClevelandMuseum(Provider):
+    name = "cleveland_museum"
+    strings = {"image": "clevelandmuseum"}
+    start_date = date(2020, 1, 15)
+    category = "digitized_artwork"
+    rate = Rate(per_second=0.5)  # an answer has 20 MB
+    pull_timeout = timedelta(hours=12)
+    params = {"cc": 1, "has_image": 1, "limit": PAGE}
+    pages = Counted(
+        "http://openaccess-api.clevelandart.org/api/artworks/", items="data", param="skip", first=0, step=PAGE, total="info.total"
+    )
+
+    def record(self, raw: Raw) -> Mapped:
+        artwork, landing = raw.get("id"), raw.get("url")
+        image = next((v for name in VARIANTS if dig(v := dig(raw, "images", name), "url")), None)
+        if str(raw.get("share_license_status")).lower() != "cc0":
+            return Skip("not CC0")
+        if not artwork or not landing or not image:
+            return Skip("no identifier" if not artwork else "no landing URL" if not landing else "no image")
+        return Image(
+            foreign_identifier=artwork,
+            foreign_landing_url=landing,
+            url=image["url"],
+            license=CC0,
+            width=image.get("width"),
+            height=image.get("height"),
+            filesize=image.get("filesize"),
+            title=raw.get("title"),
+            creator=dig(raw, "creators", 0, "description"),
+            meta_data=meta_data(raw),
+        )
+
+
+def meta_data(artwork: Raw) -> dict[str, Any]:
+    meta = compact(artwork, "accession_number", "technique", "tombstone")
+    meta |= {to: artwork[key] for key, to in (("creation_date", "date"), ("creditline", "credit_line"), ("type", "classification"))
+             if artwork.get(key) is not None}  # fmt: skip
+    culture = artwork.get("culture")
+    if joined := ",".join(c for c in culture if c) if isinstance(culture, list) else "":
+        meta["culture"] = joined
+    return meta

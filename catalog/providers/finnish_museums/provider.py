@@ -1,0 +1,85 @@
+"""Finna: images of four Finnish institutions under Creative Commons licenses, indexed on one UTC day.
+
+A record that changed is indexed anew, so changes come by themselves and nothing is pulled again otherwise. Long result lists misbehave
+there, so a busy day is cut into slices. The API gives the images of an object no identity of their own: the first is stored under the
+object's identifier, the others under it with `#1`, `#2` … after it. https://api.finna.fi/swagger-ui/
+"""
+
+from datetime import date, timedelta
+from typing import Any
+
+from catalog.ingestion import Client, Counted, Image, Mapped, Provider, Rate, Raw, Retry, Skip, Slicing, Window, dig, license_from_url
+
+SEARCH = "https://api.finna.fi/api/v1/search"
+BUILDINGS = {
+    "0/Suomen kansallismuseo/": "national_museum_of_finland",
+    "0/Museovirasto/": "finnish_heritage_agency",
+    "0/SATMUSEO/": "finnish_satakunnan_museum",
+    "0/SA-kuva/": "finnish_military_museum",
+}
+FIELDS = ["authors", "buildings", "id", "imageRights", "images", "subjects", "title"]
+
+
+def check(body: Any) -> None:
+    if str(dig(body, "status")).lower() != "ok":
+        raise Retry(f"the answer has the status {dig(body, 'status')!r}")
+
+
+class FinnishMuseums(Provider):
+    name = "finnish_museums"
+    strings = {"image": "finnishmuseums"}
+    schedule = "@daily"
+    dated = True
+    start_date = date(2015, 11, 1)
+    rate = Rate(per_second=0.5)
+    load_timeout = timedelta(hours=5)
+    params = {"field[]": FIELDS, "limit": 100}
+    pages = Counted(SEARCH, items="records", total="resultCount", check=check)
+    slicing = Slicing(max_records=10_000, division_threshold=100_000, min_divisions=12, max_divisions=20)
+
+    def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
+        assert window is not None
+        found = []
+        for building in BUILDINGS:
+
+            def count(part: Window, building: str = building) -> int:
+                body = client.get_json(SEARCH, {**self.params, "filter[]": filters(building, part), "page": 1}, check=check)
+                return int(body.get("resultCount") or 0)
+
+            found += [{"filter[]": filters(building, part)} for part in self.slicing.slices(window, count)]
+        return found
+
+    def record(self, raw: Raw) -> Mapped:
+        object_id, images = raw.get("id"), raw.get("images")
+        link = dig(raw, "imageRights", "link")
+        license_ = license_from_url(link)
+        if not object_id or license_ is None or not images:
+            return Skip("no identifier" if not object_id else "no license" if license_ is None else "no image")
+        building = dig(raw, "buildings", 0, "value")
+        return [
+            Image(
+                foreign_identifier=f"{object_id}#{number}" if number else object_id,
+                foreign_landing_url=f"https://www.finna.fi/Record/{object_id}",
+                url=f"https://api.finna.fi{image}",
+                license=license_,
+                title=raw.get("title"),
+                creator=creators(raw.get("authors")),
+                source=BUILDINGS.get(building) if isinstance(building, str) else None,
+                tags=[tag for tags in raw.get("subjects") or [] for tag in tags],
+            )
+            if image
+            else Skip("no image")
+            for number, image in enumerate(images)
+        ]
+
+
+def filters(building: str, window: Window) -> list[str]:
+    """Both ends of the API's range belong to it, to the second."""
+    start, end = window.start, window.end - timedelta(seconds=1)
+    return ['format:"0/Image/"', f'building:"{building}"', f'last_indexed:"[{start:%Y-%m-%dT%H:%M:%SZ} TO {end:%Y-%m-%dT%H:%M:%SZ}]"']
+
+
+def creators(authors: Any) -> str | None:
+    """All names, joined; a group without names is an empty list instead of an object."""
+    groups = (dig(authors, group) for group in ("primary", "secondary", "corporate"))
+    return "; ".join(name for group in groups if isinstance(group, dict) for name in group) or None

@@ -1,0 +1,37 @@
+"""Justtakeitfree: photographs by one photographer under CC BY.
+
+https://justtakeitfree.com
+"""
+
+from datetime import date
+
+from catalog.ingestion import ApiKey, Counted, FileSizes, Image, Mapped, Provider, Raw, Skip, dig, license_from_url
+
+
+class Justtakeitfree(Provider):
+    name = "justtakeitfree"
+    strings = {"image": "justtakeitfree"}
+    start_date = date(2023, 9, 1)
+    key = ApiKey("API_KEY_JUSTTAKEITFREE", "key", "https://justtakeitfree.com (by writing to its owner)")
+    pages = Counted("https://justtakeitfree.com/api/api.php", items="data")
+    details = FileSizes()
+
+    def record(self, raw: Raw) -> Mapped:
+        photo = dig(raw, 0) or {}  # each item is a list of one
+        landing, url = photo.get("page_link"), photo.get("full_image_link")
+        if not landing or not url:
+            return Skip("no landing URL" if not landing else "no image")
+        photo_id = landing.rstrip("/").rpartition("/")[2]
+        license_ = license_from_url(photo.get("license_link"))
+        if not photo_id or license_ is None:
+            return Skip("no identifier" if not photo_id else "no license")
+        return Image(
+            foreign_identifier=photo_id,
+            foreign_landing_url=landing,
+            url=url,
+            license=license_,
+            thumbnail=photo.get("preview_link"),
+            creator="Justtakeitfree Free Photos",
+            creator_url="https://justtakeitfree.com",
+            tags=photo.get("tags"),
+        )

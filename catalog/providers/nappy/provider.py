@@ -1,0 +1,54 @@
+"""Nappy: photographs of Black and Brown people, in the public domain (CC0), from an API made for catalogs like this one.
+
+https://nappy.co
+"""
+
+import re
+from datetime import date
+
+from catalog.ingestion import CC0, Counted, Image, Mapped, Provider, Raw, Skip, compact
+
+UNITS = {"kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
+
+
+class Nappy(Provider):
+    name = "nappy"
+    strings = {"image": "nappy"}
+    start_date = date(2022, 12, 1)
+    category = "photograph"
+    popularity = "downloads"
+    params = {"per_page": 100}
+    pages = Counted("https://api.nappy.co/v1/openverse/images", items="images", more="next_page", total="total_results")
+
+    def record(self, raw: Raw) -> Mapped:
+        photo_id, landing, url = raw.get("foreign_identifier"), raw.get("foreign_landing_url"), raw.get("url")
+        if not photo_id or not landing or not url:
+            return Skip("no identifier" if not photo_id else "no landing URL" if not landing else "no image")
+        return Image(
+            foreign_identifier=photo_id,
+            foreign_landing_url=landing,
+            url=url,
+            license=CC0,
+            thumbnail=f"{url}?auto=format&w=600&q=75",
+            filetype=raw.get("filetype"),
+            filesize=size_in_bytes(raw.get("filesize")),
+            width=raw.get("width"),
+            height=raw.get("height"),
+            creator=raw.get("creator"),
+            creator_url=raw.get("creator_url"),
+            title=raw.get("title"),
+            tags=(raw.get("tags") or "").split(","),
+            meta_data=compact(raw, "views", "saves", "downloads"),
+        )
+
+
+def size_in_bytes(text: object) -> int | None:
+    """
+    >>> size_in_bytes("10.12345kB"), size_in_bytes("1.5 MB"), size_in_bytes("large")
+    (10123, 1500000, None)
+    """
+    match = re.fullmatch(r"\s*([0-9.]+)\s*(kB|MB|GB)\s*", text) if isinstance(text, str) else None
+    try:
+        return round(float(match.group(1)) * UNITS[match.group(2)]) if match else None
+    except ValueError:
+        return None

@@ -1,0 +1,94 @@
+"""Rawpixel: its public-domain collection, from an API that is open to partners.
+
+Requests are signed with the key, which itself is never sent. The renditions that are stored carry no watermark: width and height are those
+of the original. Titles and descriptions are stored without the site's closing phrases. https://www.rawpixel.com/public-domain
+"""
+
+import html
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from datetime import timedelta
+from hashlib import sha256
+from hmac import new as hmac
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from catalog.ingestion import ApiKey, Counted, Image, Mapped, Provider, Raw, Secret, Signed, Skip, license_from_url
+from catalog.ingestion.cleaning import integer
+
+PRESETS = {  # full size, thumbnail
+    "plain": ("editor_1024", "image_600"),
+    "png": ("image_png_1300", "image_png_600"),
+    "dark": ("dark_image_png_1300", "dark_image_png_600"),
+}
+CATEGORIES = {"public domain art": "digitized_artwork", "image": "photograph", "photo": "photograph", "clipart": "illustration"}
+CLOSING = re.compile(r"(?:free public domain cc0 (?:image|photo)|digitally enhanced by rawpixel)[.,!?]?$", re.IGNORECASE)
+REST = re.compile(r"(?:(?:free|original) ?)?(?:public)?(?: domain)?(?: cc0 (?:image|photo))?[.,!?]?$", re.IGNORECASE)
+
+
+class SigningKey(ApiKey, frozen=True):
+    """Signs path and sorted query by HMAC-SHA256, in base64 for URLs without padding."""
+
+    def sign(self, url: str, params: Mapping[str, Any], secret: Secret) -> Signed:
+        query = urlencode(sorted((k, v) for k, v in params.items() if k != self.param), doseq=True)
+        digest = hmac(secret.reveal().encode(), f"{urlsplit(url).path}?{query}".encode(), sha256).digest()
+        return Signed({**params, self.param: urlsafe_b64encode(digest).decode().rstrip("=")})
+
+
+class Rawpixel(Provider):
+    name = "rawpixel"
+    strings = {"image": "rawpixel"}
+    popularity = "download_count"
+    pull_timeout = timedelta(hours=12)
+    key = SigningKey("API_KEY_RAWPIXEL", "s", "https://www.rawpixel.com (partners only)")
+    params = {"tags": "$publicdomain", "pagesize": 100}
+    pages = Counted("https://www.rawpixel.com/api/v1/search", items="results", total="total")
+
+    def record(self, raw: Raw) -> Mapped:
+        image_id, landing, metadata, file = raw.get("id"), raw.get("url"), raw.get("metadata"), raw.get("style_uri")
+        if not image_id or not landing or not metadata or not file:
+            missing = "identifier" if not image_id else "landing URL" if not landing else "metadata" if not metadata else "image"
+            return Skip(f"no {missing}")
+        license_ = license_from_url(metadata.get("licenseUrl"))
+        if license_ is None:
+            return Skip("no license")
+        full, small = PRESETS["plain" if not raw.get("isPng") else "dark" if raw.get("isDarkPng") else "png"]
+        keywords = metadata.get("popular_keywords") or []
+        width, height = (max(integer(raw.get(side)) or 0, integer(raw.get(f"display_image_{side}")) or 0) for side in ("width", "height"))
+        return Image(
+            foreign_identifier=image_id,
+            foreign_landing_url=landing,
+            url=file.replace("{}", full),
+            license=license_,
+            thumbnail=file.replace("{}", small),
+            width=width or None,
+            height=height or None,
+            filetype=raw.get("name_ext"),
+            title=title(metadata.get("title")),
+            creator=re.sub(r"\(Source\)\s*$", "", raw.get("artist_names") or "").strip() or None,
+            tags=keywords,
+            category=next((kind for keyword, kind in CATEGORIES.items() if keyword in keywords), None),
+            meta_data={
+                key: value
+                for key, value in (("description", clean(metadata.get("description_text"))), ("download_count", raw.get("download_count")))
+                if value is not None
+            },
+        )
+
+
+def clean(text: str | None) -> str | None:
+    """The text less the phrases the site ends its texts with."""
+    if not text:
+        return None
+    bare = REST.sub("", CLOSING.sub("", text.strip()).strip(), count=1)
+    return html.unescape(bare).strip().removesuffix(",") or None
+
+
+def title(text: str | None) -> str | None:
+    """
+    >>> title("Open hand, palm reading. Original | Free Photo - rawpixel"), title("Free public domain CC0 photo. | rawpixel")
+    ('Open hand, palm reading', None)
+    """
+    bare = clean((text or "").partition("|")[0])
+    return bare.removesuffix(".") or None if bare else None
