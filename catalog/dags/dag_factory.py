@@ -174,4 +174,8 @@ def conf_table(params: Mapping[str, Param]) -> str:
 
 
 def conf_example(dag_id: str, example: Mapping[str, Any] | None) -> str:
-    return f"Example: `airflow dags trigger {dag_id} --conf '{json.dumps(example)}'`" if example else ""
+    """The last line of a manual DAG's documentation; {} is an example without conf."""
+    if example is None:
+        return ""
+    conf = f" --conf '{json.dumps(example)}'" if example else ""
+    return f"Example: `airflow dags trigger {dag_id}{conf}`"

@@ -179,5 +179,8 @@ class LoopGuard:
 
 
 def _digest(value: Any) -> bytes:
-    text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=repr)
+    except TypeError:  # an integer beyond 64 bits
+        text = repr(value).encode("utf-8", "replace")
     return blake2b(text, digest_size=12).digest()

@@ -56,6 +56,7 @@ class Manifest(msgspec.Struct):
     seconds: float = 0
     counts: dict[str, Counts] = {}
     complete: bool = False
+    whole: bool = False  # neither limited nor only certain requests
     error: str | None = None
 
 

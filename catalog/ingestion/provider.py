@@ -25,7 +25,10 @@ FOLDER = Path(__file__).parent.parent / "providers"
 
 
 class Reingestion(msgspec.Struct, frozen=True):
-    """A weekly DAG that pulls fixed past days again, above all for their popularity; `days`: (step, count) pairs, see day_lists."""
+    """A weekly DAG that pulls fixed past days again, above all for their popularity; `days`: (step, count) pairs, see day_lists.
+
+    A provider that is not dated has no days: the DAG pulls the whole, once, unless that has just been done.
+    """
 
     dag_id: str
     days: tuple[tuple[int, int], ...]

@@ -9,7 +9,7 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -31,6 +31,8 @@ STATE_VERSION = 1
 MAX_SKIPPED_IN_A_ROW = 10
 REPEATED = "page was a repetition"
 SEEN = "seen before in this pull"
+OVER_LIMIT = "over the limit of this run"
+SHAPE_ERRORS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 class Checkpoint(Protocol):
@@ -66,6 +68,9 @@ class Options(msgspec.Struct, frozen=True):
     additional_query_params: Mapping[str, Any] = {}
     skip_errors: bool = False
     skip_predicates: tuple[str, ...] = ()
+
+    def whole(self) -> bool:
+        return not (self.limit or self.initial_query_params or self.query_params_list or self.additional_query_params)
 
     def skips(self, error: Exception) -> bool:
         """Is this error one to note and pass over? Predicates are parts of the error's text, case-insensitive."""
@@ -146,7 +151,8 @@ class Pull:
         if options.query_params_list is not None:
             rounds: list[dict[str, Any]] = [{"only": True, "params": dict(p)} for p in options.query_params_list]
         else:
-            fixed = self.provider.rounds(self.client, self.window)
+            with _known_shapes():
+                fixed = self.provider.rounds(self.client, self.window)
             first = dict(options.initial_query_params or {})
             begin = next((n for n, f in enumerate(fixed) if f and f.items() <= first.items()), 0) if first else 0
             rounds = [{"params": f} for f in fixed[begin:]]
@@ -204,8 +210,9 @@ class Pull:
     def _fetch(self, state: State, cursor: Cursor, params: Mapping[str, Any]) -> Page | None:
         """The page at the cursor with its items completed, or None when its error is one to pass over."""
         try:
-            page = self.provider.pages.fetch(self.client, cursor, params)
-            page.items = self.provider.complete(page.items, self.client)
+            with _known_shapes():
+                page = self.provider.pages.fetch(self.client, cursor, params)
+                page.items = self.provider.complete(page.items, self.client)
         except (Retry, Fatal) as error:
             if isinstance(error, Fenced) or not self._options.skips(error):
                 raise
@@ -229,6 +236,9 @@ class Pull:
                 tally.skip(self.provider.media_types[0], REPEATED)
             else:
                 records += self._map(raw, tally)
+        for _, record in records[room:] if room is not None else ():  # the last item had several
+            tally.pass_over(self.provider.media_type(record), OVER_LIMIT)
+        records = records[:room]
         if self.provider.details:
             missing = [r for _, r in records if r.filesize is None]
             for record, size in zip(missing, self.client.map(self._size, missing, self.provider.details.concurrency), strict=True):
@@ -298,7 +308,8 @@ class Pull:
         window = (self.window.start, self.window.end) if self.window else None
         text = None if error is None else self.client.redact(f"{type(error).__name__}: {error}")[:1000]
         manifest = Manifest(
-            provider=self.provider.name, run_id=self.run_id, window=window, replayed=self.client.replayed, started=state.started,
+            provider=self.provider.name, run_id=self.run_id, window=window, replayed=self.client.replayed,
+            whole=self._options.whole(), started=state.started,
             token=state.token, pages=state.pages, seconds=round(state.seconds, 3), counts=state.counts, complete=complete, error=text,
         )  # fmt: skip
         self.parts.save(manifest)
@@ -312,6 +323,16 @@ class Pull:
             state = msgspec.convert(stored, State) if stored else None
             if state is not None:
                 self._save_manifest(state, error=error)
+
+
+@contextlib.contextmanager
+def _known_shapes() -> Iterator[None]:
+    """An answer that is built otherwise than a provider's code expects is the API's error, not a crash; the log has the place."""
+    try:
+        yield
+    except SHAPE_ERRORS as error:
+        log.warning("An answer has an unknown shape.", exc_info=True)
+        raise Fatal(f"an answer has an unknown shape: {type(error).__name__}: {error}") from None
 
 
 class Tally:

@@ -330,6 +330,7 @@ class Load:
             "dag_id": self._key.dag_id, "run_id": self._key.run_id, "day_shift": self._key.day_shift, "provider": self._provider,
             "media_type": self._media_type, "manifest_token": self._manifest.token, "manifest_pages": self._manifest.pages,
             "window_start": start, "window_end": end, "replayed": report.replayed, "complete": report.complete,
+            "whole": self._manifest.whole,
             "fetched": report.fetched, "inserted": report.inserted, "updated": report.updated, "unchanged": report.unchanged,
             "skipped": sum(report.skipped.values()), "rejected": sum(report.rejected.values()), "skipped_reasons": Jsonb(report.skipped),
             "rejected_reasons": Jsonb(report.rejected), "cleaned_reasons": Jsonb(report.cleaned), "pull_seconds": report.pull_seconds,

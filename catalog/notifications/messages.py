@@ -96,3 +96,10 @@ def reingestion_errors(dag_id: str, task_id: str, failed: Sequence[tuple[str, st
     lines = [f"*{len(failed)} ingestion days failed* in `{dag_id}`; the other days were loaded."]
     lines += [f"  - <{url}|{name}>" if url else f"  - {name}" for name, url in failed]
     return Message("\n".join(lines), "Aggregate Reingestion Error", dag_id, task_id, alert=True)
+
+
+def flickr_suggestions(dag_id: str, task_id: str, suggestions: Sequence[Any]) -> Message:
+    """An alert that names accounts to consider as sub-providers. suggestions: each with name, nsid and photos."""
+    lines = ["*Consider adding these institutions as sub-providers of Flickr:*"]
+    lines += [f"  - {escaped(s.name)}: {escaped(s.nsid)} _({s.photos:,} CC-licensed images)_" for s in suggestions]
+    return Message("\n".join(lines), "Flickr SubProvider Suggestions", dag_id, task_id, alert=True)

@@ -1,9 +1,9 @@
 """Tasks of every provider DAG: pull into TSV parts, load each media type, report. They fetch what is Airflow's and call the library."""
 
 import logging
+import re
 import signal
 import threading
-from collections.abc import Sequence
 from datetime import date, timedelta
 from hashlib import sha256
 from time import monotonic
@@ -12,6 +12,7 @@ from typing import Any
 from airflow.sdk import Param, Variable, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from catalog.dags.operators.oauth2 import credentials_for
 from catalog.dags.operators.settings import (
     Lease,
     TaskStateCheckpoint,
@@ -76,6 +77,27 @@ def check_configuration(dag: Any = None, dag_run: Any = None) -> None:
     check_conf(dag_run.conf, dag.params)
 
 
+@task(retries=0)
+def skip_when_fresh(provider: str, days: int, dag: Any = None, dag_run: Any = None) -> None:
+    """Refuses unknown keys; skips a scheduled run when a complete, whole pull of the provider was loaded in the last days."""
+    check_conf(dag_run.conf, dag.params)
+    if is_manual(dag_run):
+        return
+    query = """
+        select finished_on from ingestion_report
+         where provider = any(%s) and complete and whole and not replayed and finished_on > now() - make_interval(days => %s)
+         order by finished_on desc
+    """
+    with catalog_connection(autocommit=True) as connection:
+        found = connection.execute(query, [list(provider_class(provider).strings.values()), days]).fetchone()
+    if found:
+        raise AirflowSkipException(f"a complete pull was loaded on {found[0]:%Y-%m-%d}, less than {days} days ago.")
+
+
+def is_manual(dag_run: Any) -> bool:
+    return bool(getattr(dag_run.run_type, "value", dag_run.run_type) == "manual")
+
+
 def ingest(provider: str, *, pull_timeout: timedelta | None = None, name: str = "ingest_data", checked: Any = None) -> Any:
     """The group of tasks that pulls and loads. Returns the group, to be called, or to be mapped over day shifts.
 
@@ -111,7 +133,7 @@ def window_for(cls: type[Provider], context: Any, day_shift: int, replay_date: s
     run, day = context["dag_run"], context["params"].get("date")
     if not cls.dated:
         return day_window(date.fromisoformat(day)) if day and cls.since else None
-    if day is None and getattr(run.run_type, "value", run.run_type) == "manual":
+    if day is None and is_manual(run):
         day = replay_date
     interval = (run.data_interval_start, run.data_interval_end)
     window = run_window(run.run_after, date.fromisoformat(day) if day else None, interval)
@@ -144,7 +166,10 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
     try:
         replay, window = _covers(cls, context, day_shift)
         throttle = None if replay else throttle_for(cls)
-        client = client_for(cls, secret_for(cls), replay=replay, throttle=throttle, contact=Variable.get("CONTACT_EMAIL", default=None))
+        client = client_for(
+            cls, secret_for(cls), replay=replay, throttle=throttle, tokens=None if replay else credentials_for(cls),
+            contact=Variable.get("CONTACT_EMAIL", default=None),
+        )  # fmt: skip
         if replay:
             log.warning("REPLAY: answers come from %s; nothing is requested.", params["replay"])
         lease = Lease(f"{run.dag_id}/{run.run_id}/{ti.task_id}/{ti.map_index}", lambda: catalog_connection(autocommit=True))
@@ -161,6 +186,12 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
     except IngestionError as error:
         raise AirflowFailException(f"{type(error).__name__}: {error}") from None
     return _summary(manifest)
+
+
+def log_link(own: str | None, task_id: str, map_index: int) -> str | None:
+    """Address of another task's log in the same run, made from this task's own."""
+    run, found, _ = (own or "").rpartition("/tasks/")
+    return f"{run}/tasks/{task_id}/mapped/{map_index}" if found else None
 
 
 def _probe() -> Any:
@@ -269,16 +300,23 @@ def report_load_completion(reingestion: bool = False, dated: bool = False) -> st
 
 
 @task(trigger_rule="all_done")
-def report_aggregate_reingestion_errors(pulls: Sequence[str]) -> str:
-    """One alert that names every day whose pull failed; skips when none did."""
+def report_aggregate_reingestion_errors(provider: str, lists: dict[str, list[int]]) -> str:
+    """One alert that names every day whose pull failed, newest first; skips when none did. lists: group id → its days back."""
     from catalog.notifications.messages import reingestion_errors
 
     context: Any = get_current_context()
-    run, ti = context["dag_run"], context["ti"]
+    run, ti, cls = context["dag_run"], context["ti"], provider_class(provider)
     states = ti.get_task_states(run.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
-    failed = sorted(t for t, state in states.items() if str(state) == "failed" and any(t.startswith(p) for p in pulls))
+    failed: dict[int, str | None] = {}
+    for name, state in states.items():  # a mapped task is named `<task id>_<map index>` here
+        found = re.fullmatch(r"(?P<group>.+)\.pull_(?P<media>.+)_data_(?P<index>\d+)", name)
+        if found and str(state) == "failed":
+            task_id = f"{found['group']}.pull_{found['media']}_data"
+            failed[lists[found["group"]][int(found["index"])]] = log_link(ti.log_url, task_id, int(found["index"]))
     if not failed:
         raise AirflowSkipException("no day failed.")
-    message = reingestion_errors(run.dag_id, ti.task_id, [(name, None) for name in failed])
+    replay = replay_of(provider, context["params"].get("replay"))
+    days = [(f"{window_for(cls, context, shift, replay.date if replay else None)}", failed[shift]) for shift in sorted(failed)]
+    message = reingestion_errors(run.dag_id, ti.task_id, days)
     send(message)
     return message.text

@@ -53,7 +53,7 @@ class CcMixter(Provider):
             title=raw.get("upload_name"),
             creator=raw.get("user_real_name"),
             creator_url=raw.get("artist_page_url"),
-            tags=(raw.get("upload_tags") or "").split(","),
+            tags=[tag for tag in (raw.get("upload_tags") or "").split(",") if tag],
             meta_data={k: v for k, v in {**meta, "upload_num_scores": raw.get("upload_num_scores")}.items() if v is not None},
         )
 

@@ -37,7 +37,7 @@ class Nappy(Provider):
             creator=raw.get("creator"),
             creator_url=raw.get("creator_url"),
             title=raw.get("title"),
-            tags=(raw.get("tags") or "").split(","),
+            tags=[tag for tag in (raw.get("tags") or "").split(",") if tag],
             meta_data=compact(raw, "views", "saves", "downloads"),
         )
 

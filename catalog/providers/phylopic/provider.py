@@ -73,7 +73,7 @@ class PhyloPic(Provider):
     pull_timeout = timedelta(hours=12)
     params = {"embed_items": "true"}
     pages = Builds()
-    reingestion = Reingestion("phylopic_reingestion_workflow", days=(), pull_timeout=timedelta(hours=12))
+    reingestion = Reingestion("phylopic_reingestion_workflow", days=(), pull_timeout=timedelta(hours=12))  # the whole, once
 
     def record(self, raw: Raw) -> Mapped:
         links = raw.get("_links") or {}

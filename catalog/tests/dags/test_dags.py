@@ -1,12 +1,13 @@
 """The DAGs as Airflow parses them."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 
 from catalog.ingestion.provider import provider_class, provider_names
+from catalog.ingestion.windows import day_window
 
 pytestmark = pytest.mark.airflow
 
@@ -156,4 +157,12 @@ def test_windows(run_type, interval, conf_date, replay_date, shift, day):
     cls = provider_class("wikimedia_commons" if shift == 7 else "flickr")
     window = window_for(cls, {"dag_run": run, "params": {"date": conf_date}}, shift, replay_date)
     assert window.day.isoformat() == day
-    assert window_for(provider_class("stocksnap"), {}, 0, None) is None
+    assert window_for(provider_class("stocksnap"), {"dag_run": run, "params": {"date": conf_date}}, 0, None) is None
+
+
+def test_freesound_takes_a_day_to_begin_at():
+    from catalog.dags.groups.ingestion import window_for
+
+    context = {"dag_run": SimpleNamespace(run_type="manual"), "params": {"date": "2024-02-10"}}
+    assert window_for(provider_class("freesound"), context, 0, None) == day_window(date(2024, 2, 10))
+    assert window_for(provider_class("freesound"), {**context, "params": {}}, 0, "2024-02-10") is None

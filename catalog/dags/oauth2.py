@@ -1,0 +1,78 @@
+"""OAuth2 tokens of the providers that need or accept them: getting the first ones, keeping them fresh."""
+
+from airflow.sdk import task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.operators import oauth2
+from catalog.ingestion.errors import IngestionError
+from catalog.ingestion.provider import Provider, provider_class, provider_names
+
+PROVIDERS = [cls for cls in map(provider_class, provider_names()) if cls.oauth2]
+LIST = "\n".join(f"- {cls.name.replace('_', ' ').title()}" for cls in PROVIDERS)
+PAGES = "\n".join(f"- {cls.name}: <{cls.oauth2.authorize_url}>" for cls in PROVIDERS if cls.oauth2)
+
+AUTHORIZATION = f"""
+Exchanges authorization codes, which a person gets in a browser, for the first pair of tokens. It is needed once for each provider, and
+again when its refresh token has expired.
+
+1. Open the provider's page with `?response_type=code&client_id=…`, log in and allow the access. The page then shows a code, which is valid
+   for a few minutes and only once:
+
+{PAGES}
+
+2. Set the Variable `OAUTH2_AUTH_KEYS` to `{{"freesound": "<the code>"}}`. `OAUTH2_PROVIDER_SECRETS` must hold what the application was
+   registered with: `{{"freesound": {{"client_id": "…", "client_secret": "…"}}}}`.
+3. Trigger this DAG. The tokens go into `OAUTH2_ACCESS_TOKENS`, the code is taken out. Without a code nothing is done.
+
+Providers:
+
+{LIST}
+"""
+REFRESH = f"""
+Renews the tokens twice a day, since refresh tokens expire, too. A pull whose token expires meanwhile renews it by itself; both look whether
+the other has done so already. A provider without tokens is skipped: `oauth2_authorization` gets the first ones, and new ones when the
+refresh token was revoked or has expired, which fails the task here.
+
+Providers:
+
+{LIST}
+"""
+
+
+@task(retries=0)
+def authorize_providers() -> list[str]:
+    """Names of the providers whose code was exchanged. What was stored before a failure stays."""
+    done, failed = [], []
+    for cls in PROVIDERS:
+        try:
+            if oauth2.authorize(cls):
+                done.append(cls.name)
+        except IngestionError as error:
+            failed.append(f"{cls.name}: {error}")
+    if failed:
+        raise AirflowFailException(f"{'; '.join(failed)}. Codes are valid once and for minutes: get a new one.")
+    return done
+
+
+def refresh_task(cls: type[Provider]) -> None:
+    @task(task_id=f"refresh__{cls.name}", retries=0)
+    def refresh() -> None:
+        try:
+            renewed = oauth2.renew(cls)
+        except IngestionError as error:
+            raise AirflowFailException(
+                f"{error}. Get a new code and run oauth2_authorization, if the refresh token is no longer good."
+            ) from None
+        if renewed is None:
+            raise AirflowSkipException(f"{cls.name} has no tokens yet; run oauth2_authorization to get the first ones.")
+
+    refresh()
+
+
+with catalog_dag("oauth2_authorization", "oauth", schedule=None, doc=AUTHORIZATION.strip(), example={}):
+    authorize_providers()
+
+with catalog_dag("oauth2_token_refresh", "oauth", schedule="0 */12 * * *", doc=REFRESH.strip()):
+    for provider in PROVIDERS:
+        refresh_task(provider)

@@ -1,0 +1,115 @@
+"""Tokens in Airflow Variables: read, masked leaf by leaf, exchanged, renewed.
+
+The Variables hold JSON, and Airflow masks by a Variable's name only, so each value in them is masked by itself before anything is done.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from airflow.sdk import Variable
+from airflow.sdk.exceptions import AirflowFailException
+
+from catalog.dags.operators.settings import catalog_connection, json_variable, mask
+from catalog.ingestion.oauth2 import BearerCredentials, TokenPair, exchange_code, refresh
+from catalog.ingestion.provider import Provider
+
+SECRETS, CODES, TOKENS = "OAUTH2_PROVIDER_SECRETS", "OAUTH2_AUTH_KEYS", "OAUTH2_ACCESS_TOKENS"
+
+
+def authorize(provider: type[Provider]) -> bool:
+    """Exchange the provider's code, if there is one, for tokens; False when there is none. The code is used up and taken out."""
+    code = secret_json(CODES).get(provider.name)
+    if not code:
+        return False
+    client = client_of(provider)
+    with exclusive():
+        _store(provider, exchange_code(_definition(provider), client, str(code)))
+        _save(CODES, {name: kept for name, kept in secret_json(CODES).items() if name != provider.name})
+    return True
+
+
+def renew(provider: type[Provider], spent: TokenPair | None = None) -> TokenPair | None:
+    """Renew the stored tokens, store and return the new ones; None when there are none.
+
+    spent: tokens that the caller found expired; when others are stored by now, somebody has renewed them, and those are returned.
+    """
+    with exclusive():
+        pair = stored_pair(provider)
+        if pair is None or (spent and pair != spent):
+            return pair
+        fresh = refresh(_definition(provider), client_of(provider), pair)
+        if not fresh.refresh_token:  # the provider lets the old one go on (RFC 6749, section 6)
+            fresh = TokenPair(fresh.access_token, pair.refresh_token)
+        _store(provider, fresh)
+        return fresh
+
+
+def credentials_for(provider: type[Provider]) -> BearerCredentials | None:
+    """Credentials of a provider that has tokens; they renew themselves when they expire during a pull. None for all others."""
+    if provider.oauth2 is None or stored_pair(provider) is None:
+        return None
+
+    def renewed(spent: TokenPair) -> TokenPair:
+        return renew(provider, spent) or spent
+
+    return BearerCredentials(lambda: stored_pair(provider), renewed)
+
+
+def stored_pair(provider: type[Provider]) -> TokenPair | None:
+    found = secret_json(TOKENS).get(provider.name) or {}
+    return TokenPair(found["access_token"], found["refresh_token"]) if found.get("access_token") and found.get("refresh_token") else None
+
+
+def client_of(provider: type[Provider]) -> dict[str, str]:
+    """What the provider knows us by. Fails the task, saying what to set, without a `client_id`."""
+    client = secret_json(SECRETS).get(provider.name) or {}
+    if not client.get("client_id"):
+        raise AirflowFailException(
+            f"the Variable {SECRETS} has no client_id for {provider.name}; set it to "
+            f'{{"{provider.name}": {{"client_id": "…", "client_secret": "…"}}}}, as given when the application was registered there.'
+        )
+    return {str(key): str(value) for key, value in client.items()}
+
+
+def secret_json(variable: str) -> dict[str, Any]:
+    """A Variable that holds JSON with secrets; every text in it is masked from now on."""
+    found = json_variable(variable, {})
+    if not isinstance(found, dict):
+        raise AirflowFailException(f"the Variable {variable} should be a JSON object of provider names.")
+    _each_text(found, mask)
+    return found
+
+
+def _each_text(value: Any, act: Callable[[str], None]) -> None:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            _each_text(item, act)
+    elif isinstance(value, str) and value:
+        act(value)
+
+
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """One at a time changes the Variables: the DAGs here and pulls whose token expires read, change and write them whole."""
+    with catalog_connection(autocommit=True) as connection:
+        connection.execute("select pg_advisory_lock(hashtext('oauth2'))")
+        yield  # closing the connection gives the lock back
+
+
+def _definition(provider: type[Provider]) -> Any:
+    assert provider.oauth2, provider.name
+    return provider.oauth2
+
+
+def _store(provider: type[Provider], pair: TokenPair) -> None:
+    mask(pair.access_token)
+    if pair.refresh_token:
+        mask(pair.refresh_token)
+    _save(TOKENS, {**secret_json(TOKENS), provider.name: {"access_token": pair.access_token, "refresh_token": pair.refresh_token}})
+
+
+def _save(variable: str, value: dict[str, Any]) -> None:
+    Variable.set(variable, value, serialize_json=True, description="written by the oauth2 DAGs; see DAGs.md")
