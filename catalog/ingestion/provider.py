@@ -66,6 +66,7 @@ class Provider:
     repeats: ClassVar[int] = 0  # identical pages that are no sign of a loop
     category: ClassVar[str | None] = None  # of records that name none
     strip_slashes: ClassVar[bool] = True
+    dump: ClassVar[bool] = False  # no API: files, loaded by SQL through a DAG of its own
     details: ClassVar[FileSizes | None] = None
     concurrency: ClassVar[int] = 4  # requests of `detail` at a time
     unique: ClassVar[bool] = False  # the API lists an item more than once: only the first of a foreign identifier counts
@@ -126,6 +127,11 @@ def provider_class(name: str) -> type[Provider]:
 def provider_names() -> tuple[str, ...]:
     """All providers, by folder."""
     return tuple(sorted(p.parent.name for p in FOLDER.glob("*/provider.py")))
+
+
+def api_names() -> tuple[str, ...]:
+    """Those that are asked through an API; the others bring dumps."""
+    return tuple(name for name in provider_names() if not provider_class(name).dump)
 
 
 def documentation(cls: type[Provider]) -> str:

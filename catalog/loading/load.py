@@ -65,17 +65,20 @@ class LoadReport(msgspec.Struct):
 
 
 class Load:
-    """One load. connection: to the catalog database, not in autocommit; this class commits it. parts: TSV files, in order.
+    """One load. connection: to the catalog database, not in autocommit; this class commits it.
+
+    source: TSV files, in order, or a query for the columns of such files.
 
     provider: the provider string of this media type. include_deleted: bring back records that were deleted from the catalog.
     rejects: where rows that were not kept are written, one JSON object a line. progress: called with what has just been done.
     """
 
     def __init__(
-        self, connection: Connection, media_type: MediaType, provider: str, parts: list[UPath], manifest: Manifest, key: RunKey, *,
+        self, connection: Connection, media_type: MediaType, provider: str, source: list[UPath] | sql.Composable, manifest: Manifest,
+        key: RunKey, *,
         include_deleted: bool = False, rejects: UPath | None = None, progress: Callable[[str], None] = log.info,
     ) -> None:  # fmt: skip
-        self._connection, self._media_type, self._provider, self._parts = connection, media_type, provider, parts
+        self._connection, self._media_type, self._provider, self._source = connection, media_type, provider, source
         self._manifest, self._key, self._include_deleted, self._rejects, self._progress = manifest, key, include_deleted, rejects, progress
         name = f"load_{media_type}_{re.sub('[^a-z0-9]+', '_', provider.lower())[:30]}_{uuid.uuid4().hex[:10]}"
         columns_, changeable = columns(media_type), updated(media_type)
@@ -121,19 +124,28 @@ class Load:
         self._execute("create unlogged table {loading} as select {columns} from {table} with no data")
         self._execute("alter table {loading} add n bigint generated always as identity")  # the order of the lines; ctid does not keep it
         expected = self._counts.written
-        rows = self._copy_fast()
-        if rows is None:
-            rows = self._copy_checked()
+        if isinstance(self._source, sql.Composable):
+            what, rows = "the query", self._select(self._source)
+        else:
+            what, rows = f"{len(self._source)} parts", self._copy_parts(self._source)
         if rows + sum(self._rejected.values()) != expected:
-            raise Fatal(f"{len(self._parts)} parts hold {rows:,} rows, but the manifest lists {expected:,}; nothing was loaded.")
+            raise Fatal(f"{rows:,} rows came from {what}, but the manifest lists {expected:,}; nothing was loaded.")
         self._execute("analyze {loading} (provider, foreign_identifier, url)")
-        self._progress(f"{self._media_type}: copied {rows:,} rows from {len(self._parts)} parts")
+        self._progress(f"{self._media_type}: copied {rows:,} rows from {what}")
 
-    def _copy_fast(self) -> int | None:
+    def _select(self, query: sql.Composable) -> int:
+        statement = sql.SQL("insert into {loading} ({columns}) {query}").format(**self._names, query=query)
+        return self._connection.execute(statement).rowcount
+
+    def _copy_parts(self, parts: list[UPath]) -> int:
+        rows = self._copy_fast(parts)
+        return self._copy_checked(parts) if rows is None else rows
+
+    def _copy_fast(self, parts: list[UPath]) -> int | None:
         """All parts as they are; None when PostgreSQL refused a line."""
         try:
             with self._connection.transaction():
-                return self._copy_chunks(_chunks(self._parts))
+                return self._copy_chunks(_chunks(parts))
         except (psycopg.DataError, psycopg.errors.BadCopyFileFormat) as error:
             log.warning("COPY refused a line (%s); checking each line.", error.diag.message_primary or error)
             return None
@@ -146,7 +158,7 @@ class Load:
                     copy.write(chunk)
             return cursor.rowcount
 
-    def _copy_checked(self) -> int:
+    def _copy_checked(self, parts: list[UPath]) -> int:
         """Line by line; those with a fault become rejects. What PostgreSQL still refuses is taken out one by one."""
         check = LineCheck(self._media_type)
         refused: dict[int, str] = {}
@@ -155,7 +167,7 @@ class Load:
             passed: list[int] = []  # numbers, among all lines, of those sent
 
             def good_lines(faults: list[tuple[str, bytes]] = faults, passed: list[int] = passed) -> Iterator[bytes]:
-                for number, line in enumerate(_lines(self._parts)):
+                for number, line in enumerate(_lines(parts)):
                     if reason := refused.get(number) or check.fault(line.rstrip(b"\n")):
                         faults.append((reason, line))
                     else:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from catalog.ingestion.provider import provider_class, provider_names
+from catalog.ingestion.provider import api_names, provider_class, provider_names
 from catalog.ingestion.windows import day_window
 
 pytestmark = pytest.mark.airflow
@@ -37,7 +37,7 @@ def test_all_are_there(dagbag, registry):
     assert set(dagbag.dags) == wanted == set(registry)
 
 
-@pytest.mark.parametrize("name", provider_names())
+@pytest.mark.parametrize("name", api_names())
 def test_provider_dags(dagbag, name):
     cls, dag = provider_class(name), dagbag.dags[f"{name}_workflow"]
     media = list(cls.strings)

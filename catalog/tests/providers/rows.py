@@ -12,7 +12,7 @@ from upath import UPath
 
 from catalog.ingestion.assemble import client_for, replay_of, window_of
 from catalog.ingestion.parts import Manifest, Parts
-from catalog.ingestion.provider import FOLDER, provider_class, provider_names
+from catalog.ingestion.provider import FOLDER, api_names, provider_class
 from catalog.ingestion.pull import Checkpoint, Options, Pull
 from catalog.ingestion.tsv import COLUMNS
 
@@ -53,7 +53,7 @@ def expected_file(provider: str) -> Path:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or provider_names():
+    for name in sys.argv[1:] or api_names():
         with tempfile.TemporaryDirectory() as scratch:
             manifest, parts = pull_recording(name, Path(scratch))
             expected_file(name).write_bytes(b"".join(orjson.dumps(r) + b"\n" for r in read_rows(parts, manifest)))
