@@ -7,7 +7,7 @@ python := ".venv/bin/python"
 default:
     @just --list --unsorted
 
-# install, start, run the provider DAGs on their recordings, show what came of it (--live: on the real APIs)
+# install, start, run five provider DAGs on their recordings, show what came of it (--all: every provider, --live: the real APIs)
 [no-exit-message]
 demo *args:
     @{{ python }} -m catalog.local demo "$@"

@@ -1,6 +1,7 @@
 """`./just demo`: the provider DAGs through the real scheduler into PostgreSQL, and what came of it."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from catalog.local.runs import Run, unpaused, watch
 from catalog.local.stack import Stack
 
 LIVE_LIMIT = 200
+SHOWN = ("flickr", "jamendo", "stocksnap", "wikimedia_commons", "wordpress")  # without --all
 OUTCOMES = ("fetched", "inserted", "updated", "unchanged", "skipped", "rejected")
 
 
@@ -20,14 +22,29 @@ def conf_for(provider: str, live: bool) -> dict[str, Any]:
     """On its recording, the whole recording, of its day; live, a few hundred records of the last day."""
     if live:
         return {"limit": LIVE_LIMIT}
+    if provider_class(provider).dump:
+        return {"replay": str(FOLDER), "force": True}  # also when it has not changed since the last demo
     date = orjson.loads((FOLDER / provider / "recording" / "recording.json").read_bytes())["date"]
     return {"replay": str(FOLDER), **({"date": date} if date else {})}
 
 
-def run_providers(stack: Stack, *, live: bool, say: Callable[[str], None], show: Callable[[list[Run]], None]) -> list[Run]:
-    """Trigger the DAG of every provider through the REST API and follow them to their end."""
+def chosen(everything: bool, live: bool) -> list[str]:
+    """Names of the providers to run; live, only those that need no key or have one."""
+    names = provider_names() if everything else SHOWN
+    return [n for n in names if not live or not (provider_class(n).dump or _lacks_key(n))]
+
+
+def _lacks_key(provider: str) -> bool:
+    key = provider_class(provider).key
+    return bool(key) and f"AIRFLOW_VAR_{key.variable}" not in os.environ  # type: ignore[union-attr]
+
+
+def run_providers(
+    stack: Stack, names: Iterable[str], *, live: bool, say: Callable[[str], None], show: Callable[[list[Run]], None]
+) -> list[Run]:
+    """Trigger the DAGs of providers through the REST API and follow them to their end."""
     api = AirflowApi(stack.ui)
-    dags = {f"{name}_workflow": conf_for(name, live) for name in provider_names()}
+    dags = {f"{name}_workflow": conf_for(name, live) for name in names}
     with unpaused(api, dags, say):
         return watch(api, [Run(dag_id, api.trigger(dag_id, conf)) for dag_id, conf in dags.items()], show, timeout=1800)
 

@@ -16,7 +16,6 @@ from psycopg.rows import dict_row
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from catalog.ingestion.provider import provider_names
 from catalog.local.airflow_api import FINISHED, AirflowApi
 from catalog.local.lifecycle import down, up
 from catalog.local.runs import unpaused
@@ -116,10 +115,10 @@ def snap_recording(folder: Path, prefix: str, pages: int, per_page: int = 5, mis
     return folder
 
 
-def _active(api: AirflowApi) -> bool:
+def _active(api: AirflowApi, due: int) -> bool:
     runs = api.call("GET", "/api/v2/dags/~/dagRuns", limit=100)["dag_runs"]
     held = [r for r in runs if r["run_type"] == "scheduled"]
-    return len(held) < len(provider_names()) or any(r["state"] not in FINISHED for r in held)
+    return len(held) < due or any(r["state"] not in FINISHED for r in held)
 
 
 @pytest.fixture(scope="session")
@@ -161,8 +160,9 @@ def bench(slack_server: tuple[HTTPServer, list[dict[str, Any]]]) -> Iterator[Ben
     try:
         up(stack, print)
         bench = Bench(stack, received)
-        with unpaused(bench.api, [d for d in bench.api.dags() if "reingestion" not in d], print):
-            until(lambda: not _active(bench.api), 120)  # unpausing starts each schedule's last run, which is held and skips
+        due = [d for d, dag in bench.api.dags().items() if dag["is_paused"] and "reingestion" not in d]
+        with unpaused(bench.api, due, print):
+            until(lambda: not _active(bench.api, len(due)), 180)  # unpausing starts each schedule's last run, which is held and skips
             yield bench
     finally:
         down(stack)

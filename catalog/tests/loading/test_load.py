@@ -191,7 +191,7 @@ def test_the_report_is_in_the_table_and_adds_up(load, catalog):
 
 
 def test_counts_that_do_not_add_up_are_refused(load, catalog):
-    with pytest.raises(Fatal, match="hold 2 rows, but the manifest lists 3"):
+    with pytest.raises(Fatal, match="2 rows came from 1 parts, but the manifest lists 3"):
         load([image(1), image(2)], counts=Counts(fetched=3, written=3))
     assert catalog.execute("select count(*) from image").fetchone() == (0,)
 
