@@ -186,3 +186,43 @@ def test_file_sizes(httpserver, client):
 
 def test_map_keeps_order(client):
     assert client.map(lambda n: n * n, range(20), 4) == [n * n for n in range(20)]
+
+
+def test_a_header_line_of_any_length_is_borne_with(httpserver, client):
+    """ccMixter repeats its whole answer in a header; http.client alone would refuse it."""
+    answers(httpserver, Response('{"n": 1}', content_type="application/json", headers={"X-Json": "x" * 300_000, "X-After": "kept"}))
+    assert client.get_json(httpserver.url_for("/api")) == {"n": 1}
+    answer = client.get(httpserver.url_for("/api"))
+    assert answer.headers["X-After"] == "kept"
+    assert len(answer.headers["X-Json"]) < 65_536
+
+
+def header_client(**more):
+    key = ApiKey("K", "X-Api-Key", "x", header=True, scheme="Token ")
+    return Client(credentials=KeyCredentials(key, Secret(KEY)), throttle=NoThrottle(), sleep=lambda _: None, **more)
+
+
+def test_a_key_in_a_header(httpserver):
+    seen = answers(httpserver, ok())
+    client = header_client()
+    client.get_json(httpserver.url_for("/api"), {"page": 2})
+    assert (seen[0].headers["X-Api-Key"], dict(seen[0].args)) == (f"Token {KEY}", {"page": "2"})
+    client.get(httpserver.url_for("/api"))
+    assert "X-Api-Key" not in seen[1].headers  # not a request of the API's
+
+
+def test_a_key_in_a_header_is_not_taken_to_another_host(httpserver):
+    seen = []
+    httpserver.expect_request("/elsewhere").respond_with_handler(lambda request: seen.append(request) or ok())
+    away = httpserver.url_for("/elsewhere").replace("localhost", "127.0.0.1")
+    assert "127.0.0.1" in away
+    answers(httpserver, Response(status=302, headers={"Location": away}))
+    header_client().get_json(httpserver.url_for("/api"))
+    assert "X-Api-Key" not in seen[0].headers
+
+
+def test_a_body_that_is_almost_json(httpserver, client):
+    answers(httpserver, ok("almost 5"))
+    assert client.get_json(httpserver.url_for("/api"), decode=lambda body: {"n": int(body.split()[1])}) == {"n": 5}
+    with pytest.raises(Retry, match="is not JSON"):
+        client.get_json(httpserver.url_for("/api"))

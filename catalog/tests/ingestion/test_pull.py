@@ -13,7 +13,7 @@ from catalog.ingestion import CC0, Counted, Image, Page, Paginator, Provider, Sk
 from catalog.ingestion.client import Client
 from catalog.ingestion.errors import Fatal, Fenced, Interrupted, LoopDetected, Retry, SkippedErrors
 from catalog.ingestion.parts import Parts
-from catalog.ingestion.pull import REPEATED, MemoryCheckpoint, Options, Pull
+from catalog.ingestion.pull import OVER_LIMIT, REPEATED, SEEN, MemoryCheckpoint, Options, Pull
 
 
 class Scripted(Paginator):
@@ -302,3 +302,58 @@ def test_wild_pages_with_wild_stops(tmp_path_factory, pages, stops):
     assert accounted(manifest)
     assert msgspec.to_builtins(manifest.counts) == expected
     assert rows(last) == rows(whole)
+
+
+def test_an_item_that_is_listed_again_is_written_once(tmp_path):
+    pages = [["a", "b", "a"], ["b", "c"], ["c", "several"], ["several", "d"]]
+    whole = pull(tmp_path / "whole", provider(pages, unique=True)).run()
+    assert whole.counts["image"].written == 6
+    assert whole.counts["image"].skipped == {SEEN: 5, "third is broken": 2}
+    checkpoint = MemoryCheckpoint()
+    for _ in range(len(pages)):  # stopped after each page: the identifiers come back from the parts
+        with pytest.raises(Interrupted):
+            pull(tmp_path / "stopped", provider(pages, unique=True), checkpoint, should_stop=lambda: True).run()
+    again = pull(tmp_path / "stopped", provider(pages, unique=True), checkpoint).run()
+    assert again.counts == whole.counts
+
+
+def test_what_an_api_does_not_give_out_fails_the_pull_at_its_end(tmp_path):
+    class Stingy(Scripted):
+        def fetch(self, client, cursor, params):
+            page = super().fetch(client, cursor, params)
+            page.left_out = "more than it gives out" if cursor["page"] == 0 else None
+            return page
+
+    pulled = pull(tmp_path, provider(Stingy([["a"], ["b"]])))
+    with pytest.raises(SkippedErrors, match="more than it gives out"):
+        pulled.run()
+    manifest = pulled.parts.load()
+    assert manifest.counts["image"].written == 2
+    assert not manifest.complete
+
+
+def test_an_item_that_cannot_be_completed_is_a_reject(tmp_path):
+    class Detailed(type(provider([]))):
+        name = "example"
+
+        def detail(self, raw, client):
+            return raw + "!" if raw != "bad" else raw["key"]
+
+        def record(self, raw):
+            return image(raw)
+
+    Detailed.pages = Scripted([["a", "bad", "b"]])
+    manifest = pull(tmp_path, Detailed()).run()
+    assert (manifest.counts["image"].written, manifest.counts["image"].rejected) == (2, {"mapping failed: TypeError": 1})
+
+
+def test_a_shape_nobody_expected_is_an_error_of_the_api(tmp_path):
+    with pytest.raises(Fatal, match="an answer has an unknown shape: KeyError: 'page'"):
+        pull(tmp_path, provider([KeyError("page")])).run()
+
+
+def test_a_limit_inside_an_item_with_several_images(tmp_path):
+    manifest = pull(tmp_path, provider([["a", "several"]]), limit=2).run()
+    counts = manifest.counts["image"]
+    assert (counts.written, counts.fetched) == (2, 4)
+    assert counts.skipped == {"third is broken": 1, OVER_LIMIT: 1}
