@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowFailException
 
 from catalog.dags.operators.settings import catalog_connection, json_variable, mask
-from catalog.ingestion.oauth2 import BearerCredentials, TokenPair, exchange_code, refresh
+from catalog.ingestion.oauth2 import BearerCredentials, OAuth2, TokenPair, exchange_code, refresh
 from catalog.ingestion.provider import Provider
 
 SECRETS, CODES, TOKENS = "OAUTH2_PROVIDER_SECRETS", "OAUTH2_AUTH_KEYS", "OAUTH2_ACCESS_TOKENS"
@@ -61,6 +62,13 @@ def stored_pair(provider: type[Provider]) -> TokenPair | None:
     return TokenPair(found["access_token"], found["refresh_token"]) if found.get("access_token") and found.get("refresh_token") else None
 
 
+def _definition(provider: type[Provider]) -> OAuth2:
+    """Where tokens are had; `token_url` among the secrets puts another address in its place (a proxy, a test)."""
+    assert provider.oauth2, provider.name
+    other = secret_json(SECRETS).get(provider.name, {}).get("token_url")
+    return msgspec.structs.replace(provider.oauth2, token_url=other) if other else provider.oauth2
+
+
 def client_of(provider: type[Provider]) -> dict[str, str]:
     """What the provider knows us by. Fails the task, saying what to set, without a `client_id`."""
     client = secret_json(SECRETS).get(provider.name) or {}
@@ -69,7 +77,7 @@ def client_of(provider: type[Provider]) -> dict[str, str]:
             f"the Variable {SECRETS} has no client_id for {provider.name}; set it to "
             f'{{"{provider.name}": {{"client_id": "…", "client_secret": "…"}}}}, as given when the application was registered there.'
         )
-    return {str(key): str(value) for key, value in client.items()}
+    return {str(key): str(value) for key, value in client.items() if key != "token_url"}
 
 
 def secret_json(variable: str) -> dict[str, Any]:
@@ -97,11 +105,6 @@ def exclusive() -> Iterator[None]:
     with catalog_connection(autocommit=True) as connection:
         connection.execute("select pg_advisory_lock(hashtext('oauth2'))")
         yield  # closing the connection gives the lock back
-
-
-def _definition(provider: type[Provider]) -> Any:
-    assert provider.oauth2, provider.name
-    return provider.oauth2
 
 
 def _store(provider: type[Provider], pair: TokenPair) -> None:

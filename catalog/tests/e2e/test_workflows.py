@@ -1,18 +1,25 @@
 """Provider DAGs through the real scheduler."""
 
+import json
+import os
+import shutil
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from urllib.parse import quote, quote_plus
 
+import orjson
 import psutil
 import psycopg
 import pytest
+from psycopg import sql
 
 from catalog.ingestion.provider import FOLDER, provider_class, provider_names
 from catalog.local import demo
 from catalog.local.airflow_api import ApiError
 from catalog.local.runs import unpaused
 from catalog.tests.e2e.conftest import CANARY, snap_recording, until
+from catalog.tests.oauth2_server import Registered, oauth2_provider
 from catalog.tests.providers.rows import expected_file
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
@@ -204,27 +211,104 @@ def test_fifty_runs_in_a_row(bench):
             assert windows == {expected}
 
 
+def everything_written(bench, dag_id, run_id):
+    """All texts a secret could have got into: files, XComs and task instances of a run, rows of both databases, Slack."""
+    haystacks = [m["text"] for m in bench.slack]
+    written = [p for p in bench.stack.folder.rglob("*") if p.suffix in (".log", ".json", ".jsonl", ".tsv") and p.is_file()]
+    haystacks += [p.read_text(errors="replace") for p in written]
+    for task in bench.api.tasks(dag_id, run_id):
+        base = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task['task_id']}"
+        haystacks += [str(task), str(bench.api.call("GET", f"{base}/xcomEntries"))]
+    server = bench.stack.postgres(bench.stack.settings())
+    for dsn in (server.dsn("catalog"), server.dsn("airflow")):
+        with psycopg.connect(dsn) as connection:
+            tables = connection.execute("select tablename from pg_tables where schemaname = 'public' and tablename <> 'variable'")
+            for (table,) in tables.fetchall():
+                statement = sql.SQL("select t::text from {} t").format(sql.Identifier(table))
+                haystacks += [str(r[0]) for r in connection.execute(statement)]
+    assert len(haystacks) > 100
+    return haystacks
+
+
+def appears_nowhere(haystacks, secrets):
+    forms = {form for s in secrets for form in (s, quote(s, safe=""), quote(s), quote_plus(s))}
+    for text in haystacks:
+        for form in forms:
+            assert form not in text, text[max(0, text.index(form) - 200) : text.index(form) + 200]
+
+
 def test_the_key_appears_nowhere(bench):
     """A pull with a key that cannot reach its API: the error holds the URL it tried. Everything written is searched for the key."""
     run_id, state = bench.run(JAMENDO, {}, timeout=200)
     assert state == "failed"
     log = bench.api.log(JAMENDO, run_id, "ingest_data.pull_audio_data")
     assert "client_id=***" in log
-    forms = {CANARY, quote(CANARY, safe=""), quote(CANARY), quote_plus(CANARY), "canary"}
-    haystacks = [m["text"] for m in bench.slack]
-    written = [p for p in bench.stack.folder.rglob("*") if p.suffix in (".log", ".json", ".jsonl", ".tsv") and p.is_file()]
-    haystacks += [p.read_text(errors="replace") for p in written]
-    for task in bench.api.tasks(JAMENDO, run_id):
-        base = f"/api/v2/dags/{JAMENDO}/dagRuns/{quote(run_id)}/taskInstances/{task['task_id']}"
-        haystacks.append(str(task))
-        haystacks.append(str(bench.api.call("GET", f"{base}/xcomEntries")))
-    server = bench.stack.postgres(bench.stack.settings())
-    for dsn in (server.dsn("catalog"), server.dsn("airflow")):
-        with psycopg.connect(dsn) as connection:
-            for (table,) in connection.execute("select quote_ident(tablename) from pg_tables where schemaname = 'public'").fetchall():
-                haystacks += [str(r[0]) for r in connection.execute(f"select t::text from {table} t")]
-    assert len(haystacks) > 100
-    for text in haystacks:
-        for form in forms:
-            assert form not in text, text[max(0, text.index(form) - 200) : text.index(form) + 200]
+    appears_nowhere(everything_written(bench, JAMENDO, run_id), [CANARY, "canary"])
     assert any(m["username"] == "Airflow DAG Failure" and JAMENDO in m["text"] and "client_id=***" in m["text"] for m in bench.slack)
+
+
+def test_tokens(bench):
+    """A code becomes tokens, tokens are renewed, and no leaf of the JSON Variables shows anywhere but in them."""
+
+    def variable(key, value=None):
+        if value is None:
+            return json.loads(bench.api.call("GET", f"/api/v2/variables/{key}")["value"])
+        return bench.api.call("POST", "/api/v2/variables", {"key": key, "value": json.dumps(value)})
+
+    with oauth2_provider() as (provider, oauth2, _):
+        provider.codes.add("canary-code/&1")
+        client = {"client_id": Registered.client_id, "client_secret": Registered.secret, "token_url": oauth2.token_url}
+        variable("OAUTH2_PROVIDER_SECRETS", {"freesound": client})
+        skipped, state = bench.run("oauth2_token_refresh", {})
+        assert (state, bench.tasks("oauth2_token_refresh", skipped)["refresh__freesound"]) == ("success", "skipped")
+        variable("OAUTH2_AUTH_KEYS", {"freesound": "canary-code/&1", "other": "stays"})
+        run_id, state = bench.run("oauth2_authorization", {})
+        assert state == "success", bench.api.log("oauth2_authorization", run_id, "authorize_providers")
+        assert variable("OAUTH2_ACCESS_TOKENS")["freesound"] == {"access_token": "***", "refresh_token": "***"}  # the API hides them
+        issued = {*provider.access, *provider.refresh}
+        assert len(issued) == 2
+        assert variable("OAUTH2_AUTH_KEYS") == {"other": "stays"}
+        refreshed, state = bench.run("oauth2_token_refresh", {})
+        assert state == "success"
+        assert [r["grant_type"] for r in provider.requests] == ["authorization_code", "refresh_token"]
+        assert provider.requests[1]["refresh_token"] in issued  # what was stored, and good once
+        issued |= {*provider.access, *provider.refresh}
+        assert len(issued) == 4
+        provider.refresh.clear()  # revoked there
+        failed, state = bench.run("oauth2_token_refresh", {})
+        assert state == "failed"
+        assert "invalid_grant" in bench.api.log("oauth2_token_refresh", failed, "refresh__freesound")
+        secrets = [Registered.secret, "canary-code/&1", *issued]
+        for dag_id, run in (("oauth2_authorization", run_id), ("oauth2_token_refresh", refreshed), ("oauth2_token_refresh", failed)):
+            appears_nowhere(everything_written(bench, dag_id, run), secrets)
+
+
+@pytest.mark.fault_long
+def test_a_reingestion_with_three_days_that_fail(bench, tmp_path):
+    """The other days are loaded, one alert names the three with links to their logs, and the run ends failed."""
+    dag_id, bad = "wikimedia_reingestion_workflow", (date(2024, 2, 9), date(2024, 2, 4), date(2024, 1, 5))
+    folder = tmp_path / "wikimedia_commons"
+    shutil.copytree(FOLDER / "wikimedia_commons" / "recording", folder)
+    document = orjson.loads((folder / "recording.json").read_bytes())
+    for day in bad:
+        start = f"{int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())}"
+        request = {"method": "GET", "url": "https://commons.wikimedia.org/w/api.php", "params": {"gaistart": start}}
+        response = {"status": 403, "headers": {"content-type": "text/plain"}, "body_file": None}
+        document["interactions"].insert(0, {"request": request, "response": response})
+    (folder / "recording.json").write_bytes(orjson.dumps(document))
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_uid == os.getuid() and path != Path("/tmp"):
+            path.chmod(path.stat().st_mode | 0o755)
+    bench.slack.clear()
+    with unpaused(bench.api, [dag_id], print):
+        run_id, state = bench.run(dag_id, {"replay": str(tmp_path), "date": "2024-02-10"}, timeout=900)
+    assert state == "failed"
+    loaded = {r["window_start"].date() for r in bench.reports(run_id) if r["complete"]}
+    assert len(loaded) == 64 - len(bad)
+    assert not loaded & set(bad)
+    [alert] = [m for m in bench.slack if m["username"] == "Aggregate Reingestion Error"]
+    assert "*3 ingestion days failed*" in alert["text"]
+    lines = [line for line in alert["text"].splitlines() if line.startswith("  - ")]
+    assert [line.partition("|")[2] for line in lines] == [f"{day}>" for day in bad]
+    assert all("/tasks/ingest_" in line and "/mapped/" in line for line in lines)
+    assert not [m for m in bench.slack if m["username"] == "Airflow DAG Failure" and ".pull_" in m["text"]]
