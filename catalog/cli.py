@@ -26,8 +26,9 @@ from catalog.ingestion.client import answers_tls
 from catalog.ingestion.errors import IngestionError
 from catalog.ingestion.parts import Counts, Manifest, Parts
 from catalog.ingestion.provider import Provider, provider_class, provider_names
-from catalog.ingestion.pull import Options, Pull
+from catalog.ingestion.pull import Pull
 from catalog.ingestion.secrets import Secret
+from catalog.ingestion.state import Options
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A catalog of openly licensed media.", pretty_exceptions_enable=False)
 db = typer.Typer(no_args_is_help=True, help="The catalog database's schema.")

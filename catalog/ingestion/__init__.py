@@ -8,7 +8,7 @@ from catalog.ingestion.oauth2 import OAuth2
 from catalog.ingestion.pagination import Counted, Cursor, Page, Paginator, Params, Tokens
 from catalog.ingestion.provider import FileSizes, Provider, Reingestion
 from catalog.ingestion.rate import Quota, Rate
-from catalog.ingestion.records import Audio, Image, Mapped, Raw, Skip, compact, dig
+from catalog.ingestion.records import Audio, Image, Mapped, Raw, Skip, compact, dig, missing
 from catalog.ingestion.secrets import ApiKey, Secret, Signed
 from catalog.ingestion.urls import without_param
 from catalog.ingestion.windows import Slicing, Window
@@ -48,7 +48,7 @@ __all__ = [
     "first_link",
     "license_from_pair",
     "license_from_url",
-    "links",
+    "links", "missing",
     "text_of",
     "without_param",
 ]  # fmt: skip

@@ -8,10 +8,9 @@ import contextlib
 import logging
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -19,83 +18,21 @@ from catalog.ingestion.cleaning import tidy
 from catalog.ingestion.client import Client
 from catalog.ingestion.errors import Fatal, Fenced, IngestionError, Interrupted, Retry, SkippedErrors
 from catalog.ingestion.pagination import Cursor, LoopGuard, Page
-from catalog.ingestion.parts import Counts, Manifest, Parts
+from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.records import Media, MediaType, Poison, Raw, Skip
+from catalog.ingestion.state import STATE_VERSION, Checkpoint, MemoryCheckpoint, Options, State
+from catalog.ingestion.tally import Tally
 from catalog.ingestion.tsv import Encoder, Reject
 from catalog.ingestion.urls import UrlCleaner
 from catalog.ingestion.windows import Window
 
 log = logging.getLogger(__name__)
-STATE_VERSION = 1
 MAX_SKIPPED_IN_A_ROW = 10
 REPEATED = "page was a repetition"
 SEEN = "seen before in this pull"
 OVER_LIMIT = "over the limit of this run"
 SHAPE_ERRORS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
-
-
-class Checkpoint(Protocol):
-    """Where a pull keeps its state between tries: JSON, one value."""
-
-    def load(self) -> dict[str, Any] | None: ...
-    def save(self, state: dict[str, Any]) -> None: ...
-    def clear(self) -> None: ...
-
-
-class MemoryCheckpoint:
-    """For runs that need not survive their process, and for tests."""
-
-    def __init__(self, state: dict[str, Any] | None = None) -> None:
-        self.state = state
-
-    def load(self) -> dict[str, Any] | None:
-        return self.state
-
-    def save(self, state: dict[str, Any]) -> None:
-        self.state = state
-
-    def clear(self) -> None:
-        self.state = None
-
-
-class Options(msgspec.Struct, frozen=True):
-    """What conf and Variables may ask of a pull; see the DAG's parameters for their meaning."""
-
-    limit: int = 0
-    initial_query_params: Mapping[str, Any] | None = None
-    query_params_list: list[Mapping[str, Any]] | None = None
-    additional_query_params: Mapping[str, Any] = {}
-    skip_errors: bool = False
-    skip_predicates: tuple[str, ...] = ()
-
-    def whole(self) -> bool:
-        return not (self.limit or self.initial_query_params or self.query_params_list or self.additional_query_params)
-
-    def skips(self, error: Exception) -> bool:
-        """Is this error one to note and pass over? Predicates are parts of the error's text, case-insensitive."""
-        text = repr(error).lower()
-        return self.skip_errors or any(p.lower() in text for p in self.skip_predicates)
-
-
-class State(msgspec.Struct):
-    """The checkpoint: rounds of fixed parameters, where in which of them, and what was counted."""
-
-    token: str
-    started: datetime
-    rounds: list[dict[str, Any]]
-    round: int = 0
-    cursor: Cursor | None = None
-    pages: int = 0
-    seconds: float = 0
-    skipped_in_a_row: int = 0
-    errors: list[dict[str, Any]] = []
-    counts: dict[str, Counts] = {}
-    version: int = STATE_VERSION
-
-    def written(self) -> int:
-        """Rows of all media types."""
-        return sum(c.written for c in self.counts.values())
 
 
 Progress = Callable[[Manifest, int | None], None]
@@ -252,7 +189,7 @@ class Pull:
         if tally.rejects:
             self.parts.write_rejects(state.pages, tally.rejects)
 
-    def _encode(self, records: list[tuple[Raw, Media]], tally: "Tally") -> dict[MediaType, list[str]]:
+    def _encode(self, records: list[tuple[Raw, Media]], tally: Tally) -> dict[MediaType, list[str]]:
         """Lines of each media type; what is no line is counted."""
         lines: dict[MediaType, list[str]] = {m: [] for m in self._encoders}
         for raw, record in records:
@@ -281,7 +218,7 @@ class Pull:
                         identifier = line.split("\t", 1)[0].replace("\\\\", "\\")
                         self._seen.add((media_type, hash(identifier)))
 
-    def _map(self, raw: Raw, tally: "Tally") -> list[tuple[Raw, Media]]:
+    def _map(self, raw: Raw, tally: Tally) -> list[tuple[Raw, Media]]:
         first = self.provider.media_types[0]
         try:
             if isinstance(raw, Poison):
@@ -333,43 +270,6 @@ def _known_shapes() -> Iterator[None]:
     except SHAPE_ERRORS as error:
         log.warning("An answer has an unknown shape.", exc_info=True)
         raise Fatal(f"an answer has an unknown shape: {type(error).__name__}: {error}") from None
-
-
-class Tally:
-    """Counts the items of one page into the counts of the pull."""
-
-    def __init__(self, counts: dict[str, Counts]) -> None:
-        self._counts = counts
-        self.rejects: list[dict[str, Any]] = []
-
-    def _of(self, media_type: MediaType) -> Counts:
-        return self._counts.setdefault(media_type, Counts(skipped={}, rejected={}, cleaned={}))
-
-    def fetched(self, media_type: MediaType) -> None:
-        self._of(media_type).fetched += 1
-
-    def skip(self, media_type: MediaType, reason: str) -> None:
-        counts = self._of(media_type)
-        counts.fetched += 1
-        counts.skipped[reason] = counts.skipped.get(reason, 0) + 1
-
-    def pass_over(self, media_type: MediaType, reason: str) -> None:
-        """A record, counted as fetched already, that is not wanted after all."""
-        skipped = self._of(media_type).skipped
-        skipped[reason] = skipped.get(reason, 0) + 1
-
-    def reject(self, media_type: MediaType, reason: str, raw: Raw) -> None:
-        counts = self._of(media_type)
-        counts.rejected[reason] = counts.rejected.get(reason, 0) + 1
-        if reason.startswith("mapping failed"):
-            counts.fetched += 1
-        self.rejects.append({"media_type": media_type, "reason": reason, "raw": raw})
-
-    def write(self, media_type: MediaType, rows: int, cleaned: Counter[str]) -> None:
-        counts = self._of(media_type)
-        counts.written += rows
-        counts.cleaned = dict(Counter(counts.cleaned) + cleaned)
-        cleaned.clear()
 
 
 def _summary(errors: list[dict[str, Any]]) -> str:

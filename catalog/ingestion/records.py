@@ -62,6 +62,12 @@ class Skip(msgspec.Struct, frozen=True):
     media_type: MediaType | None = None  # None: counted under the provider's first media type
 
 
+def missing(**values: Any) -> Skip | None:
+    """The Skip for the first value that is missing, None when all are there: `missing(identifier=…, landing_url=…)` → "no landing URL"."""
+    name = next((name for name, value in values.items() if not value), None)
+    return Skip(f"no {name.replace('_', ' ').replace('url', 'URL')}") if name else None
+
+
 class Poison(msgspec.Struct, frozen=True):
     """An item that could not even be completed, and the error it caused; becomes a reject."""
 

@@ -29,9 +29,10 @@ from catalog.ingestion.client import answers_tls
 from catalog.ingestion.errors import Fatal, IngestionError, Interrupted, Retry, SkippedErrors
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider, provider_class
-from catalog.ingestion.pull import Options, Pull
+from catalog.ingestion.pull import Pull
 from catalog.ingestion.records import MediaType
 from catalog.ingestion.replay import ReplayAdapter
+from catalog.ingestion.state import Options
 from catalog.ingestion.windows import Window, day_window, run_window
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ https://www.brooklynmuseum.org/opencollection/api
 from datetime import date
 from typing import Any
 
-from catalog.ingestion import (
+from catalog.ingestion import (  # fmt: skip
     ApiKey,
     Client,
     Counted,
@@ -22,6 +22,7 @@ from catalog.ingestion import (
     dig,
     license_from_url,
     links,
+    missing,
 )
 
 OBJECTS = "https://www.brooklynmuseum.org/api/v2/object/"
@@ -52,15 +53,15 @@ class BrooklynMuseum(Provider):
         license_, detail = license_of(raw), raw.get("detail") or {}
         if not raw.get("id") or license_ is None:
             return Skip("no identifier" if not raw.get("id") else "no single Creative Commons license")
-        if not detail.get("id") or not detail.get("images"):
-            return Skip("no landing URL" if not detail.get("id") else "no image")
+        if skip := missing(landing_url=detail.get("id"), image=detail.get("images")):
+            return skip
         return [self._image(detail, image, license_) for image in detail["images"]]
 
     @staticmethod
     def _image(detail: Raw, image: Raw, license_: License) -> Image | Skip:
         image_id, url = image.get("id"), image.get("largest_derivative_url")
-        if not image_id or not url:
-            return Skip("no identifier" if not image_id else "no file")
+        if skip := missing(identifier=image_id, file=url):
+            return skip
         derivatives = image.get("derivatives")
         listed = derivatives if isinstance(derivatives, list) else []  # sometimes an object, which does not tell sizes in pixels
         size: Raw = next((d for d in listed if d.get("size") == image.get("largest_derivative")), {})

@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any
 
-from catalog.ingestion import Audio, Counted, Mapped, Provider, Raw, Skip, dig, license_from_url
+from catalog.ingestion import Audio, Counted, Mapped, Provider, Raw, Skip, dig, license_from_url, missing
 
 LIMIT = 100
 # A string is matched as a whole, so that nothing inside it is taken for a number.
@@ -35,8 +35,8 @@ class CcMixter(Provider):
 
     def record(self, raw: Raw) -> Mapped:
         upload, landing, license_ = raw.get("upload_id"), raw.get("file_page_url"), license_from_url(raw.get("license_url"))
-        if not upload or not landing:
-            return Skip("no identifier" if not upload else "no landing URL")
+        if skip := missing(identifier=upload, landing_url=landing):
+            return skip
         if license_ is None:
             return Skip("no license")
         audio = [f for f in raw.get("files") or [] if dig(f, "file_format_info", "media-type") == "audio" and f.get("download_url")]

@@ -6,7 +6,7 @@ An artwork is one record: its web image, else the one for print, else the full o
 from datetime import date, timedelta
 from typing import Any
 
-from catalog.ingestion import CC0, Counted, Image, Mapped, Provider, Rate, Raw, Skip, compact, dig
+from catalog.ingestion import CC0, Counted, Image, Mapped, Provider, Rate, Raw, Skip, compact, dig, missing
 
 PAGE = 1000
 VARIANTS = ("web", "print", "full")
@@ -26,11 +26,11 @@ class ClevelandMuseum(Provider):
 
     def record(self, raw: Raw) -> Mapped:
         artwork, landing = raw.get("id"), raw.get("url")
-        image = next((v for name in VARIANTS if dig(v := dig(raw, "images", name), "url")), None)
+        image: Raw = next((v for name in VARIANTS if dig(v := dig(raw, "images", name), "url")), None)
         if str(raw.get("share_license_status")).lower() != "cc0":
             return Skip("not CC0")
-        if not artwork or not landing or not image:
-            return Skip("no identifier" if not artwork else "no landing URL" if not landing else "no image")
+        if skip := missing(identifier=artwork, landing_url=landing, image=image):
+            return skip
         return Image(
             foreign_identifier=artwork,
             foreign_landing_url=landing,

@@ -7,7 +7,7 @@ item is then asked for by itself: only there stand an image's size in pixels and
 from datetime import date, timedelta
 from typing import Any
 
-from catalog.ingestion import (
+from catalog.ingestion import (  # fmt: skip
     ApiKey,
     Client,
     HttpStatus,
@@ -23,6 +23,7 @@ from catalog.ingestion import (
     compact,
     dig,
     license_from_url,
+    missing,
 )
 
 API = "https://api.europeana.eu/record/v2"
@@ -78,8 +79,8 @@ class Europeana(Provider):
             dig(raw, "title", 0),
         )
         license_ = license_from_url(next((r for r in raw.get("rights") or [] if "creativecommons" in r), None))
-        if not raw.get("id") or not landing:
-            return Skip("no identifier" if not raw.get("id") else "no landing URL")
+        if skip := missing(identifier=raw.get("id"), landing_url=landing):
+            return skip
         if not url or not title or license_ is None:
             return Skip("no image" if not url else "no title" if not title else "no license")
         image = raw.get("image") or {}

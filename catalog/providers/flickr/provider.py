@@ -9,7 +9,7 @@ Terms: https://www.flickr.com/help/terms/api
 from datetime import date
 from typing import Any
 
-from catalog.ingestion import (
+from catalog.ingestion import (  # fmt: skip
     ApiKey,
     Client,
     Counted,
@@ -30,6 +30,7 @@ from catalog.ingestion import (
     compact,
     dig,
     license_from_pair,
+    missing,
     text_of,
 )
 
@@ -122,8 +123,8 @@ class Flickr(Provider):
             return Skip("license not accepted")
         if size is None:
             return Skip("no file of a usable size")
-        if not photo_id or not owner:
-            return Skip("no identifier" if not photo_id else "no owner")
+        if skip := missing(identifier=photo_id, owner=owner):
+            return skip
         return Image(
             foreign_identifier=photo_id,
             foreign_landing_url=f"{PHOTOS}{owner}/{photo_id}",

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from catalog.ingestion import (
+from catalog.ingestion import (  # fmt: skip
     ApiKey,
     Audio,
     Client,
@@ -23,7 +23,8 @@ from catalog.ingestion import (
     Window,
     dig,
     license_from_url,
-)  # fmt: skip
+    missing,
+)
 
 PAGE = 150  # the most the API accepts
 PREVIEW = "preview-hq-mp3"
@@ -71,8 +72,8 @@ class Freesound(Provider):
             return Skip("null")
         sound, landing, preview = raw.get("id"), raw.get("url"), dig(raw, "previews", PREVIEW)
         license_ = license_from_url(raw.get("license"))
-        if not sound or not landing:
-            return Skip("no identifier" if not sound else "no landing URL")
+        if skip := missing(identifier=sound, landing_url=landing):
+            return skip
         if license_ is None:
             return Skip("no license")
         if not preview or not raw.get("preview_size"):

@@ -8,7 +8,7 @@ of addresses, so that all tracks of an album agree on its picture. https://devel
 import re
 from typing import Any
 
-from catalog.ingestion import (
+from catalog.ingestion import (  # fmt: skip
     ApiKey,
     Audio,
     Client,
@@ -22,6 +22,7 @@ from catalog.ingestion import (
     Skip,
     dig,
     license_from_url,
+    missing,
     without_param,
 )
 
@@ -57,8 +58,8 @@ class Jamendo(Provider):
 
     def record(self, raw: Raw) -> Mapped:
         track_id, landing, url = raw.get("id"), raw.get("shareurl"), raw.get("audio")
-        if not track_id or not landing or not url:
-            return Skip("no identifier" if not track_id else "no landing URL" if not landing else "no audio file")
+        if skip := missing(identifier=track_id, landing_url=landing, audio_file=url):
+            return skip
         license_ = license_from_url(raw.get("license_ccurl"))
         if license_ is None:
             return Skip("no license")

@@ -5,7 +5,7 @@ https://justtakeitfree.com
 
 from datetime import date
 
-from catalog.ingestion import ApiKey, Counted, FileSizes, Image, Mapped, Provider, Raw, Skip, dig, license_from_url
+from catalog.ingestion import ApiKey, Counted, FileSizes, Image, Mapped, Provider, Raw, Skip, dig, license_from_url, missing
 
 
 class Justtakeitfree(Provider):
@@ -17,10 +17,10 @@ class Justtakeitfree(Provider):
     details = FileSizes()
 
     def record(self, raw: Raw) -> Mapped:
-        photo = dig(raw, 0) or {}  # each item is a list of one
+        photo: Raw = dig(raw, 0) or {}  # each item is a list of one
         landing, url = photo.get("page_link"), photo.get("full_image_link")
-        if not landing or not url:
-            return Skip("no landing URL" if not landing else "no image")
+        if skip := missing(landing_url=landing, image=url):
+            return skip
         photo_id = landing.rstrip("/").rpartition("/")[2]
         license_ = license_from_url(photo.get("license_link"))
         if not photo_id or license_ is None:

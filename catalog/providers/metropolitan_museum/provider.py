@@ -25,7 +25,7 @@ from catalog.ingestion import (
     Skip,
     Window,
     dig,
-)
+)  # fmt: skip
 
 OBJECTS = "https://collectionapi.metmuseum.org/public/collection/v1/objects"
 NAMES = ("department", "medium", "culture", "objectName", "artistDisplayName", "classification", "objectDate", "creditLine", "period")

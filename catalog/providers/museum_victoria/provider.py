@@ -7,7 +7,7 @@ and an object found again under another license is passed over. https://collecti
 from datetime import date
 from typing import Any
 
-from catalog.ingestion import Client, Counted, Image, Mapped, Provider, Rate, Raw, Skip, Window, compact, dig, license_from_url
+from catalog.ingestion import Client, Counted, Image, Mapped, Provider, Rate, Raw, Skip, Window, compact, dig, license_from_url, missing
 
 LICENSES = ("public domain", "cc by", "cc by-nc", "cc by-nc-sa", "cc by-nc-nd", "cc by-sa")
 SITE = "https://collections.museumsvictoria.com.au/"
@@ -29,20 +29,20 @@ class MuseumVictoria(Provider):
 
     def record(self, raw: Raw) -> Mapped:
         item_id = raw.get("id")
-        if not item_id or not raw.get("media"):
-            return Skip("no identifier" if not item_id else "no media")
+        if skip := missing(identifier=item_id, media=raw.get("media")):
+            return skip
         return [self._image(raw, medium) for medium in raw["media"]]
 
     @staticmethod
     def _image(raw: Raw, medium: Raw) -> Image | Skip:
         image_id, license_ = medium.get("id"), license_from_url(dig(medium, "licence", "uri"))
-        size = next((s for name in ("large", "medium", "small") if dig(s := medium.get(name), "uri")), None)
+        size: Raw = next((s for name in ("large", "medium", "small") if dig(s := medium.get(name), "uri")), None)
         if medium.get("type") != "image":
             return Skip("not an image")
         if license_ is None:
             return Skip("no Creative Commons license")
-        if not image_id or not size:
-            return Skip("no identifier" if not image_id else "no file of a known size")
+        if skip := missing(identifier=image_id, file_of_a_known_size=size):
+            return skip
         creators = medium.get("creators")
         return Image(
             foreign_identifier=image_id,

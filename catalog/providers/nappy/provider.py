@@ -6,7 +6,7 @@ https://nappy.co
 import re
 from datetime import date
 
-from catalog.ingestion import CC0, Counted, Image, Mapped, Provider, Raw, Skip, compact
+from catalog.ingestion import CC0, Counted, Image, Mapped, Provider, Raw, compact, missing
 
 UNITS = {"kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 
@@ -22,8 +22,8 @@ class Nappy(Provider):
 
     def record(self, raw: Raw) -> Mapped:
         photo_id, landing, url = raw.get("foreign_identifier"), raw.get("foreign_landing_url"), raw.get("url")
-        if not photo_id or not landing or not url:
-            return Skip("no identifier" if not photo_id else "no landing URL" if not landing else "no image")
+        if skip := missing(identifier=photo_id, landing_url=landing, image=url):
+            return skip
         return Image(
             foreign_identifier=photo_id,
             foreign_landing_url=landing,

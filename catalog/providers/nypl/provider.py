@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from catalog.ingestion import (
+from catalog.ingestion import (  # fmt: skip
     ApiKey,
     Client,
     Counted,
@@ -21,8 +21,9 @@ from catalog.ingestion import (
     Skip,
     dig,
     license_from_url,
+    missing,
     without_param,
-)  # fmt: skip
+)
 
 API = "http://api.repo.nypl.org/api/v2/items"
 SIZES = "gvqwr"  # full size, then 2560, 1600, 760 and 300 pixels on the long side
@@ -54,8 +55,8 @@ class Nypl(Provider):
     def _image(capture: Raw, mods: Raw) -> Image | Skip:
         image_id, landing = text(capture, "imageID"), text(capture, "itemLink")
         link, license_ = largest(listed(dig(capture, "imageLinks", "imageLink"))), license_from_url(text(capture, "rightsStatementURI"))
-        if not image_id or not landing or not link:
-            return Skip("no identifier" if not image_id else "no landing URL" if not landing else "no file of a known size")
+        if skip := missing(identifier=image_id, landing_url=landing, file_of_a_known_size=link):
+            return skip
         if license_ is None:
             return Skip("no license")
         meta, kind = meta_data(mods), re.search(r" .(jpeg|gif) ", str(link.get("description")))

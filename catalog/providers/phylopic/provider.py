@@ -7,7 +7,7 @@ had read already is passed over. https://api-docs.phylopic.org
 from datetime import date, timedelta
 from typing import Any
 
-from catalog.ingestion import (
+from catalog.ingestion import (  # fmt: skip
     Client,
     Cursor,
     HttpStatus,
@@ -23,7 +23,8 @@ from catalog.ingestion import (
     Skip,
     dig,
     license_from_url,
-)  # fmt: skip
+    missing,
+)
 from catalog.ingestion.cleaning import integer
 from catalog.ingestion.pagination import items_at
 
@@ -79,8 +80,8 @@ class PhyloPic(Provider):
         links = raw.get("_links") or {}
         image_id, landing, file = raw.get("uuid"), dig(links, "self", "href"), dig(links, "sourceFile", "href")
         license_, contributor = license_from_url(dig(links, "license", "href")), dig(links, "contributor", "href")
-        if not image_id or not landing or not file:
-            return Skip("no identifier" if not image_id else "no landing URL" if not landing else "no source file")
+        if skip := missing(identifier=image_id, landing_url=landing, source_file=file):
+            return skip
         if license_ is None:
             return Skip("no license")
         width, _, height = str(dig(links, "sourceFile", "sizes") or "").partition("x")

@@ -14,7 +14,7 @@ from hmac import new as hmac
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from catalog.ingestion import ApiKey, Counted, Image, Mapped, Provider, Raw, Secret, Signed, Skip, license_from_url
+from catalog.ingestion import ApiKey, Counted, Image, Mapped, Provider, Raw, Secret, Signed, Skip, compact, license_from_url, missing
 from catalog.ingestion.cleaning import integer
 
 PRESETS = {  # full size, thumbnail
@@ -47,9 +47,8 @@ class Rawpixel(Provider):
 
     def record(self, raw: Raw) -> Mapped:
         image_id, landing, metadata, file = raw.get("id"), raw.get("url"), raw.get("metadata"), raw.get("style_uri")
-        if not image_id or not landing or not metadata or not file:
-            missing = "identifier" if not image_id else "landing URL" if not landing else "metadata" if not metadata else "image"
-            return Skip(f"no {missing}")
+        if skip := missing(identifier=image_id, landing_url=landing, metadata=metadata, image=file):
+            return skip
         license_ = license_from_url(metadata.get("licenseUrl"))
         if license_ is None:
             return Skip("no license")
@@ -69,11 +68,7 @@ class Rawpixel(Provider):
             creator=re.sub(r"\(Source\)\s*$", "", raw.get("artist_names") or "").strip() or None,
             tags=keywords,
             category=next((kind for keyword, kind in CATEGORIES.items() if keyword in keywords), None),
-            meta_data={
-                key: value
-                for key, value in (("description", clean(metadata.get("description_text"))), ("download_count", raw.get("download_count")))
-                if value is not None
-            },
+            meta_data=compact({**raw, "description": clean(metadata.get("description_text"))}, "description", "download_count"),
         )
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Any
 
-from catalog.ingestion import (
+from catalog.ingestion import (  # fmt: skip
     Client,
     Counted,
     Cursor,
@@ -26,7 +26,8 @@ from catalog.ingestion import (
     Window,
     dig,
     license_from_pair,
-)  # fmt: skip
+    missing,
+)
 
 SEARCH = "https://collection.sciencemuseumgroup.org.uk/search/"
 FILES = "https://coimages.sciencemuseumgroup.org.uk/"
@@ -76,8 +77,8 @@ class ScienceMuseum(Provider):
 
     def record(self, raw: Raw) -> Mapped:
         landing, media = dig(raw, "links", "self"), dig(raw, "attributes", "multimedia")
-        if not raw.get("id") or not landing or not media:
-            return Skip("no identifier" if not raw.get("id") else "no landing URL" if not landing else "no image")
+        if skip := missing(identifier=raw.get("id"), landing_url=landing, image=media):
+            return skip
         return [self._image(raw["attributes"], landing, medium) for medium in media]
 
     @staticmethod
@@ -86,8 +87,8 @@ class ScienceMuseum(Provider):
         files = first(medium, ("@processed",), ("processed",)) or {}
         file = next((f for size in ("large", "medium") if isinstance(f := files.get(size), dict)), {})
         license_ = license_of(first(medium, ("legal", "rights", 0, "licence"), ("source", "legal", "rights", 0, "usage_terms")))
-        if not image_id or not file.get("location"):
-            return Skip("no identifier" if not image_id else "no file of a known size")
+        if skip := missing(identifier=image_id, file_of_a_known_size=file.get("location")):
+            return skip
         if license_ is None:
             return Skip("no Creative Commons license")
         pixels = {d.get("dimension"): d.get("value") for d in dig(file, "measurements", "dimensions") or [] if d.get("units") == "pixels"}

@@ -8,7 +8,7 @@ https://www.si.edu/openaccess/devtools
 from datetime import date, timedelta
 from typing import Any
 
-from catalog.ingestion import CC0, ApiKey, Client, Counted, Fatal, Image, Mapped, Provider, Rate, Raw, Retry, Skip, Window, dig  # fmt: skip
+from catalog.ingestion import CC0, ApiKey, Client, Counted, Fatal, Image, Mapped, Provider, Rate, Raw, Retry, Skip, Window, dig, missing
 from catalog.providers.smithsonian.units import DESCRIPTIONS, RANKS, SOURCES
 
 API = "https://api.si.edu/openaccess/api/v1.0"
@@ -34,8 +34,8 @@ class Smithsonian(Provider):
         described = as_dict(dig(raw, "content", "descriptiveNonRepeating"))
         landing, media = described.get("record_link") or described.get("guid"), as_list(dig(described, "online_media", "media"))
         unit = str(described.get("unit_code") or "").strip()
-        if not landing or not media:
-            return Skip("no landing URL" if not landing else "no image")
+        if skip := missing(landing_url=landing, image=media):
+            return skip
         if unit not in SOURCES:
             return Skip("unknown unit code")
         common = {
@@ -53,8 +53,8 @@ class Smithsonian(Provider):
     def _image(medium: Raw, common: dict[str, Any]) -> Image | Skip:
         if medium.get("type") != "Images" or dig(medium, "usage", "access") != "CC0":
             return Skip("not a CC0 image")
-        if not medium.get("idsId") or not medium.get("content"):
-            return Skip("no identifier" if not medium.get("idsId") else "no file")
+        if skip := missing(identifier=medium.get("idsId"), file=medium.get("content")):
+            return skip
         return Image(foreign_identifier=medium["idsId"], url=medium["content"], **common)
 
 

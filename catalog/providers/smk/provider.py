@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 from urllib.parse import quote
 
-from catalog.ingestion import Counted, Image, Mapped, Provider, Rate, Raw, Skip, dig, license_from_url
+from catalog.ingestion import Counted, Image, Mapped, Provider, Rate, Raw, Skip, dig, license_from_url, missing
 
 ROWS = 2000
 
@@ -27,8 +27,8 @@ class Smk(Provider):
         url = f"{iiif}/full/!2048,/0/default.jpg" if iiif else raw.get("image_native")
         if license_ is None:
             return Skip("no license")
-        if not number or not (iiif or legacy) or not url:
-            return Skip("no landing URL" if not number else "no identifier" if not (iiif or legacy) else "no image")
+        if skip := missing(landing_url=number, identifier=iiif or legacy, image=url):
+            return skip
         return Image(
             foreign_identifier=iiif or legacy,
             foreign_landing_url=f"https://open.smk.dk/en/artwork/image/{quote(str(number), safe='')}",

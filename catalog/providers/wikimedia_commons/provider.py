@@ -28,7 +28,7 @@ from catalog.ingestion import (
     first_link,
     license_from_url,
     text_of,
-)
+)  # fmt: skip
 from catalog.ingestion.cleaning import EXTENSIONS
 from catalog.ingestion.records import MediaType
 

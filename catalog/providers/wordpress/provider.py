@@ -6,7 +6,7 @@ the API calls title is the slug). Landing pages keep the slash at their end. htt
 
 from datetime import timedelta
 
-from catalog.ingestion import CC0, Counted, FileSizes, Image, Mapped, Provider, Raw, Skip, dig, text_of
+from catalog.ingestion import CC0, Counted, FileSizes, Image, Mapped, Provider, Raw, Skip, dig, missing, text_of
 
 SIZES = ("2048x2048", "1536x1536", "medium_large", "large", "full")
 EXIF = ("aperture", "camera", "created_timestamp", "focal_length", "iso", "shutter_speed")
@@ -24,8 +24,8 @@ class WordPress(Provider):
     def record(self, raw: Raw) -> Mapped:
         slug, link = raw.get("slug"), raw.get("link")
         details = dig(raw, "_embedded", "wp:featuredmedia", 0, "media_details")
-        if not slug or not link:
-            return Skip("no identifier" if not slug else "no landing URL")
+        if skip := missing(identifier=slug, landing_url=link):
+            return skip
         if not details:
             return Skip("no media")
         name = next((s for s in SIZES if dig(details, "sizes", s, "source_url")), None)

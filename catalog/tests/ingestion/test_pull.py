@@ -13,7 +13,8 @@ from catalog.ingestion import CC0, Counted, Image, Page, Paginator, Provider, Sk
 from catalog.ingestion.client import Client
 from catalog.ingestion.errors import Fatal, Fenced, Interrupted, LoopDetected, Retry, SkippedErrors
 from catalog.ingestion.parts import Parts
-from catalog.ingestion.pull import OVER_LIMIT, REPEATED, SEEN, MemoryCheckpoint, Options, Pull
+from catalog.ingestion.pull import OVER_LIMIT, REPEATED, SEEN, Pull
+from catalog.ingestion.state import MemoryCheckpoint, Options
 
 
 class Scripted(Paginator):

@@ -13,7 +13,8 @@ from upath import UPath
 from catalog.ingestion.assemble import client_for, replay_of, window_of
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import FOLDER, api_names, provider_class
-from catalog.ingestion.pull import Checkpoint, Options, Pull
+from catalog.ingestion.pull import Pull
+from catalog.ingestion.state import Checkpoint, Options
 from catalog.ingestion.tsv import COLUMNS
 
 _JSON = ("meta_data", "tags", "audio_set", "alt_files")

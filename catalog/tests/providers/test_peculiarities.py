@@ -8,9 +8,10 @@ from upath import UPath
 
 from catalog.ingestion.errors import Fatal, Retry
 from catalog.ingestion.parts import Parts
-from catalog.ingestion.pull import SEEN, MemoryCheckpoint, Pull
+from catalog.ingestion.pull import SEEN, Pull
 from catalog.ingestion.records import Skip
 from catalog.ingestion.secrets import Secret
+from catalog.ingestion.state import MemoryCheckpoint
 from catalog.ingestion.windows import day_window
 from catalog.providers.cc_mixter.provider import decode
 from catalog.providers.finnish_museums.provider import FinnishMuseums, filters

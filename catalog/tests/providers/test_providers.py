@@ -16,9 +16,9 @@ from requests import ReadTimeout, Response
 from catalog.ingestion.assemble import client_for, replay_of, window_of
 from catalog.ingestion.errors import IngestionError, Interrupted, MissingKey, Retry
 from catalog.ingestion.provider import FOLDER, api_names, documentation, provider_class, provider_names
-from catalog.ingestion.pull import MemoryCheckpoint, Options
 from catalog.ingestion.records import Audio, Image, Media, Skip
 from catalog.ingestion.replay import ReplayAdapter
+from catalog.ingestion.state import MemoryCheckpoint, Options
 from catalog.ingestion.tsv import Encoder, Reject
 from catalog.ingestion.urls import UrlCleaner
 from catalog.tests.providers.rows import expected_file, pull_recording, read_rows
