@@ -62,6 +62,16 @@ airflow *args:
 catalog *args:
     @{{ python }} -m catalog.local catalog "$@"
 
+# make the folder of a new provider: ./just add-provider "Made-Up Museum" https://api.example.org/v1/images [image] [audio]
+[no-exit-message]
+add-provider *args:
+    @{{ python }} -m catalog.scaffold "$@"
+
+# write expected.jsonl of providers anew: what their recordings yield
+[no-exit-message]
+expect *names:
+    @{{ python }} -m catalog.scaffold.rows "$@"
+
 # write DAGs.md (--check: say whether it has drifted)
 [no-exit-message]
 dag-docs *args:

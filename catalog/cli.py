@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import orjson
+import psycopg
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -24,6 +26,7 @@ from catalog.database import schema
 from catalog.ingestion.assemble import client_for, replay_of, window_of
 from catalog.ingestion.client import answers_tls
 from catalog.ingestion.errors import IngestionError
+from catalog.ingestion.overview import overview
 from catalog.ingestion.parts import Counts, Manifest, Parts
 from catalog.ingestion.provider import Provider, provider_class, provider_names
 from catalog.ingestion.pull import Pull
@@ -88,6 +91,8 @@ def ingest(
     Stopped by Ctrl-C, it goes on at the same page when it is called again with the same --out.
     """
     cls = provider_class(provider)
+    if cls.dump:
+        raise IngestionError(f"{provider} brings a dump that is loaded by SQL: trigger {provider}_workflow instead.")
     transport = replay_of(provider, replay)
     window = window_of(cls, day.date() if day else None, transport)
     client = client_for(cls, secret_for(cls), replay=transport, contact=os.environ.get("CONTACT_EMAIL"))
@@ -141,15 +146,48 @@ def record(
 
 
 @app.command()
-def providers() -> None:
-    """List the providers: schedule, media, keys, rate limits."""
-    table = Table("provider", "media", "schedule", "dated", "key (Variable)", "rate limit", "popularity metric")
-    for name in provider_names():
-        cls = provider_class(name)
-        rate = f"{cls.rate}" + (f", {cls.quota.requests:,} a {cls.quota.period}" if cls.quota else "")
-        key = cls.key.variable if cls.key else "none"
-        table.add_row(name, ", ".join(cls.strings), cls.schedule, "yes" if cls.dated else "no", key, rate, cls.popularity or "none")
+def providers(
+    dsn: Annotated[
+        str | None,
+        typer.Option(
+            envvar=["CATALOG_DSN", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"],
+            help="postgresql:// URL of the catalog database, for the last runs.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """List the providers: media, schedule, keys, rate limits, and when each was last loaded."""
+    last, note = _last_runs(dsn)
+    table = Table("provider", "media", "schedule", "dated", "key (Variable)", "rate limit", "popularity metric", "last run")
+    for found in overview():
+        table.add_row(
+            *(str(v).replace("`", "") for v in msgspec.structs.astuple(found)), last.get(found.name, "never" if not note else "?")
+        )
     out.print(table)
+    if note:
+        err.print(note)
+
+
+def _last_runs(dsn: str | None) -> tuple[dict[str, str], str]:
+    """Provider → when it was last loaded and what came of it; and why nothing is known, if so."""
+    if not dsn:
+        return {}, "last runs: give --dsn, or use ./just catalog providers while the stack is up"
+    names = {string: name for name in provider_names() for string in provider_class(name).strings.values()}
+    query = """
+        select provider, finished_on, inserted, updated, complete, replayed
+          from (select *, row_number() over (partition by provider order by finished_on desc) as place from ingestion_report) newest
+         where place = 1 order by finished_on
+    """
+    try:
+        with psycopg.connect(dsn, connect_timeout=3) as connection:
+            rows = connection.execute(query).fetchall()
+    except psycopg.Error as error:
+        return {}, f"last runs: the catalog database does not answer ({type(error).__name__})"
+    return {
+        names[provider]: f"{finished:%Y-%m-%d %H:%M}, {inserted:,} new, {updated:,} changed"
+        + ("" if complete else ", PARTIAL") + (", REPLAY" if replayed else "")
+        for provider, finished, inserted, updated, complete, replayed in rows if provider in names
+    }, ""  # fmt: skip
 
 
 @db.command()

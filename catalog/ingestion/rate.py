@@ -32,8 +32,10 @@ class Rate(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         for value, unit in ((self.per_second, "second"), (self.per_minute, "minute"), (self.per_hour, "hour")):
+            if value >= 1:
+                return f"{value:,g} {'an' if unit == 'hour' else 'a'} {unit}"
             if value:
-                return f"{value:g} a {unit}"
+                return f"1 every {1 / value:g} {unit}s"
         return "unlimited"
 
 

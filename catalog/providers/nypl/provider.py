@@ -54,7 +54,8 @@ class Nypl(Provider):
     @staticmethod
     def _image(capture: Raw, mods: Raw) -> Image | Skip:
         image_id, landing = text(capture, "imageID"), text(capture, "itemLink")
-        link, license_ = largest(listed(dig(capture, "imageLinks", "imageLink"))), license_from_url(text(capture, "rightsStatementURI"))
+        link: Raw = largest(listed(dig(capture, "imageLinks", "imageLink")))
+        license_ = license_from_url(text(capture, "rightsStatementURI"))
         if skip := missing(identifier=image_id, landing_url=landing, file_of_a_known_size=link):
             return skip
         if license_ is None:

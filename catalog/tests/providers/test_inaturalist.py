@@ -14,7 +14,7 @@ from upath import UPath
 from catalog.ingestion.errors import Fatal, Interrupted
 from catalog.ingestion.provider import FOLDER
 from catalog.providers.inaturalist import dump
-from catalog.tests.providers.rows import expected_file
+from catalog.scaffold.rows import expected_file
 
 RUN = ("inaturalist_workflow", "test")
 TAXA = [

@@ -21,7 +21,7 @@ from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.state import MemoryCheckpoint, Options
 from catalog.ingestion.tsv import Encoder, Reject
 from catalog.ingestion.urls import UrlCleaner
-from catalog.tests.providers.rows import expected_file, pull_recording, read_rows
+from catalog.scaffold.rows import expected_file, pull_recording, read_rows
 
 every_provider = pytest.mark.parametrize("name", api_names())
 
@@ -143,11 +143,11 @@ def test_trouble_at_any_request(name, status, once, tmp_path, monkeypatch):
     """Once: survived with the same rows. For ever: the right error, or (for details that may be missing) rows without them."""
     expected = [orjson.loads(line) for line in expected_file(name).read_bytes().splitlines()]
     requests = Faulty(FOLDER / name / "recording", -1, status, once)
-    monkeypatch.setattr("catalog.tests.providers.rows.replay_of", lambda *_: requests)
+    monkeypatch.setattr("catalog.scaffold.rows.replay_of", lambda *_: requests)
     pull_recording(name, tmp_path / "undisturbed")
     for index in some(range(requests.count + 1)):
         adapter = Faulty(FOLDER / name / "recording", index, status, once)
-        monkeypatch.setattr("catalog.tests.providers.rows.replay_of", lambda *_, a=adapter: a)
+        monkeypatch.setattr("catalog.scaffold.rows.replay_of", lambda *_, a=adapter: a)
         try:
             manifest, parts = pull_recording(name, tmp_path / f"{index}")
             rows = read_rows(parts, manifest)
@@ -233,7 +233,7 @@ def test_a_mangled_answer_never_crashes_a_pull(name, data):
     """Whatever an answer lacks or holds instead: the pull ends, or raises an error of ours, and every item is accounted for."""
     adapter = Mangled(FOLDER / name / "recording", data.draw(st.integers(0, 8)), data.draw)
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr("catalog.tests.providers.rows.replay_of", lambda *_: adapter)
+        patch.setattr("catalog.scaffold.rows.replay_of", lambda *_: adapter)
         patch.setattr(provider_class(name), "concurrency", 1)  # hypothesis draws in one thread
         try:
             manifest, _ = pull_recording(name, Path(folder))
@@ -246,6 +246,6 @@ def test_a_mangled_answer_never_crashes_a_pull(name, data):
 @pytest.mark.skipif("SAMPLES" not in os.environ, reason="SAMPLES names a folder of recordings of real answers")
 @every_provider
 def test_real_answers(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("catalog.tests.providers.rows.FOLDER", FOLDER.__class__(os.environ["SAMPLES"]))
+    monkeypatch.setattr("catalog.scaffold.rows.FOLDER", FOLDER.__class__(os.environ["SAMPLES"]))
     manifest, parts = pull_recording(name, tmp_path)
     assert read_rows(parts, manifest)

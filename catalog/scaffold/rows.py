@@ -1,4 +1,4 @@
-"""Runs a provider on its recording and reads the rows back; `python -m catalog.tests.providers.rows` writes expected.jsonl anew."""
+"""Runs a provider on its recording and reads the rows back; `./just expect [name …]` writes expected.jsonl anew."""
 
 import re
 import sys
@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from rich.console import Console
 from upath import UPath
 
 from catalog.ingestion.assemble import client_for, replay_of, window_of
+from catalog.ingestion.errors import IngestionError
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import FOLDER, api_names, provider_class
 from catalog.ingestion.pull import Pull
@@ -53,9 +55,22 @@ def expected_file(provider: str) -> Path:
     return FOLDER / provider / "expected.jsonl"
 
 
+def expect(provider: str) -> Manifest:
+    """Write expected.jsonl anew: what the provider's recording yields now."""
+    with tempfile.TemporaryDirectory() as scratch:
+        manifest, parts = pull_recording(provider, Path(scratch))
+        expected_file(provider).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in read_rows(parts, manifest)))
+    return manifest
+
+
 if __name__ == "__main__":
-    for name in sys.argv[1:] or api_names():
-        with tempfile.TemporaryDirectory() as scratch:
-            manifest, parts = pull_recording(name, Path(scratch))
-            expected_file(name).write_bytes(b"".join(orjson.dumps(r) + b"\n" for r in read_rows(parts, manifest)))
-            print(name, manifest.counts)
+    console = Console(stderr=True, soft_wrap=True)
+    try:
+        for name in sys.argv[1:] or api_names():
+            manifest = expect(name)
+            for media_type, counts in manifest.counts.items():
+                left = ", ".join(f"{number} {reason}" for reason, number in {**counts.skipped, **counts.rejected}.items())
+                console.print(f"{name}: {counts.written} of {counts.fetched} {media_type} items written; left out: {left or 'none'}")
+    except IngestionError as error:
+        console.print(f"[bold red]expect:[/] {error}")
+        sys.exit(1)

@@ -1,0 +1,32 @@
+"""All providers at a glance: what the command line and the README list."""
+
+import msgspec
+
+from catalog.ingestion.provider import Provider, provider_class, provider_names
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """One provider's declaration in words."""
+
+    name: str
+    media: str
+    schedule: str
+    dated: str
+    key: str
+    rate: str
+    popularity: str
+
+
+def facts(cls: type[Provider]) -> Facts:
+    keys = [f"`{cls.key.variable}`"] if cls.key else []
+    keys += ["or OAuth2"] if cls.oauth2 else []
+    rate = "a dump, not an API" if cls.dump else f"{cls.rate}" + (f", {cls.quota.requests:,} a {cls.quota.period}" if cls.quota else "")
+    return Facts(
+        cls.name, ", ".join(cls.strings), f"`{cls.schedule}`", "yes" if cls.dated else "since a day" if cls.since else "no",
+        " ".join(keys) or "none", rate, cls.popularity or "none",
+    )  # fmt: skip
+
+
+def overview() -> list[Facts]:
+    """By name."""
+    return [facts(provider_class(name)) for name in provider_names()]

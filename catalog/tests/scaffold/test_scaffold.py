@@ -1,0 +1,76 @@
+"""What `./just add-provider` writes works from the start."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+import pytest
+from upath import UPath
+
+from catalog.ingestion import Provider
+from catalog.ingestion.assemble import client_for
+from catalog.ingestion.parts import Parts
+from catalog.ingestion.pull import Pull
+from catalog.ingestion.replay import ReplayAdapter
+from catalog.scaffold.__main__ import NewProvider, source, write
+
+RUFF = Path(sys.executable).parent / "ruff"
+ROOT = Path(__file__).parents[3]
+
+
+def made(media):
+    return NewProvider("Made-Up Museum", "https://api.museum.example.org/v1/items?key=x", media)
+
+
+def provider_in(text):
+    space = {"__name__": "made_up"}
+    exec(compile(text, "provider.py", "exec"), space)
+    return next(c for c in space.values() if isinstance(c, type) and issubclass(c, Provider) and c is not Provider)
+
+
+@pytest.mark.parametrize("media", [("image",), ("audio",), ("image", "audio"), ("audio", "image")])
+def test_it_yields_rows_of_its_recording_and_names_what_is_to_do(media, tmp_path):
+    files = write(made(media), tmp_path / "made_up_museum")
+    assert {p.name for p in files} == {"__init__.py", "provider.py", "recording.json", "page_1.json", "page_2.json", "page_3.json"}
+    cls = provider_in((tmp_path / "made_up_museum" / "provider.py").read_text())
+    assert (cls.name, cls.__name__, list(cls.strings)) == ("made_up_museum", "MadeUpMuseum", list(media))
+    client = client_for(cls, None, replay=ReplayAdapter(tmp_path / "made_up_museum" / "recording"))
+    manifest = Pull(cls(), client, Parts(UPath(tmp_path / "out"), cls.name, datetime(2024, 1, 1, tzinfo=UTC), None), run_id="test").run()
+    written = {m: c.written for m, c in manifest.counts.items() if c.written}
+    assert written == ({media[0]: 3} if len(media) == 1 else {media[0]: 2, media[1]: 1})
+    assert manifest.counts[media[0]].skipped == {"no identifier": 1}
+    assert source(made(media)).count("TODO") >= 5
+
+
+@pytest.mark.parametrize("media", [("image",), ("image", "audio")])
+def test_it_is_laid_out_as_the_house_is(media):
+    text, place = source(made(media)), ROOT / "catalog" / "providers" / "made_up_museum" / "provider.py"
+    for command in (["check"], ["format", "--check"]):
+        subprocess.run([RUFF, *command, "--stdin-filename", place, "-"], check=True, input=text, text=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("title", "url", "problem"),
+    [
+        ("Flickr", "https://example.org", "there is a provider flickr already"),
+        ("9 lives", "https://example.org", "begin with a letter"),
+        ("Fine", "example.org/api", "is no address of an API"),
+        ("x" * 50, "https://example.org", "at most 40 characters"),
+    ],
+)
+def test_what_cannot_be_is_said(title, url, problem):
+    assert problem in NewProvider(title, url, ("image",)).problem()
+
+
+def test_names():
+    new = NewProvider("  Musée d'Orsay (Paris) ", "https://example.org", ("image", "audio"))
+    assert (new.name, new.class_name) == ("musee_d_orsay_paris", "MuseeDOrsayParis")
+    assert [new.provider_string(m) for m in new.media] == ["museedorsayparis", "museedorsayparis_audio"]
+
+
+def test_a_recording_is_plain(tmp_path):
+    write(made(("image",)), tmp_path / "x")
+    document = orjson.loads((tmp_path / "x" / "recording" / "recording.json").read_bytes())
+    assert [i["request"]["url"] for i in document["interactions"]] == ["https://api.museum.example.org/v1/items"] * 3
