@@ -156,13 +156,12 @@ def providers(
         ),
     ] = None,
 ) -> None:
-    """List the providers: media, schedule, keys, rate limits, and when each was last loaded."""
+    """List the providers: media, schedule, keys, rate limits, last run."""
     last, note = _last_runs(dsn)
     table = Table("provider", "media", "schedule", "dated", "key (Variable)", "rate limit", "popularity metric", "last run")
     for found in overview():
-        table.add_row(
-            *(str(v).replace("`", "") for v in msgspec.structs.astuple(found)), last.get(found.name, "never" if not note else "?")
-        )
+        cells = [str(cell).replace("`", "") for cell in msgspec.structs.astuple(found)]
+        table.add_row(*cells, last.get(found.name, "?" if note else "never"))
     out.print(table)
     if note:
         err.print(note)

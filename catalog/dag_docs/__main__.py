@@ -33,10 +33,8 @@ def readme(found: str) -> str:
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"README.md should hold the lines {BEGIN!r} and {END!r}")
-    rows = [
-        f"| [{f.name}](catalog/providers/{f.name}/provider.py) | {f.media} | {f.schedule} | {f.dated} | {f.key} | {f.rate} |"
-        for f in overview()
-    ]
+    cells = [(f"[{f.name}](catalog/providers/{f.name}/provider.py)", f.media, f.schedule, f.dated, f.key, f.rate) for f in overview()]
+    rows = [f"| {' | '.join(row)} |" for row in cells]
     table = "\n".join(["| Provider | Media | Schedule | Dated | Key | Requests |", "| --- | --- | --- | --- | --- | --- |", *rows])
     return f"{head}{begin}\n\n{mdformat.text(table, extensions={'gfm'}).strip()}\n\n{end}{tail}"
 

@@ -13,7 +13,8 @@ from catalog.ingestion.rate import LocalThrottle, Quota, Rate, SharedThrottle
 
 def test_intervals():
     assert Rate(per_hour=3600).interval == Rate(per_second=1).interval == Rate(per_minute=60).interval == 1
-    assert str(Rate(per_hour=3600)) == "3600 a hour"
+    assert str(Rate(per_hour=3600)) == "3,600 an hour"
+    assert str(Rate(per_second=0.5)) == "1 every 2 seconds"
 
 
 def test_a_steady_rate():
