@@ -36,7 +36,7 @@ from catalog.ingestion.state import Options
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A catalog of openly licensed media.", pretty_exceptions_enable=False)
 db = typer.Typer(no_args_is_help=True, help="The catalog database's schema.")
 app.add_typer(db, name="db")
-out, err = Console(), Console(stderr=True)
+out, err = Console() if sys.stdout.isatty() else Console(width=200), Console(stderr=True)
 
 ProviderName = Annotated[str, typer.Argument(help="A provider's name, as `catalog providers` lists them.")]
 Day = Annotated[datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="The UTC day of a dated provider.")]
