@@ -3,9 +3,11 @@
 import copy
 import json
 import os
+import re
 import tempfile
 import threading
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import orjson
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from requests import ReadTimeout, Response
 
 from catalog.ingestion.assemble import client_for, replay_of, window_of
-from catalog.ingestion.errors import IngestionError, Interrupted, MissingKey, Retry
+from catalog.ingestion.errors import IngestionError, Interrupted, LoopDetected, MissingKey, Retry
 from catalog.ingestion.provider import FOLDER, api_names, documentation, provider_class, provider_names
 from catalog.ingestion.records import Audio, Image, Media, Skip
 from catalog.ingestion.replay import ReplayAdapter
@@ -156,6 +158,44 @@ def test_trouble_at_any_request(name, status, once, tmp_path, monkeypatch):
             assert not once
             assert "gave up" in str(error)
         assert adapter.hit
+
+
+class Stuck(ReplayAdapter):
+    """The API answers each kind of request as it did the first time it had something, for ever.
+
+    A kind is an address less the number at its end, and the names of parameters.
+    """
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.first, self.asked, self.lock = {}, 0, threading.Lock()
+
+    def send(self, request, *args, **kwargs):
+        parts = urlsplit(request.url)
+        path = re.sub(r"\d+$", "#", parts.path) if request.method == "GET" else parts.path
+        kind = request.method, parts.netloc, path, tuple(sorted(parse_qs(parts.query)))
+        with self.lock:
+            self.asked += 1
+            assert self.asked < 20_000, "nothing ends this"
+            if kind not in self.first or len(self.first[kind].content) < 250:  # empty so far
+                self.first[kind] = super().send(request, *args, **kwargs)
+            return self.first[kind]
+
+
+# A short page, one list, a page count, or an answer without a continuation ends these.
+ENDED = {"cc_mixter", "metropolitan_museum", "phylopic", "wikimedia_commons", "wordpress"}
+
+
+@every_provider
+def test_a_page_that_is_repeated_for_ever_is_caught(name, tmp_path, monkeypatch):
+    adapter = Stuck(FOLDER / name / "recording")
+    monkeypatch.setattr("catalog.scaffold.rows.replay_of", lambda *_: adapter)
+    try:
+        pull_recording(name, tmp_path)
+    except LoopDetected as error:
+        assert "stopped, what was read is kept" in str(error)
+    else:
+        assert name in ENDED
 
 
 leaves = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just([]), st.just({}), st.just("https://"))
