@@ -32,7 +32,7 @@ from catalog.loading.load import Load, LoadReport, RunKey
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]  # not in autocommit
 FILES = ("photos", "observations", "taxa", "observers")
-BATCH = 1_000_000  # photo identifiers
+BATCH = 500_000  # photos
 CHUNK = 1 << 20
 _HERE = Path(__file__).parent
 _CODES = ("CC-BY-NC-SA", "CC-BY-NC", "CC-BY-NC-ND", "CC-BY", "CC-BY-SA", "CC-BY-ND", "CC0", "PD")
@@ -196,13 +196,20 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def batches(connection: Connection, size: int = BATCH) -> list[Batch]:
-    """All photos, by identifier."""
+    """All photos, by identifier, about `size` rows each: identifiers have gaps of any width. The same for each try of a dump."""
     with connection.transaction():
-        found = connection.execute("select min(photo_id), max(photo_id) from inaturalist.photos").fetchone()
-    if not found or found[0] is None:
-        return []
-    starts = range(found[0], found[1] + 1, size)
-    return [Batch(number, first, first + size) for number, first in enumerate(starts)]
+        found = connection.execute(
+            """
+            select distinct photo_id
+              from (select photo_id, row_number() over (order by photo_id) as place from inaturalist.photos) numbered
+             where place %% %(size)s = 1 or %(size)s = 1
+            """,
+            {"size": size},
+        ).fetchall()
+        last = connection.execute("select max(photo_id) from inaturalist.photos").fetchone()
+    firsts = sorted(first for (first,) in found)
+    ends = [*firsts[1:], last[0] + 1] if last and last[0] is not None else []
+    return [Batch(number, first, end) for number, (first, end) in enumerate(zip(firsts, ends, strict=True))]
 
 
 def load_batches(

@@ -70,7 +70,7 @@ def connection(dsn):
         yield connection
 
 
-def load(connection, root, size=100, **more):
+def load(connection, root, size=4, **more):
     """All steps of the DAG, in order."""
     token = dump.token(root)
     dump.prepare(connection, token)
@@ -109,12 +109,11 @@ def test_a_dump(connection, tmp_path):
     assert (found[102]["license"], found[102]["filetype"]) == ("cc0", "png")
     assert (found[103]["creator"], found[103]["title"]) == ('Mia "M" Maker', "laubfrosch, tree frog")  # of two, the first observation
     assert (found[305]["license"], found[305]["license_version"], found[305]["creator"]) == ("pdm", "1.0", "olaf")
-    first, *_, last = reports(connection)
-    assert (first["fetched"], first["inserted"], first["skipped"]) == (9, 3, 6)
-    assert first["skipped_reasons"] == {
-        "photo of several observations": 1, "unknown taxon": 2, "unknown observation": 1, "license not accepted": 1, "unknown observer": 1,
-    }  # fmt: skip
-    assert (last["day_shift"], last["fetched"], last["inserted"]) == (2, 1, 1)
+    first, second, last = reports(connection)
+    assert (first["fetched"], first["inserted"], first["skipped_reasons"]) == (4, 3, {"photo of several observations": 1})
+    assert (second["fetched"], second["inserted"]) == (4, 0)
+    assert second["skipped_reasons"] == {"unknown taxon": 2, "unknown observation": 1, "license not accepted": 1}
+    assert (last["day_shift"], last["inserted"], last["skipped_reasons"]) == (2, 1, {"unknown observer": 1})
 
 
 def test_the_same_dump_again_is_unchanged_and_known(connection, tmp_path):
@@ -159,7 +158,7 @@ def test_columns_are_found_by_name(connection, tmp_path):
 def test_an_unreadable_row_is_counted(connection, tmp_path):
     load(connection, write_dump(tmp_path / "dump", [*PHOTOS, ("no uuid", "x", *photo(1, 1)[2:])]))
     first = reports(connection)[0]
-    assert (first["fetched"], first["rejected_reasons"]) == (10, {"unreadable row": 1})
+    assert (first["fetched"], first["rejected_reasons"]) == (5, {"unreadable row": 1})
     assert set(images(connection)) == {101, 102, 103, 305}
 
 
@@ -191,5 +190,18 @@ def test_the_recording_yields_the_expected_rows(connection):
 
 @pytest.mark.skipif("SAMPLES" not in os.environ, reason="SAMPLES names a folder of recordings of real answers")
 def test_the_real_extract(connection):
-    load(connection, UPath(os.environ["SAMPLES"]) / "inaturalist", size=10_000_000)
+    load(connection, UPath(os.environ["SAMPLES"]) / "inaturalist")
     assert len(images(connection)) == 24
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_batches_hold_each_photo_once_and_no_empty_range(connection, tmp_path, size):
+    root = write_dump(tmp_path / "dump")
+    dump.prepare(connection, dump.token(root))
+    assert dump.batches(connection, size) == []
+    dump.load_file(connection, root, "photos")
+    found = dump.batches(connection, size)
+    ids = sorted(p[1] for p in PHOTOS)
+    assert [[i for i in ids if b.first <= i < b.end] for b in found] != [[]]
+    assert sorted(i for b in found for i in ids if b.first <= i < b.end) == ids
+    assert all(any(b.first <= i < b.end for i in ids) for b in found)
