@@ -1,0 +1,24 @@
+"""Where each batched update stands."""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.execute("""
+        create table batched_update (
+            query_id text primary key,
+            run_id text not null,             -- of the DAG run that works on it
+            table_name text not null,
+            statement text not null,
+            total bigint not null,            -- rows selected
+            next_row bigint not null,         -- where the next group begins
+            stripe smallint not null,         -- and which of its stripes is next
+            updated bigint not null default 0,
+            gone bigint not null default 0,   -- rows that were deleted meanwhile
+            started_on timestamptz not null default now(),
+            renewed_on timestamptz not null default now()
+        )
+    """)

@@ -1,0 +1,214 @@
+"""The engine of batched updates on a real PostgreSQL: each row once, whatever happens in between."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psycopg
+import pytest
+
+from catalog.database.batched_update import BatchedUpdate, preview
+from catalog.database.statements import Refused, parse_update
+from catalog.ingestion.errors import Fatal, Interrupted, Retry
+from catalog.tests.database.media import count_updates, fill
+
+SET, WHERE = "SET title = title || '!', updated_on = now()", "WHERE provider = 'flickr'"
+
+
+def update(set_=SET, where=WHERE):
+    return parse_update("image", set_, where)
+
+
+def engine(connection, run="run-1", what=None, **more):
+    return BatchedUpdate(connection, "test", run, what or update(), **{"batch_size": 100, "pause": 0, **more})
+
+
+def whole(connection, **more):
+    job = engine(connection, **more)
+    progress = job.run(job.claim(resume=False) or job.select())
+    job.finish()
+    return progress
+
+
+def titles(connection):
+    return {r[0] for r in connection.execute("select title from image where provider = 'flickr'")}
+
+
+def touched_once(connection, rows):
+    found = connection.execute("select count(*), count(distinct identifier) from touched").fetchone()
+    return found == (rows, rows)
+
+
+def test_all_selected_rows_once_and_no_others(catalog):
+    fill(catalog)
+    count_updates(catalog)
+    progress = whole(catalog)
+    assert (progress.total, progress.updated, progress.gone, progress.waiting) == (1000, 1000, 0, 0)
+    assert titles(catalog) == {f"Title {n}!" for n in range(1, 1001)}
+    assert touched_once(catalog, 1000)
+    assert catalog.execute("select count(*) from image where provider = 'smk' and title like '%!'").fetchone() == (0,)
+    assert catalog.execute("select to_regclass('test_rows_to_update'), to_regclass('test_rows_left')").fetchone() == (None, None)
+    assert catalog.execute("select count(*) from batched_update").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 999, 5000])
+def test_any_batch_size(catalog, size):
+    fill(catalog, 50 if size < 7 else 1000)
+    count_updates(catalog)
+    assert touched_once(catalog, whole(catalog, batch_size=size).updated)
+    assert all(t.endswith("!") for t in titles(catalog))
+
+
+def test_few_rows_far_apart(catalog):
+    fill(catalog, 3000)
+    assert whole(catalog, what=update(where="WHERE provider = 'flickr' AND foreign_identifier LIKE '%000'")).updated == 3
+
+
+def test_nothing_to_do(catalog):
+    assert whole(catalog, what=update(where="WHERE provider = 'nobody'")).updated == 0
+
+
+def test_stopping_after_any_stripe_and_going_on(catalog):
+    fill(catalog, 450)
+    count_updates(catalog)
+    steps = 0
+    while True:
+        job = engine(catalog, should_stop=lambda: True)
+        progress = job.claim(resume=False) or job.select()
+        steps += 1
+        try:
+            job.run(progress)
+        except Interrupted:
+            continue
+        break
+    assert steps >= 5 * 4
+    job.finish()
+    assert touched_once(catalog, 450)
+
+
+def test_rows_that_move_or_go_meanwhile(catalog):
+    """Between selection and batch: some are updated, and so lie elsewhere, some are deleted."""
+    fill(catalog, 400)
+    job = engine(catalog)
+    progress = job.claim(resume=False) or job.select()
+    catalog.execute("update image set creator = 'x' where foreign_identifier like 'flickr%5'")
+    catalog.execute("delete from image where foreign_identifier like 'flickr%7'")
+    progress = job.run(progress)
+    assert (progress.updated, progress.gone) == (360, 40)
+    assert all(t.endswith("!") and not t.endswith("!!") for t in titles(catalog))
+
+
+def test_locked_rows_are_taken_later_and_nobody_waits(catalog, dsn):
+    fill(catalog, 400)
+    count_updates(catalog)
+    with psycopg.connect(dsn) as other:
+        other.execute("update image set creator = 'busy' where foreign_identifier like 'flickr%5'")
+        job = engine(catalog, pause=0.2)
+        done = threading.Event()
+
+        def release():
+            done.wait(0.6)
+            other.commit()
+
+        threading.Thread(target=release).start()
+        began = time.monotonic()
+        progress = job.run(job.claim(resume=False) or job.select())
+        assert (progress.updated, progress.waiting) == (400, 0)
+        assert time.monotonic() - began < 10
+    assert all(t.endswith("!") and not t.endswith("!!") for t in titles(catalog))
+    assert catalog.execute("select count(*) from image where provider = 'flickr' and creator = 'busy'").fetchone() == (40,)
+
+
+def test_rows_that_stay_locked_are_reported_and_can_be_had_later(catalog, dsn):
+    fill(catalog, 100)
+    with psycopg.connect(dsn) as other:
+        other.execute("select from image where foreign_identifier in ('flickr3', 'flickr4') for update")
+        job = engine(catalog)
+        with pytest.raises(Retry, match="2 rows stayed locked by others"):
+            job.run(job.claim(resume=False) or job.select())
+    progress = job.run(job.claim(resume=False))
+    assert (progress.updated, progress.waiting) == (100, 0)
+    assert all(t.endswith("!") and not t.endswith("!!") for t in titles(catalog))
+
+
+def test_a_second_run_is_refused_while_the_first_is_at_work(catalog, dsn):
+    fill(catalog, 10)
+    job = engine(catalog)
+    job.claim(resume=False) or job.select()
+    with psycopg.connect(dsn, autocommit=True) as other, pytest.raises(Refused, match="another run of 'test' is at work"):
+        engine(other, run="run-2").claim(resume=True)
+
+
+def test_rows_of_an_earlier_run_are_in_the_way_unless_it_is_resumed(catalog, dsn):
+    fill(catalog, 200)
+    with psycopg.connect(dsn, autocommit=True) as first:
+        job = engine(first, should_stop=lambda: True)
+        with pytest.raises(Interrupted):
+            job.run(job.claim(resume=False) or job.select())
+    with pytest.raises(Refused, match=r"resume_update.*DROP TABLE test_rows_to_update") as raised:
+        engine(catalog, run="run-2").claim(resume=False)
+    assert "Either go on with it" in str(raised.value)
+    other = engine(catalog, run="run-2", what=update("SET title = title || '?'"))
+    progress = other.claim(resume=True)
+    assert (progress.updated, progress.stripe) == (25, 1)
+    progress = other.run(progress)
+    assert progress.updated == 200
+    assert catalog.execute("select count(*) from image where title like '%!'").fetchone() == (25,)
+    assert catalog.execute("select count(*) from image where title like '%?'").fetchone() == (175,)
+
+
+def test_a_stripe_that_takes_too_long(catalog):
+    fill(catalog, 200)
+    slow = "SET title = (SELECT count(*)::text FROM image a, image b WHERE a.title || b.title <> image.title)"
+    with pytest.raises(Fatal, match=r"longer than 0\.1 s; raise update_timeout or lower batch_size"):
+        whole(catalog, what=update(slow), timeout=0.1)
+
+
+def test_a_preview_changes_nothing(catalog):
+    fill(catalog, 20)
+    count_updates(catalog)
+    found = preview(catalog, update("SET title = upper(title), width = 5", "WHERE provider = 'smk' AND title = 'Title 7'"))
+    assert found.rows == 1
+    assert found.sample[0]["before"] == {"title": "Title 7", "width": None}
+    assert found.sample[0]["after"] == {"title": "TITLE 7", "width": 5}
+    assert found.statement.startswith("UPDATE image SET title = upper(title), width = 5 WHERE provider = 'smk'")
+    assert catalog.execute("select count(*) from touched").fetchone() == (0,)
+
+
+WORKER = """
+import signal, sys, threading, psycopg
+from catalog.database.batched_update import BatchedUpdate
+from catalog.database.statements import parse_update
+stop = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stop.set())
+with psycopg.connect(sys.argv[1], autocommit=True) as connection:
+    what = parse_update("image", "SET title = title || '!'", "WHERE provider = 'flickr'")
+    job = BatchedUpdate(connection, "killed", "run-1", what, batch_size=40, should_stop=stop.is_set)
+    progress = job.claim(resume=False) or job.select()
+    print("at work", flush=True)
+    job.run(progress)
+    print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_again_and_again(catalog, dsn, how):
+    """At ever later moments; at the end every row was changed exactly once."""
+    fill(catalog, 4000)
+    count_updates(catalog)
+    finished, kills = False, 0
+    while not finished:
+        with subprocess.Popen([sys.executable, "-c", WORKER, dsn], stdout=subprocess.PIPE, text=True, env={**os.environ}) as worker:
+            worker.stdout.readline()
+            timer = threading.Timer(0.02 + 0.013 * kills, lambda w=worker: w.send_signal(how))
+            timer.start()
+            finished = "done" in worker.stdout.read()
+            timer.cancel()
+        kills += not finished
+        assert kills < 200
+    assert kills >= 3
+    assert touched_once(catalog, 4000)
+    assert titles(catalog) == {f"Title {n}!" for n in range(1, 4001)}
