@@ -22,7 +22,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from upath import UPath
 
-from catalog.database import schema
+from catalog.database import deletion, schema
+from catalog.database.statements import Refused, parse_condition
 from catalog.ingestion.assemble import client_for, replay_of, window_of
 from catalog.ingestion.client import answers_tls
 from catalog.ingestion.errors import IngestionError
@@ -204,6 +205,21 @@ def status(dsn: Dsn) -> None:
     found = schema.status(dsn)
     out.print(f"revision {found.current or 'none'}, newest {found.head}, pending: {', '.join(found.pending) or 'nothing'}")
     raise typer.Exit(1 if found.pending else 0)
+
+
+@db.command()
+def restore(
+    dsn: Dsn,
+    where: Annotated[str, typer.Option(help="`WHERE …` over the columns of the deleted table.")],
+    table: Annotated[str, typer.Option(help="image or audio")] = "image",
+) -> None:
+    """Bring deleted records back. Their fields are as old as the deletion; one whose key or URL was taken meanwhile stays deleted."""
+    try:
+        condition = parse_condition(table, where)
+    except Refused as error:
+        raise IngestionError(f"refused: {error}") from None
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        out.print(f"{deletion.restore(connection, table, condition):,} records of {table} are back")
 
 
 def outcome_table(manifest: Manifest) -> Table:

@@ -1,4 +1,4 @@
-"""Where each batched update stands."""
+"""Where each batched update stands; the constants that all rows were last scored with."""
 
 from alembic import op
 
@@ -22,3 +22,5 @@ def upgrade() -> None:
             renewed_on timestamptz not null default now()
         )
     """)
+    for media_type in ("image", "audio"):
+        op.execute(f"alter table {media_type}_popularity_metrics add column refreshed_constant double precision")

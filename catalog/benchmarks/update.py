@@ -1,0 +1,122 @@
+"""A batched update of a column of every row against one plain UPDATE and against batches joined by uuid, all on copies of the same table.
+
+BENCH_ROWS (2 000 000) Flickr-like rows of 1 kB with all indexes; BENCH_FILLFACTORS (100 85).
+"""
+
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from catalog.benchmarks.load import load, write_parts
+from catalog.database import schema
+from catalog.database.batched_update import BatchedUpdate
+from catalog.database.statements import parse_update
+from catalog.local.postgres import Postgres
+
+ROWS = int(os.environ.get("BENCH_ROWS", "2000000"))
+FILLFACTORS = [int(f) for f in os.environ.get("BENCH_FILLFACTORS", "100 85").split()]
+REPEATS = int(os.environ.get("BENCH_REPEATS", "1"))
+BATCH = 10_000
+CHANGE = "SET updated_on = now(), standardized_popularity = metric_value(meta_data, 'views') / (metric_value(meta_data, 'views') + 7.5)"
+WHERE = "WHERE provider = 'flickr'"
+
+
+def single(connection: psycopg.Connection[Any]) -> None:
+    connection.execute(f"update image {CHANGE} {WHERE}")
+
+
+def by_uuid(connection: psycopg.Connection[Any]) -> None:
+    """The form that is widely used: a table of row numbers and uuids, ten thousand rows at a time joined by the uuid."""
+    connection.execute(f"create table bench_rows as select row_number() over () as row_id, identifier from image {WHERE}")
+    connection.execute("create index on bench_rows (row_id)")
+    for start in range(0, ROWS, BATCH):
+        connection.execute(
+            f"update image {CHANGE} where identifier in (select identifier from bench_rows where row_id > {start} "
+            f"and row_id <= {start + BATCH} for update skip locked)"
+        )
+    connection.execute("drop table bench_rows")
+
+
+def ours(connection: psycopg.Connection[Any]) -> None:
+    job = BatchedUpdate(connection, "bench", "bench", parse_update("image", CHANGE, WHERE), batch_size=BATCH)
+    job.claim(resume=False)
+    job.run(job.select())
+    job.finish()
+
+
+FORMS: dict[str, Callable[[psycopg.Connection[Any]], None]] = {"one UPDATE": single, "batches by uuid": by_uuid, "batched_update": ours}
+
+
+def measure(server: Postgres, base: str, form: Callable[[psycopg.Connection[Any]], None]) -> tuple[float, float, float]:
+    """(rows/s, share of HOT updates, growth of the table) on a fresh copy of the base."""
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
+        admin.execute(sql.SQL("drop database if exists bench with (force)"))
+        admin.execute(sql.SQL("create database bench template {} strategy file_copy").format(sql.Identifier(base)))
+        admin.execute("checkpoint")
+    with psycopg.connect(server.dsn("bench"), autocommit=True) as connection:
+        size = "select pg_relation_size('image')"
+        before = connection.execute(size).fetchone()
+        began = time.perf_counter()
+        form(connection)
+        seconds = time.perf_counter() - began
+        connection.execute("select pg_stat_force_next_flush()")
+        hot = connection.execute(
+            "select n_tup_hot_upd::float / nullif(n_tup_upd, 0) from pg_stat_user_tables where relname = 'image'"
+        ).fetchone()
+        after = connection.execute(size).fetchone()
+    assert before
+    assert after
+    return ROWS / seconds, (hot or [0])[0] or 0, after[0] / before[0]
+
+
+def main() -> None:
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    folder.chmod(0o755)
+    server = Postgres(folder / "pg", "bench", durable=False)
+    try:
+        server.start(("base_100",))
+        schema.upgrade(server.dsn("base_100"))
+        with psycopg.connect(server.dsn("base_100"), autocommit=True) as connection:
+            load(connection, write_parts(folder / "parts", ROWS), ROWS)
+            shutil.rmtree(folder / "parts")
+            connection.execute("vacuum analyze image")
+            size = connection.execute(
+                "select pg_size_pretty(pg_relation_size('image')), pg_size_pretty(pg_indexes_size('image'))"
+            ).fetchone()
+        print(f"{ROWS:,} rows, table {size[0] if size else '?'}, indexes {size[1] if size else '?'}")
+        print(f"{'fillfactor':>10}  {'form':18} {'rows/s':>9} {'x one UPDATE':>13} {'x by uuid':>10} {'HOT':>5} {'growth':>7}")
+        for fill in FILLFACTORS:
+            compare(server, fill)
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def compare(server: Postgres, fill: int) -> None:
+    base = f"base_{fill}"
+    if fill != 100:
+        with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
+            admin.execute(sql.SQL("create database {} template base_100 strategy file_copy").format(sql.Identifier(base)))
+        with psycopg.connect(server.dsn(base), autocommit=True) as connection:
+            connection.execute(sql.SQL("alter table image set (fillfactor = {})").format(sql.Literal(fill)))
+            connection.execute("vacuum full analyze image")
+    rates: dict[str, float] = {}
+    for name, form in FORMS.items():
+        found = [measure(server, base, form) for _ in range(REPEATS)]
+        rates[name] = statistics.median(f[0] for f in found)
+        one, uuid = rates[name] / rates["one UPDATE"], rates[name] / rates.get("batches by uuid", rates[name])
+        print(
+            f"{fill:>10}  {name:18} {rates[name]:>9,.0f} {one:>13.2f} {uuid:>10.2f} {found[-1][1]:>5.0%} {found[-1][2]:>7.2f}", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()

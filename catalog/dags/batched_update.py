@@ -1,0 +1,210 @@
+"""Changes columns of many rows of the catalog in batches, one committed after the other.
+
+`UPDATE <table_name> <update_query> <select_query>` is what is done. The statement is read with PostgreSQL's own grammar, and refused before
+anything is made when it is not exactly one UPDATE of that table: any expression, functions that are not volatile and sub-selects that read
+the catalog are allowed; keys (`identifier`, `provider`, `foreign_identifier`), FROM, RETURNING, locks, parameters, a missing WHERE are
+not.
+
+With `dry_run`, the default, the log shows the statement, the number of rows and a few of them before and after; nothing is changed.
+
+Otherwise the rows are selected into the table `<query_id>_rows_to_update` and changed in batches. Ingestion is never held up: rows that
+somebody has locked are passed over and taken later. After a failure, a kill or a deploy, clear the failed task: it goes on where it was,
+and no row is changed twice. To go on with another statement (a mistake was found half-way), trigger with the same `query_id` and
+`resume_update`. To give up, drop that table. How far it is stands in the Variable `batched_update_start_<query_id>`.
+"""
+
+import json
+import logging
+import signal
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Param, Variable, get_current_context, task
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.operators.settings import catalog_connection, check_conf
+from catalog.dags.operators.slack import send
+from catalog.ingestion.errors import Fatal, IngestionError
+from catalog.notifications.messages import Message
+
+log = logging.getLogger(__name__)
+SENDER = "Upstream Batched Update"
+MIRROR = 5.0  # seconds between two writes of the Variable
+LONG = timedelta(days=30)
+
+
+def params() -> dict[str, Param]:
+    return {
+        "query_id": Param(
+            type="string", pattern="^[a-z][a-z0-9_]{0,39}$", title="Query id",
+            description_md="Name of this update: small letters, digits, underscores. Names its table and Variable.",
+        ),
+        "table_name": Param(type="string", enum=["image", "audio"], title="Table", description_md="The media table to change."),
+        "select_query": Param(
+            type="string", pattern=r"^WHERE\s", title="Which rows", description_md="`WHERE …`: the rows to change.",
+        ),
+        "update_query": Param(
+            type="string", pattern=r"^SET\s", title="What to set",
+            description_md="`SET …`; begin with `SET updated_on = now(),` to mark rows as changed.",
+        ),
+        "batch_size": Param(10_000, type="integer", minimum=1, maximum=1_000_000, title="Batch size", description_md="Rows in a batch."),
+        "update_timeout": Param(3600, type="number", exclusiveMinimum=0, title="Timeout", description_md="Seconds that a batch may take."),
+        "resume_update": Param(
+            False, type="boolean", title="Resume", description_md="Go on with the rows of an earlier run of this query id, with this conf.",
+        ),
+        "dry_run": Param(True, type="boolean", title="Dry run", description_md="Only show what would be done."),
+    }  # fmt: skip
+
+
+def _update(conf: Any) -> Any:
+    """The statement of a conf, checked by the grammar."""
+    from catalog.database.statements import Refused, parse_update
+
+    try:
+        return parse_update(conf["table_name"], conf["update_query"], conf["select_query"])
+    except Refused as error:
+        raise AirflowFailException(f"refused: {error}") from None
+
+
+@task(retries=0, execution_timeout=timedelta(hours=24))
+def check_update() -> dict[str, Any]:
+    """Refuses what is not allowed, before anything is made; a dry run ends here."""
+    from catalog.database.batched_update import preview
+    from catalog.database.statements import Refused, verify
+
+    context: Any = get_current_context()
+    conf = context["params"]
+    check_conf(context["dag_run"].conf, context["dag"].params)
+    update = _update(conf)
+    with catalog_connection(autocommit=True) as connection:
+        try:
+            verify(connection, update.text)
+        except Refused as error:
+            raise AirflowFailException(f"refused: {error}") from None
+        if not conf["dry_run"]:
+            log.info("%s", update.text)
+            return {"statement": update.text}
+        found = preview(connection, update)
+    log.info("DRY RUN, nothing is changed.\n%s\nrows: %s", found.statement, f"{found.rows:,}")
+    for row in found.sample:
+        log.info("%s: %s", row["identifier"], json.dumps({"before": row["before"], "after": row["after"]}, default=str))
+    return {"statement": found.statement, "rows": found.rows, "sample": found.sample}
+
+
+def _job(connection: Any, **more: Any) -> Any:
+    from catalog.database.batched_update import BatchedUpdate
+
+    context: Any = get_current_context()
+    conf = context["params"]
+    return BatchedUpdate(
+        connection, conf["query_id"], f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}", _update(conf),
+        batch_size=conf["batch_size"], timeout=conf["update_timeout"], **more,
+    )  # fmt: skip
+
+
+def _say(text: str) -> None:
+    context: Any = get_current_context()
+    send(Message(text, SENDER, context["dag_run"].dag_id, context["ti"].task_id))
+
+
+@task(execution_timeout=timedelta(hours=24))
+def select_rows_to_update() -> int:
+    """The number of rows selected, or still to do when an update is resumed; skipped in a dry run."""
+    from catalog.database.statements import Refused
+
+    context: Any = get_current_context()
+    conf = context["params"]
+    if conf["dry_run"]:
+        raise AirflowSkipException("a dry run: the log of check_update shows what would be done.")
+    with catalog_connection(autocommit=True) as connection:
+        job = _job(connection)
+        try:
+            progress = job.claim(resume=conf["resume_update"])
+        except Refused as error:
+            raise AirflowFailException(f"refused: {error}") from None
+        if progress is None:
+            progress = job.select()
+    left: int = progress.total - progress.updated - progress.gone
+    _say(f"Preparing to update {left:,} rows of `{conf['table_name']}` (`{conf['query_id']}`).")
+    return left
+
+
+@task(execution_timeout=LONG)
+def update_batches() -> dict[str, int]:
+    """Changes all batches from where they stand; counts are of all tries together."""
+    from catalog.database.statements import Refused
+
+    context: Any = get_current_context()
+    conf, stop = context["params"], threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    with catalog_connection(autocommit=True) as connection:
+        job = _job(connection, progress=_Mirror(conf["query_id"]), should_stop=stop.is_set)
+        try:
+            progress = job.claim(resume=False)
+            if progress is None:
+                raise AirflowFailException("the selected rows are gone; clear select_rows_to_update to select them again.")
+            progress = job.run(progress)
+        except Refused as error:
+            raise AirflowFailException(f"refused: {error}") from None
+        except Fatal as error:
+            raise AirflowFailException(f"{error} Clear this task to go on, or drop {conf['query_id']}_rows_to_update to give up.") from None
+        except IngestionError as error:
+            raise AirflowException(str(error)) from None
+        job.finish()
+    Variable.delete(f"batched_update_start_{conf['query_id']}")
+    return {"total": progress.total, "updated": progress.updated, "gone": progress.gone}
+
+
+class _Mirror:
+    """How far an update is: in its Variable and in the log, every few seconds."""
+
+    def __init__(self, query_id: str) -> None:
+        self._name, self._last, self._began, self._first = f"batched_update_start_{query_id}", 0.0, time.monotonic(), -1
+
+    def __call__(self, progress: Any) -> None:
+        if self._first < 0:
+            self._first = progress.updated
+        now = time.monotonic()
+        if now - self._last < MIRROR:
+            return
+        self._last = now
+        Variable.set(self._name, str(progress.next_row), description="where a batched update stands; written by it")
+        rate = (progress.updated - self._first) / max(now - self._began, 0.001)
+        left = progress.total - progress.updated - progress.gone
+        done, total = f"{progress.updated:,}", f"{progress.total:,}"
+        log.info("%s of %s rows, %.0f rows/s, about %.0f min to go", done, total, rate, left / max(rate, 1) / 60)
+
+
+@task
+def notify_updated_count(counts: dict[str, int]) -> str:
+    context: Any = get_current_context()
+    conf = context["params"]
+    gone = f"; {counts['gone']:,} were deleted meanwhile" if counts["gone"] else ""
+    text = f"Updated {counts['updated']:,} of {counts['total']:,} rows of `{conf['table_name']}` (`{conf['query_id']}`){gone}."
+    _say(text)
+    return text
+
+
+with catalog_dag(
+    "batched_update",
+    "database",
+    schedule=None,
+    doc=(__doc__ or "").strip(),
+    params=params(),
+    example={
+        "query_id": "flickr_thumbnails",
+        "table_name": "image",
+        "select_query": "WHERE provider = 'flickr' AND thumbnail IS NOT NULL",
+        "update_query": "SET updated_on = now(), thumbnail = NULL",
+        "dry_run": False,
+    },
+    max_active_runs=10,
+    max_active_tasks=10,
+    dagrun_timeout=LONG + timedelta(days=2),
+):
+    updated: Any = update_batches()
+    check_update() >> select_rows_to_update() >> updated
+    notify_updated_count(updated)

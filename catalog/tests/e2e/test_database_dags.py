@@ -1,0 +1,162 @@
+"""DAGs that change the catalog database, through the real scheduler."""
+
+import json
+import signal
+
+import pytest
+
+from catalog.local.airflow_api import ApiError
+from catalog.local.runs import unpaused
+from catalog.tests.database.media import IMAGES
+from catalog.tests.database.test_statements import REFUSED
+from catalog.tests.e2e.conftest import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
+UPDATE = {
+    "query_id": "e2e", "table_name": "image", "select_query": "WHERE provider = 'made_up'", "update_query": "SET title = title || '!'",
+}  # fmt: skip
+
+
+@pytest.fixture
+def images(bench):
+    """A thousand images of a provider that has no DAG."""
+    with bench.catalog() as connection:
+        connection.execute(IMAGES.format(rows=1000, providers="'made_up'"))
+        yield connection
+        connection.execute("delete from image where provider = 'made_up'")
+        connection.execute("delete from deleted_image where provider = 'made_up'")
+
+
+def titles(connection):
+    return [t for (t,) in connection.execute("select title from image where provider = 'made_up'")]
+
+
+def test_a_dry_run_shows_and_changes_nothing(bench, images):
+    run_id, state = bench.run("batched_update", UPDATE)
+    assert state == "success"
+    log = bench.api.log("batched_update", run_id, "check_update")
+    assert "UPDATE image SET title = title || '!' WHERE provider = 'made_up'" in log
+    assert "rows: 1,000" in log
+    assert '{"before": {"title": "Title ' in log
+    assert bench.tasks("batched_update", run_id)["update_batches"] == "skipped"
+    assert not any(t.endswith("!") for t in titles(images))
+
+
+def test_an_update(bench, images):
+    bench.slack.clear()
+    run_id, state = bench.run("batched_update", {**UPDATE, "dry_run": False, "batch_size": 10})
+    assert state == "success"
+    assert all(t.endswith("!") and not t.endswith("!!") for t in titles(images))
+    said = [m["text"] for m in bench.slack if m["username"] == "Upstream Batched Update"]
+    assert said == ["Preparing to update 1,000 rows of `image` (`e2e`).", "Updated 1,000 of 1,000 rows of `image` (`e2e`)."]
+    assert images.execute("select to_regclass('e2e_rows_to_update')").fetchone() == (None,)
+
+
+def test_an_update_that_is_killed_goes_on(bench, images):
+    """kill -9 of the task in the middle: its retry goes on, and each row was changed once."""
+    slow = (
+        "SET title = title || '!', creator = (SELECT count(*)::text FROM generate_series(1, 20000) g WHERE md5(g::text || title) LIKE '0%')"
+    )
+    run_id = bench.api.trigger("batched_update", {**UPDATE, "query_id": "killed", "update_query": slow, "dry_run": False, "batch_size": 8})
+    until(lambda: (images.execute("select updated from batched_update where query_id = 'killed'").fetchone() or [0])[0] > 50)
+    process = bench.process_behind("query like 'update \"image\" set%'")
+    process.send_signal(signal.SIGKILL)
+    assert bench.api.wait("batched_update", run_id, 120) == "success"
+    tries = {t["task_id"]: t["try_number"] for t in bench.api.tasks("batched_update", run_id)}
+    assert tries["update_batches"] == 2
+    assert all(t.endswith("!") and not t.endswith("!!") for t in titles(images))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query_id": None}, "query_id"), ({"query_id": "Bad-Name"}, "query_id"), ({"query_id": "x" * 41}, "query_id"),
+        ({"table_name": "api_image"}, "table_name"), ({"table_name": None}, "table_name"), ({"select_query": "provider = 'x'"}, "select_query"),
+        ({"select_query": None}, "select_query"), ({"update_query": "UPDATE image SET title = 'x'"}, "update_query"),
+        ({"update_query": None}, "update_query"), ({"batch_size": 0}, "batch_size"), ({"batch_size": "many"}, "batch_size"),
+        ({"update_timeout": 0}, "update_timeout"), ({"dry_run": "no"}, "dry_run"), ({"resume_update": 1}, "resume_update"),
+    ],
+)  # fmt: skip
+def test_a_conf_that_the_form_refuses(bench, change, message):
+    conf = {k: v for k, v in {**UPDATE, **change}.items() if v is not None}
+    with pytest.raises(ApiError, match=message):
+        bench.api.trigger("batched_update", conf)
+
+
+def refused(bench, conf, reason):
+    run_id, state = bench.run("batched_update", conf)
+    assert state == "failed"
+    log = bench.api.log("batched_update", run_id, "check_update")
+    assert any(r in log for r in reason.split("|")), log[-2000:]
+    assert bench.tasks("batched_update", run_id)["update_batches"] in ("upstream_failed", "skipped", None)
+
+
+def test_an_injection_is_refused_before_anything_is_made(bench, images):
+    refused(bench, {**UPDATE, "update_query": "SET title = 'x'; DROP TABLE image", "dry_run": False}, "statement|syntax error")
+    refused(bench, {**UPDATE, "update_query": "SET title = pg_read_file('/etc/passwd')", "dry_run": False}, "pg_read_file is volatile")
+    refused(bench, {**UPDATE, "what": 1}, "unknown key 'what'")
+    assert images.execute("select to_regclass('e2e_rows_to_update')").fetchone() == (None,)
+
+
+@pytest.mark.fault_long
+@pytest.mark.parametrize(
+    ("update", "select", "reason"), [r for r in REFUSED if r[2] and r[0].startswith("SET ") and r[1].startswith("WHERE ")]
+)
+def test_all_that_is_refused(bench, update, select, reason):
+    refused(bench, {**UPDATE, "update_query": update, "select_query": select, "dry_run": False}, reason)
+
+
+def test_deleting_records(bench, images):
+    conf = {"table_name": "image", "select_query": "WHERE provider = 'made_up' AND title LIKE '%7'", "reason": "a test"}
+    run_id, state = bench.run("delete_records", {**conf, "dry_run": True})
+    assert state == "success"
+    assert "100 rows: made_up 100" in bench.api.log("delete_records", run_id, "check_deletion")
+    assert len(titles(images)) == 1000
+    bench.slack.clear()
+    run_id, state = bench.run("delete_records", conf)
+    assert state == "success"
+    assert len(titles(images)) == 900
+    kept = images.execute("select count(*), min(deleted_reason) from deleted_image where provider = 'made_up'").fetchone()
+    assert kept == (100, "a test")
+    assert [m["text"] for m in bench.slack] == ["Deleted 100 records of `image`: a test"]
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [({"table_name": "image", "reason": "x"}, "select_query"), ({"table_name": "image", "select_query": "WHERE true"}, "reason"),
+     ({"select_query": "WHERE true", "reason": "x"}, "table_name"), ({"table_name": "image", "select_query": "true", "reason": "x"}, "select_query")],
+)  # fmt: skip
+def test_a_deletion_that_the_form_refuses(bench, conf, message):
+    with pytest.raises(ApiError, match=message):
+        bench.api.trigger("delete_records", conf)
+
+
+def test_popularity(bench):
+    """Every provider with values gets its scores by a batched update of its own; the second time none is due."""
+    with bench.catalog() as connection:
+        connection.execute(IMAGES.format(rows=200, providers="'flickr', 'stocksnap'").replace("'views'", "'views', n, 'downloads_raw'"))
+    with unpaused(bench.api, ["image_popularity_refresh", "audio_popularity_refresh"], print):
+        run_id, state = bench.run("image_popularity_refresh", {}, timeout=240)
+        assert state == "success", bench.tasks("image_popularity_refresh", run_id)
+        states = bench.tasks("image_popularity_refresh", run_id)
+        assert states["refresh_popularity.trigger_batched_update[0]"] == "success"
+        again, state = bench.run("image_popularity_refresh", {}, timeout=240)
+        assert state == "success"
+        assert bench.tasks("image_popularity_refresh", again)["get_providers_update_confs"] == "skipped"
+    with bench.catalog() as connection:
+        unscored = connection.execute("""
+            select count(*) from image i join image_popularity_metrics m using (provider)
+             where m.constant is not null and i.standardized_popularity is distinct from standardized_image_popularity(i.provider, i.meta_data)
+        """).fetchone()
+        assert unscored == (0,)
+        connection.execute("delete from image where url like 'https://example.org/flickr%' or url like 'https://example.org/stocksnap%'")
+    [text] = [m["text"] for m in bench.slack if m["username"] == "Image Popularity Refresh"][-1:]
+    assert "flickr: up to date" in text
+    for media_type in ("image", "audio"):
+        _, state = bench.run(f"recreate_{media_type}_popularity_calculation", {})
+        assert state == "success"
+
+
+def test_variables_of_updates_are_gone(bench):
+    names = [v["key"] for v in bench.api.call("GET", "/api/v2/variables", limit=200)["variables"]]
+    assert not [n for n in names if n.startswith("batched_update_start_")], json.dumps(names)
