@@ -1,6 +1,6 @@
 """A batched update of a column of every row against one plain UPDATE and against batches joined by uuid, all on copies of the same table.
 
-BENCH_ROWS (2 000 000) Flickr-like rows of 1 kB with all indexes; BENCH_FILLFACTORS (100 85).
+BENCH_ROWS (2 000 000) Flickr-like rows of 1 kB with all indexes; BENCH_FILLFACTORS (100 85), BENCH_STRIPES (8).
 """
 
 import os
@@ -25,6 +25,7 @@ ROWS = int(os.environ.get("BENCH_ROWS", "2000000"))
 FILLFACTORS = [int(f) for f in os.environ.get("BENCH_FILLFACTORS", "100 85").split()]
 REPEATS = int(os.environ.get("BENCH_REPEATS", "1"))
 BATCH = 10_000
+STRIPES = int(os.environ.get("BENCH_STRIPES", "8"))
 CHANGE = "SET updated_on = now(), standardized_popularity = metric_value(meta_data, 'views') / (metric_value(meta_data, 'views') + 7.5)"
 WHERE = "WHERE provider = 'flickr'"
 
@@ -46,7 +47,7 @@ def by_uuid(connection: psycopg.Connection[Any]) -> None:
 
 
 def ours(connection: psycopg.Connection[Any]) -> None:
-    job = BatchedUpdate(connection, "bench", "bench", parse_update("image", CHANGE, WHERE), batch_size=BATCH)
+    job = BatchedUpdate(connection, "bench", "bench", parse_update("image", CHANGE, WHERE), batch_size=BATCH, stripes=STRIPES)
     job.claim(resume=False)
     job.run(job.select())
     job.finish()

@@ -22,7 +22,7 @@ from catalog.ingestion.errors import Fatal, Interrupted, Retry
 
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]
-STRIPES = 4
+STRIPES = 8
 PASSES = 30  # over rows that were locked; a second between two of them
 QUERY_ID = r"^[a-z][a-z0-9_]{0,39}$"
 
@@ -34,6 +34,7 @@ class Progress(msgspec.Struct):
     total: int
     next_row: int = 1
     stripe: int = 0
+    batch_size: int = 0  # of the group at hand
     updated: int = 0
     gone: int = 0
     waiting: int = 0  # rows that were locked, for a later pass
@@ -85,15 +86,15 @@ class BatchedUpdate:
         pause: float = 1.0,
     ) -> None:  # fmt: skip
         self._connection, self._query_id, self._run_id, self._update = connection, query_id, run_id, update
-        self._batch_size, self._timeout, self._stripes = max(1, batch_size), timeout, min(stripes, max(1, batch_size))
+        self._batch_size, self._timeout, self._stripes = max(1, batch_size), timeout, stripes
         self._report, self._should_stop, self._pause = progress, should_stop, pause
+        self._group = (0, "", "")  # first row of the group at hand, where its rows begin and end on disk
         self._names: dict[str, sql.Composable] = {
             "table": sql.Identifier(update.table),
             "rows": sql.Identifier(f"{query_id}_rows_to_update"),
             "left": sql.Identifier(f"{query_id}_rows_left"),
             "set": plain(update.assignments),
             "where": plain(update.condition),
-            "stripes": sql.Literal(self._stripes),
         }
 
     # before
@@ -135,7 +136,8 @@ class BatchedUpdate:
 
     def _state(self) -> tuple[str, Progress] | None:
         row = self._execute(
-            "select run_id, query_id, total, next_row, stripe, updated, gone from batched_update where query_id = {id}", id=self._query_id
+            "select run_id, query_id, total, next_row, stripe, batch_size, updated, gone from batched_update where query_id = {id}",
+            id=self._query_id,
         ).fetchone()
         return (row[0], Progress(*row[1:])) if row else None
 
@@ -143,6 +145,8 @@ class BatchedUpdate:
         """The rows to change, into a table of their own; their number."""
         with self._connection.transaction():
             self._limits(timeout)
+            self._execute("set local work_mem = '256MB'")
+            self._execute("set local maintenance_work_mem = '256MB'")
             self._execute("drop table if exists {rows}, {left}")
             self._execute("""
                 create table {rows} as
@@ -156,8 +160,8 @@ class BatchedUpdate:
             progress = Progress(self._query_id, counted[0])
             self._execute(
                 """
-                insert into batched_update (query_id, run_id, table_name, statement, total, next_row, stripe)
-                values ({id}, {run}, {name}, {text}, {total}, 1, 0)
+                insert into batched_update (query_id, run_id, table_name, statement, total, next_row, stripe, batch_size)
+                values ({id}, {run}, {name}, {text}, {total}, 1, 0, 0)
                 on conflict (query_id) do update set run_id = excluded.run_id, table_name = excluded.table_name,
                     statement = excluded.statement, total = excluded.total, next_row = 1, stripe = 0, updated = 0, gone = 0,
                     started_on = now(), renewed_on = now()
@@ -181,27 +185,25 @@ class BatchedUpdate:
 
     def _stripe(self, progress: Progress) -> None:
         """One stripe of one group, in one transaction; where the next one is stands in it."""
-        first, stripe = progress.next_row, progress.stripe
-        bounds = self._execute(
-            "select min(tid), max(tid), count(*) from {rows} where row_id >= {a} and row_id < {b}", a=first, b=first + self._batch_size
-        ).fetchone()
-        assert bounds
-        last = first + self._batch_size
-        these: sql.Composable = sql.SQL("row_id >= {} and row_id < {} and row_id % {} = {}").format(
-            sql.Literal(first), sql.Literal(last), self._names["stripes"], sql.Literal(stripe)
+        if progress.stripe == 0:  # a group that is begun keeps its size, also when it is resumed with another conf
+            progress.batch_size = self._batch_size
+        first, stripe, stripes = progress.next_row, progress.stripe, min(self._stripes, progress.batch_size)
+        last = min(first + progress.batch_size, progress.total + 1)
+        these = sql.SQL("row_id >= {} and row_id < {} and row_id % {} = {}").format(
+            sql.Literal(first), sql.Literal(last), sql.Literal(stripes), sql.Literal(stripe)
         )
-        after = progress.stripe + 1
-        following = (first + self._batch_size, 0) if after >= self._stripes else (first, after)
+        wanted = len(range(first + (stripe - first) % stripes, last, stripes))
+        following = (first, stripe + 1) if stripe + 1 < stripes else (last, 0)
         for patient in (False, True):
             try:
                 with self._connection.transaction():
                     self._limits(self._timeout)
-                    counted = self._passing_over(these) if patient else self._plainly(these, bounds)
+                    counted = self._passing_over(these, wanted) if patient else self._plainly(these, wanted, self._bounds(first, last))
                     updated, gone, left = counted
                     self._execute(
-                        "update batched_update set next_row = {row}, stripe = {stripe}, updated = updated + {u}, gone = gone + {g}, "
-                        "renewed_on = now() where query_id = {id}",
-                        row=following[0], stripe=following[1], u=updated, g=gone, id=self._query_id,
+                        "update batched_update set next_row = {row}, stripe = {stripe}, batch_size = {size}, updated = updated + {u}, "
+                        "gone = gone + {g}, renewed_on = now() where query_id = {id}",
+                        row=following[0], stripe=following[1], size=progress.batch_size, u=updated, g=gone, id=self._query_id,
                     )  # fmt: skip
             except psycopg.errors.LockNotAvailable:
                 continue
@@ -214,16 +216,23 @@ class BatchedUpdate:
         progress.next_row, progress.stripe = following
         progress.updated, progress.gone, progress.waiting = progress.updated + updated, progress.gone + gone, progress.waiting + left
 
-    def _plainly(self, these: sql.Composable, bounds: tuple[Any, ...]) -> tuple[int, int, int]:
+    def _bounds(self, first: int, last: int) -> tuple[str, str]:
+        """The first and the last place on disk of a group's rows; the same for its stripes."""
+        if self._group[0] != first:
+            ends: LiteralString = "select min(tid)::text, max(tid)::text from {rows} where row_id >= {a} and row_id < {b}"
+            found = self._execute(ends, a=first, b=last).fetchone()
+            assert found
+            self._group = (first, found[0], found[1])
+        return self._group[1], self._group[2]
+
+    def _plainly(self, these: sql.Composable, wanted: int, bounds: tuple[str, str]) -> tuple[int, int, int]:
         """(updated, gone, left). Raises LockNotAvailable as soon as a row is locked."""
-        low, high, rows = bounds
-        wanted = self._execute("select count(*) from {rows} where {these}", these=these).fetchone()
-        assert wanted
-        if not wanted[0]:
+        if not wanted:
             return 0, 0, 0
+        low, high = bounds
         self._execute("set local lock_timeout = '1ms'")
         pages = _page(high) - _page(low) + 1
-        dense = pages <= 2 * rows and self._connection.info.server_version >= 140_000
+        dense = pages <= 2 * wanted * self._stripes and self._connection.info.server_version >= 140_000
         near: sql.Composable = sql.SQL("")
         if dense:  # a range of pages, read in order; otherwise by the identifier's index
             self._execute("set local enable_nestloop = off")
@@ -233,12 +242,12 @@ class BatchedUpdate:
             )
         change: LiteralString = "update {table} set {set} from {rows} where {table}.identifier = {rows}.row_identifier and {these} "
         updated = self._execute(change + "{near}", these=these, near=near).rowcount
-        if updated < wanted[0]:  # some have moved since they were selected, or were deleted
+        if updated < wanted:  # some have moved since they were selected, or were deleted
             self._execute("set local enable_nestloop = on")
             updated += self._execute(change + "and {table}.xmin <> pg_current_xact_id()::xid", these=these).rowcount
-        return updated, wanted[0] - updated, 0
+        return updated, wanted - updated, 0
 
-    def _passing_over(self, these: sql.Composable) -> tuple[int, int, int]:
+    def _passing_over(self, these: sql.Composable, wanted: int) -> tuple[int, int, int]:
         """The same, without the rows that somebody has locked: those are noted for a later pass."""
         updated = self._execute("""
             with free as (
@@ -251,9 +260,7 @@ class BatchedUpdate:
             insert into {left} select row_identifier from {rows} join {table} on {table}.identifier = row_identifier
              where {these} and {table}.xmin <> pg_current_xact_id()::xid on conflict do nothing
         """, these=these).rowcount  # fmt: skip
-        wanted = self._execute("select count(*) from {rows} where {these}", these=these).fetchone()
-        assert wanted
-        return updated, wanted[0] - updated - left, left
+        return updated, wanted - updated - left, left
 
     def _left_overs(self, progress: Progress) -> None:
         """Rows that were locked, again and again, until none is left."""

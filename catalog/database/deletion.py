@@ -99,12 +99,26 @@ def _one_batch(connection: Connection, table: str, condition: str, reason: str, 
 def restore(connection: Connection, table: str, condition: str, *, batch: int = BATCH) -> int:
     """Bring records back from `deleted_<media>`: number of rows. Their fields are those of the day they were deleted.
 
-    A record whose place was taken meanwhile (the same key or URL) stays deleted.
+    A record whose place was taken meanwhile (the same key or URL) stays deleted. Beside an ingestion of the same records it may have to
+    try again.
     """
-    moved = 0
+    moved, deadlocks = 0, 0
     while True:
-        with connection.transaction():
-            now = _execute(
+        try:
+            now = _restore_batch(connection, table, condition, batch)
+        except psycopg.errors.DeadlockDetected:
+            deadlocks += 1
+            if deadlocks > PASSES:
+                raise
+            continue
+        moved += now
+        if not now:
+            return moved
+
+
+def _restore_batch(connection: Connection, table: str, condition: str, batch: int) -> int:
+    with connection.transaction():
+        row = _execute(
                 connection, table, condition,
                 """
                 with picked as (
@@ -123,9 +137,7 @@ def restore(connection: Connection, table: str, condition: str, *, batch: int = 
                 """,
                 batch=batch, columns=_columns(connection, table),
             ).fetchone()  # fmt: skip
-        moved += now[0] if now else 0
-        if not now or not now[0]:
-            return moved
+    return row[0] if row else 0
 
 
 def _columns(connection: Connection, table: str) -> sql.Composed:

@@ -229,10 +229,10 @@ class Load:
                     self._insert()
                     self._update()
                     return counted
-            except psycopg.errors.UniqueViolation as error:
+            except (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected) as error:
                 if attempt == 3:
                     raise
-                log.info("Another writer was faster (%s); classifying again.", error.diag.constraint_name)
+                log.info("Another writer was faster (%s); classifying again.", error.diag.constraint_name or error.diag.message_primary)
         raise AssertionError
 
     def _classify(self) -> None:

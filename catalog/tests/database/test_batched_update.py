@@ -145,7 +145,7 @@ def test_a_second_run_is_refused_while_the_first_is_at_work(catalog, dsn):
 def test_rows_of_an_earlier_run_are_in_the_way_unless_it_is_resumed(catalog, dsn):
     fill(catalog, 200)
     with psycopg.connect(dsn, autocommit=True) as first:
-        job = engine(first, should_stop=lambda: True)
+        job = engine(first, should_stop=lambda: True, stripes=4)
         with pytest.raises(Interrupted):
             job.run(job.claim(resume=False) or job.select())
     with pytest.raises(Refused, match=r"resume_update.*DROP TABLE test_rows_to_update") as raised:
@@ -158,6 +158,22 @@ def test_rows_of_an_earlier_run_are_in_the_way_unless_it_is_resumed(catalog, dsn
     assert progress.updated == 200
     assert catalog.execute("select count(*) from image where title like '%!'").fetchone() == (25,)
     assert catalog.execute("select count(*) from image where title like '%?'").fetchone() == (175,)
+
+
+@pytest.mark.parametrize("sizes", [(40, 7), (7, 40), (3, 100), (100, 1), (1, 9)])
+def test_another_batch_size_half_way(catalog, sizes):
+    """The group that was begun keeps its size, so that no row is missed and none comes twice."""
+    fill(catalog, 300)
+    count_updates(catalog)
+    for number in range(1000):
+        job = engine(catalog, batch_size=sizes[number % 2], should_stop=lambda: True)
+        try:
+            job.run(job.claim(resume=False) or job.select())
+        except Interrupted:
+            continue
+        break
+    assert touched_once(catalog, 300)
+    assert all(t.endswith("!") for t in titles(catalog))
 
 
 def test_a_stripe_that_takes_too_long(catalog):

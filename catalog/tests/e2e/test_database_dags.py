@@ -44,7 +44,7 @@ def test_a_dry_run_shows_and_changes_nothing(bench, images):
 
 def test_an_update(bench, images):
     bench.slack.clear()
-    run_id, state = bench.run("batched_update", {**UPDATE, "dry_run": False, "batch_size": 10})
+    _, state = bench.run("batched_update", {**UPDATE, "dry_run": False, "batch_size": 10})
     assert state == "success"
     assert all(t.endswith("!") and not t.endswith("!!") for t in titles(images))
     said = [m["text"] for m in bench.slack if m["username"] == "Upstream Batched Update"]
@@ -71,8 +71,9 @@ def test_an_update_that_is_killed_goes_on(bench, images):
     ("change", "message"),
     [
         ({"query_id": None}, "query_id"), ({"query_id": "Bad-Name"}, "query_id"), ({"query_id": "x" * 41}, "query_id"),
-        ({"table_name": "api_image"}, "table_name"), ({"table_name": None}, "table_name"), ({"select_query": "provider = 'x'"}, "select_query"),
-        ({"select_query": None}, "select_query"), ({"update_query": "UPDATE image SET title = 'x'"}, "update_query"),
+        ({"table_name": "api_image"}, "table_name"), ({"table_name": None}, "table_name"),
+        ({"select_query": "provider = 'x'"}, "select_query"), ({"select_query": None}, "select_query"),
+        ({"update_query": "UPDATE image SET title = 'x'"}, "update_query"),
         ({"update_query": None}, "update_query"), ({"batch_size": 0}, "batch_size"), ({"batch_size": "many"}, "batch_size"),
         ({"update_timeout": 0}, "update_timeout"), ({"dry_run": "no"}, "dry_run"), ({"resume_update": 1}, "resume_update"),
     ],
@@ -123,8 +124,12 @@ def test_deleting_records(bench, images):
 
 @pytest.mark.parametrize(
     ("conf", "message"),
-    [({"table_name": "image", "reason": "x"}, "select_query"), ({"table_name": "image", "select_query": "WHERE true"}, "reason"),
-     ({"select_query": "WHERE true", "reason": "x"}, "table_name"), ({"table_name": "image", "select_query": "true", "reason": "x"}, "select_query")],
+    [
+        ({"table_name": "image", "reason": "x"}, "select_query"),
+        ({"table_name": "image", "select_query": "WHERE true"}, "reason"),
+        ({"select_query": "WHERE true", "reason": "x"}, "table_name"),
+        ({"table_name": "image", "select_query": "true", "reason": "x"}, "select_query"),
+    ],
 )  # fmt: skip
 def test_a_deletion_that_the_form_refuses(bench, conf, message):
     with pytest.raises(ApiError, match=message):
@@ -146,7 +151,8 @@ def test_popularity(bench):
     with bench.catalog() as connection:
         unscored = connection.execute("""
             select count(*) from image i join image_popularity_metrics m using (provider)
-             where m.constant is not null and i.standardized_popularity is distinct from standardized_image_popularity(i.provider, i.meta_data)
+             where m.constant is not null
+               and i.standardized_popularity is distinct from standardized_image_popularity(i.provider, i.meta_data)
         """).fetchone()
         assert unscored == (0,)
         connection.execute("delete from image where url like 'https://example.org/flickr%' or url like 'https://example.org/stocksnap%'")
