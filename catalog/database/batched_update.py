@@ -34,7 +34,8 @@ class Progress(msgspec.Struct):
     total: int
     next_row: int = 1
     stripe: int = 0
-    batch_size: int = 0  # of the group at hand
+    batch_size: int = 0  # of the group at hand,
+    stripes: int = 0  # and how many it is taken in
     updated: int = 0
     gone: int = 0
     waiting: int = 0  # rows that were locked, for a later pass
@@ -136,7 +137,7 @@ class BatchedUpdate:
 
     def _state(self) -> tuple[str, Progress] | None:
         row = self._execute(
-            "select run_id, query_id, total, next_row, stripe, batch_size, updated, gone from batched_update where query_id = {id}",
+            "select run_id, query_id, total, next_row, stripe, batch_size, stripes, updated, gone from batched_update where query_id = {id}",
             id=self._query_id,
         ).fetchone()
         return (row[0], Progress(*row[1:])) if row else None
@@ -160,8 +161,8 @@ class BatchedUpdate:
             progress = Progress(self._query_id, counted[0])
             self._execute(
                 """
-                insert into batched_update (query_id, run_id, table_name, statement, total, next_row, stripe, batch_size)
-                values ({id}, {run}, {name}, {text}, {total}, 1, 0, 0)
+                insert into batched_update (query_id, run_id, table_name, statement, total, next_row, stripe, batch_size, stripes)
+                values ({id}, {run}, {name}, {text}, {total}, 1, 0, 0, 0)
                 on conflict (query_id) do update set run_id = excluded.run_id, table_name = excluded.table_name,
                     statement = excluded.statement, total = excluded.total, next_row = 1, stripe = 0, updated = 0, gone = 0,
                     started_on = now(), renewed_on = now()
@@ -185,9 +186,9 @@ class BatchedUpdate:
 
     def _stripe(self, progress: Progress) -> None:
         """One stripe of one group, in one transaction; where the next one is stands in it."""
-        if progress.stripe == 0:  # a group that is begun keeps its size, also when it is resumed with another conf
-            progress.batch_size = self._batch_size
-        first, stripe, stripes = progress.next_row, progress.stripe, min(self._stripes, progress.batch_size)
+        if progress.stripe == 0:  # a group that is begun keeps its shape, also when it is resumed with another conf
+            progress.batch_size, progress.stripes = self._batch_size, min(self._stripes, self._batch_size)
+        first, stripe, stripes = progress.next_row, progress.stripe, progress.stripes
         last = min(first + progress.batch_size, progress.total + 1)
         these = sql.SQL("row_id >= {} and row_id < {} and row_id % {} = {}").format(
             sql.Literal(first), sql.Literal(last), sql.Literal(stripes), sql.Literal(stripe)
@@ -201,9 +202,9 @@ class BatchedUpdate:
                     counted = self._passing_over(these, wanted) if patient else self._plainly(these, wanted, self._bounds(first, last))
                     updated, gone, left = counted
                     self._execute(
-                        "update batched_update set next_row = {row}, stripe = {stripe}, batch_size = {size}, updated = updated + {u}, "
-                        "gone = gone + {g}, renewed_on = now() where query_id = {id}",
-                        row=following[0], stripe=following[1], size=progress.batch_size, u=updated, g=gone, id=self._query_id,
+                        "update batched_update set next_row = {row}, stripe = {stripe}, batch_size = {size}, stripes = {stripes}, "
+                        "updated = updated + {u}, gone = gone + {g}, renewed_on = now() where query_id = {id}",
+                        row=following[0], stripe=following[1], size=progress.batch_size, stripes=stripes, u=updated, g=gone, id=self._query_id,
                     )  # fmt: skip
             except psycopg.errors.LockNotAvailable:
                 continue

@@ -16,7 +16,8 @@ def upgrade() -> None:
             total bigint not null,            -- rows selected
             next_row bigint not null,         -- where the next group begins
             stripe smallint not null,         -- and which of its stripes is next
-            batch_size integer not null,      -- rows of the group at hand
+            batch_size integer not null,      -- rows of the group at hand,
+            stripes smallint not null,        -- and how many it is taken in
             updated bigint not null default 0,
             gone bigint not null default 0,   -- rows that were deleted meanwhile
             started_on timestamptz not null default now(),
