@@ -15,24 +15,20 @@ and no row is changed twice. To go on with another statement (a mistake was foun
 
 import json
 import logging
-import signal
-import threading
-import time
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Param, Variable, get_current_context, task
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk import Param, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.groups.batched import batch_size_param, run_batched_update
 from catalog.dags.operators.settings import catalog_connection, check_conf
 from catalog.dags.operators.slack import send
-from catalog.ingestion.errors import Fatal, IngestionError
 from catalog.notifications.messages import Message
 
 log = logging.getLogger(__name__)
 SENDER = "Upstream Batched Update"
-MIRROR = 5.0  # seconds between two writes of the Variable
 LONG = timedelta(days=30)
 
 
@@ -50,7 +46,7 @@ def params() -> dict[str, Param]:
             type="string", pattern=r"^SET\s", title="What to set",
             description_md="`SET …`; begin with `SET updated_on = now(),` to mark rows as changed.",
         ),
-        "batch_size": Param(10_000, type="integer", minimum=1, maximum=1_000_000, title="Batch size", description_md="Rows in a batch."),
+        "batch_size": batch_size_param(),
         "update_timeout": Param(3600, type="number", exclusiveMinimum=0, title="Timeout", description_md="Seconds that a batch may take."),
         "resume_update": Param(
             False, type="boolean", title="Resume", description_md="Go on with the rows of an earlier run of this query id, with this conf.",
@@ -94,17 +90,6 @@ def check_update() -> dict[str, Any]:
     return {"statement": found.statement, "rows": found.rows, "sample": found.sample}
 
 
-def _job(connection: Any, **more: Any) -> Any:
-    from catalog.database.batched_update import BatchedUpdate
-
-    context: Any = get_current_context()
-    conf = context["params"]
-    return BatchedUpdate(
-        connection, conf["query_id"], f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}", _update(conf),
-        batch_size=conf["batch_size"], timeout=conf["update_timeout"], **more,
-    )  # fmt: skip
-
-
 def _say(text: str) -> None:
     context: Any = get_current_context()
     send(Message(text, SENDER, context["dag_run"].dag_id, context["ti"].task_id))
@@ -113,6 +98,7 @@ def _say(text: str) -> None:
 @task(execution_timeout=timedelta(hours=24))
 def select_rows_to_update() -> int:
     """The number of rows selected, or still to do when an update is resumed; skipped in a dry run."""
+    from catalog.database.batched_update import BatchedUpdate
     from catalog.database.statements import Refused
 
     context: Any = get_current_context()
@@ -120,7 +106,8 @@ def select_rows_to_update() -> int:
     if conf["dry_run"]:
         raise AirflowSkipException("a dry run: the log of check_update shows what would be done.")
     with catalog_connection(autocommit=True) as connection:
-        job = _job(connection)
+        run = context["dag_run"]
+        job = BatchedUpdate(connection, conf["query_id"], f"{run.dag_id}/{run.run_id}", _update(conf), batch_size=conf["batch_size"])
         try:
             progress = job.claim(resume=conf["resume_update"])
         except Refused as error:
@@ -135,47 +122,12 @@ def select_rows_to_update() -> int:
 @task(execution_timeout=LONG)
 def update_batches() -> dict[str, int]:
     """Changes all batches from where they stand; counts are of all tries together."""
-    from catalog.database.statements import Refused
-
     context: Any = get_current_context()
-    conf, stop = context["params"], threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    with catalog_connection(autocommit=True) as connection:
-        job = _job(connection, progress=_Mirror(conf["query_id"]), should_stop=stop.is_set)
-        try:
-            progress = job.claim(resume=False)
-            if progress is None:
-                raise AirflowFailException("the selected rows are gone; clear select_rows_to_update to select them again.")
-            progress = job.run(progress)
-        except Refused as error:
-            raise AirflowFailException(f"refused: {error}") from None
-        except Fatal as error:
-            raise AirflowFailException(f"{error} Clear this task to go on, or drop {conf['query_id']}_rows_to_update to give up.") from None
-        except IngestionError as error:
-            raise AirflowException(str(error)) from None
-        job.finish()
-    Variable.delete(f"batched_update_start_{conf['query_id']}")
+    conf = context["params"]
+    progress = run_batched_update(
+        conf["query_id"], _update(conf), select=False, batch_size=conf["batch_size"], timeout=conf["update_timeout"]
+    )
     return {"total": progress.total, "updated": progress.updated, "gone": progress.gone}
-
-
-class _Mirror:
-    """How far an update is: in its Variable and in the log, every few seconds."""
-
-    def __init__(self, query_id: str) -> None:
-        self._name, self._last, self._began, self._first = f"batched_update_start_{query_id}", 0.0, time.monotonic(), -1
-
-    def __call__(self, progress: Any) -> None:
-        if self._first < 0:
-            self._first = progress.updated
-        now = time.monotonic()
-        if now - self._last < MIRROR:
-            return
-        self._last = now
-        Variable.set(self._name, str(progress.next_row), description="where a batched update stands; written by it")
-        rate = (progress.updated - self._first) / max(now - self._began, 0.001)
-        left = progress.total - progress.updated - progress.gone
-        done, total = f"{progress.updated:,}", f"{progress.total:,}"
-        log.info("%s of %s rows, %.0f rows/s, about %.0f min to go", done, total, rate, left / max(rate, 1) / 60)
 
 
 @task

@@ -80,7 +80,7 @@ def catalog_dag(
         max_active_tasks=max_active_tasks,
         dagrun_timeout=dagrun_timeout,
         render_template_as_native_obj=True,
-        tags=[kind, *tags],
+        tags=[*([] if kind == "other" else [kind]), *tags],  # what has no type has no tag
         params=params,
         doc_md="\n\n".join(part for part in (spec.text, spec.configuration, spec.example) if part),
         default_args={

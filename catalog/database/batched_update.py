@@ -137,7 +137,8 @@ class BatchedUpdate:
 
     def _state(self) -> tuple[str, Progress] | None:
         row = self._execute(
-            "select run_id, query_id, total, next_row, stripe, batch_size, stripes, updated, gone from batched_update where query_id = {id}",
+            "select run_id, query_id, total, next_row, stripe, batch_size, stripes, updated, gone "
+            "from batched_update where query_id = {id}",
             id=self._query_id,
         ).fetchone()
         return (row[0], Progress(*row[1:])) if row else None
@@ -204,7 +205,8 @@ class BatchedUpdate:
                     self._execute(
                         "update batched_update set next_row = {row}, stripe = {stripe}, batch_size = {size}, stripes = {stripes}, "
                         "updated = updated + {u}, gone = gone + {g}, renewed_on = now() where query_id = {id}",
-                        row=following[0], stripe=following[1], size=progress.batch_size, stripes=stripes, u=updated, g=gone, id=self._query_id,
+                        row=following[0], stripe=following[1], size=progress.batch_size, stripes=stripes, u=updated, g=gone,
+                        id=self._query_id,
                     )  # fmt: skip
             except psycopg.errors.LockNotAvailable:
                 continue

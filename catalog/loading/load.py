@@ -79,7 +79,7 @@ class Load:
         include_deleted: bool = False, rejects: UPath | None = None, progress: Callable[[str], None] = log.info,
     ) -> None:  # fmt: skip
         self._connection, self._media_type, self._provider, self._source = connection, media_type, provider, source
-        self._manifest, self._key, self._include_deleted, self._rejects, self._progress = manifest, key, include_deleted, rejects, progress
+        self._manifest, self._key, self._rejects, self._progress = manifest, key, rejects, progress
         name = f"load_{media_type}_{re.sub('[^a-z0-9]+', '_', provider.lower())[:30]}_{uuid.uuid4().hex[:10]}"
         columns_, changeable = columns(media_type), updated(media_type)
         self._columns = [c.name for c in columns_]
@@ -87,6 +87,7 @@ class Load:
         self._names: dict[str, sql.Composable] = {
             "table": sql.Identifier(media_type),
             "deleted": sql.Identifier(f"deleted_{media_type}"),
+            "include_deleted": sql.Literal(include_deleted),
             "metrics": sql.Identifier(f"{media_type}_popularity_metrics"),
             "loading": sql.Identifier(name),
             "columns": comma.join(c.identifier for c in columns_),
@@ -236,20 +237,27 @@ class Load:
         raise AssertionError
 
     def _classify(self) -> None:
-        """One narrow row for each row to load: n new, c changed, u unchanged, x its URL is another's, d deleted before."""
+        """One narrow row for each row to load: n new, c changed, u unchanged, x its URL is another's, d deleted before.
+
+        Stored and deleted rows are looked up in one statement: a record that is deleted or restored meanwhile is seen in one place.
+        """
         self._execute("drop table if exists verdict")
         self._execute("""
             create temp table verdict on commit drop as
             select new.ctid as tid, new.n, old.identifier, new.url, old.url is distinct from new.url as brings_url,
-                   (case when old.identifier is null then 'n'
+                   (case when old.identifier is null and gone.provider is not null then 'd'
+                         when old.identifier is null then 'n'
                          when old.removed_from_source or {differs} then 'c'
                          else 'u' end)::"char" as kind
               from {loading} new
               left join {table} old on old.provider = new.provider and md5(old.foreign_identifier) = md5(new.foreign_identifier)
+              left join {deleted} gone
+                on gone.provider = new.provider and md5(gone.foreign_identifier) = md5(new.foreign_identifier) and not {include_deleted}
         """)
         self._execute("""
             with bringing as (
-                select tid, url, identifier, row_number() over (partition by url order by n) as place from verdict where brings_url
+                select tid, url, identifier, row_number() over (partition by url order by n) as place
+                  from verdict where brings_url and kind <> 'd'
             ), clashing as (
                 select b.tid from bringing b where b.place > 1
                  union
@@ -257,13 +265,6 @@ class Load:
             )
             update verdict set kind = 'x' from clashing where verdict.tid = clashing.tid
         """)
-        if not self._include_deleted:
-            self._execute("""
-                update verdict set kind = 'd'
-                  from {loading} new join {deleted} gone
-                    on gone.provider = new.provider and md5(gone.foreign_identifier) = md5(new.foreign_identifier)
-                 where verdict.tid = new.ctid and verdict.kind = 'n'
-            """)
         self._execute("delete from load_reject where reason = 'URL belongs to another record'")
         self._execute("""
             insert into load_reject

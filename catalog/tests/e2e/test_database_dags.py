@@ -163,6 +163,44 @@ def test_popularity(bench):
         assert state == "success"
 
 
+def test_license_urls(bench, images):
+    """NULL, a null under the key, other keys, capitals, another license: each gets its URL, but for a license nobody knows."""
+    images.execute("update image set meta_data = null, license = 'BY' where provider = 'made_up' and title like '%1'")
+    images.execute("update image set meta_data = '{\"license_url\": null, \"a\": \"b\"}' where provider = 'made_up' and title like '%2'")
+    images.execute("update image set license = 'cc0', license_version = '1.0' where provider = 'made_up' and title like '%3'")
+    images.execute("update image set license = 'terms', license_version = null where provider = 'made_up' and title like '%4'")
+    bench.slack.clear()
+    run_id, state = bench.run("add_license_url", {"batch_size": 50}, timeout=240)
+    assert state == "success", bench.tasks("add_license_url", run_id)
+    found = images.execute("""
+        select license, meta_data ->> 'license_url', count(*), count(meta_data ->> 'a'), count(meta_data ->> 'views') from image
+         where provider = 'made_up' group by 1, 2 order by 1
+    """).fetchall()
+    assert found == [
+        ("by", "https://creativecommons.org/licenses/by/4.0/", 800, 100, 600),
+        ("cc0", "https://creativecommons.org/publicdomain/zero/1.0/", 100, 0, 100),
+        ("terms", None, 100, 0, 100),
+    ]
+    texts = [m["text"] for m in bench.slack if "license_url" in m["username"]]
+    assert "1,000 images of 3 licenses lack a license_url." in texts[0]
+    assert "license_url was added to 900 images; 100 still lack it." in texts
+    assert any("none of Creative Commons'" in t and "terms None: 100" in t for t in texts)
+    again, state = bench.run("add_license_url", {}, timeout=120)
+    assert state == "success"
+    assert bench.tasks("add_license_url", again)["update_license_url[0]"] == "skipped"
+
+
+def test_flickr_thumbnails(bench):
+    with bench.catalog() as connection:
+        connection.execute(IMAGES.format(rows=300, providers="'flickr'"))
+        bench.slack.clear()
+        _, state = bench.run("flickr_thumbnails_removal", {}, timeout=120)
+        assert state == "success"
+        assert connection.execute("select count(*) from image where provider = 'flickr' and thumbnail is not null").fetchone() == (0,)
+        connection.execute("delete from image where url like 'https://example.org/flickr%'")
+    assert [m["text"].partition(". With")[0] for m in bench.slack] == ["300 of 300 Flickr thumbnails are removed, 0 are left"]
+
+
 def test_variables_of_updates_are_gone(bench):
     names = [v["key"] for v in bench.api.call("GET", "/api/v2/variables", limit=200)["variables"]]
     assert not [n for n in names if n.startswith("batched_update_start_")], json.dumps(names)

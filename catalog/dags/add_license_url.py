@@ -1,0 +1,86 @@
+"""Adds `license_url` to the `meta_data` of images that lack it.
+
+The images that lack it are grouped by license; each group is one batched update, one after the other. What else `meta_data` holds stays.
+Licenses written in capitals are stored in small letters. A license that is none of Creative Commons' is skipped and named in an alert.
+After a failure, clear the failed task: it goes on where it was. Only images are looked at.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from airflow.sdk import get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.groups.batched import run_batched_update
+from catalog.dags.operators.settings import catalog_connection, check_conf
+from catalog.dags.operators.slack import send
+from catalog.notifications.messages import Message, escaped
+
+SENDER = "Airflow DAG Data Normalization - license_url"
+
+
+def _say(text: str, alert: bool = False) -> None:
+    context: Any = get_current_context()
+    send(Message(text, SENDER, context["dag_run"].dag_id, context["ti"].task_id, alert))
+
+
+def _groups() -> Any:
+    from catalog.database.license_urls import groups
+
+    with catalog_connection(autocommit=True) as connection:
+        return groups(connection)
+
+
+def _listed(groups: Any) -> str:
+    return "".join(f"\n  - {escaped(g.license)} {escaped(g.version)}: {g.rows:,}" for g in groups)
+
+
+@task(execution_timeout=timedelta(hours=5))
+def get_license_groups() -> list[dict[str, Any]]:
+    """The licenses of images without a URL, with the number of rows."""
+    context: Any = get_current_context()
+    check_conf(context["dag_run"].conf, context["dag"].params)
+    found = _groups()
+    _say(f"{sum(g.rows for g in found):,} images of {len(found)} licenses lack a license_url.{_listed(found)}")
+    return [msgspec.to_builtins(g) for g in found]
+
+
+@task(execution_timeout=timedelta(days=2), max_active_tis_per_dagrun=1, map_index_template="{{ license }}")
+def update_license_url(group: dict[str, Any]) -> int:
+    """Number of images of one license that were given its URL; skips a license that has none."""
+    from catalog.database.license_urls import Group
+
+    context: Any = get_current_context()
+    found = Group(**group)
+    context["license"] = f"{found.license} {found.version}"
+    if found.url is None:
+        raise AirflowSkipException(f"{found.license} {found.version} is no license of Creative Commons.")
+    return int(run_batched_update(found.query_id, found.update(), batch_size=context["params"]["batch_size"]).updated)
+
+
+@task(trigger_rule="all_done")
+def report_completion(updated: Any) -> str:
+    """How many were given a URL, how many still lack one; an alert when those have licenses nobody knows."""
+    done = sum(n for n in updated or () if n)
+    left = _groups()
+    unknown = [g for g in left if g.url is None]
+    text = f"license_url was added to {done:,} images; {sum(g.rows for g in left):,} still lack it."
+    _say(text)
+    if unknown:
+        _say(f"*Licenses that are none of Creative Commons'*; their images have no license_url:{_listed(unknown)}", alert=True)
+    return text
+
+
+with catalog_dag(
+    "add_license_url",
+    "data_normalization",
+    schedule=None,
+    doc=(__doc__ or "").strip(),
+    params={
+        "batch_size": Param(10_000, type="integer", minimum=1, maximum=1_000_000, title="Batch size", description_md="Rows in a batch.")
+    },
+    example={"batch_size": 5000},
+):
+    report_completion(update_license_url.expand(group=get_license_groups()))
