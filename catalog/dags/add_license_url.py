@@ -13,7 +13,7 @@ from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.groups.batched import run_batched_update
+from catalog.dags.groups.batched import batch_size_param, run_batched_update
 from catalog.dags.operators.settings import catalog_connection, check_conf
 from catalog.dags.operators.slack import send
 from catalog.notifications.messages import Message, escaped
@@ -78,9 +78,7 @@ with catalog_dag(
     "data_normalization",
     schedule=None,
     doc=(__doc__ or "").strip(),
-    params={
-        "batch_size": Param(10_000, type="integer", minimum=1, maximum=1_000_000, title="Batch size", description_md="Rows in a batch.")
-    },
+    params={"batch_size": batch_size_param()},
     example={"batch_size": 5000},
 ):
     report_completion(update_license_url.expand(group=get_license_groups()))
