@@ -180,4 +180,4 @@ def _bad_functions(connection: psycopg.Connection[Any], names: set[tuple[str, ..
 
 def plain(text: str) -> sql.SQL:
     """SQL that this module wrote from a parse tree."""
-    return sql.SQL(text.replace("{", "{{").replace("}", "}}"))
+    return sql.SQL(text)

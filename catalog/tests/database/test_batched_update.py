@@ -228,3 +228,14 @@ def test_killed_again_and_again(catalog, dsn, how):
     assert kills >= 3
     assert touched_once(catalog, 4000)
     assert titles(catalog) == {f"Title {n}!" for n in range(1, 4001)}
+
+
+def test_braces_and_percent_signs_in_texts(catalog):
+    fill(catalog, 20)
+    what = update(
+        "SET title = '{sure} 100 % %s {{}}', meta_data = meta_data || '{\"a\": \"{}\"}'::jsonb", "WHERE title LIKE '%7' OR title = '{}'"
+    )
+    assert preview(catalog, what).sample[0]["after"]["title"] == "{sure} 100 % %s {{}}"
+    assert whole(catalog, what=what).updated == 4
+    found = catalog.execute("select distinct title, meta_data ->> 'a' from image where meta_data ? 'a'").fetchall()
+    assert found == [("{sure} 100 % %s {{}}", "{}")]
