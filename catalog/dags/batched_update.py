@@ -112,7 +112,7 @@ def select_rows_to_update() -> int:
             progress = job.claim(resume=conf["resume_update"])
         except Refused as error:
             raise AirflowFailException(f"refused: {error}") from None
-        if progress is None:
+        if progress is None or progress.done:
             progress = job.select()
     left: int = progress.total - progress.updated - progress.gone
     _say(f"Preparing to update {left:,} rows of `{conf['table_name']}` (`{conf['query_id']}`).")

@@ -45,6 +45,14 @@ class Progress(msgspec.Struct):
         return self.next_row > self.total
 
 
+class State(msgspec.Struct, frozen=True):
+    """Whose an update is, of which table, and where it stands."""
+
+    run_id: str
+    table: str
+    progress: Progress
+
+
 class Preview(msgspec.Struct, frozen=True):
     """What an update would do: its text, how many rows, and of a few the changed columns before and after."""
 
@@ -101,28 +109,32 @@ class BatchedUpdate:
     # before
 
     def claim(self, *, resume: bool, patience: float = 60) -> Progress | None:
-        """Make this query_id ours; where it stands, or None when nothing is selected yet.
+        """Make this query_id ours; where it stands (also when this run has finished it), or None when nothing is selected yet.
 
         Raises Refused when another run works on it, or when rows of an earlier run are there and `resume` was not asked for.
         """
         ours = self._state()
-        held = ours is not None and ours[0] == self._run_id
+        held = ours is not None and ours.run_id == self._run_id
         deadline = time.monotonic() + (patience if held else 0)  # the try before this one may not be quite dead
         while not self._lock():
             if time.monotonic() >= deadline:
                 raise Refused(f"query_id: another run of {self._query_id!r} is at work; wait for it, or choose another query_id.")
             time.sleep(0.5)
         state, there = self._state(), self._exists("rows")
-        if state and there and (state[0] == self._run_id or resume):
-            progress = state[1]
-            self._execute(
-                "update batched_update set run_id = {run}, statement = {text}, renewed_on = now() where query_id = {id}",
-                run=self._run_id, text=self._update.text, id=self._query_id,
-            )  # fmt: skip
-            return progress
-        if there and not resume:
+        mine = state is not None and state.run_id == self._run_id
+        if state and mine and not there and state.progress.done:
+            return state.progress
+        if not there:
+            return None
+        if not state or not (mine or resume):
             raise self._in_the_way()
-        return None
+        if state.table != self._update.table:
+            raise Refused(f"table_name: the rows of {self._query_id!r} were selected from {state.table}; resume_update goes on with that.")
+        self._execute(
+            "update batched_update set run_id = {run}, statement = {text}, renewed_on = now() where query_id = {id}",
+            run=self._run_id, text=self._update.text, id=self._query_id,
+        )  # fmt: skip
+        return state.progress
 
     def _in_the_way(self) -> Refused:
         table = f"{self._query_id}_rows_to_update"
@@ -135,13 +147,13 @@ class BatchedUpdate:
         row = self._execute("select pg_try_advisory_lock(hashtext({key}))", key=f"batched update {self._query_id}").fetchone()
         return bool(row and row[0])
 
-    def _state(self) -> tuple[str, Progress] | None:
+    def _state(self) -> State | None:
         row = self._execute(
-            "select run_id, query_id, total, next_row, stripe, batch_size, stripes, updated, gone "
+            "select run_id, table_name, query_id, total, next_row, stripe, batch_size, stripes, updated, gone "
             "from batched_update where query_id = {id}",
             id=self._query_id,
         ).fetchone()
-        return (row[0], Progress(*row[1:])) if row else None
+        return State(row[0], row[1], Progress(*row[2:])) if row else None
 
     def select(self, timeout: float = 24 * 3600) -> Progress:
         """The rows to change, into a table of their own; their number."""
@@ -177,6 +189,8 @@ class BatchedUpdate:
 
     def run(self, progress: Progress) -> Progress:
         """From where it stands to the end. Raises Interrupted when asked to stop, Retry when rows stayed locked, Fatal after a time-out."""
+        if progress.done and not self._exists("rows"):  # finished by an earlier try
+            return progress
         while not progress.done:
             self._stripe(progress)
             self._report(progress)
@@ -299,10 +313,10 @@ class BatchedUpdate:
         raise Retry(f"{progress.waiting:,} rows stayed locked by others in {PASSES} passes; all others are done. Clear this task to go on.")
 
     def finish(self) -> None:
-        """Drop what the update kept; its query_id is free again."""
+        """Drop the selected rows; the query_id is free again. Its row stays, for people, and for a task that dies right after this."""
         with self._connection.transaction():
             self._execute("drop table if exists {rows}, {left}")
-            self._execute("delete from batched_update where query_id = {id}", id=self._query_id)
+            self._execute("update batched_update set next_row = total + 1, renewed_on = now() where query_id = {id}", id=self._query_id)
 
     # statements
 

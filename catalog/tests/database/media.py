@@ -1,4 +1,9 @@
-"""Rows of the media tables, made up, for the tests of this folder."""
+"""Rows of the media tables, made up, and killing what works on them, for the tests of this folder."""
+
+import os
+import subprocess
+import sys
+import threading
 
 IMAGES = """
     insert into image (identifier, created_on, updated_on, provider, source, foreign_identifier, foreign_landing_url, url, thumbnail,
@@ -25,3 +30,23 @@ def count_updates(connection):
             $$ begin insert into touched (identifier) values (new.identifier); return new; end $$;
         create trigger note_update after update on image for each row execute function note_update();
     """)
+
+
+def killed_until_done(source, dsn, how, each=lambda: None, most=200):
+    """Runs a program again and again, with a signal at ever later moments after it said that it is at work, until it says that it is done.
+
+    each: called after every try. Returns how often it was stopped.
+    """
+    stopped = 0
+    while True:
+        with subprocess.Popen([sys.executable, "-c", source, dsn], stdout=subprocess.PIPE, text=True, env={**os.environ}) as worker:
+            worker.stdout.readline()
+            timer = threading.Timer(0.02 + 0.014 * stopped, lambda w=worker: w.send_signal(how))
+            timer.start()
+            finished = "done" in worker.stdout.read()
+            timer.cancel()
+        each()
+        if finished:
+            return stopped
+        stopped += 1
+        assert stopped < most

@@ -1,9 +1,6 @@
 """The engine of batched updates on a real PostgreSQL: each row once, whatever happens in between."""
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -13,7 +10,7 @@ import pytest
 from catalog.database.batched_update import BatchedUpdate, preview
 from catalog.database.statements import Refused, parse_update
 from catalog.ingestion.errors import Fatal, Interrupted, Retry
-from catalog.tests.database.media import count_updates, fill
+from catalog.tests.database.media import count_updates, fill, killed_until_done
 
 SET, WHERE = "SET title = title || '!', updated_on = now()", "WHERE provider = 'flickr'"
 
@@ -51,7 +48,8 @@ def test_all_selected_rows_once_and_no_others(catalog):
     assert touched_once(catalog, 1000)
     assert catalog.execute("select count(*) from image where provider = 'smk' and title like '%!'").fetchone() == (0,)
     assert catalog.execute("select to_regclass('test_rows_to_update'), to_regclass('test_rows_left')").fetchone() == (None, None)
-    assert catalog.execute("select count(*) from batched_update").fetchone() == (0,)
+    assert catalog.execute("select total, updated, next_row from batched_update").fetchone() == (1000, 1000, 1001)
+    assert whole(catalog, run="run-2").updated == 1000  # its name is free again
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 999, 5000])
@@ -176,6 +174,27 @@ def test_another_batch_size_half_way(catalog, sizes):
     assert all(t.endswith("!") for t in titles(catalog))
 
 
+def test_a_task_that_dies_right_after_it_had_finished(catalog):
+    fill(catalog, 50)
+    count_updates(catalog)
+    whole(catalog)
+    job = engine(catalog)
+    progress = job.run(job.claim(resume=False))
+    job.finish()
+    assert (progress.total, progress.updated) == (50, 50)
+    assert touched_once(catalog, 50)
+
+
+def test_rows_of_one_table_are_not_taken_for_those_of_another(catalog, dsn):
+    fill(catalog, 50)
+    with psycopg.connect(dsn, autocommit=True) as first:
+        job = engine(first)
+        job.claim(resume=False) or job.select()
+    other = BatchedUpdate(catalog, "test", "run-2", parse_update("audio", "SET title = 'x'", "WHERE true"))
+    with pytest.raises(Refused, match="table_name: the rows of 'test' were selected from image"):
+        other.claim(resume=True)
+
+
 def test_a_stripe_that_takes_too_long(catalog):
     fill(catalog, 200)
     slow = "SET title = (SELECT count(*)::text FROM image a, image b WHERE a.title || b.title <> image.title)"
@@ -215,17 +234,7 @@ def test_killed_again_and_again(catalog, dsn, how):
     """At ever later moments; at the end every row was changed exactly once."""
     fill(catalog, 4000)
     count_updates(catalog)
-    finished, kills = False, 0
-    while not finished:
-        with subprocess.Popen([sys.executable, "-c", WORKER, dsn], stdout=subprocess.PIPE, text=True, env={**os.environ}) as worker:
-            worker.stdout.readline()
-            timer = threading.Timer(0.02 + 0.013 * kills, lambda w=worker: w.send_signal(how))
-            timer.start()
-            finished = "done" in worker.stdout.read()
-            timer.cancel()
-        kills += not finished
-        assert kills < 200
-    assert kills >= 3
+    assert killed_until_done(WORKER, dsn, how) >= 3
     assert touched_once(catalog, 4000)
     assert titles(catalog) == {f"Title {n}!" for n in range(1, 4001)}
 

@@ -1,10 +1,6 @@
 """Deleting and restoring on a real PostgreSQL."""
 
-import os
 import signal
-import subprocess
-import sys
-import threading
 
 import psycopg
 import pytest
@@ -12,7 +8,7 @@ import pytest
 from catalog.database.deletion import delete, preview, restore
 from catalog.database.statements import parse_condition
 from catalog.ingestion.errors import Interrupted, Retry
-from catalog.tests.database.media import fill
+from catalog.tests.database.media import fill, killed_until_done
 
 WHERE = parse_condition("image", "WHERE provider = 'flickr'")
 
@@ -94,16 +90,9 @@ with psycopg.connect(sys.argv[1], autocommit=True) as connection:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_again_and_again(catalog, dsn, how):
     fill(catalog, 3000)
-    finished, kills = False, 0
-    while not finished:
-        with subprocess.Popen([sys.executable, "-c", WORKER, dsn], stdout=subprocess.PIPE, text=True, env={**os.environ}) as worker:
-            worker.stdout.readline()
-            timer = threading.Timer(0.02 + 0.015 * kills, lambda w=worker: w.send_signal(how))
-            timer.start()
-            finished = "done" in worker.stdout.read()
-            timer.cancel()
-        kills += not finished
-        assert kills < 100
+
+    def none_is_lost():
         assert count(catalog, "image") + count(catalog, "deleted_image") == 3000
-    assert kills >= 2
+
+    assert killed_until_done(WORKER, dsn, how, none_is_lost) >= 2
     assert (count(catalog, "image"), count(catalog, "deleted_image")) == (0, 3000)
