@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from catalog.database.batched_update import BatchedUpdate
+from catalog.database.batched_update import STRIPES, BatchedUpdate
 from catalog.database.statements import parse_update, verify
 from catalog.popularity import popularity
 
@@ -89,7 +89,7 @@ def test_a_second_refresh_touches_nothing(catalog):
     assert refresh(catalog).updated == 200
     assert not popularity.metric_of(catalog, "image", "flickr").is_due
     assert refresh(catalog, now=datetime(2024, 3, 10, tzinfo=UTC)).updated == 0
-    assert catalog.execute("select count(distinct updated_on) from image").fetchone()[0] <= 4  # one a stripe
+    assert catalog.execute("select count(distinct updated_on) from image").fetchone()[0] <= STRIPES
 
 
 def test_only_rows_whose_score_differs_are_updated(catalog):
