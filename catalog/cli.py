@@ -23,10 +23,10 @@ from rich.table import Table
 from upath import UPath
 
 from catalog.database import deletion, schema
-from catalog.database.statements import Refused, parse_condition
+from catalog.database.statements import parse_condition
 from catalog.ingestion.assemble import client_for, replay_of, window_of
 from catalog.ingestion.client import answers_tls
-from catalog.ingestion.errors import IngestionError
+from catalog.ingestion.errors import IngestionError, Refused
 from catalog.ingestion.overview import overview
 from catalog.ingestion.parts import Counts, Manifest, Parts
 from catalog.ingestion.provider import Provider, provider_class, provider_names

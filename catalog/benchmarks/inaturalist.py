@@ -23,6 +23,7 @@ from upath import UPath
 from catalog.database import schema
 from catalog.local.postgres import Postgres
 from catalog.providers.inaturalist import dump
+from catalog.providers.inaturalist.provider import FILES
 
 PHOTOS = int(os.environ.get("BENCH_PHOTOS", "2000000"))
 OBSERVERS, TAXA = 100_000, 60_000
@@ -103,7 +104,7 @@ def measure(connection: psycopg.Connection, root: UPath) -> None:
     token = dump.token(root)
     dump.prepare(connection, token)
     total = timed("Catalogue of Life", lambda: dump.load_names(connection, root / "catalogue_of_life.zip"))
-    for name in dump.FILES:
+    for name in FILES:
         total += timed(f"load {name}", lambda name=name: dump.load_file(connection, root, name))  # type: ignore[misc]
     total += timed("name taxa", lambda: dump.name_taxa(connection))
 

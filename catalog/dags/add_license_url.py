@@ -15,15 +15,10 @@ from airflow.sdk.exceptions import AirflowSkipException
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import batch_size_param, run_batched_update
 from catalog.dags.operators.settings import catalog_connection, check_conf
-from catalog.dags.operators.slack import send
-from catalog.notifications.messages import Message, escaped
+from catalog.dags.operators.slack import say
+from catalog.notifications.messages import escaped
 
 SENDER = "Airflow DAG Data Normalization - license_url"
-
-
-def _say(text: str, alert: bool = False) -> None:
-    context: Any = get_current_context()
-    send(Message(text, SENDER, context["dag_run"].dag_id, context["ti"].task_id, alert))
 
 
 def _groups() -> Any:
@@ -43,7 +38,7 @@ def get_license_groups() -> list[dict[str, Any]]:
     context: Any = get_current_context()
     check_conf(context["dag_run"].conf, context["dag"].params)
     found = _groups()
-    _say(f"{sum(g.rows for g in found):,} images of {len(found)} licenses lack a license_url.{_listed(found)}")
+    say(f"{sum(g.rows for g in found):,} images of {len(found)} licenses lack a license_url.{_listed(found)}", SENDER)
     return [msgspec.to_builtins(g) for g in found]
 
 
@@ -67,9 +62,9 @@ def report_completion(updated: Any) -> str:
     left = _groups()
     unknown = [g for g in left if g.url is None]
     text = f"license_url was added to {done:,} images; {sum(g.rows for g in left):,} still lack it."
-    _say(text)
+    say(text, SENDER)
     if unknown:
-        _say(f"*Licenses that are none of Creative Commons'*; their images have no license_url:{_listed(unknown)}", alert=True)
+        say(f"*Licenses that are none of Creative Commons'*; their images have no license_url:{_listed(unknown)}", SENDER, alert=True)
     return text
 
 

@@ -19,13 +19,13 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Param, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.groups.batched import batch_size_param, run_batched_update
+from catalog.dags.groups.batched import batch_size_param, batched_job, run_batched_update
+from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.settings import catalog_connection, check_conf
-from catalog.dags.operators.slack import send
-from catalog.notifications.messages import Message
+from catalog.dags.operators.slack import say
 
 log = logging.getLogger(__name__)
 SENDER = "Upstream Batched Update"
@@ -57,29 +57,25 @@ def params() -> dict[str, Param]:
 
 def _update(conf: Any) -> Any:
     """The statement of a conf, checked by the grammar."""
-    from catalog.database.statements import Refused, parse_update
+    from catalog.database.statements import parse_update
 
-    try:
+    with task_failures():
         return parse_update(conf["table_name"], conf["update_query"], conf["select_query"])
-    except Refused as error:
-        raise AirflowFailException(f"refused: {error}") from None
 
 
 @task(retries=0, execution_timeout=timedelta(hours=24))
 def check_update() -> dict[str, Any]:
     """Refuses what is not allowed, before anything is made; a dry run ends here."""
     from catalog.database.batched_update import preview
-    from catalog.database.statements import Refused, verify
+    from catalog.database.statements import verify
 
     context: Any = get_current_context()
     conf = context["params"]
     check_conf(context["dag_run"].conf, context["dag"].params)
     update = _update(conf)
     with catalog_connection(autocommit=True) as connection:
-        try:
+        with task_failures():
             verify(connection, update.text)
-        except Refused as error:
-            raise AirflowFailException(f"refused: {error}") from None
         if not conf["dry_run"]:
             log.info("%s", update.text)
             return {"statement": update.text}
@@ -90,32 +86,22 @@ def check_update() -> dict[str, Any]:
     return {"statement": found.statement, "rows": found.rows, "sample": found.sample}
 
 
-def _say(text: str) -> None:
-    context: Any = get_current_context()
-    send(Message(text, SENDER, context["dag_run"].dag_id, context["ti"].task_id))
-
-
 @task(execution_timeout=timedelta(hours=24))
 def select_rows_to_update() -> int:
     """The number of rows selected, or still to do when an update is resumed; skipped in a dry run."""
-    from catalog.database.batched_update import BatchedUpdate
-    from catalog.database.statements import Refused
 
     context: Any = get_current_context()
     conf = context["params"]
     if conf["dry_run"]:
         raise AirflowSkipException("a dry run: the log of check_update shows what would be done.")
     with catalog_connection(autocommit=True) as connection:
-        run = context["dag_run"]
-        job = BatchedUpdate(connection, conf["query_id"], f"{run.dag_id}/{run.run_id}", _update(conf), batch_size=conf["batch_size"])
-        try:
+        job = batched_job(connection, conf["query_id"], _update(conf), batch_size=conf["batch_size"])
+        with task_failures():
             progress = job.claim(resume=conf["resume_update"])
-        except Refused as error:
-            raise AirflowFailException(f"refused: {error}") from None
         if progress is None or progress.done:
             progress = job.select()
     left: int = progress.total - progress.updated - progress.gone
-    _say(f"Preparing to update {left:,} rows of `{conf['table_name']}` (`{conf['query_id']}`).")
+    say(f"Preparing to update {left:,} rows of `{conf['table_name']}` (`{conf['query_id']}`).", SENDER)
     return left
 
 
@@ -136,7 +122,7 @@ def notify_updated_count(counts: dict[str, int]) -> str:
     conf = context["params"]
     gone = f"; {counts['gone']:,} were deleted meanwhile" if counts["gone"] else ""
     text = f"Updated {counts['updated']:,} of {counts['total']:,} rows of `{conf['table_name']}` (`{conf['query_id']}`){gone}."
-    _say(text)
+    say(text, SENDER)
     return text
 
 

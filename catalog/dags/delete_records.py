@@ -14,20 +14,18 @@ fields are as old as the deletion; a later run of the provider renews them.
 
 import json
 import logging
-import signal
-import threading
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Param, get_current_context, task
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.operators.running import stop_asked, task_failures
 from catalog.dags.operators.settings import catalog_connection, check_conf
-from catalog.dags.operators.slack import send
-from catalog.ingestion.errors import IngestionError
+from catalog.dags.operators.slack import say
 from catalog.ingestion.provider import provider_class, provider_names
-from catalog.notifications.messages import Message, escaped
+from catalog.notifications.messages import escaped
 
 log = logging.getLogger(__name__)
 BUSY = ["running", "queued"]
@@ -67,13 +65,11 @@ def check_deletion() -> int:
 
 
 def _condition(connection: Any, conf: Any) -> str:
-    from catalog.database.statements import Refused, parse_condition, verify
+    from catalog.database.statements import parse_condition, verify
 
-    try:
+    with task_failures():
         condition = parse_condition(conf["table_name"], conf["select_query"])
         verify(connection, f"DELETE FROM {conf['table_name']} WHERE {condition}")  # noqa: S608 - written from a parse tree
-    except Refused as error:
-        raise AirflowFailException(f"refused: {error}") from None
     return condition
 
 
@@ -92,19 +88,14 @@ def delete_records_from_media_table() -> int:
     from catalog.database.deletion import delete
 
     context: Any = get_current_context()
-    conf, stop = context["params"], threading.Event()
+    conf = context["params"]
     if conf["dry_run"]:
         raise AirflowSkipException("a dry run: the log of check_deletion shows what would be deleted.")
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    with catalog_connection(autocommit=True) as connection:
-        condition = _condition(connection, conf)
-        try:
-            return delete(
-                connection, conf["table_name"], condition, conf["reason"], should_stop=stop.is_set,
-                progress=lambda moved: log.info("%s records deleted", f"{moved:,}"),
-            )  # fmt: skip
-        except IngestionError as error:
-            raise AirflowException(str(error)) from None
+    with catalog_connection(autocommit=True) as connection, task_failures():
+        return delete(
+            connection, conf["table_name"], _condition(connection, conf), conf["reason"], should_stop=stop_asked(),
+            progress=lambda moved: log.info("%s records deleted", f"{moved:,}"),
+        )  # fmt: skip
 
 
 @task
@@ -112,7 +103,7 @@ def notify_slack(deleted: int) -> str:
     context: Any = get_current_context()
     conf = context["params"]
     text = f"Deleted {deleted:,} records of `{conf['table_name']}`: {escaped(conf['reason'])}"
-    send(Message(text, "Upstream Delete Records", context["dag_run"].dag_id, "notify_slack"))
+    say(text, "Upstream Delete Records")
     return text
 
 

@@ -10,13 +10,13 @@ import logging
 from typing import Any
 
 from airflow.sdk import Variable, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.settings import secret_for, throttle_for
 from catalog.dags.operators.slack import send
 from catalog.ingestion.assemble import client_for
-from catalog.ingestion.errors import Fatal
 from catalog.ingestion.provider import provider_class
 from catalog.notifications.messages import flickr_suggestions
 
@@ -29,11 +29,9 @@ def audit_flickr_sub_providers() -> str:
     from catalog.providers.flickr.audit import suggestions
 
     flickr, context = provider_class("flickr"), get_current_context()
-    try:
+    with task_failures():
         client = client_for(flickr, secret_for(flickr), throttle=throttle_for(flickr), contact=Variable.get("CONTACT_EMAIL", default=None))
         found = suggestions(client, lambda number, of: log.info("institution %d of %d", number, of))
-    except Fatal as error:
-        raise AirflowFailException(str(error)) from None
     if not found:
         raise AirflowSkipException("no institution to suggest.")
     run: Any = context["dag_run"]

@@ -12,8 +12,7 @@ from airflow.sdk import get_current_context, task
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import run_batched_update
 from catalog.dags.operators.settings import catalog_connection, check_conf
-from catalog.dags.operators.slack import send
-from catalog.notifications.messages import Message
+from catalog.dags.operators.slack import say
 
 QUERY_ID = "flickr_thumbnails_removal"
 WHERE = "WHERE provider = 'flickr' AND thumbnail IS NOT NULL"
@@ -46,7 +45,7 @@ def report(before: int, removed: int) -> str:
     context: Any = get_current_context()
     dag_id = context["dag_run"].dag_id
     text = f"{removed:,} of {before:,} Flickr thumbnails are removed, {_count():,} are left. With none left, `{dag_id}` can be retired."
-    send(Message(text, "Airflow", dag_id, "report"))
+    say(text, "Airflow")
     return text
 
 

@@ -1,28 +1,27 @@
 """The DAG of iNaturalist: the files of its dump into tables, taxa named, photos into the catalog in batches."""
 
 import logging
-import signal
-import threading
 import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import ObjectStoragePath, Param, Variable, get_current_context, task, task_group
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from upath import UPath
 
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.ingestion import provider_params, report_load_completion
+from catalog.dags.operators.running import stop_asked, task_failures
 from catalog.dags.operators.settings import catalog_connection, check_conf
-from catalog.ingestion.errors import Fatal, Interrupted
 from catalog.ingestion.provider import documentation, provider_class
+from catalog.ingestion.replay import places as recorded_at
+from catalog.providers.inaturalist.provider import FILES
 
 log = logging.getLogger(__name__)
 NAME = "inaturalist"
 DUMP = "s3://inaturalist-open-data"
 NAMES = "https://download.checklistbank.org/col/latest_coldp.zip"
-FILES = ("photos", "observations", "taxa", "observers")
 HOURS = timedelta(hours=6)
 
 
@@ -45,8 +44,7 @@ def params() -> dict[str, Param]:
 def places(replay: str | None) -> tuple[UPath, UPath | None]:
     """Where the dump lies, and the archive of the Catalogue of Life, if there is any."""
     if replay:
-        candidates = (Path(replay), Path(replay, NAME), Path(replay, NAME, "recording"))
-        found = next((p for p in candidates if (p / "photos.csv.gz").is_file()), None)
+        found = next((p for p in recorded_at(Path(replay), NAME) if (p / "photos.csv.gz").is_file()), None)
         if found is None:
             raise AirflowFailException(f"replay: there is no photos.csv.gz in {replay}, {NAME}/ or {NAME}/recording/ below it.")
         archive = UPath(found / "catalogue_of_life.zip")
@@ -75,10 +73,8 @@ def check_for_file_updates() -> str:
     context: Any = get_current_context()
     check_conf(context["dag_run"].conf, context["dag"].params)
     root, _ = _places()
-    try:
+    with task_failures():
         token = dump.token(root)
-    except Fatal as error:
-        raise AirflowFailException(str(error)) from None
     with catalog_connection() as connection:
         if dump.is_loaded(connection, token) and not context["params"].get("force"):
             raise AirflowSkipException(f"the dump at {root} has not changed since it was loaded; conf `force` loads it again.")
@@ -90,22 +86,15 @@ def check_for_file_updates() -> str:
 def load_catalog_of_life_names() -> dict[str, int]:
     from catalog.providers.inaturalist import dump
 
-    with catalog_connection() as connection:
-        return _named(lambda: dump.load_names(connection, _places()[1]))  # type: ignore[no-any-return]
+    with catalog_connection() as connection, task_failures():
+        return dump.load_names(connection, _places()[1])
 
 
 def load_file(name: str) -> int:
     from catalog.providers.inaturalist import dump
 
-    with catalog_connection() as connection:
-        return _named(lambda: dump.load_file(connection, _places()[0], name))  # type: ignore[no-any-return]
-
-
-def _named(step: Any) -> Any:
-    try:
-        return step()
-    except Fatal as error:
-        raise AirflowFailException(str(error)) from None
+    with catalog_connection() as connection, task_failures():
+        return dump.load_file(connection, _places()[0], name)
 
 
 @task(execution_timeout=HOURS)
@@ -122,8 +111,7 @@ def load_image_data(token: str) -> int:
     from catalog.providers.inaturalist import dump
 
     context: Any = get_current_context()
-    run, stop, began = context["dag_run"], threading.Event(), time.monotonic()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    run, began = context["dag_run"], time.monotonic()
     seen = 0
 
     def progress(batch: Any, of: int, report: Any) -> None:
@@ -135,17 +123,12 @@ def load_image_data(token: str) -> int:
             seen / (time.monotonic() - began),
         )  # fmt: skip
 
-    try:
-        with catalog_connection() as connection:
-            dump.load_batches(
-                connection, token, (run.dag_id, run.run_id), include_deleted=bool(context["params"].get("include_deleted")),
-                replayed=bool(context["params"].get("replay")), progress=progress, should_stop=stop.is_set,
-            )  # fmt: skip
-            return len(dump.batches(connection))
-    except Interrupted as error:
-        raise AirflowException(str(error)) from None
-    except Fatal as error:
-        raise AirflowFailException(str(error)) from None
+    with catalog_connection() as connection, task_failures():
+        dump.load_batches(
+            connection, token, (run.dag_id, run.run_id), include_deleted=bool(context["params"].get("include_deleted")),
+            replayed=bool(context["params"].get("replay")), progress=progress, should_stop=stop_asked(),
+        )  # fmt: skip
+        return len(dump.batches(connection))
 
 
 @task

@@ -14,9 +14,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.settings import catalog_connection, check_conf
-from catalog.dags.operators.slack import send
+from catalog.dags.operators.slack import say
 from catalog.ingestion.records import MEDIA_TYPES, MediaType
-from catalog.notifications.messages import Message
 
 log = logging.getLogger(__name__)
 AT_A_TIME = 2  # batched updates beside each other
@@ -94,7 +93,6 @@ def notify_slack(media_type: MediaType, providers: list[str]) -> str:
     """What came of each provider: scored now, as it was, failed."""
     from catalog.popularity.popularity import metric_of, scored
 
-    context: Any = get_current_context()
     with catalog_connection(autocommit=True) as connection:
         metrics = [metric_of(connection, media_type, provider) for provider in providers]
         counts = scored(connection, media_type)
@@ -104,7 +102,7 @@ def notify_slack(media_type: MediaType, providers: list[str]) -> str:
         shown = "none" if m.constant is None else f"{m.constant:g}"
         lines.append(f"  - {m.provider}: {state}; constant {shown}, {counts.get(m.provider, 0):,} records with a score")
     text = "\n".join(lines)
-    send(Message(text, f"{media_type.capitalize()} Popularity Refresh", context["dag_run"].dag_id, "notify_slack"))
+    say(text, f"{media_type.capitalize()} Popularity Refresh")
     return text
 
 

@@ -17,8 +17,8 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from catalog.database.statements import Refused, Update, plain
-from catalog.ingestion.errors import Fatal, Interrupted, Retry
+from catalog.database.statements import Update, plain
+from catalog.ingestion.errors import Fatal, Interrupted, Refused, Retry
 
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]

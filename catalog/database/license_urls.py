@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import psycopg
+from psycopg import sql
 
 from catalog.database.statements import Update, parse_update
 from catalog.ingestion.licenses import license_from_pair
@@ -34,13 +35,13 @@ class Group(msgspec.Struct, frozen=True):
         Raises AssertionError for a license that has no URL, and Refused never.
         """
         assert self.url, self
-        version = "license_version IS NULL" if self.version is None else f"license_version = {_quoted(self.version)}"
+        version = "license_version IS NULL" if self.version is None else f"license_version = {sql.quote(self.version)}"
         old = "CASE WHEN jsonb_typeof(meta_data) = 'object' THEN meta_data ELSE '{}'::jsonb END"
-        added = f"{old} || jsonb_build_object('license_url', {_quoted(self.url)})"
+        added = f"{old} || jsonb_build_object('license_url', {sql.quote(self.url)})"
         return parse_update(
             "image",
             f"SET updated_on = now(), license = lower(license), meta_data = {added}",
-            f"WHERE lower(license) = {_quoted(self.license)} AND {version} AND {MISSING}",
+            f"WHERE lower(license) = {sql.quote(self.license)} AND {version} AND {MISSING}",
         )
 
 
@@ -51,7 +52,3 @@ def groups(connection: psycopg.Connection[Any]) -> list[Group]:
          group by 1, 2 order by 3 desc, 1, 2
     """)
     return [Group(*row) for row in found.fetchall()]
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -16,6 +16,7 @@ from pglast.stream import RawStream
 from pglast.visitors import Visitor
 from psycopg import sql
 
+from catalog.ingestion.errors import Refused
 from catalog.ingestion.records import MEDIA_TYPES
 
 KEYS = ("identifier", "provider", "foreign_identifier")
@@ -24,10 +25,6 @@ _FORBIDDEN: dict[type[Any], str] = {
     ast.InsertStmt: "INSERT", ast.DeleteStmt: "DELETE", ast.MergeStmt: "MERGE", ast.LockingClause: "FOR UPDATE or FOR SHARE",
     ast.ParamRef: "a parameter such as $1", ast.CurrentOfExpr: "CURRENT OF", ast.IntoClause: "INTO", ast.SetToDefault: "DEFAULT",
 }  # fmt: skip
-
-
-class Refused(ValueError):
-    """The given text is not one of the statements that are allowed; the message says why, and which part it is."""
 
 
 class Update(msgspec.Struct, frozen=True):

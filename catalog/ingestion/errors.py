@@ -62,5 +62,9 @@ class SkippedErrors(IngestionError):
     """A pull reached its end, but pages were skipped on the way because their errors were to be skipped."""
 
 
+class Refused(ValueError):
+    """What a person asked for is not allowed; the message says why, and which part it is."""
+
+
 class MissingKey(Fatal):
     """The provider needs a key and none was given. The text says which Variable to set and where keys are had."""

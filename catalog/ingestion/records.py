@@ -78,9 +78,10 @@ class Poison(msgspec.Struct, frozen=True):
 Mapped = Media | Skip | list[Media | Skip]
 
 
-def compact(raw: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """The named keys of `raw` whose value is not None (0 and "" stay)."""
-    return {key: value for key in keys if (value := raw.get(key)) is not None}
+def compact(raw: dict[str, Any], *keys: str, **renamed: str) -> dict[str, Any]:
+    """The named keys of `raw` whose value is not None (0 and "" stay); `date="creation_date"` calls one of them differently."""
+    wanted = {**{key: key for key in keys}, **renamed}
+    return {name: value for name, key in wanted.items() if (value := raw.get(key)) is not None}
 
 
 def dig(raw: Any, *path: str | int) -> Any:

@@ -21,19 +21,20 @@ from catalog.ingestion.secrets import Redactor
 from catalog.ingestion.transport import Transport
 
 
-def find(folder: Path, provider: str) -> Path:
-    """The folder of a provider's recording: `folder` itself, or `<provider>/` or `<provider>/recording/` below it.
+def places(folder: Path, provider: str) -> tuple[Path, ...]:
+    """Where a provider's recording may lie: in `folder` itself, or in `<provider>/` or `<provider>/recording/` below it."""
+    return folder, folder / provider, folder / provider / "recording"
 
-    Raises Fatal, naming the places looked at, when there is none, or when it belongs to another provider.
-    """
-    places = (folder, folder / provider, folder / provider / "recording")
-    for place in places:
+
+def find(folder: Path, provider: str) -> Path:
+    """The folder of a provider's recording. Raises Fatal, naming the places looked at, when there is none, or when it is another's."""
+    for place in places(folder, provider):
         if (place / "recording.json").is_file():
             found = orjson.loads((place / "recording.json").read_bytes()).get("provider")
             if found != provider:
                 raise Fatal(f"replay: the recording in {place} is {found}'s, not {provider}'s.")
             return place
-    raise Fatal(f"replay: no recording.json for {provider} in {', '.join(map(str, places))}.")
+    raise Fatal(f"replay: no recording.json for {provider} in {', '.join(map(str, places(folder, provider)))}.")
 
 
 def _sent(url: str) -> tuple[str, dict[str, list[str]]]:

@@ -95,14 +95,12 @@ def scored(connection: Connection, media_type: MediaType) -> dict[str, int]:
 
 def update_conf(media_type: MediaType, metric: Metric, now: datetime, batch_size: int = 10_000, timeout: float = 300) -> dict[str, Any]:
     """The conf of the batched update that scores the provider's rows anew; the constant stands in it, so each row costs no look-up."""
-    name = metric.metric.replace("'", "''")
-    value = f"metric_value(meta_data, '{name}')"
+    value = f"metric_value(meta_data, {sql.quote(metric.metric)})"
     score = f"{value} / nullif({value} + {metric.constant!r}, 0)"
-    provider = metric.provider.replace("'", "''")
     return {
         "query_id": f"{metric.provider}_popularity_{now:%Y%m%d}",
         "table_name": media_type,
-        "select_query": f"WHERE provider = '{provider}' AND standardized_popularity IS DISTINCT FROM {score}",
+        "select_query": f"WHERE provider = {sql.quote(metric.provider)} AND standardized_popularity IS DISTINCT FROM {score}",
         "update_query": f"SET updated_on = now(), standardized_popularity = {score}",
         "batch_size": batch_size,
         "update_timeout": timeout,

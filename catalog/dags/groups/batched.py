@@ -1,16 +1,14 @@
 """A batched update inside a task of a DAG that knows its statement; the DAG `batched_update` is for those that people write."""
 
 import logging
-import signal
-import threading
 import time
 from typing import Any
 
 from airflow.sdk import Param, Variable, get_current_context
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException
 
+from catalog.dags.operators.running import stop_asked, task_failures
 from catalog.dags.operators.settings import catalog_connection
-from catalog.ingestion.errors import Fatal, IngestionError
 
 log = logging.getLogger(__name__)
 MIRROR = 5.0  # seconds between two writes of the Variable
@@ -40,30 +38,28 @@ class Mirror:
         log.info("%s of %s rows, %.0f rows/s, about %.0f min to go", done, total, rate, left / max(rate, 1) / 60)
 
 
+def batched_job(connection: Any, query_id: str, update: Any, **options: Any) -> Any:
+    """The update as a job of the run at hand. options: of BatchedUpdate."""
+    from catalog.database.batched_update import BatchedUpdate
+
+    context: Any = get_current_context()
+    run = context["dag_run"]
+    return BatchedUpdate(connection, query_id, f"{run.dag_id}/{run.run_id}", update, **options)
+
+
 def run_batched_update(query_id: str, update: Any, *, select: bool = True, **options: Any) -> Any:
     """Selects (unless an earlier try has) and changes all rows, and cleans up; what came of it, of all tries together.
 
     select: False when the rows must have been selected before. options: of BatchedUpdate. Fails the task with what to do next.
     """
-    from catalog.database.batched_update import BatchedUpdate
-    from catalog.database.statements import Refused
-
-    context: Any = get_current_context()
-    run, stop, mirror = context["dag_run"], threading.Event(), Mirror(query_id)
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    with catalog_connection(autocommit=True) as connection:
-        job = BatchedUpdate(connection, query_id, f"{run.dag_id}/{run.run_id}", update, progress=mirror, should_stop=stop.is_set, **options)
-        try:
-            progress = job.claim(resume=False)
-            if progress is None and not select:
-                raise AirflowFailException("the selected rows are gone; clear the task that selects them.")
-            progress = job.run(progress or job.select())
-        except Refused as error:
-            raise AirflowFailException(f"refused: {error}") from None
-        except Fatal as error:
-            raise AirflowFailException(f"{error} Clear this task to go on, or drop {query_id}_rows_to_update to give up.") from None
-        except IngestionError as error:
-            raise AirflowException(str(error)) from None
+    mirror = Mirror(query_id)
+    hint = f"Clear this task to go on, or drop {query_id}_rows_to_update to give up."
+    with catalog_connection(autocommit=True) as connection, task_failures(hint):
+        job = batched_job(connection, query_id, update, progress=mirror, should_stop=stop_asked(), **options)
+        progress = job.claim(resume=False)
+        if progress is None and not select:
+            raise AirflowFailException("the selected rows are gone; clear the task that selects them.")
+        progress = job.run(progress or job.select())
         job.finish()
     if Variable.get(mirror.variable, default=None) is not None:
         Variable.delete(mirror.variable)

@@ -2,8 +2,6 @@
 
 import logging
 import re
-import signal
-import threading
 from datetime import date, timedelta
 from hashlib import sha256
 from time import monotonic
@@ -13,6 +11,7 @@ from airflow.sdk import Param, Variable, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from catalog.dags.operators.oauth2 import credentials_for
+from catalog.dags.operators.running import stop_asked, task_failures
 from catalog.dags.operators.settings import (
     Lease,
     TaskStateCheckpoint,
@@ -26,7 +25,7 @@ from catalog.dags.operators.settings import (
 from catalog.dags.operators.slack import send
 from catalog.ingestion.assemble import client_for, replay_of
 from catalog.ingestion.client import answers_tls
-from catalog.ingestion.errors import Fatal, IngestionError, Interrupted, Retry, SkippedErrors
+from catalog.ingestion.errors import IngestionError, Interrupted, Retry, SkippedErrors
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider, provider_class
 from catalog.ingestion.pull import Pull
@@ -162,8 +161,7 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
     params, run, ti = context["params"], context["dag_run"], context["ti"]
     check_conf(run.conf, context["dag"].params)  # `params` holds whatever conf held
     cls, options = provider_class(provider), _options(params, run.dag_id)
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop = stop_asked()
     try:
         replay, window = _covers(cls, context, day_shift)
         throttle = None if replay else throttle_for(cls)
@@ -177,7 +175,7 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
         checkpoint = TaskStateCheckpoint(context["task_state_store"])
         manifest = Pull(
             cls(), client, parts_of(provider, context, window, day_shift), run_id=run.run_id, window=window, options=options,
-            checkpoint=checkpoint, fence=lease, should_stop=stop.is_set, progress=_Progress(), probe=_probe(),
+            checkpoint=checkpoint, fence=lease, should_stop=stop, progress=_Progress(), probe=_probe(),
         ).run()  # fmt: skip
         lease.release()
     except (Retry, Interrupted) as error:
@@ -257,15 +255,12 @@ def load(provider: str, media_type: MediaType, day_shift: int) -> dict[str, Any]
         raise AirflowSkipException("the pull left nothing to load.")
     if not manifest.complete:
         log.warning("PARTIAL: the pull ended early (%s); loading the %d pages it read.", manifest.error or "killed", manifest.pages)
-    try:
-        with catalog_connection() as connection:
-            report = Load(
-                connection, media_type, cls.strings[media_type], parts.tsv_files(media_type, manifest.pages), manifest,
-                RunKey(run.dag_id, run.run_id, day_shift), include_deleted=bool(params.get("include_deleted")),
-                rejects=parts.folder / f"load_{media_type}.rejects.jsonl",
-            ).run()  # fmt: skip
-    except Fatal as error:
-        raise AirflowFailException(str(error)) from None
+    with catalog_connection() as connection, task_failures():
+        report = Load(
+            connection, media_type, cls.strings[media_type], parts.tsv_files(media_type, manifest.pages), manifest,
+            RunKey(run.dag_id, run.run_id, day_shift), include_deleted=bool(params.get("include_deleted")),
+            rejects=parts.folder / f"load_{media_type}.rejects.jsonl",
+        ).run()  # fmt: skip
     log.info("loaded: %s", report)
     return msgspec.to_builtins(report)  # type: ignore[no-any-return]
 

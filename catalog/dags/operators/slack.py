@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from airflow.sdk import Connection, Variable
+from airflow.sdk import Connection, Variable, get_current_context
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from catalog.dags.operators.settings import json_variable, mask
@@ -41,6 +41,12 @@ def send(message: Message) -> str | None:
         log.warning("Slack refused the message: status %s", response.status_code)
         return f"Slack refused it with status {response.status_code}"
     return None
+
+
+def say(text: str, sender: str, alert: bool = False) -> None:
+    """Send a text on behalf of the task that runs."""
+    context: Any = get_current_context()
+    send(Message(text, sender, context["dag_run"].dag_id, context["ti"].task_id, alert))
 
 
 def _webhook(conn_id: str) -> str | None:

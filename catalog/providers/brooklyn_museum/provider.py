@@ -75,7 +75,7 @@ class BrooklynMuseum(Provider):
             height=size.get("height"),
             title=detail.get("title"),
             creator=next((a.get("name") for a in artists if a.get("rank") == 1), None) if isinstance(artists, list) else None,
-            meta_data=meta_data(detail),
+            meta_data=compact(detail, "accession_number", "description", "medium", "credit_line", "classification", date="object_date"),
         )
 
 
@@ -83,8 +83,3 @@ def license_of(item: Raw) -> License | None:
     """The license of the one Creative Commons link in the rights text."""
     found = [url for url in links(dig(item, "rights_type", "description")) if "creativecommons.org/" in url]
     return license_from_url(found[0]) if len(found) == 1 else None
-
-
-def meta_data(detail: Raw) -> dict[str, Any]:
-    meta = compact({**detail, "date": detail.get("object_date")}, "accession_number", "date", "description", "medium", "credit_line")
-    return meta | compact(detail, "classification")

@@ -46,9 +46,8 @@ class ClevelandMuseum(Provider):
 
 
 def meta_data(artwork: Raw) -> dict[str, Any]:
-    meta = compact(artwork, "accession_number", "technique", "tombstone")
-    meta |= {to: artwork[key] for key, to in (("creation_date", "date"), ("creditline", "credit_line"), ("type", "classification"))
-             if artwork.get(key) is not None}  # fmt: skip
+    renamed = {"date": "creation_date", "credit_line": "creditline", "classification": "type"}
+    meta = compact(artwork, "accession_number", "technique", "tombstone", **renamed)
     culture = artwork.get("culture")
     if joined := ",".join(c for c in culture if c) if isinstance(culture, list) else "":
         meta["culture"] = joined

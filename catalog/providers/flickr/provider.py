@@ -143,7 +143,7 @@ class Flickr(Provider):
 
 
 def meta_data(photo: Raw) -> dict[str, Any]:
-    meta = compact({"pub_date": photo.get("dateupload"), "date_taken": photo.get("datetaken"), **photo}, "pub_date", "date_taken", "views")
+    meta = compact(photo, "views", pub_date="dateupload", date_taken="datetaken")
     if description := text_of(dig(photo, "description", "_content")):
         meta["description"] = description[:2000]
     return meta

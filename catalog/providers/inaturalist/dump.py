@@ -28,10 +28,10 @@ from catalog.ingestion.errors import Fatal, Interrupted
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.tsv import COLUMNS
 from catalog.loading.load import Load, LoadReport, RunKey
+from catalog.providers.inaturalist.provider import FILES
 
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]  # not in autocommit
-FILES = ("photos", "observations", "taxa", "observers")
 BATCH = 500_000  # photos
 CHUNK = 1 << 20
 _HERE = Path(__file__).parent

@@ -14,6 +14,8 @@ from datetime import timedelta
 
 from catalog.ingestion import Provider
 
+FILES = ("photos", "observations", "taxa", "observers")  # of the dump: `<name>.csv.gz`
+
 
 class INaturalist(Provider):
     name = "inaturalist"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from catalog.database.statements import Refused, parse_condition, parse_update, verify
+from catalog.database.statements import parse_condition, parse_update, verify
+from catalog.ingestion.errors import Refused
 
 REFUSED = [
     ("SET title = 'x'; DROP TABLE image", "WHERE true", "2 statements|syntax error"),

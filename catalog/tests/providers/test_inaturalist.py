@@ -14,6 +14,7 @@ from upath import UPath
 from catalog.ingestion.errors import Fatal, Interrupted
 from catalog.ingestion.provider import FOLDER
 from catalog.providers.inaturalist import dump
+from catalog.providers.inaturalist.provider import FILES
 from catalog.scaffold.rows import expected_file
 
 RUN = ("inaturalist_workflow", "test")
@@ -76,7 +77,7 @@ def load(connection, root, size=4, **more):
     dump.prepare(connection, token)
     archive = root / "catalogue_of_life.zip"
     dump.load_names(connection, archive if archive.exists() else None)
-    for name in dump.FILES:
+    for name in FILES:
         dump.load_file(connection, root, name)
     dump.name_taxa(connection)
     dump.load_batches(connection, token, RUN, size=size, **more)
