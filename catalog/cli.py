@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from upath import UPath
 
-from catalog.database import deletion, schema
+from catalog.database import deletion, sample_data, schema
 from catalog.database.statements import parse_condition
 from catalog.ingestion.assemble import client_for, replay_of, window_of
 from catalog.ingestion.client import answers_tls
@@ -39,6 +39,11 @@ db = typer.Typer(no_args_is_help=True, help="The catalog database's schema.")
 app.add_typer(db, name="db")
 out, err = Console() if sys.stdout.isatty() else Console(width=200), Console(stderr=True)
 
+DATABASES: dict[str, tuple[str, schema.Which]] = {
+    "catalog": ("AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM", "catalog"),
+    "api": ("AIRFLOW_CONN_POSTGRES_OPENLEDGER_API", "api"),
+    "staging": ("AIRFLOW_CONN_POSTGRES_OPENLEDGER_API_STAGING", "api"),
+}
 ProviderName = Annotated[str, typer.Argument(help="A provider's name, as `catalog providers` lists them.")]
 Day = Annotated[datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="The UTC day of a dated provider.")]
 Limit = Annotated[int, typer.Option(min=0, help="Stop after so many records; 0: all.")]
@@ -220,6 +225,26 @@ def restore(
         raise IngestionError(f"refused: {error}") from None
     with psycopg.connect(dsn, autocommit=True) as connection:
         out.print(f"{deletion.restore(connection, table, condition):,} records of {table} are back")
+
+
+@app.command("sample-data")
+def sample_data_(
+    rows: Annotated[int, typer.Option(min=1, help="Images; a tenth as many audio files are added.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Another seed makes other records.")] = 1,
+    database: Annotated[list[str] | None, typer.Option(help="catalog, api or staging; all three without.")] = None,
+) -> None:
+    """Fill the databases with made-up media; the same record in each. Their addresses: `AIRFLOW_CONN_POSTGRES_OPENLEDGER_*`."""
+    for name in database or ["catalog", "api", "staging"]:
+        if name not in DATABASES:
+            raise IngestionError(f"there is no database {name!r}; there are {', '.join(DATABASES)}.")
+        variable, which = DATABASES[name]
+        if not (dsn := os.environ.get(variable)):
+            raise IngestionError(f"{variable} is not set: the URL of the {name} database. ./just catalog sets it while the stack is up.")
+        began = time.monotonic()
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            added = sample_data.fill(connection, which, rows, seed)
+        shown = ", ".join(f"{number:,} {table}" for table, number in added.items())
+        out.print(f"{name}: {shown} in {time.monotonic() - began:.1f} s")
 
 
 def outcome_table(manifest: Manifest) -> Table:

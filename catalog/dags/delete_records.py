@@ -84,18 +84,25 @@ def dags_of(strings: Any) -> list[str]:
 
 @task(execution_timeout=timedelta(days=2))
 def delete_records_from_media_table() -> int:
-    """Number of records deleted; skipped in a dry run."""
+    """Number of records deleted, by earlier tries as well (a try that was killed may have deleted one batch more); skipped in a dry run."""
     from catalog.database.deletion import delete
 
     context: Any = get_current_context()
-    conf = context["params"]
+    conf, store = context["params"], context["task_state_store"]
     if conf["dry_run"]:
         raise AirflowSkipException("a dry run: the log of check_deletion shows what would be deleted.")
+    before: int = store.get("deleted", default=0)
+
+    def note(moved: int) -> None:
+        store.set("deleted", before + moved)
+        log.info("%s records deleted", f"{before + moved:,}")
+
     with catalog_connection(autocommit=True) as connection, task_failures():
-        return delete(
-            connection, conf["table_name"], _condition(connection, conf), conf["reason"], should_stop=stop_asked(),
-            progress=lambda moved: log.info("%s records deleted", f"{moved:,}"),
-        )  # fmt: skip
+        moved = delete(
+            connection, conf["table_name"], _condition(connection, conf), conf["reason"], should_stop=stop_asked(), progress=note
+        )
+    store.delete("deleted")
+    return before + moved
 
 
 @task

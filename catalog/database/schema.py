@@ -1,6 +1,10 @@
-"""The catalog database's schema: upgrade it, or say how far it is. Migrations are SQL files run by Alembic."""
+"""Schemas of the databases: upgrade one, or say how far it is. Migrations are SQL files run by Alembic.
+
+That of the API database is for one machine and for tests: in production the API makes its tables itself.
+"""
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from alembic import command
@@ -9,7 +13,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, make_url
 
-_VERSION_TABLE = "catalog_version"
+Which = Literal["catalog", "api"]
+_FOLDERS: dict[Which, tuple[str, str]] = {"catalog": ("migrations", "catalog_version"), "api": ("api_migrations", "catalog_api_version")}
 
 
 class SchemaStatus(msgspec.Struct, frozen=True):
@@ -20,9 +25,11 @@ class SchemaStatus(msgspec.Struct, frozen=True):
     pending: tuple[str, ...]
 
 
-def _config() -> Config:
+def _config(which: Which) -> Config:
+    folder, version_table = _FOLDERS[which]
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(__file__).parent / folder))
+    config.attributes["version_table"] = version_table
     config.set_main_option("path_separator", "os")
     return config
 
@@ -32,35 +39,35 @@ def _engine_url(dsn: str) -> str:
     return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
-def upgrade(dsn: str) -> SchemaStatus:
+def upgrade(dsn: str, which: Which = "catalog") -> SchemaStatus:
     """Apply what is pending; two at the same time take turns. dsn: a postgresql:// URL. Returns the status afterwards."""
     engine = create_engine(_engine_url(dsn))
     try:
         with engine.connect() as connection:
             connection.exec_driver_sql("select pg_advisory_lock(hashtext('catalog schema upgrade'))")
             connection.commit()
-            config = _config()
+            config = _config(which)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
-            return _status(connection)
+            return _status(connection, which)
     finally:
         engine.dispose()
 
 
-def status(dsn: str) -> SchemaStatus:
+def status(dsn: str, which: Which = "catalog") -> SchemaStatus:
     """How far the database is. Raises sqlalchemy's OperationalError when it cannot be reached."""
     engine = create_engine(_engine_url(dsn))
     try:
         with engine.connect() as connection:
-            return _status(connection)
+            return _status(connection, which)
     finally:
         engine.dispose()
 
 
-def _status(connection: Connection) -> SchemaStatus:
-    scripts = ScriptDirectory.from_config(_config())
-    current = MigrationContext.configure(connection, opts={"version_table": _VERSION_TABLE}).get_current_revision()
+def _status(connection: Connection, which: Which) -> SchemaStatus:
+    scripts = ScriptDirectory.from_config(_config(which))
+    current = MigrationContext.configure(connection, opts={"version_table": _FOLDERS[which][1]}).get_current_revision()
     head = scripts.get_current_head() or ""
     pending = tuple(reversed([s.revision for s in scripts.iterate_revisions(head, current or "base")]))
     return SchemaStatus(current, head, pending)

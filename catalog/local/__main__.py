@@ -21,7 +21,7 @@ from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.doctor import examine
 from catalog.local.lifecycle import StackError, down, reset, up
 from catalog.local.runs import Run, unpaused, watch
-from catalog.local.stack import COMPONENTS, Stack
+from catalog.local.stack import API_DB, CATALOG_DB, COMPONENTS, STAGING_DB, Stack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console() if sys.stdout.isatty() else Console(width=170)  # a log file has room for whole tables
@@ -34,7 +34,7 @@ def say(text: str) -> None:
 
 @app.command("up")
 def up_(foreground: Annotated[bool, typer.Option("--foreground", "-f", help="Stay; Ctrl-C stops everything.")] = False) -> None:
-    """Start PostgreSQL and Airflow; returns when they are ready."""
+    """Start PostgreSQL, OpenSearch and Airflow; returns when they are ready."""
     stack = Stack()
     was_running = stack.running()
     seconds = up(stack, say)
@@ -80,23 +80,34 @@ def status() -> None:
     api = AirflowApi(stack.ui)
     console.print(f"{state.get('phase')}, {'healthy' if api.healthy() else 'NOT healthy yet'}: {stack.ui}")
     table = Table("part", "pid")
-    for name, pid in {"supervisor": state.get("supervisor"), "postgres": state.get("postgres"), **state.get("parts", {})}.items():
+    for name, pid in {
+        "supervisor": state.get("supervisor"),
+        "postgres": state.get("postgres"),
+        "opensearch": state.get("search"),
+        **state.get("parts", {}),
+    }.items():
         table.add_row(name, str(pid))
     console.print(table)
-    console.print(f"catalog database: port {stack.settings().postgres_port}, user catalog, database catalog; state in {stack.folder}")
+    settings = stack.settings()
+    databases = ", ".join((CATALOG_DB, API_DB, STAGING_DB))
+    console.print(
+        f"PostgreSQL: port {settings.postgres_port}, user catalog, databases {databases}; OpenSearch: port {settings.search_port}"
+    )
+    console.print(f"state in {stack.folder}", highlight=False)
 
 
 @app.command()
 def logs(
-    part: Annotated[str, typer.Argument(help="One of supervisor, postgres, " + ", ".join(COMPONENTS) + "; all without.")] = "",
+    part: Annotated[str, typer.Argument(help="One of supervisor, postgres, opensearch, " + ", ".join(COMPONENTS) + "; all without.")] = "",
 ) -> None:
     """Follow the logs."""
     stack = Stack()
     files = [stack.logs / f"{name}.log" for name in ("supervisor", *COMPONENTS)]
-    files.append(Path(stack.settings().postgres_folder) / "postgres.log")
+    settings = stack.settings()
+    files += [Path(settings.postgres_folder) / "postgres.log", stack.search(settings).state / "opensearch.log"]
     chosen = [f for f in files if f.exists() and (not part or f.stem == part)]
     if not chosen:
-        raise StackError(f"there is no log of {part or 'anything'}; parts are supervisor, postgres, {', '.join(COMPONENTS)}")
+        raise StackError(f"there is no log of {part or 'anything'}; parts are supervisor, postgres, opensearch, {', '.join(COMPONENTS)}")
     os.execvp("tail", ["tail", "-n", "50", "-F", *map(str, chosen)])  # noqa: S606 - hands the terminal over
 
 

@@ -51,7 +51,7 @@ def run_providers(
 
 def outcomes(stack: Stack, runs: list[Run]) -> dict[str, list[dict[str, Any]]]:
     """DAG id → its rows of ingestion_report, one a media type."""
-    with psycopg.connect(stack.catalog_dsn(), row_factory=dict_row) as connection:
+    with psycopg.connect(stack.dsn(), row_factory=dict_row) as connection:
         query = "select * from ingestion_report where dag_id = %s and run_id = %s order by media_type desc"
         return {run.dag_id: connection.execute(query, [run.dag_id, run.run_id]).fetchall() for run in runs}
 
@@ -59,7 +59,7 @@ def outcomes(stack: Stack, runs: list[Run]) -> dict[str, list[dict[str, Any]]]:
 def samples(stack: Stack) -> list[dict[str, Any]]:
     """One row of each provider, to look at."""
     strings = [s for name in provider_names() for s in provider_class(name).strings.values()]
-    with psycopg.connect(stack.catalog_dsn(), row_factory=dict_row) as connection:
+    with psycopg.connect(stack.dsn(), row_factory=dict_row) as connection:
         return connection.execute(
             """
             select distinct on (provider) provider, title, creator, license || ' ' || license_version as license, foreign_landing_url

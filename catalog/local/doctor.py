@@ -33,7 +33,7 @@ def examine(stack: Stack) -> Iterator[Finding]:
 
 def _database(stack: Stack) -> Iterator[Finding]:
     try:
-        found = schema.status(stack.catalog_dsn())
+        found = schema.status(stack.dsn())
     except (OperationalError, psycopg.OperationalError) as error:
         yield "catalog database", "wrong", f"cannot be reached: {str(error).splitlines()[0]}; see ./just logs supervisor"
         return

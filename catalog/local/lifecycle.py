@@ -62,9 +62,9 @@ def _wait_ready(stack: Stack, process: "subprocess.Popen[bytes] | None", say: Ca
 
 
 def ready(stack: Stack) -> bool:
-    """Every component is healthy, and the provider DAGs are there."""
+    """Every component is healthy, the search engine serves, and the provider DAGs are there."""
     api = AirflowApi(stack.ui)
-    if not api.healthy():
+    if not api.healthy() or not stack.search(stack.settings()).ready():
         return False
     try:
         requests.get(f"{stack.ui}/execution/health", timeout=30)  # its first request builds the app, which the first task would pay for
@@ -110,5 +110,7 @@ def reset(stack: Stack) -> None:
     """Stop, and delete all state: databases, objects, logs."""
     down(stack)
     if stack.folder.exists():
-        shutil.rmtree(Path(stack.settings().postgres_folder), ignore_errors=True)
+        settings = stack.settings()
+        for folder in (Path(settings.postgres_folder), stack.search(settings).state):
+            shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(stack.folder)

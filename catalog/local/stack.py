@@ -14,11 +14,12 @@ import msgspec
 
 from catalog.local.demote import demotion, free_port, reachable
 from catalog.local.postgres import Postgres
+from catalog.local.search import SearchEngine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 UI_PORT = 9090
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-AIRFLOW_DB, CATALOG_DB = "airflow", "catalog"
+AIRFLOW_DB, CATALOG_DB, API_DB, STAGING_DB = "airflow", "catalog", "api", "api_staging"
 _LOCK_FOLDER = Path("/tmp")  # noqa: S108 - ports belong to the machine, so the locks on them do as well
 
 
@@ -31,6 +32,7 @@ class Settings(msgspec.Struct):
     postgres_folder: str
     ui_port: int = 0
     postgres_port: int = 0
+    search_port: int = 0
 
 
 class Stack:
@@ -75,6 +77,7 @@ class Stack:
         settings = self.settings()
         settings.ui_port = self._hold(settings.ui_port or UI_PORT) or self._hold(UI_PORT) or self._hold(0)
         settings.postgres_port = self._hold(settings.postgres_port) or self._hold(0)
+        settings.search_port = self._hold(settings.search_port) or self._hold(0)
         self.save(settings)
         return settings
 
@@ -101,6 +104,11 @@ class Stack:
     def postgres(self, settings: Settings) -> Postgres:
         return Postgres(Path(settings.postgres_folder), settings.postgres_password, settings.postgres_port)
 
+    def search(self, settings: Settings) -> SearchEngine:
+        """Beside PostgreSQL's folder, wherever that had to go."""
+        beside = Path(settings.postgres_folder)
+        return SearchEngine(beside.with_name("search" if beside.name == "postgres" else f"{beside.name}-search"), settings.search_port)
+
     def running(self) -> bool:
         """Is a supervisor of this clone alive? Its lock says so, whatever files a crash has left."""
         if not self.lock_file.exists():
@@ -123,14 +131,14 @@ class Stack:
     def ui(self) -> str:
         return f"http://127.0.0.1:{self.settings().ui_port}"
 
-    def catalog_dsn(self) -> str:
-        settings = self.settings()
-        return self.postgres(settings).dsn(CATALOG_DB)
+    def dsn(self, database: str = CATALOG_DB) -> str:
+        return self.postgres(self.settings()).dsn(database)
 
     def environment(self) -> dict[str, str]:
         """Variables of every Airflow process, on top of the caller's. What the caller has set wins, for all but addresses and secrets."""
         settings = self.settings()
         server = self.postgres(settings)
+        search = json.dumps({"conn_type": "http", "host": "127.0.0.1", "port": settings.search_port, "extra": {"engine": "opensearch"}})
         fixed = {
             "AIRFLOW_HOME": str(self.airflow_home),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.dsn(AIRFLOW_DB).replace("postgresql:", "postgresql+psycopg2:"),
@@ -141,9 +149,14 @@ class Stack:
             "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{settings.ui_port}",
             "AIRFLOW__API_AUTH__JWT_SECRET": settings.jwt_secret,
             "AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM": server.dsn(CATALOG_DB),
+            "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API": server.dsn(API_DB),
+            "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API_STAGING": server.dsn(STAGING_DB),
+            "AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION": search,
+            "AIRFLOW_CONN_ELASTICSEARCH_HTTP_STAGING": search,  # the same node: its staging indexes have names of their own
         }
         defaults = {
             "AIRFLOW_VAR_OBJECT_STORAGE": f"file://{self.storage}",
+            "AIRFLOW_VAR_SENSITIVE_TERMS_URL": f"file://{ROOT / 'catalog' / 'local' / 'sensitive_terms.txt'}",
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "catalog" / "dags"),
             "AIRFLOW__CORE__DAG_DISCOVERY_SAFE_MODE": "False",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

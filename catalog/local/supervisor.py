@@ -23,10 +23,12 @@ import psutil
 from catalog.database import schema
 from catalog.local.demote import dies_with_parent
 from catalog.local.postgres import Postgres
-from catalog.local.stack import AIRFLOW_DB, CATALOG_DB, COMPONENTS, Stack
+from catalog.local.search import SearchEngine
+from catalog.local.stack import AIRFLOW_DB, API_DB, CATALOG_DB, COMPONENTS, STAGING_DB, Stack
 
 STOP_SECONDS = 30
 MAX_RESTARTS, RESTART_WINDOW = 3, 120.0
+POOLS = (("data_refresh", 1, "DAGs that would disturb each other take turns here to decide who goes first"),)
 
 
 class Supervisor:
@@ -39,6 +41,8 @@ class Supervisor:
         self._deaths: deque[float] = deque(maxlen=MAX_RESTARTS + 1)
         self._postgres: Postgres | None = None
         self._postgres_pid = 0
+        self._search: SearchEngine | None = None
+        self._search_pid = 0
         self._lock: IO[str]
 
     def run(self) -> int:
@@ -70,7 +74,14 @@ class Supervisor:
 
     def _say(self, phase: str, error: str | None = None) -> None:
         parts = {name: pid for pid, name in self._pids.items()}
-        state = {"phase": phase, "error": error, "supervisor": os.getpid(), "postgres": self._postgres_pid, "parts": parts}
+        state = {
+            "phase": phase,
+            "error": error,
+            "supervisor": os.getpid(),
+            "postgres": self._postgres_pid,
+            "search": self._search_pid,
+            "parts": parts,
+        }
         partial = self._stack.state_file.with_suffix(".partial")
         partial.write_text(json.dumps(state))
         partial.replace(self._stack.state_file)
@@ -78,12 +89,17 @@ class Supervisor:
     def _start(self) -> None:
         settings = self._stack.choose_ports()
         os.environ.update(self._stack.environment())
-        self._say("starting PostgreSQL")
+        self._say("starting PostgreSQL and OpenSearch")
+        self._search = self._stack.search(settings)
+        self._search_pid = self._search.start()  # takes longest, so the rest is done meanwhile
+        self._stop_if_asked()
         self._postgres = self._stack.postgres(settings)
-        self._postgres_pid = self._postgres.start((AIRFLOW_DB, CATALOG_DB))
+        self._postgres_pid = self._postgres.start((AIRFLOW_DB, CATALOG_DB, API_DB, STAGING_DB))
         self._stop_if_asked()
         self._say("migrating the databases")
         schema.upgrade(self._postgres.dsn(CATALOG_DB))
+        for database in (API_DB, STAGING_DB):
+            schema.upgrade(self._postgres.dsn(database), "api")
         _warm_airflow()
         self._stop_if_asked()
         self._say("starting Airflow")
@@ -123,7 +139,9 @@ class Supervisor:
             pid = self._reap()
             if pid == self._postgres_pid and pid:
                 raise RuntimeError(f"PostgreSQL ended; see {self._stack.logs.parent}/postgres/postgres.log")
-            if pid in self._pids:
+            if pid == self._search_pid and pid:
+                self._restart_search()
+            elif pid in self._pids:
                 self._restart(pid)
             elif not pid:
                 time.sleep(0.2)
@@ -139,12 +157,22 @@ class Supervisor:
     def _restart(self, pid: int) -> None:
         name = self._pids.pop(pid)
         _end_group(pid)
-        self._deaths.append(time.monotonic())
-        if len(self._deaths) > MAX_RESTARTS and self._deaths[-1] - self._deaths[0] < RESTART_WINDOW:
-            raise RuntimeError(f"{name} keeps ending; see {self._stack.logs / name}.log")
-        print(f"{name} (pid {pid}) ended; starting it again", file=sys.stderr, flush=True)  # noqa: T201
+        self._count_death(name, pid)
         self._fork(name)
         self._say("running")
+
+    def _restart_search(self) -> None:
+        assert self._search is not None
+        self._count_death("OpenSearch", self._search_pid)
+        self._search_pid = self._search.start()
+        self._say("running")
+
+    def _count_death(self, name: str, pid: int) -> None:
+        """Raises when parts keep ending."""
+        self._deaths.append(time.monotonic())
+        if len(self._deaths) > MAX_RESTARTS and self._deaths[-1] - self._deaths[0] < RESTART_WINDOW:
+            raise RuntimeError(f"{name} keeps ending; see the logs in {self._stack.logs}")
+        print(f"{name} (pid {pid}) ended; starting it again", file=sys.stderr, flush=True)  # noqa: T201
 
     def _stop(self) -> None:
         """The scheduler first, with the tasks it runs: these finish their page, save their state and tell the api-server, which must still
@@ -157,6 +185,9 @@ class Supervisor:
                     process.terminate()
         self._end(scheduler)
         self._end(list(self._pids))
+        if self._search is not None:
+            self._search.stop()
+        self._search_pid = 0
         _end_descendants(spare=self._postgres_pid)
         if self._postgres is not None:
             self._postgres.stop()
@@ -196,9 +227,12 @@ def _warm_airflow() -> None:
     import airflow.jobs.scheduler_job_runner
     import airflow.jobs.triggerer_job_runner  # noqa: F401
     from airflow import settings
+    from airflow.models import Pool
     from airflow.utils import db
 
     db.initdb()
+    for name, slots, meaning in POOLS:
+        Pool.create_or_update_pool(name, slots, meaning, include_deferred=False)
     settings.dispose_orm()  # no connection may cross a fork
 
 

@@ -103,3 +103,16 @@ def flickr_suggestions(dag_id: str, task_id: str, suggestions: Sequence[Any]) ->
     lines = ["*Consider adding these institutions as sub-providers of Flickr:*"]
     lines += [f"  - {escaped(s.name)}: {escaped(s.nsid)} _({s.photos:,} CC-licensed images)_" for s in suggestions]
     return Message("\n".join(lines), "Flickr SubProvider Suggestions", dag_id, task_id, alert=True)
+
+
+def pending_media(dag_id: str, task_id: str, counts: Mapping[str, Mapping[str, int]], admin_url: str) -> Message:
+    """What waits for a decision. counts: media type → reason → number of reported media; admin_url: where decisions are made."""
+    if not any(reasons for reasons in counts.values()):
+        return Message("No reported media wait for review. :tada:", "Reported Media Check-In", dag_id, task_id)
+    lines = ["The following media have been reported and wait for review:"]
+    for media_type, reasons in counts.items():
+        if reasons:
+            page = f"{admin_url.rstrip('/')}/api/{media_type}report/?status__exact=pending_review"
+            detail = ", ".join(f"{number:,} {escaped(reason)}" for reason, number in sorted(reasons.items()))
+            lines.append(f"  - *<{page}|{media_type}: {sum(reasons.values()):,}>* _({detail})_")
+    return Message("\n".join(lines), "Reported Media Requires Review", dag_id, task_id, alert=True)

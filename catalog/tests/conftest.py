@@ -43,19 +43,36 @@ def world_readable() -> Iterator[Path]:
 def server(world_readable: Path) -> Iterator[Postgres]:
     """One PostgreSQL for all tests, with a migrated template database."""
     server = Postgres(world_readable / "postgres", "test", durable=False)
-    server.start(("empty", "migrated"))
+    server.start(("empty", "migrated", "migrated_api"))
     schema.upgrade(server.dsn("migrated"))
+    schema.upgrade(server.dsn("migrated_api"), "api")
     yield server
     server.stop()
+
+
+def database_of_its_own(server: Postgres, template: str) -> str:
+    name = f"{template}_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+        connection.execute(f"create database {name} template {template}")
+    return server.dsn(name)
 
 
 @pytest.fixture
 def dsn(server: Postgres) -> str:
     """A catalog database of the test's own."""
-    name = f"catalog_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {name} template migrated")
-    return server.dsn(name)
+    return database_of_its_own(server, "migrated")
+
+
+@pytest.fixture
+def api_dsn(server: Postgres) -> str:
+    """An API database of the test's own."""
+    return database_of_its_own(server, "migrated_api")
+
+
+@pytest.fixture
+def api(api_dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(api_dsn, autocommit=True) as connection:
+        yield connection
 
 
 @pytest.fixture

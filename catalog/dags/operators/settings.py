@@ -18,7 +18,8 @@ from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import SharedThrottle
 from catalog.ingestion.secrets import Secret
 
-CATALOG_DB = "postgres_openledger_upstream"
+CATALOG_DB, API_DB, STAGING_DB = "postgres_openledger_upstream", "postgres_openledger_api", "postgres_openledger_api_staging"
+DATABASES = {CATALOG_DB: "the catalog database", API_DB: "the API database", STAGING_DB: "the API's staging database"}
 
 
 def json_variable(name: str, default: Any) -> Any:
@@ -43,16 +44,24 @@ def secret_for(provider: type[Provider]) -> Secret | None:
     return Secret(value)
 
 
-def catalog_connection(autocommit: bool = False) -> psycopg.Connection[Any]:
-    """A connection to the catalog database, as the Airflow connection says."""
+def database_connection(conn_id: str, autocommit: bool = False) -> psycopg.Connection[Any]:
+    """A connection to a PostgreSQL database, as the Airflow connection says."""
     try:
-        found = Connection.get(CATALOG_DB)
+        found = Connection.get(conn_id)
     except AirflowNotFoundException:
-        raise AirflowFailException(f"there is no connection {CATALOG_DB}; make one to the catalog database.") from None
+        raise AirflowFailException(f"there is no connection {conn_id}; make one to {DATABASES.get(conn_id, 'a database')}.") from None
     return psycopg.connect(
         host=found.host, port=found.port or 5432, user=found.login, password=found.password, dbname=found.schema, autocommit=autocommit,
         application_name="catalog", **{k: v for k, v in (found.extra_dejson or {}).items() if k in ("sslmode", "sslrootcert", "options")},
     )  # fmt: skip
+
+
+def catalog_connection(autocommit: bool = False) -> psycopg.Connection[Any]:
+    return database_connection(CATALOG_DB, autocommit)
+
+
+def api_connection(autocommit: bool = False) -> psycopg.Connection[Any]:
+    return database_connection(API_DB, autocommit)
 
 
 def throttle_for(provider: type[Provider]) -> SharedThrottle:

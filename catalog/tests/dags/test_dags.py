@@ -34,7 +34,7 @@ def test_all_are_there(dagbag, registry):
     wanted = {f"{name}_workflow" for name in provider_names()}
     wanted |= {r.dag_id for name in provider_names() if (r := provider_class(name).reingestion)}
     wanted |= {"oauth2_authorization", "oauth2_token_refresh", "flickr_audit_sub_provider_workflow", "batched_update", "delete_records"}
-    wanted |= {"add_license_url", "flickr_thumbnails_removal"}
+    wanted |= {"add_license_url", "flickr_thumbnails_removal", "report_pending_reported_media"}
     wanted |= {f"{m}_popularity_refresh" for m in ("image", "audio")} | {f"recreate_{m}_popularity_calculation" for m in ("image", "audio")}
     assert set(dagbag.dags) == wanted == set(registry)
 

@@ -44,7 +44,7 @@ class Bench:
             return cursor.execute("select * from ingestion_report where run_id = %s order by day_shift, media_type", [run_id]).fetchall()
 
     def catalog(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(self.stack.catalog_dsn(), autocommit=True)
+        return psycopg.connect(self.stack.dsn(), autocommit=True)
 
     def photos(self, prefix: str) -> set[str]:
         with self.catalog() as connection:

@@ -3,11 +3,12 @@
 import json
 import signal
 
+import psycopg
 import pytest
 
 from catalog.local.airflow_api import ApiError
 from catalog.local.runs import unpaused
-from catalog.tests.database.media import IMAGES
+from catalog.tests.database.media import IMAGES, count_updates
 from catalog.tests.database.test_statements import REFUSED
 from catalog.tests.e2e.conftest import until
 
@@ -65,6 +66,61 @@ def test_an_update_that_is_killed_goes_on(bench, images):
     tries = {t["task_id"]: t["try_number"] for t in bench.api.tasks("batched_update", run_id)}
     assert tries["update_batches"] == 2
     assert all(t.endswith("!") and not t.endswith("!!") for t in titles(images))
+
+
+SLOW = "(SELECT count(*) FROM generate_series(1, 4000) g WHERE md5(g::text || title) LIKE '0%') >= 0"
+STAGES = {
+    "select": "query like '%create table%_rows_to_update%'",
+    "batches": "query like 'update \"image\" set%'",
+    "left-overs": "query like '%for no key update%'",
+}
+
+
+@pytest.mark.fault_long
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_update_is_stopped_at_a_stage(bench, images, stage, how):
+    """Whatever the task is at, the run ends well and each row was updated once, as a trigger counts."""
+    count_updates(images)
+    try:
+        conf = {**UPDATE, "query_id": "stopped", "dry_run": False, "batch_size": 50}
+        conf["select_query"] += f" AND {SLOW}"
+        conf["update_query"] = f"SET title = CASE WHEN {SLOW} THEN title || '!' END"
+        with psycopg.connect(bench.stack.dsn()) as holder:
+            if stage == "left-overs":
+                holder.execute("select from image where provider = 'made_up' and title like '%7' for update")
+            run_id = bench.api.trigger("batched_update", conf)
+            process = bench.process_behind(STAGES[stage])
+            process.send_signal(how)
+            until(lambda: not process.is_running() or how == signal.SIGTERM)
+        assert bench.api.wait("batched_update", run_id, 180) == "success", bench.tasks("batched_update", run_id)
+        assert all(t.endswith("!") and not t.endswith("!!") for t in titles(images))
+        assert images.execute("select count(*), count(distinct identifier) from touched").fetchone() == (1000, 1000)
+        assert images.execute("select to_regclass('stopped_rows_to_update'), to_regclass('stopped_rows_left')").fetchone() == (None, None)
+    finally:
+        images.execute("drop table touched cascade; drop function note_update cascade")
+
+
+@pytest.mark.fault_long
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+def test_a_deletion_is_stopped(bench, images, how):
+    """In the middle, with rows that somebody holds: the retry deletes the rest, and what is deleted is kept once."""
+    with psycopg.connect(bench.stack.dsn()) as holder:
+        holder.execute("select from image where provider = 'made_up' and title like '%7' for update")
+        run_id = bench.api.trigger(
+            "delete_records", {"table_name": "image", "select_query": "WHERE provider = 'made_up'", "reason": "a test"}
+        )
+        until(lambda: len(titles(images)) == 100)
+        process = bench.process_behind("query like '%for update skip locked%' or query like '%count(*)%'")
+        process.send_signal(how)
+        until(lambda: bench.tasks("delete_records", run_id)["delete_records_from_media_table"] in ("up_for_retry", "scheduled", "queued"))
+    assert bench.api.wait("delete_records", run_id, 120) == "success"
+    assert titles(images) == []
+    assert images.execute("select count(*), count(distinct identifier) from deleted_image where provider = 'made_up'").fetchone() == (
+        1000,
+        1000,
+    )
+    assert "Deleted 1,000 records of `image`" in bench.slack[-1]["text"]
 
 
 @pytest.mark.parametrize(
@@ -199,6 +255,36 @@ def test_flickr_thumbnails(bench):
         assert connection.execute("select count(*) from image where provider = 'flickr' and thumbnail is not null").fetchone() == (0,)
         connection.execute("delete from image where url like 'https://example.org/flickr%'")
     assert [m["text"].partition(". With")[0] for m in bench.slack] == ["300 of 300 Flickr thumbnails are removed, 0 are left"]
+
+
+def test_flickr_thumbnails_by_a_batched_update(bench):
+    """The use that the reference documents: all thumbnails of a provider to null, ten rows at a time."""
+    with bench.catalog() as connection:
+        connection.execute(IMAGES.format(rows=300, providers="'flickr'"))
+        conf = {
+            "query_id": "my_flickr_query", "table_name": "image", "select_query": "WHERE provider = 'flickr' AND thumbnail IS NOT NULL",
+            "update_query": "SET updated_on = now(), thumbnail = NULL", "batch_size": 10, "dry_run": False,
+        }  # fmt: skip
+        _, state = bench.run("batched_update", conf)
+        assert state == "success"
+        assert connection.execute("select count(*), count(thumbnail) from image where provider = 'flickr'").fetchone() == (300, 0)
+        connection.execute("delete from image where url like 'https://example.org/flickr%'")
+
+
+def test_reported_media(bench):
+    """Nothing waits: a note. Something waits, in either generation of the API's schema: an alert."""
+    with unpaused(bench.api, ["report_pending_reported_media"], print), psycopg.connect(bench.stack.dsn("api"), autocommit=True) as api:
+        bench.slack.clear()
+        _, state = bench.run("report_pending_reported_media", {})
+        assert state == "success"
+        api.execute("insert into nsfw_reports (created_at, identifier, reason) values (now(), gen_random_uuid(), 'dmca')")
+        api.execute("insert into nsfw_reports_audio (created_at, identifier, reason) values (now(), gen_random_uuid(), 'mature')")
+        api.execute("alter table nsfw_reports_audio drop column status")
+        _, state = bench.run("report_pending_reported_media", {})
+        assert state == "success"
+    assert [m["username"] for m in bench.slack] == ["Reported Media Check-In", "Reported Media Requires Review"]
+    assert "audio: 1>* _(1 mature)_" in bench.slack[-1]["text"]
+    assert "image: 1>* _(1 dmca)_" in bench.slack[-1]["text"]
 
 
 def test_variables_of_updates_are_gone(bench):

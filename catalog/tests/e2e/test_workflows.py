@@ -114,7 +114,7 @@ def test_a_killed_load_goes_on(bench, tmp_path, table):
     """kill -9 while the load waits for a lock of ours: before it copied anything, and when it has copied and classifies."""
     prefix = f"LOAD{table[:2].upper()}"
     folder = snap_recording(tmp_path / table, prefix, pages=3)
-    with psycopg.connect(bench.stack.catalog_dsn()) as blocking:
+    with psycopg.connect(bench.stack.dsn()) as blocking:
         blocking.execute(f"lock table {table} in access exclusive mode")
         run_id = bench.api.trigger(STOCKSNAP, {"replay": str(folder)})
         bench.process_behind(LOCKED).kill()
@@ -132,7 +132,7 @@ def test_a_killed_load_goes_on(bench, tmp_path, table):
 def test_a_load_killed_during_the_upsert_goes_on(bench, tmp_path):
     """Another session holds one of the new keys, so the insert itself waits; then kill -9."""
     folder = snap_recording(tmp_path / "upsert", "UPS", pages=3)
-    with psycopg.connect(bench.stack.catalog_dsn()) as blocking:
+    with psycopg.connect(bench.stack.dsn()) as blocking:
         blocking.execute(
             "insert into image (created_on, updated_on, removed_from_source, license, url, provider, foreign_identifier)"
             " values (now(), now(), false, 'cc0', 'https://example.org/held', 'stocksnap', 'UPS0002001')"

@@ -42,7 +42,7 @@ def test_life_and_violent_death(stack):
     api, first = AirflowApi(stack.ui), stack.state()
     assert set(first["parts"]) == set(COMPONENTS)
     assert {c.laddr.ip for p in processes_of(stack) for c in psutil.Process(p).net_connections() if c.status == "LISTEN"} == {"127.0.0.1"}
-    with psycopg.connect(stack.catalog_dsn(), autocommit=True) as connection:
+    with psycopg.connect(stack.dsn(), autocommit=True) as connection:
         connection.execute("create table kept (n int)")
 
     os.kill(first["parts"]["scheduler"], signal.SIGKILL)  # a crash of one part: it is started again, and its workers are gone
@@ -55,7 +55,7 @@ def test_life_and_violent_death(stack):
     assert not stack.running()
 
     up(stack)  # and the data are still there
-    with psycopg.connect(stack.catalog_dsn()) as connection:
+    with psycopg.connect(stack.dsn()) as connection:
         assert connection.execute("select count(*) from kept").fetchone() == (0,)
     assert api.healthy()
     assert down(stack)

@@ -1,0 +1,25 @@
+"""Media that users of the API have reported and nobody has looked at."""
+
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from catalog.ingestion.records import MediaType
+
+_TABLES: dict[MediaType, str] = {"image": "nsfw_reports", "audio": "nsfw_reports_audio"}
+
+
+def pending_reports(connection: psycopg.Connection[Any], media_type: MediaType) -> dict[str, int]:
+    """Reason → number of media reported for it; one reported for two reasons counts for both.
+
+    Older API databases have a column `status`; in newer ones a report without a decision is pending.
+    """
+    table = _TABLES[media_type]
+    columns = "select 1 from pg_attribute where attrelid = %s::regclass and attname = 'status' and not attisdropped"
+    old = connection.execute(columns, [table]).fetchone()
+    pending = sql.SQL("status = 'pending_review'" if old else "decision_id is null")
+    query = sql.SQL("select reason, count(distinct identifier) from {} where {} group by 1 order by 1").format(
+        sql.Identifier(table), pending
+    )
+    return dict(connection.execute(query).fetchall())
