@@ -1,4 +1,4 @@
-"""A batched update of a column of every row against one plain UPDATE and against batches joined by uuid, all on copies of the same table.
+"""A batched update of every row against one plain UPDATE and against batches joined by uuid, all on copies of the same table.
 
 BENCH_ROWS (2 000 000) Flickr-like rows of 1 kB with all indexes; BENCH_FILLFACTORS (100 85), BENCH_STRIPES (8).
 """
@@ -9,6 +9,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from catalog.database import schema
 from catalog.database.batched_update import BatchedUpdate
 from catalog.database.statements import parse_update
 from catalog.local.postgres import Postgres
+from catalog.popularity.popularity import refresh_constant, update_conf, update_metrics
 
 ROWS = int(os.environ.get("BENCH_ROWS", "2000000"))
 FILLFACTORS = [int(f) for f in os.environ.get("BENCH_FILLFACTORS", "100 85").split()]
@@ -53,7 +55,24 @@ def ours(connection: psycopg.Connection[Any]) -> None:
     job.finish()
 
 
-FORMS: dict[str, Callable[[psycopg.Connection[Any]], None]] = {"one UPDATE": single, "batches by uuid": by_uuid, "batched_update": ours}
+def popularity(connection: psycopg.Connection[Any]) -> None:
+    """A popularity refresh of the provider: percentile, constant, and every row scored anew."""
+    update_metrics(connection, "image")
+    metric = refresh_constant(connection, "image", "flickr", 3600)
+    conf = update_conf("image", metric, datetime.now(UTC))
+    update = parse_update("image", conf["update_query"], conf["select_query"])
+    job = BatchedUpdate(connection, "bench", "bench", update, batch_size=BATCH, stripes=STRIPES)
+    job.claim(resume=False)
+    assert job.run(job.select()).updated == ROWS
+    job.finish()
+
+
+FORMS: dict[str, Callable[[psycopg.Connection[Any]], None]] = {
+    "one UPDATE": single,
+    "batches by uuid": by_uuid,
+    "batched_update": ours,
+    "popularity refresh": popularity,
+}
 
 
 def measure(server: Postgres, base: str, form: Callable[[psycopg.Connection[Any]], None]) -> tuple[float, float, float]:

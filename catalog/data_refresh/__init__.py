@@ -1,0 +1,1 @@
+"""Catalog → API database → search index: copy, documents, tag policy, indexes, promotion."""

@@ -1,0 +1,156 @@
+"""What the search index holds of a medium: one row of the API database in, one document out. Pure."""
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from catalog.data_refresh.tag_policy import TagFilter
+from catalog.ingestion.records import MediaType
+
+DESCRIPTION = 2000  # characters
+_AUTHORITY = {  # how far a provider's word counts: social 75, curated 85, cultural institutions 90
+    **dict.fromkeys(("flickr", "behance", "thingiverse", "sketchfab", "deviantart"), 75.0),
+    **dict.fromkeys(("stocksnap", "rawpixel"), 85.0),
+    **dict.fromkeys(
+        ("thorvaldsensmuseum", "svgsilh", "smithsonian", "rijksmuseum", "museumsvictoria", "met", "mccordsmuseum", "digitaltmuseum",
+         "clevelandmuseum", "brooklynmuseum"), 90.0,
+    ),
+}  # fmt: skip
+SMALL, MEDIUM = 640 * 480, 1600 * 900  # pixels
+LENGTHS = ((30_000, "shortest"), (120_000, "short"), (600_000, "medium"))  # milliseconds
+
+
+class MediaRow(NamedTuple):
+    """Columns that images and audio files share, in the order of the query in `indexing`."""
+
+    id: int
+    identifier: UUID
+    created_on: datetime
+    title: str | None
+    creator: str | None
+    provider: str | None
+    source: str | None
+    category: str | None
+    license: str
+    url: str | None
+    filetype: str | None
+    standardized_popularity: float | None
+    meta_data: Any
+    tags: Any
+    mature: bool
+    width: int | None = None
+    height: int | None = None
+    duration: int | None = None
+    alt_files: Any = None
+
+
+COLUMNS: dict[MediaType, tuple[str, ...]] = {
+    "image": ("width", "height", "null::integer", "null::jsonb"),
+    "audio": ("null::integer", "null::integer", "duration", "alt_files"),
+}
+
+
+def document(media_type: MediaType, row: MediaRow, tags: TagFilter) -> dict[str, Any]:
+    """The document of a row. Keys whose value would be none are left out.
+
+    `dropped_tags` is searched for sensitive terms only and is never shown.
+    """
+    meta = row.meta_data if isinstance(row.meta_data, dict) else {}
+    kept, dropped = tags(row.tags)
+    popularity = scaled_popularity(row.standardized_popularity)
+    authority = authority_boost(row.provider, meta)
+    description = meta.get("description")
+    found: dict[str, Any] = {
+        "id": row.id,
+        "identifier": str(row.identifier),
+        "created_on": row.created_on,
+        "title": row.title,
+        "creator": row.creator,
+        "url": row.url,
+        "provider": row.provider,
+        "source": row.source,
+        "category": row.category,
+        "license": row.license.lower(),
+        "description": description[:DESCRIPTION] if isinstance(description, str) and description else None,
+        "mature": row.mature or _true(meta.get("mature")),
+        "standardized_popularity": popularity,
+        "authority_boost": authority,
+        "max_boost": max(popularity or 1, authority or 1),
+        "min_boost": min(popularity or 1, authority or 1),
+        "tags": kept,
+        "dropped_tags": dropped or None,
+        **_SPECIFIC[media_type](row),
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def scaled_popularity(score: float | None) -> float | None:
+    """0 to 100 for 0 to 1; none where there is nothing to rank by (the engine takes positive numbers only)."""
+    if score is None or not math.isfinite(score) or score <= 0:
+        return None
+    return min(score * 100, 100.0)
+
+
+def authority_boost(provider: str | None, meta: Mapping[str, Any]) -> float | None:
+    """The record's own, if it has one, else its provider's; a bad one is none, and so is one that is not positive."""
+    if "authority_boost" not in meta:
+        return _AUTHORITY.get(provider or "")
+    value = meta["authority_boost"]
+    try:
+        number = float(value) if not isinstance(value, bool) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(number, 100.0) if number > 0 else None  # not a number compares as false
+
+
+def _true(value: Any) -> bool:
+    return bool(value) and str(value).lower() != "false"
+
+
+def _image(row: MediaRow) -> dict[str, Any]:
+    return {"aspect_ratio": aspect_ratio(row.width, row.height), "size": size(row.width, row.height), "extension": extension(row.url),
+            "filetype": row.filetype}  # fmt: skip
+
+
+def _audio(row: MediaRow) -> dict[str, Any]:
+    files = row.alt_files if isinstance(row.alt_files, list) else []
+    alternatives = [f["filetype"] for f in files if isinstance(f, dict) and f.get("filetype")]
+    return {"length": length(row.duration), "extension": alternatives or row.filetype, "filetype": row.filetype}
+
+
+_SPECIFIC: dict[MediaType, Callable[[MediaRow], dict[str, Any]]] = {"image": _image, "audio": _audio}
+
+
+def aspect_ratio(width: int | None, height: int | None) -> str | None:
+    if width is None or height is None:
+        return None
+    return "tall" if height > width else "wide" if width > height else "square"
+
+
+def size(width: int | None, height: int | None) -> str | None:
+    if width is None or height is None:
+        return None
+    pixels = width * height
+    return "small" if pixels < SMALL else "medium" if pixels < MEDIUM else "large"
+
+
+def extension(url: str | None) -> str | None:
+    """What follows the last dot of the address's path, without a query; none when that is no file's ending."""
+    if not url:
+        return None
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return None
+    _, dot, ending = path.rpartition(".")
+    return ending.lower() if dot and ending and "/" not in ending else None
+
+
+def length(duration: int | None) -> str | None:
+    """duration: milliseconds."""
+    if not duration:
+        return None
+    return next((name for limit, name in LENGTHS if duration < limit), "long")

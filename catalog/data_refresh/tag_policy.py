@@ -1,0 +1,128 @@
+"""Which tags of a medium are searched. All tags stay in the databases; a document gets those that pass this policy.
+
+Names are compared in lower case. The rules, in the order in which they are looked at: a tag that has no name is malformed; its provider may
+be excluded; machines tell how sure they were, people do not; some names are denied as a whole, some by what they contain.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from typing import Annotated, Any
+
+import msgspec
+
+from catalog.ingestion.errors import Fatal
+
+MALFORMED, EXCLUDED, INACCURATE, DENIED, SUBSTRING = "malformed", "excluded provider", "accuracy", "denied", "denied substring"
+RULES = (MALFORMED, EXCLUDED, INACCURATE, DENIED, SUBSTRING)
+_CACHED = 200_000  # names whose verdict is remembered
+
+
+class TagPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """minimum_accuracy: a tag that states less is dropped, one that states nothing stays. excluded_providers: of the tag, not of the medium."""
+
+    denied: tuple[str, ...] = (
+        "no person", "squareformat", "uploaded:by=flickrmobile", "uploaded:by=instagram", "flickriosapp:filter=flamingo", "by",
+    )  # fmt: skip
+    denied_substrings: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = (
+        "flickriosapp", "uploaded", ":", "=", "cc0", "by-nc", "by-nd", "by-sa", "by-nc-nd", "by-nc-sa", "pdm",
+    )  # fmt: skip
+    minimum_accuracy: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.9
+    excluded_providers: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """The same for policies that drop the same tags."""
+        lists = [sorted({name.lower() for name in names}) for names in (self.denied, self.denied_substrings)]
+        text = msgspec.json.encode([*lists, self.minimum_accuracy, sorted(set(self.excluded_providers))])
+        return hashlib.sha256(text).hexdigest()[:12]
+
+
+DEFAULT = TagPolicy()
+
+
+def policy_from(value: Any) -> TagPolicy:
+    """The policy a person wrote: JSON, keys that are left out as in the default. Raises Fatal, naming the key, when it is not one."""
+    try:
+        return msgspec.convert(value or {}, TagPolicy)
+    except msgspec.ValidationError as error:
+        known = ", ".join(TagPolicy.__struct_fields__)
+        raise Fatal(f"TAG_POLICY: {error}. Its keys are {known}; see docs/tag_filtering.md.") from None
+
+
+class TagFilter:
+    """Applies a policy to many tag lists and counts what each rule dropped.
+
+    counts: rule → tags, and "kept". An instance belongs to one thread.
+    """
+
+    def __init__(self, policy: TagPolicy) -> None:
+        self.policy, self.counts = policy, Counter[str]()
+        self._denied = frozenset(name.lower() for name in policy.denied)
+        self._parts = tuple(part.lower() for part in policy.denied_substrings)
+        self._excluded, self._least = frozenset(policy.excluded_providers), policy.minimum_accuracy
+        self._verdicts: dict[str, str | None] = {}
+
+    def rule(self, tag: Any) -> str | None:
+        """The rule that drops a tag; None when it stays."""
+        if not isinstance(tag, dict):
+            return MALFORMED
+        name = tag.get("name")
+        if not isinstance(name, str):
+            return MALFORMED
+        if self._excluded and tag.get("provider") in self._excluded:
+            return EXCLUDED
+        accuracy = tag.get("accuracy")
+        if accuracy is not None:
+            if type(accuracy) is not float and (accuracy := _number(accuracy)) is None:
+                return MALFORMED
+            if accuracy < self._least:
+                return INACCURATE
+        verdicts = self._verdicts
+        if name in verdicts:
+            return verdicts[name]
+        if len(verdicts) >= _CACHED:
+            verdicts.clear()
+        verdict = verdicts[name] = self._judge(name)
+        return verdict
+
+    def _judge(self, name: str) -> str | None:
+        lowered = name.lower().strip()
+        if not lowered:
+            return MALFORMED
+        if lowered in self._denied:
+            return DENIED
+        return SUBSTRING if any(part in lowered for part in self._parts) else None
+
+    def __call__(self, tags: Any) -> tuple[list[dict[str, Any]], list[str]]:
+        """(tags of the document, names of those that were dropped). tags: as the databases hold them; None is an empty list."""
+        kept: list[dict[str, Any]] = []
+        dropped: list[str] = []
+        if tags is None:
+            return kept, dropped
+        if not isinstance(tags, list):
+            self.counts[MALFORMED] += 1
+            return kept, dropped
+        rule_of = self.rule
+        for tag in tags:
+            rule = rule_of(tag)
+            if rule is None:
+                accuracy = tag.get("accuracy")
+                kept.append({"name": tag["name"]} if accuracy is None else {"name": tag["name"], "accuracy": float(accuracy)})
+                continue
+            self.counts[rule] += 1
+            if isinstance(tag, dict) and isinstance(name := tag.get("name"), str):
+                dropped.append(name)
+        self.counts["kept"] += len(kept)
+        return kept, dropped
+
+
+def _number(value: Any) -> float | None:
+    """A number that was written as one, or as text; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
