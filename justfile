@@ -92,7 +92,7 @@ check:
 test-faults *args:
     @{{ python }} -m pytest -m fault_long "$@"
 
-# measure: ingest, load (BENCH_EXISTING=5000000 for a large table)
+# measure: ingest, load and parse, or those named (update, refresh, …)
 [no-exit-message]
 bench *names:
     @{{ python }} -m catalog.benchmarks "$@"

@@ -1,6 +1,7 @@
 """What the search index holds of a medium: one row of the API database in, one document out. Pure."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from catalog.data_refresh.tag_policy import TagFilter
 from catalog.ingestion.records import MediaType
 
 DESCRIPTION = 2000  # characters
+_JOINED = re.compile("[^\\W_]+(?:[:.·'\u2018\u2019_][^\\W_]+)+")
 _AUTHORITY = {  # how far a provider's word counts: social 75, curated 85, cultural institutions 90
     **dict.fromkeys(("flickr", "behance", "thingiverse", "sketchfab", "deviantart"), 75.0),
     **dict.fromkeys(("stocksnap", "rawpixel"), 85.0),
@@ -56,7 +58,8 @@ COLUMNS: dict[MediaType, tuple[str, ...]] = {
 def document(media_type: MediaType, row: MediaRow, tags: TagFilter) -> dict[str, Any]:
     """The document of a row. Keys whose value would be none are left out.
 
-    `dropped_tags` is searched for sensitive terms only and is never shown.
+    `sensitive_text` is searched for sensitive terms only and is never shown: the tags that were dropped, and words that the engine's
+    tokenizer does not split (`water's`, `geo:water`).
     """
     meta = row.meta_data if isinstance(row.meta_data, dict) else {}
     kept, dropped = tags(row.tags)
@@ -81,10 +84,16 @@ def document(media_type: MediaType, row: MediaRow, tags: TagFilter) -> dict[str,
         "max_boost": max(popularity or 1, authority or 1),
         "min_boost": min(popularity or 1, authority or 1),
         "tags": kept,
-        "dropped_tags": dropped or None,
+        "sensitive_text": dropped + _joined(row.title, description, kept) or None,
         **_SPECIFIC[media_type](row),
     }
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _joined(title: str | None, description: Any, kept: list[dict[str, Any]]) -> list[str]:
+    """Words joined by what the standard tokenizer does not split at (Unicode's annex 29: MidLetter, MidNumLet, ExtendNumLet)."""
+    texts = [title or "", description[:DESCRIPTION] if isinstance(description, str) else "", *(tag["name"] for tag in kept)]
+    return _JOINED.findall("\n".join(texts))
 
 
 def scaled_popularity(score: float | None) -> float | None:

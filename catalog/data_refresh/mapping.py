@@ -26,10 +26,12 @@ _ANALYSIS = {
             "tokenizer": "standard",
             # lower case first, so that the overrides meet capitalised words as well
             "filter": ["english_possessive_stemmer", "lowercase", "stem_overrides", "english_stop", "english_stemmer"],
-        }
+        },
+        "words": {"tokenizer": "standard", "char_filter": ["apart"], "filter": ["lowercase"]},
     },
+    "char_filter": {"apart": {"type": "pattern_replace", "pattern": "[^\\p{L}\\p{N}]+", "replacement": " "}},
 }
-_KEYWORD, _RAW = {"type": "keyword"}, {"type": "text"}
+_KEYWORD, _RAW, _RANK = {"type": "keyword"}, {"type": "text"}, {"type": "rank_feature"}
 _WORDS = {"keyword": {"type": "keyword", "ignore_above": 256}, "raw": _RAW}
 
 
@@ -46,8 +48,8 @@ _COMMON: dict[str, Any] = {
     "description": {**_english({"raw": _RAW}), "similarity": "boolean"},
     "creator": {"type": "text", "fields": {"keyword": {"type": "keyword", "ignore_above": 256}}},
     "tags": {"properties": {"accuracy": {"type": "float"}, "name": _english(_WORDS)}},
-    "dropped_tags": {"type": "text", "norms": False},
-    **dict.fromkeys(("standardized_popularity", "authority_boost", "max_boost", "min_boost"), {"type": "rank_feature"}),
+    "sensitive_text": {"type": "text", "analyzer": "words", "norms": False},
+    **dict.fromkeys(("standardized_popularity", "authority_boost", "max_boost", "min_boost"), _RANK),
     "authority_penalty": {"type": "rank_feature", "positive_score_impact": False},
 }
 _SPECIFIC: dict[MediaType, dict[str, Any]] = {"image": {"aspect_ratio": _KEYWORD, "size": _KEYWORD}, "audio": {"length": _KEYWORD}}
@@ -63,7 +65,7 @@ def index_body(media_type: MediaType, meta: dict[str, Any], shards: int) -> dict
         "mappings": {
             "dynamic": False,
             "_meta": meta,
-            "_source": {"excludes": ["dropped_tags"]},
+            "_source": {"excludes": ["sensitive_text"]},
             "properties": {**_COMMON, **_SPECIFIC[media_type]},
         },
     }

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import orjson
-from elastic_transport import ApiError, HttpHeaders, JsonSerializer, NodeApiResponse, TransportError, Urllib3HttpNode
+from elastic_transport import ApiError, HttpHeaders, JsonSerializer, TransportError, Urllib3HttpNode
+from elastic_transport._node import NodeApiResponse
 from elasticsearch import Elasticsearch, NotFoundError
 
 from catalog.ingestion.errors import Fatal, Interrupted, Retry
@@ -78,7 +79,15 @@ class Indexes:
                 return None
         if len(found) > 1:
             raise Fatal(f"the alias {alias} points at {', '.join(found)}; point it at one of them by hand.")
-        return found[0]
+        return str(found[0])
+
+    def aliases(self, name: str) -> list[str]:
+        """Aliases that point at an index; [] when there is no such index."""
+        with engine_errors():
+            try:
+                return sorted(self.client.indices.get_alias(index=name).body[name]["aliases"])
+            except (NotFoundError, KeyError):
+                return []
 
     def exists(self, name: str) -> bool:
         with engine_errors():
@@ -115,9 +124,8 @@ class Indexes:
         """Ready to serve: replicas made, refreshes as usual, healthy. Raises Retry when it is not within `seconds`."""
         with engine_errors():
             self.client.indices.put_settings(index=name, settings={"index": {"number_of_replicas": replicas, "refresh_interval": None}})
-            health = self.client.cluster.health(
-                index=name, wait_for_status="green", timeout=f"{int(seconds)}s", request_timeout=seconds + 30
-            )
+            patient = self.client.options(request_timeout=seconds + 30)
+            health = patient.cluster.health(index=name, wait_for_status="green", timeout=f"{int(seconds)}s")
         if health["timed_out"]:
             raise Retry(f"{name} is {health['status']} after {seconds:.0f} s; does the cluster have nodes for {replicas} replicas?")
 
@@ -194,7 +202,7 @@ class Indexes:
             if should_stop():
                 raise Interrupted("asked to stop; the engine goes on copying and the next try waits for it.")
             self._pause(1)
-        response = found["response"] if "response" in found else {}
+        response = found.get("response", {})
         if found.get("error") or response.get("failures") or response.get("canceled"):
             problem = found.get("error") or response.get("failures") or response.get("canceled")
             raise Retry(f"the engine could not copy {origin} to {destination}: {str(problem)[:500]}")

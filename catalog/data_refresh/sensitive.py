@@ -1,7 +1,7 @@
 """The filtered index: the documents without those whose text holds a sensitive term.
 
 A term of one word is looked up among the words of title, description and tags; one of several words must occur as a phrase. The tags that
-the tag policy keeps out of a document count as well.
+the tag policy keeps out of a document count as well, by a field that is searched but not shown.
 """
 
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 from catalog.ingestion.errors import Fatal
 
-FIELDS = ("title.raw", "description.raw", "tags.name.raw", "dropped_tags")
+FIELDS = ("title.raw", "description.raw", "tags.name.raw", "sensitive_text")
 _ONE_WORD = re.compile(r"[a-z0-9]+")
 _LONGEST = 200  # characters of a term; more is not a term but a sign of a wrong file
 

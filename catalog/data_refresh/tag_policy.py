@@ -19,7 +19,7 @@ _CACHED = 200_000  # names whose verdict is remembered
 
 
 class TagPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """minimum_accuracy: a tag that states less is dropped, one that states nothing stays. excluded_providers: of the tag, not of the medium."""
+    """minimum_accuracy: a tag that states less is dropped, one that states nothing stays. excluded_providers: of tags, not of media."""
 
     denied: tuple[str, ...] = (
         "no person", "squareformat", "uploaded:by=flickrmobile", "uploaded:by=instagram", "flickriosapp:filter=flamingo", "by",

@@ -138,7 +138,14 @@ class Stack:
         """Variables of every Airflow process, on top of the caller's. What the caller has set wins, for all but addresses and secrets."""
         settings = self.settings()
         server = self.postgres(settings)
-        search = json.dumps({"conn_type": "http", "host": "127.0.0.1", "port": settings.search_port, "extra": {"engine": "opensearch"}})
+        search = json.dumps(
+            {
+                "conn_type": "http",
+                "host": "127.0.0.1",
+                "port": settings.search_port,
+                "extra": {"engine": "opensearch", "shards": 1, "replicas": 0},
+            }
+        )
         fixed = {
             "AIRFLOW_HOME": str(self.airflow_home),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.dsn(AIRFLOW_DB).replace("postgresql:", "postgresql+psycopg2:"),
@@ -170,6 +177,7 @@ class Stack:
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            "DATA_REFRESH_POKE_INTERVAL": "5",
             "DEFAULT_RETRY_DELAY": "10",  # seconds; minutes are for production
             "PYTHONWARNINGS": "ignore",
         }

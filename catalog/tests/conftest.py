@@ -11,8 +11,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from catalog.data_refresh.search import Indexes, connect
 from catalog.database import schema
 from catalog.local.postgres import Postgres
+from catalog.local.search import SearchEngine
 
 _HOME = Path(tempfile.mkdtemp(prefix="catalog-tests-airflow-"))
 os.environ |= {
@@ -79,3 +81,22 @@ def api(api_dsn: str) -> Iterator[psycopg.Connection[Any]]:
 def catalog(dsn: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture(scope="session")
+def engine(world_readable: Path) -> Iterator[SearchEngine]:
+    """One OpenSearch for all tests that search."""
+    engine = SearchEngine(world_readable / "search", quick=True)
+    engine.start()
+    engine.wait()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture
+def search(engine: SearchEngine) -> Iterator[Indexes]:
+    """The engine, empty before and after."""
+    client = connect(engine.url, engine="opensearch")
+    yield Indexes(client)
+    client.indices.delete(index="image-*,audio-*", ignore_unavailable=True)
+    client.close()

@@ -1,13 +1,37 @@
-"""What tasks that work for long have in common: stopping when asked to, and failing so that Airflow does the right thing."""
+"""What tasks that work for long have in common: telling how far they are, stopping when asked to, failing so that Airflow does right."""
 
+import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from catalog.ingestion.errors import Fatal, IngestionError, Refused
+
+log = logging.getLogger(__name__)
+
+
+class Meter:
+    """Says in the task log every few seconds how far a task is, how fast, and how long it will go on. total: 0 when it is not known."""
+
+    def __init__(self, what: str, total: int = 0, every: float = 10.0) -> None:
+        self._what, self._total, self._every = what, total, every
+        self._began = self._last = time.monotonic()
+        self._first: int | None = None
+
+    def __call__(self, done: int) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._began = done, now
+        if now - self._last < self._every:
+            return
+        self._last = now
+        rate = (done - self._first) / max(now - self._began, 0.001)
+        left = f" of {self._total:,}, about {(self._total - done) / max(rate, 1) / 60:.0f} min to go" if self._total else ""
+        log.info("%s %s%s, %.0f a second", f"{done:,}", self._what, left, rate)
 
 
 def stop_asked() -> Callable[[], bool]:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote, quote_plus
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ from catalog.ingestion.rate import SharedThrottle
 from catalog.ingestion.secrets import Secret
 
 CATALOG_DB, API_DB, STAGING_DB = "postgres_openledger_upstream", "postgres_openledger_api", "postgres_openledger_api_staging"
+SEARCH, STAGING_SEARCH = "elasticsearch_http_production", "elasticsearch_http_staging"
 DATABASES = {CATALOG_DB: "the catalog database", API_DB: "the API database", STAGING_DB: "the API's staging database"}
 
 
@@ -62,6 +63,59 @@ def catalog_connection(autocommit: bool = False) -> psycopg.Connection[Any]:
 
 def api_connection(autocommit: bool = False) -> psycopg.Connection[Any]:
     return database_connection(API_DB, autocommit)
+
+
+class SearchConnection(NamedTuple):
+    """The search engine of an Airflow connection. shards: of an index, None for the usual number; replicas: of each shard."""
+
+    client: Any
+    shards: int | None
+    replicas: int
+
+
+def search_connection(conn_id: str = SEARCH) -> SearchConnection:
+    """Extra of the connection: `engine` (elasticsearch, the default, or opensearch), `shards`, `replicas`, `ca_certs`, `verify_certs`,
+    `api_key`."""
+    from catalog.data_refresh.search import connect
+
+    try:
+        found = Connection.get(conn_id)
+    except AirflowNotFoundException:
+        raise AirflowFailException(f"there is no connection {conn_id}; make one (type http) to the search engine.") from None
+    extra = dict(found.extra_dejson or {})
+    host = found.host or "localhost"
+    scheme = found.schema if found.schema in ("http", "https") else "http"
+    url = f"{host if '://' in host else f'{scheme}://{host}'}:{found.port or 9200}"
+    options = {k: extra[k] for k in ("ca_certs", "verify_certs", "api_key") if k in extra}
+    for value in (found.password, extra.get("api_key")):
+        if value:
+            mask(str(value))
+    login = (found.login, found.password or "") if found.login else None
+    client = connect(url, engine=extra.get("engine", "elasticsearch"), login=login, **options)
+    return SearchConnection(client, int(extra["shards"]) if "shards" in extra else None, int(extra.get("replicas", 1)))
+
+
+def sensitive_terms() -> list[str]:
+    """The list behind the HTTP connection `sensitive_terms`, or else behind the Variable SENSITIVE_TERMS_URL (file://, s3://, https://)."""
+    import requests
+
+    from catalog.data_refresh.sensitive import parse_terms
+
+    try:
+        found = Connection.get("sensitive_terms")
+    except AirflowNotFoundException:
+        url, login = Variable.get("SENSITIVE_TERMS_URL", default=None), None
+    else:
+        host = found.host or ""
+        url = f"{host if '://' in host else f'https://{host}'}{f':{found.port}' if found.port else ''}/{(found.schema or '').lstrip('/')}"
+        login = (found.login, found.password or "") if found.login else None
+    if not url:
+        raise AirflowFailException("no list of sensitive terms: set the Variable SENSITIVE_TERMS_URL or the connection sensitive_terms.")
+    if not url.startswith(("http://", "https://")):
+        return parse_terms(cast(UPath, ObjectStoragePath(url)).read_text(encoding="utf-8"))
+    answer = requests.get(url, auth=login, timeout=60)
+    answer.raise_for_status()
+    return parse_terms(answer.content.decode("utf-8"))
 
 
 def throttle_for(provider: type[Provider]) -> SharedThrottle:

@@ -36,6 +36,8 @@ def test_all_are_there(dagbag, registry):
     wanted |= {"oauth2_authorization", "oauth2_token_refresh", "flickr_audit_sub_provider_workflow", "batched_update", "delete_records"}
     wanted |= {"add_license_url", "flickr_thumbnails_removal", "report_pending_reported_media"}
     wanted |= {f"{m}_popularity_refresh" for m in ("image", "audio")} | {f"recreate_{m}_popularity_calculation" for m in ("image", "audio")}
+    wanted |= {f"{m}_data_refresh" for m in ("image", "audio")} | {f"create_filtered_{m}_index" for m in ("image", "audio")}
+    wanted |= {"recreate_full_staging_index"}
     assert set(dagbag.dags) == wanted == set(registry)
 
 

@@ -1,0 +1,35 @@
+"""What the parts of a copy share: how far it is, and which column comes from where."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+import msgspec
+from psycopg import sql
+
+
+class Copied(msgspec.Struct):
+    """How far a copy is. rows: copied; deleted: left out because moderators deleted them; rejected: reason → rows; own: columns that only
+    the API has."""
+
+    table: str
+    rows: int = 0
+    new: int = 0
+    deleted: int = 0
+    rejected: dict[str, int] = {}
+    own: list[str] = []
+    after: UUID | None = None
+    done: bool = False
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column of the API's table and where it comes from. upstream: None when only the API has it."""
+
+    name: str
+    type: str
+    upstream: str | None
+    widest: int | None
+
+
+def names(columns: Iterable[str], table: str = "") -> sql.Composed:
+    """Columns, quoted, with commas between them; those of `table` if it is given."""
+    return sql.SQL(", ").join(sql.Identifier(table, column) if table else sql.Identifier(column) for column in columns)

@@ -1,0 +1,283 @@
+"""The copy: a table of the catalog into `temp_import_<table>` of the API database, beside the live table, which nobody notices.
+
+Rows stream from one database to the other as binary COPY, range of keys after range, each range in one transaction with the note of how far
+the copy is: a copy that was killed goes on there. What only the API knows of a record, its row id first of all, is looked up in the live
+table and put in on the way; records that are new get their ids, and whatever else only the API has, from the table's defaults.
+"""
+
+import logging
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, LiteralString
+from uuid import UUID
+
+import msgspec
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from catalog.data_refresh.audio_sets import copy_sets
+from catalog.data_refresh.columns import Column, Copied, names
+from catalog.ingestion.errors import Fatal, Interrupted, Retry
+from catalog.ingestion.records import MediaType
+
+log = logging.getLogger(__name__)
+Connection = psycopg.Connection[Any]
+RANGE = 50_000  # rows; those that are new are held in memory meanwhile
+CHUNK = 1 << 18  # bytes of a write
+_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER = b"\xff\xff"
+_NULL = b"\xff\xff\xff\xff"
+_KEY = b"\0\0\0\x10"  # the length of a uuid
+_RENAMED = {"audio_set_position": "set_position"}  # API column → catalog column
+TABLES: dict[MediaType, tuple[str, ...]] = {"image": ("image",), "audio": ("audioset", "audio")}
+
+
+def temp_name(table: str) -> str:
+    return f"temp_import_{table}"
+
+
+def progress_name(table: str) -> str:
+    return f"temp_import_{table}_progress"
+
+
+class TableCopy:
+    """Copies one media table of a refresh. upstream, api: connections in autocommit. limit: rows, 0 for all (a small staging database)."""
+
+    def __init__(
+        self, upstream: Connection, api: Connection, table: str, run_id: str, *, limit: int = 0,
+        progress: Callable[[Copied], None] = lambda _: None, should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
+        self._upstream, self._api, self._table, self._run_id, self._limit = upstream, api, table, run_id, limit
+        self._report, self._should_stop = progress, should_stop
+        self._source = "audioset_view" if table == "audioset" else table
+        self._names: dict[str, sql.Composable] = {
+            "live": sql.Identifier(table), "temp": sql.Identifier(temp_name(table)), "progress": sql.Identifier(progress_name(table)),
+            "source": sql.Identifier(self._source),
+        }  # fmt: skip
+
+    def run(self) -> Copied:
+        """Copy what is left to copy. Raises Interrupted when asked to stop: the next call goes on."""
+        self._lock()
+        columns = self._columns()
+        copied = self._resume() or self._begin([c.name for c in columns if not c.upstream])
+        if self._table == "audioset" and not copied.done:
+            with self._api.transaction():
+                copy_sets(self._upstream, self._api, self._names["temp"], columns, copied)
+                self._note(copied)
+        while not copied.done:
+            self._copy_range(columns, copied)
+            self._report(copied)
+            if self._should_stop() and not copied.done:
+                raise Interrupted(f"asked to stop after {copied.rows:,} rows; the next try goes on there.")
+        return copied
+
+    # before
+
+    def _lock(self, patience: float = 60) -> None:
+        deadline = time.monotonic() + patience  # the try before this one may not be quite dead
+        free = "select 1 where pg_try_advisory_lock(hashtext(%s))"
+        while not self._api.execute(free, [f"copy {self._table}"]).fetchone():
+            if time.monotonic() > deadline:
+                raise Retry(f"another copy of {self._table} is at work.")
+            time.sleep(0.5)
+
+    def _columns(self) -> list[Column]:
+        """Columns of the live table that are copied, or that only the API has; without `id`."""
+        query = """
+            select attname, format_type(atttypid, atttypmod), case when format_type(atttypid, null) = 'character varying' and atttypmod > 4
+                   then atttypmod - 4 end
+              from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped and attgenerated = '' order by attnum
+        """
+        theirs = self._api.execute(query, [f"public.{self._table}"]).fetchall()
+        if not theirs:
+            raise Fatal(f"the API database has no table {self._table}; its migrations make it.")
+        ours = {name for name, _, _ in self._upstream.execute(query, [f"public.{self._source}"])}
+        found = [
+            Column(name, kind, source if (source := _RENAMED.get(name, name)) in ours else None, width) for name, kind, width in theirs
+        ]
+        return [column for column in found if column.name != "id"]
+
+    def _resume(self) -> Copied | None:
+        """Where this run's copy stands; None when there is none of this run."""
+        there = self._api.execute(
+            "select to_regclass(%s), to_regclass(%s)", [f"public.{temp_name(self._table)}", f"public.{progress_name(self._table)}"]
+        ).fetchone()
+        if not there or None in there:
+            return None
+        row = self._execute(self._api, "select run_id, state from {progress}").fetchone()
+        return msgspec.convert(row[1], Copied) if row and row[0] == self._run_id else None
+
+    def _begin(self, own: list[str]) -> Copied:
+        """An empty table like the live one, without indexes; what an earlier run left is dropped."""
+        copied = Copied(self._table, own=own)
+        with self._api.transaction():
+            self._execute(self._api, "drop table if exists {temp}, {progress}")
+            self._execute(self._api, "create table {temp} (like {live} including all excluding indexes)")
+            self._execute(self._api, "create table {progress} (run_id text, began xid8 default pg_current_xact_id(), state jsonb)")
+            self._execute(
+                self._api, "insert into {progress} (run_id, state) values ({run}, {state})", run=self._run_id,
+                state=Jsonb(msgspec.to_builtins(copied)),
+            )  # fmt: skip
+            self._give_ids()
+        return copied
+
+    def _give_ids(self) -> None:
+        """New rows must not take ids that live rows have."""
+        row = self._api.execute(
+            "select attidentity, atthasdef from pg_attribute where attrelid = %s::regclass and attname = 'id'", [temp_name(self._table)]
+        ).fetchone()
+        if row is None:
+            raise Fatal(f"the API's table {self._table} has no column id.")
+        identity, has_default = row
+        if not identity and not has_default:
+            self._execute(
+                self._api, "create sequence {sequence} owned by {temp}.id", sequence=sql.Identifier(f"{temp_name(self._table)}_id_seq")
+            )
+            self._execute(
+                self._api, "alter table {temp} alter id set default nextval({sequence})", sequence=f"{temp_name(self._table)}_id_seq"
+            )
+        if identity or not has_default:
+            self._execute(
+                self._api, "select setval(pg_get_serial_sequence({name}, 'id'), coalesce(max(id), 0) + 1, false) from {live}",
+                name=temp_name(self._table),
+            )  # fmt: skip
+
+    # media tables
+
+    def _copy_range(self, columns: list[Column], copied: Copied) -> None:
+        """The next range, in one transaction."""
+        size = min(RANGE, self._limit - copied.rows) if self._limit else RANGE
+        last = self._last_key(copied.after, size)
+        own = [c for c in columns if c.upstream is None]
+        shared = [c for c in columns if c.upstream is not None and c.name != "identifier"]
+        within = self._within(copied.after, last)
+        with self._api.transaction():
+            known = dict(_keyed(self._copy_out(self._api, sql.SQL("select identifier, {cols} from {live} where {within}").format(
+                cols=names(["id", *(c.name for c in own)]), live=self._names["live"], within=within))))  # fmt: skip
+            deleted = self._moderated(within)
+            tally: Counter[str] = Counter()
+            rejected: Counter[str] = Counter()
+            new: list[bytes] = []
+            rows = self._usable(self._rows(shared, within), deleted, tally, rejected)
+            heads = _heads(len(own) + len(shared) + 2), _heads(len(shared) + 1)
+            if known:
+                self._copy_in(["identifier", "id", *(c.name for c in own), *(c.name for c in shared)], _known(rows, known, new, heads[0]))
+                self._copy_in(["identifier", *(c.name for c in shared)], (heads[1] + row for row in new))
+            else:
+                self._copy_in(["identifier", *(c.name for c in shared)], (heads[1] + _KEY + key + rest for key, rest in rows))
+            copied.rows += tally["rows"]
+            copied.new += len(new) if known else tally["rows"]
+            copied.deleted += tally["deleted"]
+            for reason, number in rejected.items():
+                copied.rejected[reason] = copied.rejected.get(reason, 0) + number
+            copied.after, copied.done = last, last is None or bool(self._limit and copied.rows >= self._limit)
+            self._note(copied)
+
+    def _note(self, copied: Copied) -> None:
+        self._execute(self._api, "update {progress} set state = {state}", state=Jsonb(msgspec.to_builtins(copied)))
+
+    def _last_key(self, after: UUID | None, size: int) -> UUID | None:
+        """The key that ends a range of `size` rows; None for the last range."""
+        found = self._upstream.execute(
+            sql.SQL("select identifier from {} where {} order by identifier offset %s limit 1").format(
+                self._names["source"], self._within(after, None)
+            ),
+            [size - 1],
+        ).fetchone()
+        return found[0] if found else None
+
+    def _within(self, after: UUID | None, last: UUID | None) -> sql.Composable:
+        bounds = [("identifier > {}", after), ("identifier <= {}", last)]
+        texts: list[sql.Composable] = [sql.SQL(text).format(sql.Literal(key)) for text, key in bounds if key is not None]
+        return sql.SQL(" and ").join(texts) if texts else sql.SQL("true")
+
+    def _moderated(self, within: sql.Composable) -> set[bytes]:
+        """Identifiers, as bytes, of media that moderators have deleted."""
+        gone = sql.Identifier(f"api_deleted{self._table}")
+        return {row[0].bytes for row in self._api.execute(sql.SQL("select identifier from {} where {}").format(gone, within))}
+
+    def _rows(self, shared: list[Column], within: sql.Composable) -> Iterator[bytes]:
+        """Of each row: which column is too wide, identifier, all others; in binary."""
+        wide = [
+            sql.SQL("when octet_length({col}) > {width} and length({col}) > {width} then {name}").format(
+                col=sql.Identifier(c.upstream or c.name), width=sql.Literal(c.widest), name=sql.Literal(c.name)
+            )
+            for c in shared
+            if c.widest
+        ]
+        reason = sql.SQL("case {} end").format(sql.SQL(" ").join(wide)) if wide else sql.SQL("null::text")
+        values = [sql.SQL("{}::{}").format(sql.Identifier(c.upstream or c.name), sql.SQL(c.type)) for c in shared]
+        query = sql.SQL("select ({})::text, identifier, {} from {} where {}").format(
+            reason, sql.SQL(", ").join(values), self._names["source"], within
+        )
+        return self._copy_out(self._upstream, query)
+
+    def _usable(
+        self, rows: Iterable[bytes], deleted: set[bytes], tally: Counter[str], rejected: Counter[str]
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """(key, the fields behind it) of the rows that are copied."""
+        number = 0
+        for data in rows:
+            if data[2:6] != _NULL:
+                (size,) = struct.unpack_from("!i", data, 2)
+                rejected[f"{data[6 : 6 + size].decode()} is too long for the API's table"] += 1
+                continue
+            key = data[10:26]
+            if key in deleted:
+                tally["deleted"] += 1
+                continue
+            number += 1
+            yield key, data[26:]
+        tally["rows"] += number
+
+    def _copy_out(self, connection: Connection, query: sql.Composable) -> Iterator[bytes]:
+        """Rows in COPY's binary form, without what stands before the first one and after the last one."""
+        with connection.cursor() as cursor, cursor.copy(sql.SQL("copy ({}) to stdout (format binary)").format(query)) as copy:
+            first = True
+            for data in copy:
+                row = bytes(data)
+                if first:
+                    first, row = False, row[len(_HEADER) :]
+                if len(row) > len(_TRAILER):
+                    yield row
+
+    def _copy_in(self, columns: list[str], rows: Iterable[bytes]) -> None:
+        statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(self._names["temp"], names(columns))
+        with self._api.cursor() as cursor, cursor.copy(statement) as copy:
+            pending, size = [_HEADER], 0
+            for row in rows:
+                pending.append(row)
+                size += len(row)
+                if size >= CHUNK:
+                    copy.write(b"".join(pending))
+                    pending, size = [], 0
+            pending.append(_TRAILER)
+            copy.write(b"".join(pending))
+
+    def _execute(self, connection: Connection, statement: LiteralString, **values: Any) -> psycopg.Cursor[Any]:
+        parts = {key: value if isinstance(value, sql.Composable) else sql.Literal(value) for key, value in values.items()}
+        return connection.execute(sql.SQL(statement).format(**self._names, **parts))
+
+
+def _heads(fields: int) -> bytes:
+    """What begins a row of so many fields."""
+    return struct.pack("!h", fields)
+
+
+def _keyed(rows: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """(key, the fields behind it) of rows whose first field is a uuid."""
+    for row in rows:
+        yield row[6:22], row[22:]
+
+
+def _known(rows: Iterable[tuple[bytes, bytes]], known: dict[bytes, bytes], new: list[bytes], head: bytes) -> Iterator[bytes]:
+    """The rows that the API knows, with what it knows of them; the others are noted in `new`."""
+    for key, rest in rows:
+        own = known.get(key)
+        if own is None:
+            new.append(_KEY + key + rest)
+        else:
+            yield head + _KEY + key + own + rest

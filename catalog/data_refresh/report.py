@@ -1,0 +1,51 @@
+"""What a data refresh brought, in words."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def record_differences(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
+    """Lines: the total before and after, then each source whose number changed."""
+    total = sum(before.values()), sum(after.values())
+    lines = [f"{total[0]:,} → {total[1]:,} documents ({_change(*total)})"]
+    for source in sorted({*before, *after}):
+        old, new = before.get(source, 0), after.get(source, 0)
+        if old != new:
+            lines.append(f"  - {source}: {old:,} → {new:,} ({_change(old, new)})")
+    if len(lines) > 1:
+        lines.append("  _Sources that did not change are left out._")
+    return lines
+
+
+def _change(old: int, new: int) -> str:
+    """Signed difference, and as a share of what was there, if anything was."""
+    share = f", {(new - old) / old:+.2%}" if old else ""
+    return f"{new - old:+,}{share}"
+
+
+def copy_lines(copied: Iterable[Mapping[str, Any]], orphans: Mapping[str, int]) -> list[str]:
+    """What the copy took, table by table, and which rows of other tables lost what they pointed at."""
+    lines = []
+    for one in copied:
+        left_out = [f"{one['deleted']:,} deleted by moderators"] if one["deleted"] else []
+        left_out += [f"{number:,} rejected, {reason}" for reason, number in sorted(one["rejected"].items())]
+        lines.append(f"`{one['table']}`: {one['rows']:,} rows, {one['new']:,} of them new" + "".join(f"; {text}" for text in left_out))
+    return lines + [f"{number:,} orphans of {key} deleted" for key, number in sorted(orphans.items()) if number]
+
+
+def tag_line(counts: Mapping[str, int], digest: str) -> str:
+    """Tags kept and dropped, by rule."""
+    dropped = ", ".join(f"{number:,} {rule}" for rule, number in sorted(counts.items()) if rule != "kept" and number)
+    return f"Tags: {counts.get('kept', 0):,} kept, {dropped or 'none'} dropped (policy {digest})"
+
+
+def refresh_report(
+    media_type: str, before: Mapping[str, int], after: Mapping[str, int], *, copied: Sequence[Mapping[str, Any]],
+    orphans: Mapping[str, int], tags: Mapping[str, int], digest: str, filtered: int, hidden: int,
+) -> str:  # fmt: skip
+    """The whole report. copied: empty when only the index was made anew."""
+    what = "data refresh complete" if copied else "index rebuilt, no rows copied"
+    first, *others = record_differences(before, after)
+    lines = [f"*{media_type.capitalize()} {what}*: {first}", *others, *copy_lines(copied, orphans)]
+    lines += [f"Filtered index: {filtered:,} documents, {hidden:,} hidden", tag_line(tags, digest)]
+    return "\n".join(lines)
