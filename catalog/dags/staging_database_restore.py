@@ -1,0 +1,195 @@
+"""Replaces the staging database by a copy of production's newest snapshot, once a month.
+
+The snapshot is restored as a database of its own; then staging is renamed to an old name and the new one takes its place. If that fails,
+the old one gets its name back. Afterwards the old database is deleted, production's applications and their keys are removed from the copy,
+and the API is deployed to staging, which migrates the database. Between the two renames staging is away for a few minutes; Slack is told.
+
+The Variable `STAGING_RESTORE_DATABASES` names the instances (`production`, `staging`, `temporary`, `old`), `STAGING_DEPLOY` the deployment
+(`repository`, `workflow`, `package`; without it that step is skipped; the token is `GITHUB_API_KEY`). `SKIP_STAGING_DATABASE_RESTORE`
+(`true`) skips a run. The AWS connection is `aws_default`, or what the environment's `AWS_RDS_CONN_ID` names. It waits while
+`recreate_full_staging_index` runs. Each step may be cleared and repeated.
+"""
+
+import os
+from datetime import date, timedelta
+from typing import Any
+
+from airflow.sdk import Variable, chain, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.operators.conflicts import wait_for_turn
+from catalog.dags.operators.running import task_failures
+from catalog.dags.operators.settings import STAGING_DB, database_connection, json_variable, mask
+from catalog.dags.operators.slack import say
+
+SENDER = "Staging Database Restore"
+POKE = float(os.environ.get("AWS_RDS_POKE_INTERVAL", "60"))  # seconds
+
+
+def _databases() -> Any:
+    import msgspec
+
+    from catalog.ingestion.errors import Fatal
+    from catalog.maintenance.staging import Databases
+
+    try:
+        return msgspec.convert(json_variable("STAGING_RESTORE_DATABASES", {}), Databases)
+    except msgspec.ValidationError as error:
+        raise Fatal(f"STAGING_RESTORE_DATABASES: {error}") from None
+
+
+def _restore() -> Any:
+    from airflow.providers.amazon.aws.hooks.rds import RdsHook
+
+    from catalog.maintenance.staging import Restore
+
+    context: Any = get_current_context()
+    hook = RdsHook(aws_conn_id=os.environ.get("AWS_RDS_CONN_ID", "aws_default"))
+    return Restore(hook.conn, _databases(), context["dag_run"].run_id)
+
+
+def waits(task_id: str, name: str, hours: float = 1, **options: Any) -> Any:
+    """A sensor: the database of that role is available."""
+
+    @task.sensor(task_id=task_id, mode="reschedule", poke_interval=POKE, timeout=hours * 3600, retries=2, **options)
+    def available() -> bool:
+        with task_failures():
+            return bool(_restore().available(getattr(_databases(), name)))
+
+    return available()
+
+
+@task.short_circuit(retries=0)
+def should_skip() -> bool:
+    """False, which skips the rest, when the Variable says so."""
+    if not json_variable("SKIP_STAGING_DATABASE_RESTORE", False):
+        return True
+    say("Skipped: `SKIP_STAGING_DATABASE_RESTORE` is set.", SENDER)
+    return False
+
+
+@task
+def get_latest_prod_snapshot() -> str:
+    with task_failures():
+        snapshot: str = _restore().latest_snapshot()
+    return snapshot
+
+
+@task.sensor(mode="reschedule", poke_interval=POKE, timeout=4 * 3600)
+def ensure_snapshot_ready(snapshot: str) -> bool:
+    with task_failures():
+        return bool(_restore().snapshot_ready(snapshot))
+
+
+@task
+def get_staging_db_details() -> dict[str, Any]:
+    with task_failures():
+        details: dict[str, Any] = _restore().details()
+    return details
+
+
+@task
+def restore_staging_from_snapshot(snapshot: str, details: dict[str, Any]) -> None:
+    with task_failures("Staging is as it was."):
+        _restore().restore(snapshot, details)
+
+
+@task
+def notify_outage() -> None:
+    say("The restored database is ready; staging will be away for a few minutes.", SENDER)
+
+
+def renames(task_id: str, name: str, new: str) -> Any:
+    @task(task_id=task_id, retries=2)
+    def rename() -> None:
+        with task_failures():
+            names = _databases()
+            _restore().rename(getattr(names, name), getattr(names, new))
+
+    return rename()
+
+
+@task(trigger_rule="one_failed", retries=5, retry_delay=timedelta(seconds=POKE))
+def roll_back() -> str:
+    """The old database gets its name back; skipped when staging is there."""
+    with task_failures("Give the old database staging's name by hand."):
+        if not _restore().roll_back():
+            raise AirflowSkipException("staging is there; nothing to take back.")
+    text = "The exchange failed; the old staging database is back under its name."
+    say(text, SENDER, alert=True)
+    return text
+
+
+@task
+def delete_old() -> None:
+    with task_failures():
+        _restore().delete_old()
+
+
+@task.sensor(mode="reschedule", poke_interval=POKE, timeout=3600)
+def await_old_deleted() -> bool:
+    with task_failures():
+        return bool(_restore().gone())
+
+
+@task
+def truncate_applications() -> None:
+    """Production's applications and keys, which must not work in staging."""
+    from catalog.maintenance.staging import forget_applications
+
+    with database_connection(STAGING_DB, autocommit=True) as connection:
+        forget_applications(connection)
+
+
+@task
+def deploy_staging() -> str:
+    """The tag that is deployed; skipped when no deployment is configured."""
+    import msgspec
+
+    from catalog.ingestion.errors import Fatal
+    from catalog.ingestion.secrets import Secret
+    from catalog.maintenance.staging import Deploy, deploy
+
+    target = json_variable("STAGING_DEPLOY", None)
+    if not target:
+        raise AirflowSkipException("the Variable STAGING_DEPLOY is not set; deploy the API to staging by hand, it migrates the database.")
+    token = Variable.get("GITHUB_API_KEY", default="")
+    mask(token)
+    with task_failures():
+        try:
+            return deploy(msgspec.convert(target, Deploy), Secret(token))
+        except msgspec.ValidationError as error:
+            raise Fatal(f"STAGING_DEPLOY: {error}") from None
+
+
+@task(trigger_rule="none_failed")
+def notify_complete() -> None:
+    say("The staging database is a copy of production's newest snapshot now.", SENDER)
+
+
+with catalog_dag(
+    "staging_database_restore",
+    "database",
+    schedule="@monthly",
+    doc=(__doc__ or "").strip(),
+    start_date=date(2023, 5, 1),
+    dagrun_timeout=timedelta(days=8),
+    max_active_tasks=4,
+    conflicts=("recreate_full_staging_index",),
+):
+    snapshot: Any = get_latest_prod_snapshot()
+    details: Any = get_staging_db_details()
+    restored = restore_staging_from_snapshot(snapshot, details)
+    go_on = should_skip()
+    exchange = [
+        renames("rename_staging_to_old", "staging", "old"),
+        waits("await_old", "old"),
+        renames("rename_temporary_to_staging", "temporary", "staging"),
+        waits("await_staging", "staging"),
+    ]
+    chain(wait_for_turn()(), go_on, snapshot, ensure_snapshot_ready(snapshot), restored)
+    chain(go_on, details)
+    chain(restored, waits("await_restored", "temporary", 6), notify_outage(), *exchange, delete_old(), await_old_deleted())
+    chain(exchange[-1], truncate_applications(), deploy_staging(), notify_complete())
+    exchange >> roll_back()

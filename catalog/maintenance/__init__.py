@@ -1,0 +1,1 @@
+"""Looking after what runs: databases in the cloud, pull requests, logs."""

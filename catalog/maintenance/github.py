@@ -1,0 +1,72 @@
+"""The parts of GitHub's REST API that we use."""
+
+from typing import Any
+
+import requests
+
+from catalog.ingestion.errors import Fatal, Retry
+from catalog.ingestion.secrets import Secret
+
+API = "https://api.github.com"
+TIMEOUT = 30  # seconds
+
+
+class GitHub:
+    """token: None for what anybody may read. base: another address than GitHub's own, for an enterprise server or a test."""
+
+    def __init__(self, token: Secret | None = None, base: str = API) -> None:
+        self._base, self._session = base.rstrip("/"), requests.Session()
+        self._session.headers.update({"Accept": "application/vnd.github+json", "User-Agent": "media-catalog"})
+        if token:
+            self._session.headers["Authorization"] = f"Bearer {token.reveal()}"
+
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        """The decoded answer, None when there is none. Raises Retry for what may pass (with `retry_after` at a rate limit), else Fatal."""
+        return self._request(method, f"{self._base}/{path.lstrip('/')}", **options)[0]
+
+    def pages(self, path: str, **params: Any) -> list[Any]:
+        """All items of a list, page after page."""
+        found: list[Any] = []
+        url: str | None = f"{self._base}/{path.lstrip('/')}"
+        options: dict[str, Any] = {"params": {"per_page": 100, **params}}
+        while url:
+            items, url = self._request("GET", url, **options)
+            found += items
+            options = {}  # the link to the next page has them
+        return found
+
+    def dispatch(self, repository: str, workflow: str, inputs: dict[str, str], ref: str = "main") -> None:
+        """Start a workflow. repository: `owner/name`."""
+        self.call("POST", f"repos/{repository}/actions/workflows/{workflow}/dispatches", json={"ref": ref, "inputs": inputs})
+
+    def newest_tag(self, owner: str, package: str) -> str:
+        """A tag of the newest tagged version of a container package. Raises Fatal when there is none."""
+        for version in self.pages(f"orgs/{owner}/packages/container/{package}/versions"):
+            tags: list[str] = version.get("metadata", {}).get("container", {}).get("tags") or []
+            if wanted := [t for t in tags if t != "latest"]:
+                return wanted[0]
+        raise Fatal(f"no version of the package {owner}/{package} has a tag.")
+
+    def _request(self, method: str, url: str, **options: Any) -> tuple[Any, str | None]:
+        """(decoded answer, URL of the next page)."""
+        if not url.startswith(self._base):
+            raise Fatal("GitHub's answer leads to another host; not followed.")
+        try:
+            answer = self._session.request(method, url, timeout=TIMEOUT, **options)
+        except requests.RequestException as error:
+            raise Retry(f"GitHub does not answer: {type(error).__name__}") from None
+        path = url.removeprefix(self._base).partition("?")[0]
+        used_up = answer.headers.get("x-ratelimit-remaining") == "0" or "retry-after" in answer.headers
+        if (used_up and answer.status_code in (403, 429)) or answer.status_code >= 500:
+            wait = answer.headers.get("retry-after")
+            raise Retry(f"GitHub answered {answer.status_code} to {method} {path}", float(wait) if wait and wait.isdigit() else None)
+        if answer.status_code >= 400:
+            raise Missing(path) if answer.status_code == 404 else Fatal(f"GitHub answered {answer.status_code} to {method} {path}")
+        return (answer.json() if answer.content else None), answer.links.get("next", {}).get("url")
+
+
+class Missing(Fatal):
+    """GitHub does not know it, or the token may not see it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"GitHub knows no {path}, or the token may not see it.")

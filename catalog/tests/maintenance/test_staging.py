@@ -1,0 +1,139 @@
+"""The staging database's restoration against moto's RDS, and the deployment against a server that speaks GitHub's shapes."""
+
+import boto3
+import pytest
+import requests
+from moto.server import ThreadedMotoServer
+from pytest_httpserver import HTTPServer
+
+from catalog.database import sample_data
+from catalog.ingestion.errors import Fatal, Retry
+from catalog.ingestion.secrets import Secret
+from catalog.maintenance.staging import Databases, Deploy, Restore, deploy, forget_applications
+
+pytestmark = pytest.mark.enable_socket
+NAMES = Databases()
+
+
+@pytest.fixture(scope="module")
+def aws():
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def rds(aws):
+    """Production with snapshots, and staging."""
+    client = boto3.client(
+        "rds", endpoint_url=aws, region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing"
+    )  # fmt: skip
+    requests.post(f"{aws}/moto-api/reset", timeout=10)
+    for name in (NAMES.production, NAMES.staging):
+        client.create_db_instance(DBInstanceIdentifier=name, DBInstanceClass="db.t3.micro", Engine="postgres", AllocatedStorage=20)
+    return client
+
+
+def instances(rds):
+    return {i["DBInstanceIdentifier"] for i in rds.describe_db_instances()["DBInstances"]}
+
+
+def test_the_whole_way(rds):
+    restore = Restore(rds, NAMES, "run")
+    snapshot = restore.latest_snapshot()
+    assert snapshot.startswith("rds:prod-openverse-db")
+    assert restore.snapshot_ready(snapshot)
+    details = restore.details()
+    assert details["DBInstanceClass"] == "db.t3.micro"
+    for _ in range(2):  # every step may be repeated
+        restore.restore(snapshot, details)
+    assert restore.available(NAMES.temporary)
+    for _ in range(2):
+        restore.rename(NAMES.staging, NAMES.old)
+    assert not restore.available(NAMES.staging)
+    for _ in range(2):
+        restore.rename(NAMES.temporary, NAMES.staging)
+    assert restore.available(NAMES.staging)
+    assert not restore.roll_back()
+    for _ in range(2):
+        restore.delete_old()
+    assert restore.gone()
+    assert instances(rds) == {NAMES.production, NAMES.staging}
+
+
+def test_back_when_the_second_rename_fails(rds):
+    restore = Restore(rds, NAMES, "run")
+    restore.restore(restore.latest_snapshot(), restore.details())
+    restore.rename(NAMES.staging, NAMES.old)
+    rds.delete_db_instance(DBInstanceIdentifier=NAMES.temporary, SkipFinalSnapshot=True)
+    with pytest.raises(rds.exceptions.DBInstanceNotFoundFault):
+        restore.rename(NAMES.temporary, NAMES.staging)
+    assert restore.roll_back()
+    assert instances(rds) == {NAMES.production, NAMES.staging}
+    assert not restore.roll_back()
+
+
+def test_another_runs_database_is_not_taken(rds):
+    restore = Restore(rds, NAMES, "run")
+    restore.restore(restore.latest_snapshot(), restore.details())
+    with pytest.raises(Fatal, match="left by another run; delete it"):
+        Restore(rds, NAMES, "another").restore(restore.latest_snapshot(), restore.details())
+
+
+@pytest.mark.parametrize("step", [lambda r: r.rename("prod-openverse-db", "dev-openverse-db"), lambda r: r.rename("dev-openverse-db", "x")])
+def test_nothing_else_is_changed(rds, step):
+    with pytest.raises(Fatal, match="not one of staging's"):
+        step(Restore(rds, NAMES))
+    with pytest.raises(Fatal, match="four different"):
+        Restore(rds, Databases(staging="prod-openverse-db"))
+
+
+def test_what_is_missing(rds):
+    rds.delete_db_instance(DBInstanceIdentifier=NAMES.staging, SkipFinalSnapshot=True)
+    with pytest.raises(Fatal, match="no database dev-openverse-db"):
+        Restore(rds, NAMES).details()
+    with pytest.raises(Fatal, match="no automated snapshot"):
+        Restore(rds, Databases(production="nobody")).latest_snapshot()
+
+
+@pytest.mark.database
+def test_applications_are_forgotten(api):
+    sample_data.fill(api, "api", 20)
+    api.execute("insert into api_oauth2registration (name, description, email) values ('a', 'b', 'c')")
+    api.execute("insert into api_oauth2verification (associated_application_id, email, code) values (1, 'a', 'b')")
+    forget_applications(api)
+    for table in ("api_throttledapplication", "api_oauth2registration", "api_oauth2verification"):
+        assert api.execute(f"select count(*) from {table}").fetchone() == (0,)
+    assert api.execute("select count(*) from image").fetchone() == (20,)
+
+
+def test_the_deployment(httpserver: HTTPServer):
+    """The newest version may have no tag; versions come in pages."""
+    path = "/orgs/owner/packages/container/api/versions"
+    second = [{"metadata": {"container": {"tags": ["latest", "v2"]}}}, {"metadata": {"container": {"tags": ["v1"]}}}]
+    httpserver.expect_request(path, query_string={"per_page": "100", "page": "2"}).respond_with_json(second)
+    link = f'<{httpserver.url_for(path)}?per_page=100&page=2>; rel="next"'
+    httpserver.expect_request(path, query_string={"per_page": "100"}).respond_with_json(
+        [{"metadata": {"container": {"tags": []}}}], headers={"Link": link}
+    )
+    dispatch = "/repos/owner/infrastructure/actions/workflows/deploy.yml/dispatches"
+    wanted = {"ref": "main", "inputs": {"tag": "v2"}}
+    httpserver.expect_request(dispatch, "POST", json=wanted, headers={"Authorization": "Bearer key"}).respond_with_data("", 204)
+    target = Deploy("owner/infrastructure", "deploy.yml", "api", httpserver.url_for("").rstrip("/"))
+    assert deploy(target, Secret("key")) == "v2"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "error", "text"),
+    [
+        (404, {}, Fatal, "knows no"), (401, {}, Fatal, "answered 401"), (403, {"x-ratelimit-remaining": "0"}, Retry, "answered 403"),
+        (403, {}, Fatal, "answered 403"), (502, {}, Retry, "answered 502"), (429, {"retry-after": "7"}, Retry, "answered 429"),
+    ],
+)  # fmt: skip
+def test_github_in_trouble(httpserver: HTTPServer, status, headers, error, text):
+    httpserver.expect_request("/orgs/owner/packages/container/api/versions").respond_with_data("{}", status, headers)
+    target = Deploy("owner/x", "deploy.yml", "api", httpserver.url_for("").rstrip("/"))
+    with pytest.raises(error, match=text) as caught:
+        deploy(target, Secret("key"))
+    assert "key" not in str(caught.value)
