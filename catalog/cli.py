@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from upath import UPath
 
+from catalog import search_cli
 from catalog.database import deletion, sample_data, schema
 from catalog.database.statements import parse_condition
 from catalog.ingestion.assemble import client_for, replay_of, window_of
@@ -37,6 +38,8 @@ from catalog.ingestion.state import Options
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A catalog of openly licensed media.", pretty_exceptions_enable=False)
 db = typer.Typer(no_args_is_help=True, help="The catalog database's schema.")
 app.add_typer(db, name="db")
+app.add_typer(search_cli.policies, name="tag-policy")
+app.command("search")(search_cli.search_command)
 out, err = Console() if sys.stdout.isatty() else Console(width=200), Console(stderr=True)
 
 DATABASES: dict[str, tuple[str, schema.Which]] = {

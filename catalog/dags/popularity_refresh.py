@@ -5,6 +5,7 @@ percentile scores 0.85. Which key of `meta_data` is the metric, each provider de
 """
 
 import logging
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 AT_A_TIME = 2  # batched updates beside each other
 METRIC_TIMEOUT = {"image": timedelta(hours=24), "audio": timedelta(hours=1)}
 REFRESH_TIMEOUT = {"image": timedelta(days=14), "audio": timedelta(days=1)}
-POKE = {"image": 60, "audio": 10}
+POKE = float(os.environ.get("DATA_REFRESH_POKE_INTERVAL", "60"))  # seconds
 
 REFRESH = """
 Scores the {media_type} records anew, once a month.
@@ -133,7 +134,7 @@ def refresh_dag(media_type: MediaType) -> None:
                 reset_dag_run=True,
                 wait_for_completion=True,
                 deferrable=True,
-                poke_interval=POKE[media_type],
+                poke_interval=POKE,
                 fail_when_dag_is_paused=True,
                 retries=0,
                 execution_timeout=REFRESH_TIMEOUT[media_type],

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from catalog.data_refresh.queries import search
+from catalog.data_refresh.search import connect
 from catalog.ingestion.errors import IngestionError
 from catalog.local import demo as demonstration
 from catalog.local.airflow_api import AirflowApi, ApiError
@@ -22,6 +24,7 @@ from catalog.local.doctor import examine
 from catalog.local.lifecycle import StackError, down, reset, up
 from catalog.local.runs import Run, unpaused, watch
 from catalog.local.stack import API_DB, CATALOG_DB, COMPONENTS, STAGING_DB, Stack
+from catalog.local.trace import follow
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console() if sys.stdout.isatty() else Console(width=170)  # a log file has room for whole tables
@@ -173,7 +176,7 @@ def demo(
     everything: Annotated[bool, typer.Option("--all", help="All providers, not just five.")] = False,
     live: Annotated[bool, typer.Option(help="Use the real APIs instead of the recordings; providers without a key are left out.")] = False,
 ) -> None:
-    """Run provider DAGs through the scheduler and show what came of it."""
+    """Run provider DAGs, popularity and data refresh through the scheduler; show what came of it and what a search finds."""
     stack = Stack()
     up(stack, say)
     say(f"Airflow is ready at {stack.ui}")
@@ -182,20 +185,53 @@ def demo(
     )
     names = demonstration.chosen(everything, live)
     say(f"triggering the DAGs of {len(names)} providers on {source}")
-    with _live() as view:
-        runs = demonstration.run_providers(stack, names, live=live, say=say, show=lambda runs: view.show(runs))
-    failed = [run for run in runs if run.state != "success"]
+    runs = _run(stack, demonstration.provider_dags(names, live))
     console.print(_outcome_table(runs, demonstration.outcomes(stack, runs)))
     sample = Table("provider", "title", "creator", "license", "landing URL", title="One row of each provider in the catalog")
     for row in demonstration.samples(stack):
         sample.add_row(*(str(value or "") for value in row.values()))
     console.print(sample)
+    if not _failed(stack, runs):
+        say("scoring popularity")
+        runs = _run(stack, demonstration.POPULARITY)
+        say("data refresh: catalog → API database → search index")
+        runs += _run(stack, demonstration.REFRESH)
+    if not (failed := _failed(stack, runs)):
+        _show_search(stack, names, live)
     console.print(f"The UI is at [bold]{stack.ui}[/] (no login; it listens on this machine only). Stop with ./just down.")
-    for run in failed:
-        console.print(
-            f"[red]{run.dag_id} failed[/]: {', '.join(t for t, s in run.tasks.items() if s == 'failed')}; see {stack.ui}/dags/{run.dag_id}"
-        )
     raise typer.Exit(1 if failed else 0)
+
+
+def _run(stack: Stack, dags: demonstration.Dags) -> list[Run]:
+    with _live() as view:
+        return demonstration.run_dags(stack, dags, say=say, show=view.show)
+
+
+def _failed(stack: Stack, runs: list[Run]) -> bool:
+    """Name the runs that failed; whether there are any."""
+    failed = [run for run in runs if run.state != "success"]
+    for run in failed:
+        tasks = ", ".join(t for t, s in run.tasks.items() if s == "failed")
+        console.print(f"[red]{run.dag_id} failed[/]: {tasks}; see {stack.ui}/dags/{run.dag_id}")
+    return bool(failed)
+
+
+def _show_search(stack: Stack, names: list[str], live: bool) -> None:
+    """Hits of a search, and the way of one record."""
+    client = connect(stack.search(stack.settings()).url, engine="opensearch")
+    found = search(client, "image", demonstration.WORDS, 5)
+    table = Table("score", "title", "source", "license", "tags", title=f"{found.total:,} images for {demonstration.WORDS!r}")
+    for hit in found.first:
+        document = hit.source
+        tags = ", ".join(tag["name"] for tag in document["tags"][:8])
+        table.add_row(f"{hit.score:.2f}", document.get("title", ""), document["source"], document["license"], tags)
+    console.print(table)
+    steps = next((steps for name in ("stocksnap", *names) if name in names and (steps := follow(stack, name, live))), [])
+    way = Table("place", "the record there", title="The way of one record")
+    for step in steps:
+        way.add_row(*step)
+    console.print(way)
+    console.print('Search it yourself: [bold]./just catalog search "words" --media image[/]')
 
 
 def _outcome_table(runs: list[Run], reports: dict[str, list[dict[str, Any]]]) -> Table:

@@ -1,4 +1,4 @@
-"""`./just demo`: the provider DAGs through the real scheduler into PostgreSQL, and what came of it."""
+"""`./just demo`: providers, popularity and data refresh through the real scheduler, and what came of it."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -9,12 +9,17 @@ import psycopg
 from psycopg.rows import dict_row
 
 from catalog.ingestion.provider import FOLDER, provider_class, provider_names
+from catalog.ingestion.records import MEDIA_TYPES
 from catalog.local.airflow_api import AirflowApi
 from catalog.local.runs import Run, unpaused, watch
 from catalog.local.stack import Stack
 
 LIVE_LIMIT = 200
 SHOWN = ("flickr", "jamendo", "stocksnap", "wikimedia_commons", "wordpress")  # without --all
+Dags = dict[str, dict[str, Any]]  # DAG id → conf
+POPULARITY: Dags = {f"{m}_popularity_refresh": {} for m in MEDIA_TYPES}
+REFRESH: Dags = {f"{m}_data_refresh": {} for m in MEDIA_TYPES}  # both at once: they take turns
+WORDS = "bridge"
 OUTCOMES = ("fetched", "inserted", "updated", "unchanged", "skipped", "rejected")
 
 
@@ -39,12 +44,13 @@ def _lacks_key(provider: str) -> bool:
     return bool(key) and f"AIRFLOW_VAR_{key.variable}" not in os.environ  # type: ignore[union-attr]
 
 
-def run_providers(
-    stack: Stack, names: Iterable[str], *, live: bool, say: Callable[[str], None], show: Callable[[list[Run]], None]
-) -> list[Run]:
-    """Trigger the DAGs of providers through the REST API and follow them to their end."""
+def provider_dags(names: Iterable[str], live: bool) -> Dags:
+    return {f"{name}_workflow": conf_for(name, live) for name in names}
+
+
+def run_dags(stack: Stack, dags: Dags, *, say: Callable[[str], None], show: Callable[[list[Run]], None]) -> list[Run]:
+    """Trigger DAGs through the REST API, all at once, and follow them to their end."""
     api = AirflowApi(stack.ui)
-    dags = {f"{name}_workflow": conf_for(name, live) for name in names}
     with unpaused(api, dags, say):
         return watch(api, [Run(dag_id, api.trigger(dag_id, conf)) for dag_id, conf in dags.items()], show, timeout=1800)
 

@@ -1,0 +1,58 @@
+"""What a changed tag policy would do to documents, seen on a sample before anybody rebuilds an index."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from catalog.data_refresh.tag_policy import TagFilter, TagPolicy
+from catalog.ingestion.errors import Fatal
+from catalog.ingestion.records import MediaType
+
+
+class PolicyDiff(msgspec.Struct):
+    """rows: looked at; changed: of which the document would change; before, after: rule → tags; gained, lost: tag names with numbers."""
+
+    rows: int = 0
+    changed: int = 0
+    before: dict[str, int] = {}
+    after: dict[str, int] = {}
+    gained: Counter[str] = msgspec.field(default_factory=Counter)
+    lost: Counter[str] = msgspec.field(default_factory=Counter)
+
+
+def compare(tag_lists: Iterable[Any], old: TagPolicy, new: TagPolicy) -> PolicyDiff:
+    """tag_lists: of one record each, as the databases hold them."""
+    before, after, diff = TagFilter(old), TagFilter(new), PolicyDiff()
+    for tags in tag_lists:
+        diff.rows += 1
+        was, will = Counter(t["name"] for t in before(tags)[0]), Counter(t["name"] for t in after(tags)[0])
+        if was != will:
+            diff.changed += 1
+            diff.gained.update(will - was)
+            diff.lost.update(was - will)
+    diff.before, diff.after = dict(before.counts), dict(after.counts)
+    return diff
+
+
+def sample(api: psycopg.Connection[Any], media_type: MediaType, rows: int) -> list[Any]:
+    """Tag lists of about so many records from all over the table; all of them when there are not so many."""
+    table = sql.Identifier(media_type)
+    estimate = api.execute("select greatest(reltuples, 1) from pg_class where oid = to_regclass(%s)", [media_type]).fetchone()
+    share = min(100.0, 150.0 * rows / (estimate[0] if estimate else 1))
+    query = sql.SQL("select tags from {} tablesample system ({}) limit {}").format(table, sql.Literal(share), sql.Literal(rows))
+    return [tags for (tags,) in api.execute(query)]
+
+
+def explain(api: psycopg.Connection[Any], media_type: MediaType, key: str, policy: TagPolicy) -> list[tuple[Any, str | None]]:
+    """Each tag of a record, and the rule that drops it (None: it is in the document). key: its identifier or row id."""
+    column = "id" if key.isdigit() else "identifier::text"
+    query = sql.SQL("select tags from {} where {} = %s").format(sql.Identifier(media_type), sql.SQL(column))
+    row = api.execute(query, [int(key) if key.isdigit() else key.lower()]).fetchone()
+    if row is None:
+        raise Fatal(f"the API database has no {media_type} {key}.")
+    tag_filter = TagFilter(policy)
+    return [(tag, tag_filter.rule(tag)) for tag in row[0] or []]

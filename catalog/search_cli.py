@@ -1,0 +1,139 @@
+"""The parts of the `catalog` command that look at the search index: search it, explain and compare tag policies."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+import psycopg
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from catalog.data_refresh import policy_diff
+from catalog.data_refresh.queries import search
+from catalog.data_refresh.search import Indexes, connect
+from catalog.data_refresh.tag_policy import DEFAULT, RULES, TagPolicy, policy_from
+from catalog.ingestion.errors import Fatal
+from catalog.ingestion.records import MEDIA_TYPES, MediaType
+
+ENGINE, API = "AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API"
+policies = typer.Typer(no_args_is_help=True, help="Which tags are searched, and why.")
+out, err = Console() if sys.stdout.isatty() else Console(width=200), Console(stderr=True)
+
+Media = Annotated[str, typer.Option("--media", help="image or audio")]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy", help="A policy as JSON, as in TAG_POLICY. Without: AIRFLOW_VAR_TAG_POLICY of the environment, else the default."
+    ),
+]
+
+
+def engine() -> Any:
+    """A client for the engine that the environment names, as Airflow's connections are written: JSON, or http://user:password@host:port."""
+    value = os.environ.get(ENGINE)
+    if not value:
+        raise Fatal(f"{ENGINE} is not set; ./just catalog sets it while the stack is up.")
+    if value.lstrip().startswith("{"):
+        found = json.loads(value)
+        extra, login = found.get("extra") or {}, (found.get("login"), found.get("password") or "")
+        url = f"{found.get('schema') or 'http'}://{found['host']}:{found.get('port') or 9200}"
+    else:
+        parts = urlsplit(value)
+        extra, login = dict(parse_qsl(parts.query)), (parts.username, parts.password or "")
+        url = f"{parts.scheme if parts.scheme in ('http', 'https') else 'http'}://{parts.hostname}:{parts.port or 9200}"
+    return connect(url, engine=extra.get("engine", "elasticsearch"), login=login if login[0] else None)
+
+
+def api() -> psycopg.Connection[Any]:
+    dsn = os.environ.get(API)
+    if not dsn:
+        raise Fatal(f"{API} is not set; ./just catalog sets it while the stack is up.")
+    return psycopg.connect(dsn, autocommit=True)
+
+
+def media_of(name: str) -> MediaType:
+    for media_type in MEDIA_TYPES:
+        if name == media_type:
+            return media_type
+    raise Fatal(f"--media is {name!r}; it is one of {', '.join(MEDIA_TYPES)}.")
+
+
+def policy_of(path: Path | None) -> TagPolicy:
+    text = path.read_text(encoding="utf-8") if path else os.environ.get("AIRFLOW_VAR_TAG_POLICY")
+    try:
+        return policy_from(json.loads(text)) if text else DEFAULT
+    except json.JSONDecodeError as error:
+        raise Fatal(f"the tag policy is not JSON: {error}") from None
+
+
+def search_command(
+    words: str,
+    media: Media = "image",
+    filtered: Annotated[bool, typer.Option("--filtered", help="Without media that hold sensitive terms.")] = False,
+    size: Annotated[int, typer.Option(min=1, max=100, help="Hits to show.")] = 10,
+) -> None:
+    """What somebody who searches would find."""
+    found = search(engine(), media_of(media) + ("-filtered" if filtered else ""), words, size)
+    table = Table(
+        "score", "title", "creator", "source", "license", "tags", "identifier", title=f"{found.total:,} hits for {words!r} in {found.index}"
+    )
+    for hit in found.first:
+        document = hit.source
+        tags = ", ".join(tag["name"] for tag in document.get("tags", [])[:6])
+        shown = (document.get(key, "") for key in ("title", "creator", "source", "license"))
+        table.add_row(f"{hit.score:.2f}", *shown, tags, hit.identifier)
+    out.print(table)
+    if not found.total:
+        raise typer.Exit(1)
+
+
+@policies.command()
+def explain(
+    key: Annotated[str, typer.Option("--id", help="Identifier or row id.")], media: Media = "image", policy: PolicyFile = None
+) -> None:
+    """Which rule keeps or drops each tag of a record."""
+    chosen = policy_of(policy)
+    with api() as connection:
+        verdicts = policy_diff.explain(connection, media_of(media), key, chosen)
+    table = Table("tag", "provider", "accuracy", "in the document", "rule", title=f"{media} {key} under policy {chosen.digest}")
+    for tag, rule in verdicts:
+        about = tag if isinstance(tag, dict) else {"name": json.dumps(tag)}
+        shown = [str(about.get(k, "")) for k in ("name", "provider", "accuracy")]
+        table.add_row(*shown, "[red]no[/]" if rule else "[green]yes[/]", rule or "")
+    out.print(table)
+    _which_built(media_of(media), chosen)
+
+
+def _which_built(media_type: MediaType, chosen: TagPolicy) -> None:
+    if ENGINE in os.environ and (digest := Indexes(engine()).meta(media_type).get("tag_policy_digest")):
+        same = (
+            "the same policy" if digest == chosen.digest else f"policy {digest}; rebuild it with {media_type}_data_refresh, conf index_only"
+        )
+        out.print(f"The live index was built under {same}.")
+
+
+@policies.command()
+def diff(
+    policy: PolicyFile = None,
+    media: Media = "image",
+    rows: Annotated[int, typer.Option("--sample", min=1, help="Records to look at.")] = 10_000,
+) -> None:
+    """What a changed policy would do to the documents, seen on a sample of the API database. Nothing is changed."""
+    media_type = media_of(media)
+    built = Indexes(engine()).meta(media_type).get("tag_policy") if ENGINE in os.environ else None
+    old, new = msgspec.convert(built, TagPolicy) if built else DEFAULT, policy_of(policy)
+    with api() as connection:
+        found = policy_diff.compare(policy_diff.sample(connection, media_type, rows), old, new)
+    title = f"{found.changed:,} of {found.rows:,} documents would change ({found.changed / max(found.rows, 1):.1%})"
+    table = Table("tags", f"policy {old.digest}{'' if built else ' (default)'}", f"policy {new.digest}", title=title)
+    for rule in ("kept", *RULES):
+        table.add_row(rule, f"{found.before.get(rule, 0):,}", f"{found.after.get(rule, 0):,}")
+    out.print(table)
+    for word, names in (("gained", found.gained), ("lost", found.lost)):
+        if names:
+            out.print(f"{word} most: " + ", ".join(f"{name} ({number:,})" for name, number in names.most_common(10)), highlight=False)

@@ -1,0 +1,312 @@
+"""The data refresh and its neighbours, through the real scheduler, on real databases and a real search engine."""
+
+import json
+import signal
+import threading
+import time
+
+import boto3
+import psutil
+import psycopg
+import pytest
+import requests
+
+from catalog.data_refresh.tag_policy import policy_from
+from catalog.database import sample_data
+from catalog.tests.e2e.conftest import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
+ROWS = 3000
+
+
+@pytest.fixture(scope="module")
+def media(bench):
+    """Made-up media in all three databases; the API knows most of what the catalog has."""
+    for name, which, rows in (("catalog", "catalog", ROWS), ("api", "api", ROWS - 500), ("api_staging", "api", 1000)):
+        with bench.database(name) as connection:
+            sample_data.fill(connection, which, rows, seed=7)
+    yield
+    with bench.catalog() as connection:
+        for media_type in ("image", "audio"):
+            connection.execute(f"delete from {media_type} where url like 'https://%.example.org/%'")
+
+
+def whole(bench, media_type="image"):
+    """Documents are as many as rows, aliases point at one index each, and nothing is left over."""
+    search = bench.search()
+    with bench.database("api") as api:
+        rows = api.execute(f"select count(*) from {media_type} where not removed_from_source").fetchone()[0]
+        left = api.execute("select relname from pg_class where relname like 'temp_import_%'").fetchall()
+    index = search.behind(media_type)
+    search.refresh(index)
+    assert search.count(media_type) == rows
+    assert search.behind(f"{media_type}-filtered").startswith(f"{media_type}-")
+    there = set(search.client.indices.get(index=f"{media_type}-*", expand_wildcards="all").body)
+    assert there == {index, search.behind(f"{media_type}-filtered"), *(n for n in there if "-full-" in n)}
+    assert left == []
+    return rows
+
+
+class Reader(threading.Thread):
+    """Somebody who reads table and alias twenty times a second, and notes what was seen."""
+
+    def __init__(self, bench):
+        super().__init__()
+        self.bench, self.seen, self.stopped = bench, {"table": set(), "alias": set(), "filtered": set()}, threading.Event()
+        self.errors, self.looks = [], 0
+
+    def run(self):
+        search = self.bench.search()
+        with self.bench.database("api") as api:
+            while not self.stopped.wait(0.05):
+                try:
+                    self.seen["table"].add(api.execute("select count(*) from image").fetchone()[0])
+                    self.seen["alias"].add(search.count("image"))
+                    self.seen["filtered"].add(search.count("image-filtered"))
+                    self.looks += 1
+                except Exception as problem:
+                    self.errors.append(repr(problem))
+
+
+def states(bench, dag_id, run_id):
+    return {t: s for t, s in bench.tasks(dag_id, run_id).items() if s not in ("success", "skipped")}
+
+
+def test_both_at_once_and_readers_see_whole_states(bench, media):
+    """Triggered together, in either order, they take turns; readers see the old state or the new one; lists keep their media."""
+    for first, second in (("image", "audio"), ("audio", "image")):
+        runs = [(f"{m}_data_refresh", bench.api.trigger(f"{m}_data_refresh", {})) for m in (first, second)]
+        for dag_id, run_id in runs:
+            assert bench.api.wait(dag_id, run_id, 240) == "success", states(bench, dag_id, run_id)
+        times = [{t["task_id"]: t for t in bench.api.tasks(*run)} for run in runs]
+        spans = sorted((t["wait_for_conflicting_dags"]["end_date"], t["conclude"]["end_date"]) for t in times)
+        assert spans[0][1] <= spans[1][0]
+    old = whole(bench), bench.search().count("image-filtered")
+    listed = "select identifier, imagelist_id from imagelist_images join image on image.id = image_id order by 1, 2"
+    with bench.database("api") as api, bench.catalog() as catalog:
+        before, table = api.execute(listed).fetchall(), api.execute("select count(*) from image").fetchone()[0]
+        catalog.execute("update image set title = 'A fire brigade' where url like 'https://met.example.org/%'")
+        sample_data.fill(catalog, "catalog", 200, seed=8)
+        reader = Reader(bench)
+        reader.start()
+        bench.slack.clear()
+        run_id, state = bench.run("image_data_refresh", {}, timeout=240)
+        reader.stopped.set()
+        reader.join()
+        assert state == "success", states(bench, "image_data_refresh", run_id)
+        assert reader.errors == []
+        new = whole(bench), bench.search().count("image-filtered")
+        assert reader.looks > 100
+        assert reader.seen == {"table": {table, table + 200}, "alias": {old[0], new[0]}, "filtered": {old[1], new[1]}}
+        assert new[1] < old[1]
+        assert api.execute(listed).fetchall() == before
+    [text] = [m["text"] for m in bench.slack if m["username"] == "Data refresh record difference"]
+    assert f"{old[0]:,} → {new[0]:,} documents (+199, " in text
+    assert "200 of them new" in text
+    assert "policy 29382f7fac0f" in text
+
+
+def test_a_policy_changes_and_only_the_index_is_made_anew(bench, media):
+    whole(bench)
+    policy = {"excluded_providers": ["clarifai"], "denied": ["heron"]}
+    with bench.database("api") as api:
+        filenode = api.execute("select pg_relation_filenode('image')").fetchone()
+        with bench.variable("TAG_POLICY", json.dumps(policy)):
+            run_id, state = bench.run("image_data_refresh", {"index_only": True}, timeout=240)
+        assert state == "success", states(bench, "image_data_refresh", run_id)
+        tasks = bench.tasks("image_data_refresh", run_id)
+        assert {tasks[t] for t in ("copy_tables", "build_indexes", "promote_tables")} == {"skipped"}
+        assert api.execute("select pg_relation_filenode('image')").fetchone() == filenode
+        search = bench.search()
+        assert search.meta("image")["tag_policy_digest"] == policy_from(policy).digest
+        whole(bench)
+        herons = search.count("image", {"term": {"tags.name.keyword": "heron"}})
+        accurate = search.count("image", {"exists": {"field": "tags.accuracy"}})
+        assert (herons, accurate) == (0, 0)
+        assert api.execute('select count(*) > 100 from image where tags @> \'[{"name": "heron"}]\'').fetchone() == (True,)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("TAG_POLICY", '{"minimum_accuracy": 90}', "minimum_accuracy"),
+        ("TAG_POLICY", "{", "not valid JSON"),
+        ("DATA_REFRESH_LIMIT", "0", "unknown key 'what'"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anybody_waits(bench, media, variable, value, message):
+    with bench.variable(variable, value):
+        run_id, state = bench.run("image_data_refresh", {"what": 1} if "what" in message else {})
+    assert state == "failed"
+    assert message in bench.api.log("image_data_refresh", run_id, "check_configuration")
+    assert bench.tasks("image_data_refresh", run_id)["wait_for_conflicting_dags"] == "upstream_failed"
+
+
+def test_a_filtered_index_is_refused_while_a_refresh_runs(bench, media):
+    """The refresh is held before its exchange by somebody who reads the table; then it goes on."""
+    whole(bench)
+    with psycopg.connect(bench.stack.dsn("api")) as holder:
+        holder.execute("select 1 from image limit 1")
+        run_id = bench.api.trigger("image_data_refresh", {})
+        until(lambda: bench.tasks("image_data_refresh", run_id).get("promote_tables") == "running", 120)
+        refused, state = bench.run("create_filtered_image_index", {})
+        assert state == "failed"
+        log = bench.api.log("create_filtered_image_index", refused, "prevent_conflicting_dags")
+        assert f"refused: image_data_refresh (run {run_id}) is running. Wait for it; nothing was changed." in log
+    assert bench.api.wait("image_data_refresh", run_id, 120) == "success"
+    whole(bench)
+
+
+def test_a_refresh_waits_for_a_filtered_index(bench, media):
+    whole(bench)
+    with bench.variable("ES_INDEX_THROTTLING_RATE", "300"):
+        filtered = bench.api.trigger("create_filtered_image_index", {"destination_index_suffix": "by-hand"})
+        until(lambda: bench.tasks("create_filtered_image_index", filtered).get("create_filtered_index") == "running")
+        run_id = bench.api.trigger("image_data_refresh", {})
+        until(lambda: bench.tasks("image_data_refresh", run_id).get("wait_for_conflicting_dags") == "up_for_reschedule")
+        assert bench.api.wait("create_filtered_image_index", filtered, 120) == "success"
+    waited = "waiting for create_filtered_image_index"
+    assert bench.api.wait("image_data_refresh", run_id, 180) == "success"
+    assert waited in bench.api.log("image_data_refresh", run_id, "wait_for_conflicting_dags")
+    whole(bench)
+    assert bench.search().behind("image-filtered") != "image-by-hand-filtered"
+
+
+def test_the_full_staging_index(bench, media):
+    """Made twice: the old one stays unless it is to go."""
+    search = bench.search()
+    for delete_old in (False, True):
+        before = search.behind("image-full")
+        run_id, state = bench.run("recreate_full_staging_index", {"media_type": "image", "delete_old_index": delete_old})
+        assert state == "success", states(bench, "recreate_full_staging_index", run_id)
+        assert search.count("image-full") == 999
+        if before:
+            assert search.exists(before) is False
+    with pytest.raises(Exception, match="media_type"):
+        bench.api.trigger("recreate_full_staging_index", {})
+
+
+@pytest.fixture
+def rds(aws):
+    requests.post(f"{aws}/moto-api/reset", timeout=10)
+    client = boto3.client("rds", endpoint_url=aws, region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing")
+    for name in ("prod-openverse-db", "dev-openverse-db"):
+        client.create_db_instance(DBInstanceIdentifier=name, DBInstanceClass="db.t3.micro", Engine="postgres", AllocatedStorage=20)
+    return client
+
+
+def instances(rds):
+    return {i["DBInstanceIdentifier"] for i in rds.describe_db_instances()["DBInstances"]}
+
+
+def test_staging_is_restored_and_the_index_keeps_out(bench, media, rds):
+    """The whole way; meanwhile the full index is refused, and the other way round the restoration waits."""
+    index = {"media_type": "image"}
+    with bench.database("api_staging") as staging:
+        sample_data.fill(staging, "api", 20)
+        with psycopg.connect(bench.stack.dsn("api_staging")) as holder:
+            holder.execute("lock table api_throttledapplication in share mode")
+            run_id = bench.api.trigger("staging_database_restore", {})
+            until(lambda: bench.tasks("staging_database_restore", run_id).get("truncate_applications") == "running", 120)
+            refused, state = bench.run("recreate_full_staging_index", index)
+            assert state == "failed"
+            assert "refused: staging_database_restore" in bench.api.log("recreate_full_staging_index", refused, "prevent_conflicting_dags")
+        assert bench.api.wait("staging_database_restore", run_id, 120) == "success", states(bench, "staging_database_restore", run_id)
+        assert staging.execute("select count(*) from api_throttledapplication").fetchone() == (0,)
+    tasks = bench.tasks("staging_database_restore", run_id)
+    assert (tasks["deploy_staging"], tasks["roll_back"]) == ("skipped", "skipped")
+    assert instances(rds) == {"prod-openverse-db", "dev-openverse-db"}
+    with psycopg.connect(bench.stack.dsn("api_staging")) as holder:
+        holder.execute("lock table image in access exclusive mode")
+        held = bench.api.trigger("recreate_full_staging_index", index)
+        until(lambda: bench.tasks("recreate_full_staging_index", held).get("prevent_conflicting_dags") == "success")
+        run_id = bench.api.trigger("staging_database_restore", {})
+        until(lambda: bench.tasks("staging_database_restore", run_id).get("wait_for_conflicting_dags") == "up_for_reschedule")
+    assert bench.api.wait("recreate_full_staging_index", held, 120) == "success"
+    assert bench.api.wait("staging_database_restore", run_id, 120) == "success"
+
+
+def test_staging_comes_back_when_its_exchange_fails(bench, rds):
+    stop = threading.Event()
+
+    def sabotage():
+        while not stop.wait(0.05):
+            if "dev-old-openverse-db" in instances(rds) and "dev-next-openverse-db" in instances(rds):
+                rds.delete_db_instance(DBInstanceIdentifier="dev-next-openverse-db", SkipFinalSnapshot=True)
+                return
+
+    saboteur = threading.Thread(target=sabotage)
+    saboteur.start()
+    bench.slack.clear()
+    run_id, state = bench.run("staging_database_restore", {}, timeout=180)
+    stop.set()
+    saboteur.join()
+    assert state == "failed"
+    assert bench.tasks("staging_database_restore", run_id)["roll_back"] == "success"
+    assert instances(rds) == {"prod-openverse-db", "dev-openverse-db"}
+    assert "The exchange failed; the old staging database is back under its name." in [m["text"] for m in bench.slack]
+
+
+def test_a_restoration_that_is_not_wanted(bench, rds):
+    with bench.variable("SKIP_STAGING_DATABASE_RESTORE", "true"):
+        run_id, state = bench.run("staging_database_restore", {})
+    assert state == "success"
+    assert bench.tasks("staging_database_restore", run_id)["rename_staging_to_old"] == "skipped"
+    assert "Skipped: `SKIP_STAGING_DATABASE_RESTORE` is set." in bench.slack[-1]["text"]
+
+
+KILLED = {
+    "copy": ("query like 'copy%temp_import_image%'", False),
+    "indexes": ("query like 'create%index%temp_import%'", False),
+    "documents": ("query like '%api_matureimage%'", True),
+    "exchange": ("query like 'lock table%'", False),
+}
+
+
+@pytest.mark.fault_long
+@pytest.mark.parametrize("what", KILLED)
+def test_a_task_is_killed(bench, media, what):
+    """kill -9: the retry goes on and the end is what it would have been."""
+    with bench.catalog() as catalog:
+        sample_data.fill(catalog, "catalog", 60_000, seed=9)
+    condition, several = KILLED[what]
+    holder = psycopg.connect(bench.stack.dsn("api"))
+    if what == "exchange":
+        holder.execute("select 1 from image limit 1")
+    run_id = bench.api.trigger("image_data_refresh", {})
+    process = bench.process_behind(condition, several)
+    process.send_signal(signal.SIGKILL)
+    until(lambda: not process.is_running())
+    holder.close()
+    assert bench.api.wait("image_data_refresh", run_id, 300) == "success", states(bench, "image_data_refresh", run_id)
+    assert max(t["try_number"] for t in bench.api.tasks("image_data_refresh", run_id)) == 2
+    whole(bench)
+    with bench.database("api") as api, bench.catalog() as catalog:
+        query = "select count(*), sum(hashtextextended(identifier::text || url || coalesce(title, ''), 0)) from image"
+        assert api.execute(query).fetchone() == catalog.execute(query).fetchone()
+
+
+@pytest.mark.fault_long
+@pytest.mark.parametrize("when", ["index_range[0]", "create_filtered_index"])
+def test_the_engine_is_killed(bench, media, when):
+    """kill -9 of the search engine: the supervisor starts it again, the tasks try again."""
+    run_id = bench.api.trigger("image_data_refresh", {})
+    until(lambda: bench.tasks("image_data_refresh", run_id).get(when) == "running", 120)
+    psutil.Process(bench.stack.state()["search"]).kill()
+    assert bench.api.wait("image_data_refresh", run_id, 400) == "success", states(bench, "image_data_refresh", run_id)
+    whole(bench)
+
+
+@pytest.mark.fault_long
+@pytest.mark.parametrize("condition", ["query like 'copy%temp_import_image%'", "query like '%api_matureimage%'"])
+def test_the_database_crashes(bench, media, condition):
+    """kill -9 of a session's server process: PostgreSQL ends all sessions and recovers; the run goes on by retries."""
+    run_id = bench.api.trigger("image_data_refresh", {})
+    query = f"select pid from pg_stat_activity where application_name = 'catalog' and {condition}"
+    with bench.catalog() as connection:
+        pid = until(lambda: connection.execute(query).fetchone(), 120)[0]
+    psutil.Process(pid).kill()
+    time.sleep(1)
+    until(lambda: bench.api.healthy(), 120)
+    assert bench.api.wait("image_data_refresh", run_id, 300) == "success", states(bench, "image_data_refresh", run_id)
+    whole(bench)
