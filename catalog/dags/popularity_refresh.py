@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 AT_A_TIME = 2  # batched updates beside each other
 METRIC_TIMEOUT = {"image": timedelta(hours=24), "audio": timedelta(hours=1)}
 REFRESH_TIMEOUT = {"image": timedelta(days=14), "audio": timedelta(days=1)}
-POKE = float(os.environ.get("DATA_REFRESH_POKE_INTERVAL", "60"))  # seconds
+POKE = int(os.environ.get("DATA_REFRESH_POKE_INTERVAL", "60"))  # seconds
 
 REFRESH = """
 Scores the {media_type} records anew, once a month.

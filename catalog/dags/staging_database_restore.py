@@ -18,7 +18,7 @@ from airflow.sdk import Variable, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.operators.conflicts import wait_for_turn
+from catalog.dags.operators.conflicts import RETRIES, wait_for_turn
 from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.settings import STAGING_DB, database_connection, json_variable, mask
 from catalog.dags.operators.slack import say
@@ -52,7 +52,7 @@ def _restore() -> Any:
 def waits(task_id: str, name: str, hours: float = 1, **options: Any) -> Any:
     """A sensor: the database of that role is available."""
 
-    @task.sensor(task_id=task_id, mode="reschedule", poke_interval=POKE, timeout=hours * 3600, retries=2, **options)
+    @task.sensor(task_id=task_id, mode="reschedule", poke_interval=POKE, timeout=hours * 3600, retries=RETRIES, **options)
     def available() -> bool:
         with task_failures():
             return bool(_restore().available(getattr(_databases(), name)))
@@ -76,7 +76,7 @@ def get_latest_prod_snapshot() -> str:
     return snapshot
 
 
-@task.sensor(mode="reschedule", poke_interval=POKE, timeout=4 * 3600)
+@task.sensor(mode="reschedule", poke_interval=POKE, timeout=4 * 3600, retries=RETRIES)
 def ensure_snapshot_ready(snapshot: str) -> bool:
     with task_failures():
         return bool(_restore().snapshot_ready(snapshot))
@@ -127,7 +127,7 @@ def delete_old() -> None:
         _restore().delete_old()
 
 
-@task.sensor(mode="reschedule", poke_interval=POKE, timeout=3600)
+@task.sensor(mode="reschedule", poke_interval=POKE, timeout=3600, retries=RETRIES)
 def await_old_deleted() -> bool:
     with task_failures():
         return bool(_restore().gone())

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from elasticsearch import Elasticsearch, NotFoundError
 
-from catalog.data_refresh.search import engine_errors
+from catalog.data_refresh.search import ask
 from catalog.ingestion.errors import Fatal
 
 
@@ -39,11 +39,10 @@ def words_query(words: str) -> dict[str, Any]:
 
 def search(client: Elasticsearch, alias: str, words: str, size: int = 10) -> Hits:
     """Raises Fatal when there is no such alias yet, Retry when the engine does not answer."""
-    with engine_errors():
-        try:
-            found = client.search(index=alias, query=words_query(words), size=size, track_total_hits=True)
-            index = next(iter(client.indices.get_alias(name=alias).body), alias)
-        except NotFoundError:
-            raise Fatal(f"there is nothing to search behind {alias}; trigger {alias.partition('-')[0]}_data_refresh first.") from None
+    try:
+        found = ask(client.search, index=alias, query=words_query(words), size=size, track_total_hits=True)
+        index = next(iter(ask(client.indices.get_alias, name=alias).body), alias)
+    except NotFoundError:
+        raise Fatal(f"there is nothing to search behind {alias}; trigger {alias.partition('-')[0]}_data_refresh first.") from None
     hits = [Hit(h["_score"] or 0.0, h["_id"], h["_source"]) for h in found["hits"]["hits"]]
     return Hits(found["hits"]["total"]["value"], hits, index)

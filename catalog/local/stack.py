@@ -177,7 +177,7 @@ class Stack:
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-            "DATA_REFRESH_POKE_INTERVAL": "2",
+            "DATA_REFRESH_POKE_INTERVAL": "5",
             "DEFAULT_RETRY_DELAY": "10",  # seconds; minutes are for production
             "PYTHONWARNINGS": "ignore",
         }

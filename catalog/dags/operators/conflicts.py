@@ -21,6 +21,7 @@ WAIT, REFUSE = "wait_for_conflicting_dags", "prevent_conflicting_dags"
 FINISHED = {"success", "failed", "upstream_failed", "skipped", "removed"}
 POKE = float(os.environ.get("DATA_REFRESH_POKE_INTERVAL", "60"))  # seconds
 PATIENCE = timedelta(days=7)
+RETRIES = 10  # a scheduler that is slow to hear of a rescheduled try takes the next one for lost
 
 
 def holders(instance: Any, dag_ids: Iterable[str]) -> list[str]:
@@ -43,7 +44,7 @@ def _conflicts() -> list[str]:
 def wait_for_turn() -> Callable[[], Any]:
     """A sensor: passes when no conflicting run holds its turn."""
 
-    @task.sensor(task_id=WAIT, pool=POOL, mode="reschedule", poke_interval=POKE, timeout=PATIENCE.total_seconds(), retries=0)
+    @task.sensor(task_id=WAIT, pool=POOL, mode="reschedule", poke_interval=POKE, timeout=PATIENCE.total_seconds(), retries=RETRIES)
     def wait_for_conflicting_dags() -> bool:
         if busy := _conflicts():
             log.info("waiting for %s", ", ".join(busy))

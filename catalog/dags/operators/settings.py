@@ -1,5 +1,6 @@
 """What a task fetches from Airflow before it calls the library: Variables, connections, conf, the object store, its own state."""
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -24,9 +25,15 @@ DATABASES = {CATALOG_DB: "the catalog database", API_DB: "the API database", STA
 
 
 def json_variable(name: str, default: Any) -> Any:
-    """A Variable that holds JSON; `default` when it is not set. Fails the task, naming the Variable, when it is not JSON."""
+    """A Variable that holds JSON; `default` when it is not set. Fails the task, naming the Variable, when it is not JSON.
+
+    Airflow's own `deserialize_json` takes a Variable that is not JSON for one that is not set.
+    """
+    value = Variable.get(name, default=None)
+    if value is None:
+        return default
     try:
-        return Variable.get(name, default=default, deserialize_json=True)
+        return json.loads(value)
     except ValueError as error:
         raise AirflowFailException(f"the Variable {name} is not valid JSON: {error}") from None
 
@@ -74,8 +81,8 @@ class SearchConnection(NamedTuple):
 
 
 def search_connection(conn_id: str = SEARCH) -> SearchConnection:
-    """Extra of the connection: `engine` (elasticsearch, the default, or opensearch), `shards`, `replicas`, `ca_certs`, `verify_certs`,
-    `api_key`."""
+    """Extra of the connection: `engine` (elasticsearch, the default, elasticsearch8 or opensearch), `shards`, `replicas`, `ca_certs`,
+    `verify_certs`, `api_key`."""
     from catalog.data_refresh.search import connect
 
     try:

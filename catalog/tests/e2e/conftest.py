@@ -173,8 +173,8 @@ def bench(slack_server: tuple[HTTPServer, list[dict[str, Any]]], aws: str) -> It
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "1",
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "DEFAULT_RETRY_DELAY": "1",
-        "DATA_REFRESH_POKE_INTERVAL": "1",
-        "AWS_RDS_POKE_INTERVAL": "1",
+        "DATA_REFRESH_POKE_INTERVAL": "3",
+        "AWS_RDS_POKE_INTERVAL": "3",
         "AIRFLOW_CONN_AWS_DEFAULT": orjson.dumps(
             {"conn_type": "aws", "login": "testing", "password": "testing", "extra": {"endpoint_url": aws, "region_name": "us-east-1"}}
         ).decode(),

@@ -1,0 +1,106 @@
+"""Where tags may be filtered, and what it costs there: in the tasks that make documents, by an UPDATE of the table, by other tasks.
+
+BENCH_ROWS (1 000 000) made-up images, 10 tags on average. Compare with the time of indexing as many rows (`./just bench refresh`).
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from catalog.data_refresh.tag_policy import DEFAULT, TagFilter
+from catalog.database import sample_data, schema
+from catalog.local.postgres import Postgres
+
+ROWS = int(os.environ.get("BENCH_ROWS", "1000000"))
+BATCH = 50_000
+UPDATE = """
+    update image set tags = (
+        select coalesce(jsonb_agg(tag), '[]') from jsonb_array_elements(tags) tag
+         where jsonb_typeof(tag -> 'name') = 'string' and coalesce((tag ->> 'accuracy')::float, 1) >= 0.9
+           and lower(tag ->> 'name') <> all (%(denied)s)
+           and not exists (select from unnest(%(parts)s::text[]) part where strpos(lower(tag ->> 'name'), part) > 0))
+     where jsonb_typeof(tags) = 'array'
+"""
+
+
+def in_the_indexer(connection: psycopg.Connection[Any], lists: list[Any]) -> None:
+    tag_filter = TagFilter(DEFAULT)
+    for tags in lists:
+        tag_filter(tags)
+
+
+def without_rules(connection: psycopg.Connection[Any], lists: list[Any]) -> None:
+    """What remains without a policy: the tags in the form of the document."""
+    for tags in lists:
+        for tag in tags or ():
+            if type(tag) is dict:
+                accuracy = tag.get("accuracy")
+                _ = {"name": tag.get("name")} if accuracy is None else {"name": tag.get("name"), "accuracy": accuracy}
+
+
+def by_update(connection: psycopg.Connection[Any], lists: list[Any]) -> None:
+    connection.execute(UPDATE, {"denied": list(DEFAULT.denied), "parts": list(DEFAULT.denied_substrings)})
+
+
+def by_tasks(connection: psycopg.Connection[Any], lists: list[Any]) -> None:
+    """Read, filter, write what changed back, range by range."""
+    tag_filter = TagFilter(DEFAULT)
+    for first in range(1, ROWS + 1, BATCH):
+        rows = connection.execute("select id, tags from image where id >= %s and id < %s", [first, first + BATCH]).fetchall()
+        changed = [(key, kept) for key, tags in rows if (kept := tag_filter(tags)[0]) != tags]
+        connection.execute("create temp table if not exists kept (id integer, tags jsonb)")
+        connection.execute("truncate kept")
+        with connection.cursor().copy("copy kept from stdin") as copy:
+            for key, kept in changed:
+                copy.write_row((key, Jsonb(kept)))
+        connection.execute("update image set tags = kept.tags from kept where kept.id = image.id")
+
+
+WAYS: dict[str, Callable[[psycopg.Connection[Any], list[Any]], None]] = {
+    "form of the document, no policy": without_rules, "in the tasks that index": in_the_indexer, "one UPDATE of the new table": by_update,
+    "tasks of their own": by_tasks,
+}  # fmt: skip
+
+
+def main() -> None:
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    folder.chmod(0o755)
+    server = Postgres(folder / "pg", "bench", durable=False)
+    try:
+        server.start(("base",))
+        schema.upgrade(server.dsn("base"), "api")
+        with psycopg.connect(server.dsn("base"), autocommit=True) as connection:
+            sample_data.fill(connection, "api", ROWS)
+            for (name,) in connection.execute(
+                "select indexname from pg_indexes where tablename = 'image' and indexname <> 'image_pkey'"
+            ).fetchall():
+                connection.execute(f"drop index {name}")  # a new table has none yet when its tags are changed
+            connection.execute("vacuum analyze image")
+            lists = [tags for (tags,) in connection.execute("select tags from image")]
+        print(f"{ROWS:,} rows, {sum(len(tags or ()) for tags in lists):,} tags")
+        for label, way in WAYS.items():
+            with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
+                admin.execute("drop database if exists bench with (force)")
+                admin.execute("create database bench template base strategy file_copy")
+            with psycopg.connect(server.dsn("bench"), autocommit=True) as connection:
+                before = connection.execute("select pg_relation_size('image')").fetchone()
+                began = time.perf_counter()
+                way(connection, lists)
+                seconds = time.perf_counter() - began
+                after = connection.execute("select pg_relation_size('image')").fetchone()
+            grown = after[0] / before[0] if before and after else 1
+            print(f"{label:34} {seconds:>7.1f} s  {seconds / ROWS * 1e6:>6.1f} µs a row  table x {grown:.2f}", flush=True)
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
