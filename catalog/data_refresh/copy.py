@@ -25,7 +25,8 @@ from catalog.ingestion.records import MediaType
 
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]
-RANGE = 50_000  # rows; those that are new are held in memory meanwhile
+RANGE = 250_000  # rows; what the API knows of them is held in memory
+HELD = 50_000  # new ones among them that are held back at most
 CHUNK = 1 << 18  # bytes of a write
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
@@ -151,30 +152,28 @@ class TableCopy:
         """The next range, in one transaction."""
         size = min(RANGE, self._limit - copied.rows) if self._limit else RANGE
         last = self._last_key(copied.after, size)
-        own = [c for c in columns if c.upstream is None]
+        own = ["id", *(c.name for c in columns if c.upstream is None)]
         shared = [c for c in columns if c.upstream is not None and c.name != "identifier"]
         within = self._within(copied.after, last)
         with self._api.transaction():
-            known = dict(_keyed(self._copy_out(self._api, sql.SQL("select identifier, {cols} from {live} where {within}").format(
-                cols=names(["id", *(c.name for c in own)]), live=self._names["live"], within=within))))  # fmt: skip
-            deleted = self._moderated(within)
-            tally: Counter[str] = Counter()
-            rejected: Counter[str] = Counter()
-            new: list[bytes] = []
-            rows = self._usable(self._rows(shared, within), deleted, tally, rejected)
-            heads = _heads(len(own) + len(shared) + 2), _heads(len(shared) + 1)
-            if known:
-                self._copy_in(["identifier", "id", *(c.name for c in own), *(c.name for c in shared)], _known(rows, known, new, heads[0]))
-                self._copy_in(["identifier", *(c.name for c in shared)], (heads[1] + row for row in new))
-            else:
-                self._copy_in(["identifier", *(c.name for c in shared)], (heads[1] + _KEY + key + rest for key, rest in rows))
-            copied.rows += tally["rows"]
-            copied.new += len(new) if known else tally["rows"]
-            copied.deleted += tally["deleted"]
-            for reason, number in rejected.items():
+            known = self._known(own, within)
+            merge = Merge(known, self._moderated(within), len(own) + len(shared) + 1, len(shared) + 1)
+            taken, rows = [c.name for c in shared], self._rows(shared, within)
+            while not merge.done:
+                self._copy_in(["identifier", *(own if known else ()), *taken], merge.rows(rows))
+                self._copy_in(["identifier", *taken], merge.take_new())
+            copied.rows += merge.copied
+            copied.new += merge.found_new
+            copied.deleted += merge.deleted
+            for reason, number in merge.rejected.items():
                 copied.rejected[reason] = copied.rejected.get(reason, 0) + number
             copied.after, copied.done = last, last is None or bool(self._limit and copied.rows >= self._limit)
             self._note(copied)
+
+    def _known(self, own: list[str], within: sql.Composable) -> dict[bytes, bytes]:
+        """Of the live table's rows: identifier → what only the API knows of it, in binary."""
+        query = sql.SQL("select identifier, {} from {} where {}").format(names(own), self._names["live"], within)
+        return {row[6:22]: row[22:] for row in self._copy_out(self._api, query)}
 
     def _note(self, copied: Copied) -> None:
         self._execute(self._api, "update {progress} set state = {state}", state=Jsonb(msgspec.to_builtins(copied)))
@@ -215,32 +214,14 @@ class TableCopy:
         )
         return self._copy_out(self._upstream, query)
 
-    def _usable(
-        self, rows: Iterable[bytes], deleted: set[bytes], tally: Counter[str], rejected: Counter[str]
-    ) -> Iterator[tuple[bytes, bytes]]:
-        """(key, the fields behind it) of the rows that are copied."""
-        number = 0
-        for data in rows:
-            if data[2:6] != _NULL:
-                (size,) = struct.unpack_from("!i", data, 2)
-                rejected[f"{data[6 : 6 + size].decode()} is too long for the API's table"] += 1
-                continue
-            key = data[10:26]
-            if key in deleted:
-                tally["deleted"] += 1
-                continue
-            number += 1
-            yield key, data[26:]
-        tally["rows"] += number
-
     def _copy_out(self, connection: Connection, query: sql.Composable) -> Iterator[bytes]:
         """Rows in COPY's binary form, without what stands before the first one and after the last one."""
         with connection.cursor() as cursor, cursor.copy(sql.SQL("copy ({}) to stdout (format binary)").format(query)) as copy:
-            first = True
-            for data in copy:
-                row = bytes(data)
-                if first:
-                    first, row = False, row[len(_HEADER) :]
+            rows = map(bytes, copy)
+            first = next(rows, b"")[len(_HEADER) :]
+            if len(first) > len(_TRAILER):
+                yield first
+            for row in rows:
                 if len(row) > len(_TRAILER):
                     yield row
 
@@ -262,22 +243,51 @@ class TableCopy:
         return connection.execute(sql.SQL(statement).format(**self._names, **parts))
 
 
-def _heads(fields: int) -> bytes:
-    """What begins a row of so many fields."""
-    return struct.pack("!h", fields)
+class Merge:
+    """Rows of the catalog and what the API knows of them, put together as bytes. This is the inner loop of a refresh.
 
+    known: key → fields that only the API has; deleted: keys that moderators have deleted. fields, fields_of_new: of a row, known or not.
+    """
 
-def _keyed(rows: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """(key, the fields behind it) of rows whose first field is a uuid."""
-    for row in rows:
-        yield row[6:22], row[22:]
+    def __init__(self, known: dict[bytes, bytes], deleted: set[bytes], fields: int, fields_of_new: int) -> None:
+        self._known, self._deleted = known, deleted
+        self._head, self._head_of_new = (struct.pack("!h", number) + _KEY for number in (fields, fields_of_new))
+        self._new: list[bytes] = []
+        self.copied = self.found_new = self.deleted = 0
+        self.rejected: Counter[str] = Counter()
+        self.done = False
 
+    def rows(self, rows: Iterator[bytes]) -> Iterator[bytes]:
+        """Until the end, or until enough new ones are held back: those of a table where some are known go by other columns.
 
-def _known(rows: Iterable[tuple[bytes, bytes]], known: dict[bytes, bytes], new: list[bytes], head: bytes) -> Iterator[bytes]:
-    """The rows that the API knows, with what it knows of them; the others are noted in `new`."""
-    for key, rest in rows:
-        own = known.get(key)
-        if own is None:
-            new.append(_KEY + key + rest)
+        rows: number of fields, which one is too wide (or null), identifier, all others.
+        """
+        known, deleted, head, head_of_new, held = self._known, self._deleted, self._head, self._head_of_new, self._new
+        number = 0
+        for row in rows:
+            if row[2:6] != _NULL:
+                (size,) = struct.unpack_from("!i", row, 2)
+                self.rejected[f"{row[6 : 6 + size].decode()} is too long for the API's table"] += 1
+                continue
+            key = row[10:26]
+            if key in deleted:
+                self.deleted += 1
+                continue
+            number += 1
+            if not known:
+                yield head_of_new + row[10:]
+            elif key in known:
+                yield head + key + known[key] + row[26:]
+            else:
+                held.append(head_of_new + row[10:])
+                if len(held) >= HELD:
+                    break
         else:
-            yield head + _KEY + key + own + rest
+            self.done = True
+        self.copied += number
+        self.found_new += len(held) if known else number
+
+    def take_new(self) -> Iterator[bytes]:
+        """What was held back."""
+        yield from self._new
+        self._new.clear()

@@ -116,3 +116,13 @@ def pending_media(dag_id: str, task_id: str, counts: Mapping[str, Mapping[str, i
             detail = ", ".join(f"{number:,} {escaped(reason)}" for reason, number in sorted(reasons.items()))
             lines.append(f"  - *<{page}|{media_type}: {sum(reasons.values()):,}>* _({detail})_")
     return Message("\n".join(lines), "Reported Media Requires Review", dag_id, task_id, alert=True)
+
+
+def stale_entries(dag_id: str, task_id: str, variable: str, closed: Sequence[Any]) -> Message:
+    """An alert about entries whose issue is closed. closed: each with dag_id, issue, predicate, pattern, missing."""
+    lines = [f"These entries of `{variable}` have lost their reason; remove them, or give them another issue:"]
+    for entry in closed:
+        name = entry.dag_id + (f" ({entry.pattern})" if entry.pattern else "")
+        label = escaped(f"{name}: '{entry.predicate}'").replace("|", " ")
+        lines.append(f"  - <{escaped(entry.issue)}|{label}>" + (" (no such issue)" if entry.missing else ""))
+    return Message("\n".join(lines), "Silenced DAG Check", dag_id, task_id, alert=True)

@@ -37,7 +37,8 @@ def test_all_are_there(dagbag, registry):
     wanted |= {"add_license_url", "flickr_thumbnails_removal", "report_pending_reported_media"}
     wanted |= {f"{m}_popularity_refresh" for m in ("image", "audio")} | {f"recreate_{m}_popularity_calculation" for m in ("image", "audio")}
     wanted |= {f"{m}_data_refresh" for m in ("image", "audio")} | {f"create_filtered_{m}_index" for m in ("image", "audio")}
-    wanted |= {"recreate_full_staging_index", "staging_database_restore"}
+    wanted |= {"recreate_full_staging_index", "staging_database_restore", "airflow_log_cleanup", "check_silenced_dags"}
+    wanted |= {"pr_review_reminders", "rotate_db_snapshots"}
     assert set(dagbag.dags) == wanted == set(registry)
 
 

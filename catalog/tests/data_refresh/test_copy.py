@@ -99,6 +99,17 @@ def test_a_table_is_afterwards_as_it_was(filled):
         api.execute("drop owned by reader; drop role reader")
 
 
+def test_many_new_rows_among_known_ones(filled, monkeypatch):
+    """They are held back, a few at a time, because they go by other columns."""
+    catalog, api = filled
+    monkeypatch.setattr(copy, "RANGE", 150)
+    monkeypatch.setattr(copy, "HELD", 7)
+    copied, _ = refresh(catalog, api, "image")
+    assert (copied["image"].rows, copied["image"].new) == (400, 100)
+    query = f"select {SHARED} from image order by identifier"
+    assert api.execute(query).fetchall() == catalog.execute(query).fetchall()
+
+
 def test_orphans_are_deleted_and_counted(filled):
     catalog, api = filled
     catalog.execute("delete from image where mod(('x' || substr(identifier::text, 1, 4))::bit(16)::int, 2) = 0")

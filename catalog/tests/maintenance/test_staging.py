@@ -9,6 +9,7 @@ from pytest_httpserver import HTTPServer
 from catalog.database import sample_data
 from catalog.ingestion.errors import Fatal, Retry
 from catalog.ingestion.secrets import Secret
+from catalog.maintenance import snapshots
 from catalog.maintenance.staging import Databases, Deploy, Restore, deploy, forget_applications
 
 pytestmark = pytest.mark.enable_socket
@@ -137,3 +138,23 @@ def test_github_in_trouble(httpserver: HTTPServer, status, headers, error, text)
     with pytest.raises(error, match=text) as caught:
         deploy(target, Secret("key"))
     assert "key" not in str(caught.value)
+
+
+def test_snapshots_rotate(aws, rds):
+    """The newest of ours stay; other people's, automated ones and those of another instance are not ours to delete."""
+    rds.create_db_snapshot(DBInstanceIdentifier=NAMES.production, DBSnapshotIdentifier="by-hand")
+    rds.create_db_snapshot(DBInstanceIdentifier=NAMES.staging, DBSnapshotIdentifier="airflow-managed-20230101t000000")
+    for month in range(1, 8):
+        for _ in range(2):
+            snapshots.create(rds, NAMES.production, f"airflow-managed-2024010{month}t000000")
+    assert snapshots.available(rds, "airflow-managed-20240107t000000")
+    gone = snapshots.delete_previous(rds, NAMES.production, 3)
+    assert sorted(gone) == [f"airflow-managed-2024010{month}t000000" for month in range(1, 5)]
+    left = {s["DBSnapshotIdentifier"] for s in rds.describe_db_snapshots()["DBSnapshots"]}
+    assert {"by-hand", "airflow-managed-20230101t000000", *(f"airflow-managed-2024010{n}t000000" for n in (5, 6, 7))} <= left
+    assert [s for s in left if s.startswith("rds:")]
+    assert snapshots.delete_previous(rds, NAMES.production, 3) == []
+    with pytest.raises(ValueError, match="at least one"):
+        snapshots.delete_previous(rds, NAMES.production, 0)
+    with pytest.raises(ValueError, match="called airflow-managed-"):
+        snapshots.create(rds, NAMES.production, "mine")

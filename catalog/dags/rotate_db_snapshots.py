@@ -1,0 +1,69 @@
+"""Makes a snapshot of the catalog database every Saturday, and deletes its oldest ones.
+
+The instance is named by the Variable `CATALOG_RDS_DB_IDENTIFIER`; so many snapshots as `CATALOG_RDS_SNAPSHOTS_TO_RETAIN` says stay, the
+new one among them. Only snapshots of that instance that this DAG made (`airflow-managed-…`) are ever deleted, and none before the new one
+is whole. The AWS connection is `aws_default`, or what the environment's `AWS_RDS_CONN_ID` names.
+"""
+
+import logging
+import os
+from datetime import date
+from typing import Any
+
+from airflow.sdk import Variable, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.operators.conflicts import RETRIES
+from catalog.dags.operators.settings import json_variable
+
+log = logging.getLogger(__name__)
+POKE = float(os.environ.get("AWS_RDS_POKE_INTERVAL", "60"))  # seconds
+
+
+def _rds() -> Any:
+    from airflow.providers.amazon.aws.hooks.rds import RdsHook
+
+    return RdsHook(aws_conn_id=os.environ.get("AWS_RDS_CONN_ID", "aws_default")).conn
+
+
+def _database() -> str:
+    name: str | None = Variable.get("CATALOG_RDS_DB_IDENTIFIER", default=None)
+    if not name:
+        raise AirflowFailException("the Variable CATALOG_RDS_DB_IDENTIFIER is not set; it names the catalog's RDS instance.")
+    return name
+
+
+@task
+def create_snapshot() -> str:
+    """The snapshot's name, the same at each try of a run."""
+    from catalog.maintenance.snapshots import PREFIX, create
+
+    context: Any = get_current_context()
+    name = f"{PREFIX}{context['dag_run'].run_after:%Y%m%dt%H%M%S}"
+    create(_rds(), _database(), name)
+    return name
+
+
+@task.sensor(mode="reschedule", poke_interval=POKE, timeout=12 * 3600, retries=RETRIES)
+def await_snapshot_availability(name: str) -> bool:
+    from catalog.maintenance.snapshots import available
+
+    return available(_rds(), name)
+
+
+@task
+def delete_previous_snapshots() -> list[str]:
+    from catalog.maintenance.snapshots import delete_previous
+
+    keep = json_variable("CATALOG_RDS_SNAPSHOTS_TO_RETAIN", None)
+    if not isinstance(keep, int) or isinstance(keep, bool) or keep < 1:
+        raise AirflowFailException(f"the Variable CATALOG_RDS_SNAPSHOTS_TO_RETAIN is {keep!r}; give it a whole number, at least 1.")
+    gone = delete_previous(_rds(), _database(), keep)
+    log.info("deleted %s", ", ".join(gone) or "none")
+    return gone
+
+
+with catalog_dag("rotate_db_snapshots", "maintenance", schedule="0 0 * * 6", doc=(__doc__ or "").strip(), start_date=date(2022, 12, 2)):
+    name: Any = create_snapshot()
+    await_snapshot_availability(name) >> delete_previous_snapshots()

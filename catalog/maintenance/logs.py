@@ -1,0 +1,85 @@
+"""Old task and component logs below a log folder: which they are, how large, and deleting them.
+
+Runs have folders `dag_id=…/run_id=…`; the dag-processor and the scheduler one for each day; callbacks that executors run lie below
+`executor_callbacks`. Links are neither followed nor deleted.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+DATED = ("scheduler", "dag_processor")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+class LogFolder(msgspec.Struct, frozen=True):
+    """size: bytes of the files in it; newest: when one of them was last written to, seconds since the epoch."""
+
+    path: Path
+    size: int
+    newest: float
+
+
+def old_logs(base: Path, days: float, now: float, is_running: Callable[[str, str], bool]) -> list[LogFolder]:
+    """Folders in which nothing was written for so many days; -1: all of them. Those of running runs, and of today, are never among them.
+
+    is_running: of a DAG's id and a run's id; asked only of folders that are old enough.
+    """
+    root = base.resolve()
+    today = max((p.name for name in DATED for p in _folders(root / name) if _DAY.fullmatch(p.name)), default="")
+    found = []
+    for path in _units(root):
+        if path.parent.name in DATED and path.name == today:
+            continue
+        about = _look(path)
+        if days >= 0 and about.newest > now - days * 86_400:
+            continue
+        if path.name.startswith("run_id=") and is_running(path.parent.name.removeprefix("dag_id="), path.name.removeprefix("run_id=")):
+            continue
+        found.append(about)
+    return found
+
+
+def delete(base: Path, folders: list[LogFolder]) -> int:
+    """Number of bytes deleted. Raises ValueError for a path that is not below `base`."""
+    root, freed = base.resolve(), 0
+    for folder in folders:
+        if not folder.path.resolve().is_relative_to(root) or folder.path.resolve() == root or folder.path.is_symlink():
+            raise ValueError(f"{folder.path} is not below {root}; not deleted.")
+        shutil.rmtree(folder.path)
+        freed += folder.size
+        parent = folder.path.parent
+        if parent.name.startswith("dag_id=") and not any(parent.iterdir()):
+            parent.rmdir()
+    return freed
+
+
+def _units(root: Path) -> Iterator[Path]:
+    """What is deleted as a whole."""
+    for folder in _folders(root):
+        if folder.name.startswith("dag_id="):
+            yield from (p for p in _folders(folder) if p.name.startswith("run_id="))
+        elif folder.name in DATED:
+            yield from (p for p in _folders(folder) if _DAY.fullmatch(p.name))
+        elif folder.name == "executor_callbacks":
+            yield from _folders(folder)
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        return sorted(Path(entry.path) for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _look(path: Path) -> LogFolder:
+    size, newest = 0, path.stat().st_mtime
+    for folder, _, files in os.walk(path):  # does not follow links
+        for name in files:
+            about = os.lstat(os.path.join(folder, name))  # noqa: PTH118 - a hundred thousand of them
+            size, newest = size + about.st_size, max(newest, about.st_mtime)
+    return LogFolder(path, size, newest)

@@ -1,0 +1,130 @@
+"""Reminders of pull requests that wait for a review, by how urgent they are and how many weekdays they have waited."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any
+
+import msgspec
+
+from catalog.ingestion.errors import Fatal
+from catalog.maintenance.github import GitHub, Missing
+
+Repository = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")]
+MARKER = "This reminder is written automatically, by the urgency of the pull request."
+LIMITS = {"critical": 1, "high": 3, "medium": 5, "low": 8}  # weekdays: at least 1, more than 2, more than 4, more than 7
+GRACE = timedelta(minutes=2)  # a comment changes its pull request's `updated_at` a moment after it was made
+
+
+class Reviews(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The Variable PR_REVIEW_REPOSITORIES. bot: the login that the token belongs to; base: pull requests into this branch count."""
+
+    repositories: tuple[Repository, ...]
+    bot: str
+    base: str = "main"
+
+
+class Reminder(msgspec.Struct, frozen=True):
+    """A pull request that is to be reminded of. stale: ids of earlier reminders, which go when the new one is there."""
+
+    repository: str
+    number: int
+    urgency: str
+    days: int
+    reviewers: tuple[str, ...]
+    author: str
+    stale: tuple[int, ...] = ()
+
+    @property
+    def text(self) -> str:
+        mentions = "\n".join(f"@{login}" for login in self.reviewers)
+        return (
+            f"Based on its label, this pull request is of **{self.urgency}** urgency and waits for a review:\n\n{mentions}\n{MARKER}\n\n"
+            f"It has been waiting for {self.days} weekday(s)[^1]; {self.urgency} ones are due before {LIMITS[self.urgency]}[^2].\n\n"
+            f"@{self.author}, if it is not ready for a review, please make it a draft.\n\n"
+            "[^1]: Saturdays and Sundays do not count.\n"
+            "[^2]: Monday to Friday; reminders are written at midnight UTC, so a day may look off by one.\n"
+        )
+
+
+def due(github: GitHub, settings: Reviews, today: date) -> list[Reminder]:
+    """All reminders that are to be written today; nothing is written yet."""
+    found = []
+    for repository in settings.repositories:
+        approvals: dict[str, int] = {}
+        pulls = github.pages(f"repos/{repository}/pulls", state="open", base=settings.base, sort="updated", direction="asc")
+        for pull in pulls:
+            if reminder := _reminder(github, settings, repository, pull, today, approvals):
+                found.append(reminder)
+    return found
+
+
+def write(github: GitHub, reminder: Reminder) -> None:
+    """The new reminder first, then the stale ones go: there is never none."""
+    issue = f"repos/{reminder.repository}/issues"
+    github.call("POST", f"{issue}/{reminder.number}/comments", json={"body": reminder.text})
+    for comment in reminder.stale:
+        github.call("DELETE", f"{issue}/comments/{comment}")
+
+
+def weekdays_since(base: date, today: date) -> int:
+    """Weekdays after `base`, up to and including today; on a Monday, what began on the weekend before has waited for none."""
+    days = (today - base).days
+    if today.weekday() == 0 and days < 3:
+        return 0
+    return sum((base + timedelta(days=k)).weekday() < 5 for k in range(1, days + 1))
+
+
+def urgency_of(labels: list[Mapping[str, Any]]) -> str | None:
+    """Of the first label that speaks of priority; None when there is none, or one that we do not know."""
+    name = next((n for label in labels if "priority" in (n := str(label.get("name", "")).lower())), "")
+    return next((urgency for urgency in LIMITS if urgency in name), None)
+
+
+def _reminder(
+    github: GitHub, settings: Reviews, repository: str, pull: Mapping[str, Any], today: date, approvals: dict[str, int]
+) -> Reminder | None:
+    urgency, reviewers = urgency_of(pull["labels"]), tuple(r["login"] for r in pull["requested_reviewers"])
+    if pull["draft"] or not reviewers or urgency is None:
+        return None
+    issue, number = f"repos/{repository}/issues/{pull['number']}", pull["number"]
+    events = github.pages(f"{issue}/events")
+    ready = [e["created_at"] for e in events if e["event"] == "ready_for_review"]
+    days = weekdays_since(_moment(max(ready, default=pull["created_at"])).date(), today)
+    if days < LIMITS[urgency]:
+        return None
+    earlier = [c for c in github.pages(f"{issue}/comments") if c["user"]["login"] == settings.bot and MARKER in c["body"]]
+    if any(_moment(c["created_at"]) + GRACE >= _moment(pull["updated_at"]) for c in earlier):
+        return None  # nothing has happened since the last reminder
+    if _approvals(github, repository, number) >= _required(github, repository, pull["base"]["ref"], settings.base, approvals):
+        return None
+    return Reminder(repository, number, urgency, days, reviewers, pull["user"]["login"], tuple(c["id"] for c in earlier))
+
+
+def _approvals(github: GitHub, repository: str, number: int) -> int:
+    """People whose last word is an approval; a comment is no word, and a request for changes takes an approval back."""
+    last = {}
+    for review in github.pages(f"repos/{repository}/pulls/{number}/reviews"):
+        if review["state"] in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED"):
+            last[review["user"]["login"]] = review["state"]
+    return sum(state == "APPROVED" for state in last.values())
+
+
+def _required(github: GitHub, repository: str, branch: str, base: str, known: dict[str, int]) -> int:
+    """Approvals that a branch's protection asks for; those of the base branch when it has none, one when that has none either."""
+    if branch not in known:
+        try:
+            protection = github.call("GET", f"repos/{repository}/branches/{branch}/protection") or {}
+        except Missing:
+            protection = {}
+        count = (protection.get("required_pull_request_reviews") or {}).get("required_approving_review_count")
+        if count is None:
+            count = 1 if branch == base else _required(github, repository, base, base, known)
+        known[branch] = int(count)
+    return known[branch]
+
+
+def _moment(text: str) -> datetime:
+    if not re.match(r"\d{4}-\d{2}-\d{2}T", text):
+        raise Fatal(f"GitHub gave {text!r} as a moment.")
+    return datetime.fromisoformat(text).astimezone(UTC)

@@ -1,0 +1,36 @@
+"""Snapshots of the catalog database in RDS: a new one each time, the oldest of ours deleted."""
+
+from typing import Any
+
+PREFIX = "airflow-managed-"  # what is not called so is somebody else's
+
+
+def create(rds: Any, database: str, name: str) -> None:
+    """Begin a snapshot; does nothing when it is there. rds: boto3's client."""
+    if not name.startswith(PREFIX):
+        raise ValueError(f"a snapshot of ours is called {PREFIX}…, not {name}")
+    try:
+        rds.create_db_snapshot(DBInstanceIdentifier=database, DBSnapshotIdentifier=name)
+    except rds.exceptions.DBSnapshotAlreadyExistsFault:
+        return
+
+
+def available(rds: Any, name: str) -> bool:
+    [found] = rds.describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"]
+    return bool(found["Status"] == "available")
+
+
+def delete_previous(rds: Any, database: str, keep: int) -> list[str]:
+    """Delete ours but for the newest `keep` whole ones: their names. Others, automated ones and those still being made are left."""
+    if keep < 1:
+        raise ValueError(f"at least one snapshot is kept, not {keep}")
+    pages = rds.get_paginator("describe_db_snapshots").paginate(DBInstanceIdentifier=database, SnapshotType="manual")
+    ours = [
+        s for page in pages for s in page["DBSnapshots"]
+        if s["DBSnapshotIdentifier"].startswith(PREFIX) and s["Status"] == "available" and s.get("SnapshotCreateTime")
+    ]  # fmt: skip
+    ours.sort(key=lambda s: s["SnapshotCreateTime"], reverse=True)
+    names = [s["DBSnapshotIdentifier"] for s in ours[keep:]]
+    for name in names:
+        rds.delete_db_snapshot(DBSnapshotIdentifier=name)
+    return names

@@ -1,0 +1,138 @@
+"""What looks at GitHub, against a server that speaks its shapes."""
+
+from datetime import date
+
+import pytest
+
+from catalog.ingestion.errors import Fatal
+from catalog.ingestion.secrets import Secret
+from catalog.maintenance.github import GitHub
+from catalog.maintenance.reviews import MARKER, Reviews, due, urgency_of, weekdays_since, write
+from catalog.maintenance.silenced import closed_issues
+from catalog.notifications.messages import stale_entries
+from catalog.tests.maintenance.github_server import FakeGitHub
+
+pytestmark = pytest.mark.enable_socket
+FRIDAY = date(2024, 3, 15)
+SETTINGS = Reviews(("owner/name",), "the-bot")
+
+
+@pytest.fixture
+def fake(httpserver):
+    fake = FakeGitHub()
+    httpserver.expect_request(__import__("re").compile("/repos/.*")).respond_with_handler(fake)
+    return fake
+
+
+@pytest.fixture
+def github(httpserver, fake):
+    return GitHub(Secret("key"), httpserver.url_for("").rstrip("/"))
+
+
+def pull(number, label="🟧 priority: high", created="2024-03-11T09:00:00Z", **changes):
+    return {
+        "number": number, "draft": False, "labels": [{"name": "goal: x"}, {"name": label}], "requested_reviewers": [{"login": "ada"}],
+        "user": {"login": "grace"}, "created_at": created, "updated_at": created, "base": {"ref": "main"}, **changes,
+    }  # fmt: skip
+
+
+def numbers(github, settings=SETTINGS, today=FRIDAY):
+    return [r.number for r in due(github, settings, today)]
+
+
+@pytest.mark.parametrize(
+    ("base", "today", "days"),
+    [  # Monday is the 11th
+        ("2024-03-08", "2024-03-11", 1), ("2024-03-07", "2024-03-11", 2), ("2024-03-09", "2024-03-11", 0), ("2024-03-10", "2024-03-11", 0),
+        ("2024-03-11", "2024-03-15", 4), ("2024-03-04", "2024-03-11", 5), ("2024-03-16", "2024-03-17", 0), ("2024-03-15", "2024-03-15", 0),
+    ],
+)  # fmt: skip
+def test_weekdays(base, today, days):
+    assert weekdays_since(date.fromisoformat(base), date.fromisoformat(today)) == days
+
+
+@pytest.mark.parametrize(
+    ("label", "days_and_due"),
+    [("priority: critical", {0: False, 1: True}), ("Priority: HIGH", {2: False, 3: True}), ("priority: medium", {4: False, 5: True}),
+     ("low-priority", {7: False, 8: True}), ("priority: whenever", {30: False}), ("bug", {30: False})],
+)  # fmt: skip
+def test_how_long_is_too_long(fake, github, label, days_and_due):
+    today = {0: 11, 1: 12, 2: 13, 3: 14, 4: 15, 5: 18, 7: 20, 8: 21, 30: 30}
+    fake.pulls["owner/name"] = [pull(1, label)]
+    for days, expected in days_and_due.items():
+        assert bool(numbers(github, today=date(2024, 3, today[days]))) is expected, days
+
+
+def test_which_are_left_alone(fake, github):
+    """Drafts, without reviewers, without priority, other branches, approved, recently ready; changes asked for are no approval."""
+    fake.pulls["owner/name"] = [
+        pull(1), pull(2, draft=True), pull(3, requested_reviewers=[]), pull(4, "bug"), pull(5, base={"ref": "other"}), pull(6), pull(7),
+        pull(8),
+    ]  # fmt: skip
+    said = [("ada", "APPROVED"), ("bob", "COMMENTED"), ("cy", "CHANGES_REQUESTED")]
+    fake.reviews[6] = [{"user": {"login": who}, "state": state} for who, state in said]
+    fake.events[7] = [
+        {"event": "labeled", "created_at": "2024-03-01T00:00:00Z"},
+        {"event": "ready_for_review", "created_at": "2024-03-14T00:00:00Z"},
+    ]
+    fake.reviews[8] = [{"user": {"login": "ada"}, "state": "APPROVED"}, {"user": {"login": "ada"}, "state": "CHANGES_REQUESTED"}]
+    assert numbers(github) == [1, 8]
+    assert {k: fake.asked[k] for k in ("state", "base", "per_page")} == {"state": "open", "base": "main", "per_page": "100"}
+
+
+@pytest.mark.parametrize(("protection", "is_due"), [({"main": 2}, True), ({"main": 1}, False), ({"main": None}, False), ({}, False)])
+def test_approvals_that_a_branch_wants(fake, github, protection, is_due):
+    fake.protection = protection
+    fake.pulls["owner/name"] = [pull(1)]
+    fake.reviews[1] = [{"user": {"login": "ada"}, "state": "APPROVED"}]
+    assert bool(numbers(github)) is is_due
+
+
+def test_a_reminder_replaces_the_one_before(fake, github):
+    """And none is written while nothing has happened since."""
+    fake.pulls["owner/name"] = [pull(1, updated_at="2024-03-14T12:00:00Z")]
+    old = {"id": 5, "body": f"… {MARKER} …", "user": {"login": "the-bot"}, "created_at": "2024-03-13T00:00:05Z"}
+    others = [{"id": n, "body": MARKER, "user": {"login": "somebody"}, "created_at": "2024-03-14T12:00:00Z"} for n in (6, 7)]
+    fake.comments[1] = [*others, old]
+    [reminder] = due(github, SETTINGS, FRIDAY)
+    assert (reminder.stale, reminder.days) == ((5,), 4)
+    write(github, reminder)
+    assert [c["id"] for c in fake.comments[1] if c["id"] < 1000] == [6, 7]
+    text = fake.comments[1][-1]["body"]
+    assert "@ada" in text
+    assert "@grace" in text
+    assert MARKER in text
+    assert [m for m, _ in fake.calls if m != "GET"] == ["POST", "DELETE"]
+    fake.pulls["owner/name"][0]["updated_at"] = "2024-03-15T00:00:06Z"
+    assert numbers(github) == []
+
+
+def test_urgency():
+    assert urgency_of([{"name": "bug"}, {"name": "Priority: Low"}, {"name": "priority: critical"}]) == "low"
+    assert urgency_of([]) is None
+
+
+def test_closed_issues(fake, github):
+    fake.issues = {("owner/name", 1): "open", ("owner/name", 2): "closed"}
+    entries = {
+        "flickr_workflow": [
+            {"issue": "https://github.com/owner/name/issues/1", "predicate": "stays"},
+            {"issue": "https://github.com/owner/name/issues/2", "predicate": "TimeOut <b>", "task_id_pattern": "pull.*"},
+        ],
+        "smk_workflow": [{"issue": "https://github.com/owner/name/issues/3", "predicate": "gone"}],
+    }
+    found = closed_issues(github, entries, "SKIPPED_INGESTION_ERRORS")
+    assert [(c.dag_id, c.predicate, c.missing) for c in found] == [
+        ("flickr_workflow", "TimeOut <b>", False),
+        ("smk_workflow", "gone", True),
+    ]
+    message = stale_entries("check_silenced_dags", "t", "SKIPPED_INGESTION_ERRORS", found)
+    assert message.username == "Silenced DAG Check"
+    assert message.text.splitlines()[1] == ("  - <https://github.com/owner/name/issues/2|flickr_workflow (pull.*): 'TimeOut &lt;b&gt;'>")
+    assert closed_issues(github, {}, "X") == []
+
+
+@pytest.mark.parametrize("issue", ["", None, "https://github.com/owner", "https://github.com/owner/name/issues/x"])
+def test_an_entry_without_an_issue(github, issue):
+    with pytest.raises(Fatal, match="SILENCED_SLACK_NOTIFICATIONS: an entry of a_dag"):
+        closed_issues(github, {"a_dag": [{"issue": issue, "predicate": "x"}]}, "SILENCED_SLACK_NOTIFICATIONS")
