@@ -38,7 +38,7 @@ class Supervisor:
         self._stack = stack
         self._pids: dict[int, str] = {}
         self._stopping = False
-        self._deaths: deque[float] = deque(maxlen=MAX_RESTARTS + 1)
+        self._deaths: dict[str, deque[float]] = {}
         self._postgres: Postgres | None = None
         self._postgres_pid = 0
         self._search: SearchEngine | None = None
@@ -168,9 +168,10 @@ class Supervisor:
         self._say("running")
 
     def _count_death(self, name: str, pid: int) -> None:
-        """Raises when parts keep ending."""
-        self._deaths.append(time.monotonic())
-        if len(self._deaths) > MAX_RESTARTS and self._deaths[-1] - self._deaths[0] < RESTART_WINDOW:
+        """Raises when a part keeps ending. Each is counted for itself: a crash of the database ends several at once."""
+        deaths = self._deaths.setdefault(name, deque(maxlen=MAX_RESTARTS + 1))
+        deaths.append(time.monotonic())
+        if len(deaths) > MAX_RESTARTS and deaths[-1] - deaths[0] < RESTART_WINDOW:
             raise RuntimeError(f"{name} keeps ending; see the logs in {self._stack.logs}")
         print(f"{name} (pid {pid}) ended; starting it again", file=sys.stderr, flush=True)  # noqa: T201
 

@@ -305,6 +305,8 @@ def test_the_engine_is_killed(bench, media, when):
 @pytest.mark.parametrize("condition", ["query like 'copy%temp_import_image%'", "query like '%api_matureimage%'"])
 def test_the_database_crashes(bench, media, condition):
     """kill -9 of a session's server process: PostgreSQL ends all sessions and recovers; the run goes on by retries."""
+    with bench.catalog() as catalog:
+        sample_data.fill(catalog, "catalog", 60_000, seed=9)
     run_id = bench.api.trigger("image_data_refresh", {})
     query = f"select pid from pg_stat_activity where application_name = 'catalog' and {condition}"
     with bench.catalog() as connection:

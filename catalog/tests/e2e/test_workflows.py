@@ -31,7 +31,7 @@ LOCKED = "wait_event_type = 'Lock'"
 def test_the_demo(bench):
     """Every provider on its recording: all rows arrive; the second time all of them are unchanged."""
     for again in (False, True):
-        runs = demo.run_providers(bench.stack, provider_names(), live=False, say=print, show=lambda _: None)
+        runs = demo.run_dags(bench.stack, demo.provider_dags(provider_names(), live=False), say=print, show=lambda _: None)
         assert {r.dag_id: r.state for r in runs} == {f"{n}_workflow": "success" for n in provider_names()}
         for name, reports in zip(provider_names(), demo.outcomes(bench.stack, runs).values(), strict=True):
             rows = len(expected_file(name).read_text().splitlines())
