@@ -15,7 +15,7 @@ from rich.table import Table
 
 from catalog.data_refresh import policy_diff
 from catalog.data_refresh.queries import search
-from catalog.data_refresh.search import Indexes, connect
+from catalog.data_refresh.search import Indexes, connect_to
 from catalog.data_refresh.tag_policy import DEFAULT, RULES, TagPolicy, policy_from
 from catalog.ingestion.errors import Fatal
 from catalog.ingestion.records import MEDIA_TYPES, MediaType
@@ -40,13 +40,9 @@ def engine() -> Any:
         raise Fatal(f"{ENGINE} is not set; ./just catalog sets it while the stack is up.")
     if value.lstrip().startswith("{"):
         found = json.loads(value)
-        extra, login = found.get("extra") or {}, (found.get("login"), found.get("password") or "")
-        url = f"{found.get('schema') or 'http'}://{found['host']}:{found.get('port') or 9200}"
-    else:
-        parts = urlsplit(value)
-        extra, login = dict(parse_qsl(parts.query)), (parts.username, parts.password or "")
-        url = f"{parts.scheme if parts.scheme in ('http', 'https') else 'http'}://{parts.hostname}:{parts.port or 9200}"
-    return connect(url, engine=extra.get("engine", "elasticsearch"), login=login if login[0] else None)
+        return connect_to(*(found.get(key) for key in ("host", "port", "schema", "login", "password", "extra")))
+    parts = urlsplit(value)
+    return connect_to(parts.hostname, parts.port, parts.scheme, parts.username, parts.password, dict(parse_qsl(parts.query)))
 
 
 def api() -> psycopg.Connection[Any]:

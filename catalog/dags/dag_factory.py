@@ -15,10 +15,12 @@ from typing import Any
 import msgspec
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, Variable, task
 from airflow.sdk.bases.operator import BaseOperator
+from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from catalog.dags.operators.slack import UPSTREAM_FAILED, alert_on_failure
+from catalog.dags.operators.slack import UPSTREAM_FAILED, alert_on_failure, alert_on_late_run, alert_on_run_failure
 
 log = logging.getLogger(__name__)
 CONCLUSION = "conclude"
@@ -79,6 +81,8 @@ def catalog_dag(
         max_active_runs=max_active_runs,
         max_active_tasks=max_active_tasks,
         dagrun_timeout=dagrun_timeout,
+        on_failure_callback=[alert_on_run_failure],
+        deadline=[_deadline(dagrun_timeout)],
         render_template_as_native_obj=True,
         tags=[*([] if kind == "other" else [kind]), *tags],  # what has no type has no tag
         params=params,
@@ -95,6 +99,15 @@ def catalog_dag(
         yield dag
         _conclude(dag)
     _override_timeouts(dag)
+
+
+def _deadline(dagrun_timeout: timedelta | None) -> DeadlineAlert:
+    """A run is late when it takes longer than the average of the last ten by an hour, or by a twentieth of what it may take at most."""
+    floor = max(timedelta(hours=1), (dagrun_timeout or timedelta()) / 20)
+    return DeadlineAlert(
+        reference=DeadlineReference.AVERAGE_RUNTIME(max_runs=10, min_runs=3), interval=floor, name="late",
+        callback=SyncCallback(alert_on_late_run, kwargs={"floor": f"{floor.total_seconds() / 3600:.1f} hours"}),
+    )  # fmt: skip
 
 
 def _conclude(dag: DAG) -> None:

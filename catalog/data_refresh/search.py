@@ -57,6 +57,19 @@ def connect(url: str, *, engine: Engine = "elasticsearch", login: tuple[str, str
     )  # fmt: skip
 
 
+def connect_to(
+    host: str | None, port: int | None = None, scheme: str | None = None, login: str | None = None, password: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Elasticsearch:  # fmt: skip
+    """A client from the parts of an Airflow connection. extra: `engine`, `ca_certs`, `verify_certs`, `api_key`."""
+    host, extra = host or "localhost", extra or {}
+    base = host if "://" in host else f"{scheme if scheme in ('http', 'https') else 'http'}://{host}"
+    options = {key: extra[key] for key in ("ca_certs", "verify_certs", "api_key") if key in extra}
+    return connect(
+        f"{base}:{port or 9200}", engine=extra.get("engine", "elasticsearch"), login=(login, password or "") if login else None, **options
+    )
+
+
 class Indexes:
     """What a refresh asks of the engine. Errors come as Retry (it may work later) or Fatal.
 

@@ -27,17 +27,21 @@ def closed_issues(github: GitHub, entries: Mapping[str, Sequence[Mapping[str, An
         for entry in ones:
             url = str(entry.get("issue") or "")
             if url not in states:
-                states[url] = _state(github, url, dag_id, variable)
+                try:
+                    states[url] = issue_state(github, url)
+                except ValueError:
+                    raise Fatal(f"{variable}: an entry of {dag_id} has {url!r} as its issue; give the URL of a GitHub issue.") from None
             if states[url] != "open":
                 predicate, pattern = str(entry.get("predicate", "")), entry.get("task_id_pattern")
                 found.append(Closed(dag_id, url, predicate, pattern, missing=states[url] == "missing"))
     return found
 
 
-def _state(github: GitHub, url: str, dag_id: str, variable: str) -> str:
+def issue_state(github: GitHub, url: str) -> str:
+    """`open`, `closed` or `missing`. Raises ValueError for a URL that is not an issue's."""
     parts = urlsplit(url).path.strip("/").split("/")
     if len(parts) < 4 or not parts[-1].isdigit():
-        raise Fatal(f"{variable}: an entry of {dag_id} has {url!r} as its issue; give the URL of a GitHub issue.")
+        raise ValueError(url)
     owner, repository, number = parts[-4], parts[-3], parts[-1]
     try:
         return str(github.call("GET", f"repos/{owner}/{repository}/issues/{number}")["state"])

@@ -78,17 +78,28 @@ def _media_line(media_type: str, reports: Sequence[Mapping[str, Any]]) -> str:
     return line + "".join(f"\n      {number:,} {escaped(reason)}" for reason, number in sorted(reasons.items()))
 
 
-def task_failure(dag_id: str, task_id: str, *, when: datetime | None, log_url: str | None, exception: BaseException | None) -> Message:
-    """An alert about one failed task."""
-    lines = [f"*DAG*: `{dag_id}`", f"*Task*: `{task_id}`"]
+def task_failure(
+    dag_id: str, task_id: str, *, when: datetime | None, log_url: str | None, exception: BaseException | None,
+    run_id: str | None = None, attempt: int | None = None,
+) -> Message:  # fmt: skip
+    """An alert about one failed task. attempt: which try it was."""
+    lines = [f"*DAG*: `{dag_id}`", f"*Task*: `{task_id}`" + (f", try {attempt}" if attempt else "")]
+    if run_id:
+        lines.append(f"*Run*: `{escaped(run_id)}`")
     if when:
         lines.append(f"*Logical Date*: {when:%Y-%m-%dT%H:%M:%SZ}")
     if log_url:
         lines.append(f"*Log*: <{log_url}|View Logs>")
     if exception is not None:
         kind = type(exception)
-        lines += [f"*Exception Type*: `{kind.__module__}.{kind.__name__}`", f"*Exception*: {escaped(exception)[:2000]}"]
+        text = " ".join(escaped(exception).split())[:2000]
+        lines += [f"*Exception Type*: `{kind.__module__}.{kind.__name__}`", f"*Exception*: {text}"]
     return Message("\n".join(lines), "Airflow DAG Failure", dag_id, task_id, alert=True)
+
+
+def run_problem(dag_id: str, run_id: str, text: str) -> Message:
+    """An alert about a run as a whole."""
+    return Message(f"*DAG*: `{dag_id}`\n*Run*: `{escaped(run_id)}`\n{text}", "Airflow DAG Failure", dag_id, alert=True)
 
 
 def reingestion_errors(dag_id: str, task_id: str, failed: Sequence[tuple[str, str | None]]) -> Message:

@@ -83,22 +83,17 @@ class SearchConnection(NamedTuple):
 def search_connection(conn_id: str = SEARCH) -> SearchConnection:
     """Extra of the connection: `engine` (elasticsearch, the default, elasticsearch8 or opensearch), `shards`, `replicas`, `ca_certs`,
     `verify_certs`, `api_key`."""
-    from catalog.data_refresh.search import connect
+    from catalog.data_refresh.search import connect_to
 
     try:
         found = Connection.get(conn_id)
     except AirflowNotFoundException:
         raise AirflowFailException(f"there is no connection {conn_id}; make one (type http) to the search engine.") from None
     extra = dict(found.extra_dejson or {})
-    host = found.host or "localhost"
-    scheme = found.schema if found.schema in ("http", "https") else "http"
-    url = f"{host if '://' in host else f'{scheme}://{host}'}:{found.port or 9200}"
-    options = {k: extra[k] for k in ("ca_certs", "verify_certs", "api_key") if k in extra}
     for value in (found.password, extra.get("api_key")):
         if value:
             mask(str(value))
-    login = (found.login, found.password or "") if found.login else None
-    client = connect(url, engine=extra.get("engine", "elasticsearch"), login=login, **options)
+    client = connect_to(found.host, found.port, found.schema, found.login, found.password, extra)
     return SearchConnection(client, int(extra["shards"]) if "shards" in extra else None, int(extra.get("replicas", 1)))
 
 

@@ -8,7 +8,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 
 from catalog.dags.operators.settings import json_variable, mask
 from catalog.notifications.delivery import connection_id, reason_not_to_send
-from catalog.notifications.messages import Message, task_failure
+from catalog.notifications.messages import Message, run_problem, task_failure
 
 log = logging.getLogger(__name__)
 UPSTREAM_FAILED = "Upstream task(s) failed"
@@ -73,6 +73,23 @@ def alert_on_failure(context: Any) -> None:
     if exception is not None and any(UPSTREAM_FAILED in str(a) for a in getattr(exception, "args", ())):
         return
     instance, run = context["ti"], context.get("dag_run")
-    when = run and (run.logical_date or run.run_after)
     shown = exception if isinstance(exception, BaseException) else None
-    send(task_failure(instance.dag_id, instance.task_id, when=when, log_url=getattr(instance, "log_url", None), exception=shown))
+    send(
+        task_failure(
+            instance.dag_id, instance.task_id, when=run and (run.logical_date or run.run_after), exception=shown,
+            run_id=run.run_id if run else None, attempt=getattr(instance, "try_number", None), log_url=getattr(instance, "log_url", None),
+        )
+    )  # fmt: skip
+
+
+def alert_on_run_failure(context: Any) -> None:
+    """Failure callback of every DAG, for runs that fail without a task that did (a time-out): failed tasks have been reported."""
+    reason, run = context.get("reason"), context["dag_run"]
+    if reason != "task_failure":
+        send(run_problem(run.dag_id, run.run_id, f"The run failed: {reason or 'no reason is given'}."))
+
+
+def alert_on_late_run(context: Any, floor: str = "") -> None:
+    """Deadline callback of every DAG; called by the name of this module. context: dag_run and deadline, as plain dictionaries."""
+    run = context["dag_run"]
+    send(run_problem(run["dag_id"], run["dag_run_id"], f"The run takes longer than usual: more than its average and {floor}. It goes on."))

@@ -1,0 +1,165 @@
+"""The dashboard: a page in Airflow's UI, behind Airflow's own login, made on the server."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+import psycopg
+from airflow.api_fastapi.core_api.security import get_user
+from airflow.plugins_manager import AirflowPlugin
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from starlette.exceptions import HTTPException
+
+from catalog.plugins import figures
+
+log = logging.getLogger(__name__)
+CATALOG_DB, SEARCH = "postgres_openledger_upstream", "elasticsearch_http_production"
+SILENCING = ("SILENCED_SLACK_NOTIFICATIONS", "SKIPPED_INGESTION_ERRORS")
+RENEWED = 600.0  # seconds for which the state of issues is kept
+_templates = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined)
+
+app = FastAPI(dependencies=[Depends(get_user)], docs_url=None, redoc_url=None, openapi_url=None)
+
+
+@app.exception_handler(HTTPException)
+async def to_login(request: Request, problem: HTTPException) -> Any:
+    """Browsers are sent to the login page and back, others get the status."""
+    if problem.status_code == 401 and "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("/auth/login?next=" + quote(str(request.url), safe=""), 302)
+    return JSONResponse({"detail": problem.detail}, problem.status_code)
+
+
+@app.get("/", response_class=HTMLResponse)
+def page() -> str:
+    """Every part is shown that can be had; one that fails says so in its place."""
+    began, now = time.perf_counter(), datetime.now(UTC)
+    problems: list[str] = []
+    shown: dict[str, Any] = {name: [] for name in ("records", "outcomes", "freshness", "popularity", "growth", "aliases")}
+    with _part(problems, "the catalog database"), _catalog() as connection:
+        shown |= {
+            "records": figures.records(connection), "growth": figures.growth(connection, now), "outcomes": figures.outcomes(connection),
+            "freshness": figures.freshness(connection, now), "popularity": figures.popularity(connection),
+        }  # fmt: skip
+    with _part(problems, "the search engine"):
+        shown["aliases"] = figures.aliases(_search())
+    entries: list[dict[str, Any]] = []
+    policy: Any = None
+    with _part(problems, "Airflow's Variables"):
+        policy = _policy()
+        entries = figures.silenced({name: _variable(name) for name in SILENCING})
+        for entry in entries:
+            entry["state"] = _issues.state(entry["issue"])
+    return _templates.get_template("dashboard.html").render(
+        **shown, bars=figures.bars(shown["growth"]), silenced=entries, policy=policy, problems=problems, now=now,
+        milliseconds=round((time.perf_counter() - began) * 1000),
+    )  # fmt: skip
+
+
+class _part:  # noqa: N801 - used like a function
+    """A part of the page that may fail without the others."""
+
+    def __init__(self, problems: list[str], what: str) -> None:
+        self._problems, self._what = problems, what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, problem: Any, _traceback: Any) -> bool:
+        if problem is None or not isinstance(problem, Exception):
+            return False
+        log.warning("dashboard: %s: %r", self._what, problem)
+        self._problems.append(f"{self._what}: {kind.__name__}")
+        return True
+
+
+def _connection(conn_id: str) -> Any:
+    from airflow.models import Connection
+
+    return Connection.get_connection_from_secrets(conn_id)
+
+
+def _catalog() -> psycopg.Connection[Any]:
+    found = _connection(CATALOG_DB)
+    return psycopg.connect(
+        host=found.host, port=found.port or 5432, user=found.login, password=found.password, dbname=found.schema, autocommit=True,
+        connect_timeout=3, options="-c statement_timeout=5000", application_name="catalog dashboard",
+    )  # fmt: skip
+
+
+def _search() -> Any:
+    from catalog.data_refresh.search import Indexes, connect_to
+
+    found = _connection(SEARCH)
+    client = connect_to(found.host, found.port, found.schema, found.login, found.password, found.extra_dejson)
+    return Indexes(client.options(request_timeout=3), patience=0)
+
+
+def _variable(name: str) -> Any:
+    from airflow.models import Variable
+
+    value = Variable.get(name, default_var=None)
+    return json.loads(value) if value else None
+
+
+def _policy() -> Any:
+    from catalog.data_refresh.tag_policy import policy_from
+
+    return policy_from(_variable("TAG_POLICY"))
+
+
+class Issues:
+    """States of GitHub issues, looked up in the background so that the page never waits for them."""
+
+    def __init__(self, look_up: Callable[[str], str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._look_up, self._clock = look_up, clock
+        self._states: dict[str, tuple[float, str]] = {}
+        self._lock = threading.Lock()
+
+    def state(self, url: str) -> str:
+        """What was found last; "not known yet" at first."""
+        with self._lock:
+            when, state = self._states.get(url, (0.0, "not known yet"))
+            if url not in self._states or self._clock() - when > RENEWED:
+                self._states[url] = (self._clock(), state)
+                threading.Thread(target=self._renew, args=(url,), daemon=True).start()
+        return state
+
+    def _renew(self, url: str) -> None:
+        try:
+            state = self._look_up(url)
+        except Exception as problem:
+            state = f"could not be looked up ({type(problem).__name__})"
+        with self._lock:
+            self._states[url] = (self._clock(), state)
+
+
+def _issue_state(url: str) -> str:
+    from airflow.models import Variable
+
+    from catalog.ingestion.secrets import Secret
+    from catalog.maintenance.github import API, GitHub
+    from catalog.maintenance.silenced import issue_state
+
+    token = Variable.get("GITHUB_API_KEY", default_var=None)
+    return issue_state(GitHub(Secret(token) if token else None, Variable.get("GITHUB_API_URL", default_var=None) or API), url)
+
+
+_issues = Issues(_issue_state)
+
+
+class CatalogPlugin(AirflowPlugin):
+    """The entry in the navigation, and the app behind it."""
+
+    name = "catalog_dashboard"
+    fastapi_apps = [{"app": app, "url_prefix": "/catalog", "name": "Catalog dashboard"}]  # noqa: RUF012
+    external_views = [  # noqa: RUF012
+        {"name": "Catalog", "href": "/catalog/", "destination": "nav", "url_route": "catalog_dashboard", "nav_top_level": True}
+    ]

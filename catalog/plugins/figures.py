@@ -1,0 +1,134 @@
+"""What the dashboard shows: from reports, estimates and small tables, so that it costs the same whatever the catalog's size."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg.rows import dict_row
+
+from catalog.data_refresh.search import Indexes
+from catalog.ingestion.provider import provider_class, provider_names
+from catalog.ingestion.records import MEDIA_TYPES
+
+WEEKS = 26
+PERIODS = {"@daily": 1, "@weekly": 7, "@monthly": 31, "@quarterly": 92}  # days; a cron expression counts as a month
+Connection = psycopg.Connection[Any]
+
+
+class Freshness(msgspec.Struct, frozen=True):
+    """How old a provider's newest complete load is. state: fresh, late (older than one and a half periods), never."""
+
+    provider: str
+    media_type: str
+    schedule: str
+    last: datetime | None
+    state: str
+
+
+class Alias(msgspec.Struct, frozen=True):
+    """Where an alias points; index is None when it points nowhere."""
+
+    name: str
+    index: str | None
+    documents: int = 0
+    policy: str = ""
+
+
+def records(connection: Connection) -> list[dict[str, Any]]:
+    """Records by media type and provider, as the planner estimates them: table size times the provider's share of a sample."""
+    query = """
+        select t.media_type, v.provider, round(greatest(c.reltuples, 0) * v.share)::bigint as records
+          from (values ('image'), ('audio')) t (media_type)
+          join pg_class c on c.oid = to_regclass('public.' || t.media_type)
+          join pg_stats s on s.schemaname = 'public' and s.tablename = t.media_type and s.attname = 'provider'
+         cross join lateral unnest(s.most_common_vals::text::text[], s.most_common_freqs) v (provider, share)
+         order by 1 desc, 3 desc
+    """
+    return _rows(connection, query)
+
+
+def growth(connection: Connection, now: datetime) -> list[tuple[datetime, int]]:
+    """Monday → records inserted in that week, of the last half year."""
+    monday = (now - timedelta(days=now.weekday())).replace(hour=0, minute=0, second=0, microsecond=0)
+    first = monday - timedelta(weeks=WEEKS - 1)
+    query = """
+        select date_trunc('week', finished_on at time zone 'UTC') as week, sum(inserted)::bigint as inserted
+          from ingestion_report where finished_on >= %s group by 1
+    """
+    found = {row["week"].replace(tzinfo=UTC): row["inserted"] for row in _rows(connection, query, [first])}
+    return [(week, found.get(week, 0)) for week in (first + timedelta(weeks=n) for n in range(WEEKS))]
+
+
+def outcomes(connection: Connection) -> list[dict[str, Any]]:
+    """The last load of each provider and medium: all that was fetched, by what became of it, with reasons."""
+    query = """
+        select distinct on (provider, media_type) provider, media_type, dag_id, run_id, finished_on, complete, replayed, fetched, inserted,
+               updated, unchanged, skipped, rejected, skipped_reasons, rejected_reasons
+          from ingestion_report order by provider, media_type, finished_on desc
+    """
+    return _rows(connection, query)
+
+
+def freshness(connection: Connection, now: datetime) -> list[Freshness]:
+    """Each provider against its schedule."""
+    query = "select provider, media_type, max(finished_on) as last from ingestion_report where complete group by 1, 2"
+    last = {(row["provider"], row["media_type"]): row["last"] for row in _rows(connection, query)}
+    found = []
+    for name in provider_names():
+        cls = provider_class(name)
+        for media_type, provider in cls.strings.items():
+            when = last.get((provider, media_type))
+            allowed = timedelta(days=1.5 * PERIODS.get(cls.schedule, 31))
+            state = "never" if when is None else "late" if now - when > allowed else "fresh"
+            found.append(Freshness(provider, media_type, cls.schedule, when, state))
+    return sorted(found, key=lambda f: ("late", "never", "fresh").index(f.state))
+
+
+def popularity(connection: Connection) -> list[dict[str, Any]]:
+    query = """
+        select 'image' as media_type, provider, metric, percentile, val, constant, refreshed_constant from image_popularity_metrics
+         union all
+        select 'audio', provider, metric, percentile, val, constant, refreshed_constant from audio_popularity_metrics order by 1 desc, 2
+    """
+    return _rows(connection, query)
+
+
+def aliases(search: Indexes) -> list[Alias]:
+    """The API's aliases, and the full staging ones where there are any."""
+    found = []
+    for media_type in MEDIA_TYPES:
+        for name in (media_type, f"{media_type}-filtered", f"{media_type}-full"):
+            index = search.behind(name)
+            if index:
+                found.append(Alias(name, index, search.count(name), search.meta(index).get("tag_policy_digest", "")))
+            elif not name.endswith("-full"):
+                found.append(Alias(name, None))
+    return found
+
+
+def silenced(variables: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Entries of the Variables that silence messages or pass over errors. variables: name → its decoded value."""
+    return [
+        {"variable": name, "dag_id": dag_id, "issue": str(entry.get("issue", "")), "predicate": str(entry.get("predicate", ""))}
+        for name, value in variables.items()
+        for dag_id, entries in (value or {}).items()
+        for entry in entries
+    ]
+
+
+def bars(values: Sequence[tuple[datetime, int]], width: int = 520, height: int = 90) -> list[dict[str, Any]]:
+    """Rectangles of a bar chart: x, y, width, height, and what each says."""
+    most = max((value for _, value in values), default=0) or 1
+    step = width / max(len(values), 1)
+    return [
+        {"x": round(n * step, 1), "w": round(step - 2, 1), "h": (h := round(value / most * height, 1)), "y": height - h,
+         "label": f"week of {week:%Y-%m-%d}: {value:,}"}
+        for n, (week, value) in enumerate(values)
+    ]  # fmt: skip
+
+
+def _rows(connection: Connection, query: Any, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query, values).fetchall()

@@ -1,0 +1,128 @@
+"""DAGs that look after things, through the real scheduler, with a GitHub and an AWS of the tests' own; and the dashboard."""
+
+import json
+import os
+import re
+import time
+from datetime import UTC, datetime, timedelta
+
+import boto3
+import pytest
+import requests
+from pytest_httpserver import HTTPServer
+
+from catalog.local.airflow_api import ApiError
+from catalog.local.runs import unpaused
+from catalog.tests.maintenance.github_server import FakeGitHub
+
+pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
+MAINTENANCE = ["airflow_log_cleanup", "check_silenced_dags", "pr_review_reminders", "rotate_db_snapshots"]
+PULL = "2024-01-02T00:00:00Z"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ready(bench):
+    with unpaused(bench.api, MAINTENANCE, print):
+        yield
+
+
+@pytest.fixture
+def github(bench):
+    fake = FakeGitHub()
+    with HTTPServer() as server, bench.variable("GITHUB_API_URL", server.url_for("").rstrip("/")):
+        server.expect_request(re.compile("/repos/.*")).respond_with_handler(fake)
+        yield fake
+
+
+def test_log_cleanup(bench):
+    """A dry list first; then old logs go, also with -1 never those of the run that does it."""
+    logs = bench.stack.airflow_home / "logs"
+    old = logs / "dag_id=gone" / "run_id=long ago" / "task_id=t" / "attempt=1.log"
+    old.parent.mkdir(parents=True)
+    old.write_text("x" * 3_000_000)
+    for path in (old, *list(old.parents)[:3]):
+        os.utime(path, (time.time() - 30 * 86_400,) * 2)
+    run_id, state = bench.run("airflow_log_cleanup", {"maxLogAgeInDays": "7", "enableDelete": "False"})
+    assert state == "success"
+    log = bench.api.log("airflow_log_cleanup", run_id, "log_cleaner_operator")
+    assert "DRY RUN: 1 folders, 2.86 MB, would be deleted." in log
+    assert old.exists()
+    run_id, state = bench.run("airflow_log_cleanup", {"maxLogAgeInDays": -1})
+    assert state == "success"
+    assert not (logs / "dag_id=gone").exists()
+    assert "folders deleted" in bench.api.log("airflow_log_cleanup", run_id, "log_cleaner_operator")
+    for conf in ({"maxLogAgeInDays": -2}, {"maxLogAgeInDays": "soon"}, {"enableDelete": "perhaps"}):
+        with pytest.raises(ApiError, match=next(iter(conf))):
+            bench.api.trigger("airflow_log_cleanup", conf)
+
+
+def test_silenced_entries_are_looked_at(bench, github):
+    github.issues = {("owner", 1): "open", ("owner/name", 1): "open", ("owner/name", 2): "closed"}
+    entries = {"no_dag": [{"issue": f"https://github.com/owner/name/issues/{n}", "predicate": f"p{n}"} for n in (1, 2, 3)]}
+    bench.slack.clear()
+    with bench.variable("SKIPPED_INGESTION_ERRORS", json.dumps(entries)):
+        run_id, state = bench.run("check_silenced_dags", {})
+    assert state == "success"
+    tasks = bench.tasks("check_silenced_dags", run_id)
+    assert (tasks["check_silenced_slack_notifications"], tasks["check_skipped_ingestion_errors"]) == ("skipped", "success")
+    [message] = [m for m in bench.slack if m["username"] == "Silenced DAG Check"]
+    assert "issues/2|no_dag: 'p2'>" in message["text"]
+    assert "(no such issue)" in message["text"]
+    assert "p1" not in message["text"]
+
+
+def test_review_reminders(bench, github):
+    """Skipped without configuration, shown in a dry run, written otherwise."""
+    github.pulls["owner/name"] = [
+        {"number": 5, "draft": False, "labels": [{"name": "priority: critical"}], "requested_reviewers": [{"login": "ada"}],
+         "user": {"login": "grace"}, "created_at": PULL, "updated_at": PULL, "base": {"ref": "main"}},
+    ]  # fmt: skip
+    run_id, state = bench.run("pr_review_reminders", {})
+    assert (state, bench.tasks("pr_review_reminders", run_id)) == ("success", {"pr_review_reminder_operator": "skipped"})
+    with bench.variable("PR_REVIEW_REPOSITORIES", '{"repositories": ["owner/name"], "bot": "the-bot"}'):
+        run_id, state = bench.run("pr_review_reminders", {})
+        assert state == "success"
+        assert "owner/name#5, critical" in bench.api.log("pr_review_reminders", run_id, "pr_review_reminder_operator")
+        assert github.comments == {5: []}
+        with bench.variable("PR_REVIEW_REMINDER_DRY_RUN", "false"):
+            _, state = bench.run("pr_review_reminders", {})
+        assert state == "success"
+        assert "@ada" in github.comments[5][0]["body"]
+    with bench.variable("PR_REVIEW_REPOSITORIES", '{"repositories": ["no slash"], "bot": "b"}'):
+        run_id, state = bench.run("pr_review_reminders", {})
+        assert state == "failed"
+        assert "PR_REVIEW_REPOSITORIES" in bench.api.log("pr_review_reminders", run_id, "pr_review_reminder_operator")
+
+
+def test_snapshots(bench, aws):
+    requests.post(f"{aws}/moto-api/reset", timeout=10)
+    rds = boto3.client("rds", endpoint_url=aws, region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing")
+    rds.create_db_instance(DBInstanceIdentifier="catalog", DBInstanceClass="db.t3.micro", Engine="postgres", AllocatedStorage=20)
+    rds.create_db_snapshot(DBInstanceIdentifier="catalog", DBSnapshotIdentifier="by-hand")
+    with bench.variable("CATALOG_RDS_DB_IDENTIFIER", "catalog"), bench.variable("CATALOG_RDS_SNAPSHOTS_TO_RETAIN", "2"):
+        for _ in range(3):
+            run_id, state = bench.run("rotate_db_snapshots", {})
+            assert state == "success", bench.tasks("rotate_db_snapshots", run_id)
+    pages = rds.describe_db_snapshots(DBInstanceIdentifier="catalog", SnapshotType="manual")["DBSnapshots"]
+    names = [s["DBSnapshotIdentifier"] for s in pages]
+    assert len([n for n in names if n.startswith("airflow-managed-")]) == 2
+    assert "by-hand" in names
+    run_id, state = bench.run("rotate_db_snapshots", {})
+    assert state == "failed"
+    assert "CATALOG_RDS_DB_IDENTIFIER is not set" in bench.api.log("rotate_db_snapshots", run_id, "create_snapshot")
+
+
+def test_the_dashboard(bench):
+    """Behind the login: a browser is sent there, a program is refused; with a token the page is there."""
+    address = f"{bench.stack.ui}/catalog/"
+    refused = requests.get(address, timeout=30)
+    assert refused.status_code == 401
+    sent = requests.get(address, headers={"Accept": "text/html"}, allow_redirects=False, timeout=30)
+    assert (sent.status_code, sent.headers["location"].partition("?")[0]) == (302, "/auth/login")
+    token = requests.post(f"{bench.stack.ui}/auth/token", json={}, timeout=30).json()["access_token"]
+    answer = requests.get(address, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+    assert answer.status_code == 200
+    assert "Last load of each provider" in answer.text
+    assert "Not shown" not in answer.text
+    assert f"{datetime.now(UTC) - timedelta(minutes=1):%Y-%m-%d}" in answer.text
+    assert requests.get(address + "openapi.json", headers={"Authorization": f"Bearer {token}"}, timeout=30).status_code == 404
