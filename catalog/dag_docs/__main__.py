@@ -1,19 +1,19 @@
-"""`./just dag-docs [--check]`: write DAGs.md and the README's table of providers, or say what has drifted from the code."""
+"""`./just dag-docs [--check]`: write DAGs.md and the README's tables of providers and settings, or say what has drifted from the code."""
 
 import difflib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
 import mdformat
 
 from catalog.ingestion.overview import overview
+from catalog.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BEGIN, END = "<!-- providers: written by ./just dag-docs -->", "<!-- end of providers -->"
 
 
 def dags_md() -> str:
@@ -28,15 +28,22 @@ def dags_md() -> str:
 
 
 def readme(found: str) -> str:
-    """README.md with its table of providers as they are declared now."""
-    head, begin, rest = found.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    """README.md with its tables of providers and settings as they are declared now."""
+    providers = [(f"[{f.name}](catalog/providers/{f.name}/provider.py)", f.media, f.schedule, f.dated, f.key, f.rate) for f in overview()]
+    settings = [(f"`{s.name}`", s.kind, s.default, s.meaning) for s in SETTINGS]
+    found = _replaced(found, "providers", ("Provider", "Media", "Schedule", "Dated", "Key", "Requests"), providers)
+    return _replaced(found, "settings", ("Name", "Kind", "Without it", "Meaning"), settings)
+
+
+def _replaced(found: str, name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The text with another table between the two lines of that name."""
+    first, last = f"<!-- {name}: written by ./just dag-docs -->", f"<!-- end of {name} -->"
+    before, begin, rest = found.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"README.md should hold the lines {BEGIN!r} and {END!r}")
-    cells = [(f"[{f.name}](catalog/providers/{f.name}/provider.py)", f.media, f.schedule, f.dated, f.key, f.rate) for f in overview()]
-    rows = [f"| {' | '.join(row)} |" for row in cells]
-    table = "\n".join(["| Provider | Media | Schedule | Dated | Key | Requests |", "| --- | --- | --- | --- | --- | --- |", *rows])
-    return f"{head}{begin}\n\n{mdformat.text(table, extensions={'gfm'}).strip()}\n\n{end}{tail}"
+        raise ValueError(f"README.md should hold the lines {first!r} and {last!r}")
+    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+    return f"{before}{begin}\n\n{mdformat.text(chr(10).join(lines), extensions={'gfm'}).strip()}\n\n{end}{after}"
 
 
 def documents() -> Iterator[tuple[Path, str, str]]:

@@ -1,0 +1,52 @@
+"""Every name that the code reads is declared, and every declared name is read."""
+
+import re
+from pathlib import Path
+
+from catalog.settings import SETTINGS
+
+CATALOG = Path(__file__).parent.parent
+ELSEWHERE = ("tests", "benchmarks", "local", "scaffold", "settings.py")  # names of the local stack and of measurements are not settings
+VARIABLE = re.compile(r"""(?:Variable\.(?:get|set|delete)|json_variable|_parse_variable|_variable)\(\s*f?"([A-Za-z_]+)""")
+ENVIRONMENT = re.compile(r"""environ(?:\.get\(|\[)\s*"([A-Z_]+)""")
+CONNECTION = re.compile(r""""((?:postgres_openledger|elasticsearch_http|slack)_[a-z_]+|sensitive_terms|aws_default)\"""")
+
+
+def texts():
+    return [p.read_text() for p in CATALOG.rglob("*.py") if p.relative_to(CATALOG).parts[0] not in ELSEWHERE]
+
+
+def names(pattern):
+    """What the library and the DAGs name."""
+    return {name for text in texts() for name in pattern.findall(text)}
+
+
+def declared(*kinds):
+    return {s.name for s in SETTINGS if s.kind in kinds}
+
+
+def test_variables():
+    """Those that are read by a name in a constant are found as text."""
+    wanted = {n for n in declared("Variable", "Variable, JSON") if "…" not in n and "<" not in n}
+    text = "".join(texts())
+    assert {n for n in wanted if f'"{n}"' not in text} == set()
+    found = {n for n in names(VARIABLE) if not n.startswith("API_KEY_")}
+    assert found - wanted == set()
+    assert len(found) > 20
+
+
+def test_environment():
+    given_by_others = ("CATALOG_DSN", "AIRFLOW_")  # the command line's, and Airflow's own
+    found = {n for n in names(ENVIRONMENT) if not n.startswith(given_by_others)}
+    assert found == declared("environment") | {"CONTACT_EMAIL"}
+
+
+def test_connections_and_pools():
+    assert names(CONNECTION) == declared("connection")
+    from catalog.local.supervisor import POOLS
+
+    assert {name for name, _, _ in POOLS} == declared("pool")
+
+
+def test_each_is_declared_once():
+    assert len({s.name for s in SETTINGS}) == len(SETTINGS)
