@@ -77,13 +77,22 @@ expect *names:
 dag-docs *args:
     @{{ python }} -m catalog.dag_docs "$@"
 
+# the catalog in containers: ./just compose up -d, with made-up secrets in .env when there is none
+[no-exit-message]
+compose *args:
+    @test -f .env && grep -q "^POSTGRES_PASSWORD=." .env || {{ python }} -m catalog.local.secrets
+    @docker compose "$@"
+
 # lint, format, types, docs drift
 [no-exit-message]
 check:
     @.venv/bin/ruff check --quiet .
     @.venv/bin/ruff format --check --quiet .
     @.venv/bin/mypy --no-error-summary
-    @.venv/bin/shellcheck just .ci/run
+    @.venv/bin/shellcheck just .ci/run docker/entrypoint.sh
+    @.venv/bin/hadolint docker/Dockerfile
+    @.venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yml
+    @.venv/bin/just --fmt --check --unstable
     @.venv/bin/zizmor --quiet --offline --no-progress .github/workflows
     @{{ python }} -m catalog.dag_docs --check
 
@@ -101,3 +110,4 @@ bench *names:
 lock:
     .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet pyproject.toml -o requirements.txt
     .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet pyproject.toml --extra local --extra dev -c requirements.txt -o requirements-dev.txt
+    .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet pyproject.toml --extra distributed -c requirements.txt -o requirements-distributed.txt

@@ -1,0 +1,75 @@
+"""What has to be there before Airflow's components start in containers; done by the image's `init`, and may be done again.
+
+Schemas, pools, the bucket of the TSV parts, and those Variables that have a default, so that the UI shows them with their meaning.
+"""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+
+from catalog.database import schema
+from catalog.local.supervisor import POOLS
+from catalog.settings import SETTINGS
+
+log = logging.getLogger("bootstrap")
+
+
+def defaults() -> Iterator[tuple[str, str, str]]:
+    """(name, value, meaning) of each Variable whose default is a value."""
+    for setting in SETTINGS:
+        found = re.match(r"`([^`]+)`", setting.default)
+        if setting.kind.startswith("Variable") and found and "<" not in setting.name and f"AIRFLOW_VAR_{setting.name}" not in os.environ:
+            yield setting.name, found.group(1), re.sub(r"\[([^]]+)]\([^)]+\)", r"\1", setting.meaning).replace("`", "")
+
+
+def airflow_database() -> None:
+    """Airflow's own schema, pools, and Variables that are not set."""
+    from airflow.models import Pool, Variable
+    from airflow.utils import db
+
+    db.initdb()
+    for name, slots, meaning in POOLS:
+        Pool.create_or_update_pool(name, slots, meaning, include_deferred=False)
+        log.info("pool %s: %d slots", name, slots)
+    for name, value, meaning in defaults():
+        if Variable.get(name, default_var=None) is None:
+            Variable.set(name, value, description=meaning)
+            log.info("Variable %s = %s", name, value)
+
+
+def databases() -> None:
+    """The catalog's schema; the API's only where it is ours to make (CATALOG_MAKES_API_TABLES)."""
+    found = schema.upgrade(os.environ["AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"])
+    log.info("catalog database: %s", found.current)
+    if os.environ.get("CATALOG_MAKES_API_TABLES", "").lower() == "true":
+        for name in ("API", "API_STAGING"):
+            found = schema.upgrade(os.environ[f"AIRFLOW_CONN_POSTGRES_OPENLEDGER_{name}"], "api")
+            log.info("%s database: %s", name.lower(), found.current)
+
+
+def bucket() -> None:
+    """The bucket of OBJECT_STORAGE, when it is on S3 and not there."""
+    root = os.environ.get("AIRFLOW_VAR_OBJECT_STORAGE", "")
+    if not root.startswith("s3://"):
+        return
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    conn_id, _, name = root.removeprefix("s3://").partition("/")[0].rpartition("@")
+    hook = S3Hook(conn_id or "aws_default")
+    if not hook.check_for_bucket(name):
+        hook.create_bucket(bucket_name=name)
+        log.info("bucket %s made", name)
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    airflow_database()
+    databases()
+    bucket()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
