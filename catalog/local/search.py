@@ -56,6 +56,7 @@ class SearchEngine:
         options = [f"-Xms{self.heap}", f"-Xmx{self.heap}", *(["-XX:TieredStopAtLevel=1"] if self.quick else [])]
         command = [
             str(self._java()), *options, f"-Djava.io.tmpdir={folders['tmp']}", "-Djava.locale.providers=CLDR,SPI",
+            "-Djava.net.preferIPv4Stack=true",
             "-XX:+ExitOnOutOfMemoryError", f"-javaagent:{home}/agent/opensearch-agent.jar", f"-Dopensearch.path.home={home}",
             f"-Dopensearch.path.conf={folders['config']}", "-cp", f"{home}/lib/*", "org.opensearch.bootstrap.OpenSearch",
         ]  # fmt: skip

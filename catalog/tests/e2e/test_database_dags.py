@@ -274,6 +274,7 @@ def test_flickr_thumbnails_by_a_batched_update(bench):
 def test_reported_media(bench):
     """Nothing waits: a note. Something waits, in either generation of the API's schema: an alert."""
     with unpaused(bench.api, ["report_pending_reported_media"], print), psycopg.connect(bench.stack.dsn("api"), autocommit=True) as api:
+        api.execute("truncate nsfw_reports, nsfw_reports_audio")
         bench.slack.clear()
         _, state = bench.run("report_pending_reported_media", {})
         assert state == "success"
