@@ -239,10 +239,10 @@ def report_record_counts(
 
     context: Any = get_current_context()
     with task_failures():
-        after = _engine().sources(media_type)
+        after, built = _engine().sources(media_type), _engine().meta(media_type)
     text = refresh_report(
         media_type, before["sources"], after, copied=context["ti"].xcom_pull(task_ids="copy_tables") or [],
-        orphans=context["ti"].xcom_pull(task_ids="promote_tables") or {}, tags=checked["tags"], digest=tag_policy().digest,
+        orphans=context["ti"].xcom_pull(task_ids="promote_tables") or {}, tags=checked["tags"], digest=built.get("tag_policy_digest", ""),
         filtered=filtered["documents"], hidden=filtered["hidden"],
     )  # fmt: skip
     say(text, "Data refresh record difference")

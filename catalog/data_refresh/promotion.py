@@ -75,6 +75,8 @@ def _indexes(api: Connection, table: str) -> Sequence[Any]:
 
 def catch_up(api: Connection, table: str) -> int:
     """What has changed in the live table since the copy began and only the API knows (view counts): into the new one. Number of rows."""
+    if not _rows(api, "select 1 where to_regclass(%s) is not null", [_public(temp_name(table))]):
+        return 0  # an earlier try has promoted it
     state = _rows(api, sql.SQL("select state -> 'own' as own from {}").format(sql.Identifier(progress_name(table))))
     carried = state[0].own if state else []
     if not carried:

@@ -191,6 +191,7 @@ def test_a_promotion_twice_is_one(filled):
     promotion.build_indexes(api, "image")
     promotion.promote(api, ["image"], "run")
     ids = api.execute("select identifier, id from image order by 1").fetchall()
+    assert promotion.catch_up(api, "image") == 0
     promotion.promote(api, ["image"], "run")
     assert api.execute("select identifier, id from image order by 1").fetchall() == ids
 
