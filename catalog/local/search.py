@@ -11,9 +11,9 @@ import shutil
 import signal
 import subprocess
 import time
-import urllib.error
 import urllib.request
 import zipfile
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
 from catalog.local.demote import demotion, dies_with_parent, free_port, give, reachable
@@ -81,7 +81,7 @@ class SearchEngine:
         try:
             with urllib.request.urlopen(f"{self.url}/_cluster/health?wait_for_status=yellow&timeout=1s", timeout=3):  # noqa: S310
                 return True
-        except (OSError, urllib.error.URLError):
+        except (OSError, HTTPException):
             return False
 
     def stop(self) -> None:
@@ -98,11 +98,18 @@ class SearchEngine:
         shutil.copy(home / "config" / "log4j2.properties", folders["config"])
         settings = {
             "cluster.name": "catalog", "node.name": "n1", "discovery.type": "single-node", "network.host": "127.0.0.1",
-            "http.port": self.port, "transport.port": free_port(), "path.data": str(folders["data"]), "path.logs": str(folders["logs"]),
+            "http.port": self.port, "transport.port": self._another_port(),
+            "path.data": str(folders["data"]), "path.logs": str(folders["logs"]),
             "cluster.routing.allocation.disk.threshold_enabled": False, "indices.query.bool.max_clause_count": 16384,
             "task_resource_tracking.enabled": False,  # adds a header a sub-search; Python's HTTP client stops at a hundred
         }  # fmt: skip
         (folders["config"] / "opensearch.yml").write_text(json.dumps(settings, indent=1))  # JSON is YAML
+
+    def _another_port(self) -> int:
+        """Free as well, and not the one that HTTP is about to take: nobody listens there yet, so it still counts as free."""
+        while (port := free_port()) == self.port:
+            pass
+        return port
 
     def _install(self) -> Path:
         """The wanted modules and the two jars, unpacked below the state folder once."""
