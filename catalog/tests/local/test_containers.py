@@ -1,6 +1,7 @@
 """What containers are prepared with: Variables that have defaults, secrets that are made up once."""
 
 import json
+import os
 
 import pytest
 
@@ -9,6 +10,8 @@ from catalog.local.bootstrap import defaults
 
 
 def test_variables_with_a_default(monkeypatch):
+    for name in [n for n in os.environ if n.startswith("AIRFLOW_VAR_")]:
+        monkeypatch.delenv(name)  # the end-to-end stack's, which lasts as long as the tests
     monkeypatch.setenv("AIRFLOW_VAR_DATA_REFRESH_LIMIT", "5")  # given by the environment: the UI could not change it
     found = {name: (value, meaning) for name, value, meaning in defaults()}
     assert found["DATA_REFRESH_INDEX_TASKS"] == ("8", "tasks that fill an index, at most 64")
