@@ -291,6 +291,35 @@ def test_a_task_is_killed(bench, media, what):
 
 
 @pytest.mark.fault_long
+@pytest.mark.parametrize("how", ["a task is killed", "the run is marked as failed"])
+def test_the_first_of_two_is_killed(bench, media, how):
+    """The second one waits while the first goes on by its retry, and goes ahead when the first has been given up."""
+    with psycopg.connect(bench.stack.dsn("api")) as holder:
+        holder.execute("select 1 from image limit 1")  # holds the first one before its exchange
+        first = bench.api.trigger("image_data_refresh", {})
+        until(lambda: bench.tasks("image_data_refresh", first).get("promote_tables") == "running", 120)
+        second = bench.api.trigger("audio_data_refresh", {})
+        until(lambda: bench.tasks("audio_data_refresh", second).get("wait_for_conflicting_dags") == "up_for_reschedule")
+        if how == "a task is killed":
+            process = bench.process_behind("query like 'lock table%'", several=True)
+            process.send_signal(signal.SIGKILL)
+            until(lambda: not process.is_running())
+        else:
+            bench.api.call("PATCH", f"/api/v2/dags/image_data_refresh/dagRuns/{first}", {"state": "failed"})
+    wanted = "success" if how == "a task is killed" else "failed"
+    assert bench.api.wait("image_data_refresh", first, 180) == wanted
+    assert bench.api.wait("audio_data_refresh", second, 180) == "success", states(bench, "audio_data_refresh", second)
+    if wanted == "success":
+        ended = {t["task_id"]: t["end_date"] for t in bench.api.tasks("image_data_refresh", first)}
+        turns = {t["task_id"]: t["end_date"] for t in bench.api.tasks("audio_data_refresh", second)}
+        assert ended["conclude"] <= turns["wait_for_conflicting_dags"]
+    else:
+        assert bench.run("image_data_refresh", {}, timeout=240)[1] == "success"  # and the next one cleans up
+    whole(bench)
+    whole(bench, "audio")
+
+
+@pytest.mark.fault_long
 @pytest.mark.parametrize("when", ["index_range[0]", "create_filtered_index"])
 def test_the_engine_is_killed(bench, media, when):
     """kill -9 of the search engine: the supervisor starts it again, the tasks try again."""
