@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, Variable, task
 from airflow.sdk.bases.operator import BaseOperator
-from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -106,7 +106,7 @@ def _deadline(dagrun_timeout: timedelta | None) -> DeadlineAlert:
     floor = max(timedelta(hours=1), (dagrun_timeout or timedelta()) / 20)
     return DeadlineAlert(
         reference=DeadlineReference.AVERAGE_RUNTIME(max_runs=10, min_runs=3), interval=floor, name="late",
-        callback=SyncCallback(alert_on_late_run, kwargs={"floor": f"{floor.total_seconds() / 3600:.1f} hours"}),
+        callback=AsyncCallback(alert_on_late_run, kwargs={"floor": f"{floor.total_seconds() / 3600:.1f} hours"}),
     )  # fmt: skip
 
 

@@ -89,7 +89,13 @@ def alert_on_run_failure(context: Any) -> None:
         send(run_problem(run.dag_id, run.run_id, f"The run failed: {reason or 'no reason is given'}."))
 
 
-def alert_on_late_run(context: Any, floor: str = "") -> None:
-    """Deadline callback of every DAG; called by the name of this module. context: dag_run and deadline, as plain dictionaries."""
+async def alert_on_late_run(context: Any, floor: str = "") -> None:
+    """Deadline callback of every DAG; called by the name of this module. context: dag_run and deadline, as plain dictionaries.
+
+    It runs in the triggerer, because a callback that an executor runs may not read connections.
+    """
+    from asgiref.sync import sync_to_async
+
     run = context["dag_run"]
-    send(run_problem(run["dag_id"], run["dag_run_id"], f"The run takes longer than usual: more than its average and {floor}. It goes on."))
+    text = f"The run takes longer than usual: more than its average and {floor}. It goes on."
+    await sync_to_async(send)(run_problem(run["dag_id"], run["dag_run_id"], text))
