@@ -10,7 +10,7 @@ from airflow.sdk import Param, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.groups.indexing import LONG, Plan, fill_filtered, media_plan
+from catalog.dags.groups.indexing import LONG, Plan, fill_filtered, indexes, media_plan
 from catalog.dags.operators.conflicts import refuse_conflicts
 from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.settings import API_DB, SEARCH, check_conf, search_connection
@@ -31,17 +31,11 @@ refresh of {media_type} runs, this DAG fails at once, because the refresh delete
 """
 
 
-def _indexes() -> Any:
-    from catalog.data_refresh.search import Indexes
-
-    return Indexes(search_connection().client)
-
-
 @task(retries=0)
 def plan_filtered_index(media_type: MediaType) -> Plan:
     """From which index into which; nothing is made yet."""
     context: Any = get_current_context()
-    conf, engine = context["params"], _indexes()
+    conf, engine = context["params"], indexes()
     check_conf(context["dag_run"].conf, context["dag"].params)
     origin = f"{media_type}-{conf['origin_index_suffix']}" if conf["origin_index_suffix"] else media_type
     destination = f"{media_type}-{conf['destination_index_suffix'] or uuid4().hex}-filtered"
@@ -64,12 +58,12 @@ def create_filtered_index(plan: Plan) -> dict[str, int]:
 @task
 def promote_filtered_index(plan: Plan, filtered: dict[str, int]) -> str:
     """Move the alias, delete the index it pointed at."""
-    engine, alias = _indexes(), f"{plan['media_type']}-filtered"
+    engine, alias = indexes(), f"{plan['media_type']}-filtered"
     with task_failures("The old filtered index is still live."):
         engine.open(plan["index"], search_connection().replicas, 6 * 3600.0)
         engine.point({alias: plan["index"]})
-        if (old := plan["before"]) and old != plan["index"] and not engine.aliases(old):
-            engine.delete([old])
+        if (old := plan["before"]) and old != plan["index"]:
+            engine.retire(old)
     text = f"`{alias}` is `{plan['index']}` now: {filtered['documents']:,} documents, {filtered['hidden']:,} hidden."
     say(text, "Filtered index")
     return text
@@ -92,7 +86,7 @@ def filtered_dag(media_type: MediaType) -> None:
         conflicts=(f"{media_type}_data_refresh",),
     ):
         plan: Any = plan_filtered_index(media_type)
-        chain(refuse_conflicts()(), plan)
+        chain(refuse_conflicts(), plan)
         promote_filtered_index(plan, create_filtered_index(plan))  # type: ignore[arg-type]
 
 

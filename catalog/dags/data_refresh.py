@@ -21,6 +21,7 @@ from catalog.dags.groups.indexing import (
     check_index,
     fill_filtered,
     index_range,
+    indexes,
     make_index,
     media_plan,
     split_ranges,
@@ -83,12 +84,6 @@ def _run_id() -> str:
     return f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"
 
 
-def _engine() -> Any:
-    from catalog.data_refresh.search import Indexes
-
-    return Indexes(search_connection().client)
-
-
 @task(retries=0)
 def check_configuration() -> None:
     """What would fail hours later fails now: conf, tag policy, sensitive terms, connections."""
@@ -104,7 +99,7 @@ def check_configuration() -> None:
 @task
 def get_before_record_count(media_type: MediaType) -> dict[str, Any]:
     """Documents by source, and the indexes that are live: what the report compares with, and what is deleted in the end."""
-    engine = _engine()
+    engine = indexes()
     with task_failures():
         live = [name for alias in (media_type, f"{media_type}-filtered") if (name := engine.behind(alias))]
         return {"sources": engine.sources(media_type), "indexes": live}
@@ -121,7 +116,7 @@ def clean_up(media_type: MediaType) -> list[str]:
 
 
 def _delete_orphans(media_type: MediaType) -> list[str]:
-    engine = _engine()
+    engine = indexes()
     gone: list[str] = engine.delete(engine.orphans([f"{media_type}_data_refresh", f"create_filtered_{media_type}_index"], media_type))
     return gone
 
@@ -163,7 +158,7 @@ def build_indexes(media_type: MediaType) -> None:
 @task(trigger_rule="none_failed")
 def create_index(media_type: MediaType) -> Plan:
     """The new, empty index; the plan of how it is filled."""
-    from catalog.data_refresh.copy import temp_name
+    from catalog.data_refresh.columns import temp_name
 
     table = media_type if _index_only() else temp_name(media_type)
     plan = media_plan(media_type, API_DB, SEARCH, table, f"{media_type}-{uuid4().hex}")
@@ -183,7 +178,7 @@ def open_indexes(plan: Plan) -> None:
     replicas = search_connection().replicas
     with task_failures("The old indexes are still live."):
         for name in (plan["index"], f"{plan['index']}-filtered"):
-            _engine().open(name, replicas, HEALTHY)
+            indexes().open(name, replicas, HEALTHY)
 
 
 @task
@@ -205,7 +200,7 @@ def promote_indexes(plan: Plan) -> None:
     from catalog.data_refresh.indexing import follow_moderation, moderated_since
 
     context: Any = get_current_context()
-    engine, media_type, index = _engine(), plan["media_type"], plan["index"]
+    engine, media_type, index = indexes(), plan["media_type"], plan["index"]
     with api_connection(autocommit=True) as api, task_failures("The old indexes are still live."):
         decided = moderated_since(api, media_type, context["dag_run"].start_date)
         for name in (index, f"{index}-filtered"):
@@ -219,14 +214,14 @@ def delete_old(plan: Plan, before: dict[str, Any]) -> list[str]:
     """The indexes that were live before, unless another alias points at them, and the tables of the refresh."""
     from catalog.data_refresh.promotion import drop_left_overs
 
-    engine, gone = _engine(), []
+    engine, gone = indexes(), []
     with task_failures(), api_connection(autocommit=True) as api:
         drop_left_overs(api, tables_of(plan["media_type"]))
         for name in before["indexes"]:
-            if others := engine.aliases(name):
+            if others := engine.retire(name):
                 log.warning("%s is kept: %s points at it.", name, ", ".join(others))
             else:
-                gone += engine.delete([name])
+                gone.append(name)
         return gone + _delete_orphans(plan["media_type"])
 
 
@@ -239,7 +234,8 @@ def report_record_counts(
 
     context: Any = get_current_context()
     with task_failures():
-        after, built = _engine().sources(media_type), _engine().meta(media_type)
+        engine = indexes()
+        after, built = engine.sources(media_type), engine.meta(media_type)
     text = refresh_report(
         media_type, before["sources"], after, copied=context["ti"].xcom_pull(task_ids="copy_tables") or [],
         orphans=context["ti"].xcom_pull(task_ids="promote_tables") or {}, tags=checked["tags"], digest=built.get("tag_policy_digest", ""),
@@ -269,7 +265,7 @@ def refresh_dag(media_type: MediaType) -> None:
     ):  # fmt: skip
         before: Any = get_before_record_count(media_type)
         copied = copy_tables.override(execution_timeout=COPY_TIMEOUT[media_type], retries=4)(media_type)
-        indexes = build_indexes(media_type)
+        built = build_indexes(media_type)
         plan: Any = create_index(media_type)
         parts: Any = split_ranges(plan)
         done: Any = index_range.partial(plan=plan).expand(part=parts)
@@ -277,7 +273,7 @@ def refresh_dag(media_type: MediaType) -> None:
         filtered: Any = create_filtered_index(plan)
         tables, aliases = promote_tables(media_type), promote_indexes(plan)
         deleted = delete_old(plan, before)
-        chain(check_configuration(), wait_for_turn()(), before, clean_up(media_type), copied, indexes, plan)
+        chain(check_configuration(), wait_for_turn(), before, clean_up(media_type), copied, built, plan)
         chain(checked, filtered, open_indexes(plan), tables, aliases, deleted, report_record_counts(media_type, before, checked, filtered))
 
 

@@ -20,7 +20,6 @@ token is `GITHUB_API_KEY`. Reminders are only written when `PR_REVIEW_REMINDER_D
 
 import logging
 from datetime import UTC, date, datetime
-from typing import Any
 
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowSkipException
@@ -28,7 +27,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.github import github
 from catalog.dags.operators.running import task_failures
-from catalog.dags.operators.settings import json_variable
+from catalog.dags.operators.settings import json_variable, variable_as
 
 log = logging.getLogger(__name__)
 
@@ -36,21 +35,13 @@ log = logging.getLogger(__name__)
 @task
 def pr_review_reminder_operator() -> list[str]:
     """The pull requests that were reminded of, or would have been."""
-    import msgspec
-
-    from catalog.ingestion.errors import Fatal
     from catalog.maintenance.reviews import Reviews, due, write
 
-    settings: Any = json_variable("PR_REVIEW_REPOSITORIES", None)
-    if not settings:
+    if not json_variable("PR_REVIEW_REPOSITORIES", None):
         raise AirflowSkipException("the Variable PR_REVIEW_REPOSITORIES is not set; it names repositories and the bot.")
     dry_run = bool(json_variable("PR_REVIEW_REMINDER_DRY_RUN", True))
-    client = github()
+    client, reviews = github(), variable_as("PR_REVIEW_REPOSITORIES", Reviews, None)
     with task_failures():
-        try:
-            reviews = msgspec.convert(settings, Reviews)
-        except msgspec.ValidationError as error:
-            raise Fatal(f"PR_REVIEW_REPOSITORIES: {error}") from None
         reminders = due(client, reviews, datetime.now(UTC).date())
         for reminder in reminders:
             log.info("%s#%d, %s, %d weekdays%s", reminder.repository, reminder.number, reminder.urgency, reminder.days,

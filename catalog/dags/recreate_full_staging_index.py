@@ -13,7 +13,7 @@ from airflow.sdk import Param, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.groups.indexing import Plan, check_index, index_range, make_index, media_plan, split_ranges
+from catalog.dags.groups.indexing import Plan, check_index, index_range, indexes, make_index, media_plan, split_ranges
 from catalog.dags.operators.conflicts import refuse_conflicts
 from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.settings import STAGING_DB, STAGING_SEARCH, check_conf, search_connection
@@ -23,18 +23,12 @@ from catalog.ingestion.records import MEDIA_TYPES
 ALIAS = r"^[a-z0-9][a-z0-9_-]{0,100}$"
 
 
-def _indexes() -> Any:
-    from catalog.data_refresh.search import Indexes
-
-    return Indexes(search_connection(STAGING_SEARCH).client)
-
-
 @task
 def create_index() -> Plan:
     context: Any = get_current_context()
     conf, run = context["params"], context["dag_run"]
     check_conf(run.conf, context["dag"].params)
-    media_type, engine = conf["media_type"], _indexes()
+    media_type, engine = conf["media_type"], indexes(STAGING_SEARCH)
     alias = conf["target_alias_override"] or f"{media_type}-full"
     plan = media_plan(media_type, STAGING_DB, STAGING_SEARCH, media_type, f"{media_type}-full-{run.run_after:%Y%m%dt%H%M%S%f}")
     with task_failures():
@@ -47,8 +41,9 @@ def create_index() -> Plan:
 @task
 def point_alias(plan: Plan, checked: dict[str, Any]) -> str:
     with task_failures("The alias is where it was."):
-        _indexes().open(plan["index"], search_connection(STAGING_SEARCH).replicas, 12 * 3600.0)
-        _indexes().point({plan["alias"]: plan["index"]})
+        engine = indexes(STAGING_SEARCH)
+        engine.open(plan["index"], search_connection(STAGING_SEARCH).replicas, 12 * 3600.0)
+        engine.point({plan["alias"]: plan["index"]})
     text = f"`{plan['alias']}` is `{plan['index']}` now: {checked['documents']:,} documents."
     say(text, "Full staging index")
     return text
@@ -58,14 +53,13 @@ def point_alias(plan: Plan, checked: dict[str, Any]) -> str:
 def delete_old_index(plan: Plan) -> list[str]:
     """Skipped when nobody asked for it, or when there is none, or when another alias points at it."""
     context: Any = get_current_context()
-    old, engine = plan["before"], _indexes()
+    old = plan["before"]
     if not context["params"]["delete_old_index"] or not old or old == plan["index"]:
         raise AirflowSkipException("no old index to delete.")
     with task_failures():
-        if others := engine.aliases(old):
+        if others := indexes(STAGING_SEARCH).retire(old):
             raise AirflowSkipException(f"{old} is kept: {', '.join(others)} points at it.")
-        gone: list[str] = engine.delete([old])
-    return gone
+    return [old]
 
 
 with catalog_dag(
@@ -89,5 +83,5 @@ with catalog_dag(
     plan: Any = create_index()
     parts: Any = split_ranges(plan)
     done: Any = index_range.partial(plan=plan).expand(part=parts)
-    chain(refuse_conflicts()(), plan)
+    chain(refuse_conflicts(), plan)
     point_alias(plan, check_index(plan, parts, done)) >> delete_old_index(plan)  # type: ignore[arg-type]

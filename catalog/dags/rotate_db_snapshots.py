@@ -6,7 +6,6 @@ is whole. The AWS connection is `aws_default`, or what the environment's `AWS_RD
 """
 
 import logging
-import os
 from datetime import date
 from typing import Any
 
@@ -14,17 +13,11 @@ from airflow.sdk import Variable, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.operators.conflicts import RETRIES
+from catalog.dags.operators.aws import POKE, rds
+from catalog.dags.operators.running import looks_again
 from catalog.dags.operators.settings import json_variable
 
 log = logging.getLogger(__name__)
-POKE = float(os.environ.get("AWS_RDS_POKE_INTERVAL", "60"))  # seconds
-
-
-def _rds() -> Any:
-    from airflow.providers.amazon.aws.hooks.rds import RdsHook
-
-    return RdsHook(aws_conn_id=os.environ.get("AWS_RDS_CONN_ID", "aws_default")).conn
 
 
 def _database() -> str:
@@ -41,15 +34,15 @@ def create_snapshot() -> str:
 
     context: Any = get_current_context()
     name = f"{PREFIX}{context['dag_run'].run_after:%Y%m%dt%H%M%S}"
-    create(_rds(), _database(), name)
+    create(rds(), _database(), name)
     return name
 
 
-@task.sensor(mode="reschedule", poke_interval=POKE, timeout=12 * 3600, retries=RETRIES)
+@looks_again(POKE, hours=12)
 def await_snapshot_availability(name: str) -> bool:
     from catalog.maintenance.snapshots import available
 
-    return available(_rds(), name)
+    return available(rds(), name)
 
 
 @task
@@ -59,7 +52,7 @@ def delete_previous_snapshots() -> list[str]:
     keep = json_variable("CATALOG_RDS_SNAPSHOTS_TO_RETAIN", None)
     if not isinstance(keep, int) or isinstance(keep, bool) or keep < 1:
         raise AirflowFailException(f"the Variable CATALOG_RDS_SNAPSHOTS_TO_RETAIN is {keep!r}; give it a whole number, at least 1.")
-    gone = delete_previous(_rds(), _database(), keep)
+    gone = delete_previous(rds(), _database(), keep)
     log.info("deleted %s", ", ".join(gone) or "none")
     return gone
 

@@ -10,49 +10,40 @@ The Variable `STAGING_RESTORE_DATABASES` names the instances (`production`, `sta
 `recreate_full_staging_index` runs. Each step may be cleared and repeated.
 """
 
-import os
 from datetime import date, timedelta
 from typing import Any
 
-from airflow.sdk import Variable, chain, get_current_context, task
+from airflow.sdk import chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.operators.conflicts import RETRIES, wait_for_turn
-from catalog.dags.operators.running import task_failures
-from catalog.dags.operators.settings import STAGING_DB, database_connection, json_variable, mask
+from catalog.dags.operators.aws import POKE, rds
+from catalog.dags.operators.conflicts import wait_for_turn
+from catalog.dags.operators.github import github
+from catalog.dags.operators.running import looks_again, task_failures
+from catalog.dags.operators.settings import STAGING_DB, database_connection, json_variable, variable_as
 from catalog.dags.operators.slack import say
 
 SENDER = "Staging Database Restore"
-POKE = float(os.environ.get("AWS_RDS_POKE_INTERVAL", "60"))  # seconds
 
 
 def _databases() -> Any:
-    import msgspec
-
-    from catalog.ingestion.errors import Fatal
     from catalog.maintenance.staging import Databases
 
-    try:
-        return msgspec.convert(json_variable("STAGING_RESTORE_DATABASES", {}), Databases)
-    except msgspec.ValidationError as error:
-        raise Fatal(f"STAGING_RESTORE_DATABASES: {error}") from None
+    return variable_as("STAGING_RESTORE_DATABASES", Databases, {})
 
 
 def _restore() -> Any:
-    from airflow.providers.amazon.aws.hooks.rds import RdsHook
-
     from catalog.maintenance.staging import Restore
 
     context: Any = get_current_context()
-    hook = RdsHook(aws_conn_id=os.environ.get("AWS_RDS_CONN_ID", "aws_default"))
-    return Restore(hook.conn, _databases(), context["dag_run"].run_id)
+    return Restore(rds(), _databases(), context["dag_run"].run_id)
 
 
-def waits(task_id: str, name: str, hours: float = 1, **options: Any) -> Any:
+def waits(task_id: str, name: str, hours: float = 1) -> Any:
     """A sensor: the database of that role is available."""
 
-    @task.sensor(task_id=task_id, mode="reschedule", poke_interval=POKE, timeout=hours * 3600, retries=RETRIES, **options)
+    @looks_again(POKE, hours, task_id=task_id)
     def available() -> bool:
         with task_failures():
             return bool(_restore().available(getattr(_databases(), name)))
@@ -76,7 +67,7 @@ def get_latest_prod_snapshot() -> str:
     return snapshot
 
 
-@task.sensor(mode="reschedule", poke_interval=POKE, timeout=4 * 3600, retries=RETRIES)
+@looks_again(POKE, hours=4)
 def ensure_snapshot_ready(snapshot: str) -> bool:
     with task_failures():
         return bool(_restore().snapshot_ready(snapshot))
@@ -127,7 +118,7 @@ def delete_old() -> None:
         _restore().delete_old()
 
 
-@task.sensor(mode="reschedule", poke_interval=POKE, timeout=3600, retries=RETRIES)
+@looks_again(POKE, hours=1)
 def await_old_deleted() -> bool:
     with task_failures():
         return bool(_restore().gone())
@@ -145,22 +136,13 @@ def truncate_applications() -> None:
 @task
 def deploy_staging() -> str:
     """The tag that is deployed; skipped when no deployment is configured."""
-    import msgspec
-
-    from catalog.ingestion.errors import Fatal
-    from catalog.ingestion.secrets import Secret
     from catalog.maintenance.staging import Deploy, deploy
 
-    target = json_variable("STAGING_DEPLOY", None)
-    if not target:
+    if not json_variable("STAGING_DEPLOY", None):
         raise AirflowSkipException("the Variable STAGING_DEPLOY is not set; deploy the API to staging by hand, it migrates the database.")
-    token = Variable.get("GITHUB_API_KEY", default="")
-    mask(token)
+    target = variable_as("STAGING_DEPLOY", Deploy, None)
     with task_failures():
-        try:
-            return deploy(msgspec.convert(target, Deploy), Secret(token))
-        except msgspec.ValidationError as error:
-            raise Fatal(f"STAGING_DEPLOY: {error}") from None
+        return deploy(target, github(target.api))
 
 
 @task(trigger_rule="none_failed")
@@ -188,7 +170,7 @@ with catalog_dag(
         renames("rename_temporary_to_staging", "temporary", "staging"),
         waits("await_staging", "staging"),
     ]
-    chain(wait_for_turn()(), go_on, snapshot, ensure_snapshot_ready(snapshot), restored)
+    chain(wait_for_turn(), go_on, snapshot, ensure_snapshot_ready(snapshot), restored)
     chain(go_on, details)
     chain(restored, waits("await_restored", "temporary", 6), notify_outage(), *exchange, delete_old(), await_old_deleted())
     chain(exchange[-1], truncate_applications(), deploy_staging(), notify_complete())

@@ -1,4 +1,4 @@
-"""What the parts of a copy share: how far it is, and which column comes from where."""
+"""What the parts of a copy share: how far it is, which column comes from where, what its tables are called."""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -33,3 +33,16 @@ class Column(msgspec.Struct, frozen=True):
 def names(columns: Iterable[str], table: str = "") -> sql.Composed:
     """Columns, quoted, with commas between them; those of `table` if it is given."""
     return sql.SQL(", ").join(sql.Identifier(table, column) if table else sql.Identifier(column) for column in columns)
+
+
+def temp_name(table: str) -> str:
+    return f"temp_import_{table}"
+
+
+def progress_name(table: str) -> str:
+    return f"temp_import_{table}_progress"
+
+
+def public(name: str) -> str:
+    """A table of ours as `to_regclass` takes it."""
+    return f'public."{name}"'

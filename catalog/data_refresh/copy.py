@@ -19,7 +19,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from catalog.data_refresh.audio_sets import copy_sets
-from catalog.data_refresh.columns import Column, Copied, names
+from catalog.data_refresh.columns import Column, Copied, names, progress_name, public, temp_name
 from catalog.ingestion.errors import Fatal, Interrupted, Retry
 from catalog.ingestion.records import MediaType
 
@@ -34,14 +34,6 @@ _NULL = b"\xff\xff\xff\xff"
 _KEY = b"\0\0\0\x10"  # the length of a uuid
 _RENAMED = {"audio_set_position": "set_position"}  # API column → catalog column
 TABLES: dict[MediaType, tuple[str, ...]] = {"image": ("image",), "audio": ("audioset", "audio")}
-
-
-def temp_name(table: str) -> str:
-    return f"temp_import_{table}"
-
-
-def progress_name(table: str) -> str:
-    return f"temp_import_{table}_progress"
 
 
 class TableCopy:
@@ -92,19 +84,17 @@ class TableCopy:
                    then atttypmod - 4 end
               from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped and attgenerated = '' order by attnum
         """
-        theirs = self._api.execute(query, [f"public.{self._table}"]).fetchall()
+        theirs = self._api.execute(query, [public(self._table)]).fetchall()
         if not theirs:
             raise Fatal(f"the API database has no table {self._table}; its migrations make it.")
-        ours = {name for name, _, _ in self._upstream.execute(query, [f"public.{self._source}"])}
-        found = [
-            Column(name, kind, source if (source := _RENAMED.get(name, name)) in ours else None, width) for name, kind, width in theirs
-        ]
-        return [column for column in found if column.name != "id"]
+        ours = {name for name, _, _ in self._upstream.execute(query, [public(self._source)])}
+        sources = {name: source for name, _, _ in theirs if (source := _RENAMED.get(name, name)) in ours}
+        return [Column(name, kind, sources.get(name), width) for name, kind, width in theirs if name != "id"]
 
     def _resume(self) -> Copied | None:
         """Where this run's copy stands; None when there is none of this run."""
         there = self._api.execute(
-            "select to_regclass(%s), to_regclass(%s)", [f"public.{temp_name(self._table)}", f"public.{progress_name(self._table)}"]
+            "select to_regclass(%s), to_regclass(%s)", [public(temp_name(self._table)), public(progress_name(self._table))]
         ).fetchone()
         if not there or None in there:
             return None
@@ -134,12 +124,9 @@ class TableCopy:
             raise Fatal(f"the API's table {self._table} has no column id.")
         identity, has_default = row
         if not identity and not has_default:
-            self._execute(
-                self._api, "create sequence {sequence} owned by {temp}.id", sequence=sql.Identifier(f"{temp_name(self._table)}_id_seq")
-            )
-            self._execute(
-                self._api, "alter table {temp} alter id set default nextval({sequence})", sequence=f"{temp_name(self._table)}_id_seq"
-            )
+            sequence = f"{temp_name(self._table)}_id_seq"
+            self._execute(self._api, "create sequence {sequence} owned by {temp}.id", sequence=sql.Identifier(sequence))
+            self._execute(self._api, "alter table {temp} alter id set default nextval({sequence})", sequence=sequence)
         if identity or not has_default:
             self._execute(
                 self._api, "select setval(pg_get_serial_sequence({name}, 'id'), coalesce(max(id), 0) + 1, false) from {live}",

@@ -65,7 +65,8 @@ def document(media_type: MediaType, row: MediaRow, tags: TagFilter) -> dict[str,
     kept, dropped = tags(row.tags)
     popularity = scaled_popularity(row.standardized_popularity)
     authority = authority_boost(row.provider, meta)
-    description = meta.get("description")
+    text = meta.get("description")
+    description = text[:DESCRIPTION] if isinstance(text, str) and text else None
     found: dict[str, Any] = {
         "id": row.id,
         "identifier": str(row.identifier),
@@ -77,7 +78,7 @@ def document(media_type: MediaType, row: MediaRow, tags: TagFilter) -> dict[str,
         "source": row.source,
         "category": row.category,
         "license": row.license.lower(),
-        "description": description[:DESCRIPTION] if isinstance(description, str) and description else None,
+        "description": description,
         "mature": row.mature or _true(meta.get("mature")),
         "standardized_popularity": popularity,
         "authority_boost": authority,
@@ -90,10 +91,9 @@ def document(media_type: MediaType, row: MediaRow, tags: TagFilter) -> dict[str,
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _joined(title: str | None, description: Any, kept: list[dict[str, Any]]) -> list[str]:
+def _joined(title: str | None, description: str | None, kept: list[dict[str, Any]]) -> list[str]:
     """Words joined by what the standard tokenizer does not split at (Unicode's annex 29: MidLetter, MidNumLet, ExtendNumLet)."""
-    texts = [title or "", description[:DESCRIPTION] if isinstance(description, str) else "", *(tag["name"] for tag in kept)]
-    return _JOINED.findall("\n".join(texts))
+    return _JOINED.findall("\n".join((title or "", description or "", *(tag["name"] for tag in kept))))
 
 
 def scaled_popularity(score: float | None) -> float | None:

@@ -74,7 +74,7 @@ class RangeIndexer:
     def __init__(
         self, api: Connection, client: Elasticsearch, index: str, table: str, media_type: MediaType, policy: TagPolicy, part: IdRange, *,
         load: Callable[[], Mapping[str, Any] | None] = lambda: None, save: Callable[[dict[str, Any]], None] = lambda _: None,
-        progress: Callable[[Indexed], None] = lambda _: None, should_stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[Indexed], object] = lambda _: None, should_stop: Callable[[], bool] = lambda: False,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:  # fmt: skip
         self._api, self._client, self._index, self._media_type, self._part = api, client, index, media_type, part
@@ -177,19 +177,22 @@ class RangeIndexer:
 
 
 def mismatches(api: Connection, indexes: Indexes, index: str, table: str, parts: list[IdRange]) -> list[str]:
-    """Ranges whose number of documents is not their number of rows, in words; [] when all is well. The index must be refreshed."""
-    wrong = []
+    """Ranges whose number of documents is not their number of rows, in words; [] when all is well. The index must be refreshed.
+
+    parts: together all ids of the table.
+    """
+    wrong, rows = [], 0
     query = sql.SQL("select count(*) from {} where id between %s and %s and not removed_from_source").format(sql.Identifier(table))
     for part in parts:
         row = api.execute(query, [part.first, part.last]).fetchone()
         wanted = row[0] if row else 0
+        rows += wanted
         found = indexes.count(index, {"range": {"id": {"gte": part.first, "lte": part.last}}})
         if wanted != found:
             wrong.append(f"ids {part.first:,} to {part.last:,}: {wanted:,} rows, {found:,} documents")
     total = indexes.count(index)
-    rows = api.execute(sql.SQL("select count(*) from {} where not removed_from_source").format(sql.Identifier(table))).fetchone()
-    if not wrong and rows and rows[0] != total:
-        wrong.append(f"in all: {rows[0]:,} rows, {total:,} documents")
+    if not wrong and rows != total:
+        wrong.append(f"in all: {rows:,} rows, {total:,} documents")
     return wrong
 
 

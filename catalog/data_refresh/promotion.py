@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import namedtuple_row
 
-from catalog.data_refresh.copy import progress_name, temp_name
+from catalog.data_refresh.columns import progress_name, public, temp_name
 from catalog.ingestion.errors import Fatal, Retry
 
 log = logging.getLogger(__name__)
@@ -24,21 +24,20 @@ LOCK_SECONDS, LOCK_TRIES = 5, 60  # an exchange waits so long for the table, the
 class Promoted(msgspec.Struct):
     """What an exchange did. orphans: foreign key → rows that named media which are gone."""
 
-    tables: list[str]
     orphans: dict[str, int] = {}
 
 
 def build_indexes(api: Connection, table: str, progress: Callable[[str], None] = lambda _: None) -> int:
     """Indexes, keys, unique constraints and storage options as the live table has them; what is there stays. Number of indexes."""
     api.execute("set maintenance_work_mem = '256MB'")
-    options = _rows(api, "select unnest(reloptions) as option from pg_class where oid = to_regclass(%s)", [_public(table)])
+    options = _rows(api, "select unnest(reloptions) as option from pg_class where oid = to_regclass(%s)", [public(table)])
     if options:
         settings = sql.SQL(", ").join(sql.SQL(row.option) for row in options)
         api.execute(sql.SQL("alter table {} set ({})").format(sql.Identifier(temp_name(table)), settings))
     indexes = _indexes(api, table)
     for number, index in enumerate(indexes, 1):
         name = f"temp_import_{index.oid}"
-        if not api.execute("select 1 from pg_index where indexrelid = to_regclass(%s) and indisvalid", [_public(name)]).fetchone():
+        if not api.execute("select 1 from pg_index where indexrelid = to_regclass(%s) and indisvalid", [public(name)]).fetchone():
             progress(f"{table}: index {number} of {len(indexes)}, {index.name}")
             parts = {
                 "unique": sql.SQL("unique" if index.indisunique else ""), "name": sql.Identifier(name), "using": sql.SQL(index.using),
@@ -69,13 +68,13 @@ def _indexes(api: Connection, table: str) -> Sequence[Any]:
          where i.indrelid = to_regclass(%s) and not i.indisexclusion and i.indisvalid
          order by i.indisprimary desc, c.relname
         """,
-        [_public(table)],
+        [public(table)],
     )
 
 
 def catch_up(api: Connection, table: str) -> int:
     """What has changed in the live table since the copy began and only the API knows (view counts): into the new one. Number of rows."""
-    if not _rows(api, "select 1 where to_regclass(%s) is not null", [_public(temp_name(table))]):
+    if not _rows(api, "select 1 where to_regclass(%s) is not null", [public(temp_name(table))]):
         return 0  # an earlier try has promoted it
     state = _rows(api, sql.SQL("select state -> 'own' as own from {}").format(sql.Identifier(progress_name(table))))
     carried = state[0].own if state else []
@@ -100,7 +99,7 @@ def promote(api: Connection, tables: Iterable[str], run_id: str, pause: Callable
     Raises Retry when somebody holds a table for minutes, Fatal when something that a refresh does not know hangs on one of them.
     """
     wanted = [t for t in tables if not _promoted(api, t, run_id)]
-    promoted = Promoted(list(tables))
+    promoted = Promoted()
     for attempt in range(LOCK_TRIES):
         promoted.orphans = {}
         try:
@@ -119,10 +118,10 @@ def promote(api: Connection, tables: Iterable[str], run_id: str, pause: Callable
 
 
 def _promoted(api: Connection, table: str, run_id: str) -> bool:
-    if not api.execute("select to_regclass(%s)", [_public(progress_name(table))]).fetchone()[0]:  # type: ignore[index]
+    if not api.execute("select to_regclass(%s)", [public(progress_name(table))]).fetchone()[0]:  # type: ignore[index]
         raise Fatal(f"nothing was copied for {table}; clear the tasks that copy.")
     row = api.execute(
-        sql.SQL("select run_id, to_regclass(%s) is null from {}").format(sql.Identifier(progress_name(table))), [_public(temp_name(table))]
+        sql.SQL("select run_id, to_regclass(%s) is null from {}").format(sql.Identifier(progress_name(table))), [public(temp_name(table))]
     ).fetchone()
     if not row or row[0] != run_id:
         raise Fatal(f"what was copied for {table} is another run's; clear the tasks that copy.")
@@ -133,12 +132,12 @@ def _exchange(api: Connection, table: str) -> dict[str, int]:
     """Drop the live table and give its name, and all that hung on it, to the new one. Number of orphans by foreign key."""
     live, temp = sql.Identifier(table), sql.Identifier(temp_name(table))
     api.execute(sql.SQL("lock table {} in access exclusive mode").format(live))
-    if _rows(api, "select 1 where to_regclass(%s) is not null", [_public(f"api_deleted{table}")]):
+    if _rows(api, "select 1 where to_regclass(%s) is not null", [public(f"api_deleted{table}")]):
         gone = sql.Identifier(f"api_deleted{table}")
         api.execute(sql.SQL("delete from {temp} using {gone} where {temp}.identifier = {gone}.identifier").format(temp=temp, gone=gone))
     indexes, inward, outward = _indexes(api, table), _foreign_keys(api, table, "confrelid"), _foreign_keys(api, table, "conrelid")
     grants, triggers = _grants(api, table), _triggers(api, table)
-    owner = _rows(api, "select pg_get_userbyid(relowner) as name from pg_class where oid = to_regclass(%s)", [_public(table)])[0].name
+    owner = _rows(api, "select pg_get_userbyid(relowner) as name from pg_class where oid = to_regclass(%s)", [public(table)])[0].name
     orphans = {}
     for key in inward:
         child = sql.Identifier(key.schema, key.child)
@@ -175,7 +174,7 @@ def _keep_sequence(api: Connection, table: str) -> None:
          where d.refobjid = to_regclass(%s) and d.deptype = 'a' and d.classid = 'pg_class'::regclass
            and (select relkind from pg_class where oid = d.objid) = 'S'
         """,
-        [_public(table)],
+        [public(table)],
     )
     for row in sequence:
         api.execute(sql.SQL("alter sequence {} owned by {}.id").format(sql.SQL(row.name), sql.Identifier(temp_name(table))))
@@ -191,7 +190,7 @@ def _foreign_keys(api: Connection, table: str, side: LiteralString) -> Sequence[
                        join pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.num order by place) as parents
           from pg_constraint k join pg_class c on c.oid = k.conrelid join pg_namespace n on n.oid = c.relnamespace
          where k.contype = 'f' and k.conparentid = 0 and k.conrelid <> k.confrelid and k."""
-    return _rows(api, query + side + " = to_regclass(%s) order by 1", [_public(table)])
+    return _rows(api, query + side + " = to_regclass(%s) order by 1", [public(table)])
 
 
 def _grants(api: Connection, table: str) -> list[LiteralString]:
@@ -209,7 +208,7 @@ def _grants(api: Connection, table: str) -> list[LiteralString]:
                  where attrelid = to_regclass(%s) and attacl is not null) acl
          where grantee <> relowner
         """,
-        [table, _public(table), _public(table)],
+        [table, public(table), public(table)],
     )
     return [row.statement for row in rows]
 
@@ -218,7 +217,7 @@ def _triggers(api: Connection, table: str) -> list[LiteralString]:
     rows = _rows(
         api,
         "select pg_get_triggerdef(oid) as statement from pg_trigger where tgrelid = to_regclass(%s) and not tgisinternal",
-        [_public(table)],
+        [public(table)],
     )
     return [row.statement for row in rows]
 
@@ -228,7 +227,7 @@ def left_overs(api: Connection, tables: Iterable[str], run_id: str) -> list[str]
     found = []
     for table in tables:
         ours = False
-        if _rows(api, "select 1 where to_regclass(%s) is not null", [_public(progress_name(table))]):
+        if _rows(api, "select 1 where to_regclass(%s) is not null", [public(progress_name(table))]):
             ours = bool(_rows(api, sql.SQL("select 1 from {} where run_id = {}").format(sql.Identifier(progress_name(table)), run_id)))
         if not ours:
             found.append(table)
@@ -240,10 +239,6 @@ def drop_left_overs(api: Connection, tables: Iterable[str]) -> None:
     for table in tables:
         names = sql.SQL(", ").join(map(sql.Identifier, (temp_name(table), progress_name(table))))
         api.execute(sql.SQL("drop table if exists {}").format(names))
-
-
-def _public(name: str) -> str:
-    return f'public."{name}"'
 
 
 def _rows(api: Connection, query: LiteralString | sql.Composed, values: Sequence[Any] = ()) -> Sequence[Any]:

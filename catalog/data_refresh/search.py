@@ -175,6 +175,13 @@ class Indexes:
             gone.append(name)
         return gone
 
+    def retire(self, name: str) -> list[str]:
+        """Delete an index that is not needed any more, unless an alias points at it: the aliases that keep it."""
+        keepers = self.aliases(name)
+        if not keepers:
+            self.delete([name])
+        return keepers
+
     def orphans(self, made_by: Iterable[str], media_type: MediaType) -> list[str]:
         """Indexes of a medium that DAGs of these ids made and that no alias points at."""
         wanted = set(made_by)

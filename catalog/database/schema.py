@@ -14,7 +14,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, make_url
 
 Which = Literal["catalog", "api"]
-_FOLDERS: dict[Which, tuple[str, str]] = {"catalog": ("migrations", "catalog_version"), "api": ("api_migrations", "catalog_api_version")}
+_FOLDERS: dict[Which, tuple[str, str]] = {"catalog": ("versions", "catalog_version"), "api": ("api_versions", "catalog_api_version")}
+_MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class SchemaStatus(msgspec.Struct, frozen=True):
@@ -28,7 +29,8 @@ class SchemaStatus(msgspec.Struct, frozen=True):
 def _config(which: Which) -> Config:
     folder, version_table = _FOLDERS[which]
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / folder))
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("version_locations", str(_MIGRATIONS / folder))
     config.attributes["version_table"] = version_table
     config.set_main_option("path_separator", "os")
     return config

@@ -226,7 +226,7 @@ def _show_search(stack: Stack, names: list[str], live: bool) -> None:
         tags = ", ".join(tag["name"] for tag in document["tags"][:8])
         table.add_row(f"{hit.score:.2f}", document.get("title", ""), document["source"], document["license"], tags)
     console.print(table)
-    steps = next((steps for name in ("stocksnap", *names) if name in names and (steps := follow(stack, name, live))), [])
+    steps = next((steps for name in ("stocksnap", *names) if name in names and (steps := follow(stack, client, name, live))), [])
     way = Table("place", "the record there", title="The way of one record")
     for step in steps:
         way.add_row(*step)

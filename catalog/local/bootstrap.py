@@ -10,10 +10,10 @@ import sys
 from collections.abc import Iterator
 
 from catalog.database import schema
-from catalog.local.supervisor import POOLS
 from catalog.settings import SETTINGS
 
 log = logging.getLogger("bootstrap")
+POOLS = (("data_refresh", 1, "DAGs that would disturb each other take turns here to decide who goes first"),)
 
 
 def defaults() -> Iterator[tuple[str, str, str]]:
@@ -25,14 +25,20 @@ def defaults() -> Iterator[tuple[str, str, str]]:
 
 
 def airflow_database() -> None:
-    """Airflow's own schema, pools, and Variables that are not set."""
-    from airflow.models import Pool, Variable
+    """Airflow's own schema, and our pools in it."""
+    from airflow.models import Pool
     from airflow.utils import db
 
     db.initdb()
     for name, slots, meaning in POOLS:
         Pool.create_or_update_pool(name, slots, meaning, include_deferred=False)
         log.info("pool %s: %d slots", name, slots)
+
+
+def variables() -> None:
+    """Those that are not set and have a default."""
+    from airflow.models import Variable
+
     for name, value, meaning in defaults():
         if Variable.get(name, default_var=None) is None:
             Variable.set(name, value, description=meaning)
@@ -66,6 +72,7 @@ def bucket() -> None:
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     airflow_database()
+    variables()
     databases()
     bucket()
     return 0

@@ -21,6 +21,7 @@ from typing import IO
 import psutil
 
 from catalog.database import schema
+from catalog.local.bootstrap import airflow_database
 from catalog.local.demote import dies_with_parent
 from catalog.local.postgres import Postgres
 from catalog.local.search import SearchEngine
@@ -28,7 +29,6 @@ from catalog.local.stack import AIRFLOW_DB, API_DB, CATALOG_DB, COMPONENTS, STAG
 
 STOP_SECONDS = 30
 MAX_RESTARTS, RESTART_WINDOW = 3, 120.0
-POOLS = (("data_refresh", 1, "DAGs that would disturb each other take turns here to decide who goes first"),)
 
 
 class Supervisor:
@@ -228,12 +228,8 @@ def _warm_airflow() -> None:
     import airflow.jobs.scheduler_job_runner
     import airflow.jobs.triggerer_job_runner  # noqa: F401
     from airflow import settings
-    from airflow.models import Pool
-    from airflow.utils import db
 
-    db.initdb()
-    for name, slots, meaning in POOLS:
-        Pool.create_or_update_pool(name, slots, meaning, include_deferred=False)
+    airflow_database()
     settings.dispose_orm()  # no connection may cross a fork
 
 

@@ -4,17 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from elasticsearch import Elasticsearch
 from psycopg.rows import dict_row
 
 from catalog.data_refresh.queries import search
-from catalog.data_refresh.search import Indexes, connect
+from catalog.data_refresh.search import Indexes
 from catalog.ingestion.provider import FOLDER
 from catalog.local.stack import API_DB, CATALOG_DB, ROOT, Stack
 
 Step = tuple[str, str]  # where; what is there
 
 
-def follow(stack: Stack, provider: str, live: bool) -> list[Step]:
+def follow(stack: Stack, client: Elasticsearch, provider: str, live: bool) -> list[Step]:
     """An image of a provider, at each place; [] when there is none with a title."""
     query = """
         select * from image where provider = %s and title is not null order by standardized_popularity desc nulls last, identifier limit 1
@@ -29,7 +30,6 @@ def follow(stack: Stack, provider: str, live: bool) -> list[Step]:
     steps.append(("catalog database", f"{known}, popularity {record['standardized_popularity'] or 'none'}"))
     row = _one(stack, API_DB, "select id from image where identifier = %s", record["identifier"])
     steps.append(("API database", f"image row {row['id']}" if row else "not there"))
-    client = connect(stack.search(stack.settings()).url, engine="opensearch")
     found = search(client, "image", record["title"], 100)
     place = next((n for n, hit in enumerate(found.first, 1) if hit.identifier == str(record["identifier"])), None)
     policy = Indexes(client).meta("image").get("tag_policy_digest")

@@ -9,7 +9,6 @@ import msgspec
 import psycopg
 
 from catalog.ingestion.errors import Fatal
-from catalog.ingestion.secrets import Secret
 from catalog.maintenance.github import API, GitHub
 
 Name = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z][a-zA-Z0-9-]{0,62}$")]
@@ -135,9 +134,8 @@ def forget_applications(connection: psycopg.Connection[Any]) -> None:
     connection.execute(f"truncate {', '.join(TRUNCATED)} restart identity cascade")
 
 
-def deploy(target: Deploy, token: Secret) -> str:
+def deploy(target: Deploy, github: GitHub) -> str:
     """Deploy the newest version of the API to staging, which migrates the database: the tag."""
-    github = GitHub(token, target.api)
     tag = github.newest_tag(target.repository.partition("/")[0], target.package)
     github.dispatch(target.repository, target.workflow, {"tag": tag})
     return tag

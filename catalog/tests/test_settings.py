@@ -43,7 +43,7 @@ def test_environment():
 
 def test_connections_and_pools():
     assert names(CONNECTION) == declared("connection")
-    from catalog.local.supervisor import POOLS
+    from catalog.local.bootstrap import POOLS
 
     assert {name for name, _, _ in POOLS} == declared("pool")
 

@@ -1,16 +1,13 @@
 """A batched update inside a task of a DAG that knows its statement; the DAG `batched_update` is for those that people write."""
 
-import logging
-import time
 from typing import Any
 
 from airflow.sdk import Param, Variable, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from catalog.dags.operators.running import stop_asked, task_failures
+from catalog.dags.operators.running import Meter, stop_asked, task_failures
 from catalog.dags.operators.settings import catalog_connection
 
-log = logging.getLogger(__name__)
 MIRROR = 5.0  # seconds between two writes of the Variable
 
 
@@ -22,20 +19,11 @@ class Mirror:
     """How far an update is: in its Variable and in the log, every few seconds."""
 
     def __init__(self, query_id: str) -> None:
-        self.variable, self._last, self._began, self._first = f"batched_update_start_{query_id}", time.monotonic(), time.monotonic(), -1
+        self.variable, self._meter = f"batched_update_start_{query_id}", Meter("rows", every=MIRROR)
 
     def __call__(self, progress: Any) -> None:
-        if self._first < 0:
-            self._first = progress.updated
-        now = time.monotonic()
-        if now - self._last < MIRROR:
-            return
-        self._last = now
-        Variable.set(self.variable, str(progress.next_row), description="where a batched update stands; written by it")
-        rate = (progress.updated - self._first) / max(now - self._began, 0.001)
-        left = progress.total - progress.updated - progress.gone
-        done, total = f"{progress.updated:,}", f"{progress.total:,}"
-        log.info("%s of %s rows, %.0f rows/s, about %.0f min to go", done, total, rate, left / max(rate, 1) / 60)
+        if self._meter(progress.updated + progress.gone, progress.total):
+            Variable.set(self.variable, str(progress.next_row), description="where a batched update stands; written by it")
 
 
 def batched_job(connection: Any, query_id: str, update: Any, **options: Any) -> Any:

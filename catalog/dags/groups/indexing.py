@@ -11,7 +11,14 @@ from airflow.sdk import Variable, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from catalog.dags.operators.running import Meter, stop_asked, task_failures
-from catalog.dags.operators.settings import TaskStateCheckpoint, database_connection, json_variable, search_connection, sensitive_terms
+from catalog.dags.operators.settings import (
+    SEARCH,
+    TaskStateCheckpoint,
+    database_connection,
+    json_variable,
+    search_connection,
+    sensitive_terms,
+)  # fmt: skip
 from catalog.ingestion.errors import Retry
 from catalog.ingestion.records import MediaType
 
@@ -19,6 +26,13 @@ Plan = dict[str, Any]
 EXECUTOR = os.environ.get("DATA_REFRESH_EXECUTOR") or None  # of the tasks that fill ranges; None: the default one
 RANGES = 8  # tasks that fill an index, unless the Variable DATA_REFRESH_INDEX_TASKS says otherwise
 LONG = timedelta(days=2)
+
+
+def indexes(conn_id: str = SEARCH) -> Any:
+    """The indexes of a search engine."""
+    from catalog.data_refresh.search import Indexes
+
+    return Indexes(search_connection(conn_id).client)
 
 
 def tag_policy() -> Any:
@@ -85,10 +99,9 @@ def check_index(plan: Plan, parts: list[dict[str, int]], done: list[dict[str, An
     from collections import Counter
 
     from catalog.data_refresh.indexing import IdRange, follow_moderation, mismatches, moderated_since
-    from catalog.data_refresh.search import Indexes
 
     context: Any = get_current_context()
-    engine = Indexes(search_connection(plan["search"]).client)
+    engine = indexes(plan["search"])
     with database_connection(plan["api"], autocommit=True) as api, task_failures("Clear index_range to fill the index once more."):
         if plan["table"] == plan["media_type"]:  # rows that moderators delete disappear from the live table meanwhile
             follow_moderation(engine.client, plan["index"], *moderated_since(api, plan["media_type"], context["dag_run"].start_date))
@@ -102,12 +115,11 @@ def check_index(plan: Plan, parts: list[dict[str, int]], done: list[dict[str, An
 
 def fill_filtered(plan: Plan, origin: str) -> dict[str, int]:
     """Make the filtered index of a plan from another one, on the server: {documents, hidden}. A killed task waits for what it has begun."""
-    from catalog.data_refresh.search import Indexes
     from catalog.data_refresh.sensitive import insensitive, sensitive
 
     context: Any = get_current_context()
     state = TaskStateCheckpoint(context["task_state_store"], "filtered")
-    engine = Indexes(search_connection(plan["search"]).client)
+    engine = indexes(plan["search"])
     with task_failures():
         terms = sensitive_terms()
         begun = state.load()

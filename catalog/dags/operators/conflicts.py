@@ -6,22 +6,21 @@ moment when that task has succeeded until its conclusion. So two that start in t
 
 import logging
 import os
-from collections.abc import Callable, Iterable
-from datetime import timedelta
+from collections.abc import Iterable
 from typing import Any
 
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from catalog.dags.dag_factory import CONCLUSION, REGISTRY
+from catalog.dags.operators.running import looks_again
 
 log = logging.getLogger(__name__)
 POOL = "data_refresh"
 WAIT, REFUSE = "wait_for_conflicting_dags", "prevent_conflicting_dags"
 FINISHED = {"success", "failed", "upstream_failed", "skipped", "removed"}
 POKE = float(os.environ.get("DATA_REFRESH_POKE_INTERVAL", "60"))  # seconds
-PATIENCE = timedelta(days=7)
-RETRIES = 10  # a scheduler that is slow to hear of a rescheduled try takes the next one for lost
+PATIENCE = 7 * 24  # hours
 
 
 def holders(instance: Any, dag_ids: Iterable[str]) -> list[str]:
@@ -41,19 +40,19 @@ def _conflicts() -> list[str]:
     return holders(context["ti"], REGISTRY[context["dag_run"].dag_id].conflicts)
 
 
-def wait_for_turn() -> Callable[[], Any]:
+def wait_for_turn() -> Any:
     """A sensor: passes when no conflicting run holds its turn."""
 
-    @task.sensor(task_id=WAIT, pool=POOL, mode="reschedule", poke_interval=POKE, timeout=PATIENCE.total_seconds(), retries=RETRIES)
+    @looks_again(POKE, PATIENCE, task_id=WAIT, pool=POOL)
     def wait_for_conflicting_dags() -> bool:
         if busy := _conflicts():
             log.info("waiting for %s", ", ".join(busy))
         return not busy
 
-    return wait_for_conflicting_dags
+    return wait_for_conflicting_dags()
 
 
-def refuse_conflicts() -> Callable[[], Any]:
+def refuse_conflicts() -> Any:
     """A task: fails at once when a conflicting run holds its turn; nothing has been done by then."""
 
     @task(task_id=REFUSE, pool=POOL, retries=0)
@@ -64,4 +63,4 @@ def refuse_conflicts() -> Callable[[], Any]:
                 f"{context['dag_run'].dag_id} refused: {', '.join(busy)} is running. Wait for it; nothing was changed."
             )
 
-    return prevent_conflicting_dags
+    return prevent_conflicting_dags()

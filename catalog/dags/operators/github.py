@@ -7,8 +7,8 @@ from airflow.sdk import Variable
 from catalog.dags.operators.settings import mask
 
 
-def github() -> Any:
-    """Without a token only what anybody may read; GITHUB_API_URL is for an enterprise server."""
+def github(base: str | None = None) -> Any:
+    """Without a token only what anybody may read. base: another address than GITHUB_API_URL's, which is for an enterprise server."""
     from catalog.ingestion.secrets import Secret
     from catalog.maintenance.github import API, GitHub
 
@@ -17,4 +17,4 @@ def github() -> Any:
         token = None
     else:
         mask(token)
-    return GitHub(Secret(token) if token else None, Variable.get("GITHUB_API_URL", default=None) or API)
+    return GitHub(Secret(token) if token else None, base or Variable.get("GITHUB_API_URL", default=None) or API)

@@ -6,12 +6,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from catalog.ingestion.errors import Fatal, IngestionError, Refused
 
 log = logging.getLogger(__name__)
+
+
+def looks_again(every: float, hours: float, **options: Any) -> Callable[[Callable[..., bool]], Any]:
+    """Makes a function a sensor that looks, leaves its slot, and looks again, so long. every: seconds.
+
+    A scheduler that is slow to hear that a try was rescheduled takes the next one for lost, which costs a retry.
+    """
+    sensor: Any = task.sensor(mode="reschedule", poke_interval=every, timeout=hours * 3600, retries=10, **options)
+    return sensor  # type: ignore[no-any-return]
 
 
 class Meter:
@@ -22,16 +33,20 @@ class Meter:
         self._began = self._last = time.monotonic()
         self._first: int | None = None
 
-    def __call__(self, done: int) -> None:
+    def __call__(self, done: int, total: int | None = None) -> bool:
+        """Whether it has said something. total: when it is known only now."""
+        if total is not None:
+            self._total = total
         now = time.monotonic()
         if self._first is None:
             self._first, self._began = done, now
         if now - self._last < self._every:
-            return
+            return False
         self._last = now
         rate = (done - self._first) / max(now - self._began, 0.001)
         left = f" of {self._total:,}, about {(self._total - done) / max(rate, 1) / 60:.0f} min to go" if self._total else ""
         log.info("%s %s%s, %.0f a second", f"{done:,}", self._what, left, rate)
+        return True
 
 
 def stop_asked() -> Callable[[], bool]:

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote, quote_plus
 from uuid import uuid4
 
@@ -21,6 +21,7 @@ from catalog.ingestion.secrets import Secret
 
 CATALOG_DB, API_DB, STAGING_DB = "postgres_openledger_upstream", "postgres_openledger_api", "postgres_openledger_api_staging"
 SEARCH, STAGING_SEARCH = "elasticsearch_http_production", "elasticsearch_http_staging"
+T = TypeVar("T")
 DATABASES = {CATALOG_DB: "the catalog database", API_DB: "the API database", STAGING_DB: "the API's staging database"}
 
 
@@ -36,6 +37,16 @@ def json_variable(name: str, default: Any) -> Any:
         return json.loads(value)
     except ValueError as error:
         raise AirflowFailException(f"the Variable {name} is not valid JSON: {error}") from None
+
+
+def variable_as(name: str, kind: type[T], default: Any) -> T:
+    """A JSON Variable as a typed value. Fails the task, naming the Variable and the field, when it is not one."""
+    import msgspec
+
+    try:
+        return msgspec.convert(json_variable(name, default), kind)
+    except msgspec.ValidationError as error:
+        raise AirflowFailException(f"{name}: {error}") from None
 
 
 def mask(value: str) -> None:

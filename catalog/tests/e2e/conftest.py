@@ -64,7 +64,7 @@ class Bench:
             self.api.call("DELETE", f"/api/v2/variables/{name}")
 
     def catalog(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(self.stack.dsn(), autocommit=True)
+        return self.database()
 
     def photos(self, prefix: str) -> set[str]:
         with self.catalog() as connection:

@@ -10,6 +10,7 @@ from catalog.database import sample_data
 from catalog.ingestion.errors import Fatal, Retry
 from catalog.ingestion.secrets import Secret
 from catalog.maintenance import snapshots
+from catalog.maintenance.github import GitHub
 from catalog.maintenance.staging import Databases, Deploy, Restore, deploy, forget_applications
 
 pytestmark = pytest.mark.enable_socket
@@ -122,7 +123,7 @@ def test_the_deployment(httpserver: HTTPServer):
     wanted = {"ref": "main", "inputs": {"tag": "v2"}}
     httpserver.expect_request(dispatch, "POST", json=wanted, headers={"Authorization": "Bearer key"}).respond_with_data("", 204)
     target = Deploy("owner/infrastructure", "deploy.yml", "api", httpserver.url_for("").rstrip("/"))
-    assert deploy(target, Secret("key")) == "v2"
+    assert deploy(target, GitHub(Secret("key"), target.api)) == "v2"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_github_in_trouble(httpserver: HTTPServer, status, headers, error, text)
     httpserver.expect_request("/orgs/owner/packages/container/api/versions").respond_with_data("{}", status, headers)
     target = Deploy("owner/x", "deploy.yml", "api", httpserver.url_for("").rstrip("/"))
     with pytest.raises(error, match=text) as caught:
-        deploy(target, Secret("key"))
+        deploy(target, GitHub(Secret("key"), target.api))
     assert "key" not in str(caught.value)
 
 
