@@ -81,18 +81,20 @@ dag-docs *args:
 [no-exit-message]
 compose *args:
     @test -f .env && grep -q "^POSTGRES_PASSWORD=." .env || {{ python }} -m catalog.local.secrets
-    @docker compose "$@"
+    @CATALOG_COMMIT="$(git rev-parse HEAD 2>/dev/null)" docker compose "$@"
 
-# lint, format, types, docs drift
+# lint, format, types, docs drift; actionlint too where it is installed, as in CI
 [no-exit-message]
 check:
     @.venv/bin/ruff check --quiet .
     @.venv/bin/ruff format --check --quiet .
     @.venv/bin/mypy --no-error-summary
-    @.venv/bin/shellcheck just .ci/run docker/entrypoint.sh
+    @.venv/bin/shellcheck just .ci/run docker/entrypoint.sh docker/smoke.sh
     @.venv/bin/hadolint docker/Dockerfile
     @.venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yml
     @.venv/bin/just --fmt --check --unstable
+    @.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+    @if command -v actionlint >/dev/null; then actionlint; fi
     @.venv/bin/zizmor --quiet --offline --no-progress .github/workflows
     @{{ python }} -m catalog.dag_docs --check
 

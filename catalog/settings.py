@@ -84,6 +84,7 @@ SETTINGS: tuple[Setting, ...] = (
         ("DATA_REFRESH_POKE_INTERVAL", "`60`", "seconds between looks of tasks that wait for other DAGs"),
         ("AWS_RDS_CONN_ID", "`aws_default`", "AWS connection for RDS"),
         ("AWS_RDS_POKE_INTERVAL", "`60`", "seconds between looks of tasks that wait for RDS"),
+        ("CATALOG_COMMIT", "as pip knows it", "Git commit of the installed package; DAG files of a Git bundle must be of the same one"),
         ("DJANGO_ADMIN_URL", "`http://localhost:8000/admin`", "the API's admin pages, for links"),
     ),
     *_all(

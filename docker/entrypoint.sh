@@ -2,18 +2,22 @@
 # What a container is: `init` prepares everything once, `healthy` asks how the component is, all else is an Airflow component.
 set -eu
 
+answers() {
+    exec python -c "import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=5)" "$1"
+}
+
 case "${1:-}" in
 init)
     exec python -m catalog.local.bootstrap
     ;;
 healthy)
-    component=$(cat /tmp/component 2>/dev/null || echo none)
-    case "$component" in
-    api-server) exec python -c "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/api/v2/monitor/health', timeout=5)" ;;
-    scheduler) exec airflow jobs check --job-type SchedulerJob --local ;;
+    # Each of these asks for this container's component alone: another one's failure must not have this one restarted.
+    case "$(cat /tmp/component)" in
+    api-server) answers http://127.0.0.1:8080/api/v2/version ;;
+    scheduler) answers http://127.0.0.1:8974/health ;;
     triggerer) exec airflow jobs check --job-type TriggererJob --local ;;
     dag-processor) exec airflow jobs check --job-type DagProcessorJob --local ;;
-    celery) exec airflow celery list-workers --output plain ;;
+    celery) exec celery --app airflow.providers.celery.executors.celery_executor.app inspect ping --destination "celery@$(hostname)" ;;
     *) exit 1 ;;
     esac
     ;;

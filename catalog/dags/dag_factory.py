@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -21,6 +22,7 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog.dags.operators.slack import UPSTREAM_FAILED, alert_on_failure, alert_on_late_run, alert_on_run_failure
+from catalog.version import refuse_other_commit
 
 log = logging.getLogger(__name__)
 CONCLUSION = "conclude"
@@ -67,7 +69,9 @@ def catalog_dag(
 
     kind: the first tag. intervals: a run covers the schedule's interval before it (a plain schedule has none in Airflow 3).
     example: conf shown at the end of the doc. catchup: follow the Variable CATCHUP_ENABLED instead of never catching up.
+    Raises OtherCommit in a file that a Git bundle brought and that does not belong to the installed package.
     """
+    _refuse_other_commit()
     params = dict(params or {})
     spec = DagSpec(dag_id, kind, schedule, doc, conf_table(params), conf_example(dag_id, example), dated, media_types, conflicts)
     REGISTRY[dag_id] = spec
@@ -99,6 +103,14 @@ def catalog_dag(
         yield dag
         _conclude(dag)
     _override_timeouts(dag)
+
+
+def _refuse_other_commit() -> None:
+    """The file being parsed is the nearest on the stack that is executed as a module."""
+    for frame, _ in traceback.walk_stack(None):
+        if frame.f_code.co_name == "<module>":
+            refuse_other_commit(frame.f_code.co_filename)
+            return
 
 
 def _deadline(dagrun_timeout: timedelta | None) -> DeadlineAlert:

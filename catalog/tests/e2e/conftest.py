@@ -63,6 +63,16 @@ class Bench:
         finally:
             self.api.call("DELETE", f"/api/v2/variables/{name}")
 
+    def finished(self) -> list[dict[str, Any]]:
+        """dag_id, runs, succeeded, and the seconds of the longest that did: of every DAG, from Airflow's own database."""
+        query = """
+            select d.dag_id, count(r.id) filter (where r.run_type <> 'scheduled') runs,
+              count(*) filter (where r.state = 'success' and r.run_type <> 'scheduled') succeeded,
+              max(extract(epoch from r.end_date - r.start_date)) filter (where r.state = 'success' and r.run_type <> 'scheduled') seconds
+            from dag d left join dag_run r using (dag_id) where not d.is_stale group by 1 order by 1"""
+        with self.database("airflow") as connection, connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(query).fetchall()
+
     def catalog(self) -> psycopg.Connection[Any]:
         return self.database()
 
@@ -141,6 +151,21 @@ def _active(api: AirflowApi, due: int) -> bool:
     return len(held) < due or any(r["state"] not in FINISHED for r in held)
 
 
+RUNS = pytest.StashKey[list[dict[str, Any]]]()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Which DAGs the tests have run; with -v, each of them. (Runs by schedule, which are held, do not count.)"""
+    if not (found := config.stash.get(RUNS, [])):
+        return
+    missing = [row["dag_id"] for row in found if not row["succeeded"]]
+    terminalreporter.section("DAGs run through the scheduler")
+    if config.get_verbosity() > 0:
+        for row in found:
+            terminalreporter.line(f"{row['dag_id']:45}{row['succeeded']:4} of {row['runs']:3} green, longest {row['seconds'] or 0:6.1f} s")
+    terminalreporter.line(f"{len(found) - len(missing)} of {len(found)} ended green at least once. Not: {', '.join(missing) or 'none'}.")
+
+
 @pytest.fixture(scope="session")
 def slack_server() -> Iterator[tuple[HTTPServer, list[dict[str, Any]]]]:
     received: list[dict[str, Any]] = []
@@ -164,7 +189,7 @@ def aws() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def bench(slack_server: tuple[HTTPServer, list[dict[str, Any]]], aws: str) -> Iterator[Bench]:
+def bench(slack_server: tuple[HTTPServer, list[dict[str, Any]]], aws: str, pytestconfig: pytest.Config) -> Iterator[Bench]:
     server, received = slack_server
     folder = Path(tempfile.mkdtemp(prefix="catalog-e2e-", dir="/var/tmp"))
     folder.chmod(0o755)
@@ -198,6 +223,7 @@ def bench(slack_server: tuple[HTTPServer, list[dict[str, Any]]], aws: str) -> It
         with unpaused(bench.api, due, print):
             until(lambda: not _active(bench.api, len(due)), 180)  # unpausing starts each schedule's last run, which is held and skips
             yield bench
+        pytestconfig.stash[RUNS] = bench.finished()
     finally:
         down(stack)
         os.environ.clear()

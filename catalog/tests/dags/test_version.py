@@ -1,0 +1,115 @@
+"""DAG files of another commit than the installed package's are refused: a real repository, and Airflow's own Git bundle."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from catalog import version
+
+pytestmark = pytest.mark.airflow
+FILE = "catalog/dags/airflow_log_cleanup.py"
+OTHER = "0123456789" * 4
+
+
+def git(folder, *arguments):
+    settings = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main", "-c", "commit.gpgsign=false")
+    done = subprocess.run(["git", "-C", str(folder), *settings, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    folder = tmp_path / "repository"
+    (folder / FILE).parent.mkdir(parents=True)
+    shutil.copy(version.PACKAGE.parent / FILE, folder / FILE)
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "first")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def unset(monkeypatch):
+    monkeypatch.delenv("CATALOG_COMMIT", raising=False)
+    version.refuse_other_commit.cache_clear()
+    yield
+    version.refuse_other_commit.cache_clear()
+
+
+def errors(folder):
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(dag_folder=str(folder), bundle_path=Path(folder), bundle_name="repository")
+    assert set(bag.dags) == (set() if bag.import_errors else {"airflow_log_cleanup"})
+    return "".join(bag.import_errors.values())
+
+
+@pytest.fixture
+def bundle(repository, tmp_path, monkeypatch):
+    """Airflow's Git bundle, of the latest or a given commit, initialized. Gives the folder of its DAG files."""
+    from airflow.providers.git.bundles.git import GitDagBundle
+
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path / "bundles"))
+
+    def make(commit=None):
+        made = GitDagBundle(name="repository", tracking_ref="main", subdir="catalog/dags", repo_url=str(repository), version=commit)
+        made.initialize()
+        return made.path
+
+    return make
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_git_bundle_must_be_of_the_installed_commit(bundle, repository, monkeypatch, pinned):
+    commit = git(repository, "rev-parse", "HEAD")
+    folder = bundle(commit if pinned else None)
+    assert (folder.parent.parent / ".git").exists() is not pinned  # the two ways in which a bundle lies on the disk
+    monkeypatch.setenv("CATALOG_COMMIT", OTHER)
+    assert f"is of commit {commit}, the installed package of {OTHER}" in errors(folder)
+    version.refuse_other_commit.cache_clear()
+    monkeypatch.setenv("CATALOG_COMMIT", commit[:12])
+    assert errors(folder) == ""
+
+
+def test_a_bundle_that_moves_on_is_refused(bundle, repository, monkeypatch):
+    first = git(repository, "rev-parse", "HEAD")
+    monkeypatch.setenv("CATALOG_COMMIT", first)
+    assert errors(bundle()) == ""
+    git(repository, "commit", "-q", "--allow-empty", "-m", "second")
+    version.refuse_other_commit.cache_clear()  # each file is parsed in a process of its own
+    assert f"is of commit {git(repository, 'rev-parse', 'HEAD')}, the installed package of {first}" in errors(bundle())
+
+
+def test_a_package_that_does_not_know_its_commit(repository, monkeypatch):
+    monkeypatch.setattr(version, "installed_commit", lambda: None)
+    assert "set CATALOG_COMMIT to its commit" in errors((repository / FILE).parent)
+
+
+def test_files_that_are_not_ours_or_not_in_a_checkout(repository, tmp_path, monkeypatch):
+    monkeypatch.setenv("CATALOG_COMMIT", OTHER)
+    shutil.copytree((repository / FILE).parent, tmp_path / "copied" / "catalog" / "dags")
+    assert errors(tmp_path / "copied") == ""
+    (repository / "graphs").mkdir()
+    shutil.copy(repository / FILE, repository / "graphs")  # somebody else's repository that uses the package
+    assert errors(repository / "graphs") == ""
+
+
+def test_pip_knows_the_commit(monkeypatch):
+    """PEP 610: what pip writes beside a package that it installed from Git."""
+
+    class Installed:
+        @staticmethod
+        def read_text(name):
+            assert name == "direct_url.json"
+            return json.dumps({"url": "https://example.org/c.git", "vcs_info": {"vcs": "git", "commit_id": OTHER}})
+
+    monkeypatch.setattr(version, "distribution", lambda name: Installed)
+    assert version.installed_commit() == OTHER
+
+
+def test_the_working_tree_passes():
+    assert version.installed_commit() is None  # an editable install: its DAG files are the package's own
+    version.refuse_other_commit(str(version.PACKAGE / "dags" / "batched_update.py"))

@@ -1,0 +1,72 @@
+"""Which commit the installed package is of, and whether DAG files are of the same one.
+
+DAG files may come from a Git bundle; all that they import is the installed package. Files of one commit with the package of another would
+work by luck, or fail in the middle of a run, so they are refused where they are parsed.
+"""
+
+import json
+import os
+import re
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+_COMMIT = re.compile("[0-9a-f]{40}")
+
+
+class OtherCommit(Exception):
+    """DAG files and the installed package are not of the same commit."""
+
+
+def installed_commit() -> str | None:
+    """CATALOG_COMMIT, as the image has it, or what pip wrote down when it installed from Git (PEP 610, `direct_url.json`)."""
+    if given := os.environ.get("CATALOG_COMMIT"):
+        return given
+    try:
+        origin = json.loads(distribution("media-catalog").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:
+        return None
+    commit = origin.get("vcs_info", {}).get("commit_id")
+    return str(commit) if commit else None
+
+
+def checked_out_commit(file: Path) -> str | None:
+    """The commit a file was checked out of; None for one that is not in a checkout.
+
+    Airflow keeps each version of a Git bundle in a folder named by its commit, without `.git`; anywhere else Git is asked.
+    """
+    for folder in file.parents:
+        if folder.parent.name == "versions" and _COMMIT.fullmatch(folder.name):
+            return folder.name
+        if (folder / ".git").exists():
+            # The folder may be another user's, which Git would refuse to read.
+            command = ["git", "-c", "safe.directory=*", "-C", str(folder), "rev-parse", "HEAD"]
+            return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+    return None
+
+
+@cache
+def refuse_other_commit(file: str) -> None:
+    """Let a DAG file pass that is the package's own, not in a checkout, of another project, or of the installed commit.
+
+    Raises OtherCommit, which Airflow shows as the file's import error: it names both commits, and the way out.
+    """
+    path = Path(file).resolve()
+    if path.is_relative_to(PACKAGE) or path.parts[-3:-1] != ("catalog", "dags"):
+        return
+    ours = checked_out_commit(path)
+    if ours is None:
+        return
+    installed = installed_commit()
+    if installed is None:
+        raise OtherCommit(
+            f"{path.name} was checked out of commit {ours}, but the installed package does not know which commit it is of. Install it with "
+            f"`pip install git+<repository>@{ours}`, or set CATALOG_COMMIT to its commit."
+        )
+    if not ours.startswith(installed):
+        raise OtherCommit(
+            f"{path.name} is of commit {ours}, the installed package of {installed}. Install the package of that commit everywhere, "
+            f"or let the Git bundle track {installed}."
+        )
