@@ -1,5 +1,6 @@
 #!/bin/sh
-# What a container is: `init` prepares everything once, `healthy` asks how the component is, all else is an Airflow component.
+# What a container is: `init` prepares everything once, `healthy` asks how the component is, a program is run as it is (executors that start a
+# container for each task do so), all else is an Airflow component.
 set -eu
 
 answers() {
@@ -20,6 +21,9 @@ healthy)
     celery) exec celery --app airflow.providers.celery.executors.celery_executor.app inspect ping --destination "celery@$(hostname)" ;;
     *) exit 1 ;;
     esac
+    ;;
+airflow | catalog | python | sh)
+    exec "$@"
     ;;
 *)
     echo "${1:-none}" >/tmp/component
