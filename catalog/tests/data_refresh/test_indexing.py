@@ -137,7 +137,7 @@ def test_documents_that_are_not_taken(filled, httpserver: HTTPServer, status, ti
 
 
 def test_an_engine_that_is_away(filled):
-    waits: list[float] = []
+    waits = []
     client = connect("http://127.0.0.1:9")
     with pytest.raises(Retry, match="does not answer"):
         RangeIndexer(filled, client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=waits.append).run()
