@@ -13,10 +13,11 @@ from airflow.sdk import Variable, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.groups.ingestion import REPLAY
 from catalog.dags.operators.running import task_failures
-from catalog.dags.operators.settings import secret_for, throttle_for
+from catalog.dags.operators.settings import check_conf, secret_for, throttle_for
 from catalog.dags.operators.slack import send
-from catalog.ingestion.assemble import client_for
+from catalog.ingestion.assemble import client_for, replay_of
 from catalog.ingestion.provider import provider_class
 from catalog.notifications.messages import flickr_suggestions
 
@@ -28,17 +29,24 @@ def audit_flickr_sub_providers() -> str:
     """The text of the message; skips when there is nothing to suggest."""
     from catalog.providers.flickr.audit import suggestions
 
-    flickr, context = provider_class("flickr"), get_current_context()
+    context: Any = get_current_context()
+    check_conf(context["dag_run"].conf, context["dag"].params)
+    flickr = provider_class("flickr")
     with task_failures():
-        client = client_for(flickr, secret_for(flickr), throttle=throttle_for(flickr), contact=Variable.get("CONTACT_EMAIL", default=None))
+        replay = replay_of(flickr.name, context["params"].get("replay"))
+        client = client_for(
+            flickr, secret_for(flickr), replay=replay, throttle=None if replay else throttle_for(flickr),
+            contact=Variable.get("CONTACT_EMAIL", default=None),
+        )  # fmt: skip
         found = suggestions(client, lambda number, of: log.info("institution %d of %d", number, of))
     if not found:
         raise AirflowSkipException("no institution to suggest.")
-    run: Any = context["dag_run"]
-    message = flickr_suggestions(run.dag_id, "audit_flickr_sub_providers", found)
+    message = flickr_suggestions(context["dag_run"].dag_id, "audit_flickr_sub_providers", found)
     send(message)
     return message.text
 
 
-with catalog_dag("flickr_audit_sub_provider_workflow", "maintenance", schedule="@monthly", doc=(__doc__ or "").strip()):
+with catalog_dag(
+    "flickr_audit_sub_provider_workflow", "maintenance", schedule="@monthly", doc=(__doc__ or "").strip(), params={"replay": REPLAY},
+):  # fmt: skip
     audit_flickr_sub_providers()

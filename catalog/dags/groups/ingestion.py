@@ -38,6 +38,12 @@ log = logging.getLogger(__name__)
 _DAY = r"^\d{4}-\d{2}-\d{2}$"
 
 
+REPLAY = Param(
+    None, type=["null", "string"], minLength=1, title="Replay",
+    description_md="Folder of a recording to answer from instead of the network; nothing is requested.",
+)  # fmt: skip
+
+
 def provider_params() -> dict[str, Param]:
     """What the trigger form of a provider DAG asks; nothing is required."""
     return {
@@ -64,10 +70,7 @@ def provider_params() -> dict[str, Param]:
         "include_deleted": Param(
             False, type="boolean", title="Include deleted", description_md="Bring back records that were deleted from the catalog.",
         ),
-        "replay": Param(
-            None, type=["null", "string"], minLength=1, title="Replay",
-            description_md="Folder of a recording to answer from instead of the network; nothing is requested.",
-        ),
+        "replay": REPLAY,
     }  # fmt: skip
 
 

@@ -161,6 +161,16 @@ def test_a_filtered_index_is_refused_while_a_refresh_runs(bench, media):
     whole(bench)
 
 
+def test_a_filtered_audio_index(bench, media):
+    """Made from the live one, and promoted; no other is left."""
+    bench.run("audio_data_refresh", {}, timeout=240)
+    before = bench.search().behind("audio-filtered")
+    _, state = bench.run("create_filtered_audio_index", {"destination_index_suffix": "by-hand"})
+    assert (state, bench.search().behind("audio-filtered")) == ("success", "audio-by-hand-filtered")
+    assert before != "audio-by-hand-filtered"
+    whole(bench, "audio")
+
+
 def test_a_refresh_waits_for_a_filtered_index(bench, media):
     whole(bench)
     with bench.variable("ES_INDEX_THROTTLING_RATE", "300"):

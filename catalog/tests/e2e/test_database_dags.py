@@ -204,6 +204,7 @@ def test_popularity(bench):
         again, state = bench.run("image_popularity_refresh", {}, timeout=240)
         assert state == "success"
         assert bench.tasks("image_popularity_refresh", again)["get_providers_update_confs"] == "skipped"
+        assert bench.run("audio_popularity_refresh", {}, timeout=240)[1] == "success"
     with bench.catalog() as connection:
         unscored = connection.execute("""
             select count(*) from image i join image_popularity_metrics m using (provider)

@@ -13,6 +13,7 @@ from pytest_httpserver import HTTPServer
 
 from catalog.local.airflow_api import ApiError
 from catalog.local.runs import unpaused
+from catalog.providers.flickr.audit import ENDPOINT
 from catalog.tests.maintenance.github_server import FakeGitHub
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
@@ -54,6 +55,34 @@ def test_log_cleanup(bench):
     for conf in ({"maxLogAgeInDays": -2}, {"maxLogAgeInDays": "soon"}, {"enableDelete": "perhaps"}):
         with pytest.raises(ApiError, match=next(iter(conf))):
             bench.api.trigger("airflow_log_cleanup", conf)
+
+
+def test_institutions_are_suggested(bench, tmp_path):
+    """Members of the Flickr Commons with many open photos; the answers come from a recording."""
+
+    def answer(name, body, **params):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"stat": "ok", **body}))
+        request = {"method": "GET", "url": ENDPOINT, "params": params}
+        response = {"status": 200, "headers": {"content-type": "application/json"}, "body_file": f"{name}.json"}
+        return {"request": request, "response": response}
+
+    members = [{"nsid": "1@N00", "name": {"_content": "Made-up <Archive>"}}, {"nsid": "2@N00", "name": {"_content": "Few"}}]
+    interactions = [
+        answer("members", {"institutions": {"institution": members}}, method="flickr.commons.getInstitutions"),
+        answer("many", {"photos": {"total": 50}}, user_id="1@N00"),
+        answer("few", {"photos": {"total": 1}}, user_id="2@N00"),
+    ]
+    (tmp_path / "recording.json").write_text(json.dumps({"provider": "flickr", "date": None, "interactions": interactions}))
+    bench.slack.clear()
+    dag_id = "flickr_audit_sub_provider_workflow"
+    _, state = bench.run(dag_id, {"replay": str(tmp_path)})
+    assert state == "success"
+    [text] = [m["text"] for m in bench.slack if m["username"] == "Flickr SubProvider Suggestions"]
+    assert "Made-up &lt;Archive&gt;: 1@N00 _(400 CC-licensed images)_" in text
+    assert "Few" not in text
+    run_id, state = bench.run(dag_id, {"replay": str(tmp_path), "dat": 1})
+    assert state == "failed"
+    assert "unknown key 'dat'" in bench.api.log(dag_id, run_id, "audit_flickr_sub_providers")
 
 
 def test_silenced_entries_are_looked_at(bench, github):

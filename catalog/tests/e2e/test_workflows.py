@@ -185,16 +185,27 @@ def test_a_reingestion_with_an_unknown_key_pulls_nothing(bench):
     assert not [t for t, s in states.items() if (".pull_" in t or ".load_" in t) and s in ("success", "failed")]
 
 
+def test_a_reingestion_of_everything(bench):
+    """Phylopic's has no days: the whole, once."""
+    with unpaused(bench.api, ["phylopic_reingestion_workflow"], print):
+        run_id, state = bench.run("phylopic_reingestion_workflow", {"replay": str(FOLDER)})
+    assert state == "success"
+    (report,) = bench.reports(run_id)
+    assert (report["complete"], report["whole"], report["window_start"]) == (True, True, None)
+
+
 @pytest.mark.fault_long
-def test_a_whole_reingestion(bench):
-    """All 64 days of Wikimedia, two at a time, on the recording."""
-    dag_id = "wikimedia_reingestion_workflow"
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(("name", "number", "last"), [("wikimedia", 64, 7296), ("metropolitan_museum", 64, 7296), ("flickr", 128, 10_471)])
+def test_a_whole_reingestion(bench, name, number, last):
+    """All its days, on the recording."""
+    dag_id = f"{name}_reingestion_workflow"
     with unpaused(bench.api, [dag_id], print):
-        run_id, state = bench.run(dag_id, {"replay": str(FOLDER), "date": "2024-02-10"}, timeout=900)
+        run_id, state = bench.run(dag_id, {"replay": str(FOLDER), "date": "2024-02-10"}, timeout=1100)
     assert state == "success"
     days = sorted({r["window_start"] for r in bench.reports(run_id)}, reverse=True)
-    assert len(days) == 64
-    assert (days[0] - days[1], days[0] - days[-1]) == (timedelta(days=1), timedelta(days=7296))
+    assert len(days) == number
+    assert (days[0] - days[1], days[0] - days[-1]) == (timedelta(days=1), timedelta(days=last))
 
 
 @pytest.mark.fault_long
