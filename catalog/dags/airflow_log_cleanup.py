@@ -63,13 +63,13 @@ with catalog_dag(
     "maintenance",
     schedule="@weekly",
     doc=(__doc__ or "").strip(),
-    params={
+    params={  # With examples, the form shows the field of the first type; without, an area for any text. Number fields take no minus sign.
         "maxLogAgeInDays": Param(
-            7, type=["integer", "string"], minimum=-1, pattern=r"^(-1|\d+)$", title="Age in days",
+            7, type=["string", "integer"], minimum=-1, pattern=r"^(-1|\d+)$", examples=["7", "30", "-1"], title="Age in days",
             description_md="Delete what is older; `-1` means all.",
         ),
         "enableDelete": Param(
-            True, type=["boolean", "string"], pattern="^([Tt]rue|[Ff]alse)$", title="Delete",
+            True, type=["boolean", "string"], pattern="^([Tt]rue|[Ff]alse)$", examples=[True, "false"], title="Delete",
             description_md="Off: only list what would be deleted.",
         ),
     },
