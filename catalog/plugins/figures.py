@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
 from catalog.data_refresh.search import Indexes
-from catalog.ingestion.provider import provider_class, provider_names
+from catalog.ingestion.provider import Provider, provider_class, provider_names
 from catalog.ingestion.records import MEDIA_TYPES
 
 WEEKS = 26
@@ -63,27 +63,41 @@ def growth(connection: Connection, now: datetime) -> list[tuple[datetime, int]]:
 
 def outcomes(connection: Connection) -> list[dict[str, Any]]:
     """The last load of each provider and medium: all that was fetched, by what became of it, with reasons."""
-    query = """
-        select distinct on (provider, media_type) provider, media_type, dag_id, run_id, finished_on, complete, replayed, fetched, inserted,
-               updated, unchanged, skipped, rejected, skipped_reasons, rejected_reasons
-          from ingestion_report order by provider, media_type, finished_on desc
-    """
-    return _rows(connection, query)
+    columns = """dag_id, run_id, finished_on, complete, replayed, fetched, inserted, updated, unchanged, skipped, rejected,
+                 skipped_reasons, rejected_reasons"""
+    return _newest(connection, columns)
 
 
 def freshness(connection: Connection, now: datetime) -> list[Freshness]:
     """Each provider against its schedule."""
-    query = "select provider, media_type, max(finished_on) as last from ingestion_report where complete group by 1, 2"
-    last = {(row["provider"], row["media_type"]): row["last"] for row in _rows(connection, query)}
+    last = {(row["provider"], row["media_type"]): row["finished_on"] for row in _newest(connection, "finished_on", "and complete")}
     found = []
-    for name in provider_names():
-        cls = provider_class(name)
-        for media_type, provider in cls.strings.items():
-            when = last.get((provider, media_type))
-            allowed = timedelta(days=1.5 * PERIODS.get(cls.schedule, 31))
-            state = "never" if when is None else "late" if now - when > allowed else "fresh"
-            found.append(Freshness(provider, media_type, cls.schedule, when, state))
+    for cls, media_type, provider in _sources():
+        when = last.get((provider, media_type))
+        allowed = timedelta(days=1.5 * PERIODS.get(cls.schedule, 31))
+        state = "never" if when is None else "late" if now - when > allowed else "fresh"
+        found.append(Freshness(provider, media_type, cls.schedule, when, state))
     return sorted(found, key=lambda f: ("late", "never", "fresh").index(f.state))
+
+
+def _sources() -> list[tuple[type[Provider], str, str]]:
+    """(class, media type, provider in the catalog) of all that is ingested."""
+    return [(cls, *pair) for cls in map(provider_class, provider_names()) for pair in cls.strings.items()]
+
+
+def _newest(connection: Connection, columns: LiteralString, condition: LiteralString = "") -> list[dict[str, Any]]:
+    """Columns of each source's newest report, and which it is. One look into the index each, however many reports there are."""
+    query = f"""
+        select provider, media_type, r.*
+          from unnest(%s::text[], %s::text[]) s (provider, media_type)
+         cross join lateral (
+             select {columns} from ingestion_report i
+              where i.provider = s.provider and i.media_type = s.media_type {condition} order by finished_on desc limit 1
+         ) r
+         order by 1, 2
+    """  # noqa: S608 - both are literals of this module
+    _, media_types, providers = zip(*_sources(), strict=True)
+    return _rows(connection, query, [list(providers), list(media_types)])
 
 
 def popularity(connection: Connection) -> list[dict[str, Any]]:
