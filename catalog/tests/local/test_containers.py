@@ -1,12 +1,16 @@
-"""What containers are prepared with: Variables that have defaults, secrets that are made up once."""
+"""What containers are prepared with: Variables that have defaults, secrets that are made up once, names that exist."""
 
 import json
 import os
+import re
 
 import pytest
+import yaml
 
 from catalog.local import secrets
 from catalog.local.bootstrap import defaults
+from catalog.local.stack import ROOT
+from catalog.settings import SETTINGS
 
 
 def test_variables_with_a_default(monkeypatch):
@@ -40,3 +44,39 @@ def test_secrets_are_made_up_once(tmp_path, monkeypatch, before, capsys):
     if before:
         assert (entries["POSTGRES_PASSWORD"], entries["AIRFLOW_VAR_API_KEY_FLICKR"]) == ("kept", "key")
     assert "kept" not in capsys.readouterr().out
+
+
+def texts():
+    return {name: (ROOT / name).read_text() for name in ("compose.yml", "docker/Dockerfile", "docs/running_in_production.md")}
+
+
+def test_airflow_knows_every_option_that_is_named():
+    """What is misspelt there would be ignored without a word. (Celery's options come with its provider, which is not installed here.)"""
+    from airflow.configuration import retrieve_configuration_description
+
+    known = {
+        (section, option)
+        for section, found in retrieve_configuration_description(include_providers=True).items()
+        for option in found["options"]
+    }
+    named = {tuple(m.lower().split("__")) for text in texts().values() for m in re.findall(r"AIRFLOW__([A-Z_]+[A-Z])", text)}
+    assert len(named) > 20
+    assert {pair for pair in named if not pair[0].startswith("celery")} - known == set()
+
+
+def test_the_composed_catalog_names_what_exists():
+    """Connections are JSON or addresses, Variables are declared, and the services that others wait for say when they are healthy."""
+    document = yaml.safe_load(texts()["compose.yml"])
+    services = document["services"]
+    environment = services["scheduler"]["environment"]
+    declared = {s.name for s in SETTINGS}
+    for name, value in environment.items():
+        if name.startswith("AIRFLOW_CONN_"):
+            assert name.removeprefix("AIRFLOW_CONN_").lower() in declared
+            assert value.startswith("postgresql://") or json.loads(value)["conn_type"] in ("http", "aws")
+        elif name.startswith("AIRFLOW_VAR_"):
+            assert name.removeprefix("AIRFLOW_VAR_") in declared
+    waited_for = {name for s in services.values() for name, how in s.get("depends_on", {}).items() if how["condition"] == "service_healthy"}
+    assert waited_for == {"postgres", "elasticsearch", "minio", "broker"}
+    assert all("test" in services[name]["healthcheck"] for name in waited_for)
+    assert {n for n, s in services.items() if "distributed" in s.get("profiles", [])} == {"broker", "worker"}
