@@ -109,7 +109,7 @@ class Postgres:
             "timezone": "UTC",
             "logging_collector": "off",
         }
-        if OTHER not in os.environ:
+        if not os.environ.get(OTHER):
             settings["extension_control_path"] = f"$system:{extensions}"
         if not self.durable:
             settings |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}

@@ -4,7 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -34,11 +34,12 @@ class Run(msgspec.Struct):
 def unpaused(api: AirflowApi, dag_ids: Iterable[str], say: Callable[[str], None]) -> Iterator[None]:
     """Unpause those that are paused (a paused DAG never runs a triggered run), and pause them again at the end.
 
-    Unpausing makes Airflow start the schedule's last interval at once. That run is held (its tasks skip, see HELD_SCHEDULES) and deleted at
-    the end, so that the schedule finds everything as it was.
+    Unpausing makes Airflow start the schedule's last interval at once. That run is held (its tasks skip, see HELD_SCHEDULES), marked as
+    done as soon as it is there, and deleted at the end, so that the schedule finds everything as it was.
     """
     known = api.dags()
     paused = [d for d in dag_ids if d in known and known[d]["is_paused"]]
+    due = {d for d in paused if _is_past(known[d]["next_dagrun_run_after"])}
     if not paused:
         yield
         return
@@ -48,6 +49,7 @@ def unpaused(api: AirflowApi, dag_ids: Iterable[str], say: Callable[[str], None]
     for dag_id in paused:
         api.pause(dag_id, False)
     try:
+        _mark_done(api, due, since)
         yield
     finally:
         for dag_id in paused:
@@ -55,12 +57,33 @@ def unpaused(api: AirflowApi, dag_ids: Iterable[str], say: Callable[[str], None]
         _hold(api, paused, False)
 
 
+def _is_past(moment: str | None) -> bool:
+    return moment is not None and datetime.fromisoformat(moment) <= datetime.now(UTC)
+
+
+def _of_now(run: Mapping[str, Any], since: datetime) -> bool:
+    """Not one that was under way when its DAG was paused."""
+    return bool(run["queued_at"]) and datetime.fromisoformat(run["queued_at"]) >= since
+
+
+def _mark_done(api: AirflowApi, dag_ids: set[str], since: datetime, patience: float = 20) -> None:
+    """Mark the held runs as done when they appear: skipping their tasks one by one takes seconds, and a DAG has one run at a time."""
+    waiting, deadline = set(dag_ids), time.monotonic() + patience
+    while waiting and time.monotonic() < deadline:
+        for run in api.call("GET", "/api/v2/dags/~/dagRuns", run_type="scheduled", state=["queued", "running"], limit=100)["dag_runs"]:
+            if run["dag_id"] in waiting and _of_now(run, since):
+                waiting.discard(run["dag_id"])
+                with suppress(ApiError):  # then it skips its tasks
+                    api.call("PATCH", f"/api/v2/dags/{run['dag_id']}/dagRuns/{quote(run['dag_run_id'])}", {"state": "success"})
+        time.sleep(0.2)
+
+
 def _end_held(api: AirflowApi, dag_id: str, since: datetime, timeout: float = 60) -> None:
-    """Pause the DAG when its held run has ended (in seconds, it skips everything), and delete that run."""
+    """Pause the DAG when its held run has ended (in seconds, if it was not marked: it skips everything), and delete that run."""
     deadline = time.monotonic() + timeout
     while True:
         found = api.call("GET", f"/api/v2/dags/{dag_id}/dagRuns", run_type="scheduled", order_by="-run_after", limit=5)
-        held = [r for r in found["dag_runs"] if r["queued_at"] and datetime.fromisoformat(r["queued_at"]) >= since]
+        held = [r for r in found["dag_runs"] if _of_now(r, since)]
         if all(r["state"] in FINISHED for r in held) or time.monotonic() > deadline:
             break
         time.sleep(0.3)

@@ -20,6 +20,7 @@ from catalog.ingestion import (  # fmt: skip
     Rate,
     Raw,
     Reingestion,
+    Retry,
     Skip,
     dig,
     license_from_url,
@@ -59,8 +60,12 @@ class Builds(Paginator):
         if at["page"] >= at["pages"]:
             return Page([], total=at["total"])
         body = client.get_json(IMAGES, {**params, "build": at["build"], "page": at["page"]})
-        after = {**at, "page": at["page"] + 1} if at["page"] + 1 < at["pages"] else None
-        return Page(items_at(body, "_embedded.items"), after, at["total"])
+        items, following = items_at(body, "_embedded.items"), at["page"] + 1
+        if following >= at["pages"]:
+            return Page(items, total=at["total"])
+        if not items:  # a count that is wrong would have us ask for page after page
+            raise Retry(f"page {at['page']} of build {at['build']} is empty, but it should have {at['pages']:,} pages")
+        return Page(items, {**at, "page": following}, at["total"])
 
 
 class PhyloPic(Provider):

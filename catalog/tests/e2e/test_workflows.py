@@ -72,6 +72,18 @@ def test_manual_runs_with_and_without_a_logical_date(bench, logical):
         bench.api.call("DELETE", f"/api/v2/dags/{FLICKR}/dagRuns/{quote(run_id)}")  # its logical date is free for the next
 
 
+def test_a_held_schedule(bench):
+    """Unpausing has started the schedule's last run. It was marked as done; its tasks, should they run all the same, skip."""
+    (run,) = bench.api.call("GET", f"/api/v2/dags/{STOCKSNAP}/dagRuns", run_type="scheduled")["dag_runs"]
+    run_id = run["dag_run_id"]
+    assert (run["state"], set(bench.tasks(STOCKSNAP, run_id).values())) == ("success", {"success"})
+    bench.api.clear(STOCKSNAP, run_id, list(bench.tasks(STOCKSNAP, run_id)))
+    until(lambda: bench.api.run(STOCKSNAP, run_id)["state"] != "success")
+    assert bench.api.wait(STOCKSNAP, run_id, 60) == "success"
+    assert set(bench.tasks(STOCKSNAP, run_id).values()) == {"skipped"}
+    assert bench.reports(run_id) == []
+
+
 def test_a_backfilled_run_covers_its_interval(bench):
     """It takes a conf and has a data interval, as scheduled runs have."""
     day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=3)

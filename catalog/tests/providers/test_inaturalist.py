@@ -3,6 +3,7 @@
 import gzip
 import os
 import zipfile
+from operator import itemgetter
 from uuid import UUID
 
 import orjson
@@ -157,7 +158,12 @@ def test_columns_are_found_by_name(connection, tmp_path):
 
 
 def test_an_unreadable_row_is_counted(connection, tmp_path):
-    load(connection, write_dump(tmp_path / "dump", [*PHOTOS, ("no uuid", "x", *photo(1, 1)[2:])]))
+    root = write_dump(tmp_path / "dump", [*PHOTOS, ("no uuid", "x", *photo(1, 1)[2:])])
+    if connection.info.server_version < 170_000:  # COPY cannot leave rows out
+        with pytest.raises(Fatal, match=r"photos.csv.gz: invalid input syntax for type uuid.*line 11"):
+            load(connection, root)
+        return
+    load(connection, root)
     first = reports(connection)[0]
     assert (first["fetched"], first["rejected_reasons"]) == (5, {"unreadable row": 1})
     assert set(images(connection)) == {101, 102, 103, 305}
@@ -186,7 +192,8 @@ def test_what_is_missing_is_named(connection, tmp_path):
 def test_the_recording_yields_the_expected_rows(connection):
     load(connection, UPath(FOLDER / "inaturalist" / "recording"))
     expected = [orjson.loads(line) for line in expected_file("inaturalist").read_bytes().splitlines()]
-    assert [{key: row[key] for key in expected[0]} for row in images(connection).values()] == expected
+    found = [{key: row[key] for key in expected[0]} for row in images(connection).values()]
+    assert sorted(found, key=itemgetter("foreign_identifier")) == sorted(expected, key=itemgetter("foreign_identifier"))
 
 
 @pytest.mark.skipif("SAMPLES" not in os.environ, reason="SAMPLES names a folder of recordings of real answers")

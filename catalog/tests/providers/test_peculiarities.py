@@ -159,6 +159,21 @@ def test_phylopic_what_an_earlier_try_wrote_is_known_after_a_kill(tmp_path):
     assert manifest.counts["image"].skipped == {SEEN: 2}
 
 
+def test_phylopic_a_wrong_number_of_pages(tmp_path):
+    """A build that counts a million pages is not asked for each of them once they are empty."""
+    seen = []
+
+    def wrong(url, params):
+        seen.append(params)
+        if "build" not in params:
+            return {"build": 900, "totalPages": 1_000_000, "totalItems": 4}
+        return phylopic([900])(url, params) if int(params["page"]) < 2 else {"_embedded": {"items": []}}
+
+    with pytest.raises(Retry, match="page 2 of build 900 is empty, but it should have 1,000,000 pages"):
+        pull(PhyloPic(), client(wrong), tmp_path)
+    assert len(seen) == 4
+
+
 # Science Museum
 
 
