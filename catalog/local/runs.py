@@ -70,9 +70,12 @@ def _mark_done(api: AirflowApi, dag_ids: set[str], since: datetime, patience: fl
     """Mark the held runs as done when they appear: skipping their tasks one by one takes seconds, and a DAG has one run at a time."""
     waiting, deadline = set(dag_ids), time.monotonic() + patience
     while waiting and time.monotonic() < deadline:
-        for run in api.call("GET", "/api/v2/dags/~/dagRuns", run_type="scheduled", state=["queued", "running"], limit=100)["dag_runs"]:
-            if run["dag_id"] in waiting and _of_now(run, since):
-                waiting.discard(run["dag_id"])
+        found = api.call("GET", "/api/v2/dags/~/dagRuns", run_type="scheduled", updated_at_gte=since.isoformat(), limit=100)
+        for run in found["dag_runs"]:
+            if run["dag_id"] not in waiting or not _of_now(run, since):
+                continue
+            waiting.discard(run["dag_id"])
+            if run["state"] not in FINISHED:
                 with suppress(ApiError):  # then it skips its tasks
                     api.call("PATCH", f"/api/v2/dags/{run['dag_id']}/dagRuns/{quote(run['dag_run_id'])}", {"state": "success"})
         time.sleep(0.2)
