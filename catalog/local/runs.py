@@ -52,8 +52,7 @@ def unpaused(api: AirflowApi, dag_ids: Iterable[str], say: Callable[[str], None]
         _mark_done(api, due, since)
         yield
     finally:
-        for dag_id in paused:
-            _end_held(api, dag_id, since)
+        _end_held(api, paused, since)
         _hold(api, paused, False)
 
 
@@ -61,39 +60,39 @@ def _is_past(moment: str | None) -> bool:
     return moment is not None and datetime.fromisoformat(moment) <= datetime.now(UTC)
 
 
-def _of_now(run: Mapping[str, Any], since: datetime) -> bool:
-    """Not one that was under way when its DAG was paused."""
-    return bool(run["queued_at"]) and datetime.fromisoformat(run["queued_at"]) >= since
+def _held(api: AirflowApi, dag_ids: Iterable[str], since: datetime) -> list[dict[str, Any]]:
+    """Runs that the schedules of these DAGs have started since they were unpaused; not those that were under way when they were paused."""
+    newest = {"run_type": "scheduled", "updated_at_gte": since.isoformat(), "order_by": "-run_after", "limit": 100}
+    found = api.call("GET", "/api/v2/dags/~/dagRuns", **newest)["dag_runs"]
+    return [r for r in found if r["dag_id"] in dag_ids and r["queued_at"] and datetime.fromisoformat(r["queued_at"]) >= since]
+
+
+def _address(run: Mapping[str, Any]) -> str:
+    return f"/api/v2/dags/{run['dag_id']}/dagRuns/{quote(run['dag_run_id'])}"
 
 
 def _mark_done(api: AirflowApi, dag_ids: set[str], since: datetime, patience: float = 20) -> None:
     """Mark the held runs as done when they appear: skipping their tasks one by one takes seconds, and a DAG has one run at a time."""
     waiting, deadline = set(dag_ids), time.monotonic() + patience
     while waiting and time.monotonic() < deadline:
-        found = api.call("GET", "/api/v2/dags/~/dagRuns", run_type="scheduled", updated_at_gte=since.isoformat(), limit=100)
-        for run in found["dag_runs"]:
-            if run["dag_id"] not in waiting or not _of_now(run, since):
-                continue
+        for run in _held(api, waiting, since):
             waiting.discard(run["dag_id"])
             if run["state"] not in FINISHED:
                 with suppress(ApiError):  # then it skips its tasks
-                    api.call("PATCH", f"/api/v2/dags/{run['dag_id']}/dagRuns/{quote(run['dag_run_id'])}", {"state": "success"})
+                    api.call("PATCH", _address(run), {"state": "success"})
         time.sleep(0.2)
 
 
-def _end_held(api: AirflowApi, dag_id: str, since: datetime, timeout: float = 60) -> None:
-    """Pause the DAG when its held run has ended (in seconds, if it was not marked: it skips everything), and delete that run."""
+def _end_held(api: AirflowApi, dag_ids: list[str], since: datetime, timeout: float = 60) -> None:
+    """Pause DAGs when their held runs have ended (in seconds, if one was not marked: it skips everything), and delete those runs."""
     deadline = time.monotonic() + timeout
-    while True:
-        found = api.call("GET", f"/api/v2/dags/{dag_id}/dagRuns", run_type="scheduled", order_by="-run_after", limit=5)
-        held = [r for r in found["dag_runs"] if _of_now(r, since)]
-        if all(r["state"] in FINISHED for r in held) or time.monotonic() > deadline:
-            break
+    while any(r["state"] not in FINISHED for r in _held(api, dag_ids, since)) and time.monotonic() < deadline:
         time.sleep(0.3)
-    api.pause(dag_id, True)
-    for run in held:
+    for dag_id in dag_ids:
+        api.pause(dag_id, True)
+    for run in _held(api, dag_ids, since):
         if run["state"] in FINISHED:
-            api.call("DELETE", f"/api/v2/dags/{dag_id}/dagRuns/{quote(run['dag_run_id'])}")
+            api.call("DELETE", _address(run))
 
 
 def _hold(api: AirflowApi, dag_ids: list[str], held: bool) -> None:

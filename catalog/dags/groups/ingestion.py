@@ -24,7 +24,7 @@ from catalog.dags.operators.settings import (
 )
 from catalog.dags.operators.slack import send
 from catalog.ingestion.assemble import client_for, replay_of
-from catalog.ingestion.client import answers_tls
+from catalog.ingestion.client import Client, answers_tls
 from catalog.ingestion.errors import IngestionError, Interrupted, Retry, SkippedErrors
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider, provider_class
@@ -151,6 +151,16 @@ def _covers(cls: type[Provider], context: Any, day_shift: int) -> tuple[ReplayAd
     return replay, window
 
 
+def client_of(cls: type[Provider], replay: ReplayAdapter | None) -> Client:
+    """The provider's client as tasks have it: its key or tokens, and the rate limit that all share; neither for a replay."""
+    if replay:
+        log.warning("REPLAY: answers come from %s; nothing is requested.", get_current_context()["params"]["replay"])
+    return client_for(
+        cls, secret_for(cls), replay=replay, throttle=None if replay else throttle_for(cls),
+        tokens=None if replay else credentials_for(cls), contact=Variable.get("CONTACT_EMAIL", default=None),
+    )  # fmt: skip
+
+
 def parts_of(provider: str, context: Any, window: Window | None, day_shift: int) -> Parts:
     """The folder of this run's parts: the same for each try, and for pull and load."""
     run = context["dag_run"]
@@ -167,13 +177,7 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
     stop = stop_asked()
     try:
         replay, window = _covers(cls, context, day_shift)
-        throttle = None if replay else throttle_for(cls)
-        client = client_for(
-            cls, secret_for(cls), replay=replay, throttle=throttle, tokens=None if replay else credentials_for(cls),
-            contact=Variable.get("CONTACT_EMAIL", default=None),
-        )  # fmt: skip
-        if replay:
-            log.warning("REPLAY: answers come from %s; nothing is requested.", params["replay"])
+        client = client_of(cls, replay)
         lease = Lease(f"{run.dag_id}/{run.run_id}/{ti.task_id}/{ti.map_index}", lambda: catalog_connection(autocommit=True))
         checkpoint = TaskStateCheckpoint(context["task_state_store"])
         manifest = Pull(

@@ -66,10 +66,10 @@ class Bench:
     def finished(self) -> list[dict[str, Any]]:
         """dag_id, runs, succeeded, and the seconds of the longest that did: of every DAG, from Airflow's own database."""
         query = """
-            select d.dag_id, count(r.id) filter (where r.run_type <> 'scheduled') runs,
-              count(*) filter (where r.state = 'success' and r.run_type <> 'scheduled') succeeded,
-              max(extract(epoch from r.end_date - r.start_date)) filter (where r.state = 'success' and r.run_type <> 'scheduled') seconds
-            from dag d left join dag_run r using (dag_id) where not d.is_stale group by 1 order by 1"""
+            select d.dag_id, count(r.id) runs, count(*) filter (where r.state = 'success') succeeded,
+              max(extract(epoch from r.end_date - r.start_date)) filter (where r.state = 'success') seconds
+            from dag d left join dag_run r on r.dag_id = d.dag_id and r.run_type <> 'scheduled'
+            where not d.is_stale group by 1 order by 1"""
         with self.database("airflow") as connection, connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(query).fetchall()
 

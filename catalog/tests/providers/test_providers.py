@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import re
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -250,10 +251,9 @@ _items: dict[str, list[object]] = {}
 class Mangled(ReplayAdapter):
     """The recording, but one value somewhere in the JSON of one answer is removed or of another type."""
 
-    def __init__(self, folder, index, draw):
+    def __init__(self, folder, index, draw, most=sys.maxsize):
         super().__init__(folder)
-        self.index, self.draw, self.count, self.lock = index, draw, -1, threading.Lock()
-        self.most = 10**9
+        self.index, self.draw, self.most, self.count, self.lock = index, draw, most, -1, threading.Lock()
 
     def send(self, request, *args, **kwargs):
         response = super().send(request, *args, **kwargs)
@@ -284,8 +284,7 @@ def whole(name):
 @given(data=st.data())
 def test_a_mangled_answer_never_crashes_a_pull(name, data):
     """Whatever an answer lacks or holds instead: the pull ends, or raises an error of ours, and every item is accounted for."""
-    adapter = Mangled(FOLDER / name / "recording", data.draw(st.integers(0, 8)), data.draw)
-    adapter.most = 5 * whole(name) + 50
+    adapter = Mangled(FOLDER / name / "recording", data.draw(st.integers(0, 8)), data.draw, most=5 * whole(name) + 50)
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr("catalog.scaffold.rows.replay_of", lambda *_: adapter)
         patch.setattr(provider_class(name), "concurrency", 1)  # hypothesis draws in one thread
