@@ -18,7 +18,15 @@ import orjson
 import psycopg
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from upath import UPath
 
@@ -35,7 +43,12 @@ from catalog.ingestion.pull import Pull
 from catalog.ingestion.secrets import Secret
 from catalog.ingestion.state import Options
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="A catalog of openly licensed media.", pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="A catalog of openly licensed media.",
+    pretty_exceptions_enable=False,
+)
 db = typer.Typer(no_args_is_help=True, help="The catalog database's schema.")
 app.add_typer(db, name="db")
 app.add_typer(search_cli.policies, name="tag-policy")
@@ -48,7 +61,9 @@ DATABASES: dict[str, tuple[str, schema.Which]] = {
     "staging": ("AIRFLOW_CONN_POSTGRES_OPENLEDGER_API_STAGING", "api"),
 }
 ProviderName = Annotated[str, typer.Argument(help="A provider's name, as `catalog providers` lists them.")]
-Day = Annotated[datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="The UTC day of a dated provider.")]
+Day = Annotated[
+    datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="The UTC day of a dated provider.")
+]
 Limit = Annotated[int, typer.Option(min=0, help="Stop after so many records; 0: all.")]
 Dsn = Annotated[
     str,
@@ -91,9 +106,15 @@ def ingest(
     provider: ProviderName,
     day: Day = None,
     limit: Limit = 0,
-    replay: Annotated[Path | None, typer.Option(help="Answer from this recording instead of the network.")] = None,
-    folder: Annotated[Path | None, typer.Option("--out", help="Where TSV parts go; the same folder resumes.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Last line of stdout: the outcome as one JSON object.")] = False,
+    replay: Annotated[
+        Path | None, typer.Option(help="Answer from this recording instead of the network.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Where TSV parts go; the same folder resumes.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Last line of stdout: the outcome as one JSON object.")
+    ] = False,
 ) -> None:
     """Pull a provider into TSV parts, without Airflow and without a database.
 
@@ -101,7 +122,9 @@ def ingest(
     """
     cls = provider_class(provider)
     if cls.dump:
-        raise IngestionError(f"{provider} brings a dump that is loaded by SQL: trigger {provider}_workflow instead.")
+        raise IngestionError(
+            f"{provider} brings a dump that is loaded by SQL: trigger {provider}_workflow instead."
+        )
     transport = replay_of(provider, replay)
     window = window_of(cls, day.date() if day else None, transport)
     client = client_for(cls, secret_for(cls), replay=transport, contact=os.environ.get("CONTACT_EMAIL"))
@@ -149,7 +172,15 @@ def record(
     client = client_for(cls, secret_for(cls), record_to=folder, day=window.day if window else None)
     with tempfile.TemporaryDirectory() as scratch, _progress(provider, replayed=False) as progress:
         parts = Parts(UPath(scratch), provider, datetime.now(UTC), window)
-        manifest = Pull(cls(), client, parts, run_id="catalog record", window=window, options=Options(limit=limit), progress=progress).run()
+        manifest = Pull(
+            cls(),
+            client,
+            parts,
+            run_id="catalog record",
+            window=window,
+            options=Options(limit=limit),
+            progress=progress,
+        ).run()
     err.print(outcome_table(manifest))
     err.print(f"recorded {client.requests} exchanges in {folder}; look through them before you commit any.")
 
@@ -167,7 +198,16 @@ def providers(
 ) -> None:
     """List the providers: media, schedule, keys, rate limits, last run."""
     last, note = _last_runs(dsn)
-    table = Table("provider", "media", "schedule", "dated", "key (Variable)", "rate limit", "popularity metric", "last run")
+    table = Table(
+        "provider",
+        "media",
+        "schedule",
+        "dated",
+        "key (Variable)",
+        "rate limit",
+        "popularity metric",
+        "last run",
+    )
     for found in overview():
         cells = [str(cell).replace("`", "") for cell in msgspec.structs.astuple(found)]
         table.add_row(*cells, last.get(found.name, "?" if note else "never"))
@@ -211,7 +251,9 @@ def upgrade(dsn: Dsn) -> None:
 def status(dsn: Dsn) -> None:
     """Say which revision the schema has and what is pending; exit 1 when something is."""
     found = schema.status(dsn)
-    out.print(f"revision {found.current or 'none'}, newest {found.head}, pending: {', '.join(found.pending) or 'nothing'}")
+    out.print(
+        f"revision {found.current or 'none'}, newest {found.head}, pending: {', '.join(found.pending) or 'nothing'}"
+    )
     raise typer.Exit(1 if found.pending else 0)
 
 
@@ -234,7 +276,9 @@ def restore(
 def sample_data_(
     rows: Annotated[int, typer.Option(min=1, help="Images; a tenth as many audio files are added.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Another seed makes other records.")] = 1,
-    database: Annotated[list[str] | None, typer.Option(help="catalog, api or staging; all three without.")] = None,
+    database: Annotated[
+        list[str] | None, typer.Option(help="catalog, api or staging; all three without.")
+    ] = None,
 ) -> None:
     """Fill the databases with made-up media; the same record in each. Their addresses: `AIRFLOW_CONN_POSTGRES_OPENLEDGER_*`."""
     for name in database or ["catalog", "api", "staging"]:
@@ -242,7 +286,9 @@ def sample_data_(
             raise IngestionError(f"there is no database {name!r}; there are {', '.join(DATABASES)}.")
         variable, which = DATABASES[name]
         if not (dsn := os.environ.get(variable)):
-            raise IngestionError(f"{variable} is not set: the URL of the {name} database. ./just catalog sets it while the stack is up.")
+            raise IngestionError(
+                f"{variable} is not set: the URL of the {name} database. ./just catalog sets it while the stack is up."
+            )
         began = time.monotonic()
         with psycopg.connect(dsn, autocommit=True) as connection:
             added = sample_data.fill(connection, which, rows, seed)
@@ -252,7 +298,9 @@ def sample_data_(
 
 def outcome_table(manifest: Manifest) -> Table:
     """What became of the items, one row an outcome and reason."""
-    title = f"{manifest.provider}: {manifest.pages} pages in {manifest.seconds:.1f} s" + (" (REPLAY)" if manifest.replayed else "")
+    title = f"{manifest.provider}: {manifest.pages} pages in {manifest.seconds:.1f} s" + (
+        " (REPLAY)" if manifest.replayed else ""
+    )
     table = Table("media", "outcome", "reason", "items", title=title)
     for media_type, counts in manifest.counts.items():
         table.add_row(media_type, "fetched", "", f"{counts.fetched:,}", style="bold")
@@ -281,7 +329,9 @@ def _progress(provider: str, *, replayed: bool) -> Iterator[Any]:
         def update(manifest: Manifest, total: int | None) -> None:
             fetched = sum(c.fetched for c in manifest.counts.values())
             rate = fetched / max(time.monotonic() - began, 0.001)
-            label = f"{provider}: page {manifest.pages}, {rate:,.0f} items/s" + (" REPLAY" if replayed else "")
+            label = f"{provider}: page {manifest.pages}, {rate:,.0f} items/s" + (
+                " REPLAY" if replayed else ""
+            )
             progress.update(task, completed=fetched, description=label, total=total)
 
         yield update

@@ -28,7 +28,8 @@ Media = Annotated[str, typer.Option("--media", help="image or audio")]
 PolicyFile = Annotated[
     Path | None,
     typer.Option(
-        "--policy", help="A policy as JSON, as in TAG_POLICY. Without: AIRFLOW_VAR_TAG_POLICY of the environment, else the default."
+        "--policy",
+        help="A policy as JSON, as in TAG_POLICY. Without: AIRFLOW_VAR_TAG_POLICY of the environment, else the default.",
     ),
 ]
 
@@ -40,9 +41,13 @@ def engine() -> Any:
         raise Fatal(f"{ENGINE} is not set; ./just catalog sets it while the stack is up.")
     if value.lstrip().startswith("{"):
         found = json.loads(value)
-        return connect_to(*(found.get(key) for key in ("host", "port", "schema", "login", "password", "extra")))
+        return connect_to(
+            *(found.get(key) for key in ("host", "port", "schema", "login", "password", "extra"))
+        )
     parts = urlsplit(value)
-    return connect_to(parts.hostname, parts.port, parts.scheme, parts.username, parts.password, dict(parse_qsl(parts.query)))
+    return connect_to(
+        parts.hostname, parts.port, parts.scheme, parts.username, parts.password, dict(parse_qsl(parts.query))
+    )
 
 
 def api() -> psycopg.Connection[Any]:
@@ -70,13 +75,22 @@ def policy_of(path: Path | None) -> TagPolicy:
 def search_command(
     words: str,
     media: Media = "image",
-    filtered: Annotated[bool, typer.Option("--filtered", help="Without media that hold sensitive terms.")] = False,
+    filtered: Annotated[
+        bool, typer.Option("--filtered", help="Without media that hold sensitive terms.")
+    ] = False,
     size: Annotated[int, typer.Option(min=1, max=100, help="Hits to show.")] = 10,
 ) -> None:
     """What somebody who searches would find."""
     found = search(engine(), media_of(media) + ("-filtered" if filtered else ""), words, size)
     table = Table(
-        "score", "title", "creator", "source", "license", "tags", "identifier", title=f"{found.total:,} hits for {words!r} in {found.index}"
+        "score",
+        "title",
+        "creator",
+        "source",
+        "license",
+        "tags",
+        "identifier",
+        title=f"{found.total:,} hits for {words!r} in {found.index}",
     )
     for hit in found.first:
         document = hit.source
@@ -90,13 +104,22 @@ def search_command(
 
 @policies.command()
 def explain(
-    key: Annotated[str, typer.Option("--id", help="Identifier or row id.")], media: Media = "image", policy: PolicyFile = None
+    key: Annotated[str, typer.Option("--id", help="Identifier or row id.")],
+    media: Media = "image",
+    policy: PolicyFile = None,
 ) -> None:
     """Which rule keeps or drops each tag of a record."""
     chosen = policy_of(policy)
     with api() as connection:
         verdicts = policy_diff.explain(connection, media_of(media), key, chosen)
-    table = Table("tag", "provider", "accuracy", "in the document", "rule", title=f"{media} {key} under policy {chosen.digest}")
+    table = Table(
+        "tag",
+        "provider",
+        "accuracy",
+        "in the document",
+        "rule",
+        title=f"{media} {key} under policy {chosen.digest}",
+    )
     for tag, rule in verdicts:
         about = tag if isinstance(tag, dict) else {"name": json.dumps(tag)}
         shown = [str(about.get(k, "")) for k in ("name", "provider", "accuracy")]
@@ -108,7 +131,9 @@ def explain(
 def _which_built(media_type: MediaType, chosen: TagPolicy) -> None:
     if ENGINE in os.environ and (digest := Indexes(engine()).meta(media_type).get("tag_policy_digest")):
         same = (
-            "the same policy" if digest == chosen.digest else f"policy {digest}; rebuild it with {media_type}_data_refresh, conf index_only"
+            "the same policy"
+            if digest == chosen.digest
+            else f"policy {digest}; rebuild it with {media_type}_data_refresh, conf index_only"
         )
         out.print(f"The live index was built under {same}.")
 
@@ -126,10 +151,16 @@ def diff(
     with api() as connection:
         found = policy_diff.compare(policy_diff.sample(connection, media_type, rows), old, new)
     title = f"{found.changed:,} of {found.rows:,} documents would change ({found.changed / max(found.rows, 1):.1%})"
-    table = Table("tags", f"policy {old.digest}{'' if built else ' (default)'}", f"policy {new.digest}", title=title)
+    table = Table(
+        "tags", f"policy {old.digest}{'' if built else ' (default)'}", f"policy {new.digest}", title=title
+    )
     for rule in ("kept", *RULES):
         table.add_row(rule, f"{found.before.get(rule, 0):,}", f"{found.after.get(rule, 0):,}")
     out.print(table)
     for word, names in (("gained", found.gained), ("lost", found.lost)):
         if names:
-            out.print(f"{word} most: " + ", ".join(f"{name} ({number:,})" for name, number in names.most_common(10)), highlight=False)
+            out.print(
+                f"{word} most: "
+                + ", ".join(f"{name} ({number:,})" for name, number in names.most_common(10)),
+                highlight=False,
+            )

@@ -54,9 +54,14 @@ def generate(folder: Path) -> None:
     write(folder / "taxa.csv.gz", "taxon_id ancestry rank_level rank name active", (
         f"{10 + n}\t48460/{above[n]}\t10\tspecies\tMadeupia nova{n}\ttrue\n" for n in range(TAXA)))  # fmt: skip
     with zipfile.ZipFile(folder / "catalogue_of_life.zip", "w", zipfile.ZIP_DEFLATED) as files:
-        names = "".join(f"T{n}\tcommon name {n} {k}\tC{k % 5}\n" for n in range(0, TAXA, 3) for k in range(1 + n % 12))
+        names = "".join(
+            f"T{n}\tcommon name {n} {k}\tC{k % 5}\n" for n in range(0, TAXA, 3) for k in range(1 + n % 12)
+        )
         files.writestr("VernacularName.tsv", "taxonID\tname\tcountry\n" + names)
-        files.writestr("NameUsage.tsv", "ID\tscientificName\n" + "".join(f"T{n}\tMadeupia nova{n}\n" for n in range(TAXA)))
+        files.writestr(
+            "NameUsage.tsv",
+            "ID\tscientificName\n" + "".join(f"T{n}\tMadeupia nova{n}\n" for n in range(TAXA)),
+        )
 
 
 def floor(connection: psycopg.Connection, path: Path) -> float:
@@ -66,7 +71,9 @@ def floor(connection: psycopg.Connection, path: Path) -> float:
         began = time.perf_counter()
         with (
             gzip.open(path, "rb") as file,
-            connection.cursor().copy("copy floor from stdin (format csv, header, delimiter E'\\t', quote E'\\b')") as copy,
+            connection.cursor().copy(
+                "copy floor from stdin (format csv, header, delimiter E'\\t', quote E'\\b')"
+            ) as copy,
         ):
             while chunk := file.read(1 << 20):
                 copy.write(chunk)
@@ -112,13 +119,22 @@ def measure(connection: psycopg.Connection, root: UPath) -> None:
         memory = backend.memory_full_info()
         peaks.append(memory.uss / 2**20)
         client = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"  batch {batch.number + 1} of {of}: client's peak {client:.0f} MB, server process {peaks[-1]:.0f} MB")
+        print(
+            f"  batch {batch.number + 1} of {of}: client's peak {client:.0f} MB, server process {peaks[-1]:.0f} MB"
+        )
 
     for run in ("first", "again"):
-        seconds = timed(f"{run}: batches", lambda run=run: dump.load_batches(connection, token, ("bench", run), progress=progress))  # type: ignore[misc]
-        print(f"{run}: {PHOTOS / seconds:,.0f} photos/s in batches, {PHOTOS / (seconds + total):,.0f} photos/s from file to catalog")
+        seconds = timed(
+            f"{run}: batches",
+            lambda run=run: dump.load_batches(connection, token, ("bench", run), progress=progress),
+        )  # type: ignore[misc]
+        print(
+            f"{run}: {PHOTOS / seconds:,.0f} photos/s in batches, {PHOTOS / (seconds + total):,.0f} photos/s from file to catalog"
+        )
     bare = floor(connection, Path(str(root)) / "photos.csv.gz")
-    print(f"bare COPY of the photos' file: {bare:,.0f} rows/s; first load is {PHOTOS / seconds / bare:.3f} of it (again, in batches)")
+    print(
+        f"bare COPY of the photos' file: {bare:,.0f} rows/s; first load is {PHOTOS / seconds / bare:.3f} of it (again, in batches)"
+    )
 
 
 if __name__ == "__main__":

@@ -59,7 +59,9 @@ def main() -> None:
     line, all_, json = map(statistics.median, (encode, whole, floor))
     print(f"record → TSV, one core, {count:,} photos of {size // count} bytes, median of {ROUNDS}:")
     print(f"  encoder alone             {line:>9,.0f} records/s")
-    print(f"  decode + map + encode     {all_:>9,.0f} records/s   ({all_ / json:.2f} of bare JSON decoding, {json:,.0f}/s)")
+    print(
+        f"  decode + map + encode     {all_:>9,.0f} records/s   ({all_ / json:.2f} of bare JSON decoding, {json:,.0f}/s)"
+    )
     print(f"  whole pull, 1 M records   {pull:>9,.0f} records/s   (parts and checkpoints written)")
     print(f"  peak memory of the pull   {memory:>9,} MB")
 

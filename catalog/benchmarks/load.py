@@ -49,9 +49,21 @@ def write_parts(folder: Path, rows: int, start: int = 0, seed: int = 7, retitle:
 
 def load(connection: psycopg.Connection, parts: list[UPath], rows: int) -> tuple[float, LoadReport]:
     token = uuid.uuid4().hex
-    manifest = Manifest("flickr", token, None, False, datetime.now(UTC), token, 1, counts={"image": Counts(rows, rows)}, complete=True)
+    manifest = Manifest(
+        "flickr",
+        token,
+        None,
+        False,
+        datetime.now(UTC),
+        token,
+        1,
+        counts={"image": Counts(rows, rows)},
+        complete=True,
+    )
     began = time.perf_counter()
-    report = Load(connection, "image", "flickr", parts, manifest, RunKey("bench", token), progress=lambda _: None).run()
+    report = Load(
+        connection, "image", "flickr", parts, manifest, RunKey("bench", token), progress=lambda _: None
+    ).run()
     return rows / (time.perf_counter() - began), report
 
 
@@ -110,5 +122,7 @@ def _measure(connection: psycopg.Connection, base: Path) -> None:
     print(f"load of {ROWS:,} rows, {size}, median of {REPEATS}:")
     for name, rates in figures.items():
         rate = statistics.median(rates)
-        print(f"  {name:<14}{rate:>9,.0f} rows/s   ({rate / floor:.2f} of a bare COPY; {min(rates):,.0f} to {max(rates):,.0f})")
+        print(
+            f"  {name:<14}{rate:>9,.0f} rows/s   ({rate / floor:.2f} of a bare COPY; {min(rates):,.0f} to {max(rates):,.0f})"
+        )
     print(f"  peak memory   {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024:>9,} MB")

@@ -30,8 +30,12 @@ def main() -> None:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/none.db",
         }
         runs = [
-            subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True).stdout.split()[-3:]
+            subprocess.run(
+                [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True
+            ).stdout.split()[-3:]
             for _ in range(5)
         ]
     imported, parsed = (statistics.median(float(run[n]) for run in runs) for n in (1, 2))
-    print(f"parsing {runs[0][0]} DAGs, median of 5: {parsed:.2f} s   ({parsed / imported:.2f} of importing Airflow, {imported:.2f} s)")
+    print(
+        f"parsing {runs[0][0]} DAGs, median of 5: {parsed:.2f} s   ({parsed / imported:.2f} of importing Airflow, {imported:.2f} s)"
+    )

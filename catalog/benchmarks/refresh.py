@@ -35,7 +35,9 @@ SHARED = """identifier, created_on, updated_on, provider, source, foreign_identi
 def pipe(catalog: str, api: str) -> None:
     """The floor of the copy: the same columns, binary, into a table without indexes."""
     with psycopg.connect(catalog) as source, psycopg.connect(api, autocommit=True) as target:
-        target.execute(f"drop table if exists floor; create table floor as select {SHARED} from image with no data")
+        target.execute(
+            f"drop table if exists floor; create table floor as select {SHARED} from image with no data"
+        )
         kinds = "select attname, format_type(atttypid, atttypmod) from pg_attribute where attrelid = 'floor'::regclass and attnum > 0"
         columns = ", ".join(f"{name}::{kind}" for name, kind in target.execute(kinds))
         with (
@@ -78,7 +80,9 @@ def ready_made(api: str, name: str) -> list[dict[str, Any]]:
     tags = TagFilter(DEFAULT)
     with psycopg.connect(api) as connection:
         rows: Iterator[Any] = connection.execute(query)
-        return [{"_index": name, "_id": str(row[1]), **document("image", MediaRow(*row), tags)} for row in rows]
+        return [
+            {"_index": name, "_id": str(row[1]), **document("image", MediaRow(*row), tags)} for row in rows
+        ]
 
 
 def measured(work: Callable[..., None], *values: Any) -> tuple[float, float]:
@@ -96,14 +100,19 @@ def _measure(results: Any, work: Callable[..., None], *values: Any) -> None:
     began = time.perf_counter()
     work(*values)
     seconds = time.perf_counter() - began
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())  # getrusage has the parent's peak
+    status = dict(
+        line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines()
+    )  # getrusage has the parent's peak
     results.put((seconds, int(status["VmHWM"].split()[0]) / 1024))
 
 
 def main() -> None:
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     folder.chmod(0o755)
-    server, engine = Postgres(folder / "pg", "bench", durable=False), SearchEngine(folder / "search", heap="1g")
+    server, engine = (
+        Postgres(folder / "pg", "bench", durable=False),
+        SearchEngine(folder / "search", heap="1g"),
+    )
     try:
         engine.start()
         server.start(("catalog", "api"))
@@ -127,7 +136,10 @@ def copies(catalog: str, api: str) -> None:
     print(f"{ROWS:,} rows\n{'COPY TO | COPY FROM':34} {ROWS / floor:>9,.0f} rows/s")
     for number, label in enumerate(("copy, all rows new", "copy, all rows known")):
         seconds, memory = measured(copy_once, catalog, api, str(number))
-        print(f"{label:34} {ROWS / seconds:>9,.0f} rows/s  {floor / seconds:.2f} x COPY  {memory:.0f} MB", flush=True)
+        print(
+            f"{label:34} {ROWS / seconds:>9,.0f} rows/s  {floor / seconds:.2f} x COPY  {memory:.0f} MB",
+            flush=True,
+        )
         seconds, _ = measured(build, api)
         print(f"{'  its 14 indexes':34} {ROWS / seconds:>9,.0f} rows/s")
         seconds, _ = measured(promote, api, str(number))
@@ -142,7 +154,9 @@ def indexes(api: str, engine: SearchEngine) -> None:
         for made in documents:
             made["_index"] = warm
         began = time.perf_counter()
-        for _ in parallel_bulk(search.client, (dict(d) for d in documents), thread_count=SENDERS, chunk_size=CHUNK):
+        for _ in parallel_bulk(
+            search.client, (dict(d) for d in documents), thread_count=SENDERS, chunk_size=CHUNK
+        ):
             pass
         floor = time.perf_counter() - began
     del documents
@@ -150,7 +164,9 @@ def indexes(api: str, engine: SearchEngine) -> None:
     search.create("image-ours", index_body("image", {}, 1))
     seconds, memory = measured(index, api, engine.url, "image-ours")
     search.refresh("image-ours")
-    print(f"{'index_range, from rows':34} {ROWS / seconds:>9,.0f} docs/s  {floor / seconds:.2f} x parallel_bulk  {memory:.0f} MB")
+    print(
+        f"{'index_range, from rows':34} {ROWS / seconds:>9,.0f} docs/s  {floor / seconds:.2f} x parallel_bulk  {memory:.0f} MB"
+    )
     print(f"{search.count('image-ours'):,} documents")
 
 

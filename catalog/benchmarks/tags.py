@@ -42,7 +42,11 @@ def without_rules(connection: psycopg.Connection[Any], lists: list[Any]) -> None
         for tag in tags or ():
             if type(tag) is dict:
                 accuracy = tag.get("accuracy")
-                _ = {"name": tag.get("name")} if accuracy is None else {"name": tag.get("name"), "accuracy": accuracy}
+                _ = (
+                    {"name": tag.get("name")}
+                    if accuracy is None
+                    else {"name": tag.get("name"), "accuracy": accuracy}
+                )
 
 
 def by_update(connection: psycopg.Connection[Any], lists: list[Any]) -> None:
@@ -53,7 +57,9 @@ def by_tasks(connection: psycopg.Connection[Any], lists: list[Any]) -> None:
     """Read, filter, write what changed back, range by range."""
     tag_filter = TagFilter(DEFAULT)
     for first in range(1, ROWS + 1, BATCH):
-        rows = connection.execute("select id, tags from image where id >= %s and id < %s", [first, first + BATCH]).fetchall()
+        rows = connection.execute(
+            "select id, tags from image where id >= %s and id < %s", [first, first + BATCH]
+        ).fetchall()
         changed = [(key, kept) for key, tags in rows if (kept := tag_filter(tags)[0]) != tags]
         connection.execute("create temp table if not exists kept (id integer, tags jsonb)")
         connection.execute("truncate kept")
@@ -96,7 +102,10 @@ def main() -> None:
                 seconds = time.perf_counter() - began
                 after = connection.execute("select pg_relation_size('image')").fetchone()
             grown = after[0] / before[0] if before and after else 1
-            print(f"{label:34} {seconds:>7.1f} s  {seconds / ROWS * 1e6:>6.1f} µs a row  table x {grown:.2f}", flush=True)
+            print(
+                f"{label:34} {seconds:>7.1f} s  {seconds / ROWS * 1e6:>6.1f} µs a row  table x {grown:.2f}",
+                flush=True,
+            )
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)

@@ -38,7 +38,9 @@ def single(connection: psycopg.Connection[Any]) -> None:
 
 def by_uuid(connection: psycopg.Connection[Any]) -> None:
     """The form that is widely used: a table of row numbers and uuids, ten thousand rows at a time joined by the uuid."""
-    connection.execute(f"create table bench_rows as select row_number() over () as row_id, identifier from image {WHERE}")
+    connection.execute(
+        f"create table bench_rows as select row_number() over () as row_id, identifier from image {WHERE}"
+    )
     connection.execute("create index on bench_rows (row_id)")
     for start in range(0, ROWS, BATCH):
         connection.execute(
@@ -49,7 +51,9 @@ def by_uuid(connection: psycopg.Connection[Any]) -> None:
 
 
 def ours(connection: psycopg.Connection[Any]) -> None:
-    job = BatchedUpdate(connection, "bench", "bench", parse_update("image", CHANGE, WHERE), batch_size=BATCH, stripes=STRIPES)
+    job = BatchedUpdate(
+        connection, "bench", "bench", parse_update("image", CHANGE, WHERE), batch_size=BATCH, stripes=STRIPES
+    )
     job.claim(resume=False)
     job.run(job.select())
     job.finish()
@@ -75,11 +79,15 @@ FORMS: dict[str, Callable[[psycopg.Connection[Any]], None]] = {
 }
 
 
-def measure(server: Postgres, base: str, form: Callable[[psycopg.Connection[Any]], None]) -> tuple[float, float, float]:
+def measure(
+    server: Postgres, base: str, form: Callable[[psycopg.Connection[Any]], None]
+) -> tuple[float, float, float]:
     """(rows/s, share of HOT updates, growth of the table) on a fresh copy of the base."""
     with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
         admin.execute(sql.SQL("drop database if exists bench with (force)"))
-        admin.execute(sql.SQL("create database bench template {} strategy file_copy").format(sql.Identifier(base)))
+        admin.execute(
+            sql.SQL("create database bench template {} strategy file_copy").format(sql.Identifier(base))
+        )
         admin.execute("checkpoint")
     with psycopg.connect(server.dsn("bench"), autocommit=True) as connection:
         size = "select pg_relation_size('image')"
@@ -112,7 +120,9 @@ def main() -> None:
                 "select pg_size_pretty(pg_relation_size('image')), pg_size_pretty(pg_indexes_size('image'))"
             ).fetchone()
         print(f"{ROWS:,} rows, table {size[0] if size else '?'}, indexes {size[1] if size else '?'}")
-        print(f"{'fillfactor':>10}  {'form':18} {'rows/s':>9} {'x one UPDATE':>13} {'x by uuid':>10} {'HOT':>5} {'growth':>7}")
+        print(
+            f"{'fillfactor':>10}  {'form':18} {'rows/s':>9} {'x one UPDATE':>13} {'x by uuid':>10} {'HOT':>5} {'growth':>7}"
+        )
         for fill in FILLFACTORS:
             compare(server, fill)
     finally:
@@ -124,7 +134,11 @@ def compare(server: Postgres, fill: int) -> None:
     base = f"base_{fill}"
     if fill != 100:
         with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
-            admin.execute(sql.SQL("create database {} template base_100 strategy file_copy").format(sql.Identifier(base)))
+            admin.execute(
+                sql.SQL("create database {} template base_100 strategy file_copy").format(
+                    sql.Identifier(base)
+                )
+            )
         with psycopg.connect(server.dsn(base), autocommit=True) as connection:
             connection.execute(sql.SQL("alter table image set (fillfactor = {})").format(sql.Literal(fill)))
             connection.execute("vacuum full analyze image")
@@ -134,7 +148,8 @@ def compare(server: Postgres, fill: int) -> None:
         rates[name] = statistics.median(f[0] for f in found)
         one, uuid = rates[name] / rates["one UPDATE"], rates[name] / rates.get("batches by uuid", rates[name])
         print(
-            f"{fill:>10}  {name:18} {rates[name]:>9,.0f} {one:>13.2f} {uuid:>10.2f} {found[-1][1]:>5.0%} {found[-1][2]:>7.2f}", flush=True
+            f"{fill:>10}  {name:18} {rates[name]:>9,.0f} {one:>13.2f} {uuid:>10.2f} {found[-1][1]:>5.0%} {found[-1][2]:>7.2f}",
+            flush=True,
         )
 
 

@@ -29,9 +29,14 @@ def dags_md() -> str:
 
 def readme(found: str) -> str:
     """README.md with its tables of providers and settings as they are declared now."""
-    providers = [(f"[{f.name}](catalog/providers/{f.name}/provider.py)", f.media, f.schedule, f.dated, f.key, f.rate) for f in overview()]
+    providers = [
+        (f"[{f.name}](catalog/providers/{f.name}/provider.py)", f.media, f.schedule, f.dated, f.key, f.rate)
+        for f in overview()
+    ]
     settings = [(f"`{s.name}`", s.kind, s.default, s.meaning) for s in SETTINGS]
-    found = _replaced(found, "providers", ("Provider", "Media", "Schedule", "Dated", "Key", "Requests"), providers)
+    found = _replaced(
+        found, "providers", ("Provider", "Media", "Schedule", "Dated", "Key", "Requests"), providers
+    )
     return _replaced(found, "settings", ("Name", "Kind", "Without it", "Meaning"), settings)
 
 
@@ -43,7 +48,9 @@ def _replaced(found: str, name: str, head: Sequence[str], rows: Iterable[Sequenc
     if not begin or not end:
         raise ValueError(f"README.md should hold the lines {first!r} and {last!r}")
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-    return f"{before}{begin}\n\n{mdformat.text(chr(10).join(lines), extensions={'gfm'}).strip()}\n\n{end}{after}"
+    return (
+        f"{before}{begin}\n\n{mdformat.text(chr(10).join(lines), extensions={'gfm'}).strip()}\n\n{end}{after}"
+    )
 
 
 def documents() -> Iterator[tuple[Path, str, str]]:
@@ -57,7 +64,10 @@ def documents() -> Iterator[tuple[Path, str, str]]:
 
 def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as home:  # Airflow writes a configuration file wherever it is imported
-        os.environ |= {"AIRFLOW_HOME": home, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/none.db"}
+        os.environ |= {
+            "AIRFLOW_HOME": home,
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/none.db",
+        }
         os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "ERROR"
         found = list(documents())
     if "--check" not in arguments:
@@ -67,7 +77,9 @@ def main(arguments: list[str]) -> int:
         return 0
     drifted = [(path, before, text) for path, before, text in found if before != text]
     for path, before, text in drifted:
-        sys.stderr.writelines(difflib.unified_diff(before.splitlines(True), text.splitlines(True), path.name, "the code", n=1))
+        sys.stderr.writelines(
+            difflib.unified_diff(before.splitlines(True), text.splitlines(True), path.name, "the code", n=1)
+        )
         sys.stderr.write(f"{path.name} has drifted; run ./just dag-docs\n")
     return 1 if drifted else 0
 

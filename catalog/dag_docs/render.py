@@ -44,8 +44,14 @@ def render(specs: Iterable[DagSpec]) -> str:
     specs = sorted(specs, key=lambda s: s.dag_id)
     kinds = sorted({s.kind for s in specs})
     documented = [s for s in specs if s.text]
-    blocks = [_laid_out(PREAMBLE), _laid_out(BY_TYPE), _ordered([f"[{type_name(k)}](#{anchor(k)})" for k in kinds])]
-    blocks += [f"### {type_name(kind)}\n\n{_table(kind, [s for s in specs if s.kind == kind])}" for kind in kinds]
+    blocks = [
+        _laid_out(PREAMBLE),
+        _laid_out(BY_TYPE),
+        _ordered([f"[{type_name(k)}](#{anchor(k)})" for k in kinds]),
+    ]
+    blocks += [
+        f"### {type_name(kind)}\n\n{_table(kind, [s for s in specs if s.kind == kind])}" for kind in kinds
+    ]
     blocks += [_laid_out(DOCUMENTATION), _ordered([f"[`{s.dag_id}`](#{s.dag_id})" for s in documented])]
     told: dict[str, str] = {}
     blocks += [_section(spec, told) for spec in documented]
@@ -80,7 +86,10 @@ def _table(kind: str, specs: Sequence[DagSpec]) -> str:
     head = ["DAG ID", "Schedule Interval"] + (["Dated", "Media Type(s)"] if kind == "provider" else [])
     rows = []
     for spec in specs:
-        cells = [f"[`{spec.dag_id}`](#{spec.dag_id})" if spec.text else f"`{spec.dag_id}`", f"`{spec.schedule}`"]
+        cells = [
+            f"[`{spec.dag_id}`](#{spec.dag_id})" if spec.text else f"`{spec.dag_id}`",
+            f"`{spec.schedule}`",
+        ]
         if kind == "provider":
             cells += [f"`{spec.dated}`", ", ".join(spec.media_types)]
         rows.append(cells)

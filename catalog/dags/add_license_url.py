@@ -38,7 +38,10 @@ def get_license_groups() -> list[dict[str, Any]]:
     context: Any = get_current_context()
     check_conf(context["dag_run"].conf, context["dag"].params)
     found = _groups()
-    say(f"{sum(g.rows for g in found):,} images of {len(found)} licenses lack a license_url.{_listed(found)}", SENDER)
+    say(
+        f"{sum(g.rows for g in found):,} images of {len(found)} licenses lack a license_url.{_listed(found)}",
+        SENDER,
+    )
     return [msgspec.to_builtins(g) for g in found]
 
 
@@ -52,7 +55,9 @@ def update_license_url(group: dict[str, Any]) -> int:
     context["license"] = f"{found.license} {found.version}"
     if found.url is None:
         raise AirflowSkipException(f"{found.license} {found.version} is no license of Creative Commons.")
-    return int(run_batched_update(found.query_id, found.update(), batch_size=context["params"]["batch_size"]).updated)
+    return int(
+        run_batched_update(found.query_id, found.update(), batch_size=context["params"]["batch_size"]).updated
+    )
 
 
 @task(trigger_rule="all_done")
@@ -64,7 +69,11 @@ def report_completion(updated: Any) -> str:
     text = f"license_url was added to {done:,} images; {sum(g.rows for g in left):,} still lack it."
     say(text, SENDER)
     if unknown:
-        say(f"*Licenses that are none of Creative Commons'*; their images have no license_url:{_listed(unknown)}", SENDER, alert=True)
+        say(
+            f"*Licenses that are none of Creative Commons'*; their images have no license_url:{_listed(unknown)}",
+            SENDER,
+            alert=True,
+        )
     return text
 
 

@@ -35,7 +35,9 @@ def log_cleaner_operator() -> list[str]:
     given, instance = context["params"], context["ti"]
     check_conf(context["dag_run"].conf, context["dag"].params)
     if conf.getboolean("logging", "remote_logging", fallback=False):
-        raise AirflowSkipException("logs are kept elsewhere (remote_logging), so there is nothing left to do here.")
+        raise AirflowSkipException(
+            "logs are kept elsewhere (remote_logging), so there is nothing left to do here."
+        )
     base = Path(conf.get("logging", "base_log_folder"))
 
     def is_running(dag_id: str, run_id: str) -> bool:

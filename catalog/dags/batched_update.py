@@ -82,7 +82,11 @@ def check_update() -> dict[str, Any]:
         found = preview(connection, update)
     log.info("DRY RUN, nothing is changed.\n%s\nrows: %s", found.statement, f"{found.rows:,}")
     for row in found.sample:
-        log.info("%s: %s", row["identifier"], json.dumps({"before": row["before"], "after": row["after"]}, default=str))
+        log.info(
+            "%s: %s",
+            row["identifier"],
+            json.dumps({"before": row["before"], "after": row["after"]}, default=str),
+        )
     return {"statement": found.statement, "rows": found.rows, "sample": found.sample}
 
 
@@ -111,7 +115,11 @@ def update_batches() -> dict[str, int]:
     context: Any = get_current_context()
     conf = context["params"]
     progress = run_batched_update(
-        conf["query_id"], _update(conf), select=False, batch_size=conf["batch_size"], timeout=conf["update_timeout"]
+        conf["query_id"],
+        _update(conf),
+        select=False,
+        batch_size=conf["batch_size"],
+        timeout=conf["update_timeout"],
     )
     return {"total": progress.total, "updated": progress.updated, "gone": progress.gone}
 

@@ -41,12 +41,18 @@ def plan_filtered_index(media_type: MediaType) -> Plan:
     destination = f"{media_type}-{conf['destination_index_suffix'] or uuid4().hex}-filtered"
     with task_failures():
         if not engine.exists(origin):
-            raise AirflowFailException(f"there is no index {origin}; look for it with GET _cat/indices/{media_type}-*.")
+            raise AirflowFailException(
+                f"there is no index {origin}; look for it with GET _cat/indices/{media_type}-*."
+            )
         if aliases := engine.aliases(destination):
-            raise AirflowFailException(f"{destination} is there and {', '.join(aliases)} points at it; choose another suffix.")
+            raise AirflowFailException(
+                f"{destination} is there and {', '.join(aliases)} points at it; choose another suffix."
+            )
         before = engine.behind(f"{media_type}-filtered")
         plan = media_plan(media_type, API_DB, SEARCH, media_type, destination)
-        policy = engine.meta(origin).get("tag_policy") or plan["policy"]  # its documents were made under that one
+        policy = (
+            engine.meta(origin).get("tag_policy") or plan["policy"]
+        )  # its documents were made under that one
     return {**plan, "policy": policy, "origin": origin, "before": before}
 
 
@@ -79,8 +85,12 @@ def filtered_dag(media_type: MediaType) -> None:
         schedule=None,
         doc=DOC.format(media_type=media_type, about=" ".join((__doc__ or "").split())).strip(),
         params={
-            "origin_index_suffix": suffix("Origin", f"Copy from `{media_type}-<suffix>`; none: from what the alias points at."),
-            "destination_index_suffix": suffix("Destination", f"Make `{media_type}-<suffix>-filtered`; none: a new name."),
+            "origin_index_suffix": suffix(
+                "Origin", f"Copy from `{media_type}-<suffix>`; none: from what the alias points at."
+            ),
+            "destination_index_suffix": suffix(
+                "Destination", f"Make `{media_type}-<suffix>-filtered`; none: a new name."
+            ),
         },
         example={"destination_index_suffix": "with-new-terms"},
         conflicts=(f"{media_type}_data_refresh",),

@@ -22,7 +22,12 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog.dags.operators.commits import refuse_other_commit
-from catalog.dags.operators.slack import UPSTREAM_FAILED, alert_on_failure, alert_on_late_run, alert_on_run_failure
+from catalog.dags.operators.slack import (
+    UPSTREAM_FAILED,
+    alert_on_failure,
+    alert_on_late_run,
+    alert_on_run_failure,
+)
 
 log = logging.getLogger(__name__)
 CONCLUSION = "conclude"
@@ -73,9 +78,21 @@ def catalog_dag(
     """
     _refuse_other_commit()
     params = dict(params or {})
-    spec = DagSpec(dag_id, kind, schedule, doc, conf_table(params), conf_example(dag_id, example), dated, media_types, conflicts)
+    spec = DagSpec(
+        dag_id,
+        kind,
+        schedule,
+        doc,
+        conf_table(params),
+        conf_example(dag_id, example),
+        dated,
+        media_types,
+        conflicts,
+    )
     REGISTRY[dag_id] = spec
-    timetable: Any = CronDataIntervalTimetable(schedule, timezone="UTC") if schedule and intervals else schedule
+    timetable: Any = (
+        CronDataIntervalTimetable(schedule, timezone="UTC") if schedule and intervals else schedule
+    )
     with DAG(
         dag_id,
         schedule=timetable,
@@ -131,7 +148,11 @@ def _conclude(dag: DAG) -> None:
     @task(task_id=CONCLUSION, trigger_rule="all_done", retries=0, execution_timeout=timedelta(minutes=10))
     def conclude(ti: Any = None, dag_run: Any = None) -> None:
         states = ti.get_task_states(dag_run.dag_id, run_ids=[dag_run.run_id]).get(dag_run.run_id, {})
-        failed = sorted(t for t, state in states.items() if str(state) in ("failed", "upstream_failed") and t != CONCLUSION)
+        failed = sorted(
+            t
+            for t, state in states.items()
+            if str(state) in ("failed", "upstream_failed") and t != CONCLUSION
+        )
         if failed:
             raise AirflowFailException(f"{UPSTREAM_FAILED}: {', '.join(failed[:20])}")
 
@@ -174,7 +195,11 @@ def _override_timeouts(dag: DAG) -> None:
             continue
         timeout = parse_timeout(str(entry.get("timeout", "")))
         if timeout is None:
-            log.warning("CONFIGURATION_OVERRIDES: %s: timeout %r is malformed; ignored.", dag.dag_id, entry.get("timeout"))
+            log.warning(
+                "CONFIGURATION_OVERRIDES: %s: timeout %r is malformed; ignored.",
+                dag.dag_id,
+                entry.get("timeout"),
+            )
         elif isinstance(operator, MappedOperator):
             operator.partial_kwargs["execution_timeout"] = timeout
         elif isinstance(operator, BaseOperator):
@@ -193,9 +218,15 @@ def conf_table(params: Mapping[str, Param]) -> str:
         types = param.schema.get("type", "any")
         kinds = [t for t in ([types] if isinstance(types, str) else types) if t != "null"]
         kind = " or ".join(kinds) + (", format `YYYY-MM-DD`" if param.schema.get("format") == "date" else "")
-        default = f"`{json.dumps(param.value)}`" if param.has_value else "none" if "null" in types else "required"
-        rows.append(f"| `{name}` | {kind} | {default} | {param.schema.get('description_md') or param.description or ''} |")
-    return "**Configuration**\n\n| Key | Type | Default | Meaning |\n| --- | --- | --- | --- |\n" + "\n".join(rows)
+        default = (
+            f"`{json.dumps(param.value)}`" if param.has_value else "none" if "null" in types else "required"
+        )
+        rows.append(
+            f"| `{name}` | {kind} | {default} | {param.schema.get('description_md') or param.description or ''} |"
+        )
+    return "**Configuration**\n\n| Key | Type | Default | Meaning |\n| --- | --- | --- | --- |\n" + "\n".join(
+        rows
+    )
 
 
 def conf_example(dag_id: str, example: Mapping[str, Any] | None) -> str:

@@ -117,7 +117,9 @@ def clean_up(media_type: MediaType) -> list[str]:
 
 def _delete_orphans(media_type: MediaType) -> list[str]:
     engine = indexes()
-    gone: list[str] = engine.delete(engine.orphans([f"{media_type}_data_refresh", f"create_filtered_{media_type}_index"], media_type))
+    gone: list[str] = engine.delete(
+        engine.orphans([f"{media_type}_data_refresh", f"create_filtered_{media_type}_index"], media_type)
+    )
     return gone
 
 
@@ -136,11 +138,19 @@ def copy_tables(media_type: MediaType) -> list[dict[str, Any]]:
         raise AirflowSkipException("index_only: the live tables stay.")
     copied, stop = [], stop_asked()
     limit = int(json_variable("DATA_REFRESH_LIMIT", 0) or 0)
-    with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api, task_failures():
+    with (
+        catalog_connection(autocommit=True) as upstream,
+        api_connection(autocommit=True) as api,
+        task_failures(),
+    ):
         for table in tables_of(media_type):
-            estimate = upstream.execute("select reltuples::bigint from pg_class where oid = to_regclass(%s)", [table]).fetchone()
+            estimate = upstream.execute(
+                "select reltuples::bigint from pg_class where oid = to_regclass(%s)", [table]
+            ).fetchone()
             meter = Meter(f"rows of {table}", max(estimate[0], 0) if estimate else 0)
-            job = TableCopy(upstream, api, table, _run_id(), limit=limit, progress=partial(_show, meter), should_stop=stop)
+            job = TableCopy(
+                upstream, api, table, _run_id(), limit=limit, progress=partial(_show, meter), should_stop=stop
+            )
             copied.append(msgspec.to_builtins(job.run()))
             log.info("%s", copied[-1])
     return copied
@@ -274,7 +284,15 @@ def refresh_dag(media_type: MediaType) -> None:
         tables, aliases = promote_tables(media_type), promote_indexes(plan)
         deleted = delete_old(plan, before)
         chain(check_configuration(), wait_for_turn(), before, clean_up(media_type), copied, built, plan)
-        chain(checked, filtered, open_indexes(plan), tables, aliases, deleted, report_record_counts(media_type, before, checked, filtered))
+        chain(
+            checked,
+            filtered,
+            open_indexes(plan),
+            tables,
+            aliases,
+            deleted,
+            report_record_counts(media_type, before, checked, filtered),
+        )
 
 
 for medium in MEDIA_TYPES:

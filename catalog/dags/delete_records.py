@@ -54,13 +54,19 @@ def check_deletion() -> int:
     check_conf(context["dag_run"].conf, context["dag"].params)
     with catalog_connection(autocommit=True) as connection:
         found = preview(connection, conf["table_name"], _condition(connection, conf))
-    log.info("%s rows: %s", f"{found.rows:,}", ", ".join(f"{p} {n:,}" for p, n in found.providers.items()) or "none")
+    log.info(
+        "%s rows: %s",
+        f"{found.rows:,}",
+        ", ".join(f"{p} {n:,}" for p, n in found.providers.items()) or "none",
+    )
     for row in found.sample:
         log.info("%s", json.dumps(row))
     if conf["dry_run"]:
         log.info("DRY RUN, nothing is changed.")
     elif busy := [d for d in dags_of(found.providers) if context["ti"].get_dr_count(d, states=BUSY)]:
-        raise AirflowFailException(f"{', '.join(busy)} is running and may write these records; try again when it has ended.")
+        raise AirflowFailException(
+            f"{', '.join(busy)} is running and may write these records; try again when it has ended."
+        )
     return found.rows
 
 
@@ -99,7 +105,12 @@ def delete_records_from_media_table() -> int:
 
     with catalog_connection(autocommit=True) as connection, task_failures():
         moved = delete(
-            connection, conf["table_name"], _condition(connection, conf), conf["reason"], should_stop=stop_asked(), progress=note
+            connection,
+            conf["table_name"],
+            _condition(connection, conf),
+            conf["reason"],
+            should_stop=stop_asked(),
+            progress=note,
         )
     store.delete("deleted")
     return before + moved

@@ -20,7 +20,9 @@ WHERE = "WHERE provider = 'flickr' AND thumbnail IS NOT NULL"
 
 def _count() -> int:
     with catalog_connection(autocommit=True) as connection:
-        found = connection.execute("select count(*) from image where provider = 'flickr' and thumbnail is not null").fetchone()
+        found = connection.execute(
+            "select count(*) from image where provider = 'flickr' and thumbnail is not null"
+        ).fetchone()
     return int(found[0]) if found else 0
 
 
@@ -37,7 +39,11 @@ def delete() -> int:
     """Number of thumbnails removed."""
     from catalog.database.statements import parse_update
 
-    return int(run_batched_update(QUERY_ID, parse_update("image", "SET updated_on = now(), thumbnail = NULL", WHERE)).updated)
+    return int(
+        run_batched_update(
+            QUERY_ID, parse_update("image", "SET updated_on = now(), thumbnail = NULL", WHERE)
+        ).updated
+    )
 
 
 @task
@@ -49,7 +55,9 @@ def report(before: int, removed: int) -> str:
     return text
 
 
-with catalog_dag("flickr_thumbnails_removal", "other", schedule=None, doc=(__doc__ or "").strip(), example={}):
+with catalog_dag(
+    "flickr_thumbnails_removal", "other", schedule=None, doc=(__doc__ or "").strip(), example={}
+):
     counted, removed = count(), delete()
     counted >> removed
     report(counted, removed)  # type: ignore[arg-type]

@@ -46,10 +46,15 @@ def places(replay: str | None) -> tuple[UPath, UPath | None]:
     if replay:
         found = next((p for p in recorded_at(Path(replay), NAME) if (p / "photos.csv.gz").is_file()), None)
         if found is None:
-            raise AirflowFailException(f"replay: there is no photos.csv.gz in {replay}, {NAME}/ or {NAME}/recording/ below it.")
+            raise AirflowFailException(
+                f"replay: there is no photos.csv.gz in {replay}, {NAME}/ or {NAME}/recording/ below it."
+            )
         archive = UPath(found / "catalogue_of_life.zip")
         return UPath(found), archive if archive.is_file() else None
-    root, names = Variable.get("INATURALIST_DUMP", default=DUMP), Variable.get("CATALOGUE_OF_LIFE", default=NAMES)
+    root, names = (
+        Variable.get("INATURALIST_DUMP", default=DUMP),
+        Variable.get("CATALOGUE_OF_LIFE", default=NAMES),
+    )
     return _path(root), None if names == "none" else _path(names)
 
 
@@ -77,7 +82,9 @@ def check_for_file_updates() -> str:
         token = dump.token(root)
     with catalog_connection() as connection:
         if dump.is_loaded(connection, token) and not context["params"].get("force"):
-            raise AirflowSkipException(f"the dump at {root} has not changed since it was loaded; conf `force` loads it again.")
+            raise AirflowSkipException(
+                f"the dump at {root} has not changed since it was loaded; conf `force` loads it again."
+            )
         dump.prepare(connection, token)
     return token
 

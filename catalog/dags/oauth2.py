@@ -51,7 +51,9 @@ def authorize_providers() -> list[str]:
         except IngestionError as error:
             failed.append(f"{cls.name}: {error}")
     if failed:
-        raise AirflowFailException(f"{'; '.join(failed)}. Codes are valid once and for minutes: get a new one.")
+        raise AirflowFailException(
+            f"{'; '.join(failed)}. Codes are valid once and for minutes: get a new one."
+        )
     return done
 
 
@@ -65,7 +67,9 @@ def refresh_task(cls: type[Provider]) -> None:
                 f"{error}. Get a new code and run oauth2_authorization, if the refresh token is no longer good."
             ) from None
         if renewed is None:
-            raise AirflowSkipException(f"{cls.name} has no tokens yet; run oauth2_authorization to get the first ones.")
+            raise AirflowSkipException(
+                f"{cls.name} has no tokens yet; run oauth2_authorization to get the first ones."
+            )
 
     refresh()
 

@@ -62,7 +62,13 @@ def refresh_constant(media_type: MediaType, provider: str) -> None:
     timeout = METRIC_TIMEOUT[media_type].total_seconds()
     with catalog_connection(autocommit=True) as connection:
         found = popularity.refresh_constant(connection, media_type, provider, timeout)
-    log.info("%s: value %s, constant %s; last scored with %s", provider, found.value, found.constant, found.refreshed)
+    log.info(
+        "%s: value %s, constant %s; last scored with %s",
+        provider,
+        found.value,
+        found.constant,
+        found.refreshed,
+    )
 
 
 @task(trigger_rule="all_done")
@@ -77,7 +83,9 @@ def get_providers_update_confs(media_type: MediaType, providers: list[str]) -> l
     due = [m for m in metrics if m.is_due or (force and m.constant is not None)]
     if not due:
         raise AirflowSkipException("no provider's constant has changed since its rows were scored.")
-    return [{"conf": update_conf(media_type, m, now), "provider": m.provider, "constant": m.constant} for m in due]
+    return [
+        {"conf": update_conf(media_type, m, now), "provider": m.provider, "constant": m.constant} for m in due
+    ]
 
 
 @task(trigger_rule="all_success")
@@ -99,9 +107,17 @@ def notify_slack(media_type: MediaType, providers: list[str]) -> str:
         counts = scored(connection, media_type)
     lines = [f"*{media_type.capitalize()} popularity*:"]
     for m in metrics:
-        state = "no values yet" if m.constant is None else "NOT scored with today's constant" if m.is_due else "up to date"
+        state = (
+            "no values yet"
+            if m.constant is None
+            else "NOT scored with today's constant"
+            if m.is_due
+            else "up to date"
+        )
         shown = "none" if m.constant is None else f"{m.constant:g}"
-        lines.append(f"  - {m.provider}: {state}; constant {shown}, {counts.get(m.provider, 0):,} records with a score")
+        lines.append(
+            f"  - {m.provider}: {state}; constant {shown}, {counts.get(m.provider, 0):,} records with a score"
+        )
     text = "\n".join(lines)
     say(text, f"{media_type.capitalize()} Popularity Refresh")
     return text
@@ -112,13 +128,25 @@ def refresh_dag(media_type: MediaType) -> None:
         f"{media_type}_popularity_refresh",
         "popularity_refresh",
         schedule="@monthly",
-        doc=REFRESH.format(media_type=media_type, about=" ".join((__doc__ or "").split("\n\n")[1].split())).strip(),
-        params={"force": Param(False, type="boolean", title="All providers", description_md="Also those whose constant has not changed.")},
+        doc=REFRESH.format(
+            media_type=media_type, about=" ".join((__doc__ or "").split("\n\n")[1].split())
+        ).strip(),
+        params={
+            "force": Param(
+                False,
+                type="boolean",
+                title="All providers",
+                description_md="Also those whose constant has not changed.",
+            )
+        },
         example={"force": True},
         max_active_tasks=8,
     ):
         providers: Any = update_popularity_metrics(media_type)
-        limits: dict[str, Any] = {"execution_timeout": METRIC_TIMEOUT[media_type], "max_active_tis_per_dagrun": AT_A_TIME}
+        limits: dict[str, Any] = {
+            "execution_timeout": METRIC_TIMEOUT[media_type],
+            "max_active_tis_per_dagrun": AT_A_TIME,
+        }
         refreshed_constant = task(task_id="refresh_constant", **limits)(refresh_constant)
         constants = refreshed_constant.partial(media_type=media_type).expand(provider=providers)
         due: Any = get_providers_update_confs(media_type, providers)
@@ -155,7 +183,9 @@ def recreate_dag(media_type: MediaType) -> None:
             recreate_functions(connection, media_type)
 
     doc = RECREATE.format(media_type=media_type).strip()
-    with catalog_dag(f"recreate_{media_type}_popularity_calculation", "database", schedule=None, doc=doc, example={}):
+    with catalog_dag(
+        f"recreate_{media_type}_popularity_calculation", "database", schedule=None, doc=doc, example={}
+    ):
         recreate_popularity_functions()
 
 

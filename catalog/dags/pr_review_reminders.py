@@ -38,7 +38,9 @@ def pr_review_reminder_operator() -> list[str]:
     from catalog.maintenance.reviews import Reviews, due, write
 
     if not json_variable("PR_REVIEW_REPOSITORIES", None):
-        raise AirflowSkipException("the Variable PR_REVIEW_REPOSITORIES is not set; it names repositories and the bot.")
+        raise AirflowSkipException(
+            "the Variable PR_REVIEW_REPOSITORIES is not set; it names repositories and the bot."
+        )
     dry_run = bool(json_variable("PR_REVIEW_REMINDER_DRY_RUN", True))
     client, reviews = github(), variable_as("PR_REVIEW_REPOSITORIES", Reviews, None)
     with task_failures():
@@ -51,5 +53,11 @@ def pr_review_reminder_operator() -> list[str]:
     return [f"{r.repository}#{r.number}" for r in reminders]
 
 
-with catalog_dag("pr_review_reminders", "maintenance", schedule="0 0 * * 1-5", doc=(__doc__ or "").strip(), start_date=date(2022, 6, 9)):
+with catalog_dag(
+    "pr_review_reminders",
+    "maintenance",
+    schedule="0 0 * * 1-5",
+    doc=(__doc__ or "").strip(),
+    start_date=date(2022, 6, 9),
+):
     pr_review_reminder_operator()

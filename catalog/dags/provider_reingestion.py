@@ -60,7 +60,9 @@ def days_workflow(cls: type[Provider], plan: Reingestion) -> None:
         groups: dict[str, list[int]] = {}
         for number, (step, days) in enumerate(zip(steps, lists, strict=True)):
             group_id = f"ingest_{step}"
-            group = ingest(cls.name, pull_timeout=plan.pull_timeout, name=group_id, checked=checked).expand(day_shift=days)
+            group = ingest(cls.name, pull_timeout=plan.pull_timeout, name=group_id, checked=checked).expand(
+                day_shift=days
+            )
             if number:
                 before >> group
             groups[group_id] = days
@@ -68,7 +70,11 @@ def days_workflow(cls: type[Provider], plan: Reingestion) -> None:
             if number + 1 < len(lists):
                 before = EmptyOperator(task_id=f"gather_partition_{number}", trigger_rule="all_done")
                 group >> before
-        before >> report_aggregate_reingestion_errors(cls.name, groups) >> report_load_completion(reingestion=True)
+        (
+            before
+            >> report_aggregate_reingestion_errors(cls.name, groups)
+            >> report_load_completion(reingestion=True)
+        )
 
 
 def whole_workflow(cls: type[Provider], plan: Reingestion) -> None:

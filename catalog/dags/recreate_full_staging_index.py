@@ -13,7 +13,15 @@ from airflow.sdk import Param, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.groups.indexing import Plan, check_index, index_range, indexes, make_index, media_plan, split_ranges
+from catalog.dags.groups.indexing import (
+    Plan,
+    check_index,
+    index_range,
+    indexes,
+    make_index,
+    media_plan,
+    split_ranges,
+)
 from catalog.dags.operators.conflicts import refuse_conflicts
 from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.settings import STAGING_DB, STAGING_SEARCH, check_conf, search_connection
@@ -30,7 +38,13 @@ def create_index() -> Plan:
     check_conf(run.conf, context["dag"].params)
     media_type, engine = conf["media_type"], indexes(STAGING_SEARCH)
     alias = conf["target_alias_override"] or f"{media_type}-full"
-    plan = media_plan(media_type, STAGING_DB, STAGING_SEARCH, media_type, f"{media_type}-full-{run.run_after:%Y%m%dt%H%M%S%f}")
+    plan = media_plan(
+        media_type,
+        STAGING_DB,
+        STAGING_SEARCH,
+        media_type,
+        f"{media_type}-full-{run.run_after:%Y%m%dt%H%M%S%f}",
+    )
     with task_failures():
         before = engine.behind(alias)
         engine.delete(engine.orphans([run.dag_id], media_type))

@@ -33,6 +33,14 @@ def report_pending_media_reports(counts: dict[str, dict[str, int]]) -> str:
     return message.text
 
 
-with catalog_dag("report_pending_reported_media", "database", schedule="@weekly", doc=(__doc__ or "").strip(), media_types=MEDIA_TYPES):
-    counts: dict[str, Any] = {m: task(task_id=f"get_pending_{m}_reports")(count_pending_reports)(m) for m in MEDIA_TYPES}
+with catalog_dag(
+    "report_pending_reported_media",
+    "database",
+    schedule="@weekly",
+    doc=(__doc__ or "").strip(),
+    media_types=MEDIA_TYPES,
+):
+    counts: dict[str, Any] = {
+        m: task(task_id=f"get_pending_{m}_reports")(count_pending_reports)(m) for m in MEDIA_TYPES
+    }
     report_pending_media_reports(counts)

@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 def _database() -> str:
     name: str | None = Variable.get("CATALOG_RDS_DB_IDENTIFIER", default=None)
     if not name:
-        raise AirflowFailException("the Variable CATALOG_RDS_DB_IDENTIFIER is not set; it names the catalog's RDS instance.")
+        raise AirflowFailException(
+            "the Variable CATALOG_RDS_DB_IDENTIFIER is not set; it names the catalog's RDS instance."
+        )
     return name
 
 
@@ -51,12 +53,20 @@ def delete_previous_snapshots() -> list[str]:
 
     keep = json_variable("CATALOG_RDS_SNAPSHOTS_TO_RETAIN", None)
     if not isinstance(keep, int) or isinstance(keep, bool) or keep < 1:
-        raise AirflowFailException(f"the Variable CATALOG_RDS_SNAPSHOTS_TO_RETAIN is {keep!r}; give it a whole number, at least 1.")
+        raise AirflowFailException(
+            f"the Variable CATALOG_RDS_SNAPSHOTS_TO_RETAIN is {keep!r}; give it a whole number, at least 1."
+        )
     gone = delete_previous(rds(), _database(), keep)
     log.info("deleted %s", ", ".join(gone) or "none")
     return gone
 
 
-with catalog_dag("rotate_db_snapshots", "maintenance", schedule="0 0 * * 6", doc=(__doc__ or "").strip(), start_date=date(2022, 12, 2)):
+with catalog_dag(
+    "rotate_db_snapshots",
+    "maintenance",
+    schedule="0 0 * * 6",
+    doc=(__doc__ or "").strip(),
+    start_date=date(2022, 12, 2),
+):
     name: Any = create_snapshot()
     await_snapshot_availability(name) >> delete_previous_snapshots()

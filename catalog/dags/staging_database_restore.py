@@ -139,7 +139,9 @@ def deploy_staging() -> str:
     from catalog.maintenance.staging import Deploy, deploy
 
     if not json_variable("STAGING_DEPLOY", None):
-        raise AirflowSkipException("the Variable STAGING_DEPLOY is not set; deploy the API to staging by hand, it migrates the database.")
+        raise AirflowSkipException(
+            "the Variable STAGING_DEPLOY is not set; deploy the API to staging by hand, it migrates the database."
+        )
     target = variable_as("STAGING_DEPLOY", Deploy, None)
     with task_failures():
         return deploy(target, github(target.api))
@@ -172,6 +174,13 @@ with catalog_dag(
     ]
     chain(wait_for_turn(), go_on, snapshot, ensure_snapshot_ready(snapshot), restored)
     chain(go_on, details)
-    chain(restored, waits("await_restored", "temporary", 6), notify_outage(), *exchange, delete_old(), await_old_deleted())
+    chain(
+        restored,
+        waits("await_restored", "temporary", 6),
+        notify_outage(),
+        *exchange,
+        delete_old(),
+        await_old_deleted(),
+    )
     chain(exchange[-1], truncate_applications(), deploy_staging(), notify_complete())
     exchange >> roll_back()

@@ -32,7 +32,9 @@ class Column(msgspec.Struct, frozen=True):
 
 def names(columns: Iterable[str], table: str = "") -> sql.Composed:
     """Columns, quoted, with commas between them; those of `table` if it is given."""
-    return sql.SQL(", ").join(sql.Identifier(table, column) if table else sql.Identifier(column) for column in columns)
+    return sql.SQL(", ").join(
+        sql.Identifier(table, column) if table else sql.Identifier(column) for column in columns
+    )
 
 
 def temp_name(table: str) -> str:

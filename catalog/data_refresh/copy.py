@@ -43,7 +43,13 @@ class TableCopy:
         self, upstream: Connection, api: Connection, table: str, run_id: str, *, limit: int = 0,
         progress: Callable[[Copied], None] = lambda _: None, should_stop: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
-        self._upstream, self._api, self._table, self._run_id, self._limit = upstream, api, table, run_id, limit
+        self._upstream, self._api, self._table, self._run_id, self._limit = (
+            upstream,
+            api,
+            table,
+            run_id,
+            limit,
+        )
         self._report, self._should_stop = progress, should_stop
         self._source = "audioset_view" if table == "audioset" else table
         self._names: dict[str, sql.Composable] = {
@@ -94,7 +100,8 @@ class TableCopy:
     def _resume(self) -> Copied | None:
         """Where this run's copy stands; None when there is none of this run."""
         there = self._api.execute(
-            "select to_regclass(%s), to_regclass(%s)", [public(temp_name(self._table)), public(progress_name(self._table))]
+            "select to_regclass(%s), to_regclass(%s)",
+            [public(temp_name(self._table)), public(progress_name(self._table))],
         ).fetchone()
         if not there or None in there:
             return None
@@ -107,7 +114,10 @@ class TableCopy:
         with self._api.transaction():
             self._execute(self._api, "drop table if exists {temp}, {progress}")
             self._execute(self._api, "create table {temp} (like {live} including all excluding indexes)")
-            self._execute(self._api, "create table {progress} (run_id text, began xid8 default pg_current_xact_id(), state jsonb)")
+            self._execute(
+                self._api,
+                "create table {progress} (run_id text, began xid8 default pg_current_xact_id(), state jsonb)",
+            )
             self._execute(
                 self._api, "insert into {progress} (run_id, state) values ({run}, {state})", run=self._run_id,
                 state=Jsonb(msgspec.to_builtins(copied)),
@@ -118,15 +128,20 @@ class TableCopy:
     def _give_ids(self) -> None:
         """New rows must not take ids that live rows have."""
         row = self._api.execute(
-            "select attidentity, atthasdef from pg_attribute where attrelid = %s::regclass and attname = 'id'", [temp_name(self._table)]
+            "select attidentity, atthasdef from pg_attribute where attrelid = %s::regclass and attname = 'id'",
+            [temp_name(self._table)],
         ).fetchone()
         if row is None:
             raise Fatal(f"the API's table {self._table} has no column id.")
         identity, has_default = row
         if not identity and not has_default:
             sequence = f"{temp_name(self._table)}_id_seq"
-            self._execute(self._api, "create sequence {sequence} owned by {temp}.id", sequence=sql.Identifier(sequence))
-            self._execute(self._api, "alter table {temp} alter id set default nextval({sequence})", sequence=sequence)
+            self._execute(
+                self._api, "create sequence {sequence} owned by {temp}.id", sequence=sql.Identifier(sequence)
+            )
+            self._execute(
+                self._api, "alter table {temp} alter id set default nextval({sequence})", sequence=sequence
+            )
         if identity or not has_default:
             self._execute(
                 self._api, "select setval(pg_get_serial_sequence({name}, 'id'), coalesce(max(id), 0) + 1, false) from {live}",
@@ -159,11 +174,15 @@ class TableCopy:
 
     def _known(self, own: list[str], within: sql.Composable) -> dict[bytes, bytes]:
         """Of the live table's rows: identifier → what only the API knows of it, in binary."""
-        query = sql.SQL("select identifier, {} from {} where {}").format(names(own), self._names["live"], within)
+        query = sql.SQL("select identifier, {} from {} where {}").format(
+            names(own), self._names["live"], within
+        )
         return {row[6:22]: row[22:] for row in self._copy_out(self._api, query)}
 
     def _note(self, copied: Copied) -> None:
-        self._execute(self._api, "update {progress} set state = {state}", state=Jsonb(msgspec.to_builtins(copied)))
+        self._execute(
+            self._api, "update {progress} set state = {state}", state=Jsonb(msgspec.to_builtins(copied))
+        )
 
     def _last_key(self, after: UUID | None, size: int) -> UUID | None:
         """The key that ends a range of `size` rows; None for the last range."""
@@ -177,25 +196,34 @@ class TableCopy:
 
     def _within(self, after: UUID | None, last: UUID | None) -> sql.Composable:
         bounds = [("identifier > {}", after), ("identifier <= {}", last)]
-        texts: list[sql.Composable] = [sql.SQL(text).format(sql.Literal(key)) for text, key in bounds if key is not None]
+        texts: list[sql.Composable] = [
+            sql.SQL(text).format(sql.Literal(key)) for text, key in bounds if key is not None
+        ]
         return sql.SQL(" and ").join(texts) if texts else sql.SQL("true")
 
     def _moderated(self, within: sql.Composable) -> set[bytes]:
         """Identifiers, as bytes, of media that moderators have deleted."""
         gone = sql.Identifier(f"api_deleted{self._table}")
-        return {row[0].bytes for row in self._api.execute(sql.SQL("select identifier from {} where {}").format(gone, within))}
+        return {
+            row[0].bytes
+            for row in self._api.execute(sql.SQL("select identifier from {} where {}").format(gone, within))
+        }
 
     def _rows(self, shared: list[Column], within: sql.Composable) -> Iterator[bytes]:
         """Of each row: which column is too wide, identifier, all others; in binary."""
         wide = [
             sql.SQL("when octet_length({col}) > {width} and length({col}) > {width} then {name}").format(
-                col=sql.Identifier(c.upstream or c.name), width=sql.Literal(c.widest), name=sql.Literal(c.name)
+                col=sql.Identifier(c.upstream or c.name),
+                width=sql.Literal(c.widest),
+                name=sql.Literal(c.name),
             )
             for c in shared
             if c.widest
         ]
         reason = sql.SQL("case {} end").format(sql.SQL(" ").join(wide)) if wide else sql.SQL("null::text")
-        values = [sql.SQL("{}::{}").format(sql.Identifier(c.upstream or c.name), sql.SQL(c.type)) for c in shared]
+        values = [
+            sql.SQL("{}::{}").format(sql.Identifier(c.upstream or c.name), sql.SQL(c.type)) for c in shared
+        ]
         query = sql.SQL("select ({})::text, identifier, {} from {} where {}").format(
             reason, sql.SQL(", ").join(values), self._names["source"], within
         )
@@ -203,7 +231,10 @@ class TableCopy:
 
     def _copy_out(self, connection: Connection, query: sql.Composable) -> Iterator[bytes]:
         """Rows in COPY's binary form, without what stands before the first one and after the last one."""
-        with connection.cursor() as cursor, cursor.copy(sql.SQL("copy ({}) to stdout (format binary)").format(query)) as copy:
+        with (
+            connection.cursor() as cursor,
+            cursor.copy(sql.SQL("copy ({}) to stdout (format binary)").format(query)) as copy,
+        ):
             rows = map(bytes, copy)
             first = next(rows, b"")[len(_HEADER) :]
             if len(first) > len(_TRAILER):
@@ -213,7 +244,9 @@ class TableCopy:
                     yield row
 
     def _copy_in(self, columns: list[str], rows: Iterable[bytes]) -> None:
-        statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(self._names["temp"], names(columns))
+        statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
+            self._names["temp"], names(columns)
+        )
         with self._api.cursor() as cursor, cursor.copy(statement) as copy:
             pending, size = [_HEADER], 0
             for row in rows:
@@ -225,8 +258,13 @@ class TableCopy:
             pending.append(_TRAILER)
             copy.write(b"".join(pending))
 
-    def _execute(self, connection: Connection, statement: LiteralString, **values: Any) -> psycopg.Cursor[Any]:
-        parts = {key: value if isinstance(value, sql.Composable) else sql.Literal(value) for key, value in values.items()}
+    def _execute(
+        self, connection: Connection, statement: LiteralString, **values: Any
+    ) -> psycopg.Cursor[Any]:
+        parts = {
+            key: value if isinstance(value, sql.Composable) else sql.Literal(value)
+            for key, value in values.items()
+        }
         return connection.execute(sql.SQL(statement).format(**self._names, **parts))
 
 
@@ -236,9 +274,13 @@ class Merge:
     known: key → fields that only the API has; deleted: keys that moderators have deleted. fields, fields_of_new: of a row, known or not.
     """
 
-    def __init__(self, known: dict[bytes, bytes], deleted: set[bytes], fields: int, fields_of_new: int) -> None:
+    def __init__(
+        self, known: dict[bytes, bytes], deleted: set[bytes], fields: int, fields_of_new: int
+    ) -> None:
         self._known, self._deleted = known, deleted
-        self._head, self._head_of_new = (struct.pack("!h", number) + _KEY for number in (fields, fields_of_new))
+        self._head, self._head_of_new = (
+            struct.pack("!h", number) + _KEY for number in (fields, fields_of_new)
+        )
         self._new: list[bytes] = []
         self.copied = self.found_new = self.deleted = 0
         self.rejected: Counter[str] = Counter()
@@ -249,7 +291,13 @@ class Merge:
 
         rows: number of fields, which one is too wide (or null), identifier, all others.
         """
-        known, deleted, head, head_of_new, held = self._known, self._deleted, self._head, self._head_of_new, self._new
+        known, deleted, head, head_of_new, held = (
+            self._known,
+            self._deleted,
+            self._head,
+            self._head_of_new,
+            self._new,
+        )
         number = 0
         for row in rows:
             if row[2:6] != _NULL:

@@ -127,7 +127,11 @@ def _image(row: MediaRow) -> dict[str, Any]:
 def _audio(row: MediaRow) -> dict[str, Any]:
     files = row.alt_files if isinstance(row.alt_files, list) else []
     alternatives = [f["filetype"] for f in files if isinstance(f, dict) and f.get("filetype")]
-    return {"length": length(row.duration), "extension": alternatives or row.filetype, "filetype": row.filetype}
+    return {
+        "length": length(row.duration),
+        "extension": alternatives or row.filetype,
+        "filetype": row.filetype,
+    }
 
 
 _SPECIFIC: dict[MediaType, Callable[[MediaRow], dict[str, Any]]] = {"image": _image, "audio": _audio}

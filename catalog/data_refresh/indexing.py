@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]
 CHUNK = 2_000  # rows read, and documents sent, at a time
 SENDERS = 2  # requests under way beside each other
-TRIES, BACKOFF = 6, 1.0  # of a request, or of the documents in it that the engine had no room for; seconds, doubled each time
+TRIES, BACKOFF = (
+    6,
+    1.0,
+)  # of a request, or of the documents in it that the engine had no room for; seconds, doubled each time
 MAX_RANGES = 64
 
 
@@ -48,16 +51,23 @@ class Indexed(msgspec.Struct):
 def ranges(api: Connection, table: str, number: int) -> list[IdRange]:
     """At most `number` ranges that hold about as many rows each; together all ids of the table."""
     number = max(1, min(number, MAX_RANGES))
-    found = api.execute(sql.SQL("select min(id), max(id), count(*) from {}").format(sql.Identifier(table))).fetchone()
+    found = api.execute(
+        sql.SQL("select min(id), max(id), count(*) from {}").format(sql.Identifier(table))
+    ).fetchone()
     if not found or found[0] is None:
         return []
     first, last, rows = found
-    number = max(1, min(number, -(-rows // CHUNK)))  # a task for less than a request's worth of rows would not pay
+    number = max(
+        1, min(number, -(-rows // CHUNK))
+    )  # a task for less than a request's worth of rows would not pay
     bounds = [first]
     if number > 1:
         places = [i / number for i in range(1, number)]
         cut = api.execute(
-            sql.SQL("select percentile_disc(%s::float8[]) within group (order by id) from {}").format(sql.Identifier(table)), [places]
+            sql.SQL("select percentile_disc(%s::float8[]) within group (order by id) from {}").format(
+                sql.Identifier(table)
+            ),
+            [places],
         ).fetchone()
         assert cut
         bounds += [b for b in cut[0] if b > first]
@@ -77,8 +87,20 @@ class RangeIndexer:
         progress: Callable[[Indexed], object] = lambda _: None, should_stop: Callable[[], bool] = lambda: False,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:  # fmt: skip
-        self._api, self._client, self._index, self._media_type, self._part = api, client, index, media_type, part
-        self._load, self._save, self._report, self._should_stop, self._pause = load, save, progress, should_stop, pause
+        self._api, self._client, self._index, self._media_type, self._part = (
+            api,
+            client,
+            index,
+            media_type,
+            part,
+        )
+        self._load, self._save, self._report, self._should_stop, self._pause = (
+            load,
+            save,
+            progress,
+            should_stop,
+            pause,
+        )
         self._tags = TagFilter(policy)
         set_json_loads(orjson.loads, api)
         self._query = sql.SQL("""
@@ -110,7 +132,9 @@ class RangeIndexer:
             while under_way:
                 self._settle(done, *under_way.popleft())
         if rows:
-            raise Interrupted(f"asked to stop at row id {done.after:,} of {self._part.last:,}; the next try goes on there.")
+            raise Interrupted(
+                f"asked to stop at row id {done.after:,} of {self._part.last:,}; the next try goes on there."
+            )
         return done
 
     def _lines(self, rows: list[tuple[Any, ...]]) -> tuple[list[bytes], int]:
@@ -126,10 +150,17 @@ class RangeIndexer:
             lines.append(orjson.dumps(document(self._media_type, media, self._tags)))
         return lines, removed
 
-    def _settle(self, done: Indexed, sent: Future[None], after: int, documents: int, removed: int, tags: Counter[str]) -> None:
+    def _settle(
+        self, done: Indexed, sent: Future[None], after: int, documents: int, removed: int, tags: Counter[str]
+    ) -> None:
         """A chunk that has been sent counts; its place is noted."""
         sent.result()
-        done.after, done.documents, done.removed, done.tags = after, done.documents + documents, done.removed + removed, dict(tags)
+        done.after, done.documents, done.removed, done.tags = (
+            after,
+            done.documents + documents,
+            done.removed + removed,
+            dict(tags),
+        )
         self._save(msgspec.to_builtins(done))
         self._report(done)
 
@@ -141,7 +172,9 @@ class RangeIndexer:
                 self._pause(BACKOFF * 2 ** (attempt - 1))
             try:
                 operations = cast(Any, lines)  # encoded already
-                answer = self._client.bulk(index=self._index, operations=operations, filter_path=None if problem else "errors")
+                answer = self._client.bulk(
+                    index=self._index, operations=operations, filter_path=None if problem else "errors"
+                )
             except TransportError as error:
                 problem = f"the search engine does not answer ({type(error).__name__})"
                 continue
@@ -152,7 +185,9 @@ class RangeIndexer:
                 continue
             if not answer["errors"]:
                 return
-            if "items" not in answer:  # which ones, the short answer does not say: sending all once more is harmless
+            if (
+                "items" not in answer
+            ):  # which ones, the short answer does not say: sending all once more is harmless
                 problem = "the search engine did not take some documents"
                 continue
             lines, problem = self._not_taken(lines, answer["items"])
@@ -182,7 +217,9 @@ def mismatches(api: Connection, indexes: Indexes, index: str, table: str, parts:
     parts: together all ids of the table.
     """
     wrong, rows = [], 0
-    query = sql.SQL("select count(*) from {} where id between %s and %s and not removed_from_source").format(sql.Identifier(table))
+    query = sql.SQL("select count(*) from {} where id between %s and %s and not removed_from_source").format(
+        sql.Identifier(table)
+    )
     for part in parts:
         row = api.execute(query, [part.first, part.last]).fetchone()
         wanted = row[0] if row else 0
@@ -200,7 +237,9 @@ def moderated_since(api: Connection, media_type: MediaType, since: Any) -> tuple
     """Identifiers of media that moderators have deleted, and marked as mature, since a moment. An index made meanwhile misses that."""
     found = []
     for kind in ("deleted", "mature"):
-        query = sql.SQL("select identifier::text from {} where created_on >= %s").format(sql.Identifier(f"api_{kind}{media_type}"))
+        query = sql.SQL("select identifier::text from {} where created_on >= %s").format(
+            sql.Identifier(f"api_{kind}{media_type}")
+        )
         found.append([row[0] for row in api.execute(query, [since])])
     return found[0], found[1]
 

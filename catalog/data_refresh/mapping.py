@@ -5,7 +5,10 @@ from typing import Any
 from catalog.data_refresh.tag_policy import TagPolicy
 from catalog.ingestion.records import MediaType
 
-SHARDS: dict[MediaType, int] = {"image": 18, "audio": 1}  # what the big index needs; a connection's extra `shards` says otherwise
+SHARDS: dict[MediaType, int] = {
+    "image": 18,
+    "audio": 1,
+}  # what the big index needs; a connection's extra `shards` says otherwise
 _OVERRIDES = {
     "animals": "animal",
     "animal": "animal",
@@ -16,7 +19,10 @@ _OVERRIDES = {
 }
 _ANALYSIS = {
     "filter": {
-        "stem_overrides": {"type": "stemmer_override", "rules": [f"{word} => {stem}" for word, stem in _OVERRIDES.items()]},
+        "stem_overrides": {
+            "type": "stemmer_override",
+            "rules": [f"{word} => {stem}" for word, stem in _OVERRIDES.items()],
+        },
         "english_stop": {"type": "stop", "stopwords": "_english_"},
         "english_stemmer": {"type": "stemmer", "language": "english"},
         "english_possessive_stemmer": {"type": "stemmer", "language": "possessive_english"},
@@ -25,7 +31,13 @@ _ANALYSIS = {
         "custom_english": {
             "tokenizer": "standard",
             # lower case first, so that the overrides meet capitalised words as well
-            "filter": ["english_possessive_stemmer", "lowercase", "stem_overrides", "english_stop", "english_stemmer"],
+            "filter": [
+                "english_possessive_stemmer",
+                "lowercase",
+                "stem_overrides",
+                "english_stop",
+                "english_stemmer",
+            ],
         },
         "words": {"tokenizer": "standard", "char_filter": ["apart"], "filter": ["lowercase"]},
     },
@@ -43,7 +55,9 @@ _COMMON: dict[str, Any] = {
     "id": {"type": "long"},
     "created_on": {"type": "date"},
     "mature": {"type": "boolean"},
-    **dict.fromkeys(("identifier", "extension", "license", "provider", "source", "filetype", "category"), _KEYWORD),
+    **dict.fromkeys(
+        ("identifier", "extension", "license", "provider", "source", "filetype", "category"), _KEYWORD
+    ),
     "title": {**_english(_WORDS), "similarity": "boolean"},
     "description": {**_english({"raw": _RAW}), "similarity": "boolean"},
     "creator": {"type": "text", "fields": {"keyword": {"type": "keyword", "ignore_above": 256}}},
@@ -52,7 +66,10 @@ _COMMON: dict[str, Any] = {
     **dict.fromkeys(("standardized_popularity", "authority_boost", "max_boost", "min_boost"), _RANK),
     "authority_penalty": {"type": "rank_feature", "positive_score_impact": False},
 }
-_SPECIFIC: dict[MediaType, dict[str, Any]] = {"image": {"aspect_ratio": _KEYWORD, "size": _KEYWORD}, "audio": {"length": _KEYWORD}}
+_SPECIFIC: dict[MediaType, dict[str, Any]] = {
+    "image": {"aspect_ratio": _KEYWORD, "size": _KEYWORD},
+    "audio": {"length": _KEYWORD},
+}
 
 
 def index_body(media_type: MediaType, meta: dict[str, Any], shards: int) -> dict[str, Any]:
@@ -61,7 +78,10 @@ def index_body(media_type: MediaType, meta: dict[str, Any], shards: int) -> dict
     meta: what made the index; kept in its mapping's `_meta`.
     """
     return {
-        "settings": {"index": {"number_of_shards": shards, "number_of_replicas": 0, "refresh_interval": "-1"}, "analysis": _ANALYSIS},
+        "settings": {
+            "index": {"number_of_shards": shards, "number_of_replicas": 0, "refresh_interval": "-1"},
+            "analysis": _ANALYSIS,
+        },
         "mappings": {
             "dynamic": False,
             "_meta": meta,

@@ -41,13 +41,19 @@ def compare(tag_lists: Iterable[Any], old: TagPolicy, new: TagPolicy) -> PolicyD
 def sample(api: psycopg.Connection[Any], media_type: MediaType, rows: int) -> list[Any]:
     """Tag lists of about so many records from all over the table; all of them when there are not so many."""
     table = sql.Identifier(media_type)
-    estimate = api.execute("select greatest(reltuples, 1) from pg_class where oid = to_regclass(%s)", [media_type]).fetchone()
+    estimate = api.execute(
+        "select greatest(reltuples, 1) from pg_class where oid = to_regclass(%s)", [media_type]
+    ).fetchone()
     share = min(100.0, 150.0 * rows / (estimate[0] if estimate else 1))
-    query = sql.SQL("select tags from {} tablesample system ({}) limit {}").format(table, sql.Literal(share), sql.Literal(rows))
+    query = sql.SQL("select tags from {} tablesample system ({}) limit {}").format(
+        table, sql.Literal(share), sql.Literal(rows)
+    )
     return [tags for (tags,) in api.execute(query)]
 
 
-def explain(api: psycopg.Connection[Any], media_type: MediaType, key: str, policy: TagPolicy) -> list[tuple[Any, str | None]]:
+def explain(
+    api: psycopg.Connection[Any], media_type: MediaType, key: str, policy: TagPolicy
+) -> list[tuple[Any, str | None]]:
     """Each tag of a record, and the rule that drops it (None: it is in the document). key: its identifier or row id."""
     column = "id" if key.isdigit() else "identifier::text"
     query = sql.SQL("select tags from {} where {} = %s").format(sql.Identifier(media_type), sql.SQL(column))

@@ -30,14 +30,18 @@ class Promoted(msgspec.Struct):
 def build_indexes(api: Connection, table: str, progress: Callable[[str], None] = lambda _: None) -> int:
     """Indexes, keys, unique constraints and storage options as the live table has them; what is there stays. Number of indexes."""
     api.execute("set maintenance_work_mem = '256MB'")
-    options = _rows(api, "select unnest(reloptions) as option from pg_class where oid = to_regclass(%s)", [public(table)])
+    options = _rows(
+        api, "select unnest(reloptions) as option from pg_class where oid = to_regclass(%s)", [public(table)]
+    )
     if options:
         settings = sql.SQL(", ").join(sql.SQL(row.option) for row in options)
         api.execute(sql.SQL("alter table {} set ({})").format(sql.Identifier(temp_name(table)), settings))
     indexes = _indexes(api, table)
     for number, index in enumerate(indexes, 1):
         name = f"temp_import_{index.oid}"
-        if not api.execute("select 1 from pg_index where indexrelid = to_regclass(%s) and indisvalid", [public(name)]).fetchone():
+        if not api.execute(
+            "select 1 from pg_index where indexrelid = to_regclass(%s) and indisvalid", [public(name)]
+        ).fetchone():
             progress(f"{table}: index {number} of {len(indexes)}, {index.name}")
             parts = {
                 "unique": sql.SQL("unique" if index.indisunique else ""), "name": sql.Identifier(name), "using": sql.SQL(index.using),
@@ -47,7 +51,11 @@ def build_indexes(api: Connection, table: str, progress: Callable[[str], None] =
             with api.transaction():
                 api.execute(sql.SQL("create {unique} index {name} on {temp} using {using}").format(**parts))
                 if index.constraint:
-                    api.execute(sql.SQL("alter table {temp} add constraint {name} {kind} using index {name} {deferral}").format(**parts))
+                    api.execute(
+                        sql.SQL(
+                            "alter table {temp} add constraint {name} {kind} using index {name} {deferral}"
+                        ).format(**parts)
+                    )
     api.execute(sql.SQL("analyze {}").format(sql.Identifier(temp_name(table))))
     return len(indexes)
 
@@ -76,7 +84,9 @@ def catch_up(api: Connection, table: str) -> int:
     """What has changed in the live table since the copy began and only the API knows (view counts): into the new one. Number of rows."""
     if not _rows(api, "select 1 where to_regclass(%s) is not null", [public(temp_name(table))]):
         return 0  # an earlier try has promoted it
-    state = _rows(api, sql.SQL("select state -> 'own' as own from {}").format(sql.Identifier(progress_name(table))))
+    state = _rows(
+        api, sql.SQL("select state -> 'own' as own from {}").format(sql.Identifier(progress_name(table)))
+    )
     carried = state[0].own if state else []
     if not carried:
         return 0
@@ -93,7 +103,9 @@ def catch_up(api: Connection, table: str) -> int:
     return api.execute(statement).rowcount
 
 
-def promote(api: Connection, tables: Iterable[str], run_id: str, pause: Callable[[float], None] = time.sleep) -> Promoted:
+def promote(
+    api: Connection, tables: Iterable[str], run_id: str, pause: Callable[[float], None] = time.sleep
+) -> Promoted:
     """All tables of a medium at once. A call for a run that has been promoted changes nothing.
 
     Raises Retry when somebody holds a table for minutes, Fatal when something that a refresh does not know hangs on one of them.
@@ -111,17 +123,24 @@ def promote(api: Connection, tables: Iterable[str], run_id: str, pause: Callable
             log.info("somebody holds %s; try %d of %d.", " or ".join(wanted), attempt + 1, LOCK_TRIES)
             pause(2)
         except psycopg.errors.DependentObjectsStillExist as error:
-            raise Fatal(f"{error.diag.message_primary}: {error.diag.message_detail}. Nothing was changed.") from None
+            raise Fatal(
+                f"{error.diag.message_primary}: {error.diag.message_detail}. Nothing was changed."
+            ) from None
         else:
             return promoted
-    raise Retry(f"{' or '.join(wanted)} could not be locked; end the sessions that hold it. The old tables are still live.")
+    raise Retry(
+        f"{' or '.join(wanted)} could not be locked; end the sessions that hold it. The old tables are still live."
+    )
 
 
 def _promoted(api: Connection, table: str, run_id: str) -> bool:
     if not api.execute("select to_regclass(%s)", [public(progress_name(table))]).fetchone()[0]:  # type: ignore[index]
         raise Fatal(f"nothing was copied for {table}; clear the tasks that copy.")
     row = api.execute(
-        sql.SQL("select run_id, to_regclass(%s) is null from {}").format(sql.Identifier(progress_name(table))), [public(temp_name(table))]
+        sql.SQL("select run_id, to_regclass(%s) is null from {}").format(
+            sql.Identifier(progress_name(table))
+        ),
+        [public(temp_name(table))],
     ).fetchone()
     if not row or row[0] != run_id:
         raise Fatal(f"what was copied for {table} is another run's; clear the tasks that copy.")
@@ -134,14 +153,29 @@ def _exchange(api: Connection, table: str) -> dict[str, int]:
     api.execute(sql.SQL("lock table {} in access exclusive mode").format(live))
     if _rows(api, "select 1 where to_regclass(%s) is not null", [public(f"api_deleted{table}")]):
         gone = sql.Identifier(f"api_deleted{table}")
-        api.execute(sql.SQL("delete from {temp} using {gone} where {temp}.identifier = {gone}.identifier").format(temp=temp, gone=gone))
-    indexes, inward, outward = _indexes(api, table), _foreign_keys(api, table, "confrelid"), _foreign_keys(api, table, "conrelid")
+        api.execute(
+            sql.SQL("delete from {temp} using {gone} where {temp}.identifier = {gone}.identifier").format(
+                temp=temp, gone=gone
+            )
+        )
+    indexes, inward, outward = (
+        _indexes(api, table),
+        _foreign_keys(api, table, "confrelid"),
+        _foreign_keys(api, table, "conrelid"),
+    )
     grants, triggers = _grants(api, table), _triggers(api, table)
-    owner = _rows(api, "select pg_get_userbyid(relowner) as name from pg_class where oid = to_regclass(%s)", [public(table)])[0].name
+    owner = _rows(
+        api,
+        "select pg_get_userbyid(relowner) as name from pg_class where oid = to_regclass(%s)",
+        [public(table)],
+    )[0].name
     orphans = {}
     for key in inward:
         child = sql.Identifier(key.schema, key.child)
-        pairs = [(sql.Identifier("c", a), sql.Identifier("t", b)) for a, b in zip(key.columns, key.parents, strict=True)]
+        pairs = [
+            (sql.Identifier("c", a), sql.Identifier("t", b))
+            for a, b in zip(key.columns, key.parents, strict=True)
+        ]
         orphaned = sql.SQL("delete from {child} c where {given} and not exists (select from {temp} t where {same})").format(
             child=child, temp=temp, given=sql.SQL(" and ").join(sql.SQL("{} is not null").format(column) for column, _ in pairs),
             same=sql.SQL(" and ").join(sql.SQL("{} = {}").format(*pair) for pair in pairs),
@@ -153,11 +187,17 @@ def _exchange(api: Connection, table: str) -> dict[str, int]:
     api.execute(sql.SQL("drop table {}").format(live))
     api.execute(sql.SQL("alter table {} rename to {}").format(temp, live))
     for index in indexes:
-        renamed = sql.SQL("alter index {} rename to {}").format(sql.Identifier(f"temp_import_{index.oid}"), sql.Identifier(index.name))
+        renamed = sql.SQL("alter index {} rename to {}").format(
+            sql.Identifier(f"temp_import_{index.oid}"), sql.Identifier(index.name)
+        )
         api.execute(renamed)  # and with it the constraint that owns it
     for key in [*inward, *outward]:
         child = sql.Identifier(key.schema, key.child)
-        api.execute(sql.SQL("alter table {} add constraint {} {}").format(child, sql.Identifier(key.name), sql.SQL(key.definition)))
+        api.execute(
+            sql.SQL("alter table {} add constraint {} {}").format(
+                child, sql.Identifier(key.name), sql.SQL(key.definition)
+            )
+        )
     for statement in [*triggers, *grants]:
         api.execute(sql.SQL(statement))
     if owner != _rows(api, "select current_user as name")[0].name:
@@ -177,7 +217,11 @@ def _keep_sequence(api: Connection, table: str) -> None:
         [public(table)],
     )
     for row in sequence:
-        api.execute(sql.SQL("alter sequence {} owned by {}.id").format(sql.SQL(row.name), sql.Identifier(temp_name(table))))
+        api.execute(
+            sql.SQL("alter sequence {} owned by {}.id").format(
+                sql.SQL(row.name), sql.Identifier(temp_name(table))
+            )
+        )
 
 
 def _foreign_keys(api: Connection, table: str, side: LiteralString) -> Sequence[Any]:
@@ -228,7 +272,14 @@ def left_overs(api: Connection, tables: Iterable[str], run_id: str) -> list[str]
     for table in tables:
         ours = False
         if _rows(api, "select 1 where to_regclass(%s) is not null", [public(progress_name(table))]):
-            ours = bool(_rows(api, sql.SQL("select 1 from {} where run_id = {}").format(sql.Identifier(progress_name(table)), run_id)))
+            ours = bool(
+                _rows(
+                    api,
+                    sql.SQL("select 1 from {} where run_id = {}").format(
+                        sql.Identifier(progress_name(table)), run_id
+                    ),
+                )
+            )
         if not ours:
             found.append(table)
     return found

@@ -30,9 +30,20 @@ def words_query(words: str) -> dict[str, Any]:
     """All words, in title, description or tags, in any form of theirs; the popular first. Mature media are left out."""
     return {
         "bool": {
-            "must": [{"simple_query_string": {"query": words, "fields": ["title", "description", "tags.name"], "default_operator": "and"}}],
+            "must": [
+                {
+                    "simple_query_string": {
+                        "query": words,
+                        "fields": ["title", "description", "tags.name"],
+                        "default_operator": "and",
+                    }
+                }
+            ],
             "must_not": [{"term": {"mature": True}}],
-            "should": [{"rank_feature": {"field": "standardized_popularity", "boost": 2}}, {"rank_feature": {"field": "authority_boost"}}],
+            "should": [
+                {"rank_feature": {"field": "standardized_popularity", "boost": 2}},
+                {"rank_feature": {"field": "authority_boost"}},
+            ],
         }
     }
 
@@ -43,6 +54,8 @@ def search(client: Elasticsearch, alias: str, words: str, size: int = 10) -> Hit
         found = ask(client.search, index=alias, query=words_query(words), size=size, track_total_hits=True)
         index = next(iter(ask(client.indices.get_alias, name=alias).body), alias)
     except NotFoundError:
-        raise Fatal(f"there is nothing to search behind {alias}; trigger {alias.partition('-')[0]}_data_refresh first.") from None
+        raise Fatal(
+            f"there is nothing to search behind {alias}; trigger {alias.partition('-')[0]}_data_refresh first."
+        ) from None
     hits = [Hit(h["_score"] or 0.0, h["_id"], h["_source"]) for h in found["hits"]["hits"]]
     return Hits(found["hits"]["total"]["value"], hits, index)

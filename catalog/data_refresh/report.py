@@ -29,13 +29,20 @@ def copy_lines(copied: Iterable[Mapping[str, Any]], orphans: Mapping[str, int]) 
     for one in copied:
         left_out = [f"{one['deleted']:,} deleted by moderators"] if one["deleted"] else []
         left_out += [f"{number:,} rejected, {reason}" for reason, number in sorted(one["rejected"].items())]
-        lines.append(f"`{one['table']}`: {one['rows']:,} rows, {one['new']:,} of them new" + "".join(f"; {text}" for text in left_out))
-    return lines + [f"{number:,} orphans of {key} deleted" for key, number in sorted(orphans.items()) if number]
+        lines.append(
+            f"`{one['table']}`: {one['rows']:,} rows, {one['new']:,} of them new"
+            + "".join(f"; {text}" for text in left_out)
+        )
+    return lines + [
+        f"{number:,} orphans of {key} deleted" for key, number in sorted(orphans.items()) if number
+    ]
 
 
 def tag_line(counts: Mapping[str, int], digest: str) -> str:
     """Tags kept and dropped, by rule."""
-    dropped = ", ".join(f"{number:,} {rule}" for rule, number in sorted(counts.items()) if rule != "kept" and number)
+    dropped = ", ".join(
+        f"{number:,} {rule}" for rule, number in sorted(counts.items()) if rule != "kept" and number
+    )
     return f"Tags: {counts.get('kept', 0):,} kept, {dropped or 'none'} dropped (policy {digest})"
 
 

@@ -25,7 +25,9 @@ _COMPATIBLE = re.compile(r"application/vnd\.elasticsearch\+(json|x-ndjson)\s*;\s
 class PlainNode(Urllib3HttpNode):
     """Plain JSON media types out, which every engine takes, whatever its version; in, the header by which the client knows its server."""
 
-    def perform_request(self, method: str, target: str, body: Any = None, headers: Any = None, request_timeout: Any = None) -> Any:
+    def perform_request(
+        self, method: str, target: str, body: Any = None, headers: Any = None, request_timeout: Any = None
+    ) -> Any:
         plain = HttpHeaders(headers or {})
         for name in ("accept", "content-type"):
             if name in plain:
@@ -33,7 +35,9 @@ class PlainNode(Urllib3HttpNode):
         timeout = {} if request_timeout is None else {"request_timeout": request_timeout}
         meta, data = super().perform_request(method, target, body=body, headers=plain, **timeout)
         if "x-elastic-product" not in meta.headers:
-            object.__setattr__(meta, "headers", HttpHeaders({**meta.headers, "x-elastic-product": "Elasticsearch"}))
+            object.__setattr__(
+                meta, "headers", HttpHeaders({**meta.headers, "x-elastic-product": "Elasticsearch"})
+            )
         return NodeApiResponse(meta, data)
 
 
@@ -45,9 +49,13 @@ class _Orjson(JsonSerializer):
         return orjson.loads(data)
 
 
-def connect(url: str, *, engine: Engine = "elasticsearch", login: tuple[str, str] | None = None, **options: Any) -> Elasticsearch:
+def connect(
+    url: str, *, engine: Engine = "elasticsearch", login: tuple[str, str] | None = None, **options: Any
+) -> Elasticsearch:
     """A client that does not retry by itself. options: of the client, for example `ca_certs`, `verify_certs`, `api_key`."""
-    if engine != "elasticsearch":  # the client is of version 9, and says so in its media types, which others refuse
+    if (
+        engine != "elasticsearch"
+    ):  # the client is of version 9, and says so in its media types, which others refuse
         options["node_class"] = PlainNode
     if login:
         options["basic_auth"] = login
@@ -66,7 +74,10 @@ def connect_to(
     base = host if "://" in host else f"{scheme if scheme in ('http', 'https') else 'http'}://{host}"
     options = {key: extra[key] for key in ("ca_certs", "verify_certs", "api_key") if key in extra}
     return connect(
-        f"{base}:{port or 9200}", engine=extra.get("engine", "elasticsearch"), login=(login, password or "") if login else None, **options
+        f"{base}:{port or 9200}",
+        engine=extra.get("engine", "elasticsearch"),
+        login=(login, password or "") if login else None,
+        **options,
     )
 
 
@@ -76,7 +87,9 @@ class Indexes:
     patience: seconds to go on asking an engine that does not answer, for what may be asked twice. pause: sleeps.
     """
 
-    def __init__(self, client: Elasticsearch, patience: float = 120, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, client: Elasticsearch, patience: float = 120, pause: Callable[[float], None] = time.sleep
+    ) -> None:
         self.client, self._patience, self._pause = client, patience, pause
 
     def _ask(self, call: Callable[..., Any], **values: Any) -> Any:
@@ -146,9 +159,13 @@ class Indexes:
         settings = {"index": {"number_of_replicas": replicas, "refresh_interval": None}}
         self._ask(self.client.indices.put_settings, index=name, settings=settings)
         patient = self.client.options(request_timeout=seconds + 30)
-        health = self._ask(patient.cluster.health, index=name, wait_for_status="green", timeout=f"{int(seconds)}s")
+        health = self._ask(
+            patient.cluster.health, index=name, wait_for_status="green", timeout=f"{int(seconds)}s"
+        )
         if health["timed_out"]:
-            raise Retry(f"{name} is {health['status']} after {seconds:.0f} s; does the cluster have nodes for {replicas} replicas?")
+            raise Retry(
+                f"{name} is {health['status']} after {seconds:.0f} s; does the cluster have nodes for {replicas} replicas?"
+            )
 
     def point(self, targets: Mapping[str, str]) -> None:
         """Point aliases at indexes, all in one step: whoever searches finds the old ones or the new ones. targets: alias → index."""
@@ -213,7 +230,9 @@ class Indexes:
             try:
                 found = self._ask(self.client.tasks.get, task_id=task)
             except NotFoundError:
-                raise Retry(f"the engine does not know the task {task} any more; it has probably been restarted.") from None
+                raise Retry(
+                    f"the engine does not know the task {task} any more; it has probably been restarted."
+                ) from None
             if found["completed"]:
                 break
             status = found["task"]["status"]
@@ -228,7 +247,9 @@ class Indexes:
 
 
 def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, TransportError) or (isinstance(error, ApiError) and error.meta.status in (429, 502, 503, 504))
+    return isinstance(error, TransportError) or (
+        isinstance(error, ApiError) and error.meta.status in (429, 502, 503, 504)
+    )
 
 
 def ask(call: Callable[..., Any], *values: Any, **named: Any) -> Any:

@@ -19,7 +19,13 @@ def parse_terms(text: str) -> list[str]:
 
     Without terms, "filtered" would mean everything: an empty answer of a server must not do that.
     """
-    terms = sorted({" ".join(line.lower().split()) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")})
+    terms = sorted(
+        {
+            " ".join(line.lower().split())
+            for line in text.splitlines()
+            if line.strip() and not line.lstrip().startswith("#")
+        }
+    )
     if not terms:
         raise Fatal("the list of sensitive terms is empty; the filtered index would hide nothing.")
     if long := [t for t in terms if len(t) > _LONGEST or "<" in t]:

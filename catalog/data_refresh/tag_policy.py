@@ -13,7 +13,13 @@ import msgspec
 
 from catalog.ingestion.errors import Fatal
 
-MALFORMED, EXCLUDED, INACCURATE, DENIED, SUBSTRING = "malformed", "excluded provider", "accuracy", "denied", "denied substring"
+MALFORMED, EXCLUDED, INACCURATE, DENIED, SUBSTRING = (
+    "malformed",
+    "excluded provider",
+    "accuracy",
+    "denied",
+    "denied substring",
+)
 RULES = (MALFORMED, EXCLUDED, INACCURATE, DENIED, SUBSTRING)
 _CACHED = 200_000  # names whose verdict is remembered
 
@@ -108,7 +114,11 @@ class TagFilter:
             rule = rule_of(tag)
             if rule is None:
                 accuracy = tag.get("accuracy")
-                kept.append({"name": tag["name"]} if accuracy is None else {"name": tag["name"], "accuracy": float(accuracy)})
+                kept.append(
+                    {"name": tag["name"]}
+                    if accuracy is None
+                    else {"name": tag["name"], "accuracy": float(accuracy)}
+                )
                 continue
             self.counts[rule] += 1
             if isinstance(tag, dict) and isinstance(name := tag.get("name"), str):

@@ -72,13 +72,17 @@ def preview(connection: Connection, update: Update, rows: int = 5) -> Preview:
         connection.execute("set local lock_timeout = '2s'")
         names = [i for (i,) in connection.execute(chosen)]
         these = sql.SQL("identifier = any({}::uuid[])").format(sql.Literal([str(n) for n in names]))
-        select = sql.SQL("select identifier, to_jsonb(s) - 'identifier' from (select identifier, {} from {} where {}) s").format(
-            columns, table, these
-        )
+        select = sql.SQL(
+            "select identifier, to_jsonb(s) - 'identifier' from (select identifier, {} from {} where {}) s"
+        ).format(columns, table, these)
         before = dict(connection.execute(select).fetchall())
-        connection.execute(sql.SQL("update {} set {} where {}").format(table, plain(update.assignments), these))
+        connection.execute(
+            sql.SQL("update {} set {} where {}").format(table, plain(update.assignments), these)
+        )
         after = dict(connection.execute(select).fetchall())
-    sample = [{"identifier": str(i), "before": before[i], "after": after.get(i)} for i in names if i in before]
+    sample = [
+        {"identifier": str(i), "before": before[i], "after": after.get(i)} for i in names if i in before
+    ]
     return Preview(update.text, counted[0], sample)
 
 
@@ -115,10 +119,14 @@ class BatchedUpdate:
         """
         ours = self._state()
         held = ours is not None and ours.run_id == self._run_id
-        deadline = time.monotonic() + (patience if held else 0)  # the try before this one may not be quite dead
+        deadline = time.monotonic() + (
+            patience if held else 0
+        )  # the try before this one may not be quite dead
         while not self._lock():
             if time.monotonic() >= deadline:
-                raise Refused(f"query_id: another run of {self._query_id!r} is at work; wait for it, or choose another query_id.")
+                raise Refused(
+                    f"query_id: another run of {self._query_id!r} is at work; wait for it, or choose another query_id."
+                )
             time.sleep(0.5)
         state, there = self._state(), self._exists("rows")
         mine = state is not None and state.run_id == self._run_id
@@ -129,7 +137,9 @@ class BatchedUpdate:
         if not state or not (mine or resume):
             raise self._in_the_way()
         if state.table != self._update.table:
-            raise Refused(f"table_name: the rows of {self._query_id!r} were selected from {state.table}; resume_update goes on with that.")
+            raise Refused(
+                f"table_name: the rows of {self._query_id!r} were selected from {state.table}; resume_update goes on with that."
+            )
         self._execute(
             "update batched_update set run_id = {run}, statement = {text}, renewed_on = now() where query_id = {id}",
             run=self._run_id, text=self._update.text, id=self._query_id,
@@ -144,7 +154,9 @@ class BatchedUpdate:
         )
 
     def _lock(self) -> bool:
-        row = self._execute("select pg_try_advisory_lock(hashtext({key}))", key=f"batched update {self._query_id}").fetchone()
+        row = self._execute(
+            "select pg_try_advisory_lock(hashtext({key}))", key=f"batched update {self._query_id}"
+        ).fetchone()
         return bool(row and row[0])
 
     def _state(self) -> State | None:
@@ -195,13 +207,17 @@ class BatchedUpdate:
             self._stripe(progress)
             self._report(progress)
             if self._should_stop():
-                raise Interrupted(f"asked to stop at row {progress.next_row:,} of {progress.total:,}; the next try goes on there.")
+                raise Interrupted(
+                    f"asked to stop at row {progress.next_row:,} of {progress.total:,}; the next try goes on there."
+                )
         self._left_overs(progress)
         return progress
 
     def _stripe(self, progress: Progress) -> None:
         """One stripe of one group, in one transaction; where the next one is stands in it."""
-        if progress.stripe == 0:  # a group that is begun keeps its shape, also when it is resumed with another conf
+        if (
+            progress.stripe == 0
+        ):  # a group that is begun keeps its shape, also when it is resumed with another conf
             progress.batch_size, progress.stripes = self._batch_size, min(self._stripes, self._batch_size)
         first, stripe, stripes = progress.next_row, progress.stripe, progress.stripes
         last = min(first + progress.batch_size, progress.total + 1)
@@ -214,7 +230,11 @@ class BatchedUpdate:
             try:
                 with self._connection.transaction():
                     self._limits(self._timeout)
-                    counted = self._passing_over(these, wanted) if patient else self._plainly(these, wanted, self._bounds(first, last))
+                    counted = (
+                        self._passing_over(these, wanted)
+                        if patient
+                        else self._plainly(these, wanted, self._bounds(first, last))
+                    )
                     updated, gone, left = counted
                     self._execute(
                         "update batched_update set next_row = {row}, stripe = {stripe}, batch_size = {size}, stripes = {stripes}, "
@@ -231,12 +251,18 @@ class BatchedUpdate:
                 ) from None
             break
         progress.next_row, progress.stripe = following
-        progress.updated, progress.gone, progress.waiting = progress.updated + updated, progress.gone + gone, progress.waiting + left
+        progress.updated, progress.gone, progress.waiting = (
+            progress.updated + updated,
+            progress.gone + gone,
+            progress.waiting + left,
+        )
 
     def _bounds(self, first: int, last: int) -> tuple[str, str]:
         """The first and the last place on disk of a group's rows; the same for its stripes."""
         if self._group[0] != first:
-            ends: LiteralString = "select min(tid)::text, max(tid)::text from {rows} where row_id >= {a} and row_id < {b}"
+            ends: LiteralString = (
+                "select min(tid)::text, max(tid)::text from {rows} where row_id >= {a} and row_id < {b}"
+            )
             found = self._execute(ends, a=first, b=last).fetchone()
             assert found
             self._group = (first, found[0], found[1])
@@ -255,13 +281,17 @@ class BatchedUpdate:
             self._execute("set local enable_nestloop = off")
             self._execute("set local enable_mergejoin = off")
             near = sql.SQL("and {table}.ctid >= {low}::tid and {table}.ctid < {high}::tid").format(
-                table=self._names["table"], low=sql.Literal(f"({_page(low)},0)"), high=sql.Literal(f"({_page(high) + 1},0)")
+                table=self._names["table"],
+                low=sql.Literal(f"({_page(low)},0)"),
+                high=sql.Literal(f"({_page(high) + 1},0)"),
             )
         change: LiteralString = "update {table} set {set} from {rows} where {table}.identifier = {rows}.row_identifier and {these} "
         updated = self._execute(change + "{near}", these=these, near=near).rowcount
         if updated < wanted:  # some have moved since they were selected, or were deleted
             self._execute("set local enable_nestloop = on")
-            updated += self._execute(change + "and {table}.xmin <> pg_current_xact_id()::xid", these=these).rowcount
+            updated += self._execute(
+                change + "and {table}.xmin <> pg_current_xact_id()::xid", these=these
+            ).rowcount
         return updated, wanted - updated, 0
 
     def _passing_over(self, these: sql.Composable, wanted: int) -> tuple[int, int, int]:
@@ -302,21 +332,34 @@ class BatchedUpdate:
                 )  # fmt: skip
             counted = self._execute("select count(*) from {left}").fetchone()
             assert counted
-            progress.updated, progress.gone, progress.waiting = progress.updated + updated, progress.gone + gone, counted[0]
+            progress.updated, progress.gone, progress.waiting = (
+                progress.updated + updated,
+                progress.gone + gone,
+                counted[0],
+            )
             if not progress.waiting:
                 return
             self._report(progress)
-            log.info("%s rows are locked by others; pass %d of %d.", f"{progress.waiting:,}", number + 1, PASSES)
+            log.info(
+                "%s rows are locked by others; pass %d of %d.", f"{progress.waiting:,}", number + 1, PASSES
+            )
             if self._should_stop():
-                raise Interrupted(f"asked to stop with {progress.waiting:,} locked rows to go; the next try goes on there.")
+                raise Interrupted(
+                    f"asked to stop with {progress.waiting:,} locked rows to go; the next try goes on there."
+                )
             time.sleep(self._pause)
-        raise Retry(f"{progress.waiting:,} rows stayed locked by others in {PASSES} passes; all others are done. Clear this task to go on.")
+        raise Retry(
+            f"{progress.waiting:,} rows stayed locked by others in {PASSES} passes; all others are done. Clear this task to go on."
+        )
 
     def finish(self) -> None:
         """Drop the selected rows; the query_id is free again. Its row stays, for people, and for a task that dies right after this."""
         with self._connection.transaction():
             self._execute("drop table if exists {rows}, {left}")
-            self._execute("update batched_update set next_row = total + 1, renewed_on = now() where query_id = {id}", id=self._query_id)
+            self._execute(
+                "update batched_update set next_row = total + 1, renewed_on = now() where query_id = {id}",
+                id=self._query_id,
+            )
 
     # statements
 
@@ -324,12 +367,17 @@ class BatchedUpdate:
         self._execute("select set_config('statement_timeout', {ms}, true)", ms=str(int(seconds * 1000)))
 
     def _exists(self, name: str) -> bool:
-        found = self._execute("select to_regclass({name})", name=f'public."{self._query_id}_{name}_to_update"').fetchone()
+        found = self._execute(
+            "select to_regclass({name})", name=f'public."{self._query_id}_{name}_to_update"'
+        ).fetchone()
         return bool(found and found[0])
 
     def _execute(self, statement: LiteralString, **values: Any) -> psycopg.Cursor[Any]:
         """Runs a statement of this module. Values become literals, because the parts that people gave may hold percent signs."""
-        parts = {key: value if isinstance(value, sql.Composable) else sql.Literal(value) for key, value in values.items()}
+        parts = {
+            key: value if isinstance(value, sql.Composable) else sql.Literal(value)
+            for key, value in values.items()
+        }
         return self._connection.execute(sql.SQL(statement).format(**self._names, **parts))
 
 

@@ -68,12 +68,16 @@ def delete(
             continue
         passes += 1
         if passes >= PASSES:
-            raise Retry(f"{left[0]:,} rows stayed locked by others in {PASSES} passes; {moved:,} were deleted. Clear this task to go on.")
+            raise Retry(
+                f"{left[0]:,} rows stayed locked by others in {PASSES} passes; {moved:,} were deleted. Clear this task to go on."
+            )
         log.info("%s rows are locked by others; pass %d of %d.", f"{left[0]:,}", passes, PASSES)
         time.sleep(pause)
 
 
-def _one_batch(connection: Connection, table: str, condition: str, reason: str, batch: int, after: str) -> tuple[int, str]:
+def _one_batch(
+    connection: Connection, table: str, condition: str, reason: str, batch: int, after: str
+) -> tuple[int, str]:
     """(rows moved, where the last of them lay). Copied and deleted in one statement, so that what is deleted is exactly what is kept.
 
     after: begin behind this place, so that what earlier batches left dead is not walked again.
@@ -143,12 +147,22 @@ def _restore_batch(connection: Connection, table: str, condition: str, batch: in
 def _columns(connection: Connection, table: str) -> sql.Composed:
     """All columns of the media table, by name: the deleted table has them, too."""
     found = connection.execute(
-        "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped order by attnum", [table]
+        "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped order by attnum",
+        [table],
     )
     return sql.SQL(", ").join(sql.Identifier(name) for (name,) in found)
 
 
-def _execute(connection: Connection, table: str, condition: str, statement: LiteralString, **values: Any) -> psycopg.Cursor[Any]:
-    parts = {key: value if isinstance(value, sql.Composable) else sql.Literal(value) for key, value in values.items()}
-    names = {"table": sql.Identifier(table), "deleted": sql.Identifier(f"deleted_{table}"), "where": plain(condition)}
+def _execute(
+    connection: Connection, table: str, condition: str, statement: LiteralString, **values: Any
+) -> psycopg.Cursor[Any]:
+    parts = {
+        key: value if isinstance(value, sql.Composable) else sql.Literal(value)
+        for key, value in values.items()
+    }
+    names = {
+        "table": sql.Identifier(table),
+        "deleted": sql.Identifier(f"deleted_{table}"),
+        "where": plain(condition),
+    }
     return connection.execute(sql.SQL(statement).format(**names, **parts))

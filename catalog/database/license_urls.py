@@ -27,7 +27,9 @@ class Group(msgspec.Struct, frozen=True):
 
     @property
     def query_id(self) -> str:
-        return "license_url_" + re.sub("[^a-z0-9]+", "_", f"{self.license}_{self.version or 'none'}")[:28].strip("_")
+        return "license_url_" + re.sub("[^a-z0-9]+", "_", f"{self.license}_{self.version or 'none'}")[
+            :28
+        ].strip("_")
 
     def update(self) -> Update:
         """Adds the URL; whatever else meta_data holds stays, and a NULL, or a null under that key, gives way.
@@ -35,7 +37,11 @@ class Group(msgspec.Struct, frozen=True):
         Raises AssertionError for a license that has no URL, and Refused never.
         """
         assert self.url, self
-        version = "license_version IS NULL" if self.version is None else f"license_version = {sql.quote(self.version)}"
+        version = (
+            "license_version IS NULL"
+            if self.version is None
+            else f"license_version = {sql.quote(self.version)}"
+        )
         old = "CASE WHEN jsonb_typeof(meta_data) = 'object' THEN meta_data ELSE '{}'::jsonb END"
         added = f"{old} || jsonb_build_object('license_url', {sql.quote(self.url)})"
         return parse_update(

@@ -16,10 +16,12 @@ def pending_reports(connection: psycopg.Connection[Any], media_type: MediaType) 
     Older API databases have a column `status`; in newer ones a report without a decision is pending.
     """
     table = _TABLES[media_type]
-    columns = "select 1 from pg_attribute where attrelid = %s::regclass and attname = 'status' and not attisdropped"
+    columns = (
+        "select 1 from pg_attribute where attrelid = %s::regclass and attname = 'status' and not attisdropped"
+    )
     old = connection.execute(columns, [table]).fetchone()
     pending = sql.SQL("status = 'pending_review'" if old else "decision_id is null")
-    query = sql.SQL("select reason, count(distinct identifier) from {} where {} group by 1 order by 1").format(
-        sql.Identifier(table), pending
-    )
+    query = sql.SQL(
+        "select reason, count(distinct identifier) from {} where {} group by 1 order by 1"
+    ).format(sql.Identifier(table), pending)
     return dict(connection.execute(query).fetchall())

@@ -67,7 +67,10 @@ _MEDIA: LiteralString = """
                       from generate_series(%(first)s::bigint, %(last)s::bigint) n) numbers
               left join oddity o using (n) join pool p on k = pg_temp.pick(n, 6, 5000)) drawn
 """
-_PROVIDERS = {"image": ("flickr", "stocksnap", "smithsonian_institution", "met", "geograph"), "audio": ("jamendo", "freesound", "ccmixter")}
+_PROVIDERS = {
+    "image": ("flickr", "stocksnap", "smithsonian_institution", "met", "geograph"),
+    "audio": ("jamendo", "freesound", "ccmixter"),
+}
 _SUFFIX: dict[str, LiteralString] = {
     "image": "case when mod(n, 7) = 0 then '.JPG?size=l' when mod(n, 11) = 0 then '' else '.jpg' end",
     "audio": "'.mp3'",
@@ -81,7 +84,10 @@ def fill(connection: Connection, which: Which, rows: int, seed: int = 1) -> dict
     """
     pools = Path(__file__).with_name("sample_rows.sql").read_text(encoding="utf-8")
     connection.execute(sql.SQL(pools).format(seed=sql.Literal(seed)))
-    added = {table: _fill_media(connection, table, number, seed) for table, number in (("image", rows), ("audio", rows // 10))}
+    added = {
+        table: _fill_media(connection, table, number, seed)
+        for table, number in (("image", rows), ("audio", rows // 10))
+    }
     if which == "api":
         added |= _fill_api(connection, seed)
     connection.execute("analyze")
@@ -90,7 +96,10 @@ def fill(connection: Connection, which: Which, rows: int, seed: int = 1) -> dict
 
 def _fill_media(connection: Connection, table: str, rows: int, seed: int) -> int:
     have = {
-        name for (name,) in connection.execute("select attname from pg_attribute where attrelid = %s::regclass and attnum > 0", [table])
+        name
+        for (name,) in connection.execute(
+            "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0", [table]
+        )
     }
     names = _PROVIDERS[table]
     media = sql.SQL(_MEDIA).format(
@@ -101,8 +110,12 @@ def _fill_media(connection: Connection, table: str, rows: int, seed: int) -> int
         number=len(names),
     )
     shape = connection.execute(media, {"first": 1, "last": 0}).description or []
-    statement = sql.SQL("insert into {table} ({columns}) select {columns} from ({media}) media on conflict do nothing").format(
-        table=sql.Identifier(table), columns=sql.SQL(", ").join(sql.Identifier(c.name) for c in shape if c.name in have), media=media
+    statement = sql.SQL(
+        "insert into {table} ({columns}) select {columns} from ({media}) media on conflict do nothing"
+    ).format(
+        table=sql.Identifier(table),
+        columns=sql.SQL(", ").join(sql.Identifier(c.name) for c in shape if c.name in have),
+        media=media,
     )
     return sum(
         connection.execute(statement, {"first": first, "last": min(first + BATCH - 1, rows)}).rowcount
@@ -156,4 +169,7 @@ def _fill_api(connection: Connection, seed: int) -> dict[str, int]:
             through=sql.Identifier(f"{media}list_{plural}"), list=sql.Identifier(f"{media}list"), media=sql.Identifier(media),
             list_id=sql.Identifier(f"{media}list_id"), media_id=sql.Identifier(f"{media}_id"), lists=sql.Literal(LISTS),
         ))  # fmt: skip
-    return {table: connection.execute(sql.SQL(text).format(seed=sql.Literal(str(seed)))).rowcount for table, text in statements.items()}
+    return {
+        table: connection.execute(sql.SQL(text).format(seed=sql.Literal(str(seed)))).rowcount
+        for table, text in statements.items()
+    }

@@ -14,7 +14,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, make_url
 
 Which = Literal["catalog", "api"]
-_FOLDERS: dict[Which, tuple[str, str]] = {"catalog": ("versions", "catalog_version"), "api": ("api_versions", "catalog_api_version")}
+_FOLDERS: dict[Which, tuple[str, str]] = {
+    "catalog": ("versions", "catalog_version"),
+    "api": ("api_versions", "catalog_api_version"),
+}
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -69,7 +72,9 @@ def status(dsn: str, which: Which = "catalog") -> SchemaStatus:
 
 def _status(connection: Connection, which: Which) -> SchemaStatus:
     scripts = ScriptDirectory.from_config(_config(which))
-    current = MigrationContext.configure(connection, opts={"version_table": _FOLDERS[which][1]}).get_current_revision()
+    current = MigrationContext.configure(
+        connection, opts={"version_table": _FOLDERS[which][1]}
+    ).get_current_revision()
     head = scripts.get_current_head() or ""
     pending = tuple(reversed([s.revision for s in scripts.iterate_revisions(head, current or "base")]))
     return SchemaStatus(current, head, pending)

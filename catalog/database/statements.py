@@ -70,7 +70,9 @@ class _Scan(Visitor):
 
 def parse_update(table: str, update_query: str, select_query: str) -> Update:
     """`SET …` and `WHERE …` as one UPDATE of that media table. Raises Refused, naming the conf key and the reason."""
-    statement = _one_statement(table, ("update_query", "SET", update_query), ("select_query", "WHERE", select_query))
+    statement = _one_statement(
+        table, ("update_query", "SET", update_query), ("select_query", "WHERE", select_query)
+    )
     if not isinstance(statement, ast.UpdateStmt):
         raise Refused("update_query, select_query: together they are no UPDATE.")
     if statement.fromClause or statement.withClause:
@@ -81,7 +83,9 @@ def parse_update(table: str, update_query: str, select_query: str) -> Update:
     targets: tuple[Any, ...] = statement.targetList or ()
     names = tuple(target.name for target in targets)
     if keys := [name for name in names if name in KEYS]:
-        raise Refused(f"update_query: {', '.join(keys)} cannot be set; {', '.join(KEYS)} are what a record is known by.")
+        raise Refused(
+            f"update_query: {', '.join(keys)} cannot be set; {', '.join(KEYS)} are what a record is known by."
+        )
     if any(target.indirection for target in targets):
         raise Refused("update_query: set whole columns; use jsonb_set(…) to change a part of one.")
     whole = RawStream()(ast.UpdateStmt(relation=statement.relation, targetList=targets))
@@ -92,7 +96,12 @@ def parse_update(table: str, update_query: str, select_query: str) -> Update:
 def parse_condition(table: str, select_query: str) -> str:
     """`WHERE …` of a media table, written from its parse tree, without the word. Raises Refused."""
     statement = _one_statement(table, None, ("select_query", "WHERE", select_query))
-    if not isinstance(statement, ast.DeleteStmt) or statement.usingClause or statement.returningClause or statement.withClause:
+    if (
+        not isinstance(statement, ast.DeleteStmt)
+        or statement.usingClause
+        or statement.returningClause
+        or statement.withClause
+    ):
         raise Refused("select_query: only WHERE with a condition is allowed.")
     _check(statement, table)
     return _written(statement.whereClause)
@@ -145,9 +154,18 @@ def verify(connection: psycopg.Connection[Any], statement: str) -> None:
     scan(parse_sql(statement))
     with connection.transaction(force_rollback=True):
         connection.execute("set transaction read only")
-        ours = {name for (name,) in connection.execute("select tablename from pg_tables where schemaname = %s", [SCHEMA])}
+        ours = {
+            name
+            for (name,) in connection.execute(
+                "select tablename from pg_tables where schemaname = %s", [SCHEMA]
+            )
+        }
         for relation in scan.tables:
-            if relation.catalogname or relation.schemaname not in (None, SCHEMA) or relation.relname not in ours | scan.local:
+            if (
+                relation.catalogname
+                or relation.schemaname not in (None, SCHEMA)
+                or relation.relname not in ours | scan.local
+            ):
                 name = ".".join(part for part in (relation.schemaname, relation.relname) if part)
                 raise Refused(f"{name} cannot be read; only tables of the catalog can.")
         for reason in _bad_functions(connection, scan.functions):

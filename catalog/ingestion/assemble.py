@@ -39,7 +39,9 @@ def client_for(
     if record_to is not None:
         hidden = frozenset([provider.key.param] if provider.key else [])
         redact = Redactor(credentials.secrets() if credentials else ())
-        transport = RecordingAdapter(record_to, provider.name, day.isoformat() if day else None, redact, hidden)
+        transport = RecordingAdapter(
+            record_to, provider.name, day.isoformat() if day else None, redact, hidden
+        )
     return Client(
         headers=provider.headers, credentials=credentials, retries=provider.retries, rate=provider.rate, throttle=throttle,
         transport=transport, user_agent=user_agent(contact),

@@ -12,11 +12,29 @@ MAX_TAGS = 2_000  # more is a mistake of the source; what is over is counted, no
 _DROP = {ord('"'): "'", 0: None, 8: None}
 _DEPTH = 100
 
-_IMAGE = {e: e for e in ("avif", "bmp", "gif", "heic", "ico", "jpg", "png", "svg", "tiff", "webp")} | {"jpeg": "jpg", "tif": "tiff"}
-_AUDIO = {e: e for e in ("aac", "aiff", "flac", "m4a", "m4b", "mid", "mka", "mp3", "mp4", "oga", "ogg", "opus", "wav", "wma")} | {
-    "midi": "mid",
-    "aif": "aiff",
+_IMAGE = {e: e for e in ("avif", "bmp", "gif", "heic", "ico", "jpg", "png", "svg", "tiff", "webp")} | {
+    "jpeg": "jpg",
+    "tif": "tiff",
 }
+_AUDIO = {
+    e: e
+    for e in (
+        "aac",
+        "aiff",
+        "flac",
+        "m4a",
+        "m4b",
+        "mid",
+        "mka",
+        "mp3",
+        "mp4",
+        "oga",
+        "ogg",
+        "opus",
+        "wav",
+        "wma",
+    )
+} | {"midi": "mid", "aif": "aiff"}
 EXTENSIONS: dict[str, dict[str, str]] = {"image": _IMAGE, "audio": _AUDIO}
 
 
@@ -69,7 +87,10 @@ def _tag_object(tag: Any, provider: str) -> str | None:
         return _tag(name, provider) if name else None
     if type(tag) is dict and type(tag.get("name")) is str and (name := tidy(tag["name"])):
         owner = tag.get("provider")
-        kept: dict[str, Any] = {"name": name, "provider": tidy(owner) if type(owner) is str and tidy(owner) else provider}
+        kept: dict[str, Any] = {
+            "name": name,
+            "provider": tidy(owner) if type(owner) is str and tidy(owner) else provider,
+        }
         accuracy = tag.get("accuracy")
         if isinstance(accuracy, int | float) and math.isfinite(accuracy):
             kept["accuracy"] = accuracy

@@ -61,7 +61,9 @@ class Answer(msgspec.Struct, frozen=True):
             return decode(self.body)
         except ValueError as error:
             kind = self.headers.get("content-type", "no content type")
-            raise Retry(f"the answer ({self.status}, {kind}, {len(self.body)} bytes) is not JSON: {error}") from None
+            raise Retry(
+                f"the answer ({self.status}, {kind}, {len(self.body)} bytes) is not JSON: {error}"
+            ) from None
 
 
 class Client:
@@ -84,8 +86,12 @@ class Client:
         self._credentials = credentials
         self.redact = Redactor(credentials.secrets() if credentials else ())
         self._retries, self._limits, self._sleep = retries, limits or Limits(), sleep
-        self._throttle = NoThrottle() if self.replayed else throttle or LocalThrottle(rate or Rate(per_second=1))
-        self._courtesy = NoThrottle() if self.replayed else LocalThrottle(courtesy or Rate(per_second=10, burst=4))
+        self._throttle = (
+            NoThrottle() if self.replayed else throttle or LocalThrottle(rate or Rate(per_second=1))
+        )
+        self._courtesy = (
+            NoThrottle() if self.replayed else LocalThrottle(courtesy or Rate(per_second=10, burst=4))
+        )
         self._transport = transport or Transport()
         self._local = threading.local()
 
@@ -138,11 +144,16 @@ class Client:
     def _retrying(self, what: str, once: Callable[[], T]) -> T:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Retry),
-            stop=tenacity.stop_after_attempt(self._retries + 1) | tenacity.stop_after_delay(self._limits.budget),
+            stop=tenacity.stop_after_attempt(self._retries + 1)
+            | tenacity.stop_after_delay(self._limits.budget),
             wait=self._wait,
             sleep=(lambda _: None) if self.replayed else self._sleep,
             before_sleep=lambda state: log.warning(
-                "%s, try %d of %d: %s", self.redact(what), state.attempt_number, self._retries + 1, _outcome(state)
+                "%s, try %d of %d: %s",
+                self.redact(what),
+                state.attempt_number,
+                self._retries + 1,
+                _outcome(state),
             ),
             reraise=True,
         )
@@ -185,7 +196,12 @@ class Client:
             )  # fmt: skip
             with response:
                 body = self._read(response)
-        except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.ProtocolError, urllib3.exceptions.TimeoutError) as error:
+        except (
+            requests.ConnectionError,
+            requests.Timeout,
+            urllib3.exceptions.ProtocolError,
+            urllib3.exceptions.TimeoutError,
+        ) as error:
             raise Retry(f"{type(error).__name__}: {self.redact(str(error))[:800]}") from None
         except urllib3.exceptions.DecodeError as error:
             raise Retry(f"the body could not be decompressed: {self.redact(str(error))[:200]}") from None
@@ -201,7 +217,9 @@ class Client:
         if getattr(response, "_content_consumed", False):  # a replay's, or one that was just recorded
             return response.content
         deadline, parts, size = time.monotonic() + self._limits.total, [], 0
-        while chunk := response.raw.read1(_CHUNK, decode_content=True):  # what is there, so that a body that drips meets the deadline
+        while chunk := response.raw.read1(
+            _CHUNK, decode_content=True
+        ):  # what is there, so that a body that drips meets the deadline
             size += len(chunk)
             if size > self._limits.max_bytes:
                 raise Fatal(f"the body is larger than {self._limits.max_bytes:,} bytes")
@@ -216,7 +234,9 @@ class Client:
             return
         excerpt = self.redact(body[:200].decode("utf-8", "replace"))
         if status in _MEND or status >= 500:
-            raise Retry(f"status {status} {excerpt}".strip(), _retry_after(response.headers.get("retry-after")))
+            raise Retry(
+                f"status {status} {excerpt}".strip(), _retry_after(response.headers.get("retry-after"))
+            )
         raise HttpStatus(f"{method} {url}: status {status} {excerpt}".strip(), status)
 
 

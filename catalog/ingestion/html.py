@@ -8,7 +8,9 @@ _PARSER = lxml_html.HTMLParser(no_network=True, remove_comments=True, remove_pis
 
 def _tree(markup: str) -> lxml_html.HtmlElement | None:
     try:
-        return lxml_html.document_fromstring(markup.encode("utf-8", "ignore").decode().replace("\0", ""), parser=_PARSER)
+        return lxml_html.document_fromstring(
+            markup.encode("utf-8", "ignore").decode().replace("\0", ""), parser=_PARSER
+        )
     except (ParserError, ValueError):
         return None
 

@@ -13,7 +13,17 @@ import msgspec
 
 NOT_APPLICABLE = "N/A"
 _MAIN = ("by", "by-nc", "by-nc-nd", "by-nc-sa", "by-nd", "by-sa")
-_RETIRED = ("devnations/2.0", "nc/1.0", "nc-sa/1.0", "nc-sampling+/1.0", "nd/1.0", "nd-nc/1.0", "sa/1.0", "sampling/1.0", "sampling+/1.0")
+_RETIRED = (
+    "devnations/2.0",
+    "nc/1.0",
+    "nc-sa/1.0",
+    "nc-sampling+/1.0",
+    "nd/1.0",
+    "nd-nc/1.0",
+    "sa/1.0",
+    "sampling/1.0",
+    "sampling+/1.0",
+)
 _JAPAN_ONLY = ("nc", "nc-sa", "nd", "nd-nc", "sa")  # their 2.0 exists as the Japanese port only
 _PORTS_OF_2_1 = ("au", "es", "jp")  # 2.1 was published by these jurisdictions only
 
@@ -52,9 +62,15 @@ def _paths() -> dict[str, tuple[str, str]]:
 
 
 PATHS = _paths()
-_CANONICAL = {"licenses/mark/1.0": "publicdomain/mark/1.0", "licenses/by-nd-nc/2.0/jp": "licenses/by-nc-nd/2.0"}
+_CANONICAL = {
+    "licenses/mark/1.0": "publicdomain/mark/1.0",
+    "licenses/by-nd-nc/2.0/jp": "licenses/by-nc-nd/2.0",
+}
 # Two pages that explain the public-domain tools and are used as if they were the deeds (SMK).
-_EXPLAINED = {"share-your-work/public-domain/cc0": "publicdomain/zero/1.0", "share-your-work/public-domain/pdm": "publicdomain/mark/1.0"}
+_EXPLAINED = {
+    "share-your-work/public-domain/cc0": "publicdomain/zero/1.0",
+    "share-your-work/public-domain/pdm": "publicdomain/mark/1.0",
+}
 
 
 def _reverse() -> dict[tuple[str, str], str]:
@@ -70,7 +86,9 @@ def _reverse() -> dict[tuple[str, str], str]:
 
 REVERSE = _reverse()
 _AFTER = r"(?:/(?:[a-z]{2,3}(?:[-_][a-z0-9]+)?|igo|scotland))?(?:/(?:deed|legalcode)[a-z0-9._-]*|/rdf)?"
-_KNOWN = re.compile("(" + "|".join(re.escape(path) for path in sorted(PATHS, key=len, reverse=True)) + ")" + f"(?:{_AFTER})$")
+_KNOWN = re.compile(
+    "(" + "|".join(re.escape(path) for path in sorted(PATHS, key=len, reverse=True)) + ")" + f"(?:{_AFTER})$"
+)
 
 
 @lru_cache(4096)

@@ -46,11 +46,15 @@ def refresh(oauth2: OAuth2, client: Mapping[str, str], pair: TokenPair) -> Token
 
 
 def _exchange(
-    oauth2: OAuth2, client: Mapping[str, str], given: Iterable[str], ask: Callable[[OAuth2Session, dict[str, str]], Any]
+    oauth2: OAuth2,
+    client: Mapping[str, str],
+    given: Iterable[str],
+    ask: Callable[[OAuth2Session, dict[str, str]], Any],
 ) -> TokenPair:
     redact = Redactor(Secret(v) for v in (*client.values(), *given) if v)
     extra = {k: v for k, v in client.items() if k not in ("client_id", "client_secret")}
-    session = OAuth2Session(client["client_id"], client.get("client_secret"), token_endpoint_auth_method="client_secret_post")  # noqa: S106
+    how = "client_secret_post"
+    session = OAuth2Session(client["client_id"], client.get("client_secret"), token_endpoint_auth_method=how)
     try:
         answer = ask(session, extra)
     except AuthlibBaseError as error:
@@ -58,7 +62,11 @@ def _exchange(
     except (requests.ConnectionError, requests.Timeout) as error:
         raise Retry(redact(f"{oauth2.token_url}: {type(error).__name__}: {error}")) from None
     except (requests.HTTPError, ValueError) as error:
-        status = error.response.status_code if isinstance(error, requests.HTTPError) and error.response is not None else 0
+        status = (
+            error.response.status_code
+            if isinstance(error, requests.HTTPError) and error.response is not None
+            else 0
+        )
         kind = Retry if status >= 500 or status == 429 or isinstance(error, ValueError) else Fatal
         raise kind(redact(f"{oauth2.token_url}: {type(error).__name__}: {error}")) from None
     try:
@@ -73,7 +81,9 @@ class BearerCredentials:
     stored: the pair as it is stored now (others may renew it, too). renewed: renews the pair it is given, stores and returns the new one.
     """
 
-    def __init__(self, stored: Callable[[], TokenPair | None], renewed: Callable[[TokenPair], TokenPair]) -> None:
+    def __init__(
+        self, stored: Callable[[], TokenPair | None], renewed: Callable[[TokenPair], TokenPair]
+    ) -> None:
         found = stored()
         if found is None:
             raise Fatal("there are no tokens; put a code into OAUTH2_AUTH_KEYS and run oauth2_authorization.")

@@ -20,7 +20,11 @@ class Facts(msgspec.Struct, frozen=True):
 def facts(cls: type[Provider]) -> Facts:
     keys = [f"`{cls.key.variable}`"] if cls.key else []
     keys += ["or OAuth2"] if cls.oauth2 else []
-    rate = "a dump, not an API" if cls.dump else f"{cls.rate}" + (f", {cls.quota.requests:,} a {cls.quota.period}" if cls.quota else "")
+    rate = (
+        "a dump, not an API"
+        if cls.dump
+        else f"{cls.rate}" + (f", {cls.quota.requests:,} a {cls.quota.period}" if cls.quota else "")
+    )
     return Facts(
         cls.name, ", ".join(cls.strings), f"`{cls.schedule}`", "yes" if cls.dated else "since a day" if cls.since else "no",
         " ".join(keys) or "none", rate, cls.popularity or "none",

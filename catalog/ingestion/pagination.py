@@ -36,7 +36,9 @@ class Page(msgspec.Struct):
 class Paginator(ABC):
     """Walks one round (one set of fixed parameters) of an API."""
 
-    own_params: ClassVar[tuple[str, ...]] = ()  # instance attribute where the names are given: parameters that make up the cursor
+    own_params: ClassVar[
+        tuple[str, ...]
+    ] = ()  # instance attribute where the names are given: parameters that make up the cursor
 
     @abstractmethod
     def start(self, params: Params) -> Cursor:
@@ -78,7 +80,14 @@ class Counted(Paginator):
         if step < 1:
             raise ValueError("step must be at least 1, or the pages never end")
         self.url, self.items, self.param, self.first, self.step = url, items, param, first, step
-        self.more, self.full, self.pages_header, self.total, self.check, self.decode = more, full, pages_header, total, check, decode
+        self.more, self.full, self.pages_header, self.total, self.check, self.decode = (
+            more,
+            full,
+            pages_header,
+            total,
+            check,
+            decode,
+        )
         self.gone = gone
         self.own_params = (param,)  # type: ignore[misc]
 
@@ -102,8 +111,16 @@ class Counted(Paginator):
                 return Page([])
             raise
         items = items_at(body, self.items)
-        ended = len(items) < (self.full or 1) or (self.more and not dig(body, *self.more.split("."))) or (last is not None and at >= last)
-        after = None if ended else {**cursor, self.param: at + self.step, **({} if last is None else {"last": last})}
+        ended = (
+            len(items) < (self.full or 1)
+            or (self.more and not dig(body, *self.more.split(".")))
+            or (last is not None and at >= last)
+        )
+        after = (
+            None
+            if ended
+            else {**cursor, self.param: at + self.step, **({} if last is None else {"last": last})}
+        )
         return Page(items, after, _count(dig(body, *self.total.split("."))) if self.total else None)
 
     def skip(self, cursor: Cursor) -> Cursor | None:
@@ -162,10 +179,14 @@ class LoopGuard:
         """Is this page one that came before? Raises LoopDetected when that happened too often, or a cursor comes again."""
         where = _digest(cursor)
         if where in self._cursors:
-            raise LoopDetected(f"the API sent us back to {cursor}, where this run has been before; stopped, what was read is kept.")
+            raise LoopDetected(
+                f"the API sent us back to {cursor}, where this run has been before; stopped, what was read is kept."
+            )
         self._cursors.add(where)
         if len(self._cursors) > self._max_pages:
-            raise LoopDetected(f"more than {self._max_pages:,} pages in one round; stopped, what was read is kept.")
+            raise LoopDetected(
+                f"more than {self._max_pages:,} pages in one round; stopped, what was read is kept."
+            )
         if not items:
             return False
         page = _digest(items)
@@ -174,7 +195,9 @@ class LoopGuard:
             return False
         self._repeats += 1
         if self._repeats > self._repeats_allowed:
-            raise LoopDetected(f"the page at {cursor} is the same as an earlier one; stopped, what was read is kept.")
+            raise LoopDetected(
+                f"the page at {cursor} is the same as an earlier one; stopped, what was read is kept."
+            )
         return True
 
 

@@ -67,7 +67,9 @@ class Parts:
     `<root>/flickr/year=2024/month=02/flickr_20240210T000312/flickr_image_v001_20240210T000312_2024-02-09_000012.tsv`.
     """
 
-    def __init__(self, root: UPath, provider: str, started: datetime, window: Window | None, key: str = "") -> None:
+    def __init__(
+        self, root: UPath, provider: str, started: datetime, window: Window | None, key: str = ""
+    ) -> None:
         stamp = f"{started:%Y%m%dT%H%M%S}" + (f"_{key}" if key else "")
         covers = f"_{window}".replace(":", "") if window else ""
         month = f"/month={started:%m}" if window else ""
@@ -75,7 +77,10 @@ class Parts:
         self._prefix, self._suffix = provider, f"{stamp}{covers}"
 
     def part(self, media_type: MediaType, number: int) -> UPath:
-        return self.folder / f"{self._prefix}_{media_type}_v{VERSIONS[media_type]}_{self._suffix}_{number:06}.tsv"
+        return (
+            self.folder
+            / f"{self._prefix}_{media_type}_v{VERSIONS[media_type]}_{self._suffix}_{number:06}.tsv"
+        )
 
     def write(self, media_type: MediaType, number: int, lines: Iterable[str]) -> None:
         write_whole(self.part(media_type, number), "".join(lines).encode())
@@ -107,7 +112,10 @@ class Parts:
             return []
         wanted = f"{self._prefix}_{media_type}_v"
         found = [p for p in self.folder.iterdir() if p.name.startswith(wanted) and p.name.endswith(".tsv")]
-        return sorted((p for p in found if (m := _NUMBER.search(p.name)) and int(m.group(1)) < pages), key=lambda p: p.name)
+        return sorted(
+            (p for p in found if (m := _NUMBER.search(p.name)) and int(m.group(1)) < pages),
+            key=lambda p: p.name,
+        )
 
 
 def json_line(value: Any) -> bytes:
@@ -116,4 +124,7 @@ def json_line(value: Any) -> bytes:
         return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE, default=repr)
     except (TypeError, orjson.JSONEncodeError):
         shown = ascii(value)
-        return orjson.dumps({"reason": str(value.get("reason")), "raw_text": shown[:100_000]}, option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(
+            {"reason": str(value.get("reason")), "raw_text": shown[:100_000]},
+            option=orjson.OPT_APPEND_NEWLINE,
+        )

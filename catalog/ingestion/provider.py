@@ -50,7 +50,9 @@ class Provider:
     """
 
     name: ClassVar[str]  # the folder's name; the DAG is `<name>_workflow`
-    strings: ClassVar[Mapping[MediaType, str]]  # media type → provider string in the catalog; order as in the docs
+    strings: ClassVar[
+        Mapping[MediaType, str]
+    ]  # media type → provider string in the catalog; order as in the docs
     pages: Paginator  # one for all instances, or one of each instance's own
     schedule: ClassVar[str] = "@monthly"
     dated: ClassVar[bool] = False  # takes a UTC day; daily DAG
@@ -69,7 +71,9 @@ class Provider:
     dump: ClassVar[bool] = False  # no API: files, loaded by SQL through a DAG of its own
     details: ClassVar[FileSizes | None] = None
     concurrency: ClassVar[int] = 4  # requests of `detail` at a time
-    unique: ClassVar[bool] = False  # the API lists an item more than once: only the first of a foreign identifier counts
+    unique: ClassVar[bool] = (
+        False  # the API lists an item more than once: only the first of a foreign identifier counts
+    )
     popularity: ClassVar[str | None] = None  # key in meta_data that the popularity score is made of
     pull_timeout: ClassVar[timedelta] = timedelta(hours=24)
     load_timeout: ClassVar[timedelta] = timedelta(hours=1)
@@ -117,7 +121,11 @@ def provider_class(name: str) -> type[Provider]:
     if name not in provider_names():
         raise Fatal(f"there is no provider {name!r}; there are {', '.join(provider_names())}.")
     module = import_module(f"catalog.providers.{name}.provider")
-    classes = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Provider) and c.__module__ == module.__name__]
+    classes = [
+        c
+        for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, Provider) and c.__module__ == module.__name__
+    ]
     if len(classes) != 1 or classes[0].name != name:
         raise Fatal(f"{module.__name__} must define one Provider whose name is {name!r}.")
     return classes[0]

@@ -53,13 +53,23 @@ class Pull:
     ) -> None:  # fmt: skip
         if provider.dated and window is None:
             raise Fatal(f"{provider.name} needs a day; give `date`.")
-        self.provider, self.client, self.parts, self.run_id, self.window = provider, client, parts, run_id, window
+        self.provider, self.client, self.parts, self.run_id, self.window = (
+            provider,
+            client,
+            parts,
+            run_id,
+            window,
+        )
         self._options, self._checkpoint = options or Options(), checkpoint or MemoryCheckpoint()
         self._progress, self._fence, self._should_stop = progress, fence, should_stop
         urls = UrlCleaner(None if client.replayed else probe, provider.strip_slashes)
-        self._encoders = {m: Encoder(m, string, urls, provider.category) for m, string in provider.strings.items()}
+        self._encoders = {
+            m: Encoder(m, string, urls, provider.category) for m, string in provider.strings.items()
+        }
         self._guard = LoopGuard(provider.repeats)
-        self._seen: set[tuple[str, int]] = set()  # media type and hash of identifier, of providers that repeat items
+        self._seen: set[tuple[str, int]] = (
+            set()
+        )  # media type and hash of identifier, of providers that repeat items
         self._state: State | None = None
 
     def run(self) -> Manifest:
@@ -86,12 +96,16 @@ class Pull:
     def _begin(self) -> State:
         options = self._options
         if options.query_params_list is not None:
-            rounds: list[dict[str, Any]] = [{"only": True, "params": dict(p)} for p in options.query_params_list]
+            rounds: list[dict[str, Any]] = [
+                {"only": True, "params": dict(p)} for p in options.query_params_list
+            ]
         else:
             with _known_shapes():
                 fixed = self.provider.rounds(self.client, self.window)
             first = dict(options.initial_query_params or {})
-            begin = next((n for n, f in enumerate(fixed) if f and f.items() <= first.items()), 0) if first else 0
+            begin = (
+                next((n for n, f in enumerate(fixed) if f and f.items() <= first.items()), 0) if first else 0
+            )
             rounds = [{"params": f} for f in fixed[begin:]]
             if first:
                 rounds = rounds or [{"params": {}}]
@@ -103,13 +117,27 @@ class Pull:
         if stored is None:
             return None
         if stored.get("version") != STATE_VERSION:
-            log.warning("The stored state has version %s, not %s; starting from the beginning.", stored.get("version"), STATE_VERSION)
+            log.warning(
+                "The stored state has version %s, not %s; starting from the beginning.",
+                stored.get("version"),
+                STATE_VERSION,
+            )
             return None
         state = msgspec.convert(stored, State)
-        if state.errors and state.round >= len(state.rounds):  # it had come to its end; take up the pages that were passed over
-            state.rounds += [{"only": True, "params": e["params"], "cursor": e["cursor"]} for e in state.errors]
+        if state.errors and state.round >= len(
+            state.rounds
+        ):  # it had come to its end; take up the pages that were passed over
+            state.rounds += [
+                {"only": True, "params": e["params"], "cursor": e["cursor"]} for e in state.errors
+            ]
             state.errors = []
-        log.info("Going on after page %d, round %d of %d, at %s.", state.pages, state.round + 1, len(state.rounds), state.cursor)
+        log.info(
+            "Going on after page %d, round %d of %d, at %s.",
+            state.pages,
+            state.round + 1,
+            len(state.rounds),
+            state.cursor,
+        )
         return state
 
     def _limit_reached(self, state: State) -> bool:
@@ -158,7 +186,9 @@ class Pull:
             log.warning("Passing over the page at %s: %s", cursor, error)
             state.skipped_in_a_row += 1
             round_ = state.rounds[state.round]["params"]
-            state.errors.append({"cursor": cursor, "params": round_, "error": f"{type(error).__name__}: {error}"[:500]})
+            state.errors.append(
+                {"cursor": cursor, "params": round_, "error": f"{type(error).__name__}: {error}"[:500]}
+            )
             return None
         return page
 
@@ -178,7 +208,9 @@ class Pull:
         records = records[:room]
         if self.provider.details:
             missing = [r for _, r in records if r.filesize is None]
-            for record, size in zip(missing, self.client.map(self._size, missing, self.provider.details.concurrency), strict=True):
+            for record, size in zip(
+                missing, self.client.map(self._size, missing, self.provider.details.concurrency), strict=True
+            ):
                 record.filesize = size
         lines = self._encode(records, tally)
         self._fence()
@@ -225,7 +257,9 @@ class Pull:
                 raise raw.error
             mapped = self.provider.record(raw)
         except Exception as error:  # a poison item: whatever the mapping tripped over, the page goes on
-            tally.reject(first, f"mapping failed: {type(error).__name__}", raw.raw if isinstance(raw, Poison) else raw)
+            tally.reject(
+                first, f"mapping failed: {type(error).__name__}", raw.raw if isinstance(raw, Poison) else raw
+            )
             return []
         kept: list[tuple[Raw, Media]] = []
         for one in mapped if isinstance(mapped, list) else [mapped]:
@@ -241,7 +275,9 @@ class Pull:
     def _size(self, record: Media) -> int | None:
         return self.client.file_size(record.url) if isinstance(record.url, str) else None
 
-    def _save_manifest(self, state: State, complete: bool = False, error: BaseException | None = None) -> Manifest:
+    def _save_manifest(
+        self, state: State, complete: bool = False, error: BaseException | None = None
+    ) -> Manifest:
         window = (self.window.start, self.window.end) if self.window else None
         text = None if error is None else self.client.redact(f"{type(error).__name__}: {error}")[:1000]
         manifest = Manifest(

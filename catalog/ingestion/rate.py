@@ -31,7 +31,11 @@ class Rate(msgspec.Struct, frozen=True):
         return 1 / frequency if frequency else 0.0
 
     def __str__(self) -> str:
-        for value, unit in ((self.per_second, "second"), (self.per_minute, "minute"), (self.per_hour, "hour")):
+        for value, unit in (
+            (self.per_second, "second"),
+            (self.per_minute, "minute"),
+            (self.per_hour, "hour"),
+        ):
             if value >= 1:
                 return f"{value:,g} {'an' if unit == 'hour' else 'a'} {unit}"
             if value:
@@ -73,7 +77,12 @@ class NoThrottle:
 class LocalThrottle:
     """One process' own bucket, safe for threads. clock and sleep are arguments so that tests need not wait."""
 
-    def __init__(self, rate: Rate, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        rate: Rate,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._rate, self._clock, self._sleep = rate, clock, sleep
         self._free = clock()
         self._lock = threading.Lock()
@@ -114,7 +123,11 @@ class SharedThrottle:
                    set next_slot = greatest(r.next_slot, clock_timestamp() - %(interval)s * %(spare)s) + %(interval)s
                 returning extract(epoch from next_slot - %(interval)s - clock_timestamp())::float8
                 """,
-                {"key": self._key, "interval": timedelta(seconds=self._rate.interval), "spare": self._rate.burst - 1},
+                {
+                    "key": self._key,
+                    "interval": timedelta(seconds=self._rate.interval),
+                    "spare": self._rate.burst - 1,
+                },
             ).fetchone()
         assert row
         if row[0] > 0:

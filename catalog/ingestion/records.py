@@ -49,7 +49,9 @@ class Audio(Media, kw_only=True, gc=False):
     bit_rate: Any = None
     sample_rate: Any = None
     genres: list[str] | None = None
-    audio_set: dict[str, Any] | None = None  # title, foreign_landing_url, thumbnail, creator, creator_url, foreign_identifier
+    audio_set: dict[str, Any] | None = (
+        None  # title, foreign_landing_url, thumbnail, creator, creator_url, foreign_identifier
+    )
     set_position: Any = None
     alt_files: list[dict[str, Any]] | None = None
     audio_set_foreign_identifier: Any = None

@@ -34,7 +34,9 @@ def find(folder: Path, provider: str) -> Path:
             if found != provider:
                 raise Fatal(f"replay: the recording in {place} is {found}'s, not {provider}'s.")
             return place
-    raise Fatal(f"replay: no recording.json for {provider} in {', '.join(map(str, places(folder, provider)))}.")
+    raise Fatal(
+        f"replay: no recording.json for {provider} in {', '.join(map(str, places(folder, provider)))}."
+    )
 
 
 def _sent(url: str) -> tuple[str, dict[str, list[str]]]:
@@ -91,8 +93,15 @@ class ReplayAdapter(BaseAdapter):
                 if self._left[number] is not None:
                     self._left[number] -= 1
                 return interaction["response"]
-        shown = ", ".join(f"{k}={v}" for k, values in sorted(params.items()) for v in values if not re.search("key|token|client_id", k))
-        raise UnansweredRequest(f"replay: the recording in {self._folder} has no answer to {method} {url} ({shown}).")
+        shown = ", ".join(
+            f"{k}={v}"
+            for k, values in sorted(params.items())
+            for v in values
+            if not re.search("key|token|client_id", k)
+        )
+        raise UnansweredRequest(
+            f"replay: the recording in {self._folder} has no answer to {method} {url} ({shown})."
+        )
 
     def close(self) -> None:
         return
@@ -101,10 +110,17 @@ class ReplayAdapter(BaseAdapter):
 class RecordingAdapter(Transport):
     """The ordinary transport, writing down every exchange. Secrets are taken out of URLs, headers and bodies."""
 
-    def __init__(self, folder: Path, provider: str, date: str | None, redact: Redactor, hidden: frozenset[str]) -> None:
+    def __init__(
+        self, folder: Path, provider: str, date: str | None, redact: Redactor, hidden: frozenset[str]
+    ) -> None:
         super().__init__()
         self._folder, self._redact, self._hidden = folder, redact, hidden
-        self._document: dict[str, Any] = {"provider": provider, "date": date, "about": f"Recorded from {provider}.", "interactions": []}
+        self._document: dict[str, Any] = {
+            "provider": provider,
+            "date": date,
+            "about": f"Recorded from {provider}.",
+            "interactions": [],
+        }
         self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -118,8 +134,18 @@ class RecordingAdapter(Transport):
             if body:
                 kind = "json" if "json" in response.headers.get("content-type", "") else "txt"
                 name = f"body_{len(interactions):04}.{kind}"
-                (self._folder / name).write_text(self._redact(body.decode("utf-8", "replace")), encoding="utf-8")
-            kept = ("content-type", "content-length", "location", "x-wp-total", "x-wp-totalpages", "link", "retry-after")
+                (self._folder / name).write_text(
+                    self._redact(body.decode("utf-8", "replace")), encoding="utf-8"
+                )
+            kept = (
+                "content-type",
+                "content-length",
+                "location",
+                "x-wp-total",
+                "x-wp-totalpages",
+                "link",
+                "retry-after",
+            )
             headers = {k.lower(): self._redact(v) for k, v in response.headers.items() if k.lower() in kept}
             listed = {k: v[0] if len(v) == 1 else v for k, v in params.items() if k not in self._hidden}
             answer = {"status": response.status_code, "headers": headers, "body_file": name}

@@ -86,7 +86,12 @@ class Redactor:
 
     def add(self, secrets: Iterable[Secret]) -> None:
         """From now on these, too."""
-        forms = {form for s in secrets if (v := s.reveal()) for form in (v, quote(v, safe=""), quote(v), quote_plus(v))}
+        forms = {
+            form
+            for s in secrets
+            if (v := s.reveal())
+            for form in (v, quote(v, safe=""), quote(v), quote_plus(v))
+        }
         self._forms = sorted(forms.union(self._forms), key=len, reverse=True)
 
     def __call__(self, text: str) -> str:

@@ -47,7 +47,9 @@ class Options(msgspec.Struct, frozen=True):
     skip_predicates: tuple[str, ...] = ()
 
     def whole(self) -> bool:
-        return not (self.limit or self.initial_query_params or self.query_params_list or self.additional_query_params)
+        return not (
+            self.limit or self.initial_query_params or self.query_params_list or self.additional_query_params
+        )
 
     def skips(self, error: Exception) -> bool:
         """Is this error one to note and pass over? Predicates are parts of the error's text, case-insensitive."""

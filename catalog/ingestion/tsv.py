@@ -9,7 +9,17 @@ from typing import Any
 
 import orjson
 
-from catalog.ingestion.cleaning import EXTENSIONS, MAX_INTEGER, array_field, escape, filetype, integer, json_field, tags_field, tidy
+from catalog.ingestion.cleaning import (
+    EXTENSIONS,
+    MAX_INTEGER,
+    array_field,
+    escape,
+    filetype,
+    integer,
+    json_field,
+    tags_field,
+    tidy,
+)
 from catalog.ingestion.licenses import License
 from catalog.ingestion.records import Audio, Image, Media, MediaType
 from catalog.ingestion.urls import UrlCleaner
@@ -23,7 +33,10 @@ _COMMON = (
 _AUDIO_ONLY = (
     "duration", "bit_rate", "sample_rate", "genres", "audio_set", "set_position", "alt_files", "audio_set_foreign_identifier",
 )  # fmt: skip
-COLUMNS: dict[MediaType, tuple[str, ...]] = {"image": (*_COMMON, "width", "height"), "audio": (*_COMMON, *_AUDIO_ONLY)}
+COLUMNS: dict[MediaType, tuple[str, ...]] = {
+    "image": (*_COMMON, "width", "height"),
+    "audio": (*_COMMON, *_AUDIO_ONLY),
+}
 REQUIRED = ("foreign_identifier", "foreign_landing_url", "url", "license", "license_version")
 
 # Characters a column takes. `url` has a unique btree index, whose entries may have about 2 700 bytes, so its limit is in bytes as well.
@@ -45,7 +58,9 @@ class Encoder:
     `cleaned` holds, by what was done, how many values did not survive (a title cut, a file size out of range).
     """
 
-    def __init__(self, media_type: MediaType, provider: str, urls: UrlCleaner, category: str | None = None) -> None:
+    def __init__(
+        self, media_type: MediaType, provider: str, urls: UrlCleaner, category: str | None = None
+    ) -> None:
         self.media_type = media_type
         self.provider = provider
         self.cleaned: Counter[str] = Counter()
@@ -72,7 +87,8 @@ class Encoder:
             json_field(record.audio_set) if record.audio_set else NULL,
             number(record.set_position, "set_position"),
             json_field(record.alt_files) if record.alt_files else NULL,
-            self._text(record.audio_set_foreign_identifier, "audio_set_foreign_identifier", cut=False) or NULL,
+            self._text(record.audio_set_foreign_identifier, "audio_set_foreign_identifier", cut=False)
+            or NULL,
         )
         return "\t".join(fields) + "\n"
 
@@ -92,7 +108,11 @@ class Encoder:
             if lost:
                 self.cleaned["tag malformed or over the limit"] += lost
         small = self._small
-        category, source, kind_of_ingestion = r.category or self._category, r.source or self.provider, r.ingestion_type
+        category, source, kind_of_ingestion = (
+            r.category or self._category,
+            r.source or self.provider,
+            r.ingestion_type,
+        )
         return (
             f"{fid}\t{landing}\t{url}\t{thumbnail}\t{kind}\t{size}\t{license_.slug}\t{license_.version}\t{creator}\t{creator_url}\t{title}"
             f"\t{self._meta(r.meta_data, license_)}\t{tags or NULL}\t{small.get(category) or self._word(category, 'category')}"
@@ -130,14 +150,25 @@ class Encoder:
         if len(url) > MAX_URL_BYTES // 4 and len(url.encode()) > MAX_URL_BYTES:
             raise Reject("url too long")
         creator_url = NULL if r.creator_url is None else self._optional_url(r.creator_url, "creator_url")
-        return (fid, landing, url, creator_url, self._text(r.creator, "creator") or NULL, self._text(r.title, "title") or NULL)
+        return (
+            fid,
+            landing,
+            url,
+            creator_url,
+            self._text(r.creator, "creator") or NULL,
+            self._text(r.title, "title") or NULL,
+        )
 
     def _required_url(self, value: Any, column: str) -> str:
         if value is None or value == "":
             raise Reject(f"missing {column}")
         if cleaned := self._urls.clean(value, SIZES[column]):
             return cleaned
-        raise Reject(f"{column} too long" if type(value) is str and len(value) > SIZES[column] else f"{column} is not a URL")
+        raise Reject(
+            f"{column} too long"
+            if type(value) is str and len(value) > SIZES[column]
+            else f"{column} is not a URL"
+        )
 
     def _optional_url(self, value: Any, column: str) -> str:
         if cleaned := self._urls.clean(value, SIZES[column]):

@@ -20,7 +20,9 @@ SPEAKS_TLS = frozenset(
     usercontent.jamendo.com wordpress.org www.europeana.eu www.finna.fi www.flickr.com www.jamendo.com www.wikimedia.org
     """.split()
 )
-_SUFFIXES = TLDExtract(suffix_list_urls=(), cache_dir=None)  # the list in the package; workers must not fetch one
+_SUFFIXES = TLDExtract(
+    suffix_list_urls=(), cache_dir=None
+)  # the list in the package; workers must not fetch one
 _SCHEME = re.compile(r"^(?:http(s*):)?/+", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*:(?!\d+(?:/|$))", re.IGNORECASE)
 _UNSTORABLE = re.compile(r'["\\]')
@@ -52,7 +54,9 @@ class UrlCleaner:
 
     def clean(self, value: object, size: int) -> str | None:
         """The URL with its best scheme, or None when it is no URL, or longer than `size` characters."""
-        if type(value) is not str or not value or len(value) > size + 100:  # +100: slashes and spaces may still go
+        if (
+            type(value) is not str or not value or len(value) > size + 100
+        ):  # +100: slashes and spaces may still go
             return None
         end = value.find("/", 8)
         if value[: end if end > 0 else None] in self.known and value.isprintable() and len(value) <= size:

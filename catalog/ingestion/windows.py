@@ -41,7 +41,10 @@ def day_window(day: date) -> Window:
 
 
 def run_window(
-    run_after: datetime, day: date | None = None, interval: tuple[datetime | None, datetime | None] = (None, None), days_back: int = 0
+    run_after: datetime,
+    day: date | None = None,
+    interval: tuple[datetime | None, datetime | None] = (None, None),
+    days_back: int = 0,
 ) -> Window:
     """The window of a run: conf `date` (that UTC day), else its data interval, else the last whole UTC day before `run_after`.
 
@@ -80,7 +83,9 @@ class Slicing(msgspec.Struct, frozen=True):
         for hour in window.divide(max(1, (window.end - window.start) // HOUR)):
             records = count(hour)
             if records >= self.max_records:
-                found += hour.divide(self.min_divisions if records < self.division_threshold else self.max_divisions)
+                found += hour.divide(
+                    self.min_divisions if records < self.division_threshold else self.max_divisions
+                )
             elif records:
                 found.append(hour)
         return found

@@ -9,7 +9,15 @@ from catalog.ingestion.cleaning import MAX_INTEGER
 from catalog.ingestion.records import MediaType
 from catalog.ingestion.tsv import COLUMNS
 
-_VARCHAR = {"license": 50, "license_version": 25, "filetype": 5, "provider": 80, "source": 80, "ingestion_type": 80, "category": 80}
+_VARCHAR = {
+    "license": 50,
+    "license_version": 25,
+    "filetype": 5,
+    "provider": 80,
+    "source": 80,
+    "ingestion_type": 80,
+    "category": 80,
+}
 _INTEGERS = frozenset(("width", "height", "filesize", "duration", "bit_rate", "sample_rate", "set_position"))
 _JSON = frozenset(("meta_data", "tags", "audio_set", "alt_files"))
 _ESCAPE = re.compile(rb"\\([0-7]{1,3}|x[0-9A-Fa-f]{1,2}|.)", re.DOTALL)

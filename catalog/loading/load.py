@@ -78,7 +78,12 @@ class Load:
         key: RunKey, *,
         include_deleted: bool = False, rejects: UPath | None = None, progress: Callable[[str], None] = log.info,
     ) -> None:  # fmt: skip
-        self._connection, self._media_type, self._provider, self._source = connection, media_type, provider, source
+        self._connection, self._media_type, self._provider, self._source = (
+            connection,
+            media_type,
+            provider,
+            source,
+        )
         self._manifest, self._key, self._rejects, self._progress = manifest, key, rejects, progress
         name = f"load_{media_type}_{re.sub('[^a-z0-9]+', '_', provider.lower())[:30]}_{uuid.uuid4().hex[:10]}"
         columns_, changeable = columns(media_type), updated(media_type)
@@ -104,7 +109,9 @@ class Load:
         began = time.monotonic()
         with self._connection.transaction():
             self._execute("set local work_mem = '256MB'")
-            self._execute("select pg_advisory_xact_lock(hashtext(%s))", [f"load {self._media_type} {self._provider}"])
+            self._execute(
+                "select pg_advisory_xact_lock(hashtext(%s))", [f"load {self._media_type} {self._provider}"]
+            )
             if report := self._done_before():
                 self._progress(f"{self._media_type}: this pull is loaded already; nothing to do.")
                 return report
@@ -123,14 +130,18 @@ class Load:
 
     def _copy(self) -> None:
         self._execute("create unlogged table {loading} as select {columns} from {table} with no data")
-        self._execute("alter table {loading} add n bigint generated always as identity")  # the order of the lines; ctid does not keep it
+        self._execute(
+            "alter table {loading} add n bigint generated always as identity"
+        )  # the order of the lines; ctid does not keep it
         expected = self._counts.written
         if isinstance(self._source, sql.Composable):
             what, rows = "the query", self._select(self._source)
         else:
             what, rows = f"{len(self._source)} parts", self._copy_parts(self._source)
         if rows + sum(self._rejected.values()) != expected:
-            raise Fatal(f"{rows:,} rows came from {what}, but the manifest lists {expected:,}; nothing was loaded.")
+            raise Fatal(
+                f"{rows:,} rows came from {what}, but the manifest lists {expected:,}; nothing was loaded."
+            )
         self._execute("analyze {loading} (provider, foreign_identifier, url)")
         self._progress(f"{self._media_type}: copied {rows:,} rows from {what}")
 
@@ -167,7 +178,9 @@ class Load:
             faults: list[tuple[str, bytes]] = []
             passed: list[int] = []  # numbers, among all lines, of those sent
 
-            def good_lines(faults: list[tuple[str, bytes]] = faults, passed: list[int] = passed) -> Iterator[bytes]:
+            def good_lines(
+                faults: list[tuple[str, bytes]] = faults, passed: list[int] = passed
+            ) -> Iterator[bytes]:
                 for number, line in enumerate(_lines(parts)):
                     if reason := refused.get(number) or check.fault(line.rstrip(b"\n")):
                         faults.append((reason, line))
@@ -182,11 +195,15 @@ class Load:
                 match = _LINE.search(error.diag.context or "")
                 if match is None or len(refused) >= _MAX_BAD_LINES:
                     raise
-                refused[passed[int(match.group(1)) - 1]] = f"refused by PostgreSQL: {error.diag.message_primary}"
+                refused[passed[int(match.group(1)) - 1]] = (
+                    f"refused by PostgreSQL: {error.diag.message_primary}"
+                )
                 continue
             for reason, line in faults:
                 self._rejected[reason] += 1
-                self._reject_lines.append(json_line({"reason": reason, "line": line.decode("utf-8", "backslashreplace")}))
+                self._reject_lines.append(
+                    json_line({"reason": reason, "line": line.decode("utf-8", "backslashreplace")})
+                )
             return rows
 
     # clean
@@ -195,9 +212,12 @@ class Load:
         """Take out what cannot be kept: rows that lack a required value, and all but the last of those with one identifier."""
         self._execute("create temp table load_reject (n bigint, reason text, record jsonb) on commit drop")
         reason = sql.SQL(" ").join(
-            sql.SQL("when {} is null then {}").format(sql.Identifier(c), sql.Literal(f"missing {c}")) for c in (*REQUIRED, "provider")
+            sql.SQL("when {} is null then {}").format(sql.Identifier(c), sql.Literal(f"missing {c}"))
+            for c in (*REQUIRED, "provider")
         )
-        missing = sql.SQL(" or ").join(sql.SQL("{} is null").format(sql.Identifier(c)) for c in (*REQUIRED, "provider"))
+        missing = sql.SQL(" or ").join(
+            sql.SQL("{} is null").format(sql.Identifier(c)) for c in (*REQUIRED, "provider")
+        )
         statement: LiteralString = """
             with gone as (delete from {loading} where {missing} returning *)
             insert into load_reject select n, case {reason} end, to_jsonb(gone) - 'n' from gone
@@ -222,7 +242,9 @@ class Load:
             try:
                 with self._connection.transaction():
                     self._classify()
-                    counted = Counter(dict(self._execute("select kind::text, count(*) from verdict group by 1").fetchall()))
+                    counted = Counter(
+                        dict(self._execute("select kind::text, count(*) from verdict group by 1").fetchall())
+                    )
                     self._progress(
                         f"{self._media_type}: {counted['n']:,} new, {counted['c']:,} changed, {counted['u']:,} unchanged, "
                         f"{counted['x'] + counted['d']:,} not to be kept"
@@ -233,7 +255,10 @@ class Load:
             except (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected) as error:
                 if attempt == 3:
                     raise
-                log.info("Another writer was faster (%s); classifying again.", error.diag.constraint_name or error.diag.message_primary)
+                log.info(
+                    "Another writer was faster (%s); classifying again.",
+                    error.diag.constraint_name or error.diag.message_primary,
+                )
         raise AssertionError
 
     def _classify(self) -> None:
@@ -333,7 +358,13 @@ class Load:
               from ingestion_report
              where (dag_id, run_id, day_shift, media_type, manifest_token, manifest_pages, complete) = (%s, %s, %s, %s, %s, %s, %s)
             """,
-            [*msgspec.structs.astuple(self._key), self._media_type, self._manifest.token, self._manifest.pages, self._manifest.complete],
+            [
+                *msgspec.structs.astuple(self._key),
+                self._media_type,
+                self._manifest.token,
+                self._manifest.pages,
+                self._manifest.complete,
+            ],
         ).fetchone()
         return LoadReport(*row) if row else None
 
@@ -355,7 +386,9 @@ class Load:
             on conflict (dag_id, run_id, day_shift, media_type) do update set {renewed}, finished_on = now()
         """
         identifiers = [sql.Identifier(name) for name in values]
-        renewed = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in values if name not in key]
+        renewed = [
+            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in values if name not in key
+        ]
         self._connection.execute(
             sql.SQL(statement).format(
                 names=sql.SQL(", ").join(identifiers),

@@ -28,7 +28,13 @@ from catalog.local.trace import follow
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console() if sys.stdout.isatty() else Console(width=170)  # a log file has room for whole tables
-COLORS = {"success": "green", "failed": "red", "upstream_failed": "red", "running": "cyan", "up_for_retry": "yellow"}
+COLORS = {
+    "success": "green",
+    "failed": "red",
+    "upstream_failed": "red",
+    "running": "cyan",
+    "up_for_retry": "yellow",
+}
 
 
 def say(text: str) -> None:
@@ -36,12 +42,18 @@ def say(text: str) -> None:
 
 
 @app.command("up")
-def up_(foreground: Annotated[bool, typer.Option("--foreground", "-f", help="Stay; Ctrl-C stops everything.")] = False) -> None:
+def up_(
+    foreground: Annotated[
+        bool, typer.Option("--foreground", "-f", help="Stay; Ctrl-C stops everything.")
+    ] = False,
+) -> None:
     """Start PostgreSQL, OpenSearch and Airflow; returns when they are ready."""
     stack = Stack()
     was_running = stack.running()
     seconds = up(stack, say)
-    console.print(f"{'already running' if was_running else f'ready in {seconds:.1f} s'}: [bold]{stack.ui}[/]   (stop with ./just down)")
+    console.print(
+        f"{'already running' if was_running else f'ready in {seconds:.1f} s'}: [bold]{stack.ui}[/]   (stop with ./just down)"
+    )
     if foreground:
         _until_interrupted(stack)
 
@@ -78,7 +90,9 @@ def status() -> None:
     stack = Stack()
     state = stack.state()
     if not stack.running():
-        console.print("not running" + (f"; last: {state['phase']}, {state['error']}" if state.get("error") else ""))
+        console.print(
+            "not running" + (f"; last: {state['phase']}, {state['error']}" if state.get("error") else "")
+        )
         raise typer.Exit(1)
     api = AirflowApi(stack.ui)
     console.print(f"{state.get('phase')}, {'healthy' if api.healthy() else 'NOT healthy yet'}: {stack.ui}")
@@ -101,26 +115,41 @@ def status() -> None:
 
 @app.command()
 def logs(
-    part: Annotated[str, typer.Argument(help="One of supervisor, postgres, opensearch, " + ", ".join(COMPONENTS) + "; all without.")] = "",
+    part: Annotated[
+        str,
+        typer.Argument(
+            help="One of supervisor, postgres, opensearch, " + ", ".join(COMPONENTS) + "; all without."
+        ),
+    ] = "",
 ) -> None:
     """Follow the logs."""
     stack = Stack()
     files = [stack.logs / f"{name}.log" for name in ("supervisor", *COMPONENTS)]
     settings = stack.settings()
-    files += [Path(settings.postgres_folder) / "postgres.log", stack.search(settings).state / "opensearch.log"]
+    files += [
+        Path(settings.postgres_folder) / "postgres.log",
+        stack.search(settings).state / "opensearch.log",
+    ]
     chosen = [f for f in files if f.exists() and (not part or f.stem == part)]
     if not chosen:
-        raise StackError(f"there is no log of {part or 'anything'}; parts are supervisor, postgres, opensearch, {', '.join(COMPONENTS)}")
+        raise StackError(
+            f"there is no log of {part or 'anything'}; parts are supervisor, postgres, opensearch, {', '.join(COMPONENTS)}"
+        )
     os.execvp("tail", ["tail", "-n", "50", "-F", *map(str, chosen)])  # noqa: S606 - hands the terminal over
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+)
 def airflow(context: typer.Context) -> None:
     """The Airflow command line with the stack's environment."""
     _become(context, "airflow")
 
 
-@app.command("catalog", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+@app.command(
+    "catalog",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
 def catalog_(context: typer.Context) -> None:
     """The catalog command with the stack's environment."""
     _become(context, "catalog")
@@ -129,7 +158,11 @@ def catalog_(context: typer.Context) -> None:
 def _become(context: typer.Context, program: str) -> None:
     stack = Stack()
     environment = stack.environment() if stack.folder.exists() else dict(os.environ)
-    sys.exit(subprocess.run([Path(sys.executable).parent / program, *context.args], env=environment, check=False).returncode)
+    sys.exit(
+        subprocess.run(
+            [Path(sys.executable).parent / program, *context.args], env=environment, check=False
+        ).returncode
+    )
 
 
 @app.command()
@@ -156,7 +189,9 @@ def trigger(
     for task, state in run.tasks.items():
         console.print(f"  [{COLORS.get(state, 'dim')}]{state:<16}[/] {task}")
     address = f"{stack.ui}/dags/{dag_id}/runs/{run.run_id}"
-    console.print(f"[{COLORS.get(run.state, 'dim')}]{run.state}[/] after {run.seconds:.1f} s: {address}", soft_wrap=True)
+    console.print(
+        f"[{COLORS.get(run.state, 'dim')}]{run.state}[/] after {run.seconds:.1f} s: {address}", soft_wrap=True
+    )
     raise typer.Exit(0 if run.state == "success" else 1)
 
 
@@ -166,7 +201,9 @@ def doctor() -> None:
     findings = list(examine(Stack()))
     table = Table("looked at", "", "finding, and how to mend it")
     for what, grade, text in findings:
-        table.add_row(what, {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}[grade], text)
+        table.add_row(
+            what, {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}[grade], text
+        )
     console.print(table)
     raise typer.Exit(1 if any(grade == "wrong" for _, grade, _ in findings) else 0)
 
@@ -174,20 +211,34 @@ def doctor() -> None:
 @app.command()
 def demo(
     everything: Annotated[bool, typer.Option("--all", help="All providers, not just five.")] = False,
-    live: Annotated[bool, typer.Option(help="Use the real APIs instead of the recordings; providers without a key are left out.")] = False,
+    live: Annotated[
+        bool,
+        typer.Option(
+            help="Use the real APIs instead of the recordings; providers without a key are left out."
+        ),
+    ] = False,
 ) -> None:
     """Run provider DAGs, popularity and data refresh through the scheduler; show what came of it and what a search finds."""
     stack = Stack()
     up(stack, say)
     say(f"Airflow is ready at {stack.ui}")
     source = (
-        f"the real APIs, {demonstration.LIVE_LIMIT} records each" if live else "the recordings in catalog/providers/*/recording (made up)"
+        f"the real APIs, {demonstration.LIVE_LIMIT} records each"
+        if live
+        else "the recordings in catalog/providers/*/recording (made up)"
     )
     names = demonstration.chosen(everything, live)
     say(f"triggering the DAGs of {len(names)} providers on {source}")
     runs = _run(stack, demonstration.provider_dags(names, live))
     console.print(_outcome_table(runs, demonstration.outcomes(stack, runs)))
-    sample = Table("provider", "title", "creator", "license", "landing URL", title="One row of each provider in the catalog")
+    sample = Table(
+        "provider",
+        "title",
+        "creator",
+        "license",
+        "landing URL",
+        title="One row of each provider in the catalog",
+    )
     for row in demonstration.samples(stack):
         sample.add_row(*(str(value or "") for value in row.values()))
     console.print(sample)
@@ -198,7 +249,9 @@ def demo(
         runs += _run(stack, demonstration.REFRESH)
     if not (failed := _failed(stack, runs)):
         _show_search(stack, names, live)
-    console.print(f"The UI is at [bold]{stack.ui}[/] (no login; it listens on this machine only). Stop with ./just down.")
+    console.print(
+        f"The UI is at [bold]{stack.ui}[/] (no login; it listens on this machine only). Stop with ./just down."
+    )
     raise typer.Exit(1 if failed else 0)
 
 
@@ -220,13 +273,29 @@ def _show_search(stack: Stack, names: list[str], live: bool) -> None:
     """Hits of a search, and the way of one record."""
     client = connect(stack.search(stack.settings()).url, engine="opensearch")
     found = search(client, "image", demonstration.WORDS, 5)
-    table = Table("score", "title", "source", "license", "tags", title=f"{found.total:,} images for {demonstration.WORDS!r}")
+    table = Table(
+        "score",
+        "title",
+        "source",
+        "license",
+        "tags",
+        title=f"{found.total:,} images for {demonstration.WORDS!r}",
+    )
     for hit in found.first:
         document = hit.source
         tags = ", ".join(tag["name"] for tag in document["tags"][:8])
-        table.add_row(f"{hit.score:.2f}", document.get("title", ""), document["source"], document["license"], tags)
+        table.add_row(
+            f"{hit.score:.2f}", document.get("title", ""), document["source"], document["license"], tags
+        )
     console.print(table)
-    steps = next((steps for name in ("stocksnap", *names) if name in names and (steps := follow(stack, client, name, live))), [])
+    steps = next(
+        (
+            steps
+            for name in ("stocksnap", *names)
+            if name in names and (steps := follow(stack, client, name, live))
+        ),
+        [],
+    )
     way = Table("place", "the record there", title="The way of one record")
     for step in steps:
         way.add_row(*step)
@@ -238,8 +307,16 @@ def _outcome_table(runs: list[Run], reports: dict[str, list[dict[str, Any]]]) ->
     table = Table("DAG", "state", "s", "media", *demonstration.OUTCOMES, title="What came of the runs")
     for run in runs:
         for number, report in enumerate(reports[run.dag_id] or [{}]):
-            head = [run.dag_id, f"[{COLORS.get(run.state, 'dim')}]{run.state}[/]", f"{run.seconds:.1f}"] if number == 0 else ["", "", ""]
-            table.add_row(*head, report.get("media_type", "-"), *(f"{report[o]:,}" if report else "-" for o in demonstration.OUTCOMES))
+            head = (
+                [run.dag_id, f"[{COLORS.get(run.state, 'dim')}]{run.state}[/]", f"{run.seconds:.1f}"]
+                if number == 0
+                else ["", "", ""]
+            )
+            table.add_row(
+                *head,
+                report.get("media_type", "-"),
+                *(f"{report[o]:,}" if report else "-" for o in demonstration.OUTCOMES),
+            )
     return table
 
 
@@ -247,7 +324,9 @@ class _live:  # noqa: N801 - used like a function
     """Live states on a terminal; a line a change elsewhere (CI)."""
 
     def __enter__(self) -> "_live":
-        self._live = Live(console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
+        self._live = (
+            Live(console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
+        )
         self._last: dict[str, str] = {}
         if self._live:
             self._live.__enter__()

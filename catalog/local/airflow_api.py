@@ -29,7 +29,9 @@ class AirflowApi:
                 detail = answer.json().get("detail", answer.text)
             except ValueError:
                 detail = answer.text
-            raise ApiError(f"{answer.status_code}: {str(detail).partition(chr(10))[0]}")  # jsonschema adds the whole schema
+            raise ApiError(
+                f"{answer.status_code}: {str(detail).partition(chr(10))[0]}"
+            )  # jsonschema adds the whole schema
         return answer.json() if answer.content else None
 
     def healthy(self) -> bool:
@@ -38,18 +40,27 @@ class AirflowApi:
             health = self.call("GET", "/api/v2/monitor/health")
         except (requests.RequestException, ApiError):
             return False
-        return all((health.get(p) or {}).get("status") == "healthy" for p in ("metadatabase", "scheduler", "triggerer", "dag_processor"))
+        return all(
+            (health.get(p) or {}).get("status") == "healthy"
+            for p in ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        )
 
     def dags(self) -> dict[str, dict[str, Any]]:
         """DAG id → what Airflow knows of it."""
-        return {d["dag_id"]: d for d in self.call("GET", "/api/v2/dags", limit=1000, exclude_stale=True)["dags"]}
+        return {
+            d["dag_id"]: d for d in self.call("GET", "/api/v2/dags", limit=1000, exclude_stale=True)["dags"]
+        }
 
     def pause(self, dag_id: str, paused: bool) -> None:
         self.call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": paused})
 
-    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, logical_date: str | None = None) -> str:
+    def trigger(
+        self, dag_id: str, conf: Mapping[str, Any] | None = None, logical_date: str | None = None
+    ) -> str:
         """Run id of a new run. Raises ApiError when the conf is refused."""
-        run = self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": logical_date, "conf": dict(conf or {})})
+        run = self.call(
+            "POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": logical_date, "conf": dict(conf or {})}
+        )
         return str(run["dag_run_id"])
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
@@ -69,7 +80,9 @@ class AirflowApi:
         """Text of a task's log."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task_id}/logs/{try_number}"
         content = self.call("GET", path, map_index=map_index)["content"]
-        return "\n".join(str(line.get("event", line)) + str(line.get("error_detail") or "") for line in content)
+        return "\n".join(
+            str(line.get("event", line)) + str(line.get("error_detail") or "") for line in content
+        )
 
     def clear(self, dag_id: str, run_id: str, task_ids: list[str], downstream: bool = True) -> None:
         """Clear tasks of a run, so that they run again."""
@@ -80,7 +93,12 @@ class AirflowApi:
         self.call("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", body)
 
     def wait(
-        self, dag_id: str, run_id: str, timeout: float = 600, each: Callable[[dict[str, Any]], None] = lambda _: None, interval: float = 0.5
+        self,
+        dag_id: str,
+        run_id: str,
+        timeout: float = 600,
+        each: Callable[[dict[str, Any]], None] = lambda _: None,
+        interval: float = 0.5,
     ) -> str:
         """State of a run when it has finished. each: called with the run at every look. Raises TimeoutError."""
         deadline = time.monotonic() + timeout

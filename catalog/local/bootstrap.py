@@ -20,8 +20,17 @@ def defaults() -> Iterator[tuple[str, str, str]]:
     """(name, value, meaning) of each Variable whose default is a value."""
     for setting in SETTINGS:
         found = re.match(r"`([^`]+)`", setting.default)
-        if setting.kind.startswith("Variable") and found and "<" not in setting.name and f"AIRFLOW_VAR_{setting.name}" not in os.environ:
-            yield setting.name, found.group(1), re.sub(r"\[([^]]+)]\([^)]+\)", r"\1", setting.meaning).replace("`", "")
+        if (
+            setting.kind.startswith("Variable")
+            and found
+            and "<" not in setting.name
+            and f"AIRFLOW_VAR_{setting.name}" not in os.environ
+        ):
+            yield (
+                setting.name,
+                found.group(1),
+                re.sub(r"\[([^]]+)]\([^)]+\)", r"\1", setting.meaning).replace("`", ""),
+            )
 
 
 def airflow_database() -> None:

@@ -48,11 +48,15 @@ def provider_dags(names: Iterable[str], live: bool) -> Dags:
     return {f"{name}_workflow": conf_for(name, live) for name in names}
 
 
-def run_dags(stack: Stack, dags: Dags, *, say: Callable[[str], None], show: Callable[[list[Run]], None]) -> list[Run]:
+def run_dags(
+    stack: Stack, dags: Dags, *, say: Callable[[str], None], show: Callable[[list[Run]], None]
+) -> list[Run]:
     """Trigger DAGs through the REST API, all at once, and follow them to their end."""
     api = AirflowApi(stack.ui)
     with unpaused(api, dags, say):
-        return watch(api, [Run(dag_id, api.trigger(dag_id, conf)) for dag_id, conf in dags.items()], show, timeout=1800)
+        return watch(
+            api, [Run(dag_id, api.trigger(dag_id, conf)) for dag_id, conf in dags.items()], show, timeout=1800
+        )
 
 
 def outcomes(stack: Stack, runs: list[Run]) -> dict[str, list[dict[str, Any]]]:

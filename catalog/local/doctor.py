@@ -19,7 +19,11 @@ Finding = tuple[str, str, str]  # what was looked at; "ok", "note" or "wrong"; w
 def examine(stack: Stack) -> Iterator[Finding]:
     """All findings, good ones included."""
     free = shutil.disk_usage(stack.folder if stack.folder.exists() else stack.folder.parent).free / 2**30
-    yield "disk", "ok" if free > 2 else "wrong", f"{free:.0f} GiB free" + ("" if free > 2 else "; make room, PostgreSQL stops without")
+    yield (
+        "disk",
+        "ok" if free > 2 else "wrong",
+        f"{free:.0f} GiB free" + ("" if free > 2 else "; make room, PostgreSQL stops without"),
+    )
     if not stack.running():
         state = stack.state()
         why = f" (it ended: {state['error']})" if state.get("error") else ""
@@ -35,10 +39,18 @@ def _database(stack: Stack) -> Iterator[Finding]:
     try:
         found = schema.status(stack.dsn())
     except (OperationalError, psycopg.OperationalError) as error:
-        yield "catalog database", "wrong", f"cannot be reached: {str(error).splitlines()[0]}; see ./just logs supervisor"
+        yield (
+            "catalog database",
+            "wrong",
+            f"cannot be reached: {str(error).splitlines()[0]}; see ./just logs supervisor",
+        )
         return
     mend = f"pending: {', '.join(found.pending)}; run ./just catalog db upgrade"
-    yield "migrations", "wrong" if found.pending else "ok", mend if found.pending else f"catalog schema at {found.current}"
+    yield (
+        "migrations",
+        "wrong" if found.pending else "ok",
+        mend if found.pending else f"catalog schema at {found.current}",
+    )
 
 
 def _airflow(stack: Stack) -> Iterator[Finding]:
@@ -48,20 +60,42 @@ def _airflow(stack: Stack) -> Iterator[Finding]:
         errors = api.call("GET", "/api/v2/importErrors")["import_errors"]
         dags = api.dags()
         variables = {v["key"]: v for v in api.call("GET", "/api/v2/variables", limit=1000)["variables"]}
-        connections = {c["connection_id"] for c in api.call("GET", "/api/v2/connections", limit=1000)["connections"]}
+        connections = {
+            c["connection_id"] for c in api.call("GET", "/api/v2/connections", limit=1000)["connections"]
+        }
     except (requests.RequestException, ApiError) as error:
-        yield "Airflow", "wrong", f"its API does not answer ({type(error).__name__}); see ./just logs api-server"
+        yield (
+            "Airflow",
+            "wrong",
+            f"its API does not answer ({type(error).__name__}); see ./just logs api-server",
+        )
         return
-    sick = [p for p in ("scheduler", "triggerer", "dag_processor") if (health.get(p) or {}).get("status") != "healthy"]
-    yield "Airflow", "wrong" if sick else "ok", f"not healthy: {', '.join(sick)}; see ./just logs" if sick else ", ".join(COMPONENTS)
+    sick = [
+        p
+        for p in ("scheduler", "triggerer", "dag_processor")
+        if (health.get(p) or {}).get("status") != "healthy"
+    ]
+    yield (
+        "Airflow",
+        "wrong" if sick else "ok",
+        f"not healthy: {', '.join(sick)}; see ./just logs" if sick else ", ".join(COMPONENTS),
+    )
     for broken in errors:
         yield "DAG file", "wrong", f"{broken['filename']}: {broken['stack_trace'].strip().splitlines()[-1]}"
     paused = sorted(d for d, dag in dags.items() if dag["is_paused"])
     yield "DAGs", "ok", f"{len(dags)} DAGs, {len(errors)} import errors"
     if paused:
-        yield "schedules", "note", f"{len(paused)} DAGs with a schedule are paused and do not run by themselves: {', '.join(paused)}"
+        yield (
+            "schedules",
+            "note",
+            f"{len(paused)} DAGs with a schedule are paused and do not run by themselves: {', '.join(paused)}",
+        )
     if "HELD_SCHEDULES" in variables:
-        yield "schedules", "note", f"held: {variables['HELD_SCHEDULES']['value']}; delete the Variable HELD_SCHEDULES when no trigger waits"
+        yield (
+            "schedules",
+            "note",
+            f"held: {variables['HELD_SCHEDULES']['value']}; delete the Variable HELD_SCHEDULES when no trigger waits",
+        )
     for connection, use in (("slack_notifications", "reports"), ("slack_alerts", "alerts")):
         if connection not in connections and f"AIRFLOW_CONN_{connection.upper()}" not in os.environ:
             yield f"connection {connection}", "note", f"not set; {use} go to the task logs only"
@@ -72,4 +106,8 @@ def _keys(variables: object) -> Iterator[Finding]:
     for name in provider_names():
         key = provider_class(name).key
         if key and key.variable not in variables and f"AIRFLOW_VAR_{key.variable}" not in os.environ:  # type: ignore[operator]
-            yield f"key {key.variable}", "note", f"not set; {name} runs on recordings only. Get one at {key.get_at}, set the Variable"
+            yield (
+                f"key {key.variable}",
+                "note",
+                f"not set; {name} runs on recordings only. Get one at {key.get_at}, set the Variable",
+            )

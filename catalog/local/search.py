@@ -23,8 +23,18 @@ _ZIP = ("org.opensearch.distribution.integ-test-zip", "opensearch", VERSION, "zi
 _SHA256 = {  # what an interrupted or a foreign download would not have
     _ZIP: "a91faa1dc1cadc78cb278b4f63847e19e1627a4e9de698e14e7efc14ee37b286",
     # The wheel's Java has no Thai; without these two every index with an analyzer is refused.
-    ("com.ibm.icu", "icu4j", "77.1", "jar"): "b3640b9f416a4411fd33c59abbeea8fd57d024c23e1819bf9673220a97499fe3",
-    ("com.ibm.icu", "icu4j-localespi", "77.1", "jar"): "77d0da4f10c6158174cc3dafbb51356031a09e0fcaaf0432330afb4fb552cac9",
+    (
+        "com.ibm.icu",
+        "icu4j",
+        "77.1",
+        "jar",
+    ): "b3640b9f416a4411fd33c59abbeea8fd57d024c23e1819bf9673220a97499fe3",
+    (
+        "com.ibm.icu",
+        "icu4j-localespi",
+        "77.1",
+        "jar",
+    ): "77d0da4f10c6158174cc3dafbb51356031a09e0fcaaf0432330afb4fb552cac9",
 }
 _MODULES = {  # the rest costs seconds at each start
     "analysis-common", "reindex", "lang-painless", "transport-netty4", "mapper-extras", "aggs-matrix-stats", "parent-join", "percolator",
@@ -50,10 +60,16 @@ class SearchEngine:
         folders = {name: self.state / name for name in ("config", "data", "logs", "tmp")}
         give(self._demoted, self.state, *folders.values())
         if self._demoted and not reachable(self.state):
-            raise RuntimeError(f"{self.state} cannot be reached by another user, and OpenSearch does not run as root; use another folder.")
+            raise RuntimeError(
+                f"{self.state} cannot be reached by another user, and OpenSearch does not run as root; use another folder."
+            )
         home = self._install()
         self._configure(home, folders)
-        options = [f"-Xms{self.heap}", f"-Xmx{self.heap}", *(["-XX:TieredStopAtLevel=1"] if self.quick else [])]
+        options = [
+            f"-Xms{self.heap}",
+            f"-Xmx{self.heap}",
+            *(["-XX:TieredStopAtLevel=1"] if self.quick else []),
+        ]
         command = [
             str(self._java()), *options, f"-Djava.io.tmpdir={folders['tmp']}", "-Djava.locale.providers=CLDR,SPI",
             "-Djava.net.preferIPv4Stack=true",
@@ -72,14 +88,17 @@ class SearchEngine:
         """Until it answers. Raises RuntimeError, with the end of its log, when it does not."""
         deadline = time.monotonic() + seconds
         while not self.ready():
-            if (self._process is not None and self._process.poll() is not None) or time.monotonic() > deadline:
+            if (
+                self._process is not None and self._process.poll() is not None
+            ) or time.monotonic() > deadline:
                 text = (self.state / "opensearch.log").read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"OpenSearch did not start on port {self.port}:\n{text}")
             time.sleep(0.1)
 
     def ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/_cluster/health?wait_for_status=yellow&timeout=1s", timeout=3):  # noqa: S310
+            health = f"{self.url}/_cluster/health?wait_for_status=yellow&timeout=1s"
+            with urllib.request.urlopen(health, timeout=3):  # noqa: S310
                 return True
         except (OSError, HTTPException):
             return False
@@ -121,7 +140,12 @@ class SearchEngine:
         with zipfile.ZipFile(_fetch(*_ZIP)) as archive:
             for item in archive.infolist():
                 path = PurePosixPath(item.filename).parts[1:]
-                if not path or item.is_dir() or path[:2] == ("lib", "tools") or (path[0] == "modules" and path[1] not in _MODULES):
+                if (
+                    not path
+                    or item.is_dir()
+                    or path[:2] == ("lib", "tools")
+                    or (path[0] == "modules" and path[1] not in _MODULES)
+                ):
                     continue
                 target = partial.joinpath(*path)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +178,13 @@ def _fetch(group: str, name: str, version: str, packaging: str) -> Path:
     from jgo.maven import MavenContext
 
     for _ in range(2):
-        path = Path(MavenContext(timeout=60).project(group, name).at_version(version).artifact(packaging=packaging).resolve())
+        path = Path(
+            MavenContext(timeout=60)
+            .project(group, name)
+            .at_version(version)
+            .artifact(packaging=packaging)
+            .resolve()
+        )
         with path.open("rb") as handle:
             if hashlib.file_digest(handle, "sha256").hexdigest() == _SHA256[group, name, version, packaging]:
                 return path

@@ -15,7 +15,11 @@ def main() -> None:
     lines = [line for line in lines if line.partition("=")[0] not in NAMES or line.partition("=")[0] in given]
     for name in NAMES:
         if name not in given:
-            made = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode() if name == "FERNET_KEY" else secrets.token_hex(24)
+            made = (
+                base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+                if name == "FERNET_KEY"
+                else secrets.token_hex(24)
+            )
             lines.append(f"{name}={made}")
     path.touch(0o600)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

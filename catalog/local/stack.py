@@ -40,7 +40,11 @@ class Stack:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = (folder or ROOT / ".local").resolve()
-        self.logs, self.airflow_home, self.storage = self.folder / "logs", self.folder / "airflow", self.folder / "storage"
+        self.logs, self.airflow_home, self.storage = (
+            self.folder / "logs",
+            self.folder / "airflow",
+            self.folder / "storage",
+        )
         self._settings_file, self.state_file, self.lock_file = (
             self.folder / "settings.json",
             self.folder / "state.json",
@@ -107,7 +111,10 @@ class Stack:
     def search(self, settings: Settings) -> SearchEngine:
         """Beside PostgreSQL's folder, wherever that had to go."""
         beside = Path(settings.postgres_folder)
-        return SearchEngine(beside.with_name("search" if beside.name == "postgres" else f"{beside.name}-search"), settings.search_port)
+        return SearchEngine(
+            beside.with_name("search" if beside.name == "postgres" else f"{beside.name}-search"),
+            settings.search_port,
+        )
 
     def running(self) -> bool:
         """Is a supervisor of this clone alive? Its lock says so, whatever files a crash has left."""
@@ -148,7 +155,9 @@ class Stack:
         )
         fixed = {
             "AIRFLOW_HOME": str(self.airflow_home),
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.dsn(AIRFLOW_DB).replace("postgresql:", "postgresql+psycopg2:"),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.dsn(AIRFLOW_DB).replace(
+                "postgresql:", "postgresql+psycopg2:"
+            ),
             "AIRFLOW__CORE__FERNET_KEY": settings.fernet_key,
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{settings.ui_port}/execution/",
             "AIRFLOW__API__HOST": "127.0.0.1",

@@ -31,10 +31,19 @@ def follow(stack: Stack, client: Elasticsearch, provider: str, live: bool) -> li
     row = _one(stack, API_DB, "select id from image where identifier = %s", record["identifier"])
     steps.append(("API database", f"image row {row['id']}" if row else "not there"))
     found = search(client, "image", record["title"], 100)
-    place = next((n for n, hit in enumerate(found.first, 1) if hit.identifier == str(record["identifier"])), None)
+    place = next(
+        (n for n, hit in enumerate(found.first, 1) if hit.identifier == str(record["identifier"])), None
+    )
     policy = Indexes(client).meta("image").get("tag_policy_digest")
     steps.append(("search index", f"document {record['identifier']} in {found.index}, tag policy {policy}"))
-    steps.append(("search hit", f"number {place} of {found.total} for {record['title']!r}" if place else "not among the first hundred"))
+    steps.append(
+        (
+            "search hit",
+            f"number {place} of {found.total} for {record['title']!r}"
+            if place
+            else "not among the first hundred",
+        )
+    )
     return steps
 
 

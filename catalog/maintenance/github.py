@@ -37,7 +37,11 @@ class GitHub:
 
     def dispatch(self, repository: str, workflow: str, inputs: dict[str, str], ref: str = "main") -> None:
         """Start a workflow. repository: `owner/name`."""
-        self.call("POST", f"repos/{repository}/actions/workflows/{workflow}/dispatches", json={"ref": ref, "inputs": inputs})
+        self.call(
+            "POST",
+            f"repos/{repository}/actions/workflows/{workflow}/dispatches",
+            json={"ref": ref, "inputs": inputs},
+        )
 
     def newest_tag(self, owner: str, package: str) -> str:
         """A tag of the newest tagged version of a container package. Raises Fatal when there is none."""
@@ -59,9 +63,16 @@ class GitHub:
         used_up = answer.headers.get("x-ratelimit-remaining") == "0" or "retry-after" in answer.headers
         if (used_up and answer.status_code in (403, 429)) or answer.status_code >= 500:
             wait = answer.headers.get("retry-after")
-            raise Retry(f"GitHub answered {answer.status_code} to {method} {path}", float(wait) if wait and wait.isdigit() else None)
+            raise Retry(
+                f"GitHub answered {answer.status_code} to {method} {path}",
+                float(wait) if wait and wait.isdigit() else None,
+            )
         if answer.status_code >= 400:
-            raise Missing(path) if answer.status_code == 404 else Fatal(f"GitHub answered {answer.status_code} to {method} {path}")
+            raise (
+                Missing(path)
+                if answer.status_code == 404
+                else Fatal(f"GitHub answered {answer.status_code} to {method} {path}")
+            )
         return (answer.json() if answer.content else None), answer.links.get("next", {}).get("url")
 
 

@@ -30,7 +30,9 @@ def old_logs(base: Path, days: float, now: float, is_running: Callable[[str, str
     is_running: of a DAG's id and a run's id; asked only of folders that are old enough.
     """
     root = base.resolve()
-    today = max((p.name for name in DATED for p in _folders(root / name) if _DAY.fullmatch(p.name)), default="")
+    today = max(
+        (p.name for name in DATED for p in _folders(root / name) if _DAY.fullmatch(p.name)), default=""
+    )
     found = []
     for path in _units(root):
         if path.parent.name in DATED and path.name == today:
@@ -38,7 +40,9 @@ def old_logs(base: Path, days: float, now: float, is_running: Callable[[str, str
         about = _look(path)
         if days >= 0 and about.newest > now - days * 86_400:
             continue
-        if path.name.startswith("run_id=") and is_running(path.parent.name.removeprefix("dag_id="), path.name.removeprefix("run_id=")):
+        if path.name.startswith("run_id=") and is_running(
+            path.parent.name.removeprefix("dag_id="), path.name.removeprefix("run_id=")
+        ):
             continue
         found.append(about)
     return found
@@ -48,7 +52,11 @@ def delete(base: Path, folders: list[LogFolder]) -> int:
     """Number of bytes deleted. Raises ValueError for a path that is not below `base`."""
     root, freed = base.resolve(), 0
     for folder in folders:
-        if not folder.path.resolve().is_relative_to(root) or folder.path.resolve() == root or folder.path.is_symlink():
+        if (
+            not folder.path.resolve().is_relative_to(root)
+            or folder.path.resolve() == root
+            or folder.path.is_symlink()
+        ):
             raise ValueError(f"{folder.path} is not below {root}; not deleted.")
         shutil.rmtree(folder.path)
         freed += folder.size

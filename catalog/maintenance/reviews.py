@@ -12,7 +12,12 @@ from catalog.maintenance.github import GitHub, Missing
 
 Repository = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")]
 MARKER = "This reminder is written automatically, by the urgency of the pull request."
-LIMITS = {"critical": 1, "high": 3, "medium": 5, "low": 8}  # weekdays: at least 1, more than 2, more than 4, more than 7
+LIMITS = {
+    "critical": 1,
+    "high": 3,
+    "medium": 5,
+    "low": 8,
+}  # weekdays: at least 1, more than 2, more than 4, more than 7
 GRACE = timedelta(minutes=2)  # a comment changes its pull request's `updated_at` a moment after it was made
 
 
@@ -52,7 +57,9 @@ def due(github: GitHub, settings: Reviews, today: date) -> list[Reminder]:
     found = []
     for repository in settings.repositories:
         approvals: dict[str, int] = {}
-        pulls = github.pages(f"repos/{repository}/pulls", state="open", base=settings.base, sort="updated", direction="asc")
+        pulls = github.pages(
+            f"repos/{repository}/pulls", state="open", base=settings.base, sort="updated", direction="asc"
+        )
         for pull in pulls:
             if reminder := _reminder(github, settings, repository, pull, today, approvals):
                 found.append(reminder)
@@ -82,7 +89,12 @@ def urgency_of(labels: list[Mapping[str, Any]]) -> str | None:
 
 
 def _reminder(
-    github: GitHub, settings: Reviews, repository: str, pull: Mapping[str, Any], today: date, approvals: dict[str, int]
+    github: GitHub,
+    settings: Reviews,
+    repository: str,
+    pull: Mapping[str, Any],
+    today: date,
+    approvals: dict[str, int],
 ) -> Reminder | None:
     urgency, reviewers = urgency_of(pull["labels"]), tuple(r["login"] for r in pull["requested_reviewers"])
     if pull["draft"] or not reviewers or urgency is None:
@@ -93,12 +105,20 @@ def _reminder(
     days = weekdays_since(_moment(max(ready, default=pull["created_at"])).date(), today)
     if days < LIMITS[urgency]:
         return None
-    earlier = [c for c in github.pages(f"{issue}/comments") if c["user"]["login"] == settings.bot and MARKER in c["body"]]
+    earlier = [
+        c
+        for c in github.pages(f"{issue}/comments")
+        if c["user"]["login"] == settings.bot and MARKER in c["body"]
+    ]
     if any(_moment(c["created_at"]) + GRACE >= _moment(pull["updated_at"]) for c in earlier):
         return None  # nothing has happened since the last reminder
-    if _approvals(github, repository, number) >= _required(github, repository, pull["base"]["ref"], settings.base, approvals):
+    if _approvals(github, repository, number) >= _required(
+        github, repository, pull["base"]["ref"], settings.base, approvals
+    ):
         return None
-    return Reminder(repository, number, urgency, days, reviewers, pull["user"]["login"], tuple(c["id"] for c in earlier))
+    return Reminder(
+        repository, number, urgency, days, reviewers, pull["user"]["login"], tuple(c["id"] for c in earlier)
+    )
 
 
 def _approvals(github: GitHub, repository: str, number: int) -> int:

@@ -20,7 +20,9 @@ class Closed(msgspec.Struct, frozen=True):
     missing: bool = False
 
 
-def closed_issues(github: GitHub, entries: Mapping[str, Sequence[Mapping[str, Any]]], variable: str) -> list[Closed]:
+def closed_issues(
+    github: GitHub, entries: Mapping[str, Sequence[Mapping[str, Any]]], variable: str
+) -> list[Closed]:
     """entries: DAG id → entries of the Variable. Raises Fatal, naming DAG and Variable, when an entry names no issue."""
     found, states = [], dict[str, str]()
     for dag_id, ones in entries.items():
@@ -30,7 +32,9 @@ def closed_issues(github: GitHub, entries: Mapping[str, Sequence[Mapping[str, An
                 try:
                     states[url] = issue_state(github, url)
                 except ValueError:
-                    raise Fatal(f"{variable}: an entry of {dag_id} has {url!r} as its issue; give the URL of a GitHub issue.") from None
+                    raise Fatal(
+                        f"{variable}: an entry of {dag_id} has {url!r} as its issue; give the URL of a GitHub issue."
+                    ) from None
             if states[url] != "open":
                 predicate, pattern = str(entry.get("predicate", "")), entry.get("task_id_pattern")
                 found.append(Closed(dag_id, url, predicate, pattern, missing=states[url] == "missing"))

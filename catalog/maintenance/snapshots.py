@@ -24,7 +24,9 @@ def delete_previous(rds: Any, database: str, keep: int) -> list[str]:
     """Delete ours but for the newest `keep` whole ones: their names. Others, automated ones and those still being made are left."""
     if keep < 1:
         raise ValueError(f"at least one snapshot is kept, not {keep}")
-    pages = rds.get_paginator("describe_db_snapshots").paginate(DBInstanceIdentifier=database, SnapshotType="manual")
+    pages = rds.get_paginator("describe_db_snapshots").paginate(
+        DBInstanceIdentifier=database, SnapshotType="manual"
+    )
     ours = [
         s for page in pages for s in page["DBSnapshots"]
         if s["DBSnapshotIdentifier"].startswith(PREFIX) and s["Status"] == "available" and s.get("SnapshotCreateTime")

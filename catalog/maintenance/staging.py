@@ -12,7 +12,10 @@ from catalog.ingestion.errors import Fatal
 from catalog.maintenance.github import API, GitHub
 
 Name = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z][a-zA-Z0-9-]{0,62}$")]
-TRUNCATED = ("api_throttledapplication", "api_oauth2registration")  # production's keys must not work in staging
+TRUNCATED = (
+    "api_throttledapplication",
+    "api_oauth2registration",
+)  # production's keys must not work in staging
 RUN_TAG = "catalog-run"
 
 
@@ -43,7 +46,9 @@ class Restore:
 
     def __init__(self, rds: Any, databases: Databases, run: str = "") -> None:
         if databases.production in databases.ours or len(set(databases.ours)) < 3:
-            raise Fatal("STAGING_RESTORE_DATABASES: production, staging, temporary and old must be four different databases.")
+            raise Fatal(
+                "STAGING_RESTORE_DATABASES: production, staging, temporary and old must be four different databases."
+            )
         self._rds, self._names, self._run = rds, databases, run[:200]
 
     def latest_snapshot(self) -> str:
@@ -69,7 +74,9 @@ class Restore:
         details = {key: found[key] for key in kept if found.get(key) is not None}
         if details.get("MultiAZ"):
             details.pop("AvailabilityZone", None)  # AWS takes one or the other
-        details["VpcSecurityGroupIds"] = [group["VpcSecurityGroupId"] for group in found.get("VpcSecurityGroups", [])]
+        details["VpcSecurityGroupIds"] = [
+            group["VpcSecurityGroupId"] for group in found.get("VpcSecurityGroups", [])
+        ]
         if found.get("DBSubnetGroup"):
             details["DBSubnetGroupName"] = found["DBSubnetGroup"]["DBSubnetGroupName"]
         return details
@@ -79,7 +86,9 @@ class Restore:
         self._guard(self._names.temporary)
         if there := self._describe(self._names.temporary):
             if {"Key": RUN_TAG, "Value": self._run} not in there.get("TagList", []):
-                raise Fatal(f"{self._names.temporary} is there already, left by another run; delete it, then clear this task.")
+                raise Fatal(
+                    f"{self._names.temporary} is there already, left by another run; delete it, then clear this task."
+                )
             return
         options = {k: v for k, v in details.items() if k != "AllocatedStorage"}
         self._rds.restore_db_instance_from_db_snapshot(
@@ -97,7 +106,9 @@ class Restore:
         self._guard(name, new)
         if self._describe(name) is None and self._describe(new) is not None:
             return
-        self._rds.modify_db_instance(DBInstanceIdentifier=name, NewDBInstanceIdentifier=new, ApplyImmediately=True)
+        self._rds.modify_db_instance(
+            DBInstanceIdentifier=name, NewDBInstanceIdentifier=new, ApplyImmediately=True
+        )
 
     def roll_back(self) -> bool:
         """Give the old database staging's name again, if nobody has that name: whether it was needed."""
@@ -110,7 +121,9 @@ class Restore:
     def delete_old(self) -> None:
         self._guard(self._names.old)
         if self._describe(self._names.old) is not None and not self.gone():
-            self._rds.delete_db_instance(DBInstanceIdentifier=self._names.old, SkipFinalSnapshot=True, DeleteAutomatedBackups=False)
+            self._rds.delete_db_instance(
+                DBInstanceIdentifier=self._names.old, SkipFinalSnapshot=True, DeleteAutomatedBackups=False
+            )
 
     def gone(self) -> bool:
         found = self._describe(self._names.old)

@@ -26,7 +26,12 @@ def silencing_issue(message: Message, silenced: Mapping[str, Sequence[Mapping[st
 
 
 def reason_not_to_send(
-    message: Message, *, connection_exists: bool, environment: str, override: bool, silenced: Mapping[str, Sequence[Mapping[str, Any]]]
+    message: Message,
+    *,
+    connection_exists: bool,
+    environment: str,
+    override: bool,
+    silenced: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> str | None:
     """None when the message is to be sent."""
     if not connection_exists:

@@ -39,7 +39,12 @@ def duration(seconds: float | None) -> str:
 
 
 def load_completion(
-    dag_id: str, task_id: str, reports: Sequence[Mapping[str, Any]], *, window: tuple[datetime, datetime] | None, reingestion: bool = False
+    dag_id: str,
+    task_id: str,
+    reports: Sequence[Mapping[str, Any]],
+    *,
+    window: tuple[datetime, datetime] | None,
+    reingestion: bool = False,
 ) -> Message:
     """What a provider's run brought, from its rows of ingestion_report (several days of a reingestion are added up)."""
     covers = "_multiple time periods_" if reingestion else "_all_"
@@ -55,7 +60,9 @@ def load_completion(
     if reingestion:
         lines.append("_The duration is the sum over all pull tasks; it does not include loading._")
     if partial:
-        lines.append("*Partial*: a pull did not reach its end; what it had read is loaded. Clear the failed pull to go on.")
+        lines.append(
+            "*Partial*: a pull did not reach its end; what it had read is loaded. Clear the failed pull to go on."
+        )
     lines.append("*Number of records upserted per media type*:")
     for media_type in dict.fromkeys(r["media_type"] for r in reports):
         lines.append(_media_line(media_type, [r for r in reports if r["media_type"] == media_type]))
@@ -67,7 +74,9 @@ def _media_line(media_type: str, reports: Sequence[Mapping[str, Any]]) -> str:
         return sum(r[name] for r in reports)
 
     upserted = total("inserted") + total("updated")
-    extras = [f"{total(n):,} {n}" for n in ("inserted", "updated", "unchanged", "skipped", "rejected") if total(n)]
+    extras = [
+        f"{total(n):,} {n}" for n in ("inserted", "updated", "unchanged", "skipped", "rejected") if total(n)
+    ]
     reasons: dict[str, int] = {}
     for report in reports:
         for kind in ("skipped_reasons", "rejected_reasons"):
@@ -75,7 +84,9 @@ def _media_line(media_type: str, reports: Sequence[Mapping[str, Any]]) -> str:
                 reasons[reason] = reasons.get(reason, 0) + number
     detail = f" _({', '.join(extras)} of {total('fetched'):,} fetched)_" if extras else ""
     line = f"  - `{media_type}`: {f'{upserted:,}' if upserted else '_No data_'}{detail}"
-    return line + "".join(f"\n      {number:,} {escaped(reason)}" for reason, number in sorted(reasons.items()))
+    return line + "".join(
+        f"\n      {number:,} {escaped(reason)}" for reason, number in sorted(reasons.items())
+    )
 
 
 def task_failure(
@@ -99,7 +110,9 @@ def task_failure(
 
 def run_problem(dag_id: str, run_id: str, text: str) -> Message:
     """An alert about a run as a whole."""
-    return Message(f"*DAG*: `{dag_id}`\n*Run*: `{escaped(run_id)}`\n{text}", "Airflow DAG Failure", dag_id, alert=True)
+    return Message(
+        f"*DAG*: `{dag_id}`\n*Run*: `{escaped(run_id)}`\n{text}", "Airflow DAG Failure", dag_id, alert=True
+    )
 
 
 def reingestion_errors(dag_id: str, task_id: str, failed: Sequence[tuple[str, str | None]]) -> Message:
@@ -112,14 +125,20 @@ def reingestion_errors(dag_id: str, task_id: str, failed: Sequence[tuple[str, st
 def flickr_suggestions(dag_id: str, task_id: str, suggestions: Sequence[Any]) -> Message:
     """An alert that names accounts to consider as sub-providers. suggestions: each with name, nsid and photos."""
     lines = ["*Consider adding these institutions as sub-providers of Flickr:*"]
-    lines += [f"  - {escaped(s.name)}: {escaped(s.nsid)} _({s.photos:,} CC-licensed images)_" for s in suggestions]
+    lines += [
+        f"  - {escaped(s.name)}: {escaped(s.nsid)} _({s.photos:,} CC-licensed images)_" for s in suggestions
+    ]
     return Message("\n".join(lines), "Flickr SubProvider Suggestions", dag_id, task_id, alert=True)
 
 
-def pending_media(dag_id: str, task_id: str, counts: Mapping[str, Mapping[str, int]], admin_url: str) -> Message:
+def pending_media(
+    dag_id: str, task_id: str, counts: Mapping[str, Mapping[str, int]], admin_url: str
+) -> Message:
     """What waits for a decision. counts: media type → reason → number of reported media; admin_url: where decisions are made."""
     if not any(reasons for reasons in counts.values()):
-        return Message("No reported media wait for review. :tada:", "Reported Media Check-In", dag_id, task_id)
+        return Message(
+            "No reported media wait for review. :tada:", "Reported Media Check-In", dag_id, task_id
+        )
     lines = ["The following media have been reported and wait for review:"]
     for media_type, reasons in counts.items():
         if reasons:
@@ -131,7 +150,9 @@ def pending_media(dag_id: str, task_id: str, counts: Mapping[str, Mapping[str, i
 
 def stale_entries(dag_id: str, task_id: str, variable: str, closed: Sequence[Any]) -> Message:
     """An alert about entries whose issue is closed. closed: each with dag_id, issue, predicate, pattern, missing."""
-    lines = [f"These entries of `{variable}` have lost their reason; remove them, or give them another issue:"]
+    lines = [
+        f"These entries of `{variable}` have lost their reason; remove them, or give them another issue:"
+    ]
     for entry in closed:
         name = entry.dag_id + (f" ({entry.pattern})" if entry.pattern else "")
         label = escaped(f"{name}: '{entry.predicate}'").replace("|", " ")

@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 CATALOG_DB, SEARCH = "postgres_openledger_upstream", "elasticsearch_http_production"
 SILENCING = ("SILENCED_SLACK_NOTIFICATIONS", "SKIPPED_INGESTION_ERRORS")
 RENEWED = 600.0  # seconds for which the state of issues is kept
-_templates = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined)
+_templates = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+)
 
 app = FastAPI(dependencies=[Depends(get_user)], docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -42,7 +44,9 @@ def page() -> str:
     """Every part is shown that can be had; one that fails says so in its place."""
     began, now = time.perf_counter(), datetime.now(UTC)
     problems: list[str] = []
-    shown: dict[str, Any] = {name: [] for name in ("records", "outcomes", "freshness", "popularity", "growth", "aliases")}
+    shown: dict[str, Any] = {
+        name: [] for name in ("records", "outcomes", "freshness", "popularity", "growth", "aliases")
+    }
     with _part(problems, "the catalog database"), _catalog() as connection:
         shown |= {
             "records": figures.records(connection), "growth": figures.growth(connection, now), "outcomes": figures.outcomes(connection),
@@ -149,7 +153,9 @@ def _issue_state(url: str) -> str:
     from catalog.maintenance.silenced import issue_state
 
     token = Variable.get("GITHUB_API_KEY", default_var=None)
-    return issue_state(GitHub(Secret(token) if token else None, Variable.get("GITHUB_API_URL", default_var=None) or API), url)
+    return issue_state(
+        GitHub(Secret(token) if token else None, Variable.get("GITHUB_API_URL", default_var=None) or API), url
+    )
 
 
 _issues = Issues(_issue_state)
@@ -161,5 +167,11 @@ class CatalogPlugin(AirflowPlugin):
     name = "catalog_dashboard"
     fastapi_apps = [{"app": app, "url_prefix": "/catalog", "name": "Catalog dashboard"}]  # noqa: RUF012
     external_views = [  # noqa: RUF012
-        {"name": "Catalog", "href": "/catalog/", "destination": "nav", "url_route": "catalog_dashboard", "nav_top_level": True}
+        {
+            "name": "Catalog",
+            "href": "/catalog/",
+            "destination": "nav",
+            "url_route": "catalog_dashboard",
+            "nav_top_level": True,
+        }
     ]

@@ -13,7 +13,12 @@ from catalog.ingestion.provider import Provider, provider_class, provider_names
 from catalog.ingestion.records import MEDIA_TYPES
 
 WEEKS = 26
-PERIODS = {"@daily": 1, "@weekly": 7, "@monthly": 31, "@quarterly": 92}  # days; a cron expression counts as a month
+PERIODS = {
+    "@daily": 1,
+    "@weekly": 7,
+    "@monthly": 31,
+    "@quarterly": 92,
+}  # days; a cron expression counts as a month
 Connection = psycopg.Connection[Any]
 
 
@@ -70,7 +75,10 @@ def outcomes(connection: Connection) -> list[dict[str, Any]]:
 
 def freshness(connection: Connection, now: datetime) -> list[Freshness]:
     """Each provider against its schedule."""
-    last = {(row["provider"], row["media_type"]): row["finished_on"] for row in _newest(connection, "finished_on", "and complete")}
+    last = {
+        (row["provider"], row["media_type"]): row["finished_on"]
+        for row in _newest(connection, "finished_on", "and complete")
+    }
     found = []
     for cls, media_type, provider in _sources():
         when = last.get((provider, media_type))
@@ -85,7 +93,9 @@ def _sources() -> list[tuple[type[Provider], str, str]]:
     return [(cls, *pair) for cls in map(provider_class, provider_names()) for pair in cls.strings.items()]
 
 
-def _newest(connection: Connection, columns: LiteralString, condition: LiteralString = "") -> list[dict[str, Any]]:
+def _newest(
+    connection: Connection, columns: LiteralString, condition: LiteralString = ""
+) -> list[dict[str, Any]]:
     """Columns of each source's newest report, and which it is. One look into the index each, however many reports there are."""
     query = f"""
         select provider, media_type, r.*
@@ -116,7 +126,9 @@ def aliases(search: Indexes) -> list[Alias]:
         for name in (media_type, f"{media_type}-filtered", f"{media_type}-full"):
             index = search.behind(name)
             if index:
-                found.append(Alias(name, index, search.count(name), search.meta(index).get("tag_policy_digest", "")))
+                found.append(
+                    Alias(name, index, search.count(name), search.meta(index).get("tag_policy_digest", ""))
+                )
             elif not name.endswith("-full"):
                 found.append(Alias(name, None))
     return found
@@ -125,7 +137,12 @@ def aliases(search: Indexes) -> list[Alias]:
 def silenced(variables: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Entries of the Variables that silence messages or pass over errors. variables: name → its decoded value."""
     return [
-        {"variable": name, "dag_id": dag_id, "issue": str(entry.get("issue", "")), "predicate": str(entry.get("predicate", ""))}
+        {
+            "variable": name,
+            "dag_id": dag_id,
+            "issue": str(entry.get("issue", "")),
+            "predicate": str(entry.get("predicate", "")),
+        }
         for name, value in variables.items()
         for dag_id, entries in (value or {}).items()
         for entry in entries

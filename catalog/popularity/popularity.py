@@ -39,7 +39,11 @@ class Metric(msgspec.Struct, frozen=True):
 def configured(media_type: MediaType) -> dict[str, str]:
     """Provider string → metric, as the providers declare them."""
     classes = [provider_class(name) for name in provider_names()]
-    return {cls.strings[media_type]: cls.popularity for cls in classes if cls.popularity and media_type in cls.strings}
+    return {
+        cls.strings[media_type]: cls.popularity
+        for cls in classes
+        if cls.popularity and media_type in cls.strings
+    }
 
 
 def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
@@ -51,7 +55,9 @@ def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
         media_type,
     )
     with connection.transaction():
-        connection.cursor().executemany(statement, [(provider, metric, PERCENTILE) for provider, metric in found.items()])
+        connection.cursor().executemany(
+            statement, [(provider, metric, PERCENTILE) for provider, metric in found.items()]
+        )
     return sorted(found)
 
 
@@ -67,14 +73,18 @@ def refresh_constant(connection: Connection, media_type: MediaType, provider: st
         if value is not None:
             constant = (1 - before.percentile) / before.percentile * (value if value > 0 else 1)
             connection.execute(
-                _sql("update {metrics} set val = %s, constant = %s where provider = %s", media_type), [value, constant, provider]
+                _sql("update {metrics} set val = %s, constant = %s where provider = %s", media_type),
+                [value, constant, provider],
             )
     return metric_of(connection, media_type, provider)
 
 
 def metric_of(connection: Connection, media_type: MediaType, provider: str) -> Metric:
     row = connection.execute(
-        _sql("select provider, metric, percentile, val, constant, refreshed_constant from {metrics} where provider = %s", media_type),
+        _sql(
+            "select provider, metric, percentile, val, constant, refreshed_constant from {metrics} where provider = %s",
+            media_type,
+        ),
         [provider],
     ).fetchone()
     if row is None:
@@ -84,16 +94,23 @@ def metric_of(connection: Connection, media_type: MediaType, provider: str) -> M
 
 def note_refreshed(connection: Connection, media_type: MediaType, provider: str, constant: float) -> None:
     """All rows of the provider are scored with this constant now."""
-    connection.execute(_sql("update {metrics} set refreshed_constant = %s where provider = %s", media_type), [constant, provider])
+    connection.execute(
+        _sql("update {metrics} set refreshed_constant = %s where provider = %s", media_type),
+        [constant, provider],
+    )
 
 
 def scored(connection: Connection, media_type: MediaType) -> dict[str, int]:
     """Provider → number of records that have a score."""
-    query = sql.SQL("select provider, count(standardized_popularity) from {} group by 1").format(sql.Identifier(media_type))
+    query = sql.SQL("select provider, count(standardized_popularity) from {} group by 1").format(
+        sql.Identifier(media_type)
+    )
     return dict(connection.execute(query).fetchall())
 
 
-def update_conf(media_type: MediaType, metric: Metric, now: datetime, batch_size: int = 10_000, timeout: float = 300) -> dict[str, Any]:
+def update_conf(
+    media_type: MediaType, metric: Metric, now: datetime, batch_size: int = 10_000, timeout: float = 300
+) -> dict[str, Any]:
     """The conf of the batched update that scores the provider's rows anew; the constant stands in it, so each row costs no look-up."""
     value = f"metric_value(meta_data, {sql.quote(metric.metric)})"
     score = f"{value} / nullif({value} + {metric.constant!r}, 0)"
@@ -119,5 +136,6 @@ def recreate_functions(connection: Connection, media_type: MediaType) -> None:
 
 def _sql(statement: LiteralString, media_type: MediaType) -> sql.Composed:
     return sql.SQL(statement).format(
-        metrics=sql.Identifier(f"{media_type}_popularity_metrics"), percentile=sql.Identifier(f"{media_type}_popularity_percentile")
+        metrics=sql.Identifier(f"{media_type}_popularity_metrics"),
+        percentile=sql.Identifier(f"{media_type}_popularity_percentile"),
     )

@@ -84,7 +84,10 @@ def write(new: NewProvider, folder: Path) -> list[Path]:
             "response": {"status": 200, "headers": {"content-type": "application/json"}, "body_file": f"page_{number}.json"},
         })  # fmt: skip
     about = "Made up by add-provider: two pages, one item without an identifier, an empty page."
-    _write_json(recording / "recording.json", {"provider": new.name, "date": None, "about": about, "interactions": interactions})
+    _write_json(
+        recording / "recording.json",
+        {"provider": new.name, "date": None, "about": about, "interactions": interactions},
+    )
     return sorted(p for p in folder.rglob("*") if p.is_file())
 
 
@@ -104,7 +107,10 @@ def source(new: NewProvider) -> str:
             )
             + '        return Skip("of another type")\n'
         )
-    names = sorted({"Counted", "Mapped", "Provider", "Rate", "Raw", "Skip", *(m.capitalize() for m in new.media)}, key=str.lower)
+    names = sorted(
+        {"Counted", "Mapped", "Provider", "Rate", "Raw", "Skip", *(m.capitalize() for m in new.media)},
+        key=str.lower,
+    )
     imports = ", ".join([*names, "license_from_url", "missing"])
     template = Template((TEMPLATES / "provider.template").read_text(encoding="utf-8"))
     text = template.substitute(
@@ -133,7 +139,9 @@ def _write_json(path: Path, value: object) -> None:
 def main(
     title: Annotated[str, typer.Argument(help='Its name as people write it: "Made-Up Museum".')],
     url: Annotated[str, typer.Argument(help="Address of the API's list of items.")],
-    media: Annotated[list[str] | None, typer.Argument(help="image, audio or both; image when left out.")] = None,
+    media: Annotated[
+        list[str] | None, typer.Argument(help="image, audio or both; image when left out.")
+    ] = None,
 ) -> None:
     """Make the folder of a new provider."""
     wanted: Sequence[str] = media or ["image"]
@@ -148,7 +156,11 @@ def main(
         err.print(f"  {path.relative_to(FOLDER.parent.parent)}", highlight=False)
     expect(new.name)
     err.print(f"  {expected_file(new.name).relative_to(FOLDER.parent.parent)}", highlight=False)
-    err.print((TEMPLATES / "next_steps.template").read_text(encoding="utf-8").replace("$name", new.name), highlight=False, soft_wrap=True)
+    err.print(
+        (TEMPLATES / "next_steps.template").read_text(encoding="utf-8").replace("$name", new.name),
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _refuse(problem: str) -> None:

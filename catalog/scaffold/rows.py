@@ -23,14 +23,21 @@ _JSON = ("meta_data", "tags", "audio_set", "alt_files")
 
 
 def pull_recording(
-    provider: str, folder: Path, *, options: Options | None = None, checkpoint: Checkpoint | None = None, **more: Any
+    provider: str,
+    folder: Path,
+    *,
+    options: Options | None = None,
+    checkpoint: Checkpoint | None = None,
+    **more: Any,
 ) -> tuple[Manifest, Parts]:
     """A whole pull of the provider's own recording into `folder`."""
     cls, replay = provider_class(provider), replay_of(provider, FOLDER)
     window = window_of(cls, None, replay)
     parts = Parts(UPath(folder), provider, datetime(2024, 2, 11, tzinfo=UTC), window)
     client = client_for(cls, None, replay=replay)
-    return Pull(cls(), client, parts, run_id="test", window=window, options=options, checkpoint=checkpoint, **more).run(), parts
+    return Pull(
+        cls(), client, parts, run_id="test", window=window, options=options, checkpoint=checkpoint, **more
+    ).run(), parts
 
 
 def unescape(field: str) -> str | None:
@@ -46,7 +53,11 @@ def read_rows(parts: Parts, manifest: Manifest) -> list[dict[str, Any]]:
         for path in parts.tsv_files(media_type, manifest.pages):
             for line in path.read_text().splitlines():
                 fields = zip(COLUMNS[media_type], map(unescape, line.split("\t")), strict=True)
-                row = {name: orjson.loads(value) if name in _JSON else value for name, value in fields if value is not None}
+                row = {
+                    name: orjson.loads(value) if name in _JSON else value
+                    for name, value in fields
+                    if value is not None
+                }
                 rows.append({"media_type": media_type, **row})
     return rows
 
@@ -59,7 +70,9 @@ def expect(provider: str) -> Manifest:
     """Write expected.jsonl anew: what the provider's recording yields now."""
     with tempfile.TemporaryDirectory() as scratch:
         manifest, parts = pull_recording(provider, Path(scratch))
-        expected_file(provider).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in read_rows(parts, manifest)))
+        expected_file(provider).write_bytes(
+            b"".join(orjson.dumps(row) + b"\n" for row in read_rows(parts, manifest))
+        )
     return manifest
 
 
@@ -69,8 +82,12 @@ if __name__ == "__main__":
         for name in sys.argv[1:] or api_names():
             manifest = expect(name)
             for media_type, counts in manifest.counts.items():
-                left = ", ".join(f"{number} {reason}" for reason, number in {**counts.skipped, **counts.rejected}.items())
-                console.print(f"{name}: {counts.written} of {counts.fetched} {media_type} items written; left out: {left or 'none'}")
+                left = ", ".join(
+                    f"{number} {reason}" for reason, number in {**counts.skipped, **counts.rejected}.items()
+                )
+                console.print(
+                    f"{name}: {counts.written} of {counts.fetched} {media_type} items written; left out: {left or 'none'}"
+                )
     except IngestionError as error:
         console.print(f"[bold red]expect:[/] {error}")
         sys.exit(1)

@@ -106,13 +106,19 @@ class Provider(AuthorizationServer):
     def create_oauth2_request(self, request):
         form = request.form.to_dict()
         self.requests.append(form)
-        made = OAuth2Request(request.method, request.url.replace("http:", "https:"), headers=dict(request.headers))
+        made = OAuth2Request(
+            request.method, request.url.replace("http:", "https:"), headers=dict(request.headers)
+        )
         made.payload = BasicOAuth2Payload(form)
-        made.__class__ = type("Made", (OAuth2Request,), {"form": property(lambda self: form), "args": property(lambda self: {})})
+        made.__class__ = type(
+            "Made", (OAuth2Request,), {"form": property(lambda self: form), "args": property(lambda self: {})}
+        )
         return made
 
     def handle_response(self, status, body, headers):
-        return Response(json.dumps(body) if isinstance(body, dict) else body, status=status, headers=dict(headers))
+        return Response(
+            json.dumps(body) if isinstance(body, dict) else body, status=status, headers=dict(headers)
+        )
 
     def send_signal(self, name, *args, **kwargs):
         return

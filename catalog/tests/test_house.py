@@ -14,7 +14,9 @@ def imports(path):
     return re.findall(r"^\s*(?:from|import)\s+([\w.]+)", path.read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.relative_to(ROOT).parts[0] not in MAY_IMPORT_AIRFLOW], ids=str)
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.relative_to(ROOT).parts[0] not in MAY_IMPORT_AIRFLOW], ids=str
+)
 def test_library_code_imports_no_airflow_and_reads_no_environment(path):
     assert not [m for m in imports(path) if m.split(".")[0] == "airflow"]
     if not path.name.endswith("cli.py") and "benchmarks" not in path.parts:

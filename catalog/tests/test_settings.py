@@ -6,10 +6,20 @@ from pathlib import Path
 from catalog.settings import SETTINGS
 
 CATALOG = Path(__file__).parent.parent
-ELSEWHERE = ("tests", "benchmarks", "local", "scaffold", "settings.py")  # names of the local stack and of measurements are not settings
-VARIABLE = re.compile(r"""(?:Variable\.(?:get|set|delete)|json_variable|_parse_variable|_variable)\(\s*f?"([A-Za-z_]+)""")
+ELSEWHERE = (
+    "tests",
+    "benchmarks",
+    "local",
+    "scaffold",
+    "settings.py",
+)  # names of the local stack and of measurements are not settings
+VARIABLE = re.compile(
+    r"""(?:Variable\.(?:get|set|delete)|json_variable|_parse_variable|_variable)\(\s*f?"([A-Za-z_]+)"""
+)
 ENVIRONMENT = re.compile(r"""environ(?:\.get\(|\[)\s*"([A-Z_]+)""")
-CONNECTION = re.compile(r""""((?:postgres_openledger|elasticsearch_http|slack)_[a-z_]+|sensitive_terms|aws_default)\"""")
+CONNECTION = re.compile(
+    r""""((?:postgres_openledger|elasticsearch_http|slack)_[a-z_]+|sensitive_terms|aws_default)\""""
+)
 
 
 def texts():

@@ -12,7 +12,14 @@ MIRROR = 5.0  # seconds between two writes of the Variable
 
 
 def batch_size_param() -> Param:
-    return Param(10_000, type="integer", minimum=1, maximum=1_000_000, title="Batch size", description_md="Rows in a batch.")
+    return Param(
+        10_000,
+        type="integer",
+        minimum=1,
+        maximum=1_000_000,
+        title="Batch size",
+        description_md="Rows in a batch.",
+    )
 
 
 class Mirror:
@@ -23,7 +30,11 @@ class Mirror:
 
     def __call__(self, progress: Any) -> None:
         if self._meter(progress.updated + progress.gone, progress.total):
-            Variable.set(self.variable, str(progress.next_row), description="where a batched update stands; written by it")
+            Variable.set(
+                self.variable,
+                str(progress.next_row),
+                description="where a batched update stands; written by it",
+            )
 
 
 def batched_job(connection: Any, query_id: str, update: Any, **options: Any) -> Any:

@@ -23,7 +23,9 @@ from catalog.ingestion.errors import Retry
 from catalog.ingestion.records import MediaType
 
 Plan = dict[str, Any]
-EXECUTOR = os.environ.get("DATA_REFRESH_EXECUTOR") or None  # of the tasks that fill ranges; None: the default one
+EXECUTOR = (
+    os.environ.get("DATA_REFRESH_EXECUTOR") or None
+)  # of the tasks that fill ranges; None: the default one
 RANGES = 8  # tasks that fill an index, unless the Variable DATA_REFRESH_INDEX_TASKS says otherwise
 LONG = timedelta(days=2)
 
@@ -53,7 +55,9 @@ def make_index(plan: Plan) -> None:
     run, media_type = context["dag_run"], plan["media_type"]
     engine = search_connection(plan["search"])
     meta = index_meta(media_type, run.dag_id, run.run_id, policy_from(plan["policy"]))
-    Indexes(engine.client).create(plan["index"], index_body(media_type, meta, engine.shards or SHARDS[media_type]))
+    Indexes(engine.client).create(
+        plan["index"], index_body(media_type, meta, engine.shards or SHARDS[media_type])
+    )
 
 
 @task
@@ -102,13 +106,24 @@ def check_index(plan: Plan, parts: list[dict[str, int]], done: list[dict[str, An
 
     context: Any = get_current_context()
     engine = indexes(plan["search"])
-    with database_connection(plan["api"], autocommit=True) as api, task_failures("Clear index_range to fill the index once more."):
-        if plan["table"] == plan["media_type"]:  # rows that moderators delete disappear from the live table meanwhile
-            follow_moderation(engine.client, plan["index"], *moderated_since(api, plan["media_type"], context["dag_run"].start_date))
+    with (
+        database_connection(plan["api"], autocommit=True) as api,
+        task_failures("Clear index_range to fill the index once more."),
+    ):
+        if (
+            plan["table"] == plan["media_type"]
+        ):  # rows that moderators delete disappear from the live table meanwhile
+            follow_moderation(
+                engine.client,
+                plan["index"],
+                *moderated_since(api, plan["media_type"], context["dag_run"].start_date),
+            )
         engine.refresh(plan["index"])
         wrong = mismatches(api, engine, plan["index"], plan["table"], [IdRange(**part) for part in parts])
     if wrong:
-        raise AirflowException(f"{plan['index']} does not hold what it should, so it is not promoted: {'; '.join(wrong)}")
+        raise AirflowException(
+            f"{plan['index']} does not hold what it should, so it is not promoted: {'; '.join(wrong)}"
+        )
     tags = sum((Counter(part["tags"]) for part in done), Counter[str]())
     return {"documents": engine.count(plan["index"]), "tags": dict(tags)}
 
@@ -140,7 +155,9 @@ def fill_filtered(plan: Plan, origin: str) -> dict[str, int]:
         found = engine.count(plan["index"])
     state.clear()
     if found != total - hidden:
-        raise AirflowException(f"{plan['index']} holds {found:,} documents instead of {total - hidden:,}; it is not promoted.")
+        raise AirflowException(
+            f"{plan['index']} holds {found:,} documents instead of {total - hidden:,}; it is not promoted."
+        )
     return {"documents": found, "hidden": hidden}
 
 

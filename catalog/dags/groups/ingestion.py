@@ -94,14 +94,18 @@ def skip_when_fresh(provider: str, days: int, dag: Any = None, dag_run: Any = No
     with catalog_connection(autocommit=True) as connection:
         found = connection.execute(query, [list(provider_class(provider).strings.values()), days]).fetchone()
     if found:
-        raise AirflowSkipException(f"a complete pull was loaded on {found[0]:%Y-%m-%d}, less than {days} days ago.")
+        raise AirflowSkipException(
+            f"a complete pull was loaded on {found[0]:%Y-%m-%d}, less than {days} days ago."
+        )
 
 
 def is_manual(dag_run: Any) -> bool:
     return bool(getattr(dag_run.run_type, "value", dag_run.run_type) == "manual")
 
 
-def ingest(provider: str, *, pull_timeout: timedelta | None = None, name: str = "ingest_data", checked: Any = None) -> Any:
+def ingest(
+    provider: str, *, pull_timeout: timedelta | None = None, name: str = "ingest_data", checked: Any = None
+) -> Any:
     """The group of tasks that pulls and loads. Returns the group, to be called, or to be mapped over day shifts.
 
     checked: the task that checks the conf of a reingestion; its days are mapped, and report their failures together.
@@ -109,21 +113,29 @@ def ingest(provider: str, *, pull_timeout: timedelta | None = None, name: str = 
     cls, days = provider_class(provider), checked is not None
     media = list(cls.strings)
     mixed = media[0] if len(media) == 1 else "mixed"
-    alerts: dict[str, Any] = {"on_failure_callback": []} if days else {}  # a reingestion reports its failed days together
+    alerts: dict[str, Any] = (
+        {"on_failure_callback": []} if days else {}
+    )  # a reingestion reports its failed days together
 
     @task_group(group_id=name)
     def group(day_shift: int = 0) -> None:
         template: dict[str, Any] = {"map_index_template": "{{ covers }}"} if days else {}
         common = {**alerts, **template}
-        pull_task = task(task_id=f"pull_{mixed}_data", execution_timeout=pull_timeout or cls.pull_timeout, **common)(pull)
+        pull_task = task(
+            task_id=f"pull_{mixed}_data", execution_timeout=pull_timeout or cls.pull_timeout, **common
+        )(pull)
         pulled = pull_task(provider=provider, day_shift=day_shift)
         if days:
             checked >> pulled
         # What a failed pull had read is loaded; but nothing is when the conf was refused.
         rule = "all_done_min_one_success" if days else "all_done"
         for medium in media:
-            load_task = task(task_id=f"load_{medium}_data", execution_timeout=cls.load_timeout, trigger_rule=rule, **common)(load)
-            ([pulled, checked] if days else pulled) >> load_task(provider=provider, media_type=medium, day_shift=day_shift)
+            load_task = task(
+                task_id=f"load_{medium}_data", execution_timeout=cls.load_timeout, trigger_rule=rule, **common
+            )(load)
+            ([pulled, checked] if days else pulled) >> load_task(
+                provider=provider, media_type=medium, day_shift=day_shift
+            )
 
     return group
 
@@ -140,7 +152,11 @@ def window_for(cls: type[Provider], context: Any, day_shift: int, replay_date: s
         day = replay_date
     interval = (run.data_interval_start, run.data_interval_end)
     window = run_window(run.run_after, date.fromisoformat(day) if day else None, interval)
-    return window if window == day_window(window.day) and not day_shift else run_window(run.run_after, window.day, days_back=day_shift)
+    return (
+        window
+        if window == day_window(window.day) and not day_shift
+        else run_window(run.run_after, window.day, days_back=day_shift)
+    )
 
 
 def _covers(cls: type[Provider], context: Any, day_shift: int) -> tuple[ReplayAdapter | None, Window | None]:
@@ -154,7 +170,9 @@ def _covers(cls: type[Provider], context: Any, day_shift: int) -> tuple[ReplayAd
 def client_of(cls: type[Provider], replay: ReplayAdapter | None) -> Client:
     """The provider's client as tasks have it: its key or tokens, and the rate limit that all share; neither for a replay."""
     if replay:
-        log.warning("REPLAY: answers come from %s; nothing is requested.", get_current_context()["params"]["replay"])
+        log.warning(
+            "REPLAY: answers come from %s; nothing is requested.", get_current_context()["params"]["replay"]
+        )
     return client_for(
         cls, secret_for(cls), replay=replay, throttle=None if replay else throttle_for(cls),
         tokens=None if replay else credentials_for(cls), contact=Variable.get("CONTACT_EMAIL", default=None),
@@ -178,7 +196,10 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
     try:
         replay, window = _covers(cls, context, day_shift)
         client = client_of(cls, replay)
-        lease = Lease(f"{run.dag_id}/{run.run_id}/{ti.task_id}/{ti.map_index}", lambda: catalog_connection(autocommit=True))
+        lease = Lease(
+            f"{run.dag_id}/{run.run_id}/{ti.task_id}/{ti.map_index}",
+            lambda: catalog_connection(autocommit=True),
+        )
         checkpoint = TaskStateCheckpoint(context["task_state_store"])
         manifest = Pull(
             cls(), client, parts_of(provider, context, window, day_shift), run_id=run.run_id, window=window, options=options,
@@ -228,7 +249,13 @@ class _Progress:
         self._last = monotonic()
         fetched = sum(c.fetched for c in manifest.counts.values())
         announced = f" of {total:,} announced for this round" if total else ""
-        log.info("page %d: %d items%s, %.0f items/s", manifest.pages, fetched, announced, fetched / max(manifest.seconds, 0.001))
+        log.info(
+            "page %d: %d items%s, %.0f items/s",
+            manifest.pages,
+            fetched,
+            announced,
+            fetched / max(manifest.seconds, 0.001),
+        )
 
 
 def _summary(manifest: Manifest) -> dict[str, Any]:
@@ -261,7 +288,11 @@ def load(provider: str, media_type: MediaType, day_shift: int) -> dict[str, Any]
     if manifest is None:
         raise AirflowSkipException("the pull left nothing to load.")
     if not manifest.complete:
-        log.warning("PARTIAL: the pull ended early (%s); loading the %d pages it read.", manifest.error or "killed", manifest.pages)
+        log.warning(
+            "PARTIAL: the pull ended early (%s); loading the %d pages it read.",
+            manifest.error or "killed",
+            manifest.pages,
+        )
     with catalog_connection() as connection, task_failures():
         report = Load(
             connection, media_type, cls.strings[media_type], parts.tsv_files(media_type, manifest.pages), manifest,
@@ -277,7 +308,9 @@ def _reports() -> list[dict[str, Any]]:
 
     run = get_current_context()["dag_run"]
     with catalog_connection(autocommit=True) as connection, connection.cursor(row_factory=dict_row) as cursor:
-        query = "select * from ingestion_report where dag_id = %s and run_id = %s order by day_shift, media_type"
+        query = (
+            "select * from ingestion_report where dag_id = %s and run_id = %s order by day_shift, media_type"
+        )
         return cursor.execute(query, [run.dag_id, run.run_id]).fetchall()
 
 
@@ -292,11 +325,19 @@ def report_load_completion(reingestion: bool = False, dated: bool = False) -> st
     if not reports:
         raise AirflowSkipException("nothing was loaded.")
     covered = [(r["window_start"], r["window_end"]) for r in reports if r["window_start"]]
-    message = load_completion(run.dag_id, ti.task_id, reports, window=covered[0] if dated and covered else None, reingestion=reingestion)
+    message = load_completion(
+        run.dag_id,
+        ti.task_id,
+        reports,
+        window=covered[0] if dated and covered else None,
+        reingestion=reingestion,
+    )
     send(message)
     names = ("fetched", "inserted", "updated", "unchanged", "skipped", "rejected")
     summary = ", ".join(f"{name} {sum(r[name] for r in reports):,}" for name in names)
-    flags = (" PARTIAL" if any(not r["complete"] for r in reports) else "") + (" REPLAY" if any(r["replayed"] for r in reports) else "")
+    flags = (" PARTIAL" if any(not r["complete"] for r in reports) else "") + (
+        " REPLAY" if any(r["replayed"] for r in reports) else ""
+    )
     ti.xcom_push(key="summary", value=summary + flags)
     log.info("summary: %s%s", summary, flags)
     return message.text
@@ -315,11 +356,16 @@ def report_aggregate_reingestion_errors(provider: str, lists: dict[str, list[int
         found = re.fullmatch(r"(?P<group>.+)\.pull_(?P<media>.+)_data_(?P<index>\d+)", name)
         if found and str(state) == "failed":
             task_id = f"{found['group']}.pull_{found['media']}_data"
-            failed[lists[found["group"]][int(found["index"])]] = log_link(ti.log_url, task_id, int(found["index"]))
+            failed[lists[found["group"]][int(found["index"])]] = log_link(
+                ti.log_url, task_id, int(found["index"])
+            )
     if not failed:
         raise AirflowSkipException("no day failed.")
     replay = replay_of(provider, context["params"].get("replay"))
-    days = [(f"{window_for(cls, context, shift, replay.date if replay else None)}", failed[shift]) for shift in sorted(failed)]
+    days = [
+        (f"{window_for(cls, context, shift, replay.date if replay else None)}", failed[shift])
+        for shift in sorted(failed)
+    ]
     message = reingestion_errors(run.dag_id, ti.task_id, days)
     send(message)
     return message.text

@@ -43,7 +43,9 @@ def checked_out_commit(file: Path) -> str | None:
         if (folder / ".git").exists():
             # The folder may be another user's, which Git would refuse to read.
             command = ["git", "-c", "safe.directory=*", "-C", str(folder), "rev-parse", "HEAD"]
-            return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+            return subprocess.run(
+                command, capture_output=True, text=True, check=True, timeout=30
+            ).stdout.strip()
     return None
 
 

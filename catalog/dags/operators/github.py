@@ -17,4 +17,6 @@ def github(base: str | None = None) -> Any:
         token = None
     else:
         mask(token)
-    return GitHub(Secret(token) if token else None, base or Variable.get("GITHUB_API_URL", default=None) or API)
+    return GitHub(
+        Secret(token) if token else None, base or Variable.get("GITHUB_API_URL", default=None) or API
+    )

@@ -59,7 +59,11 @@ def credentials_for(provider: type[Provider]) -> BearerCredentials | None:
 
 def stored_pair(provider: type[Provider]) -> TokenPair | None:
     found = secret_json(TOKENS).get(provider.name) or {}
-    return TokenPair(found["access_token"], found["refresh_token"]) if found.get("access_token") and found.get("refresh_token") else None
+    return (
+        TokenPair(found["access_token"], found["refresh_token"])
+        if found.get("access_token") and found.get("refresh_token")
+        else None
+    )
 
 
 def _definition(provider: type[Provider]) -> OAuth2:
@@ -111,7 +115,13 @@ def _store(provider: type[Provider], pair: TokenPair) -> None:
     mask(pair.access_token)
     if pair.refresh_token:
         mask(pair.refresh_token)
-    _save(TOKENS, {**secret_json(TOKENS), provider.name: {"access_token": pair.access_token, "refresh_token": pair.refresh_token}})
+    _save(
+        TOKENS,
+        {
+            **secret_json(TOKENS),
+            provider.name: {"access_token": pair.access_token, "refresh_token": pair.refresh_token},
+        },
+    )
 
 
 def _save(variable: str, value: dict[str, Any]) -> None:

@@ -21,7 +21,9 @@ def looks_again(every: float, hours: float, **options: Any) -> Callable[[Callabl
 
     A scheduler that is slow to hear that a try was rescheduled takes the next one for lost, which costs a retry.
     """
-    sensor: Any = task.sensor(mode="reschedule", poke_interval=every, timeout=hours * 3600, retries=10, **options)
+    sensor: Any = task.sensor(
+        mode="reschedule", poke_interval=every, timeout=hours * 3600, retries=10, **options
+    )
     return sensor  # type: ignore[no-any-return]
 
 
@@ -44,7 +46,11 @@ class Meter:
             return False
         self._last = now
         rate = (done - self._first) / max(now - self._began, 0.001)
-        left = f" of {self._total:,}, about {(self._total - done) / max(rate, 1) / 60:.0f} min to go" if self._total else ""
+        left = (
+            f" of {self._total:,}, about {(self._total - done) / max(rate, 1) / 60:.0f} min to go"
+            if self._total
+            else ""
+        )
         log.info("%s %s%s, %.0f a second", f"{done:,}", self._what, left, rate)
         return True
 

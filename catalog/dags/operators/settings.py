@@ -19,10 +19,18 @@ from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import SharedThrottle
 from catalog.ingestion.secrets import Secret
 
-CATALOG_DB, API_DB, STAGING_DB = "postgres_openledger_upstream", "postgres_openledger_api", "postgres_openledger_api_staging"
+CATALOG_DB, API_DB, STAGING_DB = (
+    "postgres_openledger_upstream",
+    "postgres_openledger_api",
+    "postgres_openledger_api_staging",
+)
 SEARCH, STAGING_SEARCH = "elasticsearch_http_production", "elasticsearch_http_staging"
 T = TypeVar("T")
-DATABASES = {CATALOG_DB: "the catalog database", API_DB: "the API database", STAGING_DB: "the API's staging database"}
+DATABASES = {
+    CATALOG_DB: "the catalog database",
+    API_DB: "the API database",
+    STAGING_DB: "the API's staging database",
+}
 
 
 def json_variable(name: str, default: Any) -> Any:
@@ -68,7 +76,9 @@ def database_connection(conn_id: str, autocommit: bool = False) -> psycopg.Conne
     try:
         found = Connection.get(conn_id)
     except AirflowNotFoundException:
-        raise AirflowFailException(f"there is no connection {conn_id}; make one to {DATABASES.get(conn_id, 'a database')}.") from None
+        raise AirflowFailException(
+            f"there is no connection {conn_id}; make one to {DATABASES.get(conn_id, 'a database')}."
+        ) from None
     return psycopg.connect(
         host=found.host, port=found.port or 5432, user=found.login, password=found.password, dbname=found.schema, autocommit=autocommit,
         application_name="catalog", **{k: v for k, v in (found.extra_dejson or {}).items() if k in ("sslmode", "sslrootcert", "options")},
@@ -99,13 +109,17 @@ def search_connection(conn_id: str = SEARCH) -> SearchConnection:
     try:
         found = Connection.get(conn_id)
     except AirflowNotFoundException:
-        raise AirflowFailException(f"there is no connection {conn_id}; make one (type http) to the search engine.") from None
+        raise AirflowFailException(
+            f"there is no connection {conn_id}; make one (type http) to the search engine."
+        ) from None
     extra = dict(found.extra_dejson or {})
     for value in (found.password, extra.get("api_key")):
         if value:
             mask(str(value))
     client = connect_to(found.host, found.port, found.schema, found.login, found.password, extra)
-    return SearchConnection(client, int(extra["shards"]) if "shards" in extra else None, int(extra.get("replicas", 1)))
+    return SearchConnection(
+        client, int(extra["shards"]) if "shards" in extra else None, int(extra.get("replicas", 1))
+    )
 
 
 def sensitive_terms() -> list[str]:
@@ -123,7 +137,9 @@ def sensitive_terms() -> list[str]:
         url = f"{host if '://' in host else f'https://{host}'}{f':{found.port}' if found.port else ''}/{(found.schema or '').lstrip('/')}"
         login = (found.login, found.password or "") if found.login else None
     if not url:
-        raise AirflowFailException("no list of sensitive terms: set the Variable SENSITIVE_TERMS_URL or the connection sensitive_terms.")
+        raise AirflowFailException(
+            "no list of sensitive terms: set the Variable SENSITIVE_TERMS_URL or the connection sensitive_terms."
+        )
     if not url.startswith(("http://", "https://")):
         return parse_terms(cast(UPath, ObjectStoragePath(url)).read_text(encoding="utf-8"))
     answer = requests.get(url, auth=login, timeout=60)
@@ -144,9 +160,13 @@ def storage() -> UPath:
     """
     root = Variable.get("OBJECT_STORAGE", default=None)
     if not root:
-        raise AirflowFailException("the Variable OBJECT_STORAGE is not set; give it a root such as s3://aws_default@bucket/tsv.")
+        raise AirflowFailException(
+            "the Variable OBJECT_STORAGE is not set; give it a root such as s3://aws_default@bucket/tsv."
+        )
     if root.startswith("file:") and (remote := _remote_executors()):
-        raise AirflowFailException(f"OBJECT_STORAGE is {root}, which other machines do not see, but the executor is {remote}; use s3://.")
+        raise AirflowFailException(
+            f"OBJECT_STORAGE is {root}, which other machines do not see, but the executor is {remote}; use s3://."
+        )
     return cast(UPath, ObjectStoragePath(root))  # it behaves as one
 
 
@@ -158,7 +178,9 @@ def _remote_executors() -> str:
 def check_conf(conf: Mapping[str, Any] | None, known: Mapping[str, Any]) -> None:
     """Fail, without retries, when the run's conf has a key that the DAG does not know (Airflow lets those through)."""
     if unknown := sorted(set(conf or {}) - set(known)):
-        raise AirflowFailException(f"conf: unknown key {', '.join(map(repr, unknown))}; this DAG knows {', '.join(sorted(known))}.")
+        raise AirflowFailException(
+            f"conf: unknown key {', '.join(map(repr, unknown))}; this DAG knows {', '.join(sorted(known))}."
+        )
 
 
 class TaskStateCheckpoint:
@@ -190,11 +212,14 @@ class Lease:
 
     def __call__(self) -> None:
         renewed = self._connection.execute(
-            "update pull_lease set renewed_on = now() where task = %s and holder = %s", [self._task, self._holder]
+            "update pull_lease set renewed_on = now() where task = %s and holder = %s",
+            [self._task, self._holder],
         )
         if renewed.rowcount != 1:
             raise Fenced("a newer try of this task has taken over; this one stops without writing.")
 
     def release(self) -> None:
-        self._connection.execute("delete from pull_lease where task = %s and holder = %s", [self._task, self._holder])
+        self._connection.execute(
+            "delete from pull_lease where task = %s and holder = %s", [self._task, self._holder]
+        )
         self._connection.close()

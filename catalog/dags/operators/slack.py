@@ -24,7 +24,12 @@ def send(message: Message) -> str | None:
         override=bool(json_variable("SLACK_MESSAGE_OVERRIDE", False)),
         silenced=json_variable("SILENCED_SLACK_NOTIFICATIONS", {}),
     )
-    log.info("%s\n%s\n(%s)", message.username, message.text, f"not sent: {reason}" if reason else f"to {connection_id(message)}")
+    log.info(
+        "%s\n%s\n(%s)",
+        message.username,
+        message.text,
+        f"not sent: {reason}" if reason else f"to {connection_id(message)}",
+    )
     if reason or webhook is None:
         return reason
     from slack_sdk import WebhookClient
@@ -32,7 +37,13 @@ def send(message: Message) -> str | None:
     block = {"type": "section", "text": {"type": "mrkdwn", "text": message.text[:3000]}}
     try:
         response = WebhookClient(webhook, timeout=20).send_dict(
-            {"username": message.username, "text": message.text, "blocks": [block], "unfurl_links": False, "unfurl_media": False}
+            {
+                "username": message.username,
+                "text": message.text,
+                "blocks": [block],
+                "unfurl_links": False,
+                "unfurl_media": False,
+            }
         )
     except OSError as error:
         log.warning("Slack could not be reached: %s", type(error).__name__)

@@ -32,7 +32,9 @@ PAGE = 35  # the most the API accepts
 def check(body: Any) -> None:
     """Raises Retry when the answer reports an error of its own, such as a limit that is too large."""
     if (message := str(dig(body, "message")).lower()) != "success.":
-        raise Retry(f"the answer reports {message!r}, code {dig(body, 'errorCode')!r}: {str(dig(body, 'data'))[:200]}")
+        raise Retry(
+            f"the answer reports {message!r}, code {dig(body, 'errorCode')!r}: {str(dig(body, 'data'))[:200]}"
+        )
 
 
 class BrooklynMuseum(Provider):
@@ -40,7 +42,9 @@ class BrooklynMuseum(Provider):
     strings = {"image": "brooklynmuseum"}
     start_date = date(2020, 1, 1)
     category = "digitized_artwork"
-    key = ApiKey("API_KEY_BROOKLYN_MUSEUM", "api_key", "https://www.brooklynmuseum.org/opencollection/api", header=True)
+    key = ApiKey(
+        "API_KEY_BROOKLYN_MUSEUM", "api_key", "https://www.brooklynmuseum.org/opencollection/api", header=True
+    )
     params = {"has_images": 1, "rights_type_permissive": 1, "limit": PAGE}
     pages = Counted(OBJECTS, items="data", param="offset", first=0, step=PAGE, check=check)
 
@@ -63,7 +67,9 @@ class BrooklynMuseum(Provider):
         if skip := missing(identifier=image_id, file=url):
             return skip
         derivatives = image.get("derivatives")
-        listed = derivatives if isinstance(derivatives, list) else []  # sometimes an object, which does not tell sizes in pixels
+        listed = (
+            derivatives if isinstance(derivatives, list) else []
+        )  # sometimes an object, which does not tell sizes in pixels
         size: Raw = next((d for d in listed if d.get("size") == image.get("largest_derivative")), {})
         artists = detail.get("artists")
         return Image(
@@ -74,8 +80,18 @@ class BrooklynMuseum(Provider):
             width=size.get("width"),
             height=size.get("height"),
             title=detail.get("title"),
-            creator=next((a.get("name") for a in artists if a.get("rank") == 1), None) if isinstance(artists, list) else None,
-            meta_data=compact(detail, "accession_number", "description", "medium", "credit_line", "classification", date="object_date"),
+            creator=next((a.get("name") for a in artists if a.get("rank") == 1), None)
+            if isinstance(artists, list)
+            else None,
+            meta_data=compact(
+                detail,
+                "accession_number",
+                "description",
+                "medium",
+                "credit_line",
+                "classification",
+                date="object_date",
+            ),
         )
 
 

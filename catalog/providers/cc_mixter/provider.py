@@ -31,19 +31,40 @@ class CcMixter(Provider):
     strings = {"audio": "ccmixter"}
     popularity = "upload_num_scores"
     params = {"format": "json", "limit": LIMIT}
-    pages = Counted("https://ccmixter.org/api/query/", items="", param="offset", first=0, step=LIMIT, full=LIMIT, decode=decode)
+    pages = Counted(
+        "https://ccmixter.org/api/query/",
+        items="",
+        param="offset",
+        first=0,
+        step=LIMIT,
+        full=LIMIT,
+        decode=decode,
+    )
 
     def record(self, raw: Raw) -> Mapped:
-        upload, landing, license_ = raw.get("upload_id"), raw.get("file_page_url"), license_from_url(raw.get("license_url"))
+        upload, landing, license_ = (
+            raw.get("upload_id"),
+            raw.get("file_page_url"),
+            license_from_url(raw.get("license_url")),
+        )
         if skip := missing(identifier=upload, landing_url=landing):
             return skip
         if license_ is None:
             return Skip("no license")
-        audio = [f for f in raw.get("files") or [] if dig(f, "file_format_info", "media-type") == "audio" and f.get("download_url")]
+        audio = [
+            f
+            for f in raw.get("files") or []
+            if dig(f, "file_format_info", "media-type") == "audio" and f.get("download_url")
+        ]
         if not audio:
             return Skip("no audio file")
-        main, *others = (as_file(f) for f in sorted(audio, key=lambda f: int(f.get("file_rawsize") or 1 << 60)))
-        meta = {"description": raw.get("upload_description_plain"), "description_html": raw.get("upload_description_html")}
+        main, *others = (
+            as_file(f) for f in sorted(audio, key=lambda f: int(f.get("file_rawsize") or 1 << 60))
+        )
+        meta = {
+            "description": raw.get("upload_description_plain"),
+            "description_html": raw.get("upload_description_html"),
+        }
         return Audio(
             foreign_identifier=upload,
             foreign_landing_url=landing,
@@ -54,7 +75,11 @@ class CcMixter(Provider):
             creator=raw.get("user_real_name"),
             creator_url=raw.get("artist_page_url"),
             tags=[tag for tag in (raw.get("upload_tags") or "").split(",") if tag],
-            meta_data={k: v for k, v in {**meta, "upload_num_scores": raw.get("upload_num_scores")}.items() if v is not None},
+            meta_data={
+                k: v
+                for k, v in {**meta, "upload_num_scores": raw.get("upload_num_scores")}.items()
+                if v is not None
+            },
         )
 
 

@@ -21,7 +21,12 @@ class ClevelandMuseum(Provider):
     pull_timeout = timedelta(hours=12)
     params = {"cc": 1, "has_image": 1, "limit": PAGE}
     pages = Counted(
-        "http://openaccess-api.clevelandart.org/api/artworks/", items="data", param="skip", first=0, step=PAGE, total="info.total"
+        "http://openaccess-api.clevelandart.org/api/artworks/",
+        items="data",
+        param="skip",
+        first=0,
+        step=PAGE,
+        total="info.total",
     )
 
     def record(self, raw: Raw) -> Mapped:

@@ -53,11 +53,22 @@ class Europeana(Provider):
         "start": 1,
         "qf": ["TYPE:IMAGE", "provider_aggregation_edm_isShownBy:*"],
     }
-    pages = Tokens(f"{API}/search.json", items="items", param="cursor", following="nextCursor", total="totalResults", check=check)
+    pages = Tokens(
+        f"{API}/search.json",
+        items="items",
+        param="cursor",
+        following="nextCursor",
+        total="totalResults",
+        check=check,
+    )
 
     def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
         assert window is not None
-        return [{"query": f"timestamp_update:[{window.start:%Y-%m-%dT%H:%M:%SZ} TO {window.end:%Y-%m-%dT%H:%M:%SZ}}}"}]  # } : less than
+        return [
+            {
+                "query": f"timestamp_update:[{window.start:%Y-%m-%dT%H:%M:%SZ} TO {window.end:%Y-%m-%dT%H:%M:%SZ}}}"
+            }
+        ]  # } : less than
 
     def detail(self, raw: Raw, client: Client) -> Raw:
         if not raw.get("id") or not image_url(raw):
@@ -68,7 +79,9 @@ class Europeana(Provider):
             if error.status != 404:
                 raise
             item = {}
-        resources = dig(item, "object", "aggregations", 0, "webResources") if dig(item, "success") is True else None
+        resources = (
+            dig(item, "object", "aggregations", 0, "webResources") if dig(item, "success") is True else None
+        )
         images = [r for r in resources or [] if str(r.get("ebucoreHasMimeType")).startswith("image")]
         return {**raw, "image": next((r for r in images if r.get("about") == image_url(raw)), {})}
 
@@ -78,7 +91,9 @@ class Europeana(Provider):
             image_url(raw),
             dig(raw, "title", 0),
         )
-        license_ = license_from_url(next((r for r in raw.get("rights") or [] if "creativecommons" in r), None))
+        license_ = license_from_url(
+            next((r for r in raw.get("rights") or [] if "creativecommons" in r), None)
+        )
         if skip := missing(identifier=raw.get("id"), landing_url=landing):
             return skip
         if not url or not title or license_ is None:

@@ -8,7 +8,21 @@ object's identifier, the others under it with `#1`, `#2` … after it. https://a
 from datetime import date, timedelta
 from typing import Any
 
-from catalog.ingestion import Client, Counted, Image, Mapped, Provider, Rate, Raw, Retry, Skip, Slicing, Window, dig, license_from_url
+from catalog.ingestion import (
+    Client,
+    Counted,
+    Image,
+    Mapped,
+    Provider,
+    Rate,
+    Raw,
+    Retry,
+    Skip,
+    Slicing,
+    Window,
+    dig,
+    license_from_url,
+)
 
 SEARCH = "https://api.finna.fi/api/v1/search"
 BUILDINGS = {
@@ -43,7 +57,9 @@ class FinnishMuseums(Provider):
         for building in BUILDINGS:
 
             def count(part: Window, building: str = building) -> int:
-                body = client.get_json(SEARCH, {**self.params, "filter[]": filters(building, part), "page": 1}, check=check)
+                body = client.get_json(
+                    SEARCH, {**self.params, "filter[]": filters(building, part), "page": 1}, check=check
+                )
                 return int(body.get("resultCount") or 0)
 
             found += [{"filter[]": filters(building, part)} for part in self.slicing.slices(window, count)]
@@ -54,7 +70,9 @@ class FinnishMuseums(Provider):
         link = dig(raw, "imageRights", "link")
         license_ = license_from_url(link)
         if not object_id or license_ is None or not images:
-            return Skip("no identifier" if not object_id else "no license" if license_ is None else "no image")
+            return Skip(
+                "no identifier" if not object_id else "no license" if license_ is None else "no image"
+            )
         building = dig(raw, "buildings", 0, "value")
         return [
             Image(
@@ -76,7 +94,11 @@ class FinnishMuseums(Provider):
 def filters(building: str, window: Window) -> list[str]:
     """Both ends of the API's range belong to it, to the second."""
     start, end = window.start, window.end - timedelta(seconds=1)
-    return ['format:"0/Image/"', f'building:"{building}"', f'last_indexed:"[{start:%Y-%m-%dT%H:%M:%SZ} TO {end:%Y-%m-%dT%H:%M:%SZ}]"']
+    return [
+        'format:"0/Image/"',
+        f'building:"{building}"',
+        f'last_indexed:"[{start:%Y-%m-%dT%H:%M:%SZ} TO {end:%Y-%m-%dT%H:%M:%SZ}]"',
+    ]
 
 
 def creators(authors: Any) -> str | None:

@@ -33,8 +33,13 @@ def suggestions(client: Client, progress: Callable[[int, int], None] = lambda *_
     """Those worth a source name, most photos first. progress: institutions looked at, and of how many. Raises what the client raises."""
     body = client.get_json(ENDPOINT, {**COMMON, "method": "flickr.commons.getInstitutions"}, check=check)
     known = SOURCES.keys() | LEFT_OUT.keys()
-    institutions = [(str(dig(i, "name", "_content") or "").strip(), dig(i, "nsid")) for i in items_at(body, "institutions.institution")]
-    new = [(name, nsid) for name, nsid in institutions if name and isinstance(nsid, str) and nsid not in known]
+    institutions = [
+        (str(dig(i, "name", "_content") or "").strip(), dig(i, "nsid"))
+        for i in items_at(body, "institutions.institution")
+    ]
+    new = [
+        (name, nsid) for name, nsid in institutions if name and isinstance(nsid, str) and nsid not in known
+    ]
     found = []
     for number, (name, nsid) in enumerate(new, 1):
         photos = licensed_photos(client, nsid)
@@ -48,7 +53,12 @@ def licensed_photos(client: Client, nsid: str) -> int:
     """Photos of an account under the accepted licenses. One request a license: with several, and an account, Flickr answers 0."""
 
     def count(license_id: str) -> int:
-        params: dict[str, Any] = {**COMMON, "method": "flickr.photos.search", "media": "photos", "safe_search": 1}
+        params: dict[str, Any] = {
+            **COMMON,
+            "method": "flickr.photos.search",
+            "media": "photos",
+            "safe_search": 1,
+        }
         body = client.get_json(ENDPOINT, {**params, "license": license_id, "user_id": nsid}, check=check)
         return int(dig(body, "photos", "total") or 0)
 

@@ -73,12 +73,16 @@ class Search(Counted):
         one_license = "," not in str(params["license"])
         if total > MAX_UNIQUE and not one_license:
             slice_ = {key: params[key] for key in ("min_upload_date", "max_upload_date") if key in params}
-            return Page([], total=total, more_rounds=[{**slice_, "license": license_id} for license_id in LICENSES])
+            return Page(
+                [], total=total, more_rounds=[{**slice_, "license": license_id} for license_id in LICENSES]
+            )
         if number * PER_PAGE > MAX_UNIQUE and one_license:
             return Page([], total=total)
         seen = cursor.get("seen", 0) + (len(photos) if number != cursor.get("number") else 0)
         ended = not photos or seen >= total or number > int(photos_of.get("pages") or 0)
-        return Page(photos, None if ended else {"page": cursor["page"] + 1, "number": number, "seen": seen}, total)
+        return Page(
+            photos, None if ended else {"page": cursor["page"] + 1, "number": number, "seen": seen}, total
+        )
 
 
 class Flickr(Provider):
@@ -104,7 +108,9 @@ class Flickr(Provider):
     }
     pages = Search()
     slicing = Slicing(max_records=3000, division_threshold=10_000, min_divisions=6, max_divisions=12)
-    reingestion = Reingestion("flickr_reingestion_workflow", days=((1, 7), (7, 12), (15, 20), (30, 24), (90, 24), (180, 40)))
+    reingestion = Reingestion(
+        "flickr_reingestion_workflow", days=((1, 7), (7, 12), (15, 20), (30, 24), (90, 24), (180, 40))
+    )
 
     def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
         assert window is not None

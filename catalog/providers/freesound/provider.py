@@ -43,8 +43,16 @@ class Freesound(Provider):
     rate = Rate(per_minute=60)
     pull_timeout = timedelta(days=50)
     popularity = "num_downloads"
-    key = ApiKey("API_KEY_FREESOUND", "Authorization", "https://freesound.org/apiv2/apply/", header=True, scheme="Token ")
-    oauth2 = OAuth2("https://freesound.org/apiv2/oauth2/authorize/", "https://freesound.org/apiv2/oauth2/access_token/")
+    key = ApiKey(
+        "API_KEY_FREESOUND",
+        "Authorization",
+        "https://freesound.org/apiv2/apply/",
+        header=True,
+        scheme="Token ",
+    )
+    oauth2 = OAuth2(
+        "https://freesound.org/apiv2/oauth2/authorize/", "https://freesound.org/apiv2/oauth2/access_token/"
+    )
     params = {"format": "json", "query": "", "page_size": PAGE, "fields": FIELDS}
     pages = Counted("https://freesound.org/apiv2/search/text", items="results", total="count", gone=404)
 
@@ -55,7 +63,9 @@ class Freesound(Provider):
         return [{"filter": f"created:[{f'{window.start:%Y-%m-%dT%H:%M:%SZ}' if window else '*'} TO NOW]"}]
 
     def complete(self, items: list[Raw], client: Client) -> list[Raw]:
-        packs = sorted({pack for sound in items if isinstance(pack := dig(sound, "pack"), str)} - self._packs.keys())
+        packs = sorted(
+            {pack for sound in items if isinstance(pack := dig(sound, "pack"), str)} - self._packs.keys()
+        )
         if len(self._packs) > 10_000:
             self._packs.clear()
         self._packs.update(zip(packs, client.map(partial(pack_of, client), packs), strict=True))
@@ -65,7 +75,11 @@ class Freesound(Provider):
         preview = dig(raw, "previews", PREVIEW)
         if raw is None:
             return None
-        return {**raw, "set": self._packs.get(raw.get("pack")), "preview_size": client.file_size(preview) if preview else None}
+        return {
+            **raw,
+            "set": self._packs.get(raw.get("pack")),
+            "preview_size": client.file_size(preview) if preview else None,
+        }
 
     def record(self, raw: Raw) -> Mapped:
         if raw is None:  # the API puts nulls between
@@ -113,7 +127,11 @@ def pack(sound: Raw) -> dict[str, Any]:
     found = sound.get("set") or {}
     if not found.get("name"):
         return {}
-    audio_set = {"title": found["name"], "foreign_landing_url": sound.get("pack"), "foreign_identifier": found.get("id")}
+    audio_set = {
+        "title": found["name"],
+        "foreign_landing_url": sound.get("pack"),
+        "foreign_identifier": found.get("id"),
+    }
     return {"audio_set": audio_set, "audio_set_foreign_identifier": found.get("id")}
 
 
@@ -121,5 +139,10 @@ def original(sound: Raw) -> list[dict[str, Any]] | None:
     """The file as it was uploaded."""
     if not sound.get("download"):
         return None
-    rates = {"bit_rate": int(sound.get("bitrate") or 0) * 1000 or None, "sample_rate": int(float(sound.get("samplerate") or 0)) or None}
-    return [{"url": sound["download"], **rates, "filetype": sound.get("type"), "filesize": sound.get("filesize")}]
+    rates = {
+        "bit_rate": int(sound.get("bitrate") or 0) * 1000 or None,
+        "sample_rate": int(float(sound.get("samplerate") or 0)) or None,
+    }
+    return [
+        {"url": sound["download"], **rates, "filetype": sound.get("type"), "filesize": sound.get("filesize")}
+    ]

@@ -52,15 +52,23 @@ def token(root: UPath) -> str:
         try:
             info = path.fs.info(path.path)
         except FileNotFoundError:
-            raise Fatal(f"there is no {path}; the dump should hold {', '.join(f'{n}.csv.gz' for n in FILES)}.") from None
-        facts.append(f"{name} {info['size']} {info.get('ETag') or info.get('LastModified') or info.get('mtime')}")
+            raise Fatal(
+                f"there is no {path}; the dump should hold {', '.join(f'{n}.csv.gz' for n in FILES)}."
+            ) from None
+        facts.append(
+            f"{name} {info['size']} {info.get('ETag') or info.get('LastModified') or info.get('mtime')}"
+        )
     return sha256("\n".join(facts).encode()).hexdigest()[:32]
 
 
 def is_loaded(connection: Connection, token: str) -> bool:
     """Was this very dump the last one that was loaded whole?"""
     with connection.transaction():
-        return bool(connection.execute("select 1 from source_dump where provider = 'inaturalist' and token = %s", [token]).fetchone())
+        return bool(
+            connection.execute(
+                "select 1 from source_dump where provider = 'inaturalist' and token = %s", [token]
+            ).fetchone()
+        )
 
 
 def prepare(connection: Connection, token: str) -> None:
@@ -77,7 +85,11 @@ def prepare(connection: Connection, token: str) -> None:
 
 
 def _license(code: str) -> License | None:
-    return PDM if code == "PD" else license_from_pair(code.lower().removeprefix("cc-"), "1.0" if code == "CC0" else "4.0")
+    return (
+        PDM
+        if code == "PD"
+        else license_from_pair(code.lower().removeprefix("cc-"), "1.0" if code == "CC0" else "4.0")
+    )
 
 
 def load_file(connection: Connection, root: UPath, name: str) -> int:
@@ -109,9 +121,15 @@ def _copy(connection: Connection, path: UPath, name: str, *, strict: bool) -> tu
     with connection.transaction(), path.open("rb") as packed, gzip.open(packed, "rb") as file:
         header = file.readline().decode("utf-8-sig").rstrip("\r\n").split("\t")
         for column in header:
-            connection.execute(sql.SQL("alter table {} add column if not exists {} text").format(table, sql.Identifier(column)))
+            connection.execute(
+                sql.SQL("alter table {} add column if not exists {} text").format(
+                    table, sql.Identifier(column)
+                )
+            )
         copy_sql = sql.SQL("copy {} ({}) from stdin (format csv, delimiter E'\\t', quote E'\\b'{})").format(
-            table, sql.SQL(", ").join(map(sql.Identifier, header)), sql.SQL("" if strict else ", on_error ignore")
+            table,
+            sql.SQL(", ").join(map(sql.Identifier, header)),
+            sql.SQL("" if strict else ", on_error ignore"),
         )
         with connection.cursor() as cursor:
             with cursor.copy(copy_sql) as copy:
@@ -140,9 +158,13 @@ def load_names(connection: Connection, archive: UPath | None) -> dict[str, int]:
         with _local(archive) as packed, zipfile.ZipFile(packed) as files:
             for table, (member, columns) in wanted.items():
                 with files.open(member) as raw:
-                    found[table] = _copy_columns(connection, table, TextIOWrapper(raw, "utf-8-sig", newline=""), member, columns)
+                    found[table] = _copy_columns(
+                        connection, table, TextIOWrapper(raw, "utf-8-sig", newline=""), member, columns
+                    )
         if not all(found.values()):
-            raise Fatal(f"{archive.name} holds no names: {found}; is it the Catalogue of Life in the format ColDP?")
+            raise Fatal(
+                f"{archive.name} holds no names: {found}; is it the Catalogue of Life in the format ColDP?"
+            )
         _done(connection, "names", sum(found.values()), 0)
     log.info("Catalogue of Life: %s", found)
     return found
@@ -160,7 +182,9 @@ def _local(path: UPath) -> Iterator[IO[bytes]]:
             yield copy
 
 
-def _copy_columns(connection: Connection, table: str, lines: Iterable[str], member: str, columns: tuple[str, ...]) -> int:
+def _copy_columns(
+    connection: Connection, table: str, lines: Iterable[str], member: str, columns: tuple[str, ...]
+) -> int:
     rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     header = [name.removeprefix("col:") for name in next(rows)]
     if missing := set(columns) - set(header):
@@ -224,27 +248,41 @@ def load_batches(
     with connection.transaction():
         done = {n for (n,) in connection.execute(
             "select day_shift from ingestion_report where (dag_id, run_id, manifest_token) = (%s, %s, %s)", [*run, token])}  # fmt: skip
-        found = connection.execute("select unreadable from inaturalist.loaded where name = 'photos'").fetchone()
+        found = connection.execute(
+            "select unreadable from inaturalist.loaded where name = 'photos'"
+        ).fetchone()
     unreadable = found[0] if found else 0
     wanted = batches(connection, size)
     for batch in wanted:
         if batch.number in done:
             continue
-        report = _load_batch(connection, token, run, batch, unreadable if batch.number == 0 else 0, include_deleted, replayed)
+        report = _load_batch(
+            connection, token, run, batch, unreadable if batch.number == 0 else 0, include_deleted, replayed
+        )
         progress(batch, len(wanted), report)
         if should_stop():
-            raise Interrupted(f"asked to stop after batch {batch.number + 1} of {len(wanted)}; the next try goes on there.")
+            raise Interrupted(
+                f"asked to stop after batch {batch.number + 1} of {len(wanted)}; the next try goes on there."
+            )
 
 
 def _load_batch(
-    connection: Connection, token: str, run: tuple[str, str], batch: Batch, unreadable: int, include_deleted: bool, replayed: bool
+    connection: Connection,
+    token: str,
+    run: tuple[str, str],
+    batch: Batch,
+    unreadable: int,
+    include_deleted: bool,
+    replayed: bool,
 ) -> LoadReport:
     began = time.monotonic()
     with connection.transaction():
         connection.execute("set local work_mem = '256MB'")
         connection.execute("drop table if exists inaturalist_batch")
         connection.execute(_statement("batch.sql"), {"first": batch.first, "end": batch.end})
-        counted = dict(connection.execute("select reason, count(*) from inaturalist_batch group by 1").fetchall())
+        counted = dict(
+            connection.execute("select reason, count(*) from inaturalist_batch group by 1").fetchall()
+        )
     written = counted.pop(None, 0)
     rejected = {"unreadable row": unreadable} if unreadable else {}
     counts = Counts(written + sum(counted.values()) + unreadable, written, counted, rejected)
@@ -253,9 +291,20 @@ def _load_batch(
         {"image": counts}, complete=True, whole=True,
     )  # fmt: skip
     columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS["image"]))
-    rows = sql.SQL("select {} from inaturalist_batch where reason is null order by foreign_identifier").format(columns)
+    rows = sql.SQL(
+        "select {} from inaturalist_batch where reason is null order by foreign_identifier"
+    ).format(columns)
     key = RunKey(run[0], run[1], batch.number)
-    return Load(connection, "image", "inaturalist", rows, manifest, key, include_deleted=include_deleted, progress=log.debug).run()
+    return Load(
+        connection,
+        "image",
+        "inaturalist",
+        rows,
+        manifest,
+        key,
+        include_deleted=include_deleted,
+        progress=log.debug,
+    ).run()
 
 
 def finish(connection: Connection, token: str, *, drop: bool) -> None:

@@ -34,7 +34,13 @@ class Jamendo(Provider):
     popularity = "listens"
     quota = Quota(35_000, "month")
     key = ApiKey("API_KEY_JAMENDO", "client_id", "https://devportal.jamendo.com/")
-    params = {"format": "json", "include": "musicinfo licenses stats lyrics", "imagesize": 200, "limit": 200, "audioformat": "mp32"}
+    params = {
+        "format": "json",
+        "include": "musicinfo licenses stats lyrics",
+        "imagesize": 200,
+        "limit": 200,
+        "audioformat": "mp32",
+    }
     pages = Counted("https://api.jamendo.com/v3.0/tracks", items="results", param="offset", first=0, step=200)
 
     def __init__(self) -> None:
@@ -54,7 +60,12 @@ class Jamendo(Provider):
             self._albums.clear()
         ordered = sorted(wanted)
         self._albums.update(zip(ordered, client.map(final, ordered), strict=True))
-        return [{**track, "set_url": self._albums.get(album_page(track) or "")} if isinstance(track, dict) else track for track in items]
+        return [
+            {**track, "set_url": self._albums.get(album_page(track) or "")}
+            if isinstance(track, dict)
+            else track
+            for track in items
+        ]
 
     def record(self, raw: Raw) -> Mapped:
         track_id, landing, url = raw.get("id"), raw.get("shareurl"), raw.get("audio")
@@ -65,7 +76,11 @@ class Jamendo(Provider):
             return Skip("no license")
         creator = (raw.get("artist_name") or "").strip() or None
         artist, artist_slug = raw.get("artist_id"), raw.get("artist_idstr")
-        creator_url = f"https://www.jamendo.com/artist/{artist}/{artist_slug}" if creator and artist and artist_slug else None
+        creator_url = (
+            f"https://www.jamendo.com/artist/{artist}/{artist_slug}"
+            if creator and artist and artist_slug
+            else None
+        )
         duration = raw.get("duration")
         return Audio(
             foreign_identifier=track_id,
@@ -117,7 +132,11 @@ def alternatives(track: Raw) -> list[dict[str, Any]] | None:
 
 
 def tags(info: Raw) -> list[str]:
-    names = [info.get("vocalinstrumental"), info.get("gender"), f"speed_{info['speed']}" if info.get("speed") else None]
+    names = [
+        info.get("vocalinstrumental"),
+        info.get("gender"),
+        f"speed_{info['speed']}" if info.get("speed") else None,
+    ]
     names += [*(dig(info, "tags", "instruments") or []), *(dig(info, "tags", "vartags") or [])]
     return [name for name in names if name and name != "undefined"]
 

@@ -5,7 +5,19 @@ https://justtakeitfree.com
 
 from datetime import date
 
-from catalog.ingestion import ApiKey, Counted, FileSizes, Image, Mapped, Provider, Raw, Skip, dig, license_from_url, missing
+from catalog.ingestion import (
+    ApiKey,
+    Counted,
+    FileSizes,
+    Image,
+    Mapped,
+    Provider,
+    Raw,
+    Skip,
+    dig,
+    license_from_url,
+    missing,
+)
 
 
 class Justtakeitfree(Provider):

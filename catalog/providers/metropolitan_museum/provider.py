@@ -28,7 +28,17 @@ from catalog.ingestion import (
 )  # fmt: skip
 
 OBJECTS = "https://collectionapi.metmuseum.org/public/collection/v1/objects"
-NAMES = ("department", "medium", "culture", "objectName", "artistDisplayName", "classification", "objectDate", "creditLine", "period")
+NAMES = (
+    "department",
+    "medium",
+    "culture",
+    "objectName",
+    "artistDisplayName",
+    "classification",
+    "objectDate",
+    "creditLine",
+    "period",
+)
 A_PAGE = 100
 
 
@@ -96,7 +106,9 @@ class MetropolitanMuseum(Provider):
         urls = [url for url in (raw.get("primaryImage"), *(raw.get("additionalImages") or [])) if url]
         if not raw.get("objectURL") or not urls:
             return Skip("no landing URL" if urls else "no image")
-        tags = [raw[name] for name in NAMES if raw.get(name)] + [tag.get("term") for tag in raw.get("tags") or []]
+        tags = [raw[name] for name in NAMES if raw.get(name)] + [
+            tag.get("term") for tag in raw.get("tags") or []
+        ]
         return [
             Image(
                 foreign_identifier=f"{raw['objectID']}-{url.rpartition('/')[2].partition('.')[0]}",
@@ -106,7 +118,9 @@ class MetropolitanMuseum(Provider):
                 title=raw.get("title") or raw.get("objectName"),
                 creator=raw.get("artistDisplayName"),
                 tags=[tag for tag in tags if tag],
-                meta_data={"accession_number": raw["accessionNumber"]} if raw.get("accessionNumber") else None,
+                meta_data={"accession_number": raw["accessionNumber"]}
+                if raw.get("accessionNumber")
+                else None,
             )
             for url in urls
         ]

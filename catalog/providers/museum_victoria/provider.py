@@ -7,7 +7,21 @@ and an object found again under another license is passed over. https://collecti
 from datetime import date
 from typing import Any
 
-from catalog.ingestion import Client, Counted, Image, Mapped, Provider, Rate, Raw, Skip, Window, compact, dig, license_from_url, missing
+from catalog.ingestion import (
+    Client,
+    Counted,
+    Image,
+    Mapped,
+    Provider,
+    Rate,
+    Raw,
+    Skip,
+    Window,
+    compact,
+    dig,
+    license_from_url,
+    missing,
+)
 
 LICENSES = ("public domain", "cc by", "cc by-nc", "cc by-nc-sa", "cc by-nc-nd", "cc by-sa")
 SITE = "https://collections.museumsvictoria.com.au/"
@@ -36,7 +50,9 @@ class MuseumVictoria(Provider):
     @staticmethod
     def _image(raw: Raw, medium: Raw) -> Image | Skip:
         image_id, license_ = medium.get("id"), license_from_url(dig(medium, "licence", "uri"))
-        size: Raw = next((s for name in ("large", "medium", "small") if dig(s := medium.get(name), "uri")), None)
+        size: Raw = next(
+            (s for name in ("large", "medium", "small") if dig(s := medium.get(name), "uri")), None
+        )
         if medium.get("type") != "image":
             return Skip("not an image")
         if license_ is None:
@@ -60,6 +76,12 @@ class MuseumVictoria(Provider):
 
 def meta_data(item: Raw) -> dict[str, Any]:
     meta = compact(item, "category")
-    meta |= {to: item[key] for key, to in (("dateModified", "datemodified"), ("physicalDescription", "description")) if item.get(key)}
-    meta |= {key: ",".join(item[key]) for key in ("keywords", "classifications") if isinstance(item.get(key), list)}
+    meta |= {
+        to: item[key]
+        for key, to in (("dateModified", "datemodified"), ("physicalDescription", "description"))
+        if item.get(key)
+    }
+    meta |= {
+        key: ",".join(item[key]) for key in ("keywords", "classifications") if isinstance(item.get(key), list)
+    }
     return meta

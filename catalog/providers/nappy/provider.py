@@ -18,7 +18,9 @@ class Nappy(Provider):
     category = "photograph"
     popularity = "downloads"
     params = {"per_page": 100}
-    pages = Counted("https://api.nappy.co/v1/openverse/images", items="images", more="next_page", total="total_results")
+    pages = Counted(
+        "https://api.nappy.co/v1/openverse/images", items="images", more="next_page", total="total_results"
+    )
 
     def record(self, raw: Raw) -> Mapped:
         photo_id, landing, url = raw.get("foreign_identifier"), raw.get("foreign_landing_url"), raw.get("url")

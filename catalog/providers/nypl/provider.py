@@ -34,13 +34,23 @@ class Nypl(Provider):
     strings = {"image": "nypl"}
     start_date = date(2020, 1, 1)
     rate = Rate(per_second=1)
-    key = ApiKey("API_KEY_NYPL", "Authorization", "https://api.repo.nypl.org/sign_up", header=True, scheme="Token token=")
+    key = ApiKey(
+        "API_KEY_NYPL",
+        "Authorization",
+        "https://api.repo.nypl.org/sign_up",
+        header=True,
+        scheme="Token token=",
+    )
     params = {"q": "CC_0", "field": "use_rtxt_s", "per_page": 500}
     pages = Counted(f"{API}/search/", items="nyplAPI.response.result", total="nyplAPI.response.numResults")
 
     def detail(self, raw: Raw, client: Client) -> Raw:
         uuid = raw.get("uuid")
-        return {**raw, "detail": dig(client.get_json(f"{API}/item_details/{uuid}"), "nyplAPI", "response")} if uuid else raw
+        return (
+            {**raw, "detail": dig(client.get_json(f"{API}/item_details/{uuid}"), "nyplAPI", "response")}
+            if uuid
+            else raw
+        )
 
     def record(self, raw: Raw) -> Mapped:
         if not raw.get("uuid"):
@@ -68,9 +78,16 @@ class Nypl(Provider):
             license=license_,
             filetype=kind.group(1) if kind else None,
             title=text(mods, "titleInfo", "title"),
-            creator=next((text(n, "namePart") for n in listed(mods.get("name")) if n.get("usage") == "primary"), None),
+            creator=next(
+                (text(n, "namePart") for n in listed(mods.get("name")) if n.get("usage") == "primary"), None
+            ),
             category="photograph" if meta.get("genre") == "Photographs" else None,
-            tags=[topic for s in listed(mods.get("subject")) for t in listed(s.get("topic")) if (topic := t.get("$"))],
+            tags=[
+                topic
+                for s in listed(mods.get("subject"))
+                for t in listed(s.get("topic"))
+                if (topic := t.get("$"))
+            ],
             meta_data=meta,
         )
 
@@ -97,10 +114,13 @@ def meta_data(mods: Raw) -> dict[str, Any]:
     kinds, created = listed(mods.get("typeOfResource")), listed(dig(mods, "originInfo", "dateCreated"))
     points = {d.get("point"): d.get("$") for d in created}
     meta = {
-        "type_of_resource": next((k.get("$") for k in kinds if len(kinds) == 1 or k.get("usage") == "primary"), None),
+        "type_of_resource": next(
+            (k.get("$") for k in kinds if len(kinds) == 1 or k.get("usage") == "primary"), None
+        ),
         "genre": text(mods, "genre"),
         "date_issued": text(mods, "originInfo", "dateIssued"),
-        "date_created": "-".join(points[p] for p in ("start", "end") if points.get(p)) or text(mods, "originInfo", "dateCreated"),
+        "date_created": "-".join(points[p] for p in ("start", "end") if points.get(p))
+        or text(mods, "originInfo", "dateCreated"),
         "publisher": text(mods, "originInfo", "publisher"),
         "physical_description": text(mods, "physicalDescription", "note"),
     }

@@ -53,7 +53,11 @@ class Builds(Paginator):
     @staticmethod
     def _build(client: Client) -> dict[str, Any]:
         body = client.get_json(IMAGES)
-        return {"build": integer(dig(body, "build")), "pages": integer(dig(body, "totalPages")) or 0, "total": dig(body, "totalItems")}
+        return {
+            "build": integer(dig(body, "build")),
+            "pages": integer(dig(body, "totalPages")) or 0,
+            "total": dig(body, "totalItems"),
+        }
 
     @staticmethod
     def _page(client: Client, at: Cursor, params: Params) -> Page:
@@ -64,7 +68,9 @@ class Builds(Paginator):
         if following >= at["pages"]:
             return Page(items, total=at["total"])
         if not items:  # a count that is wrong would have us ask for page after page
-            raise Retry(f"page {at['page']} of build {at['build']} is empty, but it should have {at['pages']:,} pages")
+            raise Retry(
+                f"page {at['page']} of build {at['build']} is empty, but it should have {at['pages']:,} pages"
+            )
         return Page(items, {**at, "page": following}, at["total"])
 
 
@@ -79,12 +85,21 @@ class PhyloPic(Provider):
     pull_timeout = timedelta(hours=12)
     params = {"embed_items": "true"}
     pages = Builds()
-    reingestion = Reingestion("phylopic_reingestion_workflow", days=(), pull_timeout=timedelta(hours=12))  # the whole, once
+    reingestion = Reingestion(
+        "phylopic_reingestion_workflow", days=(), pull_timeout=timedelta(hours=12)
+    )  # the whole, once
 
     def record(self, raw: Raw) -> Mapped:
         links = raw.get("_links") or {}
-        image_id, landing, file = raw.get("uuid"), dig(links, "self", "href"), dig(links, "sourceFile", "href")
-        license_, contributor = license_from_url(dig(links, "license", "href")), dig(links, "contributor", "href")
+        image_id, landing, file = (
+            raw.get("uuid"),
+            dig(links, "self", "href"),
+            dig(links, "sourceFile", "href"),
+        )
+        license_, contributor = (
+            license_from_url(dig(links, "license", "href")),
+            dig(links, "contributor", "href"),
+        )
         if skip := missing(identifier=image_id, landing_url=landing, source_file=file):
             return skip
         if license_ is None:

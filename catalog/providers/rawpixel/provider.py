@@ -14,7 +14,20 @@ from hmac import new as hmac
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from catalog.ingestion import ApiKey, Counted, Image, Mapped, Provider, Raw, Secret, Signed, Skip, compact, license_from_url, missing
+from catalog.ingestion import (
+    ApiKey,
+    Counted,
+    Image,
+    Mapped,
+    Provider,
+    Raw,
+    Secret,
+    Signed,
+    Skip,
+    compact,
+    license_from_url,
+    missing,
+)
 from catalog.ingestion.cleaning import integer
 
 PRESETS = {  # full size, thumbnail
@@ -22,9 +35,18 @@ PRESETS = {  # full size, thumbnail
     "png": ("image_png_1300", "image_png_600"),
     "dark": ("dark_image_png_1300", "dark_image_png_600"),
 }
-CATEGORIES = {"public domain art": "digitized_artwork", "image": "photograph", "photo": "photograph", "clipart": "illustration"}
-CLOSING = re.compile(r"(?:free public domain cc0 (?:image|photo)|digitally enhanced by rawpixel)[.,!?]?$", re.IGNORECASE)
-REST = re.compile(r"(?:(?:free|original) ?)?(?:public)?(?: domain)?(?: cc0 (?:image|photo))?[.,!?]?$", re.IGNORECASE)
+CATEGORIES = {
+    "public domain art": "digitized_artwork",
+    "image": "photograph",
+    "photo": "photograph",
+    "clipart": "illustration",
+}
+CLOSING = re.compile(
+    r"(?:free public domain cc0 (?:image|photo)|digitally enhanced by rawpixel)[.,!?]?$", re.IGNORECASE
+)
+REST = re.compile(
+    r"(?:(?:free|original) ?)?(?:public)?(?: domain)?(?: cc0 (?:image|photo))?[.,!?]?$", re.IGNORECASE
+)
 
 
 class SigningKey(ApiKey, frozen=True):
@@ -46,7 +68,12 @@ class Rawpixel(Provider):
     pages = Counted("https://www.rawpixel.com/api/v1/search", items="results", total="total")
 
     def record(self, raw: Raw) -> Mapped:
-        image_id, landing, metadata, file = raw.get("id"), raw.get("url"), raw.get("metadata"), raw.get("style_uri")
+        image_id, landing, metadata, file = (
+            raw.get("id"),
+            raw.get("url"),
+            raw.get("metadata"),
+            raw.get("style_uri"),
+        )
         if skip := missing(identifier=image_id, landing_url=landing, metadata=metadata, image=file):
             return skip
         license_ = license_from_url(metadata.get("licenseUrl"))
@@ -54,7 +81,10 @@ class Rawpixel(Provider):
             return Skip("no license")
         full, small = PRESETS["plain" if not raw.get("isPng") else "dark" if raw.get("isDarkPng") else "png"]
         keywords = metadata.get("popular_keywords") or []
-        width, height = (max(integer(raw.get(side)) or 0, integer(raw.get(f"display_image_{side}")) or 0) for side in ("width", "height"))
+        width, height = (
+            max(integer(raw.get(side)) or 0, integer(raw.get(f"display_image_{side}")) or 0)
+            for side in ("width", "height")
+        )
         return Image(
             foreign_identifier=image_id,
             foreign_landing_url=landing,
@@ -68,7 +98,11 @@ class Rawpixel(Provider):
             creator=re.sub(r"\(Source\)\s*$", "", raw.get("artist_names") or "").strip() or None,
             tags=keywords,
             category=next((kind for keyword, kind in CATEGORIES.items() if keyword in keywords), None),
-            meta_data=compact({**raw, "description": clean(metadata.get("description_text"))}, "description", "download_count"),
+            meta_data=compact(
+                {**raw, "description": clean(metadata.get("description_text"))},
+                "description",
+                "download_count",
+            ),
         )
 
 

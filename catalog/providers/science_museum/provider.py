@@ -38,7 +38,9 @@ class Years(Counted):
     """Pages of a range of years, counted from 0, up to the last one that the API gives out; what a range holds beyond is had by halves."""
 
     def __init__(self) -> None:
-        super().__init__(SEARCH, items="data", param="page[number]", first=0, more="links.next", total="meta.count")
+        super().__init__(
+            SEARCH, items="data", param="page[number]", first=0, more="links.next", total="meta.count"
+        )
 
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
         page = super().fetch(client, cursor, params)
@@ -51,7 +53,8 @@ class Years(Counted):
             page.more_rounds = [{"date[from]": a, "date[to]": b} for a, b in ((start, middle), (middle, end))]
         else:
             page.left_out = (
-                f"the years {start} to {end} hold more than the {LAST_PAGE + 1} pages that the API gives out; the rest is missing."
+                f"the years {start} to {end} hold more than the {LAST_PAGE + 1} pages that the API gives out; "
+                f"the rest is missing."
             )
         return page
 
@@ -73,7 +76,9 @@ class ScienceMuseum(Provider):
     pages = Years()
 
     def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
-        return [{"date[from]": start, "date[to]": end} for start, end in year_ranges(datetime.now(UTC).year + 1)]
+        return [
+            {"date[from]": start, "date[to]": end} for start, end in year_ranges(datetime.now(UTC).year + 1)
+        ]
 
     def record(self, raw: Raw) -> Mapped:
         landing, media = dig(raw, "links", "self"), dig(raw, "attributes", "multimedia")
@@ -86,12 +91,18 @@ class ScienceMuseum(Provider):
         image_id = first(medium, ("@admin", "uid"), ("admin", "uid"))
         files = first(medium, ("@processed",), ("processed",)) or {}
         file = next((f for size in ("large", "medium") if isinstance(f := files.get(size), dict)), {})
-        license_ = license_of(first(medium, ("legal", "rights", 0, "licence"), ("source", "legal", "rights", 0, "usage_terms")))
+        license_ = license_of(
+            first(medium, ("legal", "rights", 0, "licence"), ("source", "legal", "rights", 0, "usage_terms"))
+        )
         if skip := missing(identifier=image_id, file_of_a_known_size=file.get("location")):
             return skip
         if license_ is None:
             return Skip("no Creative Commons license")
-        pixels = {d.get("dimension"): d.get("value") for d in dig(file, "measurements", "dimensions") or [] if d.get("units") == "pixels"}
+        pixels = {
+            d.get("dimension"): d.get("value")
+            for d in dig(file, "measurements", "dimensions") or []
+            if d.get("units") == "pixels"
+        }
         return Image(
             foreign_identifier=image_id,
             foreign_landing_url=landing,
@@ -103,7 +114,9 @@ class ScienceMuseum(Provider):
             height=pixels.get("height"),
             title=first(attributes, ("title", 0, "value"), ("summary_title",)),
             creator=first(
-                attributes, ("creation", "maker", 0, "summary", "title"), ("lifecycle", "creation", 0, "maker", 0, "summary_title")
+                attributes,
+                ("creation", "maker", 0, "summary", "title"),
+                ("lifecycle", "creation", 0, "maker", 0, "summary_title"),
             ),
             meta_data=meta_data(attributes),
         )

@@ -36,7 +36,9 @@ patentee
 collector
 """
 # label of a name → 0 (best) to 6
-RANKS = {label: rank for rank, labels in enumerate(_RANKED.strip().splitlines()) for label in labels.split(", ")}
+RANKS = {
+    label: rank for rank, labels in enumerate(_RANKED.strip().splitlines()) for label in labels.split(", ")
+}
 
 DESCRIPTIONS = (
     "description", "summary", "caption", "notes", "description (brief)", "description (spanish)", "description (brief spanish)",

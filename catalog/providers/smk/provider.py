@@ -8,7 +8,18 @@ from datetime import date
 from typing import Any
 from urllib.parse import quote
 
-from catalog.ingestion import Counted, Image, Mapped, Provider, Rate, Raw, Skip, dig, license_from_url, missing
+from catalog.ingestion import (
+    Counted,
+    Image,
+    Mapped,
+    Provider,
+    Rate,
+    Raw,
+    Skip,
+    dig,
+    license_from_url,
+    missing,
+)
 
 ROWS = 2000
 
@@ -19,7 +30,14 @@ class Smk(Provider):
     start_date = date(2020, 1, 1)
     rate = Rate(per_second=0.5)
     params = {"keys": "*", "filters": "[has_image:true],[public_domain:true]", "rows": ROWS, "lang": "en"}
-    pages = Counted("https://api.smk.dk/api/v1/art/search/", items="items", param="offset", first=0, step=ROWS, total="found")
+    pages = Counted(
+        "https://api.smk.dk/api/v1/art/search/",
+        items="items",
+        param="offset",
+        first=0,
+        step=ROWS,
+        total="found",
+    )
 
     def record(self, raw: Raw) -> Mapped:
         license_, number = license_from_url(raw.get("rights")), raw.get("object_number")

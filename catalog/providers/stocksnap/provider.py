@@ -32,7 +32,9 @@ class StockSnap(Provider):
             license=CC0,
             title=" ".join(keywords[:2]).title(),
             creator=creator,
-            creator_url=(raw.get("author_profile") if website in NO_WEBSITE else website) if creator else None,
+            creator_url=(raw.get("author_profile") if website in NO_WEBSITE else website)
+            if creator
+            else None,
             width=raw.get("img_width"),
             height=raw.get("img_height"),
             filetype="jpg",

@@ -56,7 +56,12 @@ class Batches(Paginator):
                 break
             answers = answers + 1 if following.get("gaicontinue") == token.get("gaicontinue") else 1
             if answers >= MAX_ANSWERS and not dropped:
-                asked, following, answers, dropped = self._without(asked, following), dict(cursor["continue"]), 0, True
+                asked, following, answers, dropped = (
+                    self._without(asked, following),
+                    dict(cursor["continue"]),
+                    0,
+                    True,
+                )
                 for file in files.values():
                     file["usage_so_far"] = len(file.pop("globalusage", ()))
             token = following
@@ -106,7 +111,10 @@ class WikimediaCommons(Provider):
     }
     pages = Batches()
     reingestion = Reingestion(
-        "wikimedia_reingestion_workflow", ((1, 6), (30, 9), (90, 18), (180, 30)), max_active_tasks=2, pull_timeout=timedelta(hours=4)
+        "wikimedia_reingestion_workflow",
+        ((1, 6), (30, 9), (90, 18), (180, 30)),
+        max_active_tasks=2,
+        pull_timeout=timedelta(hours=4),
     )
 
     def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
@@ -117,13 +125,19 @@ class WikimediaCommons(Provider):
         info = dig(raw, "imageinfo", 0) or {}
         medium = MEDIA_TYPES.get(info.get("mediatype"))
         if medium is None:
-            return Skip(f"not image or audio: {info['mediatype']}" if info.get("mediatype") else "no image information")
+            return Skip(
+                f"not image or audio: {info['mediatype']}"
+                if info.get("mediatype")
+                else "no image information"
+            )
         license_ = license_from_url((extra(info, "LicenseUrl") or "").strip())
         if license_ is None:
             return Skip("no license", medium)
         page_id, url, landing = raw.get("pageid"), info.get("url"), info.get("descriptionshorturl")
         if not page_id or not url or not landing:
-            return Skip("no identifier" if not page_id else "no file" if not url else "no landing URL", medium)
+            return Skip(
+                "no identifier" if not page_id else "no file" if not url else "no landing URL", medium
+            )
         extension = url.rpartition(".")[2].lower()
         if extension in EXTENSIONS["audio" if medium == "image" else "image"]:
             return Skip("file of another medium", medium)
@@ -141,7 +155,13 @@ class WikimediaCommons(Provider):
         meta = meta_data(raw, info)
         if medium == "image":
             category = "illustration" if extension == "svg" else None
-            return Image(**common, width=info.get("width"), height=info.get("height"), category=category, meta_data=meta)
+            return Image(
+                **common,
+                width=info.get("width"),
+                height=info.get("height"),
+                category=category,
+                meta_data=meta,
+            )
         sound = sound_facts(info)
         channels = sound.get("audio_channels") or sound.get("channels")
         return Audio(
@@ -160,7 +180,11 @@ def extra(info: Raw, key: str) -> Any:
 
 def title(name: Any) -> str | None:
     """A file's name without namespace and extension."""
-    return re.sub(r"\.(png|jpe?g|ogg|wav)$", "", name.removeprefix("File:"), flags=re.IGNORECASE) if isinstance(name, str) else None
+    return (
+        re.sub(r"\.(png|jpe?g|ogg|wav)$", "", name.removeprefix("File:"), flags=re.IGNORECASE)
+        if isinstance(name, str)
+        else None
+    )
 
 
 def meta_data(page: Raw, info: Raw) -> dict[str, Any]:
@@ -188,4 +212,8 @@ def sound_facts(info: Raw) -> dict[str, Any]:
 
 def named(pairs: Any) -> dict[str, Any]:
     """MediaWiki's list of {name, value} as a dict."""
-    return {str(p["name"]): p.get("value") for p in pairs if isinstance(p, dict) and "name" in p} if isinstance(pairs, list) else {}
+    return (
+        {str(p["name"]): p.get("value") for p in pairs if isinstance(p, dict) and "name" in p}
+        if isinstance(pairs, list)
+        else {}
+    )

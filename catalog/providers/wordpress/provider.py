@@ -6,7 +6,19 @@ the API calls title is the slug). Landing pages keep the slash at their end. htt
 
 from datetime import timedelta
 
-from catalog.ingestion import CC0, Counted, FileSizes, Image, Mapped, Provider, Raw, Skip, dig, missing, text_of
+from catalog.ingestion import (
+    CC0,
+    Counted,
+    FileSizes,
+    Image,
+    Mapped,
+    Provider,
+    Raw,
+    Skip,
+    dig,
+    missing,
+    text_of,
+)
 
 SIZES = ("2048x2048", "1536x1536", "medium_large", "large", "full")
 EXIF = ("aperture", "camera", "created_timestamp", "focal_length", "iso", "shutter_speed")
@@ -18,7 +30,9 @@ class WordPress(Provider):
     pull_timeout = timedelta(hours=12)
     strip_slashes = False
     params = {"format": "json", "per_page": 100, "_embed": "true"}
-    pages = Counted("https://wordpress.org/photos/wp-json/wp/v2/photos", items="", pages_header="x-wp-totalpages")
+    pages = Counted(
+        "https://wordpress.org/photos/wp-json/wp/v2/photos", items="", pages_header="x-wp-totalpages"
+    )
     details = FileSizes()
 
     def record(self, raw: Raw) -> Mapped:

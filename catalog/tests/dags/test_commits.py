@@ -15,8 +15,19 @@ OTHER = "0123456789" * 4
 
 
 def git(folder, *arguments):
-    settings = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main", "-c", "commit.gpgsign=false")
-    done = subprocess.run(["git", "-C", str(folder), *settings, *arguments], check=True, capture_output=True, text=True)
+    settings = (
+        "-c",
+        "user.name=A",
+        "-c",
+        "user.email=a@example.org",
+        "-c",
+        "init.defaultBranch=main",
+        "-c",
+        "commit.gpgsign=false",
+    )
+    done = subprocess.run(
+        ["git", "-C", str(folder), *settings, *arguments], check=True, capture_output=True, text=True
+    )
     return done.stdout.strip()
 
 
@@ -55,7 +66,13 @@ def bundle(repository, tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path / "bundles"))
 
     def make(commit=None):
-        made = GitDagBundle(name="repository", tracking_ref="main", subdir="catalog/dags", repo_url=str(repository), version=commit)
+        made = GitDagBundle(
+            name="repository",
+            tracking_ref="main",
+            subdir="catalog/dags",
+            repo_url=str(repository),
+            version=commit,
+        )
         made.initialize()
         return made.path
 
@@ -66,7 +83,9 @@ def bundle(repository, tmp_path, monkeypatch):
 def test_a_git_bundle_must_be_of_the_installed_commit(bundle, repository, monkeypatch, pinned):
     commit = git(repository, "rev-parse", "HEAD")
     folder = bundle(commit if pinned else None)
-    assert (folder.parent.parent / ".git").exists() is not pinned  # the two ways in which a bundle lies on the disk
+    assert (
+        folder.parent.parent / ".git"
+    ).exists() is not pinned  # the two ways in which a bundle lies on the disk
     monkeypatch.setenv("CATALOG_COMMIT", OTHER)
     assert f"is of commit {commit}, the installed package of {OTHER}" in errors(folder)
     commits.refuse_other_commit.cache_clear()
@@ -80,7 +99,9 @@ def test_a_bundle_that_moves_on_is_refused(bundle, repository, monkeypatch):
     assert errors(bundle()) == ""
     git(repository, "commit", "-q", "--allow-empty", "-m", "second")
     commits.refuse_other_commit.cache_clear()  # each file is parsed in a process of its own
-    assert f"is of commit {git(repository, 'rev-parse', 'HEAD')}, the installed package of {first}" in errors(bundle())
+    assert f"is of commit {git(repository, 'rev-parse', 'HEAD')}, the installed package of {first}" in errors(
+        bundle()
+    )
 
 
 def test_a_package_that_does_not_know_its_commit(repository, monkeypatch):
@@ -104,7 +125,9 @@ def test_pip_knows_the_commit(monkeypatch):
         @staticmethod
         def read_text(name):
             assert name == "direct_url.json"
-            return json.dumps({"url": "https://example.org/c.git", "vcs_info": {"vcs": "git", "commit_id": OTHER}})
+            return json.dumps(
+                {"url": "https://example.org/c.git", "vcs_info": {"vcs": "git", "commit_id": OTHER}}
+            )
 
     monkeypatch.setattr(commits, "distribution", lambda name: Installed)
     assert commits.installed_commit() == OTHER

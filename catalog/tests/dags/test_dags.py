@@ -33,11 +33,26 @@ def test_every_file_parses(dagbag):
 def test_all_are_there(dagbag, registry):
     wanted = {f"{name}_workflow" for name in provider_names()}
     wanted |= {r.dag_id for name in provider_names() if (r := provider_class(name).reingestion)}
-    wanted |= {"oauth2_authorization", "oauth2_token_refresh", "flickr_audit_sub_provider_workflow", "batched_update", "delete_records"}
+    wanted |= {
+        "oauth2_authorization",
+        "oauth2_token_refresh",
+        "flickr_audit_sub_provider_workflow",
+        "batched_update",
+        "delete_records",
+    }
     wanted |= {"add_license_url", "flickr_thumbnails_removal", "report_pending_reported_media"}
-    wanted |= {f"{m}_popularity_refresh" for m in ("image", "audio")} | {f"recreate_{m}_popularity_calculation" for m in ("image", "audio")}
-    wanted |= {f"{m}_data_refresh" for m in ("image", "audio")} | {f"create_filtered_{m}_index" for m in ("image", "audio")}
-    wanted |= {"recreate_full_staging_index", "staging_database_restore", "airflow_log_cleanup", "check_silenced_dags"}
+    wanted |= {f"{m}_popularity_refresh" for m in ("image", "audio")} | {
+        f"recreate_{m}_popularity_calculation" for m in ("image", "audio")
+    }
+    wanted |= {f"{m}_data_refresh" for m in ("image", "audio")} | {
+        f"create_filtered_{m}_index" for m in ("image", "audio")
+    }
+    wanted |= {
+        "recreate_full_staging_index",
+        "staging_database_restore",
+        "airflow_log_cleanup",
+        "check_silenced_dags",
+    }
     wanted |= {"pr_review_reminders", "rotate_db_snapshots"}
     assert set(dagbag.dags) == wanted == set(registry)
 
@@ -46,14 +61,25 @@ def test_all_are_there(dagbag, registry):
 def test_provider_dags(dagbag, name):
     cls, dag = provider_class(name), dagbag.dags[f"{name}_workflow"]
     media = list(cls.strings)
-    assert {"provider", f"ingestion: {'dated' if cls.dated else 'full'}", *(f"provider: {m}" for m in media)} == set(dag.tags)
+    assert {
+        "provider",
+        f"ingestion: {'dated' if cls.dated else 'full'}",
+        *(f"provider: {m}" for m in media),
+    } == set(dag.tags)
     pull = f"ingest_data.pull_{media[0] if len(media) == 1 else 'mixed'}_data"
-    assert list(dag.task_ids) == [pull, *(f"ingest_data.load_{m}_data" for m in media), "report_load_completion", "conclude"]
+    assert list(dag.task_ids) == [
+        pull,
+        *(f"ingest_data.load_{m}_data" for m in media),
+        "report_load_completion",
+        "conclude",
+    ]
     assert dag.get_task(pull).execution_timeout == cls.pull_timeout
     assert dag.max_active_runs == 1
     assert dag.is_paused_upon_creation is True
     assert dag.catchup is False
-    assert type(dag.timetable).__name__ == ("CronDataIntervalTimetable" if cls.dated else "CronTriggerTimetable")
+    assert type(dag.timetable).__name__ == (
+        "CronDataIntervalTimetable" if cls.dated else "CronTriggerTimetable"
+    )
     assert set(dag.params) == {
         "date", "limit", "initial_query_params", "query_params_list", "additional_query_params", "skip_ingestion_errors", "include_deleted",
         "replay",
@@ -67,7 +93,10 @@ def test_reingestion_maps_days(dagbag):
     assert len(dag.tasks) < 30
     assert [t for t in dag.task_ids if t.startswith("gather")] == [f"gather_partition_{n}" for n in range(6)]
     assert {str(t.trigger_rule.value) for t in dag.tasks if t.task_id.startswith("gather")} == {"all_done"}
-    assert dag.get_task("ingest_every_7_days.pull_image_data").upstream_task_ids == {"gather_partition_1", "check_configuration"}
+    assert dag.get_task("ingest_every_7_days.pull_image_data").upstream_task_ids == {
+        "gather_partition_1",
+        "check_configuration",
+    }
     assert dag.get_task("ingest_today.pull_image_data").upstream_task_ids == {"check_configuration"}
     load = dag.get_task("ingest_today.load_image_data")
     assert load.upstream_task_ids == {"ingest_today.pull_image_data", "check_configuration"}
@@ -115,7 +144,10 @@ def test_documentation_is_shown(dagbag):
 
 def test_timeouts_can_be_overridden(monkeypatch):
     overrides = {
-        "stocksnap_workflow": [{"task_id_pattern": "pull", "timeout": "1d:2h:3m:4s"}, {"task_id_pattern": "load", "timeout": "soon"}]
+        "stocksnap_workflow": [
+            {"task_id_pattern": "pull", "timeout": "1d:2h:3m:4s"},
+            {"task_id_pattern": "load", "timeout": "soon"},
+        ]
     }
     monkeypatch.setenv("AIRFLOW_VAR_CONFIGURATION_OVERRIDES", json.dumps(overrides))
     monkeypatch.setenv("AIRFLOW_VAR_CATCHUP_ENABLED", "true")
@@ -123,14 +155,17 @@ def test_timeouts_can_be_overridden(monkeypatch):
 
     bag = DagBag(collect_dags=True)
     dag = bag.dags["stocksnap_workflow"]
-    assert dag.get_task("ingest_data.pull_image_data").execution_timeout == timedelta(days=1, hours=2, minutes=3, seconds=4)
+    assert dag.get_task("ingest_data.pull_image_data").execution_timeout == timedelta(
+        days=1, hours=2, minutes=3, seconds=4
+    )
     assert dag.get_task("ingest_data.load_image_data").execution_timeout == timedelta(hours=1)
     assert bag.dags["flickr_workflow"].catchup is True
     assert bag.dags["flickr_reingestion_workflow"].catchup is False
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("5d:10h:20m:30s", 469_230), ("1h", 3600), ("1h30m", None), ("", None), ("h", None)]
+    ("text", "seconds"),
+    [("90s", 90), ("5d:10h:20m:30s", 469_230), ("1h", 3600), ("1h30m", None), ("", None), ("h", None)],
 )
 def test_timeout_grammar(text, seconds):
     from catalog.dags.dag_factory import parse_timeout
@@ -159,11 +194,16 @@ def test_windows(run_type, interval, conf_date, replay_date, shift, day):
 
     start, end = (None if d is None else datetime.fromisoformat(d + "T00:00:00+00:00") for d in interval)
     run_after = datetime(2024, 3, 1, 5, tzinfo=UTC)
-    run = SimpleNamespace(run_type=run_type, data_interval_start=start, data_interval_end=end, run_after=run_after)
+    run = SimpleNamespace(
+        run_type=run_type, data_interval_start=start, data_interval_end=end, run_after=run_after
+    )
     cls = provider_class("wikimedia_commons" if shift == 7 else "flickr")
     window = window_for(cls, {"dag_run": run, "params": {"date": conf_date}}, shift, replay_date)
     assert window.day.isoformat() == day
-    assert window_for(provider_class("stocksnap"), {"dag_run": run, "params": {"date": conf_date}}, 0, None) is None
+    assert (
+        window_for(provider_class("stocksnap"), {"dag_run": run, "params": {"date": conf_date}}, 0, None)
+        is None
+    )
 
 
 def test_freesound_takes_a_day_to_begin_at():

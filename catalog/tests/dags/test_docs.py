@@ -15,7 +15,14 @@ def text():
     return render(
         [
             DagSpec(
-                "b_workflow", "provider", "@daily", f"# Title\n\n{wordy}\n\n1. one\n2. two", TABLE, "Example: `b`", True, ("image", "audio")
+                "b_workflow",
+                "provider",
+                "@daily",
+                f"# Title\n\n{wordy}\n\n1. one\n2. two",
+                TABLE,
+                "Example: `b`",
+                True,
+                ("image", "audio"),
             ),
             DagSpec("a_workflow", "provider", "@monthly", "A.", TABLE, "", False, ("image",)),
             DagSpec("delete_records", "database", None, "Keeps the _first_ and delete_records as it is."),

@@ -66,15 +66,23 @@ def test_everything_arrives_and_what_is_known_keeps_its_id(filled):
     after = dict(api.execute("select identifier, (id, view_count)::text from image").fetchall())
     assert {k: after[k] for k in before} == before
     assert len({v.split(",")[0] for v in after.values()}) == 400
-    assert api.execute("select min(id), max(id), max(view_count) from image where id > 300").fetchone() == (301, 400, 0)
+    assert api.execute("select min(id), max(id), max(view_count) from image where id > 300").fetchone() == (
+        301,
+        400,
+        0,
+    )
 
 
 def test_a_table_is_afterwards_as_it_was(filled):
     """Names and definitions of all that hangs on it; a list's rows point at the same media, also after a second time."""
     catalog, api = filled
-    api.execute("alter table image add column extra text default 'only here', alter column extra set storage external")
+    api.execute(
+        "alter table image add column extra text default 'only here', alter column extra set storage external"
+    )
     api.execute("alter table image set (fillfactor = 90)")
-    api.execute("create role reader; grant select on image to reader; grant update (view_count) on image to reader with grant option")
+    api.execute(
+        "create role reader; grant select on image to reader; grant update (view_count) on image to reader with grant option"
+    )
     api.execute("alter table image add constraint wide check (width is null or width > 0)")
     api.execute("create table tied (identifier uuid references image (identifier))")
     api.execute("create function nothing() returns trigger language plpgsql as 'begin return new; end'")
@@ -83,7 +91,10 @@ def test_a_table_is_afterwards_as_it_was(filled):
     api.execute("update image set extra = 'changed' where id = 7")
     listed = "select identifier, imagelist_id from imagelist_images join image on image.id = image_id order by 1, 2"
     try:
-        before, lists = {t: shape(api, t) for t in ("image", "audio", "audioset")}, api.execute(listed).fetchall()
+        before, lists = (
+            {t: shape(api, t) for t in ("image", "audio", "audioset")},
+            api.execute(listed).fetchall(),
+        )
         for run in ("first", "second"):
             refresh(catalog, api, "image", run=run)
             refresh(catalog, api, "audioset", "audio", run=run)
@@ -112,7 +123,9 @@ def test_many_new_rows_among_known_ones(filled, monkeypatch):
 
 def test_orphans_are_deleted_and_counted(filled):
     catalog, api = filled
-    catalog.execute("delete from image where mod(('x' || substr(identifier::text, 1, 4))::bit(16)::int, 2) = 0")
+    catalog.execute(
+        "delete from image where mod(('x' || substr(identifier::text, 1, 4))::bit(16)::int, 2) = 0"
+    )
     listed = api.execute("select count(*) from imagelist_images").fetchone()[0]
     _, promoted = refresh(catalog, api, "image")
     left = api.execute("select count(*) from imagelist_images").fetchone()[0]
@@ -133,7 +146,10 @@ def test_audio_sets_and_positions(filled):
     after = dict(api.execute("select foreign_identifier || provider, id from audioset").fetchall())
     assert {k: after[k] for k in ids if k in after} == {k: v for k, v in ids.items() if k in after}
     ours = "select identifier, set_position from audio order by 1"
-    assert catalog.execute(ours).fetchall() == api.execute(ours.replace("set_position", "audio_set_position")).fetchall()
+    assert (
+        catalog.execute(ours).fetchall()
+        == api.execute(ours.replace("set_position", "audio_set_position")).fetchall()
+    )
 
 
 def test_moderated_and_too_wide_rows_stay_out(filled):

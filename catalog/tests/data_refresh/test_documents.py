@@ -90,7 +90,17 @@ def test_lengths(duration, length):
 
 @pytest.mark.parametrize(
     ("score", "scaled"),
-    [(None, None), (0, None), (-0.1, None), (0.001, 0.1), (0.5, 50), (1, 100), (1.7, 100), (float("nan"), None), (float("inf"), None)],
+    [
+        (None, None),
+        (0, None),
+        (-0.1, None),
+        (0.001, 0.1),
+        (0.5, 50),
+        (1, 100),
+        (1.7, 100),
+        (float("nan"), None),
+        (float("inf"), None),
+    ],
 )
 def test_popularity(score, scaled):
     found = made(standardized_popularity=score)
@@ -139,7 +149,8 @@ def test_a_description_that_is_none(description):
 
 
 @pytest.mark.parametrize(
-    ("files", "ending"), [(None, "mp3"), ([], "mp3"), ([{"url": "x"}], "mp3"), ("x", "mp3"), ([{"filetype": "ogg"}], ["ogg"])]
+    ("files", "ending"),
+    [(None, "mp3"), ([], "mp3"), ([{"url": "x"}], "mp3"), ("x", "mp3"), ([{"filetype": "ogg"}], ["ogg"])],
 )
 def test_audio_endings(files, ending):
     assert made("audio", filetype="mp3", alt_files=files)["extension"] == ending

@@ -8,7 +8,14 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from catalog.data_refresh import indexing
-from catalog.data_refresh.indexing import IdRange, RangeIndexer, follow_moderation, mismatches, moderated_since, ranges
+from catalog.data_refresh.indexing import (
+    IdRange,
+    RangeIndexer,
+    follow_moderation,
+    mismatches,
+    moderated_since,
+    ranges,
+)
 from catalog.data_refresh.mapping import index_body, index_meta
 from catalog.data_refresh.search import connect
 from catalog.data_refresh.sensitive import insensitive, parse_terms, sensitive
@@ -26,13 +33,19 @@ def filled(api):
 
 
 def make(search, name, media_type="image", policy=DEFAULT):
-    search.create(name, index_body(media_type, index_meta(media_type, f"{media_type}_data_refresh", "run", policy), shards=1))
+    search.create(
+        name,
+        index_body(media_type, index_meta(media_type, f"{media_type}_data_refresh", "run", policy), shards=1),
+    )
 
 
 def fill(api, search, name, media_type="image", number=1, **options):
     make(search, name, media_type)
     parts = ranges(api, media_type, number)
-    done = [RangeIndexer(api, search.client, name, media_type, media_type, DEFAULT, part, **options).run() for part in parts]
+    done = [
+        RangeIndexer(api, search.client, name, media_type, media_type, DEFAULT, part, **options).run()
+        for part in parts
+    ]
     search.refresh(name)
     return parts, done
 
@@ -46,16 +59,22 @@ def test_all_rows_become_documents(filled, search, monkeypatch):
     assert sum(d.removed for d in done) == 1
     assert mismatches(filled, search, "image-a", "image", parts) == []
     assert search.sources("image-a") == dict(
-        filled.execute("select source, count(*) from image where not removed_from_source group by 1").fetchall()
+        filled.execute(
+            "select source, count(*) from image where not removed_from_source group by 1"
+        ).fetchall()
     )
     row = filled.execute("select identifier, id, title from image where id = 42").fetchone()
     found = search.client.get(index="image-a", id=str(row[0]))["_source"]
     assert (found["id"], found["title"]) == row[1:]
-    tags = filled.execute("select sum(jsonb_array_length(tags)) from image where not removed_from_source").fetchone()[0]
+    tags = filled.execute(
+        "select sum(jsonb_array_length(tags)) from image where not removed_from_source"
+    ).fetchone()[0]
     assert sum(sum(d.tags.values()) for d in done) == tags
     assert "sensitive_text" not in found
     matures = filled.execute("select identifier::text from api_matureimage").fetchall()
-    hits = search.client.search(index="image-a", query={"ids": {"values": [m for (m,) in matures]}})["hits"]["hits"]
+    hits = search.client.search(index="image-a", query={"ids": {"values": [m for (m,) in matures]}})["hits"][
+        "hits"
+    ]
     assert matures
     assert all(h["_source"]["mature"] for h in hits)
 
@@ -63,7 +82,9 @@ def test_all_rows_become_documents(filled, search, monkeypatch):
 def test_audio(filled, search):
     parts, _ = fill(filled, search, "audio-a", "audio")
     assert mismatches(filled, search, "audio-a", "audio", parts) == []
-    lengths = search.client.search(index="audio-a", size=0, aggs={"l": {"terms": {"field": "length"}}})["aggregations"]["l"]["buckets"]
+    lengths = search.client.search(index="audio-a", size=0, aggs={"l": {"terms": {"field": "length"}}})[
+        "aggregations"
+    ]["l"]["buckets"]
     assert {b["key"] for b in lengths} == {"short", "medium", "long"}
 
 
@@ -87,7 +108,17 @@ def test_a_range_goes_on_where_it_was_stopped(filled, search, monkeypatch):
     options = {"load": lambda: state.get("at"), "save": lambda s: state.update(at=s)}
     part = IdRange(1, 500)
     with pytest.raises(Interrupted, match="row id"):
-        RangeIndexer(filled, search.client, "image-a", "image", "image", DEFAULT, part, should_stop=lambda: True, **options).run()
+        RangeIndexer(
+            filled,
+            search.client,
+            "image-a",
+            "image",
+            "image",
+            DEFAULT,
+            part,
+            should_stop=lambda: True,
+            **options,
+        ).run()
     assert 0 < state["at"]["after"] < 500
     filled.execute("update image set title = 'changed' where id = 1")
     done = RangeIndexer(filled, search.client, "image-a", "image", "image", DEFAULT, part, **options).run()
@@ -112,21 +143,32 @@ class Flaky:
             self.seen += 1
             fail = self.seen <= self.times
             self.taken += [line for n, line in enumerate(lines[0::2]) if not (fail and n % 2)]
-        items = [{"index": {"_id": str(n), "status": self.status if fail and n % 2 else 201}} for n in range(len(lines) // 2)]
+        items = [
+            {"index": {"_id": str(n), "status": self.status if fail and n % 2 else 201}}
+            for n in range(len(lines) // 2)
+        ]
         if fail:
             for item in items[1::2]:
                 item["index"]["error"] = {"type": "es_rejected_execution_exception", "reason": "no room"}
         body = {"errors": fail} if request.args.get("filter_path") else {"errors": fail, "items": items}
-        return Response(__import__("json").dumps(body), content_type="application/json", headers={"X-Elastic-Product": "Elasticsearch"})
+        return Response(
+            __import__("json").dumps(body),
+            content_type="application/json",
+            headers={"X-Elastic-Product": "Elasticsearch"},
+        )
 
 
-@pytest.mark.parametrize(("status", "times", "outcome"), [(429, 3, None), (429, 99, Retry), (400, 2, Fatal), (503, 2, None)])
+@pytest.mark.parametrize(
+    ("status", "times", "outcome"), [(429, 3, None), (429, 99, Retry), (400, 2, Fatal), (503, 2, None)]
+)
 def test_documents_that_are_not_taken(filled, httpserver: HTTPServer, status, times, outcome):
     waits: list[float] = []
     flaky = Flaky(status, times)
     httpserver.expect_request("/image-a/_bulk").respond_with_handler(flaky)
     client = connect(httpserver.url_for("/"))
-    indexer = RangeIndexer(filled, client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=waits.append)
+    indexer = RangeIndexer(
+        filled, client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=waits.append
+    )
     if outcome:
         with pytest.raises(outcome, match="no room"):
             indexer.run()
@@ -140,7 +182,9 @@ def test_an_engine_that_is_away(filled):
     waits = []
     client = connect("http://127.0.0.1:9")
     with pytest.raises(Retry, match="does not answer"):
-        RangeIndexer(filled, client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=waits.append).run()
+        RangeIndexer(
+            filled, client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=waits.append
+        ).run()
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0]
 
 
@@ -177,7 +221,9 @@ def test_the_filtered_index(filled, search):
     """One word, several words, a word in a tag that the policy drops; words that only contain a term stay."""
     filled.execute("update image set title = 'A Water lily' where id = 30")
     filled.execute("update image set title = 'waterfall' where id = 31")
-    filled.execute("update image set meta_data = jsonb_build_object('description', 'the old fire  brigade, again') where id = 32")
+    filled.execute(
+        "update image set meta_data = jsonb_build_object('description', 'the old fire  brigade, again') where id = 32"
+    )
     filled.execute("update image set title = 'brigade of fire' where id = 33")
     filled.execute('update image set tags = \'[{"name": "geo:running"}]\' where id = 34')
     filled.execute('update image set tags = \'[{"name": "Mother-in-law"}]\' where id = 35')
@@ -203,10 +249,18 @@ def test_the_filtered_index(filled, search):
 def test_many_terms(search):
     """More phrases than an engine's default limit of clauses."""
     make(search, "image-a")
-    assert search.count("image-a", sensitive([f"two words{n}" for n in range(1000)] + [f"word{n}" for n in range(2000)])) == 0
+    assert (
+        search.count(
+            "image-a", sensitive([f"two words{n}" for n in range(1000)] + [f"word{n}" for n in range(2000)])
+        )
+        == 0
+    )
 
 
-@pytest.mark.parametrize(("text", "message"), [("", "is empty"), ("\n# only a note\n", "is empty"), ("<html>no</html>", "not a list")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "is empty"), ("\n# only a note\n", "is empty"), ("<html>no</html>", "not a list")],
+)
 def test_no_terms_is_no_list(text, message):
     with pytest.raises(Fatal, match=message):
         parse_terms(text)

@@ -15,7 +15,10 @@ NAMES = st.one_of(
     st.text(max_size=12),
 )  # fmt: skip
 ACCURACIES = st.one_of(
-    st.none(), st.floats(), st.sampled_from([0.9, 0.8999999, 1, 0, True, "0.95", "0.1", "x", "", [1]]), st.integers(-2, 2)
+    st.none(),
+    st.floats(),
+    st.sampled_from([0.9, 0.8999999, 1, 0, True, "0.95", "0.1", "x", "", [1]]),
+    st.integers(-2, 2),
 )
 TAGS = st.one_of(
     st.none(), st.integers(), st.text(max_size=5), st.lists(st.text(max_size=3), max_size=2),
@@ -46,7 +49,9 @@ def stays(policy, tag):
         if not math.isfinite(accuracy) or accuracy < policy.minimum_accuracy:
             return False
     name = tag["name"].lower().strip()
-    return name not in [d.lower() for d in policy.denied] and not any(part.lower() in name for part in policy.denied_substrings)
+    return name not in [d.lower() for d in policy.denied] and not any(
+        part.lower() in name for part in policy.denied_substrings
+    )
 
 
 @given(st.lists(TAGS, max_size=8), st.one_of(st.just(DEFAULT), POLICIES))
@@ -56,9 +61,13 @@ def test_against_the_plain_rules(tags, policy):
         kept, dropped = tag_filter(tags)
         wanted = [t for t in tags if stays(policy, t)]
         assert [t["name"] for t in kept] == [t["name"] for t in wanted]
-        assert [t.get("accuracy") for t in kept] == [None if t.get("accuracy") is None else float(t["accuracy"]) for t in wanted]
+        assert [t.get("accuracy") for t in kept] == [
+            None if t.get("accuracy") is None else float(t["accuracy"]) for t in wanted
+        ]
         assert all(set(t) <= {"name", "accuracy"} for t in kept)
-        assert dropped == [t["name"] for t in tags if type(t) is dict and type(t.get("name")) is str and not stays(policy, t)]
+        assert dropped == [
+            t["name"] for t in tags if type(t) is dict and type(t.get("name")) is str and not stays(policy, t)
+        ]
     assert tag_filter.counts["kept"] == 2 * len(wanted)
     assert sum(tag_filter.counts[rule] for rule in RULES) == 2 * (len(tags) - len(wanted))
 
@@ -81,7 +90,10 @@ def test_default(tag, rule):
 def test_an_excluded_provider():
     policy = policy_from({"excluded_providers": ["rekognition"]})
     assert policy.denied == DEFAULT.denied
-    assert TagFilter(policy).rule({"name": "cat", "provider": "rekognition", "accuracy": 1.0}) == "excluded provider"
+    assert (
+        TagFilter(policy).rule({"name": "cat", "provider": "rekognition", "accuracy": 1.0})
+        == "excluded provider"
+    )
     assert policy.digest != DEFAULT.digest == TagPolicy(denied=tuple(reversed(DEFAULT.denied))).digest
 
 

@@ -39,7 +39,9 @@ def killed_until_done(source, dsn, how, each=lambda: None, most=200):
     """
     stopped = 0
     while True:
-        with subprocess.Popen([sys.executable, "-c", source, dsn], stdout=subprocess.PIPE, text=True, env={**os.environ}) as worker:
+        with subprocess.Popen(
+            [sys.executable, "-c", source, dsn], stdout=subprocess.PIPE, text=True, env={**os.environ}
+        ) as worker:
             worker.stdout.readline()
             timer = threading.Timer(0.02 + 0.014 * stopped, lambda w=worker: w.send_signal(how))
             timer.start()

@@ -11,7 +11,12 @@ pytestmark = pytest.mark.database
 
 def test_names_are_the_live_systems(api):
     """A refresh must keep names like these; unique indexes of image have no constraint, those of audio have."""
-    indexes = {name for (name,) in api.execute("select indexname from pg_indexes where tablename in ('image', 'audio', 'audioset')")}
+    indexes = {
+        name
+        for (name,) in api.execute(
+            "select indexname from pg_indexes where tablename in ('image', 'audio', 'audioset')"
+        )
+    }
     assert len(indexes) == 14 + 15 + 8
     assert {
         "unique_provider_image",
@@ -19,9 +24,16 @@ def test_names_are_the_live_systems(api):
         "audio_genres_e34cc474",
         "api_audioset_foreign_identifier_28c1db59_like",
     } <= indexes
-    query = "select conname from pg_constraint where conrelid = %s::regclass and contype in ('p', 'u') order by 1"
+    query = (
+        "select conname from pg_constraint where conrelid = %s::regclass and contype in ('p', 'u') order by 1"
+    )
     assert [n for (n,) in api.execute(query, ["image"])] == ["image_pkey"]
-    assert [n for (n,) in api.execute(query, ["audio"])] == ["audio_identifier_key", "audio_pkey", "audio_url_key", "unique_provider_audio"]
+    assert [n for (n,) in api.execute(query, ["audio"])] == [
+        "audio_identifier_key",
+        "audio_pkey",
+        "audio_url_key",
+        "unique_provider_audio",
+    ]
 
 
 def test_sample_rows_are_the_same_everywhere(api, catalog):
@@ -46,15 +58,26 @@ def test_reports_that_wait(api):
     assert pending_reports(api, "audio") == {}
     api.execute("alter table nsfw_reports drop column status")
     api.execute("insert into auth_user (username) values ('moderator')")
-    api.execute("insert into api_imagedecision (created_on, updated_on, moderator_id, action) values (now(), now(), 1, 'rejected_reports')")
+    api.execute(
+        "insert into api_imagedecision (created_on, updated_on, moderator_id, action) values (now(), now(), 1, 'rejected_reports')"
+    )
     api.execute("update nsfw_reports set decision_id = 1 where identifier = md5('2')::uuid")
     assert pending_reports(api, "image") == {"dmca": 1, "mature": 2, "other": 1}
 
 
 def test_the_message():
     none = pending_media("d", "t", {"image": {}, "audio": {}}, "http://localhost:8000/admin")
-    assert (none.username, none.alert, none.text) == ("Reported Media Check-In", False, "No reported media wait for review. :tada:")
-    some = pending_media("d", "t", {"image": {"other": 3, "dmca": 1000, "mature": 2}, "audio": {}}, "http://localhost:8000/admin/")
+    assert (none.username, none.alert, none.text) == (
+        "Reported Media Check-In",
+        False,
+        "No reported media wait for review. :tada:",
+    )
+    some = pending_media(
+        "d",
+        "t",
+        {"image": {"other": 3, "dmca": 1000, "mature": 2}, "audio": {}},
+        "http://localhost:8000/admin/",
+    )
     assert some.alert
     assert some.username == "Reported Media Requires Review"
     assert some.text.splitlines()[1:] == [

@@ -46,9 +46,17 @@ def test_all_selected_rows_once_and_no_others(catalog):
     assert (progress.total, progress.updated, progress.gone, progress.waiting) == (1000, 1000, 0, 0)
     assert titles(catalog) == {f"Title {n}!" for n in range(1, 1001)}
     assert touched_once(catalog, 1000)
-    assert catalog.execute("select count(*) from image where provider = 'smk' and title like '%!'").fetchone() == (0,)
-    assert catalog.execute("select to_regclass('test_rows_to_update'), to_regclass('test_rows_left')").fetchone() == (None, None)
-    assert catalog.execute("select total, updated, next_row from batched_update").fetchone() == (1000, 1000, 1001)
+    assert catalog.execute(
+        "select count(*) from image where provider = 'smk' and title like '%!'"
+    ).fetchone() == (0,)
+    assert catalog.execute(
+        "select to_regclass('test_rows_to_update'), to_regclass('test_rows_left')"
+    ).fetchone() == (None, None)
+    assert catalog.execute("select total, updated, next_row from batched_update").fetchone() == (
+        1000,
+        1000,
+        1001,
+    )
     assert whole(catalog, run="run-2").updated == 1000  # its name is free again
 
 
@@ -62,7 +70,12 @@ def test_any_batch_size(catalog, size):
 
 def test_few_rows_far_apart(catalog):
     fill(catalog, 3000)
-    assert whole(catalog, what=update(where="WHERE provider = 'flickr' AND foreign_identifier LIKE '%000'")).updated == 3
+    assert (
+        whole(
+            catalog, what=update(where="WHERE provider = 'flickr' AND foreign_identifier LIKE '%000'")
+        ).updated
+        == 3
+    )
 
 
 def test_nothing_to_do(catalog):
@@ -117,7 +130,9 @@ def test_locked_rows_are_taken_later_and_nobody_waits(catalog, dsn):
         assert (progress.updated, progress.waiting) == (400, 0)
         assert time.monotonic() - began < 10
     assert all(t.endswith("!") and not t.endswith("!!") for t in titles(catalog))
-    assert catalog.execute("select count(*) from image where provider = 'flickr' and creator = 'busy'").fetchone() == (40,)
+    assert catalog.execute(
+        "select count(*) from image where provider = 'flickr' and creator = 'busy'"
+    ).fetchone() == (40,)
 
 
 def test_rows_that_stay_locked_are_reported_and_can_be_had_later(catalog, dsn):
@@ -136,7 +151,10 @@ def test_a_second_run_is_refused_while_the_first_is_at_work(catalog, dsn):
     fill(catalog, 10)
     job = engine(catalog)
     job.claim(resume=False) or job.select()
-    with psycopg.connect(dsn, autocommit=True) as other, pytest.raises(Refused, match="another run of 'test' is at work"):
+    with (
+        psycopg.connect(dsn, autocommit=True) as other,
+        pytest.raises(Refused, match="another run of 'test' is at work"),
+    ):
         engine(other, run="run-2").claim(resume=True)
 
 
@@ -205,11 +223,15 @@ def test_a_stripe_that_takes_too_long(catalog):
 def test_a_preview_changes_nothing(catalog):
     fill(catalog, 20)
     count_updates(catalog)
-    found = preview(catalog, update("SET title = upper(title), width = 5", "WHERE provider = 'smk' AND title = 'Title 7'"))
+    found = preview(
+        catalog, update("SET title = upper(title), width = 5", "WHERE provider = 'smk' AND title = 'Title 7'")
+    )
     assert found.rows == 1
     assert found.sample[0]["before"] == {"title": "Title 7", "width": None}
     assert found.sample[0]["after"] == {"title": "TITLE 7", "width": 5}
-    assert found.statement.startswith("UPDATE image SET title = upper(title), width = 5 WHERE provider = 'smk'")
+    assert found.statement.startswith(
+        "UPDATE image SET title = upper(title), width = 5 WHERE provider = 'smk'"
+    )
     assert catalog.execute("select count(*) from touched").fetchone() == (0,)
 
 
@@ -242,9 +264,12 @@ def test_killed_again_and_again(catalog, dsn, how):
 def test_braces_and_percent_signs_in_texts(catalog):
     fill(catalog, 20)
     what = update(
-        "SET title = '{sure} 100 % %s {{}}', meta_data = meta_data || '{\"a\": \"{}\"}'::jsonb", "WHERE title LIKE '%7' OR title = '{}'"
+        "SET title = '{sure} 100 % %s {{}}', meta_data = meta_data || '{\"a\": \"{}\"}'::jsonb",
+        "WHERE title LIKE '%7' OR title = '{}'",
     )
     assert preview(catalog, what).sample[0]["after"]["title"] == "{sure} 100 % %s {{}}"
     assert whole(catalog, what=what).updated == 4
-    found = catalog.execute("select distinct title, meta_data ->> 'a' from image where meta_data ? 'a'").fetchall()
+    found = catalog.execute(
+        "select distinct title, meta_data ->> 'a' from image where meta_data ? 'a'"
+    ).fetchall()
     assert found == [("{sure} 100 % %s {{}}", "{}")]

@@ -19,14 +19,20 @@ def count(connection, table):
 
 def test_records_move_with_reason_and_date(catalog):
     fill(catalog, 250)
-    before = dict(catalog.execute("select identifier, to_jsonb(image) from image where provider = 'flickr'").fetchall())
+    before = dict(
+        catalog.execute("select identifier, to_jsonb(image) from image where provider = 'flickr'").fetchall()
+    )
     assert delete(catalog, "image", WHERE, "x" * 100, batch=100) == 250
     assert (count(catalog, "image"), count(catalog, "deleted_image")) == (0, 250)
-    kept = dict(catalog.execute("select identifier, to_jsonb(d) - 'deleted_on' - 'deleted_reason' from deleted_image d").fetchall())
+    kept = dict(
+        catalog.execute(
+            "select identifier, to_jsonb(d) - 'deleted_on' - 'deleted_reason' from deleted_image d"
+        ).fetchall()
+    )
     assert kept == before
-    assert catalog.execute("select distinct deleted_reason, deleted_on > now() - interval '1 minute' from deleted_image").fetchall() == [
-        ("x" * 80, True)
-    ]
+    assert catalog.execute(
+        "select distinct deleted_reason, deleted_on > now() - interval '1 minute' from deleted_image"
+    ).fetchall() == [("x" * 80, True)]
     assert catalog.execute("select count(*) from image where provider = 'smk'").fetchone() == (250,)
 
 
@@ -36,7 +42,9 @@ def test_a_second_deletion_keeps_the_first_row(catalog):
     catalog.execute("update deleted_image set deleted_on = '2020-01-01'")
     fill(catalog, 3, ("flickr",))  # they came back by another way
     assert delete(catalog, "image", WHERE, "second") == 3
-    found = catalog.execute("select distinct deleted_reason, deleted_on::date::text, count(*) over () from deleted_image").fetchall()
+    found = catalog.execute(
+        "select distinct deleted_reason, deleted_on::date::text, count(*) over () from deleted_image"
+    ).fetchall()
     assert found == [("first", "2020-01-01", 3)]
 
 
@@ -66,11 +74,17 @@ def test_stopping_between_batches(catalog):
 
 def test_restoring(catalog):
     fill(catalog, 20)
-    before = dict(catalog.execute("select identifier, to_jsonb(image) from image where provider = 'flickr'").fetchall())
+    before = dict(
+        catalog.execute("select identifier, to_jsonb(image) from image where provider = 'flickr'").fetchall()
+    )
     delete(catalog, "image", WHERE, "by mistake")
-    catalog.execute("update image set url = 'https://example.org/flickr3.jpg' where foreign_identifier = 'smk1'")  # its URL is taken now
+    catalog.execute(
+        "update image set url = 'https://example.org/flickr3.jpg' where foreign_identifier = 'smk1'"
+    )  # its URL is taken now
     assert restore(catalog, "image", WHERE, batch=7) == 19
-    after = dict(catalog.execute("select identifier, to_jsonb(image) from image where provider = 'flickr'").fetchall())
+    after = dict(
+        catalog.execute("select identifier, to_jsonb(image) from image where provider = 'flickr'").fetchall()
+    )
     assert {k: v for k, v in before.items() if v["foreign_identifier"] != "flickr3"} == after
     assert count(catalog, "deleted_image") == 1
 

@@ -28,7 +28,9 @@ def test_columns_and_indexes(catalog):
     assert len(columns("audio")) == 32
     assert columns("deleted_image") == [*columns("image"), "deleted_on", "deleted_reason"]
     assert columns("deleted_audio") == [*columns("audio"), "deleted_on", "deleted_reason"]
-    unique = {r[0] for r in catalog.execute("select indexname from pg_indexes where indexdef like 'CREATE UNIQUE%'")}
+    unique = {
+        r[0] for r in catalog.execute("select indexname from pg_indexes where indexdef like 'CREATE UNIQUE%'")
+    }
     for media in ("image", "audio"):
         assert {f"{media}_provider_fid_idx", f"{media}_identifier_key", f"{media}_url_key"} <= unique
         assert {f"deleted_{media}_provider_fid_idx", f"deleted_{media}_identifier_key"} <= unique
@@ -39,8 +41,12 @@ def test_popularity_functions(catalog):
         "insert into image (created_on, updated_on, removed_from_source, license, url, provider, meta_data)"
         " select now(), now(), false, 'cc0', 'u' || n, 'flickr', jsonb_build_object('views', n::text) from generate_series(1, 100) n"
     )
-    assert catalog.execute("select image_popularity_percentile('flickr', 'views', 0.85)").fetchone() == (85.0,)
-    assert catalog.execute("select standardized_image_popularity('flickr', '{\"views\": \"5\"}')").fetchone() == (None,)
+    assert catalog.execute("select image_popularity_percentile('flickr', 'views', 0.85)").fetchone() == (
+        85.0,
+    )
+    assert catalog.execute(
+        "select standardized_image_popularity('flickr', '{\"views\": \"5\"}')"
+    ).fetchone() == (None,)
     assert catalog.execute("select count(*) from image_popularity_constants").fetchone() == (5,)
 
 
@@ -55,7 +61,9 @@ def test_metric_values(catalog):
         ("1e999", None),
         ("NaN", None),
     ):
-        assert catalog.execute("select metric_value(jsonb_build_object('m', %s::text), 'm')", [text]).fetchone() == (value,)
+        assert catalog.execute(
+            "select metric_value(jsonb_build_object('m', %s::text), 'm')", [text]
+        ).fetchone() == (value,)
 
 
 def test_time_ordered_uuids(catalog):
@@ -72,7 +80,9 @@ def test_time_ordered_uuids_of_older_servers(catalog):
     start = source.index("create function time_ordered_uuid()")
     body = source[start : source.index("$$;", start) + 3].replace("time_ordered_uuid", "older_uuid")
     catalog.execute(body)
-    made, milliseconds = catalog.execute("select older_uuid(), extract(epoch from clock_timestamp()) * 1000").fetchone()
+    made, milliseconds = catalog.execute(
+        "select older_uuid(), extract(epoch from clock_timestamp()) * 1000"
+    ).fetchone()
     assert (made.version, made.variant) == (7, RFC_4122)
     assert abs((made.int >> 80) - milliseconds) < 2000
 

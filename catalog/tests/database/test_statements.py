@@ -16,9 +16,21 @@ REFUSED = [
     ("SET identifier = null", "WHERE true", "identifier cannot be set"),
     ("SET title = 'x', provider = 'y'", "WHERE true", "provider cannot be set"),
     ("SET foreign_identifier = '1'", "WHERE true", "foreign_identifier cannot be set"),
-    ("SET title = (WITH d AS (DELETE FROM image RETURNING 1) SELECT 'x')", "WHERE true", "not allowed: DELETE"),
-    ("SET title = (WITH d AS (INSERT INTO image DEFAULT VALUES RETURNING 1) SELECT 'x')", "WHERE true", "not allowed: INSERT"),
-    ("SET title = (WITH d AS (UPDATE image SET title = 'y' RETURNING 1) SELECT 'x')", "WHERE true", "another UPDATE"),
+    (
+        "SET title = (WITH d AS (DELETE FROM image RETURNING 1) SELECT 'x')",
+        "WHERE true",
+        "not allowed: DELETE",
+    ),
+    (
+        "SET title = (WITH d AS (INSERT INTO image DEFAULT VALUES RETURNING 1) SELECT 'x')",
+        "WHERE true",
+        "not allowed: INSERT",
+    ),
+    (
+        "SET title = (WITH d AS (UPDATE image SET title = 'y' RETURNING 1) SELECT 'x')",
+        "WHERE true",
+        "another UPDATE",
+    ),
     ("SET title = (SELECT title FROM image LIMIT 1 FOR UPDATE)", "WHERE true", "FOR UPDATE or FOR SHARE"),
     ("SET title = $1", "WHERE true", "a parameter such as"),
     ("SET title = DEFAULT", "WHERE true", "not allowed: DEFAULT"),
@@ -44,14 +56,22 @@ def test_what_is_no_single_update_of_the_table(update, select, reason):
     [
         ("SET title = pg_read_file('/etc/passwd')", "WHERE true", "pg_read_file is volatile"),
         ("SET title = pg_sleep(1)::text", "WHERE true", "pg_sleep is volatile"),
-        ("SET title = query_to_xml('select 1', true, true, '')::text", "WHERE true", "query_to_xml is volatile"),
+        (
+            "SET title = query_to_xml('select 1', true, true, '')::text",
+            "WHERE true",
+            "query_to_xml is volatile",
+        ),
         ("SET title = set_config('a', 'b', false)", "WHERE true", "set_config is volatile"),
         ("SET title = random()::text", "WHERE true", "random is volatile"),
         ("SET title = 'x'", "WHERE pg_terminate_backend(1)", "pg_terminate_backend is volatile"),
         ("SET title = nothing_like_it(title)", "WHERE true", "there is no function nothing_like_it"),
         ("SET title = other.f(title)", "WHERE true", "other.f is of another schema"),
         ("SET title = (SELECT passwd FROM pg_shadow LIMIT 1)", "WHERE true", "pg_shadow cannot be read"),
-        ("SET title = (SELECT rolname FROM pg_catalog.pg_roles LIMIT 1)", "WHERE true", "pg_catalog.pg_roles cannot be read"),
+        (
+            "SET title = (SELECT rolname FROM pg_catalog.pg_roles LIMIT 1)",
+            "WHERE true",
+            "pg_catalog.pg_roles cannot be read",
+        ),
         ("SET nothing = 'x'", "WHERE true", 'column "nothing" of relation "image" does not exist'),
         ("SET width = 'wide'", "WHERE true", "invalid input syntax for type integer"),
         ("SET title = 'x'", "WHERE width", "must be type boolean"),
@@ -92,11 +112,17 @@ def test_other_tables():
         parse_update("api_image", "SET title = 'x'", "WHERE true")
 
 
-@pytest.mark.parametrize("select", ["WHERE true; DROP TABLE image", "WHERE true RETURNING *", "true", "WHERE", "USING audio WHERE true"])
+@pytest.mark.parametrize(
+    "select",
+    ["WHERE true; DROP TABLE image", "WHERE true RETURNING *", "true", "WHERE", "USING audio WHERE true"],
+)
 def test_conditions_that_are_none(select):
     with pytest.raises(Refused):
         parse_condition("image", select)
 
 
 def test_a_condition():
-    assert parse_condition("audio", "WHERE provider='x'  and title is null") == "provider = 'x' AND title IS NULL"
+    assert (
+        parse_condition("audio", "WHERE provider='x'  and title is null")
+        == "provider = 'x' AND title IS NULL"
+    )

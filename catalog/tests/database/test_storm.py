@@ -51,8 +51,12 @@ class Storm:
     def load(self, connection):
         token, number = uuid.uuid4().hex, self.loads
         counts = {"image": Counts(ROWS, ROWS)}
-        manifest = Manifest("flickr", token, None, False, datetime.now(UTC), token, 1, counts=counts, complete=True)
-        Load(connection, "image", "flickr", [part(self.folder, number)], manifest, RunKey("storm", token)).run()
+        manifest = Manifest(
+            "flickr", token, None, False, datetime.now(UTC), token, 1, counts=counts, complete=True
+        )
+        Load(
+            connection, "image", "flickr", [part(self.folder, number)], manifest, RunKey("storm", token)
+        ).run()
         self.loads += 1
 
     def ingestion(self):
@@ -65,7 +69,9 @@ class Storm:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             what = parse_update("image", "SET width = coalesce(width, 0) + 1", "WHERE provider = 'flickr'")
             while not self.over():
-                job = BatchedUpdate(connection, f"storm_{self.cycles}", "storm", what, batch_size=BATCH, pause=0.05)
+                job = BatchedUpdate(
+                    connection, f"storm_{self.cycles}", "storm", what, batch_size=BATCH, pause=0.05
+                )
                 job.run(job.claim(resume=False) or job.select())
                 job.finish()
                 self.cycles += 1
@@ -74,8 +80,12 @@ class Storm:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             while not self.over():
                 score = f"metric_value(meta_data, 'views') / (metric_value(meta_data, 'views') + {self.deletions + 1})"
-                what = parse_update("image", f"SET standardized_popularity = {score}", "WHERE provider = 'flickr'")
-                job = BatchedUpdate(connection, f"score_{uuid.uuid4().hex[:8]}", "storm", what, batch_size=BATCH, pause=0.05)
+                what = parse_update(
+                    "image", f"SET standardized_popularity = {score}", "WHERE provider = 'flickr'"
+                )
+                job = BatchedUpdate(
+                    connection, f"score_{uuid.uuid4().hex[:8]}", "storm", what, batch_size=BATCH, pause=0.05
+                )
                 job.run(job.claim(resume=False) or job.select())
                 job.finish()
 
@@ -119,11 +129,15 @@ def test_a_storm(catalog, dsn, tmp_path, seconds):
         storm.load(connection)
     storm.run()
     assert not storm.errors, storm.errors
-    print(f"{storm.loads} loads, {storm.cycles} updates, {storm.deletions} deletions; ingestion waited {storm.waited:.3f} s at most")
+    print(
+        f"{storm.loads} loads, {storm.cycles} updates, {storm.deletions} deletions; ingestion waited {storm.waited:.3f} s at most"
+    )
     assert min(storm.loads, storm.cycles) > 2
     assert storm.deletions > 0
     wrong = "select count(*) from image where foreign_identifier not like '%%7' and width is distinct from %s"
     assert catalog.execute(wrong, [storm.cycles]).fetchone() == (0,)  # no update was lost, none came twice
-    assert catalog.execute("select count(distinct title) from image where foreign_identifier not like '%7'").fetchone() == (1,)
+    assert catalog.execute(
+        "select count(distinct title) from image where foreign_identifier not like '%7'"
+    ).fetchone() == (1,)
     keys = "select foreign_identifier from image union select foreign_identifier from deleted_image"
     assert catalog.execute(f"select count(*) from ({keys}) k").fetchone() == (ROWS,)

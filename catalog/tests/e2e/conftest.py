@@ -25,7 +25,9 @@ from catalog.local.lifecycle import down, up
 from catalog.local.runs import unpaused
 from catalog.local.stack import Stack
 
-USED = re.compile("^(?!.*reingestion).*_workflow$|_data_refresh$|^staging|^oauth2")  # DAGs with a schedule that many tests trigger
+USED = re.compile(
+    "^(?!.*reingestion).*_workflow$|_data_refresh$|^staging|^oauth2"
+)  # DAGs with a schedule that many tests trigger
 CANARY = "canary/Key+0f&tests=9"
 PAGE = "https://stocksnap.io/api/load-photos/date/desc/"
 
@@ -42,11 +44,16 @@ class Bench:
         return run_id, self.api.wait(dag_id, run_id, timeout)
 
     def tasks(self, dag_id: str, run_id: str) -> dict[str, str]:
-        return {t["task_id"] + (f"[{t['map_index']}]" if t["map_index"] >= 0 else ""): t["state"] for t in self.api.tasks(dag_id, run_id)}
+        return {
+            t["task_id"] + (f"[{t['map_index']}]" if t["map_index"] >= 0 else ""): t["state"]
+            for t in self.api.tasks(dag_id, run_id)
+        }
 
     def reports(self, run_id: str) -> list[dict[str, Any]]:
         with self.catalog() as connection, connection.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute("select * from ingestion_report where run_id = %s order by day_shift, media_type", [run_id]).fetchall()
+            return cursor.execute(
+                "select * from ingestion_report where run_id = %s order by day_shift, media_type", [run_id]
+            ).fetchall()
 
     def search(self) -> Indexes:
         return Indexes(connect(self.stack.search(self.stack.settings()).url, engine="opensearch"))
@@ -123,24 +130,43 @@ def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     return value
 
 
-def snap_recording(folder: Path, prefix: str, pages: int, per_page: int = 5, missing: int | None = None) -> Path:
+def snap_recording(
+    folder: Path, prefix: str, pages: int, per_page: int = 5, missing: int | None = None
+) -> Path:
     """A StockSnap recording of many pages; the one numbered `missing` is left out."""
     folder.mkdir(parents=True, exist_ok=True)
     interactions = []
 
     def answer(method: str, url: str, headers: dict[str, str], body_file: str | None) -> None:
         request = {"method": method, "url": url, "params": {}}
-        interactions.append({"request": request, "response": {"status": 200, "headers": headers, "body_file": body_file}})
+        interactions.append(
+            {"request": request, "response": {"status": 200, "headers": headers, "body_file": body_file}}
+        )
 
     for page in range(1, pages + 1):
         if page == missing:
             continue
-        photos = [{"img_id": f"{prefix}{page:04}{n:03}", "keywords": ["made", "up"], "downloads_raw": page} for n in range(per_page)]
-        (folder / f"{page}.json").write_bytes(orjson.dumps({"results": photos, "nextPage": page + 1 if page < pages else False}))
+        photos = [
+            {"img_id": f"{prefix}{page:04}{n:03}", "keywords": ["made", "up"], "downloads_raw": page}
+            for n in range(per_page)
+        ]
+        (folder / f"{page}.json").write_bytes(
+            orjson.dumps({"results": photos, "nextPage": page + 1 if page < pages else False})
+        )
         answer("GET", f"{PAGE}{page}", {"content-type": "application/json"}, f"{page}.json")
         for photo in photos:
-            answer("HEAD", f"https://cdn.stocksnap.io/img-thumbs/960w/{photo['img_id']}.jpg", {"content-length": "7"}, None)
-    document = {"provider": "stocksnap", "date": None, "about": "made by a test", "interactions": interactions}
+            answer(
+                "HEAD",
+                f"https://cdn.stocksnap.io/img-thumbs/960w/{photo['img_id']}.jpg",
+                {"content-length": "7"},
+                None,
+            )
+    document = {
+        "provider": "stocksnap",
+        "date": None,
+        "about": "made by a test",
+        "interactions": interactions,
+    }
     (folder / "recording.json").write_bytes(orjson.dumps(document))
     return folder
 
@@ -162,7 +188,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.section("DAGs run through the scheduler")
     if config.get_verbosity() > 0:
         for row in found:
-            terminalreporter.line(f"{row['dag_id']:45}{row['succeeded']:4} of {row['runs']:3} green, longest {row['seconds'] or 0:6.1f} s")
+            terminalreporter.line(
+                f"{row['dag_id']:45}{row['succeeded']:4} of {row['runs']:3} green, longest {row['seconds'] or 0:6.1f} s"
+            )
     named = f" Not: {', '.join(missing)}." if 0 < len(missing) < 10 else ""
     terminalreporter.line(f"{len(found) - len(missing)} of {len(found)} ended green at least once.{named}")
 
@@ -190,7 +218,9 @@ def aws() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def bench(slack_server: tuple[HTTPServer, list[dict[str, Any]]], aws: str, pytestconfig: pytest.Config) -> Iterator[Bench]:
+def bench(
+    slack_server: tuple[HTTPServer, list[dict[str, Any]]], aws: str, pytestconfig: pytest.Config
+) -> Iterator[Bench]:
     server, received = slack_server
     folder = Path(tempfile.mkdtemp(prefix="catalog-e2e-", dir="/var/tmp"))
     folder.chmod(0o755)
@@ -204,7 +234,12 @@ def bench(slack_server: tuple[HTTPServer, list[dict[str, Any]]], aws: str, pytes
         "DATA_REFRESH_POKE_INTERVAL": "3",
         "AWS_RDS_POKE_INTERVAL": "3",
         "AIRFLOW_CONN_AWS_DEFAULT": orjson.dumps(
-            {"conn_type": "aws", "login": "testing", "password": "testing", "extra": {"endpoint_url": aws, "region_name": "us-east-1"}}
+            {
+                "conn_type": "aws",
+                "login": "testing",
+                "password": "testing",
+                "extra": {"endpoint_url": aws, "region_name": "us-east-1"},
+            }
         ).decode(),
         "AIRFLOW_CONN_SLACK_ALERTS": webhook,
         "AIRFLOW_CONN_SLACK_NOTIFICATIONS": webhook,
@@ -222,7 +257,9 @@ def bench(slack_server: tuple[HTTPServer, list[dict[str, Any]]], aws: str, pytes
         bench = Bench(stack, received)
         due = [d for d, dag in bench.api.dags().items() if dag["is_paused"] and USED.search(d)]
         with unpaused(bench.api, due, print):
-            until(lambda: not _active(bench.api, len(due)), 180)  # unpausing starts each schedule's last run, which is held and skips
+            until(
+                lambda: not _active(bench.api, len(due)), 180
+            )  # unpausing starts each schedule's last run, which is held and skips
             yield bench
         pytestconfig.stash[RUNS] = bench.finished()
     finally:

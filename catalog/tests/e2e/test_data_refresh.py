@@ -22,7 +22,11 @@ ROWS = 3000
 @pytest.fixture(scope="module")
 def media(bench):
     """Made-up media in all three databases; the API knows most of what the catalog has."""
-    for name, which, rows in (("catalog", "catalog", ROWS), ("api", "api", ROWS - 500), ("api_staging", "api", 1000)):
+    for name, which, rows in (
+        ("catalog", "catalog", ROWS),
+        ("api", "api", ROWS - 500),
+        ("api_staging", "api", 1000),
+    ):
         with bench.database(name) as connection:
             sample_data.fill(connection, which, rows, seed=7)
     yield
@@ -52,7 +56,11 @@ class Reader(threading.Thread):
 
     def __init__(self, bench):
         super().__init__()
-        self.bench, self.seen, self.stopped = bench, {"table": set(), "alias": set(), "filtered": set()}, threading.Event()
+        self.bench, self.seen, self.stopped = (
+            bench,
+            {"table": set(), "alias": set(), "filtered": set()},
+            threading.Event(),
+        )
         self.errors, self.looks = [], 0
 
     def run(self):
@@ -84,8 +92,13 @@ def test_both_at_once_and_readers_see_whole_states(bench, media):
     old = whole(bench), bench.search().count("image-filtered")
     listed = "select identifier, imagelist_id from imagelist_images join image on image.id = image_id order by 1, 2"
     with bench.database("api") as api, bench.catalog() as catalog:
-        before, table = api.execute(listed).fetchall(), api.execute("select count(*) from image").fetchone()[0]
-        catalog.execute("update image set title = 'A fire brigade' where url like 'https://met.example.org/%'")
+        before, table = (
+            api.execute(listed).fetchall(),
+            api.execute("select count(*) from image").fetchone()[0],
+        )
+        catalog.execute(
+            "update image set title = 'A fire brigade' where url like 'https://met.example.org/%'"
+        )
         sample_data.fill(catalog, "catalog", 200, seed=8)
         reader = Reader(bench)
         reader.start()
@@ -97,7 +110,11 @@ def test_both_at_once_and_readers_see_whole_states(bench, media):
         assert reader.errors == []
         new = whole(bench), bench.search().count("image-filtered")
         assert reader.looks > 100
-        assert reader.seen == {"table": {table, table + 200}, "alias": {old[0], new[0]}, "filtered": {old[1], new[1]}}
+        assert reader.seen == {
+            "table": {table, table + 200},
+            "alias": {old[0], new[0]},
+            "filtered": {old[1], new[1]},
+        }
         assert new[1] < old[1]
         assert api.execute(listed).fetchall() == before
     [text] = [m["text"] for m in bench.slack if m["username"] == "Data refresh record difference"]
@@ -127,7 +144,9 @@ def test_a_policy_changes_and_only_the_index_is_made_anew(bench, media):
              where jsonb_path_exists(tags, '$[*] ? (@.accuracy >= 0.9 && (@.provider != "clarifai" || !exists(@.provider)))')
         """).fetchone()[0]
         assert (herons, accurate) == (0, others)
-        assert api.execute('select count(*) > 100 from image where tags @> \'[{"name": "heron"}]\'').fetchone() == (True,)
+        assert api.execute(
+            'select count(*) > 100 from image where tags @> \'[{"name": "heron"}]\''
+        ).fetchone() == (True,)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +175,9 @@ def test_a_filtered_index_is_refused_while_a_refresh_runs(bench, media):
         refused, state = bench.run("create_filtered_image_index", {})
         assert state == "failed"
         log = bench.api.log("create_filtered_image_index", refused, "prevent_conflicting_dags")
-        assert f"refused: image_data_refresh (run {run_id}) is running. Wait for it; nothing was changed." in log
+        assert (
+            f"refused: image_data_refresh (run {run_id}) is running. Wait for it; nothing was changed." in log
+        )
     assert bench.api.wait("image_data_refresh", run_id, 120) == "success"
     whole(bench)
 
@@ -175,9 +196,18 @@ def test_a_refresh_waits_for_a_filtered_index(bench, media):
     whole(bench)
     with bench.variable("ES_INDEX_THROTTLING_RATE", "300"):
         filtered = bench.api.trigger("create_filtered_image_index", {"destination_index_suffix": "by-hand"})
-        until(lambda: bench.tasks("create_filtered_image_index", filtered).get("create_filtered_index") == "running")
+        until(
+            lambda: (
+                bench.tasks("create_filtered_image_index", filtered).get("create_filtered_index") == "running"
+            )
+        )
         run_id = bench.api.trigger("image_data_refresh", {})
-        until(lambda: bench.tasks("image_data_refresh", run_id).get("wait_for_conflicting_dags") == "up_for_reschedule")
+        until(
+            lambda: (
+                bench.tasks("image_data_refresh", run_id).get("wait_for_conflicting_dags")
+                == "up_for_reschedule"
+            )
+        )
         assert bench.api.wait("create_filtered_image_index", filtered, 120) == "success"
     waited = "waiting for create_filtered_image_index"
     assert bench.api.wait("image_data_refresh", run_id, 180) == "success"
@@ -191,7 +221,9 @@ def test_the_full_staging_index(bench, media):
     search = bench.search()
     for delete_old in (False, True):
         before = search.behind("image-full")
-        run_id, state = bench.run("recreate_full_staging_index", {"media_type": "image", "delete_old_index": delete_old})
+        run_id, state = bench.run(
+            "recreate_full_staging_index", {"media_type": "image", "delete_old_index": delete_old}
+        )
         assert state == "success", states(bench, "recreate_full_staging_index", run_id)
         assert search.count("image-full") == 999
         if before:
@@ -203,9 +235,17 @@ def test_the_full_staging_index(bench, media):
 @pytest.fixture
 def rds(aws):
     requests.post(f"{aws}/moto-api/reset", timeout=10)
-    client = boto3.client("rds", endpoint_url=aws, region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing")
+    client = boto3.client(
+        "rds",
+        endpoint_url=aws,
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
     for name in ("prod-openverse-db", "dev-openverse-db"):
-        client.create_db_instance(DBInstanceIdentifier=name, DBInstanceClass="db.t3.micro", Engine="postgres", AllocatedStorage=20)
+        client.create_db_instance(
+            DBInstanceIdentifier=name, DBInstanceClass="db.t3.micro", Engine="postgres", AllocatedStorage=20
+        )
     return client
 
 
@@ -221,11 +261,20 @@ def test_staging_is_restored_and_the_index_keeps_out(bench, media, rds):
         with psycopg.connect(bench.stack.dsn("api_staging")) as holder:
             holder.execute("lock table api_throttledapplication in share mode")
             run_id = bench.api.trigger("staging_database_restore", {})
-            until(lambda: bench.tasks("staging_database_restore", run_id).get("truncate_applications") == "running", 120)
+            until(
+                lambda: (
+                    bench.tasks("staging_database_restore", run_id).get("truncate_applications") == "running"
+                ),
+                120,
+            )
             refused, state = bench.run("recreate_full_staging_index", index)
             assert state == "failed"
-            assert "refused: staging_database_restore" in bench.api.log("recreate_full_staging_index", refused, "prevent_conflicting_dags")
-        assert bench.api.wait("staging_database_restore", run_id, 120) == "success", states(bench, "staging_database_restore", run_id)
+            assert "refused: staging_database_restore" in bench.api.log(
+                "recreate_full_staging_index", refused, "prevent_conflicting_dags"
+            )
+        assert bench.api.wait("staging_database_restore", run_id, 120) == "success", states(
+            bench, "staging_database_restore", run_id
+        )
         assert staging.execute("select count(*) from api_throttledapplication").fetchone() == (0,)
     tasks = bench.tasks("staging_database_restore", run_id)
     assert (tasks["deploy_staging"], tasks["roll_back"]) == ("skipped", "skipped")
@@ -233,9 +282,18 @@ def test_staging_is_restored_and_the_index_keeps_out(bench, media, rds):
     with psycopg.connect(bench.stack.dsn("api_staging")) as holder:
         holder.execute("lock table image in access exclusive mode")
         held = bench.api.trigger("recreate_full_staging_index", index)
-        until(lambda: bench.tasks("recreate_full_staging_index", held).get("prevent_conflicting_dags") == "success")
+        until(
+            lambda: (
+                bench.tasks("recreate_full_staging_index", held).get("prevent_conflicting_dags") == "success"
+            )
+        )
         run_id = bench.api.trigger("staging_database_restore", {})
-        until(lambda: bench.tasks("staging_database_restore", run_id).get("wait_for_conflicting_dags") == "up_for_reschedule")
+        until(
+            lambda: (
+                bench.tasks("staging_database_restore", run_id).get("wait_for_conflicting_dags")
+                == "up_for_reschedule"
+            )
+        )
     assert bench.api.wait("recreate_full_staging_index", held, 120) == "success"
     assert bench.api.wait("staging_database_restore", run_id, 120) == "success"
 
@@ -258,7 +316,9 @@ def test_staging_comes_back_when_its_exchange_fails(bench, rds):
     assert state == "failed"
     assert bench.tasks("staging_database_restore", run_id)["roll_back"] == "success"
     assert instances(rds) == {"prod-openverse-db", "dev-openverse-db"}
-    assert "The exchange failed; the old staging database is back under its name." in [m["text"] for m in bench.slack]
+    assert "The exchange failed; the old staging database is back under its name." in [
+        m["text"] for m in bench.slack
+    ]
 
 
 def test_a_restoration_that_is_not_wanted(bench, rds):
@@ -292,7 +352,9 @@ def test_a_task_is_killed(bench, media, what):
     process.send_signal(signal.SIGKILL)
     until(lambda: not process.is_running())
     holder.close()
-    assert bench.api.wait("image_data_refresh", run_id, 300) == "success", states(bench, "image_data_refresh", run_id)
+    assert bench.api.wait("image_data_refresh", run_id, 300) == "success", states(
+        bench, "image_data_refresh", run_id
+    )
     assert max(t["try_number"] for t in bench.api.tasks("image_data_refresh", run_id)) == 2
     whole(bench)
     with bench.database("api") as api, bench.catalog() as catalog:
@@ -309,7 +371,12 @@ def test_the_first_of_two_is_killed(bench, media, how):
         first = bench.api.trigger("image_data_refresh", {})
         until(lambda: bench.tasks("image_data_refresh", first).get("promote_tables") == "running", 120)
         second = bench.api.trigger("audio_data_refresh", {})
-        until(lambda: bench.tasks("audio_data_refresh", second).get("wait_for_conflicting_dags") == "up_for_reschedule")
+        until(
+            lambda: (
+                bench.tasks("audio_data_refresh", second).get("wait_for_conflicting_dags")
+                == "up_for_reschedule"
+            )
+        )
         if how == "a task is killed":
             process = bench.process_behind("query like 'lock table%'", several=True)
             process.send_signal(signal.SIGKILL)
@@ -318,7 +385,9 @@ def test_the_first_of_two_is_killed(bench, media, how):
             bench.api.call("PATCH", f"/api/v2/dags/image_data_refresh/dagRuns/{first}", {"state": "failed"})
     wanted = "success" if how == "a task is killed" else "failed"
     assert bench.api.wait("image_data_refresh", first, 180) == wanted
-    assert bench.api.wait("audio_data_refresh", second, 180) == "success", states(bench, "audio_data_refresh", second)
+    assert bench.api.wait("audio_data_refresh", second, 180) == "success", states(
+        bench, "audio_data_refresh", second
+    )
     if wanted == "success":
         ended = {t["task_id"]: t["end_date"] for t in bench.api.tasks("image_data_refresh", first)}
         turns = {t["task_id"]: t["end_date"] for t in bench.api.tasks("audio_data_refresh", second)}
@@ -336,12 +405,16 @@ def test_the_engine_is_killed(bench, media, when):
     run_id = bench.api.trigger("image_data_refresh", {})
     until(lambda: bench.tasks("image_data_refresh", run_id).get(when) == "running", 120)
     psutil.Process(bench.stack.state()["search"]).kill()
-    assert bench.api.wait("image_data_refresh", run_id, 400) == "success", states(bench, "image_data_refresh", run_id)
+    assert bench.api.wait("image_data_refresh", run_id, 400) == "success", states(
+        bench, "image_data_refresh", run_id
+    )
     whole(bench)
 
 
 @pytest.mark.fault_long
-@pytest.mark.parametrize("condition", ["query like 'copy%temp_import_image%'", "query like '%api_matureimage%'"])
+@pytest.mark.parametrize(
+    "condition", ["query like 'copy%temp_import_image%'", "query like '%api_matureimage%'"]
+)
 def test_the_database_crashes(bench, media, condition):
     """kill -9 of a session's server process: PostgreSQL ends all sessions and recovers; the run goes on by retries."""
     with bench.catalog() as catalog:
@@ -353,5 +426,7 @@ def test_the_database_crashes(bench, media, condition):
     psutil.Process(pid).kill()
     time.sleep(1)
     until(lambda: bench.api.healthy(), 120)
-    assert bench.api.wait("image_data_refresh", run_id, 300) == "success", states(bench, "image_data_refresh", run_id)
+    assert bench.api.wait("image_data_refresh", run_id, 300) == "success", states(
+        bench, "image_data_refresh", run_id
+    )
     whole(bench)

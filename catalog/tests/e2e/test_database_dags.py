@@ -49,17 +49,32 @@ def test_an_update(bench, images):
     assert state == "success"
     assert all(t.endswith("!") and not t.endswith("!!") for t in titles(images))
     said = [m["text"] for m in bench.slack if m["username"] == "Upstream Batched Update"]
-    assert said == ["Preparing to update 1,000 rows of `image` (`e2e`).", "Updated 1,000 of 1,000 rows of `image` (`e2e`)."]
+    assert said == [
+        "Preparing to update 1,000 rows of `image` (`e2e`).",
+        "Updated 1,000 of 1,000 rows of `image` (`e2e`).",
+    ]
     assert images.execute("select to_regclass('e2e_rows_to_update')").fetchone() == (None,)
 
 
 def test_an_update_that_is_killed_goes_on(bench, images):
     """kill -9 of the task in the middle: its retry goes on, and each row was changed once."""
     slow = (
-        "SET title = title || '!', creator = (SELECT count(*)::text FROM generate_series(1, 20000) g WHERE md5(g::text || title) LIKE '0%')"
+        "SET title = title || '!', creator = "
+        "(SELECT count(*)::text FROM generate_series(1, 20000) g WHERE md5(g::text || title) LIKE '0%')"
     )
-    run_id = bench.api.trigger("batched_update", {**UPDATE, "query_id": "killed", "update_query": slow, "dry_run": False, "batch_size": 8})
-    until(lambda: (images.execute("select updated from batched_update where query_id = 'killed'").fetchone() or [0])[0] > 50)
+    run_id = bench.api.trigger(
+        "batched_update",
+        {**UPDATE, "query_id": "killed", "update_query": slow, "dry_run": False, "batch_size": 8},
+    )
+    until(
+        lambda: (
+            (
+                images.execute("select updated from batched_update where query_id = 'killed'").fetchone()
+                or [0]
+            )[0]
+            > 50
+        )
+    )
     process = bench.process_behind("query like 'update \"image\" set%'")
     process.send_signal(signal.SIGKILL)
     assert bench.api.wait("batched_update", run_id, 120) == "success"
@@ -93,10 +108,17 @@ def test_an_update_is_stopped_at_a_stage(bench, images, stage, how):
             process = bench.process_behind(STAGES[stage])
             process.send_signal(how)
             until(lambda: not process.is_running() or how == signal.SIGTERM)
-        assert bench.api.wait("batched_update", run_id, 180) == "success", bench.tasks("batched_update", run_id)
+        assert bench.api.wait("batched_update", run_id, 180) == "success", bench.tasks(
+            "batched_update", run_id
+        )
         assert all(t.endswith("!") and not t.endswith("!!") for t in titles(images))
-        assert images.execute("select count(*), count(distinct identifier) from touched").fetchone() == (1000, 1000)
-        assert images.execute("select to_regclass('stopped_rows_to_update'), to_regclass('stopped_rows_left')").fetchone() == (None, None)
+        assert images.execute("select count(*), count(distinct identifier) from touched").fetchone() == (
+            1000,
+            1000,
+        )
+        assert images.execute(
+            "select to_regclass('stopped_rows_to_update'), to_regclass('stopped_rows_left')"
+        ).fetchone() == (None, None)
     finally:
         images.execute("drop table touched cascade; drop function note_update cascade")
 
@@ -108,18 +130,23 @@ def test_a_deletion_is_stopped(bench, images, how):
     with psycopg.connect(bench.stack.dsn()) as holder:
         holder.execute("select from image where provider = 'made_up' and title like '%7' for update")
         run_id = bench.api.trigger(
-            "delete_records", {"table_name": "image", "select_query": "WHERE provider = 'made_up'", "reason": "a test"}
+            "delete_records",
+            {"table_name": "image", "select_query": "WHERE provider = 'made_up'", "reason": "a test"},
         )
         until(lambda: len(titles(images)) == 100)
         process = bench.process_behind("query like '%for update skip locked%' or query like '%count(*)%'")
         process.send_signal(how)
-        until(lambda: bench.tasks("delete_records", run_id)["delete_records_from_media_table"] in ("up_for_retry", "scheduled", "queued"))
+        until(
+            lambda: (
+                bench.tasks("delete_records", run_id)["delete_records_from_media_table"]
+                in ("up_for_retry", "scheduled", "queued")
+            )
+        )
     assert bench.api.wait("delete_records", run_id, 120) == "success"
     assert titles(images) == []
-    assert images.execute("select count(*), count(distinct identifier) from deleted_image where provider = 'made_up'").fetchone() == (
-        1000,
-        1000,
-    )
+    assert images.execute(
+        "select count(*), count(distinct identifier) from deleted_image where provider = 'made_up'"
+    ).fetchone() == (1000, 1000)
     assert "Deleted 1,000 records of `image`" in bench.slack[-1]["text"]
 
 
@@ -149,22 +176,35 @@ def refused(bench, conf, reason):
 
 
 def test_an_injection_is_refused_before_anything_is_made(bench, images):
-    refused(bench, {**UPDATE, "update_query": "SET title = 'x'; DROP TABLE image", "dry_run": False}, "statement|syntax error")
-    refused(bench, {**UPDATE, "update_query": "SET title = pg_read_file('/etc/passwd')", "dry_run": False}, "pg_read_file is volatile")
+    refused(
+        bench,
+        {**UPDATE, "update_query": "SET title = 'x'; DROP TABLE image", "dry_run": False},
+        "statement|syntax error",
+    )
+    refused(
+        bench,
+        {**UPDATE, "update_query": "SET title = pg_read_file('/etc/passwd')", "dry_run": False},
+        "pg_read_file is volatile",
+    )
     refused(bench, {**UPDATE, "what": 1}, "unknown key 'what'")
     assert images.execute("select to_regclass('e2e_rows_to_update')").fetchone() == (None,)
 
 
 @pytest.mark.fault_long
 @pytest.mark.parametrize(
-    ("update", "select", "reason"), [r for r in REFUSED if r[2] and r[0].startswith("SET ") and r[1].startswith("WHERE ")]
+    ("update", "select", "reason"),
+    [r for r in REFUSED if r[2] and r[0].startswith("SET ") and r[1].startswith("WHERE ")],
 )
 def test_all_that_is_refused(bench, update, select, reason):
     refused(bench, {**UPDATE, "update_query": update, "select_query": select, "dry_run": False}, reason)
 
 
 def test_deleting_records(bench, images):
-    conf = {"table_name": "image", "select_query": "WHERE provider = 'made_up' AND title LIKE '%7'", "reason": "a test"}
+    conf = {
+        "table_name": "image",
+        "select_query": "WHERE provider = 'made_up' AND title LIKE '%7'",
+        "reason": "a test",
+    }
     run_id, state = bench.run("delete_records", {**conf, "dry_run": True})
     assert state == "success"
     assert "100 rows: made_up 100" in bench.api.log("delete_records", run_id, "check_deletion")
@@ -173,7 +213,9 @@ def test_deleting_records(bench, images):
     run_id, state = bench.run("delete_records", conf)
     assert state == "success"
     assert len(titles(images)) == 900
-    kept = images.execute("select count(*), min(deleted_reason) from deleted_image where provider = 'made_up'").fetchone()
+    kept = images.execute(
+        "select count(*), min(deleted_reason) from deleted_image where provider = 'made_up'"
+    ).fetchone()
     assert kept == (100, "a test")
     assert [m["text"] for m in bench.slack] == ["Deleted 100 records of `image`: a test"]
 
@@ -195,7 +237,11 @@ def test_a_deletion_that_the_form_refuses(bench, conf, message):
 def test_popularity(bench):
     """Every provider with values gets its scores by a batched update of its own; the second time none is due."""
     with bench.catalog() as connection:
-        connection.execute(IMAGES.format(rows=200, providers="'flickr', 'stocksnap'").replace("'views'", "'views', n, 'downloads_raw'"))
+        connection.execute(
+            IMAGES.format(rows=200, providers="'flickr', 'stocksnap'").replace(
+                "'views'", "'views', n, 'downloads_raw'"
+            )
+        )
     with unpaused(bench.api, ["image_popularity_refresh", "audio_popularity_refresh"], print):
         run_id, state = bench.run("image_popularity_refresh", {}, timeout=240)
         assert state == "success", bench.tasks("image_popularity_refresh", run_id)
@@ -212,7 +258,9 @@ def test_popularity(bench):
                and i.standardized_popularity is distinct from standardized_image_popularity(i.provider, i.meta_data)
         """).fetchone()
         assert unscored == (0,)
-        connection.execute("delete from image where url like 'https://example.org/flickr%' or url like 'https://example.org/stocksnap%'")
+        connection.execute(
+            "delete from image where url like 'https://example.org/flickr%' or url like 'https://example.org/stocksnap%'"
+        )
     [text] = [m["text"] for m in bench.slack if m["username"] == "Image Popularity Refresh"][-1:]
     assert "flickr: up to date" in text
     for media_type in ("image", "audio"):
@@ -222,10 +270,18 @@ def test_popularity(bench):
 
 def test_license_urls(bench, images):
     """NULL, a null under the key, other keys, capitals, another license: each gets its URL, but for a license nobody knows."""
-    images.execute("update image set meta_data = null, license = 'BY' where provider = 'made_up' and title like '%1'")
-    images.execute("update image set meta_data = '{\"license_url\": null, \"a\": \"b\"}' where provider = 'made_up' and title like '%2'")
-    images.execute("update image set license = 'cc0', license_version = '1.0' where provider = 'made_up' and title like '%3'")
-    images.execute("update image set license = 'terms', license_version = null where provider = 'made_up' and title like '%4'")
+    images.execute(
+        "update image set meta_data = null, license = 'BY' where provider = 'made_up' and title like '%1'"
+    )
+    images.execute(
+        "update image set meta_data = '{\"license_url\": null, \"a\": \"b\"}' where provider = 'made_up' and title like '%2'"
+    )
+    images.execute(
+        "update image set license = 'cc0', license_version = '1.0' where provider = 'made_up' and title like '%3'"
+    )
+    images.execute(
+        "update image set license = 'terms', license_version = null where provider = 'made_up' and title like '%4'"
+    )
     bench.slack.clear()
     run_id, state = bench.run("add_license_url", {"batch_size": 50}, timeout=240)
     assert state == "success", bench.tasks("add_license_url", run_id)
@@ -253,9 +309,13 @@ def test_flickr_thumbnails(bench):
         bench.slack.clear()
         _, state = bench.run("flickr_thumbnails_removal", {}, timeout=120)
         assert state == "success"
-        assert connection.execute("select count(*) from image where provider = 'flickr' and thumbnail is not null").fetchone() == (0,)
+        assert connection.execute(
+            "select count(*) from image where provider = 'flickr' and thumbnail is not null"
+        ).fetchone() == (0,)
         connection.execute("delete from image where url like 'https://example.org/flickr%'")
-    assert [m["text"].partition(". With")[0] for m in bench.slack] == ["300 of 300 Flickr thumbnails are removed, 0 are left"]
+    assert [m["text"].partition(". With")[0] for m in bench.slack] == [
+        "300 of 300 Flickr thumbnails are removed, 0 are left"
+    ]
 
 
 def test_flickr_thumbnails_by_a_batched_update(bench):
@@ -268,23 +328,35 @@ def test_flickr_thumbnails_by_a_batched_update(bench):
         }  # fmt: skip
         _, state = bench.run("batched_update", conf)
         assert state == "success"
-        assert connection.execute("select count(*), count(thumbnail) from image where provider = 'flickr'").fetchone() == (300, 0)
+        assert connection.execute(
+            "select count(*), count(thumbnail) from image where provider = 'flickr'"
+        ).fetchone() == (300, 0)
         connection.execute("delete from image where url like 'https://example.org/flickr%'")
 
 
 def test_reported_media(bench):
     """Nothing waits: a note. Something waits, in either generation of the API's schema: an alert."""
-    with unpaused(bench.api, ["report_pending_reported_media"], print), psycopg.connect(bench.stack.dsn("api"), autocommit=True) as api:
+    with (
+        unpaused(bench.api, ["report_pending_reported_media"], print),
+        psycopg.connect(bench.stack.dsn("api"), autocommit=True) as api,
+    ):
         api.execute("truncate nsfw_reports, nsfw_reports_audio")
         bench.slack.clear()
         _, state = bench.run("report_pending_reported_media", {})
         assert state == "success"
-        api.execute("insert into nsfw_reports (created_at, identifier, reason) values (now(), gen_random_uuid(), 'dmca')")
-        api.execute("insert into nsfw_reports_audio (created_at, identifier, reason) values (now(), gen_random_uuid(), 'mature')")
+        api.execute(
+            "insert into nsfw_reports (created_at, identifier, reason) values (now(), gen_random_uuid(), 'dmca')"
+        )
+        api.execute(
+            "insert into nsfw_reports_audio (created_at, identifier, reason) values (now(), gen_random_uuid(), 'mature')"
+        )
         api.execute("alter table nsfw_reports_audio drop column status")
         _, state = bench.run("report_pending_reported_media", {})
         assert state == "success"
-    assert [m["username"] for m in bench.slack] == ["Reported Media Check-In", "Reported Media Requires Review"]
+    assert [m["username"] for m in bench.slack] == [
+        "Reported Media Check-In",
+        "Reported Media Requires Review",
+    ]
     assert "audio: 1>* _(1 mature)_" in bench.slack[-1]["text"]
     assert "image: 1>* _(1 dmca)_" in bench.slack[-1]["text"]
 

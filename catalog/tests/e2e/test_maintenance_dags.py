@@ -63,16 +63,27 @@ def test_institutions_are_suggested(bench, tmp_path):
     def answer(name, body, **params):
         (tmp_path / f"{name}.json").write_text(json.dumps({"stat": "ok", **body}))
         request = {"method": "GET", "url": ENDPOINT, "params": params}
-        response = {"status": 200, "headers": {"content-type": "application/json"}, "body_file": f"{name}.json"}
+        response = {
+            "status": 200,
+            "headers": {"content-type": "application/json"},
+            "body_file": f"{name}.json",
+        }
         return {"request": request, "response": response}
 
-    members = [{"nsid": "1@N00", "name": {"_content": "Made-up <Archive>"}}, {"nsid": "2@N00", "name": {"_content": "Few"}}]
+    members = [
+        {"nsid": "1@N00", "name": {"_content": "Made-up <Archive>"}},
+        {"nsid": "2@N00", "name": {"_content": "Few"}},
+    ]
     interactions = [
-        answer("members", {"institutions": {"institution": members}}, method="flickr.commons.getInstitutions"),
+        answer(
+            "members", {"institutions": {"institution": members}}, method="flickr.commons.getInstitutions"
+        ),
         answer("many", {"photos": {"total": 50}}, user_id="1@N00"),
         answer("few", {"photos": {"total": 1}}, user_id="2@N00"),
     ]
-    (tmp_path / "recording.json").write_text(json.dumps({"provider": "flickr", "date": None, "interactions": interactions}))
+    (tmp_path / "recording.json").write_text(
+        json.dumps({"provider": "flickr", "date": None, "interactions": interactions})
+    )
     bench.slack.clear()
     dag_id = "flickr_audit_sub_provider_workflow"
     _, state = bench.run(dag_id, {"replay": str(tmp_path)})
@@ -87,13 +98,20 @@ def test_institutions_are_suggested(bench, tmp_path):
 
 def test_silenced_entries_are_looked_at(bench, github):
     github.issues = {("owner", 1): "open", ("owner/name", 1): "open", ("owner/name", 2): "closed"}
-    entries = {"no_dag": [{"issue": f"https://github.com/owner/name/issues/{n}", "predicate": f"p{n}"} for n in (1, 2, 3)]}
+    entries = {
+        "no_dag": [
+            {"issue": f"https://github.com/owner/name/issues/{n}", "predicate": f"p{n}"} for n in (1, 2, 3)
+        ]
+    }
     bench.slack.clear()
     with bench.variable("SKIPPED_INGESTION_ERRORS", json.dumps(entries)):
         run_id, state = bench.run("check_silenced_dags", {})
     assert state == "success"
     tasks = bench.tasks("check_silenced_dags", run_id)
-    assert (tasks["check_silenced_slack_notifications"], tasks["check_skipped_ingestion_errors"]) == ("skipped", "success")
+    assert (tasks["check_silenced_slack_notifications"], tasks["check_skipped_ingestion_errors"]) == (
+        "skipped",
+        "success",
+    )
     [message] = [m for m in bench.slack if m["username"] == "Silenced DAG Check"]
     assert "issues/2|no_dag: 'p2'>" in message["text"]
     assert "(no such issue)" in message["text"]
@@ -107,11 +125,16 @@ def test_review_reminders(bench, github):
          "user": {"login": "grace"}, "created_at": PULL, "updated_at": PULL, "base": {"ref": "main"}},
     ]  # fmt: skip
     run_id, state = bench.run("pr_review_reminders", {})
-    assert (state, bench.tasks("pr_review_reminders", run_id)) == ("success", {"pr_review_reminder_operator": "skipped"})
+    assert (state, bench.tasks("pr_review_reminders", run_id)) == (
+        "success",
+        {"pr_review_reminder_operator": "skipped"},
+    )
     with bench.variable("PR_REVIEW_REPOSITORIES", '{"repositories": ["owner/name"], "bot": "the-bot"}'):
         run_id, state = bench.run("pr_review_reminders", {})
         assert state == "success"
-        assert "owner/name#5, critical" in bench.api.log("pr_review_reminders", run_id, "pr_review_reminder_operator")
+        assert "owner/name#5, critical" in bench.api.log(
+            "pr_review_reminders", run_id, "pr_review_reminder_operator"
+        )
         assert github.comments == {5: []}
         with bench.variable("PR_REVIEW_REMINDER_DRY_RUN", "false"):
             _, state = bench.run("pr_review_reminders", {})
@@ -120,15 +143,28 @@ def test_review_reminders(bench, github):
     with bench.variable("PR_REVIEW_REPOSITORIES", '{"repositories": ["no slash"], "bot": "b"}'):
         run_id, state = bench.run("pr_review_reminders", {})
         assert state == "failed"
-        assert "PR_REVIEW_REPOSITORIES" in bench.api.log("pr_review_reminders", run_id, "pr_review_reminder_operator")
+        assert "PR_REVIEW_REPOSITORIES" in bench.api.log(
+            "pr_review_reminders", run_id, "pr_review_reminder_operator"
+        )
 
 
 def test_snapshots(bench, aws):
     requests.post(f"{aws}/moto-api/reset", timeout=10)
-    rds = boto3.client("rds", endpoint_url=aws, region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing")
-    rds.create_db_instance(DBInstanceIdentifier="catalog", DBInstanceClass="db.t3.micro", Engine="postgres", AllocatedStorage=20)
+    rds = boto3.client(
+        "rds",
+        endpoint_url=aws,
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
+    rds.create_db_instance(
+        DBInstanceIdentifier="catalog", DBInstanceClass="db.t3.micro", Engine="postgres", AllocatedStorage=20
+    )
     rds.create_db_snapshot(DBInstanceIdentifier="catalog", DBSnapshotIdentifier="by-hand")
-    with bench.variable("CATALOG_RDS_DB_IDENTIFIER", "catalog"), bench.variable("CATALOG_RDS_SNAPSHOTS_TO_RETAIN", "2"):
+    with (
+        bench.variable("CATALOG_RDS_DB_IDENTIFIER", "catalog"),
+        bench.variable("CATALOG_RDS_SNAPSHOTS_TO_RETAIN", "2"),
+    ):
         for _ in range(3):
             run_id, state = bench.run("rotate_db_snapshots", {})
             assert state == "success", bench.tasks("rotate_db_snapshots", run_id)
@@ -138,7 +174,9 @@ def test_snapshots(bench, aws):
     assert "by-hand" in names
     run_id, state = bench.run("rotate_db_snapshots", {})
     assert state == "failed"
-    assert "CATALOG_RDS_DB_IDENTIFIER is not set" in bench.api.log("rotate_db_snapshots", run_id, "create_snapshot")
+    assert "CATALOG_RDS_DB_IDENTIFIER is not set" in bench.api.log(
+        "rotate_db_snapshots", run_id, "create_snapshot"
+    )
 
 
 def test_the_dashboard(bench):

@@ -31,7 +31,9 @@ LOCKED = "wait_event_type = 'Lock'"
 def test_the_demo(bench):
     """Every provider on its recording: all rows arrive; the second time all of them are unchanged."""
     for again in (False, True):
-        runs = demo.run_dags(bench.stack, demo.provider_dags(provider_names(), live=False), say=print, show=lambda _: None)
+        runs = demo.run_dags(
+            bench.stack, demo.provider_dags(provider_names(), live=False), say=print, show=lambda _: None
+        )
         assert {r.dag_id: r.state for r in runs} == {f"{n}_workflow": "success" for n in provider_names()}
         for name, reports in zip(provider_names(), demo.outcomes(bench.stack, runs).values(), strict=True):
             rows = len(expected_file(name).read_text().splitlines())
@@ -42,7 +44,13 @@ def test_the_demo(bench):
 
 
 @pytest.mark.parametrize(
-    ("conf", "field"), [({"date": "2024-13-01"}, "date"), ({"limit": -1}, "limit"), ({"limit": "ten"}, "limit"), ({"replay": 5}, "replay")]
+    ("conf", "field"),
+    [
+        ({"date": "2024-13-01"}, "date"),
+        ({"limit": -1}, "limit"),
+        ({"limit": "ten"}, "limit"),
+        ({"replay": 5}, "replay"),
+    ],
 )
 def test_a_wrong_conf_is_refused_at_trigger(bench, conf, field):
     with pytest.raises(ApiError, match=f"400: Invalid input for param {field}"):
@@ -69,7 +77,9 @@ def test_manual_runs_with_and_without_a_logical_date(bench, logical):
         assert state == "success"
         window = (datetime(2024, 2, day, tzinfo=UTC), datetime(2024, 2, day + 1, tzinfo=UTC))
         assert [(r["window_start"], r["window_end"]) for r in bench.reports(run_id)] == [window]
-        bench.api.call("DELETE", f"/api/v2/dags/{FLICKR}/dagRuns/{quote(run_id)}")  # its logical date is free for the next
+        bench.api.call(
+            "DELETE", f"/api/v2/dags/{FLICKR}/dagRuns/{quote(run_id)}"
+        )  # its logical date is free for the next
 
 
 def test_a_held_schedule(bench):
@@ -94,12 +104,17 @@ def test_a_backfilled_run_covers_its_interval(bench):
     bench.api.call("POST", "/api/v2/backfills", body)
 
     def finished():
-        runs = bench.api.call("GET", "/api/v2/dags/wikimedia_commons_workflow/dagRuns", run_type="backfill")["dag_runs"]
+        runs = bench.api.call("GET", "/api/v2/dags/wikimedia_commons_workflow/dagRuns", run_type="backfill")[
+            "dag_runs"
+        ]
         return next((r for r in runs if r["state"] in ("success", "failed")), None)
 
     run = until(finished, 90)
     assert run["state"] == "success"
-    assert {(r["media_type"], r["window_start"]) for r in bench.reports(run["dag_run_id"])} == {("image", day), ("audio", day)}
+    assert {(r["media_type"], r["window_start"]) for r in bench.reports(run["dag_run_id"])} == {
+        ("image", day),
+        ("audio", day),
+    }
 
 
 def test_a_killed_pull_goes_on(bench, tmp_path):
@@ -138,7 +153,9 @@ def test_a_killed_load_goes_on(bench, tmp_path, table):
     tries = {t["task_id"]: t["try_number"] for t in bench.api.tasks(STOCKSNAP, run_id)}
     assert (tries[PULL], tries[LOAD]) == (1, 2)
     with bench.catalog() as connection:
-        assert connection.execute("select count(*) from pg_class where relname like 'load\\_%'").fetchone() == (0,)
+        assert connection.execute(
+            "select count(*) from pg_class where relname like 'load\\_%'"
+        ).fetchone() == (0,)
 
 
 def test_a_load_killed_during_the_upsert_goes_on(bench, tmp_path):
@@ -162,13 +179,20 @@ def test_a_pull_that_fails_for_good(bench, tmp_path):
     folder = snap_recording(tmp_path / "failing", "FAIL", pages=6, missing=4)
     run_id, state = bench.run(STOCKSNAP, {"replay": str(folder)})
     assert state == "failed"
-    assert bench.tasks(STOCKSNAP, run_id) == {PULL: "failed", LOAD: "success", "report_load_completion": "success", "conclude": "failed"}
+    assert bench.tasks(STOCKSNAP, run_id) == {
+        PULL: "failed",
+        LOAD: "success",
+        "report_load_completion": "success",
+        "conclude": "failed",
+    }
     assert len(bench.photos("FAIL")) == 15
     (report,) = bench.reports(run_id)
     assert (report["complete"], report["inserted"]) == (False, 15)
     texts = [m["text"] for m in bench.slack if STOCKSNAP in m["text"]]
     assert any("*Partial*" in t for t in texts)
-    assert any(m["username"] == "Airflow DAG Failure" and "no answer to GET" in m["text"] for m in bench.slack)
+    assert any(
+        m["username"] == "Airflow DAG Failure" and "no answer to GET" in m["text"] for m in bench.slack
+    )
     assert not any("Upstream task(s) failed" in t for t in texts)
 
     snap_recording(folder, "FAIL", pages=6)
@@ -176,7 +200,12 @@ def test_a_pull_that_fails_for_good(bench, tmp_path):
     until(lambda: bench.api.run(STOCKSNAP, run_id)["state"] != "failed")
     assert bench.api.wait(STOCKSNAP, run_id, 120) == "success"
     (report,) = bench.reports(run_id)
-    assert (report["complete"], report["fetched"], report["inserted"], report["unchanged"]) == (True, 30, 15, 15)
+    assert (report["complete"], report["fetched"], report["inserted"], report["unchanged"]) == (
+        True,
+        30,
+        15,
+        15,
+    )
     assert "Going on after page 3" in bench.api.log(STOCKSNAP, run_id, PULL, try_number=2)
 
     first = bench.manifest(run_id)["token"]
@@ -194,7 +223,9 @@ def test_a_reingestion_with_an_unknown_key_pulls_nothing(bench):
     assert state == "failed"
     states = bench.tasks(dag_id, run_id)
     assert states["check_configuration"] == "failed"
-    assert not [t for t, s in states.items() if (".pull_" in t or ".load_" in t) and s in ("success", "failed")]
+    assert not [
+        t for t, s in states.items() if (".pull_" in t or ".load_" in t) and s in ("success", "failed")
+    ]
 
 
 def test_a_reingestion_of_everything(bench):
@@ -208,7 +239,10 @@ def test_a_reingestion_of_everything(bench):
 
 @pytest.mark.fault_long
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(("name", "number", "last"), [("wikimedia", 64, 7296), ("metropolitan_museum", 64, 7296), ("flickr", 128, 10_471)])
+@pytest.mark.parametrize(
+    ("name", "number", "last"),
+    [("wikimedia", 64, 7296), ("metropolitan_museum", 64, 7296), ("flickr", 128, 10_471)],
+)
 def test_a_whole_reingestion(bench, name, number, last):
     """All its days, on the recording."""
     dag_id = f"{name}_reingestion_workflow"
@@ -227,7 +261,9 @@ def test_fifty_runs_in_a_row(bench):
         logical = None if number % 2 else f"2023-03-{number + 1:02}T00:00:00+00:00"
         for name in demo.SHOWN:
             day = f"2024-03-{number + 1:02}"
-            run_id, state = bench.run(f"{name}_workflow", {"replay": str(FOLDER), "date": day}, logical_date=logical)
+            run_id, state = bench.run(
+                f"{name}_workflow", {"replay": str(FOLDER), "date": day}, logical_date=logical
+            )
             assert state == "success", (name, number)
             expected = day if provider_class(name).dated else None
             windows = {r["window_start"] and f"{r['window_start']:%Y-%m-%d}" for r in bench.reports(run_id)}
@@ -237,7 +273,11 @@ def test_fifty_runs_in_a_row(bench):
 def everything_written(bench, dag_id, run_id):
     """All texts a secret could have got into: files, XComs and task instances of a run, rows of both databases, Slack."""
     haystacks = [m["text"] for m in bench.slack]
-    written = [p for p in bench.stack.folder.rglob("*") if p.suffix in (".log", ".json", ".jsonl", ".tsv") and p.is_file()]
+    written = [
+        p
+        for p in bench.stack.folder.rglob("*")
+        if p.suffix in (".log", ".json", ".jsonl", ".tsv") and p.is_file()
+    ]
     haystacks += [p.read_text(errors="replace") for p in written]
     for task in bench.api.tasks(dag_id, run_id):
         base = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task['task_id']}"
@@ -245,7 +285,9 @@ def everything_written(bench, dag_id, run_id):
     server = bench.stack.postgres(bench.stack.settings())
     for dsn in (server.dsn("catalog"), server.dsn("airflow")):
         with psycopg.connect(dsn) as connection:
-            tables = connection.execute("select tablename from pg_tables where schemaname = 'public' and tablename <> 'variable'")
+            tables = connection.execute(
+                "select tablename from pg_tables where schemaname = 'public' and tablename <> 'variable'"
+            )
             for (table,) in tables.fetchall():
                 statement = sql.SQL("select t::text from {} t").format(sql.Identifier(table))
                 haystacks += [str(r[0]) for r in connection.execute(statement)]
@@ -267,7 +309,10 @@ def test_the_key_appears_nowhere(bench):
     log = bench.api.log(JAMENDO, run_id, "ingest_data.pull_audio_data")
     assert "client_id=***" in log
     appears_nowhere(everything_written(bench, JAMENDO, run_id), [CANARY, "canary"])
-    assert any(m["username"] == "Airflow DAG Failure" and JAMENDO in m["text"] and "client_id=***" in m["text"] for m in bench.slack)
+    assert any(
+        m["username"] == "Airflow DAG Failure" and JAMENDO in m["text"] and "client_id=***" in m["text"]
+        for m in bench.slack
+    )
 
 
 def test_tokens(bench):
@@ -280,14 +325,24 @@ def test_tokens(bench):
 
     with oauth2_provider() as (provider, oauth2, _):
         provider.codes.add("canary-code/&1")
-        client = {"client_id": Registered.client_id, "client_secret": Registered.secret, "token_url": oauth2.token_url}
+        client = {
+            "client_id": Registered.client_id,
+            "client_secret": Registered.secret,
+            "token_url": oauth2.token_url,
+        }
         variable("OAUTH2_PROVIDER_SECRETS", {"freesound": client})
         skipped, state = bench.run("oauth2_token_refresh", {})
-        assert (state, bench.tasks("oauth2_token_refresh", skipped)["refresh__freesound"]) == ("success", "skipped")
+        assert (state, bench.tasks("oauth2_token_refresh", skipped)["refresh__freesound"]) == (
+            "success",
+            "skipped",
+        )
         variable("OAUTH2_AUTH_KEYS", {"freesound": "canary-code/&1", "other": "stays"})
         run_id, state = bench.run("oauth2_authorization", {})
         assert state == "success", bench.api.log("oauth2_authorization", run_id, "authorize_providers")
-        assert variable("OAUTH2_ACCESS_TOKENS")["freesound"] == {"access_token": "***", "refresh_token": "***"}  # the API hides them
+        assert variable("OAUTH2_ACCESS_TOKENS")["freesound"] == {
+            "access_token": "***",
+            "refresh_token": "***",
+        }  # the API hides them
         issued = {*provider.access, *provider.refresh}
         assert len(issued) == 2
         assert variable("OAUTH2_AUTH_KEYS") == {"other": "stays"}
@@ -302,7 +357,11 @@ def test_tokens(bench):
         assert state == "failed"
         assert "invalid_grant" in bench.api.log("oauth2_token_refresh", failed, "refresh__freesound")
         secrets = [Registered.secret, "canary-code/&1", *issued]
-        for dag_id, run in (("oauth2_authorization", run_id), ("oauth2_token_refresh", refreshed), ("oauth2_token_refresh", failed)):
+        for dag_id, run in (
+            ("oauth2_authorization", run_id),
+            ("oauth2_token_refresh", refreshed),
+            ("oauth2_token_refresh", failed),
+        ):
             appears_nowhere(everything_written(bench, dag_id, run), secrets)
 
 
@@ -315,7 +374,11 @@ def test_a_reingestion_with_three_days_that_fail(bench, tmp_path):
     document = orjson.loads((folder / "recording.json").read_bytes())
     for day in bad:
         start = f"{int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())}"
-        request = {"method": "GET", "url": "https://commons.wikimedia.org/w/api.php", "params": {"gaistart": start}}
+        request = {
+            "method": "GET",
+            "url": "https://commons.wikimedia.org/w/api.php",
+            "params": {"gaistart": start},
+        }
         response = {"status": 403, "headers": {"content-type": "text/plain"}, "body_file": None}
         document["interactions"].insert(0, {"request": request, "response": response})
     (folder / "recording.json").write_bytes(orjson.dumps(document))

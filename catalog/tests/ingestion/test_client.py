@@ -74,7 +74,9 @@ def test_other_4xx_are_fatal_at_once(httpserver, client, status):
     assert KEY not in str(raised.value)
 
 
-@pytest.mark.parametrize(("value", "wait"), [("7", 7), ("1e9", 900), ("-5", 0), ("later", 1), ("", 1), ("in 100 s", 100)])
+@pytest.mark.parametrize(
+    ("value", "wait"), [("7", 7), ("1e9", 900), ("-5", 0), ("later", 1), ("", 1), ("in 100 s", 100)]
+)
 def test_retry_after(httpserver, client, waits, value, wait):
     """Seconds or a date, capped, never negative; what is unreadable counts as absent."""
     sent = format_datetime(datetime.now(UTC) + timedelta(seconds=100)) if value == "in 100 s" else value
@@ -149,7 +151,9 @@ def test_broken_transport_is_tried_again(client, chunks):
 
 
 def test_a_body_that_drips_is_given_up():
-    listener, url = raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", *[b" " * 10] * 60, pause=0.05)
+    listener, url = raw_server(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", *[b" " * 10] * 60, pause=0.05
+    )
     client = Client(throttle=NoThrottle(), retries=0, limits=Limits(total=0.3))
     with listener, pytest.raises(Retry, match=r"not complete after 0.3 s"):
         client.get_json(url)
@@ -164,7 +168,9 @@ def test_connection_refused_names_no_key(client):
 
 
 def test_the_key_does_not_follow_a_redirect(httpserver, client):
-    httpserver.expect_request("/album").respond_with_response(Response(status=302, headers={"Location": httpserver.url_for("/final")}))
+    httpserver.expect_request("/album").respond_with_response(
+        Response(status=302, headers={"Location": httpserver.url_for("/final")})
+    )
     httpserver.expect_request("/final").respond_with_data("page")
     answer = client.get(httpserver.url_for("/album"))
     assert answer.url == httpserver.url_for("/final")
@@ -172,7 +178,9 @@ def test_the_key_does_not_follow_a_redirect(httpserver, client):
 
 
 def test_a_redirect_loop_is_fatal(httpserver, client):
-    httpserver.expect_request("/loop").respond_with_response(Response(status=302, headers={"Location": httpserver.url_for("/loop")}))
+    httpserver.expect_request("/loop").respond_with_response(
+        Response(status=302, headers={"Location": httpserver.url_for("/loop")})
+    )
     with pytest.raises(Fatal, match="TooManyRedirects"):
         client.get(httpserver.url_for("/loop"))
 
@@ -190,7 +198,12 @@ def test_map_keeps_order(client):
 
 def test_a_header_line_of_any_length_is_borne_with(httpserver, client):
     """ccMixter repeats its whole answer in a header; http.client alone would refuse it."""
-    answers(httpserver, Response('{"n": 1}', content_type="application/json", headers={"X-Json": "x" * 300_000, "X-After": "kept"}))
+    answers(
+        httpserver,
+        Response(
+            '{"n": 1}', content_type="application/json", headers={"X-Json": "x" * 300_000, "X-After": "kept"}
+        ),
+    )
     assert client.get_json(httpserver.url_for("/api")) == {"n": 1}
     answer = client.get(httpserver.url_for("/api"))
     assert answer.headers["X-After"] == "kept"
@@ -199,7 +212,9 @@ def test_a_header_line_of_any_length_is_borne_with(httpserver, client):
 
 def header_client(**more):
     key = ApiKey("K", "X-Api-Key", "x", header=True, scheme="Token ")
-    return Client(credentials=KeyCredentials(key, Secret(KEY)), throttle=NoThrottle(), sleep=lambda _: None, **more)
+    return Client(
+        credentials=KeyCredentials(key, Secret(KEY)), throttle=NoThrottle(), sleep=lambda _: None, **more
+    )
 
 
 def test_a_key_in_a_header(httpserver):
@@ -223,6 +238,8 @@ def test_a_key_in_a_header_is_not_taken_to_another_host(httpserver):
 
 def test_a_body_that_is_almost_json(httpserver, client):
     answers(httpserver, ok("almost 5"))
-    assert client.get_json(httpserver.url_for("/api"), decode=lambda body: {"n": int(body.split()[1])}) == {"n": 5}
+    assert client.get_json(httpserver.url_for("/api"), decode=lambda body: {"n": int(body.split()[1])}) == {
+        "n": 5
+    }
     with pytest.raises(Retry, match="is not JSON"):
         client.get_json(httpserver.url_for("/api"))

@@ -67,7 +67,9 @@ def test_from_pair(pair, path):
     assert license_from_pair(*pair).url == f"{BASE}{path}/"
 
 
-@pytest.mark.parametrize("pair", [("by", "x"), ("by", None), (None, "4.0"), ("all-rights-reserved", "1.0"), ("by", "nan")])
+@pytest.mark.parametrize(
+    "pair", [("by", "x"), ("by", None), (None, "4.0"), ("all-rights-reserved", "1.0"), ("by", "nan")]
+)
 def test_no_such_pair(pair):
     assert license_from_pair(*pair) is None
 

@@ -65,12 +65,19 @@ def test_a_token_that_expires_during_a_pull_is_renewed_once_by_all_threads(remot
             return stored[-1]
 
     credentials = BearerCredentials(lambda: stored[-1], renewed)
-    client = Client(credentials=credentials, throttle=NoThrottle(), sleep=lambda _: None, limits=Limits(read=5))
+    client = Client(
+        credentials=credentials, throttle=NoThrottle(), sleep=lambda _: None, limits=Limits(read=5)
+    )
     assert client.get_json(api, {"page": 1}) == {"page": "1"}
     provider.expire()
-    assert client.map(lambda n: client.get_json(api, {"page": n})["page"], range(8)) == [str(n) for n in range(8)]
+    assert client.map(lambda n: client.get_json(api, {"page": n})["page"], range(8)) == [
+        str(n) for n in range(8)
+    ]
     assert len(stored) == 2
-    assert client.redact(f"now {stored[-1].access_token}, before {stored[0].access_token}") == "now ***, before ***"
+    assert (
+        client.redact(f"now {stored[-1].access_token}, before {stored[0].access_token}")
+        == "now ***, before ***"
+    )
 
 
 def test_tokens_that_somebody_else_renewed_are_taken_over(remote):

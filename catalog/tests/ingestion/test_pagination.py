@@ -19,7 +19,9 @@ def walk(pages, api, **params):
 
 def numbered(*pages):
     """Page n of the list; past it an empty one."""
-    return lambda url, params: {"items": pages[int(params["page"]) - 1] if int(params["page"]) <= len(pages) else []}
+    return lambda url, params: {
+        "items": pages[int(params["page"]) - 1] if int(params["page"]) <= len(pages) else []
+    }
 
 
 def test_a_page_that_is_not_full_is_the_last():
@@ -34,7 +36,11 @@ def test_without_that_the_empty_page_is():
 
 def test_a_page_past_the_end_may_be_an_error():
     def answer(url, params):
-        return {"items": [int(params["page"])]} if int(params["page"]) < 3 else (404, {"detail": "Invalid page."})
+        return (
+            {"items": [int(params["page"])]}
+            if int(params["page"]) < 3
+            else (404, {"detail": "Invalid page."})
+        )
 
     assert walk(Counted(URL, items="items", gone=404), client(answer)) == [[1], [2], []]
     with pytest.raises(HttpStatus):
@@ -44,11 +50,18 @@ def test_a_page_past_the_end_may_be_an_error():
 
 
 def test_tokens_are_followed_to_the_answer_without_one():
-    answers = {"*": {"items": [1], "next": "b"}, "b": {"items": [2], "next": "c"}, "c": {"items": [3], "next": None}}
+    answers = {
+        "*": {"items": [1], "next": "b"},
+        "b": {"items": [2], "next": "c"},
+        "c": {"items": [3], "next": None},
+    }
     pages = Tokens(URL, items="items", param="cursor", following="next")
     assert walk(pages, client(lambda url, params: answers[params["cursor"]])) == [[1], [2], [3]]
     assert walk(pages, client(lambda url, params: answers[params["cursor"]]), cursor="c") == [[3]]
 
 
 def test_an_empty_answer_ends_tokens_too():
-    assert walk(Tokens(URL, items="items", param="t", following="next"), client(lambda *_: {"items": [], "next": "again"})) == [[]]
+    assert walk(
+        Tokens(URL, items="items", param="t", following="next"),
+        client(lambda *_: {"items": [], "next": "again"}),
+    ) == [[]]

@@ -63,23 +63,35 @@ def provider(pages, **attributes):
 
 def image(name, license_=CC0):
     return Image(
-        foreign_identifier=name, foreign_landing_url=f"https://example.org/{name}", url=f"https://example.org/{name}.jpg", license=license_
+        foreign_identifier=name,
+        foreign_landing_url=f"https://example.org/{name}",
+        url=f"https://example.org/{name}.jpg",
+        license=license_,
     )
 
 
 def pull(folder, provider_, checkpoint=None, **options):
     more = {k: options.pop(k) for k in ("fence", "should_stop", "progress") if k in options}
     parts = Parts(UPath(folder), "example", datetime(2024, 1, 1, tzinfo=UTC), None)
-    return Pull(provider_, Client(), parts, run_id="r", options=Options(**options), checkpoint=checkpoint, **more)
+    return Pull(
+        provider_, Client(), parts, run_id="r", options=Options(**options), checkpoint=checkpoint, **more
+    )
 
 
 def rows(pulled):
     manifest = pulled.parts.load()
-    return [line.split("\t")[0] for path in pulled.parts.tsv_files("image", manifest.pages) for line in path.read_text().splitlines()]
+    return [
+        line.split("\t")[0]
+        for path in pulled.parts.tsv_files("image", manifest.pages)
+        for line in path.read_text().splitlines()
+    ]
 
 
 def accounted(manifest):
-    return all(c.fetched == c.written + sum(c.skipped.values()) + sum(c.rejected.values()) for c in manifest.counts.values())
+    return all(
+        c.fetched == c.written + sum(c.skipped.values()) + sum(c.rejected.values())
+        for c in manifest.counts.values()
+    )
 
 
 def test_every_item_is_accounted_for(tmp_path):
@@ -92,8 +104,15 @@ def test_every_item_is_accounted_for(tmp_path):
     assert counts.rejected == {"mapping failed: KeyError": 1, "missing license": 1}
     assert accounted(manifest)
     assert manifest.complete
-    rejects = [orjson.loads(line) for path in sorted(pulled.parts.folder.glob("*.rejects.jsonl")) for line in path.read_text().splitlines()]
-    assert [(r["reason"], r["raw"]) for r in rejects] == [("mapping failed: KeyError", "poison"), ("missing license", "unlicensed")]
+    rejects = [
+        orjson.loads(line)
+        for path in sorted(pulled.parts.folder.glob("*.rejects.jsonl"))
+        for line in path.read_text().splitlines()
+    ]
+    assert [(r["reason"], r["raw"]) for r in rejects] == [
+        ("mapping failed: KeyError", "poison"),
+        ("missing license", "unlicensed"),
+    ]
 
 
 def test_resuming_after_any_page_gives_the_same_and_fetches_one_page_again_at_most(tmp_path):
@@ -104,7 +123,9 @@ def test_resuming_after_any_page_gives_the_same_and_fetches_one_page_again_at_mo
         folder, checkpoint, seen = tmp_path / f"stop{stop_after}", MemoryCheckpoint(), []
         first = provider(pages)
         with pytest.raises(Interrupted):
-            pull(folder, first, checkpoint, should_stop=lambda s=seen, n=stop_after: s.append(1) or len(s) == n).run()
+            pull(
+                folder, first, checkpoint, should_stop=lambda s=seen, n=stop_after: s.append(1) or len(s) == n
+            ).run()
         second = provider(pages)
         resumed = pull(folder, second, checkpoint)
         manifest = resumed.run()
@@ -161,7 +182,10 @@ def test_a_finished_pull_is_fetched_anew_and_its_old_parts_go(tmp_path):
     assert first.token != second.token
 
 
-@pytest.mark.parametrize(("options", "skipped"), [({"skip_errors": True}, True), ({"skip_predicates": ("BUSY",)}, True), ({}, False)])
+@pytest.mark.parametrize(
+    ("options", "skipped"),
+    [({"skip_errors": True}, True), ({"skip_predicates": ("BUSY",)}, True), ({}, False)],
+)
 def test_errors_to_be_passed_over(tmp_path, options, skipped):
     """Page 43 of the matrix: the next page is still fetched, the failure is reported at the end, and only it is tried again."""
     pages = [["a"], Retry("server busy"), ["c"]]
@@ -199,7 +223,12 @@ def test_initial_query_params_start_there_and_stay(tmp_path):
 
 def test_query_params_list_is_only_these(tmp_path):
     example = provider([["a"], ["b"], ["c"]])
-    pull(tmp_path, example, query_params_list=[{"page": 2}, {"page": 0, "q": "x"}], additional_query_params={"z": 1}).run()
+    pull(
+        tmp_path,
+        example,
+        query_params_list=[{"page": 2}, {"page": 0, "q": "x"}],
+        additional_query_params={"z": 1},
+    ).run()
     assert example.pages.asked == [2, 0]
     assert example.pages.params == [{"z": 1}, {"q": "x", "z": 1}]
 
@@ -208,7 +237,10 @@ def test_rounds_of_fixed_parameters(tmp_path):
     class InRounds(Counted):
         def fetch(self, client, cursor, params):
             seen.append((params["building"], cursor["page"]))
-            return Page([f"{params['building']}{cursor['page']}"], {"page": cursor["page"] + 1} if cursor["page"] < 2 else None)
+            return Page(
+                [f"{params['building']}{cursor['page']}"],
+                {"page": cursor["page"] + 1} if cursor["page"] < 2 else None,
+            )
 
     seen = []
     example = provider(InRounds("https://example.org", items=""))
@@ -282,7 +314,10 @@ ITEMS = ["a", "skip", "poison", "several", "unlicensed", "b\t\\N", None, 7, "x" 
 
 
 @settings(max_examples=40, deadline=None)
-@given(pages=st.lists(st.lists(st.sampled_from(ITEMS), min_size=1, max_size=5), max_size=6), stops=st.lists(st.integers(1, 3), max_size=4))
+@given(
+    pages=st.lists(st.lists(st.sampled_from(ITEMS), min_size=1, max_size=5), max_size=6),
+    stops=st.lists(st.integers(1, 3), max_size=4),
+)
 def test_wild_pages_with_wild_stops(tmp_path_factory, pages, stops):
     """Whatever comes, and however often the pull is stopped: the counts add up and the rows are those of an undisturbed pull."""
     pages = [[*page, f"page {n}"] for n, page in enumerate(pages)]
@@ -292,7 +327,12 @@ def test_wild_pages_with_wild_stops(tmp_path_factory, pages, stops):
     for stop in stops:
         seen = []
         try:
-            pull(folder, provider(pages), checkpoint, should_stop=lambda s=seen, n=stop: s.append(1) or len(s) >= n).run()
+            pull(
+                folder,
+                provider(pages),
+                checkpoint,
+                should_stop=lambda s=seen, n=stop: s.append(1) or len(s) >= n,
+            ).run()
         except Interrupted:
             continue
         break
@@ -313,7 +353,9 @@ def test_an_item_that_is_listed_again_is_written_once(tmp_path):
     checkpoint = MemoryCheckpoint()
     for _ in range(len(pages)):  # stopped after each page: the identifiers come back from the parts
         with pytest.raises(Interrupted):
-            pull(tmp_path / "stopped", provider(pages, unique=True), checkpoint, should_stop=lambda: True).run()
+            pull(
+                tmp_path / "stopped", provider(pages, unique=True), checkpoint, should_stop=lambda: True
+            ).run()
     again = pull(tmp_path / "stopped", provider(pages, unique=True), checkpoint).run()
     assert again.counts == whole.counts
 
@@ -345,7 +387,10 @@ def test_an_item_that_cannot_be_completed_is_a_reject(tmp_path):
 
     Detailed.pages = Scripted([["a", "bad", "b"]])
     manifest = pull(tmp_path, Detailed()).run()
-    assert (manifest.counts["image"].written, manifest.counts["image"].rejected) == (2, {"mapping failed: TypeError": 1})
+    assert (manifest.counts["image"].written, manifest.counts["image"].rejected) == (
+        2,
+        {"mapping failed: TypeError": 1},
+    )
 
 
 def test_a_shape_nobody_expected_is_an_error_of_the_api(tmp_path):

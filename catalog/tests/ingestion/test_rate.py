@@ -48,7 +48,12 @@ def test_the_shared_bucket_counts_all_who_use_the_key(dsn):
     waits = []
 
     def take(_):
-        throttle = SharedThrottle(lambda: psycopg.connect(dsn, autocommit=True), "API_KEY_X", Rate(per_second=10), sleep=waits.append)
+        throttle = SharedThrottle(
+            lambda: psycopg.connect(dsn, autocommit=True),
+            "API_KEY_X",
+            Rate(per_second=10),
+            sleep=waits.append,
+        )
         for _ in range(5):
             throttle.wait()
 
@@ -62,14 +67,20 @@ def test_the_shared_bucket_counts_all_who_use_the_key(dsn):
 def test_keys_have_buckets_of_their_own(dsn):
     waits = []
     for key in ("a", "b", "c"):
-        SharedThrottle(lambda: psycopg.connect(dsn, autocommit=True), key, Rate(per_hour=1), sleep=waits.append).wait()
+        SharedThrottle(
+            lambda: psycopg.connect(dsn, autocommit=True), key, Rate(per_hour=1), sleep=waits.append
+        ).wait()
     assert waits == []
 
 
 @pytest.mark.database
 def test_a_used_up_quota_says_when_it_starts_anew(dsn):
     throttle = SharedThrottle(
-        lambda: psycopg.connect(dsn, autocommit=True), "q", Rate(per_second=1e6), Quota(3, "month"), sleep=lambda _: None
+        lambda: psycopg.connect(dsn, autocommit=True),
+        "q",
+        Rate(per_second=1e6),
+        Quota(3, "month"),
+        sleep=lambda _: None,
     )
     with time_machine.travel(datetime(2024, 12, 31, 12, tzinfo=UTC), tick=False):
         for _ in range(3):

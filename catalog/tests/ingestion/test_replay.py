@@ -21,16 +21,24 @@ def recording(folder, *interactions, provider="example"):
         made.append(
             {
                 "request": {"method": "GET", "url": URL, "params": params},
-                "response": {"status": 200, "headers": {"content-type": "application/json"}, "body_file": f"{number}.json"},
+                "response": {
+                    "status": 200,
+                    "headers": {"content-type": "application/json"},
+                    "body_file": f"{number}.json",
+                },
                 **({"times": times[0]} if times else {}),
             }
         )
-    (folder / "recording.json").write_bytes(orjson.dumps({"provider": provider, "date": None, "about": "x", "interactions": made}))
+    (folder / "recording.json").write_bytes(
+        orjson.dumps({"provider": provider, "date": None, "about": "x", "interactions": made})
+    )
     return folder
 
 
 def client(folder):
-    return Client(transport=ReplayAdapter(folder), credentials=KeyCredentials(ApiKey("K", "key", "x"), Secret("s3cret")))
+    return Client(
+        transport=ReplayAdapter(folder), credentials=KeyCredentials(ApiKey("K", "key", "x"), Secret("s3cret"))
+    )
 
 
 def test_the_first_that_fits_answers(tmp_path):
@@ -47,7 +55,9 @@ def test_used_up_answers_are_passed_over(tmp_path):
 
 
 def test_a_request_without_an_answer_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(UnansweredRequest, match=r"no answer to GET https://api.example.org/items \(page=9\)") as raised:
+    with pytest.raises(
+        UnansweredRequest, match=r"no answer to GET https://api.example.org/items \(page=9\)"
+    ) as raised:
         client(recording(tmp_path, ({"page": "1"}, 1))).get_json(URL, {"page": 9})
     assert "s3cret" not in str(raised.value)
 
@@ -70,11 +80,17 @@ def test_recording_and_replaying_it(httpserver, tmp_path):
     """What was recorded answers again, and the key is nowhere in it: not in URLs, not in a body that repeats it."""
     key = "t0p/s3cret+key="
     httpserver.expect_request("/items").respond_with_handler(
-        lambda r: Response(orjson.dumps({"items": [1], "you": r.args["key"]}), content_type="application/json")
+        lambda r: Response(
+            orjson.dumps({"items": [1], "you": r.args["key"]}), content_type="application/json"
+        )
     )
     url = httpserver.url_for("/items")
     adapter = RecordingAdapter(tmp_path, "example", None, Redactor([Secret(key)]), frozenset({"key"}))
-    live = Client(transport=adapter, credentials=KeyCredentials(ApiKey("K", "key", "x"), Secret(key)), throttle=NoThrottle())
+    live = Client(
+        transport=adapter,
+        credentials=KeyCredentials(ApiKey("K", "key", "x"), Secret(key)),
+        throttle=NoThrottle(),
+    )
     assert live.get_json(url, {"page": 1})["you"] == key
     written = b"".join(p.read_bytes() for p in tmp_path.iterdir())
     assert key.encode() not in written

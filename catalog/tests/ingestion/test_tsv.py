@@ -118,7 +118,12 @@ def test_ten_thousand_tags_are_cut_and_counted():
 
 def test_meta_data_scalars_are_text_and_the_license_is_ours():
     license_ = license_from_url("http://creativecommons.org/licenses/by/4.0/deed.de")
-    row, _ = encoded(image(license=license_, meta_data={"n": 1, "yes": True, "none": None, "l": [1.5, {"x": "y\n"}], "license_url": "lie"}))
+    row, _ = encoded(
+        image(
+            license=license_,
+            meta_data={"n": 1, "yes": True, "none": None, "l": [1.5, {"x": "y\n"}], "license_url": "lie"},
+        )
+    )
     assert orjson.loads(row["meta_data"]) == {
         "n": "1", "yes": "True", "none": None, "l": ["1.5", {"x": "y"}], "license_url": "https://creativecommons.org/licenses/by/4.0/",
         "raw_license_url": "http://creativecommons.org/licenses/by/4.0/deed.de",
@@ -145,7 +150,10 @@ def test_audio():
 
 wild = st.one_of(
     st.none(),
-    st.text(st.one_of(st.sampled_from('\t\n\r\\"\b\0\v\u2028\u00a0\ud800\udfff N.{},'), st.characters()), max_size=30),
+    st.text(
+        st.one_of(st.sampled_from('\t\n\r\\"\b\0\v\u2028\u00a0\ud800\udfff N.{},'), st.characters()),
+        max_size=30,
+    ),
     st.sampled_from([r"\N", r"\.", "\\", "\\\\n", "a\\", " ", "\ufeff", "x" * 6000, "é" * 2100]),
 )
 
@@ -166,9 +174,15 @@ def meant(text, size):
 def test_postgres_reads_back_what_was_meant(catalog, batch):
     encoder, lines = Encoder("image", "example", UrlCleaner()), []
     for number, (title, creator, tags, meta) in enumerate(batch):
-        lines.append(encoder.line(image(foreign_identifier=number, title=title, creator=creator, tags=tags, meta_data=meta)))
+        lines.append(
+            encoder.line(
+                image(foreign_identifier=number, title=title, creator=creator, tags=tags, meta_data=meta)
+            )
+        )
     with catalog.transaction(force_rollback=True), catalog.cursor() as cursor:
-        cursor.execute(f"create temp table part as select {', '.join(COLUMNS['image'])} from image with no data")
+        cursor.execute(
+            f"create temp table part as select {', '.join(COLUMNS['image'])} from image with no data"
+        )
         with cursor.copy("copy part from stdin") as copy:
             copy.write("".join(lines).encode())
         cursor.execute("select title, creator, tags, meta_data from part order by foreign_identifier::int")

@@ -43,7 +43,10 @@ def test_too_long_is_refused_not_cut():
 
 
 def test_slashes_stay_where_the_provider_wants_them():
-    assert UrlCleaner(strip_slashes=False).clean("https://wordpress.org/photos/photo/1/", 1000) == "https://wordpress.org/photos/photo/1/"
+    assert (
+        UrlCleaner(strip_slashes=False).clean("https://wordpress.org/photos/photo/1/", 1000)
+        == "https://wordpress.org/photos/photo/1/"
+    )
 
 
 def test_the_probe_is_asked_once_a_host():
@@ -54,7 +57,9 @@ def test_the_probe_is_asked_once_a_host():
         return host == "tls.example.org"
 
     cleaner = UrlCleaner(probe)
-    found = [cleaner.clean(f"http://{host}.example.org/{n}", 3000) for n in range(3) for host in ("tls", "plain")]
+    found = [
+        cleaner.clean(f"http://{host}.example.org/{n}", 3000) for n in range(3) for host in ("tls", "plain")
+    ]
     assert found[:2] == ["https://tls.example.org/0", "http://plain.example.org/0"]
     assert asked == ["tls.example.org", "plain.example.org"]
 

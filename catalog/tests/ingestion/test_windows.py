@@ -70,7 +70,11 @@ def test_slices_cover_what_holds_records_once(hours):
         assert covered == {n for n, records in enumerate(hours) if records}
         for hour, records in enumerate(hours):
             of_hour = [s for s in slices if s.start.hour == hour]
-            assert sum((s.end - s.start for s in of_hour), timedelta()) == (timedelta(hours=1) if records else timedelta())
-            assert len(of_hour) == (0 if not records else 1 if records < 3000 else 6 if records < 10_000 else 12)
+            assert sum((s.end - s.start for s in of_hour), timedelta()) == (
+                timedelta(hours=1) if records else timedelta()
+            )
+            assert len(of_hour) == (
+                0 if not records else 1 if records < 3000 else 6 if records < 10_000 else 12
+            )
     else:
         assert slices == []

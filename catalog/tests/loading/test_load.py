@@ -46,16 +46,38 @@ class Loader:
         encoder = Encoder(media_type, provider, UrlCleaner())
         return [encoder.line(r) for r in records]
 
-    def __call__(self, records, *, provider="example", media_type="image", token=None, lines=None, counts=None, complete=True, **more):
+    def __call__(
+        self,
+        records,
+        *,
+        provider="example",
+        media_type="image",
+        token=None,
+        lines=None,
+        counts=None,
+        complete=True,
+        **more,
+    ):
         lines = self.lines(records, provider, media_type) if lines is None else lines
         part = self.folder / f"{uuid.uuid4().hex}.tsv"
         part.write_bytes(b"".join(line if isinstance(line, bytes) else line.encode() for line in lines))
         counts = counts or Counts(fetched=len(lines), written=len(lines), skipped={}, rejected={}, cleaned={})
         token = token or uuid.uuid4().hex
-        manifest = Manifest("example", token, None, False, datetime.now(UTC), token, 1, 1.5, {media_type: counts}, complete)
+        manifest = Manifest(
+            "example", token, None, False, datetime.now(UTC), token, 1, 1.5, {media_type: counts}, complete
+        )
         with psycopg.connect(self.dsn) as connection:
             key = RunKey("example_workflow", more.pop("run_id", token))
-            return Load(connection, media_type, provider, [part], manifest, key, rejects=self.folder / "rejects.jsonl", **more).run()
+            return Load(
+                connection,
+                media_type,
+                provider,
+                [part],
+                manifest,
+                key,
+                rejects=self.folder / "rejects.jsonl",
+                **more,
+            ).run()
 
     def rejects(self):
         return [orjson.loads(line) for line in (self.folder / "rejects.jsonl").read_bytes().splitlines()]
@@ -67,12 +89,20 @@ def load(dsn, tmp_path):
 
 
 def outcome(report):
-    return report.inserted, report.updated, report.unchanged, sum(report.skipped.values()), sum(report.rejected.values())
+    return (
+        report.inserted,
+        report.updated,
+        report.unchanged,
+        sum(report.skipped.values()),
+        sum(report.rejected.values()),
+    )
 
 
 def row(catalog, number, table="image"):
     with catalog.cursor(row_factory=psycopg.rows.dict_row) as cursor:
-        return cursor.execute(f"select * from {table} where foreign_identifier = %s", [f"id{number}"]).fetchone()
+        return cursor.execute(
+            f"select * from {table} where foreign_identifier = %s", [f"id{number}"]
+        ).fetchone()
 
 
 def test_new_changed_unchanged(load, catalog):
@@ -96,7 +126,12 @@ def test_null_never_overwrites(load, catalog):
     assert outcome(load([image(1)])) == (0, 0, 1, 0, 0)
     assert outcome(load([image(1, meta_data={"a": "9", "c": None})])) == (0, 1, 0, 0, 0)
     found = row(catalog, 1)
-    assert (found["title"], found["creator"], found["width"], found["tags"][0]["name"]) == ("kept", "kept", 5, "x")
+    assert (found["title"], found["creator"], found["width"], found["tags"][0]["name"]) == (
+        "kept",
+        "kept",
+        5,
+        "x",
+    )
     assert {k: found["meta_data"].get(k) for k in "abc"} == {"a": "9", "b": "2", "c": None}
     assert "c" not in found["meta_data"]
     assert outcome(load([image(1, meta_data={"a": "9", "c": None})])) == (0, 0, 1, 0, 0)
@@ -113,7 +148,13 @@ def test_tags_of_the_provider_are_replaced_and_machine_tags_stay(load, catalog):
 
 
 def test_audio_sets_genres_and_alternatives_are_merged(load, catalog):
-    one = audio(1, genres=["a", "b"], alt_files=[{"url": "u1"}], audio_set={"title": "Set", "n": None}, audio_set_foreign_identifier="s1")
+    one = audio(
+        1,
+        genres=["a", "b"],
+        alt_files=[{"url": "u1"}],
+        audio_set={"title": "Set", "n": None},
+        audio_set_foreign_identifier="s1",
+    )
     assert outcome(load([one], media_type="audio")) == (1, 0, 0, 0, 0)
     assert outcome(load([one], media_type="audio")) == (0, 0, 1, 0, 0)
     two = audio(1, genres=["b", "c"], alt_files=[{"url": "u2"}, {"url": "u1"}], audio_set={"creator": "C"})
@@ -122,9 +163,9 @@ def test_audio_sets_genres_and_alternatives_are_merged(load, catalog):
     assert (found["genres"], found["alt_files"]) == (["a", "b", "c"], [{"url": "u1"}, {"url": "u2"}])
     assert found["audio_set"] == {"title": "Set", "creator": "C"}
     assert outcome(load([two], media_type="audio")) == (0, 0, 1, 0, 0)
-    assert catalog.execute("select foreign_identifier, title, creator, provider from audioset_view").fetchall() == [
-        ("s1", "Set", "C", "example")
-    ]
+    assert catalog.execute(
+        "select foreign_identifier, title, creator, provider from audioset_view"
+    ).fetchall() == [("s1", "Set", "C", "example")]
 
 
 def test_a_removed_record_that_comes_again_is_there_again(load, catalog):
@@ -135,7 +176,9 @@ def test_a_removed_record_that_comes_again_is_there_again(load, catalog):
 
 
 def test_the_last_of_several_with_one_identifier_is_kept(load, catalog):
-    report = load([image(1, title="first"), image(2), image(1, title="last", url="https://example.org/other.jpg")])
+    report = load(
+        [image(1, title="first"), image(2), image(1, title="last", url="https://example.org/other.jpg")]
+    )
     assert outcome(report) == (2, 0, 0, 0, 1)
     assert row(catalog, 1)["title"] == "last"
     assert load.rejects()[0]["reason"] == "duplicate identifier in the batch"
@@ -144,7 +187,13 @@ def test_the_last_of_several_with_one_identifier_is_kept(load, catalog):
 
 def test_a_url_has_one_owner(load, catalog):
     load([image(1)], provider="other")
-    report = load([image(1, foreign_landing_url="https://example.org/mine"), image(2), image(3, url="https://example.org/2.jpg")])
+    report = load(
+        [
+            image(1, foreign_landing_url="https://example.org/mine"),
+            image(2),
+            image(3, url="https://example.org/2.jpg"),
+        ]
+    )
     assert outcome(report) == (1, 0, 0, 0, 2)
     assert report.rejected == {"URL belongs to another record": 2}
     assert catalog.execute("select provider, foreign_identifier from image order by 1, 2").fetchall() == [
@@ -162,7 +211,9 @@ def test_an_update_may_bring_a_url_unless_it_is_taken(load, catalog):
 
 def test_deleted_records_stay_deleted_unless_asked_for(load, catalog):
     load([image(1), image(2)])
-    catalog.execute("insert into deleted_image select image.*, now(), 'takedown' from image where foreign_identifier = 'id1'")
+    catalog.execute(
+        "insert into deleted_image select image.*, now(), 'takedown' from image where foreign_identifier = 'id1'"
+    )
     catalog.execute("delete from image where foreign_identifier = 'id1'")
     report = load([image(1), image(2)])
     assert outcome(report) == (0, 0, 1, 1, 0)
@@ -172,15 +223,26 @@ def test_deleted_records_stay_deleted_unless_asked_for(load, catalog):
 
 def test_new_records_get_their_popularity(load, catalog):
     catalog.execute("update image_popularity_metrics set constant = 50 where provider = 'flickr'")
-    load([image(1, meta_data={"views": 150}), image(2, meta_data={"views": "many"}), image(3)], provider="flickr")
+    load(
+        [image(1, meta_data={"views": 150}), image(2, meta_data={"views": "many"}), image(3)],
+        provider="flickr",
+    )
     assert [row(catalog, n)["standardized_popularity"] for n in (1, 2, 3)] == [0.75, None, None]
     load([image(1, meta_data={"views": 50})], provider="flickr")
     assert row(catalog, 1)["standardized_popularity"] == 0.5
-    assert catalog.execute("select standardized_image_popularity('flickr', '{\"views\": \"150\"}')").fetchone() == (0.75,)
+    assert catalog.execute(
+        "select standardized_image_popularity('flickr', '{\"views\": \"150\"}')"
+    ).fetchone() == (0.75,)
 
 
 def test_the_report_is_in_the_table_and_adds_up(load, catalog):
-    counts = Counts(fetched=6, written=2, skipped={"no license": 3}, rejected={"missing url": 1}, cleaned={"title too long": 1})
+    counts = Counts(
+        fetched=6,
+        written=2,
+        skipped={"no license": 3},
+        rejected={"missing url": 1},
+        cleaned={"title too long": 1},
+    )
     report = load([image(1), image(2)], counts=counts, run_id="r1")
     assert report.accounted()
     found = catalog.execute(
@@ -208,11 +270,16 @@ def test_a_partial_load_is_followed_by_the_whole_one(load, catalog):
     load([image(1)], token="t", run_id="r", complete=False)
     whole = load([image(1), image(2)], token="t", run_id="r")
     assert outcome(whole) == (1, 0, 1, 0, 0)
-    assert catalog.execute("select count(*), bool_and(complete) from ingestion_report").fetchone() == (1, True)
+    assert catalog.execute("select count(*), bool_and(complete) from ingestion_report").fetchone() == (
+        1,
+        True,
+    )
 
 
 def leftovers(catalog):
-    return catalog.execute("select relname from pg_class where relname like 'load_%' or relname = 'verdict'").fetchall()
+    return catalog.execute(
+        "select relname from pg_class where relname like 'load_%' or relname = 'verdict'"
+    ).fetchall()
 
 
 def test_one_bad_row_of_each_kind_costs_no_other(load, catalog):
@@ -239,7 +306,10 @@ def test_one_bad_row_of_each_kind_costs_no_other(load, catalog):
         110: (spoilt(110, "license", rb"\N"), "missing license"),
         120: (spoilt(120, "url", rb"\N"), "missing url"),
         130: (spoilt(130, "foreign_identifier", b"id131"), "duplicate identifier in the batch"),
-        140: (spoilt(140, "url", b"https://example.org/141.jpg"), None),  # the first of two: 141 is the one without a URL of its own
+        140: (
+            spoilt(140, "url", b"https://example.org/141.jpg"),
+            None,
+        ),  # the first of two: 141 is the one without a URL of its own
         150: (spoilt(150, "title", b"tab\\tline\\nback\\\\slash \\x41"), None),
     }
     reasons = {reason: 1 for _, reason in bad.values() if reason} | {"URL belongs to another record": 1}
@@ -273,7 +343,10 @@ def test_bad_records_are_refused_before_they_are_lines(load, catalog):
 def test_two_loads_of_one_provider_take_turns(load, catalog, dsn):
     """And both arrive: nothing is inserted twice, nothing fails."""
     reports = []
-    threads = [threading.Thread(target=lambda: reports.append(load([image(n) for n in range(200)]))) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: reports.append(load([image(n) for n in range(200)])))
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -16,7 +16,9 @@ from catalog.settings import SETTINGS
 def test_variables_with_a_default(monkeypatch):
     for name in [n for n in os.environ if n.startswith("AIRFLOW_VAR_")]:
         monkeypatch.delenv(name)  # the end-to-end stack's, which lasts as long as the tests
-    monkeypatch.setenv("AIRFLOW_VAR_DATA_REFRESH_LIMIT", "5")  # given by the environment: the UI could not change it
+    monkeypatch.setenv(
+        "AIRFLOW_VAR_DATA_REFRESH_LIMIT", "5"
+    )  # given by the environment: the UI could not change it
     found = {name: (value, meaning) for name, value, meaning in defaults()}
     assert found["DATA_REFRESH_INDEX_TASKS"] == ("8", "tasks that fill an index, at most 64")
     assert found["ENVIRONMENT"][0] == "local"
@@ -27,7 +29,9 @@ def test_variables_with_a_default(monkeypatch):
     assert not [m for _, m in found.values() if "](" in m or "`" in m]
 
 
-@pytest.mark.parametrize("before", ["", "POSTGRES_PASSWORD=kept\nAIRFLOW_VAR_API_KEY_FLICKR=key\nMINIO_PASSWORD=\n"])
+@pytest.mark.parametrize(
+    "before", ["", "POSTGRES_PASSWORD=kept\nAIRFLOW_VAR_API_KEY_FLICKR=key\nMINIO_PASSWORD=\n"]
+)
 def test_secrets_are_made_up_once(tmp_path, monkeypatch, before, capsys):
     monkeypatch.setattr(secrets, "ROOT", tmp_path)
     path = tmp_path / ".env"
@@ -47,7 +51,10 @@ def test_secrets_are_made_up_once(tmp_path, monkeypatch, before, capsys):
 
 
 def texts():
-    return {name: (ROOT / name).read_text() for name in ("compose.yml", "docker/Dockerfile", "docs/running_in_production.md")}
+    return {
+        name: (ROOT / name).read_text()
+        for name in ("compose.yml", "docker/Dockerfile", "docs/running_in_production.md")
+    }
 
 
 def test_airflow_knows_every_option_that_is_named():
@@ -59,7 +66,11 @@ def test_airflow_knows_every_option_that_is_named():
         for section, found in retrieve_configuration_description(include_providers=True).items()
         for option in found["options"]
     }
-    named = {tuple(m.lower().split("__")) for text in texts().values() for m in re.findall(r"AIRFLOW__([A-Z_]+[A-Z])", text)}
+    named = {
+        tuple(m.lower().split("__"))
+        for text in texts().values()
+        for m in re.findall(r"AIRFLOW__([A-Z_]+[A-Z])", text)
+    }
     assert len(named) > 20
     assert {pair for pair in named if not pair[0].startswith("celery")} - known == set()
 
@@ -76,7 +87,12 @@ def test_the_composed_catalog_names_what_exists():
             assert value.startswith("postgresql://") or json.loads(value)["conn_type"] in ("http", "aws")
         elif name.startswith("AIRFLOW_VAR_"):
             assert name.removeprefix("AIRFLOW_VAR_") in declared
-    waited_for = {name for s in services.values() for name, how in s.get("depends_on", {}).items() if how["condition"] == "service_healthy"}
+    waited_for = {
+        name
+        for s in services.values()
+        for name, how in s.get("depends_on", {}).items()
+        if how["condition"] == "service_healthy"
+    }
     assert waited_for == {"postgres", "elasticsearch", "minio", "broker"}
     assert all("test" in services[name]["healthcheck"] for name in waited_for)
     assert {n for n, s in services.items() if "distributed" in s.get("profiles", [])} == {"broker", "worker"}

@@ -41,16 +41,25 @@ def test_life_and_violent_death(stack):
     up(stack)
     api, first = AirflowApi(stack.ui), stack.state()
     assert set(first["parts"]) == set(COMPONENTS)
-    assert {c.laddr.ip for p in processes_of(stack) for c in psutil.Process(p).net_connections() if c.status == "LISTEN"} == {"127.0.0.1"}
+    assert {
+        c.laddr.ip
+        for p in processes_of(stack)
+        for c in psutil.Process(p).net_connections()
+        if c.status == "LISTEN"
+    } == {"127.0.0.1"}
     with psycopg.connect(stack.dsn(), autocommit=True) as connection:
         connection.execute("create table kept (n int)")
 
-    os.kill(first["parts"]["scheduler"], signal.SIGKILL)  # a crash of one part: it is started again, and its workers are gone
+    os.kill(
+        first["parts"]["scheduler"], signal.SIGKILL
+    )  # a crash of one part: it is started again, and its workers are gone
     until(lambda: stack.state()["parts"].get("scheduler") not in (None, first["parts"]["scheduler"]))
     until(lambda: ready(stack), 60)
     assert stack.state()["parts"]["api-server"] == first["parts"]["api-server"]
 
-    os.kill(first["supervisor"], signal.SIGKILL)  # its own: the kernel ends the parts, these end their children
+    os.kill(
+        first["supervisor"], signal.SIGKILL
+    )  # its own: the kernel ends the parts, these end their children
     until(lambda: not processes_of(stack), 60)
     assert not stack.running()
 

@@ -42,13 +42,22 @@ class FakeGitHub:
 
     def _pulls(self, request: Request, repository: str) -> Response:
         self.asked = dict(request.args)
-        wanted = [p for p in self.pulls.get(repository, []) if p["base"]["ref"] == request.args.get("base", p["base"]["ref"])]
+        wanted = [
+            p
+            for p in self.pulls.get(repository, [])
+            if p["base"]["ref"] == request.args.get("base", p["base"]["ref"])
+        ]
         return _page(request, wanted)
 
     def _list(self, request: Request, number: str, what: str) -> Response:
         kept: list[dict[str, Any]] = getattr(self, what).setdefault(int(number), [])
         if request.method == "POST":
-            made = {"id": 1000 + len(self.calls), "body": request.get_json()["body"], "user": {"login": "the-bot"}, "created_at": NOW}
+            made = {
+                "id": 1000 + len(self.calls),
+                "body": request.get_json()["body"],
+                "user": {"login": "the-bot"},
+                "created_at": NOW,
+            }
             kept.append(made)
             return _json(made, 201)
         return _page(request, kept)
@@ -62,7 +71,11 @@ class FakeGitHub:
         if branch not in self.protection:
             return Response("{}", 404)
         count = self.protection[branch]
-        return _json({} if count is None else {"required_pull_request_reviews": {"required_approving_review_count": count}})
+        return _json(
+            {}
+            if count is None
+            else {"required_pull_request_reviews": {"required_approving_review_count": count}}
+        )
 
 
 NOW = "2024-03-15T00:00:05Z"

@@ -75,12 +75,22 @@ def test_which_are_left_alone(fake, github):
         {"event": "labeled", "created_at": "2024-03-01T00:00:00Z"},
         {"event": "ready_for_review", "created_at": "2024-03-14T00:00:00Z"},
     ]
-    fake.reviews[8] = [{"user": {"login": "ada"}, "state": "APPROVED"}, {"user": {"login": "ada"}, "state": "CHANGES_REQUESTED"}]
+    fake.reviews[8] = [
+        {"user": {"login": "ada"}, "state": "APPROVED"},
+        {"user": {"login": "ada"}, "state": "CHANGES_REQUESTED"},
+    ]
     assert numbers(github) == [1, 8]
-    assert {k: fake.asked[k] for k in ("state", "base", "per_page")} == {"state": "open", "base": "main", "per_page": "100"}
+    assert {k: fake.asked[k] for k in ("state", "base", "per_page")} == {
+        "state": "open",
+        "base": "main",
+        "per_page": "100",
+    }
 
 
-@pytest.mark.parametrize(("protection", "is_due"), [({"main": 2}, True), ({"main": 1}, False), ({"main": None}, False), ({}, False)])
+@pytest.mark.parametrize(
+    ("protection", "is_due"),
+    [({"main": 2}, True), ({"main": 1}, False), ({"main": None}, False), ({}, False)],
+)
 def test_approvals_that_a_branch_wants(fake, github, protection, is_due):
     fake.protection = protection
     fake.pulls["owner/name"] = [pull(1)]
@@ -91,8 +101,16 @@ def test_approvals_that_a_branch_wants(fake, github, protection, is_due):
 def test_a_reminder_replaces_the_one_before(fake, github):
     """And none is written while nothing has happened since."""
     fake.pulls["owner/name"] = [pull(1, updated_at="2024-03-14T12:00:00Z")]
-    old = {"id": 5, "body": f"… {MARKER} …", "user": {"login": "the-bot"}, "created_at": "2024-03-13T00:00:05Z"}
-    others = [{"id": n, "body": MARKER, "user": {"login": "somebody"}, "created_at": "2024-03-14T12:00:00Z"} for n in (6, 7)]
+    old = {
+        "id": 5,
+        "body": f"… {MARKER} …",
+        "user": {"login": "the-bot"},
+        "created_at": "2024-03-13T00:00:05Z",
+    }
+    others = [
+        {"id": n, "body": MARKER, "user": {"login": "somebody"}, "created_at": "2024-03-14T12:00:00Z"}
+        for n in (6, 7)
+    ]
     fake.comments[1] = [*others, old]
     [reminder] = due(github, SETTINGS, FRIDAY)
     assert (reminder.stale, reminder.days) == ((5,), 4)
@@ -117,7 +135,11 @@ def test_closed_issues(fake, github):
     entries = {
         "flickr_workflow": [
             {"issue": "https://github.com/owner/name/issues/1", "predicate": "stays"},
-            {"issue": "https://github.com/owner/name/issues/2", "predicate": "TimeOut <b>", "task_id_pattern": "pull.*"},
+            {
+                "issue": "https://github.com/owner/name/issues/2",
+                "predicate": "TimeOut <b>",
+                "task_id_pattern": "pull.*",
+            },
         ],
         "smk_workflow": [{"issue": "https://github.com/owner/name/issues/3", "predicate": "gone"}],
     }
@@ -128,11 +150,15 @@ def test_closed_issues(fake, github):
     ]
     message = stale_entries("check_silenced_dags", "t", "SKIPPED_INGESTION_ERRORS", found)
     assert message.username == "Silenced DAG Check"
-    assert message.text.splitlines()[1] == ("  - <https://github.com/owner/name/issues/2|flickr_workflow (pull.*): 'TimeOut &lt;b&gt;'>")
+    assert message.text.splitlines()[1] == (
+        "  - <https://github.com/owner/name/issues/2|flickr_workflow (pull.*): 'TimeOut &lt;b&gt;'>"
+    )
     assert closed_issues(github, {}, "X") == []
 
 
-@pytest.mark.parametrize("issue", ["", None, "https://github.com/owner", "https://github.com/owner/name/issues/x"])
+@pytest.mark.parametrize(
+    "issue", ["", None, "https://github.com/owner", "https://github.com/owner/name/issues/x"]
+)
 def test_an_entry_without_an_issue(github, issue):
     with pytest.raises(Fatal, match="SILENCED_SLACK_NOTIFICATIONS: an entry of a_dag"):
         closed_issues(github, {"a_dag": [{"issue": issue, "predicate": "x"}]}, "SILENCED_SLACK_NOTIFICATIONS")

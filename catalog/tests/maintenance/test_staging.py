@@ -33,7 +33,9 @@ def rds(aws):
     )  # fmt: skip
     requests.post(f"{aws}/moto-api/reset", timeout=10)
     for name in (NAMES.production, NAMES.staging):
-        client.create_db_instance(DBInstanceIdentifier=name, DBInstanceClass="db.t3.micro", Engine="postgres", AllocatedStorage=20)
+        client.create_db_instance(
+            DBInstanceIdentifier=name, DBInstanceClass="db.t3.micro", Engine="postgres", AllocatedStorage=20
+        )
     return client
 
 
@@ -83,7 +85,13 @@ def test_another_runs_database_is_not_taken(rds):
         Restore(rds, NAMES, "another").restore(restore.latest_snapshot(), restore.details())
 
 
-@pytest.mark.parametrize("step", [lambda r: r.rename("prod-openverse-db", "dev-openverse-db"), lambda r: r.rename("dev-openverse-db", "x")])
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda r: r.rename("prod-openverse-db", "dev-openverse-db"),
+        lambda r: r.rename("dev-openverse-db", "x"),
+    ],
+)
 def test_nothing_else_is_changed(rds, step):
     with pytest.raises(Fatal, match="not one of staging's"):
         step(Restore(rds, NAMES))
@@ -103,7 +111,9 @@ def test_what_is_missing(rds):
 def test_applications_are_forgotten(api):
     sample_data.fill(api, "api", 20)
     api.execute("insert into api_oauth2registration (name, description, email) values ('a', 'b', 'c')")
-    api.execute("insert into api_oauth2verification (associated_application_id, email, code) values (1, 'a', 'b')")
+    api.execute(
+        "insert into api_oauth2verification (associated_application_id, email, code) values (1, 'a', 'b')"
+    )
     forget_applications(api)
     for table in ("api_throttledapplication", "api_oauth2registration", "api_oauth2verification"):
         assert api.execute(f"select count(*) from {table}").fetchone() == (0,)
@@ -113,7 +123,10 @@ def test_applications_are_forgotten(api):
 def test_the_deployment(httpserver: HTTPServer):
     """The newest version may have no tag; versions come in pages."""
     path = "/orgs/owner/packages/container/api/versions"
-    second = [{"metadata": {"container": {"tags": ["latest", "v2"]}}}, {"metadata": {"container": {"tags": ["v1"]}}}]
+    second = [
+        {"metadata": {"container": {"tags": ["latest", "v2"]}}},
+        {"metadata": {"container": {"tags": ["v1"]}}},
+    ]
     httpserver.expect_request(path, query_string={"per_page": "100", "page": "2"}).respond_with_json(second)
     link = f'<{httpserver.url_for(path)}?per_page=100&page=2>; rel="next"'
     httpserver.expect_request(path, query_string={"per_page": "100"}).respond_with_json(
@@ -121,7 +134,9 @@ def test_the_deployment(httpserver: HTTPServer):
     )
     dispatch = "/repos/owner/infrastructure/actions/workflows/deploy.yml/dispatches"
     wanted = {"ref": "main", "inputs": {"tag": "v2"}}
-    httpserver.expect_request(dispatch, "POST", json=wanted, headers={"Authorization": "Bearer key"}).respond_with_data("", 204)
+    httpserver.expect_request(
+        dispatch, "POST", json=wanted, headers={"Authorization": "Bearer key"}
+    ).respond_with_data("", 204)
     target = Deploy("owner/infrastructure", "deploy.yml", "api", httpserver.url_for("").rstrip("/"))
     assert deploy(target, GitHub(Secret("key"), target.api)) == "v2"
 
@@ -134,7 +149,9 @@ def test_the_deployment(httpserver: HTTPServer):
     ],
 )  # fmt: skip
 def test_github_in_trouble(httpserver: HTTPServer, status, headers, error, text):
-    httpserver.expect_request("/orgs/owner/packages/container/api/versions").respond_with_data("{}", status, headers)
+    httpserver.expect_request("/orgs/owner/packages/container/api/versions").respond_with_data(
+        "{}", status, headers
+    )
     target = Deploy("owner/x", "deploy.yml", "api", httpserver.url_for("").rstrip("/"))
     with pytest.raises(error, match=text) as caught:
         deploy(target, GitHub(Secret("key"), target.api))
@@ -144,7 +161,9 @@ def test_github_in_trouble(httpserver: HTTPServer, status, headers, error, text)
 def test_snapshots_rotate(aws, rds):
     """The newest of ours stay; other people's, automated ones and those of another instance are not ours to delete."""
     rds.create_db_snapshot(DBInstanceIdentifier=NAMES.production, DBSnapshotIdentifier="by-hand")
-    rds.create_db_snapshot(DBInstanceIdentifier=NAMES.staging, DBSnapshotIdentifier="airflow-managed-20230101t000000")
+    rds.create_db_snapshot(
+        DBInstanceIdentifier=NAMES.staging, DBSnapshotIdentifier="airflow-managed-20230101t000000"
+    )
     for month in range(1, 8):
         for _ in range(2):
             snapshots.create(rds, NAMES.production, f"airflow-managed-2024010{month}t000000")
@@ -152,7 +171,11 @@ def test_snapshots_rotate(aws, rds):
     gone = snapshots.delete_previous(rds, NAMES.production, 3)
     assert sorted(gone) == [f"airflow-managed-2024010{month}t000000" for month in range(1, 5)]
     left = {s["DBSnapshotIdentifier"] for s in rds.describe_db_snapshots()["DBSnapshots"]}
-    assert {"by-hand", "airflow-managed-20230101t000000", *(f"airflow-managed-2024010{n}t000000" for n in (5, 6, 7))} <= left
+    assert {
+        "by-hand",
+        "airflow-managed-20230101t000000",
+        *(f"airflow-managed-2024010{n}t000000" for n in (5, 6, 7)),
+    } <= left
     assert [s for s in left if s.startswith("rds:")]
     assert snapshots.delete_previous(rds, NAMES.production, 3) == []
     with pytest.raises(ValueError, match="at least one"):

@@ -5,9 +5,17 @@ from datetime import UTC, datetime
 import pytest
 
 from catalog.notifications.delivery import reason_not_to_send
-from catalog.notifications.messages import Message, duration, load_completion, reingestion_errors, task_failure
+from catalog.notifications.messages import (
+    Message,
+    duration,
+    load_completion,
+    reingestion_errors,
+    task_failure,
+)
 
-MESSAGE = Message("Something about Flickr broke", "Airflow Alert", "flickr_workflow", "pull_image_data", alert=True)
+MESSAGE = Message(
+    "Something about Flickr broke", "Airflow Alert", "flickr_workflow", "pull_image_data", alert=True
+)
 SEND = {"connection_exists": True, "environment": "production", "override": False, "silenced": {}}
 
 
@@ -33,8 +41,22 @@ def test_durations(seconds, words):
         ({"silenced": {"flickr_workflow": [{"issue": "I1", "predicate": "airflow alert"}]}}, "I1"),
         ({"silenced": {"flickr_workflow": [{"issue": "I1", "predicate": "other"}]}}, None),
         ({"silenced": {"other_workflow": [{"issue": "I1", "predicate": ""}]}}, None),
-        ({"silenced": {"flickr_workflow": [{"issue": "I1", "predicate": "broke", "task_id_pattern": "^load"}]}}, None),
-        ({"silenced": {"flickr_workflow": [{"issue": "I1", "predicate": "broke", "task_id_pattern": "pull"}]}}, "I1"),
+        (
+            {
+                "silenced": {
+                    "flickr_workflow": [{"issue": "I1", "predicate": "broke", "task_id_pattern": "^load"}]
+                }
+            },
+            None,
+        ),
+        (
+            {
+                "silenced": {
+                    "flickr_workflow": [{"issue": "I1", "predicate": "broke", "task_id_pattern": "pull"}]
+                }
+            },
+            "I1",
+        ),
     ],
 )
 def test_what_is_sent(changed, reason):
@@ -58,7 +80,9 @@ def test_load_completion():
     assert "*DAG*: `w`" in text
     assert "*Date range*: 2024-02-10 -> 2024-02-11" in text
     assert "1 hour, 3 mins" in text
-    assert "`image`: 75 _(60 inserted, 15 updated, 20 unchanged, 3 skipped, 2 rejected of 100 fetched)_" in text
+    assert (
+        "`image`: 75 _(60 inserted, 15 updated, 20 unchanged, 3 skipped, 2 rejected of 100 fetched)_" in text
+    )
     assert "`audio`: _No data_" in text
     assert "3 no license" in text
     assert "2 missing &lt;url&gt;" in text
@@ -66,7 +90,13 @@ def test_load_completion():
 
 
 def test_a_partial_replayed_reingestion_says_so():
-    text = load_completion("w", "t", [report(), report(day_shift=7, complete=False, replayed=True)], window=None, reingestion=True).text
+    text = load_completion(
+        "w",
+        "t",
+        [report(), report(day_shift=7, complete=False, replayed=True)],
+        window=None,
+        reingestion=True,
+    ).text
     assert "2 hours, 6 mins" in text
     assert "150" in text
     for word in ("*Partial*", "(REPLAY)", "multiple time periods", "sum over all pull tasks"):
@@ -74,7 +104,13 @@ def test_a_partial_replayed_reingestion_says_so():
 
 
 def test_failures_cannot_call_people():
-    message = task_failure("d", "t", when=datetime(2024, 2, 10, tzinfo=UTC), log_url="http://x", exception=ValueError("<!channel> & <@U1>"))
+    message = task_failure(
+        "d",
+        "t",
+        when=datetime(2024, 2, 10, tzinfo=UTC),
+        log_url="http://x",
+        exception=ValueError("<!channel> & <@U1>"),
+    )
     assert "&lt;!channel&gt; &amp; &lt;@U1&gt;" in message.text
     assert "`builtins.ValueError`" in message.text
     assert "2024-02-10T00:00:00Z" in message.text

@@ -68,7 +68,10 @@ def test_growth_by_weeks(loaded):
 
 def test_the_last_outcome_of_each(loaded):
     by_provider = {r["provider"]: r for r in figures.outcomes(loaded)}
-    assert (by_provider["flickr"]["inserted"], by_provider["flickr"]["rejected_reasons"]) == (10, {"<b>no url</b>": 2})
+    assert (by_provider["flickr"]["inserted"], by_provider["flickr"]["rejected_reasons"]) == (
+        10,
+        {"<b>no url</b>": 2},
+    )
     assert (by_provider["met"]["complete"], by_provider["met"]["unchanged"]) == (False, 7)
 
 
@@ -76,7 +79,10 @@ def test_freshness(loaded):
     """A partial load does not count; a month is late for a daily provider."""
     by_provider = {(f.provider, f.media_type): f for f in figures.freshness(loaded, NOW)}
     assert by_provider["flickr", "image"].state == "fresh"
-    assert (by_provider["met", "image"].state, by_provider["met", "image"].last) == ("late", NOW - timedelta(days=30))
+    assert (by_provider["met", "image"].state, by_provider["met", "image"].last) == (
+        "late",
+        NOW - timedelta(days=30),
+    )
     assert by_provider["jamendo", "audio"].state == "never"
 
 
@@ -126,7 +132,13 @@ def test_the_page(loaded, search):
     from catalog.plugins.dashboard import _templates
 
     growth = figures.growth(loaded, NOW)
-    entry = {"dag_id": "d", "predicate": "<script>", "variable": "V", "issue": "javascript:alert(1)", "state": "closed"}
+    entry = {
+        "dag_id": "d",
+        "predicate": "<script>",
+        "variable": "V",
+        "issue": "javascript:alert(1)",
+        "state": "closed",
+    }
     html = _templates.get_template("dashboard.html").render(
         records=figures.records(loaded), growth=growth, bars=figures.bars(growth), outcomes=figures.outcomes(loaded),
         freshness=figures.freshness(loaded, NOW), popularity=figures.popularity(loaded), aliases=figures.aliases(search), policy=DEFAULT,
@@ -144,6 +156,18 @@ def test_the_page(loaded, search):
 def test_a_page_of_an_empty_catalog(catalog, search):
     from catalog.plugins.dashboard import _templates
 
-    names = ("records", "outcomes", "growth", "bars", "freshness", "popularity", "aliases", "silenced", "problems")
-    html = _templates.get_template("dashboard.html").render(**{n: [] for n in names}, policy=None, now=NOW, milliseconds=1)
+    names = (
+        "records",
+        "outcomes",
+        "growth",
+        "bars",
+        "freshness",
+        "popularity",
+        "aliases",
+        "silenced",
+        "problems",
+    )
+    html = _templates.get_template("dashboard.html").render(
+        **{n: [] for n in names}, policy=None, now=NOW, milliseconds=1
+    )
     assert "Nothing has been loaded yet." in html

@@ -34,7 +34,14 @@ def test_without_a_login_there_is_no_page(tmp_path):
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False", "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "viewer:viewer",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(tmp_path / "passwords.json"), "AIRFLOW__API_AUTH__JWT_SECRET": "x" * 64,
     }  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     found = json.loads(done.stdout.partition("RESULT")[2].splitlines()[0])
     assert found["program"][0] == 401
     assert found["browser"][:2] == [302, "/auth/login?next=http%3A%2F%2Ftestserver%2Fcatalog%2F"]

@@ -22,7 +22,10 @@ def store(connection, provider, values, key="views"):
     """One image for each value of the metric, as text; None: no metric at all."""
     from psycopg.types.json import Jsonb
 
-    rows = [(provider, f"{n}", f"https://example.org/{provider}/{n}", Jsonb({} if v is None else {key: v})) for n, v in enumerate(values)]
+    rows = [
+        (provider, f"{n}", f"https://example.org/{provider}/{n}", Jsonb({} if v is None else {key: v}))
+        for n, v in enumerate(values)
+    ]
     connection.cursor().executemany(INSERT, rows)
 
 
@@ -40,7 +43,9 @@ def refresh(connection, provider="flickr", now=NOW):
 
 
 def scores(connection, provider="flickr"):
-    found = connection.execute("select foreign_identifier::int, standardized_popularity from image where provider = %s", [provider])
+    found = connection.execute(
+        "select foreign_identifier::int, standardized_popularity from image where provider = %s", [provider]
+    )
     return [score for _, score in sorted(found.fetchall())]
 
 
@@ -56,7 +61,11 @@ def by_hand(values, p=0.85):
     known = sorted(v for v in map(number, values) if v is not None)
     value = known[max(math.ceil(p * len(known)), 1) - 1]
     constant = (1 - p) / p * (value if value > 0 else 1)
-    return value, constant, [None if v is None or v + constant == 0 else v / (v + constant) for v in map(number, values)]
+    return (
+        value,
+        constant,
+        [None if v is None or v + constant == 0 else v / (v + constant) for v in map(number, values)],
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,7 +89,9 @@ def test_scores_agree_with_the_definition(catalog, values):
     assert metric.value == pytest.approx(value)
     assert metric.constant == pytest.approx(constant)
     assert scores(catalog) == [None if e is None else pytest.approx(e) for e in expected]
-    function = catalog.execute("select standardized_image_popularity(provider, meta_data) from image order by foreign_identifier::int")
+    function = catalog.execute(
+        "select standardized_image_popularity(provider, meta_data) from image order by foreign_identifier::int"
+    )
     assert [f for (f,) in function] == [None if e is None else pytest.approx(e) for e in expected]
 
 
@@ -103,7 +114,9 @@ def test_a_constant_that_changed_is_due_until_its_rows_are_scored(catalog):
     store(catalog, "flickr", ["10"] * 10)
     metric = popularity.refresh_constant(catalog, "image", "flickr", 60)
     assert metric.is_due
-    assert popularity.refresh_constant(catalog, "image", "flickr", 60).is_due  # the update after the first one failed
+    assert popularity.refresh_constant(
+        catalog, "image", "flickr", 60
+    ).is_due  # the update after the first one failed
     refresh(catalog)
     assert not popularity.refresh_constant(catalog, "image", "flickr", 60).is_due
     store(catalog, "stocksnap", ["1"], "downloads_raw")
@@ -118,7 +131,9 @@ def test_a_provider_without_values_keeps_what_it_has(catalog):
 
 def test_metrics_are_those_that_providers_declare(catalog):
     catalog.execute("delete from image_popularity_metrics where provider = 'nappy'")
-    catalog.execute("update image_popularity_metrics set constant = 7, metric = 'old' where provider = 'flickr'")
+    catalog.execute(
+        "update image_popularity_metrics set constant = 7, metric = 'old' where provider = 'flickr'"
+    )
     found = popularity.update_metrics(catalog, "image")
     assert found == ["flickr", "nappy", "rawpixel", "stocksnap", "wikimedia"]
     assert popularity.metric_of(catalog, "image", "flickr").constant == 7
@@ -134,7 +149,9 @@ def test_functions_are_made_anew_and_nothing_else(catalog, media_type):
         functions = catalog.execute(
             "select proname, pg_get_functiondef(oid) from pg_proc where proname like '%popularity%' order by 1"
         ).fetchall()
-        relations = catalog.execute("select oid, relname, relfilenode from pg_class where relnamespace = 'public'::regnamespace").fetchall()
+        relations = catalog.execute(
+            "select oid, relname, relfilenode from pg_class where relnamespace = 'public'::regnamespace"
+        ).fetchall()
         return functions, sorted(relations)
 
     before = state()

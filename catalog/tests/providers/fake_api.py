@@ -19,7 +19,10 @@ class FakeApi(BaseAdapter):
 
     def send(self, request, **_):
         parts = urlsplit(request.url)
-        url, params = f"{parts.scheme}://{parts.netloc}{parts.path}", dict(parse_qsl(parts.query, keep_blank_values=True))
+        url, params = (
+            f"{parts.scheme}://{parts.netloc}{parts.path}",
+            dict(parse_qsl(parts.query, keep_blank_values=True)),
+        )
         self.requests.append((url, params))
         found = self.answer(url, params)
         status, body = found if isinstance(found, tuple) else (200, found)
@@ -45,7 +48,9 @@ def walk(provider, client, params=None, window=None):
     for fixed in rounds:
         cursor = provider.pages.start(fixed)
         while cursor is not None:
-            sent = {k: v for k, v in {**provider.params, **fixed}.items() if k not in provider.pages.own_params}
+            sent = {
+                k: v for k, v in {**provider.params, **fixed}.items() if k not in provider.pages.own_params
+            }
             page = provider.pages.fetch(client, cursor, sent)
             items += provider.complete(page.items, client)
             pages.append(page)

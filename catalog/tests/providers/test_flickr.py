@@ -31,11 +31,28 @@ class FakeFlickr(BaseAdapter):
         params = {k: v[0] for k, v in parse_qs(urlsplit(request.url).query).items()}
         self.requests.append(params)
         start, end = int(params["min_upload_date"]), int(params["max_upload_date"])
-        found = [p for p in self.photos if start <= int(p["dateupload"]) < end and p["license"] in params["license"].split(",")]
+        found = [
+            p
+            for p in self.photos
+            if start <= int(p["dateupload"]) < end and p["license"] in params["license"].split(",")
+        ]
         page = max(1, int(params["page"]))
         pages = -(-len(found) // PER_PAGE)
-        shown = found[:MAX_UNIQUE][(min(page, pages, MAX_UNIQUE // PER_PAGE) - 1) * PER_PAGE :][:PER_PAGE] if found else []
-        body = {"stat": "ok", "photos": {"page": page, "pages": pages, "perpage": PER_PAGE, "total": len(found), "photo": shown}}
+        shown = (
+            found[:MAX_UNIQUE][(min(page, pages, MAX_UNIQUE // PER_PAGE) - 1) * PER_PAGE :][:PER_PAGE]
+            if found
+            else []
+        )
+        body = {
+            "stat": "ok",
+            "photos": {
+                "page": page,
+                "pages": pages,
+                "perpage": PER_PAGE,
+                "total": len(found),
+                "photo": shown,
+            },
+        }
         response = Response()
         response.status_code, response.url, response._content = 200, request.url, orjson.dumps(body)
         response.raw = _Body(response._content)
@@ -69,8 +86,12 @@ def photo(number, second, license_="4"):
 def run(tmp_path, photos):
     fake = FakeFlickr(photos)
     parts = Parts(UPath(tmp_path), "flickr", datetime(2024, 2, 11, tzinfo=UTC), DAY)
-    manifest = Pull(Flickr(), Client(transport=fake, throttle=NoThrottle()), parts, run_id="r", window=DAY).run()
-    lines = [line for path in parts.tsv_files("image", manifest.pages) for line in path.read_text().splitlines()]
+    manifest = Pull(
+        Flickr(), Client(transport=fake, throttle=NoThrottle()), parts, run_id="r", window=DAY
+    ).run()
+    lines = [
+        line for path in parts.tsv_files("image", manifest.pages) for line in path.read_text().splitlines()
+    ]
     return manifest.counts.get("image"), {line.split("\t")[0] for line in lines}, fake
 
 
@@ -87,7 +108,9 @@ def test_every_photo_of_a_quiet_day(tmp_path):
 
 
 def test_busy_hours_are_cut_and_nothing_is_lost(tmp_path):
-    photos = [photo(n, n % 3600) for n in range(9000)] + [photo(100_000 + n, 7200 + n % 3600) for n in range(100)]
+    photos = [photo(n, n % 3600) for n in range(9000)] + [
+        photo(100_000 + n, 7200 + n % 3600) for n in range(100)
+    ]
     _, found, fake = run(tmp_path, photos)
     assert found == {p["id"] for p in photos}
     spans = {int(r["max_upload_date"]) - int(r["min_upload_date"]) for r in fake.requests}
@@ -110,7 +133,9 @@ def test_what_flickr_never_shows_ends_instead_of_repeating_for_ever(tmp_path):
     assert len(fake.requests) < 300
 
 
-@pytest.mark.parametrize(("code", "error"), [(100, Fatal), (105, Retry), (10, Retry), (None, Retry), (2, Fatal)])
+@pytest.mark.parametrize(
+    ("code", "error"), [(100, Fatal), (105, Retry), (10, Retry), (None, Retry), (2, Fatal)]
+)
 def test_errors_with_status_200(code, error):
     from catalog.providers.flickr.provider import check
 

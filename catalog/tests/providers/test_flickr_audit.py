@@ -29,11 +29,23 @@ def institution(name, nsid):
 
 
 def test_those_with_enough_photos_are_suggested():
-    listed = [institution("Forty", "1@N00"), institution("Few", "2@N00"), institution(" Many <b> ", "3@N00"), institution("", "4@N00")]
-    listed += [institution("Known", next(iter(SOURCES))), institution("Not wanted", next(iter(LEFT_OUT))), {"nsid": None}]
+    listed = [
+        institution("Forty", "1@N00"),
+        institution("Few", "2@N00"),
+        institution(" Many <b> ", "3@N00"),
+        institution("", "4@N00"),
+    ]
+    listed += [
+        institution("Known", next(iter(SOURCES))),
+        institution("Not wanted", next(iter(LEFT_OUT))),
+        {"nsid": None},
+    ]
     api, seen = flickr({"institution": listed}), []
     found = suggestions(api, lambda number, of: seen.append((number, of)))
-    assert found == [Suggestion("Many <b>", "3@N00", 8000), Suggestion("Forty", "1@N00", 320)]  # 8 x 37 are too few
+    assert found == [
+        Suggestion("Many <b>", "3@N00", 8000),
+        Suggestion("Forty", "1@N00", 320),
+    ]  # 8 x 37 are too few
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert len(api._transport.requests) == 1 + 3 * len(LICENSES)
     message = flickr_suggestions("dag", "task", found)

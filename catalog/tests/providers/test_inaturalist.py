@@ -27,7 +27,12 @@ TAXA = [
     (99, "48460/1", "Not assigned"),
     (7, "48460/1", "Madeupia nova"),
 ]
-COMMON = [("T1", "Tree Frog", "AU"), ("T1", "tree frog ", "NZ"), ("T1", "Laubfrosch", "DE"), ("T2", "Newcomer", None)]
+COMMON = [
+    ("T1", "Tree Frog", "AU"),
+    ("T1", "tree frog ", "NZ"),
+    ("T1", "Laubfrosch", "DE"),
+    ("T2", "Newcomer", None),
+]
 
 
 def uuid(number):
@@ -35,7 +40,11 @@ def uuid(number):
 
 
 def write(folder, name, header, rows):
-    text = "\t".join(header) + "\n" + "".join("\t".join("" if v is None else str(v) for v in row) + "\n" for row in rows)
+    text = (
+        "\t".join(header)
+        + "\n"
+        + "".join("\t".join("" if v is None else str(v) for v in row) + "\n" for row in rows)
+    )
     (folder / f"{name}.csv.gz").write_bytes(gzip.compress(text.encode()))
 
 
@@ -47,7 +56,17 @@ PHOTOS = [
     photo(101, 1), photo(102, 1, "CC0", "PNG"), photo(103, 2, observer=2), photo(103, 1), photo(104, 3), photo(105, 4), photo(106, 9),
     photo(107, 1, "GFDL"), photo(108, 1, observer=3), photo(305, 2, "PD", observer=2),
 ]  # fmt: skip
-PHOTO_COLUMNS = ("photo_uuid", "photo_id", "observation_uuid", "observer_id", "extension", "license", "width", "height", "position")
+PHOTO_COLUMNS = (
+    "photo_uuid",
+    "photo_id",
+    "observation_uuid",
+    "observer_id",
+    "extension",
+    "license",
+    "width",
+    "height",
+    "position",
+)
 
 
 def write_dump(folder, photos=PHOTOS, header=PHOTO_COLUMNS):
@@ -55,14 +74,25 @@ def write_dump(folder, photos=PHOTOS, header=PHOTO_COLUMNS):
     write(folder, "photos", header, photos)
     observations = [(uuid(1), 1, 23540), (uuid(2), 2, 7), (uuid(3), 1, 99), (uuid(4), 1, None)]
     write(folder, "observations", ("observation_uuid", "observer_id", "taxon_id"), observations)
-    write(folder, "observers", ("observer_id", "login", "name"), [(1, "mia", 'Mia "M" Maker'), (2, "olaf", None)])
     write(
-        folder, "taxa", ("taxon_id", "ancestry", "rank_level", "rank", "name", "active"), [(i, a, 10, "x", n, "true") for i, a, n in TAXA]
+        folder,
+        "observers",
+        ("observer_id", "login", "name"),
+        [(1, "mia", 'Mia "M" Maker'), (2, "olaf", None)],
+    )
+    write(
+        folder,
+        "taxa",
+        ("taxon_id", "ancestry", "rank_level", "rank", "name", "active"),
+        [(i, a, 10, "x", n, "true") for i, a, n in TAXA],
     )
     with zipfile.ZipFile(folder / "catalogue_of_life.zip", "w") as files:
         rows = "".join(f"{i}\tx\t{n}\t{c or ''}\n" for i, n, c in COMMON)
         files.writestr("VernacularName.tsv", "col:taxonID\tcol:sourceID\tcol:name\tcol:country\n" + rows)
-        files.writestr("NameUsage.tsv", "col:ID\tcol:scientificName\tcol:rank\nT1\tHylidae\tfamily\nT2\tSomebodia else\tspecies\n")
+        files.writestr(
+            "NameUsage.tsv",
+            "col:ID\tcol:scientificName\tcol:rank\nT1\tHylidae\tfamily\nT2\tSomebodia else\tspecies\n",
+        )
     return UPath(folder)
 
 
@@ -100,21 +130,44 @@ def test_a_dump(connection, tmp_path):
     found = images(connection)
     assert set(found) == {101, 102, 103, 305}
     one = found[101]
-    assert (one["license"], one["license_version"], one["filetype"], one["category"]) == ("by", "4.0", "jpg", "photograph")
+    assert (one["license"], one["license_version"], one["filetype"], one["category"]) == (
+        "by",
+        "4.0",
+        "jpg",
+        "photograph",
+    )
     assert one["meta_data"] == {"license_url": "https://creativecommons.org/licenses/by/4.0/"}
     assert one["url"] == "https://inaturalist-open-data.s3.amazonaws.com/photos/101/original.jpeg"
-    assert (one["foreign_landing_url"], one["ingestion_type"]) == ("https://www.inaturalist.org/photos/101", "sql_bulk_load")
+    assert (one["foreign_landing_url"], one["ingestion_type"]) == (
+        "https://www.inaturalist.org/photos/101",
+        "sql_bulk_load",
+    )
     assert (one["creator"], one["creator_url"]) == ('Mia "M" Maker', "https://www.inaturalist.org/users/1")
     assert one["title"] == "laubfrosch, tree frog"
     assert [t["name"] for t in one["tags"]] == ["Hylidae", "Amphibia", "Animals"]
     assert found[102]["url"].endswith("/original.PNG")
     assert (found[102]["license"], found[102]["filetype"]) == ("cc0", "png")
-    assert (found[103]["creator"], found[103]["title"]) == ('Mia "M" Maker', "laubfrosch, tree frog")  # of two, the first observation
-    assert (found[305]["license"], found[305]["license_version"], found[305]["creator"]) == ("pdm", "1.0", "olaf")
+    assert (found[103]["creator"], found[103]["title"]) == (
+        'Mia "M" Maker',
+        "laubfrosch, tree frog",
+    )  # of two, the first observation
+    assert (found[305]["license"], found[305]["license_version"], found[305]["creator"]) == (
+        "pdm",
+        "1.0",
+        "olaf",
+    )
     first, second, last = reports(connection)
-    assert (first["fetched"], first["inserted"], first["skipped_reasons"]) == (4, 3, {"photo of several observations": 1})
+    assert (first["fetched"], first["inserted"], first["skipped_reasons"]) == (
+        4,
+        3,
+        {"photo of several observations": 1},
+    )
     assert (second["fetched"], second["inserted"]) == (4, 0)
-    assert second["skipped_reasons"] == {"unknown taxon": 2, "unknown observation": 1, "license not accepted": 1}
+    assert second["skipped_reasons"] == {
+        "unknown taxon": 2,
+        "unknown observation": 1,
+        "license not accepted": 1,
+    }
     assert (last["day_shift"], last["inserted"], last["skipped_reasons"]) == (2, 1, {"unknown observer": 1})
 
 
@@ -137,7 +190,9 @@ def test_it_goes_on_at_the_batch_it_had_come_to(connection, tmp_path):
         load(connection, root, should_stop=lambda: True)
     assert [r["day_shift"] for r in reports(connection)] == [0]
     seen = []
-    load(connection, root, progress=lambda batch, of, report: seen.append((batch.number, of, report.inserted)))
+    load(
+        connection, root, progress=lambda batch, of, report: seen.append((batch.number, of, report.inserted))
+    )
     assert seen == [(1, 3, 0), (2, 3, 1)]
     assert set(images(connection)) == {101, 102, 103, 305}
 
@@ -182,7 +237,9 @@ def test_what_is_missing_is_named(connection, tmp_path):
     dump.prepare(connection, dump.token(root))
     with zipfile.ZipFile(root / "catalogue_of_life.zip", "w") as files:
         files.writestr("VernacularName.tsv", "taxonID\tlanguage\n")
-    with pytest.raises(Fatal, match=r"VernacularName.tsv has no column country, name; it has taxonID, language"):
+    with pytest.raises(
+        Fatal, match=r"VernacularName.tsv has no column country, name; it has taxonID, language"
+    ):
         dump.load_names(connection, root / "catalogue_of_life.zip")
     (root / "taxa.csv.gz").unlink()
     with pytest.raises(Fatal, match=r"taxa.csv.gz; the dump should hold photos.csv.gz"):
@@ -193,10 +250,14 @@ def test_the_recording_yields_the_expected_rows(connection):
     load(connection, UPath(FOLDER / "inaturalist" / "recording"))
     expected = [orjson.loads(line) for line in expected_file("inaturalist").read_bytes().splitlines()]
     found = [{key: row[key] for key in expected[0]} for row in images(connection).values()]
-    assert sorted(found, key=itemgetter("foreign_identifier")) == sorted(expected, key=itemgetter("foreign_identifier"))
+    assert sorted(found, key=itemgetter("foreign_identifier")) == sorted(
+        expected, key=itemgetter("foreign_identifier")
+    )
 
 
-@pytest.mark.skipif("SAMPLES" not in os.environ, reason="SAMPLES names a folder of recordings of real answers")
+@pytest.mark.skipif(
+    "SAMPLES" not in os.environ, reason="SAMPLES names a folder of recordings of real answers"
+)
 def test_the_real_extract(connection):
     load(connection, UPath(os.environ["SAMPLES"]) / "inaturalist")
     assert len(images(connection)) == 24

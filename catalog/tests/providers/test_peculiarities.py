@@ -33,12 +33,20 @@ from catalog.tests.providers.fake_api import client, walk
         ({"foo": "bar", "dogs": 12}, "qWEHU7OsSfSFcNsqS9OkHWMDWe_33DBxMR9ULOLrLSw"),
         ({"foo": "bar", "sentence": "to+be+or+not+to+be"}, "aJccI57xaj_pH_xUcD208ZKO_lWne0c2KsjSO15qI-I"),
         ({"foo": "bar", "sentence": "to be or not to be"}, "jbW0P2Oi2LL-BLvRsGAydF7VGlFOvWQFMSbkJFX6LQo"),
-        ({"foo": "bar", "favorites": ["chocolate", "video games", "cats"]}, "FM_kVUym-GonOgfZAeNuswEQLZas3BOOvkTXvax_mTw"),
-        ({"tags": "$publicdomain", "page": 1, "pagesize": 100}, "IxLqyn0SgJfJK1XQmSsc2jT68_qiSWmOlu5l6CmbX_8"),
+        (
+            {"foo": "bar", "favorites": ["chocolate", "video games", "cats"]},
+            "FM_kVUym-GonOgfZAeNuswEQLZas3BOOvkTXvax_mTw",
+        ),
+        (
+            {"tags": "$publicdomain", "page": 1, "pagesize": 100},
+            "IxLqyn0SgJfJK1XQmSsc2jT68_qiSWmOlu5l6CmbX_8",
+        ),
     ],
 )
 def test_rawpixel_signs_requests(params, signature):
-    signed = Rawpixel.key.sign("https://www.rawpixel.com/api/v1/search", {**params, "s": "old"}, Secret("PREDICTABLE-KEY"))
+    signed = Rawpixel.key.sign(
+        "https://www.rawpixel.com/api/v1/search", {**params, "s": "old"}, Secret("PREDICTABLE-KEY")
+    )
     assert signed.params == {**params, "s": signature}
     assert signed.headers == {}
 
@@ -47,7 +55,10 @@ def test_rawpixel_signs_requests(params, signature):
     ("given", "stored"),
     [
         ("A fox searches for food | Free Photo - rawpixel", "A fox searches for food"),
-        ("Desktop wallpaper summer beach landscape, | Free Photo", "Desktop wallpaper summer beach landscape"),
+        (
+            "Desktop wallpaper summer beach landscape, | Free Photo",
+            "Desktop wallpaper summer beach landscape",
+        ),
         ("Red poppy field. Free public | Free Photo", "Red poppy field"),
         ("Free public domain CC0 photo. | Free Photo", None),
         ("The Magpie (1868&ndash;1869) | Free Photo", "The Magpie (1868\u20131869)"),
@@ -86,7 +97,11 @@ def test_ccmixter_what_is_no_json_at_all():
 
 
 def met(url, params):
-    return {"objectIDs": list(range(250, 0, -1))} if url == OBJECTS else {"objectID": int(url.rpartition("/")[2]), "isPublicDomain": False}
+    return (
+        {"objectIDs": list(range(250, 0, -1))}
+        if url == OBJECTS
+        else {"objectID": int(url.rpartition("/")[2]), "isPublicDomain": False}
+    )
 
 
 def test_the_met_list_is_read_in_pages_and_again_after_a_stop():
@@ -101,7 +116,11 @@ def test_the_met_list_is_read_in_pages_and_again_after_a_stop():
 
 
 def test_the_met_answers_nothing_for_some_days():
-    _, pages = walk(MetropolitanMuseum(), client(lambda *_: {"total": 0, "objectIDs": None}), window=day_window(date(2024, 2, 10)))
+    _, pages = walk(
+        MetropolitanMuseum(),
+        client(lambda *_: {"total": 0, "objectIDs": None}),
+        window=day_window(date(2024, 2, 10)),
+    )
     assert [p.items for p in pages] == [[]]
 
 
@@ -113,7 +132,11 @@ def phylopic(builds):
 
     def answer(url, params):
         if "build" not in params:
-            return {"build": builds.pop(0) if len(builds) > 1 else builds[0], "totalPages": 2, "totalItems": 4}
+            return {
+                "build": builds.pop(0) if len(builds) > 1 else builds[0],
+                "totalPages": 2,
+                "totalItems": 4,
+            }
         if int(params["build"]) != builds[0]:
             return 410, {"errors": ["built anew"]}
         page = int(params["page"])
@@ -123,8 +146,17 @@ def phylopic(builds):
 
 
 def silhouette(n, build):
-    links = {"license": "https://creativecommons.org/publicdomain/zero/1.0/", "sourceFile": f"https://images.phylopic.org/{n}.svg"}
-    return {"uuid": f"{n}", "_links": {"self": {"href": f"/images/{n}?build={build}"}, **{k: {"href": v} for k, v in links.items()}}}
+    links = {
+        "license": "https://creativecommons.org/publicdomain/zero/1.0/",
+        "sourceFile": f"https://images.phylopic.org/{n}.svg",
+    }
+    return {
+        "uuid": f"{n}",
+        "_links": {
+            "self": {"href": f"/images/{n}?build={build}"},
+            **{k: {"href": v} for k, v in links.items()},
+        },
+    }
 
 
 def pull(provider, api, folder, checkpoint=None, **more):
@@ -191,7 +223,10 @@ def crowded(url, params):
     if page > LAST_PAGE:
         return 400, {"errors": [{"title": "page[number] is too large"}]}
     last = page + 1 >= 10 * (end - start)
-    return {"data": [{"id": f"{start + page // 10}-{page % 10}"}], "links": {"next": None if last else "more"}}
+    return {
+        "data": [{"id": f"{start + page // 10}-{page % 10}"}],
+        "links": {"next": None if last else "more"},
+    }
 
 
 def test_science_museum_halves_a_range_that_is_not_given_out_whole():
@@ -202,7 +237,10 @@ def test_science_museum_halves_a_range_that_is_not_given_out_whole():
 
 def test_science_museum_says_what_a_single_year_leaves_out(tmp_path):
     def answer(url, params):
-        return {"data": [{"id": f"{params['date[from]']}/{params['page[number]']}"}], "links": {"next": "more"}}
+        return {
+            "data": [{"id": f"{params['date[from]']}/{params['page[number]']}"}],
+            "links": {"next": "more"},
+        }
 
     _, pages = walk(ScienceMuseum(), client(answer), {"date[from]": 1999, "date[to]": 2000})
     assert len(pages) == LAST_PAGE + 1
@@ -227,14 +265,21 @@ def test_smithsonian_unit_codes_that_changed_stop_the_run():
     ("names", "indexed", "expected"),
     [
         ([("Collector", "Cora"), ("Maker", "Mia"), ("Artist", "Unknown maker")], [], "Mia"),
-        ([("Artist", "Ada"), ("painter", "Pia"), ("Author", "Bea"), ("creator", "Cleo")], [], "Ada; Bea and Cleo"),
+        (
+            [("Artist", "Ada"), ("painter", "Pia"), ("Author", "Bea"), ("creator", "Cleo")],
+            [],
+            "Ada; Bea and Cleo",
+        ),
         ([("Artist", "Ada"), ("Creator", "Bea")], [], "Ada and Bea"),
         ([("Friend", "Fay")], ["plain", {"type": "Personal_Main", "content": "Ida"}], "Ida"),
         ([("Artist", "  "), ("Artist", 5)], [], None),
     ],
 )
 def test_smithsonian_creators(names, indexed, expected):
-    content = {"freetext": {"name": [{"label": a, "content": b} for a, b in names]}, "indexedStructured": {"name": indexed}}
+    content = {
+        "freetext": {"name": [{"label": a, "content": b} for a, b in names]},
+        "indexedStructured": {"name": indexed},
+    }
     assert creator(content) == expected
 
 

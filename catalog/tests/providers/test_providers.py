@@ -92,7 +92,12 @@ def test_resuming_from_each_page_gives_the_same(name, tmp_path):
     for stop_after in some(range(1, manifest.pages + 1)):
         seen, checkpoint, folder = [], MemoryCheckpoint(), tmp_path / f"{stop_after}"
         with pytest.raises(Interrupted):
-            pull_recording(name, folder, checkpoint=checkpoint, should_stop=lambda s=seen, n=stop_after: s.append(1) or len(s) == n)
+            pull_recording(
+                name,
+                folder,
+                checkpoint=checkpoint,
+                should_stop=lambda s=seen, n=stop_after: s.append(1) or len(s) == n,
+            )
         again, parts = pull_recording(name, folder, checkpoint=checkpoint)
         assert read_rows(parts, again) == whole
         assert again.counts == manifest.counts
@@ -200,7 +205,16 @@ def test_a_page_that_is_repeated_for_ever_is_caught(name, tmp_path, monkeypatch)
         assert name in ENDED
 
 
-leaves = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just([]), st.just({}), st.just("https://"))
+leaves = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.just([]),
+    st.just({}),
+    st.just("https://"),
+)
 
 
 def broken(draw, raw):
@@ -284,7 +298,9 @@ def whole(name):
 @given(data=st.data())
 def test_a_mangled_answer_never_crashes_a_pull(name, data):
     """Whatever an answer lacks or holds instead: the pull ends, or raises an error of ours, and every item is accounted for."""
-    adapter = Mangled(FOLDER / name / "recording", data.draw(st.integers(0, 8)), data.draw, most=5 * whole(name) + 50)
+    adapter = Mangled(
+        FOLDER / name / "recording", data.draw(st.integers(0, 8)), data.draw, most=5 * whole(name) + 50
+    )
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr("catalog.scaffold.rows.replay_of", lambda *_: adapter)
         patch.setattr(provider_class(name), "concurrency", 1)  # hypothesis draws in one thread
@@ -296,7 +312,9 @@ def test_a_mangled_answer_never_crashes_a_pull(name, data):
         assert counts.fetched == counts.written + sum(counts.skipped.values()) + sum(counts.rejected.values())
 
 
-@pytest.mark.skipif("SAMPLES" not in os.environ, reason="SAMPLES names a folder of recordings of real answers")
+@pytest.mark.skipif(
+    "SAMPLES" not in os.environ, reason="SAMPLES names a folder of recordings of real answers"
+)
 @every_provider
 def test_real_answers(name, tmp_path, monkeypatch):
     monkeypatch.setattr("catalog.scaffold.rows.FOLDER", FOLDER.__class__(os.environ["SAMPLES"]))

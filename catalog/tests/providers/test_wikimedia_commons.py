@@ -1,6 +1,12 @@
 """Batches of Wikimedia Commons: continuation, merging, and those that never become complete."""
 
-from catalog.providers.wikimedia_commons.provider import MAX_ANSWERS, Batches, WikimediaCommons, sound_facts, title
+from catalog.providers.wikimedia_commons.provider import (
+    MAX_ANSWERS,
+    Batches,
+    WikimediaCommons,
+    sound_facts,
+    title,
+)
 
 
 class Api:
@@ -24,8 +30,15 @@ def file(number, usage=0, **more):
 def test_a_batch_in_several_answers_is_merged():
     def answer(params):
         if "gucontinue" not in params:
-            return {"continue": {"gucontinue": "a|1", "continue": "||imageinfo"}, "query": {"pages": {"1": file(1, 2, imageinfo=["i"])}}}
-        return {"batchcomplete": "", "continue": {"gaicontinue": "next"}, "query": {"pages": {"1": file(1, 1), "2": file(2)}}}
+            return {
+                "continue": {"gucontinue": "a|1", "continue": "||imageinfo"},
+                "query": {"pages": {"1": file(1, 2, imageinfo=["i"])}},
+            }
+        return {
+            "batchcomplete": "",
+            "continue": {"gaicontinue": "next"},
+            "query": {"pages": {"1": file(1, 1), "2": file(2)}},
+        }
 
     api = Api(answer)
     page = Batches().fetch(api, {"continue": {}}, PARAMS)
@@ -44,14 +57,25 @@ def test_stale_tokens_are_not_sent_again():
     ])  # fmt: skip
     api = Api(lambda _: next(steps))
     assert Batches().fetch(api, {"continue": {"gaicontinue": "x"}}, PARAMS).next is None
-    assert [sorted(set(a) - set(PARAMS)) for a in api.asked] == [["gaicontinue"], ["gucontinue"], ["iicontinue"]]
+    assert [sorted(set(a) - set(PARAMS)) for a in api.asked] == [
+        ["gaicontinue"],
+        ["gucontinue"],
+        ["iicontinue"],
+    ]
 
 
 def test_a_batch_that_never_completes_is_asked_again_without_what_keeps_it_open():
     def answer(params):
         if "globalusage" in params["prop"]:
-            return {"continue": {"gucontinue": "for ever", "continue": "||imageinfo"}, "query": {"pages": {"1": file(1, 1)}}}
-        return {"batchcomplete": "", "continue": {"gaicontinue": "next"}, "query": {"pages": {"1": {"pageid": 1, "imageinfo": ["i"]}}}}
+            return {
+                "continue": {"gucontinue": "for ever", "continue": "||imageinfo"},
+                "query": {"pages": {"1": file(1, 1)}},
+            }
+        return {
+            "batchcomplete": "",
+            "continue": {"gaicontinue": "next"},
+            "query": {"pages": {"1": {"pageid": 1, "imageinfo": ["i"]}}},
+        }
 
     api = Api(answer)
     page = Batches().fetch(api, {"continue": {"gaicontinue": "here"}}, PARAMS)
@@ -71,7 +95,9 @@ def test_the_counted_usage_is_kept():
         "mediatype": "BITMAP", "url": "https://upload.wikimedia.org/x.jpg", "descriptionshorturl": "https://commons.wikimedia.org/?curid=1",
         "extmetadata": {"LicenseUrl": {"value": "https://creativecommons.org/licenses/by/4.0"}},
     }  # fmt: skip
-    record = WikimediaCommons().record({"pageid": 1, "title": "File:X.jpg", "imageinfo": [info], "usage_so_far": 100})
+    record = WikimediaCommons().record(
+        {"pageid": 1, "title": "File:X.jpg", "imageinfo": [info], "usage_so_far": 100}
+    )
     assert record.meta_data["global_usage_count"] == 100
     assert record.title == "X"
 
@@ -80,7 +106,11 @@ def test_wav_and_ogg_tell_their_facts_in_different_places():
     def named(**pairs):
         return [{"name": k, "value": v} for k, v in pairs.items()]
 
-    wav = {"metadata": named(audio=named(streams=[{"name": 0, "value": named(sample_rate=48000, bitrate=768000, channels=1)}]))}
+    wav = {
+        "metadata": named(
+            audio=named(streams=[{"name": 0, "value": named(sample_rate=48000, bitrate=768000, channels=1)}])
+        )
+    }
     assert sound_facts(wav) == {"sample_rate": 48000, "bitrate": 768000, "channels": 1}
     assert sound_facts({"metadata": None}) == sound_facts({}) == {}
 

@@ -27,17 +27,31 @@ def made(media):
 def provider_in(text):
     space = {"__name__": "made_up"}
     exec(compile(text, "provider.py", "exec"), space)
-    return next(c for c in space.values() if isinstance(c, type) and issubclass(c, Provider) and c is not Provider)
+    return next(
+        c for c in space.values() if isinstance(c, type) and issubclass(c, Provider) and c is not Provider
+    )
 
 
 @pytest.mark.parametrize("media", [("image",), ("audio",), ("image", "audio"), ("audio", "image")])
 def test_it_yields_rows_of_its_recording_and_names_what_is_to_do(media, tmp_path):
     files = write(made(media), tmp_path / "made_up_museum")
-    assert {p.name for p in files} == {"__init__.py", "provider.py", "recording.json", "page_1.json", "page_2.json", "page_3.json"}
+    assert {p.name for p in files} == {
+        "__init__.py",
+        "provider.py",
+        "recording.json",
+        "page_1.json",
+        "page_2.json",
+        "page_3.json",
+    }
     cls = provider_in((tmp_path / "made_up_museum" / "provider.py").read_text())
     assert (cls.name, cls.__name__, list(cls.strings)) == ("made_up_museum", "MadeUpMuseum", list(media))
     client = client_for(cls, None, replay=ReplayAdapter(tmp_path / "made_up_museum" / "recording"))
-    manifest = Pull(cls(), client, Parts(UPath(tmp_path / "out"), cls.name, datetime(2024, 1, 1, tzinfo=UTC), None), run_id="test").run()
+    manifest = Pull(
+        cls(),
+        client,
+        Parts(UPath(tmp_path / "out"), cls.name, datetime(2024, 1, 1, tzinfo=UTC), None),
+        run_id="test",
+    ).run()
     written = {m: c.written for m, c in manifest.counts.items() if c.written}
     assert written == ({media[0]: 3} if len(media) == 1 else {media[0]: 2, media[1]: 1})
     assert manifest.counts[media[0]].skipped == {"no identifier": 1}
@@ -48,7 +62,9 @@ def test_it_yields_rows_of_its_recording_and_names_what_is_to_do(media, tmp_path
 def test_it_is_laid_out_as_the_house_is(media):
     text, place = source(made(media)), ROOT / "catalog" / "providers" / "made_up_museum" / "provider.py"
     for command in (["check"], ["format", "--check"]):
-        subprocess.run([RUFF, *command, "--stdin-filename", place, "-"], check=True, input=text, text=True, cwd=ROOT)
+        subprocess.run(
+            [RUFF, *command, "--stdin-filename", place, "-"], check=True, input=text, text=True, cwd=ROOT
+        )
 
 
 @pytest.mark.parametrize(
@@ -73,4 +89,6 @@ def test_names():
 def test_a_recording_is_plain(tmp_path):
     write(made(("image",)), tmp_path / "x")
     document = orjson.loads((tmp_path / "x" / "recording" / "recording.json").read_bytes())
-    assert [i["request"]["url"] for i in document["interactions"]] == ["https://api.museum.example.org/v1/items"] * 3
+    assert [i["request"]["url"] for i in document["interactions"]] == [
+        "https://api.museum.example.org/v1/items"
+    ] * 3

@@ -25,4 +25,6 @@ def upgrade() -> None:
         )
     """)
     for media_type in ("image", "audio"):
-        op.execute(f"alter table {media_type}_popularity_metrics add column refreshed_constant double precision")
+        op.execute(
+            f"alter table {media_type}_popularity_metrics add column refreshed_constant double precision"
+        )
