@@ -13,6 +13,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -126,8 +127,8 @@ def measure(connection: psycopg.Connection, root: UPath) -> None:
     for run in ("first", "again"):
         seconds = timed(
             f"{run}: batches",
-            lambda run=run: dump.load_batches(connection, token, ("bench", run), progress=progress),
-        )  # type: ignore[misc]
+            partial(dump.load_batches, connection, token, ("bench", run), progress=progress),
+        )
         print(
             f"{run}: {PHOTOS / seconds:,.0f} photos/s in batches, {PHOTOS / (seconds + total):,.0f} photos/s from file to catalog"
         )
