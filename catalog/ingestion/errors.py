@@ -34,15 +34,27 @@ class HttpStatus(Fatal):
         self.status = status
 
 
-class UnansweredRequest(Fatal):
+class UnexpectedAnswer(Retry):
+    """A 200 that lacks what a good answer holds, or reports a failure of the API's own."""
+
+
+class BadAddress(Fatal):
+    """An address that cannot be asked: malformed, or not on the public internet. The text names the host and why."""
+
+
+class StopsPull(Fatal):
+    """The pull as a whole cannot go on, whatever single request met it; never passed over, never one item's reject."""
+
+
+class UnansweredRequest(StopsPull):
     """A replayed run asked for something that its recording does not hold."""
 
 
-class LoopDetected(Fatal):
+class LoopDetected(StopsPull):
     """The API gave the same page or token again, or pages without end."""
 
 
-class QuotaExhausted(Fatal):
+class QuotaExhausted(StopsPull):
     """The provider's quota for this period is used up; the pull can go on at `resumes_at`."""
 
     def __init__(self, message: str, resumes_at: datetime) -> None:
@@ -54,7 +66,7 @@ class Interrupted(IngestionError):
     """Asked to stop (deploy, Ctrl-C); everything up to the last whole page is kept and the next try goes on there."""
 
 
-class Fenced(Fatal):
+class Fenced(StopsPull):
     """Another try of the same pull has taken over; this one must not write any more."""
 
 
@@ -62,9 +74,13 @@ class SkippedErrors(IngestionError):
     """A pull reached its end, but pages were skipped on the way because their errors were to be skipped."""
 
 
+class NotWhole(SkippedErrors):
+    """A pull reached its end but brought less than the API announced, or than it usually does."""
+
+
 class Refused(ValueError):
     """What a person asked for is not allowed; the message says why, and which part it is."""
 
 
-class MissingKey(Fatal):
+class MissingKey(StopsPull):
     """The provider needs a key and none was given. The text says which Variable to set and where keys are had."""

@@ -1,53 +1,113 @@
-"""Recordings: what an API answered to one complete run, played back in place of the network, and made from it.
+"""Recordings: what an API answered to one complete run, played back in place of the network, and made of it.
 
-A folder holds `recording.json` and the body files it names. A request is answered by the first interaction, not yet used up, whose method
-and URL (without query) are equal and whose listed parameters were all sent; parameters it does not list (keys, page sizes) do not matter.
+A folder holds `recording.json` and the body files it names. A request is answered by the first interaction,
+not yet used up, whose method and URL (without scheme and query) are equal and whose listed parameters were
+all sent; parameters it does not list (keys, page sizes) do not matter.
 """
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import msgspec
 import orjson
 import requests
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
+from catalog.ingestion.answers import steps
 from catalog.ingestion.errors import Fatal, UnansweredRequest
+from catalog.ingestion.json_reader import read_json
+from catalog.ingestion.records import dig
 from catalog.ingestion.secrets import Redactor
 from catalog.ingestion.transport import Transport
 
+_FILE = "recording.json"
+_KEPT_HEADERS = frozenset(
+    ("content-type", "content-length", "location", "x-wp-total", "x-wp-totalpages", "link", "retry-after")
+)
+Params = dict[str, list[str]]  # as a query holds them: a name may come more than once
+
+
+class _Asked(msgspec.Struct):
+    method: str
+    url: str
+    params: dict[str, Any]
+
+
+class _Answered(msgspec.Struct):
+    status: int
+    headers: dict[str, str]
+    body_file: str | None
+
+
+class _Interaction(msgspec.Struct):
+    request: _Asked
+    response: _Answered
+    times: int | None = None  # how often it answers; None is without end
+
+
+class _Recording(msgspec.Struct):
+    provider: str
+    interactions: list[_Interaction]
+    date: str | None = None
+
 
 def places(folder: Path, provider: str) -> tuple[Path, ...]:
-    """Where a provider's recording may lie: in `folder` itself, or in `<provider>/` or `<provider>/recording/` below it."""
+    """Where a provider's recording may be: `folder`, `<provider>/` or `<provider>/recording/` below it."""
     return folder, folder / provider, folder / provider / "recording"
 
 
 def find(folder: Path, provider: str) -> Path:
-    """The folder of a provider's recording. Raises Fatal, naming the places looked at, when there is none, or when it is another's."""
+    """The folder of a provider's recording.
+
+    Raises:
+        Fatal: There is none, and the text names the places looked at; or it cannot be read, or is another
+            provider's.
+    """
     for place in places(folder, provider):
-        if (place / "recording.json").is_file():
-            found = orjson.loads((place / "recording.json").read_bytes()).get("provider")
+        if (place / _FILE).is_file():
+            found = _load(place).provider
             if found != provider:
                 raise Fatal(f"replay: the recording in {place} is {found}'s, not {provider}'s.")
             return place
-    raise Fatal(
-        f"replay: no recording.json for {provider} in {', '.join(map(str, places(folder, provider)))}."
-    )
+    raise Fatal(f"replay: no {_FILE} for {provider} in {', '.join(map(str, places(folder, provider)))}.")
 
 
-def _sent(url: str) -> tuple[str, dict[str, list[str]]]:
+def _load(folder: Path) -> _Recording:
+    """The recording in a folder. Raises Fatal, saying where, when it is malformed or lacks a body."""
+    path = folder / _FILE
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=_Recording)
+    except (OSError, ValueError) as error:
+        raise Fatal(f"replay: {path} is no recording: {error}") from None
+    for number, interaction in enumerate(found.interactions):
+        name = interaction.response.body_file
+        if name and not (folder / name).is_file():
+            raise Fatal(
+                f"replay: {path} names the body file {name} (interaction {number}), which is not there."
+            )
+    return found
+
+
+def _sent(url: str) -> tuple[str, Params]:
+    """An address without its query, and the query."""
     parts = urlsplit(url)
-    params: dict[str, list[str]] = {}
+    params: Params = {}
     for key, value in parse_qsl(parts.query, keep_blank_values=True):
         params.setdefault(key, []).append(value)
     return f"{parts.scheme}://{parts.netloc}{parts.path or '/'}", params
 
 
-def _fits(wanted: Mapping[str, Any], sent: Mapping[str, list[str]]) -> bool:
+def _without_scheme(url: str) -> str:
+    """Providers move to https; a recording that was made before goes on being one."""
+    return url.partition("://")[2]
+
+
+def _fits(wanted: Mapping[str, Any], sent: Params) -> bool:
     for key, value in wanted.items():
         given = sent.get(key, [])
         if isinstance(value, list):
@@ -58,62 +118,167 @@ def _fits(wanted: Mapping[str, Any], sent: Mapping[str, list[str]]) -> bool:
     return True
 
 
+def _offset(value: Any) -> int | None:
+    text = str(value)
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
+def _shown(params: Params) -> str:
+    """A query in a message, without what may be a key."""
+    return ", ".join(
+        f"{key}={value}"
+        for key, values in sorted(params.items())
+        for value in values
+        if not re.search("key|token|client_id", key)
+    )
+
+
 class ReplayAdapter(BaseAdapter):
     """A transport for `requests` that answers from a recording and never opens a socket. Safe for threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, offset_param: str | None = None, items: str | None = None) -> None:
+        """Read a recording.
+
+        Args:
+            folder: Holds it.
+            offset_param: The parameter that is an offset. Recordings are shortened: their pages hold fewer
+                items than were asked for, so a pull asks for offsets that were not recorded. They are
+                answered by the page that follows, unless another interaction fits at least as well.
+            items: Dotted path of the items in a page, by which the page that follows is known for certain.
+                Without it, it is the one with the next higher offset.
+
+        Raises:
+            Fatal: There is no recording, or it is malformed.
+        """
         super().__init__()
-        document = orjson.loads((folder / "recording.json").read_bytes())
-        self.date: str | None = document.get("date")
-        self._folder = folder
-        self._left = [i.get("times") for i in document["interactions"]]
-        self._by_url: dict[tuple[str, str], list[tuple[int, Any]]] = {}  # in the recording's order
-        for number, interaction in enumerate(document["interactions"]):
-            key = interaction["request"]["method"], _sent(interaction["request"]["url"])[0]
-            self._by_url.setdefault(key, []).append((number, interaction))
+        recording = _load(folder)
+        self.date = recording.date
+        self._folder, self._offset_param, self._items = folder, offset_param, items
+        self._interactions = recording.interactions
+        self._left = [interaction.times for interaction in recording.interactions]
+        self._by_url: dict[tuple[str, str], list[int]] = {}  # in the recording's order
+        for number, interaction in enumerate(recording.interactions):
+            key = interaction.request.method, _without_scheme(_sent(interaction.request.url)[0])
+            self._by_url.setdefault(key, []).append(number)
         self._lock = threading.Lock()
 
     def send(self, request: requests.PreparedRequest, *args: object, **kwargs: object) -> requests.Response:
+        """The recorded answer. Raises UnansweredRequest, naming the request, when there is none."""
         url, params = _sent(request.url or "")
         with self._lock:
             answer = self._answer(request.method or "GET", url, params)
         response = requests.Response()
-        response.status_code = answer["status"]
-        response.headers = CaseInsensitiveDict(answer["headers"])
+        response.status_code = answer.status
+        response.headers = CaseInsensitiveDict(answer.headers)
         response.url = request.url or ""
         response.request = request
-        body = (self._folder / answer["body_file"]).read_bytes() if answer["body_file"] else b""
-        response._content = body
-        response._content_consumed = True  # type: ignore[attr-defined]  # as after reading a body of the network
+        response._content = self._body(answer)
+        response._content_consumed = True  # type: ignore[attr-defined]  # as after reading it
         return response
-
-    def _answer(self, method: str, url: str, params: Mapping[str, list[str]]) -> Any:
-        for number, interaction in self._by_url.get((method, url), ()):
-            if self._left[number] != 0 and _fits(interaction["request"]["params"], params):
-                if self._left[number] is not None:
-                    self._left[number] -= 1
-                return interaction["response"]
-        shown = ", ".join(
-            f"{k}={v}"
-            for k, values in sorted(params.items())
-            for v in values
-            if not re.search("key|token|client_id", k)
-        )
-        raise UnansweredRequest(
-            f"replay: the recording in {self._folder} has no answer to {method} {url} ({shown})."
-        )
 
     def close(self) -> None:
         return
 
+    def _body(self, answer: _Answered) -> bytes:
+        return (self._folder / answer.body_file).read_bytes() if answer.body_file else b""
+
+    def _answer(self, method: str, url: str, params: Params) -> _Answered:
+        number = self._number(self._by_url.get((method, _without_scheme(url)), []), params)
+        if number is None:
+            raise UnansweredRequest(
+                f"replay: the recording in {self._folder} has no answer to {method} {url} ({_shown(params)})."
+            )
+        left = self._left[number]
+        if left is not None:
+            self._left[number] = left - 1
+        return self._interactions[number].response
+
+    def _number(self, numbers: Iterable[int], params: Params) -> int | None:
+        """The interaction that answers a request: one that fits, or the page that follows."""
+        usable = [number for number in numbers if self._left[number] != 0]
+        fitting = next((n for n in usable if _fits(self._listed(n), params)), None)
+        name = self._offset_param
+        if name is None or name not in params or (fitting is not None and name in self._listed(fitting)):
+            return fitting
+        following = next((n for n in self._following(numbers, name, params) if n in usable), None)
+        if following is None or (
+            fitting is not None and len(self._listed(following)) - 1 <= len(self._listed(fitting))
+        ):
+            return fitting
+        return following
+
+    def _listed(self, number: int) -> dict[str, Any]:
+        return self._interactions[number].request.params
+
+    def _following(self, numbers: Iterable[int], name: str, params: Params) -> list[int]:
+        """The interactions that answer an offset between recorded ones: those of the page that follows."""
+        asked = _offset(params[name][0])
+        if asked is None:
+            return []
+        pages: dict[int, list[int]] = {}
+        for number in numbers:
+            listed = self._listed(number)
+            offset = _offset(listed.get(name))
+            others = {key: value for key, value in listed.items() if key != name}
+            if offset is not None and _fits(others, params):
+                pages.setdefault(offset, []).append(number)
+        following = self._following_page(asked, pages)
+        return [] if following is None else pages[following]
+
+    def _following_page(self, asked: int, pages: Mapping[int, list[int]]) -> int | None:
+        """The recorded offset of the page that is meant by an offset that was not recorded."""
+        offsets = sorted(pages)
+        if self._items is not None:
+            reached: dict[
+                int, int | None
+            ] = {}  # offset after a page, from wherever a pull began → the next page's
+            for begin, at in enumerate(offsets):
+                for here, following in zip(offsets[begin:], [*offsets[begin + 1 :], None], strict=False):
+                    at += self._count(pages[here])
+                    reached.setdefault(at, following)
+            if asked in reached:
+                return reached[asked]
+        if not offsets or asked < offsets[0]:
+            return None
+        return next((offset for offset in offsets if offset > asked), None)
+
+    def _count(self, numbers: Iterable[int]) -> int:
+        """How many items a page holds; 0 when none of its answers has any."""
+        counts = [0]
+        for number in numbers:
+            try:
+                found = dig(
+                    read_json(self._body(self._interactions[number].response)), *steps(self._items or "")
+                )
+            except ValueError:  # an answer that went wrong, before the one that did not
+                continue
+            counts.append(len(found) if isinstance(found, list) else 0)
+        return max(counts)
+
 
 class RecordingAdapter(Transport):
-    """The ordinary transport, writing down every exchange. Secrets are taken out of URLs, headers and bodies."""
+    """The ordinary transport, writing down every exchange without the secrets in it."""
 
     def __init__(
-        self, folder: Path, provider: str, date: str | None, redact: Redactor, hidden: frozenset[str]
+        self,
+        folder: Path,
+        provider: str,
+        date: str | None,
+        redact: Redactor,
+        hidden: frozenset[str],
+        private_hosts: Collection[str] = (),
     ) -> None:
-        super().__init__()
+        """Begin a recording.
+
+        Args:
+            folder: Gets the files; made if need be.
+            provider: The provider's name.
+            date: The day that is pulled, if it is one.
+            redact: Takes the secrets out of a text.
+            hidden: Parameters to leave out: keys.
+            private_hosts: See `Transport`.
+        """
+        super().__init__(private_hosts)
         self._folder, self._redact, self._hidden = folder, redact, hidden
         self._document: dict[str, Any] = {
             "provider": provider,
@@ -137,20 +302,15 @@ class RecordingAdapter(Transport):
                 (self._folder / name).write_text(
                     self._redact(body.decode("utf-8", "replace")), encoding="utf-8"
                 )
-            kept = (
-                "content-type",
-                "content-length",
-                "location",
-                "x-wp-total",
-                "x-wp-totalpages",
-                "link",
-                "retry-after",
-            )
-            headers = {k.lower(): self._redact(v) for k, v in response.headers.items() if k.lower() in kept}
+            headers = {
+                key.lower(): self._redact(value)
+                for key, value in response.headers.items()
+                if key.lower() in _KEPT_HEADERS
+            }
             listed = {k: v[0] if len(v) == 1 else v for k, v in params.items() if k not in self._hidden}
             answer = {"status": response.status_code, "headers": headers, "body_file": name}
             asked = {"method": request.method, "url": self._redact(url), "params": listed}
             interactions.append({"request": asked, "response": answer})
             text = self._redact(orjson.dumps(self._document, option=orjson.OPT_INDENT_2).decode())
-            (self._folder / "recording.json").write_text(text + "\n", encoding="utf-8")
+            (self._folder / _FILE).write_text(text + "\n", encoding="utf-8")
         return response

@@ -1,14 +1,18 @@
-"""Keys and tokens: how they are sent, values that print as ***, and taking them out of texts."""
+"""Keys and tokens: how and where they are sent, values that print as ***, and taking them out of texts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
-from urllib.parse import quote, quote_plus
 
 import msgspec
 
+from catalog.ingestion import redaction
+from catalog.ingestion.errors import Fatal
+
+_MOST_READ = 1 << 20  # bytes of a body that an excerpt is made of
+
 
 class Secret:
-    """A secret's value; shows as *** wherever it is printed. `reveal()` is called where a request is made, nowhere else."""
+    """A secret's value; shows as *** wherever it is printed. `reveal()` is for making a request."""
 
     __slots__ = ("_value",)
 
@@ -25,16 +29,22 @@ class Secret:
 
 
 class Signed(msgspec.Struct, frozen=True):
-    """What a request carries so that the API lets it pass: all its query parameters, and headers beside the usual ones."""
+    """What a request carries so that the API lets it pass: all query parameters, and the secret's headers."""
 
     params: Mapping[str, Any]
     headers: Mapping[str, str] = {}
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """What a provider needs: the Variable that holds the key, the query parameter it is sent as, where keys are had.
+    """What a provider needs to be asked. Another way to send the key overrides `sign`.
 
-    header: `param` is a request header instead, and `scheme` stands before the key in it. Another way to send it overrides `sign`.
+    Attributes:
+        variable: The Airflow Variable that holds the key.
+        param: The query parameter it is sent as.
+        get_at: Where keys are had.
+        header: `param` is a request header instead.
+        scheme: What stands before the key in the header.
+        hosts: The only hosts that get the key; empty stands for the host of the provider's pages.
     """
 
     variable: str
@@ -42,6 +52,7 @@ class ApiKey(msgspec.Struct, frozen=True):
     get_at: str
     header: bool = False
     scheme: str = ""
+    hosts: tuple[str, ...] = ()
 
     def sign(self, url: str, params: Mapping[str, Any], secret: Secret) -> Signed:
         if self.header:
@@ -52,6 +63,10 @@ class ApiKey(msgspec.Struct, frozen=True):
 class Credentials(Protocol):
     """What lets a client's requests pass."""
 
+    @property
+    def hosts(self) -> Collection[str]:
+        """The only hosts whose requests are signed, in lower case."""
+
     def secrets(self) -> Iterable[Secret]:
         """Values that no text may show."""
 
@@ -61,11 +76,19 @@ class Credentials(Protocol):
         """After the API refused them: are there others to try now?"""
 
 
-class KeyCredentials:
-    """A key that stays the same."""
+def own_hosts(hosts: Collection[str]) -> frozenset[str]:
+    """Hosts that may be sent a secret, in lower case. Raises Fatal when none is named."""
+    if not hosts:
+        raise Fatal("no host is named that the key or token belongs to; it would be sent nowhere.")
+    return frozenset(host.lower() for host in hosts)
 
-    def __init__(self, key: ApiKey, secret: Secret) -> None:
+
+class KeyCredentials:
+    """A key that stays the same, for the hosts it names, or else the given ones. Raises Fatal without any."""
+
+    def __init__(self, key: ApiKey, secret: Secret, hosts: Collection[str] = ()) -> None:
         self._key, self._secret = key, secret
+        self.hosts = own_hosts(key.hosts or hosts)
 
     def secrets(self) -> Iterable[Secret]:
         return (self._secret,)
@@ -78,23 +101,33 @@ class KeyCredentials:
 
 
 class Redactor:
-    """Replaces secrets in a text by ***, plain or percent-encoded."""
+    """Replaces secrets in a text by `***`, in whatever form they stand there; see `redaction`."""
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
-        self._forms: list[str] = []
+        self._values: list[str] = []
+        self._forms: frozenset[str] = frozenset()
         self.add(secrets)
 
     def add(self, secrets: Iterable[Secret]) -> None:
-        """From now on these, too."""
-        forms = {
-            form
-            for s in secrets
-            if (v := s.reveal())
-            for form in (v, quote(v, safe=""), quote(v), quote_plus(v))
-        }
-        self._forms = sorted(forms.union(self._forms), key=len, reverse=True)
+        """Hide these from now on, too."""
+        new = {value for secret in secrets if (value := secret.reveal())} - set(self._values)
+        self._values = sorted(new.union(self._values), key=len, reverse=True)
+        self._forms = self._forms.union(*map(redaction.forms, new))
 
     def __call__(self, text: str) -> str:
-        for form in self._forms:
-            text = text.replace(form, "***")
-        return text
+        if not self._values:
+            return text
+        for value in self._values:
+            text = text.replace(value, redaction.MASK)
+        return redaction.without(text, self._forms)
+
+    def excerpt(self, text: str | bytes, size: int) -> str:
+        """The beginning of a text or body, cut after the secrets are gone, so that no part of one is left.
+
+        Args:
+            text: Of a body, at most 1 MiB is read.
+            size: Characters.
+        """
+        if isinstance(text, bytes):
+            text = text[:_MOST_READ].decode("utf-8", "replace")
+        return self(text)[:size]

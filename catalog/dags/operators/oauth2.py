@@ -12,8 +12,10 @@ from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowFailException
 
 from catalog.dags.operators.settings import catalog_connection, json_variable, mask
+from catalog.ingestion.assemble import api_hosts
 from catalog.ingestion.oauth2 import BearerCredentials, OAuth2, TokenPair, exchange_code, refresh
 from catalog.ingestion.provider import Provider
+from catalog.ingestion.transport import host_of
 
 SECRETS, CODES, TOKENS = "OAUTH2_PROVIDER_SECRETS", "OAUTH2_AUTH_KEYS", "OAUTH2_ACCESS_TOKENS"
 
@@ -54,7 +56,7 @@ def credentials_for(provider: type[Provider]) -> BearerCredentials | None:
     def renewed(spent: TokenPair) -> TokenPair:
         return renew(provider, spent) or spent
 
-    return BearerCredentials(lambda: stored_pair(provider), renewed)
+    return BearerCredentials(lambda: stored_pair(provider), renewed, api_hosts(provider))
 
 
 def stored_pair(provider: type[Provider]) -> TokenPair | None:
@@ -67,10 +69,15 @@ def stored_pair(provider: type[Provider]) -> TokenPair | None:
 
 
 def _definition(provider: type[Provider]) -> OAuth2:
-    """Where tokens are had; `token_url` among the secrets puts another address in its place (a proxy, a test)."""
+    """Where tokens are had. `token_url` among the secrets puts another address in its place (a proxy, a test).
+
+    That one is the operator's own setting, so it may be in the operator's network; the provider's may not.
+    """
     assert provider.oauth2, provider.name
     other = secret_json(SECRETS).get(provider.name, {}).get("token_url")
-    return msgspec.structs.replace(provider.oauth2, token_url=other) if other else provider.oauth2
+    if not other:
+        return provider.oauth2
+    return msgspec.structs.replace(provider.oauth2, token_url=other, private_hosts=(host_of(other),))
 
 
 def client_of(provider: type[Provider]) -> dict[str, str]:

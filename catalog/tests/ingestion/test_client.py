@@ -1,20 +1,28 @@
 """The client against a real server that misbehaves."""
 
-import socket
-import threading
-import time
+import contextlib
+import logging
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from urllib.parse import quote
 
+import orjson
 import pytest
 from werkzeug import Response
 
-from catalog.ingestion.client import Client, Limits
-from catalog.ingestion.errors import Fatal, HttpStatus, Retry
+from catalog.ingestion.assemble import api_hosts, client_for
+from catalog.ingestion.client import Client, FileFacts, Limits
+from catalog.ingestion.errors import Fatal, HttpStatus, Retry, StopsPull, UnexpectedAnswer
+from catalog.ingestion.pagination import Counted, Paginator
+from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import NoThrottle
+from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.secrets import ApiKey, KeyCredentials, Secret
+from catalog.tests.ingestion.raw_server import raw_server, request
+from catalog.tests.providers.fake_api import FakeApi
 
 KEY = "k3y/with+odd=chars"
+HERE = ("localhost", "127.0.0.1")
 
 
 @pytest.fixture
@@ -22,15 +30,18 @@ def waits():
     return []
 
 
+def keyed(key, *, hosts=("localhost",), private_hosts=HERE, **more):
+    return Client(
+        credentials=KeyCredentials(key, Secret(KEY), hosts),
+        throttle=NoThrottle(),
+        private_hosts=private_hosts,
+        **{"sleep": lambda _: None, **more},
+    )
+
+
 @pytest.fixture
 def client(waits):
-    return Client(
-        credentials=KeyCredentials(ApiKey("K", "api_key", "x"), Secret(KEY)),
-        retries=3,
-        throttle=NoThrottle(),
-        sleep=waits.append,
-        limits=Limits(read=5),
-    )
+    return keyed(ApiKey("K", "api_key", "x"), hosts=HERE, sleep=waits.append, limits=Limits(read=5))
 
 
 def answers(httpserver, *responses):
@@ -106,32 +117,9 @@ def test_the_provider_s_own_check(httpserver, client):
 
 def test_a_huge_body_is_refused(httpserver):
     answers(httpserver, ok('"' + "x" * 2_000_000 + '"'))
-    client = Client(throttle=NoThrottle(), limits=Limits(max_bytes=1_000_000))
-    with pytest.raises(Fatal, match="larger than 1,000,000 bytes"):
+    client = Client(throttle=NoThrottle(), limits=Limits(max_bytes=1_000_000), private_hosts=HERE)
+    with pytest.raises(Fatal, match=r"GET http://localhost:\d+/api: the body is larger than 1,000,000 bytes"):
         client.get_json(httpserver.url_for("/api"))
-
-
-def raw_server(*chunks, pause=0.0):
-    """A server that sends these bytes to whoever connects, then closes. Returns its URL."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve():
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection:
-                connection.recv(65_536)
-                for chunk in chunks:
-                    try:
-                        connection.sendall(chunk)
-                    except OSError:
-                        break
-                    time.sleep(pause)
-
-    threading.Thread(target=serve, daemon=True).start()
-    return listener, f"http://127.0.0.1:{listener.getsockname()[1]}/api"
 
 
 @pytest.mark.parametrize(
@@ -145,18 +133,13 @@ def raw_server(*chunks, pause=0.0):
     ids=["cut body", "cut chunk", "gzip that is none", "hang-up"],
 )
 def test_broken_transport_is_tried_again(client, chunks):
-    listener, url = raw_server(*chunks)
-    with listener, pytest.raises(Retry, match="gave up"):
-        client.get_json(url)
+    def serve(server, connection):
+        request(connection)
+        for chunk in chunks:
+            connection.sendall(chunk)
 
-
-def test_a_body_that_drips_is_given_up():
-    listener, url = raw_server(
-        b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", *[b" " * 10] * 60, pause=0.05
-    )
-    client = Client(throttle=NoThrottle(), retries=0, limits=Limits(total=0.3))
-    with listener, pytest.raises(Retry, match=r"not complete after 0.3 s"):
-        client.get_json(url)
+    with raw_server(serve) as server, pytest.raises(Retry, match="gave up after 4 tries"):
+        client.get_json(server.url())
 
 
 def test_connection_refused_names_no_key(client):
@@ -196,7 +179,7 @@ def test_map_keeps_order(client):
     assert client.map(lambda n: n * n, range(20), 4) == [n * n for n in range(20)]
 
 
-def test_a_header_line_of_any_length_is_borne_with(httpserver, client):
+def test_a_header_line_of_any_length_is_read(httpserver, client):
     """ccMixter repeats its whole answer in a header; http.client alone would refuse it."""
     answers(
         httpserver,
@@ -210,10 +193,220 @@ def test_a_header_line_of_any_length_is_borne_with(httpserver, client):
     assert len(answer.headers["X-Json"]) < 65_536
 
 
+# a 200 that is none
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "busy"},
+        {"error": {"code": "maxlag"}},
+        {"error": True, "items": []},
+        {"errors": ["busy"]},
+        {"errors": {"1": "busy"}},
+        {"success": False},
+        {"success": False, "items": []},
+    ],
+)
+def test_an_answer_that_says_it_failed(httpserver, client, body):
+    seen = answers(httpserver, ok(orjson.dumps(body)), ok())
+    assert client.get_json(httpserver.url_for("/api")) == {"n": 1}
+    assert len(seen) == 2
+    answers(httpserver, ok(orjson.dumps(body)))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": False},
+        {"error": None},
+        {"error": ""},
+        {"error": [], "errors": {}},
+        {"errors": [], "success": True},
+        {"success": None},
+        {"success": 0},
+        {"success": "false"},
+        {"items": [{"error": "of an item's"}]},
+        [{"error": "of an item's"}],
+    ],
+)
+def test_an_answer_that_does_not(httpserver, client, body):
+    answers(httpserver, ok(orjson.dumps(body)))
+    assert client.get_json(httpserver.url_for("/api")) == body
+
+
+def test_a_failure_that_the_caller_reads(httpserver, client):
+    seen = answers(httpserver, ok('{"success": false, "error": "no such item"}'))
+    assert client.get_json(httpserver.url_for("/api"), may_fail=True)["success"] is False
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({}, "the answer is an empty object"),
+        ({"response": {"rowz": [1]}, "took": 3}, "the answer has `response`, `took`"),
+        ({"response": {"rows": None}}, "the answer has `response`"),
+        ({"response": []}, "the answer has `response`"),
+        ({f"key {n}": n for n in range(20)}, "`key 9`$"),
+        ([], "the answer is a list"),
+        (None, "the answer is null"),
+    ],
+)
+def test_what_a_good_answer_has(httpserver, client, body, text):
+    seen = answers(httpserver, ok(orjson.dumps(body)))
+    with pytest.raises(
+        UnexpectedAnswer, match=rf"gave up after 4 tries: `response.rows` is missing; .*{text}"
+    ):
+        client.get_json(httpserver.url_for("/api"), expect="response.rows")
+    assert len(seen) == 4
+
+
+def test_what_a_good_answer_has_may_be_empty(httpserver, client):
+    answers(httpserver, ok('{"response": {"rows": []}}'))
+    assert client.get_json(httpserver.url_for("/api"), expect="response.rows") == {"response": {"rows": []}}
+
+
+def test_an_answer_that_is_odd_is_read_and_logged(httpserver, client, caplog):
+    seen = answers(httpserver, ok(b'\xef\xbb\xbf{"title": "caf\xe9", "size": 007,}'))
+    assert client.get_json(httpserver.url_for("/api")) == {"title": "caf\udce9", "size": 7}
+    assert len(seen) == 1
+    assert "/api: the answer is not strict JSON and was repaired: " in caplog.text
+
+
+def test_an_answer_that_is_not_odd_is_not_logged(httpserver, client, caplog):
+    answers(httpserver, ok())
+    with caplog.at_level(logging.WARNING):
+        client.get_json(httpserver.url_for("/api"))
+    assert not caplog.records
+
+
+def test_a_body_that_is_almost_json(httpserver, client):
+    answers(httpserver, ok("almost 5"))
+    assert client.get_json(httpserver.url_for("/api"), decode=lambda body: {"n": int(body.split()[1])}) == {
+        "n": 5
+    }
+    with pytest.raises(Retry, match="is not JSON"):
+        client.get_json(httpserver.url_for("/api"))
+
+
+# a firewall before the API
+
+
+def blocked(body="<html>Request blocked</html>", status=403, **headers):
+    return Response(body, status=status, headers=headers)
+
+
+def test_a_firewall_s_answer_is_temporary(httpserver, waits):
+    seen = answers(
+        httpserver, blocked(), blocked(**{"Retry-After": "90"}), blocked(**{"Retry-After": "5"}), ok()
+    )
+    asking = Client(
+        throttle=NoThrottle(), sleep=waits.append, private_hosts=HERE, blocking_statuses={403: 60}
+    )
+    assert asking.get_json(httpserver.url_for("/api")) == {"n": 1}
+    assert (len(seen), waits) == (4, [60, 90, 60])
+
+
+@pytest.mark.parametrize(
+    ("response", "more"),
+    [(blocked('{"message": "wrong key"}'), {}), (blocked(status=404), {}), (blocked(), {"keyed": False})],
+    ids=["the API's own", "another status", "another server"],
+)
+def test_what_is_no_firewall_s_answer_is_final(httpserver, response, more):
+    seen = answers(httpserver, response)
+    asking = Client(throttle=NoThrottle(), private_hosts=HERE, blocking_statuses={403: 60})
+    with pytest.raises(HttpStatus):
+        asking.get_json(httpserver.url_for("/api"), **more)
+    assert len(seen) == 1
+
+
+# files
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_file_that_is_gone(httpserver, client, status):
+    httpserver.expect_request("/file").respond_with_response(Response(status=status))
+    assert client.file_facts(httpserver.url_for("/file")) == FileFacts(gone=True, size=None)
+    assert client.file_size(httpserver.url_for("/file")) is None
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 405, 429, 451, 500, 502, 503])
+def test_a_fault_of_the_server_is_not_gone(httpserver, client, status):
+    httpserver.expect_request("/file").respond_with_response(Response(status=status))
+    assert client.file_facts(httpserver.url_for("/file")) == FileFacts(gone=False, size=None)
+    assert client.file_size(httpserver.url_for("/file")) is None
+
+
+def test_a_server_that_is_away_is_not_gone(client):
+    assert client.file_facts("http://127.0.0.1:9/file") == FileFacts(gone=False, size=None)
+
+
+@pytest.mark.parametrize(
+    ("length", "size"),
+    [
+        ("12345", 12345),
+        ("0", None),
+        ("-1", None),
+        ("many", None),
+        ("9" * 5000, None),
+        ("\u0665", None),
+        ("", None),
+    ],
+)
+def test_sizes_that_are_none(length, size):
+    def answer(url, params):
+        return {}
+
+    class Sized(FakeApi):
+        def send(self, request, **_):
+            response = super().send(request)
+            response.headers["content-length"] = length
+            return response
+
+    asking = Client(transport=Sized(answer), throttle=NoThrottle())
+    assert asking.file_size("https://files.example.org/x") == size
+    assert asking.file_facts("https://files.example.org/x") == FileFacts(gone=False, size=size)
+
+
+def test_what_stops_the_pull_is_no_fact_about_a_file(tmp_path):
+    (tmp_path / "recording.json").write_text('{"provider": "x", "interactions": []}')
+    asking = Client(transport=ReplayAdapter(tmp_path))
+    for ask in (asking.file_facts, asking.file_size):
+        with pytest.raises(StopsPull):
+            ask("https://files.example.org/x")
+
+
+# keys: where they go
+
+
+def seen_at(httpserver, path):
+    return [request for request, _ in httpserver.log if request.path == path]
+
+
 def header_client(**more):
-    key = ApiKey("K", "X-Api-Key", "x", header=True, scheme="Token ")
-    return Client(
-        credentials=KeyCredentials(key, Secret(KEY)), throttle=NoThrottle(), sleep=lambda _: None, **more
+    return keyed(ApiKey("K", "X-Api-Key", "x", header=True, scheme="Token "), **more)
+
+
+def query_client(**more):
+    return keyed(ApiKey("K", "api_key", "x"), **more)
+
+
+both = pytest.mark.parametrize("make", [header_client, query_client], ids=["header", "query"])
+
+
+def has_key(request):
+    return KEY in request.headers.get("X-Api-Key", "") or KEY in request.url or KEY in request.args.values()
+
+
+def elsewhere(httpserver, path):
+    """An address of the same server on another host."""
+    return httpserver.url_for(path).replace("localhost", "127.0.0.1")
+
+
+def moved(httpserver, path, target, status=302):
+    httpserver.expect_request(path).respond_with_response(
+        Response(status=status, headers={"Location": target})
     )
 
 
@@ -226,20 +419,151 @@ def test_a_key_in_a_header(httpserver):
     assert "X-Api-Key" not in seen[1].headers  # not a request of the API's
 
 
-def test_a_key_in_a_header_is_not_taken_to_another_host(httpserver):
-    seen = []
-    httpserver.expect_request("/elsewhere").respond_with_handler(lambda request: seen.append(request) or ok())
-    away = httpserver.url_for("/elsewhere").replace("localhost", "127.0.0.1")
-    assert "127.0.0.1" in away
-    answers(httpserver, Response(status=302, headers={"Location": away}))
+@both
+def test_a_key_is_not_sent_to_another_host(httpserver, make):
+    """An address that an answer names may lead anywhere."""
+    seen = answers(httpserver, ok())
+    make().get_json(elsewhere(httpserver, "/api"), {"page": 1})
+    assert not has_key(seen[0])
+    assert dict(seen[0].args) == {"page": "1"}
+    make().get_json(httpserver.url_for("/api").replace("localhost", "LOCALHOST"))
+    assert has_key(seen[1])
+
+
+@both
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:{port}\\@localhost:{port}/api",
+        "http://localhost@127.0.0.1:{port}/api",
+        "http://127.0.0.1:{port}#@localhost:{port}/api",
+        "http://127.0.0.1:{port}?@localhost:{port}/api",
+        "http://localhost.:x@127.0.0.1:{port}/api",
+    ],
+)
+def test_an_address_that_looks_like_the_api_s(httpserver, make, address):
+    """Parsers differ over such addresses; the one that decides is the one that connects."""
+    with contextlib.suppress(Fatal, Retry):  # what the server says does not matter
+        make(retries=0).get_json(address.format(port=httpserver.port))
+    assert not any(has_key(request) for request, _ in httpserver.log if request.host.startswith("127.0.0.1"))
+
+
+@both
+def test_a_key_is_not_sent_in_the_clear(httpserver, make):
+    seen = answers(httpserver, ok())
+    with pytest.raises(Fatal, match="over https only"):
+        make(private_hosts=["127.0.0.1"]).get_json(httpserver.url_for("/api"))
+    assert not seen
+
+
+@both
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_key_does_not_follow_a_redirect_to_another_host(httpserver, make, status):
+    """Also when the server repeats it in the address."""
+    key = quote(KEY, safe="")
+    target = elsewhere(httpserver, f"/final?page=2&api_key={key}&again=x{key}x&signed={key.lower()}")
+    moved(httpserver, "/api", target, status)
+    httpserver.expect_request("/final").respond_with_json({"n": 1})
+    assert make().get_json(httpserver.url_for("/api"), {"page": 2}) == {"n": 1}
+    (request,) = seen_at(httpserver, "/final")
+    assert dict(request.args) == {"page": "2"}
+    assert not has_key(request)
+
+
+@both
+def test_a_redirect_with_the_key_elsewhere_in_the_address_is_refused(httpserver, make):
+    moved(httpserver, "/api", elsewhere(httpserver, f"/final/{quote(KEY, safe='')}"))
+    with pytest.raises(
+        Fatal, match=r"redirected to .*/final/\*\*\*, which would take a secret to another host"
+    ):
+        make().get_json(httpserver.url_for("/api"))
+    assert len(httpserver.log) == 1
+
+
+@both
+def test_a_redirect_on_the_same_host_takes_the_key_along(httpserver, make):
+    moved(httpserver, "/api", f"/final?api_key={quote(KEY, safe='')}" if make is query_client else "/final")
+    httpserver.expect_request("/final").respond_with_json({"n": 1})
+    assert make().get_json(httpserver.url_for("/api")) == {"n": 1}
+    assert has_key(seen_at(httpserver, "/final")[0])
+
+
+@both
+def test_a_redirect_down_to_http_is_refused(make):
+    """From an own host over https to an own host over http."""
+
+    class Moving(FakeApi):
+        def send(self, request, **_):
+            response = super().send(request)
+            response.status_code = 302
+            response.headers["location"] = f"http://api.example.org/x?api_key={quote(KEY, safe='')}"
+            return response
+
+    transport = Moving(lambda *_: {})
+    asking = make(transport=transport, hosts=["api.example.org"], private_hosts=())
+    with pytest.raises(
+        Fatal, match=r"http://api.example.org/x\?api_key=\*\*\*: keys are sent over https only"
+    ):
+        asking.get_json("https://api.example.org/x")
+    assert len(transport.requests) == 1
+
+
+def test_a_redirect_away_and_back_signs_nothing_on_the_way(httpserver):
+    moved(httpserver, "/api", elsewhere(httpserver, "/away"))
+    moved(httpserver, "/away", httpserver.url_for("/final"))
+    httpserver.expect_request("/final").respond_with_json({"n": 1})
     header_client().get_json(httpserver.url_for("/api"))
-    assert "X-Api-Key" not in seen[0].headers
+    assert [has_key(r) for r, _ in httpserver.log] == [True, False, True]
 
 
-def test_a_body_that_is_almost_json(httpserver, client):
-    answers(httpserver, ok("almost 5"))
-    assert client.get_json(httpserver.url_for("/api"), decode=lambda body: {"n": int(body.split()[1])}) == {
-        "n": 5
-    }
-    with pytest.raises(Retry, match="is not JSON"):
-        client.get_json(httpserver.url_for("/api"))
+def test_a_netrc_does_not_take_the_place_of_a_key(httpserver, tmp_path, monkeypatch):
+    (tmp_path / ".netrc").write_text("machine localhost login someone password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    seen = answers(httpserver, ok())
+    keyed(ApiKey("K", "Authorization", "x", header=True)).get_json(httpserver.url_for("/api"))
+    assert seen[0].headers["Authorization"] == KEY
+
+
+def test_a_key_without_a_host_is_refused():
+    with pytest.raises(Fatal, match="no host is named"):
+        KeyCredentials(ApiKey("K", "key", "x"), Secret(KEY))
+
+
+class Museum(Provider):
+    name = "museum"
+    key = ApiKey("K", "key", "x")
+    pages = Counted("https://api.museum.example:8443/{page}", items="items")
+
+
+def test_the_hosts_of_a_provider_s_key():
+    class Declared(Museum):
+        key = ApiKey("K", "key", "x", hosts=("api.museum.example", "files.museum.example"))
+
+    class PerInstance(Museum):
+        pages = None
+
+        def __init__(self):
+            self.pages = Counted("https://API.museum.example/", items="items")
+
+    class Walk(Paginator):
+        start = fetch = None
+
+    class Untold(Museum):
+        pages = Walk
+
+    assert api_hosts(Museum) == ("api.museum.example",)
+    assert api_hosts(Declared) == ("api.museum.example", "files.museum.example")
+    assert api_hosts(PerInstance) == ("api.museum.example",)
+    with pytest.raises(Fatal, match=r"museum: its pages have no `url` .* declare `hosts`"):
+        client_for(Untold, Secret(KEY))
+
+
+def test_what_a_provider_declares_reaches_its_client(httpserver, waits):
+    class Local(Museum):
+        pages = Counted(httpserver.url_for("/api"), items="items")
+        blocking_statuses = {403: 0}
+        retries = 1
+
+    seen = answers(httpserver, blocked(), ok())
+    assert client_for(Local, Secret(KEY), private_hosts=HERE).get_json(httpserver.url_for("/api")) == {"n": 1}
+    assert [request.args["key"] for request in seen] == [KEY, KEY]

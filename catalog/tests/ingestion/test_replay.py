@@ -4,8 +4,11 @@ import orjson
 import pytest
 from werkzeug import Response
 
+from catalog.ingestion.assemble import offsets_of
 from catalog.ingestion.client import Client
 from catalog.ingestion.errors import Fatal, UnansweredRequest
+from catalog.ingestion.pagination import Counted, Tokens
+from catalog.ingestion.provider import Provider, api_names, provider_class
 from catalog.ingestion.rate import NoThrottle
 from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find
 from catalog.ingestion.secrets import ApiKey, KeyCredentials, Redactor, Secret
@@ -35,10 +38,9 @@ def recording(folder, *interactions, provider="example"):
     return folder
 
 
-def client(folder):
-    return Client(
-        transport=ReplayAdapter(folder), credentials=KeyCredentials(ApiKey("K", "key", "x"), Secret("s3cret"))
-    )
+def client(folder, *offsets):
+    key = KeyCredentials(ApiKey("K", "key", "x"), Secret("s3cret"), ["api.example.org"])
+    return Client(transport=ReplayAdapter(folder, *offsets), credentials=key)
 
 
 def test_the_first_that_fits_answers(tmp_path):
@@ -77,7 +79,7 @@ def test_a_missing_or_foreign_recording_is_refused(tmp_path):
 
 
 def test_recording_and_replaying_it(httpserver, tmp_path):
-    """What was recorded answers again, and the key is nowhere in it: not in URLs, not in a body that repeats it."""
+    """What was recorded answers again, and the key is nowhere in it, also not in a body that repeats it."""
     key = "t0p/s3cret+key="
     httpserver.expect_request("/items").respond_with_handler(
         lambda r: Response(
@@ -85,14 +87,192 @@ def test_recording_and_replaying_it(httpserver, tmp_path):
         )
     )
     url = httpserver.url_for("/items")
-    adapter = RecordingAdapter(tmp_path, "example", None, Redactor([Secret(key)]), frozenset({"key"}))
+    here = [httpserver.host]
+    adapter = RecordingAdapter(tmp_path, "example", None, Redactor([Secret(key)]), frozenset({"key"}), here)
     live = Client(
         transport=adapter,
-        credentials=KeyCredentials(ApiKey("K", "key", "x"), Secret(key)),
+        credentials=KeyCredentials(ApiKey("K", "key", "x"), Secret(key), here),
         throttle=NoThrottle(),
+        private_hosts=here,
     )
     assert live.get_json(url, {"page": 1})["you"] == key
     written = b"".join(p.read_bytes() for p in tmp_path.iterdir())
     assert key.encode() not in written
     assert b"t0p%2Fs3cret%2Bkey%3D" not in written
     assert client(tmp_path).get_json(url, {"page": 1}) == {"items": [1], "you": "***"}
+
+
+def test_a_recording_made_over_http_answers_over_https(tmp_path):
+    c = client(recording(tmp_path, ({"page": "1"}, "found")))
+    assert c.get(URL.replace("https:", "http:"), {"page": 1}).body == b'"found"'
+    assert c.get_json(URL, {"page": 1}) == "found"
+    with pytest.raises(UnansweredRequest, match=r"GET http://api\.example\.org/others"):
+        c.get("http://api.example.org/others")
+
+
+# shortened recordings: pages hold fewer items than were asked for
+
+
+def shortened(tmp_path, *counts, step=100, **params):
+    pages = [
+        ({"offset": str(number * step), **params}, {"n": number, "items": [0] * count})
+        for number, count in enumerate(counts)
+    ]
+    return recording(tmp_path, *pages)
+
+
+def walked(c, begin=0, **params):
+    """Which pages a pull sees that goes on after as many items as came, up to an empty page."""
+    seen, offset = [], begin
+    while len(seen) < 20:
+        page = c.get_json(URL, {"offset": offset, **params})
+        seen.append(page["n"])
+        if not page["items"]:
+            break
+        offset += len(page["items"])
+    return seen
+
+
+def test_an_offset_between_two_recorded_ones(tmp_path):
+    c = client(shortened(tmp_path, 3, 2, 0), "offset")
+    answers = [c.get_json(URL, {"offset": offset})["n"] for offset in (0, 1, 3, 99, 100, 101, 199, 200)]
+    assert answers == [0, 1, 1, 1, 1, 2, 2, 2]
+    for beyond in (201, 1000):
+        with pytest.raises(UnansweredRequest, match=f"offset={beyond}"):
+            c.get_json(URL, {"offset": beyond})
+
+
+def test_offsets_are_those_of_the_provider_s_parameter_only(tmp_path):
+    folder = shortened(tmp_path, 3, 2, 0)
+    with pytest.raises(UnansweredRequest):
+        client(folder).get_json(URL, {"offset": 3})
+    with pytest.raises(UnansweredRequest):
+        client(folder, "skip").get_json(URL, {"offset": 3})
+    for unreadable in ("", "x", "-1", "1.5", "9" * 30):
+        with pytest.raises(UnansweredRequest):
+            client(folder, "offset").get_json(URL, {"offset": unreadable})
+
+
+def test_all_other_parameters_have_to_fit(tmp_path):
+    c = client(shortened(tmp_path, 3, 2, 0, tag="a"), "offset")
+    assert c.get_json(URL, {"offset": 3, "tag": "a"})["n"] == 1
+    for other in ({"tag": "b"}, {}):
+        with pytest.raises(UnansweredRequest):
+            c.get_json(URL, {"offset": 3, **other})
+
+
+def test_what_fits_exactly_comes_first(tmp_path):
+    c = client(recording(tmp_path, ({"offset": "0"}, 0), ({"offset": "9"}, 9), ({}, "any")), "offset")
+    assert [c.get_json(URL, {"offset": offset}) for offset in (0, 9, 3, 10)] == [0, 9, "any", "any"]
+    listed = ({"offset": "3"}, "exact"), ({"offset": "100", "tag": "a", "kind": "b"}, "the next")
+    c = client(recording(tmp_path / "listed", *listed), "offset")
+    assert c.get_json(URL, {"offset": 3, "tag": "a", "kind": "b"}) == "exact"
+
+
+def test_the_page_that_follows_comes_before_what_fits_less(tmp_path):
+    """An answer for all other requests is not one for the next page of a listed one."""
+    pages = [({"offset": str(n), "tag": "a"}, n) for n in (0, 100)]
+    c = client(recording(tmp_path, *pages, ({}, "any")), "offset")
+    assert [c.get_json(URL, {"offset": n, "tag": "a"}) for n in (0, 3, 100, 101)] == [0, 100, 100, "any"]
+    assert c.get_json(URL, {"offset": 3, "tag": "b"}) == "any"
+
+
+@pytest.mark.parametrize(
+    "counts", [(3, 2, 0), (1, 1, 1, 0), (100, 100, 0), (100, 1, 100, 0), (0,), (99, 50, 1, 0)]
+)
+def test_a_whole_walk_sees_each_page_once(tmp_path, counts):
+    c = client(shortened(tmp_path, *counts), "offset", "items")
+    assert walked(c) == list(range(len(counts)))
+
+
+def test_a_walk_goes_on_wherever_it_was_left(tmp_path):
+    """Another adapter knows nothing of what was asked before."""
+    folder = shortened(tmp_path, 3, 2, 4, 0)
+    for begin, pages in (
+        (0, [0, 1, 2, 3]),
+        (3, [1, 2, 3]),
+        (5, [2, 3]),
+        (9, [3]),
+        (100, [1, 2, 3]),
+        (200, [2, 3]),
+    ):
+        assert walked(client(folder, "offset", "items"), begin) == pages
+
+
+def test_the_end_of_a_recording_is_not_its_beginning(tmp_path):
+    c = client(shortened(tmp_path, 3, 2), "offset", "items")
+    with pytest.raises(UnansweredRequest, match="offset=5"):
+        walked(c)
+
+
+def test_an_answer_that_went_wrong_before_a_page(tmp_path):
+    """A page with two interactions: it fails once, then it answers."""
+    folder = recording(
+        tmp_path,
+        ({"offset": "0"}, {"n": 0, "items": [0]}),
+        ({"offset": "100"}, {"error": "busy"}, 1),
+        ({"offset": "100"}, {"n": 1, "items": [0]}),
+        ({"offset": "200"}, {"n": 2, "items": []}),
+    )
+    assert walked(client(folder, "offset", "items")) == [0, 1, 2]
+
+
+def test_which_parameter_is_an_offset():
+    def declared(**attributes):
+        return type("Declared", (Provider,), {"name": "declared", **attributes})
+
+    offset = Counted("https://x.example", items="data.list", param="skip", first=0, step=50)
+
+    def init(self):
+        self.pages = offset
+
+    assert offsets_of(declared(pages=offset)) == ("skip", "data.list")
+    assert offsets_of(declared(__init__=init)) == ("skip", "data.list")
+    assert offsets_of(declared(pages=Counted("https://x.example", items=""))) == (None, None)
+    tokens = Tokens("https://x.example", items="", param="cursor", following="next")
+    assert offsets_of(declared(pages=tokens)) == (None, None)
+    assert offsets_of(declared(pages=object())) == (None, None)
+    for name in api_names():
+        offsets_of(provider_class(name))
+
+
+# recordings that are none
+
+
+def broken(folder, change):
+    document = orjson.loads((recording(folder, ({}, 1)) / "recording.json").read_bytes())
+    change(document)
+    (folder / "recording.json").write_bytes(orjson.dumps(document))
+
+
+BROKEN = {
+    "no interactions": (lambda d: d.pop("interactions"), "`interactions`"),
+    "no provider": (lambda d: d.pop("provider"), "`provider`"),
+    "no request": (lambda d: d["interactions"][0].pop("request"), "`request`"),
+    "no url": (lambda d: d["interactions"][0]["request"].pop("url"), "`url`"),
+    "no status": (lambda d: d["interactions"][0]["response"].pop("status"), "`status`"),
+    "a status that is none": (lambda d: d["interactions"][0]["response"].update(status="ok"), "status"),
+    "a list for an object": (lambda d: d["interactions"].append([]), "object"),
+    "no such body": (lambda d: d["interactions"][0]["response"].update(body_file="gone.json"), "gone.json"),
+}
+
+
+@pytest.mark.parametrize(("change", "named"), BROKEN.values(), ids=BROKEN)
+def test_a_malformed_recording_is_refused(tmp_path, change, named):
+    broken(tmp_path, change)
+    for use in (ReplayAdapter, lambda folder: find(folder, "example")):
+        with pytest.raises(Fatal, match=rf"replay: \S+/recording\.json .*{named}"):
+            use(tmp_path)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff\xfe"])
+def test_what_is_no_recording_at_all(tmp_path, text):
+    (tmp_path / "recording.json").write_bytes(text)
+    for use in (ReplayAdapter, lambda folder: find(folder, "example")):
+        with pytest.raises(Fatal, match=r"recording\.json is no recording: "):
+            use(tmp_path)
+
+
+def test_a_folder_without_a_recording(tmp_path):
+    with pytest.raises(Fatal, match=r"recording\.json is no recording: .*No such file"):
+        ReplayAdapter(tmp_path)

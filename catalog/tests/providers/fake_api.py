@@ -11,7 +11,10 @@ from catalog.ingestion.rate import NoThrottle
 
 
 class FakeApi(BaseAdapter):
-    """answer(url without query, parameters) → body, or (status, body). `requests` holds what was asked."""
+    """answer(url without query, parameters) → body, or (status, body); bytes are a body as it is.
+
+    `requests` holds what was asked.
+    """
 
     def __init__(self, answer):
         super().__init__()
@@ -27,7 +30,8 @@ class FakeApi(BaseAdapter):
         found = self.answer(url, params)
         status, body = found if isinstance(found, tuple) else (200, found)
         response = Response()
-        response.status_code, response.url, response._content = status, request.url, orjson.dumps(body)
+        response.status_code, response.url = status, request.url
+        response._content = body if isinstance(body, bytes) else orjson.dumps(body)
         response.headers["content-type"] = "application/json"
         response._content_consumed = True
         response.request = request
