@@ -1,48 +1,49 @@
-"""Values as a text column can hold them. Ordinary text leaves by the first test, which runs in C; see database_speed in ARCHITECTURE.md."""
+"""Texts and numbers as a column can hold them.
+
+Ordinary text is recognized by tests that run in C; see "Database speed" in ARCHITECTURE.md.
+"""
 
 import math
-import re
-from functools import lru_cache
 from typing import Any
 
-import orjson
+from catalog.ingestion.html import text_of
 
-MAX_INTEGER = 2_147_483_647
-MAX_TAGS = 2_000  # more is a mistake of the source; what is over is counted, not kept
-_DROP = {ord('"'): "'", 0: None, 8: None}
-_DEPTH = 100
-
-_IMAGE = {e: e for e in ("avif", "bmp", "gif", "heic", "ico", "jpg", "png", "svg", "tiff", "webp")} | {
-    "jpeg": "jpg",
-    "tif": "tiff",
+MIN_INTEGER, MAX_INTEGER = -2_147_483_648, 2_147_483_647
+# The least value of a column. A size or rate of zero means "unknown"; a position counts from zero, and a
+# length can round to zero.
+_LEAST = {
+    "width": 1,
+    "height": 1,
+    "filesize": 1,
+    "bit_rate": 1,
+    "sample_rate": 1,
+    "duration": 0,
+    "set_position": 0,
 }
-_AUDIO = {
-    e: e
-    for e in (
-        "aac",
-        "aiff",
-        "flac",
-        "m4a",
-        "m4b",
-        "mid",
-        "mka",
-        "mp3",
-        "mp4",
-        "oga",
-        "ogg",
-        "opus",
-        "wav",
-        "wma",
-    )
-} | {"midi": "mid", "aif": "aiff"}
-EXTENSIONS: dict[str, dict[str, str]] = {"image": _IMAGE, "audio": _AUDIO}
+NUMBERS = frozenset(_LEAST)
+# Control characters that are not white space mean nothing in a text, and PostgreSQL refuses NUL.
+_DROP = {ord('"'): "'", **dict.fromkeys((*range(0x09), *range(0x0E, 0x1C), 0x7F))}
 
 
 def tidy(text: str) -> str:
-    """One line: double quotes made single, NUL, backspace and lone surrogates dropped, white space collapsed and trimmed."""
+    """One line of text, trimmed.
+
+    Double quotes become single ones, control characters and lone surrogates are dropped, white space
+    collapses.
+    """
     if text.isprintable() and '"' not in text and "  " not in text and text[:1] != " " and text[-1:] != " ":
         return text
     return " ".join(text.translate(_DROP).encode("utf-8", "ignore").decode().split())
+
+
+def plain(text: str, between: str = " ") -> str:
+    """The tidy text of what may hold HTML; `between` separates paragraphs, lines, cells and list items."""
+    return tidy(text_of(text, between) or "") if "<" in text or "&" in text else tidy(text)
+
+
+def creators(text: str) -> str:
+    """As `plain`, for names: several of them are separated by semicolons."""
+    return plain(text, "; ")
 
 
 def escape(text: str) -> str:
@@ -51,92 +52,34 @@ def escape(text: str) -> str:
 
 
 def integer(value: Any) -> int | None:
-    """The whole number in a number or a numeric string, cut towards zero; None when there is none (NaN, infinity, words)."""
+    """The whole number in a number or a numeric string, rounded down.
+
+    None when there is none (NaN, infinity, words).
+    """
     if type(value) is int:
         return value
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return int(number) if math.isfinite(number) else None
+    return math.floor(number) if math.isfinite(number) else None
 
 
-def scalars(value: Any, depth: int = 0) -> Any:
-    """A JSON value whose every scalar is tidy text: popularity metrics and booleans are text in `meta_data`, too."""
-    if type(value) is dict and depth < _DEPTH:
-        return {tidy(str(key)): scalars(item, depth + 1) for key, item in value.items()}
-    if type(value) in (list, tuple) and depth < _DEPTH:
-        return [scalars(item, depth + 1) for item in value]
-    return value if value is None else tidy(str(value))
+def number_for(column: str, value: Any) -> tuple[int | None, str | None]:
+    """The number that a column stores for a value.
 
+    Args:
+        column: One of `NUMBERS`.
+        value: As the provider gave it: a number, a numeric string, anything.
 
-def json_field(value: Any) -> str:
-    """A JSON value as a field of COPY's text format."""
-    return escape(orjson.dumps(scalars(value), option=orjson.OPT_NON_STR_KEYS).decode())
-
-
-@lru_cache(65_536)
-def _tag(name: str, provider: str) -> str:
-    return orjson.dumps({"name": name, "provider": provider}).decode()
-
-
-def _tag_object(tag: Any, provider: str) -> str | None:
-    """One tag as JSON, or None when it holds no name. A tag that names its own provider keeps it, and its accuracy."""
-    if type(tag) is str:
-        name = tidy(tag)
-        return _tag(name, provider) if name else None
-    if type(tag) is dict and type(tag.get("name")) is str and (name := tidy(tag["name"])):
-        owner = tag.get("provider")
-        kept: dict[str, Any] = {
-            "name": name,
-            "provider": tidy(owner) if type(owner) is str and tidy(owner) else provider,
-        }
-        accuracy = tag.get("accuracy")
-        if isinstance(accuracy, int | float) and math.isfinite(accuracy):
-            kept["accuracy"] = accuracy
-        return orjson.dumps(kept).decode()
-    return None
-
-
-def tags_field(tags: Any, provider: str) -> tuple[str | None, int]:
-    """The tags as a COPY field (None: there are none), and how many were malformed or over the limit. Order stays; doubles go."""
-    if not tags:
-        return None, 0
-    if type(tags) not in (list, tuple, set, frozenset):
-        return None, 1
-    try:
-        joined = ",".join(tags)
-    except TypeError:
-        joined = "\n"
-    plain = (
-        joined.isprintable() and '"' not in joined and "\\" not in joined and "  " not in joined and ", " not in joined
-        and " ," not in joined and ",," not in joined and joined[:1] not in ", " and joined[-1:] not in ", "
-    )  # fmt: skip
-    if plain and len(tags) <= MAX_TAGS:
-        end = '","provider":"' + provider + '"}'
-        return '[{"name":"' + (end + ',{"name":"').join(dict.fromkeys(tags)) + end + "]", 0
-    objects = [_tag_object(tag, provider) for tag in tags]
-    kept = list(dict.fromkeys(o for o in objects if o))
-    lost = sum(o is None for o in objects) + max(0, len(kept) - MAX_TAGS)
-    return (escape("[" + ",".join(kept[:MAX_TAGS]) + "]") if kept else None), lost
-
-
-def array_field(values: Any, size: int) -> str | None:
-    """A list of names as the text of a PostgreSQL array, itself as a COPY field; names longer than `size` are left out."""
-    if values is None:
-        return None
-    names = [tidy(str(v)) for v in (values if type(values) in (list, tuple) else [values]) if v is not None]
-    return escape("{" + ",".join(orjson.dumps(n).decode() for n in names if n and len(n) <= size) + "}")
-
-
-def filetype(given: Any, url: str, media_type: str) -> str | None:
-    """The file type, from the record or from the URL's extension: `jpg`, not `jpeg`; None when neither tells."""
-    known = EXTENSIONS[media_type]
-    if type(given) is str and given:
-        low = tidy(given).lower()
-        low = known.get(low, low)
-        return low if 0 < len(low) <= 5 and low.isalnum() else None
-    if found := known.get(url.rpartition(".")[2]):
-        return found
-    path = re.split("[?#]", url, maxsplit=1)[0]
-    return known.get(path.rpartition(".")[2].lower())
+    Returns:
+        The number, or None when there is none that can be true; and why a value that was given is not stored.
+    """
+    if value is None or value == "":
+        return None, None
+    number = integer(value)
+    if number is None or not MIN_INTEGER <= number <= MAX_INTEGER:
+        return None, f"{column} is no number of the column's range"
+    if number < _LEAST[column]:
+        return None, f"{column} is {'not positive' if _LEAST[column] else 'negative'}"
+    return number, None

@@ -1,8 +1,9 @@
-"""Creative Commons licenses: from a URL, or a (license, version) pair, to what the catalog stores. No network.
+"""Creative Commons licenses: from a URL, or a (license, version) pair, to what is stored. No network.
 
-A deed's address carries more than the license: a jurisdiction (`/by/3.0/de/`), `/igo/`, a language (`deed.fr`), `legalcode`.
-All of them stand for the same (license, version), so the path decides and redirects need not be followed.
-Paths: https://creativecommons.org/licenses/list.en and, for the retired ones, https://creativecommons.org/retiredlicenses/
+A deed's address carries more than the license: a jurisdiction (`/by/3.0/de/`), `/igo/`, a language
+(`deed.fr`), `legalcode`. All of them stand for the same (license, version), so the path decides and redirects
+need not be followed. The paths are listed at https://creativecommons.org/licenses/list.en and, for the
+retired ones, https://creativecommons.org/retiredlicenses/
 """
 
 import re
@@ -29,7 +30,14 @@ _PORTS_OF_2_1 = ("au", "es", "jp")  # 2.1 was published by these jurisdictions o
 
 
 class License(msgspec.Struct, frozen=True):
-    """slug as stored in `license` (`by-nc`), version (`4.0` or `N/A`), canonical deed URL, and what the provider had given."""
+    """A license.
+
+    Attributes:
+        slug: As stored in `license` (`by-nc`).
+        version: `4.0`, or `N/A`.
+        url: The canonical URL of the deed.
+        raw_url: The URL that the provider gave, if any.
+    """
 
     slug: str
     version: str
@@ -91,18 +99,27 @@ _KNOWN = re.compile(
 )
 
 
-@lru_cache(4096)
 def license_from_url(url: object) -> License | None:
-    """The license that a deed's URL stands for, or None.
+    """The license that a deed's URL stands for.
 
-    Accepts any scheme or none, any case, jurisdictions, IGO, languages, `deed`, `legalcode`; the host must be creativecommons.org.
+    Args:
+        url: With any scheme or none, in any case, with a jurisdiction, IGO, a language, `deed` or
+            `legalcode`; its host must be creativecommons.org. Anything that is not a `str` stands for none.
+
+    Returns:
+        The license, or None when the URL is no deed's.
     """
-    if not isinstance(url, str):
+    return _from_url(url) if isinstance(url, str) else None
+
+
+@lru_cache(4096)
+def _from_url(url: str) -> License | None:
+    text = re.sub(r"^(?:https?:)?/{2,}", "", url.strip().lower())
+    try:
+        parts = urlsplit("https://" + text)
+    except ValueError:
         return None
-    text = url.strip().lower()
-    text = re.sub(r"^(?:https?:)?/{2,}", "", text)
-    parts = urlsplit("https://" + text) if "[" not in text and "]" not in text else None
-    if parts is None or parts.netloc not in ("creativecommons.org", "www.creativecommons.org"):
+    if parts.netloc not in ("creativecommons.org", "www.creativecommons.org"):
         return None
     path = re.sub("/{2,}", "/", parts.path).strip("/")
     path = _EXPLAINED.get(path, path)
@@ -113,19 +130,29 @@ def license_from_url(url: object) -> License | None:
     return License(slug, version, f"https://creativecommons.org/{_CANONICAL.get(deed, deed)}/", url)
 
 
-@lru_cache(4096)
 def license_from_pair(slug: object, version: object, raw_url: str | None = None) -> License | None:
-    """The license named by a pair such as ("by-sa", "4") or ("pdm", 1.0), or None. `N/A` is the version of `publicdomain`."""
-    if not isinstance(slug, str):
+    """The license named by a pair such as ("by-sa", "4") or ("pdm", 1.0).
+
+    Args:
+        slug: The license's short name, in any case.
+        version: A number or its text; `N/A` is the version of `publicdomain`.
+        raw_url: The address that the provider gave, if any.
+
+    Returns:
+        The license, or None when there is none of that name and version.
+    """
+    if not isinstance(slug, str) or isinstance(version, bool) or not isinstance(version, str | int | float):
         return None
-    slug = slug.strip().lower()
-    if version != NOT_APPLICABLE:
-        try:
-            version = str(float(str(version)))
-        except ValueError:
-            return None
-    path = REVERSE.get((slug, str(version)))
-    return License(slug, str(version), f"https://creativecommons.org/{path}/", raw_url) if path else None
+    try:
+        number = version if version == NOT_APPLICABLE else str(float(version))
+    except (ValueError, OverflowError):
+        return None
+    pair = slug.strip().lower(), str(number)
+    if (path := REVERSE.get(pair)) is None:
+        return None
+    return License(
+        *pair, f"https://creativecommons.org/{path}/", raw_url if isinstance(raw_url, str) else None
+    )
 
 
 def _constant(slug: str) -> License:

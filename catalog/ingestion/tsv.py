@@ -1,25 +1,25 @@
-r"""Records as lines of COPY's text format: the one place that knows the TSV columns, their order, sizes and escapes.
+r"""Records as lines of COPY's text format: the one place that knows the TSV columns, their order and sizes.
 
-Column order and sizes: version 001 of the image format, 002 of the audio format. NULL is `\N`, there is no header, a line ends in `\n`.
+Column order and sizes: version 001 of the image format, 002 of the audio format. NULL is `\N`, there is no
+header, a line ends in `\n`. The rules for single values are in `cleaning`, `filetypes`, `urls` and `fields`.
 """
 
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
-from catalog.ingestion.cleaning import (
-    EXTENSIONS,
-    MAX_INTEGER,
-    array_field,
-    escape,
-    filetype,
-    integer,
+from catalog.ingestion.cleaning import MAX_INTEGER, creators, escape, number_for, plain, tidy
+from catalog.ingestion.fields import (
+    alt_files_field,
+    audio_set_field,
+    genres_field,
     json_field,
+    meta_field,
+    plain_meta,
+    plain_tags,
     tags_field,
-    tidy,
 )
+from catalog.ingestion.filetypes import EXTENSIONS, LONGEST_EXTENSION, kind_of, without_extension
 from catalog.ingestion.licenses import License
 from catalog.ingestion.records import Audio, Image, Media, MediaType
 from catalog.ingestion.urls import UrlCleaner
@@ -27,35 +27,78 @@ from catalog.ingestion.urls import UrlCleaner
 NULL = r"\N"
 VERSIONS: dict[MediaType, str] = {"image": "001", "audio": "002"}
 _COMMON = (
-    "foreign_identifier", "foreign_landing_url", "url", "thumbnail", "filetype", "filesize", "license", "license_version", "creator",
-    "creator_url", "title", "meta_data", "tags", "category", "watermarked", "provider", "source", "ingestion_type",
-)  # fmt: skip
+    "foreign_identifier",
+    "foreign_landing_url",
+    "url",
+    "thumbnail",
+    "filetype",
+    "filesize",
+    "license",
+    "license_version",
+    "creator",
+    "creator_url",
+    "title",
+    "meta_data",
+    "tags",
+    "category",
+    "watermarked",
+    "provider",
+    "source",
+    "ingestion_type",
+)
 _AUDIO_ONLY = (
-    "duration", "bit_rate", "sample_rate", "genres", "audio_set", "set_position", "alt_files", "audio_set_foreign_identifier",
-)  # fmt: skip
+    "duration",
+    "bit_rate",
+    "sample_rate",
+    "genres",
+    "audio_set",
+    "set_position",
+    "alt_files",
+    "audio_set_foreign_identifier",
+)
 COLUMNS: dict[MediaType, tuple[str, ...]] = {
     "image": (*_COMMON, "width", "height"),
     "audio": (*_COMMON, *_AUDIO_ONLY),
 }
 REQUIRED = ("foreign_identifier", "foreign_landing_url", "url", "license", "license_version")
 
-# Characters a column takes. `url` has a unique btree index, whose entries may have about 2 700 bytes, so its limit is in bytes as well.
+# Characters a column takes. `url` has a unique btree index, whose entries may have about 2 700 bytes, so it
+# has a limit in bytes as well.
 SIZES = {
-    "foreign_identifier": 3000, "foreign_landing_url": 1000, "url": 3000, "thumbnail": 3000, "creator": 2000, "creator_url": 2000,
-    "title": 5000, "category": 80, "source": 80, "audio_set_foreign_identifier": 1000,
-}  # fmt: skip
+    "foreign_identifier": 3000,
+    "foreign_landing_url": 1000,
+    "url": 3000,
+    "thumbnail": 3000,
+    "creator": 2000,
+    "creator_url": 2000,
+    "title": 5000,
+    "category": 80,
+    "source": 80,
+    "audio_set_foreign_identifier": 1000,
+}
 MAX_URL_BYTES = 2600
+ANOTHER_MEDIUM = "file of another medium"
 
 
 class Reject(ValueError):
-    """A record that no row can be made of; its text is the reason, the same for all records with the same fault."""
+    """A record that no row can be made of; its text is the reason, the same for all with the same fault."""
+
+
+class Unwanted(Exception):
+    """A record that is well formed but not for this table; its text is the reason it is skipped under."""
 
 
 class Encoder:
-    """Writes the records of one media type of one provider; counts what it had to leave out of otherwise good rows.
+    """Writes the records of one media type of one provider; counts what it leaves out of otherwise good rows.
 
-    media_type, provider: as stored. urls: the cleaner, shared between media types of a pull. category: when a record has none.
-    `cleaned` holds, by what was done, how many values did not survive (a title cut, a file size out of range).
+    Args:
+        media_type: The medium of the records.
+        provider: The provider's name, as stored.
+        urls: The cleaner, shared between the media types of a pull.
+        category: The category of records that have none.
+
+    Attributes:
+        cleaned: How many values were changed or left out (a title cut, a file size out of range), by reason.
     """
 
     def __init__(
@@ -72,59 +115,79 @@ class Encoder:
         self._small: dict[str | None, str] = {None: NULL}
 
     def image_line(self, record: Image) -> str:
-        """One line, with its line end. Raises Reject when a required field is missing or cannot be stored."""
-        return f"{self._common(record)}\t{self._number(record.width, 'width')}\t{self._number(record.height, 'height')}\n"
+        """One line, with its line end.
+
+        Raises:
+            Reject: A required field is missing or cannot be stored.
+            Unwanted: The file is of another medium.
+        """
+        width, height = self._number(record.width, "width"), self._number(record.height, "height")
+        return f"{self._common(record)}\t{width}\t{height}\n"
 
     def audio_line(self, record: Audio) -> str:
         """As image_line, for audio."""
-        number = self._number
+        number, cleaned = self._number, self.cleaned
         fields = (
             self._common(record),
             number(record.duration, "duration"),
             number(record.bit_rate, "bit_rate"),
             number(record.sample_rate, "sample_rate"),
-            array_field(record.genres, 80) or NULL,
-            json_field(record.audio_set) if record.audio_set else NULL,
+            genres_field(record.genres, cleaned) or NULL,
+            audio_set_field(record.audio_set, self._url_of_part, cleaned) or NULL,
             number(record.set_position, "set_position"),
-            json_field(record.alt_files) if record.alt_files else NULL,
+            alt_files_field(record.alt_files, self._url_of_part, cleaned) or NULL,
             self._text(record.audio_set_foreign_identifier, "audio_set_foreign_identifier", cut=False)
             or NULL,
         )
         return "\t".join(fields) + "\n"
 
     def _common(self, r: Media) -> str:
-        fid, landing, url, creator_url, creator, title = self._texts_and_urls(r)
         license_ = r.license
         if license_ is None:
             raise Reject("missing license")
-        thumbnail = NULL if r.thumbnail is None else self._optional_url(r.thumbnail, "thumbnail")
-        kind = self._extensions.get(url.rpartition(".")[2]) if r.filetype is None else None
+        fid, landing, url, creator_url, creator, title = self._texts_and_urls(r)
+        kind = None
+        if r.filetype is None and "?" not in url and "#" not in url:  # so the path is at the end
+            kind = self._extensions.get(url.rpartition(".")[2])
         if kind is None:
-            kind = filetype(r.filetype, url, self.media_type) or NULL
+            kind = self._filetype(r.filetype, url)
+        thumbnail = NULL if r.thumbnail is None else self._optional_url(r.thumbnail, "thumbnail")
         size = NULL if r.filesize is None else self._number(r.filesize, "filesize")
-        tags: str | None = None
-        if r.tags:
-            tags, lost = tags_field(r.tags, self.provider)
-            if lost:
-                self.cleaned["tag malformed or over the limit"] += lost
-        small = self._small
+        tags, small = r.tags, self._small
+        if tags:
+            tags = plain_tags(tags, self.provider) or tags_field(tags, self.provider, self.cleaned)
         category, source, kind_of_ingestion = (
             r.category or self._category,
             r.source or self.provider,
             r.ingestion_type,
         )
         return (
-            f"{fid}\t{landing}\t{url}\t{thumbnail}\t{kind}\t{size}\t{license_.slug}\t{license_.version}\t{creator}\t{creator_url}\t{title}"
-            f"\t{self._meta(r.meta_data, license_)}\t{tags or NULL}\t{small.get(category) or self._word(category, 'category')}"
-            f"\t{'t' if r.watermarked else 'f'}\t{self.provider}\t{small.get(source) or self._word(source, 'source')}"
+            f"{fid}\t{landing}\t{url}\t{thumbnail}\t{kind}\t{size}\t{license_.slug}\t{license_.version}"
+            f"\t{creator}\t{creator_url}\t{title}\t{self._meta(r.meta_data, license_)}\t{tags or NULL}"
+            f"\t{small.get(category) or self._word(category, 'category')}\t{'t' if r.watermarked else 'f'}"
+            f"\t{self.provider}\t{small.get(source) or self._word(source, 'source')}"
             f"\t{kind_of_ingestion or ('commoncrawl' if source == 'commoncrawl' else 'provider_api')}"
         )
 
+    def _filetype(self, given: Any, url: str) -> str:
+        kind = kind_of(given, url, self.media_type)
+        if kind.is_another_medium:
+            raise Unwanted(ANOTHER_MEDIUM)
+        return kind.filetype or NULL
+
     def _texts_and_urls(self, r: Media) -> tuple[str, str, str, str, str, str]:
-        """Identifier, landing URL, URL, creator URL, creator, title. All six are tested together; only a suspicious record is walked."""
+        """Identifier, landing URL, URL, creator URL, creator and title.
+
+        All six are tested together; they are cleaned one by one only when something may need it.
+        """
         fid, landing, url, creator_url, creator, title = (
-            r.foreign_identifier, r.foreign_landing_url, r.url, r.creator_url, r.creator, r.title,
-        )  # fmt: skip
+            r.foreign_identifier,
+            r.foreign_landing_url,
+            r.url,
+            r.creator_url,
+            r.creator,
+            r.title,
+        )
         try:
             urls = "|".join((landing, url, creator_url or landing))
             texts = "|".join((fid, creator or "", title or "", ""))
@@ -132,14 +195,31 @@ class Encoder:
             return self._walk(r)
         known = self._urls.known
         if (
-            fid and landing and url
-            and len(urls) <= 1000 and urls.isprintable() and " " not in urls and '"' not in urls and "\\" not in urls
-            and len(texts) <= 2000 and texts.isprintable() and '"' not in texts and "\\" not in texts and "  " not in texts
-            and " |" not in texts and "| " not in texts and texts[0] != " "
-            and landing[: landing.find("/", 8)] in known and url[: url.find("/", 8)] in known
-            and (not creator_url or creator_url[: creator_url.find("/", 8)] in known)
+            fid
+            and landing
+            and url
+            and len(urls) <= 1000
+            and urls.isprintable()
+            and " " not in urls
+            and '"' not in urls
+            and "\\" not in urls
+            and len(texts) <= 2000
+            and texts.isprintable()
+            and '"' not in texts
+            and "\\" not in texts
+            and "  " not in texts
+            and " |" not in texts
+            and "| " not in texts
+            and texts[0] != " "
+            and "<" not in texts
+            and "&" not in texts
+            and landing[: landing.find("/", 8) + 1] in known
+            and url[: url.find("/", 8) + 1] in known
+            and (not creator_url or creator_url[: creator_url.find("/", 8) + 1] in known)
             and not (self._urls.strip_slashes and ("/|" in urls or urls[-1] == "/"))
-        ):  # fmt: skip
+        ):
+            if title and "." in title[-LONGEST_EXTENSION:]:
+                title = without_extension(title)
             return fid, landing, url, creator_url or NULL, creator or NULL, title or NULL
         return self._walk(r)
 
@@ -149,6 +229,7 @@ class Encoder:
         url = self._required_url(r.url, "url")
         if len(url) > MAX_URL_BYTES // 4 and len(url.encode()) > MAX_URL_BYTES:
             raise Reject("url too long")
+        self._filetype(r.filetype, url)  # before anything is counted as cleaned
         creator_url = NULL if r.creator_url is None else self._optional_url(r.creator_url, "creator_url")
         return (
             fid,
@@ -177,9 +258,20 @@ class Encoder:
             self.cleaned[f"{column} is not a URL"] += 1
         return NULL
 
+    def _url_of_part(self, value: object) -> str | None:
+        """The URL of an alternative file or of a set, which keeps the slash at its end."""
+        return self._urls.clean(value, SIZES["url"], strip_slashes=False)
+
     def _text(self, value: Any, column: str, cut: bool = True, required: bool = False) -> str:
-        """Tidy, escaped text of at most the column's size; "" when there is none."""
-        text = "" if value is None else tidy(value if type(value) is str else str(value))
+        """Clean, escaped text of at most the column's size; "" when there is none."""
+        if isinstance(value, dict | list | tuple):
+            if required:
+                raise Reject(f"{column} is not text")
+            self.cleaned[f"{column} is not text"] += 1
+            value = None
+        text = (
+            "" if value is None else _CLEANING.get(column, tidy)(value if type(value) is str else str(value))
+        )
         if len(text) > SIZES[column]:
             if required:
                 raise Reject(f"{column} too long")
@@ -190,16 +282,16 @@ class Encoder:
         return escape(text)
 
     def _number(self, value: Any, column: str) -> str:
+        if type(value) is int and 0 < value <= MAX_INTEGER:  # good for every column
+            return str(value)
         if value is None:
             return NULL
-        number = integer(value)
-        if number is not None and -MAX_INTEGER < number < MAX_INTEGER:
-            return str(number)
-        if value != "":
-            self.cleaned[f"{column} is no number of the column's range"] += 1
-        return NULL
+        number, fault = number_for(column, value)
+        if fault:
+            self.cleaned[fault] += 1
+        return NULL if number is None else str(number)
 
-    def _word(self, value: str | None, column: str) -> str:
+    def _word(self, value: Any, column: str) -> str:
         """A category or source; there are few, so each is cleaned once."""
         text = "" if value is None else tidy(value)
         return self._small.setdefault(value, escape(text) if 0 < len(text) <= SIZES[column] else NULL)
@@ -209,18 +301,15 @@ class Encoder:
         ours = self._license_json.get(license_)
         if ours is None:
             urls = {"license_url": license_.url, "raw_license_url": license_.raw_url}
-            ours = self._license_json[license_] = json_field({k: v for k, v in urls.items() if v})[1:]
+            ours = self._license_json[license_] = json_field({k: tidy(v) for k, v in urls.items() if v})[1:]
         if not meta or type(meta) is not dict:
             return "{" + ours
-        try:
-            if all([type(value) is str for value in meta.values()]):  # noqa: C419 - a list is faster than a generator here
-                text = orjson.dumps(meta).decode()
-                if (
-                    "\\" not in text and "  " not in text and text.isprintable() and '" ' not in text and ' "' not in text
-                    and '"license_url"' not in text and '"raw_license_url"' not in text
-                ):  # fmt: skip
-                    return text[:-1] + "," + ours
-        except (orjson.JSONEncodeError, TypeError):  # a lone surrogate, a key that is no text
-            pass
-        rest = {key: value for key, value in meta.items() if key not in ("license_url", "raw_license_url")}
-        return json_field(rest)[:-1] + ("," if rest else "") + ours
+        theirs = plain_meta(meta) or meta_field(meta, self.cleaned)
+        return theirs[:-1] + "," + ours if theirs != "{}" else "{" + ours
+
+
+def _title(text: str) -> str:
+    return without_extension(plain(text))
+
+
+_CLEANING: dict[str, Callable[[str], str]] = {"creator": creators, "title": _title}

@@ -1,11 +1,11 @@
-"""Why a line of a TSV part would stop a COPY. Only asked when one did: our own encoder writes lines that pass."""
+"""Why a line of a TSV part would stop a COPY. Only asked when one did: the encoder writes lines that pass."""
 
 import re
 from collections.abc import Callable
 
 import orjson
 
-from catalog.ingestion.cleaning import MAX_INTEGER
+from catalog.ingestion.cleaning import MAX_INTEGER, MIN_INTEGER
 from catalog.ingestion.records import MediaType
 from catalog.ingestion.tsv import COLUMNS
 
@@ -21,6 +21,8 @@ _VARCHAR = {
 _INTEGERS = frozenset(("width", "height", "filesize", "duration", "bit_rate", "sample_rate", "set_position"))
 _JSON = frozenset(("meta_data", "tags", "audio_set", "alt_files"))
 _ESCAPE = re.compile(rb"\\([0-7]{1,3}|x[0-9A-Fa-f]{1,2}|.)", re.DOTALL)
+_INTEGER = re.compile(r"\s*[-+]?[0-9]+\s*", re.ASCII)
+_NUL_IN_JSON = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # the backslash is not itself escaped
 _NAMED = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
 
@@ -34,10 +36,12 @@ def _unescaped(match: re.Match[bytes]) -> bytes:
 
 
 def _bad_integer(text: str) -> str | None:
-    try:
-        return None if abs(int(text)) <= MAX_INTEGER else "integer out of range"
-    except ValueError:
+    if not _INTEGER.fullmatch(text):
         return "not an integer"
+    try:
+        return None if MIN_INTEGER <= int(text) <= MAX_INTEGER else "integer out of range"
+    except ValueError:  # more digits than Python reads
+        return "integer out of range"
 
 
 def _bad_json(text: str) -> str | None:
@@ -45,7 +49,7 @@ def _bad_json(text: str) -> str | None:
         orjson.loads(text)
     except orjson.JSONDecodeError:
         return "not JSON"
-    return "NUL in JSON" if "\\u0000" in text else None
+    return "NUL in JSON" if _NUL_IN_JSON.search(text) else None
 
 
 def _check_of(column: str) -> Callable[[str], str | None] | None:
@@ -61,7 +65,7 @@ def _check_of(column: str) -> Callable[[str], str | None] | None:
 
 
 class LineCheck:
-    """Finds the fault in a line (bytes, without line end) of one media type; None when there is none that we know."""
+    """Finds the fault in a line (bytes, without line end) of one media type; None when there is none known."""
 
     def __init__(self, media_type: MediaType) -> None:
         self._columns = COLUMNS[media_type]

@@ -36,11 +36,21 @@ def test_from_url(url, expected):
 @pytest.mark.parametrize(
     "url",
     [
-        None, 7, "", "by", "https://example.org/licenses/by/4.0/", "https://creativecommons.org.example.org/licenses/by/4.0/",
-        "https://creativecommons.org/", "https://creativecommons.org/licenses/by/9.0/", "https://creativecommons.org/licenses/by/4.0/../evil",
-        "https://creativecommons.org/licenses/by/4.0/something/else/entirely", "https://[broken", "https://creativecommons.org/licenses/by/2.1/",
+        None,
+        7,
+        "",
+        "by",
+        "https://example.org/licenses/by/4.0/",
+        "https://creativecommons.org.example.org/licenses/by/4.0/",
+        "https://creativecommons.org/",
+        "https://creativecommons.org/licenses/by/9.0/",
+        "https://creativecommons.org/licenses/by/4.0/../evil",
+        "https://creativecommons.org/licenses/by/4.0/something/else/entirely",
+        "https://[broken",
+        "https://creativecommons.org\u2100/licenses/by/4.0/",
+        "https://creativecommons.org/licenses/by/2.1/",
     ],
-)  # fmt: skip
+)
 def test_not_a_license(url):
     assert license_from_url(url) is None
 
@@ -68,10 +78,42 @@ def test_from_pair(pair, path):
 
 
 @pytest.mark.parametrize(
-    "pair", [("by", "x"), ("by", None), (None, "4.0"), ("all-rights-reserved", "1.0"), ("by", "nan")]
+    "url",
+    [["https://creativecommons.org/licenses/by/4.0/"], {}, b"https://creativecommons.org/licenses/by/4.0/"],
+)
+def test_what_is_no_text_is_no_license(url):
+    assert license_from_url(url) is None
+    assert license_from_pair(url, "4.0") is None
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("by", "x"),
+        ("by", None),
+        ("by", ["4.0"]),
+        ("by", {}),
+        ("by", 10**400),
+        (["by"], "4.0"),
+        (None, "4.0"),
+        ("all-rights-reserved", "1.0"),
+        ("by", "nan"),
+    ],
 )
 def test_no_such_pair(pair):
     assert license_from_pair(*pair) is None
+
+
+def test_what_was_asked_before_does_not_matter():
+    """True equals 1, so a cache would give the answer for one to the other."""
+    assert license_from_pair("cc0", True) is None
+    assert license_from_pair("cc0", 1) == license_from_pair("cc0", "1.0")
+    assert license_from_pair("cc0", True) is None
+
+
+def test_the_given_address_is_text_or_none():
+    assert license_from_pair("by", 4, ["x"]).raw_url is None
+    assert license_from_pair("by", 4, "x").raw_url == "x"
 
 
 def test_constants():
