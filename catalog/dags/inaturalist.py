@@ -34,6 +34,14 @@ def params() -> dict[str, Param]:
         ),
         "force": Param(False, type="boolean", title="Load again", description_md="Load the dump although it is the one loaded last."),
         "include_deleted": common["include_deleted"],
+        "accept_shortfall": Param(
+            False,
+            type="boolean",
+            title="Accept as whole",
+            description_md="Load the dump, and count it as whole, although it holds less than half as many photos as the last whole one, "
+            "or most of its photos lack an observation, a taxon or an observer. For when the check of the dump has failed, and "
+            "you have found that this is right.",
+        ),
         "replay": Param(
             None, type=["null", "string"], minLength=1, title="Dump folder",
             description_md="Folder that holds the four files, and `catalogue_of_life.zip` perhaps, instead of the real dump.",
@@ -112,8 +120,29 @@ def name_taxa() -> int:
         return dump.name_taxa(connection)
 
 
+@task(execution_timeout=HOURS)
+def check_dump(token: str) -> list[str]:
+    """What the dump lacks, when conf accepts that; fails when it lacks something otherwise."""
+    from catalog.providers.inaturalist import dump
+
+    context: Any = get_current_context()
+    run, params = context["dag_run"], context["params"]
+    with catalog_connection() as connection, task_failures():
+        shortfalls = dump.check(
+            connection,
+            _places()[0],
+            token,
+            (run.dag_id, run.run_id),
+            replayed=bool(params.get("replay")),
+            accept=bool(params.get("accept_shortfall")),
+        )
+    for text in shortfalls:
+        log.warning("ACCEPTED SHORTFALL: %s", text)
+    return shortfalls
+
+
 @task(execution_timeout=timedelta(days=5))
-def load_image_data(token: str) -> int:
+def load_image_data(token: str, shortfalls: list[str]) -> int:
     """Number of batches of this run. Stops between two of them when asked to, and goes on there."""
     from catalog.providers.inaturalist import dump
 
@@ -132,9 +161,15 @@ def load_image_data(token: str) -> int:
 
     with catalog_connection() as connection, task_failures():
         dump.load_batches(
-            connection, token, (run.dag_id, run.run_id), include_deleted=bool(context["params"].get("include_deleted")),
-            replayed=bool(context["params"].get("replay")), progress=progress, should_stop=stop_asked(),
-        )  # fmt: skip
+            connection,
+            token,
+            (run.dag_id, run.run_id),
+            include_deleted=bool(context["params"].get("include_deleted")),
+            replayed=bool(context["params"].get("replay")),
+            shortfalls=shortfalls,
+            progress=progress,
+            should_stop=stop_asked(),
+        )
         return len(dump.batches(connection))
 
 
@@ -154,8 +189,9 @@ def ingest_data() -> None:
     files = [task(task_id=f"load_{name}", execution_timeout=HOURS)(load_file)(name) for name in FILES]
     named = name_taxa()
     token >> [*files, load_catalog_of_life_names()] >> named
-    loaded = load_image_data(token)
-    named >> loaded >> drop_source_data(token)
+    checked: Any = check_dump(token)
+    named >> checked
+    load_image_data(token, checked) >> drop_source_data(token)
 
 
 cls = provider_class(NAME)

@@ -10,8 +10,12 @@ from catalog.ingestion.tsv import COLUMNS
 
 Merge = Literal["newest", "object", "tags", "elements", "names"]
 _MERGES: dict[str, Merge] = {
-    "meta_data": "object", "audio_set": "object", "tags": "tags", "alt_files": "elements", "genres": "names",
-}  # fmt: skip
+    "meta_data": "object",
+    "audio_set": "object",
+    "tags": "tags",
+    "alt_files": "elements",
+    "genres": "names",
+}
 _KEY = ("provider", "foreign_identifier")
 
 _MERGED: dict[Merge, LiteralString] = {
@@ -25,9 +29,17 @@ _MERGED: dict[Merge, LiteralString] = {
 _DIFFERS: dict[Merge, LiteralString] = {
     "newest": "coalesce(new.{c}, old.{c}) is distinct from old.{c}",
     "object": "(new.{c} is distinct from old.{c} and merged_object(old.{c}, new.{c}) is distinct from old.{c})",
-    "tags": "(new.{c} is distinct from old.{c} and not same_elements(merged_tags(old.{c}, new.{c}, old.provider), old.{c}))",
-    "elements": "(new.{c} is distinct from old.{c} and not same_elements(merged_elements(old.{c}, new.{c}), old.{c}))",
+    "tags": (
+        "(new.{c} is distinct from old.{c}"
+        " and not same_elements(merged_tags(old.{c}, new.{c}, old.provider), old.{c}))"
+    ),
+    # The merged array keeps the stored one's order, so the two need not be compared as sets.
+    "elements": "(new.{c} is distinct from old.{c} and merged_elements(old.{c}, new.{c}) is distinct from old.{c})",
     "names": "(new.{c} is distinct from old.{c} and not same_names(merged_names(old.{c}, new.{c}), old.{c}))",
+}
+_INSERTED: dict[Merge, LiteralString] = {
+    "object": "jsonb_strip_nulls(new.{c})",
+    "elements": "merged_elements(null, new.{c})",  # several of one key in one record are merged, too
 }
 
 
@@ -51,8 +63,7 @@ class Column(msgspec.Struct, frozen=True):
 
     def inserted(self) -> sql.Composed:
         """What an insert stores."""
-        text: LiteralString = "jsonb_strip_nulls(new.{c})" if self.merge == "object" else "new.{c}"
-        return sql.SQL(text).format(c=self.identifier)
+        return sql.SQL(_INSERTED.get(self.merge, "new.{c}")).format(c=self.identifier)
 
 
 def columns(media_type: MediaType) -> list[Column]:

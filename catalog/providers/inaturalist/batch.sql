@@ -2,7 +2,7 @@
 create temp table inaturalist_batch on commit preserve rows as
 with joined as (
     select p.photo_id, p.observation_uuid, p.observer_id, lower(p.extension) as extension, p.extension as written, p.width, p.height,
-           coalesce(nullif(w.name, ''), w.login) as creator, t.title, t.tags, l.slug, l.version, l.url as license_url,
+           left(coalesce(nullif(w.name, ''), w.login), 2000) as creator, left(t.title, 5000) as title, t.tags, l.slug, l.version, l.url as license_url,
            case when o.observation_uuid is null then 'unknown observation'
                 when t.taxon_id is null then 'unknown taxon'
                 when w.observer_id is null then 'unknown observer'
@@ -34,6 +34,9 @@ select photo_id::text as foreign_identifier,
        'inaturalist' as provider,
        'inaturalist' as source,
        'sql_bulk_load' as ingestion_type,
-       width, height,
+       case when width > 0 then width end as width,
+       case when height > 0 then height end as height,
+       width <= 0 as no_width,
+       height <= 0 as no_height,
        coalesce(reason, case when place > 1 then 'photo of several observations' end) as reason
   from placed

@@ -3,18 +3,20 @@
 Layout of the files: https://github.com/inaturalist/inaturalist-open-data/tree/documentation/Metadata
 """
 
-import csv
 import gzip
 import logging
 import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
-from io import TextIOWrapper
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import IO, Any, LiteralString
 
@@ -24,9 +26,12 @@ from psycopg import sql
 from upath import UPath
 
 from catalog.ingestion import PDM, License, license_from_pair
-from catalog.ingestion.errors import Fatal, Interrupted
+from catalog.ingestion.completeness import accepting
+from catalog.ingestion.errors import Fatal, Interrupted, Retry
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.tsv import COLUMNS
+from catalog.loading.copy import LineCopy, copy_exactly
+from catalog.loading.delimited import Unreadable, bounded_lines, fault
 from catalog.loading.load import Load, LoadReport, RunKey
 from catalog.providers.inaturalist.provider import FILES
 
@@ -34,8 +39,23 @@ log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]  # not in autocommit
 BATCH = 500_000  # photos
 CHUNK = 1 << 20
+LEAST = (
+    0.5  # share of the last whole load's photos that a dump must hold, and of its photos that must be usable
+)
+SAMPLE = 10_000  # photos, to tell how many are usable
+UNREADABLE = "unreadable row"
 _HERE = Path(__file__).parent
 _CODES = ("CC-BY-NC-SA", "CC-BY-NC", "CC-BY-NC-ND", "CC-BY", "CC-BY-SA", "CC-BY-ND", "CC0", "PD")
+_NEEDED = {
+    "photos": ("photo_id", "observation_uuid", "observer_id", "extension", "license", "width", "height"),
+    "observations": ("observation_uuid", "taxon_id"),
+    "taxa": ("taxon_id", "ancestry", "name"),
+    "observers": ("observer_id", "login", "name"),
+}
+_NAMES = {
+    "vernacular_names": ("VernacularName.tsv", ("taxonID", "name", "country")),
+    "scientific_names": ("NameUsage.tsv", ("ID", "scientificName")),
+}
 _INDEXES: dict[str, LiteralString] = {
     "photos": "create index on inaturalist.photos (photo_id)",
     "observations": "create index on inaturalist.observations (observation_uuid)",
@@ -93,21 +113,23 @@ def _license(code: str) -> License | None:
 
 
 def load_file(connection: Connection, root: UPath, name: str) -> int:
-    """One file of the dump into its table; rows. A file that an earlier try loaded is not read again.
+    """One file of the dump into its table. A file that an earlier attempt has loaded is not read again.
 
-    Rows that PostgreSQL cannot read are left out and counted, where the server can do that (17 and later); before, they end the load.
+    Lines that cannot be read, of any kind, are left out and counted.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        Fatal: The file lacks a column, or more than 1 % of its lines cannot be read.
+        Retry: The file is damaged or ends too early.
     """
     path = root / f"{name}.csv.gz"
     with connection.transaction():
         if (known := _loaded(connection, name)) is not None:
             return known
-        try:
-            rows, unreadable = _copy(connection, path, name, strict=True)
-        except psycopg.DataError as error:
-            if connection.info.server_version < 170_000:
-                raise Fatal(f"{path.name}: {error.diag.message_primary} ({error.diag.context})") from None
-            log.warning("%s: %s; reading it again without such rows.", path.name, error.diag.message_primary)
-            rows, unreadable = _copy(connection, path, name, strict=False)
+        with _damage(path.name):
+            rows, unreadable = _copy(connection, path, name)
         connection.execute(_INDEXES[name])
         connection.execute(sql.SQL("analyze {}").format(sql.Identifier("inaturalist", name)))
         _done(connection, name, rows, unreadable)
@@ -115,58 +137,103 @@ def load_file(connection: Connection, root: UPath, name: str) -> int:
     return rows
 
 
-def _copy(connection: Connection, path: UPath, name: str, *, strict: bool) -> tuple[int, int]:
-    """(rows, rows left out). The header names the columns; columns that the dump did not have before are kept as text."""
-    table, lines = sql.Identifier("inaturalist", name), 0
-    with connection.transaction(), path.open("rb") as packed, gzip.open(packed, "rb") as file:
-        header = file.readline().decode("utf-8-sig").rstrip("\r\n").split("\t")
-        for column in header:
-            connection.execute(
-                sql.SQL("alter table {} add column if not exists {} text").format(
-                    table, sql.Identifier(column)
-                )
-            )
-        copy_sql = sql.SQL("copy {} ({}) from stdin (format csv, delimiter E'\\t', quote E'\\b'{})").format(
-            table,
-            sql.SQL(", ").join(map(sql.Identifier, header)),
-            sql.SQL("" if strict else ", on_error ignore"),
-        )
-        with connection.cursor() as cursor:
-            with cursor.copy(copy_sql) as copy:
-                last = b""
-                while chunk := file.read(CHUNK):
-                    lines += chunk.count(b"\n")
-                    last = chunk
-                    copy.write(chunk)
-            lines += bool(last) and not last.endswith(b"\n")
-            return cursor.rowcount, lines - cursor.rowcount
+def _copy(connection: Connection, path: UPath, name: str) -> tuple[int, int]:
+    """(rows, lines left out). The header names the columns; those that the dump did not have before are kept as text."""
+    with _unpacked(path) as (columns, _):
+        pass
+    if missing := set(_NEEDED[name]) - set(columns):
+        raise _missing(path.name, missing, columns)
+    table = sql.Identifier("inaturalist", name)
+    for column in columns:
+        added = sql.SQL("alter table {} add column if not exists {} text")
+        connection.execute(added.format(table, sql.Identifier(column)))
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    copy = sql.SQL("copy {} ({}) from stdin (format csv, delimiter E'\\t', quote E'\\b')").format(
+        table, names
+    )
+    with _unpacked(path) as (_, file):
+        chunks = _Chunks(file)
+        problem = copy_exactly(connection, copy, chunks, lambda: chunks.lines)
+    if problem is None:
+        return chunks.lines, 0
+    log.warning("%s: %s; reading it again without the lines that cannot be read.", path.name, problem)
+    seen = Unreadable(path.name)
+    with _unpacked(path) as (_, file):
+        lines = LineCopy(connection, copy, fault=partial(fault, columns=len(columns)), refuse=seen.add)
+        rows = lines.run(seen.counted(bounded_lines(file)))
+    seen.check()
+    return rows, seen.number
+
+
+class _Chunks:
+    """The rest of a file in pieces; counts its lines, once all have been read."""
+
+    def __init__(self, file: BufferedIOBase) -> None:
+        self._file, self.lines = file, 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        last = b""
+        while chunk := self._file.read(CHUNK):
+            self.lines += chunk.count(b"\n")
+            last = chunk
+            yield chunk
+        self.lines += bool(last) and not last.endswith(b"\n")
+
+
+@contextmanager
+def _unpacked(path: UPath) -> Iterator[tuple[list[str], BufferedIOBase]]:
+    """The names of the columns, and the file behind them."""
+    with path.open("rb") as packed, gzip.open(packed, "rb") as file:
+        yield _header(path.name, file), file
+
+
+def _header(name: str, file: BufferedIOBase) -> list[str]:
+    line = file.readline(CHUNK)
+    try:
+        return line.decode("utf-8-sig").rstrip("\r\n").split("\t")
+    except UnicodeDecodeError:
+        raise Fatal(f"{name} has no header: {line[:200]!r}") from None
+
+
+def _missing(name: str, missing: set[str], columns: Sequence[str]) -> Fatal:
+    return Fatal(f"{name} has no column {', '.join(sorted(missing))}; it has {', '.join(columns)}.")
+
+
+@contextmanager
+def _damage(name: str) -> Iterator[None]:
+    """A packed file that ends too early, or whose checksum is wrong, is read again later."""
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+        raise Retry(f"{name} is damaged, or did not come whole: {error}") from None
 
 
 def load_names(connection: Connection, archive: UPath | None) -> dict[str, int]:
-    """Common names from the Catalogue of Life's archive (ColDP, a ZIP); rows by table. Without an archive there are none.
+    """Common names from the Catalogue of Life's archive (ColDP, a ZIP). Without an archive there are none.
 
     Only the columns needed are read, by the names in the headers: the export's columns change from time to time.
+
+    Returns:
+        Rows by table.
+
+    Raises:
+        Fatal: It is no such archive, or more than 1 % of the lines of a file cannot be read.
+        Retry: The archive is damaged.
     """
-    wanted = {
-        "vernacular_names": ("VernacularName.tsv", ("taxonID", "name", "country")),
-        "scientific_names": ("NameUsage.tsv", ("ID", "scientificName")),
-    }
     with connection.transaction():
         if _loaded(connection, "names") is not None or archive is None:
             return {}
-        found = {}
-        with _local(archive) as packed, zipfile.ZipFile(packed) as files:
-            for table, (member, columns) in wanted.items():
-                with files.open(member) as raw:
-                    found[table] = _copy_columns(
-                        connection, table, TextIOWrapper(raw, "utf-8-sig", newline=""), member, columns
-                    )
+        found, unreadable = {}, 0
+        with _damage(archive.name), _local(archive) as packed, zipfile.ZipFile(packed) as files:
+            for table in _NAMES:
+                found[table], left_out = _copy_names(connection, files, table)
+                unreadable += left_out
         if not all(found.values()):
             raise Fatal(
                 f"{archive.name} holds no names: {found}; is it the Catalogue of Life in the format ColDP?"
             )
-        _done(connection, "names", sum(found.values()), 0)
-    log.info("Catalogue of Life: %s", found)
+        _done(connection, "names", sum(found.values()), unreadable)
+    log.info("Catalogue of Life: %s, %s unreadable", found, f"{unreadable:,}")
     return found
 
 
@@ -182,20 +249,31 @@ def _local(path: UPath) -> Iterator[IO[bytes]]:
             yield copy
 
 
-def _copy_columns(
-    connection: Connection, table: str, lines: Iterable[str], member: str, columns: tuple[str, ...]
-) -> int:
-    rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    header = [name.removeprefix("col:") for name in next(rows)]
-    if missing := set(columns) - set(header):
-        raise Fatal(f"{member} has no column {', '.join(sorted(missing))}; it has {', '.join(header)}.")
-    places = [header.index(c) for c in columns]
-    with connection.cursor() as cursor:
-        with cursor.copy(sql.SQL("copy {} from stdin").format(sql.Identifier("inaturalist", table))) as copy:
-            for row in rows:
-                if len(row) == len(header):
-                    copy.write_row([row[p].replace("\0", "") or None for p in places])
-        return cursor.rowcount
+def _copy_names(connection: Connection, files: zipfile.ZipFile, table: str) -> tuple[int, int]:
+    """(rows, lines left out)."""
+    member, needed = _NAMES[table]
+    try:
+        opened = files.open(member)
+    except KeyError:
+        raise Fatal(
+            f"the archive has no {member}; is it the Catalogue of Life in the format ColDP?"
+        ) from None
+    statement = sql.SQL("copy {} from stdin").format(sql.Identifier("inaturalist", table))
+    seen = Unreadable(member)
+    with opened as raw, BufferedReader(raw, CHUNK) as file, connection.cursor() as cursor:  # type: ignore[type-var]
+        header = [name.removeprefix("col:") for name in _header(member, file)]
+        if missing := set(needed) - set(header):
+            raise _missing(member, missing, header)
+        places = [header.index(column) for column in needed]
+        with cursor.copy(statement) as copy:
+            for line in seen.counted(bounded_lines(file)):
+                if reason := fault(line, len(header)):
+                    seen.add(reason, line)
+                    continue
+                row = line.decode().rstrip("\r\n").split("\t")
+                copy.write_row([row[place] or None for place in places])
+        seen.check()
+        return cursor.rowcount, seen.number
 
 
 def name_taxa(connection: Connection) -> int:
@@ -236,75 +314,195 @@ def batches(connection: Connection, size: int = BATCH) -> list[Batch]:
     return [Batch(number, first, end) for number, (first, end) in enumerate(zip(firsts, ends, strict=True))]
 
 
-def load_batches(
-    connection: Connection, token: str, run: tuple[str, str], *, size: int = BATCH, include_deleted: bool = False, replayed: bool = False,
-    progress: Callable[[Batch, int, LoadReport], None] = lambda *_: None, should_stop: Callable[[], bool] = lambda: False,
-) -> None:  # fmt: skip
-    """Brings all photos into the catalog, batch by batch, each in its own transaction with its report.
+def check(
+    connection: Connection,
+    root: UPath,
+    prepared: str,
+    run: tuple[str, str],
+    *,
+    replayed: bool = False,
+    accept: bool = False,
+) -> list[str]:
+    """Look whether the dump is whole, now that its files are in tables and taxa are named.
 
-    run: id of DAG and run; a batch that this run has committed is not touched again. progress: called after each batch with the number of
-    all. Raises Interrupted when asked to stop; the next try goes on at the next batch.
+    Args:
+        connection: To the catalog database.
+        root: Where the dump lies.
+        prepared: Token of the dump in the tables.
+        run: Id of DAG and run.
+        replayed: The dump is a recording; then it is compared with recordings, otherwise with real dumps.
+        accept: A person says that what is missing is missing rightly.
+
+    Returns:
+        What is missing, in sentences with numbers; [] for a whole dump.
+
+    Raises:
+        Fatal: Something is missing, and nobody has accepted it; or the dump's files have changed while they were read.
+    """
+    if token(root) != prepared:
+        raise Fatal(f"the dump at {root} has changed while it was read; clear all tasks of the run.")
+    with connection.transaction():
+        found = [text for text in (_shrunk(connection, run, replayed), _unusable(connection)) if text]
+    if found and not accept:
+        raise Fatal(f"the dump is NOT WHOLE, and nothing of it was loaded: {'; '.join(found)}. {accepting()}")
+    return found
+
+
+def _shrunk(connection: Connection, run: tuple[str, str], replayed: bool) -> str | None:
+    """Far fewer photos than the last whole load of this DAG had?"""
+    last = connection.execute(
+        """
+        select sum(fetched)::bigint, max(finished_on) from ingestion_report
+         where dag_id = %s and run_id <> %s and replayed = %s
+         group by run_id, manifest_token having bool_and(complete and whole)
+         order by max(finished_on) desc limit 1
+        """,
+        [*run, replayed],
+    ).fetchone()
+    photos = _one(connection, "select count(*) from inaturalist.photos")
+    if last is None or photos >= LEAST * last[0]:
+        return None
+    return (
+        f"it holds {photos:,} photos, and the last whole one, loaded on {last[1]:%Y-%m-%d}, held {last[0]:,}"
+    )
+
+
+def _unusable(connection: Connection) -> str | None:
+    """Do most photos belong to no observation, taxon or observer, because a file of these is cut, or not the photos'?"""
+    step = max(1, _one(connection, "select count(*) from inaturalist.photos") // SAMPLE)
+    found = connection.execute(_statement("usable.sql"), {"step": step}).fetchone()
+    assert found
+    photos, usable = found
+    if usable >= LEAST * photos:
+        return None
+    return f"only {usable:,} of {photos:,} photos looked at have an observation, a taxon and an observer"
+
+
+def _one(connection: Connection, query: LiteralString) -> int:
+    row = connection.execute(query).fetchone()
+    assert row
+    return int(row[0])
+
+
+def load_batches(
+    connection: Connection,
+    token: str,
+    run: tuple[str, str],
+    *,
+    size: int = BATCH,
+    include_deleted: bool = False,
+    replayed: bool = False,
+    shortfalls: Sequence[str] = (),
+    progress: Callable[[Batch, int, LoadReport], None] = lambda *_: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Bring all photos into the catalog, batch by batch, each in its own transaction with its report.
+
+    The reports are those of a whole load once the last batch is in.
+
+    Args:
+        connection: To the catalog database.
+        token: Of the dump in the tables.
+        run: Id of DAG and run; a batch that this run has committed is not touched again.
+        size: Photos of a batch.
+        include_deleted: Bring back photos that were deleted from the catalog.
+        replayed: The dump is a recording.
+        shortfalls: What a person accepted as missing.
+        progress: Called after each batch with it, the number of all, and its report.
+        should_stop: Asked after each batch.
+
+    Raises:
+        Interrupted: Asked to stop; the next attempt goes on at the next batch.
     """
     with connection.transaction():
-        done = {n for (n,) in connection.execute(
-            "select day_shift from ingestion_report where (dag_id, run_id, manifest_token) = (%s, %s, %s)", [*run, token])}  # fmt: skip
-        found = connection.execute(
-            "select unreadable from inaturalist.loaded where name = 'photos'"
-        ).fetchone()
-    unreadable = found[0] if found else 0
+        reports = connection.execute(
+            "select day_shift from ingestion_report where (dag_id, run_id, manifest_token) = (%s, %s, %s)",
+            [*run, token],
+        ).fetchall()
+    done = {number for (number,) in reports}
     wanted = batches(connection, size)
+    load = _BatchLoad(connection, token, run, include_deleted, replayed, list(shortfalls))
     for batch in wanted:
         if batch.number in done:
             continue
-        report = _load_batch(
-            connection, token, run, batch, unreadable if batch.number == 0 else 0, include_deleted, replayed
-        )
-        progress(batch, len(wanted), report)
+        progress(batch, len(wanted), load(batch))
         if should_stop():
             raise Interrupted(
                 f"asked to stop after batch {batch.number + 1} of {len(wanted)}; the next try goes on there."
             )
-
-
-def _load_batch(
-    connection: Connection,
-    token: str,
-    run: tuple[str, str],
-    batch: Batch,
-    unreadable: int,
-    include_deleted: bool,
-    replayed: bool,
-) -> LoadReport:
-    began = time.monotonic()
     with connection.transaction():
-        connection.execute("set local work_mem = '256MB'")
-        connection.execute("drop table if exists inaturalist_batch")
-        connection.execute(_statement("batch.sql"), {"first": batch.first, "end": batch.end})
-        counted = dict(
-            connection.execute("select reason, count(*) from inaturalist_batch group by 1").fetchall()
+        connection.execute(
+            "update ingestion_report set whole = true where (dag_id, run_id, manifest_token) = (%s, %s, %s)",
+            [*run, token],
         )
-    written = counted.pop(None, 0)
-    rejected = {"unreadable row": unreadable} if unreadable else {}
-    counts = Counts(written + sum(counted.values()) + unreadable, written, counted, rejected)
-    manifest = Manifest(
-        "inaturalist", run[1], None, replayed, datetime.now(UTC), token, batch.number + 1, round(time.monotonic() - began, 3),
-        {"image": counts}, complete=True, whole=True,
-    )  # fmt: skip
-    columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS["image"]))
-    rows = sql.SQL(
-        "select {} from inaturalist_batch where reason is null order by foreign_identifier"
-    ).format(columns)
-    key = RunKey(run[0], run[1], batch.number)
-    return Load(
-        connection,
-        "image",
-        "inaturalist",
-        rows,
-        manifest,
-        key,
-        include_deleted=include_deleted,
-        progress=log.debug,
-    ).run()
+
+
+class _BatchLoad(msgspec.Struct):
+    """Loads batches of one dump for one run."""
+
+    connection: Any
+    token: str
+    run: tuple[str, str]
+    include_deleted: bool
+    replayed: bool
+    shortfalls: list[str]
+
+    def __call__(self, batch: Batch) -> LoadReport:
+        began = time.monotonic()
+        counts = self._select(batch)
+        manifest = Manifest(
+            provider="inaturalist",
+            run_id=self.run[1],
+            window=None,
+            replayed=self.replayed,
+            started=datetime.now(UTC),
+            token=self.token,
+            pages=batch.number + 1,
+            seconds=round(time.monotonic() - began, 3),
+            counts={"image": counts},
+            complete=True,
+            whole=False,  # not before the last batch is in
+            shortfalls=self.shortfalls,
+            accepted=bool(self.shortfalls),
+        )
+        columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS["image"]))
+        rows = sql.SQL(
+            "select {} from inaturalist_batch where reason is null order by foreign_identifier"
+        ).format(columns)
+        return Load(
+            self.connection,
+            "image",
+            "inaturalist",
+            rows,
+            manifest,
+            RunKey(*self.run, batch.number),
+            include_deleted=self.include_deleted,
+            progress=log.debug,
+        ).run()
+
+    def _select(self, batch: Batch) -> Counts:
+        """The batch's rows into a temporary table; what became of its photos."""
+        with self.connection.transaction():
+            self.connection.execute("set local work_mem = '256MB'")
+            self.connection.execute("drop table if exists inaturalist_batch")
+            self.connection.execute(_statement("batch.sql"), {"first": batch.first, "end": batch.end})
+            found = self.connection.execute(
+                "select reason, count(*), count(*) filter (where no_width), count(*) filter (where no_height)"
+                "  from inaturalist_batch group by 1"
+            ).fetchall()
+            files = self.connection.execute("select name, unreadable from inaturalist.loaded").fetchall()
+        counted = {reason: rows for reason, rows, _, _ in found}
+        cleaned: Counter[str] = Counter()
+        for reason, _, no_width, no_height in found:
+            if reason is None:
+                cleaned += Counter({"width is not positive": no_width, "height is not positive": no_height})
+        unreadable = Counter(dict(files)) if batch.number == 0 else Counter()
+        photos = unreadable.pop("photos", 0)
+        cleaned += Counter({f"{UNREADABLE} of {name}": number for name, number in unreadable.items()})
+        written = counted.pop(None, 0)
+        fetched = written + sum(counted.values()) + photos
+        rejected = {UNREADABLE: photos} if photos else {}
+        return Counts(fetched, written, counted, rejected, dict(cleaned))
 
 
 def finish(connection: Connection, token: str, *, drop: bool) -> None:

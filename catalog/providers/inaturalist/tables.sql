@@ -5,15 +5,17 @@ create unlogged table inaturalist.dump (token text not null);
 create unlogged table inaturalist.loaded (name text primary key, rows bigint not null, unreadable bigint not null);
 
 create unlogged table inaturalist.photos (
-    photo_uuid uuid, photo_id bigint, observation_uuid uuid, observer_id bigint, extension text, license text,
+    photo_uuid uuid, photo_id bigint not null, observation_uuid uuid, observer_id bigint, extension text, license text,
     width integer, height integer, position integer
 );
 create unlogged table inaturalist.observations (
-    observation_uuid uuid, observer_id bigint, latitude numeric, longitude numeric, positional_accuracy bigint, taxon_id bigint,
+    observation_uuid uuid not null, observer_id bigint, latitude numeric, longitude numeric, positional_accuracy bigint, taxon_id bigint,
     quality_grade text, observed_on date
 );
-create unlogged table inaturalist.observers (observer_id bigint, login text, name text);
-create unlogged table inaturalist.taxa (taxon_id bigint, ancestry text, rank_level double precision, rank text, name text, active text);
+create unlogged table inaturalist.observers (observer_id bigint not null, login text, name text);
+create unlogged table inaturalist.taxa (
+    taxon_id bigint not null, ancestry text, rank_level double precision, rank text, name text, active text
+);
 
 create unlogged table inaturalist.vernacular_names (taxon_id text, name text, country text);
 create unlogged table inaturalist.scientific_names (id text, name text);

@@ -19,12 +19,13 @@ with weighted as (  -- a name counts for the number of countries it is used in
            (array_agg(name order by place) filter (where filled >= 256))[1:20] as others
       from filling group by 1
 )
-select t.taxon_id, t.name, coalesce(c.title, g.title, t.name) as title, c.others,
+select distinct on (t.taxon_id) t.taxon_id, t.name, coalesce(c.title, g.title, t.name) as title, c.others,
        array_remove(string_to_array(t.ancestry, '/'), '48460') as ancestors  -- 48460 is "Life"
   from inaturalist.taxa t
   left join common c on c.scientific = t.name
   left join inaturalist.group_names g on g.name = t.name
- where t.name <> 'Not assigned';
+ where t.name <> 'Not assigned'
+ order by t.taxon_id, t.name;
 create index on inaturalist.taxa_titled (taxon_id);
 analyze inaturalist.taxa_titled;
 
@@ -32,7 +33,7 @@ create unlogged table inaturalist.taxa_named as
 with above as (
     select t.taxon_id, array_agg(distinct a.title) as titles
       from inaturalist.taxa_titled t cross join unnest(t.ancestors) as ancestor
-      join inaturalist.taxa_titled a on a.taxon_id = ancestor::bigint
+      join inaturalist.taxa_titled a on a.taxon_id = case when ancestor ~ '^\d{1,18}$' then ancestor::bigint end
      group by 1
 ), tagged as (
     select t.taxon_id, t.title,

@@ -95,6 +95,14 @@ def test_a_missing_document_is_noticed(filled, search):
     assert mismatches(filled, search, "image-a", "image", parts) == ["ids 1 to 500: 499 rows, 498 documents"]
 
 
+def test_a_document_of_no_row_is_noticed(filled, search):
+    """Its id is in none of the ranges that are compared, so only the total tells."""
+    parts, _ = fill(filled, search, "image-a")
+    document = search.client.search(index="image-a", size=1)["hits"]["hits"][0]["_source"]
+    search.client.index(index="image-a", id="stray", document={**document, "id": 501}, refresh=True)
+    assert mismatches(filled, search, "image-a", "image", parts) == ["in all: 499 rows, 500 documents"]
+
+
 def test_an_empty_table(api, search):
     make(search, "image-a")
     assert ranges(api, "image", 8) == []

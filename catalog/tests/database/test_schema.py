@@ -1,11 +1,16 @@
 """The schema as migrations make it."""
 
+from datetime import UTC, datetime
 from uuid import RFC_4122
 
 import psycopg
 import pytest
+from alembic import command
+from psycopg import sql
+from sqlalchemy import create_engine
 
 from catalog.database import schema
+from catalog.tests.conftest import database_of_its_own
 
 pytestmark = pytest.mark.database
 
@@ -93,3 +98,92 @@ def test_a_report_must_add_up(catalog):
             "insert into ingestion_report (dag_id, run_id, provider, media_type, manifest_token, manifest_pages, complete,"
             " fetched, inserted, updated, unchanged, skipped, rejected) values ('d', 'r', 'p', 'image', 't', 1, true, 5, 1, 1, 1, 1, 0)"
         )
+
+
+def report(catalog, **fields):
+    """A row as the first release writes it, and more fields."""
+    values = {
+        "dag_id": "d", "run_id": "r", "provider": "p", "media_type": "image", "manifest_token": "t", "manifest_pages": 1, "complete": True,
+        "fetched": 0, "inserted": 0, "updated": 0, "unchanged": 0, "skipped": 0, "rejected": 0, **fields,
+    }  # fmt: skip
+    comma = sql.SQL(", ")
+    catalog.execute(
+        sql.SQL("insert into ingestion_report ({}) values ({})").format(
+            comma.join(map(sql.Identifier, values)), comma.join(map(sql.Placeholder, values))
+        ),
+        values,
+    )
+
+
+WINDOW = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC))
+LOADED = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("fields", "fresh_on"),
+    [
+        ({"whole": True}, LOADED), ({"whole": True, "window_start": WINDOW[0], "window_end": WINDOW[1]}, WINDOW[1]),
+        ({"whole": True, "accepted": True}, LOADED), ({"whole": True, "complete": False}, None), ({"whole": True, "replayed": True}, None),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_whole_pulls(catalog, fields, fresh_on):
+    report(catalog, finished_on=LOADED, **fields)
+    found = catalog.execute("select fresh_on, shortfalls, run_id from whole_pull").fetchall()
+    assert found == ([(fresh_on, [], "r")] if fresh_on else [])
+
+
+def test_the_last_whole_pulls_are_found_by_index(catalog):
+    catalog.execute("""
+        insert into ingestion_report (dag_id, run_id, provider, media_type, manifest_token, manifest_pages, complete, whole,
+                                      fetched, inserted, updated, unchanged, skipped, rejected, window_end)
+        select 'd', n::text, 'p' || n % 20, 'image', 't', 1, true, n % 3 > 0, 0, 0, 0, 0, 0, 0, now() - make_interval(days => n)
+          from generate_series(1, 20000) n
+    """)
+    catalog.execute("analyze ingestion_report")
+    plan = catalog.execute(
+        "explain select * from whole_pull where provider = 'p1' and media_type = 'image' order by fresh_on desc limit 30"
+    ).fetchall()
+    assert "Index Scan Backward using ingestion_report_whole_idx" in plan[1][0]
+    assert len(plan) == 3  # limit, scan, and its condition: nothing is sorted or left out
+
+
+def test_what_makes_a_pull_whole_is_explained(catalog):
+    comments = dict(
+        catalog.execute("""
+            select c.relname || coalesce('.' || a.attname, ''), d.description
+              from pg_description d join pg_class c on d.classoid = 'pg_class'::regclass and c.oid = d.objoid
+              left join pg_attribute a on a.attrelid = c.oid and a.attnum = d.objsubid and d.objsubid > 0
+        """).fetchall()
+    )
+    columns = ("complete", "whole", "replayed", "shortfalls", "accepted")
+    wanted = {
+        "pull_attempt",
+        "whole_pull",
+        "whole_pull.fresh_on",
+        *(f"ingestion_report.{c}" for c in columns),
+    }
+    assert wanted <= set(comments)
+
+
+def test_attempts_are_numbered(catalog):
+    numbers = [catalog.execute("select nextval('pull_attempt')").fetchone()[0] for _ in range(3)]
+    assert numbers == sorted(set(numbers))
+
+
+def test_reports_of_an_earlier_release(server):
+    """Rows that were there before the upgrade, and those that the earlier release writes after it."""
+    dsn = database_of_its_own(server, "template0")
+    engine = create_engine(schema._engine_url(dsn))
+    config = schema._config("catalog")
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        connection.commit()
+    engine.dispose()
+    with psycopg.connect(dsn, autocommit=True) as catalog:
+        report(catalog, whole=True)
+        schema.upgrade(dsn)
+        report(catalog, run_id="later", whole=True)
+        found = catalog.execute("select run_id, shortfalls, accepted from whole_pull order by 1").fetchall()
+    assert found == [("later", [], False), ("r", [], False)]

@@ -15,9 +15,10 @@ from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.records import Audio, Image
 from catalog.ingestion.tsv import COLUMNS, Encoder
 from catalog.ingestion.urls import UrlCleaner
-from catalog.loading.load import DELETED, Load, RunKey
+from catalog.loading.load import DELETED, Load, LoadReport, RunKey
 
 pytestmark = pytest.mark.database
+FILES = ("https://example.org/1.ogg", "https://example.org/2.flac")
 
 
 def image(number, **fields):
@@ -67,6 +68,7 @@ class Loader:
             "example", token, None, False, datetime.now(UTC), token, 1, 1.5, {media_type: counts}, complete
         )
         with psycopg.connect(self.dsn) as connection:
+            self.connection = connection
             key = RunKey("example_workflow", more.pop("run_id", token))
             return Load(
                 connection,
@@ -80,7 +82,8 @@ class Loader:
             ).run()
 
     def rejects(self):
-        return [orjson.loads(line) for line in (self.folder / "rejects.jsonl").read_bytes().splitlines()]
+        path = self.folder / "rejects.jsonl"
+        return [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
 
 @pytest.fixture
@@ -151,21 +154,79 @@ def test_audio_sets_genres_and_alternatives_are_merged(load, catalog):
     one = audio(
         1,
         genres=["a", "b"],
-        alt_files=[{"url": "u1"}],
+        alt_files=[{"url": FILES[0]}],
         audio_set={"title": "Set", "n": None},
         audio_set_foreign_identifier="s1",
     )
     assert outcome(load([one], media_type="audio")) == (1, 0, 0, 0, 0)
     assert outcome(load([one], media_type="audio")) == (0, 0, 1, 0, 0)
-    two = audio(1, genres=["b", "c"], alt_files=[{"url": "u2"}, {"url": "u1"}], audio_set={"creator": "C"})
+    two = audio(
+        1, genres=["b", "c"], alt_files=[{"url": FILES[1]}, {"url": FILES[0]}], audio_set={"creator": "C"}
+    )
     assert outcome(load([two], media_type="audio")) == (0, 1, 0, 0, 0)
     found = row(catalog, 1, "audio")
-    assert (found["genres"], found["alt_files"]) == (["a", "b", "c"], [{"url": "u1"}, {"url": "u2"}])
+    assert (found["genres"], found["alt_files"]) == (["a", "b", "c"], [{"url": FILES[0]}, {"url": FILES[1]}])
     assert found["audio_set"] == {"title": "Set", "creator": "C"}
     assert outcome(load([two], media_type="audio")) == (0, 0, 1, 0, 0)
     assert catalog.execute(
         "select foreign_identifier, title, creator, provider from audioset_view"
     ).fetchall() == [("s1", "Set", "C", "example")]
+
+
+def file(number, **more):
+    return {"url": FILES[number], **more}
+
+
+def files(catalog):
+    """Numbers as text: whether JSON holds one or the other is the encoder's choice."""
+    found = row(catalog, 1, "audio")["alt_files"]
+    return [{k: str(v) for k, v in f.items()} if isinstance(f, dict) else f for f in found]
+
+
+def test_an_alternative_file_is_known_by_its_url(load, catalog):
+    """One whose size changes takes the place of what was stored; it does not stand beside it."""
+
+    def loaded(*brought):
+        report = load([audio(1, alt_files=list(brought) or None)], media_type="audio")
+        return outcome(report), files(catalog)
+
+    big, small = file(0, filesize="9"), file(0, filesize="5")
+    assert loaded(big, file(1)) == ((1, 0, 0, 0, 0), [big, file(1)])
+    assert loaded(small) == ((0, 1, 0, 0, 0), [small, file(1)])
+    assert loaded(file(1), small) == ((0, 0, 1, 0, 0), [small, file(1)])
+    assert loaded() == ((0, 0, 1, 0, 0), [small, file(1)])
+    assert loaded(file(1, filesize="1"), big) == ((0, 1, 0, 0, 0), [big, file(1, filesize="1")])
+
+
+def test_two_files_with_one_url_in_one_record(load, catalog):
+    """Whoever wrote the line: a second load finds what the first one stored."""
+    fields = load.lines([audio(1)], media_type="audio")[0].rstrip("\n").split("\t")
+    both = [file(0, filesize="5"), file(1), file(0, filesize="9")]
+    fields[COLUMNS["audio"].index("alt_files")] = orjson.dumps(both).decode()
+    lines = ["\t".join(fields) + "\n"]
+    assert outcome(load([], lines=lines, media_type="audio")) == (1, 0, 0, 0, 0)
+    assert files(catalog) == [file(0, filesize="9"), file(1)]
+    assert outcome(load([], lines=lines, media_type="audio")) == (0, 0, 1, 0, 0)
+
+
+@pytest.mark.parametrize("stored", ["null", "{}", '"text"', "7", "[]", '["text", [1], null, {"name": "x"}]'])
+def test_stored_files_of_another_json_type(load, catalog, stored):
+    """What is no array counts as absent; elements without a URL stay."""
+    load([audio(1)], media_type="audio")
+    catalog.execute("update audio set alt_files = %s::jsonb", [stored])
+    assert outcome(load([audio(1)], media_type="audio")) == (0, 0, 1, 0, 0)
+    assert outcome(load([audio(1, alt_files=[file(0)])], media_type="audio")) == (0, 1, 0, 0, 0)
+    kept = orjson.loads(stored) if stored.startswith("[") else []
+    assert files(catalog) == [*kept, file(0)]
+    assert outcome(load([audio(1, alt_files=[file(0)])], media_type="audio")) == (0, 0, 1, 0, 0)
+
+
+def test_files_that_were_stored_several_times_become_one(load, catalog):
+    load([audio(1, alt_files=[file(0)])], media_type="audio")
+    grown = orjson.dumps([file(0, filesize=n) for n in range(5)]).decode()
+    catalog.execute("update audio set alt_files = %s::jsonb", [grown])
+    assert outcome(load([audio(1, alt_files=[file(0)])], media_type="audio")) == (0, 1, 0, 0, 0)
+    assert files(catalog) == [file(0)]
 
 
 def test_a_removed_record_that_comes_again_is_there_again(load, catalog):
@@ -202,11 +263,60 @@ def test_a_url_has_one_owner(load, catalog):
     ]
 
 
-def test_an_update_may_bring_a_url_unless_it_is_taken(load, catalog):
-    load([image(1), image(2)])
-    report = load([image(1, url="https://example.org/new.jpg"), image(2, url="https://example.org/1.jpg")])
-    assert outcome(report) == (0, 1, 0, 0, 1)  # id1's old address is still its own when the batch begins
-    assert outcome(load([image(2, url="https://example.org/1.jpg")])) == (0, 1, 0, 0, 0)
+def jpg(number):
+    return f"https://example.org/{number}.jpg"
+
+
+def urls(catalog):
+    return dict(catalog.execute("select foreign_identifier, url from image").fetchall())
+
+
+@pytest.mark.parametrize(
+    ("brought", "refused"),
+    [
+        ({1: jpg(2)}, {1}),  # nobody makes way
+        ({1: jpg("new"), 2: jpg(1)}, set()),  # handed on
+        ({1: jpg(2), 2: jpg(1)}, set()),  # exchanged
+        ({1: jpg(2), 2: jpg(3), 3: jpg(1), 4: jpg(5)}, {4}),  # in a ring
+        ({n: jpg(n + 1) for n in range(1, 5)}, {1, 2, 3, 4}),  # moved by one, and the last of them is held
+        ({n: jpg(n + 1) for n in range(1, 6)}, set()),  # moved by one, and the last of them is free
+        ({1: jpg(2), 2: jpg(9)}, {1, 2}),  # who should make way is refused: another provider's record holds its URL
+        ({6: jpg(1), 1: jpg("new")}, set()),  # a new record takes what another one leaves
+        ({6: jpg(2), 1: jpg(2), 2: jpg(1)}, {6, 1, 2}),  # two bring one URL: an exchange of which one half is missing
+    ],
+)  # fmt: skip
+def test_records_may_exchange_urls(load, catalog, brought, refused):
+    load([image(9)], provider="other")
+    load([image(n) for n in range(1, 6)])
+    before = urls(catalog)
+    report = load([image(n, url=url) for n, url in brought.items()])
+    accepted = {f"id{n}": url for n, url in brought.items() if n not in refused}
+    assert urls(catalog) == before | accepted
+    assert report.rejected == ({"URL belongs to another record": len(refused)} if refused else {})
+    assert report.inserted == (6 in brought and 6 not in refused)
+    holders = {(r["record"]["foreign_identifier"], r["belongs_to"]["identifier"]) for r in load.rejects()}
+    held = dict(catalog.execute("select url, identifier::text from image").fetchall())
+    assert holders == {(f"id{n}", held[brought[n]]) for n in refused}
+    again = load([image(n, url=brought[n]) for n in brought if n not in refused])
+    assert outcome(again) == (0, 0, len(brought) - len(refused), 0, 0)
+
+
+def test_a_reject_names_the_record_that_holds_its_url(load, catalog):
+    """And the report says what that means."""
+    load([image(1)], provider="other")
+    said = []
+    report = load([image(2, url=jpg(1))], progress=said.append)
+    (reject,) = load.rejects()
+    identifier = str(catalog.execute("select identifier from image").fetchone()[0])
+    assert reject["reason"] == "URL belongs to another record"
+    assert reject["belongs_to"] == {
+        "identifier": identifier,
+        "provider": "other",
+        "foreign_identifier": "id1",
+    }
+    assert "image: 1 rejected, URL belongs to another record. These bring a URL" in said[-1]
+    assert report.advice() == [said[-1]]
+    assert load([image(3)]).advice() == []
 
 
 def test_deleted_records_stay_deleted_unless_asked_for(load, catalog):
@@ -219,6 +329,65 @@ def test_deleted_records_stay_deleted_unless_asked_for(load, catalog):
     assert outcome(report) == (0, 0, 1, 1, 0)
     assert report.skipped == {DELETED: 1}
     assert outcome(load([image(1), image(2)], include_deleted=True)) == (1, 0, 1, 0, 0)
+
+
+def delete(catalog, number):
+    """As deletion does it: into the table of deleted records."""
+    key = f"id{number}"
+    catalog.execute(
+        "insert into deleted_image select image.*, now(), 'takedown' from image where foreign_identifier = %s",
+        [key],
+    )
+    catalog.execute("delete from image where foreign_identifier = %s", [key])
+
+
+def test_a_deleted_record_under_another_identifier_stays_deleted(load, catalog):
+    load([image(1), image(2)])
+    delete(catalog, 1)
+    again = [image(7, url=jpg(1)), image(8)]
+    report = load(again)
+    assert outcome(report) == (1, 0, 0, 1, 0)
+    assert report.skipped == {DELETED: 1}
+    assert load([image(7, url=jpg(1))], provider="other").skipped == {DELETED: 1}
+    assert outcome(load(again, include_deleted=True)) == (1, 0, 1, 0, 0)
+    assert outcome(load(again)) == (0, 0, 2, 0, 0)  # it is there now
+
+
+def test_a_stored_record_does_not_take_over_a_deleted_ones_url(load, catalog):
+    load([image(1), image(2)])
+    delete(catalog, 1)
+    assert load([image(2, url=jpg(1), title="moved")]).skipped == {DELETED: 1}
+    assert (row(catalog, 2)["url"], row(catalog, 2)["title"]) == (jpg(2), None)
+    assert outcome(load([image(2, url=jpg(1))], include_deleted=True)) == (0, 1, 0, 0, 0)
+
+
+def test_a_record_that_was_brought_back_may_have_its_own_url(load, catalog):
+    load([image(1)])
+    delete(catalog, 1)
+    load([image(1, url=jpg("other"))], include_deleted=True)
+    assert outcome(load([image(1)])) == (0, 1, 0, 0, 0)
+
+
+def test_deleted_urls_are_looked_up_by_index(load, catalog):
+    """However many records were deleted, a load does not read them all."""
+    load([image(n) for n in range(3)])
+    for number in range(3):
+        delete(catalog, number)
+    catalog.execute(
+        "insert into deleted_image (identifier, created_on, updated_on, removed_from_source, license, url, provider,"
+        " foreign_identifier, deleted_on)"
+        " select gen_random_uuid(), now(), now(), false, 'cc0', 'https://example.net/' || n, 'x', n::text, now()"
+        "   from generate_series(1, 50000) n"
+    )
+    catalog.execute("vacuum analyze deleted_image")
+    reads = "select seq_scan from pg_stat_xact_user_tables where relname = 'deleted_image'"
+    seen = []
+    load(
+        [image(n, url=jpg(n - 10)) for n in range(10, 15)],
+        progress=lambda _: seen.append(load.connection.execute(reads).fetchone()),
+    )
+    assert len(urls(catalog)) == 2
+    assert seen[-1] == (0,)
 
 
 def test_new_records_get_their_popularity(load, catalog):
@@ -256,6 +425,46 @@ def test_counts_that_do_not_add_up_are_refused(load, catalog):
     with pytest.raises(Fatal, match="2 rows came from 1 parts, but the manifest lists 3"):
         load([image(1), image(2)], counts=Counts(fetched=3, written=3))
     assert catalog.execute("select count(*) from image").fetchone() == (0,)
+
+
+def test_counts_that_leave_an_item_out_are_refused(load, catalog):
+    """As many rows as the manifest lists, but an item that was fetched is nowhere."""
+    with pytest.raises(Fatal, match="the counts do not add up, nothing was loaded"):
+        load([image(1), image(2)], counts=Counts(fetched=3, written=2))
+    assert catalog.execute("select count(*) from image").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("left_out", ["inserted", "updated", "unchanged", "skipped", "rejected"])
+def test_a_report_counts_every_item(left_out):
+    counts = {
+        "inserted": 1,
+        "updated": 2,
+        "unchanged": 4,
+        "skipped": {"a": 8, "b": 16},
+        "rejected": {"c": 32},
+    }
+    report = LoadReport(
+        "example", "image", True, 63, **counts, cleaned={"d": 64}, pull_seconds=0, load_seconds=0
+    )
+    assert report.accounted()
+    setattr(report, left_out, type(counts[left_out])())
+    assert not report.accounted()
+
+
+def test_a_row_that_is_deleted_during_the_load_is_not_counted_as_updated(load, catalog):
+    load([image(1), image(2), image(3)])
+
+    def meanwhile(text):
+        if "2 changed" in text:
+            delete(catalog, 1)
+
+    report = load(
+        [image(1, title="new"), image(2, title="new"), image(3), image(4)], progress=meanwhile, run_id="r"
+    )
+    assert outcome(report) == (1, 1, 1, 1, 0)
+    assert report.skipped == {DELETED: 1}
+    assert row(catalog, 1) is None
+    assert catalog.execute("select updated from ingestion_report where run_id = 'r'").fetchone() == (1,)
 
 
 def test_loading_the_same_pull_again_does_nothing(load, catalog):
@@ -322,6 +531,45 @@ def test_one_bad_row_of_each_kind_costs_no_other(load, catalog):
     assert leftovers(catalog) == []
 
 
+def test_lines_that_only_postgresql_finds_bad(load, catalog):
+    """Wherever they stand, one after the other or alone."""
+    columns = COLUMNS["audio"]
+    good = load.lines([audio(n) for n in range(500)], media_type="audio")
+
+    def spoilt(number, column, value):
+        fields = good[number].rstrip("\n").split("\t")
+        fields[columns.index(column)] = value
+        return "\t".join(fields) + "\n"
+
+    bad = {0: "{broken", 1: "{broken", 2: "{a", 250: '{"}', 498: "{broken", 499: "{broken"}
+    lines = [spoilt(n, "genres", bad[n]) if n in bad else line for n, line in enumerate(good)]
+    report = load([], lines=lines, media_type="audio")
+    assert report.inserted == 494
+    assert all(reason.startswith("refused by PostgreSQL: ") for reason in report.rejected)
+    refused = [r["line"].partition("\t")[0] for r in load.rejects()]
+    assert sorted(refused, key=lambda i: int(i[2:])) == ["id0", "id1", "id2", "id250", "id498", "id499"]
+
+
+def test_too_many_lines_that_only_postgresql_finds_bad(load, catalog):
+    columns = COLUMNS["audio"]
+    fields = load.lines([audio(1)], media_type="audio")[0].rstrip("\n").split("\t")
+    fields[columns.index("genres")] = "{broken"
+    with pytest.raises(
+        Fatal, match="PostgreSQL refuses more than 1,000 lines, the last one because: malformed array"
+    ):
+        load([], lines=["\t".join(fields) + "\n"] * 1001, media_type="audio")
+    assert load.rejects() == []
+
+
+def test_a_url_that_is_too_long_for_the_index(load, catalog):
+    """Not from our encoder, but whoever wrote the line: it costs that record only."""
+    long = "https://example.org/" + "".join(f"{n}" for n in range(1000))
+    lines = [load.lines([image(1)])[0].replace(jpg(1), long), *load.lines([image(2)])]
+    report = load([], lines=lines)
+    assert (report.inserted, report.rejected) == (1, {"url too long": 1})
+    assert load.rejects()[0]["record"]["url"] == long
+
+
 def test_bad_records_are_refused_before_they_are_lines(load, catalog):
     """The same kinds as records: the encoder cleans or refuses them, so a COPY never meets them."""
     cleaned = [
@@ -352,6 +600,44 @@ def test_two_loads_of_one_provider_take_turns(load, catalog, dsn):
     for thread in threads:
         thread.join()
     assert sorted(outcome(r)[:3] for r in reports) == [(0, 0, 200)] * 3 + [(200, 0, 0)]
+
+
+def test_a_load_waits_for_another_one_of_its_provider(load, dsn, tmp_path):
+    """Before it copies anything: two that copy at once would both classify against what is stored before either."""
+    began, go_on, copied = threading.Event(), threading.Event(), threading.Event()
+
+    def holding(text):
+        if "copied" in text:
+            began.set()
+            go_on.wait()
+
+    first = threading.Thread(target=lambda: load([image(1)], progress=holding))
+    first.start()
+    began.wait()
+    second = threading.Thread(
+        target=lambda: Loader(dsn, tmp_path)([image(1)], progress=lambda _: copied.set())
+    )
+    second.start()
+    waits = "select 1 from pg_locks where locktype = 'advisory' and not granted"
+    with psycopg.connect(dsn, autocommit=True) as watching:
+        while not copied.wait(0.01) and not watching.execute(waits).fetchone():
+            pass
+    overtook = copied.is_set()
+    go_on.set()
+    first.join()
+    second.join()
+    assert not overtook
+
+
+def test_loads_of_two_providers_do_not_wait_for_each_other(load, dsn, tmp_path):
+    seen = []
+
+    def meanwhile(text):
+        if not seen:
+            seen.append(Loader(dsn, tmp_path)([image(2)], provider="other"))
+
+    assert outcome(load([image(1)], progress=meanwhile)) == (1, 0, 0, 0, 0)
+    assert outcome(seen[0]) == (1, 0, 0, 0, 0)
 
 
 def test_another_writer_is_met_with_a_second_look(load, catalog, dsn):

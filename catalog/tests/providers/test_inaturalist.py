@@ -12,7 +12,7 @@ import pytest
 from psycopg.rows import dict_row
 from upath import UPath
 
-from catalog.ingestion.errors import Fatal, Interrupted
+from catalog.ingestion.errors import Fatal, Interrupted, Retry
 from catalog.ingestion.provider import FOLDER
 from catalog.providers.inaturalist import dump
 from catalog.providers.inaturalist.provider import FILES
@@ -102,8 +102,8 @@ def connection(dsn):
         yield connection
 
 
-def load(connection, root, size=4, **more):
-    """All steps of the DAG, in order."""
+def prepare(connection, root):
+    """The steps of the DAG before its check."""
     token = dump.token(root)
     dump.prepare(connection, token)
     archive = root / "catalogue_of_life.zip"
@@ -111,7 +111,14 @@ def load(connection, root, size=4, **more):
     for name in FILES:
         dump.load_file(connection, root, name)
     dump.name_taxa(connection)
-    dump.load_batches(connection, token, RUN, size=size, **more)
+    return token
+
+
+def load(connection, root, size=4, run=RUN, replayed=False, accept=False, **more):
+    """All steps of the DAG, in order."""
+    token = prepare(connection, root)
+    shortfalls = dump.check(connection, root, token, run, replayed=replayed, accept=accept)
+    dump.load_batches(connection, token, run, size=size, replayed=replayed, shortfalls=shortfalls, **more)
     return token
 
 
@@ -212,16 +219,235 @@ def test_columns_are_found_by_name(connection, tmp_path):
     assert set(images(connection)) == {101, 102, 103, 305}
 
 
-def test_an_unreadable_row_is_counted(connection, tmp_path):
-    root = write_dump(tmp_path / "dump", [*PHOTOS, ("no uuid", "x", *photo(1, 1)[2:])])
-    if connection.info.server_version < 170_000:  # COPY cannot leave rows out
-        with pytest.raises(Fatal, match=r"photos.csv.gz: invalid input syntax for type uuid.*line 11"):
-            load(connection, root)
-        return
+def without_key(line):
+    """The key is the first field, but in the file of photos, which has nine, the second."""
+    fields = line.split(b"\t")
+    fields[len(fields) == 9] = b""
+    return b"\t".join(fields)
+
+
+BAD = {
+    "a tab": lambda line: line.replace(b"\t", b"\t\t", 1),
+    "NUL": lambda line: line.replace(b"\t", b"\t\0", 1),
+    "not UTF-8": lambda line: line.replace(b"\t", b"\t\xff", 1),
+    "a quote": lambda line: line.replace(b"\t", b"\t\b", 1),
+    "a carriage return": lambda line: line.replace(b"\t", b"\t\r", 1),
+    "no key": without_key,
+    "another type": lambda line: b"x" + line,
+    "the end": lambda line: rb"\.",
+    "nothing": lambda line: b"",
+    "a huge field": lambda line: b"x" * (2 << 20) + line,
+}
+
+
+def spoil(root, names, faults):
+    """Puts spoilt copies of its first row between the rows of each file."""
+    for name in names:
+        path = root / f"{name}.csv.gz"
+        header, first, *rest = gzip.decompress(path.read_bytes()).splitlines()
+        bad = [BAD[f](first) for f in faults]
+        (root / f"{name}.csv.gz").write_bytes(
+            gzip.compress(b"\n".join([header, *bad, first, *bad, *rest]) + b"\n")
+        )
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_an_unreadable_row_of_any_file_costs_that_row(connection, tmp_path, bad):
+    """Its photo is counted as rejected; of the other files, the report says how many rows could not be read."""
+    root = write_dump(tmp_path / "dump")
+    spoil(root, FILES, [bad])
     load(connection, root)
-    first = reports(connection)[0]
-    assert (first["fetched"], first["rejected_reasons"]) == (5, {"unreadable row": 1})
     assert set(images(connection)) == {101, 102, 103, 305}
+    first, *others = reports(connection)
+    assert (first["fetched"], first["rejected_reasons"]) == (6, {"unreadable row": 2})
+    assert first["cleaned_reasons"] == {
+        f"unreadable row of {n}": 2 for n in ("observations", "taxa", "observers")
+    }
+    assert [(r["rejected"], r["cleaned_reasons"]) for r in others] == [(0, {})] * 2
+
+
+def test_unreadable_rows_of_all_kinds(connection, tmp_path):
+    root = write_dump(tmp_path / "dump")
+    spoil(root, FILES, list(BAD)[:5])
+    load(connection, root)
+    assert set(images(connection)) == {101, 102, 103, 305}
+    assert reports(connection)[0]["rejected_reasons"] == {"unreadable row": 10}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_too_many_unreadable_rows(connection, tmp_path, name):
+    root = write_dump(tmp_path / "dump")
+    spoil(root, [name], list(BAD)[:6])
+    dump.prepare(connection, dump.token(root))
+    with pytest.raises(
+        Fatal, match=rf"{name}.csv.gz: 12 of \d+ lines cannot be read, more than 1%; the last one: "
+    ):
+        dump.load_file(connection, root, name)
+
+
+def write_names(root, vernacular, usage=b"T1\tHylidae\n"):
+    with zipfile.ZipFile(root / "catalogue_of_life.zip", "w") as files:
+        files.writestr("VernacularName.tsv", b"\xef\xbb\xbftaxonID\tname\tcountry\tremarks\r\n" + vernacular)
+        files.writestr("NameUsage.tsv", b"ID\tscientificName\n" + usage)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"T1\twrong\tAU", b"T1\twr\tong\tAU\t", b"T1\twrong\0\tAU\t", b"T1\twrong\xff\tAU\t", b"T1\twrong\tAU\t" + b"x" * 131_073,
+        b"T1\t" + b"wrong" * 30_000 + b"\tAU\t", b"T1\twrong\tAU\t" + b"x" * (3 << 20), b"",
+    ],
+)  # fmt: skip
+def test_an_unreadable_row_of_the_catalogue_of_life_costs_that_row(connection, tmp_path, bad):
+    root = write_dump(tmp_path / "dump")
+    write_names(root, bad + b"\r\nT1\tFrog\tAU\t\r\n" + bad + b'\nT1\tRana\t\tsaid "so\nT2\tx\t\t')
+    load(connection, root)
+    assert images(connection)[101]["title"] == "frog, rana"
+    assert reports(connection)[0]["cleaned_reasons"] == {"unreadable row of names": 2}
+
+
+def test_a_damaged_file_is_read_again_later(connection, tmp_path):
+    root = write_dump(tmp_path / "dump")
+    whole = {name: (root / name).read_bytes() for name in ("taxa.csv.gz", "catalogue_of_life.zip")}
+    for name, data in whole.items():
+        (root / name).write_bytes(data[:-20])
+    dump.prepare(connection, dump.token(root))
+    with pytest.raises(Retry, match=r"taxa\.csv\.gz is damaged, or did not come whole"):
+        dump.load_file(connection, root, "taxa")
+    with pytest.raises(Retry, match=r"catalogue_of_life\.zip is damaged"):
+        dump.load_names(connection, root / "catalogue_of_life.zip")
+    (root / "taxa.csv.gz").write_bytes(whole["taxa.csv.gz"])
+    assert dump.load_file(connection, root, "taxa") == len(TAXA)
+
+
+def test_sizes_that_cannot_be_true_are_left_out(connection, tmp_path):
+    photos = [
+        (*p[:6], width, height, 0) for p, width, height in zip(PHOTOS[:2], (0, 7), (-1, 0), strict=True)
+    ]
+    load(connection, write_dump(tmp_path / "dump", photos))
+    found = images(connection)
+    assert [(found[n]["width"], found[n]["height"]) for n in (101, 102)] == [(None, None), (7, None)]
+    assert reports(connection)[0]["cleaned_reasons"] == {
+        "width is not positive": 1,
+        "height is not positive": 2,
+    }
+
+
+def test_broken_and_repeated_taxa(connection, tmp_path):
+    root = write_dump(tmp_path / "dump")
+    rows = [
+        (i, f"{a}/x//{'9' * 30}", 10, "x", n, "true") for i, a, n in [*TAXA, TAXA[3], (None, "", "Nobody")]
+    ]
+    write(root, "taxa", ("taxon_id", "ancestry", "rank_level", "rank", "name", "active"), rows)
+    load(connection, root)
+    assert [t["name"] for t in images(connection)[101]["tags"]] == ["Hylidae", "Amphibia", "Animals"]
+
+
+def whole_fetched(connection):
+    with connection.transaction():
+        return connection.execute("select sum(fetched)::int from whole_pull").fetchone()[0]
+
+
+class TestShortfall:
+    """A dump that holds far less than the last whole one."""
+
+    @pytest.fixture
+    def before(self, connection, tmp_path):
+        """A dump that was loaded whole: ten rows of photos."""
+        load(connection, write_dump(tmp_path / "before"), run=(RUN[0], "before"))
+
+    def dump_of(self, tmp_path, number):
+        return write_dump(tmp_path / "now", PHOTOS[:number])
+
+    def test_half_as_many_may_be_right(self, connection, before, tmp_path):
+        load(connection, self.dump_of(tmp_path, 5))
+        assert whole_fetched(connection) == 15
+
+    def test_fewer_are_refused_with_both_numbers(self, connection, before, tmp_path):
+        with pytest.raises(Fatal, match=r"NOT WHOLE.* holds 4 photos, .* held 10\. .*accept_shortfall"):
+            load(connection, self.dump_of(tmp_path, 4))
+        assert len(reports(connection)) == 3
+        assert whole_fetched(connection) == 10
+
+    def test_a_person_may_accept_them(self, connection, before, tmp_path):
+        load(connection, self.dump_of(tmp_path, 4), accept=True)
+        assert whole_fetched(connection) == 14
+        (text,) = reports(connection)[1]["shortfalls"]
+        assert "4 photos" in text
+        assert [(r["accepted"], r["whole"]) for r in reports(connection) if r["shortfalls"]] == [(True, True)]
+        (tmp_path / "later").mkdir()
+        load(
+            connection, write_dump(tmp_path / "later", PHOTOS[1:4]), run=(RUN[0], "later")
+        )  # this is usual now
+
+    def test_a_whole_one_that_is_accepted_in_advance_lacks_nothing(self, connection, before, tmp_path):
+        load(connection, self.dump_of(tmp_path, 9), accept=True)
+        assert not any(r["accepted"] or r["shortfalls"] for r in reports(connection))
+
+    def test_a_load_that_was_not_whole_is_no_measure(self, connection, before, tmp_path):
+        with pytest.raises(Interrupted):
+            load(connection, self.dump_of(tmp_path, 9), run=(RUN[0], "stopped"), should_stop=lambda: True)
+        with pytest.raises(Fatal, match=r"held 10\."):
+            load(connection, write_dump(tmp_path / "later", PHOTOS[:4]))
+
+    def test_recordings_are_compared_with_recordings(self, connection, before, tmp_path):
+        load(connection, self.dump_of(tmp_path, 4), run=(RUN[0], "replay"), replayed=True)
+        load(connection, write_dump(tmp_path / "later", PHOTOS[:6]))
+        with pytest.raises(Fatal, match=r"holds 1 photos, .* held 4\."):
+            load(
+                connection,
+                write_dump(tmp_path / "again", PHOTOS[:1]),
+                run=(RUN[0], "replay 2"),
+                replayed=True,
+            )
+
+    def test_another_dag_is_no_measure(self, connection, before, tmp_path):
+        load(connection, self.dump_of(tmp_path, 1), run=("another", "now"))
+
+
+@pytest.mark.parametrize("name", ["observations", "observers", "taxa"])
+def test_a_dump_of_which_one_file_is_cut(connection, tmp_path, name):
+    """Nearly all photos would be skipped, and the load be green."""
+    root = write_dump(tmp_path / "dump", [photo(n, 1) for n in range(1, 40)])
+    header, *rows = gzip.decompress((root / f"{name}.csv.gz").read_bytes()).splitlines(keepends=True)
+    (root / f"{name}.csv.gz").write_bytes(gzip.compress(header + rows[-1]))
+    with pytest.raises(
+        Fatal, match="only 0 of 39 photos looked at have an observation, a taxon and an observer"
+    ):
+        load(connection, root)
+    assert reports(connection) == []
+    load(connection, root, accept=True)
+    assert images(connection) == {}
+
+
+def test_a_sample_tells_how_many_are_usable(connection, tmp_path, monkeypatch):
+    monkeypatch.setattr(dump, "SAMPLE", 50)
+    prepare(
+        connection, write_dump(tmp_path / "dump", [photo(2 * n, 1 + 8 * (n % 3 > 0)) for n in range(600)])
+    )
+    with connection.transaction():
+        found = dump._unusable(connection)
+    looked_at = int(found.partition(" of ")[2].partition(" ")[0])
+    assert 20 < looked_at < 100
+
+
+def test_a_dump_that_changes_while_it_is_read(connection, tmp_path):
+    root = write_dump(tmp_path / "dump")
+    token = prepare(connection, root)
+    write_dump(tmp_path / "dump", PHOTOS[:9])
+    with pytest.raises(Fatal, match="has changed while it was read; clear all tasks of the run"):
+        dump.check(connection, root, token, RUN)
+
+
+def test_it_is_whole_when_the_last_batch_is_in(connection, tmp_path):
+    root = write_dump(tmp_path / "dump")
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            load(connection, root, should_stop=lambda: True)
+        assert not any(r["whole"] for r in reports(connection))
+    load(connection, root)
+    assert [r["whole"] for r in reports(connection)] == [True] * 3
+    assert whole_fetched(connection) == 10
 
 
 def test_without_common_names_the_scientific_one_is_the_title(connection, tmp_path):
@@ -241,6 +467,18 @@ def test_what_is_missing_is_named(connection, tmp_path):
         Fatal, match=r"VernacularName.tsv has no column country, name; it has taxonID, language"
     ):
         dump.load_names(connection, root / "catalogue_of_life.zip")
+    with zipfile.ZipFile(root / "catalogue_of_life.zip", "w") as files:
+        files.writestr("Taxon.tsv", "")
+    with pytest.raises(Fatal, match=r"has no VernacularName.tsv; is it the Catalogue of Life"):
+        dump.load_names(connection, root / "catalogue_of_life.zip")
+    write(root, "observations", ("observation_uuid", "observer_id", "taxon"), [])
+    with pytest.raises(
+        Fatal, match=r"observations.csv.gz has no column taxon_id; it has observation_uuid, obs"
+    ):
+        dump.load_file(connection, root, "observations")
+    (root / "observations.csv.gz").write_bytes(gzip.compress(b"\xff\xfe\n"))
+    with pytest.raises(Fatal, match=r"observations.csv.gz has no header"):
+        dump.load_file(connection, root, "observations")
     (root / "taxa.csv.gz").unlink()
     with pytest.raises(Fatal, match=r"taxa.csv.gz; the dump should hold photos.csv.gz"):
         dump.token(root)

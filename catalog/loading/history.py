@@ -1,0 +1,81 @@
+"""What earlier loads brought: to compare a load with, and to know what is fresh.
+
+"Whole" has one definition, the view `whole_pull` of the catalog database; everything that asks reads it there.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from catalog.ingestion.completeness import Outcome
+from catalog.ingestion.records import MediaType
+
+PULLS = 5  # of everything
+WINDOWS = 30
+NEAR = timedelta(days=60)  # windows further apart say nothing about each other: catalogs grow
+
+
+def usual(
+    connection: psycopg.Connection[Any],
+    provider: str,
+    media_type: MediaType,
+    window: tuple[datetime, datetime] | None,
+    *,
+    but: tuple[str, str, int],
+) -> list[Outcome]:
+    """Whole loads to compare a load with; a replay is compared with real pulls, too.
+
+    Args:
+        connection: To the catalog database.
+        provider: As stored in the catalog.
+        media_type: Of the load.
+        window: The time it covers: then loads of windows near it, the nearest first. None: of everything, newest first.
+        but: DAG, run and day shift of the load itself, which may have been loaded before.
+
+    Returns:
+        At most 5 loads of everything, or 30 of windows.
+    """
+    query = """
+        select fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected, window_start, finished_on
+          from whole_pull
+         where provider = %(provider)s and media_type = %(media_type)s
+           and (dag_id, run_id, day_shift) is distinct from (%(dag_id)s, %(run_id)s, %(day_shift)s)
+           and case when %(start)s::timestamptz is null then window_start is null
+                    else window_start between %(start)s - %(near)s and %(start)s + %(near)s end
+         order by case when %(start)s::timestamptz is not null
+                       then abs(extract(epoch from window_start - %(start)s)) end, finished_on desc
+         limit %(most)s
+    """
+    dag_id, run_id, day_shift = but
+    values = {
+        "provider": provider,
+        "media_type": media_type,
+        "dag_id": dag_id,
+        "run_id": run_id,
+        "day_shift": day_shift,
+        "start": window[0] if window else None,
+        "near": NEAR,
+        "most": WINDOWS if window else PULLS,
+    }
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(query, values).fetchall()
+    return [
+        Outcome(
+            row["fetched"],
+            row["kept"],
+            row["skipped_reasons"],
+            row["rejected"],
+            f"{row['window_start'] or row['finished_on']:%Y-%m-%d}",
+        )
+        for row in rows
+    ]
+
+
+def last_whole(connection: psycopg.Connection[Any], providers: Sequence[str]) -> datetime | None:
+    """When the newest whole pull of everything of these providers (as stored) was loaded; None when there was none."""
+    query = "select max(finished_on) from whole_pull where provider = any(%s) and window_start is null"
+    row = connection.execute(query, [list(providers)]).fetchone()
+    return row[0] if row else None

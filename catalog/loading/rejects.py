@@ -1,0 +1,147 @@
+"""The rows of a load that are not kept: all counted by reason, the first ones listed in a file, one JSON object a line.
+
+A line holds `media_type`, `reason`, and the `record`, or the `line` of the part when no record could be read from it.
+The last line of a list that was cut counts what it leaves out, by reason.
+"""
+
+import logging
+import os
+from collections import Counter
+from types import TracebackType
+from typing import Any, Self
+
+from upath import UPath
+
+from catalog.ingestion.parts import json_line
+from catalog.ingestion.records import MediaType
+
+log = logging.getLogger(__name__)
+LIMIT = 100_000  # lines of a list
+_BUFFER = 8 << 20  # bytes; object stores take parts of at least 5 MiB
+
+
+class Rejects:
+    """Counts and lists the rejects of one load. Entered as a context: an error inside leaves no file of this load.
+
+    Args:
+        path: The file; None to count only.
+        media_type: Of the load.
+        limit: How many rejects are listed.
+    """
+
+    def __init__(self, path: UPath | None, media_type: MediaType, limit: int = LIMIT) -> None:
+        self.counts: Counter[str] = Counter()
+        self._path, self._media_type = path, media_type
+        self._room = limit if path is not None else 0
+        self._left_out: Counter[str] = Counter()
+        self._file: StreamedFile | None = None
+        self._published = False
+
+    @property
+    def room(self) -> int:
+        """How many more rejects will be listed."""
+        return self._room
+
+    def add(self, reason: str, **what: Any) -> None:
+        """Count one reject, and list it if there is room.
+
+        Args:
+            reason: Why it is not kept; the same text for all rejects of the kind.
+            what: The rest of the JSON object.
+        """
+        self.counts[reason] += 1
+        if self._room:
+            self._room -= 1
+            self._write({"media_type": self._media_type, "reason": reason, **what})
+        else:
+            self._left_out[reason] += 1
+
+    def add_unlisted(self, reason: str, number: int) -> None:
+        """Count rejects that are not listed."""
+        if number:
+            self.counts[reason] += number
+            self._left_out[reason] += number
+
+    def publish(self) -> None:
+        """Make the list visible, in place of that of an earlier load; without rejects there is none."""
+        if self._path is None:
+            return
+        if self._left_out:
+            number = sum(self._left_out.values())
+            self._write(
+                {
+                    "media_type": self._media_type,
+                    "reason": f"{number:,} more rejects are not listed",
+                    "not_listed": dict(self._left_out),
+                }
+            )
+        if self._file is not None:
+            self._file.publish()
+        elif self._path.exists():
+            self._path.unlink()
+        self._published = True
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._path is None:
+            return
+        if self._file is None:
+            self._file = StreamedFile(self._path)
+        self._file.write(json_line(line))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is None or (kind is None and self._published):
+            return
+        try:
+            self._file.withdraw()
+        except Exception:  # the error that led here is the one to be seen
+            log.warning("the list of rejects %s could not be removed", self._path, exc_info=True)
+
+
+class StreamedFile:
+    """A file that is written piece by piece and appears whole, or not at all, on a file system and in an object store.
+
+    Args:
+        path: Where it appears; a file that is there stays until this one is published.
+    """
+
+    def __init__(self, path: UPath) -> None:
+        self._path, self._published = path, False
+        self._partial: UPath | None = None
+        self._file: Any
+        if path.protocol in ("", "file", "local"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._partial = path.with_name(path.name + ".partial")
+            self._file = self._partial.open("wb")
+        else:  # a multipart upload, of which nothing is visible before it is committed
+            self._file = path.fs.open(path.path, "wb", block_size=_BUFFER, autocommit=False)
+
+    def write(self, data: bytes) -> None:
+        """Append to the file."""
+        self._file.write(data)
+
+    def publish(self) -> None:
+        """Make the file visible."""
+        self._file.close()
+        if self._partial is not None:
+            os.replace(str(self._partial.path), str(self._path.path))  # noqa: PTH105 - UPath.rename copies
+        else:
+            self._file.commit()
+        self._published = True
+
+    def withdraw(self) -> None:
+        """Remove what was written, also when it has been published."""
+        if self._published:
+            self._path.unlink()
+            return
+        try:
+            self._file.close()
+        finally:
+            if self._partial is not None:
+                self._partial.unlink()
+            else:
+                self._file.discard()

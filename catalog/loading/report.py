@@ -1,0 +1,124 @@
+"""What a load brought: the report, and its row in `ingestion_report`."""
+
+from typing import Any, LiteralString
+
+import msgspec
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from catalog.ingestion.completeness import URL_TAKEN, URL_TAKEN_HINT, Outcome
+from catalog.ingestion.parts import Manifest
+
+Connection = psycopg.Connection[Any]
+
+
+class RunKey(msgspec.Struct, frozen=True):
+    """Which load this is: the DAG's, the run's, and the day shift of a reingestion."""
+
+    dag_id: str
+    run_id: str
+    day_shift: int = 0
+
+
+class LoadReport(msgspec.Struct):
+    """What came of a pull's items of one media type: fetched = inserted + updated + unchanged + skipped + rejected.
+
+    Attributes:
+        unusual: Why the load is not whole although the pull reached its end, in sentences.
+    """
+
+    provider: str
+    media_type: str
+    complete: bool
+    fetched: int
+    inserted: int
+    updated: int
+    unchanged: int
+    skipped: dict[str, int]
+    rejected: dict[str, int]
+    cleaned: dict[str, int]
+    pull_seconds: float
+    load_seconds: float
+    replayed: bool = False
+    unusual: list[str] = []
+
+    def outcome(self) -> Outcome:
+        """The counts that are compared with those of other loads."""
+        kept = self.inserted + self.updated + self.unchanged
+        return Outcome(self.fetched, kept, self.skipped, sum(self.rejected.values()))
+
+    def accounted(self) -> bool:
+        """Whether every item that was fetched is counted once."""
+        kept = self.inserted + self.updated + self.unchanged
+        return self.fetched == kept + sum(self.skipped.values()) + sum(self.rejected.values())
+
+    def advice(self) -> list[str]:
+        """What a person should know about the counts, in sentences; empty when they speak for themselves."""
+        taken = self.rejected.get(URL_TAKEN)
+        if not taken:
+            return []
+        return [f"{self.media_type}: {taken:,} rejected, {URL_TAKEN}. {URL_TAKEN_HINT}"]
+
+
+def find(connection: Connection, key: RunKey, media_type: str, manifest: Manifest) -> LoadReport | None:
+    """The report of this very load, when it is there: the task died after its commit and came again."""
+    row = connection.execute(
+        """
+        select provider, media_type, complete, fetched, inserted, updated, unchanged, skipped_reasons, rejected_reasons,
+               cleaned_reasons, pull_seconds, load_seconds, replayed, shortfalls
+          from ingestion_report
+         where (dag_id, run_id, day_shift, media_type, manifest_token, manifest_pages, complete) = (%s, %s, %s, %s, %s, %s, %s)
+        """,
+        [*msgspec.structs.astuple(key), media_type, manifest.token, manifest.pages, manifest.complete],
+    ).fetchone()
+    if row is None:
+        return None
+    *values, shortfalls = row
+    report = LoadReport(*values)
+    report.unusual = [text for text in shortfalls if text not in manifest.shortfalls]
+    return report
+
+
+def save(connection: Connection, key: RunKey, manifest: Manifest, report: LoadReport) -> None:
+    """Write the report's row; that of an earlier load of the same run gives way."""
+    start, end = manifest.window or (None, None)
+    values: dict[str, Any] = {
+        **msgspec.structs.asdict(key),
+        "provider": report.provider,
+        "media_type": report.media_type,
+        "manifest_token": manifest.token,
+        "manifest_pages": manifest.pages,
+        "window_start": start,
+        "window_end": end,
+        "replayed": report.replayed,
+        "complete": report.complete,
+        "whole": manifest.whole and (manifest.accepted or not report.unusual),
+        "shortfalls": Jsonb([*manifest.shortfalls, *report.unusual]),
+        "accepted": manifest.accepted,
+        "fetched": report.fetched,
+        "inserted": report.inserted,
+        "updated": report.updated,
+        "unchanged": report.unchanged,
+        "skipped": sum(report.skipped.values()),
+        "rejected": sum(report.rejected.values()),
+        "skipped_reasons": Jsonb(report.skipped),
+        "rejected_reasons": Jsonb(report.rejected),
+        "cleaned_reasons": Jsonb(report.cleaned),
+        "pull_seconds": report.pull_seconds,
+        "load_seconds": report.load_seconds,
+    }
+    statement: LiteralString = """
+        insert into ingestion_report ({names}) values ({values})
+        on conflict (dag_id, run_id, day_shift, media_type) do update set {renewed}, finished_on = now()
+    """
+    comma = sql.SQL(", ")
+    renewed = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in values]
+    connection.execute(
+        sql.SQL(statement).format(
+            names=comma.join(map(sql.Identifier, values)),
+            values=comma.join(map(sql.Placeholder, values)),
+            renewed=comma.join(renewed),
+        ),
+        values,
+    )

@@ -1,0 +1,173 @@
+"""What a load is compared with, and what counts as whole, from a real `ingestion_report`."""
+
+import uuid
+from datetime import UTC, date, datetime, timedelta
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+from upath import UPath
+
+from catalog.ingestion.completeness import Expectations
+from catalog.ingestion.parts import Counts, Manifest
+from catalog.ingestion.tsv import Encoder
+from catalog.ingestion.urls import UrlCleaner
+from catalog.ingestion.windows import day_window
+from catalog.loading.history import last_whole, usual
+from catalog.loading.load import Load, RunKey
+from catalog.tests.loading.test_load import image
+
+pytestmark = pytest.mark.database
+NOW = datetime(2024, 3, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def report(catalog, fetched, *, age=0, window=None, provider="example", skipped=None, **columns):
+    """A row of ingestion_report, `age` days old; all that was fetched and not skipped is unchanged."""
+    left_out = sum((skipped or {}).values())
+    values = {
+        "dag_id": "example_workflow",
+        "run_id": uuid.uuid4().hex,
+        "provider": provider,
+        "media_type": "image",
+        "manifest_token": "t",
+        "manifest_pages": 1,
+        "complete": True,
+        "whole": True,
+        "fetched": fetched,
+        "inserted": 0,
+        "updated": 0,
+        "unchanged": fetched - left_out,
+        "skipped": left_out,
+        "rejected": 0,
+        "skipped_reasons": Jsonb(skipped or {}),
+        "window_start": window and window.start,
+        "window_end": window and window.end,
+        "finished_on": NOW - DAY * age,
+        **columns,
+    }
+    names, places = ", ".join(values), ", ".join(f"%({name})s" for name in values)
+    catalog.execute(f"insert into ingestion_report ({names}) values ({places})", values)
+
+
+def fetched(found):
+    return [outcome.fetched for outcome in found]
+
+
+ELSEWHERE = ("another", "run", 0)
+
+
+def test_pulls_of_everything_are_compared_newest_first(catalog):
+    for n in range(8):
+        report(catalog, 100 + n, age=n)
+    report(catalog, 1, provider="other")
+    report(catalog, 2, window=day_window(date(2024, 2, 29)))
+    assert fetched(usual(catalog, "example", "image", None, but=ELSEWHERE)) == [100, 101, 102, 103, 104]
+    assert usual(catalog, "example", "audio", None, but=ELSEWHERE) == []
+
+
+@pytest.mark.parametrize("column", [{"complete": False}, {"whole": False}, {"replayed": True}])
+def test_what_is_not_whole_is_no_measure_and_not_fresh(catalog, column):
+    report(catalog, 7, age=2)
+    report(catalog, 100, age=1, **column)
+    assert fetched(usual(catalog, "example", "image", None, but=ELSEWHERE)) == [7]
+    assert last_whole(catalog, ["example"]) == NOW - DAY * 2
+    assert last_whole(catalog, ["unknown"]) is None
+
+
+def test_a_load_is_not_compared_with_itself(catalog):
+    report(catalog, 5, run_id="this")
+    assert usual(catalog, "example", "image", None, but=("example_workflow", "this", 0)) == []
+
+
+def test_windows_are_compared_with_the_nearest_ones(catalog):
+    for back in range(100):
+        report(catalog, 1000 + back, window=day_window(date(2024, 3, 1) - DAY * back), age=100 - back)
+    report(catalog, 3)
+    window = day_window(date(2024, 1, 10))
+    found = fetched(usual(catalog, "example", "image", (window.start, window.end), but=ELSEWHERE))
+    assert len(found) == 30
+    assert found[0] == 1051
+    assert set(found) <= set(range(1036, 1067))
+    far = day_window(date(2022, 1, 1))
+    assert usual(catalog, "example", "image", (far.start, far.end), but=ELSEWHERE) == []
+
+
+def test_a_dated_provider_is_as_fresh_as_its_newest_window(catalog):
+    report(catalog, 5, window=day_window(date(2024, 2, 1)))
+    report(catalog, 5, window=day_window(date(2019, 1, 1)))  # loaded just now, of five years ago
+    rows = catalog.execute("select max(fresh_on) from whole_pull").fetchone()
+    assert rows[0] == datetime(2024, 2, 2, tzinfo=UTC)
+    assert last_whole(catalog, ["example"]) is None  # of everything
+
+
+class Pulls:
+    """Loads of pulls that brought some images, each its own run."""
+
+    def __init__(self, dsn, folder):
+        self.dsn, self.folder, self.number = dsn, UPath(folder), 0
+
+    def __call__(
+        self, images, *, accepted=False, run_id=None, token=None, whole=True, complete=True, **expected
+    ):
+        self.number += 1
+        part = self.folder / f"{self.number}.tsv"
+        encoder = Encoder("image", "example", UrlCleaner())
+        part.write_bytes("".join(encoder.line(image(n)) for n in range(images)).encode())
+        run_id = run_id or uuid.uuid4().hex
+        manifest = Manifest(
+            provider="example",
+            run_id=run_id,
+            window=None,
+            replayed=False,
+            started=NOW,
+            token=token or run_id,
+            pages=1,
+            counts={"image": Counts(images, images, {}, {})},
+            complete=complete,
+            whole=whole,
+            accepted=accepted,
+        )
+        with psycopg.connect(self.dsn) as connection:
+            key = RunKey("example_workflow", run_id)
+            return Load(
+                connection, "image", "example", [part], manifest, key, expected=Expectations(**expected)
+            ).run()
+
+
+@pytest.fixture
+def pulls(dsn, tmp_path):
+    return Pulls(dsn, tmp_path)
+
+
+def stored(catalog):
+    query = "select whole, accepted, shortfalls from ingestion_report order by finished_on"
+    return catalog.execute(query).fetchall()
+
+
+def test_a_load_that_shrinks_is_loaded_and_not_whole(catalog, pulls):
+    assert pulls(10).unusual == []
+    (text,) = pulls(4).unusual
+    assert text.startswith("4 items came, 10 in the last whole pull")
+    assert stored(catalog) == [(True, False, []), (False, False, [text])]
+    assert catalog.execute("select count(*) from image").fetchone() == (10,)  # nothing is deleted
+    assert pulls(4).unusual == [text]  # once more: the measure is still the last whole one
+
+
+def test_a_shortfall_that_is_accepted_is_the_new_measure(catalog, pulls):
+    pulls(10)
+    (text,) = pulls(4, accepted=True).unusual
+    assert stored(catalog)[-1] == (True, True, [text])
+    assert pulls(3).unusual == []
+
+
+def test_a_load_that_is_repeated_says_the_same(catalog, pulls):
+    pulls(10)
+    first = pulls(4, run_id="again", token="t")
+    assert pulls(4, run_id="again", token="t").unusual == first.unusual != []
+
+
+@pytest.mark.parametrize("column", [{"whole": False}, {"complete": False}])
+def test_limited_and_partial_pulls_are_compared_with_nothing(catalog, pulls, column):
+    pulls(10)
+    assert pulls(1, **column).unusual == []
