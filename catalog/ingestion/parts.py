@@ -1,12 +1,13 @@
 """TSV parts of one pull in object storage, and the manifest that says which of them count.
 
-A part is the rows of one media type of one page. Its number is the page's, from the cursor's count, so a page that is fetched again
-overwrites its own part. A file becomes visible only when it is whole.
+A part is the rows of one media type of one page. Its name holds the page's number and the attempt that wrote it: an
+attempt that was taken for dead and goes on writing touches no file of the one that has taken over, and the manifest
+says which attempt wrote which pages. A file becomes visible only when it is whole.
 """
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -18,8 +19,8 @@ from catalog.ingestion.records import MediaType
 from catalog.ingestion.tsv import VERSIONS
 from catalog.ingestion.windows import Window
 
-MANIFEST = "manifest.json"
-_NUMBER = re.compile(r"_(\d{6,})\.(?:tsv|rejects\.jsonl)$")
+_PART = re.compile(r"_(\d{6,})(?:-(\d+))?\.(?:tsv|rejects\.jsonl)$")  # page, attempt
+_MANIFEST = re.compile(r"manifest(?:-(\d+))?\.json$")
 
 
 def write_whole(path: UPath, data: bytes) -> None:
@@ -58,64 +59,107 @@ class Manifest(msgspec.Struct):
     complete: bool = False
     whole: bool = False  # neither limited nor only certain requests
     error: str | None = None
+    shortfalls: list[str] = []  # what came less than was announced
+    accepted: bool = False  # shortfalls are right, a person says
+    attempts: list[tuple[int, int]] = []  # (first page, attempt), in order; none: all pages are of attempt 0
+
+    def attempt_of(self, page: int) -> int:
+        """The attempt that wrote a page."""
+        return next((number for first, number in reversed(self.attempts) if first <= page), 0)
 
 
 class Parts:
-    """The folder of one pull.
+    """The folder of one pull, as one attempt writes into it.
 
-    root: where all pulls lie. provider, started, window: make up names. Example of a part:
-    `<root>/flickr/year=2024/month=02/flickr_20240210T000312/flickr_image_v001_20240210T000312_2024-02-09_000012.tsv`.
+    Example of a part:
+    `<root>/flickr/year=2024/month=02/flickr_20240210T000312/flickr_image_v001_20240210T000312_2024-02-09_000012-7.tsv`.
     """
 
     def __init__(
-        self, root: UPath, provider: str, started: datetime, window: Window | None, key: str = ""
+        self,
+        root: UPath,
+        provider: str,
+        started: datetime,
+        window: Window | None,
+        key: str = "",
+        attempt: int = 0,
     ) -> None:
+        """Name the folder.
+
+        Args:
+            root: Where all pulls lie.
+            provider: The provider's name.
+            started: When the run began; with the window it makes up the folder's name.
+            window: The time that the pull covers, if it does not cover everything.
+            key: Tells pulls of the same provider and time apart.
+            attempt: Number of the attempt that writes, greater than that of any before; 0 when there is only one.
+        """
         stamp = f"{started:%Y%m%dT%H%M%S}" + (f"_{key}" if key else "")
         covers = f"_{window}".replace(":", "") if window else ""
         month = f"/month={started:%m}" if window else ""
         self.folder = root / f"{provider}/year={started:%Y}{month}/{provider}_{stamp}{covers}"
+        self.attempt = attempt
         self._prefix, self._suffix = provider, f"{stamp}{covers}"
+        self._by = f"-{attempt}" if attempt else ""
 
     def part(self, media_type: MediaType, number: int) -> UPath:
-        return (
-            self.folder
-            / f"{self._prefix}_{media_type}_v{VERSIONS[media_type]}_{self._suffix}_{number:06}.tsv"
-        )
+        """Where this attempt writes the rows of a page."""
+        name = f"{self._prefix}_{media_type}_v{VERSIONS[media_type]}_{self._suffix}_{number:06}{self._by}.tsv"
+        return self.folder / name
 
     def write(self, media_type: MediaType, number: int, lines: Iterable[str]) -> None:
+        """Write the rows of a page."""
         write_whole(self.part(media_type, number), "".join(lines).encode())
 
-    def write_rejects(self, number: int, rejects: list[dict[str, Any]]) -> None:
-        """One JSON object a line: media_type, reason, and the raw record."""
-        path = self.folder / f"{self._prefix}_{self._suffix}_{number:06}.rejects.jsonl"
-        write_whole(path, b"".join(json_line(r) for r in rejects))
+    def write_rejects(
+        self, number: int, rejects: list[dict[str, Any]], redact: Callable[[str], str] = str
+    ) -> None:
+        """One JSON object a line: media_type, reason, details, and the raw record, less what `redact` takes out."""
+        path = self.folder / f"{self._prefix}_{self._suffix}_{number:06}{self._by}.rejects.jsonl"
+        text = b"".join(json_line(r) for r in rejects).decode()
+        write_whole(path, redact(text).encode())
 
     def discard_from(self, number: int) -> None:
-        """Remove parts of pages that were not accounted for (a pull was killed between writing and saving its state)."""
-        if not self.folder.exists():
-            return
-        for path in list(self.folder.iterdir()):
-            if (match := _NUMBER.search(path.name)) and int(match.group(1)) >= number:
+        """Remove what no manifest counts: parts of later pages (a pull was killed after writing), older manifests."""
+        for path in self._files():
+            part, manifest = _PART.search(path.name), _MANIFEST.fullmatch(path.name)
+            late = part and int(part.group(1)) >= number and int(part.group(2) or 0) <= self.attempt
+            if late or (manifest and int(manifest.group(1) or 0) < self.attempt):
                 path.unlink()
 
     def save(self, manifest: Manifest) -> None:
-        write_whole(self.folder / MANIFEST, msgspec.json.encode(manifest))
+        """Write this attempt's manifest, and a copy under a name that does not change, for whoever watches a pull."""
+        text = msgspec.json.encode(manifest)
+        write_whole(self.folder / f"manifest{self._by}.json", text)
+        if self.attempt:
+            write_whole(self.folder / "manifest.json", text)
 
     def load(self) -> Manifest | None:
-        """The manifest, or None when the pull never got to its first page."""
-        path = self.folder / MANIFEST
-        return msgspec.json.decode(path.read_bytes(), type=Manifest) if path.exists() else None
+        """The newest attempt's manifest; None when the pull never began."""
+        found = [
+            (int(m.group(1) or 0), path) for path in self._files() if (m := _MANIFEST.fullmatch(path.name))
+        ]
+        if not found:
+            return None
+        _, newest = max(found, key=lambda pair: pair[0])
+        return msgspec.json.decode(newest.read_bytes(), type=Manifest)
 
-    def tsv_files(self, media_type: MediaType, pages: int) -> list[UPath]:
-        """The parts of the first `pages` pages, in order."""
-        if not self.folder.exists():
-            return []
+    def tsv_files(self, media_type: MediaType, manifest: Manifest, pages: range | None = None) -> list[UPath]:
+        """The parts that a manifest counts, in the order of their pages; only those of `pages`, if given."""
+        among = range(manifest.pages) if pages is None else pages
         wanted = f"{self._prefix}_{media_type}_v"
-        found = [p for p in self.folder.iterdir() if p.name.startswith(wanted) and p.name.endswith(".tsv")]
-        return sorted(
-            (p for p in found if (m := _NUMBER.search(p.name)) and int(m.group(1)) < pages),
-            key=lambda p: p.name,
-        )
+        found: dict[int, UPath] = {}
+        for path in self._files():
+            match = _PART.search(path.name)
+            if not match or not path.name.startswith(wanted) or not path.name.endswith(".tsv"):
+                continue
+            page, attempt = int(match.group(1)), int(match.group(2) or 0)
+            if page in among and attempt == manifest.attempt_of(page):
+                found[page] = path
+        return [found[page] for page in sorted(found)]
+
+    def _files(self) -> list[UPath]:
+        return list(self.folder.iterdir()) if self.folder.exists() else []
 
 
 def json_line(value: Any) -> bytes:

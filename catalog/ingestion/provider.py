@@ -3,9 +3,10 @@
 A provider's folder is `catalog/providers/<name>/`; its module docstring is the documentation of its DAG.
 """
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,11 +14,12 @@ from typing import Any, ClassVar
 import msgspec
 
 from catalog.ingestion.client import Client
-from catalog.ingestion.errors import Fatal, IngestionError
+from catalog.ingestion.completeness import Expectations
+from catalog.ingestion.errors import Fatal, IngestionError, StopsPull
 from catalog.ingestion.oauth2 import OAuth2
 from catalog.ingestion.pagination import Paginator
 from catalog.ingestion.rate import Quota, Rate
-from catalog.ingestion.records import Mapped, Media, MediaType, Poison, Raw
+from catalog.ingestion.records import FailedItem, Mapped, Media, MediaType, Raw
 from catalog.ingestion.secrets import ApiKey
 from catalog.ingestion.windows import Window
 
@@ -43,6 +45,24 @@ class FileSizes(msgspec.Struct, frozen=True):
     concurrency: int = 4
 
 
+class _FailuresInARow:
+    """Counts items whose details fail, in the order in which they end; safe for threads."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._count, self._lock = most, 0, threading.Lock()
+
+    def one_more(self) -> bool:
+        """Count a failure; whether that makes too many."""
+        with self._lock:
+            self._count += 1
+            return self._count >= self._most
+
+    def none(self) -> None:
+        """Start counting again, after a success."""
+        with self._lock:
+            self._count = 0
+
+
 class Provider:
     """Declaration and mapping of one provider. Subclasses set class attributes and write `record`; the rest has defaults.
 
@@ -63,6 +83,8 @@ class Provider:
     key: ClassVar[ApiKey | None] = None
     oauth2: ClassVar[OAuth2 | None] = None  # tokens, where there are any, instead of the key
     headers: ClassVar[Mapping[str, str]] = {}
+    blocking_statuses: ClassVar[Mapping[int, float]] = {}  # of a firewall → seconds to wait at least
+    needs_contact: ClassVar[bool] = False  # the API asks for the operator's address in the User-Agent
     params: ClassVar[Mapping[str, Any]] = {}  # sent with every page request
     retries: ClassVar[int] = 3
     repeats: ClassVar[int] = 0  # identical pages that are no sign of a loop
@@ -71,6 +93,12 @@ class Provider:
     dump: ClassVar[bool] = False  # no API: files, loaded by SQL through a DAG of its own
     details: ClassVar[FileSizes | None] = None
     concurrency: ClassVar[int] = 4  # requests of `detail` at a time
+    max_failed_details: ClassVar[int] = 5  # items in a row whose details fail: the API is down
+    max_shrinkage: ClassVar[float] = 0.5  # share by which a whole pull may be smaller than the one before
+    total_tolerance: ClassVar[float] = (
+        0.0  # share by which the API's totals are known to exceed what it gives
+    )
+    gone_reasons: ClassVar[tuple[str, ...]] = ()  # skips that say "no longer there": never most of a pull
     unique: ClassVar[bool] = (
         False  # the API lists an item more than once: only the first of a foreign identifier counts
     )
@@ -88,23 +116,48 @@ class Provider:
         return [{}]
 
     def complete(self, items: list[Raw], client: Client) -> list[Raw]:
-        """The items of a page with what further requests tell about them: by default, `detail` of each, some at a time."""
+        """The items of a page with what further requests tell about them: by default, `detail` of each.
+
+        An item whose details fail becomes a reject; when several fail in a row, the API is down.
+
+        Raises:
+            IngestionError: The last of `max_failed_details` errors in a row, or one that stops the pull.
+        """
         if type(self).detail is Provider.detail:
             return items
+        return client.map(self._details_of(client), items, self.concurrency)
+
+    def _details_of(self, client: Client) -> Callable[[Raw], Raw]:
+        failures = self._failures
 
         def guarded(raw: Raw) -> Raw:
             try:
-                return self.detail(raw, client)
-            except IngestionError:
+                found = self.detail(raw, client)
+            except StopsPull:
                 raise
-            except Exception as error:  # a poison item costs itself, not its page
-                return Poison(raw, error)
+            except IngestionError as error:
+                if failures.one_more():
+                    raise
+                return FailedItem(raw, error)
+            except Exception as error:  # this one item holds something unexpected
+                return FailedItem(raw, error)
+            failures.none()
+            return found
 
-        return client.map(guarded, items, self.concurrency)
+        return guarded
+
+    @cached_property
+    def _failures(self) -> "_FailuresInARow":
+        return _FailuresInARow(self.max_failed_details)
 
     def detail(self, raw: Raw, client: Client) -> Raw:
         """One item with what further requests tell about it. Unlike `record`, it may send requests; it decides nothing."""
         return raw
+
+    @classmethod
+    def expectations(cls) -> Expectations:
+        """What the provider's loads are held to."""
+        return Expectations(cls.dated, cls.max_shrinkage, cls.gone_reasons)
 
     @property
     def media_types(self) -> tuple[MediaType, ...]:

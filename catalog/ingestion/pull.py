@@ -1,56 +1,92 @@
 """The loop of every pull: page after page from the API into TSV parts, resumable at any page, every item accounted for.
 
-After each page its parts, then the manifest, then the checkpoint are written, in this order. A pull that was killed goes on at its
-checkpoint, so at most one page is fetched again and overwrites its own part.
+After each page its parts, then the manifest, then the checkpoint are written, in this order. A pull that was killed
+goes on at its checkpoint, so at most one page is fetched again. At the end of a round, what was read is held against
+what the API announced; what is missing is a gap, and a pull with gaps fails at its end, after everything else was read.
 """
 
 import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from catalog.ingestion.cleaning import tidy
+from catalog.ingestion import completeness
 from catalog.ingestion.client import Client
-from catalog.ingestion.errors import Fatal, Fenced, IngestionError, Interrupted, Retry, SkippedErrors
+from catalog.ingestion.errors import (
+    Fatal,
+    Fenced,
+    IngestionError,
+    Interrupted,
+    NotWhole,
+    Retry,
+    SkippedErrors,
+)
+from catalog.ingestion.page_writer import PageWriter
 from catalog.ingestion.pagination import Cursor, LoopGuard, Page
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider
-from catalog.ingestion.records import Media, MediaType, Poison, Raw, Skip
-from catalog.ingestion.state import STATE_VERSION, Checkpoint, MemoryCheckpoint, Options, State
-from catalog.ingestion.tally import Tally
-from catalog.ingestion.tsv import Encoder, Reject
-from catalog.ingestion.urls import UrlCleaner
+from catalog.ingestion.state import (
+    Attempt,
+    Checkpoint,
+    Gap,
+    MemoryCheckpoint,
+    Options,
+    PageSizes,
+    Round,
+    State,
+    restored,
+)
 from catalog.ingestion.windows import Window
 
 log = logging.getLogger(__name__)
 MAX_SKIPPED_IN_A_ROW = 10
-REPEATED = "page was a repetition"
-SEEN = "seen before in this pull"
-OVER_LIMIT = "over the limit of this run"
-SHAPE_ERRORS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
-
+MAX_PAGES = 200_000  # of one round
+MAX_GAPS = 1000  # they are kept in the state, which is written after each page
 
 Progress = Callable[[Manifest, int | None], None]
 
 
 class Pull:
-    """One pull of one provider. `run()` does it; `manifest` says how far it got, also after an error.
-
-    fence: raises Fenced when another try has taken over; called before anything is written. should_stop: asked after each page.
-    progress: called after each page with the manifest and the number of items the API announces, if it does.
-    """
+    """One pull of one provider. `run()` does it; the manifest beside the parts says how far it got."""
 
     def __init__(
-        self, provider: Provider, client: Client, parts: Parts, *, run_id: str, window: Window | None = None,
-        options: Options | None = None, checkpoint: Checkpoint | None = None, progress: Progress = lambda *_: None,
-        fence: Callable[[], None] = lambda: None, should_stop: Callable[[], bool] = lambda: False,
+        self,
+        provider: Provider,
+        client: Client,
+        parts: Parts,
+        *,
+        run_id: str,
+        window: Window | None = None,
+        options: Options | None = None,
+        checkpoint: Checkpoint | None = None,
+        progress: Progress = lambda *_: None,
+        fence: Callable[[], None] = lambda: None,
+        should_stop: Callable[[], bool] = lambda: False,
         probe: Callable[[str], bool] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
+        """Prepare a pull.
+
+        Args:
+            provider: An instance of its own for this pull.
+            client: Sends the requests.
+            parts: Where rows, rejects and the manifest go, as this attempt writes them.
+            run_id: Of the DAG run; kept in the manifest.
+            window: The time to pull of a dated provider.
+            options: What conf and Variables ask for.
+            checkpoint: Where the state is kept between attempts.
+            progress: Called after each page with the manifest and the number of items the API announces, if it does.
+            fence: Raises Fenced when another attempt has taken over; called before anything is written.
+            should_stop: Asked after each page.
+            probe: Whether a host answers https; None to ask none.
+
+        Raises:
+            Fatal: The provider is dated and there is no window.
+        """
         if provider.dated and window is None:
             raise Fatal(f"{provider.name} needs a day; give `date`.")
         self.provider, self.client, self.parts, self.run_id, self.window = (
@@ -62,27 +98,34 @@ class Pull:
         )
         self._options, self._checkpoint = options or Options(), checkpoint or MemoryCheckpoint()
         self._progress, self._fence, self._should_stop = progress, fence, should_stop
-        urls = UrlCleaner(None if client.replayed else probe, provider.strip_slashes)
-        self._encoders = {
-            m: Encoder(m, string, urls, provider.category) for m, string in provider.strings.items()
-        }
-        self._guard = LoopGuard(provider.repeats)
-        self._seen: set[tuple[str, int]] = (
-            set()
-        )  # media type and hash of identifier, of providers that repeat items
+        self._writer = PageWriter(provider, client, parts, fence, probe)
+        self._guard = LoopGuard(provider.repeats, MAX_PAGES)
         self._state: State | None = None
+        self._shortfalls: list[str] = []
 
     def run(self) -> Manifest:
-        """Pull until the end. Raises IngestionError; what was read until then is kept, and listed in the manifest."""
+        """Pull until the end.
+
+        Returns:
+            The manifest of a complete pull.
+
+        Raises:
+            NotWhole: The API gave less than it announced.
+            SkippedErrors: Pages were passed over, as the options ask.
+            IngestionError: The pull cannot go on now, or at all.
+            In each case what was read is kept, and listed in the manifest.
+        """
         try:
             self._fence()
             state = self._state = self._resume() or self._begin()
+            state.attempts = [a for a in state.attempts if a.first_page < state.pages]
+            state.attempts.append(Attempt(state.pages, self.parts.attempt))
+            self._save_manifest(state)  # before anything goes: from here on, what older manifests list may go
             self.parts.discard_from(state.pages)
             self._remember(state)
             while state.round < len(state.rounds) and not self._limit_reached(state):
                 self._one_page(state)
-            if state.errors:
-                raise SkippedErrors(_summary(state.errors))
+            self._conclude(state)
         except IngestionError as error:
             self._close(error)
             raise
@@ -90,47 +133,45 @@ class Pull:
             with contextlib.suppress(Exception):
                 self._close(error)
             raise
+        self._fence()
+        manifest = self._save_manifest(state, complete=True)
         self._checkpoint.clear()
-        return self._save_manifest(state, complete=True)
+        return manifest
+
+    # state
 
     def _begin(self) -> State:
+        return State(token=uuid.uuid4().hex, started=datetime.now(UTC), rounds=self._rounds())
+
+    def _rounds(self) -> list[Round]:
         options = self._options
         if options.query_params_list is not None:
-            rounds: list[dict[str, Any]] = [
-                {"only": True, "params": dict(p)} for p in options.query_params_list
-            ]
-        else:
-            with _known_shapes():
-                fixed = self.provider.rounds(self.client, self.window)
-            first = dict(options.initial_query_params or {})
-            begin = (
-                next((n for n, f in enumerate(fixed) if f and f.items() <= first.items()), 0) if first else 0
-            )
-            rounds = [{"params": f} for f in fixed[begin:]]
-            if first:
-                rounds = rounds or [{"params": {}}]
-                rounds[0] = {"params": {**rounds[0]["params"], **first}}
-        return State(token=uuid.uuid4().hex, started=datetime.now(UTC), rounds=rounds)
+            return [Round(dict(params), only=True) for params in options.query_params_list]
+        fixed = self.provider.rounds(self.client, self.window)
+        if not options.initial_query_params:
+            return [Round(params) for params in fixed]
+        first = dict(options.initial_query_params)
+        begin = next((n for n, params in enumerate(fixed) if params and params.items() <= first.items()), 0)
+        rounds = [Round(params) for params in fixed[begin:]] or [Round({})]
+        rounds[0] = Round({**rounds[0].params, **first})
+        return rounds
 
     def _resume(self) -> State | None:
-        stored = self._checkpoint.load()
-        if stored is None:
+        try:
+            stored = self._checkpoint.load()
+            if stored is None:
+                return None
+            state = restored(stored)
+        except ValueError as error:
+            log.warning("STARTING OVER: the stored state of this pull cannot be used: %s.", error)
             return None
-        if stored.get("version") != STATE_VERSION:
-            log.warning(
-                "The stored state has version %s, not %s; starting from the beginning.",
-                stored.get("version"),
-                STATE_VERSION,
-            )
-            return None
-        state = msgspec.convert(stored, State)
-        if state.errors and state.round >= len(
-            state.rounds
-        ):  # it had come to its end; take up the pages that were passed over
-            state.rounds += [
-                {"only": True, "params": e["params"], "cursor": e["cursor"]} for e in state.errors
-            ]
-            state.errors = []
+        if state.round >= len(state.rounds):  # it had come to its end
+            if not state.gaps and not state.fetched():
+                log.info("Nothing came at the last try; starting over.")
+                return None
+            state.rounds += [gap.again for gap in state.gaps]  # what is missing
+            state.gaps = []
+            state.begin_round()
         log.info(
             "Going on after page %d, round %d of %d, at %s.",
             state.pages,
@@ -140,175 +181,195 @@ class Pull:
         )
         return state
 
+    def _remember(self, state: State) -> None:
+        """Take what earlier attempts wrote for known where this one may meet it again."""
+        if self.provider.unique:
+            self._writer.remember(self._manifest(state), range(state.pages))
+        elif state.round < len(state.rounds) and (written := state.rounds[state.round].written):
+            self._writer.remember(self._manifest(state), range(written[0], state.pages))
+
     def _limit_reached(self, state: State) -> bool:
         return bool(self._options.limit) and state.written() >= self._options.limit
+
+    # pages
 
     def _one_page(self, state: State) -> None:
         began = time.monotonic()
         round_ = state.rounds[state.round]
-        fixed = {**self.provider.params, **round_["params"], **self._options.additional_query_params}
+        fixed = {**self.provider.params, **round_.params, **self._options.additional_query_params}
         pages = self.provider.pages
         if state.cursor is None:
-            self._guard.new_round()
-        cursor = state.cursor or round_.get("cursor") or pages.start(round_["params"])
+            self._begin_round(state, round_)
+        cursor = state.cursor or round_.cursor or pages.start(round_.params)
         sent = {k: v for k, v in fixed.items() if k not in pages.own_params}
         page = self._fetch(state, cursor, sent)
         if page is not None:
-            self._write(state, page, self._guard.repeated(cursor, page.items))
-            state.pages += 1
-            state.skipped_in_a_row = 0
-            state.rounds += [{"params": p} for p in page.more_rounds]
-            if page.left_out:
-                state.errors.append({"cursor": cursor, "params": round_["params"], "error": page.left_out})
+            self._take(state, page, cursor)
         following = page.next if page is not None else pages.skip(cursor)
-        if following is None or round_.get("only"):
-            state.round, state.cursor = state.round + 1, None
+        if following is None or round_.only:
+            self._end_round(state)
         else:
             state.cursor = following
         state.seconds += time.monotonic() - began
+        self._fence()
         manifest = self._save_manifest(state)
+        self._fence()
         self._checkpoint.save(msgspec.to_builtins(state))
         self._progress(manifest, page.total if page else None)
         if self._should_stop():
             raise Interrupted(f"asked to stop after page {state.pages}; the next try goes on there.")
 
+    def _begin_round(self, state: State, round_: Round) -> None:
+        self._guard.new_round()
+        self._writer.forget()
+        if round_.written:
+            self._writer.remember(self._manifest(state), range(*round_.written))
+
     def _fetch(self, state: State, cursor: Cursor, params: Mapping[str, Any]) -> Page | None:
         """The page at the cursor with its items completed, or None when its error is one to pass over."""
         try:
-            with _known_shapes():
-                page = self.provider.pages.fetch(self.client, cursor, params)
-                page.items = self.provider.complete(page.items, self.client)
+            page = self.provider.pages.fetch(self.client, cursor, params)
+            page.items = self.provider.complete(page.items, self.client)
         except (Retry, Fatal) as error:
-            if isinstance(error, Fenced) or not self._options.skips(error):
+            if not self._options.skips(error):
                 raise
             if state.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
                 raise Fatal(f"{MAX_SKIPPED_IN_A_ROW} pages in a row failed; last: {error}") from None
             log.warning("Passing over the page at %s: %s", cursor, error)
             state.skipped_in_a_row += 1
-            round_ = state.rounds[state.round]["params"]
-            state.errors.append(
-                {"cursor": cursor, "params": round_, "error": f"{type(error).__name__}: {error}"[:500]}
-            )
+            self._note_failure(state, cursor, error)
             return None
         return page
 
-    def _write(self, state: State, page: Page, repeated: bool) -> None:
-        tally = Tally(state.counts)
-        records: list[tuple[Raw, Media]] = []
+    def _note_failure(self, state: State, cursor: Cursor, error: Exception) -> None:
+        """Remember to read a page again; where only its answer tells what follows, the rest of the round with it."""
+        round_ = state.rounds[state.round]
+        rest = self.provider.pages.skip(cursor) is None and not round_.only
+        text = f"at {cursor}: {type(error).__name__}: {error}"[:500]
+        if rest:
+            text += " (and what follows in this round, which only that page names)"
+        again = Round(round_.params, cursor, only=not rest, rest=rest, read=state.read if rest else 0)
+        self._add_gap(state, Gap(again, text))
+        state.failed = True
+
+    def _add_gap(self, state: State, gap: Gap) -> None:
+        if len(state.gaps) >= MAX_GAPS:
+            raise Fatal(f"more than {MAX_GAPS:,} gaps in one pull; last: {gap.error}")
+        state.gaps.append(gap)
+
+    def _take(self, state: State, page: Page, cursor: Cursor) -> None:
+        """Write a page, and count what the API announced and gave."""
+        repeated = self._guard.repeated(cursor, page.items)
         room = self._options.limit - state.written() if self._options.limit else None
-        for raw in page.items:
-            if room is not None and len(records) >= room:
-                break
-            if repeated:
-                tally.skip(self.provider.media_types[0], REPEATED)
-            else:
-                records += self._map(raw, tally)
-        for _, record in records[room:] if room is not None else ():  # the last item had several
-            tally.pass_over(self.provider.media_type(record), OVER_LIMIT)
-        records = records[:room]
-        if self.provider.details:
-            missing = [r for _, r in records if r.filesize is None]
-            for record, size in zip(
-                missing, self.client.map(self._size, missing, self.provider.details.concurrency), strict=True
-            ):
-                record.filesize = size
-        lines = self._encode(records, tally)
-        self._fence()
-        for media_type, written in lines.items():
-            tally.write(media_type, len(written), self._encoders[media_type].cleaned)
-            if written:
-                self.parts.write(media_type, state.pages, written)
-        if tally.rejects:
-            self.parts.write_rejects(state.pages, tally.rejects)
+        self._writer.write(page, state.pages, state.counts, repeated=repeated, room=room)
+        state.pages += 1
+        state.skipped_in_a_row = 0
+        if page.restarted:
+            state.read, state.announced, state.sizes = 0, None, PageSizes()
+        if not repeated:
+            state.read += len(page.items)
+            if page.items or page.next:  # an empty page may end a round
+                state.sizes = state.sizes.after(len(page.items))
+        if page.more_rounds:
+            state.rounds += [Round(params) for params in page.more_rounds]
+            state.announced = None  # they cover what this round does not give out
+        elif page.total is not None:
+            low, high = state.announced or (page.total, page.total)
+            state.announced = min(low, page.total), max(high, page.total)
+        if page.withheld:
+            round_ = state.rounds[state.round]
+            again = Round(round_.params, cursor, only=True, written=(state.pages - 1, state.pages))
+            self._add_gap(state, Gap(again, page.withheld, short=True))
 
-    def _encode(self, records: list[tuple[Raw, Media]], tally: Tally) -> dict[MediaType, list[str]]:
-        """Lines of each media type; what is no line is counted."""
-        lines: dict[MediaType, list[str]] = {m: [] for m in self._encoders}
-        for raw, record in records:
-            media_type = self.provider.media_type(record)
-            key = (media_type, hash(tidy(str(record.foreign_identifier)))) if self.provider.unique else None
-            if key in self._seen:
-                tally.pass_over(media_type, SEEN)
-                continue
-            try:
-                lines[media_type].append(self._encoders[media_type].line(record))
-            except Reject as reject:
-                tally.reject(media_type, str(reject), raw)
-            else:
-                if key:
-                    self._seen.add(key)
-        return lines
+    def _end_round(self, state: State) -> None:
+        """Hold what the round gave against what was announced, and go to the next one."""
+        round_ = state.rounds[state.round]
+        if not state.failed and round_.is_complete() and self._options.whole():
+            state.unannounced += state.announced is None
+            if missing := self._missing(state):
+                written = (round_.written[0] if round_.written else state.first_page, state.pages)
+                again = Round(round_.params, written=written)
+                self._add_gap(state, Gap(again, f"{missing} ({_named(round_.params)})", short=True))
+        state.round += 1
+        state.begin_round()
 
-    def _remember(self, state: State) -> None:
-        """The identifiers that earlier tries of this pull wrote, from their parts."""
-        if not self.provider.unique:
+    def _missing(self, state: State) -> str | None:
+        """What the round at hand lacks, by what the API announced, or else by the sizes of its pages."""
+        if state.announced is not None:
+            return completeness.unread(state.read, state.announced, self.provider.total_tolerance)
+        if self.provider.pages.uniform:
+            return completeness.short_page(state.sizes.largest, state.sizes.smallest)
+        return None
+
+    # the end
+
+    def _conclude(self, state: State) -> None:
+        """Raise for what is missing, unless it is accepted."""
+        gaps = [*state.gaps]
+        if self._is_everything():
+            dated, proved = self.provider.dated, not state.unannounced
+            if text := completeness.nothing(state.fetched(), state.written(), windows=dated, proved=proved):
+                gaps.append(Gap(Round({}), text, short=True))
+        if self._options.accept_shortfall:
+            state.accepted = [gap.error for gap in gaps if gap.short]
+            gaps = [gap for gap in gaps if not gap.short]
+        if not gaps:
             return
-        for media_type in self._encoders:
-            for path in self.parts.tsv_files(media_type, state.pages):
-                with path.open(encoding="utf-8") as lines:
-                    for line in lines:
-                        identifier = line.split("\t", 1)[0].replace("\\\\", "\\")
-                        self._seen.add((media_type, hash(identifier)))
+        self._shortfalls = [gap.error for gap in gaps if gap.short]
+        short = bool(self._shortfalls)
+        text = completeness.summary([gap.error for gap in gaps], self.provider.name, short=short)
+        raise NotWhole(text) if short else SkippedErrors(text)
 
-    def _map(self, raw: Raw, tally: Tally) -> list[tuple[Raw, Media]]:
-        first = self.provider.media_types[0]
-        try:
-            if isinstance(raw, Poison):
-                raise raw.error
-            mapped = self.provider.record(raw)
-        except Exception as error:  # a poison item: whatever the mapping tripped over, the page goes on
-            tally.reject(
-                first, f"mapping failed: {type(error).__name__}", raw.raw if isinstance(raw, Poison) else raw
-            )
-            return []
-        kept: list[tuple[Raw, Media]] = []
-        for one in mapped if isinstance(mapped, list) else [mapped]:
-            if isinstance(one, Skip):
-                tally.skip(one.media_type or first, one.reason)
-            else:
-                tally.fetched(self.provider.media_type(one))
-                kept.append((raw, one))
-        if mapped == []:
-            tally.skip(first, "nothing usable")
-        return kept
+    def _is_everything(self) -> bool:
+        """Whether the pull asks for all there is, or all of its window; a pull since a day asks for less."""
+        return self._options.whole() and not (self.provider.since and self.window)
 
-    def _size(self, record: Media) -> int | None:
-        return self.client.file_size(record.url) if isinstance(record.url, str) else None
+    def _manifest(
+        self, state: State, *, complete: bool = False, error: BaseException | None = None
+    ) -> Manifest:
+        text = None if error is None else self.client.redact(f"{type(error).__name__}: {error}")[:1000]
+        shortfalls = state.accepted or self._shortfalls
+        return Manifest(
+            provider=self.provider.name,
+            run_id=self.run_id,
+            window=(self.window.start, self.window.end) if self.window else None,
+            replayed=self.client.replayed,
+            whole=self._is_everything(),
+            started=state.started,
+            token=state.token,
+            pages=state.pages,
+            seconds=round(state.seconds, 3),
+            counts=state.counts,
+            complete=complete,
+            error=text,
+            shortfalls=[self.client.redact(text) for text in shortfalls[: completeness.SHOWN]],
+            accepted=self._options.accept_shortfall,
+            attempts=[(attempt.first_page, attempt.number) for attempt in state.attempts],
+        )
 
     def _save_manifest(
-        self, state: State, complete: bool = False, error: BaseException | None = None
+        self, state: State, *, complete: bool = False, error: BaseException | None = None
     ) -> Manifest:
-        window = (self.window.start, self.window.end) if self.window else None
-        text = None if error is None else self.client.redact(f"{type(error).__name__}: {error}")[:1000]
-        manifest = Manifest(
-            provider=self.provider.name, run_id=self.run_id, window=window, replayed=self.client.replayed,
-            whole=self._options.whole(), started=state.started,
-            token=state.token, pages=state.pages, seconds=round(state.seconds, 3), counts=state.counts, complete=complete, error=text,
-        )  # fmt: skip
+        manifest = self._manifest(state, complete=complete, error=error)
         self.parts.save(manifest)
         return manifest
 
     def _close(self, error: BaseException) -> None:
-        """Leave a manifest that tells why the pull ended early; one that was fenced off must not touch it."""
-        if self._state is not None and not isinstance(error, Fenced):
-            # The state may be half a page ahead of the checkpoint when writing failed; what counts is what was saved.
-            stored = self._checkpoint.load()
-            state = msgspec.convert(stored, State) if stored else None
-            if state is not None:
-                self._save_manifest(state, error=error)
+        """Leave a manifest that tells why the pull ended early; an attempt that was fenced off must not touch it."""
+        if self._state is None or isinstance(error, Fenced):
+            return
+        # The state may be half a page ahead of the checkpoint when writing failed; what counts is what was saved.
+        stored = self._checkpoint.load()
+        if stored is None:
+            return
+        state = restored(stored)
+        state.attempts = self._state.attempts
+        with contextlib.suppress(Fenced):
+            self._fence()
+            self._save_manifest(state, error=error)
 
 
-@contextlib.contextmanager
-def _known_shapes() -> Iterator[None]:
-    """An answer that is built otherwise than a provider's code expects is the API's error, not a crash; the log has the place."""
-    try:
-        yield
-    except SHAPE_ERRORS as error:
-        log.warning("An answer has an unknown shape.", exc_info=True)
-        raise Fatal(f"an answer has an unknown shape: {type(error).__name__}: {error}") from None
-
-
-def _summary(errors: list[dict[str, Any]]) -> str:
-    shown = "; ".join(f"at {e['cursor']}: {e['error']}" for e in errors[:5])
-    more = f" and {len(errors) - 5} more" if len(errors) > 5 else ""
-    return f"{len(errors)} page(s) were passed over: {shown}{more}. The rest was read; clear this task to try just these pages again."
+def _named(params: Mapping[str, Any]) -> str:
+    """A round in a message: its parameters, or that it is the only one."""
+    text = ", ".join(f"{key}={value}" for key, value in params.items())
+    return f"{text[:200]} …" if len(text) > 200 else text or "the whole list"

@@ -70,8 +70,8 @@ def missing(**values: Any) -> Skip | None:
     return Skip(f"no {name.replace('_', ' ').replace('url', 'URL')}") if name else None
 
 
-class Poison(msgspec.Struct, frozen=True):
-    """An item that could not even be completed, and the error it caused; becomes a reject."""
+class FailedItem(msgspec.Struct, frozen=True):
+    """An item whose details could not be had, and the error that this met; becomes a reject."""
 
     raw: Any
     error: Exception

@@ -6,6 +6,13 @@ from typing import Any
 from catalog.ingestion.parts import Counts
 from catalog.ingestion.records import MediaType, Raw
 
+# Skips that come from the pull itself and say nothing about the API.
+REPEATED = "page was a repetition"
+SEEN = "seen before in this pull"
+OVER_LIMIT = "over the limit of this run"
+MAX_REASONS = 50  # distinct ones a count keeps; texts that an API writes into them would grow without bound
+OTHER = "other reasons"
+
 
 class Tally:
     """Counts the items of one page into the counts of the pull."""
@@ -18,27 +25,38 @@ class Tally:
         return self._counts.setdefault(media_type, Counts(skipped={}, rejected={}, cleaned={}))
 
     def fetched(self, media_type: MediaType) -> None:
+        """A record, which is written, passed over or rejected later."""
         self._of(media_type).fetched += 1
 
     def skip(self, media_type: MediaType, reason: str) -> None:
-        counts = self._of(media_type)
-        counts.fetched += 1
-        counts.skipped[reason] = counts.skipped.get(reason, 0) + 1
+        """An item that the mapping does not want."""
+        self.fetched(media_type)
+        self.pass_over(media_type, reason)
 
     def pass_over(self, media_type: MediaType, reason: str) -> None:
         """A record, counted as fetched already, that is not wanted after all."""
-        skipped = self._of(media_type).skipped
-        skipped[reason] = skipped.get(reason, 0) + 1
+        _count(self._of(media_type).skipped, reason)
 
-    def reject(self, media_type: MediaType, reason: str, raw: Raw) -> None:
-        counts = self._of(media_type)
-        counts.rejected[reason] = counts.rejected.get(reason, 0) + 1
-        if reason.startswith("mapping failed"):
-            counts.fetched += 1
-        self.rejects.append({"media_type": media_type, "reason": reason, "raw": raw})
+    def fail(self, media_type: MediaType, reason: str, raw: Raw, **details: str) -> None:
+        """An item that no record came of. details: what helps to find out why, written beside the raw item."""
+        self.fetched(media_type)
+        self.reject(media_type, reason, raw, **details)
+
+    def reject(self, media_type: MediaType, reason: str, raw: Raw, **details: str) -> None:
+        """A record, counted as fetched already, that cannot be stored."""
+        _count(self._of(media_type).rejected, reason)
+        self.rejects.append({"media_type": media_type, "reason": reason, **details, "raw": raw})
 
     def write(self, media_type: MediaType, rows: int, cleaned: Counter[str]) -> None:
+        """Rows of the page, and the values that did not survive in them."""
         counts = self._of(media_type)
         counts.written += rows
-        counts.cleaned = dict(Counter(counts.cleaned) + cleaned)
+        for reason, number in cleaned.items():
+            _count(counts.cleaned, reason, number)
         cleaned.clear()
+
+
+def _count(reasons: dict[str, int], reason: str, number: int = 1) -> None:
+    known = reason in reasons or len(reasons) < MAX_REASONS
+    key = reason if known else OTHER
+    reasons[key] = reasons.get(key, 0) + number

@@ -2,8 +2,10 @@
 
 import pytest
 
-from catalog.ingestion import Counted, HttpStatus, Tokens
-from catalog.tests.providers.fake_api import client
+from catalog.ingestion import Client, Counted, HttpStatus, Tokens
+from catalog.ingestion.errors import UnexpectedAnswer
+from catalog.ingestion.rate import NoThrottle
+from catalog.tests.providers.fake_api import FakeApi, client
 
 URL = "https://example.org/items"
 
@@ -24,14 +26,98 @@ def numbered(*pages):
     }
 
 
-def test_a_page_that_is_not_full_is_the_last():
+def test_pages_end_at_an_empty_one_and_the_one_after_it_is_asked_for():
+    """A page that is not full may be followed by others; where no total is announced, one empty page proves nothing."""
     api = client(numbered([1, 2], [3]))
-    assert walk(Counted(URL, items="items", full=2), api) == [[1, 2], [3]]
+    assert walk(Counted(URL, items="items"), api) == [[1, 2], [3], []]
+    assert [params["page"] for _, params in api._transport.requests] == ["1", "2", "3", "4"]
+
+
+def test_an_empty_page_with_others_behind_it_is_an_error():
+    with pytest.raises(UnexpectedAnswer, match="page 2 is empty, but page 3 is not"):
+        walk(Counted(URL, items="items"), client(numbered([1], [], [3])))
+
+
+@pytest.mark.parametrize("status", [400, 404, 416])
+def test_past_the_end_an_error_proves_it(status):
+    def answer(url, params):
+        number = int(params["page"])
+        return {"items": [1]} if number == 1 else {"items": []} if number == 2 else (status, {})
+
+    assert walk(Counted(URL, items="items"), client(answer)) == [[1], []]
+
+
+def test_an_announced_total_needs_no_such_request():
+    api = client(lambda url, params: {"items": [1] if params["page"] == "1" else [], "total": "1"})
+    assert walk(Counted(URL, items="items", total="total"), api) == [[1], []]
     assert len(api._transport.requests) == 2
 
 
-def test_without_that_the_empty_page_is():
-    assert walk(Counted(URL, items="items"), client(numbered([1, 2], [3]))) == [[1, 2], [3], []]
+def listed(total, cap):
+    """An API of offsets that gives out at most `cap` items, whatever is asked for."""
+    return lambda url, params: {"items": list(range(total))[int(params["offset"]) :][:cap]}
+
+
+@pytest.mark.parametrize("cap", [100, 99, 50, 7, 1])
+def test_offsets_grow_by_what_came(cap):
+    pages = Counted(URL, items="items", param="offset", first=0, step=100)
+    found = walk(pages, client(listed(150, cap)))
+    assert [item for page in found for item in page] == list(range(150))
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({}, "`items` is missing; the answer is an empty object"),
+        ({"message": "moved"}, "`items` is missing; the answer has `message`, message: 'moved'"),
+        ({"results": [1]}, "`items` is missing; the answer has `results`"),
+        ({"items": None, "total": 5}, "`items` is null, not a list; the answer has `items`, `total`"),
+        ({"items": {"1": 1}}, "`items` is of type dict, not a list"),
+        ([], "the answer is a list of 0"),
+        (None, "the answer is null"),
+        ({"items": [1]}, "`total` should be a number of items but is null"),
+        ({"items": [1], "total": -1}, "`total` should be a number of items but is of type int"),
+        ({"items": [1], "total": True}, "`total` should be a number of items but is of type bool"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Counted, Tokens])
+def test_what_an_answer_lacks_is_an_error(kind, body, text):
+    more = {"param": "t", "following": "next"} if kind is Tokens else {}
+    api = client(lambda *_: body, retries=1)
+    with pytest.raises(UnexpectedAnswer) as raised:
+        walk(kind(URL, items="items", total="total", **more), api)
+    assert text in str(raised.value)
+    assert len(api._transport.requests) == 2  # it was asked again
+
+
+def test_a_total_that_may_be_left_out():
+    pages = Counted(URL, items="items", total="total", announces="sometimes")
+    assert walk(pages, client(numbered([1]))) == [[1], []]
+
+
+def test_the_flag_of_a_following_page():
+    def api(*answers):
+        return client(lambda url, params: answers[int(params["page"]) - 1], retries=0)
+
+    pages = Counted(URL, items="items", more="next")
+    last = {"items": [3], "next": None}
+    assert walk(pages, api({"items": [1], "next": 2}, {"items": [], "next": 3}, last)) == [[1], [], [3]]
+    with pytest.raises(UnexpectedAnswer, match="`next`, which says whether a page follows, is missing"):
+        walk(pages, api({"items": [1]}))
+    with pytest.raises(
+        UnexpectedAnswer, match="page 2, which the page before named as the next one, is empty"
+    ):
+        walk(pages, api({"items": [1], "next": 2}, {"items": [], "next": None}))
+
+
+def test_a_list_that_is_left_out_past_the_end():
+    def answer(url, params):
+        return {"total": 1, "items": [1]} if params["page"] == "1" else {"total": 1}
+
+    pages = Counted(URL, items="items", total="total", omits_empty=True)
+    assert walk(pages, client(answer)) == [[1], []]
+    with pytest.raises(UnexpectedAnswer):
+        walk(pages, client(lambda *_: {"message": "busy"}, retries=0))
 
 
 def test_a_page_past_the_end_may_be_an_error():
@@ -60,8 +146,60 @@ def test_tokens_are_followed_to_the_answer_without_one():
     assert walk(pages, client(lambda url, params: answers[params["cursor"]]), cursor="c") == [[3]]
 
 
-def test_an_empty_answer_ends_tokens_too():
-    assert walk(
-        Tokens(URL, items="items", param="t", following="next"),
-        client(lambda *_: {"items": [], "next": "again"}),
-    ) == [[]]
+def test_an_empty_page_with_a_token_goes_on():
+    answers = {"*": {"items": [], "next": "b"}, "b": {"items": [2]}}
+    pages = Tokens(URL, items="items", param="cursor", following="next")
+    assert walk(pages, client(lambda url, params: answers[params["cursor"]])) == [[], [2]]
+
+
+def test_a_token_that_names_its_own_page_ends():
+    """As Solr's cursors do: the mark stays the same at the end."""
+    answers = {"*": {"items": [1], "next": "b"}, "b": {"items": [], "next": "b"}}
+    pages = Tokens(URL, items="items", param="cursor", following="next")
+    assert walk(pages, client(lambda url, params: answers[params["cursor"]])) == [[1], []]
+
+
+class Site(FakeApi):
+    """Pages in a body, their number and the total in headers."""
+
+    def __init__(self, pages, **headers):
+        super().__init__(lambda url, params: pages[int(params["page"]) - 1] if "page" in params else [])
+        self.headers = headers
+
+    def send(self, request, **more):
+        response = super().send(request, **more)
+        response.headers.update({name.replace("_", "-"): value for name, value in self.headers.items()})
+        return response
+
+
+def test_numbers_in_headers():
+    pages = Counted(URL, items="", pages_header="x-pages", total_header="x-total")
+    site = Site([[1, 2], [3]], x_pages="2", x_total="3")
+    api = Client(transport=site, throttle=NoThrottle(), sleep=lambda _: None)
+    first = pages.fetch(api, pages.start({}), {})
+    assert (first.items, first.total, first.next) == ([1, 2], 3, {"page": 2, "last": 2, "total": 3})
+    second = pages.fetch(api, first.next, {})
+    assert (second.items, second.total, second.next) == ([3], 3, None)
+
+
+@pytest.mark.parametrize("headers", [{}, {"x_pages": "many"}, {"x_pages": "-1"}, {"x_pages": ""}])
+def test_a_missing_number_of_pages_is_a_fault(headers):
+    pages = Counted(URL, items="", pages_header="x-pages")
+    api = Client(transport=Site([[1]], **headers), throttle=NoThrottle(), sleep=lambda _: None)
+    with pytest.raises(UnexpectedAnswer, match="the header x-pages is missing or no number"):
+        pages.fetch(api, pages.start({}), {})
+
+
+def test_a_page_that_is_empty_although_more_are_announced():
+    pages = Counted(URL, items="", pages_header="x-pages")
+    api = Client(
+        transport=Site([[1], [], [3]], x_pages="3"), throttle=NoThrottle(), sleep=lambda _: None, retries=0
+    )
+    with pytest.raises(UnexpectedAnswer, match="page 2 is empty, but more pages were announced"):
+        walk(pages, api)
+
+
+def test_a_total_in_the_headers_of_a_page():
+    pages = Counted(URL, items="", total_header="total-results")
+    api = Client(transport=Site([[1], []], total_results="7"), throttle=NoThrottle(), sleep=lambda _: None)
+    assert pages.fetch(api, pages.start({}), {}).total == 7

@@ -1,0 +1,184 @@
+"""A page's items as parts: mapped, encoded, counted. Whatever an item does, it costs itself and nothing else."""
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from catalog.ingestion.cleaning import tidy
+from catalog.ingestion.client import Client
+from catalog.ingestion.errors import HttpStatus, IngestionError
+from catalog.ingestion.pagination import Page
+from catalog.ingestion.parts import Counts, Manifest, Parts
+from catalog.ingestion.provider import FOLDER, Provider
+from catalog.ingestion.records import FailedItem, Media, MediaType, Raw, Skip
+from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN, Tally
+from catalog.ingestion.tsv import Encoder, Reject, Unwanted
+from catalog.ingestion.urls import UrlCleaner
+
+_MESSAGE = 80  # characters of an error's message that make part of a reason
+
+
+class PageWriter:
+    """Writes the pages of one pull."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        client: Client,
+        parts: Parts,
+        fence: Callable[[], None],
+        probe: Callable[[str], bool] | None = None,
+    ) -> None:
+        """Make the encoders of the provider's media types.
+
+        Args:
+            provider: Maps the items.
+            client: Asks for file sizes, where the provider wants that.
+            parts: Where rows and rejects go.
+            fence: Raises Fenced when another attempt has taken over.
+            probe: Whether a host answers https; None to ask none.
+        """
+        self._provider, self._client, self._parts, self._fence = provider, client, parts, fence
+        urls = UrlCleaner(None if client.replayed else probe, provider.strip_slashes)
+        self._encoders = {
+            m: Encoder(m, name, urls, provider.category) for m, name in provider.strings.items()
+        }
+        self._first: MediaType = provider.media_types[0]
+        self._seen: set[tuple[str, int]] | None = set() if provider.unique else None
+
+    def remember(self, manifest: Manifest, pages: range) -> None:
+        """Take the identifiers that earlier attempts wrote in these pages for known, so that they are not written twice."""
+        seen = self._seen if self._seen is not None else set()
+        for media_type in self._encoders:
+            for path in self._parts.tsv_files(media_type, manifest, pages):
+                with path.open(encoding="utf-8") as lines:
+                    for line in lines:
+                        identifier = line.split("\t", 1)[0].replace("\\\\", "\\")
+                        seen.add((media_type, hash(identifier)))
+        self._seen = seen
+
+    def forget(self) -> None:
+        """Stop looking for identifiers that were written before, unless the provider is known to repeat them."""
+        if not self._provider.unique:
+            self._seen = None
+
+    def write(
+        self, page: Page, number: int, counts: dict[str, Counts], *, repeated: bool, room: int | None
+    ) -> None:
+        """Write a page's rows and rejects, and count them.
+
+        Args:
+            page: Its items, completed.
+            number: Of the page in this pull.
+            counts: Of the pull; the page's are added.
+            repeated: The page is one that the pull has read before.
+            room: Rows that may still be written; None for any number.
+
+        Raises:
+            Fenced: Another attempt has taken over; nothing is written.
+        """
+        tally = Tally(counts)
+        records: list[tuple[Raw, Media]] = []
+        for raw in page.items:
+            if room is not None and len(records) >= room:
+                break
+            if repeated:
+                tally.skip(self._first, REPEATED)
+            else:
+                records += self._map(raw, tally)
+        for _, record in records[room:] if room is not None else ():  # the last item had several
+            tally.pass_over(self._provider.media_type(record), OVER_LIMIT)
+        records = records[:room]
+        self._ask_sizes([record for _, record in records if record.filesize is None])
+        lines = self._encode(records, tally)
+        self._fence()
+        for media_type, written in lines.items():
+            tally.write(media_type, len(written), self._encoders[media_type].cleaned)
+            if written:
+                self._parts.write(media_type, number, written)
+        if tally.rejects:
+            self._parts.write_rejects(number, tally.rejects, self._client.redact)
+
+    def _map(self, raw: Raw, tally: Tally) -> list[tuple[Raw, Media]]:
+        if isinstance(raw, FailedItem):
+            tally.fail(self._first, _cause("details failed", raw.error), raw.raw, **_details(raw.error))
+            return []
+        try:
+            mapped = self._provider.record(raw)
+        except Exception as error:  # whatever the mapping met, the page goes on
+            tally.fail(self._first, _cause("mapping failed", error), raw, **_details(error))
+            return []
+        kept: list[tuple[Raw, Media]] = []
+        for one in mapped if isinstance(mapped, list) else [mapped]:
+            if isinstance(one, Skip):
+                tally.skip(one.media_type or self._first, one.reason)
+            else:
+                tally.fetched(self._provider.media_type(one))
+                kept.append((raw, one))
+        if mapped == []:
+            tally.skip(self._first, "nothing usable")
+        return kept
+
+    def _ask_sizes(self, records: list[Media]) -> None:
+        if not self._provider.details:
+            return
+        sizes = self._client.map(self._size, records, self._provider.details.concurrency)
+        for record, size in zip(records, sizes, strict=True):
+            record.filesize = size
+
+    def _size(self, record: Media) -> int | None:
+        return self._client.file_size(record.url) if isinstance(record.url, str) else None
+
+    def _encode(self, records: list[tuple[Raw, Media]], tally: Tally) -> dict[MediaType, list[str]]:
+        """Lines of each media type; what is no line is counted."""
+        lines: dict[MediaType, list[str]] = {m: [] for m in self._encoders}
+        for raw, record in records:
+            media_type = self._provider.media_type(record)
+            key = None
+            if self._seen is not None:
+                key = (media_type, hash(tidy(str(record.foreign_identifier))))
+                if key in self._seen:
+                    tally.pass_over(media_type, SEEN)
+                    continue
+            try:
+                lines[media_type].append(self._encoders[media_type].line(record))
+            except Reject as reject:
+                tally.reject(media_type, str(reject), raw)
+            except Unwanted as reason:
+                tally.pass_over(media_type, str(reason))
+            except Exception as error:  # a value of a type that no encoder expects
+                tally.reject(media_type, _cause("encoding failed", error), raw, **_details(error))
+            else:
+                if key and self._seen is not None:
+                    self._seen.add(key)
+        return lines
+
+
+def _cause(what: str, error: Exception) -> str:
+    """The reason to count a failure under: exception, message and line of a mapping; kind of a failed request.
+
+    Messages of requests hold addresses, so each would be a reason of its own; they are told beside the reject.
+    """
+    if isinstance(error, HttpStatus):
+        return f"{what}: status {error.status}"
+    if isinstance(error, IngestionError):
+        return f"{what}: {type(error).__name__}"
+    message = " ".join(str(error).split())[:_MESSAGE]
+    said = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return f"{what}: {said} ({_place(error)})"
+
+
+def _details(error: Exception) -> dict[str, Any]:
+    details = {"error": f"{type(error).__name__}: {error}"[:1000]}
+    return details if isinstance(error, IngestionError) else {**details, "place": _place(error)}
+
+
+def _place(error: Exception) -> str:
+    """File and line of the provider's code that raised an error, or else of the innermost code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return "no traceback"
+    ours = [f for f in frames if FOLDER in Path(f.filename).parents]
+    frame = (ours or frames)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"

@@ -1,0 +1,150 @@
+"""What counts as suspicious about a load, compared with the ones before."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catalog.ingestion.completeness import Expectations, Outcome, flags, nothing, unread, unusual
+from catalog.ingestion.tally import SEEN
+
+
+def outcome(fetched, kept=None, rejected=0, **skipped):
+    return Outcome(fetched, fetched if kept is None else kept, skipped, rejected, "2024-02-10")
+
+
+WHOLE, DAYS = Expectations(), Expectations(windows=True)
+
+
+@pytest.mark.parametrize(
+    ("read", "announced", "tolerance", "text"),
+    [
+        (5, (5, 5), 0, None),
+        (4, (5, 5), 0, "4 of 5"),
+        (0, (1, 1), 0, "0 of 1"),
+        (0, (0, 0), 0, None),
+        (990, (990, 1000), 0, None),
+        (989, (990, 1000), 0, "989 of 990"),
+        (989, (500, 1000), 0, "989 of 1,000"),
+        (95, (100, 100), 0.05, None),
+        (94, (100, 100), 0.05, "94 of 100"),
+        (45_000, (1, 45_000), 0, None),
+    ],
+)
+def test_unread(read, announced, tolerance, text):
+    found = unread(read, announced, tolerance)
+    assert found is None if text is None else found == f"{text} announced items came"
+
+
+@pytest.mark.parametrize(
+    ("fetched", "kept", "windows", "proved", "fine"),
+    [
+        (0, 0, False, True, False),  # a provider is never empty
+        (0, 0, False, False, False),
+        (0, 0, True, True, True),
+        (0, 0, True, False, False),
+        (9, 0, False, True, False),
+        (9, 0, True, True, True),  # a day may hold nothing that can be kept
+        (9, 1, False, False, True),
+    ],
+)
+def test_nothing(fetched, kept, windows, proved, fine):
+    assert (nothing(fetched, kept, windows=windows, proved=proved) is None) == fine
+
+
+@pytest.mark.parametrize(("now", "fine"), [(50, True), (49, False), (40, False), (1000, True)])
+def test_a_pull_is_held_against_the_last_whole_one(now, fine):
+    found = unusual(outcome(now), [outcome(100), outcome(10)], WHOLE)
+    assert (found == []) == fine
+    if not fine:
+        assert (
+            f"{now} items came, 100 in the last whole pull (2024-02-10): {100 - now} % fewer".replace(
+                " %", "%"
+            )
+            in found[0]
+        )
+
+
+def test_the_share_is_the_provider_s_to_set():
+    assert unusual(outcome(40), [outcome(100)], Expectations(max_shrinkage=0.7)) == []
+    assert unusual(outcome(89), [outcome(100)], Expectations(max_shrinkage=0.1))
+
+
+def test_what_came_but_could_not_be_kept_counts_too():
+    assert "40 items could be kept, 100 in" in unusual(outcome(100, kept=40), [outcome(100)], WHOLE)[0]
+
+
+def test_windows_are_held_against_the_smallest_of_several():
+    near = [outcome(n) for n in (300, 80, 500, 900, 100)]
+    assert unusual(outcome(40), near, DAYS) == []
+    assert "39 items came, 80 in the smallest of 5 windows" in unusual(outcome(39), near, DAYS)[0]
+    assert unusual(outcome(1), near[:4], DAYS) == []  # too few to know how much they vary
+
+
+def test_nothing_where_that_never_happened():
+    assert (
+        "nothing came at all, which never happened in the 1 windows"
+        in unusual(outcome(0), [outcome(3)], DAYS)[0]
+    )
+    assert unusual(outcome(0), [outcome(3), outcome(0)], DAYS) == []
+    assert unusual(outcome(0), [], DAYS) == []
+
+
+@pytest.mark.parametrize(
+    ("rejected", "before", "fine"),
+    [(4, 0, True), (20, 0, True), (21, 0, False), (50, 25, True), (51, 25, False)],
+)
+def test_rejects_are_held_against_what_is_usual(rejected, before, fine):
+    history = [outcome(100, kept=100 - before, rejected=before)]
+    found = unusual(outcome(100, kept=100 - rejected, rejected=rejected), history, WHOLE)
+    assert (found == []) == fine
+
+
+def test_a_few_rejects_of_a_small_pull_are_nobody_s_alarm():
+    assert unusual(outcome(6, kept=3, rejected=3), [], WHOLE) == []
+    assert unusual(outcome(500, kept=0, rejected=500), [], WHOLE)
+
+
+def test_each_kind_of_skip_is_held_against_what_is_usual():
+    history = [outcome(100, kept=70, no_license=30)]
+    assert unusual(outcome(100, kept=55, no_license=45), history, WHOLE) == []
+    found = unusual(outcome(100, kept=60, no_license=30, no_image=30), history, WHOLE)
+    assert found == ["30 of 100 items were skipped as “no_image” (30%), where 20% is the most that is usual"]
+    ours = Outcome(100, 60, {SEEN: 40}, 0)
+    assert unusual(ours, history, WHOLE) == []
+
+
+def test_what_is_gone_is_never_most_of_a_pull_not_even_the_first():
+    gone = Expectations(windows=True, gone_reasons=("gone",))
+    assert unusual(outcome(10, kept=5, gone=5), [], gone) == []
+    assert "“gone” (60%)" in unusual(outcome(10, kept=4, gone=6), [], gone)[0]
+
+
+counts = st.integers(0, 10**9)
+
+
+@given(counts, counts, st.lists(st.tuples(counts, counts), max_size=8), st.booleans())
+def test_any_history_gives_sentences(fetched, kept, before, windows):
+    found = unusual(
+        outcome(fetched, kept, rejected=kept),
+        [outcome(*pair, rejected=pair[1]) for pair in before],
+        Expectations(windows),
+    )
+    assert all(isinstance(text, str) and text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        ({}, ""),
+        ({"complete": False}, "PARTIAL"),
+        ({"whole": False}, "LIMITED"),
+        ({"replayed": True}, "REPLAY"),
+        ({"whole": False, "replayed": True}, "LIMITED, REPLAY"),
+        ({"whole": False, "shortfalls": ["x"]}, "NOT WHOLE"),
+        ({"complete": False, "shortfalls": ["x"]}, "NOT WHOLE"),
+        ({"shortfalls": ["x"], "accepted": True}, "ACCEPTED SHORTFALL"),
+    ],
+)
+def test_flags(report, words):
+    usual = {"complete": True, "whole": True, "replayed": False, "shortfalls": [], "accepted": False}
+    assert flags(**{**usual, **report}) == words

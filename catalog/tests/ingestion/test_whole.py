@@ -1,0 +1,279 @@
+"""A pull is whole only when that is proved: totals, gaps, what a later attempt reads, what a person accepts."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from catalog.ingestion import Page, Paginator, Tokens
+from catalog.ingestion.errors import NotWhole, QuotaExhausted, Retry, SkippedErrors
+from catalog.ingestion.state import MemoryCheckpoint
+from catalog.ingestion.tally import SEEN
+from catalog.tests.ingestion.test_pull import provider, pull, rows
+from catalog.tests.providers.fake_api import client as api_client
+
+
+class Announced(Paginator):
+    """Pages of (items, total) by number; the API says which page follows, also after an empty one."""
+
+    def __init__(self, *pages):
+        self.pages, self.asked = list(pages), []
+
+    def start(self, params):
+        return {"page": 0}
+
+    def fetch(self, client, cursor, params):
+        number = cursor["page"]
+        self.asked.append(number)
+        items, total = self.pages[number]
+        if isinstance(items, Exception):
+            raise items
+        return Page(items, {"page": number + 1} if number + 1 < len(self.pages) else None, total)
+
+    def skip(self, cursor):
+        return {"page": cursor["page"] + 1} if cursor["page"] + 1 < len(self.pages) else None
+
+
+def test_what_was_read_is_held_against_what_was_announced(tmp_path):
+    checkpoint = MemoryCheckpoint()
+    pulled = pull(tmp_path, provider(Announced((["a", "b"], 5), (["c"], 5))), checkpoint)
+    with pytest.raises(NotWhole, match="3 of 5 announced items came"):
+        pulled.run()
+    manifest = pulled.parts.load()
+    assert (manifest.complete, manifest.shortfalls) == (
+        False,
+        ["3 of 5 announced items came (the whole list)"],
+    )
+    assert rows(pulled) == ["a", "b", "c"]  # it is loaded all the same
+
+    again = pull(tmp_path, provider(Announced((["a", "b"], 5), (["c", "d", "e"], 5))), checkpoint)
+    assert (
+        again.run().complete
+    )  # cleared: the round is walked again, and what it has brought is not written twice
+    assert rows(again) == ["a", "b", "c", "d", "e"]
+    assert again.parts.load().counts["image"].skipped == {SEEN: 3}
+
+
+def test_a_round_that_stays_short_stays_red(tmp_path):
+    checkpoint, pages = MemoryCheckpoint(), [(["a"], 2)]
+    for _ in range(3):
+        with pytest.raises(NotWhole, match="1 of 2"):
+            pull(tmp_path, provider(Announced(*pages)), checkpoint).run()
+
+
+def test_a_person_accepts_what_is_short(tmp_path):
+    manifest = pull(tmp_path, provider(Announced((["a"], 5))), accept_shortfall=True).run()
+    assert (manifest.complete, manifest.whole, manifest.accepted) == (True, True, True)
+    assert manifest.shortfalls == ["1 of 5 announced items came (the whole list)"]
+
+
+def test_acceptance_covers_no_page_that_failed(tmp_path):
+    pages = Announced((["a"], 9), (Retry("down"), 9), (["c"], 9))
+    with pytest.raises(SkippedErrors, match="down"):
+        pull(tmp_path, provider(pages), skip_errors=True, accept_shortfall=True).run()
+
+
+@pytest.mark.parametrize(
+    ("totals", "whole"),
+    [
+        ((2, 2), True),
+        ((3, 3), False),
+        ((5, 0), False),  # a total that collapses is a lie: the highest counts
+        ((1000, 2), False),
+        ((1, 1), True),  # more came than was announced
+    ],
+)
+def test_totals_that_change(tmp_path, totals, whole):
+    pulled = pull(tmp_path, provider(Announced((["a"], totals[0]), (["b"], totals[1]))))
+    if whole:
+        assert pulled.run().complete
+    else:
+        with pytest.raises(NotWhole):
+            pulled.run()
+
+
+def test_totals_drift_while_a_long_list_is_read(tmp_path):
+    """Three of a thousand items are taken down meanwhile; the API says so."""
+    items = [f"i{n}" for n in range(997)]
+    assert pull(tmp_path, provider(Announced((items[:500], 1000), (items[500:], 997)))).run().complete
+
+
+def test_a_provider_whose_totals_are_known_to_lie(tmp_path):
+    items = [f"i{n}" for n in range(96)]
+    pages = [(items, 100)]
+    assert pull(tmp_path / "lies", provider(Announced(*pages), total_tolerance=0.05)).run().complete
+    with pytest.raises(NotWhole, match="96 of 100"):
+        pull(tmp_path / "truth", provider(Announced(*pages))).run()
+
+
+def test_a_limited_pull_is_not_held_against_totals_and_says_that_it_is_limited(tmp_path):
+    manifest = pull(tmp_path, provider(Announced((["a", "b"], 500))), limit=1).run()
+    assert (manifest.complete, manifest.whole) == (True, False)
+
+
+def test_nothing_at_all_is_not_whole(tmp_path):
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(NotWhole, match="nothing came at all"):
+        pull(tmp_path, provider([[]]), checkpoint).run()
+    again = pull(tmp_path, provider([["a"]]), checkpoint)  # cleared: everything is asked for again
+    assert again.run().complete
+    assert rows(again) == ["a"]
+
+
+def test_nothing_that_could_be_kept_is_not_whole(tmp_path):
+    with pytest.raises(NotWhole, match="none of the 3 items that came could be kept"):
+        pull(tmp_path, provider([["skip", "poison", "skip"]])).run()
+
+
+@pytest.mark.parametrize(
+    ("pages", "whole"),
+    [
+        ([40, 40, 7], True),
+        ([40, 40], True),
+        ([40, 38, 40, 1], True),
+        ([40, 20, 40, 40], False),
+        ([20, 40, 7], False),
+        ([40, 0, 40], False),  # an empty page that names a next one
+        ([7], True),
+    ],
+)
+def test_pages_that_are_too_short_where_no_total_is_announced(tmp_path, pages, whole):
+    """A server that caps one page, or lost some: nothing else tells."""
+    counter = iter(range(1000))
+    numbered = Announced(*(([f"i{next(counter)}" for _ in range(n)], None) for n in pages))
+    numbered.uniform = True
+    pulled = pull(tmp_path, provider(numbered))
+    if whole:
+        assert pulled.run().complete
+    else:
+        with pytest.raises(NotWhole, match="a page in the middle holds"):
+            pulled.run()
+
+
+# Passing over errors, with an API of tokens
+
+
+def token_api(bad):
+    """Ten pages of tokens; the page numbers in `bad` answer with an error."""
+
+    def answer(url, params):
+        number = int(params["t"])
+        if number in bad:
+            return 500, {"message": "down"}
+        return {"items": [f"item {number}"], "next": number + 1 if number < 9 else None, "total": 10}
+
+    return answer
+
+
+TOKENS = Tokens(
+    "https://example.org/items", items="items", param="t", following="next", first="0", total="total"
+)
+
+
+def pull_tokens(folder, bad, checkpoint, **options):
+    pulled = pull(folder, provider(TOKENS), checkpoint, **options)
+    pulled.client = api_client(token_api(bad), retries=0)
+    return pulled
+
+
+def test_a_token_page_that_is_passed_over_takes_the_rest_with_it_and_clearing_reads_all_of_it(tmp_path):
+    checkpoint = MemoryCheckpoint()
+    first = pull_tokens(tmp_path, {4}, checkpoint, skip_errors=True)
+    with pytest.raises(SkippedErrors, match="and what follows in this round, which only that page names"):
+        first.run()
+    assert rows(first) == [f"item {n}" for n in range(4)]
+    second = pull_tokens(tmp_path, {7}, checkpoint, skip_errors=True)
+    with pytest.raises(SkippedErrors):
+        second.run()
+    third = pull_tokens(tmp_path, set(), checkpoint)
+    assert third.run().complete  # 10 of 10 over all attempts
+    assert rows(third) == [f"item {n}" for n in range(10)]
+
+
+def test_the_first_token_page_that_is_passed_over(tmp_path):
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(SkippedErrors):
+        pull_tokens(tmp_path, {0}, checkpoint, skip_errors=True).run()
+    again = pull_tokens(tmp_path, set(), checkpoint)
+    assert again.run().complete
+    assert len(rows(again)) == 10
+
+
+def test_a_used_up_quota_is_never_passed_over(tmp_path):
+    pages = provider([["a"], QuotaExhausted("used up", datetime.now(UTC)), ["c"]])
+    with pytest.raises(QuotaExhausted):
+        pull(tmp_path, pages, skip_errors=True).run()
+    assert pages.pages.asked == [0, 1]
+
+
+# States that cannot be used
+
+
+GOOD = {
+    "token": "t",
+    "started": "2024-01-01T00:00:00Z",
+    "rounds": [{"params": {}}],
+    "round": 0,
+    "pages": 0,
+    "version": 2,
+}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        [],
+        "text",
+        7,
+        {},
+        {**GOOD, "version": 1},
+        {**GOOD, "version": "2"},
+        {**GOOD, "rounds": None},
+        {**GOOD, "rounds": [{"cursor": {}}]},
+        {**GOOD, "round": 5},
+        {**GOOD, "round": -1},
+        {**GOOD, "pages": -3},
+        {**GOOD, "pages": "many"},
+        {**GOOD, "counts": {"image": 3}},
+        {**GOOD, "announced": [1]},
+        {k: v for k, v in GOOD.items() if k != "token"},
+        {**GOOD, "round": 1},  # at its end, and nothing had come
+    ],
+    ids=repr,
+)
+def test_a_state_that_cannot_be_used_starts_over(tmp_path, caplog, broken):
+    caplog.set_level("INFO")
+    pulled = pull(tmp_path, provider([["a"], ["b"]]), MemoryCheckpoint(broken))
+    assert pulled.run().complete
+    assert rows(pulled) == ["a", "b"]
+    assert "starting over" in caplog.text.lower()
+
+
+def test_details_that_fail_are_rejects_until_several_in_a_row_do(tmp_path):
+    class Detailed(type(provider([]))):
+        name = "example"
+        concurrency = 1
+
+        def detail(self, raw, client):
+            if raw.startswith("bad"):
+                raise Retry(f"the details of {raw} cannot be had")
+            return raw
+
+    def attempt(*page):
+        Detailed.pages = type(provider([]).pages)([list(page)])
+        return pull(tmp_path / str(len(page)), Detailed())
+
+    some = attempt("bad1", "bad2", "a", "bad3", "bad4", "bad5", "bad6", "b")
+    counts = some.run().counts["image"]
+    assert (counts.written, counts.rejected) == (2, {"details failed: Retry": 6})
+    with pytest.raises(Retry, match="the details of bad5"):
+        attempt("a", *(f"bad{n}" for n in range(1, 20))).run()
+
+
+def test_an_answer_without_its_list_is_no_empty_page(tmp_path):
+    pages = Tokens("https://example.org", items="items", param="t", following="next")
+    pulled = pull(tmp_path, provider(pages))
+    pulled.client = api_client(lambda *_: {"message": "moved", "data": []}, retries=0)
+    with pytest.raises(
+        Retry, match=r"`items` is missing; the answer has `message`, `data`, message: 'moved'"
+    ):
+        pulled.run()
