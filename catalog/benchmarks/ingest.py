@@ -17,7 +17,8 @@ from catalog.ingestion.pull import Pull
 from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
 from catalog.ingestion.windows import day_window
-from catalog.providers.flickr.provider import Flickr, Search
+from catalog.providers.flickr.provider import Flickr
+from catalog.providers.flickr.search import Search
 
 PAGES, PER_PAGE, ROUNDS = 40, 500, 5
 

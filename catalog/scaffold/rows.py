@@ -50,7 +50,7 @@ def read_rows(parts: Parts, manifest: Manifest) -> list[dict[str, Any]]:
     """Rows of all media types, NULLs left out, JSON decoded."""
     rows = []
     for media_type in provider_class(manifest.provider).strings:
-        for path in parts.tsv_files(media_type, manifest.pages):
+        for path in parts.tsv_files(media_type, manifest):
             for line in path.read_text().splitlines():
                 fields = zip(COLUMNS[media_type], map(unescape, line.split("\t")), strict=True)
                 row = {

@@ -1,22 +1,23 @@
 """Brooklyn Museum: photographs of objects in its collection under open licenses, one record an image.
 
-A list names the objects; each one whose rights text links exactly one Creative Commons license is asked for by itself.
+A list names the objects that have images; the details of each one whose rights text links exactly one
+Creative Commons license are asked for. An object that is listed but no longer there is left out.
 https://www.brooklynmuseum.org/opencollection/api
 """
 
 from datetime import date
 from typing import Any
 
-from catalog.ingestion import (  # fmt: skip
+from catalog.ingestion import (
     ApiKey,
     Client,
     Counted,
+    HttpStatus,
     Image,
     License,
     Mapped,
     Provider,
     Raw,
-    Retry,
     Skip,
     compact,
     dig,
@@ -24,17 +25,19 @@ from catalog.ingestion import (  # fmt: skip
     links,
     missing,
 )
+from catalog.ingestion.answers import seen, values_at
+from catalog.ingestion.errors import UnexpectedAnswer
 
 OBJECTS = "https://www.brooklynmuseum.org/api/v2/object/"
 PAGE = 35  # the most the API accepts
+META = ("accession_number", "description", "medium", "credit_line", "classification")
 
 
 def check(body: Any) -> None:
-    """Raises Retry when the answer reports an error of its own, such as a limit that is too large."""
+    """Raises UnexpectedAnswer when the answer reports an error, such as a limit that is too large."""
     if (message := str(dig(body, "message")).lower()) != "success.":
-        raise Retry(
-            f"the answer reports {message!r}, code {dig(body, 'errorCode')!r}: {str(dig(body, 'data'))[:200]}"
-        )
+        data = str(dig(body, "data"))[:200]
+        raise UnexpectedAnswer(f"the answer reports {message!r}, code {dig(body, 'errorCode')!r}: {data}")
 
 
 class BrooklynMuseum(Provider):
@@ -42,6 +45,7 @@ class BrooklynMuseum(Provider):
     strings = {"image": "brooklynmuseum"}
     start_date = date(2020, 1, 1)
     category = "digitized_artwork"
+    gone_reasons = ("object not found",)
     key = ApiKey(
         "API_KEY_BROOKLYN_MUSEUM", "api_key", "https://www.brooklynmuseum.org/opencollection/api", header=True
     )
@@ -49,50 +53,65 @@ class BrooklynMuseum(Provider):
     pages = Counted(OBJECTS, items="data", param="offset", first=0, step=PAGE, check=check)
 
     def detail(self, raw: Raw, client: Client) -> Raw:
-        if not raw.get("id") or license_of(raw) is None:
+        number = raw.get("id")
+        if not number or license_of(raw) is None:
             return raw
-        return {**raw, "detail": dig(client.get_json(f"{OBJECTS}{raw['id']}", check=check), "data") or {}}
+
+        def is_object(body: Any) -> None:
+            check(body)
+            found = values_at(body, "data")
+            if str(found.get("id")) != str(number) or not entries(found.get("images")):
+                raise UnexpectedAnswer(
+                    f"object {number} and its images were asked for; the answer is of {found.get('id')!r} "
+                    f"and has {len(entries(found.get('images')))} images; {seen(found)}"
+                )
+
+        try:
+            return {**raw, "detail": client.get_json(f"{OBJECTS}{number}", check=is_object)["data"]}
+        except HttpStatus as error:
+            if error.status not in (404, 410):
+                raise
+            return {**raw, "gone": True}
 
     def record(self, raw: Raw) -> Mapped:
-        license_, detail = license_of(raw), raw.get("detail") or {}
+        license_ = license_of(raw)
         if not raw.get("id") or license_ is None:
             return Skip("no identifier" if not raw.get("id") else "no single Creative Commons license")
-        if skip := missing(landing_url=detail.get("id"), image=detail.get("images")):
-            return skip
-        return [self._image(detail, image, license_) for image in detail["images"]]
+        if raw.get("gone"):
+            return Skip("object not found")
+        detail = raw["detail"]
+        return [self._image(detail, image, license_) for image in entries(detail["images"])]
 
     @staticmethod
     def _image(detail: Raw, image: Raw, license_: License) -> Image | Skip:
         image_id, url = image.get("id"), image.get("largest_derivative_url")
         if skip := missing(identifier=image_id, file=url):
             return skip
-        derivatives = image.get("derivatives")
-        listed = (
-            derivatives if isinstance(derivatives, list) else []
-        )  # sometimes an object, which does not tell sizes in pixels
-        size: Raw = next((d for d in listed if d.get("size") == image.get("largest_derivative")), {})
-        artists = detail.get("artists")
+        largest = str(image.get("largest_derivative"))
+        size: Raw = next((d for d in entries(image.get("derivatives")) if str(d.get("size")) == largest), {})
+        creator = next((a.get("name") for a in entries(detail.get("artists")) if a.get("rank") == 1), None)
         return Image(
             foreign_identifier=image_id,
             foreign_landing_url=f"https://www.brooklynmuseum.org/opencollection/objects/{detail['id']}",
             url=url,
             license=license_,
+            thumbnail=image.get("standard_size_url"),
             width=size.get("width"),
             height=size.get("height"),
             title=detail.get("title"),
-            creator=next((a.get("name") for a in artists if a.get("rank") == 1), None)
-            if isinstance(artists, list)
-            else None,
-            meta_data=compact(
-                detail,
-                "accession_number",
-                "description",
-                "medium",
-                "credit_line",
-                "classification",
-                date="object_date",
-            ),
+            creator=creator,
+            meta_data=compact(detail, *META, date="object_date"),
         )
+
+
+def entries(value: object) -> list[Raw]:
+    """The objects of a list, which the API writes as an object, by number, now and then.
+
+    >>> entries([{"id": 1}, None]), entries({"4": {"id": 1}}), entries("none")
+    ([{'id': 1}], [{'id': 1}], [])
+    """
+    listed = list(value.values()) if isinstance(value, dict) else value
+    return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
 
 
 def license_of(item: Raw) -> License | None:

@@ -1,54 +1,31 @@
 """ccMixter: remixes and samples under Creative Commons licenses.
 
-An upload is one record: its smallest audio file, with the others as alternatives. The site's answers are not quite JSON (numbers with
-leading zeros, control characters inside texts), and come with a header as long as the answer; both are borne with.
-https://ccmixter.org/query-api
+An upload is one record: its smallest audio file, with the others as alternatives. The site's answers are not
+quite JSON (numbers with leading zeros, control characters inside texts), and come with a header as long as
+the answer. https://ccmixter.org/query-api
 """
 
-import json
 import re
 from typing import Any
 
 from catalog.ingestion import Audio, Counted, Mapped, Provider, Raw, Skip, dig, license_from_url, missing
+from catalog.ingestion.answers import as_count
 
 LIMIT = 100
-# A string is matched as a whole, so that nothing inside it is taken for a number.
-NUMBERS = re.compile(r'("(?:[^"\\]|\\.)*")|(?<=[:,\[\s])(-?)0+(?=\d)', re.DOTALL)
-
-
-def decode(body: bytes) -> Any:
-    """The almost-JSON of ccMixter. Raises ValueError.
-
-    >>> decode(b'{"bpm": 0123, "text": "a: 007"}')
-    {'bpm': 123, 'text': 'a: 007'}
-    """
-    text = body.decode("utf-8", "replace")
-    return json.loads(NUMBERS.sub(lambda m: m.group(1) or m.group(2), text), strict=False)
 
 
 class CcMixter(Provider):
     name = "cc_mixter"
     strings = {"audio": "ccmixter"}
     popularity = "upload_num_scores"
-    params = {"format": "json", "limit": LIMIT}
-    pages = Counted(
-        "https://ccmixter.org/api/query/",
-        items="",
-        param="offset",
-        first=0,
-        step=LIMIT,
-        full=LIMIT,
-        decode=decode,
-    )
+    params = {"format": "json", "limit": LIMIT, "sort": "id", "ord": "asc"}  # new uploads move no others
+    pages = Counted("https://ccmixter.org/api/query/", items="", param="offset", first=0, step=LIMIT)
 
     def record(self, raw: Raw) -> Mapped:
-        upload, landing, license_ = (
-            raw.get("upload_id"),
-            raw.get("file_page_url"),
-            license_from_url(raw.get("license_url")),
-        )
-        if skip := missing(identifier=upload, landing_url=landing):
+        upload, landing = raw.get("upload_id"), raw.get("file_page_url")
+        if skip := missing(identifier=upload is not None and str(upload), landing_url=landing):
             return skip
+        license_ = license_from_url(raw.get("license_url"))
         if license_ is None:
             return Skip("no license")
         audio = [
@@ -58,12 +35,11 @@ class CcMixter(Provider):
         ]
         if not audio:
             return Skip("no audio file")
-        main, *others = (
-            as_file(f) for f in sorted(audio, key=lambda f: int(f.get("file_rawsize") or 1 << 60))
-        )
+        main, *others = map(as_file, sorted(audio, key=lambda f: as_count(f.get("file_rawsize")) or 1 << 60))
         meta = {
             "description": raw.get("upload_description_plain"),
             "description_html": raw.get("upload_description_html"),
+            "upload_num_scores": raw.get("upload_num_scores"),
         }
         return Audio(
             foreign_identifier=upload,
@@ -72,14 +48,10 @@ class CcMixter(Provider):
             **main,
             alt_files=others or None,
             title=raw.get("upload_name"),
-            creator=raw.get("user_real_name"),
+            creator=raw.get("user_real_name") or raw.get("user_name"),
             creator_url=raw.get("artist_page_url"),
             tags=[tag for tag in (raw.get("upload_tags") or "").split(",") if tag],
-            meta_data={
-                k: v
-                for k, v in {**meta, "upload_num_scores": raw.get("upload_num_scores")}.items()
-                if v is not None
-            },
+            meta_data={key: value for key, value in meta.items() if value is not None},
         )
 
 
@@ -90,7 +62,7 @@ def as_file(file: Raw) -> dict[str, Any]:
         "url": file["download_url"].replace(" ", "%20"),
         "filesize": file.get("file_rawsize"),
         "filetype": info.get("default-ext"),
-        "sample_rate": int(float(rate.group(1)) * 1000) if rate else None,
+        "sample_rate": float(rate.group(1)) * 1000 if rate else None,
         "duration": milliseconds(info.get("ps")),
     }
 

@@ -1,6 +1,7 @@
 """Cleveland Museum of Art: works in the public domain (CC0) from its open-access API.
 
-An artwork is one record: its web image, else the one for print, else the full one. https://openaccess-api.clevelandart.org
+An artwork is one record: its web image, else the one for print, else the full one.
+https://openaccess-api.clevelandart.org
 """
 
 from datetime import date, timedelta
@@ -19,9 +20,9 @@ class ClevelandMuseum(Provider):
     category = "digitized_artwork"
     rate = Rate(per_second=0.5)  # an answer has 20 MB
     pull_timeout = timedelta(hours=12)
-    params = {"cc": 1, "has_image": 1, "limit": PAGE}
+    params = {"cc0": 1, "has_image": 1, "limit": PAGE}
     pages = Counted(
-        "http://openaccess-api.clevelandart.org/api/artworks/",
+        "https://openaccess-api.clevelandart.org/api/artworks/",
         items="data",
         param="skip",
         first=0,

@@ -1,13 +1,15 @@
-"""Europeana: images under Creative Commons licenses from museums, libraries and archives of Europe, changed on one UTC day.
+"""Europeana: images under Creative Commons licenses from museums, libraries and archives, changed on one day.
 
-The search finds the items whose record changed on that day, so that changes come by themselves and nothing is pulled again otherwise. Each
-item is then asked for by itself: only there stand an image's size in pixels and bytes and its type. https://pro.europeana.eu/page/search
+The search finds the items whose record changed on that UTC day, so that changes come with it and nothing
+is pulled again otherwise. Each item is then asked for by itself: only there stand the type and size of
+its file.
+https://europeana.atlassian.net/wiki/spaces/EF/pages/2385739812/Search+API+Documentation
 """
 
 from datetime import date, timedelta
 from typing import Any
 
-from catalog.ingestion import (  # fmt: skip
+from catalog.ingestion import (
     ApiKey,
     Client,
     HttpStatus,
@@ -16,7 +18,6 @@ from catalog.ingestion import (  # fmt: skip
     Provider,
     Rate,
     Raw,
-    Retry,
     Skip,
     Tokens,
     Window,
@@ -24,15 +25,27 @@ from catalog.ingestion import (  # fmt: skip
     dig,
     license_from_url,
     missing,
+    without_param,
 )
+from catalog.ingestion.answers import items_at, seen
+from catalog.ingestion.errors import UnexpectedAnswer
+from catalog.providers.europeana.labels import concepts, creator
 
 API = "https://api.europeana.eu/record/v2"
 SOURCES = {"Wellcome Collection": "wellcome_collection"}  # data provider → source
+GONE = (404, 410)
 
 
 def check(body: Any) -> None:
     if dig(body, "success") is not True:
-        raise Retry(f"the search reports no success: {str(dig(body, 'error'))[:200]}")
+        said = str(dig(body, "error"))[:200]
+        raise UnexpectedAnswer(f"the search reports no success: {said}; {seen(body)}")
+
+
+def described(body: Any) -> None:
+    """The answer about one item tells of its files, or says that there is no such record."""
+    if dig(body, "success") is not False:
+        items_at(body, "object.aggregations")
 
 
 class Europeana(Provider):
@@ -43,14 +56,13 @@ class Europeana(Provider):
     start_date = date(2022, 10, 27)
     rate = Rate(per_second=2)
     pull_timeout = timedelta(days=3)
-    key = ApiKey("API_KEY_EUROPEANA", "wskey", "https://pro.europeana.eu/pages/get-api")
+    key = ApiKey("API_KEY_EUROPEANA", "X-Api-Key", "https://pro.europeana.eu/pages/get-api", header=True)
     params = {
         "profile": "rich",
         "reusability": ["open", "restricted"],
-        "sort": ["europeana_id+desc", "timestamp_created+desc"],
+        "sort": "europeana_id desc",
         "rows": 100,
         "media": "true",
-        "start": 1,
         "qf": ["TYPE:IMAGE", "provider_aggregation_edm_isShownBy:*"],
     }
     pages = Tokens(
@@ -64,33 +76,27 @@ class Europeana(Provider):
 
     def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
         assert window is not None
-        return [
-            {
-                "query": f"timestamp_update:[{window.start:%Y-%m-%dT%H:%M:%SZ} TO {window.end:%Y-%m-%dT%H:%M:%SZ}}}"
-            }
-        ]  # } : less than
+        start, end = f"{window.start:%Y-%m-%dT%H:%M:%SZ}", f"{window.end:%Y-%m-%dT%H:%M:%SZ}"
+        return [{"query": f"timestamp_update:[{start} TO {end}}}"}]  # } : less than
 
     def detail(self, raw: Raw, client: Client) -> Raw:
+        """The item with what its record says about the file. One that is gone keeps what the search told."""
         if not raw.get("id") or not image_url(raw):
             return raw
         try:
-            item = client.get_json(f"{API}{raw['id']}.json")
+            item = client.get_json(f"{API}{raw['id']}.json", check=described, may_fail=True)
         except HttpStatus as error:
-            if error.status != 404:
-                raise
-            item = {}
-        resources = (
-            dig(item, "object", "aggregations", 0, "webResources") if dig(item, "success") is True else None
-        )
-        images = [r for r in resources or [] if str(r.get("ebucoreHasMimeType")).startswith("image")]
-        return {**raw, "image": next((r for r in images if r.get("about") == image_url(raw)), {})}
+            if error.status in GONE:
+                return raw
+            raise
+        resources = dig(item, "object", "aggregations", 0, "webResources")
+        files = [r for r in resources if r.get("about") == image_url(raw)] if resources else []
+        return {**raw, "file": files[0] if files else {}}
 
     def record(self, raw: Raw) -> Mapped:
-        landing, url, title = (
-            dig(raw, "edmIsShownAt", 0) or str(raw.get("guid") or "").partition("?")[0],
-            image_url(raw),
-            dig(raw, "title", 0),
-        )
+        # `guid` carries the key as a campaign.
+        landing = dig(raw, "edmIsShownAt", 0) or str(raw.get("guid") or "").partition("?")[0]
+        url, title, preview = image_url(raw), dig(raw, "title", 0), dig(raw, "edmPreview", 0)
         license_ = license_from_url(
             next((r for r in raw.get("rights") or [] if "creativecommons" in r), None)
         )
@@ -98,19 +104,22 @@ class Europeana(Provider):
             return skip
         if not url or not title or license_ is None:
             return Skip("no image" if not url else "no title" if not title else "no license")
-        image = raw.get("image") or {}
-        sized = image.get("ebucoreWidth") and image.get("ebucoreHeight")
+        file = raw.get("file") or {}
+        sized = file.get("ebucoreWidth") and file.get("ebucoreHeight")
         return Image(
             foreign_identifier=raw["id"],
             foreign_landing_url=landing,
             url=url,
+            thumbnail=without_param(preview, "wskey") if isinstance(preview, str) else None,
             license=license_,
             title=title,
-            width=image["ebucoreWidth"] if sized else None,
-            height=image["ebucoreHeight"] if sized else None,
-            filesize=image.get("ebucoreFileByteSize"),
-            filetype=(image.get("ebucoreHasMimeType") or "").rpartition("/")[2] or None,
+            creator=creator(raw),
+            width=file["ebucoreWidth"] if sized else None,
+            height=file["ebucoreHeight"] if sized else None,
+            filesize=file.get("ebucoreFileByteSize"),
+            filetype=file.get("ebucoreHasMimeType"),
             source=next((SOURCES[name] for name in raw.get("dataProvider") or [] if name in SOURCES), None),
+            tags=concepts(raw),
             meta_data={**compact(raw, "country", "dataProvider"), "description": description(raw)},
         )
 

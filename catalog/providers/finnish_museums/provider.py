@@ -1,8 +1,9 @@
 """Finna: images of four Finnish institutions under Creative Commons licenses, indexed on one UTC day.
 
-A record that changed is indexed anew, so changes come by themselves and nothing is pulled again otherwise. Long result lists misbehave
-there, so a busy day is cut into slices. The API gives the images of an object no identity of their own: the first is stored under the
-object's identifier, the others under it with `#1`, `#2` … after it. https://api.finna.fi/swagger-ui/
+A record that changes is indexed again, so changes come with the day of the change. Long result lists
+misbehave there, so a busy day is cut into slices, and what a slice gives is held against the number that
+it announces. The API gives the images of an object no identity of their own: the first is stored under
+the object's identifier, the others under it with `#1`, `#2` … after it. https://api.finna.fi/swagger-ui/
 """
 
 from datetime import date, timedelta
@@ -16,13 +17,14 @@ from catalog.ingestion import (
     Provider,
     Rate,
     Raw,
-    Retry,
     Skip,
     Slicing,
     Window,
     dig,
     license_from_url,
 )
+from catalog.ingestion.answers import count_at, seen
+from catalog.ingestion.errors import UnexpectedAnswer
 
 SEARCH = "https://api.finna.fi/api/v1/search"
 BUILDINGS = {
@@ -35,8 +37,11 @@ FIELDS = ["authors", "buildings", "id", "imageRights", "images", "subjects", "ti
 
 
 def check(body: Any) -> None:
+    """An answer says that it is in order, and how many records it is about."""
     if str(dig(body, "status")).lower() != "ok":
-        raise Retry(f"the answer has the status {dig(body, 'status')!r}")
+        said = dig(body, "statusMessage")
+        raise UnexpectedAnswer(f"the status is {dig(body, 'status')!r}: {str(said)[:200]}; {seen(body)}")
+    count_at(body, "resultCount")
 
 
 class FinnishMuseums(Provider):
@@ -48,7 +53,8 @@ class FinnishMuseums(Provider):
     rate = Rate(per_second=0.5)
     load_timeout = timedelta(hours=5)
     params = {"field[]": FIELDS, "limit": 100}
-    pages = Counted(SEARCH, items="records", total="resultCount", check=check)
+    # The platform (VuFind) leaves `records` out where there are none.
+    pages = Counted(SEARCH, items="records", total="resultCount", omits_empty=True, check=check)
     slicing = Slicing(max_records=10_000, division_threshold=100_000, min_divisions=12, max_divisions=20)
 
     def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
@@ -57,10 +63,8 @@ class FinnishMuseums(Provider):
         for building in BUILDINGS:
 
             def count(part: Window, building: str = building) -> int:
-                body = client.get_json(
-                    SEARCH, {**self.params, "filter[]": filters(building, part), "page": 1}, check=check
-                )
-                return int(body.get("resultCount") or 0)
+                asked = {**self.params, "filter[]": filters(building, part), "page": 1}
+                return count_at(client.get_json(SEARCH, asked, check=check), "resultCount")
 
             found += [{"filter[]": filters(building, part)} for part in self.slicing.slices(window, count)]
         return found

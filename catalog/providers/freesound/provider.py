@@ -1,22 +1,26 @@
 """Freesound: sounds under Creative Commons licenses.
 
-What is stored is the preview in MP3 (128 kbit/s), which anyone may fetch; the file as it was uploaded is an alternative, and needs a login
-there. A sound whose preview is gone is left out. With a date, only sounds made since that day are pulled. https://freesound.org/docs/api/
+What is stored is the preview in MP3 (128 kbit/s), which anyone may fetch; the file as it was uploaded is an
+alternative, and needs a login there. A sound whose preview is gone is left out. With a date, only sounds made
+since that day are pulled.
+
+An ordinary key may send 60 requests a minute and 2 000 a day. A pull of everything needs more: when the day's
+requests are used up, it waits for the next day and goes on automatically. https://freesound.org/docs/api/
 """
 
 from datetime import timedelta
-from functools import partial
 from typing import Any
+from urllib.parse import quote
 
-from catalog.ingestion import (  # fmt: skip
+from catalog.ingestion import (
     ApiKey,
     Audio,
     Client,
     Counted,
-    HttpStatus,
     Mapped,
     OAuth2,
     Provider,
+    Quota,
     Rate,
     Raw,
     Skip,
@@ -25,13 +29,10 @@ from catalog.ingestion import (  # fmt: skip
     license_from_url,
     missing,
 )
+from catalog.providers.freesound.answers import FIELDS, check, pack_number
 
 PAGE = 150  # the most the API accepts
 PREVIEW = "preview-hq-mp3"
-FIELDS = (
-    "id,url,name,tags,description,created,license,type,download,filesize,bitrate,bitdepth,duration,samplerate,pack,username,"
-    "num_downloads,avg_rating,num_ratings,geotag,previews"
-)
 META = ("description", "num_downloads", "avg_rating", "num_ratings", "geotag", "download")
 
 
@@ -41,8 +42,10 @@ class Freesound(Provider):
     schedule = "@quarterly"
     since = True
     rate = Rate(per_minute=60)
+    quota = Quota(2_000, "day")
     pull_timeout = timedelta(days=50)
     popularity = "num_downloads"
+    gone_reasons = ("preview not found",)
     key = ApiKey(
         "API_KEY_FREESOUND",
         "Authorization",
@@ -53,46 +56,39 @@ class Freesound(Provider):
     oauth2 = OAuth2(
         "https://freesound.org/apiv2/oauth2/authorize/", "https://freesound.org/apiv2/oauth2/access_token/"
     )
-    params = {"format": "json", "query": "", "page_size": PAGE, "fields": FIELDS}
-    pages = Counted("https://freesound.org/apiv2/search/text", items="results", total="count", gone=404)
-
-    def __init__(self) -> None:
-        self._packs: dict[str, dict[str, Any]] = {}
+    params = {"format": "json", "query": "", "sort": "created_asc", "page_size": PAGE, "fields": FIELDS}
+    pages = Counted(
+        "https://freesound.org/apiv2/search/",
+        items="results",
+        total="count",
+        more="next",
+        gone=404,
+        check=check,
+    )
 
     def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
         return [{"filter": f"created:[{f'{window.start:%Y-%m-%dT%H:%M:%SZ}' if window else '*'} TO NOW]"}]
 
-    def complete(self, items: list[Raw], client: Client) -> list[Raw]:
-        packs = sorted(
-            {pack for sound in items if isinstance(pack := dig(sound, "pack"), str)} - self._packs.keys()
-        )
-        if len(self._packs) > 10_000:
-            self._packs.clear()
-        self._packs.update(zip(packs, client.map(partial(pack_of, client), packs), strict=True))
-        return super().complete(items, client)
-
     def detail(self, raw: Raw, client: Client) -> Raw:
         preview = dig(raw, "previews", PREVIEW)
-        if raw is None:
-            return None
-        return {
-            **raw,
-            "set": self._packs.get(raw.get("pack")),
-            "preview_size": client.file_size(preview) if preview else None,
-        }
+        if not isinstance(preview, str) or not preview:
+            return raw
+        file = client.file_facts(preview)
+        return {**raw, "preview_gone": file.gone, "preview_size": file.size}
 
     def record(self, raw: Raw) -> Mapped:
-        if raw is None:  # the API puts nulls between
+        if raw is None:  # the search lists a sound that the database no longer has
             return Skip("null")
         sound, landing, preview = raw.get("id"), raw.get("url"), dig(raw, "previews", PREVIEW)
-        license_ = license_from_url(raw.get("license"))
-        if skip := missing(identifier=sound, landing_url=landing):
+        if skip := missing(identifier=sound, landing_url=landing, preview=preview):
             return skip
+        license_ = license_from_url(raw.get("license"))
         if license_ is None:
             return Skip("no license")
-        if not preview or not raw.get("preview_size"):
-            return Skip("no preview" if not preview else "preview not found")
+        if raw.get("preview_gone"):
+            return Skip("preview not found")
         creator = (raw.get("username") or "").strip() or None
+        page = f"https://freesound.org/people/{quote(creator, safe='@+~')}/" if creator else None
         return Audio(
             foreign_identifier=sound,
             foreign_landing_url=landing,
@@ -100,49 +96,33 @@ class Freesound(Provider):
             license=license_,
             filetype="mp3",
             bit_rate=128_000,
-            filesize=raw["preview_size"],
-            duration=int(float(raw["duration"]) * 1000) if raw.get("duration") is not None else None,
+            filesize=raw.get("preview_size"),
+            duration=float(raw["duration"]) * 1000 if raw.get("duration") is not None else None,
             title=raw.get("name"),
             creator=creator,
-            creator_url=f"https://freesound.org/people/{creator.replace(' ', '%20')}/" if creator else None,
+            creator_url=page,
             tags=raw.get("tags"),
             meta_data={key: raw[key] for key in META if raw.get(key)},
             alt_files=original(raw),
-            **pack(raw),
+            **pack_of(raw, page),
         )
 
 
-def pack_of(client: Client, url: str) -> dict[str, Any]:
-    """Identifier and name of a pack; {} when it is gone, as many old ones are."""
-    try:
-        found = client.get_json(url)
-    except HttpStatus as error:
-        if error.status == 404:
-            return {}
-        raise
-    return found if isinstance(found, dict) else {}
-
-
-def pack(sound: Raw) -> dict[str, Any]:
-    found = sound.get("set") or {}
-    if not found.get("name"):
+def pack_of(sound: Raw, people: str | None) -> dict[str, Any]:
+    """The pack that a sound belongs to; its address is that of its page, which is below its owner's."""
+    name, number = sound.get("pack_name"), pack_number(sound.get("pack"))
+    if not name or not number:
         return {}
-    audio_set = {
-        "title": found["name"],
-        "foreign_landing_url": sound.get("pack"),
-        "foreign_identifier": found.get("id"),
-    }
-    return {"audio_set": audio_set, "audio_set_foreign_identifier": found.get("id")}
+    page = f"{people}packs/{number}/" if people else None
+    audio_set = {"title": name, "foreign_landing_url": page, "foreign_identifier": number}
+    return {"audio_set": audio_set, "audio_set_foreign_identifier": number}
 
 
 def original(sound: Raw) -> list[dict[str, Any]] | None:
     """The file as it was uploaded."""
     if not sound.get("download"):
         return None
-    rates = {
-        "bit_rate": int(sound.get("bitrate") or 0) * 1000 or None,
-        "sample_rate": int(float(sound.get("samplerate") or 0)) or None,
-    }
+    rates = {"bit_rate": float(sound.get("bitrate") or 0) * 1000, "sample_rate": sound.get("samplerate")}
     return [
         {"url": sound["download"], **rates, "filetype": sound.get("type"), "filesize": sound.get("filesize")}
     ]

@@ -1,30 +1,31 @@
-"""Jamendo: music under Creative Commons licenses, about 500 000 tracks by 40 000 artists.
+"""Jamendo: music under Creative Commons licenses, about 500 000 tracks by 40 000 artists, singles among them.
 
-Non-commercial apps may send 35 000 requests a month; when they are used up, a run ends where it is and goes on when cleared next month.
-The address of an album is learnt from its web page, once an album. The query parameters that would name our app or the track are taken out
-of addresses, so that all tracks of an album agree on its picture. https://developer.jamendo.com/v3.0/tracks
+Non-commercial apps may send 35 000 requests a month; when they are used up, a run ends where it is and goes
+on when cleared next month. The address of an album is learnt from its web page, once an album. The query
+parameters that would name our app or the track are taken out of addresses, so that all tracks of an album
+agree on its picture. https://developer.jamendo.com/v3.0/tracks
 """
 
-import re
 from typing import Any
 
-from catalog.ingestion import (  # fmt: skip
+from catalog.ingestion import (
     ApiKey,
     Audio,
     Client,
     Counted,
-    Fatal,
     Mapped,
     Provider,
     Quota,
     Raw,
-    Retry,
     Skip,
     dig,
     license_from_url,
     missing,
     without_param,
 )
+from catalog.providers.jamendo.answers import Albums, album_page, check
+
+PAGE = 200  # the most the API gives
 
 
 class Jamendo(Provider):
@@ -36,36 +37,32 @@ class Jamendo(Provider):
     key = ApiKey("API_KEY_JAMENDO", "client_id", "https://devportal.jamendo.com/")
     params = {
         "format": "json",
+        "type": "single albumtrack",  # without it, singles are left out
+        "order": "id",  # offsets are not stable in the default order, by relevance
+        "fullcount": "true",
         "include": "musicinfo licenses stats lyrics",
         "imagesize": 200,
-        "limit": 200,
+        "limit": PAGE,
         "audioformat": "mp32",
     }
-    pages = Counted("https://api.jamendo.com/v3.0/tracks", items="results", param="offset", first=0, step=200)
+    pages = Counted(
+        "https://api.jamendo.com/v3.0/tracks",
+        items="results",
+        param="offset",
+        first=0,
+        step=PAGE,
+        total="headers.results_fullcount",
+        announces="sometimes",  # the API's heavy methods do not count
+        check=check,
+    )
 
     def __init__(self) -> None:
-        self._albums: dict[str, str | None] = {}  # address made from the name → final address, None: gone
+        self._albums = Albums()
 
     def complete(self, items: list[Raw], client: Client) -> list[Raw]:
         """Adds `set_url` to each track: the address of its album after redirects."""
-        wanted = {url for track in items if (url := album_page(track))} - self._albums.keys()
-
-        def final(url: str) -> str | None:
-            try:
-                return client.get(url).url
-            except (Fatal, Retry):
-                return None
-
-        if len(self._albums) > 10_000:
-            self._albums.clear()
-        ordered = sorted(wanted)
-        self._albums.update(zip(ordered, client.map(final, ordered), strict=True))
-        return [
-            {**track, "set_url": self._albums.get(album_page(track) or "")}
-            if isinstance(track, dict)
-            else track
-            for track in items
-        ]
+        addresses = self._albums.addresses([url for track in items if (url := album_page(track))], client)
+        return [{**t, "set_url": addresses.get(album_page(t))} if isinstance(t, dict) else t for t in items]
 
     def record(self, raw: Raw) -> Mapped:
         track_id, landing, url = raw.get("id"), raw.get("shareurl"), raw.get("audio")
@@ -76,11 +73,8 @@ class Jamendo(Provider):
             return Skip("no license")
         creator = (raw.get("artist_name") or "").strip() or None
         artist, artist_slug = raw.get("artist_id"), raw.get("artist_idstr")
-        creator_url = (
-            f"https://www.jamendo.com/artist/{artist}/{artist_slug}"
-            if creator and artist and artist_slug
-            else None
-        )
+        known = creator and artist and artist_slug
+        creator_url = f"https://www.jamendo.com/artist/{artist}/{artist_slug}" if known else None
         duration = raw.get("duration")
         return Audio(
             foreign_identifier=track_id,
@@ -92,26 +86,18 @@ class Jamendo(Provider):
             creator_url=creator_url,
             thumbnail=with_slash(raw.get("image")),
             filetype="mp32",
-            duration=int(float(duration) * 1000) if duration else duration,
+            duration=float(duration) * 1000 if duration else duration,
             genres=dig(raw, "musicinfo", "tags", "genres"),
             tags=tags(raw.get("musicinfo") or {}),
             meta_data=meta_data(raw),
-            set_position=raw.get("position"),
             alt_files=alternatives(raw),
             **album(raw, creator, creator_url),
         )
 
 
-def album_page(track: Raw) -> str | None:
-    """An album's address as its name makes it; the site redirects to the real one."""
-    if not isinstance(track, dict) or not track.get("album_id") or not track.get("album_name"):
-        return None
-    slug = re.sub("[ /]", "-", str(track["album_name"]).lower()).replace("--", "")
-    return f"https://www.jamendo.com/album/{track['album_id']}/{slug}"
-
-
 def album(track: Raw, creator: str | None, creator_url: str | None) -> dict[str, Any]:
-    if not track.get("album_name"):
+    """The album that a track belongs to; a single has none, and its album fields are empty."""
+    if not track.get("album_id") or not track.get("album_name"):
         return {}
     audio_set = {
         "title": track["album_name"],
@@ -119,9 +105,13 @@ def album(track: Raw, creator: str | None, creator_url: str | None) -> dict[str,
         "thumbnail": without_param(with_slash(track.get("album_image")), "trackid"),
         "creator": creator,
         "creator_url": creator_url,
-        "foreign_identifier": track.get("album_id"),
+        "foreign_identifier": track["album_id"],
     }
-    return {"audio_set": audio_set, "audio_set_foreign_identifier": track.get("album_id")}
+    return {
+        "audio_set": audio_set,
+        "audio_set_foreign_identifier": track["album_id"],
+        "set_position": track.get("position"),
+    }
 
 
 def alternatives(track: Raw) -> list[dict[str, Any]] | None:

@@ -14,7 +14,6 @@ from catalog.ingestion import (
     Provider,
     Raw,
     Skip,
-    dig,
     license_from_url,
     missing,
 )
@@ -29,7 +28,11 @@ class Justtakeitfree(Provider):
     details = FileSizes()
 
     def record(self, raw: Raw) -> Mapped:
-        photo: Raw = dig(raw, 0) or {}  # each item is a list of one
+        photos = raw if isinstance(raw, list) else [raw]  # each item is a list of one
+        return [self._photo(photo) for photo in photos]
+
+    @staticmethod
+    def _photo(photo: Raw) -> Image | Skip:
         landing, url = photo.get("page_link"), photo.get("full_image_link")
         if skip := missing(landing_url=landing, image=url):
             return skip

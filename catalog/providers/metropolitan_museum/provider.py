@@ -1,8 +1,13 @@
 """Metropolitan Museum of Art: images of works in the public domain (CC0).
 
-One request lists the objects that changed on a day or later, whatever their number; each object is then asked for by itself. (A day far in
-the past therefore lists almost the whole collection.) Every image of an object is a record, named after the object and the image's file.
-At most 80 requests a second are allowed. https://metmuseum.github.io/
+One request lists the objects that changed on a day or later, whatever their number; each object is then a
+request of its own. Of a day far in the past, whose list holds almost the whole collection, only what has not
+changed again since is read. Every image of an object is a record, named after the object and the image's file.
+
+The documentation allows 80 requests a second, but since August 2025 a firewall answers 403 to everybody who
+sends about thirty in quick succession. So one a second is sent, and such an answer waits for at least a
+minute; 86 400 objects a day are the most that can be read. https://metmuseum.github.io/ and
+https://github.com/metmuseum/openaccess/issues/60
 """
 
 from datetime import date, timedelta
@@ -11,23 +16,18 @@ from typing import Any
 from catalog.ingestion import (
     CC0,
     Client,
-    Cursor,
     HttpStatus,
     Image,
     Mapped,
-    Page,
-    Paginator,
-    Params,
     Provider,
     Rate,
     Raw,
     Reingestion,
     Skip,
     Window,
-    dig,
-)  # fmt: skip
+)
+from catalog.providers.metropolitan_museum.objects import OBJECTS, Objects, is_object
 
-OBJECTS = "https://collectionapi.metmuseum.org/public/collection/v1/objects"
 NAMES = (
     "department",
     "medium",
@@ -39,32 +39,6 @@ NAMES = (
     "creditLine",
     "period",
 )
-A_PAGE = 100
-
-
-class Objects(Paginator):
-    """The list of identifiers, cut into pages. It is asked for once, and again by a pull that resumes after the last identifier read."""
-
-    own_params = ("after",)
-
-    def __init__(self) -> None:
-        self._listed: list[int] | None = None
-
-    def start(self, params: Params) -> Cursor:
-        return {"after": int(params.get("after", 0))}
-
-    def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
-        if self._listed is None:
-            ids = dig(client.get_json(OBJECTS, params), "objectIDs") or []
-            self._listed = sorted(i for i in ids if isinstance(i, int))
-        ahead = [i for i in self._listed if i > cursor["after"]]
-        page = ahead[:A_PAGE]
-        after = {"after": page[-1]} if len(ahead) > A_PAGE else None
-        return Page([{"objectID": i} for i in page], after, len(self._listed))
-
-    def skip(self, cursor: Cursor) -> Cursor | None:
-        ahead = [i for i in self._listed or [] if i > cursor["after"]]
-        return {"after": ahead[A_PAGE - 1]} if len(ahead) > A_PAGE else None
 
 
 class MetropolitanMuseum(Provider):
@@ -74,14 +48,19 @@ class MetropolitanMuseum(Provider):
     dated = True
     start_date = date(2016, 9, 1)
     category = "digitized_artwork"
-    rate = Rate(per_second=40, burst=4)
-    concurrency = 8
+    rate = Rate(per_second=1)
+    concurrency = 2
+    blocking_statuses = {403: 60}
     retries = 5
+    gone_reasons = ("no such object",)
     pull_timeout = timedelta(hours=12)
     reingestion = Reingestion(
-        "metropolitan_museum_reingestion_workflow", ((1, 6), (30, 9), (90, 18), (180, 30)), max_active_tasks=2,
-        pull_timeout=timedelta(hours=16), dagrun_timeout=timedelta(days=7),
-    )  # fmt: skip
+        "metropolitan_museum_reingestion_workflow",
+        ((1, 6), (30, 9), (90, 18), (180, 30)),
+        max_active_tasks=2,
+        pull_timeout=timedelta(hours=16),
+        dagrun_timeout=timedelta(days=7),
+    )
 
     def __init__(self) -> None:
         self.pages = Objects()
@@ -91,10 +70,13 @@ class MetropolitanMuseum(Provider):
         return [{"metadataDate": f"{window.day}"}]
 
     def detail(self, raw: Raw, client: Client) -> Raw:
+        number = raw["objectID"]
+        if type(number) is not int:
+            raise ValueError(f"the identifier {str(number)[:40]!r} is no number")
         try:
-            return client.get_json(f"{OBJECTS}/{raw['objectID']}")
+            return client.get_json(f"{OBJECTS}/{number}", check=is_object(number))
         except HttpStatus as error:
-            if error.status == 404:  # listed, but on loan or withdrawn
+            if error.status in (404, 410):  # listed, but on loan or withdrawn
                 return {**raw, "gone": True}
             raise
 
@@ -103,24 +85,29 @@ class MetropolitanMuseum(Provider):
             return Skip("no such object")
         if raw.get("isPublicDomain") is not True:
             return Skip("not in the public domain")
-        urls = [url for url in (raw.get("primaryImage"), *(raw.get("additionalImages") or [])) if url]
-        if not raw.get("objectURL") or not urls:
+        primary = raw.get("primaryImage")
+        urls = [url for url in (primary, *(raw.get("additionalImages") or [])) if url]
+        landing = raw.get("objectURL")
+        if not landing or not urls:
             return Skip("no landing URL" if urls else "no image")
-        tags = [raw[name] for name in NAMES if raw.get(name)] + [
-            tag.get("term") for tag in raw.get("tags") or []
-        ]
+        creator, small, number = (
+            raw.get(key) or None for key in ("artistDisplayName", "primaryImageSmall", "accessionNumber")
+        )
+        about_creator = raw.get("artistWikidata_URL") or raw.get("artistULAN_URL") or None
+        tags = [raw[name] for name in NAMES if raw.get(name)]
+        tags += [tag["term"] for tag in raw.get("tags") or [] if tag.get("term")]
         return [
             Image(
                 foreign_identifier=f"{raw['objectID']}-{url.rpartition('/')[2].partition('.')[0]}",
-                foreign_landing_url=raw["objectURL"],
+                foreign_landing_url=landing.replace("://wwwstg.", "://www.", 1),  # a staging host that leaks
                 url=url,
                 license=CC0,
+                thumbnail=small if url == primary else None,
                 title=raw.get("title") or raw.get("objectName"),
-                creator=raw.get("artistDisplayName"),
-                tags=[tag for tag in tags if tag],
-                meta_data={"accession_number": raw["accessionNumber"]}
-                if raw.get("accessionNumber")
-                else None,
+                creator=creator,
+                creator_url=about_creator if creator else None,
+                tags=tags,
+                meta_data={"accession_number": number} if number else None,
             )
             for url in urls
         ]

@@ -1,4 +1,5 @@
-"""Nappy: photographs of Black and Brown people, in the public domain (CC0), from an API made for catalogs like this one.
+"""Nappy: photographs of Black and Brown people, in the public domain (CC0), from an API made for catalogs
+like this one.
 
 https://nappy.co
 """

@@ -1,7 +1,7 @@
-"""New York Public Library, Digital Collections: items that its rights statement puts in the public domain (CC0).
+"""New York Public Library, Digital Collections: items that the library puts in the public domain (CC0).
 
-A search names the items; each is then asked for by itself, and every capture (page, side, plate) of it is a record. Of the renditions,
-the largest is stored. https://api.repo.nypl.org/
+A search names the items; each is then asked for by itself, and every capture (page, side, plate) of it is a
+record. Of the renditions, the largest is stored. https://api.repo.nypl.org/
 """
 
 import re
@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from catalog.ingestion import (  # fmt: skip
+from catalog.ingestion import (
     ApiKey,
     Client,
     Counted,
@@ -24,9 +24,39 @@ from catalog.ingestion import (  # fmt: skip
     missing,
     without_param,
 )
+from catalog.ingestion.answers import as_count, seen, values_at
+from catalog.ingestion.errors import UnexpectedAnswer
+from catalog.providers.nypl.mods import creator, listed, meta_data, text, topics
 
-API = "http://api.repo.nypl.org/api/v2/items"
+API = "https://api.repo.nypl.org/api/v2/items"
 SIZES = "gvqwr"  # full size, then 2560, 1600, 760 and 300 pixels on the long side
+THUMBNAIL = "r"
+
+
+def succeeded(body: Any) -> None:
+    """An answer that says how it went must say "success"; one that does not is judged by what it holds."""
+    headers = dig(body, "nyplAPI", "response", "headers")
+    status, message = text(headers, "status"), text(headers, "message")
+    if status is not None and str(status).strip().lower() != "success":
+        raise UnexpectedAnswer(f"the status is {str(status)[:40]!r}: {str(message)[:200]}; {seen(body)}")
+
+
+def described(body: Any) -> None:
+    """The answer about one item holds its description, and captures or the number of them."""
+    succeeded(body)
+    values_at(body, "nyplAPI.response.mods")
+    if not captures_of(body) and announced(body) is None:
+        raise UnexpectedAnswer("there are neither captures nor `numResults`, the number of them")
+
+
+def captures_of(body: Any) -> list[Raw]:
+    """The captures in the answer about an item."""
+    return listed(dig(body, "nyplAPI", "response", "sibling_captures", "capture"))
+
+
+def announced(body: Any) -> int | None:
+    """How many captures the item has, if its answer tells."""
+    return as_count(text(dig(body, "nyplAPI", "response"), "numResults"))
 
 
 class Nypl(Provider):
@@ -42,86 +72,63 @@ class Nypl(Provider):
         scheme="Token token=",
     )
     params = {"q": "CC_0", "field": "use_rtxt_s", "per_page": 500}
-    pages = Counted(f"{API}/search/", items="nyplAPI.response.result", total="nyplAPI.response.numResults")
+    pages = Counted(
+        f"{API}/search/",
+        items="nyplAPI.response.result",
+        total="nyplAPI.response.numResults",
+        omits_empty=True,
+        check=succeeded,
+    )
 
     def detail(self, raw: Raw, client: Client) -> Raw:
-        uuid = raw.get("uuid")
-        return (
-            {**raw, "detail": dig(client.get_json(f"{API}/item_details/{uuid}"), "nyplAPI", "response")}
-            if uuid
-            else raw
-        )
+        """One item with its description and all its captures, which come in pages, too."""
+        if not (uuid := raw.get("uuid")):
+            return raw
+        url, page, captures = f"{API}/item_details/{uuid}", 1, list[Raw]()
+        while True:
+            asked = {"page": page, "per_page": self.params["per_page"]}
+            body = client.get_json(url, asked, check=described)
+            new = [capture for capture in captures_of(body) if capture not in captures]
+            captures += new
+            if len(captures) >= (whole := announced(body) or 0):
+                return {**raw, "mods": dig(body, "nyplAPI", "response", "mods"), "captures": captures}
+            if not new:
+                raise UnexpectedAnswer(f"{len(captures)} of {whole} captures came")
+            page += 1
 
     def record(self, raw: Raw) -> Mapped:
         if not raw.get("uuid"):
             return Skip("no identifier")
-        captures = listed(dig(raw, "detail", "sibling_captures", "capture"))
-        if not captures:
+        if not raw["captures"]:
             return Skip("no captures")
-        mods = dig(raw, "detail", "mods") or {}
-        return [self._image(capture, mods) for capture in captures]
+        return [self._image(capture, raw["mods"]) for capture in raw["captures"]]
 
     @staticmethod
     def _image(capture: Raw, mods: Raw) -> Image | Skip:
         image_id, landing = text(capture, "imageID"), text(capture, "itemLink")
-        link: Raw = largest(listed(dig(capture, "imageLinks", "imageLink")))
+        links = by_size(listed(dig(capture, "imageLinks", "imageLink")))
+        link = next((links[size] for size in SIZES if size in links), None)
         license_ = license_from_url(text(capture, "rightsStatementURI"))
         if skip := missing(identifier=image_id, landing_url=landing, file_of_a_known_size=link):
             return skip
-        if license_ is None:
+        if license_ is None or link is None:
             return Skip("no license")
         meta, kind = meta_data(mods), re.search(r" .(jpeg|gif) ", str(link.get("description")))
         return Image(
             foreign_identifier=image_id,
             foreign_landing_url=landing,
             url=without_param(link["$"], "download"),
+            thumbnail=without_param(links[THUMBNAIL]["$"], "download") if THUMBNAIL in links else None,
             license=license_,
             filetype=kind.group(1) if kind else None,
             title=text(mods, "titleInfo", "title"),
-            creator=next(
-                (text(n, "namePart") for n in listed(mods.get("name")) if n.get("usage") == "primary"), None
-            ),
+            creator=creator(mods),
             category="photograph" if meta.get("genre") == "Photographs" else None,
-            tags=[
-                topic
-                for s in listed(mods.get("subject"))
-                for t in listed(s.get("topic"))
-                if (topic := t.get("$"))
-            ],
+            tags=topics(mods),
             meta_data=meta,
         )
 
 
-def listed(value: Any) -> list[Any]:
-    """MODS as JSON: several are a list, a single one is the object itself."""
-    return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def text(node: Any, *path: str) -> Any:
-    """The `$` at the end of a path; in a list, the first entry that has the next step counts."""
-    for step in (*path, "$"):
-        node = next((n[step] for n in listed(node) if isinstance(n, dict) and step in n), None)
-    return node
-
-
-def largest(links: list[Raw]) -> Raw | None:
-    """The link with the best size; the query parameter `t` names it."""
-    by_size = {parse_qs(urlsplit(link["$"]).query).get("t", [""])[0]: link for link in links if link.get("$")}
-    return next((by_size[size] for size in SIZES if size in by_size), None)
-
-
-def meta_data(mods: Raw) -> dict[str, Any]:
-    kinds, created = listed(mods.get("typeOfResource")), listed(dig(mods, "originInfo", "dateCreated"))
-    points = {d.get("point"): d.get("$") for d in created}
-    meta = {
-        "type_of_resource": next(
-            (k.get("$") for k in kinds if len(kinds) == 1 or k.get("usage") == "primary"), None
-        ),
-        "genre": text(mods, "genre"),
-        "date_issued": text(mods, "originInfo", "dateIssued"),
-        "date_created": "-".join(points[p] for p in ("start", "end") if points.get(p))
-        or text(mods, "originInfo", "dateCreated"),
-        "publisher": text(mods, "originInfo", "publisher"),
-        "physical_description": text(mods, "physicalDescription", "note"),
-    }
-    return {key: value for key, value in meta.items() if value}
+def by_size(links: list[Raw]) -> dict[str, Raw]:
+    """The renditions by their size, which the query parameter `t` names."""
+    return {parse_qs(urlsplit(link["$"]).query).get("t", [""])[0]: link for link in links if link.get("$")}

@@ -1,77 +1,28 @@
 """PhyloPic: silhouettes of organisms, free to use.
 
-All answers belong to a build of the site's data; when it is built anew during a pull, the pull begins again with the new build, and what it
-had read already is passed over. https://api-docs.phylopic.org
+All answers belong to a build of the site's data; when there is a new build during a pull, the pull begins
+again with it, and what it had read already is passed over. Stored addresses are those without the build, so
+that they stay the same. The tags are the names of the taxa that an image shows. https://api-docs.phylopic.org
 """
 
 from datetime import date, timedelta
-from typing import Any
 
-from catalog.ingestion import (  # fmt: skip
-    Client,
-    Cursor,
-    HttpStatus,
+from catalog.ingestion import (
     Image,
     Mapped,
-    Page,
-    Paginator,
-    Params,
     Provider,
     Rate,
     Raw,
     Reingestion,
-    Retry,
     Skip,
     dig,
     license_from_url,
     missing,
+    without_param,
 )
-from catalog.ingestion.cleaning import integer
-from catalog.ingestion.pagination import items_at
+from catalog.providers.phylopic.builds import Builds
 
-IMAGES = "https://api.phylopic.org/images"
 SITE = "https://www.phylopic.org"
-
-
-class Builds(Paginator):
-    """Pages of one build, counted from 0; the first answer tells the build and how many pages it has."""
-
-    own_params = ("build", "page")
-
-    def start(self, params: Params) -> Cursor:
-        return {"page": int(params.get("page", 0))}
-
-    def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
-        at = cursor if "build" in cursor else {**cursor, **self._build(client)}
-        try:
-            return self._page(client, at, params)
-        except HttpStatus as error:
-            if error.status != 410 or (newer := self._build(client))["build"] == at["build"]:
-                raise
-        return self._page(client, {"page": 0, **newer}, params)
-
-    @staticmethod
-    def _build(client: Client) -> dict[str, Any]:
-        body = client.get_json(IMAGES)
-        return {
-            "build": integer(dig(body, "build")),
-            "pages": integer(dig(body, "totalPages")) or 0,
-            "total": dig(body, "totalItems"),
-        }
-
-    @staticmethod
-    def _page(client: Client, at: Cursor, params: Params) -> Page:
-        if at["page"] >= at["pages"]:
-            return Page([], total=at["total"])
-        body = client.get_json(IMAGES, {**params, "build": at["build"], "page": at["page"]})
-        items, following = items_at(body, "_embedded.items"), at["page"] + 1
-        if following >= at["pages"]:
-            return Page(items, total=at["total"])
-        if not items:  # a count that is wrong would have us ask for page after page
-            raise Retry(
-                f"page {at['page']} of build {at['build']} is empty, but it should have {at['pages']:,} pages"
-            )
-        return Page(items, {**at, "page": following}, at["total"])
 
 
 class PhyloPic(Provider):
@@ -83,6 +34,7 @@ class PhyloPic(Provider):
     rate = Rate(per_second=1)
     unique = True
     pull_timeout = timedelta(hours=12)
+    headers = {"Accept": "application/vnd.phylopic.v2+json"}  # `application/json` is refused with a 406
     params = {"embed_items": "true"}
     pages = Builds()
     reingestion = Reingestion(
@@ -90,29 +42,55 @@ class PhyloPic(Provider):
     )  # the whole, once
 
     def record(self, raw: Raw) -> Mapped:
-        links = raw.get("_links") or {}
-        image_id, landing, file = (
-            raw.get("uuid"),
-            dig(links, "self", "href"),
-            dig(links, "sourceFile", "href"),
-        )
-        license_, contributor = (
-            license_from_url(dig(links, "license", "href")),
-            dig(links, "contributor", "href"),
-        )
+        links, image_id = raw.get("_links") or {}, raw.get("uuid")
+        landing, file = dig(links, "self", "href"), dig(links, "sourceFile", "href")
         if skip := missing(identifier=image_id, landing_url=landing, source_file=file):
             return skip
+        license_ = license_from_url(dig(links, "license", "href"))
         if license_ is None:
             return Skip("no license")
-        width, _, height = str(dig(links, "sourceFile", "sizes") or "").partition("x")
+        uploader = dig(links, "contributor", "title")
+        creator = raw.get("attribution") or uploader
+        uploader_page = on_site(dig(links, "contributor", "href"))
+        width, height = size_of(links.get("sourceFile"))
         return Image(
             foreign_identifier=image_id,
-            foreign_landing_url=SITE + landing,
+            foreign_landing_url=on_site(landing),
             url=file,
             license=license_,
+            thumbnail=dig(min(listed(links, "rasterFiles"), key=size_of, default=None), "href"),
             title=dig(links, "self", "title"),
-            creator=dig(links, "contributor", "title"),
-            creator_url=SITE + contributor if contributor else None,
-            width=integer(width) if height else None,
-            height=integer(height) if height else None,
+            creator=creator,
+            creator_url=uploader_page if creator == uploader else None,
+            width=width or None,
+            height=height or None,
+            tags=[title for node in listed(links, "nodes") if (title := node.get("title"))],
+            meta_data={"contributor": uploader} if uploader and uploader != creator else None,
         )
+
+
+def listed(links: Raw, name: str) -> list[Raw]:
+    found = links.get(name)
+    return [link for link in found if isinstance(link, dict)] if isinstance(found, list) else []
+
+
+def on_site(path: str | None) -> str | None:
+    """The page of the site that a link of the API is about.
+
+    >>> on_site("/images/1?build=900")
+    'https://www.phylopic.org/images/1'
+    """
+    return without_param(SITE + path, "build") if path else None
+
+
+def size_of(link: Raw) -> tuple[float, float]:
+    """Width and height in pixels; zeros when the link does not tell them.
+
+    >>> size_of({"sizes": "413.5x272"}), size_of({"sizes": "any"})
+    ((413.5, 272.0), (0.0, 0.0))
+    """
+    width, _, height = str(dig(link, "sizes")).partition("x")
+    try:
+        return float(width), float(height)
+    except ValueError:
+        return 0.0, 0.0

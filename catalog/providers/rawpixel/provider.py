@@ -1,7 +1,9 @@
 """Rawpixel: its public-domain collection, from an API that is open to partners.
 
-Requests are signed with the key, which itself is never sent. The renditions that are stored carry no watermark: width and height are those
-of the original. Titles and descriptions are stored without the site's closing phrases. https://www.rawpixel.com/public-domain
+Requests are signed with the key, which itself is never sent. Without a partner's key the API gives out 100
+000 pictures and no more, though it announces all; a pull then ends as not whole. The renditions that are
+stored carry no watermark: width and height are those of the original. Titles and descriptions are stored
+without the site's closing phrases. https://www.rawpixel.com/public-domain
 """
 
 import html

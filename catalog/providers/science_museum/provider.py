@@ -1,24 +1,20 @@
 """Science Museum Group: images of objects in its collections under Creative Commons licenses.
 
-The API gives out the first pages of a search only, so the collection is walked by ranges of years; a range that holds more is halved. An
-object may lie in several ranges: what was read before is passed over. Since 2024 its answers have another shape; both are read.
+The API gives out the first pages of a search only, so the collection is walked by ranges of years, which
+are counted first and cut until each is given out whole. Objects without a date, and those whose dates span
+several ranges, are looked for by category. What even that does not reach is told at the end of the run. An
+object may lie in several ranges: what was read before is passed over.
 https://github.com/TheScienceMuseum/collectionsonline/wiki/Collections-Online-API
 """
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from itertools import pairwise
 from typing import Any
 
-from catalog.ingestion import (  # fmt: skip
+from catalog.ingestion import (
     Client,
-    Counted,
-    Cursor,
     Image,
     License,
     Mapped,
-    Page,
-    Params,
     Provider,
     Rate,
     Raw,
@@ -28,41 +24,10 @@ from catalog.ingestion import (  # fmt: skip
     license_from_pair,
     missing,
 )
+from catalog.providers.science_museum.census import PAGE_SIZE, Census
+from catalog.providers.science_museum.searches import Searches
 
-SEARCH = "https://collection.sciencemuseumgroup.org.uk/search/"
 FILES = "https://coimages.sciencemuseumgroup.org.uk/"
-LAST_PAGE = 50  # asking for a later one is an error there
-
-
-class Years(Counted):
-    """Pages of a range of years, counted from 0, up to the last one that the API gives out; what a range holds beyond is had by halves."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            SEARCH, items="data", param="page[number]", first=0, more="links.next", total="meta.count"
-        )
-
-    def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
-        page = super().fetch(client, cursor, params)
-        if cursor[self.param] < LAST_PAGE or page.next is None:
-            return page
-        page.next = None
-        start, end = int(params.get("date[from]", 0)), int(params.get("date[to]", 0))
-        if end - start > 1:
-            middle = (start + end) // 2
-            page.more_rounds = [{"date[from]": a, "date[to]": b} for a, b in ((start, middle), (middle, end))]
-        else:
-            page.left_out = (
-                f"the years {start} to {end} hold more than the {LAST_PAGE + 1} pages that the API gives out; "
-                f"the rest is missing."
-            )
-        return page
-
-
-def year_ranges(final: int) -> Iterator[tuple[int, int]]:
-    """Ranges that hold about 5 000 objects at most, up to the year `final`."""
-    bounds = [0, 200, 1500, *range(1750, 1825, 25), *range(1825, 1925, 10), *range(1925, final, 5), final]
-    return pairwise(bounds)
 
 
 class ScienceMuseum(Provider):
@@ -72,13 +37,11 @@ class ScienceMuseum(Provider):
     category = "photograph"
     rate = Rate(per_second=0.5)
     unique = True
-    params = {"has_image": 1, "image_license": "CC", "page[size]": 100}
-    pages = Years()
+    params = {"has_image": 1, "image_license": "CC", "page[size]": PAGE_SIZE}
+    pages = Searches()
 
     def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
-        return [
-            {"date[from]": start, "date[to]": end} for start, end in year_ranges(datetime.now(UTC).year + 1)
-        ]
+        return Census(client, self.params).rounds(datetime.now(UTC).year + 1)
 
     def record(self, raw: Raw) -> Mapped:
         landing, media = dig(raw, "links", "self"), dig(raw, "attributes", "multimedia")
@@ -90,7 +53,8 @@ class ScienceMuseum(Provider):
     def _image(attributes: Raw, landing: str, medium: Raw) -> Image | Skip:
         image_id = first(medium, ("@admin", "uid"), ("admin", "uid"))
         files = first(medium, ("@processed",), ("processed",)) or {}
-        file = next((f for size in ("large", "medium") if isinstance(f := files.get(size), dict)), {})
+        large, medium_sized = dig(files, "large"), dig(files, "medium")
+        file = next((file for file in (large, medium_sized) if isinstance(file, dict)), {})
         license_ = license_of(
             first(medium, ("legal", "rights", 0, "licence"), ("source", "legal", "rights", 0, "usage_terms"))
         )
@@ -106,10 +70,11 @@ class ScienceMuseum(Provider):
         return Image(
             foreign_identifier=image_id,
             foreign_landing_url=landing,
-            url=file["location"] if file["location"].startswith("http") else FILES + file["location"],
+            url=address(file),
+            thumbnail=address(medium_sized if file is large else dig(files, "medium_thumbnail")),
             license=license_,
             filetype=file.get("format"),
-            filesize=dig(file, "measurements", "filesize", "value") or None,
+            filesize=dig(file, "measurements", "filesize", "value"),
             width=pixels.get("width"),
             height=pixels.get("height"),
             title=first(attributes, ("title", 0, "value"), ("summary_title",)),
@@ -118,13 +83,22 @@ class ScienceMuseum(Provider):
                 ("creation", "maker", 0, "summary", "title"),
                 ("lifecycle", "creation", 0, "maker", 0, "summary_title"),
             ),
+            tags=tags(attributes),
             meta_data=meta_data(attributes),
         )
 
 
 def first(raw: Raw, *paths: tuple[str | int, ...]) -> Any:
-    """What stands at the first path that leads anywhere: the shape of today, then the one before 2024."""
+    """What is at the first path that leads anywhere: the shape of today, then the one before 2024."""
     return next((value for path in paths if (value := dig(raw, *path)) is not None), None)
+
+
+def address(file: Any) -> str | None:
+    """Where a rendition lies; most are named by their path only."""
+    place = dig(file, "location")
+    if not isinstance(place, str) or not place:
+        return None
+    return place if place.startswith("http") else FILES + place
 
 
 def license_of(text: object) -> License | None:
@@ -134,6 +108,15 @@ def license_of(text: object) -> License | None:
     """
     words = text.lower().removeprefix("cc ").removeprefix("cc-").split(" ") if isinstance(text, str) else []
     return license_from_pair(*words) if len(words) == 2 else None
+
+
+def tags(attributes: Raw) -> list[Any]:
+    """What an object is called, and the categories that it is in."""
+    return texts(dig(attributes, "name"), "value") + texts(dig(attributes, "category"), "name")
+
+
+def texts(entries: Any, key: str) -> list[Any]:
+    return [text for entry in entries if (text := dig(entry, key))] if isinstance(entries, list) else []
 
 
 def meta_data(attributes: Raw) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Statens Museum for Kunst, the national gallery of Denmark: works in the public domain.
 
-Images are stored as a rendition of at most 2 048 pixels, because originals are very large; width, height and size in bytes are those of
-the original. Alternative images are left out: they were duplicates or of lower quality. https://www.smk.dk/en/article/smk-api/
+Images are stored as a rendition of at most 2 048 pixels, because originals are very large; width, height and
+size in bytes are those of the original. Alternative images are left out: they were duplicates or of lower
+quality. https://www.smk.dk/en/article/smk-api/
 """
 
 from datetime import date
@@ -29,7 +30,12 @@ class Smk(Provider):
     strings = {"image": "smk"}
     start_date = date(2020, 1, 1)
     rate = Rate(per_second=0.5)
-    params = {"keys": "*", "filters": "[has_image:true],[public_domain:true]", "rows": ROWS, "lang": "en"}
+    params = {
+        "keys": "*",
+        "filters": "[has_image:true],[public_domain:true]",
+        "rows": ROWS,
+        "lang": "en",
+    }
     pages = Counted(
         "https://api.smk.dk/api/v1/art/search/",
         items="items",

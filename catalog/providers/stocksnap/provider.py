@@ -1,9 +1,12 @@
 """StockSnap: photographs in the public domain (CC0).
 
-The site has no documented API; its own JSON pages list every photo, newest first, forty a page. The sizes it gives in pixels are those of
-the original, while the stored address is that of the rendition 960 pixels wide, whose size in bytes is asked for photo by photo.
-See https://stocksnap.io/faq
+The site has no documented API; its own JSON pages list every photo, newest first, forty a page. The sizes it
+gives in pixels are those of the original, while the stored address is that of the rendition 960 pixels wide,
+whose size in bytes is asked for photo by photo. See https://stocksnap.io/faq
 """
+
+import re
+from urllib.parse import unquote
 
 from catalog.ingestion import CC0, Counted, FileSizes, Image, Mapped, Provider, Raw, Skip, compact
 
@@ -24,10 +27,11 @@ class StockSnap(Provider):
             return Skip("no identifier")
         if not keywords:
             return Skip("no title")
-        website, creator = raw.get("author_website"), raw.get("author_name")
+        website, creator = raw.get("author_website"), unescaped(raw.get("author_name"))
+        page = "-".join([*keywords[:2], photo_id]).encode(errors="ignore").decode()  # no lone surrogates
         return Image(
             foreign_identifier=photo_id,
-            foreign_landing_url=f"https://stocksnap.io/photo/{'-'.join([*keywords[:2], photo_id])}",
+            foreign_landing_url=f"https://stocksnap.io/photo/{page}",
             url=f"https://cdn.stocksnap.io/img-thumbs/960w/{photo_id}.jpg",
             license=CC0,
             title=" ".join(keywords[:2]).title(),
@@ -41,3 +45,20 @@ class StockSnap(Provider):
             tags=keywords,
             meta_data=compact(raw, "downloads_raw", "page_views_raw", "favorites_raw"),
         )
+
+
+def unescaped(name: object) -> object:
+    """A name as it was before JavaScript's `escape()` or `encodeURIComponent()`, which some went through.
+
+    >>> unescaped("Zo%u0113%20Sky"), unescaped("Ren%E9"), unescaped("Ren%C3%A9"), unescaped("100% Sky")
+    ('Zoē Sky', 'René', 'René', '100% Sky')
+    """
+    if not isinstance(name, str):
+        return name
+    if re.search("%u[0-9a-f]{4}", name, re.IGNORECASE):
+        units = re.sub("(?i)%(?:u([0-9a-f]{4})|([0-9a-f]{2}))", lambda m: chr(int(m[1] or m[2], 16)), name)
+        return units.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    try:
+        return unquote(name, errors="strict")
+    except UnicodeDecodeError:
+        return unquote(name, "latin-1")

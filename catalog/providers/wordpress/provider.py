@@ -1,7 +1,9 @@
 """WordPress Photo Directory: photographs in the public domain (CC0), from the WordPress REST API.
 
-A page past the last one is an error there, so a HEAD of the first page tells how many there are. The title of a photo is its caption (what
-the API calls title is the slug). Landing pages keep the slash at their end. https://wordpress.org/photos/
+A page past the last one is an error there, so a HEAD of the first page tells how many pages and photos there
+are. The oldest come first, so that photos which are added meanwhile move no others to another page. The title
+of a photo is its caption (what the API calls title is the slug). Landing pages keep the slash at their end.
+https://wordpress.org/photos/
 """
 
 from datetime import timedelta
@@ -29,9 +31,13 @@ class WordPress(Provider):
     strings = {"image": "wordpress"}
     pull_timeout = timedelta(hours=12)
     strip_slashes = False
-    params = {"format": "json", "per_page": 100, "_embed": "true"}
+    params = {"per_page": 100, "_embed": "true", "orderby": "id", "order": "asc"}
     pages = Counted(
-        "https://wordpress.org/photos/wp-json/wp/v2/photos", items="", pages_header="x-wp-totalpages"
+        "https://wordpress.org/photos/wp-json/wp/v2/photos",
+        items="",
+        pages_header="x-wp-totalpages",
+        total_header="x-wp-total",
+        gone=400,  # photos were deleted meanwhile; held against the number of photos
     )
     details = FileSizes()
 

@@ -2,13 +2,14 @@
 
 import pytest
 
-from catalog.ingestion.errors import Fatal
+from catalog.ingestion.errors import Fatal, Retry
 from catalog.notifications.messages import flickr_suggestions
 from catalog.providers.flickr.audit import ENDPOINT, LEFT_OUT, Suggestion, suggestions
-from catalog.providers.flickr.provider import LICENSES, SOURCES
+from catalog.providers.flickr.provider import SOURCES
+from catalog.providers.flickr.search import LICENSES
 from catalog.tests.providers.fake_api import client
 
-PHOTOS = {"1@N00": 40, "2@N00": 37, "3@N00": 1000}  # photos under each license
+PHOTOS = {"1@N00": 22, "2@N00": 21, "3@N00": 1000}  # photos under each of the 14 licenses
 
 
 def flickr(institutions):
@@ -30,7 +31,7 @@ def institution(name, nsid):
 
 def test_those_with_enough_photos_are_suggested():
     listed = [
-        institution("Forty", "1@N00"),
+        institution("Enough", "1@N00"),
         institution("Few", "2@N00"),
         institution(" Many <b> ", "3@N00"),
         institution("", "4@N00"),
@@ -43,19 +44,49 @@ def test_those_with_enough_photos_are_suggested():
     api, seen = flickr({"institution": listed}), []
     found = suggestions(api, lambda number, of: seen.append((number, of)))
     assert found == [
-        Suggestion("Many <b>", "3@N00", 8000),
-        Suggestion("Forty", "1@N00", 320),
-    ]  # 8 x 37 are too few
+        Suggestion("Many <b>", "3@N00", 14_000),
+        Suggestion("Enough", "1@N00", 308),
+    ]  # 14 x 21 are too few
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert len(api._transport.requests) == 1 + 3 * len(LICENSES)
     message = flickr_suggestions("dag", "task", found)
     assert message.alert
-    assert "Many &lt;b&gt;: 3@N00 _(8,000 CC-licensed images)_" in message.text
+    assert "Many &lt;b&gt;: 3@N00 _(14,000 CC-licensed images)_" in message.text
 
 
-@pytest.mark.parametrize("institutions", [{}, None, {"institution": []}])
-def test_no_institutions(institutions):
-    assert suggestions(flickr(institutions)) == []
+def test_no_institutions():
+    assert suggestions(flickr({"institution": []})) == []
+
+
+@pytest.mark.parametrize("institutions", [{}, None, {"institution": None}, {"institutions": []}])
+def test_a_list_that_is_missing_is_an_error(institutions):
+    with pytest.raises(Retry, match=r"gave up after 4 tries: `institutions\.institution`"):
+        suggestions(flickr(institutions))
+
+
+@pytest.mark.parametrize("photos", [{}, {"total": None}, {"total": "many"}])
+def test_a_total_that_is_missing_is_an_error(photos):
+    def answer(url, params):
+        if params["method"] == "flickr.commons.getInstitutions":
+            return {"stat": "ok", "institutions": {"institution": [institution("A", "1@N00")]}}
+        return {"stat": "ok", "photos": photos}
+
+    with pytest.raises(Retry, match=r"gave up after 4 tries: `photos\.total` should be a number"):
+        suggestions(client(answer))
+
+
+def test_a_service_that_is_not_available_is_asked_again():
+    answers = iter(
+        [
+            {
+                "stat": "fail",
+                "code": 201,
+                "message": "Sorry, the Flickr API service is not currently available.",
+            },
+            {"stat": "ok", "institutions": {"institution": []}},
+        ]
+    )
+    assert suggestions(client(lambda *_: next(answers))) == []
 
 
 def test_a_wrong_key_is_fatal():

@@ -1,93 +1,14 @@
-"""Batches of Wikimedia Commons: continuation, merging, and those that never become complete."""
+"""What Wikimedia Commons tells about a file."""
 
-from catalog.providers.wikimedia_commons.provider import (
-    MAX_ANSWERS,
-    Batches,
-    WikimediaCommons,
-    sound_facts,
-    title,
-)
+import math
 
+import orjson
+import pytest
 
-class Api:
-    """Answers from a function of the parameters, counting requests."""
-
-    def __init__(self, answer):
-        self.answer, self.asked = answer, []
-
-    def get_json(self, url, params, **_):
-        self.asked.append(dict(params))
-        return self.answer(params)
-
-
-PARAMS = {"prop": "imageinfo|globalusage", "iiprop": "url|metadata", "gaistart": 1}
-
-
-def file(number, usage=0, **more):
-    return {"pageid": number, "globalusage": [{"n": n} for n in range(usage)], **more}
-
-
-def test_a_batch_in_several_answers_is_merged():
-    def answer(params):
-        if "gucontinue" not in params:
-            return {
-                "continue": {"gucontinue": "a|1", "continue": "||imageinfo"},
-                "query": {"pages": {"1": file(1, 2, imageinfo=["i"])}},
-            }
-        return {
-            "batchcomplete": "",
-            "continue": {"gaicontinue": "next"},
-            "query": {"pages": {"1": file(1, 1), "2": file(2)}},
-        }
-
-    api = Api(answer)
-    page = Batches().fetch(api, {"continue": {}}, PARAMS)
-    assert [len(f.get("globalusage", [])) for f in page.items] == [3, 0]
-    assert page.items[0]["imageinfo"] == ["i"]
-    assert page.next == {"continue": {"gaicontinue": "next"}}
-    assert api.asked[1] == {**PARAMS, "gucontinue": "a|1", "continue": "||imageinfo"}
-
-
-def test_stale_tokens_are_not_sent_again():
-    """MediaWiki's rule: the original parameters and the latest `continue`, nothing older."""
-    steps = iter([
-        {"continue": {"gucontinue": "a"}, "query": {"pages": {"1": file(1)}}},
-        {"continue": {"iicontinue": "b"}, "query": {"pages": {"1": file(1)}}},
-        {"batchcomplete": "", "query": {"pages": {"1": file(1)}}},
-    ])  # fmt: skip
-    api = Api(lambda _: next(steps))
-    assert Batches().fetch(api, {"continue": {"gaicontinue": "x"}}, PARAMS).next is None
-    assert [sorted(set(a) - set(PARAMS)) for a in api.asked] == [
-        ["gaicontinue"],
-        ["gucontinue"],
-        ["iicontinue"],
-    ]
-
-
-def test_a_batch_that_never_completes_is_asked_again_without_what_keeps_it_open():
-    def answer(params):
-        if "globalusage" in params["prop"]:
-            return {
-                "continue": {"gucontinue": "for ever", "continue": "||imageinfo"},
-                "query": {"pages": {"1": file(1, 1)}},
-            }
-        return {
-            "batchcomplete": "",
-            "continue": {"gaicontinue": "next"},
-            "query": {"pages": {"1": {"pageid": 1, "imageinfo": ["i"]}}},
-        }
-
-    api = Api(answer)
-    page = Batches().fetch(api, {"continue": {"gaicontinue": "here"}}, PARAMS)
-    assert len(api.asked) == MAX_ANSWERS + 1
-    assert api.asked[-1]["gaicontinue"] == "here"
-    assert api.asked[-1]["prop"] == "imageinfo"
-    assert page.items == [{"pageid": 1, "imageinfo": ["i"], "usage_so_far": MAX_ANSWERS}]
-    assert page.next == {"continue": {"gaicontinue": "next"}}
-
-
-def test_a_day_without_files_ends():
-    assert Batches().fetch(Api(lambda _: {"batchcomplete": ""}), {"continue": {}}, PARAMS).next is None
+from catalog.ingestion.tsv import COLUMNS, Encoder
+from catalog.ingestion.urls import UrlCleaner
+from catalog.providers.wikimedia_commons.imageinfo import milliseconds, sound_facts, title
+from catalog.providers.wikimedia_commons.provider import WikimediaCommons
 
 
 def test_the_counted_usage_is_kept():
@@ -99,7 +20,7 @@ def test_the_counted_usage_is_kept():
         {"pageid": 1, "title": "File:X.jpg", "imageinfo": [info], "usage_so_far": 100}
     )
     assert record.meta_data["global_usage_count"] == 100
-    assert record.title == "X"
+    assert record.title == "X.jpg"  # the encoder drops the extension, of every provider's titles
 
 
 def test_wav_and_ogg_tell_their_facts_in_different_places():
@@ -116,6 +37,74 @@ def test_wav_and_ogg_tell_their_facts_in_different_places():
 
 
 def test_titles():
-    assert title("File:A.b.JPEG") == "A.b"
-    assert title("Sound.wav") == "Sound"
+    assert title("File:A.b.JPEG") == "A.b.JPEG"
+    assert title("Sound.wav") == "Sound.wav"
     assert title(None) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "length"),
+    [
+        (None, None),
+        ("", None),
+        ("x", None),
+        ([], None),
+        (math.inf, None),
+        (math.nan, None),
+        (0, 0),
+        ("1.5", 1500),
+        (2.25, 2250),
+        (-1.012, -1012),
+    ],
+)
+def test_a_length_that_is_missing_is_none(seconds, length):
+    """Not 0, which would overwrite a length that is known; the encoder refuses the negative one."""
+    assert milliseconds(seconds) == length
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        ('<i>Night</i> label QS:Len,"Night in Nice"', "Night"),
+        ('Nacht label QS:Lde,"Die Nacht" label QS:Lzh-hans,"夜"', "Nacht"),
+        ("1891date QS:P571,+1891-00-00T00:00:00Z/9", "1891"),
+        ("1891<div style='display: none'>date QS:P,+1891-00-00T00:00:00Z/9</div>", "1891"),
+        ("about 1650 date QS:P571,+1650-00-00T00:00:00Z/9,P1480,Q5727902 (print)", "about 1650 (print)"),
+        ("Harbour title QS:P1476,en:&quot;Harbour, by night&quot;", "Harbour"),
+        ("<a href='//x.org'>Ann</a> creator QS:P170,Q4233718", "Ann"),
+        ("The label QS: is odd", "The label QS: is odd"),
+        ("QS:L", "QS:L"),
+    ],
+)
+def test_statements_for_wikidata_are_not_shown(value, stored):
+    keys = ("ObjectName", "Artist", "DateTimeOriginal", "ImageDescription")
+    info = {
+        "mediatype": "BITMAP",
+        "url": "https://upload.wikimedia.org/x.jpg",
+        "descriptionshorturl": "https://commons.wikimedia.org/?curid=1",
+        "extmetadata": {
+            "LicenseUrl": {"value": "https://creativecommons.org/licenses/by/4.0"},
+            **{key: {"value": value} for key in keys},
+        },
+    }
+    record = WikimediaCommons().record({"pageid": 1, "title": "File:X.jpg", "imageinfo": [info]})
+    row = dict(
+        zip(COLUMNS["image"], Encoder("image", "x", UrlCleaner()).line(record).split("\t"), strict=True)
+    )
+    meta = orjson.loads(row["meta_data"])
+    texts = (row["title"], row["creator"], meta["date_originally_created"], meta["description"])
+    assert texts == (stored,) * 4
+
+
+def test_a_name_without_visible_text_is_none():
+    info = {
+        "mediatype": "AUDIO",
+        "url": "https://upload.wikimedia.org/x.ogg",
+        "descriptionshorturl": "https://commons.wikimedia.org/?curid=1",
+        "extmetadata": {
+            "LicenseUrl": {"value": "https://creativecommons.org/licenses/by/4.0"},
+            "ObjectName": {"value": "<div style='display: none'>label QS:Len,\"X\"</div>"},
+        },
+    }
+    record = WikimediaCommons().record({"pageid": 1, "title": "File:X.ogg", "imageinfo": [info]})
+    assert (record.title, record.duration) == ("X.ogg", None)

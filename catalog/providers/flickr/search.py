@@ -1,0 +1,151 @@
+"""Flickr's search: its licenses, its errors, and the walk through results of which it shows 4 000.
+
+Documentation: https://www.flickr.com/services/api/flickr.photos.search.html and, for the licenses,
+https://www.flickr.com/services/api/flickr.photos.licenses.getInfo.html
+"""
+
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Any
+
+from catalog.ingestion import Client, Counted, Cursor, Fatal, Page, Params, Raw, dig, license_from_pair
+from catalog.ingestion.answers import as_count, count_at, items_at, seen
+from catalog.ingestion.errors import LoopDetected, UnexpectedAnswer
+
+ENDPOINT = "https://api.flickr.com/services/rest"
+PER_PAGE, MAX_UNIQUE = 500, 4000
+DATES = ("min_upload_date", "max_upload_date")  # both inclusive, in Unix time
+UNSHOWN = 1  # photos that a total may count although no page shows them; see `Flickr.total_tolerance`
+LICENSES = {  # those from 11 on are the only Creative Commons licenses for new uploads since 2025-06-18
+    "1": license_from_pair("by-nc-sa", "2.0"),
+    "2": license_from_pair("by-nc", "2.0"),
+    "3": license_from_pair("by-nc-nd", "2.0"),
+    "4": license_from_pair("by", "2.0"),
+    "5": license_from_pair("by-sa", "2.0"),
+    "6": license_from_pair("by-nd", "2.0"),
+    "9": license_from_pair("cc0", "1.0"),
+    "10": license_from_pair("pdm", "1.0"),
+    "11": license_from_pair("by", "4.0"),
+    "12": license_from_pair("by-sa", "4.0"),
+    "13": license_from_pair("by-nd", "4.0"),
+    "14": license_from_pair("by-nc", "4.0"),
+    "15": license_from_pair("by-nc-sa", "4.0"),
+    "16": license_from_pair("by-nc-nd", "4.0"),
+}
+assert all(LICENSES.values())
+# A search that cannot be meant, a wrong key, an unknown format or method, a forbidden URL. Every other code
+# is temporary or new: 0, 105, 106 and 201 all say that the service is not available.
+PERMANENT = frozenset((*range(1, 10), 100, 111, 112, 116))
+
+
+def check(body: Any) -> None:
+    """Raise what an answer of any method reports: errors come with status 200, their codes also as text.
+
+    Raises:
+        Fatal: Asking again cannot help.
+        UnexpectedAnswer: The error is temporary, its code unknown, or this is no answer of Flickr's.
+    """
+    if dig(body, "stat") == "ok":
+        return
+    stat, code = (str(dig(body, key))[:20] for key in ("stat", "code"))
+    error = Fatal if as_count(code) in PERMANENT else UnexpectedAnswer
+    raise error(f"Flickr answered stat {stat}, code {code}; {seen(body)}")
+
+
+def check_total(body: Any) -> None:
+    """Raise what `check` raises, and UnexpectedAnswer when an answer to a search has no total."""
+    check(body)
+    count_at(body, "photos.total")
+
+
+def check_page(body: Any) -> None:
+    """Raise when an answer is no page of photos, or an empty one where there should be some.
+
+    Raises:
+        Fatal: As `check`.
+        UnexpectedAnswer: As `check`; or the page lacks its list, its number or a count.
+    """
+    check(body)
+    photos = items_at(body, "photos.photo")
+    total, pages, number = (count_at(body, f"photos.{key}") for key in ("total", "pages", "page"))
+    if not photos and total > UNSHOWN and number < max(pages, 2):
+        raise UnexpectedAnswer(f"page {number} of {pages} is empty, but {total:,} photos were announced")
+
+
+class Search(Counted):
+    """The photos of one slice of time, page by page.
+
+    Flickr counts pages from 1 and gives the first one for page 0 as well. Past the end, and past 4 000
+    photos, it repeats itself. So a page with the identifiers of the page before brings nothing, and a slice
+    that announces more is replaced by narrower ones.
+
+    The cursor holds the page to ask for, how many photos the pages before it brought (`seen`), and a
+    fingerprint of the last one's identifiers (`ids`).
+    """
+
+    def __init__(self) -> None:
+        super().__init__(ENDPOINT, items="photos.photo", first=0, total="photos.total", check=check)
+
+    def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
+        asked = cursor["page"]
+        body = client.get_json(ENDPOINT, {**params, "page": asked}, check=_check_of(cursor))
+        photos = items_at(body, "photos.photo")
+        total, pages, number = (count_at(body, f"photos.{key}") for key in ("total", "pages", "page"))
+        narrower = _narrower(params) if total > MAX_UNIQUE else []
+        if narrower:
+            return Page([], more_rounds=narrower)
+        ids = _fingerprint(photos)
+        if ids == cursor.get("ids"):
+            photos = []
+            if asked > 1 and number < pages:
+                raise LoopDetected(
+                    f"for page {asked} of {pages}, Flickr sent page {number} again; "
+                    "stopped, what was read is kept."
+                )
+        brought = cursor.get("seen", 0) + len(photos)
+        over = number * (as_count(dig(body, "photos", "perpage")) or PER_PAGE) >= MAX_UNIQUE
+        ended = over or brought >= total or number > pages or (not photos and (asked > 1 or number >= pages))
+        following = None if ended else {"page": asked + 1, "seen": brought, "ids": ids}
+        withheld = _withheld(params, total) if ended and total > MAX_UNIQUE else None
+        return Page(photos, following, max(min(total, MAX_UNIQUE) - UNSHOWN, 0), withheld=withheld)
+
+
+def _check_of(cursor: Cursor) -> Callable[[Any], None]:
+    """The check of the page at a cursor: `check_page`, and that it is the one asked for or the one before."""
+    asked = cursor["page"]
+
+    def checked(body: Any) -> None:
+        check_page(body)
+        pages, number = (count_at(body, f"photos.{key}") for key in ("pages", "page"))
+        expected = number in (asked, asked + 1) or asked > pages
+        if not expected and _fingerprint(items_at(body, "photos.photo")) != cursor.get("ids"):
+            raise UnexpectedAnswer(f"page {asked} of {pages} was asked for, but page {number} came")
+
+    return checked
+
+
+def _narrower(params: Params) -> list[dict[str, Any]]:
+    """Rounds for a slice with too many photos: one a license, then halves of it; none for a single second."""
+    if "," in str(params["license"]):
+        dates = {key: params[key] for key in DATES if key in params}
+        return [{**dates, "license": license_id} for license_id in LICENSES]
+    start, end = (as_count(params.get(key)) for key in DATES)
+    if start is None or end is None or end - start <= 1:
+        return []
+    middle = (start + end) // 2
+    halves = ((start, middle), (middle, end))
+    return [{**dict(zip(DATES, half, strict=True)), "license": params["license"]} for half in halves]
+
+
+def _withheld(params: Params, total: int) -> str:
+    start, end = (params.get(key) for key in DATES)
+    return (
+        f"Flickr announces {total:,} photos under license {params['license']} uploaded from {start} to {end} "
+        f"(Unix time), but gives out {MAX_UNIQUE:,}"
+    )
+
+
+def _fingerprint(photos: Sequence[Raw]) -> str:
+    """A page's identifiers as one short text, in which nothing is that changes with time, such as views."""
+    ids = "\n".join(sorted(str(dig(photo, "id")) for photo in photos))
+    return blake2b(ids.encode("utf-8", "replace"), digest_size=8).hexdigest()

@@ -1,0 +1,39 @@
+"""What a search of Freesound answers, and what it must hold."""
+
+import re
+from typing import Any
+
+from catalog.ingestion.answers import items_at
+from catalog.ingestion.errors import UnexpectedAnswer
+
+FIELDS = (
+    "id,url,name,tags,description,license,type,download,filesize,bitrate,duration,samplerate,pack,pack_name,"
+    "username,num_downloads,avg_rating,num_ratings,geotag,previews"
+)
+
+
+def check(body: Any) -> None:
+    """Raises UnexpectedAnswer when no sound has one of the fields that were asked for.
+
+    The API leaves fields that it does not know out, so one that is renamed would be lost for all sounds.
+    """
+    sounds = [sound for sound in items_at(body, "results") if isinstance(sound, dict)]
+    lacking = [field for field in FIELDS.split(",") if not any(field in sound for sound in sounds)]
+    if sounds and lacking:
+        raise UnexpectedAnswer(
+            f"no sound has {', '.join(lacking)}; the first has {', '.join(sounds[0])}"[:500]
+        )
+    packs = [pack for sound in sounds if (pack := sound.get("pack"))]
+    if packs and not any(map(pack_number, packs)):
+        raise UnexpectedAnswer(
+            f"`pack` should be an address that ends in a number but is {str(packs[0])[:100]!r}"
+        )
+
+
+def pack_number(address: object) -> str | None:
+    """
+    >>> pack_number("https://freesound.org/apiv2/packs/23395/"), pack_number("https://freesound.org/")
+    ('23395', None)
+    """
+    match = re.search(r"/packs/(\d+)/?$", address) if isinstance(address, str) else None
+    return match.group(1) if match else None

@@ -1,0 +1,59 @@
+"""Reads the pages of one build of PhyloPic's data, and begins again when there is a newer one."""
+
+from typing import Any
+
+from catalog.ingestion import Client, Cursor, HttpStatus, Page, Paginator, Params
+from catalog.ingestion.answers import count_at, items_at
+from catalog.ingestion.errors import UnexpectedAnswer
+
+IMAGES = "https://api.phylopic.org/images"
+OTHER_BUILD = (404, 410)  # of a build that the server does not have yet, or no longer
+
+
+class Builds(Paginator):
+    """Pages of one build, counted from 0; the answer for the list tells the build and how much it holds."""
+
+    own_params = ("build", "page")
+
+    def start(self, params: Params) -> Cursor:
+        return {"page": int(params.get("page", 0))}
+
+    def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
+        at = cursor if "build" in cursor else {**cursor, **self._build(client)}
+        try:
+            return self._page(client, at, params)
+        except HttpStatus as error:
+            if error.status not in OTHER_BUILD or (newer := self._build(client))["build"] == at["build"]:
+                raise
+        page = self._page(client, {"page": 0, **newer}, params)
+        page.restarted = True
+        return page
+
+    @staticmethod
+    def _build(client: Client) -> dict[str, int]:
+        def check(body: Any) -> None:
+            count_at(body, "build")
+            if count_at(body, "totalItems") and not count_at(body, "totalPages"):
+                raise UnexpectedAnswer("the list has items but no pages")
+
+        body = client.get_json(IMAGES, check=check)
+        names = {"build": "build", "pages": "totalPages", "total": "totalItems"}
+        return {ours: count_at(body, theirs) for ours, theirs in names.items()}
+
+    @staticmethod
+    def _page(client: Client, at: Cursor, params: Params) -> Page:
+        page, build, pages = at["page"], at["build"], at["pages"]
+        if page >= pages:
+            return Page([], total=at["total"])
+
+        def check(body: Any) -> None:
+            if (given := count_at(body, "build")) != build:
+                raise UnexpectedAnswer(f"build {build} was asked for, but the answer is of build {given}")
+            if not items_at(body, "_embedded.items"):
+                raise UnexpectedAnswer(
+                    f"page {page} of build {build} is empty, but it should have {pages:,} pages"
+                )
+
+        body = client.get_json(IMAGES, {**params, "build": build, "page": page}, check=check)
+        following = {**at, "page": page + 1} if page + 1 < pages else None
+        return Page(items_at(body, "_embedded.items"), following, at["total"])

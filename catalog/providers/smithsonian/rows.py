@@ -1,0 +1,104 @@
+"""Reading a row of the Smithsonian's search. It may hold anything anywhere: other types count as missing."""
+
+import re
+from typing import Any
+
+from catalog.ingestion import Raw, dig
+from catalog.providers.smithsonian.units import DESCRIPTIONS, RANKS
+
+PAGES = {"NZP": "https://nationalzoo.si.edu/object/"}  # unit code → where its records have pages
+ANY_PAGE = "https://www.si.edu/object/"
+BEST_FILE = "high-resolution jpeg"
+_PIXELS = re.compile(r"\((\d+) ?x ?(\d+)\)")
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """The value, or {} when it is of another type."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """The value, or [] when it is of another type."""
+    return value if isinstance(value, list) else []
+
+
+def landing_page(described: dict[str, Any], unit: str) -> Any:
+    """The record's page: the one that it names, or the one that its number leads to."""
+    if named := described.get("record_link") or described.get("guid"):
+        return named
+    record = described.get("record_ID")
+    return f"{PAGES.get(unit, ANY_PAGE)}{record}" if record and isinstance(record, str) else None
+
+
+def pixels(medium: Raw) -> tuple[Any, Any]:
+    """Width and height of a medium, by its best JPEG file; (None, None) when they are not told.
+
+    Today they are fields of the file. In older answers they stand in its label, where two equal numbers are
+    the length of the longer side and not the size of the picture.
+    """
+    for file in map(as_dict, as_list(dig(medium, "resources"))):
+        label = str(file.get("label")).lower()
+        if not label.startswith(BEST_FILE):
+            continue
+        if file.get("width") and file.get("height"):
+            return file["width"], file["height"]
+        found = _PIXELS.search(label)
+        if found and found[1] != found[2]:
+            return found[1], found[2]
+    return None, None
+
+
+def creator(content: Any) -> str | None:
+    """All names of the best rank, in words; else the first main personal name of the index."""
+    named = [
+        n
+        for n in as_list(dig(content, "freetext", "name"))
+        if isinstance(dig(n, "content"), str) and n["content"].strip()
+    ]
+    ranked = [
+        (RANKS.get(str(n.get("label")).strip().lower()), n["content"])
+        for n in named
+        if "unknown" not in n["content"].lower()
+    ]
+    if best := [
+        name
+        for rank, name in ranked
+        if rank is not None and rank == min(r for r, _ in ranked if r is not None)
+    ]:
+        return " and ".join(("; ".join(best[:-1]), best[-1])) if len(best) > 1 else best[0]
+    indexed = as_list(dig(content, "indexedStructured", "name"))
+    return next(
+        (
+            c
+            for n in indexed
+            if str(dig(n, "type")).lower() == "personal_main"
+            and isinstance(c := dig(n, "content"), str)
+            and c
+        ),
+        None,
+    )
+
+
+def tags(indexed: dict[str, Any]) -> list[Any]:
+    """What the index files the record under."""
+    return [
+        tag for key in ("date", "object_type", "topic", "place") for tag in as_list(indexed.get(key)) if tag
+    ]
+
+
+def meta_data(raw: Raw, described: dict[str, Any], unit: str) -> dict[str, Any]:
+    """Unit and texts of the record."""
+    notes = [
+        n for n in as_list(dig(raw, "content", "freetext", "notes")) if isinstance(dig(n, "content"), str)
+    ]
+
+    def joined(*labels: str) -> str:
+        return " ".join(n["content"] for n in notes if str(n.get("label")).strip().lower() in labels)
+
+    meta = {
+        "unit_code": unit,
+        "data_source": described.get("data_source"),
+        "description": joined(*DESCRIPTIONS),
+        "label_text": joined("label text"),
+    }
+    return {key: value for key, value in meta.items() if value}

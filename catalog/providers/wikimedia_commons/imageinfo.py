@@ -1,0 +1,73 @@
+"""Reading what MediaWiki tells about one file: its `imageinfo` with the extended metadata, often HTML.
+
+https://www.mediawiki.org/wiki/API:Imageinfo
+"""
+
+import math
+import re
+from typing import Any
+
+from catalog.ingestion import Raw, dig
+
+# Templates write statements for Wikidata beside what they show, in QuickStatements' notation:
+# `label QS:Len,"Harbour"`, `date QS:P571,+1891-00-00T00:00:00Z/9,P1480,Q5727902`.
+STATEMENT = re.compile(
+    r"""(?:(?:label|title|subtitle|description|date|creator|author|photographer|place|depicts)\ )?
+        QS:(?:[LDA][a-z-]+|P\d*)(?:,(?:[a-z-]+:)?(?:"[^"]*"|&quot;.*?&quot;|[^\s,"<&]+))+""",
+    re.VERBOSE,
+)
+
+
+def extra(info: Raw, key: str) -> Any:
+    """A value of the extended metadata, or None."""
+    return dig(info, "extmetadata", key, "value")
+
+
+def html(info: Raw, key: str) -> Any:
+    """A value that is HTML, without the statements for Wikidata that templates write beside it."""
+    value = extra(info, key)
+    return STATEMENT.sub("", value) if isinstance(value, str) else value
+
+
+def title(name: Any) -> str | None:
+    """A file's name without its namespace."""
+    return name.removeprefix("File:") if isinstance(name, str) else None
+
+
+def milliseconds(seconds: Any) -> int | None:
+    """A length in seconds; None when it is not given, or no number."""
+    try:
+        return math.floor(float(seconds) * 1000)
+    except (OverflowError, TypeError, ValueError):
+        return None
+
+
+def meta_data(page: Raw, info: Raw) -> dict[str, Any]:
+    """What is stored beside the columns of a record."""
+    categories = extra(info, "Categories")
+    found = {
+        "global_usage_count": max(len(page.get("globalusage") or ()), page.get("usage_so_far") or 0),
+        "date_originally_created": html(info, "DateTimeOriginal"),
+        "last_modified_at_source": extra(info, "DateTime"),
+        "categories": categories.split("|") if categories else None,
+        "description": html(info, "ImageDescription"),
+        "latitude": extra(info, "GPSLatitude"),
+        "longitude": extra(info, "GPSLongitude"),
+        "map_datum": extra(info, "GPSMapDatum"),
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def sound_facts(info: Raw) -> dict[str, Any]:
+    """The header of the first stream: at the top for ogg files, below `audio` for wav files."""
+    metadata = named(info.get("metadata"))
+    streams = metadata.get("streams") or named(metadata.get("audio")).get("streams")
+    stream = named(dig(streams, 0, "value"))
+    return named(stream["header"]) if "header" in stream else stream
+
+
+def named(pairs: Any) -> dict[str, Any]:
+    """MediaWiki's list of {name, value} as a dict."""
+    if not isinstance(pairs, list):
+        return {}
+    return {str(p["name"]): p.get("value") for p in pairs if isinstance(p, dict) and "name" in p}

@@ -1,0 +1,88 @@
+"""Finna: windows to the second, answers that say ERROR, lists that are left out, counts that must be there."""
+
+from datetime import date
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from catalog.ingestion.errors import Retry, UnexpectedAnswer
+from catalog.ingestion.records import Skip
+from catalog.ingestion.windows import day_window
+from catalog.providers.finnish_museums.provider import BUILDINGS, FinnishMuseums, check, filters
+from catalog.tests.providers.site import Pulled, Site
+
+DAY = day_window(date(2024, 2, 10))
+
+
+def view(n):
+    return {
+        "id": f"x.{n}",
+        "title": f"T{n}",
+        "imageRights": {"link": "http://creativecommons.org/licenses/by/4.0/deed.fi"},
+        "images": [f"/Cover/Show?id=x.{n}&index=0&size=large"],
+    }
+
+
+class Finna(Site):
+    """The search as the platform has it: `records` is left out where there are none. lost: what it does not give out."""
+
+    def __init__(self, records, lost=0):
+        super().__init__(None)
+        self.records, self.lost = records, lost
+
+    def send(self, request, **more):
+        filters = parse_qs(urlsplit(request.url).query)["filter[]"]
+        own = self.records if 'building:"0/SA-kuva/"' in filters else []
+        self.answer = lambda method, url, params: self.page(own, int(params["page"]))
+        return super().send(request, **more)
+
+    def page(self, own, number):
+        shown = own[: len(own) - self.lost][(number - 1) * 100 : number * 100]
+        return {"resultCount": len(own), "status": "OK", **({"records": shown} if shown else {})}
+
+
+def test_a_day_without_records_in_three_of_four_buildings(tmp_path):
+    site = Finna([view(n) for n in range(150)])
+    pulled = Pulled(FinnishMuseums(), site, tmp_path, window=DAY)
+    assert len(pulled.ids()) == 150
+    assert pulled.whole
+    assert len(site.asked) == len(BUILDINGS) + 3
+
+
+def test_fewer_records_than_a_slice_announces(tmp_path):
+    pulled = Pulled(FinnishMuseums(), Finna([view(n) for n in range(150)], lost=60), tmp_path, window=DAY)
+    assert "90 of 150 announced items came" in pulled.error
+
+
+def test_windows_do_not_overlap():
+    first = filters("0/SA-kuva/", DAY)
+    assert first[2] == 'last_indexed:"[2024-02-10T00:00:00Z TO 2024-02-10T23:59:59Z]"'
+
+
+def test_a_second_image_has_an_identifier_of_its_own():
+    raw = {**view(1), "images": ["/a?index=0", "", "/a?index=2"]}
+    first, empty, third = FinnishMuseums().record(raw)
+    assert (first.foreign_identifier, third.foreign_identifier) == ("x.1", "x.1#2")
+    assert empty == Skip("no image")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"status": "ERROR", "statusMessage": "Error occurred.", "resultCount": 0},
+        {"resultCount": 3, "records": []},
+        {"status": "OK", "records": []},
+        {"status": "OK", "resultCount": "many"},
+        [],
+        None,
+    ],
+)
+def test_an_answer_says_that_it_is_in_order_and_how_much_there_is(body):
+    with pytest.raises(UnexpectedAnswer):
+        check(body)
+
+
+@pytest.mark.parametrize("body", [{"status": "ERROR", "statusMessage": "Error occurred."}, {"status": "OK"}])
+def test_a_count_that_fails_is_no_empty_day(body, tmp_path):
+    with pytest.raises(Retry, match="gave up after 4 tries"):
+        Pulled(FinnishMuseums(), Site(lambda *_: body), tmp_path, window=DAY)

@@ -1,0 +1,93 @@
+"""Museums Victoria: a filter that the API does not know lets everything through, and must not go unnoticed."""
+
+import pytest
+
+from catalog.ingestion.errors import UnexpectedAnswer
+from catalog.providers.museum_victoria.provider import LICENSES, MuseumVictoria
+from catalog.tests.providers.site import Pulled, Reply, Site
+
+DEEDS = {"cc by": "by/4.0", "cc by-nd": "by-nd/4.0", "cc by-sa": "by-sa/4.0"}
+
+
+def record(n, *licenses):
+    """A record with one image under each license, and one under none."""
+    names = [*licenses, "all rights reserved"]
+    media = [
+        {
+            "id": f"media/{n}-{number}",
+            "type": "image",
+            "licence": {
+                "shortName": name.upper(),
+                "uri": f"https://creativecommons.org/licenses/{DEEDS[name]}" if name in DEEDS else "",
+            },
+            "large": {"uri": f"https://example.org/{n}-{number}.jpg"},
+        }
+        for number, name in enumerate(names)
+    ]
+    return {"id": f"items/{n}", "displayTitle": f"T{n}", "media": media}
+
+
+def museum(records, known="imagelicence"):
+    """The search, which ignores parameters that it does not know. known: name of its filter."""
+
+    def answer(method, url, params):
+        wanted, page = params.get(known), int(params.get("page", 1))
+        found = [
+            r
+            for r in records
+            if wanted is None or any(m["licence"]["shortName"].lower() == wanted for m in r["media"])
+        ]
+        page = max(page, 1)  # it counts pages from 1
+        return found[(page - 1) * 100 : page * 100]
+
+    return Site(answer)
+
+
+def test_each_license_is_asked_for_from_the_first_page_on(tmp_path):
+    site = museum([record(1, "cc by"), record(2, "cc by-nd", "cc by"), record(3)])
+    pulled = Pulled(MuseumVictoria(), site, tmp_path)
+    assert sorted(pulled.ids()) == ["media/1-0", "media/2-0", "media/2-1"]
+    assert {params["imagelicence"] for _, _, params, _ in site.asked} == set(LICENSES)
+    assert "cc by-nd" in LICENSES
+    assert "0" not in {params["page"] for _, _, params, _ in site.asked}
+
+
+def test_a_filter_that_has_no_effect_is_an_error(tmp_path):
+    site = museum([record(n, "cc by") for n in range(500)], known="imagelicense")
+    with pytest.raises(
+        UnexpectedAnswer, match="100 of the 100 records found by imagelicence=cc by-nd hold no image"
+    ):
+        Pulled(MuseumVictoria(), site, tmp_path)
+    assert len(site.asked) == 1
+
+
+def test_single_records_that_changed_since_they_were_indexed_are_no_error(tmp_path):
+    site = museum([record(n, "cc by") for n in range(20)])
+    found = site.answer
+
+    def late(method, url, params):
+        return found(method, url, params) + [record(99, "cc by-sa")] * (params["page"] == "1")
+
+    site.answer = late
+    pulled = Pulled(MuseumVictoria(), site, tmp_path)
+    assert len(pulled.ids()) == 21
+
+
+def test_a_search_that_ends_early_is_held_against_the_total_in_its_header(tmp_path):
+    site = museum([record(n, "cc by") for n in range(150)])
+    found = site.answer
+
+    def cut(method, url, params):
+        items = [] if params["page"] != "1" else found(method, url, params)
+        return Reply(items, total_results=150 * bool(found(method, url, {**params, "page": "1"})))
+
+    site.answer = cut
+    pulled = Pulled(MuseumVictoria(), site, tmp_path)
+    assert len(pulled.ids()) == 100
+    assert "100 of 150 announced items came" in pulled.error
+
+
+def test_keywords_and_classifications_are_tags():
+    raw = {**record(1, "cc by"), "keywords": ["Coins"], "classifications": "x", "collectionNames": ["Money"]}
+    image, _ = MuseumVictoria().record(raw)
+    assert image.tags == ["Coins", "Money"]
