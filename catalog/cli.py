@@ -17,6 +17,7 @@ import msgspec
 import orjson
 import psycopg
 import typer
+from psycopg.rows import dict_row
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -34,14 +35,15 @@ from catalog import search_cli
 from catalog.database import deletion, sample_data, schema
 from catalog.database.statements import parse_condition
 from catalog.ingestion.assemble import client_for, replay_of, window_of
-from catalog.ingestion.client import answers_tls
 from catalog.ingestion.errors import IngestionError, Refused
 from catalog.ingestion.overview import overview
 from catalog.ingestion.parts import Counts, Manifest, Parts
 from catalog.ingestion.provider import Provider, provider_class, provider_names
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.secrets import Secret
-from catalog.ingestion.state import Options
+from catalog.ingestion.state import Options, restored
+from catalog.ingestion.transport import tls_probe
+from catalog.notifications.messages import flags_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -84,6 +86,14 @@ class FileCheckpoint:
     def load(self) -> dict[str, Any] | None:
         return orjson.loads(self._path.read_bytes()) if self._path.exists() else None
 
+    def started(self) -> datetime | None:
+        """When the pull began whose state this is; None when there is none that can be used."""
+        try:
+            stored = self.load()
+            return restored(stored).started if stored else None
+        except ValueError:
+            return None
+
     def save(self, state: dict[str, Any]) -> None:
         partial = self._path.with_suffix(".partial")
         partial.write_bytes(orjson.dumps(state))
@@ -101,6 +111,17 @@ def secret_for(provider: type[Provider]) -> Secret | None:
     return Secret(value) if value else None
 
 
+def _private_hosts() -> list[str]:
+    """Hosts whose addresses need not be global, from the environment, as the Variable of that name would hold them."""
+    value = os.environ.get("PRIVATE_HOSTS") or os.environ.get("AIRFLOW_VAR_PRIVATE_HOSTS") or "[]"
+    try:
+        return msgspec.json.decode(value, type=list[str])
+    except msgspec.DecodeError as error:
+        raise IngestionError(
+            f'PRIVATE_HOSTS should be a JSON list such as ["api.example.org"]: {error}'
+        ) from None
+
+
 @app.command()
 def ingest(
     provider: ProviderName,
@@ -112,6 +133,9 @@ def ingest(
     folder: Annotated[
         Path | None, typer.Option("--out", help="Where TSV parts go; the same folder resumes.")
     ] = None,
+    accept_shortfall: Annotated[
+        bool, typer.Option(help="Count the pull as whole although it brings less than the API announces.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Last line of stdout: the outcome as one JSON object.")
     ] = False,
@@ -127,34 +151,59 @@ def ingest(
         )
     transport = replay_of(provider, replay)
     window = window_of(cls, day.date() if day else None, transport)
-    client = client_for(cls, secret_for(cls), replay=transport, contact=os.environ.get("CONTACT_EMAIL"))
+    private = _private_hosts()
+    client = client_for(
+        cls, secret_for(cls), replay=transport, contact=os.environ.get("CONTACT_EMAIL"), private_hosts=private
+    )
     target = folder or Path(tempfile.mkdtemp(prefix=f"catalog_{provider}_"))
     target.mkdir(parents=True, exist_ok=True)
     checkpoint = FileCheckpoint(target / f"{provider}.checkpoint.json")
-    stored = checkpoint.load()
-    started = datetime.fromisoformat(stored["started"]) if stored else datetime.now(UTC)
-    parts = Parts(UPath(target.resolve()), provider, started, window)
+    parts = Parts(UPath(target.resolve()), provider, checkpoint.started() or datetime.now(UTC), window)
     with _stop_on_signal() as stopped, _progress(provider, replayed=transport is not None) as progress:
         pull = Pull(
-            cls(), client, parts, run_id="catalog ingest", window=window, options=Options(limit=limit), checkpoint=checkpoint,
-            progress=progress, should_stop=lambda: bool(stopped), probe=None if transport else answers_tls,
-        )  # fmt: skip
-        manifest = pull.run()
-    files = [str(path) for media_type in cls.strings for path in parts.tsv_files(media_type, manifest.pages)]
+            cls(),
+            client,
+            parts,
+            run_id="catalog ingest",
+            window=window,
+            options=Options(limit=limit, accept_shortfall=accept_shortfall),
+            checkpoint=checkpoint,
+            progress=progress,
+            should_stop=lambda: bool(stopped),
+            probe=None if transport else tls_probe(private),
+        )
+        try:
+            manifest = pull.run()
+        except IngestionError:
+            if (found := parts.load()) is not None:
+                _show_outcome(cls, parts, found, as_json)
+            raise
+    _show_outcome(cls, parts, manifest, as_json)
+
+
+def _show_outcome(cls: type[Provider], parts: Parts, manifest: Manifest, as_json: bool) -> None:
+    """What came of a pull: a table on stderr, and one line of JSON on stdout if that is wanted."""
+    files = [str(path) for media_type in cls.strings for path in parts.tsv_files(media_type, manifest)]
     err.print(outcome_table(manifest))
     err.print(f"{len(files)} TSV parts in {parts.folder}")
-    if as_json:
-        counts = manifest.counts.values()
-        result = {
-            "provider": provider,
-            "pages": manifest.pages,
-            "fetched": sum(c.fetched for c in counts),
-            "written": {m: manifest.counts.get(m, Counts()).written for m in cls.strings},
-            "skipped": dict(sum((Counter(c.skipped) for c in counts), Counter())),
-            "rejected": dict(sum((Counter(c.rejected) for c in counts), Counter())),
-            "parts": files,
-        }
-        sys.stdout.write(json.dumps(result) + "\n")
+    if not as_json:
+        return
+    counts = manifest.counts.values()
+    result = {
+        "provider": cls.name,
+        "pages": manifest.pages,
+        "complete": manifest.complete,
+        "whole": manifest.complete and manifest.whole and not manifest.replayed,
+        "replayed": manifest.replayed,
+        "shortfalls": manifest.shortfalls,
+        "error": manifest.error,
+        "fetched": sum(c.fetched for c in counts),
+        "written": {m: manifest.counts.get(m, Counts()).written for m in cls.strings},
+        "skipped": dict(sum((Counter(c.skipped) for c in counts), Counter())),
+        "rejected": dict(sum((Counter(c.rejected) for c in counts), Counter())),
+        "parts": files,
+    }
+    sys.stdout.write(json.dumps(result) + "\n")
 
 
 @app.command()
@@ -169,7 +218,8 @@ def record(
     if (folder / "recording.json").exists():
         raise IngestionError(f"{folder} holds a recording already; give another --out.")
     window = window_of(cls, day.date() if day else None, None)
-    client = client_for(cls, secret_for(cls), record_to=folder, day=window.day if window else None)
+    day_ = window.day if window else None
+    client = client_for(cls, secret_for(cls), record_to=folder, day=day_, private_hosts=_private_hosts())
     with tempfile.TemporaryDirectory() as scratch, _progress(provider, replayed=False) as progress:
         parts = Parts(UPath(scratch), provider, datetime.now(UTC), window)
         manifest = Pull(
@@ -222,20 +272,27 @@ def _last_runs(dsn: str | None) -> tuple[dict[str, str], str]:
         return {}, "last runs: give --dsn, or use ./just catalog providers while the stack is up"
     names = {string: name for name in provider_names() for string in provider_class(name).strings.values()}
     query = """
-        select provider, finished_on, inserted, updated, complete, replayed
-          from (select *, row_number() over (partition by provider order by finished_on desc) as place from ingestion_report) newest
-         where place = 1 order by finished_on
+        select distinct on (provider) provider, finished_on, inserted, updated, complete, whole, replayed, shortfalls,
+               accepted, (select max(fresh_on) from whole_pull w where w.provider = r.provider) as fresh_on
+          from ingestion_report r
+         order by provider, finished_on desc
     """
     try:
-        with psycopg.connect(dsn, connect_timeout=3) as connection:
+        with psycopg.connect(dsn, connect_timeout=3, row_factory=dict_row) as connection:
             rows = connection.execute(query).fetchall()
     except psycopg.Error as error:
         return {}, f"last runs: the catalog database does not answer ({type(error).__name__})"
-    return {
-        names[provider]: f"{finished:%Y-%m-%d %H:%M}, {inserted:,} new, {updated:,} changed"
-        + ("" if complete else ", PARTIAL") + (", REPLAY" if replayed else "")
-        for provider, finished, inserted, updated, complete, replayed in rows if provider in names
-    }, ""  # fmt: skip
+    return {names[row["provider"]]: _last_run(row) for row in rows if row["provider"] in names}, ""
+
+
+def _last_run(report: dict[str, Any]) -> str:
+    """A provider's newest report in words, and how recent its newest whole pull is."""
+    limits = f", {words}" if (words := flags_of(report)) else ""
+    fresh = f"{report['fresh_on']:%Y-%m-%d}" if report["fresh_on"] else "never"
+    return (
+        f"{report['finished_on']:%Y-%m-%d %H:%M}, {report['inserted']:,} new, {report['updated']:,} changed{limits}; "
+        f"whole until {fresh}"
+    )
 
 
 @db.command()

@@ -65,6 +65,11 @@ SETTINGS: tuple[Setting, ...] = (
         ("SILENCED_SLACK_NOTIFICATIONS", "none", '`{dag_id: [{"issue", "predicate", "task_id_pattern"?}]}`: messages not to send'),
         ("SKIPPED_INGESTION_ERRORS", "none", '`{dag_id: [{"issue", "predicate"}]}`: errors that pass over their page; reported at the end'),
         ("INGESTION_LIMIT", "`0`: no limit", "stop every pull after so many records"),
+        (
+            "PRIVATE_HOSTS",
+            "none",
+            '`["api.internal.example.org"]`: hosts that requests may reach at addresses that are not global',
+        ),
         ("PROBE_HTTPS", "`true`", "ask unknown hosts once whether they speak https"),
         ("CONFIGURATION_OVERRIDES", "none", '`{dag_id: [{"task_id_pattern", "timeout": "1d:2h:3m:4s"}]}`; read when DAG files are parsed'),
         ("CATCHUP_ENABLED", "`false`", "`true` lets dated DAGs catch up from their start date; read when DAG files are parsed"),

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import psycopg
 import requests
@@ -102,12 +102,18 @@ def _airflow(stack: Stack) -> Iterator[Finding]:
     yield from _keys(variables)
 
 
-def _keys(variables: object) -> Iterator[Finding]:
+def _keys(variables: Container[str]) -> Iterator[Finding]:
+    def is_set(variable: str) -> bool:
+        return variable in variables or f"AIRFLOW_VAR_{variable}" in os.environ
+
     for name in provider_names():
         key = provider_class(name).key
-        if key and key.variable not in variables and f"AIRFLOW_VAR_{key.variable}" not in os.environ:  # type: ignore[operator]
+        if key and not is_set(key.variable):
             yield (
                 f"key {key.variable}",
                 "note",
                 f"not set; {name} runs on recordings only. Get one at {key.get_at}, set the Variable",
             )
+    if not is_set("CONTACT_EMAIL"):
+        asking = ", ".join(name for name in provider_names() if provider_class(name).needs_contact)
+        yield "CONTACT_EMAIL", "note", f"not set; {asking} asks for the operator's address in each request"

@@ -6,7 +6,18 @@ from typing import Any
 
 import msgspec
 
+from catalog.ingestion.completeness import URL_TAKEN, URL_TAKEN_HINT, accepting, flags
+
 _UNITS = (("week", 604_800), ("day", 86_400), ("hour", 3_600), ("min", 60), ("sec", 1))
+
+
+_SHORTFALLS = 10
+
+
+def flags_of(report: Mapping[str, Any]) -> str:
+    """What limits a load, in words: see `completeness.flags`. report: a row of ingestion_report."""
+    names = ("complete", "whole", "replayed", "shortfalls", "accepted")
+    return flags(**{name: report[name] for name in names})
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -51,7 +62,8 @@ def load_completion(
     if window:
         covers = f"{window[0]:%Y-%m-%d} -> {window[1]:%Y-%m-%d}"
     days = {r["day_shift"]: r["pull_seconds"] or 0 for r in reports}  # two media types share one pull
-    partial = any(not r["complete"] for r in reports)
+    partial = any(not r["complete"] and not r["shortfalls"] for r in reports)
+    short = list(dict.fromkeys(text for r in reports for text in r["shortfalls"]))
     lines = [
         f"*DAG*: `{dag_id}`" + (" (REPLAY)" if any(r["replayed"] for r in reports) else ""),
         f"*Date range*: {covers}",
@@ -63,6 +75,14 @@ def load_completion(
         lines.append(
             "*Partial*: a pull did not reach its end; what it had read is loaded. Clear the failed pull to go on."
         )
+    if short:
+        accepted = all(r["accepted"] for r in reports if r["shortfalls"])
+        lines.append("*Not whole, but accepted*:" if accepted else "*Not whole*, and not counted as fresh:")
+        lines += [f"  - {escaped(text)}" for text in short[:_SHORTFALLS]]
+        if not accepted:
+            lines.append(escaped(accepting()))
+    if any(r["complete"] and not r["whole"] and not r["shortfalls"] for r in reports):
+        lines.append("*Limited*: this run asked for a part only, and does not count as fresh.")
     lines.append("*Number of records upserted per media type*:")
     for media_type in dict.fromkeys(r["media_type"] for r in reports):
         lines.append(_media_line(media_type, [r for r in reports if r["media_type"] == media_type]))
@@ -84,9 +104,8 @@ def _media_line(media_type: str, reports: Sequence[Mapping[str, Any]]) -> str:
                 reasons[reason] = reasons.get(reason, 0) + number
     detail = f" _({', '.join(extras)} of {total('fetched'):,} fetched)_" if extras else ""
     line = f"  - `{media_type}`: {f'{upserted:,}' if upserted else '_No data_'}{detail}"
-    return line + "".join(
-        f"\n      {number:,} {escaped(reason)}" for reason, number in sorted(reasons.items())
-    )
+    line += "".join(f"\n      {number:,} {escaped(reason)}" for reason, number in sorted(reasons.items()))
+    return line + (f"\n      _{URL_TAKEN_HINT}_" if URL_TAKEN in reasons else "")
 
 
 def task_failure(

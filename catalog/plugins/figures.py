@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 from catalog.data_refresh.search import Indexes
 from catalog.ingestion.provider import Provider, provider_class, provider_names
 from catalog.ingestion.records import MEDIA_TYPES
+from catalog.notifications.messages import flags_of
 
 WEEKS = 26
 PERIODS = {
@@ -23,7 +24,10 @@ Connection = psycopg.Connection[Any]
 
 
 class Freshness(msgspec.Struct, frozen=True):
-    """How old a provider's newest complete load is. state: fresh, late (older than one and a half periods), never."""
+    """How recent a provider's newest whole pull is. state: fresh, late (older than one and a half periods), never.
+
+    last: the end of the newest window of a dated provider; the time of the newest load of the others.
+    """
 
     provider: str
     media_type: str
@@ -68,21 +72,22 @@ def growth(connection: Connection, now: datetime) -> list[tuple[datetime, int]]:
 
 def outcomes(connection: Connection) -> list[dict[str, Any]]:
     """The last load of each provider and medium: all that was fetched, by what became of it, with reasons."""
-    columns = """dag_id, run_id, finished_on, complete, replayed, fetched, inserted, updated, unchanged, skipped, rejected,
-                 skipped_reasons, rejected_reasons"""
-    return _newest(connection, columns)
+    columns = """dag_id, run_id, finished_on, complete, whole, replayed, shortfalls, accepted, fetched, inserted,
+                 updated, unchanged, skipped, rejected, skipped_reasons, rejected_reasons"""
+    rows = _newest(connection, "ingestion_report", columns, "finished_on")
+    return [{**row, "flags": flags_of(row)} for row in rows]
 
 
 def freshness(connection: Connection, now: datetime) -> list[Freshness]:
     """Each provider against its schedule."""
-    last = {
-        (row["provider"], row["media_type"]): row["finished_on"]
-        for row in _newest(connection, "finished_on", "and complete")
-    }
+    newest = _newest(connection, "whole_pull", "fresh_on", "fresh_on")
+    last = {(row["provider"], row["media_type"]): row["fresh_on"] for row in newest}
     found = []
     for cls, media_type, provider in _sources():
         when = last.get((provider, media_type))
-        allowed = timedelta(days=1.5 * PERIODS.get(cls.schedule, 31))
+        allowed = timedelta(
+            days=1.5 * PERIODS.get(cls.schedule, 31) + cls.dated
+        )  # a day is pulled after its end
         state = "never" if when is None else "late" if now - when > allowed else "fresh"
         found.append(Freshness(provider, media_type, cls.schedule, when, state))
     return sorted(found, key=lambda f: ("late", "never", "fresh").index(f.state))
@@ -94,18 +99,18 @@ def _sources() -> list[tuple[type[Provider], str, str]]:
 
 
 def _newest(
-    connection: Connection, columns: LiteralString, condition: LiteralString = ""
+    connection: Connection, relation: LiteralString, columns: LiteralString, by: LiteralString
 ) -> list[dict[str, Any]]:
-    """Columns of each source's newest report, and which it is. One look into the index each, however many reports there are."""
+    """Columns of each source's newest row, and which source it is; one index look-up each, whatever the history."""
     query = f"""
         select provider, media_type, r.*
           from unnest(%s::text[], %s::text[]) s (provider, media_type)
          cross join lateral (
-             select {columns} from ingestion_report i
-              where i.provider = s.provider and i.media_type = s.media_type {condition} order by finished_on desc limit 1
+             select {columns} from {relation} i
+              where i.provider = s.provider and i.media_type = s.media_type order by {by} desc limit 1
          ) r
          order by 1, 2
-    """  # noqa: S608 - both are literals of this module
+    """  # noqa: S608 - all are literals of this module
     _, media_types, providers = zip(*_sources(), strict=True)
     return _rows(connection, query, [list(providers), list(media_types)])
 

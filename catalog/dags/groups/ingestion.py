@@ -2,13 +2,18 @@
 
 import logging
 import re
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from time import monotonic
 from typing import Any
 
 from airflow.sdk import Param, Variable, get_current_context, task, task_group
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSkipException,
+)
 
 from catalog.dags.operators.oauth2 import credentials_for
 from catalog.dags.operators.running import stop_asked, task_failures
@@ -21,17 +26,19 @@ from catalog.dags.operators.settings import (
     secret_for,
     storage,
     throttle_for,
+    variable_as,
 )
 from catalog.dags.operators.slack import send
 from catalog.ingestion.assemble import client_for, replay_of
-from catalog.ingestion.client import Client, answers_tls
-from catalog.ingestion.errors import IngestionError, Interrupted, Retry, SkippedErrors
+from catalog.ingestion.client import Client
+from catalog.ingestion.errors import IngestionError, Interrupted, QuotaExhausted, Retry, SkippedErrors
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider, provider_class
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.records import MediaType
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.state import Options
+from catalog.ingestion.transport import tls_probe
 from catalog.ingestion.windows import Window, day_window, run_window
 
 log = logging.getLogger(__name__)
@@ -42,6 +49,15 @@ REPLAY = Param(
     None, type=["null", "string"], minLength=1, title="Replay",
     description_md="Folder of a recording to answer from instead of the network; nothing is requested.",
 )  # fmt: skip
+
+
+ACCEPT_SHORTFALL = Param(
+    False,
+    type="boolean",
+    title="Accept as whole",
+    description_md="Count the pull as whole although it brings less than the API announces, or than is usual. "
+    "For when an alert said that a pull is not whole, and you have found that the provider really has less now.",
+)
 
 
 def provider_params() -> dict[str, Param]:
@@ -70,6 +86,7 @@ def provider_params() -> dict[str, Param]:
         "include_deleted": Param(
             False, type="boolean", title="Include deleted", description_md="Bring back records that were deleted from the catalog.",
         ),
+        "accept_shortfall": ACCEPT_SHORTFALL,
         "replay": REPLAY,
     }  # fmt: skip
 
@@ -82,21 +99,16 @@ def check_configuration(dag: Any = None, dag_run: Any = None) -> None:
 
 @task(retries=0)
 def skip_when_fresh(provider: str, days: int, dag: Any = None, dag_run: Any = None) -> None:
-    """Refuses unknown keys; skips a scheduled run when a complete, whole pull of the provider was loaded in the last days."""
+    """Refuses unknown keys; skips a scheduled run when a whole pull of the provider was loaded in the last days."""
     check_conf(dag_run.conf, dag.params)
     if is_manual(dag_run):
         return
-    query = """
-        select finished_on from ingestion_report
-         where provider = any(%s) and complete and whole and not replayed and finished_on > now() - make_interval(days => %s)
-         order by finished_on desc
-    """
+    from catalog.loading.history import last_whole
+
     with catalog_connection(autocommit=True) as connection:
-        found = connection.execute(query, [list(provider_class(provider).strings.values()), days]).fetchone()
-    if found:
-        raise AirflowSkipException(
-            f"a complete pull was loaded on {found[0]:%Y-%m-%d}, less than {days} days ago."
-        )
+        found = last_whole(connection, list(provider_class(provider).strings.values()))
+    if found and found > datetime.now(UTC) - timedelta(days=days):
+        raise AirflowSkipException(f"a whole pull was loaded on {found:%Y-%m-%d}, less than {days} days ago.")
 
 
 def is_manual(dag_run: Any) -> bool:
@@ -173,17 +185,30 @@ def client_of(cls: type[Provider], replay: ReplayAdapter | None) -> Client:
         log.warning(
             "REPLAY: answers come from %s; nothing is requested.", get_current_context()["params"]["replay"]
         )
+    contact = Variable.get("CONTACT_EMAIL", default=None)
+    if cls.needs_contact and not contact and not replay:
+        log.warning("%s asks for the operator's address; set the Variable CONTACT_EMAIL.", cls.name)
     return client_for(
-        cls, secret_for(cls), replay=replay, throttle=None if replay else throttle_for(cls),
-        tokens=None if replay else credentials_for(cls), contact=Variable.get("CONTACT_EMAIL", default=None),
-    )  # fmt: skip
+        cls,
+        secret_for(cls),
+        replay=replay,
+        throttle=None if replay else throttle_for(cls),
+        tokens=None if replay else credentials_for(cls),
+        contact=contact,
+        private_hosts=private_hosts(),
+    )
 
 
-def parts_of(provider: str, context: Any, window: Window | None, day_shift: int) -> Parts:
-    """The folder of this run's parts: the same for each try, and for pull and load."""
+def private_hosts() -> list[str]:
+    """Hosts whose addresses need not be global: those inside the operator's network."""
+    return variable_as("PRIVATE_HOSTS", list[str], [])
+
+
+def parts_of(provider: str, context: Any, window: Window | None, day_shift: int, attempt: int = 0) -> Parts:
+    """The folder of this run's parts: the same for each attempt, and for pull and load."""
     run = context["dag_run"]
     key = sha256(f"{run.dag_id}/{run.run_id}/{day_shift}".encode()).hexdigest()[:8]
-    return Parts(storage(), provider, run.run_after, window, key)
+    return Parts(storage(), provider, run.run_after, window, key, attempt)
 
 
 def pull(provider: str, day_shift: int) -> dict[str, Any]:
@@ -200,12 +225,24 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
             f"{run.dag_id}/{run.run_id}/{ti.task_id}/{ti.map_index}",
             lambda: catalog_connection(autocommit=True),
         )
-        checkpoint = TaskStateCheckpoint(context["task_state_store"])
+        parts = parts_of(provider, context, window, day_shift, lease.number)
         manifest = Pull(
-            cls(), client, parts_of(provider, context, window, day_shift), run_id=run.run_id, window=window, options=options,
-            checkpoint=checkpoint, fence=lease, should_stop=stop, progress=_Progress(), probe=_probe(),
-        ).run()  # fmt: skip
+            cls(),
+            client,
+            parts,
+            run_id=run.run_id,
+            window=window,
+            options=options,
+            checkpoint=TaskStateCheckpoint(context["task_state_store"]),
+            fence=lease,
+            should_stop=stop,
+            progress=_Progress(),
+            probe=_probe(),
+        ).run()
         lease.release()
+    except QuotaExhausted as error:
+        log.warning("WAITING: %s", error)
+        raise AirflowRescheduleException(error.resumes_at) from None  # type: ignore[no-untyped-call]
     except (Retry, Interrupted) as error:
         raise AirflowException(f"{error} The next try goes on at the last whole page.") from None
     except SkippedErrors as error:
@@ -222,7 +259,7 @@ def log_link(own: str | None, task_id: str, map_index: int) -> str | None:
 
 
 def _probe() -> Any:
-    return answers_tls if json_variable("PROBE_HTTPS", True) else None
+    return tls_probe(private_hosts()) if json_variable("PROBE_HTTPS", True) else None
 
 
 def _options(params: Any, dag_id: str) -> Options:
@@ -234,6 +271,7 @@ def _options(params: Any, dag_id: str) -> Options:
         additional_query_params=params.get("additional_query_params") or {},
         skip_errors=bool(params.get("skip_ingestion_errors")),
         skip_predicates=tuple(str(e["predicate"]) for e in entries if e.get("predicate")),
+        accept_shortfall=bool(params.get("accept_shortfall")),
     )
 
 
@@ -272,9 +310,18 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
 
 
 def load(provider: str, media_type: MediaType, day_shift: int) -> dict[str, Any]:
-    """Loads what the pull wrote, also when it failed; skips when it wrote nothing at all. Returns the report for XCom."""
+    """Load what the pull wrote, also when it failed; skip when it wrote nothing at all.
+
+    Returns:
+        The report, for XCom.
+
+    Raises:
+        AirflowFailException: All is loaded, but it is less than usual; or nothing is, because the parts are not what
+            the manifest says.
+    """
     import msgspec
 
+    from catalog.ingestion.completeness import not_whole
     from catalog.loading.load import Load, RunKey
 
     context: Any = get_current_context()
@@ -285,21 +332,27 @@ def load(provider: str, media_type: MediaType, day_shift: int) -> dict[str, Any]
         raise AirflowSkipException(f"nothing was pulled: {error}") from None
     parts = parts_of(provider, context, window, day_shift)
     manifest = parts.load()
-    if manifest is None:
+    if manifest is None or not (manifest.pages or manifest.complete):
         raise AirflowSkipException("the pull left nothing to load.")
     if not manifest.complete:
         log.warning(
-            "PARTIAL: the pull ended early (%s); loading the %d pages it read.",
-            manifest.error or "killed",
-            manifest.pages,
+            "%s; loading the %d pages it read.", manifest.error or "The pull was killed", manifest.pages
         )
     with catalog_connection() as connection, task_failures():
         report = Load(
-            connection, media_type, cls.strings[media_type], parts.tsv_files(media_type, manifest.pages), manifest,
-            RunKey(run.dag_id, run.run_id, day_shift), include_deleted=bool(params.get("include_deleted")),
+            connection,
+            media_type,
+            cls.strings[media_type],
+            parts.tsv_files(media_type, manifest),
+            manifest,
+            RunKey(run.dag_id, run.run_id, day_shift),
+            include_deleted=bool(params.get("include_deleted")),
             rejects=parts.folder / f"load_{media_type}.rejects.jsonl",
-        ).run()  # fmt: skip
+            expected=cls.expectations(),
+        ).run()
     log.info("loaded: %s", report)
+    if report.unusual and not manifest.accepted:
+        raise AirflowFailException(not_whole(cls.strings[media_type], media_type, report.unusual))
     return msgspec.to_builtins(report)  # type: ignore[no-any-return]
 
 
@@ -317,7 +370,7 @@ def _reports() -> list[dict[str, Any]]:
 @task(trigger_rule="all_done")
 def report_load_completion(reingestion: bool = False, dated: bool = False) -> str:
     """One message about the whole run; skips when nothing was pulled. Pushes the XCom `summary`, one line."""
-    from catalog.notifications.messages import load_completion
+    from catalog.notifications.messages import flags_of, load_completion
 
     context: Any = get_current_context()
     run, ti = context["dag_run"], context["ti"]
@@ -335,9 +388,7 @@ def report_load_completion(reingestion: bool = False, dated: bool = False) -> st
     send(message)
     names = ("fetched", "inserted", "updated", "unchanged", "skipped", "rejected")
     summary = ", ".join(f"{name} {sum(r[name] for r in reports):,}" for name in names)
-    flags = (" PARTIAL" if any(not r["complete"] for r in reports) else "") + (
-        " REPLAY" if any(r["replayed"] for r in reports) else ""
-    )
+    flags = "".join(f" {word}" for word in dict.fromkeys(flags_of(report) for report in reports) if word)
     ti.xcom_push(key="summary", value=summary + flags)
     log.info("summary: %s%s", summary, flags)
     return message.text
@@ -345,7 +396,7 @@ def report_load_completion(reingestion: bool = False, dated: bool = False) -> st
 
 @task(trigger_rule="all_done")
 def report_aggregate_reingestion_errors(provider: str, lists: dict[str, list[int]]) -> str:
-    """One alert that names every day whose pull failed, newest first; skips when none did. lists: group id → its days back."""
+    """One alert that names every day whose pull or load failed, newest first; skips when none did. lists: group id → its days back."""
     from catalog.notifications.messages import reingestion_errors
 
     context: Any = get_current_context()
@@ -353,9 +404,9 @@ def report_aggregate_reingestion_errors(provider: str, lists: dict[str, list[int
     states = ti.get_task_states(run.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
     failed: dict[int, str | None] = {}
     for name, state in states.items():  # a mapped task is named `<task id>_<map index>` here
-        found = re.fullmatch(r"(?P<group>.+)\.pull_(?P<media>.+)_data_(?P<index>\d+)", name)
+        found = re.fullmatch(r"(?P<task>(?P<group>.+)\.(?:pull|load)_.+_data)_(?P<index>\d+)", name)
         if found and str(state) == "failed":
-            task_id = f"{found['group']}.pull_{found['media']}_data"
+            task_id = found["task"]
             failed[lists[found["group"]][int(found["index"])]] = log_link(
                 ti.log_url, task_id, int(found["index"])
             )

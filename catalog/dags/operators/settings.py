@@ -200,10 +200,17 @@ class TaskStateCheckpoint:
 
 
 class Lease:
-    """Only the newest try of a task may write. Taking the lease is what makes it the newest; calling it proves it still is."""
+    """Only the newest attempt of a task may write.
+
+    Taking the lease makes an attempt the newest one; calling it proves that it still is. `number` is greater than
+    that of any attempt before, so that what an older one writes can be told apart.
+    """
 
     def __init__(self, task: str, connect: Callable[[], psycopg.Connection[Any]]) -> None:
         self._task, self._holder, self._connection = task, uuid4(), connect()
+        row = self._connection.execute("select nextval('pull_attempt')").fetchone()
+        assert row
+        self.number: int = row[0]
         self._connection.execute(
             "insert into pull_lease (task, holder) values (%s, %s) "
             "on conflict (task) do update set holder = excluded.holder, renewed_on = now()",

@@ -82,7 +82,7 @@ def test_provider_dags(dagbag, name):
     )
     assert set(dag.params) == {
         "date", "limit", "initial_query_params", "query_params_list", "additional_query_params", "skip_ingestion_errors", "include_deleted",
-        "replay",
+        "accept_shortfall", "replay",
     }  # fmt: skip
 
 

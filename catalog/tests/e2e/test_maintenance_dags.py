@@ -89,7 +89,7 @@ def test_institutions_are_suggested(bench, tmp_path):
     _, state = bench.run(dag_id, {"replay": str(tmp_path)})
     assert state == "success"
     [text] = [m["text"] for m in bench.slack if m["username"] == "Flickr SubProvider Suggestions"]
-    assert "Made-up &lt;Archive&gt;: 1@N00 _(400 CC-licensed images)_" in text
+    assert "Made-up &lt;Archive&gt;: 1@N00 _(700 CC-licensed images)_" in text
     assert "Few" not in text
     run_id, state = bench.run(dag_id, {"replay": str(tmp_path), "dat": 1})
     assert state == "failed"

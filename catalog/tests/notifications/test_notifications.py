@@ -68,9 +68,33 @@ def report(**changed):
     base = {
         "media_type": "image", "day_shift": 0, "fetched": 100, "inserted": 60, "updated": 15, "unchanged": 20, "skipped": 3, "rejected": 2,
         "skipped_reasons": {"no license": 3}, "rejected_reasons": {"missing <url>": 2}, "pull_seconds": 3780.0, "complete": True,
-        "replayed": False,
+        "replayed": False, "whole": True, "shortfalls": [], "accepted": False,
     }  # fmt: skip
     return {**base, **changed}
+
+
+def completion(**changed):
+    return load_completion("example_workflow", "t", [report(**changed)], window=None).text
+
+
+def test_a_load_that_is_not_whole_says_so_and_how_to_accept_it():
+    text = completion(whole=False, shortfalls=["4 items came, 10 <before>"])
+    assert "*Not whole*, and not counted as fresh:\n  - 4 items came, 10 &lt;before&gt;" in text
+    assert '{"accept_shortfall": true}' in text
+    assert "*Partial*" not in text
+    accepted = completion(shortfalls=["4 items came"], accepted=True)
+    assert "*Not whole, but accepted*" in accepted
+    assert "accept_shortfall" not in accepted
+
+
+def test_a_limited_load_says_so():
+    assert "*Limited*" in completion(whole=False)
+    assert "*Limited*" not in completion()
+
+
+def test_records_whose_address_another_one_holds_are_explained():
+    text = completion(rejected=2, rejected_reasons={"URL belongs to another record": 2})
+    assert "is the same record under its earlier identifier" in text
 
 
 def test_load_completion():

@@ -14,17 +14,25 @@ pytestmark = [pytest.mark.database, pytest.mark.airflow, pytest.mark.enable_sock
 NOW = datetime(2024, 3, 14, 12, tzinfo=UTC)  # a Thursday
 
 
-def report(connection, provider, days_ago, media_type="image", complete=True, **counts):
-    counts = {"inserted": 0, "updated": 0, "unchanged": 0, "skipped": 0, "rejected": 0, **counts}
-    connection.execute(
-        """
-        insert into ingestion_report (dag_id, run_id, provider, media_type, manifest_token, manifest_pages, complete, fetched, inserted,
-                                      updated, unchanged, skipped, rejected, rejected_reasons, finished_on)
-        values (%s, %s, %s, %s, 'x', 1, %s, %s, %s, %s, %s, %s, %s, '{"<b>no url</b>": 2}', %s)
-        """,
-        [f"{provider}_workflow", f"run {days_ago}", provider, media_type, complete, sum(counts.values()), *counts.values(),
-         NOW - timedelta(days=days_ago)],
-    )  # fmt: skip
+def report(connection, provider, days_ago, media_type="image", complete=True, whole=True, **counts):
+    names = ("inserted", "updated", "unchanged", "skipped", "rejected")
+    values = {
+        **dict.fromkeys(names, 0),
+        **counts,
+        "dag_id": f"{provider}_workflow",
+        "run_id": f"run {days_ago}",
+        "provider": provider,
+        "media_type": media_type,
+        "manifest_token": "x",
+        "manifest_pages": 1,
+        "complete": complete,
+        "whole": whole,
+        "fetched": sum(counts.values()),
+        "rejected_reasons": '{"<b>no url</b>": 2}',
+        "finished_on": NOW - timedelta(days=days_ago),
+    }
+    places = ", ".join(f"%({name})s" for name in values)
+    connection.execute(f"insert into ingestion_report ({', '.join(values)}) values ({places})", values)
 
 
 @pytest.fixture
@@ -35,6 +43,7 @@ def loaded(catalog):
     report(catalog, "flickr", 400, inserted=5000)
     report(catalog, "met", 3, unchanged=7, complete=False)
     report(catalog, "met", 30, inserted=7)
+    report(catalog, "nappy", 1, unchanged=1, whole=False)
     return catalog
 
 
@@ -84,6 +93,12 @@ def test_freshness(loaded):
         NOW - timedelta(days=30),
     )
     assert by_provider["jamendo", "audio"].state == "never"
+    assert by_provider["nappy", "image"].state == "never"  # limited
+
+
+def test_outcomes_say_what_limits_them(loaded):
+    flags = {r["provider"]: r["flags"] for r in figures.outcomes(loaded)}
+    assert (flags["flickr"], flags["met"], flags["nappy"]) == ("", "PARTIAL", "LIMITED")
 
 
 def test_aliases(search):
