@@ -360,9 +360,8 @@ class Pull:
             return
         # The state may be half a page ahead of the checkpoint when writing failed; what counts is what was saved.
         stored = self._checkpoint.load()
-        if stored is None:
-            return
-        state = restored(stored)
+        nothing = State(token=self._state.token, started=self._state.started, rounds=[])
+        state = restored(stored) if stored else nothing
         state.attempts = self._state.attempts
         with contextlib.suppress(Fenced):
             self._fence()

@@ -114,8 +114,8 @@ class Load:
 
     def _copy(self) -> None:
         self._execute("create unlogged table {loading} as select {columns} from {table} with no data")
-        # The order of the lines; the physical order (ctid) is another one.
-        self._execute("alter table {loading} add n bigint generated always as identity")
+        # The order of the lines, as the physical order (ctid) is another one; and why a row is rejected.
+        self._execute("alter table {loading} add n bigint generated always as identity, add rejected text")
         expected = self._counts.written
         if isinstance(self._source, sql.Composable):
             what, rows = "the query", self._select(self._source)
@@ -155,8 +155,10 @@ class Load:
     # clean
 
     def _clean(self) -> None:
-        """Note what cannot be kept: rows that lack a required value, and all but the last of those with one identifier."""
-        self._execute("create temp table load_reject (n bigint, reason text) on commit drop")
+        """Mark what cannot be kept: rows that lack a required value, and all but the last of those with one identifier.
+
+        In the loading table, not in a temporary one: that would keep parallel workers away from the classification.
+        """
         self._run("unusable")
         self._run("duplicates")
 
@@ -197,10 +199,7 @@ class Load:
 
     def _list_rejects(self) -> None:
         """What was refused in the database, after the lines that never got there. Streamed: it may be all rows."""
-        self._execute(
-            "insert into load_reject (n, reason) select n, {url_taken} from verdict where outcome = 'url taken'"
-        )
-        found = self._execute("select reason, count(*) from load_reject group by 1").fetchall()
+        found = self._connection.execute(_statement("reject_counts").format(**self._names)).fetchall()
         unlisted: Counter[str] = Counter(dict(found))
         if unlisted and self._rejects.room:
             listing = _statement("rejects").format(**self._names, room=sql.Literal(self._rejects.room))

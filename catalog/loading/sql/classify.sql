@@ -18,4 +18,4 @@ select new.ctid as tid, new.n, old.identifier, new.url,
   left join {deleted} gone
     on gone.provider = new.provider and md5(gone.foreign_identifier) = md5(new.foreign_identifier)
    and not {include_deleted}
- where not exists (select from load_reject r where r.n = new.n)
+ where new.rejected is null

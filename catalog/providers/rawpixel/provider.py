@@ -6,7 +6,6 @@ stored carry no watermark: width and height are those of the original. Titles an
 without the site's closing phrases. https://www.rawpixel.com/public-domain
 """
 
-import html
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
@@ -113,7 +112,7 @@ def clean(text: str | None) -> str | None:
     if not text:
         return None
     bare = REST.sub("", CLOSING.sub("", text.strip()).strip(), count=1)
-    return html.unescape(bare).strip().removesuffix(",") or None
+    return bare.strip().removesuffix(",") or None
 
 
 def title(text: str | None) -> str | None:

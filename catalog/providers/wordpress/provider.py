@@ -19,7 +19,6 @@ from catalog.ingestion import (
     Skip,
     dig,
     missing,
-    text_of,
 )
 
 SIZES = ("2048x2048", "1536x1536", "medium_large", "large", "full")
@@ -60,7 +59,7 @@ class WordPress(Provider):
             foreign_landing_url=link,
             url=size["source_url"],
             license=CC0,
-            title=text_of(dig(raw, "content", "rendered")),
+            title=dig(raw, "content", "rendered"),
             creator=creator,
             creator_url=(author.get("url") or author.get("link")) if creator else None,
             width=size.get("width"),

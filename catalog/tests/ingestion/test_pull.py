@@ -178,6 +178,14 @@ def test_a_pull_that_fails_leaves_what_it_read_and_says_why(tmp_path):
     assert rows(resumed) == ["a", "b", "c", "d"]
 
 
+def test_a_pull_that_fails_at_its_first_page_says_why(tmp_path):
+    failing = pull(tmp_path, provider([Fatal("the key was revoked")]))
+    with pytest.raises(Fatal):
+        failing.run()
+    manifest = failing.parts.load()
+    assert (manifest.complete, manifest.pages, manifest.error) == (False, 0, "Fatal: the key was revoked")
+
+
 def test_a_finished_pull_is_fetched_anew_and_its_old_parts_go(tmp_path):
     checkpoint = MemoryCheckpoint()
     first = pull(tmp_path, provider([["a"], ["b"], ["c"]]), checkpoint).run()

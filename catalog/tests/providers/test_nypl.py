@@ -71,7 +71,14 @@ def test_fewer_captures_than_announced_reject_the_item(pages, tmp_path):
 
 @pytest.mark.parametrize(
     "fault",
-    [(404, {}), (500, {}), item(None, status="error"), {}, item([], mods=None), item(capture(2), 1, mods=None)],
+    [
+        (404, {}),
+        (500, {}),
+        item(None, status="error"),
+        {},
+        item([], mods=None),
+        item(capture(2), 1, mods=None),
+    ],
 )
 def test_details_that_fail_cost_that_item_only(fault, tmp_path):
     site = library(lambda uuid, page: fault if uuid == "u2" else item(capture(1), 1), ["u1", "u2"])

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from requests import ReadTimeout, Response
 
-from catalog.ingestion.assemble import client_for, replay_of, window_of
+from catalog.ingestion.assemble import api_hosts, client_for, replay_of, window_of
 from catalog.ingestion.errors import IngestionError, Interrupted, LoopDetected, MissingKey, NotWhole, Retry
 from catalog.ingestion.provider import FOLDER, api_names, documentation, provider_class, provider_names
 from catalog.ingestion.records import Audio, Image, Media, Skip
@@ -118,6 +118,18 @@ def test_a_missing_key_says_where_to_get_one(name):
     with pytest.raises(MissingKey, match=cls.key.variable) as raised:
         client_for(cls, None)
     assert cls.key.get_at in str(raised.value)
+
+
+@every_provider
+def test_a_key_has_a_host_that_is_asked_over_https(name):
+    cls = provider_class(name)
+    if cls.key is None:
+        return
+    assert api_hosts(cls)
+    address = getattr(cls().pages, "url", None)
+    assert address is None or (
+        address.startswith("https://") and urlsplit(address).hostname in api_hosts(cls)
+    )
 
 
 class Faulty(ReplayAdapter):

@@ -45,7 +45,7 @@ def test_requests_are_signed(params, signature):
         ),
         ("Red poppy field. Free public | Free Photo", "Red poppy field"),
         ("Free public domain CC0 photo. | Free Photo", None),
-        ("The Magpie (1868&ndash;1869) | Free Photo", "The Magpie (1868\u20131869)"),
+        ("The Magpie (1868&ndash;1869) | Free Photo", "The Magpie (1868&ndash;1869)"),  # decoded when written
         (None, None),
     ],
 )
