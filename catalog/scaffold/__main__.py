@@ -24,6 +24,7 @@ from catalog.ingestion.records import MediaType
 from catalog.scaffold.rows import expect, expected_file
 
 TEMPLATES = Path(__file__).parent
+LONGEST_IMPORTS = 110 - len("from catalog.ingestion import ")
 Medium = Literal["image", "audio"]
 err = Console(stderr=True)
 
@@ -111,7 +112,10 @@ def source(new: NewProvider) -> str:
         {"Counted", "Mapped", "Provider", "Rate", "Raw", "Skip", *(m.capitalize() for m in new.media)},
         key=str.lower,
     )
-    imports = ", ".join([*names, "license_from_url", "missing"])
+    names += ["license_from_url", "missing"]
+    imports = ", ".join(names)
+    if len(imports) > LONGEST_IMPORTS:  # one a line, as the formatter has it
+        imports = "(\n" + "".join(f"    {name},\n" for name in names) + ")"
     template = Template((TEMPLATES / "provider.template").read_text(encoding="utf-8"))
     text = template.substitute(
         title=new.title, url=new.url, endpoint=new.endpoint, class_name=new.class_name, name=new.name, strings=strings, imports=imports,
