@@ -27,7 +27,17 @@ from catalog.ingestion.transport import Transport
 
 _FILE = "recording.json"
 _KEPT_HEADERS = frozenset(
-    ("content-type", "content-length", "location", "x-wp-total", "x-wp-totalpages", "link", "retry-after")
+    (
+        "content-type",
+        "content-length",
+        "location",
+        "x-wp-total",
+        "x-wp-totalpages",
+        "total-results",
+        "total-pages",
+        "link",
+        "retry-after",
+    )
 )
 Params = dict[str, list[str]]  # as a query holds them: a name may come more than once
 

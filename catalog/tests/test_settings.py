@@ -48,7 +48,10 @@ def test_variables():
 def test_environment():
     given_by_others = ("CATALOG_DSN", "AIRFLOW_")  # the command line's, and Airflow's own
     found = {n for n in names(ENVIRONMENT) if not n.startswith(given_by_others)}
-    assert found == declared("environment") | {"CONTACT_EMAIL", "PRIVATE_HOSTS"}  # Variables, for the command line
+    assert found == declared("environment") | {
+        "CONTACT_EMAIL",
+        "PRIVATE_HOSTS",
+    }  # Variables, for the command line
 
 
 def test_connections_and_pools():

@@ -30,12 +30,7 @@ class Smk(Provider):
     strings = {"image": "smk"}
     start_date = date(2020, 1, 1)
     rate = Rate(per_second=0.5)
-    params = {
-        "keys": "*",
-        "filters": "[has_image:true],[public_domain:true]",
-        "rows": ROWS,
-        "lang": "en",
-    }
+    params = {"keys": "*", "filters": "[has_image:true],[public_domain:true]", "rows": ROWS, "lang": "en"}
     pages = Counted(
         "https://api.smk.dk/api/v1/art/search/",
         items="items",
