@@ -169,32 +169,42 @@ class Client:
                 asked.
             Retry: All tries are used up.
         """
-        return self.get_decoded(
-            url, params, check=check, decode=decode, keyed=keyed, expect=expect, may_fail=may_fail
-        ).body
 
-    def get_decoded(
-        self,
-        url: str,
-        params: Mapping[str, Any] | None = None,
-        *,
-        check: Callable[[Any], None] | None = None,
-        decode: Callable[[bytes], Any] | None = None,
-        keyed: bool = True,
-        expect: str | None = None,
-        may_fail: bool = False,
-    ) -> Decoded:
-        """As `get_json`, for an API that tells something in its headers."""
-
-        def once() -> Decoded:
-            answer = self._send("GET", url, params, keyed)
-            body = answer.json(decode or (lambda raw: self._lenient(url, raw)))
+        def judge(body: Any) -> None:
             if not may_fail:
                 refuse_failure(body, self.redact)
             if expect is not None:
                 require(body, expect, self.redact)
             if check:
                 check(body)
+
+        return self._decoded(url, params, judge, keyed=keyed, decode=decode).body
+
+    def get_decoded(
+        self, url: str, params: Mapping[str, Any] | None = None, *, check: Callable[[Any], None] | None = None
+    ) -> Decoded:
+        """As `get_json`, for an API that tells something in its headers."""
+
+        def judge(body: Any) -> None:
+            refuse_failure(body, self.redact)
+            if check:
+                check(body)
+
+        return self._decoded(url, params, judge)
+
+    def _decoded(
+        self,
+        url: str,
+        params: Mapping[str, Any] | None,
+        judge: Callable[[Any], None],
+        *,
+        keyed: bool = True,
+        decode: Callable[[bytes], Any] | None = None,
+    ) -> Decoded:
+        def once() -> Decoded:
+            answer = self._send("GET", url, params, keyed)
+            body = answer.json(decode or (lambda raw: self._lenient(url, raw)))
+            judge(body)
             return Decoded(body, answer.headers)
 
         return self._retrying(f"GET {url}", once)
