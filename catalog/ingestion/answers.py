@@ -64,6 +64,18 @@ def count_at(body: Any, path: str) -> int:
     return number
 
 
+def total_of(body: Any, path: str, listed: int) -> int:
+    """The number of items an API announces, held against how many the same answer lists.
+
+    Raises:
+        UnexpectedAnswer: It announces none, or fewer than it lists.
+    """
+    total = count_at(body, path)
+    if total < listed:
+        raise UnexpectedAnswer(f"`{path}` is {total:,}, but the answer lists {listed:,} items")
+    return total
+
+
 def as_count(value: Any) -> int | None:
     """A whole number of at least 0, also as text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | str):

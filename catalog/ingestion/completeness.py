@@ -45,6 +45,14 @@ class Outcome(msgspec.Struct, frozen=True):
     rejected: int
     when: str = ""
 
+    @classmethod
+    def of(
+        cls, fetched: int, kept: int, skipped: Mapping[str, int], rejected: int, when: str = ""
+    ) -> "Outcome":
+        """The outcome less what we passed over ourselves: a round that was read twice brought no more than once."""
+        ours = sum(number for reason, number in skipped.items() if reason in OURS)
+        return cls(fetched - ours, kept, skipped, rejected, when)
+
 
 class Expectations(msgspec.Struct, frozen=True):
     """What a provider's pulls are held to.

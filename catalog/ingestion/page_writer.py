@@ -16,6 +16,7 @@ from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN, Tally
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
 
+MOST_MET = 200_000  # records of a round that are remembered; 15 MB
 _MESSAGE = 80  # characters of an error's message that make part of a reason
 
 
@@ -46,6 +47,7 @@ class PageWriter:
         }
         self._first: MediaType = provider.media_types[0]
         self._seen: set[tuple[str, int]] | None = set() if provider.unique else None
+        self._met: set[int] = set()  # records of the round at hand, by hash
 
     def remember(self, manifest: Manifest, pages: range) -> None:
         """Take the identifiers that earlier attempts wrote in these pages for known, so that they are not written twice."""
@@ -58,14 +60,15 @@ class PageWriter:
                         seen.add((media_type, hash(identifier)))
         self._seen = seen
 
-    def forget(self) -> None:
+    def begin_round(self) -> None:
         """Stop looking for identifiers that were written before, unless the provider is known to repeat them."""
+        self._met.clear()
         if not self._provider.unique:
             self._seen = None
 
     def write(
         self, page: Page, number: int, counts: dict[str, Counts], *, repeated: bool, room: int | None
-    ) -> None:
+    ) -> int:
         """Write a page's rows and rejects, and count them.
 
         Args:
@@ -75,10 +78,13 @@ class PageWriter:
             repeated: The page is one that the pull has read before.
             room: Rows that may still be written; None for any number.
 
+        Returns:
+            How many items the round has brought before: they fill no gap in what was announced.
+
         Raises:
             Fenced: Another attempt has taken over; nothing is written.
         """
-        tally = Tally(counts)
+        tally, again = Tally(counts), 0
         records: list[tuple[Raw, Media]] = []
         for raw in page.items:
             if room is not None and len(records) >= room:
@@ -86,7 +92,9 @@ class PageWriter:
             if repeated:
                 tally.skip(self._first, REPEATED)
             else:
-                records += self._map(raw, tally)
+                mapped = self._map(raw, tally)
+                again += self._came_before([record for _, record in mapped])
+                records += mapped
         for _, record in records[room:] if room is not None else ():  # the last item had several
             tally.pass_over(self._provider.media_type(record), OVER_LIMIT)
         records = records[:room]
@@ -99,6 +107,15 @@ class PageWriter:
                 self._parts.write(media_type, number, written)
         if tally.rejects:
             self._parts.write_rejects(number, tally.rejects, self._client.redact)
+        return again
+
+    def _came_before(self, records: list[Media]) -> bool:
+        """Whether the round has brought all records of an item already. Long rounds are not remembered whole."""
+        keys = {hash((type(record), tidy(str(record.foreign_identifier)))) for record in records}
+        known = bool(keys) and keys <= self._met
+        if len(self._met) < MOST_MET:
+            self._met |= keys
+        return known
 
     def _map(self, raw: Raw, tally: Tally) -> list[tuple[Raw, Media]]:
         if isinstance(raw, FailedItem):

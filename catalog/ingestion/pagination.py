@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 import orjson
 
-from catalog.ingestion.answers import as_count, count_at, has, items_at, steps
+from catalog.ingestion.answers import as_count, count_at, has, items_at, steps, total_of
 from catalog.ingestion.client import Client, Decoded
 from catalog.ingestion.errors import HttpStatus, LoopDetected, UnansweredRequest, UnexpectedAnswer
 from catalog.ingestion.records import Raw, dig
@@ -168,8 +168,8 @@ class Counted(Paginator):
                 raise UnexpectedAnswer(f"`{self.more}`, which says whether a page follows, is missing")
             if self.more and not (items or self.total or at == self.first or dig(body, *steps(self.more))):
                 raise UnexpectedAnswer(f"page {at}, which the page before named as the next one, is empty")
-            if self.total and self.announces == "always":
-                count_at(body, self.total)
+            if self.total and (self.announces == "always" or has(body, self.total)):
+                total_of(body, self.total, len(items))
 
         url, sent = self._request(at, params)
         try:
@@ -205,7 +205,7 @@ class Counted(Paginator):
     def _prove_end(self, client: Client, at: int, params: Params) -> None:
         """Ask for one page beyond an empty one, which alone proves nothing where the API announces nothing."""
         try:
-            url, sent = self._request(at + self.step, params)
+            url, sent = self._request(at + 1, params)
             items = self._items(client.get_json(url, sent, check=self.check))
         except UnansweredRequest:  # a recording ends where its run did
             return
@@ -214,7 +214,7 @@ class Counted(Paginator):
                 return
             raise
         if items:
-            raise UnexpectedAnswer(f"{self.param} {at} is empty, but {self.param} {at + self.step} is not")
+            raise UnexpectedAnswer(f"{self.param} {at} is empty, but {self.param} {at + 1} is not")
 
 
 class Tokens(Paginator):
@@ -259,9 +259,9 @@ class Tokens(Paginator):
     def _checked(self, body: Any) -> None:
         if self.check:
             self.check(body)
-        items_at(body, self.items)
+        items = items_at(body, self.items)
         if self.total:
-            count_at(body, self.total)
+            total_of(body, self.total, len(items))
 
 
 class LoopGuard:

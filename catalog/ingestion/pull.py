@@ -166,8 +166,8 @@ class Pull:
             log.warning("STARTING OVER: the stored state of this pull cannot be used: %s.", error)
             return None
         if state.round >= len(state.rounds):  # it had come to its end
-            if not state.gaps and not state.fetched():
-                log.info("Nothing came at the last try; starting over.")
+            if not state.gaps and not state.written():
+                log.info("Nothing could be kept at the last try; starting over.")
                 return None
             state.rounds += [gap.again for gap in state.gaps]  # what is missing
             state.gaps = []
@@ -221,7 +221,7 @@ class Pull:
 
     def _begin_round(self, state: State, round_: Round) -> None:
         self._guard.new_round()
-        self._writer.forget()
+        self._writer.begin_round()
         if round_.written:
             self._writer.remember(self._manifest(state), range(*round_.written))
 
@@ -253,6 +253,7 @@ class Pull:
         state.failed = True
 
     def _add_gap(self, state: State, gap: Gap) -> None:
+        gap.error = self._printable(gap.error)
         if len(state.gaps) >= MAX_GAPS:
             raise Fatal(f"more than {MAX_GAPS:,} gaps in one pull; last: {gap.error}")
         state.gaps.append(gap)
@@ -261,13 +262,13 @@ class Pull:
         """Write a page, and count what the API announced and gave."""
         repeated = self._guard.repeated(cursor, page.items)
         room = self._options.limit - state.written() if self._options.limit else None
-        self._writer.write(page, state.pages, state.counts, repeated=repeated, room=room)
+        repeats = self._writer.write(page, state.pages, state.counts, repeated=repeated, room=room)
         state.pages += 1
         state.skipped_in_a_row = 0
         if page.restarted:
             state.read, state.announced, state.sizes = 0, None, PageSizes()
         if not repeated:
-            state.read += len(page.items)
+            state.read += len(page.items) - repeats
             if page.items or page.next:  # an empty page may end a round
                 state.sizes = state.sizes.after(len(page.items))
         if page.more_rounds:
@@ -327,7 +328,7 @@ class Pull:
     def _manifest(
         self, state: State, *, complete: bool = False, error: BaseException | None = None
     ) -> Manifest:
-        text = None if error is None else self.client.redact(f"{type(error).__name__}: {error}")[:1000]
+        text = None if error is None else self._printable(f"{type(error).__name__}: {error}")[:1000]
         shortfalls = state.accepted or self._shortfalls
         return Manifest(
             provider=self.provider.name,
@@ -342,10 +343,14 @@ class Pull:
             counts=state.counts,
             complete=complete,
             error=text,
-            shortfalls=[self.client.redact(text) for text in shortfalls[: completeness.SHOWN]],
+            shortfalls=[self._printable(text) for text in shortfalls[: completeness.SHOWN]],
             accepted=self._options.accept_shortfall,
             attempts=[(attempt.first_page, attempt.number) for attempt in state.attempts],
         )
+
+    def _printable(self, text: str) -> str:
+        """A text without secrets, and without what an API wrote into it that no file can hold."""
+        return self.client.redact(text).encode("utf-8", "replace").decode()
 
     def _save_manifest(
         self, state: State, *, complete: bool = False, error: BaseException | None = None
@@ -359,9 +364,9 @@ class Pull:
         if self._state is None or isinstance(error, Fenced):
             return
         # The state may be half a page ahead of the checkpoint when writing failed; what counts is what was saved.
-        stored = self._checkpoint.load()
-        nothing = State(token=self._state.token, started=self._state.started, rounds=[])
-        state = restored(stored) if stored else nothing
+        state = State(token=self._state.token, started=self._state.started, rounds=[])
+        with contextlib.suppress(ValueError):  # one that cannot be used is still there until a page is read
+            state = restored(self._checkpoint.load())
         state.attempts = self._state.attempts
         with contextlib.suppress(Fenced):
             self._fence()

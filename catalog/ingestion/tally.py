@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from catalog.ingestion.cleaning import tidy
 from catalog.ingestion.parts import Counts
 from catalog.ingestion.records import MediaType, Raw
 
@@ -12,6 +13,7 @@ SEEN = "seen before in this pull"
 OVER_LIMIT = "over the limit of this run"
 MAX_REASONS = 50  # distinct ones a count keeps; texts that an API writes into them would grow without bound
 OTHER = "other reasons"
+LONGEST = 200  # characters of a reason
 
 
 class Tally:
@@ -57,6 +59,7 @@ class Tally:
 
 
 def _count(reasons: dict[str, int], reason: str, number: int = 1) -> None:
+    reason = tidy(reason)[:LONGEST]  # it may hold what an API wrote, such as half a character
     known = reason in reasons or len(reasons) < MAX_REASONS
     key = reason if known else OTHER
     reasons[key] = reasons.get(key, 0) + number

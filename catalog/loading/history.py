@@ -63,7 +63,7 @@ def usual(
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(query, values).fetchall()
     return [
-        Outcome(
+        Outcome.of(
             row["fetched"],
             row["kept"],
             row["skipped_reasons"],

@@ -46,7 +46,7 @@ class LoadReport(msgspec.Struct):
     def outcome(self) -> Outcome:
         """The counts that are compared with those of other loads."""
         kept = self.inserted + self.updated + self.unchanged
-        return Outcome(self.fetched, kept, self.skipped, sum(self.rejected.values()))
+        return Outcome.of(self.fetched, kept, self.skipped, sum(self.rejected.values()))
 
     def accounted(self) -> bool:
         """Whether every item that was fetched is counted once."""

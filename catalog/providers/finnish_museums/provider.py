@@ -23,7 +23,7 @@ from catalog.ingestion import (
     dig,
     license_from_url,
 )
-from catalog.ingestion.answers import count_at, seen
+from catalog.ingestion.answers import count_at, seen, total_of
 from catalog.ingestion.errors import UnexpectedAnswer
 
 SEARCH = "https://api.finna.fi/api/v1/search"
@@ -41,7 +41,8 @@ def check(body: Any) -> None:
     if str(dig(body, "status")).lower() != "ok":
         said = dig(body, "statusMessage")
         raise UnexpectedAnswer(f"the status is {dig(body, 'status')!r}: {str(said)[:200]}; {seen(body)}")
-    count_at(body, "resultCount")
+    records = dig(body, "records")
+    total_of(body, "resultCount", len(records) if isinstance(records, list) else 0)
 
 
 class FinnishMuseums(Provider):

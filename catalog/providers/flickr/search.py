@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any
 
 from catalog.ingestion import Client, Counted, Cursor, Fatal, Page, Params, Raw, dig, license_from_pair
-from catalog.ingestion.answers import as_count, count_at, items_at, seen
+from catalog.ingestion.answers import as_count, count_at, items_at, seen, total_of
 from catalog.ingestion.errors import LoopDetected, UnexpectedAnswer
 
 ENDPOINT = "https://api.flickr.com/services/rest"
@@ -67,7 +67,8 @@ def check_page(body: Any) -> None:
     """
     check(body)
     photos = items_at(body, "photos.photo")
-    total, pages, number = (count_at(body, f"photos.{key}") for key in ("total", "pages", "page"))
+    total = total_of(body, "photos.total", len(photos))
+    pages, number = (count_at(body, f"photos.{key}") for key in ("pages", "page"))
     if not photos and total > UNSHOWN and number < max(pages, 2):
         raise UnexpectedAnswer(f"page {number} of {pages} is empty, but {total:,} photos were announced")
 

@@ -30,6 +30,7 @@ class Objects(Paginator):
     def __init__(self) -> None:
         self._numbers: list[int] | None = None
         self._odd: list[Any] = []
+        self._listed = 0
 
     def start(self, params: Params) -> Cursor:
         return {"after": int(params.get("after", 0))}
@@ -37,13 +38,14 @@ class Objects(Paginator):
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
         if self._numbers is None:
             found = changed(client, params)
+            self._listed = len(found)
             self._numbers = sorted({i for i in found if type(i) is int})
             self._odd = [i for i in found if type(i) is not int]
         ahead = [i for i in self._numbers if i > cursor["after"]]
         page = ahead[:A_PAGE]
         after = {"after": page[-1]} if len(ahead) > A_PAGE else None
         first = self._odd if cursor["after"] == 0 else []
-        return Page([{"objectID": i} for i in (*first, *page)], after, len(self._numbers) + len(self._odd))
+        return Page([{"objectID": i} for i in (*first, *page)], after, self._listed)
 
     def skip(self, cursor: Cursor) -> Cursor | None:
         ahead = [i for i in self._numbers or [] if i > cursor["after"]]

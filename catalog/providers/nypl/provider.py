@@ -59,6 +59,9 @@ def announced(body: Any) -> int | None:
     return as_count(text(dig(body, "nyplAPI", "response"), "numResults"))
 
 
+MOST_PAGES = 200  # of captures of one item
+
+
 class Nypl(Provider):
     name = "nypl"
     strings = {"image": "nypl"}
@@ -92,7 +95,7 @@ class Nypl(Provider):
             captures += new
             if len(captures) >= (whole := announced(body) or 0):
                 return {**raw, "mods": dig(body, "nyplAPI", "response", "mods"), "captures": captures}
-            if not new:
+            if not new or page >= MOST_PAGES:
                 raise UnexpectedAnswer(f"{len(captures)} of {whole} captures came")
             page += 1
 

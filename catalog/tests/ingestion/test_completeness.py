@@ -148,3 +148,9 @@ def test_any_history_gives_sentences(fetched, kept, before, windows):
 def test_flags(report, words):
     usual = {"complete": True, "whole": True, "replayed": False, "shortfalls": [], "accepted": False}
     assert flags(**{**usual, **report}) == words
+
+
+def test_a_round_that_was_read_twice_brought_no_more_than_once():
+    assert Outcome.of(300, 100, {SEEN: 200}, 0).fetched == 100
+    assert unusual(outcome(100), [Outcome.of(300, 100, {SEEN: 200}, 0)], WHOLE) == []
+    assert unusual(Outcome.of(400, 60, {SEEN: 300}, 40), [outcome(100)], WHOLE)

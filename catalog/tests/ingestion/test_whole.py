@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from catalog.ingestion import Page, Paginator, Tokens
-from catalog.ingestion.errors import NotWhole, QuotaExhausted, Retry, SkippedErrors
+from catalog.ingestion import Page, Paginator, Skip, Tokens
+from catalog.ingestion.errors import Fatal, NotWhole, QuotaExhausted, Retry, SkippedErrors
 from catalog.ingestion.state import MemoryCheckpoint
 from catalog.ingestion.tally import SEEN
-from catalog.tests.ingestion.test_pull import provider, pull, rows
+from catalog.tests.ingestion.test_pull import image, provider, pull, rows
 from catalog.tests.providers.fake_api import client as api_client
 
 
@@ -147,6 +147,67 @@ def test_pages_that_are_too_short_where_no_total_is_announced(tmp_path, pages, w
     else:
         with pytest.raises(NotWhole, match="a page in the middle holds"):
             pulled.run()
+
+
+def test_what_came_before_fills_no_gap(tmp_path):
+    """A page that repeats items of an earlier one, with a counter that differs, covers for nothing that is missing."""
+
+    class Counting(type(provider([]))):
+        name = "example"
+
+        def record(self, raw):
+            return image(raw["id"])
+
+    pages = [
+        ([{"id": "a", "views": 1}, {"id": "b", "views": 1}], 4),
+        ([{"id": "a", "views": 2}, {"id": "c"}], 4),
+    ]
+    Counting.pages = Announced(*pages)
+    with pytest.raises(NotWhole, match="3 of 4 announced items came"):
+        pull(tmp_path, Counting()).run()
+
+
+def test_clearing_a_pull_of_which_nothing_could_be_kept_reads_it_again(tmp_path):
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(NotWhole):
+        pull(tmp_path, provider([["skip", "poison"]]), checkpoint).run()
+    again = pull(tmp_path, provider([["a", "skip"]]), checkpoint)
+    assert again.run().complete
+    assert rows(again) == ["a"]
+
+
+ODD = "caf\udce9 \ud800"  # what a lenient reader makes of a wrong byte and of half a character
+
+
+@pytest.mark.parametrize("error", [Retry(ODD), Fatal(ODD)])
+def test_an_error_text_that_no_file_can_hold(tmp_path, error):
+    failing = pull(tmp_path, provider([["a"], error]))
+    with pytest.raises(type(error)):
+        failing.run()
+    assert failing.parts.load().error.startswith(f"{type(error).__name__}: caf")
+    passing = pull(tmp_path / "passed over", provider([["a"], error, ["b"]]), skip_errors=True)
+    with pytest.raises(SkippedErrors):
+        passing.run()
+
+
+def test_a_reason_that_no_file_can_hold(tmp_path):
+    class Odd(type(provider([]))):
+        name = "example"
+
+        def record(self, raw):
+            return Skip(f"of kind {ODD}") if raw == "odd" else image(raw)
+
+    Odd.pages = type(provider([]).pages)([["odd", "a"]])
+    counts = pull(tmp_path, Odd()).run().counts["image"]
+    assert counts.skipped == {"of kind caf": 1}
+
+
+@pytest.mark.parametrize("stored", [{"version": 1}, "x", {"version": 2}, []])
+def test_a_state_that_cannot_be_used_and_an_api_that_is_down(tmp_path, stored):
+    failing = pull(tmp_path, provider([Retry("down")]), MemoryCheckpoint(stored))
+    with pytest.raises(Retry, match="down"):
+        failing.run()
+    assert failing.parts.load().error == "Retry: down"
 
 
 # Passing over errors, with an API of tokens

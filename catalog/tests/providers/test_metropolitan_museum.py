@@ -105,7 +105,7 @@ def test_a_list_that_is_not_whole_is_asked_for_again(tmp_path, listed, message):
 def test_an_identifier_that_is_no_number_is_a_reject(tmp_path):
     """Of a list on two pages, and once."""
     numbers = range(2, 152)
-    found, counts = pull(tmp_path, museum(listing("12a", *numbers, None, 7, True)))
+    found, counts = pull(tmp_path, museum(listing("12a", *numbers, None, True)))
     assert found == [f"{n}-{n}" for n in numbers]
     assert sum(counts.rejected.values()) == 3
     assert {reason.partition(" (")[0] for reason in counts.rejected} == {
