@@ -214,7 +214,9 @@ class Pull:
         self._fence()
         manifest = self._save_manifest(state)
         self._fence()
-        self._checkpoint.save(msgspec.to_builtins(state))
+        self._checkpoint.save(
+            msgspec.json.decode(msgspec.json.encode(state))
+        )  # only what JSON has: no tuples
         self._progress(manifest, page.total if page else None)
         if self._should_stop():
             raise Interrupted(f"asked to stop after page {state.pages}; the next try goes on there.")

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 
 from catalog.ingestion import Page, Paginator, Skip, Tokens
@@ -70,6 +71,20 @@ def test_acceptance_covers_no_page_that_failed(tmp_path):
     pages = Announced((["a"], 9), (Retry("down"), 9), (["c"], 9))
     with pytest.raises(SkippedErrors, match="down"):
         pull(tmp_path, provider(pages), skip_errors=True, accept_shortfall=True).run()
+
+
+def test_the_state_holds_what_json_has_and_nothing_else(tmp_path):
+    """Airflow's store refuses a tuple."""
+
+    class Strict(MemoryCheckpoint):
+        def save(self, state):
+            assert orjson.loads(orjson.dumps(state)) == state
+            super().save(state)
+
+    checkpoint = Strict()
+    with pytest.raises(NotWhole):
+        pull(tmp_path, provider(Announced((["a"], 3), (["b"], 3))), checkpoint).run()
+    assert checkpoint.state["gaps"]
 
 
 @pytest.mark.parametrize(
