@@ -18,6 +18,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
+from catalog.database.connections import arguments_of
 from catalog.plugins import figures
 
 log = logging.getLogger(__name__)
@@ -92,10 +93,10 @@ def _connection(conn_id: str) -> Any:
 
 def _catalog() -> psycopg.Connection[Any]:
     found = _connection(CATALOG_DB)
+    limits = {"connect_timeout": 3, "options": "-c statement_timeout=5000"}
     return psycopg.connect(
-        host=found.host, port=found.port or 5432, user=found.login, password=found.password, dbname=found.schema, autocommit=True,
-        connect_timeout=3, options="-c statement_timeout=5000", application_name="catalog dashboard",
-    )  # fmt: skip
+        **arguments_of(found, application_name="catalog dashboard", **limits), autocommit=True
+    )
 
 
 def _search() -> Any:

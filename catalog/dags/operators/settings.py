@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 from airflow.sdk.log import mask_secret
 from upath import UPath
 
+from catalog.database.connections import arguments_of
 from catalog.ingestion.errors import Fenced
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import SharedThrottle
@@ -79,10 +80,7 @@ def database_connection(conn_id: str, autocommit: bool = False) -> psycopg.Conne
         raise AirflowFailException(
             f"there is no connection {conn_id}; make one to {DATABASES.get(conn_id, 'a database')}."
         ) from None
-    return psycopg.connect(
-        host=found.host, port=found.port or 5432, user=found.login, password=found.password, dbname=found.schema, autocommit=autocommit,
-        application_name="catalog", **{k: v for k, v in (found.extra_dejson or {}).items() if k in ("sslmode", "sslrootcert", "options")},
-    )  # fmt: skip
+    return psycopg.connect(**arguments_of(found, application_name="catalog"), autocommit=autocommit)
 
 
 def catalog_connection(autocommit: bool = False) -> psycopg.Connection[Any]:
