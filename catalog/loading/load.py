@@ -91,9 +91,10 @@ class Load:
                 self._progress(f"{self._media_type}: this pull is loaded already; nothing to do.")
                 return done
             self._copy()
-            self._clean()
+            marked = self._clean()
             written = self._write()
-            self._list_rejects()
+            if marked or written["url taken"]:
+                self._list_rejects()
             report = self._report(written, time.monotonic() - began)
             report.unusual = self._unusual(report)
             save(self._connection, self._key, self._manifest, report)
@@ -125,7 +126,7 @@ class Load:
             raise Fatal(
                 f"{rows:,} rows came from {what}, but the manifest lists {expected:,}; nothing was loaded."
             )
-        self._execute("analyze {loading} (provider, foreign_identifier, url)")
+        self._execute("analyze {loading} (provider, foreign_identifier, url, rejected)")
         self._progress(f"{self._media_type}: copied {rows:,} rows from {what}")
 
     def _select(self, query: sql.Composable) -> int:
@@ -154,13 +155,12 @@ class Load:
 
     # clean
 
-    def _clean(self) -> None:
+    def _clean(self) -> int:
         """Mark what cannot be kept: rows that lack a required value, and all but the last of those with one identifier.
 
-        In the loading table, not in a temporary one: that would keep parallel workers away from the classification.
+        Returns their number. In the loading table, not in a temporary one: that would keep parallel workers away from the classification.
         """
-        self._run("unusable")
-        self._run("duplicates")
+        return self._run("unusable") + self._run("duplicates")
 
     # classify and write
 

@@ -1,18 +1,28 @@
+-- What becomes of the rows that bring a URL. As for identifiers, stored and deleted rows are looked up in one statement.
+-- A deleted record stays deleted when it comes back under another identifier.
 -- A URL has one record. A row is refused when an earlier row brings the same URL, or when the record that holds it keeps
 -- it. A holder that gets another URL in this load makes way, unless it is refused itself: so records may exchange URLs.
 -- The URLs of those that make way are free at once; until the update, the records have one that nobody else can have.
-with recursive bringing as materialized (
-    select n, identifier, holder, row_number() over (partition by url order by n) as place
-      from verdict where brings_url and outcome in ('new', 'changed')
+with recursive looked_up as (
+    select v.n, v.identifier, v.url, holder.identifier as holder,
+           not {include_deleted} and not v.its_own
+               and exists (select from {deleted} other where md5(other.url) = md5(v.url)) as deleted
+      from verdict v left join {table} holder on holder.url = v.url
+     where v.brings_url and v.outcome in ('new', 'changed')
+), bringing as materialized (
+    select n, identifier, holder, deleted, row_number() over (partition by url, deleted order by n) as place
+      from looked_up
 ), refused (n, identifier) as (
     select b.n, b.identifier
-      from bringing b left join bringing leaving on leaving.identifier = b.holder
-     where b.place > 1 or (b.holder is not null and leaving.identifier is null)
+      from bringing b left join bringing leaving on leaving.identifier = b.holder and not leaving.deleted
+     where not b.deleted and (b.place > 1 or (b.holder is not null and leaving.identifier is null))
      union
-    select b.n, b.identifier from refused r join bringing b on b.holder = r.identifier
+    select b.n, b.identifier from refused r join bringing b on b.holder = r.identifier where not b.deleted
 ), marked as (
-    update verdict set outcome = 'url taken' from refused where verdict.n = refused.n
+    update verdict set outcome = case when b.deleted then 'deleted' else 'url taken' end
+      from bringing b left join refused r on r.n = b.n
+     where verdict.n = b.n and (b.deleted or r.n is not null)
 )
 update {table} holder set url = 'makes way ' || holder.identifier
   from bringing b left join refused r on r.n = b.n
- where b.holder = holder.identifier and r.n is null
+ where b.holder = holder.identifier and not b.deleted and r.n is null

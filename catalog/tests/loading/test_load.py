@@ -361,6 +361,16 @@ def test_a_stored_record_does_not_take_over_a_deleted_ones_url(load, catalog):
     assert outcome(load([image(2, url=jpg(1))], include_deleted=True)) == (0, 1, 0, 0, 0)
 
 
+def test_who_waits_for_the_url_of_one_that_takes_a_deleted_ones(load, catalog):
+    """A chain whose end is the URL of a deleted record: nobody moves."""
+    load([image(n) for n in (1, 2, 3)])
+    delete(catalog, 3)
+    before = urls(catalog)
+    report = load([image(1, url=jpg(2)), image(2, url=jpg(3))])
+    assert (report.skipped, report.rejected) == ({DELETED: 1}, {"URL belongs to another record": 1})
+    assert urls(catalog) == before
+
+
 def test_a_record_that_was_brought_back_may_have_its_own_url(load, catalog):
     load([image(1)])
     delete(catalog, 1)
