@@ -93,7 +93,8 @@ class PageWriter:
                 tally.skip(self._first, REPEATED)
             else:
                 mapped = self._map(raw, tally)
-                again += self._came_before([record for _, record in mapped])
+                if page.total is not None:  # only then does it matter
+                    again += self._came_before([record for _, record in mapped])
                 records += mapped
         for _, record in records[room:] if room is not None else ():  # the last item had several
             tally.pass_over(self._provider.media_type(record), OVER_LIMIT)
