@@ -62,9 +62,13 @@ class PageWriter:
 
     def begin_round(self) -> None:
         """Stop looking for identifiers that were written before, unless the provider is known to repeat them."""
-        self._met.clear()
+        self.count_again()
         if not self._provider.unique:
             self._seen = None
+
+    def count_again(self) -> None:
+        """Forget what the round has brought: it begins again, or another one does."""
+        self._met.clear()
 
     def write(
         self, page: Page, number: int, counts: dict[str, Counts], *, repeated: bool, room: int | None

@@ -264,11 +264,12 @@ class Pull:
         """Write a page, and count what the API announced and gave."""
         repeated = self._guard.repeated(cursor, page.items)
         room = self._options.limit - state.written() if self._options.limit else None
+        if page.restarted:
+            state.read, state.announced, state.sizes = 0, None, PageSizes()
+            self._writer.count_again()
         repeats = self._writer.write(page, state.pages, state.counts, repeated=repeated, room=room)
         state.pages += 1
         state.skipped_in_a_row = 0
-        if page.restarted:
-            state.read, state.announced, state.sizes = 0, None, PageSizes()
         if not repeated:
             state.read += len(page.items) - repeats
             if page.items or page.next:  # an empty page may end a round

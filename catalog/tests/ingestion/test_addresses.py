@@ -74,6 +74,13 @@ def test_what_is_no_address():
 # asked for real
 
 
+@pytest.fixture(autouse=True)
+def _no_proxy_of_the_environment(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
 def client(*private, **more):
     return Client(
         throttle=NoThrottle(), sleep=lambda _: None, private_hosts=private, limits=Limits(connect=5), **more

@@ -121,5 +121,5 @@ def test_an_empty_page_in_the_middle_is_noticed(tmp_path):
     def answer(method, url, params):
         return success([]) if params.get("offset") == "35" else honest.answer(method, url, params)
 
-    with pytest.raises(Retry, match="offset 35 is empty, but offset 70 is not"):
+    with pytest.raises(Retry, match="offset 35 is empty, but offset 36 is not"):
         pull(Site(answer), tmp_path)
