@@ -15,8 +15,8 @@ DELETED = "deleted from the catalog"  # a skip of the load's
 URL_TAKEN = "URL belongs to another record"  # a reject of the load's
 URL_TAKEN_HINT = (
     "These bring a URL that another record holds, and are not kept until it has another URL. The rejects of the load name "
-    "each holder (`belongs_to`). One that the provider no longer lists is the same record under its earlier identifier: "
-    "delete it by `delete_records` to let the new one in."
+    "each holder (`belongs_to`). One that the provider no longer lists is the same record under its earlier identifier. "
+    "Do not delete it: a deleted address stays deleted."
 )
 OURS = frozenset((OVER_LIMIT, REPEATED, SEEN, DELETED))  # skips that say nothing about the API
 SHOWN = 20  # shortfalls a manifest and a report keep
