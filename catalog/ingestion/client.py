@@ -27,7 +27,7 @@ from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.retries import RetryPolicy, retry_after
 from catalog.ingestion.secrets import Credentials, Signed
 from catalog.ingestion.signing import Signer
-from catalog.ingestion.transport import LIBRARY_ERRORS, Session, Transport, answers_tls, as_ours, tls_probe
+from catalog.ingestion.transport import LIBRARY_ERRORS, Session, Transport, as_ours
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -351,4 +351,4 @@ def user_agent(contact: str | None = None) -> str:
     return USER_AGENT.replace("catalog@example.org", contact) if contact else USER_AGENT
 
 
-__all__ = ["Answer", "Client", "Decoded", "FileFacts", "Limits", "answers_tls", "tls_probe", "user_agent"]
+__all__ = ["Answer", "Client", "Decoded", "FileFacts", "Limits", "user_agent"]

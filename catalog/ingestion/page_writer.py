@@ -47,7 +47,7 @@ class PageWriter:
         }
         self._first: MediaType = provider.media_types[0]
         self._seen: set[tuple[str, int]] | None = set() if provider.unique else None
-        self._met: set[int] = set()  # records of the round at hand, by hash
+        self._met: set[tuple[str, int]] = set()  # records of the round at hand, by hash
 
     def remember(self, manifest: Manifest, pages: range) -> None:
         """Take the identifiers that earlier attempts wrote in these pages for known, so that they are not written twice."""
@@ -116,11 +116,15 @@ class PageWriter:
 
     def _came_before(self, records: list[Media]) -> bool:
         """Whether the round has brought all records of an item already. Long rounds are not remembered whole."""
-        keys = {hash((type(record), tidy(str(record.foreign_identifier)))) for record in records}
+        keys = {self._key(record) for record in records}
         known = bool(keys) and keys <= self._met
         if len(self._met) < MOST_MET:
             self._met |= keys
         return known
+
+    def _key(self, record: Media) -> tuple[str, int]:
+        """What tells a record from others of the pull: its media type, and its identifier by hash."""
+        return self._provider.media_type(record), hash(tidy(str(record.foreign_identifier)))
 
     def _map(self, raw: Raw, tally: Tally) -> list[tuple[Raw, Media]]:
         if isinstance(raw, FailedItem):
@@ -159,7 +163,7 @@ class PageWriter:
             media_type = self._provider.media_type(record)
             key = None
             if self._seen is not None:
-                key = (media_type, hash(tidy(str(record.foreign_identifier))))
+                key = self._key(record)
                 if key in self._seen:
                     tally.pass_over(media_type, SEEN)
                     continue

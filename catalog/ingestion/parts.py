@@ -128,7 +128,7 @@ class Parts:
                 path.unlink()
 
     def save(self, manifest: Manifest) -> None:
-        """Write this attempt's manifest, and a copy under a name that does not change, for whoever watches a pull."""
+        """Write this attempt's manifest, and a copy under a name that does not change, to watch a pull by."""
         text = msgspec.json.encode(manifest)
         write_whole(self.folder / f"manifest{self._by}.json", text)
         if self.attempt:

@@ -214,9 +214,8 @@ class Pull:
         self._fence()
         manifest = self._save_manifest(state)
         self._fence()
-        self._checkpoint.save(
-            msgspec.json.decode(msgspec.json.encode(state))
-        )  # only what JSON has: no tuples
+        # Airflow's store takes only what JSON has, so no tuples.
+        self._checkpoint.save(msgspec.json.decode(msgspec.json.encode(state)))
         self._progress(manifest, page.total if page else None)
         if self._should_stop():
             raise Interrupted(f"asked to stop after page {state.pages}; the next try goes on there.")

@@ -275,11 +275,6 @@ def tls_probe(private_hosts: Collection[str] = ()) -> Callable[[str], bool]:
     return answers
 
 
-def answers_tls(host: str) -> bool:
-    """Whether a host on the public internet answers https; see `tls_probe`."""
-    return tls_probe()(host)
-
-
 class _WithoutQuery(logging.Filter):
     """Cuts the queries of addresses, in which keys are sent, out of what urllib3 logs."""
 

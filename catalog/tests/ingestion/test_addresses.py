@@ -18,9 +18,10 @@ from werkzeug import Response
 
 from catalog.ingestion import transport
 from catalog.ingestion.addresses import is_global
-from catalog.ingestion.client import Client, FileFacts, Limits, answers_tls, tls_probe
+from catalog.ingestion.client import Client, FileFacts, Limits
 from catalog.ingestion.errors import BadAddress, Fatal, Retry
 from catalog.ingestion.rate import NoThrottle
+from catalog.ingestion.transport import tls_probe
 from catalog.tests.ingestion.raw_server import raw_server, request
 
 pytestmark = pytest.mark.enable_socket
@@ -342,7 +343,7 @@ def test_an_address_that_is_none(monkeypatch, url):
     assert isinstance(raised.value, BadAddress) or "example.org" in url
     assert client().file_size(url) is None
     assert client().file_facts(url) == FileFacts()
-    assert not answers_tls(url)
+    assert not tls_probe()(url)
 
 
 def redirecting(target):
@@ -389,8 +390,8 @@ def test_any_bytes_as_the_target_of_a_redirect(target):
 
 def test_the_probe_does_not_ask_private_hosts():
     with raw_server(nobody) as server:
-        assert not answers_tls(f"localhost:{server.port}")
-        assert not answers_tls("127.0.0.1")
+        assert not tls_probe()(f"localhost:{server.port}")
+        assert not tls_probe()("127.0.0.1")
         assert server.connections == 0
 
 
@@ -415,5 +416,5 @@ def test_the_probe_does_not_wait_for_a_host_that_drips():
 
 @given(st.text(max_size=80))
 def test_the_probe_never_raises(name):
-    assert answers_tls(f"127.0.0.1/{name}") is False
-    assert answers_tls(f"{name}\u0000") is False
+    assert tls_probe()(f"127.0.0.1/{name}") is False
+    assert tls_probe()(f"{name}\u0000") is False
