@@ -82,7 +82,7 @@ class TagFilter:
         if accuracy is not None:
             if type(accuracy) is not float and (accuracy := _number(accuracy)) is None:
                 return MALFORMED
-            if accuracy < self._least:
+            if not self._least <= accuracy < math.inf:  # nor NaN
                 return INACCURATE
         verdicts = self._verdicts
         if name in verdicts:
