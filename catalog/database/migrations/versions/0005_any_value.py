@@ -1,0 +1,12 @@
+"""Functions that take whatever value a row may hold: merges by JSON type, scores between 0 and 1 or none."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    op.execute(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").replace(":", r"\:"))
