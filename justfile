@@ -108,6 +108,11 @@ test-faults *args:
 bench *names:
     @{{ python }} -m catalog.benchmarks "$@"
 
+# remove each guard of a list in a copy of the tree, and say which removal no test notices
+[no-exit-message]
+mutants *names:
+    @{{ python }} -m catalog.mutants "$@"
+
 # renew the hashed locks
 lock:
     .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet pyproject.toml -o requirements.txt

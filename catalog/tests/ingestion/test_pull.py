@@ -1,6 +1,7 @@
 """The loop of a pull over a scripted provider: resuming, errors, limits, parameters, and that every item is accounted for."""
 
 import re
+import resource
 from datetime import UTC, datetime
 
 import msgspec
@@ -523,3 +524,51 @@ def test_a_reject_tells_what_happened_and_where(tmp_path):
     assert reject["error"] == "KeyError: 'poison'"
     assert re.fullmatch(r"test_pull.py:\d+", reject["place"])
     assert reject["raw"] == "poison"
+
+
+def test_an_attempt_that_wakes_leaves_the_state_to_the_one_that_took_over(tmp_path):
+    """It has passed the fence before its manifest; the one before the state holds."""
+    checkpoint, calls, holder = MemoryCheckpoint(), [], [1]
+
+    def fence():
+        calls.append(1)
+        if holder != [1]:
+            raise Fenced("taken over")
+        if len(calls) == 3:  # begun, page written
+            holder[0] = 2
+            assert attempt(tmp_path, 2, provider([["x"], ["y"]]), checkpoint).run().complete
+
+    with pytest.raises(Fenced):
+        attempt(tmp_path, 1, provider([["a"], ["b"]]), checkpoint, fence=fence).run()
+    assert checkpoint.state is None
+
+
+def test_of_each_page_the_part_counts_whose_attempt_the_manifest_names(tmp_path):
+    manifest = pull(tmp_path / "any", provider([["a"]])).run()
+    manifest.pages, manifest.attempts = 12, [(page, 1 + page % 2) for page in range(12)]
+    folders = {n: attempt(tmp_path, n, provider([]), MemoryCheckpoint()).parts for n in (1, 2)}
+    for page in range(12):
+        for number, parts in folders.items():
+            parts.write("image", page, [f"{number}\n"])
+    found = folders[2].tsv_files("image", manifest)
+    assert [int(path.read_text()) for path in found] == [1 + page % 2 for page in range(12)]
+
+
+def test_a_full_disk_loses_nothing(tmp_path):
+    """The kernel refuses to let a file grow; what was read before is loaded, and the next try goes on."""
+    pages = [["a"], [f"long-{n:0200}" for n in range(2000)], ["b"]]
+    checkpoint, limits = MemoryCheckpoint(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    failing = pull(tmp_path, provider(pages), checkpoint)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            failing.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    manifest = failing.parts.load()
+    assert (manifest.pages, manifest.counts["image"].written) == (1, 1)
+    assert rows(failing) == ["a"]
+    assert len(list(failing.parts.folder.glob("*.tsv"))) == 1
+    again = pull(tmp_path, provider(pages), checkpoint)
+    assert again.run().complete
+    assert rows(again) == [item for page in pages for item in page]

@@ -1,0 +1,71 @@
+"""`./just mutants [name …]`: which removal of a guard is noticed by no test."""
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from catalog.mutants.guard import Guard
+from catalog.mutants.guards import GUARDS
+from catalog.mutants.trial import Outcome, Verdict, judge, run_tests, snapshot, tree_without
+
+
+def main(names: Sequence[str]) -> int:
+    """Try the guards that are named, or all.
+
+    Returns:
+        0 when each removal is noticed; 1 when one is not, or when a test fails without any; 2 for an unknown name.
+    """
+    known = {guard.name: guard for guard in GUARDS}
+    if unknown := [name for name in names if name not in known]:
+        print(f"no guard {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
+    chosen = [known[name] for name in names] or list(GUARDS)
+    verdicts: list[tuple[Guard, Verdict]] = []
+    with snapshot() as tree:
+        if not _sound(chosen, tree):
+            return 1
+        for number, guard in enumerate(chosen, 1):
+            print(f"[{number}/{len(chosen)}] {guard.name}: {guard.holds}", flush=True)
+            verdict = judge(guard, tree)
+            print(f"    {verdict.text} ({verdict.seconds:.0f} s)", flush=True)
+            verdicts.append((guard, verdict))
+    _summary(verdicts)
+    return 0 if all(verdict.noticed for _, verdict in verdicts) else 1
+
+
+def _sound(guards: Sequence[Guard], tree: Path) -> bool:
+    """Whether the tests pass while all guards are there; otherwise nothing could be told from their failing."""
+    tests = sorted({test for guard in guards for test in guard.node_ids()})
+    print(f"{len(guards)} guards; first their {len(tests)} tests as they are …", flush=True)
+    began = time.monotonic()
+    with tree_without(None, tree) as folder:
+        outcome = run_tests(folder, tests, stop_at_first=False)
+    print(f"    {time.monotonic() - began:.0f} s", flush=True)
+    for test in outcome.failed:
+        print(f"FAILS WITH ALL GUARDS: {test}")
+    if outcome.hung:
+        print("HANGS WITH ALL GUARDS")
+    if outcome.broken:
+        print(outcome.broken)
+    return outcome == Outcome()
+
+
+def _summary(verdicts: Sequence[tuple[Guard, Verdict]]) -> None:
+    width = max(len(guard.name) for guard, _ in verdicts)
+    room = max(40, shutil.get_terminal_size().columns - width - 12)
+    print(f"\n{'guard':{width}} row   s  outcome")
+    for guard, verdict in verdicts:
+        text = " ".join(verdict.text.split())
+        shown = text if verdict.noticed else text[:room]
+        print(f"{guard.name:{width}} {guard.row:3} {verdict.seconds:3.0f}  {shown}")
+    missed = [guard.name for guard, verdict in verdicts if not verdict.noticed]
+    seconds = sum(verdict.seconds for _, verdict in verdicts)
+    print(f"\n{len(verdicts)} guards in {seconds:.0f} s, {len(verdicts) - len(missed)} noticed.")
+    if missed:
+        print(f"Not noticed: {', '.join(missed)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,113 @@
+"""Answers: what counts as one, and what is held against it."""
+
+from catalog.mutants.guard import Guard
+
+ANSWERS, READER, COMPLETENESS = (
+    "catalog/ingestion/answers.py",
+    "catalog/ingestion/json_reader.py",
+    "catalog/ingestion/completeness.py",
+)
+TEST_READER = "ingestion/test_json_reader.py"
+
+GUARDS = (
+    Guard(
+        name="missing-list",
+        holds="An answer without its list is an error, not an empty page.",
+        row=7,
+        file=ANSWERS,
+        find="    if isinstance(found, list):\n        return found\n    where",
+        replace="    if isinstance(found, list) or found is None:\n        return found or []\n    where",
+        tests=(
+            "ingestion/test_whole.py::test_an_answer_without_its_list_is_no_empty_page",
+            "ingestion/test_pagination.py::test_what_an_answer_lacks_is_an_error",
+        ),
+    ),
+    Guard(
+        name="reported-errors",
+        holds="A 200 that reports an error is none.",
+        row=7,
+        file="catalog/ingestion/judgement.py",
+        find="        if body.get(key):\n",
+        replace="        if False:\n",
+        tests=("ingestion/test_client.py::test_an_answer_that_says_it_failed",),
+    ),
+    Guard(
+        name="no-success",
+        holds="A 200 that reports no success is none.",
+        row=7,
+        file="catalog/ingestion/judgement.py",
+        find='    if body.get("success") is False:\n',
+        replace="    if False:\n",
+        tests=("ingestion/test_client.py::test_an_answer_that_says_it_failed",),
+    ),
+    Guard(
+        name="not-json-is-tried-again",
+        holds="A web page in place of JSON is tried again and then an error.",
+        row=7,
+        file="catalog/ingestion/client.py",
+        find='            kind = self.headers.get("content-type", "no content type")\n',
+        replace="            return {}\n            kind = str(error)\n",
+        tests=(
+            "ingestion/test_client.py::test_a_200_that_is_no_answer_is_tried_again_and_never_taken_for_an_empty_page",
+        ),
+    ),
+    Guard(
+        name="total-below-the-list",
+        holds="A total smaller than the list beside it is not believed.",
+        row=7,
+        file=ANSWERS,
+        find="    if total < listed:\n",
+        replace="    if False:\n",
+        tests=("ingestion/test_pagination.py", "ingestion/test_whole.py"),
+    ),
+    Guard(
+        name="nesting-without-end",
+        holds="JSON that is nested without end is refused, and nothing crashes.",
+        row=32,
+        file=READER,
+        find="    if _depth(text) > MAX_DEPTH:\n",
+        replace="    if False:\n",
+        tests=(f"{TEST_READER}::test_absurd_nesting",),
+    ),
+    Guard(
+        name="odd-values-cost-themselves",
+        holds="A body with one odd value is repaired; its page is read.",
+        row=15,
+        file=READER,
+        find="    text = _TOKEN.sub(_repair, text.lstrip(",
+        replace="    text = str(text.lstrip(",
+        tests=(f"{TEST_READER}::test_what_is_repaired",),
+    ),
+    Guard(
+        name="smaller-than-usual",
+        holds="A load that is much smaller than the last whole one is not whole.",
+        row=12,
+        file=COMPLETENESS,
+        find="        if have < least * (1 - expected.max_shrinkage):\n",
+        replace="        if False:\n",
+        tests=(
+            "ingestion/test_completeness.py::test_a_pull_is_held_against_the_last_whole_one",
+            "loading/test_history.py::test_a_load_that_shrinks_is_loaded_and_not_whole",
+        ),
+    ),
+    Guard(
+        name="more-rejects-than-usual",
+        holds="A load with far more rejects than usual is not whole.",
+        row=13,
+        file=COMPLETENESS,
+        find="    if now.rejected >= NOTICEABLE and now.rejected / now.fetched > allowed:\n",
+        replace="    if False:\n",
+        tests=("ingestion/test_completeness.py::test_rejects_are_held_against_what_is_usual",),
+    ),
+    Guard(
+        name="mostly-gone",
+        holds="A pull most of whose items are said to be gone is not whole, not even the first.",
+        row=36,
+        file=COMPLETENESS,
+        find="            allowed = max(0.5, 2 * usual) if not told else min(allowed, 1.0)\n",
+        replace="            allowed = 1.0\n",
+        tests=(
+            "ingestion/test_completeness.py::test_what_is_gone_is_never_most_of_a_pull_not_even_the_first",
+        ),
+    ),
+)

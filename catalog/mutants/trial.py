@@ -1,0 +1,148 @@
+"""Running tests in a copy of the tree, as it is and with one guard removed."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from catalog.mutants.guard import ROOT, Guard
+
+TEST_SECONDS = 60  # of one test; one that takes longer hangs
+_STARTING = 120  # seconds for servers to start and to end
+_PASSED, _FAILED = 0, 1  # exit statuses of pytest; all others say that the tests did not run
+_REPORTED = re.compile(r"^(?:FAILED|ERROR) (catalog/tests/.+?)(?: - .*)?$", re.MULTILINE)
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of a run of tests.
+
+    Attributes:
+        failed: Node ids of those that failed.
+        hung: The run was ended, because it took far longer than its tests may.
+        broken: Why the tests did not run at all; "" when they did.
+    """
+
+    failed: tuple[str, ...] = ()
+    hung: bool = False
+    broken: str = ""
+
+
+def copy_tree(folder: Path) -> None:
+    """Copy what git knows of the working tree, and what it does not ignore, into an empty folder."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    ).stdout.decode()
+    for name in filter(None, listed.split("\0")):
+        source, target = ROOT / name, folder / name
+        if source.is_file() and not source.is_symlink():  # a deleted file is still listed
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+
+
+@contextlib.contextmanager
+def snapshot() -> Iterator[Path]:
+    """A copy of the working tree, which may be worked on while the trials go on."""
+    with tempfile.TemporaryDirectory(prefix="catalog-mutants-", ignore_cleanup_errors=True) as name:
+        copy_tree(Path(name))
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def tree_without(guard: Guard | None, origin: Path) -> Iterator[Path]:
+    """A private copy of a tree, without the guard if one is given. Raises ValueError when that cannot be made."""
+    with tempfile.TemporaryDirectory(prefix="catalog-mutant-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        shutil.copytree(origin, folder, dirs_exist_ok=True)
+        if guard is not None:
+            path = folder / guard.file
+            path.write_text(guard.mutated(path.read_text(encoding="utf-8")), encoding="utf-8")
+        yield folder
+
+
+def run_tests(folder: Path, node_ids: Sequence[str], *, stop_at_first: bool) -> Outcome:
+    """Run tests in a copy of the tree.
+
+    Args:
+        folder: The copy.
+        node_ids: The tests.
+        stop_at_first: End at the first test that fails.
+    """
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rfE", "--tb=no", "--no-header"]
+    command += ["-m", "", f"--timeout={TEST_SECONDS}"]  # all tests that are named, the long ones too
+    command += [*(["-x"] if stop_at_first else []), *node_ids]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+        try:
+            status = process.wait(TEST_SECONDS * len(node_ids) + _STARTING)
+        except subprocess.TimeoutExpired:
+            status = None
+        finally:
+            _end(process)
+        output.seek(0)
+        text = output.read()
+    failed = tuple(_REPORTED.findall(text))
+    if status is None:
+        return Outcome(failed, hung=True)
+    if status == _PASSED:
+        return Outcome()
+    if status == _FAILED and failed:
+        return Outcome(failed)
+    return Outcome(broken=f"pytest ended with status {status}: {text.strip()[-1500:]}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a run with its servers: first asked to, as by Ctrl-C, then not asked any more."""
+    for number, seconds in ((signal.SIGINT, 30), (signal.SIGKILL, 10)):
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What came of one guard's removal.
+
+    Attributes:
+        noticed: A test noticed.
+        text: Which one, or what is wrong.
+        seconds: How long it took.
+    """
+
+    noticed: bool
+    text: str
+    seconds: float
+
+
+def judge(guard: Guard, origin: Path) -> Verdict:
+    """Remove a guard in a copy of a tree, and run its tests there."""
+    began = time.monotonic()
+    try:
+        with tree_without(guard, origin) as folder:
+            outcome = run_tests(folder, guard.node_ids(), stop_at_first=True)
+    except ValueError as error:
+        return Verdict(False, f"CANNOT BE TRIED: {error}", time.monotonic() - began)
+    seconds = time.monotonic() - began
+    if outcome.broken:
+        return Verdict(False, f"CANNOT BE TRIED: {outcome.broken}", seconds)
+    if outcome.hung:
+        return Verdict(True, f"noticed by a hang of {', '.join(guard.tests)}", seconds)
+    if outcome.failed:
+        return Verdict(True, f"noticed by {outcome.failed[0].removeprefix('catalog/tests/')}", seconds)
+    return Verdict(False, f"NOT NOTICED by {', '.join(guard.tests)}", seconds)
