@@ -572,3 +572,17 @@ def test_a_full_disk_loses_nothing(tmp_path):
     again = pull(tmp_path, provider(pages), checkpoint)
     assert again.run().complete
     assert rows(again) == [item for page in pages for item in page]
+
+
+def test_a_record_that_no_encoder_expects_is_a_reject(tmp_path):
+    class Careless(type(provider([]))):
+        name = "example"
+
+        def record(self, raw):
+            return image(raw, "cc0" if raw == "bad" else CC0)  # the name of a license is none
+
+    Careless.pages = Scripted([["a", "bad", "b"]])
+    pulled = pull(tmp_path, Careless())
+    counts = pulled.run().counts["image"]
+    assert rows(pulled) == ["a", "b"]
+    assert [reason.split(":")[:2] for reason in counts.rejected] == [["encoding failed", " AttributeError"]]

@@ -121,6 +121,13 @@ def test_other_texts_stay_as_they_are(text):
     assert Redactor()(text) == text
 
 
+def test_a_secret_shows_as_stars_wherever_it_is_printed():
+    secret = Secret(KEY)
+    shown = [str(secret), repr(secret), f"{secret}", repr({"key": [secret]})]
+    assert [text for text in shown if KEY in text or "***" not in text] == []
+    assert secret.reveal() == KEY
+
+
 def test_secrets_that_come_later():
     redact = Redactor([Secret("the first one")])
     redact.add([Secret("the first one, and more"), Secret("")])

@@ -19,15 +19,19 @@ def test_a_date_wins():
 
 def test_then_the_interval():
     interval = (datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 2, 2, tzinfo=UTC))
-    assert run_window(NOW, None, interval) == Window(*interval)
+    found = run_window(NOW, None, interval)
+    assert found == Window(*interval)
+    abroad = tuple(at.astimezone(timezone(timedelta(hours=-5))) for at in interval)
+    assert run_window(NOW, None, abroad) == found
+    assert str(run_window(NOW, None, abroad)) == "2024-02-01"
 
 
 @pytest.mark.parametrize("interval", [(None, None), (NOW, NOW)])
 def test_else_the_last_whole_day_in_utc(interval):
-    """Also over a leap day, and seen from another time zone."""
-    assert run_window(NOW, None, interval) == day_window(date(2024, 2, 29))
-    tokyo = NOW.astimezone(timezone(timedelta(hours=9)))
-    assert run_window(tokyo, None, interval) == day_window(date(2024, 2, 29))
+    """Also over a leap day, and seen from where it is another day."""
+    for hours in range(-12, 15):
+        there = NOW.astimezone(timezone(timedelta(hours=hours)))
+        assert run_window(there, None, interval) == day_window(date(2024, 2, 29))
 
 
 def test_days_back():
