@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from catalog.data_refresh import policy_diff
+from catalog.data_refresh.client import connect_to
 from catalog.data_refresh.queries import search
-from catalog.data_refresh.search import Indexes, connect_to
+from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import DEFAULT, RULES, TagPolicy, policy_from
 from catalog.ingestion.errors import Fatal
 from catalog.ingestion.records import MEDIA_TYPES, MediaType

@@ -16,16 +16,18 @@ import psycopg
 from elasticsearch.helpers import parallel_bulk
 
 from catalog.data_refresh import promotion
+from catalog.data_refresh.client import connect
 from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.documents import COLUMNS, MediaRow, document
 from catalog.data_refresh.indexing import CHUNK, SENDERS, RangeIndexer, ranges
-from catalog.data_refresh.mapping import index_body
-from catalog.data_refresh.search import Indexes, connect
+from catalog.data_refresh.mapping import index_body, index_meta
+from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import DEFAULT, TagFilter
 from catalog.database import sample_data, schema
 from catalog.local.postgres import Postgres
 from catalog.local.search import SearchEngine
 
+META = index_meta("image", "benchmark", "1", DEFAULT)
 ROWS = int(os.environ.get("BENCH_ROWS", "500000"))
 SHARED = """identifier, created_on, updated_on, provider, source, foreign_identifier, foreign_landing_url, url, thumbnail, width, height,
     filesize, filetype, license, license_version, creator, creator_url, title, last_synced_with_source, removed_from_source, meta_data,
@@ -150,7 +152,7 @@ def indexes(api: str, engine: SearchEngine) -> None:
     search = Indexes(connect(engine.url, engine="opensearch"))
     documents = ready_made(api, "image-floor")
     for warm in ("image-warm", "image-floor"):  # the first one warms the engine up
-        search.create(warm, index_body("image", {}, 1))
+        search.create(warm, index_body("image", META, 1))
         for made in documents:
             made["_index"] = warm
         began = time.perf_counter()
@@ -161,7 +163,7 @@ def indexes(api: str, engine: SearchEngine) -> None:
         floor = time.perf_counter() - began
     del documents
     print(f"{'parallel_bulk, ready-made documents':34} {ROWS / floor:>9,.0f} docs/s")
-    search.create("image-ours", index_body("image", {}, 1))
+    search.create("image-ours", index_body("image", META, 1))
     seconds, memory = measured(index, api, engine.url, "image-ours")
     search.refresh("image-ours")
     print(

@@ -207,15 +207,13 @@ def promote_tables(media_type: MediaType) -> dict[str, int]:
 @task(trigger_rule="none_failed")
 def promote_indexes(plan: Plan) -> None:
     """Both aliases in one step, after what moderators have decided meanwhile."""
-    from catalog.data_refresh.indexing import follow_moderation, moderated_since
+    from catalog.data_refresh.moderation import follow
 
     context: Any = get_current_context()
     engine, media_type, index = indexes(), plan["media_type"], plan["index"]
     with api_connection(autocommit=True) as api, task_failures("The old indexes are still live."):
-        decided = moderated_since(api, media_type, context["dag_run"].start_date)
         for name in (index, f"{index}-filtered"):
-            follow_moderation(engine.client, name, *decided)
-            engine.refresh(name)
+            follow(api, engine.client, name, media_type, context["dag_run"].start_date)
         engine.point({media_type: index, f"{media_type}-filtered": f"{index}-filtered"})
 
 

@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from catalog.data_refresh.normal_form import normal_form
 from catalog.data_refresh.tag_policy import TagFilter
 from catalog.ingestion.records import MediaType
 
 DESCRIPTION = 2000  # characters
+KEYWORD = 8_000  # characters; the engine takes terms of 32 766 bytes
+SMALLEST_RANK = 1.17549435e-38  # the engine ranks by normal 32-bit numbers
 _JOINED = re.compile("[^\\W_]+(?:[:.·'\u2018\u2019_][^\\W_]+)+")
 _AUTHORITY = {  # how far a provider's word counts: social 75, curated 85, cultural institutions 90
     **dict.fromkeys(("flickr", "behance", "thingiverse", "sketchfab", "deviantart"), 75.0),
@@ -23,6 +26,12 @@ _AUTHORITY = {  # how far a provider's word counts: social 75, curated 85, cultu
 }  # fmt: skip
 SMALL, MEDIUM = 640 * 480, 1600 * 900  # pixels
 LENGTHS = ((30_000, "shortest"), (120_000, "short"), (600_000, "medium"))  # milliseconds
+
+
+class Unreadable(NamedTuple):
+    """A JSON value of the database that Python cannot read. problem: why."""
+
+    problem: str
 
 
 class MediaRow(NamedTuple):
@@ -58,9 +67,15 @@ COLUMNS: dict[MediaType, tuple[str, ...]] = {
 def document(media_type: MediaType, row: MediaRow, tags: TagFilter) -> dict[str, Any]:
     """The document of a row. Keys whose value would be none are left out.
 
-    `sensitive_text` is searched for sensitive terms only and is never shown: the tags that were dropped, and words that the engine's
-    tokenizer does not split (`water's`, `geo:water`).
+    `sensitive_text` is searched for sensitive terms only and is never shown: the tags that were dropped, words that the engine's
+    tokenizer does not split (`water's`, `geo:water`), and texts that are other characters in their normal form, in that form.
+
+    Raises:
+        ValueError: a JSON value could not be read, so nobody knows what it would have said.
     """
+    for value in (row.meta_data, row.tags, row.alt_files):
+        if isinstance(value, Unreadable):
+            raise ValueError(value.problem)
     meta = row.meta_data if isinstance(row.meta_data, dict) else {}
     kept, dropped = tags(row.tags)
     popularity = scaled_popularity(row.standardized_popularity)
@@ -74,10 +89,10 @@ def document(media_type: MediaType, row: MediaRow, tags: TagFilter) -> dict[str,
         "title": row.title,
         "creator": row.creator,
         "url": row.url,
-        "provider": row.provider,
-        "source": row.source,
-        "category": row.category,
-        "license": row.license.lower(),
+        "provider": keyword(row.provider),
+        "source": keyword(row.source),
+        "category": keyword(row.category),
+        "license": keyword(row.license.lower()),
         "description": description,
         "mature": row.mature or _true(meta.get("mature")),
         "standardized_popularity": popularity,
@@ -85,34 +100,48 @@ def document(media_type: MediaType, row: MediaRow, tags: TagFilter) -> dict[str,
         "max_boost": max(popularity or 1, authority or 1),
         "min_boost": min(popularity or 1, authority or 1),
         "tags": kept,
-        "sensitive_text": dropped + _joined(row.title, description, kept) or None,
+        "sensitive_text": _sensitive_text(dropped, row.title, description, kept) or None,
         **_SPECIFIC[media_type](row),
     }
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _joined(title: str | None, description: str | None, kept: list[dict[str, Any]]) -> list[str]:
-    """Words joined by what the standard tokenizer does not split at (Unicode's annex 29: MidLetter, MidNumLet, ExtendNumLet)."""
-    return _JOINED.findall("\n".join((title or "", description or "", *(tag["name"] for tag in kept))))
+def _sensitive_text(
+    dropped: list[str], title: str | None, description: str | None, kept: list[dict[str, Any]]
+) -> list[str]:
+    texts = [title or "", description or "", *(tag["name"] for tag in kept)]
+    whole = "\n".join(texts)
+    found = [normal_form(name) for name in dropped]
+    if not whole.isascii():
+        normal = {text: normal_form(text) for text in texts}
+        found += [form for text, form in normal.items() if form != text.lower()]
+        whole = "\n".join(text for text, form in normal.items() if form == text.lower())
+    # joined by what the standard tokenizer does not split at (Unicode's annex 29: MidLetter, MidNumLet, ExtendNumLet)
+    return found + _JOINED.findall(whole)
 
 
-def scaled_popularity(score: float | None) -> float | None:
-    """0 to 100 for 0 to 1; none where there is nothing to rank by (the engine takes positive numbers only)."""
-    if score is None or not math.isfinite(score) or score <= 0:
-        return None
-    return min(score * 100, 100.0)
+def keyword(value: Any) -> str | None:
+    """A text that is searched as a whole; none for what is none, or too long to be one."""
+    return value if isinstance(value, str) and 0 < len(value) <= KEYWORD else None
 
 
-def authority_boost(provider: str | None, meta: Mapping[str, Any]) -> float | None:
-    """The record's own, if it has one, else its provider's; a bad one is none, and so is one that is not positive."""
-    if "authority_boost" not in meta:
-        return _AUTHORITY.get(provider or "")
-    value = meta["authority_boost"]
+def rank(value: Any) -> float | None:
+    """A number to rank by, 100 at most; none for what is no number, not positive, or too small for the engine to tell from zero."""
     try:
         number = float(value) if not isinstance(value, bool) else math.nan
     except (TypeError, ValueError, OverflowError):
         return None
-    return min(number, 100.0) if number > 0 else None  # not a number compares as false
+    return min(number, 100.0) if number >= SMALLEST_RANK else None  # not a number compares as false
+
+
+def scaled_popularity(score: float | None) -> float | None:
+    """0 to 100 for 0 to 1; none where there is nothing to rank by."""
+    return rank(score * 100) if score is not None and score < math.inf else None
+
+
+def authority_boost(provider: str | None, meta: Mapping[str, Any]) -> float | None:
+    """The record's own, if it has one, else its provider's; a bad one is none."""
+    return rank(meta["authority_boost"]) if "authority_boost" in meta else _AUTHORITY.get(provider or "")
 
 
 def _true(value: Any) -> bool:
@@ -121,16 +150,16 @@ def _true(value: Any) -> bool:
 
 def _image(row: MediaRow) -> dict[str, Any]:
     return {"aspect_ratio": aspect_ratio(row.width, row.height), "size": size(row.width, row.height), "extension": extension(row.url),
-            "filetype": row.filetype}  # fmt: skip
+            "filetype": keyword(row.filetype)}  # fmt: skip
 
 
 def _audio(row: MediaRow) -> dict[str, Any]:
     files = row.alt_files if isinstance(row.alt_files, list) else []
-    alternatives = [f["filetype"] for f in files if isinstance(f, dict) and f.get("filetype")]
+    alternatives = [kind for f in files if isinstance(f, dict) and (kind := keyword(f.get("filetype")))]
     return {
         "length": length(row.duration),
-        "extension": alternatives or row.filetype,
-        "filetype": row.filetype,
+        "extension": alternatives or keyword(row.filetype),
+        "filetype": keyword(row.filetype),
     }
 
 
@@ -159,7 +188,7 @@ def extension(url: str | None) -> str | None:
     except ValueError:
         return None
     _, dot, ending = path.rpartition(".")
-    return ending.lower() if dot and ending and "/" not in ending else None
+    return keyword(ending.lower()) if dot and "/" not in ending else None
 
 
 def length(duration: int | None) -> str | None:

@@ -1,35 +1,38 @@
-"""Rows of an API table → documents of an index: split into ranges of ids, each filled by a task of its own, and counted afterwards."""
+"""Rows of an API table → documents of an index: split into ranges of ids, each filled by a task of its own, and counted afterwards.
 
+One bad record never stops a range: it has no document, and is counted with its reason.
+"""
+
+import json
 import logging
+import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import orjson
 import psycopg
-from elastic_transport import ApiError, TransportError
 from elasticsearch import Elasticsearch
 from psycopg import sql
 from psycopg.types.json import set_json_loads
 
-from catalog.data_refresh.documents import COLUMNS, MediaRow, document
+from catalog.data_refresh.bulk import BulkSender, Rejection, Sent, delete_action, index_action
+from catalog.data_refresh.documents import COLUMNS, MediaRow, Unreadable, document
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import TagFilter, TagPolicy
-from catalog.ingestion.errors import Fatal, Interrupted, Retry
+from catalog.ingestion.errors import Fatal, Interrupted
 from catalog.ingestion.records import MediaType
 
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]
 CHUNK = 2_000  # rows read, and documents sent, at a time
 SENDERS = 2  # requests under way beside each other
-TRIES, BACKOFF = (
-    6,
-    1.0,
-)  # of a request, or of the documents in it that the engine had no room for; seconds, doubled each time
 MAX_RANGES = 64
+REJECTED_SHARE, REJECTED_ALWAYS = 0.01, 10  # of a range's rows, and rows, that may have no document
+LISTED = 100  # rejected records that are listed by name
 
 
 class IdRange(msgspec.Struct, frozen=True):
@@ -40,12 +43,36 @@ class IdRange(msgspec.Struct, frozen=True):
 
 
 class Indexed(msgspec.Struct):
-    """What became of the rows of a range. removed: rows that are gone at their source; tags: rule → tags dropped, and kept."""
+    """What became of the rows of a range.
+
+    Attributes:
+        after: id of the last row that is done.
+        documents: rows that have a document.
+        removed: rows that are gone at their source, and have none.
+        rejected: reason → rows of which no document could be made, or none that the engine takes.
+        examples: the first of them: "identifier: reason".
+        tags: rule → tags dropped, and kept.
+    """
 
     after: int = 0
     documents: int = 0
     removed: int = 0
+    rejected: dict[str, int] = {}
+    examples: list[str] = []
     tags: dict[str, int] = {}
+
+    @property
+    def rows(self) -> int:
+        return self.documents + self.removed + sum(self.rejected.values())
+
+
+class _Progress(msgspec.Struct):
+    """What is kept of a range between attempts. It counts for this index, table and range only."""
+
+    uuid: str
+    table: str
+    part: IdRange
+    done: Indexed
 
 
 def ranges(api: Connection, table: str, number: int) -> list[IdRange]:
@@ -76,33 +103,37 @@ def ranges(api: Connection, table: str, number: int) -> list[IdRange]:
 
 
 class RangeIndexer:
-    """Fills one range of an index. table: where the rows are; media_type: what they are, and whose moderation tables count.
+    """Fills one range of an index.
 
-    load, save: where this range's progress is kept; a range that was killed goes on there. Sending a document twice changes nothing.
+    Args:
+        api: the API database.
+        client: of the search engine.
+        index: that the catalog made; what it must not be, is found out before anything is sent.
+        table: where the rows are.
+        media_type: what they are, and whose moderation tables count.
+        policy: which tags a document gets.
+        part: the range.
+        uuid: of the index, as it was made; None takes the one that is there.
+        load, save: where this range's progress is kept; a range that was killed goes on there. Sending a document twice changes nothing.
+            Progress of another index, table or range is left aside.
+        progress: is told what has been done.
+        should_stop: asked between two chunks.
+        pause: sleeps so many seconds.
     """
 
     def __init__(
         self, api: Connection, client: Elasticsearch, index: str, table: str, media_type: MediaType, policy: TagPolicy, part: IdRange, *,
-        load: Callable[[], Mapping[str, Any] | None] = lambda: None, save: Callable[[dict[str, Any]], None] = lambda _: None,
-        progress: Callable[[Indexed], object] = lambda _: None, should_stop: Callable[[], bool] = lambda: False,
-        pause: Callable[[float], None] = time.sleep,
+        uuid: str | None = None, load: Callable[[], Mapping[str, Any] | None] = lambda: None,
+        save: Callable[[dict[str, Any]], None] = lambda _: None, progress: Callable[[Indexed], object] = lambda _: None,
+        should_stop: Callable[[], bool] = lambda: False, pause: Callable[[float], None] = time.sleep,
     ) -> None:  # fmt: skip
-        self._api, self._client, self._index, self._media_type, self._part = (
-            api,
-            client,
-            index,
-            media_type,
-            part,
-        )
-        self._load, self._save, self._report, self._should_stop, self._pause = (
-            load,
-            save,
-            progress,
-            should_stop,
-            pause,
-        )
+        self._api, self._client, self._index, self._uuid = api, client, index, uuid
+        self._table, self._media_type, self._part = table, media_type, part
+        self._load, self._save, self._report = load, save, progress
+        self._should_stop, self._pause = should_stop, pause
+        self._indexes = Indexes(client, pause=pause)
         self._tags = TagFilter(policy)
-        set_json_loads(orjson.loads, api)
+        set_json_loads(_json, api)
         self._query = sql.SQL("""
             select m.id, m.identifier, m.created_on, m.title, m.creator, m.provider, m.source, m.category, m.license, m.url, m.filetype,
                    m.standardized_popularity, m.meta_data, m.tags,
@@ -112,147 +143,210 @@ class RangeIndexer:
             table=sql.Identifier(table), mature=sql.Identifier(f"api_mature{media_type}"), chunk=sql.Literal(CHUNK),
             columns=sql.SQL(", ").join(sql.SQL(c) for c in COLUMNS[media_type]),
         )  # fmt: skip
+        self._keys = sql.SQL(
+            "select id, identifier::text from {} where id > %s and id <= %s order by id limit {}"
+        ).format(sql.Identifier(table), sql.Literal(CHUNK))
 
     def run(self) -> Indexed:
-        """All rows of the range. Raises Interrupted when asked to stop, Retry when the engine takes no more, Fatal if it never will."""
-        stored = self._load()
-        done = msgspec.convert(stored, Indexed) if stored else Indexed(after=self._part.first - 1)
+        """Send the documents of all rows of the range.
+
+        Raises:
+            Interrupted: asked to stop; the next attempt goes on there.
+            Retry: the engine takes no more now.
+            Fatal: it never will: the index is gone or not ours, or too many records are rejected.
+        """
+        target = self._indexes.require(self._index, self._uuid)
+        self._uuid, sender = target.uuid, BulkSender(self._client, target.writer, pause=self._pause)
+        done = self._begin()
         read_to, before = done.after, Counter(done.tags)
-        under_way: deque[tuple[Future[None], int, int, int, Counter[str]]] = deque()
+        under_way: deque[tuple[Future[Sent], _Chunk]] = deque()
+        more = True
         with ThreadPoolExecutor(SENDERS) as senders:
-            while rows := self._api.execute(self._query, [read_to, self._part.last]).fetchall():
-                read_to = rows[-1][0]
-                lines, removed = self._lines(rows)
-                tags = before + self._tags.counts
-                under_way.append((senders.submit(self._send, lines), read_to, len(lines) // 2, removed, tags))
+            while more and (chunk := self._read(read_to)):
+                read_to, chunk.tags = chunk.after, before + self._tags.counts
+                under_way.append((senders.submit(_send, sender, chunk.actions), chunk))
                 while len(under_way) > SENDERS:
                     self._settle(done, *under_way.popleft())
-                if self._should_stop():
-                    break
+                more = not self._should_stop()
             while under_way:
                 self._settle(done, *under_way.popleft())
-        if rows:
+        if not more:
             raise Interrupted(
                 f"asked to stop at row id {done.after:,} of {self._part.last:,}; the next try goes on there."
             )
+        self._bound(done, done.rows)
+        self._indexes.require(self._index, self._uuid)
         return done
 
-    def _lines(self, rows: list[tuple[Any, ...]]) -> tuple[list[bytes], int]:
-        """Actions and documents, and how many rows have none because they are gone at their source."""
-        lines: list[bytes] = []
-        removed = 0
-        for row in rows:
-            if row[-1]:
-                removed += 1
-                continue
-            media = MediaRow(*row[:-1])
-            lines.append(b'{"index":{"_id":"%s"}}' % str(media.identifier).encode())
-            lines.append(orjson.dumps(document(self._media_type, media, self._tags)))
-        return lines, removed
+    def _begin(self) -> Indexed:
+        """Where an earlier attempt stopped, if it filled this range of this index from this table."""
+        fresh = Indexed(after=self._part.first - 1)
+        if not (stored := self._load()):
+            return fresh
+        try:
+            progress = msgspec.convert(stored, _Progress)
+        except msgspec.ValidationError:
+            progress = None
+        if progress is None or (progress.uuid, progress.table, progress.part) != (
+            self._uuid,
+            self._table,
+            self._part,
+        ):
+            log.warning(
+                "what an earlier attempt did belongs to another index or range; this range of %s starts over",
+                self._index,
+            )
+            return fresh
+        return progress.done
 
-    def _settle(
-        self, done: Indexed, sent: Future[None], after: int, documents: int, removed: int, tags: Counter[str]
-    ) -> None:
+    def _read(self, after: int) -> "_Chunk | None":
+        """The next rows as actions; None at the end of the range."""
+        try:
+            rows = self._api.execute(self._query, [after, self._part.last]).fetchall()
+        except (
+            psycopg.DataError
+        ):  # a value that Python cannot hold; which row's, only reading them one by one tells
+            return self._read_singly(after)
+        if not rows:
+            return None
+        chunk = _Chunk(rows[-1][0])
+        for row in rows:
+            self._add(chunk, row)
+        return chunk
+
+    def _read_singly(self, after: int) -> "_Chunk | None":
+        chunk = None
+        for number, key in self._api.execute(self._keys, [after, self._part.last]).fetchall():
+            chunk = chunk or _Chunk(number)
+            chunk.after = number
+            try:
+                row = self._api.execute(self._query, [number - 1, number]).fetchone()
+            except psycopg.DataError as error:
+                chunk.reject(key, "the row cannot be read", str(error))
+                continue
+            if row:  # nobody has deleted it meanwhile
+                self._add(chunk, row)
+        return chunk
+
+    def _add(self, chunk: "_Chunk", row: tuple[Any, ...]) -> None:
+        if row[-1]:
+            chunk.removed += 1
+            return
+        media = MediaRow(*row[:-1])
+        key = str(media.identifier)
+        try:
+            action = index_action(key, document(self._media_type, media, self._tags))
+        except Exception as error:  # whatever one record holds, it costs itself only
+            chunk.reject(key, f"no document can be made: {type(error).__name__}", str(error))
+        else:
+            chunk.actions.append(action)
+            chunk.documents += 1
+
+    def _settle(self, done: Indexed, sent: Future[Sent], chunk: "_Chunk") -> None:
         """A chunk that has been sent counts; its place is noted."""
-        sent.result()
-        done.after, done.documents, done.removed, done.tags = (
-            after,
-            done.documents + documents,
-            done.removed + removed,
-            dict(tags),
-        )
-        self._save(msgspec.to_builtins(done))
+        rejections = chunk.rejections + sent.result().rejections
+        done.after, done.removed, done.tags = chunk.after, done.removed + chunk.removed, dict(chunk.tags)
+        done.documents += chunk.documents - len(sent.result().rejections)
+        for one in rejections:
+            done.rejected[one.kind] = done.rejected.get(one.kind, 0) + 1
+            if len(done.examples) < LISTED:
+                done.examples.append(f"{one.key}: {one.kind}: {one.reason}"[:200])
+                log.warning("%s has no document: %s: %s", one.key, one.kind, one.reason)
+        self._bound(done, self._part.last - self._part.first + 1)
+        self._save(msgspec.to_builtins(_Progress(self._uuid or "", self._table, self._part, done)))
         self._report(done)
 
-    def _send(self, lines: list[bytes]) -> None:
-        """Until the engine has taken every document."""
-        problem = ""
-        for attempt in range(TRIES if lines else 0):
-            if attempt:
-                self._pause(BACKOFF * 2 ** (attempt - 1))
-            try:
-                operations = cast(Any, lines)  # encoded already
-                answer = self._client.bulk(
-                    index=self._index, operations=operations, filter_path=None if problem else "errors"
-                )
-            except TransportError as error:
-                problem = f"the search engine does not answer ({type(error).__name__})"
-                continue
-            except ApiError as error:
-                if error.meta.status not in (408, 429) and error.meta.status < 500:
-                    raise Fatal(f"the search engine refused a request: {str(error)[:500]}") from None
-                problem = f"the search engine answered {error.meta.status}"
-                continue
-            if not answer["errors"]:
-                return
-            if (
-                "items" not in answer
-            ):  # which ones, the short answer does not say: sending all once more is harmless
-                problem = "the search engine did not take some documents"
-                continue
-            lines, problem = self._not_taken(lines, answer["items"])
-            if not lines:
-                return
-        if lines:
-            raise Retry(f"{problem}; tried {TRIES} times.")
-
-    def _not_taken(self, lines: list[bytes], items: list[dict[str, Any]]) -> tuple[list[bytes], str]:
-        """The documents to send once more. Raises Fatal for one that the engine will never take."""
-        again, problem = [], ""
-        for number, item in enumerate(items):
-            result = item["index"]
-            if result["status"] < 300:
-                continue
-            text = f"{result['_id']}: {str(result.get('error'))[:400]}"
-            if result["status"] != 429 and result["status"] < 500:
-                raise Fatal(f"the search engine cannot take the document of record {text}")
-            problem = text
-            again += lines[2 * number : 2 * number + 2]
-        return again, problem
+    def _bound(self, done: Indexed, rows: int) -> None:
+        """More than a few are a fault of ours or of the engine; then the range starts over when it is cleared."""
+        rejected = sum(done.rejected.values())
+        if rejected > max(REJECTED_ALWAYS, math.floor(rows * REJECTED_SHARE)):
+            self._save({})
+            reasons = ", ".join(f"{number:,} {kind}" for kind, number in sorted(done.rejected.items()))
+            raise Fatal(
+                f"{rejected:,} of {rows:,} records of {self._table} have no document, more than {REJECTED_SHARE:.0%}: {reasons}; "
+                f"the first: {done.examples[0]}"
+            )
 
 
-def mismatches(api: Connection, indexes: Indexes, index: str, table: str, parts: list[IdRange]) -> list[str]:
-    """Ranges whose number of documents is not their number of rows, in words; [] when all is well. The index must be refreshed.
+class _Chunk:
+    """Rows that are sent together. after: id of the last one."""
 
-    parts: together all ids of the table.
+    def __init__(self, after: int) -> None:
+        self.after, self.documents, self.removed = after, 0, 0
+        self.actions: list[bytes] = []
+        self.rejections: list[Rejection] = []
+        self.tags: Counter[str] = Counter()
+
+    def reject(self, key: str, kind: str, reason: str) -> None:
+        """An earlier attempt may have made a document of what the row was then; it is deleted."""
+        self.rejections.append(Rejection(key, kind, " ".join(reason.split())[:200]))
+        self.actions.append(delete_action(key))
+
+
+def _send(sender: BulkSender, actions: list[bytes]) -> Sent:
+    """A document that the engine does not take leaves none of the record's behind."""
+    sent = sender.send(actions)
+    sender.send([delete_action(one.key) for one in sent.rejections])
+    return sent
+
+
+def _json(data: str | bytes) -> Any:
+    """A JSON value of the database, whatever it holds: numbers beyond all bounds are infinite."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(data, parse_int=lambda text: int(text) if len(text) < 1000 else math.inf)
+    except (ValueError, RecursionError) as error:
+        return Unreadable(str(error))
+
+
+def mismatches(
+    api: Connection, indexes: Indexes, index: str, table: str, parts: list[IdRange], *, rejected: Sequence[int] = (),
+    uuid: str | None = None,
+) -> list[str]:  # fmt: skip
+    """Find ranges whose documents are not as many as their rows. The index must be refreshed.
+
+    Args:
+        api: the API database.
+        indexes: of the search engine.
+        index: that the catalog made.
+        table: where the rows are.
+        parts: together all ids of the table.
+        rejected: of each part, in their order, the rows that were rejected; empty for none.
+        uuid: of the index, as it was made.
+
+    Returns:
+        Each such range in words; [] when all is well.
+
+    Raises:
+        Fatal: the index is gone, or not the one that was filled.
     """
-    wrong, rows = [], 0
-    query = sql.SQL("select count(*) from {} where id between %s and %s and not removed_from_source").format(
-        sql.Identifier(table)
-    )
-    for part in parts:
+    identity = indexes.require(index, uuid)
+    wrong, wanted_in_all = [], 0
+    query = sql.SQL(
+        "select count(*), count(*) filter (where removed_from_source) from {} where id between %s and %s"
+    ).format(sql.Identifier(table))
+    for part, left_out in zip(parts, rejected or [0] * len(parts), strict=True):
         row = api.execute(query, [part.first, part.last]).fetchone()
-        wanted = row[0] if row else 0
-        rows += wanted
+        rows, removed = row or (0, 0)
+        wanted = rows - removed - left_out
+        wanted_in_all += wanted
         found = indexes.count(index, {"range": {"id": {"gte": part.first, "lte": part.last}}})
         if wanted != found:
-            wrong.append(f"ids {part.first:,} to {part.last:,}: {wanted:,} rows, {found:,} documents")
+            wrong.append(
+                f"ids {part.first:,} to {part.last:,}: {_counted(rows, removed, left_out)}, {found:,} documents"
+            )
     total = indexes.count(index)
-    if not wrong and rows != total:
-        wrong.append(f"in all: {rows:,} rows, {total:,} documents")
+    if not wrong and wanted_in_all != total:
+        wrong.append(f"in all: {wanted_in_all:,} documents are wanted, {total:,} are there")
+    indexes.require(index, identity.uuid)
     return wrong
 
 
-def moderated_since(api: Connection, media_type: MediaType, since: Any) -> tuple[list[str], list[str]]:
-    """Identifiers of media that moderators have deleted, and marked as mature, since a moment. An index made meanwhile misses that."""
-    found = []
-    for kind in ("deleted", "mature"):
-        query = sql.SQL("select identifier::text from {} where created_on >= %s").format(
-            sql.Identifier(f"api_{kind}{media_type}")
-        )
-        found.append([row[0] for row in api.execute(query, [since])])
-    return found[0], found[1]
-
-
-def follow_moderation(client: Elasticsearch, index: str, deleted: list[str], mature: list[str]) -> int:
-    """Bring an index up to what moderators have decided meanwhile: number of documents deleted or marked."""
-    actions: list[dict[str, Any]] = []
-    for identifier in deleted:
-        actions.append({"delete": {"_id": identifier}})
-    for identifier in mature:
-        actions += [{"update": {"_id": identifier}}, {"doc": {"mature": True}}]
-    changed = 0
-    for start in range(0, len(actions), CHUNK * 2):
-        answer = client.bulk(index=index, operations=actions[start : start + CHUNK * 2])
-        changed += sum(1 for item in answer["items"] for result in item.values() if result["status"] < 300)
-    return changed
+def _counted(rows: int, removed: int, rejected: int) -> str:
+    """Rows, and why some of them have no document."""
+    left_out = [f"{removed:,} gone at their source"] if removed else []
+    left_out += [f"{rejected:,} rejected"] if rejected else []
+    return f"{rows:,} rows" + (f" ({', '.join(left_out)})" if left_out else "")

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from elasticsearch import Elasticsearch, NotFoundError
 
-from catalog.data_refresh.search import ask
+from catalog.data_refresh.client import ask
 from catalog.ingestion.errors import Fatal
 
 

@@ -1,84 +1,24 @@
-"""The search engine: a client for either kind, and what a refresh does with indexes and aliases.
+"""What a refresh does with the indexes and aliases of a search engine.
 
-Elasticsearch 8 and 9 and OpenSearch 3 are spoken to by one client; for all but the second a small node class translates media types.
+An index counts only when the catalog made it and it still is the same one (`identity.py`). What fills an index writes to an alias that
+only this index has, so that an engine that makes missing indexes by itself, with a mapping it guesses, has nothing to make.
 """
 
-import re
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
-import orjson
-from elastic_transport import ApiError, HttpHeaders, JsonSerializer, TransportError, Urllib3HttpNode
-from elastic_transport._node import NodeApiResponse
 from elasticsearch import Elasticsearch, NotFoundError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
+from catalog.data_refresh.client import ask, may_pass
+from catalog.data_refresh.identity import NAME, WAY_OUT, IndexIdentity, identity_of, public, writer_name
 from catalog.ingestion.errors import Fatal, Interrupted, Retry
 from catalog.ingestion.records import MediaType
 
-Engine = Literal["elasticsearch", "elasticsearch8", "opensearch"]
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,199}")
-_COMPATIBLE = re.compile(r"application/vnd\.elasticsearch\+(json|x-ndjson)\s*;\s*compatible-with=\d+")
-
-
-class PlainNode(Urllib3HttpNode):
-    """Plain JSON media types out, which every engine takes, whatever its version; in, the header by which the client knows its server."""
-
-    def perform_request(
-        self, method: str, target: str, body: Any = None, headers: Any = None, request_timeout: Any = None
-    ) -> Any:
-        plain = HttpHeaders(headers or {})
-        for name in ("accept", "content-type"):
-            if name in plain:
-                plain[name] = _COMPATIBLE.sub(r"application/\1", plain[name])
-        timeout = {} if request_timeout is None else {"request_timeout": request_timeout}
-        meta, data = super().perform_request(method, target, body=body, headers=plain, **timeout)
-        if "x-elastic-product" not in meta.headers:
-            object.__setattr__(
-                meta, "headers", HttpHeaders({**meta.headers, "x-elastic-product": "Elasticsearch"})
-            )
-        return NodeApiResponse(meta, data)
-
-
-class _Orjson(JsonSerializer):
-    def json_dumps(self, data: Any) -> bytes:
-        return orjson.dumps(data, default=self.default, option=orjson.OPT_NON_STR_KEYS)
-
-    def json_loads(self, data: bytes) -> Any:
-        return orjson.loads(data)
-
-
-def connect(
-    url: str, *, engine: Engine = "elasticsearch", login: tuple[str, str] | None = None, **options: Any
-) -> Elasticsearch:
-    """A client that does not retry by itself. options: of the client, for example `ca_certs`, `verify_certs`, `api_key`."""
-    if (
-        engine != "elasticsearch"
-    ):  # the client is of version 9, and says so in its media types, which others refuse
-        options["node_class"] = PlainNode
-    if login:
-        options["basic_auth"] = login
-    return Elasticsearch(
-        url, serializers={"application/json": _Orjson(), "application/vnd.elasticsearch+json": _Orjson()}, request_timeout=120,
-        http_compress=False, max_retries=0, **options,
-    )  # fmt: skip
-
-
-def connect_to(
-    host: str | None, port: int | None = None, scheme: str | None = None, login: str | None = None, password: str | None = None,
-    extra: Mapping[str, Any] | None = None,
-) -> Elasticsearch:  # fmt: skip
-    """A client from the parts of an Airflow connection. extra: `engine`, `ca_certs`, `verify_certs`, `api_key`."""
-    host, extra = host or "localhost", extra or {}
-    base = host if "://" in host else f"{scheme if scheme in ('http', 'https') else 'http'}://{host}"
-    options = {key: extra[key] for key in ("ca_certs", "verify_certs", "api_key") if key in extra}
-    return connect(
-        f"{base}:{port or 9200}",
-        engine=extra.get("engine", "elasticsearch"),
-        login=(login, password or "") if login else None,
-        **options,
-    )
+log = logging.getLogger(__name__)
+POLL = 20.0  # seconds that one request may wait for the engine; a proxy cuts one that is silent for a minute
 
 
 class Indexes:
@@ -95,17 +35,83 @@ class Indexes:
     def _ask(self, call: Callable[..., Any], **values: Any) -> Any:
         """A request that may be repeated. A NotFoundError comes through, for those who expect it."""
         again = Retrying(
-            retry=retry_if_exception(_may_pass), stop=stop_after_delay(self._patience), wait=wait_exponential(max=10), sleep=self._pause,
+            retry=retry_if_exception(may_pass), stop=stop_after_delay(self._patience), wait=wait_exponential(max=10), sleep=self._pause,
             reraise=True,
         )  # fmt: skip
         return ask(again, call, **values)
 
-    def create(self, name: str, body: Mapping[str, Any]) -> None:
-        """A new, empty index; one of that name that no alias points at is replaced (an earlier try made it)."""
+    def create(self, name: str, body: Mapping[str, Any]) -> str:
+        """Make a new, empty index. One of that name is replaced when the catalog made it and no alias points at it: an earlier attempt.
+
+        Args:
+            name: small letters, digits, - and _.
+            body: settings and mappings, as `index_body` makes them.
+
+        Returns:
+            The uuid that the engine gave it.
+
+        Raises:
+            Fatal: the name is taken by what the catalog did not make, or a template of the engine changed the mapping.
+        """
         if not NAME.fullmatch(name):
             raise Fatal(f"{name!r} cannot be the name of an index: small letters, digits, - and _ only.")
+        if (there := self.identity(name)) and not there.dag_id:
+            raise Fatal(
+                f"there is an index {name} that the catalog did not make; delete it or choose another name."
+            )
         self.delete([name])
-        ask(self.client.indices.create, index=name, settings=body["settings"], mappings=body["mappings"])
+        writer = writer_name(name)
+        ask(
+            self.client.indices.create,
+            index=name,
+            settings=body["settings"],
+            mappings=body["mappings"],
+            aliases={writer: {}},
+        )
+        about = self._about(name)
+        if about is None or writer not in about.get("aliases", {}):
+            raise Retry(f"the engine does not show the index {name} that it has made.")
+        made, wanted = _fields(about["mappings"]), _fields(body["mappings"])
+        if made != wanted:
+            different = sorted(f"{field} {kind}" for field, kind in made ^ wanted)
+            raise Fatal(
+                f"a template of the search engine changes the mapping of {name}: {', '.join(different[:10])}; "
+                f"narrow its index_patterns (GET _index_template)."
+            )
+        return identity_of(name, about).uuid
+
+    def _about(self, name: str) -> dict[str, Any] | None:
+        """Settings, mappings and aliases of an index; None for an alias."""
+        try:
+            return self._ask(self.client.indices.get, index=name, expand_wildcards="all").body.get(name)  # type: ignore[no-any-return]
+        except NotFoundError:
+            return None
+
+    def identity(self, name: str) -> IndexIdentity | None:
+        """Which index of that name is there; None when there is none. An alias is not an index."""
+        about = self._about(name)
+        return identity_of(name, about) if about else None
+
+    def require(self, name: str, uuid: str | None = None) -> IndexIdentity:
+        """Prove that an index is there and that the catalog made it.
+
+        Args:
+            name: of the index, no alias.
+            uuid: as `create` gave it; None where any index that the catalog made will do.
+
+        Raises:
+            Fatal: it is gone, another one, or made by the engine itself or by somebody else.
+        """
+        found = self.identity(name)
+        if found is None:
+            raise Fatal(f"the index {name} is gone: {WAY_OUT}.")
+        if not found.dag_id:
+            raise Fatal(
+                f"the catalog did not make the index {name} (its mapping has no `_meta`), so it does not count: delete it, then {WAY_OUT}."
+            )
+        if uuid and found.uuid != uuid:
+            raise Fatal(f"the index {name} is not the one that this run made (uuid {uuid}): {WAY_OUT}.")
+        return found
 
     def behind(self, alias: str) -> str | None:
         """The index that an alias points at, None when there is no such alias. Raises Fatal when it points at several."""
@@ -118,11 +124,9 @@ class Indexes:
         return str(found[0])
 
     def aliases(self, name: str) -> list[str]:
-        """Aliases that point at an index; [] when there is no such index."""
-        try:
-            return sorted(self._ask(self.client.indices.get_alias, index=name).body[name]["aliases"])
-        except (NotFoundError, KeyError):
-            return []
+        """Aliases by which an index is found, without its private one; [] when there is no such index."""
+        found = self.identity(name)
+        return public(found.aliases, name) if found else []
 
     def exists(self, name: str) -> bool:
         return bool(self._ask(self.client.indices.exists, index=name))
@@ -150,25 +154,88 @@ class Indexes:
         except NotFoundError:
             raise Fatal(f"there is no index {name}.") from None
 
+    def matching(self, name: str, keys: list[str], *, but: Mapping[str, Any] | None = None) -> list[str]:
+        """Those of some identifiers (10 000 at most) that have a visible document which `but`, a query, does not find."""
+        query = {"bool": {"filter": [{"ids": {"values": keys}}], "must_not": [but] if but else []}}
+        try:
+            found = self._ask(
+                self.client.search,
+                index=name,
+                query=query,
+                size=len(keys),
+                source=False,
+                track_total_hits=False,
+            )
+        except NotFoundError:
+            raise Fatal(f"there is no index {name}.") from None
+        return [hit["_id"] for hit in found["hits"]["hits"]]
+
     def refresh(self, name: str) -> None:
         """Make what was written visible to searches and counts."""
         self._ask(self.client.indices.refresh, index=name)
 
-    def open(self, name: str, replicas: int, seconds: float) -> None:
-        """Ready to serve: replicas made, refreshes as usual, healthy. Raises Retry when it is not within `seconds`."""
+    def open(
+        self, name: str, replicas: int, seconds: float, *, uuid: str | None = None, should_stop: Callable[[], bool] = lambda: False
+    ) -> None:  # fmt: skip
+        """Make an index ready to serve: replicas made, refreshes as usual, healthy.
+
+        Args:
+            name: of an index that the catalog made.
+            replicas: copies of each shard, beside the first.
+            seconds: how long that may take. It is asked for in short requests.
+            uuid: as `create` gave it.
+            should_stop: asked between requests; then Interrupted is raised.
+
+        Raises:
+            Retry: it is not ready in time; the text says what is missing.
+        """
+        self.require(name, uuid)
         settings = {"index": {"number_of_replicas": replicas, "refresh_interval": None}}
         self._ask(self.client.indices.put_settings, index=name, settings=settings)
-        patient = self.client.options(request_timeout=seconds + 30)
-        health = self._ask(
-            patient.cluster.health, index=name, wait_for_status="green", timeout=f"{int(seconds)}s"
-        )
-        if health["timed_out"]:
-            raise Retry(
-                f"{name} is {health['status']} after {seconds:.0f} s; does the cluster have nodes for {replicas} replicas?"
-            )
+        deadline, told = time.monotonic() + seconds, ""
+        while True:
+            left = deadline - time.monotonic()
+            state = self._health(name, max(1.0, min(POLL, left)))
+            if state is None:
+                return
+            if state != told:
+                log.info("%s is not ready to serve: %s", name, state)
+                told = state
+            if should_stop():
+                raise Interrupted(f"asked to stop while {name} gets ready; the next try waits for it.")
+            if time.monotonic() >= deadline:
+                raise Retry(
+                    f"{name} is not ready to serve after {seconds:.0f} s ({state}); does the cluster have nodes for {replicas} replicas? "
+                    f"The extra `replicas` of the connection says how many are made."
+                )
 
-    def point(self, targets: Mapping[str, str]) -> None:
-        """Point aliases at indexes, all in one step: whoever searches finds the old ones or the new ones. targets: alias → index."""
+    def _health(self, name: str, seconds: float) -> str | None:
+        """Wait a little for an index to be healthy: None when it is, else what is missing, in words."""
+        client = self.client.options(ignore_status=408, request_timeout=seconds + 30)
+        try:
+            found = ask(client.cluster.health, index=name, wait_for_status="green", timeout=f"{seconds:.0f}s")
+        except Retry as error:
+            self._pause(1)
+            return str(error)
+        if found["status"] == "green" and not found["timed_out"]:
+            return None
+        waiting = found["unassigned_shards"] + found["initializing_shards"]
+        return f"{found['status']}, {found['active_shards']:,} shards are there, {waiting:,} are not"
+
+    def point(self, targets: Mapping[str, str], uuids: Mapping[str, str] | None = None) -> None:
+        """Point aliases at indexes, all in one step: whoever searches finds the old ones or the new ones.
+
+        Args:
+            targets: alias → index. Each must have been made by the catalog.
+            uuids: index → uuid, as `create` gave it; indexes that are left out may be any of that name.
+
+        Raises:
+            Fatal: a target is not what it should be, or an alias is an index. Nothing has been pointed.
+            Retry: the engine does not show the result.
+        """
+        uuids = uuids or {}
+        for index in targets.values():
+            self.require(index, uuids.get(index))
         actions: list[dict[str, Any]] = []
         for alias, index in targets.items():
             before = self.behind(alias)
@@ -178,9 +245,13 @@ class Indexes:
                 actions.append({"remove": {"index": before, "alias": alias}})
             actions.append({"add": {"index": index, "alias": alias}})
         ask(self.client.indices.update_aliases, actions=actions)
+        for alias, index in targets.items():
+            if (found := self.behind(alias)) != index:
+                raise Retry(f"the alias {alias} points at {found or 'nothing'} instead of {index}.")
+            self.require(index, uuids.get(index))
 
     def delete(self, names: Iterable[str]) -> list[str]:
-        """Delete indexes; those that are there and that no alias points at. Returns their names."""
+        """Delete indexes; those that are there and by which nobody searches. Returns their names."""
         gone = []
         for name in names:
             if aliases := self.aliases(name):
@@ -200,32 +271,53 @@ class Indexes:
         return keepers
 
     def orphans(self, made_by: Iterable[str], media_type: MediaType) -> list[str]:
-        """Indexes of a medium that DAGs of these ids made and that no alias points at."""
+        """Indexes of a medium that DAGs of these ids made and by which nobody searches."""
         wanted = set(made_by)
         found = self._ask(self.client.indices.get, index=f"{media_type}-*", expand_wildcards="all").body
-        return sorted(
-            name
-            for name, about in found.items()
-            if not about.get("aliases") and (about["mappings"].get("_meta") or {}).get("dag_id") in wanted
-        )
+        indexes = [identity_of(name, about) for name, about in found.items()]
+        return sorted(i.name for i in indexes if i.dag_id in wanted and not public(i.aliases, i.name))
 
     def reindex(
-        self, origin: str, destination: str, query: Mapping[str, Any], *, per_second: float = -1, task: str | None = None,
-        started: Callable[[str], None] = lambda _: None, should_stop: Callable[[], bool] = lambda: False,
+        self, origin: str, destination: str, query: Mapping[str, Any], *, uuid: str | None = None, per_second: float = -1,
+        task: str | None = None, started: Callable[[str], None] = lambda _: None, should_stop: Callable[[], bool] = lambda: False,
         progress: Callable[[int, int], None] = lambda *_: None,
     ) -> int:  # fmt: skip
-        """Copy the documents that a query finds into another index, on the server. Number of documents copied.
+        """Copy the documents that a query finds into another index, on the server.
 
-        task: of a call that was stopped, to go on waiting for it. started: is told the task. per_second: documents, -1 for no limit.
+        Args:
+            origin: index or alias that is copied from.
+            destination: an index that the catalog made.
+            query: finds what is copied.
+            uuid: of the destination, as `create` gave it.
+            per_second: documents; -1 for no limit.
+            task: of a call that was stopped, to go on waiting for it.
+            started: is told the task.
+            should_stop: asked each second; then Interrupted is raised.
+            progress: is told documents copied, and of how many.
+
+        Returns:
+            Number of documents copied.
         """
+        target = self.require(destination, uuid)
         if task is None:
             task = str(
                 ask(
-                    self.client.reindex, source={"index": origin, "query": query}, dest={"index": destination}, slices="auto",
-                    wait_for_completion=False, requests_per_second=per_second, refresh=False,
+                    self.client.reindex, source={"index": origin, "query": query}, dest={"index": target.writer}, slices="auto",
+                    wait_for_completion=False, requests_per_second=per_second, refresh=False, require_alias=True,
                 )["task"]
             )  # fmt: skip
             started(task)
+        found = self.wait_for(task, should_stop, progress)
+        self.require(destination, target.uuid)
+        response = found.get("response", {})
+        if problem := found.get("error") or response.get("failures") or response.get("canceled"):
+            raise Retry(f"the engine could not copy {origin} to {destination}: {str(problem)[:500]}")
+        return int(response["created"]) + int(response["updated"])
+
+    def wait_for(
+        self, task: str, should_stop: Callable[[], bool] = lambda: False, progress: Callable[[int, int], None] = lambda *_: None
+    ) -> dict[str, Any]:  # fmt: skip
+        """Wait for work on the server: what the engine says of it when it has ended, well or not."""
         while True:
             try:
                 found = self._ask(self.client.tasks.get, task_id=task)
@@ -234,32 +326,21 @@ class Indexes:
                     f"the engine does not know the task {task} any more; it has probably been restarted."
                 ) from None
             if found["completed"]:
-                break
+                return dict(found)
             status = found["task"]["status"]
-            progress(int(status.get("created", 0)), int(status.get("total", 0)))
+            progress(
+                int(status.get("created", 0)) + int(status.get("deleted", 0)), int(status.get("total", 0))
+            )
             if should_stop():
-                raise Interrupted("asked to stop; the engine goes on copying and the next try waits for it.")
+                raise Interrupted("asked to stop; the engine goes on working and the next try waits for it.")
             self._pause(1)
-        response = found.get("response", {})
-        if problem := found.get("error") or response.get("failures") or response.get("canceled"):
-            raise Retry(f"the engine could not copy {origin} to {destination}: {str(problem)[:500]}")
-        return int(response["created"]) + int(response["updated"])
 
 
-def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, TransportError) or (
-        isinstance(error, ApiError) and error.meta.status in (429, 502, 503, 504)
-    )
-
-
-def ask(call: Callable[..., Any], *values: Any, **named: Any) -> Any:
-    """The client's errors as ours: what may pass is Retry, the rest is Fatal; a NotFoundError comes through."""
-    try:
-        return call(*values, **named)
-    except NotFoundError:
-        raise
-    except ApiError as error:
-        text = f"the search engine answered {error.meta.status}: {str(error)[:500]}"
-        raise (Retry if _may_pass(error) or error.meta.status >= 500 else Fatal)(text) from None
-    except TransportError as error:
-        raise Retry(f"the search engine does not answer: {type(error).__name__}") from None
+def _fields(mappings: Mapping[str, Any], path: str = "") -> set[tuple[str, str]]:
+    """(name, type) of each field of a mapping."""
+    found = set()
+    for kind in ("properties", "fields"):
+        for name, about in mappings.get(kind, {}).items():
+            found.add((f"{path}{name}", str(about.get("type", "object"))))
+            found |= _fields(about, f"{path}{name}.")
+    return found

@@ -22,6 +22,7 @@ MALFORMED, EXCLUDED, INACCURATE, DENIED, SUBSTRING = (
 )
 RULES = (MALFORMED, EXCLUDED, INACCURATE, DENIED, SUBSTRING)
 _CACHED = 200_000  # names whose verdict is remembered
+_LARGEST = 3.4e38  # what the engine's 32-bit numbers hold
 
 
 class TagPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,7 +83,7 @@ class TagFilter:
         if accuracy is not None:
             if type(accuracy) is not float and (accuracy := _number(accuracy)) is None:
                 return MALFORMED
-            if not self._least <= accuracy < math.inf:  # nor NaN
+            if not self._least <= accuracy <= _LARGEST:  # nor NaN
                 return INACCURATE
         verdicts = self._verdicts
         if name in verdicts:

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from catalog.data_refresh.client import connect
 from catalog.data_refresh.queries import search
-from catalog.data_refresh.search import connect
 from catalog.ingestion.errors import IngestionError
 from catalog.local import demo as demonstration
 from catalog.local.airflow_api import AirflowApi, ApiError

@@ -100,7 +100,8 @@ def _catalog() -> psycopg.Connection[Any]:
 
 
 def _search() -> Any:
-    from catalog.data_refresh.search import Indexes, connect_to
+    from catalog.data_refresh.client import connect_to
+    from catalog.data_refresh.search import Indexes
 
     found = _connection(SEARCH)
     client = connect_to(found.host, found.port, found.schema, found.login, found.password, found.extra_dejson)

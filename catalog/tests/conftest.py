@@ -11,10 +11,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from catalog.data_refresh.search import Indexes, connect
+from catalog.data_refresh.client import connect
+from catalog.data_refresh.search import Indexes
 from catalog.database import schema
 from catalog.local.postgres import Postgres
 from catalog.local.search import SearchEngine
+from catalog.tests.data_refresh.engine_proxy import Proxy, proxy
 
 _HOME = Path(tempfile.mkdtemp(prefix="catalog-tests-airflow-"))
 os.environ |= {
@@ -100,3 +102,12 @@ def search(engine: SearchEngine) -> Iterator[Indexes]:
     yield Indexes(client)
     client.indices.delete(index="image-*,audio-*", ignore_unavailable=True)
     client.close()
+
+
+@pytest.fixture
+def faulty(engine: SearchEngine, search: Indexes) -> Iterator[tuple[Proxy, Indexes]]:
+    """A proxy that makes the engine fail as it is told to, and the indexes as they are seen through it; nobody waits."""
+    with proxy(engine.url) as (between, url):
+        client = connect(url, engine="opensearch")
+        yield between, Indexes(client, patience=5, pause=lambda _: None)
+        client.close()

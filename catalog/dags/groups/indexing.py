@@ -102,7 +102,8 @@ def check_index(plan: Plan, parts: list[dict[str, int]], done: list[dict[str, An
     """Each range must hold as many documents as rows; {documents, tags: rule → tags}."""
     from collections import Counter
 
-    from catalog.data_refresh.indexing import IdRange, follow_moderation, mismatches, moderated_since
+    from catalog.data_refresh.indexing import IdRange, mismatches
+    from catalog.data_refresh.moderation import follow
 
     context: Any = get_current_context()
     engine = indexes(plan["search"])
@@ -113,13 +114,11 @@ def check_index(plan: Plan, parts: list[dict[str, int]], done: list[dict[str, An
         if (
             plan["table"] == plan["media_type"]
         ):  # rows that moderators delete disappear from the live table meanwhile
-            follow_moderation(
-                engine.client,
-                plan["index"],
-                *moderated_since(api, plan["media_type"], context["dag_run"].start_date),
-            )
+            follow(api, engine.client, plan["index"], plan["media_type"], context["dag_run"].start_date)
         engine.refresh(plan["index"])
-        wrong = mismatches(api, engine, plan["index"], plan["table"], [IdRange(**part) for part in parts])
+        rejected = [sum(one["rejected"].values()) for one in done]
+        ranges_ = [IdRange(**part) for part in parts]
+        wrong = mismatches(api, engine, plan["index"], plan["table"], ranges_, rejected=rejected)
     if wrong:
         raise AirflowException(
             f"{plan['index']} does not hold what it should, so it is not promoted: {'; '.join(wrong)}"

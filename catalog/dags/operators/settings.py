@@ -102,7 +102,7 @@ class SearchConnection(NamedTuple):
 def search_connection(conn_id: str = SEARCH) -> SearchConnection:
     """Extra of the connection: `engine` (elasticsearch, the default, elasticsearch8 or opensearch), `shards`, `replicas`, `ca_certs`,
     `verify_certs`, `api_key`."""
-    from catalog.data_refresh.search import connect_to
+    from catalog.data_refresh.client import connect_to
 
     try:
         found = Connection.get(conn_id)

@@ -1,27 +1,19 @@
 """Rows to documents, aliases and filtered indexes, on a real database and a real search engine."""
 
-import threading
-from datetime import UTC, datetime
+import json
+from typing import Any
 
 import pytest
-from pytest_httpserver import HTTPServer
-from werkzeug import Response
 
 from catalog.data_refresh import indexing
-from catalog.data_refresh.indexing import (
-    IdRange,
-    RangeIndexer,
-    follow_moderation,
-    mismatches,
-    moderated_since,
-    ranges,
-)
-from catalog.data_refresh.mapping import index_body, index_meta
-from catalog.data_refresh.search import connect
+from catalog.data_refresh.client import connect
+from catalog.data_refresh.indexing import IdRange, RangeIndexer, mismatches, ranges
 from catalog.data_refresh.sensitive import insensitive, parse_terms, sensitive
-from catalog.data_refresh.tag_policy import DEFAULT, policy_from
+from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database import sample_data
 from catalog.ingestion.errors import Fatal, Interrupted, Retry
+from catalog.tests.data_refresh.engine_proxy import answer
+from catalog.tests.data_refresh.indexes import make
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 
@@ -30,13 +22,6 @@ pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 def filled(api):
     sample_data.fill(api, "api", 500)
     return api
-
-
-def make(search, name, media_type="image", policy=DEFAULT):
-    search.create(
-        name,
-        index_body(media_type, index_meta(media_type, f"{media_type}_data_refresh", "run", policy), shards=1),
-    )
 
 
 def fill(api, search, name, media_type="image", number=1, **options):
@@ -92,7 +77,9 @@ def test_a_missing_document_is_noticed(filled, search):
     parts, _ = fill(filled, search, "image-a")
     gone = filled.execute("select identifier::text from image where id = 10").fetchone()[0]
     search.client.delete(index="image-a", id=gone, refresh=True)
-    assert mismatches(filled, search, "image-a", "image", parts) == ["ids 1 to 500: 499 rows, 498 documents"]
+    assert mismatches(filled, search, "image-a", "image", parts) == [
+        "ids 1 to 500: 500 rows (1 gone at their source), 498 documents"
+    ]
 
 
 def test_a_document_of_no_row_is_noticed(filled, search):
@@ -100,7 +87,9 @@ def test_a_document_of_no_row_is_noticed(filled, search):
     parts, _ = fill(filled, search, "image-a")
     document = search.client.search(index="image-a", size=1)["hits"]["hits"][0]["_source"]
     search.client.index(index="image-a", id="stray", document={**document, "id": 501}, refresh=True)
-    assert mismatches(filled, search, "image-a", "image", parts) == ["in all: 499 rows, 500 documents"]
+    assert mismatches(filled, search, "image-a", "image", parts) == [
+        "in all: 499 documents are wanted, 500 are there"
+    ]
 
 
 def test_an_empty_table(api, search):
@@ -113,21 +102,10 @@ def test_a_range_goes_on_where_it_was_stopped(filled, search, monkeypatch):
     monkeypatch.setattr(indexing, "CHUNK", 50)
     make(search, "image-a")
     state = {}
-    options = {"load": lambda: state.get("at"), "save": lambda s: state.update(at=s)}
+    options = keep(state)
     part = IdRange(1, 500)
-    with pytest.raises(Interrupted, match="row id"):
-        RangeIndexer(
-            filled,
-            search.client,
-            "image-a",
-            "image",
-            "image",
-            DEFAULT,
-            part,
-            should_stop=lambda: True,
-            **options,
-        ).run()
-    assert 0 < state["at"]["after"] < 500
+    stopped(filled, search, state)
+    assert 0 < state["at"]["done"]["after"] < 500
     filled.execute("update image set title = 'changed' where id = 1")
     done = RangeIndexer(filled, search.client, "image-a", "image", "image", DEFAULT, part, **options).run()
     search.refresh("image-a")
@@ -139,43 +117,23 @@ def test_a_range_goes_on_where_it_was_stopped(filled, search, monkeypatch):
     ).fetchone()[0]  # fmt: skip
 
 
-class Flaky:
-    """A search engine that takes some documents only at the third asking, and one never."""
-
-    def __init__(self, status, times):
-        self.status, self.times, self.seen, self.lock, self.taken = status, times, 0, threading.Lock(), []
-
-    def __call__(self, request):
-        lines = request.get_data().splitlines()
-        with self.lock:
-            self.seen += 1
-            fail = self.seen <= self.times
-            self.taken += [line for n, line in enumerate(lines[0::2]) if not (fail and n % 2)]
-        items = [
-            {"index": {"_id": str(n), "status": self.status if fail and n % 2 else 201}}
-            for n in range(len(lines) // 2)
-        ]
-        if fail:
-            for item in items[1::2]:
-                item["index"]["error"] = {"type": "es_rejected_execution_exception", "reason": "no room"}
-        body = {"errors": fail} if request.args.get("filter_path") else {"errors": fail, "items": items}
-        return Response(
-            __import__("json").dumps(body),
-            content_type="application/json",
-            headers={"X-Elastic-Product": "Elasticsearch"},
-        )
+def odd(key):
+    """About half of all identifiers."""
+    return int(key[-1], 16) % 2 == 1
 
 
 @pytest.mark.parametrize(
-    ("status", "times", "outcome"), [(429, 3, None), (429, 99, Retry), (400, 2, Fatal), (503, 2, None)]
+    ("status", "times", "outcome"),
+    [(429, 3, None), (429, 99, Retry), (503, 2, None), (409, 2, None), (403, 2, Fatal)],
 )
-def test_documents_that_are_not_taken(filled, httpserver: HTTPServer, status, times, outcome):
+def test_documents_that_are_not_taken(filled, search, faulty, status, times, outcome):
+    """Single documents in an answer that is good as a whole are sent again, alone, until they are taken."""
+    proxy, indexes = faulty
+    proxy.items(times, odd, status, "made_up")
+    make(search, "image-a")
     waits: list[float] = []
-    flaky = Flaky(status, times)
-    httpserver.expect_request("/image-a/_bulk").respond_with_handler(flaky)
-    client = connect(httpserver.url_for("/"))
     indexer = RangeIndexer(
-        filled, client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=waits.append
+        filled, indexes.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=waits.append
     )
     if outcome:
         with pytest.raises(outcome, match="no room"):
@@ -183,46 +141,175 @@ def test_documents_that_are_not_taken(filled, httpserver: HTTPServer, status, ti
         return
     assert indexer.run().documents == 499
     assert waits == [1.0, 2.0, 4.0][:times]
-    assert len(set(flaky.taken)) == 499
+    search.refresh("image-a")
+    assert search.count("image-a") == 499
+    last = [
+        json.loads(line) for line in [r for r in proxy.seen if "_bulk" in r.path][-1].body.splitlines()[0::2]
+    ]
+    assert {odd(one["index"]["_id"]) for one in last} == {True}
+
+
+@pytest.mark.parametrize(
+    ("status", "times", "outcome"), [(503, 3, None), (429, 3, None), (500, 99, Retry), (400, 1, Fatal)]
+)
+def test_requests_that_are_not_taken(filled, search, faulty, status, times, outcome):
+    proxy, indexes = faulty
+    proxy.times("/_bulk", times, status)
+    make(search, "image-a")
+    indexer = RangeIndexer(
+        filled, indexes.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=lambda _: None
+    )
+    if outcome:
+        with pytest.raises(outcome, match=str(status) if outcome is Retry else "refused"):
+            indexer.run()
+        return
+    assert indexer.run().documents == 499
+
+
+def test_an_engine_that_hangs_up(filled, search, faulty):
+    """What was lost was an answer: the documents are there, and sending them again changes nothing."""
+    proxy, indexes = faulty
+    proxy.at(
+        "/_bulk",
+        lambda request, forward: forward(request) and None if proxy.count("_bulk") < 4 else forward(request),
+    )
+    make(search, "image-a")
+    done = RangeIndexer(
+        filled, indexes.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=lambda _: None
+    ).run()
+    search.refresh("image-a")
+    assert done.documents == search.count("image-a") == 499
 
 
 def test_an_engine_that_is_away(filled):
-    waits = []
     client = connect("http://127.0.0.1:9")
     with pytest.raises(Retry, match="does not answer"):
         RangeIndexer(
-            filled, client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=waits.append
+            filled, client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=lambda _: None
         ).run()
-    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0]
 
 
-def test_aliases_move_together(search):
-    for name in ("image-a", "image-a-filtered", "image-b", "image-b-filtered"):
-        make(search, name)
-    search.point({"image": "image-a", "image-filtered": "image-a-filtered"})
-    search.point({"image": "image-b", "image-filtered": "image-b-filtered"})
-    assert (search.behind("image"), search.behind("image-filtered")) == ("image-b", "image-b-filtered")
-    with pytest.raises(Fatal, match="image points at it"):
-        search.delete(["image-b"])
-    assert search.orphans(["image_data_refresh"], "image") == ["image-a", "image-a-filtered"]
-    assert search.orphans(["another"], "image") == []
-    assert search.delete(["image-a", "image-none"]) == ["image-a"]
-    with pytest.raises(Fatal, match="is an index, so it cannot be an alias"):
-        search.point({"image-a-filtered": "image-b"})
-    search.client.indices.update_aliases(actions=[{"add": {"index": "image-a-filtered", "alias": "image"}}])
-    with pytest.raises(Fatal, match="points at image-a-filtered, image-b"):
-        search.behind("image")
-    with pytest.raises(Fatal, match="cannot be the name"):
-        search.create("Image A", {})
+def test_a_request_that_is_too_large_is_halved(filled, search, faulty):
+    """Some engines take 10 MB at most; a document that alone is too much is rejected."""
+    proxy, indexes = faulty
+
+    def small(request, forward):
+        return answer(413, {"error": "too much"}) if len(request.body) > 20_000 else forward(request)
+
+    proxy.at("/_bulk", small)
+    filled.execute(
+        "update image set tags = (select jsonb_agg(jsonb_build_object('name', n || 'tag')) from generate_series(1, 2000) n) where id = 7"
+    )
+    make(search, "image-a")
+    done = RangeIndexer(
+        filled, indexes.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=lambda _: None
+    ).run()
+    assert done.rejected == {"too large": 1}
+    search.refresh("image-a")
+    assert done.documents == search.count("image-a") == 498
+    assert mismatches(filled, search, "image-a", "image", [IdRange(1, 500)], rejected=[1]) == []
+    assert proxy.count("_bulk") > 8
 
 
-def test_meta_says_which_policy(search):
-    policy = policy_from({"excluded_providers": ["clarifai"]})
-    make(search, "image-a", policy=policy)
-    meta = search.meta("image-a")
-    assert meta["tag_policy_digest"] == policy.digest
-    assert meta["tag_policy"]["excluded_providers"] == ["clarifai"]
-    assert search.meta("nothing") == {}
+def keep(state):
+    return {"load": lambda: state.get("at"), "save": lambda s: state.update(at=s)}
+
+
+def stopped(api, search, state):
+    with pytest.raises(Interrupted, match="row id"):
+        RangeIndexer(
+            api,
+            search.client,
+            "image-a",
+            "image",
+            "image",
+            DEFAULT,
+            IdRange(1, 500),
+            should_stop=lambda: True,
+            **keep(state),
+        ).run()
+
+
+@pytest.mark.parametrize("change", ["index", "range", "table", "shape"])
+def test_progress_of_something_else_does_not_count(filled, search, monkeypatch, caplog, change):
+    """A cleared task finds what an attempt for another index, range or table has noted."""
+    monkeypatch.setattr(indexing, "CHUNK", 50)
+    make(search, "image-a")
+    state: dict[str, Any] = {}
+    part, table = IdRange(1, 500), "image"
+    stopped(filled, search, state)
+    assert state["at"]["done"]["documents"] > 0
+    if change == "index":
+        make(search, "image-a")
+    elif change == "range":
+        part = IdRange(40, 400)
+    elif change == "table":
+        table = "copied"
+        filled.execute("create table copied as select * from image")
+    else:
+        state["at"] = {"after": 300, "documents": 300}
+    done = RangeIndexer(filled, search.client, "image-a", table, "image", DEFAULT, part, **keep(state)).run()
+    rows = filled.execute(
+        "select count(*) from image where id between %s and %s", [part.first, part.last]
+    ).fetchone()[0]
+    assert done.rows == rows
+    assert "starts over" in caplog.text
+
+
+def test_an_index_that_is_gone(filled, search):
+    uuid = make(search, "image-a")
+    search.delete(["image-a"])
+    with pytest.raises(Fatal, match="image-a is gone: clear create_index"):
+        RangeIndexer(
+            filled, search.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), uuid=uuid
+        ).run()
+    assert not search.exists("image-a")
+
+
+@pytest.mark.parametrize("later", ["nothing", "by itself", "another"])
+def test_an_index_that_goes_while_it_is_filled(filled, search, monkeypatch, later):
+    """The engine makes missing indexes by itself, with a mapping it guesses; what fills an index never has it do so."""
+    monkeypatch.setattr(indexing, "CHUNK", 50)
+    uuid = make(search, "image-a")
+    steps = []
+
+    def progress(done):
+        if not steps:
+            steps.append(done.after)
+            search.client.indices.delete(index="image-a")
+            if later == "by itself":
+                search.client.index(index="image-a", id="x", document={"title": "guessed"}, refresh=True)
+            elif later == "another":
+                make(search, "image-a")
+
+    with pytest.raises(Fatal, match="gone"):
+        RangeIndexer(
+            filled,
+            search.client,
+            "image-a",
+            "image",
+            "image",
+            DEFAULT,
+            IdRange(1, 500),
+            uuid=uuid,
+            progress=progress,
+        ).run()
+    if later == "nothing":
+        assert not search.exists("image-a")
+    else:
+        search.refresh("image-a")
+        assert search.count("image-a") == (later == "by itself")
+    with pytest.raises(Fatal, match="clear create_index"):
+        mismatches(filled, search, "image-a", "image", [IdRange(1, 500)], uuid=uuid)
+
+
+def test_an_index_that_is_exchanged_behind_the_last_document(filled, search):
+    uuid = make(search, "image-a")
+    with pytest.raises(Fatal, match="not the one that this run made"):
+        RangeIndexer(
+            filled, search.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), uuid=uuid,
+            progress=lambda _: make(search, "image-a"),
+        ).run()  # fmt: skip
 
 
 def test_the_filtered_index(filled, search):
@@ -272,16 +359,3 @@ def test_many_terms(search):
 def test_no_terms_is_no_list(text, message):
     with pytest.raises(Fatal, match=message):
         parse_terms(text)
-
-
-def test_moderation_while_indexing(filled, search):
-    began = datetime.now(UTC)
-    fill(filled, search, "image-a")
-    filled.execute("insert into api_deletedimage select now(), now(), identifier from image where id = 50")
-    filled.execute("insert into api_matureimage select now(), identifier from image where id = 51")
-    deleted, mature = moderated_since(filled, "image", began)
-    assert follow_moderation(search.client, "image-a", deleted, mature) == 2
-    search.refresh("image-a")
-    assert search.count("image-a") == 498
-    assert search.client.get(index="image-a", id=mature[0])["_source"]["mature"] is True
-    assert follow_moderation(search.client, "image-a", [], []) == 0

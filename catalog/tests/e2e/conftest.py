@@ -19,7 +19,8 @@ from psycopg.rows import dict_row
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from catalog.data_refresh.search import Indexes, connect
+from catalog.data_refresh.client import connect
+from catalog.data_refresh.search import Indexes
 from catalog.local.airflow_api import FINISHED, AirflowApi
 from catalog.local.lifecycle import down, up
 from catalog.local.runs import unpaused

@@ -1,0 +1,192 @@
+"""Sends actions to an index: one sender for documents and for what moderators decide.
+
+The engine must never make an index by itself, with a mapping it guesses. So each request goes to the alias that only our index has, and
+says that it must be an alias.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, cast
+
+import msgspec
+import orjson
+from elastic_transport import ApiError, TransportError
+from elasticsearch import Elasticsearch
+
+from catalog.ingestion.errors import Fatal, Retry
+
+TRIES = 6  # of a request, or of the actions in it that the engine had no room for
+BACKOFF = 1.0  # seconds, doubled each time
+REQUEST_BYTES = 8_000_000  # the smallest limit that engines are offered with is 10 MB
+REASON = 200  # characters
+_REFUSES_ALL = ("index_closed_exception", "cluster_block_exception", "security_exception")
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """A document that the engine will never take. kind: what rejections are counted by; reason: its own words."""
+
+    key: str
+    kind: str
+    reason: str
+
+
+class Sent(msgspec.Struct):
+    """What became of actions. changed: documents made, changed or deleted, where the engine was asked to tell."""
+
+    changed: int = 0
+    rejections: list[Rejection] = []
+
+
+def index_action(key: str, document: Mapping[str, Any]) -> bytes:
+    """Both lines are one action, so no request is ever cut between them."""
+    return b'{"index":{"_id":"%s"}}\n%s' % (key.encode(), orjson.dumps(document))
+
+
+def update_action(key: str, changes: Mapping[str, Any]) -> bytes:
+    return orjson.dumps({"update": {"_id": key}}) + b"\n" + orjson.dumps({"doc": changes})
+
+
+def delete_action(key: str) -> bytes:
+    return orjson.dumps({"delete": {"_id": key}})
+
+
+def key_of(action: bytes) -> str:
+    [about] = orjson.loads(action.partition(b"\n")[0]).values()
+    return str(about["_id"])
+
+
+class BulkSender:
+    """Sends until the engine has taken every action, or will never take it.
+
+    Args:
+        client: of the engine.
+        writer: the alias that only the index has which is written to.
+        tell: whether the number of changed documents is wanted; costs a long answer to each request.
+        pause: sleeps so many seconds.
+    """
+
+    def __init__(
+        self,
+        client: Elasticsearch,
+        writer: str,
+        *,
+        tell: bool = False,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client, self._writer, self._tell, self._pause = client, writer, tell, pause
+
+    def send(self, actions: Iterable[bytes]) -> Sent:
+        """Send actions, in requests of a size that engines take.
+
+        Raises:
+            Retry: the engine has no room, or does not answer, for half a minute.
+            Fatal: the index is gone, or takes nothing.
+        """
+        sent = Sent(rejections=[])
+        for request in requests(actions):
+            self._send(request, sent)
+        return sent
+
+    def _send(self, actions: list[bytes], sent: Sent) -> None:
+        problem = ""
+        for attempt in range(TRIES):
+            if attempt:
+                self._pause(BACKOFF * 2 ** (attempt - 1))
+            brief = not (problem or self._tell)
+            try:
+                operations = cast(Any, actions)  # encoded already
+                answer = self._client.bulk(
+                    index=self._writer,
+                    operations=operations,
+                    require_alias=True,
+                    filter_path="errors" if brief else None,
+                )
+            except TransportError as error:
+                problem = f"the search engine does not answer ({type(error).__name__})"
+                continue
+            except ApiError as error:
+                if error.meta.status == 413:
+                    self._halve(actions, sent)
+                    return
+                if error.meta.status not in (408, 429) and error.meta.status < 500:
+                    raise Fatal(f"the search engine refused a request: {str(error)[:500]}") from None
+                problem = f"the search engine answered {error.meta.status}"
+                continue
+            if brief and not answer["errors"]:
+                return
+            if (
+                "items" not in answer
+            ):  # which ones, the short answer does not say: sending all once more is harmless
+                problem = "the search engine did not take some documents"
+                continue
+            actions, problem = self._not_taken(actions, answer["items"], sent)
+            if not actions:
+                return
+        raise Retry(f"{problem}; tried {TRIES} times.")
+
+    def _halve(self, actions: list[bytes], sent: Sent) -> None:
+        """A request that is too large for this engine."""
+        if len(actions) == 1:
+            sent.rejections.append(
+                Rejection(
+                    key_of(actions[0]),
+                    "too large",
+                    f"{len(actions[0]):,} bytes; see the engine's http.max_content_length",
+                )
+            )
+            return
+        middle = len(actions) // 2
+        self._send(actions[:middle], sent)
+        self._send(actions[middle:], sent)
+
+    def _not_taken(
+        self, actions: list[bytes], items: list[dict[str, Any]], sent: Sent
+    ) -> tuple[list[bytes], str]:
+        """The actions to send once more, and why."""
+        again, problem = [], ""
+        for action, item in zip(actions, items, strict=True):
+            [result] = item.values()
+            status, error = result["status"], result.get("error") or {}
+            kind = error.get("type", "") if isinstance(error, dict) else ""
+            text = f"{result['_id']}: {str(error)[:400]}"
+            if status < 300:
+                sent.changed += result.get("result") != "noop"
+            elif kind == "index_not_found_exception":
+                raise Fatal(f"the index behind {self._writer} is gone.")
+            elif status == 404:  # what is to be deleted or marked has no document
+                continue
+            elif status in (409, 429) or status >= 500:
+                again.append(action)
+                problem = text
+            elif status in (400, 413) and kind not in _REFUSES_ALL:
+                sent.rejections.append(_rejection(result["_id"], error))
+            else:
+                raise Fatal(f"the search engine takes nothing for {self._writer}: {status}, {text}")
+        return again, problem
+
+
+def requests(actions: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Lists of actions, none of more than REQUEST_BYTES unless a single action is."""
+    request: list[bytes] = []
+    size = 0
+    for action in actions:
+        if request and size + len(action) > REQUEST_BYTES:
+            yield request
+            request, size = [], 0
+        request.append(action)
+        size += len(action) + 1
+    if request:
+        yield request
+
+
+def _rejection(key: str, error: Any) -> Rejection:
+    """Counted by the type of the error and the field, so that there are few kinds; what was wrong with this one is its reason."""
+    if not isinstance(error, dict):
+        return Rejection(key, "refused by the engine", str(error)[:REASON])
+    reason = str(error.get("reason", ""))
+    causes = [str(c.get("reason", "")) for c in [error.get("caused_by")] if isinstance(c, dict)]
+    field = (
+        reason.partition("field [")[2].partition("]")[0] or reason.partition('field="')[2].partition('"')[0]
+    )
+    kind = f"{error.get('type', 'refused by the engine')}{f' in {field}' if field else ''}"
+    return Rejection(key, kind[:REASON], "; ".join([*causes, reason])[:REASON])

@@ -1,0 +1,157 @@
+"""What moderators decide while an index is made, on a real database and a real search engine."""
+
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from catalog.data_refresh import moderation
+from catalog.data_refresh.indexing import IdRange, RangeIndexer
+from catalog.data_refresh.moderation import decided, follow, moderation_moment, unmoderated
+from catalog.data_refresh.tag_policy import DEFAULT
+from catalog.database import sample_data
+from catalog.ingestion.errors import Fatal, Retry
+from catalog.tests.data_refresh.indexes import make
+
+pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
+
+
+@pytest.fixture
+def filled(api):
+    sample_data.fill(api, "api", 500)
+    return api
+
+
+def fill(api, search, name="image-a"):
+    uuid = make(search, name)
+    RangeIndexer(api, search.client, name, "image", "image", DEFAULT, IdRange(1, 500)).run()
+    search.refresh(name)
+    return uuid
+
+
+def decide(api, deleted="false", mature="false", when="now()"):
+    api.execute(f"insert into api_deletedimage select {when}, now(), identifier from image where {deleted}")
+    api.execute(
+        f"insert into api_matureimage select {when}, identifier from image where {mature} on conflict do nothing"
+    )
+
+
+def harmless(search, index="image-a"):
+    return search.count(index, {"term": {"mature": False}})
+
+
+def test_what_is_decided_while_an_index_is_made(filled, search):
+    since = moderation_moment(filled)
+    uuid = fill(filled, search)
+    before = harmless(search)
+    decide(filled, "id = 50", "id = 51")
+    assert len(unmoderated(filled, search.client, "image-a", "image", since)) == 2
+    assert follow(filled, search.client, "image-a", "image", since, uuid=uuid) == 2
+    assert unmoderated(filled, search.client, "image-a", "image") == []
+    assert (search.count("image-a"), harmless(search)) == (498, before - 2)
+    assert follow(filled, search.client, "image-a", "image", since, uuid=uuid) == 0
+
+
+def test_long_lists(filled, search, monkeypatch):
+    """An odd number of deletions and many marks: no request ends between an action and its document, no batch is lost."""
+    monkeypatch.setattr(moderation, "BATCH", 7)
+    since = moderation_moment(filled)
+    uuid = fill(filled, search)
+    decide(filled, "id <= 101", "id > 90 and id < 400")
+    assert len([key for batch in decided(filled, "deleted", "image", since) for key in batch]) == 106
+    assert follow(filled, search.client, "image-a", "image", since, uuid=uuid) > 300
+    assert unmoderated(filled, search.client, "image-a", "image") == []
+    assert search.count("image-a", {"range": {"id": {"lte": 101}}}) == 0
+    assert (
+        search.count(
+            "image-a",
+            {"bool": {"filter": [{"range": {"id": {"gt": 101, "lt": 400}}}, {"term": {"mature": False}}]}},
+        )
+        == 0
+    )
+
+
+@pytest.mark.parametrize("when", ["now() - interval '3 hours'", "now() + interval '2 days'"])
+def test_decisions_of_another_clock(filled, search, when):
+    """The application's clock is hours off, or the decision was committed long after it was made."""
+    since = moderation_moment(filled)
+    uuid = fill(filled, search)
+    decide(filled, "id = 50", "id = 51", when)
+    follow(filled, search.client, "image-a", "image", since, uuid=uuid)
+    assert unmoderated(filled, search.client, "image-a", "image") == []
+
+
+def test_the_moment(filled, api_dsn):
+    """It lies before the oldest transaction that is open: what that one writes will bear a moment before others see it."""
+    now = filled.execute("select now()").fetchone()[0]
+    with psycopg.connect(api_dsn) as other:
+        began = other.execute("select now()").fetchone()[0]
+        assert moderation_moment(filled) <= began - timedelta(hours=1)
+    assert moderation_moment(filled) >= now - timedelta(hours=1, minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(429, "rejected"), (503, "unavailable"), (409, "version_conflict")]
+)
+def test_an_engine_that_does_not_take_a_decision(filled, search, faulty, status, kind):
+    """Sent until it is taken; when it never is, the caller hears of it and points no alias."""
+    proxy, indexes = faulty
+    since = moderation_moment(filled)
+    uuid = fill(filled, search)
+    decide(filled, "id between 50 and 60", "id between 55 and 70")
+    proxy.items(3, lambda _: True, status, kind)
+    assert follow(filled, indexes.client, "image-a", "image", since, uuid=uuid, pause=lambda _: None) > 20
+    assert unmoderated(filled, search.client, "image-a", "image") == []
+    decide(filled, "id = 80")
+    proxy.items(99, lambda _: True, status, kind)
+    proxy.faults = proxy.faults[-1:]
+    with pytest.raises(Retry, match="no room"):
+        follow(filled, indexes.client, "image-a", "image", since, uuid=uuid, pause=lambda _: None)
+    assert len(unmoderated(filled, search.client, "image-a", "image")) == 1
+
+
+def test_an_engine_that_refuses_a_decision(filled, search, faulty):
+    proxy, indexes = faulty
+    since = moderation_moment(filled)
+    uuid = fill(filled, search)
+    decide(filled, mature="id = 80")
+    proxy.items(1, lambda _: True, 400, "mapper_parsing_exception")
+    with pytest.raises(Fatal, match=r"refuses what moderators decided about .*mapper_parsing"):
+        follow(filled, indexes.client, "image-a", "image", since, uuid=uuid)
+
+
+def test_an_engine_that_says_so_and_does_nothing(filled, search, faulty):
+    """What counts is what a search finds afterwards."""
+    proxy, indexes = faulty
+    since = moderation_moment(filled)
+    uuid = fill(filled, search)
+    decide(filled, "id = 50", "id = 51")
+    proxy.items(99, lambda _: True, 200, "")
+    with pytest.raises(Retry, match="still shows media as they were before moderation"):
+        follow(filled, indexes.client, "image-a", "image", since, uuid=uuid)
+
+
+def test_decisions_make_no_index(filled, search):
+    """To mark a document of an index that is gone made the index, with a guessed mapping."""
+    since = moderation_moment(filled)
+    uuid = fill(filled, search)
+    decide(filled, "id = 50", "id = 51")
+    search.delete(["image-a"])
+    with pytest.raises(Fatal, match="gone"):
+        follow(filled, search.client, "image-a", "image", since, uuid=uuid)
+    assert not search.exists("image-a")
+    make(search, "image-a")
+    with pytest.raises(Fatal, match="not the one"):
+        follow(filled, search.client, "image-a", "image", since, uuid=uuid)
+
+
+def test_decisions_are_followed_behind_an_alias(filled, search):
+    """Once more after the aliases have moved; media that have no document cost nothing."""
+    since = moderation_moment(filled)
+    uuid = fill(filled, search)
+    search.point({"image": "image-a"})
+    decide(filled, "id = 50")
+    assert unmoderated(filled, search.client, "image", "image") != []
+    assert follow(filled, search.client, "image-a", "image", since, uuid=uuid) == 1
+    assert unmoderated(filled, search.client, "image", "image") == []
+    assert search.aliases("image-a") == ["image"]

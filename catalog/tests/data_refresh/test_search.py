@@ -1,0 +1,189 @@
+"""Which index it is, aliases, and waiting for the engine, on a real search engine."""
+
+import pytest
+
+from catalog.data_refresh.tag_policy import policy_from
+from catalog.ingestion.errors import Fatal, Interrupted, Retry
+from catalog.tests.data_refresh.engine_proxy import answer
+from catalog.tests.data_refresh.indexes import make
+
+pytestmark = pytest.mark.enable_socket
+
+
+def by_itself(search, name):
+    """An index that the engine makes because something was written to a name that was not there."""
+    search.client.index(index=name, id="x", document={"title": "guessed", "id": 1}, refresh=True)
+
+
+def test_aliases_move_together(search):
+    for name in ("image-a", "image-a-filtered", "image-b", "image-b-filtered"):
+        make(search, name)
+    search.point({"image": "image-a", "image-filtered": "image-a-filtered"})
+    search.point({"image": "image-b", "image-filtered": "image-b-filtered"})
+    assert (search.behind("image"), search.behind("image-filtered")) == ("image-b", "image-b-filtered")
+    with pytest.raises(Fatal, match="image points at it"):
+        search.delete(["image-b"])
+    assert search.orphans(["image_data_refresh"], "image") == ["image-a", "image-a-filtered"]
+    assert search.orphans(["another"], "image") == []
+    assert search.delete(["image-a", "image-none"]) == ["image-a"]
+    with pytest.raises(Fatal, match="is an index, so it cannot be an alias"):
+        search.point({"image-a-filtered": "image-b"})
+    search.client.indices.update_aliases(actions=[{"add": {"index": "image-a-filtered", "alias": "image"}}])
+    with pytest.raises(Fatal, match="points at image-a-filtered, image-b"):
+        search.behind("image")
+    with pytest.raises(Fatal, match="cannot be the name"):
+        search.create("Image A", {})
+
+
+def test_meta_says_which_policy(search):
+    policy = policy_from({"excluded_providers": ["clarifai"]})
+    make(search, "image-a", policy=policy)
+    meta = search.meta("image-a")
+    assert meta["tag_policy_digest"] == policy.digest
+    assert meta["tag_policy"]["excluded_providers"] == ["clarifai"]
+    assert search.meta("nothing") == {}
+
+
+def test_who_made_an_index(search):
+    uuid = make(search, "image-a")
+    found = search.require("image-a", uuid)
+    assert (found.name, found.uuid, found.dag_id, found.run_id) == (
+        "image-a",
+        uuid,
+        "image_data_refresh",
+        "run",
+    )
+    assert search.identity("image-none") is None
+    search.point({"image": "image-a"})
+    assert search.identity("image") is None  # an alias is no index
+    assert search.aliases("image-a") == ["image"]
+    again = make(search, "image-b"), make(search, "image-b")
+    assert again[0] != again[1]
+    with pytest.raises(Fatal, match="is not the one that this run made"):
+        search.require("image-b", again[0])
+    with pytest.raises(Fatal, match="image-none is gone: clear create_index"):
+        search.require("image-none", uuid)
+
+
+def test_an_index_that_the_engine_made_by_itself(search):
+    """Neither counted nor pointed at, nor taken for an earlier attempt of ours."""
+    by_itself(search, "image-x")
+    with pytest.raises(Fatal, match="did not make the index image-x"):
+        search.require("image-x")
+    with pytest.raises(Fatal, match="did not make the index image-x"):
+        search.point({"image": "image-x"})
+    assert search.behind("image") is None
+    with pytest.raises(Fatal, match="did not make; delete it or choose another name"):
+        make(search, "image-x")
+    assert search.orphans(["image_data_refresh"], "image") == []
+    assert search.count("image-x") == 1
+
+
+def test_aliases_point_at_what_was_made_only(search):
+    """One of two targets was exchanged behind the run: neither alias moves."""
+    first, second = make(search, "image-a"), make(search, "image-a-filtered")
+    search.point({"image": "image-a", "image-filtered": "image-a-filtered"})
+    new, filtered = make(search, "image-b"), make(search, "image-b-filtered")
+    search.client.indices.delete(index="image-b-filtered")
+    targets, uuids = (
+        {"image": "image-b", "image-filtered": "image-b-filtered"},
+        {"image-b": new, "image-b-filtered": filtered},
+    )
+    with pytest.raises(Fatal, match="image-b-filtered is gone"):
+        search.point(targets, uuids)
+    make(search, "image-b-filtered")
+    with pytest.raises(Fatal, match="image-b-filtered is not the one"):
+        search.point(targets, uuids)
+    assert (search.behind("image"), search.behind("image-filtered")) == ("image-a", "image-a-filtered")
+    search.point(
+        {"image": "image-a", "image-filtered": "image-a-filtered"},
+        {"image-a": first, "image-a-filtered": second},
+    )
+
+
+def test_aliases_that_do_not_move(search, faulty):
+    """The engine says yes and does nothing: believed by nobody."""
+    proxy, indexes = faulty
+    make(search, "image-a")
+    proxy.at("^POST /_aliases", lambda *_: answer(200, {"acknowledged": True}))
+    with pytest.raises(Retry, match="points at nothing instead of image-a"):
+        indexes.point({"image": "image-a"})
+
+
+def test_a_template_that_changes_the_mapping(search):
+    template = {
+        "index_patterns": ["image-t*"],
+        "template": {"mappings": {"properties": {"source": {"type": "text"}}}},
+    }
+    other = {
+        "index_patterns": ["image-t*"],
+        "template": {"mappings": {"properties": {"extra": {"type": "text"}}}},
+    }
+    for body in (other, template):
+        search.client.indices.put_index_template(name="made-up", **body)
+        try:
+            if body is template:  # ours wins where both speak of a field
+                make(search, "image-t1")
+                continue
+            with pytest.raises(
+                Fatal, match="a template of the search engine changes the mapping of image-t1: extra text"
+            ):
+                make(search, "image-t1")
+        finally:
+            search.client.indices.delete_index_template(name="made-up")
+
+
+def test_opening_is_asked_for_shortly(search, faulty, caplog):
+    """The engine answers 408 while replicas are being made, a proxy cuts, a node restarts: the index is waited for, request by request."""
+    proxy, indexes = faulty
+    uuid = make(search, "image-a")
+    states = iter([
+        answer(408, {"status": "yellow", "timed_out": True, "active_shards": 1, "unassigned_shards": 2, "initializing_shards": 1}),
+        None, answer(503, {"error": "made up"}), answer(504, {"error": "made up"}),
+        answer(200, {"status": "green", "timed_out": True, "active_shards": 2, "unassigned_shards": 0, "initializing_shards": 0}),
+    ])  # fmt: skip
+    proxy.at("^GET /_cluster/health", lambda request, forward: next(states, forward(request)))
+    caplog.set_level("INFO")
+    indexes.open("image-a", 0, 60, uuid=uuid)
+    assert proxy.count("health") == 6
+    assert "yellow, 1 shards are there, 3 are not" in caplog.text
+    assert all("timeout=20s" in r.path for r in proxy.seen if "health" in r.path)
+    with pytest.raises(Interrupted):
+        indexes.open("image-a", 1, 60, should_stop=lambda: True)
+
+
+def test_replicas_that_do_not_come(search):
+    """One node cannot hold a copy of its own shards; the advice is reached."""
+    make(search, "image-a")
+    with pytest.raises(
+        Retry, match=r"yellow, 1 shards are there, 1 are not\); does the cluster have nodes for 1 replicas"
+    ):
+        search.open("image-a", 1, 2)
+    search.client.indices.delete(index="image-a")
+    with pytest.raises(Fatal, match="image-a is gone"):
+        search.open("image-a", 0, 2)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_copy_into_an_index_that_goes(search, again):
+    """The engine's own copy goes on after us; it must not make the index again, nor write into another one of that name."""
+    make(search, "image-a")
+    writer = search.require("image-a").writer
+    for n in range(3):
+        search.client.index(index=writer, id=str(n), document={"id": n}, require_alias=True, refresh=True)
+    uuid = make(search, "image-b")
+
+    def gone(_):
+        search.client.indices.delete(index="image-b")
+        if again:
+            make(search, "image-b")
+
+    with pytest.raises(Fatal, match="not the one" if again else "gone"):
+        search.reindex("image-a", "image-b", {"match_all": {}}, uuid=uuid, per_second=0.5, started=gone)
+    if again:
+        search.refresh("image-b")
+        assert search.count("image-b") == 0
+        with pytest.raises(Fatal, match="not the one"):
+            search.reindex("image-a", "image-b", {"match_all": {}}, uuid=uuid)
+    else:
+        assert not search.exists("image-b")
