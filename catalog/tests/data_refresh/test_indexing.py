@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from catalog.data_refresh import indexing
-from catalog.data_refresh.client import connect
 from catalog.data_refresh.indexing import IdRange, RangeIndexer, mismatches, ranges
 from catalog.data_refresh.sensitive import insensitive, parse_terms, sensitive
 from catalog.data_refresh.tag_policy import DEFAULT
@@ -181,12 +180,16 @@ def test_an_engine_that_hangs_up(filled, search, faulty):
     assert done.documents == search.count("image-a") == 499
 
 
-def test_an_engine_that_is_away(filled):
-    client = connect("http://127.0.0.1:9")
+def test_an_engine_that_is_away(filled, search, faulty):
+    proxy, indexes = faulty
+    proxy.at("/_bulk", lambda *_: None)
+    make(search, "image-a")
+    waits: list[float] = []
     with pytest.raises(Retry, match="does not answer"):
         RangeIndexer(
-            filled, client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=lambda _: None
+            filled, indexes.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=waits.append
         ).run()
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0]
 
 
 def test_a_request_that_is_too_large_is_halved(filled, search, faulty):
