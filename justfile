@@ -103,6 +103,11 @@ check:
 test-faults *args:
     @{{ python }} -m pytest -m fault_long "$@"
 
+# let a stack of its own work while its parts are killed, and hold everything against what it must be: --seed N --minutes M
+[no-exit-message]
+soak *args:
+    @{{ python }} -m catalog.soak "$@"
+
 # measure: ingest, load and parse, or those named (update, refresh, …)
 [no-exit-message]
 bench *names:

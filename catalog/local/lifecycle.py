@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -23,10 +23,23 @@ class StackError(Exception):
     """The stack could not be brought where it was wanted; the text says why and where to look."""
 
 
-def up(stack: Stack, say: Callable[[str], None] = lambda _: None) -> float:
-    """Start the supervisor, if none runs, and wait until Airflow is ready. Returns the seconds it took.
+def up(
+    stack: Stack, say: Callable[[str], None] = lambda _: None, environment: Mapping[str, str] | None = None
+) -> float:
+    """Start the supervisor, if none runs, and wait until Airflow is ready.
 
-    say: called with each phase. Interrupted while waiting, what was started is stopped again. Raises StackError.
+    Interrupted while waiting, what was started is stopped again.
+
+    Args:
+        stack: What to start.
+        say: Called with each phase.
+        environment: Variables of the stack's processes, beside the caller's own.
+
+    Returns:
+        The seconds it took.
+
+    Raises:
+        StackError: It did not start.
     """
     began = time.monotonic()
     stack.settings()
@@ -37,7 +50,13 @@ def up(stack: Stack, say: Callable[[str], None] = lambda _: None) -> float:
         with (stack.logs / "supervisor.log").open("ab") as log:
             command = [sys.executable, "-m", "catalog.local.supervisor", str(stack.folder)]
             process = subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                cwd=ROOT,
+                env={**os.environ, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
     try:
         _wait_ready(stack, process, say)

@@ -1,0 +1,122 @@
+"""Faults: processes killed, sessions ended, a database that crashes, an engine that ends, APIs that fail."""
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import psutil
+import psycopg
+
+from catalog.soak.apis import FAULTS as API_FAULTS
+from catalog.soak.journal import Journal
+from catalog.soak.plan import Step
+from catalog.soak.world import World
+
+_SESSIONS = "select pid, datname, left(query, 60) from pg_stat_activity where application_name = 'catalog' order by pid"
+_BACKENDS = "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid() order by pid"
+
+
+class Faults:
+    """Injects the faults of a plan."""
+
+    def __init__(self, world: World, journal: Journal) -> None:
+        self._world, self._journal = world, journal
+        self.counts: dict[str, int] = {}
+
+    def inject(self, step: Step) -> bool:
+        """One fault. Returns False when there is nothing to do it to at this moment."""
+        kind = step.kind
+        if kind in API_FAULTS:
+            source, seconds = step.args["source"], step.args["seconds"]
+            self._world.apis.content.fail(source, kind, seconds)
+            self._done(kind, f"{source} for {seconds:g} s")
+            return True
+        actions: dict[str, Callable[[float], str]] = {
+            "task-kill": lambda pick: self._signal_task(pick, signal.SIGKILL),
+            "task-term": lambda pick: self._signal_task(pick, signal.SIGTERM),
+            "worker-kill": self._kill_worker,
+            "database-crash": self._crash_database,
+            "session-end": self._end_session,
+            "engine-kill": lambda _: self._kill(int(self._world.stack.state()["search"]), "OpenSearch"),
+        }
+        part = kind.removesuffix("-kill")
+        action = actions.get(kind) or (lambda _: self._kill(self._part(part), part))
+        try:
+            self._done(kind, action(step.args["pick"]))
+        except (psutil.NoSuchProcess, ProcessLookupError, KeyError, psycopg.OperationalError):
+            return False
+        return True
+
+    def _done(self, kind: str, text: str) -> None:
+        self._journal.note("fault", f"{kind}: {text}")
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+
+    def _part(self, name: str) -> int:
+        return int(self._world.stack.state()["parts"][name])
+
+    def _kill(self, pid: int, name: str) -> str:
+        os.kill(pid, signal.SIGKILL)
+        return f"{name} (pid {pid})"
+
+    def tasks(self) -> list[psutil.Process]:
+        """Processes of tasks: each leads a group of its own, below a worker of the scheduler."""
+        return [p for worker in self._workers() for p in worker.children() if _leads(p)]
+
+    def _workers(self) -> list[psutil.Process]:
+        return list(psutil.Process(self._part("scheduler")).children())
+
+    def _signal_task(self, pick: float, number: signal.Signals) -> str:
+        process = _choose(sorted(self.tasks(), key=lambda p: p.pid), pick)
+        about = describe(process)
+        os.kill(process.pid, number)
+        return f"{number.name} to {about}"
+
+    def _kill_worker(self, pick: float) -> str:
+        """The process that watches over a task; the task may live on for a while."""
+        busy = [w for w in self._workers() if any(_leads(p) for p in w.children())]
+        worker = _choose(sorted(busy, key=lambda p: p.pid), pick)
+        about = ", ".join(describe(p) for p in worker.children())
+        worker.kill()
+        return f"SIGKILL to the worker of {about}"
+
+    def _crash_database(self, pick: float) -> str:
+        """A session dies without a word: the server ends all others and recovers from its log, as after an immediate stop."""
+        with self._world.connect("postgres") as connection:
+            pids = [pid for (pid,) in connection.execute(_BACKENDS)]
+        pid = _choose(pids, pick)
+        os.kill(pid, signal.SIGKILL)
+        return f"PostgreSQL, by SIGKILL of its session {pid}"
+
+    def _end_session(self, pick: float) -> str:
+        with self._world.connect("postgres") as connection:
+            pid, database, query = _choose(connection.execute(_SESSIONS).fetchall(), pick)
+            connection.execute("select pg_terminate_backend(%s)", [pid])
+        return f"pg_terminate_backend of a task's session in {database}: {' '.join(query.split())}"
+
+
+def _leads(process: psutil.Process) -> bool:
+    with suppress(ProcessLookupError, psutil.NoSuchProcess):
+        return os.getpgid(process.pid) == process.pid and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def describe(process: psutil.Process) -> str:
+    """A task's process in a message: which task it is, its log tells."""
+    with suppress(psutil.Error):
+        for file in process.open_files():
+            if found := re.search(
+                r"run_id=([^/]+)/task_id=([^/]+)(?:/map_index=(\d+))?/attempt=(\d+)", file.path
+            ):
+                run_id, task_id, index, attempt = found.groups()
+                return f"{run_id} {task_id}{f'[{index}]' if index else ''} try {attempt} (pid {process.pid})"
+    return f"pid {process.pid}"
+
+
+def _choose(among: list[Any], pick: float) -> Any:
+    """One of a list. Raises KeyError when it is empty."""
+    if not among:
+        raise KeyError("there is none at this moment")
+    return among[min(int(pick * len(among)), len(among) - 1)]
