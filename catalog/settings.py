@@ -1,100 +1,319 @@
-"""Every name by which the catalog is configured: what it means, and what holds without it.
+"""Every name by which the catalog is configured: what it means, the type of its value, and what holds without it.
 
-The README's table is made of this, and a test holds it against the code, so that no name is undocumented or documented for nothing.
+The code reads settings by these objects, and the README's table is made of them, so no name is undocumented or
+documented for nothing. A setting that is malformed costs itself only: its default counts, and an alert names it.
+Where nothing can safely take its place (`strict`), what needs it refuses to work.
 """
 
-from typing import Literal
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-Kind = Literal["connection", "Variable", "Variable, JSON", "environment", "pool"]
+from catalog.maintenance.reviews import Reviews
+from catalog.maintenance.staging import Databases, Deploy
+from catalog.setting_values import Address, Count, Kind, Line, PassedOver, Setting, Silencing, TimeoutOverride
+
+T = TypeVar("T")
+_all: list[Setting[Any]] = []
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 
 
-class Setting(msgspec.Struct, frozen=True):
-    """default: in Markdown; "required" where nothing works without it."""
+def _declare(
+    kind: Kind,
+    name: str,
+    shown: str,
+    meaning: str,
+    *,
+    of: Any = str,
+    value: T = None,  # type: ignore[assignment]
+    strict: bool = False,
+    entry: Any = None,
+) -> Setting[T]:
+    setting = Setting(name, kind, shown, meaning, of, value, strict, entry)
+    _all.append(setting)
+    return setting
 
-    name: str
-    kind: Kind
-    default: str
-    meaning: str
+
+def _text(
+    name: str, shown: str, meaning: str, of: Any = str, value: Any = None, strict: bool = False
+) -> Setting[Any]:
+    return _declare("Variable", name, shown, meaning, of=of, value=value, strict=strict)
 
 
-def _all(kind: Kind, *entries: tuple[str, str, str]) -> list[Setting]:
-    return [Setting(name, kind, default, meaning) for name, default, meaning in entries]
+def _switch(name: str, value: bool, meaning: str, strict: bool = False) -> Setting[bool]:
+    shown = f"`{str(value).lower()}`"
+    return _declare("Variable, JSON", name, shown, meaning, of=bool, value=value, strict=strict)
 
 
-SETTINGS: tuple[Setting, ...] = (
-    *_all(
-        "connection",
-        ("postgres_openledger_upstream", "required", "the catalog database"),
-        ("postgres_openledger_api", "needed by the data refresh", "the API's database; its own migrations make its tables"),
-        ("postgres_openledger_api_staging", "needed by staging DAGs", "the API's staging database"),
-        ("elasticsearch_http_production", "needed by the data refresh",
-         "the search engine, type HTTP; its extra: see [below](#search-engines)"),
-        ("elasticsearch_http_staging", "needed by `recreate_full_staging_index`", "the staging search engine; extra as above"),
-        ("sensitive_terms", "`SENSITIVE_TERMS_URL`", "HTTP address of the list of sensitive terms"),
-        ("aws_default", "needed on AWS", "object storage, where `OBJECT_STORAGE` is on S3; RDS"),
-        ("slack_notifications", "task log only", "webhook for reports"),
-        ("slack_alerts", "task log only", "webhook for failures and alerts"),
+for _name, _shown, _meaning in (
+    ("postgres_openledger_upstream", "required", "the catalog database"),
+    (
+        "postgres_openledger_api",
+        "needed by the data refresh",
+        "the API's database; its own migrations make its tables",
     ),
-    *_all(
-        "Variable",
-        ("OBJECT_STORAGE", "required",
-         "root of the TSV parts, such as `s3://aws_default@bucket/tsv`; `file://` is refused with remote executors"),
-        ("API_KEY_…", "the provider's run fails", "keys, as [the table of providers](#providers) names them"),
-        ("INATURALIST_DUMP", "`s3://inaturalist-open-data`", "where iNaturalist's four files lie"),
-        ("CATALOGUE_OF_LIFE", "the published archive", "archive of common names (ColDP, a ZIP): an address or path, or `none`"),
-        ("SENSITIVE_TERMS_URL", "needed by the data refresh", "list of terms, one a line: `file://`, `s3://aws_default@…` or `https://`"),
-        ("ES_INDEX_THROTTLING_RATE", "`20000`", "documents a second while a filtered index is copied; `-1` for no limit"),
-        ("ENVIRONMENT", "`local`", "Slack messages are sent in `production` only"),
-        ("CONTACT_EMAIL", "none", "address in the User-Agent"),
-        ("CATALOG_RDS_DB_IDENTIFIER", "needed by [`rotate_db_snapshots`](DAGs.md#rotate_db_snapshots)", "the catalog's RDS instance"),
-        ("GITHUB_API_KEY", "public data only", "token for GitHub"),
-        ("GITHUB_API_URL", "GitHub's own", "address of an enterprise server"),
-        ("batched_update_start_<query_id>", "written by a batched update", "the row it is at"),
+    ("postgres_openledger_api_staging", "needed by staging DAGs", "the API's staging database"),
+    (
+        "elasticsearch_http_production",
+        "needed by the data refresh",
+        "the search engine, type HTTP; its extra: see [below](#search-engines)",
     ),
-    *_all(
-        "Variable, JSON",
-        ("OAUTH2_PROVIDER_SECRETS", "none", "see [`oauth2_authorization`](DAGs.md#oauth2_authorization)"),
-        ("OAUTH2_AUTH_KEYS", "none", "one-time codes; see [`oauth2_authorization`](DAGs.md#oauth2_authorization)"),
-        ("OAUTH2_ACCESS_TOKENS", "written by the oauth2 DAGs", "access and refresh tokens"),
-        ("TAG_POLICY", "in code", "[which tags are searched](docs/tag_filtering.md)"),
-        ("DATA_REFRESH_INDEX_TASKS", "`8`", "tasks that fill an index, at most 64"),
-        ("DATA_REFRESH_LIMIT", "`0`: all", "copy so many rows only"),
-        ("SLACK_MESSAGE_OVERRIDE", "`false`", "`true` sends from any environment"),
-        ("SILENCED_SLACK_NOTIFICATIONS", "none", '`{dag_id: [{"issue", "predicate", "task_id_pattern"?}]}`: messages not to send'),
-        ("SKIPPED_INGESTION_ERRORS", "none", '`{dag_id: [{"issue", "predicate"}]}`: errors that pass over their page; reported at the end'),
-        ("INGESTION_LIMIT", "`0`: no limit", "stop every pull after so many records"),
-        (
-            "PRIVATE_HOSTS",
-            "none",
-            '`["api.internal.example.org"]`: hosts that requests may reach at addresses that are not global',
-        ),
-        ("PROBE_HTTPS", "`true`", "ask unknown hosts once whether they speak https"),
-        ("CONFIGURATION_OVERRIDES", "none", '`{dag_id: [{"task_id_pattern", "timeout": "1d:2h:3m:4s"}]}`; read when DAG files are parsed'),
-        ("CATCHUP_ENABLED", "`false`", "`true` lets dated DAGs catch up from their start date; read when DAG files are parsed"),
-        ("HELD_SCHEDULES", "none", "`{dag_id: reason}`: scheduled runs of these DAGs skip their tasks"),
-        ("STAGING_RESTORE_DATABASES", "see there", "instances of [`staging_database_restore`](DAGs.md#staging_database_restore)"),
-        ("STAGING_DEPLOY", "none", "deployment of the API to staging; see [`staging_database_restore`](DAGs.md#staging_database_restore)"),
-        ("SKIP_STAGING_DATABASE_RESTORE", "`false`", "`true` skips its runs"),
-        ("CATALOG_RDS_SNAPSHOTS_TO_RETAIN", "needed by [`rotate_db_snapshots`](DAGs.md#rotate_db_snapshots)", "snapshots that stay"),
-        ("PR_REVIEW_REPOSITORIES", "its runs skip", "see [`pr_review_reminders`](DAGs.md#pr_review_reminders)"),
-        ("PR_REVIEW_REMINDER_DRY_RUN", "`true`", "`false` lets reminders be written"),
+    (
+        "elasticsearch_http_staging",
+        "needed by `recreate_full_staging_index`",
+        "the staging search engine; extra as above",
     ),
-    *_all(
-        "environment",
-        ("DEFAULT_RETRY_COUNT", "`2`", "retries of a task"),
-        ("DEFAULT_RETRY_DELAY", "`300`", "seconds between them"),
-        ("DATA_REFRESH_EXECUTOR", "the first one", "executor of the tasks that fill an index, for example `CeleryExecutor`"),
-        ("DATA_REFRESH_POKE_INTERVAL", "`60`", "seconds between looks of tasks that wait for other DAGs"),
-        ("AWS_RDS_CONN_ID", "`aws_default`", "AWS connection for RDS"),
-        ("AWS_RDS_POKE_INTERVAL", "`60`", "seconds between looks of tasks that wait for RDS"),
-        ("CATALOG_COMMIT", "as pip knows it", "Git commit of the installed package; DAG files of a Git bundle must be of the same one"),
-        ("DJANGO_ADMIN_URL", "`http://localhost:8000/admin`", "the API's admin pages, for links"),
-    ),
-    *_all(
-        "pool",
-        ("data_refresh", "required, 1 slot",
-         "DAGs that would disturb each other take turns here; the local stack makes it, elsewhere `airflow pools set data_refresh 1 x`"),
-    ),
-)  # fmt: skip
+    ("sensitive_terms", "`SENSITIVE_TERMS_URL`", "HTTP address of the list of sensitive terms"),
+    ("aws_default", "needed on AWS", "object storage, where `OBJECT_STORAGE` is on S3; RDS"),
+    ("slack_notifications", "task log only", "webhook for reports"),
+    ("slack_alerts", "task log only", "webhook for failures and alerts"),
+):
+    _declare("connection", _name, _shown, _meaning)
+
+OBJECT_STORAGE = _text(
+    "OBJECT_STORAGE",
+    "required",
+    "root of the TSV parts, such as `s3://aws_default@bucket/tsv`; `file://` is refused with remote executors",
+    Address,
+    strict=True,
+)
+_text("API_KEY_…", "the provider's run fails", "keys, as [the table of providers](#providers) names them")
+INATURALIST_DUMP = _text(
+    "INATURALIST_DUMP",
+    "`s3://inaturalist-open-data`",
+    "where iNaturalist's four files lie",
+    value="s3://inaturalist-open-data",
+)
+CATALOGUE_OF_LIFE = _text(
+    "CATALOGUE_OF_LIFE",
+    "the published archive",
+    "archive of common names (ColDP, a ZIP): an address or path, or `none`",
+)
+SENSITIVE_TERMS_URL = _text(
+    "SENSITIVE_TERMS_URL",
+    "needed by the data refresh",
+    "list of terms, one a line: `file://`, `s3://aws_default@…` or `https://`",
+    Address,
+    strict=True,
+)
+ES_INDEX_THROTTLING_RATE: Setting[float] = _declare(
+    "Variable",
+    "ES_INDEX_THROTTLING_RATE",
+    "`20000`",
+    "documents a second while a filtered index is copied; `-1` for no limit",
+    of=Annotated[float, msgspec.Meta(gt=0)] | Annotated[int, msgspec.Meta(ge=-1, le=-1)],
+    value=20_000,
+)
+ENVIRONMENT = _text("ENVIRONMENT", "`local`", "Slack messages are sent in `production` only", value="local")
+CONTACT_EMAIL = _text("CONTACT_EMAIL", "none", "address in the User-Agent", Line)
+CATALOG_RDS_DB_IDENTIFIER = _text(
+    "CATALOG_RDS_DB_IDENTIFIER",
+    "needed by [`rotate_db_snapshots`](DAGs.md#rotate_db_snapshots)",
+    "the catalog's RDS instance",
+    strict=True,
+)
+GITHUB_API_KEY = _text("GITHUB_API_KEY", "public data only", "token for GitHub", Line)
+GITHUB_API_URL = _text("GITHUB_API_URL", "GitHub's own", "address of an enterprise server", Address)
+_text("batched_update_start_<query_id>", "written by a batched update", "the row it is at")
+_text(
+    "malformed_setting_<name>",
+    "written when a setting is malformed",
+    "when the last alert about it was sent: one a day",
+)
+
+OAUTH2_PROVIDER_SECRETS: Setting[dict[str, dict[str, Any]]] = _declare(
+    "Variable, JSON",
+    "OAUTH2_PROVIDER_SECRETS",
+    "none",
+    "see [`oauth2_authorization`](DAGs.md#oauth2_authorization)",
+    of=dict[str, dict[str, Any]],
+    value={},
+    strict=True,
+)
+OAUTH2_AUTH_KEYS: Setting[dict[str, str | None]] = _declare(
+    "Variable, JSON",
+    "OAUTH2_AUTH_KEYS",
+    "none",
+    "one-time codes; see [`oauth2_authorization`](DAGs.md#oauth2_authorization)",
+    of=dict[str, str | None],
+    value={},
+    strict=True,
+)
+OAUTH2_ACCESS_TOKENS: Setting[dict[str, dict[str, str | None]]] = _declare(
+    "Variable, JSON",
+    "OAUTH2_ACCESS_TOKENS",
+    "written by the oauth2 DAGs",
+    "access and refresh tokens",
+    of=dict[str, dict[str, str | None]],
+    value={},
+    strict=True,
+)
+TAG_POLICY: Setting[dict[str, Any] | None] = _declare(
+    "Variable, JSON",
+    "TAG_POLICY",
+    "in code",
+    "[which tags are searched](docs/tag_filtering.md)",
+    of=dict[str, Any],
+    strict=True,
+)
+DATA_REFRESH_INDEX_TASKS: Setting[int] = _declare(
+    "Variable, JSON",
+    "DATA_REFRESH_INDEX_TASKS",
+    "`8`",
+    "tasks that fill an index, at most 64",
+    of=Annotated[int, msgspec.Meta(ge=1, le=64)],
+    value=8,
+)
+DATA_REFRESH_LIMIT: Setting[int] = _declare(
+    "Variable, JSON", "DATA_REFRESH_LIMIT", "`0`: all", "copy so many rows only", of=Count, value=0
+)
+SLACK_MESSAGE_OVERRIDE = _switch("SLACK_MESSAGE_OVERRIDE", False, "`true` sends from any environment")
+SILENCED_SLACK_NOTIFICATIONS: Setting[dict[str, list[Silencing]]] = _declare(
+    "Variable, JSON",
+    "SILENCED_SLACK_NOTIFICATIONS",
+    "none",
+    '`{dag_id: [{"issue", "predicate", "task_id_pattern"?}]}`: messages not to send',
+    value={},
+    entry=Silencing,
+)
+SKIPPED_INGESTION_ERRORS: Setting[dict[str, list[PassedOver]]] = _declare(
+    "Variable, JSON",
+    "SKIPPED_INGESTION_ERRORS",
+    "none",
+    '`{dag_id: [{"issue", "predicate"}]}`: errors that pass over their page; reported at the end',
+    value={},
+    entry=PassedOver,
+)
+INGESTION_LIMIT: Setting[int] = _declare(
+    "Variable, JSON",
+    "INGESTION_LIMIT",
+    "`0`: no limit",
+    "stop every pull after so many records",
+    of=Count,
+    value=0,
+)
+PRIVATE_HOSTS: Setting[list[str]] = _declare(
+    "Variable, JSON",
+    "PRIVATE_HOSTS",
+    "none",
+    '`["api.internal.example.org"]`: hosts that requests may reach at addresses that are not global',
+    of=list[str],
+    value=[],
+)
+PROBE_HTTPS = _switch("PROBE_HTTPS", True, "ask unknown hosts once whether they speak https")
+CONFIGURATION_OVERRIDES: Setting[dict[str, list[TimeoutOverride]]] = _declare(
+    "Variable, JSON",
+    "CONFIGURATION_OVERRIDES",
+    "none",
+    '`{dag_id: [{"task_id_pattern", "timeout": "1d:2h:3m:4s"}]}`; read when DAG files are parsed',
+    value={},
+    entry=TimeoutOverride,
+)
+CATCHUP_ENABLED = _switch(
+    "CATCHUP_ENABLED",
+    False,
+    "`true` lets dated DAGs catch up from their start date; read when DAG files are parsed",
+)
+HELD_SCHEDULES: Setting[dict[str, Any]] = _declare(
+    "Variable, JSON",
+    "HELD_SCHEDULES",
+    "none",
+    "`{dag_id: reason}`: scheduled runs of these DAGs skip their tasks",
+    of=dict[str, Any],
+    value={},
+)
+STAGING_RESTORE_DATABASES: Setting[Databases] = _declare(
+    "Variable, JSON",
+    "STAGING_RESTORE_DATABASES",
+    "see there",
+    "instances of [`staging_database_restore`](DAGs.md#staging_database_restore)",
+    of=Databases,
+    value=Databases(),
+    strict=True,
+)
+STAGING_DEPLOY: Setting[Deploy | None] = _declare(
+    "Variable, JSON",
+    "STAGING_DEPLOY",
+    "none",
+    "deployment of the API to staging; see [`staging_database_restore`](DAGs.md#staging_database_restore)",
+    of=Deploy,
+    strict=True,
+)
+SKIP_STAGING_DATABASE_RESTORE = _switch(
+    "SKIP_STAGING_DATABASE_RESTORE", False, "`true` skips its runs", strict=True
+)
+CATALOG_RDS_SNAPSHOTS_TO_RETAIN: Setting[int | None] = _declare(
+    "Variable, JSON",
+    "CATALOG_RDS_SNAPSHOTS_TO_RETAIN",
+    "needed by [`rotate_db_snapshots`](DAGs.md#rotate_db_snapshots)",
+    "snapshots that stay, a whole number from 1",
+    of=Annotated[int, msgspec.Meta(ge=1, le=10_000)],
+    strict=True,
+)
+PR_REVIEW_REPOSITORIES: Setting[Reviews | None] = _declare(
+    "Variable, JSON",
+    "PR_REVIEW_REPOSITORIES",
+    "its runs skip",
+    "see [`pr_review_reminders`](DAGs.md#pr_review_reminders)",
+    of=Reviews,
+    strict=True,
+)
+PR_REVIEW_REMINDER_DRY_RUN = _switch("PR_REVIEW_REMINDER_DRY_RUN", True, "`false` lets reminders be written")
+
+DEFAULT_RETRY_COUNT: Setting[int] = _declare(
+    "environment",
+    "DEFAULT_RETRY_COUNT",
+    "`2`",
+    "retries of a task",
+    of=Annotated[int, msgspec.Meta(ge=0, le=100)],
+    value=2,
+)
+DEFAULT_RETRY_DELAY: Setting[float] = _declare(
+    "environment",
+    "DEFAULT_RETRY_DELAY",
+    "`300`",
+    "seconds between them",
+    of=Annotated[float, msgspec.Meta(ge=0, le=86_400)],
+    value=300,
+)
+_declare(
+    "environment",
+    "DATA_REFRESH_EXECUTOR",
+    "the first one",
+    "executor of the tasks that fill an index, for example `CeleryExecutor`",
+)
+DATA_REFRESH_POKE_INTERVAL: Setting[float] = _declare(
+    "environment",
+    "DATA_REFRESH_POKE_INTERVAL",
+    "`60`",
+    "seconds between looks of tasks that wait for other DAGs",
+    of=Seconds,
+    value=60,
+)
+_declare("environment", "AWS_RDS_CONN_ID", "`aws_default`", "AWS connection for RDS")
+AWS_RDS_POKE_INTERVAL: Setting[float] = _declare(
+    "environment",
+    "AWS_RDS_POKE_INTERVAL",
+    "`60`",
+    "seconds between looks of tasks that wait for RDS",
+    of=Seconds,
+    value=60,
+)
+_declare(
+    "environment",
+    "CATALOG_COMMIT",
+    "as pip knows it",
+    "Git commit of the installed package; DAG files of a Git bundle must be of the same one",
+)
+_declare(
+    "environment", "DJANGO_ADMIN_URL", "`http://localhost:8000/admin`", "the API's admin pages, for links"
+)
+_declare(
+    "pool",
+    "data_refresh",
+    "required, 1 slot",
+    "DAGs that would disturb each other take turns here; the local stack makes it, elsewhere "
+    "`airflow pools set data_refresh 1 x`",
+)
+
+SETTINGS: tuple[Setting[Any], ...] = tuple(_all)

@@ -33,7 +33,7 @@ def readme(found: str) -> str:
         (f"[{f.name}](catalog/providers/{f.name}/provider.py)", f.media, f.schedule, f.dated, f.key, f.rate)
         for f in overview()
     ]
-    settings = [(f"`{s.name}`", s.kind, s.default, s.meaning) for s in SETTINGS]
+    settings = [(f"`{s.name}`", s.kind, s.shown, s.meaning) for s in SETTINGS]
     found = _replaced(
         found, "providers", ("Provider", "Media", "Schedule", "Dated", "Key", "Requests"), providers
     )

@@ -14,25 +14,36 @@ from airflow.sdk.exceptions import AirflowSkipException
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.github import github
 from catalog.dags.operators.running import task_failures
-from catalog.dags.operators.settings import json_variable
 from catalog.dags.operators.slack import send
+from catalog.dags.operators.variables import value_of
 from catalog.notifications.messages import stale_entries
+from catalog.setting_values import Setting
+from catalog.settings import SILENCED_SLACK_NOTIFICATIONS, SKIPPED_INGESTION_ERRORS
 
 
-def check(variable: str) -> str:
+def check(setting: Setting[Any]) -> str:
     """The text of the alert."""
     from catalog.maintenance.silenced import closed_issues
 
     context: Any = get_current_context()
     with task_failures():
-        found = closed_issues(github(), json_variable(variable, {}), variable)
+        found = closed_issues(github(), value_of(setting))
     if not found:
-        raise AirflowSkipException(f"{variable} holds no entry whose issue is closed.")
-    message = stale_entries(context["dag_run"].dag_id, context["ti"].task_id, variable, found)
+        raise AirflowSkipException(f"{setting.name} holds no entry whose issue is closed.")
+    message = stale_entries(context["dag_run"].dag_id, context["ti"].task_id, setting.name, found)
     send(message)
     return message.text
 
 
 with catalog_dag("check_silenced_dags", "maintenance", schedule="@weekly", doc=(__doc__ or "").strip()):
-    task(task_id="check_silenced_slack_notifications")(check)("SILENCED_SLACK_NOTIFICATIONS")
-    task(task_id="check_skipped_ingestion_errors")(check)("SKIPPED_INGESTION_ERRORS")
+
+    @task
+    def check_silenced_slack_notifications() -> str:
+        return check(SILENCED_SLACK_NOTIFICATIONS)
+
+    @task
+    def check_skipped_ingestion_errors() -> str:
+        return check(SKIPPED_INGESTION_ERRORS)
+
+    check_silenced_slack_notifications()
+    check_skipped_ingestion_errors()

@@ -4,8 +4,6 @@ Each DAG made here is entered in REGISTRY, which documentation, guards and dashb
 """
 
 import json
-import logging
-import os
 import re
 import traceback
 from collections.abc import Iterator, Mapping
@@ -14,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, Variable, task
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
 from airflow.sdk.bases.operator import BaseOperator
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
@@ -28,8 +26,15 @@ from catalog.dags.operators.slack import (
     alert_on_late_run,
     alert_on_run_failure,
 )
+from catalog.dags.operators.variables import complain_of_parsing, environment, value_of, when_parsed
+from catalog.settings import (
+    CATCHUP_ENABLED,
+    CONFIGURATION_OVERRIDES,
+    DEFAULT_RETRY_COUNT,
+    DEFAULT_RETRY_DELAY,
+    HELD_SCHEDULES,
+)
 
-log = logging.getLogger(__name__)
 CONCLUSION = "conclude"
 
 
@@ -51,16 +56,6 @@ class DagSpec(msgspec.Struct, frozen=True):
 
 
 REGISTRY: dict[str, DagSpec] = {}
-
-
-def _parse_variable(name: str, default: Any) -> Any:
-    """A Variable at parse time; there are only two of them. Parsing without a metadata database uses the default."""
-    try:
-        value = Variable.get(name, default=None)
-        return default if value is None else json.loads(value)
-    except Exception as error:
-        log.warning("Variable %s could not be read (%s); using %r.", name, type(error).__name__, default)
-        return default
 
 
 @contextmanager
@@ -97,7 +92,7 @@ def catalog_dag(
         dag_id,
         schedule=timetable,
         start_date=datetime(start_date.year, start_date.month, start_date.day, tzinfo=UTC),
-        catchup=catchup and bool(_parse_variable("CATCHUP_ENABLED", False)),
+        catchup=catchup and when_parsed(CATCHUP_ENABLED),
         is_paused_upon_creation=schedule is not None,  # a paused DAG leaves a triggered run queued for ever
         max_active_runs=max_active_runs,
         max_active_tasks=max_active_tasks,
@@ -110,11 +105,11 @@ def catalog_dag(
         doc_md="\n\n".join(part for part in (spec.text, spec.configuration, spec.example) if part),
         default_args={
             "owner": "data-eng-admin",
-            "retries": int(os.environ.get("DEFAULT_RETRY_COUNT", "2")),
-            "retry_delay": timedelta(seconds=int(os.environ.get("DEFAULT_RETRY_DELAY", "300"))),
+            "retries": environment(DEFAULT_RETRY_COUNT),
+            "retry_delay": timedelta(seconds=environment(DEFAULT_RETRY_DELAY)),
             "execution_timeout": timedelta(hours=1),
             "on_failure_callback": [alert_on_failure],
-            "pre_execute": skip_when_held,
+            "pre_execute": before_task,
         },
     ) as dag:
         yield dag
@@ -159,6 +154,12 @@ def _conclude(dag: DAG) -> None:
     leaves >> conclude()
 
 
+def before_task(context: Any) -> None:
+    """What happens before each task: complaints about malformed settings, and skipping where schedules are held."""
+    complain_of_parsing()
+    skip_when_held(context)
+
+
 def skip_when_held(context: Any) -> None:
     """Skip the tasks of scheduled runs of DAGs listed in the Variable HELD_SCHEDULES ({dag_id: reason}).
 
@@ -168,42 +169,21 @@ def skip_when_held(context: Any) -> None:
     run = context["dag_run"]
     if getattr(run.run_type, "value", run.run_type) != "scheduled":
         return
-    reason = json.loads(Variable.get("HELD_SCHEDULES", default=None) or "{}").get(run.dag_id)
-    if reason:
+    if reason := value_of(HELD_SCHEDULES).get(run.dag_id):
         raise AirflowSkipException(f"this scheduled run is held by HELD_SCHEDULES: {reason}")
 
 
-def parse_timeout(text: str) -> timedelta | None:
-    """`1d:2h:3m:4s`, every part optional, as a timedelta; None when it is malformed.
-
-    >>> parse_timeout("1d:30s")
-    datetime.timedelta(days=1, seconds=30)
-    """
-    units = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
-    parts = [re.fullmatch(r"(\d+)([dhms])", part) for part in text.split(":")]
-    if not all(parts):
-        return None
-    return timedelta(**{units[p.group(2)]: int(p.group(1)) for p in parts if p})
-
-
 def _override_timeouts(dag: DAG) -> None:
-    """CONFIGURATION_OVERRIDES: {dag_id: [{task_id_pattern, timeout}]}; the first entry whose pattern is found in a task's id counts."""
-    entries = _parse_variable("CONFIGURATION_OVERRIDES", {}).get(dag.dag_id, [])
+    """CONFIGURATION_OVERRIDES: of the DAG's entries, the first whose pattern is found in a task's id counts for the task."""
+    entries = when_parsed(CONFIGURATION_OVERRIDES).get(dag.dag_id, [])
     for operator in dag.tasks if entries else ():
-        entry = next((e for e in entries if re.search(e.get("task_id_pattern", ""), operator.task_id)), None)
+        entry = next((e for e in entries if re.search(e.task_id_pattern, operator.task_id)), None)
         if entry is None:
             continue
-        timeout = parse_timeout(str(entry.get("timeout", "")))
-        if timeout is None:
-            log.warning(
-                "CONFIGURATION_OVERRIDES: %s: timeout %r is malformed; ignored.",
-                dag.dag_id,
-                entry.get("timeout"),
-            )
-        elif isinstance(operator, MappedOperator):
-            operator.partial_kwargs["execution_timeout"] = timeout
+        if isinstance(operator, MappedOperator):
+            operator.partial_kwargs["execution_timeout"] = entry.limit
         elif isinstance(operator, BaseOperator):
-            operator.execution_timeout = timeout
+            operator.execution_timeout = entry.limit
 
 
 # documentation

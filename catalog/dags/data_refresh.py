@@ -35,12 +35,13 @@ from catalog.dags.operators.settings import (
     api_connection,
     catalog_connection,
     check_conf,
-    json_variable,
     search_connection,
     sensitive_terms,
 )  # fmt: skip
 from catalog.dags.operators.slack import say
+from catalog.dags.operators.variables import value_of
 from catalog.ingestion.records import MEDIA_TYPES, MediaType
+from catalog.settings import DATA_REFRESH_LIMIT
 
 log = logging.getLogger(__name__)
 COPY_TIMEOUT = {"image": LONG, "audio": timedelta(hours=6)}
@@ -137,7 +138,7 @@ def copy_tables(media_type: MediaType) -> list[dict[str, Any]]:
     if _index_only():
         raise AirflowSkipException("index_only: the live tables stay.")
     copied, stop = [], stop_asked()
-    limit = int(json_variable("DATA_REFRESH_LIMIT", 0) or 0)
+    limit = value_of(DATA_REFRESH_LIMIT)
     with (
         catalog_connection(autocommit=True) as upstream,
         api_connection(autocommit=True) as api,

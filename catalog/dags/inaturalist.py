@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import ObjectStoragePath, Param, Variable, get_current_context, task, task_group
+from airflow.sdk import ObjectStoragePath, Param, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from upath import UPath
 
@@ -14,13 +14,14 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.ingestion import provider_params, report_load_completion
 from catalog.dags.operators.running import stop_asked, task_failures
 from catalog.dags.operators.settings import catalog_connection, check_conf
+from catalog.dags.operators.variables import value_of
 from catalog.ingestion.provider import documentation, provider_class
 from catalog.ingestion.replay import places as recorded_at
 from catalog.providers.inaturalist.provider import FILES
+from catalog.settings import CATALOGUE_OF_LIFE, INATURALIST_DUMP
 
 log = logging.getLogger(__name__)
 NAME = "inaturalist"
-DUMP = "s3://inaturalist-open-data"
 NAMES = "https://download.checklistbank.org/col/latest_coldp.zip"
 HOURS = timedelta(hours=6)
 
@@ -59,10 +60,7 @@ def places(replay: str | None) -> tuple[UPath, UPath | None]:
             )
         archive = UPath(found / "catalogue_of_life.zip")
         return UPath(found), archive if archive.is_file() else None
-    root, names = (
-        Variable.get("INATURALIST_DUMP", default=DUMP),
-        Variable.get("CATALOGUE_OF_LIFE", default=NAMES),
-    )
+    root, names = value_of(INATURALIST_DUMP), value_of(CATALOGUE_OF_LIFE) or NAMES
     return _path(root), None if names == "none" else _path(names)
 
 

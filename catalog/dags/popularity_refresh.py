@@ -5,7 +5,6 @@ percentile scores 0.85. Which key of `meta_data` is the metric, each provider de
 """
 
 import logging
-import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,13 +15,15 @@ from airflow.sdk.exceptions import AirflowSkipException
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.settings import catalog_connection, check_conf
 from catalog.dags.operators.slack import say
+from catalog.dags.operators.variables import environment
 from catalog.ingestion.records import MEDIA_TYPES, MediaType
+from catalog.settings import DATA_REFRESH_POKE_INTERVAL
 
 log = logging.getLogger(__name__)
 AT_A_TIME = 2  # batched updates beside each other
 METRIC_TIMEOUT = {"image": timedelta(hours=24), "audio": timedelta(hours=1)}
 REFRESH_TIMEOUT = {"image": timedelta(days=14), "audio": timedelta(days=1)}
-POKE = int(os.environ.get("DATA_REFRESH_POKE_INTERVAL", "60"))  # seconds
+POKE = int(environment(DATA_REFRESH_POKE_INTERVAL))  # seconds
 
 REFRESH = """
 Scores the {media_type} records anew, once a month.

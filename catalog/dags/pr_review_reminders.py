@@ -27,7 +27,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.github import github
 from catalog.dags.operators.running import task_failures
-from catalog.dags.operators.settings import json_variable, variable_as
+from catalog.dags.operators.variables import value_of
+from catalog.settings import PR_REVIEW_REMINDER_DRY_RUN, PR_REVIEW_REPOSITORIES
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +36,14 @@ log = logging.getLogger(__name__)
 @task
 def pr_review_reminder_operator() -> list[str]:
     """The pull requests that were reminded of, or would have been."""
-    from catalog.maintenance.reviews import Reviews, due, write
+    from catalog.maintenance.reviews import due, write
 
-    if not json_variable("PR_REVIEW_REPOSITORIES", None):
+    reviews = value_of(PR_REVIEW_REPOSITORIES)
+    if reviews is None:
         raise AirflowSkipException(
             "the Variable PR_REVIEW_REPOSITORIES is not set; it names repositories and the bot."
         )
-    dry_run = bool(json_variable("PR_REVIEW_REMINDER_DRY_RUN", True))
-    client, reviews = github(), variable_as("PR_REVIEW_REPOSITORIES", Reviews, None)
+    dry_run, client = value_of(PR_REVIEW_REMINDER_DRY_RUN), github()
     with task_failures():
         reminders = due(client, reviews, datetime.now(UTC).date())
         for reminder in reminders:

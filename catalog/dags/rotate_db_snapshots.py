@@ -9,19 +9,20 @@ import logging
 from datetime import date
 from typing import Any
 
-from airflow.sdk import Variable, get_current_context, task
+from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.aws import POKE, rds
 from catalog.dags.operators.running import looks_again
-from catalog.dags.operators.settings import json_variable
+from catalog.dags.operators.variables import value_of
+from catalog.settings import CATALOG_RDS_DB_IDENTIFIER, CATALOG_RDS_SNAPSHOTS_TO_RETAIN
 
 log = logging.getLogger(__name__)
 
 
 def _database() -> str:
-    name: str | None = Variable.get("CATALOG_RDS_DB_IDENTIFIER", default=None)
+    name: str | None = value_of(CATALOG_RDS_DB_IDENTIFIER)
     if not name:
         raise AirflowFailException(
             "the Variable CATALOG_RDS_DB_IDENTIFIER is not set; it names the catalog's RDS instance."
@@ -51,10 +52,10 @@ def await_snapshot_availability(name: str) -> bool:
 def delete_previous_snapshots() -> list[str]:
     from catalog.maintenance.snapshots import delete_previous
 
-    keep = json_variable("CATALOG_RDS_SNAPSHOTS_TO_RETAIN", None)
-    if not isinstance(keep, int) or isinstance(keep, bool) or keep < 1:
+    keep = value_of(CATALOG_RDS_SNAPSHOTS_TO_RETAIN)
+    if keep is None:
         raise AirflowFailException(
-            f"the Variable CATALOG_RDS_SNAPSHOTS_TO_RETAIN is {keep!r}; give it a whole number, at least 1."
+            "the Variable CATALOG_RDS_SNAPSHOTS_TO_RETAIN is not set; give it a whole number, at least 1."
         )
     gone = delete_previous(rds(), _database(), keep)
     log.info("deleted %s", ", ".join(gone) or "none")

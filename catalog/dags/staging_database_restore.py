@@ -21,16 +21,16 @@ from catalog.dags.operators.aws import POKE, rds
 from catalog.dags.operators.conflicts import wait_for_turn
 from catalog.dags.operators.github import github
 from catalog.dags.operators.running import looks_again, task_failures
-from catalog.dags.operators.settings import STAGING_DB, database_connection, json_variable, variable_as
+from catalog.dags.operators.settings import STAGING_DB, database_connection
 from catalog.dags.operators.slack import say
+from catalog.dags.operators.variables import value_of
+from catalog.settings import SKIP_STAGING_DATABASE_RESTORE, STAGING_DEPLOY, STAGING_RESTORE_DATABASES
 
 SENDER = "Staging Database Restore"
 
 
 def _databases() -> Any:
-    from catalog.maintenance.staging import Databases
-
-    return variable_as("STAGING_RESTORE_DATABASES", Databases, {})
+    return value_of(STAGING_RESTORE_DATABASES)
 
 
 def _restore() -> Any:
@@ -54,7 +54,7 @@ def waits(task_id: str, name: str, hours: float = 1) -> Any:
 @task.short_circuit(retries=0)
 def should_skip() -> bool:
     """False, which skips the rest, when the Variable says so."""
-    if not json_variable("SKIP_STAGING_DATABASE_RESTORE", False):
+    if not value_of(SKIP_STAGING_DATABASE_RESTORE):
         return True
     say("Skipped: `SKIP_STAGING_DATABASE_RESTORE` is set.", SENDER)
     return False
@@ -136,13 +136,13 @@ def truncate_applications() -> None:
 @task
 def deploy_staging() -> str:
     """The tag that is deployed; skipped when no deployment is configured."""
-    from catalog.maintenance.staging import Deploy, deploy
+    from catalog.maintenance.staging import deploy
 
-    if not json_variable("STAGING_DEPLOY", None):
+    target = value_of(STAGING_DEPLOY)
+    if target is None:
         raise AirflowSkipException(
             "the Variable STAGING_DEPLOY is not set; deploy the API to staging by hand, it migrates the database."
         )
-    target = variable_as("STAGING_DEPLOY", Deploy, None)
     with task_failures():
         return deploy(target, github(target.api))
 

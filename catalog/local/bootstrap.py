@@ -5,7 +5,6 @@ Schemas, pools, the bucket of the TSV parts, and those Variables that have a def
 
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterator
 
@@ -17,20 +16,11 @@ POOLS = (("data_refresh", 1, "DAGs that would disturb each other take turns here
 
 
 def defaults() -> Iterator[tuple[str, str, str]]:
-    """(name, value, meaning) of each Variable whose default is a value."""
+    """(name, value, meaning) of each Variable whose default is a text, a number or a switch."""
     for setting in SETTINGS:
-        found = re.match(r"`([^`]+)`", setting.default)
-        if (
-            setting.kind.startswith("Variable")
-            and found
-            and "<" not in setting.name
-            and f"AIRFLOW_VAR_{setting.name}" not in os.environ
-        ):
-            yield (
-                setting.name,
-                found.group(1),
-                re.sub(r"\[([^]]+)]\([^)]+\)", r"\1", setting.meaning).replace("`", ""),
-            )
+        plain = isinstance(setting.value, str | int | float)
+        if setting.kind.startswith("Variable") and plain and f"AIRFLOW_VAR_{setting.name}" not in os.environ:
+            yield setting.name, setting.encode(setting.value), setting.plain_meaning.replace("`", "")
 
 
 def airflow_database() -> None:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 
 import psycopg
 import requests
@@ -12,6 +12,8 @@ from catalog.database import schema
 from catalog.ingestion.provider import provider_class, provider_names
 from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.stack import COMPONENTS, Stack
+from catalog.setting_values import Malformed
+from catalog.settings import SETTINGS
 
 Finding = tuple[str, str, str]  # what was looked at; "ok", "note" or "wrong"; what is so, and how to mend it
 
@@ -96,10 +98,26 @@ def _airflow(stack: Stack) -> Iterator[Finding]:
             "note",
             f"held: {variables['HELD_SCHEDULES']['value']}; delete the Variable HELD_SCHEDULES when no trigger waits",
         )
+    yield from _malformed({name: str(found["value"]) for name, found in variables.items()})
     for connection, use in (("slack_notifications", "reports"), ("slack_alerts", "alerts")):
         if connection not in connections and f"AIRFLOW_CONN_{connection.upper()}" not in os.environ:
             yield f"connection {connection}", "note", f"not set; {use} go to the task logs only"
     yield from _keys(variables)
+
+
+def _malformed(variables: Mapping[str, str]) -> Iterator[Finding]:
+    """Settings that cannot be read. variables: name → text of those in Airflow's database; the environment comes first."""
+    for setting in SETTINGS:
+        text = os.environ.get(
+            setting.name if setting.kind == "environment" else f"AIRFLOW_VAR_{setting.name}",
+            variables.get(setting.name),
+        )
+        try:
+            _, problem = setting.decode(text)
+        except Malformed as error:
+            problem = f"{error} What needs it does not work."
+        if problem:
+            yield f"{setting.kind} {setting.name}", "wrong", problem
 
 
 def _keys(variables: Container[str]) -> Iterator[Finding]:

@@ -12,8 +12,9 @@ from urllib.parse import quote
 import msgspec
 
 from catalog.local.airflow_api import FINISHED, AirflowApi, ApiError
+from catalog.settings import HELD_SCHEDULES
 
-HELD = "HELD_SCHEDULES"
+HELD = HELD_SCHEDULES.name
 
 
 class Run(msgspec.Struct):
@@ -109,10 +110,11 @@ def _end_held(api: AirflowApi, dag_ids: list[str], since: datetime, timeout: flo
 def _hold(api: AirflowApi, dag_ids: list[str], held: bool) -> None:
     """Enter DAGs in the Variable HELD_SCHEDULES, or take them out."""
     try:
-        value = json.loads(api.call("GET", f"/api/v2/variables/{HELD}")["value"])
+        value = api.call("GET", f"/api/v2/variables/{HELD}")["value"]
     except ApiError:
         value = None
-    entries = {d: r for d, r in (value or {}).items() if d not in dag_ids}
+    found, _ = HELD_SCHEDULES.decode(value)  # a malformed one holds nothing, and is replaced
+    entries = {d: r for d, r in found.items() if d not in dag_ids}
     if held:
         entries |= dict.fromkeys(dag_ids, "unpaused only for a triggered run")
     body = {

@@ -4,7 +4,7 @@ from typing import Any
 
 import requests
 
-from catalog.ingestion.errors import Fatal, Retry
+from catalog.ingestion.errors import Fatal, Retry, UnexpectedAnswer
 from catalog.ingestion.secrets import Secret
 
 API = "https://api.github.com"
@@ -31,6 +31,8 @@ class GitHub:
         options: dict[str, Any] = {"params": {"per_page": 100, **params}}
         while url:
             items, url = self._request("GET", url, **options)
+            if not isinstance(items, list):
+                raise UnexpectedAnswer(f"GitHub's answer to GET {path} is no list.")
             found += items
             options = {}  # the link to the next page has them
         return found
@@ -73,7 +75,11 @@ class GitHub:
                 if answer.status_code == 404
                 else Fatal(f"GitHub answered {answer.status_code} to {method} {path}")
             )
-        return (answer.json() if answer.content else None), answer.links.get("next", {}).get("url")
+        try:
+            found = answer.json() if answer.content else None
+        except ValueError:
+            raise UnexpectedAnswer(f"GitHub's answer to {method} {path} is no JSON.") from None
+        return found, answer.links.get("next", {}).get("url")
 
 
 class Missing(Fatal):

@@ -1,44 +1,62 @@
 """Entries that silence messages or pass over errors, each tied to an issue: which of them have lost their reason."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
-from catalog.ingestion.errors import Fatal
+from catalog.ingestion.errors import Fatal, UnexpectedAnswer
 from catalog.maintenance.github import GitHub, Missing
+from catalog.setting_values import PassedOver, Silencing
+
+MISSING, NO_ISSUE = "no such issue", "this is no GitHub issue"
 
 
 class Closed(msgspec.Struct, frozen=True):
-    """An entry whose issue is closed, or is not there. pattern: of task ids, if it has one."""
+    """An entry whose issue is closed, or not to be found.
+
+    Attributes:
+        pattern: Of task ids, if it has one.
+        note: What else is wrong with its issue; empty for one that is closed.
+    """
 
     dag_id: str
     issue: str
     predicate: str
     pattern: str | None = None
-    missing: bool = False
+    note: str = ""
 
 
-def closed_issues(
-    github: GitHub, entries: Mapping[str, Sequence[Mapping[str, Any]]], variable: str
-) -> list[Closed]:
-    """entries: DAG id → entries of the Variable. Raises Fatal, naming DAG and Variable, when an entry names no issue."""
+def closed_issues(github: GitHub, entries: Mapping[str, Sequence[Silencing | PassedOver]]) -> list[Closed]:
+    """The entries that have lost their reason.
+
+    Args:
+        entries: DAG id → entries of one of the two Variables.
+
+    Raises:
+        Retry: GitHub does not answer. What it says about one issue concerns that entry only.
+    """
     found, states = [], dict[str, str]()
     for dag_id, ones in entries.items():
         for entry in ones:
-            url = str(entry.get("issue") or "")
+            url = entry.issue
             if url not in states:
-                try:
-                    states[url] = issue_state(github, url)
-                except ValueError:
-                    raise Fatal(
-                        f"{variable}: an entry of {dag_id} has {url!r} as its issue; give the URL of a GitHub issue."
-                    ) from None
+                states[url] = _state_or_note(github, url)
             if states[url] != "open":
-                predicate, pattern = str(entry.get("predicate", "")), entry.get("task_id_pattern")
-                found.append(Closed(dag_id, url, predicate, pattern, missing=states[url] == "missing"))
+                note = "" if states[url] == "closed" else states[url]
+                pattern = getattr(entry, "task_id_pattern", None)
+                found.append(Closed(dag_id, url, entry.predicate, pattern, note))
     return found
+
+
+def _state_or_note(github: GitHub, url: str) -> str:
+    try:
+        state = issue_state(github, url)
+    except ValueError:
+        return NO_ISSUE
+    except (Fatal, UnexpectedAnswer) as error:
+        return f"it could not be looked up: {error}"
+    return MISSING if state == "missing" else state
 
 
 def issue_state(github: GitHub, url: str) -> str:
@@ -48,6 +66,10 @@ def issue_state(github: GitHub, url: str) -> str:
         raise ValueError(url)
     owner, repository, number = parts[-4], parts[-3], parts[-1]
     try:
-        return str(github.call("GET", f"repos/{owner}/{repository}/issues/{number}")["state"])
+        found = github.call("GET", f"repos/{owner}/{repository}/issues/{number}")
     except Missing:
         return "missing"
+    state = found.get("state") if isinstance(found, dict) else None
+    if state not in ("open", "closed"):
+        raise UnexpectedAnswer(f"GitHub gives no state of {owner}/{repository}#{number}.")
+    return str(state)

@@ -134,6 +134,12 @@ def run_problem(dag_id: str, run_id: str, text: str) -> Message:
     )
 
 
+def malformed_setting(dag_id: str, task_id: str, problem: str) -> Message:
+    """An alert about a setting that is malformed. problem: which, what was expected, and what counts meanwhile."""
+    text = f"*Malformed setting*: {escaped(problem)}\nFound by `{dag_id}`, task `{task_id}`."
+    return Message(text, "Malformed Setting", dag_id, task_id, alert=True)
+
+
 def reingestion_errors(dag_id: str, task_id: str, failed: Sequence[tuple[str, str | None]]) -> Message:
     """One alert for all days of a reingestion that failed. failed: what failed (day, task) and the URL of its log."""
     lines = [f"*{len(failed)} ingestion days failed* in `{dag_id}`; the other days were loaded."]
@@ -168,12 +174,13 @@ def pending_media(
 
 
 def stale_entries(dag_id: str, task_id: str, variable: str, closed: Sequence[Any]) -> Message:
-    """An alert about entries whose issue is closed. closed: each with dag_id, issue, predicate, pattern, missing."""
+    """An alert about entries whose issue is closed. closed: each with dag_id, issue, predicate, pattern, note."""
     lines = [
         f"These entries of `{variable}` have lost their reason; remove them, or give them another issue:"
     ]
     for entry in closed:
         name = entry.dag_id + (f" ({entry.pattern})" if entry.pattern else "")
         label = escaped(f"{name}: '{entry.predicate}'").replace("|", " ")
-        lines.append(f"  - <{escaped(entry.issue)}|{label}>" + (" (no such issue)" if entry.missing else ""))
+        shown = f"<{escaped(entry.issue)}|{label}>" if entry.issue.startswith("https://") else label
+        lines.append(f"  - {shown}" + (f" ({escaped(entry.note)})" if entry.note else ""))
     return Message("\n".join(lines), "Silenced DAG Check", dag_id, task_id, alert=True)

@@ -1,13 +1,12 @@
 """The dashboard: a page in Airflow's UI, behind Airflow's own login, made on the server."""
 
-import json
 import logging
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import jinja2
@@ -18,12 +17,23 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
+from catalog.data_refresh.tag_policy import policy_from
 from catalog.database.connections import arguments_of
+from catalog.ingestion.errors import Fatal
 from catalog.plugins import figures
+from catalog.setting_values import Malformed, Setting
+from catalog.settings import (
+    GITHUB_API_KEY,
+    GITHUB_API_URL,
+    SILENCED_SLACK_NOTIFICATIONS,
+    SKIPPED_INGESTION_ERRORS,
+    TAG_POLICY,
+)
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 CATALOG_DB, SEARCH = "postgres_openledger_upstream", "elasticsearch_http_production"
-SILENCING = ("SILENCED_SLACK_NOTIFICATIONS", "SKIPPED_INGESTION_ERRORS")
+SILENCING: tuple[Setting[Any], ...] = (SILENCED_SLACK_NOTIFICATIONS, SKIPPED_INGESTION_ERRORS)
 RENEWED = 600.0  # seconds for which the state of issues is kept
 _templates = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
@@ -57,11 +67,13 @@ def page() -> str:
         shown["aliases"] = figures.aliases(_search())
     entries: list[dict[str, Any]] = []
     policy: Any = None
-    with _part(problems, "Airflow's Variables"):
-        policy = _policy()
-        entries = figures.silenced({name: _variable(name) for name in SILENCING})
-        for entry in entries:
-            entry["state"] = _issues.state(entry["issue"])
+    with _part(problems, TAG_POLICY.name):
+        policy = policy_from(_value_of(TAG_POLICY, problems))
+    for setting in SILENCING:
+        with _part(problems, setting.name):
+            entries += figures.silenced(setting.name, _value_of(setting, problems))
+    for entry in entries:
+        entry["state"] = _issues.state(entry["issue"])
     return _templates.get_template("dashboard.html").render(
         **shown, bars=figures.bars(shown["growth"]), silenced=entries, policy=policy, problems=problems, now=now,
         milliseconds=round((time.perf_counter() - began) * 1000),
@@ -81,7 +93,8 @@ class _part:  # noqa: N801 - used like a function
         if problem is None or not isinstance(problem, Exception):
             return False
         log.warning("dashboard: %s: %r", self._what, problem)
-        self._problems.append(f"{self._what}: {kind.__name__}")
+        ours = isinstance(problem, Fatal | Malformed)  # written for people, and without secrets
+        self._problems.append(f"{self._what}: {problem if ours else kind.__name__}")
         return True
 
 
@@ -108,17 +121,14 @@ def _search() -> Any:
     return Indexes(client.options(request_timeout=3), patience=0)
 
 
-def _variable(name: str) -> Any:
+def _value_of(setting: Setting[T], problems: list[str]) -> T:
+    """The value of a Variable; what is malformed about it is added to the problems. Raises Malformed."""
     from airflow.models import Variable
 
-    value = Variable.get(name, default_var=None)
-    return json.loads(value) if value else None
-
-
-def _policy() -> Any:
-    from catalog.data_refresh.tag_policy import policy_from
-
-    return policy_from(_variable("TAG_POLICY"))
+    value, problem = setting.decode(Variable.get(setting.name, default_var=None))
+    if problem:
+        problems.append(problem)
+    return value
 
 
 class Issues:
@@ -148,16 +158,12 @@ class Issues:
 
 
 def _issue_state(url: str) -> str:
-    from airflow.models import Variable
-
     from catalog.ingestion.secrets import Secret
     from catalog.maintenance.github import API, GitHub
     from catalog.maintenance.silenced import issue_state
 
-    token = Variable.get("GITHUB_API_KEY", default_var=None)
-    return issue_state(
-        GitHub(Secret(token) if token else None, Variable.get("GITHUB_API_URL", default_var=None) or API), url
-    )
+    token = _value_of(GITHUB_API_KEY, [])
+    return issue_state(GitHub(Secret(token) if token else None, _value_of(GITHUB_API_URL, []) or API), url)
 
 
 _issues = Issues(_issue_state)

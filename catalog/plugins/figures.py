@@ -12,6 +12,7 @@ from catalog.data_refresh.search import Indexes
 from catalog.ingestion.provider import Provider, provider_class, provider_names
 from catalog.ingestion.records import MEDIA_TYPES
 from catalog.notifications.messages import flags_of
+from catalog.setting_values import PassedOver, Silencing
 
 WEEKS = 26
 PERIODS = {
@@ -139,17 +140,11 @@ def aliases(search: Indexes) -> list[Alias]:
     return found
 
 
-def silenced(variables: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Entries of the Variables that silence messages or pass over errors. variables: name → its decoded value."""
+def silenced(variable: str, value: Mapping[str, Sequence[Silencing | PassedOver]]) -> list[dict[str, Any]]:
+    """Entries of a Variable that silences messages or passes over errors."""
     return [
-        {
-            "variable": name,
-            "dag_id": dag_id,
-            "issue": str(entry.get("issue", "")),
-            "predicate": str(entry.get("predicate", "")),
-        }
-        for name, value in variables.items()
-        for dag_id, entries in (value or {}).items()
+        {"variable": variable, "dag_id": dag_id, "issue": entry.issue, "predicate": entry.predicate}
+        for dag_id, entries in value.items()
         for entry in entries
     ]
 

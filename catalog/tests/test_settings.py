@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from catalog import settings
 from catalog.settings import SETTINGS
 
 CATALOG = Path(__file__).parent.parent
@@ -13,9 +14,7 @@ ELSEWHERE = (
     "scaffold",
     "settings.py",
 )  # names of the local stack and of measurements are not settings
-VARIABLE = re.compile(
-    r"""(?:Variable\.(?:get|set|delete)|json_variable|_parse_variable|_variable)\(\s*f?"([A-Za-z_]+)"""
-)
+BY_A_TEXT = re.compile(r"""Variable\.(?:get|set|delete)\(\s*f?["\']""")
 ENVIRONMENT = re.compile(r"""environ(?:\.get\(|\[)\s*"([A-Z_]+)""")
 CONNECTION = re.compile(
     r""""((?:postgres_openledger|elasticsearch_http|slack)_[a-z_]+|sensitive_terms|aws_default)\""""
@@ -35,19 +34,22 @@ def declared(*kinds):
     return {s.name for s in SETTINGS if s.kind in kinds}
 
 
-def test_variables():
-    """Those that are read by a name in a constant are found as text."""
+def imported():
+    return {name for name in vars(settings) if name.isupper() and re.search(rf"\b{name}\b", "".join(texts()))}
+
+
+def test_variables_are_read_by_their_declaration():
     wanted = {n for n in declared("Variable", "Variable, JSON") if "…" not in n and "<" not in n}
-    text = "".join(texts())
-    assert {n for n in wanted if f'"{n}"' not in text} == set()
-    found = {n for n in names(VARIABLE) if not n.startswith("API_KEY_")}
-    assert found - wanted == set()
-    assert len(found) > 20
+    assert wanted - imported() == set()
+    assert not [text for text in texts() if BY_A_TEXT.search(text)]
+    assert all(getattr(settings, name).name == name for name in wanted)
 
 
 def test_environment():
     given_by_others = ("CATALOG_DSN", "AIRFLOW_")  # the command line's, and Airflow's own
-    found = {n for n in names(ENVIRONMENT) if not n.startswith(given_by_others)}
+    found = {n for n in names(ENVIRONMENT) if not n.startswith(given_by_others)} | (
+        imported() & declared("environment")
+    )
     assert found == declared("environment") | {
         "CONTACT_EMAIL",
         "PRIVATE_HOSTS",

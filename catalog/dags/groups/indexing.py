@@ -7,7 +7,7 @@ import os
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Variable, get_current_context, task
+from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from catalog.dags.operators.running import Meter, stop_asked, task_failures
@@ -15,18 +15,18 @@ from catalog.dags.operators.settings import (
     SEARCH,
     TaskStateCheckpoint,
     database_connection,
-    json_variable,
     search_connection,
     sensitive_terms,
 )  # fmt: skip
+from catalog.dags.operators.variables import value_of
 from catalog.ingestion.errors import Retry
 from catalog.ingestion.records import MediaType
+from catalog.settings import DATA_REFRESH_INDEX_TASKS, ES_INDEX_THROTTLING_RATE, TAG_POLICY
 
 Plan = dict[str, Any]
 EXECUTOR = (
     os.environ.get("DATA_REFRESH_EXECUTOR") or None
 )  # of the tasks that fill ranges; None: the default one
-RANGES = 8  # tasks that fill an index, unless the Variable DATA_REFRESH_INDEX_TASKS says otherwise
 LONG = timedelta(days=2)
 
 
@@ -42,7 +42,7 @@ def tag_policy() -> Any:
     from catalog.data_refresh.tag_policy import policy_from
 
     with task_failures():
-        return policy_from(json_variable("TAG_POLICY", None))
+        return policy_from(value_of(TAG_POLICY))
 
 
 def make_index(plan: Plan) -> None:
@@ -65,9 +65,9 @@ def split_ranges(plan: Plan) -> list[dict[str, int]]:
     """Ranges of row ids, one for each task that fills the index."""
     import msgspec
 
-    from catalog.data_refresh.indexing import MAX_RANGES, ranges
+    from catalog.data_refresh.indexing import ranges
 
-    number = min(int(json_variable("DATA_REFRESH_INDEX_TASKS", RANGES)), MAX_RANGES)
+    number = value_of(DATA_REFRESH_INDEX_TASKS)
     with database_connection(plan["api"], autocommit=True) as api:
         found: list[dict[str, int]] = msgspec.to_builtins(ranges(api, plan["table"], number))
     if not found:
@@ -141,7 +141,7 @@ def fill_filtered(plan: Plan, origin: str) -> dict[str, int]:
             make_index(plan)
         total, hidden = engine.count(origin), engine.count(origin, sensitive(terms))
         meter = Meter("documents", total - hidden)
-        limit = float(Variable.get("ES_INDEX_THROTTLING_RATE", default="20000"))
+        limit = value_of(ES_INDEX_THROTTLING_RATE)
         try:
             engine.reindex(
                 origin, plan["index"], insensitive(terms), per_second=limit, task=begun["task"] if begun else None,

@@ -7,7 +7,7 @@ from hashlib import sha256
 from time import monotonic
 from typing import Any
 
-from airflow.sdk import Param, Variable, get_current_context, task, task_group
+from airflow.sdk import Param, get_current_context, task, task_group
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
@@ -18,20 +18,19 @@ from airflow.sdk.exceptions import (
 from catalog.dags.operators.oauth2 import credentials_for
 from catalog.dags.operators.running import stop_asked, task_failures
 from catalog.dags.operators.settings import (
-    Lease,
     TaskStateCheckpoint,
     catalog_connection,
     check_conf,
-    json_variable,
     secret_for,
     storage,
     throttle_for,
-    variable_as,
 )
 from catalog.dags.operators.slack import send
+from catalog.dags.operators.variables import value_of
 from catalog.ingestion.assemble import client_for, replay_of
 from catalog.ingestion.client import Client
 from catalog.ingestion.errors import IngestionError, Interrupted, QuotaExhausted, Retry, SkippedErrors
+from catalog.ingestion.lease import Lease
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider, provider_class
 from catalog.ingestion.pull import Pull
@@ -40,6 +39,13 @@ from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.state import Options
 from catalog.ingestion.transport import tls_probe
 from catalog.ingestion.windows import Window, day_window, run_window
+from catalog.settings import (
+    CONTACT_EMAIL,
+    INGESTION_LIMIT,
+    PRIVATE_HOSTS,
+    PROBE_HTTPS,
+    SKIPPED_INGESTION_ERRORS,
+)
 
 log = logging.getLogger(__name__)
 _DAY = r"^\d{4}-\d{2}-\d{2}$"
@@ -185,7 +191,7 @@ def client_of(cls: type[Provider], replay: ReplayAdapter | None) -> Client:
         log.warning(
             "REPLAY: answers come from %s; nothing is requested.", get_current_context()["params"]["replay"]
         )
-    contact = Variable.get("CONTACT_EMAIL", default=None)
+    contact = value_of(CONTACT_EMAIL)
     if cls.needs_contact and not contact and not replay:
         log.warning("%s asks for the operator's address; set the Variable CONTACT_EMAIL.", cls.name)
     return client_for(
@@ -201,7 +207,7 @@ def client_of(cls: type[Provider], replay: ReplayAdapter | None) -> Client:
 
 def private_hosts() -> list[str]:
     """Hosts whose addresses need not be global: those inside the operator's network."""
-    return variable_as("PRIVATE_HOSTS", list[str], [])
+    return value_of(PRIVATE_HOSTS)
 
 
 def parts_of(provider: str, context: Any, window: Window | None, day_shift: int, attempt: int = 0) -> Parts:
@@ -259,18 +265,18 @@ def log_link(own: str | None, task_id: str, map_index: int) -> str | None:
 
 
 def _probe() -> Any:
-    return tls_probe(private_hosts()) if json_variable("PROBE_HTTPS", True) else None
+    return tls_probe(private_hosts()) if value_of(PROBE_HTTPS) else None
 
 
 def _options(params: Any, dag_id: str) -> Options:
-    entries = json_variable("SKIPPED_INGESTION_ERRORS", {}).get(dag_id, [])
+    entries = value_of(SKIPPED_INGESTION_ERRORS).get(dag_id, [])
     return Options(
-        limit=params.get("limit") or int(json_variable("INGESTION_LIMIT", 0) or 0),
+        limit=params.get("limit") or value_of(INGESTION_LIMIT),
         initial_query_params=params.get("initial_query_params") or None,
         query_params_list=params.get("query_params_list") or None,  # the form shows "none" as an empty list
         additional_query_params=params.get("additional_query_params") or {},
         skip_errors=bool(params.get("skip_ingestion_errors")),
-        skip_predicates=tuple(str(e["predicate"]) for e in entries if e.get("predicate")),
+        skip_predicates=tuple(entry.predicate for entry in entries),
         accept_shortfall=bool(params.get("accept_shortfall")),
     )
 

@@ -3,7 +3,10 @@
 import os
 from typing import Any
 
-POKE = float(os.environ.get("AWS_RDS_POKE_INTERVAL", "60"))  # seconds
+from catalog.dags.operators.variables import environment
+from catalog.settings import AWS_RDS_POKE_INTERVAL
+
+POKE = environment(AWS_RDS_POKE_INTERVAL)  # seconds
 
 
 def rds() -> Any:

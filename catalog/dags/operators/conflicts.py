@@ -5,7 +5,6 @@ moment when that task has succeeded until its conclusion. So two that start in t
 """
 
 import logging
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,12 +13,14 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from catalog.dags.dag_factory import CONCLUSION, REGISTRY
 from catalog.dags.operators.running import looks_again
+from catalog.dags.operators.variables import environment
+from catalog.settings import DATA_REFRESH_POKE_INTERVAL
 
 log = logging.getLogger(__name__)
 POOL = "data_refresh"
 WAIT, REFUSE = "wait_for_conflicting_dags", "prevent_conflicting_dags"
 FINISHED = {"success", "failed", "upstream_failed", "skipped", "removed"}
-POKE = float(os.environ.get("DATA_REFRESH_POKE_INTERVAL", "60"))  # seconds
+POKE = environment(DATA_REFRESH_POKE_INTERVAL)  # seconds
 PATIENCE = 7 * 24  # hours
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from airflow.sdk import Variable
-
 from catalog.dags.operators.settings import mask
+from catalog.dags.operators.variables import value_of
+from catalog.settings import GITHUB_API_KEY, GITHUB_API_URL
 
 
 def github(base: str | None = None) -> Any:
@@ -12,11 +12,9 @@ def github(base: str | None = None) -> Any:
     from catalog.ingestion.secrets import Secret
     from catalog.maintenance.github import API, GitHub
 
-    token = Variable.get("GITHUB_API_KEY", default=None)
+    token = value_of(GITHUB_API_KEY)
     if token in (None, "", "not_set"):
         token = None
     else:
         mask(token)
-    return GitHub(
-        Secret(token) if token else None, base or Variable.get("GITHUB_API_URL", default=None) or API
-    )
+    return GitHub(Secret(token) if token else None, base or value_of(GITHUB_API_URL) or API)

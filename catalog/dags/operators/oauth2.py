@@ -5,19 +5,23 @@ The Variables hold JSON, and Airflow masks by a Variable's name only, so each va
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowFailException
 
-from catalog.dags.operators.settings import catalog_connection, json_variable, mask
+from catalog.dags.operators.settings import catalog_connection, mask
+from catalog.dags.operators.variables import value_of
 from catalog.ingestion.assemble import api_hosts
 from catalog.ingestion.oauth2 import BearerCredentials, OAuth2, TokenPair, exchange_code, refresh
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.transport import host_of
+from catalog.setting_values import Setting
+from catalog.settings import OAUTH2_ACCESS_TOKENS, OAUTH2_AUTH_KEYS, OAUTH2_PROVIDER_SECRETS
 
-SECRETS, CODES, TOKENS = "OAUTH2_PROVIDER_SECRETS", "OAUTH2_AUTH_KEYS", "OAUTH2_ACCESS_TOKENS"
+SECRETS, CODES, TOKENS = OAUTH2_PROVIDER_SECRETS, OAUTH2_AUTH_KEYS, OAUTH2_ACCESS_TOKENS
+T = TypeVar("T")
 
 
 def authorize(provider: type[Provider]) -> bool:
@@ -61,11 +65,8 @@ def credentials_for(provider: type[Provider]) -> BearerCredentials | None:
 
 def stored_pair(provider: type[Provider]) -> TokenPair | None:
     found = secret_json(TOKENS).get(provider.name) or {}
-    return (
-        TokenPair(found["access_token"], found["refresh_token"])
-        if found.get("access_token") and found.get("refresh_token")
-        else None
-    )
+    access, refreshing = found.get("access_token"), found.get("refresh_token")
+    return TokenPair(access, refreshing) if access and refreshing else None
 
 
 def _definition(provider: type[Provider]) -> OAuth2:
@@ -85,17 +86,15 @@ def client_of(provider: type[Provider]) -> dict[str, str]:
     client = secret_json(SECRETS).get(provider.name) or {}
     if not client.get("client_id"):
         raise AirflowFailException(
-            f"the Variable {SECRETS} has no client_id for {provider.name}; set it to "
+            f"the Variable {SECRETS.name} has no client_id for {provider.name}; set it to "
             f'{{"{provider.name}": {{"client_id": "…", "client_secret": "…"}}}}, as given when the application was registered there.'
         )
     return {str(key): str(value) for key, value in client.items() if key != "token_url"}
 
 
-def secret_json(variable: str) -> dict[str, Any]:
-    """A Variable that holds JSON with secrets; every text in it is masked from now on."""
-    found = json_variable(variable, {})
-    if not isinstance(found, dict):
-        raise AirflowFailException(f"the Variable {variable} should be a JSON object of provider names.")
+def secret_json(setting: Setting[dict[str, T]]) -> dict[str, T]:
+    """A Variable that holds secrets by the names of providers; every text in it is masked from now on."""
+    found = value_of(setting)
     _each_text(found, mask)
     return found
 
@@ -131,5 +130,7 @@ def _store(provider: type[Provider], pair: TokenPair) -> None:
     )
 
 
-def _save(variable: str, value: dict[str, Any]) -> None:
-    Variable.set(variable, value, serialize_json=True, description="written by the oauth2 DAGs; see DAGs.md")
+def _save(setting: Setting[Any], value: dict[str, Any]) -> None:
+    Variable.set(
+        setting.name, value, serialize_json=True, description="written by the oauth2 DAGs; see DAGs.md"
+    )

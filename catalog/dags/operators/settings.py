@@ -1,12 +1,10 @@
 """What a task fetches from Airflow before it calls the library: Variables, connections, conf, the object store, its own state."""
 
-import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote, quote_plus
-from uuid import uuid4
 
 import psycopg
 from airflow.sdk import Connection, ObjectStoragePath, Variable
@@ -14,11 +12,12 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 from airflow.sdk.log import mask_secret
 from upath import UPath
 
+from catalog.dags.operators.variables import value_of
 from catalog.database.connections import arguments_of
-from catalog.ingestion.errors import Fenced
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import SharedThrottle
 from catalog.ingestion.secrets import Secret
+from catalog.settings import OBJECT_STORAGE, SENSITIVE_TERMS_URL
 
 CATALOG_DB, API_DB, STAGING_DB = (
     "postgres_openledger_upstream",
@@ -26,36 +25,11 @@ CATALOG_DB, API_DB, STAGING_DB = (
     "postgres_openledger_api_staging",
 )
 SEARCH, STAGING_SEARCH = "elasticsearch_http_production", "elasticsearch_http_staging"
-T = TypeVar("T")
 DATABASES = {
     CATALOG_DB: "the catalog database",
     API_DB: "the API database",
     STAGING_DB: "the API's staging database",
 }
-
-
-def json_variable(name: str, default: Any) -> Any:
-    """A Variable that holds JSON; `default` when it is not set. Fails the task, naming the Variable, when it is not JSON.
-
-    Airflow's own `deserialize_json` takes a Variable that is not JSON for one that is not set.
-    """
-    value = Variable.get(name, default=None)
-    if value is None:
-        return default
-    try:
-        return json.loads(value)
-    except ValueError as error:
-        raise AirflowFailException(f"the Variable {name} is not valid JSON: {error}") from None
-
-
-def variable_as(name: str, kind: type[T], default: Any) -> T:
-    """A JSON Variable as a typed value. Fails the task, naming the Variable and the field, when it is not one."""
-    import msgspec
-
-    try:
-        return msgspec.convert(json_variable(name, default), kind)
-    except msgspec.ValidationError as error:
-        raise AirflowFailException(f"{name}: {error}") from None
 
 
 def mask(value: str) -> None:
@@ -66,7 +40,9 @@ def mask(value: str) -> None:
 
 def secret_for(provider: type[Provider]) -> Secret | None:
     """The value of the provider's key; None when the Variable is not set (a replay needs none)."""
-    if provider.key is None or not (value := Variable.get(provider.key.variable, default=None)):
+    if provider.key is None or not (
+        value := (Variable.get(provider.key.variable, default=None) or "").strip()
+    ):
         return None
     mask(value)
     return Secret(value)
@@ -129,7 +105,7 @@ def sensitive_terms() -> list[str]:
     try:
         found = Connection.get("sensitive_terms")
     except AirflowNotFoundException:
-        url, login = Variable.get("SENSITIVE_TERMS_URL", default=None), None
+        url, login = value_of(SENSITIVE_TERMS_URL), None
     else:
         host = found.host or ""
         url = f"{host if '://' in host else f'https://{host}'}{f':{found.port}' if found.port else ''}/{(found.schema or '').lstrip('/')}"
@@ -156,7 +132,7 @@ def storage() -> UPath:
 
     A file:// root works on one machine only, so it is refused with executors that run tasks elsewhere.
     """
-    root = Variable.get("OBJECT_STORAGE", default=None)
+    root = value_of(OBJECT_STORAGE)
     if not root:
         raise AirflowFailException(
             "the Variable OBJECT_STORAGE is not set; give it a root such as s3://aws_default@bucket/tsv."
@@ -195,36 +171,3 @@ class TaskStateCheckpoint:
 
     def clear(self) -> None:
         self._store.delete(self._key)
-
-
-class Lease:
-    """Only the newest attempt of a task may write.
-
-    Taking the lease makes an attempt the newest one; calling it proves that it still is. `number` is greater than
-    that of any attempt before, so that what an older one writes can be told apart.
-    """
-
-    def __init__(self, task: str, connect: Callable[[], psycopg.Connection[Any]]) -> None:
-        self._task, self._holder, self._connection = task, uuid4(), connect()
-        row = self._connection.execute("select nextval('pull_attempt')").fetchone()
-        assert row
-        self.number: int = row[0]
-        self._connection.execute(
-            "insert into pull_lease (task, holder) values (%s, %s) "
-            "on conflict (task) do update set holder = excluded.holder, renewed_on = now()",
-            [self._task, self._holder],
-        )
-
-    def __call__(self) -> None:
-        renewed = self._connection.execute(
-            "update pull_lease set renewed_on = now() where task = %s and holder = %s",
-            [self._task, self._holder],
-        )
-        if renewed.rowcount != 1:
-            raise Fenced("a newer try of this task has taken over; this one stops without writing.")
-
-    def release(self) -> None:
-        self._connection.execute(
-            "delete from pull_lease where task = %s and holder = %s", [self._task, self._holder]
-        )
-        self._connection.close()

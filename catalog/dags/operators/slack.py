@@ -3,48 +3,66 @@
 import logging
 from typing import Any
 
-from airflow.sdk import Connection, Variable, get_current_context
+from airflow.sdk import Connection, get_current_context
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from catalog.dags.operators.settings import json_variable, mask
+from catalog.dags.operators.settings import mask
+from catalog.dags.operators.variables import quietly
 from catalog.notifications.delivery import connection_id, reason_not_to_send
-from catalog.notifications.messages import Message, run_problem, task_failure
+from catalog.notifications.messages import Message, escaped, run_problem, task_failure
+from catalog.settings import ENVIRONMENT, SILENCED_SLACK_NOTIFICATIONS, SLACK_MESSAGE_OVERRIDE
 
 log = logging.getLogger(__name__)
 UPSTREAM_FAILED = "Upstream task(s) failed"
+TIMEOUT = 20  # seconds
 
 
 def send(message: Message) -> str | None:
-    """Send, or return the reason why not. Never fails a task: a report that cannot be delivered is logged."""
+    """Send a message, or log it with the reason why not.
+
+    Never fails a task, whatever is wrong with Slack, its connection or the Variables it depends on. A malformed one
+    counts as its default and is named in the message.
+
+    Returns:
+        The reason why the message was not sent; None when it was.
+    """
+    try:
+        return _send(message)
+    except Exception as error:  # the webhook is a secret, and it may be part of the error's text
+        why = f"not sent: {type(error).__name__}"
+        log.error("%s\n%s\n(%s)", message.username, message.text, why)
+        return f"it could not be sent: {type(error).__name__}"
+
+
+def _send(message: Message) -> str | None:
+    environment, override, silenced, problems = _settings(message)
+    text = "\n".join([message.text, *(f":warning: {escaped(problem)}" for problem in problems)])
     webhook = _webhook(connection_id(message))
     reason = reason_not_to_send(
         message,
         connection_exists=webhook is not None,
-        environment=Variable.get("ENVIRONMENT", default="local"),
-        override=bool(json_variable("SLACK_MESSAGE_OVERRIDE", False)),
-        silenced=json_variable("SILENCED_SLACK_NOTIFICATIONS", {}),
+        environment=environment,
+        override=override,
+        silenced=silenced,
     )
     log.info(
         "%s\n%s\n(%s)",
         message.username,
-        message.text,
+        text,
         f"not sent: {reason}" if reason else f"to {connection_id(message)}",
     )
     if reason or webhook is None:
         return reason
-    from slack_sdk import WebhookClient
-
-    block = {"type": "section", "text": {"type": "mrkdwn", "text": message.text[:3000]}}
+    block = {"type": "section", "text": {"type": "mrkdwn", "text": text[:3000]}}
+    body = {
+        "username": message.username,
+        "text": text,
+        "blocks": [block],
+        "unfurl_links": False,
+        "unfurl_media": False,
+    }
     try:
-        response = WebhookClient(webhook, timeout=20).send_dict(
-            {
-                "username": message.username,
-                "text": message.text,
-                "blocks": [block],
-                "unfurl_links": False,
-                "unfurl_media": False,
-            }
-        )
+        response = webhook.send_dict(body)
     except OSError as error:
         log.warning("Slack could not be reached: %s", type(error).__name__)
         return "Slack could not be reached"
@@ -54,28 +72,50 @@ def send(message: Message) -> str | None:
     return None
 
 
+def _settings(message: Message) -> tuple[str, bool, dict[str, list[Any]], list[str]]:
+    """(environment, override, silenced entries, what is malformed about them).
+
+    Somebody set a malformed override to have messages sent, so alerts are.
+    """
+    environment, problem_1 = quietly(ENVIRONMENT)
+    override, problem_2 = quietly(SLACK_MESSAGE_OVERRIDE)
+    silenced, problem_3 = quietly(SILENCED_SLACK_NOTIFICATIONS)
+    problems = [problem for problem in (problem_1, problem_2, problem_3) if problem]
+    for problem in problems:
+        log.error("%s", problem)
+    return environment, override or bool(problem_2 and message.alert), silenced, problems
+
+
 def say(text: str, sender: str, alert: bool = False) -> None:
     """Send a text on behalf of the task that runs."""
     context: Any = get_current_context()
     send(Message(text, sender, context["dag_run"].dag_id, context["ti"].task_id, alert))
 
 
-def _webhook(conn_id: str) -> str | None:
-    """The webhook's URL, from a Slack webhook connection (token in the password) or a plain HTTP one; None when there is no connection."""
+def _webhook(conn_id: str) -> Any:
+    """Slack's client for a connection; None when there is no such connection.
+
+    A Slack webhook connection (the token is its password) is read by Airflow's own hook, with its extras (`proxy`,
+    `timeout`). A plain HTTP connection, whose whole address is the webhook, that hook does not take.
+    """
     try:
         found = Connection.get(conn_id)
     except AirflowNotFoundException:
         return None
     if found.password:
+        from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
+
         mask(found.password)
-        base = (found.host or "hooks.slack.com/services").rstrip("/")
-        return f"{base if '://' in base else 'https://' + base}/{found.password.lstrip('/')}"
+        given = "timeout" in (found.extra_dejson or {})
+        return SlackWebhookHook(slack_webhook_conn_id=conn_id, timeout=None if given else TIMEOUT).client
+    from slack_sdk import WebhookClient
+
     host = found.host or ""
     if "://" not in host:
         host = f"{found.conn_type if found.conn_type in ('http', 'https') else 'https'}://{host}"
     url = host + (f":{found.port}" if found.port else "") + "/" + (found.schema or "")
     mask(url)
-    return url
+    return WebhookClient(url, timeout=TIMEOUT, proxy=(found.extra_dejson or {}).get("proxy"))
 
 
 def alert_on_failure(context: Any) -> None:

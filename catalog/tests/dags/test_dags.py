@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from catalog.ingestion.provider import api_names, provider_class, provider_names
 from catalog.ingestion.windows import day_window
 
 pytestmark = pytest.mark.airflow
+ROOT_DAGS = Path(__file__).parents[2] / "dags"
 
 
 @pytest.fixture(scope="session")
@@ -165,10 +167,19 @@ def test_timeouts_can_be_overridden(monkeypatch):
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90s", 90), ("5d:10h:20m:30s", 469_230), ("1h", 3600), ("1h30m", None), ("", None), ("h", None)],
+    [
+        ("90s", 90),
+        ("5d:10h:20m:30s", 469_230),
+        ("1h", 3600),
+        ("1h30m", None),
+        ("", None),
+        ("h", None),
+        ("0s", None),
+        ("9" * 12 + "d", None),
+    ],
 )
 def test_timeout_grammar(text, seconds):
-    from catalog.dags.dag_factory import parse_timeout
+    from catalog.setting_values import parse_timeout
 
     found = parse_timeout(text)
     assert found == (None if seconds is None else timedelta(seconds=seconds))

@@ -4,12 +4,12 @@ from datetime import date
 
 import pytest
 
-from catalog.ingestion.errors import Fatal
 from catalog.ingestion.secrets import Secret
 from catalog.maintenance.github import GitHub
 from catalog.maintenance.reviews import MARKER, Reviews, due, urgency_of, weekdays_since, write
-from catalog.maintenance.silenced import closed_issues
+from catalog.maintenance.silenced import NO_ISSUE, closed_issues
 from catalog.notifications.messages import stale_entries
+from catalog.setting_values import PassedOver, Silencing
 from catalog.tests.maintenance.github_server import FakeGitHub
 
 pytestmark = pytest.mark.enable_socket
@@ -130,35 +130,47 @@ def test_urgency():
     assert urgency_of([]) is None
 
 
+ISSUES = "https://github.com/owner/name/issues"
+
+
 def test_closed_issues(fake, github):
     fake.issues = {("owner/name", 1): "open", ("owner/name", 2): "closed"}
     entries = {
         "flickr_workflow": [
-            {"issue": "https://github.com/owner/name/issues/1", "predicate": "stays"},
-            {
-                "issue": "https://github.com/owner/name/issues/2",
-                "predicate": "TimeOut <b>",
-                "task_id_pattern": "pull.*",
-            },
+            Silencing(f"{ISSUES}/1", "stays"),
+            Silencing(f"{ISSUES}/2", "TimeOut <b>", "pull.*"),
         ],
-        "smk_workflow": [{"issue": "https://github.com/owner/name/issues/3", "predicate": "gone"}],
+        "smk_workflow": [PassedOver(f"{ISSUES}/3", "gone")],
     }
-    found = closed_issues(github, entries, "SKIPPED_INGESTION_ERRORS")
-    assert [(c.dag_id, c.predicate, c.missing) for c in found] == [
-        ("flickr_workflow", "TimeOut <b>", False),
-        ("smk_workflow", "gone", True),
+    found = closed_issues(github, entries)
+    assert [(c.dag_id, c.predicate, c.note) for c in found] == [
+        ("flickr_workflow", "TimeOut <b>", ""),
+        ("smk_workflow", "gone", "no such issue"),
     ]
     message = stale_entries("check_silenced_dags", "t", "SKIPPED_INGESTION_ERRORS", found)
     assert message.username == "Silenced DAG Check"
     assert message.text.splitlines()[1] == (
         "  - <https://github.com/owner/name/issues/2|flickr_workflow (pull.*): 'TimeOut &lt;b&gt;'>"
     )
-    assert closed_issues(github, {}, "X") == []
+    assert closed_issues(github, {}) == []
+
+
+@pytest.mark.parametrize("issue", ["", "x", "https://github.com/owner", f"{ISSUES}/x", "https://[/1/2/3/4"])
+def test_an_entry_without_an_issue_costs_itself(fake, github, issue):
+    """It is in the alert, and so are the others."""
+    fake.issues = {("owner/name", 2): "closed"}
+    found = closed_issues(github, {"a": [Silencing(issue, "x"), Silencing(f"{ISSUES}/2", "y")]})
+    assert [(c.predicate, c.note) for c in found] == [("x", NO_ISSUE), ("y", "")]
+    text = stale_entries("d", "t", "V", found).text
+    assert f"a: 'x'{'>' if issue.startswith('https') else ''} ({NO_ISSUE})" in text
 
 
 @pytest.mark.parametrize(
-    "issue", ["", None, "https://github.com/owner", "https://github.com/owner/name/issues/x"]
+    ("status", "body"), [(200, b"[]"), (200, b"{}"), (200, b"<html>"), (403, b"{}"), (451, b"")]
 )
-def test_an_entry_without_an_issue(github, issue):
-    with pytest.raises(Fatal, match="SILENCED_SLACK_NOTIFICATIONS: an entry of a_dag"):
-        closed_issues(github, {"a_dag": [{"issue": issue, "predicate": "x"}]}, "SILENCED_SLACK_NOTIFICATIONS")
+def test_an_odd_answer_about_an_issue_costs_its_entry(httpserver, status, body):
+    httpserver.expect_request("/repos/owner/name/issues/1").respond_with_data(body, status)
+    httpserver.expect_request("/repos/owner/name/issues/2").respond_with_json({"state": "closed"})
+    github = GitHub(None, httpserver.url_for("").rstrip("/"))
+    found = closed_issues(github, {"a": [Silencing(f"{ISSUES}/{n}", "x") for n in (1, 2)]})
+    assert [c.note[:27] for c in found] == ["it could not be looked up: ", ""]

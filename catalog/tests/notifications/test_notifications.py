@@ -12,6 +12,7 @@ from catalog.notifications.messages import (
     reingestion_errors,
     task_failure,
 )
+from catalog.setting_values import Silencing
 
 MESSAGE = Message(
     "Something about Flickr broke", "Airflow Alert", "flickr_workflow", "pull_image_data", alert=True
@@ -35,28 +36,15 @@ def test_durations(seconds, words):
     [
         ({}, None),
         ({"environment": "local"}, "ENVIRONMENT is local"),
+        ({"environment": "Production"}, None),
         ({"environment": "local", "override": True}, None),
         ({"connection_exists": False}, "no connection slack_alerts"),
-        ({"silenced": {"flickr_workflow": [{"issue": "I1", "predicate": "FLICKR broke"}]}}, "I1"),
-        ({"silenced": {"flickr_workflow": [{"issue": "I1", "predicate": "airflow alert"}]}}, "I1"),
-        ({"silenced": {"flickr_workflow": [{"issue": "I1", "predicate": "other"}]}}, None),
-        ({"silenced": {"other_workflow": [{"issue": "I1", "predicate": ""}]}}, None),
-        (
-            {
-                "silenced": {
-                    "flickr_workflow": [{"issue": "I1", "predicate": "broke", "task_id_pattern": "^load"}]
-                }
-            },
-            None,
-        ),
-        (
-            {
-                "silenced": {
-                    "flickr_workflow": [{"issue": "I1", "predicate": "broke", "task_id_pattern": "pull"}]
-                }
-            },
-            "I1",
-        ),
+        ({"silenced": {"flickr_workflow": [Silencing("I1", "FLICKR broke")]}}, "I1"),
+        ({"silenced": {"flickr_workflow": [Silencing("I1", "airflow alert")]}}, "I1"),
+        ({"silenced": {"flickr_workflow": [Silencing("I1", "other")]}}, None),
+        ({"silenced": {"other_workflow": [Silencing("I1", "")]}}, None),
+        ({"silenced": {"flickr_workflow": [Silencing("I1", "broke", "^load")]}}, None),
+        ({"silenced": {"flickr_workflow": [Silencing("I1", "broke", "pull")]}}, "I1"),
     ],
 )
 def test_what_is_sent(changed, reason):

@@ -1,0 +1,92 @@
+"""Settings as tasks and DAG files read them: Airflow Variables and the environment, by their declaration.
+
+A malformed setting costs itself only. Its default counts, an error in the log names it, and an alert is sent, once a
+day while it stays malformed. One that nothing can take the place of fails the task that needs it.
+"""
+
+import logging
+import os
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, TypeVar
+
+from airflow.sdk import Variable, get_current_context
+from airflow.sdk.exceptions import AirflowFailException
+
+from catalog.setting_values import Malformed, Setting
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+parse_problems: dict[str, str] = {}  # name → what was malformed when this process parsed a DAG file
+
+
+def value_of(setting: Setting[T]) -> T:
+    """The value of a Variable, for the task that runs.
+
+    Raises:
+        AirflowFailException: The setting is strict and malformed.
+    """
+    try:
+        value, problem = setting.decode(Variable.get(setting.name, default=None))
+    except Malformed as error:
+        raise AirflowFailException(f"{error} This task does not work without it.") from None
+    if problem:
+        complain(setting.name, problem)
+    return value
+
+
+def quietly(setting: Setting[T]) -> tuple[T, str | None]:
+    """The value of a Variable and what is wrong with it; for what has to go on whatever happens, such as alerts."""
+    try:
+        return setting.decode(Variable.get(setting.name, default=None))
+    except (
+        Exception
+    ) as error:  # the secrets backend is away, the value cannot be decrypted, it is malformed, …
+        return setting.value, f"{setting.name} could not be read: {type(error).__name__}."
+
+
+def when_parsed(setting: Setting[T]) -> T:
+    """The value of a Variable while a DAG file is parsed, which never fails for it; tasks complain about it later."""
+    return _noted(setting, *quietly(setting))
+
+
+def environment(setting: Setting[T]) -> T:
+    """The value of an environment variable; tasks complain about a malformed one later."""
+    return _noted(setting, *setting.decode(os.environ.get(setting.name)))
+
+
+def _noted(setting: Setting[T], value: T, problem: str | None) -> T:
+    if problem:
+        log.error("%s", problem)
+        parse_problems[setting.name] = problem
+    else:
+        parse_problems.pop(setting.name, None)
+    return value
+
+
+def complain(name: str, problem: str) -> None:
+    """Log what is malformed, and send an alert unless one about the same has been sent today. Never fails a task."""
+    log.error("%s", problem)
+    try:
+        _alert(name, problem)
+    except Exception as error:
+        log.warning("the alert about %s could not be sent: %s", name, type(error).__name__)
+
+
+def complain_of_parsing() -> None:
+    """Complain about the settings that were malformed when this task's DAG file was parsed."""
+    for name, problem in list(parse_problems.items()):
+        complain(name, problem)
+
+
+def _alert(name: str, problem: str) -> None:
+    from catalog.dags.operators.slack import send
+    from catalog.notifications.messages import malformed_setting
+
+    marker = f"malformed_setting_{name}"
+    now = f"{datetime.now(UTC):%Y-%m-%d} {sha256(problem.encode()).hexdigest()[:12]}"
+    if Variable.get(marker, default=None) == now:
+        return
+    context: Any = get_current_context()
+    if send(malformed_setting(context["dag_run"].dag_id, context["ti"].task_id, problem)) is None:
+        Variable.set(marker, now, description="the last alert about this setting; written by tasks")

@@ -1,0 +1,168 @@
+"""What a setting is: its name, its meaning, the type of its value, and how the text somebody wrote becomes one."""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+Kind = Literal["connection", "Variable", "Variable, JSON", "environment", "pool"]
+Line = Annotated[str, msgspec.Meta(pattern=r"^[ -~]+$")]  # what may stand in a header
+Address = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9+.-]*://[^\x00-\x1f]+$")]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_NOT_A_VALUE = (msgspec.DecodeError, RecursionError)  # a ValidationError is a DecodeError
+
+
+class Malformed(ValueError):
+    """A setting holds what it cannot mean. The text names the setting and what was expected, never the value."""
+
+
+class Silencing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An entry of SILENCED_SLACK_NOTIFICATIONS."""
+
+    issue: str
+    predicate: str
+    task_id_pattern: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_pattern(self.task_id_pattern or "")
+
+
+class PassedOver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An entry of SKIPPED_INGESTION_ERRORS. An empty predicate would pass over every error."""
+
+    issue: str
+    predicate: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class TimeoutOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An entry of CONFIGURATION_OVERRIDES. Without a pattern it is for every task of the DAG."""
+
+    timeout: str
+    task_id_pattern: str = ""
+
+    def __post_init__(self) -> None:
+        _check_pattern(self.task_id_pattern)
+        if parse_timeout(self.timeout) is None:
+            raise ValueError("a timeout is written as `1d:2h:3m:4s`, every part optional")
+
+    @property
+    def limit(self) -> timedelta:
+        limit = parse_timeout(self.timeout)
+        assert limit is not None
+        return limit
+
+
+@dataclass(frozen=True)
+class Setting(Generic[T]):
+    """A name by which the catalog is configured.
+
+    Attributes:
+        name: Of the Variable, environment variable, connection or pool.
+        kind: Where it is set.
+        shown: What holds without it, in Markdown.
+        meaning: In Markdown; it also says what a well-formed value looks like.
+        of: The type of the value.
+        value: What counts when it is not set, and in place of a malformed one.
+        strict: Nothing can take the place of a malformed value: what needs it refuses to work.
+        entry: Of a setting that maps DAG ids to lists, the type of a list's items; malformed items are left out.
+    """
+
+    name: str
+    kind: Kind
+    shown: str
+    meaning: str
+    of: Any = str
+    value: T = None  # type: ignore[assignment]
+    strict: bool = False
+    entry: Any = None
+
+    def decode(self, text: str | None) -> tuple[T, str | None]:
+        """The value that somebody wrote.
+
+        Args:
+            text: None when the setting is not set; an empty text and JSON's `null` count as that, too.
+
+        Returns:
+            The value, and what is malformed about it, if anything is: then the value is the default, or, of lists
+            of entries, what is left without the malformed ones.
+
+        Raises:
+            Malformed: The setting is strict.
+        """
+        text = (text or "").strip()
+        if not text or (text == "null" and self.kind != "Variable"):
+            return self.value, None
+        try:
+            if self.entry:
+                return self._entries(text)
+            if self._is_text:
+                return msgspec.convert(text, self.of), None
+            return msgspec.json.decode(text, type=self.of), None
+        except _NOT_A_VALUE as error:
+            problem = self._problem(f"{str(error) or type(error).__name__}")
+            if self.strict:
+                raise Malformed(problem) from None
+            return self.value, f"{problem} Until it is mended, {self._instead} counts."
+
+    def encode(self, value: T) -> str:
+        """The text that stands for a value."""
+        return value if isinstance(value, str) and self._is_text else msgspec.json.encode(value).decode()
+
+    @property
+    def plain_meaning(self) -> str:
+        """The meaning without links."""
+        return re.sub(r"\[([^]]+)]\([^)]+\)", r"\1", self.meaning)
+
+    @property
+    def _is_text(self) -> bool:
+        return self.of in (str, Line, Address)
+
+    @property
+    def _instead(self) -> str:
+        if self.value in (None, {}, []):
+            return "the catalog goes on as without it; that"
+        return f"the default {self.encode(self.value)}"
+
+    def _problem(self, what: str) -> str:
+        return f"{self.name} is malformed: {what}. It should be: {self.plain_meaning}."
+
+    def _entries(self, text: str) -> tuple[T, str | None]:
+        found = msgspec.json.decode(text, type=dict[str, Any])
+        kept: dict[str, list[Any]] = {}
+        problems = []
+        for dag_id, items in found.items():
+            kept[dag_id] = []
+            for number, item in enumerate(items if isinstance(items, list) else [items]):
+                try:
+                    kept[dag_id].append(msgspec.convert(item, self.entry))
+                except msgspec.ValidationError as error:
+                    problems.append(f"entry {number + 1} of {dag_id}: {error}")
+        if not problems:
+            return kept, None  # type: ignore[return-value]
+        return kept, f"{self._problem('; '.join(problems[:5]))} The other entries count."  # type: ignore[return-value]
+
+
+def parse_timeout(text: str) -> timedelta | None:
+    """`1d:2h:3m:4s`, every part optional, as a timedelta; None when it is malformed, zero, or too long for one.
+
+    >>> parse_timeout("1d:30s")
+    datetime.timedelta(days=1, seconds=30)
+    """
+    units = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+    parts = [re.fullmatch(r"([0-9]{1,9})([dhms])", part) for part in text.split(":")]
+    if not all(parts):
+        return None
+    try:
+        return timedelta(**{units[p.group(2)]: int(p.group(1)) for p in parts if p}) or None
+    except OverflowError:
+        return None
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"task_id_pattern is no regular expression: {error}") from None
