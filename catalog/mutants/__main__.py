@@ -41,7 +41,7 @@ def _sound(guards: Sequence[Guard], tree: Path) -> bool:
     print(f"{len(guards)} guards; first their {len(tests)} tests as they are …", flush=True)
     began = time.monotonic()
     with tree_without(None, tree) as folder:
-        outcome = run_tests(folder, tests, stop_at_first=False)
+        outcome = run_tests(folder, tests, max(g.seconds for g in guards), stop_at_first=False)
     print(f"    {time.monotonic() - began:.0f} s", flush=True)
     for test in outcome.failed:
         print(f"FAILS WITH ALL GUARDS: {test}")

@@ -18,6 +18,7 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
         find: The piece of source to replace. It occurs exactly once in the file.
         replace: What stands there instead, so that the guard is gone and the file is still valid.
         tests: The tests that should notice: node ids below `catalog/tests`, or files.
+        seconds: That one of these tests may take; one that takes longer hangs.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
     find: str
     replace: str
     tests: tuple[str, ...]
+    seconds: int = 60
 
     def mutated(self, source: str) -> str:
         """The file's text without the guard.

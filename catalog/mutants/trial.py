@@ -16,7 +16,6 @@ import msgspec
 
 from catalog.mutants.guard import ROOT, Guard
 
-TEST_SECONDS = 60  # of one test; one that takes longer hangs
 _STARTING = 120  # seconds for servers to start and to end
 _PASSED, _FAILED = 0, 1  # exit statuses of pytest; all others say that the tests did not run
 _REPORTED = re.compile(r"^(?:FAILED|ERROR) (catalog/tests/.+?)(?: - .*)?$", re.MULTILINE)
@@ -71,16 +70,17 @@ def tree_without(guard: Guard | None, origin: Path) -> Iterator[Path]:
         yield folder
 
 
-def run_tests(folder: Path, node_ids: Sequence[str], *, stop_at_first: bool) -> Outcome:
+def run_tests(folder: Path, node_ids: Sequence[str], seconds: int, *, stop_at_first: bool) -> Outcome:
     """Run tests in a copy of the tree.
 
     Args:
         folder: The copy.
         node_ids: The tests.
+        seconds: That a single test may take.
         stop_at_first: End at the first test that fails.
     """
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rfE", "--tb=no", "--no-header"]
-    command += ["-m", "", f"--timeout={TEST_SECONDS}"]  # all tests that are named, the long ones too
+    command += ["-m", "", f"--timeout={seconds}"]  # all tests that are named, the long ones too
     command += [*(["-x"] if stop_at_first else []), *node_ids]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
@@ -88,7 +88,7 @@ def run_tests(folder: Path, node_ids: Sequence[str], *, stop_at_first: bool) -> 
             command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True
         )
         try:
-            status = process.wait(TEST_SECONDS * len(node_ids) + _STARTING)
+            status = process.wait(seconds * len(node_ids) + _STARTING)
         except subprocess.TimeoutExpired:
             status = None
         finally:
@@ -135,7 +135,7 @@ def judge(guard: Guard, origin: Path) -> Verdict:
     began = time.monotonic()
     try:
         with tree_without(guard, origin) as folder:
-            outcome = run_tests(folder, guard.node_ids(), stop_at_first=True)
+            outcome = run_tests(folder, guard.node_ids(), guard.seconds, stop_at_first=True)
     except ValueError as error:
         return Verdict(False, f"CANNOT BE TRIED: {error}", time.monotonic() - began)
     seconds = time.monotonic() - began

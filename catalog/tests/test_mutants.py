@@ -100,7 +100,7 @@ def tiny(tmp_path):
         "from guarded import guarded\n\n\ndef test_held():\n    assert guarded(-1) == 0\n\n\ndef test_lax():\n    assert guarded(1) == 1\n"
     )
 
-    def judged(replace, test):
+    def judged(replace, test, seconds=60):
         return trial.judge(
             Guard(
                 name="g",
@@ -110,6 +110,7 @@ def tiny(tmp_path):
                 find="max(n, 0)",
                 replace=replace,
                 tests=(f"test_it.py::{test}",),
+                seconds=seconds,
             ),
             tmp_path,
         )
@@ -134,11 +135,9 @@ def test_tests_that_cannot_run_notice_nothing(tiny):
 def test_a_hang_is_noticed(tiny, monkeypatch):
     """Whether the test is ended by its own time limit, or the run by its."""
     endless = "all(not zero for zero in iter(int, 1))"
-    monkeypatch.setattr(trial, "TEST_SECONDS", 1)
-    assert tiny(endless, "test_held").text == "noticed by test_it.py::test_held"
-    monkeypatch.setattr(trial, "TEST_SECONDS", 0)  # no limit of a single test's
+    assert tiny(endless, "test_held", 1).text == "noticed by test_it.py::test_held"
     monkeypatch.setattr(trial, "_STARTING", 8)
-    verdict = tiny(endless, "test_held")
+    verdict = tiny(endless, "test_held", 0)  # a single test has no limit
     assert verdict.noticed
     assert verdict.text == "noticed by a hang of test_it.py::test_held"
 
