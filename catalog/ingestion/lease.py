@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import psycopg
 
+from catalog.database.connections import Reconnecting
 from catalog.ingestion.errors import Fenced
 
 
@@ -13,21 +14,37 @@ class Lease:
     """Only the newest attempt of a task may write.
 
     Taking the lease makes an attempt the newest one; calling it proves that it still is. `number` is greater than
-    that of any attempt before, so that what an older one writes can be told apart.
+    that of any attempt before, so that what an older one writes can be told apart. A connection that is lost between
+    two proofs is made anew; who holds the lease is a row of the database, so a newer attempt is noticed all the same.
     """
 
     def __init__(self, task: str, connect: Callable[[], psycopg.Connection[Any]]) -> None:
-        self._task, self._holder, self._connection = task, uuid4(), connect()
-        row = self._connection.execute("select nextval('pull_attempt')").fetchone()
+        """Take the lease.
+
+        Args:
+            task: What is held: a task of a run.
+            connect: Opens a connection in autocommit mode.
+        """
+        self._task, self._holder = task, uuid4()
+        self._connection = Reconnecting(connect)
+        self._forget_old_ones()
+        first = self._connection.now()
+        row = first.execute("select nextval('pull_attempt')").fetchone()
         assert row
         self.number: int = row[0]
-        self._connection.execute(
+        # Never repeated: a newer attempt may have taken the lease since.
+        first.execute(
             "insert into pull_lease (task, holder) values (%s, %s) "
             "on conflict (task) do update set holder = excluded.holder, renewed_on = now()",
             [self._task, self._holder],
         )
 
     def __call__(self) -> None:
+        """Prove that this attempt is the newest one.
+
+        Raises:
+            Fenced: It is not.
+        """
         renewed = self._connection.execute(
             "update pull_lease set renewed_on = now() where task = %s and holder = %s",
             [self._task, self._holder],
@@ -40,3 +57,10 @@ class Lease:
             "delete from pull_lease where task = %s and holder = %s", [self._task, self._holder]
         )
         self._connection.close()
+
+    def _forget_old_ones(self) -> None:
+        """Delete leases of pulls that failed for good. An attempt that still wakes up finds none, and stops."""
+        self._connection.execute(
+            "delete from pull_lease where task in (select task from pull_lease "
+            "where renewed_on < now() - interval '30 days' for update skip locked)"
+        )

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 import msgspec
 import psycopg
 
+from catalog.database.connections import Reconnecting
 from catalog.ingestion.errors import QuotaExhausted
 
 
@@ -106,16 +107,14 @@ class SharedThrottle:
         self, connect: Callable[[], psycopg.Connection], key: str, rate: Rate, quota: Quota | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:  # fmt: skip
-        self._connect, self._key, self._rate, self._quota, self._sleep = connect, key, rate, quota, sleep
-        self._connection: psycopg.Connection | None = None
+        self._key, self._rate, self._quota, self._sleep = key, rate, quota, sleep
+        self._connection = Reconnecting(connect)  # a statement that is executed twice costs one slot more
         self._lock = threading.Lock()
 
     def wait(self) -> None:
         with self._lock:
-            if self._connection is None or self._connection.closed:
-                self._connection = self._connect()
             if self._quota:
-                self._count(self._connection, self._quota)
+                self._count(self._quota)
             row = self._connection.execute(
                 """
                 insert into rate_limit as r (key, next_slot) values (%(key)s, clock_timestamp() + %(interval)s)
@@ -133,9 +132,9 @@ class SharedThrottle:
         if row[0] > 0:
             self._sleep(row[0])
 
-    def _count(self, connection: psycopg.Connection, quota: Quota) -> None:
+    def _count(self, quota: Quota) -> None:
         now = datetime.now(UTC)
-        row = connection.execute(
+        row = self._connection.execute(
             """
             insert into rate_quota as q (key, period_start, used) values (%(key)s, %(start)s, 1)
             on conflict (key, period_start) do update set used = q.used + 1 where q.used < %(allowed)s

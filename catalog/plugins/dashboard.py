@@ -17,6 +17,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
+from catalog.dags.operators.iam import with_token
 from catalog.data_refresh.tag_policy import policy_from
 from catalog.database.connections import arguments_of
 from catalog.ingestion.errors import Fatal
@@ -107,9 +108,8 @@ def _connection(conn_id: str) -> Any:
 def _catalog() -> psycopg.Connection[Any]:
     found = _connection(CATALOG_DB)
     limits = {"connect_timeout": 3, "options": "-c statement_timeout=5000"}
-    return psycopg.connect(
-        **arguments_of(found, application_name="catalog dashboard", **limits), autocommit=True
-    )
+    arguments = with_token(arguments_of(found, application_name="catalog dashboard", **limits), found)
+    return psycopg.connect(**arguments, autocommit=True)
 
 
 def _search() -> Any:

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 from airflow.sdk.log import mask_secret
 from upath import UPath
 
+from catalog.dags.operators.iam import with_token
 from catalog.dags.operators.variables import value_of
 from catalog.database.connections import arguments_of
 from catalog.ingestion.provider import Provider
@@ -56,7 +57,8 @@ def database_connection(conn_id: str, autocommit: bool = False) -> psycopg.Conne
         raise AirflowFailException(
             f"there is no connection {conn_id}; make one to {DATABASES.get(conn_id, 'a database')}."
         ) from None
-    return psycopg.connect(**arguments_of(found, application_name="catalog"), autocommit=autocommit)
+    arguments = with_token(arguments_of(found, application_name="catalog"), found)
+    return psycopg.connect(**arguments, autocommit=autocommit)
 
 
 def catalog_connection(autocommit: bool = False) -> psycopg.Connection[Any]:
@@ -102,23 +104,52 @@ def sensitive_terms() -> list[str]:
 
     from catalog.data_refresh.sensitive import parse_terms
 
+    options: dict[str, Any] = {}
     try:
         found = Connection.get("sensitive_terms")
     except AirflowNotFoundException:
-        url, login = value_of(SENSITIVE_TERMS_URL), None
+        url = value_of(SENSITIVE_TERMS_URL)
     else:
-        host = found.host or ""
-        url = f"{host if '://' in host else f'https://{host}'}{f':{found.port}' if found.port else ''}/{(found.schema or '').lstrip('/')}"
-        login = (found.login, found.password or "") if found.login else None
+        url, options = _address_of(found), _request_options(found)
     if not url:
         raise AirflowFailException(
             "no list of sensitive terms: set the Variable SENSITIVE_TERMS_URL or the connection sensitive_terms."
         )
     if not url.startswith(("http://", "https://")):
         return parse_terms(cast(UPath, ObjectStoragePath(url)).read_text(encoding="utf-8"))
-    answer = requests.get(url, auth=login, timeout=60)
+    answer = requests.get(url, timeout=options.pop("timeout", 60), **options)
     answer.raise_for_status()
     return parse_terms(answer.content.decode("utf-8"))
+
+
+def _address_of(found: Any) -> str:
+    """The address of an HTTP connection; its schema may be the protocol, as Airflow's hook has it, or the path."""
+    host, schema = found.host or "", found.schema or ""
+    is_protocol = schema in ("http", "https")
+    if "://" not in host:
+        host = f"{schema if is_protocol else 'https'}://{host}"
+    port = f":{found.port}" if found.port else ""
+    path = "" if is_protocol else schema.lstrip("/")
+    return f"{host}{port}/{path}" if path or port else host
+
+
+def _request_options(found: Any) -> dict[str, Any]:
+    """Login and extras of an HTTP connection, as Airflow's `HttpHook` reads them: what is no option is a header.
+
+    The hook itself does not take a connection whose schema is a path.
+    """
+    extra = dict(found.extra_dejson or {})
+    proxies = extra.pop("proxy", None)
+    options = {
+        name: extra.pop(name)
+        for name in ("timeout", "verify", "cert", "proxies", "allow_redirects")
+        if name in extra
+    }
+    if proxies and "proxies" not in options:
+        options["proxies"] = proxies if isinstance(proxies, dict) else {"http": proxies, "https": proxies}
+    if found.login:
+        options["auth"] = (found.login, found.password or "")
+    return {**options, "headers": {name: str(value) for name, value in extra.items()}}
 
 
 def throttle_for(provider: type[Provider]) -> SharedThrottle:

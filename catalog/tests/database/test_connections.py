@@ -1,5 +1,6 @@
 """An Airflow connection's extras reach libpq, above all those that make it safe."""
 
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,9 +8,9 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
-from catalog.database.connections import arguments_of
+from catalog.database.connections import ALIVE, Reconnecting, arguments_of
 
-SAFE = {"sslmode": "verify-full", "sslrootcert": "/ca.pem", "sslcert": "/c.pem", "keepalives_idle": 60}
+SAFE = {"sslmode": "verify-full", "sslrootcert": "/ca.pem", "sslcert": "/c.pem", "keepalives_idle": 30}
 
 
 def connection(**extra):
@@ -21,6 +22,7 @@ def connection(**extra):
 def test_every_extra_that_libpq_knows_is_passed_on():
     found = arguments_of(connection(**SAFE), application_name="catalog")
     assert found == {
+        **ALIVE,
         **SAFE,
         "application_name": "catalog",
         "host": "db",
@@ -38,8 +40,8 @@ def test_both_options_count():
 
 
 def test_what_libpq_does_not_know_is_named_and_no_field_is_replaced(caplog):
-    found = arguments_of(connection(iam=True, host="elsewhere", sslmode="require"))
-    assert "libpq knows no iam" in caplog.text
+    found = arguments_of(connection(iam=True, sslmod="x", host="elsewhere", sslmode="require"))
+    assert "libpq knows no sslmod;" in caplog.text
     assert (found["host"], found["sslmode"]) == ("db", "require")
     assert "iam" not in found
 
@@ -47,4 +49,75 @@ def test_what_libpq_does_not_know_is_named_and_no_field_is_replaced(caplog):
 @pytest.mark.parametrize("file", ["dags/operators/settings.py", "plugins/dashboard.py"])
 def test_both_places_that_connect_use_it(file):
     text = (Path(__file__).parents[2] / file).read_text()
-    assert re.search(r"psycopg\.connect\(\s*\*\*arguments_of\(found", text)
+    assert re.search(
+        r"arguments = with_token\(arguments_of\(found, .*\n.*psycopg\.connect\(\*\*arguments,", text
+    )
+
+
+@pytest.mark.airflow
+def test_a_login_by_identity_gets_a_token(monkeypatch):
+    from airflow.sdk import Connection
+
+    from catalog.dags.operators.iam import with_token
+
+    aws = {
+        "conn_type": "aws",
+        "login": "testing",
+        "password": "testing",
+        "extra": {"region_name": "us-east-1"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(aws))
+    found = Connection(
+        conn_id="c", conn_type="postgres", host="db.example.org", login="me", extra=json.dumps({"iam": True})
+    )
+    arguments = with_token(arguments_of(found), found)
+    assert (arguments["user"], arguments["port"]) == ("me", 5432)
+    assert arguments["password"].startswith("db.example.org:5432/?Action=connect&DBUser=me")
+    plain = Connection(conn_id="c", conn_type="postgres", host="db", login="me", password="p")
+    assert with_token(arguments_of(plain), plain)["password"] == "p"
+
+
+def cut(dsn, pid):
+    with psycopg.connect(dsn, autocommit=True) as other:
+        assert other.execute("select pg_terminate_backend(%s, 10000)", [pid]).fetchone() == (True,)
+
+
+@pytest.mark.database
+def test_a_lost_connection_is_made_anew_after_a_while(dsn):
+    """One statement in doubt is repeated; a server that is not back yet is asked again; an error stays one."""
+    slept, refused = [], [psycopg.OperationalError("starting up")] * 3
+
+    def connect():
+        if made and refused:
+            raise refused.pop()
+        made.append(psycopg.connect(dsn, autocommit=True))
+        return made[-1]
+
+    made = []
+    connection = Reconnecting(connect, sleep=slept.append)
+    [pid] = connection.execute("select pg_backend_pid()").fetchone()
+    cut(dsn, pid)
+    [another] = connection.execute("select pg_backend_pid()").fetchone()
+    assert another != pid
+    assert (len(made), slept) == (2, [1, 1, 1])
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        connection.execute("select * from no_such_table")
+    with pytest.raises(psycopg.errors.QueryCanceled):  # an OperationalError, too
+        connection.execute("set statement_timeout = '1ms'; select pg_sleep(5)")
+    assert len(made) == 2
+
+
+@pytest.mark.database
+def test_a_server_that_stays_away_is_an_error(dsn):
+    def connect():
+        if made:
+            raise psycopg.OperationalError("away")
+        made.append(psycopg.connect(dsn, autocommit=True))
+        return made[-1]
+
+    made = []
+    connection = Reconnecting(connect, patience=0, sleep=lambda _: None)
+    [pid] = connection.execute("select pg_backend_pid()").fetchone()
+    cut(dsn, pid)
+    with pytest.raises(psycopg.OperationalError, match="away"):
+        connection.execute("select 1")

@@ -96,3 +96,22 @@ def test_periods():
     now = datetime(2024, 2, 29, 23, 59, tzinfo=UTC)
     assert Quota(1, "day").resumes(now) == datetime(2024, 3, 1, tzinfo=UTC)
     assert Quota(1, "month").starts(now) == datetime(2024, 2, 1, tzinfo=UTC)
+
+
+@pytest.mark.database
+def test_a_lost_connection_ends_no_pull(dsn, catalog):
+    made = []
+
+    def connect():
+        made.append(psycopg.connect(dsn, autocommit=True))
+        return made[-1]
+
+    throttle = SharedThrottle(connect, "k", Rate(per_second=1e6), Quota(100), sleep=lambda _: None)
+    throttle.wait()
+    pid = made[-1].info.backend_pid
+    assert catalog.execute("select pg_terminate_backend(%s, 10000)", [pid]).fetchone() == (True,)
+    throttle.wait()
+    assert len(made) == 2
+    assert catalog.execute("select used from rate_quota").fetchone() == (2,)
+    for connection in made:
+        connection.close()

@@ -1,0 +1,30 @@
+"""HTTP connections as tasks read them: address, login and extras."""
+
+import json
+
+import pytest
+
+pytestmark = [pytest.mark.airflow, pytest.mark.enable_socket]
+
+
+@pytest.mark.parametrize("form", ["path in the schema", "protocol in the schema", "address as the host"])
+def test_sensitive_terms_are_fetched_with_all_that_the_connection_says(httpserver, monkeypatch, form):
+    from catalog.dags.operators.settings import sensitive_terms
+
+    path = "/" if form == "protocol in the schema" else "/list/terms.txt"
+    httpserver.expect_request(
+        path, headers={"X-Key": "k", "Authorization": "Basic bWU6cA=="}
+    ).respond_with_data("one\ntwo\n")
+    address = {
+        "path in the schema": {"host": "http://127.0.0.1", "port": httpserver.port, "schema": path},
+        "protocol in the schema": {"host": "127.0.0.1", "port": httpserver.port, "schema": "http"},
+        "address as the host": {"host": httpserver.url_for(path)},
+    }[form]
+    connection = {
+        "conn_type": "http",
+        "login": "me",
+        "password": "p",
+        "extra": {"X-Key": "k", "verify": False},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_SENSITIVE_TERMS", json.dumps({**connection, **address}))
+    assert sensitive_terms() == ["one", "two"]

@@ -1,0 +1,75 @@
+"""The lease of a pull, on a connection that is lost, and against a newer attempt."""
+
+import psycopg
+import pytest
+
+from catalog.ingestion.errors import Fenced
+from catalog.ingestion.lease import Lease
+
+pytestmark = pytest.mark.database
+
+
+@pytest.fixture
+def connections(dsn):
+    """Opens connections, and keeps them."""
+    made = []
+
+    def connect():
+        made.append(psycopg.connect(dsn, autocommit=True))
+        return made[-1]
+
+    connect.made = made
+    yield connect
+    for connection in made:
+        connection.close()
+
+
+def cut(catalog, connections):
+    pid = connections.made[-1].info.backend_pid
+    assert catalog.execute("select pg_terminate_backend(%s, 10000)", [pid]).fetchone() == (True,)
+
+
+def rows(catalog):
+    return {task for (task,) in catalog.execute("select task from pull_lease").fetchall()}
+
+
+def test_a_lost_connection_ends_no_pull(catalog, connections):
+    lease = Lease("t", connections)
+    lease()
+    for number in (2, 3):
+        cut(catalog, connections)
+        lease()
+        assert len(connections.made) == number
+    cut(catalog, connections)
+    lease.release()
+    assert rows(catalog) == set()
+
+
+def test_a_newer_attempt_is_noticed_on_a_new_connection(catalog, connections):
+    older = Lease("t", connections)
+    cut(catalog, connections)
+    newer = Lease("t", connections)
+    assert newer.number > older.number
+    with pytest.raises(Fenced):
+        older()
+    newer()
+    older.release()  # takes nothing from the newer one
+    newer()
+
+
+def test_a_lease_that_is_gone_fences(catalog, connections):
+    lease = Lease("t", connections)
+    catalog.execute("delete from pull_lease")
+    cut(catalog, connections)
+    with pytest.raises(Fenced):
+        lease()
+
+
+def test_leases_of_pulls_that_failed_for_good_go(catalog, connections):
+    for days in (1, 29, 31, 400):
+        catalog.execute(
+            "insert into pull_lease values (%s, gen_random_uuid(), now() - make_interval(days => %s))",
+            [f"failed {days} days ago", days],
+        )
+    Lease("t", connections)
+    assert rows(catalog) == {"t", "failed 1 days ago", "failed 29 days ago"}
