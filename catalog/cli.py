@@ -33,7 +33,7 @@ from upath import UPath
 
 from catalog import search_cli
 from catalog.database import deletion, sample_data, schema
-from catalog.database.statements import parse_condition
+from catalog.database.statements import parse_condition, verify_condition
 from catalog.ingestion.assemble import client_for, replay_of, window_of
 from catalog.ingestion.errors import IngestionError, Refused
 from catalog.ingestion.overview import overview
@@ -319,14 +319,29 @@ def restore(
     dsn: Dsn,
     where: Annotated[str, typer.Option(help="`WHERE …` over the columns of the deleted table.")],
     table: Annotated[str, typer.Option(help="image or audio")] = "image",
+    dry_run: Annotated[bool, typer.Option(help="Only count what the condition selects.")] = False,
 ) -> None:
-    """Bring deleted records back. Their fields are as old as the deletion; one whose key or URL was taken meanwhile stays deleted."""
-    try:
-        condition = parse_condition(table, where)
-    except Refused as error:
-        raise IngestionError(f"refused: {error}") from None
+    """Bring deleted records back. Their fields are as old as the deletion; one whose key or URL was taken meanwhile stays deleted.
+
+    The records are selected once, in one statement. When it was stopped, the same command goes on.
+    """
     with psycopg.connect(dsn, autocommit=True) as connection:
-        out.print(f"{deletion.restore(connection, table, condition):,} records of {table} are back")
+        try:
+            condition = parse_condition(table, where, "--where")
+            verify_condition(connection, table, condition, of=f"deleted_{table}", field="--where")
+            if dry_run:
+                selected = deletion.Restoration(connection, table, condition).count()
+                out.print(f"{selected:,} records of deleted_{table} are selected; nothing is changed")
+                return
+            found = deletion.restore(connection, table, condition)
+        except Refused as error:
+            raise IngestionError(f"refused: {error}") from None
+    stay = (
+        f"; {found.gone:,} are not: their key or URL is taken, or they were brought back by others"
+        if found.gone
+        else ""
+    )
+    out.print(f"{found.updated:,} records of {table} are back{stay}")
 
 
 @app.command("sample-data")

@@ -1,16 +1,19 @@
 """Changes columns of many rows of the catalog in batches, one committed after the other.
 
-`UPDATE <table_name> <update_query> <select_query>` is what is done. The statement is read with PostgreSQL's own grammar, and refused before
-anything is made when it is not exactly one UPDATE of that table: any expression, functions that are not volatile and sub-selects that read
-the catalog are allowed; keys (`identifier`, `provider`, `foreign_identifier`), FROM, RETURNING, locks, parameters, a missing WHERE are
-not.
+`UPDATE <table_name> <update_query> <select_query>` is what is done. Each of the two is read alone with PostgreSQL's own grammar, as what it
+claims to be, and refused before anything is made when it is not: `update_query` is SET with assignments, `select_query` WHERE with a
+condition. Expressions, functions that only compute and sub-selects that read tables of the catalog are allowed; keys (`identifier`,
+`provider`, `foreign_identifier`), FROM, RETURNING, TABLESAMPLE, locks, parameters, a missing WHERE are not. Nor is a SET that reads the
+table it changes, because later batches would see what earlier ones wrote.
 
 With `dry_run`, the default, the log shows the statement, the number of rows and a few of them before and after; nothing is changed.
 
-Otherwise the rows are selected into the table `<query_id>_rows_to_update` and changed in batches. Ingestion is never held up: rows that
-somebody has locked are passed over and taken later. After a failure, a kill or a deploy, clear the failed task: it goes on where it was,
-and no row is changed twice. To go on with another statement (a mistake was found half-way), trigger with the same `query_id` and
-`resume_update`. To give up, drop that table. How far it is stands in the Variable `batched_update_start_<query_id>`.
+Otherwise the rows are selected once, into the table `<query_id>_rows_to_update`, and changed in batches. A row that somebody changes
+afterwards is updated all the same. Ingestion is never held up: rows that somebody has locked are passed over and taken later. After a
+failure, a kill or a deploy, clear the failed task: it goes on where it was, and no row is changed twice. A run applies its statement once:
+clearing one that has finished changes nothing more; trigger a new run for that. To go on with another statement (a mistake was found
+half-way), trigger with the same `query_id` and `resume_update`. To give up, drop that table; after 30 days it is dropped. How far it is
+stands in the Variable `batched_update_start_<query_id>`.
 """
 
 import json
@@ -30,6 +33,7 @@ from catalog.dags.operators.slack import say
 log = logging.getLogger(__name__)
 SENDER = "Upstream Batched Update"
 LONG = timedelta(days=30)
+LONGEST_TIMEOUT = 2_147_483  # seconds; PostgreSQL keeps none longer
 
 
 def params() -> dict[str, Param]:
@@ -47,7 +51,10 @@ def params() -> dict[str, Param]:
             description_md="`SET …`; begin with `SET updated_on = now(),` to mark rows as changed.",
         ),
         "batch_size": batch_size_param(),
-        "update_timeout": Param(3600, type="number", exclusiveMinimum=0, title="Timeout", description_md="Seconds that a batch may take."),
+        "update_timeout": Param(
+            3600, type="number", minimum=1, maximum=LONGEST_TIMEOUT, title="Timeout",
+            description_md=f"Seconds that a batch may take: 1 to {LONGEST_TIMEOUT}.",
+        ),
         "resume_update": Param(
             False, type="boolean", title="Resume", description_md="Go on with the rows of an earlier run of this query id, with this conf.",
         ),
@@ -75,7 +82,7 @@ def check_update() -> dict[str, Any]:
     update = _update(conf)
     with catalog_connection(autocommit=True) as connection:
         with task_failures():
-            verify(connection, update.text)
+            verify(connection, update)
         if not conf["dry_run"]:
             log.info("%s", update.text)
             return {"statement": update.text}
@@ -93,17 +100,18 @@ def check_update() -> dict[str, Any]:
 @task(execution_timeout=timedelta(hours=24))
 def select_rows_to_update() -> int:
     """The number of rows selected, or still to do when an update is resumed; skipped in a dry run."""
-
     context: Any = get_current_context()
     conf = context["params"]
     if conf["dry_run"]:
         raise AirflowSkipException("a dry run: the log of check_update shows what would be done.")
-    with catalog_connection(autocommit=True) as connection:
+    with catalog_connection(autocommit=True) as connection, task_failures():
         job = batched_job(connection, conf["query_id"], _update(conf), batch_size=conf["batch_size"])
-        with task_failures():
-            progress = job.claim(resume=conf["resume_update"])
-        if progress is None or progress.done:
-            progress = job.select()
+        progress = job.claim(resume=conf["resume_update"]) or job.select()
+        if job.finished(progress):
+            log.info(
+                "This run has changed its %s rows already; it does nothing more.", f"{progress.updated:,}"
+            )
+            return 0
     left: int = progress.total - progress.updated - progress.gone
     say(f"Preparing to update {left:,} rows of `{conf['table_name']}` (`{conf['query_id']}`).", SENDER)
     return left

@@ -1,24 +1,26 @@
 """Deleting records: out of a media table into its `deleted_<media>`, batch by batch, each in one transaction; and bringing them back.
 
+The records are selected once, in one statement, before anything is moved (`selections.py`), so what is moved is what one plain DELETE
+would have deleted at that moment. A record that somebody changes afterwards is moved all the same, as it is then: it was selected. One that
+somebody has locked is taken in a later pass.
+
 A record is deleted once: the loader does not bring back what `deleted_<media>` holds, and a second deletion keeps the first row.
 """
 
 import logging
-import time
-from collections.abc import Callable
 from typing import Any, LiteralString
 
 import msgspec
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
+from catalog.database import guard
+from catalog.database.selections import PASSES, Progress, Selection, key_of
 from catalog.database.statements import plain
-from catalog.ingestion.errors import Interrupted, Retry
+from catalog.ingestion.errors import Retry
 
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]
-BATCH = 10_000
-PASSES = 30
 
 
 class DeletionPreview(msgspec.Struct, frozen=True):
@@ -30,139 +32,209 @@ class DeletionPreview(msgspec.Struct, frozen=True):
 
 
 def preview(connection: Connection, table: str, condition: str, rows: int = 5) -> DeletionPreview:
-    """Changes nothing. condition: as `parse_condition` wrote it. connection: in autocommit."""
-    by_provider: LiteralString = "select provider, count(*) from {table} where {where} group by 1 order by 1"
-    few: LiteralString = "select to_jsonb(s) from (select identifier, provider, title, url from {table} where {where} limit {n}) s"
-    counted = _execute(connection, table, condition, by_provider).fetchall()
-    sample = _execute(connection, table, condition, few, n=rows).fetchall()
+    """What a deletion would do now; changes nothing.
+
+    Args:
+        connection: To the catalog database, in autocommit.
+        table: The media table.
+        condition: As `parse_condition` wrote it.
+        rows: In the sample.
+    """
+    guard.settle(connection)
+    with connection.transaction(force_rollback=True):
+        connection.execute("set transaction isolation level repeatable read, read only")
+        found = sql.SQL("(select identifier, provider, title, url from {} where {})").format(
+            sql.Identifier(table), plain(condition)
+        )
+        return _shown(connection, found, rows)
+
+
+def _shown(connection: Connection, found: sql.Composable, rows: int) -> DeletionPreview:
+    counted = connection.execute(
+        sql.SQL("select provider, count(*) from {} found group by 1 order by 1").format(found)
+    ).fetchall()
+    sample = connection.execute(
+        sql.SQL("select to_jsonb(few) from (select * from {} found limit {}) few").format(found, rows)
+    ).fetchall()
     return DeletionPreview(sum(n for _, n in counted), dict(counted), [row for (row,) in sample])
 
 
-def delete(
-    connection: Connection, table: str, condition: str, reason: str, *, batch: int = BATCH, timeout: float = 3600, pause: float = 1.0,
-    progress: Callable[[int], None] = lambda _: None, should_stop: Callable[[], bool] = lambda: False,
-) -> int:  # fmt: skip
-    """Number of rows moved by this call. connection: in autocommit. May be stopped or killed at any moment and called again.
+class _Move(Selection):
+    """Rows that go from one table to another, once each."""
 
-    Rows that somebody has locked are passed over and taken in a later pass; raises Retry when some stay locked, Interrupted when asked
-    to stop.
-    """
-    moved, passes, after = 0, 0, "(0,0)"
-    while True:
-        with connection.transaction():
-            connection.execute("select set_config('statement_timeout', %s, true)", [str(int(timeout * 1000))])
-            now, last = _one_batch(connection, table, condition, reason, batch, after)
-        moved += now
-        if now:
-            progress(moved)
-        if should_stop():
-            raise Interrupted(f"asked to stop after {moved:,} rows; the next try goes on.")
-        if now:
-            after = last
-            continue
-        left = _execute(connection, table, condition, "select count(*) from {table} where {where}").fetchone()
-        if not left or not left[0]:
-            return moved
-        if after != "(0,0)":  # rows that moved on disk, or were locked: once more from the start
-            after = "(0,0)"
-            continue
-        passes += 1
-        if passes >= PASSES:
-            raise Retry(
-                f"{left[0]:,} rows stayed locked by others in {PASSES} passes; {moved:,} were deleted. Clear this task to go on."
-            )
-        log.info("%s rows are locked by others; pass %d of %d.", f"{left[0]:,}", passes, PASSES)
-        time.sleep(pause)
+    _MOVE: LiteralString  # those of `source` that are free; selects their number
+    _STILL: LiteralString  # the condition under which one of `source` (its column `id`) is still to be moved
 
+    def run(self, progress: Progress) -> Progress:
+        """From where it stands to the end.
 
-def _one_batch(
-    connection: Connection, table: str, condition: str, reason: str, batch: int, after: str
-) -> tuple[int, str]:
-    """(rows moved, where the last of them lay). Copied and deleted in one statement, so that what is deleted is exactly what is kept.
-
-    after: begin behind this place, so that what earlier batches left dead is not walked again.
-    """
-    row = _execute(
-        connection, table, condition,
+        Raises:
+            Interrupted: When asked to stop; the next try goes on.
+            Retry: When rows stayed locked.
+            Fatal: When a batch took too long, or was cancelled by somebody.
         """
+        if self.finished(progress):
+            return progress
+        columns = self._connection.execute(
+            "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped order by attnum",
+            [f"public.{self._table}"],
+        )
+        self._names["columns"] = sql.SQL(", ").join(sql.Identifier(name) for (name,) in columns)
+        self._names["still"] = sql.SQL(self._STILL).format(**self._names)
+        while not progress.done:
+            self._batch(progress)
+            self._report(progress)
+            self._stop_if_asked(progress)
+        self._again(progress, self._left_overs)
+        return progress
+
+    def _batch(self, progress: Progress) -> None:
+        progress.batch_size = self._batch_size
+        first = progress.next_row
+        last = min(first + self._batch_size, progress.total + 1)
+        for attempt in range(PASSES):
+            try:
+                with (
+                    self._connection.transaction(),
+                    self._explained(f"the batch at row {first:,}", self._timeout),
+                ):
+                    self._limits(self._timeout)
+                    self._wait_for_the_table()
+                    self._names["source"] = sql.SQL(
+                        "(select row_identifier as id from {} where row_id >= {} and row_id < {})"
+                    ).format(self._names["rows"], first, last)
+                    moved = self._number(self._MOVE)
+                    left = self._execute(
+                        "insert into {left} select id from {source} source where {still} on conflict do nothing"
+                    ).rowcount
+                    gone = last - first - moved - left
+                    self._note(msgspec.structs.replace(progress, next_row=last), moved, gone)
+            except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
+                if attempt + 1 < PASSES:
+                    continue
+                raise Retry(
+                    f"{self._table} is locked by others ({error.diag.message_primary}); the batch at row {first:,} is tried again later."
+                ) from None
+            break
+        progress.next_row, progress.updated, progress.gone = (
+            last,
+            progress.updated + moved,
+            progress.gone + gone,
+        )
+        progress.waiting += left
+
+    def _left_overs(self) -> tuple[int, int]:
+        self._names["source"] = sql.SQL("(select left_identifier as id from {})").format(self._names["left"])
+        moved = self._number(self._MOVE)
+        ended = self._execute("""
+            delete from {left} where not exists (select from (select left_identifier as id) source where {still})
+        """).rowcount
+        return moved, ended - moved
+
+    def _number(self, statement: LiteralString) -> int:
+        row = self._execute(statement).fetchone()
+        assert row
+        return int(row[0])
+
+
+class Deletion(_Move):
+    """The deletion of one run.
+
+    Args:
+        connection: To the catalog database, in autocommit, used by nothing else.
+        run_id: Of the run; it deletes its selection once, whatever is cleared.
+        table: The media table.
+        condition: As `parse_condition` wrote it.
+        reason: Stored with each record, 80 characters of it.
+        options: Of Selection.
+    """
+
+    # Copied and deleted in one statement, so that what is deleted is exactly what is kept.
+    _MOVE = """
         with picked as (
-            select ctid as tid from {table} where ({where}) and ctid > {after}::tid limit {batch} for update skip locked
+            select {table}.identifier as picked_identifier from {table} join {source} source on {table}.identifier = source.id
+               for update of {table} skip locked
         ), gone as (
-            delete from {table} using picked where {table}.ctid = picked.tid returning picked.tid, {table}.*
+            delete from {table} using picked where {table}.identifier = picked_identifier returning {table}.*
         ), kept as (
             insert into {deleted} ({columns}, deleted_on, deleted_reason) select {columns}, now(), {reason} from gone on conflict do nothing
         )
-        select count(*), coalesce(max(tid)::text, {after}) from gone
-        """,
-        batch=batch, after=after, reason=reason[:80], columns=_columns(connection, table),
-    ).fetchone()  # fmt: skip
-    assert row
-    return row[0], row[1]
-
-
-def restore(connection: Connection, table: str, condition: str, *, batch: int = BATCH) -> int:
-    """Bring records back from `deleted_<media>`: number of rows. Their fields are those of the day they were deleted.
-
-    A record whose place was taken meanwhile (the same key or URL) stays deleted. Beside an ingestion of the same records it may have to
-    try again.
+        select count(*) from gone
     """
-    moved, deadlocks = 0, 0
-    while True:
-        try:
-            now = _restore_batch(connection, table, condition, batch)
-        except psycopg.errors.DeadlockDetected:
-            deadlocks += 1
-            if deadlocks > PASSES:
-                raise
-            continue
-        moved += now
-        if not now:
-            return moved
+    _STILL = "exists (select from {table} there where there.identifier = source.id)"
+
+    def __init__(
+        self, connection: Connection, run_id: str, table: str, condition: str, reason: str, **options: Any
+    ) -> None:
+        statement = f"DELETE FROM {table} WHERE {condition}"  # noqa: S608 - written from a parse tree, and only shown
+        super().__init__(
+            connection, f"delete_{key_of(run_id)}", run_id, table, statement, condition, **options
+        )
+        self._names |= {"deleted": sql.Identifier(f"deleted_{table}"), "reason": sql.Literal(reason[:80])}
+
+    def selected(self, rows: int = 5) -> DeletionPreview:
+        """The selected rows that are still to be deleted."""
+        found = sql.SQL(
+            "(select identifier, provider, title, url from {} join {} on identifier = row_identifier)"
+        ).format(self._names["table"], self._names["rows"])
+        return _shown(self._connection, found, rows)
 
 
-def _restore_batch(connection: Connection, table: str, condition: str, batch: int) -> int:
-    with connection.transaction():
-        row = _execute(
-                connection, table, condition,
-                """
-                with picked as (
-                    select d.ctid as tid, d.identifier as id from {deleted} d
-                     where d.identifier in (select identifier from {deleted} {table} where {where})
-                       and not exists (select from {table} m where m.url = d.url or m.identifier = d.identifier
-                                          or (m.provider = d.provider and md5(m.foreign_identifier) = md5(d.foreign_identifier)))
-                     limit {batch} for update skip locked
-                ), back as (
-                    insert into {table} ({columns}) select {columns} from {deleted} join picked on {deleted}.ctid = picked.tid
-                    on conflict do nothing returning identifier
-                ), gone as (
-                    delete from {deleted} using back where {deleted}.identifier = back.identifier returning 1
-                )
-                select count(*) from gone
-                """,
-                batch=batch, columns=_columns(connection, table),
-            ).fetchone()  # fmt: skip
-    return row[0] if row else 0
+class Restoration(_Move):
+    """Brings the records that a condition selects back from `deleted_<media>`; their fields are those of the day they were deleted.
+
+    A record whose place was taken meanwhile (the same key or URL) stays deleted; it counts as gone. The same command goes on where one that
+    was stopped stands.
+
+    Args:
+        connection: To the catalog database, in autocommit, used by nothing else.
+        table: The media table; the condition names `deleted_<media>` by this name.
+        condition: As `parse_condition` wrote it.
+        options: Of Selection.
+    """
+
+    _FREE: LiteralString = """
+        not exists (select from {table} taken where taken.url = d.url or taken.identifier = d.identifier
+                       or (taken.provider = d.provider and md5(taken.foreign_identifier) = md5(d.foreign_identifier)))
+    """
+    _STILL = "exists (select from {deleted} d where d.identifier = source.id and {free})"
+    _MOVE = """
+        with picked as (
+            select d.identifier as picked_identifier from {deleted} d join {source} source on d.identifier = source.id
+             where {free} for update of d skip locked
+        ), back as (
+            insert into {table} ({columns}) select {columns} from {deleted} join picked on {deleted}.identifier = picked_identifier
+            on conflict do nothing returning identifier
+        ), gone as (
+            delete from {deleted} using back where {deleted}.identifier = back.identifier returning 1
+        )
+        select count(*) from gone
+    """
+
+    def __init__(self, connection: Connection, table: str, condition: str, **options: Any) -> None:
+        deleted = f"deleted_{table}"
+        statement = f"RESTORE FROM {deleted} WHERE {condition}"
+        super().__init__(
+            connection, f"restore_{key_of(statement)}", "catalog db restore", table, statement, condition,
+            exclusive=False, **options,
+        )  # fmt: skip
+        self._names |= {
+            "deleted": sql.Identifier(deleted),
+            "from": sql.SQL("{} as {}").format(sql.Identifier(deleted), sql.Identifier(table)),
+        }
+        self._names["free"] = sql.SQL(self._FREE).format(**self._names)
+
+    def count(self) -> int:
+        """How many records the condition selects now."""
+        return self._number("select count(*) from {from} where {where}")
 
 
-def _columns(connection: Connection, table: str) -> sql.Composed:
-    """All columns of the media table, by name: the deleted table has them, too."""
-    found = connection.execute(
-        "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped order by attnum",
-        [table],
-    )
-    return sql.SQL(", ").join(sql.Identifier(name) for (name,) in found)
-
-
-def _execute(
-    connection: Connection, table: str, condition: str, statement: LiteralString, **values: Any
-) -> psycopg.Cursor[Any]:
-    parts = {
-        key: value if isinstance(value, sql.Composable) else sql.Literal(value)
-        for key, value in values.items()
-    }
-    names = {
-        "table": sql.Identifier(table),
-        "deleted": sql.Identifier(f"deleted_{table}"),
-        "where": plain(condition),
-    }
-    return connection.execute(sql.SQL(statement).format(**names, **parts))
+def restore(connection: Connection, table: str, condition: str, **options: Any) -> Progress:
+    """Bring records back; what came of it. See Restoration."""
+    job = Restoration(connection, table, condition, **options)
+    progress = job.claim()
+    if progress:
+        log.info("Goes on with a restoration that was stopped, of %s records.", f"{progress.total:,}")
+    progress = job.run(progress or job.select())
+    job.finish(forget=True)
+    return progress

@@ -1,29 +1,31 @@
 """What people may say in a `SET …` and a `WHERE …`, checked with PostgreSQL's own grammar (pglast) and the server's catalogs.
 
-A statement is composed, parsed, checked, and from then on written from its parse tree: nothing of the given text reaches the server.
-Allowed: any expression, functions that are stable or immutable, sub-selects that read tables of the catalog.
+Each field is parsed alone, as what it claims to be, so nothing in one reaches into the other. What is executed is written from the parse
+trees: nothing of the given text reaches the server. Allowed: expressions, functions that only compute, sub-selects that read tables of the
+catalog (`guard.py`).
 """
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import psycopg
 from pglast import ast, parse_sql
-from pglast.parser import ParseError
+from pglast.parser import ParseError, scan
 from pglast.stream import RawStream
 from pglast.visitors import Visitor
 from psycopg import sql
 
+from catalog.database import guard
 from catalog.ingestion.errors import Refused
 from catalog.ingestion.records import MEDIA_TYPES
 
 KEYS = ("identifier", "provider", "foreign_identifier")
-SCHEMA = "public"
+UPDATE, SELECT = "update_query", "select_query"
 _FORBIDDEN: dict[type[Any], str] = {
-    ast.InsertStmt: "INSERT", ast.DeleteStmt: "DELETE", ast.MergeStmt: "MERGE", ast.LockingClause: "FOR UPDATE or FOR SHARE",
-    ast.ParamRef: "a parameter such as $1", ast.CurrentOfExpr: "CURRENT OF", ast.IntoClause: "INTO", ast.SetToDefault: "DEFAULT",
+    ast.InsertStmt: "INSERT", ast.DeleteStmt: "DELETE", ast.UpdateStmt: "another UPDATE", ast.MergeStmt: "MERGE",
+    ast.LockingClause: "FOR UPDATE or FOR SHARE", ast.ParamRef: "a parameter such as $1", ast.CurrentOfExpr: "CURRENT OF",
+    ast.IntoClause: "INTO", ast.SetToDefault: "DEFAULT", ast.RangeTableSample: "TABLESAMPLE: it takes other rows each time",
 }  # fmt: skip
 
 
@@ -42,155 +44,177 @@ class Update(msgspec.Struct, frozen=True):
 
 
 class _Scan(Visitor):
-    """What a tree holds: tables, functions, casts, forbidden constructs."""
+    """Constructs that are not allowed, below the statement itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, statement: Any) -> None:
         super().__init__()
-        self.tables: list[Any] = []
-        self.functions: set[tuple[str, ...]] = set()
-        self.local: set[str] = set()  # names of common table expressions
+        self._statement = statement
         self.bad: list[str] = []
-        self.updates = 0
 
     def visit(self, _ancestors: Any, node: Any) -> None:
         kind = type(node)
-        if kind is ast.RangeVar:
-            self.tables.append(node)
-        elif kind is ast.FuncCall:
-            self.functions.add(tuple(part.sval for part in node.funcname))
-        elif kind is ast.CommonTableExpr:
-            self.local.add(node.ctename)
-        elif kind is ast.UpdateStmt:
-            self.updates += 1
-        elif kind is ast.TypeName and node.names and node.names[-1].sval.startswith("reg"):
-            self.bad.append(f"a cast to {node.names[-1].sval}")
-        elif kind in _FORBIDDEN:
+        if kind is ast.TypeName and node.names and node.names[-1].sval.startswith("reg"):
+            if node.names[-1].sval != "regconfig":
+                self.bad.append(f"a cast to {node.names[-1].sval}")
+        elif kind in _FORBIDDEN and node is not self._statement:
             self.bad.append(_FORBIDDEN[kind])
 
 
 def parse_update(table: str, update_query: str, select_query: str) -> Update:
-    """`SET …` and `WHERE …` as one UPDATE of that media table. Raises Refused, naming the conf key and the reason."""
-    statement = _one_statement(
-        table, ("update_query", "SET", update_query), ("select_query", "WHERE", select_query)
-    )
+    """`SET …` and `WHERE …` as one UPDATE of that media table.
+
+    Args:
+        table: A media table.
+        update_query: `SET` and assignments.
+        select_query: `WHERE` and a condition.
+
+    Returns:
+        The update, written anew from the parse trees.
+
+    Raises:
+        Refused: With the conf key and the reason.
+    """
+    statement = _parsed(table, UPDATE, "SET", f"UPDATE {table}", update_query)
     if not isinstance(statement, ast.UpdateStmt):
-        raise Refused("update_query, select_query: together they are no UPDATE.")
-    if statement.fromClause or statement.withClause:
-        raise Refused("update_query: FROM is not allowed; use a sub-select in SET.")
+        raise Refused(f"{UPDATE}: only SET with assignments is allowed.")
+    if statement.whereClause:
+        raise Refused(f"{UPDATE}: only SET with assignments is allowed; WHERE belongs into {SELECT}.")
+    if statement.fromClause:
+        raise Refused(f"{UPDATE}: FROM is not allowed; use a sub-select in SET.")
     if statement.returningClause:
-        raise Refused("select_query: RETURNING is not allowed.")
-    _check(statement, table)
+        raise Refused(f"{UPDATE}: RETURNING is not allowed.")
     targets: tuple[Any, ...] = statement.targetList or ()
     names = tuple(target.name for target in targets)
     if keys := [name for name in names if name in KEYS]:
         raise Refused(
-            f"update_query: {', '.join(keys)} cannot be set; {', '.join(KEYS)} are what a record is known by."
+            f"{UPDATE}: {', '.join(keys)} cannot be set; {', '.join(KEYS)} are what a record is known by."
         )
     if any(target.indirection for target in targets):
-        raise Refused("update_query: set whole columns; use jsonb_set(…) to change a part of one.")
-    whole = RawStream()(ast.UpdateStmt(relation=statement.relation, targetList=targets))
-    assignments = whole.partition(" SET ")[2]
-    return Update(table, names, assignments, _written(statement.whereClause))
+        raise Refused(f"{UPDATE}: set whole columns; use jsonb_set(…) to change a part of one.")
+    assignments = _written(UPDATE, statement).partition(" SET ")[2]
+    return Update(table, names, assignments, parse_condition(table, select_query))
 
 
-def parse_condition(table: str, select_query: str) -> str:
-    """`WHERE …` of a media table, written from its parse tree, without the word. Raises Refused."""
-    statement = _one_statement(table, None, ("select_query", "WHERE", select_query))
-    if (
-        not isinstance(statement, ast.DeleteStmt)
-        or statement.usingClause
-        or statement.returningClause
-        or statement.withClause
-    ):
-        raise Refused("select_query: only WHERE with a condition is allowed.")
-    _check(statement, table)
-    return _written(statement.whereClause)
+def parse_condition(table: str, select_query: str, field: str = SELECT) -> str:
+    """`WHERE …` of a media table, written from its parse tree, without the word.
+
+    Args:
+        table: A media table.
+        select_query: `WHERE` and a condition.
+        field: What the text is called where the person gave it, for messages.
+
+    Raises:
+        Refused: With the field and the reason.
+    """
+    statement = _parsed(table, field, "WHERE", f"DELETE FROM {table}", select_query)  # noqa: S608 - only parsed
+    if isinstance(statement, ast.DeleteStmt) and statement.returningClause:
+        raise Refused(f"{field}: RETURNING is not allowed.")
+    if not isinstance(statement, ast.DeleteStmt) or statement.usingClause or statement.whereClause is None:
+        raise Refused(f"{field}: only WHERE with a condition is allowed.")
+    return _written(field, statement).partition(" WHERE ")[2]
 
 
-def _written(tree: Any) -> str:
-    return RawStream()(tree)
-
-
-def _one_statement(table: str, update: tuple[str, str, str] | None, select: tuple[str, str, str]) -> Any:
+def _parsed(table: str, field: str, word: str, head: str, text: str) -> Any:
+    """The one statement that head and text are; with nothing in it that is not allowed anywhere."""
     if table not in MEDIA_TYPES:
         raise Refused(f"table_name: {table!r} is no media table; there are {', '.join(MEDIA_TYPES)}.")
-    given = [part for part in (update, select) if part]
-    for key, word, text in given:
-        if not re.match(rf"{word}\s", text):
-            raise Refused(f"{key}: it must begin with {word}.")
-    head = f"UPDATE {table}" if update else f"DELETE FROM {table}"  # noqa: S608 - a media table, and only parsed
+    if not re.match(rf"{word}\s", text):
+        raise Refused(f"{field}: it must begin with {word}.")
+    if "\0" in text or text != text.encode(errors="replace").decode():
+        raise Refused(f"{field}: it holds a character that PostgreSQL cannot store.")
+    whole = f"{head} {text}"
     try:
-        statements = parse_sql(" ".join([head, *(text for *_, text in given)]))
+        statements = parse_sql(whole)
+        last = scan(whole)[-1]
+        bad = [_bad(statement.stmt) for statement in statements]
     except ParseError as error:
-        raise Refused(f"{' and '.join(key for key, *_ in given)}: {error.args[0]}.") from None
+        raise Refused(f"{field}: {error.args[0]}.") from None
+    except RecursionError:
+        raise Refused(f"{field}: it is nested too deeply.") from None
     if len(statements) != 1:
-        raise Refused(f"{len(statements)} statements were given; only one is allowed.")
-    found = statements[0].stmt
-    if getattr(found, "whereClause", None) is None:
-        raise Refused("select_query: there is no WHERE.")
-    return found
+        raise Refused(f"{field}: {len(statements)} statements were given; only one is allowed.")
+    if last.name in ("SQL_COMMENT", "C_COMMENT", "ASCII_59"):
+        raise Refused(f"{field}: it ends with a comment or a semicolon; leave that out.")
+    if bad[0]:
+        raise Refused(f"{field}: not allowed: {', '.join(dict.fromkeys(bad[0]))}.")
+    return statements[0].stmt
 
 
-def _check(statement: Any, table: str) -> None:
-    relation = statement.relation
-    if relation.relname != table or relation.schemaname or relation.catalogname or relation.alias:
-        raise Refused(f"update_query: the statement must change {table}, without an alias.")
-    if isinstance(statement.whereClause, ast.CurrentOfExpr):
-        raise Refused("select_query: CURRENT OF is not allowed.")
-    scan = _Scan()
-    scan(statement)
-    if isinstance(statement, ast.DeleteStmt):
-        scan.bad.remove("DELETE")
-    if scan.bad or scan.updates > 1:
-        raise Refused(f"not allowed: {', '.join(dict.fromkeys(scan.bad)) or 'another UPDATE'}.")
+def _bad(statement: Any) -> list[str]:
+    found = _Scan(statement)
+    found(statement)
+    return found.bad
 
 
-def verify(connection: psycopg.Connection[Any], statement: str) -> None:
-    """Check a statement against the server: its tables are ours, its functions are not volatile, its columns and types fit.
+def _written(field: str, tree: Any) -> str:
+    """The statement, written from its tree; proved to mean the same by parsing it again."""
+    try:
+        text = str(RawStream()(tree))
+        same = parse_sql(text)[0].stmt == tree
+    except (ParseError, RecursionError):
+        same = False
+    if not same:
+        raise Refused(f"{field}: it cannot be written anew with the same meaning; put it more simply.")
+    return text
 
-    statement: as text that `Update.text` or this module composed. Nothing is executed (EXPLAIN in a read-only transaction). Raises Refused.
+
+def verify(connection: psycopg.Connection[Any], update: Update) -> None:
+    """Check an update against the server: what it reads is ours, what it calls only computes, its columns and types fit.
+
+    SET may not read the table that it changes: batch after batch, it would see what the batches before have written, which one UPDATE
+    does not. WHERE may, because the rows are selected once, before anything is changed.
+
+    Args:
+        connection: To the catalog database, in autocommit. Nothing is executed on it.
+        update: As `parse_update` made it.
+
+    Raises:
+        Refused: With the conf key and the reason.
     """
-    scan = _Scan()
-    scan(parse_sql(statement))
-    with connection.transaction(force_rollback=True):
-        connection.execute("set transaction read only")
-        ours = {
-            name
-            for (name,) in connection.execute(
-                "select tablename from pg_tables where schemaname = %s", [SCHEMA]
-            )
-        }
-        for relation in scan.tables:
-            if (
-                relation.catalogname
-                or relation.schemaname not in (None, SCHEMA)
-                or relation.relname not in ours | scan.local
-            ):
-                name = ".".join(part for part in (relation.schemaname, relation.relname) if part)
-                raise Refused(f"{name} cannot be read; only tables of the catalog can.")
-        for reason in _bad_functions(connection, scan.functions):
-            raise Refused(reason)
-        try:
-            with connection.transaction():
-                connection.execute(sql.SQL("explain ") + plain(statement))
-        except psycopg.Error as error:
-            raise Refused(f"PostgreSQL refuses it: {error.diag.message_primary}.") from None
+    table = sql.Identifier(update.table)
+    reads = guard.check(
+        connection, UPDATE, sql.SQL("update {} set {}").format(table, plain(update.assignments))
+    )
+    if own := reads & {update.table, "batched_update"}:
+        raise Refused(
+            f"{UPDATE}: SET reads {', '.join(sorted(own))}, which changes from batch to batch, so later rows would get other values than "
+            f"by one UPDATE. Put the values into a table of the schema {guard.SCHEMA} first, and read that."
+        )
+    verify_condition(connection, update.table, update.condition)
+    _explained(connection, f"{UPDATE}, {SELECT}", plain(update.text))
 
 
-def _bad_functions(connection: psycopg.Connection[Any], names: set[tuple[str, ...]]) -> Iterator[str]:
-    for name in sorted(names):
-        if len(name) > 1 and name[0] not in ("pg_catalog", SCHEMA):
-            yield f"function {'.'.join(name)} is of another schema."
-            continue
-        found = connection.execute(
-            "select bool_or(p.provolatile = 'v'), count(*) from pg_proc p join pg_namespace n on n.oid = p.pronamespace "
-            "where p.proname = %s and n.nspname in ('pg_catalog', %s)", [name[-1], SCHEMA],
-        ).fetchone()  # fmt: skip
-        assert found
-        if not found[1]:
-            yield f"there is no function {name[-1]}."
-        elif found[0]:
-            yield f"function {name[-1]} is volatile: it may change something, or answer differently each time."
+def verify_condition(
+    connection: psycopg.Connection[Any], table: str, condition: str, *, of: str = "", field: str = SELECT
+) -> None:
+    """Check a condition against the server, as `verify` does.
+
+    Args:
+        connection: To the catalog database, in autocommit. Nothing is executed on it.
+        table: The media table whose name the condition uses.
+        condition: As `parse_condition` wrote it.
+        of: The table that the rows are selected from, when it is another: `deleted_<media>`.
+        field: What the text is called where the person gave it, for messages.
+
+    Raises:
+        Refused: With the field and the reason.
+    """
+    name = sql.Identifier(table)
+    source = sql.SQL("{} as {}").format(sql.Identifier(of), name) if of else name
+    statement = sql.SQL("delete from {} where {}").format(source, plain(condition))
+    guard.check(connection, field, statement)
+    _explained(connection, field, statement)
+
+
+def _explained(connection: psycopg.Connection[Any], field: str, statement: sql.Composable) -> None:
+    """Planning finds what resolving does not: texts that are no numbers, missing rights."""
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute("set transaction read only")
+            guard.settle(connection)
+            connection.execute(sql.SQL("explain ") + statement)
+    except psycopg.Error as error:
+        raise Refused(f"{field}: PostgreSQL refuses it: {error.diag.message_primary}.") from None
 
 
 def plain(text: str) -> sql.SQL:

@@ -38,26 +38,29 @@ class Mirror:
 
 
 def batched_job(connection: Any, query_id: str, update: Any, **options: Any) -> Any:
-    """The update as a job of the run at hand. options: of BatchedUpdate."""
+    """The update as a job of the run at hand, checked against the server. options: of BatchedUpdate."""
     from catalog.database.batched_update import BatchedUpdate
+    from catalog.database.statements import verify
 
     context: Any = get_current_context()
     run = context["dag_run"]
+    verify(connection, update)
     return BatchedUpdate(connection, query_id, f"{run.dag_id}/{run.run_id}", update, **options)
 
 
 def run_batched_update(query_id: str, update: Any, *, select: bool = True, **options: Any) -> Any:
     """Selects (unless an earlier try has) and changes all rows, and cleans up; what came of it, of all tries together.
 
-    select: False when the rows must have been selected before. options: of BatchedUpdate. Fails the task with what to do next.
+    select: False when the rows must have been selected before. Otherwise the statement is one that may be applied again, and rows that a
+    run has left behind which was given up are selected anew. options: of BatchedUpdate. Fails the task with what to do next.
     """
     mirror = Mirror(query_id)
     hint = f"Clear this task to go on, or drop {query_id}_rows_to_update to give up."
     with catalog_connection(autocommit=True) as connection, task_failures(hint):
         job = batched_job(connection, query_id, update, progress=mirror, should_stop=stop_asked(), **options)
-        progress = job.claim(resume=False)
+        progress = job.claim(replace=select)
         if progress is None and not select:
-            raise AirflowFailException("the selected rows are gone; clear the task that selects them.")
+            raise AirflowFailException("no rows are selected; clear the task that selects them, as well.")
         progress = job.run(progress or job.select())
         job.finish()
     if Variable.get(mirror.variable, default=None) is not None:

@@ -4,8 +4,10 @@ import signal
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
-from catalog.database.deletion import delete, preview, restore
+from catalog.cli import app
+from catalog.database.deletion import Deletion, preview, restore
 from catalog.database.statements import parse_condition
 from catalog.ingestion.errors import Interrupted, Retry
 from catalog.tests.database.media import fill, killed_until_done
@@ -13,23 +15,32 @@ from catalog.tests.database.media import fill, killed_until_done
 WHERE = parse_condition("image", "WHERE provider = 'flickr'")
 
 
+def delete(connection, condition=WHERE, reason="r", run="run-1", **options):
+    """The number of rows that all tries of a run have deleted."""
+    job = Deletion(connection, run, "image", condition, reason, **{"pause": 0, **options})
+    progress = job.run(job.claim() or job.select())
+    job.finish()
+    return progress.updated
+
+
 def count(connection, table):
     return connection.execute(f"select count(*) from {table} where provider = 'flickr'").fetchone()[0]
 
 
-def test_records_move_with_reason_and_date(catalog):
-    fill(catalog, 250)
-    before = dict(
-        catalog.execute("select identifier, to_jsonb(image) from image where provider = 'flickr'").fetchall()
-    )
-    assert delete(catalog, "image", WHERE, "x" * 100, batch=100) == 250
-    assert (count(catalog, "image"), count(catalog, "deleted_image")) == (0, 250)
-    kept = dict(
-        catalog.execute(
-            "select identifier, to_jsonb(d) - 'deleted_on' - 'deleted_reason' from deleted_image d"
+def records(connection, table="image"):
+    return dict(
+        connection.execute(
+            f"select identifier, to_jsonb(t) - 'deleted_on' - 'deleted_reason' from {table} t where provider = 'flickr'"
         ).fetchall()
     )
-    assert kept == before
+
+
+def test_records_move_with_reason_and_date(catalog):
+    fill(catalog, 250)
+    before = records(catalog)
+    assert delete(catalog, reason="x" * 100, batch_size=100) == 250
+    assert (count(catalog, "image"), count(catalog, "deleted_image")) == (0, 250)
+    assert records(catalog, "deleted_image") == before
     assert catalog.execute(
         "select distinct deleted_reason, deleted_on > now() - interval '1 minute' from deleted_image"
     ).fetchall() == [("x" * 80, True)]
@@ -38,10 +49,10 @@ def test_records_move_with_reason_and_date(catalog):
 
 def test_a_second_deletion_keeps_the_first_row(catalog):
     fill(catalog, 3)
-    delete(catalog, "image", WHERE, "first")
+    delete(catalog, reason="first")
     catalog.execute("update deleted_image set deleted_on = '2020-01-01'")
     fill(catalog, 3, ("flickr",))  # they came back by another way
-    assert delete(catalog, "image", WHERE, "second") == 3
+    assert delete(catalog, reason="second", run="run-2") == 3
     found = catalog.execute(
         "select distinct deleted_reason, deleted_on::date::text, count(*) over () from deleted_image"
     ).fetchall()
@@ -56,57 +67,126 @@ def test_a_preview_changes_nothing(catalog):
     assert count(catalog, "deleted_image") == 0
 
 
+def test_what_is_selected_is_shown(catalog):
+    fill(catalog, 20)
+    job = Deletion(catalog, "run-1", "image", parse_condition("image", "WHERE title LIKE '%1'"), "r")
+    assert job.select().total == 4
+    found = job.selected(rows=3)
+    assert (found.rows, found.providers, len(found.sample)) == (4, {"flickr": 2, "smk": 2}, 3)
+
+
 def test_locked_rows_are_taken_later_and_those_that_stay_locked_are_reported(catalog, dsn):
     fill(catalog, 50)
     with psycopg.connect(dsn) as other:
         other.execute("select from image where foreign_identifier = 'flickr7' for update")
-        with pytest.raises(Retry, match="1 rows stayed locked by others in 30 passes; 49 were deleted"):
-            delete(catalog, "image", WHERE, "r", pause=0)
-    assert delete(catalog, "image", WHERE, "r") == 1
+        with pytest.raises(Retry, match=r"1 rows stayed locked by others in 30 passes; all others are done"):
+            delete(catalog)
+        assert count(catalog, "image") == 1
+    assert delete(catalog) == 50
+    assert count(catalog, "deleted_image") == 50
+
+
+def test_rows_that_change_or_go_after_the_selection(catalog):
+    """One that no longer fits is deleted, as it is now: it was selected. One that is gone is counted."""
+    fill(catalog, 50)
+    condition = parse_condition("image", "WHERE provider = 'flickr' AND creator IS NULL")
+    job = Deletion(catalog, "run-1", "image", condition, "r")
+    progress = job.select()
+    catalog.execute("update image set creator = 'new' where foreign_identifier = 'flickr1'")
+    catalog.execute("delete from image where foreign_identifier = 'flickr2'")
+    progress = job.run(progress)
+    assert (progress.updated, progress.gone) == (49, 1)
+    assert catalog.execute(
+        "select creator from deleted_image where foreign_identifier = 'flickr1'"
+    ).fetchone() == ("new",)
 
 
 def test_stopping_between_batches(catalog):
     fill(catalog, 50)
-    with pytest.raises(Interrupted, match="after 20 rows"):
-        delete(catalog, "image", WHERE, "r", batch=20, should_stop=lambda: True)
-    assert delete(catalog, "image", WHERE, "r", batch=20) == 30
+    with pytest.raises(Interrupted, match="at row 21 of 50"):
+        delete(catalog, batch_size=20, should_stop=lambda: True)
+    assert delete(catalog, batch_size=20) == 50
 
 
 def test_restoring(catalog):
     fill(catalog, 20)
-    before = dict(
-        catalog.execute("select identifier, to_jsonb(image) from image where provider = 'flickr'").fetchall()
-    )
-    delete(catalog, "image", WHERE, "by mistake")
+    before = records(catalog)
+    delete(catalog, reason="by mistake")
     catalog.execute(
         "update image set url = 'https://example.org/flickr3.jpg' where foreign_identifier = 'smk1'"
     )  # its URL is taken now
-    assert restore(catalog, "image", WHERE, batch=7) == 19
-    after = dict(
-        catalog.execute("select identifier, to_jsonb(image) from image where provider = 'flickr'").fetchall()
-    )
-    assert {k: v for k, v in before.items() if v["foreign_identifier"] != "flickr3"} == after
+    progress = restore(catalog, "image", WHERE, batch_size=7)
+    assert (progress.total, progress.updated, progress.gone) == (20, 19, 1)
+    assert {k: v for k, v in before.items() if v["foreign_identifier"] != "flickr3"} == records(catalog)
     assert count(catalog, "deleted_image") == 1
+    assert restore(catalog, "image", WHERE).updated == 0  # the next command selects anew
+
+
+def test_restoring_waits_for_rows_that_are_locked(catalog, dsn):
+    fill(catalog, 20)
+    delete(catalog)
+    with psycopg.connect(dsn) as other:
+        other.execute("select from deleted_image where foreign_identifier = 'flickr7' for update")
+        with pytest.raises(Retry, match="1 rows stayed locked"):
+            restore(catalog, "image", WHERE, pause=0)
+    assert restore(catalog, "image", WHERE).updated == 20  # of both commands together
+    assert count(catalog, "deleted_image") == 0
+
+
+def test_a_restoration_that_was_stopped_goes_on_with_its_selection(catalog):
+    fill(catalog, 20)
+    delete(catalog)
+    five = parse_condition(
+        "image",
+        "WHERE identifier IN (SELECT identifier FROM deleted_image ORDER BY foreign_identifier LIMIT 5)",
+    )
+    with pytest.raises(Interrupted):
+        restore(catalog, "image", five, batch_size=2, should_stop=lambda: True)
+    assert restore(catalog, "image", five, batch_size=2).updated == 5
+    assert count(catalog, "image") == 5
+
+
+def test_the_command_restores_what_it_counts_and_refuses_what_is_not_the_catalogs(catalog, dsn):
+    fill(catalog, 20)
+    delete(catalog)
+
+    def command(where, *more):
+        return CliRunner().invoke(app, ["db", "restore", "--dsn", dsn, "--where", where, *more])
+
+    five = (
+        "WHERE identifier IN (SELECT identifier FROM deleted_image ORDER BY deleted_on, identifier LIMIT 5)"
+    )
+    assert "5 records of deleted_image are selected; nothing is changed" in command(five, "--dry-run").output
+    assert count(catalog, "image") == 0
+    assert "5 records of image are back" in command(five).output
+    assert count(catalog, "image") == 5
+    assert "--where: pg_catalog.pg_shadow cannot be read" in str(
+        command("WHERE title IN (SELECT usename::text FROM pg_shadow)").exception
+    )
+    assert "refused: --where: it must begin with WHERE" in str(command("true").exception)
 
 
 WORKER = """
 import signal, sys, threading, psycopg
-from catalog.database.deletion import delete
+from catalog.database.deletion import Deletion
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
 with psycopg.connect(sys.argv[1], autocommit=True) as connection:
     print("at work", flush=True)
-    delete(connection, "image", "provider = 'flickr'", "killed", batch=50, should_stop=stop.is_set)
+    some = "identifier IN (SELECT identifier FROM image WHERE provider = 'flickr' ORDER BY foreign_identifier LIMIT 2000)"
+    job = Deletion(connection, "killed", "image", some, "killed", batch_size=50, should_stop=stop.is_set)
+    job.run(job.claim(patience=0.2) or job.select())
     print("done", flush=True)
 """
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_again_and_again(catalog, dsn, how):
+    """2000 of 3000 rows, by a condition with a LIMIT: so many are deleted, however often the task is killed."""
     fill(catalog, 3000)
 
     def none_is_lost():
         assert count(catalog, "image") + count(catalog, "deleted_image") == 3000
 
     assert killed_until_done(WORKER, dsn, how, none_is_lost) >= 2
-    assert (count(catalog, "image"), count(catalog, "deleted_image")) == (0, 3000)
+    assert (count(catalog, "image"), count(catalog, "deleted_image")) == (1000, 2000)

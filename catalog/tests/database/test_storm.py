@@ -10,7 +10,7 @@ import pytest
 from upath import UPath
 
 from catalog.database.batched_update import BatchedUpdate
-from catalog.database.deletion import delete, restore
+from catalog.database.deletion import Deletion, restore
 from catalog.database.statements import parse_condition, parse_update
 from catalog.ingestion import CC0, Image
 from catalog.ingestion.parts import Counts, Manifest
@@ -93,8 +93,18 @@ class Storm:
         condition = parse_condition("image", GONE)
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             while not self.over():
-                self.deletions += delete(connection, "image", condition, "storm", batch=50, pause=0.05)
-                restore(connection, "image", condition, batch=50)
+                job = Deletion(
+                    connection,
+                    f"storm {uuid.uuid4()}",
+                    "image",
+                    condition,
+                    "storm",
+                    batch_size=50,
+                    pause=0.05,
+                )
+                self.deletions += job.run(job.claim() or job.select()).updated
+                job.finish()
+                restore(connection, "image", condition, batch_size=50, pause=0.05)
 
     def watching(self):
         """The longest time that ingestion stood waiting for a lock."""

@@ -34,7 +34,7 @@ def refresh(connection, provider="flickr", now=NOW):
     metric = popularity.refresh_constant(connection, "image", provider, 60)
     conf = popularity.update_conf("image", metric, now)
     update = parse_update(conf["table_name"], conf["update_query"], conf["select_query"])
-    verify(connection, update.text)
+    verify(connection, update)
     job = BatchedUpdate(connection, conf["query_id"], "run", update, batch_size=conf["batch_size"])
     done = job.run(job.claim(resume=False) or job.select())
     job.finish()
