@@ -39,6 +39,7 @@ class Faults:
             "task-term": lambda pick: self._signal_task(pick, signal.SIGTERM),
             "worker-kill": self._kill_worker,
             "database-crash": self._crash_database,
+            "database-stop": self._stop_database,
             "session-end": self._end_session,
             "engine-kill": lambda _: self._kill(int(self._world.stack.state()["search"]), "OpenSearch"),
         }
@@ -89,6 +90,12 @@ class Faults:
         pid = _choose(pids, pick)
         os.kill(pid, signal.SIGKILL)
         return f"PostgreSQL, by SIGKILL of its session {pid}"
+
+    def _stop_database(self, _: float) -> str:
+        """As `pg_ctl stop -m immediate`: all of the server ends at once, and recovers when it is started again."""
+        pid = int(self._world.stack.state()["postgres"])
+        os.kill(pid, signal.SIGQUIT)
+        return f"immediate stop of PostgreSQL (pid {pid})"
 
     def _end_session(self, pick: float) -> str:
         with self._world.connect("postgres") as connection:

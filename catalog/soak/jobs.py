@@ -3,7 +3,7 @@
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 from urllib.parse import quote
 
@@ -20,6 +20,7 @@ WAY_OUT = re.compile(
     re.IGNORECASE,
 )
 REFUSED = re.compile(r"refused|(?:is|are) running")
+CLEAR = re.compile(r"[Cc]lear ([a-z_]+(?:(?:, | and | or )[a-z_]+)*)")
 RESUME = re.compile(r"resume_update")
 BEFORE_CLEAR = 4.0  # seconds that a failed run is left as it is
 CLEARS = 4  # of what failed, without faults beside them, before all of a run is cleared
@@ -156,6 +157,8 @@ class Jobs:
             self._end(job, "replaced")
         elif WAY_OUT.search(job.message):
             self._end(job, "replaced")
+        elif named := self._named_tasks(job):
+            self.clear(job, "named", among=named)
         elif job.calm < CLEARS:
             self.clear(job, "failed")
         elif job.whole < 2:
@@ -176,10 +179,28 @@ class Jobs:
 
     # clearing
 
-    def clear(self, job: Job, what: str, pick: float = 0.0) -> None:
-        """Clear a run that has ended. what: `failed`, `run` (all of it), or `task` (one, and all after it)."""
+    def _named_tasks(self, job: Job) -> set[str]:
+        """Tasks that the message says to clear, unless that has been done often."""
+        if job.calm >= CLEARS:
+            return set()
+        words = {name for text in CLEAR.findall(job.message) for name in re.findall(r"\w+", text)}
+        return words & {task["task_id"] for task in self.tasks(job)}
+
+    def clear(self, job: Job, what: str, pick: float = 0.0, among: Collection[str] = ()) -> None:
+        """Clear a run, and all tasks after those that are chosen.
+
+        Args:
+            job: The run.
+            what: Which tasks: `failed` ones, those `named`, one `task`, or the whole `run`.
+            pick: Chooses the one task, from 0 to 1.
+            among: The named ones.
+        """
         tasks = self.tasks(job)
-        if what == "failed":
+        if what == "named":
+            chosen = [t for t in tasks if t["task_id"] in among]
+            job.clears += 1
+            job.calm += self._calm()
+        elif what == "failed":
             chosen = [t for t in tasks if t["state"] == "failed" and t["task_id"] != "conclude"]
             chosen = chosen or [t for t in tasks if t["state"] != "success"]
             job.clears += 1

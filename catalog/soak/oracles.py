@@ -22,6 +22,7 @@ from catalog.ingestion.records import MEDIA_TYPES, MediaType
 from catalog.soak import made_up
 from catalog.soak.made_up import Source, group_of
 from catalog.soak.model import Model, Update
+from catalog.soak.visitors import Visits, on_lists, views
 from catalog.soak.world import identifiers_in
 
 Connection = psycopg.Connection[Any]
@@ -166,6 +167,28 @@ def api_is_the_catalog(
             f"the API's table {media_type} is not the catalog's: {text} ({identifiers_in(missing | more)})",
         )
     ]
+
+
+def visits_are_kept(
+    api: Connection, media_type: MediaType, visits: Visits, listed: list[str], deleted: Iterable[str]
+) -> Found:
+    """What only the API knows has outlived every refresh: views, and the media on lists, but for moderated ones."""
+    found, gone = list[tuple[str, str]](), set(deleted)
+    have = views(api, media_type)
+    wrong = {
+        identifier: (have.get(identifier), sure)
+        for identifier, sure in visits.sure.items()
+        if identifier not in gone
+        and not sure <= (have.get(identifier) or 0) <= sure + visits.unsure[identifier]
+    }
+    if wrong:
+        few = ", ".join(f"{i}: {count} instead of {sure}" for i, (count, sure) in list(wrong.items())[:3])
+        found.append(
+            ("O1", f"{len(wrong):,} media of the table {media_type} have another number of views ({few})")
+        )
+    if lost := set(listed) - gone - on_lists(api, media_type):
+        found.append(("O1", f"{len(lost):,} media left the list of {media_type}: {identifiers_in(lost)}"))
+    return found
 
 
 def index_is_the_table(

@@ -29,6 +29,7 @@ FAULTS = {
     "triggerer-kill": 0.5,
     "api-server-kill": 1.0,
     "database-crash": 1.5,
+    "database-stop": 0.7,
     "session-end": 3.0,
     "engine-kill": 1.0,
     "api-500": 1.0,
@@ -44,6 +45,7 @@ PAUSES = {
     "triggerer-kill": 60.0,
     "api-server-kill": 60.0,
     "database-crash": 60.0,
+    "database-stop": 120.0,
     "engine-kill": 90.0,
 }
 ACTION_EVERY, FAULT_EVERY = 4.0, 12.0  # seconds on average

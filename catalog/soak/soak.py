@@ -18,6 +18,7 @@ from catalog.soak.made_up import SOURCES
 from catalog.soak.model import Model
 from catalog.soak.plan import make_plan
 from catalog.soak.readers import Readers
+from catalog.soak.visitors import Visitors
 from catalog.soak.workload import DAGS, Workload
 from catalog.soak.world import CANARY, World, persist, relations
 
@@ -38,6 +39,7 @@ class Soak:
         self._work = Workload(self._world, self.journal, self._model, lambda: self._calm)
         terms = parse_terms(TERMS.read_text(encoding="utf-8"))
         self._readers = Readers(self._world, self.journal, self._model, self._work.refresh_began, terms)
+        self._visitors = Visitors(self._world, self.journal)
         self._terms, self._rows = terms, dict[str, int]()
         self._relations: dict[str, set[str]] = {}
         self._said = 0.0
@@ -52,9 +54,11 @@ class Soak:
         with unpaused(self._world.api, DAGS, lambda _: None):
             self._fill()
             self._readers.start()
+            self._visitors.start()
             self._disturb()
             self._settle()
             self._readers.stop()
+            self._visitors.stop()
             self._judge()
 
     def close(self, *, keep: bool) -> None:
@@ -64,7 +68,7 @@ class Soak:
     def report(self, console: Console) -> None:
         """Print what came of it."""
         faults = self._work.faults.counts
-        report.summary(console, self.journal, self._work.jobs.all, self._readers.looks(), faults, self._rows)
+        report.summary(console, self.journal, self._work.jobs.all, self._looks(), faults, self._rows)
 
     # phases
 
@@ -119,9 +123,12 @@ class Soak:
         self._work.follow()
         if self.journal.now() - self._said >= 60:
             self._said = self.journal.now()
-            jobs, looks = self._work.jobs.all, self._readers.looks()
+            jobs, looks = self._work.jobs.all, self._looks()
             self._say(report.progress(self.journal, jobs, looks, self._work.faults.counts))
         time.sleep(max(0.0, LOOK_EVERY - (time.monotonic() - began)))
+
+    def _looks(self) -> dict[str, int]:
+        return {**self._readers.looks(), "views": self._visitors.looks()}
 
     def _watch_stack(self) -> None:
         """A stack that gave up is started again, and that is a violation."""
@@ -165,6 +172,8 @@ class Soak:
         for media_type in MEDIA_TYPES:
             deleted, marked = model.moderated(media_type), model.marked[media_type]
             found.append(oracles.api_is_the_catalog(catalog, api, media_type, deleted))
+            visits, listed = self._visitors.visits[media_type], self._visitors.listed[media_type]
+            found.append(oracles.visits_are_kept(api, media_type, visits, listed, deleted))
             check = partial(oracles.index_is_the_table, api, indexes, media_type, marked, self._terms)
             found.append(persist(check))
         for name, connection in ((CATALOG_DB, catalog), (API_DB, api)):

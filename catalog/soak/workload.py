@@ -17,6 +17,7 @@ from catalog.soak.journal import Journal
 from catalog.soak.made_up import SOURCES, Source
 from catalog.soak.model import Model, Update
 from catalog.soak.plan import Step
+from catalog.soak.visitors import leave_lists
 from catalog.soak.world import World, persist
 
 FAULT_WAITS = 10.0  # seconds, for something to disturb
@@ -281,6 +282,7 @@ class Workload:
         """As the API does it: first the database, then both indexes."""
         ids = self._chosen(media_type, pick, number)
         self._model.deleted[media_type].update(dict.fromkeys(ids, float("inf")))
+        persist(lambda: self._take_off_lists(media_type, ids))
         self._world.query(
             f"with gone as (insert into api_deleted{media_type} (created_on, updated_on, identifier) "
             "select now(), now(), unnest(%(ids)s::uuid[]) on conflict do nothing) "
@@ -293,6 +295,10 @@ class Workload:
                 persist(lambda a=alias, i=identifier: self._forget(a, i), 600)  # type: ignore[misc]
         self._model.deleted[media_type].update(dict.fromkeys(ids, time.monotonic()))
         self._journal.note("moderate", f"{media_type} deleted: {', '.join(ids)}")
+
+    def _take_off_lists(self, media_type: MediaType, ids: list[str]) -> None:
+        with self._world.connect("api") as api:
+            leave_lists(api, media_type, ids)
 
     def _forget(self, alias: str, identifier: str) -> None:
         try:
@@ -323,7 +329,9 @@ class Workload:
     # clears
 
     def _clear(self, pick: float, what: str, task: float) -> None:
-        ended = [job for job in self.jobs.all if job.state == "settled"][-RECENT:]
+        ended = [job for job in self.jobs.all if job.state == "settled" or self._may_run_when_cleared(job)][
+            -RECENT:
+        ]
         if not ended:
             self._skip("clear: nothing has ended yet")
             return
@@ -332,6 +340,10 @@ class Workload:
             self._skip(f"clear of {job.name}: something else works on the same records")
             return
         self.jobs.clear(job, "run" if job.kind in ("update", "delete") else what, task)
+
+    def _may_run_when_cleared(self, job: Job) -> bool:
+        """Runs that are judged by what comes of them in the end only."""
+        return job.state == "open" and job.kind in ("refresh", "filtered", "popularity")
 
     def _may_reopen(self, job: Job) -> bool:
         """Prepare the model for a run that does its work once more. False when that would make the outcome unknown."""

@@ -12,7 +12,8 @@ from elastic_transport import ApiError as EngineError
 from elastic_transport import TransportError
 from psycopg.rows import dict_row
 
-from catalog.data_refresh.search import Indexes, connect
+from catalog.data_refresh.client import connect
+from catalog.data_refresh.search import Indexes
 from catalog.ingestion.errors import Retry
 from catalog.ingestion.records import MediaType
 from catalog.local.airflow_api import AirflowApi, ApiError
