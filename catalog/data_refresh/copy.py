@@ -7,20 +7,20 @@ table and put in on the way; records that are new get their ids, and whatever el
 
 import logging
 import struct
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, LiteralString
 from uuid import UUID
 
-import msgspec
 import psycopg
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
+from catalog.data_refresh import progress
 from catalog.data_refresh.audio_sets import copy_sets
+from catalog.data_refresh.building import make_table
 from catalog.data_refresh.columns import Column, Copied, names, progress_name, public, temp_name
-from catalog.ingestion.errors import Fatal, Interrupted, Retry
+from catalog.data_refresh.shape import Shape, check_shape, shape
+from catalog.ingestion.errors import Fatal, Interrupted
 from catalog.ingestion.records import MediaType
 
 log = logging.getLogger(__name__)
@@ -37,20 +37,34 @@ TABLES: dict[MediaType, tuple[str, ...]] = {"image": ("image",), "audio": ("audi
 
 
 class TableCopy:
-    """Copies one media table of a refresh. upstream, api: connections in autocommit. limit: rows, 0 for all (a small staging database)."""
+    """Copies one table of a refresh.
+
+    Args:
+        upstream: To the catalog database, in autocommit.
+        api: To the API database, in autocommit; nobody else may use the connection.
+        table: Name of the live table.
+        run_id: Of the refresh; what was copied for another one is dropped.
+        limit: Rows to copy (a small staging database), 0 for all.
+        progress: Called after each range.
+        should_stop: Asked after each range.
+        expected: The table's shape when the refresh began; the copy refuses to work on another one.
+    """
 
     def __init__(
-        self, upstream: Connection, api: Connection, table: str, run_id: str, *, limit: int = 0,
-        progress: Callable[[Copied], None] = lambda _: None, should_stop: Callable[[], bool] = lambda: False,
-    ) -> None:  # fmt: skip
-        self._upstream, self._api, self._table, self._run_id, self._limit = (
-            upstream,
-            api,
-            table,
-            run_id,
-            limit,
-        )
-        self._report, self._should_stop = progress, should_stop
+        self,
+        upstream: Connection,
+        api: Connection,
+        table: str,
+        run_id: str,
+        *,
+        limit: int = 0,
+        progress: Callable[[Copied], None] = lambda _: None,
+        should_stop: Callable[[], bool] = lambda: False,
+        expected: Shape | None = None,
+    ) -> None:
+        self._upstream, self._api, self._table, self._run_id = upstream, api, table, run_id
+        self._limit, self._report, self._should_stop = limit, progress, should_stop
+        self._expected = expected or {}  # at the latest, the shape that the table had when the copy began
         self._source = "audioset_view" if table == "audioset" else table
         self._names: dict[str, sql.Composable] = {
             "live": sql.Identifier(table), "temp": sql.Identifier(temp_name(table)), "progress": sql.Identifier(progress_name(table)),
@@ -59,13 +73,14 @@ class TableCopy:
 
     def run(self) -> Copied:
         """Copy what is left to copy. Raises Interrupted when asked to stop: the next call goes on."""
-        self._lock()
+        progress.claim(self._api, self._table)
+        copied = self._resume() or self._begin()
         columns = self._columns()
-        copied = self._resume() or self._begin([c.name for c in columns if not c.upstream])
         if self._table == "audioset" and not copied.done:
             with self._api.transaction():
+                self._hold()
                 copy_sets(self._upstream, self._api, self._names["temp"], columns, copied)
-                self._note(copied)
+                progress.note(self._api, copied)
         while not copied.done:
             self._copy_range(columns, copied)
             self._report(copied)
@@ -75,20 +90,19 @@ class TableCopy:
 
     # before
 
-    def _lock(self, patience: float = 60) -> None:
-        deadline = time.monotonic() + patience  # the try before this one may not be quite dead
-        free = "select 1 where pg_try_advisory_lock(hashtext(%s))"
-        while not self._api.execute(free, [f"copy {self._table}"]).fetchone():
-            if time.monotonic() > deadline:
-                raise Retry(f"another copy of {self._table} is at work.")
-            time.sleep(0.5)
-
     def _columns(self) -> list[Column]:
         """Columns of the live table that are copied, or that only the API has; without `id`."""
+        # What the catalog sends is of a type that it knows: of an enum the label, of a domain what is below it.
         query = """
-            select attname, format_type(atttypid, atttypmod), case when format_type(atttypid, null) = 'character varying' and atttypmod > 4
-                   then atttypmod - 4 end
-              from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped and attgenerated = '' order by attnum
+            with recursive base as (
+                select attnum, attname, atttypid as type, atttypmod as modifier
+                  from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped and attgenerated = ''
+                 union all
+                select attnum, attname, typbasetype, typtypmod from base join pg_type on oid = type where typtype = 'd'
+            )
+            select attname, case typtype when 'e' then 'text' else format_type(type, modifier) end,
+                   case when type = 'varchar'::regtype and modifier > 4 then modifier - 4 end
+              from base join pg_type on oid = type where typtype <> 'd' order by attnum
         """
         theirs = self._api.execute(query, [public(self._table)]).fetchall()
         if not theirs:
@@ -99,31 +113,36 @@ class TableCopy:
 
     def _resume(self) -> Copied | None:
         """Where this run's copy stands; None when there is none of this run."""
-        there = self._api.execute(
-            "select to_regclass(%s), to_regclass(%s)",
-            [public(temp_name(self._table)), public(progress_name(self._table))],
-        ).fetchone()
-        if not there or None in there:
+        state = progress.read(self._api, self._table)
+        ours = (
+            state is not None
+            and state.run_id == self._run_id
+            and progress.exists(self._api, temp_name(self._table))
+        )
+        if not ours or state is None:
             return None
-        row = self._execute(self._api, "select run_id, state from {progress}").fetchone()
-        return msgspec.convert(row[1], Copied) if row and row[0] == self._run_id else None
+        self._expected = self._expected or state.shape
+        self._hold()
+        return state.copied
 
-    def _begin(self, own: list[str]) -> Copied:
+    def _begin(self) -> Copied:
         """An empty table like the live one, without indexes; what an earlier run left is dropped."""
-        copied = Copied(self._table, own=own)
         with self._api.transaction():
+            self._hold()
+            self._expected = shape(self._api, self._table)
+            copied = Copied(self._table, own=[c.name for c in self._columns() if not c.upstream])
             self._execute(self._api, "drop table if exists {temp}, {progress}")
-            self._execute(self._api, "create table {temp} (like {live} including all excluding indexes)")
-            self._execute(
-                self._api,
-                "create table {progress} (run_id text, began xid8 default pg_current_xact_id(), state jsonb)",
-            )
-            self._execute(
-                self._api, "insert into {progress} (run_id, state) values ({run}, {state})", run=self._run_id,
-                state=Jsonb(msgspec.to_builtins(copied)),
-            )  # fmt: skip
+            make_table(self._api, self._table, temp_name(self._table), self._expected)
+            progress.begin(self._api, copied, self._run_id, self._expected)
             self._give_ids()
         return copied
+
+    def _hold(self) -> None:
+        """Let nobody change the live table's shape before the transaction ends, and refuse it when somebody has."""
+        if progress.exists(self._api, self._table) and self._api.info.transaction_status:
+            self._execute(self._api, "lock table {live} in access share mode")
+        if self._expected:
+            check_shape(self._api, [self._table], {self._table: self._expected})
 
     def _give_ids(self) -> None:
         """New rows must not take ids that live rows have."""
@@ -158,6 +177,7 @@ class TableCopy:
         shared = [c for c in columns if c.upstream is not None and c.name != "identifier"]
         within = self._within(copied.after, last)
         with self._api.transaction():
+            self._hold()
             known = self._known(own, within)
             merge = Merge(known, self._moderated(within), len(own) + len(shared) + 1, len(shared) + 1)
             taken, rows = [c.name for c in shared], self._rows(shared, within)
@@ -170,7 +190,7 @@ class TableCopy:
             for reason, number in merge.rejected.items():
                 copied.rejected[reason] = copied.rejected.get(reason, 0) + number
             copied.after, copied.done = last, last is None or bool(self._limit and copied.rows >= self._limit)
-            self._note(copied)
+            progress.note(self._api, copied)
 
     def _known(self, own: list[str], within: sql.Composable) -> dict[bytes, bytes]:
         """Of the live table's rows: identifier → what only the API knows of it, in binary."""
@@ -178,11 +198,6 @@ class TableCopy:
             names(own), self._names["live"], within
         )
         return {row[6:22]: row[22:] for row in self._copy_out(self._api, query)}
-
-    def _note(self, copied: Copied) -> None:
-        self._execute(
-            self._api, "update {progress} set state = {state}", state=Jsonb(msgspec.to_builtins(copied))
-        )
 
     def _last_key(self, after: UUID | None, size: int) -> UUID | None:
         """The key that ends a range of `size` rows; None for the last range."""

@@ -1,0 +1,188 @@
+"""The new table: made like the live one, empty; and, once it is filled, its indexes, beside the live table, which nobody notices."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from catalog.data_refresh.columns import public, temp_name
+from catalog.data_refresh.shape import Shape, check_shape, shape
+
+Connection = psycopg.Connection[Any]
+
+
+def make_table(api: Connection, table: str, temp: str, live: Shape) -> None:
+    """An empty table with the live table's columns and settings, without indexes, triggers, policies and rights of others.
+
+    Args:
+        api: To the API database, in a transaction.
+        table: Name of the live table.
+        temp: Name of the new one.
+        live: Shape of the live table.
+    """
+    facts = live["table"][""]
+    name = sql.Identifier("public", temp)
+    api.execute(
+        _sql("create {unlogged} table {temp} (like {live} including all excluding indexes excluding comments excluding statistics)"
+             " using {method} {tablespace}", temp=name, live=sql.Identifier("public", table), method=sql.Identifier(facts["access method"]),
+             unlogged=sql.SQL("unlogged" if facts["persistence"] == "u" else ""), tablespace=_tablespace(facts["tablespace"]))
+    )  # fmt: skip
+    api.execute(
+        _sql("alter table {temp} replica identity full", temp=name)
+    )  # until it has the live table's key, if that is published
+    for constraint, about in live.get("constraint", {}).items():
+        if not about["valid"]:  # rows that are there need not satisfy it; the copy would make it valid
+            api.execute(
+                _sql(
+                    "alter table {temp} drop constraint if exists {name}",
+                    temp=name,
+                    name=sql.Identifier(constraint),
+                )
+            )
+    for column, about in live["column"].items():
+        place = _sql("alter table {temp} alter column {column} ", temp=name, column=sql.Identifier(column))
+        if about["statistics target"] is not None:
+            api.execute(
+                place + _sql("set statistics {target}", target=sql.Literal(about["statistics target"]))
+            )
+        if about["options"]:
+            api.execute(place + _options(about["options"]))
+    if facts["options"]:
+        api.execute(_sql("alter table {temp} ", temp=name) + _options(facts["options"]))
+    if facts["toast options"]:
+        api.execute(
+            _sql("alter table {temp} ", temp=name) + _options([f"toast.{o}" for o in facts["toast options"]])
+        )
+    revoke_all(api, "table", name, temp)
+
+
+def revoke_all(
+    api: Connection, kind: LiteralString, target: sql.Composable, name: str, *, owner: bool = False
+) -> None:
+    """Take every right on a table or sequence from everybody, whom default privileges may have given some; from its owner if asked."""
+    query = """
+        select distinct case grantee when 0 then null else pg_get_userbyid(grantee) end
+          from pg_class, aclexplode(coalesce(relacl, acldefault(case relkind when 'S' then 's'::"char" else 'r' end, relowner)))
+         where oid = to_regclass(%s) and (grantee <> relowner or %s)
+    """
+    for (grantee,) in api.execute(query, [public(name), owner]).fetchall():
+        api.execute(
+            _sql("revoke all on {kind} {target} from {grantee} cascade", kind=sql.SQL(kind), target=target,
+                 grantee=sql.Identifier(grantee) if grantee else sql.SQL("public"))
+        )  # fmt: skip
+
+
+def built_name(name: str, facts: Mapping[str, Any]) -> str:
+    """What an index (or extended statistics) of the new table is called until the exchange. Another definition has another name."""
+    text = json.dumps([name, facts], sort_keys=True)
+    return f"temp_import_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+def build_indexes(
+    api: Connection,
+    table: str,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    temp: str = "",
+    expected: Mapping[str, Shape] | None = None,
+) -> int:
+    """Indexes, keys, constraints with an index and extended statistics as the live table has them.
+
+    Args:
+        api: To the API database, in autocommit or in a transaction.
+        table: Name of the live table.
+        progress: Called with what is made next.
+        temp: Name of the new table; that of a refresh when it is not given.
+        expected: Table → its shape when the refresh began; another one is refused.
+
+    Returns:
+        Number of indexes. Those that are there already stay.
+    """
+    temp = temp or temp_name(table)
+    check_shape(api, [table], expected or {})
+    api.execute("set maintenance_work_mem = '256MB'")
+    live = shape(api, table)
+    there = shape(api, temp)
+    indexes = {name: facts for name, facts in live.get("index", {}).items() if facts["valid"]}
+    for number, (name, facts) in enumerate(indexes.items(), 1):
+        found = there.get("index", {}).get(built_name(name, facts))
+        if not found or not found["valid"]:
+            progress(f"{table}: index {number} of {len(indexes)}, {name}")
+            with api.transaction():
+                _build_index(api, sql.Identifier("public", temp), built_name(name, facts), facts)
+    for name, facts in live.get("statistics", {}).items():
+        if f"{facts['schema']}.{built_name(name, facts)}" not in there.get("statistics", {}):
+            with api.transaction():
+                _build_statistics(api, sql.Identifier("public", temp), built_name(name, facts), facts)
+    api.execute(_sql("analyze {temp}", temp=sql.Identifier("public", temp)))
+    return len(indexes)
+
+
+def _build_index(api: Connection, temp: sql.Composable, name: str, facts: Mapping[str, Any]) -> None:
+    constraint, parts = facts["constraint"], {"temp": temp, "name": sql.Identifier(name)}
+    before = api.execute("select current_setting('default_tablespace')").fetchone()
+    if facts["tablespace"]:
+        api.execute("select set_config('default_tablespace', %s, true)", [facts["tablespace"]])
+    if constraint and (constraint["type"] == "x" or "WITHOUT OVERLAPS" in constraint["definition"]):
+        api.execute(
+            _sql("alter table {temp} add constraint {name} ", **parts) + _given(constraint["definition"])
+        )
+    else:
+        unique = sql.SQL("unique" if facts["unique"] else "")
+        api.execute(
+            _sql("create {unique} index {name} on {temp} using ", unique=unique, **parts)
+            + _given(facts["using"])
+        )
+        if constraint:
+            kind = sql.SQL("primary key" if facts["primary"] else "unique")
+            deferral = sql.SQL(
+                ("deferrable initially deferred" if constraint["deferred"] else "deferrable")
+                if constraint["deferrable"]
+                else ""
+            )
+            api.execute(
+                _sql("alter table {temp} add constraint {name} {kind} using index {name} {deferral}", kind=kind, deferral=deferral, **parts)
+            )  # fmt: skip
+    for number, target in (facts["statistics targets"] or {}).items():
+        api.execute(
+            _sql("alter index {name} alter column {number} set statistics {target}", name=sql.Identifier("public", name),
+                 number=sql.Literal(int(number)), target=sql.Literal(target))
+        )  # fmt: skip
+    if facts["tablespace"]:
+        api.execute("select set_config('default_tablespace', %s, true)", [before[0] if before else ""])
+
+
+def _build_statistics(api: Connection, temp: sql.Composable, name: str, facts: Mapping[str, Any]) -> None:
+    ours = sql.Identifier(facts["schema"], name)
+    api.execute(
+        _sql("create statistics {name}{what} from {temp}", name=ours, what=_given(facts["what"]), temp=temp)
+    )
+    if facts["target"] is not None:
+        target = sql.Literal(facts["target"])
+        api.execute(_sql("alter statistics {name} set statistics {target}", name=ours, target=target))
+
+
+def _options(options: list[str]) -> sql.Composed:
+    """`set (…)` for options as system catalogs hold them: name=value."""
+    pairs = (option.partition("=") for option in options)
+    settings = (
+        sql.SQL(".").join(map(sql.Identifier, name.split("."))) + sql.SQL(" = ") + sql.Literal(value)
+        for name, _, value in pairs
+    )
+    return sql.SQL("set (") + sql.SQL(", ").join(settings) + sql.SQL(")")
+
+
+def _tablespace(name: str | None) -> sql.Composable:
+    return sql.SQL("tablespace ") + sql.Identifier(name) if name else sql.SQL("")
+
+
+def _sql(text: LiteralString, **parts: sql.Composable) -> sql.Composed:
+    return sql.SQL(text).format(**parts)
+
+
+def _given(text: Any) -> sql.SQL:
+    """A part of a definition, as the server itself has written it."""
+    return sql.SQL(text)
