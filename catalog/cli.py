@@ -43,6 +43,7 @@ from catalog.ingestion.pull import Pull
 from catalog.ingestion.secrets import Secret
 from catalog.ingestion.state import Options, restored
 from catalog.ingestion.transport import tls_probe
+from catalog.ingestion.windows import utc
 from catalog.notifications.messages import flags_of
 
 app = typer.Typer(
@@ -288,9 +289,9 @@ def _last_runs(dsn: str | None) -> tuple[dict[str, str], str]:
 def _last_run(report: dict[str, Any]) -> str:
     """A provider's newest report in words, and how recent its newest whole pull is."""
     limits = f", {words}" if (words := flags_of(report)) else ""
-    fresh = f"{report['fresh_on']:%Y-%m-%d}" if report["fresh_on"] else "never"
+    fresh = f"{utc(report['fresh_on']):%Y-%m-%d}" if report["fresh_on"] else "never"
     return (
-        f"{report['finished_on']:%Y-%m-%d %H:%M}, {report['inserted']:,} new, {report['updated']:,} changed{limits}; "
+        f"{utc(report['finished_on']):%Y-%m-%d %H:%M}, {report['inserted']:,} new, {report['updated']:,} changed{limits}; "
         f"whole until {fresh}"
     )
 

@@ -70,7 +70,7 @@ def _update(conf: Any) -> Any:
         return parse_update(conf["table_name"], conf["update_query"], conf["select_query"])
 
 
-@task(retries=0, execution_timeout=timedelta(hours=24))
+@task(execution_timeout=timedelta(hours=24))
 def check_update() -> dict[str, Any]:
     """Refuses what is not allowed, before anything is made; a dry run ends here."""
     from catalog.database.batched_update import preview

@@ -31,7 +31,7 @@ refresh of {media_type} runs, this DAG fails at once, because the refresh delete
 """
 
 
-@task(retries=0)
+@task
 def plan_filtered_index(media_type: MediaType) -> Plan:
     """From which index into which; nothing is made yet."""
     context: Any = get_current_context()

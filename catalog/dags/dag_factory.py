@@ -135,12 +135,15 @@ def _deadline(dagrun_timeout: timedelta | None) -> DeadlineAlert:
 
 
 def _conclude(dag: DAG) -> None:
-    """A last task that fails when any task of the run failed: reports run after failures and would turn the run green."""
+    """A last task that fails when any task of the run failed: reports run after failures and would turn the run green.
+
+    It is tried again when it is killed, or a complete run would be red; its own verdict is final.
+    """
     leaves = [t for t in dag.tasks if not t.downstream_task_ids]
     if len(dag.tasks) < 2 or not leaves:
         return
 
-    @task(task_id=CONCLUSION, trigger_rule="all_done", retries=0, execution_timeout=timedelta(minutes=10))
+    @task(task_id=CONCLUSION, trigger_rule="all_done", retries=4, retry_delay=timedelta(seconds=30))
     def conclude(ti: Any = None, dag_run: Any = None) -> None:
         states = ti.get_task_states(dag_run.dag_id, run_ids=[dag_run.run_id]).get(dag_run.run_id, {})
         failed = sorted(

@@ -85,7 +85,7 @@ def _run_id() -> str:
     return f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"
 
 
-@task(retries=0)
+@task
 def check_configuration() -> None:
     """What would fail hours later fails now: conf, tag policy, sensitive terms, connections."""
     context: Any = get_current_context()

@@ -48,7 +48,7 @@ def params() -> dict[str, Param]:
     }  # fmt: skip
 
 
-@task(retries=0, execution_timeout=timedelta(hours=24))
+@task(execution_timeout=timedelta(hours=24))
 def check_deletion() -> int:
     """Refuses what is not allowed, selects the rows, refuses affected providers whose DAG runs; number of rows. A dry run only counts."""
     from catalog.database.deletion import preview

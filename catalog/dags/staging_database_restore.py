@@ -51,7 +51,7 @@ def waits(task_id: str, name: str, hours: float = 1) -> Any:
     return available()
 
 
-@task.short_circuit(retries=0)
+@task.short_circuit
 def should_skip() -> bool:
     """False, which skips the rest, when the Variable says so."""
     if not value_of(SKIP_STAGING_DATABASE_RESTORE):

@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 
 from catalog.ingestion.completeness import Outcome
 from catalog.ingestion.records import MediaType
+from catalog.ingestion.windows import utc
 
 PULLS = 5  # of everything
 WINDOWS = 30
@@ -68,7 +69,7 @@ def usual(
             row["kept"],
             row["skipped_reasons"],
             row["rejected"],
-            f"{row['window_start'] or row['finished_on']:%Y-%m-%d}",
+            f"{utc(row['window_start'] or row['finished_on']):%Y-%m-%d}",
         )
         for row in rows
     ]

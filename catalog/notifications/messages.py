@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from catalog.ingestion.completeness import URL_TAKEN, URL_TAKEN_HINT, accepting, flags
+from catalog.ingestion.windows import utc
 
 _UNITS = (("week", 604_800), ("day", 86_400), ("hour", 3_600), ("min", 60), ("sec", 1))
 
@@ -60,7 +61,7 @@ def load_completion(
     """What a provider's run brought, from its rows of ingestion_report (several days of a reingestion are added up)."""
     covers = "_multiple time periods_" if reingestion else "_all_"
     if window:
-        covers = f"{window[0]:%Y-%m-%d} -> {window[1]:%Y-%m-%d}"
+        covers = f"{utc(window[0]):%Y-%m-%d} -> {utc(window[1]):%Y-%m-%d}"
     days = {r["day_shift"]: r["pull_seconds"] or 0 for r in reports}  # two media types share one pull
     partial = any(not r["complete"] and not r["shortfalls"] for r in reports)
     short = list(dict.fromkeys(text for r in reports for text in r["shortfalls"]))
@@ -117,7 +118,7 @@ def task_failure(
     if run_id:
         lines.append(f"*Run*: `{escaped(run_id)}`")
     if when:
-        lines.append(f"*Logical Date*: {when:%Y-%m-%dT%H:%M:%SZ}")
+        lines.append(f"*Logical Date*: {utc(when):%Y-%m-%dT%H:%M:%SZ}")
     if log_url:
         lines.append(f"*Log*: <{log_url}|View Logs>")
     if exception is not None:

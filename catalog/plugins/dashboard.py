@@ -12,6 +12,7 @@ from urllib.parse import quote
 import jinja2
 import psycopg
 from airflow.api_fastapi.core_api.security import get_user
+from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
@@ -21,6 +22,7 @@ from catalog.dags.operators.iam import with_token
 from catalog.data_refresh.tag_policy import policy_from
 from catalog.database.connections import arguments_of
 from catalog.ingestion.errors import Fatal
+from catalog.ingestion.windows import utc
 from catalog.plugins import figures
 from catalog.setting_values import Malformed, Setting
 from catalog.settings import (
@@ -39,15 +41,21 @@ RENEWED = 600.0  # seconds for which the state of issues is kept
 _templates = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
 )
+_templates.filters["utc"] = utc
 
 app = FastAPI(dependencies=[Depends(get_user)], docs_url=None, redoc_url=None, openapi_url=None)
 
 
 @app.exception_handler(HTTPException)
 async def to_login(request: Request, problem: HTTPException) -> Any:
-    """Browsers are sent to the login page and back, others get the status."""
+    """Browsers are sent to the login page and back, others get the status.
+
+    Airflow's own route knows where its auth manager's page is; the addresses are those that the outside sees.
+    """
     if problem.status_code == 401 and "text/html" in request.headers.get("accept", ""):
-        return RedirectResponse("/auth/login?next=" + quote(str(request.url), safe=""), 302)
+        base = conf.get("api", "base_url", fallback="").rstrip("/")
+        back = quote(f"{base}/catalog/", safe="")
+        return RedirectResponse(f"{base}/api/v2/auth/login?next={back}", 302)
     return JSONResponse({"detail": problem.detail}, problem.status_code)
 
 

@@ -6,15 +6,17 @@ from typing import Any, LiteralString
 
 import msgspec
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from catalog.data_refresh.search import Indexes
 from catalog.ingestion.provider import Provider, provider_class, provider_names
-from catalog.ingestion.records import MEDIA_TYPES
+from catalog.ingestion.records import MEDIA_TYPES, MediaType
 from catalog.notifications.messages import flags_of
 from catalog.setting_values import PassedOver, Silencing
 
 WEEKS = 26
+COUNTED = 64 * 2**20  # bytes of a table that is counted in a moment
 PERIODS = {
     "@daily": 1,
     "@weekly": 7,
@@ -47,16 +49,35 @@ class Alias(msgspec.Struct, frozen=True):
 
 
 def records(connection: Connection) -> list[dict[str, Any]]:
-    """Records by media type and provider, as the planner estimates them: table size times the provider's share of a sample."""
+    """Records by media type and provider: counted in small tables, which may have no statistics yet, else estimated."""
+    found = []
+    for media_type in sorted(MEDIA_TYPES, reverse=True):
+        row = connection.execute(
+            "select pg_table_size(to_regclass('public.' || %s))", [media_type]
+        ).fetchone()
+        counts = row is not None and row[0] is not None and row[0] <= COUNTED
+        found += _counted(connection, media_type) if counts else _estimated(connection, media_type)
+    return found
+
+
+def _counted(connection: Connection, media_type: MediaType) -> list[dict[str, Any]]:
+    query = sql.SQL(
+        "select {} as media_type, provider, count(*) as records from {} group by provider order by 3 desc"
+    )
+    return _rows(connection, query.format(sql.Literal(media_type), sql.Identifier("public", media_type)))
+
+
+def _estimated(connection: Connection, media_type: MediaType) -> list[dict[str, Any]]:
+    """As the planner estimates them: table size times the provider's share of a sample."""
     query = """
         select t.media_type, v.provider, round(greatest(c.reltuples, 0) * v.share)::bigint as records
-          from (values ('image'), ('audio')) t (media_type)
+          from (values (%s)) t (media_type)
           join pg_class c on c.oid = to_regclass('public.' || t.media_type)
           join pg_stats s on s.schemaname = 'public' and s.tablename = t.media_type and s.attname = 'provider'
          cross join lateral unnest(s.most_common_vals::text::text[], s.most_common_freqs) v (provider, share)
-         order by 1 desc, 3 desc
+         order by 3 desc
     """
-    return _rows(connection, query)
+    return _rows(connection, query, [media_type])
 
 
 def growth(connection: Connection, now: datetime) -> list[tuple[datetime, int]]:

@@ -38,7 +38,7 @@ from catalog.ingestion.records import MediaType
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.state import Options
 from catalog.ingestion.transport import tls_probe
-from catalog.ingestion.windows import Window, day_window, run_window
+from catalog.ingestion.windows import Window, day_window, run_window, utc
 from catalog.settings import (
     CONTACT_EMAIL,
     INGESTION_LIMIT,
@@ -97,13 +97,13 @@ def provider_params() -> dict[str, Param]:
     }  # fmt: skip
 
 
-@task(retries=0)
+@task
 def check_configuration(dag: Any = None, dag_run: Any = None) -> None:
     """Refuses a conf with unknown keys before anything is done."""
     check_conf(dag_run.conf, dag.params)
 
 
-@task(retries=0)
+@task
 def skip_when_fresh(provider: str, days: int, dag: Any = None, dag_run: Any = None) -> None:
     """Refuses unknown keys; skips a scheduled run when a whole pull of the provider was loaded in the last days."""
     check_conf(dag_run.conf, dag.params)
@@ -114,7 +114,9 @@ def skip_when_fresh(provider: str, days: int, dag: Any = None, dag_run: Any = No
     with catalog_connection(autocommit=True) as connection:
         found = last_whole(connection, list(provider_class(provider).strings.values()))
     if found and found > datetime.now(UTC) - timedelta(days=days):
-        raise AirflowSkipException(f"a whole pull was loaded on {found:%Y-%m-%d}, less than {days} days ago.")
+        raise AirflowSkipException(
+            f"a whole pull was loaded on {utc(found):%Y-%m-%d}, less than {days} days ago."
+        )
 
 
 def is_manual(dag_run: Any) -> bool:

@@ -56,7 +56,7 @@ def wait_for_turn() -> Any:
 def refuse_conflicts() -> Any:
     """A task: fails at once when a conflicting run holds its turn; nothing has been done by then."""
 
-    @task(task_id=REFUSE, pool=POOL, retries=0)
+    @task(task_id=REFUSE, pool=POOL)
     def prevent_conflicting_dags() -> None:
         context: Any = get_current_context()
         if busy := _conflicts():

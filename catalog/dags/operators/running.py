@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from airflow.sdk import task
@@ -56,9 +57,22 @@ class Meter:
 
 
 def stop_asked() -> Callable[[], bool]:
-    """From now on SIGTERM (a deploy, a run marked as failed) only makes the returned function true: the work at hand is ended first."""
+    """From now on SIGTERM makes the returned function true, so that the work at hand can be ended first.
+
+    How long that may take is up to who sends it. A worker that is stopped (a deploy) passes the signal on and waits as
+    long as whoever stops the worker does. Airflow itself, when a run is marked as failed or a task is cleared, kills
+    the task 5 seconds later; no setting changes that, and the next attempt goes on after what was saved.
+    What Airflow's task runner does at SIGTERM (`on_kill`) is still done.
+    """
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    before = signal.getsignal(signal.SIGTERM)
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGTERM, ask)
     return stop.is_set
 
 

@@ -30,6 +30,7 @@ from catalog.ingestion.completeness import accepting
 from catalog.ingestion.errors import Fatal, Interrupted, Retry
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.tsv import COLUMNS
+from catalog.ingestion.windows import utc
 from catalog.loading.copy import LineCopy, copy_exactly
 from catalog.loading.delimited import Unreadable, bounded_lines, fault
 from catalog.loading.load import Load, LoadReport, RunKey
@@ -362,9 +363,7 @@ def _shrunk(connection: Connection, run: tuple[str, str], replayed: bool) -> str
     photos = _one(connection, "select count(*) from inaturalist.photos")
     if last is None or photos >= LEAST * last[0]:
         return None
-    return (
-        f"it holds {photos:,} photos, and the last whole one, loaded on {last[1]:%Y-%m-%d}, held {last[0]:,}"
-    )
+    return f"it holds {photos:,} photos, and the last whole one, loaded on {utc(last[1]):%Y-%m-%d}, held {last[0]:,}"
 
 
 def _unusable(connection: Connection) -> str | None:

@@ -223,3 +223,20 @@ def test_freesound_takes_a_day_to_begin_at():
     context = {"dag_run": SimpleNamespace(run_type="manual"), "params": {"date": "2024-02-10"}}
     assert window_for(provider_class("freesound"), context, 0, None) == day_window(date(2024, 2, 10))
     assert window_for(provider_class("freesound"), {**context, "params": {}}, 0, "2024-02-10") is None
+
+
+def test_only_what_may_not_be_done_twice_is_not_tried_again(dagbag):
+    """A kill costs an attempt; a refusal is final without that, because it is an AirflowFailException."""
+    once = {
+        ("oauth2_authorization", "authorize_providers"),  # a code is valid once
+        *(
+            ("oauth2_token_refresh", t.task_id) for t in dagbag.dags["oauth2_token_refresh"].tasks
+        ),  # so are some tokens
+        *(
+            (f"{m}_popularity_refresh", "refresh_popularity.trigger_batched_update")
+            for m in ("image", "audio")
+        ),
+    }
+    found = {(dag.dag_id, t.task_id) for dag in dagbag.dags.values() for t in dag.tasks if not t.retries}
+    assert found - once == set()
+    assert all(dag.get_task("conclude").retries for dag in dagbag.dags.values() if dag.has_task("conclude"))

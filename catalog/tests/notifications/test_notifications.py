@@ -1,6 +1,6 @@
 """Texts for Slack, and whether they are sent."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -99,6 +99,21 @@ def test_load_completion():
     assert "3 no license" in text
     assert "2 missing &lt;url&gt;" in text
     assert "Partial" not in text
+
+
+def test_the_date_range_is_in_utc():
+    """A server in Auckland says that a UTC day begins at one o'clock in the afternoon."""
+    east = timezone(timedelta(hours=13))
+    window = (datetime(2024, 2, 10, 13, tzinfo=east), datetime(2024, 2, 11, 13, tzinfo=east))
+    assert (
+        "*Date range*: 2024-02-10 -> 2024-02-11" in load_completion("w", "t", [report()], window=window).text
+    )
+    window = (datetime(2024, 2, 9, 16, tzinfo=timezone(timedelta(hours=-8))), window[1])
+    assert (
+        "*Date range*: 2024-02-10 -> 2024-02-11" in load_completion("w", "t", [report()], window=window).text
+    )
+    text = task_failure("d", "t", when=window[0], log_url=None, exception=None).text
+    assert "*Logical Date*: 2024-02-10T00:00:00Z" in text
 
 
 def test_a_partial_replayed_reingestion_says_so():

@@ -1,7 +1,7 @@
 """The dashboard's figures and page, on a real database and a real search engine."""
 
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -47,7 +47,19 @@ def loaded(catalog):
     return catalog
 
 
-def test_records_are_estimated_not_counted(loaded):
+def test_records_of_small_tables_are_counted(catalog):
+    """Also before anything has been analyzed, as after a demo."""
+    catalog.execute("alter table image set (autovacuum_enabled = off)")
+    sample_data.fill(catalog, "catalog", 2000)
+    catalog.execute("delete from pg_statistic where starelid in ('image'::regclass, 'audio'::regclass)")
+    exact = catalog.execute("select 'image', provider, count(*) from image group by 2").fetchall()
+    found = [(r["media_type"], r["provider"], r["records"]) for r in figures.records(catalog)]
+    assert sorted(f for f in found if f[0] == "image") == sorted(exact)
+    assert sum(n for medium, _, n in found if medium == "audio") == 200
+
+
+def test_records_of_large_tables_are_estimated(loaded, monkeypatch):
+    monkeypatch.setattr(figures, "COUNTED", 0)
     rows = figures.records(loaded)
     image = {r["provider"]: r["records"] for r in rows if r["media_type"] == "image"}
     exact = dict(loaded.execute("select provider, count(*) from image group by 1").fetchall())
@@ -186,3 +198,13 @@ def test_a_page_of_an_empty_catalog(catalog, search):
         **{n: [] for n in names}, policy=None, now=NOW, milliseconds=1
     )
     assert "Nothing has been loaded yet." in html
+
+
+def test_moments_are_shown_in_utc():
+    from catalog.plugins.dashboard import _templates
+
+    east = datetime(2024, 3, 15, 1, 30, tzinfo=timezone(timedelta(hours=13)))
+    assert (
+        _templates.from_string("{{ (moment | utc).strftime('%Y-%m-%d %H:%M') }}").render(moment=east)
+        == "2024-03-14 12:30"
+    )
