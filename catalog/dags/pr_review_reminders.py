@@ -21,13 +21,15 @@ token is `GITHUB_API_KEY`. Reminders are only written when `PR_REVIEW_REMINDER_D
 import logging
 from datetime import UTC, date, datetime
 
+import msgspec
 from airflow.sdk import task
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.github import github
 from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.variables import value_of
+from catalog.ingestion.errors import Fatal
 from catalog.settings import PR_REVIEW_REMINDER_DRY_RUN, PR_REVIEW_REPOSITORIES
 
 log = logging.getLogger(__name__)
@@ -44,13 +46,25 @@ def pr_review_reminder_operator() -> list[str]:
             "the Variable PR_REVIEW_REPOSITORIES is not set; it names repositories and the bot."
         )
     dry_run, client = value_of(PR_REVIEW_REMINDER_DRY_RUN), github()
+    today = datetime.now(UTC).date()
+    reminders, problems = [], []
     with task_failures():
-        reminders = due(client, reviews, datetime.now(UTC).date())
+        for repository in reviews.repositories:
+            try:
+                reminders += due(client, msgspec.structs.replace(reviews, repositories=(repository,)), today)
+            except Fatal as error:
+                problems.append(f"{repository}: {error}")
         for reminder in reminders:
             log.info("%s#%d, %s, %d weekdays%s", reminder.repository, reminder.number, reminder.urgency, reminder.days,
                      f", DRY RUN:\n{reminder.text}" if dry_run else "")  # fmt: skip
-            if not dry_run:
+            if dry_run:
+                continue
+            try:
                 write(client, reminder)
+            except Fatal as error:
+                problems.append(f"{reminder.repository}#{reminder.number}: {error}")
+    if problems:
+        raise AirflowFailException(f"the others were reminded of; not {'; '.join(problems)}")
     return [f"{r.repository}#{r.number}" for r in reminders]
 
 

@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.aws import POKE, rds
-from catalog.dags.operators.running import looks_again
+from catalog.dags.operators.running import looks_again, task_failures
 from catalog.dags.operators.variables import value_of
 from catalog.settings import CATALOG_RDS_DB_IDENTIFIER, CATALOG_RDS_SNAPSHOTS_TO_RETAIN
 
@@ -45,7 +45,8 @@ def create_snapshot() -> str:
 def await_snapshot_availability(name: str) -> bool:
     from catalog.maintenance.snapshots import available
 
-    return available(rds(), name)
+    with task_failures():
+        return available(rds(), name)
 
 
 @task

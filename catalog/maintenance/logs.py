@@ -4,6 +4,7 @@ Runs have folders `dag_id=…/run_id=…`; the dag-processor and the scheduler o
 `executor_callbacks`. Links are neither followed nor deleted.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+log = logging.getLogger(__name__)
 DATED = ("scheduler", "dag_processor")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -38,6 +40,8 @@ def old_logs(base: Path, days: float, now: float, is_running: Callable[[str, str
         if path.parent.name in DATED and path.name == today:
             continue
         about = _look(path)
+        if about is None:
+            continue
         if days >= 0 and about.newest > now - days * 86_400:
             continue
         if path.name.startswith("run_id=") and is_running(
@@ -49,7 +53,11 @@ def old_logs(base: Path, days: float, now: float, is_running: Callable[[str, str
 
 
 def delete(base: Path, folders: list[LogFolder]) -> int:
-    """Number of bytes deleted. Raises ValueError for a path that is not below `base`."""
+    """Number of bytes deleted; what cannot be deleted is left, and named in the log.
+
+    Raises:
+        ValueError: A path is not below `base`.
+    """
     root, freed = base.resolve(), 0
     for folder in folders:
         if (
@@ -58,11 +66,16 @@ def delete(base: Path, folders: list[LogFolder]) -> int:
             or folder.path.is_symlink()
         ):
             raise ValueError(f"{folder.path} is not below {root}; not deleted.")
-        shutil.rmtree(folder.path)
-        freed += folder.size
-        parent = folder.path.parent
-        if parent.name.startswith("dag_id=") and not any(parent.iterdir()):
-            parent.rmdir()
+        try:
+            shutil.rmtree(folder.path)
+            freed += folder.size
+            parent = folder.path.parent
+            if parent.name.startswith("dag_id=") and not any(parent.iterdir()):
+                parent.rmdir()
+        except FileNotFoundError:  # somebody else was faster
+            continue
+        except OSError as error:
+            log.warning("%s is left: %s", folder.path, error)
     return freed
 
 
@@ -82,12 +95,24 @@ def _folders(path: Path) -> list[Path]:
         return sorted(Path(entry.path) for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False))
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        log.warning("%s is left: %s", path, error)
+        return []
 
 
-def _look(path: Path) -> LogFolder:
-    size, newest = 0, path.stat().st_mtime
-    for folder, _, files in os.walk(path):  # does not follow links
-        for name in files:
-            about = os.lstat(os.path.join(folder, name))  # noqa: PTH118 - a hundred thousand of them
-            size, newest = size + about.st_size, max(newest, about.st_mtime)
+def _look(path: Path) -> LogFolder | None:
+    """What there is to know of a folder; None when it cannot be looked through, or is gone: then it is left."""
+
+    def give_up(error: OSError) -> None:
+        raise error
+
+    try:
+        size, newest = 0, path.stat().st_mtime
+        for folder, _, files in os.walk(path, onerror=give_up):  # does not follow links
+            for name in files:
+                about = os.lstat(os.path.join(folder, name))  # noqa: PTH118 - a hundred thousand of them
+                size, newest = size + about.st_size, max(newest, about.st_mtime)
+    except OSError as error:
+        log.warning("%s is left: %s", path, error)
+        return None
     return LogFolder(path, size, newest)

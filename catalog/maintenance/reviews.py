@@ -1,14 +1,20 @@
 """Reminders of pull requests that wait for a review, by how urgent they are and how many weekdays they have waited."""
 
+import logging
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
 
-from catalog.ingestion.errors import Fatal
+from catalog.ingestion.errors import Fatal, UnexpectedAnswer
 from catalog.maintenance.github import GitHub, Missing
+
+log = logging.getLogger(__name__)
+# What an answer that lacks something, or holds something else, leads to.
+ODD = (AttributeError, KeyError, TypeError, ValueError, Fatal, UnexpectedAnswer)
 
 Repository = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")]
 MARKER = "This reminder is written automatically, by the urgency of the pull request."
@@ -30,30 +36,39 @@ class Reviews(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Reminder(msgspec.Struct, frozen=True):
-    """A pull request that is to be reminded of. stale: ids of earlier reminders, which go when the new one is there."""
+    """A pull request that is to be reminded of.
+
+    Attributes:
+        author: None when the account was deleted.
+        stale: Ids of earlier reminders, which go when the new one is there.
+    """
 
     repository: str
     number: int
     urgency: str
     days: int
     reviewers: tuple[str, ...]
-    author: str
+    author: str | None
     stale: tuple[int, ...] = ()
 
     @property
     def text(self) -> str:
         mentions = "\n".join(f"@{login}" for login in self.reviewers)
+        author = f"@{self.author}, if" if self.author else "If"
         return (
             f"Based on its label, this pull request is of **{self.urgency}** urgency and waits for a review:\n\n{mentions}\n{MARKER}\n\n"
             f"It has been waiting for {self.days} weekday(s)[^1]; {self.urgency} ones are due before {LIMITS[self.urgency]}[^2].\n\n"
-            f"@{self.author}, if it is not ready for a review, please make it a draft.\n\n"
+            f"{author} it is not ready for a review, please make it a draft.\n\n"
             "[^1]: Saturdays and Sundays do not count.\n"
             "[^2]: Monday to Friday; reminders are written at midnight UTC, so a day may look off by one.\n"
         )
 
 
 def due(github: GitHub, settings: Reviews, today: date) -> list[Reminder]:
-    """All reminders that are to be written today; nothing is written yet."""
+    """All reminders that are to be written today; nothing is written yet.
+
+    A pull request that is not as GitHub describes them is left out, and named in the log.
+    """
     found = []
     for repository in settings.repositories:
         approvals: dict[str, int] = {}
@@ -61,17 +76,24 @@ def due(github: GitHub, settings: Reviews, today: date) -> list[Reminder]:
             f"repos/{repository}/pulls", state="open", base=settings.base, sort="updated", direction="asc"
         )
         for pull in pulls:
-            if reminder := _reminder(github, settings, repository, pull, today, approvals):
+            try:
+                reminder = _reminder(github, settings, repository, pull, today, approvals)
+            except ODD as error:
+                number = pull.get("number") if isinstance(pull, dict) else None
+                log.warning("%s#%s is left out: %s: %s", repository, number, type(error).__name__, error)
+                continue
+            if reminder:
                 found.append(reminder)
     return found
 
 
 def write(github: GitHub, reminder: Reminder) -> None:
-    """The new reminder first, then the stale ones go: there is never none."""
+    """The new reminder first, then the stale ones go: there is never none. One that is gone already is no fault."""
     issue = f"repos/{reminder.repository}/issues"
     github.call("POST", f"{issue}/{reminder.number}/comments", json={"body": reminder.text})
     for comment in reminder.stale:
-        github.call("DELETE", f"{issue}/comments/{comment}")
+        with suppress(Missing):
+            github.call("DELETE", f"{issue}/comments/{comment}")
 
 
 def weekdays_since(base: date, today: date) -> int:
@@ -96,19 +118,20 @@ def _reminder(
     today: date,
     approvals: dict[str, int],
 ) -> Reminder | None:
-    urgency, reviewers = urgency_of(pull["labels"]), tuple(r["login"] for r in pull["requested_reviewers"])
+    urgency = urgency_of(pull["labels"])
+    reviewers = tuple(login for user in pull["requested_reviewers"] if (login := _login(user)))
     if pull["draft"] or not reviewers or urgency is None:
         return None
     issue, number = f"repos/{repository}/issues/{pull['number']}", pull["number"]
     events = github.pages(f"{issue}/events")
-    ready = [e["created_at"] for e in events if e["event"] == "ready_for_review"]
+    ready = [e["created_at"] for e in events if e.get("event") == "ready_for_review"]
     days = weekdays_since(_moment(max(ready, default=pull["created_at"])).date(), today)
     if days < LIMITS[urgency]:
         return None
     earlier = [
         c
         for c in github.pages(f"{issue}/comments")
-        if c["user"]["login"] == settings.bot and MARKER in c["body"]
+        if _login(c["user"]) == settings.bot and MARKER in (c.get("body") or "")
     ]
     if any(_moment(c["created_at"]) + GRACE >= _moment(pull["updated_at"]) for c in earlier):
         return None  # nothing has happened since the last reminder
@@ -117,7 +140,7 @@ def _reminder(
     ):
         return None
     return Reminder(
-        repository, number, urgency, days, reviewers, pull["user"]["login"], tuple(c["id"] for c in earlier)
+        repository, number, urgency, days, reviewers, _login(pull["user"]), tuple(c["id"] for c in earlier)
     )
 
 
@@ -125,8 +148,9 @@ def _approvals(github: GitHub, repository: str, number: int) -> int:
     """People whose last word is an approval; a comment is no word, and a request for changes takes an approval back."""
     last = {}
     for review in github.pages(f"repos/{repository}/pulls/{number}/reviews"):
-        if review["state"] in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED"):
-            last[review["user"]["login"]] = review["state"]
+        reviewer = _login(review["user"])
+        if reviewer and review["state"] in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED"):
+            last[reviewer] = review["state"]
     return sum(state == "APPROVED" for state in last.values())
 
 
@@ -144,7 +168,12 @@ def _required(github: GitHub, repository: str, branch: str, base: str, known: di
     return known[branch]
 
 
+def _login(user: Mapping[str, Any] | None) -> str | None:
+    """None for an account that was deleted."""
+    return user["login"] if user else None
+
+
 def _moment(text: str) -> datetime:
-    if not re.match(r"\d{4}-\d{2}-\d{2}T", text):
+    if not isinstance(text, str) or not re.match(r"\d{4}-\d{2}-\d{2}T", text):
         raise Fatal(f"GitHub gave {text!r} as a moment.")
     return datetime.fromisoformat(text).astimezone(UTC)

@@ -1,7 +1,11 @@
 """Snapshots of the catalog database in RDS: a new one each time, the oldest of ours deleted."""
 
+import logging
 from typing import Any
 
+from catalog.ingestion.errors import Fatal
+
+log = logging.getLogger(__name__)
 PREFIX = "airflow-managed-"  # what is not called so is somebody else's
 
 
@@ -16,8 +20,16 @@ def create(rds: Any, database: str, name: str) -> None:
 
 
 def available(rds: Any, name: str) -> bool:
-    [found] = rds.describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"]
-    return bool(found["Status"] == "available")
+    """Whether a snapshot is whole.
+
+    Raises:
+        Fatal: It will never be.
+    """
+    found = rds.describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"]
+    status = found[0].get("Status") if found else None
+    if status == "failed":
+        raise Fatal(f"the snapshot {name} failed; delete it, then clear the task that makes it.")
+    return bool(status == "available")
 
 
 def delete_previous(rds: Any, database: str, keep: int) -> list[str]:
@@ -29,10 +41,17 @@ def delete_previous(rds: Any, database: str, keep: int) -> list[str]:
     )
     ours = [
         s for page in pages for s in page["DBSnapshots"]
-        if s["DBSnapshotIdentifier"].startswith(PREFIX) and s["Status"] == "available" and s.get("SnapshotCreateTime")
+        if str(s.get("DBSnapshotIdentifier", "")).startswith(PREFIX) and s.get("Status") == "available" and s.get("SnapshotCreateTime")
     ]  # fmt: skip
     ours.sort(key=lambda s: s["SnapshotCreateTime"], reverse=True)
-    names = [s["DBSnapshotIdentifier"] for s in ours[keep:]]
-    for name in names:
-        rds.delete_db_snapshot(DBSnapshotIdentifier=name)
-    return names
+    deleted, faults = [], rds.exceptions
+    for name in [s["DBSnapshotIdentifier"] for s in ours[keep:]]:
+        try:
+            rds.delete_db_snapshot(DBSnapshotIdentifier=name)
+        except (faults.InvalidDBSnapshotStateFault, faults.DBSnapshotNotFoundFault) as error:
+            log.warning(
+                "%s is left: %s", name, type(error).__name__
+            )  # in use, or gone already; the next run sees
+        else:
+            deleted.append(name)
+    return deleted

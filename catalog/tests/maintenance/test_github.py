@@ -10,7 +10,7 @@ from catalog.maintenance.reviews import MARKER, Reviews, due, urgency_of, weekda
 from catalog.maintenance.silenced import NO_ISSUE, closed_issues
 from catalog.notifications.messages import stale_entries
 from catalog.setting_values import PassedOver, Silencing
-from catalog.tests.maintenance.github_server import FakeGitHub
+from catalog.tests.maintenance.github_server import FakeGitHub, _json
 
 pytestmark = pytest.mark.enable_socket
 FRIDAY = date(2024, 3, 15)
@@ -174,3 +174,43 @@ def test_an_odd_answer_about_an_issue_costs_its_entry(httpserver, status, body):
     github = GitHub(None, httpserver.url_for("").rstrip("/"))
     found = closed_issues(github, {"a": [Silencing(f"{ISSUES}/{n}", "x") for n in (1, 2)]})
     assert [c.note[:27] for c in found] == ["it could not be looked up: ", ""]
+
+
+def odd(**changes):
+    return {**pull(2), **changes}
+
+
+ODD_PULLS = [
+    None, "x", 5, [], {}, odd(labels=None), odd(labels=[None]), odd(requested_reviewers=None), odd(requested_reviewers=[5]),
+    odd(created_at=None), odd(created_at="yesterday"), odd(created_at="2024-13-99T00:00:00Z"), odd(created_at=5), odd(base=None),
+    odd(base={}), odd(user="x"), odd(user={}), odd(number=None), odd(updated_at=None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("strange", ODD_PULLS)
+def test_an_odd_pull_request_costs_itself(fake, github, strange, monkeypatch):
+    monkeypatch.setattr(fake, "_pulls", lambda *_: _json([pull(1), strange, pull(3)]))
+    fake.comments[2] = [{"user": {"login": "the-bot"}, "body": MARKER, "created_at": "2024-03-01T00:00:00Z"}]
+    found = numbers(github)
+    assert [n for n in found if n != 2] == [1, 3]
+
+
+@pytest.mark.parametrize("field", ["events", "comments", "reviews"])
+@pytest.mark.parametrize(
+    "strange", [None, 5, {}, {"event": "ready_for_review"}, {"user": 5, "state": "APPROVED"}]
+)
+def test_an_odd_entry_of_one_costs_that_one(fake, github, field, strange):
+    fake.pulls["owner/name"] = [pull(1), pull(2)]
+    getattr(fake, field)[1] = [strange]
+    assert 2 in numbers(github)
+
+
+def test_deleted_accounts(fake, github):
+    """GitHub gives `null` for them: as an author, a commenter, a reviewer, in a comment without a text."""
+    fake.pulls["owner/name"] = [pull(1, user=None, requested_reviewers=[None, {"login": "ada"}])]
+    fake.comments[1] = [{"id": 1, "user": None, "body": None, "created_at": "2024-03-14T00:00:00Z"}]
+    fake.reviews[1] = [{"user": None, "state": "APPROVED"}]
+    [reminder] = due(github, SETTINGS, FRIDAY)
+    assert reminder.reviewers == ("ada",)
+    assert "\n\nIf it is not ready for a review" in reminder.text
+    assert "None" not in reminder.text

@@ -1,6 +1,7 @@
 """Old logs, in a folder like Airflow's."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +93,39 @@ def test_nothing_outside_is_deleted(base, tmp_path):
 
 def test_no_folder_at_all(tmp_path):
     assert old_logs(tmp_path / "none", 7, NOW, nobody) == []
+
+
+def test_what_cannot_be_read_or_deleted_costs_itself(base, monkeypatch):
+    """(Root may read anything, so the errors come from the calls.)"""
+    scandir, unlink = os.scandir, os.unlink
+
+    def refuse_scandir(path):
+        if "run_id=middle" in str(path) or str(path).endswith("executor_callbacks"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    def refuse_unlink(path, *, dir_fd=None):
+        if "attempt=1.log" in str(path) and str(Path(f"/proc/self/fd/{dir_fd}").readlink()).endswith(
+            "dag_id=a/run_id=old/task_id=t"
+        ):
+            raise PermissionError(13, "Permission denied", str(path))
+        return unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "scandir", refuse_scandir)
+    found = old_logs(base, 7, NOW, nobody)
+    assert names(base, found) == {
+        "dag_id=a/run_id=old", "dag_id=b/run_id=old", "scheduler/2023-10-05", "dag_processor/2023-10-05"
+    }  # fmt: skip
+    monkeypatch.setattr(os, "unlink", refuse_unlink)
+    assert delete(base, found) == sum(f.size for f in found) - 1000
+    assert (base / "dag_id=a" / "run_id=old").exists()
+    assert not (base / "dag_id=b" / "run_id=old").exists()
+
+
+def test_what_goes_meanwhile_is_no_fault(base):
+    found = old_logs(base, 7, NOW, nobody)
+    for folder in found[:2]:
+        for path in sorted(folder.path.rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+        folder.path.rmdir()
+    assert delete(base, found) == sum(f.size for f in found[2:])

@@ -1,8 +1,11 @@
 """The staging database's restoration against moto's RDS, and the deployment against a server that speaks GitHub's shapes."""
 
+from datetime import UTC, datetime, timedelta
+
 import boto3
 import pytest
 import requests
+from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 from pytest_httpserver import HTTPServer
 
@@ -182,3 +185,35 @@ def test_snapshots_rotate(aws, rds):
         snapshots.delete_previous(rds, NAMES.production, 0)
     with pytest.raises(ValueError, match="called airflow-managed-"):
         snapshots.create(rds, NAMES.production, "mine")
+
+
+def test_odd_snapshots_cost_themselves():
+    """Being made, without a time, without a name, in use, gone meanwhile: the others are deleted, and none of these is a fault."""
+    client = boto3.client("rds", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    then = datetime(2024, 1, 1, tzinfo=UTC)
+
+    def ours(number, **changes):
+        name = f"airflow-managed-{number}"
+        whole = {
+            "DBSnapshotIdentifier": name,
+            "Status": "available",
+            "SnapshotCreateTime": then + timedelta(number),
+        }
+        return {key: value for key, value in {**whole, **changes}.items() if value is not None}
+
+    snapshots_there = [
+        *(ours(n) for n in (1, 2, 3, 4)), ours(5, Status="creating", SnapshotCreateTime=None), ours(6, SnapshotCreateTime=None),
+        ours(7, Status=None), ours(8, DBSnapshotIdentifier=None), {},
+    ]  # fmt: skip
+    with Stubber(client) as stub:
+        stub.add_response("describe_db_snapshots", {"DBSnapshots": snapshots_there})
+        stub.add_client_error("delete_db_snapshot", "InvalidDBSnapshotState")
+        stub.add_client_error("delete_db_snapshot", "DBSnapshotNotFound")
+        stub.add_response("delete_db_snapshot", {}, {"DBSnapshotIdentifier": "airflow-managed-1"})
+        assert snapshots.delete_previous(client, "db", 1) == ["airflow-managed-1"]
+        for found in ([], [{}], [{"Status": "creating"}]):
+            stub.add_response("describe_db_snapshots", {"DBSnapshots": found})
+            assert snapshots.available(client, "s") is False
+        stub.add_response("describe_db_snapshots", {"DBSnapshots": [{"Status": "failed"}]})
+        with pytest.raises(Fatal, match="the snapshot s failed; delete it"):
+            snapshots.available(client, "s")
