@@ -16,9 +16,10 @@ import msgspec
 
 from catalog.mutants.guard import ROOT, Guard
 
-_STARTING = 120  # seconds for servers to start and to end
+_BESIDE = 600  # seconds for servers to start and to end, and for files of many tests
 _PASSED, _FAILED = 0, 1  # exit statuses of pytest; all others say that the tests did not run
-_REPORTED = re.compile(r"^(?:FAILED|ERROR) (catalog/tests/.+?)(?: - .*)?$", re.MULTILINE)
+_REPORTED = re.compile(r"^(?:FAILED|ERROR) (catalog/tests/.+?)(?: - (.*))?$", re.MULTILINE)
+_HUNG = "Failed: Timeout"  # how the message of a test begins that took too long
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -26,11 +27,13 @@ class Outcome(msgspec.Struct, frozen=True):
 
     Attributes:
         failed: Node ids of those that failed.
+        slow: Those of them that took longer than they may.
         hung: The run was ended, because it took far longer than its tests may.
         broken: Why the tests did not run at all; "" when they did.
     """
 
     failed: tuple[str, ...] = ()
+    slow: tuple[str, ...] = ()
     hung: bool = False
     broken: str = ""
 
@@ -76,11 +79,12 @@ def run_tests(folder: Path, node_ids: Sequence[str], seconds: int, *, stop_at_fi
     Args:
         folder: The copy.
         node_ids: The tests.
-        seconds: That a single test may take.
+        seconds: That a single test may take, without its fixtures, which start servers.
         stop_at_first: End at the first test that fails.
     """
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rfE", "--tb=no", "--no-header"]
-    command += ["-m", "", f"--timeout={seconds}"]  # all tests that are named, the long ones too
+    command += ["-m", ""]  # all tests that are named, the long ones too
+    command += [f"--timeout={seconds}", "-o", "timeout_func_only=true"]
     command += [*(["-x"] if stop_at_first else []), *node_ids]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
@@ -88,20 +92,22 @@ def run_tests(folder: Path, node_ids: Sequence[str], seconds: int, *, stop_at_fi
             command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True
         )
         try:
-            status = process.wait(seconds * len(node_ids) + _STARTING)
+            status = process.wait(seconds * len(node_ids) + _BESIDE)
         except subprocess.TimeoutExpired:
             status = None
         finally:
             _end(process)
         output.seek(0)
         text = output.read()
-    failed = tuple(_REPORTED.findall(text))
+    reported = _REPORTED.findall(text)
+    failed = tuple(name for name, _ in reported)
+    slow = tuple(name for name, message in reported if message.startswith(_HUNG))
     if status is None:
-        return Outcome(failed, hung=True)
+        return Outcome(failed, slow, hung=True)
     if status == _PASSED:
         return Outcome()
     if status == _FAILED and failed:
-        return Outcome(failed)
+        return Outcome(failed, slow)
     return Outcome(broken=f"pytest ended with status {status}: {text.strip()[-1500:]}")
 
 
@@ -144,5 +150,6 @@ def judge(guard: Guard, origin: Path) -> Verdict:
     if outcome.hung:
         return Verdict(True, f"noticed by a hang of {', '.join(guard.tests)}", seconds)
     if outcome.failed:
-        return Verdict(True, f"noticed by {outcome.failed[0].removeprefix('catalog/tests/')}", seconds)
+        how = " (it hung)" if outcome.slow else ""
+        return Verdict(True, f"noticed by {outcome.failed[0].removeprefix('catalog/tests/')}{how}", seconds)
     return Verdict(False, f"NOT NOTICED by {', '.join(guard.tests)}", seconds)

@@ -135,8 +135,8 @@ def test_tests_that_cannot_run_notice_nothing(tiny):
 def test_a_hang_is_noticed(tiny, monkeypatch):
     """Whether the test is ended by its own time limit, or the run by its."""
     endless = "all(not zero for zero in iter(int, 1))"
-    assert tiny(endless, "test_held", 1).text == "noticed by test_it.py::test_held"
-    monkeypatch.setattr(trial, "_STARTING", 8)
+    assert tiny(endless, "test_held", 1).text == "noticed by test_it.py::test_held (it hung)"
+    monkeypatch.setattr(trial, "_BESIDE", 8)
     verdict = tiny(endless, "test_held", 0)  # a single test has no limit
     assert verdict.noticed
     assert verdict.text == "noticed by a hang of test_it.py::test_held"
