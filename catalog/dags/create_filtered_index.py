@@ -3,20 +3,33 @@
 It is for a changed list of terms; a data refresh makes one anyway.
 """
 
+import logging
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from airflow.sdk import Param, chain, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException
 
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.groups.indexing import LONG, Plan, fill_filtered, indexes, media_plan
-from catalog.dags.operators.conflicts import refuse_conflicts
+from catalog.dags.groups.indexing import (
+    LONG,
+    delete_old_indexes,
+    fill_filtered,
+    indexes,
+    open_for_search,
+    point_aliases,
+    require_live,
+    tag_policy,
+)
+from catalog.dags.operators.conflicts import kept_turn, refuse_conflicts
+from catalog.dags.operators.refreshes import begin_refresh, current_refresh, note_index, reach
 from catalog.dags.operators.running import task_failures
-from catalog.dags.operators.settings import API_DB, SEARCH, check_conf, search_connection
+from catalog.dags.operators.settings import API_DB, SEARCH, api_connection, check_conf, sensitive_terms
 from catalog.dags.operators.slack import say
+from catalog.ingestion.errors import Fatal
 from catalog.ingestion.records import MEDIA_TYPES, MediaType
 
+log = logging.getLogger(__name__)
 SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 DOC = """
 {about}
@@ -32,45 +45,71 @@ refresh of {media_type} runs, this DAG fails at once, because the refresh delete
 
 
 @task
-def plan_filtered_index(media_type: MediaType) -> Plan:
-    """From which index into which; nothing is made yet."""
+def plan_filtered_index(media_type: MediaType) -> None:
+    """From which index into which; written down once, nothing is made yet."""
+    from catalog.data_refresh.moderation import moderation_moment
+    from catalog.data_refresh.refresh import Plan
+
     context: Any = get_current_context()
-    conf, engine = context["params"], indexes()
+    conf = context["params"]
     check_conf(context["dag_run"].conf, context["dag"].params)
-    origin = f"{media_type}-{conf['origin_index_suffix']}" if conf["origin_index_suffix"] else media_type
-    destination = f"{media_type}-{conf['destination_index_suffix'] or uuid4().hex}-filtered"
-    with task_failures():
-        if not engine.exists(origin):
-            raise AirflowFailException(
-                f"there is no index {origin}; look for it with GET _cat/indices/{media_type}-*."
+
+    def plan(number: int) -> Plan:
+        engine, alias = indexes(), f"{media_type}-filtered"
+        live = engine.behind(media_type)
+        origin = f"{media_type}-{conf['origin_index_suffix']}" if conf["origin_index_suffix"] else live
+        if origin is None or not engine.exists(origin):
+            raise Fatal(
+                f"there is no index {origin or media_type}; look for it with GET _cat/indices/{media_type}-*."
             )
+        destination = (
+            f"{media_type}-{conf['destination_index_suffix'] or f'{number}-{uuid4().hex[:12]}'}-filtered"
+        )
         if aliases := engine.aliases(destination):
-            raise AirflowFailException(
+            raise Fatal(
                 f"{destination} is there and {', '.join(aliases)} points at it; choose another suffix."
             )
-        before = engine.behind(f"{media_type}-filtered")
-        plan = media_plan(media_type, API_DB, SEARCH, media_type, destination)
-        policy = (
-            engine.meta(origin).get("tag_policy") or plan["policy"]
-        )  # its documents were made under that one
-    return {**plan, "policy": policy, "origin": origin, "before": before}
+        # The live index is kept up by the API; any other may have missed whatever moderators decided.
+        with api_connection(autocommit=True) as api:
+            since = moderation_moment(api) if origin == live else datetime(1970, 1, 1, tzinfo=UTC)
+        # its documents were made under this policy
+        policy = engine.meta(origin).get("tag_policy") or msgspec.to_builtins(tag_policy())
+        return Plan(
+            media_type, API_DB, SEARCH, "", origin, {alias: destination}, policy, since, destination,
+            live={alias: engine.behind(alias)}, documents={alias: engine.sources(alias)},
+        )  # fmt: skip
+
+    import msgspec
+
+    log.info("%s sensitive terms", f"{len(sensitive_terms()):,}")
+    refresh = begin_refresh(plan)
+    with task_failures():
+        if not (found := indexes().identity(refresh.plan.index)):
+            raise Fatal(f"the index {refresh.plan.index} is gone; trigger a new run.")
+        if refresh.plan.index not in refresh.indexes:
+            note_index(refresh, refresh.plan.index, found.uuid)
 
 
 @task(execution_timeout=LONG, retries=4)
-def create_filtered_index(plan: Plan) -> dict[str, int]:
-    return fill_filtered(plan, plan["origin"])
+def create_filtered_index() -> dict[str, int]:
+    return fill_filtered()
 
 
-@task
-def promote_filtered_index(plan: Plan, filtered: dict[str, int]) -> str:
+@task(execution_timeout=timedelta(hours=12))
+def promote_filtered_index(media_type: MediaType, filtered: dict[str, int]) -> str:
     """Move the alias, delete the index it pointed at."""
-    engine, alias = indexes(), f"{plan['media_type']}-filtered"
+    refresh = current_refresh("working", "promoted")
     with task_failures("The old filtered index is still live."):
-        engine.open(plan["index"], search_connection().replicas, 6 * 3600.0)
-        engine.point({alias: plan["index"]})
-        if (old := plan["before"]) and old != plan["index"]:
-            engine.retire(old)
-    text = f"`{alias}` is `{plan['index']}` now: {filtered['documents']:,} documents, {filtered['hidden']:,} hidden."
+        if refresh.stage == "promoted":
+            require_live(refresh)
+        else:
+            open_for_search(refresh)
+            with kept_turn():
+                point_aliases(refresh)
+                reach(refresh, "promoted")
+        delete_old_indexes(refresh, [f"create_filtered_{media_type}_index"])
+    alias, index = next(iter(refresh.plan.aliases.items()))
+    text = f"`{alias}` is `{index}` now: {filtered['documents']:,} documents, {filtered['hidden']:,} hidden."
     say(text, "Filtered index")
     return text
 
@@ -91,13 +130,19 @@ def filtered_dag(media_type: MediaType) -> None:
             "destination_index_suffix": suffix(
                 "Destination", f"Make `{media_type}-<suffix>-filtered`; none: a new name."
             ),
+            "accept_shrinkage": Param(
+                False,
+                type="boolean",
+                title="Accept far fewer documents",
+                description_md="Promote also when there are far fewer documents than in the index that is live; such a run fails otherwise.",
+            ),
         },
         example={"destination_index_suffix": "with-new-terms"},
         conflicts=(f"{media_type}_data_refresh",),
     ):
-        plan: Any = plan_filtered_index(media_type)
-        chain(refuse_conflicts(), plan)
-        promote_filtered_index(plan, create_filtered_index(plan))  # type: ignore[arg-type]
+        filtered: Any = create_filtered_index()
+        chain(refuse_conflicts(), plan_filtered_index(media_type), filtered)
+        promote_filtered_index(media_type, filtered)
 
 
 for medium in MEDIA_TYPES:

@@ -17,17 +17,22 @@ from airflow.sdk.exceptions import AirflowSkipException
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
     LONG,
-    Plan,
     check_index,
+    delete_left_overs,
+    delete_old_indexes,
     fill_filtered,
     index_range,
     indexes,
     make_index,
-    media_plan,
+    open_for_search,
+    point_aliases,
+    require_live,
+    require_whole,
     split_ranges,
     tag_policy,
 )  # fmt: skip
-from catalog.dags.operators.conflicts import wait_for_turn
+from catalog.dags.operators.conflicts import kept_turn, wait_for_turn
+from catalog.dags.operators.refreshes import begin_refresh, current_refresh, reach
 from catalog.dags.operators.running import Meter, stop_asked, task_failures
 from catalog.dags.operators.settings import (
     API_DB,
@@ -35,7 +40,6 @@ from catalog.dags.operators.settings import (
     api_connection,
     catalog_connection,
     check_conf,
-    search_connection,
     sensitive_terms,
 )  # fmt: skip
 from catalog.dags.operators.slack import say
@@ -47,25 +51,28 @@ log = logging.getLogger(__name__)
 COPY_TIMEOUT = {"image": LONG, "audio": timedelta(hours=6)}
 RUN_TIMEOUT = {"image": timedelta(days=7), "audio": timedelta(days=4)}
 OTHER: dict[MediaType, MediaType] = {"image": "audio", "audio": "image"}
-HEALTHY = 6 * 3600.0  # seconds that replicas may take
 
 DOC = """
 {about}
 
-1. It waits while another data refresh works, or a filtered index of {media_type} is made; two that start together take turns.
-2. Rows stream from the catalog into `temp_import_*` tables, range by range. Known records keep their row id, `view_count` and whatever else
-   only the API has; media that moderators deleted stay out; a value too wide for the API's table rejects its row, counted.
-3. Indexes and constraints are made as the live tables have them.
-4. A new index is filled by up to 64 mapped tasks (Variable `DATA_REFRESH_INDEX_TASKS`; their executor: environment
+1. Conf, tag policy, sensitive terms, both databases and the search engine are looked at for what would fail hours later.
+2. It waits while another data refresh works, or a filtered index of {media_type} is made; two that start together take turns.
+3. What this refresh is gets written down once: the names of its indexes, since which moment moderation counts, what the live tables look
+   like, and what is live now.
+4. Rows stream from the catalog into `temp_import_*` tables, range by range. Known records keep their row id, `view_count` and whatever
+   else only the API has; media that moderators deleted stay out; a record that the API's table cannot take is rejected and counted.
+5. Indexes and constraints are made as the live tables have them.
+6. A new index is filled by up to 64 mapped tasks (Variable `DATA_REFRESH_INDEX_TASKS`; their executor: environment
    `DATA_REFRESH_EXECUTOR`). Documents get the tags that pass the tag policy (Variable `TAG_POLICY`).
-5. Each range must hold as many documents as rows, or nothing is promoted.
-6. The filtered index leaves out media whose text holds a sensitive term.
-7. Tables are exchanged in one transaction and both aliases in one call; rows of lists whose medium is gone are deleted and counted.
-8. What is old is deleted, and a report compares each source's documents before and after.
+7. Each range must hold as many documents as rows, and there must not be suspiciously few, or nothing is promoted.
+8. The filtered index leaves out media whose text holds a sensitive term.
+9. Tables are exchanged in one transaction, unless a migration has changed them meanwhile; then both aliases in one call, after what
+   moderators have decided meanwhile. Rows of lists whose medium is gone are deleted and counted.
+10. What is old is deleted, and a report compares each source's documents before and after.
 
-After a failure the old state is live. Clear the failed task and the run goes on there; a new run cleans up after one that was given up.
-With `index_only`, new indexes are made from the live tables, under the tag policy and the sensitive terms as they are now.
-The Variable `DATA_REFRESH_LIMIT` copies so many rows only, for a small staging database.
+After a failure the old state is live. Clear the failed task and the run goes on there, unless another refresh has begun meanwhile; a new run
+cleans up after one that was given up. With `index_only`, new indexes are made from the live tables, under the tag policy and the sensitive
+terms as they are now. The Variable `DATA_REFRESH_LIMIT` copies so many rows only, for a small staging database.
 """
 
 
@@ -80,30 +87,45 @@ def _index_only() -> bool:
     return bool(context["params"]["index_only"])
 
 
-def _run_id() -> str:
-    context: Any = get_current_context()
-    return f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"
+def _left_by(media_type: MediaType) -> list[str]:
+    """DAGs whose left-over indexes a refresh deletes."""
+    return [f"{media_type}_data_refresh", f"create_filtered_{media_type}_index"]
 
 
 @task
-def check_configuration() -> None:
-    """What would fail hours later fails now: conf, tag policy, sensitive terms, connections."""
+def check_configuration(media_type: MediaType) -> None:
+    """What would fail hours later fails now: conf, tag policy, sensitive terms, databases, search engine."""
     context: Any = get_current_context()
     check_conf(context["dag_run"].conf, context["dag"].params)
     policy = tag_policy()
-    with task_failures():
+    with task_failures(), api_connection(autocommit=True), catalog_connection(autocommit=True):
         log.info("tag policy %s, %s sensitive terms", policy.digest, f"{len(sensitive_terms()):,}")
-    api_connection().close()
-    catalog_connection().close()
 
 
-@task
-def get_before_record_count(media_type: MediaType) -> dict[str, Any]:
-    """Documents by source, and the indexes that are live: what the report compares with, and what is deleted in the end."""
-    engine = indexes()
-    with task_failures():
-        live = [name for alias in (media_type, f"{media_type}-filtered") if (name := engine.behind(alias))]
-        return {"sources": engine.sources(media_type), "indexes": live}
+@task(task_id="begin_refresh")
+def begin(media_type: MediaType) -> None:
+    """Write down what this refresh is; done once, whatever is cleared later."""
+    import msgspec
+
+    from catalog.data_refresh.columns import temp_name
+    from catalog.data_refresh.moderation import moderation_moment
+    from catalog.data_refresh.refresh import Plan
+    from catalog.data_refresh.shape import shape
+
+    def plan(number: int) -> Plan:
+        index, filtered = f"{media_type}-{number}-{uuid4().hex[:12]}", f"{media_type}-filtered"
+        index_only, engine = _index_only(), indexes()
+        with api_connection(autocommit=True) as api:
+            return Plan(
+                media_type, API_DB, SEARCH, media_type if index_only else temp_name(media_type), index,
+                aliases={media_type: index, filtered: f"{index}-filtered"}, policy=msgspec.to_builtins(tag_policy()),
+                since=moderation_moment(api), filtered=f"{index}-filtered",
+                shapes={} if index_only else {table: shape(api, table) for table in tables_of(media_type)},
+                live={alias: engine.behind(alias) for alias in (media_type, filtered)},
+                documents={alias: engine.sources(alias) for alias in (media_type, filtered)},
+            )  # fmt: skip
+
+    begin_refresh(plan)
 
 
 @task
@@ -111,17 +133,10 @@ def clean_up(media_type: MediaType) -> list[str]:
     """What runs left that were given up: indexes without an alias, and tables."""
     from catalog.data_refresh.promotion import drop_left_overs, left_overs
 
+    refresh = current_refresh("working")
     with task_failures(), api_connection(autocommit=True) as api:
-        drop_left_overs(api, left_overs(api, tables_of(media_type), _run_id()))
-        return _delete_orphans(media_type)
-
-
-def _delete_orphans(media_type: MediaType) -> list[str]:
-    engine = indexes()
-    gone: list[str] = engine.delete(
-        engine.orphans([f"{media_type}_data_refresh", f"create_filtered_{media_type}_index"], media_type)
-    )
-    return gone
+        drop_left_overs(api, left_overs(api, tables_of(media_type), refresh.identity))
+        return delete_left_overs(refresh, _left_by(media_type))
 
 
 def _show(meter: Meter, copied: Any) -> None:
@@ -135,6 +150,7 @@ def copy_tables(media_type: MediaType) -> list[dict[str, Any]]:
 
     from catalog.data_refresh.copy import TableCopy
 
+    refresh = current_refresh("working")
     if _index_only():
         raise AirflowSkipException("index_only: the live tables stay.")
     copied, stop = [], stop_asked()
@@ -150,7 +166,13 @@ def copy_tables(media_type: MediaType) -> list[dict[str, Any]]:
             ).fetchone()
             meter = Meter(f"rows of {table}", max(estimate[0], 0) if estimate else 0)
             job = TableCopy(
-                upstream, api, table, _run_id(), limit=limit, progress=partial(_show, meter), should_stop=stop
+                upstream,
+                api,
+                table,
+                refresh.identity,
+                limit=limit,
+                progress=partial(_show, meter),
+                should_stop=stop,
             )
             copied.append(msgspec.to_builtins(job.run()))
             log.info("%s", copied[-1])
@@ -160,93 +182,89 @@ def copy_tables(media_type: MediaType) -> list[dict[str, Any]]:
 @task(execution_timeout=LONG)
 def build_indexes(media_type: MediaType) -> None:
     from catalog.data_refresh.promotion import build_indexes as build
+    from catalog.data_refresh.shape import check_shape
 
-    with api_connection(autocommit=True) as api:
+    refresh = current_refresh("working")
+    with api_connection(autocommit=True) as api, task_failures():
+        check_shape(api, tables_of(media_type), refresh.plan.shapes)
         for table in tables_of(media_type):
             build(api, table, log.info)
 
 
 @task(trigger_rule="none_failed")
-def create_index(media_type: MediaType) -> Plan:
-    """The new, empty index; the plan of how it is filled."""
-    from catalog.data_refresh.columns import temp_name
-
-    table = media_type if _index_only() else temp_name(media_type)
-    plan = media_plan(media_type, API_DB, SEARCH, table, f"{media_type}-{uuid4().hex}")
+def create_index() -> str:
+    """The new, empty index; one that an earlier attempt made is replaced."""
+    refresh = current_refresh("working")
     with task_failures():
-        make_index(plan)
-    return plan
+        make_index(refresh, refresh.plan.index)
+    return str(refresh.plan.index)
 
 
 @task(execution_timeout=LONG, retries=4)
-def create_filtered_index(plan: Plan) -> dict[str, int]:
-    return fill_filtered({**plan, "index": f"{plan['index']}-filtered"}, plan["index"])
+def create_filtered_index() -> dict[str, int]:
+    return fill_filtered()
 
 
 @task(execution_timeout=timedelta(hours=12))
-def open_indexes(plan: Plan) -> None:
+def open_indexes() -> None:
     """Replicas are made before anybody searches."""
-    replicas = search_connection().replicas
     with task_failures("The old indexes are still live."):
-        for name in (plan["index"], f"{plan['index']}-filtered"):
-            indexes().open(name, replicas, HEALTHY)
+        open_for_search(current_refresh("working"))
 
 
 @task
 def promote_tables(media_type: MediaType) -> dict[str, int]:
     """Orphans deleted, by foreign key; skipped when only the index is made anew."""
-    from catalog.data_refresh.promotion import catch_up, promote
+    from catalog.data_refresh.promotion import promote
 
+    refresh = current_refresh("working", "tables")
     if _index_only():
         raise AirflowSkipException("index_only: the live tables stay.")
     with api_connection(autocommit=True) as api, task_failures("The old tables are still live."):
-        for table in tables_of(media_type):
-            catch_up(api, table)
-        return promote(api, tables_of(media_type), _run_id()).orphans
+        require_whole(refresh)
+        with kept_turn():
+            promoted = promote(api, tables_of(media_type), refresh.identity, expected=refresh.plan.shapes)
+        reach(refresh, "tables")
+    log.info("rows whose view counts had changed since they were copied: %s", promoted.carried)
+    orphans: dict[str, int] = promoted.orphans
+    return orphans
 
 
 @task(trigger_rule="none_failed")
-def promote_indexes(plan: Plan) -> None:
+def promote_indexes() -> None:
     """Both aliases in one step, after what moderators have decided meanwhile."""
-    from catalog.data_refresh.moderation import follow
-
-    context: Any = get_current_context()
-    engine, media_type, index = indexes(), plan["media_type"], plan["index"]
-    with api_connection(autocommit=True) as api, task_failures("The old indexes are still live."):
-        for name in (index, f"{index}-filtered"):
-            follow(api, engine.client, name, media_type, context["dag_run"].start_date)
-        engine.point({media_type: index, f"{media_type}-filtered": f"{index}-filtered"})
+    refresh = current_refresh("working" if _index_only() else "tables", "promoted")
+    with task_failures("The old indexes are still live."), kept_turn():
+        if refresh.stage == "promoted":
+            require_live(refresh)
+        else:
+            point_aliases(refresh)
+            reach(refresh, "promoted")
 
 
 @task
-def delete_old(plan: Plan, before: dict[str, Any]) -> list[str]:
+def delete_old(media_type: MediaType) -> list[str]:
     """The indexes that were live before, unless another alias points at them, and the tables of the refresh."""
     from catalog.data_refresh.promotion import drop_left_overs
 
-    engine, gone = indexes(), []
+    refresh = current_refresh("promoted")
     with task_failures(), api_connection(autocommit=True) as api:
-        drop_left_overs(api, tables_of(plan["media_type"]))
-        for name in before["indexes"]:
-            if others := engine.retire(name):
-                log.warning("%s is kept: %s points at it.", name, ", ".join(others))
-            else:
-                gone.append(name)
-        return gone + _delete_orphans(plan["media_type"])
+        drop_left_overs(api, tables_of(media_type))
+        return delete_old_indexes(refresh, _left_by(media_type))
 
 
 @task(trigger_rule="none_failed")
-def report_record_counts(
-    media_type: MediaType, before: dict[str, Any], checked: dict[str, Any], filtered: dict[str, int],
-) -> str:  # fmt: skip
+def report_record_counts(media_type: MediaType, checked: dict[str, Any], filtered: dict[str, int]) -> str:
     """The report, for Slack and for people who look at the run."""
     from catalog.data_refresh.report import refresh_report
 
     context: Any = get_current_context()
+    refresh = current_refresh()
     with task_failures():
         engine = indexes()
         after, built = engine.sources(media_type), engine.meta(media_type)
     text = refresh_report(
-        media_type, before["sources"], after, copied=context["ti"].xcom_pull(task_ids="copy_tables") or [],
+        media_type, refresh.plan.documents[media_type], after, copied=context["ti"].xcom_pull(task_ids="copy_tables") or [],
         orphans=context["ti"].xcom_pull(task_ids="promote_tables") or {}, tags=checked["tags"], digest=built.get("tag_policy_digest", ""),
         filtered=filtered["documents"], hidden=filtered["hidden"],
     )  # fmt: skip
@@ -265,32 +283,40 @@ def refresh_dag(media_type: MediaType) -> None:
             "index_only": Param(
                 False, type="boolean", title="Rebuild index only",
                 description_md="Make new indexes from the live tables, for example after a change of `TAG_POLICY`; copy nothing.",
-            )
+            ),
+            "accept_shrinkage": Param(
+                False, type="boolean", title="Accept far fewer records",
+                description_md="Promote also when far fewer records are to be live than before; a refresh that finds so fails otherwise.",
+            ),
         },
         example={"index_only": True},
         max_active_tasks=64,
         dagrun_timeout=RUN_TIMEOUT[media_type],
         conflicts=(f"{OTHER[media_type]}_data_refresh", f"create_filtered_{media_type}_index"),
     ):  # fmt: skip
-        before: Any = get_before_record_count(media_type)
         copied = copy_tables.override(execution_timeout=COPY_TIMEOUT[media_type], retries=4)(media_type)
-        built = build_indexes(media_type)
-        plan: Any = create_index(media_type)
-        parts: Any = split_ranges(plan)
-        done: Any = index_range.partial(plan=plan).expand(part=parts)
-        checked: Any = check_index(plan, parts, done)
-        filtered: Any = create_filtered_index(plan)
-        tables, aliases = promote_tables(media_type), promote_indexes(plan)
-        deleted = delete_old(plan, before)
-        chain(check_configuration(), wait_for_turn(), before, clean_up(media_type), copied, built, plan)
+        parts: Any = split_ranges()
+        done: Any = index_range.expand(part=parts)
+        checked: Any = check_index(parts, done)
+        filtered: Any = create_filtered_index()
+        chain(
+            check_configuration(media_type),
+            wait_for_turn(),
+            begin(media_type),
+            clean_up(media_type),
+            copied,
+            build_indexes(media_type),
+            create_index(),
+            parts,
+        )
         chain(
             checked,
             filtered,
-            open_indexes(plan),
-            tables,
-            aliases,
-            deleted,
-            report_record_counts(media_type, before, checked, filtered),
+            open_indexes(),
+            promote_tables(media_type),
+            promote_indexes(),
+            delete_old(media_type),
+            report_record_counts(media_type, checked, filtered),
         )
 
 

@@ -7,6 +7,7 @@ table of `postgres_openledger_api_staging`, under the tag policy in force, count
 It fails at once while `staging_database_restore` runs, which takes the table away; that DAG waits for this one.
 """
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Param, chain, get_current_context, task
@@ -14,17 +15,21 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
-    Plan,
     check_index,
+    delete_left_overs,
     index_range,
     indexes,
     make_index,
-    media_plan,
+    open_for_search,
+    point_aliases,
+    require_live,
     split_ranges,
+    tag_policy,
 )
-from catalog.dags.operators.conflicts import refuse_conflicts
+from catalog.dags.operators.conflicts import kept_turn, refuse_conflicts
+from catalog.dags.operators.refreshes import begin_refresh, current_refresh, reach
 from catalog.dags.operators.running import task_failures
-from catalog.dags.operators.settings import STAGING_DB, STAGING_SEARCH, check_conf, search_connection
+from catalog.dags.operators.settings import STAGING_DB, STAGING_SEARCH, check_conf, database_connection
 from catalog.dags.operators.slack import say
 from catalog.ingestion.records import MEDIA_TYPES
 
@@ -32,43 +37,60 @@ ALIAS = r"^[a-z0-9][a-z0-9_-]{0,100}$"
 
 
 @task
-def create_index() -> Plan:
+def create_index() -> str:
+    """The new, empty index; what it is gets written down once."""
+    from catalog.data_refresh.moderation import moderation_moment
+    from catalog.data_refresh.refresh import Plan
+
     context: Any = get_current_context()
     conf, run = context["params"], context["dag_run"]
     check_conf(run.conf, context["dag"].params)
-    media_type, engine = conf["media_type"], indexes(STAGING_SEARCH)
-    alias = conf["target_alias_override"] or f"{media_type}-full"
-    plan = media_plan(
-        media_type,
-        STAGING_DB,
-        STAGING_SEARCH,
-        media_type,
-        f"{media_type}-full-{run.run_after:%Y%m%dt%H%M%S%f}",
-    )
+
+    def plan(number: int) -> Plan:
+        media_type, engine = conf["media_type"], indexes(STAGING_SEARCH)
+        alias = conf["target_alias_override"] or f"{media_type}-full"
+        index = f"{media_type}-full-{number}-{run.run_after:%Y%m%dt%H%M%S}"
+        with database_connection(STAGING_DB, autocommit=True) as api:
+            since = moderation_moment(api)
+        return Plan(
+            media_type, STAGING_DB, STAGING_SEARCH, media_type, index, {alias: index},
+            msgspec.to_builtins(tag_policy()), since, live={alias: engine.behind(alias)},
+        )  # fmt: skip
+
+    import msgspec
+
+    begin_refresh(plan)
+    refresh = current_refresh("working")
     with task_failures():
-        before = engine.behind(alias)
-        engine.delete(engine.orphans([run.dag_id], media_type))
-        make_index(plan)
-    return {**plan, "alias": alias, "before": before}
+        delete_left_overs(refresh, [run.dag_id])
+        make_index(refresh, refresh.plan.index)
+    return str(refresh.plan.index)
 
 
-@task
-def point_alias(plan: Plan, checked: dict[str, Any]) -> str:
+@task(execution_timeout=timedelta(hours=12))
+def point_alias(checked: dict[str, Any]) -> str:
+    refresh = current_refresh("working", "promoted")
     with task_failures("The alias is where it was."):
-        engine = indexes(STAGING_SEARCH)
-        engine.open(plan["index"], search_connection(STAGING_SEARCH).replicas, 12 * 3600.0)
-        engine.point({plan["alias"]: plan["index"]})
-    text = f"`{plan['alias']}` is `{plan['index']}` now: {checked['documents']:,} documents."
+        if refresh.stage == "promoted":
+            require_live(refresh)
+        else:
+            open_for_search(refresh)
+            with kept_turn():
+                point_aliases(refresh)
+                reach(refresh, "promoted")
+    alias, index = next(iter(refresh.plan.aliases.items()))
+    text = f"`{alias}` is `{index}` now: {checked['documents']:,} documents."
     say(text, "Full staging index")
     return text
 
 
 @task
-def delete_old_index(plan: Plan) -> list[str]:
+def delete_old_index() -> list[str]:
     """Skipped when nobody asked for it, or when there is none, or when another alias points at it."""
     context: Any = get_current_context()
-    old = plan["before"]
-    if not context["params"]["delete_old_index"] or not old or old == plan["index"]:
+    refresh = current_refresh("promoted")
+    [old] = refresh.plan.live.values()
+    if not context["params"]["delete_old_index"] or not old or old in refresh.plan.aliases.values():
         raise AirflowSkipException("no old index to delete.")
     with task_failures():
         if others := indexes(STAGING_SEARCH).retire(old):
@@ -94,8 +116,7 @@ with catalog_dag(
     max_active_tasks=64,
     conflicts=("staging_database_restore",),
 ):  # fmt: skip
-    plan: Any = create_index()
-    parts: Any = split_ranges(plan)
-    done: Any = index_range.partial(plan=plan).expand(part=parts)
-    chain(refuse_conflicts(), plan)
-    point_alias(plan, check_index(plan, parts, done)) >> delete_old_index(plan)  # type: ignore[arg-type]
+    parts: Any = split_ranges()
+    done: Any = index_range.expand(part=parts)
+    chain(refuse_conflicts(), create_index(), parts)
+    point_alias(check_index(parts, done)) >> delete_old_index()  # type: ignore[arg-type]

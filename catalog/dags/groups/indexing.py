@@ -1,8 +1,9 @@
-"""Filling search indexes from a table of an API database: tasks that the data refresh and the staging index share.
+"""Filling search indexes: tasks that the data refresh, the filtered index and the staging index share.
 
-What is to be filled from where, one task plans; the others get the plan: {media_type, api, search (connections), table, index, policy}.
+Which index is filled from where is the run's refresh (`operators/refreshes.py`), which each task reads from the catalog database.
 """
 
+import logging
 import os
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from catalog.dags.operators.refreshes import current_refresh, note_index
 from catalog.dags.operators.running import Meter, stop_asked, task_failures
 from catalog.dags.operators.settings import (
     SEARCH,
@@ -19,15 +21,20 @@ from catalog.dags.operators.settings import (
     sensitive_terms,
 )  # fmt: skip
 from catalog.dags.operators.variables import value_of
-from catalog.ingestion.errors import Retry
-from catalog.ingestion.records import MediaType
+from catalog.ingestion.errors import Refused, Retry
 from catalog.settings import DATA_REFRESH_INDEX_TASKS, ES_INDEX_THROTTLING_RATE, TAG_POLICY
 
-Plan = dict[str, Any]
+log = logging.getLogger(__name__)
 EXECUTOR = (
     os.environ.get("DATA_REFRESH_EXECUTOR") or None
 )  # of the tasks that fill ranges; None: the default one
 LONG = timedelta(days=2)
+HEALTHY = 6 * 3600.0  # seconds that replicas may take
+MAX_SHRINKAGE, MOST_HIDDEN = (
+    0.1,
+    0.5,
+)  # share of the documents that may be missing in a new index, and in a filtered one
+EXAMPLES = 100  # of rejected records, in the log
 
 
 def indexes(conn_id: str = SEARCH) -> Any:
@@ -45,38 +52,38 @@ def tag_policy() -> Any:
         return policy_from(value_of(TAG_POLICY))
 
 
-def make_index(plan: Plan) -> None:
-    """The empty index of a plan; `_meta` says which run made it under which policy."""
+def make_index(refresh: Any, name: str) -> str:
+    """A new, empty index of a refresh; its `_meta` says who made it under which tag policy. Returns the engine's identifier of it."""
     from catalog.data_refresh.mapping import SHARDS, index_body, index_meta
     from catalog.data_refresh.search import Indexes
     from catalog.data_refresh.tag_policy import policy_from
 
-    context: Any = get_current_context()
-    run, media_type = context["dag_run"], plan["media_type"]
-    engine = search_connection(plan["search"])
-    meta = index_meta(media_type, run.dag_id, run.run_id, policy_from(plan["policy"]))
-    Indexes(engine.client).create(
-        plan["index"], index_body(media_type, meta, engine.shards or SHARDS[media_type])
-    )
+    plan, engine = refresh.plan, search_connection(refresh.plan.search)
+    meta = index_meta(plan.media_type, refresh.dag_id, refresh.run_id, policy_from(plan.policy))
+    body = index_body(plan.media_type, meta, engine.shards or SHARDS[plan.media_type])
+    uuid: str = Indexes(engine.client).create(name, body)
+    note_index(refresh, name, uuid)
+    return uuid
 
 
 @task
-def split_ranges(plan: Plan) -> list[dict[str, int]]:
+def split_ranges() -> list[dict[str, int]]:
     """Ranges of row ids, one for each task that fills the index."""
     import msgspec
 
     from catalog.data_refresh.indexing import ranges
 
+    plan = current_refresh("working").plan
     number = value_of(DATA_REFRESH_INDEX_TASKS)
-    with database_connection(plan["api"], autocommit=True) as api:
-        found: list[dict[str, int]] = msgspec.to_builtins(ranges(api, plan["table"], number))
+    with database_connection(plan.api, autocommit=True) as api:
+        found: list[dict[str, int]] = msgspec.to_builtins(ranges(api, plan.table, number))
     if not found:
-        raise AirflowFailException(f"{plan['table']} holds no rows; an empty index is not promoted.")
+        raise AirflowFailException(f"{plan.table} holds no rows; an empty index is not promoted.")
     return found
 
 
 @task(retries=4, execution_timeout=LONG, executor=EXECUTOR)
-def index_range(plan: Plan, part: dict[str, int]) -> dict[str, Any]:
+def index_range(part: dict[str, int]) -> dict[str, Any]:
     """The documents of a range; what became of its rows. A killed task goes on at the last documents it sent."""
     import msgspec
 
@@ -84,13 +91,16 @@ def index_range(plan: Plan, part: dict[str, int]) -> dict[str, Any]:
     from catalog.data_refresh.tag_policy import policy_from
 
     context: Any = get_current_context()
+    refresh = current_refresh("working")
+    plan = refresh.plan
     state = TaskStateCheckpoint(context["task_state_store"], "range")
     meter = Meter("documents", part["last"] - part["first"] + 1)
-    engine = search_connection(plan["search"])
-    with database_connection(plan["api"], autocommit=True) as api, task_failures():
+    engine = search_connection(plan.search)
+    with database_connection(plan.api, autocommit=True) as api, task_failures():
         done = RangeIndexer(
-            api, engine.client, plan["index"], plan["table"], plan["media_type"], policy_from(plan["policy"]), IdRange(**part),
-            load=state.load, save=state.save, progress=lambda d: meter(d.documents), should_stop=stop_asked(),
+            api, engine.client, plan.index, plan.table, plan.media_type, policy_from(plan.policy), IdRange(**part),
+            uuid=refresh.made(plan.index).uuid, load=state.load, save=state.save, progress=lambda d: meter(d.documents),
+            should_stop=stop_asked(),
         ).run()  # fmt: skip
     state.clear()
     result: dict[str, Any] = msgspec.to_builtins(done)
@@ -98,77 +108,190 @@ def index_range(plan: Plan, part: dict[str, int]) -> dict[str, Any]:
 
 
 @task(execution_timeout=timedelta(hours=6))
-def check_index(plan: Plan, parts: list[dict[str, int]], done: list[dict[str, Any]]) -> dict[str, Any]:
-    """Each range must hold as many documents as rows; {documents, tags: rule → tags}."""
+def check_index(parts: list[dict[str, int]], done: list[dict[str, Any]]) -> dict[str, Any]:
+    """Each range must hold as many documents as rows; {documents, rejected: reason → rows, tags: rule → tags}."""
     from collections import Counter
 
     from catalog.data_refresh.indexing import IdRange, mismatches
-    from catalog.data_refresh.moderation import follow
+
+    refresh = current_refresh("working")
+    plan = refresh.plan
+    engine, uuid, ranges = (
+        indexes(plan.search),
+        refresh.made(plan.index).uuid,
+        [IdRange(**part) for part in parts],
+    )
+    rejected = [Counter(one["rejected"]) for one in done]
+    with (
+        database_connection(plan.api, autocommit=True) as api,
+        task_failures("Clear index_range and all tasks after it to fill the index once more."),
+    ):
+        if plan.table == plan.media_type:  # moderators delete rows of the live table meanwhile
+            follow_moderation(api, refresh, plan.index)
+        engine.refresh(plan.index)
+        numbers = [one.total() for one in rejected]
+        if wrong := mismatches(api, engine, plan.index, plan.table, ranges, rejected=numbers, uuid=uuid):
+            raise AirflowException(
+                f"{plan.index} does not hold what it should, so it is not promoted: {'; '.join(wrong)}"
+            )
+        documents: int = engine.count(plan.index)
+        _refuse_shrinkage(refresh, plan.index, documents, MAX_SHRINKAGE)
+        note_index(refresh, plan.index, uuid, documents)
+    for example in [text for one in done for text in one["examples"]][:EXAMPLES]:
+        log.warning("rejected: %s", example)
+    tags = sum((Counter(one["tags"]) for one in done), Counter[str]())
+    return {"documents": documents, "rejected": dict(sum(rejected, Counter[str]())), "tags": dict(tags)}
+
+
+def _refuse_shrinkage(refresh: Any, index: str, documents: int, most: float) -> None:
+    """Raise Refused when an index holds far fewer documents than the one whose place it is to take, unless the conf accepts that."""
+    from catalog.data_refresh.refresh import shrunk
 
     context: Any = get_current_context()
-    engine = indexes(plan["search"])
-    with (
-        database_connection(plan["api"], autocommit=True) as api,
-        task_failures("Clear index_range to fill the index once more."),
-    ):
-        if (
-            plan["table"] == plan["media_type"]
-        ):  # rows that moderators delete disappear from the live table meanwhile
-            follow(api, engine.client, plan["index"], plan["media_type"], context["dag_run"].start_date)
-        engine.refresh(plan["index"])
-        rejected = [sum(one["rejected"].values()) for one in done]
-        ranges_ = [IdRange(**part) for part in parts]
-        wrong = mismatches(api, engine, plan["index"], plan["table"], ranges_, rejected=rejected)
-    if wrong:
-        raise AirflowException(
-            f"{plan['index']} does not hold what it should, so it is not promoted: {'; '.join(wrong)}"
-        )
-    tags = sum((Counter(part["tags"]) for part in done), Counter[str]())
-    return {"documents": engine.count(plan["index"]), "tags": dict(tags)}
+    alias = next(alias for alias, name in refresh.plan.aliases.items() if name == index)
+    if problem := shrunk(f"documents of {alias}", refresh.plan.documents.get(alias, {}), documents, most):
+        if not context["params"].get("accept_shrinkage"):
+            raise Refused(problem)
+        log.warning("%s; accepted by the conf.", problem)
 
 
-def fill_filtered(plan: Plan, origin: str) -> dict[str, int]:
-    """Make the filtered index of a plan from another one, on the server: {documents, hidden}. A killed task waits for what it has begun."""
+def follow_moderation(api: Any, refresh: Any, name: str) -> None:
+    """Bring an index up to what moderators have decided since the refresh began."""
+    from catalog.data_refresh.moderation import follow
+
+    plan = refresh.plan
+    client = search_connection(plan.search).client
+    follow(api, client, name, plan.media_type, plan.since, uuid=refresh.made(name).uuid)
+
+
+def fill_filtered() -> dict[str, int]:
+    """Make the filtered index of this run's refresh, on the server: {documents, hidden}. A killed task waits for what it has begun."""
     from catalog.data_refresh.sensitive import insensitive, sensitive
 
     context: Any = get_current_context()
+    refresh = current_refresh("working")
+    plan = refresh.plan
     state = TaskStateCheckpoint(context["task_state_store"], "filtered")
-    engine = indexes(plan["search"])
+    engine = indexes(plan.search)
     with task_failures():
-        terms = sensitive_terms()
-        begun = state.load()
-        if not begun:
-            make_index(plan)
-        total, hidden = engine.count(origin), engine.count(origin, sensitive(terms))
+        require_origin(refresh)
+        terms, begun = sensitive_terms(), state.load() or {}
+        uuid = refresh.indexes[plan.filtered].uuid if plan.filtered in refresh.indexes else ""
+        if not uuid or begun.get("uuid") != uuid:  # what was begun, was begun for another index
+            uuid, begun = make_index(refresh, plan.filtered), {}
+        total, hidden = engine.count(plan.index), engine.count(plan.index, sensitive(terms))
         meter = Meter("documents", total - hidden)
         limit = value_of(ES_INDEX_THROTTLING_RATE)
         try:
             engine.reindex(
-                origin, plan["index"], insensitive(terms), per_second=limit, task=begun["task"] if begun else None,
-                started=lambda name: state.save({"task": name}), progress=lambda done, _: meter(done), should_stop=stop_asked(),
+                plan.index, plan.filtered, insensitive(terms), uuid=uuid, per_second=limit, task=begun.get("task"),
+                started=lambda name: state.save({"task": name, "uuid": uuid}), progress=lambda done, _: meter(done),
+                should_stop=stop_asked(),
             )  # fmt: skip
         except Retry:
-            state.clear()  # the next try makes the index anew
+            state.clear()  # the next attempt makes the index anew
             raise
-        engine.refresh(plan["index"])
-        found = engine.count(plan["index"])
-    state.clear()
-    if found != total - hidden:
-        raise AirflowException(
-            f"{plan['index']} holds {found:,} documents instead of {total - hidden:,}; it is not promoted."
-        )
-    return {"documents": found, "hidden": hidden}
+        engine.refresh(plan.filtered)
+        documents: int = engine.count(plan.filtered)
+        state.clear()
+        if documents != total - hidden:
+            raise AirflowException(
+                f"{plan.filtered} holds {documents:,} documents instead of {total - hidden:,}; it is not promoted."
+            )
+        _refuse_shrinkage(refresh, plan.filtered, documents, MOST_HIDDEN)
+        note_index(refresh, plan.filtered, uuid, documents)
+    return {"documents": documents, "hidden": hidden}
 
 
-def media_plan(media_type: MediaType, api: str, search: str, table: str, index: str) -> Plan:
-    """A plan under the tag policy in force."""
-    import msgspec
+def require_origin(refresh: Any) -> None:
+    """The index that the filtered one is copied from is still the one that it was, and was found whole if it is of this refresh."""
+    plan = refresh.plan
+    found = indexes(plan.search).identity(plan.index)
+    if found is None or found.uuid != refresh.made(plan.index).uuid:
+        raise Refused(f"the index {plan.index} is gone, or another one has its name; trigger a new run.")
+    if plan.table:
+        refresh.counted(plan.index)
 
-    return {
-        "media_type": media_type,
-        "api": api,
-        "search": search,
-        "table": table,
-        "index": index,
-        "policy": msgspec.to_builtins(tag_policy()),
-    }
+
+def open_for_search(refresh: Any) -> None:
+    """Make the replicas of a refresh's indexes before anybody searches."""
+    plan = refresh.plan
+    engine, replicas = indexes(plan.search), search_connection(plan.search).replicas
+    for name in plan.aliases.values():
+        engine.require(name, refresh.made(name).uuid)
+        engine.open(name, replicas, HEALTHY)
+
+
+def require_whole(refresh: Any) -> None:
+    """Each index of a refresh is the one that was made and counted, and nothing was lost from it since. Raises Refused or Fatal.
+
+    What moderators have deleted since the refresh began may be missing.
+    """
+    from catalog.data_refresh.moderation import decided
+
+    plan = refresh.plan
+    engine = indexes(plan.search)
+    with database_connection(plan.api, autocommit=True) as api:
+        deleted = sum(len(batch) for batch in decided(api, "deleted", plan.media_type, plan.since))
+    for name in plan.aliases.values():
+        engine.require(name, refresh.made(name).uuid)
+        engine.refresh(name)
+        found, counted = engine.count(name), refresh.counted(name)
+        if not counted - deleted <= found <= counted:
+            raise Refused(
+                f"{name} holds {found:,} documents, but {counted:,} when it was counted; clear create_index and all tasks "
+                "after it, or trigger a new run."
+            )
+
+
+def point_aliases(refresh: Any) -> None:
+    """Point the aliases at the indexes of a refresh, which hold what moderators have decided up to now."""
+    plan = refresh.plan
+    engine = indexes(plan.search)
+    require_whole(refresh)
+    with database_connection(plan.api, autocommit=True) as api:
+
+        def follow() -> None:
+            for name in plan.aliases.values():
+                follow_moderation(api, refresh, name)
+
+        follow()
+        engine.point(plan.aliases, {name: made.uuid for name, made in refresh.indexes.items()})
+        follow()  # what was decided between the two steps above
+
+
+def require_live(refresh: Any) -> None:
+    """The aliases point at the indexes of a refresh that was promoted. Raises Refused when they do not any more."""
+    engine = indexes(refresh.plan.search)
+    for alias, index in refresh.plan.aliases.items():
+        if (found := engine.behind(alias)) != index:
+            raise Refused(f"{alias} points at {found}, not at {index} any more; trigger a new run.")
+
+
+def delete_old_indexes(refresh: Any, made_by: list[str]) -> list[str]:
+    """Delete the indexes that were live before a refresh, unless an alias points at them, and those that failed runs left.
+
+    Args:
+        made_by: Ids of the DAGs whose left-over indexes nobody needs any more.
+
+    Returns:
+        Names of the indexes that were deleted.
+    """
+    engine, gone = indexes(refresh.plan.search), []
+    for name in filter(None, refresh.plan.live.values()):
+        if name in refresh.plan.aliases.values():
+            continue
+        if others := engine.retire(name):
+            log.warning("%s is kept: %s points at it.", name, ", ".join(others))
+        else:
+            gone.append(name)
+    return gone + delete_left_overs(refresh, made_by)
+
+
+def delete_left_overs(refresh: Any, made_by: list[str]) -> list[str]:
+    """Delete the indexes without an alias that other refreshes of these DAGs have left. Returns their names."""
+    plan = refresh.plan
+    engine = indexes(plan.search)
+    found = set(engine.orphans(made_by, plan.media_type)) - {plan.index, plan.filtered}
+    gone: list[str] = engine.delete(sorted(found))
+    return gone

@@ -63,6 +63,18 @@ class Bench:
         return psycopg.connect(self.stack.dsn(name), autocommit=True)
 
     @contextmanager
+    def failing(self, dag_id: str, task_id: str, when: str, how: str) -> Iterator[None]:
+        """Meanwhile a task fails before or after its work, or its process is killed there (see airflow_local_settings.py)."""
+        file = self.stack.airflow_home / "failpoint.json"
+        wanted = {"dag_id": dag_id, "task_id": task_id, "when": when, "how": how}
+        file.with_suffix(".new").write_bytes(orjson.dumps(wanted))
+        file.with_suffix(".new").replace(file)
+        try:
+            yield
+        finally:
+            file.unlink()
+
+    @contextmanager
     def variable(self, name: str, value: str) -> Iterator[None]:
         """A Variable for a while."""
         self.api.call("POST", "/api/v2/variables", {"key": name, "value": value})
@@ -253,6 +265,9 @@ def bench(
     before = dict(os.environ)
     os.environ.update(environment)
     stack = Stack(folder)
+    settings = stack.airflow_home / "config" / "airflow_local_settings.py"
+    settings.parent.mkdir(parents=True)
+    shutil.copy(Path(__file__).with_name(settings.name), settings)
     try:
         up(stack, print)
         bench = Bench(stack, received)

@@ -1,0 +1,12 @@
+"""Whose turn it is among DAGs that would disturb each other, and what each refresh of an index is."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    op.execute(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").replace(":", r"\:"))

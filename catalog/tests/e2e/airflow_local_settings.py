@@ -1,0 +1,45 @@
+"""A cluster policy of the tests' stack: tasks fail, or are killed, before or after their work, when a file says so.
+
+The file `failpoint.json` in Airflow's home names `dag_id`, `task_id`, `when` (before, after) and `how` (fail, kill). It holds until it is
+removed, so retries of a killed task are killed as well.
+"""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+FILE = Path(os.environ["AIRFLOW_HOME"]) / "failpoint.json"
+
+
+def _hit(context: Any, when: str) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    if not FILE.exists():
+        return
+    wanted, ti = json.loads(FILE.read_text()), context["ti"]
+    if (ti.dag_id, ti.task_id, when) != (wanted["dag_id"], wanted["task_id"], wanted["when"]):
+        return
+    if wanted["how"] == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise AirflowFailException(f"a failpoint {when} the work of {ti.task_id}")
+
+
+def task_policy(task: Any) -> None:
+    """Called by Airflow for each task of each DAG file it parses."""
+    mapped = getattr(task, "partial_kwargs", None)
+    before = mapped.get("pre_execute") if mapped is not None else task._pre_execute_hook
+
+    def pre_execute(context: Any) -> None:
+        if before is not None:
+            before(context)
+        _hit(context, "before")
+
+    def post_execute(context: Any, result: Any) -> None:
+        _hit(context, "after")
+
+    if mapped is not None:
+        mapped["pre_execute"], mapped["post_execute"] = pre_execute, post_execute
+    else:
+        task._pre_execute_hook, task._post_execute_hook = pre_execute, post_execute

@@ -1,0 +1,222 @@
+"""Whatever fails of a refresh, and whatever is cleared then, at once or later: a right end, or a refusal that names the way out.
+
+A task fails, or is killed, before or after its work; moderators delete one medium and mark another; perhaps another run passes; then the
+task alone, the task and all after it, or the whole run is cleared.
+"""
+
+import pytest
+
+from catalog.database import sample_data
+
+pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
+ROWS = 400
+REFRESH = [
+    "check_configuration",
+    "wait_for_conflicting_dags",
+    "begin_refresh",
+    "clean_up",
+    "copy_tables",
+    "build_indexes",
+    "create_index",
+    "split_ranges",
+    "index_range",
+    "check_index",
+    "create_filtered_index",
+    "open_indexes",
+    "promote_tables",
+    "promote_indexes",
+    "delete_old",
+    "report_record_counts",
+]
+FILTERED = [
+    "prevent_conflicting_dags",
+    "plan_filtered_index",
+    "create_filtered_index",
+    "promote_filtered_index",
+]
+TASKS = {"image_data_refresh": REFRESH, "create_filtered_image_index": FILTERED}
+FAILURES = [("before", "fail"), ("after", "fail"), ("before", "kill"), ("after", "kill")]
+CLEARED = ["the task", "the task and all after it", "the whole run"]
+WAYS_OUT = (
+    "trigger a new run",
+    "clear this one from its first task on",
+    "clear the run from its first task on",
+)
+
+
+@pytest.fixture(scope="module")
+def media(bench):
+    for name, which in (("catalog", "catalog"), ("api", "api")):
+        with bench.database(name) as connection:
+            sample_data.fill(connection, which, ROWS, seed=11)
+    with bench.database("api") as api:
+        api.execute("alter table image enable row level security")
+        api.execute("create policy everybody on image using (true)")
+    for media_type in ("image", "audio"):
+        assert (
+            bench.run(f"{media_type}_data_refresh", {"accept_shrinkage": True}, timeout=240)[1] == "success"
+        )
+    yield
+    with bench.catalog() as connection:
+        for media_type in ("image", "audio"):
+            connection.execute(f"delete from {media_type} where url like 'https://%.example.org/%'")
+    with bench.database("api") as api:
+        api.execute("drop policy if exists everybody on image")
+        api.execute("alter table image disable row level security")
+
+
+class Moderators:
+    """What they have decided; deletes and marks as the API does: in its database and in the indexes that are live."""
+
+    def __init__(self, bench):
+        self.bench, self.deleted, self.marked = bench, [], []
+
+    def decide(self):
+        search = self.bench.search()
+        with self.bench.database("api") as api:
+            rows = api.execute(
+                "select identifier::text, url from image i where not removed_from_source and identifier <> all(%s::uuid[])"
+                " and not exists (select from api_matureimage m where m.identifier = i.identifier) order by random() limit 2",
+                [self.marked],
+            ).fetchall()
+            (gone, _), (marked, _) = rows
+            api.execute("insert into api_deletedimage (identifier, created_on) values (%s, now())", [gone])
+            api.execute("delete from image where identifier = %s", [gone])
+            api.execute("insert into api_matureimage (identifier, created_on) values (%s, now())", [marked])
+        for alias in ("image", "image-filtered"):
+            for action in ({"delete": {"_id": gone}}, {"update": {"_id": marked}}):
+                lines = [action] if "delete" in action else [action, {"doc": {"mature": True}}]
+                search.client.bulk(index=alias, operations=lines, refresh=True)
+        self.deleted.append(gone)
+        self.marked.append(marked)
+
+
+def settled(bench, moderators, shape):
+    """Documents are as many as rows, nothing is left over, moderation is followed, and the table is as it was."""
+    search = bench.search()
+    with bench.database("api") as api:
+        rows = api.execute("select count(*) from image where not removed_from_source").fetchone()[0]
+        left = api.execute("select relname from pg_class where relname like 'temp_import_%'").fetchall()
+        policies = api.execute("select polname from pg_policy where polrelid = 'image'::regclass").fetchall()
+        back = api.execute(
+            "select count(*) from image where identifier = any(%s::uuid[])", [moderators.deleted]
+        ).fetchone()[0]
+    index, filtered = search.behind("image"), search.behind("image-filtered")
+    for alias in ("image", "image-filtered"):
+        search.refresh(alias)
+        found = search.client.search(index=alias, query={"ids": {"values": moderators.deleted}}, size=0)
+        assert found["hits"]["total"]["value"] == 0, "a deleted medium is found"
+        unmarked = {"bool": {"must": [{"ids": {"values": moderators.marked}}, {"term": {"mature": False}}]}}
+        assert search.count(alias, unmarked) == 0, "a marked medium is not marked"
+    assert (search.count("image"), back, left) == (rows, 0, [])
+    assert 0 < search.count("image-filtered") <= rows
+    there = set(search.client.indices.get(index="image-*", expand_wildcards="all").body)
+    assert {name for name in there if "-full-" not in name} == {index, filtered}
+    assert policies == [("everybody",)]
+    assert shape == table_shape(bench)
+
+
+def table_shape(bench):
+    with bench.database("api") as api:
+        return api.execute("""
+            select array(select format('%s %s %s', attname, format_type(atttypid, atttypmod), attnotnull) from pg_attribute
+                          where attrelid = 'image'::regclass and attnum > 0 and not attisdropped order by attname),
+                   array(select pg_get_indexdef(indexrelid) from pg_index where indrelid = 'image'::regclass order by 1),
+                   array(select pg_get_constraintdef(oid) from pg_constraint where conrelid = 'image'::regclass order by 1)
+        """).fetchone()
+
+
+def clear(bench, dag_id, run_id, task, what):
+    tasks = [task] if what != "the whole run" else TASKS[dag_id][:1]
+    bench.api.clear(dag_id, run_id, tasks, downstream=what != "the task")
+
+
+def refusals(bench, dag_id, run_id):
+    """Of each task that failed by itself: the last lines of its log."""
+    found = []
+    for task in bench.api.tasks(dag_id, run_id):
+        if task["state"] == "failed" and task["task_id"] != "conclude":
+            text = bench.api.log(dag_id, run_id, task["task_id"], task["try_number"], task["map_index"])
+            found.append((task["task_id"], text[-3000:]))
+    return found
+
+
+def one_failure(bench, moderators, dag_id, task, failure, what, other):
+    """Fail, decide, perhaps let another run pass, clear; then it must be settled, by the run itself or by the way out it names."""
+    when, how = failure
+    shape = table_shape(bench)
+    with bench.failing(dag_id, task, when, how):
+        run_id, state = bench.run(dag_id, {}, timeout=240)
+    assert state == "failed"
+    moderators.decide()
+    if other:
+        assert bench.run(other, {}, timeout=240)[1] == "success"
+        moderators.decide()
+    clear(bench, dag_id, run_id, task, what)
+    if bench.api.wait(dag_id, run_id, 240) == "failed":
+        refused = refusals(bench, dag_id, run_id)
+        said = [name for name, text in refused if any(way in text.lower() for way in WAYS_OUT)]
+        rest_not_cleared = what == "the task" and not refused
+        assert said or rest_not_cleared, refused
+        if rest_not_cleared:  # what follows was not cleared with it
+            waiting = [
+                t["task_id"] for t in bench.api.tasks(dag_id, run_id) if t["state"] == "upstream_failed"
+            ]
+            bench.api.clear(dag_id, run_id, waiting)
+            if bench.api.wait(dag_id, run_id, 240) == "failed":
+                refused = refusals(bench, dag_id, run_id)
+                assert any(way in text.lower() for _, text in refused for way in WAYS_OUT), refused
+        if bench.api.run(dag_id, run_id)["state"] == "failed":
+            assert bench.run(dag_id, {}, timeout=240)[1] == "success"
+    settled(bench, moderators, shape)
+
+
+@pytest.fixture(scope="module")
+def moderators(bench, media):
+    return Moderators(bench)
+
+
+SAMPLE = [
+    (
+        "image_data_refresh",
+        "index_range",
+        ("before", "fail"),
+        "the task and all after it",
+        "create_filtered_image_index",
+    ),
+    ("image_data_refresh", "promote_indexes", ("before", "fail"), "the task and all after it", None),
+    ("image_data_refresh", "check_index", ("after", "kill"), "the whole run", "image_data_refresh"),
+    ("image_data_refresh", "copy_tables", ("after", "fail"), "the task", None),
+    (
+        "create_filtered_image_index",
+        "create_filtered_index",
+        ("after", "fail"),
+        "the task and all after it",
+        None,
+    ),
+    (
+        "create_filtered_image_index",
+        "promote_filtered_index",
+        ("before", "kill"),
+        "the task",
+        "image_data_refresh",
+    ),
+]
+
+
+@pytest.mark.parametrize(("dag_id", "task", "failure", "what", "other"), SAMPLE)
+def test_some(bench, moderators, dag_id, task, failure, what, other):
+    one_failure(bench, moderators, dag_id, task, failure, what, other)
+
+
+@pytest.mark.fault_long
+@pytest.mark.parametrize("other", [None, "the same", "image_data_refresh", "create_filtered_image_index"])
+@pytest.mark.parametrize("what", CLEARED)
+@pytest.mark.parametrize("failure", FAILURES, ids="-".join)
+@pytest.mark.parametrize(
+    ("dag_id", "task"), [(dag_id, task) for dag_id, tasks in TASKS.items() for task in tasks]
+)
+def test_all(bench, moderators, dag_id, task, failure, what, other):
+    if other == dag_id:
+        pytest.skip("that is the same")
+    one_failure(bench, moderators, dag_id, task, failure, what, dag_id if other == "the same" else other)
