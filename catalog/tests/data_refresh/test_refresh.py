@@ -1,0 +1,95 @@
+"""What a refresh is, is written once and read by its own turn only."""
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from catalog.data_refresh.refresh import Made, Plan, begin, begun, note_index, reach, read, shrunk
+from catalog.database.turns import Turn, take
+from catalog.ingestion.errors import Refused
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def plan(index="image-1", **more):
+    return Plan(
+        "image", "api", "search", "temp_import_image", index, {"image": index, "image-filtered": f"{index}-filtered"},
+        {"denied": ["x"]}, MOMENT, f"{index}-filtered", **more,
+    )  # fmt: skip
+
+
+def turn(connection, run_id="1"):
+    taken = take(connection, "image_data_refresh", run_id, (), lambda *_: False)
+    assert isinstance(taken, Turn)
+    return taken
+
+
+def test_written_once(catalog):
+    """A first task that runs twice, because it was killed or cleared, does not begin another refresh."""
+    mine = turn(catalog)
+    first = begin(
+        catalog, mine, plan(live={"image": "old", "image-filtered": None}, documents={"image": {"met": 5}})
+    )
+    assert begin(catalog, mine, plan("image-2")) == first == read(catalog, mine)
+    assert first.plan == msgspec.convert(msgspec.to_builtins(first.plan), Plan)
+    assert (first.plan.since, first.plan.live, first.stage) == (
+        MOMENT,
+        {"image": "old", "image-filtered": None},
+        "working",
+    )
+
+
+def test_a_run_that_begins_again_has_another_refresh(catalog):
+    first = begin(catalog, turn(catalog), plan())
+    again = turn(catalog)
+    assert begun(catalog, again) is None
+    with pytest.raises(Refused, match="never begun; clear its first tasks"):
+        read(catalog, again)
+    second = begin(catalog, again, plan("image-2"))
+    assert (second.plan.index, second.number > first.number) == ("image-2", True)
+    assert second.identity != first.identity
+
+
+def test_an_index_that_is_made_again_was_never_counted(catalog):
+    mine = turn(catalog)
+    begin(catalog, mine, plan())
+    with pytest.raises(Refused, match="has not made image-1; clear create_index"):
+        read(catalog, mine).made("image-1")
+    note_index(catalog, read(catalog, mine), "image-1", Made("uuid-1"))
+    with pytest.raises(Refused, match="never found to be whole"):
+        read(catalog, mine).counted("image-1")
+    note_index(catalog, read(catalog, mine), "image-1", Made("uuid-1", 7))
+    note_index(catalog, read(catalog, mine), "image-1-filtered", Made("uuid-2", 3))
+    assert read(catalog, mine).counted("image-1") == 7
+    note_index(catalog, read(catalog, mine), "image-1", Made("uuid-3"))
+    with pytest.raises(Refused, match="never found to be whole"):
+        read(catalog, mine).counted("image-1")
+    assert read(catalog, mine).counted("image-1-filtered") == 3
+
+
+def test_stages(catalog):
+    mine = turn(catalog)
+    refresh = begin(catalog, mine, plan())
+    for stage in ("tables", "promoted"):
+        reach(catalog, refresh, stage)
+        assert read(catalog, mine).stage == stage
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "suspicious"),
+    [
+        ({}, 0, False),
+        ({"met": 100}, 90, False),
+        ({"met": 100}, 89, True),
+        ({"met": 60, "smk": 40}, 89, True),
+        ({"met": 2_000}, 5, True),
+        ({"met": 100}, 500, False),
+    ],
+)
+def test_suspiciously_few(before, now, suspicious):
+    text = shrunk("documents of image", before, now, 0.1)
+    assert (text is not None) is suspicious
+    if text:
+        assert f"{now:,} instead of {sum(before.values()):,}" in text
+        assert '{"accept_shrinkage": true}' in text
