@@ -134,7 +134,7 @@ def filtered_dag(media_type: MediaType) -> None:
                 False,
                 type="boolean",
                 title="Accept far fewer documents",
-                description_md="Promote also when there are far fewer documents than in the index that is live; such a run fails otherwise.",
+                description_md="Promote also when there are far fewer documents than in the live index; such a run fails otherwise.",
             ),
         },
         example={"destination_index_suffix": "with-new-terms"},

@@ -70,9 +70,9 @@ DOC = """
    moderators have decided meanwhile. Rows of lists whose medium is gone are deleted and counted.
 10. What is old is deleted, and a report compares each source's documents before and after.
 
-After a failure the old state is live. Clear the failed task and the run goes on there, unless another refresh has begun meanwhile; a new run
-cleans up after one that was given up. With `index_only`, new indexes are made from the live tables, under the tag policy and the sensitive
-terms as they are now. The Variable `DATA_REFRESH_LIMIT` copies so many rows only, for a small staging database.
+After a failure the old state is live. Clear the failed task and the run goes on there, unless another refresh has begun meanwhile; a new
+run cleans up after one that was given up. With `index_only`, new indexes are made from the live tables, under the tag policy and the
+sensitive terms as they are now. The Variable `DATA_REFRESH_LIMIT` copies so many rows only, for a small staging database.
 """
 
 

@@ -34,7 +34,8 @@ def _is_active(context: Any, dag_id: str, run_id: str) -> bool:
     ti = context["ti"]
     if not ti.get_task_states(dag_id, run_ids=[run_id]):
         return False
-    state = str(ti.get_dagrun_state(dag_id, run_id))
+    state = ti.get_dagrun_state(dag_id, run_id)
+    state = getattr(state, "value", state)  # an enum that does not print as its value
     return state not in ENDED and not (dag_id == context["dag_run"].dag_id and state == "queued")
 
 
