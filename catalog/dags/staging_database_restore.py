@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.aws import POKE, rds
-from catalog.dags.operators.conflicts import wait_for_turn
+from catalog.dags.operators.conflicts import prove_turn, wait_for_turn
 from catalog.dags.operators.github import github
 from catalog.dags.operators.running import looks_again, task_failures
 from catalog.dags.operators.settings import STAGING_DB, database_connection
@@ -82,6 +82,7 @@ def get_staging_db_details() -> dict[str, Any]:
 
 @task
 def restore_staging_from_snapshot(snapshot: str, details: dict[str, Any]) -> None:
+    prove_turn()
     with task_failures("Staging is as it was."):
         _restore().restore(snapshot, details)
 
@@ -94,6 +95,7 @@ def notify_outage() -> None:
 def renames(task_id: str, name: str, new: str) -> Any:
     @task(task_id=task_id, retries=2)
     def rename() -> None:
+        prove_turn()
         with task_failures():
             names = _databases()
             _restore().rename(getattr(names, name), getattr(names, new))
@@ -114,6 +116,7 @@ def roll_back() -> str:
 
 @task
 def delete_old() -> None:
+    prove_turn()
     with task_failures():
         _restore().delete_old()
 
@@ -129,6 +132,7 @@ def truncate_applications() -> None:
     """Production's applications and keys, which must not work in staging."""
     from catalog.maintenance.staging import forget_applications
 
+    prove_turn()
     with database_connection(STAGING_DB, autocommit=True) as connection:
         forget_applications(connection)
 

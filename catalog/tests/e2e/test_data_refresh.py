@@ -153,7 +153,7 @@ def test_a_policy_changes_and_only_the_index_is_made_anew(bench, media):
     ("variable", "value", "message"),
     [
         ("TAG_POLICY", '{"minimum_accuracy": 90}', "minimum_accuracy"),
-        ("TAG_POLICY", "{", "not valid JSON"),
+        ("TAG_POLICY", "{", "TAG_POLICY is malformed"),
         ("DATA_REFRESH_LIMIT", "0", "unknown key 'what'"),
     ],
 )
