@@ -1,4 +1,4 @@
-"""DAGs and messages; and this list itself."""
+"""DAGs, messages, connections; the soak and this list themselves."""
 
 from catalog.mutants.guard import Guard
 
@@ -101,5 +101,23 @@ GUARDS = (
         find="    except Exception as error:  # the webhook is a secret, and it may be part of the error's text\n",
         replace="    except ZeroDivisionError as error:\n",
         tests=("dags/test_malformed_settings.py::test_no_webhook_fails_a_task",),
+    ),
+    Guard(
+        name="soak-that-repeats",
+        holds="The seed of a soak that failed makes the same plan again.",
+        row=39,
+        file="catalog/soak/plan.py",
+        find="    chance = random.Random(seed)",
+        replace="    chance = random.Random()",
+        tests=("soak/test_plan.py::test_the_same_seed_makes_the_same_plan",),
+    ),
+    Guard(
+        name="soak-that-counts",
+        holds="A record that is lost in a soak is missed.",
+        row=39,
+        file="catalog/soak/oracles.py",
+        find="    if missing := model.keys(source.media_type, certain) - have:\n",
+        replace="    if missing := set():\n",
+        tests=("soak/test_oracles.py::test_a_pull_that_is_not_whole",),
     ),
 )
