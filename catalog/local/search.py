@@ -119,7 +119,7 @@ class SearchEngine:
             "cluster.name": "catalog", "node.name": "n1", "discovery.type": "single-node", "network.host": "127.0.0.1",
             "http.port": self.port, "transport.port": self._another_port(),
             "path.data": str(folders["data"]), "path.logs": str(folders["logs"]),
-            "cluster.routing.allocation.disk.threshold_enabled": False, "indices.query.bool.max_clause_count": 16384,
+            "cluster.routing.allocation.disk.threshold_enabled": False,
             "task_resource_tracking.enabled": False,  # adds a header a sub-search; Python's HTTP client stops at a hundred
         }  # fmt: skip
         (folders["config"] / "opensearch.yml").write_text(json.dumps(settings, indent=1))  # JSON is YAML

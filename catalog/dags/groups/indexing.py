@@ -21,7 +21,7 @@ from catalog.dags.operators.settings import (
     sensitive_terms,
 )  # fmt: skip
 from catalog.dags.operators.variables import value_of
-from catalog.ingestion.errors import Refused, Retry
+from catalog.ingestion.errors import Refused
 from catalog.settings import DATA_REFRESH_INDEX_TASKS, ES_INDEX_THROTTLING_RATE, TAG_POLICY
 
 log = logging.getLogger(__name__)
@@ -166,38 +166,28 @@ def follow_moderation(api: Any, refresh: Any, name: str) -> None:
 
 def fill_filtered() -> dict[str, int]:
     """Make the filtered index of this run's refresh, on the server: {documents, hidden}. A killed task waits for what it has begun."""
-    from catalog.data_refresh.sensitive import insensitive, sensitive
+    from catalog.data_refresh.filtered import FilteredIndex
 
     context: Any = get_current_context()
     refresh = current_refresh("working")
     plan = refresh.plan
     state = TaskStateCheckpoint(context["task_state_store"], "filtered")
     engine = indexes(plan.search)
+
+    def begun() -> dict[str, Any] | None:
+        """What an earlier attempt has done, unless the refresh has noted another index since."""
+        found = state.load() or {}
+        noted = refresh.indexes.get(plan.filtered)
+        return found if noted and found.get("uuid") == noted.uuid else None
+
     with task_failures():
         require_origin(refresh)
-        terms, begun = sensitive_terms(), state.load() or {}
-        uuid = refresh.indexes[plan.filtered].uuid if plan.filtered in refresh.indexes else ""
-        if not uuid or begun.get("uuid") != uuid:  # what was begun, was begun for another index
-            uuid, begun = make_index(refresh, plan.filtered), {}
-        total, hidden = engine.count(plan.index), engine.count(plan.index, sensitive(terms))
-        meter = Meter("documents", total - hidden)
-        limit = value_of(ES_INDEX_THROTTLING_RATE)
-        try:
-            engine.reindex(
-                plan.index, plan.filtered, insensitive(terms), uuid=uuid, per_second=limit, task=begun.get("task"),
-                started=lambda name: state.save({"task": name, "uuid": uuid}), progress=lambda done, _: meter(done),
-                should_stop=stop_asked(),
-            )  # fmt: skip
-        except Retry:
-            state.clear()  # the next attempt makes the index anew
-            raise
-        engine.refresh(plan.filtered)
-        documents: int = engine.count(plan.filtered)
+        meter = Meter("documents", engine.count(plan.index))
+        documents, hidden, uuid = FilteredIndex(
+            engine, plan.index, plan.filtered, sensitive_terms(), lambda: make_index(refresh, plan.filtered),
+            per_second=value_of(ES_INDEX_THROTTLING_RATE), load=begun, save=state.save, should_stop=stop_asked(), progress=meter,
+        ).run()  # fmt: skip
         state.clear()
-        if documents != total - hidden:
-            raise AirflowException(
-                f"{plan.filtered} holds {documents:,} documents instead of {total - hidden:,}; it is not promoted."
-            )
         _refuse_shrinkage(refresh, plan.filtered, documents, MOST_HIDDEN)
         note_index(refresh, plan.filtered, uuid, documents)
     return {"documents": documents, "hidden": hidden}

@@ -7,7 +7,6 @@ import pytest
 
 from catalog.data_refresh import indexing
 from catalog.data_refresh.indexing import IdRange, RangeIndexer, mismatches, ranges
-from catalog.data_refresh.sensitive import insensitive, parse_terms, sensitive
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database import sample_data
 from catalog.ingestion.errors import Fatal, Interrupted, Retry
@@ -315,50 +314,97 @@ def test_an_index_that_is_exchanged_behind_the_last_document(filled, search):
         ).run()  # fmt: skip
 
 
-def test_the_filtered_index(filled, search):
-    """One word, several words, a word in a tag that the policy drops; words that only contain a term stay."""
-    filled.execute("update image set title = 'A Water lily' where id = 30")
-    filled.execute("update image set title = 'waterfall' where id = 31")
-    filled.execute(
-        "update image set meta_data = jsonb_build_object('description', 'the old fire  brigade, again') where id = 32"
-    )
-    filled.execute("update image set title = 'brigade of fire' where id = 33")
-    filled.execute('update image set tags = \'[{"name": "geo:running"}]\' where id = 34')
-    filled.execute('update image set tags = \'[{"name": "Mother-in-law"}]\' where id = 35')
-    filled.execute("update image set title = 'Running''s fun' where id = 36")
-    filled.execute("update image set title = 'the snow_water_ice' where id = 37")
-    fill(filled, search, "image-a")
-    make(search, "image-a-filtered")
-    terms = parse_terms("water\n# a note\n\n  Fire   Brigade \nrunning\nmother-in-law\n")
-    hidden = search.count("image-a", sensitive(terms))
-    assert hidden == 6
-    tasks = []
-    assert search.reindex("image-a", "image-a-filtered", insensitive(terms), started=tasks.append) == 499 - 6
-    search.refresh("image-a-filtered")
-    assert search.count("image-a-filtered") == 493
-    ids = filled.execute("select id, identifier::text from image where id between 30 and 37").fetchall()
-    there = {i for i, key in ids if search.client.exists(index="image-a-filtered", id=key)}
-    assert there == {31, 33}
-    assert search.reindex("image-a", "image-a-filtered", insensitive(terms), task=tasks[0]) == 493
-    with pytest.raises(Retry, match="does not know"):
-        search.reindex("image-a", "image-a-filtered", insensitive(terms), task="node:1")
+REJECTS = [
+    ("audio", "alt_files = '[{\"filetype\": {\"a\": 1}}, {\"filetype\": 7}, 5, null]'", None),
+    ("audio", "alt_files = '{\"filetype\": \"ogg\"}'", None),
+    ("audio", f"alt_files = '[{{\"filetype\": \"{'x' * 40_000}\"}}]'", None),
+    ("image", "standardized_popularity = 1e-39", None),
+    ("image", "standardized_popularity = 1e-42", None),
+    ("image", "standardized_popularity = 'NaN'", None),
+    ("image", "standardized_popularity = 'Infinity'", None),
+    ("image", "meta_data = '{\"authority_boost\": 1e-300}'", None),
+    ("image", "meta_data = '{\"authority_boost\": 1e400}'", None),
+    ("image", "meta_data = '{\"views\": 1e400, \"n\": 123456789012345678901234567890}'", None),
+    ("image", "meta_data = ('{\"views\": 1' || repeat('0', 9000) || '}')::jsonb", None),
+    ("image", "meta_data = '[1]'", None),
+    ("image", "meta_data = '{\"description\": {\"a\": 1}, \"mature\": [1]}'", None),
+    ("image", "meta_data = (repeat('{\"a\":', 3000) || '1' || repeat('}', 3000))::jsonb", "no document can be made: ValueError"),
+    ("image", "tags = '{\"name\": \"a\"}'", None),
+    ("image", "tags = '[[], {\"name\": {\"a\": 1}}, {\"name\": \"b\", \"accuracy\": 1e39}, {\"name\": \"c\", \"accuracy\": [1]}]'", None),
+    ("image", "tags = '[{\"name\": \"b\", \"accuracy\": 1e400}]'", None),
+    ("image", "created_on = 'infinity'", "the row cannot be read"),
+    ("image", "created_on = '-infinity'", "the row cannot be read"),
+    ("image", "created_on = '12345-01-01'", "the row cannot be read"),
+    ("image", "created_on = '0044-03-15 BC'", "the row cannot be read"),
+    ("image", "url = 'https://example.org/a.' || repeat('x', 900)", None),
+    ("image", "width = 2147483647, height = 2147483647", None),
+    ("image", "license = null", "no document can be made: AttributeError"),
+]  # fmt: skip
 
 
-def test_many_terms(search):
-    """More phrases than an engine's default limit of clauses."""
+@pytest.mark.parametrize(("media_type", "change", "kind"), REJECTS, ids=[r[1][:60] for r in REJECTS])
+def test_one_bad_record(filled, search, media_type, change, kind):
+    """It has a document without what is wrong, or none and a reason; all others have theirs, and every row is accounted for."""
+    filled.execute(f"alter table {media_type} alter column license drop not null")
+    filled.execute(f"update {media_type} set {change} where id = 42")
+    parts, done = fill(filled, search, "image-a", media_type)
+    rejected = {kind: 1} if kind else {}
+    assert done[0].rejected == rejected
+    counts = [sum(rejected.values())]
+    assert mismatches(filled, search, "image-a", media_type, parts, rejected=counts) == []
+    key = filled.execute(f"select identifier::text from {media_type} where id = 42").fetchone()[0]
+    assert [e.split(":")[0] for e in done[0].examples] == [key] * len(rejected)
+    assert search.matching("image-a", [key]) == ([] if kind else [key])
+    if kind:
+        wrong = mismatches(filled, search, "image-a", media_type, parts)
+        assert wrong
+        assert "documents" in wrong[0]
+
+
+def test_a_document_that_the_engine_never_takes(filled, search, monkeypatch):
+    """Whatever a document holds, the engine's own word costs that one only; what an earlier attempt made of the record is deleted."""
+    parts, _ = fill(filled, search, "image-a")
+    make_document = indexing.document
+
+    def bad(media_type, row, tags):
+        return make_document(media_type, row, tags) | ({"filetype": {"a": 1}} if row.id == 42 else {})
+
+    monkeypatch.setattr(indexing, "document", bad)
+    done = RangeIndexer(
+        filled, search.client, "image-a", "image", "image", DEFAULT, parts[0], pause=lambda _: None
+    ).run()
+    search.refresh("image-a")
+    assert done.rejected == {"mapper_parsing_exception in filetype": 1}
+    assert "Can't get text on a START_OBJECT" in done.examples[0]
+    assert mismatches(filled, search, "image-a", "image", parts, rejected=[1]) == []
+
+
+@pytest.mark.parametrize(("bad", "stops"), [(10, False), (11, True)])
+def test_many_bad_records_are_a_fault_of_ours(filled, search, bad, stops):
+    """Then nothing is noted, so that the range starts over when it is cleared after a repair."""
+    filled.execute("update image set created_on = 'infinity' where id <= %s", [bad])
     make(search, "image-a")
-    assert (
-        search.count(
-            "image-a", sensitive([f"two words{n}" for n in range(1000)] + [f"word{n}" for n in range(2000)])
-        )
-        == 0
-    )
+    state: dict[str, Any] = {}
+
+    def run():
+        return RangeIndexer(
+            filled, search.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), **keep(state)
+        ).run()
+
+    if not stops:
+        assert run().rejected == {"the row cannot be read": 10}
+        return
+    with pytest.raises(
+        Fatal, match="11 of 500 records of image have no document, more than 1%: 11 the row cannot be read"
+    ):
+        run()
+    filled.execute("update image set created_on = now() where id <= %s", [bad])
+    assert run().rejected == {}
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("", "is empty"), ("\n# only a note\n", "is empty"), ("<html>no</html>", "not a list")],
-)
-def test_no_terms_is_no_list(text, message):
-    with pytest.raises(Fatal, match=message):
-        parse_terms(text)
+def test_rejects_are_listed_up_to_a_bound(filled, search, monkeypatch):
+    monkeypatch.setattr(indexing, "REJECTED_ALWAYS", 400)
+    filled.execute("update image set created_on = 'infinity' where id <= 300")
+    _, [done] = fill(filled, search, "image-a")
+    assert (done.rejected, len(done.examples)) == ({"the row cannot be read": 300}, 100)
+    assert done.rows == 500

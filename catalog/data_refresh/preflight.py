@@ -1,0 +1,162 @@
+"""Finds in a minute what the search engine would refuse after hours: names, aliases, blocks, limits, rights."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from elasticsearch import NotFoundError
+
+from catalog.data_refresh.bulk import BulkSender, index_action
+from catalog.data_refresh.client import ask
+from catalog.data_refresh.filtered import FilteredIndex
+from catalog.data_refresh.mapping import index_body, index_meta
+from catalog.data_refresh.search import Indexes
+from catalog.data_refresh.sensitive import FIELDS, sensitive_groups
+from catalog.data_refresh.tag_policy import DEFAULT
+from catalog.ingestion.errors import Fatal
+from catalog.ingestion.records import MediaType
+
+log = logging.getLogger(__name__)
+_NONE: dict[str, Any] = {
+    "term": {"identifier": "none"}
+}  # what finds nothing for sure is not even read by the engine
+_LOST = (
+    "filter",
+    "index_routing",
+    "search_routing",
+    "is_write_index",
+    "is_hidden",
+)  # of an alias, when it is pointed elsewhere
+_BLOCKS = ("read_only", "read_only_allow_delete", "metadata")  # under these, an alias cannot be moved away
+
+
+def preflight_search(
+    indexes: Indexes, terms: Sequence[str], media_type: MediaType, *, dag_id: str, run_id: str = "", shards: int = 1, replicas: int = 0,
+    aliases: Iterable[str] | None = None,
+) -> list[str]:  # fmt: skip
+    """Try everything a refresh asks of the engine, on two indexes of one document that are deleted again.
+
+    Args:
+        indexes: of the search engine.
+        terms: the sensitive ones.
+        media_type: of the media.
+        dag_id, run_id: who asks; the next refresh of that DAG deletes what a killed attempt leaves.
+        shards, replicas: of the index that will be made.
+        aliases: that will be pointed at the new indexes; None for those of a data refresh.
+
+    Returns:
+        What works but is worth a look, such as terms that no text can hold.
+
+    Raises:
+        Fatal: all that would not work, each by its name and with the way out.
+        Retry: the engine does not answer.
+    """
+    names = list(aliases) if aliases is not None else [media_type, f"{media_type}-filtered"]
+    problems: list[str] = []
+    for alias in names:
+        try:
+            found = alias_problems(indexes, alias)
+            if not found and indexes.exists(alias):
+                found = _tried(
+                    f"the sensitive terms, searched in {alias}", partial(_search, indexes, alias, terms)
+                )
+        except Fatal as error:  # some blocks forbid to look
+            found = [f"the alias {alias}: {error}"]
+        problems += found
+    scratch = f"{media_type}-preflight-{uuid4().hex}"
+    body = index_body(media_type, index_meta(media_type, dag_id, run_id, DEFAULT), shards)
+    try:
+        problems += _tried("a rehearsal", partial(_rehearse, indexes, scratch, body, terms, replicas))
+        notes = _idle(indexes, scratch, terms) if not problems else []
+    finally:
+        for name in (scratch, f"{scratch}-filtered"):
+            with suppress(NotFoundError):
+                ask(indexes.client.indices.delete, index=name)
+    if problems:
+        raise Fatal("the search engine would stop this run later: " + "; ".join(dict.fromkeys(problems)))
+    return notes
+
+
+def _tried(what: str, work: Callable[[], Any]) -> list[str]:
+    try:
+        work()
+    except Fatal as error:
+        return [f"{what}: {error}"]
+    return []
+
+
+def alias_problems(indexes: Indexes, alias: str) -> list[str]:
+    """What keeps an alias from being moved as it is, in words; [] when nothing does, or when there is none yet."""
+    client = indexes.client
+    try:
+        found: dict[str, Any] = ask(client.indices.get, index=alias, expand_wildcards="all").body
+    except NotFoundError:
+        return []
+    if alias in found:
+        return [f"{alias} is an index, so it cannot be an alias; rename or delete that index"]
+    problems = []
+    if len(found) > 1:
+        problems.append(f"the alias {alias} points at {', '.join(sorted(found))}; point it at one of them")
+    for name, about in sorted(found.items()):
+        details = about["aliases"].get(alias, {})
+        if lost := [key for key in _LOST if key in details]:
+            problems.append(
+                f"the alias {alias} has {', '.join(lost)}, which moving it would lose; make it a plain alias"
+            )
+        settings = about["settings"]["index"]
+        blocks = [key for key in _BLOCKS if str(settings.get("blocks", {}).get(key, "")).lower() == "true"]
+        problems += [
+            f"the index {name} has index.blocks.{key}, so {alias} cannot be moved away from it; set it to null"
+            for key in blocks
+        ]
+        if str(settings.get("frozen", "")).lower() == "true":
+            problems.append(f"the index {name} is frozen; unfreeze it (POST {name}/_unfreeze)")
+        if str(settings.get("verified_before_close", "")).lower() == "true":
+            problems.append(f"the index {name} is closed; open it (POST {name}/_open)")
+    return problems
+
+
+def _search(indexes: Indexes, name: str, terms: Sequence[str]) -> None:
+    """Each query, as the engine checks it, in an index of any size: no document is looked at."""
+    for group in sensitive_groups(terms):
+        query = {"bool": {"must": [group], "filter": [_NONE]}}
+        try:
+            ask(indexes.client.search, index=name, query=query, size=0)
+        except NotFoundError:  # dangling
+            raise Fatal(f"{name} cannot be searched.") from None
+
+
+def _rehearse(indexes: Indexes, name: str, body: dict[str, Any], terms: Sequence[str], replicas: int) -> None:
+    indexes.create(name, body)
+    writer = indexes.require(name).writer
+    sent = BulkSender(indexes.client, writer).send(
+        [index_action("preflight", {"id": 1, "title": "preflight"})]
+    )
+    for one in sent.rejections:
+        raise Fatal(f"a document is refused: {one.kind}: {one.reason}")
+    indexes.refresh(name)
+    filtered = f"{name}-filtered"
+    FilteredIndex(indexes, name, filtered, terms, lambda: indexes.create(filtered, body)).run()
+    ask(indexes.client.delete_by_query, index=filtered, query=_NONE)  # of a long list of terms
+    for index in (name, filtered):  # both at once, as a refresh has them beside the live ones
+        settings = {"index": {"number_of_replicas": replicas}}
+        ask(indexes.client.indices.put_settings, index=index, settings=settings)
+
+
+def _idle(indexes: Indexes, name: str, terms: Sequence[str]) -> list[str]:
+    """A note about terms in which no searched field finds a word."""
+    analyze = indexes.client.indices.analyze
+    idle = [
+        term
+        for term in terms
+        if not any(c.isalnum() for c in term)
+        and not any(ask(analyze, index=name, field=field, text=term)["tokens"] for field in FIELDS)
+    ]
+    return (
+        [f"{len(idle):,} sensitive terms hold no word, so they hide nothing: {', '.join(idle[:10])}"]
+        if idle
+        else []
+    )

@@ -1,0 +1,252 @@
+"""The filtered index and its terms, on a real search engine with its usual limits."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catalog.data_refresh import sensitive as lists
+from catalog.data_refresh.bulk import BulkSender, index_action
+from catalog.data_refresh.documents import MediaRow, document
+from catalog.data_refresh.filtered import FilteredIndex
+from catalog.data_refresh.indexing import IdRange, RangeIndexer
+from catalog.data_refresh.normal_form import normal_form
+from catalog.data_refresh.sensitive import parse_terms, sensitive_groups
+from catalog.data_refresh.tag_policy import DEFAULT, TagFilter
+from catalog.database import sample_data
+from catalog.ingestion.errors import Fatal, Interrupted, Retry
+from catalog.tests.data_refresh.indexes import make
+from catalog.tests.data_refresh.test_documents import BASE
+
+pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
+
+
+def titled(search, titles, name="image-a"):
+    """An index of images with these titles, their numbers as identifiers."""
+    make(search, name)
+    tags = TagFilter(DEFAULT)
+    actions = []
+    for number, title in enumerate(titles):
+        row = MediaRow(**{**BASE, "id": number, "title": title})
+        actions.append(index_action(str(number), document("image", row, tags)))
+    BulkSender(search.client, search.require(name).writer).send(actions)
+    search.refresh(name)
+
+
+def job(search, terms, **options):
+    name = "image-a-filtered"
+    return FilteredIndex(search, "image-a", name, terms, lambda: make(search, name), **options)
+
+
+def shown(search, titles):
+    keys = [str(n) for n in range(len(titles))]
+    return {titles[int(key)] for key in search.matching("image-a-filtered", keys)}
+
+
+def test_the_filtered_index(api, search):
+    """One word, several words, a word in a tag that the policy drops; words that only contain a term stay."""
+    sample_data.fill(api, "api", 500)
+    for number, change in {
+        30: "title = 'A Water lily'",
+        31: "title = 'waterfall'",
+        32: "meta_data = jsonb_build_object('description', 'the old fire  brigade, again')",
+        33: "title = 'brigade of fire'",
+        34: 'tags = \'[{"name": "geo:running"}]\'',
+        35: 'tags = \'[{"name": "Mother-in-law"}]\'',
+        36: "title = 'Running''s fun'",
+        37: "title = 'the snow_water_ice'",
+    }.items():
+        api.execute(f"update image set {change} where id = {number}")
+    make(search, "image-a")
+    RangeIndexer(api, search.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500)).run()
+    search.refresh("image-a")
+    terms = parse_terms("water\n# a note\n\n  Fire   Brigade \nrunning\nmother-in-law\n")
+    assert job(search, terms).run()[:2] == (499 - 6, 6)
+    ids = api.execute("select id, identifier::text from image where id between 30 and 37").fetchall()
+    there = {i for i, key in ids if search.client.exists(index="image-a-filtered", id=key)}
+    assert there == {31, 33}
+
+
+MANY = (
+    [f"two words{n}" for n in range(1200)]
+    + [f"word{n}" for n in range(12_000)]
+    + ["c++", "mother-in-law", "$$$"]
+)
+LAST = ["zz zz last"]  # terms are sorted: in the last group
+
+
+@pytest.mark.parametrize("words", [5_000, 700])
+def test_any_number_of_terms(search, monkeypatch, words):
+    """Many times what one query may hold; documents that several groups find are counted once."""
+    monkeypatch.setattr(lists, "WORDS", words)
+    titles = [
+        "word11999",
+        "two words0, two words1199, zz zz last",
+        "the zz zz last one",
+        "two words1200",
+        "words0 two",
+        "zz last",
+    ]
+    titled(search, titles)
+    assert len(sensitive_groups(MANY + LAST)) > 5
+    assert job(search, MANY + LAST).run()[:2] == (3, 3)
+    assert shown(search, titles) == {"two words1200", "words0 two", "zz last"}
+
+
+def test_each_query_is_within_the_usual_limits():
+    for group in sensitive_groups(MANY):
+        clauses = group["bool"]["should"]
+        assert len(clauses) <= 900
+        assert all(len(words) <= 5_000 for c in clauses if "terms" in c for words in c["terms"].values())
+
+
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_work_goes_on_where_it_was_stopped(search, at):
+    """Asked to stop while the engine copies, or deletes what a group of terms finds."""
+    titles = [f"two words{n}" for n in range(0, 1200, 100)] + ["plain"] * 9
+    titled(search, titles)
+    state, calls, made = {}, [], []
+
+    def stop():
+        calls.append((state["at"]["group"], state["at"]["task"]))
+        return calls[-1][0] == at
+
+    options = {"load": lambda: state.get("at"), "save": lambda s: state.update(at=s), "per_second": 20}
+    with pytest.raises(Interrupted):
+        job(search, MANY, should_stop=stop, **options).run()
+    before = search.identity("image-a-filtered").uuid
+    assert state["at"]["task"]
+    assert job(search, MANY, progress=made.append, **options).run()[:2] == (9, 12)
+    assert search.identity("image-a-filtered").uuid == before
+
+
+@pytest.mark.parametrize("change", ["index", "terms", "gone", "shape"])
+def test_progress_of_something_else_does_not_count(search, change):
+    """What an attempt has noted about another index or list: the index is made anew, from the beginning."""
+    titles = ["two words7", "plain", "zz zz last"]
+    titled(search, titles)
+    state = {}
+    options = {"load": lambda: state.get("at"), "save": lambda s: state.update(at=s)}
+    job(search, MANY, **options).run()
+    before, terms = search.identity("image-a-filtered").uuid, MANY
+    if change == "index":
+        make(search, "image-a-filtered")
+    elif change == "terms":
+        terms = MANY + LAST
+    elif change == "gone":
+        search.delete(["image-a-filtered"])
+    else:
+        state["at"] = {"task": "node:1"}
+    assert job(search, terms, **options).run().documents == (1 if change == "terms" else 2)
+    assert search.identity("image-a-filtered").uuid != before
+
+
+def test_an_engine_that_was_restarted(search):
+    titled(search, ["two words7", "plain"])
+    state = {}
+    options = {"load": lambda: state.get("at"), "save": lambda s: state.update(at=s)}
+    assert job(search, MANY, **options).run()[:2] == (1, 1)
+    state["at"] |= {"task": "node:1", "copied": -1, "group": 0}
+    with pytest.raises(Retry, match="does not know the task"):
+        job(search, MANY, **options).run()
+    assert job(search, MANY, **options).run()[:2] == (1, 1)
+
+
+def test_a_filtered_index_that_goes(search):
+    titles = [f"two words{n}" for n in range(0, 1200, 100)] + ["plain"] * 9
+    titled(search, titles)
+    state, seen = {}, []
+
+    def stop():
+        if not seen:
+            seen.append(search.delete(["image-a-filtered"]))
+        return False
+
+    options = {"load": lambda: state.get("at"), "save": lambda s: state.update(at=s), "per_second": 10}
+    with pytest.raises(Fatal, match="image-a-filtered is gone"):
+        job(search, MANY, should_stop=stop, **options).run()
+    assert not search.exists("image-a-filtered")
+    assert job(search, MANY, load=options["load"], save=options["save"]).run()[:2] == (9, 12)
+
+
+def test_a_copy_that_lacks_documents(search):
+    """Noticed by the count, and made once more."""
+    titled(search, ["two words7", "plain", "plainer"])
+
+    state = {}
+    lost = []
+
+    def save(s):
+        state["at"] = s
+        if s and s["copied"] >= 0 and not lost:
+            search.refresh("image-a-filtered")
+            lost.append(
+                search.client.delete_by_query(index="image-a-filtered", query={"ids": {"values": ["2"]}})
+            )
+
+    with pytest.raises(Retry, match="holds 1 documents instead of 2"):
+        job(search, MANY, load=lambda: state.get("at"), save=save).run()
+    assert job(search, MANY, load=lambda: state.get("at"), save=save).run()[:2] == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("\n# only a note\n", "is empty"),
+        ("<html>no</html>", "not a list"),
+        ("\ufeff\n \u200b", "is empty"),
+    ],
+)
+def test_no_terms_is_no_list(search, text, message):
+    with pytest.raises(Fatal, match=message):
+        parse_terms(text)
+    with pytest.raises(Fatal, match="hide nothing"):
+        job(search, []).run()
+
+
+# as it stands in the list, as it stands in the text
+FORMS = [
+    ("café", "Un Cafe\u0301 noir"), ("cafe\u0301", "Un CAFÉ noir"), ("straße", "In der STRASSE"), ("strasse", "In der Straße"),
+    ("große straße", "Die GROẞE Strasse"), ("İstanbul", "istanbul by night"), ("istanbul", "İSTANBUL by night"),
+    ("İstanbul", "ISTANBUL"), ("fire", "the \ufb01re brigade"), ("\ufb01re brigade", "the fire brigade"),
+    ("water", "\uff57\uff41\uff54\uff45\uff52 lily"), ("\uff37ater lily", "a water lily"), ("water", "a wa\u00adter lily"),
+    ("water", "a wa\u200bter lily"), ("wa\u00adter lily", "a water lily"), ("οδος", "1 ΟΔΟΣ"), ("ΟΔΟΣ", "1 οδος"), ("Å", "\u212b unit"),
+    ("\uff76\uff9e", "ガ"), ("don't", "I DON\u2019T know"), ("crème brûlée", "la Cre\u0300me Bru\u0302le\u0301e"), ("五 六", "五 六 七"),
+    ("\ufdfa", "صلى الله عليه وسلم"), ("naked\u00a0truth", "the naked truth"), ("\u01c6", "a \u01c4 b"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["title", "description", "tag", "dropped"])
+def test_one_form_on_both_sides(search, where):
+    """Each term hides the text that holds it in another form, wherever the text is; and no other."""
+    make(search, "image-a")
+    tags, actions = TagFilter(DEFAULT), []
+    for number, (_, text) in enumerate([*FORMS, ("", "harmless stras caf is tan bul wat")]):
+        changes = {
+            "title": {"title": text}, "description": {"meta_data": {"description": text}}, "tag": {"tags": [{"name": text}]},
+            "dropped": {"tags": [{"name": f"uploaded {text}"}]},
+        }[where]  # fmt: skip
+        row = MediaRow(**{**BASE, "id": number, **changes})
+        actions.append(index_action(str(number), document("image", row, tags)))
+    BulkSender(search.client, search.require("image-a").writer).send(actions)
+    search.refresh("image-a")
+    missed = []
+    for number, (term, text) in enumerate(FORMS):
+        [group] = sensitive_groups(parse_terms(term))
+        found = {
+            h["_id"] for h in search.client.search(index="image-a", query=group, size=100)["hits"]["hits"]
+        }
+        if str(number) not in found or str(len(FORMS)) in found:
+            missed.append((term, text))
+    assert missed == []
+
+
+@given(st.text())
+def test_the_normal_form(text):
+    form = normal_form(text)
+    assert normal_form(form) == form
+    assert normal_form(unicodedata.normalize("NFD", text)) == form
+    assert normal_form(unicodedata.normalize("NFC", text)) == form
+    assert normal_form(text.upper()) == normal_form(text.upper().lower())
