@@ -69,7 +69,7 @@ class Holder(NamedTuple):
 
     pid: int
     started: Any
-    name: str | None
+    ours: bool  # it is of the same run
 
 
 class Selection:
@@ -106,7 +106,6 @@ class Selection:
         self._table, self._statement = table, statement
         self._batch_size, self._timeout, self._pause = max(1, batch_size), timeout, pause
         self._report, self._should_stop, self._exclusive = progress, should_stop, exclusive
-        self._session = f"{query_id} {hashlib.md5(run_id.encode(), usedforsecurity=False).hexdigest()[:16]}"
         self._names: dict[str, sql.Composable] = {
             "table": sql.Identifier(table),
             "from": sql.Identifier(table),
@@ -185,12 +184,12 @@ class Selection:
 
         An earlier try of this run may be dead while the server still works for it: it is waited for, then ended.
         """
-        self._execute("select set_config('application_name', {name}, false)", name=self._session)
+        self._execute("select pg_advisory_lock_shared({family}, {run})", **self._mark())
         began = time.monotonic()
         deadline, ended = began + patience, False
         while not self._locked():
             holder = self._holder()
-            theirs = holder and not (self._exclusive and holder.name == self._session)
+            theirs = holder and not (self._exclusive and holder.ours)
             if theirs and time.monotonic() >= began + min(patience, 1):  # one that has ended is gone by then
                 raise Refused(
                     f"query_id: another run of {self._query_id!r} is at work; wait for it, or choose another query_id."
@@ -216,24 +215,34 @@ class Selection:
     def _key(query_id: str) -> str:
         return f"batched update {query_id}"
 
+    def _mark(self) -> dict[str, sql.Composable]:
+        """A second lock, shared, says of which run a session is."""
+        family, run = (
+            sql.SQL("hashtext({})").format(text) for text in (self._key(self._query_id), self._run_id)
+        )
+        return {"family": family, "run": run}
+
     def _holder(self) -> Holder | None:
         row = self._execute(
             """
-            select a.pid, a.backend_start, a.application_name from pg_locks l join pg_stat_activity a using (pid)
-             where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
-               and l.database = (select oid from pg_database where datname = current_database())
-               and (l.classid::bigint << 32) | l.objid::bigint = hashtext({key})::bigint
+            with held as (
+                select pid, objsubid, (classid::bigint << 32) | objid::bigint as key from pg_locks
+                 where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database())
+            )
+            select a.pid, a.backend_start,
+                   exists (select from held m where m.pid = a.pid and m.objsubid = 2
+                              and m.key = ({family}::bigint << 32) | ({run}::bigint & 4294967295))
+              from held join pg_stat_activity a using (pid) where objsubid = 1 and key = {family}::bigint
             """,
-            key=self._key(self._query_id),
+            **self._mark(),
         ).fetchone()
         return Holder(*row) if row else None
 
     def _end(self, holder: Holder) -> None:
         """Exactly that session: its number may be another one's by now."""
         self._execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where pid = {pid} and backend_start = {started} "
-            "and application_name = {name}",
-            pid=holder.pid, started=holder.started, name=holder.name,
+            "select pg_terminate_backend(pid) from pg_stat_activity where pid = {pid} and backend_start = {started}",
+            pid=holder.pid, started=holder.started,
         )  # fmt: skip
 
     # where it stands

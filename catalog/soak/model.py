@@ -33,7 +33,7 @@ class Group(msgspec.Struct):
 
 
 class Update(msgspec.Struct):
-    """A batched update that counts itself in each record that it changes. passes: how often all of it was asked for."""
+    """A batched update that counts itself in each record that it changes. passes: how often it changes each; once, whatever is cleared."""
 
     source: Source
     digit: int

@@ -72,7 +72,7 @@ def records_are_right(connection: Connection, source: Source, model: Model) -> F
 
 
 def update_is_whole(connection: Connection, query_id: str, update: Update) -> Found:
-    """A batched update has changed each of its rows once for each time it was asked for, and no other row."""
+    """A batched update has changed each of its rows once, whatever was cleared, and no other row."""
     source = update.source
     rows = _rows(
         connection,
@@ -86,7 +86,7 @@ def update_is_whole(connection: Connection, query_id: str, update: Update) -> Fo
     counted = Counter(int(number) for identifier, number in rows if identifier in wanted)
     found: Found = []
     if counted != {update.passes: len(wanted)}:
-        text = f"{query_id} was asked for {update.passes} times: of {len(wanted):,} rows, changed so often: {dict(counted)}"
+        text = f"{query_id} changes each row {update.passes} times: of {len(wanted):,} rows, changed so often: {dict(counted)}"
         found.append(("O1", text))
     if others := {identifier for identifier, _ in rows} - wanted:
         found.append(

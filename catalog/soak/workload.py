@@ -157,7 +157,6 @@ class Workload:
 
     def _update_settled(self, job: Job) -> None:
         update = self._model.updates[job.about["query_id"]]
-        update.passes = 1 + job.redone["select_rows_to_update"]
         update.settled = True
         self._check(oracles.update_is_whole, job.about["query_id"], update)
 
@@ -191,6 +190,9 @@ class Workload:
 
     def _delete_settled(self, job: Job) -> None:
         source, group = SOURCES[job.about["source"]], job.about["group"]
+        if job.about.get("settled"):  # it was cleared, and a run deletes once
+            return
+        job.about["settled"] = True
         self._model.change_ends(source, group, live=False)
         self._check(oracles.group_is_deleted, source, group)
 
@@ -346,7 +348,7 @@ class Workload:
         return job.state == "open" and job.kind in ("refresh", "filtered", "popularity")
 
     def _may_reopen(self, job: Job) -> bool:
-        """Prepare the model for a run that does its work once more. False when that would make the outcome unknown."""
+        """Prepare the model for a run that is cleared. False when that would make the outcome unknown."""
         if job.kind == "pull":
             source = SOURCES[job.about["source"]]
             if self._pulls(source):
@@ -354,11 +356,6 @@ class Workload:
             job.about["generation"] = self._begin_pull(source)
             job.about |= {"delivered": self._delivered(source), "passes": 0}
             job.redone.clear()
-        elif job.kind == "delete":
-            source = SOURCES[job.about["source"]]
-            if not self._model.is_free(source, job.about["group"]):
-                return False
-            self._model.change_begins(source, job.about["group"])
         elif job.kind == "update":
             self._model.updates[job.about["query_id"]].settled = False
         return True
@@ -370,7 +367,7 @@ class Workload:
 
     def _ended(self, job: Job, state: str) -> None:
         """Not by a good end: refused, replaced or stuck."""
-        if job.kind == "delete":
+        if job.kind == "delete" and not job.about.get("settled"):
             self._model.change_ends(SOURCES[job.about["source"]], job.about["group"], live=None)
         if job.kind == "filtered" and state == "refused":
             self.jobs.again.remove(job)

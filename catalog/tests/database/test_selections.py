@@ -288,12 +288,10 @@ SLOW = (
 )
 
 
-def at_work(connection, name):
-    """Waits until a session of that application executes a statement on the table."""
-    while not connection.execute(
-        "select 1 from pg_stat_activity where application_name like %s and state = 'active' and query like 'update%%'",
-        [f"{name} %"],
-    ).fetchone():
+def at_work(connection):
+    """Waits until a try executes a statement on the table."""
+    query = "select 1 from pg_stat_activity where datname = current_database() and state = 'active' and query like 'update%'"
+    while not connection.execute(query).fetchone():
         time.sleep(0.01)
 
 
@@ -313,7 +311,7 @@ class TestAnEarlierTry:
 
         thread = threading.Thread(target=first)
         thread.start()
-        at_work(stocked, "test")
+        at_work(stocked)
         progress = engine(stocked, change=SLOW).claim(patience=0.3)
         thread.join()
         assert failed == ["ended"]
@@ -350,9 +348,10 @@ class TestWaitingAndTime:
     def test_a_statement_that_somebody_cancels_took_not_too_long(self, stocked, dsn):
         def cancel():
             with psycopg.connect(dsn, autocommit=True) as admin:
-                at_work(admin, "test")
+                at_work(admin)
                 admin.execute(
-                    "select pg_cancel_backend(pid) from pg_stat_activity where query like 'update%generate_series%'"
+                    "select pg_cancel_backend(pid) from pg_stat_activity "
+                    "where datname = current_database() and query like 'update%generate_series%'"
                 )
 
         thread = threading.Thread(target=cancel)
