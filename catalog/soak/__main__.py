@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -34,8 +35,10 @@ def main(
     try:
         soak.run()
         failed = bool(soak.journal.violations)
-    except (StackError, KeyboardInterrupt) as error:
-        out.print(f"ended early: {type(error).__name__}: {error}", style="bold red")
+    except (Exception, KeyboardInterrupt) as error:
+        out.print(f"ended early: {type(error).__name__}: {error}", style="bold red", markup=False)
+        if not isinstance(error, (StackError, KeyboardInterrupt)):
+            out.print("".join(traceback.format_exception(error)), markup=False, highlight=False)
     finally:
         soak.close(keep=keep or failed)
     soak.report(out)

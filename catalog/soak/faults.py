@@ -15,7 +15,10 @@ from catalog.soak.journal import Journal
 from catalog.soak.plan import Step
 from catalog.soak.world import World
 
-_SESSIONS = "select pid, datname, left(query, 60) from pg_stat_activity where application_name = 'catalog' order by pid"
+_SESSIONS = (
+    "select pid, datname, left(query, 60) from pg_stat_activity where datname in ('catalog', 'api')"
+    " and application_name <> 'soak' and backend_type = 'client backend' order by pid"
+)
 _BACKENDS = "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid() order by pid"
 
 

@@ -43,6 +43,7 @@ class Job(msgspec.Struct, eq=False):
         green: How often it came to its end.
         redone: Tasks that were green when they were cleared, and how often that was done.
         message: Why it failed last.
+        heeded: Messages that named tasks, which have been cleared.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Job(msgspec.Struct, eq=False):
     green: int = 0
     redone: Counter[str] = msgspec.field(default_factory=Counter)
     message: str = ""
+    heeded: set[str] = msgspec.field(default_factory=set)
 
     @property
     def path(self) -> str:
@@ -155,10 +157,10 @@ class Jobs:
         if RESUME.search(job.message) and not job.conf.get("resume_update"):
             job.conf = {**job.conf, "resume_update": True}
             self._end(job, "replaced")
-        elif WAY_OUT.search(job.message):
-            self._end(job, "replaced")
         elif named := self._named_tasks(job):
             self.clear(job, "named", among=named)
+        elif WAY_OUT.search(job.message):
+            self._end(job, "replaced")
         elif job.calm < CLEARS:
             self.clear(job, "failed")
         elif job.whole < 2:
@@ -180,9 +182,10 @@ class Jobs:
     # clearing
 
     def _named_tasks(self, job: Job) -> set[str]:
-        """Tasks that the message says to clear, unless that has been done often."""
-        if job.calm >= CLEARS:
+        """Tasks that the message says to clear, unless that has been done in vain."""
+        if job.message in job.heeded:
             return set()
+        job.heeded.add(job.message)
         words = {name for text in CLEAR.findall(job.message) for name in re.findall(r"\w+", text)}
         return words & {task["task_id"] for task in self.tasks(job)}
 

@@ -338,8 +338,8 @@ def nothing_left(connection: Connection, database: str, before: set[str], now: s
         found.append(("O5", f"{locks} advisory locks are held in {database}"))
     running = _rows(
         connection,
-        "select left(query, 120) from pg_stat_activity where application_name = 'catalog' and state <> 'idle'"
-        " and datname = current_database()",
+        "select left(query, 120) from pg_stat_activity where state <> 'idle' and pid <> pg_backend_pid()"
+        " and application_name <> 'soak' and backend_type = 'client backend' and datname = current_database()",
     )
     found += [("O5", f"still running in {database}: {query}") for (query,) in running]
     return found

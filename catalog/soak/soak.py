@@ -20,7 +20,7 @@ from catalog.soak.plan import make_plan
 from catalog.soak.readers import Readers
 from catalog.soak.visitors import Visitors
 from catalog.soak.workload import DAGS, Workload
-from catalog.soak.world import CANARY, World, persist, relations
+from catalog.soak.world import CANARY, World, passing, persist, relations
 
 SETTLE = 600.0  # seconds until everything must have come to an end
 LOOK_EVERY = 1.0
@@ -120,7 +120,12 @@ class Soak:
     def _follow(self) -> None:
         began = time.monotonic()
         self._watch_stack()
-        self._work.follow()
+        try:
+            self._work.follow()
+        except Exception as error:
+            if not passing(error):
+                raise
+            self.journal.note("away", f"{type(error).__name__}: {str(error)[:200]}")
         if self.journal.now() - self._said >= 60:
             self._said = self.journal.now()
             jobs, looks = self._work.jobs.all, self._looks()

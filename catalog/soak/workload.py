@@ -223,7 +223,10 @@ class Workload:
         self._check(oracles.group_is_restored, source, group)
 
     def _kill_when_connected(self, process: "subprocess.Popen[bytes]") -> None:
-        query = "select 1 from pg_stat_activity where query like '%with picked as%' and application_name = ''"
+        query = (
+            "select 1 from pg_stat_activity where datname = 'catalog' and query ilike '%deleted_%'"
+            " and application_name not in ('soak', 'catalog')"
+        )
         while process.poll() is None and not self._world.query(query):
             time.sleep(0.02)
         process.kill()
