@@ -24,7 +24,10 @@ class StackError(Exception):
 
 
 def up(
-    stack: Stack, say: Callable[[str], None] = lambda _: None, environment: Mapping[str, str] | None = None
+    stack: Stack,
+    say: Callable[[str], None] = lambda _: None,
+    environment: Mapping[str, str] | None = None,
+    patience: float = UP_SECONDS,
 ) -> float:
     """Start the supervisor, if none runs, and wait until Airflow is ready.
 
@@ -34,6 +37,7 @@ def up(
         stack: What to start.
         say: Called with each phase.
         environment: Variables of the stack's processes, beside the caller's own.
+        patience: Seconds it may take.
 
     Returns:
         The seconds it took.
@@ -59,7 +63,7 @@ def up(
                 start_new_session=True,
             )
     try:
-        _wait_ready(stack, process, say)
+        _wait_ready(stack, process, say, patience)
     except BaseException:
         if process is not None:
             down(stack)
@@ -67,8 +71,10 @@ def up(
     return time.monotonic() - began
 
 
-def _wait_ready(stack: Stack, process: "subprocess.Popen[bytes] | None", say: Callable[[str], None]) -> None:
-    deadline, phase = time.monotonic() + UP_SECONDS, ""
+def _wait_ready(
+    stack: Stack, process: "subprocess.Popen[bytes] | None", say: Callable[[str], None], patience: float
+) -> None:
+    deadline, phase = time.monotonic() + patience, ""
     while time.monotonic() < deadline:
         state = stack.state()
         if state.get("phase", "") != phase:
@@ -81,7 +87,7 @@ def _wait_ready(stack: Stack, process: "subprocess.Popen[bytes] | None", say: Ca
         if phase == "running" and ready(stack):
             return
         time.sleep(0.2)
-    raise StackError(f"the stack was not ready after {UP_SECONDS} s; see the logs in {stack.logs}")
+    raise StackError(f"the stack was not ready after {patience:.0f} s; see the logs in {stack.logs}")
 
 
 def ready(stack: Stack) -> bool:

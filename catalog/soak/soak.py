@@ -77,13 +77,13 @@ class Soak:
         self._say("filling: pulls, popularity, refreshes")
         for source in SOURCES.values():
             self._work.pull(source)
-        self._until_settled(300)
+        self._until_settled(SETTLE)
         for media_type in MEDIA_TYPES:
             self._work.jobs.trigger(
                 "popularity", f"{media_type}_popularity_refresh", {}, {"media_type": media_type}
             )
             self._work.jobs.trigger("refresh", f"{media_type}_data_refresh", {}, {"media_type": media_type})
-        self._until_settled(400)
+        self._until_settled(SETTLE)
 
     def _disturb(self) -> None:
         """The plan."""

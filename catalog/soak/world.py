@@ -24,6 +24,7 @@ from catalog.soak.apis import Apis
 
 T = TypeVar("T")
 CANARY = "soakcanary/Key+0f&tests=9"  # a key that must stand in no text
+START = 600.0  # seconds that the stack may take to start, on a busy machine as well
 PATIENCE = 120.0  # seconds that a part may be away
 PASSING = (psycopg.OperationalError, requests.RequestException, TransportError, Retry)
 
@@ -67,7 +68,7 @@ class World:
 
     def start(self, say: Callable[[str], None]) -> float:
         """Start the stack, or start it again. Returns the seconds it took."""
-        return up(self.stack, say, self._environment())
+        return up(self.stack, say, self._environment(), START)
 
     def stop(self, keep: bool) -> None:
         """Stop everything. keep: leave what it wrote."""
