@@ -33,11 +33,17 @@ class Group(msgspec.Struct):
 
 
 class Update(msgspec.Struct):
-    """A batched update that counts itself in each record that it changes. passes: how often it changes each; once, whatever is cleared."""
+    """A batched update that counts itself in each record that it changes.
+
+    Attributes:
+        passes: How often it changes each record: once, whatever is cleared.
+        again: New runs of it, which select anew and may change again what an earlier run had changed.
+    """
 
     source: Source
     digit: int
     passes: int = 1
+    again: int = 0
     settled: bool = False
 
 

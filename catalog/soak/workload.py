@@ -387,6 +387,8 @@ class Workload:
                 return False
             self._change(source, group, deleted=False, act=self._trigger_deletion)
         else:
+            if job.kind == "update" and not job.conf.get("resume_update"):
+                self._model.updates[job.about["query_id"]].again += 1
             self.jobs.trigger(job.kind, job.dag_id, job.conf, job.about)
         return True
 
