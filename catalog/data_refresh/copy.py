@@ -7,7 +7,6 @@ table and put in on the way; records that are new get their ids, and whatever el
 
 import logging
 import struct
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, LiteralString
 from uuid import UUID
@@ -19,6 +18,7 @@ from catalog.data_refresh import progress
 from catalog.data_refresh.audio_sets import copy_sets
 from catalog.data_refresh.building import make_table
 from catalog.data_refresh.columns import Column, Copied, names, progress_name, public, temp_name
+from catalog.data_refresh.refusals import REFUSED, Refusals, allowed_rejects, check_rejects, reason_of
 from catalog.data_refresh.shape import Shape, check_shape, shape
 from catalog.ingestion.errors import Fatal, Interrupted
 from catalog.ingestion.records import MediaType
@@ -86,6 +86,7 @@ class TableCopy:
             self._report(copied)
             if self._should_stop() and not copied.done:
                 raise Interrupted(f"asked to stop after {copied.rows:,} rows; the next try goes on there.")
+        check_rejects(copied)
         return copied
 
     # before
@@ -170,27 +171,83 @@ class TableCopy:
     # media tables
 
     def _copy_range(self, columns: list[Column], copied: Copied) -> None:
-        """The next range, in one transaction."""
+        """The next range, in one transaction: at once if every record of it can be stored, else part by part."""
         size = min(RANGE, self._limit - copied.rows) if self._limit else RANGE
         last = self._last_key(copied.after, size)
-        own = ["id", *(c.name for c in columns if c.upstream is None)]
-        shared = [c for c in columns if c.upstream is not None and c.name != "identifier"]
-        within = self._within(copied.after, last)
         with self._api.transaction():
             self._hold()
-            known = self._known(own, within)
-            merge = Merge(known, self._moderated(within), len(own) + len(shared) + 1, len(shared) + 1)
-            taken, rows = [c.name for c in shared], self._rows(shared, within)
-            while not merge.done:
-                self._copy_in(["identifier", *(own if known else ()), *taken], merge.rows(rows))
-                self._copy_in(["identifier", *taken], merge.take_new())
-            copied.rows += merge.copied
-            copied.new += merge.found_new
-            copied.deleted += merge.deleted
-            for reason, number in merge.rejected.items():
-                copied.rejected[reason] = copied.rejected.get(reason, 0) + number
+            try:
+                with self._api.transaction():
+                    merges, refused = [self._copy_part(columns, copied.after, last)], Refusals()
+            except REFUSED:
+                merges, refused = self._copy_carefully(columns, copied, last)
+            for merge in merges:
+                copied.rows += merge.copied
+                copied.new += merge.found_new
+                copied.deleted += merge.deleted
+                for reason, identifier in merge.too_wide:
+                    refused.add(identifier, reason)
+            refused.note(self._api, copied)
             copied.after, copied.done = last, last is None or bool(self._limit and copied.rows >= self._limit)
             progress.note(self._api, copied)
+
+    def _copy_part(self, columns: list[Column], after: UUID | None, last: UUID | None) -> "Merge":
+        """The records between two keys."""
+        own = ["id", *(c.name for c in columns if c.upstream is None)]
+        shared = [c for c in columns if c.upstream is not None and c.name != "identifier"]
+        within = self._within(after, last)
+        known = self._known(own, within)
+        merge = Merge(known, self._moderated(within), len(own) + len(shared) + 1, len(shared) + 1)
+        taken, rows = [c.name for c in shared], self._rows(shared, within)
+        while not merge.done:
+            self._copy_in(["identifier", *(own if known else ()), *taken], merge.rows(rows))
+            self._copy_in(["identifier", *taken], merge.take_new())
+        return merge
+
+    def _copy_carefully(
+        self, columns: list[Column], copied: Copied, last: UUID | None
+    ) -> tuple[list["Merge"], Refusals]:
+        """All records of a range but those that a database refuses, which are found by halving."""
+        query = sql.SQL("select identifier from {} where {} order by identifier").format(
+            self._names["source"], self._within(copied.after, last)
+        )
+        keys = [key for (key,) in self._upstream.execute(query)]
+        merges, refused = [], Refusals()
+        allowed = allowed_rejects(max(self._estimate(), copied.rows + len(keys)))
+        parts = [(0, len(keys))]
+        while parts:
+            begin, end = parts.pop()
+            bounds = keys[begin - 1] if begin else copied.after, keys[end - 1] if end < len(keys) else last
+            try:
+                with self._api.transaction():
+                    merges.append(self._copy_part(columns, *bounds))
+            except REFUSED as error:
+                if end - begin <= 1:
+                    refused.add(str(keys[begin]), self._reason(columns, keys[begin], error))
+                    refused.check(copied, allowed)
+                else:
+                    middle = (begin + end) // 2
+                    parts += [(middle, end), (begin, middle)]
+        return merges, refused
+
+    def _estimate(self) -> int:
+        row = self._upstream.execute(
+            "select reltuples::bigint from pg_class where oid = to_regclass(%s)", [public(self._source)]
+        ).fetchone()
+        return row[0] if row else 0
+
+    def _reason(self, columns: list[Column], key: UUID, error: psycopg.Error) -> str:
+        """Why a record is refused; names the column also where the server does not."""
+        for column in columns:
+            if column.upstream:
+                query = sql.SQL("select {}::{} from {} where identifier = %s").format(
+                    sql.Identifier(column.upstream), sql.SQL(column.type), self._names["source"]
+                )
+                try:
+                    self._upstream.execute(query, [key])
+                except REFUSED as named:
+                    return reason_of(named, column.name)
+        return reason_of(error)
 
     def _known(self, own: list[str], within: sql.Composable) -> dict[bytes, bytes]:
         """Of the live table's rows: identifier → what only the API knows of it, in binary."""
@@ -298,7 +355,7 @@ class Merge:
         )
         self._new: list[bytes] = []
         self.copied = self.found_new = self.deleted = 0
-        self.rejected: Counter[str] = Counter()
+        self.too_wide: list[tuple[str, str]] = []  # why, identifier
         self.done = False
 
     def rows(self, rows: Iterator[bytes]) -> Iterator[bytes]:
@@ -317,7 +374,8 @@ class Merge:
         for row in rows:
             if row[2:6] != _NULL:
                 (size,) = struct.unpack_from("!i", row, 2)
-                self.rejected[f"{row[6 : 6 + size].decode()} is too long for the API's table"] += 1
+                reason = f"{row[6 : 6 + size].decode()} is too long for the API's table"
+                self.too_wide.append((reason, str(UUID(bytes=row[10 + size : 26 + size]))))
                 continue
             key = row[10:26]
             if key in deleted:

@@ -30,7 +30,7 @@ def begin(api: Connection, copied: Copied, run_id: str, shape: Shape) -> None:
         sql.SQL("""
             create table {progress} (
                 run_id text primary key, began xid8 not null default pg_snapshot_xmin(pg_current_snapshot()), state jsonb not null,
-                shape jsonb not null
+                shape jsonb not null, rejects jsonb not null default '[]'
             )
         """).format(progress=_name(copied.table))
     )
@@ -60,6 +60,21 @@ def note(api: Connection, copied: Copied) -> None:
         sql.SQL("update {progress} set state = %s").format(progress=_name(copied.table)),
         [Jsonb(msgspec.to_builtins(copied))],
     )
+
+
+def list_rejects(api: Connection, table: str, rejects: list[tuple[str, str]]) -> None:
+    """Add records that are left out, each with its identifier and the reason."""
+    api.execute(
+        sql.SQL("update {progress} set rejects = rejects || %s").format(progress=_name(table)),
+        [Jsonb(rejects)],
+    )
+
+
+def rejects(api: Connection, table: str) -> list[tuple[str, str]]:
+    """Records that were left out of a copy, identifier and reason: the first thousand."""
+    query = sql.SQL("select rejects from {progress}").format(progress=_name(table))
+    row = api.execute(query).fetchone() if exists(api, progress_name(table)) else None
+    return [(identifier, reason) for identifier, reason in row[0]] if row else []
 
 
 def claim(api: Connection, table: str, patience: float = 60) -> None:

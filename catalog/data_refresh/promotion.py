@@ -15,6 +15,7 @@ from catalog.data_refresh.catch_up import catch_up
 from catalog.data_refresh.columns import progress_name, temp_name
 from catalog.data_refresh.exchange import exchange
 from catalog.data_refresh.shape import Shape, check_shape, shape
+from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
 from catalog.ingestion.errors import Fatal, Retry
 
 __all__ = ["Promoted", "build_indexes", "catch_up", "drop_left_overs", "left_overs", "promote"]
@@ -50,6 +51,7 @@ def promote(
     pause: Callable[[float], None] = time.sleep,
     *,
     expected: Mapping[str, Shape] | None = None,
+    accept_shrinkage: bool = False,
 ) -> Promoted:
     """Exchange all tables of a medium at once. A call for a run that has been promoted changes nothing.
 
@@ -59,11 +61,12 @@ def promote(
         run_id: Of the refresh whose copy it is.
         pause: Called with seconds to wait before the next try.
         expected: Table → its shape when the refresh began; when the copy began if it is not given.
+        accept_shrinkage: Exchange even when the new tables are suspiciously small.
 
     Raises:
         Retry: Somebody holds a table for minutes.
-        Fatal: A table was changed meanwhile, the copy is another refresh's or not complete, or something hangs on a table
-            that a refresh cannot make anew. The message says what; nothing was changed.
+        Fatal: A table was changed meanwhile, the new one is suspiciously small, the copy is another refresh's or not
+            complete, or something hangs on a table that a refresh cannot make anew. The message says what; nothing was changed.
     """
     began = {table: state for table in tables if (state := _copy_of(api, table, run_id))}
     wanted = list(began)
@@ -71,11 +74,14 @@ def promote(
         return Promoted()
     shapes = {table: (expected or {}).get(table, state.shape) for table, state in began.items()}
     check_shape(api, wanted, shapes)
+    if not accept_shrinkage:
+        refuse_shrinkage(shrinkage(api, wanted))
     promoted = Promoted(
         carried={table: catch_up(api, table) for table in wanted}
     )  # most of it, while everybody works
     for attempt in range(LOCK_TRIES):
         try:
+            check_shape(api, wanted, shapes)
             _pass_readers(api, wanted)
             _exchange_all(api, wanted, shapes, promoted)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):

@@ -26,7 +26,7 @@ def refresh(catalog, api, *tables, run="run", **options):
         copied[table] = TableCopy(catalog, api, table, run, **options).run()
         promotion.build_indexes(api, table)
         promotion.catch_up(api, table)
-    promoted = promotion.promote(api, tables, run)
+    promoted = promotion.promote(api, tables, run, accept_shrinkage=True)
     promotion.drop_left_overs(api, tables)
     return copied, promoted
 

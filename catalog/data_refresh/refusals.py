@@ -1,0 +1,92 @@
+"""Records that the API's tables cannot take: left out, named, counted; so many that something else must be wrong end the copy."""
+
+import logging
+import re
+from collections import Counter
+from typing import Any
+
+import psycopg
+
+from catalog.data_refresh import progress
+from catalog.data_refresh.columns import Copied
+from catalog.ingestion.errors import Fatal
+
+log = logging.getLogger(__name__)
+Connection = psycopg.Connection[Any]
+LISTED = 1000  # of them are named in the log and beside the progress
+SHARE, LEAST = 0.01, 10  # of all records may be refused; so many may be in any case
+EXPECTED = frozenset(("url is another set's as well",))  # reasons that are no fault of a record
+REFUSED = (
+    psycopg.DataError,
+    psycopg.errors.CheckViolation,
+    psycopg.errors.NotNullViolation,
+    psycopg.errors.ProgramLimitExceeded,  # longer than a value may be
+    psycopg.errors.StatementTooComplex,  # JSON that is nested too deeply
+)  # what a database answers when it cannot store a record; other errors are not the record's fault
+_SHOWN = 200  # characters of a message
+
+
+class Refusals:
+    """Records that were refused in one range."""
+
+    def __init__(self) -> None:
+        self.reasons: Counter[str] = Counter()
+        self.listed: list[tuple[str, str]] = []
+
+    def add(self, identifier: str, reason: str) -> None:
+        """Count a record; what stands behind a colon in the reason (a value) is for the list only."""
+        self.reasons[reason.partition(": ")[0]] += 1
+        if len(self.listed) < LISTED:
+            self.listed.append((identifier, reason))
+
+    def check(self, copied: Copied, allowed: int) -> None:
+        """Raise Fatal when the copy cannot end well any more."""
+        rejected = Counter(copied.rejected) + self.reasons
+        if sum(rejected.values()) > allowed:
+            raise Fatal(_too_many(copied.table, rejected, copied.rows))
+
+    def note(self, api: Connection, copied: Copied) -> None:
+        """Add them to what is known of the copy."""
+        room = LISTED - sum(copied.rejected.values())
+        for reason, number in self.reasons.items():
+            copied.rejected[reason] = copied.rejected.get(reason, 0) + number
+        if shown := self.listed[: max(0, room)]:
+            progress.list_rejects(api, copied.table, shown)
+            for identifier, reason in shown:
+                log.warning("%s %s is left out: %s", copied.table, identifier, reason)
+
+
+def reason_of(error: psycopg.Error, column: str = "") -> str:
+    """What a database has against a record: a kind, and behind a colon what it says."""
+    diag = error.diag
+    said = (diag.message_primary or str(error))[:_SHOWN].replace("temp_import_", "")
+    named = column or diag.column_name or _column(diag.context or "")
+    if isinstance(error, psycopg.errors.NotNullViolation):
+        return f"{named} is empty, which the API's table does not take"
+    if isinstance(error, psycopg.errors.CheckViolation):
+        return f"check {diag.constraint_name} of the API is violated"
+    return f"{named or 'a value'} does not fit the API's table: {said}"
+
+
+def allowed_rejects(records: int) -> int:
+    return max(LEAST, int(SHARE * records))
+
+
+def check_rejects(copied: Copied) -> None:
+    """Raise Fatal when more than a small share of a copy's records was refused."""
+    rejected = Counter({r: n for r, n in copied.rejected.items() if r not in EXPECTED})
+    if sum(rejected.values()) > allowed_rejects(copied.rows + sum(rejected.values())):
+        raise Fatal(_too_many(copied.table, rejected, copied.rows))
+
+
+def _too_many(table: str, rejected: Counter[str], rows: int) -> str:
+    reasons = "; ".join(f"{reason} ({number:,})" for reason, number in rejected.most_common(5))
+    return (
+        f"the API's table {table} does not take {sum(rejected.values()):,} records ({rows:,} were copied), more than"
+        f" {SHARE:.0%}: {reasons}. Correct the records in the catalog or the API's table, then trigger a new run."
+    )
+
+
+def _column(context: str) -> str:
+    found = re.search(r", column (\w+)", context)
+    return found[1] if found else ""

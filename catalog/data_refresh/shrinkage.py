@@ -1,0 +1,88 @@
+"""Is the new table suspiciously small? A catalog that is half restored, or a limit that was left behind, must not replace what is live."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from catalog.data_refresh import progress
+from catalog.data_refresh.columns import names, temp_name
+from catalog.data_refresh.shape import shape
+from catalog.ingestion.errors import Fatal
+
+Connection = psycopg.Connection[Any]
+TOTAL = 0.10  # of all rows may be missing
+SOURCE, SOURCE_SIZE = 0.5, 1000  # of a source that is not small
+ORPHANS, ORPHANS_LEAST = 0.01, 10  # rows of people's lists that would go, as a share and at least
+WAY_OUT = 'If that is right, trigger a run with the conf {"accept_shrinkage": true}. The old tables are live.'
+
+
+def shrinkage(api: Connection, tables: Iterable[str]) -> list[str]:
+    """What a refresh would take away that is more than usual.
+
+    Args:
+        api: To the API database.
+        tables: Names of live tables whose copies are complete. One without a copy is passed over.
+
+    Returns:
+        A sentence with both numbers for each finding; empty when there is none. Reads both tables once.
+    """
+    found = []
+    for table in tables:
+        if progress.exists(api, temp_name(table)):
+            found += _by_source(api, table) + _by_reference(api, table)
+    return found
+
+
+def refuse_shrinkage(findings: list[str]) -> None:
+    """Raise Fatal with what was found, if anything was."""
+    if findings:
+        raise Fatal(f"the new tables are suspiciously small: {'; '.join(findings[:20])}. {WAY_OUT}")
+
+
+def too_many_orphans(name: str, orphans: int, rows: int) -> list[str]:
+    """The finding, if so many of a table's rows may not go."""
+    if orphans >= ORPHANS_LEAST and orphans > ORPHANS * rows:
+        return [f"{orphans:,} of {rows:,} rows of {name} name media that are gone"]
+    return []
+
+
+def _by_source(api: Connection, table: str) -> list[str]:
+    columns = shape(api, table).get("column", {})
+    source = next((name for name in ("source", "provider") if name in columns), None)
+    before, now = (_counts(api, name, source) for name in (table, temp_name(table)))
+    found = []
+    if sum(now.values()) < (1 - TOTAL) * sum(before.values()):
+        found.append(f"{table}: {sum(now.values()):,} rows, {sum(before.values()):,} are live")
+    for name, rows in sorted(before.items()):
+        if rows >= SOURCE_SIZE and now.get(name, 0) <= (1 - SOURCE) * rows:
+            found.append(f"{table}: {now.get(name, 0):,} rows of {name}, {rows:,} are live")
+    return found
+
+
+def _counts(api: Connection, table: str, source: str | None) -> dict[str, int]:
+    query = sql.SQL("select coalesce({}::text, ''), count(*) from {} group by 1").format(
+        sql.Identifier(source) if source else sql.SQL("''"), sql.Identifier("public", table)
+    )
+    return dict(api.execute(query).fetchall())
+
+
+def _by_reference(api: Connection, table: str) -> list[str]:
+    found: list[str] = []
+    for key in shape(api, table).get("reference", {}).values():
+        pairs = zip(key["columns"], key["parents"], strict=True)
+        query = sql.SQL(
+            "select count(*), count(*) filter (where not exists (select from {temp} t where {same})) from {child} c"
+            " where ({columns}) is not null"
+        ).format(
+            temp=sql.Identifier("public", temp_name(table)),
+            same=sql.SQL(" and ").join(
+                sql.SQL("{} = {}").format(sql.Identifier("c", a), sql.Identifier("t", b)) for a, b in pairs
+            ),
+            child=sql.Identifier(key["schema"], key["child"]),
+            columns=names(key["columns"], "c"),
+        )
+        rows, orphans = api.execute(query).fetchone() or (0, 0)
+        found += too_many_orphans(key["child"], orphans, rows)
+    return found

@@ -1,0 +1,183 @@
+"""What a refresh must not take away: views counted meanwhile, most of the rows, and single records that cannot be stored."""
+
+import threading
+
+import psycopg
+import pytest
+
+from catalog.data_refresh import copy, progress, promotion
+from catalog.data_refresh.copy import TableCopy
+from catalog.data_refresh.shrinkage import shrinkage
+from catalog.database import sample_data
+from catalog.ingestion.errors import Fatal
+
+pytestmark = pytest.mark.database
+
+
+@pytest.fixture
+def filled(catalog, api):
+    sample_data.fill(catalog, "catalog", 2000)
+    sample_data.fill(api, "api", 2000)
+    return catalog, api
+
+
+def test_no_view_is_lost(filled, api_dsn, monkeypatch):
+    """Counted by writers all the time, by a transaction that is older than the copy, and while a reader holds the exchange off."""
+    catalog, api = filled
+    monkeypatch.setattr(promotion, "LOCK_SECONDS", 0.3)
+    counted, stop = [0] * 3, threading.Event()
+
+    def count(number):
+        with psycopg.connect(api_dsn, autocommit=True) as mine:
+            while not stop.is_set():
+                try:
+                    key = 1 + (counted[number] * 3 + number) % 500
+                    mine.execute("update image set view_count = view_count + 1 where id = %s", [key])
+                    counted[number] += 1
+                except psycopg.errors.DeadlockDetected:
+                    pass
+
+    before = api.execute("select sum(view_count) from image").fetchone()[0]
+    writers = [threading.Thread(target=count, args=(number,)) for number in range(3)]
+    with (
+        psycopg.connect(api_dsn) as old,
+        psycopg.connect(api_dsn) as reader,
+        psycopg.connect(api_dsn, autocommit=True) as ours,
+    ):
+        old.execute("update image set view_count = view_count + 1000 where id = 1900")
+        for writer in writers:
+            writer.start()
+        try:
+            TableCopy(catalog, ours, "image", "run").run()
+            old.commit()
+            promotion.build_indexes(ours, "image")
+            reader.execute("select 1 from image limit 1")
+            tries = []
+
+            def pause(_):
+                tries.append(1)
+                if len(tries) == 3:
+                    reader.rollback()
+
+            promoted = promotion.promote(ours, ["image"], "run", pause)
+            assert len(tries) >= 3
+            assert promoted.carried["image"] > 0
+        finally:
+            stop.set()
+            for writer in writers:
+                writer.join()
+    assert sum(counted) > 50
+    assert api.execute("select sum(view_count) from image").fetchone() == (before + 1000 + sum(counted),)
+
+
+def test_row_versions_beyond_the_turn_of_the_counter(filled):
+    """Numbers of transactions are compared modulo 2³²; after half a turn every row counts as changed."""
+    catalog, api = filled
+    TableCopy(catalog, api, "image", "run").run()
+    promotion.build_indexes(api, "image")
+    now = int(api.execute("select pg_current_xact_id()::text").fetchone()[0])
+    for began, found in ((now, 1), (now - 2**31, 2), (now - 2**32 - 5, 3)):
+        api.execute("update temp_import_image_progress set began = %s::text::xid8", [str(max(began, 3))])
+        api.execute("update image set view_count = view_count + 1 where id = 7")
+        assert promotion.catch_up(api, "image") == 1, found
+    last = "select view_count from {} where id = 7"
+    assert (
+        api.execute(last.format("temp_import_image")).fetchone()
+        == api.execute(last.format("image")).fetchone()
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        ("true", "image: 0 rows, 2,000 are live"),
+        ("mod(width, 5) = 0", "rows, 2,000 are live"),
+        ("source = 'flickr'", "image: 0 rows of flickr"),
+        (
+            "identifier in (select md5('1image' || n)::uuid from generate_series(1, 100) n)",
+            "rows of imagelist_images name media that are gone",
+        ),
+    ],
+)
+def test_a_table_that_is_suspiciously_small_is_not_promoted(filled, loss, said):
+    catalog, api = filled
+    if "flickr" in loss:
+        ours = "select md5('1' || 'image' || n)::uuid from generate_series(1, 1500) n"
+        for connection in filled:
+            connection.execute(f"update image set source = 'flickr' where identifier in ({ours})")
+    catalog.execute(f"delete from image where {loss}")
+    lists = api.execute("select count(*) from imagelist_images").fetchone()
+    TableCopy(catalog, api, "image", "run").run()
+    assert any(said in finding for finding in shrinkage(api, ["image"]))
+    promotion.build_indexes(api, "image")
+    with pytest.raises(Fatal, match=r'suspiciously small.*\{"accept_shrinkage": true\}'):
+        promotion.promote(api, ["image"], "run")
+    assert api.execute("select count(*) from image").fetchone() == (2000,)
+    assert api.execute("select count(*) from imagelist_images").fetchone() == lists
+    promotion.promote(api, ["image"], "run", accept_shrinkage=True)
+    assert (
+        api.execute("select count(*) from image").fetchone()
+        == catalog.execute("select count(*) from image").fetchone()
+    )
+
+
+ODD = {
+    "null": (
+        "alter table image alter title set not null",
+        "title = null",
+        "title is empty, which the API's table does not take",
+    ),
+    "check": (
+        "alter table image add check (width < 5000)",
+        "width = 6000",
+        "check image_width_check of the API is violated",
+    ),
+    "smallint": (
+        "alter table image alter height type smallint",
+        "height = 40000",
+        "height does not fit the API's table: smallint out of range",
+    ),
+    "real": (
+        "alter table image alter standardized_popularity type real",
+        "standardized_popularity = 1e-50",
+        "standardized_popularity does not fit",
+    ),
+    "domain": (
+        "create domain short as text check (length(value) < 40); alter table image alter creator type short",
+        f"creator = '{'x' * 50}'",
+        "check short_check of the API is violated",
+    ),
+    "width": (
+        "alter table image alter thumbnail type varchar(60)",
+        f"thumbnail = '{'x' * 90}'",
+        "thumbnail is too long for the API's table",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_a_record_that_cannot_be_stored_is_named_and_left_out(filled, what, monkeypatch):
+    catalog, api = filled
+    monkeypatch.setattr(copy, "RANGE", 700)
+    migration, change, reason = ODD[what]
+    catalog.execute(
+        "update image set title = 'x', height = 7, width = 7, creator = 'c', thumbnail = 't', standardized_popularity = 0.5"
+    )
+    catalog.execute("alter table image alter title drop not null")
+    api.execute("truncate image cascade")
+    api.execute(migration)
+    bad = [row[0] for row in catalog.execute(
+        f"update image set {change} where identifier in (select identifier from image order by md5(url) limit 3) returning identifier::text"
+    )]  # fmt: skip
+    copied = TableCopy(catalog, api, "image", "run").run()
+    assert copied.rows == 1997
+    assert copied.rejected == {
+        reason.partition(": ")[0] if ":" in reason or what != "real" else next(iter(copied.rejected)): 3
+    }
+    assert sorted(key for key, _ in progress.rejects(api, "image")) == sorted(bad)
+    assert all(why.startswith(reason) for _, why in progress.rejects(api, "image"))
+    catalog.execute(
+        f"update image set {change} where identifier in (select identifier from image order by identifier limit 30)"
+    )
+    with pytest.raises(Fatal, match=r"more than 1%: .*trigger a new run"):
+        TableCopy(catalog, api, "image", "second").run()
