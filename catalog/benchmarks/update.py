@@ -9,7 +9,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +61,8 @@ def ours(connection: psycopg.Connection[Any]) -> None:
 def popularity(connection: psycopg.Connection[Any]) -> None:
     """A popularity refresh of the provider: percentile, constant, and every row scored anew."""
     update_metrics(connection, "image")
-    metric = refresh_constant(connection, "image", "flickr", 3600)
-    conf = update_conf("image", metric, datetime.now(UTC))
+    refresh_constant(connection, "image", "flickr", 3600)
+    conf = update_conf("image", "flickr")
     update = parse_update("image", conf["update_query"], conf["select_query"])
     job = BatchedUpdate(connection, "bench", "bench", update, batch_size=BATCH, stripes=STRIPES)
     job.claim(resume=False)

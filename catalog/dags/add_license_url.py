@@ -1,7 +1,8 @@
 """Adds `license_url` to the `meta_data` of images that lack it.
 
 The images that lack it are grouped by license; each group is one batched update, one after the other. What else `meta_data` holds stays.
-Licenses written in capitals are stored in small letters. A license that is none of Creative Commons' is skipped and named in an alert.
+Licenses written in capitals are stored in small letters. A license that is none of Creative Commons' is skipped and named in an alert. So
+are images whose `meta_data` is a text, a number, or a list that holds one: they are not changed, because an object has no place for it.
 After a failure, clear the failed task: it goes on where it was. Only images are looked at.
 """
 
@@ -71,6 +72,13 @@ def report_completion(updated: Any) -> str:
     if unknown:
         say(
             f"*Licenses that are none of Creative Commons'*; their images have no license_url:{_listed(unknown)}",
+            SENDER,
+            alert=True,
+        )
+    if odd := sum(g.left for g in left):
+        say(
+            f"*Images whose meta_data is no object*; they have no license_url, and were not changed: {odd:,}. "
+            "They are those with `jsonb_typeof(meta_data) <> 'object'`.",
             SENDER,
             alert=True,
         )

@@ -5,7 +5,7 @@ percentile scores 0.85. Which key of `meta_data` is the metric, each provider de
 """
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
@@ -13,10 +13,12 @@ from airflow.sdk import Param, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.settings import catalog_connection, check_conf
 from catalog.dags.operators.slack import say
 from catalog.dags.operators.variables import environment
 from catalog.ingestion.records import MEDIA_TYPES, MediaType
+from catalog.notifications.messages import escaped
 from catalog.settings import DATA_REFRESH_POKE_INTERVAL
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,11 @@ Scores the {media_type} records anew, once a month.
 3. For each provider whose constant is another one than its rows were last scored with, a run of [`batched_update`](#batched_update)
    changes the rows whose score differs, two providers at a time. One that fails does not stop the others. The rest is skipped; conf
    `force` includes them.
-4. One report names what came of each provider.
+4. A provider is noted as scored after a look at each of its rows; when one differs, the task fails and the provider stays due.
+5. One report names what came of each provider.
+
+Any task, or the whole run, may be cleared at any time: a run of `batched_update` bears its provider's name and asks for metric and
+constant when it works, so it never writes those of another provider or of an earlier month.
 
 {about} It may run beside ingestion, which scores what it inserts or changes, and beside a data refresh.
 """
@@ -75,27 +81,41 @@ def refresh_constant(media_type: MediaType, provider: str) -> None:
 @task(trigger_rule="all_done")
 def get_providers_update_confs(media_type: MediaType, providers: list[str]) -> list[dict[str, Any]]:
     """A conf of a batched update for each provider that is due; skips when none is."""
+    from catalog.database.names import digest
     from catalog.popularity.popularity import metric_of, update_conf
 
     context: Any = get_current_context()
-    force, now = bool(context["params"].get("force")), datetime.now(UTC)
+    force, run = bool(context["params"].get("force")), context["dag_run"]
     with catalog_connection(autocommit=True) as connection:
         metrics = [metric_of(connection, media_type, provider) for provider in providers]
-    due = [m for m in metrics if m.is_due or (force and m.constant is not None)]
-    if not due:
+    confs = [
+        (update_conf(media_type, m.provider), m.provider)
+        for m in metrics
+        if m.is_due or (force and m.constant is not None)
+    ]
+    if not confs:
         raise AirflowSkipException("no provider's constant has changed since its rows were scored.")
+    # A run that is there already is run again with the conf it has (Airflow takes no other), so the name holds whatever the conf holds.
     return [
-        {"conf": update_conf(media_type, m, now), "provider": m.provider, "constant": m.constant} for m in due
+        {
+            "conf": conf,
+            "child": f"{conf['query_id']}__{run.run_after:%Y%m%d}__{digest(run.run_id, conf)}",
+            "provider": provider,
+        }
+        for conf, provider in confs
     ]
 
 
-@task(trigger_rule="all_success")
-def note_refreshed(media_type: MediaType, provider: str, constant: float) -> None:
-    """All rows of the provider have their score now."""
+@task(trigger_rule="all_success", map_index_template="{{ provider }}")
+def note_refreshed(media_type: MediaType, provider: str) -> None:
+    """All rows of the provider have their score now, which is looked at."""
     from catalog.popularity import popularity
 
-    with catalog_connection(autocommit=True) as connection:
-        popularity.note_refreshed(connection, media_type, provider, constant)
+    context: Any = get_current_context()
+    context["provider"] = provider
+    timeout = METRIC_TIMEOUT[media_type].total_seconds()
+    with catalog_connection(autocommit=True) as connection, task_failures():
+        popularity.note_refreshed(connection, media_type, provider, timeout)
 
 
 @task(trigger_rule="all_done")
@@ -117,7 +137,7 @@ def notify_slack(media_type: MediaType, providers: list[str]) -> str:
         )
         shown = "none" if m.constant is None else f"{m.constant:g}"
         lines.append(
-            f"  - {m.provider}: {state}; constant {shown}, {counts.get(m.provider, 0):,} records with a score"
+            f"  - {escaped(m.provider)}: {state}; constant {shown}, {counts.get(m.provider, 0):,} records with a score"
         )
     text = "\n".join(lines)
     say(text, f"{media_type.capitalize()} Popularity Refresh")
@@ -154,11 +174,11 @@ def refresh_dag(media_type: MediaType) -> None:
         constants >> due
 
         @task_group
-        def refresh_popularity(conf: Any, provider: str, constant: float) -> None:
+        def refresh_popularity(conf: Any, child: str, provider: str) -> None:
             triggered = TriggerDagRunOperator(
                 task_id="trigger_batched_update",
                 trigger_dag_id="batched_update",
-                trigger_run_id="{{ run_id }}__{{ ti.map_index }}",
+                trigger_run_id=child,
                 conf=conf,
                 reset_dag_run=True,
                 wait_for_completion=True,
@@ -169,7 +189,9 @@ def refresh_dag(media_type: MediaType) -> None:
                 execution_timeout=REFRESH_TIMEOUT[media_type],
                 max_active_tis_per_dagrun=AT_A_TIME,
             )
-            triggered >> note_refreshed(media_type, provider, constant)
+            triggered >> note_refreshed.override(execution_timeout=METRIC_TIMEOUT[media_type])(
+                media_type, provider
+            )
 
         refreshed = refresh_popularity.expand_kwargs(due)
         refreshed >> notify_slack(media_type, providers)

@@ -1,24 +1,32 @@
 """Images without `license_url` in their meta_data: which licenses they have, and the update that adds it."""
 
-import re
-from typing import Any
+from typing import Any, LiteralString
 
 import msgspec
 import psycopg
 from psycopg import sql
 
+from catalog.database.names import query_id
 from catalog.database.statements import Update, parse_update
 from catalog.ingestion.licenses import license_from_pair
 
-MISSING = "meta_data ->> 'license_url' IS NULL"
+MISSING: LiteralString = "meta_data ->> 'license_url' IS NULL"
+# Nothing of these is lost when they become an object; a text, say, or an array that holds one, is left as it is.
+_FITTING: LiteralString = (
+    'NOT coalesce(jsonb_path_exists(meta_data, \'$[*].type() ? (@ != "object" && @ != "null")\'), false)'
+)
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Images of one license that lack its URL. license: in small letters, though some rows have capitals."""
+    """Images of one license that lack its URL.
+
+    license: in small letters, though some rows have capitals; left: those of `rows` whose meta_data would be lost in an object.
+    """
 
     license: str
     version: str | None
     rows: int
+    left: int = 0
 
     @property
     def url(self) -> str | None:
@@ -27,12 +35,12 @@ class Group(msgspec.Struct, frozen=True):
 
     @property
     def query_id(self) -> str:
-        return "license_url_" + re.sub("[^a-z0-9]+", "_", f"{self.license}_{self.version or 'none'}")[
-            :28
-        ].strip("_")
+        return query_id("license_url", self.license, self.version or "none")
 
     def update(self) -> Update:
         """Adds the URL; whatever else meta_data holds stays, and a NULL, or a null under that key, gives way.
+
+        An array of objects becomes one object. A meta_data that is a text, a number, or an array that holds one is not touched.
 
         Raises AssertionError for a license that has no URL, and Refused never.
         """
@@ -42,19 +50,18 @@ class Group(msgspec.Struct, frozen=True):
             if self.version is None
             else f"license_version = {sql.quote(self.version)}"
         )
-        old = "CASE WHEN jsonb_typeof(meta_data) = 'object' THEN meta_data ELSE '{}'::jsonb END"
-        added = f"{old} || jsonb_build_object('license_url', {sql.quote(self.url)})"
+        added = f"coalesce(stored_object(meta_data), '{{}}') || jsonb_build_object('license_url', {sql.quote(self.url)})"
         return parse_update(
             "image",
             f"SET updated_on = now(), license = lower(license), meta_data = {added}",
-            f"WHERE lower(license) = {sql.quote(self.license)} AND {version} AND {MISSING}",
+            f"WHERE lower(license) = {sql.quote(self.license)} AND {version} AND {MISSING} AND {_FITTING}",
         )
 
 
 def groups(connection: psycopg.Connection[Any]) -> list[Group]:
     """All licenses with images that lack the URL, the most frequent first."""
-    found = connection.execute("""
-        select lower(license), license_version, count(*) from image where meta_data ->> 'license_url' is null
+    query = sql.SQL("""
+        select lower(license), license_version, count(*), count(*) filter (where not {fitting}) from image where {missing}
          group by 1, 2 order by 3 desc, 1, 2
-    """)
-    return [Group(*row) for row in found.fetchall()]
+    """).format(fitting=sql.SQL(_FITTING), missing=sql.SQL(MISSING))
+    return [Group(*row) for row in connection.execute(query).fetchall()]

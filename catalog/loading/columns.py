@@ -38,7 +38,8 @@ _DIFFERS: dict[Merge, LiteralString] = {
     "names": "(new.{c} is distinct from old.{c} and not same_names(merged_names(old.{c}, new.{c}), old.{c}))",
 }
 _INSERTED: dict[Merge, LiteralString] = {
-    "object": "jsonb_strip_nulls(new.{c})",
+    "object": "merged_object(null, new.{c})",
+    "tags": "case when jsonb_typeof(new.{c}) = 'array' then new.{c} end",
     "elements": "merged_elements(null, new.{c})",  # several of one key in one record are merged, too
 }
 

@@ -31,7 +31,7 @@ from catalog.loading.lines import LineCheck
 from catalog.loading.rejects import LIMIT, Rejects
 from catalog.loading.report import LoadReport, RunKey, find, save
 
-__all__ = ["DELETED", "URL_TAKEN", "Load", "LoadReport", "RunKey"]
+__all__ = ["DELETED", "URL_TAKEN", "Load", "LoadReport", "RunKey", "take_turn"]
 
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]
@@ -84,9 +84,7 @@ class Load:
         began = time.monotonic()
         with self._rejects, self._connection.transaction():
             self._execute("set local work_mem = '256MB'")
-            self._execute(
-                "select pg_advisory_xact_lock(hashtext(%s))", [f"load {self._media_type} {self._provider}"]
-            )
+            take_turn(self._connection, self._media_type, self._provider)
             if done := find(self._connection, self._key, self._media_type, self._manifest):
                 self._progress(f"{self._media_type}: this pull is loaded already; nothing to do.")
                 return done
@@ -242,6 +240,11 @@ class Load:
         key = (self._key.dag_id, self._key.run_id, self._key.day_shift)
         before = usual(self._connection, self._provider, self._media_type, manifest.window, but=key)
         return unusual(report.outcome(), before, self._expected)
+
+
+def take_turn(connection: Connection, media_type: MediaType, provider: str) -> None:
+    """Wait for the other loads of a provider to end, and keep them waiting until this transaction does."""
+    connection.execute("select pg_advisory_xact_lock(hashtext(%s))", [f"load {media_type} {provider}"])
 
 
 def _names(media_type: MediaType, provider: str, include_deleted: bool) -> dict[str, sql.Composable]:

@@ -8,6 +8,5 @@ returns double precision language sql stable returns null on null input as $$
 $$;
 create function standardized_{media}_popularity(provider text, meta_data jsonb)
 returns double precision language sql stable returns null on null input as $$
-    select metric_value($2, m.metric) / nullif(metric_value($2, m.metric) + m.constant, 0)
-      from {media}_popularity_metrics m where m.provider = $1
+    select popularity_score($2, m.metric, m.constant) from {media}_popularity_metrics m where m.provider = $1
 $$;

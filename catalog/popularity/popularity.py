@@ -1,10 +1,10 @@
 """How popular a record is among those of its provider: metric / (metric + constant), between 0 and 1.
 
 The constant is made so that the record at the provider's percentile p (0.85) scores p: constant = (1 - p) / p * value at the percentile.
-A new record is scored when it is loaded; a refresh only changes rows whose score is another one under today's constant.
+A new record is scored when it is loaded; a refresh only changes rows whose score is another one under today's constant. The formula is the
+SQL function `popularity_score`, and nowhere else.
 """
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -12,11 +12,15 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from catalog.database.names import query_id
+from catalog.ingestion.errors import Fatal
 from catalog.ingestion.provider import provider_class, provider_names
 from catalog.ingestion.records import MediaType
+from catalog.loading.load import take_turn
 
 Connection = psycopg.Connection[Any]  # in autocommit
 PERCENTILE = 0.85
+MAX_CONSTANT = 1e100  # popularity_score takes no greater one
 _FUNCTIONS = Path(__file__).with_name("functions.sql")
 
 
@@ -47,35 +51,66 @@ def configured(media_type: MediaType) -> dict[str, str]:
 
 
 def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
-    """Enter what is declared; values and constants stay. Providers that are no longer declared stay, too. Provider strings."""
+    """Enter what is declared; values and constants stay. Providers that are no longer declared stay, too.
+
+    A provider with another metric than before is due: its rows are scored with the one before.
+
+    Returns:
+        The provider strings that are declared.
+    """
     found = configured(media_type)
-    statement = _sql(
-        "insert into {metrics} (provider, metric, percentile) values (%s, %s, %s) "
-        "on conflict (provider) do update set metric = excluded.metric, percentile = excluded.percentile",
-        media_type,
-    )
-    with connection.transaction():
-        connection.cursor().executemany(
-            statement, [(provider, metric, PERCENTILE) for provider, metric in found.items()]
+    for provider, metric in sorted(found.items()):
+        values = {"provider": provider, "metric": metric, "percentile": PERCENTILE}
+        known = _sql(
+            "select 1 from {metrics} where (provider, metric, percentile) = (%(provider)s, %(metric)s, %(percentile)s)",
+            media_type,
         )
+        if connection.execute(known, values).fetchone():
+            continue
+        with connection.transaction():
+            take_turn(connection, media_type, provider)
+            connection.execute(
+                _sql(
+                    """
+                    insert into {metrics} as m (provider, metric, percentile) values (%(provider)s, %(metric)s, %(percentile)s)
+                    on conflict (provider) do update set metric = excluded.metric, percentile = excluded.percentile,
+                       refreshed_constant = case when m.metric = excluded.metric then m.refreshed_constant end
+                    """,
+                    media_type,
+                ),
+                values,
+            )
     return sorted(found)
 
 
 def refresh_constant(connection: Connection, media_type: MediaType, provider: str, timeout: float) -> Metric:
-    """Today's value at the percentile, and the constant that follows; stored and returned. Without any value both stay as they are."""
+    """Today's value at the percentile, and the constant that follows; stored and returned. Without any value both stay as they are.
+
+    The constant changes between two loads of the provider, so none writes scores of the one before after that.
+
+    Args:
+        connection: In autocommit.
+        media_type: Of the records.
+        provider: Its string in the catalog.
+        timeout: Seconds that a statement may take, and that a load is waited for.
+    """
+    before = metric_of(connection, media_type, provider)
     with connection.transaction():
-        connection.execute("select set_config('statement_timeout', %s, true)", [str(int(timeout * 1000))])
-        before = metric_of(connection, media_type, provider)
+        _limit(connection, timeout)
         row = connection.execute(
             _sql("select {percentile}(%s, %s, %s)", media_type), [provider, before.metric, before.percentile]
         ).fetchone()
-        value = row[0] if row else None
-        if value is not None:
-            constant = (1 - before.percentile) / before.percentile * (value if value > 0 else 1)
-            connection.execute(
-                _sql("update {metrics} set val = %s, constant = %s where provider = %s", media_type),
-                [value, constant, provider],
-            )
+    value = row[0] if row else None
+    if value is None:
+        return before
+    constant = min((1 - before.percentile) / before.percentile * (value or 1), MAX_CONSTANT)
+    with connection.transaction():
+        _limit(connection, timeout)
+        take_turn(connection, media_type, provider)
+        connection.execute(
+            _sql("update {metrics} set val = %s, constant = %s where provider = %s", media_type),
+            [value, constant, provider],
+        )
     return metric_of(connection, media_type, provider)
 
 
@@ -92,12 +127,41 @@ def metric_of(connection: Connection, media_type: MediaType, provider: str) -> M
     return Metric(*row)
 
 
-def note_refreshed(connection: Connection, media_type: MediaType, provider: str, constant: float) -> None:
-    """All rows of the provider are scored with this constant now."""
-    connection.execute(
-        _sql("update {metrics} set refreshed_constant = %s where provider = %s", media_type),
-        [constant, provider],
-    )
+def note_refreshed(connection: Connection, media_type: MediaType, provider: str, timeout: float) -> None:
+    """Note that all rows of the provider are scored with today's constant, after looking at each of them.
+
+    Args:
+        connection: In autocommit.
+        media_type: Of the records.
+        provider: Its string in the catalog.
+        timeout: Seconds that it may take.
+
+    Raises:
+        Fatal: A row has another score; nothing is noted.
+    """
+    with connection.transaction():
+        _limit(connection, timeout)
+        # First, so that metric and constant stay as they are while the rows are looked at.
+        connection.execute(
+            _sql("select from {metrics} where provider = %s for no key update", media_type), [provider]
+        )
+        noted = connection.execute(
+            _sql(
+                """
+                update {metrics} m set refreshed_constant = m.constant where m.provider = %s and not exists (
+                    select from {table} t where t.provider = m.provider
+                       and t.standardized_popularity is distinct from popularity_score(t.meta_data, m.metric, m.constant)
+                )
+                """,
+                media_type,
+            ),
+            [provider],
+        ).rowcount
+    if not noted:
+        raise Fatal(
+            f"{provider}: there are rows without the score of today's constant, so it stays due. Clear trigger_batched_update of this "
+            f"provider and what follows it, or wait for the next run of {media_type}_popularity_refresh."
+        )
 
 
 def scored(connection: Connection, media_type: MediaType) -> dict[str, int]:
@@ -109,20 +173,31 @@ def scored(connection: Connection, media_type: MediaType) -> dict[str, int]:
 
 
 def update_conf(
-    media_type: MediaType, metric: Metric, now: datetime, batch_size: int = 10_000, timeout: float = 300
+    media_type: MediaType, provider: str, batch_size: int = 10_000, timeout: float = 300
 ) -> dict[str, Any]:
-    """The conf of the batched update that scores the provider's rows anew; the constant stands in it, so each row costs no look-up."""
-    value = f"metric_value(meta_data, {sql.quote(metric.metric)})"
-    score = f"{value} / nullif({value} + {metric.constant!r}, 0)"
+    """The conf of the batched update that scores the provider's rows anew.
+
+    It says nothing that may change: metric and constant are asked for by each statement, once, not once a row. So a run of it that is
+    repeated at any later time, or goes on with rows that another one has selected, gives right scores.
+
+    Args:
+        media_type: Of the records.
+        provider: Its string in the catalog; any text.
+        batch_size: Rows in a batch.
+        timeout: Seconds that a batch may take.
+    """
+    name = sql.quote(provider)
+    row = f"FROM {media_type}_popularity_metrics WHERE provider = {name}"
+    score = f"popularity_score(meta_data, (SELECT metric {row}), (SELECT constant {row}))"
     return {
-        "query_id": f"{metric.provider}_popularity_{now:%Y%m%d}",
+        "query_id": query_id(f"{media_type}_popularity", provider),
         "table_name": media_type,
-        "select_query": f"WHERE provider = {sql.quote(metric.provider)} AND standardized_popularity IS DISTINCT FROM {score}",
+        "select_query": f"WHERE provider = {name} AND standardized_popularity IS DISTINCT FROM {score}",
         "update_query": f"SET updated_on = now(), standardized_popularity = {score}",
         "batch_size": batch_size,
         "update_timeout": timeout,
         "dry_run": False,
-        "resume_update": False,
+        "resume_update": True,  # what an earlier run left is the same work
     }
 
 
@@ -138,4 +213,9 @@ def _sql(statement: LiteralString, media_type: MediaType) -> sql.Composed:
     return sql.SQL(statement).format(
         metrics=sql.Identifier(f"{media_type}_popularity_metrics"),
         percentile=sql.Identifier(f"{media_type}_popularity_percentile"),
+        table=sql.Identifier(media_type),
     )
+
+
+def _limit(connection: Connection, seconds: float) -> None:
+    connection.execute("select set_config('statement_timeout', %s, true)", [str(int(seconds * 1000))])

@@ -1,8 +1,6 @@
 insert into {table} ({columns}, identifier, created_on, updated_on, last_synced_with_source, removed_from_source,
                      standardized_popularity)
 select {inserted}, time_ordered_uuid(), now(), now(), now(), false,
-       case when m.constant is not null then
-           metric_value(new.meta_data, m.metric) / nullif(metric_value(new.meta_data, m.metric) + m.constant, 0)
-       end
+       popularity_score(new.meta_data, m.metric, m.constant)
   from verdict join {loading} new on new.ctid = verdict.tid left join {metrics} m on m.provider = new.provider
  where verdict.outcome = 'new'

@@ -1,7 +1,7 @@
 update {table} old
    set {merged}, updated_on = now(), last_synced_with_source = now(), removed_from_source = false,
        standardized_popularity = case when m.constant is not null then
-           metric_value({merged_meta}, m.metric) / nullif(metric_value({merged_meta}, m.metric) + m.constant, 0)
+           popularity_score({merged_meta}, m.metric, m.constant)
        else old.standardized_popularity end
   from verdict join {loading} new on new.ctid = verdict.tid left join {metrics} m on m.provider = new.provider
  where verdict.outcome = 'changed' and old.identifier = verdict.identifier

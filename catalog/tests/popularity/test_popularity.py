@@ -1,16 +1,23 @@
 """Popularity on a real PostgreSQL against a calculation in plain Python."""
 
+import json
 import math
 import random
-from datetime import UTC, datetime
+import re
+import threading
 
+import psycopg
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
-from catalog.database.batched_update import STRIPES, BatchedUpdate
+from catalog.database.batched_update import QUERY_ID, STRIPES, BatchedUpdate
+from catalog.database.names import digest, query_id
 from catalog.database.statements import parse_update, verify
+from catalog.ingestion.errors import Fatal, Interrupted
+from catalog.loading.load import take_turn
 from catalog.popularity import popularity
 
-NOW = datetime(2024, 2, 10, tzinfo=UTC)
 INSERT = """
     insert into image (identifier, created_on, updated_on, provider, foreign_identifier, foreign_landing_url, url, license,
                        removed_from_source, meta_data)
@@ -29,16 +36,23 @@ def store(connection, provider, values, key="views"):
     connection.cursor().executemany(INSERT, rows)
 
 
-def refresh(connection, provider="flickr", now=NOW):
-    """What the DAG does for one provider; the batched update's counts."""
-    metric = popularity.refresh_constant(connection, "image", provider, 60)
-    conf = popularity.update_conf("image", metric, now)
+def rescore(connection, provider="flickr", run_id="run"):
+    """The batched update of a provider; its counts."""
+    conf = popularity.update_conf("image", provider)
     update = parse_update(conf["table_name"], conf["update_query"], conf["select_query"])
     verify(connection, update)
-    job = BatchedUpdate(connection, conf["query_id"], "run", update, batch_size=conf["batch_size"])
-    done = job.run(job.claim(resume=False) or job.select())
+    job = BatchedUpdate(connection, conf["query_id"], run_id, update, batch_size=conf["batch_size"])
+    progress = job.claim(resume=conf["resume_update"])
+    done = job.run(job.select() if progress is None or progress.done else progress)
     job.finish()
-    popularity.note_refreshed(connection, "image", provider, metric.constant)
+    return done
+
+
+def refresh(connection, provider="flickr"):
+    """What the DAG does for one provider; the batched update's counts."""
+    popularity.refresh_constant(connection, "image", provider, 60)
+    done = rescore(connection, provider)
+    popularity.note_refreshed(connection, "image", provider, 60)
     return done
 
 
@@ -50,10 +64,12 @@ def scores(connection, provider="flickr"):
 
 
 def number(text):
+    """What counts as a metric: no negative number, and none of more than 100 bytes."""
     try:
-        return float(text)
+        found = float(text)
     except (TypeError, ValueError):
         return None
+    return found if math.isfinite(found) and found >= 0 and len(text.encode()) <= 100 else None
 
 
 def by_hand(values, p=0.85):
@@ -99,7 +115,7 @@ def test_a_second_refresh_touches_nothing(catalog):
     store(catalog, "flickr", [str(n) for n in range(200)])
     assert refresh(catalog).updated == 200
     assert not popularity.metric_of(catalog, "image", "flickr").is_due
-    assert refresh(catalog, now=datetime(2024, 3, 10, tzinfo=UTC)).updated == 0
+    assert refresh(catalog).updated == 0
     assert catalog.execute("select count(distinct updated_on) from image").fetchone()[0] <= STRIPES
 
 
@@ -107,7 +123,7 @@ def test_only_rows_whose_score_differs_are_updated(catalog):
     store(catalog, "flickr", [str(n) for n in range(100)])
     refresh(catalog)
     catalog.execute("update image set standardized_popularity = 0.5 where foreign_identifier in ('3', '4')")
-    assert refresh(catalog, now=datetime(2024, 3, 10, tzinfo=UTC)).updated == 2
+    assert refresh(catalog).updated == 2
 
 
 def test_a_constant_that_changed_is_due_until_its_rows_are_scored(catalog):
@@ -160,3 +176,162 @@ def test_functions_are_made_anew_and_nothing_else(catalog, media_type):
     assert state() == before
     popularity.recreate_functions(catalog, media_type)
     assert state() == before
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=120)
+NUMBERS = st.from_regex(
+    r"[ \t]?[-+]?[0-9]{0,130}[.]?[0-9]{0,130}([eE][-+]?[0-9]{1,3})?[ \n]?", fullmatch=True
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS | NUMBERS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=5,
+)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(meta_data=VALUES | st.builds(lambda v: {"m": v}, VALUES), constant=st.none() | st.floats())
+@example(meta_data={"m": 10**400}, constant=1.0)
+@example(meta_data={"m": "9" * 99 + "e99"}, constant=1.7e308)
+@example(meta_data={"m": "." + "0" * 94 + "1e-99"}, constant=1e100)
+@example(meta_data={"m": "0"}, constant=0.0)
+@example(meta_data={"m": "0"}, constant=5e-324)
+@example(meta_data={"m": "-4"}, constant=3.9)
+@example(meta_data={"m": "\u0663\u3000"}, constant=3.9)
+@example(meta_data={"m": "NaN"}, constant=math.nan)
+def test_a_score_is_between_0_and_1_or_none(catalog, meta_data, constant):
+    """Whatever a provider sends, and whatever stands in the table."""
+    arguments = [json.dumps(meta_data), constant]
+    [score] = catalog.execute("select popularity_score(%s::jsonb, 'm', %s)", arguments).fetchone()
+    assert score is None or 0 <= score <= 1
+
+
+WILD = [
+    "-3",
+    "9" * 400,
+    "1e400",
+    "NaN",
+    "Infinity",
+    {"n": 1},
+    ["4"],
+    True,
+    None,
+    10**400,
+    "\u0664",
+    "9e99",
+    "",
+    " 7 ",
+]
+
+
+def test_a_malformed_value_costs_itself_only(catalog):
+    store(catalog, "flickr", [*(str(n) for n in range(1, 101)), *WILD])
+    assert refresh(catalog).gone == 0
+    found = scores(catalog)
+    assert None not in found[:100]
+    assert found[:100] == sorted(found[:100])
+    assert all(score is None or 0 <= score <= 1 for score in found)
+    assert [n for n, score in enumerate(found[100:]) if score is not None] == [11, 13]
+
+
+@pytest.mark.parametrize("values", [["9e99"] * 20, ["9" * 100] * 20, ["1e-99"] * 20, ["0"] * 20])
+def test_a_constant_at_either_end(catalog, values):
+    store(catalog, "flickr", values)
+    refresh(catalog)
+    assert all(0 <= score <= 1 for score in scores(catalog))
+
+
+@pytest.mark.parametrize("constant", [0.0, -7.5, math.nan, math.inf, -math.inf, 1.7e308, None])
+def test_a_constant_that_cannot_be(catalog, constant):
+    """In an adopted catalog: no score instead of a wrong one, and the next refresh makes it anew."""
+    store(catalog, "flickr", ["-3", "0", "7", "9e99"])
+    catalog.execute("update image set standardized_popularity = 1.55")
+    catalog.execute("update image_popularity_metrics set constant = %s where provider = 'flickr'", [constant])
+    rescore(catalog)
+    assert scores(catalog) == [None] * 4
+    refresh(catalog)
+    assert [score is None for score in scores(catalog)] == [True, False, False, False]
+
+
+PROVIDERS = [
+    "500px", "500 px", "a" * 80, "a" * 79 + "b", "it's", 'say "so"', "back\\slash", "100 % {of} $1", "Ünïcode ♥ 博物館", "_", "-- ; drop",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_any_provider_string(catalog, provider):
+    catalog.execute(
+        "insert into image_popularity_metrics (provider, metric) values (%s, 'views')", [provider]
+    )
+    store(catalog, provider, ["1", "2", "3"])
+    store(catalog, "flickr", ["1", "2", "3"])
+    assert refresh(catalog, provider).updated == 3
+    assert None not in scores(catalog, provider)
+    assert scores(catalog, "flickr") == [None] * 3
+
+
+def test_names_are_bounded_and_tell_apart():
+    names = {query_id("image_popularity", p) for p in PROVIDERS}
+    assert len(names) == len(PROVIDERS)
+    assert all(re.fullmatch(QUERY_ID, n) for n in names)
+    assert query_id("image_popularity", "500px").startswith("image_popularity_500px_")
+    assert digest("a", "b") != digest("a b")
+
+
+def test_an_older_run_that_goes_on_writes_todays_scores(catalog):
+    """It was stopped half-way; another refresh has passed since, with another constant; then it is cleared."""
+    store(catalog, "flickr", [str(n) for n in range(100)])
+    popularity.refresh_constant(catalog, "image", "flickr", 60)
+    conf = popularity.update_conf("image", "flickr")
+    update = parse_update("image", conf["update_query"], conf["select_query"])
+    job = BatchedUpdate(catalog, conf["query_id"], "old", update, batch_size=10, should_stop=lambda: True)
+    with pytest.raises(Interrupted):
+        job.run(job.select())
+    catalog.execute('update image set meta_data = \'{"views": "1000"}\' where foreign_identifier::int >= 50')
+    popularity.refresh_constant(catalog, "image", "flickr", 60)
+    rescore(catalog, run_id="new")
+    with pytest.raises(
+        Fatal, match="rows without the score"
+    ):  # of the rows that the old run had not selected, or had changed
+        popularity.note_refreshed(catalog, "image", "flickr", 60)
+    rescore(catalog, run_id="new")
+    popularity.note_refreshed(catalog, "image", "flickr", 60)
+    right = scores(catalog)
+    rescore(catalog, run_id="old")
+    assert scores(catalog) == right
+    popularity.note_refreshed(catalog, "image", "flickr", 60)
+
+
+def test_one_row_that_differs_keeps_a_provider_due(catalog):
+    store(catalog, "flickr", [str(n) for n in range(100)])
+    popularity.refresh_constant(catalog, "image", "flickr", 60)
+    rescore(catalog)
+    catalog.execute("update image set standardized_popularity = null where foreign_identifier = '57'")
+    with pytest.raises(Fatal, match=r"flickr: .* Clear trigger_batched_update"):
+        popularity.note_refreshed(catalog, "image", "flickr", 60)
+    assert popularity.metric_of(catalog, "image", "flickr").is_due
+
+
+def test_another_metric_makes_a_provider_due(catalog):
+    store(catalog, "flickr", ["1", "2"])
+    refresh(catalog)
+    popularity.update_metrics(catalog, "image")
+    assert not popularity.metric_of(catalog, "image", "flickr").is_due
+    catalog.execute("update image_popularity_metrics set metric = 'faves' where provider = 'flickr'")
+    popularity.update_metrics(catalog, "image")
+    assert popularity.metric_of(catalog, "image", "flickr").is_due
+
+
+def test_a_constant_waits_for_the_load_that_knows_the_one_before(catalog, dsn):
+    store(catalog, "flickr", ["1", "2"])
+    with psycopg.connect(dsn, autocommit=True) as other, psycopg.connect(dsn) as load:
+        take_turn(load, "image", "flickr")
+        waiting = threading.Thread(target=popularity.refresh_constant, args=(other, "image", "flickr", 60))
+        waiting.start()
+        query = "select 1 from pg_stat_activity where pid = %s and wait_event = 'advisory'"
+        while not catalog.execute(query, [other.info.backend_pid]).fetchone():
+            assert waiting.is_alive()
+        assert popularity.metric_of(catalog, "image", "flickr").constant is None
+        load.commit()
+        waiting.join(30)
+    assert popularity.metric_of(catalog, "image", "flickr").constant is not None

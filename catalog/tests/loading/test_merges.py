@@ -1,0 +1,101 @@
+"""Merging stored and new JSON, whatever the type of either: one row for each pair."""
+
+import json
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from catalog.loading.columns import updated
+from catalog.tests.loading.test_load import audio, load, outcome  # noqa: F401 - load is a fixture
+
+pytestmark = pytest.mark.database
+OTHERS = ["null", "7", "true", '"text"']
+NEW_OBJECT, NEW_TAGS, NEW_FILES = (
+    {"b": "2", "c": None},
+    [{"name": "n", "provider": "p"}],
+    [{"url": "u", "filesize": 1}],
+)
+
+
+def merged(catalog, function, old, new, *more):
+    """Of JSON as text; None: SQL's null."""
+    holes = ", %s" * len(more)
+    [found] = catalog.execute(f"select {function}(%s::jsonb, %s::jsonb{holes})", [old, new, *more]).fetchone()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("old", "result"),
+    [
+        (None, {"b": "2"}), *((old, {"b": "2"}) for old in OTHERS), ("[]", {"b": "2"}), ("{}", {"b": "2"}),
+        ('{"a": 1, "b": 1, "d": null}', {"a": 1, "b": "2"}), ('["text", [1]]', {"b": "2"}),
+        ('[null, {"a": 1, "b": 0}, {"a": 2}]', {"a": 2, "b": "2"}), ('["text", {"a": 1}]', {"a": 1, "b": "2"}),
+    ],
+)  # fmt: skip
+def test_an_object_onto_each_type(catalog, old, result):
+    """An array that grew by merging is an object again."""
+    assert merged(catalog, "merged_object", old, json.dumps(NEW_OBJECT)) == result
+
+
+@pytest.mark.parametrize(
+    ("old", "kept"),
+    [
+        (None, []), *((old, []) for old in OTHERS), ("[]", []), ("{}", []), ('{"name": 7}', []),
+        ('{"name": "x", "provider": "m"}', [{"name": "x", "provider": "m"}]), ('{"name": "x", "provider": "p"}', []),
+        ('["text", null, [1], {"name": "x"}, {"name": "o", "provider": "p"}]', ["text", None, [1], {"name": "x"}]),
+    ],
+)  # fmt: skip
+def test_tags_onto_each_type(catalog, old, kept):
+    assert merged(catalog, "merged_tags", old, json.dumps(NEW_TAGS), "p") == [*NEW_TAGS, *kept]
+
+
+@pytest.mark.parametrize(
+    ("old", "kept"),
+    [
+        (None, []), *((old, []) for old in OTHERS), ("[]", []), ("{}", []), ('{"url": "u"}', []),
+        ('{"url": "v"}', [{"url": "v"}]), ('["text", null, {"name": "x"}]', ["text", None, {"name": "x"}]),
+    ],
+)  # fmt: skip
+def test_files_onto_each_type(catalog, old, kept):
+    assert merged(catalog, "merged_elements", old, json.dumps(NEW_FILES)) == [*kept, *NEW_FILES]
+
+
+STORED = [None, *OTHERS, "[]", "{}", '[1, {"a": 1}]', '{"a": null, "name": "x", "url": "u"}']
+
+
+@pytest.mark.parametrize("old", STORED)
+@pytest.mark.parametrize(
+    ("function", "wrong", "more"),
+    [("merged_object", "[]", ()), ("merged_tags", "{}", ("p",)), ("merged_elements", "{}", ())],
+)
+def test_what_is_of_another_type_changes_nothing(catalog, function, wrong, more, old):
+    for new in (None, *OTHERS, wrong):
+        assert merged(catalog, function, old, new, *more) == (None if old is None else json.loads(old)), new
+
+
+JSON_COLUMNS = {
+    "meta_data": {"k": "v"},
+    "audio_set": {"title": "s"},
+    "tags": ["t"],
+    "alt_files": [{"url": "https://example.org/a.ogg"}],
+}
+
+
+def test_each_json_column_is_tried():
+    assert {c.name for c in updated("audio") if c.merge in ("object", "tags", "elements")} == set(
+        JSON_COLUMNS
+    )
+
+
+@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize("column", JSON_COLUMNS)
+def test_a_load_onto_each_type(load, catalog, column, stored):  # noqa: F811
+    """It succeeds, the value is of the right type afterwards, and the same load again changes nothing."""
+    load([audio(1)], media_type="audio")
+    value = None if stored is None else Jsonb(json.loads(stored))
+    catalog.execute(f"update audio set {column} = %s", [value])
+    record = audio(1, **{column: JSON_COLUMNS[column]})
+    assert outcome(load([record], media_type="audio"))[:3] in ((0, 1, 0), (0, 0, 1))
+    [kind] = catalog.execute(f"select jsonb_typeof({column}) from audio").fetchone()
+    assert kind == ("object" if column in ("meta_data", "audio_set") else "array")
+    assert outcome(load([record], media_type="audio")) == (0, 0, 1, 0, 0)
