@@ -88,21 +88,19 @@ def get_providers_update_confs(media_type: MediaType, providers: list[str]) -> l
     force, run = bool(context["params"].get("force")), context["dag_run"]
     with catalog_connection(autocommit=True) as connection:
         metrics = [metric_of(connection, media_type, provider) for provider in providers]
-    confs = [
-        (update_conf(media_type, m.provider), m.provider)
-        for m in metrics
-        if m.is_due or (force and m.constant is not None)
-    ]
-    if not confs:
+    due = [m for m in metrics if m.is_due or (force and m.constant is not None)]
+    if not due:
         raise AirflowSkipException("no provider's constant has changed since its rows were scored.")
-    # A run that is there already is run again with the conf it has (Airflow takes no other), so the name holds whatever the conf holds.
+    confs = [update_conf(media_type, m.provider) for m in due]
+    # A child run that is there already is run again with the conf it has (Airflow takes no other), and selects no rows again when it has
+    # finished. So its name holds all that it is about: another provider, conf or constant is another run.
     return [
         {
             "conf": conf,
-            "child": f"{conf['query_id']}__{run.run_after:%Y%m%d}__{digest(run.run_id, conf)}",
-            "provider": provider,
+            "child": f"{conf['query_id']}__{run.run_after:%Y%m%d}__{digest(run.run_id, conf, m.constant)}",
+            "provider": m.provider,
         }
-        for conf, provider in confs
+        for conf, m in zip(confs, due, strict=True)
     ]
 
 

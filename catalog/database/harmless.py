@@ -57,6 +57,9 @@ TYPES = frozenset(
 # The catalog's own functions that are not volatile, and which of its tables each reads.
 OWN_FUNCTIONS: dict[str, frozenset[str]] = {
     "metric_value(jsonb, text)": frozenset(),
+    "popularity_score(jsonb, text, double precision)": frozenset(),
+    "stored_object(jsonb)": frozenset(),
+    "stored_elements(jsonb, text)": frozenset(),
     "merged_object(jsonb, jsonb)": frozenset(),
     "merged_tags(jsonb, jsonb, text)": frozenset(),
     "merged_elements(jsonb, jsonb)": frozenset(),

@@ -137,7 +137,7 @@ def note_refreshed(connection: Connection, media_type: MediaType, provider: str,
         timeout: Seconds that it may take.
 
     Raises:
-        Fatal: A row has another score; nothing is noted.
+        Fatal: A row has another score; the provider is due from then on.
     """
     with connection.transaction():
         _limit(connection, timeout)
@@ -157,10 +157,15 @@ def note_refreshed(connection: Connection, media_type: MediaType, provider: str,
             ),
             [provider],
         ).rowcount
+        if not noted:  # whatever was noted before is not so
+            connection.execute(
+                _sql("update {metrics} set refreshed_constant = null where provider = %s", media_type),
+                [provider],
+            )
     if not noted:
         raise Fatal(
-            f"{provider}: there are rows without the score of today's constant, so it stays due. Clear trigger_batched_update of this "
-            f"provider and what follows it, or wait for the next run of {media_type}_popularity_refresh."
+            f"{provider}: there are rows without the score of today's constant, so it is due. "
+            f"Trigger a new run of {media_type}_popularity_refresh: it looks for them anew."
         )
 
 

@@ -5,6 +5,7 @@ import math
 import random
 import re
 import threading
+import uuid
 
 import psycopg
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from catalog.database.batched_update import QUERY_ID, STRIPES, BatchedUpdate
 from catalog.database.names import digest, query_id
 from catalog.database.statements import parse_update, verify
-from catalog.ingestion.errors import Fatal, Interrupted
+from catalog.ingestion.errors import Fatal, Interrupted, Refused
 from catalog.loading.load import take_turn
 from catalog.popularity import popularity
 
@@ -36,14 +37,14 @@ def store(connection, provider, values, key="views"):
     connection.cursor().executemany(INSERT, rows)
 
 
-def rescore(connection, provider="flickr", run_id="run"):
+def rescore(connection, provider="flickr", run_id=None):
     """The batched update of a provider; its counts."""
     conf = popularity.update_conf("image", provider)
     update = parse_update(conf["table_name"], conf["update_query"], conf["select_query"])
     verify(connection, update)
+    run_id = run_id or uuid.uuid4().hex
     job = BatchedUpdate(connection, conf["query_id"], run_id, update, batch_size=conf["batch_size"])
-    progress = job.claim(resume=conf["resume_update"])
-    done = job.run(job.select() if progress is None or progress.done else progress)
+    done = job.run(job.claim(resume=conf["resume_update"]) or job.select())
     job.finish()
     return done
 
@@ -278,8 +279,8 @@ def test_names_are_bounded_and_tell_apart():
     assert digest("a", "b") != digest("a b")
 
 
-def test_an_older_run_that_goes_on_writes_todays_scores(catalog):
-    """It was stopped half-way; another refresh has passed since, with another constant; then it is cleared."""
+def test_what_an_older_run_left_gets_todays_scores(catalog):
+    """It was stopped half-way; another refresh, with another constant, goes on with its rows; then the older one is cleared."""
     store(catalog, "flickr", [str(n) for n in range(100)])
     popularity.refresh_constant(catalog, "image", "flickr", 60)
     conf = popularity.update_conf("image", "flickr")
@@ -294,10 +295,11 @@ def test_an_older_run_that_goes_on_writes_todays_scores(catalog):
         Fatal, match="rows without the score"
     ):  # of the rows that the old run had not selected, or had changed
         popularity.note_refreshed(catalog, "image", "flickr", 60)
-    rescore(catalog, run_id="new")
+    rescore(catalog, run_id="another")
     popularity.note_refreshed(catalog, "image", "flickr", 60)
     right = scores(catalog)
-    rescore(catalog, run_id="old")
+    with pytest.raises(Refused, match="Trigger a new run"):
+        rescore(catalog, run_id="old")
     assert scores(catalog) == right
     popularity.note_refreshed(catalog, "image", "flickr", 60)
 
@@ -306,8 +308,9 @@ def test_one_row_that_differs_keeps_a_provider_due(catalog):
     store(catalog, "flickr", [str(n) for n in range(100)])
     popularity.refresh_constant(catalog, "image", "flickr", 60)
     rescore(catalog)
+    popularity.note_refreshed(catalog, "image", "flickr", 60)
     catalog.execute("update image set standardized_popularity = null where foreign_identifier = '57'")
-    with pytest.raises(Fatal, match=r"flickr: .* Clear trigger_batched_update"):
+    with pytest.raises(Fatal, match=r"flickr: .* Trigger a new run"):
         popularity.note_refreshed(catalog, "image", "flickr", 60)
     assert popularity.metric_of(catalog, "image", "flickr").is_due
 
