@@ -28,6 +28,8 @@ def up(
     say: Callable[[str], None] = lambda _: None,
     environment: Mapping[str, str] | None = None,
     patience: float = UP_SECONDS,
+    *,
+    tied: bool = False,
 ) -> float:
     """Start the supervisor, if none runs, and wait until Airflow is ready.
 
@@ -38,6 +40,7 @@ def up(
         say: Called with each phase.
         environment: Variables of the stack's processes, beside the caller's own.
         patience: Seconds it may take.
+        tied: Let the stack end with this process, however that ends; for tests.
 
     Returns:
         The seconds it took.
@@ -53,15 +56,17 @@ def up(
         stack.state_file.unlink(missing_ok=True)
         with (stack.logs / "supervisor.log").open("ab") as log:
             command = [sys.executable, "-m", "catalog.local.supervisor", str(stack.folder)]
+            command += ["--tied"] if tied else []
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
                 env={**os.environ, **(environment or {})},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if tied else subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+        stack.tie = process.stdin  # the kernel closes it when this process ends
     try:
         _wait_ready(stack, process, say, patience)
     except BaseException:

@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 UI_PORT = 9090
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 AIRFLOW_DB, CATALOG_DB, API_DB, STAGING_DB = "airflow", "catalog", "api", "api_staging"
-_LOCK_FOLDER = Path("/tmp")  # noqa: S108 - ports belong to the machine, so the locks on them do as well
+_SHARED = Path("/tmp")  # noqa: S108 - ports belong to the machine; so do the locks on them, within a folder of ours
 
 
 class Settings(msgspec.Struct):
@@ -51,6 +52,7 @@ class Stack:
             self.folder / "supervisor.lock",
         )
         self._held: list[Any] = []
+        self.tie: IO[bytes] | None = None  # what a stack that ends with this process watches
 
     # settings
 
@@ -91,9 +93,9 @@ class Stack:
             port = free_port(wanted)
             if wanted and port != wanted:
                 return 0
-            path = _LOCK_FOLDER / f"media-catalog-port-{port}.lock"
+            path = self._lock_folder() / f"port-{port}.lock"
             with suppress(OSError):
-                handle = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+                handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError:
@@ -102,6 +104,15 @@ class Stack:
                 self._held.append(handle)
                 return port
         return 0
+
+    def _lock_folder(self) -> Path:
+        """Of this user's stacks; the state folder when somebody else has taken its name."""
+        folder = _SHARED / f"media-catalog-{os.geteuid()}"
+        with suppress(FileExistsError):
+            folder.mkdir(0o700)
+        found = folder.lstat()
+        private = stat.S_ISDIR(found.st_mode) and not stat.S_IMODE(found.st_mode) & 0o077
+        return folder if private and found.st_uid == os.geteuid() else self.folder
 
     # what runs
 

@@ -1,8 +1,10 @@
 """The process that owns the stack: starts its parts, watches them, and leaves nothing behind.
 
-It imports Airflow once and forks the four components, which is several times faster than four cold starts. A component that dies is started
-again; one that keeps dying takes the whole stack down, with the reason in state.json. However this process ends, its children end too: by
-its own hand, or by the kernel's (they are tied to it), and whatever they had started falls to it as their subreaper and is ended last.
+It imports Airflow once and forks the four components, which is several times faster than four cold starts. A part that ends, a server or a
+component, is started again after a pause that grows with each time; one that keeps ending for minutes takes the whole stack down, with the
+reason in state.json. However this process ends, its children end too: by its own hand, or by the kernel's (they are tied to it), and
+whatever they had started falls to it as their subreaper and is ended last. With `--tied` it ends when its standard input does, that is,
+with the process that started it.
 """
 
 import contextlib
@@ -10,35 +12,38 @@ import ctypes
 import fcntl
 import json
 import os
+import select
 import signal
 import sys
 import time
-from collections import deque
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
 import psutil
+import psycopg
 
 from catalog.database import schema
 from catalog.local.bootstrap import airflow_database
 from catalog.local.demote import dies_with_parent
 from catalog.local.postgres import Postgres
+from catalog.local.restarts import KeepsEnding, Restarts
 from catalog.local.search import SearchEngine
 from catalog.local.stack import AIRFLOW_DB, API_DB, CATALOG_DB, COMPONENTS, STAGING_DB, Stack
 
 STOP_SECONDS = 30
-MAX_RESTARTS, RESTART_WINDOW = 3, 120.0
+POSTGRES, SEARCH = "PostgreSQL", "OpenSearch"
 
 
 class Supervisor:
     """One run of the stack, from lock to last child."""
 
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
+    def __init__(self, stack: Stack, tied: bool = False) -> None:
+        """tied: the stack ends when standard input is closed."""
+        self._stack, self._tied = stack, tied
         self._pids: dict[int, str] = {}
         self._stopping = False
-        self._deaths: dict[str, deque[float]] = {}
+        self._restarts = Restarts()
         self._postgres: Postgres | None = None
         self._postgres_pid = 0
         self._search: SearchEngine | None = None
@@ -102,14 +107,22 @@ class Supervisor:
             schema.upgrade(self._postgres.dsn(database), "api")
         _warm_airflow()
         self._stop_if_asked()
+        for name in (POSTGRES, SEARCH):
+            self._restarts.started(name)
         self._say("starting Airflow")
         for name in COMPONENTS:
             self._fork(name)
         self._say("running")
 
     def _stop_if_asked(self) -> None:
-        if self._stopping:
+        if self._asked_to_stop():
             raise Stopped
+
+    def _asked_to_stop(self) -> bool:
+        """By a signal, or because the process that this stack is tied to is gone."""
+        if self._tied and select.select([sys.stdin], [], [], 0)[0]:  # nothing is ever written to it
+            self._stopping = True
+        return self._stopping
 
     def _fork(self, name: str) -> None:
         sys.stdout.flush()
@@ -133,17 +146,14 @@ class Supervisor:
             finally:
                 os._exit(status)
         self._pids[pid] = name
+        self._restarts.started(name)
 
     def _watch(self) -> None:
-        while not self._stopping:
-            pid = self._reap()
-            if pid == self._postgres_pid and pid:
-                raise RuntimeError(f"PostgreSQL ended; see {self._stack.logs.parent}/postgres/postgres.log")
-            if pid == self._search_pid and pid:
-                self._restart_search()
-            elif pid in self._pids:
-                self._restart(pid)
-            elif not pid:
+        while not self._asked_to_stop():
+            if pid := self._reap():
+                self._ended(pid)
+            else:
+                self._start_again()
                 time.sleep(0.2)
 
     def _reap(self) -> int:
@@ -154,26 +164,63 @@ class Supervisor:
             return 0
         return pid
 
-    def _restart(self, pid: int) -> None:
-        name = self._pids.pop(pid)
-        _end_group(pid)
-        self._count_death(name, pid)
-        self._fork(name)
+    def _ended(self, pid: int) -> None:
+        """Note the end of a part; of other children there is nothing to note."""
+        if pid == self._postgres_pid:
+            name, self._postgres_pid = POSTGRES, 0
+        elif pid == self._search_pid:
+            name, self._search_pid = SEARCH, 0
+        elif pid in self._pids:
+            name = self._pids.pop(pid)
+            _end_group(pid)
+        else:
+            return
+        self._plan_restart(name, f"{name} (pid {pid}) ended")
+
+    def _plan_restart(self, name: str, what: str) -> None:
+        try:
+            pause = self._restarts.ended(name)
+        except KeepsEnding as error:
+            raise KeepsEnding(f"{error}; see {self._log_of(name)}") from None
+        print(f"{what}; starting it again in {pause:g} s", file=sys.stderr, flush=True)  # noqa: T201
         self._say("running")
 
-    def _restart_search(self) -> None:
-        assert self._search is not None
-        self._count_death("OpenSearch", self._search_pid)
-        self._search_pid = self._search.start()
-        self._say("running")
+    def _start_again(self) -> None:
+        """Start what is due; the components wait for the database."""
+        due = self._restarts.due()
+        if POSTGRES in due:
+            self._start_postgres_again()
+        if SEARCH in due:
+            assert self._search is not None
+            self._search_pid = self._search.start()
+            self._restarts.started(SEARCH)
+            self._say("running")
+        for name in due:
+            if name in COMPONENTS and not self._restarts.waiting(POSTGRES):
+                self._fork(name)
+                self._say("running")
 
-    def _count_death(self, name: str, pid: int) -> None:
-        """Raises when a part keeps ending. Each is counted for itself: a crash of the database ends several at once."""
-        deaths = self._deaths.setdefault(name, deque(maxlen=MAX_RESTARTS + 1))
-        deaths.append(time.monotonic())
-        if len(deaths) > MAX_RESTARTS and deaths[-1] - deaths[0] < RESTART_WINDOW:
-            raise RuntimeError(f"{name} keeps ending; see the logs in {self._stack.logs}")
-        print(f"{name} (pid {pid}) ended; starting it again", file=sys.stderr, flush=True)  # noqa: T201
+    def _start_postgres_again(self) -> None:
+        assert self._postgres is not None
+        try:
+            self._postgres_pid = self._postgres.start()
+        except (
+            RuntimeError,
+            OSError,
+            psycopg.Error,
+        ) as error:  # what the old one left may be in its way for a moment
+            self._postgres.stop()
+            self._plan_restart(POSTGRES, f"{POSTGRES} did not start: {str(error).splitlines()[0]}")
+        else:
+            self._restarts.started(POSTGRES)
+            self._say("running")
+
+    def _log_of(self, name: str) -> Path:
+        if name == POSTGRES and self._postgres is not None:
+            return self._postgres.state / "postgres.log"
+        if name == SEARCH and self._search is not None:
+            return self._search.state / "opensearch.log"
+        return self._stack.logs / f"{name}.log"
 
     def _stop(self) -> None:
         """The scheduler first, with the tasks it runs: these finish their page, save their state and tell the api-server, which must still
@@ -271,4 +318,5 @@ def _end_descendants(spare: int = 0) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(Supervisor(Stack(Path(sys.argv[1]) if len(sys.argv) > 1 else None)).run())
+    given = [argument for argument in sys.argv[1:] if argument != "--tied"]
+    sys.exit(Supervisor(Stack(Path(given[0]) if given else None), tied="--tied" in sys.argv).run())

@@ -68,7 +68,7 @@ class World:
 
     def start(self, say: Callable[[str], None]) -> float:
         """Start the stack, or start it again. Returns the seconds it took."""
-        return up(self.stack, say, self._environment(), START)
+        return up(self.stack, say, self._environment(), START, tied=True)
 
     def stop(self, keep: bool) -> None:
         """Stop everything. keep: leave what it wrote."""

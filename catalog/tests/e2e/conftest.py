@@ -269,7 +269,7 @@ def bench(
     settings.parent.mkdir(parents=True)
     shutil.copy(Path(__file__).with_name(settings.name), settings)
     try:
-        up(stack, print)
+        up(stack, print, tied=True)
         bench = Bench(stack, received)
         due = [d for d, dag in bench.api.dags().items() if dag["is_paused"] and USED.search(d)]
         with unpaused(bench.api, due, print):

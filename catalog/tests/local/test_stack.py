@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -38,7 +40,7 @@ def processes_of(stack):
 
 
 def test_life_and_violent_death(stack):
-    up(stack)
+    up(stack, tied=True)
     api, first = AirflowApi(stack.ui), stack.state()
     assert set(first["parts"]) == set(COMPONENTS)
     assert {
@@ -57,13 +59,18 @@ def test_life_and_violent_death(stack):
     until(lambda: ready(stack), 60)
     assert stack.state()["parts"]["api-server"] == first["parts"]["api-server"]
 
+    os.kill(first["postgres"], signal.SIGKILL)  # the database, and with it whatever cannot do without
+    until(lambda: stack.state()["postgres"] not in (0, first["postgres"]))
+    until(lambda: ready(stack), 120)
+    assert stack.running()
+
     os.kill(
         first["supervisor"], signal.SIGKILL
     )  # its own: the kernel ends the parts, these end their children
     until(lambda: not processes_of(stack), 60)
     assert not stack.running()
 
-    up(stack)  # and the data are still there
+    up(stack, tied=True)  # and the data are still there
     with psycopg.connect(stack.dsn()) as connection:
         assert connection.execute("select count(*) from kept").fetchone() == (0,)
     assert api.healthy()
@@ -75,9 +82,9 @@ def test_life_and_violent_death(stack):
 def test_two_stacks_side_by_side_and_a_second_up(stack):
     other = Stack(stack.folder.parent / "other")
     try:
-        up(stack)
+        up(stack, tied=True)
         assert up(stack) < 5  # one that runs already is only waited for
-        up(other)
+        up(other, tied=True)
         assert stack.ui != other.ui
         assert ready(stack)
         assert ready(other)
@@ -90,5 +97,33 @@ def test_two_stacks_side_by_side_and_a_second_up(stack):
 def test_a_start_that_fails_says_why_and_leaves_nothing(stack, monkeypatch):
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "NoSuchExecutor")
     with pytest.raises(StackError, match=r"did not start|was not ready"):
-        up(stack)
+        up(stack, tied=True)
     until(lambda: not processes_of(stack), 60)
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from catalog.local.lifecycle import up
+from catalog.local.stack import Stack
+up(Stack(Path(sys.argv[1])), lambda phase: print(phase, flush=True), tied=True)
+print("up", flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize("moment", ["migrating the databases", "up"])
+def test_a_stack_of_tests_ends_with_the_tests(stack, moment):
+    """However they end: SIGKILL, as from a CI that has waited long enough, leaves no time for anything."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(stack.folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while (line := process.stdout.readline()) and line.strip() != moment:
+            pass
+        assert line
+        assert processes_of(stack) - {process.pid}
+        process.kill()
+    until(lambda: not processes_of(stack) and not stack.running(), 120)

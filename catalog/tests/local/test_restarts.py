@@ -1,0 +1,108 @@
+"""When parts are started again, by a clock of the test's own; locks of ports; servers that end with their process."""
+
+import os
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from catalog.local import stack as stacks
+from catalog.local.restarts import FIRST, LONGEST, PATIENCE, STABLE, KeepsEnding, Restarts
+from catalog.local.stack import Stack
+from catalog.tests.e2e.conftest import until
+
+
+def live_and_die(restarts, clock, name, seconds=0.0):
+    """Seconds of pause after a life of so many seconds."""
+    restarts.started(name)
+    clock[0] += seconds
+    return restarts.ended(name)
+
+
+def test_pauses_grow_until_a_part_is_given_up():
+    clock, pauses = [0.0], []
+    restarts = Restarts(lambda: clock[0])
+
+    def keep_ending():
+        while True:
+            pauses.append(live_and_die(restarts, clock, "scheduler"))
+            assert restarts.due() == []
+            clock[0] += pauses[-1]
+            assert restarts.due() == ["scheduler"]
+
+    with pytest.raises(KeepsEnding, match=r"^scheduler ended \d+ times in 5 minutes"):
+        keep_ending()
+    assert pauses[:4] == [FIRST, 2 * FIRST, 4 * FIRST, 8 * FIRST]
+    assert max(pauses) == LONGEST
+    assert PATIENCE <= clock[0] <= PATIENCE + LONGEST
+
+
+def test_a_part_that_stayed_up_is_not_given_up():
+    clock = [0.0]
+    restarts = Restarts(lambda: clock[0])
+    assert [live_and_die(restarts, clock, "api-server", STABLE) for _ in range(100)] == [FIRST] * 100
+
+
+def test_a_crash_of_the_database_that_ends_all_at_once_is_waited_for():
+    """Each part is counted for itself, and may end several more times within the seconds."""
+    clock = [0.0]
+    restarts = Restarts(lambda: clock[0])
+    names = ["PostgreSQL", "scheduler", "api-server", "triggerer", "dag-processor"]
+    for _ in range(4):
+        for name in names:
+            live_and_die(restarts, clock, name, 0.5)
+    clock[0] += 8
+    assert restarts.due() == names
+    restarts.started("PostgreSQL")
+    assert not restarts.waiting("PostgreSQL")
+    assert restarts.waiting("scheduler")
+
+
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("trap", ["none", "link", "open to all", "file"])
+def test_locks_of_ports_follow_no_link(tmp_path, monkeypatch, trap):
+    shared, victim = tmp_path / "tmp", tmp_path / "victim"
+    shared.mkdir()
+    victim.mkdir()
+    folder = shared / f"media-catalog-{os.geteuid()}"
+    if trap == "link":
+        folder.symlink_to(victim)
+    elif trap == "open to all":
+        folder.mkdir()
+        folder.chmod(0o777)
+    elif trap == "file":
+        folder.touch()
+    monkeypatch.setattr(stacks, "_SHARED", shared)
+    stack = Stack(tmp_path / "state")
+    stack.settings()
+    port = stack._hold(0)
+    assert port
+    assert list(victim.iterdir()) == []
+    place = folder if trap == "none" else stack.folder
+    lock = place / f"port-{port}.lock"
+    assert lock.stat().st_mode & 0o077 == 0
+    lock.unlink()
+    lock.symlink_to(victim / "made")
+    assert Stack(tmp_path / "state")._hold(port) in (0, port)
+    assert list(victim.iterdir()) == []
+    for handle in stack._held:
+        os.close(handle)
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from catalog.local.postgres import Postgres
+print(Postgres(Path(sys.argv[1]), "test", durable=False).start(), flush=True)
+input()
+"""
+
+
+@pytest.mark.database
+def test_a_server_of_a_benchmark_ends_with_it(world_readable):
+    command = [sys.executable, "-c", PROGRAM, str(world_readable / "tied")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        server = psutil.Process(int(process.stdout.readline()))
+        process.kill()
+    until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
