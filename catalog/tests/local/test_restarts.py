@@ -1,10 +1,12 @@
 """When parts are started again, by a clock of the test's own; locks of ports; servers that end with their process."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import psutil
+import psycopg
 import pytest
 
 from catalog.local import stack as stacks
@@ -106,3 +108,40 @@ def test_a_server_of_a_benchmark_ends_with_it(world_readable):
         server = psutil.Process(int(process.stdout.readline()))
         process.kill()
     until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
+
+
+WATCH = """
+import sys
+from pathlib import Path
+from catalog.local.stack import Stack
+from catalog.local.supervisor import POSTGRES, Supervisor
+stack = Stack(Path(sys.argv[1]))
+watching = Supervisor(stack, tied=True)
+watching._postgres = stack.postgres(stack.choose_ports())
+watching._postgres_pid = watching._postgres.start()
+watching._restarts.started(POSTGRES)
+watching._say("running")
+watching._watch()
+"""
+
+
+@pytest.mark.database
+@pytest.mark.enable_socket
+def test_a_database_that_crashes_is_started_again(world_readable):
+    """As often as it crashes, and its data are there; the supervisor alone watches it here, without Airflow."""
+    stack = Stack(world_readable / "crashes" / "state")
+    stack.settings()
+    for folder in (stack.folder, stack.folder.parent):
+        folder.chmod(0o755)
+    seen = {0}
+    with subprocess.Popen([sys.executable, "-c", WATCH, str(stack.folder)], stdin=subprocess.PIPE) as process:
+        for number in range(3):
+            pid = until(lambda: (found := stack.state().get("postgres", 0)) not in seen and found)
+            seen.add(pid)
+            with psycopg.connect(stack.dsn("postgres"), autocommit=True) as connection:
+                connection.execute("create table if not exists kept (n int)")
+                connection.execute("insert into kept values (%s)", [number])
+                assert len(connection.execute("select from kept").fetchall()) == number + 1
+            os.kill(pid, signal.SIGKILL)
+        process.stdin.close()  # what it is tied to is gone
+        assert process.wait(60) == 0
