@@ -18,7 +18,7 @@ MALFORMED = "dags/test_malformed_settings.py"
 
 GUARDS = (
     Guard(
-        name="malformed-settings",
+        name="settings-that-cannot-be-read",
         holds="A setting that cannot be read counts as its default.",
         row=41,
         file=VALUES,

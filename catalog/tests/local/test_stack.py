@@ -39,6 +39,7 @@ def processes_of(stack):
     return found
 
 
+@pytest.mark.timeout(600)
 def test_life_and_violent_death(stack):
     up(stack, tied=True)
     api, first = AirflowApi(stack.ui), stack.state()
