@@ -65,17 +65,17 @@ class TableCopy:
         self._upstream, self._api, self._table, self._run_id = upstream, api, table, run_id
         self._limit, self._report, self._should_stop = limit, progress, should_stop
         self._expected = expected or {}  # at the latest, the shape that the table had when the copy began
-        self._source = "audioset_view" if table == "audioset" else table
+        self.source = "audioset_view" if table == "audioset" else table
         self._names: dict[str, sql.Composable] = {
             "live": sql.Identifier(table), "temp": sql.Identifier(temp_name(table)), "progress": sql.Identifier(progress_name(table)),
-            "source": sql.Identifier(self._source),
+            "source": sql.Identifier(self.source),
         }  # fmt: skip
 
     def run(self) -> Copied:
         """Copy what is left to copy. Raises Interrupted when asked to stop: the next call goes on."""
         progress.claim(self._api, self._table)
         copied = self._resume() or self._begin()
-        columns = self._columns()
+        columns = self.columns()
         if self._table == "audioset" and not copied.done:
             with self._api.transaction():
                 self._hold()
@@ -91,7 +91,7 @@ class TableCopy:
 
     # before
 
-    def _columns(self) -> list[Column]:
+    def columns(self) -> list[Column]:
         """Columns of the live table that are copied, or that only the API has; without `id`."""
         # What the catalog sends is of a type that it knows: of an enum the label, of a domain what is below it.
         query = """
@@ -108,7 +108,7 @@ class TableCopy:
         theirs = self._api.execute(query, [public(self._table)]).fetchall()
         if not theirs:
             raise Fatal(f"the API database has no table {self._table}; its migrations make it.")
-        ours = {name for name, _, _ in self._upstream.execute(query, [public(self._source)])}
+        ours = {name for name, _, _ in self._upstream.execute(query, [public(self.source)])}
         sources = {name: source for name, _, _ in theirs if (source := _RENAMED.get(name, name)) in ours}
         return [Column(name, kind, sources.get(name), width) for name, kind, width in theirs if name != "id"]
 
@@ -131,7 +131,7 @@ class TableCopy:
         with self._api.transaction():
             self._hold()
             self._expected = shape(self._api, self._table)
-            copied = Copied(self._table, own=[c.name for c in self._columns() if not c.upstream])
+            copied = Copied(self._table, own=[c.name for c in self.columns() if not c.upstream])
             self._execute(self._api, "drop table if exists {temp}, {progress}")
             make_table(self._api, self._table, temp_name(self._table), self._expected)
             progress.begin(self._api, copied, self._run_id, self._expected)
@@ -232,7 +232,7 @@ class TableCopy:
 
     def _estimate(self) -> int:
         row = self._upstream.execute(
-            "select reltuples::bigint from pg_class where oid = to_regclass(%s)", [public(self._source)]
+            "select reltuples::bigint from pg_class where oid = to_regclass(%s)", [public(self.source)]
         ).fetchone()
         return row[0] if row else 0
 
