@@ -113,7 +113,7 @@ def _sensitive_text(
     whole = "\n".join(texts)
     found = [normal_form(name) for name in dropped]
     if not whole.isascii():
-        normal = {text: normal_form(text) for text in texts}
+        normal = {text: text.lower() if text.isascii() else normal_form(text) for text in texts}
         found += [form for text, form in normal.items() if form != text.lower()]
         whole = "\n".join(text for text, form in normal.items() if form == text.lower())
     # joined by what the standard tokenizer does not split at (Unicode's annex 29: MidLetter, MidNumLet, ExtendNumLet)

@@ -15,9 +15,22 @@ def normal_form(text: str) -> str:
     """Compatibility forms composed (NFKC), case folded, unseen characters left out; İ is i, ß is ss. Applied twice, it changes nothing."""
     if text.isascii():
         return text.lower()
+    lowered = text.lower()
+    if _plain(text, lowered):  # most texts with accents
+        return lowered
     while True:
         folded = _UNSEEN.sub("", unicodedata.normalize("NFKC", text).casefold())
         folded = unicodedata.normalize("NFKC", _DOTTED.sub("i", folded))
         if folded == text:
             return folded
         text = folded
+
+
+def _plain(text: str, lowered: str) -> bool:
+    return (
+        lowered == text.casefold()
+        and unicodedata.is_normalized("NFKC", text)
+        and unicodedata.is_normalized("NFKC", lowered)
+        and not _UNSEEN.search(lowered)
+        and "\u0307" not in lowered
+    )

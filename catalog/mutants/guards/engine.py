@@ -256,6 +256,6 @@ GUARDS = (
         file="catalog/data_refresh/sensitive.py",
         find="    if not terms:\n",
         replace="    if False:\n",
-        tests=(f"{TEST_INDEXING}::test_no_terms_is_no_list",),
+        tests=("data_refresh/test_filtered.py::test_no_terms_is_no_list",),
     ),
 )
