@@ -4,14 +4,18 @@ That of the API database is for one machine and for tests: in production the API
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg import sql
 from sqlalchemy import Connection, create_engine, make_url
+
+from catalog.ingestion.errors import Fatal
 
 Which = Literal["catalog", "api"]
 _FOLDERS: dict[Which, tuple[str, str]] = {
@@ -68,6 +72,29 @@ def status(dsn: str, which: Which = "catalog") -> SchemaStatus:
             return _status(connection, which)
     finally:
         engine.dispose()
+
+
+def require(connection: psycopg.Connection[Any], which: Which = "catalog") -> None:
+    """Look whether the database has the schema that this release needs, or a newer one: migrations only add.
+
+    One small query, so it may be asked wherever work begins. Ends no transaction that is open.
+
+    Raises:
+        Fatal: The schema is older, or there is none; says what to do.
+    """
+    folder, table = _FOLDERS[which]
+    needed = max(file.stem.partition("_")[0] for file in (_MIGRATIONS / folder).glob("[0-9]*.py"))
+    exists = connection.execute("select to_regclass(%s)", [table]).fetchone()
+    found = None
+    if exists and exists[0]:
+        query = sql.SQL("select max(version_num) from {}").format(sql.Identifier(table))
+        found = (connection.execute(query).fetchone() or [None])[0]
+    if found is None or found < needed:
+        is_at = f"is at revision {found}" if found else "has no revision"
+        raise Fatal(
+            f"the schema of the {which} database {is_at}; this release needs {needed}. Upgrade it with `catalog db upgrade`, "
+            "then clear this task."
+        )
 
 
 def _status(connection: Connection, which: Which) -> SchemaStatus:

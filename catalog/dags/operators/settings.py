@@ -62,7 +62,18 @@ def database_connection(conn_id: str, autocommit: bool = False) -> psycopg.Conne
 
 
 def catalog_connection(autocommit: bool = False) -> psycopg.Connection[Any]:
-    return database_connection(CATALOG_DB, autocommit)
+    """A connection to the catalog database. Fails the task when its schema is older than this release needs."""
+    from catalog.database.schema import require
+    from catalog.ingestion.errors import Fatal
+
+    connection = database_connection(CATALOG_DB, autocommit)
+    try:
+        with connection.transaction():
+            require(connection)
+    except Fatal as error:
+        connection.close()
+        raise AirflowFailException(str(error)) from None
+    return connection
 
 
 def api_connection(autocommit: bool = False) -> psycopg.Connection[Any]:

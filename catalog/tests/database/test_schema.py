@@ -5,11 +5,14 @@ from uuid import RFC_4122
 
 import psycopg
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 from alembic import command
 from psycopg import sql
 from sqlalchemy import create_engine
 
+from catalog.dags.operators import settings
 from catalog.database import schema
+from catalog.ingestion.errors import Fatal
 from catalog.tests.conftest import database_of_its_own
 
 pytestmark = pytest.mark.database
@@ -204,3 +207,39 @@ def test_reports_of_an_earlier_release(server):
         report(catalog, run_id="later", whole=True)
         found = catalog.execute("select run_id, shortfalls, accepted from whole_pull order by 1").fetchall()
     assert found == [("later", [], False), ("r", [], False)]
+
+
+@pytest.mark.parametrize("revision", ["0001", "0004", None])
+def test_an_older_schema_is_refused(catalog, revision):
+    catalog.execute("delete from catalog_version")
+    if revision:
+        catalog.execute("insert into catalog_version values (%s)", [revision])
+    with pytest.raises(Fatal, match=r"catalog db upgrade"):
+        schema.require(catalog)
+
+
+def test_a_database_without_a_schema_is_refused(server):
+    with (
+        psycopg.connect(database_of_its_own(server, "template0"), autocommit=True) as connection,
+        pytest.raises(Fatal, match=r"has no revision; this release needs \d{4}. Upgrade it with"),
+    ):
+        schema.require(connection)
+
+
+def test_this_schema_and_a_newer_one_are_taken(catalog, dsn):
+    schema.require(catalog)
+    head = schema.status(dsn).head
+    assert catalog.execute("select version_num from catalog_version").fetchone() == (head,)
+    catalog.execute("update catalog_version set version_num = '9999'")
+    schema.require(catalog)
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_each_task_that_opens_the_catalog_database_looks_first(catalog, dsn, monkeypatch, autocommit):
+    """And begins outside a transaction, or what it does would be committed by nobody."""
+    monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM", dsn)
+    with settings.catalog_connection(autocommit) as connection:
+        assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+    catalog.execute("update catalog_version set version_num = '0003'")
+    with pytest.raises(AirflowFailException, match="catalog db upgrade"):
+        settings.catalog_connection(autocommit)
