@@ -1,81 +1,125 @@
-"""The first task finds what would end a refresh hours later, by name and with what to do; and lets pass what can be carried."""
+"""What the engine would refuse after hours is found at once, by name, on a real search engine."""
 
-import psycopg
 import pytest
 
-from catalog.data_refresh.preflight import preflight
-from catalog.data_refresh.shape import shape
-from catalog.database import sample_data
+from catalog.data_refresh.preflight import preflight_search
 from catalog.ingestion.errors import Fatal
-from catalog.tests.data_refresh.test_exchange import CARRIED, api_dsn, filled, pair
+from catalog.tests.data_refresh.engine_proxy import answer
+from catalog.tests.data_refresh.indexes import make
+from catalog.tests.data_refresh.test_filtered import MANY
 
-__all__ = ["api_dsn", "filled", "pair"]
-pytestmark = pytest.mark.database
-REFUSED = {
-    "view": ("create view newest as select * from image", "view public.newest depends on it: drop it"),
-    "materialized view": ("create materialized view old as select id from image", "materialized view public.old depends on it"),
-    "function": ("create function f(image) returns int language sql as 'select 1'", "function public.f(public.image) depends on it"),
-    "child": ("create table kid () inherits (image)", "table public.kid depends on it"),
-    "parent": ("create table top (id integer); alter table image inherit top", "it has parents"),
-    "policy of another table": (
-        "create table t (a int); create policy p on t using (a in (select id from image))", "policy p on table public.t depends on it"
-    ),
-    "key to itself": ("alter table image add twin integer references image", "foreign key image_twin_fkey points at the table itself"),
-    "set default": (
-        "create table t (a int default 1 references image on delete set default)", "foreign key public.t.t_a_fkey sets a default"
-    ),
-    "disabled key": ("alter table imagelist_images disable trigger all", "image_id_fk_image_id are disabled: enable them"),
-    "point": ("alter table image drop tags, add tags point", "column tags: cannot cast type jsonb to point: change its type"),
-    "type of the API's": ("create type pair as (a int, b int); alter table image drop title, add title pair",
-                          'column title: type "pair" does not exist'),
-    "no default": ("alter table image add shelf integer; update image set shelf = 1; alter table image alter shelf set not null",
-                   "column shelf takes no null, has no default"),
-    "no binary form": ("alter table image add rights aclitem", "column rights of type aclitem cannot be copied in binary form"),
-    "name in the way": ("create view temp_import_image as select 1", "temp_import_image is in the way: rename or drop it"),
-    "moderation": ("drop table api_matureimage", "api_matureimage is missing"),
-    "no table": ("drop table image cascade", "the API database has no table image: its migrations make it"),
-    "no identifier": ("alter table image alter identifier type text", "column identifier is no uuid"),
-}  # fmt: skip
+pytestmark = pytest.mark.enable_socket
+TERMS = ["water", "fire brigade"]
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_is_in_the_way_is_named_at_the_start(filled, what):
-    catalog, api = filled
-    statement, said = REFUSED[what]
-    api.execute(statement)
-    before = shape(api, "image")
-    with pytest.raises(Fatal) as refused:
-        preflight(api, catalog, ["image"])
-    assert said in str(refused.value)
-    assert shape(api, "image") == before
+def look(search, terms=TERMS, **options):
+    return preflight_search(search, terms, "image", dag_id="image_data_refresh", **options)
 
 
-@pytest.mark.parametrize("what", CARRIED)
-def test_what_can_be_carried_is_let_pass(filled, what):
-    catalog, api = filled
-    api.execute(CARRIED[what])
-    before = shape(api, "image")
-    assert preflight(api, catalog, ["image", "audioset", "audio"]).needed_bytes > 100_000
-    assert shape(api, "image") == before
-    assert api.execute("select count(*) from pg_class where relname like '%temp_import_%'").fetchone() == (0,)
+@pytest.fixture
+def live(search):
+    for name in ("image-a", "image-a-filtered"):
+        make(search, name)
+    search.point({"image": "image-a", "image-filtered": "image-a-filtered"})
+    return search
 
 
-def test_a_role_that_owns_nothing(filled, pair):
-    catalog, api = filled
-    api.execute("grant select on all tables in schema public to reader; alter role reader login password 'x'")
-    with psycopg.connect(pair[1], user="reader", password="x", autocommit=True) as theirs:
-        with pytest.raises(Fatal) as refused:
-            preflight(theirs, catalog, ["image"])
-        for said in (
-            "image belongs to catalog",
-            "imagelist_images belongs to catalog",
-            "reader may not create tables",
+def left(search):
+    return sorted(
+        n for n in search.client.indices.get(index="image-*", expand_wildcards="all") if "preflight" in n
+    )
+
+
+def test_all_is_well(live):
+    assert look(live, MANY, shards=2, replicas=1) == [
+        "1 sensitive terms hold no word, so they hide nothing: $$$"
+    ]
+    assert left(live) == []
+    live.point({"image": "image-a"})  # nothing has changed
+    assert look(live, [*TERMS, "❤"]) == []
+
+
+def test_before_the_first_refresh(search):
+    assert look(search) == []
+    assert left(search) == []
+
+
+def test_an_index_named_like_an_alias(search):
+    search.client.indices.create(index="image-filtered")
+    with pytest.raises(Fatal, match="image-filtered is an index, so it cannot be an alias"):
+        look(search)
+    assert left(search) == []
+
+
+@pytest.mark.parametrize(
+    ("details", "named"),
+    [({"filter": {"term": {"mature": False}}}, "has filter"), ({"routing": "a"}, "has index_routing, search_routing"),
+     ({"is_write_index": True}, "has is_write_index")],
+)  # fmt: skip
+def test_an_alias_with_more_than_a_name(live, details, named):
+    live.client.indices.update_aliases(actions=[{"add": {"index": "image-a", "alias": "image", **details}}])
+    with pytest.raises(Fatal, match=f"the alias image {named}.*make it a plain alias"):
+        look(live)
+
+
+def test_an_alias_of_several_indexes(live):
+    live.client.indices.update_aliases(actions=[{"add": {"index": "image-a-filtered", "alias": "image"}}])
+    with pytest.raises(Fatal, match="the alias image points at image-a, image-a-filtered"):
+        look(live)
+
+
+@pytest.mark.parametrize("block", ["read_only", "read_only_allow_delete", "metadata"])
+def test_a_block(live, block):
+    settings = {"index": {"blocks": {block: True}}}
+    live.client.indices.put_settings(index="image-a", settings=settings)
+    try:
+        with pytest.raises(
+            Fatal,
+            match=rf"image-a has index\.blocks\.{block}, so image cannot be moved away|image-a. blocked by.*{block}",
         ):
-            assert said in str(refused.value)
+            look(live)
+    finally:
+        live.client.indices.put_settings(index="image-a", settings={"index": {"blocks": {block: None}}})
 
 
-def test_too_few_connections(filled):
-    catalog, api = filled
-    sample_data.fill(api, "api", 10)
-    with pytest.raises(Fatal, match="connections left, the refresh needs 500: raise max_connections"):
-        preflight(api, catalog, ["image"], connections=500)
+def test_a_closed_index(live):
+    live.client.indices.close(index="image-a")
+    with pytest.raises(Fatal, match="image-a is closed; open it"):
+        look(live)
+
+
+def test_a_limit_of_the_live_index(live):
+    live.client.indices.put_settings(index="image-a", settings={"index": {"max_terms_count": 100}})
+    with pytest.raises(Fatal, match=r"searched in image: .*index\.max_terms_count"):
+        look(live, MANY)
+
+
+def cluster(search, **settings):
+    search.client.cluster.put_settings(persistent=settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "terms", "named"),
+    [({"cluster.max_shards_per_node": 4}, TERMS, r"cluster\.max_shards_per_node"), ({"cluster.blocks.read_only": True}, TERMS, "read-only"),
+     ({"indices.query.bool.max_clause_count": 300}, MANY, r"indices\.query\.bool\.max_clause_count")],
+)  # fmt: skip
+def test_a_limit_of_the_engine(live, settings, terms, named):
+    cluster(live, **settings)
+    try:
+        with pytest.raises(Fatal, match=named):
+            look(live, terms, shards=3)
+    finally:
+        cluster(live, **dict.fromkeys(settings))
+    assert left(live) == []
+
+
+@pytest.mark.parametrize("path", ["_reindex", "_delete_by_query", "_bulk"])
+def test_a_missing_right(live, faulty, path):
+    """The account may search, but not do one of the things that a refresh does."""
+    proxy, indexes = faulty
+    why = {"type": "security_exception", "reason": f"action [{path}] is unauthorized"}
+    refusal = {"error": {**why, "root_cause": [why]}, "status": 403}
+    proxy.at(path, lambda *_: answer(403, refusal))
+    with pytest.raises(Fatal, match=rf"action \[{path}\] is unauthorized"):
+        look(indexes, [*MANY, "preflight zz", "zz preflight"])
+    assert left(live) == []

@@ -1,0 +1,81 @@
+"""The first task finds what would end a refresh hours later, by name and with what to do; and lets pass what can be carried."""
+
+import psycopg
+import pytest
+
+from catalog.data_refresh.shape import shape
+from catalog.data_refresh.table_preflight import preflight_tables
+from catalog.database import sample_data
+from catalog.ingestion.errors import Fatal
+from catalog.tests.data_refresh.test_exchange import CARRIED, api_dsn, filled, pair
+
+__all__ = ["api_dsn", "filled", "pair"]
+pytestmark = pytest.mark.database
+REFUSED = {
+    "view": ("create view newest as select * from image", "view public.newest depends on it: drop it"),
+    "materialized view": ("create materialized view old as select id from image", "materialized view public.old depends on it"),
+    "function": ("create function f(image) returns int language sql as 'select 1'", "function public.f(public.image) depends on it"),
+    "child": ("create table kid () inherits (image)", "table public.kid depends on it"),
+    "parent": ("create table top (id integer); alter table image inherit top", "it has parents"),
+    "policy of another table": (
+        "create table t (a int); create policy p on t using (a in (select id from image))", "policy p on table public.t depends on it"
+    ),
+    "key to itself": ("alter table image add twin integer references image", "foreign key image_twin_fkey points at the table itself"),
+    "set default": (
+        "create table t (a int default 1 references image on delete set default)", "foreign key public.t.t_a_fkey sets a default"
+    ),
+    "disabled key": ("alter table imagelist_images disable trigger all", "image_id_fk_image_id are disabled: enable them"),
+    "point": ("alter table image drop tags, add tags point", "column tags: cannot cast type jsonb to point: change its type"),
+    "type of the API's": ("create type pair as (a int, b int); alter table image drop title, add title pair",
+                          'column title: type "pair" does not exist'),
+    "no default": ("alter table image add shelf integer; update image set shelf = 1; alter table image alter shelf set not null",
+                   "column shelf takes no null, has no default"),
+    "no binary form": ("alter table image add rights aclitem", "column rights of type aclitem cannot be copied in binary form"),
+    "name in the way": ("create view temp_import_image as select 1", "temp_import_image is in the way: rename or drop it"),
+    "moderation": ("drop table api_matureimage", "api_matureimage is missing"),
+    "no table": ("drop table image cascade", "the API database has no table image: its migrations make it"),
+    "no identifier": ("alter table image alter identifier type text", "column identifier is no uuid"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_in_the_way_is_named_at_the_start(filled, what):
+    catalog, api = filled
+    statement, said = REFUSED[what]
+    api.execute(statement)
+    before = shape(api, "image")
+    with pytest.raises(Fatal) as refused:
+        preflight_tables(api, catalog, ["image"])
+    assert said in str(refused.value)
+    assert shape(api, "image") == before
+
+
+@pytest.mark.parametrize("what", CARRIED)
+def test_what_can_be_carried_is_let_pass(filled, what):
+    catalog, api = filled
+    api.execute(CARRIED[what])
+    before = shape(api, "image")
+    assert preflight_tables(api, catalog, ["image", "audioset", "audio"]).needed_bytes > 100_000
+    assert shape(api, "image") == before
+    assert api.execute("select count(*) from pg_class where relname like '%temp_import_%'").fetchone() == (0,)
+
+
+def test_a_role_that_owns_nothing(filled, pair):
+    catalog, api = filled
+    api.execute("grant select on all tables in schema public to reader; alter role reader login password 'x'")
+    with psycopg.connect(pair[1], user="reader", password="x", autocommit=True) as theirs:
+        with pytest.raises(Fatal) as refused:
+            preflight_tables(theirs, catalog, ["image"])
+        for said in (
+            "image belongs to catalog",
+            "imagelist_images belongs to catalog",
+            "reader may not create tables",
+        ):
+            assert said in str(refused.value)
+
+
+def test_too_few_connections(filled):
+    catalog, api = filled
+    sample_data.fill(api, "api", 10)
+    with pytest.raises(Fatal, match="connections left, the refresh needs 500: raise max_connections"):
+        preflight_tables(api, catalog, ["image"], connections=500)
