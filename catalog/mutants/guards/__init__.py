@@ -1,14 +1,9 @@
-"""The list of guards, by area."""
+"""The list of guards: what the modules of this folder, one for each area, hold as `GUARDS`."""
 
-from catalog.mutants.guards.answers import GUARDS as ANSWERS
-from catalog.mutants.guards.dags import GUARDS as DAGS
-from catalog.mutants.guards.database import GUARDS as DATABASE
-from catalog.mutants.guards.engine import GUARDS as ENGINE
-from catalog.mutants.guards.loads import GUARDS as LOADS
-from catalog.mutants.guards.operating import GUARDS as OPERATING
-from catalog.mutants.guards.pulls import GUARDS as PULLS
-from catalog.mutants.guards.refresh import GUARDS as REFRESH
-from catalog.mutants.guards.requests import GUARDS as REQUESTS
-from catalog.mutants.guards.values import GUARDS as VALUES
+from importlib import import_module
+from pathlib import Path
 
-GUARDS = (*PULLS, *REQUESTS, *ANSWERS, *VALUES, *LOADS, *DATABASE, *REFRESH, *ENGINE, *DAGS, *OPERATING)
+from catalog.mutants.guard import Guard
+
+_AREAS = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+GUARDS: tuple[Guard, ...] = sum((import_module(f"{__name__}.{area}").GUARDS for area in _AREAS), ())

@@ -84,8 +84,8 @@ GUARDS = (
         holds="A process number that is another session's by now ends nobody.",
         row=3,
         file=SELECTIONS,
-        find="where pid = {pid} and backend_start = {started} ",
-        replace="where pid = {pid} ",
+        find="where pid = {pid} and backend_start = {started}",
+        replace="where pid = {pid}",
         tests=(
             f"{TEST_SELECTIONS}::TestAnEarlierTry::test_that_has_the_number_of_a_process_that_ended_is_not_touched",
         ),

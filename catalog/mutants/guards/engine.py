@@ -54,7 +54,7 @@ GUARDS = (
         file=BULK,
         find="            elif status in (409, 429) or status >= 500:\n",
         replace="            elif status in (400, 409, 429) or status >= 500:\n",
-        tests=(f"{TEST_INDEXING}::test_documents_that_are_not_taken",),
+        tests=("data_refresh/test_bad_records.py::test_a_document_that_the_engine_refuses",),
     ),
     Guard(
         name="requests-not-taken",
@@ -90,7 +90,7 @@ GUARDS = (
         file=INDEXING,
         find="        if rejected > max(REJECTED_ALWAYS, math.floor(rows * REJECTED_SHARE)):\n",
         replace="        if False:\n",
-        tests=(TEST_INDEXING,),
+        tests=("data_refresh/test_bad_records.py::test_many_of_them",),
     ),
     Guard(
         name="record-of-no-document",
@@ -99,7 +99,7 @@ GUARDS = (
         file=INDEXING,
         find="        except Exception as error:  # whatever one record holds, it costs itself only\n",
         replace="        except ZeroDivisionError as error:\n",
-        tests=(TEST_INDEXING,),
+        tests=("data_refresh/test_bad_records.py::test_a_record_that_no_document_can_be_made_of",),
     ),
     Guard(
         name="row-that-cannot-be-read",
@@ -108,7 +108,7 @@ GUARDS = (
         file=INDEXING,
         find="            return self._read_singly(after)\n",
         replace="            raise\n",
-        tests=(TEST_INDEXING,),
+        tests=("data_refresh/test_bad_records.py::test_a_row_that_cannot_be_read",),
     ),
     Guard(
         name="documents-of-each-range",
@@ -196,7 +196,7 @@ GUARDS = (
         file=SEARCH,
         find="        keepers = self.aliases(name)\n",
         replace="        keepers: list[str] = []\n",
-        tests=(TEST_SEARCH,),
+        tests=("data_refresh/test_bad_records.py::test_an_index_that_somebody_still_uses_is_not_retired",),
     ),
     Guard(
         name="mapping-as-it-was-meant",

@@ -169,8 +169,8 @@ GUARDS = (
         holds="Two loads of one provider take turns.",
         row=28,
         file=LOAD,
-        find='                "select pg_advisory_xact_lock(hashtext(%s))"',
-        replace='                "select hashtext(%s)"',
+        find='"select pg_advisory_xact_lock(hashtext(%s))", [f"load {media_type} {provider}"]',
+        replace='"select hashtext(%s)", [f"load {media_type} {provider}"]',
         tests=(f"{TEST}::test_a_load_waits_for_another_one_of_its_provider",),
     ),
     Guard(

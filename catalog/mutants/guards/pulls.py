@@ -364,15 +364,6 @@ GUARDS = (
         tests=("ingestion/test_pull.py::test_a_full_disk_loses_nothing",),
     ),
     Guard(
-        name="lease-is-proved",
-        holds="An attempt whose lease another has taken learns of it.",
-        row=3,
-        file="catalog/ingestion/lease.py",
-        find="        if renewed.rowcount != 1:\n",
-        replace="        if False:\n",
-        tests=("ingestion/test_lease.py",),
-    ),
-    Guard(
         name="attempts-are-numbered",
         holds="A later attempt has a greater number, by which its files count.",
         row=3,

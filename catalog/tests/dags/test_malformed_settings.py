@@ -144,6 +144,21 @@ def test_alerts_go_out_while_slacks_own_variables_are_malformed(
 
 
 @pytest.mark.enable_socket
+def test_alerts_go_out_while_no_variable_can_be_read(slack, monkeypatch):
+    from catalog.dags.operators import variables
+    from catalog.dags.operators.slack import alert_on_failure
+
+    def away(*_, **__):
+        raise RuntimeError("the secrets backend is away")
+
+    monkeypatch.setattr(variables.Variable, "get", away)
+    alert_on_failure(failed(RuntimeError("it broke")))
+    [found] = slack()
+    assert "it broke" in found
+    assert ":warning: SLACK_MESSAGE_OVERRIDE could not be read: RuntimeError" in found
+
+
+@pytest.mark.enable_socket
 def test_a_report_of_another_environment_does_not_go_out_by_a_typo(slack, monkeypatch):
     from catalog.dags.operators.slack import send
     from catalog.notifications.messages import Message

@@ -1,0 +1,91 @@
+"""Turns of conflicting DAGs, and what a refresh is, whatever is cleared later."""
+
+from catalog.mutants.guard import Guard
+
+TURNS, REFRESH = "catalog/database/turns.py", "catalog/data_refresh/refresh.py"
+TEST_TURNS, TEST_REFRESH = "database/test_turns.py", "data_refresh/test_refresh.py"
+
+GUARDS = (
+    Guard(
+        name="one-turn-at-a-time",
+        holds="A run does not begin while one that conflicts with it is at work.",
+        row=28,
+        file=TURNS,
+        find='        if busy := [f"{other} (run {run})" for other, run in others if active(other, run)]:\n',
+        replace="        if busy := []:\n",
+        tests=(f"{TEST_TURNS}::test_the_second_waits_until_the_first_has_ended",),
+    ),
+    Guard(
+        name="looking-around-alone",
+        holds="Of runs that look around in the same moment, one gets its turn.",
+        row=28,
+        file=TURNS,
+        find="        connection.execute(\"select pg_advisory_xact_lock(hashtext('turn'))\")\n",
+        replace="",
+        tests=(f"{TEST_TURNS}::test_many_at_once",),
+    ),
+    Guard(
+        name="turn-that-was-given-up",
+        holds="A run that is cleared after another one has begun does not go on beside it.",
+        row=28,
+        file=TURNS,
+        find="    if row[1]:\n",
+        replace="    if False:\n",
+        tests=(f"{TEST_TURNS}::test_a_failed_run_keeps_its_turn_until_another_begins",),
+    ),
+    Guard(
+        name="turn-during-an-exchange",
+        holds="A turn is not given up while its run exchanges what cannot be taken back.",
+        row=28,
+        file=TURNS,
+        find='and given_up_for is null for share"',
+        replace='and given_up_for is null"',
+        tests=(f"{TEST_TURNS}::test_a_turn_that_is_kept_cannot_be_given_up",),
+    ),
+    Guard(
+        name="refresh-is-written-once",
+        holds="A first task that is cleared does not move the moment since which moderation counts.",
+        row=35,
+        file=REFRESH,
+        find="on conflict (number) do nothing",
+        replace="on conflict (number) do update set plan = excluded.plan",
+        tests=(f"{TEST_REFRESH}::test_written_once",),
+    ),
+    Guard(
+        name="counted-before-it-is-live",
+        holds="An index that was never found to be whole is not made live.",
+        row=26,
+        file=REFRESH,
+        find="        if (documents := self.made(index).documents) is None:\n",
+        replace="        if (documents := self.made(index).documents or 0) < 0:\n",
+        tests=(f"{TEST_REFRESH}::test_an_index_that_is_made_again_was_never_counted",),
+    ),
+    Guard(
+        name="refresh-that-shrinks",
+        holds="A refresh with far fewer records than are live is not promoted.",
+        row=12,
+        file=REFRESH,
+        find="    if now >= total * (1 - most):\n",
+        replace="    if now >= 0:\n",
+        tests=(f"{TEST_REFRESH}::test_suspiciously_few",),
+    ),
+    Guard(
+        name="tables-before-aliases",
+        holds="Nothing is exchanged before it is whole, and tables before the documents that name their rows.",
+        row=27,
+        file="catalog/dags/data_refresh.py",
+        find="            promote_tables(media_type),\n            promote_indexes(),\n",
+        replace="            promote_indexes(),\n            promote_tables(media_type),\n",
+        tests=("dags/test_refresh_order.py",),
+    ),
+    Guard(
+        name="old-staging-index",
+        holds="The index that an alias pointed at before stays unless it is to go.",
+        row=25,
+        file="catalog/dags/recreate_full_staging_index.py",
+        find='    if not context["params"]["delete_old_index"] or not old or old in refresh.plan.aliases.values():\n',
+        replace="    if not old or old in refresh.plan.aliases.values():\n",
+        tests=("e2e/test_data_refresh.py::test_the_full_staging_index",),
+        seconds=600,
+    ),
+)

@@ -1,0 +1,33 @@
+"""In which order a refresh makes things live: whatever it fails at, what is live is whole."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import catalog
+
+pytestmark = pytest.mark.airflow
+ORDER = (
+    "wait_for_conflicting_dags",
+    "begin_refresh",
+    "copy_tables",
+    "create_index",
+    "index_range",
+    "check_index",
+    "create_filtered_index",
+    "open_indexes",
+    "promote_tables",
+    "promote_indexes",
+    "delete_old",
+)
+
+
+@pytest.mark.parametrize("dag_id", ["image_data_refresh", "audio_data_refresh"])
+def test_nothing_is_exchanged_before_it_is_whole_nor_deleted_before_it_is_exchanged(dag_id):
+    from airflow.dag_processing.dagbag import DagBag
+
+    file = Path(catalog.__file__).parent / "dags/data_refresh.py"
+    dag = DagBag(dag_folder=str(file), collect_dags=True).dags[dag_id]
+    for before, after in pairwise(ORDER):
+        assert before in dag.get_task(after).get_flat_relative_ids(upstream=True), (before, after)

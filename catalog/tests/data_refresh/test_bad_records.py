@@ -1,0 +1,82 @@
+"""A record that no document can be made of costs itself; many of them are a fault of ours."""
+
+import pytest
+
+from catalog.data_refresh import indexing
+from catalog.data_refresh.documents import document
+from catalog.data_refresh.indexing import IdRange, RangeIndexer
+from catalog.data_refresh.tag_policy import DEFAULT
+from catalog.database import sample_data
+from catalog.ingestion.errors import Fatal
+from catalog.tests.data_refresh.indexes import make
+
+pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
+
+
+@pytest.fixture
+def filled(api):
+    sample_data.fill(api, "api", 500)
+    return api
+
+
+@pytest.fixture
+def indexer(filled, search):
+    make(search, "image-a")
+    return RangeIndexer(filled, search.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500))
+
+
+def test_a_row_that_cannot_be_read(filled, indexer, search):
+    """No date of Python's is infinite; reading the rows one by one tells which it is."""
+    filled.execute("update image set created_on = 'infinity' where id = 42")
+    done = indexer.run()
+    search.refresh("image-a")
+    assert done.rejected == {"the row cannot be read": 1}
+    assert done.documents == search.count("image-a") == 498
+
+
+def poisoned(monkeypatch, filled, where):
+    def made(media_type, media, tags):
+        if media.title == "poison":
+            raise KeyError("what nobody has thought of")
+        return document(media_type, media, tags)
+
+    monkeypatch.setattr(indexing, "document", made)
+    filled.execute(f"update image set title = 'poison' where {where}")
+
+
+def test_a_record_that_no_document_can_be_made_of(monkeypatch, filled, indexer, search):
+    poisoned(monkeypatch, filled, "id = 42")
+    done = indexer.run()
+    search.refresh("image-a")
+    assert done.rejected == {"no document can be made: KeyError": 1}
+    assert done.documents == search.count("image-a") == 498
+
+
+def test_many_of_them(monkeypatch, filled, indexer):
+    poisoned(monkeypatch, filled, "id <= 20")
+    with pytest.raises(Fatal, match="records of image have no document, more than 1%"):
+        indexer.run()
+
+
+def test_an_index_that_somebody_still_uses_is_not_retired(search):
+    make(search, "image-a")
+    make(search, "image-b")
+    search.point({"image": "image-a"})
+    assert search.retire("image-a") == ["image"]
+    assert search.retire("image-b") == []
+    assert (search.exists("image-a"), search.exists("image-b")) == (True, False)
+
+
+def test_a_document_that_the_engine_refuses(filled, search, faulty):
+    """It is not sent again: the engine will never take it."""
+    proxy, indexes = faulty
+    (key,) = filled.execute("select identifier::text from image where id = 42").fetchone()
+    proxy.items(99, lambda found: found == key, 400, "mapper_parsing_exception")
+    make(search, "image-a")
+    waits: list[float] = []
+    indexer = RangeIndexer(
+        filled, indexes.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=waits.append
+    )
+    done = indexer.run()
+    assert done.rejected == {"mapper_parsing_exception": 1}
+    assert (done.documents, set(waits)) == (498, {1.0})  # to learn which it is, and for its deletion
