@@ -11,7 +11,7 @@ import msgspec
 
 from catalog.local.airflow_api import FINISHED, ApiError
 from catalog.soak.journal import Journal
-from catalog.soak.world import World
+from catalog.soak.world import World, passing
 
 CHECKS = ("check_deletion", "prevent_conflicting_dags")  # tasks whose refusal means: nothing was done
 # What a refusal says when clearing its run cannot help.
@@ -104,25 +104,38 @@ class Jobs:
     def trigger(
         self, kind: str, dag_id: str, conf: dict[str, Any], about: dict[str, Any] | None = None
     ) -> Job:
-        """A new run; the call is repeated while Airflow is away, and makes one run all the same."""
+        """A new run. While Airflow is away, the call is repeated later, and makes one run all the same."""
         now = time.monotonic()
         job = Job(f"soak-{len(self.all) + 1}-{kind}", kind, dag_id, conf, about or {}, now, now)
         self.all.append(job)
         self._journal.note("trigger", f"{job.name}: {dag_id} {conf}")
-        body = {"dag_run_id": job.name, "logical_date": None, "conf": conf}
+        self._post(job)
+        return job
+
+    def _post(self, job: Job) -> None:
+        body = {"dag_run_id": job.name, "logical_date": None, "conf": job.conf}
         try:
-            self._world.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)
+            self._world.call("POST", f"/api/v2/dags/{job.dag_id}/dagRuns", body)
         except ApiError as error:
             if not str(error).startswith("409"):  # an earlier call was heard, although its answer was lost
                 raise
-        return job
+        except Exception as error:
+            if not passing(error):
+                raise
+            self._journal.note("away", f"{job.name} is triggered later: {type(error).__name__}")
 
     # following
 
     def look(self) -> None:
         """Ask for the state of every open run, and act on it."""
         for job in self.open():
-            state = self._world.call("GET", job.path)["state"]
+            try:
+                state = self._world.call("GET", job.path)["state"]
+            except ApiError as error:
+                if not str(error).startswith("404"):
+                    raise
+                self._post(job)
+                continue
             if state == "success":
                 self._succeed(job)
             elif state == "failed":

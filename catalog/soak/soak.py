@@ -91,7 +91,7 @@ class Soak:
         began, steps = time.monotonic(), list(self._plan)
         while steps or time.monotonic() - began < self._minutes * 60:
             while steps and time.monotonic() - began >= steps[0].at:
-                self._work.do(steps.pop(0))
+                self._bear(partial(self._work.do, steps.pop(0)))
             self._follow()
         self._work.forget_faults()
         self._world.apis.content.mend()
@@ -119,18 +119,22 @@ class Soak:
 
     def _follow(self) -> None:
         began = time.monotonic()
-        self._watch_stack()
-        try:
-            self._work.follow()
-        except Exception as error:
-            if not passing(error):
-                raise
-            self.journal.note("away", f"{type(error).__name__}: {str(error)[:200]}")
+        self._bear(self._work.follow)
         if self.journal.now() - self._said >= 60:
             self._said = self.journal.now()
             jobs, looks = self._work.jobs.all, self._looks()
             self._say(report.progress(self.journal, jobs, looks, self._work.faults.counts))
         time.sleep(max(0.0, LOOK_EVERY - (time.monotonic() - began)))
+
+    def _bear(self, work: Callable[[], None]) -> None:
+        """Do something; what fails because a part is away is noted."""
+        self._watch_stack()
+        try:
+            work()
+        except Exception as error:
+            if not passing(error):
+                raise
+            self.journal.note("away", f"{type(error).__name__}: {str(error)[:200]}")
 
     def _looks(self) -> dict[str, int]:
         return {**self._readers.looks(), "views": self._visitors.looks()}

@@ -26,6 +26,7 @@ T = TypeVar("T")
 CANARY = "soakcanary/Key+0f&tests=9"  # a key that must stand in no text
 START = 600.0  # seconds that the stack may take to start, on a busy machine as well
 PATIENCE = 120.0  # seconds that a part may be away
+AIRFLOW_PATIENCE = 40.0  # of Airflow's API: what was not done is done later
 PASSING = (psycopg.OperationalError, requests.RequestException, TransportError, Retry)
 
 
@@ -140,7 +141,7 @@ class World:
 
     def call(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
         """Airflow's REST API, asked again while it is away."""
-        return persist(lambda: self.api.call(method, path, body, **params))
+        return persist(lambda: self.api.call(method, path, body, **params), AIRFLOW_PATIENCE)
 
     @property
     def root(self) -> Path:
