@@ -3,7 +3,6 @@
 It is for a changed list of terms; a data refresh makes one anyway.
 """
 
-import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -18,18 +17,18 @@ from catalog.dags.groups.indexing import (
     indexes,
     open_for_search,
     point_aliases,
+    rehearse,
     require_live,
     tag_policy,
 )
 from catalog.dags.operators.conflicts import kept_turn, refuse_conflicts
 from catalog.dags.operators.refreshes import begin_refresh, current_refresh, note_index, reach
 from catalog.dags.operators.running import task_failures
-from catalog.dags.operators.settings import API_DB, SEARCH, api_connection, check_conf, sensitive_terms
+from catalog.dags.operators.settings import API_DB, SEARCH, api_connection, check_conf
 from catalog.dags.operators.slack import say
 from catalog.ingestion.errors import Fatal
 from catalog.ingestion.records import MEDIA_TYPES, MediaType
 
-log = logging.getLogger(__name__)
 SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 DOC = """
 {about}
@@ -81,7 +80,7 @@ def plan_filtered_index(media_type: MediaType) -> None:
 
     import msgspec
 
-    log.info("%s sensitive terms", f"{len(sensitive_terms()):,}")
+    rehearse(media_type, [f"{media_type}-filtered"])
     refresh = begin_refresh(plan)
     with task_failures():
         if not (found := indexes().identity(refresh.plan.index)):

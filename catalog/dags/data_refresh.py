@@ -26,6 +26,7 @@ from catalog.dags.groups.indexing import (
     make_index,
     open_for_search,
     point_aliases,
+    rehearse,
     require_live,
     require_whole,
     split_ranges,
@@ -40,7 +41,6 @@ from catalog.dags.operators.settings import (
     api_connection,
     catalog_connection,
     check_conf,
-    sensitive_terms,
 )  # fmt: skip
 from catalog.dags.operators.slack import say
 from catalog.dags.operators.variables import value_of
@@ -87,6 +87,11 @@ def _index_only() -> bool:
     return bool(context["params"]["index_only"])
 
 
+def _accepts_shrinkage() -> bool:
+    context: Any = get_current_context()
+    return bool(context["params"]["accept_shrinkage"])
+
+
 def _left_by(media_type: MediaType) -> list[str]:
     """DAGs whose left-over indexes a refresh deletes."""
     return [f"{media_type}_data_refresh", f"create_filtered_{media_type}_index"]
@@ -97,9 +102,8 @@ def check_configuration(media_type: MediaType) -> None:
     """What would fail hours later fails now: conf, tag policy, sensitive terms, databases, search engine."""
     context: Any = get_current_context()
     check_conf(context["dag_run"].conf, context["dag"].params)
-    policy = tag_policy()
     with task_failures(), api_connection(autocommit=True), catalog_connection(autocommit=True):
-        log.info("tag policy %s, %s sensitive terms", policy.digest, f"{len(sensitive_terms()):,}")
+        rehearse(media_type, [media_type, f"{media_type}-filtered"])
 
 
 @task(task_id="begin_refresh")
@@ -149,6 +153,7 @@ def copy_tables(media_type: MediaType) -> list[dict[str, Any]]:
     import msgspec
 
     from catalog.data_refresh.copy import TableCopy
+    from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
 
     refresh = current_refresh("working")
     if _index_only():
@@ -176,6 +181,8 @@ def copy_tables(media_type: MediaType) -> list[dict[str, Any]]:
             )
             copied.append(msgspec.to_builtins(job.run()))
             log.info("%s", copied[-1])
+        if not _accepts_shrinkage():
+            refuse_shrinkage(shrinkage(api, tables_of(media_type)))
     return copied
 
 
@@ -223,7 +230,9 @@ def promote_tables(media_type: MediaType) -> dict[str, int]:
     with api_connection(autocommit=True) as api, task_failures("The old tables are still live."):
         require_whole(refresh)
         with kept_turn():
-            promoted = promote(api, tables_of(media_type), refresh.identity, expected=refresh.plan.shapes)
+            promoted = promote(
+                api, tables_of(media_type), refresh.identity, expected=refresh.plan.shapes, accept_shrinkage=_accepts_shrinkage()
+            )  # fmt: skip
         reach(refresh, "tables")
     log.info("rows whose view counts had changed since they were copied: %s", promoted.carried)
     orphans: dict[str, int] = promoted.orphans

@@ -22,6 +22,7 @@ from catalog.dags.groups.indexing import (
     make_index,
     open_for_search,
     point_aliases,
+    rehearse,
     require_live,
     split_ranges,
     tag_policy,
@@ -59,6 +60,9 @@ def create_index() -> str:
 
     import msgspec
 
+    rehearse(
+        conf["media_type"], [conf["target_alias_override"] or f"{conf['media_type']}-full"], STAGING_SEARCH
+    )
     begin_refresh(plan)
     refresh = current_refresh("working")
     with task_failures():

@@ -22,6 +22,7 @@ from catalog.dags.operators.settings import (
 )  # fmt: skip
 from catalog.dags.operators.variables import value_of
 from catalog.ingestion.errors import Refused
+from catalog.ingestion.records import MediaType
 from catalog.settings import DATA_REFRESH_INDEX_TASKS, ES_INDEX_THROTTLING_RATE, TAG_POLICY
 
 log = logging.getLogger(__name__)
@@ -30,10 +31,8 @@ EXECUTOR = (
 )  # of the tasks that fill ranges; None: the default one
 LONG = timedelta(days=2)
 HEALTHY = 6 * 3600.0  # seconds that replicas may take
-MAX_SHRINKAGE, MOST_HIDDEN = (
-    0.1,
-    0.5,
-)  # share of the documents that may be missing in a new index, and in a filtered one
+# Share of the documents that may be missing in a new index, and in a filtered one
+MAX_SHRINKAGE, MOST_HIDDEN = 0.1, 0.5
 EXAMPLES = 100  # of rejected records, in the log
 
 
@@ -50,6 +49,24 @@ def tag_policy() -> Any:
 
     with task_failures():
         return policy_from(value_of(TAG_POLICY))
+
+
+def rehearse(media_type: MediaType, aliases: list[str], conn_id: str = SEARCH) -> None:
+    """Try now what would stop the run hours later: tag policy, sensitive terms, and all that is asked of the search engine."""
+    from catalog.data_refresh.mapping import SHARDS
+    from catalog.data_refresh.preflight import preflight_search
+
+    context: Any = get_current_context()
+    engine, policy, run = search_connection(conn_id), tag_policy(), context["dag_run"]
+    with task_failures():
+        terms = sensitive_terms() if any("filtered" in alias for alias in aliases) else []
+        log.info("tag policy %s, %s sensitive terms", policy.digest, f"{len(terms):,}")
+        notes = preflight_search(
+            indexes(conn_id), terms, media_type, dag_id=run.dag_id, run_id=run.run_id,
+            shards=engine.shards or SHARDS[media_type], replicas=engine.replicas, aliases=aliases,
+        )  # fmt: skip
+    for note in notes:
+        log.warning("%s", note)
 
 
 def make_index(refresh: Any, name: str) -> str:
