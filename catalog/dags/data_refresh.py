@@ -100,10 +100,20 @@ def _left_by(media_type: MediaType) -> list[str]:
 @task
 def check_configuration(media_type: MediaType) -> None:
     """What would fail hours later fails now: conf, tag policy, sensitive terms, databases, search engine."""
+    from catalog.data_refresh.table_preflight import preflight_tables
+
     context: Any = get_current_context()
     check_conf(context["dag_run"].conf, context["dag"].params)
-    with task_failures(), api_connection(autocommit=True), catalog_connection(autocommit=True):
-        rehearse(media_type, [media_type, f"{media_type}-filtered"])
+    rehearse(media_type, [media_type, f"{media_type}-filtered"])
+    if _index_only():
+        return
+    with (
+        task_failures("Nothing was changed."),
+        catalog_connection(autocommit=True) as upstream,
+        api_connection(autocommit=True) as api,
+    ):
+        needed = preflight_tables(api, upstream, tables_of(media_type)).needed_bytes
+        log.info("the API database needs about %s MB more meanwhile", f"{needed // 1_000_000:,}")
 
 
 @task(task_id="begin_refresh")
@@ -175,6 +185,7 @@ def copy_tables(media_type: MediaType) -> list[dict[str, Any]]:
                 api,
                 table,
                 refresh.identity,
+                expected=refresh.plan.shapes[table],
                 limit=limit,
                 progress=partial(_show, meter),
                 should_stop=stop,
@@ -195,7 +206,7 @@ def build_indexes(media_type: MediaType) -> None:
     with api_connection(autocommit=True) as api, task_failures():
         check_shape(api, tables_of(media_type), refresh.plan.shapes)
         for table in tables_of(media_type):
-            build(api, table, log.info)
+            build(api, table, log.info, expected=refresh.plan.shapes)
 
 
 @task(trigger_rule="none_failed")

@@ -112,7 +112,7 @@ def _sensitive_text(
     texts = [title or "", description or "", *(tag["name"] for tag in kept)]
     whole = "\n".join(texts)
     found = [normal_form(name) for name in dropped]
-    if not whole.isascii():
+    if not whole.isascii() and normal_form(whole) != whole.lower():
         normal = {text: text.lower() if text.isascii() else normal_form(text) for text in texts}
         found += [form for text, form in normal.items() if form != text.lower()]
         whole = "\n".join(text for text, form in normal.items() if form == text.lower())
