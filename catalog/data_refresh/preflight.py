@@ -41,7 +41,7 @@ def preflight_search(
 
     Args:
         indexes: of the search engine.
-        terms: the sensitive ones.
+        terms: the sensitive ones; none where no filtered index is made.
         media_type: of the media.
         dag_id, run_id: who asks; the next refresh of that DAG deletes what a killed attempt leaves.
         shards, replicas: of the index that will be made.
@@ -121,7 +121,7 @@ def alias_problems(indexes: Indexes, alias: str) -> list[str]:
 
 def _search(indexes: Indexes, name: str, terms: Sequence[str]) -> None:
     """Each query, as the engine checks it, in an index of any size: no document is looked at."""
-    for group in sensitive_groups(terms):
+    for group in sensitive_groups(terms) if terms else ():
         query = {"bool": {"must": [group], "filter": [_NONE]}}
         try:
             ask(indexes.client.search, index=name, query=query, size=0)
@@ -138,10 +138,12 @@ def _rehearse(indexes: Indexes, name: str, body: dict[str, Any], terms: Sequence
     for one in sent.rejections:
         raise Fatal(f"a document is refused: {one.kind}: {one.reason}")
     indexes.refresh(name)
-    filtered = f"{name}-filtered"
-    FilteredIndex(indexes, name, filtered, terms, lambda: indexes.create(filtered, body)).run()
-    ask(indexes.client.delete_by_query, index=filtered, query=_NONE)  # of a long list of terms
-    for index in (name, filtered):  # both at once, as a refresh has them beside the live ones
+    made, filtered = [name], f"{name}-filtered"
+    if terms:
+        FilteredIndex(indexes, name, filtered, terms, lambda: indexes.create(filtered, body)).run()
+        ask(indexes.client.delete_by_query, index=filtered, query=_NONE)  # of a long list of terms
+        made.append(filtered)
+    for index in made:  # both at once, as a refresh has them beside the live ones
         settings = {"index": {"number_of_replicas": replicas}}
         ask(indexes.client.indices.put_settings, index=index, settings=settings)
 

@@ -44,6 +44,11 @@ def test_before_the_first_refresh(search):
     assert left(search) == []
 
 
+def test_where_no_filtered_index_is_made(search):
+    assert look(search, [], aliases=["image-full"]) == []
+    assert left(search) == []
+
+
 def test_an_index_named_like_an_alias(search):
     search.client.indices.create(index="image-filtered")
     with pytest.raises(Fatal, match="image-filtered is an index, so it cannot be an alias"):
