@@ -88,6 +88,9 @@ class World:
             f"{jobs}_TIMEOUT_DETECTION_INTERVAL": "1",
             f"{jobs}_SEC": "1",
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+            # A killed scheduler's tasks count as running until another one takes them for orphans: 5 minutes as it is.
+            "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",
             "DEFAULT_RETRY_DELAY": "1",
             "DATA_REFRESH_POKE_INTERVAL": "3",
             "AIRFLOW_CONN_SLACK_ALERTS": self.apis.webhook,
