@@ -220,6 +220,8 @@ def _rehearsed(api: Connection, table: str, live: Shape) -> list[str]:
     try:
         with api.transaction(force_rollback=True):
             api.execute("set local lock_timeout = '5s'")
+            # What a failed refresh has left bears the names that are tried here, and goes when the next one begins.
+            api.execute(sql.SQL("drop table if exists {}").format(sql.Identifier("public", temp_name(table))))
             make_table(api, table, trial, live)
             build_indexes(api, table, temp=trial)
             api.execute(

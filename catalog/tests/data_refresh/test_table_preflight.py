@@ -3,6 +3,8 @@
 import psycopg
 import pytest
 
+from catalog.data_refresh.building import build_indexes
+from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.shape import shape
 from catalog.data_refresh.table_preflight import preflight_tables
 from catalog.database import sample_data
@@ -79,3 +81,12 @@ def test_too_few_connections(filled):
     sample_data.fill(api, "api", 10)
     with pytest.raises(Fatal, match="connections left, the refresh needs 500: raise max_connections"):
         preflight_tables(api, catalog, ["image"], connections=500)
+
+
+def test_what_a_failed_refresh_left_is_not_in_the_way(filled):
+    catalog, api = filled
+    TableCopy(catalog, api, "image", "failed").run()
+    build_indexes(api, "image")
+    left = shape(api, "temp_import_image")
+    preflight_tables(api, catalog, ["image"])
+    assert shape(api, "temp_import_image") == left

@@ -63,6 +63,9 @@ def media(bench):
     with bench.database("api") as api:
         api.execute("drop policy if exists everybody on image")
         api.execute("alter table image disable row level security")
+        for media_type in ("image", "audio"):  # or the next refresh finds that it would take them away
+            api.execute(f"delete from {media_type}list_{media_type}s")
+            api.execute(f"delete from {media_type} where url like 'https://%.example.org/%'")
 
 
 class Moderators:
