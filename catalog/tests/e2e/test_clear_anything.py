@@ -83,7 +83,10 @@ class Moderators:
                 [self.marked],
             ).fetchall()
             (gone, _), (marked, _) = rows
-            api.execute("insert into api_deletedimage (identifier, created_on) values (%s, now())", [gone])
+            api.execute(
+                "insert into api_deletedimage (identifier, created_on, updated_on) values (%s, now(), now())",
+                [gone],
+            )
             api.execute("delete from image where identifier = %s", [gone])
             api.execute("insert into api_matureimage (identifier, created_on) values (%s, now())", [marked])
         for alias in ("image", "image-filtered"):
