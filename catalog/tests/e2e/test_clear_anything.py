@@ -79,7 +79,8 @@ class Moderators:
         with self.bench.database("api") as api:
             rows = api.execute(
                 "select identifier::text, url from image i where not removed_from_source and identifier <> all(%s::uuid[])"
-                " and not exists (select from api_matureimage m where m.identifier = i.identifier) order by random() limit 2",
+                " and not exists (select from api_matureimage m where m.identifier = i.identifier)"
+                " and not exists (select from imagelist_images l where l.image_id = i.id) order by random() limit 2",
                 [self.marked],
             ).fetchall()
             (gone, _), (marked, _) = rows
