@@ -8,7 +8,7 @@ import pytest
 
 from catalog.database import sample_data
 
-pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
+pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket, pytest.mark.timeout(900)]
 ROWS = 400
 REFRESH = [
     "check_configuration",
@@ -54,7 +54,7 @@ def media(bench):
         api.execute("create policy everybody on image using (true)")
     for media_type in ("image", "audio"):
         assert (
-            bench.run(f"{media_type}_data_refresh", {"accept_shrinkage": True}, timeout=240)[1] == "success"
+            bench.run(f"{media_type}_data_refresh", {"accept_shrinkage": True}, timeout=400)[1] == "success"
         )
     yield
     with bench.catalog() as connection:
@@ -153,14 +153,14 @@ def one_failure(bench, moderators, dag_id, task, failure, what, other):
     when, how = failure
     shape = table_shape(bench)
     with bench.failing(dag_id, task, when, how):
-        run_id, state = bench.run(dag_id, {}, timeout=240)
+        run_id, state = bench.run(dag_id, {}, timeout=400)
     assert state == "failed"
     moderators.decide()
     if other:
-        assert bench.run(other, {}, timeout=240)[1] == "success"
+        assert bench.run(other, {}, timeout=400)[1] == "success"
         moderators.decide()
     clear(bench, dag_id, run_id, task, what)
-    if bench.api.wait(dag_id, run_id, 240) == "failed":
+    if bench.api.wait(dag_id, run_id, 400) == "failed":
         refused = refusals(bench, dag_id, run_id)
         said = [name for name, text in refused if any(way in text.lower() for way in WAYS_OUT)]
         rest_not_cleared = what == "the task" and not refused
@@ -170,11 +170,11 @@ def one_failure(bench, moderators, dag_id, task, failure, what, other):
                 t["task_id"] for t in bench.api.tasks(dag_id, run_id) if t["state"] == "upstream_failed"
             ]
             bench.api.clear(dag_id, run_id, waiting)
-            if bench.api.wait(dag_id, run_id, 240) == "failed":
+            if bench.api.wait(dag_id, run_id, 400) == "failed":
                 refused = refusals(bench, dag_id, run_id)
                 assert any(way in text.lower() for _, text in refused for way in WAYS_OUT), refused
         if bench.api.run(dag_id, run_id)["state"] == "failed":
-            assert bench.run(dag_id, {}, timeout=240)[1] == "success"
+            assert bench.run(dag_id, {}, timeout=400)[1] == "success"
     settled(bench, moderators, shape)
 
 

@@ -15,7 +15,7 @@ from catalog.data_refresh.tag_policy import policy_from
 from catalog.database import sample_data
 from catalog.tests.e2e.conftest import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
+pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket, pytest.mark.timeout(900)]
 ROWS = 3000
 
 
@@ -85,7 +85,7 @@ def test_both_at_once_and_readers_see_whole_states(bench, media):
     for first, second in (("image", "audio"), ("audio", "image")):
         runs = [(f"{m}_data_refresh", bench.api.trigger(f"{m}_data_refresh", {})) for m in (first, second)]
         for dag_id, run_id in runs:
-            assert bench.api.wait(dag_id, run_id, 240) == "success", states(bench, dag_id, run_id)
+            assert bench.api.wait(dag_id, run_id, 400) == "success", states(bench, dag_id, run_id)
         times = [{t["task_id"]: t for t in bench.api.tasks(*run)} for run in runs]
         spans = sorted((t["wait_for_conflicting_dags"]["end_date"], t["conclude"]["end_date"]) for t in times)
         assert spans[0][1] <= spans[1][0]
@@ -103,7 +103,7 @@ def test_both_at_once_and_readers_see_whole_states(bench, media):
         reader = Reader(bench)
         reader.start()
         bench.slack.clear()
-        run_id, state = bench.run("image_data_refresh", {}, timeout=240)
+        run_id, state = bench.run("image_data_refresh", {}, timeout=400)
         reader.stopped.set()
         reader.join()
         assert state == "success", states(bench, "image_data_refresh", run_id)
@@ -129,7 +129,7 @@ def test_a_policy_changes_and_only_the_index_is_made_anew(bench, media):
     with bench.database("api") as api:
         filenode = api.execute("select pg_relation_filenode('image')").fetchone()
         with bench.variable("TAG_POLICY", json.dumps(policy)):
-            run_id, state = bench.run("image_data_refresh", {"index_only": True}, timeout=240)
+            run_id, state = bench.run("image_data_refresh", {"index_only": True}, timeout=400)
         assert state == "success", states(bench, "image_data_refresh", run_id)
         tasks = bench.tasks("image_data_refresh", run_id)
         assert {tasks[t] for t in ("copy_tables", "build_indexes", "promote_tables")} == {"skipped"}
@@ -184,7 +184,7 @@ def test_a_filtered_index_is_refused_while_a_refresh_runs(bench, media):
 
 def test_a_filtered_audio_index(bench, media):
     """Made from the live one, and promoted; no other is left."""
-    bench.run("audio_data_refresh", {}, timeout=240)
+    bench.run("audio_data_refresh", {}, timeout=400)
     before = bench.search().behind("audio-filtered")
     _, state = bench.run("create_filtered_audio_index", {"destination_index_suffix": "by-hand"})
     assert (state, bench.search().behind("audio-filtered")) == ("success", "audio-by-hand-filtered")
@@ -393,7 +393,7 @@ def test_the_first_of_two_is_killed(bench, media, how):
         turns = {t["task_id"]: t["end_date"] for t in bench.api.tasks("audio_data_refresh", second)}
         assert ended["conclude"] <= turns["wait_for_conflicting_dags"]
     else:
-        assert bench.run("image_data_refresh", {}, timeout=240)[1] == "success"  # and the next one cleans up
+        assert bench.run("image_data_refresh", {}, timeout=400)[1] == "success"  # and the next one cleans up
     whole(bench)
     whole(bench, "audio")
 
