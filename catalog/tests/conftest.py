@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from catalog.data_refresh.client import connect
 from catalog.data_refresh.search import Indexes
@@ -26,6 +27,9 @@ os.environ |= {
     "AIRFLOW__CORE__DAG_DISCOVERY_SAFE_MODE": "False",
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
 }
+# How long an example takes says something about the machine, not about the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 for name in [n for n in os.environ if n.startswith(("API_KEY_", "AIRFLOW_VAR_", "AIRFLOW_CONN_"))]:
     del os.environ[name]  # keys of the person who runs the tests
 
