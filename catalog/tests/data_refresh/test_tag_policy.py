@@ -46,7 +46,7 @@ def stays(policy, tag):
             accuracy = math.nan if type(tag["accuracy"]) is bool else float(tag["accuracy"])
         except (TypeError, ValueError):
             return False
-        if not math.isfinite(accuracy) or accuracy < policy.minimum_accuracy:
+        if not accuracy <= 3.4e38 or accuracy < policy.minimum_accuracy:  # what a 32-bit number holds
             return False
     name = tag["name"].lower().strip()
     return name not in [d.lower() for d in policy.denied] and not any(

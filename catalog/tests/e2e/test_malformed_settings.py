@@ -12,6 +12,14 @@ SLACKS = "SILENCED_SLACK_NOTIFICATIONS"
 CONF = {"replay": str(FOLDER), "accept_shortfall": True}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nothing_stays(bench):
+    """Other tests count what their own pulls insert."""
+    yield
+    with bench.catalog() as connection:
+        connection.execute("delete from image where provider = 'stocksnap'")
+
+
 @pytest.mark.parametrize(
     "text",
     [
