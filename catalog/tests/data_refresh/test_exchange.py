@@ -23,7 +23,7 @@ def pair(server):
     names = [f"{which}_{uuid.uuid4().hex[:12]}" for which in ("catalog", "api")]
     with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
         for role in ("reader", "keeper"):  # of the server: another module's tests may have made them
-            if not connection.execute("select from pg_roles where rolname = %s", [role]).fetchone():
+            if not connection.execute("select 1 from pg_roles where rolname = %s", [role]).fetchone():
                 connection.execute(f"create role {role}")
         for name, template in zip(names, ("migrated", "empty"), strict=True):
             connection.execute(f"create database {name} template {template}")
