@@ -15,14 +15,13 @@ from catalog.dags.groups.indexing import (
     delete_old_indexes,
     fill_filtered,
     indexes,
+    make_live,
     open_for_search,
-    point_aliases,
     rehearse,
-    require_live,
     tag_policy,
 )
-from catalog.dags.operators.conflicts import kept_turn, refuse_conflicts
-from catalog.dags.operators.refreshes import begin_refresh, current_refresh, note_index, reach
+from catalog.dags.operators.conflicts import refuse_conflicts
+from catalog.dags.operators.refreshes import begin_refresh, current_refresh, note_index
 from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.settings import API_DB, SEARCH, api_connection, check_conf
 from catalog.dags.operators.slack import say
@@ -46,6 +45,8 @@ refresh of {media_type} runs, this DAG fails at once, because the refresh delete
 @task
 def plan_filtered_index(media_type: MediaType) -> None:
     """From which index into which; written down once, nothing is made yet."""
+    import msgspec
+
     from catalog.data_refresh.moderation import moderation_moment
     from catalog.data_refresh.refresh import Plan
 
@@ -78,8 +79,6 @@ def plan_filtered_index(media_type: MediaType) -> None:
             live={alias: engine.behind(alias)}, documents={alias: engine.sources(alias)},
         )  # fmt: skip
 
-    import msgspec
-
     rehearse(media_type, [f"{media_type}-filtered"])
     refresh = begin_refresh(plan)
     with task_failures():
@@ -99,13 +98,9 @@ def promote_filtered_index(media_type: MediaType, filtered: dict[str, int]) -> s
     """Move the alias, delete the index it pointed at."""
     refresh = current_refresh("working", "promoted")
     with task_failures("The old filtered index is still live."):
-        if refresh.stage == "promoted":
-            require_live(refresh)
-        else:
+        if refresh.stage == "working":
             open_for_search(refresh)
-            with kept_turn():
-                point_aliases(refresh)
-                reach(refresh, "promoted")
+        make_live(refresh)
         delete_old_indexes(refresh, [f"create_filtered_{media_type}_index"])
     alias, index = next(iter(refresh.plan.aliases.items()))
     text = f"`{alias}` is `{index}` now: {filtered['documents']:,} documents, {filtered['hidden']:,} hidden."

@@ -24,10 +24,9 @@ from catalog.dags.groups.indexing import (
     index_range,
     indexes,
     make_index,
+    make_live,
     open_for_search,
-    point_aliases,
     rehearse,
-    require_live,
     require_whole,
     split_ranges,
     tag_policy,
@@ -254,12 +253,8 @@ def promote_tables(media_type: MediaType) -> dict[str, int]:
 def promote_indexes() -> None:
     """Both aliases in one step, after what moderators have decided meanwhile."""
     refresh = current_refresh("working" if _index_only() else "tables", "promoted")
-    with task_failures("The old indexes are still live."), kept_turn():
-        if refresh.stage == "promoted":
-            require_live(refresh)
-        else:
-            point_aliases(refresh)
-            reach(refresh, "promoted")
+    with task_failures("The old indexes are still live."):
+        make_live(refresh)
 
 
 @task

@@ -20,15 +20,14 @@ from catalog.dags.groups.indexing import (
     index_range,
     indexes,
     make_index,
+    make_live,
     open_for_search,
-    point_aliases,
     rehearse,
-    require_live,
     split_ranges,
     tag_policy,
 )
-from catalog.dags.operators.conflicts import kept_turn, refuse_conflicts
-from catalog.dags.operators.refreshes import begin_refresh, current_refresh, reach
+from catalog.dags.operators.conflicts import refuse_conflicts
+from catalog.dags.operators.refreshes import begin_refresh, current_refresh
 from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.settings import STAGING_DB, STAGING_SEARCH, check_conf, database_connection
 from catalog.dags.operators.slack import say
@@ -40,6 +39,8 @@ ALIAS = r"^[a-z0-9][a-z0-9_-]{0,100}$"
 @task
 def create_index() -> str:
     """The new, empty index; what it is gets written down once."""
+    import msgspec
+
     from catalog.data_refresh.moderation import moderation_moment
     from catalog.data_refresh.refresh import Plan
 
@@ -49,7 +50,6 @@ def create_index() -> str:
 
     def plan(number: int) -> Plan:
         media_type, engine = conf["media_type"], indexes(STAGING_SEARCH)
-        alias = conf["target_alias_override"] or f"{media_type}-full"
         index = f"{media_type}-full-{number}-{run.run_after:%Y%m%dt%H%M%S}"
         with database_connection(STAGING_DB, autocommit=True) as api:
             since = moderation_moment(api)
@@ -58,11 +58,8 @@ def create_index() -> str:
             msgspec.to_builtins(tag_policy()), since, live={alias: engine.behind(alias)},
         )  # fmt: skip
 
-    import msgspec
-
-    rehearse(
-        conf["media_type"], [conf["target_alias_override"] or f"{conf['media_type']}-full"], STAGING_SEARCH
-    )
+    alias = conf["target_alias_override"] or f"{conf['media_type']}-full"
+    rehearse(conf["media_type"], [alias], STAGING_SEARCH, filtered=False)
     begin_refresh(plan)
     refresh = current_refresh("working")
     with task_failures():
@@ -75,13 +72,9 @@ def create_index() -> str:
 def point_alias(checked: dict[str, Any]) -> str:
     refresh = current_refresh("working", "promoted")
     with task_failures("The alias is where it was."):
-        if refresh.stage == "promoted":
-            require_live(refresh)
-        else:
+        if refresh.stage == "working":
             open_for_search(refresh)
-            with kept_turn():
-                point_aliases(refresh)
-                reach(refresh, "promoted")
+        make_live(refresh)
     alias, index = next(iter(refresh.plan.aliases.items()))
     text = f"`{alias}` is `{index}` now: {checked['documents']:,} documents."
     say(text, "Full staging index")

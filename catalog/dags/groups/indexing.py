@@ -11,7 +11,8 @@ from typing import Any
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from catalog.dags.operators.refreshes import current_refresh, note_index
+from catalog.dags.operators.conflicts import kept_turn
+from catalog.dags.operators.refreshes import current_refresh, note_index, reach
 from catalog.dags.operators.running import Meter, stop_asked, task_failures
 from catalog.dags.operators.settings import (
     SEARCH,
@@ -51,15 +52,24 @@ def tag_policy() -> Any:
         return policy_from(value_of(TAG_POLICY))
 
 
-def rehearse(media_type: MediaType, aliases: list[str], conn_id: str = SEARCH) -> None:
-    """Try now what would stop the run hours later: tag policy, sensitive terms, and all that is asked of the search engine."""
+def rehearse(
+    media_type: MediaType, aliases: list[str], conn_id: str = SEARCH, *, filtered: bool = True
+) -> None:
+    """Try now what would stop the run hours later: tag policy, sensitive terms, and all that is asked of the search engine.
+
+    Args:
+        media_type: Of the media.
+        aliases: That are to be pointed at new indexes.
+        conn_id: Airflow connection of the search engine.
+        filtered: Whether the run makes an index without sensitive media.
+    """
     from catalog.data_refresh.mapping import SHARDS
     from catalog.data_refresh.preflight import preflight_search
 
     context: Any = get_current_context()
     engine, policy, run = search_connection(conn_id), tag_policy(), context["dag_run"]
     with task_failures():
-        terms = sensitive_terms() if any("filtered" in alias for alias in aliases) else []
+        terms = sensitive_terms() if filtered else []
         log.info("tag policy %s, %s sensitive terms", policy.digest, f"{len(terms):,}")
         notes = preflight_search(
             indexes(conn_id), terms, media_type, dag_id=run.dag_id, run_id=run.run_id,
@@ -267,8 +277,13 @@ def point_aliases(refresh: Any) -> None:
         follow()  # what was decided between the two steps above
 
 
-def require_live(refresh: Any) -> None:
-    """The aliases point at the indexes of a refresh that was promoted. Raises Refused when they do not any more."""
+def make_live(refresh: Any) -> None:
+    """Point the aliases at the indexes of a refresh, once. Raises Refused when they have been pointed elsewhere since."""
+    if refresh.stage != "promoted":
+        with kept_turn():
+            point_aliases(refresh)
+            reach(refresh, "promoted")
+        return
     engine = indexes(refresh.plan.search)
     for alias, index in refresh.plan.aliases.items():
         if (found := engine.behind(alias)) != index:

@@ -4,8 +4,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from airflow.sdk import get_current_context
-
 from catalog.dags.operators.conflicts import current_turn
 from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.settings import catalog_connection
@@ -13,7 +11,7 @@ from catalog.ingestion.errors import Refused
 
 log = logging.getLogger(__name__)
 WAY_OUT = {
-    "working": "its indexes are not live yet; clear promote_indexes and all tasks after it",
+    "working": "nothing of it is live yet; clear the task that promotes and all tasks after it",
     "tables": "its tables are live already; clear promote_indexes and all tasks after it, or trigger a new run",
     "promoted": "it is live already; trigger a new run",
 }
@@ -37,7 +35,7 @@ def current_refresh(*stages: str) -> Any:
     with catalog_connection(autocommit=True) as catalog, task_failures():
         found = refreshes.read(catalog, current_turn(catalog))
         if stages and found.stage not in stages:
-            raise Refused(f"refresh {found.number} is past this task: {WAY_OUT[found.stage]}.")
+            raise Refused(f"refresh {found.number} is not where this task belongs: {WAY_OUT[found.stage]}.")
     return found
 
 
@@ -55,9 +53,3 @@ def reach(refresh: Any, stage: Any) -> None:
 
     with catalog_connection(autocommit=True) as catalog:
         refreshes.reach(catalog, refresh, stage)
-
-
-def run_meta() -> tuple[str, str]:
-    """DAG id and run id."""
-    context: Any = get_current_context()
-    return context["dag_run"].dag_id, context["dag_run"].run_id
