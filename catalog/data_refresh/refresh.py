@@ -1,10 +1,9 @@
 """What a refresh is: written once, at its start, in the catalog database, in the turn of its run; every later task reads it from there.
 
 So a task that is cleared at any later time works on the same indexes, since the same moment, against the same state of the live tables, or
-refuses. Nothing of a refresh hangs on the run's dates or on what tasks tell each other.
+refuses. Nothing of a refresh depends on the run's dates or on what tasks pass to each other.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -126,21 +125,3 @@ def note_index(connection: Connection, refresh: Refresh, index: str, made: Made)
 def reach(connection: Connection, refresh: Refresh, stage: Stage) -> None:
     """Note how far the refresh is."""
     connection.execute("update refresh set stage = %s where number = %s", [stage, refresh.number])
-
-
-def shrunk(what: str, before: Mapping[str, int], now: int, most: float) -> str | None:
-    """Whether something is suspiciously small, in words; None when it is not.
-
-    Args:
-        what: What was counted, for the message.
-        before: Source → number, of what is live.
-        now: Number, of what is to take its place.
-        most: Share that may be missing.
-    """
-    total = sum(before.values())
-    if now >= total * (1 - most):
-        return None
-    return (
-        f"{what}: {now:,} instead of {total:,} that are live, {1 - now / total:.0%} fewer, where at most {most:.0%} is usual. "
-        'If that is right, trigger a new run with {"accept_shrinkage": true}'
-    )

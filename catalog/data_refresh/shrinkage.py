@@ -1,6 +1,6 @@
-"""Is the new table suspiciously small? A catalog that is half restored, or a limit that was left behind, must not replace what is live."""
+"""Is a new table or index suspiciously small? A catalog that is half restored, or a limit that was left behind, must not replace what is live."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import psycopg
@@ -12,7 +12,8 @@ from catalog.data_refresh.shape import shape
 from catalog.ingestion.errors import Fatal
 
 Connection = psycopg.Connection[Any]
-TOTAL = 0.10  # of all rows may be missing
+TOTAL = 0.10  # of all rows, or documents, may be missing
+FILTERED = 0.5  # of the documents without sensitive media: a longer list of terms hides more
 SOURCE, SOURCE_SIZE = 0.5, 1000  # of a source that is not small
 ORPHANS, ORPHANS_LEAST = 0.01, 10  # rows of people's lists that would go, as a share and at least
 WAY_OUT = 'If that is right, trigger a run with the conf {"accept_shrinkage": true}. The old tables are live.'
@@ -86,3 +87,21 @@ def _by_reference(api: Connection, table: str) -> list[str]:
         rows, orphans = api.execute(query).fetchone() or (0, 0)
         found += too_many_orphans(key["child"], orphans, rows)
     return found
+
+
+def shrunk(what: str, before: Mapping[str, int], now: int, most: float) -> str | None:
+    """Whether something is suspiciously small, in words; None when it is not.
+
+    Args:
+        what: What was counted, for the message.
+        before: Source → number, of what is live.
+        now: Number, of what is to take its place.
+        most: Share that may be missing.
+    """
+    total = sum(before.values())
+    if now >= total * (1 - most):
+        return None
+    return (
+        f"{what}: {now:,} instead of {total:,} that are live, {1 - now / total:.0%} fewer, where at most {most:.0%} is usual. "
+        'If that is right, trigger a new run with {"accept_shrinkage": true}'
+    )

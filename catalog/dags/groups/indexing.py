@@ -32,8 +32,6 @@ EXECUTOR = (
 )  # of the tasks that fill ranges; None: the default one
 LONG = timedelta(days=2)
 HEALTHY = 6 * 3600.0  # seconds that replicas may take
-# Share of the documents that may be missing in a new index, and in a filtered one
-MAX_SHRINKAGE, MOST_HIDDEN = 0.1, 0.5
 EXAMPLES = 100  # of rejected records, in the log
 
 
@@ -162,7 +160,7 @@ def check_index(parts: list[dict[str, int]], done: list[dict[str, Any]]) -> dict
                 f"{plan.index} does not hold what it should, so it is not promoted: {'; '.join(wrong)}"
             )
         documents: int = engine.count(plan.index)
-        _refuse_shrinkage(refresh, plan.index, documents, MAX_SHRINKAGE)
+        _refuse_shrinkage(refresh, plan.index, documents)
         note_index(refresh, plan.index, uuid, documents)
     for example in [text for one in done for text in one["examples"]][:EXAMPLES]:
         log.warning("rejected: %s", example)
@@ -170,12 +168,13 @@ def check_index(parts: list[dict[str, int]], done: list[dict[str, Any]]) -> dict
     return {"documents": documents, "rejected": dict(sum(rejected, Counter[str]())), "tags": dict(tags)}
 
 
-def _refuse_shrinkage(refresh: Any, index: str, documents: int, most: float) -> None:
+def _refuse_shrinkage(refresh: Any, index: str, documents: int) -> None:
     """Raise Refused when an index holds far fewer documents than the one whose place it is to take, unless the conf accepts that."""
-    from catalog.data_refresh.refresh import shrunk
+    from catalog.data_refresh.shrinkage import FILTERED, TOTAL, shrunk
 
     context: Any = get_current_context()
     alias = next(alias for alias, name in refresh.plan.aliases.items() if name == index)
+    most = FILTERED if index == refresh.plan.filtered else TOTAL
     if problem := shrunk(f"documents of {alias}", refresh.plan.documents.get(alias, {}), documents, most):
         if not context["params"].get("accept_shrinkage"):
             raise Refused(problem)
@@ -215,7 +214,7 @@ def fill_filtered() -> dict[str, int]:
             per_second=value_of(ES_INDEX_THROTTLING_RATE), load=begun, save=state.save, should_stop=stop_asked(), progress=meter,
         ).run()  # fmt: skip
         state.clear()
-        _refuse_shrinkage(refresh, plan.filtered, documents, MOST_HIDDEN)
+        _refuse_shrinkage(refresh, plan.filtered, documents)
         note_index(refresh, plan.filtered, uuid, documents)
     return {"documents": documents, "hidden": hidden}
 

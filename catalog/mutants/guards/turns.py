@@ -64,7 +64,7 @@ GUARDS = (
         name="refresh-that-shrinks",
         holds="A refresh with far fewer records than are live is not promoted.",
         row=12,
-        file=REFRESH,
+        file="catalog/data_refresh/shrinkage.py",
         find="    if now >= total * (1 - most):\n",
         replace="    if now >= 0:\n",
         tests=(f"{TEST_REFRESH}::test_suspiciously_few",),

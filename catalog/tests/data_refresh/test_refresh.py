@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from catalog.data_refresh.refresh import Made, Plan, begin, begun, note_index, reach, read, shrunk
+from catalog.data_refresh.refresh import Made, Plan, begin, begun, note_index, reach, read
+from catalog.data_refresh.shrinkage import shrunk
 from catalog.database.turns import Turn, take
 from catalog.ingestion.errors import Refused
 
