@@ -71,7 +71,8 @@ DOC = """
 
 After a failure the old state is live. Clear the failed task and the run goes on there, unless another refresh has begun meanwhile; a new
 run cleans up after one that was given up. With `index_only`, new indexes are made from the live tables, under the tag policy and the
-sensitive terms as they are now. The Variable `DATA_REFRESH_LIMIT` copies so many rows only, for a small staging database.
+sensitive terms as they are now. The Variable `DATA_REFRESH_LIMIT` limits the number of rows that are copied, for a small staging
+database.
 """
 
 

@@ -1,6 +1,6 @@
 """Sends actions to an index: one sender for documents and for what moderators decide.
 
-The engine must never make an index by itself, with a mapping it guesses. So each request goes to the alias that only our index has, and
+The engine must never create an index automatically, with a guessed mapping. So each request goes to the alias that only our index has, and
 says that it must be an alias.
 """
 
@@ -62,7 +62,7 @@ class BulkSender:
         client: of the engine.
         writer: the alias that only the index has which is written to.
         tell: whether the number of changed documents is wanted; costs a long answer to each request.
-        pause: sleeps so many seconds.
+        pause: sleeps for a number of seconds.
     """
 
     def __init__(

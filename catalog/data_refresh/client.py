@@ -57,7 +57,7 @@ class _Orjson(JsonSerializer):
 def connect(
     url: str, *, engine: Engine = "elasticsearch", login: tuple[str, str] | None = None, **options: Any
 ) -> Elasticsearch:
-    """A client that does not retry by itself. options: of the client, for example `ca_certs`, `verify_certs`, `api_key`."""
+    """A client that does not retry. options: of the client, for example `ca_certs`, `verify_certs`, `api_key`."""
     if (
         engine != "elasticsearch"
     ):  # the client is of version 9, and says so in its media types, which others refuse

@@ -94,7 +94,7 @@ def exchange(api: Connection, table: str, now: Shape) -> dict[str, int]:
 def dress(
     api: Connection, table: str, live: Shape, target: str = "", names: Mapping[str, str] | None = None
 ) -> None:
-    """Hang on a table what hangs on the live one: constraints that are not valid, triggers, rules, policies, publications, rights.
+    """Attach to a table what is attached to the live one: constraints that are not valid, triggers, rules, policies, publications, rights.
 
     Args:
         api: To the API database, in a transaction.

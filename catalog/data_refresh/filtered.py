@@ -124,7 +124,7 @@ class FilteredIndex:
                 task=at.task, started=started, should_stop=self._should_stop, progress=self._copied,
             )  # fmt: skip
         except Retry:
-            self._save({})  # how far it came, nobody knows: the next attempt makes the index anew
+            self._save({})  # how far it came, nobody knows: the next attempt recreates the index
             raise
         at.group, at.task = 1, None
         self._note(at)

@@ -118,7 +118,7 @@ class RangeIndexer:
             Progress of another index, table or range is left aside.
         progress: is told what has been done.
         should_stop: asked between two chunks.
-        pause: sleeps so many seconds.
+        pause: sleeps for a number of seconds.
     """
 
     def __init__(

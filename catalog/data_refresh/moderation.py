@@ -78,7 +78,7 @@ def follow(
         media_type: of its media.
         since: as `moderation_moment` gave it before the rows were copied.
         uuid: of the index, as it was made.
-        pause: sleeps so many seconds.
+        pause: sleeps for a number of seconds.
 
     Returns:
         Number of documents deleted or marked.

@@ -66,7 +66,7 @@ def promote(
     Raises:
         Retry: Somebody holds a table for minutes.
         Fatal: A table was changed meanwhile, the new one is suspiciously small, the copy is another refresh's or not
-            complete, or something hangs on a table that a refresh cannot make anew. The message says what; nothing was changed.
+            complete, or something is attached to a table that a refresh cannot recreate. The message says what; nothing was changed.
     """
     began = {table: state for table in tables if (state := _copy_of(api, table, run_id))}
     wanted = list(began)

@@ -1,4 +1,4 @@
-"""Records that the API's tables cannot take: left out, named, counted; so many that something else must be wrong end the copy."""
+"""Records that the API's tables cannot take: left out, named, counted; too many of them end the copy."""
 
 import logging
 import re
@@ -14,7 +14,7 @@ from catalog.ingestion.errors import Fatal
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]
 LISTED = 1000  # of them are named in the log and beside the progress
-SHARE, LEAST = 0.01, 10  # of all records may be refused; so many may be in any case
+SHARE, LEAST = 0.01, 10  # share of all records that may be refused, and a number that always may
 EXPECTED = frozenset(("url is another set's as well",))  # reasons that are no fault of a record
 REFUSED = (
     psycopg.DataError,

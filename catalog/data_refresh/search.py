@@ -1,7 +1,7 @@
 """What a refresh does with the indexes and aliases of a search engine.
 
 An index counts only when the catalog made it and it still is the same one (`identity.py`). What fills an index writes to an alias that
-only this index has, so that an engine that makes missing indexes by itself, with a mapping it guesses, has nothing to make.
+only this index has, so that an engine that creates missing indexes automatically, with a guessed mapping, has nothing to create.
 """
 
 import logging

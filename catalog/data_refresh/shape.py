@@ -1,4 +1,4 @@
-"""What hangs on a table, read from the system catalogs as data: to be compared, kept as JSON, and made anew on another table."""
+"""Everything attached to a table, read from the system catalogs as data: to compare, to keep as JSON, to recreate on another table."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,13 +18,13 @@ Shape: TypeAlias = dict[str, dict[str, dict[str, Any]]]
 LATE = frozenset(
     ("owner", "row security", "replica identity", "cluster mark", "trigger", "rule", "policy", "publication", "grant", "comment on")
 )  # fmt: skip
-"""Kinds that an exchange hangs on the new table as they are when it holds the lock; a change of them during a refresh is kept."""
+"""Kinds that an exchange attaches to the new table as they are when it holds the lock; a change of them during a refresh is kept."""
 _QUERY = Path(__file__).with_name("shape.sql").read_text(encoding="utf-8")
 _SHOWN = 20  # differences in a message
 
 
 def shape(api: Connection, table: str) -> Shape:
-    """Everything that hangs on a table of the schema public.
+    """Everything attached to a table of the schema public.
 
     Args:
         api: To the API database.
@@ -98,7 +98,7 @@ def check_shape(
         tables: Names; those that `expected` does not have are not looked at.
         expected: Table → its shape when the refresh began.
         locked: Nobody can be changing the tables. Otherwise an index that is not valid, which somebody may just be
-            making or making anew, does not count.
+            creating or rebuilding, does not count.
     """
     found = []
     for table in tables:

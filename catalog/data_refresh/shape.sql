@@ -1,4 +1,4 @@
--- What hangs on a table: (kind, name, facts). By names, without oids, so that what only rewrites (VACUUM FULL, REINDEX) changes nothing.
+-- Everything attached to a table: (kind, name, facts). By names, without oids, so that what only rewrites (VACUUM FULL, REINDEX) changes nothing.
 -- Read with an empty search_path, so that every name in a definition is qualified. Columns of system catalogs that older servers lack are
 -- read through to_jsonb, which gives null for them.
 with t as (

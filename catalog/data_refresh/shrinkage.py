@@ -1,4 +1,4 @@
-"""Is a new table or index suspiciously small? A catalog that is half restored, or a limit that was left behind, must not replace what is live."""
+"""Is a new table or index suspiciously small? A catalog that is half restored, or a limit left behind, must not replace what is live."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

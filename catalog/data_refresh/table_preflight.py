@@ -67,7 +67,7 @@ def preflight_tables(
 
 
 def _hanging(live: Shape) -> list[str]:
-    """What hangs on the table and cannot be made anew."""
+    """What is attached to the table and cannot be recreated."""
     found = [f"{name} depends on it: {_LATER}" for name in live.get("dependent", {})]
     found += [f"{name} is set: remove the security label" for name in live.get("security label", {})]
     facts = live["table"][""]

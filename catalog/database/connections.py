@@ -81,7 +81,7 @@ def arguments_of(found: ConnectionFields, **ours: Any) -> dict[str, Any]:
 
 
 class Reconnecting:
-    """A connection in autocommit mode that is made anew when it is lost.
+    """A connection in autocommit mode that is opened again when it is lost.
 
     For statements that may be executed twice: whether the one that met the loss was executed is not known.
     """
@@ -96,7 +96,7 @@ class Reconnecting:
 
         Args:
             connect: Opens a connection in autocommit mode.
-            patience: Seconds for which a lost connection is tried to be made anew; a restart takes some.
+            patience: Seconds for which a lost connection is retried; a restart takes some.
             sleep: Waits between two attempts.
         """
         self._connect, self._patience, self._sleep = connect, patience, sleep

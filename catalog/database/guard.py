@@ -87,7 +87,7 @@ def check(connection: Connection, field: str, statement: sql.Composable) -> set[
 
 
 def _resolved(connection: Connection, field: str, statement: sql.Composable) -> tuple[str, int]:
-    """(the stored rule, the number of the table that it hangs on)."""
+    """(the stored rule, the number of the table that it belongs to)."""
     connection.execute("create temporary table statement_guard ()")
     try:
         with connection.transaction():

@@ -69,7 +69,7 @@ def parse_update(table: str, update_query: str, select_query: str) -> Update:
         select_query: `WHERE` and a condition.
 
     Returns:
-        The update, written anew from the parse trees.
+        The update, rewritten from the parse trees.
 
     Raises:
         Refused: With the conf key and the reason.

@@ -180,7 +180,7 @@ def scored(connection: Connection, media_type: MediaType) -> dict[str, int]:
 def update_conf(
     media_type: MediaType, provider: str, batch_size: int = 10_000, timeout: float = 300
 ) -> dict[str, Any]:
-    """The conf of the batched update that scores the provider's rows anew.
+    """The conf of the batched update that rescores the provider's rows.
 
     It says nothing that may change: metric and constant are asked for by each statement, once, not once a row. So a run of it that is
     repeated at any later time, or goes on with rows that another one has selected, gives right scores.

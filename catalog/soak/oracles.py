@@ -376,7 +376,7 @@ def no_partial_file(storage: Path) -> Found:
 def canary_is_nowhere(
     canary: str, files: Iterable[Path], connections: Iterable[tuple[str, Connection]], texts: Iterable[str]
 ) -> Found:
-    """The key stands in no file, no row and no message, in whatever form."""
+    """The key is in no file, no row and no message, in whatever form."""
     forms = _forms(canary)
     found: Found = []
     for path in files:

@@ -52,7 +52,7 @@ def run_batched_update(query_id: str, update: Any, *, select: bool = True, **opt
     """Selects (unless an earlier try has) and changes all rows, and cleans up; what came of it, of all tries together.
 
     select: False when the rows must have been selected before. Otherwise the statement is one that may be applied again, and rows that a
-    run has left behind which was given up are selected anew. options: of BatchedUpdate. Fails the task with what to do next.
+    run has left behind which was given up are selected again. options: of BatchedUpdate. Fails the task with what to do next.
     """
     mirror = Mirror(query_id)
     hint = f"Clear this task to go on, or drop {query_id}_rows_to_update to give up."

@@ -48,7 +48,7 @@ GUARDS = (
     ),
     Guard(
         name="state-cleared-at-the-end",
-        holds="A finished pull that is cleared is read anew.",
+        holds="A finished pull that is cleared starts from the beginning.",
         row=1,
         file=PULL,
         find="        self._checkpoint.clear()\n",

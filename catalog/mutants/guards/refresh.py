@@ -125,7 +125,7 @@ GUARDS = (
     ),
     Guard(
         name="shape-after-the-exchange",
-        holds="An exchange that would lose what hangs on a table is rolled back.",
+        holds="An exchange that would lose something attached to a table is rolled back.",
         row=37,
         file=EXCHANGE,
         find="    if different := differences(now, shape(api, table)):\n",

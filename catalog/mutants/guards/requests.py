@@ -259,7 +259,7 @@ GUARDS = (
     ),
     Guard(
         name="quota-of-all",
-        holds="A used-up quota ends the pull and says when it starts anew.",
+        holds="A used-up quota ends the pull and says when it is renewed.",
         row=6,
         file="catalog/ingestion/rate.py",
         find="        if row is None:\n            resumes = quota.resumes(now)\n",
