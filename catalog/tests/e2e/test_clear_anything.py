@@ -7,6 +7,7 @@ task alone, the task and all after it, or the whole run is cleared.
 import pytest
 
 from catalog.database import sample_data
+from catalog.tests.e2e.combinations import ends_well, pairs
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket, pytest.mark.timeout(900)]
 ROWS = 400
@@ -35,13 +36,6 @@ FILTERED = [
     "promote_filtered_index",
 ]
 TASKS = {"image_data_refresh": REFRESH, "create_filtered_image_index": FILTERED}
-FAILURES = [("before", "fail"), ("after", "fail"), ("before", "kill"), ("after", "kill")]
-CLEARED = ["the task", "the task and all after it", "the whole run"]
-WAYS_OUT = (
-    "trigger a new run",
-    "clear this one from its first task on",
-    "clear the run from its first task on",
-)
 
 
 @pytest.fixture(scope="module")
@@ -133,23 +127,8 @@ def table_shape(bench):
         """).fetchone()
 
 
-def clear(bench, dag_id, run_id, task, what):
-    tasks = [task] if what != "the whole run" else TASKS[dag_id][:1]
-    bench.api.clear(dag_id, run_id, tasks, downstream=what != "the task")
-
-
-def refusals(bench, dag_id, run_id):
-    """Of each task that failed by itself: the last lines of its log."""
-    found = []
-    for task in bench.api.tasks(dag_id, run_id):
-        if task["state"] == "failed" and task["task_id"] != "conclude":
-            text = bench.api.log(dag_id, run_id, task["task_id"], task["try_number"], task["map_index"])
-            found.append((task["task_id"], text[-3000:]))
-    return found
-
-
 def one_failure(bench, moderators, dag_id, task, failure, what, other):
-    """Fail, decide, perhaps let another run pass, clear; then it must be settled, by the run itself or by the way out it names."""
+    """Fail, decide, perhaps let another run pass, clear; then all must be settled."""
     when, how = failure
     shape = table_shape(bench)
     with bench.failing(dag_id, task, when, how):
@@ -159,22 +138,9 @@ def one_failure(bench, moderators, dag_id, task, failure, what, other):
     if other:
         assert bench.run(other, {}, timeout=400)[1] == "success"
         moderators.decide()
-    clear(bench, dag_id, run_id, task, what)
-    if bench.api.wait(dag_id, run_id, 400) == "failed":
-        refused = refusals(bench, dag_id, run_id)
-        said = [name for name, text in refused if any(way in text.lower() for way in WAYS_OUT)]
-        rest_not_cleared = what == "the task" and not refused
-        assert said or rest_not_cleared, refused
-        if rest_not_cleared:  # what follows was not cleared with it
-            waiting = [
-                t["task_id"] for t in bench.api.tasks(dag_id, run_id) if t["state"] == "upstream_failed"
-            ]
-            bench.api.clear(dag_id, run_id, waiting)
-            if bench.api.wait(dag_id, run_id, 400) == "failed":
-                refused = refusals(bench, dag_id, run_id)
-                assert any(way in text.lower() for _, text in refused for way in WAYS_OUT), refused
-        if bench.api.run(dag_id, run_id)["state"] == "failed":
-            assert bench.run(dag_id, {}, timeout=400)[1] == "success"
+    ends_well(
+        bench, dag_id, run_id, task, what, TASKS[dag_id][0], lambda: bench.run(dag_id, {}, timeout=400)[1]
+    )
     settled(bench, moderators, shape)
 
 
@@ -216,14 +182,13 @@ def test_some(bench, moderators, dag_id, task, failure, what, other):
     one_failure(bench, moderators, dag_id, task, failure, what, other)
 
 
+OTHERS = [None, "image_data_refresh", "create_filtered_image_index"]
+
+
 @pytest.mark.fault_long
-@pytest.mark.parametrize("other", [None, "the same", "image_data_refresh", "create_filtered_image_index"])
-@pytest.mark.parametrize("what", CLEARED)
-@pytest.mark.parametrize("failure", FAILURES, ids="-".join)
 @pytest.mark.parametrize(
-    ("dag_id", "task"), [(dag_id, task) for dag_id, tasks in TASKS.items() for task in tasks]
+    ("dag_id", "task", "failure", "what", "other"),
+    [(dag_id, *combination) for dag_id, tasks in TASKS.items() for combination in pairs(tasks, OTHERS)],
 )
-def test_all(bench, moderators, dag_id, task, failure, what, other):
-    if other == dag_id:
-        pytest.skip("that is the same")
-    one_failure(bench, moderators, dag_id, task, failure, what, dag_id if other == "the same" else other)
+def test_pairs(bench, moderators, dag_id, task, failure, what, other):
+    one_failure(bench, moderators, dag_id, task, failure, what, other)

@@ -1,0 +1,204 @@
+"""Whatever fails of a DAG that changes the catalog, and whatever is cleared then: each row is changed as one plain statement would have.
+
+Rows are deleted and changed by others meanwhile, and perhaps another run of the same DAG, or of one that changes the same rows, passes.
+"""
+
+from itertools import count
+
+import pytest
+
+from catalog.local.runs import unpaused
+from catalog.tests.database.media import IMAGES
+from catalog.tests.e2e.combinations import ends_well, pairs
+
+pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket, pytest.mark.timeout(900)]
+ROWS = 300
+MADE_UP = "provider = 'made_up'"
+TASKS = {
+    "batched_update": ["check_update", "select_rows_to_update", "update_batches", "notify_updated_count"],
+    "delete_records": ["check_deletion", "delete_records_from_media_table", "notify_slack"],
+    "image_popularity_refresh": [
+        "update_popularity_metrics",
+        "refresh_constant",
+        "get_providers_update_confs",
+        "refresh_popularity.trigger_batched_update",
+        "refresh_popularity.note_refreshed",
+        "notify_slack",
+    ],
+}
+OTHERS = {
+    "batched_update": [None, "batched_update", "delete_records"],
+    "delete_records": [None, "delete_records", "batched_update"],
+    "image_popularity_refresh": [None, "image_popularity_refresh", "delete_records"],
+}
+SAMPLE = [
+    ("batched_update", "update_batches", ("after", "kill"), "the task and all after it", "delete_records"),
+    (
+        "delete_records",
+        "delete_records_from_media_table",
+        ("after", "fail"),
+        "the whole run",
+        "delete_records",
+    ),
+    (
+        "image_popularity_refresh",
+        "refresh_popularity.trigger_batched_update",
+        ("before", "fail"),
+        "the whole run",
+        "image_popularity_refresh",
+    ),
+]
+number = count()
+
+
+@pytest.fixture
+def images(bench):
+    """Rows of a provider that has no DAG, and of two with popularity."""
+    with bench.catalog() as connection, unpaused(bench.api, ["image_popularity_refresh"], print):
+        connection.execute(IMAGES.format(rows=ROWS, providers="'made_up', 'flickr', 'stocksnap'"))
+        yield connection
+        for table in ("image", "deleted_image"):
+            connection.execute(
+                f"delete from {table} where {MADE_UP} or url like 'https://example.org/flickr%'"
+                " or url like 'https://example.org/stocksnap%'"
+            )
+
+
+def titles(connection):
+    return [title for (title,) in connection.execute(f"select title from image where {MADE_UP}")]
+
+
+def meanwhile(connection):
+    """What others do at any time: one of the last rows of each provider goes, another one is changed."""
+    for provider in ("made_up", "flickr", "stocksnap"):
+        newest = f"(select identifier from image where provider = '{provider}' order by foreign_identifier desc limit 1)"
+        connection.execute(f"delete from image where identifier = {newest}")
+        connection.execute(f"update image set thumbnail = null where identifier = {newest}")
+
+
+class Update:
+    """Appends a letter to each title: who did how often is seen in the row."""
+
+    dag_id = "batched_update"
+
+    def __init__(self, bench, connection, letter="!"):
+        self.bench, self.connection, self.letter = bench, connection, letter
+        self.conf = {
+            "query_id": f"clearing_{next(number)}",
+            "table_name": "image",
+            "select_query": f"WHERE {MADE_UP}",
+            "update_query": f"SET title = title || '{letter}'",
+            "dry_run": False,
+            "batch_size": 50,
+        }
+
+    def start(self):
+        return self.bench.run(self.dag_id, self.conf)
+
+    def another(self):
+        """A run with the same query_id and another statement; refused while this one's rows are selected."""
+        self.start_other(Update(self.bench, self.connection, "?"), query_id=self.conf["query_id"])
+
+    def start_other(self, other, **conf):
+        other.conf |= conf
+        self.bench.run(other.dag_id, other.conf)
+
+    def check(self):
+        found = titles(self.connection)
+        assert found
+        assert {title.count(self.letter) for title in found} == {1}
+        assert len({title.count("?") for title in found}) == 1
+        left = "select relname from pg_class where relname like 'clearing%rows_to_update'"
+        assert self.connection.execute(left).fetchall() == []
+
+
+class Deletion:
+    """Deletes the ten first of the rows that are there."""
+
+    dag_id = "delete_records"
+
+    def __init__(self, bench, connection, reason="the first"):
+        self.bench, self.connection, self.reason = bench, connection, reason
+        ten = f"SELECT identifier FROM image WHERE {MADE_UP} ORDER BY foreign_identifier LIMIT 10"
+        self.conf = {"table_name": "image", "select_query": f"WHERE identifier IN ({ten})", "reason": reason}
+
+    def start(self):
+        return self.bench.run(self.dag_id, self.conf)
+
+    def another(self):
+        assert Deletion(self.bench, self.connection, "another").start()[1] == "success"
+
+    def check(self):
+        query = f"select deleted_reason, count(*) from deleted_image where {MADE_UP} group by 1"
+        found = dict(self.connection.execute(query).fetchall())
+        assert found[self.reason] == 10
+        assert found.get("another", 10) == 10
+
+
+class Popularity:
+    """Every row that can have a score has the one of today's constant."""
+
+    dag_id = "image_popularity_refresh"
+
+    def __init__(self, bench, connection):
+        self.bench, self.connection = bench, connection
+        connection.execute("""
+            update image set standardized_popularity = null,
+                   meta_data = jsonb_build_object('views', 7 + (random() * 1000)::int, 'downloads_raw', 3 + (random() * 500)::int)
+             where provider in ('flickr', 'stocksnap')
+        """)
+
+    def start(self):
+        return self.bench.run(self.dag_id, {}, timeout=400)
+
+    def another(self):
+        self.start()
+
+    def check(self):
+        wrong = self.connection.execute("""
+            select i.provider, count(*) from image i join image_popularity_metrics m using (provider)
+             where i.standardized_popularity is distinct from popularity_score(i.meta_data, m.metric, m.constant)
+                or m.refreshed_constant is distinct from m.constant
+             group by 1
+        """).fetchall()
+        assert wrong == []
+        query = "select count(*), count(standardized_popularity) from image where provider in ('flickr', 'stocksnap')"
+        rows, scores = self.connection.execute(query).fetchone()
+        assert rows == scores > 0
+
+
+MAKE = {made.dag_id: made for made in (Update, Deletion, Popularity)}
+
+
+def one_failure(bench, images, dag_id, task, failure, what, other):
+    when, how = failure
+    operation = MAKE[dag_id](bench, images)
+    with bench.failing(dag_id, task, when, how):
+        run_id, state = operation.start()
+    assert state == "failed"
+    meanwhile(images)
+    if other == dag_id:
+        operation.another()
+    elif other:
+        MAKE[other](bench, images, "+").start()
+    meanwhile(images)
+    ends_well(bench, dag_id, run_id, task, what, TASKS[dag_id][0], lambda: operation.start()[1])
+    operation.check()
+
+
+@pytest.mark.parametrize(("dag_id", "task", "failure", "what", "other"), SAMPLE)
+def test_some(bench, images, dag_id, task, failure, what, other):
+    one_failure(bench, images, dag_id, task, failure, what, other)
+
+
+@pytest.mark.fault_long
+@pytest.mark.parametrize(
+    ("dag_id", "task", "failure", "what", "other"),
+    [
+        (dag_id, *combination)
+        for dag_id, tasks in TASKS.items()
+        for combination in pairs(tasks, OTHERS[dag_id])
+    ],
+)
+def test_pairs(bench, images, dag_id, task, failure, what, other):
+    one_failure(bench, images, dag_id, task, failure, what, other)
