@@ -327,6 +327,7 @@ def restore(
     The records are selected once, in one statement. When it was stopped, the same command goes on.
     """
     with psycopg.connect(dsn, autocommit=True) as connection:
+        schema.require(connection)
         try:
             condition = parse_condition(table, where, "--where")
             verify_condition(connection, table, condition, of=f"deleted_{table}", field="--where")

@@ -82,26 +82,26 @@ def refresh_constant(media_type: MediaType, provider: str) -> None:
 def get_providers_update_confs(media_type: MediaType, providers: list[str]) -> list[dict[str, Any]]:
     """A conf of a batched update for each provider that is due; skips when none is."""
     from catalog.database.names import digest
+    from catalog.database.selections import give_up
     from catalog.popularity.popularity import metric_of, update_conf
 
     context: Any = get_current_context()
     force, run = bool(context["params"].get("force")), context["dag_run"]
     with catalog_connection(autocommit=True) as connection:
         metrics = [metric_of(connection, media_type, provider) for provider in providers]
-    due = [m for m in metrics if m.is_due or (force and m.constant is not None)]
-    if not due:
-        raise AirflowSkipException("no provider's constant has changed since its rows were scored.")
-    confs = [update_conf(media_type, m.provider) for m in due]
-    # A child run that is there already is run again with the conf it has (Airflow takes no other), and selects no rows again when it has
-    # finished. So its name holds all that it is about: another provider, conf or constant is another run.
-    return [
-        {
-            "conf": conf,
-            "child": f"{conf['query_id']}__{run.run_after:%Y%m%d}__{digest(run.run_id, conf, m.constant)}",
-            "provider": m.provider,
-        }
-        for conf, m in zip(confs, due, strict=True)
-    ]
+        due = [m for m in metrics if m.is_due or (force and m.constant is not None)]
+        if not due:
+            raise AirflowSkipException("no provider's constant has changed since its rows were scored.")
+        updates = []
+        for metric in due:
+            conf = update_conf(media_type, metric.provider)
+            # A child run that is there already is run again with the conf it has (Airflow takes no other), and selects no rows again when
+            # it has finished. So its name holds all that it is about: another provider, conf or constant is another run.
+            child = f"{conf['query_id']}__{run.run_after:%Y%m%d}__{digest(run.run_id, conf, metric.constant)}"
+            # What a child with another constant had selected are not all the rows of this one.
+            give_up(connection, conf["query_id"], keep=f"batched_update/{child}")
+            updates.append({"conf": conf, "child": child, "provider": metric.provider})
+    return updates
 
 
 @task(trigger_rule="all_success", map_index_template="{{ provider }}")
@@ -183,7 +183,6 @@ def refresh_dag(media_type: MediaType) -> None:
                 deferrable=True,
                 poke_interval=POKE,
                 fail_when_dag_is_paused=True,
-                retries=0,
                 execution_timeout=REFRESH_TIMEOUT[media_type],
                 max_active_tis_per_dagrun=AT_A_TIME,
             )

@@ -16,6 +16,7 @@ from catalog.ingestion.errors import Fatal, Retry
 
 Engine = Literal["elasticsearch", "elasticsearch8", "opensearch"]
 _COMPATIBLE = re.compile(r"application/vnd\.elasticsearch\+(json|x-ndjson)\s*;\s*compatible-with=\d+")
+_ALREADY_THERE = "resource_already_exists_exception"
 _SETTINGS = (  # what an engine says about a limit, where it does not name the setting
     (
         re.compile(r"max_?clause_?count|too_many(_nested)?_clauses", re.IGNORECASE),
@@ -87,9 +88,14 @@ def connect_to(
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the same request may succeed later."""
+    """Whether the same work may succeed later.
+
+    An index that is there although it was not a moment ago was made by a request whose answer was lost, also within a cluster that is
+    restarting; the next attempt replaces it.
+    """
     return isinstance(error, TransportError) or (
-        isinstance(error, ApiError) and error.meta.status in (408, 429, 502, 503, 504)
+        isinstance(error, ApiError)
+        and (error.meta.status in (408, 429, 502, 503, 504) or getattr(error, "error", "") == _ALREADY_THERE)
     )
 
 

@@ -93,7 +93,7 @@ def require(connection: psycopg.Connection[Any], which: Which = "catalog") -> No
         is_at = f"is at revision {found}" if found else "has no revision"
         raise Fatal(
             f"the schema of the {which} database {is_at}; this release needs {needed}. Upgrade it with `catalog db upgrade`, "
-            "then clear this task."
+            "then clear this task, or repeat the command."
         )
 
 

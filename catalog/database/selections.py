@@ -447,6 +447,19 @@ def drop_given_up(connection: Connection, days: float = GIVEN_UP_AFTER) -> list[
     return [query_id for (query_id,) in old if _drop_unless_at_work(connection, query_id, days)]
 
 
+def give_up(connection: Connection, query_id: str, keep: str) -> None:
+    """Drop what another run has selected and not finished, unless it is at work. For statements that may be applied again.
+
+    Args:
+        connection: To the catalog database, in autocommit.
+        query_id: Of the selection.
+        keep: The run whose rows stay: it goes on with them.
+    """
+    row = connection.execute("select run_id from batched_update where query_id = %s", [query_id]).fetchone()
+    if row and row[0] != keep:
+        _drop_unless_at_work(connection, query_id, days=0)
+
+
 def _drop_unless_at_work(connection: Connection, query_id: str, days: float) -> bool:
     tables = [sql.Identifier("public", f"{query_id}_{name}") for name in ("rows_to_update", "rows_left")]
     try:
@@ -463,7 +476,7 @@ def _drop_unless_at_work(connection: Connection, query_id: str, days: float) -> 
     except psycopg.Error as error:  # somebody else's tables; they are in nobody's way
         log.warning("The rows of %s, given up, cannot be dropped: %s", query_id, error.diag.message_primary)
         return False
-    log.info("Dropped the rows of %s: nobody has worked on them for %g days.", query_id, days)
+    log.info("Dropped the rows of %s, which a run had left behind.", query_id)
     return True
 
 

@@ -118,7 +118,7 @@ def index_range(part: dict[str, int]) -> dict[str, Any]:
     context: Any = get_current_context()
     refresh = current_refresh("working")
     plan = refresh.plan
-    state = TaskStateCheckpoint(context["task_state_store"], "range")
+    state = TaskStateCheckpoint(context, "range")
     meter = Meter("documents", part["last"] - part["first"] + 1)
     engine = search_connection(plan.search)
     with database_connection(plan.api, autocommit=True) as api, task_failures():
@@ -197,7 +197,7 @@ def fill_filtered() -> dict[str, int]:
     context: Any = get_current_context()
     refresh = current_refresh("working")
     plan = refresh.plan
-    state = TaskStateCheckpoint(context["task_state_store"], "filtered")
+    state = TaskStateCheckpoint(context, "filtered")
     engine = indexes(plan.search)
 
     def begun() -> dict[str, Any] | None:

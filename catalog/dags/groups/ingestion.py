@@ -241,7 +241,7 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
             run_id=run.run_id,
             window=window,
             options=options,
-            checkpoint=TaskStateCheckpoint(context["task_state_store"]),
+            checkpoint=TaskStateCheckpoint(context),
             fence=lease,
             should_stop=stop,
             progress=_Progress(),

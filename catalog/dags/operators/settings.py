@@ -199,17 +199,28 @@ def check_conf(conf: Mapping[str, Any] | None, known: Mapping[str, Any]) -> None
         )
 
 
-class TaskStateCheckpoint:
-    """A pull's state in the task's own state store: survives retries, and clearing a task that failed."""
+_DONE_WITH = "done_with_max_tries"
 
-    def __init__(self, store: Any, key: str = "pull") -> None:
-        self._store, self._key = store, key
+
+class TaskStateCheckpoint:
+    """A task's state in Airflow's store of task states: survives retries, and clearing a task that failed.
+
+    Work that is done keeps its state for the retries that belong to the same attempt of the scheduler or of a person: a task that is killed
+    between the end of its work and its success finds that nothing is left to do. Clearing a task that has succeeded starts from the
+    beginning: Airflow raises its `max_tries` then, and only then.
+    """
+
+    def __init__(self, context: Any, key: str = "pull") -> None:
+        self._store, self._max_tries, self._key = context["task_state_store"], context["ti"].max_tries, key
 
     def load(self) -> dict[str, Any] | None:
-        return self._store.get(self._key, default=None)  # type: ignore[no-any-return]
+        found = self._store.get(self._key, default=None)
+        if isinstance(found, dict) and _DONE_WITH in found:
+            return found["state"] if found[_DONE_WITH] == self._max_tries else None
+        return found  # type: ignore[no-any-return]
 
     def save(self, state: dict[str, Any]) -> None:
         self._store.set(self._key, state, retention=timedelta(days=400))
 
     def clear(self) -> None:
-        self._store.delete(self._key)
+        self.save({_DONE_WITH: self._max_tries, "state": self.load()})

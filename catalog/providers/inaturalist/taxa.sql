@@ -33,7 +33,7 @@ create unlogged table inaturalist.taxa_named as
 with above as (
     select t.taxon_id, array_agg(distinct a.title) as titles
       from inaturalist.taxa_titled t cross join unnest(t.ancestors) as ancestor
-      join inaturalist.taxa_titled a on a.taxon_id = case when ancestor ~ '^\d{1,18}$' then ancestor::bigint end
+      join inaturalist.taxa_titled a on a.taxon_id = case when ancestor ~ '^[0-9]{1,18}$' then ancestor::bigint end
      group by 1
 ), tagged as (
     select t.taxon_id, t.title,

@@ -110,6 +110,22 @@ def test_aliases_that_do_not_move(search, faulty):
         indexes.point({"image": "image-a"})
 
 
+def test_an_index_that_was_made_although_the_engine_says_no(search, faulty):
+    """A request whose answer was lost is repeated by what stands between, and the engine finds its own work there: it is made anew."""
+    proxy, indexes = faulty
+
+    def twice(request, forward):
+        forward(request)
+        return forward(request)
+
+    proxy.at("^PUT /image-a$", twice)
+    with pytest.raises(Retry, match="resource_already_exists_exception"):
+        make(indexes, "image-a")
+    proxy.faults.clear()
+    uuid = make(indexes, "image-a")
+    assert search.require("image-a", uuid).uuid == uuid
+
+
 def test_a_template_that_changes_the_mapping(search):
     template = {
         "index_patterns": ["image-t*"],

@@ -164,6 +164,8 @@ def test_the_command_restores_what_it_counts_and_refuses_what_is_not_the_catalog
         command("WHERE title IN (SELECT usename::text FROM pg_shadow)").exception
     )
     assert "refused: --where: it must begin with WHERE" in str(command("true").exception)
+    catalog.execute("update catalog_version set version_num = '0001'")
+    assert "the schema of the catalog database is at revision 0001" in str(command(five).exception)
 
 
 WORKER = """

@@ -11,7 +11,7 @@ from catalog.database import selections
 from catalog.database.batched_update import BatchedUpdate
 from catalog.database.batched_update import preview as preview_update
 from catalog.database.deletion import Deletion, Restoration, preview, restore
-from catalog.database.selections import drop_given_up
+from catalog.database.selections import drop_given_up, give_up
 from catalog.database.statements import parse_condition, parse_update, verify, verify_condition
 from catalog.ingestion.errors import Fatal, Interrupted, Refused, Retry
 from catalog.tests.database.media import count_updates, fill
@@ -281,6 +281,21 @@ class TestGivenUp:
             other.execute("select count(*) from test_rows_to_update")
             assert drop_given_up(stocked) == []
         assert "The rows of test, given up, cannot be dropped" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("keep", "at_work", "there"), [("run-1", False, True), ("run-2", True, True), ("run-2", False, False)]
+    )
+    def test_rows_of_another_run_are_given_up_unless_it_is_at_work(self, stocked, dsn, keep, at_work, there):
+        with psycopg.connect(dsn, autocommit=True) as other:
+            job = engine(other)
+            job.claim()
+            job.select()
+            if not at_work:
+                released(other)
+            give_up(stocked, "test", keep)
+            assert stocked.execute("select to_regclass('test_rows_to_update') is not null").fetchone() == (
+                there,
+            )
 
 
 SLOW = (

@@ -1,7 +1,7 @@
 """A cluster policy of the tests' stack: tasks fail, or are killed, before or after their work, when a file says so.
 
-The file `failpoint.json` in Airflow's home names `dag_id`, `task_id`, `when` (before, after) and `how` (fail, kill). It holds until it is
-removed, so retries of a killed task are killed as well.
+The file `failpoint.json` in Airflow's home names `dag_id`, `task_id`, `when` (before, after), `how` (fail, kill) and whether it happens
+once. Otherwise it holds until the file is removed, so retries of a killed task are killed as well.
 """
 
 import json
@@ -21,6 +21,8 @@ def _hit(context: Any, when: str) -> None:
     wanted, ti = json.loads(FILE.read_text()), context["ti"]
     if (ti.dag_id, ti.task_id, when) != (wanted["dag_id"], wanted["task_id"], wanted["when"]):
         return
+    if wanted["once"]:
+        FILE.unlink()
     if wanted["how"] == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     raise AirflowFailException(f"a failpoint {when} the work of {ti.task_id}")

@@ -63,16 +63,16 @@ class Bench:
         return psycopg.connect(self.stack.dsn(name), autocommit=True)
 
     @contextmanager
-    def failing(self, dag_id: str, task_id: str, when: str, how: str) -> Iterator[None]:
+    def failing(self, dag_id: str, task_id: str, when: str, how: str, once: bool = False) -> Iterator[None]:
         """Meanwhile a task fails before or after its work, or its process is killed there (see airflow_local_settings.py)."""
         file = self.stack.airflow_home / "failpoint.json"
-        wanted = {"dag_id": dag_id, "task_id": task_id, "when": when, "how": how}
+        wanted = {"dag_id": dag_id, "task_id": task_id, "when": when, "how": how, "once": once}
         file.with_suffix(".new").write_bytes(orjson.dumps(wanted))
         file.with_suffix(".new").replace(file)
         try:
             yield
         finally:
-            file.unlink()
+            file.unlink(missing_ok=True)
 
     @contextmanager
     def variable(self, name: str, value: str) -> Iterator[None]:

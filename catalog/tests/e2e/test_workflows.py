@@ -137,6 +137,24 @@ def test_a_killed_pull_goes_on(bench, tmp_path):
     assert at_kill - 1 <= resumed <= at_kill
 
 
+def test_a_pull_that_is_killed_after_its_end(bench, tmp_path):
+    """All was read, the success was not told yet: the retry has nothing to do. Clearing the success reads all anew."""
+    folder = snap_recording(tmp_path / "ended", "ENDED", pages=7)
+    with bench.failing(STOCKSNAP, PULL, "after", "kill", once=True):
+        run_id, state = bench.run(STOCKSNAP, {"replay": str(folder)})
+    assert state == "success"
+    (report,) = bench.reports(run_id)
+    assert (report["fetched"], report["inserted"], report["whole"]) == (35, 35, True)
+    assert "Going on after page 7" in bench.api.log(STOCKSNAP, run_id, PULL, try_number=2)
+    bench.api.clear(STOCKSNAP, run_id, [PULL])
+    assert bench.api.wait(STOCKSNAP, run_id, 120) == "success"
+    log = bench.api.log(STOCKSNAP, run_id, PULL, try_number=3)
+    assert "Going on" not in log
+    assert "'pages': 7" in log
+    (report,) = bench.reports(run_id)
+    assert (report["fetched"], report["unchanged"]) == (35, 35)
+
+
 @pytest.mark.parametrize("table", ["ingestion_report", "deleted_image"], ids=["before COPY", "after COPY"])
 def test_a_killed_load_goes_on(bench, tmp_path, table):
     """kill -9 while the load waits for a lock of ours: before it copied anything, and when it has copied and classifies."""

@@ -290,7 +290,7 @@ def test_what_an_older_run_left_gets_todays_scores(catalog):
         job.run(job.select())
     catalog.execute('update image set meta_data = \'{"views": "1000"}\' where foreign_identifier::int >= 50')
     popularity.refresh_constant(catalog, "image", "flickr", 60)
-    rescore(catalog, run_id="new")
+    rescore(catalog, run_id="goes on")
     with pytest.raises(
         Fatal, match="rows without the score"
     ):  # of the rows that the old run had not selected, or had changed
