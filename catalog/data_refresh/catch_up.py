@@ -57,6 +57,24 @@ def catch_up(api: Connection, table: str) -> int:
     return carried
 
 
+def leave_out_deleted(api: Connection, table: str) -> None:
+    """Delete what moderators have deleted from the new table.
+
+    Args:
+        api: To the API database. In a transaction that keeps others from writing to the live table, nothing is missed.
+        table: Name of the live table.
+    """
+    deleted = f"api_deleted{table}"
+    if not progress.exists(api, deleted):
+        return
+    statement = "delete from {temp} t using {deleted} d where t.identifier = d.identifier"
+    api.execute(
+        sql.SQL(statement).format(
+            temp=sql.Identifier("public", temp_name(table)), deleted=sql.Identifier("public", deleted)
+        )
+    )
+
+
 def _newer(api: Connection, parts: dict[str, sql.Composable]) -> sql.Composable:
     """Whether a transaction that had not ended when the copy began has made a row version.
 

@@ -7,8 +7,8 @@ import psycopg
 from psycopg import sql
 
 from catalog.data_refresh.building import built_name, revoke_all
+from catalog.data_refresh.catch_up import leave_out_deleted
 from catalog.data_refresh.columns import temp_name
-from catalog.data_refresh.progress import exists
 from catalog.data_refresh.shape import Shape, differences, shape
 from catalog.ingestion.errors import Fatal
 
@@ -35,9 +35,7 @@ def exchange(api: Connection, table: str, now: Shape) -> dict[str, int]:
     """
     live, temp = sql.Identifier("public", table), sql.Identifier("public", temp_name(table))
     parts = {"live": live, "temp": temp}
-    if exists(api, f"api_deleted{table}"):
-        gone = sql.Identifier("public", f"api_deleted{table}")
-        _do(api, "delete from {temp} t using {gone} g where t.identifier = g.identifier", gone=gone, **parts)
+    leave_out_deleted(api, table)
     _do(api, "alter table {temp} owner to {role}", role=sql.Identifier(now["owner"][""]["role"]), **parts)
     references = list(now.get("reference", {}).values())
     orphans = {key["name"]: _orphans(api, key, parts) for key in references}

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from catalog.data_refresh import progress
 from catalog.data_refresh.building import build_indexes
-from catalog.data_refresh.catch_up import catch_up
+from catalog.data_refresh.catch_up import catch_up, leave_out_deleted
 from catalog.data_refresh.columns import progress_name, temp_name
 from catalog.data_refresh.exchange import exchange
 from catalog.data_refresh.shape import Shape, check_shape, shape
@@ -76,9 +76,10 @@ def promote(
     check_shape(api, wanted, shapes)
     if not accept_shrinkage:
         refuse_shrinkage(shrinkage(api, wanted))
-    promoted = Promoted(
-        carried={table: catch_up(api, table) for table in wanted}
-    )  # most of it, while everybody works
+    # Most of it while everybody works. A reader whose snapshot is older than the exchange sees what the exchange itself deletes.
+    promoted = Promoted(carried={table: catch_up(api, table) for table in wanted})
+    for table in wanted:
+        leave_out_deleted(api, table)
     for attempt in range(LOCK_TRIES):
         try:
             check_shape(api, wanted, shapes)

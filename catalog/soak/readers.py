@@ -100,6 +100,8 @@ class TableReader:
             live = self._model.certain(self.media_type, True, began)
         with connection.transaction():
             connection.execute("set transaction isolation level repeatable read")
+            # Before the snapshot, which would be older than an exchange that the first query waits for.
+            connection.execute(f"lock table {self.media_type} in access share mode".encode())
             [(table, number, digest)] = connection.execute(
                 _FINGERPRINT.format(self.media_type).encode()
             ).fetchall()

@@ -118,6 +118,17 @@ GUARDS = (
         tests=(f"{TEST_SELECTIONS}::TestGivenUp::test_one_that_is_at_work_stays",),
     ),
     Guard(
+        name="own-selection-stays",
+        holds="A run that is cleared goes on with its own rows; those of another one are given up.",
+        row=44,
+        file=SELECTIONS,
+        find="    if row and row[0] != keep:\n",
+        replace="    if row:\n",
+        tests=(
+            f"{TEST_SELECTIONS}::TestGivenUp::test_rows_of_another_run_are_given_up_unless_it_is_at_work",
+        ),
+    ),
+    Guard(
         name="stripe-waits-for-no-lock",
         holds="A stripe waits for no lock, so it is part of no deadlock.",
         row=21,

@@ -25,6 +25,15 @@ GUARDS = (
         tests=(f"{TEST_INDEXING}::test_a_range_goes_on_where_it_was_stopped",),
     ),
     Guard(
+        name="index-of-a-lost-answer",
+        holds="An index that a request has made whose answer was lost is made anew.",
+        row=25,
+        file="catalog/data_refresh/client.py",
+        find=' or getattr(error, "error", "") == _ALREADY_THERE',
+        replace="",
+        tests=(f"{TEST_SEARCH}::test_an_index_that_was_made_although_the_engine_says_no",),
+    ),
+    Guard(
         name="progress-of-this-index",
         holds="What an attempt did for another index, table or range is left aside.",
         row=34,

@@ -53,9 +53,9 @@ GUARDS = (
         name="moderated-meanwhile",
         holds="What moderators delete during a refresh is not exchanged back.",
         row=35,
-        file=EXCHANGE,
-        find='"delete from {temp} t using {gone} g where t.identifier = g.identifier"',
-        replace='"delete from {temp} t using {gone} g where t.identifier = g.identifier and false"',
+        file=CATCH_UP,
+        find='"delete from {temp} t using {deleted} d where t.identifier = d.identifier"',
+        replace='"delete from {temp} t using {deleted} d where t.identifier = d.identifier and false"',
         tests=(f"{TEST}::test_moderation_and_views_during_a_refresh",),
     ),
     Guard(

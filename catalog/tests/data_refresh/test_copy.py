@@ -179,6 +179,28 @@ def test_moderation_and_views_during_a_refresh(filled):
     assert api.execute("select id, view_count from image where id in (5, 6)").fetchall() == [(5, 77)]
 
 
+def test_a_reader_who_waits_for_the_exchange_finds_no_deleted_medium(filled, api_dsn, monkeypatch):
+    """In a transaction whose snapshot is older than the exchange: it sees what the exchange itself deletes."""
+    catalog, api = filled
+    TableCopy(catalog, api, "image", "run").run()
+    promotion.build_indexes(api, "image")
+    api.execute("insert into api_deletedimage select now(), now(), identifier from image where id in (6, 7)")
+    api.execute("delete from imagelist_images where image_id in (6, 7)")
+    api.execute("delete from image where id in (6, 7)")
+    with psycopg.connect(api_dsn) as reader:
+        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        exchange = promotion._exchange_all
+
+        def exchanged_after_a_snapshot(*values):
+            reader.execute("select count(*) from api_deletedimage")
+            exchange(*values)
+
+        monkeypatch.setattr(promotion, "_exchange_all", exchanged_after_a_snapshot)
+        promotion.promote(api, ["image"], "run")
+        query = "select count(*), count(*) filter (where id in (6, 7)) from image"
+        assert reader.execute(query).fetchone() == (398, 0)
+
+
 def test_a_limit(filled):
     catalog, api = filled
     copied, _ = refresh(catalog, api, "image", limit=150)
