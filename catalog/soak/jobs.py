@@ -21,7 +21,7 @@ WAY_OUT = re.compile(
 )
 REFUSED = re.compile(r"refused|(?:is|are) running")
 CLEAR = re.compile(r"[Cc]lear ([a-z_]+(?:(?:, | and | or )[a-z_]+)*)")
-RESUME = re.compile(r"resume_update")
+ACCEPT = re.compile(r"resume_update|accept_shrinkage")  # keys of a conf with which a new run goes on
 BEFORE_CLEAR = 4.0  # seconds that a failed run is left as it is
 CLEARS = 4  # of what failed, without faults beside them, before all of a run is cleared
 BAD = ("failed", "upstream_failed")
@@ -167,8 +167,8 @@ class Jobs:
             return
         if now - job.failed < BEFORE_CLEAR:
             return
-        if RESUME.search(job.message) and not job.conf.get("resume_update"):
-            job.conf = {**job.conf, "resume_update": True}
+        if (key := ACCEPT.search(job.message)) and not job.conf.get(key[0]):
+            job.conf = {**job.conf, key[0]: True}
             self._end(job, "replaced")
         elif named := self._named_tasks(job):
             self.clear(job, "named", among=named)

@@ -3,7 +3,7 @@
 import pytest
 
 from catalog.data_refresh.identity import WAY_OUT as FILL_AGAIN
-from catalog.soak.jobs import CLEAR, REFUSED, RESUME, WAY_OUT
+from catalog.soak.jobs import ACCEPT, CLEAR, REFUSED, WAY_OUT
 
 
 @pytest.mark.parametrize(
@@ -39,4 +39,8 @@ def test_refusals():
         "create_filtered_image_index refused: image_data_refresh (run x) is running. Wait for it"
     )
     assert not REFUSED.search("Process terminated by signal.")
-    assert RESUME.search("Either go on with it (resume_update), or give it up")
+    found = [
+        ACCEPT.search("Either go on with it (resume_update), or give it up"),
+        ACCEPT.search('trigger a run with the conf {"accept_shrinkage": true}. The old tables are live.'),
+    ]
+    assert [key[0] for key in found if key] == ["resume_update", "accept_shrinkage"]
