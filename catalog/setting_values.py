@@ -12,7 +12,7 @@ Kind = Literal["connection", "Variable", "Variable, JSON", "environment", "pool"
 Line = Annotated[str, msgspec.Meta(pattern=r"^[ -~]+$")]  # what may stand in a header
 Address = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9+.-]*://[^\x00-\x1f]+$")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-_NOT_A_VALUE = (msgspec.DecodeError, RecursionError)  # a ValidationError is a DecodeError
+_NOT_A_VALUE = (msgspec.DecodeError, RecursionError, UnicodeError)  # a ValidationError is a DecodeError
 
 
 class Malformed(ValueError):
@@ -20,10 +20,10 @@ class Malformed(ValueError):
 
 
 class Silencing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An entry of SILENCED_SLACK_NOTIFICATIONS."""
+    """An entry of SILENCED_SLACK_NOTIFICATIONS. An empty predicate would silence every alert."""
 
     issue: str
-    predicate: str
+    predicate: Annotated[str, msgspec.Meta(min_length=1)]
     task_id_pattern: str | None = None
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ class Setting(Generic[T]):
             problem = self._problem(f"{str(error) or type(error).__name__}")
             if self.strict:
                 raise Malformed(problem) from None
-            return self.value, f"{problem} Until it is mended, {self._instead} counts."
+            return self.value, f"{problem} Until it is corrected, {self._instead}."
 
     def encode(self, value: T) -> str:
         """The text that stands for a value."""
@@ -123,8 +123,8 @@ class Setting(Generic[T]):
     @property
     def _instead(self) -> str:
         if self.value in (None, {}, []):
-            return "the catalog goes on as without it; that"
-        return f"the default {self.encode(self.value)}"
+            return "the catalog works as if it were not set"
+        return f"the default {self.encode(self.value)} is used"
 
     def _problem(self, what: str) -> str:
         return f"{self.name} is malformed: {what}. It should be: {self.plain_meaning}."

@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import batch_size_param, run_batched_update
-from catalog.dags.operators.settings import catalog_connection, check_conf
+from catalog.dags.operators.settings import catalog_connection
 from catalog.dags.operators.slack import say
 from catalog.notifications.messages import escaped
 
@@ -36,8 +36,6 @@ def _listed(groups: Any) -> str:
 @task(execution_timeout=timedelta(hours=5))
 def get_license_groups() -> list[dict[str, Any]]:
     """The licenses of images without a URL, with the number of rows."""
-    context: Any = get_current_context()
-    check_conf(context["dag_run"].conf, context["dag"].params)
     found = _groups()
     say(
         f"{sum(g.rows for g in found):,} images of {len(found)} licenses lack a license_url.{_listed(found)}",

@@ -14,14 +14,14 @@ from airflow.sdk import Param, conf, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.operators.settings import check_conf
+from catalog.dags.operators.conf import END
 
 log = logging.getLogger(__name__)
 SHOWN = 1000  # folders in the log
 
 
 def _is_true(value: Any) -> bool:
-    return value if isinstance(value, bool) else str(value).lower() != "false"
+    return str(value).lower() == "true"
 
 
 @task
@@ -33,7 +33,6 @@ def log_cleaner_operator() -> list[str]:
 
     context: Any = get_current_context()
     given, instance = context["params"], context["ti"]
-    check_conf(context["dag_run"].conf, context["dag"].params)
     if conf.getboolean("logging", "remote_logging", fallback=False):
         raise AirflowSkipException(
             "logs are kept elsewhere (remote_logging), so there is nothing left to do here."
@@ -67,11 +66,11 @@ with catalog_dag(
     doc=(__doc__ or "").strip(),
     params={  # With examples, the form shows the field of the first type; without, an area for any text. Number fields take no minus sign.
         "maxLogAgeInDays": Param(
-            7, type=["string", "integer"], minimum=-1, pattern=r"^(-1|\d+)$", examples=["7", "30", "-1"], title="Age in days",
-            description_md="Delete what is older; `-1` means all.",
+            7, type=["string", "integer"], minimum=-1, maximum=36_500, pattern=r"^(-1|[0-9]{1,5})" + END,
+            examples=["7", "30", "-1"], title="Age in days", description_md="Delete what is older; `-1` means all.",
         ),
         "enableDelete": Param(
-            True, type=["boolean", "string"], pattern="^([Tt]rue|[Ff]alse)$", examples=[True, "false"], title="Delete",
+            True, type=["boolean", "string"], pattern="^([Tt]rue|[Ff]alse)" + END, examples=[True, "false"], title="Delete",
             description_md="Off: only list what would be deleted.",
         ),
     },

@@ -26,8 +26,9 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import batch_size_param, batched_job, run_batched_update
+from catalog.dags.operators.conf import END
 from catalog.dags.operators.running import task_failures
-from catalog.dags.operators.settings import catalog_connection, check_conf
+from catalog.dags.operators.settings import catalog_connection
 from catalog.dags.operators.slack import say
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ LONGEST_TIMEOUT = 2_147_483  # seconds; PostgreSQL keeps none longer
 def params() -> dict[str, Param]:
     return {
         "query_id": Param(
-            type="string", pattern="^[a-z][a-z0-9_]{0,39}$", title="Query id",
+            type="string", pattern=r"^[a-z][a-z0-9_]{0,39}" + END, title="Query id",
             description_md="Name of this update: small letters, digits, underscores. Names its table and Variable.",
         ),
         "table_name": Param(type="string", enum=["image", "audio"], title="Table", description_md="The media table to change."),
@@ -78,7 +79,6 @@ def check_update() -> dict[str, Any]:
 
     context: Any = get_current_context()
     conf = context["params"]
-    check_conf(context["dag_run"].conf, context["dag"].params)
     update = _update(conf)
     with catalog_connection(autocommit=True) as connection:
         with task_failures():

@@ -20,15 +20,16 @@ from catalog.dags.groups.indexing import (
     rehearse,
     tag_policy,
 )
+from catalog.dags.operators.conf import END
 from catalog.dags.operators.conflicts import refuse_conflicts
 from catalog.dags.operators.refreshes import begin_refresh, current_refresh, note_index
 from catalog.dags.operators.running import task_failures
-from catalog.dags.operators.settings import API_DB, SEARCH, api_connection, check_conf
+from catalog.dags.operators.settings import API_DB, SEARCH, api_connection
 from catalog.dags.operators.slack import say
 from catalog.ingestion.errors import Fatal
 from catalog.ingestion.records import MEDIA_TYPES, MediaType
 
-SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END
 DOC = """
 {about}
 
@@ -52,7 +53,6 @@ def plan_filtered_index(media_type: MediaType) -> None:
 
     context: Any = get_current_context()
     conf = context["params"]
-    check_conf(context["dag_run"].conf, context["dag"].params)
 
     def plan(number: int) -> Plan:
         engine, alias = indexes(), f"{media_type}-filtered"

@@ -20,6 +20,7 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog.dags.operators.commits import refuse_other_commit
+from catalog.dags.operators.conf import check_conf
 from catalog.dags.operators.slack import (
     UPSTREAM_FAILED,
     alert_on_failure,
@@ -158,9 +159,11 @@ def _conclude(dag: DAG) -> None:
 
 
 def before_task(context: Any) -> None:
-    """What happens before each task: complaints about malformed settings, and skipping where schedules are held."""
+    """What happens before each task: complaints about malformed settings, skipping where schedules are held, a look at the conf."""
     complain_of_parsing()
     skip_when_held(context)
+    if not context["task"].upstream_task_ids:
+        check_conf(context["dag_run"].conf, context["dag"].params)
 
 
 def skip_when_held(context: Any) -> None:

@@ -34,13 +34,7 @@ from catalog.dags.groups.indexing import (
 from catalog.dags.operators.conflicts import kept_turn, wait_for_turn
 from catalog.dags.operators.refreshes import begin_refresh, current_refresh, reach
 from catalog.dags.operators.running import Meter, stop_asked, task_failures
-from catalog.dags.operators.settings import (
-    API_DB,
-    SEARCH,
-    api_connection,
-    catalog_connection,
-    check_conf,
-)  # fmt: skip
+from catalog.dags.operators.settings import API_DB, SEARCH, api_connection, catalog_connection  # fmt: skip
 from catalog.dags.operators.slack import say
 from catalog.dags.operators.variables import value_of
 from catalog.ingestion.records import MEDIA_TYPES, MediaType
@@ -102,8 +96,6 @@ def check_configuration(media_type: MediaType) -> None:
     """What would fail hours later fails now: conf, tag policy, sensitive terms, databases, search engine."""
     from catalog.data_refresh.table_preflight import preflight_tables
 
-    context: Any = get_current_context()
-    check_conf(context["dag_run"].conf, context["dag"].params)
     rehearse(media_type, [media_type, f"{media_type}-filtered"])
     if _index_only():
         return

@@ -26,7 +26,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.running import Meter, stop_asked, task_failures
-from catalog.dags.operators.settings import catalog_connection, check_conf
+from catalog.dags.operators.settings import catalog_connection
 from catalog.dags.operators.slack import say
 from catalog.ingestion.provider import provider_class, provider_names
 from catalog.notifications.messages import escaped
@@ -55,7 +55,6 @@ def check_deletion() -> int:
 
     context: Any = get_current_context()
     conf = context["params"]
-    check_conf(context["dag_run"].conf, context["dag"].params)
     with catalog_connection(autocommit=True) as connection, task_failures():
         if conf["dry_run"]:
             found = preview(connection, conf["table_name"], _condition(connection, conf))

@@ -15,7 +15,6 @@ from airflow.sdk.exceptions import AirflowSkipException
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.ingestion import REPLAY, client_of
 from catalog.dags.operators.running import task_failures
-from catalog.dags.operators.settings import check_conf
 from catalog.dags.operators.slack import send
 from catalog.ingestion.assemble import replay_of
 from catalog.ingestion.provider import provider_class
@@ -30,7 +29,6 @@ def audit_flickr_sub_providers() -> str:
     from catalog.providers.flickr.audit import suggestions
 
     context: Any = get_current_context()
-    check_conf(context["dag_run"].conf, context["dag"].params)
     flickr = provider_class("flickr")
     with task_failures():
         client = client_of(flickr, replay_of(flickr.name, context["params"].get("replay")))

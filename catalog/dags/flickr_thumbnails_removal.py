@@ -11,7 +11,7 @@ from airflow.sdk import get_current_context, task
 
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import run_batched_update
-from catalog.dags.operators.settings import catalog_connection, check_conf
+from catalog.dags.operators.settings import catalog_connection
 from catalog.dags.operators.slack import say
 
 QUERY_ID = "flickr_thumbnails_removal"
@@ -29,8 +29,6 @@ def _count() -> int:
 @task(execution_timeout=timedelta(hours=24))
 def count() -> int:
     """Number of thumbnails there are."""
-    context: Any = get_current_context()
-    check_conf(context["dag_run"].conf, context["dag"].params)
     return _count()
 
 

@@ -13,7 +13,7 @@ from upath import UPath
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.ingestion import provider_params, report_load_completion
 from catalog.dags.operators.running import stop_asked, task_failures
-from catalog.dags.operators.settings import catalog_connection, check_conf
+from catalog.dags.operators.settings import catalog_connection
 from catalog.dags.operators.variables import value_of
 from catalog.ingestion.provider import documentation, provider_class
 from catalog.ingestion.replay import places as recorded_at
@@ -82,7 +82,6 @@ def check_for_file_updates() -> str:
     from catalog.providers.inaturalist import dump
 
     context: Any = get_current_context()
-    check_conf(context["dag_run"].conf, context["dag"].params)
     root, _ = _places()
     with task_failures():
         token = dump.token(root)

@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.running import task_failures
-from catalog.dags.operators.settings import catalog_connection, check_conf
+from catalog.dags.operators.settings import catalog_connection
 from catalog.dags.operators.slack import say
 from catalog.dags.operators.variables import environment
 from catalog.ingestion.records import MEDIA_TYPES, MediaType
@@ -34,7 +34,7 @@ Scores the {media_type} records anew, once a month.
 2. Of each provider, the value at its percentile is looked up and the constant made of it.
 3. For each provider whose constant is another one than its rows were last scored with, a run of [`batched_update`](#batched_update)
    changes the rows whose score differs, two providers at a time. One that fails does not stop the others. The rest is skipped; conf
-   `force` includes them.
+   `force` includes them. Where no record has a value, there is no constant, and scores that are there all the same are removed.
 4. A provider is noted as scored after a look at each of its rows; when one differs, the task fails and the provider stays due.
 5. One report names what came of each provider.
 
@@ -56,8 +56,6 @@ def update_popularity_metrics(media_type: MediaType) -> list[str]:
     """Providers with a metric."""
     from catalog.popularity.popularity import update_metrics
 
-    context: Any = get_current_context()
-    check_conf(context["dag_run"].conf, context["dag"].params)
     with catalog_connection(autocommit=True) as connection:
         return update_metrics(connection, media_type)
 
@@ -83,17 +81,16 @@ def get_providers_update_confs(media_type: MediaType, providers: list[str]) -> l
     """A conf of a batched update for each provider that is due; skips when none is."""
     from catalog.database.names import digest
     from catalog.database.selections import give_up
-    from catalog.popularity.popularity import metric_of, update_conf
+    from catalog.popularity.popularity import due, update_conf
 
     context: Any = get_current_context()
     force, run = bool(context["params"].get("force")), context["dag_run"]
     with catalog_connection(autocommit=True) as connection:
-        metrics = [metric_of(connection, media_type, provider) for provider in providers]
-        due = [m for m in metrics if m.is_due or (force and m.constant is not None)]
-        if not due:
+        metrics = due(connection, media_type, providers, force=force)
+        if not metrics:
             raise AirflowSkipException("no provider's constant has changed since its rows were scored.")
         updates = []
-        for metric in due:
+        for metric in metrics:
             conf = update_conf(media_type, metric.provider)
             # A child run that is there already is run again with the conf it has (Airflow takes no other), and selects no rows again when
             # it has finished. So its name holds all that it is about: another provider, conf or constant is another run.

@@ -26,14 +26,15 @@ from catalog.dags.groups.indexing import (
     split_ranges,
     tag_policy,
 )
+from catalog.dags.operators.conf import END
 from catalog.dags.operators.conflicts import refuse_conflicts
 from catalog.dags.operators.refreshes import begin_refresh, current_refresh
 from catalog.dags.operators.running import task_failures
-from catalog.dags.operators.settings import STAGING_DB, STAGING_SEARCH, check_conf, database_connection
+from catalog.dags.operators.settings import STAGING_DB, STAGING_SEARCH, database_connection
 from catalog.dags.operators.slack import say
 from catalog.ingestion.records import MEDIA_TYPES
 
-ALIAS = r"^[a-z0-9][a-z0-9_-]{0,100}$"
+ALIAS = r"^[a-z0-9][a-z0-9_-]{0,100}" + END
 
 
 @task
@@ -46,7 +47,6 @@ def create_index() -> str:
 
     context: Any = get_current_context()
     conf, run = context["params"], context["dag_run"]
-    check_conf(run.conf, context["dag"].params)
 
     def plan(number: int) -> Plan:
         media_type, engine = conf["media_type"], indexes(STAGING_SEARCH)

@@ -16,7 +16,7 @@ from psycopg import errors, sql
 
 from catalog.database import guard
 from catalog.database.selections import PASSES, QUERY_ID, Progress, Selection
-from catalog.database.statements import Update, plain
+from catalog.database.statements import SELECT, UPDATE, Update, plain, row_errors
 from catalog.ingestion.errors import Retry
 
 __all__ = ["PASSES", "QUERY_ID", "BatchedUpdate", "Preview", "Progress", "preview"]
@@ -36,11 +36,14 @@ def preview(connection: Connection, update: Update, rows: int = 5) -> Preview:
     """Changes nothing: the sample is updated in a transaction that is rolled back. connection: in autocommit."""
     guard.settle(connection)
     table, where = sql.Identifier(update.table), plain(update.condition)
-    counted = connection.execute(sql.SQL("select count(*) from {} where {}").format(table, where)).fetchone()
+    with row_errors(SELECT):
+        counted = connection.execute(
+            sql.SQL("select count(*) from {} where {}").format(table, where)
+        ).fetchone()
     assert counted
     columns = sql.SQL(", ").join(map(sql.Identifier, update.columns))
     chosen = sql.SQL("select identifier from {} where {} limit {}").format(table, where, sql.Literal(rows))
-    with connection.transaction(force_rollback=True):
+    with connection.transaction(force_rollback=True), row_errors(UPDATE):
         connection.execute("set local lock_timeout = '2s'")
         names = [i for (i,) in connection.execute(chosen)]
         these = sql.SQL("identifier = any({}::uuid[])").format(sql.Literal([str(n) for n in names]))
@@ -79,6 +82,8 @@ class BatchedUpdate(Selection):
         self._stripes = stripes
         self._group = (0, "", "")  # first row of the group at hand, where its rows begin and end on disk
         self._names["set"] = plain(update.assignments)
+        # The SET of an update stands beside these, so they are named as no table of anybody is.
+        self._names |= {name: sql.Identifier(f"{query_id}_rows_{name}") for name in ("free", "changed")}
 
     # the work
 
@@ -86,11 +91,13 @@ class BatchedUpdate(Selection):
         """From where it stands to the end. Raises Interrupted when asked to stop, Retry when rows stayed locked, Fatal after a time-out."""
         if self.finished(progress):
             return progress
-        while not progress.done:
-            self._stripe(progress)
-            self._report(progress)
-            self._stop_if_asked(progress)
-        self._again(progress, self._left_overs)
+        advice = "What was changed stays changed. Correct it, then trigger with the same query_id and resume_update."
+        with row_errors(UPDATE, advice):
+            while not progress.done:
+                self._stripe(progress)
+                self._report(progress)
+                self._stop_if_asked(progress)
+            self._again(progress, self._left_overs)
         return progress
 
     def _stripe(self, progress: Progress) -> None:
@@ -174,11 +181,11 @@ class BatchedUpdate(Selection):
         """The same, without the rows that somebody has locked: those are noted for a later pass."""
         self._wait_for_the_table()
         updated = self._execute("""
-            with free as (
+            with {free} as (
                 select {table}.identifier as free_identifier from {table} join {rows} on {table}.identifier = {rows}.row_identifier
                  where {these} for no key update of {table} skip locked
             )
-            update {table} set {set} from free where {table}.identifier = free_identifier
+            update {table} set {set} from {free} where {table}.identifier = free_identifier
         """, these=these).rowcount  # fmt: skip
         left = self._execute("""
             insert into {left} select row_identifier from {rows} join {table} on {table}.identifier = row_identifier
@@ -188,13 +195,13 @@ class BatchedUpdate(Selection):
 
     def _left_overs(self) -> tuple[int, int]:
         updated = self._execute("""
-            with free as (
+            with {free} as (
                 select {table}.identifier as free_identifier from {table} join {left} on identifier = left_identifier
                    for no key update of {table} skip locked
-            ), changed as (
-                update {table} set {set} from free where {table}.identifier = free_identifier returning free_identifier
+            ), {changed} as (
+                update {table} set {set} from {free} where {table}.identifier = free_identifier returning free_identifier
             )
-            delete from {left} using changed where left_identifier = free_identifier
+            delete from {left} using {changed} where left_identifier = free_identifier
         """).rowcount
         gone = self._execute("""
             delete from {left} where not exists (select from {table} where identifier = left_identifier)

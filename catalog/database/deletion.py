@@ -16,7 +16,7 @@ from psycopg import errors, sql
 
 from catalog.database import guard
 from catalog.database.selections import PASSES, Progress, Selection, key_of
-from catalog.database.statements import plain
+from catalog.database.statements import SELECT, plain, row_errors
 from catalog.ingestion.errors import Retry
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def preview(connection: Connection, table: str, condition: str, rows: int = 5) -
         rows: In the sample.
     """
     guard.settle(connection)
-    with connection.transaction(force_rollback=True):
+    with connection.transaction(force_rollback=True), row_errors(SELECT):
         connection.execute("set transaction isolation level repeatable read, read only")
         found = sql.SQL("(select identifier, provider, title, url from {} where {})").format(
             sql.Identifier(table), plain(condition)
@@ -62,6 +62,7 @@ def _shown(connection: Connection, found: sql.Composable, rows: int) -> Deletion
 class _Move(Selection):
     """Rows that go from one table to another, once each."""
 
+    busy = "the same deletion or restoration is at work already ({}); wait for it."
     _MOVE: LiteralString  # those of `source` that are free; selects their number
     _STILL: LiteralString  # the condition under which one of `source` (its column `id`) is still to be moved
 
@@ -193,6 +194,7 @@ class Restoration(_Move):
         options: Of Selection.
     """
 
+    selects = "--where"
     _FREE: LiteralString = """
         not exists (select from {table} taken where taken.url = d.url or taken.identifier = d.identifier
                        or (taken.provider = d.provider and md5(taken.foreign_identifier) = md5(d.foreign_identifier)))
@@ -226,7 +228,8 @@ class Restoration(_Move):
 
     def count(self) -> int:
         """How many records the condition selects now."""
-        return self._number("select count(*) from {from} where {where}")
+        with row_errors(self.selects):
+            return self._number("select count(*) from {from} where {where}")
 
 
 def restore(connection: Connection, table: str, condition: str, **options: Any) -> Progress:

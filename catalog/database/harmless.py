@@ -16,6 +16,7 @@ FUNCTIONS = frozenset(
     "abs ceil ceiling cbrt degrees div erf erfc exp factorial floor gamma gcd lcm lgamma ln log log10 min_scale mod pi power pow radians "
     "round scale sign sqrt trim_scale trunc width_bucket acos acosd acosh asin asind asinh atan atan2 atan2d atand atanh cos cosd cosh "
     "cot cotd sin sind sinh tan tand tanh to_number get_bit set_bit get_byte set_byte bit_count crc32 crc32c "
+    "hashtext hashtextextended pg_column_size pg_size_bytes pg_size_pretty "
     # dates
     "age date date_bin date_part date_trunc date_add date_subtract extract isfinite justify_days justify_hours justify_interval make_date "
     "make_interval make_time make_timestamp make_timestamptz now overlaps statement_timestamp transaction_timestamp timezone to_char "
@@ -87,6 +88,9 @@ NODE_NAMES = {
     "TABLESAMPLECLAUSE": "TABLESAMPLE: it takes other rows each time",
     "XMLEXPR": "XML",
     "TABLEFUNC": "XMLTABLE or JSON_TABLE",
+    "JSONTABLEPATH": "JSON_TABLE",
+    "JSONTABLEPATHSCAN": "JSON_TABLE",
+    "JSONTABLESIBLINGJOIN": "JSON_TABLE",
     "COERCETODOMAIN": "a domain",
     "ROWMARKCLAUSE": "FOR UPDATE or FOR SHARE",
     "NEXTVALUEEXPR": "a sequence",

@@ -20,7 +20,7 @@ import psycopg
 from psycopg import errors, sql
 
 from catalog.database import guard
-from catalog.database.statements import plain
+from catalog.database.statements import SELECT, plain, row_errors
 from catalog.ingestion.errors import Fatal, Interrupted, Refused, Retry
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,9 @@ class Selection:
         Refused: For a timeout that PostgreSQL cannot keep.
     """
 
+    selects = SELECT  # what the condition is called where a person gave it
     too_long = "lower batch_size"  # what to do when a batch takes too long
+    busy = "query_id: another run of {} is at work; wait for it, or choose another query_id."
 
     def __init__(
         self, connection: Connection, query_id: str, run_id: str, table: str, statement: str, condition: str, *,
@@ -191,9 +193,7 @@ class Selection:
             holder = self._holder()
             theirs = holder and not (self._exclusive and holder.ours)
             if theirs and time.monotonic() >= began + min(patience, 1):  # one that has ended is gone by then
-                raise Refused(
-                    f"query_id: another run of {self._query_id!r} is at work; wait for it, or choose another query_id."
-                )
+                raise Refused(self.busy.format(repr(self._query_id)))
             if time.monotonic() >= deadline:
                 if ended:
                     raise Retry(
@@ -287,6 +287,7 @@ class Selection:
         drop_given_up(self._connection)
         with (
             self._connection.transaction(),
+            row_errors(self.selects, "Nothing is selected."),
             self._explained("the selection", timeout, "narrow the condition"),
         ):
             self._limits(timeout)

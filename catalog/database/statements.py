@@ -6,6 +6,8 @@ catalog (`guard.py`).
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -17,11 +19,19 @@ from pglast.visitors import Visitor
 from psycopg import sql
 
 from catalog.database import guard
-from catalog.ingestion.errors import Refused
+from catalog.ingestion.errors import Fatal, Refused
 from catalog.ingestion.records import MEDIA_TYPES
 
 KEYS = ("identifier", "provider", "foreign_identifier")
 UPDATE, SELECT = "update_query", "select_query"
+_OF_THE_ROWS = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.ProgrammingError,
+    psycopg.NotSupportedError,
+    psycopg.errors.ProgramLimitExceeded,
+    psycopg.errors.RaiseException,
+)
 _FORBIDDEN: dict[type[Any], str] = {
     ast.InsertStmt: "INSERT", ast.DeleteStmt: "DELETE", ast.UpdateStmt: "another UPDATE", ast.MergeStmt: "MERGE",
     ast.LockingClause: "FOR UPDATE or FOR SHARE", ast.ParamRef: "a parameter such as $1", ast.CurrentOfExpr: "CURRENT OF",
@@ -202,7 +212,14 @@ def verify_condition(
     name = sql.Identifier(table)
     source = sql.SQL("{} as {}").format(sql.Identifier(of), name) if of else name
     statement = sql.SQL("delete from {} where {}").format(source, plain(condition))
-    guard.check(connection, field, statement)
+    try:
+        guard.check(connection, field, statement)
+    except Refused as error:
+        if of and of in str(error):
+            raise Refused(
+                f"{error} Columns of {of} are named without a table, or as {table}.<column>."
+            ) from None
+        raise
     _explained(connection, field, statement)
 
 
@@ -215,6 +232,25 @@ def _explained(connection: psycopg.Connection[Any], field: str, statement: sql.C
             connection.execute(sql.SQL("explain ") + statement)
     except psycopg.Error as error:
         raise Refused(f"{field}: PostgreSQL refuses it: {error.diag.message_primary}.") from None
+
+
+@contextmanager
+def row_errors(what: str, advice: str = "") -> Iterator[None]:
+    """What a statement meets in the rows (a division by zero, a text that is no number, a constraint) fails each attempt: no Retry.
+
+    Args:
+        what: The conf key or the part of the work, for the message.
+        advice: What to do then.
+
+    Raises:
+        Fatal: With the server's own words.
+    """
+    try:
+        yield
+    except _OF_THE_ROWS as error:
+        found = error.diag
+        detail = f" ({found.message_detail.rstrip('.')})" if found.message_detail else ""
+        raise Fatal(f"{what}: PostgreSQL: {found.message_primary}{detail}. {advice}".rstrip()) from None
 
 
 def plain(text: str) -> sql.SQL:

@@ -5,6 +5,7 @@ A new record is scored when it is loaded; a refresh only changes rows whose scor
 SQL function `popularity_score`, and nowhere else.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -125,6 +126,36 @@ def metric_of(connection: Connection, media_type: MediaType, provider: str) -> M
     if row is None:
         raise LookupError(f"{media_type}_popularity_metrics has no row for {provider}")
     return Metric(*row)
+
+
+def due(
+    connection: Connection, media_type: MediaType, providers: Iterable[str], *, force: bool = False
+) -> list[Metric]:
+    """The providers whose rows are to be scored: those with another constant than before, and those that have scores without a constant.
+
+    Args:
+        connection: In autocommit.
+        media_type: Of the records.
+        providers: Their strings in the catalog.
+        force: All that have a constant.
+    """
+    metrics = [metric_of(connection, media_type, provider) for provider in providers]
+    return [
+        m
+        for m in metrics
+        if m.is_due
+        or (force and m.constant is not None)
+        or (m.constant is None and _has_scores(connection, media_type, m.provider))
+    ]
+
+
+def _has_scores(connection: Connection, media_type: MediaType, provider: str) -> bool:
+    """Without a constant no record may have a score. An adopted catalog may hold some."""
+    query = sql.SQL(
+        "select exists (select from {} where provider = %s and standardized_popularity is not null)"
+    ).format(sql.Identifier(media_type))
+    row = connection.execute(query, [provider]).fetchone()
+    return bool(row and row[0])
 
 
 def note_refreshed(connection: Connection, media_type: MediaType, provider: str, timeout: float) -> None:

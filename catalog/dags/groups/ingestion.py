@@ -15,12 +15,12 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
 )
 
+from catalog.dags.operators.conf import END
 from catalog.dags.operators.oauth2 import credentials_for
 from catalog.dags.operators.running import stop_asked, task_failures
 from catalog.dags.operators.settings import (
     TaskStateCheckpoint,
     catalog_connection,
-    check_conf,
     secret_for,
     storage,
     throttle_for,
@@ -48,7 +48,7 @@ from catalog.settings import (
 )
 
 log = logging.getLogger(__name__)
-_DAY = r"^\d{4}-\d{2}-\d{2}$"
+_DAY = r"^\d{4}-\d{2}-\d{2}" + END
 
 
 REPLAY = Param(
@@ -73,7 +73,9 @@ def provider_params() -> dict[str, Param]:
             None, type=["null", "string"], format="date", pattern=_DAY, title="Date",
             description_md="The UTC day to pull, for dated providers (Freesound: everything since that day). Empty: the run's own day.",
         ),
-        "limit": Param(0, type="integer", minimum=0, title="Limit", description_md="Stop after so many records. 0: no limit."),
+        "limit": Param(
+            0, type="integer", minimum=0, maximum=10**12, title="Limit", description_md="Stop after so many records. 0: no limit.",
+        ),
         "initial_query_params": Param(
             None, type=["null", "object"], title="Start here",
             description_md="Query parameters of the first request, for example `{\"page\": 120}`; the pull goes on from there.",
@@ -98,15 +100,13 @@ def provider_params() -> dict[str, Param]:
 
 
 @task
-def check_configuration(dag: Any = None, dag_run: Any = None) -> None:
-    """Refuses a conf with unknown keys before anything is done."""
-    check_conf(dag_run.conf, dag.params)
+def check_configuration() -> None:
+    """Nothing but the check of the conf, which comes before every first task."""
 
 
 @task
-def skip_when_fresh(provider: str, days: int, dag: Any = None, dag_run: Any = None) -> None:
-    """Refuses unknown keys; skips a scheduled run when a whole pull of the provider was loaded in the last days."""
-    check_conf(dag_run.conf, dag.params)
+def skip_when_fresh(provider: str, days: int, dag_run: Any = None) -> None:
+    """Skips a scheduled run when a whole pull of the provider was loaded in the last days."""
     if is_manual(dag_run):
         return
     from catalog.loading.history import last_whole
@@ -223,7 +223,6 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
     """Pulls into TSV parts; goes on where an earlier try stopped. Returns counts for XCom."""
     context: Any = get_current_context()
     params, run, ti = context["params"], context["dag_run"], context["ti"]
-    check_conf(run.conf, context["dag"].params)  # `params` holds whatever conf held
     cls, options = provider_class(provider), _options(params, run.dag_id)
     stop = stop_asked()
     try:

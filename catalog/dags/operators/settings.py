@@ -1,7 +1,6 @@
 """What a task fetches from Airflow before it calls the library: Variables, connections, conf, the object store, its own state."""
 
 import os
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote, quote_plus
@@ -189,14 +188,6 @@ def storage() -> UPath:
 def _remote_executors() -> str:
     executors = os.environ.get("AIRFLOW__CORE__EXECUTOR", "LocalExecutor").split(",")
     return ", ".join(e for e in executors if "Local" not in e and "Sequential" not in e)
-
-
-def check_conf(conf: Mapping[str, Any] | None, known: Mapping[str, Any]) -> None:
-    """Fail, without retries, when the run's conf has a key that the DAG does not know (Airflow lets those through)."""
-    if unknown := sorted(set(conf or {}) - set(known)):
-        raise AirflowFailException(
-            f"conf: unknown key {', '.join(map(repr, unknown))}; this DAG knows {', '.join(sorted(known))}."
-        )
 
 
 _DONE_WITH = "done_with_max_tries"

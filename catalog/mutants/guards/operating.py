@@ -22,7 +22,7 @@ GUARDS = (
         holds="A setting that cannot be read counts as its default.",
         row=41,
         file=VALUES,
-        find='            return self.value, f"{problem} Until it is mended, {self._instead} counts."\n',
+        find='            return self.value, f"{problem} Until it is corrected, {self._instead}."\n',
         replace="            raise\n",
         tests=(f"{MALFORMED}::test_what_is_malformed_is_named_and_replaced",),
     ),

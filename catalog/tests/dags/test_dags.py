@@ -1,6 +1,7 @@
 """The DAGs as Airflow parses them."""
 
 import json
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,6 +137,62 @@ def test_wrong_conf_is_refused(dagbag, key, value):
 
     with pytest.raises(ParamValidationError):
         dagbag.dags["flickr_workflow"].params.get_param(key).resolve(value)
+
+
+def test_no_form_takes_a_number_that_airflow_cannot_send_on(dagbag):
+    """A number beyond 64 bits kills a task before it can say a word."""
+    for dag in dagbag.dags.values():
+        for key in dag.params:
+            schema = dag.params.get_param(key).schema
+            if {"integer", "number"} & set(
+                schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+            ):
+                assert -(2**53) <= schema["minimum"] < schema["maximum"] <= 2**53, (dag.dag_id, key)
+
+
+def test_no_pattern_lets_a_line_break_follow(dagbag):
+    from catalog.dags.operators.conf import END
+
+    assert re.search("^a" + END, "a")
+    assert not re.search("^a" + END, "a\n")
+    patterns = [
+        pattern
+        for dag in dagbag.dags.values()
+        for key in dag.params
+        if (pattern := dag.params.get_param(key).schema.get("pattern"))
+    ]
+    assert [pattern for pattern in patterns if "$" in pattern and not pattern.endswith(END)] == []
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "conf", "message"),
+    [
+        ("batched_update", {"batch_size": 5.0}, "conf: batch_size is 5.0; write it without a decimal point"),
+        ("add_license_url", {"batch_size": 1e3}, "conf: batch_size is 1000.0"),
+        ("stocksnap_workflow", {"limit": 5.0}, "conf: limit is 5.0"),
+        ("batched_update", {"querry_id": "x"}, "conf: unknown key 'querry_id'; this DAG knows batch_size, "),
+        ("recreate_image_popularity_calculation", {"x": 1}, "conf: unknown key 'x'; this DAG takes none"),
+        ("report_pending_reported_media", {"x": 1}, "conf: unknown key 'x'; this DAG takes none"),
+    ],
+)
+def test_what_airflow_lets_through_is_refused_before_the_first_task(dagbag, dag_id, conf, message):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from catalog.dags.dag_factory import before_task
+
+    dag = dagbag.dags[dag_id]
+    run = SimpleNamespace(dag_id=dag_id, run_type="manual", conf=conf)
+    first = [task for task in dag.tasks if not task.upstream_task_ids]
+    assert first
+    for task in first:
+        with pytest.raises(AirflowFailException, match=re.escape(message)):
+            before_task({"dag_run": run, "dag": dag, "task": task})
+
+
+def test_a_timeout_may_have_a_fraction(dagbag):
+    from catalog.dags.operators.conf import check_conf
+
+    check_conf({"update_timeout": 1.5, "dry_run": True}, dagbag.dags["batched_update"].params)
 
 
 def test_documentation_is_shown(dagbag):

@@ -1,5 +1,6 @@
 """The engine of batched updates on a real PostgreSQL: each row once, whatever happens in between."""
 
+import re
 import signal
 import threading
 import time
@@ -133,6 +134,54 @@ def test_locked_rows_are_taken_later_and_nobody_waits(catalog, dsn):
     assert catalog.execute(
         "select count(*) from image where provider = 'flickr' and creator = 'busy'"
     ).fetchone() == (40,)
+
+
+@pytest.mark.parametrize("name", ["free", "changed", "gone", "source", "picked"])
+def test_a_table_of_any_name_may_be_read(catalog, dsn, name):
+    """Also beside rows that are passed over: what the library calls its own parts is in nobody's way."""
+    fill(catalog, 300)
+    catalog.execute(f"create table {name} as select identifier, 'F' as title from image limit 7")
+    what = update(f"SET width = (SELECT count(*) FROM {name}), title = (SELECT max(f.title) FROM {name} f)")
+    with psycopg.connect(dsn) as holder:
+        holder.execute("select from image where provider = 'flickr' and title like '%5' for update")
+
+        def release(progress):
+            if progress.next_row > progress.total:
+                holder.rollback()
+
+        progress = whole(catalog, what=what, batch_size=50, progress=release)
+    assert (progress.updated, progress.gone, progress.waiting) == (300, 0, 0)
+    found = catalog.execute("select distinct width, title from image where provider = 'flickr'").fetchall()
+    assert found == [(7, "F")]
+
+
+@pytest.mark.parametrize(
+    ("set_", "where", "message"),
+    [
+        ("SET width = width / (height - height)", WHERE, "update_query: PostgreSQL: division by zero"),
+        ("SET url = 'x'", WHERE, "update_query: PostgreSQL: duplicate key value violates unique constraint"),
+        ("SET license = NULL", WHERE, "update_query: PostgreSQL: null value in column"),
+        (
+            SET,
+            "WHERE title::int > 5",
+            'select_query: PostgreSQL: invalid input syntax for type integer: "Title',
+        ),
+    ],
+)
+def test_what_rows_do_not_bear_is_said_by_its_field(catalog, set_, where, message):
+    """No further try helps, so none is made; what was selected can be gone on with by a statement that is right."""
+    fill(catalog, 20)
+    catalog.execute("update image set width = 3, height = 4")
+    what = update(set_, where)
+    with pytest.raises(Fatal, match=re.escape(message)):
+        preview(catalog, what)
+    job = engine(catalog, what=what)
+    with pytest.raises(Fatal, match=re.escape(message)):
+        job.run(job.claim() or job.select())
+    catalog.execute("select pg_advisory_unlock_all()")
+    if where == WHERE:
+        other = engine(catalog, "run-2")
+        assert other.run(other.claim(resume=True)).updated == 20
 
 
 def test_rows_that_stay_locked_are_reported_and_can_be_had_later(catalog, dsn):

@@ -164,6 +164,11 @@ def test_the_command_restores_what_it_counts_and_refuses_what_is_not_the_catalog
         command("WHERE title IN (SELECT usename::text FROM pg_shadow)").exception
     )
     assert "refused: --where: it must begin with WHERE" in str(command("true").exception)
+    named = "Columns of deleted_image are named without a table, or as image.<column>"
+    assert named in str(command("WHERE deleted_image.provider = 'flickr'").exception)
+    for dry_run in ("--dry-run", None):
+        broken = command("WHERE title::int > 5", *([dry_run] if dry_run else []))
+        assert "--where: PostgreSQL: invalid input syntax for type integer" in str(broken.exception)
     catalog.execute("update catalog_version set version_num = '0001'")
     assert "the schema of the catalog database is at revision 0001" in str(command(five).exception)
 

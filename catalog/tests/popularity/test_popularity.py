@@ -146,6 +146,19 @@ def test_a_provider_without_values_keeps_what_it_has(catalog):
     assert (metric.value, metric.constant, metric.is_due) == (None, None, False)
 
 
+def test_scores_without_a_constant_are_removed(catalog):
+    """As an adopted catalog may hold them; whatever is forced."""
+    store(catalog, "flickr", [None, "words", "-1"])
+    popularity.refresh_constant(catalog, "image", "flickr", 60)
+    assert popularity.due(catalog, "image", ["flickr"], force=True) == []
+    catalog.execute("update image set standardized_popularity = 1.7 where provider = 'flickr'")
+    assert [m.provider for m in popularity.due(catalog, "image", ["flickr"])] == ["flickr"]
+    assert rescore(catalog).updated == 3
+    popularity.note_refreshed(catalog, "image", "flickr", 60)
+    assert scores(catalog) == [None, None, None]
+    assert popularity.due(catalog, "image", ["flickr"]) == []
+
+
 def test_metrics_are_those_that_providers_declare(catalog):
     catalog.execute("delete from image_popularity_metrics where provider = 'nappy'")
     catalog.execute(
