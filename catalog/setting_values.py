@@ -96,6 +96,7 @@ class Setting(Generic[T]):
         if not text or (text == "null" and self.kind != "Variable"):
             return self.value, None
         try:
+            text.encode()  # bytes that are no text come as lone surrogates from the environment
             if self.entry:
                 return self._entries(text)
             if self._is_text:

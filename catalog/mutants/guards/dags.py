@@ -22,6 +22,15 @@ GUARDS = (
         tests=("dags/test_conclusion.py::test_a_failure_anywhere_makes_the_run_red",),
     ),
     Guard(
+        name="conf-before-the-first-task",
+        holds="What Airflow lets through of a conf is refused before anything is done.",
+        row=29,
+        file="catalog/dags/dag_factory.py",
+        find='    if not context["task"].upstream_task_ids:\n',
+        replace="    if False:\n",
+        tests=("dags/test_dags.py::test_what_airflow_lets_through_is_refused_before_the_first_task",),
+    ),
+    Guard(
         name="conclusion-comes-last",
         holds="A run is not concluded before all of its tasks have ended.",
         row=14,

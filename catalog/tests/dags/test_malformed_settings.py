@@ -22,6 +22,7 @@ TEXTS = {
     "bad pattern": '{"flickr_workflow": [{"task_id_pattern": "(", "predicate": "", "issue": "", "timeout": "1s"}]}',
     "bad entry": '{"stocksnap_workflow": [{"task_id_pattern": 5, "timeout": "soon"}, null, "x"]}',
     "lone surrogate": '{"a": "\\ud800"}',
+    "bytes that are no text": '{"\udc80": "\udcff"}',  # as os.environ shows them
     "control character": "a\x00b\nc",
 }
 UNSET = {"null": "null", "empty": "", "blank": " \n"}
@@ -44,7 +45,7 @@ TEXT_NAMES = {"CONTACT_EMAIL", "GITHUB_API_KEY"}
 
 def fits(setting, text):
     if setting.name in TEXT_NAMES:
-        return text != "control character"
+        return text not in ("control character", "bytes that are no text")
     return (setting.name, text) in FITS
 
 
@@ -74,6 +75,14 @@ def test_what_is_empty_is_not_set(setting, text):
     if setting.kind == "Variable" and text == "null":  # a text like any other
         return
     assert setting.decode(UNSET[text]) == setting.decode(None) == (setting.value, None)
+
+
+def test_no_entry_silences_every_alert():
+    value, problem = SILENCED_SLACK_NOTIFICATIONS.decode(
+        '{"flickr_workflow": [{"issue": "https://x.example/1", "predicate": ""}]}'
+    )
+    assert not any(value.values())
+    assert problem
 
 
 def test_one_bad_entry_costs_itself():

@@ -46,7 +46,8 @@ def ends_well(
     rest_not_cleared = what == "the task" and not refused
     assert rest_not_cleared or _names_a_way_out(refused), refused
     if rest_not_cleared:  # what follows was not cleared with it
-        waiting = [t["task_id"] for t in bench.api.tasks(dag_id, run_id) if t["state"] == "upstream_failed"]
+        tasks = bench.api.tasks(dag_id, run_id)
+        waiting = [t["task_id"] for t in tasks if t["state"] in ("failed", "upstream_failed")]
         bench.api.clear(dag_id, run_id, waiting)
         if bench.api.wait(dag_id, run_id, 400) == "success":
             return

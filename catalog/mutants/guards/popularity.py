@@ -1,0 +1,36 @@
+"""Popularity: whose rows are scored, and what counts as scored."""
+
+from catalog.mutants.guard import Guard
+
+POPULARITY = "catalog/popularity/popularity.py"
+TEST = "popularity/test_popularity.py"
+
+GUARDS = (
+    Guard(
+        name="scores-without-a-constant",
+        holds="Where there is no constant, there is no score.",
+        row=45,
+        file=POPULARITY,
+        find="        or (m.constant is None and _has_scores(connection, media_type, m.provider))\n",
+        replace="",
+        tests=(f"{TEST}::test_scores_without_a_constant_are_removed",),
+    ),
+    Guard(
+        name="scored-when-each-row-is",
+        holds="A provider is noted as scored when each of its rows has the score of today's constant.",
+        row=45,
+        file=POPULARITY,
+        find="is distinct from popularity_score(t.meta_data, m.metric, m.constant)\n                )",
+        replace="is distinct from popularity_score(t.meta_data, m.metric, m.constant) and false\n                )",
+        tests=(f"{TEST}::test_one_row_that_differs_keeps_a_provider_due",),
+    ),
+    Guard(
+        name="constant-between-loads",
+        holds="A constant changes between two loads of its provider, so none writes scores of the one before.",
+        row=45,
+        file=POPULARITY,
+        find='        take_turn(connection, media_type, provider)\n        connection.execute(\n            _sql("update',
+        replace='        connection.execute(\n            _sql("update',
+        tests=(f"{TEST}::test_a_constant_waits_for_the_load_that_knows_the_one_before",),
+    ),
+)
