@@ -10,12 +10,12 @@ from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import Param, get_current_context, task, task_group
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.settings import catalog_connection
-from catalog.dags.operators.slack import say
+from catalog.dags.operators.slack import UPSTREAM_FAILED, say
 from catalog.dags.operators.variables import environment
 from catalog.ingestion.records import MEDIA_TYPES, MediaType
 from catalog.notifications.messages import escaped
@@ -77,8 +77,10 @@ def refresh_constant(media_type: MediaType, provider: str) -> None:
 
 
 @task(trigger_rule="all_done")
-def get_providers_update_confs(media_type: MediaType, providers: list[str]) -> list[dict[str, Any]]:
+def get_providers_update_confs(media_type: MediaType, providers: list[str] | None) -> list[dict[str, Any]]:
     """A conf of a batched update for each provider that is due; skips when none is."""
+    if providers is None:
+        raise AirflowFailException(f"{UPSTREAM_FAILED}: update_popularity_metrics")
     from catalog.database.names import digest
     from catalog.database.selections import give_up
     from catalog.popularity.popularity import due, update_conf
@@ -114,8 +116,10 @@ def note_refreshed(media_type: MediaType, provider: str) -> None:
 
 
 @task(trigger_rule="all_done")
-def notify_slack(media_type: MediaType, providers: list[str]) -> str:
+def notify_slack(media_type: MediaType, providers: list[str] | None) -> str:
     """What came of each provider: scored now, as it was, failed."""
+    if providers is None:
+        raise AirflowFailException(f"{UPSTREAM_FAILED}: update_popularity_metrics")
     from catalog.popularity.popularity import metric_of, scored
 
     with catalog_connection(autocommit=True) as connection:
