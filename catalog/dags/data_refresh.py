@@ -169,7 +169,7 @@ def copy_tables(media_type: MediaType) -> list[dict[str, Any]]:
     ):
         for table in tables_of(media_type):
             estimate = upstream.execute(
-                "select reltuples::bigint from pg_class where oid = to_regclass(%s)", [table]
+                "select reltuples::bigint from pg_class where oid = to_regclass(%s)", [f"public.{table}"]
             ).fetchone()
             meter = Meter(f"rows of {table}", max(estimate[0], 0) if estimate else 0)
             job = TableCopy(

@@ -5,18 +5,21 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from catalog.data_refresh.columns import Column, Copied, names
+from catalog.data_refresh.columns import Column, Copied, names, public, temp_name
+from catalog.data_refresh.refusals import REFUSED, Refusals, allowed_rejects, reason_of
+from catalog.data_refresh.sequences import check_defaults
 
 Connection = psycopg.Connection[Any]
+TABLE = "audioset"
 TOO_LONG, SHARED_URL = "a value is too long for the API's table", "url is another set's as well"
+_SAME = sql.SQL("(s.foreign_identifier, s.provider) = (l.foreign_identifier, l.provider)")
 
 
-def copy_sets(
-    upstream: Connection, api: Connection, temp: sql.Composable, columns: list[Column], copied: Copied
-) -> None:
-    """Fill `temp`, a table like audioset; what came of it is noted in `copied`. Runs within a transaction of `api`.
+def copy_sets(upstream: Connection, api: Connection, columns: list[Column], copied: Copied) -> None:
+    """Fill the new table of audio sets; what came of it is noted in `copied`. Runs within a transaction of `api`.
 
-    The API wants each URL once: of sets that share one, the first is taken.
+    The API wants each URL once: of sets that share one, the first is taken. A set that the API's table does not take is left out, as a
+    medium is.
     """
     shared = [c for c in columns if c.upstream]
     fits = [
@@ -24,25 +27,52 @@ def copy_sets(
         for c in shared
         if c.widest
     ]
-    values = [sql.SQL("{}::{}").format(sql.Identifier(c.name), sql.SQL(c.type)) for c in shared]
     parts = {
-        "temp": temp,
-        "values": sql.SQL(", ").join(values),
+        "values": sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(c.name)) for c in shared),
         "fits": sql.SQL(" and ").join(fits) if fits else sql.SQL("true"),
         "columns": names(c.name for c in shared),
-        "staged": names((c.name for c in shared), "s"),
     }
-    counts = "select count(*), count(*) filter (where {fits}) from audioset_view"
+    counts = "select count(*), count(*) filter (where {fits}) from public.audioset_view"
     total, fitting = upstream.execute(sql.SQL(counts).format(**parts)).fetchone() or (0, 0)
+    staged = _stage(upstream, api, shared, parts)
+    refused = Refusals()
+    ranges, allowed = [(1, staged)], allowed_rejects(total)
+    own = [c.name for c in columns if not c.upstream]
+    while ranges:
+        first, last = ranges.pop()
+        try:
+            with api.transaction():
+                known, new = _insert(api, shared, own, first, last)
+        except REFUSED as error:
+            if first < last:
+                middle = (first + last) // 2
+                ranges += [(middle + 1, last), (first, middle)]
+                continue
+            refused.add(_key(api, first), reason_of(error))
+            refused.check(copied, allowed)
+        else:
+            copied.rows += known + new
+            copied.new += new
+    rejected = {TOO_LONG: total - fitting, SHARED_URL: fitting - staged}
+    copied.rejected, copied.done = {reason: number for reason, number in rejected.items() if number > 0}, True
+    refused.note(api, copied)
+
+
+def _stage(
+    upstream: Connection, api: Connection, shared: list[Column], parts: dict[str, sql.Composed | sql.SQL]
+) -> int:
+    """Bring the catalog's sets to the API database, as texts that each can be read by itself, and number them from 1. Their number."""
+    texts = sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(c.name)) for c in shared)
     api.execute(
-        sql.SQL("create temp table stage on commit drop as select {columns} from {temp}").format(**parts)
+        sql.SQL("create temporary table pg_temp.stage (n serial primary key, {}) on commit drop").format(
+            texts
+        )
     )
     out = sql.SQL("""
-        copy (select distinct on (coalesce(url, provider || ' ' || foreign_identifier)) {values} from audioset_view where {fits}
-               order by coalesce(url, provider || ' ' || foreign_identifier), foreign_identifier, provider)
-        to stdout (format binary)
+        copy (select distinct on (coalesce(url, provider || ' ' || foreign_identifier)) {values} from public.audioset_view where {fits}
+               order by coalesce(url, provider || ' ' || foreign_identifier), foreign_identifier, provider) to stdout
     """).format(**parts)
-    into = sql.SQL("copy stage ({columns}) from stdin (format binary)").format(**parts)
+    into = sql.SQL("copy pg_temp.stage ({columns}) from stdin").format(**parts)
     with (
         api.cursor() as writer,
         writer.copy(into) as target,
@@ -51,24 +81,49 @@ def copy_sets(
     ):
         for data in source:
             target.write(data)
-    copied.rows = api.execute("select count(*) from stage").fetchone()[0]  # type: ignore[index]
-    copied.new = _insert(api, parts, [c.name for c in columns if not c.upstream])
-    rejected = {TOO_LONG: total - fitting, SHARED_URL: fitting - copied.rows}
-    copied.rejected, copied.done = {reason: number for reason, number in rejected.items() if number > 0}, True
+    row = api.execute("select count(*) from pg_temp.stage").fetchone()
+    return int(row[0]) if row else 0
 
 
-def _insert(api: Connection, parts: dict[str, Any], own: list[str]) -> int:
-    """Known sets keep their id and whatever else only the API knows of them; the number of new ones, which get theirs by default."""
-    same = sql.SQL("(s.foreign_identifier, s.provider) = (l.foreign_identifier, l.provider)")
-    known = sql.SQL(
-        "insert into {temp} ({own}, {columns}) select {theirs}, {staged} from stage s join audioset l on {same}"
+def _insert(api: Connection, shared: list[Column], own: list[str], first: int, last: int) -> tuple[int, int]:
+    """Known sets keep their id and whatever else only the API knows of them; new ones get theirs by default. The number of each."""
+    types = dict(
+        api.execute(
+            "select attname::text, format_type(atttypid, null) from pg_attribute where attrelid = to_regclass(%s)",
+            [public(temp_name(TABLE))],
+        ).fetchall()
     )
-    api.execute(known.format(own=names(["id", *own]), theirs=names(["id", *own], "l"), same=same, **parts))
     dates = [name for name in own if name in ("created_on", "updated_on")]
-    dated = sql.SQL("").join(sql.SQL("{}, ").format(sql.Identifier(name)) for name in dates)
-    new = sql.SQL("""
-        insert into {temp} ({dated} {columns}) select {now} {staged} from stage s where not exists (select from audioset l where {same})
-    """)
-    return api.execute(
-        new.format(dated=dated, now=sql.SQL("now(), " * len(dates)), same=same, **parts)
-    ).rowcount
+    parts = {
+        "temp": sql.Identifier("public", temp_name(TABLE)), "live": sql.Identifier("public", TABLE), "same": _SAME,
+        "own": names(["id", *own]), "theirs": names(["id", *own], "l"), "columns": names(c.name for c in shared),
+        "staged": sql.SQL(", ").join(
+            sql.SQL("{}::{}").format(sql.Identifier("s", c.name), sql.SQL(types[c.name])) for c in shared
+        ),
+        "dated": sql.SQL("").join(sql.SQL("{}, ").format(sql.Identifier(name)) for name in dates),
+        "now": sql.SQL("now(), " * len(dates)),
+    }  # fmt: skip
+    known = """
+        insert into {temp} ({own}, {columns}) overriding system value
+        select {theirs}, {staged} from pg_temp.stage s join {live} l on {same} where n between %s and %s
+    """
+    new = """
+        insert into {temp} ({dated} {columns}) select {now} {staged} from pg_temp.stage s
+         where n between %s and %s and not exists (select from {live} l where {same})
+    """
+    counts = [
+        api.execute(sql.SQL(text).format(**parts), [first, last]).rowcount
+        for text in (known, new)
+    ]  # fmt: skip
+    return counts[0], counts[1]
+
+
+def _key(api: Connection, number: int) -> str:
+    """Which set it is. Raises Fatal when the table takes no new set at all."""
+    query = sql.SQL("""
+        select provider, foreign_identifier, exists (select from {live} l where {same}) from pg_temp.stage s where n = %s
+    """).format(live=sql.Identifier("public", TABLE), same=_SAME)
+    provider, identifier, known = api.execute(query, [number]).fetchone() or ("", "", True)
+    if not known:
+        check_defaults(api, TABLE)
+    return f"{provider} {identifier}"

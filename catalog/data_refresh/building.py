@@ -10,6 +10,7 @@ from psycopg import sql
 
 from catalog.data_refresh.columns import public, temp_name
 from catalog.data_refresh.shape import Shape, check_shape, shape
+from catalog.database.session import settle
 
 Connection = psycopg.Connection[Any]
 
@@ -101,6 +102,7 @@ def build_indexes(
     Returns:
         Number of indexes. Those that are there already stay.
     """
+    settle(api)
     temp = temp or temp_name(table)
     check_shape(api, [table], expected or {})
     api.execute("set maintenance_work_mem = '256MB'")

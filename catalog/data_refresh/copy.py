@@ -6,7 +6,6 @@ table and put in on the way; records that are new get their ids, and whatever el
 """
 
 import logging
-import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, LiteralString
 from uuid import UUID
@@ -18,20 +17,21 @@ from catalog.data_refresh import progress
 from catalog.data_refresh.audio_sets import copy_sets
 from catalog.data_refresh.building import make_table
 from catalog.data_refresh.columns import Column, Copied, names, progress_name, public, temp_name
+from catalog.data_refresh.merge import Merge
+from catalog.data_refresh.references import check_restricted, detach_sets, leave_out_unreferenced
 from catalog.data_refresh.refusals import REFUSED, Refusals, allowed_rejects, check_rejects, reason_of
+from catalog.data_refresh.sequences import advance, check_defaults
 from catalog.data_refresh.shape import Shape, check_shape, shape
+from catalog.database.session import settle
 from catalog.ingestion.errors import Fatal, Interrupted
 from catalog.ingestion.records import MediaType
 
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]
 RANGE = 250_000  # rows; what the API knows of them is held in memory
-HELD = 50_000  # new ones among them that are held back at most
 CHUNK = 1 << 18  # bytes of a write
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
-_NULL = b"\xff\xff\xff\xff"
-_KEY = b"\0\0\0\x10"  # the length of a uuid
 _RENAMED = {"audio_set_position": "set_position"}  # API column → catalog column
 TABLES: dict[MediaType, tuple[str, ...]] = {"image": ("image",), "audio": ("audioset", "audio")}
 
@@ -67,19 +67,22 @@ class TableCopy:
         self._expected = expected or {}  # at the latest, the shape that the table had when the copy began
         self.source = "audioset_view" if table == "audioset" else table
         self._names: dict[str, sql.Composable] = {
-            "live": sql.Identifier(table), "temp": sql.Identifier(temp_name(table)), "progress": sql.Identifier(progress_name(table)),
-            "source": sql.Identifier(self.source),
+            "live": sql.Identifier("public", table), "temp": sql.Identifier("public", temp_name(table)),
+            "progress": sql.Identifier("public", progress_name(table)), "source": sql.Identifier("public", self.source),
         }  # fmt: skip
 
     def run(self) -> Copied:
         """Copy what is left to copy. Raises Interrupted when asked to stop: the next call goes on."""
+        settle(self._upstream)
+        settle(self._api)
         progress.claim(self._api, self._table)
         copied = self._resume() or self._begin()
         columns = self.columns()
         if self._table == "audioset" and not copied.done:
             with self._api.transaction():
                 self._hold()
-                copy_sets(self._upstream, self._api, self._names["temp"], columns, copied)
+                copy_sets(self._upstream, self._api, columns, copied)
+                self._complete(copied)
                 progress.note(self._api, copied)
         while not copied.done:
             self._copy_range(columns, copied)
@@ -87,6 +90,7 @@ class TableCopy:
             if self._should_stop() and not copied.done:
                 raise Interrupted(f"asked to stop after {copied.rows:,} rows; the next try goes on there.")
         check_rejects(copied)
+        check_restricted(self._api, self._table)
         return copied
 
     # before
@@ -149,24 +153,20 @@ class TableCopy:
         """New rows must not take ids that live rows have."""
         row = self._api.execute(
             "select attidentity, atthasdef from pg_attribute where attrelid = %s::regclass and attname = 'id'",
-            [temp_name(self._table)],
+            [public(temp_name(self._table))],
         ).fetchone()
         if row is None:
             raise Fatal(f"the API's table {self._table} has no column id.")
         identity, has_default = row
         if not identity and not has_default:
-            sequence = f"{temp_name(self._table)}_id_seq"
+            sequence = sql.Identifier("public", f"{temp_name(self._table)}_id_seq")
+            self._execute(self._api, "create sequence {sequence} owned by {temp}.id", sequence=sequence)
             self._execute(
-                self._api, "create sequence {sequence} owned by {temp}.id", sequence=sql.Identifier(sequence)
+                self._api,
+                "alter table {temp} alter id set default nextval({name})",
+                name=sequence.as_string(self._api),
             )
-            self._execute(
-                self._api, "alter table {temp} alter id set default nextval({sequence})", sequence=sequence
-            )
-        if identity or not has_default:
-            self._execute(
-                self._api, "select setval(pg_get_serial_sequence({name}, 'id'), coalesce(max(id), 0) + 1, false) from {live}",
-                name=temp_name(self._table),
-            )  # fmt: skip
+        advance(self._api, self._table)
 
     # media tables
 
@@ -189,9 +189,17 @@ class TableCopy:
                     refused.add(identifier, reason)
             refused.note(self._api, copied)
             copied.after, copied.done = last, last is None or bool(self._limit and copied.rows >= self._limit)
+            if copied.done:
+                self._complete(copied)
             progress.note(self._api, copied)
 
-    def _copy_part(self, columns: list[Column], after: UUID | None, last: UUID | None) -> "Merge":
+    def _complete(self, copied: Copied) -> None:
+        """What can only be seen when all records are there; in the transaction that notes the end of the copy."""
+        leave_out_unreferenced(self._api, copied)
+        if self._table == "audio":
+            detach_sets(self._api)
+
+    def _copy_part(self, columns: list[Column], after: UUID | None, last: UUID | None) -> Merge:
         """The records between two keys."""
         own = ["id", *(c.name for c in columns if c.upstream is None)]
         shared = [c for c in columns if c.upstream is not None and c.name != "identifier"]
@@ -206,7 +214,7 @@ class TableCopy:
 
     def _copy_carefully(
         self, columns: list[Column], copied: Copied, last: UUID | None
-    ) -> tuple[list["Merge"], Refusals]:
+    ) -> tuple[list[Merge], Refusals]:
         """All records of a range but those that a database refuses, which are found by halving."""
         query = sql.SQL("select identifier from {} where {} order by identifier").format(
             self._names["source"], self._within(copied.after, last)
@@ -223,12 +231,19 @@ class TableCopy:
                     merges.append(self._copy_part(columns, *bounds))
             except REFUSED as error:
                 if end - begin <= 1:
+                    self._check_table(keys[begin])
                     refused.add(str(keys[begin]), self._reason(columns, keys[begin], error))
                     refused.check(copied, allowed)
                 else:
                     middle = (begin + end) // 2
                     parts += [(middle, end), (begin, middle)]
         return merges, refused
+
+    def _check_table(self, key: UUID) -> None:
+        """Raise Fatal when the table takes no new record at all, whatever it holds."""
+        query = sql.SQL("select 1 from {} where identifier = %s").format(self._names["live"])
+        if not self._api.execute(query, [key]).fetchone():
+            check_defaults(self._api, self._table)
 
     def _estimate(self) -> int:
         row = self._upstream.execute(
@@ -275,7 +290,7 @@ class TableCopy:
 
     def _moderated(self, within: sql.Composable) -> set[bytes]:
         """Identifiers, as bytes, of media that moderators have deleted."""
-        gone = sql.Identifier(f"api_deleted{self._table}")
+        gone = sql.Identifier("public", f"api_deleted{self._table}")
         return {
             row[0].bytes
             for row in self._api.execute(sql.SQL("select identifier from {} where {}").format(gone, within))
@@ -338,64 +353,3 @@ class TableCopy:
             for key, value in values.items()
         }
         return connection.execute(sql.SQL(statement).format(**self._names, **parts))
-
-
-class Merge:
-    """Rows of the catalog and what the API knows of them, put together as bytes. This is the inner loop of a refresh.
-
-    known: key → fields that only the API has; deleted: keys that moderators have deleted. fields, fields_of_new: of a row, known or not.
-    """
-
-    def __init__(
-        self, known: dict[bytes, bytes], deleted: set[bytes], fields: int, fields_of_new: int
-    ) -> None:
-        self._known, self._deleted = known, deleted
-        self._head, self._head_of_new = (
-            struct.pack("!h", number) + _KEY for number in (fields, fields_of_new)
-        )
-        self._new: list[bytes] = []
-        self.copied = self.found_new = self.deleted = 0
-        self.too_wide: list[tuple[str, str]] = []  # why, identifier
-        self.done = False
-
-    def rows(self, rows: Iterator[bytes]) -> Iterator[bytes]:
-        """Until the end, or until enough new ones are held back: those of a table where some are known go by other columns.
-
-        rows: number of fields, which one is too wide (or null), identifier, all others.
-        """
-        known, deleted, head, head_of_new, held = (
-            self._known,
-            self._deleted,
-            self._head,
-            self._head_of_new,
-            self._new,
-        )
-        number = 0
-        for row in rows:
-            if row[2:6] != _NULL:
-                (size,) = struct.unpack_from("!i", row, 2)
-                reason = f"{row[6 : 6 + size].decode()} is too long for the API's table"
-                self.too_wide.append((reason, str(UUID(bytes=row[10 + size : 26 + size]))))
-                continue
-            key = row[10:26]
-            if key in deleted:
-                self.deleted += 1
-                continue
-            number += 1
-            if not known:
-                yield head_of_new + row[10:]
-            elif key in known:
-                yield head + key + known[key] + row[26:]
-            else:
-                held.append(head_of_new + row[10:])
-                if len(held) >= HELD:
-                    break
-        else:
-            self.done = True
-        self.copied += number
-        self.found_new += len(held) if known else number
-
-    def take_new(self) -> Iterator[bytes]:
-        """What was held back."""
-        yield from self._new
-        self._new.clear()

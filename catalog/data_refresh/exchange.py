@@ -82,6 +82,13 @@ def exchange(api: Connection, table: str, now: Shape) -> dict[str, int]:
         _do(
             api, "comment on {target} is {comment}", target=_given(target), comment=sql.Literal(facts["text"])
         )
+    for facts in now.get("extension", {}).values():
+        _do(
+            api,
+            "alter {target} depends on extension {name}",
+            target=_given(facts["target"]),
+            name=sql.Identifier(facts["name"]),
+        )
     if different := differences(now, shape(api, table)):
         raise Fatal(
             f"the exchange of {table} would change more than its rows: {'; '.join(different)}. Nothing was changed."
@@ -117,7 +124,7 @@ def dress(
             _do(
                 api,
                 "{definition}",
-                definition=_given(_moved(facts["definition"], before, before.replace(table, target))),
+                definition=_given(_moved(facts["definition"], name, before, before.replace(table, target))),
             )
             if state := _STATES.get(facts["enabled"]):
                 _do(
@@ -251,7 +258,12 @@ def _sequence(api: Connection, table: str, facts: Facts) -> Callable[[], None]:
         role = api.execute(
             "select pg_get_userbyid(relowner) from pg_class where oid = %s::regclass", [theirs.as_string(api)]
         ).fetchone()
-        grant(api, "sequence", theirs, facts["name"], role[0] if role else "", facts["grants"] or [])
+        # Rights that are the usual ones already are not written out.
+        has = [
+            key["grants"] for key in shape(api, table)["sequence"].values() if key["name"] == facts["name"]
+        ]
+        if has != [facts["grants"]]:
+            grant(api, "sequence", theirs, facts["name"], role[0] if role else "", facts["grants"] or [])
 
     return finish
 
@@ -305,12 +317,16 @@ def _publish(api: Connection, on: sql.Composable, name: str, facts: Facts) -> No
     )
 
 
-def _moved(definition: str, before: str, after: str) -> str:
-    if before not in definition:
+def _moved(definition: str, name: str, before: str, after: str) -> str:
+    """The definition of a trigger or rule, on another table. What its own name says is not looked at."""
+    quoted = '"{}"'.format(name.replace('"', '""'))
+    place = next((definition.index(form) + len(form) for form in (quoted, name) if form in definition), 0)
+    head, rest = definition[:place], definition[place:]
+    if before not in rest:
         raise Fatal(
             f"the definition {definition[:200]!r} cannot be read; drop it before the refresh and make it again afterwards."
         )
-    return definition.replace(before, after, 1)
+    return head + rest.replace(before, after, 1)
 
 
 def _do(api: Connection, text: LiteralString, **parts: sql.Composable) -> int:

@@ -79,7 +79,7 @@ def ranges(api: Connection, table: str, number: int) -> list[IdRange]:
     """At most `number` ranges that hold about as many rows each; together all ids of the table."""
     number = max(1, min(number, MAX_RANGES))
     found = api.execute(
-        sql.SQL("select min(id), max(id), count(*) from {}").format(sql.Identifier(table))
+        sql.SQL("select min(id), max(id), count(*) from {}").format(sql.Identifier("public", table))
     ).fetchone()
     if not found or found[0] is None:
         return []
@@ -92,7 +92,7 @@ def ranges(api: Connection, table: str, number: int) -> list[IdRange]:
         places = [i / number for i in range(1, number)]
         cut = api.execute(
             sql.SQL("select percentile_disc(%s::float8[]) within group (order by id) from {}").format(
-                sql.Identifier(table)
+                sql.Identifier("public", table)
             ),
             [places],
         ).fetchone()
@@ -140,12 +140,12 @@ class RangeIndexer:
                    exists (select from {mature} x where x.identifier = m.identifier) as mature, {columns}, m.removed_from_source
               from {table} m where m.id > %s and m.id <= %s order by m.id limit {chunk}
         """).format(
-            table=sql.Identifier(table), mature=sql.Identifier(f"api_mature{media_type}"), chunk=sql.Literal(CHUNK),
+            table=sql.Identifier("public", table), mature=sql.Identifier("public", f"api_mature{media_type}"), chunk=sql.Literal(CHUNK),
             columns=sql.SQL(", ").join(sql.SQL(c) for c in COLUMNS[media_type]),
         )  # fmt: skip
         self._keys = sql.SQL(
             "select id, identifier::text from {} where id > %s and id <= %s order by id limit {}"
-        ).format(sql.Identifier(table), sql.Literal(CHUNK))
+        ).format(sql.Identifier("public", table), sql.Literal(CHUNK))
 
     def run(self) -> Indexed:
         """Send the documents of all rows of the range.
@@ -327,7 +327,7 @@ def mismatches(
     wrong, wanted_in_all = [], 0
     query = sql.SQL(
         "select count(*), count(*) filter (where removed_from_source) from {} where id between %s and %s"
-    ).format(sql.Identifier(table))
+    ).format(sql.Identifier("public", table))
     for part, left_out in zip(parts, rejected or [0] * len(parts), strict=True):
         row = api.execute(query, [part.first, part.last]).fetchone()
         rows, removed = row or (0, 0)

@@ -56,7 +56,7 @@ def decided(
     query = sql.SQL(
         "select identifier from {} where created_on >= coalesce(%s, '-infinity'::timestamptz) "
         "and (%s::uuid is null or identifier > %s) order by identifier limit %s"
-    ).format(sql.Identifier(f"api_{kind}{media_type}"))
+    ).format(sql.Identifier("public", f"api_{kind}{media_type}"))
     last = None
     while batch := [row[0] for row in api.execute(query, [since, last, last, BATCH])]:
         yield [str(key) for key in batch]

@@ -40,7 +40,7 @@ def compare(tag_lists: Iterable[Any], old: TagPolicy, new: TagPolicy) -> PolicyD
 
 def sample(api: psycopg.Connection[Any], media_type: MediaType, rows: int) -> list[Any]:
     """Tag lists of about so many records from all over the table; all of them when there are not so many."""
-    table = sql.Identifier(media_type)
+    table = sql.Identifier("public", media_type)
     estimate = api.execute(
         "select greatest(reltuples, 1) from pg_class where oid = to_regclass(%s)", [media_type]
     ).fetchone()
@@ -56,7 +56,9 @@ def explain(
 ) -> list[tuple[Any, str | None]]:
     """Each tag of a record, and the rule that drops it (None: it is in the document). key: its identifier or row id."""
     column = "id" if key.isdigit() else "identifier::text"
-    query = sql.SQL("select tags from {} where {} = %s").format(sql.Identifier(media_type), sql.SQL(column))
+    query = sql.SQL("select tags from {} where {} = %s").format(
+        sql.Identifier("public", media_type), sql.SQL(column)
+    )
     row = api.execute(query, [int(key) if key.isdigit() else key.lower()]).fetchone()
     if row is None:
         raise Fatal(f"the API database has no {media_type} {key}.")

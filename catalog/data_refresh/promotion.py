@@ -16,6 +16,7 @@ from catalog.data_refresh.columns import progress_name, temp_name
 from catalog.data_refresh.exchange import exchange
 from catalog.data_refresh.shape import Shape, check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
+from catalog.database.session import settle
 from catalog.ingestion.errors import Fatal, Retry
 
 __all__ = ["Promoted", "build_indexes", "catch_up", "drop_left_overs", "left_overs", "promote"]
@@ -23,13 +24,6 @@ __all__ = ["Promoted", "build_indexes", "catch_up", "drop_left_overs", "left_ove
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]
 LOCK_SECONDS, LOCK_TRIES = 5.0, 60  # an exchange waits so long for the table, then lets others pass
-_REFUSALS = (
-    psycopg.errors.DependentObjectsStillExist,
-    psycopg.DataError,
-    psycopg.IntegrityError,
-    psycopg.NotSupportedError,
-    psycopg.ProgrammingError,
-)
 
 
 class Promoted(msgspec.Struct):
@@ -68,6 +62,7 @@ def promote(
         Fatal: A table was changed meanwhile, the new one is suspiciously small, the copy is another refresh's or not
             complete, or something is attached to a table that a refresh cannot recreate. The message says what; nothing was changed.
     """
+    settle(api)
     began = {table: state for table in tables if (state := _copy_of(api, table, run_id))}
     wanted = list(began)
     if not wanted:
@@ -88,14 +83,32 @@ def promote(
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             log.info("somebody holds %s; try %d of %d.", " or ".join(wanted), attempt + 1, LOCK_TRIES)
             pause(2)
-        except _REFUSALS as error:
-            detail = f": {error.diag.message_detail}" if error.diag.message_detail else ""
-            raise Fatal(f"{error.diag.message_primary}{detail}. Nothing was changed.") from None
+        except psycopg.OperationalError:
+            raise
+        except psycopg.DatabaseError as error:
+            raise Fatal(_refusal(error)) from None
         else:
             return promoted
     raise Retry(
         f"{' or '.join(wanted)} could not be locked; end the sessions that hold it. The old tables are still live."
     )
+
+
+def _refusal(error: psycopg.Error) -> str:
+    """What the server has against an exchange, and the way out."""
+    said = ": ".join(
+        part.rstrip(".")
+        for part in (error.diag.message_primary or str(error), error.diag.message_detail)
+        if part
+    )
+    if isinstance(error, psycopg.errors.ForeignKeyViolation):
+        way_out = f"Correct the rows that key {error.diag.constraint_name} of {error.diag.table_name} is about, or drop the key"
+    elif isinstance(error, psycopg.errors.RaiseException):
+        where = (error.diag.context or "").partition("\n")[0]
+        way_out = f"It comes from a function of the API database ({where}): disable the trigger that calls it until the refresh is done"
+    else:
+        way_out = "Remove what stands in the way"
+    return f"{said}. Nothing was changed, and the old tables are live. {way_out}, then clear this task."
 
 
 def _copy_of(api: Connection, table: str, run_id: str) -> progress.Progress | None:
@@ -163,6 +176,7 @@ def left_overs(api: Connection, tables: Iterable[str], run_id: str) -> list[str]
 
 def drop_left_overs(api: Connection, tables: Iterable[str]) -> None:
     """Drop tables that a refresh made and does not need any more. Raises Retry when a session is still at work on one."""
+    settle(api)
     for table in tables:
         progress.claim(api, table)
         names = sql.SQL(", ").join(

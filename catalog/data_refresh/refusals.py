@@ -20,9 +20,12 @@ REFUSED = (
     psycopg.DataError,
     psycopg.errors.CheckViolation,
     psycopg.errors.NotNullViolation,
+    psycopg.errors.RaiseException,  # of a function that a check, a domain or a generated column calls
     psycopg.errors.ProgramLimitExceeded,  # longer than a value may be
     psycopg.errors.StatementTooComplex,  # JSON that is nested too deeply
-)  # what a database answers when it cannot store a record; other errors are not the record's fault
+)
+"""What a database answers when it cannot store a record; other errors are not the record's fault. A default that fails may raise some of
+these, too: `sequences.check_defaults` tells."""
 _SHOWN = 200  # characters of a message
 
 

@@ -16,7 +16,8 @@ Shape: TypeAlias = dict[str, dict[str, dict[str, Any]]]
 """Kind ("column", "index", "policy", …) → name → facts; plain JSON."""
 
 LATE = frozenset(
-    ("owner", "row security", "replica identity", "cluster mark", "trigger", "rule", "policy", "publication", "grant", "comment on")
+    ("owner", "row security", "replica identity", "cluster mark", "trigger", "rule", "policy", "publication", "grant", "comment on",
+     "extension")
 )  # fmt: skip
 """Kinds that an exchange attaches to the new table as they are when it holds the lock; a change of them during a refresh is kept."""
 _QUERY = Path(__file__).with_name("shape.sql").read_text(encoding="utf-8")

@@ -57,6 +57,8 @@ ours as ( -- what is read here in its own right
 ),
 noted as (
     select 'pg_class'::regclass as class, t.oid, 0 as part, 'table ' || called as target from t
+     union all select 'pg_type'::regclass, y.oid, 0, format('type %I.%I', n.nspname, y.typname)
+                 from t join pg_type y on y.oid in (t.reltype, t.array_type) join pg_namespace n on n.oid = y.typnamespace
      union all select 'pg_class'::regclass, a.attrelid, a.attnum, format('column %s.%I', t.called, a.attname) from a, t
      union all select 'pg_class'::regclass, i.oid, 0, format('index %I.%I', i.nspname, i.relname) from i
      union all select 'pg_class'::regclass, s.oid, 0, format('sequence %I.%I', s.nspname, s.relname) from s
@@ -169,6 +171,19 @@ select 'sequence', format('%I.%I', s.nspname, relname), jsonb_build_object(
                         from aclexplode(coalesce(relacl, acldefault('s', relowner))))
        )
   from s join pg_sequence on seqrelid = s.oid
+ union all
+select 'extension', format('%s of %I', target, extname), jsonb_build_object('target', target, 'name', extname)
+  from noted join pg_depend d on (d.classid, d.objid, d.objsubid) = (class, noted.oid, part) and d.deptype = 'x'
+  join pg_extension e on d.refclassid = 'pg_extension'::regclass and e.oid = d.refobjid
+ union all
+select 'type right', format('%s on %I to %s by %s', privilege_type, y.typname, case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end,
+                            quote_ident(pg_get_userbyid(grantor))),
+       jsonb_build_object('grantable', is_grantable)
+  from t join pg_type y on y.oid = t.reltype
+  cross join aclexplode(case when (select array_agg(i order by i::text) from unnest(typacl) i)
+                                  is distinct from (select array_agg(i order by i::text) from unnest(acldefault('T', typowner)) i)
+                             then typacl end)
+ where typacl is not null
  union all
 select 'comment on', target, jsonb_build_object('text', description)
   from noted join pg_description on (classoid, objoid, objsubid) = (class, oid, part)

@@ -9,6 +9,7 @@ from psycopg import sql
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import names, temp_name
 from catalog.data_refresh.shape import shape
+from catalog.database.session import settle
 from catalog.ingestion.errors import Fatal
 
 Connection = psycopg.Connection[Any]
@@ -29,6 +30,7 @@ def shrinkage(api: Connection, tables: Iterable[str]) -> list[str]:
     Returns:
         A sentence with both numbers for each finding; empty when there is none. Reads both tables once.
     """
+    settle(api)
     found = []
     for table in tables:
         if progress.exists(api, temp_name(table)):

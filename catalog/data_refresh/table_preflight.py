@@ -8,16 +8,19 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from catalog.data_refresh.access import api_rights, catalog_rights, read_only
 from catalog.data_refresh.building import build_indexes, built_name, make_table
 from catalog.data_refresh.columns import Column, progress_name, public, temp_name
 from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.exchange import dress
+from catalog.data_refresh.sequences import sources
 from catalog.data_refresh.shape import Shape, differences, shape
+from catalog.database.session import settle
 from catalog.ingestion.errors import Fatal
 
 Connection = psycopg.Connection[Any]
 _APART = frozenset(
-    ("reference", "foreign key", "sequence", "dependent", "comment on")
+    ("reference", "foreign key", "sequence", "dependent", "comment on", "extension")
 )  # that a rehearsal does not try
 _LATER = "drop it before the refresh and make it again afterwards"
 
@@ -45,6 +48,24 @@ def preflight_tables(
     Raises:
         Fatal: Something is in the way; the message lists all of it.
     """
+    tables = list(tables)
+    settle(api)
+    settle(upstream)
+    try:
+        found, needed = read_only(api), 0
+        if not found:
+            found, needed = _problems(api, upstream, tables, connections)
+    except psycopg.errors.InsufficientPrivilege as error:
+        found, needed = [f"{error.diag.message_primary}: grant it to the refresh's role"], 0
+    if found:
+        raise Fatal(f"a refresh of these tables cannot end well: {'; '.join(found)}.")
+    return Preflight(needed)
+
+
+def _problems(
+    api: Connection, upstream: Connection, tables: list[str], connections: int
+) -> tuple[list[str], int]:
+    """All that is in the way, and how many bytes the tables have."""
     found, needed = _connections(api, connections), 0
     for table in tables:
         live = shape(api, table)
@@ -53,23 +74,26 @@ def preflight_tables(
             continue
         problems = [
             *_hanging(live),
-            *_rights(api, table, live),
+            *api_rights(api, table, live),
             *_names(api, table),
             *_reading(api, upstream, table, live),
         ]
         if not problems:
-            problems = _rehearsed(api, table, live)
+            problems = _ids(api, upstream, table) + _rehearsed(api, table, live) + _event_triggers(api, table)
         found += [f"{table}: {problem}" for problem in problems]
         needed += _size(api, table)
-    if found:
-        raise Fatal(f"a refresh of these tables cannot end well: {'; '.join(found)}.")
-    return Preflight(needed)
+    return found, needed
 
 
 def _hanging(live: Shape) -> list[str]:
     """What is attached to the table and cannot be recreated."""
     found = [f"{name} depends on it: {_LATER}" for name in live.get("dependent", {})]
     found += [f"{name} is set: remove the security label" for name in live.get("security label", {})]
+    if live.get("type right"):
+        found.append(
+            f"rights on its row type are not the usual ones ({'; '.join(live['type right'])}): grant usage on type to public,"
+            " and revoke it from all others"
+        )
     facts = live["table"][""]
     if facts["relation kind"] != "r" or facts["partition"]:
         found.append("it is a view, a partition or partitioned, not a plain table")
@@ -94,45 +118,6 @@ def _hanging(live: Shape) -> list[str]:
     return found
 
 
-def _rights(api: Connection, table: str, live: Shape) -> list[str]:
-    """Whether the role owns what it exchanges and sees all rows."""
-    found = []
-    children = [(key["schema"], key["child"]) for key in live.get("reference", {}).values()]
-    owned = """
-        select pg_has_role(relowner, 'member'), pg_get_userbyid(relowner), row_security_active(oid), current_user from pg_class
-         where oid = to_regclass(%s)
-    """
-    for schema, name in [("public", table), *children]:
-        row = api.execute(owned, [f'"{schema}"."{name}"']).fetchone()
-        assert row is not None
-        if not row[0]:
-            found.append(f"{name} belongs to {row[1]}: make {row[3]} a member of that role, or the owner")
-        if row[2]:
-            found.append(f"row security hides rows of {name} from {row[3]}: give that role BYPASSRLS")
-    row = api.execute("select has_schema_privilege('public', 'create'), current_user").fetchone()
-    if row and not row[0]:
-        found.append(f"{row[1]} may not create tables: grant create on schema public to it")
-    for name in live.get("publication", {}):
-        owner = api.execute(
-            "select pg_has_role(pubowner, 'member'), pg_get_userbyid(pubowner) from pg_publication where pubname = %s",
-            [name],
-        ).fetchone()
-        if owner and not owner[0] and live["publication"][name]["by name"]:
-            found.append(
-                f"publication {name} belongs to {owner[1]}: the refresh's role must be a member of that role"
-            )
-    if "source" in live["column"] or "identifier" in live["column"]:
-        for moderated in (f"api_deleted{table}", f"api_mature{table}"):
-            there = api.execute(
-                "select has_table_privilege(to_regclass(%s), 'select')", [public(moderated)]
-            ).fetchone()
-            if there is None or not there[0]:
-                found.append(
-                    f"{moderated} is missing or cannot be read: the API's migrations make it; grant select on it"
-                )
-    return found
-
-
 def _names(api: Connection, table: str) -> list[str]:
     """What has a name that the refresh's own tables need, and is not such a table."""
     found = []
@@ -154,8 +139,10 @@ def _reading(api: Connection, upstream: Connection, table: str, live: Shape) -> 
     source = job.source
     if not upstream.execute("select 1 where to_regclass(%s) is not null", [public(source)]).fetchone():
         return [f"the catalog has no {source}: run catalog db upgrade"]
-    found = []
-    for column in job.columns():
+    columns = job.columns()
+    if found := catalog_rights(upstream, source, columns):
+        return found
+    for column in columns:
         facts = live["column"][column.name]
         if column.upstream is None:
             needs = facts["not null"] and not facts["default"] and not facts["identity"]
@@ -176,7 +163,7 @@ def _reading(api: Connection, upstream: Connection, table: str, live: Shape) -> 
 
 def _castable(upstream: Connection, source: str, column: Column) -> str | None:
     query = sql.SQL("select {}::{} from {} limit 0").format(
-        sql.Identifier(column.upstream or column.name), sql.SQL(column.type), sql.Identifier(source)
+        sql.Identifier(column.upstream or column.name), sql.SQL(column.type), sql.Identifier("public", source)
     )
     try:
         upstream.execute(query)
@@ -239,13 +226,62 @@ def _rehearsed(api: Connection, table: str, live: Shape) -> list[str]:
             return _unlike(live, json.loads(text))
     except psycopg.errors.LockNotAvailable:
         return []  # somebody changes the table just now; the exchange looks again
-    except (
-        psycopg.ProgrammingError,
-        psycopg.NotSupportedError,
-        psycopg.DataError,
-        psycopg.OperationalError,
-    ) as error:
-        return [f"it cannot be made anew: {error.diag.message_primary}"]
+    except psycopg.DatabaseError as error:
+        if api.closed:
+            raise
+        where = (error.diag.context or "").partition("\n")[0]
+        return [f"it cannot be made anew: {error.diag.message_primary}" + (f" ({where})" if where else "")]
+
+
+def _event_triggers(api: Connection, table: str) -> list[str]:
+    """Whether an event trigger refuses that the old table is dropped.
+
+    Only the deed tells, so it is done and rolled back, with the table's lock for a moment; where there is no such trigger, nothing is.
+    """
+    names = api.execute(
+        "select array_agg(quote_ident(evtname) order by evtname) from pg_event_trigger"
+        " where evtevent = 'sql_drop' and evtenabled in ('O', 'A')"
+    ).fetchone()
+    if not names or not names[0]:
+        return []
+    try:
+        with api.transaction(force_rollback=True):
+            api.execute("set local lock_timeout = '2s'")
+            api.execute(sql.SQL("drop table {} cascade").format(sql.Identifier("public", table)))
+    except psycopg.errors.LockNotAvailable:
+        return []  # the exchange meets it, and says so
+    except psycopg.DatabaseError as error:
+        if api.closed:
+            raise
+        way_out = f"disable the event trigger that says so ({', '.join(names[0])}) until the refresh is done"
+        return [f"it cannot be dropped: {error.diag.message_primary}: {way_out}"]
+    return []
+
+
+def _ids(api: Connection, upstream: Connection, table: str) -> list[str]:
+    """Whether the sequences behind the defaults can be used, and have enough values left for the records that are to come."""
+    row = api.execute(
+        "select reltuples::bigint from pg_class where oid = to_regclass(%s)", [public(table)]
+    ).fetchone()
+    there = upstream.execute(
+        "select reltuples::bigint from pg_class where oid = to_regclass(%s) and relkind = 'r'",
+        [public(table)],
+    ).fetchone()
+    to_come = there[0] - row[0] if row and there and row[0] >= 0 and there[0] >= 0 else 0
+    found = []
+    for source in sources(api, table):
+        if source.behind and not source.movable:
+            found.append(
+                f"sequence {source.name} is behind the values of column {source.column}, and the role may not set it: grant update on it"
+            )
+        elif not source.usable:
+            found.append(f"sequence {source.name} cannot be used: grant usage on it")
+        if source.left is not None and source.left < to_come:
+            found.append(
+                f"sequence {source.name} has {source.left:,} values left for column {source.column}, and about {to_come:,} new"
+                " records are to come: make both bigint"
+            )
+    return found
 
 
 def _unlike(live: Shape, made: Shape) -> list[str]:

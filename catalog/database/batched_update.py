@@ -14,8 +14,8 @@ import msgspec
 import psycopg
 from psycopg import errors, sql
 
-from catalog.database import guard
 from catalog.database.selections import PASSES, QUERY_ID, Progress, Selection
+from catalog.database.session import settle
 from catalog.database.statements import SELECT, UPDATE, Update, plain, row_errors
 from catalog.ingestion.errors import Retry
 
@@ -34,7 +34,7 @@ class Preview(msgspec.Struct, frozen=True):
 
 def preview(connection: Connection, update: Update, rows: int = 5) -> Preview:
     """Changes nothing: the sample is updated in a transaction that is rolled back. connection: in autocommit."""
-    guard.settle(connection)
+    settle(connection)
     table, where = sql.Identifier(update.table), plain(update.condition)
     with row_errors(SELECT):
         counted = connection.execute(

@@ -14,8 +14,8 @@ import msgspec
 import psycopg
 from psycopg import errors, sql
 
-from catalog.database import guard
 from catalog.database.selections import PASSES, Progress, Selection, key_of
+from catalog.database.session import settle
 from catalog.database.statements import SELECT, plain, row_errors
 from catalog.ingestion.errors import Retry
 
@@ -40,7 +40,7 @@ def preview(connection: Connection, table: str, condition: str, rows: int = 5) -
         condition: As `parse_condition` wrote it.
         rows: In the sample.
     """
-    guard.settle(connection)
+    settle(connection)
     with connection.transaction(force_rollback=True), row_errors(SELECT):
         connection.execute("set transaction isolation level repeatable read, read only")
         found = sql.SQL("(select identifier, provider, title, url from {} where {})").format(

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from catalog.database.harmless import CURRENT_MOMENT, FUNCTIONS, NODE_NAMES, NODES, OWN_FUNCTIONS, TYPES
+from catalog.database.session import settle
 from catalog.ingestion.errors import Refused
 
 Connection = psycopg.Connection[Any]
@@ -52,12 +53,6 @@ class Uses:
             self.operators |= {n for n in numbers if n}
         elif _TYPE.fullmatch(key):
             self.types |= {n for n in numbers if n >= _FIRST_TYPE}
-
-
-def settle(connection: Connection) -> None:
-    """From now on names mean what the guard took them for: ours before those of temporary tables, no schema named like the user."""
-    connection.execute(sql.SQL("set search_path = {}, pg_temp").format(sql.Identifier(SCHEMA)))
-    connection.execute("set standard_conforming_strings = on")
 
 
 def check(connection: Connection, field: str, statement: sql.Composable) -> set[str]:

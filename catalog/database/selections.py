@@ -19,7 +19,7 @@ import msgspec
 import psycopg
 from psycopg import errors, sql
 
-from catalog.database import guard
+from catalog.database.session import settle
 from catalog.database.statements import SELECT, plain, row_errors
 from catalog.ingestion.errors import Fatal, Interrupted, Refused, Retry
 
@@ -115,7 +115,7 @@ class Selection:
             "left": sql.Identifier(f"{query_id}_rows_left"),
             "where": plain(condition),
         }
-        guard.settle(connection)
+        settle(connection)
 
     # whose it is
 

@@ -19,6 +19,7 @@ from pglast.visitors import Visitor
 from psycopg import sql
 
 from catalog.database import guard
+from catalog.database.session import settle
 from catalog.ingestion.errors import Fatal, Refused
 from catalog.ingestion.records import MEDIA_TYPES
 
@@ -228,7 +229,7 @@ def _explained(connection: psycopg.Connection[Any], field: str, statement: sql.C
     try:
         with connection.transaction(force_rollback=True):
             connection.execute("set transaction read only")
-            guard.settle(connection)
+            settle(connection)
             connection.execute(sql.SQL("explain ") + statement)
     except psycopg.Error as error:
         raise Refused(f"{field}: PostgreSQL refuses it: {error.diag.message_primary}.") from None

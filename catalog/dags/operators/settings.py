@@ -14,6 +14,7 @@ from upath import UPath
 from catalog.dags.operators.iam import with_token
 from catalog.dags.operators.variables import value_of
 from catalog.database.connections import arguments_of
+from catalog.database.session import settle
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import SharedThrottle
 from catalog.ingestion.secrets import Secret
@@ -49,7 +50,7 @@ def secret_for(provider: type[Provider]) -> Secret | None:
 
 
 def database_connection(conn_id: str, autocommit: bool = False) -> psycopg.Connection[Any]:
-    """A connection to a PostgreSQL database, as the Airflow connection says."""
+    """A connection to a PostgreSQL database, as the Airflow connection says, with the settings that our statements rely on."""
     try:
         found = Connection.get(conn_id)
     except AirflowNotFoundException:
@@ -57,7 +58,10 @@ def database_connection(conn_id: str, autocommit: bool = False) -> psycopg.Conne
             f"there is no connection {conn_id}; make one to {DATABASES.get(conn_id, 'a database')}."
         ) from None
     arguments = with_token(arguments_of(found, application_name="catalog"), found)
-    return psycopg.connect(**arguments, autocommit=autocommit)
+    connection = psycopg.connect(**arguments, autocommit=True)
+    settle(connection)
+    connection.autocommit = autocommit
+    return connection
 
 
 def catalog_connection(autocommit: bool = False) -> psycopg.Connection[Any]:

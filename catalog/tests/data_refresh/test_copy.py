@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from catalog.data_refresh import copy, promotion
+from catalog.data_refresh import copy, merge, promotion
 from catalog.data_refresh.copy import TableCopy
 from catalog.database import sample_data
 from catalog.ingestion.errors import Fatal, Interrupted, Retry
@@ -114,7 +114,7 @@ def test_many_new_rows_among_known_ones(filled, monkeypatch):
     """They are held back, a few at a time, because they go by other columns."""
     catalog, api = filled
     monkeypatch.setattr(copy, "RANGE", 150)
-    monkeypatch.setattr(copy, "HELD", 7)
+    monkeypatch.setattr(merge, "HELD", 7)
     copied, _ = refresh(catalog, api, "image")
     assert (copied["image"].rows, copied["image"].new) == (400, 100)
     query = f"select {SHARED} from image order by identifier"

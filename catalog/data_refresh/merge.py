@@ -1,0 +1,70 @@
+"""Rows of the catalog and what the API knows of them, put together in COPY's binary form."""
+
+import struct
+from collections.abc import Iterator
+from uuid import UUID
+
+HELD = 50_000  # new ones among known ones that are held back at most
+NULL = b"\xff\xff\xff\xff"
+_KEY = b"\0\0\0\x10"  # the length of a uuid
+
+
+class Merge:
+    """Rows of the catalog and what the API knows of them, put together as bytes. This is the inner loop of a refresh.
+
+    known: key → fields that only the API has; deleted: keys that moderators have deleted. fields, fields_of_new: of a row, known or not.
+    """
+
+    def __init__(
+        self, known: dict[bytes, bytes], deleted: set[bytes], fields: int, fields_of_new: int
+    ) -> None:
+        self._known, self._deleted = known, deleted
+        self._head, self._head_of_new = (
+            struct.pack("!h", number) + _KEY for number in (fields, fields_of_new)
+        )
+        self._new: list[bytes] = []
+        self.copied = self.found_new = self.deleted = 0
+        self.too_wide: list[tuple[str, str]] = []  # why, identifier
+        self.done = False
+
+    def rows(self, rows: Iterator[bytes]) -> Iterator[bytes]:
+        """Until the end, or until enough new ones are held back: those of a table where some are known go by other columns.
+
+        rows: number of fields, which one is too wide (or null), identifier, all others.
+        """
+        known, deleted, head, head_of_new, held = (
+            self._known,
+            self._deleted,
+            self._head,
+            self._head_of_new,
+            self._new,
+        )
+        number = 0
+        for row in rows:
+            if row[2:6] != NULL:
+                (size,) = struct.unpack_from("!i", row, 2)
+                reason = f"{row[6 : 6 + size].decode()} is too long for the API's table"
+                self.too_wide.append((reason, str(UUID(bytes=row[10 + size : 26 + size]))))
+                continue
+            key = row[10:26]
+            if key in deleted:
+                self.deleted += 1
+                continue
+            number += 1
+            if not known:
+                yield head_of_new + row[10:]
+            elif key in known:
+                yield head + key + known[key] + row[26:]
+            else:
+                held.append(head_of_new + row[10:])
+                if len(held) >= HELD:
+                    break
+        else:
+            self.done = True
+        self.copied += number
+        self.found_new += len(held) if known else number
+
+    def take_new(self) -> Iterator[bytes]:
+        """What was held back."""
+        yield from self._new
+        self._new.clear()

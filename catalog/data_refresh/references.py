@@ -1,0 +1,137 @@
+"""Keys of the new table and of lists: records that name nothing are left out; what could not go in the exchange is found before it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from catalog.data_refresh import progress
+from catalog.data_refresh.columns import Copied, names, public, temp_name
+from catalog.data_refresh.refusals import Refusals
+from catalog.ingestion.errors import Fatal
+
+Connection = psycopg.Connection[Any]
+_KEYS = """
+    select conname, child.relname, cn.nspname, parent.relname, pn.nspname, confmatchtype = 'f',
+           (select array_agg(attname::text order by place) from unnest(conkey) with ordinality u (number, place)
+              join pg_attribute on attrelid = conrelid and attnum = number),
+           (select array_agg(attname::text order by place) from unnest(confkey) with ordinality u (number, place)
+              join pg_attribute on attrelid = confrelid and attnum = number)
+      from pg_constraint k join pg_class child on child.oid = conrelid join pg_namespace cn on cn.oid = child.relnamespace
+      join pg_class parent on parent.oid = confrelid join pg_namespace pn on pn.oid = parent.relnamespace
+     where contype = 'f' and conrelid <> confrelid and coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true) and
+"""
+
+
+class Key(msgspec.Struct):
+    """A foreign key: its name, the table that has it, the table that it names, MATCH FULL, the columns of both."""
+
+    name: str
+    child: str
+    child_schema: str
+    parent: str
+    parent_schema: str
+    full: bool
+    columns: list[str]
+    parents: list[str]
+
+    def same(self, child: str, parent: str) -> sql.Composed:
+        """Whether a row names another one. child, parent: what the two are called in the query."""
+        return sql.SQL(" and ").join(
+            sql.SQL("{} = {}").format(sql.Identifier(child, a), sql.Identifier(parent, b))
+            for a, b in zip(self.columns, self.parents, strict=True)
+        )
+
+
+def own_keys(api: Connection, table: str) -> Iterator[Key]:
+    """Foreign keys of a table that its rows must satisfy; not those that are not valid."""
+    for row in api.execute(_KEYS + "conrelid = to_regclass(%s) and convalidated", [public(table)]).fetchall():
+        yield Key(*row)
+
+
+def keys_to(api: Connection, name: str, *, restrict: bool = False) -> Iterator[Key]:
+    """Foreign keys that name a table. name: with its schema; restrict: only those that do not let a row go that is named."""
+    condition = "confrelid = to_regclass(%s)" + (" and confdeltype in ('a', 'r')" if restrict else "")
+    for row in api.execute(_KEYS + condition, [name]).fetchall():
+        yield Key(*row)
+
+
+def leave_out_unreferenced(api: Connection, copied: Copied) -> None:
+    """Take records out of a new table whose foreign keys name nothing, as records that the API's table does not take.
+
+    Args:
+        api: To the API database, in a transaction.
+        copied: The copy, all of whose records are there; its counts are corrected.
+    """
+    table, refused = copied.table, Refusals()
+    key = "t.provider || ' ' || t.foreign_identifier" if table == "audioset" else "t.identifier::text"
+    for one in own_keys(api, table):
+        ours = one.parent_schema == "public" and progress.exists(api, temp_name(one.parent))
+        given = sql.SQL(" or " if one.full else " and ").join(
+            sql.SQL("{} is not null").format(sql.Identifier("t", column)) for column in one.columns
+        )
+        query = sql.SQL("""
+            delete from {temp} t where ({given}) and not exists (select from {parent} p where {same})
+            returning {key}, not exists (select from {live} l where l.id = t.id)
+        """).format(
+            temp=sql.Identifier("public", temp_name(table)), live=sql.Identifier("public", table), given=given,
+            parent=sql.Identifier(one.parent_schema, temp_name(one.parent) if ours else one.parent),
+            same=one.same("t", "p"), key=sql.SQL(key),
+        )  # fmt: skip
+        for identifier, new in api.execute(query):
+            refused.add(identifier, f"foreign key {one.name} of the API names nothing in {one.parent}")
+            copied.rows -= 1
+            copied.new -= new
+    refused.note(api, copied)
+
+
+def detach_sets(api: Connection) -> None:
+    """Audio files whose set was left out name none. api: in a transaction, with the new tables of both filled."""
+    query = """
+        select count(*) from pg_attribute where attname = 'audio_set_foreign_identifier' and not attisdropped and attrelid = to_regclass(%s)
+    """
+    if api.execute(query, [public(temp_name("audio"))]).fetchone() == (0,) or not progress.exists(
+        api, temp_name("audioset")
+    ):
+        return
+    statement = """
+        update {audio} t set audio_set_foreign_identifier = null
+         where audio_set_foreign_identifier is not null and not exists (
+             select from {sets} s where (s.foreign_identifier, s.provider) = (t.audio_set_foreign_identifier, t.provider))
+    """
+    api.execute(
+        sql.SQL(statement).format(
+            audio=sql.Identifier("public", temp_name("audio")),
+            sets=sql.Identifier("public", temp_name("audioset")),
+        )
+    )
+
+
+def check_restricted(api: Connection, table: str) -> None:
+    """Raise Fatal when rows of lists, whose media are gone, cannot go because other rows name them.
+
+    Args:
+        api: To the API database.
+        table: Name of a live table whose copy is complete.
+    """
+    if not progress.exists(api, temp_name(table)):
+        return
+    for key in keys_to(api, public(table)):
+        child = sql.Identifier(key.child_schema, key.child)
+        for other in keys_to(api, child.as_string(api), restrict=True):
+            query = sql.SQL("""
+                select count(*) from {child} c where ({columns}) is not null and not exists (select from {temp} t where {same})
+                   and exists (select from {other} o where {named})
+            """).format(
+                child=child, columns=names(key.columns, "c"), temp=sql.Identifier("public", temp_name(table)), same=key.same("c", "t"),
+                other=sql.Identifier(other.child_schema, other.child), named=other.same("o", "c"),
+            )  # fmt: skip
+            (rows,) = api.execute(query).fetchone() or (0,)
+            if rows:
+                raise Fatal(
+                    f"{rows:,} rows of {key.child} name media of {table} that are gone, and cannot be deleted: {other.child} names"
+                    f" them by its key {other.name}. Delete those rows of {other.child} or make the key ON DELETE CASCADE,"
+                    " then clear the task that copies."
+                )
