@@ -191,14 +191,21 @@ def copy_tables(media_type: MediaType) -> list[dict[str, Any]]:
 
 @task(execution_timeout=LONG)
 def build_indexes(media_type: MediaType) -> None:
+    from catalog.data_refresh.copy import TableCopy
     from catalog.data_refresh.promotion import build_indexes as build
     from catalog.data_refresh.shape import check_shape
 
     refresh = current_refresh("working")
-    with api_connection(autocommit=True) as api, task_failures():
-        check_shape(api, tables_of(media_type), refresh.plan.shapes)
+    shapes = refresh.plan.shapes
+    with (
+        catalog_connection(autocommit=True) as upstream,
+        api_connection(autocommit=True) as api,
+        task_failures(),
+    ):
+        check_shape(api, tables_of(media_type), shapes)
         for table in tables_of(media_type):
-            build(api, table, log.info, expected=refresh.plan.shapes)
+            job = TableCopy(upstream, api, table, refresh.identity, expected=shapes[table])
+            build(api, table, log.info, expected=shapes, again=job.again)
 
 
 @task(trigger_rule="none_failed")

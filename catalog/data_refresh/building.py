@@ -4,11 +4,13 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, LiteralString
+from uuid import UUID
 
 import psycopg
 from psycopg import sql
 
 from catalog.data_refresh.columns import public, temp_name
+from catalog.data_refresh.duplicates import make_unique
 from catalog.data_refresh.shape import Shape, check_shape, shape
 from catalog.database.session import settle
 
@@ -89,6 +91,7 @@ def build_indexes(
     *,
     temp: str = "",
     expected: Mapping[str, Shape] | None = None,
+    again: Callable[[list[UUID]], None] | None = None,
 ) -> int:
     """Indexes, keys, constraints with an index and extended statistics as the live table has them.
 
@@ -98,6 +101,8 @@ def build_indexes(
         progress: Called with what is made next.
         temp: Name of the new table; that of a refresh when it is not given.
         expected: Table → its shape when the refresh began; another one is refused.
+        again: Copies records of the table again, when a value that must be unique went from one to another during the copy
+            (`TableCopy.again`). Without it, one of such records is left out.
 
     Returns:
         Number of indexes. Those that are there already stay.
@@ -113,8 +118,14 @@ def build_indexes(
         found = there.get("index", {}).get(built_name(name, facts))
         if not found or not found["valid"]:
             progress(f"{table}: index {number} of {len(indexes)}, {name}")
-            with api.transaction():
-                _build_index(api, sql.Identifier("public", temp), built_name(name, facts), facts)
+            where = sql.Identifier("public", temp), built_name(name, facts), facts
+            try:
+                with api.transaction():
+                    _build_index(api, *where)
+            except psycopg.errors.UniqueViolation as error:
+                make_unique(api, table, name, error, again)
+                with api.transaction():
+                    _build_index(api, *where)
     for name, facts in live.get("statistics", {}).items():
         if f"{facts['schema']}.{built_name(name, facts)}" not in there.get("statistics", {}):
             with api.transaction():

@@ -93,6 +93,41 @@ class TableCopy:
         check_restricted(self._api, self._table)
         return copied
 
+    def again(self, keys: list[UUID]) -> None:
+        """Copy records of a complete copy again, all of them as they are at one moment."""
+        settle(self._upstream)
+        copied = self._resume()
+        if copied is None:
+            raise Fatal(f"what was copied for {self._table} is another run's; clear the tasks that copy.")
+        columns, refused = self.columns(), Refusals()
+        with self._api.transaction():
+            self._hold()
+            query = """
+                delete from {temp} t where identifier = any({keys})
+                returning not exists (select from {live} l where l.identifier = t.identifier)
+            """
+            gone = self._execute(self._api, query, keys=keys).fetchall()
+            copied.rows -= len(gone)
+            copied.new -= sum(new for (new,) in gone)
+            parts = [keys]
+            while parts:
+                part = parts.pop()
+                try:
+                    with self._api.transaction():
+                        merge = self._copy_within(
+                            columns, sql.SQL("identifier = any({})").format(sql.Literal(part))
+                        )
+                except REFUSED as error:
+                    if len(part) > 1:
+                        parts += [[key] for key in part]
+                    else:
+                        refused.add(str(part[0]), self._reason(columns, part[0], error))
+                else:
+                    self._count(copied, merge, refused)
+            refused.note(self._api, copied)
+            self._complete(copied)
+            progress.note(self._api, copied)
+
     # before
 
     def columns(self) -> list[Column]:
@@ -182,16 +217,19 @@ class TableCopy:
             except REFUSED:
                 merges, refused = self._copy_carefully(columns, copied, last)
             for merge in merges:
-                copied.rows += merge.copied
-                copied.new += merge.found_new
-                copied.deleted += merge.deleted
-                for reason, identifier in merge.too_wide:
-                    refused.add(identifier, reason)
+                self._count(copied, merge, refused)
             refused.note(self._api, copied)
             copied.after, copied.done = last, last is None or bool(self._limit and copied.rows >= self._limit)
             if copied.done:
                 self._complete(copied)
             progress.note(self._api, copied)
+
+    def _count(self, copied: Copied, merge: Merge, refused: Refusals) -> None:
+        copied.rows += merge.copied
+        copied.new += merge.found_new
+        copied.deleted += merge.deleted
+        for reason, identifier in merge.too_wide:
+            refused.add(identifier, reason)
 
     def _complete(self, copied: Copied) -> None:
         """What can only be seen when all records are there; in the transaction that notes the end of the copy."""
@@ -201,9 +239,12 @@ class TableCopy:
 
     def _copy_part(self, columns: list[Column], after: UUID | None, last: UUID | None) -> Merge:
         """The records between two keys."""
+        return self._copy_within(columns, self._within(after, last))
+
+    def _copy_within(self, columns: list[Column], within: sql.Composable) -> Merge:
+        """The records that a condition on their identifier finds; it is asked of both databases."""
         own = ["id", *(c.name for c in columns if c.upstream is None)]
         shared = [c for c in columns if c.upstream is not None and c.name != "identifier"]
-        within = self._within(after, last)
         known = self._known(own, within)
         merge = Merge(known, self._moderated(within), len(own) + len(shared) + 1, len(shared) + 1)
         taken, rows = [c.name for c in shared], self._rows(shared, within)

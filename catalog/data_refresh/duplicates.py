@@ -1,0 +1,115 @@
+"""Records of a new table that share what must be unique, as when a URL went from one to another between two ranges of the copy."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+
+from catalog.data_refresh import progress
+from catalog.data_refresh.columns import public, temp_name
+from catalog.data_refresh.refusals import Refusals, allowed_rejects
+from catalog.ingestion.errors import Fatal
+
+Connection = psycopg.Connection[Any]
+
+
+def make_unique(
+    api: Connection, table: str, index: str, error: psycopg.Error, again: Callable[[list[UUID]], None] | None
+) -> None:
+    """See to it that a unique index of the live table can be built on the new one.
+
+    The records that collide are copied again, all as they are at one moment. Those that still do are the catalog's own; one of them
+    stays, if possible one that the API knows, and the others are left out and counted.
+
+    Args:
+        api: To the API database, in autocommit.
+        table: Name of the live table.
+        index: Name of its index.
+        error: What the server said when the index was built on the new table.
+        again: Copies records again; None where that is not possible.
+
+    Raises:
+        Fatal: More than a few records collide, or on what only the API knows.
+    """
+    state = progress.read(api, table)
+    key = _key(api, index)
+    said = f"unique index {index} of {table} cannot be built: {error.diag.message_detail or error.diag.message_primary}"
+    if state is None or key is None or set(key.columns) <= {"id", *state.copied.own} or table == "audioset":
+        raise Fatal(f"{said} Correct the rows of the live table, then trigger a new run.")
+    allowed, tried = allowed_rejects(state.copied.rows), set[UUID]()
+    while found := _colliding(api, table, key):
+        keys = {identifier for identifier, _ in found}
+        if sum(surplus for _, surplus in found) > allowed:
+            raise Fatal(
+                f"{said} {len(found):,} records share what must be unique. Correct them in the catalog, or drop the index, then"
+                " trigger a new run."
+            )
+        if again is None or keys <= tried:
+            _leave_out(api, table, index, [identifier for identifier, surplus in found if surplus])
+            return
+        tried |= keys
+        again(sorted(keys))
+
+
+class _Key(NamedTuple):
+    """What a unique index compares: its columns ("" for an expression), what is compared, and which rows count."""
+
+    columns: list[str]
+    values: sql.Composable
+    rows: sql.Composable
+
+
+def _key(api: Connection, index: str) -> _Key | None:
+    row = api.execute(
+        """
+        select array(select coalesce(attname::text, '') from unnest(i.indkey::int2[]) with ordinality u (number, place)
+                       left join pg_attribute on attrelid = i.indrelid and attnum = number and number > 0
+                      where place <= i.indnkeyatts),
+               array(select pg_get_indexdef(i.indexrelid, n, true) from generate_series(1, i.indnkeyatts::int) n),
+               pg_get_expr(i.indpred, i.indrelid), coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
+          from pg_index i where i.indexrelid = to_regclass(%s) and i.indisunique
+        """,
+        [public(index)],
+    ).fetchone()
+    if row is None:
+        return None
+    columns, values, condition, nulls_too = row
+    rows = [f"({condition})"] if condition else []
+    rows += [] if nulls_too else [f"({value}) is not null" for value in values]
+    return _Key(
+        columns,
+        sql.SQL(", ").join(sql.SQL(f"({value})") for value in values),
+        sql.SQL(" and ".join(rows) or "true"),
+    )
+
+
+def _colliding(api: Connection, table: str, key: _Key) -> list[tuple[UUID, bool]]:
+    """Records that share their key with others, and whether they are surplus. Reads the whole new table."""
+    query = sql.SQL("""
+        select identifier, place > 1 from (
+            select identifier, count(*) over same as number, row_number() over (same order by known desc, identifier desc) as place
+              from (select t.*, exists (select from {live} l where l.identifier = t.identifier) as known from {temp} t where {rows}) k
+            window same as (partition by {values})
+        ) s where number > 1
+    """).format(
+        live=sql.Identifier("public", table), temp=sql.Identifier("public", temp_name(table)), rows=key.rows, values=key.values
+    )  # fmt: skip
+    return api.execute(query).fetchall()
+
+
+def _leave_out(api: Connection, table: str, index: str, surplus: list[UUID]) -> None:
+    with api.transaction():
+        state, refused = progress.read(api, table), Refusals()
+        assert state is not None
+        query = sql.SQL("""
+            delete from {temp} t where identifier = any(%s)
+            returning identifier::text, not exists (select from {live} l where l.identifier = t.identifier)
+        """).format(temp=sql.Identifier("public", temp_name(table)), live=sql.Identifier("public", table))
+        for identifier, new in api.execute(query, [surplus]):
+            refused.add(identifier, f"another record has the same value of the unique index {index}")
+            state.copied.rows -= 1
+            state.copied.new -= new
+        refused.note(api, state.copied)
+        progress.note(api, state.copied)
