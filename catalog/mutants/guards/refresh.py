@@ -18,8 +18,8 @@ GUARDS = (
         holds="Where a copy stands is stored with each range, so it goes on there.",
         row=20,
         file=COPY,
-        find="last is None or bool(self._limit and copied.rows >= self._limit)\n            progress.note(self._api, copied)\n",
-        replace="last is None or bool(self._limit and copied.rows >= self._limit)\n",
+        find="            if copied.done:\n                self._complete(copied)\n            progress.note(self._api, copied)\n",
+        replace="            if copied.done:\n                self._complete(copied)\n",
         tests=(f"{TEST}::test_a_copy_goes_on_where_it_was_stopped",),
     ),
     Guard(

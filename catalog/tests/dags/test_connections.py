@@ -2,6 +2,7 @@
 
 import json
 
+import psycopg
 import pytest
 
 pytestmark = [pytest.mark.airflow, pytest.mark.enable_socket]
@@ -28,3 +29,20 @@ def test_sensitive_terms_are_fetched_with_all_that_the_connection_says(httpserve
     }
     monkeypatch.setenv("AIRFLOW_CONN_SENSITIVE_TERMS", json.dumps({**connection, **address}))
     assert sensitive_terms() == ["one", "two"]
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_a_connection_of_a_task_is_settled(dsn, monkeypatch, autocommit):
+    """Whatever the database has by default, and also when the first transaction is rolled back."""
+    from catalog.dags.operators.settings import CATALOG_DB, catalog_connection
+
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f"alter database {name} set statement_timeout = '5min'")
+    monkeypatch.setenv(f"AIRFLOW_CONN_{CATALOG_DB.upper()}", dsn)
+    with catalog_connection(autocommit) as connection:
+        connection.rollback()
+        query = "select current_setting('search_path'), current_setting('statement_timeout'), current_setting('row_security')"
+        assert connection.execute(query).fetchone() == ("public, pg_temp", "0", "off")
+        assert connection.autocommit is autocommit
