@@ -21,6 +21,7 @@ from catalog.ingestion.errors import Retry
 
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]
+SCORE = "standardized_popularity"
 
 
 class DeletionPreview(msgspec.Struct, frozen=True):
@@ -76,11 +77,13 @@ class _Move(Selection):
         """
         if self.finished(progress):
             return progress
-        columns = self._connection.execute(
+        found = self._connection.execute(
             "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped order by attnum",
             [f"public.{self._table}"],
         )
-        self._names["columns"] = sql.SQL(", ").join(sql.Identifier(name) for (name,) in columns)
+        columns = [name for (name,) in found]
+        self._names["columns"] = sql.SQL(", ").join(map(sql.Identifier, columns))
+        self._names["values"] = sql.SQL(", ").join(map(self._value, columns))
         self._names["still"] = sql.SQL(self._STILL).format(**self._names)
         while not progress.done:
             self._batch(progress)
@@ -88,6 +91,10 @@ class _Move(Selection):
             self._stop_if_asked(progress)
         self._again(progress, self._left_overs)
         return progress
+
+    def _value(self, column: str) -> sql.Composable:
+        """What the row that is moved has in a column afterwards."""
+        return sql.Identifier(column)
 
     def _batch(self, progress: Progress) -> None:
         progress.batch_size = self._batch_size
@@ -182,7 +189,7 @@ class Deletion(_Move):
 
 
 class Restoration(_Move):
-    """Brings the records that a condition selects back from `deleted_<media>`; their fields are those of the day they were deleted.
+    """Brings the records that a condition selects back from `deleted_<media>`; but for their score, they are as they were deleted.
 
     A record whose place was taken meanwhile (the same key or URL) stays deleted; it counts as gone. The same command goes on where one that
     was stopped stands.
@@ -205,7 +212,7 @@ class Restoration(_Move):
             select d.identifier as picked_identifier from {deleted} d join {source} source on d.identifier = source.id
              where {free} for update of d skip locked
         ), back as (
-            insert into {table} ({columns}) select {columns} from {deleted} join picked on {deleted}.identifier = picked_identifier
+            insert into {table} ({columns}) select {values} from {deleted} join picked on {deleted}.identifier = picked_identifier
             on conflict do nothing returning identifier
         ), gone as (
             delete from {deleted} using back where {deleted}.identifier = back.identifier returning 1
@@ -225,6 +232,14 @@ class Restoration(_Move):
             "from": sql.SQL("{} as {}").format(sql.Identifier(deleted), sql.Identifier(table)),
         }
         self._names["free"] = sql.SQL(self._FREE).format(**self._names)
+
+    def _value(self, column: str) -> sql.Composable:
+        """The score is that of today's constant, or nobody would look at it before the constant changes."""
+        if column != SCORE:
+            return sql.Identifier(column)
+        return sql.SQL("{}(provider, meta_data)").format(
+            sql.Identifier(f"standardized_{self._table}_popularity")
+        )
 
     def count(self) -> int:
         """How many records the condition selects now."""

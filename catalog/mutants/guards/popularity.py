@@ -25,6 +25,15 @@ GUARDS = (
         tests=(f"{TEST}::test_one_row_that_differs_keeps_a_provider_due",),
     ),
     Guard(
+        name="scores-of-restored-records",
+        holds="A record that is restored has the score of today's constant.",
+        row=45,
+        file="catalog/database/deletion.py",
+        find="        if column != SCORE:\n",
+        replace="        if True:\n",
+        tests=("database/test_deletion.py::test_a_restored_record_has_the_score_of_todays_constant",),
+    ),
+    Guard(
         name="constant-between-loads",
         holds="A constant changes between two loads of its provider, so none writes scores of the one before.",
         row=45,

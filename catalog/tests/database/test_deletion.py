@@ -122,6 +122,26 @@ def test_restoring(catalog):
     assert restore(catalog, "image", WHERE).updated == 0  # the next command selects anew
 
 
+def test_a_restored_record_has_the_score_of_todays_constant(catalog):
+    """The constant has changed since it was deleted, and its provider counts as scored: no refresh would look at it."""
+    fill(catalog, 20)
+    catalog.execute("update image set standardized_popularity = 0.123")
+    delete(catalog)
+    constant = "update image_popularity_metrics set constant = %s where provider = 'flickr'"
+    catalog.execute(constant, [30])
+    assert restore(catalog, "image", WHERE).updated == 20
+    query = """
+        select distinct round((standardized_popularity / (n / (n + 30)))::numeric, 9)
+          from image, lateral (values ((meta_data ->> 'views')::float)) as v (n)
+    """
+    assert catalog.execute(f"{query} where provider = 'flickr'").fetchall() == [(1,)]
+    delete(catalog, run="run-2")
+    catalog.execute(constant, [None])
+    restore(catalog, "image", WHERE)
+    scored = "select count(standardized_popularity) from image where provider = 'flickr'"
+    assert catalog.execute(scored).fetchone() == (0,)
+
+
 def test_restoring_waits_for_rows_that_are_locked(catalog, dsn):
     fill(catalog, 20)
     delete(catalog)
