@@ -7,7 +7,8 @@ and the API is deployed to staging, which migrates the database. Between the two
 The Variable `STAGING_RESTORE_DATABASES` names the instances (`production`, `staging`, `temporary`, `old`), `STAGING_DEPLOY` the deployment
 (`repository`, `workflow`, `package`; without it that step is skipped; the token is `GITHUB_API_KEY`). `SKIP_STAGING_DATABASE_RESTORE`
 (`true`) skips a run. The AWS connection is `aws_default`, or what the environment's `AWS_RDS_CONN_ID` names. It waits while
-`recreate_full_staging_index` runs. Each step may be cleared and repeated.
+`recreate_full_staging_index` runs. Each step may be cleared and repeated at any later time: it does what is still to be done, nothing when
+that is done, or refuses. A run whose database is staging does not restore another one; trigger a new run for that.
 """
 
 from datetime import date, timedelta
@@ -29,24 +30,20 @@ from catalog.settings import SKIP_STAGING_DATABASE_RESTORE, STAGING_DEPLOY, STAG
 SENDER = "Staging Database Restore"
 
 
-def _databases() -> Any:
-    return value_of(STAGING_RESTORE_DATABASES)
-
-
 def _restore() -> Any:
     from catalog.maintenance.staging import Restore
 
     context: Any = get_current_context()
-    return Restore(rds(), _databases(), context["dag_run"].run_id)
+    return Restore(rds(), value_of(STAGING_RESTORE_DATABASES), context["dag_run"].run_id)
 
 
-def waits(task_id: str, name: str, hours: float = 1) -> Any:
+def waits(task_id: str, role: str, hours: float = 1) -> Any:
     """A sensor: the database of that role is available."""
 
     @looks_again(POKE, hours, task_id=task_id)
     def available() -> bool:
         with task_failures():
-            return bool(_restore().available(getattr(_databases(), name)))
+            return bool(_restore().available(role))
 
     return available()
 
@@ -92,15 +89,18 @@ def notify_outage() -> None:
     say("The restored database is ready; staging will be away for a few minutes.", SENDER)
 
 
-def renames(task_id: str, name: str, new: str) -> Any:
-    @task(task_id=task_id, retries=2)
-    def rename() -> None:
-        prove_turn()
-        with task_failures():
-            names = _databases()
-            _restore().rename(getattr(names, name), getattr(names, new))
+@task(retries=2)
+def rename_staging_to_old() -> None:
+    prove_turn()
+    with task_failures("Staging is where it was."):
+        _restore().move_staging_away()
 
-    return rename()
+
+@task(retries=2)
+def rename_temporary_to_staging() -> None:
+    prove_turn()
+    with task_failures():
+        _restore().move_restored_in()
 
 
 @task(trigger_rule="one_failed", retries=5, retry_delay=timedelta(seconds=POKE))
@@ -133,6 +133,8 @@ def truncate_applications() -> None:
     from catalog.maintenance.staging import forget_applications
 
     prove_turn()
+    with task_failures():
+        _restore().require_exchanged()
     with database_connection(STAGING_DB, autocommit=True) as connection:
         forget_applications(connection)
 
@@ -153,7 +155,7 @@ def deploy_staging() -> str:
 
 @task(trigger_rule="none_failed")
 def notify_complete() -> None:
-    say("The staging database is a copy of production's newest snapshot now.", SENDER)
+    say("The staging database is the copy of production's snapshot that this run restored.", SENDER)
 
 
 with catalog_dag(
@@ -171,9 +173,9 @@ with catalog_dag(
     restored = restore_staging_from_snapshot(snapshot, details)
     go_on = should_skip()
     exchange = [
-        renames("rename_staging_to_old", "staging", "old"),
+        rename_staging_to_old(),
         waits("await_old", "old"),
-        renames("rename_temporary_to_staging", "temporary", "staging"),
+        rename_temporary_to_staging(),
         waits("await_staging", "staging"),
     ]
     chain(wait_for_turn(), go_on, snapshot, ensure_snapshot_ready(snapshot), restored)

@@ -3,12 +3,12 @@
 Only databases that are named as staging's are ever changed.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import psycopg
 
-from catalog.ingestion.errors import Fatal
+from catalog.ingestion.errors import Fatal, Retry
 from catalog.maintenance.github import API, GitHub
 
 Name = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z][a-zA-Z0-9-]{0,62}$")]
@@ -17,6 +17,10 @@ TRUNCATED = (
     "api_oauth2registration",
 )  # production's keys must not work in staging
 RUN_TAG = "catalog-run"
+_AGAIN = "trigger a new run"
+
+
+Role = Literal["staging", "temporary", "old"]
 
 
 class Databases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,6 +30,10 @@ class Databases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     staging: Name = "dev-openverse-db"
     temporary: Name = "dev-next-openverse-db"
     old: Name = "dev-old-openverse-db"
+
+    def __post_init__(self) -> None:
+        for field in self.__struct_fields__:  # RDS knows no capital letters, and answers with small ones
+            msgspec.structs.force_setattr(self, field, getattr(self, field).lower())
 
     @property
     def ours(self) -> tuple[str, str, str]:
@@ -42,7 +50,10 @@ class Deploy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Restore:
-    """The steps, each of which may be repeated. rds: boto3's client; run: what this run is called, to know its own instance again."""
+    """The steps. Each may be repeated at any later time: it does what is still to be done, nothing when that is done, or refuses.
+
+    rds: boto3's client; run: what this run is called. A tag tells the instance that it restored from all others, whatever their names are.
+    """
 
     def __init__(self, rds: Any, databases: Databases, run: str = "") -> None:
         if databases.production in databases.ours or len(set(databases.ours)) < 3:
@@ -83,9 +94,10 @@ class Restore:
 
     def restore(self, snapshot: str, details: dict[str, Any]) -> None:
         """The temporary database; one that this run has begun is left to grow. Raises Fatal when there is somebody else's."""
-        self._guard(self._names.temporary)
+        if self.exchanged():
+            return
         if there := self._describe(self._names.temporary):
-            if {"Key": RUN_TAG, "Value": self._run} not in there.get("TagList", []):
+            if not self._is_ours(there):
                 raise Fatal(
                     f"{self._names.temporary} is there already, left by another run; delete it, then clear this task."
                 )
@@ -96,42 +108,106 @@ class Restore:
             Tags=[{"Key": RUN_TAG, "Value": self._run}], **options,
         )  # fmt: skip
 
-    def available(self, name: str) -> bool:
-        """False also while a renamed one has not appeared yet."""
-        found = self._describe(name)
-        return bool(found and found["DBInstanceStatus"] == "available")
+    def exchanged(self) -> bool:
+        """Whether staging is the database that this run restored."""
+        return self._is_ours(self._describe(self._names.staging))
 
-    def rename(self, name: str, new: str) -> None:
-        """Does nothing when it has been done."""
-        self._guard(name, new)
-        if self._describe(name) is None and self._describe(new) is not None:
+    def available(self, role: Role) -> bool:
+        """Whether the next step may come. False also while a renamed database has not appeared yet."""
+        if role != "staging" and self.exchanged():
+            return True
+        return _is_available(self._describe(getattr(self._names, role)))
+
+    def move_staging_away(self) -> None:
+        """Staging gets the old name, so that the restored database can take its place.
+
+        Raises:
+            Fatal: the restored database is not there, or the old name is taken.
+            Retry: the restored database is not available.
+        """
+        staging, old = self._describe(self._names.staging), self._describe(self._names.old)
+        if staging is None or self._is_ours(staging):
             return
-        self._rds.modify_db_instance(
-            DBInstanceIdentifier=name, NewDBInstanceIdentifier=new, ApplyImmediately=True
-        )
+        restored = self._describe(self._names.temporary)
+        if not self._is_ours(restored):
+            raise Fatal(f"{self._names.temporary} is not what this run restored, so staging stays; {_AGAIN}.")
+        if not _is_available(restored):
+            raise Retry(f"{self._names.temporary} is not available, so staging stays.")
+        if old is not None:
+            raise Fatal(f"{self._names.old} is there, left by another run; delete it, then clear this task.")
+        self._rename(self._names.staging, self._names.old)
+
+    def move_restored_in(self) -> None:
+        """The restored database gets staging's name. Raises Fatal when another one has it, or the restored one is not there."""
+        if staging := self._describe(self._names.staging):
+            if self._is_ours(staging):
+                return
+            raise Fatal(
+                f"{self._names.staging} is there; clear rename_staging_to_old and all tasks after it."
+            )
+        if not self._is_ours(self._describe(self._names.temporary)):
+            raise Fatal(f"{self._names.temporary} is not what this run restored; {_AGAIN}.")
+        self._rename(self._names.temporary, self._names.staging)
 
     def roll_back(self) -> bool:
-        """Give the old database staging's name again, if nobody has that name: whether it was needed."""
-        self._guard(self._names.old, self._names.staging)
+        """Give the old database staging's name again, if nobody has that name: whether it was needed.
+
+        Raises:
+            Fatal: another run is at work.
+        """
         if self._describe(self._names.staging) is not None or self._describe(self._names.old) is None:
             return False
-        self.rename(self._names.old, self._names.staging)
+        restored = self._describe(self._names.temporary)
+        if restored and not self._is_ours(restored):
+            raise Fatal(f"{self._names.temporary} is another run's, which is about to exchange staging.")
+        self._rename(self._names.old, self._names.staging)
         return True
 
     def delete_old(self) -> None:
-        self._guard(self._names.old)
-        if self._describe(self._names.old) is not None and not self.gone():
-            self._rds.delete_db_instance(
-                DBInstanceIdentifier=self._names.old, SkipFinalSnapshot=True, DeleteAutomatedBackups=False
+        """Delete what staging was.
+
+        Raises:
+            Fatal: staging is not what this run restored, or the old database is.
+            Retry: staging is not available.
+        """
+        old = self._describe(self._names.old)
+        if old is None or old["DBInstanceStatus"] == "deleting":
+            return
+        staging = self._describe(self._names.staging)
+        if not self._is_ours(staging) or self._is_ours(old):
+            raise Fatal(
+                f"{self._names.old} is kept: {self._names.staging} is not what this run restored. Look at both; delete the old one by hand."
             )
+        if not _is_available(staging):
+            raise Retry(f"{self._names.old} is kept: {self._names.staging} is not available.")
+        self._rds.delete_db_instance(
+            DBInstanceIdentifier=self._guarded(self._names.old), SkipFinalSnapshot=True, DeleteAutomatedBackups=False
+        )  # fmt: skip
 
     def gone(self) -> bool:
         found = self._describe(self._names.old)
         return found is None or found["DBInstanceStatus"] == "deleting"
 
-    def _guard(self, *names: str) -> None:
-        if foreign := [name for name in names if name not in self._names.ours]:
-            raise Fatal(f"refused to change {foreign[0]}: it is not one of staging's databases.")
+    def require_exchanged(self) -> None:
+        """Raises Fatal when staging is not the database that this run restored."""
+        if not self.exchanged():
+            raise Fatal(
+                f"{self._names.staging} is not what this run restored, so it stays as it is; {_AGAIN}."
+            )
+
+    def _rename(self, name: str, new: str) -> None:
+        self._rds.modify_db_instance(
+            DBInstanceIdentifier=self._guarded(name), NewDBInstanceIdentifier=self._guarded(new), ApplyImmediately=True
+        )  # fmt: skip
+
+    def _guarded(self, name: str) -> str:
+        if name not in self._names.ours:
+            raise Fatal(f"refused to change {name}: it is not one of staging's databases.")
+        return name
+
+    def _is_ours(self, instance: dict[str, Any] | None) -> bool:
+        """Whether this run restored it."""
+        return bool(instance) and {"Key": RUN_TAG, "Value": self._run} in (instance or {}).get("TagList", [])
 
     def _describe(self, name: str) -> dict[str, Any] | None:
         try:
@@ -139,6 +215,10 @@ class Restore:
         except self._rds.exceptions.DBInstanceNotFoundFault:
             return None
         return dict(found)
+
+
+def _is_available(instance: dict[str, Any] | None) -> bool:
+    return bool(instance and instance["DBInstanceStatus"] == "available")
 
 
 def forget_applications(connection: psycopg.Connection[Any]) -> None:

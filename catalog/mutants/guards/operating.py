@@ -14,6 +14,7 @@ SUPERVISOR, RESTARTS, STACK = (
     "catalog/local/stack.py",
 )
 REVIEWS, LOGS = "catalog/maintenance/reviews.py", "catalog/maintenance/logs.py"
+STAGING, TEST_STAGING = "catalog/maintenance/staging.py", "maintenance/test_staging.py"
 MALFORMED = "dags/test_malformed_settings.py"
 
 GUARDS = (
@@ -212,7 +213,46 @@ GUARDS = (
         file="catalog/maintenance/snapshots.py",
         find="        except (faults.InvalidDBSnapshotStateFault, faults.DBSnapshotNotFoundFault) as error:\n",
         replace="        except ZeroDivisionError as error:\n",
-        tests=("maintenance/test_staging.py::test_odd_snapshots_cost_themselves",),
+        tests=(f"{TEST_STAGING}::test_odd_snapshots_cost_themselves",),
+    ),
+    Guard(
+        name="staging-after-the-exchange",
+        holds="Staging is not taken away by a step that is repeated when it is the restored database already.",
+        row=44,
+        file=STAGING,
+        find="        if staging is None or self._is_ours(staging):\n",
+        replace="        if staging is None:\n",
+        tests=(f"{TEST_STAGING}::test_a_step_is_repeated_at_any_moment",),
+        seconds=120,
+    ),
+    Guard(
+        name="staging-without-a-successor",
+        holds="Staging stays where it is while the database that is to take its place is not there.",
+        row=44,
+        file=STAGING,
+        find='        if not self._is_ours(restored):\n            raise Fatal(f"{self._names.temporary} is not what this run restored, so',
+        replace='        if restored is self:\n            raise Fatal(f"{self._names.temporary} is not what this run restored, so',
+        tests=(f"{TEST_STAGING}::test_a_step_is_repeated_at_any_moment",),
+        seconds=120,
+    ),
+    Guard(
+        name="old-staging-database",
+        holds="What staging was is deleted only when the restored database has taken its place.",
+        row=44,
+        file=STAGING,
+        find="        if not self._is_ours(staging) or self._is_ours(old):\n",
+        replace="        if staging is self:\n",
+        tests=(f"{TEST_STAGING}::test_a_step_is_repeated_at_any_moment",),
+        seconds=120,
+    ),
+    Guard(
+        name="names-in-capital-letters",
+        holds="Production's database is known by its name in any letters.",
+        row=41,
+        file=STAGING,
+        find="getattr(self, field).lower())",
+        replace="getattr(self, field))",
+        tests=(f"{TEST_STAGING}::test_production_is_not_one_of_stagings",),
     ),
     Guard(
         name="unreadable-logs",

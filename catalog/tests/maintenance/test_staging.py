@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import boto3
+import msgspec
 import pytest
 import requests
 from botocore.stub import Stubber
@@ -14,7 +15,7 @@ from catalog.ingestion.errors import Fatal, Retry
 from catalog.ingestion.secrets import Secret
 from catalog.maintenance import snapshots
 from catalog.maintenance.github import GitHub
-from catalog.maintenance.staging import Databases, Deploy, Restore, deploy, forget_applications
+from catalog.maintenance.staging import RUN_TAG, Databases, Deploy, Restore, deploy, forget_applications
 
 pytestmark = pytest.mark.enable_socket
 NAMES = Databases()
@@ -28,12 +29,16 @@ def aws():
     server.stop()
 
 
-@pytest.fixture
-def rds(aws):
-    """Production with snapshots, and staging."""
-    client = boto3.client(
+@pytest.fixture(scope="module")
+def client(aws):
+    return boto3.client(
         "rds", endpoint_url=aws, region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing"
     )  # fmt: skip
+
+
+@pytest.fixture
+def rds(aws, client):
+    """Production with snapshots, and staging."""
     requests.post(f"{aws}/moto-api/reset", timeout=10)
     for name in (NAMES.production, NAMES.staging):
         client.create_db_instance(
@@ -46,6 +51,70 @@ def instances(rds):
     return {i["DBInstanceIdentifier"] for i in rds.describe_db_instances()["DBInstances"]}
 
 
+def whose(rds):
+    """Name → which run restored it; "" for what was there before."""
+    found = rds.describe_db_instances()["DBInstances"]
+    return {
+        i["DBInstanceIdentifier"]: {t["Key"]: t["Value"] for t in i.get("TagList", [])}.get(RUN_TAG, "")
+        for i in found
+    }
+
+
+STEPS = {
+    "restore": lambda r: r.restore(r.latest_snapshot(), r.details()),
+    "rename_staging_to_old": lambda r: r.move_staging_away(),
+    "rename_temporary_to_staging": lambda r: r.move_restored_in(),
+    "roll_back": lambda r: r.roll_back(),
+    "delete_old": lambda r: r.delete_old(),
+    "truncate_applications": lambda r: r.require_exchanged(),
+    "await_staging": lambda r: r.available("staging"),
+    "await_temporary": lambda r: r.available("temporary"),
+    "await_old": lambda r: r.available("old"),
+}
+P, S, T, OLD = NAMES.production, NAMES.staging, NAMES.temporary, NAMES.old
+BEFORE, RESTORED, AWAY, EXCHANGED, ENDED = (
+    {S: ""}, {S: "", T: "run"}, {OLD: "", T: "run"}, {S: "run", OLD: ""}, {S: "run"},
+)  # fmt: skip
+STATES = {
+    "before": BEFORE, "restored": RESTORED, "staging is away": AWAY, "exchanged": EXCHANGED, "ended": ENDED,
+    "the restored one is lost": {OLD: ""}, "rolled back": RESTORED, "an old one was left": {S: "", T: "run", OLD: "earlier"},
+    "another restored": {S: "", T: "another"}, "another restored, after this": {S: "run", T: "another"},
+    "another is exchanging": {OLD: "", T: "another"}, "another is exchanging, after this": {OLD: "run", T: "another"},
+    "another exchanged": {S: "another", OLD: ""},
+    "another exchanged, after this": {S: "another", OLD: "run"}, "another ended": {S: "another"},
+    "staging by hand": {S: "", OLD: ""}, "staging is lost": {}, "only this run's is left": {T: "run"},
+}  # fmt: skip
+DUE = [  # all other pairs change nothing
+    (BEFORE, "restore", RESTORED), (RESTORED, "rename_staging_to_old", AWAY), (AWAY, "rename_temporary_to_staging", EXCHANGED),
+    (EXCHANGED, "delete_old", ENDED), (AWAY, "roll_back", RESTORED), ({OLD: ""}, "roll_back", BEFORE),
+    ({T: "run"}, "rename_temporary_to_staging", ENDED),
+    ({S: "another"}, "restore", {S: "another", T: "run"}), ({S: "another", OLD: ""}, "restore", {S: "another", OLD: "", T: "run"}),
+    ({S: "another", OLD: "run"}, "restore", {S: "another", OLD: "run", T: "run"}),
+    ({S: "", OLD: ""}, "restore", {S: "", OLD: "", T: "run"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("state", STATES)
+def test_a_step_is_repeated_at_any_moment(rds, state, step):
+    """It does what is still to be done, nothing, or refuses: no database is lost or taken from its place."""
+    wanted = STATES[state]
+    rds.delete_db_instance(DBInstanceIdentifier=S, SkipFinalSnapshot=True)
+    for name, run in wanted.items():
+        rds.create_db_instance(
+            DBInstanceIdentifier=name, DBInstanceClass="db.t3.micro", Engine="postgres", AllocatedStorage=20,
+            Tags=[{"Key": RUN_TAG, "Value": run}] if run else [],
+        )  # fmt: skip
+    assert whose(rds) == {P: "", **wanted}
+    for _ in range(2):
+        try:
+            STEPS[step](Restore(rds, NAMES, "run"))
+        except Fatal as refusal:
+            assert any(name in str(refusal) for name in (S, T, OLD))
+        wanted = next((after for before, due, after in DUE if (before, due) == (wanted, step)), wanted)
+        assert whose(rds) == {P: "", **wanted}
+
+
 def test_the_whole_way(rds):
     restore = Restore(rds, NAMES, "run")
     snapshot = restore.latest_snapshot()
@@ -53,32 +122,60 @@ def test_the_whole_way(rds):
     assert restore.snapshot_ready(snapshot)
     details = restore.details()
     assert details["DBInstanceClass"] == "db.t3.micro"
-    for _ in range(2):  # every step may be repeated
-        restore.restore(snapshot, details)
-    assert restore.available(NAMES.temporary)
-    for _ in range(2):
-        restore.rename(NAMES.staging, NAMES.old)
-    assert not restore.available(NAMES.staging)
-    for _ in range(2):
-        restore.rename(NAMES.temporary, NAMES.staging)
-    assert restore.available(NAMES.staging)
+    restore.restore(snapshot, details)
+    assert restore.available("temporary")
+    restore.move_staging_away()
+    assert restore.available("old")
+    assert not restore.available("staging")
+    restore.move_restored_in()
+    assert [restore.available(role) for role in ("staging", "temporary", "old")] == [True] * 3
     assert not restore.roll_back()
-    for _ in range(2):
-        restore.delete_old()
+    restore.require_exchanged()
+    restore.delete_old()
     assert restore.gone()
-    assert instances(rds) == {NAMES.production, NAMES.staging}
+    assert whose(rds) == {P: "", S: "run"}
 
 
 def test_back_when_the_second_rename_fails(rds):
     restore = Restore(rds, NAMES, "run")
     restore.restore(restore.latest_snapshot(), restore.details())
-    restore.rename(NAMES.staging, NAMES.old)
-    rds.delete_db_instance(DBInstanceIdentifier=NAMES.temporary, SkipFinalSnapshot=True)
-    with pytest.raises(rds.exceptions.DBInstanceNotFoundFault):
-        restore.rename(NAMES.temporary, NAMES.staging)
+    restore.move_staging_away()
+    rds.delete_db_instance(DBInstanceIdentifier=T, SkipFinalSnapshot=True)
+    with pytest.raises(Fatal, match=f"{T} is not what this run restored; trigger a new run"):
+        restore.move_restored_in()
+    with pytest.raises(Fatal, match=f"{S} is not what this run restored"):
+        restore.require_exchanged()
     assert restore.roll_back()
-    assert instances(rds) == {NAMES.production, NAMES.staging}
+    assert instances(rds) == {P, S}
     assert not restore.roll_back()
+
+
+def test_what_is_not_ready_is_waited_for(rds, monkeypatch):
+    """Staging stays while the restored database is not available, and the old one while the new one is not."""
+    restore = Restore(rds, NAMES, "run")
+    restore.restore(restore.latest_snapshot(), restore.details())
+    status = {}
+    described = rds.describe_db_instances
+
+    def describe(**which):
+        found = described(**which)
+        for one in found["DBInstances"]:
+            one["DBInstanceStatus"] = status.get(one["DBInstanceIdentifier"], one["DBInstanceStatus"])
+        return found
+
+    monkeypatch.setattr(rds, "describe_db_instances", describe)
+    status[T] = "backing-up"
+    with pytest.raises(Retry, match=f"{T} is not available, so staging stays"):
+        restore.move_staging_away()
+    status.clear()
+    restore.move_staging_away()
+    restore.move_restored_in()
+    status[S] = "modifying"
+    with pytest.raises(Retry, match=f"{OLD} is kept: {S} is not available"):
+        restore.delete_old()
+    status[OLD] = "deleting"
+    restore.delete_old()
+    assert set(instances(rds)) == {P, S, OLD}
 
 
 def test_another_runs_database_is_not_taken(rds):
@@ -88,18 +185,25 @@ def test_another_runs_database_is_not_taken(rds):
         Restore(rds, NAMES, "another").restore(restore.latest_snapshot(), restore.details())
 
 
-@pytest.mark.parametrize(
-    "step",
-    [
-        lambda r: r.rename("prod-openverse-db", "dev-openverse-db"),
-        lambda r: r.rename("dev-openverse-db", "x"),
-    ],
-)
-def test_nothing_else_is_changed(rds, step):
-    with pytest.raises(Fatal, match="not one of staging's"):
-        step(Restore(rds, NAMES))
+@pytest.mark.parametrize("role", ["staging", "temporary", "old"])
+@pytest.mark.parametrize("name", ["prod-openverse-db", "Prod-Openverse-DB"])
+def test_production_is_not_one_of_stagings(rds, role, name):
+    """Its name counts in capital letters, too: RDS does not tell them apart."""
     with pytest.raises(Fatal, match="four different"):
-        Restore(rds, Databases(staging="prod-openverse-db"))
+        Restore(rds, Databases(**{role: name}))
+    with pytest.raises(Fatal, match="four different"):
+        Restore(rds, Databases(production=name.upper(), **{role: name}))
+    with pytest.raises(Fatal, match="four different"):
+        Restore(rds, msgspec.convert({role: name}, Databases))
+
+
+def test_names_in_capital_letters(rds):
+    restore = Restore(rds, Databases(*(name.upper() for name in (P, S, T, OLD))), "run")
+    restore.restore(restore.latest_snapshot(), restore.details())
+    restore.move_staging_away()
+    restore.move_restored_in()
+    restore.delete_old()
+    assert whose(rds) == {P: "", S: "run"}
 
 
 def test_what_is_missing(rds):
