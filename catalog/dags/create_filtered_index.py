@@ -62,6 +62,7 @@ def plan_filtered_index(media_type: MediaType) -> None:
             raise Fatal(
                 f"there is no index {origin or media_type}; look for it with GET _cat/indices/{media_type}-*."
             )
+        engine.require_index(origin)
         destination = (
             f"{media_type}-{conf['destination_index_suffix'] or f'{number}-{uuid4().hex[:12]}'}-filtered"
         )

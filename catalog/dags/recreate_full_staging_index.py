@@ -2,7 +2,8 @@
 
 The staging system's usual indexes hold a part of the media only; this one is for trying a search on everything. It is made from the live
 table of `postgres_openledger_api_staging`, under the tag policy in force, counted, and the alias (`<media_type>-full`, or
-`target_alias_override`) is pointed at it. With `delete_old_index`, the index that the alias pointed at before is deleted.
+`target_alias_override`) is pointed at it. With `delete_old_index`, the index that the alias pointed at before is deleted; without, it
+stays until somebody deletes it. What a failed run leaves is deleted by the next one.
 
 It fails at once while `staging_database_restore` runs, which takes the table away; that DAG waits for this one.
 """
@@ -63,7 +64,7 @@ def create_index() -> str:
     begin_refresh(plan)
     refresh = current_refresh("working")
     with task_failures():
-        delete_left_overs(refresh, [run.dag_id])
+        delete_left_overs(refresh, [run.dag_id], all_but_promoted=True)
         make_index(refresh, refresh.plan.index)
     return str(refresh.plan.index)
 

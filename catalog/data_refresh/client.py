@@ -23,6 +23,7 @@ _SETTINGS = (  # what an engine says about a limit, where it does not name the s
         "indices.query.bool.max_clause_count",
     ),
     (re.compile(r"max_terms_count", re.IGNORECASE), "index.max_terms_count"),
+    (re.compile(r"max_result_window|result window is too large", re.IGNORECASE), "index.max_result_window"),
     (re.compile(r"maximum [\w ]*shards open", re.IGNORECASE), "cluster.max_shards_per_node"),
     (re.compile(r"content_too_long|content length", re.IGNORECASE), "http.max_content_length"),
 )

@@ -15,7 +15,8 @@ from catalog.ingestion.records import MediaType
 DESCRIPTION = 2000  # characters
 KEYWORD = 8_000  # characters; the engine takes terms of 32 766 bytes
 SMALLEST_RANK = 1.17549435e-38  # the engine ranks by normal 32-bit numbers
-_JOINED = re.compile("[^\\W_]+(?:[:.·'\u2018\u2019_][^\\W_]+)+")
+# begins where a word does and gives nothing back, so that a long word is looked at once
+_JOINED = re.compile("(?<![^\\W_])[^\\W_]++(?:[:.·'\u2018\u2019_][^\\W_]++)++")
 _AUTHORITY = {  # how far a provider's word counts: social 75, curated 85, cultural institutions 90
     **dict.fromkeys(("flickr", "behance", "thingiverse", "sketchfab", "deviantart"), 75.0),
     **dict.fromkeys(("stocksnap", "rawpixel"), 85.0),
@@ -94,7 +95,7 @@ def document(media_type: MediaType, row: MediaRow, tags: TagFilter) -> dict[str,
         "category": keyword(row.category),
         "license": keyword(row.license.lower()),
         "description": description,
-        "mature": row.mature or _true(meta.get("mature")),
+        "mature": row.mature or says_mature(meta.get("mature")),
         "standardized_popularity": popularity,
         "authority_boost": authority,
         "max_boost": max(popularity or 1, authority or 1),
@@ -144,7 +145,8 @@ def authority_boost(provider: str | None, meta: Mapping[str, Any]) -> float | No
     return rank(meta["authority_boost"]) if "authority_boost" in meta else _AUTHORITY.get(provider or "")
 
 
-def _true(value: Any) -> bool:
+def says_mature(value: Any) -> bool:
+    """Whether a record's own `meta_data` says that it is mature. value: of its key `mature`."""
     return bool(value) and str(value).lower() != "false"
 
 

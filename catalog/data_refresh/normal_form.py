@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 # Characters that are not seen: soft hyphens, joiners, direction marks, variation selectors (Unicode's Default_Ignorable_Code_Point).
 _UNSEEN = re.compile(
@@ -9,18 +10,26 @@ _UNSEEN = re.compile(
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _DOTTED = re.compile("i\u0307+")  # what İ becomes
+MARKS = (
+    30  # combining marks on one character; no language has more (Unicode's annex 15: Stream-Safe Text Format)
+)
+_SHORT = 1_000  # characters; whatever they are, they are normalized in no time
 
 
 def normal_form(text: str) -> str:
-    """Compatibility forms composed (NFKC), case folded, unseen characters left out; İ is i, ß is ss. Applied twice, it changes nothing."""
+    """Compatibility forms composed (NFKC), case folded, unseen characters left out; İ is i, ß is ss. Applied twice, it changes nothing.
+
+    In a long text, a character keeps MARKS combining marks: to put marks in order takes the square of their number.
+    """
     if text.isascii():
         return text.lower()
+    text = _bounded(text)
     lowered = text.lower()
     if _plain(text, lowered):  # most texts with accents
         return lowered
     while True:
-        folded = _UNSEEN.sub("", unicodedata.normalize("NFKC", text).casefold())
-        folded = unicodedata.normalize("NFKC", _DOTTED.sub("i", folded))
+        folded = _bounded(_UNSEEN.sub("", unicodedata.normalize("NFKC", text).casefold()))
+        folded = _bounded(unicodedata.normalize("NFKC", _DOTTED.sub("i", folded)))
         if folded == text:
             return folded
         text = folded
@@ -34,3 +43,26 @@ def _plain(text: str, lowered: str) -> bool:
         and not _UNSEEN.search(lowered)
         and "\u0307" not in lowered
     )
+
+
+def _bounded(text: str) -> str:
+    """A text of which no character has more than MARKS marks. Unseen characters between them do not count: they are left out later."""
+    if len(text) <= _SHORT or text.isascii():
+        return text
+    kept, marks = [], 0
+    for character in text:
+        added = 0 if character < "\u0300" else _marks(character)
+        if added:
+            marks += added
+        elif character < "\u0300" or not _UNSEEN.match(character):
+            marks = 0
+        if marks <= MARKS:
+            kept.append(character)
+    return "".join(kept)
+
+
+@lru_cache(maxsize=10_000)
+def _marks(character: str) -> int:
+    """Of how many combining marks a character consists; 0 when it begins with another one."""
+    parts = unicodedata.normalize("NFKD", character)
+    return len(parts) if unicodedata.combining(parts[0]) else 0

@@ -16,10 +16,19 @@ from catalog.data_refresh.mapping import index_body, index_meta
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.sensitive import FIELDS, sensitive_groups
 from catalog.data_refresh.tag_policy import DEFAULT
+from catalog.data_refresh.templates import foreseen
 from catalog.ingestion.errors import Fatal
 from catalog.ingestion.records import MediaType
 
 log = logging.getLogger(__name__)
+NODE = 10.0  # seconds that a node may take to make an empty index
+_DOCUMENT = {
+    "id": 1,
+    "title": "preflight",
+    "mature": True,
+    "source": "preflight",
+    "tags": [{"name": "preflight"}],
+}
 _NONE: dict[str, Any] = {
     "term": {"identifier": "none"}
 }  # what finds nothing for sure is not even read by the engine
@@ -68,8 +77,15 @@ def preflight_search(
         problems += found
     scratch = f"{media_type}-preflight-{uuid4().hex}"
     body = index_body(media_type, index_meta(media_type, dag_id, run_id, DEFAULT), shards)
+    before = [
+        *_allocation(indexes, replicas),
+        *foreseen(indexes.client, scratch),
+    ]  # found without making an index
+    before += foreseen(indexes.client, f"{scratch}-filtered") if terms else []
+    problems += before
     try:
-        problems += _tried("a rehearsal", partial(_rehearse, indexes, scratch, body, terms, replicas))
+        if not before:
+            problems += _tried("a rehearsal", partial(_rehearse, indexes, scratch, body, terms, replicas))
         notes = _idle(indexes, scratch, terms) if not problems else []
     finally:
         for name in (scratch, f"{scratch}-filtered"):
@@ -97,6 +113,10 @@ def alias_problems(indexes: Indexes, alias: str) -> list[str]:
         return []
     if alias in found:
         return [f"{alias} is an index, so it cannot be an alias; rename or delete that index"]
+    if any(alias not in about["aliases"] for about in found.values()):
+        return [
+            f"{alias} is a data stream, so it cannot be an alias; delete it (DELETE _data_stream/{alias})"
+        ]
     problems = []
     if len(found) > 1:
         problems.append(f"the alias {alias} points at {', '.join(sorted(found))}; point it at one of them")
@@ -132,12 +152,21 @@ def _search(indexes: Indexes, name: str, terms: Sequence[str]) -> None:
 def _rehearse(indexes: Indexes, name: str, body: dict[str, Any], terms: Sequence[str], replicas: int) -> None:
     indexes.create(name, body)
     writer = indexes.require(name).writer
-    sent = BulkSender(indexes.client, writer).send(
-        [index_action("preflight", {"id": 1, "title": "preflight"})]
-    )
+    _require_a_node(indexes, name)
+    sent = BulkSender(indexes.client, writer).send([index_action("preflight", _DOCUMENT)])
     for one in sent.rejections:
         raise Fatal(f"a document is refused: {one.kind}: {one.reason}")
     indexes.refresh(name)
+    try:
+        kept = ask(indexes.client.get, index=name, id="preflight")["_source"]
+    except NotFoundError:
+        kept = {}
+    if kept != _DOCUMENT:
+        changed = sorted(key for key in {*kept, *_DOCUMENT} if kept.get(key) != _DOCUMENT.get(key))
+        raise Fatal(
+            f"a document {'has another ' + ', '.join(changed) if kept else 'is gone'} after it was written; "
+            "look for an ingest pipeline (GET _ingest/pipeline)."
+        )
     made, filtered = [name], f"{name}-filtered"
     if terms:
         FilteredIndex(indexes, name, filtered, terms, lambda: indexes.create(filtered, body)).run()
@@ -146,6 +175,35 @@ def _rehearse(indexes: Indexes, name: str, body: dict[str, Any], terms: Sequence
     for index in made:  # both at once, as a refresh has them beside the live ones
         settings = {"index": {"number_of_replicas": replicas}}
         ask(indexes.client.indices.put_settings, index=index, settings=settings)
+
+
+def _allocation(indexes: Indexes, replicas: int) -> list[str]:
+    """The cluster's setting that keeps new shards from any node, in words; [] where the account may not look."""
+    try:
+        settings = ask(indexes.client.cluster.get_settings, flat_settings=True).body
+    except Fatal:
+        return []
+    key = "cluster.routing.allocation.enable"
+    value = str(settings["transient"].get(key, settings["persistent"].get(key, "all"))).lower()
+    if value == "none" or (replicas and value in ("primaries", "new_primaries")):
+        what = "a new shard" if value == "none" else "the replica of a shard"
+        return [f"{key} is {value}, so no node takes {what}; set it to null"]
+    return []
+
+
+def _require_a_node(indexes: Indexes, name: str) -> None:
+    """Raises Fatal with what the engine says when no node takes a new index. Without, the first document would wait for minutes."""
+    waiting = indexes.client.options(ignore_status=408)
+    if not ask(waiting.cluster.health, index=name, wait_for_status="yellow", timeout=f"{NODE:.0f}s")[
+        "timed_out"
+    ]:
+        return
+    found = ask(indexes.client.cluster.allocation_explain, index=name, shard=0, primary=True)
+    nodes = found.get("node_allocation_decisions") or []
+    why = {decider["explanation"] for node in nodes for decider in node.get("deciders") or []}
+    raise Fatal(
+        f"no node takes a shard: {'; '.join(sorted(why)) or found.get('allocate_explanation', 'why, the engine does not say')}"
+    )
 
 
 def _idle(indexes: Indexes, name: str, terms: Sequence[str]) -> list[str]:

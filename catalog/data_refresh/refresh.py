@@ -114,6 +114,14 @@ def read(connection: Connection, turn: Turn) -> Refresh:
     raise Refused("this run's refresh was never begun; clear its first tasks and all that follow.")
 
 
+def promoted(connection: Connection) -> set[str]:
+    """Uuids of the indexes of all refreshes that were promoted; they were whole, whoever keeps them now."""
+    rows = connection.execute(
+        "select made ->> 'uuid' from refresh, jsonb_each(indexes) as i(name, made) where stage = 'promoted'"
+    )
+    return {uuid for (uuid,) in rows}
+
+
 def note_index(connection: Connection, refresh: Refresh, index: str, made: Made) -> None:
     """Note an index that was made, or counted. An index of the same name that was made before does not count any more."""
     connection.execute(

@@ -6,7 +6,8 @@ only this index has, so that an engine that creates missing indexes automaticall
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from elasticsearch import Elasticsearch, NotFoundError
@@ -14,6 +15,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 
 from catalog.data_refresh.client import ask, may_pass
 from catalog.data_refresh.identity import NAME, WAY_OUT, IndexIdentity, identity_of, public, writer_name
+from catalog.data_refresh.templates import mapping_problems, template_problems
 from catalog.ingestion.errors import Fatal, Interrupted, Retry
 from catalog.ingestion.records import MediaType
 
@@ -55,7 +57,10 @@ class Indexes:
         """
         if not NAME.fullmatch(name):
             raise Fatal(f"{name!r} cannot be the name of an index: small letters, digits, - and _ only.")
-        if (there := self.identity(name)) and not there.dag_id:
+        there = self.identity(name)
+        if there is None and self.exists(name):
+            raise Fatal(f"{name} is {self._kind(name)}, so no index can have that name; choose another one.")
+        if there and not there.dag_id:
             raise Fatal(
                 f"there is an index {name} that the catalog did not make; delete it or choose another name."
             )
@@ -71,14 +76,19 @@ class Indexes:
         about = self._about(name)
         if about is None or writer not in about.get("aliases", {}):
             raise Retry(f"the engine does not show the index {name} that it has made.")
-        made, wanted = _fields(about["mappings"]), _fields(body["mappings"])
-        if made != wanted:
-            different = sorted(f"{field} {kind}" for field, kind in made ^ wanted)
-            raise Fatal(
-                f"a template of the search engine changes the mapping of {name}: {', '.join(different[:10])}; "
-                f"narrow its index_patterns (GET _index_template)."
-            )
+        try:
+            _require_as_wanted(name, writer, about, body)
+        except Fatal:  # nobody shall find it, not even for a moment longer
+            with suppress(NotFoundError):
+                self._ask(self.client.indices.delete, index=name)
+            raise
         return identity_of(name, about).uuid
+
+    def _kind(self, name: str) -> str:
+        """What has a name that no index of ours has, in words."""
+        if behind := self._behind(name):
+            return f"an alias of {', '.join(behind)}"
+        return "an index" if self._about(name) else "a data stream"
 
     def _about(self, name: str) -> dict[str, Any] | None:
         """Settings, mappings and aliases of an index; None for an alias."""
@@ -104,6 +114,7 @@ class Indexes:
         """
         found = self.identity(name)
         if found is None:
+            self.require_index(name)
             raise Fatal(f"the index {name} is gone: {WAY_OUT}.")
         if not found.dag_id:
             raise Fatal(
@@ -113,15 +124,23 @@ class Indexes:
             raise Fatal(f"the index {name} is not the one that this run made (uuid {uuid}): {WAY_OUT}.")
         return found
 
+    def require_index(self, name: str) -> None:
+        """Raises Fatal when what has a name is an alias or a data stream."""
+        if self.identity(name) is None and self.exists(name):
+            raise Fatal(f"{name} is {self._kind(name)}, not an index; name the index itself.")
+
     def behind(self, alias: str) -> str | None:
         """The index that an alias points at, None when there is no such alias. Raises Fatal when it points at several."""
-        try:
-            found = sorted(self._ask(self.client.indices.get_alias, name=alias).body)
-        except NotFoundError:
-            return None
+        found = self._behind(alias)
         if len(found) > 1:
             raise Fatal(f"the alias {alias} points at {', '.join(found)}; point it at one of them by hand.")
-        return str(found[0])
+        return found[0] if found else None
+
+    def _behind(self, alias: str) -> list[str]:
+        try:
+            return sorted(self._ask(self.client.indices.get_alias, name=alias).body)
+        except NotFoundError:
+            return []
 
     def aliases(self, name: str) -> list[str]:
         """Aliases by which an index is found, without its private one; [] when there is no such index."""
@@ -240,7 +259,7 @@ class Indexes:
         for alias, index in targets.items():
             before = self.behind(alias)
             if before is None and self.exists(alias):
-                raise Fatal(f"{alias} is an index, so it cannot be an alias; rename or delete that index.")
+                raise Fatal(f"{alias} is {self._kind(alias)}, so it cannot be an alias; rename or delete it.")
             if before and before != index:
                 actions.append({"remove": {"index": before, "alias": alias}})
             actions.append({"add": {"index": index, "alias": alias}})
@@ -270,12 +289,29 @@ class Indexes:
             self.delete([name])
         return keepers
 
-    def orphans(self, made_by: Iterable[str], media_type: MediaType) -> list[str]:
-        """Indexes of a medium that DAGs of these ids made and by which nobody searches."""
+    def marked(self, name: str, size: int) -> Iterator[list[str]]:
+        """Identifiers of the visible documents that are mature, `size` (WINDOW at most) at a time."""
+        after = None
+        while True:
+            hits = self._ask(
+                self.client.search, index=name, query={"term": {"mature": True}}, size=size, source=False, sort=[{"id": "asc"}],
+                search_after=after, track_total_hits=False,
+            )["hits"]["hits"]  # fmt: skip
+            if not hits:
+                return
+            yield [hit["_id"] for hit in hits]
+            after = hits[-1]["sort"]
+
+    def orphans(self, made_by: Iterable[str], media_type: MediaType, kept: Collection[str] = ()) -> list[str]:
+        """Indexes of a medium that DAGs of these ids made and by which nobody searches, without those of the uuids `kept`."""
         wanted = set(made_by)
         found = self._ask(self.client.indices.get, index=f"{media_type}-*", expand_wildcards="all").body
         indexes = [identity_of(name, about) for name, about in found.items()]
-        return sorted(i.name for i in indexes if i.dag_id in wanted and not public(i.aliases, i.name))
+        return sorted(
+            i.name
+            for i in indexes
+            if i.dag_id in wanted and i.uuid not in kept and not public(i.aliases, i.name)
+        )
 
     def reindex(
         self, origin: str, destination: str, query: Mapping[str, Any], *, uuid: str | None = None, per_second: float = -1,
@@ -334,6 +370,21 @@ class Indexes:
             if should_stop():
                 raise Interrupted("asked to stop; the engine goes on working and the next try waits for it.")
             self._pause(1)
+
+
+def _require_as_wanted(name: str, writer: str, about: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+    """Raises Fatal when a template has added to a new index, or changed it."""
+    others = {key: value for key, value in about["aliases"].items() if key != writer}
+    if problems := template_problems(name, {**about, "aliases": others}):
+        raise Fatal(f"{'; '.join(problems)}.")
+    made, wanted = _fields(about["mappings"]), _fields(body["mappings"])
+    different = sorted(f"{field} {kind}" for field, kind in made ^ wanted)
+    different += mapping_problems(about["mappings"], body["mappings"])
+    if different:
+        raise Fatal(
+            f"a template of the search engine changes the mapping of {name}: {', '.join(different[:10])}; "
+            f"narrow its index_patterns (GET _index_template)."
+        )
 
 
 def _fields(mappings: Mapping[str, Any], path: str = "") -> set[tuple[str, str]]:

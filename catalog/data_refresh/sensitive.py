@@ -14,6 +14,9 @@ from catalog.ingestion.errors import Fatal
 
 FIELDS = ("title.raw", "description.raw", "tags.name.raw", "sensitive_text")
 _ONE_WORD = re.compile(r"[a-z0-9]+")
+_MARKUP = re.compile(
+    r"<!doctype|<!--|<\?xml|</?[a-z][a-z0-9-]*(?:\s[^<>]*)?/?>"
+)  # a page instead of a list; `<3` is a term
 _LONGEST = 200  # characters of a term; more is not a term but a sign of a wrong file
 # An engine takes 1 024 clauses in a query, unless it is set up otherwise, and counts nested ones; a word list of one field is one clause
 # of at most 65 536 words. The engine adds a few clauses of its own when it works in slices.
@@ -32,7 +35,7 @@ def parse_terms(text: str) -> list[str]:
     terms = sorted(found - {""})
     if not terms:
         raise Fatal("the list of sensitive terms is empty; the filtered index would hide nothing.")
-    if long := [t for t in terms if len(t) > _LONGEST or "<" in t]:
+    if long := [t for t in terms if len(t) > _LONGEST or _MARKUP.search(t)]:
         raise Fatal(f"the list of sensitive terms is not a list of terms: {long[0][:60]!r}")
     return terms
 

@@ -22,6 +22,7 @@ MALFORMED, EXCLUDED, INACCURATE, DENIED, SUBSTRING = (
 )
 RULES = (MALFORMED, EXCLUDED, INACCURATE, DENIED, SUBSTRING)
 _CACHED = 200_000  # names whose verdict is remembered
+_LONG = 200  # characters; a longer name is judged each time, so that what is remembered has a bound
 _LARGEST = 3.4e38  # what the engine's 32-bit numbers hold
 
 
@@ -88,6 +89,8 @@ class TagFilter:
         verdicts = self._verdicts
         if name in verdicts:
             return verdicts[name]
+        if len(name) > _LONG:
+            return self._judge(name)
         if len(verdicts) >= _CACHED:
             verdicts.clear()
         verdict = verdicts[name] = self._judge(name)

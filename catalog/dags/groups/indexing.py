@@ -12,7 +12,7 @@ from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from catalog.dags.operators.conflicts import kept_turn
-from catalog.dags.operators.refreshes import current_refresh, note_index, reach
+from catalog.dags.operators.refreshes import current_refresh, note_index, promoted_indexes, reach
 from catalog.dags.operators.running import Meter, stop_asked, task_failures
 from catalog.dags.operators.settings import (
     SEARCH,
@@ -309,10 +309,18 @@ def delete_old_indexes(refresh: Any, made_by: list[str]) -> list[str]:
     return gone + delete_left_overs(refresh, made_by)
 
 
-def delete_left_overs(refresh: Any, made_by: list[str]) -> list[str]:
-    """Delete the indexes without an alias that other refreshes of these DAGs have left. Returns their names."""
+def delete_left_overs(refresh: Any, made_by: list[str], *, all_but_promoted: bool = False) -> list[str]:
+    """Delete the indexes without an alias that other refreshes of these DAGs have left.
+
+    Args:
+        made_by: Ids of the DAGs.
+        all_but_promoted: Keep an index that was promoted once: its run was asked to keep it, or nobody has deleted it since.
+
+    Returns:
+        Names of the indexes that were deleted.
+    """
     plan = refresh.plan
-    engine = indexes(plan.search)
-    found = set(engine.orphans(made_by, plan.media_type)) - {plan.index, plan.filtered}
+    engine, kept = indexes(plan.search), promoted_indexes() if all_but_promoted else set()
+    found = set(engine.orphans(made_by, plan.media_type, kept)) - {plan.index, plan.filtered}
     gone: list[str] = engine.delete(sorted(found))
     return gone

@@ -39,6 +39,14 @@ def current_refresh(*stages: str) -> Any:
     return found
 
 
+def promoted_indexes() -> set[str]:
+    """Uuids of the indexes of all refreshes that were promoted."""
+    from catalog.data_refresh import refresh as refreshes
+
+    with catalog_connection(autocommit=True) as catalog:
+        return refreshes.promoted(catalog)
+
+
 def note_index(refresh: Any, index: str, uuid: str, documents: int | None = None) -> None:
     """Write down that an index was made, or counted."""
     from catalog.data_refresh import refresh as refreshes

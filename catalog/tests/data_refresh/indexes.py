@@ -6,7 +6,9 @@ from catalog.data_refresh.tag_policy import DEFAULT, TagPolicy
 from catalog.ingestion.records import MediaType
 
 
-def make(search: Indexes, name: str, media_type: MediaType = "image", policy: TagPolicy = DEFAULT) -> str:
+def make(
+    search: Indexes, name: str, media_type: MediaType = "image", policy: TagPolicy = DEFAULT, dag_id: str = ""
+) -> str:
     """Its uuid."""
-    meta = index_meta(media_type, f"{media_type}_data_refresh", "run", policy)
+    meta = index_meta(media_type, dag_id or f"{media_type}_data_refresh", "run", policy)
     return search.create(name, index_body(media_type, meta, shards=1))

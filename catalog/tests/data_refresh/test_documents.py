@@ -1,5 +1,7 @@
 """Documents by hand: each row of these tables was worked out from the rules, not from the code."""
 
+import math
+import time
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -28,6 +30,31 @@ BASE = {
 )
 def test_words_that_a_tokenizer_does_not_split(title, joined):
     assert made(title=title).get("sensitive_text") == joined
+
+
+LONG_TEXTS = {
+    "one word": "q", "joined words": "ab_", "signs": "a''", "marks": "\u0301\u0316", "marks of two": "\u0f73", "half marks": "\uff9e\u0301",
+    "marks with joiners": "\u0301\u034f\u0316\u034f", "dotted": "İ", "ligatures": "\ufdfa", "accents": "é ",
+    "denied": "by-n", "colons": "a:",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", LONG_TEXTS.values(), ids=LONG_TEXTS)
+@pytest.mark.parametrize("where", ["title", "tag"])
+def test_the_work_grows_as_a_text_does(unit, where):
+    """A text that is eight times as long takes about eight times the work, not 64 times: one record must not stop a refresh."""
+
+    def work(length):
+        text = "a" + unit * (length // len(unit))
+        changes = {"title": text} if where == "title" else {"tags": [{"name": text}]}
+        best = math.inf
+        for _ in range(3):
+            began = time.thread_time_ns()
+            made(**changes)
+            best = min(best, time.thread_time_ns() - began)
+        return best
+
+    assert work(32_000) < 24 * max(work(4_000), 50_000)
 
 
 def made(media_type="image", **changes):

@@ -190,12 +190,21 @@ def test_a_copy_that_lacks_documents(search):
     assert job(search, MANY, load=lambda: state.get("at"), save=save).run()[:2] == (2, 1)
 
 
+def test_terms_that_look_a_little_like_a_page():
+    assert parse_terms("<3\n1 < 2\na <- b\n") == ["1 < 2", "<3", "a <- b"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "is empty"),
         ("\n# only a note\n", "is empty"),
         ("<html>no</html>", "not a list"),
+        ("water\n<!DOCTYPE html>", "not a list"),
+        ('<?xml version="1.0"?>', "not a list"),
+        ('<a href="/login">', "not a list"),
+        ("</p>", "not a list"),
+        ("a" * 201, "not a list"),
         ("\ufeff\n \u200b", "is empty"),
     ],
 )
@@ -250,3 +259,11 @@ def test_the_normal_form(text):
     assert normal_form(unicodedata.normalize("NFD", text)) == form
     assert normal_form(unicodedata.normalize("NFC", text)) == form
     assert normal_form(text.upper()) == normal_form(text.upper().lower())
+
+
+@given(
+    st.lists(st.sampled_from("aé\u0301\u0316\u0344\u0f73\uff9e\u034f\u00adİ\ufb01 "), min_size=1, max_size=12)
+)
+def test_the_normal_form_of_a_long_text(characters):
+    form = normal_form("".join(characters) * 200)
+    assert normal_form(form) == form

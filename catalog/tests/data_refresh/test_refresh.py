@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from catalog.data_refresh.refresh import Made, Plan, begin, begun, note_index, reach, read
+from catalog.data_refresh.refresh import Made, Plan, begin, begun, note_index, promoted, reach, read
 from catalog.data_refresh.shrinkage import shrunk
 from catalog.database.turns import Turn, take
 from catalog.ingestion.errors import Refused
@@ -50,6 +50,15 @@ def test_a_run_that_begins_again_has_another_refresh(catalog):
     second = begin(catalog, again, plan("image-2"))
     assert (second.plan.index, second.number > first.number) == ("image-2", True)
     assert second.identity != first.identity
+
+
+def test_which_indexes_were_promoted(catalog):
+    for number, stage in enumerate(("working", "tables", "promoted", "promoted")):
+        refresh = begin(catalog, turn(catalog, str(number)), plan())
+        for name in ("image-1", "image-1-filtered"):
+            note_index(catalog, refresh, name, Made(f"{name}/{number}", 7))
+        reach(catalog, refresh, stage)
+    assert promoted(catalog) == {f"{name}/{n}" for name in ("image-1", "image-1-filtered") for n in (2, 3)}
 
 
 def test_an_index_that_is_made_again_was_never_counted(catalog):

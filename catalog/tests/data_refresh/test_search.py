@@ -25,6 +25,8 @@ def test_aliases_move_together(search):
         search.delete(["image-b"])
     assert search.orphans(["image_data_refresh"], "image") == ["image-a", "image-a-filtered"]
     assert search.orphans(["another"], "image") == []
+    kept = search.require("image-a").uuid
+    assert search.orphans(["image_data_refresh"], "image", {kept}) == ["image-a-filtered"]
     assert search.delete(["image-a", "image-none"]) == ["image-a"]
     with pytest.raises(Fatal, match="is an index, so it cannot be an alias"):
         search.point({"image-a-filtered": "image-b"})

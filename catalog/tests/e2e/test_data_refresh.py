@@ -13,6 +13,7 @@ import requests
 
 from catalog.data_refresh.tag_policy import policy_from
 from catalog.database import sample_data
+from catalog.tests.data_refresh.indexes import make
 from catalog.tests.e2e.conftest import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket, pytest.mark.timeout(900)]
@@ -217,8 +218,9 @@ def test_a_refresh_waits_for_a_filtered_index(bench, media):
 
 
 def test_the_full_staging_index(bench, media):
-    """Made three times: the old one stays unless it is to go."""
-    search = bench.search()
+    """Made three times: the old one stays unless it is to go. One that was to stay stays; what failed runs left does not."""
+    search, kept = bench.search(), []
+    make(search, "image-full-0-failed", dag_id="recreate_full_staging_index")
     for delete_old in (False, False, True):
         before = search.behind("image-full")
         run_id, state = bench.run(
@@ -228,6 +230,9 @@ def test_the_full_staging_index(bench, media):
         assert search.count("image-full") == 999
         assert search.behind("image-full") != before
         assert before is None or search.exists(before) is not delete_old
+        kept += [before] if before and not delete_old else []
+        assert all(search.exists(name) for name in kept)
+        assert not search.exists("image-full-0-failed")
     with pytest.raises(Exception, match="media_type"):
         bench.api.trigger("recreate_full_staging_index", {})
 
