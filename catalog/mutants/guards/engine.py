@@ -300,7 +300,7 @@ GUARDS = (
         holds="A cluster that takes no new shard is named at once.",
         row=25,
         file=PREFLIGHT,
-        find="*_allocation(indexes, replicas), ",
+        find="        *_allocation(indexes, replicas),\n",
         replace="",
         tests=(f"{TEST_TEMPLATES}::test_a_cluster_that_takes_no_shard",),
     ),
