@@ -322,7 +322,7 @@ def restore(
     table: Annotated[str, typer.Option(help="image or audio")] = "image",
     dry_run: Annotated[bool, typer.Option(help="Only count what the condition selects.")] = False,
 ) -> None:
-    """Bring deleted records back. Their fields (but for the score) are as old as the deletion; one whose key or URL was taken meanwhile stays deleted.
+    """Bring deleted records back, as they were but for their score. One whose key or URL was taken meanwhile stays deleted.
 
     The records are selected once, in one statement. When it was stopped, the same command goes on.
     """
