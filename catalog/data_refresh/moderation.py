@@ -15,6 +15,7 @@ from elasticsearch import Elasticsearch
 from psycopg import sql
 
 from catalog.data_refresh.bulk import BulkSender, delete_action, update_action
+from catalog.data_refresh.documents import says_mature
 from catalog.data_refresh.search import Indexes
 from catalog.ingestion.errors import Fatal, Retry
 from catalog.ingestion.records import MediaType
@@ -67,7 +68,9 @@ def follow(
     api: Connection, client: Elasticsearch, index: str, media_type: MediaType, since: datetime, *, uuid: str | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> int:  # fmt: skip
-    """Bring an index up to what moderators have decided, and prove it.
+    """Bring an index up to what moderators have decided, and prove it. Marks are followed both ways.
+
+    A deletion that is taken back is not: the medium's row may be a new one, with other contents. The next refresh has its document.
 
     To be called before an alias is pointed at the index, and once more afterwards, for what was decided in between.
 
@@ -89,7 +92,10 @@ def follow(
     """
     indexes = Indexes(client, pause=pause)
     sender = BulkSender(client, indexes.require(index, uuid).writer, tell=True, pause=pause)
-    changed = sum(_apply(sender, batch, []) for batch in decided(api, "deleted", media_type, since))
+    indexes.refresh(index)
+    # before the marks, so that one which is made this very moment is not lost
+    changed = sum(_apply(sender, [], batch, False) for batch in taken_back(api, indexes, index, media_type))
+    changed += sum(_apply(sender, batch, []) for batch in decided(api, "deleted", media_type, since))
     changed += sum(_apply(sender, [], batch) for batch in decided(api, "mature", media_type, since))
     for _ in range(PASSES):
         indexes.refresh(index)
@@ -102,9 +108,26 @@ def follow(
     raise Retry(f"{index} still shows media as they were before moderation, such as {(deleted + mature)[0]}.")
 
 
-def _apply(sender: BulkSender, deleted: list[str], mature: list[str]) -> int:
+def taken_back(api: Connection, indexes: Indexes, index: str, media_type: MediaType) -> Iterator[list[str]]:
+    """Identifiers of media that an index shows as mature although nobody says so any more, in batches.
+
+    A mark that is taken back leaves no trace, so the documents that are mature are compared with the rows. Media without a row are left
+    alone, and so are those whose record itself says that they are mature.
+    """
+    query = sql.SQL("""
+        select m.identifier::text, m.meta_data -> 'mature' from {table} m
+         where m.identifier = any(%s::uuid[]) and not exists (select from {marks} x where x.identifier = m.identifier)
+    """).format(
+        table=sql.Identifier("public", media_type), marks=sql.Identifier("public", f"api_mature{media_type}")
+    )
+    for batch in indexes.marked(index, BATCH):
+        if harmless := [key for key, own in api.execute(query, [batch]) if not says_mature(own)]:
+            yield harmless
+
+
+def _apply(sender: BulkSender, deleted: list[str], marked: list[str], mature: bool = True) -> int:
     sent = sender.send(
-        [delete_action(k) for k in deleted] + [update_action(k, {"mature": True}) for k in mature]
+        [delete_action(k) for k in deleted] + [update_action(k, {"mature": mature}) for k in marked]
     )
     for one in sent.rejections:
         raise Fatal(

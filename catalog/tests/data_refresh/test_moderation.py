@@ -90,6 +90,29 @@ def test_the_moment(filled, api_dsn):
     assert moderation_moment(filled) >= now - timedelta(hours=1, minutes=5)
 
 
+def test_marks_that_are_taken_back(filled, search, monkeypatch):
+    """Also those that were made before the refresh began; what a record says itself, or nobody knows, stays."""
+    monkeypatch.setattr(moderation, "BATCH", 3)
+    filled.execute("update image set meta_data = meta_data - 'mature'")
+    filled.execute(
+        """update image set meta_data = coalesce(meta_data, '{}') || '{"mature": true}' where id = 60"""
+    )
+    filled.execute("delete from api_matureimage")
+    decide(filled, mature="id between 50 and 62")
+    since = moderation_moment(filled)
+    uuid = fill(filled, search)
+    before = harmless(search)
+    filled.execute(
+        "delete from api_matureimage where identifier in (select identifier from image where id < 61)"
+    )
+    filled.execute("delete from imagelist_images where image_id = 50")
+    filled.execute("delete from image where id = 50")
+    assert follow(filled, search.client, "image-a", "image", since, uuid=uuid) == 9
+    assert harmless(search) == before + 9  # 51 to 59
+    assert unmoderated(filled, search.client, "image-a", "image") == []
+    assert follow(filled, search.client, "image-a", "image", since, uuid=uuid) == 0
+
+
 @pytest.mark.parametrize(
     ("status", "kind"), [(429, "rejected"), (503, "unavailable"), (409, "version_conflict")]
 )
