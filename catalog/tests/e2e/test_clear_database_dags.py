@@ -121,6 +121,7 @@ class Deletion:
         self.bench, self.connection, self.reason = bench, connection, reason
         ten = f"SELECT identifier FROM image WHERE {MADE_UP} ORDER BY foreign_identifier LIMIT 10"
         self.conf = {"table_name": "image", "select_query": f"WHERE identifier IN ({ten})", "reason": reason}
+        self.wanted = {identifier for (identifier,) in connection.execute(ten)}
 
     def start(self):
         return self.bench.run(self.dag_id, self.conf)
