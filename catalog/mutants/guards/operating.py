@@ -216,16 +216,6 @@ GUARDS = (
         tests=(f"{TEST_STAGING}::test_odd_snapshots_cost_themselves",),
     ),
     Guard(
-        name="staging-after-the-exchange",
-        holds="Staging is not taken away by a step that is repeated when it is the restored database already.",
-        row=44,
-        file=STAGING,
-        find="        if staging is None or self._is_ours(staging):\n",
-        replace="        if staging is None:\n",
-        tests=(f"{TEST_STAGING}::test_a_step_is_repeated_at_any_moment",),
-        seconds=120,
-    ),
-    Guard(
         name="staging-without-a-successor",
         holds="Staging stays where it is while the database that is to take its place is not there.",
         row=44,
