@@ -34,7 +34,7 @@ from catalog.dags.groups.indexing import (
 from catalog.dags.operators.conflicts import kept_turn, wait_for_turn
 from catalog.dags.operators.refreshes import begin_refresh, current_refresh, reach
 from catalog.dags.operators.running import Meter, stop_asked, task_failures
-from catalog.dags.operators.settings import API_DB, SEARCH, api_connection, catalog_connection  # fmt: skip
+from catalog.dags.operators.settings import API_DB, SEARCH, api_connection, catalog_connection
 from catalog.dags.operators.slack import say
 from catalog.dags.operators.variables import value_of
 from catalog.ingestion.records import MEDIA_TYPES, MediaType

@@ -60,6 +60,13 @@ def update_popularity_metrics(media_type: MediaType) -> list[str]:
         return update_metrics(connection, media_type)
 
 
+def _declared(providers: list[str] | None) -> list[str]:
+    """The providers that the first task found. Fails, without an alert of its own, when that task has failed."""
+    if providers is None:
+        raise AirflowFailException(f"{UPSTREAM_FAILED}: update_popularity_metrics")
+    return providers
+
+
 def refresh_constant(media_type: MediaType, provider: str) -> None:
     """The provider's value and constant, stored."""
     from catalog.popularity import popularity
@@ -79,12 +86,11 @@ def refresh_constant(media_type: MediaType, provider: str) -> None:
 @task(trigger_rule="all_done")
 def get_providers_update_confs(media_type: MediaType, providers: list[str] | None) -> list[dict[str, Any]]:
     """A conf of a batched update for each provider that is due; skips when none is."""
-    if providers is None:
-        raise AirflowFailException(f"{UPSTREAM_FAILED}: update_popularity_metrics")
     from catalog.database.names import digest
     from catalog.database.selections import give_up
     from catalog.popularity.popularity import due, update_conf
 
+    providers = _declared(providers)
     context: Any = get_current_context()
     force, run = bool(context["params"].get("force")), context["dag_run"]
     with catalog_connection(autocommit=True) as connection:
@@ -118,10 +124,9 @@ def note_refreshed(media_type: MediaType, provider: str) -> None:
 @task(trigger_rule="all_done")
 def notify_slack(media_type: MediaType, providers: list[str] | None) -> str:
     """What came of each provider: scored now, as it was, failed."""
-    if providers is None:
-        raise AirflowFailException(f"{UPSTREAM_FAILED}: update_popularity_metrics")
     from catalog.popularity.popularity import metric_of, scored
 
+    providers = _declared(providers)
     with catalog_connection(autocommit=True) as connection:
         metrics = [metric_of(connection, media_type, provider) for provider in providers]
         counts = scored(connection, media_type)

@@ -107,7 +107,7 @@ def _refusal(error: psycopg.Error) -> str:
         where = (error.diag.context or "").partition("\n")[0]
         way_out = f"It comes from a function of the API database ({where}): disable the trigger that calls it until the refresh is done"
     else:
-        way_out = "Remove what stands in the way"
+        way_out = "Remove the cause"
     return f"{said}. Nothing was changed, and the old tables are live. {way_out}, then clear this task."
 
 

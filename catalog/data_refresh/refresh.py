@@ -115,7 +115,7 @@ def read(connection: Connection, turn: Turn) -> Refresh:
 
 
 def promoted(connection: Connection) -> set[str]:
-    """Uuids of the indexes of all refreshes that were promoted; they were whole, whoever keeps them now."""
+    """Uuids of the indexes of all refreshes that were promoted: they were complete, also those that no alias points at any more."""
     rows = connection.execute(
         "select made ->> 'uuid' from refresh, jsonb_each(indexes) as i(name, made) where stage = 'promoted'"
     )

@@ -74,7 +74,7 @@ def provider_params() -> dict[str, Param]:
             description_md="The UTC day to pull, for dated providers (Freesound: everything since that day). Empty: the run's own day.",
         ),
         "limit": Param(
-            0, type="integer", minimum=0, maximum=10**12, title="Limit", description_md="Stop after so many records. 0: no limit.",
+            0, type="integer", minimum=0, maximum=10**12, title="Limit", description_md="Stop after this number of records. 0: no limit.",
         ),
         "initial_query_params": Param(
             None, type=["null", "object"], title="Start here",

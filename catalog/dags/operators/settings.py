@@ -200,9 +200,8 @@ _DONE_WITH = "done_with_max_tries"
 class TaskStateCheckpoint:
     """A task's state in Airflow's store of task states: survives retries, and clearing a task that failed.
 
-    Work that is done keeps its state for the retries that belong to the same attempt of the scheduler or of a person: a task that is killed
-    between the end of its work and its success finds that nothing is left to do. Clearing a task that has succeeded starts from the
-    beginning: Airflow raises its `max_tries` then, and only then.
+    When the work is done, its state is kept for the retries that are left: a task that is killed before it could report its success finds
+    that nothing is left to do. Clearing a task raises its `max_tries`; work that was done before starts from the beginning then.
     """
 
     def __init__(self, context: Any, key: str = "pull") -> None:

@@ -27,7 +27,7 @@ GUARDS = (
     ),
     Guard(
         name="index-of-a-lost-answer",
-        holds="An index that a request has made whose answer was lost is made anew.",
+        holds="An index is created again when the answer to the first request was lost.",
         row=25,
         file="catalog/data_refresh/client.py",
         find=' or getattr(error, "error", "") == _ALREADY_THERE',

@@ -166,14 +166,20 @@ def test_moderated_and_too_wide_rows_stay_out(filled):
     assert api.execute("select count(*) from image where creator = repeat('ö', 2000)").fetchone() == (1,)
 
 
+def delete_as_moderators(api, ids):
+    api.execute(
+        "insert into api_deletedimage select now(), now(), identifier from image where id = any(%s)", [ids]
+    )
+    api.execute("delete from imagelist_images where image_id = any(%s)", [ids])
+    api.execute("delete from image where id = any(%s)", [ids])
+
+
 def test_moderation_and_views_during_a_refresh(filled):
     catalog, api = filled
     TableCopy(catalog, api, "image", "run").run()
     promotion.build_indexes(api, "image")
     api.execute("update image set view_count = 77 where id = 5")
-    api.execute("insert into api_deletedimage select now(), now(), identifier from image where id = 6")
-    api.execute("delete from imagelist_images where image_id = 6")
-    api.execute("delete from image where id = 6")
+    delete_as_moderators(api, [6])
     assert promotion.catch_up(api, "image") == 1
     promotion.promote(api, ["image"], "run")
     assert api.execute("select id, view_count from image where id in (5, 6)").fetchall() == [(5, 77)]
@@ -184,9 +190,7 @@ def test_a_reader_who_waits_for_the_exchange_finds_no_deleted_medium(filled, api
     catalog, api = filled
     TableCopy(catalog, api, "image", "run").run()
     promotion.build_indexes(api, "image")
-    api.execute("insert into api_deletedimage select now(), now(), identifier from image where id in (6, 7)")
-    api.execute("delete from imagelist_images where image_id in (6, 7)")
-    api.execute("delete from image where id in (6, 7)")
+    delete_as_moderators(api, [6, 7])
     with psycopg.connect(api_dsn) as reader:
         reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         exchange = promotion._exchange_all

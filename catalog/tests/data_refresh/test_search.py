@@ -113,7 +113,7 @@ def test_aliases_that_do_not_move(search, faulty):
 
 
 def test_an_index_that_was_made_although_the_engine_says_no(search, faulty):
-    """A request whose answer was lost is repeated by what stands between, and the engine finds its own work there: it is made anew."""
+    """A request is repeated on the way, and the engine finds the index that the first one made: it is created again."""
     proxy, indexes = faulty
 
     def twice(request, forward):

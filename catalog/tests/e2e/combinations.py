@@ -62,7 +62,7 @@ def _names_a_way_out(refused: list[tuple[str, str]]) -> bool:
 
 
 def refusals(bench: Bench, dag_id: str, run_id: str) -> list[tuple[str, str]]:
-    """Of each task that failed by itself, not for others: its name and the end of its log."""
+    """Name and end of the log of each task that failed, without those that only report that others have failed."""
     found: list[tuple[str, str]] = []
     for task in bench.api.tasks(dag_id, run_id):
         if task["state"] == "failed" and task["task_id"] != "conclude":

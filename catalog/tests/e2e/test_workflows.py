@@ -138,7 +138,7 @@ def test_a_killed_pull_goes_on(bench, tmp_path):
 
 
 def test_a_pull_that_is_killed_after_its_end(bench, tmp_path):
-    """All was read, the success was not told yet: the retry has nothing to do. Clearing the success reads all anew."""
+    """Before it could report its success: the retry has nothing left to do. Clearing the succeeded task reads everything again."""
     folder = snap_recording(tmp_path / "ended", "ENDED", pages=7)
     with bench.failing(STOCKSNAP, PULL, "after", "kill", once=True):
         run_id, state = bench.run(STOCKSNAP, {"replay": str(folder)})
