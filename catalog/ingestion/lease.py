@@ -18,20 +18,20 @@ class Lease:
     two proofs is made anew; who holds the lease is a row of the database, so a newer attempt is noticed all the same.
     """
 
-    def __init__(self, task: str, connect: Callable[[], psycopg.Connection[Any]]) -> None:
+    def __init__(self, task: str, connect: Callable[[], psycopg.Connection[Any]], above: int = 0) -> None:
         """Take the lease.
 
         Args:
             task: What is held: a task of a run.
             connect: Opens a connection in autocommit mode.
+            above: The greatest number by which the task's attempts have written. The sequence of a database that was
+                restored to an earlier moment is behind it.
         """
         self._task, self._holder = task, uuid4()
         self._connection = Reconnecting(connect)
         self._forget_old_ones()
         first = self._connection.now()
-        row = first.execute("select nextval('pull_attempt')").fetchone()
-        assert row
-        self.number: int = row[0]
+        self.number = _next_number(first, above)
         # Never repeated: a newer attempt may have taken the lease since.
         first.execute(
             "insert into pull_lease (task, holder) values (%s, %s) "
@@ -64,3 +64,17 @@ class Lease:
             "delete from pull_lease where task in (select task from pull_lease "
             "where renewed_on < now() - interval '30 days' for update skip locked)"
         )
+
+
+def _next_number(connection: psycopg.Connection[Any], above: int) -> int:
+    """The next number of the sequence that is greater than `above`; no two attempts get the same one."""
+    row = connection.execute("select nextval('pull_attempt')").fetchone()
+    assert row
+    if row[0] > above:
+        return int(row[0])
+    missing = above - row[0] + 1
+    row = connection.execute(  # not setval: the role may lack the right, and another attempt may be here, too
+        "select max(nextval('pull_attempt')) from generate_series(1, %s)", [missing]
+    ).fetchone()
+    assert row
+    return int(row[0])

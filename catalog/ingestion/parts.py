@@ -134,6 +134,11 @@ class Parts:
         if self.attempt:
             write_whole(self.folder / "manifest.json", text)
 
+    def newest_attempt(self) -> int:
+        """The greatest number by which an attempt has written; 0 when none has."""
+        found = (_PART.search(path.name) or _MANIFEST.fullmatch(path.name) for path in self._files())
+        return max((int(match.groups()[-1] or 0) for match in found if match), default=0)
+
     def load(self) -> Manifest | None:
         """The newest attempt's manifest; None when the pull never began."""
         found = [

@@ -231,6 +231,7 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
         lease = Lease(
             f"{run.dag_id}/{run.run_id}/{ti.task_id}/{ti.map_index}",
             lambda: catalog_connection(autocommit=True),
+            above=parts_of(provider, context, window, day_shift).newest_attempt(),
         )
         parts = parts_of(provider, context, window, day_shift, lease.number)
         manifest = Pull(

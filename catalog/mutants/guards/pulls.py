@@ -372,4 +372,15 @@ GUARDS = (
         replace="select 1",
         tests=("ingestion/test_lease.py", "database/test_schema.py"),
     ),
+    Guard(
+        name="attempts-after-a-restore",
+        holds="An attempt's number is greater than any that its task has written by, also when the sequence was restored.",
+        row=3,
+        file="catalog/ingestion/lease.py",
+        find="    if row[0] > above:\n",
+        replace="    if True:\n",
+        tests=(
+            "ingestion/test_lease.py::test_numbers_go_beyond_what_was_written_before_the_database_was_restored",
+        ),
+    ),
 )

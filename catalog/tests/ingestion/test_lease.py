@@ -73,3 +73,10 @@ def test_leases_of_pulls_that_failed_for_good_go(catalog, connections):
         )
     Lease("t", connections)
     assert rows(catalog) == {"t", "failed 1 days ago", "failed 29 days ago"}
+
+
+def test_numbers_go_beyond_what_was_written_before_the_database_was_restored(catalog, connections):
+    """The sequence is behind then. Each attempt still gets a number of its own."""
+    catalog.execute("select setval('pull_attempt', 5)")
+    numbers = [Lease(task, connections, above).number for task, above in (("t", 50), ("u", 50), ("v", 3))]
+    assert numbers == [51, 52, 53]

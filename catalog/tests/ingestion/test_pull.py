@@ -454,6 +454,22 @@ def test_an_attempt_that_wakes_after_the_next_has_finished_changes_nothing(tmp_p
     assert lines[-1] == "z"
 
 
+def test_the_newest_attempt_that_has_written(tmp_path):
+    """Whatever it has written: a manifest, rows, or rejects of a page that was fetched again since."""
+    parts = attempt(tmp_path, 7, provider([["a", "poison"]]), MemoryCheckpoint()).parts
+    assert parts.newest_attempt() == 0
+    attempt(tmp_path, 7, provider([["a", "poison"]]), MemoryCheckpoint()).run()
+    assert parts.newest_attempt() == 7
+    for name in (
+        "example_image_v001_20240101T000000_000000-9.tsv",
+        "example_20240101T000000_000000-11.rejects.jsonl",
+    ):
+        (parts.folder / name).write_text("")
+        assert f"-{parts.newest_attempt()}." in name
+    attempt(tmp_path, 12, provider([["b"]]), MemoryCheckpoint()).run()
+    assert parts.newest_attempt() == 12
+
+
 def test_what_an_unfinished_attempt_wrote_beyond_its_state_goes_before_anything_is_written(tmp_path):
     """Rejects of a page that is fetched again and has none any more must not stay beside it."""
     checkpoint = MemoryCheckpoint()
