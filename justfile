@@ -77,10 +77,10 @@ expect *names:
 dag-docs *args:
     @{{ python }} -m catalog.dag_docs "$@"
 
-# the catalog in containers: ./just compose up -d, with made-up secrets in .env when there is none
+# the catalog in containers: ./just compose up -d; makes the secrets that are missing below .secrets
 [no-exit-message]
 compose *args:
-    @test -f .env && grep -q "^POSTGRES_PASSWORD=." .env || {{ python }} -m catalog.local.secrets
+    @{{ python }} -m catalog.local.secrets
     @CATALOG_COMMIT="$(git rev-parse HEAD 2>/dev/null)" docker compose "$@"
 
 # lint, format, types, docs drift; actionlint too where it is installed, as in CI
@@ -89,11 +89,12 @@ check:
     @.venv/bin/ruff check --quiet .
     @.venv/bin/ruff format --check --quiet .
     @.venv/bin/mypy --no-error-summary
-    @.venv/bin/shellcheck just .ci/run docker/entrypoint.sh docker/smoke.sh
+    @.venv/bin/shellcheck just .ci/run docker/*.sh docker/postgres/*.sh
     @.venv/bin/hadolint docker/Dockerfile
     @.venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yml
     @.venv/bin/just --fmt --check --unstable
     @.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+    @.venv/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
     @if command -v actionlint >/dev/null; then actionlint; fi
     @.venv/bin/zizmor --quiet --offline --no-progress .github/workflows
     @{{ python }} -m catalog.dag_docs --check

@@ -1,32 +1,48 @@
 #!/bin/sh
 # What a container is: `init` prepares everything once, `healthy` asks how the component is, a program is run as it is (executors that start a
-# container for each task do so), all else is an Airflow component.
+# container for each task do so), all else is an Airflow component. Each gets the secrets that its container has.
+# `airflow` and `catalog` in /opt/entrypoint are links to this file, so `docker compose exec scheduler airflow …` gets them too.
 set -eu
+PATH=${PATH#/opt/entrypoint:}
+export PATH
+component=${COMPONENT_FILE:-/tmp/component}
+
+with_secrets() {
+    exec python -IS "${CATALOG_PACKAGE:-/opt/package}/local/with_secrets.py" "$@"
+}
 
 answers() {
-    exec python -c "import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=5)" "$1"
+    exec python -IS -c "import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=5)" "$1"
 }
+
+case "${0##*/}" in
+airflow | catalog) set -- "${0##*/}" "$@" ;;
+esac
 
 case "${1:-}" in
 init)
-    exec python -m catalog.local.bootstrap
+    with_secrets python -m catalog.local.bootstrap
     ;;
 healthy)
     # Each of these asks for this container's component alone: another one's failure must not have this one restarted.
-    case "$(cat /tmp/component)" in
+    case "$(cat "$component" 2>/dev/null)" in
     api-server) answers http://127.0.0.1:8080/api/v2/version ;;
     scheduler) answers http://127.0.0.1:8974/health ;;
-    triggerer) exec airflow jobs check --job-type TriggererJob --local ;;
-    dag-processor) exec airflow jobs check --job-type DagProcessorJob --local ;;
-    celery) exec celery --app airflow.providers.celery.executors.celery_executor.app inspect ping --destination "celery@$(hostname)" ;;
+    triggerer) with_secrets airflow jobs check --job-type TriggererJob --local ;;
+    dag-processor) with_secrets airflow jobs check --job-type DagProcessorJob --local ;;
+    celery) with_secrets celery --app airflow.providers.celery.executors.celery_executor.app inspect ping --destination "celery@$(hostname)" ;;
     *) exit 1 ;;
     esac
     ;;
 airflow | catalog | python | sh)
-    exec "$@"
+    with_secrets "$@"
+    ;;
+'')
+    echo "entrypoint: name a component, init, or a program" >&2
+    exit 2
     ;;
 *)
-    echo "${1:-none}" >/tmp/component
-    exec airflow "$@"
+    echo "$1" >"$component"
+    with_secrets airflow "$@"
     ;;
 esac

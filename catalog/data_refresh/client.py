@@ -3,6 +3,7 @@
 Elasticsearch 8 and 9 and OpenSearch 3 are spoken to by one client; for all but the second a small node class translates media types.
 """
 
+import base64
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -65,7 +66,9 @@ def connect(
     ):  # the client is of version 9, and says so in its media types, which others refuse
         options["node_class"] = PlainNode
     if login:
-        options["basic_auth"] = login
+        options["basic_auth"] = base64.b64encode(
+            ":".join(login).encode()
+        ).decode()  # the client knows ASCII only
     return Elasticsearch(
         url, serializers={"application/json": _Orjson(), "application/vnd.elasticsearch+json": _Orjson()}, request_timeout=120,
         http_compress=False, max_retries=0, **options,

@@ -1,16 +1,270 @@
-"""What containers are prepared with: Variables that have defaults, secrets that are made up once, names that exist."""
+"""The composed catalog, as a reviewer would read it, and what its containers are prepared with. Needs no Docker."""
 
 import json
 import os
 import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
+from psycopg.conninfo import conninfo_to_dict
 
-from catalog.local import secrets
+from catalog.ingestion.errors import Fatal
+from catalog.local import bootstrap, secrets
 from catalog.local.bootstrap import defaults
 from catalog.local.stack import ROOT
+from catalog.local.with_secrets import PREFIX, filled
 from catalog.settings import SETTINGS
+
+WILD = "p@s/s w#o'r\"d%$\\ü:?&=[]{}+"
+AIRFLOW = ("init", "api-server", "scheduler", "dag-processor", "triggerer", "worker")
+ONCE = ("init", "storage")
+WRITABLE = {"elasticsearch": "its image writes a keystore into its configuration folder"}
+DOCUMENT = yaml.safe_load((ROOT / "compose.yml").read_text())
+SERVICES = DOCUMENT["services"]
+every_service = pytest.mark.parametrize("name", SERVICES)
+
+
+def mounted(name):
+    """Secrets of a service: file below /run/secrets → name in compose.yml."""
+    named = SERVICES[name].get("secrets", [])
+    return {
+        s["target"] if isinstance(s, dict) else s: s["source"] if isinstance(s, dict) else s for s in named
+    }
+
+
+def environment(name):
+    return SERVICES[name].get("environment", {})
+
+
+def script(name):
+    """The script of ours that a service runs, if it does."""
+    words = [
+        *SERVICES[name].get("entrypoint", []),
+        *(v for v in SERVICES[name].get("volumes", ()) if v.startswith("./")),
+    ]
+    found = re.findall(r"([a-z]+\.sh)\b", " ".join(words))
+    return "".join(p.read_text() for p in (ROOT / "docker").rglob("*.sh") if p.name in found)
+
+
+@every_service
+def test_a_service_may_do_what_it_needs_and_no_more(name):
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert not {"privileged", "network_mode", "pid", "ipc", "devices", "userns_mode"} & set(service)
+    assert service["read_only"] is (name not in WRITABLE)
+    assert not [v for v in service.get("volumes", []) if "docker.sock" in v]
+    assert not [v for v in service.get("volumes", []) if v.startswith("./") and not v.endswith(":ro")]
+
+
+@every_service
+def test_a_service_has_its_limits(name):
+    service = SERVICES[name]
+    assert re.search(r"\d+[mg]\b", service["mem_limit"])
+    assert 0 < service["cpus"] <= 2
+    assert 0 < service["pids_limit"] <= 2048
+    assert service["logging"]["driver"] == "json-file"
+    assert set(service["logging"]["options"]) == {"max-size", "max-file"}
+    assert re.fullmatch(r"\d+s", service["stop_grace_period"])
+
+
+@every_service
+def test_a_service_says_whether_it_is_well(name):
+    service = SERVICES[name]
+    if name in ONCE:
+        assert service["healthcheck"] == {"disable": True}
+        assert service["restart"] == "no"
+    else:
+        assert service["restart"] == "unless-stopped"
+        assert "HEALTHCHECK" in (ROOT / "docker" / "Dockerfile").read_text()  # of the image of ours
+        assert "build" in service or service["healthcheck"]["test"][0] == "CMD"
+
+
+def test_others_wait_until_it_is_well():
+    waited_for = {
+        (name, how["condition"]) for s in SERVICES.values() for name, how in s.get("depends_on", {}).items()
+    }
+    assert waited_for == {
+        (n, "service_healthy") for n in ("postgres", "elasticsearch", "minio", "broker")
+    } | {(n, "service_completed_successfully") for n in ONCE}
+    assert {n for n, s in SERVICES.items() if "distributed" in s.get("profiles", [])} == {"broker", "worker"}
+
+
+@every_service
+def test_an_image_is_named_by_its_digest(name):
+    """Those of the registry; ours is built from base images that are."""
+    image = SERVICES[name]["image"]
+    assert "build" in SERVICES[name] or re.fullmatch(r"[\w./-]+:[\w.-]*\d[\w.-]*@sha256:[0-9a-f]{64}", image)
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
+    assert re.search(r"^ARG PYTHON=[\w.-]+@sha256:[0-9a-f]{64}$", dockerfile, re.MULTILINE)
+    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) == {"python:${PYTHON}", "dependencies"}
+
+
+@every_service
+def test_a_service_is_reached_from_where_it_should_be(name):
+    networks, ports = SERVICES[name]["networks"], SERVICES[name].get("ports", [])
+    assert ("front" in networks) is (name == "api-server") is bool(ports)
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+    assert "inside" in networks
+    if name not in AIRFLOW:
+        assert networks == ["inside"]
+    assert DOCUMENT["networks"]["inside"] == {"internal": True}
+
+
+@every_service
+def test_secrets_are_files_that_the_service_uses(name):
+    """Each secret that it has is used, and each that it uses it has; none stands in its environment."""
+    patterns = "".join(v for k, v in environment(name).items() if k.startswith(PREFIX))
+    used = set(re.findall(r"\{([a-z_]+)(?:\|\w+)?\}", patterns))
+    used |= {s for s in mounted(name) if f"/run/secrets/{s}" in f"{environment(name)}{script(name)}"}
+    used |= set(re.findall(r"\$secrets/([a-z_]+)\b", script(name)))
+    used |= (
+        {f"{role}_db_password" for role in re.findall(r"[a-z_]+", "airflow catalog api api_staging celery")}
+        if name == "postgres"
+        else set()
+    )
+    used |= {s for s in mounted(name) if s == "catalog_reader_db_password" and s in script(name)}
+    used |= {"broker_password"} if "broker_password" in script(name) else set()
+    assert {s for s in mounted(name) if not s.endswith(".json")} == used
+    for key, value in environment(name).items():
+        assert "${" not in str(value) or not re.search("PASSWORD|SECRET|KEY", str(value)), key
+        if re.search("PASSWORD|SECRET|KEY|TOKEN", key):
+            assert key.startswith(PREFIX) or key.endswith("_FILE"), key
+    assert "env_file" not in SERVICES[name]
+
+
+def test_who_gets_which_secret():
+    """What is worth most: keys that make tokens or read connections, superusers, keys of providers."""
+
+    def holders(secret):
+        return {name for name in SERVICES if secret in mounted(name).values()}
+
+    assert holders("jwt_secret") == {"api-server", "scheduler"}
+    assert holders("fernet_key") == {"init", "api-server", "scheduler", "dag-processor", "triggerer"}
+    assert holders("airflow_db_password") == {"postgres"} | (holders("fernet_key"))
+    assert holders("api_secret_key") == set(AIRFLOW)
+    assert holders("tasks") == {"scheduler", "worker"}
+    assert holders("alerts") == {"scheduler", "worker", "dag-processor", "triggerer"}
+    assert holders("settings") == set(AIRFLOW)
+    assert holders("postgres_password") == {"postgres"}
+    assert holders("search_root_password") == {"elasticsearch", "init"}
+    assert holders("storage_root_password") == {"minio", "storage"}
+    assert holders("catalog_db_password") == {"postgres", "init", "scheduler", "worker"}
+    assert holders("storage_password") == {"storage", "scheduler", "worker"}
+
+
+def test_every_secret_is_made():
+    files = {name: about["file"] for name, about in DOCUMENT["secrets"].items()}
+    assert set(files.values()) == {f".secrets/{name}" for name in (*secrets.MADE_UP, *secrets.FILES)}
+    assert {*files} == {name for service in SERVICES for name in mounted(service).values()}
+
+
+@pytest.mark.parametrize("name", AIRFLOW)
+def test_what_a_container_is_given_means_the_same_with_any_password(name, tmp_path):
+    """Connections are JSON or addresses that are read as they were meant, Variables are declared."""
+    for secret in mounted(name):
+        (tmp_path / secret).write_text("{}" if secret.endswith(".json") else f"{WILD}{secret}\n")
+    found = filled(environment(name), tmp_path)
+    declared = {s.name for s in SETTINGS}
+    assert not [key for key in found if key.startswith(PREFIX)]
+    for key in found:
+        if key.startswith("AIRFLOW_VAR_"):
+            assert key.removeprefix("AIRFLOW_VAR_") in declared
+        if key.startswith("AIRFLOW_CONN_"):
+            assert key.removeprefix("AIRFLOW_CONN_").lower() in declared
+    for key, pattern in environment(name).items():
+        if not key.startswith(PREFIX):
+            continue
+        value = found[key.removeprefix(PREFIX)]
+        wanted = [f"{WILD}{secret}" for secret in re.findall(r"\{([a-z_]+)(?:\|\w+)?\}", pattern)]
+        if value.startswith("{"):
+            texts = [v for k, v in json.loads(value).items() if k in ("password", "catalog", "reader")]
+            assert texts == wanted
+        elif "://" in value:
+            assert [unquote(urlsplit(value).password)] == wanted
+            if "postgresql" in value:
+                plain = re.sub(r"^(db\+)?postgresql(\+\w+)?", "postgresql", value)
+                assert conninfo_to_dict(plain)["password"] == wanted[0]
+        else:
+            assert [value] == wanted
+
+
+# The program of the containers.
+
+
+def run(tmp_path, *arguments, program="entrypoint.sh", **environment):
+    (tmp_path / "secrets").mkdir(exist_ok=True)
+    base = {
+        "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
+        "CATALOG_PACKAGE": str(ROOT / "catalog"),
+        "SECRETS_FOLDER": str(tmp_path / "secrets"),
+        "COMPONENT_FILE": str(tmp_path / "component"),
+        "AIRFLOW_HOME": str(tmp_path),
+    }
+    path = ROOT / "docker" / program if "/" not in program else program
+    return subprocess.run(
+        ["sh", path, *arguments], env=base | environment, capture_output=True, text=True, timeout=120
+    )
+
+
+SHOW = "import os; print(os.environ.get('NAME'), os.environ.get('FROM_SECRETS_NAME'), os.environ.get('AIRFLOW_VAR_API_KEY_X'))"
+
+
+def test_the_entrypoint_puts_secrets_in_their_places(tmp_path):
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "key").write_text(f"{WILD}\n")
+    (tmp_path / "secrets" / "tasks.json").write_text(json.dumps({"AIRFLOW_VAR_API_KEY_X": WILD}))
+    done = run(tmp_path, "python", "-c", SHOW, FROM_SECRETS_NAME="<{key}>")
+    assert done.stdout == f"<{WILD}> None {WILD}\n"
+    again = "import os, subprocess as s, sys; s.run(['sh', sys.argv[1], 'python', '-c', sys.argv[2]])"
+    nested = run(
+        tmp_path,
+        "python",
+        "-c",
+        again,
+        str(ROOT / "docker" / "entrypoint.sh"),
+        SHOW,
+        FROM_SECRETS_NAME="<{key}>",
+    )
+    assert nested.stdout == done.stdout
+
+
+def test_the_entrypoint_names_a_secret_that_is_missing(tmp_path):
+    (tmp_path / "secrets").mkdir()
+    done = run(tmp_path, "python", "-c", SHOW, FROM_SECRETS_NAME="{key}")
+    assert done.returncode == 1
+    assert "NAME needs the secret key, which cannot be read (No such file or directory)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert run(tmp_path).returncode == 2
+    assert run(tmp_path, "healthy").returncode == 1
+
+
+def test_the_programs_of_docker_exec_get_the_secrets_too(tmp_path):
+    """The image has links by these names before everything else on PATH."""
+    links = tmp_path / "links"
+    links.mkdir()
+    for name in ("airflow", "catalog"):
+        (links / name).symlink_to(ROOT / "docker" / "entrypoint.sh")
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "key").write_text("k\n")
+    done = run(tmp_path, "--help", program=str(links / "catalog"), FROM_SECRETS_NAME="{key}")
+    assert "Usage: catalog" in done.stdout
+    missing = run(tmp_path, "version", program=str(links / "airflow"), FROM_SECRETS_NAME="{no_key}")
+    assert "needs the secret no_key" in missing.stderr
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
+    assert all(
+        f"ln -s /usr/local/bin/entrypoint /opt/entrypoint/{name}" in dockerfile
+        for name in ("airflow", "catalog")
+    )
+    assert "PATH=/opt/entrypoint:" in dockerfile
+
+
+# What `init` does.
 
 
 def test_variables_with_a_default(monkeypatch):
@@ -29,25 +283,64 @@ def test_variables_with_a_default(monkeypatch):
     assert not [m for _, m in found.values() if "](" in m or "`" in m]
 
 
-@pytest.mark.parametrize(
-    "before", ["", "POSTGRES_PASSWORD=kept\nAIRFLOW_VAR_API_KEY_FLICKR=key\nMINIO_PASSWORD=\n"]
-)
-def test_secrets_are_made_up_once(tmp_path, monkeypatch, before, capsys):
-    monkeypatch.setattr(secrets, "ROOT", tmp_path)
-    path = tmp_path / ".env"
-    if before:
-        path.write_text(before)
-    secrets.main()
-    first = path.read_text()
-    secrets.main()
-    assert path.read_text() == first
-    entries = dict(line.split("=", 1) for line in first.splitlines())
-    assert set(entries) >= set(secrets.NAMES)
-    assert all(len(entries[n]) > 3 for n in secrets.NAMES)
-    assert len({entries[n] for n in secrets.NAMES}) == 4
-    if before:
-        assert (entries["POSTGRES_PASSWORD"], entries["AIRFLOW_VAR_API_KEY_FLICKR"]) == ("kept", "key")
-    assert "kept" not in capsys.readouterr().out
+def test_users_of_the_search_engine(httpserver):
+    """Asked of the engine as its superuser; the dashboard's user changes nothing."""
+    answers = httpserver.expect_request(re.compile("/_security/.*"), method="PUT")
+    answers.respond_with_json({}, headers={"X-Elastic-Product": "Elasticsearch"})
+    bootstrap.search_users(
+        bootstrap.SearchUsers(httpserver.url_for("/"), "elastic", WILD, f"{WILD}1", f"{WILD}2")
+    )
+    asked = {r.path: (r.authorization, json.loads(r.get_data())) for r, _ in httpserver.log}
+    assert {a.password for a, _ in asked.values()} == {WILD}
+    assert asked["/_security/user/catalog"][1] == {"password": f"{WILD}1", "roles": ["catalog"]}
+    assert asked["/_security/user/catalog_reader"][1] == {"password": f"{WILD}2", "roles": ["catalog_reader"]}
+    owner, reader = (asked[f"/_security/role/{name}"][1] for name in ("catalog", "catalog_reader"))
+    assert owner["indices"] == [{"names": ["audio*", "image*"], "privileges": ["all"]}]
+    assert reader == {
+        "cluster": [],
+        "indices": [{"names": ["audio*", "image*"], "privileges": ["read", "view_index_metadata"]}],
+    }
+
+
+def test_an_engine_that_refuses_is_named(httpserver):
+    httpserver.expect_request(re.compile(".*")).respond_with_json(
+        {"error": {"type": "security_exception"}}, status=401, headers={"X-Elastic-Product": "Elasticsearch"}
+    )
+    given = bootstrap.SearchUsers(httpserver.url_for("/"), "elastic", "wrong", "a", "b")
+    with pytest.raises(Fatal, match="the search engine answered 401"):
+        bootstrap.search_users(given)
+
+
+NEWER = """
+import sqlalchemy
+from airflow import settings
+from catalog.local import bootstrap
+bootstrap.airflow_database()
+with settings.get_engine().begin() as connection:
+    connection.execute(sqlalchemy.text("update alembic_version set version_num = 'ffffffffffff'"))
+try:
+    bootstrap.airflow_database()
+except bootstrap.Fatal as problem:
+    print("REFUSED", problem)
+"""
+
+
+@pytest.mark.airflow
+def test_a_newer_airflow_database_is_refused_with_the_way_back(tmp_path):
+    own = {
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", NEWER], env=os.environ | own, capture_output=True, text=True, timeout=240
+    )
+    assert "REFUSED Airflow's database has been upgraded by a newer Airflow" in done.stdout, done.stderr[
+        -2000:
+    ]
+    assert "airflow db downgrade --to-version 3." in done.stdout
+
+
+# Names that exist.
 
 
 def texts():
@@ -73,26 +366,3 @@ def test_airflow_knows_every_option_that_is_named():
     }
     assert len(named) > 20
     assert {pair for pair in named if not pair[0].startswith("celery")} - known == set()
-
-
-def test_the_composed_catalog_names_what_exists():
-    """Connections are JSON or addresses, Variables are declared, and the services that others wait for say when they are healthy."""
-    document = yaml.safe_load(texts()["compose.yml"])
-    services = document["services"]
-    environment = services["scheduler"]["environment"]
-    declared = {s.name for s in SETTINGS}
-    for name, value in environment.items():
-        if name.startswith("AIRFLOW_CONN_"):
-            assert name.removeprefix("AIRFLOW_CONN_").lower() in declared
-            assert value.startswith("postgresql://") or json.loads(value)["conn_type"] in ("http", "aws")
-        elif name.startswith("AIRFLOW_VAR_"):
-            assert name.removeprefix("AIRFLOW_VAR_") in declared
-    waited_for = {
-        name
-        for s in services.values()
-        for name, how in s.get("depends_on", {}).items()
-        if how["condition"] == "service_healthy"
-    }
-    assert waited_for == {"postgres", "elasticsearch", "minio", "broker"}
-    assert all("test" in services[name]["healthcheck"] for name in waited_for)
-    assert {n for n, s in services.items() if "distributed" in s.get("profiles", [])} == {"broker", "worker"}

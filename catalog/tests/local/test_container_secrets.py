@@ -1,0 +1,128 @@
+"""Secrets of the containers: made once, for nobody else to read, whatever `.env` was like before."""
+
+import json
+import stat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catalog.local import secrets
+from catalog.settings import SETTINGS
+
+WILD = "p@s/s w#o'r\"d%$\\ü"
+# The file of the version before.
+BEFORE = """# mine
+POSTGRES_PASSWORD=kept
+MINIO_PASSWORD=kept-too
+FERNET_KEY=
+UI_PORT=8081
+AIRFLOW_VAR_API_KEY_FLICKR='p@s/s w#o"r%$d'   # of our account
+AIRFLOW_CONN_SLACK_ALERTS="{\\"password\\": \\"p'\\\\\\\\\\"}"
+AIRFLOW_VAR_ENVIRONMENT=production # a remark
+export DEFAULT_RETRY_COUNT=3
+AIRFLOW_VAR_API_KEY_JAMENDO=
+"""
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("before", [None, "", BEFORE])
+def test_they_are_made_once(tmp_path, before):
+    if before is not None:
+        (tmp_path / ".env").write_text(before)
+    said = list(secrets.prepare(tmp_path))
+    folder = tmp_path / ".secrets"
+    first = {path.name: path.read_text() for path in folder.iterdir()}
+    assert set(first) == {*secrets.MADE_UP, *secrets.FILES}
+    assert list(secrets.prepare(tmp_path)) == []
+    assert {path.name: path.read_text() for path in folder.iterdir()} == first
+    values = [first[name].rstrip("\n") for name in secrets.MADE_UP]
+    assert len({*values}) == len(values)
+    assert all(len(v) >= 32 or v.startswith("kept") for v in values)
+    assert not [v for v in values if any(v in line for line in said)]
+    assert (mode(folder), {mode(path) for path in folder.iterdir()}) == (0o700, {0o444})
+
+
+def test_what_is_there_stays_whatever_it_is(tmp_path):
+    (tmp_path / ".secrets").mkdir()
+    (tmp_path / ".secrets" / "catalog_db_password").write_text(WILD)
+    list(secrets.prepare(tmp_path))
+    assert (tmp_path / ".secrets" / "catalog_db_password").read_text() == WILD
+
+
+def test_an_earlier_env_is_carried_over_and_closed(tmp_path):
+    """Its secrets become files and leave it, once they are there; its mode is mended, and all of it is said."""
+    env = tmp_path / ".env"
+    env.write_text(BEFORE)
+    env.chmod(0o644)
+    said = "\n".join(secrets.prepare(tmp_path))
+    assert (tmp_path / ".secrets" / "postgres_password").read_text() == "kept\n"
+    assert (tmp_path / ".secrets" / "storage_root_password").read_text() == "kept-too\n"
+    assert mode(env) == 0o600
+    assert "mode 644" in said
+    assert "taken out of" in said
+    assert "kept" not in said
+    left = env.read_text()
+    assert left.splitlines() == [
+        line for line in BEFORE.splitlines() if not line.startswith(("POSTGRES_", "MINIO_", "FERNET_"))
+    ]
+
+
+def test_a_copied_template_is_closed(tmp_path):
+    (tmp_path / ".env").write_text((secrets.ROOT / ".env.template").read_text())
+    (tmp_path / ".env").chmod(0o664)
+    assert [line for line in secrets.prepare(tmp_path) if "mode 664" in line]
+    assert mode(tmp_path / ".env") == 0o600
+
+
+def test_entries_go_to_those_who_need_them(tmp_path):
+    (tmp_path / ".env").write_text(BEFORE + "AIRFLOW__API__BASE_URL=https://catalog.example\n")
+    list(secrets.prepare(tmp_path))
+    read = {name: json.loads((tmp_path / ".secrets" / name).read_text()) for name in secrets.FILES}
+    assert read == {
+        "settings.json": {
+            "AIRFLOW_VAR_ENVIRONMENT": "production",
+            "DEFAULT_RETRY_COUNT": "3",
+            "AIRFLOW__API__BASE_URL": "https://catalog.example",
+        },
+        "alerts.json": {"AIRFLOW_CONN_SLACK_ALERTS": '{"password": "p\'\\\\"}'},
+        "tasks.json": {"AIRFLOW_VAR_API_KEY_FLICKR": 'p@s/s w#o"r%$d'},
+    }
+    (tmp_path / ".env").write_text("")
+    list(secrets.prepare(tmp_path))
+    assert (tmp_path / ".secrets" / "tasks.json").read_text() == "{}\n"
+
+
+def test_no_variable_that_is_a_secret_goes_to_all():
+    secret = [
+        s.name
+        for s in SETTINGS
+        if any(word in s.name for word in ("KEY", "SECRET", "TOKEN", "PASSWORD", "OAUTH2"))
+    ]
+    secret = [name for name in secret if "…" not in name]
+    assert len(secret) >= 4
+    for name in (*secret, "API_KEY_ANY", "STAGING_DEPLOY", "SOMETHING_ELSE"):
+        assert secrets.audience(f"AIRFLOW_VAR_{name}") == "tasks.json"
+    assert secrets.audience("AIRFLOW_CONN_AWS_DEFAULT") == "tasks.json"
+    assert secrets.audience("UI_PORT") is secrets.audience("POSTGRES_PASSWORD") is None
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"])))
+def test_any_value_can_be_written(value):
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    written = [f'"{escaped}"'] + ([f"'{value}'"] if "'" not in value else [])
+    for text in written:
+        assert list(secrets.entries(f"  NAME = {text}  # remark")) == [(1, "NAME", value)]
+
+
+@pytest.mark.parametrize("line", ["NAME='open", "NAME='a' b", 'NAME="open\\"', "NAME='it's'"])
+def test_a_quote_that_is_not_closed_is_named_and_nothing_is_changed(tmp_path, line, monkeypatch, capsys):
+    (tmp_path / ".env").write_text(f"POSTGRES_PASSWORD=old\n{line}\n")
+    monkeypatch.setattr(secrets, "ROOT", tmp_path)
+    assert secrets.main() == 1
+    assert capsys.readouterr().err.startswith(".env, line 2: NAME has a quote")
+    assert not (tmp_path / ".secrets").exists()
+    assert "old" in (tmp_path / ".env").read_text()
