@@ -6,13 +6,20 @@ set -eu
 PATH=${PATH#/opt/entrypoint:}
 export PATH
 component=${COMPONENT_FILE:-/tmp/component}
+package=${CATALOG_PACKAGE:-/opt/package}
 
 with_secrets() {
-    exec python -IS "${CATALOG_PACKAGE:-/opt/package}/local/with_secrets.py" "$@"
+    exec python -IS "$package/local/with_secrets.py" "$@"
 }
 
 answers() {
     exec python -IS -c "import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=5)" "$1"
+}
+
+# The broker's address has its password in it, so it goes by the environment.
+worker_answers() {
+    # shellcheck disable=SC2016
+    with_secrets sh -c 'CELERY_BROKER_URL=$AIRFLOW__CELERY__BROKER_URL exec celery inspect ping --destination "celery@$(hostname)"'
 }
 
 case "${0##*/}" in
@@ -24,13 +31,14 @@ init)
     with_secrets python -m catalog.local.bootstrap
     ;;
 healthy)
-    # Each of these asks for this container's component alone: another one's failure must not have this one restarted.
+    # Each of these asks for this container's component alone: another one's failure must not have this one restarted. None imports
+    # Airflow, which takes seconds of processor time and more on a machine that is busy.
     case "$(cat "$component" 2>/dev/null)" in
     api-server) answers http://127.0.0.1:8080/api/v2/version ;;
     scheduler) answers http://127.0.0.1:8974/health ;;
-    triggerer) with_secrets airflow jobs check --job-type TriggererJob --local ;;
-    dag-processor) with_secrets airflow jobs check --job-type DagProcessorJob --local ;;
-    celery) with_secrets celery --app airflow.providers.celery.executors.celery_executor.app inspect ping --destination "celery@$(hostname)" ;;
+    triggerer) with_secrets python -I "$package/local/healthy.py" TriggererJob ;;
+    dag-processor) with_secrets python -I "$package/local/healthy.py" DagProcessorJob ;;
+    celery) worker_answers ;;
     *) exit 1 ;;
     esac
     ;;

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import psycopg
 import pytest
+import sqlalchemy
 import yaml
 from psycopg.conninfo import conninfo_to_dict
 
@@ -18,6 +20,7 @@ from catalog.local.bootstrap import defaults
 from catalog.local.stack import ROOT
 from catalog.local.with_secrets import PREFIX, filled
 from catalog.settings import SETTINGS
+from catalog.tests.conftest import database_of_its_own
 
 WILD = "p@s/s w#o'r\"d%$\\ü:?&=[]{}+"
 AIRFLOW = ("init", "api-server", "scheduler", "dag-processor", "triggerer", "worker")
@@ -262,6 +265,37 @@ def test_the_programs_of_docker_exec_get_the_secrets_too(tmp_path):
         for name in ("airflow", "catalog")
     )
     assert "PATH=/opt/entrypoint:" in dockerfile
+
+
+@pytest.mark.airflow
+@pytest.mark.database
+def test_a_component_is_well_while_its_own_job_is_heard_of(server, tmp_path, monkeypatch):
+    """As `airflow jobs check --local` says it, in Airflow's own table."""
+    from airflow.jobs.job import Job
+    from airflow.utils.net import get_hostname
+
+    address = database_of_its_own(server, "empty").replace("postgresql:", "postgresql+psycopg2:")
+    engine = sqlalchemy.create_engine(address)
+    Job.__table__.create(engine)
+    insert = "insert into job (job_type, state, hostname, latest_heartbeat) values (%s, %s, %s, now() - %s * interval '1 second')"
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", address)
+    (tmp_path / "component").write_text("triggerer\n")
+
+    def well():
+        return run(tmp_path, "healthy", AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=address).returncode == 0
+
+    with psycopg.connect(address.replace("+psycopg2", ""), autocommit=True) as connection:
+        for row in (
+            ("TriggererJob", "running", "another", 1),
+            ("DagProcessorJob", "running", get_hostname(), 1),
+            ("TriggererJob", "failed", get_hostname(), 1),
+            ("TriggererJob", "running", get_hostname(), 300),
+        ):
+            connection.execute(insert, row)
+        assert not well()
+        connection.execute(insert, ("TriggererJob", "running", get_hostname(), 1))
+        assert well()
+    engine.dispose()
 
 
 # What `init` does.
