@@ -31,11 +31,11 @@ from rich.progress import (
 from rich.table import Table
 from upath import UPath
 
-from catalog import search_cli
-from catalog.database import deletion, sample_data, schema
-from catalog.database.statements import parse_condition, verify_condition
+from catalog import command_line, database_cli, search_cli
+from catalog.database import sample_data, schema
+from catalog.database.addresses import conninfo
 from catalog.ingestion.assemble import client_for, replay_of, window_of
-from catalog.ingestion.errors import IngestionError, Refused
+from catalog.ingestion.errors import IngestionError
 from catalog.ingestion.overview import overview
 from catalog.ingestion.parts import Counts, Manifest, Parts
 from catalog.ingestion.provider import Provider, provider_class, provider_names
@@ -52,8 +52,7 @@ app = typer.Typer(
     help="A catalog of openly licensed media.",
     pretty_exceptions_enable=False,
 )
-db = typer.Typer(no_args_is_help=True, help="The catalog database's schema.")
-app.add_typer(db, name="db")
+app.add_typer(database_cli.db, name="db")
 app.add_typer(search_cli.policies, name="tag-policy")
 app.command("search")(search_cli.search_command)
 out, err = Console() if sys.stdout.isatty() else Console(width=200), Console(stderr=True)
@@ -68,14 +67,6 @@ Day = Annotated[
     datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="The UTC day of a dated provider.")
 ]
 Limit = Annotated[int, typer.Option(min=0, help="Stop after so many records; 0: all.")]
-Dsn = Annotated[
-    str,
-    typer.Option(
-        envvar=["CATALOG_DSN", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"],
-        help="postgresql:// URL of the catalog database.",
-        show_default=False,
-    ),
-]
 
 
 class FileCheckpoint:
@@ -279,7 +270,7 @@ def _last_runs(dsn: str | None) -> tuple[dict[str, str], str]:
          order by provider, finished_on desc
     """
     try:
-        with psycopg.connect(dsn, connect_timeout=3, row_factory=dict_row) as connection:
+        with psycopg.connect(conninfo(dsn), connect_timeout=3, row_factory=dict_row) as connection:
             rows = connection.execute(query).fetchall()
     except psycopg.Error as error:
         return {}, f"last runs: the catalog database does not answer ({type(error).__name__})"
@@ -294,56 +285,6 @@ def _last_run(report: dict[str, Any]) -> str:
         f"{utc(report['finished_on']):%Y-%m-%d %H:%M}, {report['inserted']:,} new, {report['updated']:,} changed{limits}; "
         f"whole until {fresh}"
     )
-
-
-@db.command()
-def upgrade(dsn: Dsn) -> None:
-    """Bring the schema up to date."""
-    before = schema.status(dsn)
-    after = schema.upgrade(dsn)
-    applied = ", ".join(before.pending) or "nothing to apply"
-    out.print(f"catalog database: {before.current or 'empty'} → {after.current} ({applied})")
-
-
-@db.command()
-def status(dsn: Dsn) -> None:
-    """Say which revision the schema has and what is pending; exit 1 when something is."""
-    found = schema.status(dsn)
-    out.print(
-        f"revision {found.current or 'none'}, newest {found.head}, pending: {', '.join(found.pending) or 'nothing'}"
-    )
-    raise typer.Exit(1 if found.pending else 0)
-
-
-@db.command()
-def restore(
-    dsn: Dsn,
-    where: Annotated[str, typer.Option(help="`WHERE …` over the columns of the deleted table.")],
-    table: Annotated[str, typer.Option(help="image or audio")] = "image",
-    dry_run: Annotated[bool, typer.Option(help="Only count what the condition selects.")] = False,
-) -> None:
-    """Bring deleted records back, as they were but for their score. One whose key or URL was taken meanwhile stays deleted.
-
-    The records are selected once, in one statement. When it was stopped, the same command goes on.
-    """
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        schema.require(connection)
-        try:
-            condition = parse_condition(table, where, "--where")
-            verify_condition(connection, table, condition, of=f"deleted_{table}", field="--where")
-            if dry_run:
-                selected = deletion.Restoration(connection, table, condition).count()
-                out.print(f"{selected:,} records of deleted_{table} are selected; nothing is changed")
-                return
-            found = deletion.restore(connection, table, condition)
-        except Refused as error:
-            raise IngestionError(f"refused: {error}") from None
-    stay = (
-        f"; {found.gone:,} are not: their key or URL is taken, or they were brought back by others"
-        if found.gone
-        else ""
-    )
-    out.print(f"{found.updated:,} records of {table} are back{stay}")
 
 
 @app.command("sample-data")
@@ -364,7 +305,7 @@ def sample_data_(
                 f"{variable} is not set: the URL of the {name} database. ./just catalog sets it while the stack is up."
             )
         began = time.monotonic()
-        with psycopg.connect(dsn, autocommit=True) as connection:
+        with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
             added = sample_data.fill(connection, which, rows, seed)
         shown = ", ".join(f"{number:,} {table}" for table, number in added.items())
         out.print(f"{name}: {shown} in {time.monotonic() - began:.1f} s")
@@ -432,12 +373,8 @@ def _stop_on_signal() -> Iterator[list[int]]:
 
 
 def main() -> None:
-    """Entry point: an expected error is one line, not a traceback."""
-    try:
-        app()
-    except (IngestionError, OSError) as error:
-        err.print(f"[bold red]catalog:[/] {error}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+    """Entry point: an error is one line, not a traceback."""
+    command_line.run(app, "catalog")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import mdformat
 
+from catalog import command_line
 from catalog.ingestion.overview import overview
 from catalog.settings import SETTINGS
 
@@ -85,4 +86,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command_line.run(lambda: main(sys.argv[1:]), "just dag-docs")

@@ -280,7 +280,7 @@ def report_record_counts(media_type: MediaType, checked: dict[str, Any], filtere
         after, built = engine.sources(media_type), engine.meta(media_type)
     text = refresh_report(
         media_type, refresh.plan.documents[media_type], after, copied=context["ti"].xcom_pull(task_ids="copy_tables") or [],
-        orphans=context["ti"].xcom_pull(task_ids="promote_tables") or {}, tags=checked["tags"], digest=built.get("tag_policy_digest", ""),
+        orphans=context["ti"].xcom_pull(task_ids="promote_tables") or {}, checked=checked, digest=built.get("tag_policy_digest", ""),
         filtered=filtered["documents"], hidden=filtered["hidden"],
     )  # fmt: skip
     say(text, "Data refresh record difference")

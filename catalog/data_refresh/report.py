@@ -38,6 +38,19 @@ def copy_lines(copied: Iterable[Mapping[str, Any]], orphans: Mapping[str, int]) 
     ]
 
 
+def document_lines(checked: Mapping[str, Any]) -> list[str]:
+    """Why there are fewer documents than rows, if there are.
+
+    Args:
+        checked: What the check of an index returned: `removed`, `rejected`.
+    """
+    without = [(checked["removed"], "gone at their source")] if checked["removed"] else []
+    without += [(number, f"rejected, {reason}") for reason, number in sorted(checked["rejected"].items())]
+    if not without:
+        return []
+    return ["Rows without a document: " + "; ".join(f"{number:,} {reason}" for number, reason in without)]
+
+
 def tag_line(counts: Mapping[str, int], digest: str) -> str:
     """Tags kept and dropped, by rule."""
     dropped = ", ".join(
@@ -48,11 +61,28 @@ def tag_line(counts: Mapping[str, int], digest: str) -> str:
 
 def refresh_report(
     media_type: str, before: Mapping[str, int], after: Mapping[str, int], *, copied: Sequence[Mapping[str, Any]],
-    orphans: Mapping[str, int], tags: Mapping[str, int], digest: str, filtered: int, hidden: int,
+    orphans: Mapping[str, int], checked: Mapping[str, Any], digest: str, filtered: int, hidden: int,
 ) -> str:  # fmt: skip
-    """The whole report. copied: empty when only the index was made anew."""
+    """The whole report.
+
+    Args:
+        media_type: Of the refresh.
+        before: Source → documents when it began.
+        after: Source → documents that are live now.
+        copied: What the copy took, a table each; empty when only the index was rebuilt.
+        orphans: Foreign key → rows that lost what they pointed at.
+        checked: What the check of the index found: `removed`, `rejected`, `tags`.
+        digest: Of the tag policy.
+        filtered: Documents of the filtered index.
+        hidden: Documents that are left out there.
+    """
     what = "data refresh complete" if copied else "index rebuilt, no rows copied"
     first, *others = record_differences(before, after)
-    lines = [f"*{media_type.capitalize()} {what}*: {first}", *others, *copy_lines(copied, orphans)]
-    lines += [f"Filtered index: {filtered:,} documents, {hidden:,} hidden", tag_line(tags, digest)]
+    lines = [
+        f"*{media_type.capitalize()} {what}*: {first}",
+        *others,
+        *copy_lines(copied, orphans),
+        *document_lines(checked),
+    ]
+    lines += [f"Filtered index: {filtered:,} documents, {hidden:,} hidden", tag_line(checked["tags"], digest)]
     return "\n".join(lines)

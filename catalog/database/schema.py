@@ -1,8 +1,13 @@
 """Schemas of the databases: upgrade one, or say how far it is. Migrations are SQL files run by Alembic.
 
 That of the API database is for one machine and for tests: in production the API makes its tables itself.
+Migrations only add, so a release works with a schema that is newer than its own.
 """
 
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,27 +15,172 @@ import msgspec
 import psycopg
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
-from sqlalchemy import Connection, create_engine, make_url
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.pool import NullPool
 
+from catalog.database import locks
+from catalog.database.addresses import conninfo
+from catalog.database.session import settle
 from catalog.ingestion.errors import Fatal
 
+log = logging.getLogger(__name__)
 Which = Literal["catalog", "api"]
 _FOLDERS: dict[Which, tuple[str, str]] = {
     "catalog": ("versions", "catalog_version"),
     "api": ("api_versions", "catalog_api_version"),
 }
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_REVISION = re.compile(r"[0-9]{4}\Z")
 
 
 class SchemaStatus(msgspec.Struct, frozen=True):
-    """current: revision of the database, None when it has none; head: the newest one here; pending: revisions to apply, in order."""
+    """How far a database is.
+
+    Attributes:
+        current: Its revision; None when it has none.
+        head: The newest revision of this package.
+        pending: Revisions to apply, in order.
+        locks: Pending revision → table → the strongest lock that it takes there, and for how long.
+    """
 
     current: str | None
     head: str
     pending: tuple[str, ...]
+    locks: Mapping[str, Mapping[str, str]] = {}
+
+    @property
+    def newer(self) -> bool:
+        """Was the database upgraded by a later release? This one works with it as it is."""
+        return self.current is not None and self.current > self.head
+
+    def __str__(self) -> str:
+        if self.newer:
+            return f"revision {self.current}, newer than this release's {self.head}, which works with it as it is"
+        return f"revision {self.current or 'none'}, newest {self.head}, pending: {', '.join(self.pending) or 'nothing'}"
+
+
+def upgrade(
+    dsn: str,
+    which: Which = "catalog",
+    *,
+    say: Callable[[str], None] = log.info,
+    patience: float = locks.PATIENCE,
+) -> SchemaStatus:
+    """Apply what is pending, beside running work: a lock is asked for in short attempts. Two at the same time take turns.
+
+    Each migration is one transaction. What was applied stays when a later one fails.
+
+    Args:
+        dsn: Address of the database.
+        which: Whose schema it is.
+        say: Told whom a migration waits for.
+        patience: Seconds after which no further attempt is made to get a lock.
+
+    Returns:
+        The status afterwards; of a newer schema, which is left as it is, too.
+
+    Raises:
+        Fatal: A lock was not to be had, or the revision is none of ours.
+    """
+    with _engine(dsn) as engine, engine.connect() as connection:
+        ours: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+        settle(ours)
+        locks.give_up_soon(ours)
+        connection.commit()
+        config = _config(which)
+        config.attributes["connection"] = connection
+
+        def work() -> SchemaStatus:
+            connection.rollback()
+            connection.exec_driver_sql("select pg_advisory_lock(hashtext('catalog schema upgrade'))")
+            connection.commit()
+            try:
+                if _status(ours, which).pending:
+                    _require_rights(ours)
+                    command.upgrade(config, "head")
+                    connection.commit()
+                return _status(ours, which)
+            finally:
+                connection.rollback()
+                connection.exec_driver_sql("select pg_advisory_unlock(hashtext('catalog schema upgrade'))")
+                connection.commit()
+
+        return locks.attempts(
+            lambda: psycopg.connect(conninfo(dsn)),
+            ours.info.backend_pid,
+            work,
+            what=f"the upgrade of the {which} database",
+            say=say,
+            patience=patience,
+        )
+
+
+def status(dsn: str, which: Which = "catalog") -> SchemaStatus:
+    """How far the database is. Raises psycopg's OperationalError when it cannot be reached, Fatal for a revision that is none of ours."""
+    with psycopg.connect(conninfo(dsn)) as connection:
+        settle(connection)
+        return _status(connection, which)
+
+
+def require(connection: psycopg.Connection[Any], which: Which = "catalog") -> None:
+    """Look whether the database has the schema that this release needs, or a newer one: migrations only add.
+
+    One small query, so it may be asked wherever work begins. Ends no transaction that is open.
+
+    Raises:
+        Fatal: The schema is older, or there is none; says what to do.
+    """
+    folder, _ = _FOLDERS[which]
+    needed = max(file.stem.partition("_")[0] for file in (_MIGRATIONS / folder).glob("[0-9]*.py"))
+    found = _current(connection, which)
+    if found is None or found < needed:
+        is_at = f"is at revision {found}" if found else "has no revision"
+        raise Fatal(
+            f"the schema of the {which} database {is_at}; this release needs {needed}. Upgrade it with `catalog db upgrade`, "
+            "then clear this task, or repeat the command."
+        )
+
+
+def _require_rights(connection: psycopg.Connection[Any]) -> None:
+    """Raise Fatal when what migrations make would go to another schema than `public`, or nowhere."""
+    query = "select current_user, has_schema_privilege('public', 'USAGE') and has_schema_privilege('public', 'CREATE')"
+    role, granted = connection.execute(query).fetchone() or ("", False)
+    if not granted:
+        raise Fatal(
+            f"role {role} may not make anything in the schema public; as its owner: "
+            f"grant usage, create on schema public to {role};"
+        )
+
+
+def _current(connection: psycopg.Connection[Any], which: Which) -> str | None:
+    """The revision of a database. Raises Fatal when it is none that a release of this package writes."""
+    _, table = _FOLDERS[which]
+    exists = connection.execute("select to_regclass(%s)", [table]).fetchone()
+    if not exists or not exists[0]:
+        return None
+    rows = connection.execute(sql.SQL("select version_num from {}").format(sql.Identifier(table))).fetchall()
+    if len(rows) > 1 or (rows and not _REVISION.match(rows[0][0])):
+        shown = ", ".join(str(row[0]) for row in rows)
+        raise Fatal(
+            f"table {table} of the {which} database says revision {shown}, which is none of this package's."
+        )
+    return rows[0][0] if rows else None
+
+
+def _status(connection: psycopg.Connection[Any], which: Which) -> SchemaStatus:
+    scripts = ScriptDirectory.from_config(_config(which))
+    current, head = _current(connection, which), scripts.get_current_head() or ""
+    if current is not None and current > head:
+        return SchemaStatus(current, head, ())
+    pending = list(reversed([*scripts.iterate_revisions(head, current or "base")]))
+    return SchemaStatus(
+        current,
+        head,
+        tuple(script.revision for script in pending),
+        {script.revision: script.module.LOCKS for script in pending if script.module.LOCKS},
+    )
 
 
 def _config(which: Which) -> Config:
@@ -43,65 +193,14 @@ def _config(which: Which) -> Config:
     return config
 
 
-def _engine_url(dsn: str) -> str:
-    url = make_url(dsn.replace("postgres://", "postgresql://", 1))
-    return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
-
-
-def upgrade(dsn: str, which: Which = "catalog") -> SchemaStatus:
-    """Apply what is pending; two at the same time take turns. dsn: a postgresql:// URL. Returns the status afterwards."""
-    engine = create_engine(_engine_url(dsn))
+@contextmanager
+def _engine(dsn: str) -> Iterator[Engine]:
+    """What Alembic works with; libpq reads the address, as everywhere else."""
+    address = conninfo(dsn)
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(address), poolclass=NullPool
+    )
     try:
-        with engine.connect() as connection:
-            connection.exec_driver_sql("select pg_advisory_lock(hashtext('catalog schema upgrade'))")
-            connection.commit()
-            config = _config(which)
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            connection.commit()
-            return _status(connection, which)
+        yield engine
     finally:
         engine.dispose()
-
-
-def status(dsn: str, which: Which = "catalog") -> SchemaStatus:
-    """How far the database is. Raises sqlalchemy's OperationalError when it cannot be reached."""
-    engine = create_engine(_engine_url(dsn))
-    try:
-        with engine.connect() as connection:
-            return _status(connection, which)
-    finally:
-        engine.dispose()
-
-
-def require(connection: psycopg.Connection[Any], which: Which = "catalog") -> None:
-    """Look whether the database has the schema that this release needs, or a newer one: migrations only add.
-
-    One small query, so it may be asked wherever work begins. Ends no transaction that is open.
-
-    Raises:
-        Fatal: The schema is older, or there is none; says what to do.
-    """
-    folder, table = _FOLDERS[which]
-    needed = max(file.stem.partition("_")[0] for file in (_MIGRATIONS / folder).glob("[0-9]*.py"))
-    exists = connection.execute("select to_regclass(%s)", [table]).fetchone()
-    found = None
-    if exists and exists[0]:
-        query = sql.SQL("select max(version_num) from {}").format(sql.Identifier(table))
-        found = (connection.execute(query).fetchone() or [None])[0]
-    if found is None or found < needed:
-        is_at = f"is at revision {found}" if found else "has no revision"
-        raise Fatal(
-            f"the schema of the {which} database {is_at}; this release needs {needed}. Upgrade it with `catalog db upgrade`, "
-            "then clear this task, or repeat the command."
-        )
-
-
-def _status(connection: Connection, which: Which) -> SchemaStatus:
-    scripts = ScriptDirectory.from_config(_config(which))
-    current = MigrationContext.configure(
-        connection, opts={"version_table": _FOLDERS[which][1]}
-    ).get_current_revision()
-    head = scripts.get_current_head() or ""
-    pending = tuple(reversed([s.revision for s in scripts.iterate_revisions(head, current or "base")]))
-    return SchemaStatus(current, head, pending)

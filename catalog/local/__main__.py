@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from catalog import command_line
 from catalog.data_refresh.client import connect
 from catalog.data_refresh.queries import search
-from catalog.ingestion.errors import IngestionError
 from catalog.local import demo as demonstration
 from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.doctor import examine
@@ -108,7 +108,7 @@ def status() -> None:
     settings = stack.settings()
     databases = ", ".join((CATALOG_DB, API_DB, STAGING_DB))
     console.print(
-        f"PostgreSQL: port {settings.postgres_port}, user catalog, databases {databases}; OpenSearch: port {settings.search_port}"
+        f"PostgreSQL: port {settings.postgres_port}, databases {databases}; OpenSearch: port {settings.search_port}"
     )
     console.print(f"state in {stack.folder}", highlight=False)
 
@@ -354,17 +354,17 @@ def _follow(api: AirflowApi, runs: list[Run], timeout: float) -> None:
         watch(api, runs, view.show, timeout)
 
 
-def main() -> None:
+def _command() -> None:
     try:
         app()
     except requests.RequestException as error:
-        Console(stderr=True).print(
-            f"[bold red]just:[/] Airflow does not answer ({type(error).__name__}); see ./just status and ./just logs"
-        )
-        sys.exit(1)
-    except (StackError, ApiError, IngestionError, TimeoutError) as error:
-        Console(stderr=True).print(f"[bold red]just:[/] {error}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        raise StackError(
+            f"Airflow does not answer ({type(error).__name__}); see ./just status and ./just logs"
+        ) from error
+
+
+def main() -> None:
+    command_line.run(_command, "just", StackError, ApiError)
 
 
 if __name__ == "__main__":

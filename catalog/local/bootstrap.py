@@ -15,6 +15,7 @@ import psycopg
 from alembic.util import CommandError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from catalog import command_line
 from catalog.data_refresh.client import ask, connect
 from catalog.database import schema
 from catalog.ingestion.errors import Fatal
@@ -96,11 +97,11 @@ def variables() -> None:
 def databases() -> None:
     """The catalog's schema; the API's only where it is ours to make (CATALOG_MAKES_API_TABLES)."""
     found = schema.upgrade(os.environ["AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"])
-    log.info("catalog database: %s", found.current)
+    log.info("catalog database: %s", found)
     if os.environ.get("CATALOG_MAKES_API_TABLES", "").lower() == "true":
         for name in ("API", "API_STAGING"):
             found = schema.upgrade(os.environ[f"AIRFLOW_CONN_POSTGRES_OPENLEDGER_{name}"], "api")
-            log.info("%s database: %s", name.lower(), found.current)
+            log.info("%s database: %s", name.lower(), found)
 
 
 class SearchUsers(msgspec.Struct, frozen=True):
@@ -163,4 +164,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.run(main, "init")

@@ -6,7 +6,6 @@ from collections.abc import Container, Iterator, Mapping
 
 import psycopg
 import requests
-from sqlalchemy.exc import OperationalError
 
 from catalog.database import schema
 from catalog.ingestion.provider import provider_class, provider_names
@@ -40,19 +39,15 @@ def examine(stack: Stack) -> Iterator[Finding]:
 def _database(stack: Stack) -> Iterator[Finding]:
     try:
         found = schema.status(stack.dsn())
-    except (OperationalError, psycopg.OperationalError) as error:
+    except psycopg.OperationalError as error:
         yield (
             "catalog database",
             "wrong",
             f"cannot be reached: {str(error).splitlines()[0]}; see ./just logs supervisor",
         )
         return
-    mend = f"pending: {', '.join(found.pending)}; run ./just catalog db upgrade"
-    yield (
-        "migrations",
-        "wrong" if found.pending else "ok",
-        mend if found.pending else f"catalog schema at {found.current}",
-    )
+    mend = "; run ./just catalog db upgrade" if found.pending else ""
+    yield "catalog schema", "wrong" if found.pending else "note" if found.newer else "ok", f"{found}{mend}"
 
 
 def _airflow(stack: Stack) -> Iterator[Finding]:

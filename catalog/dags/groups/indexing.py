@@ -134,7 +134,7 @@ def index_range(part: dict[str, int]) -> dict[str, Any]:
 
 @task(execution_timeout=timedelta(hours=6))
 def check_index(parts: list[dict[str, int]], done: list[dict[str, Any]]) -> dict[str, Any]:
-    """Each range must hold as many documents as rows; {documents, rejected: reason → rows, tags: rule → tags}."""
+    """Each range must hold as many documents as rows; {documents, removed, rejected: reason → rows, tags: rule → tags}."""
     from collections import Counter
 
     from catalog.data_refresh.indexing import IdRange, mismatches
@@ -165,7 +165,12 @@ def check_index(parts: list[dict[str, int]], done: list[dict[str, Any]]) -> dict
     for example in [text for one in done for text in one["examples"]][:EXAMPLES]:
         log.warning("rejected: %s", example)
     tags = sum((Counter(one["tags"]) for one in done), Counter[str]())
-    return {"documents": documents, "rejected": dict(sum(rejected, Counter[str]())), "tags": dict(tags)}
+    return {
+        "documents": documents,
+        "removed": sum(one["removed"] for one in done),
+        "rejected": dict(sum(rejected, Counter[str]())),
+        "tags": dict(tags),
+    }
 
 
 def _refuse_shrinkage(refresh: Any, index: str, documents: int) -> None:

@@ -8,7 +8,6 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from alembic import command
 from psycopg import sql
-from sqlalchemy import create_engine
 
 from catalog.dags.operators import settings
 from catalog.database import schema
@@ -191,16 +190,19 @@ def test_attempts_are_numbered(catalog):
     assert numbers == sorted(set(numbers))
 
 
+def upgrade_to(dsn, revision, which="catalog"):
+    """As far as an earlier release does."""
+    config = schema._config(which)
+    with schema._engine(dsn) as engine, engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        connection.commit()
+
+
 def test_reports_of_an_earlier_release(server):
     """Rows that were there before the upgrade, and those that the earlier release writes after it."""
     dsn = database_of_its_own(server, "template0")
-    engine = create_engine(schema._engine_url(dsn))
-    config = schema._config("catalog")
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0003")
-        connection.commit()
-    engine.dispose()
+    upgrade_to(dsn, "0003")
     with psycopg.connect(dsn, autocommit=True) as catalog:
         report(catalog, whole=True)
         schema.upgrade(dsn)

@@ -121,6 +121,8 @@ def test_both_at_once_and_readers_see_whole_states(bench, media):
     [text] = [m["text"] for m in bench.slack if m["username"] == "Data refresh record difference"]
     assert f"{old[0]:,} → {new[0]:,} documents (+199, " in text
     assert "200 of them new" in text
+    assert "Rows without a document: " in text
+    assert " gone at their source" in text
     assert "policy 29382f7fac0f" in text
 
 

@@ -95,27 +95,48 @@ def test_a_held_schedule(bench):
     assert bench.reports(run_id) == []
 
 
+def backfill(bench, dag_id, day, folder, reprocess="none"):
+    """Have a day run by a backfill; its run, when it has ended."""
+    body = {
+        "dag_id": dag_id, "from_date": day.isoformat(), "to_date": day.isoformat(), "run_on_latest_version": True,
+        "dag_run_conf": {"replay": str(folder)}, "reprocess_behavior": reprocess, "max_active_runs": 1, "run_backwards": False,
+    }  # fmt: skip
+    number = bench.api.call("POST", "/api/v2/backfills", body)["id"]
+    until(lambda: bench.api.call("GET", f"/api/v2/backfills/{number}")["completed_at"], 120)
+    [run] = bench.api.call("GET", f"/api/v2/dags/{dag_id}/dagRuns", run_type="backfill")["dag_runs"]
+    return run
+
+
+def days_ago(number):
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=number)
+
+
 def test_a_backfilled_run_covers_its_interval(bench):
     """It takes a conf and has a data interval, as scheduled runs have."""
-    day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=3)
-    body = {
-        "dag_id": "wikimedia_commons_workflow", "from_date": day.isoformat(), "to_date": day.isoformat(), "run_on_latest_version": True,
-        "dag_run_conf": {"replay": str(FOLDER)}, "reprocess_behavior": "none", "max_active_runs": 1, "run_backwards": False,
-    }  # fmt: skip
-    bench.api.call("POST", "/api/v2/backfills", body)
-
-    def finished():
-        runs = bench.api.call("GET", "/api/v2/dags/wikimedia_commons_workflow/dagRuns", run_type="backfill")[
-            "dag_runs"
-        ]
-        return next((r for r in runs if r["state"] in ("success", "failed")), None)
-
-    run = until(finished, 90)
+    day = days_ago(3)
+    run = backfill(bench, "wikimedia_commons_workflow", day, FOLDER)
     assert run["state"] == "success"
     assert {(r["media_type"], r["window_start"]) for r in bench.reports(run["dag_run_id"])} == {
         ("image", day),
         ("audio", day),
     }
+
+
+@pytest.mark.parametrize("provider", ["europeana", "finnish_museums"])
+def test_a_day_that_a_restored_catalog_lacks(bench, provider):
+    """A backfill brings a day again that has run before, for providers without a reingestion DAG."""
+    day, dag_id = days_ago(4), f"{provider}_workflow"
+    [string] = provider_class(provider).strings.values()
+    first = backfill(bench, dag_id, day, FOLDER)
+    [report] = bench.reports(first["dag_run_id"])
+    assert (first["state"], report["inserted"] > 0, report["window_start"]) == ("success", True, day)
+    with bench.catalog() as catalog:  # an earlier moment: without what the run has written
+        rows = catalog.execute("delete from image where provider = %s", [string]).rowcount
+        catalog.execute("delete from ingestion_report where run_id = %s", [first["dag_run_id"]])
+    again = backfill(bench, dag_id, day, FOLDER, reprocess="completed")
+    assert (again["state"], again["dag_run_id"]) == ("success", first["dag_run_id"])
+    [report] = bench.reports(again["dag_run_id"])
+    assert (report["inserted"], report["window_start"]) == (rows, day)
 
 
 def test_a_killed_pull_goes_on(bench, tmp_path):

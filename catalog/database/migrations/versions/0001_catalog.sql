@@ -1,7 +1,5 @@
 -- The catalog: media tables, deleted media, popularity, audio sets; then what ingestion itself keeps.
--- Works on PostgreSQL 13 to 18. Needs no superuser where uuid-ossp is a trusted extension or already there.
-
-create extension if not exists "uuid-ossp" with schema public;
+-- Works on PostgreSQL 13 to 18, without any extension.
 
 -- Keys that grow with time keep the key index's hot part small: new rows go to its right edge instead of everywhere.
 -- PostgreSQL 18 has uuidv7(); the same layout (RFC 9562) is made here for older servers.
@@ -19,7 +17,7 @@ do $$ begin
 end $$;
 
 create table image (
-    identifier uuid default public.uuid_generate_v4() not null,
+    identifier uuid default time_ordered_uuid() not null,
     created_on timestamptz not null,
     updated_on timestamptz not null,
     ingestion_type varchar(80),
@@ -51,7 +49,7 @@ create unique index image_provider_fid_idx on image (provider, md5(foreign_ident
 create unique index image_url_key on image (url);
 
 create table audio (
-    identifier uuid default public.uuid_generate_v4() not null,
+    identifier uuid default time_ordered_uuid() not null,
     created_on timestamptz not null,
     updated_on timestamptz not null,
     ingestion_type varchar(80),

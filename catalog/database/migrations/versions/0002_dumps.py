@@ -4,6 +4,8 @@ from alembic import op
 
 revision = "0002"
 down_revision = "0001"
+# Table or view that is there already → the strongest lock on it, and for how long.
+LOCKS = {"ingestion_report": "ACCESS EXCLUSIVE, an instant"}
 
 
 def upgrade() -> None:

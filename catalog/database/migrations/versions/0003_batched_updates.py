@@ -4,6 +4,11 @@ from alembic import op
 
 revision = "0003"
 down_revision = "0002"
+# Table or view that is there already → the strongest lock on it, and for how long.
+LOCKS = {
+    "image_popularity_metrics": "ACCESS EXCLUSIVE, an instant",
+    "audio_popularity_metrics": "ACCESS EXCLUSIVE, an instant",
+}
 
 
 def upgrade() -> None:

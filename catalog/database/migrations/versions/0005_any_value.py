@@ -6,6 +6,8 @@ from alembic import op
 
 revision = "0005"
 down_revision = "0004"
+# Table or view that is there already → the strongest lock on it, and for how long.
+LOCKS = {"audioset_view": "ACCESS EXCLUSIVE, an instant"}
 
 
 def upgrade() -> None:

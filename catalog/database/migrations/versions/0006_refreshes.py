@@ -6,6 +6,8 @@ from alembic import op
 
 revision = "0006"
 down_revision = "0005"
+# Table or view that is there already → the strongest lock on it, and for how long.
+LOCKS: dict[str, str] = {}  # all of it is new
 
 
 def upgrade() -> None:

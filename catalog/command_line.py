@@ -1,0 +1,101 @@
+"""What the commands of this package have in common: an error is one line that says what to do, and no traceback unless it is asked for."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import psycopg
+from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
+
+from catalog.ingestion.errors import IngestionError, Refused
+
+TRACEBACK = "CATALOG_TRACEBACK"  # in the environment, not empty: the traceback is shown, too
+_USER_INFO = re.compile(r"(?<=://)[^\s/@]*@")
+_PASSWORD = re.compile(r"(?<=password=)('[^']*'|\S+)", re.IGNORECASE)
+# What to do about an error of PostgreSQL's, by the beginning of its SQLSTATE.
+_ADVICE = {
+    "42501": "Grant the role what docs/running_in_production.md lists, or use the role that owns the tables.",
+    "42P01": "Is it the right database? `catalog db status` says what is in it.",
+    "53": "Wait until the server has room again, then repeat the command.",
+    "57": "The server is shutting down or starting; repeat the command when it runs.",
+}
+_UNREACHABLE = "Check that the server runs, and the host, port, database, user and password of its address."
+
+
+def run(command: Callable[[], Any], name: str, *expected: type[Exception]) -> NoReturn:
+    """Run a command and end the process with its exit status.
+
+    Args:
+        command: The command; a number that it returns is the exit status.
+        name: What people type, such as `catalog`; it begins the line that tells of an error.
+        expected: Exceptions whose text is written for people. `IngestionError`, `Refused` and `OSError` always are.
+    """
+    try:
+        sys.exit(command())
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # Python flushes stdout once more at its end
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        console = Console(stderr=True)
+        if os.environ.get(TRACEBACK):
+            console.print_exception()
+        console.print(f"[bold red]{name}:[/] ", end="")
+        console.print(in_one_line(error, expected), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+def in_one_line(error: Exception, expected: tuple[type[Exception], ...] = ()) -> str:
+    """What happened and what to do, without secrets.
+
+    Args:
+        error: Any exception.
+        expected: Exceptions whose text is written for people.
+    """
+    return _without_secrets(" ".join(_text(error, expected).split()))
+
+
+def _text(error: Exception, expected: tuple[type[Exception], ...]) -> str:
+    found = _of_a_database(error)
+    if found is not None:
+        return _database_error(found)
+    if isinstance(error, (IngestionError, Refused, *expected)):
+        return str(error)
+    if isinstance(error, OSError):
+        parts = [str(part) for part in (error.filename, error.strerror) if part is not None]
+        return ": ".join(parts) or str(error) or type(error).__name__
+    return (
+        f"unexpected {type(error).__name__}: {error} (with {TRACEBACK}=1 in the environment the traceback is shown; "
+        "please report it)"
+    )
+
+
+def _of_a_database(error: BaseException | None) -> psycopg.Error | None:
+    """The error of PostgreSQL's that an exception is, or that SQLAlchemy has wrapped into it."""
+    while isinstance(error, SQLAlchemyError):
+        error = getattr(error, "orig", None) or error.__cause__
+    return error if isinstance(error, psycopg.Error) else None
+
+
+def _database_error(error: psycopg.Error) -> str:
+    said = (error.diag.message_primary or str(error) or type(error).__name__).strip()
+    return f"the database says: {said.rstrip('.')}. {next(_advice(error), '')}"
+
+
+def _advice(error: psycopg.Error) -> Iterator[str]:
+    for state, advice in _ADVICE.items():
+        if (error.sqlstate or "").startswith(state):
+            yield advice
+    if isinstance(error, psycopg.OperationalError):
+        yield _UNREACHABLE
+    yield f"With {TRACEBACK}=1 in the environment the traceback is shown."
+
+
+def _without_secrets(text: str) -> str:
+    return _PASSWORD.sub("***", _USER_INFO.sub("***@", text))

@@ -1,0 +1,83 @@
+"""Addresses of databases as people write them: for libpq, or as an Airflow connection."""
+
+import json
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from catalog.database.connections import ALIVE, KNOWN, arguments_of
+from catalog.ingestion.errors import Refused
+
+_FORM = (
+    "it should be postgresql://user:password@host:port/database, where @ : / # ? % of a password are written as "
+    "%40 %3A %2F %23 %3F %25, or an Airflow connection as JSON"
+)
+
+
+class _Fields(msgspec.Struct):
+    """An Airflow connection, as its JSON form names its fields."""
+
+    host: str | None = None
+    port: int | None = None
+    login: str | None = None
+    password: str | None = None
+    schema: str | None = None
+    extra: dict[str, Any] | str | None = None
+    conn_type: str = "postgres"
+    conn_id: str = "of the address"
+
+    @property
+    def extra_dejson(self) -> dict[str, Any]:
+        found = json.loads(self.extra) if isinstance(self.extra, str) and self.extra else self.extra
+        return found if isinstance(found, dict) else {}
+
+
+def conninfo(address: str) -> str:
+    """What libpq takes for an address.
+
+    Args:
+        address: `postgresql://…`, `host=… dbname=…`, or an Airflow connection, as URI or as JSON.
+
+    Raises:
+        Refused: It is none of these. The text repeats nothing of it, for there may be a password in it.
+    """
+    try:
+        if address.lstrip().startswith("{"):
+            return _of_fields(msgspec.json.decode(address, type=_Fields, strict=False))
+        if "://" in address:
+            return _of_uri(address)
+        return make_conninfo("", **{**ALIVE, **conninfo_to_dict(address)})
+    except (psycopg.Error, ValueError):
+        raise Refused(f"the address of the database cannot be read; {_FORM}.") from None
+
+
+def _of_uri(uri: str) -> str:
+    scheme, _, rest = uri.partition("://")
+    if scheme.partition("+")[0] not in ("postgres", "postgresql"):
+        raise ValueError
+    parts = urlsplit(uri)
+    several = "," in parts.netloc  # hosts, which libpq tries one after the other
+    port = None if several else parts.port  # raises ValueError for what is none, which libpq finds much later
+    extra = dict(parse_qsl(parts.query))
+    if extra.keys() <= KNOWN:
+        return make_conninfo("", **{**ALIVE, **conninfo_to_dict(f"postgresql://{rest}")})
+    given = json.loads(extra.pop("__extra__", "{}"))
+    return _of_fields(
+        _Fields(
+            host=parts.hostname,
+            port=port,
+            login=unquote(parts.username or "") or None,
+            password=unquote(parts.password or "") or None,
+            schema=unquote(parts.path.lstrip("/")) or None,
+            extra={**extra, **given},
+        )
+    )
+
+
+def _of_fields(fields: _Fields) -> str:
+    return make_conninfo(
+        "", **{name: value for name, value in arguments_of(fields).items() if value is not None}
+    )

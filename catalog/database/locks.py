@@ -1,0 +1,159 @@
+"""Locks that others hold: asked for in short attempts, so that nobody queues behind us for long, saying whom we wait for."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from itertools import chain, repeat
+from types import TracebackType
+from typing import Any, TypeVar
+
+import msgspec
+import psycopg
+
+from catalog.ingestion.errors import Fatal
+
+Connection = psycopg.Connection[Any]
+T = TypeVar("T")
+ATTEMPT = 2.0  # seconds that a lock is waited for; who comes meanwhile queues behind us
+PATIENCE = 900.0  # seconds of attempts
+_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between attempts, then the last again and again
+_LOOKS = 0.2  # seconds between two looks at who is in the way
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """A session that holds a lock which another one waits for.
+
+    Attributes:
+        pid: Of its server process.
+        user: Its role.
+        application: What it says it is; empty when it says nothing.
+        since: When its transaction began; None when our role may not see that.
+        query: What it executes or executed last, cut off; empty when our role may not see that.
+    """
+
+    pid: int
+    user: str
+    application: str
+    since: datetime | None
+    query: str
+
+    def __str__(self) -> str:
+        parts = [f"process {self.pid} of {self.user}"]
+        if self.application:
+            parts.append(f"({self.application})")
+        if self.since:
+            parts.append(f"in a transaction since {self.since:%Y-%m-%d %H:%M:%S %Z}")
+        if self.query:
+            parts.append(f"at: {self.query}")
+        return " ".join(parts)
+
+
+def holders(connection: Connection, waiting: int) -> list[Holder]:
+    """The sessions that a server process waits for.
+
+    Args:
+        connection: Another one than that of the process.
+        waiting: The pid of the server process.
+    """
+    rows = connection.execute(
+        """
+        select pid, coalesce(usename, ''), coalesce(application_name, ''), xact_start,
+               case when query <> '<insufficient privilege>' then regexp_replace(left(query, 80), '\\s+', ' ', 'g') else '' end
+          from pg_catalog.pg_stat_activity where pid = any(pg_catalog.pg_blocking_pids(%s)) order by pid
+        """,
+        [waiting],
+    ).fetchall()
+    return [Holder(*row) for row in rows]
+
+
+class Watch:
+    """Looks, as long as it is entered, who is in the way of a server process. Its connection is one of its own."""
+
+    def __init__(self, connect: Callable[[], Connection], waiting: int) -> None:
+        self._connect, self._waiting = connect, waiting
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self.found: list[Holder] = []  # those of the last look that found any
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        if self._over.wait(_LOOKS):
+            return  # nobody was in the way
+        try:
+            with self._connect() as connection:
+                connection.autocommit = True
+                while not self._over.is_set():
+                    self.found = holders(connection, self._waiting) or self.found
+                    self._over.wait(_LOOKS)
+        except psycopg.Error:
+            return  # whom we wait for stays unknown; the attempt itself goes on
+
+
+def attempts(
+    connect: Callable[[], Connection],
+    waiting: int,
+    work: Callable[[], T],
+    *,
+    what: str,
+    say: Callable[[str], None],
+    patience: float = PATIENCE,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Do work that needs locks. It is done again while others hold them, with a pause in which everybody else goes on.
+
+    Args:
+        connect: Opens another connection to the same database.
+        waiting: The server process that does the work; its `lock_timeout` is set, see `give_up_soon`.
+        work: Does all of it in transactions of its own, and may be called again after a lock was not to be had.
+        what: What is being done, for people.
+        say: Told after each attempt who was in the way.
+        patience: Seconds after which no further attempt is made.
+        sleep: Waits so many seconds.
+
+    Raises:
+        Fatal: There was no lock to be had for that long; names those who hold it.
+    """
+    until = time.monotonic() + patience
+    for pause in _pauses():
+        with Watch(connect, waiting) as watch:
+            try:
+                return work()
+            except Exception as error:
+                if not _in_the_way(error):
+                    raise
+        others = "; ".join(map(str, watch.found)) or "a session that has ended meanwhile"
+        if time.monotonic() + pause > until:
+            pids = ", ".join(f"pg_terminate_backend({holder.pid})" for holder in watch.found)
+            ends = f" or end it: select {pids}" if pids else ""
+            raise Fatal(
+                f"{what} has waited {patience:,.0f} s for {others}. Nothing of this step is done. "
+                f"Repeat it when that has ended{ends}."
+            )
+        say(f"{what} waits for {others}; next attempt in {pause:g} s")
+        sleep(pause)
+    raise AssertionError("attempts are without end")
+
+
+def give_up_soon(connection: Connection) -> None:
+    """From now on this session waits at most `ATTEMPT` seconds for a lock."""
+    connection.execute("select set_config('lock_timeout', %s, false)", [f"{int(ATTEMPT * 1000)}ms"])
+
+
+def _pauses() -> Iterator[float]:
+    return chain(_PAUSES, repeat(_PAUSES[-1]))
+
+
+def _in_the_way(error: Exception) -> bool:
+    """Was a lock not to be had? error: psycopg's own, or SQLAlchemy's around it."""
+    found = getattr(error, "orig", error)
+    return isinstance(found, (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected))

@@ -1,0 +1,89 @@
+"""The part of the `catalog` command that looks after the catalog database: its schema, and bringing deleted records back."""
+
+import sys
+from typing import Annotated
+
+import psycopg
+import typer
+from rich.console import Console
+
+from catalog.database import deletion, locks, schema
+from catalog.database.addresses import conninfo
+from catalog.database.statements import parse_condition, verify_condition
+from catalog.ingestion.errors import IngestionError, Refused
+
+db = typer.Typer(no_args_is_help=True, help="The catalog database's schema.")
+out, err = Console() if sys.stdout.isatty() else Console(width=200), Console(stderr=True)
+
+Dsn = Annotated[
+    str,
+    typer.Option(
+        envvar=["CATALOG_DSN", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"],
+        help="Address of the catalog database: postgresql://user:password@host:port/database.",
+        show_default=False,
+    ),
+]
+Patience = Annotated[
+    float,
+    typer.Option(
+        "--wait", min=0, help="Seconds for which a lock that others hold is asked for again and again."
+    ),
+]
+
+
+def say(text: str) -> None:
+    err.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@db.command()
+def upgrade(dsn: Dsn, patience: Patience = locks.PATIENCE) -> None:
+    """Bring the schema up to date, beside running work. A schema of a later release is left as it is."""
+    before = schema.status(dsn)
+    for revision, taken in before.locks.items():
+        if before.current:
+            say(f"{revision} locks " + ", ".join(f"{table} ({lock})" for table, lock in taken.items()))
+    after = schema.upgrade(dsn, say=say, patience=patience)
+    if after.newer:
+        out.print(f"catalog database: {after}; nothing to apply")
+        return
+    applied = ", ".join(before.pending) or "nothing to apply"
+    out.print(f"catalog database: {before.current or 'empty'} → {after.current} ({applied})")
+
+
+@db.command()
+def status(dsn: Dsn) -> None:
+    """Say which revision the schema has and what is pending; exit 1 when something is."""
+    found = schema.status(dsn)
+    out.print(str(found))
+    raise typer.Exit(1 if found.pending else 0)
+
+
+@db.command()
+def restore(
+    dsn: Dsn,
+    where: Annotated[str, typer.Option(help="`WHERE …` over the columns of the deleted table.")],
+    table: Annotated[str, typer.Option(help="image or audio")] = "image",
+    dry_run: Annotated[bool, typer.Option(help="Only count what the condition selects.")] = False,
+) -> None:
+    """Bring deleted records back, as they were but for their score. One whose key or URL was taken meanwhile stays deleted.
+
+    The records are selected once, in one statement. When it was stopped, the same command goes on.
+    """
+    with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
+        schema.require(connection)
+        try:
+            condition = parse_condition(table, where, "--where")
+            verify_condition(connection, table, condition, of=f"deleted_{table}", field="--where")
+            if dry_run:
+                selected = deletion.Restoration(connection, table, condition).count()
+                out.print(f"{selected:,} records of deleted_{table} are selected; nothing is changed")
+                return
+            found = deletion.restore(connection, table, condition)
+        except Refused as error:
+            raise IngestionError(f"refused: {error}") from None
+    stay = (
+        f"; {found.gone:,} are not: their key or URL is taken, or they were brought back by others"
+        if found.gone
+        else ""
+    )
+    out.print(f"{found.updated:,} records of {table} are back{stay}")

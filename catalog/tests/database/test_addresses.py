@@ -1,0 +1,89 @@
+"""Addresses of databases, whatever is in a password; none of them is repeated in an error."""
+
+import json
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from airflow.sdk import Connection
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
+
+from catalog.database.addresses import conninfo
+from catalog.ingestion.errors import Refused
+
+PASSWORDS = [
+    "plain",
+    "a@b",
+    "a/b",
+    "a#b",
+    "a'b",
+    'a"b',
+    "a b",
+    "a%b",
+    "a\\b",
+    "$a{b}",
+    "ä€",
+    ":;&?=+",
+    " ends ",
+]
+
+
+def parts(address):
+    found = conninfo_to_dict(conninfo(address))
+    return tuple(found.get(key) for key in ("user", "password", "host", "port", "dbname"))
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_every_form(password):
+    wanted = ("me", password, "db.example.org", "5433", "catalog")
+    fields = {"host": wanted[2], "port": 5433, "login": "me", "password": password, "schema": "catalog"}
+    uri = f"me:{quote(password, safe='')}@db.example.org:5433/catalog"
+    for address in (
+        f"postgresql://{uri}",
+        f"postgres://{uri}",
+        f"postgresql+psycopg2://{uri}",
+        f"postgresql://{uri}?{quote('__extra__')}={quote(json.dumps({'sslmode': 'require'}))}",
+        psycopg.conninfo.make_conninfo(
+            user="me", password=password, host="db.example.org", port=5433, dbname="catalog"
+        ),
+        json.dumps({"conn_type": "postgres", **fields}),
+        Connection(conn_id="c", conn_type="postgres", **fields).get_uri(),
+    ):
+        assert parts(address) == wanted
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
+def test_any_password(password):
+    assert parts(f"postgresql://me:{quote(password, safe='')}@h/d")[1] == password
+
+
+def test_extras_of_a_connection_count():
+    extra = {"sslmode": "verify-full", "iam": False, "connect_timeout": 3}
+    for address in (
+        json.dumps({"host": "h", "schema": "d", "extra": extra}),
+        json.dumps({"host": "h", "schema": "d", "extra": json.dumps(extra)}),
+        f"postgres://h/d?__extra__={quote(json.dumps(extra))}",
+        "postgres://h/d?sslmode=verify-full&connect_timeout=3",
+    ):
+        found = conninfo_to_dict(conninfo(address))
+        assert (found["sslmode"], found["connect_timeout"]) == ("verify-full", "3")
+        assert found["keepalives_idle"] == "60"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://me:hunter2@h:port/d", "mysql://me:hunter2@h/d", "me:hunter2@h/d", "host=h password=hunter2 nothing",
+        '{"host": "h", "password": "hunter2"', '{"password": "hunter2", "port": "many"}', "postgresql://me:hunter2@[h/d",
+        "postgres://me:hunter2@h/d?__extra__={", "host=h passwort=hunter2",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read(address):
+    with pytest.raises(
+        Refused, match=r"^the address of the database cannot be read; it should be postgresql://"
+    ) as raised:
+        conninfo(address)
+    assert "hunter2" not in str(raised.value)
+    assert raised.value.__suppress_context__

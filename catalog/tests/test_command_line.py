@@ -1,0 +1,207 @@
+"""Every command ends in one line that says what to do, whatever goes wrong; a traceback comes only when it is asked for."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy
+
+from catalog import cli, command_line
+from catalog.ingestion.errors import Fatal
+from catalog.tests.conftest import database_of_its_own
+
+ROOT = Path(cli.__file__).parent
+AWAY = "postgresql://me:hunter2@127.0.0.1:9/catalog"  # nobody listens on the discard port
+
+
+@pytest.fixture
+def catalog_command(monkeypatch, capsys):
+    """Runs the `catalog` command: its exit status, stdout, and the lines of stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["catalog", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        found = capsys.readouterr()
+        return ended.value.code or 0, found.out, found.err.splitlines()
+
+    for name in [n for n in os.environ if n.startswith(("CATALOG_", "AIRFLOW_CONN_"))]:
+        monkeypatch.delenv(name)
+    return run
+
+
+DATABASE_COMMANDS = [
+    ("db", "status"), ("db", "upgrade", "--wait", "0"), ("db", "restore", "--where", "WHERE provider = 'x'"),
+]  # fmt: skip
+
+
+def refused(result, *words):
+    """It failed with one line that holds the words."""
+    status, out, lines = result
+    assert (status, len(lines), out) == (1, 1, "")
+    assert lines[0].startswith("catalog: ")
+    assert "hunter2" not in lines[0]
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize("command", DATABASE_COMMANDS)
+def test_a_server_that_is_away(catalog_command, command):
+    refused(catalog_command(*command, "--dsn", AWAY), "onnection", "Check that the server runs")
+
+
+@pytest.mark.parametrize("command", DATABASE_COMMANDS)
+def test_an_address_that_cannot_be_read(catalog_command, command):
+    refused(catalog_command(*command, "--dsn", "me:hunter2@h/d"), "it should be postgresql://")
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("command", DATABASE_COMMANDS)
+def test_a_database_that_is_not_there(catalog_command, server, command):
+    refused(
+        catalog_command(*command, "--dsn", server.dsn("nowhere")),
+        'database "nowhere" does not exist',
+        "Check that the server runs",
+    )
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("command", DATABASE_COMMANDS)
+def test_a_wrong_password(catalog_command, server, command):
+    address = psycopg.conninfo.make_conninfo(server.dsn("migrated"), password="hunter2")
+    refused(catalog_command(*command, "--dsn", address), "password authentication failed", "Check")
+
+
+@pytest.fixture
+def powerless(server):
+    """A role that may do nothing, in a database with a schema."""
+    dsn = database_of_its_own(server, "migrated")
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("drop role if exists powerless")
+        connection.execute("create role powerless login password 'hunter2'")
+    return psycopg.conninfo.make_conninfo(dsn, user="powerless", password="hunter2")
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("command", DATABASE_COMMANDS)
+def test_a_right_that_is_missing(catalog_command, powerless, command):
+    refused(catalog_command(*command, "--dsn", powerless), "permission denied for table", "Grant the role")
+
+
+@pytest.mark.database
+def test_an_empty_database_without_rights(catalog_command, server):
+    dsn = database_of_its_own(server, "template0")
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("revoke all on schema public from public")
+        connection.execute("create role newcomer login password 'hunter2'")
+    address = psycopg.conninfo.make_conninfo(dsn, user="newcomer", password="hunter2")
+    refused(
+        catalog_command("db", "upgrade", "--dsn", address),
+        "role newcomer may not make anything in the schema public",
+        "grant usage, create on schema public to newcomer",
+    )
+
+
+@pytest.mark.database
+def test_a_database_without_our_tables(catalog_command, server, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM", server.dsn("empty_of_all"))
+    server._create(("empty_of_all",))
+    refused(
+        catalog_command("sample-data", "--rows", "1", "--database", "catalog"),
+        "relation",
+        "Is it the right database?",
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "command", "words"),
+    [
+        ({}, ("search", "cat"), "AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION is not set"),
+        ({"AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION": "http://me:hunter2@127.0.0.1:9"}, ("search", "cat"), ""),
+        ({"AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION": "{"}, ("search", "cat"), "JSON"),
+        ({"AIRFLOW_CONN_POSTGRES_OPENLEDGER_API": AWAY}, ("tag-policy", "explain", "--id", "1"), "Check that the server runs"),
+        ({"AIRFLOW_CONN_POSTGRES_OPENLEDGER_API": AWAY}, ("tag-policy", "diff"), "Check that the server runs"),
+        ({}, ("tag-policy", "diff", "--policy", "/nowhere.json"), "/nowhere.json: No such file or directory"),
+        ({"AIRFLOW_VAR_TAG_POLICY": "{"}, ("tag-policy", "diff"), "the tag policy is not JSON"),
+        ({"AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM": AWAY}, ("sample-data", "--rows", "1"), "Check that the server runs"),
+        ({}, ("sample-data", "--database", "moon"), "there is no database 'moon'"),
+        ({}, ("ingest", "moon"), "moon"),
+        ({}, ("ingest", "flickr", "--date", "2024-02-10"), "API_KEY_FLICKR"),
+        ({}, ("ingest", "stocksnap", "--replay", "/nowhere"), "/nowhere"),
+        ({}, ("ingest", "stocksnap", "--out", "/proc/nowhere", "--replay", str(ROOT / "providers/stocksnap/recording")), "/proc/nowhere"),
+        ({}, ("record", "moon", "--out", "/tmp/none"), "moon"),
+        ({"PRIVATE_HOSTS": "{"}, ("ingest", "stocksnap"), "PRIVATE_HOSTS should be a JSON list"),
+    ],
+)  # fmt: skip
+def test_whatever_is_wrong(catalog_command, monkeypatch, environment, command, words):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    refused(catalog_command(*command), words)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("x"), KeyError("x"), RuntimeError(""), sqlalchemy.exc.ArgumentError("Could not parse postgresql://me:hunter2@h/d"),
+        sqlalchemy.exc.OperationalError("select 1", {}, psycopg.OperationalError("connection to postgresql://me:hunter2@h failed")),
+        psycopg.OperationalError("two\n\tlines, password=hunter2"), OSError(28, "No space left on device", "/tmp/x"), Fatal("known"),
+        PermissionError(13, "Permission denied", "/x"), TimeoutError(), ConnectionResetError("by peer"),
+    ],
+)  # fmt: skip
+def test_any_exception(capsys, monkeypatch, error):
+    monkeypatch.delenv(command_line.TRACEBACK, raising=False)
+
+    def fails():
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        command_line.run(fails, "just")
+    lines = capsys.readouterr().err.splitlines()
+    assert (ended.value.code, len(lines)) == (1, 1)
+    assert lines[0].startswith("just: ")
+    assert len(lines[0]) > len("just: ")
+    assert "hunter2" not in lines[0]
+
+
+def test_a_traceback_that_is_asked_for(capsys, monkeypatch):
+    monkeypatch.setenv(command_line.TRACEBACK, "1")
+    with pytest.raises(SystemExit):
+        command_line.run(lambda: {}["nothing"], "just")
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown
+    assert "just: unexpected KeyError" in shown
+
+
+def test_who_reads_the_output_may_leave():
+    """As in `catalog providers | head -1`."""
+    command = [sys.executable, "-m", "catalog.cli", "providers"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT.parent
+    ) as process:
+        assert process.stdout
+        process.stdout.close()
+        assert process.stderr
+        shown = process.stderr.read().decode()
+    assert "Traceback" not in shown
+    assert "BrokenPipe" not in shown
+
+
+ENDS_OTHERWISE = {"local/supervisor.py": "runs detached and writes a log"}
+
+
+def test_every_program_of_ours_ends_like_that():
+    programs = [path for path in ROOT.rglob("*.py") if "__main__" in path.read_text(encoding="utf-8")]
+    found = {}
+    for path in programs:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test):
+                found[path.relative_to(ROOT).as_posix()] = ast.unparse(node.body[-1])
+    named = {name for name, text in found.items() if "command_line.run(" not in text and text != "main()"}
+    by_main = {name for name, text in found.items() if text == "main()"}
+    assert named == set(ENDS_OTHERWISE)
+    for name in by_main - {n for n in by_main if n.startswith("benchmarks/")}:
+        assert "command_line.run(" in (ROOT / name).read_text(encoding="utf-8")
