@@ -78,7 +78,8 @@ class _Move(Selection):
         if self.finished(progress):
             return progress
         found = self._connection.execute(
-            "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped order by attnum",
+            "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped and attgenerated = '' "
+            "order by attnum",
             [f"public.{self._table}"],
         )
         columns = [name for (name,) in found]
@@ -212,7 +213,8 @@ class Restoration(_Move):
             select d.identifier as picked_identifier from {deleted} d join {source} source on d.identifier = source.id
              where {free} for update of d skip locked
         ), back as (
-            insert into {table} ({columns}) select {values} from {deleted} join picked on {deleted}.identifier = picked_identifier
+            insert into {table} ({columns}) overriding system value
+            select {values} from {deleted} join picked on {deleted}.identifier = picked_identifier
             on conflict do nothing returning identifier
         ), gone as (
             delete from {deleted} using back where {deleted}.identifier = back.identifier returning 1

@@ -97,7 +97,9 @@ def upgrade(
             connection.exec_driver_sql("select pg_advisory_lock(hashtext('catalog schema upgrade'))")
             connection.commit()
             try:
-                if _status(ours, which).pending:
+                if (before := _status(ours, which)).pending:
+                    if which == "catalog":
+                        _refuse_an_older_catalog(ours, before)
                     _require_rights(ours)
                     command.upgrade(config, "head")
                     connection.commit()
@@ -114,6 +116,20 @@ def upgrade(
             what=f"the upgrade of the {which} database",
             say=say,
             patience=patience,
+        )
+
+
+def _refuse_an_older_catalog(connection: psycopg.Connection[Any], found: SchemaStatus) -> None:
+    """Tables of media without a revision are not ours; the first migration would fail half-way through its statements."""
+    if found.current is not None:
+        return
+    row = connection.execute(
+        "select coalesce(to_regclass('public.image'), to_regclass('public.audio'))::text"
+    ).fetchone()
+    if row and row[0]:
+        raise Fatal(
+            f"there is a table {row[0]}, and no revision: a catalog of an older generation, perhaps. "
+            "`catalog db adopt --check` says what it is."
         )
 
 

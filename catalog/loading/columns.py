@@ -23,7 +23,10 @@ _MERGED: dict[Merge, LiteralString] = {
     "object": "merged_object(old.{c}, new.{c})",
     "tags": "merged_tags(old.{c}, new.{c}, old.provider)",
     "elements": "merged_elements(old.{c}, new.{c})",
-    "names": "merged_names(old.{c}, new.{c})",
+    # An array of arrays, which only an adopted catalog holds, can be joined to no list: it stands for its elements.
+    "names": (
+        "merged_names(case when array_ndims(old.{c}) > 1 then array(select unnest(old.{c})) else old.{c} end, new.{c})"
+    ),
 }
 # The cheap test comes first: most rows of a reload bring exactly what is stored, and then nothing is merged at all.
 _DIFFERS: dict[Merge, LiteralString] = {
@@ -35,7 +38,7 @@ _DIFFERS: dict[Merge, LiteralString] = {
     ),
     # The merged array keeps the stored one's order, so the two need not be compared as sets.
     "elements": "(new.{c} is distinct from old.{c} and merged_elements(old.{c}, new.{c}) is distinct from old.{c})",
-    "names": "(new.{c} is distinct from old.{c} and not same_names(merged_names(old.{c}, new.{c}), old.{c}))",
+    "names": f"(new.{{c}} is distinct from old.{{c}} and not same_names({_MERGED['names']}, old.{{c}}))",
 }
 _INSERTED: dict[Merge, LiteralString] = {
     "object": "merged_object(null, new.{c})",

@@ -1,7 +1,8 @@
 """Why a line of a TSV part would stop a COPY. Only asked when one did: the encoder writes lines that pass."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import orjson
 
@@ -52,24 +53,32 @@ def _bad_json(text: str) -> str | None:
     return "NUL in JSON" if _NUL_IN_JSON.search(text) else None
 
 
-def _check_of(column: str) -> Callable[[str], str | None] | None:
+def _check_of(column: str, width: int | None) -> Callable[[str], str | None] | None:
     if column in _INTEGERS:
         return _bad_integer
     if column in _JSON:
         return _bad_json
     if column == "watermarked":
         return lambda text: None if text in ("t", "f", "true", "false") else "not a boolean"
-    if size := _VARCHAR.get(column):
-        return lambda text: None if len(text) <= size else f"longer than {size} characters"
+    if width:
+        return lambda text: None if len(text) <= width else f"longer than {width} characters"
     return None
 
 
 class LineCheck:
-    """Finds the fault in a line (bytes, without line end) of one media type; None when there is none known."""
+    """Finds the fault in a line (bytes, without line end) of one media type; None when there is none known.
 
-    def __init__(self, media_type: MediaType) -> None:
+    Args:
+        media_type: Of the lines.
+        widths: Column → characters that it takes, where the database says something else than ours: an adopted one may.
+    """
+
+    def __init__(
+        self, media_type: MediaType, widths: Mapping[str, int | None] = MappingProxyType({})
+    ) -> None:
         self._columns = COLUMNS[media_type]
-        self._checks = [_check_of(column) for column in self._columns]
+        taken = {**_VARCHAR, **widths}
+        self._checks = [_check_of(column, taken.get(column)) for column in self._columns]
 
     def fault(self, line: bytes) -> str | None:
         fields = line.split(b"\t")

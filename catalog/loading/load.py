@@ -138,7 +138,7 @@ class Load:
         if problem is None:
             return expected
         log.warning("The parts cannot be copied as they are (%s); checking each line.", problem)
-        check = LineCheck(self._media_type)
+        check = LineCheck(self._media_type, self._widths())
         copy = LineCopy(
             self._connection,
             statement,
@@ -147,6 +147,14 @@ class Load:
             limit=_MAX_UNKNOWN_FAULTS,
         )
         return copy.run(lines_of(parts))
+
+    def _widths(self) -> dict[str, int | None]:
+        """Column → characters that the loading table takes, which are those of the table; None for any number."""
+        found = self._execute(
+            "select attname, case when atttypid = 'varchar'::regtype and atttypmod > 4 then atttypmod - 4 end from pg_attribute "
+            "where attrelid = to_regclass({name}) and attnum > 0"
+        )
+        return dict(found.fetchall())
 
     def _refuse(self, reason: str, line: bytes) -> None:
         self._rejects.add(reason, line=line.decode("utf-8", "backslashreplace"))
@@ -263,6 +271,7 @@ def _names(media_type: MediaType, provider: str, include_deleted: bool) -> dict[
         "include_deleted": sql.Literal(include_deleted),
         "metrics": sql.Identifier(f"{media_type}_popularity_metrics"),
         "loading": sql.Identifier(loading),
+        "name": sql.Literal(loading),
         "columns": comma.join(c.identifier for c in all_columns),
         "inserted": comma.join(c.inserted() for c in all_columns),
         "merged": comma.join(sql.SQL("{} = {}").format(c.identifier, c.merged()) for c in changeable),

@@ -1,0 +1,368 @@
+"""From what a database holds to the steps that make it ours, and to what stands in the way.
+
+A step that is planned is also entered in the model of the database, so that the next ones are planned on what will be there.
+"""
+
+import copy
+import re
+from collections.abc import Iterable
+
+import msgspec
+from psycopg import sql
+
+from catalog.database.adoption import first_revision
+from catalog.database.adoption.duplicates import aside_name
+from catalog.database.adoption.first_revision import Column
+from catalog.database.adoption.inventory import (
+    DELETED,
+    MEDIA,
+    METRICS,
+    REPLACED_FUNCTIONS,
+    REPLACED_VIEWS,
+    SET_KEY,
+    Found,
+    Index,
+    Inventory,
+)
+from catalog.database.adoption.refusals import refusals
+from catalog.database.adoption.rows import Counts
+from catalog.database.adoption.steps import BESIDE_WRITERS, EXCLUSIVE, ROWS, SCAN, SORT, Lock, Step
+from catalog.database.adoption.uniqueness import KEY, UNIQUE, URL
+from catalog.ingestion.tsv import SIZES
+
+_OPTIONAL_METRICS = ("percentile", "val", "constant")
+_NOTE = (
+    (
+        "create table if not exists catalog_version "
+        "(version_num varchar(32) not null, constraint catalog_version_pkc primary key (version_num))"
+    ),
+    "insert into catalog_version values ('0001')",
+)  # as Alembic does it
+
+
+class Plan:
+    """The steps, in order, and what speaks against them.
+
+    Args:
+        there: What the database holds; not changed.
+        counts: What its rows tell.
+        move_duplicates: Whether older duplicates may be moved out of the way.
+
+    Attributes:
+        steps: What is to be done.
+        refused: One sentence each; with any of them nothing is done.
+        notes: What stays as it is although ours is different, and what that means.
+    """
+
+    def __init__(self, there: Inventory, counts: Counts, *, move_duplicates: bool = False) -> None:
+        self._there = copy.deepcopy(there)
+        self._counts, self._move_duplicates = counts, move_duplicates
+        self.steps: list[Step] = []
+        self.refused: list[str] = []
+        self._staying: dict[str, list[str]] = {}  # why a width stays → columns
+        self.refused += refusals(there)
+        for media in MEDIA:
+            self._add_columns(media)
+        for media in MEDIA:
+            self._deleted(media)
+        for table in (*DELETED, *MEDIA, *METRICS):
+            self._unique(table)
+        for table in ("audio", "deleted_audio"):
+            self._fill(table)
+        self._switch()
+
+    # columns
+
+    def _add_columns(self, media: str) -> None:
+        if not self._there.has(media):
+            return
+        wanted, found = first_revision.columns(media), self._there.columns.get(media, {})
+        missing = [column for name, column in wanted.items() if name not in found and not column.required]
+        if missing:
+            self._alter(f"add {_names(missing)}", media, [_add(column) for column in missing])
+            found |= {column.name: _found(column) for column in missing}
+
+    def _deleted(self, media: str) -> None:
+        table = f"deleted_{media}"
+        if not self._there.has(media):
+            return
+        if not self._there.has(table):
+            statements = [first_revision.statement("table", table)]
+            statements += [
+                s.text for s in first_revision.statements() if s.kind == "index" and s.table == table
+            ]
+            self._step(f"make {table}", statements, [Lock(media, "ACCESS SHARE")], table)
+            self._model_deleted(media, table)
+            return
+        found, wanted = self._there.columns[table], self._there.columns[media]
+        own = {name: c for name, c in first_revision.columns(table).items() if name.startswith("deleted_")}
+        missing = [_found(c) for name, c in wanted.items() if name not in found and not c.generated]
+        missing += [_found(c) for name, c in own.items() if name not in found and not c.required]
+        loose = []
+        for name, column in found.items():
+            like = own.get(name) or wanted.get(name)
+            if column.required and not column.filled and not (like and like.required):
+                loose.append(name)
+        changes = [_add(column) for column in missing]
+        changes += [f"alter column {_quoted(name)} drop not null" for name in loose]
+        if changes:
+            titles = ([f"add {_names(missing)}"] if missing else []) + (
+                [f"{', '.join(loose)} may be NULL, as in {media}"] if loose else []
+            )
+            self._alter("; ".join(titles), table, changes)
+            found |= {column.name: column for column in missing}
+            for name in loose:
+                found[name] = msgspec.structs.replace(found[name], required=False)
+
+    def _model_deleted(self, media: str, table: str) -> None:
+        own = {n: c for n, c in first_revision.columns(table).items() if n.startswith("deleted_")}
+        self._there.columns[table] = {
+            name: _found(c) for name, c in {**self._there.columns[media], **own}.items()
+        }
+        like = self._there.relations[media]
+        self._there.relations[table] = msgspec.structs.replace(like, name=table, rows=0, bytes=0, mine=True)
+        self._there.indexes[table] = [
+            Index(name, table, unique=True, valid=True, keys=tuple(map(_bare, keys)))
+            for name, keys in UNIQUE[table]
+        ]
+        self._pin(table, f"{table}_provider_fid_idx", KEY)
+
+    # unique indexes
+
+    def _unique(self, table: str) -> None:
+        if not self._there.has(table) or not self._there.columns.get(table):
+            return
+        for name, keys in UNIQUE[table]:
+            if not self._there.missing_unique(table, keys) or any(self._lacks(table, key) for key in keys):
+                continue
+            self._doubled(table, keys)
+            drop = self._in_the_way(table, name)
+            rows, size = self._counts.rows.get(table, 0), self._there.relations[table].bytes
+            shown = ", ".join(keys)
+            make = f"create unique index concurrently {name} on public.{table} ({shown})"
+            seconds = 2 * size / SCAN + rows / SORT
+            self.steps.append(
+                Step(
+                    f"make {shown} unique in {table}, beside readers and writers",
+                    "index",
+                    (*drop, make),
+                    (Lock(table, BESIDE_WRITERS, seconds),),
+                    table,
+                    keys,
+                    rows,
+                )
+            )
+            self._pin(table, name, keys)
+
+    def _pin(self, table: str, index: str, keys: tuple[str, ...]) -> None:
+        if keys == KEY:
+            self._there.pinned.setdefault((table, "foreign_identifier"), []).append(f"index {index}")
+
+    def _lacks(self, table: str, key: str) -> bool:
+        name = key.removeprefix("md5(").removesuffix(")")
+        return name not in self._there.columns[table]
+
+    def _in_the_way(self, table: str, name: str) -> list[str]:
+        """What frees the name of an index: one that a killed run left invalid is dropped; anything else is somebody's."""
+        if not self._there.has(name):
+            return []
+        left = next((i for i in self._there.indexes.get(table, []) if i.name == name and not i.valid), None)
+        if left:
+            return [f"drop index concurrently public.{name}"]
+        self.refused.append(
+            f"{name} is there and is no unique index of {table} with the keys that are needed: rename it "
+            f"(alter index {name} rename to …), or drop it."
+        )
+        return []
+
+    def _doubled(self, table: str, keys: tuple[str, ...]) -> None:
+        found = next((d for d in self._counts.doubled if (d.table, d.keys) == (table, keys)), None)
+        if not found or not found.rows:
+            return
+        shown = ", ".join(keys)
+        if table in METRICS or not self._move_duplicates:
+            way = (
+                "delete the rows that are wrong"
+                if table in METRICS
+                else "look at them; --duplicates newest keeps the newest of each and moves the others aside"
+            )
+            self.refused.append(
+                f"{table}: {found.rows:,} row{'s' * (found.rows > 1)} too many {'have' if found.rows > 1 else 'has'} the same {shown}, in "
+                f"{found.groups:,} group{'s' * (found.groups > 1)}, such as "
+                f"{'; '.join(found.examples)}: {way}."
+            )
+            return
+        aside, own = aside_name(table), table in MEDIA and keys == URL
+        where = f"deleted_{table}, or to {aside} if one like it is there" if own else aside
+        self.steps.append(
+            Step(
+                f"move older rows with the same {shown}, at most {found.rows:,}, from {table} to {where}",
+                "duplicates",
+                ("delete … returning *, and insert what it returns",),
+                (Lock(table, ROWS, found.rows / SORT),),
+                table,
+                keys,
+                found.rows,
+            )
+        )
+
+    # audio sets
+
+    def _fill(self, table: str) -> None:
+        rows = self._counts.unfilled.get(table, 0)
+        if not rows:
+            return
+        self.steps.append(
+            Step(
+                f"fill {SET_KEY} of {rows:,} rows of {table} from audio_set ->> 'foreign_identifier'",
+                "fill",
+                ("update … where … is null, 10 000 rows at a time",),
+                (Lock(table, ROWS, rows / SORT),),
+                table,
+                (),
+                rows,
+            )
+        )
+
+    # the switch
+
+    def _switch(self) -> None:
+        """All that is replaced, in one transaction: until then the older catalog works, from then on ours does."""
+        there = self._there
+        statements, locks = self._drops(), [Lock(v, EXCLUSIVE) for v in REPLACED_VIEWS if there.has(v)]
+        for table in (*MEDIA, *DELETED):
+            if changes := self._widened(table):
+                statements.append(_alter(table, changes))
+                locks.append(Lock(table, EXCLUSIVE))
+        for table in METRICS:
+            if there.has(table) and (changes := self._metrics(table)):
+                statements.append(_alter(table, changes))
+                locks.append(Lock(table, EXCLUSIVE))
+        for made in first_revision.statements():
+            statements += self._made(made)
+        statements += _NOTE
+        title = "replace views and functions, make what ingestion keeps, note revision 0001"
+        self.steps.append(Step(title, "at once", tuple(statements), tuple(locks)))
+
+    def _drops(self) -> list[str]:
+        there = self._there
+        views = [
+            f"drop {there.relations[view].kind} public.{view}" for view in REPLACED_VIEWS if there.has(view)
+        ]
+        functions = [
+            f"drop function public.{f.name}({f.arguments})"
+            for f in there.functions
+            if f.name in REPLACED_FUNCTIONS
+        ]
+        return views + functions
+
+    def _widened(self, table: str) -> list[str]:
+        """Changes of type that touch no row: a varchar becomes text, or is given our width."""
+        changes = []
+        columns = self._there.columns.get(table, {})
+        for name, column in columns.items():
+            wanted = self._wanted(table, name)
+            if wanted is None or not _narrower(column, wanted):
+                continue
+            pins = self._there.pinned.get((table, name), [])
+            if pins and not self._must_widen(table, column, pins):
+                self._stays(table, column, pins)
+                continue
+            changes.append(f"alter column {_quoted(name)} type {wanted.sql_type}")
+            columns[name] = _found(wanted)
+        return changes
+
+    def _must_widen(self, table: str, column: Column, pins: list[str]) -> bool:
+        """Deleted media must take what the medium's table holds; their index is built anew, for they are few."""
+        return (
+            table in DELETED
+            and _narrower(column, self._there.columns[table.removeprefix("deleted_")][column.name])
+            and all(pin.startswith("index ") for pin in pins)
+        )
+
+    def _stays(self, table: str, column: Column, pins: list[str]) -> None:
+        limit = SIZES.get(column.name)
+        if limit is not None and column.width is not None and column.width >= limit:
+            meaning = f"Records bring at most {limit:,} characters, so nothing is lost"
+        else:
+            meaning = "Records that bring a longer one are refused when they are loaded, and listed"
+        kinds = sorted({re.sub(r"\b(deleted_)?(image|audio)_", "…_", pin) for pin in pins})
+        why = (
+            f"of type {column.sql_type} because of {', '.join(kinds)}, which would be in the way, "
+            f"or be built anew under a lock. {meaning}."
+        )
+        self._staying.setdefault(why, []).append(f"{table}.{column.name}")
+
+    @property
+    def notes(self) -> list[str]:
+        return [
+            f"{', '.join(columns)} stay{'s' if len(columns) == 1 else ''} {why}"
+            for why, columns in self._staying.items()
+        ]
+
+    def _wanted(self, table: str, name: str) -> Column | None:
+        """The type that a column should have: as in the first revision, and of deleted media at least as wide as the medium's."""
+        wanted = first_revision.columns(table).get(name)
+        if table in DELETED and not name.startswith("deleted_"):
+            media = self._there.columns[table.removeprefix("deleted_")].get(name)
+            if media and (wanted is None or _narrower(wanted, media)):
+                return media
+        return wanted
+
+    def _metrics(self, table: str) -> list[str]:
+        found, wanted = self._there.columns[table], first_revision.columns(table)
+        changes = [_add(wanted[name]) for name in _OPTIONAL_METRICS if name not in found]
+        return [*changes, "alter column percentile set default 0.85"]
+
+    def _made(self, made: first_revision.Statement) -> list[str]:
+        """A statement of the first revision, where the database lacks what it makes."""
+        there = self._there
+        if made.kind == "extension":
+            return []
+        if made.kind in ("table", "index"):
+            return [] if there.has(made.table or made.name) else [made.text]
+        if made.kind == "view":
+            return [made.text, *there.grants.get(made.name, ())]
+        if made.kind == "rows" and there.has(made.table):
+            return [f"{made.text.rstrip(';')} on conflict (provider) do nothing"]
+        return [made.text]
+
+    # writing
+
+    def _alter(self, title: str, table: str, changes: Iterable[str]) -> None:
+        self._step(f"{table}: {title}", [_alter(table, changes)], [Lock(table, EXCLUSIVE)], table)
+
+    def _step(self, title: str, statements: Iterable[str], locks: Iterable[Lock], table: str) -> None:
+        self.steps.append(Step(title, "at once", tuple(statements), tuple(locks), table))
+
+
+def _narrower(column: Column, wanted: Column) -> bool:
+    """Does the column take fewer texts than it should?"""
+    if column.type.lstrip("_") != "varchar" or column.width is None:
+        return False
+    return wanted.width is None or column.width < wanted.width
+
+
+def _found(column: Column) -> Found:
+    required = column.required and not column.name.startswith("deleted_")
+    return Found(column.name, column.type, column.width, required)
+
+
+def _add(column: Column) -> str:
+    return f"add column {_quoted(column.name)} {column.sql_type}"
+
+
+def _alter(table: str, changes: Iterable[str]) -> str:
+    return f"alter table public.{table} {', '.join(changes)}"
+
+
+def _names(columns: Iterable[Column]) -> str:
+    return ", ".join(column.name for column in columns)
+
+
+def _bare(key: str) -> str:
+    return key.replace("(", "").replace(")", "")
+
+
+def _quoted(name: str) -> str:
+    return sql.Identifier(name).as_string(None)

@@ -1,0 +1,151 @@
+"""What stands in the way of an adoption whatever the rows hold: said all at once, with the way out, before anything is changed."""
+
+from catalog.database.adoption import first_revision
+from catalog.database.adoption.duplicates import aside_name
+from catalog.database.adoption.first_revision import Column
+from catalog.database.adoption.inventory import (
+    DELETED,
+    MEDIA,
+    REPLACED_FUNCTIONS,
+    REPLACED_VIEWS,
+    TABLES,
+    Found,
+    Inventory,
+)
+from catalog.database.adoption.uniqueness import UNIQUE
+
+_TEXTS = ("varchar", "text")
+_WIDER = {"varchar": _TEXTS, "_varchar": ("_varchar", "_text"), "int4": ("int4", "int8"), "text": _TEXTS}
+
+
+def refusals(there: Inventory) -> list[str]:
+    """What stands in the way whatever the rows hold; one sentence each, with the way out."""
+    found = [*unreadable(there), *_names_taken(there)]
+    for name, dependents in there.dependents.items():
+        kind = there.relations[name].kind if there.has(name) else "function"
+        found += [
+            f"{what} depends on the {kind} {name}, which is replaced: keep its definition, drop it, adopt, then make it again."
+            for what in dependents
+        ]
+    return found
+
+
+def unreadable(there: Inventory) -> list[str]:
+    """Those of them with which the rows cannot be looked at, or mean something else than is thought."""
+    return [*_session(there), *_relations(there), *_columns(there)]
+
+
+def _session(there: Inventory) -> list[str]:
+    found = []
+    if there.session.server < 130_000:
+        found.append(
+            f"the server is PostgreSQL {there.session.server // 10_000}; 13 or a newer one is needed."
+        )
+    if there.session.encoding != "UTF8":
+        found.append(
+            f"the encoding is {there.session.encoding}; UTF8 is needed: dump the database, restore it into one with that encoding."
+        )
+    if there.session.reads_only:
+        found.append(
+            "the database only reads (a standby, or default_transaction_read_only is on): connect to the primary."
+        )
+    if not there.session.may_create:
+        found.append(
+            f"role {there.session.user} may not make objects in the schema public: grant create on schema public to {there.session.user}."
+        )
+    if not there.session.may_make_temporary:
+        found.append(
+            f"role {there.session.user} may not make temporary tables: grant temporary on database … to {there.session.user}."
+        )
+    return found
+
+
+def _relations(there: Inventory) -> list[str]:
+    found = []
+    for name in TABLES:
+        relation = there.relations.get(name)
+        if relation and (relation.kind != "table" or not relation.plain):
+            what = relation.kind if relation.kind != "table" else "table with children or a parent"
+            found.append(f"{name} is a {what}; a plain table is needed.")
+    for name in REPLACED_VIEWS:
+        relation = there.relations.get(name)
+        if relation and relation.kind not in ("view", "materialized view"):
+            found.append(f"{name} is a {relation.kind}; adoption makes a view of that name: rename it.")
+    owned = [
+        (n, there.relations[n].owner)
+        for n in (*TABLES, *REPLACED_VIEWS)
+        if there.has(n) and not there.relations[n].mine
+    ]
+    owned += [
+        (f"{f.name}({f.arguments})", f.owner)
+        for f in there.functions
+        if f.name in REPLACED_FUNCTIONS and not f.mine
+    ]
+    found += [
+        f"{name} belongs to {owner}: grant {owner} to {there.session.user}, or connect as {owner}."
+        for name, owner in owned
+    ]
+    return found
+
+
+def _columns(there: Inventory) -> list[str]:
+    found = []
+    for table in TABLES:
+        columns = there.columns.get(table)
+        if columns is None:
+            continue
+        wanted = first_revision.columns(table)
+        keys = (
+            {"identifier", "provider", "foreign_identifier", "url"}
+            if table in MEDIA + DELETED
+            else {"provider", "metric"}
+        )
+        for name, column in wanted.items():
+            if name not in columns:
+                if column.required or name in keys:
+                    found.append(
+                        f"{table} has no column {name}, which every older catalog has: is this one of them?"
+                    )
+            else:
+                found += _of_another_type(table, column, columns[name])
+        if table in MEDIA:
+            found += [
+                f"{table}.{name} is NOT NULL without a default, and no record brings it: give it a default, or drop the NOT NULL."
+                for name, column in columns.items()
+                if name not in wanted and column.required and not column.filled
+            ]
+    return found
+
+
+def _of_another_type(table: str, wanted: Column, column: Found) -> list[str]:
+    name = f"{table}.{column.name}"
+    alter = f"alter table {table} alter {column.name}"
+    if column.generated:
+        return [f"{name} is a generated column, which cannot be written to: {alter} drop expression."]
+    if column.domain or column.type not in _WIDER.get(wanted.type, (wanted.type,)):
+        way = f"{alter} type {wanted.sql_type}, which writes the whole table anew"
+        return [f"{name} is of type {column.sql_type}, not {wanted.sql_type}: {way}."]
+    if table in MEDIA and column.required and not wanted.required and not column.filled:
+        return [f"{name} is NOT NULL, and not every record has one: {alter} drop not null."]
+    return []
+
+
+def _names_taken(there: Inventory) -> list[str]:
+    """Objects that have a name which one of our revisions gives to another one."""
+    older = {*TABLES, *REPLACED_VIEWS, *REPLACED_FUNCTIONS, *(name for u in UNIQUE.values() for name, _ in u), "catalog_version",
+             "catalog_version_pkc"}  # fmt: skip
+    ours = first_revision.names_of_later_revisions() - older
+    kinds = [(r.kind, r.name) for r in there.relations.values()]
+    kinds += [("function", f.name) for f in there.functions] + [("type", name) for name in there.types]
+    taken = [
+        f"{kind} {name} has a name that the catalog gives to something else: rename or drop it."
+        for kind, name in kinds
+        if name in ours
+    ]
+    for table in (*MEDIA, *DELETED):
+        aside = aside_name(table)
+        if there.has(aside) and there.relations[aside].kind != "table":
+            taken.append(
+                f"{aside} is a {there.relations[aside].kind}; duplicates are moved to a table of that name: rename it."
+            )
+    return taken

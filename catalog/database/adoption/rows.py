@@ -1,0 +1,138 @@
+"""What only the rows themselves can tell: their number, duplicates, audio sets that are not entered, odd values."""
+
+from collections.abc import Callable
+from typing import Any, LiteralString
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from catalog.database.adoption.duplicates import Doubled, find
+from catalog.database.adoption.inventory import DELETED, MEDIA, METRICS, SET_KEY, Inventory
+from catalog.database.adoption.uniqueness import UNIQUE
+
+Connection = psycopg.Connection[Any]
+SAMPLE = 50_000  # rows that odd values are looked for in
+
+TO_FILL: LiteralString = """
+    {key} is null and jsonb_typeof(audio_set) = 'object' and jsonb_typeof(audio_set -> 'foreign_identifier') in ('string', 'number')
+    and length(audio_set ->> 'foreign_identifier') between 1 and {width}
+"""
+"""The condition under which a record's set is known and not entered."""
+
+ODD: dict[str, LiteralString] = {
+    "provider IS NULL": "provider is null",
+    "foreign_identifier IS NULL": "foreign_identifier is null",
+    "foreign_landing_url IS NULL": "foreign_landing_url is null",
+    "a license that is empty or has capitals": "license = '' or license <> lower(license)",
+    "license_version IS NULL": "license_version is null",
+    "meta_data that is no object": "jsonb_typeof(meta_data) <> 'object'",
+    "meta_data without license_url": "meta_data ->> 'license_url' is null",
+    "tags that are no array": "jsonb_typeof(tags) <> 'array'",
+    "a filetype with capitals": "filetype <> lower(filetype)",
+    "a score outside 0 to 1": "standardized_popularity is not null and not (standardized_popularity between 0 and 1)",
+    "a date that is no date (infinity)": "not isfinite(created_on) or not isfinite(updated_on)",
+    "audio_set that is no object": "jsonb_typeof(audio_set) <> 'object'",
+    "alt_files that are no array": "jsonb_typeof(alt_files) <> 'array'",
+}
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What only a look at the rows can tell. rows: of each table; unfilled: records whose set is known and not entered, by table."""
+
+    rows: dict[str, int] = {}
+    unfilled: dict[str, int] = {}
+    doubled: list[Doubled] = []
+
+
+class Odd(msgspec.Struct, frozen=True):
+    """Rows of one kind. rows: their number, of the whole table; exact: all rows were looked at, else it is an estimate from a sample."""
+
+    table: str
+    what: str
+    rows: int
+    exact: bool
+
+
+def count(connection: Connection, there: Inventory, say: Callable[[str], None]) -> Counts:
+    """What adoption has to know of the rows. Reads a whole table only where a unique index is missing, and those of audio."""
+    rows = {
+        table: _estimate(connection, table)
+        for table in (*MEDIA, *DELETED, *METRICS)
+        if there.columns.get(table)
+    }
+    unfilled = {t: n for t in ("audio", "deleted_audio") if (n := _unfilled(connection, there, t))}
+    return Counts(rows, unfilled, _doubled(connection, there, rows, say))
+
+
+def width_of_set(there: Inventory, table: str) -> int:
+    """Characters that the identifier of an audio set may have in a table."""
+    column = there.columns[table].get(SET_KEY)
+    return column.width if column and column.width else 1_000_000
+
+
+def odd(connection: Connection, there: Inventory, rows: dict[str, int]) -> list[Odd]:
+    """Values that our operations pass over, leave as they are, or count as missing."""
+    found = []
+    for table in MEDIA:
+        columns = there.columns.get(table)
+        if not columns:
+            continue
+        wanted = {what: test for what, test in ODD.items() if _column_of(test) in columns}
+        share = min(100.0, 100 * SAMPLE / max(1, rows.get(table, 0)))
+        query = sql.SQL("select count(*), {} from {} tablesample system ({})").format(
+            sql.SQL(", ").join(sql.SQL("count(*) filter (where {})").format(sql.SQL(test)) for test in wanted.values()),
+            sql.Identifier("public", table), sql.Literal(share),
+        )  # fmt: skip
+        looked_at, *numbers = connection.execute(query).fetchone() or (0,)
+        exact = share >= 100
+        factor = 1 if exact else rows[table] / max(1, looked_at)
+        found += [
+            Odd(table, what, round(n * factor), exact) for what, n in zip(wanted, numbers, strict=True) if n
+        ]
+    return found
+
+
+def _column_of(test: str) -> str:
+    words = test.replace("(", " ").replace(")", " ").split()
+    return next(word for word in words if word not in ("not", "jsonb_typeof", "isfinite"))
+
+
+def _estimate(connection: Connection, table: str) -> int:
+    """The planner's number, which counts today's pages."""
+    query = sql.SQL("explain (format json) select from {}").format(sql.Identifier("public", table))
+    row = connection.execute(query).fetchone()
+    return int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
+
+
+def _unfilled(connection: Connection, there: Inventory, table: str) -> int:
+    columns = there.columns.get(table, {})
+    if "audio_set" not in columns:
+        return 0
+    key: sql.Composable = sql.Identifier(SET_KEY) if SET_KEY in columns else sql.SQL("null")
+    condition = sql.SQL(TO_FILL).format(key=key, width=sql.Literal(width_of_set(there, table)))
+    query = sql.SQL("select count(*) from {} where {}").format(sql.Identifier("public", table), condition)
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _doubled(
+    connection: Connection, there: Inventory, rows: dict[str, int], say: Callable[[str], None]
+) -> list[Doubled]:
+    found = []
+    for table, wanted in UNIQUE.items():
+        columns = there.columns.get(table)
+        if not columns:
+            continue
+        for _, keys in wanted:
+            if there.missing_unique(table, keys) and all(_key_column(key) in columns for key in keys):
+                if rows[table]:
+                    say(
+                        f"reads the about {rows[table]:,} rows of {table} for those with the same {', '.join(keys)}"
+                    )
+                found.append(find(connection, table, keys))
+    return found
+
+
+def _key_column(key: str) -> str:
+    return key.removeprefix("md5(").removesuffix(")")

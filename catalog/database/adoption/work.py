@@ -1,0 +1,262 @@
+"""Adoption itself: the steps one after the other, each by itself, beside whatever else works on the database.
+
+Where an adoption stands follows from what the database holds: a second call looks anew and finds the steps that are left. One that was
+killed leaves at most an index that is not valid, which the next one drops first.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from catalog.database import locks, schema
+from catalog.database.addresses import conninfo
+from catalog.database.adoption.duplicates import Removal
+from catalog.database.adoption.inventory import SET_KEY
+from catalog.database.adoption.look import Look, look
+from catalog.database.adoption.rows import TO_FILL
+from catalog.database.adoption.steps import Step
+from catalog.database.schema import SchemaStatus
+from catalog.database.session import settle
+from catalog.ingestion.errors import Fatal, Refused
+
+Connection = psycopg.Connection[Any]
+Say = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
+FILLED = 10_000  # rows of a batch
+_FOLLOWS = 0.5  # seconds between two looks at how far an index is
+_LOCK: LiteralString = (
+    "'catalog schema upgrade'"  # the upgrade's: it must not run beside us, nor a second adoption
+)
+
+
+class InTheWay(Refused):
+    """An older catalog that cannot be adopted as it is. reasons: one sentence each, with the way out."""
+
+    def __init__(self, reasons: list[str]) -> None:
+        number = f"{len(reasons)} things are" if len(reasons) > 1 else "one thing is"
+        self.summary = f"{number} in the way; nothing was changed"
+        super().__init__(f"{self.summary}: {' '.join(reasons)}")
+        self.reasons = reasons
+
+
+def adopt(
+    dsn: str,
+    *,
+    move_duplicates: bool = False,
+    say: Say = lambda _: None,
+    progress: Progress = lambda what, done, total: None,
+    done: Callable[[Step], None] = lambda _: None,
+    patience: float = locks.PATIENCE,
+) -> SchemaStatus:
+    """Make an older catalog ours: all steps, then the revisions after the first one.
+
+    Args:
+        dsn: Address of the database.
+        move_duplicates: Keep the newest of rows that should be unique, and move the others aside.
+        say: Told each step, and whom it waits for.
+        progress: Called with what is under way, how much of it is done, and how much there is.
+        done: Called after each step.
+        patience: Seconds after which no further attempt is made to get a lock.
+
+    Returns:
+        The status afterwards.
+
+    Raises:
+        InTheWay: Something stands in the way; nothing was changed.
+        Refused: The database is no older catalog.
+        Fatal: A step failed, or a lock was not to be had; what was done before stays, and the same call goes on.
+    """
+    with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
+        settle(connection)
+        work = _Work(connection, dsn, say, progress, patience)
+        with work.alone():
+            found = look(connection, move_duplicates=move_duplicates, say=say)
+            check(found)
+            for number, step in enumerate(found.steps, 1):
+                say(f"{number}/{len(found.steps)} {step.title}")
+                began = time.monotonic()
+                work.do(step)
+                say(f"{number}/{len(found.steps)} done in {time.monotonic() - began:.1f} s")
+                done(step)
+    return schema.upgrade(dsn, say=say, patience=patience)
+
+
+def check(found: Look) -> None:
+    """Raise Refused when a database is no older catalog, InTheWay when it is one that cannot be adopted as it is."""
+    if found.state == "ours":
+        raise Refused(
+            f"the database is the catalog's own already, at revision {found.revision}: `catalog db upgrade` applies what is pending."
+        )
+    if found.state == "none":
+        raise Refused(
+            "the schema public holds neither a table image nor a table audio, so there is nothing to adopt: "
+            "`catalog db upgrade` makes an empty catalog."
+        )
+    if found.refused:
+        raise InTheWay(found.refused)
+
+
+class _Work:
+    def __init__(
+        self, connection: Connection, dsn: str, say: Say, progress: Progress, patience: float
+    ) -> None:
+        self._connection, self._dsn = connection, dsn
+        self._say, self._progress, self._patience = say, progress, patience
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else adopts or upgrades meanwhile."""
+        self._attempt("adoption", lambda: self._run(f"select pg_advisory_lock(hashtext({_LOCK}))"))
+        try:
+            yield
+        finally:
+            if not self._connection.closed:
+                self._run(f"select pg_advisory_unlock(hashtext({_LOCK}))")
+
+    def do(self, step: Step) -> None:
+        try:
+            match step.how:
+                case "at once":
+                    self._attempt(step.title, lambda: self._at_once(step))
+                case "index":
+                    self._index(step)
+                case "fill":
+                    self._fill(step)
+                case "duplicates":
+                    self._duplicates(step)
+        except psycopg.Error as error:
+            diag = error.diag
+            said = " ".join(filter(None, (diag.message_primary or str(error), diag.message_detail)))
+            raise Fatal(
+                f"{step.title}: {said}. What was done before this step stays; the same command goes on from here."
+            ) from None
+
+    def _at_once(self, step: Step) -> None:
+        with self._connection.transaction():
+            tables = [t for t in step.exclusively if self._is_table(t)]
+            if tables:
+                named = sql.SQL(", ").join(sql.Identifier("public", table) for table in tables)
+                # Autovacuum makes way after a second, while nobody queues behind us; then only running statements are waited for.
+                for mode in ("share update exclusive", "access exclusive"):
+                    self._connection.execute(sql.SQL("lock table {} in {} mode").format(named, sql.SQL(mode)))
+            for statement in step.statements:
+                self._run(statement)
+
+    def _is_table(self, name: str) -> bool:
+        row = self._connection.execute(
+            "select relkind = 'r' from pg_class where oid = to_regclass(%s)", [f"public.{name}"]
+        ).fetchone()
+        return bool(row and row[0])
+
+    def _index(self, step: Step) -> None:
+        """Outside a transaction, and without a limit: the build waits for older transactions, and nobody waits for it."""
+        self._run("set lock_timeout = 0")
+        self._run("set maintenance_work_mem = '1GB'")
+        with _Follow(self._connect, self._connection.info.backend_pid, step.title, self._say, self._progress):
+            for statement in step.statements:
+                self._run(statement)
+
+    def _fill(self, step: Step) -> None:
+        table = sql.Identifier("public", step.table)
+        width = self._connection.execute(
+            "select case when atttypmod > 4 then atttypmod - 4 else 1000000 end from pg_attribute "
+            "where attrelid = to_regclass(%s) and attname = %s",
+            [f"public.{step.table}", SET_KEY],
+        ).fetchone()
+        assert width
+        statement = sql.SQL("""
+            with batch as (
+                select identifier from {table}
+                 where {to_fill} and ({after}::uuid is null or identifier > {after}) order by identifier limit {most}
+            ), filled as (
+                update {table} t set {key} = audio_set ->> 'foreign_identifier' from batch where t.identifier = batch.identifier
+            )
+            select count(*), (array_agg(identifier order by identifier desc))[1] from batch
+        """)
+        filled, after = 0, None
+        while True:
+            query = statement.format(
+                table=table, key=sql.Identifier(SET_KEY), most=sql.Literal(FILLED), after=sql.Literal(after),
+                to_fill=sql.SQL(TO_FILL).format(key=sql.Identifier(SET_KEY), width=sql.Literal(width[0])),
+            )  # fmt: skip
+            number, after = self._attempt(step.title, lambda q=query: self._row(q))  # type: ignore[misc]
+            filled += number
+            self._progress(step.title, filled, step.rows)
+            if number < FILLED:
+                return
+
+    def _duplicates(self, step: Step) -> None:
+        removal = Removal(self._connection, step.table, step.keys)
+        total = removal.find()
+        number = 1
+        while number <= total:
+            number = self._attempt(step.title, lambda n=number: self._moved(removal, n))  # type: ignore[misc]
+            self._progress(step.title, min(number - 1, total), total)
+        removal.drop_if_empty()
+
+    def _moved(self, removal: Removal, first: int) -> int:
+        with self._connection.transaction():
+            return removal.move(first)
+
+    def _row(self, query: sql.Composed) -> tuple[Any, ...]:
+        with self._connection.transaction():
+            row: tuple[Any, ...] | None = self._connection.execute(query).fetchone()
+        assert row
+        return row
+
+    def _attempt(self, what: str, work: Callable[[], Any]) -> Any:
+        locks.give_up_soon(self._connection)
+        pid = self._connection.info.backend_pid
+        return locks.attempts(self._connect, pid, work, what=what, say=self._say, patience=self._patience)
+
+    def _connect(self) -> Connection:
+        return psycopg.connect(conninfo(self._dsn), autocommit=True)
+
+    def _run(self, statement: str) -> None:
+        self._connection.execute(sql.SQL(statement))
+
+
+class _Follow:
+    """Says, as long as it is entered, how far the index is that a server process builds, and whom it waits for."""
+
+    def __init__(
+        self, connect: Callable[[], Connection], pid: int, title: str, say: Say, progress: Progress
+    ) -> None:
+        self._connect, self._pid, self._title = connect, pid, title
+        self._say, self._progress = say, progress
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        said: set[int] = set()
+        if self._over.wait(_FOLLOWS):
+            return
+        try:
+            with self._connect() as connection:
+                while not self._over.is_set():
+                    row = connection.execute(
+                        "select greatest(blocks_done, tuples_done), greatest(blocks_total, tuples_total) "
+                        "from pg_stat_progress_create_index where pid = %s",
+                        [self._pid],
+                    ).fetchone()
+                    if row and row[1]:
+                        self._progress(self._title, *row)
+                    for holder in locks.holders(connection, self._pid):
+                        if holder.pid not in said:
+                            said.add(holder.pid)
+                            self._say(f"{self._title} waits for {holder}")
+                    self._over.wait(_FOLLOWS)
+        except psycopg.Error:
+            return  # how far it is stays unknown; the build itself goes on

@@ -1,0 +1,328 @@
+"""Databases of the older generations become ours: nothing of theirs is lost, and our operations work on them."""
+
+import itertools
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from catalog.database import schema
+from catalog.database.adoption import adopt, look, work
+from catalog.database.adoption.first_revision import names_of_later_revisions
+from catalog.database.adoption.uniqueness import UNIQUE
+from catalog.database.deletion import Deletion, restore
+from catalog.ingestion.errors import Fatal, Refused
+from catalog.tests.database.adopted import (
+    OLDEST,
+    connected,
+    contents,
+    duplicate,
+    files,
+    lost,
+    old,
+    shape,
+    shape_of_theirs,
+)
+from catalog.tests.database.generations import GENERATIONS
+from catalog.tests.loading.test_load import Loader, image
+
+pytestmark = pytest.mark.database
+__all__ = ["old"]
+
+
+# Ours has one index for the key of a medium, and text without a limit where an index with an expression would have to be built anew.
+EXPECTED = re.compile(
+    r"column (deleted_)?(image|audio)\.(identifier|foreign_identifier)|column \w+_popularity_metrics\.raw_val"
+    r"|(index|constraint (deleted_)?(image|audio)) (deleted_)?(image|audio)_(pkey|identifier_key)|index (deleted_)?\w+_provider_fid_idx"
+    r"|function uuid_generate_v4\(\)|.*\b(their_|load_image|fix_titles|old_image).*"
+)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_nothing_is_lost_and_nothing_is_written_anew(old, server, generation):
+    dsn = old(generation)
+    with connected(dsn) as connection:
+        found = look(connection)
+        assert (found.state, found.refused) == ("older", [])
+        assert found.generation.name == generation
+        columns, before = contents(connection)
+        lay = files(connection)
+        after = adopt(dsn)
+        assert (after.current, after.pending) == (after.head, ())
+        assert lost(before, contents(connection, columns)[1]) == {}
+        assert files(connection).items() >= lay.items()
+        schema.require(connection)
+        assert look(connection).state == "ours"
+        theirs = shape(connection)
+    with connected(server.dsn("migrated")) as fresh:
+        ours = shape(fresh)
+    different = {name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name)}
+    assert {name for name in different if not EXPECTED.fullmatch(name)} == set()
+    if generation == "2024":
+        assert not [
+            name
+            for name in different
+            if re.search(r" (deleted_)?(image|audio)(\.foreign_identifier|_provider_fid_idx)$", name)
+        ]
+
+
+def test_every_name_of_ours_is_known(catalog):
+    """So that nobody else's object is taken for one of ours."""
+    made = {
+        name.split()[1].partition("(")[0]
+        for name in shape(catalog)
+        if name.split()[0] in ("relation", "index", "function", "view")
+    }
+    known = names_of_later_revisions() | {name for wanted in UNIQUE.values() for name, _ in wanted}
+    assert {name for name in made - known if not name.endswith(("_pkey", "_number_seq"))} == set()
+
+
+class Stopped(Exception):
+    pass
+
+
+def killed_after(step):
+    """What is called after each step: it ends the adoption after the step of that number."""
+    done = itertools.count()
+
+    def after(_):
+        if next(done) == step:
+            raise Stopped
+
+    return after
+
+
+@pytest.mark.parametrize("generation", [OLDEST, "October 2023"])
+def test_killed_after_each_step_and_repeated(old, generation):
+    dsn = old(generation, rows=100)
+    with connected(dsn) as connection:
+        duplicate(connection)
+        columns, before = contents(connection)
+        columns = {
+            table: [c for c in names if c != "deleted_on"] for table, names in columns.items()
+        }  # of duplicates: now
+        steps = len(look(connection, move_duplicates=True).steps)
+    assert steps >= 6
+    copy = dsn.rpartition("/")[2]
+    ends = []
+    for step in range(steps):
+        with connected(dsn.replace(copy, "postgres")) as connection:
+            connection.execute(f"create database {copy}_{step} template {copy}")
+        again = f"{dsn}_{step}"
+        with pytest.raises(Stopped):
+            adopt(again, move_duplicates=True, done=killed_after(step))
+        if step + 1 < steps:
+            adopt(again, move_duplicates=True)
+        else:  # the last one notes the revision
+            with pytest.raises(Refused, match="catalog db upgrade"):
+                adopt(again)
+            schema.upgrade(again)
+        with connected(again) as connection:
+            ends.append((shape(connection), contents(connection, columns)[1]))
+    assert [end for end in ends if end != ends[0]] == []
+    assert lost({"audio": before["audio"]}, ends[0][1]) == {}
+
+
+def test_killed_while_sets_are_filled(old, monkeypatch):
+    monkeypatch.setattr(work, "FILLED", 7)
+    dsn = old("2022")
+    calls = itertools.count()
+
+    def progress(_what, _done, _total):
+        if next(calls) == 2:
+            raise Stopped
+
+    filled = "select count(*) from audio where audio_set_foreign_identifier is not null"
+    with connected(dsn) as connection:
+        wanted = connection.execute(
+            "select count(*) from audio where jsonb_typeof(audio_set -> 'foreign_identifier') in ('string', 'number')"
+            " and audio_set ->> 'foreign_identifier' <> ''"
+        ).fetchone()
+        with pytest.raises(Stopped):
+            adopt(dsn, progress=progress)
+        assert connection.execute(filled).fetchone() == (21,)
+        before = contents(connection)[1]["audio"]
+        adopt(dsn)
+        assert connection.execute(filled).fetchone() == wanted
+        assert contents(connection)[1]["audio"] == before
+        sets = connection.execute(
+            "select foreign_identifier, title, filesize from audioset_view where foreign_identifier like 'set%'"
+        ).fetchall()
+    assert sets
+    assert [found for found in sets if found != (found[0], f"Set {found[0][3:]}", 12)] == []
+
+
+def test_an_index_that_a_killed_run_left_is_built_anew(old):
+    dsn = old(OLDEST, rows=50)
+    with connected(dsn) as connection:
+        connection.execute(
+            "insert into image (created_on, updated_on, url, license, removed_from_source) values (now(), now(), 'u', 'by', false),"
+            " (now(), now(), 'u', 'by', false)"
+        )
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.execute("create unique index concurrently image_url_key on image (url)")
+        connection.execute("delete from image where url = 'u'")
+        [step] = [s for s in look(connection).steps if s.keys == ("url",) and s.table == "image"]
+        assert step.statements[0] == "drop index concurrently public.image_url_key"
+        adopt(dsn)
+        assert connection.execute(
+            "select indisvalid from pg_index where indexrelid = 'image_url_key'::regclass"
+        ).fetchone() == (True,)
+
+
+def test_what_is_not_ours_is_named_and_left(old):
+    dsn = old("2024", rows=20)
+    with connected(dsn) as connection:
+        connection.execute("grant select on audioset_view to pg_monitor")
+        left = "\n".join(look(connection).left)
+        for name in ("load_image_20230101_flickr: loading", "fix_titles_rows_to_update: rows", "old_image: a legacy", "schema aws_s3",
+                     "their_notes", "their_view", "their_images", "their_source_idx", "their_function", "trigger their_trigger on image",
+                     "type their_mood", "column image.their_column", "metric of their_provider"):  # fmt: skip
+            assert name in left
+        mine = "select relname, relkind, relfilenode from pg_class where relname ~ '^(their|load_|fix_titles|old_)' order by 1"
+        before = connection.execute(mine).fetchall()
+        adopt(dsn)
+        assert connection.execute(mine).fetchall() == before
+        assert connection.execute(
+            "select has_table_privilege('pg_monitor', 'audioset_view', 'select')"
+        ).fetchone() == (True,)
+        assert connection.execute(
+            "select metric, percentile from image_popularity_metrics where provider = 'their_provider'"
+        ).fetchall() == [("likes", 0.5)]
+        assert connection.execute(
+            "select val, constant from image_popularity_metrics where provider = 'flickr'"
+        ).fetchall() == [(40, 7.0588)]
+
+
+def test_a_look_changes_nothing(old):
+    dsn = old("2022", rows=30)
+    with connected(dsn) as connection:
+        columns, before = contents(connection)
+        shape_before = shape_of_theirs(connection)
+        found = look(connection)
+        assert (contents(connection, columns)[1], shape_of_theirs(connection)) == (before, shape_before)
+    assert {o.name: o.becomes for o in found.objects}["image_view"] == "dropped"
+    odd = {(o.table, o.what): o.rows for o in found.odd}
+    with connected(dsn) as connection:
+        for table, what, test in (
+            ("image", "provider IS NULL", "provider is null"),
+            ("audio", "tags that are no array", "jsonb_typeof(tags) <> 'array'"),
+            ("image", "a license that is empty or has capitals", "license <> lower(license) or license = ''"),
+        ):
+            assert connection.execute(f"select count(*) from {table} where {test}").fetchone() == (
+                odd[table, what],
+            )
+
+
+class TestLocks:
+    def test_says_whom_it_waits_for_and_gives_up(self, old):
+        dsn = old("2022", rows=20)
+        said = []
+        with connected(dsn) as connection, psycopg.connect(dsn, application_name="their report") as other:
+            other.execute("select count(*) from image")
+            with pytest.raises(
+                Fatal,
+                match=r"image: add standardized_popularity has waited 0 s for process \d+ of .*their report.*",
+            ):
+                adopt(dsn, say=said.append, patience=0)
+            assert look(connection).state == "older"
+            other.rollback()
+            adopt(dsn, say=said.append)
+
+    def test_goes_on_when_the_other_has_ended(self, old):
+        dsn = old("2022", rows=20)
+        said = []
+        with psycopg.connect(dsn) as other:
+            other.execute("select count(*) from audio")
+            pid = other.info.backend_pid
+
+            def say(text):
+                said.append(text)
+                if "waits for" in text:
+                    other.rollback()
+
+            adopt(dsn, say=say)
+        assert [text for text in said if f"waits for process {pid} of " in text]
+
+    def test_an_index_waits_for_older_transactions_and_says_so(self, old):
+        dsn = old("October 2023", rows=20)
+        said = []
+        with psycopg.connect(dsn) as other:
+            other.execute("insert into deleted_image select * from deleted_image limit 0")
+            pid = other.info.backend_pid
+
+            def say(text):
+                said.append(text)
+                if "waits for" in text:
+                    other.rollback()
+
+            adopt(dsn, say=say)
+        assert [text for text in said if f"waits for process {pid} of " in text]
+
+    def test_readers_go_on_while_a_vacuum_is_waited_for(self, old):
+        """One of the server's own makes way after a second; until then nobody queues behind us."""
+        dsn = old("2022", rows=20)
+        said = []
+        with psycopg.connect(dsn) as other, connected(dsn) as reader, ThreadPoolExecutor() as threads:
+            other.execute("lock table audio in share update exclusive mode")  # as a vacuum does
+            adoption = threads.submit(adopt, dsn, say=said.append)
+            reader.execute("set lock_timeout = '500ms'")
+            while not [text for text in said if "waits for" in text]:
+                reader.execute("select count(*) from image, audio")
+                assert not adoption.done()
+                time.sleep(0.01)
+            other.rollback()
+            assert adoption.result().pending == ()
+
+    def test_a_second_adoption_waits(self, old):
+        dsn = old("2022", rows=20)
+        with psycopg.connect(dsn, autocommit=True) as other:
+            other.execute("select pg_advisory_lock(hashtext('catalog schema upgrade'))")
+            with pytest.raises(
+                Fatal, match=f"adoption has waited 0 s for process {other.info.backend_pid} of "
+            ):
+                adopt(dsn, patience=0)
+
+
+def test_a_width_that_somebody_else_needs_stays(old, tmp_path):
+    """A view of others that reads the column: it stays, and records whose value is wider are listed."""
+    dsn = old("2022", rows=20, cluttered=False)
+    with connected(dsn) as connection:
+        connection.execute("drop materialized view image_view")
+        connection.execute(
+            "alter table image alter creator_url type varchar(60), alter title type varchar(10) using left(title, 10)"
+        )
+        connection.execute("create view their_images as select identifier, creator_url, title from image")
+        found = look(connection)
+        assert found.refused == []
+        assert any(
+            text.startswith("image.creator_url stays of type varchar(60) because of view their_images")
+            and "refused when they are loaded" in text
+            for text in found.notes
+        )
+        adopt(dsn)
+        load = Loader(dsn, tmp_path)
+        wide = [image(n, creator_url=f"https://example.org/{'x' * 60}") for n in range(1500)]
+        report = load([*wide, image(2000, title="short")])
+        assert (report.inserted, report.rejected) == (1, {"creator_url: longer than 60 characters": 1500})
+
+
+def test_columns_that_have_a_value_by_themselves(old):
+    """Such a column of others is in the way of neither deletion nor restoration."""
+    dsn = old("December 2023", rows=40, cluttered=False)
+    with connected(dsn) as connection:
+        connection.execute(
+            "alter table image add column their_title text generated always as (lower(title)) stored, "
+            "add column their_number bigint generated always as identity"
+        )
+        adopt(dsn)
+        before = dict(connection.execute("select identifier, to_jsonb(i) from image i").fetchall())
+        job = Deletion(connection, "run", "image", "true", "r", pause=0)
+        assert job.run(job.claim() or job.select()).updated == len(before)
+        job.finish()
+        restore(connection, "image", "deleted_reason = 'r'", pause=0)
+        after = dict(connection.execute("select identifier, to_jsonb(i) from image i").fetchall())
+    score = "standardized_popularity"
+    assert {k: {**v, score: 0} for k, v in after.items()} == {k: {**v, score: 0} for k, v in before.items()}

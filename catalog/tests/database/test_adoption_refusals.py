@@ -1,0 +1,89 @@
+"""What adoption does not know or must not touch is refused before anything is changed, all at once, with the way out."""
+
+import re
+from uuid import uuid4
+
+import pytest
+
+from catalog.database.adoption import adopt, look
+from catalog.ingestion.errors import Refused
+from catalog.tests.conftest import database_of_its_own
+from catalog.tests.database.adopted import OLDEST, connected, old, shape_of_theirs
+
+pytestmark = pytest.mark.database
+__all__ = ["old"]
+
+REFUSALS = {
+    "alter table image rename column license to licence": "image has no column license",
+    "drop materialized view image_view; alter table image alter meta_data type json": "image.meta_data is of type json, not jsonb",
+    "drop materialized view audio_view cascade; alter table audio alter updated_on type timestamp":
+        "audio.updated_on is of type timestamp, not timestamptz",
+    "alter table image add column theirs int not null default 0; alter table image alter theirs drop default": "image.theirs is NOT NULL",
+    "delete from image where title is null; alter table image alter title set not null": "image.title is NOT NULL",
+    "create view their_titles as select identifier, title from image_view": "view their_titles depends on the materialized view image_view",
+    "create view their_sets as select * from audioset_view": "view their_sets depends on the view audioset_view",
+    "create function their_function(image_view) returns int language sql as 'select 1'": "function their_function(image_view) depends on",
+    "create table turn (id int)": "table turn has a name",
+    "create type refresh as enum ('yes')": "type refresh has a name",
+    "create function metric_value() returns int language sql as 'select 1'": "function metric_value has a name",
+    "create index image_url_key on image (width)": "image_url_key is there and is no unique index of image",
+    "create table image_duplicate_parent (like image); alter table image inherit image_duplicate_parent": "image is a table with children",
+    "drop materialized view audio_popularity_constants cascade; create table audio_popularity_constants (id int)":
+        "audio_popularity_constants is a table",
+    "create sequence image_duplicates": "image_duplicates is a sequence",
+    "alter table image_popularity_metrics drop constraint image_popularity_metrics_pkey; insert into image_popularity_metrics values"
+    " ('flickr', 'x', 0.5)": "image_popularity_metrics: 1 row too many has the same provider",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("statement", REFUSALS)
+def test_what_is_refused_is_refused_before_anything_is_changed(old, statement):
+    dsn = old(OLDEST, rows=30, cluttered=False)
+    with connected(dsn) as connection:
+        connection.execute(statement)
+        before = shape_of_theirs(connection)
+        found = look(connection)
+        assert [text for text in found.refused if REFUSALS[statement] in text]
+        assert len(found.refused) <= 2
+        with pytest.raises(Refused, match="nothing was changed"):
+            adopt(dsn)
+        assert shape_of_theirs(connection) == before
+
+
+def test_everything_is_refused_at_once(old):
+    dsn = old("2022", rows=10, cluttered=False)
+    with connected(dsn) as connection:
+        for statement in (
+            s for s, text in REFUSALS.items() if " depends on " in text or "has a name" in text
+        ):
+            connection.execute(statement)
+        assert len(look(connection).refused) == 5
+
+
+def test_a_role_without_rights(old, server):
+    dsn = old("2022", rows=10, cluttered=False)
+    role = f"guest_{uuid4().hex[:8]}"
+    with connected(dsn) as connection:
+        connection.execute(f"create role {role} login password 'guest'")
+        connection.execute(f"grant select on all tables in schema public to {role}")
+    with connected(re.sub("//.*@", f"//{role}:guest@", dsn)) as connection:
+        refused = look(connection).refused
+        assert (
+            f"role {role} may not make objects in the schema public: grant create on schema public to {role}."
+            in refused
+        )
+        for name in (
+            "image",
+            "image_view",
+            "audioset_view",
+            "image_popularity_metrics",
+            "standardized_image_popularity(text, jsonb)",
+        ):
+            assert any(text.startswith(f"{name} belongs to ") for text in refused)
+
+
+def test_databases_that_are_no_older_catalog(server, dsn):
+    with pytest.raises(Refused, match=r"the catalog's own already, at revision .*`catalog db upgrade`"):
+        adopt(dsn)
+    with pytest.raises(Refused, match=r"neither a table image nor a table audio.*`catalog db upgrade`"):
+        adopt(database_of_its_own(server, "template0"))
