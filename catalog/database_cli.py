@@ -1,5 +1,6 @@
 """The part of the `catalog` command that looks after the catalog database: its schema, and bringing deleted records back."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -15,12 +16,33 @@ from catalog.ingestion.errors import IngestionError, Refused
 db = typer.Typer(no_args_is_help=True, help="The catalog database's schema.")
 out, err = Console() if sys.stdout.isatty() else Console(width=200), Console(stderr=True)
 
+_ENVIRONMENT: dict[schema.Which, tuple[str, ...]] = {
+    "catalog": ("CATALOG_DSN", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"),
+    "api": ("AIRFLOW_CONN_POSTGRES_OPENLEDGER_API",),
+}
+_NAMES: dict[schema.Which, str] = {"catalog": "catalog", "api": "API"}
 Dsn = Annotated[
     str,
     typer.Option(
-        envvar=["CATALOG_DSN", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"],
+        envvar=[*_ENVIRONMENT["catalog"]],
         help="Address of the catalog database: postgresql://user:password@host:port/database.",
         show_default=False,
+    ),
+]
+DsnOf = Annotated[
+    str | None,
+    typer.Option(
+        "--dsn",
+        help="Address of the database: postgresql://user:password@host:port/database. Without it, that of CATALOG_DSN or of the "
+        "schema's AIRFLOW_CONN_POSTGRES_OPENLEDGER_….",
+        show_default=False,
+    ),
+]
+SchemaName = Annotated[
+    schema.Which,
+    typer.Option(
+        "--schema",
+        help="catalog; or api, for a trial without the API, whose own migrations make its tables elsewhere.",
     ),
 ]
 Patience = Annotated[
@@ -35,25 +57,44 @@ def say(text: str) -> None:
     err.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def address_of(which: schema.Which, given: str | None) -> str:
+    """The address of a database.
+
+    Args:
+        which: The catalog's or the API's.
+        given: On the command line, if it was.
+
+    Raises:
+        Refused: None is known.
+    """
+    for address in (given, *(os.environ.get(name) for name in _ENVIRONMENT[which])):
+        if address:
+            return address
+    raise Refused(
+        f"give --dsn, or set {' or '.join(_ENVIRONMENT[which])}: the address of the {_NAMES[which]} database."
+    )
+
+
 @db.command()
-def upgrade(dsn: Dsn, patience: Patience = locks.PATIENCE) -> None:
+def upgrade(dsn: DsnOf = None, which: SchemaName = "catalog", patience: Patience = locks.PATIENCE) -> None:
     """Bring the schema up to date, beside running work. A schema of a later release is left as it is."""
-    before = schema.status(dsn)
+    dsn = address_of(which, dsn)
+    before = schema.status(dsn, which)
     for revision, taken in before.locks.items():
         if before.current:
             say(f"{revision} locks " + ", ".join(f"{table} ({lock})" for table, lock in taken.items()))
-    after = schema.upgrade(dsn, say=say, patience=patience)
+    after = schema.upgrade(dsn, which, say=say, patience=patience)
     if after.newer:
-        out.print(f"catalog database: {after}; nothing to apply")
+        out.print(f"{_NAMES[which]} database: {after}; nothing to apply")
         return
     applied = ", ".join(before.pending) or "nothing to apply"
-    out.print(f"catalog database: {before.current or 'empty'} → {after.current} ({applied})")
+    out.print(f"{_NAMES[which]} database: {before.current or 'empty'} → {after.current} ({applied})")
 
 
 @db.command()
-def status(dsn: Dsn) -> None:
+def status(dsn: DsnOf = None, which: SchemaName = "catalog") -> None:
     """Say which revision the schema has and what is pending; exit 1 when something is."""
-    found = schema.status(dsn)
+    found = schema.status(address_of(which, dsn), which)
     out.print(str(found))
     raise typer.Exit(1 if found.pending else 0)
 

@@ -380,7 +380,12 @@ def test_a_newer_airflow_database_is_refused_with_the_way_back(tmp_path):
 def texts():
     return {
         name: (ROOT / name).read_text()
-        for name in ("compose.yml", "docker/Dockerfile", "docs/running_in_production.md")
+        for name in (
+            "compose.yml",
+            "docker/Dockerfile",
+            "docs/running_in_production.md",
+            "docs/bare_metal.md",
+        )
     }
 
 
