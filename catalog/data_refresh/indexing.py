@@ -205,8 +205,8 @@ class RangeIndexer:
             rows = self._api.execute(self._query, [after, self._part.last]).fetchall()
         except (
             psycopg.DataError
-        ):  # a value that Python cannot hold; which row's, only reading them one by one tells
-            return self._read_singly(after)
+        ):  # a value that Python cannot hold; which row's, only reading fewer of them tells
+            return self._read_by_halves(after)
         if not rows:
             return None
         chunk = _Chunk(rows[-1][0])
@@ -214,17 +214,25 @@ class RangeIndexer:
             self._add(chunk, row)
         return chunk
 
-    def _read_singly(self, after: int) -> "_Chunk | None":
-        chunk = None
-        for number, key in self._api.execute(self._keys, [after, self._part.last]).fetchall():
-            chunk = chunk or _Chunk(number)
-            chunk.after = number
+    def _read_by_halves(self, after: int) -> "_Chunk | None":
+        """The same, without the rows that cannot be read: each is found by halving, so a few of them cost a few more queries."""
+        keys = self._api.execute(self._keys, [after, self._part.last]).fetchall()
+        if not keys:
+            return None
+        chunk, parts = _Chunk(keys[-1][0]), [keys]
+        while parts:
+            part = parts.pop()
+            (first, key), (last, _) = part[0], part[-1]
             try:
-                row = self._api.execute(self._query, [number - 1, number]).fetchone()
+                rows = self._api.execute(self._query, [first - 1, last]).fetchall()
             except psycopg.DataError as error:
-                chunk.reject(key, "the row cannot be read", str(error))
+                if len(part) == 1:
+                    chunk.reject(key, "the row cannot be read", str(error))
+                else:
+                    middle = len(part) // 2
+                    parts += [part[middle:], part[:middle]]
                 continue
-            if row:  # nobody has deleted it meanwhile
+            for row in rows:
                 self._add(chunk, row)
         return chunk
 

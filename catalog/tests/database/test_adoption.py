@@ -4,6 +4,7 @@ import itertools
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -25,7 +26,7 @@ from catalog.tests.database.adopted import (
     shape,
     shape_of_theirs,
 )
-from catalog.tests.database.generations import GENERATIONS
+from catalog.tests.database.generations import GENERATIONS, fill, make
 from catalog.tests.loading.test_load import Loader, image
 
 pytestmark = pytest.mark.database
@@ -326,3 +327,20 @@ def test_columns_that_have_a_value_by_themselves(old):
         after = dict(connection.execute("select identifier, to_jsonb(i) from image i").fetchall())
     score = "standardized_popularity"
     assert {k: {**v, score: 0} for k, v in after.items()} == {k: {**v, score: 0} for k, v in before.items()}
+
+
+def test_the_owner_needs_no_other_right(server):
+    """No superuser, no extension."""
+    name = f"owner_{uuid4().hex[:12]}"
+    with connected(server.dsn("postgres")) as connection:
+        connection.execute(f"create role {name} login password 'owner'")
+        connection.execute(f"create database {name} owner {name} template template0")
+    dsn = re.sub("//.*@", f"//{name}:owner@", server.dsn(name))
+    with connected(dsn) as connection:
+        make(connection, "2022")
+        fill(connection, "image", 50)
+        fill(connection, "audio", 50)
+        assert adopt(dsn).pending == ()
+        assert connection.execute(
+            "select rolsuper from pg_roles where rolname = current_user"
+        ).fetchone() == (False,)

@@ -3,12 +3,16 @@
 import re
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from catalog.database.adoption import adopt, look
+from catalog.database.adoption.inventory import take
+from catalog.database.adoption.refusals import refusals
 from catalog.ingestion.errors import Refused
 from catalog.tests.conftest import database_of_its_own
 from catalog.tests.database.adopted import OLDEST, connected, old, shape_of_theirs
+from catalog.tests.database.generations import make
 
 pytestmark = pytest.mark.database
 __all__ = ["old"]
@@ -87,3 +91,27 @@ def test_databases_that_are_no_older_catalog(server, dsn):
         adopt(dsn)
     with pytest.raises(Refused, match=r"neither a table image nor a table audio.*`catalog db upgrade`"):
         adopt(database_of_its_own(server, "template0"))
+
+
+def test_a_server_that_is_too_old(old):
+    with connected(old("2022", rows=1, cluttered=False)) as connection:
+        there = take(connection)
+    there.session = msgspec.structs.replace(there.session, server=120_022)
+    assert refusals(there) == ["the server is PostgreSQL 12; 13 or a newer one is needed."]
+
+
+def test_another_encoding_and_a_database_that_only_reads(server):
+    name = f"ascii_{uuid4().hex[:12]}"
+    with connected(server.dsn("postgres")) as connection:
+        connection.execute(
+            f"create database {name} template template0 encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C'"
+        )
+    with connected(server.dsn(name)) as connection:
+        make(connection, "2022")
+        connection.execute(f"alter database {name} set default_transaction_read_only = on")
+    with connected(server.dsn(name)) as connection:
+        refused = look(connection).refused
+    assert [text.partition(";")[0].partition(" (")[0] for text in refused] == [
+        "the encoding is SQL_ASCII",
+        "the database only reads",
+    ]
