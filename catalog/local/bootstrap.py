@@ -77,7 +77,7 @@ def airflow_database() -> None:
         raise Fatal(
             f"Airflow's database has been upgraded by a newer Airflow than this one, {airflow.__version__} ({error}). "
             f"Go back with the newer one: `airflow db downgrade --to-version {airflow.__version__} --yes`; "
-            'see "Upgrades" in docs/running_in_production.md.'
+            'see "Going back" in docs/running_in_production.md.'
         ) from None
     for name, slots, meaning in POOLS:
         Pool.create_or_update_pool(name, slots, meaning, include_deferred=False)

@@ -2,6 +2,7 @@
 # A volume that an earlier version made has one superuser, `catalog`, which owns everything. This gives it the roles of today, and each database
 # and what is in it to its own role; no row is touched. Stop Airflow's components before. It may be interrupted and run again.
 set -eu
+export PGOPTIONS="--client-min-messages=warning"
 here=$(dirname "$0")
 secrets=${SECRETS_FOLDER:-/run/secrets}
 

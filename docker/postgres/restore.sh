@@ -1,6 +1,7 @@
 #!/bin/sh
 # One database out of the dump on standard input; docker/restore.sh runs this.
 set -eu
+export PGOPTIONS="--client-min-messages=warning"
 database=$1
 
 sql() {
