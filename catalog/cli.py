@@ -31,7 +31,7 @@ from rich.progress import (
 from rich.table import Table
 from upath import UPath
 
-from catalog import adoption_cli, command_line, database_cli, search_cli
+from catalog import adoption_cli, command_line, database_cli, restored_cli, search_cli
 from catalog.database import sample_data, schema
 from catalog.database.addresses import conninfo
 from catalog.ingestion.assemble import client_for, replay_of, window_of
@@ -53,6 +53,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 database_cli.db.command("adopt")(adoption_cli.adopt_command)
+database_cli.db.command("restored")(restored_cli.restored_command)
 app.add_typer(database_cli.db, name="db")
 app.add_typer(search_cli.policies, name="tag-policy")
 app.command("search")(search_cli.search_command)

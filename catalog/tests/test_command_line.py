@@ -29,13 +29,14 @@ def catalog_command(monkeypatch, capsys):
         found = capsys.readouterr()
         return ended.value.code or 0, found.out, found.err.splitlines()
 
-    for name in [n for n in os.environ if n.startswith(("CATALOG_", "AIRFLOW_CONN_"))]:
+    for name in [n for n in os.environ if n.startswith(("CATALOG_", "AIRFLOW_CONN_", "AIRFLOW__DATABASE_"))]:
         monkeypatch.delenv(name)
     return run
 
 
 DATABASE_COMMANDS = [
     ("db", "status"), ("db", "upgrade", "--wait", "0"), ("db", "restore", "--where", "WHERE provider = 'x'"),
+    ("db", "restored"),
 ]  # fmt: skip
 
 
@@ -52,6 +53,33 @@ def refused(result, *words):
 @pytest.mark.parametrize("command", DATABASE_COMMANDS)
 def test_a_server_that_is_away(catalog_command, command):
     refused(catalog_command(*command, "--dsn", AWAY), "onnection", "Check that the server runs")
+
+
+def test_each_schema_has_its_own_database(catalog_command, dsn, api_dsn, monkeypatch):
+    """The API's tables never get into the catalog database because its address is the one that is known."""
+    monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM", dsn)
+    for command in ("upgrade", "status"):
+        refused(
+            catalog_command("db", command, "--schema", "api"),
+            "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API: the address of the API",
+        )
+    monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_OPENLEDGER_API", api_dsn)
+    status, out, _ = catalog_command("db", "status", "--schema", "api")
+    assert (status, out) == (0, "revision 0001, newest 0001, pending: nothing\n")
+
+
+def test_what_cannot_be_known_after_a_restoration_is_said(catalog_command, dsn):
+    status, out, _ = catalog_command("db", "restored", "--dsn", dsn, "--conf", '{"limit": 5}')
+    assert status == 0
+    assert "# This database knows of no load." in out
+    assert "none; for that, give --api, or set AIRFLOW_CONN_POSTGRES_OPENLEDGER_API" in out
+    assert "# Unknown: give --airflow, or set AIRFLOW__DATABASE__SQL_ALCHEMY_CONN." in out
+    assert """airflow dags trigger stocksnap_workflow --conf '{"limit": 5}'""" in out
+    refused(catalog_command("db", "restored", "--dsn", dsn, "--conf", "[]"), "--conf should be a JSON object")
+    refused(
+        catalog_command("db", "restored", "--dsn", dsn, "--airflow", "sqlite:///hunter2"),
+        "--airflow: the address",
+    )
 
 
 @pytest.mark.parametrize("command", DATABASE_COMMANDS)

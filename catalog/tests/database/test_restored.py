@@ -1,0 +1,214 @@
+"""A database that is older than what Airflow, the API's database and the search engine know of."""
+
+import re
+from datetime import UTC, date, datetime
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from catalog.data_refresh.refresh import begin
+from catalog.database.batched_update import BatchedUpdate
+from catalog.database.restored import (
+    BY_HAND,
+    CatchUp,
+    Run,
+    catch_up,
+    give_turns_up,
+    newest_load,
+    runs_by_hand,
+    unfinished,
+)
+from catalog.database.statements import parse_update
+from catalog.database.taken_back import _shared as shared_columns
+from catalog.database.taken_back import take_back
+from catalog.database.turns import Turn, current, take
+from catalog.ingestion.errors import Interrupted, Refused
+from catalog.ingestion.provider import provider_class, provider_names
+from catalog.local.stack import ROOT
+from catalog.tests.data_refresh.test_refresh import plan
+from catalog.tests.database.media import fill
+from catalog.tests.database.test_schema import report
+
+TODAY = date(2026, 3, 25)
+
+
+def taken(connection):
+    found = take(connection, "image_data_refresh", "r", (), lambda *_: False)
+    assert isinstance(found, Turn)
+    return found
+
+
+def test_no_run_goes_on_where_the_lost_state_was(catalog):
+    """And what it begins again is told from what it has left in the API's database under a number that was lost."""
+    first = taken(catalog)
+    lost = begin(catalog, first, plan()).identity
+    assert give_turns_up(catalog) == 1
+    with pytest.raises(Refused, match=r"the restoration of the catalog database began after .* cannot go on"):
+        current(catalog, "image_data_refresh", "r")
+    again = taken(catalog)
+    assert again.number > first.number + 100_000
+    assert begin(catalog, again, plan()).identity != lost
+    assert give_turns_up(catalog) == 1  # it may be run again
+    assert give_turns_up(catalog) == 0
+
+
+def whole(catalog, provider, until, media_type="image", days=1):
+    end = datetime.fromisoformat(f"{until}T00:00:00+00:00")
+    window = {"window_start": end.replace(day=end.day - days), "window_end": end} if days else {}
+    report(
+        catalog, provider=provider, media_type=media_type, run_id=f"{provider} {until}", whole=True,
+        finished_on=end, **window,
+    )  # fmt: skip
+
+
+def test_how_each_provider_s_records_come_back(catalog):
+    names = provider_names()
+    assert newest_load(catalog) is None
+    for provider, until, media_type, days in (
+        ("flickr", "2026-03-20", "image", 1),
+        ("wikimedia", "2026-03-21", "image", 1),
+        ("wikimedia_audio", "2026-03-18", "audio", 1),  # the day of both is that of the older one
+        ("met", "2025-10-05", "image", 1),  # it has been broken for long
+        ("freesound", "2026-01-05", "audio", 0),
+    ):
+        whole(catalog, provider, until, media_type, days)
+    report(
+        catalog,
+        provider="finnishmuseums",
+        run_id="a part",
+        whole=False,
+        finished_on=datetime(2026, 3, 22, 5, tzinfo=UTC),
+    )
+    assert newest_load(catalog) == datetime(2026, 3, 22, 5, tzinfo=UTC)
+    found = catch_up(catalog, names, None, TODAY)
+    assert sorted(one.dag_id for one in found) == [f"{name}_workflow" for name in names]
+    ranges = {
+        one.dag_id.removesuffix("_workflow"): (one.first, one.last) for one in found if one.how == "days"
+    }
+    yesterday, before_the_newest = date(2026, 3, 24), date(2026, 3, 21)
+    assert ranges == {
+        "europeana": (before_the_newest, yesterday),
+        "finnish_museums": (before_the_newest, yesterday),
+        "flickr": (date(2026, 3, 20), yesterday),
+        "metropolitan_museum": (before_the_newest, yesterday),
+        "wikimedia_commons": (date(2026, 3, 18), yesterday),
+    }
+    assert [one for one in found if one.how == "since"] == [
+        CatchUp("freesound_workflow", "since", date(2026, 1, 5))
+    ]
+    assert [one.how for one in found] == sorted(
+        (one.how for one in found), key=["days", "since", "everything"].index
+    )
+
+
+def test_days_since_a_given_one(catalog):
+    found = catch_up(catalog, provider_names(), date(2026, 3, 1), TODAY)
+    dated = [name for name in provider_names() if provider_class(name).dated]
+    assert [one for one in found if one.how != "everything"] == [
+        *(CatchUp(f"{name}_workflow", "days", date(2026, 3, 1), date(2026, 3, 24)) for name in dated),
+        CatchUp("freesound_workflow", "since", date(2026, 3, 1)),
+    ]
+    assert not [one for one in catch_up(catalog, dated, TODAY, TODAY) if one.how == "days"]
+    assert catch_up(catalog, ["freesound"], None, TODAY) == [CatchUp("freesound_workflow", "everything")]
+
+
+def run(dag_id, run_id="r", **conf):
+    return Run(dag_id, run_id, "success", datetime(2026, 3, 20, tzinfo=UTC), conf)
+
+
+def test_which_runs_changed_records(catalog):
+    """As Airflow's table has them. Dry runs, other DAGs' and earlier ones did not; a popularity refresh does its own again."""
+    catalog.execute(
+        "create table dag_run (dag_id text, run_id text, run_type text, state text, start_date timestamptz, conf jsonb)"
+    )
+    rows = [
+        ("delete_records", "wet", "success", 20, {"table_name": "image"}),
+        ("delete_records", "dry", "success", 20, {"dry_run": True}),
+        ("batched_update", "wet", "failed", 19, {"dry_run": False}),
+        ("batched_update", "dry", "success", 20, {"query_id": "x"}),
+        ("add_license_url", "1", "success", 21, None),
+        ("flickr_thumbnails_removal", "1", "running", 21, {}),
+        ("delete_records", "old", "success", 1, {}),
+        ("flickr_workflow", "1", "success", 20, {}),
+        ("delete_records", "queued", "queued", None, {}),
+        ("batched_update", "popularity", "success", 20, {"dry_run": False}),
+    ]
+    for dag_id, run_id, state, day, conf in rows:
+        moment = datetime(2026, 3, day, tzinfo=UTC) if day else None
+        kind = "operator_triggered" if run_id == "popularity" else "manual"
+        values = [dag_id, run_id, kind, state, moment, Jsonb(conf)]
+        catalog.execute("insert into dag_run values (%s, %s, %s, %s, %s, %s)", values)
+    found = runs_by_hand(catalog, datetime(2026, 3, 10, tzinfo=UTC))
+    assert [(one.dag_id, one.run_id) for one in found] == [
+        ("batched_update", "wet"),
+        ("delete_records", "wet"),
+        ("add_license_url", "1"),
+        ("flickr_thumbnails_removal", "1"),
+    ]
+
+
+def test_the_dags_that_people_change_records_with():
+    """Each has a file of its name. Those with a schedule do their work again by themselves."""
+    changes = re.compile(r"\b(run_batched_update|batched_job|Deletion)\(")
+    files = {
+        path.stem for path in (ROOT / "catalog" / "dags").glob("*.py") if changes.search(path.read_text())
+    }
+    assert files - {"popularity_refresh"} == set(BY_HAND)
+
+
+def test_runs_that_are_done_half_done_and_unknown(catalog):
+    fill(catalog, 300)
+    what = parse_update("image", "SET title = 'x'", "WHERE provider = 'flickr'")
+
+    def job(query_id, run_id, **more):
+        return BatchedUpdate(
+            catalog, query_id, f"batched_update/{run_id}", what, batch_size=50, pause=0, **more
+        )
+
+    done = job("done", "done")
+    done.run(done.select())
+    done.finish()
+    half = job("half", "half", should_stop=lambda: True)
+    with pytest.raises(Interrupted):
+        half.run(half.select())
+    selected = job("selected", "selected")
+    selected.select()
+    runs = [run("batched_update", name) for name in ("done", "half", "selected", "unknown")]
+    found = {one.run.run_id: one.begun for one in unfinished(catalog, runs)}
+    assert found == {"half": True, "selected": True, "unknown": False}
+
+
+def test_records_come_back_under_their_keys(catalog, api):
+    """Those that the API's database has and this one has not, unless they were deleted or have another key by now."""
+    fill(catalog, 3, ("flickr",))
+    backup = datetime.now(UTC)
+    fill(catalog, 5, ("smk",))
+    copied = [*shared_columns(catalog, api, "image")]
+    rows = catalog.execute(f"select {', '.join(copied)} from image").fetchall()
+    marks = ", ".join(["%s"] * len(copied))
+    for row in rows:
+        values = [Jsonb(value) if isinstance(value, dict | list) else value for value in row]
+        api.execute(f"insert into image ({', '.join(copied)}) values ({marks})", values)
+    known = dict(catalog.execute("select foreign_identifier, identifier from image").fetchall())
+    api.execute(
+        "insert into image (created_on, updated_on, identifier, license, removed_from_source) "
+        "values (now(), now(), gen_random_uuid(), 'by', false)"
+    )  # without a URL
+    catalog.execute("update image set title = 'older' where provider = 'flickr'")
+    catalog.execute("delete from image where provider = 'smk'")  # what the restored database lacks
+    catalog.execute(
+        "insert into deleted_image (identifier, created_on, updated_on, license, url, removed_from_source, deleted_on) "
+        "values (%s, now(), now(), 'by', 'https://example.org/gone', false, now())",
+        [known["smk4"]],
+    )
+    fill(catalog, 1, ("smk",))  # pulled again already
+    assert take_back(catalog, api, "image", backup) == 3
+    found = dict(catalog.execute("select foreign_identifier, identifier from image").fetchall())
+    assert {name: found[name] for name in ("smk2", "smk3", "smk5")} == {
+        n: known[n] for n in ("smk2", "smk3", "smk5")
+    }
+    assert found["smk1"] != known["smk1"]
+    assert "smk4" not in found
+    assert catalog.execute("select count(*) from image where title = 'older'").fetchone() == (3,)
+    assert take_back(catalog, api, "image", backup) == 0
+    assert take_back(catalog, api, "audio", backup) == 0
