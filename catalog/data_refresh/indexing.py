@@ -144,7 +144,7 @@ class RangeIndexer:
             columns=sql.SQL(", ").join(sql.SQL(c) for c in COLUMNS[media_type]),
         )  # fmt: skip
         self._keys = sql.SQL(
-            "select id, identifier::text from {} where id > %s and id <= %s order by id limit {}"
+            "select id, identifier::text, removed_from_source from {} where id > %s and id <= %s order by id limit {}"
         ).format(sql.Identifier("public", table), sql.Literal(CHUNK))
 
     def run(self) -> Indexed:
@@ -222,11 +222,14 @@ class RangeIndexer:
         chunk, parts = _Chunk(keys[-1][0]), [keys]
         while parts:
             part = parts.pop()
-            (first, key), (last, _) = part[0], part[-1]
+            first, key, removed = part[0]
+            last = part[-1][0]
             try:
                 rows = self._api.execute(self._query, [first - 1, last]).fetchall()
             except psycopg.DataError as error:
-                if len(part) == 1:
+                if len(part) == 1 and removed:
+                    chunk.removed += 1
+                elif len(part) == 1:
                     chunk.reject(key, "the row cannot be read", str(error))
                 else:
                     middle = len(part) // 2

@@ -4,7 +4,7 @@ import pytest
 
 from catalog.data_refresh import indexing
 from catalog.data_refresh.documents import document
-from catalog.data_refresh.indexing import IdRange, RangeIndexer
+from catalog.data_refresh.indexing import IdRange, RangeIndexer, mismatches
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database import sample_data
 from catalog.ingestion.errors import Fatal
@@ -44,12 +44,15 @@ def test_a_few_rows_that_cannot_be_read_cost_a_few_queries(filled, indexer, sear
             self.queries += 1
             return filled.execute(*query)
 
-    filled.execute("update image set created_on = '-infinity' where id in (1, 250, 500)")
+    filled.execute(
+        "update image set created_on = '-infinity', removed_from_source = id = 250 where id in (1, 250, 500)"
+    )
     indexer._api = Counted()
     done = indexer.run()
     search.refresh("image-a")
-    assert done.rejected == {"the row cannot be read": 3}
+    assert (done.rejected, done.removed) == ({"the row cannot be read": 2}, 2)  # one is gone at its source
     assert done.documents == search.count("image-a") == 496
+    assert mismatches(filled, search, "image-a", "image", [IdRange(1, 500)], rejected=[2]) == []
     assert indexer._api.queries < 70
 
 
