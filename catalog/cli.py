@@ -376,7 +376,7 @@ def _stop_on_signal() -> Iterator[list[int]]:
 
 def main() -> None:
     """Entry point: an error is one line, not a traceback."""
-    command_line.run(app, "catalog")
+    command_line.run(lambda: app(standalone_mode=False), "catalog")
 
 
 if __name__ == "__main__":

@@ -7,18 +7,21 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import psycopg
+import typer
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
+from typer.exceptions import TyperException
 
 from catalog.ingestion.errors import IngestionError, Refused
 
 TRACEBACK = "CATALOG_TRACEBACK"  # in the environment, not empty: the traceback is shown, too
-_USER_INFO = re.compile(r"(?<=://)[^\s/@]*@")
+_USER_INFO = re.compile(r"(?<=://)(?!user:password@)\S*@")
 _PASSWORD = re.compile(r"(?<=password=)('[^']*'|\S+)", re.IGNORECASE)
 # What to do about an error of PostgreSQL's, by the beginning of its SQLSTATE.
 _ADVICE = {
     "42501": "Grant the role what docs/running_in_production.md lists, or use the role that owns the tables.",
     "42P01": "Is it the right database? `catalog db status` says what is in it.",
+    "55P03": "Somebody locks it; `select pid, usename, query from pg_stat_activity` says who. Repeat the command.",
     "53": "Wait until the server has room again, then repeat the command.",
     "57": "The server is shutting down or starting; repeat the command when it runs.",
 }
@@ -40,15 +43,23 @@ def run(command: Callable[[], Any], name: str, *expected: type[Exception]) -> No
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # Python flushes stdout once more at its end
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
+    except TyperException as misuse:
+        if said := " ".join(misuse.format_message().split()):  # empty: the help was shown instead
+            _say(name, f"{_without_secrets(said.rstrip('.'))}; --help says what there is")
+        sys.exit(2)
     except Exception as error:
-        console = Console(stderr=True)
         if os.environ.get(TRACEBACK):
-            console.print_exception()
-        console.print(f"[bold red]{name}:[/] ", end="")
-        console.print(in_one_line(error, expected), markup=False, highlight=False, soft_wrap=True)
+            Console(stderr=True).print_exception()
+        _say(name, in_one_line(error, expected))
         sys.exit(1)
+
+
+def _say(name: str, text: str) -> None:
+    console = Console(stderr=True)
+    console.print(f"[bold red]{name}:[/] ", end="")
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def in_one_line(error: Exception, expected: tuple[type[Exception], ...] = ()) -> str:

@@ -59,6 +59,8 @@ def _of_uri(uri: str) -> str:
     if scheme.partition("+")[0] not in ("postgres", "postgresql"):
         raise ValueError
     parts = urlsplit(uri)
+    if parts.netloc.count("@") > 1:
+        raise ValueError  # of two readings, one takes a piece of the password for the name of a host
     several = "," in parts.netloc  # hosts, which libpq tries one after the other
     port = None if several else parts.port  # raises ValueError for what is none, which libpq finds much later
     extra = dict(parse_qsl(parts.query))

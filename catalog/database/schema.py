@@ -88,31 +88,40 @@ def upgrade(
         ours: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
         settle(ours)
         locks.give_up_soon(ours)
-        connection.commit()
+        ours.commit()
         config = _config(which)
         config.attributes["connection"] = connection
 
         def work() -> SchemaStatus:
-            connection.rollback()
-            connection.exec_driver_sql("select pg_advisory_lock(hashtext('catalog schema upgrade'))")
-            connection.commit()
+            ours.execute("select pg_advisory_lock(hashtext('catalog schema upgrade'))")
+            ours.commit()
             try:
                 if (before := _status(ours, which)).pending:
                     if which == "catalog":
                         _refuse_an_older_catalog(ours, before)
                     _require_rights(ours)
+                    ours.commit()
                     command.upgrade(config, "head")
                     connection.commit()
                 return _status(ours, which)
             finally:
-                connection.rollback()
-                connection.exec_driver_sql("select pg_advisory_unlock(hashtext('catalog schema upgrade'))")
-                connection.commit()
+                back_to_the_start()
+                ours.execute("select pg_advisory_unlock(hashtext('catalog schema upgrade'))")
+                ours.commit()
+
+        def back_to_the_start() -> None:
+            """Roll back what SQLAlchemy has begun, and what we have."""
+            connection.rollback()
+            ours.rollback()
+
+        def attempt() -> SchemaStatus:
+            back_to_the_start()
+            return work()
 
         return locks.attempts(
             lambda: psycopg.connect(conninfo(dsn)),
             ours.info.backend_pid,
-            work,
+            attempt,
             what=f"the upgrade of the {which} database",
             say=say,
             patience=patience,
@@ -134,9 +143,15 @@ def _refuse_an_older_catalog(connection: psycopg.Connection[Any], found: SchemaS
 
 
 def status(dsn: str, which: Which = "catalog") -> SchemaStatus:
-    """How far the database is. Raises psycopg's OperationalError when it cannot be reached, Fatal for a revision that is none of ours."""
+    """How far the database is.
+
+    Raises:
+        psycopg.OperationalError: It cannot be reached, or somebody locks its version table.
+        Fatal: The revision is none of ours.
+    """
     with psycopg.connect(conninfo(dsn)) as connection:
         settle(connection)
+        locks.give_up_soon(connection)
         return _status(connection, which)
 
 

@@ -356,7 +356,7 @@ def _follow(api: AirflowApi, runs: list[Run], timeout: float) -> None:
 
 def _command() -> None:
     try:
-        app()
+        app(standalone_mode=False)
     except requests.RequestException as error:
         raise StackError(
             f"Airflow does not answer ({type(error).__name__}); see ./just status and ./just logs"

@@ -195,6 +195,36 @@ def test_any_exception(capsys, monkeypatch, error):
     assert "hunter2" not in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("moon",), "No such command"), (("db", "status", "--nope"), "No such option"), (("ingest",), "provider"),
+        (("db", "restore", "--dsn", AWAY), "--where"), (("db", "upgrade", "--wait", "long"), "--wait"),
+        (("db", "status", AWAY), "unexpected extra argument"), (("search", "x", "--size", "0"), "--size"),
+    ],
+)  # fmt: skip
+def test_what_is_typed_wrongly(catalog_command, command, words):
+    status, out, lines = catalog_command(*command)
+    assert (status, len(lines), out) == (2, 1, "")
+    assert words.lower() in lines[0].lower()
+    assert "hunter2" not in lines[0]
+    assert lines[0].endswith("; --help says what there is")
+
+
+def test_the_form_of_an_address_is_shown(catalog_command):
+    _, _, [line] = catalog_command("db", "status", "--dsn", "postgresql://me:hun@hunter2@h/d")
+    assert "postgresql://user:password@host:port/database" in line
+    assert "hunter2" not in line
+
+
+@pytest.mark.database
+def test_a_version_table_that_somebody_locks(catalog_command, dsn):
+    with psycopg.connect(dsn) as holder:
+        holder.execute("lock table catalog_version in access exclusive mode")
+        for command in (("db", "status"), ("db", "upgrade", "--wait", "0")):
+            refused(catalog_command(*command, "--dsn", dsn), "lock timeout. Somebody locks it")
+
+
 def test_a_traceback_that_is_asked_for(capsys, monkeypatch):
     monkeypatch.setenv(command_line.TRACEBACK, "1")
     with pytest.raises(SystemExit):

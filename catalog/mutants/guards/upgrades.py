@@ -68,7 +68,7 @@ GUARDS = (
         holds="Two upgrades at once apply each migration once.",
         row=46,
         file=SCHEMA,
-        find="            connection.exec_driver_sql(\"select pg_advisory_lock(hashtext('catalog schema upgrade'))\")\n",
+        find="            ours.execute(\"select pg_advisory_lock(hashtext('catalog schema upgrade'))\")\n",
         replace="",
         tests=(f"{TEST}::test_another_upgrade_in_progress_is_named",),
     ),

@@ -77,7 +77,7 @@ def test_extras_of_a_connection_count():
     [
         "postgresql://me:hunter2@h:port/d", "mysql://me:hunter2@h/d", "me:hunter2@h/d", "host=h password=hunter2 nothing",
         '{"host": "h", "password": "hunter2"', '{"password": "hunter2", "port": "many"}', "postgresql://me:hunter2@[h/d",
-        "postgres://me:hunter2@h/d?__extra__={", "host=h passwort=hunter2",
+        "postgres://me:hunter2@h/d?__extra__={", "host=h passwort=hunter2", "postgresql://me:hun@hunter2@h/d",
     ],
 )  # fmt: skip
 def test_what_cannot_be_read(address):

@@ -71,6 +71,14 @@ def test_an_upgrade_that_gets_no_lock(older):
     assert schema.upgrade(older).pending == ()
 
 
+def test_whatever_fails_is_what_is_said(older):
+    """An attempt rolls back what it has begun, so that the next error is not about that."""
+    with psycopg.connect(older) as holder:
+        holder.execute("lock table catalog_version in access exclusive mode")
+        with pytest.raises(Fatal, match=rf"waited 0 s for process {holder.info.backend_pid} of "):
+            schema.upgrade(older, patience=0)
+
+
 def test_two_upgrades_take_turns(older):
     ended: Queue[schema.SchemaStatus] = Queue()
     threads = [threading.Thread(target=lambda: ended.put(schema.upgrade(older))) for _ in range(3)]
