@@ -97,9 +97,9 @@ def upgrade(
             ours.commit()
             try:
                 if (before := _status(ours, which)).pending:
+                    _require_rights(ours)
                     if which == "catalog":
                         _refuse_an_older_catalog(ours, before)
-                    _require_rights(ours)
                     ours.commit()
                     command.upgrade(config, "head")
                     connection.commit()

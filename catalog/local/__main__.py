@@ -21,7 +21,7 @@ from catalog.data_refresh.queries import search
 from catalog.local import demo as demonstration
 from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.doctor import examine
-from catalog.local.lifecycle import StackError, down, reset, up
+from catalog.local.lifecycle import StackError, down, missing, reset, up
 from catalog.local.runs import Run, unpaused, watch
 from catalog.local.stack import API_DB, CATALOG_DB, COMPONENTS, STAGING_DB, Stack
 from catalog.local.trace import follow
@@ -94,8 +94,11 @@ def status() -> None:
             "not running" + (f"; last: {state['phase']}, {state['error']}" if state.get("error") else "")
         )
         raise typer.Exit(1)
-    api = AirflowApi(stack.ui)
-    console.print(f"{state.get('phase')}, {'healthy' if api.healthy() else 'NOT healthy yet'}: {stack.ui}")
+    waits_for = missing(stack)
+    console.print(
+        f"{state.get('phase')}, {f'waiting for {waits_for}' if waits_for else 'healthy'}: {stack.ui}",
+        highlight=False,
+    )
     table = Table("part", "pid")
     for name, pid in {
         "supervisor": state.get("supervisor"),

@@ -16,7 +16,8 @@ from catalog.ingestion.provider import provider_names
 from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.stack import ROOT, Stack
 
-UP_SECONDS, DOWN_SECONDS = 180, 90
+UP_SECONDS, DOWN_SECONDS = 900, 90
+TOLD_SECONDS = 30  # between two words about what is waited for
 
 
 class StackError(Exception):
@@ -79,8 +80,9 @@ def up(
 def _wait_ready(
     stack: Stack, process: "subprocess.Popen[bytes] | None", say: Callable[[str], None], patience: float
 ) -> None:
-    deadline, phase = time.monotonic() + patience, ""
-    while time.monotonic() < deadline:
+    began, phase = time.monotonic(), ""
+    told, waits_for = began, ""
+    while time.monotonic() < began + patience:
         state = stack.state()
         if state.get("phase", "") != phase:
             phase = state["phase"]
@@ -89,24 +91,40 @@ def _wait_ready(
             raise StackError(
                 f"the stack did not start: {state.get('error') or 'the supervisor ended'}; see {stack.logs}/supervisor.log"
             )
-        if phase == "running" and ready(stack):
-            return
+        if phase == "running":
+            waits_for = missing(stack)
+            if not waits_for:
+                return
+            if time.monotonic() > told + TOLD_SECONDS:
+                told = time.monotonic()
+                say(f"waiting for {waits_for}")
         time.sleep(0.2)
-    raise StackError(f"the stack was not ready after {patience:.0f} s; see the logs in {stack.logs}")
+    raise StackError(
+        f"the stack was not ready after {patience:.0f} s and is stopped again; it was waiting for {waits_for or phase or 'its start'}"
+    )
 
 
-def ready(stack: Stack) -> bool:
-    """Every component is healthy, the search engine serves, and the provider DAGs are there."""
+def missing(stack: Stack) -> str:
+    """What is not ready yet, and the log to look into; empty when every component is healthy, the engine serves, and the DAGs are there."""
+    search = stack.search(stack.settings())
+    if not search.ready():
+        return f"OpenSearch, see {search.state / 'opensearch.log'}"
     api = AirflowApi(stack.ui)
-    if not api.healthy() or not stack.search(stack.settings()).ready():
-        return False
+    if not api.healthy():
+        return f"Airflow, see {stack.logs}"
     try:
         requests.get(
             f"{stack.ui}/execution/health", timeout=30
         )  # its first request builds the app, which the first task would pay for
-        return len(api.dags()) >= len(provider_names())
+        found, wanted = len(api.dags()), len(provider_names())
     except (requests.RequestException, ApiError):
-        return False
+        return f"the api-server, see {stack.logs / 'api-server.log'}"
+    return "" if found >= wanted else f"the DAGs ({found} are there), see {stack.logs / 'dag-processor.log'}"
+
+
+def ready(stack: Stack) -> bool:
+    """Every component is healthy, the search engine serves, and the provider DAGs are there."""
+    return not missing(stack)
 
 
 def down(stack: Stack) -> bool:

@@ -142,7 +142,7 @@ LIES = {
     "list empty, all else kept": of_the_list(lambda items: [] if items else items),
     "total missing": without_total,
     "capped at half": halved,
-    "failure in a 200": lambda provider, body: FAILURES[provider.name],
+    "failure in a 200": lambda provider, body: FAILURES.get(provider.name, {"error": "try again later"}),
 }
 
 
