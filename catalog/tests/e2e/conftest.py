@@ -230,14 +230,11 @@ def aws() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(scope="session")
-def bench(
-    slack_server: tuple[HTTPServer, list[dict[str, Any]]], aws: str, pytestconfig: pytest.Config
-) -> Iterator[Bench]:
-    server, received = slack_server
+@contextmanager
+def stack_for_tests(webhook: str, aws: str) -> Iterator[Stack]:
+    """A stack with settings for tests, which the environment has meanwhile, too. webhook: of Slack; aws: address of its services."""
     folder = Path(tempfile.mkdtemp(prefix="catalog-e2e-", dir="/var/tmp"))
     folder.chmod(0o755)
-    webhook = f"http://127.0.0.1:{server.port}/services/T/B/hook-for-tests"
     environment = {
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "8",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "1",
@@ -269,8 +266,26 @@ def bench(
     settings.parent.mkdir(parents=True)
     shutil.copy(Path(__file__).with_name(settings.name), settings)
     try:
-        up(stack, print, tied=True)
-        bench = Bench(stack, received)
+        up(stack, print, tied=True, patience=600)
+        yield stack
+    finally:
+        down(stack)
+        os.environ.clear()
+        os.environ.update(before)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def webhook(slack_server: tuple[HTTPServer, list[dict[str, Any]]]) -> str:
+    return f"http://127.0.0.1:{slack_server[0].port}/services/T/B/hook-for-tests"
+
+
+@pytest.fixture(scope="session")
+def bench(
+    slack_server: tuple[HTTPServer, list[dict[str, Any]]], webhook: str, aws: str, pytestconfig: pytest.Config
+) -> Iterator[Bench]:
+    with stack_for_tests(webhook, aws) as stack:
+        bench = Bench(stack, slack_server[1])
         due = [d for d, dag in bench.api.dags().items() if dag["is_paused"] and USED.search(d)]
         with unpaused(bench.api, due, print):
             until(
@@ -278,8 +293,3 @@ def bench(
             )  # unpausing starts each schedule's last run, which is held and skips
             yield bench
         pytestconfig.stash[RUNS] = bench.finished()
-    finally:
-        down(stack)
-        os.environ.clear()
-        os.environ.update(before)
-        shutil.rmtree(folder, ignore_errors=True)
