@@ -46,13 +46,13 @@ def test_a_schema_named_like_the_role_hides_no_table(filled):
     api.execute("update image set view_count = id")
     kept = api.execute("select id, identifier, view_count from image order by id").fetchall()
     for connection in filled:
-        connection.execute("create schema catalog")
+        connection.execute("create schema authorization current_user")
         for name in ("image", "audio", "audioset", "api_deletedimage"):
             connection.execute(
                 sql.SQL(
-                    "do $$ begin if to_regclass('public.{0}') is not null then create table catalog.{0} (like public.{0} including all);"
+                    "do $$ begin if to_regclass('public.{0}') is not null then create table {1}.{0} (like public.{0} including all);"
                     " end if; end $$"
-                ).format(sql.SQL(name))
+                ).format(sql.SQL(name), sql.Identifier(connection.info.user))
             )
         connection.execute("create temporary table image (like public.image)")
     gone = kept[0][1]
@@ -73,7 +73,7 @@ def test_a_schema_named_like_the_role_hides_no_table(filled):
         assert api.execute("select count(*) > 0 from public.temp_import_audioset").fetchone() == (True,)
     finally:
         for connection in filled:
-            connection.execute("drop schema catalog cascade")
+            connection.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(connection.info.user)))
 
 
 def test_defaults_of_the_database_do_not_bear_on_a_refresh(filled, api_dsn):

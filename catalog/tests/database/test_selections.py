@@ -411,7 +411,7 @@ class TestWaitingAndTime:
 
 def test_a_schema_named_like_the_user_hides_nothing(stocked):
     stocked.execute("create schema authorization current_user")
-    stocked.execute("create table catalog.image (like public.image)")
+    stocked.execute(f"create table {stocked.info.user}.image (like public.image)")
     count_updates(stocked)
     assert whole(engine(stocked)).updated == 30
 
