@@ -14,6 +14,7 @@ from catalog.database.adoption.inventory import (
 )
 from catalog.database.adoption.uniqueness import UNIQUE
 
+OF_THE_API = ("api_deletedimage", "api_deletedaudio", "catalog_api_version")
 _TEXTS = ("varchar", "text")
 _WIDER = {"varchar": _TEXTS, "_varchar": ("_varchar", "_text"), "int4": ("int4", "int8"), "text": _TEXTS}
 
@@ -32,7 +33,7 @@ def refusals(there: Inventory) -> list[str]:
 
 def unreadable(there: Inventory) -> list[str]:
     """Those of them with which the rows cannot be looked at, or mean something else than is thought."""
-    return [*_session(there), *_relations(there), *_columns(there)]
+    return [*_session(there), *_database(there), *_relations(there), *_columns(there)]
 
 
 def _session(there: Inventory) -> list[str]:
@@ -58,6 +59,17 @@ def _session(there: Inventory) -> list[str]:
             f"role {there.session.user} may not make temporary tables: grant temporary on database … to {there.session.user}."
         )
     return found
+
+
+def _database(there: Inventory) -> list[str]:
+    """The API's tables of media have the names of the catalog's, and rows of their own."""
+    signs = [name for name in OF_THE_API if there.has(name)]
+    signs += [f"{table}.view_count" for table in MEDIA if "view_count" in there.columns.get(table, {})]
+    if not signs:
+        return []
+    return [
+        f"this is a database of the API's ({', '.join(signs)} is there): give the address of the catalog's."
+    ]
 
 
 def _relations(there: Inventory) -> list[str]:

@@ -147,4 +147,13 @@ GUARDS = (
         replace=" and not attisdropped ",
         tests=(f"{TEST}::test_columns_that_have_a_value_by_themselves",),
     ),
+    Guard(
+        name="the-apis-tables-are-not-adopted",
+        holds="The API's database, whose tables have the same names, is not taken for a catalog.",
+        row=37,
+        file="catalog/database/adoption/refusals.py",
+        find="    if not signs:\n",
+        replace="    if True:\n",
+        tests=("database/test_adoption_refusals.py::test_the_database_of_the_api_is_not_adopted",),
+    ),
 )

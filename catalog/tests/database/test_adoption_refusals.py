@@ -27,6 +27,8 @@ REFUSALS = {
     "create view their_titles as select identifier, title from image_view": "view their_titles depends on the materialized view image_view",
     "create view their_sets as select * from audioset_view": "view their_sets depends on the view audioset_view",
     "create function their_function(image_view) returns int language sql as 'select 1'": "function their_function(image_view) depends on",
+    "create table api_deletedimage (identifier uuid)": "a database of the API's (api_deletedimage is there)",
+    "alter table audio add column view_count int": "a database of the API's (audio.view_count is there)",
     "create table turn (id int)": "table turn has a name",
     "create type refresh as enum ('yes')": "type refresh has a name",
     "create function metric_value() returns int language sql as 'select 1'": "function metric_value has a name",
@@ -51,6 +53,15 @@ def test_what_is_refused_is_refused_before_anything_is_changed(old, statement):
         assert len(found.refused) <= 2
         with pytest.raises(Refused, match="nothing was changed"):
             adopt(dsn)
+        assert shape_of_theirs(connection) == before
+
+
+def test_the_database_of_the_api_is_not_adopted(api_dsn):
+    with connected(api_dsn) as connection:
+        before = shape_of_theirs(connection)
+        with pytest.raises(Refused, match="nothing was changed"):
+            adopt(api_dsn)
+        assert "a database of the API's" in " ".join(look(connection).refused)
         assert shape_of_theirs(connection) == before
 
 
