@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from catalog.command_line import err, out
 from catalog.database import locks
 from catalog.database.addresses import conninfo
 from catalog.database.adoption import InTheWay, Look, adopt, check, look
 from catalog.database.adoption.first_revision import statements
 from catalog.database.adoption.steps import Step
-from catalog.database_cli import Dsn, Patience, err, out, say
+from catalog.database_cli import Dsn, Patience, say
 from catalog.ingestion.errors import IngestionError
 
 _PAUSE = 10.0  # seconds between two lines about the same step, where stderr is no terminal

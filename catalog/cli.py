@@ -18,7 +18,6 @@ import orjson
 import psycopg
 import typer
 from psycopg.rows import dict_row
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -32,6 +31,7 @@ from rich.table import Table
 from upath import UPath
 
 from catalog import adoption_cli, command_line, database_cli, restored_cli, search_cli
+from catalog.command_line import err, out
 from catalog.database import sample_data, schema
 from catalog.database.addresses import conninfo
 from catalog.ingestion.assemble import client_for, replay_of, window_of
@@ -57,7 +57,6 @@ database_cli.db.command("restored")(restored_cli.restored_command)
 app.add_typer(database_cli.db, name="db")
 app.add_typer(search_cli.policies, name="tag-policy")
 app.command("search")(search_cli.search_command)
-out, err = Console() if sys.stdout.isatty() else Console(width=200), Console(stderr=True)
 
 DATABASES: dict[str, tuple[str, schema.Which]] = {
     "catalog": ("AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM", "catalog"),

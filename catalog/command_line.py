@@ -9,11 +9,12 @@ from typing import Any, NoReturn
 import psycopg
 import typer
 from rich.console import Console
-from sqlalchemy.exc import SQLAlchemyError
 from typer.exceptions import TyperException
 
 from catalog.ingestion.errors import IngestionError, Refused
 
+# A log file has room for whole tables.
+out, err = Console() if sys.stdout.isatty() else Console(width=200), Console(stderr=True)
 TRACEBACK = "CATALOG_TRACEBACK"  # in the environment, not empty: the traceback is shown, too
 _USER_INFO = re.compile(r"(?<=://)(?!user:password@)\S*@")
 _PASSWORD = re.compile(r"(?<=password=)('[^']*'|\S+)", re.IGNORECASE)
@@ -89,9 +90,8 @@ def _text(error: Exception, expected: tuple[type[Exception], ...]) -> str:
 
 def _of_a_database(error: BaseException | None) -> psycopg.Error | None:
     """The error of PostgreSQL's that an exception is, or that SQLAlchemy has wrapped into it."""
-    while isinstance(error, SQLAlchemyError):
-        error = getattr(error, "orig", None) or error.__cause__
-    return error if isinstance(error, psycopg.Error) else None
+    found = getattr(error, "orig", error)
+    return found if isinstance(found, psycopg.Error) else None
 
 
 def _database_error(error: psycopg.Error) -> str:

@@ -1,20 +1,18 @@
 """The part of the `catalog` command that looks after the catalog database: its schema, and bringing deleted records back."""
 
 import os
-import sys
 from typing import Annotated
 
 import psycopg
 import typer
-from rich.console import Console
 
+from catalog.command_line import err, out
 from catalog.database import deletion, locks, schema
 from catalog.database.addresses import conninfo
 from catalog.database.statements import parse_condition, verify_condition
 from catalog.ingestion.errors import IngestionError, Refused
 
 db = typer.Typer(no_args_is_help=True, help="The catalog database's schema.")
-out, err = Console() if sys.stdout.isatty() else Console(width=200), Console(stderr=True)
 
 _ENVIRONMENT: dict[schema.Which, tuple[str, ...]] = {
     "catalog": ("CATALOG_DSN", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"),

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -10,9 +9,9 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 import psycopg
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from catalog.command_line import out
 from catalog.data_refresh import policy_diff
 from catalog.data_refresh.client import connect_to
 from catalog.data_refresh.queries import search
@@ -23,7 +22,6 @@ from catalog.ingestion.records import MEDIA_TYPES, MediaType
 
 ENGINE, API = "AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API"
 policies = typer.Typer(no_args_is_help=True, help="Which tags are searched, and why.")
-out, err = Console() if sys.stdout.isatty() else Console(width=200), Console(stderr=True)
 
 Media = Annotated[str, typer.Option("--media", help="image or audio")]
 PolicyFile = Annotated[

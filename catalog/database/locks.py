@@ -118,7 +118,7 @@ def attempts(
         what: What is being done, for people.
         say: Told after each attempt who was in the way.
         patience: Seconds after which no further attempt is made.
-        sleep: Waits so many seconds.
+        sleep: Waits this number of seconds.
 
     Raises:
         Fatal: There was no lock to be had for that long; names those who hold it.
@@ -142,6 +142,16 @@ def attempts(
         say(f"{what} waits for {others}; next attempt in {pause:g} s")
         sleep(pause)
     raise AssertionError("attempts are without end")
+
+
+def lock_schema(connection: Connection) -> None:
+    """From now on nobody else upgrades or adopts the database; waits for a session that does, up to its own `lock_timeout`."""
+    connection.execute("select pg_advisory_lock(hashtext('catalog schema upgrade'))")
+
+
+def unlock_schema(connection: Connection) -> None:
+    """Let others upgrade or adopt it again."""
+    connection.execute("select pg_advisory_unlock(hashtext('catalog schema upgrade'))")
 
 
 def give_up_soon(connection: Connection) -> None:

@@ -92,8 +92,14 @@ def upgrade(
         config = _config(which)
         config.attributes["connection"] = connection
 
+        def back_to_the_start() -> None:
+            """Roll back what SQLAlchemy has begun, and what we have."""
+            connection.rollback()
+            ours.rollback()
+
         def work() -> SchemaStatus:
-            ours.execute("select pg_advisory_lock(hashtext('catalog schema upgrade'))")
+            back_to_the_start()
+            locks.lock_schema(ours)
             ours.commit()
             try:
                 if (before := _status(ours, which)).pending:
@@ -106,22 +112,13 @@ def upgrade(
                 return _status(ours, which)
             finally:
                 back_to_the_start()
-                ours.execute("select pg_advisory_unlock(hashtext('catalog schema upgrade'))")
+                locks.unlock_schema(ours)
                 ours.commit()
-
-        def back_to_the_start() -> None:
-            """Roll back what SQLAlchemy has begun, and what we have."""
-            connection.rollback()
-            ours.rollback()
-
-        def attempt() -> SchemaStatus:
-            back_to_the_start()
-            return work()
 
         return locks.attempts(
             lambda: psycopg.connect(conninfo(dsn)),
             ours.info.backend_pid,
-            attempt,
+            work,
             what=f"the upgrade of the {which} database",
             say=say,
             patience=patience,

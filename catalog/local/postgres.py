@@ -22,7 +22,7 @@ from catalog.local.demote import demotion, dies_with_parent, free_port, give, re
 SUPERUSER = "postgres"
 OTHER = "CATALOG_POSTGRES"
 # A catalog that is older than these migrations may need uuid-ossp, which the wheel lacks; PostgreSQL 18 takes extensions from a path of
-# ours, so a shim in SQL stands in.
+# ours, so we provide one in SQL.
 _SHIM = {
     "uuid-ossp.control": "comment = 'uuid_generate_v4 by gen_random_uuid'\ndefault_version = '1.1'\nrelocatable = true\ntrusted = true\n",
     "uuid-ossp--1.1.sql": (

@@ -59,7 +59,7 @@ def find(connection: Connection, table: str, keys: tuple[str, ...]) -> Doubled:
 class Removal:
     """Moves all but the newest row of each group out of a table, batch by batch, each in one transaction.
 
-    Which rows those are is found anew each time, so it goes on wherever it was stopped.
+    Each call finds the rows that are left, so it goes on wherever it was stopped.
 
     Args:
         connection: In autocommit.

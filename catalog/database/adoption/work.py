@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -29,9 +29,6 @@ Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 FILLED = 10_000  # rows of a batch
 _FOLLOWS = 0.5  # seconds between two looks at how far an index is
-_LOCK: LiteralString = (
-    "'catalog schema upgrade'"  # the upgrade's: it must not run beside us, nor a second adoption
-)
 
 
 class InTheWay(Refused):
@@ -111,12 +108,12 @@ class _Work:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Nobody else adopts or upgrades meanwhile."""
-        self._attempt("adoption", lambda: self._run(f"select pg_advisory_lock(hashtext({_LOCK}))"))
+        self._attempt("adoption", lambda: locks.lock_schema(self._connection))
         try:
             yield
         finally:
             if not self._connection.closed:
-                self._run(f"select pg_advisory_unlock(hashtext({_LOCK}))")
+                locks.unlock_schema(self._connection)
 
     def do(self, step: Step) -> None:
         try:

@@ -60,7 +60,7 @@ GUARDS = (
         holds="Two adoptions, or an adoption and an upgrade, take turns.",
         row=28,
         file=WORK,
-        find='        self._attempt("adoption", lambda: self._run(f"select pg_advisory_lock(hashtext({_LOCK}))"))\n',
+        find='        self._attempt("adoption", lambda: locks.lock_schema(self._connection))\n',
         replace="",
         tests=(f"{TEST}::TestLocks::test_a_second_adoption_waits",),
     ),

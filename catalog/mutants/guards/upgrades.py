@@ -68,7 +68,7 @@ GUARDS = (
         holds="Two upgrades at once apply each migration once.",
         row=46,
         file=SCHEMA,
-        find="            ours.execute(\"select pg_advisory_lock(hashtext('catalog schema upgrade'))\")\n",
+        find="            locks.lock_schema(ours)\n",
         replace="",
         tests=(f"{TEST}::test_another_upgrade_in_progress_is_named",),
     ),

@@ -232,26 +232,19 @@ class TestLocks:
             other.rollback()
             adopt(dsn, say=said.append)
 
-    def test_goes_on_when_the_other_has_ended(self, old):
-        dsn = old("2022", rows=20)
+    @pytest.mark.parametrize(
+        ("generation", "theirs"),
+        [
+            ("2022", "select count(*) from audio"),
+            # An index waits for older transactions.
+            ("October 2023", "insert into deleted_image select * from deleted_image limit 0"),
+        ],
+    )
+    def test_says_whom_it_waits_for_and_goes_on_when_that_has_ended(self, old, generation, theirs):
+        dsn = old(generation, rows=20)
         said = []
         with psycopg.connect(dsn) as other:
-            other.execute("select count(*) from audio")
-            pid = other.info.backend_pid
-
-            def say(text):
-                said.append(text)
-                if "waits for" in text:
-                    other.rollback()
-
-            adopt(dsn, say=say)
-        assert [text for text in said if f"waits for process {pid} of " in text]
-
-    def test_an_index_waits_for_older_transactions_and_says_so(self, old):
-        dsn = old("October 2023", rows=20)
-        said = []
-        with psycopg.connect(dsn) as other:
-            other.execute("insert into deleted_image select * from deleted_image limit 0")
+            other.execute(theirs)
             pid = other.info.backend_pid
 
             def say(text):
