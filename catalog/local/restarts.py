@@ -1,4 +1,7 @@
-"""When a part of the stack that has ended is started again: after pauses that grow, and no more after minutes."""
+"""When a part of the stack that has ended is started again: after pauses that grow, and no more after minutes.
+
+A part that has never stayed up is given up sooner: nobody works with the stack yet, and somebody waits for it.
+"""
 
 import time
 from collections.abc import Callable
@@ -8,16 +11,18 @@ import msgspec
 FIRST, LONGEST = 0.5, 30.0  # seconds of pause
 STABLE = 60.0  # seconds after which an end is the first one again
 PATIENCE = 300.0  # seconds for which a part may keep ending
+PATIENCE_AT_START = 40.0  # the same for a part that has not been stable yet
 
 
 class KeepsEnding(Exception):
-    """A part ended again and again for minutes; the text names it."""
+    """A part ended again and again; the text names it."""
 
 
 class _Part(msgspec.Struct):
     since: float = 0.0  # when the streak of ends began
     ends: int = 0
     started: float = 0.0
+    stable: bool = False  # has it ever been
     due: float | None = None
 
 
@@ -43,15 +48,16 @@ class Restarts:
             Seconds until the part is due again.
 
         Raises:
-            KeepsEnding: It has kept ending for minutes.
+            KeepsEnding: It has kept ending for longer than it may.
         """
         part, now = self._parts.setdefault(name, _Part()), self._clock()
-        if part.ends == 0 or now - part.started >= STABLE:
+        part.stable |= (stayed := now - part.started >= STABLE)
+        if part.ends == 0 or stayed:
             part.since, part.ends = now, 0
         part.ends += 1
-        if now - part.since > PATIENCE:
+        if now - part.since > (PATIENCE if part.stable else PATIENCE_AT_START):
             raise KeepsEnding(
-                f"{name} ended {part.ends} times in {(now - part.since) / 60:.0f} minutes and does not stay up"
+                f"{name} ended {part.ends} times in {now - part.since:.0f} s and does not stay up"
             )
         pause = min(FIRST * 2.0 ** min(part.ends - 1, 30), LONGEST)
         part.due = now + pause

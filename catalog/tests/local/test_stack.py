@@ -103,7 +103,9 @@ def test_two_stacks_side_by_side_and_a_second_up(stack):
 
 def test_a_start_that_fails_says_why_and_leaves_nothing(stack, monkeypatch):
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "NoSuchExecutor")
-    with pytest.raises(StackError, match=r"did not start|was not ready"):
+    with pytest.raises(
+        StackError, match=r"did not start: KeepsEnding: scheduler ended .* see .*scheduler.log"
+    ):
         up(stack, tied=True)
     until(lambda: not processes_of(stack), 60)
 
