@@ -17,7 +17,7 @@ demo *args:
 test *args: check
     @{{ python }} -m pytest "$@"
 
-# start PostgreSQL and Airflow (-f: stay in the foreground)
+# start PostgreSQL, OpenSearch and Airflow (-f: stay in the foreground)
 [no-exit-message]
 up *args:
     @{{ python }} -m catalog.local up "$@"
@@ -32,7 +32,7 @@ down:
 status:
     @{{ python }} -m catalog.local status
 
-# follow the logs (of one part: supervisor, postgres, api-server, scheduler, dag-processor, triggerer)
+# follow the logs (of one part: supervisor, postgres, opensearch, api-server, scheduler, dag-processor, triggerer)
 [no-exit-message]
 logs *part:
     @{{ python }} -m catalog.local logs "$@"
@@ -57,7 +57,7 @@ trigger dag conf="{}":
 airflow *args:
     @{{ python }} -m catalog.local airflow "$@"
 
-# the catalog command with the stack's environment: ingest, record, providers, db
+# the catalog command with the stack's environment: ingest, record, providers, search, tag-policy, sample-data, db
 [no-exit-message]
 catalog *args:
     @{{ python }} -m catalog.local catalog "$@"
@@ -72,7 +72,7 @@ add-provider *args:
 expect *names:
     @{{ python }} -m catalog.scaffold.rows "$@"
 
-# write DAGs.md (--check: say whether it has drifted)
+# write DAGs.md and the tables of the README (--check: say whether they have drifted)
 [no-exit-message]
 dag-docs *args:
     @{{ python }} -m catalog.dag_docs "$@"

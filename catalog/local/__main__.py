@@ -73,7 +73,8 @@ def _until_interrupted(stack: Stack) -> None:
 @app.command("down")
 def down_() -> None:
     """Stop everything that up started; data stay."""
-    say("stopping; running tasks finish their page") if Stack().running() else None
+    if Stack().running():
+        say("stopping; running tasks finish their page, and go on with ./just up")
     console.print("stopped" if down(Stack()) else "nothing was running")
 
 
@@ -367,6 +368,8 @@ def _command() -> None:
 
 
 def main() -> None:
+    # What has been unpaused or started is put back by `finally`, which SIGTERM's default would pass over.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     command_line.run(_command, "just", StackError, ApiError)
 
 

@@ -88,11 +88,12 @@ def _airflow(stack: Stack) -> Iterator[Finding]:
             f"{len(paused)} DAGs with a schedule are paused and do not run by themselves: {', '.join(paused)}",
         )
     if "HELD_SCHEDULES" in variables:
-        yield (
-            "schedules",
-            "note",
-            f"held: {variables['HELD_SCHEDULES']['value']}; delete the Variable HELD_SCHEDULES when no trigger waits",
+        held = variables["HELD_SCHEDULES"]["value"]
+        advice = (
+            "when no ./just trigger or demo runs, one was killed: pause these DAGs "
+            "(./just airflow dags pause ID), then ./just airflow variables delete HELD_SCHEDULES"
         )
+        yield "schedules", "note", f"held: {held}; {advice}"
     yield from _malformed({name: str(found["value"]) for name, found in variables.items()})
     for connection, use in (("slack_notifications", "reports"), ("slack_alerts", "alerts")):
         if connection not in connections and f"AIRFLOW_CONN_{connection.upper()}" not in os.environ:

@@ -48,10 +48,10 @@ def unpaused(api: AirflowApi, dag_ids: Iterable[str], say: Callable[[str], None]
         return
     say(f"unpausing {', '.join(paused)} for this; paused again afterwards")
     since = datetime.now(UTC)
-    _hold(api, paused, True)
-    for dag_id in paused:
-        api.pause(dag_id, False)
     try:
+        _hold(api, paused, True)
+        for dag_id in paused:
+            api.pause(dag_id, False)
         _mark_done(api, due, since)
         yield
     finally:

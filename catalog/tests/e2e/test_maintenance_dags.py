@@ -3,6 +3,9 @@
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -186,3 +189,34 @@ def test_the_dashboard(bench):
     assert "Last load of each provider" in answer.text
     assert "Not shown" not in answer.text
     assert f"{datetime.now(UTC) - timedelta(minutes=1):%Y-%m-%d}" in answer.text
+
+
+COMMAND = """
+import sys
+from pathlib import Path
+from catalog.local import __main__ as command
+from catalog.local.stack import Stack
+stack = Stack(Path(sys.argv.pop(1)))
+command.Stack = lambda: stack
+command.main()
+"""
+
+
+def test_a_trigger_that_is_ended_pauses_its_dag_again(bench):
+    """By SIGTERM, as by Ctrl-C: the DAG is paused and its schedule no longer held."""
+    dag_id = "image_popularity_refresh"
+    assert bench.api.dags()[dag_id]["is_paused"]
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMAND, str(bench.stack.folder), "trigger", dag_id],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert any("triggered" in line for line in process.stdout)
+        assert not bench.api.dags()[dag_id]["is_paused"]
+        assert dag_id in bench.api.call("GET", "/api/v2/variables/HELD_SCHEDULES")["value"]
+        process.terminate()
+        assert process.wait(120) == 128 + signal.SIGTERM
+    assert bench.api.dags()[dag_id]["is_paused"]
+    assert (
+        dag_id not in bench.api.call("GET", "/api/v2/variables/HELD_SCHEDULES")["value"]
+    )  # the bench's own are held
