@@ -1,4 +1,6 @@
-"""Rows of one table that should be unique and are not: found, and moved aside, all but the newest of each group.
+"""Rows of one table that should be unique and are not: found, and moved aside, so that the newest stay.
+
+A row stays unless it has a key of a newer row that stays. So no row makes way for one that is moved itself, and each key is still there.
 
 Where a row goes depends on what it is. A second copy of a record that stays (the same identifier, or the same provider and foreign
 identifier) goes to a table of its own, `<table>_duplicates`: `deleted_<media>` holds records that are gone, one row each, and the record is
@@ -13,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from catalog.database.adoption.inventory import MEDIA, METRICS
-from catalog.database.adoption.uniqueness import URL
+from catalog.database.adoption.uniqueness import KEY, URL
 
 Connection = psycopg.Connection[Any]
 BATCH = 5_000  # rows
@@ -57,23 +59,24 @@ def find(connection: Connection, table: str, keys: tuple[str, ...]) -> Doubled:
 
 
 class Removal:
-    """Moves all but the newest row of each group out of a table, batch by batch, each in one transaction.
+    """Moves rows out of a table until each of several keys is unique, batch by batch, each in one transaction.
 
-    Each call finds the rows that are left, so it goes on wherever it was stopped.
+    Each `find` looks at the rows that are left, so a removal goes on wherever it was stopped.
 
     Args:
         connection: In autocommit.
         table: A media table, or one of deleted media.
-        keys: Columns and expressions that should be unique.
+        keys: Sets of columns and expressions; each set should be unique.
     """
 
-    def __init__(self, connection: Connection, table: str, keys: tuple[str, ...]) -> None:
-        self._connection = connection
-        self._names = _names(table, keys)
-        self._deletes = table in MEDIA and keys == URL
-        newest: LiteralString = "updated_on desc" if table in MEDIA else "deleted_on desc"
-        self._names |= {
-            "newest": sql.SQL(newest),
+    def __init__(self, connection: Connection, table: str, keys: tuple[tuple[str, ...], ...]) -> None:
+        self._connection, self._table = connection, table
+        # URLs last: a row that shares its record and its URL with rows that stay is a copy of its record.
+        self._keys = sorted(keys, key=lambda key: key == URL)
+        self._places = [f"k{n}" for n in range(len(keys))]
+        self._names: dict[str, sql.Composable] = {
+            "table": sql.Identifier("public", table),
+            "newest": sql.Identifier("updated_on" if table in MEDIA else "deleted_on"),
             "aside": sql.Identifier("public", aside_name(table)),
             "deleted": sql.Identifier("public", f"deleted_{table}"),
             "reason": sql.Literal(REASON),
@@ -81,44 +84,127 @@ class Removal:
 
     def find(self) -> int:
         """Note the rows to move in a temporary table, and make the table they go to. Their number."""
-        self._execute("drop table if exists pg_temp.doubled")
         self._execute(
             "create table if not exists {aside} (like {table}, duplicate_of uuid, moved_on timestamptz not null default now())"
         )
-        self._execute("""
-            create temporary table doubled as
-            select row_number() over (order by tid) as n, tid, identifier, kept from (
-                select t.ctid as tid, t.identifier, first_value(t.identifier) over same as kept, row_number() over same as place
-                  from {table} t join {groups} g on ({keys}) = ({qualified})
-                window same as (partition by {keys} order by {newest} nulls last, t.ctid desc)
-            ) ranked where place > 1
-        """)
-        self._execute("create index on pg_temp.doubled (n)")
         self._names["columns"] = self._columns("t.")
         self._names["bare_columns"] = self._columns("")
-        row = self._execute("select count(*) from pg_temp.doubled").fetchone()
-        return int(row[0]) if row else 0
+        self._candidates()
+        while self._settle_newest():
+            pass
+        number = self._note_moved()
+        self._execute("create index on pg_temp.doubled (n)")
+        self._execute("drop table pg_temp.candidates")
+        return number
+
+    def _note_moved(self) -> int:
+        """The rows to move, numbered, and which row stays in the place of each. A copy of its record comes before a row with its URL."""
+        stay = [sql.Identifier(f"s{n}") for n, _ in enumerate(self._keys)]
+        copies = [name for name, key in zip(stay, self._keys, strict=True) if key != URL]
+        self._execute("drop table if exists pg_temp.doubled")
+        # Of several records with one identifier, or one key, one can be a deleted one.
+        return self._execute(
+            """
+            create temporary table doubled as
+            select row_number() over (order by age) as n, tid, identifier, kept,
+                   by_url and row_number() over (partition by by_url, identifier order by age) = 1
+                   and row_number() over (partition by by_url, record order by age) = 1 as deletes
+              from (
+                select c.tid, c.identifier, c.record, c.age, coalesce({stay}) as kept, {is_media} and {no_copy} as by_url
+                  from pg_temp.candidates c {joins} where not c.stays
+              ) moved
+            """,
+            stay=sql.SQL(", ").join(sql.SQL("{}.identifier").format(name) for name in stay),
+            is_media=sql.Literal(self._table in MEDIA),
+            no_copy=sql.SQL(" and ").join(
+                [sql.SQL("true"), *(sql.SQL("{}.tid is null").format(name) for name in copies)]
+            ),
+            joins=sql.SQL(" ").join(
+                sql.SQL("left join pg_temp.candidates {s} on {s}.stays and {s}.{p} = c.{p}").format(
+                    s=name, p=sql.Identifier(place)
+                )
+                for name, place in zip(stay, self._places, strict=True)
+            ),
+        ).rowcount
+
+    def _candidates(self) -> None:
+        """All rows that share a key with another one, newest first; whether they stay is open."""
+        of_key = []
+        for key in self._keys:
+            names = _names(self._table, key)
+            of_key.append(
+                sql.SQL("""
+                select t.ctid as tid, t.identifier, t.{newest} as moment, {places},
+                       coalesce({record}, t.ctid::text) as record
+                  from {table} t join {groups} g on ({keys}) = ({qualified})
+                """).format(
+                    **names,
+                    newest=self._names["newest"],
+                    record=_as_text(KEY),
+                    places=sql.SQL(", ").join(
+                        sql.SQL("{} as {}").format(_as_text(k), sql.Identifier(place))
+                        for k, place in zip(self._keys, self._places, strict=True)
+                    ),
+                )  # fmt: skip
+            )
+        self._execute("drop table if exists pg_temp.candidates")
+        self._execute(
+            "create temporary table candidates as select *, row_number() over (order by moment desc nulls last, tid desc) as age, "
+            "null::boolean as stays from ({rows}) r",
+            rows=sql.SQL(" union ").join(of_key),
+        )
+        for place in self._places:
+            self._execute("create index on pg_temp.candidates ({place})", place=sql.Identifier(place))
+        self._execute("analyze pg_temp.candidates")
+
+    def _settle_newest(self) -> bool:
+        """Open rows that are the newest open ones of all their keys stay; those that share a key with one that stays do not.
+
+        Returns:
+            Whether any row was settled.
+        """
+        places = [sql.Identifier(place) for place in self._places]
+        newer = sql.SQL(" and ").join(
+            sql.SQL(
+                "not exists (select from pg_temp.candidates o where o.{p} = c.{p} and o.age < c.age and o.stays is null)"
+            ).format(p=place)
+            for place in places
+        )
+        settled = self._execute(
+            "update pg_temp.candidates c set stays = true where stays is null and {newer}", newer=newer
+        ).rowcount
+        for place in places:
+            self._execute(
+                "update pg_temp.candidates c set stays = false from pg_temp.candidates o "
+                "where c.stays is null and o.stays and o.{p} = c.{p}",
+                p=place,
+            )
+        return settled > 0
 
     def move(self, first: int) -> int:
         """Move the rows numbered `first` and the following ones, one batch; to be called in a transaction. Returns the next number."""
         last = first + BATCH
         gone: LiteralString = """
-            with batch as (select tid, identifier as known, kept from pg_temp.doubled where n >= {first} and n < {last}),
-            gone as (
+            with batch as (
+                select n, tid, identifier as known, kept, deletes from pg_temp.doubled where n >= {first} and n < {last}
+            ), gone as (
                 delete from {table} t using batch b where t.ctid = b.tid and t.identifier is not distinct from b.known
-                returning {columns}, b.kept as duplicate_of
+                returning {columns}, b.kept as duplicate_of, b.deletes
             )
         """
         aside: LiteralString = (
             "insert into {aside} ({bare_columns}, duplicate_of) select {bare_columns}, duplicate_of from gone"
         )
-        if self._deletes:
+        if self._table in MEDIA:
             gone += """, kept as (
-                insert into {deleted} ({bare_columns}, deleted_on, deleted_reason) select {bare_columns}, now(), {reason} from gone
+                insert into {deleted} ({bare_columns}, deleted_on, deleted_reason)
+                select {bare_columns}, now(), {reason} from gone where deletes
                 on conflict do nothing returning identifier
             )
             """
-            aside += " where not exists (select from kept where kept.identifier = gone.identifier)"
+            aside += (
+                " where not (deletes and exists (select from kept where kept.identifier = gone.identifier))"
+            )
         self._execute(gone + aside, first=sql.Literal(first), last=sql.Literal(last))
         return last
 
@@ -132,12 +218,23 @@ class Removal:
         found = self._execute(
             "select attname from pg_attribute where attrelid = {of}::regclass and attnum > 0 and not attisdropped and attgenerated = '' "
             "order by attnum",
-            of=sql.Literal(self._names["table"].as_string(None)),
+            of=self._text("table"),
         )
         return sql.SQL(", ").join(sql.SQL(prefix) + sql.Identifier(name) for (name,) in found)
 
+    def _text(self, name: str) -> sql.Literal:
+        return sql.Literal(self._names[name].as_string(None))
+
     def _execute(self, statement: LiteralString, **more: sql.Composable) -> psycopg.Cursor[Any]:
         return self._connection.execute(sql.SQL(statement).format(**self._names, **more))
+
+
+def _as_text(key: tuple[str, ...]) -> sql.Composed:
+    """A key as one text, NULL when a part of it is."""
+    comma, parts = sql.SQL(", "), [sql.SQL(part) for part in key]
+    return sql.SQL("case when num_nulls({parts}) = 0 then md5(row({parts})::text) end").format(
+        parts=comma.join(parts)
+    )
 
 
 def _names(table: str, keys: tuple[str, ...]) -> dict[str, sql.Composable]:

@@ -144,7 +144,8 @@ _COLUMNS = """
      order by c.relname, a.attnum
 """
 _INDEXES = """
-    select i.relname, c.relname, x.indisunique and x.indpred is null, x.indisvalid and x.indisready,
+    select i.relname, c.relname, x.indisunique and x.indpred is null and x.indimmediate, -- ON CONFLICT takes no deferrable one
+           x.indisvalid and x.indisready,
            array(select pg_get_indexdef(x.indexrelid, k, true) from generate_series(1, x.indnkeyatts) k order by k)
       from pg_index x join pg_class i on i.oid = x.indexrelid join pg_class c on c.oid = x.indrelid
      where c.relnamespace = 'public'::regnamespace and c.relname = any(%s)

@@ -132,10 +132,13 @@ class Plan:
     def _unique(self, table: str) -> None:
         if not self._there.has(table) or not self._there.columns.get(table):
             return
-        for name, keys in UNIQUE[table]:
-            if not self._there.missing_unique(table, keys) or any(self._lacks(table, key) for key in keys):
-                continue
-            self._doubled(table, keys)
+        missing = [
+            (name, keys)
+            for name, keys in UNIQUE[table]
+            if self._there.missing_unique(table, keys) and not any(self._lacks(table, key) for key in keys)
+        ]
+        self._doubled(table, [keys for _, keys in missing])
+        for name, keys in missing:
             drop = self._in_the_way(table, name)
             rows, size = self._counts.rows.get(table, 0), self._there.relations[table].bytes
             shown = ", ".join(keys)
@@ -148,8 +151,7 @@ class Plan:
                     (*drop, make),
                     (Lock(table, BESIDE_WRITERS, seconds),),
                     table,
-                    keys,
-                    rows,
+                    rows=rows,
                 )
             )
             self._pin(table, name, keys)
@@ -175,34 +177,37 @@ class Plan:
         )
         return []
 
-    def _doubled(self, table: str, keys: tuple[str, ...]) -> None:
-        found = next((d for d in self._counts.doubled if (d.table, d.keys) == (table, keys)), None)
-        if not found or not found.rows:
+    def _doubled(self, table: str, missing: list[tuple[str, ...]]) -> None:
+        doubled = [d for d in self._counts.doubled if d.table == table and d.keys in missing and d.rows]
+        if not doubled:
             return
-        shown = ", ".join(keys)
         if table in METRICS or not self._move_duplicates:
             way = (
                 "delete the rows that are wrong"
                 if table in METRICS
                 else "look at them; --duplicates newest keeps the newest of each and moves the others aside"
             )
-            self.refused.append(
-                f"{table}: {found.rows:,} row{'s' * (found.rows > 1)} too many {'have' if found.rows > 1 else 'has'} the same {shown}, in "
-                f"{found.groups:,} group{'s' * (found.groups > 1)}, such as "
+            self.refused += [
+                f"{table}: {found.rows:,} row{'s' * (found.rows > 1)} too many {'have' if found.rows > 1 else 'has'} the same "
+                f"{', '.join(found.keys)}, in {found.groups:,} group{'s' * (found.groups > 1)}, such as "
                 f"{'; '.join(found.examples)}: {way}."
-            )
+                for found in doubled
+            ]
             return
-        aside, own = aside_name(table), table in MEDIA and keys == URL
-        where = f"deleted_{table}, or to {aside} if one like it is there" if own else aside
+        aside, keys, rows = aside_name(table), tuple(d.keys for d in doubled), sum(d.rows for d in doubled)
+        shown = " or the same ".join(", ".join(key) for key in keys)
+        others = f"; other records with the URL of one that stays to deleted_{table}" * (
+            table in MEDIA and URL in keys
+        )
         self.steps.append(
             Step(
-                f"move older rows with the same {shown}, at most {found.rows:,}, from {table} to {where}",
+                f"move older rows with the same {shown}, at most {rows:,}, from {table} to {aside}{others}",
                 "duplicates",
                 ("delete … returning *, and insert what it returns",),
-                (Lock(table, ROWS, found.rows / SORT),),
+                (Lock(table, ROWS, rows / SORT),),
                 table,
                 keys,
-                found.rows,
+                rows,
             )
         )
 
@@ -219,8 +224,7 @@ class Plan:
                 ("update … where … is null, 10 000 rows at a time",),
                 (Lock(table, ROWS, rows / SORT),),
                 table,
-                (),
-                rows,
+                rows=rows,
             )
         )
 

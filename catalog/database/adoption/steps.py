@@ -31,7 +31,7 @@ class Step(msgspec.Struct, frozen=True):
         statements: What is run; of batches, what each batch runs.
         locks: Taken while it runs.
         table: The one it works on.
-        keys: Of duplicates: what should be unique.
+        keys: Of duplicates: sets of columns and expressions; each set should be unique.
         rows: That it changes or reads, as far as known.
     """
 
@@ -40,7 +40,7 @@ class Step(msgspec.Struct, frozen=True):
     statements: tuple[str, ...]
     locks: tuple[Lock, ...] = ()
     table: str = ""
-    keys: tuple[str, ...] = ()
+    keys: tuple[tuple[str, ...], ...] = ()
     rows: int = 0
 
     @property

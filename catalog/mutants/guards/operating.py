@@ -146,7 +146,7 @@ GUARDS = (
         holds="Ends that lie far apart do not end the stack.",
         row=43,
         file=RESTARTS,
-        find="part.ends == 0 or now - part.started >= STABLE",
+        find="part.ends == 0 or stayed",
         replace="part.ends == 0",
         tests=("local/test_restarts.py::test_a_part_that_stayed_up_is_not_given_up",),
     ),

@@ -1,10 +1,15 @@
 """Rows of an old catalog that should be unique and are not."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from catalog.database.adoption import adopt, look
+from catalog.database.adoption.duplicates import Removal
+from catalog.database.adoption.uniqueness import IDENTIFIER, KEY, URL
 from catalog.ingestion.errors import Refused
 from catalog.tests.database.adopted import OLDEST, connected, contents, duplicate, old
 
@@ -94,3 +99,62 @@ class TestDuplicates:
                 rows - different,
             )
             assert connection.execute("select count(*) from deleted_image").fetchone() == (0,)
+
+
+SMALL = st.integers(1, 4)
+
+
+@pytest.fixture
+def without_keys(dsn):
+    with connected(dsn) as connection, connection.transaction(force_rollback=True):
+        connection.execute("alter table image drop constraint image_identifier_key")
+        connection.execute("drop index image_provider_fid_idx, image_url_key")
+        yield connection
+
+
+def stays(rows):
+    """Positions of the rows that stay, newest first: each unless it has a key of one before it that stays."""
+    found = []
+    for place, row in enumerate(rows):
+        if not any(mine == theirs for other in found for mine, theirs in zip(row, rows[other], strict=True)):
+            found.append(place)
+    return found
+
+
+@given(rows=st.lists(st.tuples(SMALL, SMALL, SMALL), min_size=2, max_size=12))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_row_goes_only_for_a_newer_one_that_stays(without_keys, rows):
+    """Rows are (identifier, foreign identifier, URL), newest first."""
+    with without_keys.transaction(force_rollback=True):
+        check_removal(without_keys, rows)
+
+
+def check_removal(connection, rows):
+    moment = datetime(2024, 1, 1, tzinfo=UTC)
+    for place, (identifier, key, url) in enumerate(rows):
+        connection.execute(
+            "insert into image (identifier, provider, foreign_identifier, url, license, title, foreign_landing_url, created_on,"
+            " updated_on, removed_from_source)"
+            " values (%s, 'museum', %s, %s, 'by', %s, 'https://x.example', now(), %s, false)",
+            [UUID(int=identifier), f"r{key}", f"https://{url}.example", place, moment - timedelta(place)],
+        )
+    removal = Removal(connection, "image", (IDENTIFIER, KEY, URL))
+    total = removal.find()
+    number = 1
+    while number <= total:
+        number = removal.move(number)
+    kept = stays(rows)
+    places = "select title::int from {} order by 1"
+    there = [place for (place,) in connection.execute(places.format("image"))]
+    aside = [place for (place,) in connection.execute(places.format("image_duplicates"))]
+    deleted = [place for (place,) in connection.execute(places.format("deleted_image"))]
+    assert there == kept
+    assert sorted(there + aside + deleted) == list(range(len(rows)))  # none is lost, none is in two places
+    for place in deleted:  # another record that has the URL of one that stays
+        assert {rows[k][2] for k in kept} >= {rows[place][2]}
+        assert rows[place][0] not in {rows[k][0] for k in kept}
+        assert rows[place][1] not in {rows[k][1] for k in kept}
+    named = dict(connection.execute("select title::int, duplicate_of from image_duplicates").fetchall())
+    for place, identifier in named.items():
+        of = next(k for k in kept if UUID(int=rows[k][0]) == identifier)
+        assert any(mine == theirs for mine, theirs in zip(rows[place], rows[of], strict=True))

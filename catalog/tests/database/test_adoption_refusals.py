@@ -37,6 +37,7 @@ REFUSALS = {
     "drop materialized view audio_popularity_constants cascade; create table audio_popularity_constants (id int)":
         "audio_popularity_constants is a table",
     "create sequence image_duplicates": "image_duplicates is a sequence",
+    "alter table image add constraint image_url_key unique (url) deferrable": "image_url_key is there and is no unique index of image",
     "alter table image_popularity_metrics drop constraint image_popularity_metrics_pkey; insert into image_popularity_metrics values"
     " ('flickr', 'x', 0.5)": "image_popularity_metrics: 1 row too many has the same provider",
 }  # fmt: skip
