@@ -145,7 +145,7 @@ class Removal:
                         sql.SQL("{} as {}").format(_as_text(k), sql.Identifier(place))
                         for k, place in zip(self._keys, self._places, strict=True)
                     ),
-                )  # fmt: skip
+                )
             )
         self._execute("drop table if exists pg_temp.candidates")
         self._execute(
