@@ -56,7 +56,7 @@ def adopt_command(
     move = duplicates is Duplicates.newest
     if check_only:
         with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
-            found = look(connection, move_duplicates=move, say=say)
+            found = look(connection, move_duplicates=move, say=say, patience=patience)
         show(found)
         _refused(lambda: check(found))
         return
@@ -100,6 +100,7 @@ def show(found: Look, console: Console = out) -> None:
         for lock in step.locks:
             line(f"      locks {lock.text}")
     _section(line, "Stays as it is", found.notes)
+    _section(line, "Lost with what is replaced", found.lost)
     _section(line, "Not touched", found.left)
     _section(
         line,

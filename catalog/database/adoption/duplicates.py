@@ -14,6 +14,7 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from catalog.database.adoption.hazards import ASIDE, aside_name
 from catalog.database.adoption.inventory import MEDIA, METRICS
 from catalog.database.adoption.uniqueness import KEY, URL
 
@@ -31,10 +32,6 @@ class Doubled(msgspec.Struct, frozen=True):
     groups: int
     rows: int
     examples: tuple[str, ...]
-
-
-def aside_name(table: str) -> str:
-    return f"{table}_duplicates"
 
 
 def find(connection: Connection, table: str, keys: tuple[str, ...]) -> Doubled:
@@ -84,9 +81,7 @@ class Removal:
 
     def find(self) -> int:
         """Note the rows to move in a temporary table, and make the table they go to. Their number."""
-        self._execute(
-            "create table if not exists {aside} (like {table}, duplicate_of uuid, moved_on timestamptz not null default now())"
-        )
+        self._make_aside()
         self._names["columns"] = self._columns("t.")
         self._names["bare_columns"] = self._columns("")
         self._candidates()
@@ -96,6 +91,19 @@ class Removal:
         self._execute("create index on pg_temp.doubled (n)")
         self._execute("drop table pg_temp.candidates")
         return number
+
+    def _make_aside(self) -> None:
+        """In one transaction with the comment by which it is known to be ours."""
+        with self._connection.transaction():
+            row = self._execute("select to_regclass({of}) is null", of=self._text("aside")).fetchone()
+            if not (row and row[0]):
+                return
+            self._execute(
+                "create table {aside} (like {table}, duplicate_of uuid, moved_on timestamptz not null default now())"
+            )
+            self._execute("comment on table {aside} is {comment}", comment=sql.Literal(ASIDE))
+            for name in self._names_of(generated=True):  # LIKE makes plain columns of them
+                self._execute("alter table {aside} drop column {name}", name=sql.Identifier(name))
 
     def _note_moved(self) -> int:
         """The rows to move, numbered, and which row stays in the place of each. A copy of its record comes before a row with its URL."""
@@ -215,18 +223,36 @@ class Removal:
             self._execute("drop table {aside}")
 
     def _columns(self, prefix: LiteralString) -> sql.Composed:
+        return sql.SQL(", ").join(sql.SQL(prefix) + sql.Identifier(name) for name in self._names_of())
+
+    def _names_of(self, *, generated: bool = False) -> list[str]:
+        """Columns of the table: the ones that are written, or those that are generated."""
         found = self._execute(
-            "select attname from pg_attribute where attrelid = {of}::regclass and attnum > 0 and not attisdropped and attgenerated = '' "
-            "order by attnum",
+            "select attname from pg_attribute where attrelid = {of}::regclass and attnum > 0 and not attisdropped "
+            "and (attgenerated <> '') = {generated} order by attnum",
             of=self._text("table"),
+            generated=sql.Literal(generated),
         )
-        return sql.SQL(", ").join(sql.SQL(prefix) + sql.Identifier(name) for (name,) in found)
+        return [name for (name,) in found]
 
     def _text(self, name: str) -> sql.Literal:
         return sql.Literal(self._names[name].as_string(None))
 
     def _execute(self, statement: LiteralString, **more: sql.Composable) -> psycopg.Cursor[Any]:
         return self._connection.execute(sql.SQL(statement).format(**self._names, **more))
+
+
+def different_records(connection: Connection, table: str) -> int:
+    """How many identifiers of a media table several records have: records that have neither key nor URL in common."""
+    row = connection.execute(
+        sql.SQL("""
+            select count(*) from (
+                select from {table} where identifier is not null group by identifier
+                having count(distinct (provider, md5(foreign_identifier))) > 1 and count(distinct url) > 1
+            ) as found
+        """).format(table=sql.Identifier("public", table))
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _as_text(key: tuple[str, ...]) -> sql.Composed:

@@ -87,6 +87,17 @@ def names_of_later_revisions() -> frozenset[str]:
     return frozenset(found | {"catalog_version", "catalog_version_pkc"})
 
 
+@cache
+def names_by_revision() -> dict[str, frozenset[str]]:
+    """Revision → what its files make: tables, views, functions, indexes, sequences. In order."""
+    found: dict[str, set[str]] = {}
+    for path in sorted(VERSIONS.iterdir()):
+        if path.suffix in (".sql", ".py"):
+            made = {name for _, name in _MAKES.findall(path.read_text(encoding="utf-8"))}
+            found.setdefault(path.name[:4], set()).update(made)
+    return {revision: frozenset(names) for revision, names in found.items() if revision.isdigit()}
+
+
 def _cut(text: str, raw: Any) -> str:
     """The text of a statement, without what stands before it. Positions are in bytes."""
     encoded = text.encode()

@@ -6,7 +6,9 @@ from typing import Any
 import msgspec
 import psycopg
 
+from catalog.database.adoption import hazards
 from catalog.database.adoption.first_revision import Column
+from catalog.database.adoption.hazards import Hazards
 from catalog.ingestion.records import MEDIA_TYPES
 
 Connection = psycopg.Connection[Any]
@@ -32,6 +34,7 @@ class Found(Column, frozen=True):
 
     filled: bool = False
     generated: bool = False
+    written: str = ""  # its type as format_type() writes it
     domain: bool = False
 
 
@@ -87,6 +90,8 @@ class Inventory(msgspec.Struct):
         pinned: (table, column) → what would have to be rebuilt, or stands in the way, if its type changed; not what adoption replaces.
         dependents: Name of a view or function that adoption replaces → what depends on it, but for what adoption replaces as well.
         attached: Triggers, rules, policies and constraints on the tables of ours, for people.
+        hazards: What a step would set off, hit or lose.
+        foreign_version: Why the table catalog_version is not that of ours; empty if it is, or is not there.
         schemas: Other schemas, with the number of their relations and functions.
     """
 
@@ -107,6 +112,8 @@ class Inventory(msgspec.Struct):
     ]  # of views that adoption makes anew: statements that give others what they have now
     set_view_reads_table: bool
     audio_view_knows_sets: bool
+    hazards: Hazards
+    foreign_version: str
     providers: dict[str, list[str]]  # of each table of metrics
 
     def has(self, name: str) -> bool:
@@ -138,7 +145,7 @@ _RELATIONS = """
 """
 _COLUMNS = """
     select c.relname, a.attname, t.typname, case when t.typname in ('varchar', '_varchar') and a.atttypmod > 4 then a.atttypmod - 4 end,
-           a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '', t.typtype = 'd'
+           a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '', format_type(a.atttypid, a.atttypmod), t.typtype = 'd'
       from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_type t on t.oid = a.atttypid
      where c.relnamespace = 'public'::regnamespace and c.relname = any(%s) and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped
      order by c.relname, a.attnum
@@ -287,9 +294,18 @@ def take(connection: Connection) -> Inventory:
     grants: dict[str, list[str]] = defaultdict(list)
     for name, text in connection.execute(_GRANTS, names):
         grants[name].append(text)
+    foreign = _foreign_version(connection, relations)
     return Inventory(
         session=Session(*session),
-        revision=_revision(connection, relations),
+        revision=None if foreign else _revision(connection, relations),
+        foreign_version=foreign,
+        hazards=hazards.take(
+            connection,
+            tables=TABLES,
+            views=REPLACED_VIEWS,
+            functions=REPLACED_FUNCTIONS,
+            kept=tuple(view for view in REPLACED_VIEWS if view not in ("image_view", "audio_view")),
+        ),
         relations=relations,
         columns=dict(columns),
         indexes=dict(indexes),
@@ -318,6 +334,26 @@ def _revision(connection: Connection, relations: dict[str, Relation]) -> str | N
         return None
     row = connection.execute("select max(version_num) from public.catalog_version").fetchone()
     return row[0] if row else None
+
+
+def _foreign_version(connection: Connection, relations: dict[str, Relation]) -> str:
+    if "catalog_version" not in relations:
+        return ""
+    kind = relations["catalog_version"].kind
+    if kind != "table":
+        return f"is a {kind}"
+    columns = _texts(
+        connection,
+        "select attname || ' ' || atttypid::regtype from pg_attribute "
+        "where attrelid = 'public.catalog_version'::regclass and attnum > 0 and not attisdropped order by attnum",
+    )
+    if columns != ["version_num character varying"]:
+        return f"has the columns {', '.join(columns)}"
+    odd = _texts(
+        connection,
+        "select version_num from public.catalog_version where version_num !~ '^\\d{4}$' order by 1",
+    )
+    return f"names the revision {', '.join(odd)}" if odd else ""
 
 
 def _reads(connection: Connection, view: str, table: str) -> bool:

@@ -7,9 +7,10 @@ from typing import Any, Literal
 import msgspec
 import psycopg
 
+from catalog.database import locks
 from catalog.database.adoption import first_revision
-from catalog.database.adoption.duplicates import aside_name
 from catalog.database.adoption.generation import Generation, generation
+from catalog.database.adoption.hazards import aside_name
 from catalog.database.adoption.inventory import (
     DELETED,
     MEDIA,
@@ -58,6 +59,7 @@ class Look(msgspec.Struct):
         refused: Why it would not begin; one sentence each.
         notes: What would stay as it is although ours is different.
         left: What is neither the older catalog's nor ours; it is not touched.
+        lost: What replaced views and functions have that is not made again: grants, comments, triggers, options.
         odd: Values that stay as they are, and that our operations are made for.
         revision: Of one that is ours.
     """
@@ -71,10 +73,15 @@ class Look(msgspec.Struct):
     left: list[str] = []
     odd: list[Odd] = []
     revision: str | None = None
+    lost: list[str] = []
 
 
 def look(
-    connection: Connection, *, move_duplicates: bool = False, say: Callable[[str], None] = lambda _: None
+    connection: Connection,
+    *,
+    move_duplicates: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+    patience: float = locks.PATIENCE,
 ) -> Look:
     """Look at a database; nothing is changed.
 
@@ -83,9 +90,27 @@ def look(
     Args:
         connection: In autocommit.
         move_duplicates: Plan to move older duplicates aside instead of refusing them.
-        say: Told which table is read as a whole.
+        say: Told which table is read as a whole, and whom a look waits for.
+        patience: Seconds after which no further attempt is made to get a lock.
+
+    Raises:
+        Fatal: Somebody holds a table against readers for that long.
     """
     settle(connection)
+    locks.give_up_soon(connection)
+    return locks.attempts(
+        lambda: psycopg.connect(
+            connection.info.dsn, password=connection.info.password or None, autocommit=True
+        ),
+        connection.info.backend_pid,
+        lambda: _look(connection, move_duplicates, say),
+        what="the look",
+        say=say,
+        patience=patience,
+    )
+
+
+def _look(connection: Connection, move_duplicates: bool, say: Callable[[str], None]) -> Look:
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read, read only")
         connection.execute("set local work_mem = '256MB'")
@@ -106,6 +131,7 @@ def look(
             plan.notes,
             _left(there),
             [] if in_the_way else odd(connection, there, counts.rows),
+            lost=list(there.hazards.lost),
         )
 
 

@@ -11,8 +11,9 @@ import msgspec
 from psycopg import sql
 
 from catalog.database.adoption import first_revision
-from catalog.database.adoption.duplicates import aside_name
+from catalog.database.adoption.duplicates import Doubled
 from catalog.database.adoption.first_revision import Column
+from catalog.database.adoption.hazards import aside_name
 from catalog.database.adoption.inventory import (
     DELETED,
     MEDIA,
@@ -25,7 +26,7 @@ from catalog.database.adoption.inventory import (
     Inventory,
 )
 from catalog.database.adoption.refusals import refusals
-from catalog.database.adoption.rows import Counts
+from catalog.database.adoption.rows import LONGEST_ENTRY, Counts
 from catalog.database.adoption.steps import BESIDE_WRITERS, EXCLUSIVE, ROWS, SCAN, SORT, Lock, Step
 from catalog.database.adoption.uniqueness import KEY, UNIQUE, URL
 from catalog.ingestion.tsv import SIZES
@@ -91,6 +92,9 @@ class Plan:
             statements += [
                 s.text for s in first_revision.statements() if s.kind == "index" and s.table == table
             ]
+            generated = [c.name for c in self._there.columns[media].values() if c.generated]
+            if generated:  # LIKE makes plain columns of them, which no deletion would fill
+                statements.append(_alter(table, [f"drop column {_quoted(name)}" for name in generated]))
             self._step(f"make {table}", statements, [Lock(media, "ACCESS SHARE")], table)
             self._model_deleted(media, table)
             return
@@ -103,21 +107,30 @@ class Plan:
             like = own.get(name) or wanted.get(name)
             if column.required and not column.filled and not (like and like.required):
                 loose.append(name)
-        changes = [_add(column) for column in missing]
+        changes = [*self._widened(table), *(_add(column) for column in missing)]
+        widened = len(changes) > len(missing)
         changes += [f"alter column {_quoted(name)} drop not null" for name in loose]
         if changes:
-            titles = ([f"add {_names(missing)}"] if missing else []) + (
-                [f"{', '.join(loose)} may be NULL, as in {media}"] if loose else []
-            )
+            titles = [f"add {_names(missing)}"] if missing else []
+            titles += [f"{', '.join(loose)} may be NULL, as in {media}"] if loose else []
+            titles += [f"as wide as {media}"] if widened else []
             self._alter("; ".join(titles), table, changes)
             found |= {column.name: column for column in missing}
             for name in loose:
                 found[name] = msgspec.structs.replace(found[name], required=False)
+        self.refused += [
+            f"{table}.{name} is of type {column.sql_type}, narrower than {media}.{name}, and cannot be changed because of "
+            f"{', '.join(self._there.pinned.get((table, name), []))}: drop that, adopt, then make it again."
+            for name, column in found.items()
+            if name in wanted and _narrower(column, wanted[name])
+        ]
 
     def _model_deleted(self, media: str, table: str) -> None:
         own = {n: c for n, c in first_revision.columns(table).items() if n.startswith("deleted_")}
         self._there.columns[table] = {
-            name: _found(c) for name, c in {**self._there.columns[media], **own}.items()
+            name: _found(c)
+            for name, c in {**self._there.columns[media], **own}.items()
+            if not _is_generated(c)
         }
         like = self._there.relations[media]
         self._there.relations[table] = msgspec.structs.replace(like, name=table, rows=0, bytes=0, mine=True)
@@ -179,37 +192,77 @@ class Plan:
 
     def _doubled(self, table: str, missing: list[tuple[str, ...]]) -> None:
         doubled = [d for d in self._counts.doubled if d.table == table and d.keys in missing and d.rows]
+        if shared := self._counts.shared.get(table):
+            self.refused.append(
+                f"{table}: {shared:,} identifier{'s' * (shared > 1)} of different records, none of which may go: "
+                "give all but one of each another identifier, by gen_random_uuid()."
+            )
+        if rows := self._counts.too_long.get(table):
+            self.refused.append(
+                f"{table}: {rows:,} row{'s' * (rows > 1)} with a url that is too long for an index: shorten or delete "
+                f"those with pg_column_size(url) > {LONGEST_ENTRY}."
+            )
         if not doubled:
             return
         if table in METRICS or not self._move_duplicates:
-            way = (
-                "delete the rows that are wrong"
-                if table in METRICS
-                else "look at them; --duplicates newest keeps the newest of each and moves the others aside"
-            )
-            self.refused += [
-                f"{table}: {found.rows:,} row{'s' * (found.rows > 1)} too many {'have' if found.rows > 1 else 'has'} the same "
-                f"{', '.join(found.keys)}, in {found.groups:,} group{'s' * (found.groups > 1)}, such as "
-                f"{'; '.join(found.examples)}: {way}."
-                for found in doubled
-            ]
+            self.refused += [self._found_doubled(table, found) for found in doubled]
             return
-        aside, keys, rows = aside_name(table), tuple(d.keys for d in doubled), sum(d.rows for d in doubled)
-        shown = " or the same ".join(", ".join(key) for key in keys)
-        others = f"; other records with the URL of one that stays to deleted_{table}" * (
-            table in MEDIA and URL in keys
-        )
+        aside = aside_name(table)
+        to_deleted = table in MEDIA and URL in {found.keys for found in doubled}
+        self.refused += self._in_the_way_of_moving(table, to_deleted=to_deleted)
+        where = aside
+        if to_deleted:
+            where += f"; other records with the URL of one that stays to deleted_{table}"
+        shown = " or the same ".join(", ".join(found.keys) for found in doubled)
+        rows = sum(found.rows for found in doubled)
         self.steps.append(
             Step(
-                f"move older rows with the same {shown}, at most {rows:,}, from {table} to {aside}{others}",
+                f"move older rows with the same {shown}, at most {rows:,}, from {table} to {where}",
                 "duplicates",
                 ("delete … returning *, and insert what it returns",),
                 (Lock(table, ROWS, rows / SORT),),
                 table,
-                keys,
-                rows,
+                keys=tuple(found.keys for found in doubled),
+                rows=rows,
             )
         )
+
+    def _found_doubled(self, table: str, found: Doubled) -> str:
+        way = (
+            "delete the rows that are wrong"
+            if table in METRICS
+            else "look at them; --duplicates newest keeps the newest of each and moves the others aside"
+        )
+        return (
+            f"{table}: {found.rows:,} row{'s' * (found.rows > 1)} too many {'have' if found.rows > 1 else 'has'} the same "
+            f"{', '.join(found.keys)}, in {found.groups:,} group{'s' * (found.groups > 1)}, such as "
+            f"{'; '.join(found.examples)}: {way}."
+        )
+
+    def _in_the_way_of_moving(self, table: str, *, to_deleted: bool) -> list[str]:
+        """Rows that leave a table may take those of others with them, or may be kept from leaving."""
+        hazards = self._there.hazards
+        found = [
+            f"foreign key {key} refers to {table}, from which duplicates are to be moved, and its rows would go, change or forbid it: "
+            f"drop the foreign key, adopt, then make it again."
+            for key in hazards.referring.get(table, ())
+        ]
+        found += self._fires(table, "DELETE", "duplicates are to be moved out of it")
+        if to_deleted:
+            found += self._fires(f"deleted_{table}", "INSERT", "duplicates are to be moved to it")
+        if why := hazards.asides.get(table):
+            aside = aside_name(table)
+            found.append(
+                f"table {aside} is there {why}; duplicates are to be moved to a table of that name: rename it "
+                f"(alter table {aside} rename to …)."
+            )
+        return found
+
+    def _fires(self, table: str, event: str, why: str) -> list[str]:
+        return [
+            f"{what} of {table} fires on {event}, and {why}: alter table {table} disable {what}, adopt, then enable it."
+            for what in self._there.hazards.fired.get((table, event), ())
+        ]
 
     # audio sets
 
@@ -217,6 +270,7 @@ class Plan:
         rows = self._counts.unfilled.get(table, 0)
         if not rows:
             return
+        self.refused += self._fires(table, "UPDATE", f"{SET_KEY} of its rows is to be filled")
         self.steps.append(
             Step(
                 f"fill {SET_KEY} of {rows:,} rows of {table} from audio_set ->> 'foreign_identifier'",
@@ -233,20 +287,38 @@ class Plan:
     def _switch(self) -> None:
         """All that is replaced, in one transaction: until then the older catalog works, from then on ours does."""
         there = self._there
-        statements, locks = self._drops(), [Lock(v, EXCLUSIVE) for v in REPLACED_VIEWS if there.has(v)]
-        for table in (*MEDIA, *DELETED):
+        statements, locks = self._constants(), [Lock(v, EXCLUSIVE) for v in REPLACED_VIEWS if there.has(v)]
+        statements += self._drops()
+        for table in (*MEDIA, *DELETED):  # those of deleted media that are made by now
             if changes := self._widened(table):
                 statements.append(_alter(table, changes))
                 locks.append(Lock(table, EXCLUSIVE))
-        for table in METRICS:
-            if there.has(table) and (changes := self._metrics(table)):
-                statements.append(_alter(table, changes))
-                locks.append(Lock(table, EXCLUSIVE))
+        locks += [Lock(table, EXCLUSIVE) for table in METRICS if there.has(table)]
         for made in first_revision.statements():
             statements += self._made(made)
         statements += _NOTE
         title = "replace views and functions, make what ingestion keeps, note revision 0001"
         self.steps.append(Step(title, "at once", tuple(statements), tuple(locks)))
+
+    def _constants(self) -> list[str]:
+        """Metrics get our columns, and then what only a materialized view of theirs holds."""
+        statements = []
+        for media, table in zip(MEDIA, METRICS, strict=True):
+            if not self._there.has(table):
+                continue
+            statements.append(_alter(table, self._metrics(table)))
+            view = f"{media}_popularity_constants"
+            found = self._there.hazards.constants.get(view, [])
+            if not {"provider", "metric", "val", "constant"} <= set(found):
+                continue
+            percentile = (
+                ", percentile = coalesce(c.percentile, m.percentile)" if "percentile" in found else ""
+            )
+            statements.append(  # names of ours
+                f"update public.{table} m set val = c.val, constant = c.constant{percentile} from public.{view} c "  # noqa: S608
+                "where c.provider = m.provider and c.metric = m.metric and m.val is null and m.constant is null"
+            )
+        return statements
 
     def _drops(self) -> list[str]:
         there = self._there
@@ -254,7 +326,7 @@ class Plan:
             f"drop {there.relations[view].kind} public.{view}" for view in REPLACED_VIEWS if there.has(view)
         ]
         functions = [
-            f"drop function public.{f.name}({f.arguments})"
+            f"drop routine public.{f.name}({f.arguments})"
             for f in there.functions
             if f.name in REPLACED_FUNCTIONS
         ]
@@ -295,7 +367,9 @@ class Plan:
             f"of type {column.sql_type} because of {', '.join(kinds)}, which would be in the way, "
             f"or be built anew under a lock. {meaning}."
         )
-        self._staying.setdefault(why, []).append(f"{table}.{column.name}")
+        columns = self._staying.setdefault(why, [])
+        if (name := f"{table}.{column.name}") not in columns:
+            columns.append(name)
 
     @property
     def notes(self) -> list[str]:
@@ -349,11 +423,17 @@ def _narrower(column: Column, wanted: Column) -> bool:
 
 def _found(column: Column) -> Found:
     required = column.required and not column.name.startswith("deleted_")
-    return Found(column.name, column.type, column.width, required)
+    written = column.written if isinstance(column, Found) else ""
+    return Found(column.name, column.type, column.width, required, written=written)
+
+
+def _is_generated(column: Column) -> bool:
+    return isinstance(column, Found) and column.generated
 
 
 def _add(column: Column) -> str:
-    return f"add column {_quoted(column.name)} {column.sql_type}"
+    written = column.written if isinstance(column, Found) else ""
+    return f"add column {_quoted(column.name)} {written or column.sql_type}"
 
 
 def _alter(table: str, changes: Iterable[str]) -> str:

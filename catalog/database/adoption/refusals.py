@@ -1,11 +1,12 @@
 """What stands in the way of an adoption whatever the rows hold: said all at once, with the way out, before anything is changed."""
 
 from catalog.database.adoption import first_revision
-from catalog.database.adoption.duplicates import aside_name
 from catalog.database.adoption.first_revision import Column
+from catalog.database.adoption.hazards import aside_name
 from catalog.database.adoption.inventory import (
     DELETED,
     MEDIA,
+    METRICS,
     REPLACED_FUNCTIONS,
     REPLACED_VIEWS,
     TABLES,
@@ -15,13 +16,24 @@ from catalog.database.adoption.inventory import (
 from catalog.database.adoption.uniqueness import UNIQUE
 
 OF_THE_API = ("api_deletedimage", "api_deletedaudio", "catalog_api_version")
+_FILLED = tuple(f"{table}.percentile" for table in METRICS)  # adoption gives it a default
+_ROUTINES = {"p": "a procedure", "a": "an aggregate", "w": "a window function"}
 _TEXTS = ("varchar", "text")
 _WIDER = {"varchar": _TEXTS, "_varchar": ("_varchar", "_text"), "int4": ("int4", "int8"), "text": _TEXTS}
 
 
 def refusals(there: Inventory) -> list[str]:
     """What stands in the way whatever the rows hold; one sentence each, with the way out."""
+    if revision := lost_revision(there):
+        way = f"put its revision there, {revision} if that is the one it was at (all that it makes is there)"
+        return [
+            f"this is a catalog of ours whose table catalog_version is empty: {way}, then run `catalog db upgrade`."
+        ]
     found = [*unreadable(there), *_names_taken(there)]
+    found += [
+        f"event trigger {name} fires on what adoption runs: alter event trigger {name} disable, adopt, then enable it."
+        for name in there.hazards.event_triggers
+    ]
     for name, dependents in there.dependents.items():
         kind = there.relations[name].kind if there.has(name) else "function"
         found += [
@@ -29,6 +41,19 @@ def refusals(there: Inventory) -> list[str]:
             for what in dependents
         ]
     return found
+
+
+def lost_revision(there: Inventory) -> str:
+    """The newest revision of which everything is there, if the database is ours and says no revision; otherwise empty."""
+    if there.revision or there.foreign_version or not there.has("catalog_version"):
+        return ""
+    names = {*there.relations, *(function.name for function in there.functions)}
+    complete = ""
+    for revision, made in first_revision.names_by_revision().items():
+        if not made <= names:
+            break
+        complete = revision
+    return complete
 
 
 def unreadable(there: Inventory) -> list[str]:
@@ -83,6 +108,13 @@ def _relations(there: Inventory) -> list[str]:
         relation = there.relations.get(name)
         if relation and relation.kind not in ("view", "materialized view"):
             found.append(f"{name} is a {relation.kind}; adoption makes a view of that name: rename it.")
+    owners = {there.relations[t].owner for t in MEDIA if there.has(t)} - {there.session.user}
+    found += [
+        f"the media tables belong to {owner}, and what {there.session.user} makes would not: connect as {owner}, or become it with "
+        f"PGOPTIONS='-c role={owner}'."
+        for owner in sorted(owners)
+        if there.relations["image" if there.has("image") else "audio"].mine
+    ]
     owned = [
         (n, there.relations[n].owner)
         for n in (*TABLES, *REPLACED_VIEWS)
@@ -92,6 +124,11 @@ def _relations(there: Inventory) -> list[str]:
         (f"{f.name}({f.arguments})", f.owner)
         for f in there.functions
         if f.name in REPLACED_FUNCTIONS and not f.mine
+    ]
+    found += [
+        f"{f.name}({f.arguments}) is {_ROUTINES[f.kind]}; adoption makes a function of that name: rename or drop it."
+        for f in there.functions
+        if f.name in REPLACED_FUNCTIONS and f.kind in _ROUTINES
     ]
     found += [
         f"{name} belongs to {owner}: grant {owner} to {there.session.user}, or connect as {owner}."
@@ -120,7 +157,7 @@ def _columns(there: Inventory) -> list[str]:
                     )
             else:
                 found += _of_another_type(table, column, columns[name])
-        if table in MEDIA:
+        if table in MEDIA + METRICS:
             found += [
                 f"{table}.{name} is NOT NULL without a default, and no record brings it: give it a default, or drop the NOT NULL."
                 for name, column in columns.items()
@@ -137,7 +174,13 @@ def _of_another_type(table: str, wanted: Column, column: Found) -> list[str]:
     if column.domain or column.type not in _WIDER.get(wanted.type, (wanted.type,)):
         way = f"{alter} type {wanted.sql_type}, which writes the whole table anew"
         return [f"{name} is of type {column.sql_type}, not {wanted.sql_type}: {way}."]
-    if table in MEDIA and column.required and not wanted.required and not column.filled:
+    if (
+        table in MEDIA + METRICS
+        and column.required
+        and not wanted.required
+        and not column.filled
+        and name not in _FILLED
+    ):
         return [f"{name} is NOT NULL, and not every record has one: {alter} drop not null."]
     return []
 
@@ -147,13 +190,27 @@ def _names_taken(there: Inventory) -> list[str]:
     older = {*TABLES, *REPLACED_VIEWS, *REPLACED_FUNCTIONS, *(name for u in UNIQUE.values() for name, _ in u), "catalog_version",
              "catalog_version_pkc"}  # fmt: skip
     ours = first_revision.names_of_later_revisions() - older
+    # Of those that an older catalog may have, the ones that are to be made: its own tables and views are looked at elsewhere.
+    ours |= {name for table in DELETED if not there.has(table) for name, _ in UNIQUE[table]}
+    if not there.has("catalog_version"):
+        ours |= {"catalog_version_pkc"}
     kinds = [(r.kind, r.name) for r in there.relations.values()]
     kinds += [("function", f.name) for f in there.functions] + [("type", name) for name in there.types]
+    types = {name for name in (*TABLES, *REPLACED_VIEWS, "catalog_version") if not there.has(name)}
     taken = [
         f"{kind} {name} has a name that the catalog gives to something else: rename or drop it."
         for kind, name in kinds
         if name in ours
     ]
+    taken += [
+        f"type {name} has a name that the catalog gives to a table or view: rename or drop it."
+        for name in there.types
+        if name in types
+    ]
+    if there.foreign_version:
+        taken.append(
+            f"catalog_version {there.foreign_version}, so it is none of the catalog's: rename or drop it."
+        )
     for table in (*MEDIA, *DELETED):
         aside = aside_name(table)
         if there.has(aside) and there.relations[aside].kind != "table":

@@ -7,11 +7,12 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from catalog.database.adoption.duplicates import Doubled, find
+from catalog.database.adoption.duplicates import Doubled, different_records, find
 from catalog.database.adoption.inventory import DELETED, MEDIA, METRICS, SET_KEY, Inventory
-from catalog.database.adoption.uniqueness import UNIQUE
+from catalog.database.adoption.uniqueness import IDENTIFIER, UNIQUE, URL
 
 Connection = psycopg.Connection[Any]
+LONGEST_ENTRY = 2_684  # bytes: a third of a page (2 704), without the headers of an entry
 SAMPLE = 50_000  # rows that odd values are looked for in
 
 TO_FILL: LiteralString = """
@@ -38,11 +39,21 @@ ODD: dict[str, LiteralString] = {
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """What only a look at the rows can tell. rows: of each table; unfilled: records whose set is known and not entered, by table."""
+    """What only a look at the rows can tell.
+
+    Attributes:
+        rows: Of each table.
+        unfilled: Records whose set is known and not entered, by table.
+        doubled: What is there more than once.
+        shared: Identifiers that different records have in common, by media table.
+        too_long: Rows whose URL does not fit in an index, by media table.
+    """
 
     rows: dict[str, int] = {}
     unfilled: dict[str, int] = {}
     doubled: list[Doubled] = []
+    shared: dict[str, int] = {}
+    too_long: dict[str, int] = {}
 
 
 class Odd(msgspec.Struct, frozen=True):
@@ -62,7 +73,19 @@ def count(connection: Connection, there: Inventory, say: Callable[[str], None]) 
         if there.columns.get(table)
     }
     unfilled = {t: n for t in ("audio", "deleted_audio") if (n := _unfilled(connection, there, t))}
-    return Counts(rows, unfilled, _doubled(connection, there, rows, say))
+    doubled = _doubled(connection, there, rows, say)
+    shared = {d.table for d in doubled if d.rows and d.keys == IDENTIFIER and d.table in MEDIA}
+    return Counts(
+        rows,
+        unfilled,
+        doubled,
+        {table: different_records(connection, table) for table in sorted(shared)},
+        {
+            t: n
+            for t in MEDIA
+            if there.columns.get(t) and there.missing_unique(t, URL) and (n := _too_long(connection, t))
+        },
+    )
 
 
 def width_of_set(there: Inventory, table: str) -> int:
@@ -103,6 +126,17 @@ def _estimate(connection: Connection, table: str) -> int:
     query = sql.SQL("explain (format json) select from {}").format(sql.Identifier("public", table))
     row = connection.execute(query).fetchone()
     return int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
+
+
+def _too_long(connection: Connection, table: str) -> int:
+    """Rows whose URL no index takes. A text this long was compressed when it was stored, as an index would do it."""
+    query = sql.SQL(
+        "select count(*) from {} where octet_length(url) > {most} and pg_column_size(url) > {most}"
+    )
+    row = connection.execute(
+        query.format(sql.Identifier("public", table), most=sql.Literal(LONGEST_ENTRY))
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _unfilled(connection: Connection, there: Inventory, table: str) -> int:

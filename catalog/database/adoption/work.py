@@ -15,6 +15,7 @@ from psycopg import sql
 
 from catalog.database import locks, schema
 from catalog.database.addresses import conninfo
+from catalog.database.adoption import first_revision
 from catalog.database.adoption.duplicates import Removal
 from catalog.database.adoption.inventory import SET_KEY
 from catalog.database.adoption.look import Look, look
@@ -72,7 +73,7 @@ def adopt(
         settle(connection)
         work = _Work(connection, dsn, say, progress, patience)
         with work.alone():
-            found = look(connection, move_duplicates=move_duplicates, say=say)
+            found = look(connection, move_duplicates=move_duplicates, say=say, patience=patience)
             check(found)
             for number, step in enumerate(found.steps, 1):
                 say(f"{number}/{len(found.steps)} {step.title}")
@@ -85,6 +86,11 @@ def adopt(
 
 def check(found: Look) -> None:
     """Raise Refused when a database is no older catalog, InTheWay when it is one that cannot be adopted as it is."""
+    if found.state == "ours" and found.revision not in first_revision.names_by_revision():
+        raise Refused(
+            f"catalog_version names the revision {found.revision}, which this release does not know: use the "
+            "newer release that made it; or the table is somebody else's, then rename it."
+        )
     if found.state == "ours":
         raise Refused(
             f"the database is the catalog's own already, at revision {found.revision}: `catalog db upgrade` applies what is pending."
@@ -151,12 +157,27 @@ class _Work:
         return bool(row and row[0])
 
     def _index(self, step: Step) -> None:
-        """Outside a transaction, and without a limit: the build waits for older transactions, and nobody waits for it."""
-        self._run("set lock_timeout = 0")
+        """Outside a transaction: the build waits for older transactions, and nobody waits for it. One that gives up is built anew."""
+        self._give_up_after(self._patience)
         self._run("set maintenance_work_mem = '1GB'")
-        with _Follow(self._connect, self._connection.info.backend_pid, step.title, self._say, self._progress):
-            for statement in step.statements:
-                self._run(statement)
+        follow = _Follow(
+            self._connect, self._connection.info.backend_pid, step.title, self._say, self._progress
+        )
+        try:
+            with follow:
+                for statement in step.statements:
+                    self._run(statement)
+        except psycopg.errors.LockNotAvailable:
+            others = "; ".join(map(str, follow.found)) or "a session that has ended meanwhile"
+            raise Fatal(
+                f"{step.title} has waited {self._patience:,.0f} s for {others}. What was done before this step stays. Repeat the "
+                "command when that has ended: it drops the half-built index and builds it anew."
+            ) from None
+
+    def _give_up_after(self, seconds: float) -> None:
+        """From now on the session waits at most this long for a lock; at least an instant, for 0 would be for ever."""
+        limit = f"{max(1, int(seconds * 1000))}ms"
+        self._connection.execute("select set_config('lock_timeout', %s, false)", [limit])
 
     def _fill(self, step: Step) -> None:
         table = sql.Identifier("public", step.table)
@@ -189,12 +210,12 @@ class _Work:
 
     def _duplicates(self, step: Step) -> None:
         removal = Removal(self._connection, step.table, step.keys)
-        total = removal.find()
+        total = self._attempt(step.title, removal.find)
         number = 1
         while number <= total:
             number = self._attempt(step.title, lambda n=number: self._moved(removal, n))  # type: ignore[misc]
             self._progress(step.title, min(number - 1, total), total)
-        removal.drop_if_empty()
+        self._attempt(step.title, removal.drop_if_empty)
 
     def _moved(self, removal: Removal, first: int) -> int:
         with self._connection.transaction():
@@ -227,6 +248,7 @@ class _Follow:
         self._connect, self._pid, self._title = connect, pid, title
         self._say, self._progress = say, progress
         self._over = threading.Event()
+        self.found: list[locks.Holder] = []  # those of the last look that found any
         self._thread = threading.Thread(target=self._look, daemon=True)
 
     def __enter__(self) -> None:
@@ -250,7 +272,8 @@ class _Follow:
                     ).fetchone()
                     if row and row[1]:
                         self._progress(self._title, *row)
-                    for holder in locks.holders(connection, self._pid):
+                    self.found = locks.holders(connection, self._pid) or self.found
+                    for holder in self.found:
                         if holder.pid not in said:
                             said.add(holder.pid)
                             self._say(f"{self._title} waits for {holder}")

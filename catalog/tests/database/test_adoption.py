@@ -197,6 +197,66 @@ def test_what_is_not_ours_is_named_and_left(old):
         ).fetchall() == [(40, 7.0588)]
 
 
+def test_constants_of_a_materialized_view_are_kept_and_what_is_lost_is_listed(old):
+    dsn = old("2022", rows=400, cluttered=False)
+    constants = (
+        "select provider, metric, percentile, val, constant from image_popularity_constants order by 1"
+    )
+    with connected(dsn) as connection:
+        connection.execute("""
+            drop materialized view image_view;
+            update image set meta_data = '{"views": "12"}' where provider = 'flickr';
+            update image_popularity_metrics set percentile = 0.5 where provider = 'flickr';
+            refresh materialized view image_popularity_constants;
+            update image_popularity_metrics set percentile = null where provider = 'flickr';
+            grant select on image_popularity_constants to pg_monitor;
+            grant insert, select on audioset_view to pg_monitor;
+            grant select (title) on audioset_view to pg_monitor;
+            comment on view audioset_view is 'theirs';
+            alter view audioset_view set (security_barrier);
+            create rule theirs as on insert to audioset_view do instead nothing;
+            revoke execute on function standardized_image_popularity(text, jsonb) from public;
+        """)
+        before = connection.execute(constants).fetchall()
+        assert [row for row in before if row[3] is not None]
+        assert look(connection).lost == [
+            "EXECUTE on function standardized_image_popularity(provider_name text, meta jsonb), which was granted to its owner only",
+            "INSERT on audioset_view, granted to pg_monitor",
+            "SELECT on column audioset_view.title, granted to pg_monitor",
+            "options of audioset_view: security_barrier=true",
+            "rule theirs on audioset_view",
+            "the comment on view audioset_view",
+        ]
+        adopt(dsn)
+        after = connection.execute(constants).fetchall()
+    assert [row for row in after if row[0] in {provider for provider, *_ in before}] == before
+
+
+def test_deleted_media_of_a_table_with_columns_of_others(old):
+    """Types as they are written, and no plain column in place of a generated one."""
+    theirs = (
+        'add column price numeric(10, 2), add column code char(3), add column odd "char", add column span interval(3),'
+        "add column lower_url text not null generated always as (lower(url)) stored"
+    )
+    written = (
+        "select string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' order by attname) from pg_attribute "
+        "where attrelid = 'deleted_image'::regclass and attname in ('price', 'code', 'odd', 'span', 'lower_url')"
+    )
+    for generation in (OLDEST, "October 2023"):
+        dsn = old(generation, rows=20, cluttered=False)
+        with connected(dsn) as connection:
+            if generation == OLDEST:
+                connection.execute("delete from image where octet_length(url) > 2600")
+            connection.execute(f"alter table image {theirs}")
+            adopt(dsn)
+            assert connection.execute(written).fetchone() == (
+                'code character(3), odd "char", price numeric(10,2), span interval(3)',
+            )
+            rows = connection.execute("select count(*) from image").fetchone()[0]
+            job = Deletion(connection, "run", "image", "true", "r", pause=0)
+            assert job.run(job.claim() or job.select()).updated == rows
+
+
 def test_a_look_changes_nothing(old):
     dsn = old("2022", rows=30)
     with connected(dsn) as connection:
@@ -269,6 +329,36 @@ class TestLocks:
                 time.sleep(0.01)
             other.rollback()
             assert adoption.result().pending == ()
+
+    def test_a_look_says_whom_it_waits_for(self, old):
+        dsn = old("2022", rows=20)
+        with psycopg.connect(dsn) as other, connected(dsn) as connection:
+            other.execute("lock table image in access exclusive mode")
+            with pytest.raises(
+                Fatal, match=f"the look has waited 0 s for process {other.info.backend_pid} of "
+            ):
+                look(connection, patience=0)
+            assert look(connection, say=lambda _: other.rollback()).refused == []
+
+    def test_an_index_waits_no_longer_than_it_may(self, old):
+        """A transaction that is older than the build: the build ends, and the next adoption begins it anew."""
+        dsn = old(OLDEST, rows=20, cluttered=False)
+        theirs = "insert into audio select * from audio limit 0"
+        with psycopg.connect(dsn) as other:
+            pid = other.info.backend_pid
+
+            def done(step):
+                if step.title == "make deleted_audio":
+                    other.execute(theirs)
+
+            with pytest.raises(
+                Fatal,
+                match=f"make url unique in image.* has waited 2 s for process {pid} of |"
+                f"make url unique in audio.* has waited 2 s for process {pid} of ",
+            ):
+                adopt(dsn, patience=2, done=done)
+            other.rollback()
+        assert adopt(dsn).pending == ()
 
     def test_a_second_adoption_waits(self, old):
         dsn = old("2022", rows=20)

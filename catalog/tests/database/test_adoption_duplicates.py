@@ -100,6 +100,54 @@ class TestDuplicates:
             )
             assert connection.execute("select count(*) from deleted_image").fetchone() == (0,)
 
+    def test_nothing_of_others_goes_with_them(self, old):
+        """Each of these would end a move half-way, or take rows along; none is in the way of an adoption that moves nothing."""
+        dsn = old(OLDEST, rows=40, cluttered=False)
+        with connected(dsn) as connection:
+            connection.execute("""
+                create table their_list (id uuid references image on delete cascade);
+                insert into their_list select identifier from image;
+                create function keeps() returns trigger language plpgsql as 'begin return null; end';
+                create trigger keeps before delete on image for each row execute function keeps();
+                create rule quietly as on delete to image do also nothing;
+                create table image_duplicates (identifier uuid);
+            """)
+            wanted = (
+                "foreign key their_list_id_fkey of their_list refers to image",
+                "trigger keeps of image fires on DELETE",
+                "rule quietly of image fires on DELETE",
+                "table image_duplicates is there and was not made by adoption",
+            )
+            assert look(connection, move_duplicates=True).refused == []
+            duplicate(connection)
+            columns, before = contents(connection)
+            refused = look(connection, move_duplicates=True).refused
+            assert [
+                next((t for t in refused if t.startswith(text)), None) is not None for text in wanted
+            ] == [True] * 4
+            assert len(refused) == 4
+            with pytest.raises(Refused, match="nothing was changed"):
+                adopt(dsn, move_duplicates=True)
+            assert contents(connection, columns)[1] == before
+            connection.execute(
+                "alter table their_list drop constraint their_list_id_fkey; alter table image disable trigger keeps;"
+                "alter table image disable rule quietly; alter table image_duplicates rename to their_duplicates"
+            )
+            assert adopt(dsn, move_duplicates=True).pending == ()
+            assert connection.execute("select count(*) from their_duplicates").fetchone() == (0,)
+
+    def test_different_records_with_one_identifier_are_refused(self, old):
+        dsn = old(OLDEST, rows=40, cluttered=False)
+        with connected(dsn) as connection:
+            connection.execute("alter table image drop constraint image_pkey")
+            connection.execute(
+                "update image set identifier = gen_random_uuid() where false;"
+                "update image set identifier = (select identifier from image order by url limit 1) "
+                "where url in (select url from image order by url limit 3)"
+            )
+            [refused] = look(connection, move_duplicates=True).refused
+            assert refused.startswith("image: 1 identifier of different records, none of which may go")
+
 
 SMALL = st.integers(1, 4)
 

@@ -43,6 +43,115 @@ REFUSALS = {
 }  # fmt: skip
 
 
+TOGETHER = {
+    "create function their_event() returns event_trigger language plpgsql as 'begin end'; "
+    "create event trigger their_event on ddl_command_end execute function their_event()": "event trigger their_event fires on",
+    "alter table image_popularity_metrics add column theirs int; update image_popularity_metrics set theirs = 1; "
+    "alter table image_popularity_metrics alter theirs set not null": "image_popularity_metrics.theirs is NOT NULL",
+    "create procedure audio_popularity_percentile() language sql as 'select 1'": "audio_popularity_percentile() is a procedure",
+    "create aggregate standardized_audio_popularity(int) (sfunc = int4pl, stype = int)": "popularity(integer) is an aggregate",
+    "create sequence deleted_image_identifier_key": "sequence deleted_image_identifier_key has a name",
+    "create sequence deleted_audio_provider_fid_idx": "sequence deleted_audio_provider_fid_idx has a name",
+    "create type deleted_audio as enum ('yes')": "type deleted_audio has a name",
+    "create table catalog_version (version_num varchar(32), theirs int)": "catalog_version has the columns version_num character varying,",
+    "alter table image add constraint theirs unique (url) deferrable; "
+    "create index image_url_key on image (url)": "image_url_key is there and is no unique index of image",
+}  # fmt: skip
+OF_ROWS = {
+    "insert into audio (created_on, updated_on, license, removed_from_source, url) select now(), now(), 'by', false, "
+    "string_agg(md5(n::text), '') from generate_series(1, 90) n": "audio: 1 row with a url that is too long for an index",
+    "create function seen() returns trigger language plpgsql as 'begin return null; end'; "
+    "create trigger seen before update on audio for each row execute function seen()": "trigger seen of audio fires on UPDATE",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("texts", [TOGETHER, OF_ROWS], ids=["of the schema", "of rows"])
+def test_what_would_stop_an_adoption_half_way_is_refused(old, texts):
+    dsn = old(OLDEST, rows=30, cluttered=False)
+    with connected(dsn) as connection:
+        for statement in texts:
+            connection.execute(statement)
+        before = shape_of_theirs(connection)
+        refused = look(connection).refused
+        assert [text for text in texts.values() if not any(text in found for found in refused)] == []
+        assert len(refused) == len(texts)
+        with pytest.raises(Refused, match="nothing was changed"):
+            adopt(dsn)
+        assert shape_of_theirs(connection) == before
+
+
+def test_a_url_at_the_limit_of_an_index(old):
+    """What is let through fits, and what compresses is let through however long it is."""
+    dsn = old(OLDEST, rows=1, cluttered=False)
+    with connected(dsn) as connection:
+        connection.execute("""
+            insert into image (created_on, updated_on, license, removed_from_source, url)
+            select now(), now(), 'by', false, left((select string_agg(md5(n::text), '') from generate_series(1, 90) n), size)
+              from generate_series(2600, 2684) size
+            union all select now(), now(), 'by', false, repeat('x', 3000)
+        """)
+        assert look(connection).refused == []
+        assert adopt(dsn).pending == ()
+
+
+def test_deleted_media_that_somebody_else_keeps_narrow(old):
+    dsn = old("October 2023", rows=10, cluttered=False)
+    with connected(dsn) as connection:
+        connection.execute(
+            "alter table deleted_image alter url type varchar(2600), alter title type varchar(5000)"
+        )
+        assert look(connection).refused == []
+        assert any("as wide as image" in step.title for step in look(connection).steps)
+        connection.execute("create view theirs as select url from deleted_image")
+        [refused] = look(connection).refused
+        assert refused.startswith(
+            "deleted_image.url is of type varchar(2600), narrower than image.url, and cannot be changed"
+        )
+        assert "view theirs" in refused
+
+
+def test_a_catalog_of_ours_that_has_lost_its_revision(server):
+    with connected(database_of_its_own(server, "migrated")) as connection:
+        head = connection.execute("delete from catalog_version returning version_num").fetchone()[0]
+        [refused] = look(connection).refused
+        assert (
+            f"a catalog of ours whose table catalog_version is empty: put its revision there, {head} if"
+            in refused
+        )
+
+
+def test_a_revision_that_is_not_known(server):
+    dsn = database_of_its_own(server, "migrated")
+    with connected(dsn) as connection:
+        connection.execute("update catalog_version set version_num = '9999'")
+    with pytest.raises(Refused, match="the revision 9999, which this release does not know"):
+        adopt(dsn)
+
+
+def test_a_role_that_does_not_own_the_tables(old):
+    """What it makes would be its own: it becomes the owner first."""
+    dsn = old("2022", rows=10, cluttered=False)
+    role = f"owner_{uuid4().hex[:8]}"
+    with connected(dsn) as connection:
+        connection.execute(f"create role {role}; grant create, usage on schema public to {role}")
+        for kind, name in connection.execute(
+            "select case relkind when 'm' then 'materialized view' when 'v' then 'view' else 'table' end, relname from pg_class "
+            "where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm')"
+        ).fetchall():
+            connection.execute(f"alter {kind} {name} owner to {role}")
+        for (name,) in connection.execute(
+            "select oid::regprocedure::text from pg_proc where pronamespace = 'public'::regnamespace"
+        ).fetchall():
+            connection.execute(f"alter function {name} owner to {role}")
+        [refused] = look(connection).refused
+        assert f"the media tables belong to {role}" in refused
+        assert f"PGOPTIONS='-c role={role}'" in refused
+        assert adopt(f"{dsn}?options=-c%20role%3D{role}").pending == ()
+        assert connection.execute(
+            "select distinct pg_get_userbyid(relowner) from pg_class where relnamespace = 'public'::regnamespace"
+        ).fetchall() == [(role,)]
+
+
 @pytest.mark.parametrize("statement", REFUSALS)
 def test_what_is_refused_is_refused_before_anything_is_changed(old, statement):
     dsn = old(OLDEST, rows=30, cluttered=False)
