@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from itertools import chain, repeat
 from types import TracebackType
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import psycopg
+from psycopg import sql
 
 from catalog.ingestion.errors import Fatal
 
@@ -65,6 +66,14 @@ def holders(connection: Connection, waiting: int) -> list[Holder]:
         [waiting],
     ).fetchall()
     return [Holder(*row) for row in rows]
+
+
+class Occupied(Exception):
+    """The lock on a table was not to be had in time."""
+
+    def __init__(self, table: str) -> None:
+        super().__init__(f"the lock on {table} was not to be had")
+        self.table = table
 
 
 class Watch:
@@ -159,6 +168,42 @@ def give_up_soon(connection: Connection) -> None:
     connection.execute("select set_config('lock_timeout', %s, false)", [f"{int(ATTEMPT * 1000)}ms"])
 
 
+def lock_tables(connection: Connection, modes: Mapping[str, str]) -> None:
+    """Lock several tables in a transaction that holds no lock yet, without ever being part of a deadlock.
+
+    Only the first table is waited for as `give_up_soon` says. From then on others may wait for us, and PostgreSQL ends one of two sessions
+    that wait for each other, which may be the other one. So the rest is given up before it looks for them.
+
+    Args:
+        connection: In a transaction.
+        modes: Table in the schema `public` → lock mode, in the order to lock them. Those that are no table, or not there, are left out.
+
+    Raises:
+        Occupied: A lock was not to be had; names the table.
+    """
+    rows = connection.execute(
+        "select relname, setting::float from pg_catalog.pg_class cross join pg_catalog.pg_settings "
+        "where relnamespace = 'public'::regnamespace and relkind = 'r' and relname = any(%s) and name = 'deadlock_timeout'",
+        [list(modes)],
+    ).fetchall()
+    there = dict(rows)
+    began = None
+    for table in (table for table in modes if table in there):
+        if began is not None:
+            left = 0.8 * there[table] - 1000 * (time.monotonic() - began)
+            connection.execute("select set_config('lock_timeout', %s, true)", [f"{max(1, int(left))}ms"])
+        try:
+            connection.execute(
+                sql.SQL("lock table {} in {} mode").format(
+                    sql.Identifier("public", table), sql.SQL(modes[table].lower())
+                )
+            )
+        except psycopg.errors.LockNotAvailable as error:
+            raise Occupied(table) from error
+        began = began or time.monotonic()
+    connection.execute("select set_config('lock_timeout', %s, true)", [f"{int(ATTEMPT * 1000)}ms"])
+
+
 def _pauses() -> Iterator[float]:
     return chain(_PAUSES, repeat(_PAUSES[-1]))
 
@@ -166,4 +211,4 @@ def _pauses() -> Iterator[float]:
 def _in_the_way(error: Exception) -> bool:
     """Was a lock not to be had? error: psycopg's own, or SQLAlchemy's around it."""
     found = getattr(error, "orig", error)
-    return isinstance(found, (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected))
+    return isinstance(found, (Occupied, psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected))

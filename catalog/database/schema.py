@@ -97,6 +97,25 @@ def upgrade(
             connection.rollback()
             ours.rollback()
 
+        occupied: set[str] = (
+            set()
+        )  # tables whose lock was not to be had; they are locked first, because only the first is waited for
+
+        def migrate(revision: str, stated: Mapping[str, str]) -> None:
+            """Apply one migration in one transaction, which begins with the locks that it states."""
+            modes = {
+                table: stated[table].partition(",")[0]
+                for table in sorted(stated, key=lambda t: t not in occupied)
+            }
+            with connection.begin():
+                try:
+                    locks.lock_tables(ours, modes)
+                except locks.Occupied as error:
+                    occupied.clear()
+                    occupied.add(error.table)
+                    raise
+                command.upgrade(config, revision)
+
         def work() -> SchemaStatus:
             back_to_the_start()
             locks.lock_schema(ours)
@@ -107,8 +126,8 @@ def upgrade(
                     if which == "catalog":
                         _refuse_an_older_catalog(ours, before)
                     ours.commit()
-                    command.upgrade(config, "head")
-                    connection.commit()
+                    for revision in before.pending:
+                        migrate(revision, before.locks.get(revision, {}))
                 return _status(ours, which)
             finally:
                 back_to_the_start()

@@ -20,6 +20,7 @@ from catalog.popularity import popularity
 from catalog.tests.conftest import database_of_its_own
 from catalog.tests.data_refresh.indexes import make as make_index
 from catalog.tests.database.generations import clutter, fill, make
+from catalog.tests.database.next_release import NextRelease
 from catalog.tests.loading.test_load import Loader
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
@@ -27,16 +28,19 @@ ROWS = 1500
 MEDIA = ("image", "audio")
 
 
-@pytest.fixture(scope="module", params=["2022", "October 2023"])
-def template(server, request):
-    """An adopted database's name."""
+@pytest.fixture(scope="module", params=[("2022", False), ("October 2023", False), ("2024", True)], ids=str)
+def template(server, request, tmp_path_factory):
+    """The name of an adopted database; of one with the schema of the next release, too."""
+    generation, migrated = request.param
     dsn = database_of_its_own(server, "template0")
     with psycopg.connect(dsn, autocommit=True) as connection:
-        make(connection, request.param)
+        make(connection, generation)
         for media in MEDIA:
             fill(connection, media, ROWS)
         clutter(connection)
     adopt(dsn)
+    if migrated:
+        assert NextRelease(tmp_path_factory.mktemp("next")).run("db", "upgrade", dsn=dsn)[0] == 0
     return dsn.rpartition("/")[2]
 
 

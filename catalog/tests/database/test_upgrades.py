@@ -71,6 +71,22 @@ def test_an_upgrade_that_gets_no_lock(older):
     assert schema.upgrade(older).pending == ()
 
 
+def test_nobody_is_ended_who_waits_for_an_upgrade(older):
+    """It waits for a session that waits for it: PostgreSQL would end one of the two."""
+    said: Queue[str] = Queue()
+    ended: Queue[schema.SchemaStatus] = Queue()
+    with psycopg.connect(older) as holder:
+        holder.execute("lock table deleted_audio in row exclusive mode")
+        work = threading.Thread(target=lambda: ended.put(schema.upgrade(older, say=said.put)), daemon=True)
+        work.start()
+        while said.qsize() < 2:
+            with holder.transaction(force_rollback=True):  # a savepoint: its lock goes with it
+                holder.execute("select count(*) from ingestion_report")
+        holder.rollback()
+        assert ended.get(timeout=60).pending == ()
+    work.join(60)
+
+
 def test_whatever_fails_is_what_is_said(older):
     """An attempt rolls back what it has begun, so that the next error is not about that."""
     with psycopg.connect(older) as holder:

@@ -1,0 +1,58 @@
+"""The release after this one, made up: a copy of the source tree with one more migration of the catalog database."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from catalog.local.stack import ROOT
+
+REVISION = "9001"
+MIGRATION = f'''
+"""Made up: what a migration may do, which only adds."""
+
+from alembic import op
+
+revision = "{REVISION}"
+down_revision = "%s"
+LOCKS = {{table: "ACCESS EXCLUSIVE" for table in ("image", "audio", "deleted_image", "deleted_audio", "ingestion_report")}}
+
+
+def upgrade() -> None:
+    for table in LOCKS:
+        op.execute(f"alter table {{table}} add column made_up text")
+    op.execute("alter table image_popularity_metrics add column made_up int default 7")
+    op.execute("create table made_up (id int primary key)")
+    op.execute("create index on ingestion_report (made_up)")
+'''
+
+
+class NextRelease:
+    """Its commands, each a process of its own that sees its source tree only."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        ignored = shutil.ignore_patterns("tests", "__pycache__", "providers", "benchmarks")
+        shutil.copytree(ROOT / "catalog", folder / "catalog", ignore=ignored)
+        shutil.copytree(ROOT / "catalog" / "providers", folder / "catalog" / "providers")
+        versions = folder / "catalog" / "database" / "migrations" / "versions"
+        newest = max(path.name.partition("_")[0] for path in versions.glob("[0-9]*.py"))
+        (versions / f"{REVISION}_made_up.py").write_text(MIGRATION % newest, encoding="utf-8")
+
+    def start(self, *arguments: str, dsn: str) -> "subprocess.Popen[str]":
+        """Start a `catalog` command of it."""
+        return subprocess.Popen(
+            [sys.executable, "-c", "from catalog.cli import main; main()", *arguments, "--dsn", dsn],
+            cwd=self._folder,
+            env={**os.environ, "PYTHONPATH": str(self._folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *arguments: str, dsn: str) -> tuple[int, str]:
+        """Exit status, and what a command said, in one line."""
+        with self.start(*arguments, dsn=dsn) as process:
+            said, _ = process.communicate(timeout=120)
+        return process.returncode, " ".join(said.split())

@@ -1,0 +1,127 @@
+"""Two releases on one database, in every order, with work running.
+
+That this release's operations work on the schema of the next one is shown by `test_old_rows.py`.
+"""
+
+import threading
+import time
+
+import psycopg
+import pytest
+
+from catalog.database import schema
+from catalog.tests.conftest import database_of_its_own
+from catalog.tests.database.next_release import REVISION, NextRelease
+from catalog.tests.database.test_schema import upgrade_to
+from catalog.tests.loading.test_load import Loader, image
+
+pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
+
+
+@pytest.fixture(scope="module")
+def following(tmp_path_factory):
+    return NextRelease(tmp_path_factory.mktemp("next"))
+
+
+def revision(dsn):
+    return schema.status(dsn).current
+
+
+def test_forward_back_and_forward_again(dsn, following, tmp_path):
+    """Rows that one release has loaded are unchanged rows to the other."""
+    load = Loader(dsn, tmp_path)
+    records = [image(str(n)) for n in range(20)]
+    assert load(records).inserted == 20
+    _, said = following.run("db", "status", dsn=dsn)
+    assert f"newest {REVISION}, pending: {REVISION}" in said
+    assert following.run("db", "upgrade", dsn=dsn)[0] == 0
+    assert load(records).unchanged == 20
+    assert load([image(str(n)) for n in range(20, 25)]).inserted == 5
+    back = schema.upgrade(dsn)  # of this release
+    assert (back.current, back.pending, back.newer) == (REVISION, (), True)
+    assert load(records).unchanged == 20
+    assert following.run("db", "upgrade", dsn=dsn)[0] == 0
+    _, said = following.run("db", "status", dsn=dsn)
+    assert f"revision {REVISION}, newest {REVISION}, pending: nothing" in said
+    assert load(records).unchanged == 20
+
+
+def test_code_before_its_schema(dsn, following):
+    """The next release on this schema: each operation begins with the question whether the schema is there."""
+    restoration = ("db", "restore", "--table", "image", "--where", "WHERE true")
+    status, said = following.run(*restoration, dsn=dsn)
+    assert status == 1
+    assert (
+        f"is at revision {revision(dsn)}; this release needs {REVISION}. Upgrade it with `catalog db upgrade`"
+        in said
+    )
+    assert said.startswith("catalog: ")
+    assert following.run("db", "upgrade", dsn=dsn)[0] == 0
+    assert following.run(*restoration, dsn=dsn)[0] == 0
+
+
+def test_from_an_old_schema_in_one_go(server, following):
+    dsn = database_of_its_own(server, "template0")
+    upgrade_to(dsn, "0002")
+    assert following.run("db", "upgrade", dsn=dsn)[0] == 0
+    assert revision(dsn) == REVISION
+
+
+def test_beside_loads(dsn, following, tmp_path):
+    """Loads go on while the upgrade waits for a long one of somebody else; none fails, and no row is lost."""
+    load, over, loaded = Loader(dsn, tmp_path), threading.Event(), []
+
+    def work():
+        while not over.is_set():
+            loaded.append(load([image(f"{len(loaded)} {n}") for n in range(5)]).inserted)
+
+    with psycopg.connect(dsn, application_name="a long report") as holder:
+        holder.execute("select count(*) from image")
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        with following.start("db", "upgrade", "--wait", "120", dsn=dsn) as process:
+            said = ""
+            while "(a long report)" not in said:
+                said += process.stdout.readline()
+            assert process.poll() is None
+            before = len(loaded)
+            deadline = time.monotonic() + 120
+            while len(loaded) < before + 3 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert len(loaded) >= before + 3
+            assert revision(dsn) != REVISION
+            holder.rollback()
+            assert process.wait(120) == 0
+    before = len(loaded)
+    while len(loaded) == before and thread.is_alive():
+        time.sleep(0.05)
+    over.set()
+    thread.join(60)
+    assert set(loaded) == {5}
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("select count(*) from image").fetchone() == (5 * len(loaded),)
+    assert revision(dsn) == REVISION
+
+
+def test_killed_and_repeated(dsn, following):
+    """While it has made half of it: the transaction is gone with it, and so is the lock against other upgrades."""
+    with psycopg.connect(dsn) as holder:
+        holder.execute("select count(*) from ingestion_report")  # the last table that is changed
+        with following.start("db", "upgrade", dsn=dsn) as process:
+            while "waits for" not in process.stdout.readline():
+                assert process.poll() is None
+            process.kill()
+    assert revision(dsn) != REVISION
+    assert following.run("db", "upgrade", dsn=dsn)[0] == 0
+    assert revision(dsn) == REVISION
+
+
+def test_two_releases_upgrade_at_once(server, following):
+    """Whichever comes first, the schema is the newer one's at the end, and neither fails."""
+    dsn = database_of_its_own(server, "template0")
+    upgrade_to(dsn, "0002")
+    with following.start("db", "upgrade", dsn=dsn) as process:
+        mine = schema.upgrade(dsn)
+        assert process.wait(120) == 0
+    assert mine.pending == ()
+    assert revision(dsn) == REVISION
