@@ -1,10 +1,14 @@
 """`catalog db adopt`, as an operator types it."""
 
+import re
+import subprocess
+import sys
+
 import pytest
 from typer.testing import CliRunner
 
 from catalog.cli import app
-from catalog.tests.database.adopted import OLDEST, connected, duplicate, old
+from catalog.tests.database.adopted import OLDEST, connected, contents, duplicate, old, shape
 
 pytestmark = pytest.mark.database
 __all__ = ["old"]
@@ -66,3 +70,29 @@ def test_an_upgrade_of_an_older_catalog_says_what_to_do(old):
     code, _, error = run("upgrade", "--dsn", old("2022", rows=10))
     assert code == 1
     assert "catalog db adopt --check" in error
+
+
+def test_killed_like_a_process_and_typed_again(old):
+    """SIGKILL, while it moves duplicates and while it builds an index: the same command goes on, and nothing is different."""
+    dsn = old(OLDEST, rows=2000)
+    with connected(dsn) as connection:
+        duplicate(connection)
+        columns, _ = contents(connection)
+    columns = {table: [c for c in names if c != "deleted_on"] for table, names in columns.items()}
+    copy = f"{dsn.rpartition('/')[2]}_killed"
+    with connected(dsn.replace(dsn.rpartition("/")[2], "postgres")) as connection:
+        connection.execute(f"create database {copy} template {dsn.rpartition('/')[2]}")
+    killed = f"{dsn.rpartition('/')[0]}/{copy}"
+    command = [sys.executable, "-m", "catalog.cli", "db", "adopt", "--duplicates", "newest", "--dsn", killed]
+    for step in (r"\d+/\d+ move older rows", r"\d+/\d+ make url unique in image"):
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stderr
+            assert any(re.match(step, line) for line in process.stderr)
+            process.kill()
+    assert run("adopt", "--duplicates", "newest", "--dsn", killed)[0] == 0
+    assert run("adopt", "--duplicates", "newest", "--dsn", dsn)[0] == 0
+    with connected(killed) as one, connected(dsn) as other:
+        assert shape(one) == shape(other)
+        assert contents(one, columns) == contents(other, columns)
