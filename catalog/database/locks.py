@@ -169,7 +169,7 @@ def give_up_soon(connection: Connection) -> None:
 
 
 def lock_tables(connection: Connection, modes: Mapping[str, str]) -> None:
-    """Lock several tables in a transaction that holds no lock yet, without ever being part of a deadlock.
+    """Lock several tables in a transaction that holds no lock yet for which others wait, without being part of a deadlock.
 
     Only the first table is waited for as `give_up_soon` says. From then on others may wait for us, and PostgreSQL ends one of two sessions
     that wait for each other, which may be the other one. So the rest is given up before it looks for them.

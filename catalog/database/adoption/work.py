@@ -141,20 +141,11 @@ class _Work:
 
     def _at_once(self, step: Step) -> None:
         with self._connection.transaction():
-            tables = [t for t in step.exclusively if self._is_table(t)]
-            if tables:
-                named = sql.SQL(", ").join(sql.Identifier("public", table) for table in tables)
-                # Autovacuum makes way after a second, while nobody queues behind us; then only running statements are waited for.
-                for mode in ("share update exclusive", "access exclusive"):
-                    self._connection.execute(sql.SQL("lock table {} in {} mode").format(named, sql.SQL(mode)))
+            # Autovacuum makes way after a second, while nobody queues behind us; then only running statements are waited for.
+            for mode in ("share update exclusive", "access exclusive"):
+                locks.lock_tables(self._connection, dict.fromkeys(step.exclusively, mode))
             for statement in step.statements:
                 self._run(statement)
-
-    def _is_table(self, name: str) -> bool:
-        row = self._connection.execute(
-            "select relkind = 'r' from pg_class where oid = to_regclass(%s)", [f"public.{name}"]
-        ).fetchone()
-        return bool(row and row[0])
 
     def _index(self, step: Step) -> None:
         """Outside a transaction: the build waits for older transactions, and nobody waits for it. One that gives up is built anew."""
