@@ -9,6 +9,7 @@ from pathlib import Path
 from catalog.local.stack import ROOT
 
 REVISION = "9001"
+HALF_WAY = 9001  # an advisory lock: whoever holds it stops the migration half-way
 MIGRATION = f'''
 """Made up: what a migration may do, which only adds."""
 
@@ -16,13 +17,14 @@ from alembic import op
 
 revision = "{REVISION}"
 down_revision = "%s"
-LOCKS = {{table: "ACCESS EXCLUSIVE" for table in ("image", "audio", "deleted_image", "deleted_audio", "ingestion_report")}}
+TABLES = ("image", "audio", "deleted_image", "deleted_audio", "ingestion_report", "image_popularity_metrics")
+LOCKS = {{table: "ACCESS EXCLUSIVE, an instant" for table in TABLES}}
 
 
 def upgrade() -> None:
-    for table in LOCKS:
+    for table in TABLES:
         op.execute(f"alter table {{table}} add column made_up text")
-    op.execute("alter table image_popularity_metrics add column made_up int default 7")
+    op.execute("select pg_advisory_xact_lock({HALF_WAY})")
     op.execute("create table made_up (id int primary key)")
     op.execute("create index on ingestion_report (made_up)")
 '''

@@ -11,8 +11,9 @@ import pytest
 
 from catalog.database import schema
 from catalog.tests.conftest import database_of_its_own
-from catalog.tests.database.next_release import REVISION, NextRelease
+from catalog.tests.database.next_release import HALF_WAY, REVISION, NextRelease
 from catalog.tests.database.test_schema import upgrade_to
+from catalog.tests.e2e.conftest import until
 from catalog.tests.loading.test_load import Loader, image
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
@@ -28,7 +29,7 @@ def revision(dsn):
 
 
 def test_forward_back_and_forward_again(dsn, following, tmp_path):
-    """Rows that one release has loaded are unchanged rows to the other."""
+    """This release loads before, beside and after what the next one has made of the schema; its rows stay unchanged ones."""
     load = Loader(dsn, tmp_path)
     records = [image(str(n)) for n in range(20)]
     assert load(records).inserted == 20
@@ -105,11 +106,11 @@ def test_beside_loads(dsn, following, tmp_path):
 
 def test_killed_and_repeated(dsn, following):
     """While it has made half of it: the transaction is gone with it, and so is the lock against other upgrades."""
-    with psycopg.connect(dsn) as holder:
-        holder.execute("select count(*) from ingestion_report")  # the last table that is changed
+    waits = "select count(*) from pg_locks where locktype = 'advisory' and objid = %s and not granted"
+    with psycopg.connect(dsn, autocommit=True) as holder:
+        holder.execute("select pg_advisory_lock(%s)", [HALF_WAY])
         with following.start("db", "upgrade", dsn=dsn) as process:
-            while "waits for" not in process.stdout.readline():
-                assert process.poll() is None
+            until(lambda: holder.execute(waits, [HALF_WAY]).fetchone() == (1,), 60)
             process.kill()
     assert revision(dsn) != REVISION
     assert following.run("db", "upgrade", dsn=dsn)[0] == 0
