@@ -165,7 +165,19 @@ def unlock_schema(connection: Connection) -> None:
 
 def give_up_soon(connection: Connection) -> None:
     """From now on this session waits at most `ATTEMPT` seconds for a lock."""
-    connection.execute("select set_config('lock_timeout', %s, false)", [f"{int(ATTEMPT * 1000)}ms"])
+    give_up_after(connection, ATTEMPT)
+
+
+def give_up_after(connection: Connection, seconds: float, *, in_transaction: bool = False) -> None:
+    """From now on this session waits at most so long for a lock; at least an instant, because 0 would be without limit.
+
+    Args:
+        connection: The session.
+        seconds: The limit.
+        in_transaction: It counts until the transaction ends.
+    """
+    limit = f"{max(1, int(seconds * 1000))}ms"
+    connection.execute("select set_config('lock_timeout', %s, %s)", [limit, in_transaction])
 
 
 def lock_tables(connection: Connection, modes: Mapping[str, str]) -> None:
@@ -182,7 +194,7 @@ def lock_tables(connection: Connection, modes: Mapping[str, str]) -> None:
         Occupied: A lock was not to be had; names the table.
     """
     rows = connection.execute(
-        "select relname, setting::float from pg_catalog.pg_class cross join pg_catalog.pg_settings "
+        "select relname, setting::float / 1000 from pg_catalog.pg_class cross join pg_catalog.pg_settings "
         "where relnamespace = 'public'::regnamespace and relkind = 'r' and relname = any(%s) and name = 'deadlock_timeout'",
         [list(modes)],
     ).fetchall()
@@ -190,8 +202,8 @@ def lock_tables(connection: Connection, modes: Mapping[str, str]) -> None:
     began = None
     for table in (table for table in modes if table in there):
         if began is not None:
-            left = 0.8 * there[table] - 1000 * (time.monotonic() - began)
-            connection.execute("select set_config('lock_timeout', %s, true)", [f"{max(1, int(left))}ms"])
+            left = 0.8 * there[table] - (time.monotonic() - began)
+            give_up_after(connection, left, in_transaction=True)
         try:
             connection.execute(
                 sql.SQL("lock table {} in {} mode").format(
@@ -201,7 +213,7 @@ def lock_tables(connection: Connection, modes: Mapping[str, str]) -> None:
         except psycopg.errors.LockNotAvailable as error:
             raise Occupied(table) from error
         began = began or time.monotonic()
-    connection.execute("select set_config('lock_timeout', %s, true)", [f"{int(ATTEMPT * 1000)}ms"])
+    give_up_after(connection, ATTEMPT, in_transaction=True)
 
 
 def _pauses() -> Iterator[float]:

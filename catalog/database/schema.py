@@ -97,9 +97,8 @@ def upgrade(
             connection.rollback()
             ours.rollback()
 
-        occupied: set[str] = (
-            set()
-        )  # tables whose lock was not to be had; they are locked first, because only the first is waited for
+        # The table whose lock was not to be had. It is locked first, because only the first one is waited for.
+        occupied: set[str] = set()
 
         def migrate(revision: str, stated: Mapping[str, str]) -> None:
             """Apply one migration in one transaction, which begins with the locks that it states."""

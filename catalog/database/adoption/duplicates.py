@@ -194,7 +194,7 @@ class Removal:
         last = first + BATCH
         gone: LiteralString = """
             with batch as (
-                select n, tid, identifier as known, kept, deletes from pg_temp.doubled where n >= {first} and n < {last}
+                select tid, identifier as known, kept, deletes from pg_temp.doubled where n >= {first} and n < {last}
             ), gone as (
                 delete from {table} t using batch b where t.ctid = b.tid and t.identifier is not distinct from b.known
                 returning {columns}, b.kept as duplicate_of, b.deletes

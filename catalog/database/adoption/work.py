@@ -149,7 +149,7 @@ class _Work:
 
     def _index(self, step: Step) -> None:
         """Outside a transaction: the build waits for older transactions, and nobody waits for it. One that gives up is built anew."""
-        self._give_up_after(self._patience)
+        locks.give_up_after(self._connection, self._patience)
         self._run("set maintenance_work_mem = '1GB'")
         follow = _Follow(
             self._connect, self._connection.info.backend_pid, step.title, self._say, self._progress
@@ -164,11 +164,6 @@ class _Work:
                 f"{step.title} has waited {self._patience:,.0f} s for {others}. What was done before this step stays. Repeat the "
                 "command when that has ended: it drops the half-built index and builds it anew."
             ) from None
-
-    def _give_up_after(self, seconds: float) -> None:
-        """From now on the session waits at most this long for a lock; at least an instant, for 0 would be for ever."""
-        limit = f"{max(1, int(seconds * 1000))}ms"
-        self._connection.execute("select set_config('lock_timeout', %s, false)", [limit])
 
     def _fill(self, step: Step) -> None:
         table = sql.Identifier("public", step.table)

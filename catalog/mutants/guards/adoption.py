@@ -199,7 +199,7 @@ GUARDS = (
         holds="An index does not wait for older transactions without limit.",
         row=37,
         file=WORK,
-        find="        self._give_up_after(self._patience)\n",
+        find="        locks.give_up_after(self._connection, self._patience)\n",
         replace="        self._run('set lock_timeout = 0')\n",
         tests=(f"{TEST}::TestLocks::test_an_index_waits_no_longer_than_it_may",),
         seconds=30,

@@ -35,9 +35,8 @@ class NextRelease:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        ignored = shutil.ignore_patterns("tests", "__pycache__", "providers", "benchmarks")
+        ignored = shutil.ignore_patterns("tests", "__pycache__", "benchmarks")
         shutil.copytree(ROOT / "catalog", folder / "catalog", ignore=ignored)
-        shutil.copytree(ROOT / "catalog" / "providers", folder / "catalog" / "providers")
         versions = folder / "catalog" / "database" / "migrations" / "versions"
         newest = max(path.name.partition("_")[0] for path in versions.glob("[0-9]*.py"))
         (versions / f"{REVISION}_made_up.py").write_text(MIGRATION % newest, encoding="utf-8")

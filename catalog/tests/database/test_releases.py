@@ -4,7 +4,6 @@ That this release's operations work on the schema of the next one is shown by `t
 """
 
 import threading
-import time
 
 import psycopg
 import pytest
@@ -86,16 +85,12 @@ def test_beside_loads(dsn, following, tmp_path):
                 said += process.stdout.readline()
             assert process.poll() is None
             before = len(loaded)
-            deadline = time.monotonic() + 120
-            while len(loaded) < before + 3 and time.monotonic() < deadline:
-                time.sleep(0.05)
-            assert len(loaded) >= before + 3
+            until(lambda: len(loaded) >= before + 3, 120)
             assert revision(dsn) != REVISION
             holder.rollback()
             assert process.wait(120) == 0
     before = len(loaded)
-    while len(loaded) == before and thread.is_alive():
-        time.sleep(0.05)
+    until(lambda: len(loaded) > before, 60)
     over.set()
     thread.join(60)
     assert set(loaded) == {5}
