@@ -80,7 +80,7 @@ dag-docs *args:
 # the catalog in containers: ./just compose up -d; makes the secrets that are missing below .secrets
 [no-exit-message]
 compose *args:
-    @{{ python }} -m catalog.local.secrets
+    @{{ python }} -m catalog.containers.secrets
     @CATALOG_COMMIT="$(git rev-parse HEAD 2>/dev/null)" docker compose "$@"
 
 # lint, format, types, docs drift; actionlint too where it is installed, as in CI
@@ -89,6 +89,7 @@ check:
     @.venv/bin/ruff check --quiet .
     @.venv/bin/ruff format --check --quiet .
     @.venv/bin/mypy --no-error-summary
+    @said=$(.venv/bin/lint-imports --no-logo) || { echo "$said"; exit 1; }
     @.venv/bin/shellcheck just .ci/run docker/*.sh docker/postgres/*.sh
     @.venv/bin/hadolint docker/Dockerfile
     @.venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yml

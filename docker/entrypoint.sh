@@ -9,7 +9,7 @@ component=${COMPONENT_FILE:-/tmp/component}
 package=${CATALOG_PACKAGE:-/opt/package}
 
 with_secrets() {
-    exec python -IS "$package/local/with_secrets.py" "$@"
+    exec python -IS "$package/containers/with_secrets.py" "$@"
 }
 
 answers() {
@@ -28,7 +28,7 @@ esac
 
 case "${1:-}" in
 init)
-    with_secrets python -m catalog.local.bootstrap
+    with_secrets python -m catalog.containers.bootstrap
     ;;
 healthy)
     # Each of these asks for this container's component alone: another one's failure must not have this one restarted. None imports
@@ -36,8 +36,8 @@ healthy)
     case "$(cat "$component" 2>/dev/null)" in
     api-server) answers http://127.0.0.1:8080/api/v2/version ;;
     scheduler) answers http://127.0.0.1:8974/health ;;
-    triggerer) with_secrets python -I "$package/local/healthy.py" TriggererJob ;;
-    dag-processor) with_secrets python -I "$package/local/healthy.py" DagProcessorJob ;;
+    triggerer) with_secrets python -I "$package/containers/healthy.py" TriggererJob ;;
+    dag-processor) with_secrets python -I "$package/containers/healthy.py" DagProcessorJob ;;
     celery) worker_answers ;;
     *) exit 1 ;;
     esac

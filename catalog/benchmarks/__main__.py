@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from catalog import command_line
+from catalog.cli import program
 
 KNOWN = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
 QUICK = ("ingest", "load", "parse")  # what runs when none is named
@@ -21,4 +21,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    command_line.run(lambda: main(sys.argv[1:]), "just bench")
+    program.run(lambda: main(sys.argv[1:]), "just bench")

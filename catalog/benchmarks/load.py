@@ -16,9 +16,10 @@ import psycopg
 from upath import UPath
 
 from catalog.benchmarks.photos import photos
+from catalog.core.columns import COLUMNS
 from catalog.database import schema
 from catalog.ingestion.parts import Counts, Manifest
-from catalog.ingestion.tsv import COLUMNS, Encoder
+from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
 from catalog.loading.load import Load, LoadReport, RunKey
 from catalog.local.postgres import Postgres

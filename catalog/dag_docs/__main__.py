@@ -10,9 +10,9 @@ from pathlib import Path
 
 import mdformat
 
-from catalog import command_line
+from catalog.cli import program
+from catalog.core.settings import SETTINGS
 from catalog.ingestion.overview import overview
-from catalog.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -86,4 +86,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    command_line.run(lambda: main(sys.argv[1:]), "just dag-docs")
+    program.run(lambda: main(sys.argv[1:]), "just dag-docs")

@@ -11,14 +11,14 @@ from typing import Any
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from catalog.core.setting import Setting
+from catalog.core.settings import SILENCED_SLACK_NOTIFICATIONS, SKIPPED_INGESTION_ERRORS
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.github import github
 from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.slack import send
 from catalog.dags.operators.variables import value_of
 from catalog.notifications.messages import stale_entries
-from catalog.setting_values import Setting
-from catalog.settings import SILENCED_SLACK_NOTIFICATIONS, SKIPPED_INGESTION_ERRORS
 
 
 def check(setting: Setting[Any]) -> str:

@@ -9,6 +9,8 @@ from uuid import uuid4
 
 from airflow.sdk import Param, chain, get_current_context, task
 
+from catalog.core.errors import Fatal
+from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
     LONG,
@@ -26,8 +28,6 @@ from catalog.dags.operators.refreshes import begin_refresh, current_refresh, not
 from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.settings import API_DB, SEARCH, api_connection
 from catalog.dags.operators.slack import say
-from catalog.ingestion.errors import Fatal
-from catalog.ingestion.records import MEDIA_TYPES, MediaType
 
 SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END
 DOC = """

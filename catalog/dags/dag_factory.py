@@ -19,6 +19,13 @@ from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from catalog.core.settings import (
+    CATCHUP_ENABLED,
+    CONFIGURATION_OVERRIDES,
+    DEFAULT_RETRY_COUNT,
+    DEFAULT_RETRY_DELAY,
+    HELD_SCHEDULES,
+)
 from catalog.dags.operators.commits import refuse_other_commit
 from catalog.dags.operators.conf import check_conf
 from catalog.dags.operators.slack import (
@@ -28,13 +35,6 @@ from catalog.dags.operators.slack import (
     alert_on_run_failure,
 )
 from catalog.dags.operators.variables import complain_of_parsing, environment, value_of, when_parsed
-from catalog.settings import (
-    CATCHUP_ENABLED,
-    CONFIGURATION_OVERRIDES,
-    DEFAULT_RETRY_COUNT,
-    DEFAULT_RETRY_DELAY,
-    HELD_SCHEDULES,
-)
 
 CONCLUSION = "conclude"
 

@@ -14,6 +14,8 @@ from uuid import uuid4
 from airflow.sdk import Param, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.settings import DATA_REFRESH_LIMIT
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
     LONG,
@@ -37,8 +39,6 @@ from catalog.dags.operators.running import Meter, stop_asked, task_failures
 from catalog.dags.operators.settings import API_DB, SEARCH, api_connection, catalog_connection
 from catalog.dags.operators.slack import say
 from catalog.dags.operators.variables import value_of
-from catalog.ingestion.records import MEDIA_TYPES, MediaType
-from catalog.settings import DATA_REFRESH_LIMIT
 
 log = logging.getLogger(__name__)
 COPY_TIMEOUT = {"image": LONG, "audio": timedelta(hours=6)}

@@ -10,6 +10,7 @@ from airflow.sdk import ObjectStoragePath, Param, get_current_context, task, tas
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from upath import UPath
 
+from catalog.core.settings import CATALOGUE_OF_LIFE, INATURALIST_DUMP
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.ingestion import provider_params, report_load_completion
 from catalog.dags.operators.running import stop_asked, task_failures
@@ -18,7 +19,6 @@ from catalog.dags.operators.variables import value_of
 from catalog.ingestion.provider import documentation, provider_class
 from catalog.ingestion.replay import places as recorded_at
 from catalog.providers.inaturalist.provider import FILES
-from catalog.settings import CATALOGUE_OF_LIFE, INATURALIST_DUMP
 
 log = logging.getLogger(__name__)
 NAME = "inaturalist"

@@ -3,9 +3,9 @@
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from catalog.core.errors import CatalogError
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators import oauth2
-from catalog.ingestion.errors import IngestionError
 from catalog.ingestion.provider import Provider, provider_class, provider_names
 
 PROVIDERS = [cls for cls in map(provider_class, provider_names()) if cls.oauth2]
@@ -48,7 +48,7 @@ def authorize_providers() -> list[str]:
         try:
             if oauth2.authorize(cls):
                 done.append(cls.name)
-        except IngestionError as error:
+        except CatalogError as error:
             failed.append(f"{cls.name}: {error}")
     if failed:
         raise AirflowFailException(
@@ -62,7 +62,7 @@ def refresh_task(cls: type[Provider]) -> None:
     def refresh() -> None:
         try:
             renewed = oauth2.renew(cls)
-        except IngestionError as error:
+        except CatalogError as error:
             raise AirflowFailException(
                 f"{error}. Get a new code and run oauth2_authorization, if the refresh token is no longer good."
             ) from None

@@ -12,14 +12,14 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import Param, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.settings import DATA_REFRESH_POKE_INTERVAL
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.settings import catalog_connection
 from catalog.dags.operators.slack import UPSTREAM_FAILED, say
 from catalog.dags.operators.variables import environment
-from catalog.ingestion.records import MEDIA_TYPES, MediaType
 from catalog.notifications.messages import escaped
-from catalog.settings import DATA_REFRESH_POKE_INTERVAL
 
 log = logging.getLogger(__name__)
 AT_A_TIME = 2  # batched updates beside each other

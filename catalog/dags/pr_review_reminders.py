@@ -25,12 +25,12 @@ import msgspec
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from catalog.core.errors import Fatal
+from catalog.core.settings import PR_REVIEW_REMINDER_DRY_RUN, PR_REVIEW_REPOSITORIES
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.github import github
 from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.variables import value_of
-from catalog.ingestion.errors import Fatal
-from catalog.settings import PR_REVIEW_REMINDER_DRY_RUN, PR_REVIEW_REPOSITORIES
 
 log = logging.getLogger(__name__)
 

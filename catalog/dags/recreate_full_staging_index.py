@@ -14,6 +14,7 @@ from typing import Any
 from airflow.sdk import Param, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from catalog.core.media import MEDIA_TYPES
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
     check_index,
@@ -33,7 +34,6 @@ from catalog.dags.operators.refreshes import begin_refresh, current_refresh
 from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.settings import STAGING_DB, STAGING_SEARCH, database_connection
 from catalog.dags.operators.slack import say
-from catalog.ingestion.records import MEDIA_TYPES
 
 ALIAS = r"^[a-z0-9][a-z0-9_-]{0,100}" + END
 

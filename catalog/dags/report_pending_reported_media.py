@@ -5,15 +5,16 @@ and each reason, the distinct media whose reports nobody has decided yet, and po
 a short note. Where the admin pages are, the environment's `DJANGO_ADMIN_URL` says (`http://localhost:8000/admin` if it is not set).
 """
 
-import os
 from typing import Any
 
 from airflow.sdk import get_current_context, task
 
+from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.settings import DJANGO_ADMIN_URL
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.settings import api_connection
 from catalog.dags.operators.slack import send
-from catalog.ingestion.records import MEDIA_TYPES, MediaType
+from catalog.dags.operators.variables import environment
 from catalog.notifications.messages import pending_media
 
 
@@ -27,7 +28,7 @@ def count_pending_reports(media_type: MediaType) -> dict[str, int]:
 @task
 def report_pending_media_reports(counts: dict[str, dict[str, int]]) -> str:
     context: Any = get_current_context()
-    admin = os.environ.get("DJANGO_ADMIN_URL", "http://localhost:8000/admin")
+    admin = environment(DJANGO_ADMIN_URL)
     message = pending_media(context["dag_run"].dag_id, context["ti"].task_id, counts, admin)
     send(message)
     return message.text

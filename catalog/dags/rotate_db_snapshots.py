@@ -12,11 +12,11 @@ from typing import Any
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from catalog.core.settings import CATALOG_RDS_DB_IDENTIFIER, CATALOG_RDS_SNAPSHOTS_TO_RETAIN
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.aws import POKE, rds
 from catalog.dags.operators.running import looks_again, task_failures
 from catalog.dags.operators.variables import value_of
-from catalog.settings import CATALOG_RDS_DB_IDENTIFIER, CATALOG_RDS_SNAPSHOTS_TO_RETAIN
 
 log = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from typing import Any
 from airflow.sdk import chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from catalog.core.settings import SKIP_STAGING_DATABASE_RESTORE, STAGING_DEPLOY, STAGING_RESTORE_DATABASES
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.aws import POKE, rds
 from catalog.dags.operators.conflicts import prove_turn, wait_for_turn
@@ -25,7 +26,6 @@ from catalog.dags.operators.running import looks_again, task_failures
 from catalog.dags.operators.settings import STAGING_DB, database_connection
 from catalog.dags.operators.slack import say
 from catalog.dags.operators.variables import value_of
-from catalog.settings import SKIP_STAGING_DATABASE_RESTORE, STAGING_DEPLOY, STAGING_RESTORE_DATABASES
 
 SENDER = "Staging Database Restore"
 

@@ -13,7 +13,7 @@ import orjson
 from elastic_transport import ApiError, TransportError
 from elasticsearch import Elasticsearch
 
-from catalog.ingestion.errors import Fatal, Retry
+from catalog.core.errors import Fatal, Retry
 
 TRIES = 6  # of a request, or of the actions in it that the engine had no room for
 BACKOFF = 1.0  # seconds, doubled each time

@@ -13,7 +13,7 @@ from elastic_transport import ApiError, HttpHeaders, JsonSerializer, TransportEr
 from elastic_transport._node import NodeApiResponse
 from elasticsearch import Elasticsearch, NotFoundError
 
-from catalog.ingestion.errors import Fatal, Retry
+from catalog.core.errors import Fatal, Retry
 
 Engine = Literal["elasticsearch", "elasticsearch8", "opensearch"]
 _COMPATIBLE = re.compile(r"application/vnd\.elasticsearch\+(json|x-ndjson)\s*;\s*compatible-with=\d+")

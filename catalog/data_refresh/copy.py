@@ -13,6 +13,9 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
+from catalog.core.errors import Fatal, Interrupted
+from catalog.core.media import MediaType
+from catalog.core.session import settle
 from catalog.data_refresh import progress
 from catalog.data_refresh.audio_sets import copy_sets
 from catalog.data_refresh.building import make_table
@@ -22,9 +25,6 @@ from catalog.data_refresh.references import check_restricted, detach_sets, leave
 from catalog.data_refresh.refusals import REFUSED, Refusals, allowed_rejects, check_rejects, reason_of
 from catalog.data_refresh.sequences import advance, check_defaults
 from catalog.data_refresh.shape import Shape, check_shape, shape
-from catalog.database.session import settle
-from catalog.ingestion.errors import Fatal, Interrupted
-from catalog.ingestion.records import MediaType
 
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]

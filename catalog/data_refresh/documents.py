@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from catalog.core.media import MediaType
 from catalog.data_refresh.normal_form import normal_form
 from catalog.data_refresh.tag_policy import TagFilter
-from catalog.ingestion.records import MediaType
 
 DESCRIPTION = 2000  # characters
 KEYWORD = 8_000  # characters; the engine takes terms of 32 766 bytes

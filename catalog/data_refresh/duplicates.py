@@ -7,10 +7,10 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
+from catalog.core.errors import Fatal
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import public, temp_name
 from catalog.data_refresh.refusals import Refusals, allowed_rejects
-from catalog.ingestion.errors import Fatal
 
 Connection = psycopg.Connection[Any]
 

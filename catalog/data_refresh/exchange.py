@@ -6,11 +6,11 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
+from catalog.core.errors import Fatal
 from catalog.data_refresh.building import built_name, revoke_all
 from catalog.data_refresh.catch_up import leave_out_deleted
 from catalog.data_refresh.columns import temp_name
 from catalog.data_refresh.shape import Shape, differences, shape
-from catalog.ingestion.errors import Fatal
 
 Connection = psycopg.Connection[Any]
 Facts = Mapping[str, Any]

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import msgspec
 from elasticsearch import NotFoundError
 
+from catalog.core.errors import Fatal, Retry
 from catalog.data_refresh.client import ask
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.sensitive import sensitive_groups
-from catalog.ingestion.errors import Fatal, Retry
 
 
 class Filtered(NamedTuple):

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import msgspec
 
-from catalog.ingestion.errors import Fatal
+from catalog.core.errors import Fatal
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,199}")
 WAY_OUT = "clear create_index (of a filtered index: create_filtered_index) and all tasks after it"

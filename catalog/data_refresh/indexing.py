@@ -19,12 +19,12 @@ from elasticsearch import Elasticsearch
 from psycopg import sql
 from psycopg.types.json import set_json_loads
 
+from catalog.core.errors import Fatal, Interrupted
+from catalog.core.media import MediaType
 from catalog.data_refresh.bulk import BulkSender, Rejection, Sent, delete_action, index_action
 from catalog.data_refresh.documents import COLUMNS, MediaRow, Unreadable, document
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import TagFilter, TagPolicy
-from catalog.ingestion.errors import Fatal, Interrupted
-from catalog.ingestion.records import MediaType
 
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from catalog.core.media import MediaType
 from catalog.data_refresh.tag_policy import TagPolicy
-from catalog.ingestion.records import MediaType
 
 SHARDS: dict[MediaType, int] = {
     "image": 18,

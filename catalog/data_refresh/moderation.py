@@ -14,11 +14,11 @@ import psycopg
 from elasticsearch import Elasticsearch
 from psycopg import sql
 
+from catalog.core.errors import Fatal, Retry
+from catalog.core.media import MediaType
 from catalog.data_refresh.bulk import BulkSender, delete_action, update_action
 from catalog.data_refresh.documents import says_mature
 from catalog.data_refresh.search import Indexes
-from catalog.ingestion.errors import Fatal, Retry
-from catalog.ingestion.records import MediaType
 
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]

@@ -8,9 +8,9 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from catalog.core.errors import Fatal
+from catalog.core.media import MediaType
 from catalog.data_refresh.tag_policy import TagFilter, TagPolicy
-from catalog.ingestion.errors import Fatal
-from catalog.ingestion.records import MediaType
 
 
 class PolicyDiff(msgspec.Struct):

@@ -9,6 +9,8 @@ from uuid import uuid4
 
 from elasticsearch import NotFoundError
 
+from catalog.core.errors import Fatal
+from catalog.core.media import MediaType
 from catalog.data_refresh.bulk import BulkSender, index_action
 from catalog.data_refresh.client import ask
 from catalog.data_refresh.filtered import FilteredIndex
@@ -17,8 +19,6 @@ from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.sensitive import FIELDS, sensitive_groups
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.data_refresh.templates import foreseen
-from catalog.ingestion.errors import Fatal
-from catalog.ingestion.records import MediaType
 
 log = logging.getLogger(__name__)
 NODE = 10.0  # seconds that a node may take to make an empty index

@@ -8,9 +8,9 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from catalog.core.errors import Retry
 from catalog.data_refresh.columns import Copied, progress_name, public
 from catalog.data_refresh.shape import Shape
-from catalog.ingestion.errors import Retry
 
 Connection = psycopg.Connection[Any]
 

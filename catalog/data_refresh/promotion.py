@@ -9,6 +9,8 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from catalog.core.errors import Fatal, Retry
+from catalog.core.session import settle
 from catalog.data_refresh import progress
 from catalog.data_refresh.building import build_indexes
 from catalog.data_refresh.catch_up import catch_up, leave_out_deleted
@@ -16,8 +18,6 @@ from catalog.data_refresh.columns import progress_name, temp_name
 from catalog.data_refresh.exchange import exchange
 from catalog.data_refresh.shape import Shape, check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
-from catalog.database.session import settle
-from catalog.ingestion.errors import Fatal, Retry
 
 __all__ = ["Promoted", "build_indexes", "catch_up", "drop_left_overs", "left_overs", "promote"]
 

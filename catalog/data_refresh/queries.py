@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 from elasticsearch import Elasticsearch, NotFoundError
 
+from catalog.core.errors import Fatal
 from catalog.data_refresh.client import ask
-from catalog.ingestion.errors import Fatal
 
 
 class Hit(msgspec.Struct, frozen=True):

@@ -7,10 +7,10 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from catalog.core.errors import Fatal
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import Copied, names, public, temp_name
 from catalog.data_refresh.refusals import Refusals
-from catalog.ingestion.errors import Fatal
 
 Connection = psycopg.Connection[Any]
 _KEYS = """

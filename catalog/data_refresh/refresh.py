@@ -11,9 +11,9 @@ import msgspec
 import psycopg
 from psycopg.types.json import Jsonb
 
+from catalog.core.errors import Refused
+from catalog.core.media import MediaType
 from catalog.database.turns import Turn
-from catalog.ingestion.errors import Refused
-from catalog.ingestion.records import MediaType
 
 Connection = psycopg.Connection[Any]
 Stage = Literal["working", "tables", "promoted"]

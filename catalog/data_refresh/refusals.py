@@ -7,9 +7,9 @@ from typing import Any
 
 import psycopg
 
+from catalog.core.errors import Fatal
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import Copied
-from catalog.ingestion.errors import Fatal
 
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]

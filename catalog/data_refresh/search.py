@@ -13,11 +13,11 @@ from typing import Any
 from elasticsearch import Elasticsearch, NotFoundError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
+from catalog.core.errors import Fatal, Interrupted, Retry
+from catalog.core.media import MediaType
 from catalog.data_refresh.client import ask, may_pass
 from catalog.data_refresh.identity import NAME, WAY_OUT, IndexIdentity, identity_of, public, writer_name
 from catalog.data_refresh.templates import mapping_problems, template_problems
-from catalog.ingestion.errors import Fatal, Interrupted, Retry
-from catalog.ingestion.records import MediaType
 
 log = logging.getLogger(__name__)
 POLL = 20.0  # seconds that one request may wait for the engine; a proxy cuts one that is silent for a minute

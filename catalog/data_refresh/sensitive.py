@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from catalog.core.errors import Fatal
 from catalog.data_refresh.normal_form import normal_form
-from catalog.ingestion.errors import Fatal
 
 FIELDS = ("title.raw", "description.raw", "tags.name.raw", "sensitive_text")
 _ONE_WORD = re.compile(r"[a-z0-9]+")

@@ -6,8 +6,8 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from catalog.core.errors import Fatal
 from catalog.data_refresh.columns import public, temp_name
-from catalog.ingestion.errors import Fatal
 
 Connection = psycopg.Connection[Any]
 _LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1}

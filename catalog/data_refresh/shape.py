@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import psycopg
 from psycopg import sql
 
+from catalog.core.errors import Fatal
 from catalog.data_refresh.columns import public
-from catalog.ingestion.errors import Fatal
 
 Connection = psycopg.Connection[Any]
 Shape: TypeAlias = dict[str, dict[str, dict[str, Any]]]

@@ -6,11 +6,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from catalog.core.errors import Fatal
+from catalog.core.session import settle
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import names, temp_name
 from catalog.data_refresh.shape import shape
-from catalog.database.session import settle
-from catalog.ingestion.errors import Fatal
 
 Connection = psycopg.Connection[Any]
 TOTAL = 0.10  # of all rows, or documents, may be missing

@@ -8,6 +8,8 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from catalog.core.errors import Fatal
+from catalog.core.session import settle
 from catalog.data_refresh.access import api_rights, catalog_rights, read_only
 from catalog.data_refresh.building import build_indexes, built_name, make_table
 from catalog.data_refresh.columns import Column, progress_name, public, temp_name
@@ -15,8 +17,6 @@ from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.exchange import dress
 from catalog.data_refresh.sequences import sources
 from catalog.data_refresh.shape import Shape, differences, shape
-from catalog.database.session import settle
-from catalog.ingestion.errors import Fatal
 
 Connection = psycopg.Connection[Any]
 _APART = frozenset(

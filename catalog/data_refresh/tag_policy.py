@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from catalog.ingestion.errors import Fatal
+from catalog.core.errors import Fatal
 
 MALFORMED, EXCLUDED, INACCURATE, DENIED, SUBSTRING = (
     "malformed",

@@ -6,8 +6,8 @@ from typing import Any
 
 from elasticsearch import Elasticsearch, NotFoundError
 
+from catalog.core.errors import Fatal
 from catalog.data_refresh.client import ask
-from catalog.ingestion.errors import Fatal
 
 WINDOW = 2_000  # documents that one search is asked for
 _ADVICE = "narrow the template's index_patterns (GET _index_template, GET _template)"

@@ -14,10 +14,10 @@ import msgspec
 import psycopg
 from psycopg import errors, sql
 
+from catalog.core.errors import Retry
+from catalog.core.session import settle
 from catalog.database.selections import PASSES, QUERY_ID, Progress, Selection
-from catalog.database.session import settle
 from catalog.database.statements import SELECT, UPDATE, Update, plain, row_errors
-from catalog.ingestion.errors import Retry
 
 __all__ = ["PASSES", "QUERY_ID", "BatchedUpdate", "Preview", "Progress", "preview"]
 Connection = psycopg.Connection[Any]

@@ -14,10 +14,10 @@ import msgspec
 import psycopg
 from psycopg import errors, sql
 
+from catalog.core.errors import Retry
+from catalog.core.session import settle
 from catalog.database.selections import PASSES, Progress, Selection, key_of
-from catalog.database.session import settle
 from catalog.database.statements import SELECT, plain, row_errors
-from catalog.ingestion.errors import Retry
 
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]

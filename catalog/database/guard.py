@@ -12,9 +12,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from catalog.core.errors import Refused
+from catalog.core.session import settle
 from catalog.database.harmless import CURRENT_MOMENT, FUNCTIONS, NODE_NAMES, NODES, OWN_FUNCTIONS, TYPES
-from catalog.database.session import settle
-from catalog.ingestion.errors import Refused
 
 Connection = psycopg.Connection[Any]
 SCHEMA = "public"

@@ -6,9 +6,9 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from catalog.core.licenses import license_from_pair
 from catalog.database.names import query_id
 from catalog.database.statements import Update, parse_update
-from catalog.ingestion.licenses import license_from_pair
 
 MISSING: LiteralString = "meta_data ->> 'license_url' IS NULL"
 # Nothing of these is lost when they become an object; a text, say, or an array that holds one, is left as it is.

@@ -12,7 +12,7 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from catalog.ingestion.errors import Fatal
+from catalog.core.errors import Fatal
 
 Connection = psycopg.Connection[Any]
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from catalog.ingestion.records import MediaType
+from catalog.core.media import MediaType
 
 _TABLES: dict[MediaType, str] = {"image": "nsfw_reports", "audio": "nsfw_reports_audio"}
 

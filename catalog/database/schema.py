@@ -20,10 +20,10 @@ from psycopg import sql
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
+from catalog.core.conninfo import conninfo
+from catalog.core.errors import Fatal
+from catalog.core.session import settle
 from catalog.database import locks
-from catalog.database.addresses import conninfo
-from catalog.database.session import settle
-from catalog.ingestion.errors import Fatal
 
 log = logging.getLogger(__name__)
 Which = Literal["catalog", "api"]

@@ -19,9 +19,9 @@ import msgspec
 import psycopg
 from psycopg import errors, sql
 
-from catalog.database.session import settle
+from catalog.core.errors import Fatal, Interrupted, Refused, Retry
+from catalog.core.session import settle
 from catalog.database.statements import SELECT, plain, row_errors
-from catalog.ingestion.errors import Fatal, Interrupted, Refused, Retry
 
 log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]

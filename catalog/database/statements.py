@@ -18,10 +18,10 @@ from pglast.stream import RawStream
 from pglast.visitors import Visitor
 from psycopg import sql
 
+from catalog.core.errors import Fatal, Refused
+from catalog.core.media import MEDIA_TYPES
+from catalog.core.session import settle
 from catalog.database import guard
-from catalog.database.session import settle
-from catalog.ingestion.errors import Fatal, Refused
-from catalog.ingestion.records import MEDIA_TYPES
 
 KEYS = ("identifier", "provider", "foreign_identifier")
 UPDATE, SELECT = "update_query", "select_query"

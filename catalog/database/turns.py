@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from catalog.ingestion.errors import Refused
+from catalog.core.errors import Refused
 
 Connection = psycopg.Connection[Any]
 

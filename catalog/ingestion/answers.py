@@ -6,7 +6,7 @@ is sent again before the pull fails.
 
 from typing import Any
 
-from catalog.ingestion.errors import UnexpectedAnswer
+from catalog.core.errors import UnexpectedAnswer
 from catalog.ingestion.records import Raw, dig
 
 _SHOWN = 10

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from requests.adapters import BaseAdapter
 
+from catalog.core.errors import Fatal, MissingKey
+from catalog.core.secrets import Credentials, KeyCredentials, Redactor, Secret
 from catalog.ingestion.client import Client, user_agent
-from catalog.ingestion.errors import Fatal, MissingKey
 from catalog.ingestion.provider import Provider, provider_class
 from catalog.ingestion.rate import Throttle
 from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find
-from catalog.ingestion.secrets import Credentials, KeyCredentials, Redactor, Secret
 from catalog.ingestion.transport import host_of
 from catalog.ingestion.windows import Window, day_window
 

@@ -6,9 +6,9 @@ Ordinary text is recognized by tests that run in C; see "Database speed" in ARCH
 import math
 from typing import Any
 
+from catalog.core.columns import MAX_INTEGER, MIN_INTEGER
 from catalog.ingestion.html import text_of
 
-MIN_INTEGER, MAX_INTEGER = -2_147_483_648, 2_147_483_647
 # The least value of a column. A size or rate of zero means "unknown"; a position counts from zero, and a
 # length can round to zero.
 _LEAST = {

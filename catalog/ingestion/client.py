@@ -17,15 +17,15 @@ import msgspec
 import requests
 from requests.adapters import BaseAdapter
 
+from catalog.core.errors import BadAddress, Fatal, HttpStatus, Retry, StopsPull
+from catalog.core.secrets import Credentials, Signed
 from catalog.ingestion.answers import as_count
 from catalog.ingestion.deadline import deadline
-from catalog.ingestion.errors import BadAddress, Fatal, HttpStatus, Retry, StopsPull
 from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.judgement import GONE, is_json, judge_status, refuse_failure, require
 from catalog.ingestion.rate import LocalThrottle, NoThrottle, Rate, Throttle
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.retries import RetryPolicy, retry_after
-from catalog.ingestion.secrets import Credentials, Signed
 from catalog.ingestion.signing import Signer
 from catalog.ingestion.transport import LIBRARY_ERRORS, Session, Transport, as_ours
 

@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from catalog.ingestion.records import MediaType
+from catalog.core.media import MediaType
 
 
 def _same(names: str) -> dict[str, str]:

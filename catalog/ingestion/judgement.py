@@ -2,11 +2,11 @@
 
 from typing import Any, NoReturn
 
+from catalog.core.errors import HttpStatus, Retry, UnexpectedAnswer
+from catalog.core.secrets import Redactor
 from catalog.ingestion.answers import seen, steps
-from catalog.ingestion.errors import HttpStatus, Retry, UnexpectedAnswer
 from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.records import dig
-from catalog.ingestion.secrets import Redactor
 
 GONE = frozenset((404, 410))
 _TEMPORARY = frozenset((408, 425, 429))

@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import psycopg
 
-from catalog.database.connections import Reconnecting
-from catalog.ingestion.errors import Fenced
+from catalog.core.connections import Reconnecting
+from catalog.core.errors import Fenced
 
 
 class Lease:

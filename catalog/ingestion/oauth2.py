@@ -15,9 +15,9 @@ import requests
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.requests_client import OAuth2Session
 
+from catalog.core.errors import Fatal, Retry
+from catalog.core.secrets import Redactor, Secret, Signed, own_hosts
 from catalog.ingestion.deadline import deadline
-from catalog.ingestion.errors import Fatal, Retry
-from catalog.ingestion.secrets import Redactor, Secret, Signed, own_hosts
 from catalog.ingestion.transport import LIBRARY_ERRORS, Transport, as_ours, host_of
 
 TIMEOUT = 30  # seconds between two parts of an answer

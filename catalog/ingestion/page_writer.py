@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from catalog.core.errors import CatalogError, HttpStatus
+from catalog.core.media import MediaType
 from catalog.ingestion.cleaning import tidy
 from catalog.ingestion.client import Client
-from catalog.ingestion.errors import HttpStatus, IngestionError
 from catalog.ingestion.pagination import Page
 from catalog.ingestion.parts import Counts, Manifest, Parts
 from catalog.ingestion.provider import FOLDER, Provider
-from catalog.ingestion.records import FailedItem, Media, MediaType, Raw, Skip
+from catalog.ingestion.records import FailedItem, Media, Raw, Skip
 from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN, Tally
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
@@ -188,7 +189,7 @@ def _cause(what: str, error: Exception) -> str:
     """
     if isinstance(error, HttpStatus):
         return f"{what}: status {error.status}"
-    if isinstance(error, IngestionError):
+    if isinstance(error, CatalogError):
         return f"{what}: {type(error).__name__}"
     message = " ".join(str(error).split())[:_MESSAGE]
     said = f"{type(error).__name__}: {message}" if message else type(error).__name__
@@ -197,7 +198,7 @@ def _cause(what: str, error: Exception) -> str:
 
 def _details(error: Exception) -> dict[str, Any]:
     details = {"error": f"{type(error).__name__}: {error}"[:1000]}
-    return details if isinstance(error, IngestionError) else {**details, "place": _place(error)}
+    return details if isinstance(error, CatalogError) else {**details, "place": _place(error)}
 
 
 def _place(error: Exception) -> str:

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Literal
 import msgspec
 import orjson
 
+from catalog.core.errors import HttpStatus, LoopDetected, UnansweredRequest, UnexpectedAnswer
 from catalog.ingestion.answers import as_count, count_at, has, items_at, steps, total_of
 from catalog.ingestion.client import Client, Decoded
-from catalog.ingestion.errors import HttpStatus, LoopDetected, UnansweredRequest, UnexpectedAnswer
 from catalog.ingestion.records import Raw, dig
 
 Cursor = dict[str, Any]

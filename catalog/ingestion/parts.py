@@ -15,8 +15,8 @@ import msgspec
 import orjson
 from upath import UPath
 
-from catalog.ingestion.records import MediaType
-from catalog.ingestion.tsv import VERSIONS
+from catalog.core.columns import VERSIONS
+from catalog.core.media import MediaType
 from catalog.ingestion.windows import Window
 
 _PART = re.compile(r"_(\d{6,})(?:-(\d+))?\.(?:tsv|rejects\.jsonl)$")  # page, attempt

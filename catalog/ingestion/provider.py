@@ -13,14 +13,15 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from catalog.core.errors import CatalogError, Fatal, StopsPull
+from catalog.core.media import MediaType
+from catalog.core.secrets import ApiKey
 from catalog.ingestion.client import Client
 from catalog.ingestion.completeness import Expectations
-from catalog.ingestion.errors import Fatal, IngestionError, StopsPull
 from catalog.ingestion.oauth2 import OAuth2
 from catalog.ingestion.pagination import Paginator
 from catalog.ingestion.rate import Quota, Rate
-from catalog.ingestion.records import FailedItem, Mapped, Media, MediaType, Raw
-from catalog.ingestion.secrets import ApiKey
+from catalog.ingestion.records import FailedItem, Mapped, Media, Raw
 from catalog.ingestion.windows import Window
 
 FOLDER = Path(__file__).parent.parent / "providers"
@@ -121,7 +122,7 @@ class Provider:
         An item whose details fail becomes a reject; when several fail in a row, the API is down.
 
         Raises:
-            IngestionError: The last of `max_failed_details` errors in a row, or one that stops the pull.
+            CatalogError: The last of `max_failed_details` errors in a row, or one that stops the pull.
         """
         if type(self).detail is Provider.detail:
             return items
@@ -135,7 +136,7 @@ class Provider:
                 found = self.detail(raw, client)
             except StopsPull:
                 raise
-            except IngestionError as error:
+            except CatalogError as error:
                 if failures.one_more():
                     raise
                 return FailedItem(raw, error)

@@ -15,17 +15,9 @@ from typing import Any
 
 import msgspec
 
+from catalog.core.errors import CatalogError, Fatal, Fenced, Interrupted, NotWhole, Retry, SkippedErrors
 from catalog.ingestion import completeness
 from catalog.ingestion.client import Client
-from catalog.ingestion.errors import (
-    Fatal,
-    Fenced,
-    IngestionError,
-    Interrupted,
-    NotWhole,
-    Retry,
-    SkippedErrors,
-)
 from catalog.ingestion.page_writer import PageWriter
 from catalog.ingestion.pagination import Cursor, LoopGuard, Page
 from catalog.ingestion.parts import Manifest, Parts
@@ -112,7 +104,7 @@ class Pull:
         Raises:
             NotWhole: The API gave less than it announced.
             SkippedErrors: Pages were passed over, as the options ask.
-            IngestionError: The pull cannot go on now, or at all.
+            CatalogError: The pull cannot go on now, or at all.
             In each case what was read is kept, and listed in the manifest.
         """
         try:
@@ -126,7 +118,7 @@ class Pull:
             while state.round < len(state.rounds) and not self._limit_reached(state):
                 self._one_page(state)
             self._conclude(state)
-        except IngestionError as error:
+        except CatalogError as error:
             self._close(error)
             raise
         except BaseException as error:

@@ -13,8 +13,8 @@ from typing import Literal, Protocol
 import msgspec
 import psycopg
 
-from catalog.database.connections import Reconnecting
-from catalog.ingestion.errors import QuotaExhausted
+from catalog.core.connections import Reconnecting
+from catalog.core.errors import QuotaExhausted
 
 
 class Rate(msgspec.Struct, frozen=True):

@@ -1,13 +1,12 @@
 """What a provider's mapping returns: an `Image`, an `Audio`, or a `Skip` with its reason."""
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from catalog.ingestion.licenses import License
+from catalog.core.licenses import License
+from catalog.core.media import MediaType
 
-MediaType = Literal["image", "audio"]
-MEDIA_TYPES: tuple[MediaType, ...] = ("audio", "image")
 Raw = Any  # one item of a provider's answer, as JSON gave it; a mapping trusts none of it
 
 

@@ -18,11 +18,11 @@ import requests
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
+from catalog.core.errors import Fatal, UnansweredRequest
+from catalog.core.secrets import Redactor
 from catalog.ingestion.answers import steps
-from catalog.ingestion.errors import Fatal, UnansweredRequest
 from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.records import dig
-from catalog.ingestion.secrets import Redactor
 from catalog.ingestion.transport import Transport
 
 _FILE = "recording.json"

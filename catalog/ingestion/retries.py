@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 import tenacity
 
-from catalog.ingestion.errors import Retry
+from catalog.core.errors import Retry
 
 T = TypeVar("T")
 

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
-from catalog.ingestion.errors import Fatal
-from catalog.ingestion.secrets import Credentials, Redactor, Signed
+from catalog.core.errors import Fatal
+from catalog.core.secrets import Credentials, Redactor, Signed
 from catalog.ingestion.transport import host_of
 
 

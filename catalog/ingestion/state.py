@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from catalog.ingestion.errors import StopsPull
+from catalog.core.errors import StopsPull
 from catalog.ingestion.pagination import Cursor
 from catalog.ingestion.parts import Counts
 

@@ -3,9 +3,10 @@
 from collections import Counter
 from typing import Any
 
+from catalog.core.media import MediaType
 from catalog.ingestion.cleaning import tidy
 from catalog.ingestion.parts import Counts
-from catalog.ingestion.records import MediaType, Raw
+from catalog.ingestion.records import Raw
 
 # Skips that come from the pull itself and say nothing about the API.
 REPEATED = "page was a repetition"

@@ -34,9 +34,9 @@ from urllib3.exceptions import (
 from urllib3.util import parse_url
 from urllib3.util.connection import allowed_gai_family
 
+from catalog.core.errors import BadAddress, Retry
 from catalog.ingestion.addresses import is_global
 from catalog.ingestion.deadline import Deadline, TimedReader, deadline, within_deadline
-from catalog.ingestion.errors import BadAddress, Retry
 
 KEPT = 1 << 15  # bytes of a header line; http.client refuses more than 65 536
 MAX_LINE = 64 << 20

@@ -8,7 +8,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from catalog.ingestion.cleaning import MAX_INTEGER, creators, escape, number_for, plain, tidy
+from catalog.core.columns import MAX_INTEGER, MAX_URL_BYTES, SIZES
+from catalog.core.licenses import License
+from catalog.core.media import MediaType
+from catalog.ingestion.cleaning import creators, escape, number_for, plain, tidy
 from catalog.ingestion.fields import (
     alt_files_field,
     audio_set_field,
@@ -20,63 +23,10 @@ from catalog.ingestion.fields import (
     tags_field,
 )
 from catalog.ingestion.filetypes import EXTENSIONS, LONGEST_EXTENSION, kind_of, without_extension
-from catalog.ingestion.licenses import License
-from catalog.ingestion.records import Audio, Image, Media, MediaType
+from catalog.ingestion.records import Audio, Image, Media
 from catalog.ingestion.urls import UrlCleaner
 
 NULL = r"\N"
-VERSIONS: dict[MediaType, str] = {"image": "001", "audio": "002"}
-_COMMON = (
-    "foreign_identifier",
-    "foreign_landing_url",
-    "url",
-    "thumbnail",
-    "filetype",
-    "filesize",
-    "license",
-    "license_version",
-    "creator",
-    "creator_url",
-    "title",
-    "meta_data",
-    "tags",
-    "category",
-    "watermarked",
-    "provider",
-    "source",
-    "ingestion_type",
-)
-_AUDIO_ONLY = (
-    "duration",
-    "bit_rate",
-    "sample_rate",
-    "genres",
-    "audio_set",
-    "set_position",
-    "alt_files",
-    "audio_set_foreign_identifier",
-)
-COLUMNS: dict[MediaType, tuple[str, ...]] = {
-    "image": (*_COMMON, "width", "height"),
-    "audio": (*_COMMON, *_AUDIO_ONLY),
-}
-REQUIRED = ("foreign_identifier", "foreign_landing_url", "url", "license", "license_version")
-
-# Characters a column takes. `url` has a unique btree index, whose entries may have about 2 700 bytes, so it
-# has a limit in bytes as well.
-SIZES = {
-    "foreign_identifier": 3000,
-    "foreign_landing_url": 1000,
-    "url": 3000,
-    "thumbnail": 3000,
-    "creator": 2000,
-    "creator_url": 2000,
-    "title": 5000,
-    "category": 80,
-    "source": 80,
-    "audio_set_foreign_identifier": 1000,
-}
-MAX_URL_BYTES = 2600
 ANOTHER_MEDIUM = "file of another medium"
 
 

@@ -103,8 +103,3 @@ def day_lists(*steps: tuple[int, int]) -> list[list[int]]:
             lists.append([last + step * n for n in range(1, count + 1)])
             last = lists[-1][-1]
     return lists
-
-
-def utc(moment: datetime) -> datetime:
-    """The same moment, to be shown: databases give moments in the time zone of the server."""
-    return moment.astimezone(UTC)

@@ -5,8 +5,8 @@ from typing import Literal, LiteralString
 import msgspec
 from psycopg import sql
 
-from catalog.ingestion.records import MediaType
-from catalog.ingestion.tsv import COLUMNS
+from catalog.core.columns import COLUMNS
+from catalog.core.media import MediaType
 
 Merge = Literal["newest", "object", "tags", "elements", "names"]
 _MERGES: dict[str, Merge] = {

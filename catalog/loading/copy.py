@@ -7,7 +7,7 @@ import psycopg
 from psycopg import sql
 from upath import UPath
 
-from catalog.ingestion.errors import Fatal
+from catalog.core.errors import Fatal
 
 Connection = psycopg.Connection[Any]
 CHUNK = 1 << 20  # bytes

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from io import BufferedIOBase
 
-from catalog.ingestion.errors import Fatal
+from catalog.core.errors import Fatal
 
 LINE = 1 << 20  # bytes that are kept of a line; a longer one cannot be read
 FIELD = 131_072  # characters a field may have

@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from catalog.core.dates import utc
+from catalog.core.media import MediaType
 from catalog.ingestion.completeness import Outcome
-from catalog.ingestion.records import MediaType
-from catalog.ingestion.windows import utc
 
 PULLS = 5  # of everything
 WINDOWS = 30

@@ -6,9 +6,8 @@ from types import MappingProxyType
 
 import orjson
 
-from catalog.ingestion.cleaning import MAX_INTEGER, MIN_INTEGER
-from catalog.ingestion.records import MediaType
-from catalog.ingestion.tsv import COLUMNS
+from catalog.core.columns import COLUMNS, MAX_INTEGER, MIN_INTEGER
+from catalog.core.media import MediaType
 
 _VARCHAR = {
     "license": 50,

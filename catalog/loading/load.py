@@ -19,11 +19,11 @@ import psycopg
 from psycopg import sql
 from upath import UPath
 
+from catalog.core.columns import MAX_URL_BYTES, REQUIRED
+from catalog.core.errors import Fatal
+from catalog.core.media import MediaType
 from catalog.ingestion.completeness import DELETED, URL_TAKEN, Expectations, unusual
-from catalog.ingestion.errors import Fatal
 from catalog.ingestion.parts import Counts, Manifest
-from catalog.ingestion.records import MediaType
-from catalog.ingestion.tsv import MAX_URL_BYTES, REQUIRED
 from catalog.loading.columns import columns, updated
 from catalog.loading.copy import LineCopy, chunks, copy_exactly, lines_of
 from catalog.loading.history import usual

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from upath import UPath
 
+from catalog.core.media import MediaType
 from catalog.ingestion.parts import json_line
-from catalog.ingestion.records import MediaType
 
 log = logging.getLogger(__name__)
 LIMIT = 100_000  # lines of a list

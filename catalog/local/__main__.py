@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from catalog import command_line
+from catalog.cli import program
 from catalog.data_refresh.client import connect
 from catalog.data_refresh.queries import search
 from catalog.local import demo as demonstration
@@ -370,7 +370,7 @@ def _command() -> None:
 def main() -> None:
     # What has been unpaused or started is put back by `finally`, which SIGTERM's default would pass over.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    command_line.run(_command, "just", StackError, ApiError)
+    program.run(_command, "just", StackError, ApiError)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import orjson
 import psycopg
 from psycopg.rows import dict_row
 
+from catalog.core.media import MEDIA_TYPES
 from catalog.ingestion.provider import FOLDER, provider_class, provider_names
-from catalog.ingestion.records import MEDIA_TYPES
 from catalog.local.airflow_api import AirflowApi
 from catalog.local.runs import Run, unpaused, watch
 from catalog.local.stack import Stack

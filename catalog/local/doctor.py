@@ -7,12 +7,12 @@ from collections.abc import Container, Iterator, Mapping
 import psycopg
 import requests
 
+from catalog.core.setting import Malformed
+from catalog.core.settings import SETTINGS
 from catalog.database import schema
 from catalog.ingestion.provider import provider_class, provider_names
 from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.stack import COMPONENTS, Stack
-from catalog.setting_values import Malformed
-from catalog.settings import SETTINGS
 
 Finding = tuple[str, str, str]  # what was looked at; "ok", "note" or "wrong"; what is so, and how to mend it
 

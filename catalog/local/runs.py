@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from catalog.core.settings import HELD_SCHEDULES
 from catalog.local.airflow_api import FINISHED, AirflowApi, ApiError
-from catalog.settings import HELD_SCHEDULES
 
 HELD = HELD_SCHEDULES.name
 

@@ -193,7 +193,7 @@ class Stack:
         }
         defaults = {
             "AIRFLOW_VAR_OBJECT_STORAGE": f"file://{self.storage}",
-            "AIRFLOW_VAR_SENSITIVE_TERMS_URL": f"file://{ROOT / 'catalog' / 'local' / 'sensitive_terms.txt'}",
+            "AIRFLOW_VAR_SENSITIVE_TERMS_URL": f"file://{ROOT / 'catalog' / 'containers' / 'sensitive_terms.txt'}",
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "catalog" / "dags"),
             "AIRFLOW__CORE__DAG_DISCOVERY_SAFE_MODE": "False",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

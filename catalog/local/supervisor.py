@@ -23,8 +23,8 @@ from typing import IO
 import psutil
 import psycopg
 
+from catalog.containers.bootstrap import airflow_database
 from catalog.database import schema
-from catalog.local.bootstrap import airflow_database
 from catalog.local.demote import dies_with_parent
 from catalog.local.postgres import Postgres
 from catalog.local.restarts import KeepsEnding, Restarts

@@ -4,17 +4,17 @@ from typing import Any
 
 import requests
 
-from catalog.ingestion.errors import Fatal, Retry, UnexpectedAnswer
-from catalog.ingestion.secrets import Secret
+from catalog.core.errors import Fatal, Retry, UnexpectedAnswer
+from catalog.core.secrets import Secret
+from catalog.core.setting import GITHUB_API
 
-API = "https://api.github.com"
 TIMEOUT = 30  # seconds
 
 
 class GitHub:
     """token: None for what anybody may read. base: another address than GitHub's own, for an enterprise server or a test."""
 
-    def __init__(self, token: Secret | None = None, base: str = API) -> None:
+    def __init__(self, token: Secret | None = None, base: str = GITHUB_API) -> None:
         self._base, self._session = base.rstrip("/"), requests.Session()
         self._session.headers.update({"Accept": "application/vnd.github+json", "User-Agent": "media-catalog"})
         if token:

@@ -5,18 +5,18 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
-from catalog.ingestion.errors import Fatal, UnexpectedAnswer
+from catalog.core.errors import Fatal, UnexpectedAnswer
+from catalog.core.setting import Reviews
 from catalog.maintenance.github import GitHub, Missing
 
 log = logging.getLogger(__name__)
 # What an answer that lacks something, or holds something else, leads to.
 ODD = (AttributeError, KeyError, TypeError, ValueError, Fatal, UnexpectedAnswer)
 
-Repository = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")]
 MARKER = "This reminder is written automatically, by the urgency of the pull request."
 LIMITS = {
     "critical": 1,
@@ -25,14 +25,6 @@ LIMITS = {
     "low": 8,
 }  # weekdays: at least 1, more than 2, more than 4, more than 7
 GRACE = timedelta(minutes=2)  # a comment changes its pull request's `updated_at` a moment after it was made
-
-
-class Reviews(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The Variable PR_REVIEW_REPOSITORIES. bot: the login that the token belongs to; base: pull requests into this branch count."""
-
-    repositories: tuple[Repository, ...]
-    bot: str
-    base: str = "main"
 
 
 class Reminder(msgspec.Struct, frozen=True):

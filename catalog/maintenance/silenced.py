@@ -5,9 +5,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from catalog.ingestion.errors import Fatal, UnexpectedAnswer
+from catalog.core.errors import Fatal, UnexpectedAnswer
+from catalog.core.setting import PassedOver, Silencing
 from catalog.maintenance.github import GitHub, Missing
-from catalog.setting_values import PassedOver, Silencing
 
 MISSING, NO_ISSUE = "no such issue", "this is no GitHub issue"
 

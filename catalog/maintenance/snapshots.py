@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from catalog.ingestion.errors import Fatal
+from catalog.core.errors import Fatal
 
 log = logging.getLogger(__name__)
 PREFIX = "airflow-managed-"  # what is not called so is somebody else's

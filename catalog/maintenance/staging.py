@@ -3,15 +3,14 @@
 Only databases that are named as staging's are ever changed.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import msgspec
 import psycopg
 
-from catalog.ingestion.errors import Fatal, Retry
-from catalog.maintenance.github import API, GitHub
+from catalog.core.errors import Fatal, Retry
+from catalog.core.setting import Databases, Deploy
+from catalog.maintenance.github import GitHub
 
-Name = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z][a-zA-Z0-9-]{0,62}$")]
 TRUNCATED = (
     "api_throttledapplication",
     "api_oauth2registration",
@@ -21,32 +20,6 @@ _AGAIN = "trigger a new run"
 
 
 Role = Literal["staging", "temporary", "old"]
-
-
-class Databases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Identifiers of the instances. temporary: what is restored until it takes staging's name; old: staging meanwhile."""
-
-    production: Name = "prod-openverse-db"
-    staging: Name = "dev-openverse-db"
-    temporary: Name = "dev-next-openverse-db"
-    old: Name = "dev-old-openverse-db"
-
-    def __post_init__(self) -> None:
-        for field in self.__struct_fields__:  # RDS knows no capital letters, and answers with small ones
-            msgspec.structs.force_setattr(self, field, getattr(self, field).lower())
-
-    @property
-    def ours(self) -> tuple[str, str, str]:
-        return self.staging, self.temporary, self.old
-
-
-class Deploy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The workflow that deploys staging's API. repository: `owner/name`; package: of the API's image, whose newest tag is deployed."""
-
-    repository: str
-    workflow: str
-    package: str
-    api: str = API
 
 
 class Restore:

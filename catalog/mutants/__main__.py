@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from catalog import command_line
+from catalog.cli import program
 from catalog.mutants.guard import Guard
 from catalog.mutants.guards import GUARDS
 from catalog.mutants.trial import Outcome, Verdict, judge, run_tests, snapshot, tree_without
@@ -69,4 +69,4 @@ def _summary(verdicts: Sequence[tuple[Guard, Verdict]]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(lambda: main(sys.argv[1:]), "just mutants")
+    program.run(lambda: main(sys.argv[1:]), "just mutants")

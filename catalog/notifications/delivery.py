@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 
+from catalog.core.setting import Silencing
 from catalog.notifications.messages import Message
-from catalog.setting_values import Silencing
 
 NOTIFICATIONS, ALERTS = "slack_notifications", "slack_alerts"
 

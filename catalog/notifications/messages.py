@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from catalog.core.dates import utc
 from catalog.ingestion.completeness import URL_TAKEN, URL_TAKEN_HINT, accepting, flags
-from catalog.ingestion.windows import utc
 
 _UNITS = (("week", 604_800), ("day", 86_400), ("hour", 3_600), ("min", 60), ("sec", 1))
 

@@ -18,20 +18,20 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
-from catalog.dags.operators.iam import with_token
-from catalog.data_refresh.tag_policy import policy_from
-from catalog.database.connections import arguments_of
-from catalog.ingestion.errors import Fatal
-from catalog.ingestion.windows import utc
-from catalog.plugins import figures
-from catalog.setting_values import Malformed, Setting
-from catalog.settings import (
+from catalog.core.connections import arguments_of
+from catalog.core.dates import utc
+from catalog.core.errors import Fatal
+from catalog.core.setting import Malformed, Setting
+from catalog.core.settings import (
     GITHUB_API_KEY,
     GITHUB_API_URL,
     SILENCED_SLACK_NOTIFICATIONS,
     SKIPPED_INGESTION_ERRORS,
     TAG_POLICY,
 )
+from catalog.dags.operators.iam import with_token
+from catalog.data_refresh.tag_policy import policy_from
+from catalog.plugins import figures
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -166,12 +166,15 @@ class Issues:
 
 
 def _issue_state(url: str) -> str:
-    from catalog.ingestion.secrets import Secret
-    from catalog.maintenance.github import API, GitHub
+    from catalog.core.secrets import Secret
+    from catalog.core.setting import GITHUB_API
+    from catalog.maintenance.github import GitHub
     from catalog.maintenance.silenced import issue_state
 
     token = _value_of(GITHUB_API_KEY, [])
-    return issue_state(GitHub(Secret(token) if token else None, _value_of(GITHUB_API_URL, []) or API), url)
+    return issue_state(
+        GitHub(Secret(token) if token else None, _value_of(GITHUB_API_URL, []) or GITHUB_API), url
+    )
 
 
 _issues = Issues(_issue_state)

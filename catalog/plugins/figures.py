@@ -9,11 +9,11 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.setting import PassedOver, Silencing
 from catalog.data_refresh.search import Indexes
 from catalog.ingestion.provider import Provider, provider_class, provider_names
-from catalog.ingestion.records import MEDIA_TYPES, MediaType
 from catalog.notifications.messages import flags_of
-from catalog.setting_values import PassedOver, Silencing
 
 WEEKS = 26
 COUNTED = 64 * 2**20  # bytes of a table that is counted in a moment

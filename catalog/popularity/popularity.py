@@ -13,10 +13,10 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from catalog.core.errors import Fatal
+from catalog.core.media import MediaType
 from catalog.database.names import query_id
-from catalog.ingestion.errors import Fatal
 from catalog.ingestion.provider import provider_class, provider_names
-from catalog.ingestion.records import MediaType
 from catalog.loading.load import take_turn
 
 Connection = psycopg.Connection[Any]  # in autocommit

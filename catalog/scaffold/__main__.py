@@ -19,13 +19,13 @@ import orjson
 import typer
 from rich.console import Console
 
-from catalog import command_line
+from catalog.cli import program
+from catalog.core.media import MediaType
 from catalog.ingestion.provider import FOLDER, provider_names
-from catalog.ingestion.records import MediaType
 from catalog.scaffold.rows import expect, expected_file
 
 TEMPLATES = Path(__file__).parent
-LONGEST_IMPORTS = 110 - len("from catalog.ingestion import ")
+LONGEST_IMPORTS = 110 - len("from catalog.provider_api import ")
 Medium = Literal["image", "audio"]
 err = Console(stderr=True)
 
@@ -174,4 +174,4 @@ def _refuse(problem: str) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(lambda: typer.run(main), "just add-provider")
+    program.run(lambda: typer.run(main), "just add-provider")

@@ -11,13 +11,13 @@ import orjson
 from rich.console import Console
 from upath import UPath
 
-from catalog import command_line
+from catalog.cli import program
+from catalog.core.columns import COLUMNS
 from catalog.ingestion.assemble import client_for, replay_of, window_of
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import FOLDER, api_names, provider_class
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.state import Checkpoint, Options
-from catalog.ingestion.tsv import COLUMNS
 
 _JSON = ("meta_data", "tags", "audio_set", "alt_files")
 
@@ -91,4 +91,4 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(lambda: main(sys.argv[1:]), "just expect")
+    program.run(lambda: main(sys.argv[1:]), "just expect")

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from catalog import command_line
+from catalog.cli import program
 from catalog.local.lifecycle import StackError
 from catalog.soak.soak import Soak
 
@@ -54,4 +54,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command_line.run(lambda: typer.run(main), "just soak", StackError)
+    program.run(lambda: typer.run(main), "just soak", StackError)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from catalog.ingestion.records import MediaType
+from catalog.core.media import MediaType
 
 CC0 = "https://creativecommons.org/publicdomain/zero/1.0/"
 SENSITIVE_EVERY = 10  # the title of one record in so many holds a sensitive term

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from catalog.ingestion.records import MediaType
+from catalog.core.media import MediaType
 from catalog.soak.made_up import SOURCES, Source, generation_of, group_of
 
 Key = tuple[str, str]  # provider string, group

@@ -16,9 +16,9 @@ import psycopg
 from elasticsearch.exceptions import GeneralAvailabilityWarning
 from psycopg import sql
 
+from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.sensitive import sensitive
-from catalog.ingestion.records import MEDIA_TYPES, MediaType
 from catalog.soak import made_up
 from catalog.soak.made_up import Source, group_of
 from catalog.soak.model import Model, Update

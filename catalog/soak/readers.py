@@ -13,9 +13,9 @@ import psycopg
 from elastic_transport import ApiError
 from elasticsearch import NotFoundError
 
+from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.data_refresh.queries import words_query
 from catalog.data_refresh.sensitive import sensitive
-from catalog.ingestion.records import MEDIA_TYPES, MediaType
 from catalog.soak.journal import Journal
 from catalog.soak.model import Model
 from catalog.soak.world import World, identifiers_in, passing

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
+from catalog.core.media import MEDIA_TYPES
 from catalog.data_refresh.sensitive import parse_terms
-from catalog.ingestion.records import MEDIA_TYPES
 from catalog.local.runs import unpaused
 from catalog.local.stack import AIRFLOW_DB, API_DB, CATALOG_DB, ROOT
 from catalog.soak import oracles, report
@@ -24,7 +24,7 @@ from catalog.soak.world import CANARY, World, passing, persist, relations
 
 SETTLE = 600.0  # seconds until everything must have come to an end
 LOOK_EVERY = 1.0
-TERMS = ROOT / "catalog" / "local" / "sensitive_terms.txt"
+TERMS = ROOT / "catalog" / "containers" / "sensitive_terms.txt"
 _LOGS = (".log", ".json", ".jsonl", ".tsv", ".txt")
 
 

@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from catalog.ingestion.records import MEDIA_TYPES, MediaType
+from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.soak.journal import Journal
 from catalog.soak.world import World, passing
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from elasticsearch import NotFoundError
 
-from catalog.ingestion.records import MEDIA_TYPES, MediaType
+from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.soak import made_up, oracles
 from catalog.soak.faults import Faults
 from catalog.soak.jobs import Job, Jobs

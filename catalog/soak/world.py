@@ -12,10 +12,10 @@ from elastic_transport import ApiError as EngineError
 from elastic_transport import TransportError
 from psycopg.rows import dict_row
 
+from catalog.core.errors import Retry
+from catalog.core.media import MediaType
 from catalog.data_refresh.client import connect
 from catalog.data_refresh.search import Indexes
-from catalog.ingestion.errors import Retry
-from catalog.ingestion.records import MediaType
 from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.lifecycle import down, reset, up
 from catalog.local.stack import ROOT, Stack

@@ -10,11 +10,12 @@ import psycopg
 import pytest
 import sqlalchemy
 
-from catalog import cli, command_line
-from catalog.ingestion.errors import Fatal
+from catalog.cli import app as cli
+from catalog.cli import program
+from catalog.core.errors import Fatal
 from catalog.tests.conftest import database_of_its_own
 
-ROOT = Path(cli.__file__).parent
+ROOT = Path(cli.__file__).parents[1]
 AWAY = "postgresql://me:hunter2@127.0.0.1:9/catalog"  # nobody listens on the discard port
 
 
@@ -181,13 +182,13 @@ def test_whatever_is_wrong(catalog_command, monkeypatch, environment, command, w
     ],
 )  # fmt: skip
 def test_any_exception(capsys, monkeypatch, error):
-    monkeypatch.delenv(command_line.TRACEBACK, raising=False)
+    monkeypatch.delenv(program.TRACEBACK, raising=False)
 
     def fails():
         raise error
 
     with pytest.raises(SystemExit) as ended:
-        command_line.run(fails, "just")
+        program.run(fails, "just")
     lines = capsys.readouterr().err.splitlines()
     assert (ended.value.code, len(lines)) == (1, 1)
     assert lines[0].startswith("just: ")
@@ -226,9 +227,9 @@ def test_a_version_table_that_somebody_locks(catalog_command, dsn):
 
 
 def test_a_traceback_that_is_asked_for(capsys, monkeypatch):
-    monkeypatch.setenv(command_line.TRACEBACK, "1")
+    monkeypatch.setenv(program.TRACEBACK, "1")
     with pytest.raises(SystemExit):
-        command_line.run(lambda: {}["nothing"], "just")
+        program.run(lambda: {}["nothing"], "just")
     shown = capsys.readouterr().err
     assert "Traceback" in shown
     assert "just: unexpected KeyError" in shown
@@ -250,8 +251,8 @@ def test_who_reads_the_output_may_leave():
 
 ENDS_OTHERWISE = {
     "local/supervisor.py": "runs detached and writes a log",
-    "local/with_secrets.py": "imports the standard library only",
-    "local/healthy.py": "a health check, which imports as little as it can",
+    "containers/with_secrets.py": "imports the standard library only",
+    "containers/healthy.py": "a health check, which imports as little as it can",
 }
 
 
@@ -266,8 +267,8 @@ def test_every_program_of_ours_ends_like_that():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test):
                 found[path.relative_to(ROOT).as_posix()] = ast.unparse(node.body[-1])
-    named = {name for name, text in found.items() if "command_line.run(" not in text and text != "main()"}
+    named = {name for name, text in found.items() if "program.run(" not in text and text != "main()"}
     by_main = {name for name, text in found.items() if text == "main()"}
     assert named == set(ENDS_OTHERWISE)
     for name in by_main - {n for n in by_main if n.startswith("benchmarks/")}:
-        assert "command_line.run(" in (ROOT / name).read_text(encoding="utf-8")
+        assert "program.run(" in (ROOT / name).read_text(encoding="utf-8")

@@ -3,17 +3,18 @@
 import re
 from pathlib import Path
 
-from catalog import settings
-from catalog.settings import SETTINGS
+from catalog.core import settings
+from catalog.core.settings import SETTINGS
 
 CATALOG = Path(__file__).parent.parent
 ELSEWHERE = (
     "tests",
     "benchmarks",
+    "containers",
     "local",
     "scaffold",
     "settings.py",
-)  # names of the local stack and of measurements are not settings
+)  # names of the stacks and of measurements are not settings
 BY_A_TEXT = re.compile(r"""Variable\.(?:get|set|delete)\(\s*f?["\']""")
 ENVIRONMENT = re.compile(r"""environ(?:\.get\(|\[)\s*"([A-Z_]+)""")
 CONNECTION = re.compile(
@@ -58,7 +59,7 @@ def test_environment():
 
 def test_connections_and_pools():
     assert names(CONNECTION) == declared("connection")
-    from catalog.local.bootstrap import POOLS
+    from catalog.containers.bootstrap import POOLS
 
     assert {name for name, _, _ in POOLS} == declared("pool")
 

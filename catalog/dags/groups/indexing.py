@@ -4,13 +4,20 @@ Which index is filled from where is the run's refresh (`operators/refreshes.py`)
 """
 
 import logging
-import os
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from catalog.core.errors import Refused
+from catalog.core.media import MediaType
+from catalog.core.settings import (
+    DATA_REFRESH_EXECUTOR,
+    DATA_REFRESH_INDEX_TASKS,
+    ES_INDEX_THROTTLING_RATE,
+    TAG_POLICY,
+)
 from catalog.dags.operators.conflicts import kept_turn
 from catalog.dags.operators.refreshes import current_refresh, note_index, promoted_indexes, reach
 from catalog.dags.operators.running import Meter, stop_asked, task_failures
@@ -21,15 +28,10 @@ from catalog.dags.operators.settings import (
     search_connection,
     sensitive_terms,
 )  # fmt: skip
-from catalog.dags.operators.variables import value_of
-from catalog.ingestion.errors import Refused
-from catalog.ingestion.records import MediaType
-from catalog.settings import DATA_REFRESH_INDEX_TASKS, ES_INDEX_THROTTLING_RATE, TAG_POLICY
+from catalog.dags.operators.variables import environment, value_of
 
 log = logging.getLogger(__name__)
-EXECUTOR = (
-    os.environ.get("DATA_REFRESH_EXECUTOR") or None
-)  # of the tasks that fill ranges; None: the default one
+EXECUTOR = environment(DATA_REFRESH_EXECUTOR)  # of the tasks that fill ranges; None: the default one
 LONG = timedelta(days=2)
 HEALTHY = 6 * 3600.0  # seconds that replicas may take
 EXAMPLES = 100  # of rejected records, in the log

@@ -15,6 +15,16 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
 )
 
+from catalog.core.dates import utc
+from catalog.core.errors import CatalogError, Interrupted, QuotaExhausted, Retry, SkippedErrors
+from catalog.core.media import MediaType
+from catalog.core.settings import (
+    CONTACT_EMAIL,
+    INGESTION_LIMIT,
+    PRIVATE_HOSTS,
+    PROBE_HTTPS,
+    SKIPPED_INGESTION_ERRORS,
+)
 from catalog.dags.operators.conf import END
 from catalog.dags.operators.oauth2 import credentials_for
 from catalog.dags.operators.running import stop_asked, task_failures
@@ -29,23 +39,14 @@ from catalog.dags.operators.slack import send
 from catalog.dags.operators.variables import value_of
 from catalog.ingestion.assemble import client_for, replay_of
 from catalog.ingestion.client import Client
-from catalog.ingestion.errors import IngestionError, Interrupted, QuotaExhausted, Retry, SkippedErrors
 from catalog.ingestion.lease import Lease
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider, provider_class
 from catalog.ingestion.pull import Pull
-from catalog.ingestion.records import MediaType
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.state import Options
 from catalog.ingestion.transport import tls_probe
-from catalog.ingestion.windows import Window, day_window, run_window, utc
-from catalog.settings import (
-    CONTACT_EMAIL,
-    INGESTION_LIMIT,
-    PRIVATE_HOSTS,
-    PROBE_HTTPS,
-    SKIPPED_INGESTION_ERRORS,
-)
+from catalog.ingestion.windows import Window, day_window, run_window
 
 log = logging.getLogger(__name__)
 _DAY = r"^\d{4}-\d{2}-\d{2}" + END
@@ -255,7 +256,7 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
         raise AirflowException(f"{error} The next try goes on at the last whole page.") from None
     except SkippedErrors as error:
         raise AirflowFailException(str(error)) from None
-    except IngestionError as error:
+    except CatalogError as error:
         raise AirflowFailException(f"{type(error).__name__}: {error}") from None
     return _summary(manifest)
 
@@ -336,7 +337,7 @@ def load(provider: str, media_type: MediaType, day_shift: int) -> dict[str, Any]
     params, run, cls = context["params"], context["dag_run"], provider_class(provider)
     try:
         _, window = _covers(cls, context, day_shift)
-    except IngestionError as error:
+    except CatalogError as error:
         raise AirflowSkipException(f"nothing was pulled: {error}") from None
     parts = parts_of(provider, context, window, day_shift)
     manifest = parts.load()

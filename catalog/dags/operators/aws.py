@@ -1,10 +1,9 @@
 """AWS as tasks use it."""
 
-import os
 from typing import Any
 
+from catalog.core.settings import AWS_RDS_CONN_ID, AWS_RDS_POKE_INTERVAL
 from catalog.dags.operators.variables import environment
-from catalog.settings import AWS_RDS_POKE_INTERVAL
 
 POKE = environment(AWS_RDS_POKE_INTERVAL)  # seconds
 
@@ -16,4 +15,4 @@ def rds() -> Any:
     """
     from airflow.providers.amazon.aws.hooks.rds import RdsHook
 
-    return RdsHook(aws_conn_id=os.environ.get("AWS_RDS_CONN_ID", "aws_default")).conn
+    return RdsHook(aws_conn_id=environment(AWS_RDS_CONN_ID)).conn

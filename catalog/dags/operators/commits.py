@@ -5,12 +5,14 @@ work by luck, or fail in the middle of a run, so they are refused where they are
 """
 
 import json
-import os
 import re
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+
+from catalog.core.settings import CATALOG_COMMIT
+from catalog.dags.operators.variables import environment
 
 PACKAGE = Path(__file__).resolve().parents[2]
 _COMMIT = re.compile("[0-9a-f]{40}")
@@ -22,7 +24,7 @@ class OtherCommit(Exception):
 
 def installed_commit() -> str | None:
     """CATALOG_COMMIT, as the image has it, or what pip wrote down when it installed from Git (PEP 610, `direct_url.json`)."""
-    if given := os.environ.get("CATALOG_COMMIT"):
+    if given := environment(CATALOG_COMMIT):
         return given
     try:
         origin = json.loads(distribution("media-catalog").read_text("direct_url.json") or "{}")

@@ -12,11 +12,11 @@ from typing import Any
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from catalog.core.settings import DATA_REFRESH_POKE_INTERVAL
 from catalog.dags.dag_factory import REGISTRY
 from catalog.dags.operators.running import looks_again, task_failures
 from catalog.dags.operators.settings import catalog_connection
 from catalog.dags.operators.variables import environment
-from catalog.settings import DATA_REFRESH_POKE_INTERVAL
 
 log = logging.getLogger(__name__)
 POOL = "data_refresh"

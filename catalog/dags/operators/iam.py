@@ -1,6 +1,6 @@
 """Logins by AWS or Azure identity instead of a password: the one thing of a connection that Airflow's hook alone knows.
 
-The rest of a connection is passed on by `catalog.database.connections`, not by `PostgresHook.get_conn`: the hook leaves
+The rest of a connection is passed on by `catalog.core.connections`, not by `PostgresHook.get_conn`: the hook leaves
 no room for defaults that extras may override (keepalives, time-outs, the application's name), lets an extra `options`
 replace ours instead of adding to it, and hands libpq extras that it does not know, which fails.
 """

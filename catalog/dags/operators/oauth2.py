@@ -11,14 +11,14 @@ import msgspec
 from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowFailException
 
+from catalog.core.setting import Setting
+from catalog.core.settings import OAUTH2_ACCESS_TOKENS, OAUTH2_AUTH_KEYS, OAUTH2_PROVIDER_SECRETS
 from catalog.dags.operators.settings import catalog_connection, mask
 from catalog.dags.operators.variables import value_of
 from catalog.ingestion.assemble import api_hosts
 from catalog.ingestion.oauth2 import BearerCredentials, OAuth2, TokenPair, exchange_code, refresh
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.transport import host_of
-from catalog.setting_values import Setting
-from catalog.settings import OAUTH2_ACCESS_TOKENS, OAUTH2_AUTH_KEYS, OAUTH2_PROVIDER_SECRETS
 
 SECRETS, CODES, TOKENS = OAUTH2_PROVIDER_SECRETS, OAUTH2_AUTH_KEYS, OAUTH2_ACCESS_TOKENS
 T = TypeVar("T")

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from catalog.core.errors import Refused
 from catalog.dags.operators.conflicts import current_turn
 from catalog.dags.operators.running import task_failures
 from catalog.dags.operators.settings import catalog_connection
-from catalog.ingestion.errors import Refused
 
 log = logging.getLogger(__name__)
 WAY_OUT = {

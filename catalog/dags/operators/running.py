@@ -12,7 +12,7 @@ from typing import Any
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from catalog.ingestion.errors import Fatal, IngestionError, Refused
+from catalog.core.errors import CatalogError, Fatal, Refused
 
 log = logging.getLogger(__name__)
 
@@ -88,5 +88,5 @@ def task_failures(hint: str = "") -> Iterator[None]:
         raise AirflowFailException(f"refused: {error}") from None
     except Fatal as error:
         raise AirflowFailException(f"{error} {hint}".strip()) from None
-    except IngestionError as error:
+    except CatalogError as error:
         raise AirflowException(str(error)) from None

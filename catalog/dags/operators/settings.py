@@ -1,24 +1,23 @@
 """What a task fetches from Airflow before it calls the library: Variables, connections, conf, the object store, its own state."""
 
-import os
 from datetime import timedelta
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote, quote_plus
 
 import psycopg
-from airflow.sdk import Connection, ObjectStoragePath, Variable
+from airflow.sdk import Connection, ObjectStoragePath, Variable, conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 from upath import UPath
 
+from catalog.core.connections import arguments_of
+from catalog.core.secrets import Secret
+from catalog.core.session import settle
+from catalog.core.settings import OBJECT_STORAGE, SENSITIVE_TERMS_URL
 from catalog.dags.operators.iam import with_token
 from catalog.dags.operators.variables import value_of
-from catalog.database.connections import arguments_of
-from catalog.database.session import settle
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import SharedThrottle
-from catalog.ingestion.secrets import Secret
-from catalog.settings import OBJECT_STORAGE, SENSITIVE_TERMS_URL
 
 CATALOG_DB, API_DB, STAGING_DB = (
     "postgres_openledger_upstream",
@@ -66,8 +65,8 @@ def database_connection(conn_id: str, autocommit: bool = False) -> psycopg.Conne
 
 def catalog_connection(autocommit: bool = False) -> psycopg.Connection[Any]:
     """A connection to the catalog database. Fails the task when its schema is older than this release needs."""
+    from catalog.core.errors import Fatal
     from catalog.database.schema import require
-    from catalog.ingestion.errors import Fatal
 
     connection = database_connection(CATALOG_DB, autocommit)
     try:
@@ -190,7 +189,7 @@ def storage() -> UPath:
 
 
 def _remote_executors() -> str:
-    executors = os.environ.get("AIRFLOW__CORE__EXECUTOR", "LocalExecutor").split(",")
+    executors = conf.get("core", "executor").split(",")
     return ", ".join(e for e in executors if "Local" not in e and "Sequential" not in e)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 from airflow.sdk import Connection, get_current_context
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from catalog.core.settings import ENVIRONMENT, SILENCED_SLACK_NOTIFICATIONS, SLACK_MESSAGE_OVERRIDE
 from catalog.dags.operators.settings import mask
 from catalog.dags.operators.variables import quietly
 from catalog.notifications.delivery import connection_id, reason_not_to_send
 from catalog.notifications.messages import Message, escaped, run_problem, task_failure
-from catalog.settings import ENVIRONMENT, SILENCED_SLACK_NOTIFICATIONS, SLACK_MESSAGE_OVERRIDE
 
 log = logging.getLogger(__name__)
 UPSTREAM_FAILED = "Upstream task(s) failed"

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from airflow.sdk import Variable, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from catalog.setting_values import Malformed, Setting
+from catalog.core.setting import Malformed, Setting
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

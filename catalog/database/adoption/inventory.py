@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import psycopg
 
+from catalog.core.media import MEDIA_TYPES
 from catalog.database.adoption import hazards
 from catalog.database.adoption.first_revision import Column
 from catalog.database.adoption.hazards import Hazards
-from catalog.ingestion.records import MEDIA_TYPES
 
 Connection = psycopg.Connection[Any]
 MEDIA = ("image", "audio")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 import psycopg
 
+from catalog.core.session import settle
 from catalog.database import locks
 from catalog.database.adoption import first_revision
 from catalog.database.adoption.generation import Generation, generation
@@ -28,7 +29,6 @@ from catalog.database.adoption.refusals import unreadable
 from catalog.database.adoption.rows import Counts, Odd, count, odd
 from catalog.database.adoption.steps import Step
 from catalog.database.adoption.uniqueness import UNIQUE
-from catalog.database.session import settle
 
 Connection = psycopg.Connection[Any]
 _LEFT_BY_WORK = (

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import msgspec
 from psycopg import sql
 
+from catalog.core.columns import SIZES
 from catalog.database.adoption import first_revision
 from catalog.database.adoption.duplicates import Doubled
 from catalog.database.adoption.first_revision import Column
@@ -29,7 +30,6 @@ from catalog.database.adoption.refusals import refusals
 from catalog.database.adoption.rows import LONGEST_ENTRY, Counts
 from catalog.database.adoption.steps import BESIDE_WRITERS, EXCLUSIVE, ROWS, SCAN, SORT, Lock, Step
 from catalog.database.adoption.uniqueness import KEY, UNIQUE, URL
-from catalog.ingestion.tsv import SIZES
 
 _OPTIONAL_METRICS = ("percentile", "val", "constant")
 _NOTE = (

@@ -13,8 +13,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from catalog.core.conninfo import conninfo
+from catalog.core.errors import Fatal, Refused
+from catalog.core.session import settle
 from catalog.database import locks, schema
-from catalog.database.addresses import conninfo
 from catalog.database.adoption import first_revision
 from catalog.database.adoption.duplicates import Removal
 from catalog.database.adoption.inventory import SET_KEY
@@ -22,8 +24,6 @@ from catalog.database.adoption.look import Look, look
 from catalog.database.adoption.rows import TO_FILL
 from catalog.database.adoption.steps import Step
 from catalog.database.schema import SchemaStatus
-from catalog.database.session import settle
-from catalog.ingestion.errors import Fatal, Refused
 
 Connection = psycopg.Connection[Any]
 Say = Callable[[str], None]

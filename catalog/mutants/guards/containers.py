@@ -3,9 +3,9 @@
 from catalog.mutants.guard import Guard
 
 WITH_SECRETS, SECRETS, INIT = (
-    "catalog/local/with_secrets.py",
-    "catalog/local/secrets.py",
-    "catalog/local/bootstrap.py",
+    "catalog/containers/with_secrets.py",
+    "catalog/containers/secrets.py",
+    "catalog/containers/bootstrap.py",
 )
 CONTAINERS, TEST_SECRETS = "local/test_containers.py", "local/test_container_secrets.py"
 ANY_PASSWORD = f"{CONTAINERS}::test_what_a_container_is_given_means_the_same_with_any_password"

@@ -3,11 +3,11 @@
 from catalog.mutants.guard import Guard
 
 VALUES, VARIABLES, SLACK = (
-    "catalog/setting_values.py",
+    "catalog/core/setting.py",
     "catalog/dags/operators/variables.py",
     "catalog/dags/operators/slack.py",
 )
-CONNECTIONS, LEASE = "catalog/database/connections.py", "catalog/ingestion/lease.py"
+CONNECTIONS, LEASE = "catalog/core/connections.py", "catalog/ingestion/lease.py"
 SUPERVISOR, RESTARTS, STACK = (
     "catalog/local/supervisor.py",
     "catalog/local/restarts.py",
@@ -239,7 +239,7 @@ GUARDS = (
         name="names-in-capital-letters",
         holds="Production's database is known by its name in any letters.",
         row=41,
-        file=STAGING,
+        file="catalog/core/setting.py",
         find="getattr(self, field).lower())",
         replace="getattr(self, field))",
         tests=(f"{TEST_STAGING}::test_production_is_not_one_of_stagings",),
@@ -257,7 +257,7 @@ GUARDS = (
         name="report-in-utc",
         holds="A report names the UTC day, whatever the server's time zone.",
         row=19,
-        file="catalog/ingestion/windows.py",
+        file="catalog/core/dates.py",
         find="    return moment.astimezone(UTC)\n",
         replace="    return moment\n",
         tests=(

@@ -3,7 +3,7 @@
 from catalog.mutants.guard import Guard
 
 SESSION, ACCESS, SEQUENCES, REFERENCES, SETS, DUPLICATES, PREFLIGHT = (
-    "catalog/database/session.py",
+    "catalog/core/session.py",
     "catalog/data_refresh/access.py",
     "catalog/data_refresh/sequences.py",
     "catalog/data_refresh/references.py",

@@ -5,8 +5,8 @@ from catalog.mutants.guard import Guard
 SCHEMA, LOCKS, ADDRESSES, COMMANDS, POSTGRES = (
     "catalog/database/schema.py",
     "catalog/database/locks.py",
-    "catalog/database/addresses.py",
-    "catalog/command_line.py",
+    "catalog/core/conninfo.py",
+    "catalog/cli/program.py",
     "catalog/local/postgres.py",
 )
 TEST, TEST_ADDRESSES, TEST_COMMANDS = (

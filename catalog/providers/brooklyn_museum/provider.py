@@ -8,7 +8,9 @@ https://www.brooklynmuseum.org/opencollection/api
 from datetime import date
 from typing import Any
 
-from catalog.ingestion import (
+from catalog.core.errors import UnexpectedAnswer
+from catalog.ingestion.answers import seen, values_at
+from catalog.provider_api import (
     ApiKey,
     Client,
     Counted,
@@ -25,8 +27,6 @@ from catalog.ingestion import (
     links,
     missing,
 )
-from catalog.ingestion.answers import seen, values_at
-from catalog.ingestion.errors import UnexpectedAnswer
 
 OBJECTS = "https://www.brooklynmuseum.org/api/v2/object/"
 PAGE = 35  # the most the API accepts

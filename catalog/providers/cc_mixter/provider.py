@@ -8,8 +8,8 @@ the answer. https://ccmixter.org/query-api
 import re
 from typing import Any
 
-from catalog.ingestion import Audio, Counted, Mapped, Provider, Raw, Skip, dig, license_from_url, missing
 from catalog.ingestion.answers import as_count
+from catalog.provider_api import Audio, Counted, Mapped, Provider, Raw, Skip, dig, license_from_url, missing
 
 LIMIT = 100
 

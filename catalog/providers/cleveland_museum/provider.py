@@ -7,7 +7,7 @@ https://openaccess-api.clevelandart.org
 from datetime import date, timedelta
 from typing import Any
 
-from catalog.ingestion import CC0, Counted, Image, Mapped, Provider, Rate, Raw, Skip, compact, dig, missing
+from catalog.provider_api import CC0, Counted, Image, Mapped, Provider, Rate, Raw, Skip, compact, dig, missing
 
 PAGE = 1000
 VARIANTS = ("web", "print", "full")

@@ -6,7 +6,7 @@ creators, contributors and people that are shown.
 
 from typing import Any
 
-from catalog.ingestion import Raw, dig
+from catalog.provider_api import Raw, dig
 
 LANGUAGES = ("en", "def")  # those to prefer; "def" is text in no language, or in one that is not named
 

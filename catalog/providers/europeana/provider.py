@@ -9,7 +9,9 @@ https://europeana.atlassian.net/wiki/spaces/EF/pages/2385739812/Search+API+Docum
 from datetime import date, timedelta
 from typing import Any
 
-from catalog.ingestion import (
+from catalog.core.errors import UnexpectedAnswer
+from catalog.ingestion.answers import items_at, seen
+from catalog.provider_api import (
     ApiKey,
     Client,
     HttpStatus,
@@ -27,8 +29,6 @@ from catalog.ingestion import (
     missing,
     without_param,
 )
-from catalog.ingestion.answers import items_at, seen
-from catalog.ingestion.errors import UnexpectedAnswer
 from catalog.providers.europeana.labels import concepts, creator
 
 API = "https://api.europeana.eu/record/v2"

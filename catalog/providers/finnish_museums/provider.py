@@ -9,7 +9,9 @@ the object's identifier, the others under it with `#1`, `#2` … after it. https
 from datetime import date, timedelta
 from typing import Any
 
-from catalog.ingestion import (
+from catalog.core.errors import UnexpectedAnswer
+from catalog.ingestion.answers import count_at, seen, total_of
+from catalog.provider_api import (
     Client,
     Counted,
     Image,
@@ -23,8 +25,6 @@ from catalog.ingestion import (
     dig,
     license_from_url,
 )
-from catalog.ingestion.answers import count_at, seen, total_of
-from catalog.ingestion.errors import UnexpectedAnswer
 
 SEARCH = "https://api.finna.fi/api/v1/search"
 BUILDINGS = {

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from catalog.ingestion import Client, dig
 from catalog.ingestion.answers import count_at, items_at
+from catalog.provider_api import Client, dig
 from catalog.providers.flickr.provider import SOURCES
 from catalog.providers.flickr.search import LICENSES, check, check_total
 
@@ -42,7 +42,7 @@ def suggestions(client: Client, progress: Callable[[int, int], None] = lambda *_
         Those with at least `ENOUGH` photos, most photos first.
 
     Raises:
-        IngestionError: As the client; an answer without the list of institutions, or a total, is an error.
+        CatalogError: As the client; an answer without the list of institutions, or a total, is an error.
     """
     body = client.get_json(ENDPOINT, {**COMMON, "method": "flickr.commons.getInstitutions"}, check=check_list)
     known = SOURCES.keys() | LEFT_OUT.keys()

@@ -14,7 +14,8 @@ Terms: https://www.flickr.com/help/terms/api
 from datetime import date
 from typing import Any
 
-from catalog.ingestion import (
+from catalog.ingestion.answers import count_at
+from catalog.provider_api import (
     ApiKey,
     Client,
     Image,
@@ -31,7 +32,6 @@ from catalog.ingestion import (
     missing,
     text_of,
 )
-from catalog.ingestion.answers import count_at
 from catalog.providers.flickr.search import DATES, ENDPOINT, LICENSES, PER_PAGE, Search, check_total
 
 PHOTOS = "https://www.flickr.com/photos/"

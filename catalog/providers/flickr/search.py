@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from catalog.ingestion import Client, Counted, Cursor, Fatal, Page, Params, Raw, dig, license_from_pair
+from catalog.core.errors import LoopDetected, UnexpectedAnswer
 from catalog.ingestion.answers import as_count, count_at, items_at, seen, total_of
-from catalog.ingestion.errors import LoopDetected, UnexpectedAnswer
+from catalog.provider_api import Client, Counted, Cursor, Fatal, Page, Params, Raw, dig, license_from_pair
 
 ENDPOINT = "https://api.flickr.com/services/rest"
 PER_PAGE, MAX_UNIQUE = 500, 4000

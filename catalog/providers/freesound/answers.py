@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
+from catalog.core.errors import UnexpectedAnswer
 from catalog.ingestion.answers import items_at
-from catalog.ingestion.errors import UnexpectedAnswer
 
 FIELDS = (
     "id,url,name,tags,description,license,type,download,filesize,bitrate,duration,samplerate,pack,pack_name,"

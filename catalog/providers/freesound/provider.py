@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
-from catalog.ingestion import (
+from catalog.provider_api import (
     ApiKey,
     Audio,
     Client,

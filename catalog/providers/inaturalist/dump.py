@@ -25,15 +25,15 @@ import psycopg
 from psycopg import sql
 from upath import UPath
 
-from catalog.ingestion import PDM, License, license_from_pair
+from catalog.core.columns import COLUMNS
+from catalog.core.dates import utc
+from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.ingestion.completeness import accepting
-from catalog.ingestion.errors import Fatal, Interrupted, Retry
 from catalog.ingestion.parts import Counts, Manifest
-from catalog.ingestion.tsv import COLUMNS
-from catalog.ingestion.windows import utc
 from catalog.loading.copy import LineCopy, copy_exactly
 from catalog.loading.delimited import Unreadable, bounded_lines, fault
 from catalog.loading.load import Load, LoadReport, RunKey
+from catalog.provider_api import PDM, License, license_from_pair
 from catalog.providers.inaturalist.provider import FILES
 
 log = logging.getLogger(__name__)

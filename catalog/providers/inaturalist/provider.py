@@ -12,7 +12,7 @@ https://github.com/inaturalist/inaturalist-open-data
 
 from datetime import timedelta
 
-from catalog.ingestion import Provider
+from catalog.provider_api import Provider
 
 FILES = ("photos", "observations", "taxa", "observers")  # of the dump: `<name>.csv.gz`
 

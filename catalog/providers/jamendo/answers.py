@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+from catalog.core.errors import CatalogError, Fatal, HttpStatus, Retry, StopsPull, UnexpectedAnswer
 from catalog.ingestion.answers import as_count, count_at, items_at, values_at
 from catalog.ingestion.client import Client
-from catalog.ingestion.errors import Fatal, HttpStatus, IngestionError, Retry, StopsPull, UnexpectedAnswer
 from catalog.ingestion.records import Raw
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Albums:
             found = client.get(page).url
         except StopsPull:
             raise
-        except IngestionError as error:
+        except CatalogError as error:
             if isinstance(error, HttpStatus) and error.status in (404, 410):
                 self._known[page], self._faults = None, 0
             else:

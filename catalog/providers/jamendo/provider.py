@@ -8,7 +8,7 @@ agree on its picture. https://developer.jamendo.com/v3.0/tracks
 
 from typing import Any
 
-from catalog.ingestion import (
+from catalog.provider_api import (
     ApiKey,
     Audio,
     Client,

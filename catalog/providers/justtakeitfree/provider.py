@@ -5,7 +5,7 @@ https://justtakeitfree.com
 
 from datetime import date
 
-from catalog.ingestion import (
+from catalog.provider_api import (
     ApiKey,
     Counted,
     FileSizes,

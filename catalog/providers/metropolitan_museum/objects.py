@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
-from catalog.ingestion import Client, Cursor, Page, Paginator, Params, dig
+from catalog.core.errors import UnexpectedAnswer
 from catalog.ingestion.answers import as_count, count_at, has, items_at, seen
-from catalog.ingestion.errors import UnexpectedAnswer
+from catalog.provider_api import Client, Cursor, Page, Paginator, Params, dig
 
 OBJECTS = "https://collectionapi.metmuseum.org/public/collection/v1/objects"
 A_PAGE = 100

@@ -13,7 +13,7 @@ https://github.com/metmuseum/openaccess/issues/60
 from datetime import date, timedelta
 from typing import Any
 
-from catalog.ingestion import (
+from catalog.provider_api import (
     CC0,
     Client,
     HttpStatus,

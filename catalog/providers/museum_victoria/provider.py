@@ -8,7 +8,8 @@ https://collections.museumsvictoria.com.au/developers
 from datetime import date
 from typing import Any
 
-from catalog.ingestion import (
+from catalog.core.errors import UnexpectedAnswer
+from catalog.provider_api import (
     Client,
     Counted,
     Cursor,
@@ -26,7 +27,6 @@ from catalog.ingestion import (
     license_from_url,
     missing,
 )
-from catalog.ingestion.errors import UnexpectedAnswer
 
 # As the API names them. The rarest come first: a filter that has no effect shows in what they find.
 LICENSES = ("cc by-nd", "cc by-nc-nd", "cc by-nc-sa", "cc by-sa", "cc by-nc", "public domain", "cc by")

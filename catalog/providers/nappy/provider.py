@@ -7,7 +7,7 @@ https://nappy.co
 import re
 from datetime import date
 
-from catalog.ingestion import CC0, Counted, Image, Mapped, Provider, Raw, compact, missing
+from catalog.provider_api import CC0, Counted, Image, Mapped, Provider, Raw, compact, missing
 
 UNITS = {"kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from catalog.ingestion import Raw, dig
+from catalog.provider_api import Raw, dig
 
 
 def listed(value: Any) -> list[Any]:

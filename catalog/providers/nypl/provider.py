@@ -9,7 +9,9 @@ from datetime import date
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from catalog.ingestion import (
+from catalog.core.errors import UnexpectedAnswer
+from catalog.ingestion.answers import as_count, seen, values_at
+from catalog.provider_api import (
     ApiKey,
     Client,
     Counted,
@@ -24,8 +26,6 @@ from catalog.ingestion import (
     missing,
     without_param,
 )
-from catalog.ingestion.answers import as_count, seen, values_at
-from catalog.ingestion.errors import UnexpectedAnswer
 from catalog.providers.nypl.mods import creator, listed, meta_data, text, topics
 
 API = "https://api.repo.nypl.org/api/v2/items"

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from catalog.ingestion import Client, Cursor, HttpStatus, Page, Paginator, Params
+from catalog.core.errors import UnexpectedAnswer
 from catalog.ingestion.answers import count_at, items_at
-from catalog.ingestion.errors import UnexpectedAnswer
+from catalog.provider_api import Client, Cursor, HttpStatus, Page, Paginator, Params
 
 IMAGES = "https://api.phylopic.org/images"
 OTHER_BUILD = (404, 410)  # of a build that the server does not have yet, or no longer

@@ -7,7 +7,7 @@ that they stay the same. The tags are the names of the taxa that an image shows.
 
 from datetime import date, timedelta
 
-from catalog.ingestion import (
+from catalog.provider_api import (
     Image,
     Mapped,
     Provider,

@@ -15,7 +15,8 @@ from hmac import new as hmac
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from catalog.ingestion import (
+from catalog.ingestion.cleaning import integer
+from catalog.provider_api import (
     ApiKey,
     Counted,
     Image,
@@ -29,7 +30,6 @@ from catalog.ingestion import (
     license_from_url,
     missing,
 )
-from catalog.ingestion.cleaning import integer
 
 PRESETS = {  # full size, thumbnail
     "plain": ("editor_1024", "image_600"),

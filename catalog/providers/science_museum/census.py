@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from catalog.ingestion import Client, Params, Raw, dig
+from catalog.core.errors import UnexpectedAnswer
 from catalog.ingestion.answers import count_at
-from catalog.ingestion.errors import UnexpectedAnswer
+from catalog.provider_api import Client, Params, Raw, dig
 
 SEARCH = "https://collection.sciencemuseumgroup.org.uk/search/"
 TOTAL = "meta.count.type.all"

@@ -10,7 +10,7 @@ https://github.com/TheScienceMuseum/collectionsonline/wiki/Collections-Online-AP
 from datetime import UTC, date, datetime
 from typing import Any
 
-from catalog.ingestion import (
+from catalog.provider_api import (
     Client,
     Image,
     License,

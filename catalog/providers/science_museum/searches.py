@@ -6,9 +6,9 @@ What lies outside the ranges is looked for by category. Whatever is missing in t
 
 from typing import Any
 
-from catalog.ingestion import Client, Counted, Cursor, HttpStatus, Page, Params, Raw, Retry, dig
 from catalog.ingestion.answers import as_count, steps
 from catalog.ingestion.client import Decoded
+from catalog.provider_api import Client, Counted, Cursor, HttpStatus, Page, Params, Raw, Retry, dig
 from catalog.providers.science_museum.census import (
     LAST_PAGE,
     PAGE_SIZE,

@@ -8,7 +8,7 @@ skipped, and the run says at its end what to add to `units.py`. https://www.si.e
 from datetime import date, timedelta
 from typing import Any
 
-from catalog.ingestion import (
+from catalog.provider_api import (
     CC0,
     ApiKey,
     Client,

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from catalog.ingestion import Raw, dig
+from catalog.provider_api import Raw, dig
 from catalog.providers.smithsonian.units import DESCRIPTIONS, RANKS
 
 PAGES = {"NZP": "https://nationalzoo.si.edu/object/"}  # unit code → where its records have pages

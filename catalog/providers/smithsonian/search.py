@@ -3,9 +3,9 @@
 import logging
 from typing import Any
 
-from catalog.ingestion import Client, Counted, Cursor, Page, Params, dig
+from catalog.core.errors import UnexpectedAnswer
 from catalog.ingestion.answers import items_at, seen
-from catalog.ingestion.errors import UnexpectedAnswer
+from catalog.provider_api import Client, Counted, Cursor, Page, Params, dig
 from catalog.providers.smithsonian.units import SOURCES
 
 log = logging.getLogger(__name__)

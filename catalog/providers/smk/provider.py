@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 from urllib.parse import quote
 
-from catalog.ingestion import (
+from catalog.provider_api import (
     Counted,
     Image,
     Mapped,

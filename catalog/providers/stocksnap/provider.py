@@ -8,7 +8,7 @@ whose size in bytes is asked for photo by photo. See https://stocksnap.io/faq
 import re
 from urllib.parse import unquote
 
-from catalog.ingestion import CC0, Counted, FileSizes, Image, Mapped, Provider, Raw, Skip, compact
+from catalog.provider_api import CC0, Counted, FileSizes, Image, Mapped, Provider, Raw, Skip, compact
 
 NO_WEBSITE = (None, "", "https://stocksnap.io/", "https://stocksnap.io/author/undefined/")
 

@@ -8,9 +8,9 @@ https://www.mediawiki.org/wiki/API:Continue
 from collections.abc import Callable
 from typing import Any
 
-from catalog.ingestion import Client, Cursor, Fatal, Page, Paginator, Params, dig
+from catalog.core.errors import UnexpectedAnswer
 from catalog.ingestion.answers import has, seen, values_at
-from catalog.ingestion.errors import UnexpectedAnswer
+from catalog.provider_api import Client, Cursor, Fatal, Page, Paginator, Params, dig
 
 ENDPOINT = "https://commons.wikimedia.org/w/api.php"
 MAX_ANSWERS = 100  # of one batch, before it is asked for without the property that keeps it open

@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any
 
-from catalog.ingestion import Raw, dig
+from catalog.provider_api import Raw, dig
 
 # Templates write statements for Wikidata beside what they show, in QuickStatements' notation:
 # `label QS:Len,"Harbour"`, `date QS:P571,+1891-00-00T00:00:00Z/9,P1480,Q5727902`.

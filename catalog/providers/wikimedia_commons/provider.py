@@ -12,7 +12,8 @@ https://www.mediawiki.org/wiki/Wikimedia_APIs/Rate_limits
 from datetime import date, timedelta
 from typing import Any
 
-from catalog.ingestion import (
+from catalog.core.media import MediaType
+from catalog.provider_api import (
     Audio,
     Client,
     Image,
@@ -28,7 +29,6 @@ from catalog.ingestion import (
     license_from_url,
     text_of,
 )
-from catalog.ingestion.records import MediaType
 from catalog.providers.wikimedia_commons.batches import Batches
 from catalog.providers.wikimedia_commons.imageinfo import (
     extra,

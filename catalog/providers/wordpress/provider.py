@@ -8,7 +8,7 @@ https://wordpress.org/photos/
 
 from datetime import timedelta
 
-from catalog.ingestion import CC0, Counted, FileSizes, Image, Mapped, Provider, Raw, Skip, dig, missing
+from catalog.provider_api import CC0, Counted, FileSizes, Image, Mapped, Provider, Raw, Skip, dig, missing
 
 SIZES = ("2048x2048", "1536x1536", "medium_large", "large", "full")
 EXIF = ("aperture", "camera", "created_timestamp", "focal_length", "iso", "shutter_speed")

@@ -236,7 +236,7 @@ def test_timeouts_can_be_overridden(monkeypatch):
     ],
 )
 def test_timeout_grammar(text, seconds):
-    from catalog.setting_values import parse_timeout
+    from catalog.core.setting import parse_timeout
 
     found = parse_timeout(text)
     assert found == (None if seconds is None else timedelta(seconds=seconds))
@@ -297,3 +297,11 @@ def test_only_what_may_not_be_done_twice_is_not_tried_again(dagbag):
     found = {(dag.dag_id, t.task_id) for dag in dagbag.dags.values() for t in dag.tasks if not t.retries}
     assert found - once == set()
     assert all(dag.get_task("conclude").retries for dag in dagbag.dags.values() if dag.has_task("conclude"))
+
+
+DAG_FILES = sorted((Path(__file__).parents[2] / "dags").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.name)
+def test_no_dates_that_manual_runs_lack(path):
+    assert not re.search(r"\bts_nodash\b|\{\{\s*ds\b|context\[.ds.\]", path.read_text())

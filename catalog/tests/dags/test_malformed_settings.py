@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from catalog.setting_values import Malformed
-from catalog.settings import SETTINGS, SILENCED_SLACK_NOTIFICATIONS, SLACK_MESSAGE_OVERRIDE
+from catalog.core.setting import Malformed
+from catalog.core.settings import SETTINGS, SILENCED_SLACK_NOTIFICATIONS, SLACK_MESSAGE_OVERRIDE
 
 pytestmark = pytest.mark.airflow
 TEXTS = {

@@ -1,9 +1,9 @@
 """Indexes for tests, made as a refresh makes them."""
 
+from catalog.core.media import MediaType
 from catalog.data_refresh.mapping import index_body, index_meta
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import DEFAULT, TagPolicy
-from catalog.ingestion.records import MediaType
 
 
 def make(

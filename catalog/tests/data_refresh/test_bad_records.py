@@ -2,12 +2,12 @@
 
 import pytest
 
+from catalog.core.errors import Fatal
 from catalog.data_refresh import indexing
 from catalog.data_refresh.documents import document
 from catalog.data_refresh.indexing import IdRange, RangeIndexer, mismatches
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database import sample_data
-from catalog.ingestion.errors import Fatal
 from catalog.tests.data_refresh.indexes import make
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]

@@ -3,10 +3,10 @@
 import psycopg
 import pytest
 
+from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.data_refresh import copy, merge, promotion
 from catalog.data_refresh.copy import TableCopy
 from catalog.database import sample_data
-from catalog.ingestion.errors import Fatal, Interrupted, Retry
 
 pytestmark = pytest.mark.database
 SHARED = "identifier, provider, url, title, license, meta_data, tags, width, standardized_popularity, removed_from_source"

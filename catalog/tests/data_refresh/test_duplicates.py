@@ -2,12 +2,12 @@
 
 import pytest
 
+from catalog.core.errors import Fatal
 from catalog.data_refresh import copy, progress
 from catalog.data_refresh.building import build_indexes
 from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.promotion import promote
 from catalog.database import sample_data
-from catalog.ingestion.errors import Fatal
 
 pytestmark = pytest.mark.database
 

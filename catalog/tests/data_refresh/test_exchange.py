@@ -7,11 +7,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from catalog.core.errors import Fatal
 from catalog.data_refresh import promotion
 from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.shape import differences, early, shape
 from catalog.database import sample_data, schema
-from catalog.ingestion.errors import Fatal
 
 API_SCHEMA = Path(schema.__file__).parent / "migrations/api_versions/0001_api.sql"
 pytestmark = pytest.mark.database

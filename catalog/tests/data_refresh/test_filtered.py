@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.data_refresh import sensitive as lists
 from catalog.data_refresh.bulk import BulkSender, index_action
 from catalog.data_refresh.documents import MediaRow, document
@@ -15,7 +16,6 @@ from catalog.data_refresh.normal_form import normal_form
 from catalog.data_refresh.sensitive import parse_terms, sensitive_groups
 from catalog.data_refresh.tag_policy import DEFAULT, TagFilter
 from catalog.database import sample_data
-from catalog.ingestion.errors import Fatal, Interrupted, Retry
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.data_refresh.test_documents import BASE
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.data_refresh import indexing
 from catalog.data_refresh.indexing import IdRange, RangeIndexer, mismatches, ranges
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database import sample_data
-from catalog.ingestion.errors import Fatal, Interrupted, Retry
 from catalog.tests.data_refresh.engine_proxy import answer
 from catalog.tests.data_refresh.indexes import make
 

@@ -5,11 +5,11 @@ import threading
 import psycopg
 import pytest
 
+from catalog.core.errors import Fatal
 from catalog.data_refresh import copy, progress, promotion
 from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.shrinkage import shrinkage
 from catalog.database import sample_data
-from catalog.ingestion.errors import Fatal
 
 pytestmark = pytest.mark.database
 

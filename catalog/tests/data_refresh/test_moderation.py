@@ -5,12 +5,12 @@ from datetime import timedelta
 import psycopg
 import pytest
 
+from catalog.core.errors import Fatal, Retry
 from catalog.data_refresh import moderation
 from catalog.data_refresh.indexing import IdRange, RangeIndexer
 from catalog.data_refresh.moderation import decided, follow, moderation_moment, unmoderated
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database import sample_data
-from catalog.ingestion.errors import Fatal, Retry
 from catalog.tests.data_refresh.indexes import make
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]

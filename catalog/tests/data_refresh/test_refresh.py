@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from catalog.core.errors import Refused
 from catalog.data_refresh.refresh import Made, Plan, begin, begun, note_index, promoted, reach, read
 from catalog.data_refresh.shrinkage import shrunk
 from catalog.database.turns import Turn, take
-from catalog.ingestion.errors import Refused
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.data_refresh.tag_policy import policy_from
-from catalog.ingestion.errors import Fatal, Interrupted, Retry
 from catalog.tests.data_refresh.engine_proxy import answer
 from catalog.tests.data_refresh.indexes import make
 

@@ -6,13 +6,13 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from catalog.core.errors import Fatal
 from catalog.data_refresh import promotion
 from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.indexing import ranges
 from catalog.data_refresh.moderation import decided
 from catalog.data_refresh.shape import shape
 from catalog.data_refresh.table_preflight import preflight_tables
-from catalog.ingestion.errors import Fatal
 from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair, refresh
 
 __all__ = ["api_dsn", "filled", "pair"]

@@ -3,12 +3,12 @@
 import psycopg
 import pytest
 
+from catalog.core.errors import Fatal
 from catalog.data_refresh.building import build_indexes
 from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.shape import shape
 from catalog.data_refresh.table_preflight import preflight_tables
 from catalog.database import sample_data
-from catalog.ingestion.errors import Fatal
 from catalog.tests.data_refresh.test_exchange import CARRIED, api_dsn, filled, pair
 
 __all__ = ["api_dsn", "filled", "pair"]

@@ -4,10 +4,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from catalog.core.errors import Fatal
 from catalog.data_refresh.moderation import BATCH
 from catalog.data_refresh.preflight import preflight_search
 from catalog.data_refresh.templates import WINDOW
-from catalog.ingestion.errors import Fatal
 from catalog.tests.data_refresh.indexes import make
 
 pytestmark = pytest.mark.enable_socket

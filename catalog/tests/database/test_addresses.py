@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
-from catalog.database.addresses import conninfo
-from catalog.ingestion.errors import Refused
+from catalog.core.conninfo import conninfo
+from catalog.core.errors import Refused
 
 PASSWORDS = [
     "plain",

@@ -9,12 +9,12 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from catalog.core.errors import Fatal, Refused
 from catalog.database import schema
 from catalog.database.adoption import adopt, look, work
 from catalog.database.adoption.first_revision import names_of_later_revisions
 from catalog.database.adoption.uniqueness import UNIQUE
 from catalog.database.deletion import Deletion, restore
-from catalog.ingestion.errors import Fatal, Refused
 from catalog.tests.database.adopted import (
     OLDEST,
     connected,

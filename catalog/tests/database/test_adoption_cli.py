@@ -7,7 +7,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from catalog.cli import app
+from catalog.cli.app import app
 from catalog.tests.database.adopted import OLDEST, connected, contents, duplicate, old, shape
 
 pytestmark = pytest.mark.database

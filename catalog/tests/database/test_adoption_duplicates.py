@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from catalog.core.errors import Refused
 from catalog.database.adoption import adopt, look
 from catalog.database.adoption.duplicates import Removal
 from catalog.database.adoption.uniqueness import IDENTIFIER, KEY, URL
-from catalog.ingestion.errors import Refused
 from catalog.tests.database.adopted import OLDEST, connected, contents, duplicate, old
 
 pytestmark = pytest.mark.database

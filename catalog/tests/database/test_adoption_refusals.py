@@ -6,10 +6,10 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from catalog.core.errors import Refused
 from catalog.database.adoption import adopt, look
 from catalog.database.adoption.inventory import take
 from catalog.database.adoption.refusals import refusals
-from catalog.ingestion.errors import Refused
 from catalog.tests.conftest import database_of_its_own
 from catalog.tests.database.adopted import OLDEST, connected, old, shape_of_theirs
 from catalog.tests.database.generations import make

@@ -8,9 +8,9 @@ import time
 import psycopg
 import pytest
 
+from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.database.batched_update import BatchedUpdate, preview
 from catalog.database.statements import parse_update
-from catalog.ingestion.errors import Fatal, Interrupted, Refused, Retry
 from catalog.tests.database.media import count_updates, fill, killed_until_done
 
 SET, WHERE = "SET title = title || '!', updated_on = now()", "WHERE provider = 'flickr'"

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
-from catalog.database.connections import ALIVE, Reconnecting, arguments_of
+from catalog.core.connections import ALIVE, Reconnecting, arguments_of
 
 SAFE = {"sslmode": "verify-full", "sslrootcert": "/ca.pem", "sslcert": "/c.pem", "keepalives_idle": 30}
 

@@ -6,10 +6,10 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from catalog.cli import app
+from catalog.cli.app import app
+from catalog.core.errors import Interrupted, Retry
 from catalog.database.deletion import Deletion, preview, restore
 from catalog.database.statements import parse_condition
-from catalog.ingestion.errors import Interrupted, Retry
 from catalog.tests.database.media import fill, killed_until_done
 
 WHERE = parse_condition("image", "WHERE provider = 'flickr'")

@@ -5,6 +5,7 @@ import uuid
 import psycopg
 import pytest
 
+from catalog.core.licenses import CC0
 from catalog.data_refresh import promotion
 from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.indexing import RangeIndexer, mismatches, ranges
@@ -14,7 +15,6 @@ from catalog.database.batched_update import BatchedUpdate
 from catalog.database.deletion import Deletion, preview, restore
 from catalog.database.license_urls import groups
 from catalog.database.statements import parse_condition, parse_update, verify
-from catalog.ingestion.licenses import CC0
 from catalog.ingestion.records import Audio, Image
 from catalog.popularity import popularity
 from catalog.tests.conftest import database_of_its_own

@@ -6,9 +6,14 @@ from datetime import UTC, date, datetime
 import pytest
 from psycopg.types.json import Jsonb
 
+from catalog.core.errors import Interrupted, Refused
 from catalog.data_refresh.refresh import begin
 from catalog.database.batched_update import BatchedUpdate
-from catalog.database.restored import (
+from catalog.database.statements import parse_update
+from catalog.database.turns import Turn, current, take
+from catalog.ingestion.provider import provider_class, provider_names
+from catalog.local.stack import ROOT
+from catalog.recovery.restored import (
     BY_HAND,
     CatchUp,
     Run,
@@ -18,13 +23,8 @@ from catalog.database.restored import (
     runs_by_hand,
     unfinished,
 )
-from catalog.database.statements import parse_update
-from catalog.database.taken_back import _shared as shared_columns
-from catalog.database.taken_back import take_back
-from catalog.database.turns import Turn, current, take
-from catalog.ingestion.errors import Interrupted, Refused
-from catalog.ingestion.provider import provider_class, provider_names
-from catalog.local.stack import ROOT
+from catalog.recovery.taken_back import _shared as shared_columns
+from catalog.recovery.taken_back import take_back
 from catalog.tests.data_refresh.test_refresh import plan
 from catalog.tests.database.media import fill
 from catalog.tests.database.test_schema import report

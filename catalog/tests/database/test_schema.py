@@ -9,9 +9,9 @@ from airflow.sdk.exceptions import AirflowFailException
 from alembic import command
 from psycopg import sql
 
+from catalog.core.errors import Fatal
 from catalog.dags.operators import settings
 from catalog.database import schema
-from catalog.ingestion.errors import Fatal
 from catalog.tests.conftest import database_of_its_own
 
 pytestmark = pytest.mark.database

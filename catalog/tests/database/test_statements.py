@@ -2,11 +2,11 @@
 
 import pytest
 
+from catalog.core.errors import Refused
 from catalog.database import harmless
 from catalog.database.guard import BUILT_IN
 from catalog.database.license_urls import Group
 from catalog.database.statements import parse_condition, parse_update, verify, verify_condition
-from catalog.ingestion.errors import Refused
 from catalog.tests.database.legitimate import CONDITIONS, CONDITIONS_OF_AUDIO, EXPRESSIONS
 
 REFUSED = [

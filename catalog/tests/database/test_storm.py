@@ -12,11 +12,11 @@ from upath import UPath
 from catalog.database.batched_update import BatchedUpdate
 from catalog.database.deletion import Deletion, restore
 from catalog.database.statements import parse_condition, parse_update
-from catalog.ingestion import CC0, Image
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
 from catalog.loading.load import Load, RunKey
+from catalog.provider_api import CC0, Image
 
 ROWS = 2000
 BATCH = 200

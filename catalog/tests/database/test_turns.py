@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from catalog.core.errors import Refused
 from catalog.database.turns import Turn, current, kept, take
-from catalog.ingestion.errors import Refused
 
 CONFLICTS = {
     "image_data_refresh": ("audio_data_refresh", "create_filtered_image_index"),

@@ -12,8 +12,8 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from psycopg import sql
 
+from catalog.core.errors import Fatal
 from catalog.database import locks, schema
-from catalog.ingestion.errors import Fatal
 from catalog.tests.conftest import database_of_its_own
 from catalog.tests.database.test_schema import upgrade_to
 

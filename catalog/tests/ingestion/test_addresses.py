@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug import Response
 
+from catalog.core.errors import BadAddress, Fatal, Retry
 from catalog.ingestion import transport
 from catalog.ingestion.addresses import is_global
 from catalog.ingestion.client import Client, FileFacts, Limits
-from catalog.ingestion.errors import BadAddress, Fatal, Retry
 from catalog.ingestion.rate import NoThrottle
 from catalog.ingestion.transport import tls_probe
 from catalog.tests.ingestion.raw_server import raw_server, request

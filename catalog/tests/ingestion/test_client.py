@@ -10,14 +10,14 @@ import orjson
 import pytest
 from werkzeug import Response
 
+from catalog.core.errors import Fatal, HttpStatus, Retry, StopsPull, UnexpectedAnswer
+from catalog.core.secrets import ApiKey, KeyCredentials, Secret
 from catalog.ingestion.assemble import api_hosts, client_for
 from catalog.ingestion.client import Client, FileFacts, Limits
-from catalog.ingestion.errors import Fatal, HttpStatus, Retry, StopsPull, UnexpectedAnswer
 from catalog.ingestion.pagination import Counted, Paginator
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import NoThrottle
 from catalog.ingestion.replay import ReplayAdapter
-from catalog.ingestion.secrets import ApiKey, KeyCredentials, Secret
 from catalog.tests.ingestion.raw_server import raw_server, request
 from catalog.tests.providers.fake_api import FakeApi
 

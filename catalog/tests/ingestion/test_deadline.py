@@ -6,8 +6,8 @@ import random
 import pytest
 from werkzeug import Response
 
+from catalog.core.errors import Retry
 from catalog.ingestion.client import Client, Limits
-from catalog.ingestion.errors import Retry
 from catalog.ingestion.rate import NoThrottle
 from catalog.tests.ingestion.raw_server import raw_server, request
 

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from catalog.ingestion.errors import Fenced
+from catalog.core.errors import Fenced
 from catalog.ingestion.lease import Lease
 
 pytestmark = pytest.mark.database

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.ingestion.licenses import CC0, PATHS, PDM, REVERSE, license_from_pair, license_from_url
+from catalog.core.licenses import CC0, PATHS, PDM, REVERSE, license_from_pair, license_from_url
 
 BASE = "https://creativecommons.org/"
 

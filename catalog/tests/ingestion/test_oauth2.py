@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from werkzeug import Response
 
+from catalog.core.errors import BadAddress, Fatal, HttpStatus, Retry
 from catalog.ingestion.client import Client, Limits
-from catalog.ingestion.errors import BadAddress, Fatal, HttpStatus, Retry
 from catalog.ingestion.oauth2 import BearerCredentials, OAuth2, TokenPair, exchange_code, refresh
 from catalog.ingestion.rate import NoThrottle
 from catalog.tests.ingestion.raw_server import raw_server, request

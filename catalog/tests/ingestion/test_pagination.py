@@ -2,9 +2,9 @@
 
 import pytest
 
-from catalog.ingestion import Client, Counted, HttpStatus, Tokens
-from catalog.ingestion.errors import UnexpectedAnswer
+from catalog.core.errors import UnexpectedAnswer
 from catalog.ingestion.rate import NoThrottle
+from catalog.provider_api import Client, Counted, HttpStatus, Tokens
 from catalog.tests.providers.fake_api import FakeApi, client
 
 URL = "https://example.org/items"

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from catalog.ingestion import CC0, Counted, Image, Page, Paginator, Provider, Skip
+from catalog.core.errors import Fatal, Fenced, Interrupted, LoopDetected, NotWhole, Retry, SkippedErrors
 from catalog.ingestion.client import Client
-from catalog.ingestion.errors import Fatal, Fenced, Interrupted, LoopDetected, NotWhole, Retry, SkippedErrors
 from catalog.ingestion.pagination import LoopGuard
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.state import MemoryCheckpoint, Options
 from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN
+from catalog.provider_api import CC0, Counted, Image, Page, Paginator, Provider, Skip
 
 
 class Scripted(Paginator):

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 import time_machine
 
-from catalog.ingestion.errors import QuotaExhausted
+from catalog.core.errors import QuotaExhausted
 from catalog.ingestion.rate import LocalThrottle, Quota, Rate, SharedThrottle
 
 

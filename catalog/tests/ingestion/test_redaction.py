@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug import Response
 
+from catalog.core.errors import CatalogError, Fatal, Retry
+from catalog.core.secrets import ApiKey, KeyCredentials, Redactor, Secret
 from catalog.ingestion.client import Client
-from catalog.ingestion.errors import Fatal, IngestionError, Retry
 from catalog.ingestion.rate import NoThrottle
 from catalog.ingestion.replay import RecordingAdapter
-from catalog.ingestion.secrets import ApiKey, KeyCredentials, Redactor, Secret
 
 KEY = "k3y/w1th+0dd=ch4rs&m0re"
 
@@ -211,7 +211,7 @@ def test_an_answer_that_repeats_the_key(httpserver, client, caplog, status, befo
     """Neither errors nor logs show any part of it, also where they are cut."""
     body = "<" + "x" * before + write(KEY)
     httpserver.expect_request("/api").respond_with_response(Response(body, status=status))
-    with caplog.at_level(logging.DEBUG), pytest.raises(IngestionError) as raised:
+    with caplog.at_level(logging.DEBUG), pytest.raises(CatalogError) as raised:
         client.get_json(httpserver.url_for("/api"))
     assert not parts_of_key(str(raised.value))
     assert not parts_of_key(logged(caplog))
@@ -263,7 +263,7 @@ def test_the_address_itself(httpserver, client, caplog):
     httpserver.expect_request("/busy").respond_with_response(Response(status=503))
     httpserver.expect_request("/odd").respond_with_data("[1,]", content_type="application/json")
     for path in ("/gone", "/busy"):
-        with pytest.raises(IngestionError) as raised:
+        with pytest.raises(CatalogError) as raised:
             client.get(httpserver.url_for(path) + f"?key={quote(KEY, safe='')}")
         assert "?key=***" in str(raised.value)
     assert client.get_json(httpserver.url_for("/odd") + f"?key={quote(KEY, safe='')}") == [1]

@@ -4,14 +4,14 @@ import orjson
 import pytest
 from werkzeug import Response
 
+from catalog.core.errors import Fatal, UnansweredRequest
+from catalog.core.secrets import ApiKey, KeyCredentials, Redactor, Secret
 from catalog.ingestion.assemble import offsets_of
 from catalog.ingestion.client import Client
-from catalog.ingestion.errors import Fatal, UnansweredRequest
 from catalog.ingestion.pagination import Counted, Tokens
 from catalog.ingestion.provider import Provider, api_names, provider_class
 from catalog.ingestion.rate import NoThrottle
 from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find
-from catalog.ingestion.secrets import ApiKey, KeyCredentials, Redactor, Secret
 
 URL = "https://api.example.org/items"
 

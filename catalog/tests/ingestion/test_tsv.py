@@ -8,10 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from catalog.core.columns import COLUMNS
+from catalog.core.licenses import CC0, license_from_url
 from catalog.ingestion.fields import array_field
-from catalog.ingestion.licenses import CC0, license_from_url
 from catalog.ingestion.records import Audio, Image
-from catalog.ingestion.tsv import COLUMNS, Encoder, Reject
+from catalog.ingestion.tsv import Encoder, Reject
 from catalog.ingestion.urls import UrlCleaner
 
 

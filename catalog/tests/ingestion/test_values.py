@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from catalog.core.columns import COLUMNS
+from catalog.core.licenses import CC0
 from catalog.ingestion import fields, filetypes, tsv
 from catalog.ingestion.cleaning import tidy
 from catalog.ingestion.fields import meta_field, plain_meta, plain_tags, tags_field
 from catalog.ingestion.html import first_link, links, text_of
-from catalog.ingestion.licenses import CC0
 from catalog.ingestion.records import Audio, Image
-from catalog.ingestion.tsv import COLUMNS, Encoder, Reject, Unwanted
+from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
 
 BASE = {"foreign_identifier": "1", "foreign_landing_url": "https://example.org/1", "license": CC0}

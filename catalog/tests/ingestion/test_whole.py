@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from catalog.ingestion import Page, Paginator, Skip, Tokens
-from catalog.ingestion.errors import Fatal, NotWhole, QuotaExhausted, Retry, SkippedErrors
+from catalog.core.errors import Fatal, NotWhole, QuotaExhausted, Retry, SkippedErrors
 from catalog.ingestion.state import MemoryCheckpoint
 from catalog.ingestion.tally import SEEN
+from catalog.provider_api import Page, Paginator, Skip, Tokens
 from catalog.tests.ingestion.test_pull import image, provider, pull, rows
 from catalog.tests.providers.fake_api import client as api_client
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from catalog.ingestion.errors import Fatal
+from catalog.core.errors import Fatal
 from catalog.loading import delimited
 from catalog.loading.copy import LineCopy, copy_exactly, lines_of
 from catalog.loading.delimited import FIELD, LINE, Unreadable, bounded_lines, fault

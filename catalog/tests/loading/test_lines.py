@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from catalog.ingestion.tsv import COLUMNS
+from catalog.core.columns import COLUMNS
 from catalog.loading.lines import LineCheck
 
 

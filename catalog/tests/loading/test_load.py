@@ -9,11 +9,12 @@ import psycopg
 import pytest
 from upath import UPath
 
-from catalog.ingestion.errors import Fatal
-from catalog.ingestion.licenses import CC0
+from catalog.core.columns import COLUMNS
+from catalog.core.errors import Fatal
+from catalog.core.licenses import CC0
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.records import Audio, Image
-from catalog.ingestion.tsv import COLUMNS, Encoder
+from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
 from catalog.loading.load import DELETED, Load, LoadReport, RunKey
 

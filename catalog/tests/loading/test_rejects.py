@@ -12,7 +12,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from upath import UPath
 
-from catalog.ingestion.errors import Fatal
+from catalog.core.errors import Fatal
 from catalog.loading.rejects import Rejects, StreamedFile
 from catalog.tests.loading.test_load import Loader, image, jpg
 

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from catalog.containers import bootstrap, secrets
 from catalog.database import schema
-from catalog.local import bootstrap, secrets
 from catalog.local.demote import demotion, dies_with_parent, free_port, give
 from catalog.local.postgres import Postgres
 from catalog.local.stack import ROOT

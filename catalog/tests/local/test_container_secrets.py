@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.local import secrets
-from catalog.settings import SETTINGS
+from catalog.containers import secrets
+from catalog.core.settings import SETTINGS
 
 WILD = "p@s/s w#o'r\"d%$\\ü"
 # The file of the version before.

@@ -14,12 +14,12 @@ import sqlalchemy
 import yaml
 from psycopg.conninfo import conninfo_to_dict
 
-from catalog.ingestion.errors import Fatal
-from catalog.local import bootstrap, secrets
-from catalog.local.bootstrap import defaults
+from catalog.containers import bootstrap, secrets
+from catalog.containers.bootstrap import defaults
+from catalog.containers.with_secrets import PREFIX, filled
+from catalog.core.errors import Fatal
+from catalog.core.settings import SETTINGS
 from catalog.local.stack import ROOT
-from catalog.local.with_secrets import PREFIX, filled
-from catalog.settings import SETTINGS
 from catalog.tests.conftest import database_of_its_own
 
 WILD = "p@s/s w#o'r\"d%$\\ü:?&=[]{}+"
@@ -348,7 +348,7 @@ def test_an_engine_that_refuses_is_named(httpserver):
 NEWER = """
 import sqlalchemy
 from airflow import settings
-from catalog.local import bootstrap
+from catalog.containers import bootstrap
 bootstrap.airflow_database()
 with settings.get_engine().begin() as connection:
     connection.execute(sqlalchemy.text("update alembic_version set version_num = 'ffffffffffff'"))

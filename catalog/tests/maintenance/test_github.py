@@ -4,12 +4,12 @@ from datetime import date
 
 import pytest
 
-from catalog.ingestion.secrets import Secret
+from catalog.core.secrets import Secret
+from catalog.core.setting import PassedOver, Reviews, Silencing
 from catalog.maintenance.github import GitHub
-from catalog.maintenance.reviews import MARKER, Reviews, due, urgency_of, weekdays_since, write
+from catalog.maintenance.reviews import MARKER, due, urgency_of, weekdays_since, write
 from catalog.maintenance.silenced import NO_ISSUE, closed_issues
 from catalog.notifications.messages import stale_entries
-from catalog.setting_values import PassedOver, Silencing
 from catalog.tests.maintenance.github_server import FakeGitHub, _json
 
 pytestmark = pytest.mark.enable_socket

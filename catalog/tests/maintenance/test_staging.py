@@ -10,12 +10,13 @@ from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 from pytest_httpserver import HTTPServer
 
+from catalog.core.errors import Fatal, Retry
+from catalog.core.secrets import Secret
+from catalog.core.setting import Databases, Deploy
 from catalog.database import sample_data
-from catalog.ingestion.errors import Fatal, Retry
-from catalog.ingestion.secrets import Secret
 from catalog.maintenance import snapshots
 from catalog.maintenance.github import GitHub
-from catalog.maintenance.staging import RUN_TAG, Databases, Deploy, Restore, deploy, forget_applications
+from catalog.maintenance.staging import RUN_TAG, Restore, deploy, forget_applications
 
 pytestmark = pytest.mark.enable_socket
 NAMES = Databases()

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from catalog.core.setting import Silencing
 from catalog.notifications.delivery import reason_not_to_send
 from catalog.notifications.messages import (
     Message,
@@ -12,7 +13,6 @@ from catalog.notifications.messages import (
     reingestion_errors,
     task_failure,
 )
-from catalog.setting_values import Silencing
 
 MESSAGE = Message(
     "Something about Flickr broke", "Airflow Alert", "flickr_workflow", "pull_image_data", alert=True

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from catalog.core.errors import Fatal, Interrupted, Refused
 from catalog.database.batched_update import QUERY_ID, STRIPES, BatchedUpdate
 from catalog.database.names import digest, query_id
 from catalog.database.statements import parse_update, verify
-from catalog.ingestion.errors import Fatal, Interrupted, Refused
 from catalog.loading.load import take_turn
 from catalog.popularity import popularity
 

@@ -8,8 +8,8 @@ from requests import Response
 from requests.structures import CaseInsensitiveDict
 from upath import UPath
 
+from catalog.core.errors import NotWhole
 from catalog.ingestion.client import Client
-from catalog.ingestion.errors import NotWhole
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.rate import NoThrottle

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from catalog.ingestion.errors import Retry
+from catalog.core.errors import Retry
 from catalog.providers.cc_mixter.provider import LIMIT, CcMixter
 from catalog.tests.providers.site import Pulled, Reply, Site, client_of
 

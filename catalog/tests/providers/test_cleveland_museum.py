@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalog.ingestion.errors import Retry
+from catalog.core.errors import Retry
 from catalog.providers.cleveland_museum.provider import ClevelandMuseum
 from catalog.tests.providers.site import Pulled, Site
 

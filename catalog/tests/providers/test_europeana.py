@@ -4,8 +4,8 @@ from datetime import date
 
 import pytest
 
-from catalog.ingestion.errors import Retry, UnexpectedAnswer
-from catalog.ingestion.secrets import KeyCredentials, Secret
+from catalog.core.errors import Retry, UnexpectedAnswer
+from catalog.core.secrets import KeyCredentials, Secret
 from catalog.ingestion.windows import day_window
 from catalog.providers.europeana.labels import concepts, creator
 from catalog.providers.europeana.provider import Europeana, check

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from catalog.ingestion.errors import Retry, UnexpectedAnswer
+from catalog.core.errors import Retry, UnexpectedAnswer
 from catalog.ingestion.records import Skip
 from catalog.ingestion.windows import day_window
 from catalog.providers.finnish_museums.provider import BUILDINGS, FinnishMuseums, check, filters

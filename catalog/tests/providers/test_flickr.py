@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from catalog.ingestion.errors import Fatal, LoopDetected, NotWhole, Retry, UnexpectedAnswer
+from catalog.core.errors import Fatal, LoopDetected, NotWhole, Retry, UnexpectedAnswer
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.windows import Slicing, day_window

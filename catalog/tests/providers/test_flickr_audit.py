@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalog.ingestion.errors import Fatal, Retry
+from catalog.core.errors import Fatal, Retry
 from catalog.notifications.messages import flickr_suggestions
 from catalog.providers.flickr.audit import ENDPOINT, LEFT_OUT, Suggestion, suggestions
 from catalog.providers.flickr.provider import SOURCES

@@ -3,9 +3,9 @@
 import pytest
 from requests import ReadTimeout
 
-from catalog.ingestion.errors import Retry
+from catalog.core.errors import Retry
+from catalog.core.secrets import KeyCredentials, Secret
 from catalog.ingestion.rate import Quota
-from catalog.ingestion.secrets import KeyCredentials, Secret
 from catalog.providers.freesound.answers import FIELDS
 from catalog.providers.freesound.provider import Freesound
 from catalog.tests.providers.fake_api import walk

@@ -12,7 +12,7 @@ import pytest
 from psycopg.rows import dict_row
 from upath import UPath
 
-from catalog.ingestion.errors import Fatal, Interrupted, Retry
+from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.ingestion.provider import FOLDER
 from catalog.providers.inaturalist import dump
 from catalog.providers.inaturalist.provider import FILES

@@ -3,7 +3,7 @@
 import pytest
 from requests import ReadTimeout
 
-from catalog.ingestion.errors import Fatal, HttpStatus, Retry, UnexpectedAnswer
+from catalog.core.errors import Fatal, HttpStatus, Retry, UnexpectedAnswer
 from catalog.providers.jamendo import answers
 from catalog.providers.jamendo.answers import MAX_FAULTS, Albums, check
 from catalog.providers.jamendo.provider import Jamendo
@@ -185,7 +185,7 @@ def test_addresses_of_albums_survive_that_the_memory_is_cleared(monkeypatch):
 
 
 def test_an_answer_that_a_recording_lacks_is_no_fault_of_the_site():
-    from catalog.ingestion.errors import UnansweredRequest
+    from catalog.core.errors import UnansweredRequest
 
     with pytest.raises(UnansweredRequest):
         Albums().addresses(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalog.ingestion.errors import Retry
+from catalog.core.errors import Retry
 from catalog.providers.justtakeitfree.provider import Justtakeitfree
 from catalog.tests.providers.site import Pulled, Reply, Site
 

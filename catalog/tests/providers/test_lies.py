@@ -15,9 +15,9 @@ import orjson
 import pytest
 from requests import Response
 
+from catalog.core.errors import CatalogError, NotWhole, UnansweredRequest
 from catalog.ingestion.answers import steps
 from catalog.ingestion.assemble import offsets_of
-from catalog.ingestion.errors import IngestionError, NotWhole, UnansweredRequest
 from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.pagination import Counted, Tokens
 from catalog.ingestion.provider import FOLDER, api_names, provider_class
@@ -186,7 +186,7 @@ def outcome(name, adapter, folder, monkeypatch):
     monkeypatch.setattr("catalog.scaffold.rows.replay_of", lambda *_: adapter)
     try:
         manifest, parts = pull_recording(name, folder)
-    except IngestionError:
+    except CatalogError:
         return "red"
     if not (manifest.complete and manifest.whole):
         return "red"

@@ -5,9 +5,9 @@ from datetime import UTC, date, datetime
 import pytest
 from upath import UPath
 
+from catalog.core.errors import Retry
 from catalog.ingestion.client import Client
 from catalog.ingestion.completeness import Outcome, unusual
-from catalog.ingestion.errors import Retry
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.rate import NoThrottle

@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalog.ingestion.errors import UnexpectedAnswer
+from catalog.core.errors import UnexpectedAnswer
 from catalog.providers.museum_victoria.provider import LICENSES, MuseumVictoria
 from catalog.tests.providers.site import Pulled, Reply, Site
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalog.ingestion.errors import Retry, UnexpectedAnswer
+from catalog.core.errors import Retry, UnexpectedAnswer
 from catalog.providers.nypl.provider import Nypl, described, succeeded
 from catalog.tests.providers.site import Pulled, Site
 

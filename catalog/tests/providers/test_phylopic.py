@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalog.ingestion.errors import HttpStatus, Retry
+from catalog.core.errors import HttpStatus, Retry
 from catalog.ingestion.state import MemoryCheckpoint
 from catalog.ingestion.tally import SEEN
 from catalog.providers.phylopic.builds import IMAGES

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from requests import ReadTimeout, Response
 
+from catalog.core.errors import CatalogError, Interrupted, LoopDetected, MissingKey, NotWhole, Retry
 from catalog.ingestion.assemble import api_hosts, client_for, replay_of, window_of
-from catalog.ingestion.errors import IngestionError, Interrupted, LoopDetected, MissingKey, NotWhole, Retry
 from catalog.ingestion.provider import FOLDER, api_names, documentation, provider_class, provider_names
 from catalog.ingestion.records import Audio, Image, Media, Skip
 from catalog.ingestion.replay import ReplayAdapter
@@ -270,7 +270,7 @@ def test_a_broken_item_is_at_worst_a_reject(name, data):
     try:
         mapped = provider.record(raw)
     except Exception as error:
-        assert not isinstance(error, IngestionError | AssertionError)
+        assert not isinstance(error, CatalogError | AssertionError)
         return
     for record in mapped if isinstance(mapped, list) else [mapped]:
         assert isinstance(record, Image | Audio | Skip)
@@ -331,7 +331,7 @@ def test_a_mangled_answer_never_crashes_a_pull(name, data):
         patch.setattr(provider_class(name), "concurrency", 1)  # hypothesis draws in one thread
         try:
             manifest, _ = pull_recording(name, Path(folder))
-        except IngestionError:
+        except CatalogError:
             return
     for counts in manifest.counts.values():
         assert counts.fetched == counts.written + sum(counts.skipped.values()) + sum(counts.rejected.values())

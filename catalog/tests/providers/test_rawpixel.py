@@ -2,8 +2,8 @@
 
 import pytest
 
-from catalog.ingestion.errors import Retry
-from catalog.ingestion.secrets import Secret
+from catalog.core.errors import Retry
+from catalog.core.secrets import Secret
 from catalog.providers.rawpixel.provider import Rawpixel, clean, title
 from catalog.tests.providers.site import Pulled, Site
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from catalog.ingestion.errors import HttpStatus, Interrupted, Retry, UnexpectedAnswer
+from catalog.core.errors import HttpStatus, Interrupted, Retry, UnexpectedAnswer
 from catalog.ingestion.state import MemoryCheckpoint
 from catalog.providers.science_museum import census
 from catalog.providers.science_museum.census import MOST, halves, is_inside, year_ranges

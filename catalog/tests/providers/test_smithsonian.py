@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalog.ingestion.errors import Retry, UnexpectedAnswer
+from catalog.core.errors import Retry, UnexpectedAnswer
 from catalog.ingestion.records import Image, Skip
 from catalog.ingestion.state import MemoryCheckpoint
 from catalog.providers.smithsonian.provider import Smithsonian

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.ingestion.errors import Retry
+from catalog.core.errors import Retry
 from catalog.providers.stocksnap.provider import StockSnap, unescaped
 from catalog.tests.providers.site import Pulled, Reply, Site
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from catalog.ingestion.errors import Fatal, NotWhole, Retry
+from catalog.core.errors import Fatal, NotWhole, Retry
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.windows import day_window

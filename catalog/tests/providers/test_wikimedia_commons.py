@@ -5,7 +5,8 @@ import math
 import orjson
 import pytest
 
-from catalog.ingestion.tsv import COLUMNS, Encoder
+from catalog.core.columns import COLUMNS
+from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
 from catalog.providers.wikimedia_commons.imageinfo import milliseconds, sound_facts, title
 from catalog.providers.wikimedia_commons.provider import WikimediaCommons

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from catalog.ingestion.errors import Retry
+from catalog.core.errors import Retry
 from catalog.providers.wordpress.provider import WordPress
 from catalog.tests.providers.site import Pulled, Reply, Site
 

@@ -9,11 +9,11 @@ import orjson
 import pytest
 from upath import UPath
 
-from catalog.ingestion import Provider
 from catalog.ingestion.assemble import client_for
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.replay import ReplayAdapter
+from catalog.provider_api import Provider
 from catalog.scaffold.__main__ import NewProvider, source, write
 
 RUFF = Path(sys.executable).parent / "ruff"

@@ -5,13 +5,13 @@ import itertools
 import pytest
 from upath import UPath
 
+from catalog.core.errors import Retry
+from catalog.core.secrets import Secret
 from catalog.ingestion.assemble import client_for
-from catalog.ingestion.errors import Retry
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.provider import provider_class
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.rate import NoThrottle
-from catalog.ingestion.secrets import Secret
 from catalog.soak import certificates, made_up
 from catalog.soak.apis import FAULTS as API_FAULTS
 from catalog.soak.apis import Apis

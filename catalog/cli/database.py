@@ -6,11 +6,11 @@ from typing import Annotated
 import psycopg
 import typer
 
-from catalog.command_line import err, out
+from catalog.cli.program import err, out
+from catalog.core.conninfo import conninfo
+from catalog.core.errors import CatalogError, Refused
 from catalog.database import deletion, locks, schema
-from catalog.database.addresses import conninfo
 from catalog.database.statements import parse_condition, verify_condition
-from catalog.ingestion.errors import IngestionError, Refused
 
 db = typer.Typer(no_args_is_help=True, help="The catalog database's schema.")
 
@@ -119,7 +119,7 @@ def restore(
                 return
             found = deletion.restore(connection, table, condition)
         except Refused as error:
-            raise IngestionError(f"refused: {error}") from None
+            raise CatalogError(f"refused: {error}") from None
     stay = (
         f"; {found.gone:,} are not: their key or URL is taken, or they were brought back by others"
         if found.gone

@@ -7,11 +7,11 @@
 from datetime import datetime
 
 
-class IngestionError(Exception):
+class CatalogError(Exception):
     """Anything that stops a pull. Its text is safe to show: secrets were taken out before it was made."""
 
 
-class Retry(IngestionError):
+class Retry(CatalogError):
     """The same request may succeed later: a time-out, a 5xx, a body that is no JSON.
 
     retry_after: seconds the server asked us to wait, if it did.
@@ -22,7 +22,7 @@ class Retry(IngestionError):
         self.retry_after = retry_after
 
 
-class Fatal(IngestionError):
+class Fatal(CatalogError):
     """Asking again cannot help: a bad key, a request the API refuses, an answer in an unknown shape."""
 
 
@@ -62,7 +62,7 @@ class QuotaExhausted(StopsPull):
         self.resumes_at = resumes_at
 
 
-class Interrupted(IngestionError):
+class Interrupted(CatalogError):
     """Asked to stop (deploy, Ctrl-C); everything up to the last whole page is kept and the next try goes on there."""
 
 
@@ -70,7 +70,7 @@ class Fenced(StopsPull):
     """Another try of the same pull has taken over; this one must not write any more."""
 
 
-class SkippedErrors(IngestionError):
+class SkippedErrors(CatalogError):
     """A pull reached its end, but pages were skipped on the way because their errors were to be skipped."""
 
 

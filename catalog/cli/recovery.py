@@ -9,13 +9,14 @@ import psycopg
 import typer
 from rich.console import Console
 
-from catalog.database import restored, schema
-from catalog.database.addresses import conninfo
-from catalog.database.taken_back import take_back
-from catalog.database_cli import Dsn
-from catalog.ingestion.errors import Refused
+from catalog.cli.database import Dsn
+from catalog.core.conninfo import conninfo
+from catalog.core.errors import Refused
+from catalog.core.media import MEDIA_TYPES
+from catalog.database import schema
 from catalog.ingestion.provider import provider_names
-from catalog.ingestion.records import MEDIA_TYPES
+from catalog.recovery import restored
+from catalog.recovery.taken_back import take_back
 
 AIRFLOW, API = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API"
 REFRESHES = tuple(f"{media_type}_data_refresh" for media_type in sorted(MEDIA_TYPES, reverse=True))

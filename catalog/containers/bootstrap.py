@@ -15,12 +15,12 @@ import psycopg
 from alembic.util import CommandError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from catalog import command_line
+from catalog.cli import program
+from catalog.core.errors import Fatal
+from catalog.core.media import MEDIA_TYPES
+from catalog.core.settings import SETTINGS
 from catalog.data_refresh.client import ask, connect
 from catalog.database import schema
-from catalog.ingestion.errors import Fatal
-from catalog.ingestion.records import MEDIA_TYPES
-from catalog.settings import SETTINGS
 
 log = logging.getLogger("bootstrap")
 POOLS = (("data_refresh", 1, "DAGs that would disturb each other take turns here to decide who goes first"),)
@@ -164,4 +164,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    command_line.run(main, "init")
+    program.run(main, "init")

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from catalog.ingestion.errors import IngestionError, Refused
+from catalog.core.errors import CatalogError, Refused
 
 # A log file has room for whole tables.
 out, err = Console() if sys.stdout.isatty() else Console(width=200), Console(stderr=True)
@@ -35,7 +35,7 @@ def run(command: Callable[[], Any], name: str, *expected: type[Exception]) -> No
     Args:
         command: The command; a number that it returns is the exit status.
         name: What people type, such as `catalog`; it begins the line that tells of an error.
-        expected: Exceptions whose text is written for people. `IngestionError`, `Refused` and `OSError` always are.
+        expected: Exceptions whose text is written for people. `CatalogError`, `Refused` and `OSError` always are.
     """
     try:
         sys.exit(command())
@@ -77,7 +77,7 @@ def _text(error: Exception, expected: tuple[type[Exception], ...]) -> str:
     found = _of_a_database(error)
     if found is not None:
         return _database_error(found)
-    if isinstance(error, (IngestionError, Refused, *expected)):
+    if isinstance(error, (CatalogError, Refused, *expected)):
         return str(error)
     if isinstance(error, OSError):
         parts = [str(part) for part in (error.filename, error.strerror) if part is not None]

@@ -12,6 +12,9 @@ Kind = Literal["connection", "Variable", "Variable, JSON", "environment", "pool"
 Line = Annotated[str, msgspec.Meta(pattern=r"^[ -~]+$")]  # what may stand in a header
 Address = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9+.-]*://[^\x00-\x1f]+$")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+GITHUB_API = "https://api.github.com"
+Repository = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")]
+InstanceName = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z][a-zA-Z0-9-]{0,62}$")]
 _NOT_A_VALUE = (msgspec.DecodeError, RecursionError, UnicodeError)  # a ValidationError is a DecodeError
 
 
@@ -53,6 +56,40 @@ class TimeoutOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         limit = parse_timeout(self.timeout)
         assert limit is not None
         return limit
+
+
+class Reviews(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The Variable PR_REVIEW_REPOSITORIES. bot: the login that the token belongs to; base: pull requests into this branch count."""
+
+    repositories: tuple[Repository, ...]
+    bot: str
+    base: str = "main"
+
+
+class Databases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Identifiers of the instances. temporary: what is restored until it takes staging's name; old: staging meanwhile."""
+
+    production: InstanceName = "prod-openverse-db"
+    staging: InstanceName = "dev-openverse-db"
+    temporary: InstanceName = "dev-next-openverse-db"
+    old: InstanceName = "dev-old-openverse-db"
+
+    def __post_init__(self) -> None:
+        for field in self.__struct_fields__:  # RDS knows no capital letters, and answers with small ones
+            msgspec.structs.force_setattr(self, field, getattr(self, field).lower())
+
+    @property
+    def ours(self) -> tuple[str, str, str]:
+        return self.staging, self.temporary, self.old
+
+
+class Deploy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The workflow that deploys staging's API. repository: `owner/name`; package: of the API's image, whose newest tag is deployed."""
+
+    repository: str
+    workflow: str
+    package: str
+    api: str = GITHUB_API
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from catalog.command_line import err, out
+from catalog.cli.database import Dsn, Patience, say
+from catalog.cli.program import err, out
+from catalog.core.conninfo import conninfo
+from catalog.core.errors import CatalogError
 from catalog.database import locks
-from catalog.database.addresses import conninfo
 from catalog.database.adoption import InTheWay, Look, adopt, check, look
 from catalog.database.adoption.first_revision import statements
 from catalog.database.adoption.steps import Step
-from catalog.database_cli import Dsn, Patience, say
-from catalog.ingestion.errors import IngestionError
 
 _PAUSE = 10.0  # seconds between two lines about the same step, where stderr is no terminal
 _PLURAL = {
@@ -74,7 +74,7 @@ def _refused(work: Callable[[], Any]) -> Any:
     except InTheWay as error:
         for reason in error.reasons:
             say(f"in the way: {reason}")
-        raise IngestionError(f"{error.summary}.") from None
+        raise CatalogError(f"{error.summary}.") from None
 
 
 def show(found: Look, console: Console = out) -> None:

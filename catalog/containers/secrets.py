@@ -13,9 +13,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from catalog import command_line
-from catalog.local.stack import ROOT
-from catalog.settings import SETTINGS
+from catalog.cli import program
+from catalog.core.settings import SETTINGS
+
+ROOT = Path(__file__).parents[2]
 
 
 def _password() -> str:
@@ -169,4 +170,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, "just compose", MalformedError)
+    program.run(main, "just compose", MalformedError)

@@ -9,9 +9,19 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from catalog.maintenance.reviews import Reviews
-from catalog.maintenance.staging import Databases, Deploy
-from catalog.setting_values import Address, Count, Kind, Line, PassedOver, Setting, Silencing, TimeoutOverride
+from catalog.core.setting import (
+    Address,
+    Count,
+    Databases,
+    Deploy,
+    Kind,
+    Line,
+    PassedOver,
+    Reviews,
+    Setting,
+    Silencing,
+    TimeoutOverride,
+)
 
 T = TypeVar("T")
 _all: list[Setting[Any]] = []
@@ -276,7 +286,7 @@ DEFAULT_RETRY_DELAY: Setting[float] = _declare(
     of=Annotated[float, msgspec.Meta(ge=0, le=86_400)],
     value=300,
 )
-_declare(
+DATA_REFRESH_EXECUTOR: Setting[str | None] = _declare(
     "environment",
     "DATA_REFRESH_EXECUTOR",
     "the first one",
@@ -290,7 +300,9 @@ DATA_REFRESH_POKE_INTERVAL: Setting[float] = _declare(
     of=Seconds,
     value=60,
 )
-_declare("environment", "AWS_RDS_CONN_ID", "`aws_default`", "AWS connection for RDS")
+AWS_RDS_CONN_ID: Setting[str] = _declare(
+    "environment", "AWS_RDS_CONN_ID", "`aws_default`", "AWS connection for RDS", value="aws_default"
+)
 AWS_RDS_POKE_INTERVAL: Setting[float] = _declare(
     "environment",
     "AWS_RDS_POKE_INTERVAL",
@@ -299,14 +311,18 @@ AWS_RDS_POKE_INTERVAL: Setting[float] = _declare(
     of=Seconds,
     value=60,
 )
-_declare(
+CATALOG_COMMIT: Setting[str | None] = _declare(
     "environment",
     "CATALOG_COMMIT",
     "as pip knows it",
     "Git commit of the installed package; DAG files of a Git bundle must be of the same one",
 )
-_declare(
-    "environment", "DJANGO_ADMIN_URL", "`http://localhost:8000/admin`", "the API's admin pages, for links"
+DJANGO_ADMIN_URL: Setting[str] = _declare(
+    "environment",
+    "DJANGO_ADMIN_URL",
+    "`http://localhost:8000/admin`",
+    "the API's admin pages, for links",
+    value="http://localhost:8000/admin",
 )
 _declare(
     "pool",

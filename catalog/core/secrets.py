@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from catalog.ingestion import redaction
-from catalog.ingestion.errors import Fatal
+from catalog.core import redaction
+from catalog.core.errors import Fatal
 
 _MOST_READ = 1 << 20  # bytes of a body that an excerpt is made of
 

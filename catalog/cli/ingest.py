@@ -1,4 +1,4 @@
-"""The `catalog` command: ingest without Airflow, record a provider, list providers, look after the database."""
+"""`catalog ingest` and `catalog record`: pulls without Airflow and without a database."""
 
 import json
 import os
@@ -15,9 +15,7 @@ from typing import Annotated, Any
 
 import msgspec
 import orjson
-import psycopg
 import typer
-from psycopg.rows import dict_row
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -30,39 +28,16 @@ from rich.progress import (
 from rich.table import Table
 from upath import UPath
 
-from catalog import adoption_cli, command_line, database_cli, restored_cli, search_cli
-from catalog.command_line import err, out
-from catalog.database import sample_data, schema
-from catalog.database.addresses import conninfo
+from catalog.cli.program import err
+from catalog.core.errors import CatalogError
+from catalog.core.secrets import Secret
 from catalog.ingestion.assemble import client_for, replay_of, window_of
-from catalog.ingestion.errors import IngestionError
-from catalog.ingestion.overview import overview
 from catalog.ingestion.parts import Counts, Manifest, Parts
-from catalog.ingestion.provider import Provider, provider_class, provider_names
+from catalog.ingestion.provider import Provider, provider_class
 from catalog.ingestion.pull import Pull
-from catalog.ingestion.secrets import Secret
 from catalog.ingestion.state import Options, restored
 from catalog.ingestion.transport import tls_probe
-from catalog.ingestion.windows import utc
-from catalog.notifications.messages import flags_of
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    help="A catalog of openly licensed media.",
-    pretty_exceptions_enable=False,
-)
-database_cli.db.command("adopt")(adoption_cli.adopt_command)
-database_cli.db.command("restored")(restored_cli.restored_command)
-app.add_typer(database_cli.db, name="db")
-app.add_typer(search_cli.policies, name="tag-policy")
-app.command("search")(search_cli.search_command)
-
-DATABASES: dict[str, tuple[str, schema.Which]] = {
-    "catalog": ("AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM", "catalog"),
-    "api": ("AIRFLOW_CONN_POSTGRES_OPENLEDGER_API", "api"),
-    "staging": ("AIRFLOW_CONN_POSTGRES_OPENLEDGER_API_STAGING", "api"),
-}
 ProviderName = Annotated[str, typer.Argument(help="A provider's name, as `catalog providers` lists them.")]
 Day = Annotated[
     datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="The UTC day of a dated provider.")
@@ -110,12 +85,11 @@ def _private_hosts() -> list[str]:
     try:
         return msgspec.json.decode(value, type=list[str])
     except msgspec.DecodeError as error:
-        raise IngestionError(
+        raise CatalogError(
             f'PRIVATE_HOSTS should be a JSON list such as ["api.example.org"]: {error}'
         ) from None
 
 
-@app.command()
 def ingest(
     provider: ProviderName,
     day: Day = None,
@@ -139,7 +113,7 @@ def ingest(
     """
     cls = provider_class(provider)
     if cls.dump:
-        raise IngestionError(
+        raise CatalogError(
             f"{provider} brings a dump that is loaded by SQL: trigger {provider}_workflow instead."
         )
     transport = replay_of(provider, replay)
@@ -167,7 +141,7 @@ def ingest(
         )
         try:
             manifest = pull.run()
-        except IngestionError:
+        except CatalogError:
             if (found := parts.load()) is not None:
                 _show_outcome(cls, parts, found, as_json)
             raise
@@ -199,7 +173,6 @@ def _show_outcome(cls: type[Provider], parts: Parts, manifest: Manifest, as_json
     sys.stdout.write(json.dumps(result) + "\n")
 
 
-@app.command()
 def record(
     provider: ProviderName,
     folder: Annotated[Path, typer.Option("--out", help="Folder of the recording; must not hold one yet.")],
@@ -209,7 +182,7 @@ def record(
     """Record what a provider's live API answers to a short pull; secrets are taken out. Replay it with `ingest --replay`."""
     cls = provider_class(provider)
     if (folder / "recording.json").exists():
-        raise IngestionError(f"{folder} holds a recording already; give another --out.")
+        raise CatalogError(f"{folder} holds a recording already; give another --out.")
     window = window_of(cls, day.date() if day else None, None)
     day_ = window.day if window else None
     client = client_for(cls, secret_for(cls), record_to=folder, day=day_, private_hosts=_private_hosts())
@@ -226,90 +199,6 @@ def record(
         ).run()
     err.print(outcome_table(manifest))
     err.print(f"recorded {client.requests} exchanges in {folder}; look through them before you commit any.")
-
-
-@app.command()
-def providers(
-    dsn: Annotated[
-        str | None,
-        typer.Option(
-            envvar=["CATALOG_DSN", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"],
-            help="postgresql:// URL of the catalog database, for the last runs.",
-            show_default=False,
-        ),
-    ] = None,
-) -> None:
-    """List the providers: media, schedule, keys, rate limits, last run."""
-    last, note = _last_runs(dsn)
-    table = Table(
-        "provider",
-        "media",
-        "schedule",
-        "dated",
-        "key (Variable)",
-        "rate limit",
-        "popularity metric",
-        "last run",
-    )
-    for found in overview():
-        cells = [str(cell).replace("`", "") for cell in msgspec.structs.astuple(found)]
-        table.add_row(*cells, last.get(found.name, "?" if note else "never"))
-    out.print(table)
-    if note:
-        err.print(note)
-
-
-def _last_runs(dsn: str | None) -> tuple[dict[str, str], str]:
-    """Provider → when it was last loaded and what came of it; and why nothing is known, if so."""
-    if not dsn:
-        return {}, "last runs: give --dsn, or use ./just catalog providers while the stack is up"
-    names = {string: name for name in provider_names() for string in provider_class(name).strings.values()}
-    query = """
-        select distinct on (provider) provider, finished_on, inserted, updated, complete, whole, replayed, shortfalls,
-               accepted, (select max(fresh_on) from whole_pull w where w.provider = r.provider) as fresh_on
-          from ingestion_report r
-         order by provider, finished_on desc
-    """
-    try:
-        with psycopg.connect(conninfo(dsn), connect_timeout=3, row_factory=dict_row) as connection:
-            rows = connection.execute(query).fetchall()
-    except psycopg.Error as error:
-        return {}, f"last runs: the catalog database does not answer ({type(error).__name__})"
-    return {names[row["provider"]]: _last_run(row) for row in rows if row["provider"] in names}, ""
-
-
-def _last_run(report: dict[str, Any]) -> str:
-    """A provider's newest report in words, and how recent its newest whole pull is."""
-    limits = f", {words}" if (words := flags_of(report)) else ""
-    fresh = f"{utc(report['fresh_on']):%Y-%m-%d}" if report["fresh_on"] else "never"
-    return (
-        f"{utc(report['finished_on']):%Y-%m-%d %H:%M}, {report['inserted']:,} new, {report['updated']:,} changed{limits}; "
-        f"whole until {fresh}"
-    )
-
-
-@app.command("sample-data")
-def sample_data_(
-    rows: Annotated[int, typer.Option(min=1, help="Images; a tenth as many audio files are added.")] = 10_000,
-    seed: Annotated[int, typer.Option(help="Another seed makes other records.")] = 1,
-    database: Annotated[
-        list[str] | None, typer.Option(help="catalog, api or staging; all three without.")
-    ] = None,
-) -> None:
-    """Fill the databases with made-up media; the same record in each. Their addresses: `AIRFLOW_CONN_POSTGRES_OPENLEDGER_*`."""
-    for name in database or ["catalog", "api", "staging"]:
-        if name not in DATABASES:
-            raise IngestionError(f"there is no database {name!r}; there are {', '.join(DATABASES)}.")
-        variable, which = DATABASES[name]
-        if not (dsn := os.environ.get(variable)):
-            raise IngestionError(
-                f"{variable} is not set: the URL of the {name} database. ./just catalog sets it while the stack is up."
-            )
-        began = time.monotonic()
-        with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
-            added = sample_data.fill(connection, which, rows, seed)
-        shown = ", ".join(f"{number:,} {table}" for table, number in added.items())
-        out.print(f"{name}: {shown} in {time.monotonic() - began:.1f} s")
 
 
 def outcome_table(manifest: Manifest) -> Table:
@@ -371,12 +260,3 @@ def _stop_on_signal() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def main() -> None:
-    """Entry point: an error is one line, not a traceback."""
-    command_line.run(lambda: app(standalone_mode=False), "catalog")
-
-
-if __name__ == "__main__":
-    main()

@@ -8,8 +8,8 @@ import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from catalog.database.connections import ALIVE, KNOWN, arguments_of
-from catalog.ingestion.errors import Refused
+from catalog.core.connections import ALIVE, KNOWN, arguments_of
+from catalog.core.errors import Refused
 
 _FORM = (
     "it should be postgresql://user:password@host:port/database, where @ : / # ? % of a password are written as "

@@ -11,8 +11,8 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from catalog.database.session import settle
-from catalog.ingestion.records import MediaType
+from catalog.core.media import MediaType
+from catalog.core.session import settle
 
 Connection = psycopg.Connection[Any]
 _RENAMED = {"set_position": "audio_set_position"}  # catalog column → API column

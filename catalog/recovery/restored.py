@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import psycopg
 
+from catalog.core.dates import utc
 from catalog.ingestion.provider import Provider, provider_class
-from catalog.ingestion.windows import utc
 
 Connection = psycopg.Connection[Any]
 REASON = "the restoration of the catalog database"

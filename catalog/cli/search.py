@@ -11,14 +11,14 @@ import psycopg
 import typer
 from rich.table import Table
 
-from catalog.command_line import out
+from catalog.cli.program import out
+from catalog.core.errors import Fatal
+from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.data_refresh import policy_diff
 from catalog.data_refresh.client import connect_to
 from catalog.data_refresh.queries import search
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import DEFAULT, RULES, TagPolicy, policy_from
-from catalog.ingestion.errors import Fatal
-from catalog.ingestion.records import MEDIA_TYPES, MediaType
 
 ENGINE, API = "AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API"
 policies = typer.Typer(no_args_is_help=True, help="Which tags are searched, and why.")

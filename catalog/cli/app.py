@@ -1,0 +1,26 @@
+"""The commands of the `catalog` program, put together."""
+
+import typer
+
+from catalog.cli import adoption, database, ingest, program, providers, recovery, sample_data, search
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="A catalog of openly licensed media.",
+    pretty_exceptions_enable=False,
+)
+app.command("ingest")(ingest.ingest)
+app.command("record")(ingest.record)
+app.command("providers")(providers.providers)
+app.command("search")(search.search_command)
+app.command("sample-data")(sample_data.sample_data)
+app.add_typer(database.db, name="db")
+app.add_typer(search.policies, name="tag-policy")
+database.db.command("adopt")(adoption.adopt_command)
+database.db.command("restored")(recovery.restored_command)
+
+
+def main() -> None:
+    """Entry point: an error is one line, not a traceback."""
+    program.run(lambda: app(standalone_mode=False), "catalog")

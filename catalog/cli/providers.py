@@ -1,0 +1,75 @@
+"""`catalog providers`: the providers, and what came of their last runs."""
+
+from typing import Annotated, Any
+
+import msgspec
+import psycopg
+import typer
+from psycopg.rows import dict_row
+from rich.table import Table
+
+from catalog.cli.program import err, out
+from catalog.core.conninfo import conninfo
+from catalog.core.dates import utc
+from catalog.ingestion.overview import overview
+from catalog.ingestion.provider import provider_class, provider_names
+from catalog.notifications.messages import flags_of
+
+
+def providers(
+    dsn: Annotated[
+        str | None,
+        typer.Option(
+            envvar=["CATALOG_DSN", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"],
+            help="postgresql:// URL of the catalog database, for the last runs.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """List the providers: media, schedule, keys, rate limits, last run."""
+    last, note = _last_runs(dsn)
+    table = Table(
+        "provider",
+        "media",
+        "schedule",
+        "dated",
+        "key (Variable)",
+        "rate limit",
+        "popularity metric",
+        "last run",
+    )
+    for found in overview():
+        cells = [str(cell).replace("`", "") for cell in msgspec.structs.astuple(found)]
+        table.add_row(*cells, last.get(found.name, "?" if note else "never"))
+    out.print(table)
+    if note:
+        err.print(note)
+
+
+def _last_runs(dsn: str | None) -> tuple[dict[str, str], str]:
+    """Provider → when it was last loaded and what came of it; and why nothing is known, if so."""
+    if not dsn:
+        return {}, "last runs: give --dsn, or use ./just catalog providers while the stack is up"
+    names = {string: name for name in provider_names() for string in provider_class(name).strings.values()}
+    query = """
+        select distinct on (provider) provider, finished_on, inserted, updated, complete, whole, replayed, shortfalls,
+               accepted, (select max(fresh_on) from whole_pull w where w.provider = r.provider) as fresh_on
+          from ingestion_report r
+         order by provider, finished_on desc
+    """
+    try:
+        with psycopg.connect(conninfo(dsn), connect_timeout=3, row_factory=dict_row) as connection:
+            rows = connection.execute(query).fetchall()
+    except psycopg.Error as error:
+        return {}, f"last runs: the catalog database does not answer ({type(error).__name__})"
+    return {names[row["provider"]]: _last_run(row) for row in rows if row["provider"] in names}, ""
+
+
+def _last_run(report: dict[str, Any]) -> str:
+    """A provider's newest report in words, and how recent its newest whole pull is."""
+    limits = f", {words}" if (words := flags_of(report)) else ""
+    fresh = f"{utc(report['fresh_on']):%Y-%m-%d}" if report["fresh_on"] else "never"
+    return (
+        f"{utc(report['finished_on']):%Y-%m-%d %H:%M}, {report['inserted']:,} new, {report['updated']:,} changed{limits}; "
+        f"whole until {fresh}"
+    )

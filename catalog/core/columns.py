@@ -1,0 +1,60 @@
+"""The columns of a media type: their order in TSV files, which of them are required, and what they hold.
+
+Order and sizes are those of version 001 of the image format and version 002 of the audio format.
+"""
+
+from catalog.core.media import MediaType
+
+MIN_INTEGER, MAX_INTEGER = -2_147_483_648, 2_147_483_647
+VERSIONS: dict[MediaType, str] = {"image": "001", "audio": "002"}
+_COMMON = (
+    "foreign_identifier",
+    "foreign_landing_url",
+    "url",
+    "thumbnail",
+    "filetype",
+    "filesize",
+    "license",
+    "license_version",
+    "creator",
+    "creator_url",
+    "title",
+    "meta_data",
+    "tags",
+    "category",
+    "watermarked",
+    "provider",
+    "source",
+    "ingestion_type",
+)
+_AUDIO_ONLY = (
+    "duration",
+    "bit_rate",
+    "sample_rate",
+    "genres",
+    "audio_set",
+    "set_position",
+    "alt_files",
+    "audio_set_foreign_identifier",
+)
+COLUMNS: dict[MediaType, tuple[str, ...]] = {
+    "image": (*_COMMON, "width", "height"),
+    "audio": (*_COMMON, *_AUDIO_ONLY),
+}
+REQUIRED = ("foreign_identifier", "foreign_landing_url", "url", "license", "license_version")
+
+# Characters a column takes. `url` has a unique btree index, whose entries may have about 2 700 bytes, so it
+# has a limit in bytes as well.
+SIZES = {
+    "foreign_identifier": 3000,
+    "foreign_landing_url": 1000,
+    "url": 3000,
+    "thumbnail": 3000,
+    "creator": 2000,
+    "creator_url": 2000,
+    "title": 5000,
+    "category": 80,
+    "source": 80,
+    "audio_set_foreign_identifier": 1000,
+}
+MAX_URL_BYTES = 2600

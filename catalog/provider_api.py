@@ -1,0 +1,54 @@
+"""What a provider's file imports: the one module that a contributor needs to know."""
+
+from catalog.core.errors import Fatal, HttpStatus, Retry
+from catalog.core.licenses import CC0, PDM, License, license_from_pair, license_from_url
+from catalog.core.secrets import ApiKey, Secret, Signed
+from catalog.ingestion.client import Client
+from catalog.ingestion.html import first_link, links, text_of
+from catalog.ingestion.oauth2 import OAuth2
+from catalog.ingestion.pagination import Counted, Cursor, Page, Paginator, Params, Tokens
+from catalog.ingestion.provider import FileSizes, Provider, Reingestion
+from catalog.ingestion.rate import Quota, Rate
+from catalog.ingestion.records import Audio, Image, Mapped, Raw, Skip, compact, dig, missing
+from catalog.ingestion.urls import without_param
+from catalog.ingestion.windows import Slicing, Window
+
+__all__ = [
+    "CC0",
+    "PDM",
+    "ApiKey",
+    "Audio",
+    "Client",
+    "Counted",
+    "Cursor",
+    "Fatal",
+    "FileSizes",
+    "HttpStatus",
+    "Image",
+    "License",
+    "Mapped",
+    "OAuth2",
+    "Page",
+    "Paginator",
+    "Params",
+    "Provider",
+    "Quota",
+    "Rate",
+    "Raw",
+    "Reingestion",
+    "Retry",
+    "Secret",
+    "Signed",
+    "Skip",
+    "Slicing",
+    "Tokens",
+    "Window",
+    "compact",
+    "dig",
+    "first_link",
+    "license_from_pair",
+    "license_from_url",
+    "links", "missing",
+    "text_of",
+    "without_param",
+]  # fmt: skip
