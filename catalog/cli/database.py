@@ -10,15 +10,16 @@ from catalog.cli.program import err, out
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import CatalogError, Refused
 from catalog.database import deletion, locks, schema
+from catalog.database.revision import Which, require
 from catalog.database.statements import parse_condition, verify_condition
 
 db = typer.Typer(no_args_is_help=True, help="The catalog database's schema.")
 
-_ENVIRONMENT: dict[schema.Which, tuple[str, ...]] = {
+_ENVIRONMENT: dict[Which, tuple[str, ...]] = {
     "catalog": ("CATALOG_DSN", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"),
     "api": ("AIRFLOW_CONN_POSTGRES_OPENLEDGER_API",),
 }
-_NAMES: dict[schema.Which, str] = {"catalog": "catalog", "api": "API"}
+_NAMES: dict[Which, str] = {"catalog": "catalog", "api": "API"}
 Dsn = Annotated[
     str,
     typer.Option(
@@ -37,7 +38,7 @@ DsnOf = Annotated[
     ),
 ]
 SchemaName = Annotated[
-    schema.Which,
+    Which,
     typer.Option(
         "--schema",
         help="catalog; or api, for a trial without the API, whose own migrations make its tables elsewhere.",
@@ -55,7 +56,7 @@ def say(text: str) -> None:
     err.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def address_of(which: schema.Which, given: str | None) -> str:
+def address_of(which: Which, given: str | None) -> str:
     """The address of a database.
 
     Args:
@@ -109,7 +110,7 @@ def restore(
     The records are selected once, in one statement. When it was stopped, the same command goes on.
     """
     with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
-        schema.require(connection)
+        require(connection)
         try:
             condition = parse_condition(table, where, "--where")
             verify_condition(connection, table, condition, of=f"deleted_{table}", field="--where")

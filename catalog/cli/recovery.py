@@ -13,7 +13,7 @@ from catalog.cli.database import Dsn
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES
-from catalog.database import schema
+from catalog.database.revision import require
 from catalog.ingestion.provider import provider_names
 from catalog.recovery import restored
 from catalog.recovery.taken_back import take_back
@@ -60,7 +60,7 @@ def restored_command(
     more, airflow, api = _conf(conf), _readable("--airflow", airflow), _readable("--api", api)
     today = datetime.now(UTC).date()
     with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
-        schema.require(connection)
+        require(connection)
         newest = restored.newest_load(connection)
         given_up = restored.give_turns_up(connection)
         plans = restored.catch_up(connection, provider_names(), since.date() if since else None, today)

@@ -10,10 +10,10 @@ import typer
 from catalog.cli.program import out
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import CatalogError
-from catalog.database import schema
+from catalog.database.revision import Which
 from catalog.database.sample_data import fill
 
-DATABASES: dict[str, tuple[str, schema.Which]] = {
+DATABASES: dict[str, tuple[str, Which]] = {
     "catalog": ("AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM", "catalog"),
     "api": ("AIRFLOW_CONN_POSTGRES_OPENLEDGER_API", "api"),
     "staging": ("AIRFLOW_CONN_POSTGRES_OPENLEDGER_API_STAGING", "api"),

@@ -10,7 +10,7 @@ from psycopg import pq
 
 log = logging.getLogger(__name__)
 KNOWN = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
-# Extras of Airflow's own; see dags/operators/iam.py for `iam`.
+# Extras of Airflow's own; see dags/common/iam.py for `iam`.
 AIRFLOWS = frozenset(
     (
         "iam",

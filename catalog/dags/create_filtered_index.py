@@ -1,19 +1,25 @@
-"""Makes the filtered index anew: the documents without those whose text holds a sensitive term.
+"""Rebuilds the filtered index, which leaves out documents whose text contains a sensitive term.
 
-It is for a changed list of terms; a data refresh makes one anyway.
+Run it after a change to the list of terms; a data refresh rebuilds the filtered index anyway.
 """
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from airflow.sdk import Param, chain, get_current_context, task
+import msgspec
+from airflow.sdk import Param, chain, task
 
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.dags.common.conf import END
+from catalog.dags.common.connections import API_DB, SEARCH, api_connection
+from catalog.dags.common.context import GIVEN, Params
+from catalog.dags.common.refreshes import begin_refresh, current_refresh, note_index
+from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
-    LONG,
+    MAX_DURATION,
     delete_old_indexes,
     fill_filtered,
     indexes,
@@ -22,49 +28,42 @@ from catalog.dags.groups.indexing import (
     rehearse,
     tag_policy,
 )
-from catalog.dags.operators.conf import END
-from catalog.dags.operators.conflicts import refuse_conflicts
-from catalog.dags.operators.refreshes import begin_refresh, current_refresh, note_index
-from catalog.dags.operators.running import task_failures
-from catalog.dags.operators.settings import API_DB, SEARCH, api_connection
-from catalog.dags.operators.slack import say
+from catalog.dags.operators.slack import notify
+from catalog.dags.operators.turns import refuse_conflicts
+from catalog.data_refresh.refresh import Plan
 
 SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END
 DOC = """
 {about}
 
-The documents of `{media_type}-<origin_index_suffix>`, or without one of what the alias `{media_type}` points at, are copied on the server
-into `{media_type}-<destination_index_suffix>-filtered`. A term of one word must be a word of title, description or a tag (of any tag,
-also of those that the tag policy keeps out of the document); a term of several words must occur as a phrase. When the documents have been
-counted, the alias `{media_type}-filtered` is moved and the index it pointed at is deleted.
+The documents of `{media_type}-<origin_index_suffix>`, or of the index behind the alias `{media_type}` without
+a suffix, are copied on the server into `{media_type}-<destination_index_suffix>-filtered`. A term of one word
+matches a word of the title, the description or a tag, including tags that the tag policy keeps out of the
+document. A term of several words matches as a phrase. After the documents have been counted, the alias
+`{media_type}-filtered` is moved, and the index behind it is deleted.
 
-The terms come from the HTTP connection `sensitive_terms` or the Variable `SENSITIVE_TERMS_URL`; an empty list is refused. While a data
-refresh of {media_type} runs, this DAG fails at once, because the refresh deletes the index that is copied from.
+The terms come from the HTTP connection `sensitive_terms` or the Variable `SENSITIVE_TERMS_URL`; an empty list
+is refused. While a data refresh of {media_type} runs, this DAG fails at once, because the refresh deletes the
+index to copy from.
 """
 
 
 @task
-def plan_filtered_index(media_type: MediaType) -> None:
-    """From which index into which; written down once, nothing is made yet."""
-    import msgspec
-
+def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
+    """Record which index is copied into which, once; nothing is created yet."""
     from catalog.data_refresh.moderation import moderation_moment
-    from catalog.data_refresh.refresh import Plan
-
-    context: Any = get_current_context()
-    conf = context["params"]
 
     def plan(number: int) -> Plan:
         engine, alias = indexes(), f"{media_type}-filtered"
         live = engine.behind(media_type)
-        origin = f"{media_type}-{conf['origin_index_suffix']}" if conf["origin_index_suffix"] else live
+        origin = f"{media_type}-{params['origin_index_suffix']}" if params["origin_index_suffix"] else live
         if origin is None or not engine.exists(origin):
             raise Fatal(
                 f"there is no index {origin or media_type}; look for it with GET _cat/indices/{media_type}-*."
             )
         engine.require_index(origin)
         destination = (
-            f"{media_type}-{conf['destination_index_suffix'] or f'{number}-{uuid4().hex[:12]}'}-filtered"
+            f"{media_type}-{params['destination_index_suffix'] or f'{number}-{uuid4().hex[:12]}'}-filtered"
         )
         if aliases := engine.aliases(destination):
             raise Fatal(
@@ -73,39 +72,47 @@ def plan_filtered_index(media_type: MediaType) -> None:
         # The live index is kept up by the API; any other may have missed whatever moderators decided.
         with api_connection(autocommit=True) as api:
             since = moderation_moment(api) if origin == live else datetime(1970, 1, 1, tzinfo=UTC)
-        # its documents were made under this policy
+        # The documents of the origin were made under its policy.
         policy = engine.meta(origin).get("tag_policy") or msgspec.to_builtins(tag_policy())
         return Plan(
-            media_type, API_DB, SEARCH, "", origin, {alias: destination}, policy, since, destination,
-            live={alias: engine.behind(alias)}, documents={alias: engine.sources(alias)},
-        )  # fmt: skip
+            media_type,
+            API_DB,
+            SEARCH,
+            "",
+            origin,
+            {alias: destination},
+            policy,
+            since,
+            destination,
+            live={alias: engine.behind(alias)},
+            documents={alias: engine.sources(alias)},
+        )
 
     rehearse(media_type, [f"{media_type}-filtered"])
     refresh = begin_refresh(plan)
-    with task_failures():
-        if not (found := indexes().identity(refresh.plan.index)):
-            raise Fatal(f"the index {refresh.plan.index} is gone; trigger a new run.")
-        if refresh.plan.index not in refresh.indexes:
-            note_index(refresh, refresh.plan.index, found.uuid)
+    if not (found := indexes().identity(refresh.plan.index)):
+        raise Fatal(f"the index {refresh.plan.index} is gone; trigger a new run.")
+    if refresh.plan.index not in refresh.indexes:
+        note_index(refresh, refresh.plan.index, found.uuid)
 
 
-@task(execution_timeout=LONG, retries=4)
+@task(execution_timeout=MAX_DURATION, retries=4)
 def create_filtered_index() -> dict[str, int]:
     return fill_filtered()
 
 
 @task(execution_timeout=timedelta(hours=12))
 def promote_filtered_index(media_type: MediaType, filtered: dict[str, int]) -> str:
-    """Move the alias, delete the index it pointed at."""
+    """Move the alias and delete the index that was behind it."""
     refresh = current_refresh("working", "promoted")
-    with task_failures("The old filtered index is still live."):
+    with hint("The old filtered index is still live."):
         if refresh.stage == "working":
             open_for_search(refresh)
         make_live(refresh)
         delete_old_indexes(refresh, [f"create_filtered_{media_type}_index"])
     alias, index = next(iter(refresh.plan.aliases.items()))
     text = f"`{alias}` is `{index}` now: {filtered['documents']:,} documents, {filtered['hidden']:,} hidden."
-    say(text, "Filtered index")
+    notify(text, "Filtered index")
     return text
 
 
@@ -120,16 +127,16 @@ def filtered_dag(media_type: MediaType) -> None:
         doc=DOC.format(media_type=media_type, about=" ".join((__doc__ or "").split())).strip(),
         params={
             "origin_index_suffix": suffix(
-                "Origin", f"Copy from `{media_type}-<suffix>`; none: from what the alias points at."
+                "Origin", f"Copy from `{media_type}-<suffix>`; none: from the index behind the alias."
             ),
             "destination_index_suffix": suffix(
-                "Destination", f"Make `{media_type}-<suffix>-filtered`; none: a new name."
+                "Destination", f"Create `{media_type}-<suffix>-filtered`; none: a new name."
             ),
             "accept_shrinkage": Param(
                 False,
                 type="boolean",
                 title="Accept far fewer documents",
-                description_md="Promote also when there are far fewer documents than in the live index; such a run fails otherwise.",
+                description_md="Promote even with far fewer documents than are live; otherwise it fails.",
             ),
         },
         example={"destination_index_suffix": "with-new-terms"},

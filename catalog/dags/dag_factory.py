@@ -1,9 +1,8 @@
-"""The one place that knows how our DAGs are made: ids, tags, schedules, retries, time-outs, callbacks, documentation, catch-up.
+"""The factory of all DAGs: ids, tags, schedules, retries, timeouts, callbacks, documentation, catch-up.
 
-Each DAG made here is entered in REGISTRY, which documentation, guards and dashboard read.
+Each DAG is entered in REGISTRY, which the generated documentation and the guards of conflicting DAGs read.
 """
 
-import json
 import re
 import traceback
 from collections.abc import Iterator, Mapping
@@ -12,12 +11,16 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
-from airflow.sdk.bases.operator import BaseOperator
-from airflow.sdk.definitions.callback import AsyncCallback
-from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
-from airflow.sdk.definitions.mappedoperator import MappedOperator
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk import (  # type: ignore[attr-defined]  # the stub lacks three of the exported names
+    DAG,
+    AsyncCallback,
+    Context,
+    CronDataIntervalTimetable,
+    DeadlineAlert,
+    DeadlineReference,
+    Param,
+)
+from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.settings import (
     CATCHUP_ENABLED,
@@ -26,23 +29,28 @@ from catalog.core.settings import (
     DEFAULT_RETRY_DELAY,
     HELD_SCHEDULES,
 )
-from catalog.dags.operators.commits import refuse_other_commit
-from catalog.dags.operators.conf import check_conf
-from catalog.dags.operators.slack import (
-    UPSTREAM_FAILED,
-    alert_on_failure,
-    alert_on_late_run,
-    alert_on_run_failure,
-)
-from catalog.dags.operators.variables import complain_of_parsing, environment, value_of, when_parsed
-
-CONCLUSION = "conclude"
+from catalog.dags.common.commits import refuse_other_commit
+from catalog.dags.common.conf import check_conf
+from catalog.dags.common.documentation import conf_example, conf_table
+from catalog.dags.common.retries import CatalogRetryPolicy
+from catalog.dags.common.variables import complain_of_parsing, environment, value_of, when_parsed
+from catalog.dags.operators.slack import alert_on_failure, alert_on_late_run, alert_on_run_failure
+from catalog.dags.operators.watcher import watch
 
 
 class DagSpec(msgspec.Struct, frozen=True):
-    """What documentation and guards need to know of a DAG.
+    """What the generated documentation and the guards need to know about a DAG.
 
-    kind: the raw tag that sorts it; schedule: as shown, None for manual ones; text, configuration, example: the parts of its documentation.
+    Attributes:
+        dag_id: Its id.
+        kind: The section of DAGs.md that it is listed in; also its first tag.
+        schedule: As shown; None for a manual DAG.
+        text: Its documentation, in Markdown, without the next two.
+        configuration: The table of its conf keys.
+        example: A command that triggers it.
+        dated: Whether a run covers a day.
+        media_types: Those that it loads.
+        conflicts: Ids of DAGs that must not run beside it.
     """
 
     dag_id: str
@@ -61,16 +69,47 @@ REGISTRY: dict[str, DagSpec] = {}
 
 @contextmanager
 def catalog_dag(
-    dag_id: str, kind: str, *, schedule: str | None, doc: str, tags: tuple[str, ...] = (), params: Mapping[str, Param] | None = None,
-    example: Mapping[str, Any] | None = None, intervals: bool = False, dated: bool = False, catchup: bool = False,
-    media_types: tuple[str, ...] = (), start_date: date = date(2019, 1, 15), max_active_runs: int = 1, max_active_tasks: int = 1,
-    dagrun_timeout: timedelta | None = None, conflicts: tuple[str, ...] = (),
-) -> Iterator[DAG]:  # fmt: skip
-    """A DAG as all of ours are. Tasks are declared inside the `with`; at its end, overrides are applied and the conclusion is added.
+    dag_id: str,
+    kind: str,
+    *,
+    schedule: str | None,
+    doc: str,
+    tags: tuple[str, ...] = (),
+    params: Mapping[str, Param] | None = None,
+    example: Mapping[str, object] | None = None,
+    intervals: bool = False,
+    dated: bool = False,
+    catchup: bool = False,
+    media_types: tuple[str, ...] = (),
+    start_date: date = date(2019, 1, 15),
+    max_active_runs: int = 1,
+    max_active_tasks: int = 1,
+    dagrun_timeout: timedelta | None = None,
+    conflicts: tuple[str, ...] = (),
+) -> Iterator[DAG]:
+    """Declare a DAG; its tasks are declared inside the `with`. Adds a watcher and applies overrides.
 
-    kind: the first tag. intervals: a run covers the schedule's interval before it (a plain schedule has none in Airflow 3).
-    example: conf shown at the end of the doc. catchup: follow the Variable CATCHUP_ENABLED instead of never catching up.
-    Raises OtherCommit in a file that a Git bundle brought and that does not belong to the installed package.
+    Args:
+        dag_id: Its id.
+        kind: Its first tag, and the section of DAGs.md that it is listed in; `other` adds no tag.
+        schedule: A cron expression or preset, in UTC; None for a DAG that people trigger.
+        doc: Its documentation, in Markdown.
+        tags: More tags.
+        params: What its trigger form asks; everything else in a conf is refused.
+        example: A conf for the command at the end of the documentation; `{}` is one without conf.
+        intervals: A run covers the interval of the schedule before it; a plain schedule has no interval in
+            Airflow 3.
+        dated: A run covers a day.
+        catchup: Catch up from `start_date` if the Variable CATCHUP_ENABLED says so; otherwise never.
+        media_types: Those that it loads.
+        start_date: The first day of its schedule.
+        max_active_runs: Of this DAG, at a time.
+        max_active_tasks: In each run, at a time.
+        dagrun_timeout: After which a run fails.
+        conflicts: Ids of DAGs that must not run beside it.
+
+    Raises:
+        OtherCommit: The DAG file comes from a Git bundle whose commit is not that of the installed package.
     """
     _refuse_other_commit()
     params = dict(params or {})
@@ -109,17 +148,18 @@ def catalog_dag(
             "retries": environment(DEFAULT_RETRY_COUNT),
             "retry_delay": timedelta(seconds=environment(DEFAULT_RETRY_DELAY)),
             "execution_timeout": timedelta(hours=1),
+            "retry_policy": CatalogRetryPolicy(),
             "on_failure_callback": [alert_on_failure],
             "pre_execute": before_task,
         },
     ) as dag:
         yield dag
-        _conclude(dag)
+        watch(dag)
     _override_timeouts(dag)
 
 
 def _refuse_other_commit() -> None:
-    """The file being parsed is the nearest on the stack that is executed as a module."""
+    """Check the DAG file being parsed, which is the nearest module on the stack."""
     for frame, _ in traceback.walk_stack(None):
         if frame.f_code.co_name == "<module>":
             refuse_other_commit(frame.f_code.co_filename)
@@ -127,50 +167,32 @@ def _refuse_other_commit() -> None:
 
 
 def _deadline(dagrun_timeout: timedelta | None) -> DeadlineAlert:
-    """A run is late when it takes longer than the average of the last ten by an hour, or by a twentieth of what it may take at most."""
+    """Alert on a run that exceeds the average of the last ten by an hour, or by 5 % of its timeout."""
     floor = max(timedelta(hours=1), (dagrun_timeout or timedelta()) / 20)
     return DeadlineAlert(
-        reference=DeadlineReference.AVERAGE_RUNTIME(max_runs=10, min_runs=3), interval=floor, name="late",
-        callback=AsyncCallback(alert_on_late_run, kwargs={"floor": f"{floor.total_seconds() / 3600:.1f} hours"}),
-    )  # fmt: skip
+        reference=DeadlineReference.AVERAGE_RUNTIME(max_runs=10, min_runs=3),
+        interval=floor,
+        name="late",
+        callback=AsyncCallback(
+            alert_on_late_run, kwargs={"floor": f"{floor.total_seconds() / 3600:.1f} hours"}
+        ),
+    )
 
 
-def _conclude(dag: DAG) -> None:
-    """A last task that fails when any task of the run failed: reports run after failures and would turn the run green.
-
-    It is tried again when it is killed, or a complete run would be red; its own verdict is final.
-    """
-    leaves = [t for t in dag.tasks if not t.downstream_task_ids]
-    if len(dag.tasks) < 2 or not leaves:
-        return
-
-    @task(task_id=CONCLUSION, trigger_rule="all_done", retries=4, retry_delay=timedelta(seconds=30))
-    def conclude(ti: Any = None, dag_run: Any = None) -> None:
-        states = ti.get_task_states(dag_run.dag_id, run_ids=[dag_run.run_id]).get(dag_run.run_id, {})
-        failed = sorted(
-            t
-            for t, state in states.items()
-            if str(state) in ("failed", "upstream_failed") and t != CONCLUSION
-        )
-        if failed:
-            raise AirflowFailException(f"{UPSTREAM_FAILED}: {', '.join(failed[:20])}")
-
-    leaves >> conclude()
-
-
-def before_task(context: Any) -> None:
-    """What happens before each task: complaints about malformed settings, skipping where schedules are held, a look at the conf."""
+def before_task(context: Context) -> None:
+    """Report malformed settings, skip runs of held schedules, and check the conf in first tasks."""
     complain_of_parsing()
     skip_when_held(context)
     if not context["task"].upstream_task_ids:
         check_conf(context["dag_run"].conf, context["dag"].params)
 
 
-def skip_when_held(context: Any) -> None:
-    """Skip the tasks of scheduled runs of DAGs listed in the Variable HELD_SCHEDULES ({dag_id: reason}).
+def skip_when_held(context: Context) -> None:
+    """Skip the tasks of scheduled runs of DAGs that the Variable HELD_SCHEDULES lists.
 
-    A triggered run needs its DAG unpaused, and unpausing starts the schedule's last interval as well; whoever unpauses just for a trigger
-    (`./just trigger`, the demo) holds the schedule meanwhile, so that no full pull from a live API starts beside it.
+    A triggered run needs its DAG unpaused, and unpausing also starts the schedule's last interval. `./just
+    trigger` and the demo therefore hold the schedule while they run, so that no full pull from a live API
+    starts beside them.
     """
     run = context["dag_run"]
     if getattr(run.run_type, "value", run.run_type) != "scheduled":
@@ -180,44 +202,9 @@ def skip_when_held(context: Any) -> None:
 
 
 def _override_timeouts(dag: DAG) -> None:
-    """CONFIGURATION_OVERRIDES: of the DAG's entries, the first whose pattern is found in a task's id counts for the task."""
+    """Apply the first entry of CONFIGURATION_OVERRIDES whose pattern is found in a task's id."""
     entries = when_parsed(CONFIGURATION_OVERRIDES).get(dag.dag_id, [])
     for operator in dag.tasks if entries else ():
         entry = next((e for e in entries if re.search(e.task_id_pattern, operator.task_id)), None)
-        if entry is None:
-            continue
-        if isinstance(operator, MappedOperator):
-            operator.partial_kwargs["execution_timeout"] = entry.limit
-        elif isinstance(operator, BaseOperator):
+        if entry:
             operator.execution_timeout = entry.limit
-
-
-# documentation
-
-
-def conf_table(params: Mapping[str, Param]) -> str:
-    """The DAG's conf keys as a Markdown table, made from its Params; "" when it has none."""
-    if not params:
-        return ""
-    rows = []
-    for name, param in params.items():
-        types = param.schema.get("type", "any")
-        kinds = [t for t in ([types] if isinstance(types, str) else types) if t != "null"]
-        kind = " or ".join(kinds) + (", format `YYYY-MM-DD`" if param.schema.get("format") == "date" else "")
-        default = (
-            f"`{json.dumps(param.value)}`" if param.has_value else "none" if "null" in types else "required"
-        )
-        rows.append(
-            f"| `{name}` | {kind} | {default} | {param.schema.get('description_md') or param.description or ''} |"
-        )
-    return "**Configuration**\n\n| Key | Type | Default | Meaning |\n| --- | --- | --- | --- |\n" + "\n".join(
-        rows
-    )
-
-
-def conf_example(dag_id: str, example: Mapping[str, Any] | None) -> str:
-    """The last line of a manual DAG's documentation; {} is an example without conf."""
-    if example is None:
-        return ""
-    conf = f" --conf '{json.dumps(example)}'" if example else ""
-    return f"Example: `airflow dags trigger {dag_id}{conf}`"

@@ -1,24 +1,31 @@
-"""Brings what the catalog knows to those who search: into the API database and the search index.
+"""Publishes the catalog to the API database and the search index.
 
-Rows are copied into new tables beside the live ones, then a new index is filled from them, then a second one without sensitive media. Only
-when the documents have been counted and are as many as the rows, tables and aliases are exchanged. Until then the API reads the old tables
-and the old indexes, afterwards the new ones; nobody ever reads something in between.
+Rows are copied into new tables beside the live ones. A new index is filled from them, then a second one
+without sensitive media. Tables and aliases are exchanged only after the documents have been counted and match
+the rows. Until then the API reads the old tables and indexes, afterwards the new ones; no reader ever sees a
+mixture.
 """
 
 import logging
 from datetime import timedelta
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from airflow.sdk import Param, chain, get_current_context, task
+import msgspec
+from airflow.sdk import Param, chain, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.settings import DATA_REFRESH_LIMIT
+from catalog.dags.common.connections import API_DB, SEARCH, api_connection, catalog_connection
+from catalog.dags.common.context import GIVEN, Params, TaskInstance
+from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.refreshes import begin_refresh, current_refresh, reach
+from catalog.dags.common.retries import hint
+from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
-    LONG,
+    MAX_DURATION,
     check_index,
     delete_left_overs,
     delete_old_indexes,
@@ -32,217 +39,192 @@ from catalog.dags.groups.indexing import (
     require_whole,
     split_ranges,
     tag_policy,
-)  # fmt: skip
-from catalog.dags.operators.conflicts import kept_turn, wait_for_turn
-from catalog.dags.operators.refreshes import begin_refresh, current_refresh, reach
-from catalog.dags.operators.running import Meter, stop_asked, task_failures
-from catalog.dags.operators.settings import API_DB, SEARCH, api_connection, catalog_connection
-from catalog.dags.operators.slack import say
-from catalog.dags.operators.variables import value_of
+)
+from catalog.dags.operators.slack import notify
+from catalog.dags.operators.turns import kept_turn, wait_for_turn
+from catalog.data_refresh.columns import Copied, temp_name
+from catalog.data_refresh.copy import TABLES, TableCopy, estimated_rows
+from catalog.data_refresh.promotion import build_indexes as build
+from catalog.data_refresh.promotion import drop_left_overs, left_overs, promote
+from catalog.data_refresh.refresh import Plan
+from catalog.data_refresh.report import refresh_report
+from catalog.data_refresh.shape import check_shape, shape
+from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
+from catalog.data_refresh.table_preflight import preflight_tables
 
 log = logging.getLogger(__name__)
-COPY_TIMEOUT = {"image": LONG, "audio": timedelta(hours=6)}
+COPY_TIMEOUT = {"image": MAX_DURATION, "audio": timedelta(hours=6)}
 RUN_TIMEOUT = {"image": timedelta(days=7), "audio": timedelta(days=4)}
 OTHER: dict[MediaType, MediaType] = {"image": "audio", "audio": "image"}
 
 DOC = """
 {about}
 
-1. Conf, tag policy, sensitive terms, both databases and the search engine are looked at for what would fail hours later.
-2. It waits while another data refresh works, or a filtered index of {media_type} is made; two that start together take turns.
-3. What this refresh is gets written down once: the names of its indexes, since which moment moderation counts, what the live tables look
-   like, and what is live now.
-4. Rows stream from the catalog into `temp_import_*` tables, range by range. Known records keep their row id, `view_count` and whatever
-   else only the API has; media that moderators deleted stay out; a record that the API's table cannot take is rejected and counted.
-5. Indexes and constraints are made as the live tables have them.
-6. A new index is filled by up to 64 mapped tasks (Variable `DATA_REFRESH_INDEX_TASKS`; their executor: environment
-   `DATA_REFRESH_EXECUTOR`). Documents get the tags that pass the tag policy (Variable `TAG_POLICY`).
-7. Each range must hold as many documents as rows, and there must not be suspiciously few, or nothing is promoted.
-8. The filtered index leaves out media whose text holds a sensitive term.
-9. Tables are exchanged in one transaction, unless a migration has changed them meanwhile; then both aliases in one call, after what
-   moderators have decided meanwhile. Rows of lists whose medium is gone are deleted and counted.
-10. What is old is deleted, and a report compares each source's documents before and after.
+1. The first task checks everything that would otherwise fail hours later: conf, tag policy, sensitive terms,
+   both databases and the search engine.
+2. The run waits while another data refresh runs, or while a filtered index of {media_type} is created.
+3. The plan of the refresh is recorded once: the names of its indexes, the moment from which moderation
+   decisions are applied, the definition of the live tables, and what is live now.
+4. Rows stream from the catalog into `temp_import_*` tables, range by range. Known records keep their row id,
+   `view_count` and other columns that only the API has. Media that moderators deleted are left out. A record
+   that the API's table cannot store is rejected and counted.
+5. Indexes and constraints are created as on the live tables.
+6. Up to 64 mapped tasks fill a new index (Variable `DATA_REFRESH_INDEX_TASKS`; their executor: environment
+   variable `DATA_REFRESH_EXECUTOR`). Documents get the tags that pass the tag policy (Variable `TAG_POLICY`).
+7. Nothing is promoted unless each range has as many documents as rows, and their total has not shrunk
+   suspiciously.
+8. The filtered index leaves out media whose text contains a sensitive term.
+9. The tables are exchanged in one transaction, unless a migration has changed them meanwhile. Then the
+   decisions that moderators have made meanwhile are applied, and both aliases are moved in one call. List
+   entries whose media no longer exist are deleted and counted.
+10. The old tables and indexes are deleted, and a report compares the documents of each source before and
+    after.
 
-After a failure the old state is live. Clear the failed task and the run goes on there, unless another refresh has begun meanwhile; a new
-run cleans up after one that was given up. With `index_only`, new indexes are made from the live tables, under the tag policy and the
-sensitive terms as they are now. The Variable `DATA_REFRESH_LIMIT` limits the number of rows that are copied, for a small staging
-database.
+After a failure the old state is live. Clear the failed task to resume, unless another refresh has begun
+meanwhile; a new run cleans up after one that was given up. With `index_only`, new indexes are built from the
+live tables, with the current tag policy and sensitive terms. The Variable `DATA_REFRESH_LIMIT` limits the
+number of rows that are copied, for a small staging database.
 """
 
 
-def tables_of(media_type: MediaType) -> tuple[str, ...]:
-    from catalog.data_refresh.copy import TABLES
-
-    return TABLES[media_type]
-
-
-def _index_only() -> bool:
-    context: Any = get_current_context()
-    return bool(context["params"]["index_only"])
-
-
-def _accepts_shrinkage() -> bool:
-    context: Any = get_current_context()
-    return bool(context["params"]["accept_shrinkage"])
-
-
-def _left_by(media_type: MediaType) -> list[str]:
-    """DAGs whose left-over indexes a refresh deletes."""
+def _made_by(media_type: MediaType) -> list[str]:
+    """Return the DAGs whose left-over indexes a refresh deletes."""
     return [f"{media_type}_data_refresh", f"create_filtered_{media_type}_index"]
 
 
 @task
-def check_configuration(media_type: MediaType) -> None:
-    """What would fail hours later fails now: conf, tag policy, sensitive terms, databases, search engine."""
-    from catalog.data_refresh.table_preflight import preflight_tables
-
+def check_configuration(media_type: MediaType, params: Params = GIVEN) -> None:
+    """Check everything that would otherwise fail hours later."""
     rehearse(media_type, [media_type, f"{media_type}-filtered"])
-    if _index_only():
+    if params["index_only"]:
         return
     with (
-        task_failures("Nothing was changed."),
+        hint("Nothing was changed."),
         catalog_connection(autocommit=True) as upstream,
         api_connection(autocommit=True) as api,
     ):
-        needed = preflight_tables(api, upstream, tables_of(media_type)).needed_bytes
+        needed = preflight_tables(api, upstream, TABLES[media_type]).needed_bytes
         log.info("the API database needs about %s MB more meanwhile", f"{needed // 1_000_000:,}")
 
 
 @task(task_id="begin_refresh")
-def begin(media_type: MediaType) -> None:
-    """Write down what this refresh is; done once, whatever is cleared later."""
-    import msgspec
-
-    from catalog.data_refresh.columns import temp_name
+def begin(media_type: MediaType, params: Params = GIVEN) -> None:
+    """Record the plan of the refresh, once for the run, whatever is cleared later."""
     from catalog.data_refresh.moderation import moderation_moment
-    from catalog.data_refresh.refresh import Plan
-    from catalog.data_refresh.shape import shape
+
+    index_only, tables = params["index_only"], TABLES[media_type]
 
     def plan(number: int) -> Plan:
-        index, filtered = f"{media_type}-{number}-{uuid4().hex[:12]}", f"{media_type}-filtered"
-        index_only, engine = _index_only(), indexes()
+        index, engine = f"{media_type}-{number}-{uuid4().hex[:12]}", indexes()
+        filtered = f"{index}-filtered"
+        aliases = {media_type: index, f"{media_type}-filtered": filtered}
         with api_connection(autocommit=True) as api:
             return Plan(
-                media_type, API_DB, SEARCH, media_type if index_only else temp_name(media_type), index,
-                aliases={media_type: index, filtered: f"{index}-filtered"}, policy=msgspec.to_builtins(tag_policy()),
-                since=moderation_moment(api), filtered=f"{index}-filtered",
-                shapes={} if index_only else {table: shape(api, table) for table in tables_of(media_type)},
-                live={alias: engine.behind(alias) for alias in (media_type, filtered)},
-                documents={alias: engine.sources(alias) for alias in (media_type, filtered)},
-            )  # fmt: skip
+                media_type,
+                API_DB,
+                SEARCH,
+                media_type if index_only else temp_name(media_type),
+                index,
+                aliases=aliases,
+                policy=msgspec.to_builtins(tag_policy()),
+                since=moderation_moment(api),
+                filtered=filtered,
+                shapes={} if index_only else {table: shape(api, table) for table in tables},
+                live={alias: engine.behind(alias) for alias in aliases},
+                documents={alias: engine.sources(alias) for alias in aliases},
+            )
 
     begin_refresh(plan)
 
 
 @task
 def clean_up(media_type: MediaType) -> list[str]:
-    """What runs left that were given up: indexes without an alias, and tables."""
-    from catalog.data_refresh.promotion import drop_left_overs, left_overs
-
+    """Delete the tables and the indexes without an alias that runs left which were given up."""
     refresh = current_refresh("working")
-    with task_failures(), api_connection(autocommit=True) as api:
-        drop_left_overs(api, left_overs(api, tables_of(media_type), refresh.identity))
-        return delete_left_overs(refresh, _left_by(media_type))
-
-
-def _show(meter: Meter, copied: Any) -> None:
-    meter(copied.rows)
+    with api_connection(autocommit=True) as api:
+        drop_left_overs(api, left_overs(api, TABLES[media_type], refresh.identity))
+        return delete_left_overs(refresh, _made_by(media_type))
 
 
 @task
-def copy_tables(media_type: MediaType) -> list[dict[str, Any]]:
-    """What the copy of each table came to; skipped when only the index is made anew."""
-    import msgspec
-
-    from catalog.data_refresh.copy import TableCopy
-    from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
-
+def copy_tables(media_type: MediaType, params: Params = GIVEN) -> list[dict[str, Any]]:
+    """Copy each table and return the counts; skipped with `index_only`."""
     refresh = current_refresh("working")
-    if _index_only():
+    if params["index_only"]:
         raise AirflowSkipException("index_only: the live tables stay.")
-    copied, stop = [], stop_asked()
-    limit = value_of(DATA_REFRESH_LIMIT)
-    with (
-        catalog_connection(autocommit=True) as upstream,
-        api_connection(autocommit=True) as api,
-        task_failures(),
-    ):
-        for table in tables_of(media_type):
-            estimate = upstream.execute(
-                "select reltuples::bigint from pg_class where oid = to_regclass(%s)", [f"public.{table}"]
-            ).fetchone()
-            meter = Meter(f"rows of {table}", max(estimate[0], 0) if estimate else 0)
-            job = TableCopy(
+    counts, should_stop, limit = [], sigterm_flag(), value_of(DATA_REFRESH_LIMIT)
+    with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api:
+        for table in TABLES[media_type]:
+            meter = Meter(f"rows of {table}", estimated_rows(upstream, table))
+
+            def progress(copied: Copied, meter: Meter = meter) -> None:
+                meter(copied.rows)
+
+            copied = TableCopy(
                 upstream,
                 api,
                 table,
                 refresh.identity,
                 expected=refresh.plan.shapes[table],
                 limit=limit,
-                progress=partial(_show, meter),
-                should_stop=stop,
-            )
-            copied.append(msgspec.to_builtins(job.run()))
-            log.info("%s", copied[-1])
-        if not _accepts_shrinkage():
-            refuse_shrinkage(shrinkage(api, tables_of(media_type)))
-    return copied
+                progress=progress,
+                should_stop=should_stop,
+            ).run()
+            counts.append(msgspec.to_builtins(copied))
+            log.info("%s", copied)
+        if not params["accept_shrinkage"]:
+            refuse_shrinkage(shrinkage(api, TABLES[media_type]))
+    return counts
 
 
-@task(execution_timeout=LONG)
+@task(execution_timeout=MAX_DURATION)
 def build_indexes(media_type: MediaType) -> None:
-    from catalog.data_refresh.copy import TableCopy
-    from catalog.data_refresh.promotion import build_indexes as build
-    from catalog.data_refresh.shape import check_shape
-
+    """Create the indexes and constraints of the copied tables."""
     refresh = current_refresh("working")
     shapes = refresh.plan.shapes
-    with (
-        catalog_connection(autocommit=True) as upstream,
-        api_connection(autocommit=True) as api,
-        task_failures(),
-    ):
-        check_shape(api, tables_of(media_type), shapes)
-        for table in tables_of(media_type):
+    with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api:
+        check_shape(api, TABLES[media_type], shapes)
+        for table in TABLES[media_type]:
             job = TableCopy(upstream, api, table, refresh.identity, expected=shapes[table])
             build(api, table, log.info, expected=shapes, again=job.again)
 
 
 @task(trigger_rule="none_failed")
 def create_index() -> str:
-    """The new, empty index; one that an earlier attempt made is replaced."""
+    """Create the new, empty index; one that an earlier attempt created is replaced."""
     refresh = current_refresh("working")
-    with task_failures():
-        make_index(refresh, refresh.plan.index)
+    make_index(refresh, refresh.plan.index)
     return str(refresh.plan.index)
 
 
-@task(execution_timeout=LONG, retries=4)
+@task(execution_timeout=MAX_DURATION, retries=4)
 def create_filtered_index() -> dict[str, int]:
     return fill_filtered()
 
 
 @task(execution_timeout=timedelta(hours=12))
 def open_indexes() -> None:
-    """Replicas are made before anybody searches."""
-    with task_failures("The old indexes are still live."):
+    """Create the replicas, before the indexes are searched."""
+    with hint("The old indexes are still live."):
         open_for_search(current_refresh("working"))
 
 
 @task
-def promote_tables(media_type: MediaType) -> dict[str, int]:
-    """Orphans deleted, by foreign key; skipped when only the index is made anew."""
-    from catalog.data_refresh.promotion import promote
-
+def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, int]:
+    """Exchange the tables and return the numbers of deleted orphans by foreign key; not with `index_only`."""
     refresh = current_refresh("working", "tables")
-    if _index_only():
+    if params["index_only"]:
         raise AirflowSkipException("index_only: the live tables stay.")
-    with api_connection(autocommit=True) as api, task_failures("The old tables are still live."):
+    with api_connection(autocommit=True) as api, hint("The old tables are still live."):
         require_whole(refresh)
         with kept_turn():
             promoted = promote(
-                api, tables_of(media_type), refresh.identity, expected=refresh.plan.shapes, accept_shrinkage=_accepts_shrinkage()
-            )  # fmt: skip
+                api,
+                TABLES[media_type],
+                refresh.identity,
+                expected=refresh.plan.shapes,
+                accept_shrinkage=params["accept_shrinkage"],
+            )
         reach(refresh, "tables")
     log.info("rows whose view counts had changed since they were copied: %s", promoted.carried)
     orphans: dict[str, int] = promoted.orphans
@@ -250,40 +232,39 @@ def promote_tables(media_type: MediaType) -> dict[str, int]:
 
 
 @task(trigger_rule="none_failed")
-def promote_indexes() -> None:
-    """Both aliases in one step, after what moderators have decided meanwhile."""
-    refresh = current_refresh("working" if _index_only() else "tables", "promoted")
-    with task_failures("The old indexes are still live."):
+def promote_indexes(params: Params = GIVEN) -> None:
+    """Move both aliases in one step, after applying the decisions that moderators have made meanwhile."""
+    refresh = current_refresh("working" if params["index_only"] else "tables", "promoted")
+    with hint("The old indexes are still live."):
         make_live(refresh)
 
 
 @task
 def delete_old(media_type: MediaType) -> list[str]:
-    """The indexes that were live before, unless another alias points at them, and the tables of the refresh."""
-    from catalog.data_refresh.promotion import drop_left_overs
-
+    """Delete the old tables, and the old indexes unless another alias points at them."""
     refresh = current_refresh("promoted")
-    with task_failures(), api_connection(autocommit=True) as api:
-        drop_left_overs(api, tables_of(media_type))
-        return delete_old_indexes(refresh, _left_by(media_type))
+    with api_connection(autocommit=True) as api:
+        drop_left_overs(api, TABLES[media_type])
+        return delete_old_indexes(refresh, _made_by(media_type))
 
 
 @task(trigger_rule="none_failed")
-def report_record_counts(media_type: MediaType, checked: dict[str, Any], filtered: dict[str, int]) -> str:
-    """The report, for Slack and for people who look at the run."""
-    from catalog.data_refresh.report import refresh_report
-
-    context: Any = get_current_context()
-    refresh = current_refresh()
-    with task_failures():
-        engine = indexes()
-        after, built = engine.sources(media_type), engine.meta(media_type)
+def report_record_counts(
+    media_type: MediaType, checked: dict[str, Any], filtered: dict[str, int], ti: TaskInstance = GIVEN
+) -> str:
+    refresh, engine = current_refresh(), indexes()
     text = refresh_report(
-        media_type, refresh.plan.documents[media_type], after, copied=context["ti"].xcom_pull(task_ids="copy_tables") or [],
-        orphans=context["ti"].xcom_pull(task_ids="promote_tables") or {}, checked=checked, digest=built.get("tag_policy_digest", ""),
-        filtered=filtered["documents"], hidden=filtered["hidden"],
-    )  # fmt: skip
-    say(text, "Data refresh record difference")
+        media_type,
+        refresh.plan.documents[media_type],
+        engine.sources(media_type),
+        copied=ti.xcom_pull(task_ids="copy_tables") or [],
+        orphans=ti.xcom_pull(task_ids="promote_tables") or {},
+        checked=checked,
+        digest=engine.meta(media_type).get("tag_policy_digest", ""),
+        filtered=filtered["documents"],
+        hidden=filtered["hidden"],
+    )
+    notify(text, "Data refresh record difference")
     return text
 
 
@@ -296,19 +277,24 @@ def refresh_dag(media_type: MediaType) -> None:
         doc=DOC.format(media_type=media_type, about=about).strip(),
         params={
             "index_only": Param(
-                False, type="boolean", title="Rebuild index only",
-                description_md="Make new indexes from the live tables, for example after a change of `TAG_POLICY`; copy nothing.",
+                False,
+                type="boolean",
+                title="Rebuild index only",
+                description_md="Build new indexes from the live tables, for example after a change of "
+                "`TAG_POLICY`; copy nothing.",
             ),
             "accept_shrinkage": Param(
-                False, type="boolean", title="Accept far fewer records",
-                description_md="Promote also when far fewer records are to be live than before; a refresh that finds so fails otherwise.",
+                False,
+                type="boolean",
+                title="Accept far fewer records",
+                description_md="Promote even if far fewer records than before would be live.",
             ),
         },
         example={"index_only": True},
         max_active_tasks=64,
         dagrun_timeout=RUN_TIMEOUT[media_type],
         conflicts=(f"{OTHER[media_type]}_data_refresh", f"create_filtered_{media_type}_index"),
-    ):  # fmt: skip
+    ):
         copied = copy_tables.override(execution_timeout=COPY_TIMEOUT[media_type], retries=4)(media_type)
         parts: Any = split_ranges()
         done: Any = index_range.expand(part=parts)

@@ -1,33 +1,41 @@
 """Deletes records from the catalog and keeps them in the table of deleted media.
 
-The rows of `table_name` that `select_query` names are selected once, in one statement, before anything is deleted. Exactly these are moved
-into `deleted_<table_name>` with the date and the reason, batch by batch, each in one transaction: the rows that one plain DELETE would have
-deleted at that moment, also when the condition has a LIMIT, counts rows or compares them with others. A row that is changed afterwards is
-deleted all the same. Ingestion does not bring them back (its conf `include_deleted` does). A record that was deleted before keeps its first
-date.
-With `dry_run`, the log shows how many rows of which providers would be deleted, and a few of them; nothing is changed.
+The rows of `table_name` that match `select_query` are selected once, in one statement, before anything is
+deleted. Exactly these rows are moved to `deleted_<table_name>`, with the date and the reason, in batches of
+one transaction each. They are the rows that one plain DELETE would have deleted at that moment, also when the
+condition has a LIMIT, counts rows or compares them with others. A row that changes after the selection is
+deleted all the same. Ingestion does not insert deleted records again, unless its conf says `include_deleted`.
+A record that was deleted before keeps its first date. With `dry_run`, the log shows how many rows of which
+providers would be deleted, and a few of them; nothing is changed.
 
-It refuses to run while a DAG of an affected provider runs, and a condition that reads what is not the catalog's or calls functions that do
-more than compute. Rows that somebody has locked are taken later. After a failure, clear the failed task: it goes on. A run deletes its
-selection once: clearing one that has finished deletes nothing more; trigger a new run for that. The API shows a deleted record until the
-next data refresh.
+The run is refused while a DAG of an affected provider runs. A condition that reads anything but tables of the
+catalog, or calls functions that are not pure, is refused too. Locked rows are deleted in a later pass. After
+a failure, clear the failed task: it resumes where it stopped. A run deletes its selection once: clearing a
+finished run deletes nothing more; trigger a new run for that. The API shows a deleted record until the next
+data refresh.
 
-To bring records back: `catalog db restore --table image --where "WHERE …"`, with the columns of `deleted_image` in the condition;
-`--dry-run` counts them. Their fields are as old as the deletion; a later run of the provider renews them.
+To restore records: `catalog db restore --table image --where "WHERE …"`, with columns of `deleted_image` in
+the condition; `--dry-run` counts them. Their fields are as old as the deletion; a later run of the provider
+updates them.
 """
 
 import json
 import logging
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Param, get_current_context, task
+from airflow.sdk import Param, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from catalog.core.session import Connection
+from catalog.dags.common.connections import catalog_connection
+from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
+from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.operators.running import Meter, stop_asked, task_failures
-from catalog.dags.operators.settings import catalog_connection
-from catalog.dags.operators.slack import say
+from catalog.dags.operators.slack import notify
+from catalog.database.deletion import Deletion, DeletionPreview, preview
+from catalog.database.statements import parse_condition, verify_condition
 from catalog.ingestion.provider import provider_class, provider_names
 from catalog.notifications.messages import escaped
 
@@ -35,118 +43,127 @@ log = logging.getLogger(__name__)
 BUSY = ["running", "queued"]
 
 
-def params() -> dict[str, Param]:
+def form() -> dict[str, Param]:
     return {
-        "table_name": Param(type="string", enum=["image", "audio"], title="Table", description_md="The media table to delete from."),
+        "table_name": Param(
+            type="string",
+            enum=["image", "audio"],
+            title="Table",
+            description_md="The media table to delete from.",
+        ),
         "select_query": Param(
-            type="string", pattern=r"^WHERE\s", title="Which rows", description_md="`WHERE …`: the rows to delete.",
+            type="string",
+            pattern=r"^WHERE\s",
+            title="Which rows",
+            description_md="`WHERE …`: the rows to delete.",
         ),
         "reason": Param(
-            type="string", minLength=1, maxLength=80, title="Reason", description_md="Why; stored with each record.",
+            type="string",
+            minLength=1,
+            maxLength=80,
+            title="Reason",
+            description_md="Why; stored with each record.",
         ),
-        "dry_run": Param(False, type="boolean", title="Dry run", description_md="Only show what would be deleted."),
-    }  # fmt: skip
+        "dry_run": Param(
+            False, type="boolean", title="Dry run", description_md="Only show what would be deleted."
+        ),
+    }
 
 
 @task(execution_timeout=timedelta(hours=24))
-def check_deletion() -> int:
-    """Refuses what is not allowed, selects the rows, refuses affected providers whose DAG runs; number of rows. A dry run only counts."""
-    from catalog.database.deletion import preview
+def check_deletion(params: Params = GIVEN, dag_run: DagRun = GIVEN, ti: TaskInstance = GIVEN) -> int:
+    """Check the condition and select the rows, unless a DAG of their providers runs. A dry run only counts.
 
-    context: Any = get_current_context()
-    conf = context["params"]
-    with catalog_connection(autocommit=True) as connection, task_failures():
-        if conf["dry_run"]:
-            found = preview(connection, conf["table_name"], _condition(connection, conf))
-            _show(found)
+    Returns:
+        Number of rows selected.
+    """
+    with catalog_connection(autocommit=True) as connection:
+        if params["dry_run"]:
+            found = preview(connection, params["table_name"], _condition(connection, params))
+            _log_rows(found)
             log.info("DRY RUN, nothing is changed.")
             return found.rows
-        job = _deletion(connection, context)
+        job = _deletion(connection, dag_run, params)
         progress = job.claim() or job.select()
         if job.finished(progress):
             log.info(
-                "This run has deleted its %s records already; it does nothing more.", f"{progress.updated:,}"
+                "This run has deleted its %s records already; nothing is left to do.", f"{progress.updated:,}"
             )
-            return int(progress.total)
+            return progress.total
         found = job.selected()
-        _show(found)
-        if busy := [d for d in dags_of(found.providers) if context["ti"].get_dr_count(d, states=BUSY)]:
+        _log_rows(found)
+        if busy := [dag_id for dag_id in dags_of(found.providers) if ti.get_dr_count(dag_id, states=BUSY)]:
             if not progress.begun:
-                job.finish(forget=True)  # what is selected then is what is there then
+                job.finish(forget=True)  # the next attempt selects again, after those runs
             raise AirflowFailException(
-                f"{', '.join(busy)} is running and may write these records; clear this task when it has ended."
+                f"{', '.join(busy)} is running and may write these records; clear this task when it ends."
             )
-    return int(progress.total)
+    return progress.total
 
 
-def _show(found: Any) -> None:
-    log.info(
-        "%s rows: %s",
-        f"{found.rows:,}",
-        ", ".join(f"{p} {n:,}" for p, n in found.providers.items()) or "none",
-    )
+def _log_rows(found: DeletionPreview) -> None:
+    by_provider = ", ".join(f"{provider} {rows:,}" for provider, rows in found.providers.items())
+    log.info("%s rows: %s", f"{found.rows:,}", by_provider or "none")
     for row in found.sample:
         log.info("%s", json.dumps(row))
 
 
-def _condition(connection: Any, conf: Any) -> str:
-    from catalog.database.statements import parse_condition, verify_condition
-
-    condition = parse_condition(conf["table_name"], conf["select_query"])
-    verify_condition(connection, conf["table_name"], condition)
+def _condition(connection: Connection, params: Params) -> str:
+    condition = parse_condition(params["table_name"], params["select_query"])
+    verify_condition(connection, params["table_name"], condition)
     return condition
 
 
-def _deletion(connection: Any, context: Any, **options: Any) -> Any:
-    """The deletion of the run at hand. options: of Deletion."""
-    from catalog.database.deletion import Deletion
-
-    conf, run = context["params"], context["dag_run"]
+def _deletion(connection: Connection, run: DagRun, params: Params, **options: Any) -> Deletion:
     return Deletion(
-        connection, f"{run.dag_id}/{run.run_id}", conf["table_name"], _condition(connection, conf), conf["reason"], **options
-    )  # fmt: skip
+        connection,
+        f"{run.dag_id}/{run.run_id}",
+        params["table_name"],
+        _condition(connection, params),
+        params["reason"],
+        **options,
+    )
 
 
-def dags_of(strings: Any) -> list[str]:
-    """The DAGs that write records of these provider strings."""
-    found = []
+def dags_of(catalog_names: Iterable[str]) -> list[str]:
+    """Return the ids of the DAGs that write records of these providers.
+
+    Args:
+        catalog_names: As stored in the column `provider`.
+    """
+    wanted, found = set(catalog_names), []
     for cls in map(provider_class, provider_names()):
-        if set(cls.strings.values()) & set(strings):
+        if wanted.intersection(cls.strings.values()):
             found += [f"{cls.name}_workflow", *([cls.reingestion.dag_id] if cls.reingestion else [])]
     return found
 
 
 @task(execution_timeout=timedelta(days=2))
-def delete_records_from_media_table() -> int:
-    """Number of records deleted, by earlier tries as well; skipped in a dry run."""
-    context: Any = get_current_context()
-    if context["params"]["dry_run"]:
+def delete_records_from_media_table(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> int:
+    """Return the number of records deleted by all attempts; skipped in a dry run."""
+    if params["dry_run"]:
         raise AirflowSkipException("a dry run: the log of check_deletion shows what would be deleted.")
     meter = Meter("records deleted")
-    with catalog_connection(autocommit=True) as connection, task_failures():
+    with catalog_connection(autocommit=True) as connection:
         job = _deletion(
             connection,
-            context,
-            should_stop=stop_asked(),
+            dag_run,
+            params,
+            should_stop=sigterm_flag(),
             progress=lambda p: meter(p.updated + p.gone, p.total),
         )
-        progress = job.claim()
-        if progress is None:
-            raise AirflowFailException(
-                "no rows are selected; clear check_deletion, which selects them, as well."
-            )
+        if (progress := job.claim()) is None:
+            raise AirflowFailException("no rows are selected; clear check_deletion too, which selects them.")
         progress = job.run(progress)
         job.finish()
-    log.info("%s records deleted; %s were gone before.", f"{progress.updated:,}", f"{progress.gone:,}")
-    return int(progress.updated)
+    log.info("%s records deleted; %s were missing.", f"{progress.updated:,}", f"{progress.gone:,}")
+    return progress.updated
 
 
 @task
-def notify_slack(deleted: int) -> str:
-    context: Any = get_current_context()
-    conf = context["params"]
-    text = f"Deleted {deleted:,} records of `{conf['table_name']}`: {escaped(conf['reason'])}"
-    say(text, "Upstream Delete Records")
+def notify_slack(deleted: int, params: Params = GIVEN) -> str:
+    text = f"Deleted {deleted:,} records of `{params['table_name']}`: {escaped(params['reason'])}"
+    notify(text, "Upstream Delete Records")
     return text
 
 
@@ -155,7 +172,7 @@ with catalog_dag(
     "database",
     schedule=None,
     doc=(__doc__ or "").strip(),
-    params=params(),
+    params=form(),
     example={
         "table_name": "image",
         "select_query": "WHERE provider = 'flickr' AND creator = 'somebody'",

@@ -1,4 +1,4 @@
-"""The DAG of iNaturalist: the files of its dump into tables, taxa named, photos into the catalog in batches."""
+"""The DAG of iNaturalist, which loads a dump: files into tables, names of taxa, photos in batches."""
 
 import logging
 import time
@@ -6,52 +6,71 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import ObjectStoragePath, Param, get_current_context, task, task_group
+from airflow.sdk import ObjectStoragePath, Param, task, task_group
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from upath import UPath
 
 from catalog.core.settings import CATALOGUE_OF_LIFE, INATURALIST_DUMP
+from catalog.dags.common.connections import catalog_connection
+from catalog.dags.common.context import GIVEN, DagRun, Params
+from catalog.dags.common.params import provider_params
+from catalog.dags.common.progress import sigterm_flag
+from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.groups.ingestion import provider_params, report_load_completion
-from catalog.dags.operators.running import stop_asked, task_failures
-from catalog.dags.operators.settings import catalog_connection
-from catalog.dags.operators.variables import value_of
+from catalog.dags.tasks.reports import report_load_completion
 from catalog.ingestion.provider import documentation, provider_class
 from catalog.ingestion.replay import places as recorded_at
+from catalog.loading.load import LoadReport
+from catalog.providers.inaturalist import dump
 from catalog.providers.inaturalist.provider import FILES
 
 log = logging.getLogger(__name__)
 NAME = "inaturalist"
-NAMES = "https://download.checklistbank.org/col/latest_coldp.zip"
-HOURS = timedelta(hours=6)
+CATALOGUE_ADDRESS = "https://download.checklistbank.org/col/latest_coldp.zip"
+TIMEOUT = timedelta(hours=6)
 
 
-def params() -> dict[str, Param]:
+def form() -> dict[str, Param]:
     common = provider_params()
     return {
         "sql_rm_source_data_after_ingesting": Param(
-            True, type="boolean", title="Drop the dump's tables",
-            description_md="Drop the tables of the dump when all is in the catalog. They stay after a failure, so that the run can go on.",
+            True,
+            type="boolean",
+            title="Drop the dump's tables",
+            description_md="Drop the tables of the dump when everything is in the catalog. "
+            "They stay after a failure, so that the run can be resumed.",
         ),
-        "force": Param(False, type="boolean", title="Load again", description_md="Load the dump although it is the one loaded last."),
+        "force": Param(
+            False,
+            type="boolean",
+            title="Load again",
+            description_md="Load the dump although it is the one loaded last.",
+        ),
         "include_deleted": common["include_deleted"],
         "accept_shortfall": Param(
             False,
             type="boolean",
             title="Accept as whole",
-            description_md="Load the dump, and count it as whole, although it holds less than half as many photos as the last whole one, "
-            "or most of its photos lack an observation, a taxon or an observer. For when the check of the dump has failed, and "
-            "you have found that this is right.",
+            description_md="Load the dump, and count it as whole, although it holds less than half as many "
+            "photos as the last whole one, or most of its photos lack an observation, a taxon or an observer. "
+            "For when the check of the dump has failed, and you have found that this is right.",
         ),
         "replay": Param(
-            None, type=["null", "string"], minLength=1, title="Dump folder",
-            description_md="Folder that holds the four files, and `catalogue_of_life.zip` perhaps, instead of the real dump.",
+            None,
+            type=["null", "string"],
+            minLength=1,
+            title="Dump folder",
+            description_md="Folder of the four files (and `catalogue_of_life.zip`) to load instead.",
         ),
-    }  # fmt: skip
+    }
 
 
-def places(replay: str | None) -> tuple[UPath, UPath | None]:
-    """Where the dump lies, and the archive of the Catalogue of Life, if there is any."""
+def locate(replay: str | None) -> tuple[UPath, UPath | None]:
+    """Return the folder of the dump, and the archive of the Catalogue of Life if there is one.
+
+    Args:
+        replay: A folder that holds a recording, instead of the addresses of the settings.
+    """
     if replay:
         found = next((p for p in recorded_at(Path(replay), NAME) if (p / "photos.csv.gz").is_file()), None)
         if found is None:
@@ -60,33 +79,24 @@ def places(replay: str | None) -> tuple[UPath, UPath | None]:
             )
         archive = UPath(found / "catalogue_of_life.zip")
         return UPath(found), archive if archive.is_file() else None
-    root, names = value_of(INATURALIST_DUMP), value_of(CATALOGUE_OF_LIFE) or NAMES
+    root, names = value_of(INATURALIST_DUMP), value_of(CATALOGUE_OF_LIFE) or CATALOGUE_ADDRESS
     return _path(root), None if names == "none" else _path(names)
 
 
 def _path(address: str) -> UPath:
-    """With a connection in the address (`s3://aws_default@bucket`), as that says; a bucket without one is public."""
+    """Return the path of an address; a bucket without a connection (`s3://aws_default@bucket`) is public."""
     if "@" in address:
         return ObjectStoragePath(address)  # type: ignore[return-value]  # it behaves as one
     return UPath(address, anon=True) if address.startswith("s3:") else UPath(address)
 
 
-def _places() -> tuple[UPath, UPath | None]:
-    context: Any = get_current_context()
-    return places(context["params"].get("replay"))
-
-
 @task(retries=2)
-def check_for_file_updates() -> str:
-    """What tells this dump from others; skips everything when it is the one that was loaded last."""
-    from catalog.providers.inaturalist import dump
-
-    context: Any = get_current_context()
-    root, _ = _places()
-    with task_failures():
-        token = dump.token(root)
+def check_for_file_updates(params: Params = GIVEN) -> str:
+    """Return the token that identifies the dump; skipped, with all later tasks, if it was loaded last."""
+    root, _ = locate(params.get("replay"))
+    token = dump.token(root)
     with catalog_connection() as connection:
-        if dump.is_loaded(connection, token) and not context["params"].get("force"):
+        if dump.is_loaded(connection, token) and not params.get("force"):
             raise AirflowSkipException(
                 f"the dump at {root} has not changed since it was loaded; conf `force` loads it again."
             )
@@ -94,42 +104,32 @@ def check_for_file_updates() -> str:
     return token
 
 
-@task(execution_timeout=HOURS)
-def load_catalog_of_life_names() -> dict[str, int]:
-    from catalog.providers.inaturalist import dump
-
-    with catalog_connection() as connection, task_failures():
-        return dump.load_names(connection, _places()[1])
+@task(execution_timeout=TIMEOUT)
+def load_catalog_of_life_names(params: Params = GIVEN) -> dict[str, int]:
+    with catalog_connection() as connection:
+        return dump.load_names(connection, locate(params.get("replay"))[1])
 
 
-def load_file(name: str) -> int:
-    from catalog.providers.inaturalist import dump
-
-    with catalog_connection() as connection, task_failures():
-        return dump.load_file(connection, _places()[0], name)
+def load_file(name: str, params: Params = GIVEN) -> int:
+    with catalog_connection() as connection:
+        return dump.load_file(connection, locate(params.get("replay"))[0], name)
 
 
-@task(execution_timeout=HOURS)
+@task(execution_timeout=TIMEOUT)
 def name_taxa() -> int:
-    from catalog.providers.inaturalist import dump
-
     with catalog_connection() as connection:
         return dump.name_taxa(connection)
 
 
-@task(execution_timeout=HOURS)
-def check_dump(token: str) -> list[str]:
-    """What the dump lacks, when conf accepts that; fails when it lacks something otherwise."""
-    from catalog.providers.inaturalist import dump
-
-    context: Any = get_current_context()
-    run, params = context["dag_run"], context["params"]
-    with catalog_connection() as connection, task_failures():
+@task(execution_timeout=TIMEOUT)
+def check_dump(token: str, params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[str]:
+    """Return what the dump lacks if the conf accepts that; fail otherwise."""
+    with catalog_connection() as connection:
         shortfalls = dump.check(
             connection,
-            _places()[0],
+            locate(params.get("replay"))[0],
             token,
-            (run.dag_id, run.run_id),
+            (dag_run.dag_id, dag_run.run_id),
             replayed=bool(params.get("replay")),
             accept=bool(params.get("accept_shortfall")),
         )
@@ -138,52 +138,53 @@ def check_dump(token: str) -> list[str]:
     return shortfalls
 
 
-@task(execution_timeout=timedelta(days=5))
-def load_image_data(token: str, shortfalls: list[str]) -> int:
-    """Number of batches of this run. Stops between two of them when asked to, and goes on there."""
-    from catalog.providers.inaturalist import dump
+class BatchProgress:
+    """Writes a line to the task log for each batch."""
 
-    context: Any = get_current_context()
-    run, began = context["dag_run"], time.monotonic()
-    seen = 0
+    def __init__(self) -> None:
+        self._began, self._photos = time.monotonic(), 0
 
-    def progress(batch: Any, of: int, report: Any) -> None:
-        nonlocal seen
-        seen += report.fetched
+    def __call__(self, batch: dump.Batch, of: int, report: LoadReport) -> None:
+        self._photos += report.fetched
         log.info(
-            "batch %d of %d: %s photos, %s inserted, %s updated, %s unchanged; %.0f photos/s", batch.number + 1, of,
-            f"{report.fetched:,}", f"{report.inserted:,}", f"{report.updated:,}", f"{report.unchanged:,}",
-            seen / (time.monotonic() - began),
-        )  # fmt: skip
+            "batch %d of %d: %s photos, %s inserted, %s updated, %s unchanged; %.0f photos/s",
+            batch.number + 1,
+            of,
+            *(f"{count:,}" for count in (report.fetched, report.inserted, report.updated, report.unchanged)),
+            self._photos / (time.monotonic() - self._began),
+        )
 
-    with catalog_connection() as connection, task_failures():
+
+@task(execution_timeout=timedelta(days=5))
+def load_image_data(
+    token: str, shortfalls: list[str], params: Params = GIVEN, dag_run: DagRun = GIVEN
+) -> int:
+    """Load the batches and return their number. A task that is stopped resumes at the next batch."""
+    with catalog_connection() as connection:
         dump.load_batches(
             connection,
             token,
-            (run.dag_id, run.run_id),
-            include_deleted=bool(context["params"].get("include_deleted")),
-            replayed=bool(context["params"].get("replay")),
+            (dag_run.dag_id, dag_run.run_id),
+            include_deleted=bool(params.get("include_deleted")),
+            replayed=bool(params.get("replay")),
             shortfalls=shortfalls,
-            progress=progress,
-            should_stop=stop_asked(),
+            progress=BatchProgress(),
+            should_stop=sigterm_flag(),
         )
         return len(dump.batches(connection))
 
 
 @task
-def drop_source_data(token: str) -> None:
-    """Notes which dump is in the catalog, and drops its tables unless conf says not to."""
-    from catalog.providers.inaturalist import dump
-
-    context: Any = get_current_context()
+def drop_source_data(token: str, params: Params = GIVEN) -> None:
+    """Record which dump is in the catalog, and drop its tables unless the conf keeps them."""
     with catalog_connection() as connection:
-        dump.finish(connection, token, drop=bool(context["params"].get("sql_rm_source_data_after_ingesting")))
+        dump.finish(connection, token, drop=bool(params.get("sql_rm_source_data_after_ingesting")))
 
 
 @task_group
 def ingest_data() -> None:
     token: Any = check_for_file_updates()
-    files = [task(task_id=f"load_{name}", execution_timeout=HOURS)(load_file)(name) for name in FILES]
+    files = [task(task_id=f"load_{name}", execution_timeout=TIMEOUT)(load_file)(name) for name in FILES]
     named = name_taxa()
     token >> [*files, load_catalog_of_life_names()] >> named
     checked: Any = check_dump(token)
@@ -198,7 +199,7 @@ with catalog_dag(
     schedule=cls.schedule,
     doc=documentation(cls),
     tags=(*(f"provider: {m}" for m in cls.strings), "ingestion: full"),
-    params=params(),
+    params=form(),
     example={"sql_rm_source_data_after_ingesting": False},
     media_types=tuple(cls.strings),
     start_date=cls.start_date,

@@ -1,11 +1,11 @@
-"""OAuth2 tokens of the providers that need or accept them: getting the first ones, keeping them fresh."""
+"""DAGs that get the OAuth2 tokens of providers and keep them valid."""
 
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog.core.errors import CatalogError
+from catalog.dags.common import oauth2
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.operators import oauth2
 from catalog.ingestion.provider import Provider, provider_class, provider_names
 
 PROVIDERS = [cls for cls in map(provider_class, provider_names()) if cls.oauth2]
@@ -13,26 +13,29 @@ LIST = "\n".join(f"- {cls.name.replace('_', ' ').title()}" for cls in PROVIDERS)
 PAGES = "\n".join(f"- {cls.name}: <{cls.oauth2.authorize_url}>" for cls in PROVIDERS if cls.oauth2)
 
 AUTHORIZATION = f"""
-Exchanges authorization codes, which a person gets in a browser, for the first pair of tokens. It is needed once for each provider, and
-again when its refresh token has expired.
+Exchanges authorization codes, which a person gets in a browser, for the first pair of tokens. It is needed
+once for each provider, and again when the refresh token has expired.
 
-1. Open the provider's page with `?response_type=code&client_id=…`, log in and allow the access. The page then shows a code, which is valid
-   for a few minutes and only once:
+1. Open the provider's page with `?response_type=code&client_id=…`, log in and allow access. The page then
+   shows a code, which is valid for a few minutes and can be used once:
 
 {PAGES}
 
-2. Set the Variable `OAUTH2_AUTH_KEYS` to `{{"freesound": "<the code>"}}`. `OAUTH2_PROVIDER_SECRETS` must hold what the application was
-   registered with: `{{"freesound": {{"client_id": "…", "client_secret": "…"}}}}`.
-3. Trigger this DAG. The tokens go into `OAUTH2_ACCESS_TOKENS`, the code is taken out. Without a code nothing is done.
+2. Set the Variable `OAUTH2_AUTH_KEYS` to `{{"freesound": "<the code>"}}`. `OAUTH2_PROVIDER_SECRETS` must hold
+   the credentials of the registered application: `{{"freesound": {{"client_id": "…", "client_secret":
+   "…"}}}}`.
+3. Trigger this DAG. It stores the tokens in `OAUTH2_ACCESS_TOKENS` and removes the code. Without a code it
+   does nothing.
 
 Providers:
 
 {LIST}
 """
 REFRESH = f"""
-Renews the tokens twice a day, since refresh tokens expire, too. A pull whose token expires meanwhile renews it by itself; both look whether
-the other has done so already. A provider without tokens is skipped: `oauth2_authorization` gets the first ones, and new ones when the
-refresh token was revoked or has expired, which fails the task here.
+Renews the tokens twice a day, because refresh tokens expire too. A pull whose token expires renews it as
+well; each checks whether the other has already done so. A provider without tokens is skipped:
+`oauth2_authorization` gets the first ones, and new ones if the refresh token was revoked or has expired, in
+which case the task fails.
 
 Providers:
 
@@ -42,7 +45,7 @@ Providers:
 
 @task(retries=0)
 def authorize_providers() -> list[str]:
-    """Names of the providers whose code was exchanged. What was stored before a failure stays."""
+    """Return the providers whose code was exchanged. Tokens that were stored before a failure stay."""
     done, failed = [], []
     for cls in PROVIDERS:
         try:
@@ -64,7 +67,7 @@ def refresh_task(cls: type[Provider]) -> None:
             renewed = oauth2.renew(cls)
         except CatalogError as error:
             raise AirflowFailException(
-                f"{error}. Get a new code and run oauth2_authorization, if the refresh token is no longer good."
+                f"{error}. If the refresh token is no longer valid, run oauth2_authorization with a new code."
             ) from None
         if renewed is None:
             raise AirflowSkipException(

@@ -1,7 +1,8 @@
-"""Popularity of the catalog's records: how many views, downloads or uses a record has, made comparable between providers.
+"""Popularity of records: their number of views, downloads or uses, made comparable between providers.
 
-A score lies between 0 and 1: metric / (metric + constant). The constant is the provider's own, and such that the record at its 85th
-percentile scores 0.85. Which key of `meta_data` is the metric, each provider declares; those without one have no scores.
+A score is between 0 and 1: metric / (metric + constant). The constant belongs to the provider, and is such
+that the record at its 85th percentile scores 0.85. Each provider declares which key of `meta_data` is the
+metric; providers without one have no scores.
 """
 
 import logging
@@ -9,17 +10,28 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import Param, get_current_context, task, task_group
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk import Param, task, task_group
+from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.settings import DATA_REFRESH_POKE_INTERVAL
+from catalog.dags.common.connections import catalog_connection
+from catalog.dags.common.context import GIVEN, DagRun, Params, show_in_map_index
+from catalog.dags.common.variables import environment
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.operators.running import task_failures
-from catalog.dags.operators.settings import catalog_connection
-from catalog.dags.operators.slack import UPSTREAM_FAILED, say
-from catalog.dags.operators.variables import environment
+from catalog.dags.operators.slack import UpstreamFailed, notify
+from catalog.database.names import digest
+from catalog.database.selections import give_up
 from catalog.notifications.messages import escaped
+from catalog.popularity import popularity
+from catalog.popularity.popularity import (
+    due,
+    metric_of,
+    recreate_functions,
+    scored,
+    update_conf,
+    update_metrics,
+)
 
 log = logging.getLogger(__name__)
 AT_A_TIME = 2  # batched updates beside each other
@@ -28,49 +40,50 @@ REFRESH_TIMEOUT = {"image": timedelta(days=14), "audio": timedelta(days=1)}
 POKE = int(environment(DATA_REFRESH_POKE_INTERVAL))  # seconds
 
 REFRESH = """
-Scores the {media_type} records anew, once a month.
+Calculates the popularity scores of {media_type} records, once a month.
 
-1. What the providers declare is entered in `{media_type}_popularity_metrics`.
-2. Of each provider, the value at its percentile is looked up and the constant made of it.
-3. For each provider whose constant is another one than its rows were last scored with, a run of [`batched_update`](#batched_update)
-   changes the rows whose score differs, two providers at a time. One that fails does not stop the others. The rest is skipped; conf
-   `force` includes them. Where no record has a value, there is no constant, and scores that are there all the same are removed.
-4. A provider is noted as scored after a look at each of its rows; when one differs, the task fails and the provider stays due.
-5. One report names what came of each provider.
+1. The metrics that providers declare are stored in `{media_type}_popularity_metrics`.
+2. For each provider, the value at its percentile is determined, and the constant is calculated from it.
+3. For each provider whose constant has changed since its rows were scored, a run of
+   [`batched_update`](#batched_update) updates the rows whose score differs, two providers at a time. A failed
+   run does not stop the others. Other providers are skipped, unless the conf says `force`. If no record of a
+   provider has a value, there is no constant, and existing scores are removed.
+4. A provider is marked as scored after a check of each of its rows. If a row differs, the task fails and the
+   provider stays due.
+5. One report gives the result of each provider.
 
-Any task, or the whole run, may be cleared at any time: a run of `batched_update` bears its provider's name and asks for metric and
-constant when it works, so it never writes those of another provider or of an earlier month.
+Any task, or the whole run, can be cleared at any time: a run of `batched_update` is named after its provider,
+and reads metric and constant when it runs, so it never writes those of another provider or of an earlier
+month.
 
-{about} It may run beside ingestion, which scores what it inserts or changes, and beside a data refresh.
+{about} The DAG can run beside ingestion, which scores the records that it inserts or changes, and beside a
+data refresh.
 """
 RECREATE = """
-Makes the two SQL functions of {media_type} popularity anew: `{media_type}_popularity_percentile` and
+Recreates the two SQL functions of {media_type} popularity: `{media_type}_popularity_percentile` and
 `standardized_{media_type}_popularity`.
 
-It is for a change of how popularity is calculated. No table is touched: run `{media_type}_popularity_refresh` afterwards, with `force`.
+Run it after a change to the calculation of popularity. No table is changed: run
+`{media_type}_popularity_refresh` afterwards, with `force`.
 """
 
 
 @task
 def update_popularity_metrics(media_type: MediaType) -> list[str]:
-    """Providers with a metric."""
-    from catalog.popularity.popularity import update_metrics
-
+    """Store the declared metrics and return the providers that have one."""
     with catalog_connection(autocommit=True) as connection:
         return update_metrics(connection, media_type)
 
 
 def _declared(providers: list[str] | None) -> list[str]:
-    """The providers that the first task found. Fails, without an alert of its own, when that task has failed."""
+    """Return the providers of the first task. Raises UpstreamFailed if it has failed."""
     if providers is None:
-        raise AirflowFailException(f"{UPSTREAM_FAILED}: update_popularity_metrics")
+        raise UpstreamFailed("update_popularity_metrics has failed, so no provider is known.")
     return providers
 
 
 def refresh_constant(media_type: MediaType, provider: str) -> None:
-    """The provider's value and constant, stored."""
-    from catalog.popularity import popularity
-
+    """Determine the provider's value and constant and store them."""
     timeout = METRIC_TIMEOUT[media_type].total_seconds()
     with catalog_connection(autocommit=True) as connection:
         found = popularity.refresh_constant(connection, media_type, provider, timeout)
@@ -84,15 +97,12 @@ def refresh_constant(media_type: MediaType, provider: str) -> None:
 
 
 @task(trigger_rule="all_done")
-def get_providers_update_confs(media_type: MediaType, providers: list[str] | None) -> list[dict[str, Any]]:
-    """A conf of a batched update for each provider that is due; skips when none is."""
-    from catalog.database.names import digest
-    from catalog.database.selections import give_up
-    from catalog.popularity.popularity import due, update_conf
-
+def get_providers_update_confs(
+    media_type: MediaType, providers: list[str] | None, params: Params = GIVEN, dag_run: DagRun = GIVEN
+) -> list[dict[str, Any]]:
+    """Return the conf of a batched update for each provider that is due; skipped if none is."""
     providers = _declared(providers)
-    context: Any = get_current_context()
-    force, run = bool(context["params"].get("force")), context["dag_run"]
+    force, run = bool(params.get("force")), dag_run
     with catalog_connection(autocommit=True) as connection:
         metrics = due(connection, media_type, providers, force=force)
         if not metrics:
@@ -100,10 +110,10 @@ def get_providers_update_confs(media_type: MediaType, providers: list[str] | Non
         updates = []
         for metric in metrics:
             conf = update_conf(media_type, metric.provider)
-            # A child run that is there already is run again with the conf it has (Airflow takes no other), and selects no rows again when
-            # it has finished. So its name holds all that it is about: another provider, conf or constant is another run.
+            # An existing child run is run again with its own conf, and selects no rows if it has finished.
+            # So its id depends on everything that matters: provider, conf and constant.
             child = f"{conf['query_id']}__{run.run_after:%Y%m%d}__{digest(run.run_id, conf, metric.constant)}"
-            # What a child with another constant had selected are not all the rows of this one.
+            # A selection for another constant lacks some of the rows.
             give_up(connection, conf["query_id"], keep=f"batched_update/{child}")
             updates.append({"conf": conf, "child": child, "provider": metric.provider})
     return updates
@@ -111,21 +121,16 @@ def get_providers_update_confs(media_type: MediaType, providers: list[str] | Non
 
 @task(trigger_rule="all_success", map_index_template="{{ provider }}")
 def note_refreshed(media_type: MediaType, provider: str) -> None:
-    """All rows of the provider have their score now, which is looked at."""
-    from catalog.popularity import popularity
-
-    context: Any = get_current_context()
-    context["provider"] = provider
+    """Mark a provider as scored, after a check of all its rows."""
+    show_in_map_index(provider=provider)
     timeout = METRIC_TIMEOUT[media_type].total_seconds()
-    with catalog_connection(autocommit=True) as connection, task_failures():
+    with catalog_connection(autocommit=True) as connection:
         popularity.note_refreshed(connection, media_type, provider, timeout)
 
 
 @task(trigger_rule="all_done")
 def notify_slack(media_type: MediaType, providers: list[str] | None) -> str:
-    """What came of each provider: scored now, as it was, failed."""
-    from catalog.popularity.popularity import metric_of, scored
-
+    """Report the result of each provider."""
     providers = _declared(providers)
     with catalog_connection(autocommit=True) as connection:
         metrics = [metric_of(connection, media_type, provider) for provider in providers]
@@ -141,10 +146,11 @@ def notify_slack(media_type: MediaType, providers: list[str] | None) -> str:
         )
         shown = "none" if m.constant is None else f"{m.constant:g}"
         lines.append(
-            f"  - {escaped(m.provider)}: {state}; constant {shown}, {counts.get(m.provider, 0):,} records with a score"
+            f"  - {escaped(m.provider)}: {state}; constant {shown}, "
+            f"{counts.get(m.provider, 0):,} records with a score"
         )
     text = "\n".join(lines)
-    say(text, f"{media_type.capitalize()} Popularity Refresh")
+    notify(text, f"{media_type.capitalize()} Popularity Refresh")
     return text
 
 
@@ -203,8 +209,6 @@ def refresh_dag(media_type: MediaType) -> None:
 def recreate_dag(media_type: MediaType) -> None:
     @task
     def recreate_popularity_functions() -> None:
-        from catalog.popularity.popularity import recreate_functions
-
         with catalog_connection(autocommit=True) as connection:
             recreate_functions(connection, media_type)
 

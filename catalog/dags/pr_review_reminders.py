@@ -1,6 +1,6 @@
 """Reminds reviewers of pull requests that have waited too long, on every weekday.
 
-How long is too long depends on the first label of the pull request that speaks of priority:
+The limit depends on the pull request's first priority label:
 
 | Priority | Reminded after |
 | --- | --- |
@@ -9,13 +9,15 @@ How long is too long depends on the first label of the pull request that speaks 
 | medium | more than 4 weekdays |
 | low | more than 7 weekdays |
 
-The days count from when the pull request was opened, or last became ready for review; weekends do not count. Drafts, those without a
-priority or without requested reviewers, and those that have enough approvals are left alone. Somebody who has reviewed is not asked again,
-because GitHub takes them from the requested reviewers. A new reminder replaces the one before, and there is none while nothing has happened
-since.
+Days are counted from the moment the pull request was opened or last became ready for review, without
+weekends. Drafts, pull requests without a priority or without requested reviewers, and those with enough
+approvals get no reminder. A reviewer who has submitted a review is not reminded, because GitHub removes them
+from the requested reviewers. A new reminder replaces the previous one; none is written while nothing has
+happened since.
 
-The Variable `PR_REVIEW_REPOSITORIES` says where: `{"repositories": ["owner/name"], "bot": "login of the token", "base": "main"}`; the
-token is `GITHUB_API_KEY`. Reminders are only written when `PR_REVIEW_REMINDER_DRY_RUN` is `false`; otherwise the task log shows them.
+The Variable `PR_REVIEW_REPOSITORIES` names the repositories: `{"repositories": ["owner/name"], "bot": "login
+of the token", "base": "main"}`; the token is `GITHUB_API_KEY`. Reminders are only written if
+`PR_REVIEW_REMINDER_DRY_RUN` is `false`; otherwise the task log shows them.
 """
 
 import logging
@@ -27,19 +29,17 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog.core.errors import Fatal
 from catalog.core.settings import PR_REVIEW_REMINDER_DRY_RUN, PR_REVIEW_REPOSITORIES
+from catalog.dags.common.github import github
+from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.operators.github import github
-from catalog.dags.operators.running import task_failures
-from catalog.dags.operators.variables import value_of
+from catalog.maintenance.reviews import due, write
 
 log = logging.getLogger(__name__)
 
 
 @task
 def pr_review_reminder_operator() -> list[str]:
-    """The pull requests that were reminded of, or would have been."""
-    from catalog.maintenance.reviews import due, write
-
+    """Return the pull requests that got a reminder, or would have got one."""
     reviews = value_of(PR_REVIEW_REPOSITORIES)
     if reviews is None:
         raise AirflowSkipException(
@@ -48,23 +48,28 @@ def pr_review_reminder_operator() -> list[str]:
     dry_run, client = value_of(PR_REVIEW_REMINDER_DRY_RUN), github()
     today = datetime.now(UTC).date()
     reminders, problems = [], []
-    with task_failures():
-        for repository in reviews.repositories:
-            try:
-                reminders += due(client, msgspec.structs.replace(reviews, repositories=(repository,)), today)
-            except Fatal as error:
-                problems.append(f"{repository}: {error}")
-        for reminder in reminders:
-            log.info("%s#%d, %s, %d weekdays%s", reminder.repository, reminder.number, reminder.urgency, reminder.days,
-                     f", DRY RUN:\n{reminder.text}" if dry_run else "")  # fmt: skip
-            if dry_run:
-                continue
-            try:
-                write(client, reminder)
-            except Fatal as error:
-                problems.append(f"{reminder.repository}#{reminder.number}: {error}")
+    for repository in reviews.repositories:
+        try:
+            reminders += due(client, msgspec.structs.replace(reviews, repositories=(repository,)), today)
+        except Fatal as error:
+            problems.append(f"{repository}: {error}")
+    for reminder in reminders:
+        log.info(
+            "%s#%d, %s, %d weekdays%s",
+            reminder.repository,
+            reminder.number,
+            reminder.urgency,
+            reminder.days,
+            f", DRY RUN:\n{reminder.text}" if dry_run else "",
+        )
+        if dry_run:
+            continue
+        try:
+            write(client, reminder)
+        except Fatal as error:
+            problems.append(f"{reminder.repository}#{reminder.number}: {error}")
     if problems:
-        raise AirflowFailException(f"the others were reminded of; not {'; '.join(problems)}")
+        raise AirflowFailException(f"all other reminders were written; not {'; '.join(problems)}")
     return [f"{r.repository}#{r.number}" for r in reminders]
 
 

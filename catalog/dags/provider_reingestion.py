@@ -1,9 +1,4 @@
-"""fixed days of the past, once a week, above all for their popularity.
-
-The days lie close together near the present and far apart in the past. All days of one list are independent; a list begins when the one
-before it has ended, well or not. A day that fails does not stop the others: they are loaded, one alert names all that failed, and the run
-ends failed.
-"""
+"""DAGs that pull past days again, every week."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,17 +6,31 @@ from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 
+from catalog.dags.common.params import provider_params
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.groups.ingestion import (
-    check_configuration,
-    ingest,
-    provider_params,
-    report_aggregate_reingestion_errors,
-    report_load_completion,
-    skip_when_fresh,
-)
+from catalog.dags.groups.ingestion import check_configuration, ingest, skip_when_fresh
+from catalog.dags.tasks.reports import report_aggregate_reingestion_errors, report_load_completion
 from catalog.ingestion.provider import Provider, Reingestion, provider_class, provider_names
 from catalog.ingestion.windows import day_lists
+
+DAYS_DOC = """
+Pulls {number} past days of `{name}_workflow` again, up to {furthest:,} days back, every week, mainly to
+update their popularity.
+
+The days are close together near the present and far apart in the past. The days of one list are independent;
+a list begins when the one before it has ended, whether it succeeded or not. A day that fails does not stop
+the others: they are loaded, one alert names all days that failed, and the run fails.
+
+The days are counted back from the first day of the run's week, or from conf `date`. What is pulled, and how,
+is described at [`{name}_workflow`](#{name}_workflow).
+"""
+WHOLE_DOC = """
+Pulls everything again, in one pull: the API has no dates, so there are no past days to choose from, and each
+run of `{name}_workflow` finds what a reingestion could find. This run is for when that one did not finish: a
+scheduled run is skipped if a complete pull of either DAG was loaded during the last seven days. A run that is
+triggered by hand always pulls. What is pulled, and how, is described at
+[`{name}_workflow`](#{name}_workflow).
+"""
 
 
 @contextmanager
@@ -45,15 +54,10 @@ def reingestion_dag(cls: type[Provider], plan: Reingestion, doc: str, *leave_out
 
 
 def days_workflow(cls: type[Provider], plan: Reingestion) -> None:
-    """Past days of a dated provider, each a map index of its list's group."""
+    """Declare the DAG of a dated provider; each day is a map index of its list's task group."""
     lists = day_lists(*plan.days)
     steps = ["today", *(f"every_{step}_days" for step, count in plan.days if count)]
-    doc = (
-        f"Pulls {sum(map(len, lists))} past days of `{cls.name}_workflow` again, up to {lists[-1][-1]:,} days back: "
-        f"{(__doc__ or '').strip()}\n\n"
-        f"The days are counted back from the first day of the run's week, or from conf `date`. What is pulled, and how, is told at "
-        f"[`{cls.name}_workflow`](#{cls.name}_workflow)."
-    )
+    doc = DAYS_DOC.format(number=sum(map(len, lists)), name=cls.name, furthest=lists[-1][-1]).strip()
     with reingestion_dag(cls, plan, doc, "query_params_list"):
         checked = check_configuration()
         before: Any = checked
@@ -78,13 +82,8 @@ def days_workflow(cls: type[Provider], plan: Reingestion) -> None:
 
 
 def whole_workflow(cls: type[Provider], plan: Reingestion) -> None:
-    """The whole of a provider that is not dated: one pull holds what all the days would."""
-    doc = (
-        f"Pulls everything again, once: the API knows no dates, so there are no past days to choose from and each run of "
-        f"`{cls.name}_workflow` holds what a reingestion could find. This run is for when that one did not come to its end: a scheduled "
-        f"run is skipped when a complete pull of either DAG was loaded during the last seven days. A run that is triggered by hand always "
-        f"pulls. What is pulled, and how, is told at [`{cls.name}_workflow`](#{cls.name}_workflow)."
-    )
+    """Declare the DAG of a provider that is not dated: one pull finds what all the days would."""
+    doc = WHOLE_DOC.format(name=cls.name).strip()
     with reingestion_dag(cls, plan, doc, "date"):
         fresh = skip_when_fresh(cls.name, days=7)
         fresh >> ingest(cls.name, pull_timeout=plan.pull_timeout)() >> report_load_completion()

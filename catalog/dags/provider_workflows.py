@@ -1,7 +1,9 @@
 """One DAG for each provider: pull from its API, load into the catalog, report."""
 
+from catalog.dags.common.params import provider_params
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.groups.ingestion import ingest, provider_params, report_load_completion
+from catalog.dags.groups.ingestion import ingest
+from catalog.dags.tasks.reports import report_load_completion
 from catalog.ingestion.provider import documentation, provider_class, provider_names
 
 

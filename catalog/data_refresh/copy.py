@@ -36,6 +36,13 @@ _RENAMED = {"audio_set_position": "set_position"}  # API column → catalog colu
 TABLES: dict[MediaType, tuple[str, ...]] = {"image": ("image",), "audio": ("audioset", "audio")}
 
 
+def estimated_rows(connection: Connection, table: str) -> int:
+    """Return the planner's estimate of the rows of a table; 0 if it has none."""
+    query = "select reltuples::bigint from pg_class where oid = to_regclass(%s)"
+    found = connection.execute(query, [f"public.{table}"]).fetchone()
+    return max(found[0], 0) if found else 0
+
+
 class TableCopy:
     """Copies one table of a refresh.
 

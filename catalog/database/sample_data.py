@@ -6,7 +6,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from catalog.database.schema import Which
+from catalog.database.revision import Which
 
 Connection = psycopg.Connection[Any]
 BATCH = 50_000

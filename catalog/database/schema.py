@@ -5,18 +5,15 @@ Migrations only add, so a release works with a schema that is newer than its own
 """
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from psycopg import sql
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
@@ -24,15 +21,9 @@ from catalog.core.conninfo import conninfo
 from catalog.core.errors import Fatal
 from catalog.core.session import settle
 from catalog.database import locks
+from catalog.database.revision import FOLDERS, MIGRATIONS, Which, current_revision
 
 log = logging.getLogger(__name__)
-Which = Literal["catalog", "api"]
-_FOLDERS: dict[Which, tuple[str, str]] = {
-    "catalog": ("versions", "catalog_version"),
-    "api": ("api_versions", "catalog_api_version"),
-}
-_MIGRATIONS = Path(__file__).parent / "migrations"
-_REVISION = re.compile(r"[0-9]{4}\Z")
 
 
 class SchemaStatus(msgspec.Struct, frozen=True):
@@ -170,25 +161,6 @@ def status(dsn: str, which: Which = "catalog") -> SchemaStatus:
         return _status(connection, which)
 
 
-def require(connection: psycopg.Connection[Any], which: Which = "catalog") -> None:
-    """Look whether the database has the schema that this release needs, or a newer one: migrations only add.
-
-    One small query, so it may be asked wherever work begins. Ends no transaction that is open.
-
-    Raises:
-        Fatal: The schema is older, or there is none; says what to do.
-    """
-    folder, _ = _FOLDERS[which]
-    needed = max(file.stem.partition("_")[0] for file in (_MIGRATIONS / folder).glob("[0-9]*.py"))
-    found = _current(connection, which)
-    if found is None or found < needed:
-        is_at = f"is at revision {found}" if found else "has no revision"
-        raise Fatal(
-            f"the schema of the {which} database {is_at}; this release needs {needed}. Upgrade it with `catalog db upgrade`, "
-            "then clear this task, or repeat the command."
-        )
-
-
 def _require_rights(connection: psycopg.Connection[Any]) -> None:
     """Raise Fatal when what migrations make would go to another schema than `public`, or nowhere."""
     query = "select current_user, has_schema_privilege('public', 'USAGE') and has_schema_privilege('public', 'CREATE')"
@@ -200,24 +172,9 @@ def _require_rights(connection: psycopg.Connection[Any]) -> None:
         )
 
 
-def _current(connection: psycopg.Connection[Any], which: Which) -> str | None:
-    """The revision of a database. Raises Fatal when it is none that a release of this package writes."""
-    _, table = _FOLDERS[which]
-    exists = connection.execute("select to_regclass(%s)", [table]).fetchone()
-    if not exists or not exists[0]:
-        return None
-    rows = connection.execute(sql.SQL("select version_num from {}").format(sql.Identifier(table))).fetchall()
-    if len(rows) > 1 or (rows and not _REVISION.match(rows[0][0])):
-        shown = ", ".join(str(row[0]) for row in rows)
-        raise Fatal(
-            f"table {table} of the {which} database says revision {shown}, which is none of this package's."
-        )
-    return rows[0][0] if rows else None
-
-
 def _status(connection: psycopg.Connection[Any], which: Which) -> SchemaStatus:
     scripts = ScriptDirectory.from_config(_config(which))
-    current, head = _current(connection, which), scripts.get_current_head() or ""
+    current, head = current_revision(connection, which), scripts.get_current_head() or ""
     if current is not None and current > head:
         return SchemaStatus(current, head, ())
     pending = list(reversed([*scripts.iterate_revisions(head, current or "base")]))
@@ -230,10 +187,10 @@ def _status(connection: psycopg.Connection[Any], which: Which) -> SchemaStatus:
 
 
 def _config(which: Which) -> Config:
-    folder, version_table = _FOLDERS[which]
+    folder, version_table = FOLDERS[which]
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    config.set_main_option("version_locations", str(_MIGRATIONS / folder))
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("version_locations", str(MIGRATIONS / folder))
     config.attributes["version_table"] = version_table
     config.set_main_option("path_separator", "os")
     return config

@@ -163,7 +163,7 @@ class ReplayAdapter(BaseAdapter):
         super().__init__()
         recording = _load(folder)
         self.date = recording.date
-        self._folder, self._offset_param, self._items = folder, offset_param, items
+        self.folder, self._offset_param, self._items = folder, offset_param, items
         self._interactions = recording.interactions
         self._left = [interaction.times for interaction in recording.interactions]
         self._by_url: dict[tuple[str, str], list[int]] = {}  # in the recording's order
@@ -190,13 +190,13 @@ class ReplayAdapter(BaseAdapter):
         return
 
     def _body(self, answer: _Answered) -> bytes:
-        return (self._folder / answer.body_file).read_bytes() if answer.body_file else b""
+        return (self.folder / answer.body_file).read_bytes() if answer.body_file else b""
 
     def _answer(self, method: str, url: str, params: Params) -> _Answered:
         number = self._number(self._by_url.get((method, _without_scheme(url)), []), params)
         if number is None:
             raise UnansweredRequest(
-                f"replay: the recording in {self._folder} has no answer to {method} {url} ({_shown(params)})."
+                f"replay: the recording in {self.folder} has no answer to {method} {url} ({_shown(params)})."
             )
         left = self._left[number]
         if left is not None:
@@ -289,7 +289,7 @@ class RecordingAdapter(Transport):
             private_hosts: See `Transport`.
         """
         super().__init__(private_hosts)
-        self._folder, self._redact, self._hidden = folder, redact, hidden
+        self.folder, self._redact, self._hidden = folder, redact, hidden
         self._document: dict[str, Any] = {
             "provider": provider,
             "date": date,
@@ -309,7 +309,7 @@ class RecordingAdapter(Transport):
             if body:
                 kind = "json" if "json" in response.headers.get("content-type", "") else "txt"
                 name = f"body_{len(interactions):04}.{kind}"
-                (self._folder / name).write_text(
+                (self.folder / name).write_text(
                     self._redact(body.decode("utf-8", "replace")), encoding="utf-8"
                 )
             headers = {
@@ -322,5 +322,5 @@ class RecordingAdapter(Transport):
             asked = {"method": request.method, "url": self._redact(url), "params": listed}
             interactions.append({"request": asked, "response": answer})
             text = self._redact(orjson.dumps(self._document, option=orjson.OPT_INDENT_2).decode())
-            (self._folder / _FILE).write_text(text + "\n", encoding="utf-8")
+            (self.folder / _FILE).write_text(text + "\n", encoding="utf-8")
         return response

@@ -80,3 +80,10 @@ def last_whole(connection: psycopg.Connection[Any], providers: Sequence[str]) ->
     query = "select max(finished_on) from whole_pull where provider = any(%s) and window_start is null"
     row = connection.execute(query, [list(providers)]).fetchone()
     return row[0] if row else None
+
+
+def reports_of(connection: psycopg.Connection[Any], dag_id: str, run_id: str) -> list[dict[str, Any]]:
+    """Return the rows of `ingestion_report` that a DAG run has written, by day shift and media type."""
+    query = "select * from ingestion_report where dag_id = %s and run_id = %s order by day_shift, media_type"
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query, [dag_id, run_id]).fetchall()

@@ -29,7 +29,7 @@ from catalog.core.settings import (
     SKIPPED_INGESTION_ERRORS,
     TAG_POLICY,
 )
-from catalog.dags.operators.iam import with_token
+from catalog.dags.common.iam import with_token
 from catalog.data_refresh.tag_policy import policy_from
 from catalog.plugins import figures
 

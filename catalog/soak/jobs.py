@@ -159,7 +159,7 @@ class Jobs:
         if not job.failed:
             job.failed = now
             tasks = self.tasks(job)
-            failed = [t for t in tasks if t["state"] == "failed" and t["task_id"] != "conclude"]
+            failed = [t for t in tasks if t["state"] == "failed" and t["task_id"] != "watcher"]
             job.message = "; ".join(f"{_name(t)}: {self.reason(job, t)}" for t in failed[:3])
             self._journal.note("failed", f"{job.name}: {job.message}")
             if any(t["task_id"] in CHECKS for t in failed) and REFUSED.search(job.message):
@@ -217,7 +217,7 @@ class Jobs:
             job.clears += 1
             job.calm += self._calm()
         elif what == "failed":
-            chosen = [t for t in tasks if t["state"] == "failed" and t["task_id"] != "conclude"]
+            chosen = [t for t in tasks if t["state"] == "failed" and t["task_id"] != "watcher"]
             chosen = chosen or [t for t in tasks if t["state"] != "success"]
             job.clears += 1
             job.calm += self._calm()

@@ -1,68 +1,74 @@
-"""A batched update inside a task of a DAG that knows its statement; the DAG `batched_update` is for those that people write."""
+"""Batched updates in tasks of DAGs that know the statement; `batched_update` runs those that people write."""
 
 from typing import Any
 
-from airflow.sdk import Param, Variable, get_current_context
+from airflow.sdk import Variable, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from catalog.dags.operators.running import Meter, stop_asked, task_failures
-from catalog.dags.operators.settings import catalog_connection
+from catalog.core.session import Connection
+from catalog.dags.common.connections import catalog_connection
+from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.retries import hint
+from catalog.database.batched_update import BatchedUpdate
+from catalog.database.selections import Progress
+from catalog.database.statements import Update, verify
 
-MIRROR = 5.0  # seconds between two writes of the Variable
-
-
-def batch_size_param() -> Param:
-    return Param(
-        10_000,
-        type="integer",
-        minimum=1,
-        maximum=1_000_000,
-        title="Batch size",
-        description_md="Rows in a batch.",
-    )
+INTERVAL = 5.0  # seconds between two reports of progress
 
 
-class Mirror:
-    """How far an update is: in its Variable and in the log, every few seconds."""
+class ProgressVariable:
+    """Reports the progress of an update in its Variable and in the task log, every few seconds."""
 
     def __init__(self, query_id: str) -> None:
-        self.variable, self._meter = f"batched_update_start_{query_id}", Meter("rows", every=MIRROR)
+        self.name, self._meter = f"batched_update_start_{query_id}", Meter("rows", every=INTERVAL)
 
-    def __call__(self, progress: Any) -> None:
+    def __call__(self, progress: Progress) -> None:
         if self._meter(progress.updated + progress.gone, progress.total):
             Variable.set(
-                self.variable,
+                self.name,
                 str(progress.next_row),
-                description="where a batched update stands; written by it",
+                description="the next row of a batched update, which writes it",
             )
 
 
-def batched_job(connection: Any, query_id: str, update: Any, **options: Any) -> Any:
-    """The update as a job of the run at hand, checked against the server. options: of BatchedUpdate."""
-    from catalog.database.batched_update import BatchedUpdate
-    from catalog.database.statements import verify
+def batched_job(connection: Connection, query_id: str, update: Update, **options: Any) -> BatchedUpdate:
+    """Check an update against the server and return it as a job of the current run.
 
-    context: Any = get_current_context()
-    run = context["dag_run"]
+    Args:
+        connection: To the catalog database, in autocommit mode.
+        query_id: Names the table of selected rows.
+        update: The parsed statement.
+        options: Of `BatchedUpdate`.
+    """
+    run = get_current_context()["dag_run"]
     verify(connection, update)
     return BatchedUpdate(connection, query_id, f"{run.dag_id}/{run.run_id}", update, **options)
 
 
-def run_batched_update(query_id: str, update: Any, *, select: bool = True, **options: Any) -> Any:
-    """Selects (unless an earlier try has) and changes all rows, and cleans up; what came of it, of all tries together.
+def run_batched_update(query_id: str, update: Update, *, select: bool = True, **options: Any) -> Progress:
+    """Select the rows, unless an earlier attempt has, update all of them, and drop the selection.
 
-    select: False when the rows must have been selected before. Otherwise the statement is one that may be applied again, and rows that a
-    run has left behind which was given up are selected again. options: of BatchedUpdate. Fails the task with what to do next.
+    Args:
+        query_id: Names the table of selected rows.
+        update: The parsed statement.
+        select: False if the rows must have been selected before. Otherwise it must be possible to apply the
+            statement again: rows that a run left which was given up are selected again.
+        options: Of `BatchedUpdate`.
+
+    Returns:
+        Totals over all attempts.
     """
-    mirror = Mirror(query_id)
-    hint = f"Clear this task to go on, or drop {query_id}_rows_to_update to give up."
-    with catalog_connection(autocommit=True) as connection, task_failures(hint):
-        job = batched_job(connection, query_id, update, progress=mirror, should_stop=stop_asked(), **options)
+    variable = ProgressVariable(query_id)
+    what_next = f"Clear this task to resume, or drop {query_id}_rows_to_update to give up."
+    with catalog_connection(autocommit=True) as connection, hint(what_next):
+        job = batched_job(
+            connection, query_id, update, progress=variable, should_stop=sigterm_flag(), **options
+        )
         progress = job.claim(replace=select)
         if progress is None and not select:
             raise AirflowFailException("no rows are selected; clear the task that selects them, as well.")
         progress = job.run(progress or job.select())
         job.finish()
-    if Variable.get(mirror.variable, default=None) is not None:
-        Variable.delete(mirror.variable)
+    if Variable.get(variable.name, default=None) is not None:
+        Variable.delete(variable.name)
     return progress

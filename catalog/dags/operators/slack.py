@@ -4,27 +4,30 @@ import logging
 from typing import Any
 
 from airflow.sdk import Connection, get_current_context
-from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
 from catalog.core.settings import ENVIRONMENT, SILENCED_SLACK_NOTIFICATIONS, SLACK_MESSAGE_OVERRIDE
-from catalog.dags.operators.settings import mask
-from catalog.dags.operators.variables import quietly
+from catalog.dags.common.secrets import mask
+from catalog.dags.common.variables import quietly
 from catalog.notifications.delivery import connection_id, reason_not_to_send
 from catalog.notifications.messages import Message, escaped, run_problem, task_failure
 
 log = logging.getLogger(__name__)
-UPSTREAM_FAILED = "Upstream task(s) failed"
 TIMEOUT = 20  # seconds
+
+
+class UpstreamFailed(AirflowFailException):
+    """A task cannot work because one before it failed, which has sent its own alert."""
 
 
 def send(message: Message) -> str | None:
     """Send a message, or log it with the reason why not.
 
-    Never fails a task, whatever is wrong with Slack, its connection or the Variables it depends on. A malformed one
-    counts as its default and is named in the message.
+    Never fails a task, whatever is wrong with Slack, its connection or the Variables it depends on. A
+    malformed one counts as its default and is named in the message.
 
     Returns:
-        The reason why the message was not sent; None when it was.
+        The reason why the message was not sent; None if it was.
     """
     try:
         return _send(message)
@@ -86,17 +89,18 @@ def _settings(message: Message) -> tuple[str, bool, dict[str, list[Any]], list[s
     return environment, override or bool(problem_2 and message.alert), silenced, problems
 
 
-def say(text: str, sender: str, alert: bool = False) -> None:
+def notify(text: str, sender: str, alert: bool = False) -> None:
     """Send a text on behalf of the task that runs."""
-    context: Any = get_current_context()
+    context = get_current_context()
     send(Message(text, sender, context["dag_run"].dag_id, context["ti"].task_id, alert))
 
 
 def _webhook(conn_id: str) -> Any:
     """Slack's client for a connection; None when there is no such connection.
 
-    A Slack webhook connection (the token is its password) is read by Airflow's own hook, with its extras (`proxy`,
-    `timeout`). A plain HTTP connection, whose whole address is the webhook, that hook does not take.
+    A Slack webhook connection (the token is its password) is read by Airflow's own hook, with its extras
+    (`proxy`, `timeout`). A plain HTTP connection, whose whole address is the webhook, that hook does not
+    take.
     """
     try:
         found = Connection.get(conn_id)
@@ -119,31 +123,40 @@ def _webhook(conn_id: str) -> Any:
 
 
 def alert_on_failure(context: Any) -> None:
-    """Failure callback of every task. Silent for the task that only repeats that others failed."""
+    """Failure callback of every task. Silent for a task that fails only because one before it has."""
     exception = context.get("exception")
-    if exception is not None and any(UPSTREAM_FAILED in str(a) for a in getattr(exception, "args", ())):
+    if isinstance(exception, UpstreamFailed):
         return
     instance, run = context["ti"], context.get("dag_run")
     shown = exception if isinstance(exception, BaseException) else None
     send(
         task_failure(
-            instance.dag_id, instance.task_id, when=run and (run.logical_date or run.run_after), exception=shown,
-            run_id=run.run_id if run else None, attempt=getattr(instance, "try_number", None), log_url=getattr(instance, "log_url", None),
+            instance.dag_id,
+            instance.task_id,
+            when=run and (run.logical_date or run.run_after),
+            exception=shown,
+            run_id=run.run_id if run else None,
+            attempt=getattr(instance, "try_number", None),
+            log_url=getattr(instance, "log_url", None),
         )
-    )  # fmt: skip
+    )
 
 
 def alert_on_run_failure(context: Any) -> None:
-    """Failure callback of every DAG, for runs that fail without a task that did (a time-out): failed tasks have been reported."""
+    """Failure callback of every DAG, for runs that fail without a failed task, such as by a timeout."""
     reason, run = context.get("reason"), context["dag_run"]
     if reason != "task_failure":
         send(run_problem(run.dag_id, run.run_id, f"The run failed: {reason or 'no reason is given'}."))
 
 
 async def alert_on_late_run(context: Any, floor: str = "") -> None:
-    """Deadline callback of every DAG; called by the name of this module. context: dag_run and deadline, as plain dictionaries.
+    """Deadline callback of every DAG; Airflow calls it by the name of this module.
 
     It runs in the triggerer, because a callback that an executor runs may not read connections.
+
+    Args:
+        context: The run and the deadline, as plain dictionaries.
+        floor: The deadline, in words.
     """
     from asgiref.sync import sync_to_async
 

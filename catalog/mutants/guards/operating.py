@@ -4,7 +4,7 @@ from catalog.mutants.guard import Guard
 
 VALUES, VARIABLES, SLACK = (
     "catalog/core/setting.py",
-    "catalog/dags/operators/variables.py",
+    "catalog/dags/common/variables.py",
     "catalog/dags/operators/slack.py",
 )
 CONNECTIONS, LEASE = "catalog/core/connections.py", "catalog/ingestion/lease.py"
@@ -122,15 +122,6 @@ GUARDS = (
         find="        self._forget_old_ones()\n",
         replace="",
         tests=("ingestion/test_lease.py::test_leases_of_pulls_that_failed_for_good_go",),
-    ),
-    Guard(
-        name="conclusions-outlive-a-kill",
-        holds="A killed conclusion or check is tried again.",
-        row=3,
-        file="catalog/dags/dag_factory.py",
-        find="retries=4, retry_delay",
-        replace="retries=0, retry_delay",
-        tests=("dags/test_dags.py::test_only_what_may_not_be_done_twice_is_not_tried_again",),
     ),
     Guard(
         name="pauses-that-grow",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.dags.operators import commits
+from catalog.dags.common import commits
 
 pytestmark = pytest.mark.airflow
 FILE = "catalog/dags/airflow_log_cleanup.py"
@@ -106,7 +106,7 @@ def test_a_bundle_that_moves_on_is_refused(bundle, repository, monkeypatch):
 
 def test_a_package_that_does_not_know_its_commit(repository, monkeypatch):
     monkeypatch.setattr(commits, "installed_commit", lambda: None)
-    assert "set CATALOG_COMMIT to its commit" in errors((repository / FILE).parent)
+    assert "or set CATALOG_COMMIT" in errors((repository / FILE).parent)
 
 
 def test_files_that_are_not_ours_or_not_in_a_checkout(repository, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.airflow, pytest.mark.enable_socket]
 
 @pytest.mark.parametrize("form", ["path in the schema", "protocol in the schema", "address as the host"])
 def test_sensitive_terms_are_fetched_with_all_that_the_connection_says(httpserver, monkeypatch, form):
-    from catalog.dags.operators.settings import sensitive_terms
+    from catalog.dags.common.connections import sensitive_terms
 
     path = "/" if form == "protocol in the schema" else "/list/terms.txt"
     httpserver.expect_request(
@@ -35,7 +35,7 @@ def test_sensitive_terms_are_fetched_with_all_that_the_connection_says(httpserve
 @pytest.mark.parametrize("autocommit", [True, False])
 def test_a_connection_of_a_task_is_settled(dsn, monkeypatch, autocommit):
     """Whatever the database has by default, and also when the first transaction is rolled back."""
-    from catalog.dags.operators.settings import CATALOG_DB, catalog_connection
+    from catalog.dags.common.connections import CATALOG_DB, catalog_connection
 
     with psycopg.connect(dsn, autocommit=True) as connection:
         name = connection.info.dbname

@@ -16,13 +16,6 @@ ROOT_DAGS = Path(__file__).parents[2] / "dags"
 
 
 @pytest.fixture(scope="session")
-def dagbag():
-    from airflow.dag_processing.dagbag import DagBag
-
-    return DagBag(collect_dags=True)
-
-
-@pytest.fixture(scope="session")
 def registry(dagbag):
     from catalog.dags.dag_factory import REGISTRY
 
@@ -74,7 +67,7 @@ def test_provider_dags(dagbag, name):
         pull,
         *(f"ingest_data.load_{m}_data" for m in media),
         "report_load_completion",
-        "conclude",
+        "watcher",
     ]
     assert dag.get_task(pull).execution_timeout == cls.pull_timeout
     assert dag.max_active_runs == 1
@@ -151,7 +144,7 @@ def test_no_form_takes_a_number_that_airflow_cannot_send_on(dagbag):
 
 
 def test_no_pattern_lets_a_line_break_follow(dagbag):
-    from catalog.dags.operators.conf import END
+    from catalog.dags.common.conf import END
 
     assert re.search("^a" + END, "a")
     assert not re.search("^a" + END, "a\n")
@@ -190,7 +183,7 @@ def test_what_airflow_lets_through_is_refused_before_the_first_task(dagbag, dag_
 
 
 def test_a_timeout_may_have_a_fraction(dagbag):
-    from catalog.dags.operators.conf import check_conf
+    from catalog.dags.common.conf import check_conf
 
     check_conf({"update_timeout": 1.5, "dry_run": True}, dagbag.dags["batched_update"].params)
 
@@ -258,7 +251,7 @@ def test_timeout_grammar(text, seconds):
 )
 def test_windows(run_type, interval, conf_date, replay_date, shift, day):
     """Which day a run covers, by how it was started; a week's reingestion counts back from the week's first day."""
-    from catalog.dags.groups.ingestion import window_for
+    from catalog.dags.tasks.provider_run import window_for
 
     start, end = (None if d is None else datetime.fromisoformat(d + "T00:00:00+00:00") for d in interval)
     run_after = datetime(2024, 3, 1, 5, tzinfo=UTC)
@@ -266,25 +259,23 @@ def test_windows(run_type, interval, conf_date, replay_date, shift, day):
         run_type=run_type, data_interval_start=start, data_interval_end=end, run_after=run_after
     )
     cls = provider_class("wikimedia_commons" if shift == 7 else "flickr")
-    window = window_for(cls, {"dag_run": run, "params": {"date": conf_date}}, shift, replay_date)
+    window = window_for(cls, run, conf_date, shift, replay_date)
     assert window.day.isoformat() == day
-    assert (
-        window_for(provider_class("stocksnap"), {"dag_run": run, "params": {"date": conf_date}}, 0, None)
-        is None
-    )
+    assert window_for(provider_class("stocksnap"), run, conf_date) is None
 
 
 def test_freesound_takes_a_day_to_begin_at():
-    from catalog.dags.groups.ingestion import window_for
+    from catalog.dags.tasks.provider_run import window_for
 
-    context = {"dag_run": SimpleNamespace(run_type="manual"), "params": {"date": "2024-02-10"}}
-    assert window_for(provider_class("freesound"), context, 0, None) == day_window(date(2024, 2, 10))
-    assert window_for(provider_class("freesound"), {**context, "params": {}}, 0, "2024-02-10") is None
+    run = SimpleNamespace(run_type="manual")
+    assert window_for(provider_class("freesound"), run, "2024-02-10") == day_window(date(2024, 2, 10))
+    assert window_for(provider_class("freesound"), run, None, 0, "2024-02-10") is None
 
 
 def test_only_what_may_not_be_done_twice_is_not_tried_again(dagbag):
     """A kill costs an attempt; a refusal is final without that, because it is an AirflowFailException."""
     once = {
+        *((dag_id, "watcher") for dag_id in dagbag.dags),
         ("oauth2_authorization", "authorize_providers"),  # a code is valid once
         *(
             ("oauth2_token_refresh", t.task_id) for t in dagbag.dags["oauth2_token_refresh"].tasks
@@ -296,7 +287,6 @@ def test_only_what_may_not_be_done_twice_is_not_tried_again(dagbag):
     }
     found = {(dag.dag_id, t.task_id) for dag in dagbag.dags.values() for t in dag.tasks if not t.retries}
     assert found - once == set()
-    assert all(dag.get_task("conclude").retries for dag in dagbag.dags.values() if dag.has_task("conclude"))
 
 
 DAG_FILES = sorted((Path(__file__).parents[2] / "dags").rglob("*.py"))

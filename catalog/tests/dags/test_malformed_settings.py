@@ -100,7 +100,7 @@ def test_one_bad_entry_costs_itself():
 def test_every_dag_file_parses_whatever_is_set(monkeypatch, text):
     from airflow.dag_processing.dagbag import DagBag
 
-    from catalog.dags.operators import variables
+    from catalog.dags.common import variables
     from catalog.tests.dags.test_dags import ROOT_DAGS
 
     value = {**TEXTS, **UNSET}[text].replace("\x00", "")
@@ -154,7 +154,7 @@ def test_alerts_go_out_while_slacks_own_variables_are_malformed(
 
 @pytest.mark.enable_socket
 def test_alerts_go_out_while_no_variable_can_be_read(slack, monkeypatch):
-    from catalog.dags.operators import variables
+    from catalog.dags.common import variables
     from catalog.dags.operators.slack import alert_on_failure
 
     def away(*_, **__):

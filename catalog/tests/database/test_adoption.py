@@ -15,6 +15,7 @@ from catalog.database.adoption import adopt, look, work
 from catalog.database.adoption.first_revision import names_of_later_revisions
 from catalog.database.adoption.uniqueness import UNIQUE
 from catalog.database.deletion import Deletion, restore
+from catalog.database.revision import require
 from catalog.tests.database.adopted import (
     OLDEST,
     connected,
@@ -54,7 +55,7 @@ def test_nothing_is_lost_and_nothing_is_written_anew(old, server, generation):
         assert (after.current, after.pending) == (after.head, ())
         assert lost(before, contents(connection, columns)[1]) == {}
         assert files(connection).items() >= lay.items()
-        schema.require(connection)
+        require(connection)
         assert look(connection).state == "ours"
         theirs = shape(connection)
     with connected(server.dsn("migrated")) as fresh:

@@ -46,7 +46,7 @@ def test_what_libpq_does_not_know_is_named_and_no_field_is_replaced(caplog):
     assert "iam" not in found
 
 
-@pytest.mark.parametrize("file", ["dags/operators/settings.py", "plugins/dashboard.py"])
+@pytest.mark.parametrize("file", ["dags/common/connections.py", "plugins/dashboard.py"])
 def test_both_places_that_connect_use_it(file):
     text = (Path(__file__).parents[2] / file).read_text()
     assert re.search(
@@ -58,7 +58,7 @@ def test_both_places_that_connect_use_it(file):
 def test_a_login_by_identity_gets_a_token(monkeypatch):
     from airflow.sdk import Connection
 
-    from catalog.dags.operators.iam import with_token
+    from catalog.dags.common.iam import with_token
 
     aws = {
         "conn_type": "aws",

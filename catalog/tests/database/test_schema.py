@@ -10,8 +10,9 @@ from alembic import command
 from psycopg import sql
 
 from catalog.core.errors import Fatal
-from catalog.dags.operators import settings
+from catalog.dags.common import connections as settings
 from catalog.database import schema
+from catalog.database.revision import require
 from catalog.tests.conftest import database_of_its_own
 
 pytestmark = pytest.mark.database
@@ -217,7 +218,7 @@ def test_an_older_schema_is_refused(catalog, revision):
     if revision:
         catalog.execute("insert into catalog_version values (%s)", [revision])
     with pytest.raises(Fatal, match=r"catalog db upgrade"):
-        schema.require(catalog)
+        require(catalog)
 
 
 def test_a_database_without_a_schema_is_refused(server):
@@ -225,15 +226,15 @@ def test_a_database_without_a_schema_is_refused(server):
         psycopg.connect(database_of_its_own(server, "template0"), autocommit=True) as connection,
         pytest.raises(Fatal, match=r"has no revision; this release needs \d{4}. Upgrade it with"),
     ):
-        schema.require(connection)
+        require(connection)
 
 
 def test_this_schema_and_a_newer_one_are_taken(catalog, dsn):
-    schema.require(catalog)
+    require(catalog)
     head = schema.status(dsn).head
     assert catalog.execute("select version_num from catalog_version").fetchone() == (head,)
     catalog.execute("update catalog_version set version_num = '9999'")
-    schema.require(catalog)
+    require(catalog)
 
 
 @pytest.mark.parametrize("autocommit", [True, False])

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal
 from catalog.database import locks, schema
+from catalog.database.revision import require
 from catalog.tests.conftest import database_of_its_own
 from catalog.tests.database.test_schema import upgrade_to
 
@@ -146,7 +147,7 @@ def test_a_revision_of_somebody_else_is_refused(dsn, catalog, revisions):
     catalog.execute("delete from catalog_version")
     for revision in revisions:
         catalog.execute("insert into catalog_version values (%s)", [revision])
-    for ask in (schema.status, schema.upgrade, lambda _: schema.require(catalog)):
+    for ask in (schema.status, schema.upgrade, lambda _: require(catalog)):
         with pytest.raises(Fatal, match=r"which is none of this package's"):
             ask(dsn)
 

@@ -65,7 +65,7 @@ def refusals(bench: Bench, dag_id: str, run_id: str) -> list[tuple[str, str]]:
     """Name and end of the log of each task that failed, without those that only report that others have failed."""
     found: list[tuple[str, str]] = []
     for task in bench.api.tasks(dag_id, run_id):
-        if task["state"] == "failed" and task["task_id"] != "conclude":
+        if task["state"] == "failed" and task["task_id"] != "watcher":
             text: Any = bench.api.log(dag_id, run_id, task["task_id"], task["try_number"], task["map_index"])
             if FOR_OTHERS not in text:
                 found.append((task["task_id"], text[-3000:]))

@@ -88,7 +88,7 @@ def test_both_at_once_and_readers_see_whole_states(bench, media):
         for dag_id, run_id in runs:
             assert bench.api.wait(dag_id, run_id, 400) == "success", states(bench, dag_id, run_id)
         times = [{t["task_id"]: t for t in bench.api.tasks(*run)} for run in runs]
-        spans = sorted((t["wait_for_conflicting_dags"]["end_date"], t["conclude"]["end_date"]) for t in times)
+        spans = sorted((t["wait_for_conflicting_dags"]["end_date"], t["watcher"]["end_date"]) for t in times)
         assert spans[0][1] <= spans[1][0]
     old = whole(bench), bench.search().count("image-filtered")
     listed = "select identifier, imagelist_id from imagelist_images join image on image.id = image_id order by 1, 2"
@@ -398,7 +398,7 @@ def test_the_first_of_two_is_killed(bench, media, how):
     if wanted == "success":
         ended = {t["task_id"]: t["end_date"] for t in bench.api.tasks("image_data_refresh", first)}
         turns = {t["task_id"]: t["end_date"] for t in bench.api.tasks("audio_data_refresh", second)}
-        assert ended["conclude"] <= turns["wait_for_conflicting_dags"]
+        assert ended["watcher"] <= turns["wait_for_conflicting_dags"]
     else:
         assert bench.run("image_data_refresh", {}, timeout=400)[1] == "success"  # and the next one cleans up
     whole(bench)

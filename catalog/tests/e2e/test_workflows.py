@@ -225,7 +225,7 @@ def test_a_pull_that_fails_for_good(bench, tmp_path):
         PULL: "failed",
         LOAD: "success",
         "report_load_completion": "success",
-        "conclude": "failed",
+        "watcher": "failed",
     }
     assert len(bench.photos("FAIL")) == 15
     (report,) = bench.reports(run_id)

@@ -1,14 +1,14 @@
-"""Settings as tasks and DAG files read them: Airflow Variables and the environment, by their declaration.
+"""Settings of tasks and DAG files: Airflow Variables and environment variables, read by their declaration.
 
-A malformed setting costs itself only. Its default counts, an error in the log names it, and an alert is sent, once a
-day while it stays malformed. One that nothing can take the place of fails the task that needs it.
+A malformed setting does no further harm. Its default is used, an error in the log names it, and an alert is
+sent once a day until it is corrected. A setting without a possible default fails the task that needs it.
 """
 
 import logging
 import os
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from airflow.sdk import Variable, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
@@ -21,7 +21,7 @@ parse_problems: dict[str, str] = {}  # name → what was malformed when this pro
 
 
 def value_of(setting: Setting[T]) -> T:
-    """The value of a Variable, for the task that runs.
+    """Return the value of a Variable, in a task.
 
     Raises:
         AirflowFailException: The setting is strict and malformed.
@@ -36,22 +36,20 @@ def value_of(setting: Setting[T]) -> T:
 
 
 def quietly(setting: Setting[T]) -> tuple[T, str | None]:
-    """The value of a Variable and what is wrong with it; for what has to go on whatever happens, such as alerts."""
+    """Return the value of a Variable and what is malformed about it; for alerts, which must not fail."""
     try:
         return setting.decode(Variable.get(setting.name, default=None))
-    except (
-        Exception
-    ) as error:  # the secrets backend is away, the value cannot be decrypted, it is malformed, …
+    except Exception as error:  # the secrets backend is unavailable, the value cannot be decrypted, …
         return setting.value, f"{setting.name} could not be read: {type(error).__name__}."
 
 
 def when_parsed(setting: Setting[T]) -> T:
-    """The value of a Variable while a DAG file is parsed, which never fails for it; tasks complain about it later."""
+    """Return the value of a Variable while a DAG file is parsed; tasks report a malformed one later."""
     return _noted(setting, *quietly(setting))
 
 
 def environment(setting: Setting[T]) -> T:
-    """The value of an environment variable; tasks complain about a malformed one later."""
+    """Return the value of an environment variable; tasks report a malformed one later."""
     return _noted(setting, *setting.decode(os.environ.get(setting.name)))
 
 
@@ -65,7 +63,7 @@ def _noted(setting: Setting[T], value: T, problem: str | None) -> T:
 
 
 def complain(name: str, problem: str) -> None:
-    """Log what is malformed, and send an alert unless one about the same has been sent today. Never fails a task."""
+    """Log a problem, and send an alert unless the same was sent today. Never fails a task."""
     log.error("%s", problem)
     try:
         _alert(name, problem)
@@ -87,6 +85,6 @@ def _alert(name: str, problem: str) -> None:
     now = f"{datetime.now(UTC):%Y-%m-%d} {sha256(problem.encode()).hexdigest()[:12]}"
     if Variable.get(marker, default=None) == now:
         return
-    context: Any = get_current_context()
+    context = get_current_context()
     if send(malformed_setting(context["dag_run"].dag_id, context["ti"].task_id, problem)) is None:
         Variable.set(marker, now, description="the last alert about this setting; written by tasks")

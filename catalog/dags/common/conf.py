@@ -1,24 +1,24 @@
-"""What a run may be triggered with. Airflow's Params refuse most of what is wrong at the trigger; this is the rest."""
+"""The checks of a conf that Airflow's Params do not make."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-# Ends the pattern of a Param. A mere `$` lets a line break follow, in Python; in browsers both mean the same.
+# The end of a Param's pattern. In Python, `$` alone also matches before a final line break.
 END = r"$(?!\n)"
 
 
 def check_conf(conf: Mapping[str, Any] | None, known: Any) -> None:
-    """Fail, without retries, on what Airflow lets through.
+    """Refuse what Airflow accepts at the trigger.
 
     Args:
-        conf: As the run was triggered.
+        conf: The conf of the run.
         known: The DAG's `params`.
 
     Raises:
-        AirflowFailException: A key is unknown, or a whole number is written with a decimal point (to JSON Schema, 5.0 is one; to Python
-            it is none).
+        AirflowFailException: A key is unknown, or an integer is written with a decimal point. JSON Schema
+            takes 5.0 for an integer; Python does not.
     """
     conf = conf or {}
     if unknown := sorted(set(conf) - set(known)):

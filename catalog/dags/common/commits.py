@@ -1,7 +1,8 @@
-"""Which commit the installed package is of, and whether DAG files are of the same one.
+"""Whether DAG files and the installed package are of the same commit.
 
-DAG files may come from a Git bundle; all that they import is the installed package. Files of one commit with the package of another would
-work by luck, or fail in the middle of a run, so they are refused where they are parsed.
+DAG files may come from a Git bundle, while everything that they import is the installed package. Files of one
+commit with the package of another would work by luck, or fail in the middle of a run, so they are refused
+when parsed.
 """
 
 import json
@@ -12,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from catalog.core.settings import CATALOG_COMMIT
-from catalog.dags.operators.variables import environment
+from catalog.dags.common.variables import environment
 
 PACKAGE = Path(__file__).resolve().parents[2]
 _COMMIT = re.compile("[0-9a-f]{40}")
@@ -23,7 +24,7 @@ class OtherCommit(Exception):
 
 
 def installed_commit() -> str | None:
-    """CATALOG_COMMIT, as the image has it, or what pip wrote down when it installed from Git (PEP 610, `direct_url.json`)."""
+    """Return CATALOG_COMMIT, or the commit that pip recorded (PEP 610, `direct_url.json`)."""
     if given := environment(CATALOG_COMMIT):
         return given
     try:
@@ -35,9 +36,10 @@ def installed_commit() -> str | None:
 
 
 def checked_out_commit(file: Path) -> str | None:
-    """The commit a file was checked out of; None for one that is not in a checkout.
+    """Return the commit that a file was checked out from; None for a file that is not in a checkout.
 
-    Airflow keeps each version of a Git bundle in a folder named by its commit, without `.git`; anywhere else Git is asked.
+    Airflow keeps each version of a Git bundle in a folder named after its commit, without `.git`; anywhere
+    else Git is asked.
     """
     for folder in file.parents:
         if folder.parent.name == "versions" and _COMMIT.fullmatch(folder.name):
@@ -53,9 +55,12 @@ def checked_out_commit(file: Path) -> str | None:
 
 @cache
 def refuse_other_commit(file: str) -> None:
-    """Let a DAG file pass that is the package's own, not in a checkout, of another project, or of the installed commit.
+    """Refuse a DAG file of another commit than the installed package.
 
-    Raises OtherCommit, which Airflow shows as the file's import error: it names both commits, and the way out.
+    Files of the package itself, outside of a checkout, or of another project pass.
+
+    Raises:
+        OtherCommit: Names both commits; Airflow shows it as the import error of the file.
     """
     path = Path(file).resolve()
     if path.is_relative_to(PACKAGE) or path.parts[-3:-1] != ("catalog", "dags"):
@@ -66,11 +71,11 @@ def refuse_other_commit(file: str) -> None:
     installed = installed_commit()
     if installed is None:
         raise OtherCommit(
-            f"{path.name} was checked out of commit {ours}, but the installed package does not know which commit it is of. Install it with "
-            f"`pip install git+<repository>@{ours}`, or set CATALOG_COMMIT to its commit."
+            f"{path.name} was checked out of commit {ours}, but the installed package does not know "
+            f"its own commit. Install it with `pip install git+<repository>@{ours}`, or set CATALOG_COMMIT."
         )
     if not ours.startswith(installed):
         raise OtherCommit(
-            f"{path.name} is of commit {ours}, the installed package of {installed}. Install the package of that commit everywhere, "
-            f"or let the Git bundle track {installed}."
+            f"{path.name} is of commit {ours}, the installed package of {installed}. Install the "
+            f"package of that commit everywhere, or let the Git bundle track {installed}."
         )

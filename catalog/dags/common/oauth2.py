@@ -1,6 +1,7 @@
-"""Tokens in Airflow Variables: read, masked leaf by leaf, exchanged, renewed.
+"""OAuth2 tokens in Airflow Variables: read, masked, exchanged, renewed.
 
-The Variables hold JSON, and Airflow masks by a Variable's name only, so each value in them is masked by itself before anything is done.
+The Variables hold JSON. Airflow masks a Variable by its name only, so each value in the JSON is masked before
+it is used.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,8 +14,9 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from catalog.core.setting import Setting
 from catalog.core.settings import OAUTH2_ACCESS_TOKENS, OAUTH2_AUTH_KEYS, OAUTH2_PROVIDER_SECRETS
-from catalog.dags.operators.settings import catalog_connection, mask
-from catalog.dags.operators.variables import value_of
+from catalog.dags.common.connections import catalog_connection
+from catalog.dags.common.secrets import mask
+from catalog.dags.common.variables import value_of
 from catalog.ingestion.assemble import api_hosts
 from catalog.ingestion.oauth2 import BearerCredentials, OAuth2, TokenPair, exchange_code, refresh
 from catalog.ingestion.provider import Provider
@@ -25,7 +27,7 @@ T = TypeVar("T")
 
 
 def authorize(provider: type[Provider]) -> bool:
-    """Exchange the provider's code, if there is one, for tokens; False when there is none. The code is used up and taken out."""
+    """Exchange the provider's code for tokens and remove the code. Return False if there is no code."""
     code = secret_json(CODES).get(provider.name)
     if not code:
         return False
@@ -37,9 +39,15 @@ def authorize(provider: type[Provider]) -> bool:
 
 
 def renew(provider: type[Provider], spent: TokenPair | None = None) -> TokenPair | None:
-    """Renew the stored tokens, store and return the new ones; None when there are none.
+    """Renew the stored tokens and store the new ones.
 
-    spent: tokens that the caller found expired; when others are stored by now, somebody has renewed them, and those are returned.
+    Args:
+        provider: Whose tokens they are.
+        spent: Tokens that the caller found expired. If others are stored by now, they have been renewed
+            already, and are returned.
+
+    Returns:
+        The new tokens; None if none are stored.
     """
     with exclusive():
         pair = stored_pair(provider)
@@ -53,7 +61,7 @@ def renew(provider: type[Provider], spent: TokenPair | None = None) -> TokenPair
 
 
 def credentials_for(provider: type[Provider]) -> BearerCredentials | None:
-    """Credentials of a provider that has tokens; they renew themselves when they expire during a pull. None for all others."""
+    """Return credentials that renew themselves during a pull; None for a provider without tokens."""
     if provider.oauth2 is None or stored_pair(provider) is None:
         return None
 
@@ -70,9 +78,10 @@ def stored_pair(provider: type[Provider]) -> TokenPair | None:
 
 
 def _definition(provider: type[Provider]) -> OAuth2:
-    """Where tokens are had. `token_url` among the secrets puts another address in its place (a proxy, a test).
+    """Return the provider's OAuth2 endpoints.
 
-    That one is the operator's own setting, so it may be in the operator's network; the provider's may not.
+    `token_url` among the secrets replaces the address of tokens (a proxy, a test). That address is a setting of the
+    operator, so it may be in the operator's network; the provider's may not.
     """
     assert provider.oauth2, provider.name
     other = secret_json(SECRETS).get(provider.name, {}).get("token_url")
@@ -82,18 +91,19 @@ def _definition(provider: type[Provider]) -> OAuth2:
 
 
 def client_of(provider: type[Provider]) -> dict[str, str]:
-    """What the provider knows us by. Fails the task, saying what to set, without a `client_id`."""
+    """Return the credentials of the registered application. Fails the task if there is no `client_id`."""
     client = secret_json(SECRETS).get(provider.name) or {}
     if not client.get("client_id"):
         raise AirflowFailException(
             f"the Variable {SECRETS.name} has no client_id for {provider.name}; set it to "
-            f'{{"{provider.name}": {{"client_id": "…", "client_secret": "…"}}}}, as given when the application was registered there.'
+            f'{{"{provider.name}": {{"client_id": "…", "client_secret": "…"}}}}, as issued when the '
+            "application was registered there."
         )
     return {str(key): str(value) for key, value in client.items() if key != "token_url"}
 
 
 def secret_json(setting: Setting[dict[str, T]]) -> dict[str, T]:
-    """A Variable that holds secrets by the names of providers; every text in it is masked from now on."""
+    """Return a Variable that holds secrets by provider name; every string in it is masked from now on."""
     found = value_of(setting)
     _each_text(found, mask)
     return found
@@ -111,7 +121,7 @@ def _each_text(value: Any, act: Callable[[str], None]) -> None:
 
 @contextmanager
 def exclusive() -> Iterator[None]:
-    """One at a time changes the Variables: the DAGs here and pulls whose token expires read, change and write them whole."""
+    """Serialize changes of the Variables, which DAGs and pulls read and write whole."""
     with catalog_connection(autocommit=True) as connection:
         connection.execute("select pg_advisory_lock(hashtext('oauth2'))")
         yield  # closing the connection gives the lock back

@@ -1,0 +1,174 @@
+"""Clients and database connections of tasks, made from Airflow connections."""
+
+from typing import Any, NamedTuple, cast
+
+import psycopg
+from airflow.sdk import Connection, ObjectStoragePath
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
+from upath import UPath
+
+from catalog.core.connections import arguments_of
+from catalog.core.errors import Fatal
+from catalog.core.session import settle
+from catalog.core.settings import SENSITIVE_TERMS_URL
+from catalog.dags.common.iam import with_token
+from catalog.dags.common.secrets import mask
+from catalog.dags.common.variables import value_of
+from catalog.data_refresh.sensitive import parse_terms
+from catalog.database.revision import require
+from catalog.ingestion.provider import Provider
+from catalog.ingestion.rate import SharedThrottle
+
+CATALOG_DB, API_DB, STAGING_DB = (
+    "postgres_openledger_upstream",
+    "postgres_openledger_api",
+    "postgres_openledger_api_staging",
+)
+SEARCH, STAGING_SEARCH = "elasticsearch_http_production", "elasticsearch_http_staging"
+DATABASES = {
+    CATALOG_DB: "the catalog database",
+    API_DB: "the API database",
+    STAGING_DB: "the API's staging database",
+}
+
+
+def database_connection(conn_id: str, autocommit: bool = False) -> psycopg.Connection[Any]:
+    """Connect to the database of an Airflow connection, with the settings of `catalog.core.session`.
+
+    Args:
+        conn_id: The Airflow connection.
+        autocommit: Whether each statement is its own transaction.
+    """
+    try:
+        found = Connection.get(conn_id)
+    except AirflowNotFoundException:
+        raise AirflowFailException(
+            f"there is no connection {conn_id}; make one to {DATABASES.get(conn_id, 'a database')}."
+        ) from None
+    arguments = with_token(arguments_of(found, application_name="catalog"), found)
+    connection = psycopg.connect(**arguments, autocommit=True)
+    settle(connection)
+    connection.autocommit = autocommit
+    return connection
+
+
+def catalog_connection(autocommit: bool = False) -> psycopg.Connection[Any]:
+    """Connect to the catalog database.
+
+    Raises:
+        Fatal: Its schema is older than this release needs.
+    """
+    connection = database_connection(CATALOG_DB, autocommit)
+    try:
+        with connection.transaction():
+            require(connection)
+    except Fatal:
+        connection.close()
+        raise
+    return connection
+
+
+def api_connection(autocommit: bool = False) -> psycopg.Connection[Any]:
+    return database_connection(API_DB, autocommit)
+
+
+class SearchConnection(NamedTuple):
+    """The search engine of an Airflow connection.
+
+    Attributes:
+        client: Its client.
+        shards: Of a new index; None for the usual number.
+        replicas: Of each shard.
+    """
+
+    client: Any
+    shards: int | None
+    replicas: int
+
+
+def search_connection(conn_id: str = SEARCH) -> SearchConnection:
+    """Connect to the search engine of an Airflow connection.
+
+    Its extra may have `engine` (elasticsearch, the default, elasticsearch8 or opensearch), `shards`,
+    `replicas`, `ca_certs`, `verify_certs` and `api_key`.
+    """
+    from catalog.data_refresh.client import connect_to
+
+    try:
+        found = Connection.get(conn_id)
+    except AirflowNotFoundException:
+        raise AirflowFailException(
+            f"there is no connection {conn_id}; make one (type http) to the search engine."
+        ) from None
+    extra = dict(found.extra_dejson or {})
+    for value in (found.password, extra.get("api_key")):
+        if value:
+            mask(str(value))
+    client = connect_to(found.host, found.port, found.schema, found.login, found.password, extra)
+    return SearchConnection(
+        client, int(extra["shards"]) if "shards" in extra else None, int(extra.get("replicas", 1))
+    )
+
+
+def sensitive_terms() -> list[str]:
+    """Fetch the list of sensitive terms.
+
+    It is at the address of the HTTP connection `sensitive_terms`, or of the Variable SENSITIVE_TERMS_URL
+    (file://, s3:// or https://).
+    """
+    import requests
+
+    options: dict[str, Any] = {}
+    try:
+        found = Connection.get("sensitive_terms")
+    except AirflowNotFoundException:
+        url = value_of(SENSITIVE_TERMS_URL)
+    else:
+        url, options = _address_of(found), _request_options(found)
+    if not url:
+        raise AirflowFailException(
+            "no list of sensitive terms: set the Variable SENSITIVE_TERMS_URL or the connection "
+            "sensitive_terms."
+        )
+    if not url.startswith(("http://", "https://")):
+        return parse_terms(cast(UPath, ObjectStoragePath(url)).read_text(encoding="utf-8"))
+    answer = requests.get(url, timeout=options.pop("timeout", 60), **options)
+    answer.raise_for_status()
+    return parse_terms(answer.content.decode("utf-8"))
+
+
+def _address_of(found: Any) -> str:
+    """Return the URL of an HTTP connection. Its schema is the protocol (as in HttpHook) or the path."""
+    host, schema = found.host or "", found.schema or ""
+    is_protocol = schema in ("http", "https")
+    if "://" not in host:
+        host = f"{schema if is_protocol else 'https'}://{host}"
+    port = f":{found.port}" if found.port else ""
+    path = "" if is_protocol else schema.lstrip("/")
+    return f"{host}{port}/{path}" if path or port else host
+
+
+def _request_options(found: Any) -> dict[str, Any]:
+    """Return login and extras of an HTTP connection as arguments of `requests.get`.
+
+    As in Airflow's `HttpHook`, extras that are no arguments are headers. The hook itself does not accept a
+    connection whose schema is a path.
+    """
+    extra = dict(found.extra_dejson or {})
+    proxies = extra.pop("proxy", None)
+    options = {
+        name: extra.pop(name)
+        for name in ("timeout", "verify", "cert", "proxies", "allow_redirects")
+        if name in extra
+    }
+    if proxies and "proxies" not in options:
+        options["proxies"] = proxies if isinstance(proxies, dict) else {"http": proxies, "https": proxies}
+    if found.login:
+        options["auth"] = (found.login, found.password or "")
+    return {**options, "headers": {name: str(value) for name, value in extra.items()}}
+
+
+def throttle_for(provider: type[Provider]) -> SharedThrottle:
+    """Return the provider's rate limit, shared through the catalog database by pulls with the same key."""
+    key = provider.key.variable if provider.key else provider.name
+    return SharedThrottle(lambda: catalog_connection(autocommit=True), key, provider.rate, provider.quota)

@@ -1,0 +1,63 @@
+"""The refresh of a run: recorded once in the catalog database, and read from there by every task."""
+
+import logging
+from collections.abc import Callable
+
+from catalog.core.errors import Refused
+from catalog.dags.common.connections import catalog_connection
+from catalog.dags.operators.turns import current_turn
+from catalog.data_refresh import refresh as refreshes
+from catalog.data_refresh.refresh import Made, Plan, Refresh, Stage
+
+log = logging.getLogger(__name__)
+WAY_OUT: dict[Stage, str] = {
+    "working": "nothing of it is live yet; clear the task that promotes and all tasks after it",
+    "tables": (
+        "its tables are live already; clear promote_indexes and all tasks after it, or trigger a new run"
+    ),
+    "promoted": "it is live already; trigger a new run",
+}
+
+
+def begin_refresh(plan: Callable[[int], Plan]) -> Refresh:
+    """Record the refresh of this run, unless an earlier attempt has.
+
+    Args:
+        plan: Makes the plan, from the number of the refresh.
+    """
+    with catalog_connection(autocommit=True) as catalog:
+        turn = current_turn(catalog)
+        found = refreshes.begun(catalog, turn) or refreshes.begin(catalog, turn, plan(turn.number))
+    log.info("refresh %d, into %s", found.number, ", ".join(found.plan.aliases.values()))
+    return found
+
+
+def current_refresh(*stages: Stage) -> Refresh:
+    """Return the refresh of this run.
+
+    Raises:
+        Refused: The run has lost its turn, or the refresh is at none of these stages.
+    """
+    with catalog_connection(autocommit=True) as catalog:
+        found = refreshes.read(catalog, current_turn(catalog))
+    if stages and found.stage not in stages:
+        raise Refused(f"refresh {found.number} is not where this task belongs: {WAY_OUT[found.stage]}.")
+    return found
+
+
+def promoted_indexes() -> set[str]:
+    """Return the uuids of the indexes of all refreshes that were promoted."""
+    with catalog_connection(autocommit=True) as catalog:
+        return refreshes.promoted(catalog)
+
+
+def note_index(refresh: Refresh, index: str, uuid: str, documents: int | None = None) -> None:
+    """Record an index that was created, or counted."""
+    with catalog_connection(autocommit=True) as catalog:
+        refreshes.note_index(catalog, refresh, index, Made(uuid, documents))
+
+
+def reach(refresh: Refresh, stage: Stage) -> None:
+    """Record the stage of a refresh."""
+    with catalog_connection(autocommit=True) as catalog:
+        refreshes.reach(catalog, refresh, stage)

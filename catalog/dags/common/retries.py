@@ -1,0 +1,41 @@
+"""Which errors of the library are worth another attempt of the task."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from airflow.sdk import Context, RetryDecision, RetryPolicy
+
+from catalog.core.errors import CatalogError, Fatal, Refused, Retry, SkippedErrors
+
+
+class CatalogRetryPolicy(RetryPolicy):
+    """Fails a task at once if another attempt cannot succeed, and waits as long as a server asked for.
+
+    All other errors, also of Airflow and of other libraries, follow the task's `retries` and `retry_delay`.
+    """
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+    ) -> RetryDecision:
+        if isinstance(exception, (Fatal, Refused, SkippedErrors)):
+            return RetryDecision.fail(f"{type(exception).__name__}: another attempt cannot succeed")
+        if isinstance(exception, Retry) and exception.retry_after:
+            return RetryDecision.retry(timedelta(seconds=exception.retry_after), "the server asked to wait")
+        return RetryDecision.default()
+
+
+@contextmanager
+def hint(text: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Add a sentence to errors of the library: what to do next, or what is unchanged.
+
+    Args:
+        text: The sentence.
+        kinds: Of errors; all of the library's by default.
+    """
+    try:
+        yield
+    except (CatalogError, Refused) as error:
+        if not kinds or isinstance(error, kinds):
+            error.args = (f"{error} {text}", *error.args[1:])
+        raise

@@ -1,0 +1,23 @@
+"""The watcher, which makes a run fail when any of its tasks fails.
+
+Airflow takes the state of a run from its last tasks. Reports run whatever happened before them, and would
+leave a run successful although a task failed. See "Watcher pattern" in Airflow's documentation of system
+tests and trigger rules.
+"""
+
+from airflow.sdk import DAG, task
+from airflow.sdk.exceptions import AirflowFailException
+
+WATCHER = "watcher"
+
+
+@task(task_id=WATCHER, trigger_rule="one_failed", retries=0, on_failure_callback=[])
+def watcher() -> None:
+    """Fail; skipped when no task has failed."""
+    raise AirflowFailException("A task of this run has failed; its own log says why.")
+
+
+def watch(dag: DAG) -> None:
+    """Add a watcher to a DAG of several tasks. The last task of a DAG with one task decides by itself."""
+    if len(tasks := list(dag.tasks)) > 1:
+        tasks >> watcher()

@@ -1,0 +1,63 @@
+"""The task that loads TSV parts into the catalog."""
+
+import logging
+from typing import Any
+
+import msgspec
+from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowSkipException
+
+from catalog.core.errors import CatalogError, NotWhole
+from catalog.core.media import MediaType
+from catalog.dags.common.connections import catalog_connection
+from catalog.dags.tasks.provider_run import ProviderRun
+from catalog.ingestion.completeness import not_whole
+from catalog.loading.load import Load, RunKey
+
+log = logging.getLogger(__name__)
+
+
+def load(provider: str, media_type: MediaType, day_shift: int) -> dict[str, Any]:
+    """Load the records that the pull wrote, also when it failed; skipped if it wrote none.
+
+    Args:
+        provider: Its name.
+        media_type: The media type to load.
+        day_shift: Days before the first day of the run's interval, for a reingestion.
+
+    Returns:
+        The report, for XCom.
+
+    Raises:
+        NotWhole: Everything is loaded, but it is less than usual.
+        Fatal: Nothing is loaded, because the parts are not those of the manifest.
+    """
+    context = get_current_context()
+    params, run = context["params"], context["dag_run"]
+    try:
+        job = ProviderRun(provider, context, day_shift)
+    except CatalogError as error:
+        raise AirflowSkipException(f"nothing was pulled: {error}") from None
+    parts, name = job.parts(), job.provider.strings[media_type]
+    manifest = parts.load()
+    if manifest is None or not (manifest.pages or manifest.complete):
+        raise AirflowSkipException("the pull left nothing to load.")
+    if not manifest.complete:
+        reason = manifest.error or "The pull was killed"
+        log.warning("%s; loading the %d pages it read.", reason, manifest.pages)
+    with catalog_connection() as connection:
+        report = Load(
+            connection,
+            media_type,
+            name,
+            parts.tsv_files(media_type, manifest),
+            manifest,
+            RunKey(run.dag_id, run.run_id, day_shift),
+            include_deleted=bool(params.get("include_deleted")),
+            rejects=parts.folder / f"load_{media_type}.rejects.jsonl",
+            expected=job.provider.expectations(),
+        ).run()
+    log.info("loaded: %s", report)
+    if report.unusual and not manifest.accepted:
+        raise NotWhole(not_whole(name, media_type, report.unusual))
+    return msgspec.to_builtins(report)  # type: ignore[no-any-return]

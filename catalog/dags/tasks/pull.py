@@ -1,0 +1,115 @@
+"""The task that pulls from a provider's API into TSV parts."""
+
+import logging
+from datetime import timedelta
+from time import monotonic
+from typing import Any
+
+from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowRescheduleException
+
+from catalog.core.errors import Interrupted, QuotaExhausted, Retry
+from catalog.core.settings import INGESTION_LIMIT, PRIVATE_HOSTS, PROBE_HTTPS, SKIPPED_INGESTION_ERRORS
+from catalog.dags.common.connections import catalog_connection
+from catalog.dags.common.context import Params
+from catalog.dags.common.progress import sigterm_flag
+from catalog.dags.common.retries import hint
+from catalog.dags.common.state import TaskStateCheckpoint
+from catalog.dags.common.variables import value_of
+from catalog.dags.tasks.provider_run import ProviderRun
+from catalog.ingestion.lease import Lease
+from catalog.ingestion.parts import Manifest
+from catalog.ingestion.pull import Pull
+from catalog.ingestion.state import Options
+from catalog.ingestion.transport import tls_probe
+
+log = logging.getLogger(__name__)
+RESUMES = "The next attempt resumes at the last whole page."
+PROGRESS = timedelta(seconds=10)  # between two lines in the task log
+
+
+def pull(provider: str, day_shift: int) -> dict[str, Any]:
+    """Pull into TSV parts, from where an earlier attempt stopped.
+
+    A used-up quota does not cost an attempt: the task is rescheduled for the moment at which the quota is
+    renewed.
+
+        Args:
+            provider: Its name.
+            day_shift: Days before the first day of the run's interval, for a reingestion.
+
+        Returns:
+            Counts, for XCom.
+    """
+    context = get_current_context()
+    run, ti = context["dag_run"], context["ti"]
+    should_stop, private_hosts = sigterm_flag(), value_of(PRIVATE_HOSTS)
+    try:
+        with hint(RESUMES, Retry, Interrupted):
+            job = ProviderRun(provider, context, day_shift)
+            client = job.client()
+            lease = Lease(
+                f"{run.dag_id}/{run.run_id}/{ti.task_id}/{ti.map_index}",
+                lambda: catalog_connection(autocommit=True),
+                above=job.parts().newest_attempt(),
+            )
+            manifest = Pull(
+                job.provider(),
+                client,
+                job.parts(lease.number),
+                run_id=run.run_id,
+                window=job.window,
+                options=_options(context["params"], run.dag_id),
+                checkpoint=TaskStateCheckpoint(context),
+                fence=lease,
+                should_stop=should_stop,
+                progress=_LogProgress(),
+                probe=tls_probe(private_hosts) if value_of(PROBE_HTTPS) else None,
+            ).run()
+            lease.release()
+    except QuotaExhausted as error:
+        log.warning("WAITING: %s", error)
+        raise AirflowRescheduleException(error.resumes_at) from None  # type: ignore[no-untyped-call]
+    return _summary(manifest)
+
+
+def _options(params: Params, dag_id: str) -> Options:
+    entries = value_of(SKIPPED_INGESTION_ERRORS).get(dag_id, [])
+    return Options(
+        limit=params.get("limit") or value_of(INGESTION_LIMIT),
+        initial_query_params=params.get("initial_query_params") or None,
+        query_params_list=params.get("query_params_list") or None,  # the form shows "none" as an empty list
+        additional_query_params=params.get("additional_query_params") or {},
+        skip_errors=bool(params.get("skip_ingestion_errors")),
+        skip_predicates=tuple(entry.predicate for entry in entries),
+        accept_shortfall=bool(params.get("accept_shortfall")),
+    )
+
+
+class _LogProgress:
+    """Writes pages, items, rate and the announced total to the task log every few seconds."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def __call__(self, manifest: Manifest, total: int | None) -> None:
+        if monotonic() - self._last < PROGRESS.total_seconds():
+            return
+        self._last = monotonic()
+        fetched = sum(c.fetched for c in manifest.counts.values())
+        announced = f" of {total:,} announced for this round" if total else ""
+        rate = fetched / max(manifest.seconds, 0.001)
+        log.info("page %d: %d items%s, %.0f items/s", manifest.pages, fetched, announced, rate)
+
+
+def _summary(manifest: Manifest) -> dict[str, Any]:
+    counts = manifest.counts
+    summary = {
+        "pages": manifest.pages,
+        "seconds": manifest.seconds,
+        "replayed": manifest.replayed,
+        "fetched": sum(c.fetched for c in counts.values()),
+        "written": {m: c.written for m, c in counts.items()},
+    }
+    log.info("pulled: %s", summary)
+    return summary

@@ -1,0 +1,89 @@
+"""Tasks that report what a provider's run loaded."""
+
+import logging
+import re
+
+from airflow.sdk import get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from catalog.dags.common.connections import catalog_connection
+from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
+from catalog.dags.operators.slack import send
+from catalog.dags.tasks.provider_run import window_for
+from catalog.ingestion.assemble import replay_of
+from catalog.ingestion.provider import provider_class
+from catalog.loading.history import reports_of
+from catalog.notifications.messages import flags_of, load_completion, reingestion_errors
+
+log = logging.getLogger(__name__)
+COUNTS = ("fetched", "inserted", "updated", "unchanged", "skipped", "rejected")
+
+
+@task(trigger_rule="all_done")
+def report_load_completion(
+    reingestion: bool = False, dated: bool = False, dag_run: DagRun = GIVEN, ti: TaskInstance = GIVEN
+) -> str:
+    """Report the run in one message, and in the XCom `summary`; skipped if nothing was loaded."""
+    with catalog_connection(autocommit=True) as connection:
+        reports = reports_of(connection, dag_run.dag_id, dag_run.run_id)
+    if not reports:
+        raise AirflowSkipException("nothing was loaded.")
+    windows = [(r["window_start"], r["window_end"]) for r in reports if r["window_start"]]
+    message = load_completion(
+        dag_run.dag_id,
+        ti.task_id,
+        reports,
+        window=windows[0] if dated and windows else None,
+        reingestion=reingestion,
+    )
+    send(message)
+    summary = ", ".join(f"{name} {sum(r[name] for r in reports):,}" for name in COUNTS)
+    flags = "".join(f" {word}" for word in dict.fromkeys(map(flags_of, reports)) if word)
+    ti.xcom_push(key="summary", value=summary + flags)
+    log.info("summary: %s%s", summary, flags)
+    return message.text
+
+
+@task(trigger_rule="all_done")
+def report_aggregate_reingestion_errors(
+    provider: str, lists: dict[str, list[int]], params: Params = GIVEN, dag_run: DagRun = GIVEN
+) -> str:
+    """Alert once, naming every day whose pull or load failed, newest first; skipped if none failed.
+
+    Args:
+        provider: Its name.
+        lists: Id of each task group, with the days to go back of its mapped instances.
+        params: The conf.
+        dag_run: The run.
+    """
+    ti = get_current_context()["ti"]
+    states = ti.get_task_states(dag_run.dag_id, run_ids=[dag_run.run_id]).get(dag_run.run_id, {})
+    failed: dict[int, str | None] = {}
+    for name, state in states.items():  # a mapped task is named `<task id>_<map index>` here
+        found = re.fullmatch(r"(?P<task>(?P<group>.+)\.(?:pull|load)_.+_data)_(?P<index>\d+)", name)
+        if found and str(state) == "failed":
+            index = int(found["index"])
+            failed[lists[found["group"]][index]] = log_link(ti.log_url, found["task"], index)
+    if not failed:
+        raise AirflowSkipException("no day failed.")
+    cls, replay = provider_class(provider), replay_of(provider, params.get("replay"))
+    recorded_on = replay.date if replay else None
+    days: list[tuple[str, str | None]] = [
+        (f"{window_for(cls, dag_run, params.get('date'), shift, recorded_on)}", failed[shift])
+        for shift in sorted(failed)
+    ]
+    message = reingestion_errors(dag_run.dag_id, ti.task_id, days)
+    send(message)
+    return message.text
+
+
+def log_link(own: str | None, task_id: str, map_index: int) -> str | None:
+    """Return the address of another task's log in the same run.
+
+    Args:
+        own: Address of this task's log.
+        task_id: The other task.
+        map_index: Its map index.
+    """
+    run, found, _ = (own or "").rpartition("/tasks/")
+    return f"{run}/tasks/{task_id}/mapped/{map_index}" if found else None

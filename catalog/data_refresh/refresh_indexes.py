@@ -1,0 +1,149 @@
+"""The indexes of one refresh: created, followed by moderation, checked, made live, cleaned up.
+
+Each method can be called again at any later time: it works on the same indexes or refuses.
+"""
+
+import logging
+from collections.abc import Iterable
+
+from catalog.core.errors import Refused
+from catalog.data_refresh.copy import Connection
+from catalog.data_refresh.mapping import SHARDS, index_body, index_meta
+from catalog.data_refresh.moderation import decided, follow
+from catalog.data_refresh.refresh import Refresh
+from catalog.data_refresh.search import Indexes
+from catalog.data_refresh.shrinkage import FILTERED, TOTAL, shrunk
+from catalog.data_refresh.tag_policy import policy_from
+
+log = logging.getLogger(__name__)
+REPLICA_TIMEOUT = 6 * 3600.0  # seconds
+
+
+class RefreshIndexes:
+    """What a refresh does with its own indexes.
+
+    Attributes:
+        engine: All indexes of the search engine.
+    """
+
+    def __init__(self, refresh: Refresh, engine: Indexes) -> None:
+        self._refresh, self._plan, self.engine = refresh, refresh.plan, engine
+
+    def create(self, name: str, shards: int | None = None) -> str:
+        """Create a new, empty index; `_meta` holds the DAG run and the tag policy.
+
+        Args:
+            name: Of the index; one that an earlier attempt created is replaced.
+            shards: The usual number of the media type by default.
+
+        Returns:
+            The uuid that the engine gave it.
+        """
+        plan, refresh = self._plan, self._refresh
+        meta = index_meta(plan.media_type, refresh.dag_id, refresh.run_id, policy_from(plan.policy))
+        return self.engine.create(name, index_body(plan.media_type, meta, shards or SHARDS[plan.media_type]))
+
+    def follow_moderation(self, api: Connection, name: str) -> None:
+        """Apply the decisions that moderators have made since the refresh began."""
+        plan, uuid = self._plan, self._refresh.made(name).uuid
+        follow(api, self.engine.client, name, plan.media_type, plan.since, uuid=uuid)
+
+    def require_origin(self) -> None:
+        """Check that the index to copy from is still the same one, and was counted if this refresh has filled it.
+
+        Raises:
+            Refused: It is not.
+        """
+        plan = self._plan
+        found = self.engine.identity(plan.index)
+        if found is None or found.uuid != self._refresh.made(plan.index).uuid:
+            raise Refused(f"the index {plan.index} is gone, or another one has its name; trigger a new run.")
+        if plan.table:
+            self._refresh.counted(plan.index)
+
+    def refuse_shrinkage(self, name: str, documents: int, *, accepted: bool) -> None:
+        """Compare the number of documents with that of the index that is live now.
+
+        Args:
+            name: Of the new index.
+            documents: That it holds.
+            accepted: Far fewer documents than before are right.
+
+        Raises:
+            Refused: There are far fewer, and that is not accepted.
+        """
+        plan = self._plan
+        alias = next(alias for alias, index in plan.aliases.items() if index == name)
+        limit = FILTERED if name == plan.filtered else TOTAL
+        if problem := shrunk(f"documents of {alias}", plan.documents.get(alias, {}), documents, limit):
+            if not accepted:
+                raise Refused(problem)
+            log.warning("%s; accepted by the conf.", problem)
+
+    def open(self, replicas: int) -> None:
+        """Create the replicas, before the indexes are searched."""
+        for name in self._plan.aliases.values():
+            self.engine.require(name, self._refresh.made(name).uuid)
+            self.engine.open(name, replicas, REPLICA_TIMEOUT)
+
+    def require_whole(self, api: Connection) -> None:
+        """Check that each index is the one that was counted, and holds as many documents as then.
+
+        Documents of media that moderators have deleted since the refresh began may be missing.
+
+        Raises:
+            Refused: An index holds more or fewer documents.
+            Fatal: An index is missing, or another one has its name.
+        """
+        plan, refresh = self._plan, self._refresh
+        deleted = sum(len(batch) for batch in decided(api, "deleted", plan.media_type, plan.since))
+        for name in plan.aliases.values():
+            self.engine.require(name, refresh.made(name).uuid)
+            self.engine.refresh(name)
+            found, counted = self.engine.count(name), refresh.counted(name)
+            if not counted - deleted <= found <= counted:
+                raise Refused(
+                    f"{name} holds {found:,} documents, but {counted:,} when it was counted; clear create_index and "
+                    "all tasks after it, or trigger a new run."
+                )
+
+    def point_aliases(self, api: Connection) -> None:
+        """Move the aliases to these indexes, with every decision of moderators up to now applied."""
+        plan = self._plan
+        self.require_whole(api)
+        self._follow_all(api)
+        self.engine.point(plan.aliases, {name: made.uuid for name, made in self._refresh.indexes.items()})
+        self._follow_all(api)  # decisions between the two steps above
+
+    def _follow_all(self, api: Connection) -> None:
+        for name in self._plan.aliases.values():
+            self.follow_moderation(api, name)
+
+    def require_live(self) -> None:
+        """Check that the aliases of a promoted refresh still point at its indexes. Raises Refused otherwise."""
+        for alias, index in self._plan.aliases.items():
+            if (found := self.engine.behind(alias)) != index:
+                raise Refused(f"{alias} points at {found}, not at {index} any more; trigger a new run.")
+
+    def delete_replaced(self) -> list[str]:
+        """Delete the indexes that were live before the refresh, unless an alias points at them; return their names."""
+        deleted = []
+        for name in filter(None, self._plan.live.values()):
+            if name in self._plan.aliases.values():
+                continue
+            if aliases := self.engine.retire(name):
+                log.warning("%s is kept: %s points at it.", name, ", ".join(aliases))
+            else:
+                deleted.append(name)
+        return deleted
+
+    def delete_left_overs(self, made_by: Iterable[str], keep: set[str] | None = None) -> list[str]:
+        """Delete the indexes without an alias that other refreshes have left; return their names.
+
+        Args:
+            made_by: Ids of the DAGs of those refreshes.
+            keep: Uuids of indexes to keep.
+        """
+        plan = self._plan
+        found = set(self.engine.orphans(list(made_by), plan.media_type, keep or set()))
+        return self.engine.delete(sorted(found - {plan.index, plan.filtered}))

@@ -1,0 +1,52 @@
+"""The schema revision of a database, without Alembic, whose import takes longer than a short task."""
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+from psycopg import sql
+
+from catalog.core.errors import Fatal
+
+Which = Literal["catalog", "api"]
+FOLDERS: dict[Which, tuple[str, str]] = {
+    "catalog": ("versions", "catalog_version"),
+    "api": ("api_versions", "catalog_api_version"),
+}
+MIGRATIONS = Path(__file__).parent / "migrations"
+_REVISION = re.compile(r"[0-9]{4}\Z")
+
+
+def require(connection: psycopg.Connection[Any], which: Which = "catalog") -> None:
+    """Check that the database has the schema that this release needs, or a newer one: migrations only add.
+
+    One small query, for every task that opens the database. An open transaction stays open.
+
+    Raises:
+        Fatal: The schema is older, or there is none; says what to do.
+    """
+    folder, _ = FOLDERS[which]
+    needed = max(file.stem.partition("_")[0] for file in (MIGRATIONS / folder).glob("[0-9]*.py"))
+    found = current_revision(connection, which)
+    if found is None or found < needed:
+        is_at = f"is at revision {found}" if found else "has no revision"
+        raise Fatal(
+            f"the schema of the {which} database {is_at}; this release needs {needed}. Upgrade it with `catalog db upgrade`, "
+            "then clear this task, or repeat the command."
+        )
+
+
+def current_revision(connection: psycopg.Connection[Any], which: Which) -> str | None:
+    """Return the revision of a database; None if it has none. Raises Fatal for a revision of another package."""
+    _, table = FOLDERS[which]
+    exists = connection.execute("select to_regclass(%s)", [table]).fetchone()
+    if not exists or not exists[0]:
+        return None
+    rows = connection.execute(sql.SQL("select version_num from {}").format(sql.Identifier(table))).fetchall()
+    if len(rows) > 1 or (rows and not _REVISION.match(rows[0][0])):
+        shown = ", ".join(str(row[0]) for row in rows)
+        raise Fatal(
+            f"table {table} of the {which} database says revision {shown}, which is none of this package's."
+        )
+    return rows[0][0] if rows else None

@@ -1,0 +1,73 @@
+"""Which errors of a task are worth another attempt, and when."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from catalog.core import errors
+
+pytestmark = pytest.mark.airflow
+FINAL = [
+    errors.Fatal("a bad key"),
+    errors.HttpStatus("not found", 404),
+    errors.Fenced("another attempt has taken over"),
+    errors.MissingKey("no key"),
+    errors.QuotaExhausted("used up", datetime(2026, 12, 1, tzinfo=UTC)),
+    errors.Refused("not allowed"),
+    errors.NotWhole("45 of 1,000"),
+    errors.SkippedErrors("three pages"),
+]
+LATER = [
+    errors.Retry("a time-out"),
+    errors.UnexpectedAnswer("no list"),
+    errors.Interrupted("a deployment"),
+    OSError("connection reset"),
+    KeyError("a bug"),
+]
+
+
+def decision(error):
+    from catalog.dags.common.retries import CatalogRetryPolicy
+
+    return CatalogRetryPolicy().evaluate(error, try_number=1, max_tries=2)
+
+
+@pytest.mark.parametrize("error", FINAL, ids=lambda error: type(error).__name__)
+def test_what_cannot_succeed_is_final(error):
+    assert decision(error).action.value == "fail"
+
+
+@pytest.mark.parametrize("error", LATER, ids=lambda error: type(error).__name__)
+def test_everything_else_follows_the_task(error):
+    assert decision(error).action.value == "default"
+
+
+def test_a_server_says_how_long_to_wait():
+    found = decision(errors.Retry("busy", retry_after=90))
+    assert found.action.value == "retry"
+    assert found.retry_delay == timedelta(seconds=90)
+
+
+def test_each_kind_of_error_is_decided_on():
+    """A new class of errors is final, worth another attempt, or its subclasses are listed here."""
+    listed = {type(error) for error in (*FINAL, *LATER)}
+    for name, kind in vars(errors).items():
+        if isinstance(kind, type) and issubclass(kind, Exception) and kind is not errors.CatalogError:
+            assert any(issubclass(kind, other) or issubclass(other, kind) for other in listed), name
+
+
+def test_a_hint_is_added_to_errors_of_the_library():
+    from catalog.dags.common.retries import hint
+
+    with (
+        pytest.raises(errors.Fatal, match=r"^it is gone\. The old index is still live\.$"),
+        hint("The old index is still live."),
+    ):
+        raise errors.Fatal("it is gone.")
+    with pytest.raises(errors.Fatal, match=r"^a bad key$"), hint("The next attempt resumes.", errors.Retry):
+        raise errors.Fatal("a bad key")
+
+
+@pytest.mark.parametrize("dag_id", ["flickr_workflow", "image_data_refresh", "batched_update"])
+def test_every_task_has_the_policy(dagbag, dag_id):
+    assert all(task.has_retry_policy for task in dagbag.dags[dag_id].tasks)
