@@ -48,7 +48,8 @@ __all__ = [
     "first_link",
     "license_from_pair",
     "license_from_url",
-    "links", "missing",
+    "links",
+    "missing",
     "text_of",
     "without_param",
-]  # fmt: skip
+]

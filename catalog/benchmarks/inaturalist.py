@@ -1,7 +1,7 @@
 """A generated dump of iNaturalist into the catalog: photos a second, and the memory of the client and of its server process.
 
-BENCH_PHOTOS (2 000 000) photos of two thirds as many observations, 100 000 observers, 60 000 taxa with names. The floor is a bare COPY of
-the photos' file.
+BENCH_PHOTOS (2 000 000) photos of two thirds as many observations, 100 000 observers, 60 000 taxa with names.
+The floor is a bare COPY of the photos' file.
 """
 
 import gzip
@@ -42,18 +42,34 @@ def generate(folder: Path) -> None:
     observations = PHOTOS * 2 // 3
     uuid = [UUID(int=random.getrandbits(128)) for _ in range(observations)]
     pick = random.randrange
-    write(folder / "photos.csv.gz", "photo_uuid photo_id observation_uuid observer_id extension license width height position", (
-        f"{UUID(int=n)}\t{n * 2}\t{uuid[n * 2 // 3]}\t{n * 2 // 3 % OBSERVERS}\tjpeg\t{LICENSES[n % 6]}\t2048\t1536\t{n % 3}\n"
-        for n in range(PHOTOS)))  # fmt: skip
+    write(
+        folder / "photos.csv.gz",
+        "photo_uuid photo_id observation_uuid observer_id extension license width height position",
+        (
+            f"{UUID(int=n)}\t{n * 2}\t{uuid[n * 2 // 3]}\t{n * 2 // 3 % OBSERVERS}\tjpeg\t{LICENSES[n % 6]}\t2048\t1536\t{n % 3}\n"
+            for n in range(PHOTOS)
+        ),
+    )
     columns = "observation_uuid observer_id latitude longitude positional_accuracy taxon_id quality_grade observed_on"
-    write(folder / "observations.csv.gz", columns, (
-        f"{uuid[n]}\t{n % OBSERVERS}\t{pick(90)}.1234567890\t{pick(180)}.1234567890\t5\t{10 + n % (TAXA + 600)}\tresearch\t2024-02-10\n"
-        for n in range(observations)))  # fmt: skip
-    write(folder / "observers.csv.gz", "observer_id login name", (
-        f"{n}\tlogin{n}\t{f'Name {n}' if n % 5 == 0 else ''}\n" for n in range(OBSERVERS)))  # fmt: skip
+    write(
+        folder / "observations.csv.gz",
+        columns,
+        (
+            f"{uuid[n]}\t{n % OBSERVERS}\t{pick(90)}.1234567890\t{pick(180)}.1234567890\t5\t{10 + n % (TAXA + 600)}\tresearch\t2024-02-10\n"
+            for n in range(observations)
+        ),
+    )
+    write(
+        folder / "observers.csv.gz",
+        "observer_id login name",
+        (f"{n}\tlogin{n}\t{f'Name {n}' if n % 5 == 0 else ''}\n" for n in range(OBSERVERS)),
+    )
     above = ["/".join(str(10 + n // 7**p) for p in range(5, 0, -1)) for n in range(TAXA)]
-    write(folder / "taxa.csv.gz", "taxon_id ancestry rank_level rank name active", (
-        f"{10 + n}\t48460/{above[n]}\t10\tspecies\tMadeupia nova{n}\ttrue\n" for n in range(TAXA)))  # fmt: skip
+    write(
+        folder / "taxa.csv.gz",
+        "taxon_id ancestry rank_level rank name active",
+        (f"{10 + n}\t48460/{above[n]}\t10\tspecies\tMadeupia nova{n}\ttrue\n" for n in range(TAXA)),
+    )
     with zipfile.ZipFile(folder / "catalogue_of_life.zip", "w", zipfile.ZIP_DEFLATED) as files:
         names = "".join(
             f"T{n}\tcommon name {n} {k}\tC{k % 5}\n" for n in range(0, TAXA, 3) for k in range(1 + n % 12)

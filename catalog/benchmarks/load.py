@@ -1,6 +1,7 @@
 """TSV → catalog: first load, unchanged reload, ten per cent changed, each as a ratio to a bare COPY of the same file.
 
-BENCH_ROWS (200 000) rows are loaded; BENCH_EXISTING (0) rows are put into the table before: 5 000 000 shows a large table.
+BENCH_ROWS (200 000) rows are loaded; BENCH_EXISTING (0) rows are put into the table before: 5 000 000 shows a
+large table.
 """
 
 import os

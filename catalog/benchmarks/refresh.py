@@ -1,6 +1,7 @@
 """The data refresh's copy against a bare COPY pipe, its indexing against `parallel_bulk` on documents made before, and the memory of both.
 
-BENCH_ROWS (500 000) made-up images of 1 kB, 10 tags on average. Each part of ours runs in a process of its own, as a task does.
+BENCH_ROWS (500 000) made-up images of 1 kB, 10 tags on average. Each part of ours runs in a process of its
+own, as a task does.
 """
 
 import multiprocessing

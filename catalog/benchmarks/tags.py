@@ -1,6 +1,7 @@
 """Where tags may be filtered, and what it costs there: in the tasks that make documents, by an UPDATE of the table, by other tasks.
 
-BENCH_ROWS (1 000 000) made-up images, 10 tags on average. Compare with the time of indexing as many rows (`./just bench refresh`).
+BENCH_ROWS (1 000 000) made-up images, 10 tags on average. Compare with the time of indexing as many rows
+(`./just bench refresh`).
 """
 
 import os
@@ -70,9 +71,11 @@ def by_tasks(connection: psycopg.Connection[Any], lists: list[Any]) -> None:
 
 
 WAYS: dict[str, Callable[[psycopg.Connection[Any], list[Any]], None]] = {
-    "form of the document, no policy": without_rules, "in the tasks that index": in_the_indexer, "one UPDATE of the new table": by_update,
+    "form of the document, no policy": without_rules,
+    "in the tasks that index": in_the_indexer,
+    "one UPDATE of the new table": by_update,
     "tasks of their own": by_tasks,
-}  # fmt: skip
+}
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """A batched update of every row against one plain UPDATE and against batches joined by uuid, all on copies of the same table.
 
-BENCH_ROWS (2 000 000) Flickr-like rows of 1 kB with all indexes; BENCH_FILLFACTORS (100 85), BENCH_STRIPES (8).
+BENCH_ROWS (2 000 000) Flickr-like rows of 1 kB with all indexes; BENCH_FILLFACTORS (100 85), BENCH_STRIPES
+(8).
 """
 
 import os

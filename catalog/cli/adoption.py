@@ -1,4 +1,4 @@
-"""`catalog db adopt`: an older catalog becomes ours. What it finds, what it would do, and what it does, for people."""
+"""`catalog db adopt`: shows what an older catalog holds, and migrates it to our schema."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -90,8 +90,12 @@ def show(found: Look, console: Console = out) -> None:
         for thing in found.objects:
             sized = thing.kind in ("table", "materialized view")
             table.add_row(
-                thing.name, thing.kind, f"{thing.rows:,}" if sized else "", _size(thing.bytes) if sized else "", thing.becomes
-            )  # fmt: skip
+                thing.name,
+                thing.kind,
+                f"{thing.rows:,}" if sized else "",
+                _size(thing.bytes) if sized else "",
+                thing.becomes,
+            )
         console.print(table)
     for number, step in enumerate(found.steps, 1):
         line(f"{number}. {step.title}")

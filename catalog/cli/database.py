@@ -1,4 +1,4 @@
-"""The part of the `catalog` command that looks after the catalog database: its schema, and bringing deleted records back."""
+"""`catalog db`: the schema of the catalog database, and restoring deleted records."""
 
 import os
 from typing import Annotated
@@ -32,8 +32,8 @@ DsnOf = Annotated[
     str | None,
     typer.Option(
         "--dsn",
-        help="Address of the database: postgresql://user:password@host:port/database. Without it, that of CATALOG_DSN or of the "
-        "schema's AIRFLOW_CONN_POSTGRES_OPENLEDGER_….",
+        help="Address of the database: postgresql://user:password@host:port/database. Default: "
+        "that of CATALOG_DSN or of the schema's AIRFLOW_CONN_POSTGRES_OPENLEDGER_….",
         show_default=False,
     ),
 ]
@@ -105,7 +105,7 @@ def restore(
     table: Annotated[str, typer.Option(help="image or audio")] = "image",
     dry_run: Annotated[bool, typer.Option(help="Only count what the condition selects.")] = False,
 ) -> None:
-    """Bring deleted records back, as they were but for their score. One whose key or URL was taken meanwhile stays deleted.
+    """Restore deleted records, except for their scores. A record whose key or URL is taken stays deleted.
 
     The records are selected once, in one statement. When it was stopped, the same command goes on.
     """

@@ -72,7 +72,7 @@ class FileCheckpoint:
 
 
 def secret_for(provider: type[Provider]) -> Secret | None:
-    """The provider's key from the environment, under its Variable's name or as Airflow would name it there."""
+    """Return the provider's key from the environment, under its Variable's name or with AIRFLOW_VAR_."""
     if provider.key is None:
         return None
     value = os.environ.get(provider.key.variable) or os.environ.get(f"AIRFLOW_VAR_{provider.key.variable}")
@@ -80,7 +80,7 @@ def secret_for(provider: type[Provider]) -> Secret | None:
 
 
 def _private_hosts() -> list[str]:
-    """Hosts whose addresses need not be global, from the environment, as the Variable of that name would hold them."""
+    """Return the hosts that may be at private addresses, from the environment variable PRIVATE_HOSTS."""
     value = os.environ.get("PRIVATE_HOSTS") or os.environ.get("AIRFLOW_VAR_PRIVATE_HOSTS") or "[]"
     try:
         return msgspec.json.decode(value, type=list[str])
@@ -179,7 +179,7 @@ def record(
     day: Day = None,
     limit: Limit = 100,
 ) -> None:
-    """Record what a provider's live API answers to a short pull; secrets are taken out. Replay it with `ingest --replay`."""
+    """Record the responses of a provider's API to a short pull, without secrets, for `ingest --replay`."""
     cls = provider_class(provider)
     if (folder / "recording.json").exists():
         raise CatalogError(f"{folder} holds a recording already; give another --out.")

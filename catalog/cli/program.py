@@ -1,4 +1,4 @@
-"""What the commands of this package have in common: an error is one line that says what to do, and no traceback unless it is asked for."""
+"""Running a command so that an error is one line that says what to do; a traceback is shown on request."""
 
 import os
 import re
@@ -22,7 +22,8 @@ _PASSWORD = re.compile(r"(?<=password=)('[^']*'|\S+)", re.IGNORECASE)
 _ADVICE = {
     "42501": "Grant the role what docs/running_in_production.md lists, or use the role that owns the tables.",
     "42P01": "Is it the right database? `catalog db status` says what is in it.",
-    "55P03": "Somebody locks it; `select pid, usename, query from pg_stat_activity` says who. Repeat the command.",
+    "55P03": "Somebody locks it; `select pid, usename, query from pg_stat_activity` says who. "
+    "Repeat the command.",
     "53": "Wait until the server has room again, then repeat the command.",
     "57": "The server is shutting down or starting; repeat the command when it runs.",
 }
@@ -35,7 +36,8 @@ def run(command: Callable[[], Any], name: str, *expected: type[Exception]) -> No
     Args:
         command: The command; a number that it returns is the exit status.
         name: What people type, such as `catalog`; it begins the line that tells of an error.
-        expected: Exceptions whose text is written for people. `CatalogError`, `Refused` and `OSError` always are.
+        expected: Exceptions whose text is written for people. `CatalogError`, `Refused` and `OSError` always
+            are.
     """
     try:
         sys.exit(command())
@@ -83,8 +85,8 @@ def _text(error: Exception, expected: tuple[type[Exception], ...]) -> str:
         parts = [str(part) for part in (error.filename, error.strerror) if part is not None]
         return ": ".join(parts) or str(error) or type(error).__name__
     return (
-        f"unexpected {type(error).__name__}: {error} (with {TRACEBACK}=1 in the environment the traceback is shown; "
-        "please report it)"
+        f"unexpected {type(error).__name__}: {error} (with {TRACEBACK}=1 in the environment the traceback is "
+        "shown; please report it)"
     )
 
 

@@ -70,6 +70,7 @@ def _last_run(report: dict[str, Any]) -> str:
     limits = f", {words}" if (words := flags_of(report)) else ""
     fresh = f"{utc(report['fresh_on']):%Y-%m-%d}" if report["fresh_on"] else "never"
     return (
-        f"{utc(report['finished_on']):%Y-%m-%d %H:%M}, {report['inserted']:,} new, {report['updated']:,} changed{limits}; "
+        f"{utc(report['finished_on']):%Y-%m-%d %H:%M}, {report['inserted']:,} new, "
+        f"{report['updated']:,} changed{limits}; "
         f"whole until {fresh}"
     )

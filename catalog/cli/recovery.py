@@ -29,7 +29,7 @@ def restored_command(
         datetime | None,
         typer.Option(
             formats=["%Y-%m-%d"],
-            help="The first UTC day that is missing. Without it, each provider's own: where its last whole pull ends.",
+            help="The first missing UTC day. Default: for each provider, the end of its last whole pull.",
         ),
     ] = None,
     airflow: Annotated[
@@ -44,7 +44,7 @@ def restored_command(
         str | None,
         typer.Option(
             envvar=API,
-            help="Address of the API's database, from which records that are new since get their identifiers back.",
+            help="Address of the API's database, from which newer records get their identifiers back.",
             show_default=False,
         ),
     ] = None,
@@ -54,8 +54,9 @@ def restored_command(
 ) -> None:
     """Run this when the database was restored to an earlier moment, before Airflow's components start again.
 
-    Refreshes and other runs that take turns cannot go on where the lost state was: they are given up. Records that the API's database holds
-    are taken back from there, with their identifiers. The commands that bring back all else are printed, in their order.
+    Refreshes and other runs that take turns cannot go on where the lost state was: they are given up. Records
+    that the API's database holds are taken back from there, with their identifiers. The commands that bring
+    back all else are printed, in their order.
     """
     more, airflow, api = _conf(conf), _readable("--airflow", airflow), _readable("--api", api)
     today = datetime.now(UTC).date()
@@ -69,11 +70,13 @@ def restored_command(
         runs = _runs_by_hand(connection, airflow, moment)
         back = _take_back(connection, api, moment)
     _comment(
-        f"The newest load that this database knows of ended on {newest:%Y-%m-%d %H:%M} UTC." if newest
+        f"The newest load that this database knows of ended on {newest:%Y-%m-%d %H:%M} UTC."
+        if newest
         else "This database knows of no load.",
-        f"Runs that cannot go on, because they began before: {given_up}. Trigger new ones, or clear such a run from its first task on.",
+        f"Runs that cannot go on, because they began before: {given_up}. Trigger new ones, or clear "
+        "such a run from its first task on.",
         f"Taken back from the API's database, with their identifiers: {back}.",
-    )  # fmt: skip
+    )
     _section("1. Let what is found now stay as it is until all is back.")
     for dag_id in REFRESHES:
         _print("airflow", "dags", "pause", "--yes", dag_id)
@@ -83,9 +86,20 @@ def restored_command(
     for plan in plans:
         if plan.how == "days":
             _print(
-                "airflow", "backfill", "create", "--dag-id", plan.dag_id, "--from-date", str(plan.first), "--to-date", str(plan.last),
-                "--reprocess-behavior", "completed", "--run-on-latest-version", *_given("--dag-run-conf", more),
-            )  # fmt: skip
+                "airflow",
+                "backfill",
+                "create",
+                "--dag-id",
+                plan.dag_id,
+                "--from-date",
+                str(plan.first),
+                "--to-date",
+                str(plan.last),
+                "--reprocess-behavior",
+                "completed",
+                "--run-on-latest-version",
+                *_given("--dag-run-conf", more),
+            )
     _section("3. What came since a day.")
     for plan in plans:
         if plan.how == "since":

@@ -27,14 +27,15 @@ def sample_data(
         list[str] | None, typer.Option(help="catalog, api or staging; all three without.")
     ] = None,
 ) -> None:
-    """Fill the databases with made-up media; the same record in each. Their addresses: `AIRFLOW_CONN_POSTGRES_OPENLEDGER_*`."""
+    """Fill the databases of AIRFLOW_CONN_POSTGRES_OPENLEDGER_* with made-up media, the same in each."""
     for name in database or ["catalog", "api", "staging"]:
         if name not in DATABASES:
             raise CatalogError(f"there is no database {name!r}; there are {', '.join(DATABASES)}.")
         variable, which = DATABASES[name]
         if not (dsn := os.environ.get(variable)):
             raise CatalogError(
-                f"{variable} is not set: the URL of the {name} database. ./just catalog sets it while the stack is up."
+                f"{variable} is not set: the URL of the {name} database. ./just catalog sets it while "
+                "the stack is up."
             )
         began = time.monotonic()
         with psycopg.connect(conninfo(dsn), autocommit=True) as connection:

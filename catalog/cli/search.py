@@ -1,4 +1,4 @@
-"""The parts of the `catalog` command that look at the search index: search it, explain and compare tag policies."""
+"""`catalog search` and `catalog tag-policy`: searching the index, explaining and comparing tag policies."""
 
 import json
 import os
@@ -28,7 +28,7 @@ PolicyFile = Annotated[
     Path | None,
     typer.Option(
         "--policy",
-        help="A policy as JSON, as in TAG_POLICY. Without: AIRFLOW_VAR_TAG_POLICY of the environment, else the default.",
+        help="A policy as JSON, as in TAG_POLICY. Default: AIRFLOW_VAR_TAG_POLICY, else the built-in one.",
     ),
 ]
 
@@ -143,13 +143,14 @@ def diff(
     media: Media = "image",
     rows: Annotated[int, typer.Option("--sample", min=1, help="Records to look at.")] = 10_000,
 ) -> None:
-    """What a changed policy would do to the documents, seen on a sample of the API database. Nothing is changed."""
+    """Show what a changed policy would do to a sample of the API database. Nothing is changed."""
     media_type = media_of(media)
     built = Indexes(engine()).meta(media_type).get("tag_policy") if ENGINE in os.environ else None
     old, new = msgspec.convert(built, TagPolicy) if built else DEFAULT, policy_of(policy)
     with api() as connection:
         found = policy_diff.compare(policy_diff.sample(connection, media_type, rows), old, new)
-    title = f"{found.changed:,} of {found.rows:,} documents would change ({found.changed / max(found.rows, 1):.1%})"
+    share = found.changed / max(found.rows, 1)
+    title = f"{found.changed:,} of {found.rows:,} documents would change ({share:.1%})"
     table = Table(
         "tags", f"policy {old.digest}{'' if built else ' (default)'}", f"policy {new.digest}", title=title
     )

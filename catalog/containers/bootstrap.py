@@ -1,7 +1,7 @@
 """What has to be there before Airflow's components start in containers; done by the image's `init`, and may be done again.
 
-Schemas, pools, those Variables that have a default, so that the UI shows them with their meaning, the users of the search engine, and the
-first user of the UI.
+Schemas, pools, those Variables that have a default, so that the UI shows them with their meaning, the users
+of the search engine, and the first user of the UI.
 """
 
 import json
@@ -42,7 +42,8 @@ def logins() -> None:
     """Ask for each database with the role that is to use it.
 
     Raises:
-        Fatal: One is refused; says how a volume of an earlier version is carried over, and how passwords are renewed.
+        Fatal: One is refused; says how a volume of an earlier version is carried over, and how passwords are
+            renewed.
     """
     for name in CONNECTIONS:
         if not (address := os.environ.get(name)):
@@ -117,7 +118,8 @@ class SearchUsers(msgspec.Struct, frozen=True):
 def search_users(given: SearchUsers) -> None:
     """The user `catalog`, who owns the media's indexes, and `catalog_reader`, who reads them, for the dashboard.
 
-    Cluster rights are what the refresh looks at before it begins: health, settings, and templates that would change its indexes.
+    Cluster rights are what the refresh looks at before it begins: health, settings, and templates that would
+    change its indexes.
 
     Raises:
         Fatal: The engine refuses; Retry: it does not answer.

@@ -1,7 +1,8 @@
 """Is the triggerer or dag-processor of this container alive? `python healthy.py TriggererJob`.
 
-What `airflow jobs check --local` asks, without the five seconds of processor time that importing Airflow costs: a running job of this host
-whose last heartbeat is recent. Asked every half minute, that was most of what an idle container did.
+What `airflow jobs check --local` asks, without the five seconds of processor time that importing Airflow
+costs: a running job of this host whose last heartbeat is recent. Asked every half minute, that was most of
+what an idle container did.
 """
 
 import os

@@ -1,7 +1,8 @@
 """Secrets of the containers, as files below `.secrets`, and what `.env` sets, sorted by who may see it; before each `./just compose`.
 
-Compose mounts a file into the containers that name it. Mounted files keep their mode and owner, and each image has a user of
-its own, so the files are readable and the folder is not: nobody else on this machine gets to them.
+Compose mounts a file into the containers that name it. Mounted files keep their mode and owner, and each
+image has a user of its own, so the files are readable and the folder is not: nobody else on this machine gets
+to them.
 """
 
 import base64
@@ -31,7 +32,10 @@ MADE_UP: dict[str, Callable[[], str]] = {
     **dict.fromkeys(
         (
             "postgres_password",
-            *(f"{role}_db_password" for role in ("airflow", "catalog", "catalog_reader", "api", "api_staging", "celery")),
+            *(
+                f"{role}_db_password"
+                for role in ("airflow", "catalog", "catalog_reader", "api", "api_staging", "celery")
+            ),
             *("search_root_password", "search_password", "search_reader_password"),
             *("storage_root_password", "storage_password", "broker_password", "admin_password"),
             *("jwt_secret", "api_secret_key"),
@@ -39,7 +43,7 @@ MADE_UP: dict[str, Callable[[], str]] = {
         _password,
     ),
     "fernet_key": _fernet_key,
-}  # fmt: skip
+}
 # Entries of `.env` in which an earlier version kept them.
 _BEFORE = {
     "postgres_password": "POSTGRES_PASSWORD",
@@ -48,10 +52,16 @@ _BEFORE = {
     "jwt_secret": "JWT_SECRET",
 }
 # Variables that are no secrets: those that are declared, without these.
-_SECRET_VARIABLES = {"GITHUB_API_KEY", "OAUTH2_PROVIDER_SECRETS", "OAUTH2_AUTH_KEYS", "OAUTH2_ACCESS_TOKENS", "STAGING_DEPLOY"}  # fmt: skip
+_SECRET_VARIABLES = {
+    "GITHUB_API_KEY",
+    "OAUTH2_PROVIDER_SECRETS",
+    "OAUTH2_AUTH_KEYS",
+    "OAUTH2_ACCESS_TOKENS",
+    "STAGING_DEPLOY",
+}
 _PLAIN = {f"AIRFLOW_VAR_{s.name}" for s in SETTINGS if s.kind.startswith("Variable")} - {
     f"AIRFLOW_VAR_{name}" for name in _SECRET_VARIABLES
-} | {s.name for s in SETTINGS if s.kind == "environment"}  # fmt: skip
+} | {s.name for s in SETTINGS if s.kind == "environment"}
 FILES = ("settings.json", "alerts.json", "tasks.json")
 _ENTRY = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)")
@@ -64,8 +74,8 @@ class MalformedError(Exception):
 def entries(text: str) -> Iterator[tuple[int, str, str]]:
     """(line, name, value) of each entry of an `.env`.
 
-    A value is taken as it is between single quotes; between double quotes `\\` makes the next character itself, and `\\n` a line break;
-    without quotes it ends at ` #`.
+    A value is taken as it is between single quotes; between double quotes `\\` makes the next character
+    itself, and `\\n` a line break; without quotes it ends at ` #`.
 
     Raises:
         MalformedError: A quote is not closed, or something follows it.
@@ -97,8 +107,9 @@ def audience(name: str) -> str | None:
     """Which containers an entry of `.env` is for.
 
     Returns:
-        `settings.json`, which every Airflow container has; `alerts.json`, those that send alerts; `tasks.json`, those that run tasks;
-        None for what compose.yml itself asks for, and for names that mean nothing to Airflow or the catalog.
+        `settings.json`, which every Airflow container has; `alerts.json`, those that send alerts;
+        `tasks.json`, those that run tasks; None for what compose.yml itself asks for, and for names that mean
+        nothing to Airflow or the catalog.
     """
     if name in _PLAIN or name.startswith("AIRFLOW__"):
         return "settings.json"

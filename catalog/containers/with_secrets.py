@@ -1,10 +1,10 @@
 """Run a program with the secrets of its container in its environment: `python with_secrets.py PROGRAM ARGUMENT…`.
 
-Compose mounts secrets as files; Airflow and the catalog read the environment. An entry `FROM_SECRETS_NAME` is the pattern of
-the entry NAME: `{file}` stands for the text of /run/secrets/file, `{file|url}` for it as a part of an address, `{file|json}` as a
-part of a JSON text. Files that end in `.json` hold further entries, those of `.env`. So secrets stand neither in compose.yml nor
-in `docker inspect`, and a container without a file cannot use it. Only the standard library is imported: health checks start
-this program every half minute.
+Compose mounts secrets as files; Airflow and the catalog read the environment. An entry `FROM_SECRETS_NAME` is
+the pattern of the entry NAME: `{file}` stands for the text of /run/secrets/file, `{file|url}` for it as a
+part of an address, `{file|json}` as a part of a JSON text. Files that end in `.json` hold further entries,
+those of `.env`. So secrets stand neither in compose.yml nor in `docker inspect`, and a container without a
+file cannot use it. Only the standard library is imported: health checks start this program every half minute.
 """
 
 import json

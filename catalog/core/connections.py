@@ -54,13 +54,13 @@ class ConnectionFields(Protocol):
 def arguments_of(found: ConnectionFields, **ours: Any) -> dict[str, Any]:
     """The arguments of `psycopg.connect` for an Airflow connection.
 
-    Every extra that libpq knows (`sslmode`, `sslcert`, `keepalives_idle`, …) is passed on: one that is dropped in
-    silence may be what makes the connection safe. One it does not know is named in the log.
+    Every extra that libpq knows (`sslmode`, `sslcert`, `keepalives_idle`, …) is passed on: one that is
+    dropped in silence may be what makes the connection safe. One it does not know is named in the log.
 
     Args:
         found: The connection.
-        ours: Defaults, beside those that keep the connection alive; an extra of the connection comes before them,
-            except that both `options` count.
+        ours: Defaults, beside those that keep the connection alive; an extra of the connection comes before
+            them, except that both `options` count.
     """
     extra = {name: value for name, value in (found.extra_dejson or {}).items() if name not in FIELDS}
     if unknown := sorted(extra.keys() - KNOWN - AIRFLOWS):

@@ -12,8 +12,8 @@ from catalog.core.connections import ALIVE, KNOWN, arguments_of
 from catalog.core.errors import Refused
 
 _FORM = (
-    "it should be postgresql://user:password@host:port/database, where @ : / # ? % of a password are written as "
-    "%40 %3A %2F %23 %3F %25, or an Airflow connection as JSON"
+    "it should be postgresql://user:password@host:port/database, where @ : / # ? % of a password are written "
+    "as %40 %3A %2F %23 %3F %25, or an Airflow connection as JSON"
 )
 
 

@@ -1,20 +1,21 @@
-"""Errors of an ingestion, named by what to do about them.
+"""Errors of the catalog, named by what to do about them.
 
-`Retry` and `Fatal` are the only two that leave the HTTP client. A record that cannot be kept is not an error but a value
-(`Skip`, or a reject with its reason), so that one bad record never costs a page.
+`Retry` and `Fatal` are the only two that leave the HTTP client. A record that cannot be kept is not an error
+but a value (`Skip`, or a reject with its reason), so that one bad record never costs a page.
 """
 
 from datetime import datetime
 
 
 class CatalogError(Exception):
-    """Anything that stops a pull. Its text is safe to show: secrets were taken out before it was made."""
+    """Base of all errors. Its text is safe to show: it holds no secrets."""
 
 
 class Retry(CatalogError):
-    """The same request may succeed later: a time-out, a 5xx, a body that is no JSON.
+    """The same request may succeed later: a timeout, a 5xx, a body that is no JSON.
 
-    retry_after: seconds the server asked us to wait, if it did.
+    Attributes:
+        retry_after: Seconds that the server asked to wait, if it did.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -23,11 +24,11 @@ class Retry(CatalogError):
 
 
 class Fatal(CatalogError):
-    """Asking again cannot help: a bad key, a request the API refuses, an answer in an unknown shape."""
+    """Another attempt cannot help: a bad key, a refused request, a response of unknown form."""
 
 
 class HttpStatus(Fatal):
-    """A 4xx that will not go away. `status` lets a caller treat 404 and 410 as "gone"."""
+    """A non-retryable HTTP status; `status` lets a caller treat 404 and 410 as deleted."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -35,27 +36,27 @@ class HttpStatus(Fatal):
 
 
 class UnexpectedAnswer(Retry):
-    """A 200 that lacks what a good answer holds, or reports a failure of the API's own."""
+    """A response with status 200 that lacks required parts, or reports an error of the API."""
 
 
 class BadAddress(Fatal):
-    """An address that cannot be asked: malformed, or not on the public internet. The text names the host and why."""
+    """An address that cannot be requested: malformed, or not on the public internet. The text says why."""
 
 
 class StopsPull(Fatal):
-    """The pull as a whole cannot go on, whatever single request met it; never passed over, never one item's reject."""
+    """The pull as a whole cannot continue; never skipped, and never the reject of one item."""
 
 
 class UnansweredRequest(StopsPull):
-    """A replayed run asked for something that its recording does not hold."""
+    """A replay requests something that its recording does not hold."""
 
 
 class LoopDetected(StopsPull):
-    """The API gave the same page or token again, or pages without end."""
+    """The API returned the same page or token again, or pages without end."""
 
 
 class QuotaExhausted(StopsPull):
-    """The provider's quota for this period is used up; the pull can go on at `resumes_at`."""
+    """The provider's quota is used up until `resumes_at`."""
 
     def __init__(self, message: str, resumes_at: datetime) -> None:
         super().__init__(message)
@@ -63,15 +64,15 @@ class QuotaExhausted(StopsPull):
 
 
 class Interrupted(CatalogError):
-    """Asked to stop (deploy, Ctrl-C); everything up to the last whole page is kept and the next try goes on there."""
+    """Stopped by a signal (deployment, Ctrl-C); the next attempt resumes after the last whole page."""
 
 
 class Fenced(StopsPull):
-    """Another try of the same pull has taken over; this one must not write any more."""
+    """Another attempt of the same pull has taken over; this one must not write any more."""
 
 
 class SkippedErrors(CatalogError):
-    """A pull reached its end, but pages were skipped on the way because their errors were to be skipped."""
+    """A pull reached its end, but skipped pages whose errors were to be skipped."""
 
 
 class NotWhole(SkippedErrors):
@@ -79,8 +80,8 @@ class NotWhole(SkippedErrors):
 
 
 class Refused(ValueError):
-    """What a person asked for is not allowed; the message says why, and which part it is."""
+    """A request of a person that is not allowed; the message names the part and the reason."""
 
 
 class MissingKey(StopsPull):
-    """The provider needs a key and none was given. The text says which Variable to set and where keys are had."""
+    """The provider needs a key and none was given. The text names the Variable and where to get a key."""

@@ -85,7 +85,7 @@ def _decode(match: re.Match[str]) -> str:
 
 
 def _spans(plain: str, starts: Sequence[int], length: int, form: str) -> Iterator[tuple[int, int]]:
-    """Where a form, or the beginning of one, lies in the text that was decoded; whole escapes at both ends."""
+    """Yield where a form, or the beginning of one, is in the decoded text, in whole escapes."""
     head = form[:_BEGINNING] if len(form) >= _LONG else form
     found = plain.find(head)
     while found >= 0:

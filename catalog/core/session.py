@@ -1,4 +1,4 @@
-"""What a session means by a name, and how long it may take: set by us, whatever the database or the role has as its default."""
+"""Settings of every database session, whatever the defaults of the database and the role are."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ SETTINGS = {
     "default_transaction_isolation": "read committed",
     # New tables lie where they are told to.
     "default_tablespace": "",
-    # Work takes hours, and waits for another database in the meantime. What must be short sets a limit of its own.
+    # Work takes hours, and waits for another database meanwhile. What must be short sets a limit of its own.
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
@@ -29,13 +29,15 @@ SETTINGS = {
 
 
 def settle(connection: Connection) -> None:
-    """Give a session the settings that our statements rely on; those that its server does not know are passed over.
+    """Apply the settings that our statements rely on, except those that the server does not know.
 
     Args:
-        connection: To the catalog or the API database. In a transaction that is rolled back, the settings go with it.
+        connection: To the catalog or the API database. In a transaction that is rolled back, the settings go
+            with it.
     """
     connection.execute(
-        "select pg_catalog.set_config(name, value, false) from unnest(%s::text[], %s::text[]) as ours (name, value)"
+        "select pg_catalog.set_config(name, value, false)"
+        " from unnest(%s::text[], %s::text[]) as ours (name, value)"
         " where pg_catalog.current_setting(name, true) is not null",
         [list(SETTINGS), list(SETTINGS.values())],
     )

@@ -1,4 +1,4 @@
-"""What a setting is: its name, its meaning, the type of its value, and how the text somebody wrote becomes one."""
+"""The type of a setting: name, meaning, type of the value, and how its text is decoded."""
 
 import re
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _NOT_A_VALUE = (msgspec.DecodeError, RecursionError, UnicodeError)  # a Validati
 
 
 class Malformed(ValueError):
-    """A setting holds what it cannot mean. The text names the setting and what was expected, never the value."""
+    """A setting cannot be decoded. The text names the setting and what was expected, never the value."""
 
 
 class Silencing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,7 +59,13 @@ class TimeoutOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Reviews(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The Variable PR_REVIEW_REPOSITORIES. bot: the login that the token belongs to; base: pull requests into this branch count."""
+    """The Variable PR_REVIEW_REPOSITORIES.
+
+    Attributes:
+        repositories: Whose pull requests are checked.
+        bot: The login of the token.
+        base: The branch that pull requests go into.
+    """
 
     repositories: tuple[Repository, ...]
     bot: str
@@ -67,7 +73,14 @@ class Reviews(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Databases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Identifiers of the instances. temporary: what is restored until it takes staging's name; old: staging meanwhile."""
+    """Identifiers of the database instances.
+
+    Attributes:
+        production: The instance whose snapshot is restored.
+        staging: The instance that is replaced.
+        temporary: The restored instance, until it takes staging's name.
+        old: The replaced instance, until it is deleted.
+    """
 
     production: InstanceName = "prod-openverse-db"
     staging: InstanceName = "dev-openverse-db"
@@ -84,7 +97,14 @@ class Databases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Deploy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The workflow that deploys staging's API. repository: `owner/name`; package: of the API's image, whose newest tag is deployed."""
+    """The workflow that deploys staging's API.
+
+    Attributes:
+        repository: `owner/name`.
+        workflow: Its file name.
+        package: The package of the API's image, whose newest tag is deployed.
+        api: Address of GitHub's REST API.
+    """
 
     repository: str
     workflow: str
@@ -104,7 +124,8 @@ class Setting(Generic[T]):
         of: The type of the value.
         value: What counts when it is not set, and in place of a malformed one.
         strict: Nothing can take the place of a malformed value: what needs it refuses to work.
-        entry: Of a setting that maps DAG ids to lists, the type of a list's items; malformed items are left out.
+        entry: Of a setting that maps DAG ids to lists, the type of a list's items; malformed items are left
+            out.
     """
 
     name: str
@@ -123,8 +144,8 @@ class Setting(Generic[T]):
             text: None when the setting is not set; an empty text and JSON's `null` count as that, too.
 
         Returns:
-            The value, and what is malformed about it, if anything is: then the value is the default, or, of lists
-            of entries, what is left without the malformed ones.
+            The value, and what is malformed about it, if anything is: then the value is the default, or, of
+            lists of entries, what is left without the malformed ones.
 
         Raises:
             Malformed: The setting is strict.
@@ -184,7 +205,7 @@ class Setting(Generic[T]):
 
 
 def parse_timeout(text: str) -> timedelta | None:
-    """`1d:2h:3m:4s`, every part optional, as a timedelta; None when it is malformed, zero, or too long for one.
+    """Parse `1d:2h:3m:4s`, every part optional; None if the text is malformed, zero, or too long.
 
     >>> parse_timeout("1d:30s")
     datetime.timedelta(days=1, seconds=30)

@@ -1,8 +1,8 @@
-"""Every name by which the catalog is configured: what it means, the type of its value, and what holds without it.
+"""The registry of settings: Variables, environment variables, connections and pools.
 
-The code reads settings by these objects, and the README's table is made of them, so no name is undocumented or
-documented for nothing. A setting that is malformed costs itself only: its default counts, and an alert names it.
-Where nothing can safely take its place (`strict`), what needs it refuses to work.
+The code reads settings by these objects, and the README's table is made of them, so no name is undocumented
+or documented for nothing. A setting that is malformed costs itself only: its default counts, and an alert
+names it. Where nothing can safely take its place (`strict`), what needs it refuses to work.
 """
 
 from typing import Annotated, Any, TypeVar
@@ -83,7 +83,8 @@ for _name, _shown, _meaning in (
 OBJECT_STORAGE = _text(
     "OBJECT_STORAGE",
     "required",
-    "root of the TSV parts, such as `s3://aws_default@bucket/tsv`; `file://` is refused with remote executors",
+    "root of the TSV parts, such as `s3://aws_default@bucket/tsv`; `file://` is refused with remote "
+    "executors",
     Address,
     strict=True,
 )

@@ -1,4 +1,4 @@
-"""`./just dag-docs [--check]`: write DAGs.md and the README's tables of providers and settings, or say what has drifted from the code."""
+"""`./just dag-docs [--check]`: write the generated documentation, or show where it has drifted."""
 
 import difflib
 import os

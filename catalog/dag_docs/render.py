@@ -1,4 +1,4 @@
-"""Renders DAGs.md: contents by type, contents by DAG, then each DAG's documentation; 80 columns, aligned tables."""
+"""Render DAGs.md: contents by type, contents by DAG, then the documentation of each DAG."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -59,7 +59,12 @@ def render(specs: Iterable[DagSpec]) -> str:
 
 
 def _section(spec: DagSpec, told: dict[str, str]) -> str:
-    """A DAG's section. told: configuration text → DAG whose section holds it, so that a family's table stands once."""
+    """Render the section of a DAG.
+
+    Args:
+        spec: The DAG.
+        told: Configuration table → DAG in whose section it is, so that a family's table is shown once.
+    """
     configuration = spec.configuration
     if configuration and configuration in told:
         configuration = f"Configuration: the keys of [`{told[configuration]}`](#{told[configuration]})."

@@ -18,8 +18,8 @@ _SAME = sql.SQL("(s.foreign_identifier, s.provider) = (l.foreign_identifier, l.p
 def copy_sets(upstream: Connection, api: Connection, columns: list[Column], copied: Copied) -> None:
     """Fill the new table of audio sets; what came of it is noted in `copied`. Runs within a transaction of `api`.
 
-    The API wants each URL once: of sets that share one, the first is taken. A set that the API's table does not take is left out, as a
-    medium is.
+    The API wants each URL once: of sets that share one, the first is taken. A set that the API's table does
+    not take is left out, as a medium is.
     """
     shared = [c for c in columns if c.upstream]
     fits = [
@@ -95,14 +95,18 @@ def _insert(api: Connection, shared: list[Column], own: list[str], first: int, l
     )
     dates = [name for name in own if name in ("created_on", "updated_on")]
     parts = {
-        "temp": sql.Identifier("public", temp_name(TABLE)), "live": sql.Identifier("public", TABLE), "same": _SAME,
-        "own": names(["id", *own]), "theirs": names(["id", *own], "l"), "columns": names(c.name for c in shared),
+        "temp": sql.Identifier("public", temp_name(TABLE)),
+        "live": sql.Identifier("public", TABLE),
+        "same": _SAME,
+        "own": names(["id", *own]),
+        "theirs": names(["id", *own], "l"),
+        "columns": names(c.name for c in shared),
         "staged": sql.SQL(", ").join(
             sql.SQL("{}::{}").format(sql.Identifier("s", c.name), sql.SQL(types[c.name])) for c in shared
         ),
         "dated": sql.SQL("").join(sql.SQL("{}, ").format(sql.Identifier(name)) for name in dates),
         "now": sql.SQL("now(), " * len(dates)),
-    }  # fmt: skip
+    }
     known = """
         insert into {temp} ({own}, {columns}) overriding system value
         select {theirs}, {staged} from pg_temp.stage s join {live} l on {same} where n between %s and %s
@@ -111,10 +115,7 @@ def _insert(api: Connection, shared: list[Column], own: list[str], first: int, l
         insert into {temp} ({dated} {columns}) select {now} {staged} from pg_temp.stage s
          where n between %s and %s and not exists (select from {live} l where {same})
     """
-    counts = [
-        api.execute(sql.SQL(text).format(**parts), [first, last]).rowcount
-        for text in (known, new)
-    ]  # fmt: skip
+    counts = [api.execute(sql.SQL(text).format(**parts), [first, last]).rowcount for text in (known, new)]
     return counts[0], counts[1]
 
 

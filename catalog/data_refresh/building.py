@@ -29,10 +29,16 @@ def make_table(api: Connection, table: str, temp: str, live: Shape) -> None:
     facts = live["table"][""]
     name = sql.Identifier("public", temp)
     api.execute(
-        _sql("create {unlogged} table {temp} (like {live} including all excluding indexes excluding comments excluding statistics)"
-             " using {method} {tablespace}", temp=name, live=sql.Identifier("public", table), method=sql.Identifier(facts["access method"]),
-             unlogged=sql.SQL("unlogged" if facts["persistence"] == "u" else ""), tablespace=_tablespace(facts["tablespace"]))
-    )  # fmt: skip
+        _sql(
+            "create {unlogged} table {temp} (like {live} including all excluding indexes excluding comments excluding statistics)"
+            " using {method} {tablespace}",
+            temp=name,
+            live=sql.Identifier("public", table),
+            method=sql.Identifier(facts["access method"]),
+            unlogged=sql.SQL("unlogged" if facts["persistence"] == "u" else ""),
+            tablespace=_tablespace(facts["tablespace"]),
+        )
+    )
     api.execute(
         _sql("alter table {temp} replica identity full", temp=name)
     )  # until it has the live table's key, if that is published
@@ -73,9 +79,13 @@ def revoke_all(
     """
     for (grantee,) in api.execute(query, [public(name), owner]).fetchall():
         api.execute(
-            _sql("revoke all on {kind} {target} from {grantee} cascade", kind=sql.SQL(kind), target=target,
-                 grantee=sql.Identifier(grantee) if grantee else sql.SQL("public"))
-        )  # fmt: skip
+            _sql(
+                "revoke all on {kind} {target} from {grantee} cascade",
+                kind=sql.SQL(kind),
+                target=target,
+                grantee=sql.Identifier(grantee) if grantee else sql.SQL("public"),
+            )
+        )
 
 
 def built_name(name: str, facts: Mapping[str, Any]) -> str:
@@ -101,8 +111,8 @@ def build_indexes(
         progress: Called with what is made next.
         temp: Name of the new table; that of a refresh when it is not given.
         expected: Table → its shape when the refresh began; another one is refused.
-        again: Copies records of the table again, when a value that must be unique went from one to another during the copy
-            (`TableCopy.again`). Without it, one of such records is left out.
+        again: Copies records of the table again, when a value that must be unique went from one to another
+            during the copy (`TableCopy.again`). Without it, one of such records is left out.
 
     Returns:
         Number of indexes. Those that are there already stay.
@@ -157,13 +167,22 @@ def _build_index(api: Connection, temp: sql.Composable, name: str, facts: Mappin
                 else ""
             )
             api.execute(
-                _sql("alter table {temp} add constraint {name} {kind} using index {name} {deferral}", kind=kind, deferral=deferral, **parts)
-            )  # fmt: skip
+                _sql(
+                    "alter table {temp} add constraint {name} {kind} using index {name} {deferral}",
+                    kind=kind,
+                    deferral=deferral,
+                    **parts,
+                )
+            )
     for number, target in (facts["statistics targets"] or {}).items():
         api.execute(
-            _sql("alter index {name} alter column {number} set statistics {target}", name=sql.Identifier("public", name),
-                 number=sql.Literal(int(number)), target=sql.Literal(target))
-        )  # fmt: skip
+            _sql(
+                "alter index {name} alter column {number} set statistics {target}",
+                name=sql.Identifier("public", name),
+                number=sql.Literal(int(number)),
+                target=sql.Literal(target),
+            )
+        )
     if facts["tablespace"]:
         api.execute("select set_config('default_tablespace', %s, true)", [before[0] if before else ""])
 

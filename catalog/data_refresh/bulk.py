@@ -1,7 +1,7 @@
 """Sends actions to an index: one sender for documents and for what moderators decide.
 
-The engine must never create an index automatically, with a guessed mapping. So each request goes to the alias that only our index has, and
-says that it must be an alias.
+The engine must never create an index automatically, with a guessed mapping. So each request goes to the alias
+that only our index has, and says that it must be an alias.
 """
 
 import time

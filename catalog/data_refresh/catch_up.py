@@ -15,11 +15,12 @@ _HALF = 1 << 31  # transactions; of two row versions that are further apart, one
 def catch_up(api: Connection, table: str) -> int:
     """Carry over what has changed since the copy began, or since the last call. Only rows that differ are touched.
 
-    A transaction that was running when the copy began may change rows that the copy has read before it: what counts is
-    every row version that a transaction has made which had not ended by then.
+    A transaction that was running when the copy began may change rows that the copy has read before it: what
+    counts is every row version that a transaction has made which had not ended by then.
 
     Args:
-        api: To the API database. In a transaction that keeps others from writing to the live table, nothing is missed.
+        api: To the API database. In a transaction that keeps others from writing to the live table, nothing
+            is missed.
         table: Name of the live table.
 
     Returns:
@@ -33,10 +34,14 @@ def catch_up(api: Connection, table: str) -> int:
     if not own:
         return 0
     parts: dict[str, sql.Composable] = {
-        "live": sql.Identifier("public", table), "temp": sql.Identifier("public", temp_name(table)),
-        "progress": sql.Identifier("public", progress_name(table)), "changed": sql.Identifier("pg_temp", f"changed_{table}"),
-        "own": names(own), "mine": names(own, "t"), "theirs": names(own, "c"),
-    }  # fmt: skip
+        "live": sql.Identifier("public", table),
+        "temp": sql.Identifier("public", temp_name(table)),
+        "progress": sql.Identifier("public", progress_name(table)),
+        "changed": sql.Identifier("pg_temp", f"changed_{table}"),
+        "own": names(own),
+        "mine": names(own, "t"),
+        "theirs": names(own, "c"),
+    }
     with api.transaction():
         horizon = api.execute("select pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()
         # Found first, so that the reading of the whole table is parallel and joins nothing.
@@ -61,7 +66,8 @@ def leave_out_deleted(api: Connection, table: str) -> None:
     """Delete what moderators have deleted from the new table.
 
     Args:
-        api: To the API database. In a transaction that keeps others from writing to the live table, nothing is missed.
+        api: To the API database. In a transaction that keeps others from writing to the live table, nothing
+            is missed.
         table: Name of the live table.
     """
     deleted = f"api_deleted{table}"
@@ -78,8 +84,8 @@ def leave_out_deleted(api: Connection, table: str) -> None:
 def _newer(api: Connection, parts: dict[str, sql.Composable]) -> sql.Composable:
     """Whether a transaction that had not ended when the copy began has made a row version.
 
-    Row versions know the lower half of their transaction's number only. One that is very old may be taken for a new one,
-    which does no harm; never the reverse.
+    Row versions know the lower half of their transaction's number only. One that is very old may be taken for
+    a new one, which does no harm; never the reverse.
     """
     query = (
         "select began::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint from {progress}"

@@ -1,6 +1,7 @@
 """A client for the search engine, of either kind, and its errors as ours.
 
-Elasticsearch 8 and 9 and OpenSearch 3 are spoken to by one client; for all but the second a small node class translates media types.
+Elasticsearch 8 and 9 and OpenSearch 3 are spoken to by one client; for all but the second a small node class
+translates media types.
 """
 
 import base64
@@ -70,15 +71,23 @@ def connect(
             ":".join(login).encode()
         ).decode()  # the client knows ASCII only
     return Elasticsearch(
-        url, serializers={"application/json": _Orjson(), "application/vnd.elasticsearch+json": _Orjson()}, request_timeout=120,
-        http_compress=False, max_retries=0, **options,
-    )  # fmt: skip
+        url,
+        serializers={"application/json": _Orjson(), "application/vnd.elasticsearch+json": _Orjson()},
+        request_timeout=120,
+        http_compress=False,
+        max_retries=0,
+        **options,
+    )
 
 
 def connect_to(
-    host: str | None, port: int | None = None, scheme: str | None = None, login: str | None = None, password: str | None = None,
+    host: str | None,
+    port: int | None = None,
+    scheme: str | None = None,
+    login: str | None = None,
+    password: str | None = None,
     extra: Mapping[str, Any] | None = None,
-) -> Elasticsearch:  # fmt: skip
+) -> Elasticsearch:
     """A client from the parts of an Airflow connection. extra: `engine`, `ca_certs`, `verify_certs`, `api_key`."""
     host, extra = host or "localhost", extra or {}
     base = host if "://" in host else f"{scheme if scheme in ('http', 'https') else 'http'}://{host}"
@@ -94,8 +103,8 @@ def connect_to(
 def may_pass(error: BaseException) -> bool:
     """Whether the same work may succeed later.
 
-    An index that is there although it was not a moment ago was made by a request whose answer was lost, also within a cluster that is
-    restarting; the next attempt replaces it.
+    An index that is there although it was not a moment ago was made by a request whose answer was lost, also
+    within a cluster that is restarting; the next attempt replaces it.
     """
     return isinstance(error, TransportError) or (
         isinstance(error, ApiError)

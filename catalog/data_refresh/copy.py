@@ -1,8 +1,9 @@
 """The copy: a table of the catalog into `temp_import_<table>` of the API database, beside the live table, which nobody notices.
 
-Rows stream from one database to the other as binary COPY, range of keys after range, each range in one transaction with the note of how far
-the copy is: a copy that was killed goes on there. What only the API knows of a record, its row id first of all, is looked up in the live
-table and put in on the way; records that are new get their ids, and whatever else only the API has, from the table's defaults.
+Rows stream from one database to the other as binary COPY, range of keys after range, each range in one
+transaction with the note of how far the copy is: a copy that was killed goes on there. What only the API
+knows of a record, its row id first of all, is looked up in the live table and put in on the way; records that
+are new get their ids, and whatever else only the API has, from the table's defaults.
 """
 
 import logging
@@ -74,9 +75,11 @@ class TableCopy:
         self._expected = expected or {}  # at the latest, the shape that the table had when the copy began
         self.source = "audioset_view" if table == "audioset" else table
         self._names: dict[str, sql.Composable] = {
-            "live": sql.Identifier("public", table), "temp": sql.Identifier("public", temp_name(table)),
-            "progress": sql.Identifier("public", progress_name(table)), "source": sql.Identifier("public", self.source),
-        }  # fmt: skip
+            "live": sql.Identifier("public", table),
+            "temp": sql.Identifier("public", temp_name(table)),
+            "progress": sql.Identifier("public", progress_name(table)),
+            "source": sql.Identifier("public", self.source),
+        }
 
     def run(self) -> Copied:
         """Copy what is left to copy. Raises Interrupted when asked to stop: the next call goes on."""

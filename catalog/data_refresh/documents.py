@@ -21,10 +21,21 @@ _AUTHORITY = {  # how far a provider's word counts: social 75, curated 85, cultu
     **dict.fromkeys(("flickr", "behance", "thingiverse", "sketchfab", "deviantart"), 75.0),
     **dict.fromkeys(("stocksnap", "rawpixel"), 85.0),
     **dict.fromkeys(
-        ("thorvaldsensmuseum", "svgsilh", "smithsonian", "rijksmuseum", "museumsvictoria", "met", "mccordsmuseum", "digitaltmuseum",
-         "clevelandmuseum", "brooklynmuseum"), 90.0,
+        (
+            "thorvaldsensmuseum",
+            "svgsilh",
+            "smithsonian",
+            "rijksmuseum",
+            "museumsvictoria",
+            "met",
+            "mccordsmuseum",
+            "digitaltmuseum",
+            "clevelandmuseum",
+            "brooklynmuseum",
+        ),
+        90.0,
     ),
-}  # fmt: skip
+}
 SMALL, MEDIUM = 640 * 480, 1600 * 900  # pixels
 LENGTHS = ((30_000, "shortest"), (120_000, "short"), (600_000, "medium"))  # milliseconds
 
@@ -68,8 +79,9 @@ COLUMNS: dict[MediaType, tuple[str, ...]] = {
 def document(media_type: MediaType, row: MediaRow, tags: TagFilter) -> dict[str, Any]:
     """The document of a row. Keys whose value would be none are left out.
 
-    `sensitive_text` is searched for sensitive terms only and is never shown: the tags that were dropped, words that the engine's
-    tokenizer does not split (`water's`, `geo:water`), and texts that are other characters in their normal form, in that form.
+    `sensitive_text` is searched for sensitive terms only and is never shown: the tags that were dropped,
+    words that the engine's tokenizer does not split (`water's`, `geo:water`), and texts that are other
+    characters in their normal form, in that form.
 
     Raises:
         ValueError: a JSON value could not be read, so nobody knows what it would have said.
@@ -151,8 +163,12 @@ def says_mature(value: Any) -> bool:
 
 
 def _image(row: MediaRow) -> dict[str, Any]:
-    return {"aspect_ratio": aspect_ratio(row.width, row.height), "size": size(row.width, row.height), "extension": extension(row.url),
-            "filetype": keyword(row.filetype)}  # fmt: skip
+    return {
+        "aspect_ratio": aspect_ratio(row.width, row.height),
+        "size": size(row.width, row.height),
+        "extension": extension(row.url),
+        "filetype": keyword(row.filetype),
+    }
 
 
 def _audio(row: MediaRow) -> dict[str, Any]:

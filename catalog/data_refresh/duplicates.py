@@ -20,8 +20,9 @@ def make_unique(
 ) -> None:
     """See to it that a unique index of the live table can be built on the new one.
 
-    The records that collide are copied again, all as they are at one moment. Those that still do are the catalog's own; one of them
-    stays, if possible one that the API knows, and the others are left out and counted.
+    The records that collide are copied again, all as they are at one moment. Those that still do are the
+    catalog's own; one of them stays, if possible one that the API knows, and the others are left out and
+    counted.
 
     Args:
         api: To the API database, in autocommit.
@@ -94,8 +95,11 @@ def _colliding(api: Connection, table: str, key: _Key) -> list[tuple[UUID, bool]
             window same as (partition by {values})
         ) s where number > 1
     """).format(
-        live=sql.Identifier("public", table), temp=sql.Identifier("public", temp_name(table)), rows=key.rows, values=key.values
-    )  # fmt: skip
+        live=sql.Identifier("public", table),
+        temp=sql.Identifier("public", temp_name(table)),
+        rows=key.rows,
+        values=key.values,
+    )
     return api.execute(query).fetchall()
 
 

@@ -31,7 +31,8 @@ def exchange(api: Connection, table: str, now: Shape) -> dict[str, int]:
         Orphans (rows of other tables that named media which are gone) by foreign key.
 
     Raises:
-        Fatal: The new table would not be what the live one was; the caller's transaction is to be rolled back.
+        Fatal: The new table would not be what the live one was; the caller's transaction is to be rolled
+            back.
     """
     live, temp = sql.Identifier("public", table), sql.Identifier("public", temp_name(table))
     parts = {"live": live, "temp": temp}
@@ -187,10 +188,15 @@ def _grant(api: Connection, kind: LiteralString, target: sql.Composable, owner: 
     if facts["grantor"] != owner:
         _do(api, "set local role {role}", role=sql.Identifier(facts["grantor"]))
     _do(
-        api, "grant {privilege}{column} on {kind} {target} to {grantee}{option}", privilege=_given(facts["privilege"]), column=column,
-        kind=sql.SQL(kind), target=target, grantee=sql.Identifier(facts["grantee"]) if facts["grantee"] else sql.SQL("public"),
+        api,
+        "grant {privilege}{column} on {kind} {target} to {grantee}{option}",
+        privilege=_given(facts["privilege"]),
+        column=column,
+        kind=sql.SQL(kind),
+        target=target,
+        grantee=sql.Identifier(facts["grantee"]) if facts["grantee"] else sql.SQL("public"),
         option=sql.SQL(" with grant option" if facts["grantable"] else ""),
-    )  # fmt: skip
+    )
     if facts["grantor"] != owner:
         api.execute("select set_config('role', %s, true)", [before[0] if before else "none"])
 
@@ -294,10 +300,16 @@ def _policy(api: Connection, on: sql.Composable, name: str, facts: Facts) -> Non
         else sql.SQL("")
     )
     _do(
-        api, "create policy {name} on {on} as {manner} for {command} to {roles}{using}{check}", name=sql.Identifier(name), on=on,
-        manner=sql.SQL("permissive" if facts["permissive"] else "restrictive"), command=sql.SQL(_COMMANDS[facts["command"]]),
-        roles=sql.SQL(", ").join(map(_given, facts["roles"])), using=using, check=check,
-    )  # fmt: skip
+        api,
+        "create policy {name} on {on} as {manner} for {command} to {roles}{using}{check}",
+        name=sql.Identifier(name),
+        on=on,
+        manner=sql.SQL("permissive" if facts["permissive"] else "restrictive"),
+        command=sql.SQL(_COMMANDS[facts["command"]]),
+        roles=sql.SQL(", ").join(map(_given, facts["roles"])),
+        using=using,
+        check=check,
+    )
 
 
 def _publish(api: Connection, on: sql.Composable, name: str, facts: Facts) -> None:

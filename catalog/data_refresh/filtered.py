@@ -1,7 +1,7 @@
 """The filtered index: the documents of another one without the sensitive ones, made on the server.
 
-A long list of terms is more than one query may hold. So what the first group of terms does not find is copied, and what each further
-group finds in the copy is deleted from it.
+A long list of terms is more than one query may hold. So what the first group of terms does not find is
+copied, and what each further group finds in the copy is deleted from it.
 """
 
 import hashlib
@@ -28,7 +28,8 @@ class Filtered(NamedTuple):
 class _Progress(msgspec.Struct):
     """What is kept between attempts. It counts for this index, origin and list of terms only.
 
-    group: at which group of terms the work is; task: what the engine does about it; copied: -1 before the copy has ended.
+    group: at which group of terms the work is; task: what the engine does about it; copied: -1 before the
+    copy has ended.
     """
 
     uuid: str
@@ -48,7 +49,8 @@ class FilteredIndex:
         origin: index or alias that is copied from.
         name: of the filtered index.
         terms: the sensitive ones.
-        make: makes the filtered index, empty, and returns its uuid; called unless an earlier attempt's can be gone on with.
+        make: makes the filtered index, empty, and returns its uuid; called unless an earlier attempt's can be
+            gone on with.
         per_second: documents copied or deleted; -1 for no limit.
         load, save: where progress is kept between attempts.
         should_stop: asked each second.
@@ -56,10 +58,19 @@ class FilteredIndex:
     """
 
     def __init__(
-        self, indexes: Indexes, origin: str, name: str, terms: Sequence[str], make: Callable[[], str], *, per_second: float = -1,
-        load: Callable[[], Mapping[str, Any] | None] = lambda: None, save: Callable[[dict[str, Any]], None] = lambda _: None,
-        should_stop: Callable[[], bool] = lambda: False, progress: Callable[[int], object] = lambda _: None,
-    ) -> None:  # fmt: skip
+        self,
+        indexes: Indexes,
+        origin: str,
+        name: str,
+        terms: Sequence[str],
+        make: Callable[[], str],
+        *,
+        per_second: float = -1,
+        load: Callable[[], Mapping[str, Any] | None] = lambda: None,
+        save: Callable[[dict[str, Any]], None] = lambda _: None,
+        should_stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[int], object] = lambda _: None,
+    ) -> None:
         self._indexes, self._origin, self._name, self._make = indexes, origin, name, make
         self._groups = sensitive_groups(terms)
         self._terms = hashlib.sha256("\n".join(sorted(terms)).encode()).hexdigest()
@@ -72,7 +83,8 @@ class FilteredIndex:
         Raises:
             Interrupted: asked to stop; the engine goes on and the next attempt waits for it.
             Retry: the engine could not do it now.
-            Fatal: there are no terms, the filtered index is gone or another one, or it does not hold what it should.
+            Fatal: there are no terms, the filtered index is gone or another one, or it does not hold what it
+                should.
         """
         if not self._groups:
             raise Fatal("there are no sensitive terms; the filtered index would hide nothing.")
@@ -120,9 +132,16 @@ class FilteredIndex:
 
         try:
             at.copied = self._indexes.reindex(
-                self._origin, self._name, {"bool": {"must_not": [self._groups[0]]}}, uuid=at.uuid, per_second=self._per_second,
-                task=at.task, started=started, should_stop=self._should_stop, progress=self._copied,
-            )  # fmt: skip
+                self._origin,
+                self._name,
+                {"bool": {"must_not": [self._groups[0]]}},
+                uuid=at.uuid,
+                per_second=self._per_second,
+                task=at.task,
+                started=started,
+                should_stop=self._should_stop,
+                progress=self._copied,
+            )
         except Retry:
             self._save({})  # how far it came, nobody knows: the next attempt recreates the index
             raise
@@ -140,10 +159,17 @@ class FilteredIndex:
             before = self._indexes.count(self._name, self._groups[at.group])
             if before:
                 try:
-                    at.task = str(ask(
-                        self._indexes.client.delete_by_query, index=self._name, query=self._groups[at.group], conflicts="proceed",
-                        slices="auto", wait_for_completion=False, requests_per_second=self._per_second,
-                    )["task"])  # fmt: skip
+                    at.task = str(
+                        ask(
+                            self._indexes.client.delete_by_query,
+                            index=self._name,
+                            query=self._groups[at.group],
+                            conflicts="proceed",
+                            slices="auto",
+                            wait_for_completion=False,
+                            requests_per_second=self._per_second,
+                        )["task"]
+                    )
                 except NotFoundError:
                     raise Retry(f"the engine does not find {self._name}.") from None
                 self._note(at)

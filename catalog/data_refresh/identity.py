@@ -54,7 +54,8 @@ class IndexIdentity(msgspec.Struct, frozen=True):
 def writer_name(index: str) -> str:
     """A new one each time, so that whatever still writes to an earlier index of that name finds nothing to write to.
 
-    It begins like the index, so that rights given for `image-*` hold for it. No index of ours has a dot in its name.
+    It begins like the index, so that rights given for `image-*` hold for it. No index of ours has a dot in
+    its name.
     """
     return f"{index}.{uuid4().hex[:12]}"
 

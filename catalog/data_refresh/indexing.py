@@ -114,19 +114,30 @@ class RangeIndexer:
         policy: which tags a document gets.
         part: the range.
         uuid: of the index, as it was made; None takes the one that is there.
-        load, save: where this range's progress is kept; a range that was killed goes on there. Sending a document twice changes nothing.
-            Progress of another index, table or range is left aside.
+        load, save: where this range's progress is kept; a range that was killed goes on there. Sending a
+            document twice changes nothing. Progress of another index, table or range is left aside.
         progress: is told what has been done.
         should_stop: asked between two chunks.
         pause: sleeps for a number of seconds.
     """
 
     def __init__(
-        self, api: Connection, client: Elasticsearch, index: str, table: str, media_type: MediaType, policy: TagPolicy, part: IdRange, *,
-        uuid: str | None = None, load: Callable[[], Mapping[str, Any] | None] = lambda: None,
-        save: Callable[[dict[str, Any]], None] = lambda _: None, progress: Callable[[Indexed], object] = lambda _: None,
-        should_stop: Callable[[], bool] = lambda: False, pause: Callable[[float], None] = time.sleep,
-    ) -> None:  # fmt: skip
+        self,
+        api: Connection,
+        client: Elasticsearch,
+        index: str,
+        table: str,
+        media_type: MediaType,
+        policy: TagPolicy,
+        part: IdRange,
+        *,
+        uuid: str | None = None,
+        load: Callable[[], Mapping[str, Any] | None] = lambda: None,
+        save: Callable[[dict[str, Any]], None] = lambda _: None,
+        progress: Callable[[Indexed], object] = lambda _: None,
+        should_stop: Callable[[], bool] = lambda: False,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._api, self._client, self._index, self._uuid = api, client, index, uuid
         self._table, self._media_type, self._part = table, media_type, part
         self._load, self._save, self._report = load, save, progress
@@ -140,9 +151,11 @@ class RangeIndexer:
                    exists (select from {mature} x where x.identifier = m.identifier) as mature, {columns}, m.removed_from_source
               from {table} m where m.id > %s and m.id <= %s order by m.id limit {chunk}
         """).format(
-            table=sql.Identifier("public", table), mature=sql.Identifier("public", f"api_mature{media_type}"), chunk=sql.Literal(CHUNK),
+            table=sql.Identifier("public", table),
+            mature=sql.Identifier("public", f"api_mature{media_type}"),
+            chunk=sql.Literal(CHUNK),
             columns=sql.SQL(", ").join(sql.SQL(c) for c in COLUMNS[media_type]),
-        )  # fmt: skip
+        )
         self._keys = sql.SQL(
             "select id, identifier::text, removed_from_source from {} where id > %s and id <= %s order by id limit {}"
         ).format(sql.Identifier("public", table), sql.Literal(CHUNK))
@@ -314,9 +327,15 @@ def _json(data: str | bytes) -> Any:
 
 
 def mismatches(
-    api: Connection, indexes: Indexes, index: str, table: str, parts: list[IdRange], *, rejected: Sequence[int] = (),
+    api: Connection,
+    indexes: Indexes,
+    index: str,
+    table: str,
+    parts: list[IdRange],
+    *,
+    rejected: Sequence[int] = (),
     uuid: str | None = None,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Find ranges whose documents are not as many as their rows. The index must be refreshed.
 
     Args:

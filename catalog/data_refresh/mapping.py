@@ -96,6 +96,9 @@ def index_meta(media_type: MediaType, dag_id: str, run_id: str, policy: TagPolic
     import msgspec
 
     return {
-        "media_type": media_type, "dag_id": dag_id, "run_id": run_id, "tag_policy": msgspec.to_builtins(policy),
+        "media_type": media_type,
+        "dag_id": dag_id,
+        "run_id": run_id,
+        "tag_policy": msgspec.to_builtins(policy),
         "tag_policy_digest": policy.digest,
-    }  # fmt: skip
+    }

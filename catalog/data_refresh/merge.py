@@ -12,7 +12,8 @@ _KEY = b"\0\0\0\x10"  # the length of a uuid
 class Merge:
     """Rows of the catalog and what the API knows of them, put together as bytes. This is the inner loop of a refresh.
 
-    known: key → fields that only the API has; deleted: keys that moderators have deleted. fields, fields_of_new: of a row, known or not.
+    known: key → fields that only the API has; deleted: keys that moderators have deleted. fields,
+    fields_of_new: of a row, known or not.
     """
 
     def __init__(

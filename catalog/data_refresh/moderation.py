@@ -1,7 +1,7 @@
 """What moderators decide while an index is made: found in the API database, followed in the index, proved.
 
-A row is copied, or a document made, hours before it is searched. A medium that is deleted, or marked as mature, in between is in the new
-index as it was.
+A row is copied, or a document made, hours before it is searched. A medium that is deleted, or marked as
+mature, in between is in the new index as it was.
 """
 
 import logging
@@ -31,8 +31,9 @@ _MATURE = {"term": {"mature": True}}
 def moderation_moment(api: Connection) -> datetime:
     """The moment since which moderation counts for what is begun now. To be noted once, before the first row is copied.
 
-    It is of the database's clock, at the latest when the oldest transaction that can be seen began, minus one hour: the rows bear the
-    application's clock, which may go wrong, and the moment at which a transaction wrote them, which may be long before others see them.
+    It is of the database's clock, at the latest when the oldest transaction that can be seen began, minus one
+    hour: the rows bear the application's clock, which may go wrong, and the moment at which a transaction
+    wrote them, which may be long before others see them.
     """
     row = api.execute(
         "select least(clock_timestamp(), min(xact_start)) - %s from pg_stat_activity where datname = current_database()",
@@ -65,14 +66,22 @@ def decided(
 
 
 def follow(
-    api: Connection, client: Elasticsearch, index: str, media_type: MediaType, since: datetime, *, uuid: str | None = None,
+    api: Connection,
+    client: Elasticsearch,
+    index: str,
+    media_type: MediaType,
+    since: datetime,
+    *,
+    uuid: str | None = None,
     pause: Callable[[float], None] = time.sleep,
-) -> int:  # fmt: skip
+) -> int:
     """Bring an index up to what moderators have decided, and prove it. Marks are followed both ways.
 
-    A deletion that is taken back is not: the medium's row may be a new one, with other contents. The next refresh has its document.
+    A deletion that is taken back is not: the medium's row may be a new one, with other contents. The next
+    refresh has its document.
 
-    To be called before an alias is pointed at the index, and once more afterwards, for what was decided in between.
+    To be called before an alias is pointed at the index, and once more afterwards, for what was decided in
+    between.
 
     Args:
         api: the API database.
@@ -111,8 +120,8 @@ def follow(
 def taken_back(api: Connection, indexes: Indexes, index: str, media_type: MediaType) -> Iterator[list[str]]:
     """Identifiers of media that an index shows as mature although nobody says so any more, in batches.
 
-    A mark that is taken back leaves no trace, so the documents that are mature are compared with the rows. Media without a row are left
-    alone, and so are those whose record itself says that they are mature.
+    A mark that is taken back leaves no trace, so the documents that are mature are compared with the rows.
+    Media without a row are left alone, and so are those whose record itself says that they are mature.
     """
     query = sql.SQL("""
         select m.identifier::text, m.meta_data -> 'mature' from {table} m

@@ -19,7 +19,8 @@ _SHORT = 1_000  # characters; whatever they are, they are normalized in no time
 def normal_form(text: str) -> str:
     """Compatibility forms composed (NFKC), case folded, unseen characters left out; İ is i, ß is ss. Applied twice, it changes nothing.
 
-    In a long text, a character keeps MARKS combining marks: to put marks in order takes the square of their number.
+    In a long text, a character keeps MARKS combining marks: to put marks in order takes the square of their
+    number.
     """
     if text.isascii():
         return text.lower()

@@ -43,9 +43,16 @@ _BLOCKS = ("read_only", "read_only_allow_delete", "metadata")  # under these, an
 
 
 def preflight_search(
-    indexes: Indexes, terms: Sequence[str], media_type: MediaType, *, dag_id: str, run_id: str = "", shards: int = 1, replicas: int = 0,
+    indexes: Indexes,
+    terms: Sequence[str],
+    media_type: MediaType,
+    *,
+    dag_id: str,
+    run_id: str = "",
+    shards: int = 1,
+    replicas: int = 0,
     aliases: Iterable[str] | None = None,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Try everything a refresh asks of the engine, on two indexes of one document that are deleted again.
 
     Args:

@@ -31,7 +31,8 @@ class Promoted(msgspec.Struct):
 
     Attributes:
         orphans: Foreign key → rows that named media which are gone.
-        carried: Table → rows whose view counts (or whatever only the API knows) had changed since the copy began.
+        carried: Table → rows whose view counts (or whatever only the API knows) had changed since the copy
+            began.
     """
 
     orphans: dict[str, int] = {}
@@ -59,8 +60,9 @@ def promote(
 
     Raises:
         Retry: Somebody holds a table for minutes.
-        Fatal: A table was changed meanwhile, the new one is suspiciously small, the copy is another refresh's or not
-            complete, or something is attached to a table that a refresh cannot recreate. The message says what; nothing was changed.
+        Fatal: A table was changed meanwhile, the new one is suspiciously small, the copy is another refresh's
+            or not complete, or something is attached to a table that a refresh cannot recreate. The message
+            says what; nothing was changed.
     """
     settle(api)
     began = {table: state for table in tables if (state := _copy_of(api, table, run_id))}

@@ -76,10 +76,13 @@ def leave_out_unreferenced(api: Connection, copied: Copied) -> None:
             delete from {temp} t where ({given}) and not exists (select from {parent} p where {same})
             returning {key}, not exists (select from {live} l where l.id = t.id)
         """).format(
-            temp=sql.Identifier("public", temp_name(table)), live=sql.Identifier("public", table), given=given,
+            temp=sql.Identifier("public", temp_name(table)),
+            live=sql.Identifier("public", table),
+            given=given,
             parent=sql.Identifier(one.parent_schema, temp_name(one.parent) if ours else one.parent),
-            same=one.same("t", "p"), key=sql.SQL(key),
-        )  # fmt: skip
+            same=one.same("t", "p"),
+            key=sql.SQL(key),
+        )
         for identifier, new in api.execute(query):
             refused.add(identifier, f"foreign key {one.name} of the API names nothing in {one.parent}")
             copied.rows -= 1
@@ -125,9 +128,13 @@ def check_restricted(api: Connection, table: str) -> None:
                 select count(*) from {child} c where ({columns}) is not null and not exists (select from {temp} t where {same})
                    and exists (select from {other} o where {named})
             """).format(
-                child=child, columns=names(key.columns, "c"), temp=sql.Identifier("public", temp_name(table)), same=key.same("c", "t"),
-                other=sql.Identifier(other.child_schema, other.child), named=other.same("o", "c"),
-            )  # fmt: skip
+                child=child,
+                columns=names(key.columns, "c"),
+                temp=sql.Identifier("public", temp_name(table)),
+                same=key.same("c", "t"),
+                other=sql.Identifier(other.child_schema, other.child),
+                named=other.same("o", "c"),
+            )
             (rows,) = api.execute(query).fetchone() or (0,)
             if rows:
                 raise Fatal(

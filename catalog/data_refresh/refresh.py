@@ -1,7 +1,8 @@
 """What a refresh is: written once, at its start, in the catalog database, in the turn of its run; every later task reads it from there.
 
-So a task that is cleared at any later time works on the same indexes, since the same moment, against the same state of the live tables, or
-refuses. Nothing of a refresh depends on the run's dates or on what tasks pass to each other.
+So a task that is cleared at any later time works on the same indexes, since the same moment, against the same
+state of the live tables, or refuses. Nothing of a refresh depends on the run's dates or on what tasks pass to
+each other.
 """
 
 from datetime import datetime

@@ -60,9 +60,17 @@ def tag_line(counts: Mapping[str, int], digest: str) -> str:
 
 
 def refresh_report(
-    media_type: str, before: Mapping[str, int], after: Mapping[str, int], *, copied: Sequence[Mapping[str, Any]],
-    orphans: Mapping[str, int], checked: Mapping[str, Any], digest: str, filtered: int, hidden: int,
-) -> str:  # fmt: skip
+    media_type: str,
+    before: Mapping[str, int],
+    after: Mapping[str, int],
+    *,
+    copied: Sequence[Mapping[str, Any]],
+    orphans: Mapping[str, int],
+    checked: Mapping[str, Any],
+    digest: str,
+    filtered: int,
+    hidden: int,
+) -> str:
     """The whole report.
 
     Args:

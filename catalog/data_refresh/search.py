@@ -1,7 +1,8 @@
 """What a refresh does with the indexes and aliases of a search engine.
 
-An index counts only when the catalog made it and it still is the same one (`identity.py`). What fills an index writes to an alias that
-only this index has, so that an engine that creates missing indexes automatically, with a guessed mapping, has nothing to create.
+An index counts only when the catalog made it and it still is the same one (`identity.py`). What fills an
+index writes to an alias that only this index has, so that an engine that creates missing indexes
+automatically, with a guessed mapping, has nothing to create.
 """
 
 import logging
@@ -26,7 +27,8 @@ POLL = 20.0  # seconds that one request may wait for the engine; a proxy cuts on
 class Indexes:
     """What a refresh asks of the engine. Errors come as Retry (it may work later) or Fatal.
 
-    patience: seconds to go on asking an engine that does not answer, for what may be asked twice. pause: sleeps.
+    patience: seconds to go on asking an engine that does not answer, for what may be asked twice. pause:
+    sleeps.
     """
 
     def __init__(
@@ -37,9 +39,12 @@ class Indexes:
     def _ask(self, call: Callable[..., Any], **values: Any) -> Any:
         """A request that may be repeated. A NotFoundError comes through, for those who expect it."""
         again = Retrying(
-            retry=retry_if_exception(may_pass), stop=stop_after_delay(self._patience), wait=wait_exponential(max=10), sleep=self._pause,
+            retry=retry_if_exception(may_pass),
+            stop=stop_after_delay(self._patience),
+            wait=wait_exponential(max=10),
+            sleep=self._pause,
             reraise=True,
-        )  # fmt: skip
+        )
         return ask(again, call, **values)
 
     def create(self, name: str, body: Mapping[str, Any]) -> str:
@@ -53,7 +58,8 @@ class Indexes:
             The uuid that the engine gave it.
 
         Raises:
-            Fatal: the name is taken by what the catalog did not make, or a template of the engine changed the mapping.
+            Fatal: the name is taken by what the catalog did not make, or a template of the engine changed the
+                mapping.
         """
         if not NAME.fullmatch(name):
             raise Fatal(f"{name!r} cannot be the name of an index: small letters, digits, - and _ only.")
@@ -194,8 +200,14 @@ class Indexes:
         self._ask(self.client.indices.refresh, index=name)
 
     def open(
-        self, name: str, replicas: int, seconds: float, *, uuid: str | None = None, should_stop: Callable[[], bool] = lambda: False
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        replicas: int,
+        seconds: float,
+        *,
+        uuid: str | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Make an index ready to serve: replicas made, refreshes as usual, healthy.
 
         Args:
@@ -294,9 +306,15 @@ class Indexes:
         after = None
         while True:
             hits = self._ask(
-                self.client.search, index=name, query={"term": {"mature": True}}, size=size, source=False, sort=[{"id": "asc"}],
-                search_after=after, track_total_hits=False,
-            )["hits"]["hits"]  # fmt: skip
+                self.client.search,
+                index=name,
+                query={"term": {"mature": True}},
+                size=size,
+                source=False,
+                sort=[{"id": "asc"}],
+                search_after=after,
+                track_total_hits=False,
+            )["hits"]["hits"]
             if not hits:
                 return
             yield [hit["_id"] for hit in hits]
@@ -314,10 +332,18 @@ class Indexes:
         )
 
     def reindex(
-        self, origin: str, destination: str, query: Mapping[str, Any], *, uuid: str | None = None, per_second: float = -1,
-        task: str | None = None, started: Callable[[str], None] = lambda _: None, should_stop: Callable[[], bool] = lambda: False,
+        self,
+        origin: str,
+        destination: str,
+        query: Mapping[str, Any],
+        *,
+        uuid: str | None = None,
+        per_second: float = -1,
+        task: str | None = None,
+        started: Callable[[str], None] = lambda _: None,
+        should_stop: Callable[[], bool] = lambda: False,
         progress: Callable[[int, int], None] = lambda *_: None,
-    ) -> int:  # fmt: skip
+    ) -> int:
         """Copy the documents that a query finds into another index, on the server.
 
         Args:
@@ -338,10 +364,16 @@ class Indexes:
         if task is None:
             task = str(
                 ask(
-                    self.client.reindex, source={"index": origin, "query": query}, dest={"index": target.writer}, slices="auto",
-                    wait_for_completion=False, requests_per_second=per_second, refresh=False, require_alias=True,
+                    self.client.reindex,
+                    source={"index": origin, "query": query},
+                    dest={"index": target.writer},
+                    slices="auto",
+                    wait_for_completion=False,
+                    requests_per_second=per_second,
+                    refresh=False,
+                    require_alias=True,
                 )["task"]
-            )  # fmt: skip
+            )
             started(task)
         found = self.wait_for(task, should_stop, progress)
         self.require(destination, target.uuid)
@@ -351,8 +383,11 @@ class Indexes:
         return int(response["created"]) + int(response["updated"])
 
     def wait_for(
-        self, task: str, should_stop: Callable[[], bool] = lambda: False, progress: Callable[[int, int], None] = lambda *_: None
-    ) -> dict[str, Any]:  # fmt: skip
+        self,
+        task: str,
+        should_stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[int, int], None] = lambda *_: None,
+    ) -> dict[str, Any]:
         """Wait for work on the server: what the engine says of it when it has ended, well or not."""
         while True:
             try:

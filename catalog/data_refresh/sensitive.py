@@ -1,8 +1,9 @@
 """Which documents are sensitive: those whose text holds a term of a list.
 
-A term of one word is looked up among the words of title, description and tags; one of several words must occur as a phrase. The tags that
-the tag policy keeps out of a document count as well, by a field that is searched but not shown. Terms are compared in their normal form;
-that field holds the texts that are other characters in theirs (`documents.py`).
+A term of one word is looked up among the words of title, description and tags; one of several words must
+occur as a phrase. The tags that the tag policy keeps out of a document count as well, by a field that is
+searched but not shown. Terms are compared in their normal form; that field holds the texts that are other
+characters in theirs (`documents.py`).
 """
 
 import re

@@ -35,7 +35,8 @@ class Source(msgspec.Struct):
     Attributes:
         column: Its name.
         name: Of the sequence, with its schema.
-        behind: Whether it would give values that rows of the live table have; then `last` is the one to go on after.
+        behind: Whether it would give values that rows of the live table have; then `last` is the one to go on
+            after.
         last: The value after which it goes on.
         left: Values that it, and the column's type, have left; None for one that begins again.
         usable, movable: Whether the role may take a value, or set the sequence.
@@ -63,10 +64,14 @@ def sources(api: Connection, table: str, of: str = "") -> list[Source]:
         _SEQUENCES, [public(of or table), public(table)]
     ).fetchall():
         sequence = sql.Identifier(schema, name)
-        query = sql.SQL("select last_value, is_called, (select {end}({column}) from {table})::bigint from {sequence}").format(
-            end=sql.SQL("max" if step > 0 else "min"), column=sql.Identifier(column),
-            table=sql.Identifier("public", table), sequence=sequence,
-        )  # fmt: skip
+        query = sql.SQL(
+            "select last_value, is_called, (select {end}({column}) from {table})::bigint from {sequence}"
+        ).format(
+            end=sql.SQL("max" if step > 0 else "min"),
+            column=sql.Identifier(column),
+            table=sql.Identifier("public", table),
+            sequence=sequence,
+        )
         last, called, given = api.execute(query).fetchone() or (0, False, None)
         last = last if called else last - step  # the next one is a step further
         behind = given is not None and (given > last if step > 0 else given < last)
@@ -81,7 +86,8 @@ def sources(api: Connection, table: str, of: str = "") -> list[Source]:
 def advance(api: Connection, table: str) -> None:
     """See to it that the defaults of the new table give no value that a row of the live one has.
 
-    A sequence falls behind when rows were inserted with ids of their own, as a restored dump or a bulk load does.
+    A sequence falls behind when rows were inserted with ids of their own, as a restored dump or a bulk load
+    does.
 
     Args:
         api: To the API database, in a transaction.

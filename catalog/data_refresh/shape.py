@@ -16,9 +16,20 @@ Shape: TypeAlias = dict[str, dict[str, dict[str, Any]]]
 """Kind ("column", "index", "policy", …) → name → facts; plain JSON."""
 
 LATE = frozenset(
-    ("owner", "row security", "replica identity", "cluster mark", "trigger", "rule", "policy", "publication", "grant", "comment on",
-     "extension")
-)  # fmt: skip
+    (
+        "owner",
+        "row security",
+        "replica identity",
+        "cluster mark",
+        "trigger",
+        "rule",
+        "policy",
+        "publication",
+        "grant",
+        "comment on",
+        "extension",
+    )
+)
 """Kinds that an exchange attaches to the new table as they are when it holds the lock; a change of them during a refresh is kept."""
 _QUERY = Path(__file__).with_name("shape.sql").read_text(encoding="utf-8")
 _SHOWN = 20  # differences in a message
@@ -32,8 +43,8 @@ def shape(api: Connection, table: str) -> Shape:
         table: Its name.
 
     Returns:
-        The table's shape; an empty one when there is no such table. What only rewrites the table or its indexes, or
-        collects statistics, does not change it.
+        The table's shape; an empty one when there is no such table. What only rewrites the table or its
+        indexes, or collects statistics, does not change it.
     """
     found: Shape = {}
     with qualified(api):
@@ -98,8 +109,8 @@ def check_shape(
         api: To the API database.
         tables: Names; those that `expected` does not have are not looked at.
         expected: Table → its shape when the refresh began.
-        locked: Nobody can be changing the tables. Otherwise an index that is not valid, which somebody may just be
-            creating or rebuilding, does not count.
+        locked: Nobody can be changing the tables. Otherwise an index that is not valid, which somebody may
+            just be creating or rebuilding, does not count.
     """
     found = []
     for table in tables:

@@ -236,7 +236,8 @@ def _rehearsed(api: Connection, table: str, live: Shape) -> list[str]:
 def _event_triggers(api: Connection, table: str) -> list[str]:
     """Whether an event trigger refuses that the old table is dropped.
 
-    Only the deed tells, so it is done and rolled back, with the table's lock for a moment; where there is no such trigger, nothing is.
+    Only the deed tells, so it is done and rolled back, with the table's lock for a moment; where there is no
+    such trigger, nothing is.
     """
     names = api.execute(
         "select array_agg(quote_ident(evtname) order by evtname) from pg_event_trigger"

@@ -1,7 +1,8 @@
 """Which tags of a medium are searched. All tags stay in the databases; a document gets those that pass this policy.
 
-Names are compared in lower case. The rules, in the order in which they are looked at: a tag that has no name is malformed; its provider may
-be excluded; machines tell how sure they were, people do not; some names are denied as a whole, some by what they contain.
+Names are compared in lower case. The rules, in the order in which they are looked at: a tag that has no name
+is malformed; its provider may be excluded; machines tell how sure they were, people do not; some names are
+denied as a whole, some by what they contain.
 """
 
 import hashlib
@@ -30,11 +31,26 @@ class TagPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """minimum_accuracy: a tag that states less is dropped, one that states nothing stays. excluded_providers: of tags, not of media."""
 
     denied: tuple[str, ...] = (
-        "no person", "squareformat", "uploaded:by=flickrmobile", "uploaded:by=instagram", "flickriosapp:filter=flamingo", "by",
-    )  # fmt: skip
+        "no person",
+        "squareformat",
+        "uploaded:by=flickrmobile",
+        "uploaded:by=instagram",
+        "flickriosapp:filter=flamingo",
+        "by",
+    )
     denied_substrings: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = (
-        "flickriosapp", "uploaded", ":", "=", "cc0", "by-nc", "by-nd", "by-sa", "by-nc-nd", "by-nc-sa", "pdm",
-    )  # fmt: skip
+        "flickriosapp",
+        "uploaded",
+        ":",
+        "=",
+        "cc0",
+        "by-nc",
+        "by-nd",
+        "by-sa",
+        "by-nc-nd",
+        "by-nc-sa",
+        "pdm",
+    )
     minimum_accuracy: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.9
     excluded_providers: tuple[str, ...] = ()
 

@@ -12,10 +12,16 @@ from catalog.data_refresh.client import ask
 WINDOW = 2_000  # documents that one search is asked for
 _ADVICE = "narrow the template's index_patterns (GET _index_template, GET _template)"
 _ADDED = {  # settings whose presence changes what is written, who finds it, or how long it stays
-    "default_pipeline": "changes or drops documents", "final_pipeline": "changes or drops documents", "hidden": "hides the index",
-    "search.default_pipeline": "changes searches", "blocks": "forbids what a refresh does", "lifecycle": "may delete the index",
-    "sort": "orders documents", "mode": "changes how documents are kept", "routing_partition_size": "asks for a routing",
-}  # fmt: skip
+    "default_pipeline": "changes or drops documents",
+    "final_pipeline": "changes or drops documents",
+    "hidden": "hides the index",
+    "search.default_pipeline": "changes searches",
+    "blocks": "forbids what a refresh does",
+    "lifecycle": "may delete the index",
+    "sort": "orders documents",
+    "mode": "changes how documents are kept",
+    "routing_partition_size": "asks for a routing",
+}
 _MAPPING = ("properties", "_meta")  # compared field by field; ours to say
 
 

@@ -1,11 +1,13 @@
 """Changing many rows of a media table in batches: resumable at any moment, never in the way of ingestion, each row once.
 
-The rows are selected first (`selections.py`). They are then changed group by group, and each group in stripes: a page can reuse the room of
-a dead row version only after the transaction that left it has ended, so the same few pages are walked several times, another part of their
-rows each time, with a commit between (see ARCHITECTURE.md, Batched updates).
+The rows are selected first (`selections.py`). They are then changed group by group, and each group in
+stripes: a page can reuse the room of a dead row version only after the transaction that left it has ended, so
+the same few pages are walked several times, another part of their rows each time, with a commit between (see
+ARCHITECTURE.md, Batched updates).
 
-A stripe never waits for a lock: when a row is locked, the whole stripe passes over such rows, and they are taken in later passes. A row
-that somebody changes after the selection is changed all the same: it was selected.
+A stripe never waits for a lock: when a row is locked, the whole stripe passes over such rows, and they are
+taken in later passes. A row that somebody changes after the selection is changed all the same: it was
+selected.
 """
 
 from typing import Any, LiteralString
@@ -76,8 +78,15 @@ class BatchedUpdate(Selection):
     too_long = "raise update_timeout or lower batch_size"
 
     def __init__(
-        self, connection: Connection, query_id: str, run_id: str, update: Update, *, stripes: int = STRIPES, **options: Any
-    ) -> None:  # fmt: skip
+        self,
+        connection: Connection,
+        query_id: str,
+        run_id: str,
+        update: Update,
+        *,
+        stripes: int = STRIPES,
+        **options: Any,
+    ) -> None:
         super().__init__(connection, query_id, run_id, update.table, update.text, update.condition, **options)
         self._stripes = stripes
         self._group = (0, "", "")  # first row of the group at hand, where its rows begin and end on disk
@@ -180,17 +189,23 @@ class BatchedUpdate(Selection):
     ) -> tuple[int, int, int]:
         """The same, without the rows that somebody has locked: those are noted for a later pass."""
         self._wait_for_the_table()
-        updated = self._execute("""
+        updated = self._execute(
+            """
             with {free} as (
                 select {table}.identifier as free_identifier from {table} join {rows} on {table}.identifier = {rows}.row_identifier
                  where {these} for no key update of {table} skip locked
             )
             update {table} set {set} from {free} where {table}.identifier = free_identifier
-        """, these=these).rowcount  # fmt: skip
-        left = self._execute("""
+        """,
+            these=these,
+        ).rowcount
+        left = self._execute(
+            """
             insert into {left} select row_identifier from {rows} join {table} on {table}.identifier = row_identifier
              where {these} and {table}.xmin <> pg_current_xact_id()::xid on conflict do nothing
-        """, these=these).rowcount  # fmt: skip
+        """,
+            these=these,
+        ).rowcount
         return updated, wanted - updated - left, left
 
     def _left_overs(self) -> tuple[int, int]:

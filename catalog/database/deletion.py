@@ -1,10 +1,11 @@
 """Deleting records: out of a media table into its `deleted_<media>`, batch by batch, each in one transaction; and bringing them back.
 
-The records are selected once, in one statement, before anything is moved (`selections.py`), so what is moved is what one plain DELETE
-would have deleted at that moment. A record that somebody changes afterwards is moved all the same, as it is then: it was selected. One that
-somebody has locked is taken in a later pass.
+The records are selected once, in one statement, before anything is moved (`selections.py`), so what is moved
+is what one plain DELETE would have deleted at that moment. A record that somebody changes afterwards is moved
+all the same, as it is then: it was selected. One that somebody has locked is taken in a later pass.
 
-A record is deleted once: the loader does not bring back what `deleted_<media>` holds, and a second deletion keeps the first row.
+A record is deleted once: the loader does not bring back what `deleted_<media>` holds, and a second deletion
+keeps the first row.
 """
 
 import logging
@@ -192,8 +193,8 @@ class Deletion(_Move):
 class Restoration(_Move):
     """Brings the records that a condition selects back from `deleted_<media>`; but for their score, they are as they were deleted.
 
-    A record whose place was taken meanwhile (the same key or URL) stays deleted; it counts as gone. The same command goes on where one that
-    was stopped stands.
+    A record whose place was taken meanwhile (the same key or URL) stays deleted; it counts as gone. The same
+    command goes on where one that was stopped stands.
 
     Args:
         connection: To the catalog database, in autocommit, used by nothing else.
@@ -226,9 +227,15 @@ class Restoration(_Move):
         deleted = f"deleted_{table}"
         statement = f"RESTORE FROM {deleted} WHERE {condition}"
         super().__init__(
-            connection, f"restore_{key_of(statement)}", "catalog db restore", table, statement, condition,
-            exclusive=False, **options,
-        )  # fmt: skip
+            connection,
+            f"restore_{key_of(statement)}",
+            "catalog db restore",
+            table,
+            statement,
+            condition,
+            exclusive=False,
+            **options,
+        )
         self._names |= {
             "deleted": sql.Identifier(deleted),
             "from": sql.SQL("{} as {}").format(sql.Identifier(deleted), sql.Identifier(table)),

@@ -1,8 +1,9 @@
 """What a statement really uses, as the server resolves it: relations, functions, operators, types.
 
-A name says little: a common table expression, a schema earlier in the search path, an overload or a cast can make it mean something else.
-So the statement becomes the action of a rule, in a transaction that is rolled back. The server then has resolved every name and executed
-nothing, and the stored rule says which objects it found. They are held against what is allowed (`harmless.py`).
+A name says little: a common table expression, a schema earlier in the search path, an overload or a cast can
+make it mean something else. So the statement becomes the action of a rule, in a transaction that is rolled
+back. The server then has resolved every name and executed nothing, and the stored rule says which objects it
+found. They are held against what is allowed (`harmless.py`).
 """
 
 import re
@@ -64,7 +65,8 @@ def check(connection: Connection, field: str, statement: sql.Composable) -> set[
         statement: An UPDATE or DELETE, as `statements.py` wrote it.
 
     Returns:
-        Names of the relations that it reads, without the first, which it changes; those that views and functions read are among them.
+        Names of the relations that it reads, without the first, which it changes; those that views and
+        functions read are among them.
 
     Raises:
         Refused: With the field and the reason.
@@ -112,7 +114,8 @@ def _refusals_or_reads(connection: Connection, uses: Uses) -> Iterator[str]:
 def _relations(connection: Connection, numbers: list[int]) -> Iterator[str]:
     """Names of all but the first; what views read as well. Refuses those that are not the catalog's."""
     found = _looked_up(
-        connection, numbers,
+        connection,
+        numbers,
         """
         select c.oid, n.nspname, c.relname, c.relkind::text,
                exists (select from pg_inherits i join pg_class child on child.oid = i.inhrelid
@@ -120,7 +123,7 @@ def _relations(connection: Connection, numbers: list[int]) -> Iterator[str]:
                (select ev_action::text from pg_rewrite where ev_class = c.oid and c.relkind in ('v', 'm') and ev_type = '1')
           from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = any(%s)
         """,
-    )  # fmt: skip
+    )
     for place, number in enumerate(numbers):
         schema, name, kind, foreign_parts, definition = found[number]
         if schema != SCHEMA or kind not in "rpvm" or foreign_parts:
@@ -145,13 +148,14 @@ def _without_target(uses: Uses) -> Uses:
 def _functions(connection: Connection, numbers: set[int]) -> Iterator[str]:
     """Names of tables that the catalog's own functions read. Refuses functions that are on no list."""
     found = _looked_up(
-        connection, numbers,
+        connection,
+        numbers,
         """
         select p.oid, n.nspname, p.proname, p.proname || '(' || oidvectortypes(p.proargtypes) || ')', p.provolatile = 'v',
                exists (select from pg_cast where castfunc = p.oid)
           from pg_proc p join pg_namespace n on n.oid = p.pronamespace where p.oid = any(%s)
         """,
-    )  # fmt: skip
+    )
     for number in sorted(numbers):
         schema, name, signature, volatile, is_cast = found[number]
         if volatile:
@@ -168,13 +172,14 @@ def _functions(connection: Connection, numbers: set[int]) -> Iterator[str]:
 
 def _operators(connection: Connection, numbers: set[int]) -> None:
     found = _looked_up(
-        connection, numbers,
+        connection,
+        numbers,
         """
         select o.oid, o.oprname, p.oid >= %s or p.provolatile = 'v'
           from pg_operator o join pg_proc p on p.oid = o.oprcode where o.oid = any(%s)
         """,
         BUILT_IN,
-    )  # fmt: skip
+    )
     for number in sorted(numbers):
         name, odd = found[number]
         if odd or number >= BUILT_IN:
@@ -183,7 +188,8 @@ def _operators(connection: Connection, numbers: set[int]) -> None:
 
 def _types(connection: Connection, numbers: set[int]) -> None:
     found = _looked_up(
-        connection, numbers,
+        connection,
+        numbers,
         """
         select t.oid, coalesce(e.typname, t.typname), n.nspname, coalesce(e.oid, t.oid) >= %s,
                exists (select from pg_class c where c.oid = coalesce(e.typrelid, t.typrelid) and c.relkind in ('r', 'p')
@@ -191,8 +197,9 @@ def _types(connection: Connection, numbers: set[int]) -> None:
           from pg_type t left join pg_type e on e.oid = t.typelem and t.typlen = -1
           join pg_namespace n on n.oid = coalesce(e.typnamespace, t.typnamespace) where t.oid = any(%s)
         """,
-        BUILT_IN, SCHEMA,
-    )  # fmt: skip
+        BUILT_IN,
+        SCHEMA,
+    )
     for number in sorted(numbers):
         name, schema, later, row_of_ours = found[number]
         if not row_of_ours and (schema != "pg_catalog" or later or name not in TYPES):

@@ -1,7 +1,7 @@
 """What a statement that people write may use on the server: functions, types, and the nodes that PostgreSQL's parse trees are made of.
 
-What is on no list is refused. A function is here when it only computes: it reads no table, file, setting or session, runs no text as a
-statement, and changes nothing.
+What is on no list is refused. A function is here when it only computes: it reads no table, file, setting or
+session, runs no text as a statement, and changes nothing.
 """
 
 FUNCTIONS = frozenset(
@@ -46,14 +46,14 @@ FUNCTIONS = frozenset(
     "family host masklen network netmask broadcast hostmask inet_same_family inet_merge set_masklen uuid_extract_timestamp "
     "uuid_extract_version numnode plainto_tsquery phraseto_tsquery querytree setweight strip to_tsquery to_tsvector ts_delete ts_filter "
     "ts_headline ts_rank ts_rank_cd tsvector_to_array array_to_tsvector websearch_to_tsquery tsquery_phrase".split()
-)  # fmt: skip
+)
 
 TYPES = frozenset(
     "bool int2 int4 int8 float4 float8 numeric text varchar bpchar char name bytea bit varbit uuid date time timetz timestamp timestamptz "
     "interval json jsonb jsonpath inet cidr macaddr macaddr8 tsvector tsquery regconfig tid unknown record record[] "
     "int4range int8range numrange daterange tsrange tstzrange int4multirange int8multirange nummultirange datemultirange "
     "tsmultirange tstzmultirange anyarray anyelement any".split()
-)  # fmt: skip
+)
 
 # The catalog's own functions that are not volatile, and which of its tables each reads.
 OWN_FUNCTIONS: dict[str, frozenset[str]] = {
@@ -82,7 +82,7 @@ NODES = frozenset(
     "CASE CASEEXPR WHEN CASEWHEN CASETESTEXPR ARRAY ARRAYEXPR ROW ROWEXPR ROWCOMPARE ROWCOMPAREEXPR COALESCE COALESCEEXPR "
     "MINMAX MINMAXEXPR SQLVALUEFUNCTION NULLTEST BOOLEANTEST JSONFORMAT JSONRETURNING JSONVALUEEXPR JSONCONSTRUCTOREXPR "
     "JSONISPREDICATE JSONEXPR JSONBEHAVIOR".split()
-)  # fmt: skip
+)
 
 NODE_NAMES = {
     "TABLESAMPLECLAUSE": "TABLESAMPLE: it takes other rows each time",

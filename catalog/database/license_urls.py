@@ -20,7 +20,8 @@ _FITTING: LiteralString = (
 class Group(msgspec.Struct, frozen=True):
     """Images of one license that lack its URL.
 
-    license: in small letters, though some rows have capitals; left: those of `rows` whose meta_data would be lost in an object.
+    license: in small letters, though some rows have capitals; left: those of `rows` whose meta_data would be
+    lost in an object.
     """
 
     license: str
@@ -40,7 +41,8 @@ class Group(msgspec.Struct, frozen=True):
     def update(self) -> Update:
         """Adds the URL; whatever else meta_data holds stays, and a NULL, or a null under that key, gives way.
 
-        An array of objects becomes one object. A meta_data that is a text, a number, or an array that holds one is not touched.
+        An array of objects becomes one object. A meta_data that is a text, a number, or an array that holds
+        one is not touched.
 
         Raises AssertionError for a license that has no URL, and Refused never.
         """

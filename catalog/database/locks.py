@@ -123,7 +123,8 @@ def attempts(
     Args:
         connect: Opens another connection to the same database.
         waiting: The server process that does the work; its `lock_timeout` is set, see `give_up_soon`.
-        work: Does all of it in transactions of its own, and may be called again after a lock was not to be had.
+        work: Does all of it in transactions of its own, and may be called again after a lock was not to be
+            had.
         what: What is being done, for people.
         say: Told after each attempt who was in the way.
         patience: Seconds after which no further attempt is made.
@@ -183,12 +184,14 @@ def give_up_after(connection: Connection, seconds: float, *, in_transaction: boo
 def lock_tables(connection: Connection, modes: Mapping[str, str]) -> None:
     """Lock several tables in a transaction that holds no lock yet for which others wait, without being part of a deadlock.
 
-    Only the first table is waited for as `give_up_soon` says. From then on others may wait for us, and PostgreSQL ends one of two sessions
-    that wait for each other, which may be the other one. So the rest is given up before it looks for them.
+    Only the first table is waited for as `give_up_soon` says. From then on others may wait for us, and
+    PostgreSQL ends one of two sessions that wait for each other, which may be the other one. So the rest is
+    given up before it looks for them.
 
     Args:
         connection: In a transaction.
-        modes: Table in the schema `public` → lock mode, in the order to lock them. Those that are no table, or not there, are left out.
+        modes: Table in the schema `public` → lock mode, in the order to lock them. Those that are no table,
+            or not there, are left out.
 
     Raises:
         Occupied: A lock was not to be had; names the table.

@@ -7,7 +7,8 @@ from hashlib import sha256
 def query_id(prefix: str, *about: object) -> str:
     """The query_id of a batched update that a DAG composes.
 
-    Whatever the texts hold, the result matches `^[a-z][a-z0-9_]{0,39}$`; the digest at its end tells apart what is written alike.
+    Whatever the texts hold, the result matches `^[a-z][a-z0-9_]{0,39}$`; the digest at its end tells apart
+    what is written alike.
 
     Args:
         prefix: Small letters, digits and underscores, 20 characters at most.

@@ -80,7 +80,8 @@ _SUFFIX: dict[str, LiteralString] = {
 def fill(connection: Connection, which: Which, rows: int, seed: int = 1) -> dict[str, int]:
     """Adds `rows` images and a tenth as many audio files, and what goes with them; rows that are there stay. Returns table → rows added.
 
-    connection: in autocommit. The same n is the same record in both kinds of database, so that a refresh finds what it knows.
+    connection: in autocommit. The same n is the same record in both kinds of database, so that a refresh
+    finds what it knows.
     """
     pools = Path(__file__).with_name("sample_rows.sql").read_text(encoding="utf-8")
     connection.execute(sql.SQL(pools).format(seed=sql.Literal(seed)))
@@ -155,20 +156,28 @@ def _fill_api(connection: Connection, seed: int) -> dict[str, int]:
         """,
     }
     for media, plural in (("image", "images"), ("audio", "audios")):
-        connection.execute(sql.SQL("""
+        connection.execute(
+            sql.SQL("""
             insert into {list} (created_on, updated_on, title, slug, auth)
             select now(), now(), 'List ' || n, 'list-' || n, md5(n::text) from generate_series(1, {lists}) n on conflict do nothing
-        """).format(list=sql.Identifier(f"{media}list"), lists=sql.Literal(LISTS)))  # fmt: skip
-        connection.execute(sql.SQL("""
+        """).format(list=sql.Identifier(f"{media}list"), lists=sql.Literal(LISTS))
+        )
+        connection.execute(
+            sql.SQL("""
             insert into {through} ({list_id}, {media_id})
             select l.id, m.id
               from {list} l
              cross join lateral (select id from {media} where id % {lists} = l.id % {lists} order by id limit 100) m
             on conflict do nothing
         """).format(
-            through=sql.Identifier(f"{media}list_{plural}"), list=sql.Identifier(f"{media}list"), media=sql.Identifier(media),
-            list_id=sql.Identifier(f"{media}list_id"), media_id=sql.Identifier(f"{media}_id"), lists=sql.Literal(LISTS),
-        ))  # fmt: skip
+                through=sql.Identifier(f"{media}list_{plural}"),
+                list=sql.Identifier(f"{media}list"),
+                media=sql.Identifier(media),
+                list_id=sql.Identifier(f"{media}list_id"),
+                media_id=sql.Identifier(f"{media}_id"),
+                lists=sql.Literal(LISTS),
+            )
+        )
     return {
         table: connection.execute(sql.SQL(text).format(seed=sql.Literal(str(seed)))).rowcount
         for table, text in statements.items()

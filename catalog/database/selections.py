@@ -1,11 +1,11 @@
 """Rows that are selected once, in one statement, and then worked on until all are done: updated, deleted, or brought back.
 
-The selection is a table, `<query_id>_rows_to_update`, in the order the rows lie on disk. Where the work stands is a row of
-`batched_update`, which the transaction that does a part of the work writes. So whatever is killed or cleared, the work goes on with exactly
-the rows that one snapshot found, and none is taken twice.
+The selection is a table, `<query_id>_rows_to_update`, in the order the rows lie on disk. Where the work
+stands is a row of `batched_update`, which the transaction that does a part of the work writes. So whatever is
+killed or cleared, the work goes on with exactly the rows that one snapshot found, and none is taken twice.
 
-A run applies its statement once. When it is cleared after it has finished, it finds that and does nothing. Rows of runs that were given up
-are dropped after GIVEN_UP_AFTER days.
+A run applies its statement once. When it is cleared after it has finished, it finds that and does nothing.
+Rows of runs that were given up are dropped after GIVEN_UP_AFTER days.
 """
 
 import hashlib
@@ -87,7 +87,8 @@ class Selection:
         progress: Called after each batch or stripe.
         should_stop: Asked after each batch or stripe.
         pause: Seconds between two passes over rows that were locked.
-        exclusive: Whether a session of this run that is still there is an earlier try of the same task, which may be ended.
+        exclusive: Whether a session of this run that is still there is an earlier try of the same task, which
+            may be ended.
 
     Raises:
         Refused: For a timeout that PostgreSQL cannot keep.
@@ -98,10 +99,21 @@ class Selection:
     busy = "query_id: another run of {} is at work; wait for it, or choose another query_id."
 
     def __init__(
-        self, connection: Connection, query_id: str, run_id: str, table: str, statement: str, condition: str, *,
-        batch_size: int = 10_000, timeout: float = 3600, progress: Callable[[Progress], None] = lambda _: None,
-        should_stop: Callable[[], bool] = lambda: False, pause: float = 1.0, exclusive: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        connection: Connection,
+        query_id: str,
+        run_id: str,
+        table: str,
+        statement: str,
+        condition: str,
+        *,
+        batch_size: int = 10_000,
+        timeout: float = 3600,
+        progress: Callable[[Progress], None] = lambda _: None,
+        should_stop: Callable[[], bool] = lambda: False,
+        pause: float = 1.0,
+        exclusive: bool = True,
+    ) -> None:
         if not 0.001 <= timeout <= LONGEST:
             raise Refused(f"update_timeout: {timeout:g} s; it must lie between 0.001 and {LONGEST} s.")
         self._connection, self._query_id, self._run_id = connection, query_id, run_id
@@ -131,7 +143,8 @@ class Selection:
             Where the work stands, also when this run has finished it; None when nothing is selected yet.
 
         Raises:
-            Refused: When another run works on it, when rows of an earlier run are there, or when this run's rows are gone.
+            Refused: When another run works on it, when rows of an earlier run are there, or when this run's
+                rows are gone.
             Retry: When the session of an earlier try does not end.
         """
         self._take_lock(patience)
@@ -160,8 +173,10 @@ class Selection:
             self._keep_former()
             self._execute(
                 "update batched_update set run_id = {run}, statement = {text}, renewed_on = now() where query_id = {id}",
-                run=self._run_id, text=self._statement, id=self._query_id,
-            )  # fmt: skip
+                run=self._run_id,
+                text=self._statement,
+                id=self._query_id,
+            )
         return state.progress
 
     def _is_ours(self, state: State) -> bool:
@@ -184,7 +199,8 @@ class Selection:
     def _take_lock(self, patience: float) -> None:
         """One session at a time.
 
-        An earlier try of this run may be dead while the server still works for it: it is waited for, then ended.
+        An earlier try of this run may be dead while the server still works for it: it is waited for, then
+        ended.
         """
         self._execute("select pg_advisory_lock_shared({family}, {run})", **self._mark())
         began = time.monotonic()
@@ -242,8 +258,9 @@ class Selection:
         """Exactly that session: its number may be another one's by now."""
         self._execute(
             "select pg_terminate_backend(pid) from pg_stat_activity where pid = {pid} and backend_start = {started}",
-            pid=holder.pid, started=holder.started,
-        )  # fmt: skip
+            pid=holder.pid,
+            started=holder.started,
+        )
 
     # where it stands
 
@@ -269,9 +286,11 @@ class Selection:
             "insert into batched_update (query_id, {columns}) select query_id || ', ' || run_id, {columns} from batched_update "
             "where query_id = {id} and run_id <> {run} "
             "on conflict (query_id) do update set ({columns}) = (select {excluded})",
-            columns=sql.SQL(columns), id=self._query_id, run=self._run_id,
+            columns=sql.SQL(columns),
+            id=self._query_id,
+            run=self._run_id,
             excluded=sql.SQL(", ").join(sql.Identifier("excluded", name) for name in columns.split(", ")),
-        )  # fmt: skip
+        )
 
     # selecting
 
@@ -313,8 +332,12 @@ class Selection:
                     statement = excluded.statement, total = excluded.total, next_row = 1, stripe = 0, updated = 0, gone = 0,
                     started_on = now(), renewed_on = now()
                 """,
-                id=self._query_id, run=self._run_id, name=self._table, text=self._statement, total=progress.total,
-            )  # fmt: skip
+                id=self._query_id,
+                run=self._run_id,
+                name=self._table,
+                text=self._statement,
+                total=progress.total,
+            )
         self._execute("analyze {rows}")
         return progress
 
@@ -322,7 +345,8 @@ class Selection:
         """Drop the selected rows; the query_id is free again.
 
         Args:
-            forget: Whether the note of what was done goes, too. It usually stays, for people, and for a run that is cleared.
+            forget: Whether the note of what was done goes, too. It usually stays, for people, and for a run
+                that is cleared.
         """
         with self._connection.transaction():
             self._execute("drop table if exists {rows}, {left}")
@@ -344,16 +368,22 @@ class Selection:
         self._execute(
             "update batched_update set next_row = {row}, stripe = {stripe}, batch_size = {size}, stripes = {stripes}, "
             "updated = updated + {u}, gone = gone + {g}, renewed_on = now() where query_id = {id}",
-            row=progress.next_row, stripe=progress.stripe, size=progress.batch_size, stripes=progress.stripes, u=updated, g=gone,
+            row=progress.next_row,
+            stripe=progress.stripe,
+            size=progress.batch_size,
+            stripes=progress.stripes,
+            u=updated,
+            g=gone,
             id=self._query_id,
-        )  # fmt: skip
+        )
 
     def _again(self, progress: Progress, work: Callable[[], tuple[int, int]]) -> None:
         """Rows that were locked, again and again, until none is left.
 
         Args:
             progress: Is kept up to date.
-            work: Takes those of `left` that are free out of it; numbers of rows done, and of rows that are gone.
+            work: Takes those of `left` that are free out of it; numbers of rows done, and of rows that are
+                gone.
         """
         for number in range(PASSES):
             try:

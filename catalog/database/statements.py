@@ -1,8 +1,8 @@
 """What people may say in a `SET …` and a `WHERE …`, checked with PostgreSQL's own grammar (pglast) and the server's catalogs.
 
-Each field is parsed alone, as what it claims to be, so nothing in one reaches into the other. What is executed is written from the parse
-trees: nothing of the given text reaches the server. Allowed: expressions, functions that only compute, sub-selects that read tables of the
-catalog (`guard.py`).
+Each field is parsed alone, as what it claims to be, so nothing in one reaches into the other. What is
+executed is written from the parse trees: nothing of the given text reaches the server. Allowed: expressions,
+functions that only compute, sub-selects that read tables of the catalog (`guard.py`).
 """
 
 import re
@@ -34,10 +34,17 @@ _OF_THE_ROWS = (
     psycopg.errors.RaiseException,
 )
 _FORBIDDEN: dict[type[Any], str] = {
-    ast.InsertStmt: "INSERT", ast.DeleteStmt: "DELETE", ast.UpdateStmt: "another UPDATE", ast.MergeStmt: "MERGE",
-    ast.LockingClause: "FOR UPDATE or FOR SHARE", ast.ParamRef: "a parameter such as $1", ast.CurrentOfExpr: "CURRENT OF",
-    ast.IntoClause: "INTO", ast.SetToDefault: "DEFAULT", ast.RangeTableSample: "TABLESAMPLE: it takes other rows each time",
-}  # fmt: skip
+    ast.InsertStmt: "INSERT",
+    ast.DeleteStmt: "DELETE",
+    ast.UpdateStmt: "another UPDATE",
+    ast.MergeStmt: "MERGE",
+    ast.LockingClause: "FOR UPDATE or FOR SHARE",
+    ast.ParamRef: "a parameter such as $1",
+    ast.CurrentOfExpr: "CURRENT OF",
+    ast.IntoClause: "INTO",
+    ast.SetToDefault: "DEFAULT",
+    ast.RangeTableSample: "TABLESAMPLE: it takes other rows each time",
+}
 
 
 class Update(msgspec.Struct, frozen=True):
@@ -172,8 +179,9 @@ def _written(field: str, tree: Any) -> str:
 def verify(connection: psycopg.Connection[Any], update: Update) -> None:
     """Check an update against the server: what it reads is ours, what it calls only computes, its columns and types fit.
 
-    SET may not read the table that it changes: batch after batch, it would see what the batches before have written, which one UPDATE
-    does not. WHERE may, because the rows are selected once, before anything is changed.
+    SET may not read the table that it changes: batch after batch, it would see what the batches before have
+    written, which one UPDATE does not. WHERE may, because the rows are selected once, before anything is
+    changed.
 
     Args:
         connection: To the catalog database, in autocommit. Nothing is executed on it.

@@ -1,7 +1,8 @@
 """Turns: DAGs that would disturb each other never work at the same time, also when a run that failed is cleared.
 
-A run takes a turn before it changes anything and proves before each step that the turn is still its own. A run that has failed keeps its
-turn, so clearing its tasks goes on with the work, until another run begins: that one gives the turn up for it.
+A run takes a turn before it changes anything and proves before each step that the turn is still its own. A
+run that has failed keeps its turn, so clearing its tasks goes on with the work, until another run begins:
+that one gives the turn up for it.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,7 @@
-"""Reading an API's answer without believing it: each function says what is missing instead of taking it for empty.
+"""Checked access to an API's response: what is missing is an error, and is not taken for empty.
 
-The errors are `UnexpectedAnswer`, so a request whose answer is checked by these (the `check` of `Client.get_json`)
-is sent again before the pull fails.
+The errors are `UnexpectedAnswer`, so a request whose answer is checked by these (the `check` of
+`Client.get_json`) is sent again before the pull fails.
 """
 
 from typing import Any
@@ -32,8 +32,8 @@ def items_at(body: Any, path: str) -> list[Raw]:
         path: Keys joined by dots; "" is the body itself.
 
     Raises:
-        UnexpectedAnswer: There is no list. The text names the path and the keys that are there, because an API that
-            renames its list looks like one that has run out of items.
+        UnexpectedAnswer: There is no list. The text names the path and the keys that are there, because an
+            API that renames its list looks like one that has run out of items.
     """
     found = dig(body, *steps(path))
     if isinstance(found, list):

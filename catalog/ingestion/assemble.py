@@ -89,7 +89,7 @@ def client_for(
         if key is None:
             raise MissingKey(
                 f"{provider.name} needs a key. Get one at {provider.key.get_at} and set it as the Airflow "
-                f"Variable {provider.key.variable} (on the command line: the environment variable of that name)."
+                f"Variable {provider.key.variable} (on the command line: the environment variable)."
                 " Nothing was requested."
             )
         credentials = KeyCredentials(provider.key, key, api_hosts(provider))

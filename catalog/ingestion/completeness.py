@@ -1,8 +1,8 @@
 """Is a pull whole? What came is held against what the API announced, and against what it usually gives.
 
-An answer that is well formed may still hold too little: a search that was cut short, a list that an index being
-rebuilt has lost, an identifier that was renamed. Such a pull is loaded, because what came is good, but it is reported
-with both numbers, its run fails, and nothing counts it as fresh until somebody accepts it.
+An answer that is well formed may still hold too little: a search that was cut short, a list that an index
+being rebuilt has lost, an identifier that was renamed. Such a pull is loaded, because what came is good, but
+it is reported with both numbers, its run fails, and nothing counts it as fresh until somebody accepts it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,9 @@ from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN
 DELETED = "deleted from the catalog"  # a skip of the load's
 URL_TAKEN = "URL belongs to another record"  # a reject of the load's
 URL_TAKEN_HINT = (
-    "These bring a URL that another record holds, and are not kept until it has another URL. The rejects of the load name "
-    "each holder (`belongs_to`). One that the provider no longer lists is the same record under its earlier identifier. "
+    "These bring a URL that another record holds, and are not kept until it has another URL. The rejects of "
+    "the load name each holder (`belongs_to`). One that the provider no longer lists is the same record "
+    "under its earlier identifier. "
     "Do not delete it: a deleted address stays deleted."
 )
 OURS = frozenset((OVER_LIMIT, REPEATED, SEEN, DELETED))  # skips that say nothing about the API
@@ -49,7 +50,7 @@ class Outcome(msgspec.Struct, frozen=True):
     def of(
         cls, fetched: int, kept: int, skipped: Mapping[str, int], rejected: int, when: str = ""
     ) -> "Outcome":
-        """The outcome less what we passed over ourselves: a round that was read twice brought no more than once."""
+        """Return the outcome without what we skipped ourselves: a round that was read twice counts once."""
         ours = sum(number for reason, number in skipped.items() if reason in OURS)
         return cls(fetched - ours, kept, skipped, rejected, when)
 
@@ -71,8 +72,8 @@ class Expectations(msgspec.Struct, frozen=True):
 def unread(read: int, announced: tuple[int, int], tolerance: float) -> str | None:
     """What a round lacks of what was announced; None when it is whole.
 
-    Totals drift while a list is read, as items come and go: within 1 % the lowest one counts. One that changes more
-    is a total to distrust, and the highest one counts.
+    Totals drift while a list is read, as items come and go: within 1 % the lowest one counts. One that
+    changes more is a total to distrust, and the highest one counts.
 
     Args:
         read: Items that came.
@@ -95,11 +96,14 @@ def short_page(largest: int, smallest: int | None) -> str | None:
     """
     if smallest is None or smallest >= largest * UNEVEN:
         return None
-    return f"a page in the middle holds {smallest:,} items, another {largest:,}, and no total proves that all came"
+    return (
+        f"a page in the middle holds {smallest:,} items, another {largest:,}, "
+        "and no total proves that all came"
+    )
 
 
 def nothing(fetched: int, kept: int, *, windows: bool, proved: bool) -> str | None:
-    """Why a pull that asked for everything cannot be whole although the API reports no fault; None when it can.
+    """Return why a pull of everything cannot be whole although the API reports no error; None if it can.
 
     Args:
         fetched: Items that came.
@@ -119,8 +123,8 @@ def unusual(now: Outcome, before: Sequence[Outcome], expected: Expectations) -> 
 
     Args:
         now: The load in question.
-        before: Whole loads to compare with, the nearest first: the last ones of a provider that is pulled as a whole,
-            those of windows near this one otherwise.
+        before: Whole loads to compare with, the nearest first: the last ones of a provider that is pulled as
+            a whole, those of windows near this one otherwise.
         expected: What the provider is held to.
     """
     found = _too_few(now, before, expected)
@@ -174,7 +178,10 @@ def _too_many(now: Outcome, before: Sequence[Outcome], expected: Expectations) -
 
 
 def _share(number: int, of: int, what: str, allowed: float) -> str:
-    return f"{number:,} of {of:,} items {what} ({number / of:.0%}), where {allowed:.0%} is the most that is usual"
+    return (
+        f"{number:,} of {of:,} items {what} ({number / of:.0%}), "
+        f"where {allowed:.0%} is the most that is usual"
+    )
 
 
 def _pulls(before: Sequence[Outcome], expected: Expectations) -> str:
@@ -193,7 +200,8 @@ def summary(gaps: Sequence[str], provider: str, *, short: bool) -> str:
     Args:
         gaps: What is missing, each in a sentence.
         provider: The provider's name.
-        short: The API gave less than it should; otherwise pages failed and were passed over, as was asked for.
+        short: The API gave less than it should; otherwise pages failed and were passed over, as was asked
+            for.
     """
     shown = "; ".join(gaps[:5]) + (f"; and {len(gaps) - 5:,} more" if len(gaps) > 5 else "")
     if not short:
@@ -216,18 +224,21 @@ def not_whole(provider: str, media_type: str, found: Sequence[str]) -> str:
         found: What is suspicious, from `unusual`.
     """
     return (
-        f"{provider} {media_type} is NOT WHOLE: {'; '.join(found)}. What came is loaded, nothing is deleted, and the "
+        f"{provider} {media_type} is NOT WHOLE: {'; '.join(found)}. What came is loaded, nothing is deleted, "
         f"pull does not count as fresh. Look at the provider's API and at the run's rejects. {accepting()}"
     )
 
 
 def accepting() -> str:
     """How a shortfall is accepted, as the last sentence of an alert."""
-    return 'If this is right, trigger the DAG with the conf {"accept_shortfall": true}: the pull then counts as whole.'
+    return (
+        'If this is right, trigger the DAG with the conf {"accept_shortfall": true}: '
+        "the pull then counts as whole."
+    )
 
 
 def flags(*, complete: bool, whole: bool, replayed: bool, shortfalls: Sequence[str], accepted: bool) -> str:
-    """What limits a load, for summaries and tables: "" for a whole pull, else words such as `PARTIAL`, `REPLAY`."""
+    """Return what limits a load, in words such as `PARTIAL`, `REPLAY`; "" for a whole pull."""
     words = []
     if not complete and not shortfalls:
         words.append("PARTIAL")

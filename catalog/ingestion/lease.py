@@ -13,9 +13,10 @@ from catalog.core.errors import Fenced
 class Lease:
     """Only the newest attempt of a task may write.
 
-    Taking the lease makes an attempt the newest one; calling it proves that it still is. `number` is greater than
-    that of any attempt before, so that what an older one writes can be told apart. A connection that is lost between
-    two proofs is made anew; who holds the lease is a row of the database, so a newer attempt is noticed all the same.
+    Taking the lease makes an attempt the newest one; calling it proves that it still is. `number` is greater
+    than that of any attempt before, so that what an older one writes can be told apart. A connection that is
+    lost between two proofs is made anew; who holds the lease is a row of the database, so a newer attempt is
+    noticed all the same.
     """
 
     def __init__(self, task: str, connect: Callable[[], psycopg.Connection[Any]], above: int = 0) -> None:
@@ -24,8 +25,8 @@ class Lease:
         Args:
             task: What is held: a task of a run.
             connect: Opens a connection in autocommit mode.
-            above: The greatest number by which the task's attempts have written. The sequence of a database that was
-                restored to an earlier moment is behind it.
+            above: The greatest number by which the task's attempts have written. The sequence of a database
+                that was restored to an earlier moment is behind it.
         """
         self._task, self._holder = task, uuid4()
         self._connection = Reconnecting(connect)
@@ -59,7 +60,7 @@ class Lease:
         self._connection.close()
 
     def _forget_old_ones(self) -> None:
-        """Delete leases of pulls that failed for good. An attempt that still wakes up finds none, and stops."""
+        """Delete the leases of pulls that failed permanently; an attempt that still runs then stops."""
         self._connection.execute(
             "delete from pull_lease where task in (select task from pull_lease "
             "where renewed_on < now() - interval '30 days' for update skip locked)"

@@ -26,9 +26,14 @@ def facts(cls: type[Provider]) -> Facts:
         else f"{cls.rate}" + (f", {cls.quota.requests:,} a {cls.quota.period}" if cls.quota else "")
     )
     return Facts(
-        cls.name, ", ".join(cls.strings), f"`{cls.schedule}`", "yes" if cls.dated else "since a day" if cls.since else "no",
-        " ".join(keys) or "none", rate, cls.popularity or "none",
-    )  # fmt: skip
+        cls.name,
+        ", ".join(cls.strings),
+        f"`{cls.schedule}`",
+        "yes" if cls.dated else "since a day" if cls.since else "no",
+        " ".join(keys) or "none",
+        rate,
+        cls.popularity or "none",
+    )
 
 
 def overview() -> list[Facts]:

@@ -1,4 +1,4 @@
-"""A page's items as parts: mapped, encoded, counted. Whatever an item does, it costs itself and nothing else."""
+"""Writes the items of a page as parts: mapped, encoded, counted. A bad item is rejected alone."""
 
 import traceback
 from collections.abc import Callable
@@ -51,7 +51,7 @@ class PageWriter:
         self._met: set[tuple[str, int]] = set()  # records of the round at hand, by hash
 
     def remember(self, manifest: Manifest, pages: range) -> None:
-        """Take the identifiers that earlier attempts wrote in these pages for known, so that they are not written twice."""
+        """Read the identifiers that earlier attempts wrote, so that they are not written twice."""
         seen = self._seen if self._seen is not None else set()
         for media_type in self._encoders:
             for path in self._parts.tsv_files(media_type, manifest, pages):
@@ -62,7 +62,7 @@ class PageWriter:
         self._seen = seen
 
     def begin_round(self) -> None:
-        """Stop looking for identifiers that were written before, unless the provider is known to repeat them."""
+        """Forget the identifiers of earlier attempts, unless the provider is known to repeat items."""
         self.count_again()
         if not self._provider.unique:
             self._seen = None
@@ -116,7 +116,7 @@ class PageWriter:
         return again
 
     def _came_before(self, records: list[Media]) -> bool:
-        """Whether the round has brought all records of an item already. Long rounds are not remembered whole."""
+        """Return whether all records of an item were written in this round, as far as it is remembered."""
         keys = {self._key(record) for record in records}
         known = bool(keys) and keys <= self._met
         if len(self._met) < MOST_MET:
@@ -183,9 +183,10 @@ class PageWriter:
 
 
 def _cause(what: str, error: Exception) -> str:
-    """The reason to count a failure under: exception, message and line of a mapping; kind of a failed request.
+    """Return the reason of a failure: exception, message and line of a mapping; kind of a failed request.
 
-    Messages of requests hold addresses, so each would be a reason of its own; they are told beside the reject.
+    Messages of requests hold addresses, so each would be a reason of its own; they are told beside the
+    reject.
     """
     if isinstance(error, HttpStatus):
         return f"{what}: status {error.status}"

@@ -1,8 +1,9 @@
 """Ways to walk through an API's pages.
 
-A cursor is small JSON that says where to go on; the request is made from it. No paginator can be built without a rule
-that ends it, and `LoopGuard` watches all of them. An answer is an empty page only when it holds an empty list: what
-is missing is an error, and what an API announces is handed on, to be held against what it gave.
+A cursor is small JSON that says where to go on; the request is made from it. No paginator can be built
+without a rule that ends it, and `LoopGuard` watches all of them. An answer is an empty page only when it
+holds an empty list: what is missing is an error, and what an API announces is handed on, to be held against
+what it gave.
 """
 
 from abc import ABC, abstractmethod
@@ -31,9 +32,12 @@ class Page(msgspec.Struct):
         items: What the API listed.
         next: Where to go on; None ends the round.
         total: How many items the API announces for the whole round, if it does.
-        more_rounds: Rounds that cover what this one does not give out. They replace it, so its total counts no more.
-        withheld: What the API holds but gives out in no way; the pull goes on, and fails at its end with this text.
-        restarted: The round began again with this page (the API's data were rebuilt); what came before counts no more.
+        more_rounds: Rounds that cover what this one does not give out. They replace it, so its total counts
+            no more.
+        withheld: What the API holds but gives out in no way; the pull goes on, and fails at its end with this
+            text.
+        restarted: The round began again with this page (the API's data were rebuilt); what came before counts
+            no more.
     """
 
     items: list[Raw]
@@ -52,7 +56,7 @@ class Paginator(ABC):
 
     @abstractmethod
     def start(self, params: Params) -> Cursor:
-        """The first cursor. params: may hold the paginator's own, to start elsewhere (conf `initial_query_params`)."""
+        """Return the first cursor; `params` may hold one (conf `initial_query_params`)."""
 
     @abstractmethod
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
@@ -64,10 +68,11 @@ class Paginator(ABC):
 
 
 class Counted(Paginator):
-    """A page number, or an offset, that grows until a page is empty, or until the API says that no page follows.
+    """A page number, or an offset, that grows until a page is empty or the API reports the last one.
 
-    An offset grows by the number of items that came, so a server that caps its pages costs requests, not items.
-    An API that announces neither a total nor whether a page follows has one page more asked for after an empty one.
+    An offset grows by the number of items that came, so a server that caps its pages costs requests, not
+    items. An API that announces neither a total nor whether a page follows has one page more asked for after
+    an empty one.
     """
 
     def __init__(
@@ -97,9 +102,11 @@ class Counted(Paginator):
             step: 1 for page numbers; for offsets, how many items are asked for.
             more: Dotted path of a value that is falsy on the last page, and only there.
             total: Dotted path of the number of items in all.
-            announces: "sometimes" when the API may leave its total out; else an answer without it is an error.
+            announces: "sometimes" when the API may leave its total out; else an answer without it is an
+                error.
             pages_header: Response header that holds the number of pages, told by a HEAD of the first page.
-            total_header: Response header of a page, and of that HEAD, that holds the number of items. May be missing.
+            total_header: Response header of a page, and of that HEAD, that holds the number of items. May be
+                missing.
             omits_empty: The API leaves its list out of an answer past the last item.
             gone: Status of a page past the last one.
             check: Raises Retry or Fatal when the body reports an error of the API's own.
@@ -156,7 +163,7 @@ class Counted(Paginator):
         return self.url.replace("{page}", str(at)), sent
 
     def _ask(self, client: Client, at: int, params: Params, *, empty: bool) -> Decoded | None:
-        """The answer for one page, found to be one; None when the API says by status that there is no such page."""
+        """Return the checked response for a page; None if its status says that there is no such page."""
 
         def check(body: Any) -> None:
             if self.check:
@@ -203,7 +210,7 @@ class Counted(Paginator):
         return cursor.get("total") if told is None else told
 
     def _prove_end(self, client: Client, at: int, params: Params) -> None:
-        """Ask for one page beyond an empty one, which alone proves nothing where the API announces nothing."""
+        """Request one page beyond an empty one, which proves nothing if the API announces no total."""
         try:
             url, sent = self._request(at + 1, params)
             items = self._items(client.get_json(url, sent, check=self.check))
@@ -218,7 +225,7 @@ class Counted(Paginator):
 
 
 class Tokens(Paginator):
-    """Each answer holds the token of the next page; the one without is the last, as is one that repeats its own."""
+    """Each response holds the token of the next page; one without, or with its own, is the last."""
 
     def __init__(
         self,
@@ -280,11 +287,12 @@ class LoopGuard:
         self._repeats = 0
 
     def repeated(self, cursor: Cursor, items: Sequence[Raw]) -> bool:
-        """Whether this page came before. Raises LoopDetected when it did too often, or when a cursor comes again."""
+        """Return whether this page was read before. Raises LoopDetected if it was too often."""
         where = _digest(cursor)
         if where in self._cursors:
             raise LoopDetected(
-                f"the API sent us back to {cursor}, where this run has been before; stopped, what was read is kept."
+                f"the API sent us back to {cursor}, where this run has been before; "
+                "stopped, what was read is kept."
             )
         self._cursors.add(where)
         if len(self._cursors) > self._max_pages:

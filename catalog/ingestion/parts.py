@@ -1,8 +1,8 @@
 """TSV parts of one pull in object storage, and the manifest that says which of them count.
 
-A part is the rows of one media type of one page. Its name holds the page's number and the attempt that wrote it: an
-attempt that was taken for dead and goes on writing touches no file of the one that has taken over, and the manifest
-says which attempt wrote which pages. A file becomes visible only when it is whole.
+A part is the rows of one media type of one page. Its name holds the page's number and the attempt that wrote
+it: an attempt that was taken for dead and goes on writing touches no file of the one that has taken over, and
+the manifest says which attempt wrote which pages. A file becomes visible only when it is whole.
 """
 
 import os
@@ -24,7 +24,7 @@ _MANIFEST = re.compile(r"manifest(?:-(\d+))?\.json$")
 
 
 def write_whole(path: UPath, data: bytes) -> None:
-    """Write a file so that a reader sees nothing or all of it, on a file system and in an object store alike."""
+    """Write a file atomically, on a file system and in an object store."""
     if path.protocol in ("", "file", "local"):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
@@ -35,7 +35,7 @@ def write_whole(path: UPath, data: bytes) -> None:
 
 
 class Counts(msgspec.Struct):
-    """What became of the items of one media type: fetched = written + skipped + rejected. Reasons map to numbers."""
+    """Counts of one media type: fetched = written + skipped + rejected. Reasons map to numbers."""
 
     fetched: int = 0
     written: int = 0
@@ -92,7 +92,8 @@ class Parts:
             started: When the run began; with the window it makes up the folder's name.
             window: The time that the pull covers, if it does not cover everything.
             key: Tells pulls of the same provider and time apart.
-            attempt: Number of the attempt that writes, greater than that of any before; 0 when there is only one.
+            attempt: Number of the attempt that writes, greater than that of any before; 0 when there is only
+                one.
         """
         stamp = f"{started:%Y%m%dT%H%M%S}" + (f"_{key}" if key else "")
         covers = f"_{window}".replace(":", "") if window else ""
@@ -114,13 +115,13 @@ class Parts:
     def write_rejects(
         self, number: int, rejects: list[dict[str, Any]], redact: Callable[[str], str] = str
     ) -> None:
-        """One JSON object a line: media_type, reason, details, and the raw record, less what `redact` takes out."""
+        """Write rejects, one JSON object a line: media_type, reason, details, and the redacted raw record."""
         path = self.folder / f"{self._prefix}_{self._suffix}_{number:06}{self._by}.rejects.jsonl"
         text = b"".join(json_line(r) for r in rejects).decode()
         write_whole(path, redact(text).encode())
 
     def discard_from(self, number: int) -> None:
-        """Remove what no manifest counts: parts of later pages (a pull was killed after writing), older manifests."""
+        """Remove parts of pages that no manifest counts, and older manifests."""
         for path in self._files():
             part, manifest = _PART.search(path.name), _MANIFEST.fullmatch(path.name)
             late = part and int(part.group(1)) >= number and int(part.group(2) or 0) <= self.attempt
@@ -168,7 +169,7 @@ class Parts:
 
 
 def json_line(value: Any) -> bytes:
-    """A line of a rejects file. What JSON cannot hold (a lone surrogate, NaN) is written as text, so that a reject is never lost."""
+    """Return a line of a rejects file. What JSON cannot hold (a lone surrogate, NaN) is written as text."""
     try:
         return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE, default=repr)
     except (TypeError, orjson.JSONEncodeError):

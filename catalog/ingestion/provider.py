@@ -28,7 +28,7 @@ FOLDER = Path(__file__).parent.parent / "providers"
 
 
 class Reingestion(msgspec.Struct, frozen=True):
-    """A weekly DAG that pulls fixed past days again, above all for their popularity; `days`: (step, count) pairs, see day_lists.
+    """A weekly DAG that pulls past days again, mainly to update their popularity.
 
     A provider that is not dated has no days: the DAG pulls the whole, once, unless that has just been done.
     """
@@ -65,9 +65,10 @@ class _FailuresInARow:
 
 
 class Provider:
-    """Declaration and mapping of one provider. Subclasses set class attributes and write `record`; the rest has defaults.
+    """Declaration and mapping of one provider. Subclasses set class attributes and write `record`.
 
-    One instance serves one pull, so a subclass may keep what it learned during the pull (never what decides where to go on).
+    One instance serves one pull, so a subclass may keep what it learned during the pull (never what decides
+    where to go on).
     """
 
     name: ClassVar[str]  # the folder's name; the DAG is `<name>_workflow`
@@ -113,7 +114,7 @@ class Provider:
         raise NotImplementedError
 
     def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
-        """Parameters that are fixed for a round of pages; the pages are walked once for each. May ask the API (to count, to slice)."""
+        """Return the parameters of each round of pages. May request the API (to count, to slice)."""
         return [{}]
 
     def complete(self, items: list[Raw], client: Client) -> list[Raw]:
@@ -152,7 +153,7 @@ class Provider:
         return _FailuresInARow(self.max_failed_details)
 
     def detail(self, raw: Raw, client: Client) -> Raw:
-        """One item with what further requests tell about it. Unlike `record`, it may send requests; it decides nothing."""
+        """Add the details of an item from further requests. Unlike `record`, it may send requests."""
         return raw
 
     @classmethod
@@ -171,7 +172,7 @@ class Provider:
 
 @cache
 def provider_class(name: str) -> type[Provider]:
-    """The provider in `catalog/providers/<name>/provider.py`. Raises Fatal, naming all there are, when there is none."""
+    """Import `catalog/providers/<name>/provider.py`. Raises Fatal, listing all providers, without it."""
     if name not in provider_names():
         raise Fatal(f"there is no provider {name!r}; there are {', '.join(provider_names())}.")
     module = import_module(f"catalog.providers.{name}.provider")

@@ -1,8 +1,9 @@
-"""The loop of every pull: page after page from the API into TSV parts, resumable at any page, every item accounted for.
+"""The loop of every pull: pages from the API into TSV parts, resumable, with every item counted.
 
-After each page its parts, then the manifest, then the checkpoint are written, in this order. A pull that was killed
-goes on at its checkpoint, so at most one page is fetched again. At the end of a round, what was read is held against
-what the API announced; what is missing is a gap, and a pull with gaps fails at its end, after everything else was read.
+After each page its parts, then the manifest, then the checkpoint are written, in this order. A pull that was
+killed goes on at its checkpoint, so at most one page is fetched again. At the end of a round, what was read
+is held against what the API announced; what is missing is a gap, and a pull with gaps fails at its end, after
+everything else was read.
 """
 
 import contextlib
@@ -71,7 +72,8 @@ class Pull:
             window: The time to pull of a dated provider.
             options: What conf and Variables ask for.
             checkpoint: Where the state is kept between attempts.
-            progress: Called after each page with the manifest and the number of items the API announces, if it does.
+            progress: Called after each page with the manifest and the number of items the API announces, if
+                it does.
             fence: Raises Fenced when another attempt has taken over; called before anything is written.
             should_stop: Asked after each page.
             probe: Whether a host answers https; None to ask none.
@@ -235,7 +237,7 @@ class Pull:
         return page
 
     def _note_failure(self, state: State, cursor: Cursor, error: Exception) -> None:
-        """Remember to read a page again; where only its answer tells what follows, the rest of the round with it."""
+        """Note a page to read again, with the rest of the round if only its response leads on."""
         round_ = state.rounds[state.round]
         rest = self.provider.pages.skip(cursor) is None and not round_.only
         text = f"at {cursor}: {type(error).__name__}: {error}"[:500]
@@ -354,10 +356,10 @@ class Pull:
         return manifest
 
     def _close(self, error: BaseException) -> None:
-        """Leave a manifest that tells why the pull ended early; an attempt that was fenced off must not touch it."""
+        """Write a manifest with the error that ended the pull; a fenced attempt must not write it."""
         if self._state is None or isinstance(error, Fenced):
             return
-        # The state may be half a page ahead of the checkpoint when writing failed; what counts is what was saved.
+        # The state may be half a page ahead of the checkpoint if writing failed; the checkpoint counts.
         state = State(token=self._state.token, started=self._state.started, rounds=[])
         with contextlib.suppress(ValueError):  # one that cannot be used is still there until a page is read
             state = restored(self._checkpoint.load())

@@ -1,7 +1,8 @@
 """How fast a provider may be asked: a steady rate per key, and a quota per calendar month or day.
 
-Rates hold over all tasks and DAGs that use one key (daily run, reingestion, audit), so the bucket lives in the catalog database; a run
-without one (`catalog ingest`) keeps its own. The algorithm is GCRA, the token bucket written as "when is the next slot free?".
+Rates hold over all tasks and DAGs that use one key (daily run, reingestion, audit), so the bucket lives in
+the catalog database; a run without one (`catalog ingest`) keeps its own. The algorithm is GCRA, the token
+bucket written as "when is the next slot free?".
 """
 
 import threading
@@ -18,7 +19,7 @@ from catalog.core.errors import QuotaExhausted
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """Requests allowed in a span of time; give one of the three. `burst`: how many may go at once after a pause."""
+    """Requests allowed in a span of time (give one of the three), and at once after a pause (`burst`)."""
 
     per_second: float = 0
     per_minute: float = 0
@@ -76,7 +77,7 @@ class NoThrottle:
 
 
 class LocalThrottle:
-    """One process' own bucket, safe for threads. clock and sleep are arguments so that tests need not wait."""
+    """A bucket of one process, safe for threads; tests pass their own clock and sleep."""
 
     def __init__(
         self,
@@ -98,15 +99,20 @@ class LocalThrottle:
 
 
 class SharedThrottle:
-    """A bucket in the catalog database, shared by all who use `key` (the name of a secret, or the provider's).
+    """A bucket in the catalog database, shared by all users of a key.
 
-    connect: opens a connection of its own in autocommit mode, so that a slot is taken at once and never rolled back.
+    connect: opens a connection of its own in autocommit mode, so that a slot is taken at once and never
+    rolled back.
     """
 
     def __init__(
-        self, connect: Callable[[], psycopg.Connection], key: str, rate: Rate, quota: Quota | None = None,
+        self,
+        connect: Callable[[], psycopg.Connection],
+        key: str,
+        rate: Rate,
+        quota: Quota | None = None,
         sleep: Callable[[float], None] = time.sleep,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._key, self._rate, self._quota, self._sleep = key, rate, quota, sleep
         self._connection = Reconnecting(connect)  # a statement that is executed twice costs one slot more
         self._lock = threading.Lock()
@@ -117,9 +123,11 @@ class SharedThrottle:
                 self._count(self._quota)
             row = self._connection.execute(
                 """
-                insert into rate_limit as r (key, next_slot) values (%(key)s, clock_timestamp() + %(interval)s)
+                insert into rate_limit as r (key, next_slot)
+                values (%(key)s, clock_timestamp() + %(interval)s)
                 on conflict (key) do update
-                   set next_slot = greatest(r.next_slot, clock_timestamp() - %(interval)s * %(spare)s) + %(interval)s
+                   set next_slot = greatest(r.next_slot, clock_timestamp() - %(interval)s * %(spare)s)
+                                   + %(interval)s
                 returning extract(epoch from next_slot - %(interval)s - clock_timestamp())::float8
                 """,
                 {
@@ -145,7 +153,8 @@ class SharedThrottle:
         if row is None:
             resumes = quota.resumes(now)
             raise QuotaExhausted(
-                f"{self._key}: the quota of {quota.requests:,} requests a {quota.period} is used up. It starts anew at "
-                f"{resumes:%Y-%m-%d %H:%M} UTC; clear the failed pull then, and it goes on where it stopped. Nothing is lost.",
+                f"{self._key}: the quota of {quota.requests:,} requests a {quota.period} is used up. "
+                f"It is renewed at {resumes:%Y-%m-%d %H:%M} UTC; the pull then resumes where it stopped. "
+                "Nothing is lost.",
                 resumes,
             )

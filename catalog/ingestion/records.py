@@ -11,9 +11,10 @@ Raw = Any  # one item of a provider's answer, as JSON gave it; a mapping trusts 
 
 
 class Media(msgspec.Struct, kw_only=True, gc=False):
-    """Fields that images and audio share. Only the first four are required; values are cleaned when the row is written.
+    """Fields that images and audio share; the first four are required. Values are cleaned when written.
 
-    license None, or a required field that does not survive cleaning, makes the row a reject, never an exception.
+    license None, or a required field that does not survive cleaning, makes the row a reject, never an
+    exception.
     """
 
     foreign_identifier: Any
@@ -64,7 +65,11 @@ class Skip(msgspec.Struct, frozen=True):
 
 
 def missing(**values: Any) -> Skip | None:
-    """The Skip for the first value that is missing, None when all are there: `missing(identifier=…, landing_url=…)` → "no landing URL"."""
+    """Return the Skip for the first missing value; None if there is none.
+
+    >>> missing(identifier=7, landing_url="")
+    Skip(reason='no landing URL', media_type=None)
+    """
     name = next((name for name, value in values.items() if not value), None)
     return Skip(f"no {name.replace('_', ' ').replace('url', 'URL')}") if name else None
 
@@ -80,7 +85,7 @@ Mapped = Media | Skip | list[Media | Skip]
 
 
 def compact(raw: dict[str, Any], *keys: str, **renamed: str) -> dict[str, Any]:
-    """The named keys of `raw` whose value is not None (0 and "" stay); `date="creation_date"` calls one of them differently."""
+    """Return the named keys of `raw` whose value is not None; `date="creation_date"` renames one."""
     wanted = {**{key: key for key in keys}, **renamed}
     return {name: value for name, key in wanted.items() if (value := raw.get(key)) is not None}
 

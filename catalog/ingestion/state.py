@@ -55,7 +55,7 @@ class Options(msgspec.Struct, frozen=True):
         )
 
     def skips(self, error: Exception) -> bool:
-        """Whether to note this error and pass over its page. Predicates are parts of its text, case-insensitive."""
+        """Return whether to skip the page of this error. Predicates match parts of its text, in any case."""
         if isinstance(error, StopsPull):
             return False
         text = repr(error).lower()
@@ -71,7 +71,8 @@ class Round(msgspec.Struct):
         only: Read one page and no more.
         rest: Read from `cursor` to the round's end.
         read: Items that an earlier walk of the round has read before `cursor`.
-        written: Pages [first, end) of this pull that an earlier walk of the round wrote; their items are known.
+        written: Pages [first, end) of this pull that an earlier walk of the round wrote; their items are
+            known.
     """
 
     params: dict[str, Any]
@@ -87,7 +88,7 @@ class Round(msgspec.Struct):
 
 
 class Gap(msgspec.Struct):
-    """What is missing from a pull that went on: a page that failed, the rest of a round, or a round that fell short.
+    """A gap in a pull that continued: a failed page, the rest of a round, or a round that fell short.
 
     Attributes:
         again: The round to walk when the pull is tried again, to read what is missing.

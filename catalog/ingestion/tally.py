@@ -41,7 +41,7 @@ class Tally:
         _count(self._of(media_type).skipped, reason)
 
     def fail(self, media_type: MediaType, reason: str, raw: Raw, **details: str) -> None:
-        """An item that no record came of. details: what helps to find out why, written beside the raw item."""
+        """Count a rejected item; `details`, which help to find the cause, are written beside it."""
         self.fetched(media_type)
         self.reject(media_type, reason, raw, **details)
 

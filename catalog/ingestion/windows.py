@@ -1,4 +1,4 @@
-"""Which time a run covers, and cutting a busy day into slices. All windows are half-open, [start, end), in UTC."""
+"""The time window of a run, and slices of a busy day. Windows are half-open, [start, end), in UTC."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -46,9 +46,10 @@ def run_window(
     interval: tuple[datetime | None, datetime | None] = (None, None),
     days_back: int = 0,
 ) -> Window:
-    """The window of a run: conf `date` (that UTC day), else its data interval, else the last whole UTC day before `run_after`.
+    """Return the window of a run: its day, else its interval, else the last whole UTC day before it.
 
-    days_back: shift of a reingestion. Only an interval that has a length counts; a trigger timetable's is empty.
+    days_back: shift of a reingestion. Only an interval that has a length counts; a trigger timetable's is
+    empty.
     """
     start, end = interval
     if day is not None:
@@ -63,8 +64,8 @@ def run_window(
 class Slicing(msgspec.Struct, frozen=True):
     """How to cut a day so that each slice stays below what an API serves well.
 
-    A day with fewer than `max_records` is one slice. Otherwise each hour is counted: below `max_records` it is one slice, below
-    `division_threshold` it is cut into `min_divisions`, else into `max_divisions`.
+    A day with fewer than `max_records` is one slice. Otherwise each hour is counted: below `max_records` it
+    is one slice, below `division_threshold` it is cut into `min_divisions`, else into `max_divisions`.
     """
 
     max_records: int
@@ -73,7 +74,7 @@ class Slicing(msgspec.Struct, frozen=True):
     max_divisions: int = 12
 
     def slices(self, window: Window, count: Callable[[Window], int]) -> list[Window]:
-        """The slices that hold records, in order; count: asks the API how many a window holds (1 or 25 calls for a day)."""
+        """Return the slices that hold records, in order; `count` requests the total of a window."""
         total = count(window)
         if total == 0:
             return []
@@ -92,7 +93,7 @@ class Slicing(msgspec.Struct, frozen=True):
 
 
 def day_lists(*steps: tuple[int, int]) -> list[list[int]]:
-    """Days to go back in a reingestion: for each (step, count) one list that goes on where the one before ended; [0] comes first.
+    """Return lists of days to go back in a reingestion: [0], then one for each (step, count).
 
     >>> day_lists((2, 3), (3, 2), (4, 4))
     [[0], [2, 4, 6], [9, 12], [16, 20, 24, 28]]

@@ -23,21 +23,26 @@ _MERGED: dict[Merge, LiteralString] = {
     "object": "merged_object(old.{c}, new.{c})",
     "tags": "merged_tags(old.{c}, new.{c}, old.provider)",
     "elements": "merged_elements(old.{c}, new.{c})",
-    # An array of arrays, which only an adopted catalog holds, can be joined to no list: it stands for its elements.
+    # An array of arrays, which only an adopted catalog holds, cannot be joined to a list; its elements can.
     "names": (
-        "merged_names(case when array_ndims(old.{c}) > 1 then array(select unnest(old.{c})) else old.{c} end, new.{c})"
+        "merged_names(case when array_ndims(old.{c}) > 1"
+        " then array(select unnest(old.{c})) else old.{c} end, new.{c})"
     ),
 }
-# The cheap test comes first: most rows of a reload bring exactly what is stored, and then nothing is merged at all.
+# The cheap test comes first: most rows of a reload are exactly as stored, and nothing is merged.
 _DIFFERS: dict[Merge, LiteralString] = {
     "newest": "coalesce(new.{c}, old.{c}) is distinct from old.{c}",
-    "object": "(new.{c} is distinct from old.{c} and merged_object(old.{c}, new.{c}) is distinct from old.{c})",
+    "object": (
+        "(new.{c} is distinct from old.{c} and merged_object(old.{c}, new.{c}) is distinct from old.{c})"
+    ),
     "tags": (
         "(new.{c} is distinct from old.{c}"
         " and not same_elements(merged_tags(old.{c}, new.{c}, old.provider), old.{c}))"
     ),
     # The merged array keeps the stored one's order, so the two need not be compared as sets.
-    "elements": "(new.{c} is distinct from old.{c} and merged_elements(old.{c}, new.{c}) is distinct from old.{c})",
+    "elements": (
+        "(new.{c} is distinct from old.{c} and merged_elements(old.{c}, new.{c}) is distinct from old.{c})"
+    ),
     "names": f"(new.{{c}} is distinct from old.{{c}} and not same_names({_MERGED['names']}, old.{{c}}))",
 }
 _INSERTED: dict[Merge, LiteralString] = {

@@ -1,4 +1,4 @@
-"""Lines into a table by COPY: all at once when PostgreSQL reads every one, otherwise without those that it does not read."""
+"""COPY of lines into a table, without those that PostgreSQL cannot read."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -52,14 +52,15 @@ def copy_exactly(
 class LineCopy:
     """Copies lines, block by block, and hands those that cannot be read to a function.
 
-    Which line of a block is bad is found by halving the block: the server's message names a line, but in the server's
-    language, and counts lines in its own way. A bad line costs the block's bytes about twice, wherever it stands.
+    Which line of a block is bad is found by halving the block: the server's message names a line, but in the
+    server's language, and counts lines in its own way. A bad line costs the block's bytes about twice,
+    wherever it stands.
 
     Args:
         connection: To a database, in a transaction.
         statement: COPY … FROM STDIN.
-        fault: Says what is wrong with a line that is known to be bad, None if nothing is known. Only lines of a
-            block that was refused are looked at.
+        fault: Says what is wrong with a line that is known to be bad, None if nothing is known. Only lines of
+            a block that was refused are looked at.
         refuse: Called with the reason and the line of each that is left out.
         limit: How many lines without a known fault may be left out; None for any number.
     """
@@ -77,7 +78,7 @@ class LineCopy:
         self._unknown = 0
 
     def run(self, lines: Iterable[bytes]) -> int:
-        """Copy the lines, each with its line end. Returns the number of rows; raises Fatal beyond the limit."""
+        """Copy lines with their line ends and return the number of rows. Raises Fatal beyond the limit."""
         return sum(self._copy(block) for block in _blocks(lines))
 
     def _copy(self, lines: list[bytes], checked: bool = False) -> int:

@@ -1,4 +1,4 @@
-"""Files of tab-separated lines that others have written: read in bounded memory, bad lines counted up to a share."""
+"""Tab-separated files of other origin, read in bounded memory; a share of bad lines is tolerated."""
 
 from collections.abc import Iterable, Iterator
 from io import BufferedIOBase
@@ -13,7 +13,7 @@ AHEAD = 1_000  # unreadable lines that may come before the share of those read s
 
 
 def bounded_lines(file: BufferedIOBase) -> Iterator[bytes]:
-    """The lines of a file, each with its line end. Of a line over `LINE` bytes, only the beginning, without one."""
+    """Yield lines with their line ends; of a line over `LINE` bytes only the beginning, without one."""
     while line := file.readline(LINE):
         if not line.endswith(b"\n"):
             rest = file.readline(LINE)
@@ -74,6 +74,7 @@ class Unreadable:
 
     def _fail(self) -> None:
         raise Fatal(
-            f"{self._name}: {self.number:,} of {self.lines:,} lines cannot be read, more than {SHARE:.0%}; the last one: "
+            f"{self._name}: {self.number:,} of {self.lines:,} lines cannot be read, more than {SHARE:.0%}; "
+            "the last one: "
             f"{self._last}"
         )

@@ -1,6 +1,7 @@
 """What earlier loads brought: to compare a load with, and to know what is fresh.
 
-"Whole" has one definition, the view `whole_pull` of the catalog database; everything that asks reads it there.
+"Whole" has one definition, the view `whole_pull` of the catalog database; everything that asks reads it
+there.
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,8 @@ def usual(
         connection: To the catalog database.
         provider: As stored in the catalog.
         media_type: Of the load.
-        window: The time it covers: then loads of windows near it, the nearest first. None: of everything, newest first.
+        window: The time it covers: then loads of windows near it, the nearest first. None: of everything,
+            newest first.
         but: DAG, run and day shift of the load itself, which may have been loaded before.
 
     Returns:
@@ -76,7 +78,7 @@ def usual(
 
 
 def last_whole(connection: psycopg.Connection[Any], providers: Sequence[str]) -> datetime | None:
-    """When the newest whole pull of everything of these providers (as stored) was loaded; None when there was none."""
+    """Return when the newest whole pull of everything of these providers was loaded; None if none was."""
     query = "select max(finished_on) from whole_pull where provider = any(%s) and window_start is null"
     row = connection.execute(query, [list(providers)]).fetchone()
     return row[0] if row else None

@@ -69,7 +69,8 @@ class LineCheck:
 
     Args:
         media_type: Of the lines.
-        widths: Column → characters that it takes, where the database says something else than ours: an adopted one may.
+        widths: Column → characters that it takes, where the database says something else than ours: an
+            adopted one may.
     """
 
     def __init__(

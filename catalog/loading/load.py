@@ -1,8 +1,9 @@
-"""TSV parts into the catalog: COPY → loading table → clean → classify → insert and update → report, in one transaction.
+"""Loads TSV parts: COPY, clean, classify, insert and update, report, in one transaction.
 
-Every row of the parts is classified by one join against what is stored: new, changed, unchanged, or not to be kept with a reason. Only new
-and changed rows are written. The report row stands in the same transaction, so a load that is repeated after it was done does nothing.
-Nothing is left behind by a load that was killed: the loading table was never visible to anybody else.
+Every row of the parts is classified by one join against what is stored: new, changed, unchanged, or not to be
+kept with a reason. Only new and changed rows are written. The report row stands in the same transaction, so a
+load that is repeated after it was done does nothing. Nothing is left behind by a load that was killed: the
+loading table was never visible to anybody else.
 """
 
 import logging
@@ -80,7 +81,7 @@ class Load:
         self._names = _names(media_type, provider, include_deleted)
 
     def run(self) -> LoadReport:
-        """Load, commit, and report. Raises Fatal when the parts are not what the manifest says; then nothing is changed."""
+        """Load, commit, and report. Raises Fatal if the parts are not those of the manifest."""
         began = time.monotonic()
         with self._rejects, self._connection.transaction():
             self._execute("set local work_mem = '256MB'")
@@ -132,7 +133,7 @@ class Load:
         return self._connection.execute(statement).rowcount
 
     def _copy_parts(self, parts: list[UPath], expected: int) -> int:
-        """All parts as they are; when PostgreSQL does not read each line as one row, once more, line by line."""
+        """Copy all parts at once, or line by line if PostgreSQL does not read each line as one row."""
         statement = sql.SQL("copy {loading} ({columns}) from stdin").format(**self._names)
         problem = copy_exactly(self._connection, statement, chunks(parts), lambda: expected)
         if problem is None:
@@ -149,9 +150,10 @@ class Load:
         return copy.run(lines_of(parts))
 
     def _widths(self) -> dict[str, int | None]:
-        """Column → characters that the loading table takes, which are those of the table; None for any number."""
+        """Return the maximum number of characters of each column; None for no limit."""
         found = self._execute(
-            "select attname, case when atttypid = 'varchar'::regtype and atttypmod > 4 then atttypmod - 4 end from pg_attribute "
+            "select attname, case when atttypid = 'varchar'::regtype and atttypmod > 4 then atttypmod - 4 end"
+            " from pg_attribute "
             "where attrelid = to_regclass({name}) and attnum > 0"
         )
         return dict(found.fetchall())
@@ -162,9 +164,10 @@ class Load:
     # clean
 
     def _clean(self) -> int:
-        """Mark what cannot be kept: rows that lack a required value, and all but the last of those with one identifier.
+        """Mark rows that lack a required value, and all but the last of those with the same identifier.
 
-        Returns their number. In the loading table, not in a temporary one: that would keep parallel workers away from the classification.
+        Returns their number. In the loading table, not in a temporary one: that would keep parallel workers
+        away from the classification.
         """
         return self._run("unusable") + self._run("duplicates")
 
@@ -193,7 +196,8 @@ class Load:
         counted: Counter[str] = Counter(dict(found))
         self._progress(
             f"{self._media_type}: {counted['new']:,} new, {counted['changed']:,} changed, "
-            f"{counted['unchanged']:,} unchanged, {counted['url taken'] + counted['deleted']:,} not to be kept"
+            f"{counted['unchanged']:,} unchanged, "
+            f"{counted['url taken'] + counted['deleted']:,} not to be kept"
         )
         counted["new"] = self._run("insert")
         updated_ = self._run("update")
@@ -204,7 +208,7 @@ class Load:
     # report
 
     def _list_rejects(self) -> None:
-        """What was refused in the database, after the lines that never got there. Streamed: it may be all rows."""
+        """Write the refused rows after the unreadable lines; streamed, as it may be all rows."""
         found = self._connection.execute(_statement("reject_counts").format(**self._names)).fetchall()
         unlisted: Counter[str] = Counter(dict(found))
         if unlisted and self._rejects.room:

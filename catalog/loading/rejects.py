@@ -1,7 +1,7 @@
-"""The rows of a load that are not kept: all counted by reason, the first ones listed in a file, one JSON object a line.
+"""Rejected rows of a load: counted by reason, the first ones listed in a file of JSON lines.
 
-A line holds `media_type`, `reason`, and the `record`, or the `line` of the part when no record could be read from it.
-The last line of a list that was cut counts what it leaves out, by reason.
+A line holds `media_type`, `reason`, and the `record`, or the `line` of the part when no record could be read
+from it. The last line of a list that was cut counts what it leaves out, by reason.
 """
 
 import logging
@@ -21,7 +21,7 @@ _BUFFER = 8 << 20  # bytes; object stores take parts of at least 5 MiB
 
 
 class Rejects:
-    """Counts and lists the rejects of one load. Entered as a context: an error inside leaves no file of this load.
+    """Counts and lists the rejects of one load; a context manager that leaves no file after an error.
 
     Args:
         path: The file; None to count only.
@@ -103,7 +103,7 @@ class Rejects:
 
 
 class StreamedFile:
-    """A file that is written piece by piece and appears whole, or not at all, on a file system and in an object store.
+    """A file that is written in pieces and appears atomically, on a file system and in an object store.
 
     Args:
         path: Where it appears; a file that is there stays until this one is published.

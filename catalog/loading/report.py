@@ -22,7 +22,7 @@ class RunKey(msgspec.Struct, frozen=True):
 
 
 class LoadReport(msgspec.Struct):
-    """What came of a pull's items of one media type: fetched = inserted + updated + unchanged + skipped + rejected.
+    """Result of a load: fetched = inserted + updated + unchanged + skipped + rejected.
 
     Attributes:
         unusual: Why the load is not whole although the pull reached its end, in sentences.
@@ -65,10 +65,12 @@ def find(connection: Connection, key: RunKey, media_type: str, manifest: Manifes
     """The report of this very load, when it is there: the task died after its commit and came again."""
     row = connection.execute(
         """
-        select provider, media_type, complete, fetched, inserted, updated, unchanged, skipped_reasons, rejected_reasons,
+        select provider, media_type, complete, fetched, inserted, updated, unchanged,
+               skipped_reasons, rejected_reasons,
                cleaned_reasons, pull_seconds, load_seconds, replayed, shortfalls
           from ingestion_report
-         where (dag_id, run_id, day_shift, media_type, manifest_token, manifest_pages, complete) = (%s, %s, %s, %s, %s, %s, %s)
+         where (dag_id, run_id, day_shift, media_type, manifest_token, manifest_pages, complete)
+               = (%s, %s, %s, %s, %s, %s, %s)
         """,
         [*msgspec.structs.astuple(key), media_type, manifest.token, manifest.pages, manifest.complete],
     ).fetchone()

@@ -87,9 +87,13 @@ class AirflowApi:
     def clear(self, dag_id: str, run_id: str, task_ids: list[str], downstream: bool = True) -> None:
         """Clear tasks of a run, so that they run again."""
         body = {
-            "dry_run": False, "dag_run_id": run_id, "task_ids": task_ids, "include_downstream": downstream, "only_failed": False,
+            "dry_run": False,
+            "dag_run_id": run_id,
+            "task_ids": task_ids,
+            "include_downstream": downstream,
+            "only_failed": False,
             "reset_dag_runs": True,
-        }  # fmt: skip
+        }
         self.call("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", body)
 
     def wait(

@@ -1,6 +1,7 @@
 """When a part of the stack that has ended is started again: after pauses that grow, and no more after minutes.
 
-A part that has never stayed up is given up sooner: nobody works with the stack yet, and somebody waits for it.
+A part that has never stayed up is given up sooner: nobody works with the stack yet, and somebody waits for
+it.
 """
 
 import time

@@ -37,8 +37,9 @@ class Run(msgspec.Struct):
 def unpaused(api: AirflowApi, dag_ids: Iterable[str], say: Callable[[str], None]) -> Iterator[None]:
     """Unpause those that are paused (a paused DAG never runs a triggered run), and pause them again at the end.
 
-    Unpausing makes Airflow start the schedule's last interval at once. That run is held (its tasks skip, see HELD_SCHEDULES), marked as
-    done as soon as it is there, and deleted at the end, so that the schedule finds everything as it was.
+    Unpausing makes Airflow start the schedule's last interval at once. That run is held (its tasks skip, see
+    HELD_SCHEDULES), marked as done as soon as it is there, and deleted at the end, so that the schedule finds
+    everything as it was.
     """
     known = api.dags()
     paused = [d for d in dag_ids if d in known and known[d]["is_paused"]]

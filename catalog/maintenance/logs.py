@@ -1,7 +1,7 @@
 """Old task and component logs below a log folder: which they are, how large, and deleting them.
 
-Runs have folders `dag_id=…/run_id=…`; the dag-processor and the scheduler one for each day; callbacks that executors run lie below
-`executor_callbacks`. Links are neither followed nor deleted.
+Runs have folders `dag_id=…/run_id=…`; the dag-processor and the scheduler one for each day; callbacks that
+executors run lie below `executor_callbacks`. Links are neither followed nor deleted.
 """
 
 import logging
@@ -19,7 +19,13 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class LogFolder(msgspec.Struct, frozen=True):
-    """size: bytes of the files in it; newest: when one of them was last written to, seconds since the epoch."""
+    """A folder of logs.
+
+    Attributes:
+        path: The folder.
+        size: Bytes of its files.
+        newest: Time of the last change to one of them, in seconds since the epoch.
+    """
 
     path: Path
     size: int
@@ -27,7 +33,7 @@ class LogFolder(msgspec.Struct, frozen=True):
 
 
 def old_logs(base: Path, days: float, now: float, is_running: Callable[[str, str], bool]) -> list[LogFolder]:
-    """Folders in which nothing was written for so many days; -1: all of them. Those of running runs, and of today, are never among them.
+    """Return folders without changes for that many days; -1: all, except those of active runs and of today.
 
     is_running: of a DAG's id and a run's id; asked only of folders that are old enough.
     """
@@ -101,7 +107,7 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _look(path: Path) -> LogFolder | None:
-    """What there is to know of a folder; None when it cannot be looked through, or is gone: then it is left."""
+    """Return size and age of a folder; None if it cannot be read, or no longer exists."""
 
     def give_up(error: OSError) -> None:
         raise error

@@ -1,4 +1,4 @@
-"""Reminders of pull requests that wait for a review, by how urgent they are and how many weekdays they have waited."""
+"""Reminders of pull requests that wait for a review, by urgency and waiting time in weekdays."""
 
 import logging
 import re
@@ -48,8 +48,10 @@ class Reminder(msgspec.Struct, frozen=True):
         mentions = "\n".join(f"@{login}" for login in self.reviewers)
         author = f"@{self.author}, if" if self.author else "If"
         return (
-            f"Based on its label, this pull request is of **{self.urgency}** urgency and waits for a review:\n\n{mentions}\n{MARKER}\n\n"
-            f"It has been waiting for {self.days} weekday(s)[^1]; {self.urgency} ones are due before {LIMITS[self.urgency]}[^2].\n\n"
+            f"Based on its label, this pull request is of **{self.urgency}** urgency and waits for a review:"
+            f"\n\n{mentions}\n{MARKER}\n\n"
+            f"It has been waiting for {self.days} weekday(s)[^1]; {self.urgency} ones are due before "
+            f"{LIMITS[self.urgency]}[^2].\n\n"
             f"{author} it is not ready for a review, please make it a draft.\n\n"
             "[^1]: Saturdays and Sundays do not count.\n"
             "[^2]: Monday to Friday; reminders are written at midnight UTC, so a day may look off by one.\n"
@@ -80,7 +82,7 @@ def due(github: GitHub, settings: Reviews, today: date) -> list[Reminder]:
 
 
 def write(github: GitHub, reminder: Reminder) -> None:
-    """The new reminder first, then the stale ones go: there is never none. One that is gone already is no fault."""
+    """Write the new reminder, then delete the stale ones, of which some may be deleted already."""
     issue = f"repos/{reminder.repository}/issues"
     github.call("POST", f"{issue}/{reminder.number}/comments", json={"body": reminder.text})
     for comment in reminder.stale:
@@ -89,7 +91,7 @@ def write(github: GitHub, reminder: Reminder) -> None:
 
 
 def weekdays_since(base: date, today: date) -> int:
-    """Weekdays after `base`, up to and including today; on a Monday, what began on the weekend before has waited for none."""
+    """Return the number of weekdays after `base`, today included, a Monday after a weekend not."""
     days = (today - base).days
     if today.weekday() == 0 and days < 3:
         return 0
@@ -137,7 +139,7 @@ def _reminder(
 
 
 def _approvals(github: GitHub, repository: str, number: int) -> int:
-    """People whose last word is an approval; a comment is no word, and a request for changes takes an approval back."""
+    """Return the reviewers whose last review other than a comment is an approval."""
     last = {}
     for review in github.pages(f"repos/{repository}/pulls/{number}/reviews"):
         reviewer = _login(review["user"])
@@ -147,7 +149,7 @@ def _approvals(github: GitHub, repository: str, number: int) -> int:
 
 
 def _required(github: GitHub, repository: str, branch: str, base: str, known: dict[str, int]) -> int:
-    """Approvals that a branch's protection asks for; those of the base branch when it has none, one when that has none either."""
+    """Return the approvals that the protection of a branch requires, or that of the base branch, or 1."""
     if branch not in known:
         try:
             protection = github.call("GET", f"repos/{repository}/branches/{branch}/protection") or {}

@@ -1,4 +1,4 @@
-"""Entries that silence messages or pass over errors, each tied to an issue: which of them have lost their reason."""
+"""Entries that silence messages or skip errors: those whose issue is closed or missing."""
 
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit

@@ -33,16 +33,20 @@ def available(rds: Any, name: str) -> bool:
 
 
 def delete_previous(rds: Any, database: str, keep: int) -> list[str]:
-    """Delete ours but for the newest `keep` whole ones: their names. Others, automated ones and those still being made are left."""
+    """Delete our snapshots but the newest `keep` available ones, and return their names."""
     if keep < 1:
         raise ValueError(f"at least one snapshot is kept, not {keep}")
     pages = rds.get_paginator("describe_db_snapshots").paginate(
         DBInstanceIdentifier=database, SnapshotType="manual"
     )
     ours = [
-        s for page in pages for s in page["DBSnapshots"]
-        if str(s.get("DBSnapshotIdentifier", "")).startswith(PREFIX) and s.get("Status") == "available" and s.get("SnapshotCreateTime")
-    ]  # fmt: skip
+        s
+        for page in pages
+        for s in page["DBSnapshots"]
+        if str(s.get("DBSnapshotIdentifier", "")).startswith(PREFIX)
+        and s.get("Status") == "available"
+        and s.get("SnapshotCreateTime")
+    ]
     ours.sort(key=lambda s: s["SnapshotCreateTime"], reverse=True)
     deleted, faults = [], rds.exceptions
     for name in [s["DBSnapshotIdentifier"] for s in ours[keep:]]:

@@ -1,4 +1,4 @@
-"""The staging database as a copy of production's newest snapshot: made beside the old one, exchanged by renaming, taken back on failure.
+"""The staging database as a copy of production's newest snapshot.
 
 Only databases that are named as staging's are ever changed.
 """
@@ -23,15 +23,17 @@ Role = Literal["staging", "temporary", "old"]
 
 
 class Restore:
-    """The steps. Each may be repeated at any later time: it does what is still to be done, nothing when that is done, or refuses.
+    """The steps. Each can be repeated at any later time: it does what is still to be done, or refuses.
 
-    rds: boto3's client; run: what this run is called. A tag tells the instance that it restored from all others, whatever their names are.
+    rds: boto3's client; run: what this run is called. A tag tells the instance that it restored from all
+    others, whatever their names are.
     """
 
     def __init__(self, rds: Any, databases: Databases, run: str = "") -> None:
         if databases.production in databases.ours or len(set(databases.ours)) < 3:
             raise Fatal(
-                "STAGING_RESTORE_DATABASES: production, staging, temporary and old must be four different databases."
+                "STAGING_RESTORE_DATABASES: production, staging, temporary and old must be four different "
+                "databases."
             )
         self._rds, self._names, self._run = rds, databases, run[:200]
 
@@ -66,20 +68,24 @@ class Restore:
         return details
 
     def restore(self, snapshot: str, details: dict[str, Any]) -> None:
-        """The temporary database; one that this run has begun is left to grow. Raises Fatal when there is somebody else's."""
+        """Restore the temporary database, unless this run has begun to. Raises Fatal if another run has."""
         if self.exchanged():
             return
         if there := self._describe(self._names.temporary):
             if not self._is_ours(there):
                 raise Fatal(
-                    f"{self._names.temporary} is there already, left by another run; delete it, then clear this task."
+                    f"{self._names.temporary} is there already, left by another run; delete it, then "
+                    "clear this task."
                 )
             return
         options = {k: v for k, v in details.items() if k != "AllocatedStorage"}
         self._rds.restore_db_instance_from_db_snapshot(
-            DBInstanceIdentifier=self._names.temporary, DBSnapshotIdentifier=snapshot, CopyTagsToSnapshot=True,
-            Tags=[{"Key": RUN_TAG, "Value": self._run}], **options,
-        )  # fmt: skip
+            DBInstanceIdentifier=self._names.temporary,
+            DBSnapshotIdentifier=snapshot,
+            CopyTagsToSnapshot=True,
+            Tags=[{"Key": RUN_TAG, "Value": self._run}],
+            **options,
+        )
 
     def exchanged(self) -> bool:
         """Whether staging is the database that this run restored."""
@@ -111,7 +117,7 @@ class Restore:
         self._rename(self._names.staging, self._names.old)
 
     def move_restored_in(self) -> None:
-        """The restored database gets staging's name. Raises Fatal when another one has it, or the restored one is not there."""
+        """Give staging's name to the restored database. Raises Fatal if it is taken, or none is restored."""
         if staging := self._describe(self._names.staging):
             if self._is_ours(staging):
                 return
@@ -149,13 +155,16 @@ class Restore:
         staging = self._describe(self._names.staging)
         if not self._is_ours(staging) or self._is_ours(old):
             raise Fatal(
-                f"{self._names.old} is kept: {self._names.staging} is not what this run restored. Look at both; delete the old one by hand."
+                f"{self._names.old} is kept: {self._names.staging} is not what this run restored. "
+                "Check both; delete the old one by hand."
             )
         if not _is_available(staging):
             raise Retry(f"{self._names.old} is kept: {self._names.staging} is not available.")
         self._rds.delete_db_instance(
-            DBInstanceIdentifier=self._guarded(self._names.old), SkipFinalSnapshot=True, DeleteAutomatedBackups=False
-        )  # fmt: skip
+            DBInstanceIdentifier=self._guarded(self._names.old),
+            SkipFinalSnapshot=True,
+            DeleteAutomatedBackups=False,
+        )
 
     def gone(self) -> bool:
         found = self._describe(self._names.old)
@@ -170,8 +179,10 @@ class Restore:
 
     def _rename(self, name: str, new: str) -> None:
         self._rds.modify_db_instance(
-            DBInstanceIdentifier=self._guarded(name), NewDBInstanceIdentifier=self._guarded(new), ApplyImmediately=True
-        )  # fmt: skip
+            DBInstanceIdentifier=self._guarded(name),
+            NewDBInstanceIdentifier=self._guarded(new),
+            ApplyImmediately=True,
+        )
 
     def _guarded(self, name: str) -> str:
         if name not in self._names.ours:

@@ -16,7 +16,8 @@ def main(names: Sequence[str]) -> int:
     """Try the guards that are named, or all.
 
     Returns:
-        0 when each removal is noticed; 1 when one is not, or when a test fails without any; 2 for an unknown name.
+        0 when each removal is noticed; 1 when one is not, or when a test fails without any; 2 for an unknown
+        name.
     """
     known = {guard.name: guard for guard in GUARDS}
     if unknown := [name for name in names if name not in known]:

@@ -16,8 +16,8 @@ def connection_id(message: Message) -> str:
 def silencing_issue(message: Message, silenced: Mapping[str, Sequence[Silencing]]) -> str | None:
     """The issue that silences this message, if any does.
 
-    An entry of the message's DAG does when its predicate is part of user name and text (in any case of letters) and
-    its task_id_pattern, if it has one and the message a task, is found in the task's id.
+    An entry of the message's DAG does when its predicate is part of user name and text (in any case of
+    letters) and its task_id_pattern, if it has one and the message a task, is found in the task's id.
     """
     haystack = (message.username + message.text).lower()
     for entry in silenced.get(message.dag_id, ()):

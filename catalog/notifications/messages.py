@@ -58,7 +58,7 @@ def load_completion(
     window: tuple[datetime, datetime] | None,
     reingestion: bool = False,
 ) -> Message:
-    """What a provider's run brought, from its rows of ingestion_report (several days of a reingestion are added up)."""
+    """Report a provider's run from its rows of ingestion_report; the days of a reingestion are added up."""
     covers = "_multiple time periods_" if reingestion else "_all_"
     if window:
         covers = f"{utc(window[0]):%Y-%m-%d} -> {utc(window[1]):%Y-%m-%d}"
@@ -74,7 +74,8 @@ def load_completion(
         lines.append("_The duration is the sum over all pull tasks; it does not include loading._")
     if partial:
         lines.append(
-            "*Partial*: a pull did not reach its end; what it had read is loaded. Clear the failed pull to go on."
+            "*Partial*: a pull did not reach its end; what it had read is loaded. "
+            "Clear the failed pull to go on."
         )
     if short:
         accepted = all(r["accepted"] for r in reports if r["shortfalls"])
@@ -110,9 +111,15 @@ def _media_line(media_type: str, reports: Sequence[Mapping[str, Any]]) -> str:
 
 
 def task_failure(
-    dag_id: str, task_id: str, *, when: datetime | None, log_url: str | None, exception: BaseException | None,
-    run_id: str | None = None, attempt: int | None = None,
-) -> Message:  # fmt: skip
+    dag_id: str,
+    task_id: str,
+    *,
+    when: datetime | None,
+    log_url: str | None,
+    exception: BaseException | None,
+    run_id: str | None = None,
+    attempt: int | None = None,
+) -> Message:
     """An alert about one failed task. attempt: which try it was."""
     lines = [f"*DAG*: `{dag_id}`", f"*Task*: `{task_id}`" + (f", try {attempt}" if attempt else "")]
     if run_id:
@@ -136,20 +143,20 @@ def run_problem(dag_id: str, run_id: str, text: str) -> Message:
 
 
 def malformed_setting(dag_id: str, task_id: str, problem: str) -> Message:
-    """An alert about a setting that is malformed. problem: which, what was expected, and what counts meanwhile."""
+    """Return an alert about a malformed setting; `problem` says what was expected and what is used."""
     text = f"*Malformed setting*: {escaped(problem)}\nFound by `{dag_id}`, task `{task_id}`."
     return Message(text, "Malformed Setting", dag_id, task_id, alert=True)
 
 
 def reingestion_errors(dag_id: str, task_id: str, failed: Sequence[tuple[str, str | None]]) -> Message:
-    """One alert for all days of a reingestion that failed. failed: what failed (day, task) and the URL of its log."""
+    """Return one alert for all failed days of a reingestion: (day, URL of the log) pairs."""
     lines = [f"*{len(failed)} ingestion days failed* in `{dag_id}`; the other days were loaded."]
     lines += [f"  - <{url}|{name}>" if url else f"  - {name}" for name, url in failed]
     return Message("\n".join(lines), "Aggregate Reingestion Error", dag_id, task_id, alert=True)
 
 
 def flickr_suggestions(dag_id: str, task_id: str, suggestions: Sequence[Any]) -> Message:
-    """An alert that names accounts to consider as sub-providers. suggestions: each with name, nsid and photos."""
+    """Return an alert that suggests accounts as sub-providers; each has name, nsid and photos."""
     lines = ["*Consider adding these institutions as sub-providers of Flickr:*"]
     lines += [
         f"  - {escaped(s.name)}: {escaped(s.nsid)} _({s.photos:,} CC-licensed images)_" for s in suggestions
@@ -160,7 +167,14 @@ def flickr_suggestions(dag_id: str, task_id: str, suggestions: Sequence[Any]) ->
 def pending_media(
     dag_id: str, task_id: str, counts: Mapping[str, Mapping[str, int]], admin_url: str
 ) -> Message:
-    """What waits for a decision. counts: media type → reason → number of reported media; admin_url: where decisions are made."""
+    """Return a message about reported media.
+
+    Args:
+        dag_id: Of the sender.
+        task_id: Of the sender.
+        counts: Media type → reason → number of reported media.
+        admin_url: Address of the admin pages.
+    """
     if not any(reasons for reasons in counts.values()):
         return Message(
             "No reported media wait for review. :tada:", "Reported Media Check-In", dag_id, task_id
@@ -175,7 +189,7 @@ def pending_media(
 
 
 def stale_entries(dag_id: str, task_id: str, variable: str, closed: Sequence[Any]) -> Message:
-    """An alert about entries whose issue is closed. closed: each with dag_id, issue, predicate, pattern, note."""
+    """Return an alert about entries whose issue is closed, with dag_id, issue, predicate, pattern, note."""
     lines = [
         f"These entries of `{variable}` have lost their reason; remove them, or give them another issue:"
     ]

@@ -69,9 +69,12 @@ def page() -> str:
     }
     with _part(problems, "the catalog database"), _catalog() as connection:
         shown |= {
-            "records": figures.records(connection), "growth": figures.growth(connection, now), "outcomes": figures.outcomes(connection),
-            "freshness": figures.freshness(connection, now), "popularity": figures.popularity(connection),
-        }  # fmt: skip
+            "records": figures.records(connection),
+            "growth": figures.growth(connection, now),
+            "outcomes": figures.outcomes(connection),
+            "freshness": figures.freshness(connection, now),
+            "popularity": figures.popularity(connection),
+        }
     with _part(problems, "the search engine"):
         shown["aliases"] = figures.aliases(_search())
     entries: list[dict[str, Any]] = []
@@ -84,9 +87,14 @@ def page() -> str:
     for entry in entries:
         entry["state"] = _issues.state(entry["issue"])
     return _templates.get_template("dashboard.html").render(
-        **shown, bars=figures.bars(shown["growth"]), silenced=entries, policy=policy, problems=problems, now=now,
+        **shown,
+        bars=figures.bars(shown["growth"]),
+        silenced=entries,
+        policy=policy,
+        problems=problems,
+        now=now,
         milliseconds=round((time.perf_counter() - began) * 1000),
-    )  # fmt: skip
+    )
 
 
 class _part:  # noqa: N801 - used like a function

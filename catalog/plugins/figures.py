@@ -1,4 +1,4 @@
-"""What the dashboard shows: from reports, estimates and small tables, so that it costs the same whatever the catalog's size."""
+"""Queries of the dashboard, whose cost does not grow with the catalog."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ Connection = psycopg.Connection[Any]
 
 
 class Freshness(msgspec.Struct, frozen=True):
-    """How recent a provider's newest whole pull is. state: fresh, late (older than one and a half periods), never.
+    """The age of a provider's newest whole pull: fresh, late (older than 1.5 periods), or never.
 
     last: the end of the newest window of a dated provider; the time of the newest load of the others.
     """
@@ -49,7 +49,7 @@ class Alias(msgspec.Struct, frozen=True):
 
 
 def records(connection: Connection) -> list[dict[str, Any]]:
-    """Records by media type and provider: counted in small tables, which may have no statistics yet, else estimated."""
+    """Return records by media type and provider: estimates, or counts of small tables without statistics."""
     found = []
     for media_type in sorted(MEDIA_TYPES, reverse=True):
         row = connection.execute(
@@ -123,7 +123,7 @@ def _sources() -> list[tuple[type[Provider], str, str]]:
 def _newest(
     connection: Connection, relation: LiteralString, columns: LiteralString, by: LiteralString
 ) -> list[dict[str, Any]]:
-    """Columns of each source's newest row, and which source it is; one index look-up each, whatever the history."""
+    """Return columns of each source's newest row, and the source; one index look-up each."""
     query = f"""
         select provider, media_type, r.*
           from unnest(%s::text[], %s::text[]) s (provider, media_type)
@@ -175,10 +175,15 @@ def bars(values: Sequence[tuple[datetime, int]], width: int = 520, height: int =
     most = max((value for _, value in values), default=0) or 1
     step = width / max(len(values), 1)
     return [
-        {"x": round(n * step, 1), "w": round(step - 2, 1), "h": (h := round(value / most * height, 1)), "y": height - h,
-         "label": f"week of {week:%Y-%m-%d}: {value:,}"}
+        {
+            "x": round(n * step, 1),
+            "w": round(step - 2, 1),
+            "h": (h := round(value / most * height, 1)),
+            "y": height - h,
+            "label": f"week of {week:%Y-%m-%d}: {value:,}",
+        }
         for n, (week, value) in enumerate(values)
-    ]  # fmt: skip
+    ]
 
 
 def _rows(connection: Connection, query: Any, values: Sequence[Any] = ()) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """How popular a record is among those of its provider: metric / (metric + constant), between 0 and 1.
 
-The constant is made so that the record at the provider's percentile p (0.85) scores p: constant = (1 - p) / p * value at the percentile.
-A new record is scored when it is loaded; a refresh only changes rows whose score is another one under today's constant. The formula is the
-SQL function `popularity_score`, and nowhere else.
+The constant is made so that the record at the provider's percentile p (0.85) scores p: constant = (1 - p) / p
+* value at the percentile. A new record is scored when it is loaded; a refresh only changes rows whose score
+is another one under today's constant. The formula is the SQL function `popularity_score`, and nowhere else.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ _FUNCTIONS = Path(__file__).with_name("functions.sql")
 
 
 class Metric(msgspec.Struct, frozen=True):
-    """A provider's row of `<media>_popularity_metrics`. provider: its string in the catalog; metric: a key of meta_data."""
+    """A provider's row of `<media>_popularity_metrics`; `metric` is a key of meta_data."""
 
     provider: str
     metric: str
@@ -63,7 +63,8 @@ def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
     for provider, metric in sorted(found.items()):
         values = {"provider": provider, "metric": metric, "percentile": PERCENTILE}
         known = _sql(
-            "select 1 from {metrics} where (provider, metric, percentile) = (%(provider)s, %(metric)s, %(percentile)s)",
+            "select 1 from {metrics}"
+            " where (provider, metric, percentile) = (%(provider)s, %(metric)s, %(percentile)s)",
             media_type,
         )
         if connection.execute(known, values).fetchone():
@@ -73,8 +74,10 @@ def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
             connection.execute(
                 _sql(
                     """
-                    insert into {metrics} as m (provider, metric, percentile) values (%(provider)s, %(metric)s, %(percentile)s)
-                    on conflict (provider) do update set metric = excluded.metric, percentile = excluded.percentile,
+                    insert into {metrics} as m (provider, metric, percentile)
+                    values (%(provider)s, %(metric)s, %(percentile)s)
+                    on conflict (provider) do update
+                    set metric = excluded.metric, percentile = excluded.percentile,
                        refreshed_constant = case when m.metric = excluded.metric then m.refreshed_constant end
                     """,
                     media_type,
@@ -85,9 +88,10 @@ def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
 
 
 def refresh_constant(connection: Connection, media_type: MediaType, provider: str, timeout: float) -> Metric:
-    """Today's value at the percentile, and the constant that follows; stored and returned. Without any value both stay as they are.
+    """Determine and store the value at the percentile and the constant; both stay if there is no value.
 
-    The constant changes between two loads of the provider, so none writes scores of the one before after that.
+    The constant changes between two loads of the provider, so none writes scores of the one before after
+    that.
 
     Args:
         connection: In autocommit.
@@ -118,7 +122,8 @@ def refresh_constant(connection: Connection, media_type: MediaType, provider: st
 def metric_of(connection: Connection, media_type: MediaType, provider: str) -> Metric:
     row = connection.execute(
         _sql(
-            "select provider, metric, percentile, val, constant, refreshed_constant from {metrics} where provider = %s",
+            "select provider, metric, percentile, val, constant, refreshed_constant"
+            " from {metrics} where provider = %s",
             media_type,
         ),
         [provider],
@@ -131,7 +136,7 @@ def metric_of(connection: Connection, media_type: MediaType, provider: str) -> M
 def due(
     connection: Connection, media_type: MediaType, providers: Iterable[str], *, force: bool = False
 ) -> list[Metric]:
-    """The providers whose rows are to be scored: those with another constant than before, and those that have scores without a constant.
+    """Return the providers with a changed constant, and those with scores but no constant.
 
     Args:
         connection: In autocommit.
@@ -181,7 +186,8 @@ def note_refreshed(connection: Connection, media_type: MediaType, provider: str,
                 """
                 update {metrics} m set refreshed_constant = m.constant where m.provider = %s and not exists (
                     select from {table} t where t.provider = m.provider
-                       and t.standardized_popularity is distinct from popularity_score(t.meta_data, m.metric, m.constant)
+                       and t.standardized_popularity
+                           is distinct from popularity_score(t.meta_data, m.metric, m.constant)
                 )
                 """,
                 media_type,
@@ -213,8 +219,9 @@ def update_conf(
 ) -> dict[str, Any]:
     """The conf of the batched update that rescores the provider's rows.
 
-    It says nothing that may change: metric and constant are asked for by each statement, once, not once a row. So a run of it that is
-    repeated at any later time, or goes on with rows that another one has selected, gives right scores.
+    It says nothing that may change: metric and constant are asked for by each statement, once, not once a
+    row. So a run of it that is repeated at any later time, or goes on with rows that another one has
+    selected, gives right scores.
 
     Args:
         media_type: Of the records.
@@ -238,7 +245,7 @@ def update_conf(
 
 
 def recreate_functions(connection: Connection, media_type: MediaType) -> None:
-    """The functions anew, in one transaction; no table is touched. Scores are right again after the next refresh."""
+    """Recreate the functions in one transaction; no table is changed until the next refresh."""
     text = _FUNCTIONS.read_text(encoding="utf-8").replace("{media}", media_type)
     with connection.transaction():
         connection.execute("set local statement_timeout = '10s'")

@@ -1,7 +1,7 @@
-"""A catalog database that was restored to an earlier moment: what must not go on, and what has to be done again.
+"""A catalog database restored to an earlier moment: what must not continue, and what to repeat.
 
-Airflow, the API's database and the search engine know of work that this database does not know any more. Each pull can be
-repeated; a refresh that was under way must not go on with a half that came from the lost state.
+Airflow, the API's database and the search engine know of work that this database does not know any more. Each
+pull can be repeated; a refresh that was under way must not go on with a half that came from the lost state.
 """
 
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ class Unfinished(msgspec.Struct, frozen=True):
 
 
 class CatchUp(msgspec.Struct, frozen=True):
-    """How what was loaded since comes back. how: `days`, `since` or `everything`; first, last: of the days."""
+    """How to bring back what was loaded since: `days` (first to last), `since` a day, or `everything`."""
 
     dag_id: str
     how: str
@@ -58,10 +58,10 @@ def newest_load(connection: Connection) -> datetime | None:
 
 
 def give_turns_up(connection: Connection) -> int:
-    """Let no run of a refresh, or of another DAG that takes turns, go on that has begun before the restoration.
+    """Stop every run that has taken its turn before the restoration.
 
-    Turns that are taken from now on have numbers that no lost one had: the API's database and the search engine may hold what a
-    refresh with such a number has left.
+    Turns that are taken from now on have numbers that no lost one had: the API's database and the search
+    engine may hold what a refresh with such a number has left.
 
     Args:
         connection: To the catalog database, in autocommit.
@@ -75,7 +75,8 @@ def give_turns_up(connection: Connection) -> int:
             "update turn set given_up_for = %s, given_up_on = now() where given_up_for is null", [REASON]
         ).rowcount
         connection.execute(
-            "select setval(name, nextval(name) + %s) from (select pg_get_serial_sequence('turn', 'number')::regclass) s(name)",
+            "select setval(name, nextval(name) + %s)"
+            " from (select pg_get_serial_sequence('turn', 'number')::regclass) s(name)",
             [BEYOND],
         )
     return given_up
@@ -87,8 +88,8 @@ def catch_up(connection: Connection, names: Iterable[str], since: date | None, t
     Args:
         connection: To the catalog database.
         names: Of providers.
-        since: The first day that is missing. None: each provider's own, the day on which its last whole pull ends. A dated provider
-            without one in the last month begins on the day before the newest load.
+        since: The first day that is missing. None: each provider's own, the day on which its last whole pull
+            ends. A dated provider without one in the last month begins on the day before the newest load.
         today: The current day in UTC.
 
     Returns:
@@ -114,7 +115,8 @@ def catch_up(connection: Connection, names: Iterable[str], since: date | None, t
 def _fresh_until(connection: Connection, cls: type[Provider]) -> date | None:
     """The day until which all media types of a provider are known to be whole."""
     row = connection.execute(
-        "select min(fresh_on) from (select max(fresh_on) as fresh_on from whole_pull where provider = any(%s) group by provider) p",
+        "select min(fresh_on) from (select max(fresh_on) as fresh_on from whole_pull"
+        " where provider = any(%s) group by provider) p",
         [list(cls.strings.values())],
     ).fetchone()
     return utc(row[0]).date() if row and row[0] else None

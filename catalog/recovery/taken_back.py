@@ -1,7 +1,7 @@
 """Records that the API's database holds and a restored catalog does not: taken back with their identifiers.
 
-A provider that is pulled again brings the same records, but they would get new keys. Links and people's lists know a record by its key, and
-the next data refresh would take the old one for gone.
+A provider that is pulled again brings the same records, but they would get new keys. Links and people's lists
+know a record by its key, and the next data refresh would take the old one for gone.
 """
 
 from datetime import datetime
@@ -19,7 +19,7 @@ _RENAMED = {"set_position": "audio_set_position"}  # catalog column → API colu
 
 
 def take_back(catalog: Connection, api: Connection, media_type: MediaType, since: datetime) -> int:
-    """Copy records that were first loaded since then, as the last data refresh has left them; a pull renews them.
+    """Copy records that were first loaded since, as of the last data refresh; pulls update them.
 
     A record that the catalog has, under any key, stays as it is; so does one that was deleted.
 
@@ -59,14 +59,15 @@ def take_back(catalog: Connection, api: Connection, media_type: MediaType, since
         return catalog.execute(
             sql.SQL("""
                 insert into {table} ({ours}) select {ours} from taken_back t
-                 where url is not null and not exists (select from {deleted} d where d.identifier = t.identifier)
+                 where url is not null
+                   and not exists (select from {deleted} d where d.identifier = t.identifier)
                 on conflict do nothing
             """).format(**names)
         ).rowcount
 
 
 def _first_key(moment: datetime) -> UUID:
-    """The smallest key that grows with time (UUID version 7) of a moment. Random ones may be greater; the catalog has them."""
+    """Return the smallest UUID version 7 of a moment."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
@@ -76,7 +77,8 @@ def _shared(catalog: Connection, api: Connection, media_type: MediaType) -> dict
         [
             name
             for (name,) in connection.execute(
-                "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped"
+                "select attname from pg_attribute"
+                " where attrelid = %s::regclass and attnum > 0 and not attisdropped"
                 " and attgenerated = '' order by attnum",
                 [f"public.{media_type}"],
             )

@@ -1,7 +1,7 @@
 """`./just add-provider NAME URL [image] [audio]`: the folder of a new provider, to be filled in.
 
-It comes with a declaration, a mapping, a made-up recording in the shape they assume, and the rows that follow from it: the suite over all
-providers passes from the start, and shows with each change what became of it.
+It comes with a declaration, a mapping, a made-up recording in the shape they assume, and the rows that follow
+from it: the suite over all providers passes from the start, and shows with each change what became of it.
 """
 
 import keyword
@@ -62,7 +62,10 @@ class NewProvider(msgspec.Struct, frozen=True):
         """Why there can be no such provider; None when there can."""
         parts = urlsplit(self.url)
         if not re.fullmatch("[a-z][a-z0-9_]{1,39}", self.name) or keyword.iskeyword(self.name):
-            return f"the name {self.title!r} makes {self.name!r}, which is no name of a folder: begin with a letter, at most 40 characters"
+            return (
+                f"the name {self.title!r} makes {self.name!r}, which is no name of a folder: "
+                "begin with a letter, at most 40 characters"
+            )
         if self.name in provider_names() or (FOLDER / self.name).exists():
             return f"there is a provider {self.name} already: {FOLDER / self.name}"
         if parts.scheme not in ("http", "https") or not parts.netloc:
@@ -81,10 +84,16 @@ def write(new: NewProvider, folder: Path) -> list[Path]:
     for number, names in enumerate([*pages, []], 1):
         body = {"results": [item(new, name, new.media[n % len(new.media)]) for n, name in enumerate(names)]}
         _write_json(recording / f"page_{number}.json", body)
-        interactions.append({
-            "request": {"method": "GET", "url": new.endpoint, "params": {"page": f"{number}"}},
-            "response": {"status": 200, "headers": {"content-type": "application/json"}, "body_file": f"page_{number}.json"},
-        })  # fmt: skip
+        interactions.append(
+            {
+                "request": {"method": "GET", "url": new.endpoint, "params": {"page": f"{number}"}},
+                "response": {
+                    "status": 200,
+                    "headers": {"content-type": "application/json"},
+                    "body_file": f"page_{number}.json",
+                },
+            }
+        )
     about = "Made up by add-provider: two pages, one item without an identifier, an empty page."
     _write_json(
         recording / "recording.json",
@@ -102,7 +111,8 @@ def source(new: NewProvider) -> str:
     else:
         mapping = (
             "".join(
-                f'        if raw.get("type") == "{m}":  # TODO what tells {m} from others\n            return {m.capitalize()}(\n'
+                f'        if raw.get("type") == "{m}":  # TODO what tells {m} from others\n'
+                f"            return {m.capitalize()}(\n"
                 + "".join(f"    {line}\n" for line in records[m].splitlines())
                 + "            )\n"
                 for m in new.media
@@ -119,9 +129,16 @@ def source(new: NewProvider) -> str:
         imports = "(\n" + "".join(f"    {name},\n" for name in names) + ")"
     template = Template((TEMPLATES / "provider.template").read_text(encoding="utf-8"))
     text = template.substitute(
-        title=new.title, url=new.url, endpoint=new.endpoint, class_name=new.class_name, name=new.name, strings=strings, imports=imports,
-        mapping=mapping, medium=" and ".join("images" if m == "image" else m for m in new.media),
-    )  # fmt: skip
+        title=new.title,
+        url=new.url,
+        endpoint=new.endpoint,
+        class_name=new.class_name,
+        name=new.name,
+        strings=strings,
+        imports=imports,
+        mapping=mapping,
+        medium=" and ".join("images" if m == "image" else m for m in new.media),
+    )
     return text.rstrip() + "\n"
 
 
@@ -129,9 +146,15 @@ def item(new: NewProvider, name: str, medium: MediaType) -> dict[str, object]:
     """One made-up item in the shape that the template's mapping reads."""
     site = f"https://{urlsplit(new.url).hostname}"
     common = {
-        "id": name, "type": medium, "page_url": f"{site}/items/{name}", "license_url": "https://creativecommons.org/licenses/by/4.0/",
-        "title": f"Made-up item {name}", "author": "Mia Maker", "author_url": f"{site}/people/mia", "tags": ["made", "up"],
-    }  # fmt: skip
+        "id": name,
+        "type": medium,
+        "page_url": f"{site}/items/{name}",
+        "license_url": "https://creativecommons.org/licenses/by/4.0/",
+        "title": f"Made-up item {name}",
+        "author": "Mia Maker",
+        "author_url": f"{site}/people/mia",
+        "tags": ["made", "up"],
+    }
     if medium == "image":
         return {**common, "file_url": f"{site}/files/{name}.jpg", "width": 1200, "height": 800}
     return {**common, "file_url": f"{site}/files/{name}.mp3", "seconds": 61.5}

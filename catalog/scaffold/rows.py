@@ -1,4 +1,4 @@
-"""Runs a provider on its recording and reads the rows back; `./just expect [name …]` writes expected.jsonl anew."""
+"""`./just expect [name …]`: runs providers on their recordings and writes expected.jsonl."""
 
 import re
 import sys
@@ -86,7 +86,8 @@ def main(names: list[str]) -> None:
                 f"{number} {reason}" for reason, number in {**counts.skipped, **counts.rejected}.items()
             )
             console.print(
-                f"{name}: {counts.written} of {counts.fetched} {media_type} items written; left out: {left or 'none'}"
+                f"{name}: {counts.written} of {counts.fetched} {media_type} items written; "
+                f"left out: {left or 'none'}"
             )
 
 

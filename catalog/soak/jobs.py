@@ -34,7 +34,8 @@ class Job(msgspec.Struct, eq=False):
         name: Also its run id.
         kind: The action that triggered it.
         about: What the action was about.
-        state: open; settled (green); refused (nothing was done); replaced (by another run, as it said); stuck.
+        state: open; settled (green); refused (nothing was done); replaced (by another run, as it said);
+            stuck.
         began: When it was triggered first.
         opened: When it was triggered or cleared last.
         clears: How often what failed was cleared.
@@ -230,9 +231,13 @@ class Jobs:
         job.redone.update(t["task_id"] for t in chosen if t["state"] == "success")
         ids = [[t["task_id"], t["map_index"]] if t["map_index"] >= 0 else t["task_id"] for t in chosen]
         body = {
-            "dry_run": False, "dag_run_id": job.name, "task_ids": ids, "include_downstream": True, "only_failed": False,
+            "dry_run": False,
+            "dag_run_id": job.name,
+            "task_ids": ids,
+            "include_downstream": True,
+            "only_failed": False,
             "reset_dag_runs": True,
-        }  # fmt: skip
+        }
         shown = "all" if what == "run" else ", ".join(_name(t) for t in chosen)
         self._journal.note("clear", f"{job.name}: {shown}")
         self._world.call("POST", f"/api/v2/dags/{job.dag_id}/clearTaskInstances", body)

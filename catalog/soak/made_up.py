@@ -1,8 +1,8 @@
 """Made-up providers: what their APIs hold, how these answer, and what the catalog must make of it. Pure.
 
-The addresses and forms are those of real providers, so that the catalog's own code pulls them. Records come in groups:
-`core` stays for ever, `gone…` are what the soak deletes and restores, and each generation brings a group `new…` more. A
-generation also changes the title of every record.
+The addresses and forms are those of real providers, so that the catalog's own code pulls them. Records come
+in groups: `core` stays for ever, `gone…` are what the soak deletes and restores, and each generation brings a
+group `new…` more. A generation also changes the title of every record.
 """
 
 import re

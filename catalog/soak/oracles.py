@@ -1,7 +1,8 @@
 """What must hold, as functions of real databases, a real engine and the model: each returns (oracle, what is wrong).
 
-O1: tables are as the model says. O2: no key twice. O3: accounts add up. O4: what is requested again. O5: nothing is left
-over. O6: the canary stands nowhere. O7: states tell the truth. O8: readers see whole states (`readers`).
+O1: tables are as the model says. O2: no key twice. O3: accounts add up. O4: what is requested again. O5:
+nothing is left over. O6: the canary stands nowhere. O7: states tell the truth. O8: readers see whole states
+(`readers`).
 """
 
 import re

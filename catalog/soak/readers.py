@@ -1,7 +1,7 @@
 """Readers of the API's tables and of the search aliases, all the time: each sees a whole state, the old one or the new one.
 
-Within one table, or one index, media only go when a moderator deletes them. A new one holds at least what was in the
-catalog since before the refresh began.
+Within one table, or one index, media only go when a moderator deletes them. A new one holds at least what was
+in the catalog since before the refresh began.
 """
 
 import threading

@@ -80,8 +80,8 @@ def stored_pair(provider: type[Provider]) -> TokenPair | None:
 def _definition(provider: type[Provider]) -> OAuth2:
     """Return the provider's OAuth2 endpoints.
 
-    `token_url` among the secrets replaces the address of tokens (a proxy, a test). That address is a setting of the
-    operator, so it may be in the operator's network; the provider's may not.
+    `token_url` among the secrets replaces the address of tokens (a proxy, a test). That address is a setting
+    of the operator, so it may be in the operator's network; the provider's may not.
     """
     assert provider.oauth2, provider.name
     other = secret_json(SECRETS).get(provider.name, {}).get("token_url")

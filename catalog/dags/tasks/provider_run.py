@@ -66,18 +66,18 @@ def window_for(
 ) -> Window | None:
     """Return the window that a run covers.
 
-    A manual run on a recording covers the recording's day, if its conf names no other. Scheduled runs and
-    backfills cover their interval.
+    A manual run on a recording covers the recording's day, if its conf names no other. Scheduled runs and backfills
+    cover their interval.
 
-        Args:
-            cls: The provider.
-            run: The DAG run.
-            day: The conf's `date`, as YYYY-MM-DD.
-            day_shift: Days to go back from the first day of the interval.
-            recorded_on: The day of the recording, as YYYY-MM-DD.
+    Args:
+        cls: The provider.
+        run: The DAG run.
+        day: The conf's `date`, as YYYY-MM-DD.
+        day_shift: Days to go back from the first day of the interval.
+        recorded_on: The day of the recording, as YYYY-MM-DD.
 
-        Returns:
-            None for a provider that is not dated, unless it can be asked for everything since `day`.
+    Returns:
+        None for a provider that is not dated, unless it can be asked for everything since `day`.
     """
     if not cls.dated:
         return day_window(date.fromisoformat(day)) if day and cls.since else None

@@ -31,15 +31,14 @@ PROGRESS = timedelta(seconds=10)  # between two lines in the task log
 def pull(provider: str, day_shift: int) -> dict[str, Any]:
     """Pull into TSV parts, from where an earlier attempt stopped.
 
-    A used-up quota does not cost an attempt: the task is rescheduled for the moment at which the quota is
-    renewed.
+    A used-up quota does not cost an attempt: the task is rescheduled for the moment at which the quota is renewed.
 
-        Args:
-            provider: Its name.
-            day_shift: Days before the first day of the run's interval, for a reingestion.
+    Args:
+        provider: Its name.
+        day_shift: Days before the first day of the run's interval, for a reingestion.
 
-        Returns:
-            Counts, for XCom.
+    Returns:
+        Counts, for XCom.
     """
     context = get_current_context()
     run, ti = context["dag_run"], context["ti"]

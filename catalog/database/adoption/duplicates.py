@@ -1,11 +1,13 @@
 """Rows of one table that should be unique and are not: found, and moved aside, so that the newest stay.
 
-A row stays unless it has a key of a newer row that stays. So no row makes way for one that is moved itself, and each key is still there.
+A row stays unless it has a key of a newer row that stays. So no row makes way for one that is moved itself,
+and each key is still there.
 
-Where a row goes depends on what it is. A second copy of a record that stays (the same identifier, or the same provider and foreign
-identifier) goes to a table of its own, `<table>_duplicates`: `deleted_<media>` holds records that are gone, one row each, and the record is
-not gone. Another record that has the URL of one that stays is deleted as a record is, so it goes to `deleted_<media>`, with the reason
-`duplicate`, and the loader does not bring it back; if that table holds one like it already, it goes to the table of duplicates, too.
+Where a row goes depends on what it is. A second copy of a record that stays (the same identifier, or the same
+provider and foreign identifier) goes to a table of its own, `<table>_duplicates`: `deleted_<media>` holds
+records that are gone, one row each, and the record is not gone. Another record that has the URL of one that
+stays is deleted as a record is, so it goes to `deleted_<media>`, with the reason `duplicate`, and the loader
+does not bring it back; if that table holds one like it already, it goes to the table of duplicates, too.
 """
 
 from typing import Any, LiteralString
@@ -269,10 +271,16 @@ def _names(table: str, keys: tuple[str, ...]) -> dict[str, sql.Composable]:
     written = [sql.SQL(key) for key in keys]
     called = [sql.Identifier(f"k{n}") for n, _ in enumerate(keys, 1)]
     present = sql.SQL(" and ").join(sql.SQL("{} is not null").format(key) for key in written)
-    groups = sql.SQL("(select {calls}, count(*) as n from {table} where {present} group by {keys} having count(*) > 1)").format(
-        calls=comma.join(sql.SQL("{} as {}").format(key, name) for key, name in zip(written, called, strict=True)),
-        table=sql.Identifier("public", table), present=present, keys=comma.join(written),
-    )  # fmt: skip
+    groups = sql.SQL(
+        "(select {calls}, count(*) as n from {table} where {present} group by {keys} having count(*) > 1)"
+    ).format(
+        calls=comma.join(
+            sql.SQL("{} as {}").format(key, name) for key, name in zip(written, called, strict=True)
+        ),
+        table=sql.Identifier("public", table),
+        present=present,
+        keys=comma.join(written),
+    )
     return {
         "table": sql.Identifier("public", table),
         "keys": comma.join(written),

@@ -1,6 +1,7 @@
 """What revision 0001 makes, read from its own file: statements by what they make, and the columns of its tables.
 
-An older catalog has some of it already. What it lacks is made by the very statements that make it in an empty database.
+An older catalog has some of it already. What it lacks is made by the very statements that make it in an empty
+database.
 """
 
 import re
@@ -24,7 +25,8 @@ _MAKES = re.compile(
 class Column(msgspec.Struct, frozen=True):
     """A column of a table.
 
-    type: its name in pg_type, with an underscore in front for an array; width: characters, of a varchar that has a limit.
+    type: its name in pg_type, with an underscore in front for an array; width: characters, of a varchar that
+    has a limit.
     """
 
     name: str

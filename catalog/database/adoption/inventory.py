@@ -23,9 +23,16 @@ REPLACED_FUNCTIONS = tuple(
     name for m in MEDIA for name in (f"{m}_popularity_percentile", f"standardized_{m}_popularity")
 )
 KINDS = {
-    "r": "table", "p": "partitioned table", "v": "view", "m": "materialized view", "S": "sequence", "i": "index", "I": "index",
-    "f": "foreign table", "c": "type",
-}  # fmt: skip
+    "r": "table",
+    "p": "partitioned table",
+    "v": "view",
+    "m": "materialized view",
+    "S": "sequence",
+    "i": "index",
+    "I": "index",
+    "f": "foreign table",
+    "c": "type",
+}
 assert sorted(MEDIA) == sorted(MEDIA_TYPES)
 
 
@@ -87,8 +94,10 @@ class Inventory(msgspec.Struct):
     """What is there.
 
     Attributes:
-        pinned: (table, column) → what would have to be rebuilt, or stands in the way, if its type changed; not what adoption replaces.
-        dependents: Name of a view or function that adoption replaces → what depends on it, but for what adoption replaces as well.
+        pinned: (table, column) → what would have to be rebuilt, or stands in the way, if its type changed;
+            not what adoption replaces.
+        dependents: Name of a view or function that adoption replaces → what depends on it, but for what
+            adoption replaces as well.
         attached: Triggers, rules, policies and constraints on the tables of ours, for people.
         hazards: What a step would set off, hit or lose.
         foreign_version: Why the table catalog_version is not that of ours; empty if it is, or is not there.

@@ -32,10 +32,16 @@ from catalog.database.adoption.uniqueness import UNIQUE
 
 Connection = psycopg.Connection[Any]
 _LEFT_BY_WORK = (
-    (re.compile(r"load_(image|audio)_\w+"), "loading table of the older catalog; drop it when no load of it runs"),
-    (re.compile(r"\w+_rows_to_update"), "rows that a batched update of the older catalog selected; drop it when that is done"),
+    (
+        re.compile(r"load_(image|audio)_\w+"),
+        "loading table of the older catalog; drop it when no load of it runs",
+    ),
+    (
+        re.compile(r"\w+_rows_to_update"),
+        "rows that a batched update of the older catalog selected; drop it when that is done",
+    ),
     (re.compile(r"old_(image|audio)"), "a legacy copy"),
-)  # fmt: skip
+)
 
 
 class Object(msgspec.Struct, frozen=True):
@@ -52,14 +58,16 @@ class Look(msgspec.Struct):
     """What was seen.
 
     Attributes:
-        state: older: a catalog that can be adopted, unless something is refused. ours: it has a revision. none: no media tables.
+        state: older: a catalog that can be adopted, unless something is refused. ours: it has a revision.
+            none: no media tables.
         generation: Of an older one.
         objects: Tables, views, functions of the older catalog.
         steps: What adoption would run, in order.
         refused: Why it would not begin; one sentence each.
         notes: What would stay as it is although ours is different.
         left: What is neither the older catalog's nor ours; it is not touched.
-        lost: What replaced views and functions have that is not made again: grants, comments, triggers, options.
+        lost: What replaced views and functions have that is not made again: grants, comments, triggers,
+            options.
         odd: Values that stay as they are, and that our operations are made for.
         revision: Of one that is ours.
     """
@@ -85,7 +93,8 @@ def look(
 ) -> Look:
     """Look at a database; nothing is changed.
 
-    Reads whole tables only where a unique index is missing (for duplicates), and those of audio; otherwise system catalogs and a sample.
+    Reads whole tables only where a unique index is missing (for duplicates), and those of audio; otherwise
+    system catalogs and a sample.
 
     Args:
         connection: In autocommit.

@@ -1,6 +1,7 @@
 """From what a database holds to the steps that make it ours, and to what stands in the way.
 
-A step that is planned is also entered in the model of the database, so that the next ones are planned on what will be there.
+A step that is planned is also entered in the model of the database, so that the next ones are planned on what
+will be there.
 """
 
 import copy

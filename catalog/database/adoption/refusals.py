@@ -187,8 +187,14 @@ def _of_another_type(table: str, wanted: Column, column: Found) -> list[str]:
 
 def _names_taken(there: Inventory) -> list[str]:
     """Objects that have a name which one of our revisions gives to another one."""
-    older = {*TABLES, *REPLACED_VIEWS, *REPLACED_FUNCTIONS, *(name for u in UNIQUE.values() for name, _ in u), "catalog_version",
-             "catalog_version_pkc"}  # fmt: skip
+    older = {
+        *TABLES,
+        *REPLACED_VIEWS,
+        *REPLACED_FUNCTIONS,
+        *(name for u in UNIQUE.values() for name, _ in u),
+        "catalog_version",
+        "catalog_version_pkc",
+    }
     ours = first_revision.names_of_later_revisions() - older
     # Of those that an older catalog may have, the ones that are to be made: its own tables and views are looked at elsewhere.
     ours |= {name for table in DELETED if not there.has(table) for name, _ in UNIQUE[table]}

@@ -104,9 +104,12 @@ def odd(connection: Connection, there: Inventory, rows: dict[str, int]) -> list[
         wanted = {what: test for what, test in ODD.items() if _column_of(test) in columns}
         share = min(100.0, 100 * SAMPLE / max(1, rows.get(table, 0)))
         query = sql.SQL("select count(*), {} from {} tablesample system ({})").format(
-            sql.SQL(", ").join(sql.SQL("count(*) filter (where {})").format(sql.SQL(test)) for test in wanted.values()),
-            sql.Identifier("public", table), sql.Literal(share),
-        )  # fmt: skip
+            sql.SQL(", ").join(
+                sql.SQL("count(*) filter (where {})").format(sql.SQL(test)) for test in wanted.values()
+            ),
+            sql.Identifier("public", table),
+            sql.Literal(share),
+        )
         looked_at, *numbers = connection.execute(query).fetchone() or (0,)
         exact = share >= 100
         factor = 1 if exact else rows[table] / max(1, looked_at)

@@ -27,7 +27,8 @@ class Step(msgspec.Struct, frozen=True):
 
     Attributes:
         title: What it does, for people.
-        how: at once: the statements are one short transaction. index: one by one, outside a transaction. fill, duplicates: batches.
+        how: at once: the statements are one short transaction. index: one by one, outside a transaction.
+            fill, duplicates: batches.
         statements: What is run; of batches, what each batch runs.
         locks: Taken while it runs.
         table: The one it works on.

@@ -1,7 +1,7 @@
 """Adoption itself: the steps one after the other, each by itself, beside whatever else works on the database.
 
-Where an adoption stands follows from what the database holds: a second call looks anew and finds the steps that are left. One that was
-killed leaves at most an index that is not valid, which the next one drops first.
+Where an adoption stands follows from what the database holds: a second call looks anew and finds the steps
+that are left. One that was killed leaves at most an index that is not valid, which the next one drops first.
 """
 
 import threading
@@ -67,7 +67,8 @@ def adopt(
     Raises:
         InTheWay: Something stands in the way; nothing was changed.
         Refused: The database is no older catalog.
-        Fatal: A step failed, or a lock was not to be had; what was done before stays, and the same call goes on.
+        Fatal: A step failed, or a lock was not to be had; what was done before stays, and the same call goes
+            on.
     """
     with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
         settle(connection)
@@ -185,9 +186,12 @@ class _Work:
         filled, after = 0, None
         while True:
             query = statement.format(
-                table=table, key=sql.Identifier(SET_KEY), most=sql.Literal(FILLED), after=sql.Literal(after),
+                table=table,
+                key=sql.Identifier(SET_KEY),
+                most=sql.Literal(FILLED),
+                after=sql.Literal(after),
                 to_fill=sql.SQL(TO_FILL).format(key=sql.Identifier(SET_KEY), width=sql.Literal(width[0])),
-            )  # fmt: skip
+            )
             number, after = self._attempt(step.title, lambda q=query: self._row(q))  # type: ignore[misc]
             filled += number
             self._progress(step.title, filled, step.rows)

@@ -1,4 +1,4 @@
-"""From the files of iNaturalist's open-data dump into the catalog, by SQL. Every step may be repeated and goes on where it stopped.
+"""Loads the files of iNaturalist's open-data dump by SQL. Every step can be repeated and resumes.
 
 Layout of the files: https://github.com/inaturalist/inaturalist-open-data/tree/documentation/Metadata
 """
@@ -66,7 +66,7 @@ _INDEXES: dict[str, LiteralString] = {
 
 
 def token(root: UPath) -> str:
-    """What tells one dump from another: names, sizes and tags (or times of change) of its files. Raises Fatal when one is missing."""
+    """Return the identity of a dump: names, sizes and tags of its files. Raises Fatal if one is missing."""
     facts = []
     for name in FILES:
         path = root / f"{name}.csv.gz"
@@ -139,7 +139,7 @@ def load_file(connection: Connection, root: UPath, name: str) -> int:
 
 
 def _copy(connection: Connection, path: UPath, name: str) -> tuple[int, int]:
-    """(rows, lines left out). The header names the columns; those that the dump did not have before are kept as text."""
+    """Return the numbers of rows and of lines left out. Unknown columns are kept as text."""
     with _unpacked(path) as (columns, _):
         pass
     if missing := set(_NEEDED[name]) - set(columns):
@@ -212,7 +212,8 @@ def _damage(name: str) -> Iterator[None]:
 def load_names(connection: Connection, archive: UPath | None) -> dict[str, int]:
     """Common names from the Catalogue of Life's archive (ColDP, a ZIP). Without an archive there are none.
 
-    Only the columns needed are read, by the names in the headers: the export's columns change from time to time.
+    Only the columns needed are read, by the names in the headers: the export's columns change from time to
+    time.
 
     Returns:
         Rows by table.
@@ -299,12 +300,13 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def batches(connection: Connection, size: int = BATCH) -> list[Batch]:
-    """All photos, by identifier, about `size` rows each: identifiers have gaps of any width. The same for each try of a dump."""
+    """Return ranges of photo ids of about `size` rows each, the same for each attempt."""
     with connection.transaction():
         found = connection.execute(
             """
             select distinct photo_id
-              from (select photo_id, row_number() over (order by photo_id) as place from inaturalist.photos) numbered
+              from (select photo_id, row_number() over (order by photo_id) as place
+                      from inaturalist.photos) numbered
              where place %% %(size)s = 1 or %(size)s = 1
             """,
             {"size": size},
@@ -338,7 +340,8 @@ def check(
         What is missing, in sentences with numbers; [] for a whole dump.
 
     Raises:
-        Fatal: Something is missing, and nobody has accepted it; or the dump's files have changed while they were read.
+        Fatal: Something is missing, and nobody has accepted it; or the dump's files have changed while they
+            were read.
     """
     if token(root) != prepared:
         raise Fatal(f"the dump at {root} has changed while it was read; clear all tasks of the run.")
@@ -363,11 +366,14 @@ def _shrunk(connection: Connection, run: tuple[str, str], replayed: bool) -> str
     photos = _one(connection, "select count(*) from inaturalist.photos")
     if last is None or photos >= LEAST * last[0]:
         return None
-    return f"it holds {photos:,} photos, and the last whole one, loaded on {utc(last[1]):%Y-%m-%d}, held {last[0]:,}"
+    return (
+        f"it holds {photos:,} photos, and the last whole one, "
+        f"loaded on {utc(last[1]):%Y-%m-%d}, held {last[0]:,}"
+    )
 
 
 def _unusable(connection: Connection) -> str | None:
-    """Do most photos belong to no observation, taxon or observer, because a file of these is cut, or not the photos'?"""
+    """Return whether most photos lack an observation, taxon or observer, because a file is cut or wrong."""
     step = max(1, _one(connection, "select count(*) from inaturalist.photos") // SAMPLE)
     found = connection.execute(_statement("usable.sql"), {"step": step}).fetchone()
     assert found
@@ -511,13 +517,13 @@ def finish(connection: Connection, token: str, *, drop: bool) -> None:
             "insert into source_dump values ('inaturalist', %s) "
             "on conflict (provider) do update set token = excluded.token, loaded_on = now()",
             [token],
-        )  # fmt: skip
+        )
         if drop:
             connection.execute("drop schema if exists inaturalist cascade")
 
 
 def _loaded(connection: Connection, name: str) -> int | None:
-    """Rows of what an earlier try has loaded. Holds the name until the transaction's end, so that two tries do not load it twice."""
+    """Return the rows that an earlier attempt has loaded, and lock the name until the transaction ends."""
     connection.execute("select pg_advisory_xact_lock(hashtext(%s))", [f"inaturalist {name}"])
     row = connection.execute("select rows from inaturalist.loaded where name = %s", [name]).fetchone()
     return row[0] if row else None

@@ -65,8 +65,9 @@ class Albums:
     def addresses(self, pages: Iterable[str], client: Client) -> dict[str | None, str | None]:
         """Real addresses of albums.
 
-        An album that the site does not have has none. Where the site is at fault, the address is not known now;
-        the album's next tracks ask for it again. After five faults in a row the other albums are not asked for now.
+        An album that the site does not have has none. Where the site is at fault, the address is not known
+        now; the album's next tracks ask for it again. After five faults in a row the other albums are not
+        asked for now.
 
         Args:
             pages: Addresses made of names.

@@ -21,8 +21,9 @@ class Objects(Paginator):
     It is asked for once, and again by a pull that resumes after the last identifier read. An identifier that
     is no number comes with the first page, where it becomes a reject.
 
-    A list holds what changed on a day or later. One that reaches back far holds most of the collection, so what
-    is in the next day's list as well is taken out of it: that changed later, and belongs to the later day.
+    A list holds what changed on a day or later. One that reaches back far holds most of the collection, so
+    what is in the next day's list as well is taken out of it: that changed later, and belongs to the later
+    day.
     """
 
     own_params = ("after",)

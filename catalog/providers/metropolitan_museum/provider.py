@@ -2,7 +2,8 @@
 
 One request lists the objects that changed on a day or later, whatever their number; each object is then a
 request of its own. Of a day far in the past, whose list holds almost the whole collection, only what has not
-changed again since is read. Every image of an object is a record, named after the object and the image's file.
+changed again since is read. Every image of an object is a record, named after the object and the image's
+file.
 
 The documentation allows 80 requests a second, but since August 2025 a firewall answers 403 to everybody who
 sends about thirty in quick succession. So one a second is sent, and such an answer waits for at least a

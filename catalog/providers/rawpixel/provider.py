@@ -117,7 +117,8 @@ def clean(text: str | None) -> str | None:
 
 def title(text: str | None) -> str | None:
     """
-    >>> title("Open hand, palm reading. Original | Free Photo - rawpixel"), title("Free public domain CC0 photo. | rawpixel")
+    >>> title("Open hand, palm reading. Original | Free Photo - rawpixel")
+    >>> title("Free public domain CC0 photo. | rawpixel")
     ('Open hand, palm reading', None)
     """
     bare = clean((text or "").partition("|")[0])
