@@ -1,6 +1,6 @@
 """The registry of settings: Variables, environment variables, connections and pools.
 
-The code reads settings by these objects, and the README's table is made of them, so no name is undocumented
+The code reads settings by these objects, and docs/configuration.md is generated from them, so no name is undocumented
 or documented for nothing. A setting that is malformed costs itself only: its default counts, and an alert
 names it. Where nothing can safely take its place (`strict`), what needs it refuses to work.
 """
@@ -88,7 +88,7 @@ OBJECT_STORAGE = _text(
     Address,
     strict=True,
 )
-_text("API_KEY_…", "the provider's run fails", "keys, as [the table of providers](#providers) names them")
+_text("API_KEY_…", "the provider's run fails", "keys, as [the table of providers](providers.md) names them")
 INATURALIST_DUMP = _text(
     "INATURALIST_DUMP",
     "`s3://inaturalist-open-data`",
@@ -119,7 +119,7 @@ ENVIRONMENT = _text("ENVIRONMENT", "`local`", "Slack messages are sent in `produ
 CONTACT_EMAIL = _text("CONTACT_EMAIL", "none", "address in the User-Agent", Line)
 CATALOG_RDS_DB_IDENTIFIER = _text(
     "CATALOG_RDS_DB_IDENTIFIER",
-    "needed by [`rotate_db_snapshots`](DAGs.md#rotate_db_snapshots)",
+    "needed by [`rotate_db_snapshots`](../DAGs.md#rotate_db_snapshots)",
     "the catalog's RDS instance",
     strict=True,
 )
@@ -136,7 +136,7 @@ OAUTH2_PROVIDER_SECRETS: Setting[dict[str, dict[str, Any]]] = _declare(
     "Variable, JSON",
     "OAUTH2_PROVIDER_SECRETS",
     "none",
-    "see [`oauth2_authorization`](DAGs.md#oauth2_authorization)",
+    "see [`oauth2_authorization`](../DAGs.md#oauth2_authorization)",
     of=dict[str, dict[str, Any]],
     value={},
     strict=True,
@@ -145,7 +145,7 @@ OAUTH2_AUTH_KEYS: Setting[dict[str, str | None]] = _declare(
     "Variable, JSON",
     "OAUTH2_AUTH_KEYS",
     "none",
-    "one-time codes; see [`oauth2_authorization`](DAGs.md#oauth2_authorization)",
+    "one-time codes; see [`oauth2_authorization`](../DAGs.md#oauth2_authorization)",
     of=dict[str, str | None],
     value={},
     strict=True,
@@ -163,7 +163,7 @@ TAG_POLICY: Setting[dict[str, Any] | None] = _declare(
     "Variable, JSON",
     "TAG_POLICY",
     "in code",
-    "[which tags are searched](docs/tag_filtering.md)",
+    "[which tags are searched](tag_filtering.md)",
     of=dict[str, Any],
     strict=True,
 )
@@ -237,7 +237,7 @@ STAGING_RESTORE_DATABASES: Setting[Databases] = _declare(
     "Variable, JSON",
     "STAGING_RESTORE_DATABASES",
     "see there",
-    "instances of [`staging_database_restore`](DAGs.md#staging_database_restore)",
+    "instances of [`staging_database_restore`](../DAGs.md#staging_database_restore)",
     of=Databases,
     value=Databases(),
     strict=True,
@@ -246,7 +246,7 @@ STAGING_DEPLOY: Setting[Deploy | None] = _declare(
     "Variable, JSON",
     "STAGING_DEPLOY",
     "none",
-    "deployment of the API to staging; see [`staging_database_restore`](DAGs.md#staging_database_restore)",
+    "deployment of the API to staging; see [`staging_database_restore`](../DAGs.md#staging_database_restore)",
     of=Deploy,
     strict=True,
 )
@@ -256,7 +256,7 @@ SKIP_STAGING_DATABASE_RESTORE = _switch(
 CATALOG_RDS_SNAPSHOTS_TO_RETAIN: Setting[int | None] = _declare(
     "Variable, JSON",
     "CATALOG_RDS_SNAPSHOTS_TO_RETAIN",
-    "needed by [`rotate_db_snapshots`](DAGs.md#rotate_db_snapshots)",
+    "needed by [`rotate_db_snapshots`](../DAGs.md#rotate_db_snapshots)",
     "snapshots that stay, a whole number from 1",
     of=Annotated[int, msgspec.Meta(ge=1, le=10_000)],
     strict=True,
@@ -265,7 +265,7 @@ PR_REVIEW_REPOSITORIES: Setting[Reviews | None] = _declare(
     "Variable, JSON",
     "PR_REVIEW_REPOSITORIES",
     "its runs skip",
-    "see [`pr_review_reminders`](DAGs.md#pr_review_reminders)",
+    "see [`pr_review_reminders`](../DAGs.md#pr_review_reminders)",
     of=Reviews,
     strict=True,
 )

@@ -28,17 +28,26 @@ def dags_md() -> str:
     return render(REGISTRY.values())
 
 
-def readme(found: str) -> str:
-    """README.md with its tables of providers and settings as they are declared now."""
-    providers = [
-        (f"[{f.name}](catalog/providers/{f.name}/provider.py)", f.media, f.schedule, f.dated, f.key, f.rate)
-        for f in overview()
+def providers_table(found: str) -> str:
+    """Return the text of docs/providers.md with the table of providers as they are declared now."""
+    rows = [
+        (
+            f"[{p.name}](../catalog/providers/{p.name}/provider.py)",
+            p.media,
+            p.schedule,
+            p.dated,
+            p.key,
+            p.rate,
+        )
+        for p in overview()
     ]
-    settings = [(f"`{s.name}`", s.kind, s.shown, s.meaning) for s in SETTINGS]
-    found = _replaced(
-        found, "providers", ("Provider", "Media", "Schedule", "Dated", "Key", "Requests"), providers
-    )
-    return _replaced(found, "settings", ("Name", "Kind", "Without it", "Meaning"), settings)
+    return _replaced(found, "providers", ("Provider", "Media", "Schedule", "Dated", "Key", "Requests"), rows)
+
+
+def settings_table(found: str) -> str:
+    """Return the text of docs/configuration.md with the table of settings as they are declared now."""
+    rows = [(f"`{s.name}`", s.kind, s.shown, s.meaning) for s in SETTINGS]
+    return _replaced(found, "settings", ("Name", "Kind", "Without it", "Meaning"), rows)
 
 
 def _replaced(found: str, name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -47,7 +56,7 @@ def _replaced(found: str, name: str, head: Sequence[str], rows: Iterable[Sequenc
     before, begin, rest = found.partition(first)
     _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"README.md should hold the lines {first!r} and {last!r}")
+        raise ValueError(f"the lines {first!r} and {last!r} are missing")
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
     return (
         f"{before}{begin}\n\n{mdformat.text(chr(10).join(lines), extensions={'gfm'}).strip()}\n\n{end}{after}"
@@ -58,9 +67,10 @@ def documents() -> Iterator[tuple[Path, str, str]]:
     """(path, as it is, as it should be)."""
     path = ROOT / "DAGs.md"
     yield path, path.read_text(encoding="utf-8") if path.exists() else "", dags_md()
-    path = ROOT / "README.md"
-    found = path.read_text(encoding="utf-8")
-    yield path, found, readme(found)
+    for name, table in (("providers", providers_table), ("configuration", settings_table)):
+        path = ROOT / "docs" / f"{name}.md"
+        found = path.read_text(encoding="utf-8")
+        yield path, found, table(found)
 
 
 def main(arguments: list[str]) -> int:

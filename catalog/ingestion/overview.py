@@ -1,4 +1,4 @@
-"""All providers at a glance: what the command line and the README list."""
+"""All providers at a glance, for the command line and docs/providers.md."""
 
 import msgspec
 
