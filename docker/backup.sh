@@ -4,8 +4,13 @@
 # It holds passwords' hashes and encrypted Variables; .secrets/fernet_key reads those, so keep .secrets and .env too, elsewhere.
 set -eu
 umask 077
-folder=${1:?name a folder}
+if [ $# -ne 1 ]; then
+    echo "backup: name a folder: docker/backup.sh FOLDER" >&2
+    exit 2
+fi
+folder=$1
 mkdir -p "$folder"
+trap 'rm -f "$folder"/*.partial' EXIT
 for database in airflow catalog api api_staging; do
     docker compose exec -T postgres pg_dump --username "${SUPERUSER:-postgres}" --format custom --no-owner --no-acl "$database" >"$folder/$database.partial"
     mv "$folder/$database.partial" "$folder/$database.dump"

@@ -2,7 +2,8 @@
 # What docker/backup.sh has put into a folder, back into the databases: docker/restore.sh FOLDER [DATABASE …]. What they hold now is lost.
 # Each is restored beside the one that is there, and takes its place when all of it has come back.
 set -eu
-folder=${1:?name the folder of a backup}
+[ $# -gt 0 ] || { echo "restore: name the folder of a backup: docker/restore.sh FOLDER [DATABASE …]" >&2; exit 2; }
+folder=$1
 shift
 [ $# -gt 0 ] || set -- airflow catalog api api_staging
 for database in "$@"; do

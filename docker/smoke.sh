@@ -9,8 +9,19 @@ airflow() {
     docker compose exec -T scheduler airflow "$@"
 }
 
-# Unpausing starts the schedule's own run, which would ask the live API: it is held.
-airflow variables set HELD_SCHEDULES "{\"$dag\": \"smoke test\"}"
+# Unpausing starts the schedule's own run, which would ask the live API: it is held meanwhile, beside what is held already.
+held=$(airflow variables get HELD_SCHEDULES 2>/dev/null) || held='{}'
+paused=$(airflow dags details "$dag" --output plain | awk '$1 == "is_paused" { print $2 }')
+# shellcheck disable=SC2329  # the trap calls it
+put_back() {
+    [ "$paused" = False ] || airflow dags pause --yes "$dag" >/dev/null
+    airflow variables set HELD_SCHEDULES "$held" >/dev/null
+}
+trap put_back EXIT
+# shellcheck disable=SC2016
+more=$(printf '%s' "$held" | docker compose exec -T scheduler python -c \
+    'import json, sys; print(json.dumps({**json.load(sys.stdin), sys.argv[1]: "smoke test"}))' "$dag")
+airflow variables set HELD_SCHEDULES "$more" >/dev/null
 airflow dags trigger "$dag" --run-id "$run" --conf "{\"replay\": \"/opt/package/providers/$provider/recording\"}" >/dev/null
 airflow dags unpause --yes "$dag" >/dev/null
 for _ in $(seq 60); do

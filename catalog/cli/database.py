@@ -10,7 +10,7 @@ from catalog.cli.program import err, out
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import CatalogError, Refused
 from catalog.database import deletion, locks, schema
-from catalog.database.revision import Which, require
+from catalog.database.revision import OLDER, Which, require
 from catalog.database.statements import parse_condition, verify_condition
 
 db = typer.Typer(no_args_is_help=True, help="The catalog database's schema.")
@@ -86,15 +86,19 @@ def upgrade(dsn: DsnOf = None, which: SchemaName = "catalog", patience: Patience
     if after.newer:
         out.print(f"{_NAMES[which]} database: {after}; nothing to apply")
         return
-    applied = ", ".join(before.pending) or "nothing to apply"
-    out.print(f"{_NAMES[which]} database: {before.current or 'empty'} → {after.current} ({applied})")
+    applied = ", ".join(after.applied) or "nothing to apply"
+    if before.pending and not after.applied:
+        applied = "applied by another upgrade meanwhile"
+    out.print(f"{_NAMES[which]} database: {after.before or 'empty'} → {after.current} ({applied})")
 
 
 @db.command()
 def status(dsn: DsnOf = None, which: SchemaName = "catalog") -> None:
     """Say which revision the schema has and what is pending; exit 1 when something is."""
-    found = schema.status(address_of(which, dsn), which)
-    out.print(str(found))
+    address = address_of(which, dsn)
+    found = schema.status(address, which)
+    older = which == "catalog" and found.current is None and schema.is_older_catalog(address)
+    out.print(f"{found}{f'; {OLDER}' if older else ''}")
     raise typer.Exit(1 if found.pending else 0)
 
 

@@ -20,6 +20,7 @@ _USER_INFO = re.compile(r"(?<=://)(?!user:password@)\S*@")
 _PASSWORD = re.compile(r"(?<=password=)('[^']*'|\S+)", re.IGNORECASE)
 # What to do about an error of PostgreSQL's, by the beginning of its SQLSTATE.
 _ADVICE = {
+    "25006": "The database only reads: connect to the primary, or reset default_transaction_read_only.",
     "42501": "Grant the role what docs/running_in_production.md lists, or use the role that owns the tables.",
     "42P01": "Is it the right database? `catalog db status` says what is in it.",
     "55P03": "Somebody locks it; `select pid, usename, query from pg_stat_activity` says who. "
@@ -98,7 +99,7 @@ def _of_a_database(error: BaseException | None) -> psycopg.Error | None:
 
 def _database_error(error: psycopg.Error) -> str:
     said = (error.diag.message_primary or str(error) or type(error).__name__).strip()
-    return f"the database says: {said.rstrip('.')}. {next(_advice(error), '')}"
+    return f"the database says: {said.rstrip('.?!')}. {next(_advice(error), '')}"
 
 
 def _advice(error: psycopg.Error) -> Iterator[str]:

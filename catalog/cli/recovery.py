@@ -63,8 +63,13 @@ def restored_command(
     with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
         require(connection)
         newest = restored.newest_load(connection)
-        given_up = restored.give_turns_up(connection)
+        if newest is None and since is None:
+            raise Refused(
+                "this database knows of no load, so it does not know which days are missing: give --since, the "
+                "first UTC day after the backup."
+            )
         plans = restored.catch_up(connection, provider_names(), since.date() if since else None, today)
+        given_up = restored.give_turns_up(connection)
         first = since.date() if since else newest.date() if newest else today
         moment = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=1)
         runs = _runs_by_hand(connection, airflow, moment)

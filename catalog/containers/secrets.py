@@ -68,7 +68,7 @@ _ESCAPED = re.compile(r"\\(.)")
 
 
 class MalformedError(Exception):
-    """An entry of `.env` that cannot be read; says which line."""
+    """An entry of `.env` or a file of `.secrets` that cannot be used; the text names it and the way out."""
 
 
 def entries(text: str) -> Iterator[tuple[int, str, str]]:
@@ -121,14 +121,16 @@ def audience(name: str) -> str | None:
 
 
 def prepare(root: Path) -> Iterator[str]:
-    """Make what is missing below root, and say it.
+    """Create what is missing below root, and yield what was done.
 
     Raises:
-        MalformedError: See `entries`; nothing has been changed.
+        MalformedError: An entry or a file cannot be used, or a secret of `.env` is not the one below `.secrets`.
+            Nothing has been changed.
     """
-    env, folder = root / ".env", root / ".secrets"
-    text = env.read_text(encoding="utf-8") if env.exists() else ""
+    env, folder = (root / ".env").resolve(), root / ".secrets"  # a link's target is changed, not the link
+    text = _text_of(env)
     found = {name: value for _, name, value in entries(text)}
+    _refuse_what_would_be_lost(text, folder)
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
     made = []
@@ -154,8 +156,45 @@ def prepare(root: Path) -> Iterator[str]:
         yield from _mend(env, text)
 
 
+def _text_of(env: Path) -> str:
+    if not env.exists():
+        return ""
+    if not env.is_file():
+        raise MalformedError(f"{env} should be a file; move it away")
+    try:
+        return env.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedError(f"{env} is not UTF-8 (byte {error.start}); save it in that encoding") from None
+
+
+def _refuse_what_would_be_lost(text: str, folder: Path) -> None:
+    """Compare the secrets of an earlier version's `.env` with the files that replace them, before anything is changed."""
+    if folder.exists() and not folder.is_dir():
+        raise MalformedError(f"{folder} should be a folder; move the file away")
+    for name in MADE_UP:
+        if (folder / name).exists() and not (folder / name).read_text(encoding="utf-8").strip():
+            raise MalformedError(
+                f"{folder / name} is empty; put the secret there, or delete the file to have one made"
+            )
+    files = {before: folder / name for name, before in _BEFORE.items()}
+    seen: dict[str, str] = {}
+    for number, name, value in entries(text):
+        if name not in files or not value:
+            continue
+        if seen.setdefault(name, value) != value:
+            raise MalformedError(
+                f".env, line {number}: {name} is there twice, with two values; keep the right one"
+            )
+        file = files[name]
+        if file.exists() and file.read_text(encoding="utf-8").rstrip("\n") != value:
+            raise MalformedError(
+                f".env, line {number}: {name} is another secret than {file}. Keep the one that the databases were "
+                f"made with: delete the line from .env, or put its value into the file"
+            )
+
+
 def _mend(env: Path, text: str) -> Iterator[str]:
-    """The mode of `.env`, and secrets in it that have files now."""
+    """Restrict the mode of `.env`, and remove the secrets that have files now."""
     if mode := stat.S_IMODE(env.stat().st_mode) & 0o077:
         env.chmod(0o600)
         yield f"{env} could be read by others (mode {mode | 0o600:o}); its mode is 600 now"

@@ -45,13 +45,18 @@ def conninfo(address: str) -> str:
         Refused: It is none of these. The text repeats nothing of it, for there may be a password in it.
     """
     try:
-        if address.lstrip().startswith("{"):
-            return _of_fields(msgspec.json.decode(address, type=_Fields, strict=False))
-        if "://" in address:
-            return _of_uri(address)
-        return make_conninfo("", **{**ALIVE, **conninfo_to_dict(address)})
+        # UTF-8 whatever the role or the environment says: with SQL_ASCII, texts would come as bytes.
+        return make_conninfo(_read(address), client_encoding="UTF8")
     except (psycopg.Error, ValueError):
         raise Refused(f"the address of the database cannot be read; {_FORM}.") from None
+
+
+def _read(address: str) -> str:
+    if address.lstrip().startswith("{"):
+        return _of_fields(msgspec.json.decode(address, type=_Fields, strict=False))
+    if "://" in address:
+        return _of_uri(address)
+    return make_conninfo("", **{**ALIVE, **conninfo_to_dict(address)})
 
 
 def _of_uri(uri: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import mdformat
 
 from catalog.cli import program
+from catalog.core.errors import Refused
 from catalog.core.settings import SETTINGS
 from catalog.ingestion.overview import overview
 
@@ -74,6 +75,8 @@ def documents() -> Iterator[tuple[Path, str, str]]:
 
 
 def main(arguments: list[str]) -> int:
+    if unknown := [argument for argument in arguments if argument != "--check"]:
+        raise Refused(f"{unknown[0]} is unknown; --check is the only option.")
     with tempfile.TemporaryDirectory() as home:  # Airflow writes a configuration file wherever it is imported
         os.environ |= {
             "AIRFLOW_HOME": home,

@@ -1,4 +1,4 @@
-"""What the refresh's roles may do, and see, in both databases: rights, owners, rows that row security hides, sessions that only read."""
+"""Rights that a refresh needs in both databases: owners, grants, row security, read-only sessions."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -30,7 +30,7 @@ def read_only(api: Connection) -> list[str]:
 
 
 def api_rights(api: Connection, table: str, live: Shape) -> list[str]:
-    """Whether the role owns what it exchanges, may read and write what else it needs, and sees all rows of all of it."""
+    """Check that the role owns what it exchanges, may use everything else it needs, and sees all rows."""
     keys = list(keys_to(api, public(table)))
     owned = [public(table), *(_name(api, key.child_schema, key.child) for key in keys)]
     found = _owned(api, owned)
@@ -102,7 +102,7 @@ def _owned(api: Connection, names: list[str]) -> list[str]:
 
 
 def _allowed(api: Connection, wanted: dict[str, list[str]]) -> list[str]:
-    """What is missing of the rights on tables (name, with its schema → rights), and those with rows that are hidden."""
+    """Return missing rights by table (with its schema), and tables with hidden rows."""
     found = []
     for name, rights in wanted.items():
         for right in rights:

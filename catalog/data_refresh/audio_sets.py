@@ -1,4 +1,4 @@
-"""The copy of audio sets: they are few, and known by two columns instead of an identifier, so they are copied at once and joined there."""
+"""The copy of audio sets, which are few and have a key of two columns, so they are copied and joined at once."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ _SAME = sql.SQL("(s.foreign_identifier, s.provider) = (l.foreign_identifier, l.p
 
 
 def copy_sets(upstream: Connection, api: Connection, columns: list[Column], copied: Copied) -> None:
-    """Fill the new table of audio sets; what came of it is noted in `copied`. Runs within a transaction of `api`.
+    """Fill the new table of audio sets and add the counts to `copied`, in a transaction of `api`.
 
     The API wants each URL once: of sets that share one, the first is taken. A set that the API's table does
     not take is left out, as a medium is.
@@ -61,7 +61,7 @@ def copy_sets(upstream: Connection, api: Connection, columns: list[Column], copi
 def _stage(
     upstream: Connection, api: Connection, shared: list[Column], parts: dict[str, sql.Composed | sql.SQL]
 ) -> int:
-    """Bring the catalog's sets to the API database, as texts that each can be read by itself, and number them from 1. Their number."""
+    """Copy the sets to a numbered staging table of the API database, as text; return their number."""
     texts = sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(c.name)) for c in shared)
     api.execute(
         sql.SQL("create temporary table pg_temp.stage (n serial primary key, {}) on commit drop").format(
@@ -86,7 +86,7 @@ def _stage(
 
 
 def _insert(api: Connection, shared: list[Column], own: list[str], first: int, last: int) -> tuple[int, int]:
-    """Known sets keep their id and whatever else only the API knows of them; new ones get theirs by default. The number of each."""
+    """Insert known sets with their ids and API-only columns, and new ones with defaults; return both counts."""
     types = dict(
         api.execute(
             "select attname::text, format_type(atttypid, null) from pg_attribute where attrelid = to_regclass(%s)",

@@ -1,4 +1,4 @@
-"""The new table: made like the live one, empty; and, once it is filled, its indexes, beside the live table, which nobody notices."""
+"""Creation of the new table like the live one, and of its indexes after it is filled."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ Connection = psycopg.Connection[Any]
 
 
 def make_table(api: Connection, table: str, temp: str, live: Shape) -> None:
-    """An empty table with the live table's columns and settings, without indexes, triggers, policies and rights of others.
+    """Create an empty table with the columns and settings of the live one, without indexes, triggers and rights.
 
     Args:
         api: To the API database, in a transaction.
@@ -71,7 +71,7 @@ def make_table(api: Connection, table: str, temp: str, live: Shape) -> None:
 def revoke_all(
     api: Connection, kind: LiteralString, target: sql.Composable, name: str, *, owner: bool = False
 ) -> None:
-    """Take every right on a table or sequence from everybody, whom default privileges may have given some; from its owner if asked."""
+    """Revoke every right on a table or sequence, which default privileges may have granted."""
     query = """
         select distinct case grantee when 0 then null else pg_get_userbyid(grantee) end
           from pg_class, aclexplode(coalesce(relacl, acldefault(case relkind when 'S' then 's'::"char" else 'r' end, relowner)))
@@ -89,7 +89,7 @@ def revoke_all(
 
 
 def built_name(name: str, facts: Mapping[str, Any]) -> str:
-    """What an index (or extended statistics) of the new table is called until the exchange. Another definition has another name."""
+    """Return the name of an index or extended statistics until the exchange; it depends on the definition."""
     text = json.dumps([name, facts], sort_keys=True)
     return f"temp_import_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 

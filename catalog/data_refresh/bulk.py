@@ -23,7 +23,7 @@ _REFUSES_ALL = ("index_closed_exception", "cluster_block_exception", "security_e
 
 
 class Rejection(msgspec.Struct, frozen=True):
-    """A document that the engine will never take. kind: what rejections are counted by; reason: its own words."""
+    """A document that the engine permanently rejects; `kind` groups rejections, `reason` is the engine's text."""
 
     key: str
     kind: str
@@ -31,7 +31,7 @@ class Rejection(msgspec.Struct, frozen=True):
 
 
 class Sent(msgspec.Struct):
-    """What became of actions. changed: documents made, changed or deleted, where the engine was asked to tell."""
+    """Result of bulk actions; `changed` counts documents that were created, changed or deleted."""
 
     changed: int = 0
     rejections: list[Rejection] = []
@@ -180,7 +180,7 @@ def requests(actions: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def _rejection(key: str, error: Any) -> Rejection:
-    """Counted by the type of the error and the field, so that there are few kinds; what was wrong with this one is its reason."""
+    """Group a rejection by the type of its error and its field, so that there are few groups."""
     if not isinstance(error, dict):
         return Rejection(key, "refused by the engine", str(error)[:REASON])
     reason = str(error.get("reason", ""))

@@ -1,4 +1,4 @@
-"""What only the API knows of a medium (view counts above all) and what changed while the new table was made: carried over to it."""
+"""Columns that only the API has, such as view counts: changes during the copy are carried over."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _HALF = 1 << 31  # transactions; of two row versions that are further apart, one
 
 
 def catch_up(api: Connection, table: str) -> int:
-    """Carry over what has changed since the copy began, or since the last call. Only rows that differ are touched.
+    """Carry over what has changed since the copy began, or since the last call; only differing rows are updated.
 
     A transaction that was running when the copy began may change rows that the copy has read before it: what
     counts is every row version that a transaction has made which had not ended by then.

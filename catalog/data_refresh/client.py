@@ -32,7 +32,7 @@ _SETTINGS = (  # what an engine says about a limit, where it does not name the s
 
 
 class PlainNode(Urllib3HttpNode):
-    """Plain JSON media types out, which every engine takes, whatever its version; in, the header by which the client knows its server."""
+    """Sends plain JSON media types, which every engine accepts, and adds the header that the client expects."""
 
     def perform_request(
         self, method: str, target: str, body: Any = None, headers: Any = None, request_timeout: Any = None
@@ -61,7 +61,7 @@ class _Orjson(JsonSerializer):
 def connect(
     url: str, *, engine: Engine = "elasticsearch", login: tuple[str, str] | None = None, **options: Any
 ) -> Elasticsearch:
-    """A client that does not retry. options: of the client, for example `ca_certs`, `verify_certs`, `api_key`."""
+    """Return a client that does not retry; `options` are the client's, such as `ca_certs` or `api_key`."""
     if (
         engine != "elasticsearch"
     ):  # the client is of version 9, and says so in its media types, which others refuse
@@ -88,7 +88,7 @@ def connect_to(
     password: str | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Elasticsearch:
-    """A client from the parts of an Airflow connection. extra: `engine`, `ca_certs`, `verify_certs`, `api_key`."""
+    """Return a client for the parts of an Airflow connection, and its extra `engine`, `ca_certs`, `api_key`, …"""
     host, extra = host or "localhost", extra or {}
     base = host if "://" in host else f"{scheme if scheme in ('http', 'https') else 'http'}://{host}"
     options = {key: extra[key] for key in ("ca_certs", "verify_certs", "api_key") if key in extra}

@@ -1,4 +1,4 @@
-"""What the parts of a copy share: how far it is, which column comes from where, what its tables are called."""
+"""What the modules of a copy share: its progress, its columns, the names of its tables."""
 
 from collections.abc import Iterable
 from uuid import UUID

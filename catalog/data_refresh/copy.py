@@ -1,4 +1,4 @@
-"""The copy: a table of the catalog into `temp_import_<table>` of the API database, beside the live table, which nobody notices.
+"""Copies a table of the catalog into `temp_import_<table>` of the API database, beside the live table.
 
 Rows stream from one database to the other as binary COPY, range of keys after range, each range in one
 transaction with the note of how far the copy is: a copy that was killed goes on there. What only the API
@@ -188,7 +188,7 @@ class TableCopy:
         return copied
 
     def _hold(self) -> None:
-        """Let nobody change the live table's shape before the transaction ends, and refuse it when somebody has."""
+        """Lock the definition of the live table until the transaction ends. Raises Fatal if it has changed."""
         if progress.exists(self._api, self._table) and self._api.info.transaction_status:
             self._execute(self._api, "lock table {live} in access share mode")
         if self._expected:
@@ -216,7 +216,7 @@ class TableCopy:
     # media tables
 
     def _copy_range(self, columns: list[Column], copied: Copied) -> None:
-        """The next range, in one transaction: at once if every record of it can be stored, else part by part."""
+        """Copy the next range in one transaction: at once if all of it can be stored, else in parts."""
         size = min(RANGE, self._limit - copied.rows) if self._limit else RANGE
         last = self._last_key(copied.after, size)
         with self._api.transaction():
@@ -242,7 +242,7 @@ class TableCopy:
             refused.add(identifier, reason)
 
     def _complete(self, copied: Copied) -> None:
-        """What can only be seen when all records are there; in the transaction that notes the end of the copy."""
+        """Check what needs all records, in the transaction that marks the copy as finished."""
         leave_out_unreferenced(self._api, copied)
         if self._table == "audio":
             detach_sets(self._api)

@@ -139,7 +139,7 @@ def keyword(value: Any) -> str | None:
 
 
 def rank(value: Any) -> float | None:
-    """A number to rank by, 100 at most; none for what is no number, not positive, or too small for the engine to tell from zero."""
+    """Return a number to rank by, at most 100; None for what is not a positive number."""
     try:
         number = float(value) if not isinstance(value, bool) else math.nan
     except (TypeError, ValueError, OverflowError):
@@ -198,7 +198,7 @@ def size(width: int | None, height: int | None) -> str | None:
 
 
 def extension(url: str | None) -> str | None:
-    """What follows the last dot of the address's path, without a query; none when that is no file's ending."""
+    """Return the file extension of a URL, in lower case; None if it has none."""
     if not url:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Records of a new table that share what must be unique, as when a URL went from one to another between two ranges of the copy."""
+"""Records of a new table with the same unique key, such as a URL that moved between two ranges of the copy."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -55,7 +55,7 @@ def make_unique(
 
 
 class _Key(NamedTuple):
-    """What a unique index compares: its columns ("" for an expression), what is compared, and which rows count."""
+    """The columns of a unique index ("" for an expression), its expressions, and its predicate."""
 
     columns: list[str]
     values: sql.Composable

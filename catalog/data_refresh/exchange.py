@@ -1,4 +1,4 @@
-"""The new table takes the live table's place, and all that hung on the live one is hung on it. Within a transaction that holds the lock."""
+"""Replaces the live table by the new one and attaches everything to it that was attached, under the lock."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, LiteralString
@@ -100,7 +100,7 @@ def exchange(api: Connection, table: str, now: Shape) -> dict[str, int]:
 def dress(
     api: Connection, table: str, live: Shape, target: str = "", names: Mapping[str, str] | None = None
 ) -> None:
-    """Attach to a table what is attached to the live one: constraints that are not valid, triggers, rules, policies, publications, rights.
+    """Attach constraints that are not valid, triggers, rules, policies, publications and rights.
 
     Args:
         api: To the API database, in a transaction.
@@ -202,7 +202,7 @@ def _grant(api: Connection, kind: LiteralString, target: sql.Composable, owner: 
 
 
 def _orphans(api: Connection, key: Facts, parts: Mapping[str, sql.Composable]) -> int:
-    """Rows that name media which are gone: deleted, or without the name where the key says so. Their number."""
+    """Delete rows that reference missing media, or clear the reference if the key says so; return their number."""
     pairs = [
         (sql.Identifier("c", a), sql.Identifier("t", b))
         for a, b in zip(key["columns"], key["parents"], strict=True)
@@ -224,7 +224,7 @@ def _orphans(api: Connection, key: Facts, parts: Mapping[str, sql.Composable]) -
 
 
 def _sequence(api: Connection, table: str, facts: Facts) -> Callable[[], None]:
-    """Keep a sequence that belongs to a column of the live table, with which it would go. Returns what is left to do when that has gone."""
+    """Detach a sequence from the live table, so that it is kept; return the statement that attaches it again."""
     theirs = sql.Identifier(facts["schema"], facts["name"])
     if not facts["identity"]:
         _do(
@@ -275,7 +275,7 @@ def _sequence(api: Connection, table: str, facts: Facts) -> Callable[[], None]:
 
 
 def _rename(api: Connection, now: Shape) -> None:
-    """Indexes, with the constraints that own them, and extended statistics get the names of the live table's."""
+    """Rename indexes, their constraints and extended statistics to the names of the live table's."""
     for name, facts in now.get("index", {}).items():
         ours = sql.Identifier("public", built_name(name, facts))
         _do(api, "alter index {ours} rename to {name}", ours=ours, name=sql.Identifier(name))

@@ -110,7 +110,7 @@ class FilteredIndex:
         return Filtered(found, at.hidden, at.uuid)
 
     def _begin(self) -> _Progress:
-        """Where an earlier attempt stopped, if its index is there and it was about the same; else a new index."""
+        """Return the state of an earlier attempt, if its index exists and had the same input; else create an index."""
         if stored := self._load():
             try:
                 at = msgspec.convert(stored, _Progress)

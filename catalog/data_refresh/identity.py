@@ -1,4 +1,4 @@
-"""Which index it is: what its mapping's `_meta` says about who made it, the engine's own uuid, the alias through which it is written to."""
+"""Identity of an index: `_meta` of its mapping, the engine's uuid, and the alias for writing."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -44,7 +44,7 @@ class IndexIdentity(msgspec.Struct, frozen=True):
 
     @property
     def writer(self) -> str:
-        """The alias that nothing else has. Raises Fatal when there is none: the index was made by an earlier version, or by hand."""
+        """Return the alias for writing. Raises Fatal if there is none: another version, or a person, made the index."""
         for alias in self.aliases:
             if is_private(alias, self.name):
                 return alias
@@ -52,7 +52,7 @@ class IndexIdentity(msgspec.Struct, frozen=True):
 
 
 def writer_name(index: str) -> str:
-    """A new one each time, so that whatever still writes to an earlier index of that name finds nothing to write to.
+    """Return a new alias each time, so that writes to an earlier index of the name fail.
 
     It begins like the index, so that rights given for `image-*` hold for it. No index of ours has a dot in
     its name.

@@ -1,4 +1,4 @@
-"""Rows of an API table → documents of an index: split into ranges of ids, each filled by a task of its own, and counted afterwards.
+"""Indexes the rows of an API table, split into ranges of ids that are counted afterwards.
 
 One bad record never stops a range: it has no document, and is counted with its reason.
 """
@@ -228,7 +228,7 @@ class RangeIndexer:
         return chunk
 
     def _read_by_halves(self, after: int) -> "_Chunk | None":
-        """The same, without the rows that cannot be read: each is found by halving, so a few of them cost a few more queries."""
+        """Read rows without the unreadable ones, which are found by halving."""
         keys = self._api.execute(self._keys, [after, self._part.last]).fetchall()
         if not keys:
             return None
@@ -281,7 +281,7 @@ class RangeIndexer:
         self._report(done)
 
     def _bound(self, done: Indexed, rows: int) -> None:
-        """More than a few are a fault of ours or of the engine; then the range starts over when it is cleared."""
+        """Raise Fatal if more than a few records were rejected; the range then starts over when it is cleared."""
         rejected = sum(done.rejected.values())
         if rejected > max(REJECTED_ALWAYS, math.floor(rows * REJECTED_SHARE)):
             self._save({})

@@ -1,4 +1,4 @@
-"""Settings and mapping of the search indexes. In code, and not copied from the live index, so that a change takes effect with a refresh."""
+"""Settings and mappings of the search indexes; a change takes effect with the next refresh."""
 
 from typing import Any
 
@@ -73,7 +73,7 @@ _SPECIFIC: dict[MediaType, dict[str, Any]] = {
 
 
 def index_body(media_type: MediaType, meta: dict[str, Any], shards: int) -> dict[str, Any]:
-    """Body of the request that makes an index to be filled: without replicas and refreshes, which it gets when it is whole.
+    """Return the body that creates an index to be filled, without replicas and refreshes.
 
     meta: what made the index; kept in its mapping's `_meta`.
     """

@@ -10,7 +10,7 @@ _KEY = b"\0\0\0\x10"  # the length of a uuid
 
 
 class Merge:
-    """Rows of the catalog and what the API knows of them, put together as bytes. This is the inner loop of a refresh.
+    """Joins rows of the catalog with the API's columns, as bytes; the inner loop of a refresh.
 
     known: key → fields that only the API has; deleted: keys that moderators have deleted. fields,
     fields_of_new: of a row, known or not.
@@ -29,7 +29,7 @@ class Merge:
         self.done = False
 
     def rows(self, rows: Iterator[bytes]) -> Iterator[bytes]:
-        """Until the end, or until enough new ones are held back: those of a table where some are known go by other columns.
+        """Yield rows until the end, or until enough new ones are held back for their own COPY.
 
         rows: number of fields, which one is too wide (or null), identifier, all others.
         """

@@ -29,7 +29,7 @@ _MATURE = {"term": {"mature": True}}
 
 
 def moderation_moment(api: Connection) -> datetime:
-    """The moment since which moderation counts for what is begun now. To be noted once, before the first row is copied.
+    """Return the moment from which moderation counts; to be recorded once, before the first row is copied.
 
     It is of the database's clock, at the latest when the oldest transaction that can be seen began, minus one
     hour: the rows bear the application's clock, which may go wrong, and the moment at which a transaction
@@ -148,7 +148,7 @@ def _apply(sender: BulkSender, deleted: list[str], marked: list[str], mature: bo
 def unmoderated(
     api: Connection, client: Elasticsearch, index: str, media_type: MediaType, since: datetime | None = None
 ) -> list[str]:
-    """Identifiers of media that a refreshed index shows although they are deleted, or as harmless although they are marked as mature.
+    """Return media that an index shows although they are deleted, or as harmless although they are mature.
 
     Args:
         api: the API database.

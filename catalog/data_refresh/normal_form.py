@@ -17,7 +17,7 @@ _SHORT = 1_000  # characters; whatever they are, they are normalized in no time
 
 
 def normal_form(text: str) -> str:
-    """Compatibility forms composed (NFKC), case folded, unseen characters left out; İ is i, ß is ss. Applied twice, it changes nothing.
+    """Return the case-folded NFKC form without ignorable characters (İ → i, ß → ss); idempotent.
 
     In a long text, a character keeps MARKS combining marks: to put marks in order takes the square of their
     number.
@@ -47,7 +47,7 @@ def _plain(text: str, lowered: str) -> bool:
 
 
 def _bounded(text: str) -> str:
-    """A text of which no character has more than MARKS marks. Unseen characters between them do not count: they are left out later."""
+    """Limit the combining marks of each character to MARKS; ignorable characters between do not count."""
     if len(text) <= _SHORT or text.isascii():
         return text
     kept, marks = [], 0

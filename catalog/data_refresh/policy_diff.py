@@ -54,7 +54,7 @@ def sample(api: psycopg.Connection[Any], media_type: MediaType, rows: int) -> li
 def explain(
     api: psycopg.Connection[Any], media_type: MediaType, key: str, policy: TagPolicy
 ) -> list[tuple[Any, str | None]]:
-    """Each tag of a record, and the rule that drops it (None: it is in the document). key: its identifier or row id."""
+    """Return each tag of a record with the rule that drops it, or None; `key` is its identifier or row id."""
     column = "id" if key.isdigit() else "identifier::text"
     query = sql.SQL("select tags from {} where {} = %s").format(
         sql.Identifier("public", media_type), sql.SQL(column)

@@ -1,4 +1,4 @@
-"""Finds in a minute what the search engine would refuse after hours: names, aliases, blocks, limits, rights."""
+"""Finds what the search engine would refuse hours later: names, aliases, blocks, limits, rights."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -112,7 +112,7 @@ def _tried(what: str, work: Callable[[], Any]) -> list[str]:
 
 
 def alias_problems(indexes: Indexes, alias: str) -> list[str]:
-    """What keeps an alias from being moved as it is, in words; [] when nothing does, or when there is none yet."""
+    """Return what prevents an alias from being moved; [] if nothing does, or there is no such alias."""
     client = indexes.client
     try:
         found: dict[str, Any] = ask(client.indices.get, index=alias, expand_wildcards="all").body
@@ -185,7 +185,7 @@ def _rehearse(indexes: Indexes, name: str, body: dict[str, Any], terms: Sequence
 
 
 def _allocation(indexes: Indexes, replicas: int) -> list[str]:
-    """The cluster's setting that keeps new shards from any node, in words; [] where the account may not look."""
+    """Return the cluster setting that prevents new shards; [] if the account may not read it."""
     try:
         settings = ask(indexes.client.cluster.get_settings, flat_settings=True).body
     except Fatal:
@@ -199,7 +199,7 @@ def _allocation(indexes: Indexes, replicas: int) -> list[str]:
 
 
 def _require_a_node(indexes: Indexes, name: str) -> None:
-    """Raises Fatal with what the engine says when no node takes a new index. Without, the first document would wait for minutes."""
+    """Raise Fatal if no node takes a new index, for which the first document would wait for minutes."""
     waiting = indexes.client.options(ignore_status=408)
     if not ask(waiting.cluster.health, index=name, wait_for_status="yellow", timeout=f"{NODE:.0f}s")[
         "timed_out"

@@ -1,4 +1,4 @@
-"""The row that says whose copy a temporary table holds and how far it is, and the lock of those who work on it."""
+"""The row that records the progress of a temporary table, and the lock of its writers."""
 
 import time
 from typing import Any
@@ -24,7 +24,7 @@ class Progress(msgspec.Struct):
 
 
 def begin(api: Connection, copied: Copied, run_id: str, shape: Shape) -> None:
-    """Make the row. What transactions that are running now, or begin later, change in the live table is carried over later."""
+    """Insert the row. Changes of the live table by current and later transactions are carried over."""
     # With a key, because a publication of all tables lets nothing be updated that has none.
     api.execute(
         sql.SQL("""

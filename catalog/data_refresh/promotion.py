@@ -1,4 +1,4 @@
-"""The new tables become the live ones, all tables of a medium in one transaction; before that nothing that is live is touched."""
+"""Promotion of the new tables: all tables of a media type in one transaction."""
 
 import logging
 import time
@@ -114,7 +114,7 @@ def _refusal(error: psycopg.Error) -> str:
 
 
 def _copy_of(api: Connection, table: str, run_id: str) -> progress.Progress | None:
-    """The copy that is to become a table; None when it has. Raises Fatal when it is not this run's, or not complete."""
+    """Return the copy to promote; None if it was. Raises Fatal if it is another run's, or incomplete."""
     progress.claim(api, table)
     state = progress.read(api, table)
     if state is None:
@@ -177,7 +177,7 @@ def left_overs(api: Connection, tables: Iterable[str], run_id: str) -> list[str]
 
 
 def drop_left_overs(api: Connection, tables: Iterable[str]) -> None:
-    """Drop tables that a refresh made and does not need any more. Raises Retry when a session is still at work on one."""
+    """Drop temporary tables of a refresh. Raises Retry if a session still works on one."""
     settle(api)
     for table in tables:
         progress.claim(api, table)

@@ -27,7 +27,7 @@ class Hits(msgspec.Struct, frozen=True):
 
 
 def words_query(words: str) -> dict[str, Any]:
-    """All words, in title, description or tags, in any form of theirs; the popular first. Mature media are left out."""
+    """Return a query for all words in title, description or tags, popular first, without mature media."""
     return {
         "bool": {
             "must": [

@@ -1,4 +1,4 @@
-"""Keys of the new table and of lists: records that name nothing are left out; what could not go in the exchange is found before it."""
+"""Foreign keys of the new table and of lists: records with dangling references are left out."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +26,7 @@ _KEYS = """
 
 
 class Key(msgspec.Struct):
-    """A foreign key: its name, the table that has it, the table that it names, MATCH FULL, the columns of both."""
+    """A foreign key: name, referencing and referenced table, MATCH FULL, columns of both."""
 
     name: str
     child: str
@@ -52,14 +52,14 @@ def own_keys(api: Connection, table: str) -> Iterator[Key]:
 
 
 def keys_to(api: Connection, name: str, *, restrict: bool = False) -> Iterator[Key]:
-    """Foreign keys that name a table. name: with its schema; restrict: only those that do not let a row go that is named."""
+    """Return foreign keys that reference a table; `restrict`: only those that prevent deletion."""
     condition = "confrelid = to_regclass(%s)" + (" and confdeltype in ('a', 'r')" if restrict else "")
     for row in api.execute(_KEYS + condition, [name]).fetchall():
         yield Key(*row)
 
 
 def leave_out_unreferenced(api: Connection, copied: Copied) -> None:
-    """Take records out of a new table whose foreign keys name nothing, as records that the API's table does not take.
+    """Remove records with dangling references from a new table, as rejected records.
 
     Args:
         api: To the API database, in a transaction.
@@ -91,7 +91,7 @@ def leave_out_unreferenced(api: Connection, copied: Copied) -> None:
 
 
 def detach_sets(api: Connection) -> None:
-    """Audio files whose set was left out name none. api: in a transaction, with the new tables of both filled."""
+    """Clear the references of audio files to sets that were left out, in a transaction of `api`."""
     query = """
         select count(*) from pg_attribute where attname = 'audio_set_foreign_identifier' and not attisdropped and attrelid = to_regclass(%s)
     """

@@ -1,4 +1,4 @@
-"""What a refresh is: written once, at its start, in the catalog database, in the turn of its run; every later task reads it from there.
+"""The record of a refresh in the catalog database, which every task of a run reads.
 
 So a task that is cleared at any later time works on the same indexes, since the same moment, against the same
 state of the live tables, or refuses. Nothing of a refresh depends on the run's dates or on what tasks pass to
@@ -116,7 +116,7 @@ def read(connection: Connection, turn: Turn) -> Refresh:
 
 
 def promoted(connection: Connection) -> set[str]:
-    """Uuids of the indexes of all refreshes that were promoted: they were complete, also those that no alias points at any more."""
+    """Return the uuids of the indexes of all promoted refreshes, with or without an alias now."""
     rows = connection.execute(
         "select made ->> 'uuid' from refresh, jsonb_each(indexes) as i(name, made) where stage = 'promoted'"
     )
@@ -124,7 +124,7 @@ def promoted(connection: Connection) -> set[str]:
 
 
 def note_index(connection: Connection, refresh: Refresh, index: str, made: Made) -> None:
-    """Note an index that was made, or counted. An index of the same name that was made before does not count any more."""
+    """Record an index that was created or counted; it replaces an earlier one of the same name."""
     connection.execute(
         "update refresh set indexes = indexes || %s where number = %s",
         [Jsonb({index: msgspec.to_builtins(made)}), refresh.number],

@@ -49,7 +49,7 @@ class RefreshIndexes:
         follow(api, self.engine.client, name, plan.media_type, plan.since, uuid=uuid)
 
     def require_origin(self) -> None:
-        """Check that the index to copy from is still the same one, and was counted if this refresh has filled it.
+        """Check that the index to copy from is the recorded one, and was counted if this refresh filled it.
 
         Raises:
             Refused: It is not.
@@ -120,13 +120,13 @@ class RefreshIndexes:
             self.follow_moderation(api, name)
 
     def require_live(self) -> None:
-        """Check that the aliases of a promoted refresh still point at its indexes. Raises Refused otherwise."""
+        """Check that the aliases of a promoted refresh still point at its indexes; raises Refused."""
         for alias, index in self._plan.aliases.items():
             if (found := self.engine.behind(alias)) != index:
                 raise Refused(f"{alias} points at {found}, not at {index} any more; trigger a new run.")
 
     def delete_replaced(self) -> list[str]:
-        """Delete the indexes that were live before the refresh, unless an alias points at them; return their names."""
+        """Delete the indexes that were live before, unless an alias points at them; return their names."""
         deleted = []
         for name in filter(None, self._plan.live.values()):
             if name in self._plan.aliases.values():

@@ -48,7 +48,7 @@ class Indexes:
         return ask(again, call, **values)
 
     def create(self, name: str, body: Mapping[str, Any]) -> str:
-        """Make a new, empty index. One of that name is replaced when the catalog made it and no alias points at it: an earlier attempt.
+        """Create a new, empty index, replacing one of that name if the catalog made it and it has no alias.
 
         Args:
             name: small letters, digits, - and _.
@@ -136,7 +136,7 @@ class Indexes:
             raise Fatal(f"{name} is {self._kind(name)}, not an index; name the index itself.")
 
     def behind(self, alias: str) -> str | None:
-        """The index that an alias points at, None when there is no such alias. Raises Fatal when it points at several."""
+        """Return the index behind an alias; None without alias. Raises Fatal if there are several."""
         found = self._behind(alias)
         if len(found) > 1:
             raise Fatal(f"the alias {alias} points at {', '.join(found)}; point it at one of them by hand.")
@@ -180,7 +180,7 @@ class Indexes:
             raise Fatal(f"there is no index {name}.") from None
 
     def matching(self, name: str, keys: list[str], *, but: Mapping[str, Any] | None = None) -> list[str]:
-        """Those of some identifiers (10 000 at most) that have a visible document which `but`, a query, does not find."""
+        """Return those of at most 10 000 identifiers with a visible document that `but`, a query, does not find."""
         query = {"bool": {"filter": [{"ids": {"values": keys}}], "must_not": [but] if but else []}}
         try:
             found = self._ask(
@@ -295,7 +295,7 @@ class Indexes:
         return gone
 
     def retire(self, name: str) -> list[str]:
-        """Delete an index that is not needed any more, unless an alias points at it: the aliases that keep it."""
+        """Delete an index unless an alias points at it; return the aliases that do."""
         keepers = self.aliases(name)
         if not keepers:
             self.delete([name])
@@ -321,7 +321,7 @@ class Indexes:
             after = hits[-1]["sort"]
 
     def orphans(self, made_by: Iterable[str], media_type: MediaType, kept: Collection[str] = ()) -> list[str]:
-        """Indexes of a medium that DAGs of these ids made and by which nobody searches, without those of the uuids `kept`."""
+        """Return indexes without alias that these DAGs made for a media type, except the uuids `kept`."""
         wanted = set(made_by)
         found = self._ask(self.client.indices.get, index=f"{media_type}-*", expand_wildcards="all").body
         indexes = [identity_of(name, about) for name, about in found.items()]

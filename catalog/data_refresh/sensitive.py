@@ -27,7 +27,7 @@ PER_FIELD = CLAUSES // len(FIELDS)
 
 
 def parse_terms(text: str) -> list[str]:
-    """One term a line; empty lines and lines that begin with # count for nothing. Raises Fatal when no term is left, or one is absurd.
+    """Parse one term a line, without empty lines and comments (#). Raises Fatal for an empty or absurd list.
 
     Without terms, "filtered" would mean everything: an empty answer of a server must not do that.
     """
@@ -42,7 +42,7 @@ def parse_terms(text: str) -> list[str]:
 
 
 def sensitive_groups(terms: Iterable[str]) -> list[dict[str, Any]]:
-    """Queries that find the sensitive documents, all of them together; each is small enough for an engine's usual limits."""
+    """Return queries that together find the sensitive documents, each within an engine's usual limits."""
     normal = sorted({" ".join(normal_form(term).split()) for term in terms} - {""})
     words = [t for t in normal if _ONE_WORD.fullmatch(t)]
     phrases = [t for t in normal if not _ONE_WORD.fullmatch(t)]
@@ -55,7 +55,7 @@ def sensitive_groups(terms: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def sensitive(terms: Iterable[str]) -> dict[str, Any]:
-    """One query that finds the sensitive documents; an engine refuses it for a list of more than some hundred terms."""
+    """Return one query that finds the sensitive documents; engines refuse it for some hundred terms."""
     return _any(sensitive_groups(terms))
 
 

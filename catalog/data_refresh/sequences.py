@@ -1,4 +1,4 @@
-"""Where new rows get their ids from, and whether there are enough of them: sequences and other defaults of the API's tables."""
+"""Sequences and other defaults of the API's tables, and whether they have enough values left."""
 
 from typing import Any
 
@@ -108,7 +108,7 @@ def advance(api: Connection, table: str) -> None:
 
 
 def check_defaults(api: Connection, table: str) -> None:
-    """Raise Fatal when a default of the new table fails: then no new record can be stored, and none of them is at fault.
+    """Raise Fatal if a default of the new table fails, which no record is to blame for.
 
     Args:
         api: To the API database, in a transaction.

@@ -1,4 +1,4 @@
-"""Everything attached to a table, read from the system catalogs as data: to compare, to keep as JSON, to recreate on another table."""
+"""Everything attached to a table, as data: to compare, to store as JSON, to recreate on another table."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager

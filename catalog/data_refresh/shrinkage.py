@@ -1,4 +1,4 @@
-"""Is a new table or index suspiciously small? A catalog that is half restored, or a limit left behind, must not replace what is live."""
+"""Refuses a new table or index that is suspiciously small, such as after a partial restore."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What would end a refresh hours later, looked for in its first task: everything at once, each thing by name and with what to do."""
+"""Finds what would end a refresh hours later, with a name and a fix for each problem."""
 
 import json
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ _LATER = "drop it before the refresh and make it again afterwards"
 
 
 class Preflight(msgspec.Struct):
-    """needed_bytes: about so much disk does the API database need beside what it has, until the refresh is done."""
+    """Result; `needed_bytes` estimates the extra disk space of the API database during the refresh."""
 
     needed_bytes: int = 0
 
@@ -260,7 +260,7 @@ def _event_triggers(api: Connection, table: str) -> list[str]:
 
 
 def _ids(api: Connection, upstream: Connection, table: str) -> list[str]:
-    """Whether the sequences behind the defaults can be used, and have enough values left for the records that are to come."""
+    """Check that the sequences of defaults are usable and have enough values left."""
     row = api.execute(
         "select reltuples::bigint from pg_class where oid = to_regclass(%s)", [public(table)]
     ).fetchone()

@@ -1,4 +1,4 @@
-"""Which tags of a medium are searched. All tags stay in the databases; a document gets those that pass this policy.
+"""Which tags of a record are searchable. Databases keep all tags; documents get those that pass.
 
 Names are compared in lower case. The rules, in the order in which they are looked at: a tag that has no name
 is malformed; its provider may be excluded; machines tell how sure they were, people do not; some names are
@@ -66,7 +66,7 @@ DEFAULT = TagPolicy()
 
 
 def policy_from(value: Any) -> TagPolicy:
-    """The policy a person wrote: JSON, keys that are left out as in the default. Raises Fatal, naming the key, when it is not one."""
+    """Parse a policy from JSON; missing keys have defaults. Raises Fatal, naming a malformed key."""
     try:
         return msgspec.convert(value or {}, TagPolicy)
     except msgspec.ValidationError as error:
@@ -121,7 +121,7 @@ class TagFilter:
         return SUBSTRING if any(part in lowered for part in self._parts) else None
 
     def __call__(self, tags: Any) -> tuple[list[dict[str, Any]], list[str]]:
-        """(tags of the document, names of those that were dropped). tags: as the databases hold them; None is an empty list."""
+        """Return the tags of a document and the names of dropped ones; `tags` is the stored value."""
         kept: list[dict[str, Any]] = []
         dropped: list[str] = []
         if tags is None:

@@ -1,4 +1,4 @@
-"""What templates of the search engine add to an index: nothing of it may change what is written, or who reads it."""
+"""Checks that templates of the search engine change neither the mapping nor the access to an index."""
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -55,7 +55,7 @@ def mapping_problems(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list
 
 
 def foreseen(client: Elasticsearch, name: str) -> list[str]:
-    """What templates would do to an index of this name, found without making it; [] where the account may not look."""
+    """Return what templates would do to an index of this name; [] if the account may not read them."""
     problems: list[str] = []
     try:
         simulated = ask(client.indices.simulate_index_template, name=name).body.get("template") or {}

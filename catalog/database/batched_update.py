@@ -1,4 +1,4 @@
-"""Changing many rows of a media table in batches: resumable at any moment, never in the way of ingestion, each row once.
+"""Batched updates of a media table: resumable, without blocking ingestion, each row once.
 
 The rows are selected first (`selections.py`). They are then changed group by group, and each group in
 stripes: a page can reuse the room of a dead row version only after the transaction that left it has ended, so
@@ -35,7 +35,7 @@ class Preview(msgspec.Struct, frozen=True):
 
 
 def preview(connection: Connection, update: Update, rows: int = 5) -> Preview:
-    """Changes nothing: the sample is updated in a transaction that is rolled back. connection: in autocommit."""
+    """Return the statement, the number of rows, and a sample that is updated and rolled back."""
     settle(connection)
     table, where = sql.Identifier(update.table), plain(update.condition)
     with row_errors(SELECT):
@@ -64,7 +64,7 @@ def preview(connection: Connection, update: Update, rows: int = 5) -> Preview:
 
 
 class BatchedUpdate(Selection):
-    """One update of one query_id; see Selection. Where the next stripe begins is what the stripe's own transaction notes.
+    """One update of one query_id; see `Selection`. Each stripe's transaction records where the next one begins.
 
     Args:
         connection: To the catalog database, in autocommit, used by nothing else.
@@ -97,7 +97,7 @@ class BatchedUpdate(Selection):
     # the work
 
     def run(self, progress: Progress) -> Progress:
-        """From where it stands to the end. Raises Interrupted when asked to stop, Retry when rows stayed locked, Fatal after a time-out."""
+        """Run to the end. Raises Interrupted (stopped), Retry (rows stayed locked), Fatal (timeout)."""
         if self.finished(progress):
             return progress
         advice = "What was changed stays changed. Correct it, then trigger with the same query_id and resume_update."

@@ -1,4 +1,4 @@
-"""Deleting records: out of a media table into its `deleted_<media>`, batch by batch, each in one transaction; and bringing them back.
+"""Deletion of records into `deleted_<media>`, in batches of one transaction each, and their restoration.
 
 The records are selected once, in one statement, before anything is moved (`selections.py`), so what is moved
 is what one plain DELETE would have deleted at that moment. A record that somebody changes afterwards is moved
@@ -191,7 +191,7 @@ class Deletion(_Move):
 
 
 class Restoration(_Move):
-    """Brings the records that a condition selects back from `deleted_<media>`; but for their score, they are as they were deleted.
+    """Restores the records that a condition selects from `deleted_<media>`, except for their scores.
 
     A record whose place was taken meanwhile (the same key or URL) stays deleted; it counts as gone. The same
     command goes on where one that was stopped stands.

@@ -1,4 +1,4 @@
-"""What a statement that people write may use on the server: functions, types, and the nodes that PostgreSQL's parse trees are made of.
+"""Functions, types and parse nodes that statements of people may use.
 
 What is on no list is refused. A function is here when it only computes: it reads no table, file, setting or
 session, runs no text as a statement, and changes nothing.

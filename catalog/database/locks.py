@@ -1,4 +1,4 @@
-"""Locks that others hold: asked for in short attempts, so that nobody queues behind us for long, saying whom we wait for."""
+"""Locks that others hold: requested in short attempts, naming the sessions that are waited for."""
 
 import threading
 import time
@@ -77,7 +77,7 @@ class Occupied(Exception):
 
 
 class Watch:
-    """Looks, as long as it is entered, who is in the way of a server process. Its connection is one of its own."""
+    """Watches which sessions block a server process, on a connection of its own."""
 
     def __init__(self, connect: Callable[[], Connection], waiting: int) -> None:
         self._connect, self._waiting = connect, waiting
@@ -118,7 +118,7 @@ def attempts(
     patience: float = PATIENCE,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """Do work that needs locks. It is done again while others hold them, with a pause in which everybody else goes on.
+    """Do work that needs locks, again and again while others hold them, with pauses for everybody else.
 
     Args:
         connect: Opens another connection to the same database.
@@ -155,7 +155,7 @@ def attempts(
 
 
 def lock_schema(connection: Connection) -> None:
-    """From now on nobody else upgrades or adopts the database; waits for a session that does, up to its own `lock_timeout`."""
+    """Keep other sessions from upgrading or adopting the database; waits up to `lock_timeout`."""
     connection.execute("select pg_advisory_lock(hashtext('catalog schema upgrade'))")
 
 
@@ -170,7 +170,7 @@ def give_up_soon(connection: Connection) -> None:
 
 
 def give_up_after(connection: Connection, seconds: float, *, in_transaction: bool = False) -> None:
-    """From now on this session waits at most so long for a lock; at least an instant, because 0 would be without limit.
+    """Limit how long this session waits for a lock; at least a moment, because 0 means no limit.
 
     Args:
         connection: The session.
@@ -182,7 +182,7 @@ def give_up_after(connection: Connection, seconds: float, *, in_transaction: boo
 
 
 def lock_tables(connection: Connection, modes: Mapping[str, str]) -> None:
-    """Lock several tables in a transaction that holds no lock yet for which others wait, without being part of a deadlock.
+    """Lock several tables in a transaction without locks, without taking part in a deadlock.
 
     Only the first table is waited for as `give_up_soon` says. From then on others may wait for us, and
     PostgreSQL ends one of two sessions that wait for each other, which may be the other one. So the rest is

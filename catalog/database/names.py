@@ -1,4 +1,4 @@
-"""Names of what is made for a provider, a license or the like: readable, bounded, and never the same for two of them."""
+"""Readable, bounded and unique names of objects for a provider or a license."""
 
 import re
 from hashlib import sha256

@@ -15,6 +15,7 @@ FOLDERS: dict[Which, tuple[str, str]] = {
     "api": ("api_versions", "catalog_api_version"),
 }
 MIGRATIONS = Path(__file__).parent / "migrations"
+OLDER = "a catalog of an older generation, perhaps. `catalog db adopt --check` says what it is."
 _REVISION = re.compile(r"[0-9]{4}\Z")
 
 
@@ -29,6 +30,8 @@ def require(connection: psycopg.Connection[Any], which: Which = "catalog") -> No
     folder, _ = FOLDERS[which]
     needed = max(file.stem.partition("_")[0] for file in (MIGRATIONS / folder).glob("[0-9]*.py"))
     found = current_revision(connection, which)
+    if found is None and which == "catalog" and (table := media_table(connection)):
+        raise Fatal(f"there is a table {table}, and no revision: {OLDER}")
     if found is None or found < needed:
         is_at = f"is at revision {found}" if found else "has no revision"
         raise Fatal(
@@ -38,7 +41,7 @@ def require(connection: psycopg.Connection[Any], which: Which = "catalog") -> No
 
 
 def current_revision(connection: psycopg.Connection[Any], which: Which) -> str | None:
-    """Return the revision of a database; None if it has none. Raises Fatal for a revision of another package."""
+    """Return the revision of a database, or None. Raises Fatal for a revision of another package."""
     _, table = FOLDERS[which]
     exists = connection.execute("select to_regclass(%s)", [table]).fetchone()
     if not exists or not exists[0]:
@@ -50,3 +53,11 @@ def current_revision(connection: psycopg.Connection[Any], which: Which) -> str |
             f"table {table} of the {which} database says revision {shown}, which is none of this package's."
         )
     return rows[0][0] if rows else None
+
+
+def media_table(connection: psycopg.Connection[Any]) -> str | None:
+    """Return the name of a media table; None if there is none."""
+    row = connection.execute(
+        "select coalesce(to_regclass('public.image'), to_regclass('public.audio'))::text"
+    ).fetchone()
+    return row[0] if row else None

@@ -1,4 +1,4 @@
-"""Made-up media in any number, the same for the same seed, in a catalog or an API database: something to look at and to measure with."""
+"""Made-up media for a catalog or an API database, the same for the same seed."""
 
 from pathlib import Path
 from typing import Any, LiteralString
@@ -78,7 +78,7 @@ _SUFFIX: dict[str, LiteralString] = {
 
 
 def fill(connection: Connection, which: Which, rows: int, seed: int = 1) -> dict[str, int]:
-    """Adds `rows` images and a tenth as many audio files, and what goes with them; rows that are there stay. Returns table → rows added.
+    """Insert `rows` images, a tenth as many audio files, and related rows; return rows added by table.
 
     connection: in autocommit. The same n is the same record in both kinds of database, so that a refresh
     finds what it knows.

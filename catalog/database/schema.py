@@ -21,7 +21,7 @@ from catalog.core.conninfo import conninfo
 from catalog.core.errors import Fatal
 from catalog.core.session import settle
 from catalog.database import locks
-from catalog.database.revision import FOLDERS, MIGRATIONS, Which, current_revision
+from catalog.database.revision import FOLDERS, MIGRATIONS, OLDER, Which, current_revision, media_table
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +34,16 @@ class SchemaStatus(msgspec.Struct, frozen=True):
         head: The newest revision of this package.
         pending: Revisions to apply, in order.
         locks: Pending revision → table → the strongest lock that it takes there, and for how long.
+        applied: Revisions that an upgrade has just applied.
+        before: The revision before that upgrade.
     """
 
     current: str | None
     head: str
     pending: tuple[str, ...]
     locks: Mapping[str, Mapping[str, str]] = {}
+    applied: tuple[str, ...] = ()
+    before: str | None = None
 
     @property
     def newer(self) -> bool:
@@ -59,7 +63,7 @@ def upgrade(
     say: Callable[[str], None] = log.info,
     patience: float = locks.PATIENCE,
 ) -> SchemaStatus:
-    """Apply what is pending, beside running work: a lock is asked for in short attempts. Two at the same time take turns.
+    """Apply pending migrations beside running work. Two upgrades at once take turns.
 
     Each migration is one transaction. What was applied stays when a later one fails.
 
@@ -118,7 +122,9 @@ def upgrade(
                     ours.commit()
                     for revision in before.pending:
                         migrate(revision, before.locks.get(revision, {}))
-                return _status(ours, which)
+                return msgspec.structs.replace(
+                    _status(ours, which), applied=before.pending, before=before.current
+                )
             finally:
                 back_to_the_start()
                 locks.unlock_schema(ours)
@@ -135,17 +141,16 @@ def upgrade(
 
 
 def _refuse_an_older_catalog(connection: psycopg.Connection[Any], found: SchemaStatus) -> None:
-    """Tables of media without a revision are not ours; the first migration would fail half-way through its statements."""
-    if found.current is not None:
-        return
-    row = connection.execute(
-        "select coalesce(to_regclass('public.image'), to_regclass('public.audio'))::text"
-    ).fetchone()
-    if row and row[0]:
-        raise Fatal(
-            f"there is a table {row[0]}, and no revision: a catalog of an older generation, perhaps. "
-            "`catalog db adopt --check` says what it is."
-        )
+    """Refuse media tables without a revision, on which the first migration would fail half-way."""
+    if found.current is None and (table := media_table(connection)):
+        raise Fatal(f"there is a table {table}, and no revision: {OLDER}")
+
+
+def is_older_catalog(dsn: str) -> bool:
+    """Return whether a database without a revision has media tables."""
+    with psycopg.connect(conninfo(dsn)) as connection:
+        settle(connection)
+        return media_table(connection) is not None
 
 
 def status(dsn: str, which: Which = "catalog") -> SchemaStatus:

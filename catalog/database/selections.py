@@ -1,4 +1,4 @@
-"""Rows that are selected once, in one statement, and then worked on until all are done: updated, deleted, or brought back.
+"""Rows that are selected once, in one statement, and then updated, deleted or restored.
 
 The selection is a table, `<query_id>_rows_to_update`, in the order the rows lie on disk. Where the work
 stands is a row of `batched_update`, which the transaction that does a part of the work writes. So whatever is
@@ -295,7 +295,7 @@ class Selection:
     # selecting
 
     def select(self, timeout: float = SELECTION_TIMEOUT) -> Progress:
-        """The rows to work on, into a table of their own, in one statement. Drops what runs that were given up have left.
+        """Select the rows into a table, in one statement, and drop selections that were given up.
 
         Args:
             timeout: Seconds that the selection may take.
@@ -426,7 +426,7 @@ class Selection:
 
     @contextmanager
     def _explained(self, what: str, seconds: float, advice: str = "") -> Iterator[None]:
-        """Says why a statement was cancelled. The server says it in a language of its own, so the time that has passed tells."""
+        """Explain a cancelled statement by the time that has passed; the server's text is localized."""
         began = time.monotonic()
         try:
             yield
@@ -442,7 +442,7 @@ class Selection:
         self._execute("select set_config('statement_timeout', {ms}, true)", ms=str(int(seconds * 1000)))
 
     def _wait_for_the_table(self) -> None:
-        """Only when somebody alters it: rows are never waited for. Whatever the role's own lock_timeout is."""
+        """Wait for a table that somebody alters, whatever the role's lock_timeout; rows are never waited for."""
         self._execute("select set_config('lock_timeout', {ms}, true)", ms=str(LOCK_PATIENCE * 1000))
 
     def _exists(self, name: str) -> bool:
@@ -452,7 +452,7 @@ class Selection:
         return bool(found and found[0])
 
     def _execute(self, statement: LiteralString, **values: Any) -> psycopg.Cursor[Any]:
-        """Runs a statement of this library. Values become literals, because the parts that people gave may hold percent signs."""
+        """Execute a statement with literals, because parts that people wrote may hold percent signs."""
         parts = {
             key: value if isinstance(value, sql.Composable) else sql.Literal(value)
             for key, value in values.items()
@@ -479,7 +479,7 @@ def drop_given_up(connection: Connection, days: float = GIVEN_UP_AFTER) -> list[
 
 
 def give_up(connection: Connection, query_id: str, keep: str) -> None:
-    """Drop what another run has selected and not finished, unless it is at work. For statements that may be applied again.
+    """Drop an unfinished selection of another run, unless it is at work; for repeatable statements.
 
     Args:
         connection: To the catalog database, in autocommit.

@@ -1,4 +1,4 @@
-"""What people may say in a `SET …` and a `WHERE …`, checked with PostgreSQL's own grammar (pglast) and the server's catalogs.
+"""Checks a `SET …` and a `WHERE …` with PostgreSQL's grammar (pglast) and the server's catalogs.
 
 Each field is parsed alone, as what it claims to be, so nothing in one reaches into the other. What is
 executed is written from the parse trees: nothing of the given text reaches the server. Allowed: expressions,
@@ -177,7 +177,7 @@ def _written(field: str, tree: Any) -> str:
 
 
 def verify(connection: psycopg.Connection[Any], update: Update) -> None:
-    """Check an update against the server: what it reads is ours, what it calls only computes, its columns and types fit.
+    """Check an update against the server: tables, functions, columns and types.
 
     SET may not read the table that it changes: batch after batch, it would see what the batches before have
     written, which one UPDATE does not. WHERE may, because the rows are selected once, before anything is
@@ -245,7 +245,7 @@ def _explained(connection: psycopg.Connection[Any], field: str, statement: sql.C
 
 @contextmanager
 def row_errors(what: str, advice: str = "") -> Iterator[None]:
-    """What a statement meets in the rows (a division by zero, a text that is no number, a constraint) fails each attempt: no Retry.
+    """Turn errors of the rows (division by zero, a constraint, …) into Fatal: they fail each attempt.
 
     Args:
         what: The conf key or the part of the work, for the message.

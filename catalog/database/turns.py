@@ -1,4 +1,4 @@
-"""Turns: DAGs that would disturb each other never work at the same time, also when a run that failed is cleared.
+"""Turns: mutual exclusion of conflicting DAGs, also while a failed run is cleared.
 
 A run takes a turn before it changes anything and proves before each step that the turn is still its own. A
 run that has failed keeps its turn, so clearing its tasks goes on with the work, until another run begins:

@@ -12,6 +12,7 @@ import msgspec
 import psycopg
 
 from catalog.core.dates import utc
+from catalog.core.errors import Refused
 from catalog.ingestion.provider import Provider, provider_class
 
 Connection = psycopg.Connection[Any]
@@ -53,7 +54,9 @@ class CatchUp(msgspec.Struct, frozen=True):
 
 def newest_load(connection: Connection) -> datetime | None:
     """When the last load that this database knows of ended; None when it knows of none."""
-    row = connection.execute("select max(finished_on) from ingestion_report").fetchone()
+    row = connection.execute(
+        "select max(finished_on) from ingestion_report where isfinite(finished_on)"
+    ).fetchone()
     return utc(row[0]) if row and row[0] else None
 
 
@@ -94,17 +97,24 @@ def catch_up(connection: Connection, names: Iterable[str], since: date | None, t
 
     Returns:
         Providers with days first, those that pull everything last.
+
+    Raises:
+        Refused: The first missing day is in the future.
     """
+    if since and since > today:
+        raise Refused(f"--since: {since} is in the future; give the first UTC day that is missing.")
     newest, found = newest_load(connection), []
     usual, last = (newest.date() if newest else today) - timedelta(days=1), today - timedelta(days=1)
     for name in names:
         cls, dag_id = provider_class(name), f"{name}_workflow"
         known = _fresh_until(connection, cls) if cls.dated or cls.since else None
         if cls.dated:
-            first = since or (known if known and known > usual - LONG_BROKEN else usual)
+            # A whole pull of days to come says nothing about those before.
+            recent = known and usual - LONG_BROKEN < known <= last
+            first = since or (known if known and recent else min(usual, last))
             if first <= last:
                 found.append(CatchUp(dag_id, "days", first, last))
-        elif cls.since and (first_of_all := since or known):
+        elif cls.since and (first_of_all := since or (known and min(known, last))):
             found.append(CatchUp(dag_id, "since", first_of_all))
         else:
             found.append(CatchUp(dag_id, "everything"))
@@ -116,7 +126,8 @@ def _fresh_until(connection: Connection, cls: type[Provider]) -> date | None:
     """The day until which all media types of a provider are known to be whole."""
     row = connection.execute(
         "select min(fresh_on) from (select max(fresh_on) as fresh_on from whole_pull"
-        " where provider = any(%s) group by provider) p",
+        " where provider = any(%s)"
+        " and isfinite(fresh_on) group by provider) p",
         [list(cls.strings.values())],
     ).fetchone()
     return utc(row[0]).date() if row and row[0] else None

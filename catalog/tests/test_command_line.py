@@ -70,7 +70,13 @@ def test_each_schema_has_its_own_database(catalog_command, dsn, api_dsn, monkeyp
 
 
 def test_what_cannot_be_known_after_a_restoration_is_said(catalog_command, dsn):
-    status, out, _ = catalog_command("db", "restored", "--dsn", dsn, "--conf", '{"limit": 5}')
+    refused(catalog_command("db", "restored", "--dsn", dsn), "knows of no load", "give --since")
+    refused(
+        catalog_command("db", "restored", "--dsn", dsn, "--since", "2999-01-01"),
+        "2999-01-01 is in the future",
+    )
+    command = ("db", "restored", "--dsn", dsn, "--since", "2026-01-01", "--conf", '{"limit": 5}')
+    status, out, _ = catalog_command(*command)
     assert status == 0
     assert "# This database knows of no load." in out
     assert "none; for that, give --api, or set AIRFLOW_CONN_POSTGRES_OPENLEDGER_API" in out
@@ -119,6 +125,40 @@ def powerless(server):
 @pytest.mark.parametrize("command", DATABASE_COMMANDS)
 def test_a_right_that_is_missing(catalog_command, powerless, command):
     refused(catalog_command(*command, "--dsn", powerless), "permission denied for table", "Grant the role")
+
+
+@pytest.mark.database
+def test_an_older_catalog_is_told_what_it_is(catalog_command, server):
+    dsn = database_of_its_own(server, "template0")
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("create table image (identifier uuid)")
+    status, out, _ = catalog_command("db", "status", "--dsn", dsn)
+    assert status == 1
+    assert "a catalog of an older generation, perhaps. `catalog db adopt --check` says what it is." in out
+    refused(
+        catalog_command("db", "restored", "--dsn", dsn, "--since", "2026-01-01"), "catalog db adopt --check"
+    )
+
+
+@pytest.mark.database
+def test_a_database_that_only_reads(catalog_command, server):
+    dsn = database_of_its_own(server, "template0")
+    name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f"alter database {name} set default_transaction_read_only = on")
+    refused(
+        catalog_command("db", "upgrade", "--dsn", dsn, "--wait", "0"), "read-only", "connect to the primary"
+    )
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("command", DATABASE_COMMANDS)
+def test_any_encoding_of_the_client(catalog_command, server, monkeypatch, command):
+    """A role's or environment's SQL_ASCII would have texts come as bytes."""
+    monkeypatch.setenv("PGCLIENTENCODING", "SQL_ASCII")
+    dsn = database_of_its_own(server, "migrated")
+    _, _, lines = catalog_command(*command, "--dsn", dsn)
+    assert not [line for line in lines if "unexpected" in line]
 
 
 @pytest.mark.database

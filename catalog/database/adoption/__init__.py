@@ -1,4 +1,4 @@
-"""Adopting a catalog database of an older generation: a look at it, then steps that make it what revision 0001 makes."""
+"""Adoption of a catalog database of an older generation: a check, then steps to revision 0001."""
 
 from catalog.database.adoption.look import Look, look
 from catalog.database.adoption.work import InTheWay, adopt, check

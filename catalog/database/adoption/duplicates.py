@@ -58,7 +58,7 @@ def find(connection: Connection, table: str, keys: tuple[str, ...]) -> Doubled:
 
 
 class Removal:
-    """Moves rows out of a table until each of several keys is unique, batch by batch, each in one transaction.
+    """Moves rows out of a table, in batches of one transaction each, until each of several keys is unique.
 
     Each `find` looks at the rows that are left, so a removal goes on wherever it was stopped.
 
@@ -108,7 +108,7 @@ class Removal:
                 self._execute("alter table {aside} drop column {name}", name=sql.Identifier(name))
 
     def _note_moved(self) -> int:
-        """The rows to move, numbered, and which row stays in the place of each. A copy of its record comes before a row with its URL."""
+        """Number the rows to move, with the row that stays in place of each; copies of a record come first."""
         stay = [sql.Identifier(f"s{n}") for n, _ in enumerate(self._keys)]
         copies = [name for name, key in zip(stay, self._keys, strict=True) if key != URL]
         self._execute("drop table if exists pg_temp.doubled")
@@ -168,7 +168,7 @@ class Removal:
         self._execute("analyze pg_temp.candidates")
 
     def _settle_newest(self) -> bool:
-        """Open rows that are the newest open ones of all their keys stay; those that share a key with one that stays do not.
+        """Decide on open rows: the newest of all their keys stay; rows that share a key with one that stays go.
 
         Returns:
             Whether any row was settled.
@@ -192,7 +192,7 @@ class Removal:
         return settled > 0
 
     def move(self, first: int) -> int:
-        """Move the rows numbered `first` and the following ones, one batch; to be called in a transaction. Returns the next number."""
+        """Move one batch from row `first` on, in a transaction; return the next number."""
         last = first + BATCH
         gone: LiteralString = """
             with batch as (
@@ -245,7 +245,7 @@ class Removal:
 
 
 def different_records(connection: Connection, table: str) -> int:
-    """How many identifiers of a media table several records have: records that have neither key nor URL in common."""
+    """Return the number of identifiers that different records of a media table share."""
     row = connection.execute(
         sql.SQL("""
             select count(*) from (
@@ -266,7 +266,7 @@ def _as_text(key: tuple[str, ...]) -> sql.Composed:
 
 
 def _names(table: str, keys: tuple[str, ...]) -> dict[str, sql.Composable]:
-    """Keys are our own expressions, such as `md5(foreign_identifier)`; in a group they are called k1, k2, …"""
+    """Keys are expressions such as `md5(foreign_identifier)`; in a group they are called k1, k2, …"""
     comma = sql.SQL(", ")
     written = [sql.SQL(key) for key in keys]
     called = [sql.Identifier(f"k{n}") for n, _ in enumerate(keys, 1)]

@@ -1,4 +1,4 @@
-"""What revision 0001 makes, read from its own file: statements by what they make, and the columns of its tables.
+"""The objects of revision 0001, read from its file: statements by object, and columns of tables.
 
 An older catalog has some of it already. What it lacks is made by the very statements that make it in an empty
 database.
@@ -83,7 +83,7 @@ def columns(table: str) -> dict[str, Column]:
 
 @cache
 def names_of_later_revisions() -> frozenset[str]:
-    """What any of our revisions makes, the first one included: tables, views, functions, indexes, sequences."""
+    """Return everything that any of our revisions creates: tables, views, functions, indexes, sequences."""
     files = [path for path in VERSIONS.iterdir() if path.suffix in (".sql", ".py")]
     found = {name for path in files for _, name in _MAKES.findall(path.read_text(encoding="utf-8"))}
     return frozenset(found | {"catalog_version", "catalog_version_pkc"})

@@ -1,4 +1,4 @@
-"""Which generation of the older catalog a database is of, and by which signs. For people: what is done follows from what is there."""
+"""The generation of an older catalog and its signs, for people; the plan follows from the inventory."""
 
 import msgspec
 

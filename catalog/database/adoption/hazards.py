@@ -1,4 +1,4 @@
-"""What others have tied to the tables and views of a catalog, and what a step of adoption would set off, hit or lose.
+"""Foreign objects attached to a catalog that a step of adoption would trigger, block or lose.
 
 Read from the system catalogs; `refusals.py` and `plan.py` say what follows from it.
 """

@@ -37,7 +37,7 @@ assert sorted(MEDIA) == sorted(MEDIA_TYPES)
 
 
 class Found(Column, frozen=True):
-    """A column that is there. filled: it has a value by itself: a default, an identity, or it is generated."""
+    """An existing column; `filled`: it has a default, is an identity, or is generated."""
 
     filled: bool = False
     generated: bool = False
@@ -46,7 +46,7 @@ class Found(Column, frozen=True):
 
 
 class Relation(msgspec.Struct, frozen=True):
-    """rows: by the planner's statistics; mine: this role may alter it; plain: no partitions, nothing inherited."""
+    """An existing table; `rows` is an estimate, `mine`: this role may alter it, `plain`: no partitions."""
 
     name: str
     kind: str
@@ -133,7 +133,7 @@ class Inventory(msgspec.Struct):
 
 
 def bare(key: str) -> str:
-    """A key of an index without casts and parentheses: `md5((foreign_identifier)::text)` is `md5foreign_identifier`."""
+    """Return a key without casts and parentheses: `md5((foreign_identifier)::text)` is `md5foreign_identifier`."""
     return key.replace("::text", "").replace("(", "").replace(")", "").replace(" ", "").replace('"', "")
 
 
@@ -156,7 +156,8 @@ _COLUMNS = """
     select c.relname, a.attname, t.typname, case when t.typname in ('varchar', '_varchar') and a.atttypmod > 4 then a.atttypmod - 4 end,
            a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '', format_type(a.atttypid, a.atttypmod), t.typtype = 'd'
       from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_type t on t.oid = a.atttypid
-     where c.relnamespace = 'public'::regnamespace and c.relname = any(%s) and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped
+     where c.relnamespace = 'public'::regnamespace and c.relname = any(%s)
+       and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped
      order by c.relname, a.attnum
 """
 _INDEXES = """
@@ -251,6 +252,8 @@ _ATTACHED = """
     select format('publication of %%I: %%I', c.relname, p.pubname)
       from pg_publication p join pg_publication_rel r on r.prpubid = p.oid join pg_class c on c.oid = r.prrelid
      where c.relnamespace = 'public'::regnamespace and c.relname = any(%(tables)s)
+    union all
+    select format('publication of all tables: %%I', pubname) from pg_publication where puballtables
     order by 1
 """
 _SCHEMAS = """
@@ -330,7 +333,7 @@ def take(connection: Connection) -> Inventory:
         grants=dict(grants),
         set_view_reads_table=_reads(connection, SET_VIEW, "audio"),
         audio_view_knows_sets=_knows_sets(connection),
-        providers=_providers(connection, columns),
+        providers=_providers(connection, columns, relations),
     )
 
 
@@ -339,14 +342,14 @@ def _texts(connection: Connection, query: Any, values: Any = None) -> list[str]:
 
 
 def _revision(connection: Connection, relations: dict[str, Relation]) -> str | None:
-    if "catalog_version" not in relations:
+    if "catalog_version" not in relations or not relations["catalog_version"].mine:
         return None
     row = connection.execute("select max(version_num) from public.catalog_version").fetchone()
     return row[0] if row else None
 
 
 def _foreign_version(connection: Connection, relations: dict[str, Relation]) -> str:
-    if "catalog_version" not in relations:
+    if "catalog_version" not in relations or not relations["catalog_version"].mine:
         return ""
     kind = relations["catalog_version"].kind
     if kind != "table":
@@ -384,12 +387,14 @@ def _knows_sets(connection: Connection) -> bool:
     return bool(row and row[0])
 
 
-def _providers(connection: Connection, columns: dict[str, dict[str, Found]]) -> dict[str, list[str]]:
+def _providers(
+    connection: Connection, columns: dict[str, dict[str, Found]], relations: dict[str, Relation]
+) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for table, query in (
         (METRICS[0], "select provider from public.image_popularity_metrics"),
         (METRICS[1], "select provider from public.audio_popularity_metrics"),
     ):
-        if "provider" in columns.get(table, {}):
+        if "provider" in columns.get(table, {}) and relations[table].mine:
             found[table] = _texts(connection, query)
     return found

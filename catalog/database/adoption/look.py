@@ -1,4 +1,4 @@
-"""A look at a database that may be an older catalog: what it is, what adoption would do, what is in the way, what it would leave."""
+"""The check of a database that may be an older catalog: what adoption would do, and what prevents it."""
 
 import re
 from collections.abc import Callable

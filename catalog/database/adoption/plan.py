@@ -179,7 +179,7 @@ class Plan:
         return name not in self._there.columns[table]
 
     def _in_the_way(self, table: str, name: str) -> list[str]:
-        """What frees the name of an index: one that a killed run left invalid is dropped; anything else is somebody's."""
+        """Return steps that free the name of an index; an invalid one of a killed run is dropped."""
         if not self._there.has(name):
             return []
         left = next((i for i in self._there.indexes.get(table, []) if i.name == name and not i.valid), None)
@@ -286,7 +286,7 @@ class Plan:
     # the switch
 
     def _switch(self) -> None:
-        """All that is replaced, in one transaction: until then the older catalog works, from then on ours does."""
+        """Return the step that replaces everything in one transaction: the switch to our schema."""
         there = self._there
         statements, locks = self._constants(), [Lock(v, EXCLUSIVE) for v in REPLACED_VIEWS if there.has(v)]
         statements += self._drops()
@@ -350,7 +350,7 @@ class Plan:
         return changes
 
     def _must_widen(self, table: str, column: Column, pins: list[str]) -> bool:
-        """Deleted media must take what the medium's table holds; their index is built anew, for they are few."""
+        """Widen deleted media to what the media table holds; their few rows are indexed again."""
         return (
             table in DELETED
             and _narrower(column, self._there.columns[table.removeprefix("deleted_")][column.name])
@@ -380,7 +380,7 @@ class Plan:
         ]
 
     def _wanted(self, table: str, name: str) -> Column | None:
-        """The type that a column should have: as in the first revision, and of deleted media at least as wide as the medium's."""
+        """Return the type that a column should have; of deleted media at least as wide as the media table's."""
         wanted = first_revision.columns(table).get(name)
         if table in DELETED and not name.startswith("deleted_"):
             media = self._there.columns[table.removeprefix("deleted_")].get(name)

@@ -1,4 +1,4 @@
-"""What stands in the way of an adoption whatever the rows hold: said all at once, with the way out, before anything is changed."""
+"""What prevents an adoption whatever the rows hold, with the way out of each."""
 
 from catalog.database.adoption import first_revision
 from catalog.database.adoption.first_revision import Column
@@ -19,15 +19,22 @@ OF_THE_API = ("api_deletedimage", "api_deletedaudio", "catalog_api_version")
 _FILLED = tuple(f"{table}.percentile" for table in METRICS)  # adoption gives it a default
 _ROUTINES = {"p": "a procedure", "a": "an aggregate", "w": "a window function"}
 _TEXTS = ("varchar", "text")
+_VERSION_TABLE = "create table catalog_version (version_num varchar(32) not null constraint catalog_version_pkc primary key)"
 _WIDER = {"varchar": _TEXTS, "_varchar": ("_varchar", "_text"), "int4": ("int4", "int8"), "text": _TEXTS}
 
 
 def refusals(there: Inventory) -> list[str]:
     """What stands in the way whatever the rows hold; one sentence each, with the way out."""
     if revision := lost_revision(there):
-        way = f"put its revision there, {revision} if that is the one it was at (all that it makes is there)"
+        if there.has("catalog_version"):
+            state, way = "empty", "put its revision there"
+        else:
+            state, way = "missing", f"`{_VERSION_TABLE}`, then put its revision there"
         return [
-            f"this is a catalog of ours whose table catalog_version is empty: {way}, then run `catalog db upgrade`."
+            (
+                f"this is a catalog of ours whose table catalog_version is {state}: {way}, {revision} if that is "
+                f"the one it was at (all that it makes is there), then run `catalog db upgrade`."
+            )
         ]
     found = [*unreadable(there), *_names_taken(there)]
     found += [
@@ -44,8 +51,10 @@ def refusals(there: Inventory) -> list[str]:
 
 
 def lost_revision(there: Inventory) -> str:
-    """The newest revision of which everything is there, if the database is ours and says no revision; otherwise empty."""
-    if there.revision or there.foreign_version or not there.has("catalog_version"):
+    """Return the newest revision that is complete, if the database is ours and says none; else an empty string."""
+    if there.revision or there.foreign_version:
+        return ""
+    if there.has("catalog_version") and not there.relations["catalog_version"].mine:
         return ""
     names = {*there.relations, *(function.name for function in there.functions)}
     complete = ""
@@ -115,13 +124,14 @@ def _relations(there: Inventory) -> list[str]:
         for owner in sorted(owners)
         if there.relations["image" if there.has("image") else "audio"].mine
     ]
+    # Not `grant <owner> to <role>`: the owner may be a superuser, whose rights the role must not have.
     owned = [
-        (n, there.relations[n].owner)
-        for n in (*TABLES, *REPLACED_VIEWS)
+        (there.relations[n].kind, n, there.relations[n].owner)
+        for n in (*TABLES, *REPLACED_VIEWS, "catalog_version")
         if there.has(n) and not there.relations[n].mine
     ]
     owned += [
-        (f"{f.name}({f.arguments})", f.owner)
+        ("function", f"{f.name}({f.arguments})", f.owner)
         for f in there.functions
         if f.name in REPLACED_FUNCTIONS and not f.mine
     ]
@@ -131,8 +141,8 @@ def _relations(there: Inventory) -> list[str]:
         if f.name in REPLACED_FUNCTIONS and f.kind in _ROUTINES
     ]
     found += [
-        f"{name} belongs to {owner}: grant {owner} to {there.session.user}, or connect as {owner}."
-        for name, owner in owned
+        f"{name} belongs to {owner}: as {owner}, alter {kind} {name} owner to {there.session.user}."
+        for kind, name, owner in owned
     ]
     return found
 

@@ -1,4 +1,4 @@
-"""What only the rows themselves can tell: their number, duplicates, audio sets that are not entered, odd values."""
+"""What only the rows can tell: their number, duplicates, missing audio sets, odd values."""
 
 from collections.abc import Callable
 from typing import Any, LiteralString
@@ -57,7 +57,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Odd(msgspec.Struct, frozen=True):
-    """Rows of one kind. rows: their number, of the whole table; exact: all rows were looked at, else it is an estimate from a sample."""
+    """Rows of one kind; `exact`: all rows were read, otherwise the number is an estimate from a sample."""
 
     table: str
     what: str
@@ -66,7 +66,7 @@ class Odd(msgspec.Struct, frozen=True):
 
 
 def count(connection: Connection, there: Inventory, say: Callable[[str], None]) -> Counts:
-    """What adoption has to know of the rows. Reads a whole table only where a unique index is missing, and those of audio."""
+    """Examine the rows. Whole tables are read only where a unique index is missing, and of audio."""
     rows = {
         table: _estimate(connection, table)
         for table in (*MEDIA, *DELETED, *METRICS)
@@ -132,7 +132,7 @@ def _estimate(connection: Connection, table: str) -> int:
 
 
 def _too_long(connection: Connection, table: str) -> int:
-    """Rows whose URL no index takes. A text this long was compressed when it was stored, as an index would do it."""
+    """Return rows with a URL that no index takes, compressed as an index compresses it."""
     query = sql.SQL(
         "select count(*) from {} where octet_length(url) > {most} and pg_column_size(url) > {most}"
     )

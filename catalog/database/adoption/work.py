@@ -86,7 +86,7 @@ def adopt(
 
 
 def check(found: Look) -> None:
-    """Raise Refused when a database is no older catalog, InTheWay when it is one that cannot be adopted as it is."""
+    """Raise Refused if a database is no older catalog, InTheWay if it cannot be adopted as it is."""
     if found.state == "ours" and found.revision not in first_revision.names_by_revision():
         raise Refused(
             f"catalog_version names the revision {found.revision}, which this release does not know: use the "
@@ -149,7 +149,7 @@ class _Work:
                 self._run(statement)
 
     def _index(self, step: Step) -> None:
-        """Outside a transaction: the build waits for older transactions, and nobody waits for it. One that gives up is built anew."""
+        """Build an index outside a transaction; one that an earlier attempt left invalid is built again."""
         locks.give_up_after(self._connection, self._patience)
         self._run("set maintenance_work_mem = '1GB'")
         follow = _Follow(
@@ -230,7 +230,7 @@ class _Work:
 
 
 class _Follow:
-    """Says, as long as it is entered, how far the index is that a server process builds, and whom it waits for."""
+    """Reports the progress of an index build, and the sessions that it waits for."""
 
     def __init__(
         self, connect: Callable[[], Connection], pid: int, title: str, say: Say, progress: Progress

@@ -209,8 +209,8 @@ GUARDS = (
         holds="An upgrade of a catalog that was never adopted says what to do.",
         row=37,
         file="catalog/database/schema.py",
-        find='    if row and row[0]:\n        raise Fatal(\n            f"there is a table',
-        replace='    if row and False:\n        raise Fatal(\n            f"there is a table',
+        find="    if found.current is None and (table := media_table(connection)):\n",
+        replace="    if False and (table := media_table(connection)):\n",
         tests=("database/test_adoption_cli.py::test_an_upgrade_of_an_older_catalog_says_what_to_do",),
     ),
     Guard(

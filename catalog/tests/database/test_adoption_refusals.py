@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from catalog.core.errors import Refused
+from catalog.database import schema
 from catalog.database.adoption import adopt, look
 from catalog.database.adoption.inventory import take
 from catalog.database.adoption.refusals import refusals
@@ -118,6 +119,55 @@ def test_a_catalog_of_ours_that_has_lost_its_revision(server):
             f"a catalog of ours whose table catalog_version is empty: put its revision there, {head} if"
             in refused
         )
+
+
+def test_a_catalog_of_ours_whose_version_table_is_missing(server):
+    """None of its own tables is taken for somebody else's, and the statement that is named brings it back."""
+    dsn = database_of_its_own(server, "migrated")
+    with connected(dsn) as connection:
+        head = connection.execute("select version_num from catalog_version").fetchone()[0]
+        connection.execute("drop table catalog_version")
+        [refused] = look(connection).refused
+        assert "whose table catalog_version is missing" in refused
+        assert head in refused
+        connection.execute(refused.split("`")[1])
+        connection.execute("insert into catalog_version values (%s)", [head])
+    assert schema.upgrade(dsn).pending == ()
+
+
+def test_partitions(server):
+    with connected(database_of_its_own(server, "template0")) as connection:
+        connection.execute(
+            "create table image (identifier uuid, provider text) partition by list (provider);"
+            "create table image_flickr partition of image for values in ('flickr');"
+            "create table audio (identifier uuid)"
+        )
+        assert any(
+            text == "image is a partitioned table; a plain table is needed."
+            for text in look(connection).refused
+        )
+
+
+@pytest.mark.parametrize(
+    "kind", ["table image_popularity_metrics", "view audioset_view", "table catalog_version"]
+)
+def test_what_belongs_to_a_superuser_is_given_to_the_role_and_not_the_other_way_round(old, kind):
+    dsn = old("2022", rows=10, cluttered=False)
+    role = f"owner_{uuid4().hex[:8]}"
+    with connected(dsn) as connection:
+        connection.execute("create table if not exists catalog_version (version_num varchar(32))")
+        connection.execute(f"create role {role}; grant create, usage on schema public to {role}")
+        for owned, name in connection.execute(
+            "select case relkind when 'm' then 'materialized view' when 'v' then 'view' else 'table' end, relname from pg_class "
+            "where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm')"
+        ).fetchall():
+            if f"{owned} {name}" != kind:
+                connection.execute(f"alter {owned} {name} owner to {role}")
+        connection.execute(f"set role {role}")
+        refused = look(connection).refused
+        name = kind.split()[1]
+        assert [text for text in refused if f"alter {kind} owner to {role}" in text and text.startswith(name)]
+        assert not [text for text in refused if "grant postgres" in text]
 
 
 def test_a_revision_that_is_not_known(server):

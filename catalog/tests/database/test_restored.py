@@ -112,6 +112,25 @@ def test_days_since_a_given_one(catalog):
     assert catch_up(catalog, ["freesound"], None, TODAY) == [CatchUp("freesound_workflow", "everything")]
 
 
+def test_a_provider_whose_last_window_is_in_the_future_is_not_left_out(catalog):
+    """A wrong clock, or a wrong row, says nothing about the days before."""
+    whole(catalog, "flickr", "2026-03-20")
+    whole(catalog, "europeana", "2027-01-02")
+    catalog.execute("update ingestion_report set window_end = 'infinity' where provider = 'flickr'")
+    report(catalog, provider="met", run_id="odd", whole=True, finished_on=datetime(2026, 3, 20, tzinfo=UTC))
+    found = catch_up(catalog, ["europeana", "flickr"], None, TODAY)
+    assert [(one.dag_id, one.how, one.last) for one in found] == [
+        ("europeana_workflow", "days", date(2026, 3, 24)),
+        ("flickr_workflow", "days", date(2026, 3, 24)),
+    ]
+    assert all(one.first <= date(2026, 3, 24) for one in found)
+
+
+def test_a_first_day_in_the_future_is_refused(catalog):
+    with pytest.raises(Refused, match="2030-01-01 is in the future"):
+        catch_up(catalog, ["flickr"], date(2030, 1, 1), TODAY)
+
+
 def run(dag_id, run_id="r", **conf):
     return Run(dag_id, run_id, "success", datetime(2026, 3, 20, tzinfo=UTC), conf)
 

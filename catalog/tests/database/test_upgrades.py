@@ -14,7 +14,7 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal
 from catalog.database import locks, schema
-from catalog.database.revision import require
+from catalog.database.revision import FOLDERS, require
 from catalog.tests.conftest import database_of_its_own
 from catalog.tests.database.test_schema import upgrade_to
 
@@ -134,7 +134,7 @@ def test_whoever_is_in_the_way_unseen(older, server):
 @pytest.mark.parametrize("which", ["catalog", "api"])
 def test_a_newer_schema_is_left_as_it_is(server, which):
     dsn = database_of_its_own(server, "migrated" if which == "catalog" else "migrated_api")
-    table = schema._FOLDERS[which][1]
+    table = FOLDERS[which][1]
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("update {} set version_num = '9998'").format(sql.Identifier(table)))
     for found in (schema.status(dsn, which), schema.upgrade(dsn, which), schema.status(dsn, which)):

@@ -127,3 +127,56 @@ def test_a_quote_that_is_not_closed_is_named_and_nothing_is_changed(tmp_path, li
     assert capsys.readouterr().err == ""
     assert not (tmp_path / ".secrets").exists()
     assert "old" in (tmp_path / ".env").read_text()
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        (b"FERNET_KEY=the-true-one\n", "FERNET_KEY is another secret than"),
+        (b"AIRFLOW_VAR_X=\xff\n", "is not UTF-8"),
+    ],
+)
+def test_no_secret_is_lost(tmp_path, env, words):
+    """An older `.env` comes after `.secrets` was made; its key is the one that reads Airflow's connections."""
+    list(secrets.prepare(tmp_path))
+    before = {path.name: path.read_bytes() for path in (tmp_path / ".secrets").iterdir()}
+    (tmp_path / ".env").write_bytes(env)
+    with pytest.raises(secrets.MalformedError, match=words):
+        list(secrets.prepare(tmp_path))
+    assert {path.name: path.read_bytes() for path in (tmp_path / ".secrets").iterdir()} == before
+    assert (tmp_path / ".env").read_bytes() == env
+
+
+def test_two_values_of_one_secret_are_refused(tmp_path):
+    (tmp_path / ".env").write_text("FERNET_KEY=one\nFERNET_KEY=two\n")
+    with pytest.raises(secrets.MalformedError, match="line 2: FERNET_KEY is there twice"):
+        list(secrets.prepare(tmp_path))
+    assert not (tmp_path / ".secrets").exists()
+
+
+def test_the_same_secret_in_both_is_removed_from_env(tmp_path):
+    list(secrets.prepare(tmp_path))
+    key = (tmp_path / ".secrets" / "fernet_key").read_text()
+    (tmp_path / ".env").write_text(f"FERNET_KEY={key}UI_PORT=1\n")
+    list(secrets.prepare(tmp_path))
+    assert (tmp_path / ".env").read_text() == "UI_PORT=1\n"
+    assert (tmp_path / ".secrets" / "fernet_key").read_text() == key
+
+
+def test_an_empty_secret_is_refused(tmp_path):
+    list(secrets.prepare(tmp_path))
+    path = tmp_path / ".secrets" / "fernet_key"
+    path.chmod(0o600)
+    path.write_text("")
+    with pytest.raises(secrets.MalformedError, match="fernet_key is empty"):
+        list(secrets.prepare(tmp_path))
+
+
+def test_a_link_stays_a_link(tmp_path):
+    real = tmp_path / "elsewhere" / "env"
+    real.parent.mkdir()
+    real.write_text("MINIO_PASSWORD=abc\nUI_PORT=1\n")
+    (tmp_path / ".env").symlink_to(real)
+    list(secrets.prepare(tmp_path))
+    assert (tmp_path / ".env").is_symlink()
+    assert real.read_text() == "UI_PORT=1\n"

@@ -1,4 +1,4 @@
-"""The API's tables as the refresh and the reports meet them. In production the API's own migrations make them."""
+"""The API's tables, for local stacks and tests; in production the API's own migrations make them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which reports are of a whole pull (a reingestion of everything asks), and which dump of a provider was loaded last."""
+"""Which reports are of a whole pull, and which dump of a provider was loaded last."""
 
 from alembic import op
 

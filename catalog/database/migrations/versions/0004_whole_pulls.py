@@ -1,4 +1,4 @@
-"""Which pulls are whole, why others are not, and which attempt wrote what; deleted records by URL; alternative files by URL."""
+"""Whole pulls and attempts; deleted records and alternative files by URL."""
 
 from pathlib import Path
 
