@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from catalog.core.session import Connection
 from catalog.data_refresh.tag_policy import DEFAULT, TagFilter
 from catalog.database import sample_data, schema
 from catalog.local.postgres import Postgres
@@ -31,13 +32,13 @@ UPDATE = """
 """
 
 
-def in_the_indexer(connection: psycopg.Connection[Any], lists: list[Any]) -> None:
+def in_the_indexer(connection: Connection, lists: list[Any]) -> None:
     tag_filter = TagFilter(DEFAULT)
     for tags in lists:
         tag_filter(tags)
 
 
-def without_rules(connection: psycopg.Connection[Any], lists: list[Any]) -> None:
+def without_rules(connection: Connection, lists: list[Any]) -> None:
     """What remains without a policy: the tags in the form of the document."""
     for tags in lists:
         for tag in tags or ():
@@ -50,11 +51,11 @@ def without_rules(connection: psycopg.Connection[Any], lists: list[Any]) -> None
                 )
 
 
-def by_update(connection: psycopg.Connection[Any], lists: list[Any]) -> None:
+def by_update(connection: Connection, lists: list[Any]) -> None:
     connection.execute(UPDATE, {"denied": list(DEFAULT.denied), "parts": list(DEFAULT.denied_substrings)})
 
 
-def by_tasks(connection: psycopg.Connection[Any], lists: list[Any]) -> None:
+def by_tasks(connection: Connection, lists: list[Any]) -> None:
     """Read, filter, write what changed back, range by range."""
     tag_filter = TagFilter(DEFAULT)
     for first in range(1, ROWS + 1, BATCH):
@@ -70,7 +71,7 @@ def by_tasks(connection: psycopg.Connection[Any], lists: list[Any]) -> None:
         connection.execute("update image set tags = kept.tags from kept where kept.id = image.id")
 
 
-WAYS: dict[str, Callable[[psycopg.Connection[Any], list[Any]], None]] = {
+WAYS: dict[str, Callable[[Connection, list[Any]], None]] = {
     "form of the document, no policy": without_rules,
     "in the tasks that index": in_the_indexer,
     "one UPDATE of the new table": by_update,

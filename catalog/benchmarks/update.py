@@ -11,12 +11,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from catalog.benchmarks.load import load, write_parts
+from catalog.core.session import Connection
 from catalog.database import schema
 from catalog.database.batched_update import BatchedUpdate
 from catalog.database.statements import parse_update
@@ -32,11 +32,11 @@ CHANGE = "SET updated_on = now(), standardized_popularity = metric_value(meta_da
 WHERE = "WHERE provider = 'flickr'"
 
 
-def single(connection: psycopg.Connection[Any]) -> None:
+def single(connection: Connection) -> None:
     connection.execute(f"update image {CHANGE} {WHERE}")
 
 
-def by_uuid(connection: psycopg.Connection[Any]) -> None:
+def by_uuid(connection: Connection) -> None:
     """The form that is widely used: a table of row numbers and uuids, ten thousand rows at a time joined by the uuid."""
     connection.execute(
         f"create table bench_rows as select row_number() over () as row_id, identifier from image {WHERE}"
@@ -50,7 +50,7 @@ def by_uuid(connection: psycopg.Connection[Any]) -> None:
     connection.execute("drop table bench_rows")
 
 
-def ours(connection: psycopg.Connection[Any]) -> None:
+def ours(connection: Connection) -> None:
     job = BatchedUpdate(
         connection, "bench", "bench", parse_update("image", CHANGE, WHERE), batch_size=BATCH, stripes=STRIPES
     )
@@ -59,7 +59,7 @@ def ours(connection: psycopg.Connection[Any]) -> None:
     job.finish()
 
 
-def popularity(connection: psycopg.Connection[Any]) -> None:
+def popularity(connection: Connection) -> None:
     """A popularity refresh of the provider: percentile, constant, and every row scored anew."""
     update_metrics(connection, "image")
     refresh_constant(connection, "image", "flickr", 3600)
@@ -71,7 +71,7 @@ def popularity(connection: psycopg.Connection[Any]) -> None:
     job.finish()
 
 
-FORMS: dict[str, Callable[[psycopg.Connection[Any]], None]] = {
+FORMS: dict[str, Callable[[Connection], None]] = {
     "one UPDATE": single,
     "batches by uuid": by_uuid,
     "batched_update": ours,
@@ -79,9 +79,7 @@ FORMS: dict[str, Callable[[psycopg.Connection[Any]], None]] = {
 }
 
 
-def measure(
-    server: Postgres, base: str, form: Callable[[psycopg.Connection[Any]], None]
-) -> tuple[float, float, float]:
+def measure(server: Postgres, base: str, form: Callable[[Connection], None]) -> tuple[float, float, float]:
     """(rows/s, share of HOT updates, growth of the table) on a fresh copy of the base."""
     with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
         admin.execute(sql.SQL("drop database if exists bench with (force)"))

@@ -14,6 +14,7 @@ from rich.table import Table
 from catalog.cli.program import out
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.session import Connection
 from catalog.data_refresh import policy_diff
 from catalog.data_refresh.client import connect_to
 from catalog.data_refresh.queries import search
@@ -49,7 +50,7 @@ def engine() -> Any:
     )
 
 
-def api() -> psycopg.Connection[Any]:
+def api() -> Connection:
     dsn = os.environ.get(API)
     if not dsn:
         raise Fatal(f"{API} is not set; ./just catalog sets it while the stack is up.")

@@ -8,6 +8,8 @@ from typing import Any, LiteralString, Protocol
 import psycopg
 from psycopg import pq
 
+from catalog.core.session import Connection
+
 log = logging.getLogger(__name__)
 KNOWN = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
 # Extras of Airflow's own; see dags/common/iam.py for `iam`.
@@ -88,7 +90,7 @@ class Reconnecting:
 
     def __init__(
         self,
-        connect: Callable[[], psycopg.Connection[Any]],
+        connect: Callable[[], Connection],
         patience: float = 60,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -100,9 +102,9 @@ class Reconnecting:
             sleep: Waits between two attempts.
         """
         self._connect, self._patience, self._sleep = connect, patience, sleep
-        self._connection: psycopg.Connection[Any] | None = None
+        self._connection: Connection | None = None
 
-    def now(self) -> psycopg.Connection[Any]:
+    def now(self) -> Connection:
         """The connection at hand; the first one is not waited for."""
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
@@ -129,7 +131,7 @@ class Reconnecting:
         if self._connection is not None:
             self._connection.close()
 
-    def _connect_again(self) -> psycopg.Connection[Any]:
+    def _connect_again(self) -> Connection:
         deadline = time.monotonic() + self._patience
         while True:
             try:

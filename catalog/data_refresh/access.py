@@ -1,16 +1,13 @@
 """Rights that a refresh needs in both databases: owners, grants, row security, read-only sessions."""
 
 from collections.abc import Iterable
-from typing import Any
 
-import psycopg
 from psycopg import sql
 
+from catalog.core.session import Connection
 from catalog.data_refresh.columns import Column, public
 from catalog.data_refresh.references import keys_to, own_keys
 from catalog.data_refresh.shape import Shape
-
-Connection = psycopg.Connection[Any]
 
 
 def read_only(api: Connection) -> list[str]:

@@ -1,15 +1,12 @@
 """The copy of audio sets, which are few and have a key of two columns, so they are copied and joined at once."""
 
-from typing import Any
-
-import psycopg
 from psycopg import sql
 
+from catalog.core.session import Connection
 from catalog.data_refresh.columns import Column, Copied, names, public, temp_name
 from catalog.data_refresh.refusals import REFUSED, Refusals, allowed_rejects, reason_of
 from catalog.data_refresh.sequences import check_defaults
 
-Connection = psycopg.Connection[Any]
 TABLE = "audioset"
 TOO_LONG, SHARED_URL = "a value is too long for the API's table", "url is another set's as well"
 _SAME = sql.SQL("(s.foreign_identifier, s.provider) = (l.foreign_identifier, l.provider)")

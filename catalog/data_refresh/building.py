@@ -9,12 +9,10 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from catalog.core.session import settle
+from catalog.core.session import Connection, settle
 from catalog.data_refresh.columns import public, temp_name
 from catalog.data_refresh.duplicates import make_unique
 from catalog.data_refresh.shape import Shape, check_shape, shape
-
-Connection = psycopg.Connection[Any]
 
 
 def make_table(api: Connection, table: str, temp: str, live: Shape) -> None:

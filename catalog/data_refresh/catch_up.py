@@ -1,14 +1,11 @@
 """Columns that only the API has, such as view counts: changes during the copy are carried over."""
 
-from typing import Any
-
-import psycopg
 from psycopg import sql
 
+from catalog.core.session import Connection
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import names, progress_name, temp_name
 
-Connection = psycopg.Connection[Any]
 _HALF = 1 << 31  # transactions; of two row versions that are further apart, one cannot tell which is newer
 
 

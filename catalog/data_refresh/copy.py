@@ -16,7 +16,7 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal, Interrupted
 from catalog.core.media import MediaType
-from catalog.core.session import settle
+from catalog.core.session import Connection, settle
 from catalog.data_refresh import progress
 from catalog.data_refresh.audio_sets import copy_sets
 from catalog.data_refresh.building import make_table
@@ -28,7 +28,6 @@ from catalog.data_refresh.sequences import advance, check_defaults
 from catalog.data_refresh.shape import Shape, check_shape, shape
 
 log = logging.getLogger(__name__)
-Connection = psycopg.Connection[Any]
 RANGE = 250_000  # rows; what the API knows of them is held in memory
 CHUNK = 1 << 18  # bytes of a write
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)

@@ -1,18 +1,17 @@
 """Records of a new table with the same unique key, such as a URL that moved between two ranges of the copy."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.session import Connection
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import public, temp_name
 from catalog.data_refresh.refusals import Refusals, allowed_rejects
-
-Connection = psycopg.Connection[Any]
 
 
 def make_unique(

@@ -3,16 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import Any, LiteralString
 
-import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.session import Connection
 from catalog.data_refresh.building import built_name, revoke_all
 from catalog.data_refresh.catch_up import leave_out_deleted
 from catalog.data_refresh.columns import temp_name
 from catalog.data_refresh.shape import Shape, differences, shape
 
-Connection = psycopg.Connection[Any]
 Facts = Mapping[str, Any]
 _STATES: dict[str, LiteralString] = {"D": "disable", "R": "enable replica", "A": "enable always"}
 _COMMANDS: dict[str, LiteralString] = {"r": "select", "a": "insert", "w": "update", "d": "delete", "*": "all"}

@@ -21,13 +21,13 @@ from psycopg.types.json import set_json_loads
 
 from catalog.core.errors import Fatal, Interrupted
 from catalog.core.media import MediaType
+from catalog.core.session import Connection
 from catalog.data_refresh.bulk import BulkSender, Rejection, Sent, delete_action, index_action
 from catalog.data_refresh.documents import COLUMNS, MediaRow, Unreadable, document
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import TagFilter, TagPolicy
 
 log = logging.getLogger(__name__)
-Connection = psycopg.Connection[Any]
 CHUNK = 2_000  # rows read, and documents sent, at a time
 SENDERS = 2  # requests under way beside each other
 MAX_RANGES = 64

@@ -8,20 +8,18 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import Any
 
-import psycopg
 from elasticsearch import Elasticsearch
 from psycopg import sql
 
 from catalog.core.errors import Fatal, Retry
 from catalog.core.media import MediaType
+from catalog.core.session import Connection
 from catalog.data_refresh.bulk import BulkSender, delete_action, update_action
 from catalog.data_refresh.documents import says_mature
 from catalog.data_refresh.search import Indexes
 
 log = logging.getLogger(__name__)
-Connection = psycopg.Connection[Any]
 MARGIN = timedelta(hours=1)
 BATCH = 2_000  # decisions
 PASSES = 5  # over all decisions, until none is left

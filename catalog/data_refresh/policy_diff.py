@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
+from catalog.core.session import Connection
 from catalog.data_refresh.tag_policy import TagFilter, TagPolicy
 
 
@@ -38,7 +38,7 @@ def compare(tag_lists: Iterable[Any], old: TagPolicy, new: TagPolicy) -> PolicyD
     return diff
 
 
-def sample(api: psycopg.Connection[Any], media_type: MediaType, rows: int) -> list[Any]:
+def sample(api: Connection, media_type: MediaType, rows: int) -> list[Any]:
     """Tag lists of about so many records from all over the table; all of them when there are not so many."""
     table = sql.Identifier("public", media_type)
     estimate = api.execute(
@@ -52,7 +52,7 @@ def sample(api: psycopg.Connection[Any], media_type: MediaType, rows: int) -> li
 
 
 def explain(
-    api: psycopg.Connection[Any], media_type: MediaType, key: str, policy: TagPolicy
+    api: Connection, media_type: MediaType, key: str, policy: TagPolicy
 ) -> list[tuple[Any, str | None]]:
     """Return each tag of a record with the rule that drops it, or None; `key` is its identifier or row id."""
     column = "id" if key.isdigit() else "identifier::text"

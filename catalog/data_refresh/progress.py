@@ -1,7 +1,6 @@
 """The row that records the progress of a temporary table, and the lock of its writers."""
 
 import time
-from typing import Any
 
 import msgspec
 import psycopg
@@ -9,10 +8,9 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from catalog.core.errors import Retry
+from catalog.core.session import Connection
 from catalog.data_refresh.columns import Copied, progress_name, public
 from catalog.data_refresh.shape import Shape
-
-Connection = psycopg.Connection[Any]
 
 
 class Progress(msgspec.Struct):

@@ -3,14 +3,13 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import msgspec
 import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal, Retry
-from catalog.core.session import settle
+from catalog.core.session import Connection, settle
 from catalog.data_refresh import progress
 from catalog.data_refresh.building import build_indexes
 from catalog.data_refresh.catch_up import catch_up, leave_out_deleted
@@ -22,7 +21,6 @@ from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
 __all__ = ["Promoted", "build_indexes", "catch_up", "drop_left_overs", "left_overs", "promote"]
 
 log = logging.getLogger(__name__)
-Connection = psycopg.Connection[Any]
 LOCK_SECONDS, LOCK_TRIES = 5.0, 60  # an exchange waits so long for the table, then lets others pass
 
 

@@ -1,18 +1,16 @@
 """Foreign keys of the new table and of lists: records with dangling references are left out."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
-import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.session import Connection
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import Copied, names, public, temp_name
 from catalog.data_refresh.refusals import Refusals
 
-Connection = psycopg.Connection[Any]
 _KEYS = """
     select conname, child.relname, cn.nspname, parent.relname, pn.nspname, confmatchtype = 'f',
            (select array_agg(attname::text order by place) from unnest(conkey) with ordinality u (number, place)

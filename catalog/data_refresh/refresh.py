@@ -9,14 +9,13 @@ from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
-import psycopg
 from psycopg.types.json import Jsonb
 
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
+from catalog.core.session import Connection
 from catalog.database.turns import Turn
 
-Connection = psycopg.Connection[Any]
 Stage = Literal["working", "tables", "promoted"]
 
 

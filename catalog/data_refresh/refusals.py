@@ -3,16 +3,15 @@
 import logging
 import re
 from collections import Counter
-from typing import Any
 
 import psycopg
 
 from catalog.core.errors import Fatal
+from catalog.core.session import Connection
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import Copied
 
 log = logging.getLogger(__name__)
-Connection = psycopg.Connection[Any]
 LISTED = 1000  # of them are named in the log and beside the progress
 SHARE, LEAST = 0.01, 10  # share of all records that may be refused, and a number that always may
 EXPECTED = frozenset(("url is another set's as well",))  # reasons that are no fault of a record

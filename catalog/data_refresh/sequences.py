@@ -1,15 +1,13 @@
 """Sequences and other defaults of the API's tables, and whether they have enough values left."""
 
-from typing import Any
-
 import msgspec
 import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.session import Connection
 from catalog.data_refresh.columns import public, temp_name
 
-Connection = psycopg.Connection[Any]
 _LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1}
 # Sequences that the defaults of a table's columns take their values from, where two equal values would be refused.
 _SEQUENCES = """

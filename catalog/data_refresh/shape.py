@@ -5,13 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.session import Connection
 from catalog.data_refresh.columns import public
 
-Connection = psycopg.Connection[Any]
 Shape: TypeAlias = dict[str, dict[str, dict[str, Any]]]
 """Kind ("column", "index", "policy", …) → name → facts; plain JSON."""
 

@@ -1,18 +1,15 @@
 """Refuses a new table or index that is suspiciously small, such as after a partial restore."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
-from catalog.core.session import settle
+from catalog.core.session import Connection, settle
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import names, temp_name
 from catalog.data_refresh.shape import shape
 
-Connection = psycopg.Connection[Any]
 TOTAL = 0.10  # of all rows, or documents, may be missing
 FILTERED = 0.5  # of the documents without sensitive media: a longer list of terms hides more
 SOURCE, SOURCE_SIZE = 0.5, 1000  # of a source that is not small

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
-from catalog.core.session import settle
+from catalog.core.session import Connection, settle
 from catalog.data_refresh.access import api_rights, catalog_rights, read_only
 from catalog.data_refresh.building import build_indexes, built_name, make_table
 from catalog.data_refresh.columns import Column, progress_name, public, temp_name
@@ -18,7 +17,6 @@ from catalog.data_refresh.exchange import dress
 from catalog.data_refresh.sequences import sources
 from catalog.data_refresh.shape import Shape, differences, shape
 
-Connection = psycopg.Connection[Any]
 _APART = frozenset(
     ("reference", "foreign key", "sequence", "dependent", "comment on", "extension")
 )  # that a rehearsal does not try

@@ -13,16 +13,14 @@ selected.
 from typing import Any, LiteralString
 
 import msgspec
-import psycopg
 from psycopg import errors, sql
 
 from catalog.core.errors import Retry
-from catalog.core.session import settle
+from catalog.core.session import Connection, settle
 from catalog.database.selections import PASSES, QUERY_ID, Progress, Selection
 from catalog.database.statements import SELECT, UPDATE, Update, plain, row_errors
 
 __all__ = ["PASSES", "QUERY_ID", "BatchedUpdate", "Preview", "Progress", "preview"]
-Connection = psycopg.Connection[Any]
 STRIPES = 8
 
 

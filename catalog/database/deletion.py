@@ -12,16 +12,14 @@ import logging
 from typing import Any, LiteralString
 
 import msgspec
-import psycopg
 from psycopg import errors, sql
 
 from catalog.core.errors import Retry
-from catalog.core.session import settle
+from catalog.core.session import Connection, settle
 from catalog.database.selections import PASSES, Progress, Selection, key_of
 from catalog.database.statements import SELECT, plain, row_errors
 
 log = logging.getLogger(__name__)
-Connection = psycopg.Connection[Any]
 SCORE = "standardized_popularity"
 
 

@@ -14,10 +14,9 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Refused
-from catalog.core.session import settle
+from catalog.core.session import Connection, settle
 from catalog.database.harmless import CURRENT_MOMENT, FUNCTIONS, NODE_NAMES, NODES, OWN_FUNCTIONS, TYPES
 
-Connection = psycopg.Connection[Any]
 SCHEMA = "public"
 BUILT_IN = 16384  # objects with lower numbers come with PostgreSQL
 

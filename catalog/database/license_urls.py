@@ -1,12 +1,12 @@
 """Images without `license_url` in their meta_data: which licenses they have, and the update that adds it."""
 
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import msgspec
-import psycopg
 from psycopg import sql
 
 from catalog.core.licenses import license_from_pair
+from catalog.core.session import Connection
 from catalog.database.names import query_id
 from catalog.database.statements import Update, parse_update
 
@@ -60,7 +60,7 @@ class Group(msgspec.Struct, frozen=True):
         )
 
 
-def groups(connection: psycopg.Connection[Any]) -> list[Group]:
+def groups(connection: Connection) -> list[Group]:
     """All licenses with images that lack the URL, the most frequent first."""
     query = sql.SQL("""
         select lower(license), license_version, count(*), count(*) filter (where not {fitting}) from image where {missing}

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from itertools import chain, repeat
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.session import Connection
 
-Connection = psycopg.Connection[Any]
 T = TypeVar("T")
 ATTEMPT = 2.0  # seconds that a lock is waited for; who comes meanwhile queues behind us
 PATIENCE = 900.0  # seconds of attempts

@@ -1,16 +1,14 @@
 """Media that users of the API have reported and nobody has looked at."""
 
-from typing import Any
-
-import psycopg
 from psycopg import sql
 
 from catalog.core.media import MediaType
+from catalog.core.session import Connection
 
 _TABLES: dict[MediaType, str] = {"image": "nsfw_reports", "audio": "nsfw_reports_audio"}
 
 
-def pending_reports(connection: psycopg.Connection[Any], media_type: MediaType) -> dict[str, int]:
+def pending_reports(connection: Connection, media_type: MediaType) -> dict[str, int]:
     """Reason → number of media reported for it; one reported for two reasons counts for both.
 
     Older API databases have a column `status`; in newer ones a report without a decision is pending.

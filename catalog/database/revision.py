@@ -2,12 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.session import Connection
 
 Which = Literal["catalog", "api"]
 FOLDERS: dict[Which, tuple[str, str]] = {
@@ -19,7 +19,7 @@ OLDER = "a catalog of an older generation, perhaps. `catalog db adopt --check` s
 _REVISION = re.compile(r"[0-9]{4}\Z")
 
 
-def require(connection: psycopg.Connection[Any], which: Which = "catalog") -> None:
+def require(connection: Connection, which: Which = "catalog") -> None:
     """Check that the database has the schema that this release needs, or a newer one: migrations only add.
 
     One small query, for every task that opens the database. An open transaction stays open.
@@ -40,7 +40,7 @@ def require(connection: psycopg.Connection[Any], which: Which = "catalog") -> No
         )
 
 
-def current_revision(connection: psycopg.Connection[Any], which: Which) -> str | None:
+def current_revision(connection: Connection, which: Which) -> str | None:
     """Return the revision of a database, or None. Raises Fatal for a revision of another package."""
     _, table = FOLDERS[which]
     exists = connection.execute("select to_regclass(%s)", [table]).fetchone()
@@ -55,7 +55,7 @@ def current_revision(connection: psycopg.Connection[Any], which: Which) -> str |
     return rows[0][0] if rows else None
 
 
-def media_table(connection: psycopg.Connection[Any]) -> str | None:
+def media_table(connection: Connection) -> str | None:
     """Return the name of a media table; None if there is none."""
     row = connection.execute(
         "select coalesce(to_regclass('public.image'), to_regclass('public.audio'))::text"

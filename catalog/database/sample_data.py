@@ -1,14 +1,13 @@
 """Made-up media for a catalog or an API database, the same for the same seed."""
 
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import LiteralString
 
-import psycopg
 from psycopg import sql
 
+from catalog.core.session import Connection
 from catalog.database.revision import Which
 
-Connection = psycopg.Connection[Any]
 BATCH = 50_000
 LISTS = 3  # in the API database, of up to a hundred media each
 _COMMON: LiteralString = """

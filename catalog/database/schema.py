@@ -7,7 +7,6 @@ Migrations only add, so a release works with a schema that is newer than its own
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import msgspec
 import psycopg
@@ -19,7 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import Fatal
-from catalog.core.session import settle
+from catalog.core.session import Connection, settle
 from catalog.database import locks
 from catalog.database.revision import FOLDERS, MIGRATIONS, OLDER, Which, current_revision, media_table
 
@@ -80,7 +79,7 @@ def upgrade(
         Fatal: A lock was not to be had, or the revision is none of ours.
     """
     with _engine(dsn) as engine, engine.connect() as connection:
-        ours: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+        ours: Connection = connection.connection.driver_connection  # type: ignore[assignment]
         settle(ours)
         locks.give_up_soon(ours)
         ours.commit()
@@ -140,7 +139,7 @@ def upgrade(
         )
 
 
-def _refuse_an_older_catalog(connection: psycopg.Connection[Any], found: SchemaStatus) -> None:
+def _refuse_an_older_catalog(connection: Connection, found: SchemaStatus) -> None:
     """Refuse media tables without a revision, on which the first migration would fail half-way."""
     if found.current is None and (table := media_table(connection)):
         raise Fatal(f"there is a table {table}, and no revision: {OLDER}")
@@ -166,7 +165,7 @@ def status(dsn: str, which: Which = "catalog") -> SchemaStatus:
         return _status(connection, which)
 
 
-def _require_rights(connection: psycopg.Connection[Any]) -> None:
+def _require_rights(connection: Connection) -> None:
     """Raise Fatal when what migrations make would go to another schema than `public`, or nowhere."""
     query = "select current_user, has_schema_privilege('public', 'USAGE') and has_schema_privilege('public', 'CREATE')"
     role, granted = connection.execute(query).fetchone() or ("", False)
@@ -177,7 +176,7 @@ def _require_rights(connection: psycopg.Connection[Any]) -> None:
         )
 
 
-def _status(connection: psycopg.Connection[Any], which: Which) -> SchemaStatus:
+def _status(connection: Connection, which: Which) -> SchemaStatus:
     scripts = ScriptDirectory.from_config(_config(which))
     current, head = current_revision(connection, which), scripts.get_current_head() or ""
     if current is not None and current > head:

@@ -20,11 +20,10 @@ import psycopg
 from psycopg import errors, sql
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
-from catalog.core.session import settle
+from catalog.core.session import Connection, settle
 from catalog.database.statements import SELECT, plain, row_errors
 
 log = logging.getLogger(__name__)
-Connection = psycopg.Connection[Any]
 LOCK_PATIENCE = 60  # seconds
 PASSES = 30  # over rows that were locked; a second between two of them
 QUERY_ID = r"^[a-z][a-z0-9_]{0,39}$"

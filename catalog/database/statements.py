@@ -20,7 +20,7 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal, Refused
 from catalog.core.media import MEDIA_TYPES
-from catalog.core.session import settle
+from catalog.core.session import Connection, settle
 from catalog.database import guard
 
 KEYS = ("identifier", "provider", "foreign_identifier")
@@ -176,7 +176,7 @@ def _written(field: str, tree: Any) -> str:
     return text
 
 
-def verify(connection: psycopg.Connection[Any], update: Update) -> None:
+def verify(connection: Connection, update: Update) -> None:
     """Check an update against the server: tables, functions, columns and types.
 
     SET may not read the table that it changes: batch after batch, it would see what the batches before have
@@ -204,7 +204,7 @@ def verify(connection: psycopg.Connection[Any], update: Update) -> None:
 
 
 def verify_condition(
-    connection: psycopg.Connection[Any], table: str, condition: str, *, of: str = "", field: str = SELECT
+    connection: Connection, table: str, condition: str, *, of: str = "", field: str = SELECT
 ) -> None:
     """Check a condition against the server, as `verify` does.
 
@@ -232,7 +232,7 @@ def verify_condition(
     _explained(connection, field, statement)
 
 
-def _explained(connection: psycopg.Connection[Any], field: str, statement: sql.Composable) -> None:
+def _explained(connection: Connection, field: str, statement: sql.Composable) -> None:
     """Planning finds what resolving does not: texts that are no numbers, missing rights."""
     try:
         with connection.transaction(force_rollback=True):

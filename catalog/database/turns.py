@@ -7,14 +7,11 @@ that one gives the turn up for it.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import msgspec
-import psycopg
 
 from catalog.core.errors import Refused
-
-Connection = psycopg.Connection[Any]
+from catalog.core.session import Connection
 
 
 class Turn(msgspec.Struct, frozen=True):

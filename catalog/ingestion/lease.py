@@ -1,13 +1,11 @@
 """Which attempt of a task is the newest one."""
 
 from collections.abc import Callable
-from typing import Any
 from uuid import uuid4
-
-import psycopg
 
 from catalog.core.connections import Reconnecting
 from catalog.core.errors import Fenced
+from catalog.core.session import Connection
 
 
 class Lease:
@@ -19,7 +17,7 @@ class Lease:
     noticed all the same.
     """
 
-    def __init__(self, task: str, connect: Callable[[], psycopg.Connection[Any]], above: int = 0) -> None:
+    def __init__(self, task: str, connect: Callable[[], Connection], above: int = 0) -> None:
         """Take the lease.
 
         Args:
@@ -67,7 +65,7 @@ class Lease:
         )
 
 
-def _next_number(connection: psycopg.Connection[Any], above: int) -> int:
+def _next_number(connection: Connection, above: int) -> int:
     """The next number of the sequence that is greater than `above`; no two attempts get the same one."""
     row = connection.execute("select nextval('pull_attempt')").fetchone()
     assert row

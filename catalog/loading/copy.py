@@ -1,15 +1,14 @@
 """COPY of lines into a table, without those that PostgreSQL cannot read."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import psycopg
 from psycopg import sql
 from upath import UPath
 
 from catalog.core.errors import Fatal
+from catalog.core.session import Connection
 
-Connection = psycopg.Connection[Any]
 CHUNK = 1 << 20  # bytes
 BLOCK = 4 << 20  # bytes of lines that are copied together when some of them are bad
 _SHOWN = 200  # characters of a message

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import psycopg
 from psycopg.rows import dict_row
 
 from catalog.core.dates import utc
 from catalog.core.media import MediaType
+from catalog.core.session import Connection
 from catalog.ingestion.completeness import Outcome
 
 PULLS = 5  # of everything
@@ -21,7 +21,7 @@ NEAR = timedelta(days=60)  # windows further apart say nothing about each other:
 
 
 def usual(
-    connection: psycopg.Connection[Any],
+    connection: Connection,
     provider: str,
     media_type: MediaType,
     window: tuple[datetime, datetime] | None,
@@ -77,14 +77,14 @@ def usual(
     ]
 
 
-def last_whole(connection: psycopg.Connection[Any], providers: Sequence[str]) -> datetime | None:
+def last_whole(connection: Connection, providers: Sequence[str]) -> datetime | None:
     """Return when the newest whole pull of everything of these providers was loaded; None if none was."""
     query = "select max(finished_on) from whole_pull where provider = any(%s) and window_start is null"
     row = connection.execute(query, [list(providers)]).fetchone()
     return row[0] if row else None
 
 
-def reports_of(connection: psycopg.Connection[Any], dag_id: str, run_id: str) -> list[dict[str, Any]]:
+def reports_of(connection: Connection, dag_id: str, run_id: str) -> list[dict[str, Any]]:
     """Return the rows of `ingestion_report` that a DAG run has written, by day shift and media type."""
     query = "select * from ingestion_report where dag_id = %s and run_id = %s order by day_shift, media_type"
     with connection.cursor(row_factory=dict_row) as cursor:

@@ -23,6 +23,7 @@ from upath import UPath
 from catalog.core.columns import MAX_URL_BYTES, REQUIRED
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
+from catalog.core.session import Connection
 from catalog.ingestion.completeness import DELETED, URL_TAKEN, Expectations, unusual
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.columns import columns, updated
@@ -35,7 +36,6 @@ from catalog.loading.report import LoadReport, RunKey, find, save
 __all__ = ["DELETED", "URL_TAKEN", "Load", "LoadReport", "RunKey", "take_turn"]
 
 log = logging.getLogger(__name__)
-Connection = psycopg.Connection[Any]
 _STATEMENTS = Path(__file__).parent / "sql"
 _MAX_UNKNOWN_FAULTS = 1000  # lines that PostgreSQL refuses although LineCheck finds nothing wrong
 _ATTEMPTS = 3  # at writing beside other writers

@@ -3,14 +3,12 @@
 from typing import Any, LiteralString
 
 import msgspec
-import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from catalog.core.session import Connection
 from catalog.ingestion.completeness import URL_TAKEN, URL_TAKEN_HINT, Outcome
 from catalog.ingestion.parts import Manifest
-
-Connection = psycopg.Connection[Any]
 
 
 class RunKey(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from catalog.core.session import Connection
 from catalog.local.demote import demotion, dies_with_parent, free_port, give, reachable
 
 SUPERUSER = "postgres"
@@ -226,7 +227,7 @@ class Postgres:
                     ):  # later ones give it to the owner of the database
                         self._give_schema(database, owner)
 
-    def _make_role(self, connection: psycopg.Connection[Any], role: str) -> None:
+    def _make_role(self, connection: Connection, role: str) -> None:
         """A role that may log in, and do what its own database lets it."""
         if connection.execute("select from pg_roles where rolname = %s", [role]).fetchone() is None:
             words = sql.SQL("create role {} login password {}")

@@ -5,9 +5,8 @@ Only databases that are named as staging's are ever changed.
 
 from typing import Any, Literal
 
-import psycopg
-
 from catalog.core.errors import Fatal, Retry
+from catalog.core.session import Connection
 from catalog.core.setting import Databases, Deploy
 from catalog.maintenance.github import GitHub
 
@@ -205,7 +204,7 @@ def _is_available(instance: dict[str, Any] | None) -> bool:
     return bool(instance and instance["DBInstanceStatus"] == "available")
 
 
-def forget_applications(connection: psycopg.Connection[Any]) -> None:
+def forget_applications(connection: Connection) -> None:
     """Empty the tables of applications and their keys. connection: to the staging database, in autocommit."""
     connection.execute("set statement_timeout = '5min'")
     connection.execute(f"truncate {', '.join(TRUNCATED)} restart identity cascade")

@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from catalog.core.connections import arguments_of
 from catalog.core.dates import utc
 from catalog.core.errors import Fatal
+from catalog.core.session import Connection
 from catalog.core.setting import Malformed, Setting
 from catalog.core.settings import (
     GITHUB_API_KEY,
@@ -121,7 +122,7 @@ def _connection(conn_id: str) -> Any:
     return Connection.get_connection_from_secrets(conn_id)
 
 
-def _catalog() -> psycopg.Connection[Any]:
+def _catalog() -> Connection:
     found = _connection(CATALOG_DB)
     limits = {"connect_timeout": 3, "options": "-c statement_timeout=5000"}
     arguments = with_token(arguments_of(found, application_name="catalog dashboard", **limits), found)

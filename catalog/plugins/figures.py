@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
 import msgspec
-import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.session import Connection
 from catalog.core.setting import PassedOver, Silencing
 from catalog.data_refresh.search import Indexes
 from catalog.ingestion.provider import Provider, provider_class, provider_names
@@ -23,7 +23,6 @@ PERIODS = {
     "@monthly": 31,
     "@quarterly": 92,
 }  # days; a cron expression counts as a month
-Connection = psycopg.Connection[Any]
 
 
 class Freshness(msgspec.Struct, frozen=True):

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any, LiteralString
 
 import msgspec
-import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
+from catalog.core.session import Connection
 from catalog.database.names import query_id
 from catalog.ingestion.provider import provider_class, provider_names
 from catalog.loading.load import take_turn
 
-Connection = psycopg.Connection[Any]  # in autocommit
 PERCENTILE = 0.85
 MAX_CONSTANT = 1e100  # popularity_score takes no greater one
 _FUNCTIONS = Path(__file__).with_name("functions.sql")

@@ -9,13 +9,12 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import msgspec
-import psycopg
 
 from catalog.core.dates import utc
 from catalog.core.errors import Refused
+from catalog.core.session import Connection
 from catalog.ingestion.provider import Provider, provider_class
 
-Connection = psycopg.Connection[Any]
 REASON = "the restoration of the catalog database"
 BEYOND = 1_000_000  # numbers of turns that were lost; nobody takes so many
 LONG_BROKEN = timedelta(

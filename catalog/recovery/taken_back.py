@@ -5,16 +5,13 @@ know a record by its key, and the next data refresh would take the old one for g
 """
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-import psycopg
 from psycopg import sql
 
 from catalog.core.media import MediaType
-from catalog.core.session import settle
+from catalog.core.session import Connection, settle
 
-Connection = psycopg.Connection[Any]
 _RENAMED = {"set_position": "audio_set_position"}  # catalog column → API column
 
 

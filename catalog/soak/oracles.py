@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from elasticsearch.exceptions import GeneralAvailabilityWarning
 from psycopg import sql
 
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.session import Connection
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.sensitive import sensitive
 from catalog.soak import made_up
@@ -26,7 +26,6 @@ from catalog.soak.model import Model, Update
 from catalog.soak.visitors import Visits, on_lists, views
 from catalog.soak.world import identifiers_in
 
-Connection = psycopg.Connection[Any]
 Found = list[tuple[str, str]]
 _METRICS = "{}_popularity_metrics"
 

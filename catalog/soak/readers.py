@@ -14,6 +14,7 @@ from elastic_transport import ApiError
 from elasticsearch import NotFoundError
 
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.session import Connection
 from catalog.data_refresh.queries import words_query
 from catalog.data_refresh.sensitive import sensitive
 from catalog.soak.journal import Journal
@@ -78,7 +79,7 @@ class TableReader:
     ) -> None:
         self._world, self._journal, self._model, self._began = world, journal, model, began
         self.media_type, self.looks = media_type, 0
-        self._connection: psycopg.Connection[Any] | None = None
+        self._connection: Connection | None = None
         self._table, self._print = 0, (0, 0)
         self._seen: dict[str, tuple[str, str]] = {}  # identifier → key, in the table at hand
         self._all: dict[str, tuple[str, str]] = {}  # in all tables so far
@@ -94,7 +95,7 @@ class TableReader:
             raise
         self.looks += 1
 
-    def _look(self, connection: psycopg.Connection[Any]) -> None:
+    def _look(self, connection: Connection) -> None:
         began, live = self._began(self.media_type), None
         if began is not None:
             live = self._model.certain(self.media_type, True, began)

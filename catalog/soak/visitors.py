@@ -8,6 +8,7 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.session import Connection
 from catalog.soak.journal import Journal
 from catalog.soak.world import World, passing
 
@@ -31,7 +32,7 @@ class Visitors:
         self._world, self._journal = world, journal
         self.visits: dict[MediaType, Visits] = {m: Visits() for m in MEDIA_TYPES}
         self.listed: dict[MediaType, list[str]] = {m: [] for m in MEDIA_TYPES}
-        self._connection: psycopg.Connection[Any] | None = None
+        self._connection: Connection | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -83,7 +84,7 @@ class Visitors:
         visits.sure[identifier] += seen
 
 
-def make_list(api: psycopg.Connection[Any], media_type: MediaType) -> list[str]:
+def make_list(api: Connection, media_type: MediaType) -> list[str]:
     """A list of media that stay in the catalog; their identifiers."""
     _execute(
         api,
@@ -105,13 +106,13 @@ def make_list(api: psycopg.Connection[Any], media_type: MediaType) -> list[str]:
     return [i for (i,) in _execute(api, query, media_type, [number for (number,) in rows])]
 
 
-def on_lists(api: psycopg.Connection[Any], media_type: MediaType) -> set[str]:
+def on_lists(api: Connection, media_type: MediaType) -> set[str]:
     """Identifiers of the media on the list."""
     query: LiteralString = "select m.identifier::text from {listed} l join {media} m on m.id = l.{id}"
     return {i for (i,) in _execute(api, query, media_type)}
 
 
-def leave_lists(api: psycopg.Connection[Any], media_type: MediaType, identifiers: list[str]) -> None:
+def leave_lists(api: Connection, media_type: MediaType, identifiers: list[str]) -> None:
     """Take media off all lists, as the API does before it deletes them."""
     query: LiteralString = (
         "delete from {listed} l using {media} m where m.id = l.{id} and m.identifier = any(%s::uuid[])"
@@ -119,14 +120,14 @@ def leave_lists(api: psycopg.Connection[Any], media_type: MediaType, identifiers
     _execute(api, query, media_type, identifiers)
 
 
-def views(api: psycopg.Connection[Any], media_type: MediaType) -> dict[str, int]:
+def views(api: Connection, media_type: MediaType) -> dict[str, int]:
     """Identifier → views, of all media."""
     query: LiteralString = "select identifier::text, coalesce(view_count, 0) from {media}"
     return dict(_execute(api, query, media_type).fetchall())
 
 
 def _execute(
-    api: psycopg.Connection[Any], statement: LiteralString, media_type: MediaType, *values: Any
+    api: Connection, statement: LiteralString, media_type: MediaType, *values: Any
 ) -> psycopg.Cursor[Any]:
     names = {
         "media": media_type,

@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 
 from catalog.core.errors import Retry
 from catalog.core.media import MediaType
+from catalog.core.session import Connection
 from catalog.data_refresh.client import connect
 from catalog.data_refresh.search import Indexes
 from catalog.local.airflow_api import AirflowApi, ApiError
@@ -111,7 +112,7 @@ class World:
         """A session of the caller's own."""
         return AirflowApi(self.stack.ui)
 
-    def connect(self, database: str = "catalog") -> psycopg.Connection[Any]:
+    def connect(self, database: str = "catalog") -> Connection:
         """In autocommit, without statements that the server prepares."""
         return psycopg.connect(
             self.stack.dsn(database),
@@ -152,7 +153,7 @@ class World:
         return ROOT
 
 
-def relations(connection: psycopg.Connection[Any]) -> set[str]:
+def relations(connection: Connection) -> set[str]:
     """Tables, views and sequences of the public schema."""
     query = "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'S', 'm', 'p')"
     return {name for (name,) in connection.execute(query)}

@@ -3,13 +3,14 @@
 from typing import Any, NamedTuple, cast
 
 import psycopg
-from airflow.sdk import Connection, ObjectStoragePath
+from airflow.sdk import Connection as AirflowConnection
+from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 from upath import UPath
 
 from catalog.core.connections import arguments_of
 from catalog.core.errors import Fatal
-from catalog.core.session import settle
+from catalog.core.session import Connection, settle
 from catalog.core.settings import SENSITIVE_TERMS_URL
 from catalog.dags.common.iam import with_token
 from catalog.dags.common.secrets import mask
@@ -32,7 +33,7 @@ DATABASES = {
 }
 
 
-def database_connection(conn_id: str, autocommit: bool = False) -> psycopg.Connection[Any]:
+def database_connection(conn_id: str, autocommit: bool = False) -> Connection:
     """Connect to the database of an Airflow connection, with the settings of `catalog.core.session`.
 
     Args:
@@ -40,7 +41,7 @@ def database_connection(conn_id: str, autocommit: bool = False) -> psycopg.Conne
         autocommit: Whether each statement is its own transaction.
     """
     try:
-        found = Connection.get(conn_id)
+        found = AirflowConnection.get(conn_id)
     except AirflowNotFoundException:
         raise AirflowFailException(
             f"there is no connection {conn_id}; make one to {DATABASES.get(conn_id, 'a database')}."
@@ -52,7 +53,7 @@ def database_connection(conn_id: str, autocommit: bool = False) -> psycopg.Conne
     return connection
 
 
-def catalog_connection(autocommit: bool = False) -> psycopg.Connection[Any]:
+def catalog_connection(autocommit: bool = False) -> Connection:
     """Connect to the catalog database.
 
     Raises:
@@ -68,7 +69,7 @@ def catalog_connection(autocommit: bool = False) -> psycopg.Connection[Any]:
     return connection
 
 
-def api_connection(autocommit: bool = False) -> psycopg.Connection[Any]:
+def api_connection(autocommit: bool = False) -> Connection:
     return database_connection(API_DB, autocommit)
 
 
@@ -95,7 +96,7 @@ def search_connection(conn_id: str = SEARCH) -> SearchConnection:
     from catalog.data_refresh.client import connect_to
 
     try:
-        found = Connection.get(conn_id)
+        found = AirflowConnection.get(conn_id)
     except AirflowNotFoundException:
         raise AirflowFailException(
             f"there is no connection {conn_id}; make one (type http) to the search engine."
@@ -120,7 +121,7 @@ def sensitive_terms() -> list[str]:
 
     options: dict[str, Any] = {}
     try:
-        found = Connection.get("sensitive_terms")
+        found = AirflowConnection.get("sensitive_terms")
     except AirflowNotFoundException:
         url = value_of(SENSITIVE_TERMS_URL)
     else:

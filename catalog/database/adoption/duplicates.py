@@ -16,11 +16,11 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from catalog.core.session import Connection
 from catalog.database.adoption.hazards import ASIDE, aside_name
 from catalog.database.adoption.inventory import MEDIA, METRICS
 from catalog.database.adoption.uniqueness import KEY, URL
 
-Connection = psycopg.Connection[Any]
 BATCH = 5_000  # rows
 REASON = "duplicate"
 _SHOWN = 3  # examples

@@ -4,12 +4,11 @@ Read from the system catalogs; `refusals.py` and `plan.py` say what follows from
 """
 
 from collections import defaultdict
-from typing import Any
 
 import msgspec
-import psycopg
 
-Connection = psycopg.Connection[Any]
+from catalog.core.session import Connection
+
 ASIDE = "Rows that should be unique and are not, moved here by catalog db adopt --duplicates"
 """The comment by which a table of duplicates is known to be ours."""
 

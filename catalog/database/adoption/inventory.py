@@ -4,14 +4,13 @@ from collections import defaultdict
 from typing import Any
 
 import msgspec
-import psycopg
 
 from catalog.core.media import MEDIA_TYPES
+from catalog.core.session import Connection
 from catalog.database.adoption import hazards
 from catalog.database.adoption.first_revision import Column
 from catalog.database.adoption.hazards import Hazards
 
-Connection = psycopg.Connection[Any]
 MEDIA = ("image", "audio")
 METRICS = tuple(f"{media}_popularity_metrics" for media in MEDIA)
 DELETED = tuple(f"deleted_{media}" for media in MEDIA)

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import psycopg
 
-from catalog.core.session import settle
+from catalog.core.session import Connection, settle
 from catalog.database import locks
 from catalog.database.adoption import first_revision
 from catalog.database.adoption.generation import Generation, generation
@@ -30,7 +30,6 @@ from catalog.database.adoption.rows import Counts, Odd, count, odd
 from catalog.database.adoption.steps import Step
 from catalog.database.adoption.uniqueness import UNIQUE
 
-Connection = psycopg.Connection[Any]
 _LEFT_BY_WORK = (
     (
         re.compile(r"load_(image|audio)_\w+"),

@@ -1,17 +1,16 @@
 """What only the rows can tell: their number, duplicates, missing audio sets, odd values."""
 
 from collections.abc import Callable
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import msgspec
-import psycopg
 from psycopg import sql
 
+from catalog.core.session import Connection
 from catalog.database.adoption.duplicates import Doubled, different_records, find
 from catalog.database.adoption.inventory import DELETED, MEDIA, METRICS, SET_KEY, Inventory
 from catalog.database.adoption.uniqueness import IDENTIFIER, UNIQUE, URL
 
-Connection = psycopg.Connection[Any]
 LONGEST_ENTRY = 2_684  # bytes: a third of a page (2 704), without the headers of an entry
 SAMPLE = 50_000  # rows that odd values are looked for in
 

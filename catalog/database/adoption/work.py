@@ -15,7 +15,7 @@ from psycopg import sql
 
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import Fatal, Refused
-from catalog.core.session import settle
+from catalog.core.session import Connection, settle
 from catalog.database import locks, schema
 from catalog.database.adoption import first_revision
 from catalog.database.adoption.duplicates import Removal
@@ -25,7 +25,6 @@ from catalog.database.adoption.rows import TO_FILL
 from catalog.database.adoption.steps import Step
 from catalog.database.schema import SchemaStatus
 
-Connection = psycopg.Connection[Any]
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 FILLED = 10_000  # rows of a batch

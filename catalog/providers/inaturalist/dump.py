@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import IO, Any, LiteralString
 
 import msgspec
-import psycopg
 from psycopg import sql
 from upath import UPath
 
 from catalog.core.columns import COLUMNS
 from catalog.core.dates import utc
 from catalog.core.errors import Fatal, Interrupted, Retry
+from catalog.core.session import Connection
 from catalog.ingestion.completeness import accepting
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.copy import LineCopy, copy_exactly
@@ -37,7 +37,6 @@ from catalog.provider_api import PDM, License, license_from_pair
 from catalog.providers.inaturalist.provider import FILES
 
 log = logging.getLogger(__name__)
-Connection = psycopg.Connection[Any]  # not in autocommit
 BATCH = 500_000  # photos
 CHUNK = 1 << 20
 LEAST = (
