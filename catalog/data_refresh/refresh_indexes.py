@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 
 from catalog.core.errors import Refused
-from catalog.data_refresh.copy import Connection
+from catalog.core.session import Connection
 from catalog.data_refresh.mapping import SHARDS, index_body, index_meta
 from catalog.data_refresh.moderation import decided, follow
 from catalog.data_refresh.refresh import Refresh
