@@ -72,10 +72,10 @@ class MalformedError(Exception):
 
 
 def entries(text: str) -> Iterator[tuple[int, str, str]]:
-    """(line, name, value) of each entry of an `.env`.
+    """Yield (line, name, value) of each entry of an `.env`.
 
-    A value is taken as it is between single quotes; between double quotes `\\` makes the next character
-    itself, and `\\n` a line break; without quotes it ends at ` #`.
+    A value is literal between single quotes; between double quotes a backslash escapes the next character, or an n for
+    a line break; without quotes it ends at ` #`.
 
     Raises:
         MalformedError: A quote is not closed, or something follows it.

@@ -1,8 +1,8 @@
-"""Takes secrets out of a text, also where servers, proxies and libraries repeat them in another form.
+r"""Takes secrets out of a text, also where servers, proxies and libraries repeat them in another form.
 
 A text and a secret are compared as what they decode to, so each character may be escaped in its own way and
-to several levels: percent-encoded (`%2f`, `%252F`, `%u002f`), as in JSON and JavaScript (`\\/`, `\\u002f`,
-`\\x2f`), as in HTML (`&sol;`, `&#47;`, `&#x2F;`). In base64 a secret reads in three ways, by where it begins
+to several levels: percent-encoded (`%2f`, `%252F`, `%u002f`), as in JSON and JavaScript (`\/`, `\u002f`,
+`\x2f`), as in HTML (`&sol;`, `&#47;`, `&#x2F;`). In base64 a secret reads in three ways, by where it begins
 in what was encoded; all three are looked for. What is left of a secret that somebody cut off goes, too. The
 time this takes grows with the length of the text, whatever the text and the secrets are.
 """

@@ -88,7 +88,7 @@ def connect_to(
     password: str | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Elasticsearch:
-    """Return a client for the parts of an Airflow connection, and its extra `engine`, `ca_certs`, `api_key`, …"""
+    """Return a client for the parts of an Airflow connection; its extra may have `engine` and options."""
     host, extra = host or "localhost", extra or {}
     base = host if "://" in host else f"{scheme if scheme in ('http', 'https') else 'http'}://{host}"
     options = {key: extra[key] for key in ("ca_certs", "verify_certs", "api_key") if key in extra}

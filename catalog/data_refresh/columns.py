@@ -8,8 +8,15 @@ from psycopg import sql
 
 
 class Copied(msgspec.Struct):
-    """How far a copy is. rows: copied; deleted: left out because moderators deleted them; rejected: reason → rows; own: columns that only
-    the API has."""
+    """Progress of a copy.
+
+    Attributes:
+        table: The table that is copied.
+        rows: Rows copied.
+        deleted: Rows left out because moderators deleted them.
+        rejected: Rejected rows by reason.
+        own: Columns that only the API has.
+    """
 
     table: str
     rows: int = 0

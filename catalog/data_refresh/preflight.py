@@ -56,12 +56,14 @@ def preflight_search(
     """Try everything a refresh asks of the engine, on two indexes of one document that are deleted again.
 
     Args:
-        indexes: of the search engine.
-        terms: the sensitive ones; none where no filtered index is made.
-        media_type: of the media.
-        dag_id, run_id: who asks; the next refresh of that DAG deletes what a killed attempt leaves.
-        shards, replicas: of the index that will be made.
-        aliases: that will be pointed at the new indexes; None for those of a data refresh.
+        indexes: Of the search engine.
+        terms: The sensitive terms; none if no filtered index is created.
+        media_type: Of the indexes.
+        dag_id: Of the run; the next refresh of that DAG deletes what a killed attempt leaves.
+        run_id: Of the run.
+        shards: Of the index that will be created.
+        replicas: Of the index that will be created.
+        aliases: The aliases that will be moved; None for those of a data refresh.
 
     Returns:
         What works but is worth a look, such as terms that no text can hold.

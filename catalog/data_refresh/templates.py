@@ -106,7 +106,7 @@ def _is_on(value: Any) -> bool:
 
 
 def _text(value: Any) -> Any:
-    """false and "false" are the same; what is empty is none."""
+    """False and "false" are the same; what is empty is none."""
     if isinstance(value, Mapping):
         return {key: _text(one) for key, one in value.items()}
     return None if value in (None, [], {}) else str(value).lower() if not isinstance(value, list) else value

@@ -29,15 +29,17 @@ def take(
     conflicts: Iterable[str],
     active: Callable[[str, str], bool],
 ) -> Turn | list[str]:
-    """Take a turn for a run, unless a run that conflicts with it is at work.
+    """Take a turn for a run, unless a conflicting run is active.
 
     Args:
         connection: To the catalog database, in autocommit.
-        conflicts: Ids of the DAGs that must not work at the same time; other runs of `dag_id` never may.
-        active: Whether a run (DAG id, run id) works, or is about to.
+        dag_id: Of the run.
+        run_id: Of the run.
+        conflicts: Ids of the DAGs that must not run at the same time; other runs of `dag_id` never may.
+        active: Returns whether a run (DAG id, run id) is running or queued.
 
     Returns:
-        The turn; or the runs that are at work, in words, in which case nothing was changed.
+        The turn; or descriptions of the active runs, in which case nothing was changed.
     """
     with connection.transaction():
         connection.execute("select pg_advisory_xact_lock(hashtext('turn'))")

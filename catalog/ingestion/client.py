@@ -240,7 +240,7 @@ class Client:
             return None
 
     def map(self, function: Callable[[T], U], items: Iterable[T], concurrency: int = 4) -> list[U]:
-        """function over items, some at a time inside the rate limit, results in order."""
+        """Function over items, some at a time inside the rate limit, results in order."""
         listed = list(items)
         if len(listed) < 2 or concurrency < 2:
             return [function(item) for item in listed]

@@ -110,7 +110,7 @@ class Provider:
     reingestion: ClassVar[Reingestion | None] = None
 
     def record(self, raw: Raw) -> Mapped:
-        """The record(s) of one item, or why there is none. Pure: no request, clock, environment or log."""
+        """Map one item to its records or a `Skip`. Pure: no request, clock, environment or log."""
         raise NotImplementedError
 
     def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:

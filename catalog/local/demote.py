@@ -13,7 +13,7 @@ from typing import Any
 
 
 def demotion() -> dict[str, Any]:
-    """subprocess keywords that leave root; {} for an ordinary user."""
+    """Subprocess keywords that leave root; {} for an ordinary user."""
     if os.geteuid() != 0:
         return {}
     user = pwd.getpwnam("nobody")
@@ -21,7 +21,7 @@ def demotion() -> dict[str, Any]:
 
 
 def reachable(path: Path) -> bool:
-    """Can any user walk to this path? (A home is often 0700.)"""
+    """Return whether any user can reach this path; a home is often 0700."""
     path = path.resolve()
     return all(p.stat().st_mode & stat.S_IXOTH for p in (path, *path.parents) if p.exists())
 

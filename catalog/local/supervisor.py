@@ -224,8 +224,10 @@ class Supervisor:
         return self._stack.logs / f"{name}.log"
 
     def _stop(self) -> None:
-        """The scheduler first, with the tasks it runs: these finish their page, save their state and tell the api-server, which must still
-        be there. Then the other components, the database, and stragglers."""
+        """Stop the scheduler with its tasks, then the other components, the database, and stragglers.
+
+        Tasks finish their page, save their state and report to the api-server, which must be there.
+        """
         self._say("stopping")
         scheduler = [pid for pid, name in self._pids.items() if name == "scheduler"]
         for pid in scheduler:

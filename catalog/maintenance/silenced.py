@@ -31,6 +31,7 @@ def closed_issues(github: GitHub, entries: Mapping[str, Sequence[Silencing | Pas
     """The entries that have lost their reason.
 
     Args:
+        github: The client.
         entries: DAG id → entries of one of the two Variables.
 
     Raises:

@@ -266,7 +266,7 @@ def _as_text(key: tuple[str, ...]) -> sql.Composed:
 
 
 def _names(table: str, keys: tuple[str, ...]) -> dict[str, sql.Composable]:
-    """Keys are expressions such as `md5(foreign_identifier)`; in a group they are called k1, k2, …"""
+    """Keys are expressions such as `md5(foreign_identifier)`; in a group they are called k1, k2 and so on."""
     comma = sql.SQL(", ")
     written = [sql.SQL(key) for key in keys]
     called = [sql.Identifier(f"k{n}") for n, _ in enumerate(keys, 1)]

@@ -68,7 +68,8 @@ def as_file(file: Raw) -> dict[str, Any]:
 
 
 def milliseconds(length: object) -> int | None:
-    """
+    """Return the milliseconds of a length such as 5:46; None if it is malformed.
+
     >>> milliseconds("5:46"), milliseconds("1:05:46"), milliseconds("2"), milliseconds("long")
     (346000, 3946000, 2000, None)
     """

@@ -31,7 +31,8 @@ def check(body: Any) -> None:
 
 
 def pack_number(address: object) -> str | None:
-    """
+    """Return the number of a pack from its address.
+
     >>> pack_number("https://freesound.org/apiv2/packs/23395/"), pack_number("https://freesound.org/")
     ('23395', None)
     """

@@ -1,4 +1,5 @@
 """The Met's list of objects, read in pages, and what an answer about one of them must hold.
+
 https://metmuseum.github.io/
 """
 

@@ -1,6 +1,6 @@
-"""Nappy: photographs of Black and Brown people, in the public domain (CC0), from an API made for catalogs
-like this one.
+"""Nappy: photographs of Black and Brown people, in the public domain (CC0).
 
+Their API was made for catalogs like this one.
 https://nappy.co
 """
 
@@ -46,7 +46,8 @@ class Nappy(Provider):
 
 
 def size_in_bytes(text: object) -> int | None:
-    """
+    """Return the bytes of a size such as 10.1kB; None if it is malformed.
+
     >>> size_in_bytes("10.12345kB"), size_in_bytes("1.5 MB"), size_in_bytes("large")
     (10123, 1500000, None)
     """

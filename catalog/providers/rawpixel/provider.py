@@ -116,10 +116,11 @@ def clean(text: str | None) -> str | None:
 
 
 def title(text: str | None) -> str | None:
-    """
+    """Return the title without the site's phrases; None if nothing else is left.
+
     >>> title("Open hand, palm reading. Original | Free Photo - rawpixel")
+    'Open hand, palm reading'
     >>> title("Free public domain CC0 photo. | rawpixel")
-    ('Open hand, palm reading', None)
     """
     bare = clean((text or "").partition("|")[0])
     return bare.removesuffix(".") or None if bare else None

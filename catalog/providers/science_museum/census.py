@@ -126,7 +126,8 @@ def is_inside(item: Raw, ranges: Sequence[Years], *, before_zero: bool) -> bool:
 
 
 def year(date: Any) -> int | None:
-    """
+    """Return the year of a date; None if it has none.
+
     >>> year("-200"), year("1850-06-01"), year(1850), year("c. 1850"), year(None)
     (-200, 1850, 1850, None, None)
     """

@@ -102,7 +102,8 @@ def address(file: Any) -> str | None:
 
 
 def license_of(text: object) -> License | None:
-    """
+    """Return the license of a text such as CC-BY-NC-SA 4.0; None if it is no license.
+
     >>> license_of("CC-BY-NC-SA 4.0").url, license_of("Picture library only")
     ('https://creativecommons.org/licenses/by-nc-sa/4.0/', None)
     """

@@ -29,7 +29,7 @@ def url_of(connection, key):
 
 @pytest.fixture
 def moved(filled, monkeypatch):
-    """A copy during which the last record got the first one's URL, and the first another one. (the copy, first key, last key, URL)"""
+    """A copy during which the last record got the first one's URL, and the first another one: (copy, first key, last key, URL)."""
     catalog, api = filled
     monkeypatch.setattr(copy, "RANGE", 40)
     first, last = (keys_of(catalog)[place] for place in (0, -1))

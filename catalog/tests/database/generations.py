@@ -92,7 +92,7 @@ def make(connection: psycopg.Connection, generation: str) -> None:
 
 
 def _typed(statement: str, n: int) -> str:
-    """varchar with its width, and text without one."""
+    """Varchar with its width, and text without one."""
     if n < 7:
         return statement.replace("{long}", "varchar")
     for width in (1000, 2000, 3000, 5000):

@@ -194,7 +194,7 @@ RUNS = pytest.StashKey[list[dict[str, Any]]]()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Which DAGs the tests have run; with -v, each of them. (Runs by schedule, which are held, do not count.)"""
+    """Which DAGs the tests have run; with -v, each of them. Scheduled runs, which are held, do not count."""
     if not (found := config.stash.get(RUNS, [])):
         return
     missing = [row["dag_id"] for row in found if not row["succeeded"]]

@@ -347,7 +347,7 @@ KILLED = {
 @pytest.mark.fault_long
 @pytest.mark.parametrize("what", KILLED)
 def test_a_task_is_killed(bench, media, what):
-    """kill -9: the retry goes on and the end is what it would have been."""
+    """Kill -9: the retry goes on and the end is what it would have been."""
     with bench.catalog() as catalog:
         sample_data.fill(catalog, "catalog", 60_000, seed=9)
     condition, several = KILLED[what]
@@ -408,7 +408,7 @@ def test_the_first_of_two_is_killed(bench, media, how):
 @pytest.mark.fault_long
 @pytest.mark.parametrize("when", ["index_range[0]", "create_filtered_index"])
 def test_the_engine_is_killed(bench, media, when):
-    """kill -9 of the search engine: the supervisor starts it again, the tasks try again."""
+    """Kill -9 of the search engine: the supervisor starts it again, the tasks try again."""
     run_id = bench.api.trigger("image_data_refresh", {})
     until(lambda: bench.tasks("image_data_refresh", run_id).get(when) == "running", 120)
     psutil.Process(bench.stack.state()["search"]).kill()
@@ -423,7 +423,7 @@ def test_the_engine_is_killed(bench, media, when):
     "condition", ["query like 'copy%temp_import_image%'", "query like '%api_matureimage%'"]
 )
 def test_the_database_crashes(bench, media, condition):
-    """kill -9 of a session's server process: PostgreSQL ends all sessions and recovers; the run goes on by retries."""
+    """Kill -9 of a session's server process: PostgreSQL ends all sessions and recovers; the run goes on by retries."""
     with bench.catalog() as catalog:
         sample_data.fill(catalog, "catalog", 60_000, seed=9)
     run_id = bench.api.trigger("image_data_refresh", {})

@@ -98,7 +98,7 @@ def test_an_update(bench, images):
 
 
 def test_an_update_that_is_killed_goes_on(bench, images):
-    """kill -9 of the task in the middle: its retry goes on, and each row was changed once."""
+    """Kill -9 of the task in the middle: its retry goes on, and each row was changed once."""
     slow = (
         "SET title = title || '!', creator = "
         "(SELECT count(*)::text FROM generate_series(1, 20000) g WHERE md5(g::text || title) LIKE '0%')"

@@ -142,7 +142,7 @@ def test_a_day_that_a_restored_catalog_lacks(bench, provider):
 
 
 def test_a_killed_pull_goes_on(bench, tmp_path):
-    """kill -9 in the middle: the retry goes on at the checkpoint, fetches one page again at most, and ends with the same rows."""
+    """Kill -9 in the middle: the retry goes on at the checkpoint, fetches one page again at most, and ends with the same rows."""
     folder = snap_recording(tmp_path / "killed", "KILL", pages=400)
     run_id = bench.api.trigger(STOCKSNAP, {"replay": str(folder)})
     process = bench.process_behind("query like '%pull_lease%'")
@@ -180,7 +180,7 @@ def test_a_pull_that_is_killed_after_its_end(bench, tmp_path):
 
 @pytest.mark.parametrize("table", ["ingestion_report", "deleted_image"], ids=["before COPY", "after COPY"])
 def test_a_killed_load_goes_on(bench, tmp_path, table):
-    """kill -9 while the load waits for a lock of ours: before it copied anything, and when it has copied and classifies."""
+    """Kill -9 while the load waits for a lock of ours: before it copied anything, and when it has copied and classifies."""
     prefix = f"LOAD{table[:2].upper()}"
     folder = snap_recording(tmp_path / table, prefix, pages=3)
     with psycopg.connect(bench.stack.dsn()) as blocking:

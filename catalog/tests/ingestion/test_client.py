@@ -180,7 +180,7 @@ def test_map_keeps_order(client):
 
 
 def test_a_header_line_of_any_length_is_read(httpserver, client):
-    """ccMixter repeats its whole answer in a header; http.client alone would refuse it."""
+    """CcMixter repeats its whole answer in a header; http.client alone would refuse it."""
     answers(
         httpserver,
         Response(

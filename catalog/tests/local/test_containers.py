@@ -390,7 +390,7 @@ def texts():
 
 
 def test_airflow_knows_every_option_that_is_named():
-    """What is misspelt there would be ignored without a word. (Celery's options come with its provider, which is not installed here.)"""
+    """What is misspelt there would be ignored without a word. Celery's options come with its provider, which is not installed."""
     from airflow.configuration import retrieve_configuration_description
 
     known = {

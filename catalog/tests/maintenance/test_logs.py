@@ -96,7 +96,7 @@ def test_no_folder_at_all(tmp_path):
 
 
 def test_what_cannot_be_read_or_deleted_costs_itself(base, monkeypatch):
-    """(Root may read anything, so the errors come from the calls.)"""
+    """Root may read anything, so the errors come from the calls."""
     scandir, unlink = os.scandir, os.unlink
 
     def refuse_scandir(path):

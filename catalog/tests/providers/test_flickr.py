@@ -24,8 +24,7 @@ START = int(DAY.start.timestamp())
 
 
 class FakeFlickr:
-    """Answers as Flickr does: page 0 is page 1, nothing new after 4 000, pages past the end repeat the last
-    one.
+    """Answers as Flickr does: page 0 is page 1, nothing new after 4 000, pages past the end repeat the last.
 
     hidden: identifiers of photos that are counted and take their place on a page, but are not shown.
     lies: called with each body before it is sent, and the parameters it answers.
@@ -174,9 +173,7 @@ def test_what_a_single_second_holds_beyond_4000_is_said(tmp_path):
     )
 )
 def test_no_photo_is_lost_without_a_word(clusters):
-    """With limits a hundred times smaller than Flickr's: everything comes, unless a second holds too much of
-    a license.
-    """
+    """With limits a hundred times smaller than Flickr's: everything comes, or a second holds too much."""
     photos = [
         photo(f"{n}-{m}", second, license_)
         for n, (second, license_, many) in enumerate(clusters)

@@ -182,7 +182,7 @@ class Liar(ReplayAdapter):
 
 
 def outcome(name, adapter, folder, monkeypatch):
-    """ "red", or "whole", or what is missing from a pull that ended green."""
+    """Return "red", or "whole", or what is missing from a pull that ended green."""
     monkeypatch.setattr("catalog.scaffold.rows.replay_of", lambda *_: adapter)
     try:
         manifest, parts = pull_recording(name, folder)

@@ -246,9 +246,7 @@ def test_a_file_without_image_information_is_a_reject_and_one_that_is_gone_a_ski
 
 
 def test_the_declared_limits_are_those_of_2026():
-    """200 requests a minute with a contact address in the User-Agent, three at a time: daily pull and two
-    reingested days.
-    """
+    """200 requests a minute with a contact address, three at a time: the daily pull and two reingested days."""
     assert WikimediaCommons.needs_contact
     assert 60 / WikimediaCommons.rate.interval <= 200
     assert 1 + WikimediaCommons.reingestion.max_active_tasks <= 3
