@@ -55,7 +55,7 @@ def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
 
     def plan(number: int) -> Plan:
         engine, alias = indexes(), f"{media_type}-filtered"
-        live = engine.behind(media_type)
+        live = engine.resolve_alias(media_type)
         origin = f"{media_type}-{params['origin_index_suffix']}" if params["origin_index_suffix"] else live
         if origin is None or not engine.exists(origin):
             raise Fatal(
@@ -84,7 +84,7 @@ def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
             policy,
             since,
             destination,
-            live={alias: engine.behind(alias)},
+            live={alias: engine.resolve_alias(alias)},
             documents={alias: engine.sources(alias)},
         )
 

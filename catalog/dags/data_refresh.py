@@ -130,7 +130,7 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> None:
                 since=moderation_moment(api),
                 filtered=filtered,
                 shapes={} if index_only else {table: shape(api, table) for table in tables},
-                live={alias: engine.behind(alias) for alias in aliases},
+                live={alias: engine.resolve_alias(alias) for alias in aliases},
                 documents={alias: engine.sources(alias) for alias in aliases},
             )
 

@@ -62,7 +62,7 @@ def create_index(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> str:
             {alias: index},
             msgspec.to_builtins(tag_policy()),
             since,
-            live={alias: engine.behind(alias)},
+            live={alias: engine.resolve_alias(alias)},
         )
 
     alias = params["target_alias_override"] or f"{params['media_type']}-full"
@@ -94,7 +94,7 @@ def delete_old_index(params: Params = GIVEN) -> list[str]:
     [old] = refresh.plan.live.values()
     if not params["delete_old_index"] or not old or old in refresh.plan.aliases.values():
         raise AirflowSkipException("no old index to delete.")
-    if others := indexes(STAGING_SEARCH).retire(old):
+    if others := indexes(STAGING_SEARCH).delete_unless_aliased(old):
         raise AirflowSkipException(f"{old} is kept: {', '.join(others)} points at it.")
     return [old]
 

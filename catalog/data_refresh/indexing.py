@@ -326,7 +326,7 @@ def _json(data: str | bytes) -> Any:
         return Unreadable(str(error))
 
 
-def mismatches(
+def find_count_mismatches(
     api: Connection,
     indexes: Indexes,
     index: str,

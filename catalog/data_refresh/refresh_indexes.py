@@ -84,7 +84,7 @@ class RefreshIndexes:
         """Create the replicas, before the indexes are searched."""
         for name in self._plan.aliases.values():
             self.engine.require(name, self._refresh.made(name).uuid)
-            self.engine.open(name, replicas, REPLICA_TIMEOUT)
+            self.engine.finalize(name, replicas, REPLICA_TIMEOUT)
 
     def require_whole(self, api: Connection) -> None:
         """Check that each index is the one that was counted, and holds as many documents as then.
@@ -112,7 +112,9 @@ class RefreshIndexes:
         plan = self._plan
         self.require_whole(api)
         self._follow_all(api)
-        self.engine.point(plan.aliases, {name: made.uuid for name, made in self._refresh.indexes.items()})
+        self.engine.swap_aliases(
+            plan.aliases, {name: made.uuid for name, made in self._refresh.indexes.items()}
+        )
         self._follow_all(api)  # decisions between the two steps above
 
     def _follow_all(self, api: Connection) -> None:
@@ -122,7 +124,7 @@ class RefreshIndexes:
     def require_live(self) -> None:
         """Check that the aliases of a promoted refresh still point at its indexes; raises Refused."""
         for alias, index in self._plan.aliases.items():
-            if (found := self.engine.behind(alias)) != index:
+            if (found := self.engine.resolve_alias(alias)) != index:
                 raise Refused(f"{alias} points at {found}, not at {index} any more; trigger a new run.")
 
     def delete_replaced(self) -> list[str]:
@@ -131,7 +133,7 @@ class RefreshIndexes:
         for name in filter(None, self._plan.live.values()):
             if name in self._plan.aliases.values():
                 continue
-            if aliases := self.engine.retire(name):
+            if aliases := self.engine.delete_unless_aliased(name):
                 log.warning("%s is kept: %s points at it.", name, ", ".join(aliases))
             else:
                 deleted.append(name)

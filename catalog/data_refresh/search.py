@@ -135,7 +135,7 @@ class Indexes:
         if self.identity(name) is None and self.exists(name):
             raise Fatal(f"{name} is {self._kind(name)}, not an index; name the index itself.")
 
-    def behind(self, alias: str) -> str | None:
+    def resolve_alias(self, alias: str) -> str | None:
         """Return the index behind an alias; None without alias. Raises Fatal if there are several."""
         found = self._behind(alias)
         if len(found) > 1:
@@ -199,7 +199,7 @@ class Indexes:
         """Make what was written visible to searches and counts."""
         self._ask(self.client.indices.refresh, index=name)
 
-    def open(
+    def finalize(
         self,
         name: str,
         replicas: int,
@@ -253,7 +253,7 @@ class Indexes:
         waiting = found["unassigned_shards"] + found["initializing_shards"]
         return f"{found['status']}, {found['active_shards']:,} shards are there, {waiting:,} are not"
 
-    def point(self, targets: Mapping[str, str], uuids: Mapping[str, str] | None = None) -> None:
+    def swap_aliases(self, targets: Mapping[str, str], uuids: Mapping[str, str] | None = None) -> None:
         """Point aliases at indexes, all in one step: whoever searches finds the old ones or the new ones.
 
         Args:
@@ -269,7 +269,7 @@ class Indexes:
             self.require(index, uuids.get(index))
         actions: list[dict[str, Any]] = []
         for alias, index in targets.items():
-            before = self.behind(alias)
+            before = self.resolve_alias(alias)
             if before is None and self.exists(alias):
                 raise Fatal(f"{alias} is {self._kind(alias)}, so it cannot be an alias; rename or delete it.")
             if before and before != index:
@@ -277,7 +277,7 @@ class Indexes:
             actions.append({"add": {"index": index, "alias": alias}})
         ask(self.client.indices.update_aliases, actions=actions)
         for alias, index in targets.items():
-            if (found := self.behind(alias)) != index:
+            if (found := self.resolve_alias(alias)) != index:
                 raise Retry(f"the alias {alias} points at {found or 'nothing'} instead of {index}.")
             self.require(index, uuids.get(index))
 
@@ -294,7 +294,7 @@ class Indexes:
             gone.append(name)
         return gone
 
-    def retire(self, name: str) -> list[str]:
+    def delete_unless_aliased(self, name: str) -> list[str]:
         """Delete an index unless an alias points at it; return the aliases that do."""
         keepers = self.aliases(name)
         if not keepers:

@@ -150,7 +150,7 @@ def aliases(search: Indexes) -> list[Alias]:
     found = []
     for media_type in MEDIA_TYPES:
         for name in (media_type, f"{media_type}-filtered", f"{media_type}-full"):
-            index = search.behind(name)
+            index = search.resolve_alias(name)
             if index:
                 found.append(
                     Alias(name, index, search.count(name), search.meta(index).get("tag_policy_digest", ""))

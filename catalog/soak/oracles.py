@@ -202,7 +202,7 @@ def index_is_the_table(
         for (i,) in _rows(api, "select identifier::text from {t} where not removed_from_source", t=media_type)
     }
     for alias in (media_type, f"{media_type}-filtered"):
-        index = indexes.behind(alias)
+        index = indexes.resolve_alias(alias)
         if index is None:
             found.append(("O8", f"there is no alias {alias}"))
             continue

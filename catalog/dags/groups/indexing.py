@@ -156,7 +156,7 @@ def check_index(
     Returns:
         Documents, rows removed from their source, rejected rows by reason, dropped tags by rule.
     """
-    from catalog.data_refresh.indexing import IdRange, mismatches
+    from catalog.data_refresh.indexing import IdRange, find_count_mismatches
 
     refresh = current_refresh("working")
     plan, own = refresh.plan, indexes_of(refresh)
@@ -170,7 +170,9 @@ def check_index(
             own.follow_moderation(api, plan.index)
         own.engine.refresh(plan.index)
         numbers = [one.total() for one in rejected]
-        wrong = mismatches(api, own.engine, plan.index, plan.table, ranges, rejected=numbers, uuid=uuid)
+        wrong = find_count_mismatches(
+            api, own.engine, plan.index, plan.table, ranges, rejected=numbers, uuid=uuid
+        )
         if wrong:
             raise AirflowException(
                 f"{plan.index} does not hold what it should, so it is not promoted: {'; '.join(wrong)}"

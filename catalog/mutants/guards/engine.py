@@ -204,7 +204,7 @@ GUARDS = (
         holds="An engine that says yes and moves no alias is not believed.",
         row=27,
         file=SEARCH,
-        find="            if (found := self.behind(alias)) != index:\n",
+        find="            if (found := self.resolve_alias(alias)) != index:\n",
         replace="            if found := None:\n",
         tests=(f"{TEST_SEARCH}::test_aliases_that_do_not_move",),
     ),

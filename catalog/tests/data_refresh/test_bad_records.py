@@ -5,7 +5,7 @@ import pytest
 from catalog.core.errors import Fatal
 from catalog.data_refresh import indexing
 from catalog.data_refresh.documents import document
-from catalog.data_refresh.indexing import IdRange, RangeIndexer, mismatches
+from catalog.data_refresh.indexing import IdRange, RangeIndexer, find_count_mismatches
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database import sample_data
 from catalog.tests.data_refresh.indexes import make
@@ -52,7 +52,7 @@ def test_a_few_rows_that_cannot_be_read_cost_a_few_queries(filled, indexer, sear
     search.refresh("image-a")
     assert (done.rejected, done.removed) == ({"the row cannot be read": 2}, 2)  # one is gone at its source
     assert done.documents == search.count("image-a") == 496
-    assert mismatches(filled, search, "image-a", "image", [IdRange(1, 500)], rejected=[2]) == []
+    assert find_count_mismatches(filled, search, "image-a", "image", [IdRange(1, 500)], rejected=[2]) == []
     assert indexer._api.queries < 70
 
 
@@ -83,9 +83,9 @@ def test_many_of_them(monkeypatch, filled, indexer):
 def test_an_index_that_somebody_still_uses_is_not_retired(search):
     make(search, "image-a")
     make(search, "image-b")
-    search.point({"image": "image-a"})
-    assert search.retire("image-a") == ["image"]
-    assert search.retire("image-b") == []
+    search.swap_aliases({"image": "image-a"})
+    assert search.delete_unless_aliased("image-a") == ["image"]
+    assert search.delete_unless_aliased("image-b") == []
     assert (search.exists("image-a"), search.exists("image-b")) == (True, False)
 
 

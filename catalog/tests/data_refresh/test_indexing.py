@@ -7,7 +7,7 @@ import pytest
 
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.data_refresh import indexing
-from catalog.data_refresh.indexing import IdRange, RangeIndexer, mismatches, ranges
+from catalog.data_refresh.indexing import IdRange, RangeIndexer, find_count_mismatches, ranges
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database import sample_data
 from catalog.tests.data_refresh.engine_proxy import answer
@@ -40,7 +40,7 @@ def test_all_rows_become_documents(filled, search, monkeypatch):
     assert [p.first for p in parts[1:]] == [p.last + 1 for p in parts[:-1]]
     assert sum(d.documents for d in done) == 499
     assert sum(d.removed for d in done) == 1
-    assert mismatches(filled, search, "image-a", "image", parts) == []
+    assert find_count_mismatches(filled, search, "image-a", "image", parts) == []
     assert search.sources("image-a") == dict(
         filled.execute(
             "select source, count(*) from image where not removed_from_source group by 1"
@@ -64,7 +64,7 @@ def test_all_rows_become_documents(filled, search, monkeypatch):
 
 def test_audio(filled, search):
     parts, _ = fill(filled, search, "audio-a", "audio")
-    assert mismatches(filled, search, "audio-a", "audio", parts) == []
+    assert find_count_mismatches(filled, search, "audio-a", "audio", parts) == []
     lengths = search.client.search(index="audio-a", size=0, aggs={"l": {"terms": {"field": "length"}}})[
         "aggregations"
     ]["l"]["buckets"]
@@ -75,7 +75,7 @@ def test_a_missing_document_is_noticed(filled, search):
     parts, _ = fill(filled, search, "image-a")
     gone = filled.execute("select identifier::text from image where id = 10").fetchone()[0]
     search.client.delete(index="image-a", id=gone, refresh=True)
-    assert mismatches(filled, search, "image-a", "image", parts) == [
+    assert find_count_mismatches(filled, search, "image-a", "image", parts) == [
         "ids 1 to 500: 500 rows (1 gone at their source), 498 documents"
     ]
 
@@ -85,7 +85,7 @@ def test_a_document_of_no_row_is_noticed(filled, search):
     parts, _ = fill(filled, search, "image-a")
     document = search.client.search(index="image-a", size=1)["hits"]["hits"][0]["_source"]
     search.client.index(index="image-a", id="stray", document={**document, "id": 501}, refresh=True)
-    assert mismatches(filled, search, "image-a", "image", parts) == [
+    assert find_count_mismatches(filled, search, "image-a", "image", parts) == [
         "in all: 499 documents are wanted, 500 are there"
     ]
 
@@ -93,7 +93,7 @@ def test_a_document_of_no_row_is_noticed(filled, search):
 def test_an_empty_table(api, search):
     make(search, "image-a")
     assert ranges(api, "image", 8) == []
-    assert mismatches(api, search, "image-a", "image", []) == []
+    assert find_count_mismatches(api, search, "image-a", "image", []) == []
 
 
 def test_a_range_goes_on_where_it_was_stopped(filled, search, monkeypatch):
@@ -209,7 +209,7 @@ def test_a_request_that_is_too_large_is_halved(filled, search, faulty):
     assert done.rejected == {"too large": 1}
     search.refresh("image-a")
     assert done.documents == search.count("image-a") == 498
-    assert mismatches(filled, search, "image-a", "image", [IdRange(1, 500)], rejected=[1]) == []
+    assert find_count_mismatches(filled, search, "image-a", "image", [IdRange(1, 500)], rejected=[1]) == []
     assert proxy.count("_bulk") > 8
 
 
@@ -302,7 +302,7 @@ def test_an_index_that_goes_while_it_is_filled(filled, search, monkeypatch, late
         search.refresh("image-a")
         assert search.count("image-a") == (later == "by itself")
     with pytest.raises(Fatal, match="clear create_index"):
-        mismatches(filled, search, "image-a", "image", [IdRange(1, 500)], uuid=uuid)
+        find_count_mismatches(filled, search, "image-a", "image", [IdRange(1, 500)], uuid=uuid)
 
 
 def test_an_index_that_is_exchanged_behind_the_last_document(filled, search):
@@ -351,12 +351,12 @@ def test_one_bad_record(filled, search, media_type, change, kind):
     rejected = {kind: 1} if kind else {}
     assert done[0].rejected == rejected
     counts = [sum(rejected.values())]
-    assert mismatches(filled, search, "image-a", media_type, parts, rejected=counts) == []
+    assert find_count_mismatches(filled, search, "image-a", media_type, parts, rejected=counts) == []
     key = filled.execute(f"select identifier::text from {media_type} where id = 42").fetchone()[0]
     assert [e.split(":")[0] for e in done[0].examples] == [key] * len(rejected)
     assert search.matching("image-a", [key]) == ([] if kind else [key])
     if kind:
-        wrong = mismatches(filled, search, "image-a", media_type, parts)
+        wrong = find_count_mismatches(filled, search, "image-a", media_type, parts)
         assert wrong
         assert "documents" in wrong[0]
 
@@ -376,7 +376,7 @@ def test_a_document_that_the_engine_never_takes(filled, search, monkeypatch):
     search.refresh("image-a")
     assert done.rejected == {"mapper_parsing_exception in filetype": 1}
     assert "Can't get text on a START_OBJECT" in done.examples[0]
-    assert mismatches(filled, search, "image-a", "image", parts, rejected=[1]) == []
+    assert find_count_mismatches(filled, search, "image-a", "image", parts, rejected=[1]) == []
 
 
 def make_unreadable(api, number):

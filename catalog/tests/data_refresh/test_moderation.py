@@ -172,7 +172,7 @@ def test_decisions_are_followed_behind_an_alias(filled, search):
     """Once more after the aliases have moved; media that have no document cost nothing."""
     since = moderation_moment(filled)
     uuid = fill(filled, search)
-    search.point({"image": "image-a"})
+    search.swap_aliases({"image": "image-a"})
     decide(filled, "id = 50")
     assert unmoderated(filled, search.client, "image", "image") != []
     assert follow(filled, search.client, "image-a", "image", since, uuid=uuid) == 1

@@ -20,7 +20,7 @@ def look(search, terms=TERMS, **options):
 def live(search):
     for name in ("image-a", "image-a-filtered"):
         make(search, name)
-    search.point({"image": "image-a", "image-filtered": "image-a-filtered"})
+    search.swap_aliases({"image": "image-a", "image-filtered": "image-a-filtered"})
     return search
 
 
@@ -35,7 +35,7 @@ def test_all_is_well(live):
         "1 sensitive terms hold no word, so they hide nothing: $$$"
     ]
     assert left(live) == []
-    live.point({"image": "image-a"})  # nothing has changed
+    live.swap_aliases({"image": "image-a"})  # nothing has changed
     assert look(live, [*TERMS, "❤"]) == []
 
 

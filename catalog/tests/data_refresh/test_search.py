@@ -18,9 +18,12 @@ def by_itself(search, name):
 def test_aliases_move_together(search):
     for name in ("image-a", "image-a-filtered", "image-b", "image-b-filtered"):
         make(search, name)
-    search.point({"image": "image-a", "image-filtered": "image-a-filtered"})
-    search.point({"image": "image-b", "image-filtered": "image-b-filtered"})
-    assert (search.behind("image"), search.behind("image-filtered")) == ("image-b", "image-b-filtered")
+    search.swap_aliases({"image": "image-a", "image-filtered": "image-a-filtered"})
+    search.swap_aliases({"image": "image-b", "image-filtered": "image-b-filtered"})
+    assert (search.resolve_alias("image"), search.resolve_alias("image-filtered")) == (
+        "image-b",
+        "image-b-filtered",
+    )
     with pytest.raises(Fatal, match="image points at it"):
         search.delete(["image-b"])
     assert search.orphans(["image_data_refresh"], "image") == ["image-a", "image-a-filtered"]
@@ -29,10 +32,10 @@ def test_aliases_move_together(search):
     assert search.orphans(["image_data_refresh"], "image", {kept}) == ["image-a-filtered"]
     assert search.delete(["image-a", "image-none"]) == ["image-a"]
     with pytest.raises(Fatal, match="is an index, so it cannot be an alias"):
-        search.point({"image-a-filtered": "image-b"})
+        search.swap_aliases({"image-a-filtered": "image-b"})
     search.client.indices.update_aliases(actions=[{"add": {"index": "image-a-filtered", "alias": "image"}}])
     with pytest.raises(Fatal, match="points at image-a-filtered, image-b"):
-        search.behind("image")
+        search.resolve_alias("image")
     with pytest.raises(Fatal, match="cannot be the name"):
         search.create("Image A", {})
 
@@ -56,7 +59,7 @@ def test_who_made_an_index(search):
         "run",
     )
     assert search.identity("image-none") is None
-    search.point({"image": "image-a"})
+    search.swap_aliases({"image": "image-a"})
     assert search.identity("image") is None  # an alias is no index
     assert search.aliases("image-a") == ["image"]
     again = make(search, "image-b"), make(search, "image-b")
@@ -73,8 +76,8 @@ def test_an_index_that_the_engine_made_by_itself(search):
     with pytest.raises(Fatal, match="did not make the index image-x"):
         search.require("image-x")
     with pytest.raises(Fatal, match="did not make the index image-x"):
-        search.point({"image": "image-x"})
-    assert search.behind("image") is None
+        search.swap_aliases({"image": "image-x"})
+    assert search.resolve_alias("image") is None
     with pytest.raises(Fatal, match="did not make; delete it or choose another name"):
         make(search, "image-x")
     assert search.orphans(["image_data_refresh"], "image") == []
@@ -84,7 +87,7 @@ def test_an_index_that_the_engine_made_by_itself(search):
 def test_aliases_point_at_what_was_made_only(search):
     """One of two targets was exchanged behind the run: neither alias moves."""
     first, second = make(search, "image-a"), make(search, "image-a-filtered")
-    search.point({"image": "image-a", "image-filtered": "image-a-filtered"})
+    search.swap_aliases({"image": "image-a", "image-filtered": "image-a-filtered"})
     new, filtered = make(search, "image-b"), make(search, "image-b-filtered")
     search.client.indices.delete(index="image-b-filtered")
     targets, uuids = (
@@ -92,12 +95,15 @@ def test_aliases_point_at_what_was_made_only(search):
         {"image-b": new, "image-b-filtered": filtered},
     )
     with pytest.raises(Fatal, match="image-b-filtered is gone"):
-        search.point(targets, uuids)
+        search.swap_aliases(targets, uuids)
     make(search, "image-b-filtered")
     with pytest.raises(Fatal, match="image-b-filtered is not the one"):
-        search.point(targets, uuids)
-    assert (search.behind("image"), search.behind("image-filtered")) == ("image-a", "image-a-filtered")
-    search.point(
+        search.swap_aliases(targets, uuids)
+    assert (search.resolve_alias("image"), search.resolve_alias("image-filtered")) == (
+        "image-a",
+        "image-a-filtered",
+    )
+    search.swap_aliases(
         {"image": "image-a", "image-filtered": "image-a-filtered"},
         {"image-a": first, "image-a-filtered": second},
     )
@@ -109,7 +115,7 @@ def test_aliases_that_do_not_move(search, faulty):
     make(search, "image-a")
     proxy.at("^POST /_aliases", lambda *_: answer(200, {"acknowledged": True}))
     with pytest.raises(Retry, match="points at nothing instead of image-a"):
-        indexes.point({"image": "image-a"})
+        indexes.swap_aliases({"image": "image-a"})
 
 
 def test_an_index_that_was_made_although_the_engine_says_no(search, faulty):
@@ -162,12 +168,12 @@ def test_opening_is_asked_for_shortly(search, faulty, caplog):
     ])  # fmt: skip
     proxy.at("^GET /_cluster/health", lambda request, forward: next(states, forward(request)))
     caplog.set_level("INFO")
-    indexes.open("image-a", 0, 60, uuid=uuid)
+    indexes.finalize("image-a", 0, 60, uuid=uuid)
     assert proxy.count("health") == 6
     assert "yellow, 1 shards are there, 3 are not" in caplog.text
     assert all("timeout=20s" in r.path for r in proxy.seen if "health" in r.path)
     with pytest.raises(Interrupted):
-        indexes.open("image-a", 1, 60, should_stop=lambda: True)
+        indexes.finalize("image-a", 1, 60, should_stop=lambda: True)
 
 
 def test_replicas_that_do_not_come(search):
@@ -176,10 +182,10 @@ def test_replicas_that_do_not_come(search):
     with pytest.raises(
         Retry, match=r"yellow, 1 shards are there, 1 are not\); does the cluster have nodes for 1 replicas"
     ):
-        search.open("image-a", 1, 2)
+        search.finalize("image-a", 1, 2)
     search.client.indices.delete(index="image-a")
     with pytest.raises(Fatal, match="image-a is gone"):
-        search.open("image-a", 0, 2)
+        search.finalize("image-a", 0, 2)
 
 
 @pytest.mark.parametrize("again", [False, True])

@@ -64,14 +64,14 @@ def test_what_a_template_adds(search, what, older):
     content = {"mappings": {"properties": {"id": {"type": "long"}}}, **content} if what == "sort" else content
     with pipeline(search, {"drop": {}}):
         make(search, "image-live")
-        search.point({"image": "image-live"})
+        search.swap_aliases({"image": "image-live"})
         with template(search, older, **content):
             with pytest.raises(Fatal, match=named):
                 look(search)
             with pytest.raises(Fatal, match=named):
                 make(search, "image-new")
         assert names(search) == ["image-live"]
-        assert search.behind("image") == "image-live"
+        assert search.resolve_alias("image") == "image-live"
     look(search)
 
 
@@ -167,7 +167,7 @@ def test_a_data_stream_named_like_an_alias(search):
             look(search)
         make(search, "image-a")
         with pytest.raises(Fatal, match="image is a data stream, so it cannot be an alias"):
-            search.point({"image": "image-a"})
+            search.swap_aliases({"image": "image-a"})
     finally:
         client.delete_data_stream(name="image")
         client.delete_index_template(name="ds")
@@ -175,7 +175,7 @@ def test_a_data_stream_named_like_an_alias(search):
 
 def test_an_alias_is_no_index(search):
     make(search, "image-a-filtered")
-    search.point({"image-filtered": "image-a-filtered"})
+    search.swap_aliases({"image-filtered": "image-a-filtered"})
     for ask in (search.require, search.require_index):
         with pytest.raises(Fatal, match="image-filtered is an alias of image-a-filtered, not an index"):
             ask("image-filtered")

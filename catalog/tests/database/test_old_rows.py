@@ -8,7 +8,7 @@ import pytest
 from catalog.core.licenses import CC0
 from catalog.data_refresh import promotion
 from catalog.data_refresh.copy import TableCopy
-from catalog.data_refresh.indexing import RangeIndexer, mismatches, ranges
+from catalog.data_refresh.indexing import RangeIndexer, find_count_mismatches, ranges
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database.adoption import adopt
 from catalog.database.batched_update import BatchedUpdate
@@ -217,6 +217,8 @@ def test_a_refresh_and_its_documents(old, api, search):
         search.refresh(index)
         assert sum(d.documents for d in done) > len(rows) * 0.9
         assert (
-            mismatches(api, search, index, media, parts, rejected=[sum(d.rejected.values()) for d in done])
+            find_count_mismatches(
+                api, search, index, media, parts, rejected=[sum(d.rejected.values()) for d in done]
+            )
             == []
         )

@@ -102,7 +102,7 @@ def settled(bench, moderators, shape):
         back = api.execute(
             "select count(*) from image where identifier = any(%s::uuid[])", [moderators.deleted]
         ).fetchone()[0]
-    index, filtered = search.behind("image"), search.behind("image-filtered")
+    index, filtered = search.resolve_alias("image"), search.resolve_alias("image-filtered")
     for alias in ("image", "image-filtered"):
         search.refresh(alias)
         found = search.client.search(index=alias, query={"ids": {"values": moderators.deleted}}, size=0)

@@ -42,12 +42,16 @@ def whole(bench, media_type="image"):
     with bench.database("api") as api:
         rows = api.execute(f"select count(*) from {media_type} where not removed_from_source").fetchone()[0]
         left = api.execute("select relname from pg_class where relname like 'temp_import_%'").fetchall()
-    index = search.behind(media_type)
+    index = search.resolve_alias(media_type)
     search.refresh(index)
     assert search.count(media_type) == rows
-    assert search.behind(f"{media_type}-filtered").startswith(f"{media_type}-")
+    assert search.resolve_alias(f"{media_type}-filtered").startswith(f"{media_type}-")
     there = set(search.client.indices.get(index=f"{media_type}-*", expand_wildcards="all").body)
-    assert there == {index, search.behind(f"{media_type}-filtered"), *(n for n in there if "-full-" in n)}
+    assert there == {
+        index,
+        search.resolve_alias(f"{media_type}-filtered"),
+        *(n for n in there if "-full-" in n),
+    }
     assert left == []
     return rows
 
@@ -188,9 +192,9 @@ def test_a_filtered_index_is_refused_while_a_refresh_runs(bench, media):
 def test_a_filtered_audio_index(bench, media):
     """Made from the live one, and promoted; no other is left."""
     bench.run("audio_data_refresh", {}, timeout=400)
-    before = bench.search().behind("audio-filtered")
+    before = bench.search().resolve_alias("audio-filtered")
     _, state = bench.run("create_filtered_audio_index", {"destination_index_suffix": "by-hand"})
-    assert (state, bench.search().behind("audio-filtered")) == ("success", "audio-by-hand-filtered")
+    assert (state, bench.search().resolve_alias("audio-filtered")) == ("success", "audio-by-hand-filtered")
     assert before != "audio-by-hand-filtered"
     whole(bench, "audio")
 
@@ -216,7 +220,7 @@ def test_a_refresh_waits_for_a_filtered_index(bench, media):
     assert bench.api.wait("image_data_refresh", run_id, 180) == "success"
     assert waited in bench.api.log("image_data_refresh", run_id, "wait_for_conflicting_dags")
     whole(bench)
-    assert bench.search().behind("image-filtered") != "image-by-hand-filtered"
+    assert bench.search().resolve_alias("image-filtered") != "image-by-hand-filtered"
 
 
 def test_the_full_staging_index(bench, media):
@@ -224,13 +228,13 @@ def test_the_full_staging_index(bench, media):
     search, kept = bench.search(), []
     make(search, "image-full-0-failed", dag_id="recreate_full_staging_index")
     for delete_old in (False, False, True):
-        before = search.behind("image-full")
+        before = search.resolve_alias("image-full")
         run_id, state = bench.run(
             "recreate_full_staging_index", {"media_type": "image", "delete_old_index": delete_old}
         )
         assert state == "success", states(bench, "recreate_full_staging_index", run_id)
         assert search.count("image-full") == 999
-        assert search.behind("image-full") != before
+        assert search.resolve_alias("image-full") != before
         assert before is None or search.exists(before) is not delete_old
         kept += [before] if before and not delete_old else []
         assert all(search.exists(name) for name in kept)

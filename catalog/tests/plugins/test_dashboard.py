@@ -115,7 +115,7 @@ def test_outcomes_say_what_limits_them(loaded):
 
 def test_aliases(search):
     search.create("image-a", index_body("image", index_meta("image", "image_data_refresh", "r", DEFAULT), 1))
-    search.point({"image": "image-a"})
+    search.swap_aliases({"image": "image-a"})
     assert {(a.name, a.index, a.documents, a.policy) for a in figures.aliases(search)} == {
         ("image", "image-a", 0, DEFAULT.digest), ("image-filtered", None, 0, ""), ("audio", None, 0, ""), ("audio-filtered", None, 0, ""),
     }  # fmt: skip

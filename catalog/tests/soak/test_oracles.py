@@ -305,7 +305,7 @@ def indexed(refreshed, search):
                     {"id": id_, "identifier": identifier, "title": title},
                 ]
         client.bulk(index=index, operations=lines, refresh=True)
-        search.point({alias: index})
+        search.swap_aliases({alias: index})
     return search
 
 
