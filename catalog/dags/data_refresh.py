@@ -47,7 +47,7 @@ from catalog.data_refresh.copy import TABLES, TableCopy, estimated_rows
 from catalog.data_refresh.promotion import build_indexes as build
 from catalog.data_refresh.promotion import drop_left_overs, left_overs, promote
 from catalog.data_refresh.refresh import Plan
-from catalog.data_refresh.report import refresh_report
+from catalog.data_refresh.report import Checked, FilteredCounts, refresh_report
 from catalog.data_refresh.shape import check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
 from catalog.data_refresh.table_preflight import preflight_tables
@@ -257,12 +257,11 @@ def report_record_counts(
         media_type,
         refresh.plan.documents[media_type],
         engine.sources(media_type),
-        copied=ti.xcom_pull(task_ids="copy_tables") or [],
+        copied=msgspec.convert(ti.xcom_pull(task_ids="copy_tables") or [], list[Copied]),
         orphans=ti.xcom_pull(task_ids="promote_tables") or {},
-        checked=checked,
+        checked=msgspec.convert(checked, Checked),
+        filtered=msgspec.convert(filtered, FilteredCounts),
         digest=engine.meta(media_type).get("tag_policy_digest", ""),
-        filtered=filtered["documents"],
-        hidden=filtered["hidden"],
     )
     notify(text, "Data refresh record difference")
     return text

@@ -1,7 +1,37 @@
-"""What a data refresh brought, in words."""
+"""The report of a data refresh.
+
+Tasks pass the numbers to each other as XComs, which a task of an earlier release may have written, so each field has a
+default.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+
+import msgspec
+
+from catalog.data_refresh.columns import Copied
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """Result of the check of an index.
+
+    Attributes:
+        documents: In the index.
+        removed: Rows that were removed from their source, and have no document.
+        rejected: Rows without a document, by reason.
+        tags: Tags kept, and dropped by rule.
+    """
+
+    documents: int = 0
+    removed: int = 0
+    rejected: dict[str, int] = {}
+    tags: dict[str, int] = {}
+
+
+class FilteredCounts(msgspec.Struct, frozen=True):
+    """Documents of a filtered index, and those that it leaves out."""
+
+    documents: int = 0
+    hidden: int = 0
 
 
 def record_differences(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
@@ -23,14 +53,14 @@ def _change(old: int, new: int) -> str:
     return f"{new - old:+,}{share}"
 
 
-def copy_lines(copied: Iterable[Mapping[str, Any]], orphans: Mapping[str, int]) -> list[str]:
-    """What the copy took, table by table, and which rows of other tables lost what they pointed at."""
+def copy_lines(copied: Iterable[Copied], orphans: Mapping[str, int]) -> list[str]:
+    """Return a line for each copied table, and one for each foreign key whose orphans were deleted."""
     lines = []
     for one in copied:
-        left_out = [f"{one['deleted']:,} deleted by moderators"] if one["deleted"] else []
-        left_out += [f"{number:,} rejected, {reason}" for reason, number in sorted(one["rejected"].items())]
+        left_out = [f"{one.deleted:,} deleted by moderators"] if one.deleted else []
+        left_out += [f"{number:,} rejected, {reason}" for reason, number in sorted(one.rejected.items())]
         lines.append(
-            f"`{one['table']}`: {one['rows']:,} rows, {one['new']:,} of them new"
+            f"`{one.table}`: {one.rows:,} rows, {one.new:,} of them new"
             + "".join(f"; {text}" for text in left_out)
         )
     return lines + [
@@ -38,14 +68,10 @@ def copy_lines(copied: Iterable[Mapping[str, Any]], orphans: Mapping[str, int]) 
     ]
 
 
-def document_lines(checked: Mapping[str, Any]) -> list[str]:
-    """Why there are fewer documents than rows, if there are.
-
-    Args:
-        checked: What the check of an index returned: `removed`, `rejected`.
-    """
-    without = [(checked["removed"], "gone at their source")] if checked["removed"] else []
-    without += [(number, f"rejected, {reason}") for reason, number in sorted(checked["rejected"].items())]
+def document_lines(checked: Checked) -> list[str]:
+    """Return why there are fewer documents than rows, if there are."""
+    without = [(checked.removed, "gone at their source")] if checked.removed else []
+    without += [(number, f"rejected, {reason}") for reason, number in sorted(checked.rejected.items())]
     if not without:
         return []
     return ["Rows without a document: " + "; ".join(f"{number:,} {reason}" for number, reason in without)]
@@ -64,25 +90,23 @@ def refresh_report(
     before: Mapping[str, int],
     after: Mapping[str, int],
     *,
-    copied: Sequence[Mapping[str, Any]],
+    copied: Sequence[Copied],
     orphans: Mapping[str, int],
-    checked: Mapping[str, Any],
+    checked: Checked,
+    filtered: FilteredCounts,
     digest: str,
-    filtered: int,
-    hidden: int,
 ) -> str:
-    """The whole report.
+    """Return the report.
 
     Args:
         media_type: Of the refresh.
         before: Source → documents when it began.
         after: Source → documents that are live now.
-        copied: What the copy took, a table each; empty when only the index was rebuilt.
-        orphans: Foreign key → rows that lost what they pointed at.
-        checked: What the check of the index found: `removed`, `rejected`, `tags`.
+        copied: Result of each copied table; empty if only the index was rebuilt.
+        orphans: Foreign key → rows that were deleted because they referenced missing media.
+        checked: Result of the check of the index.
+        filtered: Numbers of the filtered index.
         digest: Of the tag policy.
-        filtered: Documents of the filtered index.
-        hidden: Documents that are left out there.
     """
     what = "data refresh complete" if copied else "index rebuilt, no rows copied"
     first, *others = record_differences(before, after)
@@ -92,5 +116,8 @@ def refresh_report(
         *copy_lines(copied, orphans),
         *document_lines(checked),
     ]
-    lines += [f"Filtered index: {filtered:,} documents, {hidden:,} hidden", tag_line(checked["tags"], digest)]
+    lines += [
+        f"Filtered index: {filtered.documents:,} documents, {filtered.hidden:,} hidden",
+        tag_line(checked.tags, digest),
+    ]
     return "\n".join(lines)

@@ -32,6 +32,7 @@ from catalog.dags.common.variables import environment, value_of
 from catalog.dags.operators.turns import kept_turn
 from catalog.data_refresh.mapping import SHARDS
 from catalog.data_refresh.refresh import Refresh
+from catalog.data_refresh.report import Checked
 from catalog.data_refresh.tag_policy import TagPolicy, policy_from
 
 if TYPE_CHECKING:
@@ -156,12 +157,13 @@ def check_index(
     Returns:
         Documents, rows removed from their source, rejected rows by reason, dropped tags by rule.
     """
-    from catalog.data_refresh.indexing import IdRange, find_count_mismatches
+    from catalog.data_refresh.indexing import IdRange, Indexed, find_count_mismatches
 
     refresh = current_refresh("working")
     plan, own = refresh.plan, indexes_of(refresh)
     uuid, ranges = refresh.made(plan.index).uuid, [IdRange(**part) for part in parts]
-    rejected = [Counter(one["rejected"]) for one in done]
+    indexed = msgspec.convert(done, list[Indexed])
+    rejected = [Counter(one.rejected) for one in indexed]
     with (
         database_connection(plan.api, autocommit=True) as api,
         hint("Clear index_range and all tasks after it to fill the index again."),
@@ -180,14 +182,15 @@ def check_index(
         documents: int = own.engine.count(plan.index)
         own.refuse_shrinkage(plan.index, documents, accepted=bool(params.get("accept_shrinkage")))
         note_index(refresh, plan.index, uuid, documents)
-    for example in [text for one in done for text in one["examples"]][:EXAMPLES]:
+    for example in [text for one in indexed for text in one.examples][:EXAMPLES]:
         log.warning("rejected: %s", example)
-    return {
-        "documents": documents,
-        "removed": sum(one["removed"] for one in done),
-        "rejected": dict(sum(rejected, Counter[str]())),
-        "tags": dict(sum((Counter(one["tags"]) for one in done), Counter[str]())),
-    }
+    checked = Checked(
+        documents,
+        removed=sum(one.removed for one in indexed),
+        rejected=dict(sum(rejected, Counter[str]())),
+        tags=dict(sum((Counter(one.tags) for one in indexed), Counter[str]())),
+    )
+    return msgspec.to_builtins(checked)  # type: ignore[no-any-return]
 
 
 def fill_filtered() -> dict[str, int]:

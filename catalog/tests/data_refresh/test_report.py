@@ -1,13 +1,22 @@
 """What a refresh reports."""
 
-from catalog.data_refresh.report import refresh_report
+import msgspec
+
+from catalog.data_refresh.columns import Copied
+from catalog.data_refresh.report import Checked, FilteredCounts, refresh_report
 
 
 def report(removed, rejected):
     return refresh_report(
-        "image", {"met": 10}, {"met": 8}, copied=[{"table": "image", "rows": 12, "new": 2, "deleted": 0, "rejected": {}}], orphans={},
-        checked={"documents": 8, "removed": removed, "rejected": rejected, "tags": {"kept": 1}}, digest="d", filtered=8, hidden=0,
-    )  # fmt: skip
+        "image",
+        {"met": 10},
+        {"met": 8},
+        copied=[Copied("image", rows=12, new=2)],
+        orphans={},
+        checked=Checked(8, removed, rejected, {"kept": 1}),
+        filtered=FilteredCounts(8, 0),
+        digest="d",
+    )
 
 
 def test_rows_without_a_document_are_explained():
@@ -18,3 +27,14 @@ def test_rows_without_a_document_are_explained():
 
 def test_nothing_is_said_when_each_row_has_one():
     assert "without a document" not in report(0, {})
+
+
+def test_numbers_of_an_earlier_release_are_taken():
+    """A run that an upgrade interrupts reports what tasks of the release before have counted."""
+    checked = msgspec.convert({"documents": 8, "rejected": {}, "tags": {"kept": 1}}, Checked)
+    copied = msgspec.convert([{"table": "image", "rows": 12, "of a later release": 1}], list[Copied])
+    text = refresh_report(
+        "image", {}, {}, copied=copied, orphans={}, checked=checked, filtered=FilteredCounts(), digest="d"
+    )
+    assert "`image`: 12 rows" in text
+    assert "without a document" not in text
