@@ -14,7 +14,7 @@ from typing import Any, LiteralString
 import msgspec
 from psycopg import errors, sql
 
-from catalog.core.errors import Retry
+from catalog.core.errors import Fatal, Retry
 from catalog.core.session import Connection, settle
 from catalog.database.selections import PASSES, Progress, Selection, key_of
 from catalog.database.statements import SELECT, plain, row_errors
@@ -41,12 +41,37 @@ def preview(connection: Connection, table: str, condition: str, rows: int = 5) -
         rows: In the sample.
     """
     settle(connection)
+    require_same_columns(connection, table)
     with connection.transaction(force_rollback=True), row_errors(SELECT):
         connection.execute("set transaction isolation level repeatable read, read only")
         found = sql.SQL("(select identifier, provider, title, url from {} where {})").format(
             sql.Identifier(table), plain(condition)
         )
         return _shown(connection, found, rows)
+
+
+def require_same_columns(connection: Connection, table: str) -> None:
+    """Check that the table of deleted media has every column of a media table, or a value would be lost.
+
+    Raises:
+        Fatal: It lacks some; says how they are added.
+    """
+    rows = connection.execute(
+        """
+        select format('add column %%I %%s', a.attname, format_type(a.atttypid, a.atttypmod)) from pg_attribute a
+         where a.attrelid = %(media)s::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+           and not exists (select from pg_attribute d where d.attrelid = %(deleted)s::regclass
+                              and d.attname = a.attname and not d.attisdropped)
+         order by a.attnum
+        """,
+        {"media": f"public.{table}", "deleted": f"public.deleted_{table}"},
+    ).fetchall()
+    if rows:
+        missing = ", ".join(column for (column,) in rows)
+        raise Fatal(
+            f"deleted_{table} lacks columns of {table}, so deleted records would lose their values: "
+            f"alter table deleted_{table} {missing}; then clear this task, or repeat the command."
+        )
 
 
 def _shown(connection: Connection, found: sql.Composable, rows: int) -> DeletionPreview:
@@ -82,6 +107,7 @@ class _Move(Selection):
             [f"public.{self._table}"],
         )
         columns = [name for (name,) in found]
+        require_same_columns(self._connection, self._table)
         self._names["columns"] = sql.SQL(", ").join(map(sql.Identifier, columns))
         self._names["values"] = sql.SQL(", ").join(map(self._value, columns))
         self._names["still"] = sql.SQL(self._STILL).format(**self._names)
@@ -181,7 +207,8 @@ class Deletion(_Move):
         self._names |= {"deleted": sql.Identifier(f"deleted_{table}"), "reason": sql.Literal(reason[:80])}
 
     def selected(self, rows: int = 5) -> DeletionPreview:
-        """The selected rows that are still to be deleted."""
+        """Return the selected rows that are still to be deleted. Raises Fatal if they cannot be kept."""
+        require_same_columns(self._connection, self._table)
         found = sql.SQL(
             "(select identifier, provider, title, url from {} join {} on identifier = row_identifier)"
         ).format(self._names["table"], self._names["rows"])

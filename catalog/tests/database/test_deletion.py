@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from catalog.cli.app import app
-from catalog.core.errors import Interrupted, Retry
+from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.database.deletion import Deletion, preview, restore
 from catalog.database.statements import parse_condition
 from catalog.tests.database.media import fill, killed_until_done
@@ -65,6 +65,24 @@ def test_a_preview_changes_nothing(catalog):
     assert (found.rows, found.providers) == (4, {"flickr": 2, "smk": 2})
     assert [set(row) for row in found.sample] == [{"identifier", "provider", "title", "url"}] * 2
     assert count(catalog, "deleted_image") == 0
+
+
+def test_a_column_that_deleted_media_lack_is_named_before_anything_is_deleted(catalog):
+    """Such as one that somebody, or a later release, has added to the media table alone."""
+    fill(catalog, 10)
+    catalog.execute("alter table image add column noted_on timestamptz, add column theirs varchar(7)")
+    job = Deletion(catalog, "run-1", "image", WHERE, "r")
+    job.claim() or job.select()
+    for attempt in (
+        lambda: preview(catalog, "image", WHERE),
+        job.selected,
+        lambda: delete(catalog, run="run-2"),
+    ):
+        with pytest.raises(Fatal, match="deleted_image lacks columns of image") as raised:
+            attempt()
+    assert count(catalog, "image") == 10
+    catalog.execute(str(raised.value).partition("values: ")[2].partition(";")[0])
+    assert delete(catalog, run="run-3") == 10
 
 
 def test_what_is_selected_is_shown(catalog):
