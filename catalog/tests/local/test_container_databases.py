@@ -38,7 +38,7 @@ class Volume:
         for number, name in enumerate(n for n in secrets.MADE_UP if n.endswith("password")):
             (self.secrets / name).write_text(f"{WILD}{number}\n")
         theirs = Postgres(folder / "programs", "")
-        self.programs, extensions = theirs._programs(), theirs._shim()
+        self.programs, extensions = theirs._programs(), theirs._write_extension()
         self.environment = {
             "PATH": f"{self.programs}:{os.defpath}",
             "PGHOST": str(folder),
