@@ -1,5 +1,5 @@
 #!/bin/sh
-# Does the composed catalog work? Runs one provider DAG on its recording, through the scheduler, and shows what was loaded.
+# Smoke test of the containers: run one provider DAG on its recording, through the scheduler, and show the result.
 set -eu
 dag=${1:-stocksnap_workflow}
 provider=${dag%_workflow}
@@ -9,7 +9,7 @@ airflow() {
     docker compose exec -T scheduler airflow "$@"
 }
 
-# Unpausing starts the schedule's own run, which would ask the live API: it is held.
+# Unpausing starts the schedule's own run, which would call the live API: hold it.
 airflow variables set HELD_SCHEDULES "{\"$dag\": \"smoke test\"}"
 airflow dags trigger "$dag" --run-id "$run" --conf "{\"replay\": \"/opt/package/providers/$provider/recording\"}" >/dev/null
 airflow dags unpause --yes "$dag" >/dev/null
@@ -24,5 +24,5 @@ for _ in $(seq 60); do
     esac
     sleep 2
 done
-echo "smoke: $dag ended as ${state:-unknown}; docker compose logs scheduler" >&2
+echo "smoke: $dag ended as ${state:-unknown}; see docker compose logs scheduler" >&2
 exit 1

@@ -1,7 +1,8 @@
-"""Secrets of the containers, as files below `.secrets`, and what `.env` sets, sorted by who may see it; before each `./just compose`.
+"""Secrets of the containers, as files below `.secrets`: generated ones, and entries of `.env` by audience.
 
-Compose mounts a file into the containers that name it. Mounted files keep their mode and owner, and each image has a user of
-its own, so the files are readable and the folder is not: nobody else on this machine gets to them.
+`./just compose` runs this first. Compose mounts a file into the containers that name it. Mounted files keep
+their mode and owner, and each image has another user, so the files are readable by all, and the folder by its
+owner only: no other user of this machine has access.
 """
 
 import base64
@@ -10,8 +11,9 @@ import re
 import secrets
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from catalog.cli import program
 from catalog.core.settings import SETTINGS
@@ -27,66 +29,89 @@ def _fernet_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
-MADE_UP: dict[str, Callable[[], str]] = {
-    **dict.fromkeys(
-        (
-            "postgres_password",
-            *(f"{role}_db_password" for role in ("airflow", "catalog", "catalog_reader", "api", "api_staging", "celery")),
-            *("search_root_password", "search_password", "search_reader_password"),
-            *("storage_root_password", "storage_password", "broker_password", "admin_password"),
-            *("jwt_secret", "api_secret_key"),
-        ),
-        _password,
-    ),
+_DATABASE_ROLES = ("airflow", "catalog", "catalog_reader", "api", "api_staging", "celery")
+# How to generate each secret.
+GENERATORS: dict[str, Callable[[], str]] = {
+    "postgres_password": _password,
+    **{f"{role}_db_password": _password for role in _DATABASE_ROLES},
+    "search_root_password": _password,
+    "search_password": _password,
+    "search_reader_password": _password,
+    "storage_root_password": _password,
+    "storage_password": _password,
+    "broker_password": _password,
+    "admin_password": _password,
+    "jwt_secret": _password,
+    "api_secret_key": _password,
     "fernet_key": _fernet_key,
-}  # fmt: skip
-# Entries of `.env` in which an earlier version kept them.
-_BEFORE = {
+}
+# Entries of `.env` in which an earlier version kept secrets.
+_EARLIER_ENTRIES = {
     "postgres_password": "POSTGRES_PASSWORD",
     "storage_root_password": "MINIO_PASSWORD",
     "fernet_key": "FERNET_KEY",
     "jwt_secret": "JWT_SECRET",
 }
-# Variables that are no secrets: those that are declared, without these.
-_SECRET_VARIABLES = {"GITHUB_API_KEY", "OAUTH2_PROVIDER_SECRETS", "OAUTH2_AUTH_KEYS", "OAUTH2_ACCESS_TOKENS", "STAGING_DEPLOY"}  # fmt: skip
-_PLAIN = {f"AIRFLOW_VAR_{s.name}" for s in SETTINGS if s.kind.startswith("Variable")} - {
-    f"AIRFLOW_VAR_{name}" for name in _SECRET_VARIABLES
-} | {s.name for s in SETTINGS if s.kind == "environment"}  # fmt: skip
+_SECRET_VARIABLES = {
+    "GITHUB_API_KEY",
+    "OAUTH2_PROVIDER_SECRETS",
+    "OAUTH2_AUTH_KEYS",
+    "OAUTH2_ACCESS_TOKENS",
+    "STAGING_DEPLOY",
+}
+_PLAIN = {s.name for s in SETTINGS if s.kind == "environment"} | {
+    f"AIRFLOW_VAR_{s.name}"
+    for s in SETTINGS
+    if s.kind.startswith("Variable") and s.name not in _SECRET_VARIABLES
+}
 FILES = ("settings.json", "alerts.json", "tasks.json")
 _ENTRY = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)")
 
 
 class MalformedError(Exception):
-    """An entry of `.env` that cannot be read; says which line."""
+    """An entry of `.env` cannot be parsed; the message names its line."""
 
 
-def entries(text: str) -> Iterator[tuple[int, str, str]]:
-    """(line, name, value) of each entry of an `.env`.
+class Entry(NamedTuple):
+    """One entry of `.env`."""
 
-    A value is taken as it is between single quotes; between double quotes `\\` makes the next character itself, and `\\n` a line break;
-    without quotes it ends at ` #`.
+    line: int
+    name: str
+    value: str
+
+
+def parse_env(content: str) -> Iterator[Entry]:
+    r"""Parse an `.env`.
+
+    Values between single quotes are literal. Between double quotes `\` escapes the next character, and `\n`
+    is a line break. A value without quotes ends at ` #`.
+
+    Args:
+        content: Content of the file.
 
     Raises:
         MalformedError: A quote is not closed, or something follows it.
     """
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(content.splitlines(), 1):
         found = _ENTRY.fullmatch(line)
         if not found or line.lstrip().startswith("#"):
             continue
         name, value = found[1], found[2]
         quoted = value[:1] in ("'", '"')
-        yield number, name, _unquoted(number, name, value) if quoted else re.sub(r"(^|\s+)#.*", "", value)
+        plain = _unquote(number, name, value) if quoted else re.sub(r"(^|\s+)#.*", "", value)
+        yield Entry(number, name, plain)
 
 
-def _unquoted(number: int, name: str, value: str) -> str:
+def _unquote(number: int, name: str, value: str) -> str:
     quote = value[0]
     inner = r"[^']*" if quote == "'" else r"(?:[^\"\\]|\\.)*"
     found = re.fullmatch(rf"{quote}({inner}){quote}(?:\s+#.*)?", value)
     if not found:
         raise MalformedError(
-            f".env, line {number}: {name} has a quote that is not closed, or text behind it. Put the value between single quotes; "
-            'one that has single quotes itself between double quotes, with \\ before each " and \\ in it'
+            f".env, line {number}: {name} has a quote that is not closed, or characters after it. "
+            "Put the value between single quotes; if it has single quotes itself, between double quotes, "
+            'with \\ before each " and \\ in it'
         )
     if quote == "'":
         return found[1]
@@ -94,11 +119,14 @@ def _unquoted(number: int, name: str, value: str) -> str:
 
 
 def audience(name: str) -> str | None:
-    """Which containers an entry of `.env` is for.
+    """Return the file that an entry of `.env` belongs to, which decides the containers that can read it.
+
+    Args:
+        name: Name of the entry.
 
     Returns:
-        `settings.json`, which every Airflow container has; `alerts.json`, those that send alerts; `tasks.json`, those that run tasks;
-        None for what compose.yml itself asks for, and for names that mean nothing to Airflow or the catalog.
+        `settings.json` for all Airflow containers, `alerts.json` for those that send alerts, `tasks.json` for
+        those that run tasks; None for entries that only compose.yml uses, and for unknown ones.
     """
     if name in _PLAIN or name.startswith("AIRFLOW__"):
         return "settings.json"
@@ -110,57 +138,67 @@ def audience(name: str) -> str | None:
 
 
 def prepare(root: Path) -> Iterator[str]:
-    """Make what is missing below root, and say it.
+    """Create the missing secrets, write the files made from `.env`, and restrict access.
+
+    Args:
+        root: Folder of `.env` and `.secrets`.
+
+    Yields:
+        Messages about what was changed.
 
     Raises:
-        MalformedError: See `entries`; nothing has been changed.
+        MalformedError: See `parse_env`; nothing has been changed.
     """
     env, folder = root / ".env", root / ".secrets"
-    text = env.read_text(encoding="utf-8") if env.exists() else ""
-    found = {name: value for _, name, value in entries(text)}
+    content = env.read_text(encoding="utf-8") if env.exists() else ""
+    values = {entry.name: entry.value for entry in parse_env(content)}
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
-    made = []
-    for name, make in MADE_UP.items():
+    created = []
+    for name, generate in GENERATORS.items():
         if not (folder / name).exists():
-            before = found.get(_BEFORE.get(name, ""), "")
-            _write(folder / name, (before or make()) + "\n")
-            made.append(name)
-    if made:
-        yield f"made in {folder}: {', '.join(sorted(made))}"
-    sorted_out: dict[str, dict[str, str]] = {file: {} for file in FILES}
-    for name, value in found.items():
-        if value and (file := audience(name)):
-            sorted_out[file][name] = value
-    for file, wanted in sorted_out.items():
-        as_text = json.dumps(wanted, indent=1) + "\n"
-        path = folder / file
-        if not path.exists() or path.read_text(encoding="utf-8") != as_text:
-            _write(path, as_text)
+            earlier = values.get(_EARLIER_ENTRIES.get(name, ""), "")
+            _write(folder / name, (earlier or generate()) + "\n")
+            created.append(name)
+    if created:
+        yield f"created in {folder}: {', '.join(sorted(created))}"
+    _write_env_files(folder, values)
     for path in folder.iterdir():
         path.chmod(0o444)
     if env.exists():
-        yield from _mend(env, text)
+        yield from _secure_env(env, content)
 
 
-def _mend(env: Path, text: str) -> Iterator[str]:
-    """The mode of `.env`, and secrets in it that have files now."""
+def _write_env_files(folder: Path, values: Mapping[str, str]) -> None:
+    files: dict[str, dict[str, str]] = {file: {} for file in FILES}
+    for name, value in values.items():
+        if value and (file := audience(name)):
+            files[file][name] = value
+    for file, entries in files.items():
+        content = json.dumps(entries, indent=1) + "\n"
+        path = folder / file
+        if not path.exists() or path.read_text(encoding="utf-8") != content:
+            _write(path, content)
+
+
+def _secure_env(env: Path, content: str) -> Iterator[str]:
+    """Restrict the mode of `.env`, and remove the secrets that now have files."""
     if mode := stat.S_IMODE(env.stat().st_mode) & 0o077:
         env.chmod(0o600)
-        yield f"{env} could be read by others (mode {mode | 0o600:o}); its mode is 600 now"
-    moved = {number: name for number, name, _ in entries(text) if name in _BEFORE.values()}
+        yield f"{env} was readable by others (mode {mode | 0o600:o}); its mode is now 600"
+    moved = {e.line: e.name for e in parse_env(content) if e.name in _EARLIER_ENTRIES.values()}
     if moved:
-        kept = [line for number, line in enumerate(text.splitlines(), 1) if number not in moved]
+        kept = [line for number, line in enumerate(content.splitlines(), 1) if number not in moved]
         scratch = env.with_name(".env.new")
         scratch.touch(0o600)
         scratch.write_text("\n".join(kept) + "\n", encoding="utf-8")
         scratch.replace(env)
-        yield f"taken out of {env}, because .secrets has them: {', '.join(moved.values())}"
+        yield f"removed from {env}, as .secrets has them: {', '.join(moved.values())}"
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: str) -> None:
     scratch = path.with_name(f".{path.name}.new")
-    scratch.write_text(text, encoding="utf-8")
+    scratch.write_text(content, encoding="utf-8")
     scratch.replace(path)
 
 

@@ -23,7 +23,7 @@ from typing import IO
 import psutil
 import psycopg
 
-from catalog.containers.bootstrap import airflow_database
+from catalog.containers.bootstrap import prepare_airflow_database
 from catalog.database import schema
 from catalog.local.demote import dies_with_parent
 from catalog.local.postgres import Postgres
@@ -293,7 +293,7 @@ def _warm_airflow() -> None:
     import airflow.jobs.triggerer_job_runner  # noqa: F401
     from airflow import settings
 
-    airflow_database()
+    prepare_airflow_database()
     settings.dispose_orm()  # no connection may cross a fork
 
 
