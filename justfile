@@ -7,27 +7,27 @@ python := ".venv/bin/python"
 default:
     @just --list --unsorted
 
-# install, start, run five provider DAGs on their recordings, show what came of it (--all: every provider, --live: the real APIs)
+# install, start, run five provider DAGs on their recordings, show the result (--all: every provider, --live: the real APIs)
 [no-exit-message]
 demo *args:
     @{{ python }} -m catalog.local demo "$@"
 
-# lint, types, docs drift and all tests but the long faults
+# run the checks, and all tests but the long fault tests
 [no-exit-message]
 test *args: check
     @{{ python }} -m pytest "$@"
 
-# start PostgreSQL, OpenSearch and Airflow (-f: stay in the foreground)
+# start PostgreSQL, OpenSearch and Airflow (-f: in the foreground)
 [no-exit-message]
 up *args:
     @{{ python }} -m catalog.local up "$@"
 
-# stop everything that up started; data stay
+# stop everything that up started; data are kept
 [no-exit-message]
 down:
     @{{ python }} -m catalog.local down
 
-# what runs, and where
+# show the state of the stack, its processes and ports
 [no-exit-message]
 status:
     @{{ python }} -m catalog.local status
@@ -37,7 +37,7 @@ status:
 logs *part:
     @{{ python }} -m catalog.local logs "$@"
 
-# what is wrong and how to mend it
+# diagnose the stack and suggest fixes
 [no-exit-message]
 doctor:
     @{{ python }} -m catalog.local doctor
@@ -52,38 +52,38 @@ reset:
 trigger dag conf="{}":
     @{{ python }} -m catalog.local trigger "$@"
 
-# the Airflow command line with the stack's environment
+# run the Airflow command line with the stack's environment
 [no-exit-message]
 airflow *args:
     @{{ python }} -m catalog.local airflow "$@"
 
-# the catalog command with the stack's environment: ingest, record, providers, search, tag-policy, sample-data, db
+# run the catalog command with the stack's environment: ingest, record, providers, search, tag-policy, sample-data, db
 [no-exit-message]
 catalog *args:
     @{{ python }} -m catalog.local catalog "$@"
 
-# make the folder of a new provider: ./just add-provider "Made-Up Museum" https://api.example.org/v1/images [image] [audio]
+# create the folder of a new provider: ./just add-provider "Made-Up Museum" https://api.example.org/v1/images [image] [audio]
 [no-exit-message]
 add-provider *args:
     @{{ python }} -m catalog.scaffold "$@"
 
-# write expected.jsonl of providers anew: what their recordings yield
+# regenerate expected.jsonl of providers from their recordings
 [no-exit-message]
 expect *names:
     @{{ python }} -m catalog.scaffold.rows "$@"
 
-# write DAGs.md and the tables of the README (--check: say whether they have drifted)
+# regenerate DAGs.md and the tables of the README (--check: only report drift)
 [no-exit-message]
 dag-docs *args:
     @{{ python }} -m catalog.dag_docs "$@"
 
-# the catalog in containers: ./just compose up -d; makes the secrets that are missing below .secrets
+# run docker compose, after making the missing secrets below .secrets: ./just compose up -d
 [no-exit-message]
 compose *args:
     @{{ python }} -m catalog.containers.secrets
     @CATALOG_COMMIT="$(git rev-parse HEAD 2>/dev/null)" docker compose "$@"
 
-# lint, format, types, docs drift; actionlint too where it is installed, as in CI
+# check lint, format, types, layers and docs drift; with actionlint where it is installed, as in CI
 [no-exit-message]
 check:
     @.venv/bin/ruff check --quiet .
@@ -100,27 +100,27 @@ check:
     @.venv/bin/zizmor --quiet --offline --no-progress .github/workflows
     @{{ python }} -m catalog.dag_docs --check
 
-# the faults that take long: kills at every step, storms
+# run the long fault tests: kills at every step, storms
 [no-exit-message]
 test-faults *args:
     @{{ python }} -m pytest -m fault_long "$@"
 
-# let a stack of its own work while its parts are killed, and hold everything against what it must be: --seed N --minutes M
+# run a separate stack while its parts are killed, and compare all results with a reference: --seed N --minutes M
 [no-exit-message]
 soak *args:
     @{{ python }} -m catalog.soak "$@"
 
-# measure: ingest, load and parse, or those named (update, refresh, …)
+# run benchmarks: ingest, load and parse, or those named (update, refresh, …)
 [no-exit-message]
 bench *names:
     @{{ python }} -m catalog.benchmarks "$@"
 
-# remove each guard of a list in a copy of the tree, and say which removal no test notices
+# remove each listed guard in a copy of the tree, and report removals that no test notices
 [no-exit-message]
 mutants *names:
     @{{ python }} -m catalog.mutants "$@"
 
-# renew the hashed locks
+# update the hashed locks
 lock:
     .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet pyproject.toml -o requirements.txt
     .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet pyproject.toml --extra local --extra dev -c requirements.txt -o requirements-dev.txt

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Databases of the composed catalog into a folder: docker/backup.sh FOLDER. Everything may go on running; each file is its database at one moment.
-# SUPERUSER: catalog, for the volume of a version that had no other role.
-# It holds passwords' hashes and encrypted Variables; .secrets/fernet_key reads those, so keep .secrets and .env too, elsewhere.
+# Dump the databases to a folder: docker/backup.sh FOLDER. Everything may keep running; each dump is consistent.
+# Set SUPERUSER=catalog for the volume of a version that had no other role.
+# The dumps contain password hashes and encrypted Variables. Decrypting those needs .secrets/fernet_key, so back up
+# .secrets and .env as well, in another place.
 set -eu
 umask 077
 if [ $# -ne 1 ]; then

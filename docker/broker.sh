@@ -1,5 +1,6 @@
 #!/bin/sh
-# Valkey with one user, who may do everything but administer it. Nothing is kept on disk: a message that is lost is a task that is sent again.
+# Start Valkey with one user, without administrative commands. Nothing is stored on disk: Airflow resends tasks whose
+# messages are lost.
 set -eu
 password=$(cat "${SECRETS_FOLDER:-/run/secrets}/broker_password")
 [ -n "$password" ] || { echo "broker: the secret broker_password is empty" >&2; exit 1; }
@@ -8,7 +9,7 @@ if [ "${1:-}" = healthy ]; then
     valkey-cli --user catalog -p "${BROKER_PORT:-6379}" ping | grep -q PONG
     exit
 fi
-# As a hash, so that no character of the password means anything in this configuration.
+# The configuration has the password as a hash, so its characters need no escaping.
 hash=$(printf '%s' "$password" | sha256sum | cut -d ' ' -f 1)
 exec valkey-server - <<CONFIG
 port ${BROKER_PORT:-6379}

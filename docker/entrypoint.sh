@@ -1,7 +1,9 @@
 #!/bin/sh
-# What a container is: `init` prepares everything once, `healthy` asks how the component is, a program is run as it is (executors that start a
-# container for each task do so), all else is an Airflow component. Each gets the secrets that its container has.
-# `airflow` and `catalog` in /opt/entrypoint are links to this file, so `docker compose exec scheduler airflow …` gets them too.
+# Entrypoint of all containers. `init` prepares the deployment, `healthy` checks the component, and a program (airflow,
+# catalog, python, sh) is executed, as executors do that start a container per task. Anything else names an Airflow
+# component. All get the container's secrets.
+# `airflow` and `catalog` in /opt/entrypoint are links to this file, so `docker compose exec scheduler airflow …` gets
+# the secrets as well.
 set -eu
 PATH=${PATH#/opt/entrypoint:}
 export PATH
@@ -16,7 +18,7 @@ answers() {
     exec python -IS -c "import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=5)" "$1"
 }
 
-# The broker's address has its password in it, so it goes by the environment.
+# The broker's address contains its password, so pass it in the environment.
 worker_answers() {
     # shellcheck disable=SC2016
     with_secrets sh -c 'CELERY_BROKER_URL=$AIRFLOW__CELERY__BROKER_URL exec celery inspect ping --destination "celery@$(hostname)"'
@@ -31,8 +33,8 @@ init)
     with_secrets python -m catalog.containers.bootstrap
     ;;
 healthy)
-    # Each of these asks for this container's component alone: another one's failure must not have this one restarted. None imports
-    # Airflow, which takes seconds of processor time and more on a machine that is busy.
+    # Each check concerns this container's component only: a failure elsewhere must not restart this container.
+    # None imports Airflow, which takes seconds of processor time.
     case "$(cat "$component" 2>/dev/null)" in
     api-server) answers http://127.0.0.1:8080/api/v2/version ;;
     scheduler) answers http://127.0.0.1:8974/health ;;

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Does the composed catalog work? Runs one provider DAG on its recording, through the scheduler, and shows what was loaded.
+# Smoke test of the containers: run one provider DAG on its recording, through the scheduler, and show the result.
 set -eu
 dag=${1:-stocksnap_workflow}
 provider=${dag%_workflow}
@@ -9,7 +9,7 @@ airflow() {
     docker compose exec -T scheduler airflow "$@"
 }
 
-# Unpausing starts the schedule's own run, which would ask the live API: it is held meanwhile, beside what is held already.
+# Unpausing starts the schedule's own run, which would call the live API: hold it, beside those already held.
 held=$(airflow variables get HELD_SCHEDULES 2>/dev/null) || held='{}'
 paused=$(airflow dags details "$dag" --output plain | awk '$1 == "is_paused" { print $2 }')
 # shellcheck disable=SC2329  # the trap calls it
@@ -35,5 +35,5 @@ for _ in $(seq 60); do
     esac
     sleep 2
 done
-echo "smoke: $dag ended as ${state:-unknown}; docker compose logs scheduler" >&2
+echo "smoke: $dag ended as ${state:-unknown}; see docker compose logs scheduler" >&2
 exit 1

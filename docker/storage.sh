@@ -1,6 +1,6 @@
 #!/bin/sh
-# The bucket, and a user who may read and write in it and nothing else. May be run again: it then gives the user the password of today.
-# Passwords go by pipes: a list of processes shows arguments.
+# Create the bucket, and a user who may only read and write in it. Running it again sets the user's current password.
+# Passwords are passed through pipes: arguments are visible in process lists.
 set -eu
 server=${STORAGE:-http://minio:9000}
 secrets=${SECRETS_FOLDER:-/run/secrets}
@@ -28,8 +28,8 @@ cat >"$scratch/policy.json" <<'JSON'
 JSON
 mc --quiet admin policy create root catalog "$scratch/policy.json"
 printf '%s\n%s\n' catalog "$password" | mc --quiet admin user add root >/dev/null
-# Says no when the user has the policy already; whether he has it, the next lines ask.
+# Fails when the user has the policy already; the next lines check that the user has access.
 mc --quiet admin policy attach root catalog --user catalog >/dev/null 2>&1 || true
 printf '%s\n%s\n' catalog "$password" | mc --quiet alias set tasks "$server" >/dev/null
 mc --quiet ls tasks/catalog >/dev/null
-echo "storage: bucket catalog, and its user"
+echo "storage: bucket catalog and its user are ready"

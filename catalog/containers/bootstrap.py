@@ -1,7 +1,7 @@
-"""What has to be there before Airflow's components start in containers; done by the image's `init`, and may be done again.
+"""Preparation of a deployment before Airflow's components start: the image's `init`. It may be repeated.
 
-Schemas, pools, those Variables that have a default, so that the UI shows them with their meaning, the users
-of the search engine, and the first user of the UI.
+It creates or upgrades the database schemas, and creates the pools, the Variables that have a default (so that
+the UI shows them with their meaning), the users of the search engine, and the first user of the UI.
 """
 
 import json
@@ -23,7 +23,7 @@ from catalog.data_refresh.client import ask, connect
 from catalog.database import schema
 
 log = logging.getLogger("bootstrap")
-POOLS = (("data_refresh", 1, "DAGs that would disturb each other take turns here to decide who goes first"),)
+POOLS = (("data_refresh", 1, "serializes the tasks that decide which of several conflicting DAGs runs"),)
 CONNECTIONS = (
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
     *(f"AIRFLOW_CONN_POSTGRES_OPENLEDGER_{name}" for name in ("UPSTREAM", "API", "API_STAGING")),
@@ -31,19 +31,19 @@ CONNECTIONS = (
 
 
 def defaults() -> Iterator[tuple[str, str, str]]:
-    """(name, value, meaning) of each Variable whose default is a text, a number or a switch."""
+    """Return name, value and meaning of each Variable whose default is a string, number or boolean."""
     for setting in SETTINGS:
         plain = isinstance(setting.value, str | int | float)
         if setting.kind.startswith("Variable") and plain and f"AIRFLOW_VAR_{setting.name}" not in os.environ:
             yield setting.name, setting.encode(setting.value), setting.plain_meaning.replace("`", "")
 
 
-def logins() -> None:
-    """Ask for each database with the role that is to use it.
+def check_logins() -> None:
+    """Connect to each database with the role that uses it.
 
     Raises:
-        Fatal: One is refused; says how a volume of an earlier version is carried over, and how passwords are
-            renewed.
+        Fatal: A login is refused. The message says how to migrate a volume of an earlier version, and how to
+            renew passwords.
     """
     for name in CONNECTIONS:
         if not (address := os.environ.get(name)):
@@ -53,18 +53,21 @@ def logins() -> None:
             psycopg.connect(make_conninfo(plain, connect_timeout=15)).close()
         except psycopg.OperationalError as error:
             given = conninfo_to_dict(plain)
+            reason = str(error).splitlines()[-1].strip()
             raise Fatal(
-                f"role {given['user']} cannot use the database {given['dbname']}: {str(error).splitlines()[-1].strip()}. "
-                "If an earlier version made this volume, with one superuser: `./just compose exec postgres /opt/postgres/carry-over.sh`; "
-                "if files below .secrets have changed: `./just compose exec postgres /opt/postgres/roles.sh`. Then start again."
+                f"role {given['user']} cannot use the database {given['dbname']}: {reason}. "
+                "If an earlier version made this volume, with one superuser: "
+                "`./just compose exec postgres /opt/postgres/carry-over.sh`; "
+                "if files below .secrets have changed: "
+                "`./just compose exec postgres /opt/postgres/roles.sh`. Then start again."
             ) from None
 
 
-def airflow_database() -> None:
-    """Airflow's own schema, and our pools in it.
+def prepare_airflow_database() -> None:
+    """Create or upgrade Airflow's schema, and create our pools in it.
 
     Raises:
-        Fatal: A newer Airflow has upgraded it; says how it goes back.
+        Fatal: A newer Airflow has upgraded it. The message says how to downgrade it.
     """
     import airflow
     from airflow.models import Pool
@@ -75,9 +78,10 @@ def airflow_database() -> None:
     except CommandError as error:
         if "Can't locate revision" not in str(error):
             raise
+        version = airflow.__version__
         raise Fatal(
-            f"Airflow's database has been upgraded by a newer Airflow than this one, {airflow.__version__} ({error}). "
-            f"Go back with the newer one: `airflow db downgrade --to-version {airflow.__version__} --yes`; "
+            f"Airflow's database has been upgraded by a newer Airflow than this one, {version} ({error}). "
+            f"Downgrade it with the newer one: `airflow db downgrade --to-version {version} --yes`; "
             'see "Going back" in docs/running_in_production.md.'
         ) from None
     for name, slots, meaning in POOLS:
@@ -85,8 +89,8 @@ def airflow_database() -> None:
         log.info("pool %s: %d slots", name, slots)
 
 
-def variables() -> None:
-    """Those that are not set and have a default."""
+def set_variables() -> None:
+    """Set the Variables that are not set and have a default."""
     from airflow.models import Variable
 
     for name, value, meaning in defaults():
@@ -95,8 +99,8 @@ def variables() -> None:
             log.info("Variable %s = %s", name, value)
 
 
-def databases() -> None:
-    """The catalog's schema; the API's only where it is ours to make (CATALOG_MAKES_API_TABLES)."""
+def upgrade_databases() -> None:
+    """Upgrade the catalog's schema; with CATALOG_MAKES_API_TABLES, the API's as well."""
     found = schema.upgrade(os.environ["AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"])
     log.info("catalog database: %s", found)
     if os.environ.get("CATALOG_MAKES_API_TABLES", "").lower() == "true":
@@ -106,7 +110,7 @@ def databases() -> None:
 
 
 class SearchUsers(msgspec.Struct, frozen=True):
-    """An engine of Elasticsearch's, its superuser, and the passwords that the two users are to have."""
+    """Address and superuser of an Elasticsearch, and the passwords of the two users to create."""
 
     url: str
     login: str
@@ -115,14 +119,15 @@ class SearchUsers(msgspec.Struct, frozen=True):
     reader: str
 
 
-def search_users(given: SearchUsers) -> None:
-    """The user `catalog`, who owns the media's indexes, and `catalog_reader`, who reads them, for the dashboard.
+def create_search_users(given: SearchUsers) -> None:
+    """Create the users `catalog`, who owns the indexes, and `catalog_reader`, who reads them (dashboard).
 
-    Cluster rights are what the refresh looks at before it begins: health, settings, and templates that would
-    change its indexes.
+    The cluster privileges of `catalog` are those of the refresh's preflight, which reads health, settings,
+    and templates that would change its indexes.
 
     Raises:
-        Fatal: The engine refuses; Retry: it does not answer.
+        Fatal: The engine refuses.
+        Retry: The engine does not answer.
     """
     client = connect(given.url, login=(given.login, given.password))
     names = [f"{media_type}*" for media_type in sorted(MEDIA_TYPES)]
@@ -136,32 +141,36 @@ def search_users(given: SearchUsers) -> None:
         log.info("search engine: user %s", user)
 
 
-def ui_admin(username: str, password: str) -> None:
-    """The first user of the UI; one who is there stays as he is, also his password."""
+def create_ui_admin(username: str, password: str) -> None:
+    """Create the first user of the UI; an existing user is left unchanged, password included.
+
+    Raises:
+        Fatal: The user could not be created.
+    """
     from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 
-    logging.getLogger("airflow.providers.fab").setLevel(logging.WARNING)  # it says each of hundreds of rights
+    logging.getLogger("airflow.providers.fab").setLevel(logging.WARNING)  # INFO logs hundreds of permissions
     with get_application_builder() as builder:
         users = builder.sm
         if users.find_user(username=username):
-            log.info("UI: user %s is there", username)
+            log.info("UI: user %s exists", username)
             return
         role = users.find_role("Admin")
         if not role or not users.add_user(username, username, "", f"{username}@localhost", role, password):
-            raise Fatal(f"the user {username} of the UI could not be made; the lines above say why.")
-        log.info("UI: user %s made; the password is in .secrets/admin_password", username)
+            raise Fatal(f"the user {username} of the UI could not be created; see the log lines above.")
+        log.info("UI: user %s created; the password is in .secrets/admin_password", username)
 
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    logins()
-    airflow_database()
-    variables()
-    databases()
+    check_logins()
+    prepare_airflow_database()
+    set_variables()
+    upgrade_databases()
     if given := os.environ.get("CATALOG_SEARCH_USERS"):
-        search_users(msgspec.json.decode(given, type=SearchUsers))
+        create_search_users(msgspec.json.decode(given, type=SearchUsers))
     if given := os.environ.get("CATALOG_UI_ADMIN"):
-        ui_admin(**json.loads(given))
+        create_ui_admin(**json.loads(given))
     return 0
 
 

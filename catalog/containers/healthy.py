@@ -1,8 +1,7 @@
-"""Is the triggerer or dag-processor of this container alive? `python healthy.py TriggererJob`.
+"""Health check of the triggerer or dag-processor of a container: `python healthy.py TriggererJob`.
 
-What `airflow jobs check --local` asks, without the five seconds of processor time that importing Airflow
-costs: a running job of this host whose last heartbeat is recent. Asked every half minute, that was most of
-what an idle container did.
+Like `airflow jobs check --local`, it looks for a running job of this host with a recent heartbeat. It does
+not import Airflow: that takes five seconds of processor time, every half minute.
 """
 
 import os
@@ -15,12 +14,13 @@ import psycopg
 RECENT = 60  # seconds; a heartbeat comes every five
 _ALIVE = """
     select count(*) from job
-     where job_type = %s and state = 'running' and hostname = any(%s) and latest_heartbeat > now() - make_interval(secs => %s)
+     where job_type = %s and state = 'running' and hostname = any(%s)
+       and latest_heartbeat > now() - make_interval(secs => %s)
 """
 
 
 def hostnames() -> list[str]:
-    """Those by which Airflow may know this host."""
+    """Return the names by which Airflow may know this host."""
     found = {socket.gethostname(), socket.getfqdn()}
     with suppress(OSError):
         answers = socket.getaddrinfo(socket.gethostname(), None, 0, socket.SOCK_DGRAM, 0, socket.AI_CANONNAME)
@@ -29,10 +29,10 @@ def hostnames() -> list[str]:
 
 
 def alive(address: str, job_type: str) -> bool:
-    """Has a job of this host been heard of lately?
+    """Return True if a job of this host has a recent heartbeat.
 
     Args:
-        address: Airflow's database.
+        address: Address of Airflow's database.
         job_type: `TriggererJob` or `DagProcessorJob`.
     """
     with psycopg.connect(address.replace("+psycopg2", "", 1), connect_timeout=10) as connection:

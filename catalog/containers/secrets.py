@@ -1,8 +1,8 @@
-"""Secrets of the containers, as files below `.secrets`, and what `.env` sets, sorted by who may see it; before each `./just compose`.
+"""Secrets of the containers, as files below `.secrets`: generated ones, and entries of `.env` by audience.
 
-Compose mounts a file into the containers that name it. Mounted files keep their mode and owner, and each
-image has a user of its own, so the files are readable and the folder is not: nobody else on this machine gets
-to them.
+`./just compose` runs this first. Compose mounts a file into the containers that name it. Mounted files keep
+their mode and owner, and each image has another user, so the files are readable by all, and the folder by its
+owner only: no other user of this machine has access.
 """
 
 import base64
@@ -11,8 +11,9 @@ import re
 import secrets
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from catalog.cli import program
 from catalog.core.settings import SETTINGS
@@ -28,30 +29,29 @@ def _fernet_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
-MADE_UP: dict[str, Callable[[], str]] = {
-    **dict.fromkeys(
-        (
-            "postgres_password",
-            *(
-                f"{role}_db_password"
-                for role in ("airflow", "catalog", "catalog_reader", "api", "api_staging", "celery")
-            ),
-            *("search_root_password", "search_password", "search_reader_password"),
-            *("storage_root_password", "storage_password", "broker_password", "admin_password"),
-            *("jwt_secret", "api_secret_key"),
-        ),
-        _password,
-    ),
+_DATABASE_ROLES = ("airflow", "catalog", "catalog_reader", "api", "api_staging", "celery")
+# How to generate each secret.
+GENERATORS: dict[str, Callable[[], str]] = {
+    "postgres_password": _password,
+    **{f"{role}_db_password": _password for role in _DATABASE_ROLES},
+    "search_root_password": _password,
+    "search_password": _password,
+    "search_reader_password": _password,
+    "storage_root_password": _password,
+    "storage_password": _password,
+    "broker_password": _password,
+    "admin_password": _password,
+    "jwt_secret": _password,
+    "api_secret_key": _password,
     "fernet_key": _fernet_key,
 }
-# Entries of `.env` in which an earlier version kept them.
-_BEFORE = {
+# Entries of `.env` in which an earlier version kept secrets.
+_EARLIER_ENTRIES = {
     "postgres_password": "POSTGRES_PASSWORD",
     "storage_root_password": "MINIO_PASSWORD",
     "fernet_key": "FERNET_KEY",
     "jwt_secret": "JWT_SECRET",
 }
-# Variables that are no secrets: those that are declared, without these.
 _SECRET_VARIABLES = {
     "GITHUB_API_KEY",
     "OAUTH2_PROVIDER_SECRETS",
@@ -59,44 +59,59 @@ _SECRET_VARIABLES = {
     "OAUTH2_ACCESS_TOKENS",
     "STAGING_DEPLOY",
 }
-_PLAIN = {f"AIRFLOW_VAR_{s.name}" for s in SETTINGS if s.kind.startswith("Variable")} - {
-    f"AIRFLOW_VAR_{name}" for name in _SECRET_VARIABLES
-} | {s.name for s in SETTINGS if s.kind == "environment"}
+_PLAIN = {s.name for s in SETTINGS if s.kind == "environment"} | {
+    f"AIRFLOW_VAR_{s.name}"
+    for s in SETTINGS
+    if s.kind.startswith("Variable") and s.name not in _SECRET_VARIABLES
+}
 FILES = ("settings.json", "alerts.json", "tasks.json")
 _ENTRY = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)")
 
 
 class MalformedError(Exception):
-    """An entry of `.env` or a file of `.secrets` that cannot be used; the text names it and the way out."""
+    """An entry of `.env`, or a file of `.secrets`, cannot be used; the message names it and the way out."""
 
 
-def entries(text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield (line, name, value) of each entry of an `.env`.
+class Entry(NamedTuple):
+    """One entry of `.env`."""
 
-    A value is literal between single quotes; between double quotes a backslash escapes the next character, or an n for
-    a line break; without quotes it ends at ` #`.
+    line: int
+    name: str
+    value: str
+
+
+def parse_env(content: str) -> Iterator[Entry]:
+    r"""Parse an `.env`.
+
+    Values between single quotes are literal. Between double quotes `\` escapes the next character, and `\n`
+    is a line break. A value without quotes ends at ` #`.
+
+    Args:
+        content: Content of the file.
 
     Raises:
         MalformedError: A quote is not closed, or something follows it.
     """
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(content.splitlines(), 1):
         found = _ENTRY.fullmatch(line)
         if not found or line.lstrip().startswith("#"):
             continue
         name, value = found[1], found[2]
         quoted = value[:1] in ("'", '"')
-        yield number, name, _unquoted(number, name, value) if quoted else re.sub(r"(^|\s+)#.*", "", value)
+        plain = _unquote(number, name, value) if quoted else re.sub(r"(^|\s+)#.*", "", value)
+        yield Entry(number, name, plain)
 
 
-def _unquoted(number: int, name: str, value: str) -> str:
+def _unquote(number: int, name: str, value: str) -> str:
     quote = value[0]
     inner = r"[^']*" if quote == "'" else r"(?:[^\"\\]|\\.)*"
     found = re.fullmatch(rf"{quote}({inner}){quote}(?:\s+#.*)?", value)
     if not found:
         raise MalformedError(
-            f".env, line {number}: {name} has a quote that is not closed, or text behind it. Put the value between single quotes; "
-            'one that has single quotes itself between double quotes, with \\ before each " and \\ in it'
+            f".env, line {number}: {name} has a quote that is not closed, or characters after it. "
+            "Put the value between single quotes; if it has single quotes itself, between double quotes, "
+            'with \\ before each " and \\ in it'
         )
     if quote == "'":
         return found[1]
@@ -104,12 +119,14 @@ def _unquoted(number: int, name: str, value: str) -> str:
 
 
 def audience(name: str) -> str | None:
-    """Which containers an entry of `.env` is for.
+    """Return the file that an entry of `.env` belongs to, which decides the containers that can read it.
+
+    Args:
+        name: Name of the entry.
 
     Returns:
-        `settings.json`, which every Airflow container has; `alerts.json`, those that send alerts;
-        `tasks.json`, those that run tasks; None for what compose.yml itself asks for, and for names that mean
-        nothing to Airflow or the catalog.
+        `settings.json` for all Airflow containers, `alerts.json` for those that send alerts, `tasks.json` for
+        those that run tasks; None for entries that only compose.yml uses, and for unknown ones.
     """
     if name in _PLAIN or name.startswith("AIRFLOW__"):
         return "settings.json"
@@ -121,42 +138,41 @@ def audience(name: str) -> str | None:
 
 
 def prepare(root: Path) -> Iterator[str]:
-    """Create what is missing below root, and yield what was done.
+    """Create the missing secrets, write the files made from `.env`, and restrict access.
+
+    Args:
+        root: Folder of `.env` and `.secrets`.
+
+    Yields:
+        Messages about what was changed.
 
     Raises:
-        MalformedError: An entry or a file cannot be used, or a secret of `.env` is not the one below `.secrets`.
-            Nothing has been changed.
+        MalformedError: An entry or a file cannot be used, or a secret of `.env` differs from the one below
+            `.secrets`. Nothing has been changed.
     """
-    env, folder = (root / ".env").resolve(), root / ".secrets"  # a link's target is changed, not the link
-    text = _text_of(env)
-    found = {name: value for _, name, value in entries(text)}
-    _refuse_what_would_be_lost(text, folder)
+    # The target of a symbolic link is changed, not the link.
+    env, folder = (root / ".env").resolve(), root / ".secrets"
+    content = _read_env(env)
+    _check_secrets(content, folder)
+    values = {entry.name: entry.value for entry in parse_env(content)}
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
-    made = []
-    for name, make in MADE_UP.items():
+    created = []
+    for name, generate in GENERATORS.items():
         if not (folder / name).exists():
-            before = found.get(_BEFORE.get(name, ""), "")
-            _write(folder / name, (before or make()) + "\n")
-            made.append(name)
-    if made:
-        yield f"made in {folder}: {', '.join(sorted(made))}"
-    sorted_out: dict[str, dict[str, str]] = {file: {} for file in FILES}
-    for name, value in found.items():
-        if value and (file := audience(name)):
-            sorted_out[file][name] = value
-    for file, wanted in sorted_out.items():
-        as_text = json.dumps(wanted, indent=1) + "\n"
-        path = folder / file
-        if not path.exists() or path.read_text(encoding="utf-8") != as_text:
-            _write(path, as_text)
+            earlier = values.get(_EARLIER_ENTRIES.get(name, ""), "")
+            _write(folder / name, (earlier or generate()) + "\n")
+            created.append(name)
+    if created:
+        yield f"created in {folder}: {', '.join(sorted(created))}"
+    _write_env_files(folder, values)
     for path in folder.iterdir():
         path.chmod(0o444)
     if env.exists():
-        yield from _mend(env, text)
+        yield from _secure_env(env, content)
 
 
-def _text_of(env: Path) -> str:
+def _read_env(env: Path) -> str:
     if not env.exists():
         return ""
     if not env.is_file():
@@ -167,50 +183,60 @@ def _text_of(env: Path) -> str:
         raise MalformedError(f"{env} is not UTF-8 (byte {error.start}); save it in that encoding") from None
 
 
-def _refuse_what_would_be_lost(text: str, folder: Path) -> None:
-    """Compare the secrets of an earlier version's `.env` with the files that replace them, before anything is changed."""
+def _check_secrets(content: str, folder: Path) -> None:
+    """Refuse secrets that would be lost: in `.env` with another value than their file, or in an empty file."""
     if folder.exists() and not folder.is_dir():
         raise MalformedError(f"{folder} should be a folder; move the file away")
-    for name in MADE_UP:
+    for name in GENERATORS:
         if (folder / name).exists() and not (folder / name).read_text(encoding="utf-8").strip():
             raise MalformedError(
-                f"{folder / name} is empty; put the secret there, or delete the file to have one made"
+                f"{folder / name} is empty; put the secret there, or delete the file to generate a new one"
             )
-    files = {before: folder / name for name, before in _BEFORE.items()}
+    files = {entry: folder / name for name, entry in _EARLIER_ENTRIES.items()}
     seen: dict[str, str] = {}
-    for number, name, value in entries(text):
+    for number, name, value in parse_env(content):
         if name not in files or not value:
             continue
         if seen.setdefault(name, value) != value:
-            raise MalformedError(
-                f".env, line {number}: {name} is there twice, with two values; keep the right one"
-            )
+            raise MalformedError(f".env, line {number}: {name} has two values; keep the right one")
         file = files[name]
         if file.exists() and file.read_text(encoding="utf-8").rstrip("\n") != value:
             raise MalformedError(
-                f".env, line {number}: {name} is another secret than {file}. Keep the one that the databases were "
-                f"made with: delete the line from .env, or put its value into the file"
+                f".env, line {number}: {name} differs from {file}. Keep the secret that the databases were "
+                "created with: delete the line from .env, or copy its value to the file"
             )
 
 
-def _mend(env: Path, text: str) -> Iterator[str]:
-    """Restrict the mode of `.env`, and remove the secrets that have files now."""
+def _write_env_files(folder: Path, values: Mapping[str, str]) -> None:
+    files: dict[str, dict[str, str]] = {file: {} for file in FILES}
+    for name, value in values.items():
+        if value and (file := audience(name)):
+            files[file][name] = value
+    for file, entries in files.items():
+        content = json.dumps(entries, indent=1) + "\n"
+        path = folder / file
+        if not path.exists() or path.read_text(encoding="utf-8") != content:
+            _write(path, content)
+
+
+def _secure_env(env: Path, content: str) -> Iterator[str]:
+    """Restrict the mode of `.env`, and remove the secrets that now have files."""
     if mode := stat.S_IMODE(env.stat().st_mode) & 0o077:
         env.chmod(0o600)
-        yield f"{env} could be read by others (mode {mode | 0o600:o}); its mode is 600 now"
-    moved = {number: name for number, name, _ in entries(text) if name in _BEFORE.values()}
+        yield f"{env} was readable by others (mode {mode | 0o600:o}); its mode is now 600"
+    moved = {e.line: e.name for e in parse_env(content) if e.name in _EARLIER_ENTRIES.values()}
     if moved:
-        kept = [line for number, line in enumerate(text.splitlines(), 1) if number not in moved]
+        kept = [line for number, line in enumerate(content.splitlines(), 1) if number not in moved]
         scratch = env.with_name(".env.new")
         scratch.touch(0o600)
         scratch.write_text("\n".join(kept) + "\n", encoding="utf-8")
         scratch.replace(env)
-        yield f"taken out of {env}, because .secrets has them: {', '.join(moved.values())}"
+        yield f"removed from {env}, as .secrets has them: {', '.join(moved.values())}"
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: str) -> None:
     scratch = path.with_name(f".{path.name}.new")
-    scratch.write_text(text, encoding="utf-8")
+    scratch.write_text(content, encoding="utf-8")
     scratch.replace(path)
 
 

@@ -1,4 +1,4 @@
-"""The part of Airflow's REST API that the local commands and the end-to-end tests use."""
+"""Client of Airflow's REST API, as far as the local commands and the end-to-end tests need it."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -7,35 +7,55 @@ from urllib.parse import quote
 
 import requests
 
+JsonObject = dict[str, Any]
 FINISHED = ("success", "failed")
 
 
 class ApiError(Exception):
-    """What the API answered instead; the text is Airflow's own."""
+    """A 4xx or 5xx of the API, with Airflow's message."""
 
 
 class AirflowApi:
-    """base: address of the api-server of a local stack, which asks for no login."""
+    """Client of one local stack, whose api-server requires no login."""
 
     def __init__(self, base: str) -> None:
-        self._base, self._session = base.rstrip("/"), requests.Session()
-        self._session.trust_env = False  # never through a proxy: it is on this machine
+        """Create a client.
 
-    def call(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
-        """JSON of the answer. Raises ApiError with the API's message for a 4xx or 5xx, and requests' errors when there is none."""
-        answer = self._session.request(method, self._base + path, json=body, params=params, timeout=30)
-        if answer.status_code >= 400:
+        Args:
+            base: Address of the api-server, such as `http://127.0.0.1:9090`.
+        """
+        self._base, self._session = base.rstrip("/"), requests.Session()
+        self._session.trust_env = False  # the server is on this machine: never use a proxy
+
+    def call(self, method: str, path: str, body: object = None, **params: object) -> Any:
+        """Send a request and decode the response.
+
+        Args:
+            method: HTTP method.
+            path: Path below the base address.
+            body: Sent as JSON.
+            params: Query parameters.
+
+        Returns:
+            The decoded JSON; None if the response is empty.
+
+        Raises:
+            ApiError: A 4xx or 5xx; the message is the API's.
+            requests.RequestException: No response.
+        """
+        url = self._base + path
+        response = self._session.request(method, url, json=body, params=params, timeout=30)  # type: ignore[arg-type]
+        if response.status_code >= 400:
             try:
-                detail = answer.json().get("detail", answer.text)
+                detail = response.json().get("detail", response.text)
             except ValueError:
-                detail = answer.text
-            raise ApiError(
-                f"{answer.status_code}: {str(detail).partition(chr(10))[0]}"
-            )  # jsonschema adds the whole schema
-        return answer.json() if answer.content else None
+                detail = response.text
+            first_line = str(detail).partition("\n")[0]  # jsonschema appends the whole schema
+            raise ApiError(f"{response.status_code}: {first_line}")
+        return response.json() if response.content else None
 
     def healthy(self) -> bool:
-        """All four components report healthy."""
+        """Return True if all four components report healthy."""
         try:
             health = self.call("GET", "/api/v2/monitor/health")
         except (requests.RequestException, ApiError):
@@ -45,30 +65,32 @@ class AirflowApi:
             for p in ("metadatabase", "scheduler", "triggerer", "dag_processor")
         )
 
-    def dags(self) -> dict[str, dict[str, Any]]:
-        """DAG id → what Airflow knows of it."""
-        return {
-            d["dag_id"]: d for d in self.call("GET", "/api/v2/dags", limit=1000, exclude_stale=True)["dags"]
-        }
+    def dags(self) -> dict[str, JsonObject]:
+        """Return the DAGs that Airflow knows, by DAG id."""
+        found = self.call("GET", "/api/v2/dags", limit=1000, exclude_stale=True)
+        return {dag["dag_id"]: dag for dag in found["dags"]}
 
     def pause(self, dag_id: str, paused: bool) -> None:
         self.call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": paused})
 
     def trigger(
-        self, dag_id: str, conf: Mapping[str, Any] | None = None, logical_date: str | None = None
+        self, dag_id: str, conf: Mapping[str, object] | None = None, logical_date: str | None = None
     ) -> str:
-        """Run id of a new run. Raises ApiError when the conf is refused."""
-        run = self.call(
-            "POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": logical_date, "conf": dict(conf or {})}
-        )
-        return str(run["dag_run_id"])
+        """Trigger a DAG and return the run id.
 
-    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        return self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id)}")  # type: ignore[no-any-return]
+        Raises:
+            ApiError: The conf is refused, among others.
+        """
+        body = {"logical_date": logical_date, "conf": dict(conf or {})}
+        return str(self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)["dag_run_id"])
 
-    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """Task instances of a run, mapped ones included."""
-        found: list[dict[str, Any]] = []
+    def run(self, dag_id: str, run_id: str) -> JsonObject:
+        found: JsonObject = self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id)}")
+        return found
+
+    def tasks(self, dag_id: str, run_id: str) -> list[JsonObject]:
+        """Return the task instances of a run, mapped ones included."""
+        found: list[JsonObject] = []
         while True:
             path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances"
             page = self.call("GET", path, limit=100, offset=len(found))
@@ -77,7 +99,7 @@ class AirflowApi:
                 return found
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
-        """Text of a task's log."""
+        """Return the log of one attempt of a task."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task_id}/logs/{try_number}"
         content = self.call("GET", path, map_index=map_index)["content"]
         return "\n".join(
@@ -101,10 +123,24 @@ class AirflowApi:
         dag_id: str,
         run_id: str,
         timeout: float = 600,
-        each: Callable[[dict[str, Any]], None] = lambda _: None,
+        each: Callable[[JsonObject], None] = lambda _: None,
         interval: float = 0.5,
     ) -> str:
-        """State of a run when it has finished. each: called with the run at every look. Raises TimeoutError."""
+        """Wait until a run has finished.
+
+        Args:
+            dag_id: DAG of the run.
+            run_id: Run to wait for.
+            timeout: Seconds.
+            each: Called with the run at each poll.
+            interval: Seconds between polls.
+
+        Returns:
+            The final state of the run.
+
+        Raises:
+            TimeoutError: The run has not finished in time.
+        """
         deadline = time.monotonic() + timeout
         while True:
             run = self.run(dag_id, run_id)

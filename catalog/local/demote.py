@@ -1,4 +1,4 @@
-"""Running native servers for a user who may be root: PostgreSQL refuses root, so its processes are given to `nobody`."""
+"""Run native servers as another user when we are root: PostgreSQL refuses root, so it runs as `nobody`."""
 
 import ctypes
 import os
@@ -9,11 +9,19 @@ import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 
-def demotion() -> dict[str, Any]:
-    """Subprocess keywords that leave root; {} for an ordinary user."""
+class Demotion(TypedDict, total=False):
+    """Keywords of `subprocess.Popen` that change the user."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def demotion() -> Demotion:
+    """Return the `subprocess.Popen` keywords that drop root's privileges; {} for an ordinary user."""
     if os.geteuid() != 0:
         return {}
     user = pwd.getpwnam("nobody")
@@ -21,12 +29,12 @@ def demotion() -> dict[str, Any]:
 
 
 def reachable(path: Path) -> bool:
-    """Return whether any user can reach this path; a home is often 0700."""
+    """Return True if any user may traverse the folders above a path; a home directory is often 0700."""
     path = path.resolve()
     return all(p.stat().st_mode & stat.S_IXOTH for p in (path, *path.parents) if p.exists())
 
 
-def give(demoted: dict[str, Any], *folders: Path) -> None:
+def give(demoted: Demotion, *folders: Path) -> None:
     """Make folders, owned by the demoted user."""
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
@@ -35,7 +43,7 @@ def give(demoted: dict[str, Any], *folders: Path) -> None:
 
 
 def free_port(wanted: int = 0) -> int:
-    """`wanted` when it is free on the loopback interface, else any free port."""
+    """Return `wanted` if that port is free on the loopback interface, else any free port."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -48,7 +56,7 @@ def free_port(wanted: int = 0) -> int:
 
 
 def dies_with_parent(sig: int = signal.SIGTERM) -> Callable[[], None]:
-    """A preexec function: the kernel sends `sig` to the child when its parent is gone, however it went (Linux only)."""
+    """Return a `preexec_fn`: the kernel sends `sig` to the child when its parent ends (Linux only)."""
     libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
     def tether() -> None:

@@ -1,8 +1,9 @@
-"""What is wrong with the local stack and how to mend it, as one table."""
+"""Diagnosis of the local stack: checks, each with its result and the fix."""
 
 import os
 import shutil
 from collections.abc import Container, Iterator, Mapping
+from typing import Literal, NamedTuple
 
 import psycopg
 import requests
@@ -14,24 +15,31 @@ from catalog.ingestion.provider import provider_class, provider_names
 from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.stack import COMPONENTS, Stack
 
-Finding = tuple[str, str, str]  # what was looked at; "ok", "note" or "wrong"; what is so, and how to mend it
+Grade = Literal["ok", "note", "wrong"]
+
+
+class Finding(NamedTuple):
+    """Result of one check."""
+
+    check: str
+    grade: Grade
+    message: str  # what was found, and how to fix it
 
 
 def examine(stack: Stack) -> Iterator[Finding]:
-    """All findings, good ones included."""
+    """Run all checks; those that pass are findings as well."""
     free = shutil.disk_usage(stack.folder if stack.folder.exists() else stack.folder.parent).free / 2**30
-    yield (
-        "disk",
-        "ok" if free > 2 else "wrong",
-        f"{free:.0f} GiB free" + ("" if free > 2 else "; make room, PostgreSQL stops without"),
-    )
+    if free > 2:
+        yield Finding("disk", "ok", f"{free:.0f} GiB free")
+    else:
+        yield Finding("disk", "wrong", f"{free:.0f} GiB free; delete files, PostgreSQL stops on a full disk")
     if not stack.running():
         state = stack.state()
         why = f" (it ended: {state['error']})" if state.get("error") else ""
-        yield "stack", "wrong", f"not running{why}; start it with ./just up"
+        yield Finding("stack", "wrong", f"not running{why}; start it with ./just up")
         yield from _keys({})
         return
-    yield "stack", "ok", f"running, UI {stack.ui}"
+    yield Finding("stack", "ok", f"running, UI {stack.ui}")
     yield from _database(stack)
     yield from _airflow(stack)
 
@@ -40,14 +48,12 @@ def _database(stack: Stack) -> Iterator[Finding]:
     try:
         found = schema.status(stack.dsn())
     except psycopg.OperationalError as error:
-        yield (
-            "catalog database",
-            "wrong",
-            f"cannot be reached: {str(error).splitlines()[0]}; see ./just logs supervisor",
-        )
+        message = f"not reachable: {str(error).splitlines()[0]}; see ./just logs supervisor"
+        yield Finding("catalog database", "wrong", message)
         return
-    mend = "; run ./just catalog db upgrade" if found.pending else ""
-    yield "catalog schema", "wrong" if found.pending else "note" if found.newer else "ok", f"{found}{mend}"
+    fix = "; run ./just catalog db upgrade" if found.pending else ""
+    grade: Grade = "wrong" if found.pending else "note" if found.newer else "ok"
+    yield Finding("catalog schema", grade, f"{found}{fix}")
 
 
 def _airflow(stack: Stack) -> Iterator[Finding]:
@@ -61,59 +67,60 @@ def _airflow(stack: Stack) -> Iterator[Finding]:
             c["connection_id"] for c in api.call("GET", "/api/v2/connections", limit=1000)["connections"]
         }
     except (requests.RequestException, ApiError) as error:
-        yield (
-            "Airflow",
-            "wrong",
-            f"its API does not answer ({type(error).__name__}); see ./just logs api-server",
-        )
+        message = f"its API does not answer ({type(error).__name__}); see ./just logs api-server"
+        yield Finding("Airflow", "wrong", message)
         return
-    sick = [
+    yield _components(health)
+    for broken in errors:
+        last_line = broken["stack_trace"].strip().splitlines()[-1]
+        yield Finding("DAG file", "wrong", f"{broken['filename']}: {last_line}")
+    yield Finding("DAGs", "ok", f"{len(dags)} DAGs, {len(errors)} import errors")
+    paused = sorted(d for d, dag in dags.items() if dag["is_paused"])
+    if paused:
+        message = f"{len(paused)} DAGs are paused and do not run on schedule: {', '.join(paused)}"
+        yield Finding("schedules", "note", message)
+    if "HELD_SCHEDULES" in variables:
+        held = variables["HELD_SCHEDULES"]["value"]
+        advice = (
+            "if no ./just trigger or demo is running, one was killed: pause these DAGs "
+            "(./just airflow dags pause ID), then ./just airflow variables delete HELD_SCHEDULES"
+        )
+        yield Finding("schedules", "note", f"held: {held}; {advice}")
+    yield from _malformed({name: str(found["value"]) for name, found in variables.items()})
+    for connection, use in (("slack_notifications", "reports"), ("slack_alerts", "alerts")):
+        if connection not in connections and f"AIRFLOW_CONN_{connection.upper()}" not in os.environ:
+            yield Finding(f"connection {connection}", "note", f"not set; {use} go to the task logs only")
+    yield from _keys(variables)
+
+
+def _components(health: Mapping[str, Mapping[str, object] | None]) -> Finding:
+    unhealthy = [
         p
         for p in ("scheduler", "triggerer", "dag_processor")
         if (health.get(p) or {}).get("status") != "healthy"
     ]
-    yield (
-        "Airflow",
-        "wrong" if sick else "ok",
-        f"not healthy: {', '.join(sick)}; see ./just logs" if sick else ", ".join(COMPONENTS),
-    )
-    for broken in errors:
-        yield "DAG file", "wrong", f"{broken['filename']}: {broken['stack_trace'].strip().splitlines()[-1]}"
-    paused = sorted(d for d, dag in dags.items() if dag["is_paused"])
-    yield "DAGs", "ok", f"{len(dags)} DAGs, {len(errors)} import errors"
-    if paused:
-        yield (
-            "schedules",
-            "note",
-            f"{len(paused)} DAGs with a schedule are paused and do not run by themselves: {', '.join(paused)}",
-        )
-    if "HELD_SCHEDULES" in variables:
-        held = variables["HELD_SCHEDULES"]["value"]
-        advice = (
-            "when no ./just trigger or demo runs, one was killed: pause these DAGs "
-            "(./just airflow dags pause ID), then ./just airflow variables delete HELD_SCHEDULES"
-        )
-        yield "schedules", "note", f"held: {held}; {advice}"
-    yield from _malformed({name: str(found["value"]) for name, found in variables.items()})
-    for connection, use in (("slack_notifications", "reports"), ("slack_alerts", "alerts")):
-        if connection not in connections and f"AIRFLOW_CONN_{connection.upper()}" not in os.environ:
-            yield f"connection {connection}", "note", f"not set; {use} go to the task logs only"
-    yield from _keys(variables)
+    if unhealthy:
+        return Finding("Airflow", "wrong", f"not healthy: {', '.join(unhealthy)}; see ./just logs")
+    return Finding("Airflow", "ok", ", ".join(COMPONENTS))
 
 
 def _malformed(variables: Mapping[str, str]) -> Iterator[Finding]:
-    """Settings that cannot be read. variables: name → text of those in Airflow's database; the environment comes first."""
+    """Check the settings.
+
+    Args:
+        variables: Values in Airflow's database by name; the environment takes precedence.
+    """
     for setting in SETTINGS:
-        text = os.environ.get(
+        value = os.environ.get(
             setting.name if setting.kind == "environment" else f"AIRFLOW_VAR_{setting.name}",
             variables.get(setting.name),
         )
         try:
-            _, problem = setting.decode(text)
+            _, problem = setting.decode(value)
         except Malformed as error:
             problem = f"{error} What needs it does not work."
         if problem:
-            yield f"{setting.kind} {setting.name}", "wrong", problem
+            yield Finding(f"{setting.kind} {setting.name}", "wrong", problem)
 
 
 def _keys(variables: Container[str]) -> Iterator[Finding]:
@@ -123,11 +130,9 @@ def _keys(variables: Container[str]) -> Iterator[Finding]:
     for name in provider_names():
         key = provider_class(name).key
         if key and not is_set(key.variable):
-            yield (
-                f"key {key.variable}",
-                "note",
-                f"not set; {name} runs on recordings only. Get one at {key.get_at}, set the Variable",
-            )
+            message = f"not set; {name} runs on recordings only. Get one at {key.get_at}, set the Variable"
+            yield Finding(f"key {key.variable}", "note", message)
     if not is_set("CONTACT_EMAIL"):
         asking = ", ".join(name for name in provider_names() if provider_class(name).needs_contact)
-        yield "CONTACT_EMAIL", "note", f"not set; {asking} asks for the operator's address in each request"
+        message = f"not set; {asking} requires the operator's address in each request"
+        yield Finding("CONTACT_EMAIL", "note", message)

@@ -1,4 +1,4 @@
-"""Bringing the stack up and down, from outside the supervisor."""
+"""Start and stop of the local stack, from outside its supervisor."""
 
 import os
 import shutil
@@ -8,69 +8,58 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import psutil
 import requests
 
 from catalog.ingestion.provider import provider_names
-from catalog.local.airflow_api import AirflowApi, ApiError
+from catalog.local.airflow_api import AirflowApi, ApiError, JsonObject
 from catalog.local.stack import ROOT, Stack
 
 UP_SECONDS, DOWN_SECONDS = 900, 90
-TOLD_SECONDS = 30  # between two words about what is waited for
+NOTIFY_SECONDS = 30  # between two messages about what is pending
+
+Notify: TypeAlias = Callable[[str], None]
 
 
 class StackError(Exception):
-    """The stack could not be brought where it was wanted; the text says why and where to look."""
+    """The stack could not be started or stopped; the message says why and where to look."""
 
 
 def up(
     stack: Stack,
-    say: Callable[[str], None] = lambda _: None,
+    notify: Notify = lambda _: None,
     environment: Mapping[str, str] | None = None,
-    patience: float = UP_SECONDS,
+    timeout: float = UP_SECONDS,
     *,
     tied: bool = False,
 ) -> float:
-    """Start the supervisor, if none runs, and wait until Airflow is ready.
+    """Start the supervisor, unless one is running, and wait until Airflow is ready.
 
-    Interrupted while waiting, what was started is stopped again.
+    If the wait is interrupted or fails, what was started is stopped again.
 
     Args:
-        stack: What to start.
-        say: Called with each phase.
-        environment: Variables of the stack's processes, beside the caller's own.
-        patience: Seconds it may take.
-        tied: Let the stack end with this process, however that ends; for tests.
+        stack: The stack to start.
+        notify: Called with each phase.
+        environment: Variables of the stack's processes, in addition to the caller's own.
+        timeout: Seconds.
+        tied: End the stack when this process ends, for whatever reason; for tests.
 
     Returns:
-        The seconds it took.
+        Seconds until the stack was ready.
 
     Raises:
-        StackError: It did not start.
+        StackError: The stack did not start.
     """
     began = time.monotonic()
     stack.settings()
     process = None
     if not stack.running():
-        stack.logs.mkdir(parents=True, exist_ok=True)
-        stack.state_file.unlink(missing_ok=True)
-        with (stack.logs / "supervisor.log").open("ab") as log:
-            command = [sys.executable, "-m", "catalog.local.supervisor", str(stack.folder)]
-            command += ["--tied"] if tied else []
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env={**os.environ, **(environment or {})},
-                stdin=subprocess.PIPE if tied else subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        process = _start_supervisor(stack, environment or {}, tied)
         stack.tie = process.stdin  # the kernel closes it when this process ends
     try:
-        _wait_ready(stack, process, say, patience)
+        _wait_until_ready(stack, process, notify, timeout)
     except BaseException:
         if process is not None:
             down(stack)
@@ -78,35 +67,54 @@ def up(
     return time.monotonic() - began
 
 
-def _wait_ready(
-    stack: Stack, process: "subprocess.Popen[bytes] | None", say: Callable[[str], None], patience: float
+def _start_supervisor(stack: Stack, environment: Mapping[str, str], tied: bool) -> "subprocess.Popen[bytes]":
+    stack.logs.mkdir(parents=True, exist_ok=True)
+    stack.state_file.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "catalog.local.supervisor", str(stack.folder)]
+    with (stack.logs / "supervisor.log").open("ab") as log:
+        return subprocess.Popen(
+            [*command, "--tied"] if tied else command,
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE if tied else subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _wait_until_ready(
+    stack: Stack, process: "subprocess.Popen[bytes] | None", notify: Notify, timeout: float
 ) -> None:
     began, phase = time.monotonic(), ""
-    told, waits_for = began, ""
-    while time.monotonic() < began + patience:
+    notified, pending = began, ""
+    while time.monotonic() < began + timeout:
         state = stack.state()
         if state.get("phase", "") != phase:
             phase = state["phase"]
-            say(phase)
+            notify(phase)
         if phase in ("failed", "stopped") or (process is not None and process.poll() is not None):
-            raise StackError(
-                f"the stack did not start: {state.get('error') or 'the supervisor ended'}; see {stack.logs}/supervisor.log"
-            )
+            reason = state.get("error") or "the supervisor ended"
+            raise StackError(f"the stack did not start: {reason}; see {stack.logs}/supervisor.log")
         if phase == "running":
-            waits_for = missing(stack)
-            if not waits_for:
+            pending = not_ready(stack)
+            if not pending:
                 return
-            if time.monotonic() > told + TOLD_SECONDS:
-                told = time.monotonic()
-                say(f"waiting for {waits_for}")
+            if time.monotonic() > notified + NOTIFY_SECONDS:
+                notified = time.monotonic()
+                notify(f"waiting for {pending}")
         time.sleep(0.2)
     raise StackError(
-        f"the stack was not ready after {patience:.0f} s and is stopped again; it was waiting for {waits_for or phase or 'its start'}"
+        f"the stack was not ready after {timeout:.0f} s and is stopped again; "
+        f"it was waiting for {pending or phase or 'its start'}"
     )
 
 
-def missing(stack: Stack) -> str:
-    """What is not ready yet, and the log to look into; empty when every component is healthy, the engine serves, and the DAGs are there."""
+def not_ready(stack: Stack) -> str:
+    """Return the first part that is not ready and its log; "" when the stack is ready.
+
+    Ready means: every component is healthy, the search engine answers, and all DAG files are parsed.
+    """
     search = stack.search(stack.settings())
     if not search.ready():
         return f"OpenSearch, see {search.state / 'opensearch.log'}"
@@ -114,59 +122,72 @@ def missing(stack: Stack) -> str:
     if not api.healthy():
         return f"Airflow, see {stack.logs}"
     try:
-        requests.get(
-            f"{stack.ui}/execution/health", timeout=30
-        )  # its first request builds the app, which the first task would pay for
+        # The first request builds the app; otherwise the first task would have to wait for that.
+        requests.get(f"{stack.ui}/execution/health", timeout=30)
         found = api.dags()
     except (requests.RequestException, ApiError):
         return f"the api-server, see {stack.logs / 'api-server.log'}"
-    late = _late(found)
-    return f"{late[0]} and {len(late) - 1} others, see {stack.logs / 'dag-processor.log'}" if late else ""
+    unparsed = _unparsed(found)
+    if not unparsed:
+        return ""
+    return f"{unparsed[0]} and {len(unparsed) - 1} others, see {stack.logs / 'dag-processor.log'}"
 
 
-def _late(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """DAG files of which Airflow knows no DAG yet, and DAGs of providers that it does not know; a file's DAGs come together."""
-    files = {path.name for path in (ROOT / "catalog" / "dags").glob("*.py")} - {
-        "__init__.py",
-        "dag_factory.py",
-    }
+def _unparsed(found: Mapping[str, JsonObject]) -> list[str]:
+    """Return the DAG files without a DAG in Airflow; if there are none, the missing DAGs of providers.
+
+    Args:
+        found: DAGs that Airflow knows, by DAG id. All DAGs of a file appear together.
+    """
+    files = {path.name for path in (ROOT / "catalog" / "dags").glob("*.py")}
+    files -= {"__init__.py", "dag_factory.py"}
     parsed = {Path(dag["fileloc"]).name for dag in found.values()}
     return sorted(files - parsed) or sorted({f"{name}_workflow" for name in provider_names()} - found.keys())
 
 
 def ready(stack: Stack) -> bool:
-    """Every component is healthy, the search engine serves, and the provider DAGs are there."""
-    return not missing(stack)
+    """Return True if every component is healthy, the search engine answers, and all DAGs are parsed."""
+    return not not_ready(stack)
 
 
 def down(stack: Stack) -> bool:
-    """Stop everything; True when something ran. Raises StackError when it will not go."""
+    """Stop the stack.
+
+    Returns:
+        True if it was running.
+
+    Raises:
+        StackError: The supervisor was not found, or does not stop.
+    """
     if not stack.running():
         return False
-    pid = int(stack.state().get("supervisor") or _holder(stack) or 0)
+    pid = int(stack.state().get("supervisor") or _find_supervisor(stack) or 0)
     if not pid:
-        raise StackError(f"a supervisor holds {stack.lock_file} but its process was not found.")
+        raise StackError(
+            f"{stack.lock_file} is locked, but its supervisor was not found; end the process that locks it"
+        )
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + DOWN_SECONDS
     while stack.running() or _alive(pid):
         if time.monotonic() > deadline:
             raise StackError(
-                f"the supervisor (pid {pid}) did not stop within {DOWN_SECONDS} s; see {stack.logs}/supervisor.log"
+                f"the supervisor (pid {pid}) did not stop within {DOWN_SECONDS} s; "
+                f"see {stack.logs}/supervisor.log"
             )
         time.sleep(0.1)
     return True
 
 
 def _alive(pid: int) -> bool:
-    """Is there such a process, other than one that only waits for its parent to take note of its end?"""
+    """Return True if the process exists and is no zombie."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
 
-def _holder(stack: Stack) -> int | None:
-    """The supervisor before it has written its state."""
+def _find_supervisor(stack: Stack) -> int | None:
+    """Return the PID of a supervisor that has not written its state yet."""
     for process in psutil.process_iter(["cmdline"]):
         line = process.info["cmdline"] or []
         if "catalog.local.supervisor" in line and str(stack.folder) in line:
@@ -175,7 +196,7 @@ def _holder(stack: Stack) -> int | None:
 
 
 def reset(stack: Stack) -> None:
-    """Stop, and delete all state: databases, objects, logs."""
+    """Stop the stack, and delete all its state: databases, objects, logs."""
     down(stack)
     if stack.folder.exists():
         settings = stack.settings()

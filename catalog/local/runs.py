@@ -1,4 +1,4 @@
-"""Triggering DAGs of the local stack and watching them, several at a time."""
+"""DAG runs of the local stack: trigger several at a time and watch them."""
 
 import json
 import time
@@ -6,40 +6,44 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
 from catalog.core.settings import HELD_SCHEDULES
-from catalog.local.airflow_api import FINISHED, AirflowApi, ApiError
+from catalog.local.airflow_api import FINISHED, AirflowApi, ApiError, JsonObject
 
 HELD = HELD_SCHEDULES.name
 
 
 class Run(msgspec.Struct):
-    """A run that was triggered: its state, its tasks by state, how long it took, the reason of its failure."""
+    """A triggered run."""
 
     dag_id: str
     run_id: str
     state: str = "queued"
-    tasks: dict[str, str] = {}
+    tasks: dict[str, str] = {}  # state by task, `task_id[map index]` for mapped ones
     seconds: float = 0
 
     def progress(self) -> str:
-        counted = Counter(self.tasks.values())
+        counts = Counter(self.tasks.values())
         return (
-            ", ".join(f"{number} {state}" for state, number in counted.items()) or "waiting for the scheduler"
+            ", ".join(f"{number} {state}" for state, number in counts.items()) or "waiting for the scheduler"
         )
 
 
 @contextmanager
-def unpaused(api: AirflowApi, dag_ids: Iterable[str], say: Callable[[str], None]) -> Iterator[None]:
-    """Unpause those that are paused (a paused DAG never runs a triggered run), and pause them again at the end.
+def unpaused(api: AirflowApi, dag_ids: Iterable[str], notify: Callable[[str], None]) -> Iterator[None]:
+    """Unpause DAGs that are paused, and pause them again at the end.
 
-    Unpausing makes Airflow start the schedule's last interval at once. That run is held (its tasks skip, see
-    HELD_SCHEDULES), marked as done as soon as it is there, and deleted at the end, so that the schedule finds
-    everything as it was.
+    A triggered run of a paused DAG never starts. Unpausing makes Airflow start the schedule's last interval
+    at once. That run is held (its tasks skip, see HELD_SCHEDULES), marked as success as soon as it appears,
+    and deleted at the end, so the schedule is left unchanged.
+
+    Args:
+        api: Of a running stack.
+        dag_ids: DAGs to unpause; those that are not paused are left alone.
+        notify: Called with a message that names the paused DAGs.
     """
     known = api.dags()
     paused = [d for d in dag_ids if d in known and known[d]["is_paused"]]
@@ -47,13 +51,13 @@ def unpaused(api: AirflowApi, dag_ids: Iterable[str], say: Callable[[str], None]
     if not paused:
         yield
         return
-    say(f"unpausing {', '.join(paused)} for this; paused again afterwards")
+    notify(f"unpausing {', '.join(paused)} for this; they are paused again afterwards")
     since = datetime.now(UTC)
     try:
         _hold(api, paused, True)
         for dag_id in paused:
             api.pause(dag_id, False)
-        _mark_done(api, due, since)
+        _mark_success(api, due, since)
         yield
     finally:
         _end_held(api, paused, since)
@@ -64,40 +68,46 @@ def _is_past(moment: str | None) -> bool:
     return moment is not None and datetime.fromisoformat(moment) <= datetime.now(UTC)
 
 
-def _held(api: AirflowApi, dag_ids: Iterable[str], since: datetime) -> list[dict[str, Any]]:
-    """Runs that the schedules of these DAGs have started since they were unpaused; not those that were under way when they were paused."""
-    newest = {
-        "run_type": "scheduled",
-        "updated_at_gte": since.isoformat(),
-        "order_by": "-run_after",
-        "limit": 100,
-    }
-    found = api.call("GET", "/api/v2/dags/~/dagRuns", **newest)["dag_runs"]
+def _held(api: AirflowApi, dag_ids: Iterable[str], since: datetime) -> list[JsonObject]:
+    """Return the scheduled runs of these DAGs that were queued since they were unpaused."""
+    runs = api.call(
+        "GET",
+        "/api/v2/dags/~/dagRuns",
+        run_type="scheduled",
+        updated_at_gte=since.isoformat(),
+        order_by="-run_after",
+        limit=100,
+    )["dag_runs"]
+    # A run that was already active when its DAG was paused is not held.
     return [
         r
-        for r in found
+        for r in runs
         if r["dag_id"] in dag_ids and r["queued_at"] and datetime.fromisoformat(r["queued_at"]) >= since
     ]
 
 
-def _address(run: Mapping[str, Any]) -> str:
+def _path(run: JsonObject) -> str:
     return f"/api/v2/dags/{run['dag_id']}/dagRuns/{quote(run['dag_run_id'])}"
 
 
-def _mark_done(api: AirflowApi, dag_ids: set[str], since: datetime, patience: float = 20) -> None:
-    """Mark the held runs as done when they appear: skipping their tasks one by one takes seconds, and a DAG has one run at a time."""
-    waiting, deadline = set(dag_ids), time.monotonic() + patience
+def _mark_success(api: AirflowApi, dag_ids: set[str], since: datetime, timeout: float = 20) -> None:
+    """Mark the held runs as success when they appear.
+
+    Otherwise the triggered run would wait for them: skipping their tasks one by one takes seconds, and a DAG
+    has one active run at a time.
+    """
+    waiting, deadline = set(dag_ids), time.monotonic() + timeout
     while waiting and time.monotonic() < deadline:
         for run in _held(api, waiting, since):
             waiting.discard(run["dag_id"])
             if run["state"] not in FINISHED:
                 with suppress(ApiError):  # then it skips its tasks
-                    api.call("PATCH", _address(run), {"state": "success"})
+                    api.call("PATCH", _path(run), {"state": "success"})
         time.sleep(0.2)
 
 
 def _end_held(api: AirflowApi, dag_ids: list[str], since: datetime, timeout: float = 60) -> None:
-    """Pause DAGs when their held runs have ended (in seconds, if one was not marked: it skips everything), and delete those runs."""
+    """Wait for held runs that were not marked (they skip all tasks), pause the DAGs and delete the runs."""
     deadline = time.monotonic() + timeout
     while any(r["state"] not in FINISHED for r in _held(api, dag_ids, since)) and time.monotonic() < deadline:
         time.sleep(0.3)
@@ -105,16 +115,16 @@ def _end_held(api: AirflowApi, dag_ids: list[str], since: datetime, timeout: flo
         api.pause(dag_id, True)
     for run in _held(api, dag_ids, since):
         if run["state"] in FINISHED:
-            api.call("DELETE", _address(run))
+            api.call("DELETE", _path(run))
 
 
 def _hold(api: AirflowApi, dag_ids: list[str], held: bool) -> None:
-    """Enter DAGs in the Variable HELD_SCHEDULES, or take them out."""
+    """Add DAGs to the Variable HELD_SCHEDULES, or remove them."""
     try:
         value = api.call("GET", f"/api/v2/variables/{HELD}")["value"]
     except ApiError:
         value = None
-    found, _ = HELD_SCHEDULES.decode(value)  # a malformed one holds nothing, and is replaced
+    found, _ = HELD_SCHEDULES.decode(value)  # a malformed value holds nothing, and is replaced
     entries = {d: r for d, r in found.items() if d not in dag_ids}
     if held:
         entries |= dict.fromkeys(dag_ids, "unpaused only for a triggered run")
@@ -138,7 +148,21 @@ def watch(
     timeout: float = 24 * 3600,
     interval: float = 0.7,
 ) -> list[Run]:
-    """Follow runs until all have finished; show: called at every look. Raises TimeoutError."""
+    """Update runs until all have finished.
+
+    Args:
+        api: Of a running stack.
+        runs: Runs to wait for; their fields are updated.
+        show: Called with all runs at each poll.
+        timeout: Seconds.
+        interval: Seconds between polls.
+
+    Returns:
+        The same runs.
+
+    Raises:
+        TimeoutError: A run has not finished in time.
+    """
     began = time.monotonic()
     while True:
         for run in runs:
@@ -147,14 +171,14 @@ def watch(
                 run.state, run.seconds = found["state"], time.monotonic() - began
                 run.tasks = {_name(t): t["state"] or "waiting" for t in api.tasks(run.dag_id, run.run_id)}
         show(runs)
-        if all(run.state in FINISHED for run in runs):
+        unfinished = [run.dag_id for run in runs if run.state not in FINISHED]
+        if not unfinished:
             return runs
         if time.monotonic() - began > timeout:
-            raise TimeoutError(
-                f"not finished after {timeout:.0f} s: {', '.join(r.dag_id for r in runs if r.state not in FINISHED)}"
-            )
+            raise TimeoutError(f"not finished after {timeout:.0f} s: {', '.join(unfinished)}")
         time.sleep(interval)
 
 
-def _name(task: Mapping[str, Any]) -> str:
-    return str(task["task_id"]) + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "")
+def _name(task: Mapping[str, object]) -> str:
+    index = int(str(task["map_index"]))
+    return str(task["task_id"]) + (f"[{index}]" if index >= 0 else "")

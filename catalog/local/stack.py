@@ -1,4 +1,4 @@
-"""Where the stack on one machine keeps its state, and the environment its processes share."""
+"""State of the local stack: folders, ports, secrets, and the environment that its processes share."""
 
 import base64
 import fcntl
@@ -21,13 +21,17 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 UI_PORT = 9090
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 AIRFLOW_DB, CATALOG_DB, API_DB, STAGING_DB = "airflow", "catalog", "api", "api_staging"
-# Each database belongs to a role that may do nothing else; see Grants in docs/running_in_production.md.
+# The owner of each database has no other rights; see Grants in docs/running_in_production.md.
 OWNERS = {AIRFLOW_DB: "airflow", CATALOG_DB: "catalog", API_DB: "api", STAGING_DB: "api_staging"}
-_SHARED = Path("/tmp")  # noqa: S108 - ports belong to the machine; so do the locks on them, within a folder of ours
+# Locks on ports are shared by all stacks of the machine, in a private subfolder.
+_SHARED = Path("/tmp")  # noqa: S108
 
 
 class Settings(msgspec.Struct):
-    """Made once a clone and kept in .local/settings.json, readable by its owner only. Ports are chosen anew at each start."""
+    """Secrets and ports of a clone, in .local/settings.json, readable by the owner only.
+
+    Secrets are made once, ports are chosen at each start.
+    """
 
     postgres_password: str
     jwt_secret: str
@@ -40,27 +44,28 @@ class Settings(msgspec.Struct):
 
 
 class Stack:
-    """The stack of one clone. folder: its state, `.local` of the clone unless a test gives another."""
+    """The stack of one clone."""
 
     def __init__(self, folder: Path | None = None) -> None:
+        """Describe a stack, running or not.
+
+        Args:
+            folder: Folder of its state; default: `.local` of the clone.
+        """
         self.folder = (folder or ROOT / ".local").resolve()
-        self.logs, self.airflow_home, self.storage = (
-            self.folder / "logs",
-            self.folder / "airflow",
-            self.folder / "storage",
-        )
-        self._settings_file, self.state_file, self.lock_file = (
-            self.folder / "settings.json",
-            self.folder / "state.json",
-            self.folder / "supervisor.lock",
-        )
-        self._held: list[Any] = []
-        self.tie: IO[bytes] | None = None  # what a stack that ends with this process watches
+        self.logs = self.folder / "logs"
+        self.airflow_home = self.folder / "airflow"
+        self.storage = self.folder / "storage"
+        self._settings_file = self.folder / "settings.json"
+        self.state_file = self.folder / "state.json"
+        self.lock_file = self.folder / "supervisor.lock"
+        self._port_locks: list[int] = []  # file descriptors
+        self.tie: IO[bytes] | None = None  # standard input of a supervisor that ends with this process
 
     # settings
 
     def settings(self) -> Settings:
-        """Those on disk, made on first use."""
+        """Read the settings; on first use, make them."""
         if self._settings_file.exists():
             return msgspec.json.decode(self._settings_file.read_bytes(), type=Settings)
         for folder in (self.folder, self.logs, self.airflow_home, self.storage):
@@ -76,23 +81,32 @@ class Stack:
         self._settings_file.write_bytes(msgspec.json.encode(settings))
 
     def _postgres_folder(self) -> Path:
-        """Below .local, or, when we are root and another user cannot get there (a 0700 home), below /var/lib."""
+        """Return a folder below .local, or below /var/lib if `nobody` cannot reach .local (a 0700 home)."""
         if demotion() and not reachable(self.folder):
             name = hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]
             return Path("/var/lib/media-catalog") / name
         return self.folder / "postgres"
 
     def choose_ports(self) -> Settings:
-        """Free ports for this start, held against other stacks of this machine until this process ends."""
+        """Choose free ports for this start, and lock them against other stacks until this process ends."""
         settings = self.settings()
-        settings.ui_port = self._hold(settings.ui_port or UI_PORT) or self._hold(UI_PORT) or self._hold(0)
-        settings.postgres_port = self._hold(settings.postgres_port) or self._hold(0)
-        settings.search_port = self._hold(settings.search_port) or self._hold(0)
+        settings.ui_port = (
+            self._reserve(settings.ui_port or UI_PORT) or self._reserve(UI_PORT) or self._reserve(0)
+        )
+        settings.postgres_port = self._reserve(settings.postgres_port) or self._reserve(0)
+        settings.search_port = self._reserve(settings.search_port) or self._reserve(0)
         self.save(settings)
         return settings
 
-    def _hold(self, wanted: int) -> int:
-        """The port, if it is free and no other stack is about to take it; 0 otherwise. wanted 0: any."""
+    def _reserve(self, wanted: int) -> int:
+        """Lock a port if it is free and not locked by another stack.
+
+        Args:
+            wanted: Port; 0 for any.
+
+        Returns:
+            The port; 0 if it is taken.
+        """
         for _ in range(20):
             port = free_port(wanted)
             if wanted and port != wanted:
@@ -105,12 +119,12 @@ class Stack:
                 except OSError:
                     os.close(handle)
                     continue
-                self._held.append(handle)
+                self._port_locks.append(handle)
                 return port
         return 0
 
     def _lock_folder(self) -> Path:
-        """Of this user's stacks; the state folder when somebody else has taken its name."""
+        """Return this user's private folder in /tmp; the state folder if somebody else owns that name."""
         folder = _SHARED / f"media-catalog-{os.geteuid()}"
         with suppress(FileExistsError):
             folder.mkdir(0o700)
@@ -118,7 +132,7 @@ class Stack:
         private = stat.S_ISDIR(found.st_mode) and not stat.S_IMODE(found.st_mode) & 0o077
         return folder if private and found.st_uid == os.geteuid() else self.folder
 
-    # what runs
+    # servers
 
     def postgres(self, settings: Settings) -> Postgres:
         return Postgres(
@@ -130,15 +144,13 @@ class Stack:
         )
 
     def search(self, settings: Settings) -> SearchEngine:
-        """Beside PostgreSQL's folder, wherever that had to go."""
-        beside = Path(settings.postgres_folder)
-        return SearchEngine(
-            beside.with_name("search" if beside.name == "postgres" else f"{beside.name}-search"),
-            settings.search_port,
-        )
+        """Return the search engine; its folder is beside PostgreSQL's."""
+        postgres = Path(settings.postgres_folder)
+        name = "search" if postgres.name == "postgres" else f"{postgres.name}-search"
+        return SearchEngine(postgres.with_name(name), settings.search_port)
 
     def running(self) -> bool:
-        """Is a supervisor of this clone alive? Its lock says so, whatever files a crash has left."""
+        """Return True if a supervisor holds the lock, which a crash releases."""
         if not self.lock_file.exists():
             return False
         with self.lock_file.open() as handle:
@@ -149,7 +161,7 @@ class Stack:
         return False
 
     def state(self) -> dict[str, Any]:
-        """What the supervisor last wrote: phase, error, its pid and those of the parts."""
+        """Return what the supervisor last wrote: phase, error, its PID and those of the parts."""
         try:
             return json.loads(self.state_file.read_bytes())  # type: ignore[no-any-return]
         except (OSError, ValueError):
@@ -163,22 +175,30 @@ class Stack:
         return self.postgres(self.settings()).dsn(database)
 
     def environment(self) -> dict[str, str]:
-        """Variables of every Airflow process, on top of the caller's. What the caller has set wins, for all but addresses and secrets."""
+        """Return the environment of every Airflow process.
+
+        Addresses and secrets are the stack's; for all others, the caller's environment takes precedence.
+        """
+        defaults = self._default_environment()
+        return {
+            **os.environ,
+            **{name: value for name, value in defaults.items() if name not in os.environ},
+            **self._fixed_environment(),
+        }
+
+    def _fixed_environment(self) -> dict[str, str]:
         settings = self.settings()
         server = self.postgres(settings)
-        search = json.dumps(
-            {
-                "conn_type": "http",
-                "host": "127.0.0.1",
-                "port": settings.search_port,
-                "extra": {"engine": "opensearch", "shards": 1, "replicas": 0},
-            }
-        )
-        fixed = {
+        metadata = server.dsn(AIRFLOW_DB).replace("postgresql:", "postgresql+psycopg2:")
+        engine = {
+            "conn_type": "http",
+            "host": "127.0.0.1",
+            "port": settings.search_port,
+            "extra": {"engine": "opensearch", "shards": 1, "replicas": 0},
+        }
+        return {
             "AIRFLOW_HOME": str(self.airflow_home),
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.dsn(AIRFLOW_DB).replace(
-                "postgresql:", "postgresql+psycopg2:"
-            ),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata,
             "AIRFLOW__CORE__FERNET_KEY": settings.fernet_key,
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{settings.ui_port}/execution/",
             "AIRFLOW__API__HOST": "127.0.0.1",
@@ -188,18 +208,23 @@ class Stack:
             "AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM": server.dsn(CATALOG_DB),
             "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API": server.dsn(API_DB),
             "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API_STAGING": server.dsn(STAGING_DB),
-            "AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION": search,
-            "AIRFLOW_CONN_ELASTICSEARCH_HTTP_STAGING": search,  # the same node: its staging indexes have names of their own
+            # Production and staging share the node: staging indexes have names of their own.
+            "AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION": json.dumps(engine),
+            "AIRFLOW_CONN_ELASTICSEARCH_HTTP_STAGING": json.dumps(engine),
         }
-        defaults = {
+
+    def _default_environment(self) -> dict[str, str]:
+        terms = ROOT / "catalog" / "containers" / "sensitive_terms.txt"
+        return {
             "AIRFLOW_VAR_OBJECT_STORAGE": f"file://{self.storage}",
-            "AIRFLOW_VAR_SENSITIVE_TERMS_URL": f"file://{ROOT / 'catalog' / 'containers' / 'sensitive_terms.txt'}",
+            "AIRFLOW_VAR_SENSITIVE_TERMS_URL": f"file://{terms}",
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "catalog" / "dags"),
             "AIRFLOW__CORE__DAG_DISCOVERY_SAFE_MODE": "False",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "4",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",  # it listens on the loopback interface only
+            # The UI listens on the loopback interface only.
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
@@ -212,4 +237,3 @@ class Stack:
             "DEFAULT_RETRY_DELAY": "10",  # seconds; minutes are for production
             "PYTHONWARNINGS": "ignore",
         }
-        return {**os.environ, **{k: v for k, v in defaults.items() if k not in os.environ}, **fixed}

@@ -1,11 +1,10 @@
-"""The process that owns the stack: starts its parts, watches them, and leaves nothing behind.
+"""Supervisor of the local stack: the process that starts its parts, restarts them, and stops them.
 
 It imports Airflow once and forks the four components, which is several times faster than four cold starts. A
-part that ends, a server or a component, is started again after a pause that grows with each time; one that
-keeps ending takes the whole stack down, with the reason in state.json. However this process ends, its
-children end too: by its own hand, or by the kernel's (they are tied to it), and whatever they had started
-falls to it as their subreaper and is ended last. With `--tied` it ends when its standard input does, that is,
-with the process that started it.
+part (server or component) that ends is restarted after a pause that grows; a crash loop stops the whole
+stack, with the reason in state.json. All children end with this process: it stops them, or the kernel does
+when it is killed, and as subreaper it ends their orphans last. With `--tied` it stops when its standard input
+is closed, that is, with the process that started it.
 """
 
 import contextlib
@@ -24,25 +23,32 @@ from typing import IO
 import psutil
 import psycopg
 
-from catalog.containers.bootstrap import airflow_database
+from catalog.containers.bootstrap import prepare_airflow_database
 from catalog.database import schema
 from catalog.local.demote import dies_with_parent
 from catalog.local.postgres import Postgres
-from catalog.local.restarts import KeepsEnding, Restarts
+from catalog.local.restarts import CrashLoop, Restarts
 from catalog.local.search import SearchEngine
 from catalog.local.stack import AIRFLOW_DB, API_DB, CATALOG_DB, COMPONENTS, STAGING_DB, Stack
 
 STOP_SECONDS = 30
 POSTGRES, SEARCH = "PostgreSQL", "OpenSearch"
+# Of Linux's prctl(2).
+PR_SET_CHILD_SUBREAPER = 36
 
 
 class Supervisor:
-    """One run of the stack, from lock to last child."""
+    """One run of the stack, from taking the lock until the last child has ended."""
 
     def __init__(self, stack: Stack, tied: bool = False) -> None:
-        """tied: the stack ends when standard input is closed."""
+        """Describe a run; `run` runs it.
+
+        Args:
+            stack: The stack to run.
+            tied: Stop when standard input is closed.
+        """
         self._stack, self._tied = stack, tied
-        self._pids: dict[int, str] = {}
+        self._pids: dict[int, str] = {}  # Airflow components by PID
         self._stopping = False
         self._restarts = Restarts()
         self._postgres: Postgres | None = None
@@ -52,12 +58,17 @@ class Supervisor:
         self._lock: IO[str]
 
     def run(self) -> int:
-        """Exit status: 0 after a clean stop, 1 when a part could not be started or kept dying, 2 when another supervisor runs."""
+        """Run the stack until it is stopped.
+
+        Returns:
+            Exit status: 0 after a clean stop, 1 if a part could not be started or kept ending, 2 if another
+            supervisor is running.
+        """
         lock = self._lock = self._stack.lock_file.open("a")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            print("another supervisor of this clone is running", file=sys.stderr)  # noqa: T201
+            _log("another supervisor of this clone is running; stop it with ./just down")
             return 2
         _become_subreaper()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -70,23 +81,22 @@ class Supervisor:
             pass
         except Exception as problem:
             error = f"{type(problem).__name__}: {problem}"
-            print(error, file=sys.stderr)  # noqa: T201
+            _log(error)
         self._stop()
-        self._say("failed" if error else "stopped", error)
+        self._save_state("failed" if error else "stopped", error)
         return 1 if error else 0
 
     def _ask_to_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
-    def _say(self, phase: str, error: str | None = None) -> None:
-        parts = {name: pid for pid, name in self._pids.items()}
+    def _save_state(self, phase: str, error: str | None = None) -> None:
         state = {
             "phase": phase,
             "error": error,
             "supervisor": os.getpid(),
             "postgres": self._postgres_pid,
             "search": self._search_pid,
-            "parts": parts,
+            "parts": {name: pid for pid, name in self._pids.items()},
         }
         partial = self._stack.state_file.with_suffix(".partial")
         partial.write_text(json.dumps(state))
@@ -95,14 +105,14 @@ class Supervisor:
     def _start(self) -> None:
         settings = self._stack.choose_ports()
         os.environ.update(self._stack.environment())
-        self._say("starting PostgreSQL and OpenSearch")
+        self._save_state("starting PostgreSQL and OpenSearch")
         self._search = self._stack.search(settings)
-        self._search_pid = self._search.start()  # takes longest, so the rest is done meanwhile
+        self._search_pid = self._search.start()  # takes longest; the rest is done meanwhile
         self._stop_if_asked()
         self._postgres = self._stack.postgres(settings)
         self._postgres_pid = self._postgres.start((AIRFLOW_DB, CATALOG_DB, API_DB, STAGING_DB))
         self._stop_if_asked()
-        self._say("migrating the databases")
+        self._save_state("migrating the databases")
         schema.upgrade(self._postgres.dsn(CATALOG_DB))
         for database in (API_DB, STAGING_DB):
             schema.upgrade(self._postgres.dsn(database), "api")
@@ -110,18 +120,18 @@ class Supervisor:
         self._stop_if_asked()
         for name in (POSTGRES, SEARCH):
             self._restarts.started(name)
-        self._say("starting Airflow")
+        self._save_state("starting Airflow")
         for name in COMPONENTS:
             self._fork(name)
-        self._say("running")
+        self._save_state("running")
 
     def _stop_if_asked(self) -> None:
         if self._asked_to_stop():
             raise Stopped
 
     def _asked_to_stop(self) -> bool:
-        """By a signal, or because the process that this stack is tied to is gone."""
-        if self._tied and select.select([sys.stdin], [], [], 0)[0]:  # nothing is ever written to it
+        """Return True after a signal, or if the process that this stack is tied to has ended."""
+        if self._tied and select.select([sys.stdin], [], [], 0)[0]:  # readable means closed
             self._stopping = True
         return self._stopping
 
@@ -132,7 +142,7 @@ class Supervisor:
             status = 1
             try:
                 os.setsid()
-                self._lock.close()  # or a straggler of ours would look like a supervisor that runs
+                self._lock.close()  # else an orphan would keep the lock of a supervisor that has ended
                 dies_with_parent(signal.SIGTERM)()
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -154,11 +164,11 @@ class Supervisor:
             if pid := self._reap():
                 self._ended(pid)
             else:
-                self._start_again()
+                self._restart_due()
                 time.sleep(0.2)
 
     def _reap(self) -> int:
-        """PID of a child that has ended, 0 when none has. Orphans that came to us as subreaper are reaped as well."""
+        """Reap a child that has ended, orphans included, and return its PID; 0 if there is none."""
         try:
             pid, _status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
@@ -166,7 +176,7 @@ class Supervisor:
         return pid
 
     def _ended(self, pid: int) -> None:
-        """Note the end of a part; of other children there is nothing to note."""
+        """Schedule the restart of a part; other children need none."""
         if pid == self._postgres_pid:
             name, self._postgres_pid = POSTGRES, 0
         elif pid == self._search_pid:
@@ -178,45 +188,42 @@ class Supervisor:
             return
         self._plan_restart(name, f"{name} (pid {pid}) ended")
 
-    def _plan_restart(self, name: str, what: str) -> None:
+    def _plan_restart(self, name: str, event: str) -> None:
         try:
             pause = self._restarts.ended(name)
-        except KeepsEnding as error:
-            raise KeepsEnding(f"{error}; see {self._log_of(name)}") from None
-        print(f"{what}; starting it again in {pause:g} s", file=sys.stderr, flush=True)  # noqa: T201
-        self._say("running")
+        except CrashLoop as error:
+            raise CrashLoop(f"{error}; see {self._log_file(name)}") from None
+        _log(f"{event}; restarting it in {pause:g} s")
+        self._save_state("running")
 
-    def _start_again(self) -> None:
-        """Start what is due; the components wait for the database."""
+    def _restart_due(self) -> None:
+        """Start the parts that are due; components wait for the database."""
         due = self._restarts.due()
         if POSTGRES in due:
-            self._start_postgres_again()
+            self._restart_postgres()
         if SEARCH in due:
             assert self._search is not None
             self._search_pid = self._search.start()
             self._restarts.started(SEARCH)
-            self._say("running")
+            self._save_state("running")
         for name in due:
             if name in COMPONENTS and not self._restarts.waiting(POSTGRES):
                 self._fork(name)
-                self._say("running")
+                self._save_state("running")
 
-    def _start_postgres_again(self) -> None:
+    def _restart_postgres(self) -> None:
         assert self._postgres is not None
         try:
             self._postgres_pid = self._postgres.start()
-        except (
-            RuntimeError,
-            OSError,
-            psycopg.Error,
-        ) as error:  # what the old one left may be in its way for a moment
+        except (RuntimeError, OSError, psycopg.Error) as error:
+            # The port or the lock file of the old server may still be in use.
             self._postgres.stop()
             self._plan_restart(POSTGRES, f"{POSTGRES} did not start: {str(error).splitlines()[0]}")
         else:
             self._restarts.started(POSTGRES)
-            self._say("running")
+            self._save_state("running")
 
-    def _log_of(self, name: str) -> Path:
+    def _log_file(self, name: str) -> Path:
         if name == POSTGRES and self._postgres is not None:
             return self._postgres.state / "postgres.log"
         if name == SEARCH and self._search is not None:
@@ -224,14 +231,16 @@ class Supervisor:
         return self._stack.logs / f"{name}.log"
 
     def _stop(self) -> None:
-        """Stop the scheduler with its tasks, then the other components, the database, and stragglers.
+        """Stop the scheduler with its tasks, then the other components, the servers, and remaining children.
 
-        Tasks finish their page, save their state and report to the api-server, which must be there.
+        Tasks finish their page, save their state and report to the api-server, which must still be running.
         """
-        self._say("stopping")
+        self._save_state("stopping")
         scheduler = [pid for pid, name in self._pids.items() if name == "scheduler"]
         for pid in scheduler:
-            for process in _descendants(pid):  # its workers, and their tasks in groups of their own
+            for process in _descendants(
+                pid
+            ):  # its workers and their tasks, which are in other process groups
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.terminate()
         self._end(scheduler)
@@ -246,7 +255,7 @@ class Supervisor:
         _end_descendants()
 
     def _end(self, pids: list[int]) -> None:
-        """SIGTERM, and SIGKILL to the groups of those that have not ended after a while."""
+        """Send SIGTERM to components; after STOP_SECONDS, SIGKILL to the groups of those still running."""
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -256,21 +265,26 @@ class Supervisor:
             time.sleep(0.02)
         for pid in pids:
             if self._pids.pop(pid, None):
-                print(f"pid {pid} did not stop within {STOP_SECONDS} s; killed", file=sys.stderr)  # noqa: T201
+                _log(f"pid {pid} did not stop within {STOP_SECONDS} s; killed")
                 _end_group(pid)
 
 
 class Stopped(Exception):
-    """Asked to stop while starting."""
+    """The supervisor was asked to stop while starting."""
+
+
+def _log(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)  # noqa: T201 - supervisor.log
 
 
 def _become_subreaper() -> None:
+    """Make orphans of our children our own children (Linux only)."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: orphans of our children become ours
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _warm_airflow() -> None:
-    """Import what the components share and prepare the metadata database, before forking."""
+    """Import what the components share, and migrate the metadata database, before forking."""
     import airflow.api_fastapi.app
     import airflow.dag_processing.processor
     import airflow.executors.local_executor
@@ -279,12 +293,12 @@ def _warm_airflow() -> None:
     import airflow.jobs.triggerer_job_runner  # noqa: F401
     from airflow import settings
 
-    airflow_database()
+    prepare_airflow_database()
     settings.dispose_orm()  # no connection may cross a fork
 
 
 def _become_component(name: str, log: Path) -> None:
-    """In the child: become `airflow <name>`."""
+    """Run `airflow <name>` in a child process, with its output in a log file."""
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
@@ -292,7 +306,7 @@ def _become_component(name: str, log: Path) -> None:
     from airflow.__main__ import main
 
     settings.configure_orm()  # type: ignore[no-untyped-call]
-    # Logs are files here; serving them as well would open ports to the whole network, the same ones in every stack.
+    # Logs are files here. Log servers would open ports to the network, the same ones in every stack.
     sys.argv = ["airflow", name, *(["--skip-serve-logs"] if name in ("scheduler", "triggerer") else [])]
     main()  # type: ignore[no-untyped-call]
 
@@ -303,7 +317,7 @@ def _end_group(pid: int) -> None:
 
 
 def _descendants(pid: int) -> list[psutil.Process]:
-    """Processes below one, none when it is gone."""
+    """Return all processes below one; none if it has ended."""
     try:
         return list(psutil.Process(pid).children(recursive=True))
     except psutil.NoSuchProcess:
@@ -311,13 +325,13 @@ def _descendants(pid: int) -> list[psutil.Process]:
 
 
 def _end_descendants(spare: int = 0) -> None:
-    """End and reap every process below us, but for the tree of `spare`."""
-    kept = {spare, *(p.pid for p in _descendants(spare))} if spare else set()
-    left = [p for p in _descendants(os.getpid()) if p.pid not in kept]
-    for process in left:
+    """Kill and reap every process below us, except the tree of `spare`."""
+    spared = {spare, *(p.pid for p in _descendants(spare))} if spare else set()
+    killed = [p for p in _descendants(os.getpid()) if p.pid not in spared]
+    for process in killed:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(left, timeout=5)
+    psutil.wait_procs(killed, timeout=5)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The way of one record through everything: from a provider's response to a hit of a search."""
+"""Trace of one record, from a provider's response to a search hit."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from elasticsearch import Elasticsearch
@@ -12,48 +12,62 @@ from catalog.data_refresh.search import Indexes
 from catalog.ingestion.provider import FOLDER
 from catalog.local.stack import API_DB, CATALOG_DB, ROOT, Stack
 
-Step = tuple[str, str]  # where; what is there
+_MOST_POPULAR = """
+select * from image where provider = %s and title is not null
+ order by standardized_popularity desc nulls last, identifier limit 1
+"""
 
 
-def follow(stack: Stack, client: Elasticsearch, provider: str, live: bool) -> list[Step]:
-    """An image of a provider, at each place; [] when there is none with a title."""
-    query = """
-        select * from image where provider = %s and title is not null order by standardized_popularity desc nulls last, identifier limit 1
+class Step(NamedTuple):
+    """One place and what is stored there."""
+
+    place: str
+    record: str
+
+
+def trace_record(stack: Stack, client: Elasticsearch, provider: str, live: bool) -> list[Step]:
+    """Find the most popular image of a provider in each place it passes through.
+
+    Args:
+        stack: A running stack.
+        client: Of the stack's search engine.
+        provider: Name of the provider in the catalog.
+        live: The records come from the real API, so there is no recording to search.
+
+    Returns:
+        The steps in order; [] if the provider has no image with a title.
     """
-    record = _one(stack, CATALOG_DB, query, provider)
+    record = _one(stack, CATALOG_DB, _MOST_POPULAR, provider)
     if not record:
         return []
-    key = str(record["foreign_identifier"])
-    steps = [] if live else [("provider response", _in_files(FOLDER / provider / "recording", "*.json", key))]
-    steps.append(("TSV part", _in_files(stack.storage, "*.tsv", key)))
-    known = f"image {record['identifier']}: {record['title']!r}, license {record['license']} {record['license_version']}"
-    steps.append(("catalog database", f"{known}, popularity {record['standardized_popularity'] or 'none'}"))
+    key, identifier = str(record["foreign_identifier"]), str(record["identifier"])
+    steps = []
+    if not live:
+        recording = FOLDER / provider / "recording"
+        steps.append(Step("provider response", _find_line(recording, "*.json", key)))
+    steps.append(Step("TSV part", _find_line(stack.storage, "*.tsv", key)))
+    license_ = f"{record['license']} {record['license_version']}"
+    score = record["standardized_popularity"] or "none"
+    stored = f"image {identifier}: {record['title']!r}, license {license_}, popularity {score}"
+    steps.append(Step("catalog database", stored))
     row = _one(stack, API_DB, "select id from image where identifier = %s", record["identifier"])
-    steps.append(("API database", f"image row {row['id']}" if row else "not there"))
+    steps.append(Step("API database", f"image row {row['id']}" if row else "not there"))
     found = search(client, "image", record["title"], 100)
-    place = next(
-        (n for n, hit in enumerate(found.first, 1) if hit.identifier == str(record["identifier"])), None
-    )
     policy = Indexes(client).meta("image").get("tag_policy_digest")
-    steps.append(("search index", f"document {record['identifier']} in {found.index}, tag policy {policy}"))
-    steps.append(
-        (
-            "search hit",
-            f"number {place} of {found.total} for {record['title']!r}"
-            if place
-            else "not among the first hundred",
-        )
-    )
+    steps.append(Step("search index", f"document {identifier} in {found.index}, tag policy {policy}"))
+    rank = next((n for n, hit in enumerate(found.first, 1) if hit.identifier == identifier), None)
+    hit = f"number {rank} of {found.total} for {record['title']!r}" if rank else "not among the first hundred"
+    steps.append(Step("search hit", hit))
     return steps
 
 
-def _one(stack: Stack, database: str, query: str, value: Any) -> dict[str, Any] | None:
+def _one(stack: Stack, database: str, query: str, value: object) -> dict[str, Any] | None:
     with psycopg.connect(stack.dsn(database), row_factory=dict_row) as connection:
         return connection.execute(query, [value]).fetchone()
 
 
-def _in_files(folder: Path, pattern: str, key: str) -> str:
-    """The newest file that holds a text, and the line."""
+def _find_line(folder: Path, pattern: str, key: str) -> str:
+    """Return path and line number of a string in the newest file that contains it."""
     for path in sorted(folder.rglob(pattern), key=lambda p: p.stat().st_mtime, reverse=True):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if key in line and path.name != "recording.json":

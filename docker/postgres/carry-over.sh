@@ -1,6 +1,7 @@
 #!/bin/sh
-# A volume that an earlier version made has one superuser, `catalog`, which owns everything. This gives it the roles of today, and each database
-# and what is in it to its own role; no row is touched. Stop Airflow's components before. It may be interrupted and run again.
+# Migrate a volume of an earlier version, in which one superuser, `catalog`, owns everything: create the present roles,
+# and make each role the owner of its database and all objects in it. No row is changed. Stop Airflow's components
+# first. The script may be interrupted and run again.
 set -eu
 export PGOPTIONS="--client-min-messages=warning"
 here=$(dirname "$0")
@@ -14,13 +15,13 @@ is_superuser() {
     [ "$(sql --username "$1" --dbname postgres --tuples-only --no-align --command "show is_superuser" 2>/dev/null)" = on ]
 }
 
-# A server cannot do without the superuser that it was made with, and nobody can rename himself: a third role does it.
+# The bootstrap superuser cannot be dropped, and no role can rename itself: a temporary role renames it.
 if is_superuser catalog; then
     echo "carry-over: the superuser catalog becomes postgres"
     sql --username catalog --dbname postgres --command "drop role if exists carrier" --command "create role carrier login superuser"
     sql --username carrier --dbname postgres --command "alter role catalog rename to postgres"
 elif ! is_superuser postgres; then
-    echo "carry-over: neither catalog nor postgres is a superuser here that may log in over the local socket" >&2
+    echo "carry-over: neither catalog nor postgres is a superuser that can log in over the local socket" >&2
     exit 1
 fi
 password=$(cat "$secrets/postgres_password")

@@ -1,4 +1,4 @@
--- What superusers own in this database, outside of the system's schemas and of extensions, becomes :owner's.
+-- Make :owner the owner of all objects of superusers in this database, except system schemas and extensions.
 select set_config('carry_over.owner', :'owner', false) \g /dev/null
 
 do $do$
@@ -10,7 +10,7 @@ begin
         ours as (
             select oid, nspname from pg_namespace where nspname not like 'pg\_%' and nspname <> 'information_schema'
         ),
-        -- Members of extensions stay the superuser's; sequences of columns go with their table, as indexes and row types do.
+        -- Members of extensions keep their owner. Sequences of columns follow their table, as indexes and row types do.
         follows as (
             select classid, objid from pg_depend where deptype = 'e'
              union

@@ -1,5 +1,5 @@
 #!/bin/sh
-# One database out of the dump on standard input; docker/restore.sh runs this.
+# Restore one database from the dump on standard input; run by docker/restore.sh.
 set -eu
 export PGOPTIONS="--client-min-messages=warning"
 database=$1

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Roles and databases: each role owns the database of its name and may connect to no other one. The image runs this when its volume is new, as
-# its superuser over the local socket; it may be run again, and then gives the roles the passwords that the secrets have now.
+# Create the roles and databases: each role owns the database of its name and cannot connect to any other. The image
+# runs this for a new volume, as superuser over the local socket. Running it again sets the current passwords.
 set -eu
 secrets=${SECRETS_FOLDER:-/run/secrets}
 
@@ -8,7 +8,7 @@ sql() {
     psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --no-password --username "${POSTGRES_USER:-postgres}" "$@"
 }
 
-# role NAME SECRET; the password is handed over in the environment, so any character in it is itself, and no list of processes shows it.
+# role NAME SECRET. The password is passed in the environment: no escaping, and not visible in process lists.
 role() {
     password=$(cat "$secrets/$2")
     [ -n "$password" ] || { echo "roles: the secret $2 is empty" >&2; exit 1; }
@@ -28,7 +28,7 @@ revoke all on database :"name" from public;
 SQL
 done
 
-# The dashboard's: it reads the catalog and nothing else.
+# The dashboard's role: it may only read the catalog.
 role catalog_reader catalog_reader_db_password
 sql --dbname catalog <<'SQL'
 alter role catalog_reader set default_transaction_read_only = on;

@@ -1,4 +1,4 @@
-"""Secrets of the containers, and what `init` prepares in them."""
+"""Guards of the containers: their secrets, and what `init` prepares."""
 
 from catalog.mutants.guard import Guard
 
@@ -13,34 +13,34 @@ ANY_PASSWORD = f"{CONTAINERS}::test_what_a_container_is_given_means_the_same_wit
 GUARDS = (
     Guard(
         name="passwords-in-addresses",
-        holds="Any character of a password is itself in the address of a connection.",
+        holds="A password in the address of a connection may have any characters.",
         row=41,
         file=WITH_SECRETS,
-        find='    "url": lambda text: quote(text, safe=""),\n',
+        find='    "url": lambda secret: quote(secret, safe=""),\n',
         replace='    "url": str,\n',
         tests=(ANY_PASSWORD,),
     ),
     Guard(
         name="passwords-in-json",
-        holds="Any character of a password is itself in a connection that is JSON.",
+        holds="A password in a connection that is JSON may have any characters.",
         row=41,
         file=WITH_SECRETS,
-        find='    "json": lambda text: json.dumps(text)[1:-1],\n',
+        find='    "json": lambda secret: json.dumps(secret)[1:-1],\n',
         replace='    "json": str,\n',
         tests=(ANY_PASSWORD,),
     ),
     Guard(
         name="secrets-that-are-missing",
-        holds="A container without a secret that it needs says which.",
+        holds="A container that lacks a secret names it.",
         row=33,
         file=WITH_SECRETS,
-        find="    except OSError as error:\n        raise NoSecretError(",
-        replace="    except ZeroDivisionError as error:\n        raise NoSecretError(",
+        find="        except OSError as error:\n            raise MissingSecretError(",
+        replace="        except ZeroDivisionError as error:\n            raise MissingSecretError(",
         tests=(f"{CONTAINERS}::test_the_entrypoint_names_a_secret_that_is_missing",),
     ),
     Guard(
         name="mode-of-env",
-        holds="`.env` is readable by its owner only, wherever it came from.",
+        holds="`.env` is made readable by its owner only.",
         row=33,
         file=SECRETS,
         find="        env.chmod(0o600)\n",
@@ -49,7 +49,7 @@ GUARDS = (
     ),
     Guard(
         name="folder-of-secrets",
-        holds="Nobody else on the machine gets to the files of the secrets.",
+        holds="The folder of the secrets is accessible to its owner only.",
         row=33,
         file=SECRETS,
         find="    folder.chmod(0o700)\n",
@@ -58,7 +58,7 @@ GUARDS = (
     ),
     Guard(
         name="secrets-that-are-there",
-        holds="A secret that is there is never made anew.",
+        holds="An existing secret is never replaced.",
         row=33,
         file=SECRETS,
         find="        if not (folder / name).exists():\n",
@@ -67,7 +67,7 @@ GUARDS = (
     ),
     Guard(
         name="keys-for-tasks-only",
-        holds="Keys reach the containers that run tasks and no others.",
+        holds="Only containers that run tasks get API keys.",
         row=33,
         file=SECRETS,
         find='        return "tasks.json"\n',
@@ -76,7 +76,7 @@ GUARDS = (
     ),
     Guard(
         name="logins-of-init",
-        holds="A volume that another version made is named with the command that carries it over.",
+        holds="For a volume of an earlier version, the refusal names the command that migrates it.",
         row=37,
         file=INIT,
         find="        except psycopg.OperationalError as error:\n",
@@ -88,7 +88,7 @@ GUARDS = (
     ),
     Guard(
         name="newer-airflow-database",
-        holds="A database that a newer Airflow has upgraded is refused with the way back.",
+        holds="A database that a newer Airflow has upgraded is refused with the command that downgrades it.",
         row=37,
         file=INIT,
         find='        if "Can\'t locate revision" not in str(error):\n            raise\n',

@@ -266,7 +266,7 @@ def stack_for_tests(webhook: str, aws: str) -> Iterator[Stack]:
     settings.parent.mkdir(parents=True)
     shutil.copy(Path(__file__).with_name(settings.name), settings)
     try:
-        up(stack, print, tied=True, patience=600)
+        up(stack, print, tied=True, timeout=600)
         yield stack
     finally:
         down(stack)

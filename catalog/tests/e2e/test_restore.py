@@ -157,7 +157,7 @@ class Site:
                 self.page("restore", name)
         finally:
             server.stop()
-        up(stack, print, tied=True, patience=600)
+        up(stack, print, tied=True, timeout=600)
         self.bench.api = AirflowApi(stack.ui)
 
 

@@ -36,7 +36,7 @@ def test_the_demo(bench):
             bench.stack, demo.provider_dags(provider_names(), live=False), say=print, show=lambda _: None
         )
         assert {r.dag_id: r.state for r in runs} == {f"{n}_workflow": "success" for n in provider_names()}
-        for name, reports in zip(provider_names(), demo.outcomes(bench.stack, runs).values(), strict=True):
+        for name, reports in zip(provider_names(), demo.reports(bench.stack, runs).values(), strict=True):
             rows = len(expected_file(name).read_text().splitlines())
             assert sum(r["unchanged" if again else "inserted"] for r in reports) == rows
             assert [r["media_type"] for r in reports] == sorted(provider_class(name).strings, reverse=True)

@@ -1,11 +1,13 @@
-"""docs/bare_metal.md, followed as it stands there, against a PostgreSQL server that it knows by its address only.
+"""docs/bare_metal.md, followed literally, with a PostgreSQL server that it knows only by its address.
 
-The commands are run by one `bash -eu` with an empty HOME, in the order of the page. Two kinds of blocks are not:
+The commands run in one `bash -eu` with an empty HOME, in the order of the page. Two kinds of blocks are
+replaced:
 
-- `sh lock` installs from a registry, which tests do not reach. The environment of the tests takes its place.
-- `sh root` makes a user and tells systemd. The test starts what the units say instead, with the environment that they name.
+- `sh lock` installs from a registry, which tests do not reach: the tests' own environment is used.
+- `sh root` creates a user and systemd units: the test starts the commands of the units, with their
+  environment.
 
-What else differs are the values of the block `sh settings`, which the page asks its readers to set.
+The values of the block `sh settings`, which the page asks its readers to set, are the test's own.
 """
 
 import json
@@ -32,30 +34,31 @@ from catalog.tests.e2e.conftest import until
 PAGE = ROOT / "docs" / "bare_metal.md"
 BLOCK = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SERVICES = "the services are to be started now"
-SECONDS = 600  # a bound, for a machine that does much else
+SECONDS = 600  # a limit for a busy machine
 # In place of the hashed lock: what is installed for the tests, and Airflow's command.
-STAND_IN = """
+INSTALL = """
 python3 -m venv "$PREFIX/program"
 echo {packages} >"$(echo "$PREFIX"/program/lib/python*/site-packages)/tests.pth"
-printf '%s\\n' "#!$PREFIX/program/bin/python" 'from airflow.__main__ import main' 'main()' >"$PREFIX/program/bin/airflow"
+printf '%s\\n' "#!$PREFIX/program/bin/python" 'from airflow.__main__ import main' 'main()' \\
+    >"$PREFIX/program/bin/airflow"
 chmod 755 "$PREFIX/program/bin/airflow"
 export PIP_NO_INDEX=1
 """
 
 
 def blocks():
-    """(language, kind, text) of each fenced block of the page."""
+    """Return language, kind and content of each fenced block of the page."""
     return BLOCK.findall(PAGE.read_text(encoding="utf-8"))
 
 
 def settings():
-    """Names that the page asks its readers to set, with its own examples."""
+    """Return the settings that the page asks its readers to set, with the page's examples."""
     [text] = [text for language, kind, text in blocks() if (language, kind) == ("sh", "settings")]
     return dict(line.partition("=")[::2] for line in text.splitlines())
 
 
 def script(values):
-    """The page's commands with other settings; it waits for a line of its input where the services are started."""
+    """Return the page's commands with other settings; the script reads a line where services are started."""
     parts = []
     for language, kind, text in blocks():
         if language != "sh":
@@ -63,7 +66,7 @@ def script(values):
         if kind == "settings":
             text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
         elif kind == "lock":
-            text = STAND_IN.format(packages=shlex.quote(str(Path(pytest.__file__).parent.parent)))
+            text = INSTALL.format(packages=shlex.quote(str(Path(pytest.__file__).parent.parent)))
         elif kind == "root":
             text = f"echo '{SERVICES}'; read -r _\n" if "systemctl enable" in text else ""
         parts.append(text)
@@ -80,7 +83,7 @@ def folder():
 
 @pytest.fixture
 def postgres(folder):
-    """A server, and its superuser's address as somebody would write it."""
+    """Start a server; yield it with its superuser's address, as an operator would write it."""
     server = Postgres(folder / "postgres", "first", durable=False)
     server.start()
     password = "sup@r/u#s'e%r"
@@ -93,12 +96,12 @@ def postgres(folder):
 
 
 def unit(text):
-    """The entries of a unit, those of all its sections."""
+    """Return the entries of all sections of a unit."""
     return dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
 
 
 def environment_file(path):
-    """What systemd reads in an environment file, as far as it has single quotes only."""
+    """Parse an environment file as systemd does; only values between single quotes are allowed."""
     found = {}
     for line in path.read_text().splitlines():
         name, _, value = line.partition("=")
@@ -109,7 +112,7 @@ def environment_file(path):
 
 @contextmanager
 def services(prefix, home, logs):
-    """What systemd would do with the page's units. Yields name → process."""
+    """Run the page's units as systemd would; yield the processes by name."""
     running = {}
     try:
         for path in sorted((prefix / "units").iterdir()):
@@ -129,25 +132,24 @@ def services(prefix, home, logs):
                 )
         yield running
     finally:
-        for name in sorted(
-            running, key=lambda name: name != "scheduler"
-        ):  # first, as `After=` has systemd do
+        # The scheduler ends first, as `After=` makes systemd do.
+        for name in sorted(running, key=lambda name: name != "scheduler"):
             running[name].terminate()
             try:
                 running[name].wait(60)
             finally:
-                with_its_group(running[name])
+                kill_group(running[name])
 
 
-def with_its_group(process):
-    """What is left of a service; systemd ends all of its control group."""
+def kill_group(process):
+    """Kill the rest of a service, as systemd ends its control group."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def test_the_page_names_what_it_uses():
-    """Each setting is used, and none is missing; the blocks that are not run are those that are meant."""
+    """Each setting is used, none is missing, and only the intended blocks are replaced."""
     text = "\n".join(text for _, kind, text in blocks() if kind != "settings")
     used = set(re.findall(r"\$\{?([A-Z][A-Z_]+)\b", text))
     assert used - {"PATH"} == set(settings())
@@ -183,8 +185,13 @@ def test_the_page_is_followed(folder, postgres):
     with log.open("wb") as output:
         shell = subprocess.Popen(
             ["bash", "-eu", str(folder / "script.sh")],
-            cwd=home, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True,
-        )  # fmt: skip
+            cwd=home,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
     try:
         until(lambda: SERVICES in log.read_text() or shell.poll() is not None, SECONDS)
         assert shell.poll() is None, log.read_text()
@@ -197,12 +204,12 @@ def test_the_page_is_followed(folder, postgres):
             assert_works(prefix, values, log.read_text())
         assert {name: process.returncode for name, process in running.items()} == dict.fromkeys(COMPONENTS, 0)
     finally:
-        with_its_group(shell)
+        kill_group(shell)
         print(log.read_text())
 
 
 def assert_works(prefix, values, output):
-    """The DAG has run, `catalog providers` shows it, the UI asks for a login, and roles have their own databases only."""
+    """Check the DAG's run, `catalog providers`, the UI's login, and the rights of the roles."""
     assert re.search(r" trial +success ", output)
     [line] = [line for line in output.splitlines() if re.search(r"\bstocksnap\b.*@monthly", line)]
     assert re.search(r"[1-9]\d* new", line)

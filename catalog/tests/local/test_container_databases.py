@@ -1,4 +1,4 @@
-"""Roles of the containers' PostgreSQL, on a server of the test's own: what the scripts make, and what becomes of an older volume."""
+"""Roles of the containers' PostgreSQL, on the test's own server: a new volume, and an earlier one."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.database
 
 
 class Volume:
-    """A cluster as the image makes it: a superuser over the socket, passwords by TCP."""
+    """A cluster as the image makes it: the superuser logs in over the socket, others by TCP."""
 
     def __init__(self, folder: Path, superuser: str) -> None:
         self.folder, self.port, self.demoted = folder, free_port(), demotion()
@@ -35,10 +35,10 @@ class Volume:
         give(self.demoted, folder, self.data)
         self.data.chmod(0o700)
         self.secrets.mkdir()
-        for number, name in enumerate(n for n in secrets.MADE_UP if n.endswith("password")):
+        for number, name in enumerate(n for n in secrets.GENERATORS if n.endswith("password")):
             (self.secrets / name).write_text(f"{WILD}{number}\n")
-        theirs = Postgres(folder / "programs", "")
-        self.programs, extensions = theirs._programs(), theirs._shim()
+        other = Postgres(folder / "programs", "")
+        self.programs, extensions = other._programs(), other._write_extension()
         self.environment = {
             "PATH": f"{self.programs}:{os.defpath}",
             "PGHOST": str(folder),
@@ -53,11 +53,21 @@ class Volume:
         )
         self.server = subprocess.Popen(
             [
-                str(self.programs / "postgres"), "-D", str(self.data), "-p", str(self.port), "-c", "listen_addresses=127.0.0.1",
-                "-c", f"unix_socket_directories={folder}", "-c", "fsync=off", "-c", f"extension_control_path=$system:{extensions}",
+                str(self.programs / "postgres"),
+                "-D",
+                str(self.data),
+                f"--port={self.port}",
+                "--listen_addresses=127.0.0.1",
+                f"--unix_socket_directories={folder}",
+                "--fsync=off",
+                f"--extension_control_path=$system:{extensions}",
             ],
-            cwd=folder, env=self.environment, stderr=subprocess.DEVNULL, preexec_fn=dies_with_parent(signal.SIGINT), **self.demoted,
-        )  # fmt: skip
+            cwd=folder,
+            env=self.environment,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=dies_with_parent(signal.SIGINT),
+            **self.demoted,
+        )
         self._run(["sh", "-c", "until pg_isready -q; do sleep 0.05; done"], timeout=60)
 
     def _run(self, command: Sequence[Any], **named: Any) -> str:
@@ -79,7 +89,7 @@ class Volume:
 
 
 @contextmanager
-def made(world_readable, name, superuser):
+def started(world_readable, name, superuser):
     volume = Volume(world_readable / name, superuser)
     yield volume
     volume.server.send_signal(signal.SIGINT)
@@ -88,7 +98,7 @@ def made(world_readable, name, superuser):
 
 @pytest.fixture(scope="module")
 def fresh(world_readable):
-    with made(world_readable, "fresh-volume", "postgres") as volume:
+    with started(world_readable, "fresh-volume", "postgres") as volume:
         volume.script("roles.sh")
         yield volume
 
@@ -99,7 +109,8 @@ def test_a_role_owns_its_database_and_sees_no_other_one(fresh, role):
         connection.execute("create schema of_its_own")
         connection.execute("create temporary table t ()")
         rights = connection.execute(
-            "select rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls from pg_roles where rolname = %s",
+            "select rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls from pg_roles"
+            " where rolname = %s",
             [role],
         ).fetchone()
         assert not any(rights)
@@ -134,7 +145,7 @@ def test_passwords_are_renewed_by_the_same_script(fresh):
 
 
 def test_a_dump_comes_back_whole_or_not_at_all(fresh, tmp_path):
-    """By the scripts' own words, without Docker around them."""
+    """With the scripts' own commands, without Docker."""
     with psycopg.connect(fresh.address("api", "api"), autocommit=True) as connection:
         connection.execute("create table kept (n int); insert into kept select generate_series(1, 1000)")
     dump = ["pg_dump", "--username", "postgres", "--format", "custom", "--no-owner", "--no-acl", "api"]
@@ -186,8 +197,8 @@ MADE_BY_AIRFLOW = """
 
 @pytest.mark.timeout(300)
 def test_an_older_volume_is_carried_over_with_all_that_is_in_it(world_readable, monkeypatch):
-    """One superuser `catalog` owned everything; it is interrupted at each step and run again."""
-    with made(world_readable, "older-volume", "catalog") as volume:
+    """One superuser `catalog` owned everything; the script is interrupted at each step and run again."""
+    with started(world_readable, "older-volume", "catalog") as volume:
         with volume.administer("catalog") as connection:
             for name in ("airflow", "catalog", "api", "api_staging"):
                 connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
@@ -197,20 +208,21 @@ def test_an_older_volume_is_carried_over_with_all_that_is_in_it(world_readable, 
             connection.execute(MADE_BY_AIRFLOW)
         with volume.administer("catalog", "catalog") as connection:
             connection.execute(
-                "insert into image (identifier, created_on, updated_on, foreign_identifier, provider, source, url, license, "
-                "removed_from_source) select gen_random_uuid(), now(), now(), n::text, 'p', 'p', 'https://a.example/' || n, 'by', "
-                "false from generate_series(1, 500) n"
+                "insert into image (identifier, created_on, updated_on, foreign_identifier, provider, source,"
+                " url, license, removed_from_source)"
+                " select gen_random_uuid(), now(), now(), n::text, 'p', 'p', 'https://a.example/' || n, 'by',"
+                " false from generate_series(1, 500) n"
             )
 
-        # An init on it says what to do.
+        # `init` names the script.
         monkeypatch.setenv(bootstrap.CONNECTIONS[0], volume.address("airflow", "airflow"))
         with pytest.raises(
             bootstrap.Fatal, match=r"role airflow cannot use the database airflow.*carry-over\.sh"
         ) as refusal:
-            bootstrap.logins()
+            bootstrap.check_logins()
         assert "p@s" not in str(refusal.value)
 
-        # Interrupted: after the third role was made, and after the superuser was renamed.
+        # It is interrupted after the third role was created, and after the superuser was renamed.
         with volume.administer("catalog") as connection:
             connection.execute("create role carrier login superuser")
         (volume.secrets / "api_db_password").rename(volume.secrets / "away")
@@ -220,7 +232,7 @@ def test_an_older_volume_is_carried_over_with_all_that_is_in_it(world_readable, 
         for _ in range(2):
             volume.script("carry-over.sh")
 
-        bootstrap.logins()
+        bootstrap.check_logins()
         with volume.administer("postgres") as connection:
             [superusers] = connection.execute(
                 "select array_agg(rolname::text) from pg_roles where rolsuper"
@@ -233,7 +245,8 @@ def test_an_older_volume_is_carried_over_with_all_that_is_in_it(world_readable, 
             connection.execute("insert into dag (dag_id) values ('three')")
             connection.execute('alter table inner_one."Odd name" add y int')
             connection.execute(
-                "alter type state add value 'between'; refresh materialized view m; drop schema inner_one cascade"
+                "alter type state add value 'between'; refresh materialized view m;"
+                " drop schema inner_one cascade"
             )
         with psycopg.connect(volume.address("catalog", "catalog")) as connection:
             assert connection.execute("select count(*) from image").fetchone() == (500,)
@@ -244,17 +257,19 @@ def test_an_older_volume_is_carried_over_with_all_that_is_in_it(world_readable, 
 
 
 def owners(volume, database):
-    """Who owns anything in a database, the system's schemas and extensions left out."""
+    """Return the owners of all objects in a database, except system schemas and extensions."""
     query = """
         select distinct owner::regrole::text from (
             select oid, relnamespace, relowner from pg_class union all
             select oid, pronamespace, proowner from pg_proc union all
             select oid, typnamespace, typowner from pg_type
         ) t (oid, namespace, owner)
-          join pg_namespace n on n.oid = t.namespace and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+          join pg_namespace n on n.oid = t.namespace
+                             and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
          where not exists (select from pg_depend d where d.objid = t.oid and d.deptype = 'e')
          union
-        select nspowner::regrole::text from pg_namespace where nspname !~ '^pg_' and nspname not in ('information_schema', 'public')
+        select nspowner::regrole::text from pg_namespace
+         where nspname !~ '^pg_' and nspname not in ('information_schema', 'public')
          union
         select datdba::regrole::text from pg_database where datname = current_database()
     """

@@ -1,4 +1,4 @@
-"""Secrets of the containers: made once, for nobody else to read, whatever `.env` was like before."""
+"""Secrets of the containers: generated once, private to their owner, migrated from an earlier `.env`."""
 
 import json
 import stat
@@ -11,8 +11,8 @@ from catalog.containers import secrets
 from catalog.core.settings import SETTINGS
 
 WILD = "p@s/s w#o'r\"d%$\\ü"
-# The file of the version before.
-BEFORE = """# mine
+# An `.env` of an earlier version.
+BEFORE = """# ours
 POSTGRES_PASSWORD=kept
 MINIO_PASSWORD=kept-too
 FERNET_KEY=
@@ -36,10 +36,10 @@ def test_they_are_made_once(tmp_path, before):
     said = list(secrets.prepare(tmp_path))
     folder = tmp_path / ".secrets"
     first = {path.name: path.read_text() for path in folder.iterdir()}
-    assert set(first) == {*secrets.MADE_UP, *secrets.FILES}
+    assert set(first) == {*secrets.GENERATORS, *secrets.FILES}
     assert list(secrets.prepare(tmp_path)) == []
     assert {path.name: path.read_text() for path in folder.iterdir()} == first
-    values = [first[name].rstrip("\n") for name in secrets.MADE_UP]
+    values = [first[name].rstrip("\n") for name in secrets.GENERATORS]
     assert len({*values}) == len(values)
     assert all(len(v) >= 32 or v.startswith("kept") for v in values)
     assert not [v for v in values if any(v in line for line in said)]
@@ -54,7 +54,7 @@ def test_what_is_there_stays_whatever_it_is(tmp_path):
 
 
 def test_an_earlier_env_is_carried_over_and_closed(tmp_path):
-    """Its secrets become files and leave it, once they are there; its mode is mended, and all of it is said."""
+    """Its secrets are moved to files, its mode is restricted, and each change is reported."""
     env = tmp_path / ".env"
     env.write_text(BEFORE)
     env.chmod(0o644)
@@ -63,7 +63,7 @@ def test_an_earlier_env_is_carried_over_and_closed(tmp_path):
     assert (tmp_path / ".secrets" / "storage_root_password").read_text() == "kept-too\n"
     assert mode(env) == 0o600
     assert "mode 644" in said
-    assert "taken out of" in said
+    assert "removed from" in said
     assert "kept" not in said
     left = env.read_text()
     assert left.splitlines() == [
@@ -115,7 +115,7 @@ def test_any_value_can_be_written(value):
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     written = [f'"{escaped}"'] + ([f"'{value}'"] if "'" not in value else [])
     for text in written:
-        assert list(secrets.entries(f"  NAME = {text}  # remark")) == [(1, "NAME", value)]
+        assert list(secrets.parse_env(f"  NAME = {text}  # remark")) == [(1, "NAME", value)]
 
 
 @pytest.mark.parametrize("line", ["NAME='open", "NAME='a' b", 'NAME="open\\"', "NAME='it's'"])
@@ -131,10 +131,7 @@ def test_a_quote_that_is_not_closed_is_named_and_nothing_is_changed(tmp_path, li
 
 @pytest.mark.parametrize(
     ("env", "words"),
-    [
-        (b"FERNET_KEY=the-true-one\n", "FERNET_KEY is another secret than"),
-        (b"AIRFLOW_VAR_X=\xff\n", "is not UTF-8"),
-    ],
+    [(b"FERNET_KEY=the-true-one\n", "FERNET_KEY differs from"), (b"AIRFLOW_VAR_X=\xff\n", "is not UTF-8")],
 )
 def test_no_secret_is_lost(tmp_path, env, words):
     """An older `.env` comes after `.secrets` was made; its key is the one that reads Airflow's connections."""
@@ -149,7 +146,7 @@ def test_no_secret_is_lost(tmp_path, env, words):
 
 def test_two_values_of_one_secret_are_refused(tmp_path):
     (tmp_path / ".env").write_text("FERNET_KEY=one\nFERNET_KEY=two\n")
-    with pytest.raises(secrets.MalformedError, match="line 2: FERNET_KEY is there twice"):
+    with pytest.raises(secrets.MalformedError, match="line 2: FERNET_KEY has two values"):
         list(secrets.prepare(tmp_path))
     assert not (tmp_path / ".secrets").exists()
 

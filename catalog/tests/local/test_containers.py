@@ -1,4 +1,4 @@
-"""The composed catalog, as a reviewer would read it, and what its containers are prepared with. Needs no Docker."""
+"""compose.yml as a reviewer would read it, and the programs that prepare its containers. Needs no Docker."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from catalog.containers import bootstrap, secrets
 from catalog.containers.bootstrap import defaults
-from catalog.containers.with_secrets import PREFIX, filled
+from catalog.containers.with_secrets import PREFIX, resolve
 from catalog.core.errors import Fatal
 from catalog.core.settings import SETTINGS
 from catalog.local.stack import ROOT
@@ -32,7 +32,7 @@ every_service = pytest.mark.parametrize("name", SERVICES)
 
 
 def mounted(name):
-    """Secrets of a service: file below /run/secrets → name in compose.yml."""
+    """Return the secrets of a service: name in compose.yml by file below /run/secrets."""
     named = SERVICES[name].get("secrets", [])
     return {
         s["target"] if isinstance(s, dict) else s: s["source"] if isinstance(s, dict) else s for s in named
@@ -44,7 +44,7 @@ def environment(name):
 
 
 def script(name):
-    """The script of ours that a service runs, if it does."""
+    """Return the content of our script that a service runs; "" if there is none."""
     words = [
         *SERVICES[name].get("entrypoint", []),
         *(v for v in SERVICES[name].get("volumes", ()) if v.startswith("./")),
@@ -84,7 +84,7 @@ def test_a_service_says_whether_it_is_well(name):
         assert service["restart"] == "no"
     else:
         assert service["restart"] == "unless-stopped"
-        assert "HEALTHCHECK" in (ROOT / "docker" / "Dockerfile").read_text()  # of the image of ours
+        assert "HEALTHCHECK" in (ROOT / "docker" / "Dockerfile").read_text()  # of our image
         assert "build" in service or service["healthcheck"]["test"][0] == "CMD"
 
 
@@ -100,7 +100,7 @@ def test_others_wait_until_it_is_well():
 
 @every_service
 def test_an_image_is_named_by_its_digest(name):
-    """Those of the registry; ours is built from base images that are."""
+    """Those of the registry; our image is built from base images that are named so."""
     image = SERVICES[name]["image"]
     assert "build" in SERVICES[name] or re.fullmatch(r"[\w./-]+:[\w.-]*\d[\w.-]*@sha256:[0-9a-f]{64}", image)
     dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
@@ -121,7 +121,7 @@ def test_a_service_is_reached_from_where_it_should_be(name):
 
 @every_service
 def test_secrets_are_files_that_the_service_uses(name):
-    """Each secret that it has is used, and each that it uses it has; none stands in its environment."""
+    """Each mounted secret is used, each used one is mounted, and none is in the environment."""
     patterns = "".join(v for k, v in environment(name).items() if k.startswith(PREFIX))
     used = set(re.findall(r"\{([a-z_]+)(?:\|\w+)?\}", patterns))
     used |= {s for s in mounted(name) if f"/run/secrets/{s}" in f"{environment(name)}{script(name)}"}
@@ -142,7 +142,7 @@ def test_secrets_are_files_that_the_service_uses(name):
 
 
 def test_who_gets_which_secret():
-    """What is worth most: keys that make tokens or read connections, superusers, keys of providers."""
+    """The most valuable ones: keys for tokens and connections, superusers, API keys of providers."""
 
     def holders(secret):
         return {name for name in SERVICES if secret in mounted(name).values()}
@@ -163,16 +163,16 @@ def test_who_gets_which_secret():
 
 def test_every_secret_is_made():
     files = {name: about["file"] for name, about in DOCUMENT["secrets"].items()}
-    assert set(files.values()) == {f".secrets/{name}" for name in (*secrets.MADE_UP, *secrets.FILES)}
+    assert set(files.values()) == {f".secrets/{name}" for name in (*secrets.GENERATORS, *secrets.FILES)}
     assert {*files} == {name for service in SERVICES for name in mounted(service).values()}
 
 
 @pytest.mark.parametrize("name", AIRFLOW)
 def test_what_a_container_is_given_means_the_same_with_any_password(name, tmp_path):
-    """Connections are JSON or addresses that are read as they were meant, Variables are declared."""
+    """Connections, which are JSON or addresses, are parsed as they were meant; Variables are declared."""
     for secret in mounted(name):
         (tmp_path / secret).write_text("{}" if secret.endswith(".json") else f"{WILD}{secret}\n")
-    found = filled(environment(name), tmp_path)
+    found = resolve(environment(name), tmp_path)
     declared = {s.name for s in SETTINGS}
     assert not [key for key in found if key.startswith(PREFIX)]
     for key in found:
@@ -186,8 +186,8 @@ def test_what_a_container_is_given_means_the_same_with_any_password(name, tmp_pa
         value = found[key.removeprefix(PREFIX)]
         wanted = [f"{WILD}{secret}" for secret in re.findall(r"\{([a-z_]+)(?:\|\w+)?\}", pattern)]
         if value.startswith("{"):
-            texts = [v for k, v in json.loads(value).items() if k in ("password", "catalog", "reader")]
-            assert texts == wanted
+            passwords = [v for k, v in json.loads(value).items() if k in ("password", "catalog", "reader")]
+            assert passwords == wanted
         elif "://" in value:
             assert [unquote(urlsplit(value).password)] == wanted
             if "postgresql" in value:
@@ -197,7 +197,7 @@ def test_what_a_container_is_given_means_the_same_with_any_password(name, tmp_pa
             assert [value] == wanted
 
 
-# The program of the containers.
+# The entrypoint of the containers.
 
 
 def run(tmp_path, *arguments, program="entrypoint.sh", **environment):
@@ -215,7 +215,10 @@ def run(tmp_path, *arguments, program="entrypoint.sh", **environment):
     )
 
 
-SHOW = "import os; print(os.environ.get('NAME'), os.environ.get('FROM_SECRETS_NAME'), os.environ.get('AIRFLOW_VAR_API_KEY_X'))"
+SHOW = (
+    "import os; "
+    "print(*(os.environ.get(name) for name in ('NAME', 'FROM_SECRETS_NAME', 'AIRFLOW_VAR_API_KEY_X')))"
+)
 
 
 def test_the_entrypoint_puts_secrets_in_their_places(tmp_path):
@@ -248,7 +251,7 @@ def test_the_entrypoint_names_a_secret_that_is_missing(tmp_path):
 
 
 def test_the_programs_of_docker_exec_get_the_secrets_too(tmp_path):
-    """The image has links by these names before everything else on PATH."""
+    """The image has links with these names first on PATH."""
     links = tmp_path / "links"
     links.mkdir()
     for name in ("airflow", "catalog"):
@@ -269,19 +272,22 @@ def test_the_programs_of_docker_exec_get_the_secrets_too(tmp_path):
 
 @pytest.mark.airflow
 @pytest.mark.database
-def test_a_component_is_well_while_its_own_job_is_heard_of(server, tmp_path, monkeypatch):
-    """As `airflow jobs check --local` says it, in Airflow's own table."""
+def test_a_component_is_healthy_while_its_own_job_has_a_recent_heartbeat(server, tmp_path, monkeypatch):
+    """As `airflow jobs check --local` decides it, in Airflow's own table."""
     from airflow.jobs.job import Job
     from airflow.utils.net import get_hostname
 
     address = database_of_its_own(server, "empty").replace("postgresql:", "postgresql+psycopg2:")
     engine = sqlalchemy.create_engine(address)
     Job.__table__.create(engine)
-    insert = "insert into job (job_type, state, hostname, latest_heartbeat) values (%s, %s, %s, now() - %s * interval '1 second')"
+    insert = """
+        insert into job (job_type, state, hostname, latest_heartbeat)
+        values (%s, %s, %s, now() - %s * interval '1 second')
+    """
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", address)
     (tmp_path / "component").write_text("triggerer\n")
 
-    def well():
+    def healthy():
         return run(tmp_path, "healthy", AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=address).returncode == 0
 
     with psycopg.connect(address.replace("+psycopg2", ""), autocommit=True) as connection:
@@ -292,21 +298,20 @@ def test_a_component_is_well_while_its_own_job_is_heard_of(server, tmp_path, mon
             ("TriggererJob", "running", get_hostname(), 300),
         ):
             connection.execute(insert, row)
-        assert not well()
+        assert not healthy()
         connection.execute(insert, ("TriggererJob", "running", get_hostname(), 1))
-        assert well()
+        assert healthy()
     engine.dispose()
 
 
-# What `init` does.
+# The image's `init`.
 
 
 def test_variables_with_a_default(monkeypatch):
     for name in [n for n in os.environ if n.startswith("AIRFLOW_VAR_")]:
-        monkeypatch.delenv(name)  # the end-to-end stack's, which lasts as long as the tests
-    monkeypatch.setenv(
-        "AIRFLOW_VAR_DATA_REFRESH_LIMIT", "5"
-    )  # given by the environment: the UI could not change it
+        monkeypatch.delenv(name)  # set by the end-to-end stack, which lasts as long as the tests
+    # A Variable in the environment cannot be changed in the UI, so it is not created there.
+    monkeypatch.setenv("AIRFLOW_VAR_DATA_REFRESH_LIMIT", "5")
     found = {name: (value, meaning) for name, value, meaning in defaults()}
     assert found["DATA_REFRESH_INDEX_TASKS"] == ("8", "tasks that fill an index, at most 64")
     assert found["ENVIRONMENT"][0] == "local"
@@ -318,10 +323,10 @@ def test_variables_with_a_default(monkeypatch):
 
 
 def test_users_of_the_search_engine(httpserver):
-    """Asked of the engine as its superuser; the dashboard's user changes nothing."""
+    """They are created by the engine's superuser; the dashboard's user may only read."""
     answers = httpserver.expect_request(re.compile("/_security/.*"), method="PUT")
     answers.respond_with_json({}, headers={"X-Elastic-Product": "Elasticsearch"})
-    bootstrap.search_users(
+    bootstrap.create_search_users(
         bootstrap.SearchUsers(httpserver.url_for("/"), "elastic", WILD, f"{WILD}1", f"{WILD}2")
     )
     asked = {r.path: (r.authorization, json.loads(r.get_data())) for r, _ in httpserver.log}
@@ -342,18 +347,18 @@ def test_an_engine_that_refuses_is_named(httpserver):
     )
     given = bootstrap.SearchUsers(httpserver.url_for("/"), "elastic", "wrong", "a", "b")
     with pytest.raises(Fatal, match="the search engine answered 401"):
-        bootstrap.search_users(given)
+        bootstrap.create_search_users(given)
 
 
 NEWER = """
 import sqlalchemy
 from airflow import settings
 from catalog.containers import bootstrap
-bootstrap.airflow_database()
+bootstrap.prepare_airflow_database()
 with settings.get_engine().begin() as connection:
     connection.execute(sqlalchemy.text("update alembic_version set version_num = 'ffffffffffff'"))
 try:
-    bootstrap.airflow_database()
+    bootstrap.prepare_airflow_database()
 except bootstrap.Fatal as problem:
     print("REFUSED", problem)
 """
@@ -374,10 +379,10 @@ def test_a_newer_airflow_database_is_refused_with_the_way_back(tmp_path):
     assert "airflow db downgrade --to-version 3." in done.stdout
 
 
-# Names that exist.
+# Names of options.
 
 
-def texts():
+def contents():
     return {
         name: (ROOT / name).read_text()
         for name in (
@@ -390,7 +395,7 @@ def texts():
 
 
 def test_airflow_knows_every_option_that_is_named():
-    """What is misspelt there would be ignored without a word. Celery's options come with its provider, which is not installed."""
+    """A misspelt one would be ignored silently; Celery's are unknown, as its provider is not installed."""
     from airflow.configuration import retrieve_configuration_description
 
     known = {
@@ -400,8 +405,8 @@ def test_airflow_knows_every_option_that_is_named():
     }
     named = {
         tuple(m.lower().split("__"))
-        for text in texts().values()
-        for m in re.findall(r"AIRFLOW__([A-Z_]+[A-Z])", text)
+        for content in contents().values()
+        for m in re.findall(r"AIRFLOW__([A-Z_]+[A-Z])", content)
     }
     assert len(named) > 20
     assert {pair for pair in named if not pair[0].startswith("celery")} - known == set()

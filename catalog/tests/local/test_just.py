@@ -1,4 +1,4 @@
-"""The script that installs what the recipes need, with a stand-in for Python: nothing is installed here."""
+"""The script that installs what the recipes need, with a fake Python: nothing is installed here."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ esac
 def checkout(tmp_path):
     for name in ("just", "requirements-dev.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
-    python = tmp_path / "stand-in"
+    python = tmp_path / "fake-python"
     python.write_text(PYTHON.format(real=sys.executable))
     python.chmod(0o755)
     (tmp_path / "calls").touch()
@@ -41,14 +41,14 @@ def checkout(tmp_path):
 def start(checkout, recipe):
     return subprocess.Popen(
         [checkout / "just", recipe],
-        env={**os.environ, "CATALOG_PYTHON": str(checkout / "stand-in")},
+        env={**os.environ, "CATALOG_PYTHON": str(checkout / "fake-python")},
         stdout=subprocess.PIPE,
         text=True,
     )
 
 
 def wait_for(checkout, *calls):
-    """Until the stand-in was called like that."""
+    """Wait until the fake Python has been called with these."""
     deadline = time.monotonic() + 60
     while (found := (checkout / "calls").read_text().split()) != list(calls):
         assert time.monotonic() < deadline, found
@@ -73,7 +73,7 @@ def test_one_that_is_killed_leaves_no_lock(checkout):
     wait_for(checkout, "lock", "venv")
     first.kill()
     first.wait()
-    (checkout / "go").touch()  # its stand-in ends, too
+    (checkout / "go").touch()  # the fake Python of the first one ends as well
     second = start(checkout, "second")
     assert second.communicate(timeout=60)[0] == "recipe second\n"
     assert (checkout / "calls").read_text().split() == ["lock", "venv", "lock", "venv"]

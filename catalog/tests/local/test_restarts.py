@@ -1,4 +1,4 @@
-"""When parts are started again, by a clock of the test's own; locks of ports; servers that end with their process."""
+"""Restarts of parts, on a clock of the test's own; locks on ports; servers that end with their process."""
 
 import os
 import signal
@@ -10,55 +10,63 @@ import psycopg
 import pytest
 
 from catalog.local import stack as stacks
-from catalog.local.restarts import FIRST, LONGEST, PATIENCE, PATIENCE_AT_START, STABLE, KeepsEnding, Restarts
+from catalog.local.restarts import (
+    FIRST_PAUSE,
+    LIMIT,
+    LIMIT_AT_START,
+    LONGEST_PAUSE,
+    STABLE,
+    CrashLoop,
+    Restarts,
+)
 from catalog.local.stack import Stack
 from catalog.tests.e2e.conftest import until
 
 
-def live_and_die(restarts, clock, name, seconds=0.0):
-    """Seconds of pause after a life of so many seconds."""
+def run_and_end(restarts, clock, name, seconds=0.0):
+    """Start a part that ends after some seconds; return the pause."""
     restarts.started(name)
     clock[0] += seconds
     return restarts.ended(name)
 
 
-@pytest.mark.parametrize("patience", [PATIENCE, PATIENCE_AT_START])
-def test_pauses_grow_until_a_part_is_given_up(patience):
-    """Sooner when it has never stayed up."""
+@pytest.mark.parametrize("limit", [LIMIT, LIMIT_AT_START])
+def test_pauses_grow_until_a_part_is_given_up(limit):
+    """Sooner if it has never been stable."""
     clock, pauses = [0.0], []
     restarts = Restarts(lambda: clock[0])
-    if patience == PATIENCE:
-        pauses.append(live_and_die(restarts, clock, "scheduler", STABLE))
+    if limit == LIMIT:
+        pauses.append(run_and_end(restarts, clock, "scheduler", STABLE))
     began = clock[0]
 
     def keep_ending():
         while True:
-            pauses.append(live_and_die(restarts, clock, "scheduler"))
+            pauses.append(run_and_end(restarts, clock, "scheduler"))
             assert restarts.due() == []
             clock[0] += pauses[-1]
             assert restarts.due() == ["scheduler"]
 
-    with pytest.raises(KeepsEnding, match=r"^scheduler ended \d+ times in \d+ s"):
+    with pytest.raises(CrashLoop, match=r"^scheduler ended \d+ times in \d+ s"):
         keep_ending()
-    assert pauses[:4] == [FIRST, 2 * FIRST, 4 * FIRST, 8 * FIRST]
-    assert max(pauses) <= LONGEST
-    assert patience <= clock[0] - began <= patience + LONGEST
+    assert pauses[:4] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE, 8 * FIRST_PAUSE]
+    assert max(pauses) <= LONGEST_PAUSE
+    assert limit <= clock[0] - began <= limit + LONGEST_PAUSE
 
 
 def test_a_part_that_stayed_up_is_not_given_up():
     clock = [0.0]
     restarts = Restarts(lambda: clock[0])
-    assert [live_and_die(restarts, clock, "api-server", STABLE) for _ in range(100)] == [FIRST] * 100
+    assert [run_and_end(restarts, clock, "api-server", STABLE) for _ in range(100)] == [FIRST_PAUSE] * 100
 
 
-def test_a_crash_of_the_database_that_ends_all_at_once_is_waited_for():
-    """Each part is counted for itself, and may end several more times within the seconds."""
+def test_a_crash_of_the_database_that_ends_all_parts_is_waited_for():
+    """Ends are counted per part, and each may end several more times until the database is back."""
     clock = [0.0]
     restarts = Restarts(lambda: clock[0])
     names = ["PostgreSQL", "scheduler", "api-server", "triggerer", "dag-processor"]
     for _ in range(4):
         for name in names:
-            live_and_die(restarts, clock, name, 0.5)
+            run_and_end(restarts, clock, name, 0.5)
     clock[0] += 8
     assert restarts.due() == names
     restarts.started("PostgreSQL")
@@ -83,7 +91,7 @@ def test_locks_of_ports_follow_no_link(tmp_path, monkeypatch, trap):
     monkeypatch.setattr(stacks, "_SHARED", shared)
     stack = Stack(tmp_path / "state")
     stack.settings()
-    port = stack._hold(0)
+    port = stack._reserve(0)
     assert port
     assert list(victim.iterdir()) == []
     place = folder if trap == "none" else stack.folder
@@ -91,9 +99,9 @@ def test_locks_of_ports_follow_no_link(tmp_path, monkeypatch, trap):
     assert lock.stat().st_mode & 0o077 == 0
     lock.unlink()
     lock.symlink_to(victim / "made")
-    assert Stack(tmp_path / "state")._hold(port) in (0, port)
+    assert Stack(tmp_path / "state")._reserve(port) in (0, port)
     assert list(victim.iterdir()) == []
-    for handle in stack._held:
+    for handle in stack._port_locks:
         os.close(handle)
 
 
@@ -125,7 +133,7 @@ watching = Supervisor(stack, tied=True)
 watching._postgres = stack.postgres(stack.choose_ports())
 watching._postgres_pid = watching._postgres.start()
 watching._restarts.started(POSTGRES)
-watching._say("running")
+watching._save_state("running")
 watching._watch()
 """
 
@@ -133,7 +141,7 @@ watching._watch()
 @pytest.mark.database
 @pytest.mark.enable_socket
 def test_a_database_that_crashes_is_started_again(world_readable):
-    """As often as it crashes, and its data are there; the supervisor alone watches it here, without Airflow."""
+    """Each time it crashes, with its data; the supervisor runs without Airflow here."""
     stack = Stack(world_readable / "crashes" / "state")
     stack.settings()
     for folder in (stack.folder, stack.folder.parent):
@@ -148,5 +156,5 @@ def test_a_database_that_crashes_is_started_again(world_readable):
                 connection.execute("insert into kept values (%s)", [number])
                 assert len(connection.execute("select from kept").fetchall()) == number + 1
             os.kill(pid, signal.SIGKILL)
-        process.stdin.close()  # what it is tied to is gone
+        process.stdin.close()  # as if the process that it is tied to had ended
         assert process.wait(60) == 0

@@ -1,4 +1,4 @@
-"""The roles of the local stack's server: one for each database, with no rights anywhere else."""
+"""Roles of the local stack's server: one per database, without rights on the others."""
 
 import tempfile
 from pathlib import Path
@@ -28,11 +28,14 @@ def test_a_role_owns_its_database_and_nothing_else(owned, database):
               from pg_roles where rolname = current_user
         """
         assert connection.execute(about).fetchone() == (OWNERS[database], False)
-        connection.execute("create table mine (x int)")
+        connection.execute("create table own (x int)")
         connection.execute("create temporary table passing (x int)")
-        connection.execute("drop table mine")
-        may = "select datname from pg_database where datname = any(%s) and has_database_privilege(datname, 'CONNECT')"
-        assert connection.execute(may, [list(OWNERS)]).fetchall() == [(database,)]
+        connection.execute("drop table own")
+        allowed = """
+            select datname from pg_database
+             where datname = any(%s) and has_database_privilege(datname, 'CONNECT')
+        """
+        assert connection.execute(allowed, [list(OWNERS)]).fetchall() == [(database,)]
     for other in OWNERS.keys() - {database}:
         address = psycopg.conninfo.make_conninfo(owned.dsn(database), dbname=other)
         with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
@@ -45,7 +48,7 @@ def test_databases_are_made_once(owned):
         assert connection.execute("select current_user").fetchone() == ("catalog",)
 
 
-def test_a_stack_that_is_older_keeps_its_role():
+def test_an_older_stack_keeps_its_role():
     """Its databases belong to the superuser that made them."""
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Path(folder) / "state")

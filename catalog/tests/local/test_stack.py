@@ -1,4 +1,4 @@
-"""The supervisor: parts that die, its own violent end, two stacks side by side, nothing left behind."""
+"""The supervisor: parts that are killed, a supervisor that is killed, two stacks side by side, orphans."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ def stack():
 
 
 def processes_of(stack):
-    """Everything that belongs to the stack: the supervisor's tree, and whatever names its folder."""
+    """Return the PIDs of the supervisor's tree and of all processes that name the stack's folder."""
     found = set()
     for process in psutil.process_iter(["cmdline"]):
         if any(str(stack.folder) in part for part in process.info["cmdline"] or []):
@@ -41,7 +41,7 @@ def processes_of(stack):
 
 
 def addresses_of(stack):
-    """Where the stack's processes listen; those that have just ended do so nowhere."""
+    """Return the addresses that the stack's processes listen on."""
     found = set()
     for pid in processes_of(stack):
         with suppress(psutil.NoSuchProcess):
@@ -51,7 +51,7 @@ def addresses_of(stack):
 
 
 @pytest.mark.timeout(600)
-def test_life_and_violent_death(stack):
+def test_parts_that_are_killed_are_restarted_and_a_killed_supervisor_leaves_no_process(stack):
     up(stack, tied=True)
     api, first = AirflowApi(stack.ui), stack.state()
     assert set(first["parts"]) == set(COMPONENTS)
@@ -59,25 +59,24 @@ def test_life_and_violent_death(stack):
     with psycopg.connect(stack.dsn(), autocommit=True) as connection:
         connection.execute("create table kept (n int)")
 
-    os.kill(
-        first["parts"]["scheduler"], signal.SIGKILL
-    )  # a crash of one part: it is started again, and its workers are gone
+    # A crash of one component: it is restarted, and its workers have ended.
+    os.kill(first["parts"]["scheduler"], signal.SIGKILL)
     until(lambda: stack.state()["parts"].get("scheduler") not in (None, first["parts"]["scheduler"]))
     until(lambda: ready(stack), 60)
     assert stack.state()["parts"]["api-server"] == first["parts"]["api-server"]
 
-    os.kill(first["postgres"], signal.SIGKILL)  # the database, and with it whatever cannot do without
+    # A crash of the database, and of the components that need it.
+    os.kill(first["postgres"], signal.SIGKILL)
     until(lambda: stack.state()["postgres"] not in (0, first["postgres"]))
     until(lambda: ready(stack), 120)
     assert stack.running()
 
-    os.kill(
-        first["supervisor"], signal.SIGKILL
-    )  # its own: the kernel ends the parts, these end their children
+    # A crash of the supervisor: the kernel ends the parts, and these end their children.
+    os.kill(first["supervisor"], signal.SIGKILL)
     until(lambda: not processes_of(stack), 60)
     assert not stack.running()
 
-    up(stack, tied=True)  # and the data are still there
+    up(stack, tied=True)
     with psycopg.connect(stack.dsn()) as connection:
         assert connection.execute("select count(*) from kept").fetchone() == (0,)
     assert api.healthy()
@@ -90,7 +89,7 @@ def test_two_stacks_side_by_side_and_a_second_up(stack):
     other = Stack(stack.folder.parent / "other")
     try:
         up(stack, tied=True)
-        assert up(stack) < 5  # one that runs already is only waited for
+        assert up(stack) < 5  # it is running already
         up(other, tied=True)
         assert stack.ui != other.ui
         assert ready(stack)
@@ -103,9 +102,7 @@ def test_two_stacks_side_by_side_and_a_second_up(stack):
 
 def test_a_start_that_fails_says_why_and_leaves_nothing(stack, monkeypatch):
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "NoSuchExecutor")
-    with pytest.raises(
-        StackError, match=r"did not start: KeepsEnding: scheduler ended .* see .*scheduler.log"
-    ):
+    with pytest.raises(StackError, match=r"did not start: CrashLoop: scheduler ended .* see .*scheduler.log"):
         up(stack, tied=True)
     until(lambda: not processes_of(stack), 60)
 
@@ -123,7 +120,7 @@ input()
 
 @pytest.mark.parametrize("moment", ["migrating the databases", "up"])
 def test_a_stack_of_tests_ends_with_the_tests(stack, moment):
-    """However they end: SIGKILL, as from a CI that has waited long enough, leaves no time for anything."""
+    """Also after SIGKILL, as sent by a CI whose time limit has passed."""
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(stack.folder)],
         stdin=subprocess.PIPE,

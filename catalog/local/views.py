@@ -1,0 +1,125 @@
+"""Terminal output of the local commands: tables, and the states of runs while they change."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from elasticsearch import Elasticsearch
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from catalog.data_refresh.queries import search
+from catalog.local import demo
+from catalog.local.doctor import Finding
+from catalog.local.runs import Run
+from catalog.local.stack import Stack
+from catalog.local.trace import Step
+
+# A log file has room for whole tables.
+console = Console() if sys.stdout.isatty() else Console(width=170)
+COLORS = {
+    "success": "green",
+    "failed": "red",
+    "upstream_failed": "red",
+    "running": "cyan",
+    "up_for_retry": "yellow",
+}
+GRADES = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}
+
+
+def notify(message: str) -> None:
+    """Print a message with the time of day."""
+    console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {message}", highlight=False)
+
+
+def colored(state: str, width: int = 0) -> str:
+    """Return the state of a run or task in its color, padded to a width in characters."""
+    return f"[{COLORS.get(state, 'dim')}]{state:<{width}}[/]"
+
+
+class View(Protocol):
+    """Display of a group of runs."""
+
+    def __call__(self, runs: list[Run]) -> None: ...
+
+
+@contextmanager
+def live_view() -> Iterator[View]:
+    """Display the states of runs: a live table on a terminal, one line per change elsewhere (CI)."""
+    if not console.is_terminal:
+        yield _print_changes()
+        return
+    with Live(console=console, transient=True, refresh_per_second=4) as live:
+
+        def update(runs: list[Run]) -> None:
+            table = Table("DAG", "state", "tasks")
+            for run in runs:
+                table.add_row(run.dag_id, colored(run.state), run.progress())
+            live.update(table)
+
+        yield update
+
+
+def _print_changes() -> View:
+    shown: dict[str, str] = {}
+
+    def show(runs: list[Run]) -> None:
+        for run in runs:
+            if shown.get(run.dag_id) != run.state:
+                shown[run.dag_id] = run.state
+                notify(f"{run.dag_id}: {run.state}")
+
+    return show
+
+
+def findings_table(findings: list[Finding]) -> Table:
+    table = Table("check", "", "result and fix")
+    for finding in findings:
+        table.add_row(finding.check, GRADES[finding.grade], finding.message)
+    return table
+
+
+def outcome_table(runs: list[Run], reports: dict[str, list[demo.Row]]) -> Table:
+    """Return a table of the ingestion reports of runs, one row per DAG and media type."""
+    table = Table("DAG", "state", "s", "media", *demo.OUTCOMES, title="Outcome of the runs")
+    for run in runs:
+        head = [run.dag_id, colored(run.state), f"{run.seconds:.1f}"]
+        for report in reports[run.dag_id]:
+            counts = (f"{report[outcome]:,}" for outcome in demo.OUTCOMES)
+            table.add_row(*head, str(report["media_type"]), *counts)
+            head = ["", "", ""]
+        if not reports[run.dag_id]:
+            table.add_row(*head, "-", *("-" for _ in demo.OUTCOMES))
+    return table
+
+
+def sample_table(stack: Stack) -> Table:
+    columns = ("provider", "title", "creator", "license", "landing URL")
+    table = Table(*columns, title="One row of each provider in the catalog")
+    for row in demo.samples(stack):
+        table.add_row(*(str(value or "") for value in row.values()))
+    return table
+
+
+def search_table(client: Elasticsearch, words: str) -> Table:
+    """Search the live image index, and return a table of the first hits."""
+    found = search(client, "image", words, 5)
+    title = f"{found.total:,} images for {words!r}"
+    table = Table("score", "title", "source", "license", "tags", title=title)
+    for hit in found.first:
+        document = hit.source
+        tags = ", ".join(tag["name"] for tag in document["tags"][:8])
+        table.add_row(
+            f"{hit.score:.2f}", document.get("title", ""), document["source"], document["license"], tags
+        )
+    return table
+
+
+def trace_table(steps: list[Step]) -> Table:
+    table = Table("place", "record", title="One record from API response to search hit")
+    for step in steps:
+        table.add_row(*step)
+    return table
