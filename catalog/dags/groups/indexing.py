@@ -7,7 +7,7 @@ imported inside tasks.
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -150,7 +150,7 @@ def index_range(part: dict[str, int]) -> dict[str, Any]:
 
 @task(execution_timeout=timedelta(hours=6))
 def check_index(
-    parts: list[dict[str, int]], done: list[dict[str, Any]], params: Params = GIVEN
+    parts: list[dict[str, int]], done: Iterable[dict[str, Any]], params: Params = GIVEN
 ) -> dict[str, Any]:
     """Check that each range has as many documents as rows.
 
@@ -162,7 +162,7 @@ def check_index(
     refresh = current_refresh("working")
     plan, own = refresh.plan, indexes_of(refresh)
     uuid, ranges = refresh.made(plan.index).uuid, [IdRange(**part) for part in parts]
-    indexed = msgspec.convert(done, list[Indexed])
+    indexed = [msgspec.convert(one, Indexed) for one in done]
     rejected = [Counter(one.rejected) for one in indexed]
     with (
         database_connection(plan.api, autocommit=True) as api,
