@@ -88,7 +88,7 @@ GUARDS = (
         name="soak-that-counts",
         holds="A record that is lost in a soak is missed.",
         row=39,
-        file="catalog/soak/oracles.py",
+        file="catalog/soak/oracles/content.py",
         find="    if missing := model.keys(source.media_type, certain) - have:\n",
         replace="    if missing := set():\n",
         tests=("soak/test_oracles.py::test_a_pull_that_is_not_whole",),
