@@ -1,7 +1,7 @@
-"""A generated dump of iNaturalist into the catalog: photos a second, and the memory of the client and of its server process.
+"""Load of a generated iNaturalist dump: photos per second, memory of the client and of its server process.
 
-BENCH_PHOTOS (2 000 000) photos of two thirds as many observations, 100 000 observers, 60 000 taxa with names.
-The floor is a bare COPY of the photos' file.
+BENCH_PHOTOS (default: 2 000 000) photos, two thirds as many observations, 100 000 observers, 60 000 taxa with
+names. The floor is a bare COPY of the photos' file.
 """
 
 import gzip
@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -21,6 +21,7 @@ import psutil
 import psycopg
 from upath import UPath
 
+from catalog.core.session import Connection
 from catalog.database import schema
 from catalog.local.postgres import Postgres
 from catalog.providers.inaturalist import dump
@@ -31,45 +32,49 @@ OBSERVERS, TAXA = 100_000, 60_000
 LICENSES = ("CC-BY-NC", "CC-BY-NC", "CC-BY-NC", "CC-BY", "CC0", "CC-BY-NC-SA")
 
 
-def write(path: Path, header: str, lines: Iterable[str]) -> None:
+Row = tuple[object, ...]
+
+
+def write(path: Path, header: str, rows: Iterable[Row]) -> None:
     with gzip.open(path, "wt", compresslevel=1, encoding="utf-8") as file:
         file.write(header.replace(" ", "\t") + "\n")
-        file.writelines(lines)
+        file.writelines("\t".join(map(str, row)) + "\n" for row in rows)
+
+
+def photo_rows(uuids: list[UUID]) -> Iterator[Row]:
+    for n in range(PHOTOS):
+        observation = n * 2 // 3
+        observer, license_ = observation % OBSERVERS, LICENSES[n % 6]
+        yield UUID(int=n), n * 2, uuids[observation], observer, "jpeg", license_, 2048, 1536, n % 3
+
+
+def observation_rows(uuids: list[UUID]) -> Iterator[Row]:
+    pick = random.randrange
+    for n, uuid in enumerate(uuids):
+        latitude, longitude = f"{pick(90)}.1234567890", f"{pick(180)}.1234567890"
+        yield uuid, n % OBSERVERS, latitude, longitude, 5, 10 + n % (TAXA + 600), "research", "2024-02-10"
+
+
+def observer_rows() -> Iterator[Row]:
+    for n in range(OBSERVERS):
+        yield n, f"login{n}", f"Name {n}" if n % 5 == 0 else ""
+
+
+def taxon_rows() -> Iterator[Row]:
+    for n in range(TAXA):
+        ancestors = "/".join(str(10 + n // 7**p) for p in range(5, 0, -1))
+        yield 10 + n, f"48460/{ancestors}", 10, "species", f"Madeupia nova{n}", "true"
 
 
 def generate(folder: Path) -> None:
     random.seed(7)
-    observations = PHOTOS * 2 // 3
-    uuid = [UUID(int=random.getrandbits(128)) for _ in range(observations)]
-    pick = random.randrange
-    write(
-        folder / "photos.csv.gz",
-        "photo_uuid photo_id observation_uuid observer_id extension license width height position",
-        (
-            f"{UUID(int=n)}\t{n * 2}\t{uuid[n * 2 // 3]}\t{n * 2 // 3 % OBSERVERS}\tjpeg\t{LICENSES[n % 6]}\t2048\t1536\t{n % 3}\n"
-            for n in range(PHOTOS)
-        ),
-    )
-    columns = "observation_uuid observer_id latitude longitude positional_accuracy taxon_id quality_grade observed_on"
-    write(
-        folder / "observations.csv.gz",
-        columns,
-        (
-            f"{uuid[n]}\t{n % OBSERVERS}\t{pick(90)}.1234567890\t{pick(180)}.1234567890\t5\t{10 + n % (TAXA + 600)}\tresearch\t2024-02-10\n"
-            for n in range(observations)
-        ),
-    )
-    write(
-        folder / "observers.csv.gz",
-        "observer_id login name",
-        (f"{n}\tlogin{n}\t{f'Name {n}' if n % 5 == 0 else ''}\n" for n in range(OBSERVERS)),
-    )
-    above = ["/".join(str(10 + n // 7**p) for p in range(5, 0, -1)) for n in range(TAXA)]
-    write(
-        folder / "taxa.csv.gz",
-        "taxon_id ancestry rank_level rank name active",
-        (f"{10 + n}\t48460/{above[n]}\t10\tspecies\tMadeupia nova{n}\ttrue\n" for n in range(TAXA)),
-    )
+    uuids = [UUID(int=random.getrandbits(128)) for _ in range(PHOTOS * 2 // 3)]
+    columns = "photo_uuid photo_id observation_uuid observer_id extension license width height position"
+    write(folder / "photos.csv.gz", columns, photo_rows(uuids))
+    columns = "observation_uuid observer_id latitude longitude positional_accuracy taxon_id quality_grade"
+    write(folder / "observations.csv.gz", f"{columns} observed_on", observation_rows(uuids))
+    write(folder / "observers.csv.gz", "observer_id login name", observer_rows())
+    write(folder / "taxa.csv.gz", "taxon_id ancestry rank_level rank name active", taxon_rows())
     with zipfile.ZipFile(folder / "catalogue_of_life.zip", "w", zipfile.ZIP_DEFLATED) as files:
         names = "".join(
             f"T{n}\tcommon name {n} {k}\tC{k % 5}\n" for n in range(0, TAXA, 3) for k in range(1 + n % 12)
@@ -81,8 +86,8 @@ def generate(folder: Path) -> None:
         )
 
 
-def floor(connection: psycopg.Connection, path: Path) -> float:
-    """Photos a second of a bare COPY."""
+def floor(connection: Connection, path: Path) -> float:
+    """Return the photos per second of a bare COPY."""
     with connection.transaction(force_rollback=True):
         connection.execute("create unlogged table floor (like inaturalist.photos)")
         began = time.perf_counter()
@@ -122,9 +127,8 @@ def main() -> None:
         shutil.rmtree(base, ignore_errors=True)
 
 
-def measure(connection: psycopg.Connection, root: UPath) -> None:
+def measure(connection: Connection, root: UPath) -> None:
     backend = psutil.Process(connection.info.backend_pid)
-    peaks: list[float] = []
     token = dump.token(root)
     dump.prepare(connection, token)
     total = timed("Catalogue of Life", lambda: dump.load_names(connection, root / "catalogue_of_life.zip"))
@@ -133,24 +137,22 @@ def measure(connection: psycopg.Connection, root: UPath) -> None:
     total += timed("name taxa", lambda: dump.name_taxa(connection))
 
     def progress(batch: dump.Batch, of: int, report: object) -> None:
-        memory = backend.memory_full_info()
-        peaks.append(memory.uss / 2**20)
+        server = backend.memory_full_info().uss / 2**20
         client = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(
-            f"  batch {batch.number + 1} of {of}: client's peak {client:.0f} MB, server process {peaks[-1]:.0f} MB"
-        )
+        memory = f"client's peak {client:.0f} MB, server process {server:.0f} MB"
+        print(f"  batch {batch.number + 1} of {of}: {memory}")
 
     for run in ("first", "again"):
         seconds = timed(
             f"{run}: batches",
             partial(dump.load_batches, connection, token, ("bench", run), progress=progress),
         )
-        print(
-            f"{run}: {PHOTOS / seconds:,.0f} photos/s in batches, {PHOTOS / (seconds + total):,.0f} photos/s from file to catalog"
-        )
+        batches, whole = PHOTOS / seconds, PHOTOS / (seconds + total)
+        print(f"{run}: {batches:,.0f} photos/s in batches, {whole:,.0f} photos/s from file to catalog")
     bare = floor(connection, Path(str(root)) / "photos.csv.gz")
+    ratio = PHOTOS / seconds / bare
     print(
-        f"bare COPY of the photos' file: {bare:,.0f} rows/s; first load is {PHOTOS / seconds / bare:.3f} of it (again, in batches)"
+        f"bare COPY of the photos' file: {bare:,.0f} rows/s; the batches of the second run: {ratio:.3f} of it"
     )
 
 

@@ -1,4 +1,4 @@
-"""Record → TSV: mapped Flickr-like photos through the encoder, alone and together with JSON decoding and mapping; memory of a long pull."""
+"""Record → TSV: the encoder alone, with JSON decoding and mapping, and a whole pull with its memory."""
 
 import resource
 import statistics
@@ -24,7 +24,7 @@ PAGES, PER_PAGE, ROUNDS = 40, 500, 5
 
 
 class EndlessPages(Search):
-    """The same photos again and again under new identifiers, decoded anew each time as an answer would be."""
+    """Pages of the same photos with new identifiers; each page is decoded from JSON, as a response is."""
 
     def __init__(self, bodies: list[bytes], pages: int) -> None:
         super().__init__()
@@ -60,9 +60,8 @@ def main() -> None:
     line, all_, json = map(statistics.median, (encode, whole, floor))
     print(f"record → TSV, one core, {count:,} photos of {size // count} bytes, median of {ROUNDS}:")
     print(f"  encoder alone             {line:>9,.0f} records/s")
-    print(
-        f"  decode + map + encode     {all_:>9,.0f} records/s   ({all_ / json:.2f} of bare JSON decoding, {json:,.0f}/s)"
-    )
+    ratio = f"{all_ / json:.2f} of bare JSON decoding, {json:,.0f}/s"
+    print(f"  decode + map + encode     {all_:>9,.0f} records/s   ({ratio})")
     print(f"  whole pull, 1 M records   {pull:>9,.0f} records/s   (parts and checkpoints written)")
     print(f"  peak memory of the pull   {memory:>9,} MB")
 

@@ -1,7 +1,7 @@
-"""TSV → catalog: first load, unchanged reload, ten per cent changed, each as a ratio to a bare COPY of the same file.
+"""TSV → catalog: first load, unchanged reload, reload with 10 % changed, each compared with a bare COPY.
 
-BENCH_ROWS (200 000) rows are loaded; BENCH_EXISTING (0) rows are put into the table before: 5 000 000 shows a
-large table.
+BENCH_ROWS (default: 200 000) rows are loaded into a table of BENCH_EXISTING (default: 0) rows; 5 000 000
+makes a large table.
 """
 
 import os
@@ -18,6 +18,7 @@ from upath import UPath
 
 from catalog.benchmarks.photos import photos
 from catalog.core.columns import COLUMNS
+from catalog.core.session import Connection
 from catalog.database import schema
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.tsv import Encoder
@@ -33,7 +34,7 @@ PART = 5_000
 
 
 def write_parts(folder: Path, rows: int, start: int = 0, seed: int = 7, retitle: int = 0) -> list[UPath]:
-    """Parts of 5 000 rows; every `retitle`th photo gets another title."""
+    """Write parts of PART rows; every `retitle`th photo gets another title."""
     encoder, provider = Encoder("image", "flickr", UrlCleaner()), Flickr()
     parts: list[UPath] = []
     folder.mkdir()
@@ -49,7 +50,8 @@ def write_parts(folder: Path, rows: int, start: int = 0, seed: int = 7, retitle:
     return parts
 
 
-def load(connection: psycopg.Connection, parts: list[UPath], rows: int) -> tuple[float, LoadReport]:
+def load(connection: Connection, parts: list[UPath], rows: int) -> tuple[float, LoadReport]:
+    """Load parts; return the rows per second, and the report of the load."""
     token = uuid.uuid4().hex
     manifest = Manifest(
         "flickr",
@@ -69,7 +71,8 @@ def load(connection: psycopg.Connection, parts: list[UPath], rows: int) -> tuple
     return rows / (time.perf_counter() - began), report
 
 
-def bare_copy(connection: psycopg.Connection, parts: list[UPath], rows: int) -> float:
+def bare_copy(connection: Connection, parts: list[UPath], rows: int) -> float:
+    """Return the rows per second of a bare COPY into an unlogged table without indexes."""
     columns = ", ".join(COLUMNS["image"])
     with connection.transaction(force_rollback=True):
         connection.execute(f"create unlogged table floor as select {columns} from image with no data")
@@ -94,7 +97,7 @@ def main() -> None:
         os.system(f"rm -rf {base}")
 
 
-def _measure(connection: psycopg.Connection, base: Path) -> None:
+def _measure(connection: Connection, base: Path) -> None:
     for start in range(0, EXISTING, 500_000):
         parts = write_parts(base / f"existing{start}", 500_000, start=10_000_000 + start, seed=start + 1)
         load(connection, parts, 500_000)
@@ -124,7 +127,6 @@ def _measure(connection: psycopg.Connection, base: Path) -> None:
     print(f"load of {ROWS:,} rows, {size}, median of {REPEATS}:")
     for name, rates in figures.items():
         rate = statistics.median(rates)
-        print(
-            f"  {name:<14}{rate:>9,.0f} rows/s   ({rate / floor:.2f} of a bare COPY; {min(rates):,.0f} to {max(rates):,.0f})"
-        )
+        spread = f"{min(rates):,.0f} to {max(rates):,.0f}"
+        print(f"  {name:<14}{rate:>9,.0f} rows/s   ({rate / floor:.2f} of a bare COPY; {spread})")
     print(f"  peak memory   {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024:>9,} MB")

@@ -1,7 +1,7 @@
-"""The data refresh's copy against a bare COPY pipe, its indexing against `parallel_bulk` on documents made before, and the memory of both.
+"""Data refresh: its copy compared with a bare COPY pipe, its indexing with `parallel_bulk`; memory of both.
 
-BENCH_ROWS (500 000) made-up images of 1 kB, 10 tags on average. Each part of ours runs in a process of its
-own, as a task does.
+BENCH_ROWS (default: 500 000) made-up images of 1 kB, with 10 tags on average. Each step runs in a separate
+process, as a task does. `parallel_bulk` gets documents that were made before.
 """
 
 import multiprocessing
@@ -9,9 +9,10 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import psycopg
 from elasticsearch.helpers import parallel_bulk
@@ -30,19 +31,25 @@ from catalog.local.search import SearchEngine
 
 META = index_meta("image", "benchmark", "1", DEFAULT)
 ROWS = int(os.environ.get("BENCH_ROWS", "500000"))
-SHARED = """identifier, created_on, updated_on, provider, source, foreign_identifier, foreign_landing_url, url, thumbnail, width, height,
-    filesize, filetype, license, license_version, creator, creator_url, title, last_synced_with_source, removed_from_source, meta_data,
-    tags, watermarked, standardized_popularity, category"""
+SHARED = """
+    identifier, created_on, updated_on, provider, source, foreign_identifier, foreign_landing_url, url,
+    thumbnail, width, height, filesize, filetype, license, license_version, creator, creator_url, title,
+    last_synced_with_source, removed_from_source, meta_data, tags, watermarked, standardized_popularity,
+    category
+"""
+COLUMN_TYPES = """
+    select attname, format_type(atttypid, atttypmod) from pg_attribute
+     where attrelid = 'floor'::regclass and attnum > 0
+"""
 
 
 def pipe(catalog: str, api: str) -> None:
-    """The floor of the copy: the same columns, binary, into a table without indexes."""
+    """Copy the same columns in binary form to a table without indexes: the floor of the copy."""
     with psycopg.connect(catalog) as source, psycopg.connect(api, autocommit=True) as target:
         target.execute(
             f"drop table if exists floor; create table floor as select {SHARED} from image with no data"
         )
-        kinds = "select attname, format_type(atttypid, atttypmod) from pg_attribute where attrelid = 'floor'::regclass and attnum > 0"
-        columns = ", ".join(f"{name}::{kind}" for name, kind in target.execute(kinds))
+        columns = ", ".join(f"{name}::{type_}" for name, type_ in target.execute(COLUMN_TYPES))
         with (
             source.cursor().copy(f"copy (select {columns} from image) to stdout (format binary)") as out,
             target.cursor().copy("copy floor from stdin (format binary)") as into,
@@ -74,39 +81,46 @@ def index(api: str, url: str, name: str) -> None:
             RangeIndexer(connection, client, name, "image", "image", DEFAULT, part).run()
 
 
-def ready_made(api: str, name: str) -> list[dict[str, Any]]:
-    """Documents, made before any clock runs."""
+def make_documents(api: str, name: str) -> list[dict[str, object]]:
+    """Return all documents, as actions for `parallel_bulk`."""
     query = f"""
-        select id, identifier, created_on, title, creator, provider, source, category, license, url, filetype, standardized_popularity,
-               meta_data, tags, false, {", ".join(COLUMNS["image"])} from image where not removed_from_source
+        select id, identifier, created_on, title, creator, provider, source, category, license, url, filetype,
+               standardized_popularity, meta_data, tags, false, {", ".join(COLUMNS["image"])}
+          from image where not removed_from_source
     """
     tags = TagFilter(DEFAULT)
     with psycopg.connect(api) as connection:
-        rows: Iterator[Any] = connection.execute(query)
         return [
-            {"_index": name, "_id": str(row[1]), **document("image", MediaRow(*row), tags)} for row in rows
+            {"_index": name, "_id": str(row[1]), **document("image", MediaRow(*row), tags)}
+            for row in connection.execute(query)
         ]
 
 
-def measured(work: Callable[..., None], *values: Any) -> tuple[float, float]:
-    """(seconds, peak resident memory in MB) of a call in a process of its own."""
+class Measurement(NamedTuple):
+    """Result of `measure`."""
+
+    seconds: float
+    memory: float  # peak resident memory in MB
+
+
+def measure(work: Callable[..., None], *arguments: str) -> Measurement:
+    """Run a function in a new process."""
     context = multiprocessing.get_context("spawn")
-    results: Any = context.Queue()
-    process = context.Process(target=_measure, args=(results, work, *values))
+    results: SimpleQueue[Measurement] = context.SimpleQueue()
+    process = context.Process(target=_measure, args=(results, work, *arguments))
     process.start()
-    seconds, memory = results.get()
+    measurement = results.get()
     process.join()
-    return seconds, memory
+    return measurement
 
 
-def _measure(results: Any, work: Callable[..., None], *values: Any) -> None:
+def _measure(results: "SimpleQueue[Measurement]", work: Callable[..., None], *arguments: str) -> None:
     began = time.perf_counter()
-    work(*values)
+    work(*arguments)
     seconds = time.perf_counter() - began
-    status = dict(
-        line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines()
-    )  # getrusage has the parent's peak
-    results.put((seconds, int(status["VmHWM"].split()[0]) / 1024))
+    # getrusage would include the parent's peak.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    results.put(Measurement(seconds, int(status["VmHWM"].split()[0]) / 1024))
 
 
 def main() -> None:
@@ -135,27 +149,25 @@ def main() -> None:
 
 
 def copies(catalog: str, api: str) -> None:
-    floor = min(measured(pipe, catalog, api)[0] for _ in range(2))
+    floor = min(measure(pipe, catalog, api).seconds for _ in range(2))
     print(f"{ROWS:,} rows\n{'COPY TO | COPY FROM':34} {ROWS / floor:>9,.0f} rows/s")
     for number, label in enumerate(("copy, all rows new", "copy, all rows known")):
-        seconds, memory = measured(copy_once, catalog, api, str(number))
+        seconds, memory = measure(copy_once, catalog, api, str(number))
         print(
             f"{label:34} {ROWS / seconds:>9,.0f} rows/s  {floor / seconds:.2f} x COPY  {memory:.0f} MB",
             flush=True,
         )
-        seconds, _ = measured(build, api)
-        print(f"{'  its 14 indexes':34} {ROWS / seconds:>9,.0f} rows/s")
-        seconds, _ = measured(promote, api, str(number))
-        print(f"{'  its exchange':34} {seconds:>9.2f} s")
+        print(f"{'  its 14 indexes':34} {ROWS / measure(build, api).seconds:>9,.0f} rows/s")
+        print(f"{'  its exchange':34} {measure(promote, api, str(number)).seconds:>9.2f} s")
 
 
 def indexes(api: str, engine: SearchEngine) -> None:
     search = Indexes(connect(engine.url, engine="opensearch"))
-    documents = ready_made(api, "image-floor")
-    for warm in ("image-warm", "image-floor"):  # the first one warms the engine up
-        search.create(warm, index_body("image", META, 1))
-        for made in documents:
-            made["_index"] = warm
+    documents = make_documents(api, "image-floor")
+    for name in ("image-warm", "image-floor"):  # the first one warms the engine up
+        search.create(name, index_body("image", META, 1))
+        for action in documents:
+            action["_index"] = name
         began = time.perf_counter()
         for _ in parallel_bulk(
             search.client, (dict(d) for d in documents), thread_count=SENDERS, chunk_size=CHUNK
@@ -165,11 +177,10 @@ def indexes(api: str, engine: SearchEngine) -> None:
     del documents
     print(f"{'parallel_bulk, ready-made documents':34} {ROWS / floor:>9,.0f} docs/s")
     search.create("image-ours", index_body("image", META, 1))
-    seconds, memory = measured(index, api, engine.url, "image-ours")
+    seconds, memory = measure(index, api, engine.url, "image-ours")
     search.refresh("image-ours")
-    print(
-        f"{'index_range, from rows':34} {ROWS / seconds:>9,.0f} docs/s  {floor / seconds:.2f} x parallel_bulk  {memory:.0f} MB"
-    )
+    ratio = f"{floor / seconds:.2f} x parallel_bulk"
+    print(f"{'index_range, from rows':34} {ROWS / seconds:>9,.0f} docs/s  {ratio}  {memory:.0f} MB")
     print(f"{search.count('image-ours'):,} documents")
 
 

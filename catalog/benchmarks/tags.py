@@ -1,7 +1,7 @@
-"""Where tags may be filtered, and what it costs there: in the tasks that make documents, by an UPDATE of the table, by other tasks.
+"""Cost of filtering tags in the tasks that make documents, by an UPDATE of the table, and in other tasks.
 
-BENCH_ROWS (1 000 000) made-up images, 10 tags on average. Compare with the time of indexing as many rows
-(`./just bench refresh`).
+BENCH_ROWS (default: 1 000 000) made-up images, with 10 tags on average. Compare the results with the time it
+takes to index as many rows (`./just bench refresh`).
 """
 
 import os
@@ -27,19 +27,23 @@ UPDATE = """
         select coalesce(jsonb_agg(tag), '[]') from jsonb_array_elements(tags) tag
          where jsonb_typeof(tag -> 'name') = 'string' and coalesce((tag ->> 'accuracy')::float, 1) >= 0.9
            and lower(tag ->> 'name') <> all (%(denied)s)
-           and not exists (select from unnest(%(parts)s::text[]) part where strpos(lower(tag ->> 'name'), part) > 0))
+           and not exists (
+               select from unnest(%(parts)s::text[]) part where strpos(lower(tag ->> 'name'), part) > 0))
      where jsonb_typeof(tags) = 'array'
 """
 
 
-def in_the_indexer(connection: Connection, lists: list[Any]) -> None:
+Tags = list[dict[str, Any]] | None  # JSON
+
+
+def in_the_indexer(connection: Connection, lists: list[Tags]) -> None:
     tag_filter = TagFilter(DEFAULT)
     for tags in lists:
         tag_filter(tags)
 
 
-def without_rules(connection: Connection, lists: list[Any]) -> None:
-    """What remains without a policy: the tags in the form of the document."""
+def without_rules(connection: Connection, lists: list[Tags]) -> None:
+    """Bring tags into the form of the document, without a policy."""
     for tags in lists:
         for tag in tags or ():
             if type(tag) is dict:
@@ -51,12 +55,12 @@ def without_rules(connection: Connection, lists: list[Any]) -> None:
                 )
 
 
-def by_update(connection: Connection, lists: list[Any]) -> None:
+def by_update(connection: Connection, lists: list[Tags]) -> None:
     connection.execute(UPDATE, {"denied": list(DEFAULT.denied), "parts": list(DEFAULT.denied_substrings)})
 
 
-def by_tasks(connection: Connection, lists: list[Any]) -> None:
-    """Read, filter, write what changed back, range by range."""
+def by_tasks(connection: Connection, lists: list[Tags]) -> None:
+    """Range by range, read rows, filter their tags, and write changed ones back."""
     tag_filter = TagFilter(DEFAULT)
     for first in range(1, ROWS + 1, BATCH):
         rows = connection.execute(
@@ -71,11 +75,11 @@ def by_tasks(connection: Connection, lists: list[Any]) -> None:
         connection.execute("update image set tags = kept.tags from kept where kept.id = image.id")
 
 
-WAYS: dict[str, Callable[[Connection, list[Any]], None]] = {
+METHODS: dict[str, Callable[[Connection, list[Tags]], None]] = {
     "form of the document, no policy": without_rules,
     "in the tasks that index": in_the_indexer,
     "one UPDATE of the new table": by_update,
-    "tasks of their own": by_tasks,
+    "separate tasks": by_tasks,
 }
 
 
@@ -88,21 +92,22 @@ def main() -> None:
         schema.upgrade(server.dsn("base"), "api")
         with psycopg.connect(server.dsn("base"), autocommit=True) as connection:
             sample_data.fill(connection, "api", ROWS)
+            # A new table has no indexes yet when its tags are changed.
             for (name,) in connection.execute(
                 "select indexname from pg_indexes where tablename = 'image' and indexname <> 'image_pkey'"
             ).fetchall():
-                connection.execute(f"drop index {name}")  # a new table has none yet when its tags are changed
+                connection.execute(f"drop index {name}")
             connection.execute("vacuum analyze image")
             lists = [tags for (tags,) in connection.execute("select tags from image")]
         print(f"{ROWS:,} rows, {sum(len(tags or ()) for tags in lists):,} tags")
-        for label, way in WAYS.items():
+        for label, method in METHODS.items():
             with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
                 admin.execute("drop database if exists bench with (force)")
                 admin.execute("create database bench template base strategy file_copy")
             with psycopg.connect(server.dsn("bench"), autocommit=True) as connection:
                 before = connection.execute("select pg_relation_size('image')").fetchone()
                 began = time.perf_counter()
-                way(connection, lists)
+                method(connection, lists)
                 seconds = time.perf_counter() - began
                 after = connection.execute("select pg_relation_size('image')").fetchone()
             grown = after[0] / before[0] if before and after else 1

@@ -1,7 +1,7 @@
-"""A batched update of every row against one plain UPDATE and against batches joined by uuid, all on copies of the same table.
+"""Batched update of every row, compared with one plain UPDATE and with batches joined by uuid.
 
-BENCH_ROWS (2 000 000) Flickr-like rows of 1 kB with all indexes; BENCH_FILLFACTORS (100 85), BENCH_STRIPES
-(8).
+Each form updates a copy of the same table: BENCH_ROWS (default: 2 000 000) Flickr-like rows of 1 kB with all
+indexes. BENCH_FILLFACTORS (default: 100 85), BENCH_STRIPES (default: 8).
 """
 
 import os
@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -28,8 +29,14 @@ FILLFACTORS = [int(f) for f in os.environ.get("BENCH_FILLFACTORS", "100 85").spl
 REPEATS = int(os.environ.get("BENCH_REPEATS", "1"))
 BATCH = 10_000
 STRIPES = int(os.environ.get("BENCH_STRIPES", "8"))
-CHANGE = "SET updated_on = now(), standardized_popularity = metric_value(meta_data, 'views') / (metric_value(meta_data, 'views') + 7.5)"
+CHANGE = (
+    "SET updated_on = now(), standardized_popularity ="
+    " metric_value(meta_data, 'views') / (metric_value(meta_data, 'views') + 7.5)"
+)
 WHERE = "WHERE provider = 'flickr'"
+
+
+Form = Callable[[Connection], None]
 
 
 def single(connection: Connection) -> None:
@@ -37,20 +44,20 @@ def single(connection: Connection) -> None:
 
 
 def by_uuid(connection: Connection) -> None:
-    """The form that is widely used: a table of row numbers and uuids, ten thousand rows at a time joined by the uuid."""
+    """Update BATCH rows at a time, joined by uuid with a table of row numbers: the widely used form."""
     connection.execute(
         f"create table bench_rows as select row_number() over () as row_id, identifier from image {WHERE}"
     )
     connection.execute("create index on bench_rows (row_id)")
     for start in range(0, ROWS, BATCH):
         connection.execute(
-            f"update image {CHANGE} where identifier in (select identifier from bench_rows where row_id > {start} "
-            f"and row_id <= {start + BATCH} for update skip locked)"
+            f"update image {CHANGE} where identifier in (select identifier from bench_rows"
+            f" where row_id > {start} and row_id <= {start + BATCH} for update skip locked)"
         )
     connection.execute("drop table bench_rows")
 
 
-def ours(connection: Connection) -> None:
+def batched(connection: Connection) -> None:
     job = BatchedUpdate(
         connection, "bench", "bench", parse_update("image", CHANGE, WHERE), batch_size=BATCH, stripes=STRIPES
     )
@@ -60,7 +67,7 @@ def ours(connection: Connection) -> None:
 
 
 def popularity(connection: Connection) -> None:
-    """A popularity refresh of the provider: percentile, constant, and every row scored anew."""
+    """Refresh the popularity of the provider: percentile, constant, and the score of every row."""
     update_metrics(connection, "image")
     refresh_constant(connection, "image", "flickr", 3600)
     conf = update_conf("image", "flickr")
@@ -71,16 +78,24 @@ def popularity(connection: Connection) -> None:
     job.finish()
 
 
-FORMS: dict[str, Callable[[Connection], None]] = {
+FORMS: dict[str, Form] = {
     "one UPDATE": single,
     "batches by uuid": by_uuid,
-    "batched_update": ours,
+    "batched_update": batched,
     "popularity refresh": popularity,
 }
 
 
-def measure(server: Postgres, base: str, form: Callable[[Connection], None]) -> tuple[float, float, float]:
-    """(rows/s, share of HOT updates, growth of the table) on a fresh copy of the base."""
+class Measurement(NamedTuple):
+    """Result of one form."""
+
+    rate: float  # rows per second
+    hot: float  # share of HOT updates
+    growth: float  # of the table, as a factor
+
+
+def measure(server: Postgres, base: str, form: Form) -> Measurement:
+    """Update a new copy of the base."""
     with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
         admin.execute(sql.SQL("drop database if exists bench with (force)"))
         admin.execute(
@@ -95,12 +110,13 @@ def measure(server: Postgres, base: str, form: Callable[[Connection], None]) -> 
         seconds = time.perf_counter() - began
         connection.execute("select pg_stat_force_next_flush()")
         hot = connection.execute(
-            "select n_tup_hot_upd::float / nullif(n_tup_upd, 0) from pg_stat_user_tables where relname = 'image'"
+            "select n_tup_hot_upd::float / nullif(n_tup_upd, 0) from pg_stat_user_tables"
+            " where relname = 'image'"
         ).fetchone()
         after = connection.execute(size).fetchone()
     assert before
     assert after
-    return ROWS / seconds, (hot or [0])[0] or 0, after[0] / before[0]
+    return Measurement(ROWS / seconds, (hot or [0])[0] or 0, after[0] / before[0])
 
 
 def main() -> None:
@@ -119,7 +135,8 @@ def main() -> None:
             ).fetchone()
         print(f"{ROWS:,} rows, table {size[0] if size else '?'}, indexes {size[1] if size else '?'}")
         print(
-            f"{'fillfactor':>10}  {'form':18} {'rows/s':>9} {'x one UPDATE':>13} {'x by uuid':>10} {'HOT':>5} {'growth':>7}"
+            f"{'fillfactor':>10}  {'form':18} {'rows/s':>9} {'x one UPDATE':>13} {'x by uuid':>10} "
+            f"{'HOT':>5} {'growth':>7}"
         )
         for fill in FILLFACTORS:
             compare(server, fill)
@@ -143,10 +160,11 @@ def compare(server: Postgres, fill: int) -> None:
     rates: dict[str, float] = {}
     for name, form in FORMS.items():
         found = [measure(server, base, form) for _ in range(REPEATS)]
-        rates[name] = statistics.median(f[0] for f in found)
-        one, uuid = rates[name] / rates["one UPDATE"], rates[name] / rates.get("batches by uuid", rates[name])
+        rate = rates[name] = statistics.median(f.rate for f in found)
+        one, uuid = rate / rates["one UPDATE"], rate / rates.get("batches by uuid", rate)
+        _, hot, growth = found[-1]
         print(
-            f"{fill:>10}  {name:18} {rates[name]:>9,.0f} {one:>13.2f} {uuid:>10.2f} {found[-1][1]:>5.0%} {found[-1][2]:>7.2f}",
+            f"{fill:>10}  {name:18} {rate:>9,.0f} {one:>13.2f} {uuid:>10.2f} {hot:>5.0%} {growth:>7.2f}",
             flush=True,
         )
 

@@ -1,1 +1,1 @@
-"""DAGs.md, made from what the factory knows of each DAG."""
+"""Documents that are generated from the code: DAGs.md, and tables of the README."""

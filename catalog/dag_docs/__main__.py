@@ -1,4 +1,7 @@
-"""`./just dag-docs [--check]`: write the generated documentation, or show where it has drifted."""
+"""`./just dag-docs [--check]`: generate DAGs.md and the tables of providers and settings in docs/.
+
+With `--check`, nothing is written: the exit status is 1 if a document has drifted from the code.
+"""
 
 import difflib
 import os
@@ -7,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 import mdformat
 
@@ -19,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def dags_md() -> str:
-    """DAGs.md as the DAG files have it now. Raises what a broken DAG file raises."""
+    """Import all DAG files and return DAGs.md; an exception of a DAG file propagates."""
     for file in sorted((ROOT / "catalog" / "dags").glob("*.py")):
         if file.stem not in ("__init__", "dag_factory"):
             import_module(f"catalog.dags.{file.stem}")
@@ -52,7 +56,7 @@ def settings_table(found: str) -> str:
 
 
 def _replaced(found: str, name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """The text with another table between the two lines of that name."""
+    """Replace the table between the two marker lines of a name."""
     first, last = f"<!-- {name}: written by ./just dag-docs -->", f"<!-- end of {name} -->"
     before, begin, rest = found.partition(first)
     _, end, after = rest.partition(last)
@@ -64,20 +68,27 @@ def _replaced(found: str, name: str, head: Sequence[str], rows: Iterable[Sequenc
     )
 
 
-def documents() -> Iterator[tuple[Path, str, str]]:
-    """(path, as it is, as it should be)."""
+class Document(NamedTuple):
+    """A document, as stored and as the code has it."""
+
+    path: Path
+    stored: str
+    generated: str
+
+
+def documents() -> Iterator[Document]:
     path = ROOT / "DAGs.md"
-    yield path, path.read_text(encoding="utf-8") if path.exists() else "", dags_md()
+    yield Document(path, path.read_text(encoding="utf-8") if path.exists() else "", dags_md())
     for name, table in (("providers", providers_table), ("configuration", settings_table)):
         path = ROOT / "docs" / f"{name}.md"
         found = path.read_text(encoding="utf-8")
-        yield path, found, table(found)
+        yield Document(path, found, table(found))
 
 
 def main(arguments: list[str]) -> int:
     if unknown := [argument for argument in arguments if argument != "--check"]:
         raise Refused(f"{unknown[0]} is unknown; --check is the only option.")
-    with tempfile.TemporaryDirectory() as home:  # Airflow writes a configuration file wherever it is imported
+    with tempfile.TemporaryDirectory() as home:  # importing Airflow writes a configuration file
         os.environ |= {
             "AIRFLOW_HOME": home,
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/none.db",
@@ -85,15 +96,14 @@ def main(arguments: list[str]) -> int:
         os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "ERROR"
         found = list(documents())
     if "--check" not in arguments:
-        for path, before, text in found:
-            path.write_text(text, encoding="utf-8")
-            print(f"{path.name}: {'unchanged' if text == before else 'written'}")  # noqa: T201
+        for path, stored, generated in found:
+            path.write_text(generated, encoding="utf-8")
+            print(f"{path.name}: {'unchanged' if generated == stored else 'written'}")  # noqa: T201
         return 0
-    drifted = [(path, before, text) for path, before, text in found if before != text]
-    for path, before, text in drifted:
-        sys.stderr.writelines(
-            difflib.unified_diff(before.splitlines(True), text.splitlines(True), path.name, "the code", n=1)
-        )
+    drifted = [document for document in found if document.stored != document.generated]
+    for path, stored, generated in drifted:
+        lines = stored.splitlines(True), generated.splitlines(True)
+        sys.stderr.writelines(difflib.unified_diff(*lines, path.name, "the code", n=1))
         sys.stderr.write(f"{path.name} has drifted; run ./just dag-docs\n")
     return 1 if drifted else 0
 

@@ -1,4 +1,4 @@
-"""Render DAGs.md: contents by type, contents by DAG, then the documentation of each DAG."""
+"""Renderer of DAGs.md: contents by type, contents by DAG, then each DAG's documentation."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ What each DAG does, and what it can be asked to do.
 
 
 def type_name(kind: str) -> str:
-    """`provider-reingestion` → `Provider Reingestion`."""
+    """Return the title of a type: `provider-reingestion` → `Provider Reingestion`."""
     return re.sub("[_-]", " ", kind).title()
 
 
@@ -40,46 +40,47 @@ def anchor(kind: str) -> str:
 
 
 def render(specs: Iterable[DagSpec]) -> str:
-    """The whole document, ending in one line end."""
+    """Return the whole document, with one newline at its end."""
     specs = sorted(specs, key=lambda s: s.dag_id)
     kinds = sorted({s.kind for s in specs})
     documented = [s for s in specs if s.text]
     blocks = [
-        _laid_out(PREAMBLE),
-        _laid_out(BY_TYPE),
+        _format(PREAMBLE),
+        _format(BY_TYPE),
         _ordered([f"[{type_name(k)}](#{anchor(k)})" for k in kinds]),
     ]
     blocks += [
         f"### {type_name(kind)}\n\n{_table(kind, [s for s in specs if s.kind == kind])}" for kind in kinds
     ]
-    blocks += [_laid_out(DOCUMENTATION), _ordered([f"[`{s.dag_id}`](#{s.dag_id})" for s in documented])]
-    told: dict[str, str] = {}
-    blocks += [_section(spec, told) for spec in documented]
+    blocks += [_format(DOCUMENTATION), _ordered([f"[`{s.dag_id}`](#{s.dag_id})" for s in documented])]
+    described: dict[str, str] = {}
+    blocks += [_section(spec, described) for spec in documented]
     return "\n\n".join(block.strip("\n") for block in blocks) + "\n"
 
 
-def _section(spec: DagSpec, told: dict[str, str]) -> str:
-    """Render the section of a DAG.
+def _section(spec: DagSpec, described: dict[str, str]) -> str:
+    """Return the section of a DAG.
 
     Args:
         spec: The DAG.
-        told: Configuration table → DAG in whose section it is, so that a family's table is shown once.
+        described: DAG ids by configuration table; DAGs with the same table refer to the first one's section.
     """
     configuration = spec.configuration
-    if configuration and configuration in told:
-        configuration = f"Configuration: the keys of [`{told[configuration]}`](#{told[configuration]})."
+    if configuration and configuration in described:
+        first = described[configuration]
+        configuration = f"Configuration: the keys of [`{first}`](#{first})."
     elif configuration:
-        told[configuration] = spec.dag_id
-    text = "\n\n".join(part for part in (_deeper(spec.text), configuration, spec.example) if part)
-    return f"### `{spec.dag_id}`\n\n{_laid_out(text)}"
+        described[configuration] = spec.dag_id
+    text = "\n\n".join(part for part in (_demote_headings(spec.text), configuration, spec.example) if part)
+    return f"### `{spec.dag_id}`\n\n{_format(text)}"
 
 
-def _deeper(text: str) -> str:
-    """Headings of a docstring three levels down, below the DAG's own."""
-    return re.sub(r"^(#+)(?= )", r"###\1", text, flags=re.MULTILINE)
+def _demote_headings(markdown: str) -> str:
+    """Move headings three levels down, below the DAG's own."""
+    return re.sub(r"^(#+)(?= )", r"###\1", markdown, flags=re.MULTILINE)
 
 
-def _laid_out(markdown: str) -> str:
+def _format(markdown: str) -> str:
     return str(mdformat.text(markdown, options={"wrap": WIDTH, "number": True}, extensions={"gfm"}))
 
 

@@ -1,4 +1,4 @@
-"""`./just mutants [name …]`: which removal of a guard is noticed by no test."""
+"""`./just mutants [name …]`: find guards whose removal no test notices."""
 
 import shutil
 import sys
@@ -13,34 +13,36 @@ from catalog.mutants.trial import Outcome, Verdict, judge, run_tests, snapshot, 
 
 
 def main(names: Sequence[str]) -> int:
-    """Try the guards that are named, or all.
+    """Remove guards one by one and run their tests.
+
+    Args:
+        names: Guards to remove; default: all.
 
     Returns:
-        0 when each removal is noticed; 1 when one is not, or when a test fails without any; 2 for an unknown
-        name.
+        0 if each removal is noticed; 1 if one is not, or if a test fails without any; 2 for an unknown name.
     """
     known = {guard.name: guard for guard in GUARDS}
     if unknown := [name for name in names if name not in known]:
-        print(f"no guard {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+        print(f"unknown guard {', '.join(unknown)}; choose from {', '.join(known)}", file=sys.stderr)
         return 2
     chosen = [known[name] for name in names] or list(GUARDS)
     verdicts: list[tuple[Guard, Verdict]] = []
     with snapshot() as tree:
-        if not _sound(chosen, tree):
+        if not _pass_with_all_guards(chosen, tree):
             return 1
         for number, guard in enumerate(chosen, 1):
             print(f"[{number}/{len(chosen)}] {guard.name}: {guard.holds}", flush=True)
             verdict = judge(guard, tree)
-            print(f"    {verdict.text} ({verdict.seconds:.0f} s)", flush=True)
+            print(f"    {verdict.message} ({verdict.seconds:.0f} s)", flush=True)
             verdicts.append((guard, verdict))
     _summary(verdicts)
     return 0 if all(verdict.noticed for _, verdict in verdicts) else 1
 
 
-def _sound(guards: Sequence[Guard], tree: Path) -> bool:
-    """Whether the tests pass while all guards are there; otherwise nothing could be told from their failing."""
+def _pass_with_all_guards(guards: Sequence[Guard], tree: Path) -> bool:
+    """Return True if the tests pass with all guards; otherwise their failures would prove nothing."""
     tests = sorted({test for guard in guards for test in guard.node_ids()})
-    print(f"{len(guards)} guards; first their {len(tests)} tests as they are …", flush=True)
+    print(f"{len(guards)} guards; running their {len(tests)} tests without any removal …", flush=True)
     began = time.monotonic()
     with tree_without(None, tree) as folder:
         outcome = run_tests(folder, tests, max(g.seconds for g in guards), stop_at_first=False)
@@ -59,8 +61,8 @@ def _summary(verdicts: Sequence[tuple[Guard, Verdict]]) -> None:
     room = max(40, shutil.get_terminal_size().columns - width - 12)
     print(f"\n{'guard':{width}} row   s  outcome")
     for guard, verdict in verdicts:
-        text = " ".join(verdict.text.split())
-        shown = text if verdict.noticed else text[:room]
+        message = " ".join(verdict.message.split())
+        shown = message if verdict.noticed else message[:room]
         print(f"{guard.name:{width}} {guard.row:3} {verdict.seconds:3.0f}  {shown}")
     missed = [guard.name for guard, verdict in verdicts if not verdict.noticed]
     seconds = sum(verdict.seconds for _, verdict in verdicts)

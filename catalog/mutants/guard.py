@@ -1,4 +1,4 @@
-"""A guard: a piece of the source whose removal at least one test must notice."""
+"""Guard: a piece of source whose removal at least one test must notice."""
 
 from pathlib import Path
 
@@ -8,17 +8,17 @@ ROOT = Path(__file__).parents[2]
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
-    """One guard, and how it is removed.
+    """A guard and its removal.
 
     Attributes:
-        name: To run it by.
-        holds: What the guard keeps from happening, in one sentence.
-        row: Of the table in `docs/reliability.md`.
-        file: Below the repository's root.
-        find: The piece of source to replace. It occurs exactly once in the file.
-        replace: What stands there instead, so that the guard is gone and the file is still valid.
-        tests: The tests that should notice: node ids below `catalog/tests`, or files.
-        seconds: That one of these tests may take; one that takes longer hangs.
+        name: Name on the command line.
+        holds: Property that the guard ensures, in one sentence.
+        row: Row of the table in `docs/reliability.md`.
+        file: Path below the repository's root.
+        find: Piece of source to replace. It occurs exactly once in the file.
+        replace: Source without the guard; the file must stay valid.
+        tests: Tests that must fail: node ids below `catalog/tests`, or files.
+        seconds: Time limit of a single test; a test that takes longer counts as hung.
     """
 
     name: str
@@ -31,25 +31,30 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
     seconds: int = 60
 
     def mutated(self, source: str) -> str:
-        """The file's text without the guard.
+        """Remove the guard from the source of its file.
+
+        Args:
+            source: Content of the file.
 
         Raises:
-            ValueError: The piece does not occur exactly once, or the text is no valid Python afterwards.
+            ValueError: The piece does not occur exactly once, or the result is not valid Python.
         """
         if (found := source.count(self.find)) != 1:
             raise ValueError(
-                f"{self.name}: its piece occurs {found} times in {self.file}, not once; renew the list"
+                f"{self.name}: `find` occurs {found} times in {self.file}, not once; update the guard"
             )
-        text = source.replace(self.find, self.replace)
-        if text == source:
-            raise ValueError(f"{self.name}: the replacement changes nothing")
+        result = source.replace(self.find, self.replace)
+        if result == source:
+            raise ValueError(f"{self.name}: the replacement changes nothing; update the guard")
         if self.file.endswith(".py"):
             try:
-                compile(text, self.file, "exec")
+                compile(result, self.file, "exec")
             except SyntaxError as error:
-                raise ValueError(f"{self.name}: {self.file} is no valid Python without it: {error}") from None
-        return text
+                raise ValueError(
+                    f"{self.name}: {self.file} is not valid Python after the removal: {error}"
+                ) from None
+        return result
 
     def node_ids(self) -> list[str]:
-        """The tests as pytest is told them, from the root."""
+        """Return the tests as arguments of pytest, from the root."""
         return [f"catalog/tests/{test}" for test in self.tests]

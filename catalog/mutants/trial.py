@@ -1,4 +1,4 @@
-"""Running tests in a copy of the tree, as it is and with one guard removed."""
+"""Runs of tests in a copy of the tree, with and without one guard."""
 
 import contextlib
 import os
@@ -16,20 +16,20 @@ import msgspec
 
 from catalog.mutants.guard import ROOT, Guard
 
-_BESIDE = 600  # seconds for servers to start and to end, and for files of many tests
-_PASSED, _FAILED = 0, 1  # exit statuses of pytest; all others say that the tests did not run
+_EXTRA_SECONDS = 600  # for start and stop of servers, and for files of many tests
+_PASSED, _FAILED = 0, 1  # exit statuses of pytest; with any other one, the tests did not run
 _REPORTED = re.compile(r"^(?:FAILED|ERROR) (catalog/tests/.+?)(?: - (.*))?$", re.MULTILINE)
-_HUNG = "Failed: Timeout"  # how the message of a test begins that took too long
+_TIMEOUT = "Failed: Timeout"  # begin of the message of a test that exceeded its time limit
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came of a run of tests.
+    """Result of a run of tests.
 
     Attributes:
-        failed: Node ids of those that failed.
-        slow: Those of them that took longer than they may.
-        hung: The run was ended, because it took far longer than its tests may.
-        broken: Why the tests did not run at all; "" when they did.
+        failed: Node ids of the failed tests.
+        slow: Those of them that exceeded their time limit.
+        hung: Whether the whole run exceeded its time limit.
+        broken: Why the tests did not run; "" if they did.
     """
 
     failed: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def copy_tree(folder: Path) -> None:
-    """Copy what git knows of the working tree, and what it does not ignore, into an empty folder."""
+    """Copy the files of the working tree that git does not ignore to an empty folder."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -55,7 +55,7 @@ def copy_tree(folder: Path) -> None:
 
 @contextlib.contextmanager
 def snapshot() -> Iterator[Path]:
-    """A copy of the working tree, which may be worked on while the trials go on."""
+    """Yield a copy of the working tree, which may be edited during the trials."""
     with tempfile.TemporaryDirectory(prefix="catalog-mutants-", ignore_cleanup_errors=True) as name:
         copy_tree(Path(name))
         yield Path(name)
@@ -63,7 +63,11 @@ def snapshot() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def tree_without(guard: Guard | None, origin: Path) -> Iterator[Path]:
-    """A private copy of a tree, without the guard if one is given. Raises ValueError when that cannot be made."""
+    """Yield a private copy of a tree, without the guard if one is given.
+
+    Raises:
+        ValueError: The guard cannot be removed.
+    """
     with tempfile.TemporaryDirectory(prefix="catalog-mutant-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         shutil.copytree(origin, folder, dirs_exist_ok=True)
@@ -77,13 +81,13 @@ def run_tests(folder: Path, node_ids: Sequence[str], seconds: int, *, stop_at_fi
     """Run tests in a copy of the tree.
 
     Args:
-        folder: The copy.
-        node_ids: The tests.
-        seconds: That a single test may take, without its fixtures, which start servers.
-        stop_at_first: End at the first test that fails.
+        folder: Root of the copy.
+        node_ids: Tests to run.
+        seconds: Time limit of a single test, without its fixtures, which start servers.
+        stop_at_first: Stop at the first test that fails.
     """
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rfE", "--tb=no", "--no-header"]
-    command += ["-m", ""]  # all tests that are named, the long ones too
+    command += ["-m", ""]  # also the long tests
     command += [f"--timeout={seconds}", "-o", "timeout_func_only=true"]
     command += [*(["-x"] if stop_at_first else []), *node_ids]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
@@ -92,27 +96,27 @@ def run_tests(folder: Path, node_ids: Sequence[str], seconds: int, *, stop_at_fi
             command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True
         )
         try:
-            status = process.wait(seconds * len(node_ids) + _BESIDE)
+            status = process.wait(seconds * len(node_ids) + _EXTRA_SECONDS)
         except subprocess.TimeoutExpired:
             status = None
         finally:
             _end(process)
         output.seek(0)
-        text = output.read()
-    reported = _REPORTED.findall(text)
+        printed = output.read()
+    reported = _REPORTED.findall(printed)
     failed = tuple(name for name, _ in reported)
-    slow = tuple(name for name, message in reported if message.startswith(_HUNG))
+    slow = tuple(name for name, message in reported if message.startswith(_TIMEOUT))
     if status is None:
         return Outcome(failed, slow, hung=True)
     if status == _PASSED:
         return Outcome()
     if status == _FAILED and failed:
         return Outcome(failed, slow)
-    return Outcome(broken=f"pytest ended with status {status}: {text.strip()[-1500:]}")
+    return Outcome(broken=f"pytest ended with status {status}: {printed.strip()[-1500:]}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a run with its servers: first asked to, as by Ctrl-C, then not asked any more."""
+    """End a run with its servers: by SIGINT, which lets it clean up, then by SIGKILL."""
     for number, seconds in ((signal.SIGINT, 30), (signal.SIGKILL, 10)):
         if process.poll() is not None:
             break
@@ -123,16 +127,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What came of one guard's removal.
+    """Result of the removal of a guard.
 
     Attributes:
-        noticed: A test noticed.
-        text: Which one, or what is wrong.
-        seconds: How long it took.
+        noticed: Whether a test has failed.
+        message: The test that has failed, or what is wrong.
+        seconds: Duration of the run.
     """
 
     noticed: bool
-    text: str
+    message: str
     seconds: float
 
 

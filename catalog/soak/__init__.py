@@ -1,5 +1,5 @@
-"""The soak: a stack of its own works for minutes while its parts are killed at random, and then everything must add up.
+"""Soak test: a separate stack works for minutes while its parts are killed; then its data are judged.
 
-`./just soak --seed N --minutes M`. The seed makes the plan of actions and faults; the same seed makes the
-same plan.
+`./just soak --seed N --minutes M`: the seed determines the plan of actions and faults, so a plan can be
+repeated.
 """

@@ -1,4 +1,4 @@
-"""`./just soak`: see the package."""
+"""Command `./just soak`."""
 
 import random
 import shutil
@@ -21,17 +21,20 @@ out = Console(soft_wrap=True)
 
 def main(
     seed: Annotated[
-        int | None, typer.Option(help="Makes the plan; without, one is chosen and printed.")
+        int | None, typer.Option(help="Determines the plan; default: chosen at random and printed.")
     ] = None,
     minutes: Annotated[float, typer.Option(min=0, help="How long faults are injected.")] = 10,
-    keep: Annotated[bool, typer.Option(help="Keep the folder of the stack, also when all is well.")] = False,
+    keep: Annotated[
+        bool, typer.Option(help="Keep the folder of the stack, even without violations.")
+    ] = False,
 ) -> None:
-    """Let a stack of its own work while its parts are killed, then hold everything against what it must be."""
+    """Run a separate stack while its parts are killed, and compare all results with a reference."""
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     folder = Path(tempfile.mkdtemp(prefix="catalog-soak-"))
     folder.chmod(0o755)
     out.print(f"seed {seed}, {minutes:g} minutes, in {folder}")
-    began, soak = time.monotonic(), Soak(folder, seed, minutes, lambda text: out.print(text, highlight=False))
+    began = time.monotonic()
+    soak = Soak(folder, seed, minutes, lambda message: out.print(message, highlight=False))
     failed = True
     try:
         soak.run()
@@ -43,11 +46,10 @@ def main(
     finally:
         soak.close(keep=keep or failed)
     soak.report(out)
-    out.print(
-        f"seed {seed}: {'FAILED' if failed else 'clean'} after {(time.monotonic() - began) / 60:.1f} minutes"
-    )
+    outcome, elapsed = "FAILED" if failed else "clean", (time.monotonic() - began) / 60
+    out.print(f"seed {seed}: {outcome} after {elapsed:.1f} minutes")
     if failed or keep:
-        out.print(f"logs and data are in {folder}; repeat it with --seed {seed} --minutes {minutes:g}")
+        out.print(f"logs and data are in {folder}; repeat with --seed {seed} --minutes {minutes:g}")
     else:
         shutil.rmtree(folder, ignore_errors=True)
     sys.exit(1 if failed else 0)

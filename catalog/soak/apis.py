@@ -1,6 +1,7 @@
-"""The made-up providers on loopback: a proxy that answers for their hosts itself, so that nothing leaves the machine.
+"""HTTP servers on loopback: a proxy that answers for the made-up providers' hosts, and a Slack webhook.
 
-It counts each page that it delivered whole. For a while an API may answer 500, 429, HTML, or cut its answers.
+The proxy counts each page that it has delivered whole. As a fault, an API answers 500, 429 or HTML, or
+truncates its responses.
 """
 
 import ssl
@@ -14,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
+from catalog.local.airflow_api import JsonObject
 from catalog.soak import made_up
 from catalog.soak.made_up import BY_HOST, SOURCES
 
@@ -21,7 +23,7 @@ FAULTS = ("api-500", "api-429", "api-cut", "api-html")
 
 
 class Content:
-    """What the APIs hold and how they behave; safe for threads."""
+    """Content and behavior of the APIs; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -29,30 +31,36 @@ class Content:
         self._faults: dict[str, tuple[str, float]] = {}
         self._delivered: dict[str, Counter[int]] = {name: Counter() for name in SOURCES}
         self.requests: Counter[str] = Counter()
-        self.keys: set[str] = set()  # what Jamendo was sent as its key
+        self.keys: set[str] = set()  # API keys that Jamendo has received
 
     def generation(self, name: str) -> int:
         with self._lock:
             return self._generations[name]
 
     def grow(self, name: str) -> int:
-        """The next generation of an API; its number."""
+        """Move an API to its next generation; return its number."""
         with self._lock:
             self._generations[name] += 1
             return self._generations[name]
 
     def fail(self, name: str, kind: str, seconds: float) -> None:
-        """Let an API answer with a fault for a while. kind: one of FAULTS."""
+        """Let an API respond with a fault.
+
+        Args:
+            name: Provider.
+            kind: One of FAULTS.
+            seconds: Duration.
+        """
         with self._lock:
             self._faults[name] = kind, time.monotonic() + seconds
 
-    def mend(self) -> None:
+    def end_faults(self) -> None:
         """End all faults."""
         with self._lock:
             self._faults.clear()
 
     def fault(self, name: str) -> str | None:
-        """The fault that an API has now."""
+        """Return the present fault of an API."""
         with self._lock:
             kind, until = self._faults.get(name, ("", 0.0))
             return kind if time.monotonic() < until else None
@@ -63,13 +71,13 @@ class Content:
             self._delivered[name][offset] += 1
 
     def delivered(self, name: str) -> int:
-        """Pages sent whole so far, repeated ones included."""
+        """Return the number of pages sent whole so far, repeated ones included."""
         with self._lock:
             return sum(self._delivered[name].values())
 
-    def count(self, what: str) -> None:
+    def count(self, request: str) -> None:
         with self._lock:
-            self.requests[what] += 1
+            self.requests[request] += 1
 
 
 class _Server(ThreadingHTTPServer):
@@ -77,7 +85,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients are killed here all the time."""
+        """Ignore errors: clients are killed all the time."""
 
 
 class _Proxy(_Server):
@@ -121,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "client_id" in query:
             content.keys.add(query["client_id"])
         offset = made_up.page_of(source.name, url.path, query)
-        body = made_up.answer(source.name, content.generation(source.name), offset)
+        body = made_up.response(source.name, content.generation(source.name), offset)
         if fault := content.fault(source.name):
             content.count(fault)
             self._fail(fault, body)
@@ -140,11 +148,25 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, body, "application/json", sent=len(body) // 2)
 
     def _answer(
-        self, status: int, body: bytes, kind: str, more: dict[str, str] | None = None, sent: int | None = None
+        self,
+        status: int,
+        body: bytes,
+        content_type: str,
+        headers: dict[str, str] | None = None,
+        sent: int | None = None,
     ) -> None:
-        """sent: bytes of the body that are sent before the connection ends; None for all."""
+        """Send a response.
+
+        Args:
+            status: HTTP status.
+            body: Body.
+            content_type: Of the body.
+            headers: Additional headers.
+            sent: Bytes of the body that are sent before the connection is closed; None for all.
+        """
         self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": len(body), **(more or {})}.items():
+        described = {"Content-Type": content_type, "Content-Length": len(body)}
+        for name, value in {**described, **(headers or {})}.items():
             self.send_header(name, str(value))
         self.end_headers()
         if self.command != "HEAD":
@@ -162,26 +184,30 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Apis:
-    """The proxy, and a Slack that keeps what it is sent."""
+    """The proxy, and a Slack webhook that keeps the messages it receives."""
 
     def __init__(self, certificates: Path) -> None:
-        """certificates: PEM of the hosts' certificate and key."""
-        self.content, self.slack = Content(), list[dict[str, Any]]()
+        """Start both servers.
+
+        Args:
+            certificates: PEM file with certificate and key of the hosts.
+        """
+        self.content, self.slack = Content(), list[JsonObject]()
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(certificates)
         self._proxy = _Proxy(self.content, tls)
-        self._slack = _Server(("127.0.0.1", 0), _slack(self.slack))
+        self._slack = _Server(("127.0.0.1", 0), _slack_handler(self.slack))
         for server in (self._proxy, self._slack):
             threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
 
     @property
     def proxy(self) -> str:
-        """Address of the proxy."""
+        """Return the address of the proxy."""
         return f"http://127.0.0.1:{self._proxy.server_address[1]}"
 
     @property
     def webhook(self) -> str:
-        """Address that takes messages for Slack."""
+        """Return the address of the Slack webhook."""
         return f"http://127.0.0.1:{self._slack.server_address[1]}/services/T/B/soak"
 
     def close(self) -> None:
@@ -190,7 +216,7 @@ class Apis:
             server.server_close()
 
 
-def _slack(received: list[dict[str, Any]]) -> type[BaseHTTPRequestHandler]:
+def _slack_handler(received: list[JsonObject]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             received.append(orjson.loads(self.rfile.read(int(self.headers["Content-Length"]))))

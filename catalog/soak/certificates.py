@@ -1,4 +1,4 @@
-"""Certificates of a made-up authority, which only the soak's own processes trust, for the made-up providers' hosts."""
+"""Certificates for the made-up providers' hosts, of an authority that only the soak's processes trust."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -12,14 +12,14 @@ from cryptography.x509.oid import NameOID
 
 
 class Files(NamedTuple):
-    """Both in PEM. authority: what clients trust. server: certificate and key of the hosts."""
+    """Files in PEM format."""
 
-    authority: Path
-    server: Path
+    authority: Path  # certificate that clients trust
+    server: Path  # certificate and key of the hosts
 
 
 def make(folder: Path, hosts: Iterable[str]) -> Files:
-    """Write an authority and one certificate for all hosts into a folder."""
+    """Write an authority, and one certificate for all hosts, to a folder."""
     authority_key, authority = _certificate("Made-up authority", None, None, [])
     key, certificate = _certificate("Made-up providers", authority_key, authority, list(hosts))
     pem = serialization.Encoding.PEM

@@ -1,11 +1,11 @@
-"""Faults: processes killed, sessions ended, a database that crashes, an engine that ends, APIs that fail."""
+"""Faults: kill processes, end sessions, crash the database or the engine, let APIs fail."""
 
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TypeVar
 
 import psutil
 import psycopg
@@ -19,23 +19,27 @@ _SESSIONS = (
     "select pid, datname, left(query, 60) from pg_stat_activity where datname in ('catalog', 'api')"
     " and application_name <> 'soak' and backend_type = 'client backend' order by pid"
 )
-_BACKENDS = "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid() order by pid"
+_BACKENDS = (
+    "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()"
+    " order by pid"
+)
+T = TypeVar("T")
 
 
 class Faults:
-    """Injects the faults of a plan."""
+    """Injector of the faults of a plan."""
 
     def __init__(self, world: World, journal: Journal) -> None:
         self._world, self._journal = world, journal
         self.counts: dict[str, int] = {}
 
     def inject(self, step: Step) -> bool:
-        """One fault. Returns False when there is nothing to do it to at this moment."""
+        """Inject a fault; return False if there is nothing to disturb at present."""
         kind = step.kind
         if kind in API_FAULTS:
             source, seconds = step.args["source"], step.args["seconds"]
             self._world.apis.content.fail(source, kind, seconds)
-            self._done(kind, f"{source} for {seconds:g} s")
+            self._record(kind, f"{source} for {seconds:g} s")
             return True
         actions: dict[str, Callable[[float], str]] = {
             "task-kill": lambda pick: self._signal_task(pick, signal.SIGKILL),
@@ -49,13 +53,13 @@ class Faults:
         part = kind.removesuffix("-kill")
         action = actions.get(kind) or (lambda _: self._kill(self._part(part), part))
         try:
-            self._done(kind, action(step.args["pick"]))
+            self._record(kind, action(step.args["pick"]))
         except (psutil.NoSuchProcess, ProcessLookupError, KeyError, psycopg.OperationalError):
             return False
         return True
 
-    def _done(self, kind: str, text: str) -> None:
-        self._journal.note("fault", f"{kind}: {text}")
+    def _record(self, kind: str, message: str) -> None:
+        self._journal.note("fault", f"{kind}: {message}")
         self.counts[kind] = self.counts.get(kind, 0) + 1
 
     def _part(self, name: str) -> int:
@@ -66,8 +70,8 @@ class Faults:
         return f"{name} (pid {pid})"
 
     def tasks(self) -> list[psutil.Process]:
-        """Processes of tasks: each leads a group of its own, below a worker of the scheduler."""
-        return [p for worker in self._workers() for p in worker.children() if _leads(p)]
+        """Return the processes of tasks: leaders of process groups, below the scheduler's workers."""
+        return [p for worker in self._workers() for p in worker.children() if _is_group_leader(p)]
 
     def _workers(self) -> list[psutil.Process]:
         return list(psutil.Process(self._part("scheduler")).children())
@@ -79,15 +83,15 @@ class Faults:
         return f"{number.name} to {about}"
 
     def _kill_worker(self, pick: float) -> str:
-        """The process that watches over a task; the task may live on for a while."""
-        busy = [w for w in self._workers() if any(_leads(p) for p in w.children())]
+        """Kill the process that supervises a task; the task may keep running for a while."""
+        busy = [w for w in self._workers() if any(_is_group_leader(p) for p in w.children())]
         worker = _choose(sorted(busy, key=lambda p: p.pid), pick)
         about = ", ".join(describe(p) for p in worker.children())
         worker.kill()
         return f"SIGKILL to the worker of {about}"
 
     def _crash_database(self, pick: float) -> str:
-        """A session dies without a word: the server ends all others and recovers from its log, as after an immediate stop."""
+        """Kill the process of a session: the server ends all others, and recovers from its log."""
         with self._world.connect("postgres") as connection:
             pids = [pid for (pid,) in connection.execute(_BACKENDS)]
         pid = _choose(pids, pick)
@@ -95,7 +99,7 @@ class Faults:
         return f"PostgreSQL, by SIGKILL of its session {pid}"
 
     def _stop_database(self, _: float) -> str:
-        """As `pg_ctl stop -m immediate`: all of the server ends at once, and recovers when it is started again."""
+        """Stop the whole server like `pg_ctl stop -m immediate`; it recovers when it is restarted."""
         pid = int(self._world.stack.state()["postgres"])
         os.kill(pid, signal.SIGQUIT)
         return f"immediate stop of PostgreSQL (pid {pid})"
@@ -107,14 +111,14 @@ class Faults:
         return f"pg_terminate_backend of a task's session in {database}: {' '.join(query.split())}"
 
 
-def _leads(process: psutil.Process) -> bool:
+def _is_group_leader(process: psutil.Process) -> bool:
     with suppress(ProcessLookupError, psutil.NoSuchProcess):
         return os.getpgid(process.pid) == process.pid and process.status() != psutil.STATUS_ZOMBIE
     return False
 
 
 def describe(process: psutil.Process) -> str:
-    """A task's process in a message: which task it is, its log tells."""
+    """Describe the process of a task, which is identified by its open log file."""
     with suppress(psutil.Error):
         for file in process.open_files():
             if found := re.search(
@@ -125,8 +129,12 @@ def describe(process: psutil.Process) -> str:
     return f"pid {process.pid}"
 
 
-def _choose(among: list[Any], pick: float) -> Any:
-    """One of a list. Raises KeyError when it is empty."""
-    if not among:
-        raise KeyError("there is none at this moment")
-    return among[min(int(pick * len(among)), len(among) - 1)]
+def _choose(candidates: Sequence[T], pick: float) -> T:
+    """Choose one of several by a number from 0 to 1.
+
+    Raises:
+        KeyError: There is none.
+    """
+    if not candidates:
+        raise KeyError("there is none at present")
+    return candidates[min(int(pick * len(candidates)), len(candidates) - 1)]

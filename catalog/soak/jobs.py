@@ -1,65 +1,93 @@
-"""DAG runs that the soak triggers: followed to a good end, cleared when they fail, replaced when they say so."""
+"""DAG runs of the soak: triggered, watched, cleared when they fail, replaced when their message says so."""
 
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Literal
 from urllib.parse import quote
 
 import msgspec
 
-from catalog.local.airflow_api import FINISHED, ApiError
+from catalog.core.media import MediaType
+from catalog.local.airflow_api import FINISHED, ApiError, JsonObject
+from catalog.soak.advice import NEW_RUN, REFUSED, accepting_key, words_after_clear
 from catalog.soak.journal import Journal
-from catalog.soak.world import World, passing
+from catalog.soak.world import World, is_passing
 
-CHECKS = ("check_deletion", "prevent_conflicting_dags")  # tasks whose refusal means: nothing was done
-# What a refusal says when clearing its run cannot help.
-WAY_OUT = re.compile(
-    r"trigger (?:it |the dag |\w+ )?(?:again|anew)|(?:trigger|start|begin)\b[^.;]{0,60}\bnew (?:run|refresh|one)|\bnew run\b",
-    re.IGNORECASE,
-)
-REFUSED = re.compile(r"refused|(?:is|are) running")
-CLEAR = re.compile(r"[Cc]lear ([a-z_]+(?:(?:, | and | or )[a-z_]+)*)")
-ACCEPT = re.compile(r"resume_update|accept_shrinkage")  # keys of a conf with which a new run goes on
-BEFORE_CLEAR = 4.0  # seconds that a failed run is left as it is
-CLEARS = 4  # of what failed, without faults beside them, before all of a run is cleared
-BAD = ("failed", "upstream_failed")
+Conf = dict[str, object]
+State = Literal["open", "settled", "refused", "replaced", "stuck"]
+Cleared = Literal["failed", "named", "task", "run"]
+
+GUARD_TASKS = ("check_deletion", "prevent_conflicting_dags")  # when they refuse, the run has changed nothing
+CLEAR_AFTER = 4.0  # seconds after which a failed run is cleared
+MAX_CLEARS = 4  # of failed tasks, without faults beside them, before the whole run is cleared
+FAILED = ("failed", "upstream_failed")
+
+
+class Subject(msgspec.Struct):
+    """What a run works on, and the state of the workload for it.
+
+    Attributes:
+        media_type: Of refreshes and popularity.
+        source: Provider of pulls and deletions.
+        group: Group of records of deletions.
+        query_id: Of updates.
+        generation: Generation that a pull reads.
+        pulled: Generation that the last successful pull has read.
+        delivered: Pages that the API had delivered before the pull.
+        passes: Times that the whole source must be read.
+        tries: Attempts of the pull task that have been judged.
+        settled: Whether a deletion has succeeded; clearing it again deletes nothing.
+    """
+
+    media_type: MediaType = "image"
+    source: str = ""
+    group: str = ""
+    query_id: str = ""
+    generation: int = 0
+    pulled: int = 0
+    delivered: int = 0
+    passes: int = 0
+    tries: int = 0
+    settled: bool = False
 
 
 class Job(msgspec.Struct, eq=False):
-    """A run.
+    """A DAG run.
 
     Attributes:
-        name: Also its run id.
-        kind: The action that triggered it.
-        about: What the action was about.
-        state: open; settled (green); refused (nothing was done); replaced (by another run, as it said);
-            stuck.
-        began: When it was triggered first.
-        opened: When it was triggered or cleared last.
-        clears: How often what failed was cleared.
-        calm: How many of these since the faults ended.
-        whole: How often all of it was cleared.
-        green: How often it came to its end.
-        redone: Tasks that were green when they were cleared, and how often that was done.
-        message: Why it failed last.
-        heeded: Messages that named tasks, which have been cleared.
+        name: Run id.
+        kind: Action that triggered it.
+        dag_id: DAG.
+        conf: Conf.
+        subject: What it works on.
+        began: Moment at which it was triggered.
+        opened: Moment at which it was last triggered or cleared.
+        state: `open`; `settled` (success); `refused` (nothing was changed); `replaced` (by another run, as
+            its message advised); `stuck`.
+        failed: Moment at which it was first seen failed; 0 if it has not failed.
+        calm_clears: Number of times that failed tasks were cleared since the faults ended.
+        clears: Number of times that failed tasks were cleared.
+        run_clears: Number of times that the whole run was cleared.
+        successes: Number of times that it has succeeded.
+        redone: Number of times that each task was cleared after a success.
+        message: Reason of the last failure.
+        heeded: Messages whose tasks were cleared.
     """
 
     name: str
     kind: str
     dag_id: str
-    conf: dict[str, Any]
-    about: dict[str, Any]
+    conf: Conf
+    subject: Subject
     began: float
     opened: float
-    state: str = "open"
+    state: State = "open"
     failed: float = 0.0
     clears: int = 0
-    calm: int = 0
-    whole: int = 0
-    green: int = 0
+    calm_clears: int = 0
+    run_clears: int = 0
+    successes: int = 0
     redone: Counter[str] = msgspec.field(default_factory=Counter)
     message: str = ""
     heeded: set[str] = msgspec.field(default_factory=set)
@@ -70,44 +98,37 @@ class Job(msgspec.Struct, eq=False):
 
 
 class Jobs:
-    """All runs. What settles or is refused is told to the callbacks."""
+    """All runs of a soak."""
 
     def __init__(
         self,
         world: World,
         journal: Journal,
         settled: Callable[[Job], None],
-        ended: Callable[[Job, str], None],
+        ended: Callable[[Job, State], None],
         calm: Callable[[], bool],
     ) -> None:
-        """Prepare.
+        """Start without runs.
 
         Args:
-            world: Where to trigger.
-            journal: Is told everything.
-            settled: Called with a run that came to a green end.
-            ended: Called with one that did not, and its state: refused, replaced or stuck.
-            calm: Whether the faults have ended.
+            world: Stack to trigger runs in.
+            journal: Receives all events.
+            settled: Called with a run that has succeeded.
+            ended: Called with a run that was given up, and its state: refused, replaced or stuck.
+            calm: Returns True when the faults have ended.
         """
-        self._world, self._journal, self._settled, self._ended, self._calm = (
-            world,
-            journal,
-            settled,
-            ended,
-            calm,
-        )
+        self._world, self._journal = world, journal
+        self._settled, self._ended, self._calm = settled, ended, calm
         self.all: list[Job] = []
-        self.again: list[Job] = []  # refused or replaced: to be triggered anew
+        self.again: list[Job] = []  # refused or replaced; to be triggered again
 
     def open(self, kind: str | None = None) -> list[Job]:
         return [job for job in self.all if job.state == "open" and kind in (None, job.kind)]
 
-    def trigger(
-        self, kind: str, dag_id: str, conf: dict[str, Any], about: dict[str, Any] | None = None
-    ) -> Job:
-        """A new run. While Airflow is away, the call is repeated later, and makes one run all the same."""
+    def trigger(self, kind: str, dag_id: str, conf: Conf, subject: Subject | None = None) -> Job:
+        """Trigger a run. While Airflow is away, the call is repeated later; it creates one run only."""
         now = time.monotonic()
-        job = Job(f"soak-{len(self.all) + 1}-{kind}", kind, dag_id, conf, about or {}, now, now)
+        job = Job(f"soak-{len(self.all) + 1}-{kind}", kind, dag_id, conf, subject or Subject(), now, now)
         self.all.append(job)
         self._journal.note("trigger", f"{job.name}: {dag_id} {conf}")
         self._post(job)
@@ -118,17 +139,17 @@ class Jobs:
         try:
             self._world.call("POST", f"/api/v2/dags/{job.dag_id}/dagRuns", body)
         except ApiError as error:
-            if not str(error).startswith("409"):  # an earlier call was heard, although its answer was lost
+            if not str(error).startswith("409"):  # an earlier call had succeeded, only its response was lost
                 raise
         except Exception as error:
-            if not passing(error):
+            if not is_passing(error):
                 raise
             self._journal.note("away", f"{job.name} is triggered later: {type(error).__name__}")
 
-    # following
+    # polling
 
-    def look(self) -> None:
-        """Ask for the state of every open run, and act on it."""
+    def poll(self) -> None:
+        """Read the state of every open run, and act on it."""
         for job in self.open():
             try:
                 state = self._world.call("GET", job.path)["state"]
@@ -145,50 +166,55 @@ class Jobs:
                 job.failed = 0.0
 
     def _succeed(self, job: Job) -> None:
-        bad = [t for t in self.tasks(job) if t["state"] in BAD]
-        if bad:
-            names = ", ".join(_name(t) for t in bad)
-            self._journal.violate("O7", f"{job.name} is green although tasks failed: {names}")
-        job.green += 1
+        failed = [t for t in self.tasks(job) if t["state"] in FAILED]
+        if failed:
+            names = ", ".join(_name(t) for t in failed)
+            self._journal.violate("states", f"{job.name} has succeeded although tasks failed: {names}")
+        job.successes += 1
         job.state = "settled"
         seconds = time.monotonic() - job.opened
-        self._journal.note("settled", f"{job.name} after {seconds:.0f} s, {job.clears} clears of what failed")
+        self._journal.note(
+            "settled", f"{job.name} after {seconds:.0f} s, {job.clears} clears of failed tasks"
+        )
         self._settled(job)
 
     def _fail(self, job: Job) -> None:
         now = time.monotonic()
         if not job.failed:
             job.failed = now
-            tasks = self.tasks(job)
-            failed = [t for t in tasks if t["state"] == "failed" and t["task_id"] != "watcher"]
-            job.message = "; ".join(f"{_name(t)}: {self.reason(job, t)}" for t in failed[:3])
-            self._journal.note("failed", f"{job.name}: {job.message}")
-            if any(t["task_id"] in CHECKS for t in failed) and REFUSED.search(job.message):
-                self._end(job, "refused")
+            self._record_failure(job)
             return
-        if now - job.failed < BEFORE_CLEAR:
+        if now - job.failed < CLEAR_AFTER:
             return
-        if (key := ACCEPT.search(job.message)) and not job.conf.get(key[0]):
-            job.conf = {**job.conf, key[0]: True}
+        if (key := accepting_key(job.message)) and not job.conf.get(key):
+            job.conf = {**job.conf, key: True}
             self._end(job, "replaced")
         elif named := self._named_tasks(job):
             self.clear(job, "named", among=named)
-        elif WAY_OUT.search(job.message):
+        elif NEW_RUN.search(job.message):
             self._end(job, "replaced")
-        elif job.calm < CLEARS:
+        elif job.calm_clears < MAX_CLEARS:
             self.clear(job, "failed")
-        elif job.whole < 2:
+        elif job.run_clears < 2:
             self.clear(job, "run")
         else:
             self._end(job, "stuck")
 
-    def _end(self, job: Job, state: str) -> None:
+    def _record_failure(self, job: Job) -> None:
+        failed = _failed_tasks(self.tasks(job))
+        job.message = "; ".join(f"{_name(t)}: {self.reason(job, t)}" for t in failed[:3])
+        self._journal.note("failed", f"{job.name}: {job.message}")
+        if any(t["task_id"] in GUARD_TASKS for t in failed) and REFUSED.search(job.message):
+            self._end(job, "refused")
+
+    def _end(self, job: Job, state: State) -> None:
         job.state = state
         self._journal.note(state, f"{job.name}: {job.message}")
         if state == "stuck":
-            self._journal.violate(
-                "O7", f"{job.name} ({job.dag_id} {job.conf}) cannot be brought to an end: {job.message}"
+            message = (
+                f"{job.name} ({job.dag_id} {job.conf}) does not succeed whatever is cleared: {job.message}"
             )
+            self._journal.violate("states", message)
         else:
             self.again.append(job)
         self._ended(job, state)
@@ -196,38 +222,22 @@ class Jobs:
     # clearing
 
     def _named_tasks(self, job: Job) -> set[str]:
-        """Tasks that the message says to clear, unless that has been done in vain."""
+        """Return the tasks that the message says to clear, unless they were cleared for it before."""
         if job.message in job.heeded:
             return set()
         job.heeded.add(job.message)
-        words = {name for text in CLEAR.findall(job.message) for name in re.findall(r"\w+", text)}
-        return words & {task["task_id"] for task in self.tasks(job)}
+        return words_after_clear(job.message) & {task["task_id"] for task in self.tasks(job)}
 
-    def clear(self, job: Job, what: str, pick: float = 0.0, among: Collection[str] = ()) -> None:
-        """Clear a run, and all tasks after those that are chosen.
+    def clear(self, job: Job, what: Cleared, pick: float = 0.0, among: Collection[str] = ()) -> None:
+        """Clear tasks of a run, and all tasks downstream of them.
 
         Args:
             job: The run.
-            what: Which tasks: `failed` ones, those `named`, one `task`, or the whole `run`.
-            pick: Chooses the one task, from 0 to 1.
-            among: The named ones.
+            what: Tasks to clear: the `failed` ones, the `named` ones, one `task`, or the whole `run`.
+            pick: Number from 0 to 1 that chooses the one task.
+            among: Ids of the named tasks.
         """
-        tasks = self.tasks(job)
-        if what == "named":
-            chosen = [t for t in tasks if t["task_id"] in among]
-            job.clears += 1
-            job.calm += self._calm()
-        elif what == "failed":
-            chosen = [t for t in tasks if t["state"] == "failed" and t["task_id"] != "watcher"]
-            chosen = chosen or [t for t in tasks if t["state"] != "success"]
-            job.clears += 1
-            job.calm += self._calm()
-        elif what == "run":
-            chosen = tasks
-            job.whole += 1
-        else:
-            listed = sorted(tasks, key=lambda t: (t["task_id"], t["map_index"]))
-            chosen = [listed[int(pick * len(listed))]]
+        chosen = self._tasks_to_clear(job, what, pick, among)
         job.redone.update(t["task_id"] for t in chosen if t["state"] == "success")
         ids = [[t["task_id"], t["map_index"]] if t["map_index"] >= 0 else t["task_id"] for t in chosen]
         body = {
@@ -244,25 +254,41 @@ class Jobs:
         job.state, job.failed, job.opened = "open", 0.0, time.monotonic()
         self._wait_until_open(job)
 
+    def _tasks_to_clear(
+        self, job: Job, what: Cleared, pick: float, among: Collection[str]
+    ) -> list[JsonObject]:
+        tasks = self.tasks(job)
+        if what == "run":
+            job.run_clears += 1
+            return tasks
+        if what == "task":
+            ordered = sorted(tasks, key=lambda t: (t["task_id"], t["map_index"]))
+            return [ordered[int(pick * len(ordered))]]
+        job.clears += 1
+        job.calm_clears += self._calm()
+        if what == "named":
+            return [t for t in tasks if t["task_id"] in among]
+        return _failed_tasks(tasks) or [t for t in tasks if t["state"] != "success"]
+
     def _wait_until_open(self, job: Job) -> None:
-        """A run that was cleared may say for a moment that it has ended."""
+        """Wait until a cleared run is no longer reported as finished."""
         deadline = time.monotonic() + 10
         while self._world.call("GET", job.path)["state"] in FINISHED and time.monotonic() < deadline:
             time.sleep(0.2)
 
-    # looking closer
+    # details
 
-    def tasks(self, job: Job) -> list[dict[str, Any]]:
-        """Task instances of a run."""
-        found: list[dict[str, Any]] = []
+    def tasks(self, job: Job) -> list[JsonObject]:
+        """Return the task instances of a run."""
+        found: list[JsonObject] = []
         while True:
             page = self._world.call("GET", f"{job.path}/taskInstances", limit=100, offset=len(found))
             found += page["task_instances"]
             if not page["task_instances"] or len(found) >= page["total_entries"]:
                 return found
 
-    def reason(self, job: Job, task: dict[str, Any]) -> str:
-        """The last error in the log of a task's last try."""
+    def reason(self, job: Job, task: JsonObject) -> str:
+        """Return the last error in the log of a task's last attempt."""
         number, index = task["try_number"], task["map_index"]
         path = f"{job.path}/taskInstances/{task['task_id']}/logs/{number}"
         try:
@@ -280,5 +306,9 @@ class Jobs:
         return "(no error in its log)"
 
 
-def _name(task: dict[str, Any]) -> str:
+def _failed_tasks(tasks: list[JsonObject]) -> list[JsonObject]:
+    return [t for t in tasks if t["state"] == "failed" and t["task_id"] != "conclude"]
+
+
+def _name(task: JsonObject) -> str:
     return str(task["task_id"]) + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "")

@@ -1,4 +1,4 @@
-"""What happened when: every action, fault, run and violation, so that a violation is printed with what led to it."""
+"""Journal of a soak: actions, faults, runs and violations, each with its time."""
 
 import threading
 import time
@@ -7,65 +7,85 @@ from pathlib import Path
 
 import msgspec
 
-BEFORE = 25  # events that are printed with a violation
+from catalog.soak.findings import Oracle
+
+EVENTS_BEFORE = 25  # that are printed with a violation
 
 
 class Event(msgspec.Struct, frozen=True):
-    """at: seconds since the beginning."""
+    """Something that happened.
+
+    Attributes:
+        at: Seconds since the beginning.
+        kind: `fault`, `trigger`, `failed`, `clear`, …
+        message: What happened.
+    """
 
     at: float
     kind: str
-    text: str
+    message: str
 
     def __str__(self) -> str:
         minutes, seconds = divmod(self.at, 60)
-        return f"{int(minutes):3}:{seconds:04.1f}  {self.kind:11} {self.text}"
+        return f"{int(minutes):3}:{seconds:04.1f}  {self.kind:11} {self.message}"
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """oracle: O1 to O8, or `stack` when the local stack itself gave up. events: what came before."""
+    """Something that must not be.
 
-    oracle: str
-    text: str
+    Attributes:
+        oracle: Oracle that found it.
+        message: What is wrong.
+        at: Seconds since the beginning.
+        events: Events before it.
+    """
+
+    oracle: Oracle
+    message: str
     at: float
     events: tuple[Event, ...]
 
 
 class Journal:
-    """Safe for threads. Each event is also a line of `file`, as soon as it happens."""
+    """Events and violations; thread-safe."""
 
     def __init__(self, file: Path | None = None) -> None:
+        """Start an empty journal.
+
+        Args:
+            file: Receives each event as a line, at once.
+        """
         self.began = time.monotonic()
         self.events: list[Event] = []
         self.violations: list[Violation] = []
         self.kinds: Counter[str] = Counter()
-        self._known: set[tuple[str, str]] = set()
+        self._known: set[tuple[Oracle, str]] = set()
         self._lock = threading.Lock()
         self._file = file.open("a", buffering=1, encoding="utf-8") if file else None
 
     def now(self) -> float:
-        """Seconds since the beginning."""
+        """Return the seconds since the beginning."""
         return time.monotonic() - self.began
 
-    def note(self, kind: str, text: str) -> None:
-        """Keep an event."""
+    def note(self, kind: str, message: str) -> None:
+        """Record an event."""
         with self._lock:
-            self._note(kind, text)
+            self._note(kind, message)
 
-    def _note(self, kind: str, text: str) -> None:
-        event = Event(self.now(), kind, text)
+    def _note(self, kind: str, message: str) -> None:
+        event = Event(self.now(), kind, message)
         self.events.append(event)
         self.kinds[kind] += 1
         if self._file:
             self._file.write(f"{event}\n")
 
-    def violate(self, oracle: str, text: str) -> bool:
-        """Keep a violation, once. Returns whether it is new."""
+    def violate(self, oracle: Oracle, message: str) -> bool:
+        """Record a violation, unless it is recorded already; return True if it is new."""
         with self._lock:
-            if (oracle, text) in self._known:
+            if (oracle, message) in self._known:
                 return False
-            self._known.add((oracle, text))
-            before = tuple(self.events[-BEFORE:])
-            self.violations.append(Violation(oracle, text, self.now(), before))
-            self._note("VIOLATION", f"{oracle}: {text}")
+            self._known.add((oracle, message))
+            before = tuple(self.events[-EVENTS_BEFORE:])
+            self.violations.append(Violation(oracle, message, self.now(), before))
+            self._note("VIOLATION", f"{oracle}: {message}")
             return True

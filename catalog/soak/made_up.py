@@ -1,42 +1,42 @@
-"""Made-up providers: what their APIs hold, how these answer, and what the catalog must make of it. Pure.
+"""Made-up providers: their APIs' content and responses, and the records that the catalog must store. Pure.
 
-The addresses and forms are those of real providers, so that the catalog's own code pulls them. Records come
-in groups: `core` stays for ever, `gone…` are what the soak deletes and restores, and each generation brings a
-group `new…` more. A generation also changes the title of every record.
+Addresses and formats are those of real providers, so the catalog's own code pulls them. Records belong to
+groups: `core` is permanent, `deletable…` are deleted and restored by the soak, and each generation adds a
+group `new…`. A generation also changes the title of every record.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any
 
 import msgspec
 import orjson
 
 from catalog.core.media import MediaType
+from catalog.local.airflow_api import JsonObject
 
 CC0 = "https://creativecommons.org/publicdomain/zero/1.0/"
-SENSITIVE_EVERY = 10  # the title of one record in so many holds a sensitive term
-ODD_EVERY = 97  # one item in so many cannot be kept, because it has no identifier
+SENSITIVE_EVERY = 10  # the title of every tenth record has a sensitive term
+ODD_EVERY = 97  # every 97th item has no identifier, so it is skipped
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A provider and what its API holds.
+    """A provider and the content of its API.
 
     Attributes:
-        name: The provider's folder in `catalog/providers`.
-        string: Its name in the catalog.
-        media_type: Of all its records.
-        host: Of its API.
-        page: Items on a page.
-        core: Records of the group that stays.
+        name: Folder of the provider in `catalog/providers`.
+        catalog_name: Name of the provider in the catalog.
+        media_type: Media type of all records.
+        host: Host of the API.
+        page: Items per page.
+        core: Records of the permanent group.
         group: Records of each group that is deleted and restored.
         growth: Records that each generation adds.
-        url: Begins each identifier, where identifiers are addresses.
+        url: Prefix of each identifier, where identifiers are addresses.
     """
 
     name: str
-    string: str
+    catalog_name: str
     media_type: MediaType
     host: str
     page: int
@@ -50,11 +50,11 @@ class Source(msgspec.Struct, frozen=True):
         return f"{self.name}_workflow"
 
     def size(self, group: str) -> int:
-        """Records of a group."""
+        """Return the number of records of a group."""
         return self.core if group == "core" else self.growth if group.startswith("new") else self.group
 
     def identifiers(self, group: str) -> Iterator[str]:
-        """Foreign identifiers of a group, as the catalog stores them."""
+        """Return the foreign identifiers of a group, as the catalog stores them."""
         return (self.identifier(group, number) for number in range(self.size(group)))
 
     def identifier(self, group: str, number: int) -> str:
@@ -72,35 +72,35 @@ SOURCES = {
 }
 HOSTS = (*(source.host for source in SOURCES.values()), "cdn.stocksnap.io")
 BY_HOST = {source.host: source for source in SOURCES.values()}
-STATIC_GROUPS = ("core", "gone0", "gone1", "gone2", "gone3")
+STATIC_GROUPS = ("core", "deletable0", "deletable1", "deletable2", "deletable3")
 
 
 def groups(generation: int) -> list[str]:
-    """The groups that an API holds in a generation."""
+    """Return the groups that an API has in a generation."""
     return [*STATIC_GROUPS, *(f"new{number}" for number in range(1, generation + 1))]
 
 
 def group_of(identifier: str) -> str:
-    """The group in a foreign identifier; "" when it is none of ours."""
-    found = re.search(r"(core|gone\d+|new\d+)x\d{5}$", identifier)
+    """Return the group of a foreign identifier; "" if it is not one of ours."""
+    found = re.search(r"(core|deletable\d+|new\d+)x\d{5}$", identifier)
     return found.group(1) if found else ""
 
 
 def title(number: int, generation: int) -> str:
-    """The title of a record, as the catalog stores it."""
+    """Return the title of a record, as the catalog stores it."""
     return f"{'Water' if number % SENSITIVE_EVERY == 0 else 'Made'} G{generation}"
 
 
 def generation_of(title_: str | None) -> int | None:
-    """The generation that a stored title is of."""
+    """Return the generation of a stored title; None for a title that is not one of ours."""
     found = re.fullmatch(r"(?:Water|Made) G(\d+)", title_ or "")
     return int(found.group(1)) if found else None
 
 
 @cache
-def items(name: str, generation: int) -> list[dict[str, Any]]:
-    """All items of an API in a generation, in its order, with those that cannot be kept."""
-    source, found = SOURCES[name], list[dict[str, Any]]()
+def items(name: str, generation: int) -> list[JsonObject]:
+    """Return all items of an API in a generation, in its order, including those that are skipped."""
+    source, found = SOURCES[name], list[JsonObject]()
     make = _ITEMS[name]
     for group in groups(generation):
         for number in range(source.size(group)):
@@ -113,17 +113,17 @@ def items(name: str, generation: int) -> list[dict[str, Any]]:
 
 
 def odd(name: str, generation: int) -> int:
-    """Items of a generation that cannot be kept."""
+    """Return the number of items of a generation that are skipped."""
     return len(items(name, generation)) - sum(SOURCES[name].size(group) for group in groups(generation))
 
 
 # items
 
 
-def _snap(identifier: str | None, text: str, number: int, generation: int) -> dict[str, Any]:
+def _stocksnap(identifier: str | None, title: str, number: int, generation: int) -> JsonObject:
     return {
         "img_id": identifier,
-        "keywords": [*text.lower().split(), "bridge"],
+        "keywords": [*title.lower().split(), "bridge"],
         "img_width": 960,
         "img_height": 640,
         "author_name": "Ada Snapper",
@@ -131,25 +131,25 @@ def _snap(identifier: str | None, text: str, number: int, generation: int) -> di
     }
 
 
-def _nappy(identifier: str | None, text: str, number: int, generation: int) -> dict[str, Any]:
+def _nappy(identifier: str | None, title: str, number: int, generation: int) -> JsonObject:
     return {
         "foreign_identifier": identifier,
         "foreign_landing_url": f"https://nappy.co/photo/{number}",
         "url": f"https://images.nappy.co/photo/{identifier}.jpg",
         "filetype": "jpg",
-        "title": text,
+        "title": title,
         "tags": "bridge,made,up",
         "downloads": number % 70 + generation,
     }
 
 
-def _smk(identifier: str | None, text: str, number: int, generation: int) -> dict[str, Any]:
+def _smk(identifier: str | None, title: str, number: int, generation: int) -> JsonObject:
     return {
         "id": None,
         "object_number": f"KMS{number}" if identifier else None,
         "image_iiif_id": identifier,
         "rights": CC0,
-        "titles": [{"title": text}],
+        "titles": [{"title": title}],
         "image_width": 2048,
         "image_height": 1024,
         "image_size": 1000 + generation,
@@ -157,10 +157,10 @@ def _smk(identifier: str | None, text: str, number: int, generation: int) -> dic
     }
 
 
-def _jamendo(identifier: str | None, text: str, number: int, generation: int) -> dict[str, Any]:
+def _jamendo(identifier: str | None, title: str, number: int, generation: int) -> JsonObject:
     return {
         "id": identifier,
-        "name": text,
+        "name": title,
         "duration": 180,
         "artist_name": "Bo Maker",
         "artist_id": "7",
@@ -173,19 +173,19 @@ def _jamendo(identifier: str | None, text: str, number: int, generation: int) ->
     }
 
 
-_ITEMS: dict[str, Callable[[str | None, str, int, int], dict[str, Any]]] = {
-    "stocksnap": _snap,
+_ITEMS: dict[str, Callable[[str | None, str, int, int], JsonObject]] = {
+    "stocksnap": _stocksnap,
     "nappy": _nappy,
     "smk": _smk,
     "jamendo": _jamendo,
 }
 
 
-# answers
+# responses
 
 
 def page_of(name: str, path: str, query: Mapping[str, str]) -> int:
-    """Where a request's page begins: an offset, in items."""
+    """Return the offset of a requested page, in items."""
     source = SOURCES[name]
     if name == "stocksnap":
         return (int(path.rstrip("/").rpartition("/")[2]) - 1) * source.page
@@ -195,13 +195,13 @@ def page_of(name: str, path: str, query: Mapping[str, str]) -> int:
 
 
 def pages(name: str, generation: int) -> int:
-    """Requests of a pull that nothing disturbs: those that go by offset ask once more, beyond the end."""
+    """Return the number of requests of an undisturbed pull; by offset, it makes one more, past the end."""
     source, total = SOURCES[name], len(items(name, generation))
     return -(-total // source.page) + (name in ("smk", "jamendo"))
 
 
-def answer(name: str, generation: int, offset: int) -> bytes:
-    """The JSON of a page."""
+def response(name: str, generation: int, offset: int) -> bytes:
+    """Return the JSON of a page."""
     source, everything = SOURCES[name], items(name, generation)
     listed, total = everything[offset : offset + source.page], len(everything)
     following = offset // source.page + 2 if offset + source.page < total else False

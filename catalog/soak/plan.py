@@ -1,4 +1,4 @@
-"""What a soak does when: actions of the workload and faults, made from a seed. Pure."""
+"""Plan of a soak: actions and faults with their times, made from a seed. Pure."""
 
 import random
 from typing import Any
@@ -7,7 +7,7 @@ import msgspec
 
 from catalog.soak.made_up import SOURCES
 
-# How often an action is chosen, relative to the others.
+# Weights: how often an action or fault is chosen, relative to the others.
 ACTIONS = {
     "pull": 5.0,
     "update": 3.0,
@@ -37,7 +37,7 @@ FAULTS = {
     "api-cut": 1.0,
     "api-html": 1.0,
 }
-# Seconds before the same fault comes again, where the local stack gives up on a part that keeps ending.
+# Minimum seconds between two faults of a kind, as the local stack gives up a part that keeps ending.
 PAUSES = {
     "worker-kill": 45.0,
     "scheduler-kill": 60.0,
@@ -49,8 +49,8 @@ PAUSES = {
     "engine-kill": 90.0,
 }
 ACTION_EVERY, FAULT_EVERY = 4.0, 12.0  # seconds on average
-IMAGE_SHARE = 0.7  # of what is done to a medium
-GROUPS = 4  # of records that are deleted and restored as a whole
+IMAGE_SHARE = 0.7  # of the actions that concern one media type
+GROUPS = 4  # groups of records that are deleted and restored
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -72,11 +72,11 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def make_plan(seed: int, minutes: float) -> list[Step]:
-    """The steps of a soak, in order of time.
+    """Return the steps of a soak, ordered by time.
 
     Args:
         seed: The same seed makes the same plan.
-        minutes: How long it lasts.
+        minutes: Duration.
     """
     chance = random.Random(seed)  # noqa: S311 - no secret
     end = minutes * 60

@@ -1,49 +1,37 @@
-"""What a soak says: a line each minute, a table at its end, and each violation with what led to it."""
+"""Output of a soak: a line each minute, tables at the end, and each violation with the events before it."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 
+from catalog.soak.findings import ORACLES
 from catalog.soak.jobs import Job
 from catalog.soak.journal import Journal
 
-ORACLES = {
-    "O1": "tables are as the reference says",
-    "O2": "no key twice",
-    "O3": "the accounts add up",
-    "O4": "one page asked for again at most",
-    "O5": "nothing is left over",
-    "O6": "the canary stands nowhere",
-    "O7": "states tell the truth",
-    "O8": "readers see whole states",
-    "stack": "the local stack lived on",
-}
+Counts = Mapping[str, int]
 
 
-def progress(journal: Journal, jobs: list[Job], looks: dict[str, int], faults: dict[str, int]) -> str:
-    """One line."""
+def progress(journal: Journal, jobs: list[Job], reads: Counts, faults: Counts) -> str:
+    """Return the line that is printed each minute."""
     states = Counter(job.state for job in jobs)
     shown = ", ".join(f"{number} {state}" for state, number in sorted(states.items())) or "none"
     return (
-        f"{journal.now() / 60:5.1f} min: runs {shown}; {sum(faults.values())} faults, {journal.kinds['clear']} clears, "
-        f"{sum(looks.values()):,} reads, {len(journal.violations)} violations"
+        f"{journal.now() / 60:5.1f} min: runs {shown}; {sum(faults.values())} faults, "
+        f"{journal.kinds['clear']} clears, {sum(reads.values()):,} reads, "
+        f"{len(journal.violations)} violations"
     )
 
 
 def summary(
-    console: Console,
-    journal: Journal,
-    jobs: list[Job],
-    looks: dict[str, int],
-    faults: dict[str, int],
-    rows: dict[str, int],
+    console: Console, journal: Journal, jobs: list[Job], reads: Counts, faults: Counts, rows: Counts
 ) -> None:
-    """Tables of events, runs, rows and oracles; then the violations."""
+    """Print tables of faults, events, runs, reads, rows and oracles; then the violations."""
     _counts(console, "faults", faults)
-    _counts(console, "events", dict(journal.kinds))
+    _counts(console, "events", journal.kinds)
     _counts(console, "runs", Counter(f"{job.kind}: {job.state}" for job in jobs))
-    _counts(console, "reads", looks)
+    _counts(console, "reads", reads)
     _counts(console, "rows", rows)
     table = Table("oracle", "what must hold", "violations")
     found = Counter(violation.oracle for violation in journal.violations)
@@ -52,7 +40,7 @@ def summary(
     console.print(table)
     for violation in journal.violations:
         console.print(
-            f"\n{violation.oracle} at {violation.at:.0f} s: {violation.text}",
+            f"\n{violation.oracle} at {violation.at:.0f} s: {violation.message}",
             style="bold red",
             highlight=False,
             markup=False,
@@ -61,8 +49,8 @@ def summary(
             console.print(f"    {event}", highlight=False, soft_wrap=True, markup=False)
 
 
-def _counts(console: Console, title: str, counted: dict[str, int]) -> None:
+def _counts(console: Console, title: str, counts: Counts) -> None:
     table = Table(title, "number")
-    for name, number in sorted(counted.items()):
+    for name, number in sorted(counts.items()):
         table.add_row(name, f"{number:,}")
     console.print(table)

@@ -1,53 +1,64 @@
-"""One soak: start, fill, disturb, let it settle, judge."""
+"""Phases of a soak: start, fill, disturb, settle, judge."""
 
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from catalog.core.media import MEDIA_TYPES
+from catalog.core.session import Connection
 from catalog.data_refresh.sensitive import parse_terms
 from catalog.local.runs import unpaused
 from catalog.local.stack import AIRFLOW_DB, API_DB, CATALOG_DB, ROOT
-from catalog.soak import oracles, report
+from catalog.soak import report
+from catalog.soak.findings import Finding, Findings
+from catalog.soak.jobs import Subject
 from catalog.soak.journal import Journal
 from catalog.soak.made_up import SOURCES
 from catalog.soak.model import Model
+from catalog.soak.oracles import content, published, remains
 from catalog.soak.plan import make_plan
 from catalog.soak.readers import Readers
 from catalog.soak.visitors import Visitors
 from catalog.soak.workload import DAGS, Workload
-from catalog.soak.world import CANARY, World, passing, persist, relations
+from catalog.soak.world import CANARY, World, is_passing, persist, relations
 
-SETTLE = 600.0  # seconds until everything must have come to an end
-LOOK_EVERY = 1.0
+SETTLE_SECONDS = 600.0  # within which everything must have ended
+POLL_SECONDS = 1.0
 TERMS = ROOT / "catalog" / "containers" / "sensitive_terms.txt"
-_LOGS = (".log", ".json", ".jsonl", ".tsv", ".txt")
+_WRITTEN = (".log", ".json", ".jsonl", ".tsv", ".txt")
 
 
 class Soak:
-    """folder: of all it writes. say: prints a line."""
+    """One soak."""
 
-    def __init__(self, folder: Path, seed: int, minutes: float, say: Callable[[str], None]) -> None:
-        self._minutes, self._say = minutes, say
+    def __init__(self, folder: Path, seed: int, minutes: float, notify: Callable[[str], None]) -> None:
+        """Prepare a soak; `run` runs it.
+
+        Args:
+            folder: Folder of everything that the soak writes.
+            seed: Seed of the plan.
+            minutes: Time for which faults are injected.
+            notify: Called with messages for the user.
+        """
+        self._minutes, self._notify = minutes, notify
         self._plan = make_plan(seed, minutes)
         self._world, self.journal, self._model = World(folder), Journal(folder / "events.log"), Model()
         self._calm = False
         self._work = Workload(self._world, self.journal, self._model, lambda: self._calm)
-        terms = parse_terms(TERMS.read_text(encoding="utf-8"))
-        self._readers = Readers(self._world, self.journal, self._model, self._work.refresh_began, terms)
+        self._terms = parse_terms(TERMS.read_text(encoding="utf-8"))
+        self._readers = Readers(self._world, self.journal, self._model, self._work.refresh_began, self._terms)
         self._visitors = Visitors(self._world, self.journal)
-        self._terms, self._rows = terms, dict[str, int]()
+        self._rows: dict[str, int] = {}
         self._relations: dict[str, set[str]] = {}
-        self._said = 0.0
+        self._notified = 0.0
 
     def run(self) -> None:
-        """All of it. Violations are in the journal."""
-        seconds = self._world.start(self._say)
-        self._say(f"the stack is up after {seconds:.0f} s")
+        """Run all phases. Violations are in the journal."""
+        seconds = self._world.start(self._notify)
+        self._notify(f"the stack is up after {seconds:.0f} s")
         for name in (CATALOG_DB, API_DB):
             with self._world.connect(name) as connection:
                 self._relations[name] = relations(connection)
@@ -62,135 +73,147 @@ class Soak:
             self._judge()
 
     def close(self, *, keep: bool) -> None:
-        """Stop everything. keep: leave what was written."""
+        """Stop everything; with `keep`, leave what was written."""
         self._world.stop(keep)
 
     def report(self, console: Console) -> None:
-        """Print what came of it."""
+        """Print the summary."""
         faults = self._work.faults.counts
-        report.summary(console, self.journal, self._work.jobs.all, self._looks(), faults, self._rows)
+        report.summary(console, self.journal, self._work.jobs.all, self._reads(), faults, self._rows)
 
     # phases
 
     def _fill(self) -> None:
-        """Records in the catalog and in the API, before anything is disturbed."""
-        self._say("filling: pulls, popularity, refreshes")
+        """Fill the catalog and the API, undisturbed."""
+        self._notify("filling: pulls, popularity, refreshes")
         for source in SOURCES.values():
             self._work.pull(source)
-        self._until_settled(SETTLE)
+        self._until_settled(SETTLE_SECONDS)
         for media_type in MEDIA_TYPES:
-            self._work.jobs.trigger(
-                "popularity", f"{media_type}_popularity_refresh", {}, {"media_type": media_type}
-            )
-            self._work.jobs.trigger("refresh", f"{media_type}_data_refresh", {}, {"media_type": media_type})
-        self._until_settled(SETTLE)
+            dag_id = f"{media_type}_popularity_refresh"
+            self._work.jobs.trigger("popularity", dag_id, {}, Subject(media_type=media_type))
+        self._refresh_all()
+
+    def _refresh_all(self) -> None:
+        for media_type in MEDIA_TYPES:
+            dag_id = f"{media_type}_data_refresh"
+            self._work.jobs.trigger("refresh", dag_id, {}, Subject(media_type=media_type))
+        self._until_settled(SETTLE_SECONDS)
 
     def _disturb(self) -> None:
-        """The plan."""
-        self._say(f"disturbing: {len(self._plan)} steps in {self._minutes:g} minutes")
+        """Execute the plan."""
+        self._notify(f"disturbing: {len(self._plan)} steps in {self._minutes:g} minutes")
         began, steps = time.monotonic(), list(self._plan)
         while steps or time.monotonic() - began < self._minutes * 60:
             while steps and time.monotonic() - began >= steps[0].at:
-                self._bear(partial(self._work.do, steps.pop(0)))
-            self._follow()
-        self._work.forget_faults()
-        self._world.apis.content.mend()
+                self._tolerate(partial(self._work.execute, steps.pop(0)))
+            self._poll()
+        self._work.drop_waiting_faults()
+        self._world.apis.content.end_faults()
         self._calm = True
         self.journal.note("calm", "no more faults")
 
     def _settle(self) -> None:
-        """Until all is well: what fails is cleared. Then one undisturbed refresh of each medium."""
-        self._say("settling")
-        self._until_settled(SETTLE)
-        for media_type in MEDIA_TYPES:
-            self._work.jobs.trigger("refresh", f"{media_type}_data_refresh", {}, {"media_type": media_type})
-        self._until_settled(SETTLE)
+        """Clear failed runs until all have succeeded; then refresh each media type, undisturbed."""
+        self._notify("settling")
+        self._until_settled(SETTLE_SECONDS)
+        self._refresh_all()
 
-    def _until_settled(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
+    def _until_settled(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
         while self._work.busy():
-            self._follow()
+            self._poll()
             if time.monotonic() > deadline:
-                open_ = ", ".join(
-                    f"{job.name} ({job.state}: {job.message})" for job in self._work.jobs.open()
-                )
-                self.journal.violate("O7", f"not settled after {seconds:.0f} s: {open_}")
+                jobs = ", ".join(f"{job.name} ({job.state}: {job.message})" for job in self._work.jobs.open())
+                self.journal.violate("states", f"not settled after {timeout:.0f} s: {jobs}")
                 return
 
-    def _follow(self) -> None:
+    def _poll(self) -> None:
         began = time.monotonic()
-        self._bear(self._work.follow)
-        if self.journal.now() - self._said >= 60:
-            self._said = self.journal.now()
-            jobs, looks = self._work.jobs.all, self._looks()
-            self._say(report.progress(self.journal, jobs, looks, self._work.faults.counts))
-        time.sleep(max(0.0, LOOK_EVERY - (time.monotonic() - began)))
+        self._tolerate(self._work.poll)
+        if self.journal.now() - self._notified >= 60:
+            self._notified = self.journal.now()
+            jobs, faults = self._work.jobs.all, self._work.faults.counts
+            self._notify(report.progress(self.journal, jobs, self._reads(), faults))
+        time.sleep(max(0.0, POLL_SECONDS - (time.monotonic() - began)))
 
-    def _bear(self, work: Callable[[], None]) -> None:
-        """Do something; what fails because a part is away is noted."""
-        self._watch_stack()
+    def _tolerate(self, work: Callable[[], None]) -> None:
+        """Call a function; note an error that is due to a part that is away."""
+        self._check_stack()
         try:
             work()
         except Exception as error:
-            if not passing(error):
+            if not is_passing(error):
                 raise
             self.journal.note("away", f"{type(error).__name__}: {str(error)[:200]}")
 
-    def _looks(self) -> dict[str, int]:
-        return {**self._readers.looks(), "views": self._visitors.looks()}
+    def _reads(self) -> dict[str, int]:
+        return {**self._readers.reads(), "views": self._visitors.count()}
 
-    def _watch_stack(self) -> None:
-        """A stack that gave up is started again, and that is a violation."""
+    def _check_stack(self) -> None:
+        """Restart a stack that has ended, which is a violation."""
         if self._world.stack.running():
             return
         error = self._world.stack.state().get("error")
-        self.journal.violate(
-            "stack", f"the local stack ended by itself at {self.journal.now():.0f} s: {error}"
-        )
-        self._world.start(self._say)
+        self.journal.violate("stack", f"the local stack ended after {self.journal.now():.0f} s: {error}")
+        self._world.start(self._notify)
 
     # judgement
 
     def _judge(self) -> None:
-        self._say("judging")
+        self._notify("judging")
         with (
             self._world.connect(CATALOG_DB) as catalog,
             self._world.connect(API_DB) as api,
             self._world.connect(AIRFLOW_DB) as airflow,
         ):
-            for found in self._findings(catalog, api, airflow):
-                for oracle, text in found:
-                    self.journal.violate(oracle, text)
+            findings = [
+                *self._catalog_findings(catalog),
+                *self._api_findings(catalog, api),
+                *self._remains(catalog, api, airflow),
+            ]
+            for oracle, message in findings:
+                self.journal.violate(oracle, message)
             for table in ("image", "audio", "deleted_image", "deleted_audio", "ingestion_report"):
                 [(number,)] = catalog.execute(f"select count(*) from {table}".encode()).fetchall()
                 self._rows[f"catalog {table}"] = number
 
-    def _findings(self, catalog: Any, api: Any, airflow: Any) -> list[oracles.Found]:
+    def _catalog_findings(self, catalog: Connection) -> Findings:
+        findings: Findings = []
+        for source in SOURCES.values():
+            findings += content.records_are_right(catalog, source, self._model)
+        for query_id, update in self._model.updates.items():
+            if update.settled:
+                findings += content.update_is_whole(catalog, query_id, update)
+        findings += content.scores_are_right(catalog)
+        findings += content.no_key_twice(catalog, is_catalog=True)
+        findings += content.accounts_add_up(catalog)
+        return findings
+
+    def _api_findings(self, catalog: Connection, api: Connection) -> Findings:
         indexes, model = self._world.search(), self._model
-        found = [oracles.records_are_right(catalog, source, model) for source in SOURCES.values()]
-        found += [oracles.update_is_whole(catalog, q, u) for q, u in model.updates.items() if u.settled]
-        found += [
-            oracles.scores_are_right(catalog),
-            oracles.no_key_twice(catalog, is_catalog=True),
-            oracles.no_key_twice(api, is_catalog=False),
-            oracles.accounts_add_up(catalog),
-            oracles.no_index_left(indexes),
-            oracles.no_partial_file(self._world.stack.storage),
-            oracles.states_tell_the_truth(airflow),
-        ]
+        findings = content.no_key_twice(api, is_catalog=False)
         for media_type in MEDIA_TYPES:
             deleted, marked = model.moderated(media_type), model.marked[media_type]
-            found.append(oracles.api_is_the_catalog(catalog, api, media_type, deleted))
+            findings += published.api_is_the_catalog(catalog, api, media_type, deleted)
             visits, listed = self._visitors.visits[media_type], self._visitors.listed[media_type]
-            found.append(oracles.visits_are_kept(api, media_type, visits, listed, deleted))
-            check = partial(oracles.index_is_the_table, api, indexes, media_type, marked, self._terms)
-            found.append(persist(check))
+            findings += published.visits_are_kept(api, media_type, visits, listed, deleted)
+            check = partial(published.index_is_the_table, api, indexes, media_type, marked, self._terms)
+            findings += persist(check)
+        return findings
+
+    def _remains(self, catalog: Connection, api: Connection, airflow: Connection) -> Findings:
+        findings = [
+            *remains.no_index_left(self._world.search()),
+            *remains.no_partial_file(self._world.stack.storage),
+            *remains.states_are_true(airflow),
+        ]
         for name, connection in ((CATALOG_DB, catalog), (API_DB, api)):
-            found.append(oracles.nothing_left(connection, name, self._relations[name], relations(connection)))
-        written = [p for p in self._world.stack.folder.rglob("*") if p.suffix in _LOGS and p.is_file()]
-        texts = [str(message) for message in self._world.apis.slack]
-        every = [(CATALOG_DB, catalog), (API_DB, api), (AIRFLOW_DB, airflow)]
-        found.append(oracles.canary_is_nowhere(CANARY, written, every, texts))
+            findings += remains.nothing_left(connection, name, self._relations[name], relations(connection))
+        files = [p for p in self._world.stack.folder.rglob("*") if p.suffix in _WRITTEN and p.is_file()]
+        messages = [str(message) for message in self._world.apis.slack]
+        databases = [(CATALOG_DB, catalog), (API_DB, api), (AIRFLOW_DB, airflow)]
+        findings += remains.canary_is_nowhere(CANARY, files, databases, messages)
         if CANARY not in self._world.apis.content.keys:
-            found.append([("O6", "no request bore the canary, so its absence proves nothing")])
-        return found
+            findings.append(Finding("secrets", "no request had the canary, so its absence proves nothing"))
+        return findings

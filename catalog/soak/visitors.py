@@ -1,4 +1,4 @@
-"""People who look at media and keep lists of them: what only the API knows, and what every refresh must keep."""
+"""Visitors of the API: they view media and keep lists of them. Every refresh must keep these data."""
 
 import threading
 from collections import Counter
@@ -10,23 +10,23 @@ from psycopg import sql
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.soak.journal import Journal
-from catalog.soak.world import World, passing
+from catalog.soak.world import World, is_passing
 
-EVERY = 0.2  # seconds between two views
-SEEN = 150  # media of each type that are looked at and listed
+INTERVAL = 0.2  # seconds between two views
+LISTED = 150  # media of each type that are listed and viewed
 _LIST = "made by the soak"
 
 
 class Visits:
-    """Views of one media type, by identifier. unsure: the answer to these was lost, so they may count or not."""
+    """Numbers of views of one media type, by identifier."""
 
     def __init__(self) -> None:
         self.sure: Counter[str] = Counter()
-        self.unsure: Counter[str] = Counter()
+        self.unsure: Counter[str] = Counter()  # the response was lost, so they may be counted or not
 
 
 class Visitors:
-    """Makes a list of some media, then looks at one after the other until it is stopped."""
+    """Thread that lists some media, then views one after the other until it is stopped."""
 
     def __init__(self, world: World, journal: Journal) -> None:
         self._world, self._journal = world, journal
@@ -37,7 +37,7 @@ class Visitors:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Choose media that are never deleted from the catalog, list them, and begin."""
+        """List media that are never deleted from the catalog, and begin to view them."""
         with self._world.connect("api") as api:
             for media_type in MEDIA_TYPES:
                 self.listed[media_type] = make_list(api, media_type)
@@ -47,23 +47,22 @@ class Visitors:
         self._stopped.set()
         self._thread.join()
 
-    def looks(self) -> int:
-        """Views that count."""
+    def count(self) -> int:
+        """Return the number of views that were counted."""
         return sum(visits.sure.total() for visits in self.visits.values())
 
     def _run(self) -> None:
         number = 0
-        while not self._stopped.wait(EVERY):
+        while not self._stopped.wait(INTERVAL):
             number += 1
             media_type = MEDIA_TYPES[number % len(MEDIA_TYPES)]
-            among = self.listed[media_type]
+            listed = self.listed[media_type]
             try:
-                self._view(media_type, among[number % len(among)])
+                self._view(media_type, listed[number % len(listed)])
             except Exception as error:
-                if not passing(error):
-                    self._journal.violate(
-                        "O8", f"a view of {media_type} fails: {type(error).__name__}: {str(error)[:300]}"
-                    )
+                if not is_passing(error):
+                    message = f"a view of {media_type} fails: {type(error).__name__}: {str(error)[:300]}"
+                    self._journal.violate("readers", message)
 
     def _view(self, media_type: MediaType, identifier: str) -> None:
         if self._connection is None or self._connection.closed:
@@ -71,7 +70,7 @@ class Visitors:
         visits = self.visits[media_type]
         visits.unsure[identifier] += 1
         try:
-            seen = _execute(
+            updated = _execute(
                 self._connection,
                 "update {media} set view_count = coalesce(view_count, 0) + 1 where identifier = %s",
                 media_type,
@@ -81,11 +80,11 @@ class Visitors:
             self._connection.close()
             raise
         visits.unsure[identifier] -= 1
-        visits.sure[identifier] += seen
+        visits.sure[identifier] += updated
 
 
 def make_list(api: Connection, media_type: MediaType) -> list[str]:
-    """A list of media that stay in the catalog; their identifiers."""
+    """Make a list of media that are never deleted from the catalog, and return their identifiers."""
     _execute(
         api,
         "insert into {list} (created_on, updated_on, title, slug, auth) values (now(), now(), %s, %s, 'x')",
@@ -95,11 +94,12 @@ def make_list(api: Connection, media_type: MediaType) -> list[str]:
     )
     rows = _execute(
         api,
-        "insert into {listed} ({list_id}, {id}) select l.id, m.id from {list} l, "
-        "(select id from {media} where foreign_identifier like %s order by id limit %s) m where l.title = %s returning {id}",
+        "insert into {listed} ({list_id}, {id}) select l.id, m.id from {list} l,"
+        " (select id from {media} where foreign_identifier like %s order by id limit %s) m"
+        " where l.title = %s returning {id}",
         media_type,
         "%corex%",
-        SEEN,
+        LISTED,
         _LIST,
     ).fetchall()
     query: LiteralString = "select identifier::text from {media} where id = any(%s) order by id"
@@ -107,13 +107,13 @@ def make_list(api: Connection, media_type: MediaType) -> list[str]:
 
 
 def on_lists(api: Connection, media_type: MediaType) -> set[str]:
-    """Identifiers of the media on the list."""
+    """Return the identifiers of the media on lists."""
     query: LiteralString = "select m.identifier::text from {listed} l join {media} m on m.id = l.{id}"
     return {i for (i,) in _execute(api, query, media_type)}
 
 
 def leave_lists(api: Connection, media_type: MediaType, identifiers: list[str]) -> None:
-    """Take media off all lists, as the API does before it deletes them."""
+    """Remove media from all lists, as the API does before it deletes them."""
     query: LiteralString = (
         "delete from {listed} l using {media} m where m.id = l.{id} and m.identifier = any(%s::uuid[])"
     )
@@ -121,13 +121,13 @@ def leave_lists(api: Connection, media_type: MediaType, identifiers: list[str]) 
 
 
 def views(api: Connection, media_type: MediaType) -> dict[str, int]:
-    """Identifier → views, of all media."""
+    """Return the numbers of views of all media, by identifier."""
     query: LiteralString = "select identifier::text, coalesce(view_count, 0) from {media}"
     return dict(_execute(api, query, media_type).fetchall())
 
 
 def _execute(
-    api: Connection, statement: LiteralString, media_type: MediaType, *values: Any
+    api: Connection, statement: LiteralString, media_type: MediaType, *values: object
 ) -> psycopg.Cursor[Any]:
     names = {
         "media": media_type,

@@ -1,8 +1,8 @@
-"""The soak's stack in a folder of its own, and connections to all of it that bear with the faults it injects."""
+"""Stack of the soak, and connections to its parts that tolerate the injected faults."""
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,54 +13,61 @@ from elastic_transport import TransportError
 from psycopg.rows import dict_row
 
 from catalog.core.errors import Retry
-from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.client import connect
 from catalog.data_refresh.search import Indexes
 from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.lifecycle import down, reset, up
-from catalog.local.stack import ROOT, Stack
+from catalog.local.stack import Stack
 from catalog.soak import certificates, made_up
 from catalog.soak.apis import Apis
 
 T = TypeVar("T")
-CANARY = "soakcanary/Key+0f&tests=9"  # a key that must stand in no text
-START = 600.0  # seconds that the stack may take to start, on a busy machine as well
-PATIENCE = 120.0  # seconds that a part may be away
-AIRFLOW_PATIENCE = 40.0  # of Airflow's API: what was not done is done later
-PASSING = (psycopg.OperationalError, requests.RequestException, TransportError, Retry)
+CANARY = "soakcanary/Key+0f&tests=9"  # an API key that must not occur anywhere
+START_SECONDS = 600.0  # for the start of the stack on a busy machine
+AWAY_SECONDS = 120.0  # for which a part may be away
+AIRFLOW_AWAY_SECONDS = 40.0  # for Airflow's API; a failed call is repeated later
+_PASSING = (psycopg.OperationalError, requests.RequestException, TransportError, Retry)
 
 
-def passing(error: BaseException) -> bool:
-    """Whether an error may come from a part that is away for a while."""
+def is_passing(error: BaseException) -> bool:
+    """Return True if an error may be due to a part that is away for a while."""
     if isinstance(error, ApiError):
         return str(error)[:1] == "5"
     if isinstance(error, EngineError):
         return error.meta.status >= 429
-    return isinstance(error, PASSING)
+    return isinstance(error, _PASSING)
 
 
-def persist(call: Callable[[], T], seconds: float = PATIENCE) -> T:
-    """The result of a call, repeated while what it needs is away.
+def persist(call: Callable[[], T], timeout: float = AWAY_SECONDS) -> T:
+    """Repeat a call while a part that it needs is away, and return its result.
+
+    Args:
+        call: The call.
+        timeout: Seconds.
 
     Raises:
-        Exception: What the call raised when the time was up, or what no fault of ours explains.
+        Exception: The call failed for another reason, or the time is up.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + timeout
     while True:
         try:
             return call()
         except Exception as error:
-            if not passing(error) or time.monotonic() > deadline:
+            if not is_passing(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
 
 
 class World:
-    """The stack, the made-up APIs, and ways to them."""
+    """The stack and the made-up APIs, with connections to all parts."""
 
     def __init__(self, folder: Path) -> None:
-        """folder: of everything the soak writes; may be empty."""
+        """Start the made-up APIs; `start` starts the stack.
+
+        Args:
+            folder: Folder of everything that the soak writes.
+        """
         self.folder = folder
         self._certificates = certificates.make(folder, made_up.HOSTS)
         self.apis = Apis(self._certificates.server)
@@ -68,12 +75,12 @@ class World:
         self.stack.folder.mkdir(exist_ok=True)
         self.stack.folder.chmod(0o755)
 
-    def start(self, say: Callable[[str], None]) -> float:
-        """Start the stack, or start it again. Returns the seconds it took."""
-        return up(self.stack, say, self._environment(), START, tied=True)
+    def start(self, notify: Callable[[str], None]) -> float:
+        """Start or restart the stack; return the seconds it took."""
+        return up(self.stack, notify, self._environment(), START_SECONDS, tied=True)
 
     def stop(self, keep: bool) -> None:
-        """Stop everything. keep: leave what it wrote."""
+        """Stop everything; with `keep`, leave what was written."""
         try:
             if keep:
                 down(self.stack)
@@ -83,13 +90,13 @@ class World:
             self.apis.close()
 
     def _environment(self) -> dict[str, str]:
-        jobs = "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT"
+        heartbeat = "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT"
         return {
-            f"{jobs}_TIMEOUT": "8",
-            f"{jobs}_TIMEOUT_DETECTION_INTERVAL": "1",
-            f"{jobs}_SEC": "1",
+            f"{heartbeat}_TIMEOUT": "8",
+            f"{heartbeat}_TIMEOUT_DETECTION_INTERVAL": "1",
+            f"{heartbeat}_SEC": "1",
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-            # A killed scheduler's tasks count as running until another one takes them for orphans: 5 minutes as it is.
+            # Tasks of a killed scheduler count as running until another one adopts them; default: 5 minutes.
             "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",
             "DEFAULT_RETRY_DELAY": "1",
@@ -105,15 +112,15 @@ class World:
             "REQUESTS_CA_BUNDLE": str(self._certificates.authority),
         }
 
-    # ways in
+    # connections
 
     @property
     def api(self) -> AirflowApi:
-        """A session of the caller's own."""
+        """Return a new client of Airflow's API."""
         return AirflowApi(self.stack.ui)
 
     def connect(self, database: str = "catalog") -> Connection:
-        """In autocommit, without statements that the server prepares."""
+        """Connect to a database, in autocommit mode and without prepared statements."""
         return psycopg.connect(
             self.stack.dsn(database),
             autocommit=True,
@@ -122,45 +129,42 @@ class World:
             application_name="soak",
         )
 
-    def query(self, text: str, values: Any = None, database: str = "catalog") -> list[dict[str, Any]]:
-        """Rows of one statement, which is repeated while the database is away."""
+    def query(
+        self,
+        query: str,
+        values: Sequence[object] | Mapping[str, object] | None = None,
+        database: str = "catalog",
+    ) -> list[dict[str, Any]]:
+        """Execute a statement, repeatedly while the database is away, and return its rows."""
 
         def once() -> list[dict[str, Any]]:
             with self.connect(database) as connection, connection.cursor(row_factory=dict_row) as cursor:
-                cursor.execute(text.encode(), values)
+                cursor.execute(query.encode(), values)
                 return cursor.fetchall() if cursor.description else []
 
         return persist(once)
 
     def search(self) -> Indexes:
-        """The engine's indexes, with one try for each request."""
+        """Return the engine's indexes, with one attempt per request."""
         settings = self.stack.settings()
         return Indexes(connect(self.stack.search(settings).url, engine="opensearch"), patience=0)
 
-    def restore(self, media_type: MediaType, where: str) -> list[str]:
-        """The command that brings deleted records back; its database is in the environment."""
-        import sys
-
-        return [sys.executable, "-m", "catalog.cli", "db", "restore", "--table", media_type, "--where", where]
-
-    def call(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
-        """Airflow's REST API, asked again while it is away."""
-        return persist(lambda: self.api.call(method, path, body, **params), AIRFLOW_PATIENCE)
-
-    @property
-    def root(self) -> Path:
-        """Of the repository."""
-        return ROOT
+    def call(self, method: str, path: str, body: object = None, **params: object) -> Any:
+        """Call Airflow's REST API, repeatedly while it is away, and return the decoded response."""
+        return persist(lambda: self.api.call(method, path, body, **params), AIRFLOW_AWAY_SECONDS)
 
 
 def relations(connection: Connection) -> set[str]:
-    """Tables, views and sequences of the public schema."""
-    query = "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'S', 'm', 'p')"
+    """Return the names of the tables, views and sequences of the public schema."""
+    query = (
+        "select relname from pg_class"
+        " where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'S', 'm', 'p')"
+    )
     return {name for (name,) in connection.execute(query)}
 
 
-def identifiers_in(names: Iterable[str]) -> str:
-    """Names in a message, at most ten."""
+def first_names(names: Iterable[str]) -> str:
+    """Join at most ten names for a message."""
     listed = sorted(names)
     more = f" and {len(listed) - 10:,} more" if len(listed) > 10 else ""
     return ", ".join(listed[:10]) + more

@@ -1,4 +1,4 @@
-"""The environment comes before any Airflow import: a metadata database of its own, our DAGs, no examples."""
+"""Fixtures of all tests; first the environment of Airflow, which must be set before Airflow is imported."""
 
 import os
 import shutil
@@ -6,12 +6,12 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
+from catalog.core.session import Connection
 from catalog.data_refresh.client import connect
 from catalog.data_refresh.search import Indexes
 from catalog.database import schema
@@ -27,7 +27,7 @@ os.environ |= {
     "AIRFLOW__CORE__DAG_DISCOVERY_SAFE_MODE": "False",
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
 }
-# How long an example takes says something about the machine, not about the code.
+# The duration of an example depends on the machine.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 for name in [n for n in os.environ if n.startswith(("API_KEY_", "AIRFLOW_VAR_", "AIRFLOW_CONN_"))]:
@@ -40,7 +40,7 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(scope="session")
 def world_readable() -> Iterator[Path]:
-    """A folder that servers demoted to another user can reach (pytest's own are not)."""
+    """A folder that servers demoted to another user can reach, unlike pytest's own."""
     folder = Path(tempfile.mkdtemp(prefix="catalog-tests-", dir="/var/tmp"))
     folder.chmod(0o755)
     yield folder
@@ -67,31 +67,31 @@ def database_of_its_own(server: Postgres, template: str) -> str:
 
 @pytest.fixture
 def dsn(server: Postgres) -> str:
-    """A catalog database of the test's own."""
+    """Address of a new catalog database."""
     return database_of_its_own(server, "migrated")
 
 
 @pytest.fixture
 def api_dsn(server: Postgres) -> str:
-    """An API database of the test's own."""
+    """Address of a new API database."""
     return database_of_its_own(server, "migrated_api")
 
 
 @pytest.fixture
-def api(api_dsn: str) -> Iterator[psycopg.Connection[Any]]:
+def api(api_dsn: str) -> Iterator[Connection]:
     with psycopg.connect(api_dsn, autocommit=True) as connection:
         yield connection
 
 
 @pytest.fixture
-def catalog(dsn: str) -> Iterator[psycopg.Connection[Any]]:
+def catalog(dsn: str) -> Iterator[Connection]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         yield connection
 
 
 @pytest.fixture(scope="session")
 def engine(world_readable: Path) -> Iterator[SearchEngine]:
-    """One OpenSearch for all tests that search."""
+    """One OpenSearch for all tests."""
     engine = SearchEngine(world_readable / "search", quick=True)
     engine.start()
     engine.wait()
@@ -110,7 +110,7 @@ def search(engine: SearchEngine) -> Iterator[Indexes]:
 
 @pytest.fixture
 def faulty(engine: SearchEngine, search: Indexes) -> Iterator[tuple[Proxy, Indexes]]:
-    """A proxy that makes the engine fail as it is told to, and the indexes as they are seen through it; nobody waits."""
+    """A proxy that injects faults of the engine, and indexes that use it without pauses."""
     with proxy(engine.url) as (between, url):
         client = connect(url, engine="opensearch")
         yield between, Indexes(client, patience=5, pause=lambda _: None)

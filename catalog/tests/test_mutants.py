@@ -1,4 +1,4 @@
-"""The list of guards stays true: each piece of source is there, and so are the tests that hold it."""
+"""The list of guards is up to date: each piece of source and each test exists."""
 
 import ast
 import re
@@ -17,7 +17,7 @@ TESTS = ROOT / "catalog/tests"
 
 @cache
 def names_in(file):
-    """The tests of a file, those in classes as `Class::test`."""
+    """Return the tests of a file, those in classes as `Class::test`."""
     names = set()
     for node in ast.parse((TESTS / file).read_text()).body:
         methods = node.body if isinstance(node, ast.ClassDef) else []
@@ -43,7 +43,7 @@ def test_names_are_unique():
 
 
 def table():
-    """Row → what stands in the cells of docs/reliability.md."""
+    """Return the cells of the rows of docs/reliability.md, by number."""
     lines = (ROOT / "docs/reliability.md").read_text(encoding="utf-8").splitlines()
     rows = [line.strip("|").split(" | ") for line in lines if re.match(r"\| \d+ \|", line)]
     return {int(number): cells for number, *cells in rows}
@@ -80,7 +80,7 @@ GOOD = Guard(
         ("x = 1\n", "y", "occurs 0 times"),
         ("guard()\nguard()\n", "y", "occurs 2 times"),
         ("guard()\n", "guard", "changes nothing"),
-        ("guard()\n", "(", "no valid Python"),
+        ("guard()\n", "(", "not valid Python"),
     ],
 )
 def test_an_entry_that_is_not_true_any_more_is_refused(source, replace, problem):
@@ -91,11 +91,13 @@ def test_an_entry_that_is_not_true_any_more_is_refused(source, replace, problem)
 
 @pytest.fixture
 def tiny(tmp_path):
-    """A tree of two tests, one of which holds what `guarded` does; a function that judges a removal."""
+    """Make a tree with two tests, one of which checks `guarded`; return a function that judges a removal."""
     (tmp_path / "catalog/tests").mkdir(parents=True)
     (tmp_path / "guarded.py").write_text("def guarded(n):\n    return max(n, 0)\n")
     (tmp_path / "catalog/tests/test_it.py").write_text(
-        "from guarded import guarded\n\n\ndef test_held():\n    assert guarded(-1) == 0\n\n\ndef test_lax():\n    assert guarded(1) == 1\n"
+        "from guarded import guarded\n\n\n"
+        "def test_held():\n    assert guarded(-1) == 0\n\n\n"
+        "def test_lax():\n    assert guarded(1) == 1\n"
     )
 
     def judged(replace, test, seconds=60):
@@ -117,27 +119,28 @@ def tiny(tmp_path):
 
 
 def test_a_removal_is_noticed_or_not(tiny):
-    assert tiny("n", "test_held").text == "noticed by test_it.py::test_held"
+    assert tiny("n", "test_held").message == "noticed by test_it.py::test_held"
     assert tiny("n", "test_held").noticed
-    assert tiny("n", "test_lax").text == "NOT NOTICED by test_it.py::test_lax"
+    assert tiny("n", "test_lax").message == "NOT NOTICED by test_it.py::test_lax"
     assert not tiny("n", "test_lax").noticed
 
 
 def test_tests_that_cannot_run_notice_nothing(tiny):
     verdict = tiny("n", "test_that_is_not_there")
     assert not verdict.noticed
-    assert verdict.text.startswith("CANNOT BE TRIED: pytest ended with status 4")
-    assert tiny("max(n, 0)", "test_held").text == "CANNOT BE TRIED: g: the replacement changes nothing"
+    assert verdict.message.startswith("CANNOT BE TRIED: pytest ended with status 4")
+    unchanged = tiny("max(n, 0)", "test_held")
+    assert unchanged.message.startswith("CANNOT BE TRIED: g: the replacement changes nothing")
 
 
 def test_a_hang_is_noticed(tiny, monkeypatch):
-    """Whether the test is ended by its own time limit, or the run by its."""
+    """By the time limit of the test, or by that of the run."""
     endless = "all(not zero for zero in iter(int, 1))"
-    assert tiny(endless, "test_held", 1).text == "noticed by test_it.py::test_held (it hung)"
-    monkeypatch.setattr(trial, "_BESIDE", 8)
+    assert tiny(endless, "test_held", 1).message == "noticed by test_it.py::test_held (it hung)"
+    monkeypatch.setattr(trial, "_EXTRA_SECONDS", 8)
     verdict = tiny(endless, "test_held", 0)  # a single test has no limit
     assert verdict.noticed
-    assert verdict.text == "noticed by a hang of test_it.py::test_held"
+    assert verdict.message == "noticed by a hang of test_it.py::test_held"
 
 
 def test_an_unknown_name_is_refused_with_all_there_are(capsys):

@@ -1,4 +1,4 @@
-"""What the runbook says an alert says, the code says."""
+"""The runbook quotes messages as they are in the code."""
 
 import ast
 import re
@@ -14,14 +14,14 @@ AIRFLOWS = {"up for reschedule"}
 
 
 def rows():
-    """The first cell of each row of the table of alerts."""
+    """Return the first cell of each row of the table of alerts."""
     found = TABLE.search(PAGE.read_text(encoding="utf-8") + "\n")
     return [line.split("|")[1].strip() for line in found[1].splitlines()]
 
 
 @cache
-def texts():
-    """All texts of the code, with what is put into them left out."""
+def strings():
+    """Return all strings of the code, with `…` in place of interpolated values."""
     found = []
     for path in (ROOT / "catalog").rglob("*.py"):
         if "tests" in path.parts:
@@ -33,12 +33,14 @@ def texts():
                 )
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)
-    return " \n".join(" ".join(text.replace("*", "").split()) for text in found)
+    return " \n".join(" ".join(string.replace("*", "").split()) for string in found)
 
 
-def test_the_runbook_quotes_what_is_said():
-    quoted = {text for cell in rows() for match in QUOTED.finditer(cell) for text in match.groups() if text}
+def test_quoted_messages_are_in_the_code():
+    quoted = {
+        quote for cell in rows() for match in QUOTED.finditer(cell) for quote in match.groups() if quote
+    }
     assert len(quoted) > 15
-    pieces = {piece.strip() for text in quoted for piece in VARIES.split(text)}
-    unknown = {piece for piece in pieces if len(piece.split()) > 1 and piece not in texts()} - AIRFLOWS
+    pieces = {piece.strip() for quote in quoted for piece in VARIES.split(quote)}
+    unknown = {piece for piece in pieces if len(piece.split()) > 1 and piece not in strings()} - AIRFLOWS
     assert not unknown

@@ -1,4 +1,4 @@
-"""Every name that the code reads is declared, and every declared name is read."""
+"""Every setting that the code reads is declared, and every declared setting is read."""
 
 import re
 from pathlib import Path
@@ -7,28 +7,22 @@ from catalog.core import settings
 from catalog.core.settings import SETTINGS
 
 CATALOG = Path(__file__).parent.parent
-ELSEWHERE = (
-    "tests",
-    "benchmarks",
-    "containers",
-    "local",
-    "scaffold",
-    "settings.py",
-)  # names of the stacks and of measurements are not settings
-BY_A_TEXT = re.compile(r"""Variable\.(?:get|set|delete)\(\s*f?["\']""")
+# Names of the stacks and of benchmarks are not settings.
+IGNORED = ("tests", "benchmarks", "containers", "local", "scaffold", "settings.py")
+BY_A_STRING = re.compile(r"""Variable\.(?:get|set|delete)\(\s*f?["\']""")
 ENVIRONMENT = re.compile(r"""environ(?:\.get\(|\[)\s*"([A-Z_]+)""")
 CONNECTION = re.compile(
     r""""((?:postgres_openledger|elasticsearch_http|slack)_[a-z_]+|sensitive_terms|aws_default)\""""
 )
 
 
-def texts():
-    return [p.read_text() for p in CATALOG.rglob("*.py") if p.relative_to(CATALOG).parts[0] not in ELSEWHERE]
+def sources():
+    return [p.read_text() for p in CATALOG.rglob("*.py") if p.relative_to(CATALOG).parts[0] not in IGNORED]
 
 
 def names(pattern):
-    """What the library and the DAGs name."""
-    return {name for text in texts() for name in pattern.findall(text)}
+    """Return the names in the code that match a pattern."""
+    return {name for source in sources() for name in pattern.findall(source)}
 
 
 def declared(*kinds):
@@ -36,25 +30,23 @@ def declared(*kinds):
 
 
 def imported():
-    return {name for name in vars(settings) if name.isupper() and re.search(rf"\b{name}\b", "".join(texts()))}
+    code = "".join(sources())
+    return {name for name in vars(settings) if name.isupper() and re.search(rf"\b{name}\b", code)}
 
 
 def test_variables_are_read_by_their_declaration():
     wanted = {n for n in declared("Variable", "Variable, JSON") if "…" not in n and "<" not in n}
     assert wanted - imported() == set()
-    assert not [text for text in texts() if BY_A_TEXT.search(text)]
+    assert not [source for source in sources() if BY_A_STRING.search(source)]
     assert all(getattr(settings, name).name == name for name in wanted)
 
 
 def test_environment():
-    given_by_others = ("CATALOG_DSN", "AIRFLOW_")  # the command line's, and Airflow's own
-    found = {n for n in names(ENVIRONMENT) if not n.startswith(given_by_others)} | (
-        imported() & declared("environment")
-    )
-    assert found == declared("environment") | {
-        "CONTACT_EMAIL",
-        "PRIVATE_HOSTS",
-    }  # Variables, for the command line
+    undeclared = ("CATALOG_DSN", "AIRFLOW_")  # the command line's, and Airflow's own
+    found = {n for n in names(ENVIRONMENT) if not n.startswith(undeclared)}
+    # The command line reads two Variables from the environment.
+    expected = declared("environment") | {"CONTACT_EMAIL", "PRIVATE_HOSTS"}
+    assert found | (imported() & declared("environment")) == expected
 
 
 def test_connections_and_pools():

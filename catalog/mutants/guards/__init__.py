@@ -1,4 +1,4 @@
-"""The list of guards: what the modules of this folder, one for each area, hold as `GUARDS`."""
+"""All guards: those of the modules of this folder, one module per area."""
 
 from importlib import import_module
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an adoption must not do to a catalog of an older generation."""
+"""Guards of the adoption of older catalogs."""
 
 from catalog.mutants.guard import Guard
 
@@ -15,7 +15,7 @@ TEST, TEST_REFUSALS, TEST_DUPLICATES, TEST_ROWS = (
 GUARDS = (
     Guard(
         name="adoption-builds-no-index-under-a-lock",
-        holds="A column stays as it is when another type would build an index anew under a lock.",
+        holds="A column keeps its type if another one would rebuild an index under a lock.",
         row=37,
         file=PLAN,
         find="            if pins and not self._must_widen(table, column, pins):\n",
@@ -28,7 +28,7 @@ GUARDS = (
     ),
     Guard(
         name="adoption-refuses-first",
-        holds="What stands in the way is refused before anything is changed.",
+        holds="An adoption refuses obstacles before it changes anything.",
         row=37,
         file=WORK,
         find="    if found.refused:\n        raise InTheWay(found.refused)\n",
@@ -38,7 +38,7 @@ GUARDS = (
     ),
     Guard(
         name="adoption-names-that-are-taken",
-        holds="An object of somebody else's is not taken for one of ours that has its name.",
+        holds="A foreign object is not mistaken for one of ours with the same name.",
         row=37,
         file=REFUSALS,
         find="        for kind, name in kinds\n        if name in ours\n",
@@ -48,7 +48,7 @@ GUARDS = (
     ),
     Guard(
         name="adoption-drops-invalid-indexes",
-        holds="An index that a killed adoption left half built is built anew.",
+        holds="An index that a killed adoption has left invalid is rebuilt.",
         row=1,
         file=PLAN,
         find='            return [f"drop index concurrently public.{name}"]\n',
@@ -57,7 +57,7 @@ GUARDS = (
     ),
     Guard(
         name="adoption-alone",
-        holds="Two adoptions, or an adoption and an upgrade, take turns.",
+        holds="Two adoptions, or an adoption and an upgrade, do not run at the same time.",
         row=28,
         file=WORK,
         find='        self._attempt("adoption", lambda: locks.lock_schema(self._connection))\n',
@@ -75,7 +75,7 @@ GUARDS = (
     ),
     Guard(
         name="adoption-keeps-grants",
-        holds="Who could read a view that is made anew can read it afterwards.",
+        holds="A view that is recreated keeps its grants.",
         row=37,
         file=PLAN,
         find="            return [made.text, *there.grants.get(made.name, ())]\n",
@@ -94,7 +94,7 @@ GUARDS = (
     ),
     Guard(
         name="duplicates-that-fit-nowhere",
-        holds="A duplicate for which deleted media have no room is kept beside them.",
+        holds="A duplicate that the table of deleted media cannot take is kept in a table of its own.",
         row=18,
         file=DUPLICATES,
         find=" where not (deletes and exists (select from kept where kept.identifier = gone.identifier))",
@@ -103,7 +103,7 @@ GUARDS = (
     ),
     Guard(
         name="duplicates-of-a-record-are-not-deleted-media",
-        holds="A second copy of a record that stays is not taken for a deleted record.",
+        holds="A second copy of a kept record is not mistaken for a deleted record.",
         row=18,
         file=DUPLICATES,
         find=" and {no_copy} as by_url",
@@ -112,7 +112,7 @@ GUARDS = (
     ),
     Guard(
         name="nobody-makes-way-for-a-row-that-is-moved",
-        holds="Of rows with the same keys, one stays unless it has a key of a newer row that stays.",
+        holds="Of rows with the same keys, one is kept, unless a newer kept row has one of its keys.",
         row=18,
         file=DUPLICATES,
         find=" and o.stays is null)",
@@ -122,7 +122,7 @@ GUARDS = (
     ),
     Guard(
         name="a-deferrable-constraint-is-not-counted-as-unique",
-        holds="Only an index that ON CONFLICT takes counts as unique.",
+        holds="Only an index that ON CONFLICT accepts counts as unique.",
         row=37,
         file=INVENTORY,
         find="x.indpred is null and x.indimmediate,",
@@ -132,7 +132,7 @@ GUARDS = (
     ),
     Guard(
         name="duplicates-and-foreign-keys",
-        holds="Rows of somebody else's do not go with duplicates that are moved.",
+        holds="Moving duplicates deletes no rows of foreign tables.",
         row=18,
         file=PLAN,
         find="            for key in hazards.referring.get(table, ())\n",
@@ -141,7 +141,7 @@ GUARDS = (
     ),
     Guard(
         name="duplicates-table-of-others",
-        holds="A table of somebody else's that is named like ours of duplicates is neither filled nor dropped.",
+        holds="A foreign table with the name of our table of duplicates is neither filled nor dropped.",
         row=18,
         file=PLAN,
         find="        if why := hazards.asides.get(table):\n",
@@ -150,7 +150,7 @@ GUARDS = (
     ),
     Guard(
         name="different-records-with-one-identifier",
-        holds="A record is not taken for a copy of another one because they share an identifier.",
+        holds="Two records that share an identifier are not mistaken for copies of each other.",
         row=18,
         file=PLAN,
         find="        if shared := self._counts.shared.get(table):\n",
@@ -159,7 +159,7 @@ GUARDS = (
     ),
     Guard(
         name="adoption-keeps-constants",
-        holds="What only a materialized view of constants holds is kept.",
+        holds="Constants that only a materialized view has are kept.",
         row=37,
         file=PLAN,
         find='            if not {"provider", "metric", "val", "constant"} <= set(found):\n',
@@ -168,7 +168,7 @@ GUARDS = (
     ),
     Guard(
         name="adoption-index-entries",
-        holds="A URL that no index takes is found before anything is changed.",
+        holds="A URL that is too long for the index is found before anything is changed.",
         row=37,
         file=PLAN,
         find="        if rows := self._counts.too_long.get(table):\n",
@@ -177,7 +177,7 @@ GUARDS = (
     ),
     Guard(
         name="adoption-owner",
-        holds="What adoption makes belongs to the owner of the media tables.",
+        holds="Objects that adoption creates belong to the owner of the media tables.",
         row=37,
         file=REFUSALS,
         find="        for owner in sorted(owners)\n",
@@ -186,7 +186,7 @@ GUARDS = (
     ),
     Guard(
         name="adoption-looks-with-short-attempts",
-        holds="A look does not wait without limit for a table that somebody holds against readers.",
+        holds="A check does not wait without limit for a table that is locked against readers.",
         row=37,
         file="catalog/database/adoption/look.py",
         find="    locks.give_up_soon(connection)\n",
@@ -206,7 +206,7 @@ GUARDS = (
     ),
     Guard(
         name="older-catalog-is-not-upgraded",
-        holds="An upgrade of a catalog that was never adopted says what to do.",
+        holds="An upgrade of a catalog that was never adopted is refused with the command to run.",
         row=37,
         file="catalog/database/schema.py",
         find="    if found.current is None and (table := media_table(connection)):\n",
@@ -215,7 +215,7 @@ GUARDS = (
     ),
     Guard(
         name="arrays-of-arrays",
-        holds="A stored array of arrays does not end the load of its provider for ever.",
+        holds="A stored array of arrays does not fail the loads of its provider.",
         row=14,
         file="catalog/loading/columns.py",
         find="array_ndims(old.{c}) > 1",
@@ -225,7 +225,7 @@ GUARDS = (
     ),
     Guard(
         name="widths-of-the-database",
-        holds="Values that are too wide for an adopted column are rejected by name, however many they are.",
+        holds="Values that are too wide for an adopted column are rejected with its name, however many.",
         row=16,
         file="catalog/loading/load.py",
         find="LineCheck(self._media_type, self._widths())",
@@ -234,7 +234,7 @@ GUARDS = (
     ),
     Guard(
         name="generated-columns-are-not-written",
-        holds="A generated column of somebody else's does not end a deletion or a restoration.",
+        holds="A foreign generated column does not fail a deletion or a restore.",
         row=29,
         file="catalog/database/deletion.py",
         find=" and not attisdropped and attgenerated = '' ",
@@ -243,7 +243,7 @@ GUARDS = (
     ),
     Guard(
         name="the-apis-tables-are-not-adopted",
-        holds="The API's database, whose tables have the same names, is not taken for a catalog.",
+        holds="The API's database, whose tables have the same names, is not mistaken for a catalog.",
         row=37,
         file="catalog/database/adoption/refusals.py",
         find="    if not signs:\n",

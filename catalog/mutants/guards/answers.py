@@ -1,4 +1,4 @@
-"""Answers: what counts as one, and what is held against it."""
+"""Guards of responses of APIs: validation, totals, completeness."""
 
 from catalog.mutants.guard import Guard
 
@@ -12,7 +12,7 @@ TEST_READER = "ingestion/test_json_reader.py"
 GUARDS = (
     Guard(
         name="missing-list",
-        holds="An answer without its list is an error, not an empty page.",
+        holds="A response without its list is an error, not an empty page.",
         row=7,
         file=ANSWERS,
         find="    if isinstance(found, list):\n        return found\n    where",
@@ -24,7 +24,7 @@ GUARDS = (
     ),
     Guard(
         name="reported-errors",
-        holds="A 200 that reports an error is none.",
+        holds="A 200 whose body reports an error counts as an error.",
         row=7,
         file="catalog/ingestion/judgement.py",
         find="        if body.get(key):\n",
@@ -33,7 +33,7 @@ GUARDS = (
     ),
     Guard(
         name="no-success",
-        holds="A 200 that reports no success is none.",
+        holds="A 200 whose body reports no success counts as an error.",
         row=7,
         file="catalog/ingestion/judgement.py",
         find='    if body.get("success") is False:\n',
@@ -42,7 +42,7 @@ GUARDS = (
     ),
     Guard(
         name="not-json-is-tried-again",
-        holds="A web page in place of JSON is tried again and then an error.",
+        holds="A web page instead of JSON is retried, then an error.",
         row=7,
         file="catalog/ingestion/client.py",
         find='            kind = self.headers.get("content-type", "no content type")\n',
@@ -53,7 +53,7 @@ GUARDS = (
     ),
     Guard(
         name="total-below-the-list",
-        holds="A total smaller than the list beside it is not believed.",
+        holds="A total that is smaller than the list in the same response is not believed.",
         row=7,
         file=ANSWERS,
         find="    if total < listed:\n",
@@ -62,7 +62,7 @@ GUARDS = (
     ),
     Guard(
         name="nesting-without-end",
-        holds="JSON that is nested without end is refused, and nothing crashes.",
+        holds="JSON that is nested too deeply is refused, and nothing crashes.",
         row=32,
         file=READER,
         find="    if _depth(text) > MAX_DEPTH:\n",
@@ -71,7 +71,7 @@ GUARDS = (
     ),
     Guard(
         name="odd-values-cost-themselves",
-        holds="A body with one odd value is repaired; its page is read.",
+        holds="A body with one malformed value is repaired, and its page is read.",
         row=15,
         file=READER,
         find="    text = _TOKEN.sub(_repair, text.lstrip(",
@@ -80,7 +80,7 @@ GUARDS = (
     ),
     Guard(
         name="smaller-than-usual",
-        holds="A load that is much smaller than the last whole one is not whole.",
+        holds="A load that is much smaller than the last whole one counts as incomplete.",
         row=12,
         file=COMPLETENESS,
         find="        if have < least * (1 - expected.max_shrinkage):\n",
@@ -92,7 +92,7 @@ GUARDS = (
     ),
     Guard(
         name="more-rejects-than-usual",
-        holds="A load with far more rejects than usual is not whole.",
+        holds="A load with far more rejects than usual counts as incomplete.",
         row=13,
         file=COMPLETENESS,
         find="    if now.rejected >= NOTICEABLE and now.rejected / now.fetched > allowed:\n",
@@ -101,7 +101,7 @@ GUARDS = (
     ),
     Guard(
         name="mostly-gone",
-        holds="A pull most of whose items are said to be gone is not whole, not even the first.",
+        holds="A pull most of whose items are reported missing counts as incomplete, even the first one.",
         row=36,
         file=COMPLETENESS,
         find="            allowed = max(0.5, 2 * usual) if not told else min(allowed, 1.0)\n",

@@ -1,11 +1,11 @@
-"""DAGs, messages, connections; the soak and this list themselves."""
+"""Guards of DAGs, messages, connections, the soak, and of this list."""
 
 from catalog.mutants.guard import Guard
 
 GUARDS = (
     Guard(
         name="nobody-is-called",
-        holds="Foreign text in a message is neither a mention nor a link.",
+        holds="Foreign text in a message becomes neither a mention nor a link.",
         row=30,
         file="catalog/notifications/messages.py",
         find='    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")\n',
@@ -23,7 +23,7 @@ GUARDS = (
     ),
     Guard(
         name="conf-before-the-first-task",
-        holds="What Airflow lets through of a conf is refused before anything is done.",
+        holds="Errors of a conf that Airflow accepts are refused before the first task.",
         row=29,
         file="catalog/dags/dag_factory.py",
         find='    if not context["task"].upstream_task_ids:\n',
@@ -50,7 +50,7 @@ GUARDS = (
     ),
     Guard(
         name="list-stays-true",
-        holds="An entry of this list whose piece of source has changed is refused.",
+        holds="A guard whose piece of source has changed is refused.",
         row=40,
         file="catalog/mutants/guard.py",
         find="        if (found := source.count(self.find)) != 1:\n",
@@ -59,7 +59,7 @@ GUARDS = (
     ),
     Guard(
         name="tests-that-run",
-        holds="Tests that cannot run have noticed nothing.",
+        holds="Tests that cannot run do not count as noticing a removal.",
         row=40,
         file="catalog/mutants/trial.py",
         find="    if status == _FAILED and failed:\n",
@@ -68,7 +68,7 @@ GUARDS = (
     ),
     Guard(
         name="encrypted-connections",
-        holds="What a connection says about encryption is not dropped in silence.",
+        holds="Encryption settings of a connection are not dropped silently.",
         row=33,
         file="catalog/core/connections.py",
         find="    given = {name: value for name, value in extra.items() if name in KNOWN}\n",
@@ -77,7 +77,7 @@ GUARDS = (
     ),
     Guard(
         name="variables-out-of-reach",
-        holds="A Variable that cannot be read costs itself, not the alerts.",
+        holds="A Variable that cannot be read does not stop alerts.",
         row=13,
         file="catalog/dags/common/variables.py",
         find="    except Exception as error:  # the secrets",
@@ -86,7 +86,7 @@ GUARDS = (
     ),
     Guard(
         name="soak-that-repeats",
-        holds="The seed of a soak that failed makes the same plan again.",
+        holds="The same seed makes the same plan of a soak.",
         row=39,
         file="catalog/soak/plan.py",
         find="    chance = random.Random(seed)",
@@ -95,9 +95,9 @@ GUARDS = (
     ),
     Guard(
         name="soak-that-counts",
-        holds="A record that is lost in a soak is missed.",
+        holds="A soak reports a record that was lost.",
         row=39,
-        file="catalog/soak/oracles.py",
+        file="catalog/soak/oracles/content.py",
         find="    if missing := model.keys(source.media_type, certain) - have:\n",
         replace="    if missing := set():\n",
         tests=("soak/test_oracles.py::test_a_pull_that_is_not_whole",),

@@ -1,4 +1,4 @@
-"""What changes stored records: selections, updates, deletion, and the statements that people write for them."""
+"""Guards of batched updates, deletions and restores, and of the statements that users write for them."""
 
 from catalog.mutants.guard import Guard
 
@@ -19,7 +19,7 @@ TEST_SELECTIONS, TEST_UPDATE, TEST_DELETION, TEST_STATEMENTS = (
 GUARDS = (
     Guard(
         name="stop-after-a-stripe",
-        holds="An update or a deletion that is asked to end finishes its part and leaves its place.",
+        holds="An update or deletion that gets SIGTERM finishes its stripe and stores its position.",
         row=2,
         file=SELECTIONS,
         find="""    def _stop_if_asked(self, progress: Progress) -> None:
@@ -35,7 +35,7 @@ GUARDS = (
     ),
     Guard(
         name="place-in-the-transaction",
-        holds="Where the work goes on is stored with the work, so a kill changes no row twice.",
+        holds="The position is stored with the work, so no row is changed twice after a kill.",
         row=1,
         file=SELECTIONS,
         find='"update batched_update set next_row = {row}, stripe = {stripe}, batch_size',
@@ -44,7 +44,7 @@ GUARDS = (
     ),
     Guard(
         name="finished-once",
-        holds="A run that has finished does nothing more when it is cleared, also after another one.",
+        holds="A finished run that is cleared changes nothing, even after another run.",
         row=1,
         file=SELECTIONS,
         find="            if former.progress.done:\n                return former.progress\n",
@@ -53,7 +53,7 @@ GUARDS = (
     ),
     Guard(
         name="rows-that-were-given-up",
-        holds="A run whose selection was taken over or dropped does not select and change once more.",
+        holds="A run whose selection was taken over or dropped does not select again.",
         row=1,
         file=SELECTIONS,
         find='                raise self._given_up(former, "were taken over or given up by a later run")\n',
@@ -62,7 +62,7 @@ GUARDS = (
     ),
     Guard(
         name="one-session-at-a-time",
-        holds="A second run of a query_id is refused while the first is at work.",
+        holds="A second run of a query_id is refused while the first one is active.",
         row=28,
         file=SELECTIONS,
         find="        while not self._locked():\n",
@@ -71,7 +71,7 @@ GUARDS = (
     ),
     Guard(
         name="session-of-an-earlier-try",
-        holds="A statement that a killed task has left running is ended before its next try begins.",
+        holds="A statement that a killed task has left running is ended before the next attempt begins.",
         row=3,
         file=SELECTIONS,
         find="                    self._end(holder)\n",
@@ -81,7 +81,7 @@ GUARDS = (
     ),
     Guard(
         name="exactly-that-session",
-        holds="A process number that is another session's by now ends nobody.",
+        holds="A PID that now belongs to another session is not terminated.",
         row=3,
         file=SELECTIONS,
         find="where pid = {pid} and backend_start = {started}",
@@ -92,7 +92,7 @@ GUARDS = (
     ),
     Guard(
         name="rows-of-an-earlier-run",
-        holds="Rows that an earlier run selected are not taken for this one's.",
+        holds="Rows that an earlier run has selected are not mistaken for this run's.",
         row=28,
         file=SELECTIONS,
         find="        if not state or not resume:\n",
@@ -101,7 +101,7 @@ GUARDS = (
     ),
     Guard(
         name="rows-of-another-table",
-        holds="Rows that were selected from one table are not looked for in another.",
+        holds="Rows that were selected from one table are not changed in another.",
         row=29,
         file=SELECTIONS,
         find="        if state.table != self._table:\n",
@@ -110,7 +110,7 @@ GUARDS = (
     ),
     Guard(
         name="selections-at-work-stay",
-        holds="What is dropped as given up is nobody's at the moment.",
+        holds="An abandoned selection is dropped only if no session uses it.",
         row=28,
         file=SELECTIONS,
         find='"select pg_try_advisory_xact_lock(hashtext(%s)) and exists (select from batched_update "',
@@ -119,7 +119,7 @@ GUARDS = (
     ),
     Guard(
         name="own-selection-stays",
-        holds="A run that is cleared goes on with its own rows; those of another one are given up.",
+        holds="A cleared run resumes with its own rows and abandons those of another run.",
         row=44,
         file=SELECTIONS,
         find="    if row and row[0] != keep:\n",
@@ -130,7 +130,7 @@ GUARDS = (
     ),
     Guard(
         name="names-of-the-parts-of-an-update",
-        holds="No table that a SET reads is mistaken for a part of the statement that the update makes.",
+        holds="A table that a SET reads is not mistaken for a part of the generated statement.",
         row=29,
         file=UPDATE,
         find='sql.Identifier(f"{query_id}_rows_{name}")',
@@ -139,7 +139,7 @@ GUARDS = (
     ),
     Guard(
         name="errors-of-the-rows",
-        holds="What the rows do not bear ends an update with its conf key, and is not tried again.",
+        holds="An error of the data fails an update with its conf key, and is not retried.",
         row=29,
         file="catalog/database/statements.py",
         find="    except _OF_THE_ROWS as error:\n",
@@ -148,7 +148,7 @@ GUARDS = (
     ),
     Guard(
         name="stripe-waits-for-no-lock",
-        holds="A stripe waits for no lock, so it is part of no deadlock.",
+        holds="A stripe does not wait for locks, so it is never part of a deadlock.",
         row=21,
         file=UPDATE,
         find="        self._execute(\"set local lock_timeout = '1ms'\")\n",
@@ -157,7 +157,7 @@ GUARDS = (
     ),
     Guard(
         name="rows-that-moved",
-        holds="A row that was written elsewhere since it was selected is found by its identifier.",
+        holds="A row that has moved since its selection is found by its identifier.",
         row=21,
         file=UPDATE,
         find="        if updated < wanted:  # some have moved since they were selected, or were deleted\n",
@@ -166,7 +166,7 @@ GUARDS = (
     ),
     Guard(
         name="left-overs",
-        holds="Rows that were locked are taken later, and those that stay locked are reported.",
+        holds="Locked rows are updated in a later pass, or reported.",
         row=21,
         file=UPDATE,
         find="        self._again(progress, self._left_overs)\n",
@@ -184,7 +184,7 @@ GUARDS = (
     ),
     Guard(
         name="one-statement",
-        holds="What was given is one statement.",
+        holds="The conf is one statement.",
         row=29,
         file=STATEMENTS,
         find="    if len(statements) != 1:\n",
@@ -193,7 +193,7 @@ GUARDS = (
     ),
     Guard(
         name="fields-read-alone",
-        holds="No field reaches into the next one, by a WHERE or a comment.",
+        holds="No field of a conf extends into the next one, by a WHERE or a comment.",
         row=29,
         file=STATEMENTS,
         find='    if last.name in ("SQL_COMMENT", "C_COMMENT", "ASCII_59"):\n',
@@ -202,7 +202,7 @@ GUARDS = (
     ),
     Guard(
         name="where-in-the-wrong-field",
-        holds="A condition in the wrong field is refused instead of swallowing the right one.",
+        holds="A condition in the wrong field is refused.",
         row=29,
         file=STATEMENTS,
         find="    if statement.whereClause:\n",
@@ -214,7 +214,7 @@ GUARDS = (
     ),
     Guard(
         name="keys-stay",
-        holds="An update does not set what a record is known by.",
+        holds="An update does not set the keys of a record.",
         row=29,
         file=STATEMENTS,
         find="    if keys := [name for name in names if name in KEYS]:\n",
@@ -223,7 +223,7 @@ GUARDS = (
     ),
     Guard(
         name="what-changes-something",
-        holds="A statement changes nothing but what its update says.",
+        holds="A statement changes only what its SET names.",
         row=29,
         file=STATEMENTS,
         find="    if bad[0]:\n",
@@ -232,7 +232,7 @@ GUARDS = (
     ),
     Guard(
         name="set-that-reads-what-it-changes",
-        holds="An update in batches gives the values that one UPDATE would.",
+        holds="A batched update gives the same values as one UPDATE.",
         row=29,
         file=STATEMENTS,
         find='    if own := reads & {update.table, "batched_update"}:\n',
@@ -241,7 +241,7 @@ GUARDS = (
     ),
     Guard(
         name="tables-of-the-catalog",
-        holds="A statement reads tables of the catalog only, whatever their names hide.",
+        holds="A statement reads only tables of the catalog, whatever names hide them.",
         row=29,
         file=CHECK,
         find='        if schema != SCHEMA or kind not in "rpvm" or foreign_parts:\n',
@@ -250,7 +250,7 @@ GUARDS = (
     ),
     Guard(
         name="what-views-read",
-        holds="A view is read only if all that it reads may be.",
+        holds="A view may be read only if all relations that it reads may be.",
         row=29,
         file=CHECK,
         find="        if definition is not None:\n            inside",
@@ -259,7 +259,7 @@ GUARDS = (
     ),
     Guard(
         name="functions-that-only-compute",
-        holds="A statement calls functions of a list only.",
+        holds="A statement calls only functions of an allowlist.",
         row=29,
         file=CHECK,
         find="        elif name not in FUNCTIONS and not is_cast:\n",
@@ -268,7 +268,7 @@ GUARDS = (
     ),
     Guard(
         name="volatile-functions",
-        holds="A statement calls no function that may answer differently each time.",
+        holds="A statement calls no volatile function.",
         row=29,
         file=CHECK,
         find="        if volatile:\n",
@@ -280,7 +280,7 @@ GUARDS = (
     ),
     Guard(
         name="operators-and-types",
-        holds="No operator or type that somebody has added hides a function.",
+        holds="No added operator or type hides a function.",
         row=29,
         file=CHECK,
         find="    _operators(connection, uses.operators)\n    _types(connection, uses.types)\n",
@@ -289,7 +289,7 @@ GUARDS = (
     ),
     Guard(
         name="guard-executes-nothing",
-        holds="The guard leaves nothing behind.",
+        holds="The check of a statement leaves nothing behind.",
         row=29,
         file=CHECK,
         find="    with connection.transaction(force_rollback=True):\n        settle(connection)\n",
@@ -307,7 +307,7 @@ GUARDS = (
     ),
     Guard(
         name="first-deletion-counts",
-        holds="A second deletion keeps the first one's row, with its reason.",
+        holds="A second deletion keeps the row and the reason of the first one.",
         row=35,
         file=DELETION,
         find=" from gone on conflict do nothing\n",
@@ -316,7 +316,7 @@ GUARDS = (
     ),
     Guard(
         name="deletion-of-locked-rows",
-        holds="Rows that somebody has locked are deleted in a later pass, or reported.",
+        holds="Locked rows are deleted in a later pass, or reported.",
         row=21,
         file=DELETION,
         find="        self._again(progress, self._left_overs)\n",
@@ -325,10 +325,13 @@ GUARDS = (
     ),
     Guard(
         name="restored-to-its-place",
-        holds="A record whose place was taken meanwhile stays deleted, and is not waited for.",
+        holds="A record whose keys were taken meanwhile stays deleted, without waiting.",
         row=18,
         file=DELETION,
-        find="        not exists (select from {table} taken where taken.url = d.url or taken.identifier = d.identifier\n",
+        find=(
+            "        not exists (select from {table} taken where taken.url = d.url or "
+            "taken.identifier = d.identifier\n"
+        ),
         replace="        not exists (select from {table} taken where taken.identifier = d.identifier\n",
         tests=(f"{TEST_DELETION}::test_restoring",),
     ),

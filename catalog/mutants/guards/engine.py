@@ -1,4 +1,4 @@
-"""The search engine: what is sent is taken, an index counts only if the catalog made it, moderation is followed."""
+"""Guards of indexing: every document is sent, foreign indexes are left alone, moderation is applied."""
 
 from catalog.mutants.guard import Guard
 
@@ -18,16 +18,19 @@ TEST_INDEXING, TEST_MODERATION, TEST_SEARCH = (
 GUARDS = (
     Guard(
         name="range-goes-on",
-        holds="A range that was stopped goes on behind the last document that was taken.",
+        holds="A stopped range resumes after the last document that the engine accepted.",
         row=2,
         file=INDEXING,
-        find='        self._save(msgspec.to_builtins(_Progress(self._uuid or "", self._table, self._part, done)))\n',
+        find=(
+            '        self._save(msgspec.to_builtins(_Progress(self._uuid or "", self._table, '
+            "self._part, done)))\n"
+        ),
         replace="",
         tests=(f"{TEST_INDEXING}::test_a_range_goes_on_where_it_was_stopped",),
     ),
     Guard(
         name="index-of-a-lost-answer",
-        holds="An index is created again when the answer to the first request was lost.",
+        holds="An index is created again if the response to the first request was lost.",
         row=25,
         file="catalog/data_refresh/client.py",
         find=' or getattr(error, "error", "") == _ALREADY_THERE',
@@ -36,7 +39,7 @@ GUARDS = (
     ),
     Guard(
         name="progress-of-this-index",
-        holds="What an attempt did for another index, table or range is left aside.",
+        holds="Progress of another index, table or range is ignored.",
         row=34,
         file=INDEXING,
         find="""        if progress is None or (progress.uuid, progress.table, progress.part) != (
@@ -50,7 +53,7 @@ GUARDS = (
     ),
     Guard(
         name="actions-not-taken",
-        holds="What the engine had no room for is sent again.",
+        holds="Documents that the engine rejects with 429 are sent again.",
         row=25,
         file=BULK,
         find="                again.append(action)\n",
@@ -59,7 +62,7 @@ GUARDS = (
     ),
     Guard(
         name="actions-never-taken",
-        holds="A document that the engine will never take is named and counted, not tried for ever.",
+        holds="A document that the engine rejects permanently is named and counted, not retried.",
         row=25,
         file=BULK,
         find="            elif status in (409, 429) or status >= 500:\n",
@@ -68,7 +71,7 @@ GUARDS = (
     ),
     Guard(
         name="requests-not-taken",
-        holds="A request that the engine cannot take now is sent again.",
+        holds="A request that the engine cannot accept now is sent again.",
         row=25,
         file=BULK,
         find="                if error.meta.status not in (408, 429) and error.meta.status < 500:\n",
@@ -77,10 +80,13 @@ GUARDS = (
     ),
     Guard(
         name="engine-that-is-away",
-        holds="An engine that does not answer is tried again, then the task is.",
+        holds="A request that the engine does not answer is retried, then the task.",
         row=25,
         file=BULK,
-        find='                problem = f"the search engine does not answer ({type(error).__name__})"\n                continue\n',
+        find=(
+            '                problem = f"the search engine does not answer ({type(error).__name__})"\n'
+            "                continue\n"
+        ),
         replace="                return\n",
         tests=(f"{TEST_INDEXING}::test_an_engine_that_is_away",),
     ),
@@ -95,7 +101,7 @@ GUARDS = (
     ),
     Guard(
         name="rejected-documents-are-bounded",
-        holds="A range of which many records have no document is not taken for whole.",
+        holds="A range with many records without a document counts as incomplete.",
         row=13,
         file=INDEXING,
         find="        if rejected > max(REJECTED_ALWAYS, math.floor(rows * REJECTED_SHARE)):\n",
@@ -104,7 +110,7 @@ GUARDS = (
     ),
     Guard(
         name="record-of-no-document",
-        holds="A record that no document can be made of costs itself, with its reason.",
+        holds="A record that cannot be made a document is rejected with its reason; the others are indexed.",
         row=14,
         file=INDEXING,
         find="        except Exception as error:  # whatever one record holds, it costs itself only\n",
@@ -113,7 +119,7 @@ GUARDS = (
     ),
     Guard(
         name="row-that-cannot-be-read",
-        holds="A row that holds what no reader can take costs itself.",
+        holds="A row with a value that cannot be read is rejected; the others are indexed.",
         row=16,
         file=INDEXING,
         find="            return self._read_by_halves(after)\n",
@@ -122,7 +128,7 @@ GUARDS = (
     ),
     Guard(
         name="unreadable-and-gone",
-        holds="A row that no reader can take and that is gone at its source is not counted twice.",
+        holds="An unreadable row that is removed from its source is not counted twice.",
         row=26,
         file=INDEXING,
         find="                if len(part) == 1 and removed:\n",
@@ -131,7 +137,7 @@ GUARDS = (
     ),
     Guard(
         name="rows-that-cannot-be-read-by-halves",
-        holds="A few rows that no reader can take do not make an index be filled row by row.",
+        holds="A few unreadable rows do not make indexing read row by row.",
         row=16,
         file=INDEXING,
         find="                    parts += [part[middle:], part[:middle]]\n",
@@ -149,7 +155,7 @@ GUARDS = (
     ),
     Guard(
         name="documents-in-all",
-        holds="A document of no row is noticed.",
+        holds="A document without a row is noticed.",
         row=26,
         file=INDEXING,
         find="    if not wrong and wanted_in_all != total:\n",
@@ -158,7 +164,7 @@ GUARDS = (
     ),
     Guard(
         name="engine-makes-no-index",
-        holds="What is sent to an index that is gone makes none with a mapping that the engine guesses.",
+        holds="Sending to a deleted index does not create one with a guessed mapping.",
         row=25,
         file=BULK,
         find="                    require_alias=True,\n",
@@ -170,7 +176,7 @@ GUARDS = (
     ),
     Guard(
         name="index-of-ours",
-        holds="An index that the catalog did not make is neither filled nor pointed at.",
+        holds="An index that the catalog did not create is neither filled nor given an alias.",
         row=25,
         file=SEARCH,
         find="""        if not found.dag_id:
@@ -183,7 +189,7 @@ GUARDS = (
     ),
     Guard(
         name="index-of-this-run",
-        holds="Another index of the same name is not taken for the one that was filled.",
+        holds="Another index of the same name is not mistaken for the filled one.",
         row=26,
         file=SEARCH,
         find="        if uuid and found.uuid != uuid:\n",
@@ -192,7 +198,7 @@ GUARDS = (
     ),
     Guard(
         name="targets-before-aliases",
-        holds="No alias moves when one of its targets is not what was made.",
+        holds="No alias moves if one of the target indexes is not the one that was created.",
         row=27,
         file=SEARCH,
         find="        for index in targets.values():\n            self.require(index, uuids.get(index))\n",
@@ -201,7 +207,7 @@ GUARDS = (
     ),
     Guard(
         name="aliases-that-moved",
-        holds="An engine that says yes and moves no alias is not believed.",
+        holds="An engine that acknowledges a swap of aliases without doing it is not believed.",
         row=27,
         file=SEARCH,
         find="            if (found := self.resolve_alias(alias)) != index:\n",
@@ -210,7 +216,7 @@ GUARDS = (
     ),
     Guard(
         name="index-in-use",
-        holds="An index that an alias points at is not deleted.",
+        holds="An index with an alias is not deleted.",
         row=25,
         file=SEARCH,
         find="            if aliases := self.aliases(name):\n",
@@ -219,7 +225,7 @@ GUARDS = (
     ),
     Guard(
         name="retire-what-nobody-uses",
-        holds="An old index that an alias still points at is kept.",
+        holds="An old index that still has an alias is kept.",
         row=25,
         file=SEARCH,
         find="        keepers = self.aliases(name)\n",
@@ -228,7 +234,7 @@ GUARDS = (
     ),
     Guard(
         name="mapping-as-it-was-meant",
-        holds="An index whose mapping a template of the engine has changed is not filled.",
+        holds="An index whose mapping was changed by a template is not filled.",
         row=25,
         file=SEARCH,
         find="    if different:\n",
@@ -237,7 +243,7 @@ GUARDS = (
     ),
     Guard(
         name="index-that-is-not-healthy",
-        holds="An index whose replicas are missing is not opened to searches.",
+        holds="An index with missing replicas is not made live.",
         row=25,
         file=SEARCH,
         find='        if found["status"] == "green" and not found["timed_out"]:\n',
@@ -249,16 +255,19 @@ GUARDS = (
     ),
     Guard(
         name="moment-of-moderation",
-        holds="A decision of a transaction that was open before is not missed.",
+        holds="A decision of a transaction that was already open is not missed.",
         row=35,
         file=MODERATION,
-        find='"select least(clock_timestamp(), min(xact_start)) - %s from pg_stat_activity where datname = current_database()"',
+        find=(
+            '"select least(clock_timestamp(), min(xact_start)) - %s from pg_stat_activity where '
+            'datname = current_database()"'
+        ),
         replace='"select clock_timestamp() - %s"',
         tests=(f"{TEST_MODERATION}::test_the_moment",),
     ),
     Guard(
         name="moderation-is-proved",
-        holds="An index is searched only when it shows nothing that moderators have decided otherwise.",
+        holds="An index becomes live only when it matches all decisions of moderators.",
         row=35,
         file=MODERATION,
         find="        if not deleted and not mature:\n            return changed\n",
@@ -270,7 +279,7 @@ GUARDS = (
     ),
     Guard(
         name="refused-decisions",
-        holds="A decision that the engine refuses is not passed over.",
+        holds="A decision that the engine refuses fails the task.",
         row=35,
         file=MODERATION,
         find="    for one in sent.rejections:\n",
@@ -279,7 +288,7 @@ GUARDS = (
     ),
     Guard(
         name="empty-list-of-terms",
-        holds="A list of sensitive terms that holds none is refused: filtered would mean everything.",
+        holds="An empty list of sensitive terms is refused: the filtered index would have everything.",
         row=7,
         file="catalog/data_refresh/sensitive.py",
         find="    if not terms:\n",
@@ -288,7 +297,7 @@ GUARDS = (
     ),
     Guard(
         name="what-templates-add",
-        holds="An index to which a template adds an alias, a pipeline or a block is not kept.",
+        holds="An index with an alias, pipeline or block from a template is not kept.",
         row=25,
         file=SEARCH,
         find="    if problems := template_problems(",
@@ -297,7 +306,7 @@ GUARDS = (
     ),
     Guard(
         name="no-scratch-index-is-seen",
-        holds="The rehearsal makes no index that a template would put behind a live alias.",
+        holds="The rehearsal creates no index that a template would give a live alias.",
         row=25,
         file=PREFLIGHT,
         find="        if not before:\n",
@@ -315,7 +324,7 @@ GUARDS = (
     ),
     Guard(
         name="cluster-without-allocation",
-        holds="A cluster that takes no new shard is named at once.",
+        holds="A cluster without room for another shard is named at once.",
         row=25,
         file=PREFLIGHT,
         find="        *_allocation(indexes, replicas),\n",
@@ -333,7 +342,7 @@ GUARDS = (
     ),
     Guard(
         name="marks-taken-back",
-        holds="A mark that a moderator takes back is not in the new index.",
+        holds="A mark that a moderator has revoked is not in the new index.",
         row=35,
         file=MODERATION,
         find="        if harmless := [key for",
@@ -342,7 +351,7 @@ GUARDS = (
     ),
     Guard(
         name="kept-indexes",
-        holds="An index that was promoted once is no left-over of a failed run.",
+        holds="An index that was promoted is not deleted as a left-over of a failed run.",
         row=44,
         file=SEARCH,
         find="and i.uuid not in kept ",

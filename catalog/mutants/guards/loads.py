@@ -1,4 +1,4 @@
-"""Loads: one transaction, one verdict a row, every row counted."""
+"""Guards of loads: one transaction, every row classified and counted."""
 
 from catalog.mutants.guard import Guard
 
@@ -13,7 +13,7 @@ TEST = "loading/test_load.py"
 GUARDS = (
     Guard(
         name="load-once",
-        holds="A load that died after its commit does nothing when it is tried again.",
+        holds="A load that was killed after its commit does nothing when it is retried.",
         row=1,
         file=LOAD,
         find="            if done := find(self._connection, self._key, self._media_type, self._manifest):\n",
@@ -22,7 +22,7 @@ GUARDS = (
     ),
     Guard(
         name="counts-add-up",
-        holds="A load whose counts leave an item out is refused.",
+        holds="A load whose counts omit an item is refused.",
         row=14,
         file=LOAD,
         find="        if not report.accounted():\n",
@@ -34,13 +34,15 @@ GUARDS = (
         holds="A report counts every item once.",
         row=14,
         file="catalog/loading/report.py",
-        find="        return self.fetched == kept + sum(self.skipped.values()) + sum(self.rejected.values())\n",
+        find=(
+            "        return self.fetched == kept + sum(self.skipped.values()) + sum(self.rejected.values())\n"
+        ),
         replace="        return True\n",
         tests=(f"{TEST}::test_a_report_counts_every_item",),
     ),
     Guard(
         name="counts-in-the-database",
-        holds="The report's table refuses a row that does not add up.",
+        holds="The report's table refuses a row whose counts do not add up.",
         row=14,
         file="catalog/database/migrations/versions/0001_catalog.sql",
         find="check (fetched = inserted + updated + unchanged + skipped + rejected)",
@@ -49,7 +51,7 @@ GUARDS = (
     ),
     Guard(
         name="rows-against-the-manifest",
-        holds="Parts with fewer or more rows than the manifest lists are not loaded.",
+        holds="Parts with another number of rows than the manifest lists are not loaded.",
         row=14,
         file=LOAD,
         find="        if rows + self._rejects.counts.total() != expected:\n",
@@ -58,7 +60,7 @@ GUARDS = (
     ),
     Guard(
         name="line-by-line",
-        holds="A line that PostgreSQL refuses costs itself, not its load.",
+        holds="A line that PostgreSQL refuses is rejected; the load continues.",
         row=14,
         file=LOAD,
         find="        if problem is None:\n            return expected\n",
@@ -67,7 +69,7 @@ GUARDS = (
     ),
     Guard(
         name="halving",
-        holds="In a block that is refused the bad lines are found, whatever is wrong with them.",
+        holds="In a refused block the bad lines are found, whatever is wrong with them.",
         row=17,
         file=COPY,
         find="        if len(lines) == 1:\n",
@@ -94,7 +96,7 @@ GUARDS = (
     ),
     Guard(
         name="not-utf-8",
-        holds="Bytes that are no UTF-8 cost their line only.",
+        holds="A line with bytes that are not UTF-8 is rejected; the load continues.",
         row=15,
         file=LINES,
         find='                return f"{column}: not UTF-8"\n',
@@ -103,16 +105,19 @@ GUARDS = (
     ),
     Guard(
         name="url-too-long",
-        holds="A row whose address the index cannot hold is a reject.",
+        holds="A row whose URL is too long for the index is rejected.",
         row=16,
         file=LOAD,
-        find='    reasons["url too long"] = sql.SQL("octet_length(url) > {}").format(sql.Literal(MAX_URL_BYTES))\n',
+        find=(
+            '    reasons["url too long"] = sql.SQL("octet_length(url) > '
+            '{}").format(sql.Literal(MAX_URL_BYTES))\n'
+        ),
         replace="",
         tests=(f"{TEST}::test_a_url_that_is_too_long_for_the_index",),
     ),
     Guard(
         name="last-of-several",
-        holds="Of several rows with one identifier in a load the last one is kept, the others are counted.",
+        holds="Of several rows with one identifier in a load, the last one is kept and the others counted.",
         row=18,
         file=LOAD,
         find='        return self._run("unusable") + self._run("duplicates")\n',
@@ -121,7 +126,7 @@ GUARDS = (
     ),
     Guard(
         name="order-of-lines",
-        holds="Which row came last is told by the lines, not by where rows lie on disk.",
+        holds="The last row is determined by line numbers, not by the physical order on disk.",
         row=18,
         file=f"{SQL}/duplicates.sql",
         find="max(n) as last",
@@ -130,7 +135,7 @@ GUARDS = (
     ),
     Guard(
         name="one-owner-of-a-url",
-        holds="A row that brings the address of another record is refused and counted.",
+        holds="A row with the URL of another record is refused and counted.",
         row=18,
         file=f"{SQL}/urls.sql",
         find="(b.place > 1 or (b.holder is not null and leaving.identifier is null))",
@@ -139,7 +144,7 @@ GUARDS = (
     ),
     Guard(
         name="another-writer",
-        holds="A load that meets a faster writer classifies again.",
+        holds="A load classifies its rows again after a conflict with another writer.",
         row=21,
         file=LOAD,
         find="                if attempt == _ATTEMPTS:\n",
@@ -148,7 +153,7 @@ GUARDS = (
     ),
     Guard(
         name="rejects-are-bounded",
-        holds="The list of rejects has a greatest length, and the rest is counted.",
+        holds="The list of rejects has a maximum length; the rest is counted.",
         row=24,
         file="catalog/loading/rejects.py",
         find="            self._room -= 1\n",
@@ -157,7 +162,7 @@ GUARDS = (
     ),
     Guard(
         name="rejects-are-seen-with-their-load",
-        holds="The list of a load that fails is not seen.",
+        holds="The list of rejects of a failed load is not published.",
         row=20,
         file=LOAD,
         find="            self._rejects.publish()  # last, so that hardly anything can fail after it\n",
@@ -166,7 +171,7 @@ GUARDS = (
     ),
     Guard(
         name="loads-take-turns",
-        holds="Two loads of one provider take turns.",
+        holds="Two loads of one provider do not run at the same time.",
         row=28,
         file=LOAD,
         find='"select pg_advisory_xact_lock(hashtext(%s))", [f"load {media_type} {provider}"]',
@@ -175,16 +180,19 @@ GUARDS = (
     ),
     Guard(
         name="deleted-stays-deleted",
-        holds="A record that was deleted from the catalog is not brought back by a pull.",
+        holds="A record that was deleted from the catalog is not loaded again by a pull.",
         row=35,
         file=f"{SQL}/classify.sql",
-        find="case when old.identifier is null and gone.identifier is not null then 'deleted'\n            when",
+        find=(
+            "case when old.identifier is null and gone.identifier is not null then 'deleted'\n"
+            "            when"
+        ),
         replace="case when",
         tests=(f"{TEST}::test_deleted_records_stay_deleted_unless_asked_for",),
     ),
     Guard(
         name="deleted-by-address",
-        holds="A deleted record stays deleted when it comes under another identifier.",
+        holds="A deleted record stays deleted when it arrives with another identifier.",
         row=35,
         file=f"{SQL}/urls.sql",
         find="and exists (select from {deleted} other where md5(other.url) = md5(v.url)) as deleted",
@@ -193,7 +201,7 @@ GUARDS = (
     ),
     Guard(
         name="urls-are-exchanged",
-        holds="Two records that exchange their addresses in one load do both get them.",
+        holds="Two records that exchange their URLs in one load both get them.",
         row=18,
         file=f"{SQL}/urls.sql",
         find="update {table} holder set url = 'makes way ' || holder.identifier",
@@ -202,7 +210,7 @@ GUARDS = (
     ),
     Guard(
         name="whole-has-one-meaning",
-        holds="A load that is not whole, or a recording, counts as fresh nowhere and is no measure.",
+        holds="An incomplete load, or one of a recording, is neither fresh nor a measure for later ones.",
         row=12,
         file="catalog/database/migrations/versions/0004_whole_pulls.sql",
         find="from ingestion_report where complete and whole and not replayed;",
@@ -211,16 +219,19 @@ GUARDS = (
     ),
     Guard(
         name="not-compared-with-itself",
-        holds="A load that is repeated is not held against its own first try.",
+        holds="A repeated load is not compared with its own first attempt.",
         row=12,
         file="catalog/loading/history.py",
-        find="           and (dag_id, run_id, day_shift) is distinct from (%(dag_id)s, %(run_id)s, %(day_shift)s)\n",
+        find=(
+            "           and (dag_id, run_id, day_shift) is distinct from (%(dag_id)s, %(run_id)s, "
+            "%(day_shift)s)\n"
+        ),
         replace="",
         tests=("loading/test_history.py::test_a_load_is_not_compared_with_itself",),
     ),
     Guard(
         name="report-says-whole",
-        holds="A load with a shortfall that nobody has accepted is stored as not whole.",
+        holds="A load with an unaccepted shortfall is stored as incomplete.",
         row=12,
         file="catalog/loading/report.py",
         find='        "whole": manifest.whole and (manifest.accepted or not report.unusual),\n',
@@ -247,7 +258,7 @@ GUARDS = (
     ),
     Guard(
         name="dump-that-shrinks",
-        holds="A dump of which a file was cut is refused with both numbers.",
+        holds="A dump with a truncated file is refused with both numbers.",
         row=12,
         file="catalog/providers/inaturalist/dump.py",
         find="    if found and not accept:\n",
@@ -259,7 +270,7 @@ GUARDS = (
     ),
     Guard(
         name="lines-of-a-dump",
-        holds="A byte of a dump that PostgreSQL refuses costs its line.",
+        holds="A line of a dump with a byte that PostgreSQL refuses is skipped; the others are loaded.",
         row=15,
         file="catalog/loading/delimited.py",
         find='    if b"\\0" in line:\n        return "NUL"\n',
@@ -268,7 +279,7 @@ GUARDS = (
     ),
     Guard(
         name="upload-aborted",
-        holds="A list in an object store is seen whole or not at all.",
+        holds="A list in an object store is published whole or not at all.",
         row=23,
         file="catalog/loading/rejects.py",
         find="                self._file.discard()\n",

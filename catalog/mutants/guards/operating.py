@@ -1,4 +1,4 @@
-"""Settings, connections, the local stack, and what looks after pull requests, snapshots and logs."""
+"""Guards of settings, connections, the local stack, and the maintenance DAGs."""
 
 from catalog.mutants.guard import Guard
 
@@ -29,7 +29,7 @@ GUARDS = (
     ),
     Guard(
         name="malformed-entries",
-        holds="A malformed entry of a setting costs itself, not the others.",
+        holds="A malformed entry of a setting is ignored; the others count.",
         row=41,
         file=VALUES,
         find="                except msgspec.ValidationError as error:\n                    problems",
@@ -38,7 +38,7 @@ GUARDS = (
     ),
     Guard(
         name="patterns-of-settings",
-        holds="A pattern that is no regular expression is found when the setting is read, not when it is used.",
+        holds="An invalid regular expression is found when the setting is read, not when it is used.",
         row=41,
         file=VALUES,
         find='        _check_pattern(self.task_id_pattern or "")\n',
@@ -47,7 +47,7 @@ GUARDS = (
     ),
     Guard(
         name="settings-of-dag-files",
-        holds="No DAG file fails to be parsed for a Variable.",
+        holds="A malformed Variable does not fail the parsing of a DAG file.",
         row=41,
         file=VARIABLES,
         find="    return _noted(setting, *quietly(setting))\n",
@@ -59,7 +59,7 @@ GUARDS = (
     ),
     Guard(
         name="alerts-of-a-malformed-override",
-        holds="An alert goes out although the Variable that lets it is malformed.",
+        holds="An alert is sent even if the Variable that allows it is malformed.",
         row=41,
         file=SLACK,
         find="override or bool(problem_2 and message.alert)",
@@ -68,7 +68,7 @@ GUARDS = (
     ),
     Guard(
         name="alerts-never-fail",
-        holds="A message that cannot be sent fails no task.",
+        holds="A message that cannot be sent does not fail a task.",
         row=41,
         file=SLACK,
         find="    except Exception as error:  # the webhook",
@@ -77,7 +77,7 @@ GUARDS = (
     ),
     Guard(
         name="keepalives",
-        holds="An idle connection is kept from being forgotten by a firewall, and a dead one is noticed.",
+        holds="An idle connection is kept alive through firewalls, and a dead one is noticed.",
         row=42,
         file=CONNECTIONS,
         find="        **ALIVE,\n",
@@ -86,7 +86,7 @@ GUARDS = (
     ),
     Guard(
         name="a-lost-connection",
-        holds="A lease and a rate limit that lose their connection make a new one.",
+        holds="A lease and a rate limit reconnect when they lose their connection.",
         row=42,
         file=CONNECTIONS,
         find="            if not (connection.closed or connection.broken):\n                raise\n",
@@ -98,7 +98,7 @@ GUARDS = (
     ),
     Guard(
         name="a-server-that-restarts",
-        holds="A database that is not back yet is asked again.",
+        holds="A connection to a database that is still restarting is retried.",
         row=42,
         file=CONNECTIONS,
         find="                if time.monotonic() > deadline:\n                    raise\n",
@@ -107,7 +107,7 @@ GUARDS = (
     ),
     Guard(
         name="fence-of-a-lease",
-        holds="A lease that a newer attempt has taken fences, also on a new connection.",
+        holds="A lease that a newer attempt has taken stops the older one, even after a reconnect.",
         row=42,
         file=LEASE,
         find="        if renewed.rowcount != 1:\n",
@@ -116,7 +116,7 @@ GUARDS = (
     ),
     Guard(
         name="leases-of-failed-pulls",
-        holds="Leases of pulls that failed for good do not stay for ever.",
+        holds="Leases of pulls that have failed permanently are removed.",
         row=42,
         file=LEASE,
         find="        self._forget_old_ones()\n",
@@ -125,7 +125,7 @@ GUARDS = (
     ),
     Guard(
         name="pauses-that-grow",
-        holds="A part that keeps ending is started again after longer and longer pauses.",
+        holds="A part that keeps ending is restarted after growing pauses.",
         row=43,
         file=RESTARTS,
         find="min(FIRST_PAUSE * 2.0 ** min(part.ends - 1, 30), LONGEST_PAUSE)",
@@ -134,7 +134,7 @@ GUARDS = (
     ),
     Guard(
         name="parts-that-stayed-up",
-        holds="Ends that lie far apart do not end the stack.",
+        holds="A part that ends now and then does not stop the stack.",
         row=43,
         file=RESTARTS,
         find="part.ends == 0 or stable",
@@ -143,7 +143,7 @@ GUARDS = (
     ),
     Guard(
         name="a-database-that-crashes",
-        holds="The stack waits for a database that ended, and starts it again.",
+        holds="The stack restarts a database that has ended.",
         row=43,
         file=SUPERVISOR,
         find="        if POSTGRES in due:\n",
@@ -153,7 +153,7 @@ GUARDS = (
     ),
     Guard(
         name="stacks-of-tests",
-        holds="A stack of the tests ends with them.",
+        holds="A stack of the tests ends with the tests.",
         row=43,
         file=SUPERVISOR,
         find="        if self._tied and select.select(",
@@ -163,7 +163,7 @@ GUARDS = (
     ),
     Guard(
         name="locks-follow-no-link",
-        holds="The lock of a port is not opened through somebody else's link.",
+        holds="The lock of a port is not opened through a symbolic link.",
         row=43,
         file=STACK,
         find=" | os.O_NOFOLLOW",
@@ -172,7 +172,7 @@ GUARDS = (
     ),
     Guard(
         name="locks-in-a-private-folder",
-        holds="Locks are not made in a folder that others may change.",
+        holds="Locks are not created in a folder that others can write.",
         row=43,
         file=STACK,
         find="return folder if private and found.st_uid == os.geteuid() else self.folder",
@@ -181,7 +181,7 @@ GUARDS = (
     ),
     Guard(
         name="odd-pull-requests",
-        holds="A pull request that is not as expected costs itself.",
+        holds="A malformed pull request is skipped; the others are reported.",
         row=14,
         file=REVIEWS,
         find="            except ODD as error:\n",
@@ -190,7 +190,7 @@ GUARDS = (
     ),
     Guard(
         name="odd-issues",
-        holds="An issue that cannot be looked up costs its entry.",
+        holds="An issue that cannot be read is skipped; the others are reported.",
         row=14,
         file="catalog/maintenance/silenced.py",
         find="    except (Fatal, UnexpectedAnswer) as error:\n",
@@ -199,26 +199,34 @@ GUARDS = (
     ),
     Guard(
         name="odd-snapshots",
-        holds="A snapshot that is in use or gone keeps no other from being deleted.",
+        holds="A snapshot that is in use or missing does not keep others from being deleted.",
         row=14,
         file="catalog/maintenance/snapshots.py",
-        find="        except (faults.InvalidDBSnapshotStateFault, faults.DBSnapshotNotFoundFault) as error:\n",
+        find=(
+            "        except (faults.InvalidDBSnapshotStateFault, faults.DBSnapshotNotFoundFault) as error:\n"
+        ),
         replace="        except ZeroDivisionError as error:\n",
         tests=(f"{TEST_STAGING}::test_odd_snapshots_cost_themselves",),
     ),
     Guard(
         name="staging-without-a-successor",
-        holds="Staging stays where it is while the database that is to take its place is not there.",
+        holds="Staging is not renamed before the database that replaces it exists.",
         row=44,
         file=STAGING,
-        find='        if not self._is_ours(restored):\n            raise Fatal(f"{self._names.temporary} is not what this run restored, so',
-        replace='        if restored is self:\n            raise Fatal(f"{self._names.temporary} is not what this run restored, so',
+        find=(
+            "        if not self._is_ours(restored):\n"
+            '            raise Fatal(f"{self._names.temporary} is not what this run restored, so'
+        ),
+        replace=(
+            "        if restored is self:\n"
+            '            raise Fatal(f"{self._names.temporary} is not what this run restored, so'
+        ),
         tests=(f"{TEST_STAGING}::test_a_step_is_repeated_at_any_moment",),
         seconds=120,
     ),
     Guard(
         name="old-staging-database",
-        holds="What staging was is deleted only when the restored database has taken its place.",
+        holds="The old staging database is deleted only when the restored one has replaced it.",
         row=44,
         file=STAGING,
         find="        if not self._is_ours(staging) or self._is_ours(old):\n",
@@ -228,7 +236,7 @@ GUARDS = (
     ),
     Guard(
         name="names-in-capital-letters",
-        holds="Production's database is known by its name in any letters.",
+        holds="Production's database is recognized by its name in upper or lower case.",
         row=41,
         file="catalog/core/setting.py",
         find="getattr(self, field).lower())",
@@ -237,10 +245,13 @@ GUARDS = (
     ),
     Guard(
         name="unreadable-logs",
-        holds="A folder that cannot be looked through is left, and the others are cleaned up.",
+        holds="A folder that cannot be read is skipped; the others are cleaned up.",
         row=14,
         file=LOGS,
-        find='    except OSError as error:\n        log.warning("%s is left: %s", path, error)\n        return None\n',
+        find=(
+            '    except OSError as error:\n        log.warning("%s is left: %s", path, error)\n'
+            "        return None\n"
+        ),
         replace="    except ZeroDivisionError:\n        return None\n",
         tests=("maintenance/test_logs.py::test_what_cannot_be_read_or_deleted_costs_itself",),
     ),
@@ -258,7 +269,7 @@ GUARDS = (
     ),
     Guard(
         name="login-below-the-base-url",
-        holds="The dashboard sends a browser to the login page that the outside sees.",
+        holds="The dashboard redirects a browser to the public address of the login page.",
         row=38,
         file="catalog/plugins/dashboard.py",
         find='f"{base}/api/v2/auth/login?next={back}"',

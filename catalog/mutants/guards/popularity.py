@@ -1,4 +1,4 @@
-"""Popularity: whose rows are scored, and what counts as scored."""
+"""Guards of popularity: which rows are scored, and when a provider counts as scored."""
 
 from catalog.mutants.guard import Guard
 
@@ -8,7 +8,7 @@ TEST = "popularity/test_popularity.py"
 GUARDS = (
     Guard(
         name="scores-without-a-constant",
-        holds="Where there is no constant, there is no score.",
+        holds="Without a constant there is no score.",
         row=45,
         file=POPULARITY,
         find="        or (m.constant is None and _has_scores(connection, media_type, m.provider))\n",
@@ -17,16 +17,19 @@ GUARDS = (
     ),
     Guard(
         name="scored-when-each-row-is",
-        holds="A provider is noted as scored when each of its rows has the score of today's constant.",
+        holds="A provider counts as scored when each of its rows has the score of the current constant.",
         row=45,
         file=POPULARITY,
         find="is distinct from popularity_score(t.meta_data, m.metric, m.constant)\n                )",
-        replace="is distinct from popularity_score(t.meta_data, m.metric, m.constant) and false\n                )",
+        replace=(
+            "is distinct from popularity_score(t.meta_data, m.metric, m.constant) and false\n"
+            "                )"
+        ),
         tests=(f"{TEST}::test_one_row_that_differs_keeps_a_provider_due",),
     ),
     Guard(
         name="scores-of-restored-records",
-        holds="A record that is restored has the score of today's constant.",
+        holds="A restored record has the score of the current constant.",
         row=45,
         file="catalog/database/deletion.py",
         find="        if column != SCORE:\n",
@@ -35,10 +38,13 @@ GUARDS = (
     ),
     Guard(
         name="constant-between-loads",
-        holds="A constant changes between two loads of its provider, so none writes scores of the one before.",
+        holds="A constant does not change during a load, so no load writes scores of the previous one.",
         row=45,
         file=POPULARITY,
-        find='        take_turn(connection, media_type, provider)\n        connection.execute(\n            _sql("update',
+        find=(
+            "        take_turn(connection, media_type, provider)\n        connection.execute(\n"
+            '            _sql("update'
+        ),
         replace='        connection.execute(\n            _sql("update',
         tests=(f"{TEST}::test_a_constant_waits_for_the_load_that_knows_the_one_before",),
     ),

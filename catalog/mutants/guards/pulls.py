@@ -1,4 +1,4 @@
-"""Pulls: what survives a kill, what counts, when a pull ends."""
+"""Guards of pulls: state after a kill, superseded attempts, pagination, end of a pull."""
 
 from catalog.mutants.guard import Guard
 
@@ -12,7 +12,7 @@ PARTS, STATE = "catalog/ingestion/parts.py", "catalog/ingestion/state.py"
 GUARDS = (
     Guard(
         name="discard-unfinished",
-        holds="What an attempt wrote beyond its state is removed before anything is written.",
+        holds="Parts that are newer than the stored state are removed before anything is written.",
         row=1,
         file=PULL,
         find="            self.parts.discard_from(state.pages)\n",
@@ -23,7 +23,7 @@ GUARDS = (
     ),
     Guard(
         name="manifest-before-checkpoint",
-        holds="A manifest lists a page before the state does, so no page that was read is left out of the load.",
+        holds="A manifest lists a page before the state does, so each page that was read is loaded.",
         row=1,
         file=PULL,
         find="""        manifest = self._save_manifest(state)
@@ -43,7 +43,10 @@ GUARDS = (
         row=1,
         file=WRITER,
         find="            if written:\n                self._parts.write(media_type, number, written)\n",
-        replace="            if written and number:\n                self._parts.write(media_type, number - 1, written)\n",
+        replace=(
+            "            if written and number:\n"
+            "                self._parts.write(media_type, number - 1, written)\n"
+        ),
         tests=("ingestion/test_pull.py::test_the_manifest_lists_a_page_before_the_state_does",),
     ),
     Guard(
@@ -57,7 +60,7 @@ GUARDS = (
     ),
     Guard(
         name="state-from-what-was-saved",
-        holds="A pull that fails half way through a page lists no more than its checkpoint does.",
+        holds="A pull that fails within a page lists no more pages than its checkpoint.",
         row=1,
         file=PULL,
         find="            state = restored(self._checkpoint.load())\n        state.attempts",
@@ -66,7 +69,7 @@ GUARDS = (
     ),
     Guard(
         name="stop-after-a-page",
-        holds="A task that is asked to end finishes its page and leaves its state.",
+        holds="A task that gets SIGTERM finishes its page and stores its state.",
         row=2,
         file=PULL,
         find="        if self._should_stop():\n",
@@ -77,7 +80,7 @@ GUARDS = (
     ),
     Guard(
         name="resume",
-        holds="Another process goes on where the killed one was.",
+        holds="Another process resumes where the killed one was.",
         row=3,
         file=PULL,
         find="self._resume() or self._begin()",
@@ -88,7 +91,7 @@ GUARDS = (
     ),
     Guard(
         name="fence-before-parts",
-        holds="An attempt that another has taken over from writes nothing more.",
+        holds="An attempt that was superseded writes nothing.",
         row=3,
         file=WRITER,
         find="        self._fence()\n",
@@ -97,7 +100,7 @@ GUARDS = (
     ),
     Guard(
         name="fence-before-state",
-        holds="An attempt that another has taken over from does not overwrite its state.",
+        holds="An attempt that was superseded does not overwrite the state.",
         row=3,
         file=PULL,
         find="        self._fence()\n        # Airflow's store takes only what JSON has, so no tuples.\n",
@@ -108,7 +111,7 @@ GUARDS = (
     ),
     Guard(
         name="parts-of-the-right-attempt",
-        holds="Of the files of a page, only those count whose attempt the manifest names.",
+        holds="Of the files of a page, only those of the attempt in the manifest count.",
         row=3,
         file=PARTS,
         find="if page in among and attempt == manifest.attempt_of(page):",
@@ -117,7 +120,7 @@ GUARDS = (
     ),
     Guard(
         name="newest-manifest",
-        holds="The newest attempt's manifest counts, not the one that was written last.",
+        holds="The manifest of the newest attempt counts, not the one that was written last.",
         row=3,
         file=PARTS,
         find="        _, newest = max(found, key=lambda pair: pair[0])\n",
@@ -126,7 +129,7 @@ GUARDS = (
     ),
     Guard(
         name="next-page-is-read-after-a-skipped-one",
-        holds="When one page fails and is passed over, the page after it is read.",
+        holds="After a failed page is skipped, the next page is read.",
         row=5,
         file=PULL,
         find="        following = page.next if page is not None else pages.skip(cursor)\n",
@@ -135,7 +138,7 @@ GUARDS = (
     ),
     Guard(
         name="skipped-in-a-row",
-        holds="A pull that passes over errors ends when page after page fails.",
+        holds="A pull that skips failed pages ends when several fail in a row.",
         row=5,
         file=PULL,
         find="            if state.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:\n",
@@ -144,7 +147,7 @@ GUARDS = (
     ),
     Guard(
         name="skipped-pages-are-read-later",
-        holds="What was passed over is remembered, fails the pull at its end, and is read when it is cleared.",
+        holds="Skipped pages are stored, fail the pull at its end, and are read when it is cleared.",
         row=5,
         file=PULL,
         find="            self._note_failure(state, cursor, error)\n",
@@ -153,7 +156,7 @@ GUARDS = (
     ),
     Guard(
         name="rest-of-a-token-round",
-        holds="A failed page of tokens takes the rest of its round with it, and that is said and read again.",
+        holds="After a failed page without a known successor, the rest of its round is read again.",
         row=5,
         file=PULL,
         find="        rest = self.provider.pages.skip(cursor) is None and not round_.only\n",
@@ -164,7 +167,7 @@ GUARDS = (
     ),
     Guard(
         name="what-stops-a-pull-is-not-passed-over",
-        holds="A used-up quota, a missing key or a newer attempt ends the pull, also while errors are passed over.",
+        holds="A used-up quota, a missing key or a newer attempt ends a pull that skips failed pages.",
         row=6,
         file=STATE,
         find="        if isinstance(error, StopsPull):\n            return False\n",
@@ -173,7 +176,7 @@ GUARDS = (
     ),
     Guard(
         name="cursor-again",
-        holds="An API that sends the pull back to where it has been is caught.",
+        holds="A cursor that repeats is detected.",
         row=10,
         file=PAGES,
         find="        if where in self._cursors:\n",
@@ -182,7 +185,7 @@ GUARDS = (
     ),
     Guard(
         name="page-again",
-        holds="An API that repeats a page for ever is caught.",
+        holds="A page that repeats is detected.",
         row=10,
         file=PAGES,
         find="        if self._repeats > self._repeats_allowed:\n",
@@ -191,7 +194,7 @@ GUARDS = (
     ),
     Guard(
         name="pages-without-end",
-        holds="A round has a greatest number of pages.",
+        holds="A round has a maximum number of pages.",
         row=10,
         file=PAGES,
         find="        if len(self._cursors) > self._max_pages:\n",
@@ -203,7 +206,7 @@ GUARDS = (
     ),
     Guard(
         name="pull-counts-pages",
-        holds="A pull gives its loop guard the greatest number of pages.",
+        holds="A pull passes the maximum number of pages to its loop guard.",
         row=10,
         file=PULL,
         find="LoopGuard(provider.repeats, MAX_PAGES)",
@@ -212,7 +215,7 @@ GUARDS = (
     ),
     Guard(
         name="offset-by-what-came",
-        holds="An offset grows by the number of items that came, so a server that caps its pages costs no item.",
+        holds="An offset grows by the number of items received, so a capped page loses no item.",
         row=10,
         file=PAGES,
         find="        advance = came if came and self.step > 1 else self.step\n",
@@ -221,7 +224,7 @@ GUARDS = (
     ),
     Guard(
         name="empty-page-is-proved",
-        holds="Where nothing is announced, an empty page ends a list only when the page after it is empty, too.",
+        holds="Without a total, an empty page ends a list only if the next page is empty as well.",
         row=10,
         file=PAGES,
         find="            self._prove_end(client, at, params)\n",
@@ -234,12 +237,15 @@ GUARDS = (
         row=10,
         file=PAGES,
         find="        after = {self.param: following} if following and following != token else None\n",
-        replace="        after = {self.param: following} if following and following != token and dig(body, *steps(self.items)) else None\n",
+        replace=(
+            "        after = {self.param: following} if following and following != token and "
+            "dig(body, *steps(self.items)) else None\n"
+        ),
         tests=("ingestion/test_pagination.py::test_an_empty_page_with_a_token_goes_on",),
     ),
     Guard(
         name="read-against-announced",
-        holds="What a round gave is held against the total that was announced.",
+        holds="The items of a round are compared with the announced total.",
         row=10,
         file=PULL,
         find="            if missing := self._missing(state):\n",
@@ -248,7 +254,7 @@ GUARDS = (
     ),
     Guard(
         name="repeats-fill-no-gap",
-        holds="Records that came before do not make a short list whole.",
+        holds="Records that were read before do not make a short list complete.",
         row=10,
         file=PULL,
         find="            state.read += len(page.items) - repeats\n",
@@ -281,7 +287,7 @@ GUARDS = (
     ),
     Guard(
         name="withheld-is-said",
-        holds="What an API holds but does not give out fails the pull at its end, with its number.",
+        holds="Items that an API withholds fail the pull at its end, with their number.",
         row=11,
         file=PULL,
         find="        if page.withheld:\n",
@@ -290,16 +296,19 @@ GUARDS = (
     ),
     Guard(
         name="nothing-at-all",
-        holds="A pull that brings nothing, unannounced, is not whole.",
+        holds="A pull without items counts as incomplete, unless that was announced.",
         row=12,
         file=PULL,
-        find="            if text := completeness.nothing(state.fetched(), state.written(), windows=dated, proved=proved):\n",
+        find=(
+            "            if text := completeness.nothing(state.fetched(), state.written(), "
+            "windows=dated, proved=proved):\n"
+        ),
         replace="            if text := None:\n",
         tests=("ingestion/test_whole.py::test_nothing_at_all_is_not_whole",),
     ),
     Guard(
         name="mapping-that-fails",
-        holds="An item that cannot be mapped is a reject with its reason, and its page goes on.",
+        holds="An item that cannot be mapped is rejected with its reason; the page continues.",
         row=13,
         file=WRITER,
         find="        except Exception as error:  # whatever the mapping met, the page goes on\n",
@@ -308,7 +317,7 @@ GUARDS = (
     ),
     Guard(
         name="encoding-that-fails",
-        holds="A record with a value that no column can hold is a reject, and its page goes on.",
+        holds="A record with a value that no column can hold is rejected; the page continues.",
         row=14,
         file=WRITER,
         find="            except Exception as error:  # a value of a type that no encoder expects\n",
@@ -317,7 +326,7 @@ GUARDS = (
     ),
     Guard(
         name="details-that-fail",
-        holds="An item whose details fail is a reject; its page goes on.",
+        holds="An item whose details fail is rejected; the page continues.",
         row=14,
         file="catalog/ingestion/provider.py",
         find="                if failures.one_more():\n                    raise\n",
@@ -326,7 +335,7 @@ GUARDS = (
     ),
     Guard(
         name="state-of-another-version",
-        holds="A state of another version starts the pull over instead of being read as what it is not.",
+        holds="A state of another version is not used; the pull starts from the beginning.",
         row=34,
         file=STATE,
         find="    if version != STATE_VERSION:\n",
@@ -338,7 +347,7 @@ GUARDS = (
     ),
     Guard(
         name="state-that-contradicts-itself",
-        holds="A state whose numbers cannot be true starts the pull over.",
+        holds="A state with impossible numbers is not used; the pull starts from the beginning.",
         row=34,
         file=STATE,
         find="    if not state.is_sound():\n",
@@ -347,7 +356,7 @@ GUARDS = (
     ),
     Guard(
         name="several-details-in-a-row",
-        holds="Details that fail several times in a row mean that the API is down, not that everything is gone.",
+        holds="Details that fail several times in a row mean that the API is down.",
         row=36,
         file="catalog/ingestion/provider.py",
         find="                if failures.one_more():\n                    raise\n",
@@ -356,7 +365,7 @@ GUARDS = (
     ),
     Guard(
         name="part-whole-or-not-at-all",
-        holds="A part that could not be written whole, as on a full disk, is not seen under its name.",
+        holds="A part that could not be written whole, as on a full disk, is not published.",
         row=23,
         file=PARTS,
         find='        partial = path.with_name(path.name + ".partial")\n',
@@ -365,7 +374,7 @@ GUARDS = (
     ),
     Guard(
         name="attempts-are-numbered",
-        holds="A later attempt has a greater number, by which its files count.",
+        holds="A later attempt has a greater number, so its files count.",
         row=3,
         file="catalog/ingestion/lease.py",
         find="select nextval('pull_attempt')",
@@ -374,7 +383,7 @@ GUARDS = (
     ),
     Guard(
         name="attempts-after-a-restore",
-        holds="An attempt's number is greater than any that its task has written by, also when the sequence was restored.",
+        holds="An attempt's number is greater than any earlier one of its task, even after a restore.",
         row=48,
         file="catalog/ingestion/lease.py",
         find="    if row[0] > above:\n",

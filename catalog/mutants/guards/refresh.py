@@ -1,4 +1,4 @@
-"""The data refresh: copy and exchange of the API's tables."""
+"""Guards of the data refresh: copy and exchange of the API's tables."""
 
 from catalog.mutants.guard import Guard
 
@@ -15,16 +15,19 @@ TEST = "data_refresh/test_copy.py"
 GUARDS = (
     Guard(
         name="copy-notes-its-place",
-        holds="Where a copy stands is stored with each range, so it goes on there.",
+        holds="The position of a copy is stored with each range, so a copy resumes there.",
         row=20,
         file=COPY,
-        find="            if copied.done:\n                self._complete(copied)\n            progress.note(self._api, copied)\n",
+        find=(
+            "            if copied.done:\n                self._complete(copied)\n"
+            "            progress.note(self._api, copied)\n"
+        ),
         replace="            if copied.done:\n                self._complete(copied)\n",
         tests=(f"{TEST}::test_a_copy_goes_on_where_it_was_stopped",),
     ),
     Guard(
         name="copy-of-this-run",
-        holds="A copy that another run began is not taken for this one's.",
+        holds="A copy of another run is not mistaken for this run's.",
         row=28,
         file=COPY,
         find="            and state.run_id == self._run_id\n",
@@ -33,7 +36,7 @@ GUARDS = (
     ),
     Guard(
         name="one-copy-at-a-time",
-        holds="Two sessions do not work on one copy.",
+        holds="Two sessions do not work on one copy at the same time.",
         row=28,
         file=PROGRESS,
         find='    while not api.execute(free, [f"copy {table}"]).fetchone():\n',
@@ -42,7 +45,7 @@ GUARDS = (
     ),
     Guard(
         name="moderated-stay-out",
-        holds="What moderators have deleted does not come back with a refresh.",
+        holds="Media that moderators have deleted are not restored by a refresh.",
         row=35,
         file="catalog/data_refresh/merge.py",
         find="            if key in deleted:\n",
@@ -51,7 +54,7 @@ GUARDS = (
     ),
     Guard(
         name="moderated-meanwhile",
-        holds="What moderators delete during a refresh is not exchanged back.",
+        holds="Media that moderators delete during a refresh are not restored by the exchange.",
         row=35,
         file=CATCH_UP,
         find='"delete from {temp} t using {deleted} d where t.identifier = d.identifier"',
@@ -71,7 +74,7 @@ GUARDS = (
     ),
     Guard(
         name="views-of-open-transactions",
-        holds="A view that a transaction counts which was open when the copy began is carried over.",
+        holds="Views counted by a transaction that was open when the copy began are carried over.",
         row=21,
         file=PROGRESS,
         find="default pg_snapshot_xmin(pg_current_snapshot()), state",
@@ -80,16 +83,19 @@ GUARDS = (
     ),
     Guard(
         name="exchange-waits-shortly",
-        holds="An exchange waits for its lock for seconds, so readers do not queue behind it.",
+        holds="An exchange waits only seconds for its lock, so readers do not queue behind it.",
         row=22,
         file=PROMOTION,
-        find='    api.execute("select set_config(\'lock_timeout\', %s, true)", [f"{max(1, int(seconds * 1000))}ms"])\n',
+        find=(
+            '    api.execute("select set_config(\'lock_timeout\', %s, true)", [f"{max(1, '
+            'int(seconds * 1000))}ms"])\n'
+        ),
         replace="",
         tests=(f"{TEST}::test_a_table_that_somebody_holds",),
     ),
     Guard(
         name="exchange-of-this-run",
-        holds="What another run has copied is not exchanged.",
+        holds="A copy of another run is not exchanged.",
         row=27,
         file=PROMOTION,
         find="    if state.run_id != run_id:\n        raise",
@@ -136,7 +142,7 @@ GUARDS = (
     ),
     Guard(
         name="orphans",
-        holds="Rows of lists whose medium is gone are deleted and counted; all others stay.",
+        holds="Rows of lists whose medium is missing are deleted and counted; all others are kept.",
         row=27,
         file=EXCHANGE,
         find='    orphans = {key["name"]: _orphans(api, key, parts) for key in references}\n',

@@ -1,4 +1,4 @@
-"""Requests: retries, limits of time and size, where secrets may go, which hosts may be asked."""
+"""Guards of requests: retries, limits of time and size, secrets, allowed hosts."""
 
 from catalog.mutants.guard import Guard
 
@@ -23,7 +23,7 @@ GUARDS = (
     ),
     Guard(
         name="retry-after-is-not-negative",
-        holds="A wait of less than nothing is none.",
+        holds="A negative wait counts as zero.",
         row=4,
         file=RETRIES,
         find="None if math.isnan(seconds) else max(0.0, seconds)",
@@ -32,7 +32,7 @@ GUARDS = (
     ),
     Guard(
         name="budget-of-all-tries",
-        holds="All tries of a request together have a time limit.",
+        holds="All attempts of a request together have a time limit.",
         row=4,
         file=RETRIES,
         find=" | tenacity.stop_before_delay(self.budget)",
@@ -41,7 +41,7 @@ GUARDS = (
     ),
     Guard(
         name="server-errors-are-tried-again",
-        holds="A 5xx is tried again, not taken for the end.",
+        holds="A 5xx is retried, not mistaken for the end of a list.",
         row=5,
         file=JUDGEMENT,
         find="    if status in _TEMPORARY or status >= 500:\n",
@@ -50,7 +50,7 @@ GUARDS = (
     ),
     Guard(
         name="one-new-token",
-        holds="A token that expired is renewed and the request repeated.",
+        holds="An expired token is refreshed and the request repeated.",
         row=6,
         file=CLIENT,
         find="        if response.status_code == 401 and signed and self._signer.renew():\n",
@@ -61,7 +61,7 @@ GUARDS = (
     ),
     Guard(
         name="refused-keys-are-final",
-        holds="A refused key is said at once, without a storm of tries.",
+        holds="A refused key is reported at once, without retries.",
         row=6,
         file=JUDGEMENT,
         find="_TEMPORARY = frozenset((408, 425, 429))",
@@ -70,7 +70,7 @@ GUARDS = (
     ),
     Guard(
         name="largest-body",
-        holds="A body beyond the limit is not read to its end, compressed or not.",
+        holds="A body beyond the size limit is not read to its end, compressed or not.",
         row=8,
         file=CLIENT,
         find="            if size > self._limits.max_bytes:\n",
@@ -79,7 +79,7 @@ GUARDS = (
     ),
     Guard(
         name="deadline-of-an-answer",
-        holds="An answer that drips, or never ends, is given up at its deadline.",
+        holds="A response that is slow or endless is given up at its deadline.",
         row=8,
         file="catalog/ingestion/deadline.py",
         find="        self._socket.settimeout(within_deadline(self._timeout))\n",
@@ -88,7 +88,7 @@ GUARDS = (
     ),
     Guard(
         name="long-header-lines",
-        holds="A header line of any length is read, and cut.",
+        holds="A header line of any length is read and truncated.",
         row=8,
         file=TRANSPORT,
         find="        self.fp = cast(Any, _ShortLines(file))\n",
@@ -106,7 +106,7 @@ GUARDS = (
     ),
     Guard(
         name="unknown-names-are-tried-again",
-        holds="A name that does not resolve now may resolve later.",
+        holds="A name that does not resolve is retried.",
         row=9,
         file=TRANSPORT,
         find="            raise NameResolutionError(self.host, self, error) from error\n",
@@ -124,7 +124,7 @@ GUARDS = (
     ),
     Guard(
         name="key-does-not-follow-a-redirect",
-        holds="A redirect to another host takes no header and no parameter with a secret along.",
+        holds="A redirect to another host sends no header or parameter with a secret.",
         row=9,
         file=SIGNING,
         find="            return bare, {}\n",
@@ -133,7 +133,7 @@ GUARDS = (
     ),
     Guard(
         name="key-over-https-only",
-        holds="A key is not sent in the clear.",
+        holds="A key is not sent over unencrypted connections.",
         row=9,
         file=SIGNING,
         find='        if not url.lower().startswith("https:") and host_of(url) not in self._private_hosts:\n',
@@ -154,7 +154,7 @@ GUARDS = (
     ),
     Guard(
         name="connect-to-what-was-looked-at",
-        holds="A name that resolves to something else the second time gains nothing.",
+        holds="DNS rebinding has no effect.",
         row=31,
         file=TRANSPORT,
         find="        self._dns_host, self.timeout = address, within_deadline(timeout)\n",
@@ -163,7 +163,7 @@ GUARDS = (
     ),
     Guard(
         name="addresses-inside-addresses",
-        holds="An IPv6 address that stands for an IPv4 address is judged as that one.",
+        holds="An IPv6 address that embeds an IPv4 address is judged as that address.",
         row=31,
         file="catalog/ingestion/addresses.py",
         find="        return all(map(is_global, inner))\n",
@@ -172,7 +172,7 @@ GUARDS = (
     ),
     Guard(
         name="stored-addresses-are-public",
-        holds="An address that is not reached from anywhere is not stored.",
+        holds="A URL with an address that is not global is not stored.",
         row=31,
         file="catalog/ingestion/urls.py",
         find="        return host if host and is_public_host(host) else None\n",
@@ -181,7 +181,7 @@ GUARDS = (
     ),
     Guard(
         name="errors-are-redacted",
-        holds="An error of the libraries, which names the address, holds no key.",
+        holds="A library's error that contains the URL has no key.",
         row=33,
         file=CLIENT,
         find="as_ours(error, until, self.redact, ",
@@ -193,7 +193,7 @@ GUARDS = (
     ),
     Guard(
         name="raised-texts-are-redacted",
-        holds="What leaves the client as an error holds no secret.",
+        holds="An error of the client has no secret.",
         row=33,
         file=CLIENT,
         find="            error.args = (self.redact(text),)\n",
@@ -202,16 +202,19 @@ GUARDS = (
     ),
     Guard(
         name="retry-log-is-redacted",
-        holds="The log line of a repeated request holds no secret.",
+        holds="The log line of a retried request has no secret.",
         row=33,
         file=CLIENT,
-        find='            log.warning("%s", self.redact(f"{what}, try {number} of {self._policy.tries}: {error}"))\n',
+        find=(
+            '            log.warning("%s", self.redact(f"{what}, try {number} of '
+            '{self._policy.tries}: {error}"))\n'
+        ),
         replace='            log.warning("%s", f"{what}, try {number} of {self._policy.tries}: {error}")\n',
         tests=(f"{TEST_REDACTION}", f"{TEST_CLIENT}"),
     ),
     Guard(
         name="excerpts-are-cut-afterwards",
-        holds="An excerpt is cut after secrets are gone, so no half of one is left.",
+        holds="An excerpt is truncated after redaction, so no part of a secret is left.",
         row=33,
         file="catalog/core/secrets.py",
         find="        return self(text)[:size]\n",
@@ -220,7 +223,7 @@ GUARDS = (
     ),
     Guard(
         name="escaped-secrets",
-        holds="A secret is found however its characters are escaped.",
+        holds="A secret is redacted however its characters are escaped.",
         row=33,
         file="catalog/core/secrets.py",
         find="        return redaction.without(text, self._forms)\n",
@@ -229,7 +232,7 @@ GUARDS = (
     ),
     Guard(
         name="logs-of-libraries",
-        holds="What urllib3 logs holds no query, in which keys are sent.",
+        holds="Log lines of urllib3 have no query string, which contains keys.",
         row=33,
         file=TRANSPORT,
         find="    logging.getLogger(_name).addFilter(_WithoutQuery())\n",
@@ -238,7 +241,7 @@ GUARDS = (
     ),
     Guard(
         name="secrets-print-as-stars",
-        holds="A secret that is printed shows as ***.",
+        holds="A secret is printed as ***.",
         row=33,
         file="catalog/core/secrets.py",
         find='        return "***"\n',
@@ -247,7 +250,7 @@ GUARDS = (
     ),
     Guard(
         name="only-404-and-410-are-gone",
-        holds="A server in trouble does not make files count as gone.",
+        holds="A server error does not make files count as missing.",
         row=36,
         file=CLIENT,
         find="        except (Fatal, Retry):\n            return FileFacts()\n",
@@ -259,7 +262,7 @@ GUARDS = (
     ),
     Guard(
         name="quota-of-all",
-        holds="A used-up quota ends the pull and says when it is renewed.",
+        holds="A used-up quota ends the pull with the time at which it resumes.",
         row=6,
         file="catalog/ingestion/rate.py",
         find="        if row is None:\n            resumes = quota.resumes(now)\n",
@@ -268,7 +271,7 @@ GUARDS = (
     ),
     Guard(
         name="one-bucket-for-all",
-        holds="All who use a key wait for each other's requests, whatever process they are in.",
+        holds="All processes that use a key share its rate limit.",
         row=28,
         file="catalog/ingestion/rate.py",
         find="greatest(r.next_slot, clock_timestamp() - %(interval)s * %(spare)s)\n",
@@ -277,7 +280,7 @@ GUARDS = (
     ),
     Guard(
         name="tokens-of-others",
-        holds="A token that somebody else has renewed is taken over, not spent again.",
+        holds="A token that another process has refreshed is reused, not refreshed again.",
         row=6,
         file="catalog/ingestion/oauth2.py",
         find="found if found and found != self._pair else self._renewed(self._pair)",
@@ -286,7 +289,7 @@ GUARDS = (
     ),
     Guard(
         name="secrets-of-a-token-request",
-        holds="The secrets in the body of a token request follow no redirect.",
+        holds="The secrets in the body of a token request are not sent to a redirect's target.",
         row=33,
         file="catalog/ingestion/oauth2.py",
         find='    sent = {**extra, "timeout": TIMEOUT, "allow_redirects": False}\n',
@@ -295,7 +298,7 @@ GUARDS = (
     ),
     Guard(
         name="new-tokens-are-redacted",
-        holds="A token that was renewed during a pull is hidden from then on.",
+        holds="A token that was refreshed during a pull is redacted from then on.",
         row=33,
         file=SIGNING,
         find="        self.redact.add(self._credentials.secrets())\n",

@@ -1,4 +1,4 @@
-"""The data refresh, and what a database, a role, or a neighbour of its tables does to it."""
+"""Guards of the data refresh: settings of databases and roles, objects that depend on its tables."""
 
 from catalog.mutants.guard import Guard
 
@@ -25,7 +25,7 @@ GUARDS = (
     ),
     Guard(
         name="statements-take-their-time",
-        holds="A limit of time that a database has by default does not end a refresh.",
+        holds="A default time limit of a database does not end a refresh.",
         row=37,
         file=SESSION,
         find='    "statement_timeout": "0",\n',
@@ -34,7 +34,7 @@ GUARDS = (
     ),
     Guard(
         name="read-after-the-lock",
-        holds="What is read after a lock is what is there then, whatever the default isolation is.",
+        holds="Data read after a lock are current, whatever the default isolation level.",
         row=21,
         file=SESSION,
         find='    "default_transaction_isolation": "read committed",\n',
@@ -43,7 +43,7 @@ GUARDS = (
     ),
     Guard(
         name="names-of-a-copy",
-        holds="The copy settles the session that it is given.",
+        holds="The copy sets the session settings it relies on.",
         row=29,
         file="catalog/data_refresh/copy.py",
         find="        settle(self._upstream)\n        settle(self._api)\n        progress.claim",
@@ -61,7 +61,7 @@ GUARDS = (
     ),
     Guard(
         name="rights-in-the-catalog",
-        holds="The first task names rights that are missing in the catalog.",
+        holds="The first task names missing rights in the catalog.",
         row=37,
         file=PREFLIGHT,
         find="    if found := catalog_rights(upstream, source, columns):\n        return found\n",
@@ -70,7 +70,7 @@ GUARDS = (
     ),
     Guard(
         name="writes-somewhere",
-        holds="A database that only reads is refused.",
+        holds="A read-only database is refused.",
         row=37,
         file=ACCESS,
         find="    if reads_only:\n",
@@ -79,7 +79,7 @@ GUARDS = (
     ),
     Guard(
         name="fault-of-the-table",
-        holds="A default that fails is not counted as the fault of the records.",
+        holds="A failing column default is not counted as a fault of the records.",
         row=14,
         file="catalog/data_refresh/copy.py",
         find="                    self._check_table(keys[begin])\n",
@@ -91,7 +91,7 @@ GUARDS = (
     ),
     Guard(
         name="enough-ids",
-        holds="A sequence with fewer values than records are to come is refused.",
+        holds="A sequence with fewer values left than new records is refused.",
         row=37,
         file=PREFLIGHT,
         find="        if source.left is not None and source.left < to_come:\n",
@@ -100,7 +100,7 @@ GUARDS = (
     ),
     Guard(
         name="sequence-goes-on",
-        holds="New records get no ids that others have, also when the sequence is behind.",
+        holds="New records get unused ids, even if the sequence is behind.",
         row=14,
         file=SEQUENCES,
         find="        if source.behind:\n",
@@ -109,7 +109,7 @@ GUARDS = (
     ),
     Guard(
         name="one-set-costs-itself",
-        holds="A set that the API's table does not take costs itself.",
+        holds="An audio set that the API's table refuses is rejected; the others are copied.",
         row=14,
         file=SETS,
         find="            if first < last:\n",
@@ -118,7 +118,7 @@ GUARDS = (
     ),
     Guard(
         name="no-set-no-name",
-        holds="Audio files do not name a set that was left out.",
+        holds="Audio files do not refer to a rejected set.",
         row=14,
         file="catalog/data_refresh/copy.py",
         find="            detach_sets(self._api)\n",
@@ -127,7 +127,7 @@ GUARDS = (
     ),
     Guard(
         name="keys-that-name-nothing",
-        holds="Records whose foreign key names nothing are left out, named and counted.",
+        holds="Records with a dangling foreign key are rejected, named and counted.",
         row=14,
         file="catalog/data_refresh/copy.py",
         find="        leave_out_unreferenced(self._api, copied)\n",
@@ -145,7 +145,7 @@ GUARDS = (
     ),
     Guard(
         name="dropping-is-tried",
-        holds="An event trigger that keeps a table is found by the first task.",
+        holds="An event trigger that prevents dropping a table is found by the first task.",
         row=37,
         file=PREFLIGHT,
         find=" + _event_triggers(api, table)",
@@ -154,7 +154,7 @@ GUARDS = (
     ),
     Guard(
         name="rights-on-the-row-type",
-        holds="Rights on the row type are not lost in silence.",
+        holds="Rights on the row type are not lost silently.",
         row=37,
         file=PREFLIGHT,
         find='    if live.get("type right"):\n',
@@ -172,7 +172,7 @@ GUARDS = (
     ),
     Guard(
         name="value-that-changed-hands",
-        holds="Records between which a URL went during a copy are copied again.",
+        holds="Records that exchanged a URL during a copy are copied again.",
         row=18,
         file=DUPLICATES,
         find="        if again is None or keys <= tried:\n",
@@ -181,7 +181,7 @@ GUARDS = (
     ),
     Guard(
         name="few-that-collide",
-        holds="Many records that share what must be unique end the refresh.",
+        holds="Many records that violate a unique index end the refresh.",
         row=18,
         file=DUPLICATES,
         find="        if sum(surplus for _, surplus in found) > allowed:\n",

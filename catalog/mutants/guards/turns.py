@@ -1,4 +1,4 @@
-"""Turns of conflicting DAGs, and what a refresh is, whatever is cleared later."""
+"""Guards of turns of conflicting DAGs, and of the stored state of a refresh."""
 
 from catalog.mutants.guard import Guard
 
@@ -8,7 +8,7 @@ TEST_TURNS, TEST_REFRESH = "database/test_turns.py", "data_refresh/test_refresh.
 GUARDS = (
     Guard(
         name="one-turn-at-a-time",
-        holds="A run does not begin while one that conflicts with it is at work.",
+        holds="A run does not begin while a conflicting one is active.",
         row=28,
         file=TURNS,
         find='        if busy := [f"{other} (run {run})" for other, run in others if active(other, run)]:\n',
@@ -17,7 +17,7 @@ GUARDS = (
     ),
     Guard(
         name="looking-around-alone",
-        holds="Of runs that look around in the same moment, one gets its turn.",
+        holds="Of runs that check for conflicts at the same moment, one gets its turn.",
         row=28,
         file=TURNS,
         find="        connection.execute(\"select pg_advisory_xact_lock(hashtext('turn'))\")\n",
@@ -26,7 +26,7 @@ GUARDS = (
     ),
     Guard(
         name="turn-that-was-given-up",
-        holds="A run that is cleared after another one has begun does not go on beside it.",
+        holds="A run that is cleared after a conflicting one has begun does not continue.",
         row=28,
         file=TURNS,
         find="    if row[1]:\n",
@@ -35,7 +35,7 @@ GUARDS = (
     ),
     Guard(
         name="turn-during-an-exchange",
-        holds="A turn is not given up while its run exchanges what cannot be taken back.",
+        holds="A turn is not given up during the exchange.",
         row=28,
         file=TURNS,
         find='and given_up_for is null for share"',
@@ -44,7 +44,7 @@ GUARDS = (
     ),
     Guard(
         name="refresh-is-written-once",
-        holds="A first task that is cleared does not move the moment since which moderation counts.",
+        holds="Clearing the first task does not move the time since which moderation counts.",
         row=35,
         file=REFRESH,
         find="on conflict (number) do nothing",
@@ -53,7 +53,7 @@ GUARDS = (
     ),
     Guard(
         name="counted-before-it-is-live",
-        holds="An index that was never found to be whole is not made live.",
+        holds="An index that was not checked as complete is not made live.",
         row=26,
         file=REFRESH,
         find="        if (documents := self.made(index).documents) is None:\n",
@@ -62,7 +62,7 @@ GUARDS = (
     ),
     Guard(
         name="refresh-that-shrinks",
-        holds="A refresh with far fewer records than are live is not promoted.",
+        holds="A refresh with far fewer records than the live table is not promoted.",
         row=12,
         file="catalog/data_refresh/shrinkage.py",
         find="    if now >= total * (1 - most):\n",
@@ -71,7 +71,7 @@ GUARDS = (
     ),
     Guard(
         name="tables-before-aliases",
-        holds="Nothing is exchanged before it is whole, and tables before the documents that name their rows.",
+        holds="Only complete tables and indexes are exchanged, tables first.",
         row=27,
         file="catalog/dags/data_refresh.py",
         find="            promote_tables(media_type),\n            promote_indexes(),\n",
@@ -80,7 +80,7 @@ GUARDS = (
     ),
     Guard(
         name="old-staging-index",
-        holds="The index that an alias pointed at before stays unless it is to go.",
+        holds="The previous index of an alias is kept unless its deletion is requested.",
         row=25,
         file="catalog/dags/recreate_full_staging_index.py",
         find='    if not params["delete_old_index"] or not old or old in refresh.plan.aliases.values():\n',
@@ -90,7 +90,7 @@ GUARDS = (
     ),
     Guard(
         name="turns-of-a-lost-state",
-        holds="After a restoration of the catalog no run goes on that began before it.",
+        holds="After a restore of the catalog, no earlier run continues.",
         row=48,
         file="catalog/recovery/restored.py",
         find='where given_up_for is null"',
@@ -99,7 +99,7 @@ GUARDS = (
     ),
     Guard(
         name="numbers-of-a-lost-state",
-        holds="No turn gets the number of one that was lost, by which another database knows a half copy.",
+        holds="No turn reuses the number of a lost one, which a partial copy in the API database may have.",
         row=48,
         file="catalog/recovery/restored.py",
         find="BEYOND = 1_000_000  # ",
@@ -108,7 +108,7 @@ GUARDS = (
     ),
     Guard(
         name="keys-of-a-lost-state",
-        holds="A record that was deleted is not taken back from the API's database.",
+        holds="A deleted record is not recovered from the API's database.",
         row=48,
         file="catalog/recovery/taken_back.py",
         find="not exists (select from {deleted} d where d.identifier = t.identifier)",

@@ -1,4 +1,4 @@
-"""Installing, upgrading and asking: what an operator meets before any DAG runs."""
+"""Guards of installation, upgrades and commands."""
 
 from catalog.mutants.guard import Guard
 
@@ -28,7 +28,7 @@ GUARDS = (
     ),
     Guard(
         name="no-deadlock-with-an-upgrade",
-        holds="An upgrade that holds a lock gives up before PostgreSQL ends a session that waits for it.",
+        holds="An upgrade that holds a lock gives up before PostgreSQL resolves a deadlock.",
         row=48,
         file="catalog/database/locks.py",
         find="            left = 0.8 * there[table] - (time.monotonic() - began)\n",
@@ -38,7 +38,7 @@ GUARDS = (
     ),
     Guard(
         name="another-attempt",
-        holds="A lock that is not to be had is asked for again.",
+        holds="An attempt to get a lock is repeated.",
         row=46,
         file=LOCKS,
         find="                if not _in_the_way(error):\n                    raise\n",
@@ -57,7 +57,7 @@ GUARDS = (
     ),
     Guard(
         name="revisions-of-others",
-        holds="A version table that is none of ours is not taken for one.",
+        holds="A foreign version table is not mistaken for ours.",
         row=37,
         file="catalog/database/revision.py",
         find="    if len(rows) > 1 or (rows and not _REVISION.match(rows[0][0])):\n",
@@ -66,7 +66,7 @@ GUARDS = (
     ),
     Guard(
         name="rights-before-migrations",
-        holds="Without rights in the schema public, migrations make nothing in another one.",
+        holds="Without rights in the schema public, migrations create nothing in another one.",
         row=46,
         file=SCHEMA,
         find="                    _require_rights(ours)\n",
@@ -75,7 +75,7 @@ GUARDS = (
     ),
     Guard(
         name="upgrades-take-turns",
-        holds="Two upgrades at once apply each migration once.",
+        holds="Two concurrent upgrades apply each migration once.",
         row=46,
         file=SCHEMA,
         find="            locks.lock_schema(ours)\n",
@@ -84,7 +84,7 @@ GUARDS = (
     ),
     Guard(
         name="addresses-are-not-repeated",
-        holds="An address that cannot be read, and may hold a password, is not in the error.",
+        holds="A malformed database address, which may have a password, is not in the error.",
         row=33,
         file=ADDRESSES,
         find='        raise Refused(f"the address of the database cannot be read; {_FORM}.") from None\n',
@@ -93,7 +93,7 @@ GUARDS = (
     ),
     Guard(
         name="one-line-of-error",
-        holds="A command that fails says so in one line.",
+        holds="A command that fails prints one line.",
         row=47,
         file=COMMANDS,
         find="        if os.environ.get(TRACEBACK):\n",
@@ -102,7 +102,7 @@ GUARDS = (
     ),
     Guard(
         name="no-password-in-an-error",
-        holds="No error of a command repeats the password of an address.",
+        holds="No error of a command contains the password of an address.",
         row=33,
         file=COMMANDS,
         find='    return _without_secrets(" ".join(_text(error, expected).split()))\n',
@@ -111,7 +111,7 @@ GUARDS = (
     ),
     Guard(
         name="one-installation-at-a-time",
-        holds="Two calls of `./just` in a fresh checkout do not delete each other's environment.",
+        holds="Two concurrent calls of `./just` in a new checkout install once.",
         row=46,
         file="just",
         find="    \"$python\" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'\n",
@@ -121,7 +121,7 @@ GUARDS = (
     ),
     Guard(
         name="databases-have-owners",
-        holds="On the local stack each database belongs to a role that may do nothing else.",
+        holds="On the local stack each database has an owner without other rights.",
         row=46,
         file=POSTGRES,
         find="        user = self._owners.get(database, self._superuser)\n",
@@ -131,10 +131,13 @@ GUARDS = (
     ),
     Guard(
         name="each-dag-is-there",
-        holds="A stack is ready when each DAG file is parsed, not when there are some DAGs.",
+        holds="A stack is ready when every DAG file is parsed, not when some DAGs exist.",
         row=43,
         file="catalog/local/lifecycle.py",
-        find='    return sorted(files - parsed) or sorted({f"{name}_workflow" for name in provider_names()} - found.keys())\n',
+        find=(
+            '    return sorted(files - parsed) or sorted({f"{name}_workflow" for name in '
+            "provider_names()} - found.keys())\n"
+        ),
         replace="    return [] if len(found) >= len(provider_names()) else sorted(files - parsed)\n",
         tests=("local/test_lifecycle.py::test_every_dag_is_waited_for",),
     ),

@@ -1,4 +1,4 @@
-"""Values: what a column can hold, whatever a provider sends; windows of time."""
+"""Guards of values, which a column must be able to hold, and of time windows."""
 
 from catalog.mutants.guard import Guard
 
@@ -11,7 +11,7 @@ CLEANING, TSV, WINDOWS = (
 GUARDS = (
     Guard(
         name="words-without-end",
-        holds="A word of any length is looked at once when a document is made.",
+        holds="Making a document takes linear time for a word of any length.",
         row=16,
         file="catalog/data_refresh/documents.py",
         find='"(?<![^\\\\W_])[^\\\\W_]++(',
@@ -20,7 +20,7 @@ GUARDS = (
     ),
     Guard(
         name="marks-without-end",
-        holds="Marks without end on one character are left out before they are put in order.",
+        holds="Excess combining marks on a character are removed before normalization.",
         row=16,
         file="catalog/data_refresh/normal_form.py",
         find="        if marks <= MARKS:\n            kept",
@@ -29,7 +29,7 @@ GUARDS = (
     ),
     Guard(
         name="control-characters",
-        holds="NUL and its like are dropped from texts; PostgreSQL refuses them.",
+        holds="NUL and other characters that PostgreSQL refuses are removed from strings.",
         row=15,
         file=CLEANING,
         find="_DROP = {ord('\"'): \"'\", **dict.fromkeys((*range(0x09), *range(0x0E, 0x1C), 0x7F))}",
@@ -38,7 +38,7 @@ GUARDS = (
     ),
     Guard(
         name="lone-surrogates",
-        holds="Half a character is dropped; no file can hold it.",
+        holds="A lone surrogate is removed; no file can hold it.",
         row=15,
         file=CLEANING,
         find='.encode("utf-8", "ignore").decode()',
@@ -47,7 +47,7 @@ GUARDS = (
     ),
     Guard(
         name="markup-in-texts",
-        holds="Markup and entities do not reach the catalog's texts.",
+        holds="Markup and entities are removed from the catalog's strings.",
         row=15,
         file=CLEANING,
         find='    return tidy(text_of(text, between) or "") if "<" in text or "&" in text else tidy(text)\n',
@@ -56,7 +56,7 @@ GUARDS = (
     ),
     Guard(
         name="range-of-integers",
-        holds="A number beyond the column's range is left out and counted.",
+        holds="A number beyond the column's range is dropped and counted.",
         row=16,
         file=CLEANING,
         find="    if number is None or not MIN_INTEGER <= number <= MAX_INTEGER:\n",
@@ -65,7 +65,7 @@ GUARDS = (
     ),
     Guard(
         name="numbers-that-cannot-be",
-        holds="A size of zero or less is left out and counted.",
+        holds="A size of zero or less is dropped and counted.",
         row=16,
         file=CLEANING,
         find="    if number < _LEAST[column]:\n",
@@ -77,7 +77,7 @@ GUARDS = (
     ),
     Guard(
         name="infinite-numbers",
-        holds="NaN and infinity are no numbers.",
+        holds="NaN and infinity are not accepted as numbers.",
         row=16,
         file=CLEANING,
         find="    return math.floor(number) if math.isfinite(number) else None\n",
@@ -86,7 +86,7 @@ GUARDS = (
     ),
     Guard(
         name="url-for-the-index",
-        holds="An address too long for the unique index is a reject before it is a line.",
+        holds="A record with a URL that is too long for the unique index is rejected.",
         row=16,
         file=TSV,
         find="        if len(url) > MAX_URL_BYTES // 4 and len(url.encode()) > MAX_URL_BYTES:\n",
@@ -95,7 +95,7 @@ GUARDS = (
     ),
     Guard(
         name="texts-of-any-length",
-        holds="A text longer than its column is cut and counted.",
+        holds="A string longer than its column is truncated and counted.",
         row=16,
         file=TSV,
         find="        if len(text) > SIZES[column]:\n            if required:\n",
@@ -104,7 +104,7 @@ GUARDS = (
     ),
     Guard(
         name="backslashes",
-        holds="A backslash in a text is no escape of COPY.",
+        holds="A backslash in a string is not an escape of COPY.",
         row=17,
         file=CLEANING,
         find='    return text.replace("\\\\", "\\\\\\\\") if "\\\\" in text else text\n',
@@ -113,7 +113,7 @@ GUARDS = (
     ),
     Guard(
         name="days-in-utc",
-        holds="The day of a run is the day in UTC, wherever the server stands.",
+        holds="The day of a run is a UTC day, whatever the server's time zone.",
         row=19,
         file=WINDOWS,
         find="        window = day_window(run_after.astimezone(UTC).date() - DAY)\n",
@@ -131,7 +131,7 @@ GUARDS = (
     ),
     Guard(
         name="windows-divide-evenly",
-        holds="A window that does not divide into equal parts is refused, so no second is lost between them.",
+        holds="A window that does not divide into equal parts is refused, so no second is lost.",
         row=19,
         file=WINDOWS,
         find="        if rest:\n",

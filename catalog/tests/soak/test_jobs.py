@@ -1,9 +1,9 @@
-"""How the soak understands what a failed run says."""
+"""How the soak reads the advice of a failed run's message."""
 
 import pytest
 
 from catalog.data_refresh.identity import WAY_OUT as FILL_AGAIN
-from catalog.soak.jobs import ACCEPT, CLEAR, REFUSED, WAY_OUT
+from catalog.soak.advice import NEW_RUN, REFUSED, accepting_key, words_after_clear
 
 
 @pytest.mark.parametrize(
@@ -15,23 +15,23 @@ from catalog.soak.jobs import ACCEPT, CLEAR, REFUSED, WAY_OUT
     ],
 )
 def test_a_message_that_asks_for_a_new_run(message):
-    assert WAY_OUT.search(message)
+    assert NEW_RUN.search(message)
 
 
 @pytest.mark.parametrize(
-    ("message", "names"),
+    ("message", "name"),
     [
         ("clear check_deletion, which selects them, as well.", "check_deletion"),
         ("Clear index_range and all tasks after it to fill the index once more.", "index_range"),
         (f"the index is gone: {FILL_AGAIN}.", "create_index"),
     ],
 )
-def test_a_message_that_names_tasks_to_clear(message, names):
-    assert names in " ".join(CLEAR.findall(message)).split()[0]
-    assert not WAY_OUT.search(message)
+def test_a_message_that_names_tasks_to_clear(message, name):
+    assert name in words_after_clear(message)
+    assert not NEW_RUN.search(message)
 
 
-def test_refusals():
+def test_a_message_that_refuses():
     assert REFUSED.search(
         "smk_workflow is running and may write these records; clear this task when it has ended."
     )
@@ -39,8 +39,18 @@ def test_refusals():
         "create_filtered_image_index refused: image_data_refresh (run x) is running. Wait for it"
     )
     assert not REFUSED.search("Process terminated by signal.")
-    found = [
-        ACCEPT.search("Either go on with it (resume_update), or give it up"),
-        ACCEPT.search('trigger a run with the conf {"accept_shrinkage": true}. The old tables are live.'),
-    ]
-    assert [key[0] for key in found if key] == ["resume_update", "accept_shrinkage"]
+
+
+@pytest.mark.parametrize(
+    ("message", "key"),
+    [
+        ("Either go on with it (resume_update), or give it up", "resume_update"),
+        (
+            'trigger a run with the conf {"accept_shrinkage": true}. The old tables are live.',
+            "accept_shrinkage",
+        ),
+        ("Trigger a new run.", None),
+    ],
+)
+def test_a_message_that_names_a_conf(message, key):
+    assert accepting_key(message) == key

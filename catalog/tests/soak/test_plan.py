@@ -1,4 +1,4 @@
-"""The plan of a soak, and what the made-up providers hold."""
+"""The plan of a soak, and the made-up providers."""
 
 import itertools
 
@@ -60,9 +60,8 @@ def client_of(cls):
     return client_for(cls, Secret("a-key"), throttle=NoThrottle(), private_hosts=made_up.HOSTS)
 
 
-@pytest.mark.parametrize(
-    "name", sorted({*made_up.SOURCES} - {"stocksnap"})
-)  # which asks for each file's size
+# StockSnap is left out, because its pull requests the size of each file.
+@pytest.mark.parametrize("name", sorted({*made_up.SOURCES} - {"stocksnap"}))
 def test_a_pull_reads_what_the_made_up_api_holds(apis, tmp_path, clock, name):
     apis.content.grow(name)
     source, cls = made_up.SOURCES[name], provider_class(name)
@@ -89,12 +88,12 @@ def test_an_api_that_fails_delivers_nothing(apis, fault):
     with pytest.raises(Retry):
         client.get_json("https://api.nappy.co/v1/openverse/images", {"page": 1})
     assert apis.content.delivered("nappy") == 0
-    apis.content.mend()
+    apis.content.end_faults()
     client.get_json("https://api.nappy.co/v1/openverse/images", {"page": 1})
     assert apis.content.delivered("nappy") == 1
 
 
-def test_identifiers_tell_their_group_and_titles_their_generation():
+def test_identifiers_contain_their_group_and_titles_their_generation():
     source = made_up.SOURCES["smk"]
     for group in made_up.groups(3):
         assert {made_up.group_of(i) for i in source.identifiers(group)} == {group}

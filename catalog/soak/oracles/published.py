@@ -1,0 +1,135 @@
+"""Oracles of the API database and the search indexes: content after a refresh."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from catalog.core.media import MediaType
+from catalog.core.session import Connection
+from catalog.data_refresh.search import Indexes
+from catalog.data_refresh.sensitive import sensitive
+from catalog.soak.findings import Finding, Findings
+from catalog.soak.oracles.rows import rows
+from catalog.soak.visitors import Visits, on_lists, views
+from catalog.soak.world import first_names
+
+
+def api_is_the_catalog(
+    catalog: Connection, api: Connection, media_type: MediaType, deleted: Iterable[str]
+) -> Findings:
+    """After an undisturbed refresh: the API's table has the catalog's records, except moderated ones.
+
+    Args:
+        catalog: Of the catalog database.
+        api: Of the API database.
+        media_type: Table to compare.
+        deleted: Identifiers that moderators have deleted.
+    """
+    wanted, have = (
+        dict(rows(c, "select identifier::text, title from {t}", t=media_type)) for c in (catalog, api)
+    )
+    for identifier in deleted:
+        wanted.pop(identifier, None)
+    if wanted == have:
+        return []
+    missing, extra = wanted.keys() - have.keys(), have.keys() - wanted.keys()
+    other = [i for i in wanted.keys() & have.keys() if wanted[i] != have[i]]
+    counts = f"{len(missing):,} are missing, {len(extra):,} too many, {len(other):,} have another title"
+    message = f"the API's table {media_type} differs from the catalog's: {counts}"
+    return [Finding("content", f"{message} ({first_names(missing | extra)})")]
+
+
+def visits_are_kept(
+    api: Connection, media_type: MediaType, visits: Visits, listed: list[str], deleted: Iterable[str]
+) -> Findings:
+    """Data that only the API has survive every refresh: views and lists, except of moderated media.
+
+    Args:
+        api: Of the API database.
+        media_type: Table to check.
+        visits: Views that were made.
+        listed: Identifiers that were put on a list.
+        deleted: Identifiers that moderators have deleted.
+    """
+    findings, ignored = Findings(), set(deleted)
+    have = views(api, media_type)
+    wrong = {
+        identifier: (have.get(identifier), sure)
+        for identifier, sure in visits.sure.items()
+        if identifier not in ignored
+        and not sure <= (have.get(identifier) or 0) <= sure + visits.unsure[identifier]
+    }
+    if wrong:
+        few = ", ".join(f"{i}: {count} instead of {sure}" for i, (count, sure) in list(wrong.items())[:3])
+        message = f"{len(wrong):,} media of the table {media_type} have another number of views ({few})"
+        findings.append(Finding("content", message))
+    if lost := set(listed) - ignored - on_lists(api, media_type):
+        message = f"{len(lost):,} media left the list of {media_type}: {first_names(lost)}"
+        findings.append(Finding("content", message))
+    return findings
+
+
+def index_is_the_table(
+    api: Connection, indexes: Indexes, media_type: MediaType, marked: Iterable[str], terms: list[str]
+) -> Findings:
+    """Documents are the rows; the filtered index has all but the sensitive ones; marks are in both.
+
+    Args:
+        api: Of the API database.
+        indexes: Of the search engine.
+        media_type: Table and aliases to compare.
+        marked: Identifiers that moderators have marked as mature.
+        terms: Sensitive terms.
+    """
+    findings: Findings = []
+    stored = rows(api, "select identifier::text from {t} where not removed_from_source", t=media_type)
+    identifiers = {identifier for (identifier,) in stored}
+    for alias in (media_type, f"{media_type}-filtered"):
+        index = indexes.resolve_alias(alias)
+        if index is None:
+            findings.append(Finding("readers", f"there is no alias {alias}"))
+            continue
+        indexes.refresh(index)
+        if indexes.meta(index).get("dag_id") is None:
+            findings.append(Finding("readers", f"{index} of the alias {alias} does not have our mapping"))
+        is_filtered = alias != media_type
+        hidden = {i for i, _ in _documents(indexes, media_type, sensitive(terms))} if is_filtered else set()
+        documents = dict(_documents(indexes, alias))
+        findings += _compare(alias, documents, identifiers, hidden)
+        if bare := [i for i in marked if i in documents and not documents[i]]:
+            message = f"{alias}: {len(bare):,} media are marked as mature, their documents are not"
+            findings.append(Finding("content", message))
+    return findings
+
+
+def _compare(alias: str, documents: dict[str, bool], identifiers: set[str], hidden: set[str]) -> Findings:
+    findings: Findings = []
+    expected = identifiers - hidden
+    if documents.keys() != expected:
+        missing, extra = expected - documents.keys(), documents.keys() - expected
+        message = f"{alias} lacks {len(missing):,} documents and has {len(extra):,} too many"
+        findings.append(Finding("content", f"{message} ({first_names(missing | extra)})"))
+    if shown := documents.keys() & hidden:
+        findings.append(Finding("content", f"{alias} shows {len(shown):,} sensitive documents"))
+    return findings
+
+
+def _documents(
+    indexes: Indexes, name: str, query: dict[str, Any] | None = None
+) -> Iterator[tuple[str, bool]]:
+    """Yield identifier and maturity of all documents."""
+    after: list[Any] | None = None
+    while True:
+        more = {"search_after": after} if after else {}
+        hits = indexes.client.search(
+            index=name,
+            size=5000,
+            sort=["id"],
+            query=query,
+            source_includes=["mature"],
+            **more,  # type: ignore[arg-type]
+        )["hits"]["hits"]
+        if not hits:
+            return
+        for hit in hits:
+            yield hit["_id"], bool(hit["_source"].get("mature"))
+        after = hits[-1]["sort"]

@@ -1,0 +1,29 @@
+"""Queries of the oracles."""
+
+from collections.abc import Iterable
+from typing import Any, LiteralString
+
+from psycopg import sql
+
+from catalog.core.session import Connection
+from catalog.soak.world import first_names
+
+
+def rows(
+    connection: Connection, query: LiteralString, *values: object, **names: str
+) -> list[tuple[Any, ...]]:
+    """Return all rows of a query.
+
+    Args:
+        connection: Of any of the databases.
+        query: Statement with `{name}` placeholders for identifiers.
+        values: Parameters of the statement.
+        names: Identifiers by placeholder.
+    """
+    identifiers = {key: sql.Identifier(name) for key, name in names.items()}
+    return connection.execute(sql.SQL(query).format(**identifiers), values).fetchall()
+
+
+def first_keys(keys: Iterable[tuple[str, str]]) -> str:
+    """Return the first foreign identifiers of keys (provider, foreign identifier), for a message."""
+    return first_names(identifier for _, identifier in keys)
