@@ -1,7 +1,8 @@
-"""A cluster policy of the tests' stack: tasks fail, or are killed, before or after their work, when a file says so.
+"""Cluster policy of the tests' stack: a failpoint makes a task fail, or kills it, before or after its work.
 
-The file `failpoint.json` in Airflow's home names `dag_id`, `task_id`, `when` (before, after), `how` (fail, kill) and whether it happens
-once. Otherwise it holds until the file is removed, so retries of a killed task are killed as well.
+The file `failpoint.json` in Airflow's home has the keys `dag_id`, `task_id`, `when` (before, after), `how`
+(fail, kill) and `once`. Unless `once` is true, the failpoint stays until the file is removed, so retries fail
+as well.
 """
 
 import json

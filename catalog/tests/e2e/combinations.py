@@ -1,7 +1,6 @@
-"""A task of a run fails or is killed, things go on, then something of the run is cleared: the combinations, and the end each must have."""
+"""Combinations of a failure of a task and a later clear of its run, and the end that each run must have."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from catalog.tests.e2e.conftest import Bench
 
@@ -18,7 +17,10 @@ WAYS_OUT = (
 def pairs(
     tasks: Sequence[str], others: Sequence[str | None]
 ) -> Iterator[tuple[str, tuple[str, str], str, str | None]]:
-    """(task, failure, what is cleared, what runs between): each task with each failure, and over all tasks each pair of values."""
+    """Yield task, failure, what is cleared, and what runs in between.
+
+    Each task is combined with each failure; over all tasks, each pair of values occurs.
+    """
     for i, task in enumerate(tasks):
         for j, failure in enumerate(FAILURES):
             yield task, failure, CLEARED[(i + j) % len(CLEARED)], others[(i + j) % len(others)]
@@ -27,16 +29,16 @@ def pairs(
 def ends_well(
     bench: Bench, dag_id: str, run_id: str, task: str, what: str, first: str, start: Callable[[], str]
 ) -> None:
-    """Clear it: the run ends green, at once or by the way out that its refusal names.
+    """Clear a failed run, and check that it succeeds, at once or by the way out that its refusal names.
 
     Args:
         bench: The stack.
-        dag_id: Of the run.
-        run_id: A run that has failed.
-        task: The one that has failed.
-        what: Of CLEARED.
-        first: The DAG's first task.
-        start: Starts a new run, as a refusal may advise; its state at its end.
+        dag_id: DAG of the run.
+        run_id: Run that has failed.
+        task: Task that has failed.
+        what: One of CLEARED.
+        first: First task of the DAG.
+        start: Runs the DAG again, as a refusal may advise, and returns the final state.
     """
     bench.api.clear(
         dag_id, run_id, [first if what == "the whole run" else task], downstream=what != "the task"
@@ -46,7 +48,7 @@ def ends_well(
     refused = refusals(bench, dag_id, run_id)
     rest_not_cleared = what == "the task" and not refused
     assert rest_not_cleared or _names_a_way_out(refused), refused
-    if rest_not_cleared:  # what follows was not cleared with it
+    if rest_not_cleared:  # downstream tasks were not cleared
         tasks = bench.api.tasks(dag_id, run_id)
         waiting = [t["task_id"] for t in tasks if t["state"] in ("failed", "upstream_failed")]
         bench.api.clear(dag_id, run_id, waiting)
@@ -58,15 +60,15 @@ def ends_well(
 
 
 def _names_a_way_out(refused: list[tuple[str, str]]) -> bool:
-    return any(way in text.lower() for _, text in refused for way in WAYS_OUT)
+    return any(way in log.lower() for _, log in refused for way in WAYS_OUT)
 
 
 def refusals(bench: Bench, dag_id: str, run_id: str) -> list[tuple[str, str]]:
-    """Name and end of the log of each task that failed, without those that only report that others have failed."""
+    """Return the failed tasks with the ends of their logs, except those that only report other failures."""
     found: list[tuple[str, str]] = []
     for task in bench.api.tasks(dag_id, run_id):
         if task["state"] == "failed" and task["task_id"] != "watcher":
-            text: Any = bench.api.log(dag_id, run_id, task["task_id"], task["try_number"], task["map_index"])
-            if FOR_OTHERS not in text:
-                found.append((task["task_id"], text[-3000:]))
+            log = bench.api.log(dag_id, run_id, task["task_id"], task["try_number"], task["map_index"])
+            if FOR_OTHERS not in log:
+                found.append((task["task_id"], log[-3000:]))
     return found

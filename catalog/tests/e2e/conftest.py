@@ -1,4 +1,4 @@
-"""A stack of the tests' own: PostgreSQL, Airflow with a real scheduler, quick retries, a Slack to look into, no way out."""
+"""Stack of the end-to-end tests: all servers, a real scheduler, quick retries, a fake Slack, no internet."""
 
 import os
 import re
@@ -19,29 +19,31 @@ from psycopg.rows import dict_row
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from catalog.core.session import Connection
 from catalog.data_refresh.client import connect
 from catalog.data_refresh.search import Indexes
-from catalog.local.airflow_api import FINISHED, AirflowApi
+from catalog.local.airflow_api import FINISHED, AirflowApi, JsonObject
 from catalog.local.lifecycle import down, up
 from catalog.local.runs import unpaused
 from catalog.local.stack import Stack
 
-USED = re.compile(
-    "^(?!.*reingestion).*_workflow$|_data_refresh$|^staging|^oauth2"
-)  # DAGs with a schedule that many tests trigger
+# DAGs with a schedule that many tests trigger.
+USED = re.compile("^(?!.*reingestion).*_workflow$|_data_refresh$|^staging|^oauth2")
 CANARY = "canary/Key+0f&tests=9"
 PAGE = "https://stocksnap.io/api/load-photos/date/desc/"
 
 
 class Bench:
-    """The stack and what tests do with it."""
+    """A running stack, and helpers of tests."""
 
-    def __init__(self, stack: Stack, slack: list[dict[str, Any]]) -> None:
+    def __init__(self, stack: Stack, slack: list[JsonObject]) -> None:
         self.stack, self.slack, self.api = stack, slack, AirflowApi(stack.ui)
 
-    def run(self, dag_id: str, conf: dict[str, Any], timeout: float = 120, **more: Any) -> tuple[str, str]:
-        """Trigger and wait: (run id, state)."""
-        run_id = self.api.trigger(dag_id, conf, **more)
+    def run(
+        self, dag_id: str, conf: JsonObject, timeout: float = 120, logical_date: str | None = None
+    ) -> tuple[str, str]:
+        """Trigger a DAG and wait for its end; return the run id and the state."""
+        run_id = self.api.trigger(dag_id, conf, logical_date)
         return run_id, self.api.wait(dag_id, run_id, timeout)
 
     def tasks(self, dag_id: str, run_id: str) -> dict[str, str]:
@@ -50,7 +52,7 @@ class Bench:
             for t in self.api.tasks(dag_id, run_id)
         }
 
-    def reports(self, run_id: str) -> list[dict[str, Any]]:
+    def reports(self, run_id: str) -> list[JsonObject]:
         with self.catalog() as connection, connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(
                 "select * from ingestion_report where run_id = %s order by day_shift, media_type", [run_id]
@@ -59,12 +61,12 @@ class Bench:
     def search(self) -> Indexes:
         return Indexes(connect(self.stack.search(self.stack.settings()).url, engine="opensearch"))
 
-    def database(self, name: str = "catalog") -> psycopg.Connection[Any]:
+    def database(self, name: str = "catalog") -> Connection:
         return psycopg.connect(self.stack.dsn(name), autocommit=True)
 
     @contextmanager
     def failing(self, dag_id: str, task_id: str, when: str, how: str, once: bool = False) -> Iterator[None]:
-        """Meanwhile a task fails before or after its work, or its process is killed there (see airflow_local_settings.py)."""
+        """Make a task fail, or be killed, before or after its work; see airflow_local_settings.py."""
         file = self.stack.airflow_home / "failpoint.json"
         wanted = {"dag_id": dag_id, "task_id": task_id, "when": when, "how": how, "once": once}
         file.with_suffix(".new").write_bytes(orjson.dumps(wanted))
@@ -76,15 +78,15 @@ class Bench:
 
     @contextmanager
     def variable(self, name: str, value: str) -> Iterator[None]:
-        """A Variable for a while."""
+        """Set a Variable, and delete it at the end."""
         self.api.call("POST", "/api/v2/variables", {"key": name, "value": value})
         try:
             yield
         finally:
             self.api.call("DELETE", f"/api/v2/variables/{name}")
 
-    def finished(self) -> list[dict[str, Any]]:
-        """dag_id, runs, succeeded, and the seconds of the longest that did: of every DAG, from Airflow's own database."""
+    def finished(self) -> list[JsonObject]:
+        """Return for every DAG its number of runs and of successful runs, and the longest duration."""
         query = """
             select d.dag_id, count(r.id) runs, count(*) filter (where r.state = 'success') succeeded,
               max(extract(epoch from r.end_date - r.start_date)) filter (where r.state = 'success') seconds
@@ -93,7 +95,7 @@ class Bench:
         with self.database("airflow") as connection, connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(query).fetchall()
 
-    def catalog(self) -> psycopg.Connection[Any]:
+    def catalog(self) -> Connection:
         return self.database()
 
     def photos(self, prefix: str) -> set[str]:
@@ -101,17 +103,22 @@ class Bench:
             query = "select foreign_identifier from image where foreign_identifier like %s"
             return {r[0] for r in connection.execute(query, [prefix + "%"])}
 
-    def manifest(self, run_id: str) -> dict[str, Any] | None:
+    def manifest(self, run_id: str) -> JsonObject | None:
         for path in self.stack.storage.rglob("manifest.json"):
-            found = orjson.loads(path.read_bytes())
+            found: JsonObject = orjson.loads(path.read_bytes())
             if found["run_id"] == run_id:
-                return found  # type: ignore[no-any-return]
+                return found
         return None
 
     def process_behind(self, condition: str, several: bool = False) -> psutil.Process:
-        """The one task process there is, or one of several, as soon as a database session of a task meets a condition on pg_stat_activity.
+        """Wait until the database session of a task meets a condition, and return the process of a task.
 
-        Tasks lead a group of their own below the scheduler's workers. (Whose socket it is, only root may see.)
+        Tasks are leaders of process groups below the scheduler's workers. Only root could see which process a
+        session belongs to, so there must be one task, unless any of several will do.
+
+        Args:
+            condition: SQL condition on pg_stat_activity.
+            several: Return one of several tasks.
         """
         query = f"select 1 from pg_stat_activity where application_name = 'catalog' and {condition}"
         with self.catalog() as connection:
@@ -119,15 +126,15 @@ class Bench:
         scheduler = psutil.Process(self.stack.state()["parts"]["scheduler"])
 
         def alone() -> psutil.Process | None:
-            """Tasks of a run that has just ended may linger for a moment; the one we look for stays."""
-            found = [p for worker in scheduler.children() for p in worker.children() if _leads_a_group(p)]
+            """Return None while processes of a run that has just ended are still there."""
+            found = [p for worker in scheduler.children() for p in worker.children() if _is_group_leader(p)]
             return found[0] if found and (several or len(found) == 1) else None
 
         found: psutil.Process = until(alone)
         return found
 
 
-def _leads_a_group(process: psutil.Process) -> bool:
+def _is_group_leader(process: psutil.Process) -> bool:
     try:
         return os.getpgid(process.pid) == process.pid and process.status() != psutil.STATUS_ZOMBIE
     except (ProcessLookupError, psutil.NoSuchProcess):
@@ -135,7 +142,7 @@ def _leads_a_group(process: psutil.Process) -> bool:
 
 
 def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """The condition's value as soon as it is true."""
+    """Wait until a condition is true, and return its value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "waited in vain"
@@ -146,7 +153,7 @@ def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
 def snap_recording(
     folder: Path, prefix: str, pages: int, per_page: int = 5, missing: int | None = None
 ) -> Path:
-    """A StockSnap recording of many pages; the one numbered `missing` is left out."""
+    """Write a StockSnap recording of many pages, without the page numbered `missing`."""
     folder.mkdir(parents=True, exist_ok=True)
     interactions = []
 
@@ -190,27 +197,26 @@ def _active(api: AirflowApi, due: int) -> bool:
     return len(held) < due or any(r["state"] not in FINISHED for r in held)
 
 
-RUNS = pytest.StashKey[list[dict[str, Any]]]()
+RUNS = pytest.StashKey[list[JsonObject]]()
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Which DAGs the tests have run; with -v, each of them. Scheduled runs, which are held, do not count."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Report which DAGs the tests have run; with -v, each of them. Held scheduled runs do not count."""
     if not (found := config.stash.get(RUNS, [])):
         return
     missing = [row["dag_id"] for row in found if not row["succeeded"]]
     terminalreporter.section("DAGs run through the scheduler")
     if config.get_verbosity() > 0:
         for row in found:
-            terminalreporter.line(
-                f"{row['dag_id']:45}{row['succeeded']:4} of {row['runs']:3} green, longest {row['seconds'] or 0:6.1f} s"
-            )
+            runs = f"{row['succeeded']:4} of {row['runs']:3} successful"
+            terminalreporter.line(f"{row['dag_id']:45}{runs}, longest {row['seconds'] or 0:6.1f} s")
     named = f" Not: {', '.join(missing)}." if 0 < len(missing) < 10 else ""
-    terminalreporter.line(f"{len(found) - len(missing)} of {len(found)} ended green at least once.{named}")
+    terminalreporter.line(f"{len(found) - len(missing)} of {len(found)} succeeded at least once.{named}")
 
 
 @pytest.fixture(scope="session")
-def slack_server() -> Iterator[tuple[HTTPServer, list[dict[str, Any]]]]:
-    received: list[dict[str, Any]] = []
+def slack_server() -> Iterator[tuple[HTTPServer, list[JsonObject]]]:
+    received: list[JsonObject] = []
 
     def take(request: Request) -> Response:
         received.append({"path": request.path, **orjson.loads(request.get_data())})
@@ -223,7 +229,7 @@ def slack_server() -> Iterator[tuple[HTTPServer, list[dict[str, Any]]]]:
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[str]:
-    """Moto's server: where it listens."""
+    """Address of Moto's server."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     yield "http://{}:{}".format(*server.get_host_and_port())
@@ -232,7 +238,12 @@ def aws() -> Iterator[str]:
 
 @contextmanager
 def stack_for_tests(webhook: str, aws: str) -> Iterator[Stack]:
-    """A stack with settings for tests, which the environment has meanwhile, too. webhook: of Slack; aws: address of its services."""
+    """Run a stack with settings for tests, which are also set in the environment of the tests.
+
+    Args:
+        webhook: Address of the Slack webhook.
+        aws: Address of the AWS services.
+    """
     folder = Path(tempfile.mkdtemp(prefix="catalog-e2e-", dir="/var/tmp"))
     folder.chmod(0o755)
     environment = {
@@ -256,7 +267,7 @@ def stack_for_tests(webhook: str, aws: str) -> Iterator[Stack]:
         "AIRFLOW_VAR_SLACK_MESSAGE_OVERRIDE": "true",
         "AIRFLOW_VAR_API_KEY_JAMENDO": CANARY,
         "AIRFLOW_VAR_PROBE_HTTPS": "false",
-        "HTTPS_PROXY": "http://127.0.0.1:9",  # a port nobody listens on: nothing here reaches a provider
+        "HTTPS_PROXY": "http://127.0.0.1:9",  # nothing listens there: no request reaches a provider
         "NO_PROXY": "127.0.0.1,localhost",
     }
     before = dict(os.environ)
@@ -276,20 +287,19 @@ def stack_for_tests(webhook: str, aws: str) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def webhook(slack_server: tuple[HTTPServer, list[dict[str, Any]]]) -> str:
+def webhook(slack_server: tuple[HTTPServer, list[JsonObject]]) -> str:
     return f"http://127.0.0.1:{slack_server[0].port}/services/T/B/hook-for-tests"
 
 
 @pytest.fixture(scope="session")
 def bench(
-    slack_server: tuple[HTTPServer, list[dict[str, Any]]], webhook: str, aws: str, pytestconfig: pytest.Config
+    slack_server: tuple[HTTPServer, list[JsonObject]], webhook: str, aws: str, pytestconfig: pytest.Config
 ) -> Iterator[Bench]:
     with stack_for_tests(webhook, aws) as stack:
         bench = Bench(stack, slack_server[1])
         due = [d for d, dag in bench.api.dags().items() if dag["is_paused"] and USED.search(d)]
         with unpaused(bench.api, due, print):
-            until(
-                lambda: not _active(bench.api, len(due)), 180
-            )  # unpausing starts each schedule's last run, which is held and skips
+            # Unpausing starts each schedule's last run, which is held and skips its tasks.
+            until(lambda: not _active(bench.api, len(due)), 180)
             yield bench
         pytestconfig.stash[RUNS] = bench.finished()

@@ -1,7 +1,7 @@
-"""Whatever fails of a refresh, and whatever is cleared then, at once or later: a right end, or a refusal that names the way out.
+"""Whatever fails in a refresh and is cleared then, it ends well, or with a refusal that names the way out.
 
-A task fails, or is killed, before or after its work; moderators delete one medium and mark another; perhaps another run passes; then the
-task alone, the task and all after it, or the whole run is cleared.
+A task fails, or is killed, before or after its work; moderators delete one medium and mark another; perhaps
+another run takes place; then the task alone, the task and all downstream of it, or the whole run is cleared.
 """
 
 import pytest
@@ -57,13 +57,13 @@ def media(bench):
     with bench.database("api") as api:
         api.execute("drop policy if exists everybody on image")
         api.execute("alter table image disable row level security")
-        for media_type in ("image", "audio"):  # or the next refresh finds that it would take them away
+        for media_type in ("image", "audio"):  # else the next refresh would refuse to remove so many
             api.execute(f"delete from {media_type}list_{media_type}s")
             api.execute(f"delete from {media_type} where url like 'https://%.example.org/%'")
 
 
 class Moderators:
-    """What they have decided; deletes and marks as the API does: in its database and in the indexes that are live."""
+    """Decisions of moderators, carried out as the API does: in its database and in the live indexes."""
 
     def __init__(self, bench):
         self.bench, self.deleted, self.marked = bench, [], []
@@ -72,28 +72,30 @@ class Moderators:
         search = self.bench.search()
         with self.bench.database("api") as api:
             rows = api.execute(
-                "select identifier::text, url from image i where not removed_from_source and identifier <> all(%s::uuid[])"
+                "select identifier::text, url from image i"
+                " where not removed_from_source and identifier <> all(%s::uuid[])"
                 " and not exists (select from api_matureimage m where m.identifier = i.identifier)"
-                " and not exists (select from imagelist_images l where l.image_id = i.id) order by random() limit 2",
+                " and not exists (select from imagelist_images l where l.image_id = i.id)"
+                " order by random() limit 2",
                 [self.marked],
             ).fetchall()
-            (gone, _), (marked, _) = rows
+            (deleted, _), (marked, _) = rows
             api.execute(
                 "insert into api_deletedimage (identifier, created_on, updated_on) values (%s, now(), now())",
-                [gone],
+                [deleted],
             )
-            api.execute("delete from image where identifier = %s", [gone])
+            api.execute("delete from image where identifier = %s", [deleted])
             api.execute("insert into api_matureimage (identifier, created_on) values (%s, now())", [marked])
         for alias in ("image", "image-filtered"):
-            for action in ({"delete": {"_id": gone}}, {"update": {"_id": marked}}):
+            for action in ({"delete": {"_id": deleted}}, {"update": {"_id": marked}}):
                 lines = [action] if "delete" in action else [action, {"doc": {"mature": True}}]
                 search.client.bulk(index=alias, operations=lines, refresh=True)
-        self.deleted.append(gone)
+        self.deleted.append(deleted)
         self.marked.append(marked)
 
 
 def settled(bench, moderators, shape):
-    """Documents are as many as rows, nothing is left over, moderation is followed, and the table is as it was."""
+    """Check that index and table match, nothing is left, moderation is applied, the shape is kept."""
     search = bench.search()
     with bench.database("api") as api:
         rows = api.execute("select count(*) from image where not removed_from_source").fetchone()[0]
@@ -120,15 +122,19 @@ def settled(bench, moderators, shape):
 def table_shape(bench):
     with bench.database("api") as api:
         return api.execute("""
-            select array(select format('%s %s %s', attname, format_type(atttypid, atttypmod), attnotnull) from pg_attribute
-                          where attrelid = 'image'::regclass and attnum > 0 and not attisdropped order by attname),
-                   array(select pg_get_indexdef(indexrelid) from pg_index where indrelid = 'image'::regclass order by 1),
-                   array(select pg_get_constraintdef(oid) from pg_constraint where conrelid = 'image'::regclass order by 1)
+            select array(select format('%s %s %s', attname, format_type(atttypid, atttypmod), attnotnull)
+                           from pg_attribute
+                          where attrelid = 'image'::regclass and attnum > 0 and not attisdropped
+                          order by attname),
+                   array(select pg_get_indexdef(indexrelid) from pg_index
+                          where indrelid = 'image'::regclass order by 1),
+                   array(select pg_get_constraintdef(oid) from pg_constraint
+                          where conrelid = 'image'::regclass order by 1)
         """).fetchone()
 
 
 def one_failure(bench, moderators, dag_id, task, failure, what, other):
-    """Fail, decide, perhaps let another run pass, clear; then all must be settled."""
+    """Let a task fail, moderate, perhaps run another DAG, clear; then everything must be settled."""
     when, how = failure
     shape = table_shape(bench)
     with bench.failing(dag_id, task, when, how):
@@ -178,7 +184,7 @@ SAMPLE = [
 
 
 @pytest.mark.parametrize(("dag_id", "task", "failure", "what", "other"), SAMPLE)
-def test_some(bench, moderators, dag_id, task, failure, what, other):
+def test_a_failure_and_a_clear(bench, moderators, dag_id, task, failure, what, other):
     one_failure(bench, moderators, dag_id, task, failure, what, other)
 
 
@@ -190,5 +196,5 @@ OTHERS = [None, "image_data_refresh", "create_filtered_image_index"]
     ("dag_id", "task", "failure", "what", "other"),
     [(dag_id, *combination) for dag_id, tasks in TASKS.items() for combination in pairs(tasks, OTHERS)],
 )
-def test_pairs(bench, moderators, dag_id, task, failure, what, other):
+def test_every_failure_of_every_task_and_a_clear(bench, moderators, dag_id, task, failure, what, other):
     one_failure(bench, moderators, dag_id, task, failure, what, other)

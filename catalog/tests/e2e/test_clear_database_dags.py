@@ -1,6 +1,7 @@
-"""Whatever fails of a DAG that changes the catalog, and whatever is cleared then: each row is changed as one plain statement would have.
+"""Whatever fails in a DAG that changes the catalog and is cleared, each row is changed as by one statement.
 
-Rows are deleted and changed by others meanwhile, and perhaps another run of the same DAG, or of one that changes the same rows, passes.
+Meanwhile others delete and change rows, and perhaps the same DAG, or one that changes the same rows, runs
+again.
 """
 
 from itertools import count
@@ -53,7 +54,7 @@ number = count()
 
 @pytest.fixture
 def images(bench):
-    """Rows of a provider that has no DAG, and of two with popularity."""
+    """Rows of a provider without a DAG, and of two with popularity."""
     with bench.catalog() as connection, unpaused(bench.api, ["image_popularity_refresh"], print):
         connection.execute(IMAGES.format(rows=ROWS, providers="'made_up', 'flickr', 'stocksnap'"))
         yield connection
@@ -68,16 +69,19 @@ def titles(connection):
     return [title for (title,) in connection.execute(f"select title from image where {MADE_UP}")]
 
 
-def meanwhile(connection):
-    """What others do at any time: one of the last rows of each provider goes, another one is changed."""
+def change_by_others(connection):
+    """Delete one of the last rows of each provider, and change another one."""
     for provider in ("made_up", "flickr", "stocksnap"):
-        newest = f"(select identifier from image where provider = '{provider}' order by foreign_identifier desc limit 1)"
+        newest = (
+            f"(select identifier from image where provider = '{provider}'"
+            " order by foreign_identifier desc limit 1)"
+        )
         connection.execute(f"delete from image where identifier = {newest}")
         connection.execute(f"update image set thumbnail = null where identifier = {newest}")
 
 
 class Update:
-    """Appends a letter to each title: who did how often is seen in the row."""
+    """An update that appends a letter to each title, so the row shows which run changed it how often."""
 
     dag_id = "batched_update"
 
@@ -96,7 +100,7 @@ class Update:
         return self.bench.run(self.dag_id, self.conf)
 
     def another(self):
-        """A run with the same query_id and another statement; refused while this one's rows are selected."""
+        """Run another statement with the same query_id; it is refused while this one's rows are selected."""
         self.start_other(Update(self.bench, self.connection, "?"), query_id=self.conf["query_id"])
 
     def start_other(self, other, **conf):
@@ -113,7 +117,7 @@ class Update:
 
 
 class Deletion:
-    """Deletes the first ten of the rows that are there when it selects them, or what others have left of these."""
+    """A deletion of the first ten rows at the time of the selection, except those that others delete."""
 
     dag_id = "delete_records"
 
@@ -127,7 +131,7 @@ class Deletion:
         return self.bench.run(self.dag_id, self.conf)
 
     def another(self):
-        """Of the same rows, when this one has selected and not deleted them; of the next ten otherwise."""
+        """Delete the same rows if this one has only selected them, otherwise the next ten."""
         assert Deletion(self.bench, self.connection, "another").start()[1] == "success"
 
     def check(self):
@@ -139,15 +143,17 @@ class Deletion:
 
 
 class Popularity:
-    """Every row of a provider that counts as scored has the score of today's constant; in the end all do."""
+    """A popularity refresh: rows of providers that count as scored have current scores; finally all do."""
 
     dag_id = "image_popularity_refresh"
 
     def __init__(self, bench, connection):
         self.bench, self.connection = bench, connection
         connection.execute("""
-            update image set standardized_popularity = null,
-                   meta_data = jsonb_build_object('views', 7 + (random() * 1000)::int, 'downloads_raw', 3 + (random() * 500)::int)
+            update image
+               set standardized_popularity = null,
+                   meta_data = jsonb_build_object('views', 7 + (random() * 1000)::int,
+                                                  'downloads_raw', 3 + (random() * 500)::int)
              where provider in ('flickr', 'stocksnap')
         """)
 
@@ -159,9 +165,8 @@ class Popularity:
 
     def check(self):
         assert self.wrong("m.refreshed_constant is not distinct from m.constant") == []
-        if self.wrong(
-            "true"
-        ):  # only what comes before the scoring was cleared: the providers are due, and known to be
+        # If only tasks before the scoring were cleared, the providers are due, and the next run scores them.
+        if self.wrong("true"):
             assert self.start()[1] == "success"
         assert self.wrong("true") == []
 
@@ -169,33 +174,34 @@ class Popularity:
         query = f"""
             select i.provider, count(*) from image i join image_popularity_metrics m using (provider)
              where {which}
-               and i.standardized_popularity is distinct from popularity_score(i.meta_data, m.metric, m.constant)
+               and i.standardized_popularity
+                   is distinct from popularity_score(i.meta_data, m.metric, m.constant)
              group by 1
         """
         return self.connection.execute(query).fetchall()
 
 
-MAKE = {made.dag_id: made for made in (Update, Deletion, Popularity)}
+OPERATIONS = {operation.dag_id: operation for operation in (Update, Deletion, Popularity)}
 
 
 def one_failure(bench, images, dag_id, task, failure, what, other):
     when, how = failure
-    operation = MAKE[dag_id](bench, images)
+    operation = OPERATIONS[dag_id](bench, images)
     with bench.failing(dag_id, task, when, how):
         run_id, state = operation.start()
     assert state == "failed"
-    meanwhile(images)
+    change_by_others(images)
     if other == dag_id:
         operation.another()
     elif other:
-        MAKE[other](bench, images, "+").start()
-    meanwhile(images)
+        OPERATIONS[other](bench, images, "+").start()
+    change_by_others(images)
     ends_well(bench, dag_id, run_id, task, what, TASKS[dag_id][0], lambda: operation.start()[1])
     operation.check()
 
 
 @pytest.mark.parametrize(("dag_id", "task", "failure", "what", "other"), SAMPLE)
-def test_some(bench, images, dag_id, task, failure, what, other):
+def test_a_failure_and_a_clear(bench, images, dag_id, task, failure, what, other):
     one_failure(bench, images, dag_id, task, failure, what, other)
 
 
@@ -208,5 +214,5 @@ def test_some(bench, images, dag_id, task, failure, what, other):
         for combination in pairs(tasks, OTHERS[dag_id])
     ],
 )
-def test_pairs(bench, images, dag_id, task, failure, what, other):
+def test_every_failure_of_every_task_and_a_clear(bench, images, dag_id, task, failure, what, other):
     one_failure(bench, images, dag_id, task, failure, what, other)

@@ -1,4 +1,4 @@
-"""The data refresh and its neighbours, through the real scheduler, on real databases and a real search engine."""
+"""The data refresh and related DAGs, with a real scheduler, real databases and a real search engine."""
 
 import json
 import signal
@@ -22,7 +22,7 @@ ROWS = 3000
 
 @pytest.fixture(scope="module")
 def media(bench):
-    """Made-up media in all three databases; the API knows most of what the catalog has."""
+    """Made-up media in all three databases; the API has most of the catalog's."""
     for name, which, rows in (
         ("catalog", "catalog", ROWS),
         ("api", "api", ROWS - 500),
@@ -37,7 +37,7 @@ def media(bench):
 
 
 def whole(bench, media_type="image"):
-    """Documents are as many as rows, aliases point at one index each, and nothing is left over."""
+    """Check that documents match rows, each alias has one index, and nothing is left over."""
     search = bench.search()
     with bench.database("api") as api:
         rows = api.execute(f"select count(*) from {media_type} where not removed_from_source").fetchone()[0]
@@ -57,16 +57,13 @@ def whole(bench, media_type="image"):
 
 
 class Reader(threading.Thread):
-    """Somebody who reads table and alias twenty times a second, and notes what was seen."""
+    """A thread that reads table and aliases twenty times a second, and records the counts."""
 
     def __init__(self, bench):
         super().__init__()
-        self.bench, self.seen, self.stopped = (
-            bench,
-            {"table": set(), "alias": set(), "filtered": set()},
-            threading.Event(),
-        )
-        self.errors, self.looks = [], 0
+        self.bench, self.stopped = bench, threading.Event()
+        self.seen = {"table": set(), "alias": set(), "filtered": set()}
+        self.errors, self.reads = [], 0
 
     def run(self):
         search = self.bench.search()
@@ -76,7 +73,7 @@ class Reader(threading.Thread):
                     self.seen["table"].add(api.execute("select count(*) from image").fetchone()[0])
                     self.seen["alias"].add(search.count("image"))
                     self.seen["filtered"].add(search.count("image-filtered"))
-                    self.looks += 1
+                    self.reads += 1
                 except Exception as problem:
                     self.errors.append(repr(problem))
 
@@ -86,7 +83,7 @@ def states(bench, dag_id, run_id):
 
 
 def test_both_at_once_and_readers_see_whole_states(bench, media):
-    """Triggered together, in either order, they take turns; readers see the old state or the new one; lists keep their media."""
+    """Two refreshes at once run one after the other; readers see the old or the new state; lists stay."""
     for first, second in (("image", "audio"), ("audio", "image")):
         runs = [(f"{m}_data_refresh", bench.api.trigger(f"{m}_data_refresh", {})) for m in (first, second)]
         for dag_id, run_id in runs:
@@ -95,7 +92,9 @@ def test_both_at_once_and_readers_see_whole_states(bench, media):
         spans = sorted((t["wait_for_conflicting_dags"]["end_date"], t["watcher"]["end_date"]) for t in times)
         assert spans[0][1] <= spans[1][0]
     old = whole(bench), bench.search().count("image-filtered")
-    listed = "select identifier, imagelist_id from imagelist_images join image on image.id = image_id order by 1, 2"
+    listed = """
+        select identifier, imagelist_id from imagelist_images join image on image.id = image_id order by 1, 2
+    """
     with bench.database("api") as api, bench.catalog() as catalog:
         before, table = (
             api.execute(listed).fetchall(),
@@ -114,7 +113,7 @@ def test_both_at_once_and_readers_see_whole_states(bench, media):
         assert state == "success", states(bench, "image_data_refresh", run_id)
         assert reader.errors == []
         new = whole(bench), bench.search().count("image-filtered")
-        assert reader.looks > 100
+        assert reader.reads > 100
         assert reader.seen == {
             "table": {table, table + 200},
             "alias": {old[0], new[0]},
@@ -130,7 +129,7 @@ def test_both_at_once_and_readers_see_whole_states(bench, media):
     assert "policy 29382f7fac0f" in text
 
 
-def test_a_policy_changes_and_only_the_index_is_made_anew(bench, media):
+def test_a_policy_changes_and_only_the_index_is_rebuilt(bench, media):
     whole(bench)
     policy = {"excluded_providers": ["clarifai"], "denied": ["heron"]}
     with bench.database("api") as api:
@@ -148,7 +147,8 @@ def test_a_policy_changes_and_only_the_index_is_made_anew(bench, media):
         accurate = search.count("image", {"exists": {"field": "tags.accuracy"}})
         others = api.execute("""
             select count(*) from image
-             where jsonb_path_exists(tags, '$[*] ? (@.accuracy >= 0.9 && (@.provider != "clarifai" || !exists(@.provider)))')
+             where jsonb_path_exists(
+                 tags, '$[*] ? (@.accuracy >= 0.9 && (@.provider != "clarifai" || !exists(@.provider)))')
         """).fetchone()[0]
         assert (herons, accurate) == (0, others)
         assert api.execute(
@@ -173,7 +173,7 @@ def test_what_is_wrong_is_said_before_anybody_waits(bench, media, variable, valu
 
 
 def test_a_filtered_index_is_refused_while_a_refresh_runs(bench, media):
-    """The refresh is held before its exchange by somebody who reads the table; then it goes on."""
+    """The refresh waits with its exchange for a reader of the table; then it continues."""
     whole(bench)
     with psycopg.connect(bench.stack.dsn("api")) as holder:
         holder.execute("select 1 from image limit 1")
@@ -190,7 +190,7 @@ def test_a_filtered_index_is_refused_while_a_refresh_runs(bench, media):
 
 
 def test_a_filtered_audio_index(bench, media):
-    """Made from the live one, and promoted; no other is left."""
+    """It is made from the live index and promoted; no other one is left."""
     bench.run("audio_data_refresh", {}, timeout=400)
     before = bench.search().resolve_alias("audio-filtered")
     _, state = bench.run("create_filtered_audio_index", {"destination_index_suffix": "by-hand"})
@@ -224,7 +224,7 @@ def test_a_refresh_waits_for_a_filtered_index(bench, media):
 
 
 def test_the_full_staging_index(bench, media):
-    """Made three times: the old one stays unless it is to go. One that was to stay stays; what failed runs left does not."""
+    """The old one is kept unless it is to be deleted; left-overs of failed runs are deleted."""
     search, kept = bench.search(), []
     make(search, "image-full-0-failed", dag_id="recreate_full_staging_index")
     for delete_old in (False, False, True):
@@ -265,7 +265,7 @@ def instances(rds):
 
 
 def test_staging_is_restored_and_the_index_keeps_out(bench, media, rds):
-    """The whole way; meanwhile the full index is refused, and the other way round the restoration waits."""
+    """During a restore the full index is refused; while the full index is built, a restore waits."""
     index = {"media_type": "image"}
     with bench.database("api_staging") as staging:
         sample_data.fill(staging, "api", 20)
@@ -351,7 +351,7 @@ KILLED = {
 @pytest.mark.fault_long
 @pytest.mark.parametrize("what", KILLED)
 def test_a_task_is_killed(bench, media, what):
-    """Kill -9: the retry goes on and the end is what it would have been."""
+    """By SIGKILL: the retry resumes, with the same result."""
     with bench.catalog() as catalog:
         sample_data.fill(catalog, "catalog", 60_000, seed=9)
     condition, several = KILLED[what]
@@ -369,14 +369,17 @@ def test_a_task_is_killed(bench, media, what):
     assert max(t["try_number"] for t in bench.api.tasks("image_data_refresh", run_id)) == 2
     whole(bench)
     with bench.database("api") as api, bench.catalog() as catalog:
-        query = "select count(*), sum(hashtextextended(identifier::text || url || coalesce(title, ''), 0)) from image"
+        query = """
+            select count(*), sum(hashtextextended(identifier::text || url || coalesce(title, ''), 0))
+              from image
+        """
         assert api.execute(query).fetchone() == catalog.execute(query).fetchone()
 
 
 @pytest.mark.fault_long
 @pytest.mark.parametrize("how", ["a task is killed", "the run is marked as failed"])
 def test_the_first_of_two_is_killed(bench, media, how):
-    """The second one waits while the first goes on by its retry, and goes ahead when the first has been given up."""
+    """The second run waits while the first one is retried, and begins when that has been given up."""
     with psycopg.connect(bench.stack.dsn("api")) as holder:
         holder.execute("select 1 from image limit 1")  # holds the first one before its exchange
         first = bench.api.trigger("image_data_refresh", {})
@@ -404,7 +407,7 @@ def test_the_first_of_two_is_killed(bench, media, how):
         turns = {t["task_id"]: t["end_date"] for t in bench.api.tasks("audio_data_refresh", second)}
         assert ended["watcher"] <= turns["wait_for_conflicting_dags"]
     else:
-        assert bench.run("image_data_refresh", {}, timeout=400)[1] == "success"  # and the next one cleans up
+        assert bench.run("image_data_refresh", {}, timeout=400)[1] == "success"  # which cleans up
     whole(bench)
     whole(bench, "audio")
 
@@ -412,7 +415,7 @@ def test_the_first_of_two_is_killed(bench, media, how):
 @pytest.mark.fault_long
 @pytest.mark.parametrize("when", ["index_range[0]", "create_filtered_index"])
 def test_the_engine_is_killed(bench, media, when):
-    """Kill -9 of the search engine: the supervisor starts it again, the tasks try again."""
+    """By SIGKILL: the supervisor restarts it, and the tasks retry."""
     run_id = bench.api.trigger("image_data_refresh", {})
     until(lambda: bench.tasks("image_data_refresh", run_id).get(when) == "running", 120)
     psutil.Process(bench.stack.state()["search"]).kill()
@@ -427,7 +430,7 @@ def test_the_engine_is_killed(bench, media, when):
     "condition", ["query like 'copy%temp_import_image%'", "query like '%api_matureimage%'"]
 )
 def test_the_database_crashes(bench, media, condition):
-    """Kill -9 of a session's server process: PostgreSQL ends all sessions and recovers; the run goes on by retries."""
+    """After SIGKILL of a session's process, PostgreSQL ends all sessions and recovers; tasks are retried."""
     with bench.catalog() as catalog:
         sample_data.fill(catalog, "catalog", 60_000, seed=9)
     run_id = bench.api.trigger("image_data_refresh", {})

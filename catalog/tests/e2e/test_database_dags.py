@@ -15,13 +15,16 @@ from catalog.tests.e2e.conftest import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 UPDATE = {
-    "query_id": "e2e", "table_name": "image", "select_query": "WHERE provider = 'made_up'", "update_query": "SET title = title || '!'",
-}  # fmt: skip
+    "query_id": "e2e",
+    "table_name": "image",
+    "select_query": "WHERE provider = 'made_up'",
+    "update_query": "SET title = title || '!'",
+}
 
 
 @pytest.fixture
 def images(bench):
-    """A thousand images of a provider that has no DAG."""
+    """A thousand images of a provider without a DAG."""
     with bench.catalog() as connection:
         connection.execute(IMAGES.format(rows=1000, providers="'made_up'"))
         yield connection
@@ -34,13 +37,13 @@ def titles(connection):
 
 
 def again(bench, dag_id, run_id, task_ids):
-    """Clear tasks of a run that has ended; its state when it has ended again."""
+    """Clear tasks of a finished run; return its state when it has finished again."""
     bench.api.clear(dag_id, run_id, task_ids, downstream=False)
     return bench.api.wait(dag_id, run_id, 120)
 
 
 def test_an_update_that_is_cleared_at_any_task_changes_its_rows_once(bench, images):
-    """Each task alone, and the whole run, at once and after another run has used the query_id."""
+    """Each task alone and the whole run are cleared, at once and after another run with the same query_id."""
     tasks = ["check_update", "select_rows_to_update", "update_batches", "notify_updated_count"]
     conf = {**UPDATE, "query_id": "cleared", "dry_run": False}
     run_id, state = bench.run("batched_update", conf)
@@ -56,9 +59,12 @@ def test_an_update_that_is_cleared_at_any_task_changes_its_rows_once(bench, imag
 
 
 def test_a_deletion_with_a_limit_that_is_cleared_at_any_task_deletes_its_selection_once(bench, images):
-    """Ten rows a run, whatever is cleared: as many as the dry run says, and as one DELETE would delete."""
+    """A run deletes ten rows, whatever is cleared, as the dry run says and as one DELETE would."""
     tasks = ["check_deletion", "delete_records_from_media_table", "notify_slack"]
-    ten = "WHERE identifier IN (SELECT identifier FROM image WHERE provider = 'made_up' ORDER BY created_on, identifier LIMIT 10)"
+    ten = (
+        "WHERE identifier IN (SELECT identifier FROM image WHERE provider = 'made_up'"
+        " ORDER BY created_on, identifier LIMIT 10)"
+    )
     conf = {"table_name": "image", "select_query": ten, "reason": "a test"}
     dry, state = bench.run("delete_records", {**conf, "dry_run": True})
     assert state == "success"
@@ -89,8 +95,8 @@ def test_an_update(bench, images):
     _, state = bench.run("batched_update", {**UPDATE, "dry_run": False, "batch_size": 10})
     assert state == "success"
     assert all(t.endswith("!") and not t.endswith("!!") for t in titles(images))
-    said = [m["text"] for m in bench.slack if m["username"] == "Upstream Batched Update"]
-    assert said == [
+    messages = [m["text"] for m in bench.slack if m["username"] == "Upstream Batched Update"]
+    assert messages == [
         "Preparing to update 1,000 rows of `image` (`e2e`).",
         "Updated 1,000 of 1,000 rows of `image` (`e2e`).",
     ]
@@ -98,7 +104,7 @@ def test_an_update(bench, images):
 
 
 def test_an_update_that_is_killed_goes_on(bench, images):
-    """Kill -9 of the task in the middle: its retry goes on, and each row was changed once."""
+    """By SIGKILL, in the middle: the retry resumes, and each row is changed once."""
     slow = (
         "SET title = title || '!', creator = "
         "(SELECT count(*)::text FROM generate_series(1, 20000) g WHERE md5(g::text || title) LIKE '0%')"
@@ -107,15 +113,12 @@ def test_an_update_that_is_killed_goes_on(bench, images):
         "batched_update",
         {**UPDATE, "query_id": "killed", "update_query": slow, "dry_run": False, "batch_size": 8},
     )
-    until(
-        lambda: (
-            (
-                images.execute("select updated from batched_update where query_id = 'killed'").fetchone()
-                or [0]
-            )[0]
-            > 50
-        )
-    )
+
+    def updated():
+        row = images.execute("select updated from batched_update where query_id = 'killed'").fetchone()
+        return row[0] if row else 0
+
+    until(lambda: updated() > 50)
     process = bench.process_behind("query like 'update \"image\" set%'")
     process.send_signal(signal.SIGKILL)
     assert bench.api.wait("batched_update", run_id, 120) == "success"
@@ -136,7 +139,7 @@ STAGES = {
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_update_is_stopped_at_a_stage(bench, images, stage, how):
-    """Whatever the task is at, the run ends well and each row was updated once, as a trigger counts."""
+    """At each stage: the run succeeds, and each row is updated once, as a trigger counts."""
     count_updates(images)
     try:
         conf = {**UPDATE, "query_id": "stopped", "dry_run": False, "batch_size": 50}
@@ -167,7 +170,7 @@ def test_an_update_is_stopped_at_a_stage(bench, images, stage, how):
 @pytest.mark.fault_long
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
 def test_a_deletion_is_stopped(bench, images, how):
-    """In the middle, with rows that somebody holds: the retry deletes the rest, and what is deleted is kept once."""
+    """In the middle, with locked rows: the retry deletes the rest, and each deleted row is stored once."""
     with psycopg.connect(bench.stack.dsn()) as holder:
         holder.execute("select from image where provider = 'made_up' and title like '%7' for update")
         run_id = bench.api.trigger(
@@ -194,17 +197,25 @@ def test_a_deletion_is_stopped(bench, images, how):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"query_id": None}, "query_id"), ({"query_id": "Bad-Name"}, "query_id"), ({"query_id": "x" * 41}, "query_id"),
-        ({"table_name": "api_image"}, "table_name"), ({"table_name": None}, "table_name"),
-        ({"select_query": "provider = 'x'"}, "select_query"), ({"select_query": None}, "select_query"),
+        ({"query_id": None}, "query_id"),
+        ({"query_id": "Bad-Name"}, "query_id"),
+        ({"query_id": "x" * 41}, "query_id"),
+        ({"table_name": "api_image"}, "table_name"),
+        ({"table_name": None}, "table_name"),
+        ({"select_query": "provider = 'x'"}, "select_query"),
+        ({"select_query": None}, "select_query"),
         ({"update_query": "UPDATE image SET title = 'x'"}, "update_query"),
-        ({"update_query": None}, "update_query"), ({"batch_size": 0}, "batch_size"), ({"batch_size": "many"}, "batch_size"),
+        ({"update_query": None}, "update_query"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": "many"}, "batch_size"),
+        ({"batch_size": 10**9}, "batch_size"),
         ({"update_timeout": 0}, "update_timeout"),
         ({"update_timeout": 2_147_484}, "2147484 is greater than the maximum of 2147483"),
-        ({"update_timeout": 0.0005}, "0.0005 is less than the minimum of 1"), ({"batch_size": 10**9}, "batch_size"),
-        ({"dry_run": "no"}, "dry_run"), ({"resume_update": 1}, "resume_update"),
+        ({"update_timeout": 0.0005}, "0.0005 is less than the minimum of 1"),
+        ({"dry_run": "no"}, "dry_run"),
+        ({"resume_update": 1}, "resume_update"),
     ],
-)  # fmt: skip
+)
 def test_a_conf_that_the_form_refuses(bench, change, message):
     conf = {k: v for k, v in {**UPDATE, **change}.items() if v is not None}
     with pytest.raises(ApiError, match=message):
@@ -219,7 +230,7 @@ def refused(bench, conf, reason):
     assert bench.tasks("batched_update", run_id)["update_batches"] in ("upstream_failed", "skipped", None)
 
 
-def test_an_injection_is_refused_before_anything_is_made(bench, images):
+def test_an_injection_is_refused_before_anything_is_created(bench, images):
     refused(
         bench,
         {**UPDATE, "update_query": "SET title = 'x'; DROP TABLE image", "dry_run": False},
@@ -276,14 +287,14 @@ def test_deleting_records(bench, images):
         ({"select_query": "WHERE true", "reason": "x"}, "table_name"),
         ({"table_name": "image", "select_query": "true", "reason": "x"}, "select_query"),
     ],
-)  # fmt: skip
+)
 def test_a_deletion_that_the_form_refuses(bench, conf, message):
     with pytest.raises(ApiError, match=message):
         bench.api.trigger("delete_records", conf)
 
 
 def test_popularity(bench):
-    """Every provider with values gets its scores by a batched update of its own; the second time none is due."""
+    """A batched update scores each provider with values; at the second run none is due."""
     with bench.catalog() as connection:
         connection.execute(
             IMAGES.format(rows=200, providers="'flickr', 'stocksnap'").replace(
@@ -303,11 +314,13 @@ def test_popularity(bench):
         unscored = connection.execute("""
             select count(*) from image i join image_popularity_metrics m using (provider)
              where m.constant is not null
-               and i.standardized_popularity is distinct from standardized_image_popularity(i.provider, i.meta_data)
+               and i.standardized_popularity
+                   is distinct from standardized_image_popularity(i.provider, i.meta_data)
         """).fetchone()
         assert unscored == (0,)
         connection.execute(
-            "delete from image where url like 'https://example.org/flickr%' or url like 'https://example.org/stocksnap%'"
+            "delete from image"
+            " where url like 'https://example.org/flickr%' or url like 'https://example.org/stocksnap%'"
         )
     [text] = [m["text"] for m in bench.slack if m["username"] == "Image Popularity Refresh"][-1:]
     assert "flickr: up to date" in text
@@ -317,25 +330,29 @@ def test_popularity(bench):
 
 
 def test_license_urls(bench, images):
-    """NULL, a null under the key, other keys, capitals, another license: each gets its URL, but for a license nobody knows."""
+    """Each image gets its license's URL, whatever its meta_data; images with an unknown license get none."""
     images.execute(
         "update image set meta_data = null, license = 'BY' where provider = 'made_up' and title like '%1'"
     )
     images.execute(
-        "update image set meta_data = '{\"license_url\": null, \"a\": \"b\"}' where provider = 'made_up' and title like '%2'"
+        'update image set meta_data = \'{"license_url": null, "a": "b"}\''
+        " where provider = 'made_up' and title like '%2'"
     )
     images.execute(
-        "update image set license = 'cc0', license_version = '1.0' where provider = 'made_up' and title like '%3'"
+        "update image set license = 'cc0', license_version = '1.0'"
+        " where provider = 'made_up' and title like '%3'"
     )
     images.execute(
-        "update image set license = 'terms', license_version = null where provider = 'made_up' and title like '%4'"
+        "update image set license = 'terms', license_version = null"
+        " where provider = 'made_up' and title like '%4'"
     )
     bench.slack.clear()
     run_id, state = bench.run("add_license_url", {"batch_size": 50}, timeout=240)
     assert state == "success", bench.tasks("add_license_url", run_id)
     found = images.execute("""
-        select license, meta_data ->> 'license_url', count(*), count(meta_data ->> 'a'), count(meta_data ->> 'views') from image
-         where provider = 'made_up' group by 1, 2 order by 1
+        select license, meta_data ->> 'license_url', count(*),
+               count(meta_data ->> 'a'), count(meta_data ->> 'views')
+          from image where provider = 'made_up' group by 1, 2 order by 1
     """).fetchall()
     assert found == [
         ("by", "https://creativecommons.org/licenses/by/4.0/", 800, 100, 600),
@@ -367,13 +384,17 @@ def test_flickr_thumbnails(bench):
 
 
 def test_flickr_thumbnails_by_a_batched_update(bench):
-    """The use that the reference documents: all thumbnails of a provider to null, ten rows at a time."""
+    """The example of the DAG's documentation: set a provider's thumbnails to null, ten rows at a time."""
     with bench.catalog() as connection:
         connection.execute(IMAGES.format(rows=300, providers="'flickr'"))
         conf = {
-            "query_id": "my_flickr_query", "table_name": "image", "select_query": "WHERE provider = 'flickr' AND thumbnail IS NOT NULL",
-            "update_query": "SET updated_on = now(), thumbnail = NULL", "batch_size": 10, "dry_run": False,
-        }  # fmt: skip
+            "query_id": "my_flickr_query",
+            "table_name": "image",
+            "select_query": "WHERE provider = 'flickr' AND thumbnail IS NOT NULL",
+            "update_query": "SET updated_on = now(), thumbnail = NULL",
+            "batch_size": 10,
+            "dry_run": False,
+        }
         _, state = bench.run("batched_update", conf)
         assert state == "success"
         assert connection.execute(
@@ -383,7 +404,7 @@ def test_flickr_thumbnails_by_a_batched_update(bench):
 
 
 def test_reported_media(bench):
-    """Nothing waits: a note. Something waits, in either generation of the API's schema: an alert."""
+    """Without pending reports, a note; with some, in either version of the API's schema, an alert."""
     with (
         unpaused(bench.api, ["report_pending_reported_media"], print),
         psycopg.connect(bench.stack.dsn("api"), autocommit=True) as api,
@@ -392,12 +413,11 @@ def test_reported_media(bench):
         bench.slack.clear()
         _, state = bench.run("report_pending_reported_media", {})
         assert state == "success"
-        api.execute(
-            "insert into nsfw_reports (created_at, identifier, reason) values (now(), gen_random_uuid(), 'dmca')"
-        )
-        api.execute(
-            "insert into nsfw_reports_audio (created_at, identifier, reason) values (now(), gen_random_uuid(), 'mature')"
-        )
+        for table, reason in (("nsfw_reports", "dmca"), ("nsfw_reports_audio", "mature")):
+            api.execute(
+                f"insert into {table} (created_at, identifier, reason) values (now(), gen_random_uuid(), %s)",
+                [reason],
+            )
         api.execute("alter table nsfw_reports_audio drop column status")
         _, state = bench.run("report_pending_reported_media", {})
         assert state == "success"
@@ -409,6 +429,6 @@ def test_reported_media(bench):
     assert "image: 1>* _(1 dmca)_" in bench.slack[-1]["text"]
 
 
-def test_variables_of_updates_are_gone(bench):
+def test_no_variable_of_an_update_is_left(bench):
     names = [v["key"] for v in bench.api.call("GET", "/api/v2/variables", limit=200)["variables"]]
     assert not [n for n in names if n.startswith("batched_update_start_")], json.dumps(names)

@@ -1,4 +1,4 @@
-"""DAGs that look after things, through the real scheduler, with a GitHub and an AWS of the tests' own; and the dashboard."""
+"""Maintenance DAGs, through the real scheduler, with a fake GitHub and AWS; and the dashboard."""
 
 import json
 import os
@@ -39,9 +39,9 @@ def github(bench):
 
 
 def test_log_cleanup(bench):
-    """A dry list first; then old logs go, also with -1 never those of the run that does it."""
+    """A dry run first; then old logs are deleted, but never those of the run itself, even with -1."""
     logs = bench.stack.airflow_home / "logs"
-    old = logs / "dag_id=gone" / "run_id=long ago" / "task_id=t" / "attempt=1.log"
+    old = logs / "dag_id=missing" / "run_id=long ago" / "task_id=t" / "attempt=1.log"
     old.parent.mkdir(parents=True)
     old.write_text("x" * 3_000_000)
     for path in (old, *list(old.parents)[:3]):
@@ -53,7 +53,7 @@ def test_log_cleanup(bench):
     assert old.exists()
     run_id, state = bench.run("airflow_log_cleanup", {"maxLogAgeInDays": -1})
     assert state == "success"
-    assert not (logs / "dag_id=gone").exists()
+    assert not (logs / "dag_id=missing").exists()
     assert "folders deleted" in bench.api.log("airflow_log_cleanup", run_id, "log_cleaner_operator")
     for conf in ({"maxLogAgeInDays": -2}, {"maxLogAgeInDays": "soon"}, {"enableDelete": "perhaps"}):
         with pytest.raises(ApiError, match=next(iter(conf))):
@@ -61,7 +61,7 @@ def test_log_cleanup(bench):
 
 
 def test_institutions_are_suggested(bench, tmp_path):
-    """Members of the Flickr Commons with many open photos; the answers come from a recording."""
+    """Members of the Flickr Commons with many openly licensed photos; the responses are recorded."""
 
     def answer(name, body, **params):
         (tmp_path / f"{name}.json").write_text(json.dumps({"stat": "ok", **body}))
@@ -99,7 +99,7 @@ def test_institutions_are_suggested(bench, tmp_path):
     assert "unknown key 'dat'" in bench.api.log(dag_id, run_id, "audit_flickr_sub_providers")
 
 
-def test_silenced_entries_are_looked_at(bench, github):
+def test_silenced_entries_are_checked(bench, github):
     github.issues = {("owner", 1): "open", ("owner/name", 1): "open", ("owner/name", 2): "closed"}
     entries = {
         "no_dag": [
@@ -122,11 +122,19 @@ def test_silenced_entries_are_looked_at(bench, github):
 
 
 def test_review_reminders(bench, github):
-    """Skipped without configuration, shown in a dry run, written otherwise."""
+    """Skipped without configuration, logged in a dry run, posted otherwise."""
     github.pulls["owner/name"] = [
-        {"number": 5, "draft": False, "labels": [{"name": "priority: critical"}], "requested_reviewers": [{"login": "ada"}],
-         "user": {"login": "grace"}, "created_at": PULL, "updated_at": PULL, "base": {"ref": "main"}},
-    ]  # fmt: skip
+        {
+            "number": 5,
+            "draft": False,
+            "labels": [{"name": "priority: critical"}],
+            "requested_reviewers": [{"login": "ada"}],
+            "user": {"login": "grace"},
+            "created_at": PULL,
+            "updated_at": PULL,
+            "base": {"ref": "main"},
+        }
+    ]
     run_id, state = bench.run("pr_review_reminders", {})
     assert (state, bench.tasks("pr_review_reminders", run_id)) == (
         "success",
@@ -183,12 +191,12 @@ def test_snapshots(bench, aws):
 
 
 def test_the_dashboard(bench):
-    """Every part is there, from the real databases, the real search engine and Airflow's Variables."""
-    answer = requests.get(f"{bench.stack.ui}/catalog/", timeout=30)  # this stack asks nobody for a login
-    assert answer.status_code == 200
-    assert "Last load of each provider" in answer.text
-    assert "Not shown" not in answer.text
-    assert f"{datetime.now(UTC) - timedelta(minutes=1):%Y-%m-%d}" in answer.text
+    """Every part is shown, from the real databases, the real search engine and Airflow's Variables."""
+    response = requests.get(f"{bench.stack.ui}/catalog/", timeout=30)  # this stack requires no login
+    assert response.status_code == 200
+    assert "Last load of each provider" in response.text
+    assert "Not shown" not in response.text
+    assert f"{datetime.now(UTC) - timedelta(minutes=1):%Y-%m-%d}" in response.text
 
 
 COMMAND = """
@@ -203,7 +211,7 @@ command.main()
 
 
 def test_a_trigger_that_is_ended_pauses_its_dag_again(bench):
-    """By SIGTERM, as by Ctrl-C: the DAG is paused and its schedule no longer held."""
+    """By SIGTERM, as by Ctrl-C: the DAG is paused, and its schedule is no longer held."""
     dag_id = "image_popularity_refresh"
     assert bench.api.dags()[dag_id]["is_paused"]
     with subprocess.Popen(
@@ -217,6 +225,5 @@ def test_a_trigger_that_is_ended_pauses_its_dag_again(bench):
         process.terminate()
         assert process.wait(120) == 128 + signal.SIGTERM
     assert bench.api.dags()[dag_id]["is_paused"]
-    assert (
-        dag_id not in bench.api.call("GET", "/api/v2/variables/HELD_SCHEDULES")["value"]
-    )  # the bench's own are held
+    # The Variable exists: other DAGs are held for all tests.
+    assert dag_id not in bench.api.call("GET", "/api/v2/variables/HELD_SCHEDULES")["value"]

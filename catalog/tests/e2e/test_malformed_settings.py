@@ -1,4 +1,4 @@
-"""Malformed Variables through the real scheduler: a run does not fail for one, and one alert names each."""
+"""Malformed Variables, through the real scheduler: they fail no run, and one alert names each."""
 
 import re
 
@@ -13,8 +13,8 @@ CONF = {"replay": str(FOLDER), "accept_shortfall": True}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nothing_stays(bench):
-    """Other tests count what their own pulls insert."""
+def nothing_is_left(bench):
+    """Delete what was loaded: other tests count what their own pulls insert."""
     yield
     with bench.catalog() as connection:
         connection.execute("delete from image where provider = 'stocksnap'")
@@ -46,7 +46,7 @@ def test_a_run_goes_on_and_one_alert_names_each(bench, text):
             write(bench, name, old)
     alerts = [m["text"] for m in bench.slack if m["username"] == "Malformed Setting"]
     named = [re.search(r"\*: (\w+) is malformed", alert)[1] for alert in alerts]
-    assert sorted(named) == sorted(READ)  # twice read, by several tasks; named once
+    assert sorted(named) == sorted(READ)  # read by several tasks of two runs, and named once
     reports = [m["text"] for m in bench.slack if m["username"] == "Airflow DAG Load Data Complete"]
     assert len(reports) == 2
     assert all(f":warning: {SLACKS} is malformed" in report for report in reports)

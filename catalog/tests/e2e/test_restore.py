@@ -1,6 +1,7 @@
-"""The backup of docs/running_in_production.md, and the way back: work goes on after it, databases are lost, and what they held comes back.
+"""Backup and restore as in docs/running_in_production.md: databases are lost, and all is recovered.
 
-The commands are those of the page, and those that `catalog db restored` prints. Each test begins with the same backup.
+The commands are those of the page, and those that `catalog db restored` prints. Each test begins with the
+same backup.
 """
 
 import re
@@ -28,12 +29,12 @@ STOCKSNAP, PULL, LOAD = "stocksnap_workflow", "ingest_data.pull_image_data", "in
 REFRESH, OTHER_REFRESH = "image_data_refresh", "audio_data_refresh"
 DATED = ("europeana", "wikimedia_commons")
 USED = [*(f"{name}_workflow" for name in DATED), STOCKSNAP, REFRESH, OTHER_REFRESH]
-# What comes back as it was; keys and dates are new.
+# Columns that are recovered as they were; keys and dates are new.
 COLUMNS = "provider, foreign_identifier, url, title, creator, license, license_version, meta_data, tags"
 
 
 def dag_of(words):
-    """The DAG that a command of Airflow's is about."""
+    """Return the DAG that an Airflow command concerns."""
     if "--dag-id" in words:
         return words[words.index("--dag-id") + 1]
     return next(word for word in words[3:] if not word.startswith("-"))
@@ -44,7 +45,7 @@ def day(back):
 
 
 class Site:
-    """A stack, its backup, and the commands that people give it."""
+    """A stack, its backup, and the commands of its operator."""
 
     def __init__(self, bench, folder):
         self.bench, self.backups, self.replay = bench, folder / "backups", folder / "replay"
@@ -53,7 +54,7 @@ class Site:
             shutil.copytree(FOLDER / name / "recording", self.replay / name)
 
     def photos(self, prefix, **more):
-        """What StockSnap answers from now on."""
+        """Set the photos that StockSnap returns."""
         shutil.rmtree(self.replay / "stocksnap", ignore_errors=True)
         snap_recording(self.replay / "stocksnap", prefix, **more)
 
@@ -66,13 +67,19 @@ class Site:
 
     def shell(self, text):
         done = subprocess.run(
-            ["bash", "-eu"], input=text, env=self.environment(), cwd=self.backups, capture_output=True, text=True, check=False
-        )  # fmt: skip
+            ["bash", "-eu"],
+            input=text,
+            env=self.environment(),
+            cwd=self.backups,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
     def page(self, kind, name="catalog"):
-        """Run a block of the page; with another database's names, as the page says, where `name` is another database."""
+        """Run a block of the page; for another database, with its names in place, as the page says."""
         [(_, text)] = re.findall(
             rf"^( *)```sh {kind}\n(.*?)^ *```$", PAGE.read_text(), re.DOTALL | re.MULTILINE
         )
@@ -88,7 +95,7 @@ class Site:
         return self.shell(text)
 
     def run(self, dag_id, state="success", **conf):
-        """Trigger a DAG, and wait for its end; the run's id."""
+        """Trigger a DAG, check its final state, and return the run id."""
         run_id, found = self.bench.run(dag_id, conf, timeout=300)
         assert found == state, (dag_id, found, self.bench.tasks(dag_id, run_id))
         return run_id
@@ -106,14 +113,14 @@ class Site:
             }
 
     def keys(self):
-        """Of the records that the last refresh has shown: what they are called → the key by which links know them."""
+        """Return the identifiers of the API's records by provider and foreign identifier; links use them."""
         with self.bench.database("api") as api:
             return dict(
                 api.execute("select provider || ' ' || foreign_identifier, identifier from image").fetchall()
             )
 
     def commands(self):
-        """What `catalog db restored` has printed: number of the section → commands."""
+        """Return the commands that `catalog db restored` has printed, by number of the section."""
         sections = {}
         for line in (self.backups / "restored.txt").read_text().splitlines():
             if found := re.match(r"# (\d)\.", line):
@@ -123,19 +130,19 @@ class Site:
         return sections
 
     def follow(self, *numbers):
-        """Give the commands of sections, those for the DAGs that are used here, and wait for what they have started."""
+        """Run the commands of sections for the DAGs in use, and wait for the runs they have started."""
         began = datetime.now(UTC).isoformat()
         for words in [words for number in numbers for words in self.commands()[number]]:
             if dag_of(words) in (*USED, "delete_records", "batched_update"):
                 self.shell(shlex.join(words))
-        until(lambda: not self.at_work(began), 600)
+        until(lambda: not self.active(began), 600)
         failed = self.bench.api.call("GET", "/api/v2/dags/~/dagRuns", state=["failed"], updated_at_gte=began)[
             "dag_runs"
         ]
         assert [(run["dag_id"], self.bench.tasks(run["dag_id"], run["dag_run_id"])) for run in failed] == []
 
-    def at_work(self, began):
-        """Backfills, and runs that have changed since then, that are not finished."""
+    def active(self, began):
+        """Return unfinished backfills, and unfinished runs that were updated since a moment."""
         runs = self.bench.api.call(
             "GET", "/api/v2/dags/~/dagRuns", state=["queued", "running"], updated_at_gte=began
         )
@@ -147,13 +154,14 @@ class Site:
         return runs["dag_runs"] or [one for one in backfills if not one["completed_at"]]
 
     def restore(self, *databases):
-        """What the page says, between the end of Airflow's components and their start."""
+        """Stop Airflow, restore databases as the page says, and start Airflow."""
         stack = self.bench.stack
         down(stack)
         server = stack.postgres(stack.settings())
         server.start()
         try:
-            for name in sorted(databases, key="catalog".__eq__):  # it asks Airflow's, so that comes before
+            # The catalog's comes last, because its commands read Airflow's.
+            for name in sorted(databases, key="catalog".__eq__):
                 self.page("restore", name)
         finally:
             server.stop()
@@ -163,7 +171,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(slack_server, webhook, aws, tmp_path_factory):
-    """Loaded, updated, deleted from, refreshed; one pull and one refresh have failed; backed up."""
+    """A stack with a backup, after a pull, an update, a deletion, refreshes, and failed runs."""
     folder = tmp_path_factory.mktemp("site")
     for path in (folder, *folder.parents[:3]):
         path.chmod(path.stat().st_mode | 0o755)
@@ -195,25 +203,29 @@ def deletion(photo):
 
 def update(query_id, like):
     return {
-        "query_id": query_id, "table_name": "image", "select_query": f"WHERE foreign_identifier LIKE '{like}'",
-        "update_query": "SET title = 'by hand', updated_on = now()", "dry_run": False,
-    }  # fmt: skip
+        "query_id": query_id,
+        "table_name": "image",
+        "select_query": f"WHERE foreign_identifier LIKE '{like}'",
+        "update_query": "SET title = 'by hand', updated_on = now()",
+        "dry_run": False,
+    }
 
 
 def windows(bench, provider):
-    string = list(provider_class(provider).strings.values())
+    names = list(provider_class(provider).strings.values())
     with bench.catalog() as catalog:
-        rows = catalog.execute("select window_start from ingestion_report where provider = any(%s)", [string])
+        rows = catalog.execute("select window_start from ingestion_report where provider = any(%s)", [names])
         return {start.astimezone(UTC).date() for (start,) in rows}
 
 
 def test_the_catalog_is_lost(site):
-    """Airflow, the API's database, the search engine and the parts know of what it does not know any more."""
+    """Airflow, the API's database, the search engine and the parts are newer than the restored catalog."""
     bench = site.bench
+    replay = orjson.dumps({"replay": str(site.replay)}).decode()
     for name in DATED:
         site.shell(
-            f"airflow backfill create --dag-id {name}_workflow --from-date {day(3)} --to-date {day(2)} --run-on-latest-version "
-            f"--dag-run-conf {shlex.quote(orjson.dumps({'replay': str(site.replay)}).decode())}"
+            f"airflow backfill create --dag-id {name}_workflow --from-date {day(3)} --to-date {day(2)}"
+            f" --run-on-latest-version --dag-run-conf {shlex.quote(replay)}"
         )
     site.photos("KEPT", pages=6)
     site.run(STOCKSNAP, replay=str(site.replay))
@@ -269,17 +281,17 @@ def test_the_catalog_is_lost(site):
     site.follow(6)
     assert_found(site)
     now = site.keys()
-    gone = {name for name in keys if name not in now}
-    assert gone == {"stocksnap KEPT0003000", "stocksnap KEPT0006000"} & set(keys)
-    assert {name: now[name] for name in keys if name not in gone} == {
-        n: k for n, k in keys.items() if n not in gone
+    missing = {name for name in keys if name not in now}
+    assert missing == {"stocksnap KEPT0003000", "stocksnap KEPT0006000"} & set(keys)
+    assert {name: now[name] for name in keys if name not in missing} == {
+        name: key for name, key in keys.items() if name not in missing
     }
 
 
 def test_all_databases_and_the_parts_are_lost(site):
-    """Airflow's database is as old as the catalog's, and knows of no later run."""
+    """Airflow's database is as old as the catalog's, and has no later run."""
     bench = site.bench
-    site.photos("LOST", pages=12)  # so that the refresh finds no fewer than are live
+    site.photos("LOST", pages=12)  # so that the refresh has no fewer records than the live table
     site.run(STOCKSNAP, replay=str(site.replay))
     site.run("delete_records", **deletion("KEPT0004000"))
     shutil.rmtree(bench.stack.storage)
@@ -295,7 +307,7 @@ def test_all_databases_and_the_parts_are_lost(site):
         assert windows(bench, name) == {day(2), day(1)}
     assert len([f for _, f in photos(site, "image") if f.startswith("LOST")]) == 60
 
-    site.photos("HALF", pages=6)  # its first pages are known to Airflow, and their parts are gone
+    site.photos("HALF", pages=6)  # Airflow knows its first pages, whose parts are missing
     site.clear(STOCKSNAP, site.pull_before, PULL, "failed")
     assert "the manifest lists" in bench.api.log(STOCKSNAP, site.pull_before, LOAD, try_number=2)
     site.clear(STOCKSNAP, site.pull_before, PULL, "success")
@@ -311,11 +323,10 @@ def photos(site, table):
 
 
 def assert_found(site):
-    """After the refresh: the API's tables and the index hold what the catalog holds."""
+    """Check that the API's tables and the index have the catalog's records after the refresh."""
     for table in ("image", "audio"):
-        with site.bench.database("api") as api:
-            theirs = {i for (i,) in api.execute(f"select identifier from {table}")}
-        with site.bench.catalog() as catalog:
-            ours = {i for (i,) in catalog.execute(f"select identifier from {table}")}
-        assert theirs == ours
+        query = f"select identifier from {table}"
+        with site.bench.database("api") as api, site.bench.catalog() as catalog:
+            published, stored = (set(connection.execute(query)) for connection in (api, catalog))
+        assert published == stored
     assert sum(site.bench.search().sources("image").values()) == len(photos(site, "image"))

@@ -1,4 +1,4 @@
-"""Pulls that end without an error and are not whole, through the real scheduler."""
+"""Pulls that end without an error and are incomplete, through the real scheduler."""
 
 from datetime import UTC, datetime
 
@@ -16,7 +16,7 @@ PULL, LOAD = "ingest_data.pull_image_data", "ingest_data.load_image_data"
 
 @pytest.fixture
 def counted_as_real(bench):
-    """Make the report of a replay count as one of the provider's own answers; undone at the end."""
+    """A function that makes the report of a replay count as a real one; undone at the end."""
     known = []
 
     def mark(run_id):
@@ -52,10 +52,13 @@ def test_a_pull_that_shrinks_is_loaded_and_red_and_not_fresh_until_it_is_accepte
         "success",
         "failed",
     )
-    assert len(bench.photos("LESS")) == 20  # loaded all the same
+    assert len(bench.photos("LESS")) == 20  # loaded nevertheless
     (report,) = bench.reports(run_id)
     assert (report["complete"], report["whole"], report["inserted"]) == (True, False, 20)
-    text = f"20 items came, 50 in the last whole pull ({loaded:%Y-%m-%d}): 60% fewer, where at most 50% fewer is usual"
+    text = (
+        f"20 items came, 50 in the last whole pull ({loaded:%Y-%m-%d}): "
+        "60% fewer, where at most 50% fewer is usual"
+    )
     assert report["shortfalls"] == [text]
     alert = next(m["text"] for m in bench.slack if "stocksnap image is NOT WHOLE" in m["text"])
     assert text in alert
@@ -88,8 +91,8 @@ def test_a_limited_run_and_a_replay_are_not_fresh(bench, tmp_path, counted_as_re
     assert "*Limited*: this run asked for a part only" in texts[-1]
 
 
-def test_a_used_up_quota_waits_until_it_resumes_and_goes_on_by_itself(bench):
-    """Nothing is requested: the quota is asked before the first request is sent."""
+def test_a_pull_with_a_used_up_quota_resumes_when_the_quota_does(bench):
+    """Nothing is requested: the quota is checked before the first request is sent."""
     now = datetime.now(UTC)
     quota = Jamendo.quota or Quota(1)
     with bench.catalog() as connection:
@@ -114,7 +117,7 @@ def test_a_used_up_quota_waits_until_it_resumes_and_goes_on_by_itself(bench):
                     "where t.id = r.ti_id and t.run_id = %s",
                     [run_id],
                 )
-            until(lambda: rescheduled(bench, run_id) == 2)  # it went on by itself, and met the quota again
+            until(lambda: rescheduled(bench, run_id) == 2)  # it has resumed, and met the quota again
             bench.api.call("PATCH", f"/api/v2/dags/{JAMENDO}/dagRuns/{run_id}", {"state": "failed"})
     finally:
         with bench.catalog() as connection:
@@ -123,5 +126,7 @@ def test_a_used_up_quota_waits_until_it_resumes_and_goes_on_by_itself(bench):
 
 def rescheduled(bench, run_id):
     with bench.database("airflow") as connection:
-        query = "select count(*) from task_reschedule r join task_instance t on t.id = r.ti_id where t.run_id = %s"
+        query = """
+            select count(*) from task_reschedule r join task_instance t on t.id = r.ti_id where t.run_id = %s
+        """
         return connection.execute(query, [run_id]).fetchone()[0]
