@@ -1,7 +1,6 @@
 """Restart policy of the supervisor: exponential pauses, and a limit for a part that keeps ending.
 
-A part that has never been stable reaches the limit sooner: nobody uses the stack yet, and somebody waits for
-it.
+A part that has never been stable reaches the limit sooner, because someone is waiting for the start.
 """
 
 import time

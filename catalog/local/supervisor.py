@@ -8,7 +8,6 @@ is closed, that is, with the process that started it.
 """
 
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
@@ -23,18 +22,17 @@ from typing import IO
 import psutil
 import psycopg
 
-from catalog.containers.bootstrap import prepare_airflow_database
 from catalog.database import schema
+from catalog.local.components import become_component, warm_airflow
 from catalog.local.demote import dies_with_parent
 from catalog.local.postgres import Postgres
+from catalog.local.processes import become_subreaper, descendants, kill_descendants, kill_group
 from catalog.local.restarts import CrashLoop, Restarts
 from catalog.local.search import SearchEngine
 from catalog.local.stack import AIRFLOW_DB, API_DB, CATALOG_DB, COMPONENTS, STAGING_DB, Stack
 
 STOP_SECONDS = 30
 POSTGRES, SEARCH = "PostgreSQL", "OpenSearch"
-# Of Linux's prctl(2).
-PR_SET_CHILD_SUBREAPER = 36
 
 
 class Supervisor:
@@ -70,7 +68,7 @@ class Supervisor:
         except OSError:
             _log("another supervisor of this clone is running; stop it with ./just down")
             return 2
-        _become_subreaper()
+        become_subreaper()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask_to_stop)
         error = None
@@ -116,7 +114,7 @@ class Supervisor:
         schema.upgrade(self._postgres.dsn(CATALOG_DB))
         for database in (API_DB, STAGING_DB):
             schema.upgrade(self._postgres.dsn(database), "api")
-        _warm_airflow()
+        warm_airflow()
         self._stop_if_asked()
         for name in (POSTGRES, SEARCH):
             self._restarts.started(name)
@@ -146,7 +144,7 @@ class Supervisor:
                 dies_with_parent(signal.SIGTERM)()
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
-                _become_component(name, self._stack.logs / f"{name}.log")
+                become_component(name, self._stack.logs / f"{name}.log")
                 status = 0
             except SystemExit as leaving:
                 status = leaving.code if isinstance(leaving.code, int) else 1
@@ -183,7 +181,7 @@ class Supervisor:
             name, self._search_pid = SEARCH, 0
         elif pid in self._pids:
             name = self._pids.pop(pid)
-            _end_group(pid)
+            kill_group(pid)
         else:
             return
         self._plan_restart(name, f"{name} (pid {pid}) ended")
@@ -238,9 +236,7 @@ class Supervisor:
         self._save_state("stopping")
         scheduler = [pid for pid, name in self._pids.items() if name == "scheduler"]
         for pid in scheduler:
-            for process in _descendants(
-                pid
-            ):  # its workers and their tasks, which are in other process groups
+            for process in descendants(pid):  # its workers and their tasks, which are in other process groups
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.terminate()
         self._end(scheduler)
@@ -248,11 +244,11 @@ class Supervisor:
         if self._search is not None:
             self._search.stop()
         self._search_pid = 0
-        _end_descendants(spare=self._postgres_pid)
+        kill_descendants(spare=self._postgres_pid)
         if self._postgres is not None:
             self._postgres.stop()
         self._postgres_pid = 0
-        _end_descendants()
+        kill_descendants()
 
     def _end(self, pids: list[int]) -> None:
         """Send SIGTERM to components; after STOP_SECONDS, SIGKILL to the groups of those still running."""
@@ -266,7 +262,7 @@ class Supervisor:
         for pid in pids:
             if self._pids.pop(pid, None):
                 _log(f"pid {pid} did not stop within {STOP_SECONDS} s; killed")
-                _end_group(pid)
+                kill_group(pid)
 
 
 class Stopped(Exception):
@@ -275,63 +271,6 @@ class Stopped(Exception):
 
 def _log(message: str) -> None:
     print(message, file=sys.stderr, flush=True)  # noqa: T201 - supervisor.log
-
-
-def _become_subreaper() -> None:
-    """Make orphans of our children our own children (Linux only)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
-
-
-def _warm_airflow() -> None:
-    """Import what the components share, and migrate the metadata database, before forking."""
-    import airflow.api_fastapi.app
-    import airflow.dag_processing.processor
-    import airflow.executors.local_executor
-    import airflow.jobs.dag_processor_job_runner
-    import airflow.jobs.scheduler_job_runner
-    import airflow.jobs.triggerer_job_runner  # noqa: F401
-    from airflow import settings
-
-    prepare_airflow_database()
-    settings.dispose_orm()  # no connection may cross a fork
-
-
-def _become_component(name: str, log: Path) -> None:
-    """Run `airflow <name>` in a child process, with its output in a log file."""
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
-    from airflow import settings
-    from airflow.__main__ import main
-
-    settings.configure_orm()  # type: ignore[no-untyped-call]
-    # Logs are files here. Log servers would open ports to the network, the same ones in every stack.
-    sys.argv = ["airflow", name, *(["--skip-serve-logs"] if name in ("scheduler", "triggerer") else [])]
-    main()  # type: ignore[no-untyped-call]
-
-
-def _end_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-
-
-def _descendants(pid: int) -> list[psutil.Process]:
-    """Return all processes below one; none if it has ended."""
-    try:
-        return list(psutil.Process(pid).children(recursive=True))
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _end_descendants(spare: int = 0) -> None:
-    """Kill and reap every process below us, except the tree of `spare`."""
-    spared = {spare, *(p.pid for p in _descendants(spare))} if spare else set()
-    killed = [p for p in _descendants(os.getpid()) if p.pid not in spared]
-    for process in killed:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(killed, timeout=5)
 
 
 if __name__ == "__main__":

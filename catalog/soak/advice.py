@@ -21,6 +21,6 @@ def words_after_clear(message: str) -> set[str]:
 
 
 def accepting_key(message: str) -> str | None:
-    """Return the key of a conf with which a new run goes on; None if the message names none."""
+    """Return the key of the conf with which a new run continues; None if the message names none."""
     found = _ACCEPT.search(message)
     return found[0] if found else None

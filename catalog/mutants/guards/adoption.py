@@ -66,7 +66,7 @@ GUARDS = (
     ),
     Guard(
         name="adoption-and-vacuum",
-        holds="Nobody queues behind an adoption that waits for a vacuum.",
+        holds="Other sessions do not queue behind an adoption that waits for a vacuum.",
         row=37,
         file=WORK,
         find='("share update exclusive", "access exclusive")',

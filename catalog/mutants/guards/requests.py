@@ -14,7 +14,7 @@ TEST_REDACTION, TEST_ADDRESSES = "ingestion/test_redaction.py", "ingestion/test_
 GUARDS = (
     Guard(
         name="retry-after-is-capped",
-        holds="A server cannot make a pull wait for ever.",
+        holds="A server cannot make a pull wait indefinitely.",
         row=4,
         file=RETRIES,
         find="            return min(error.retry_after, self.max_wait)\n",

@@ -18,7 +18,7 @@ TEST, TEST_ADDRESSES, TEST_COMMANDS = (
 GUARDS = (
     Guard(
         name="short-lock-attempts",
-        holds="Nobody queues for long behind an upgrade that waits for a lock.",
+        holds="Other sessions do not queue for long behind an upgrade that waits for a lock.",
         row=46,
         file=LOCKS,
         find="    give_up_after(connection, ATTEMPT)\n",

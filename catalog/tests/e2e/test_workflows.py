@@ -365,7 +365,7 @@ def test_the_key_appears_nowhere(bench):
 
 
 def test_tokens(bench):
-    """A code is exchanged for tokens, tokens are refreshed, and the Variables' secrets appear nowhere else."""
+    """A code is exchanged for tokens, tokens are refreshed, and secrets of Variables appear nowhere else."""
 
     def variable(key, value=None):
         if value is None:

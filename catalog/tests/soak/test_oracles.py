@@ -145,9 +145,8 @@ def test_a_deletion_and_a_restore(pulled, model):
     insert(pulled, NAPPY, ["deletable1"], table="deleted_image")
     assert content.records_are_right(pulled, NAPPY, model) == []
     assert content.group_is_deleted(pulled, NAPPY, "deletable1") == []
-    pulled.execute(
-        "delete from deleted_image where foreign_identifier = 'deletable1x00000'"
-    )  # one is nowhere
+    # One record is in neither table.
+    pulled.execute("delete from deleted_image where foreign_identifier = 'deletable1x00000'")
     assert named(content.group_is_deleted(pulled, NAPPY, "deletable1")) == ["content"]
     assert named(content.group_is_restored(pulled, NAPPY, "deletable1")) == ["content", "content"]
 
@@ -170,11 +169,9 @@ def test_a_restored_group_may_have_the_generation_of_its_deletion_until_the_next
     ("statement", "right"),
     [
         ("true", True),
-        ("foreign_identifier <> 'corex00013'", False),  # one too few
-        (
-            "foreign_identifier like 'corex%%' or foreign_identifier = 'deletable0x00003'",
-            False,
-        ),  # one too many
+        # One row too few, and one too many.
+        ("foreign_identifier <> 'corex00013'", False),
+        ("foreign_identifier like 'corex%%' or foreign_identifier = 'deletable0x00003'", False),
     ],
 )
 def test_an_update(pulled, statement, right):
