@@ -184,7 +184,7 @@ def _read_env(env: Path) -> str:
 
 
 def _check_secrets(content: str, folder: Path) -> None:
-    """Refuse secrets that would be lost: in `.env` with another value than their file, or in an empty file."""
+    """Refuse secrets that would be lost: those whose value in `.env` differs, and empty files."""
     if folder.exists() and not folder.is_dir():
         raise MalformedError(f"{folder} should be a folder; move the file away")
     for name in GENERATORS:

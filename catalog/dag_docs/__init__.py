@@ -1,1 +1,1 @@
-"""Documents that are generated from the code: DAGs.md, and tables of the README."""
+"""Documents that are generated from the code: DAGs.md, and tables in docs/."""

@@ -22,6 +22,7 @@ GUARD_TASKS = ("check_deletion", "prevent_conflicting_dags")  # when they refuse
 CLEAR_AFTER = 4.0  # seconds after which a failed run is cleared
 MAX_CLEARS = 4  # of failed tasks, without faults beside them, before the whole run is cleared
 FAILED = ("failed", "upstream_failed")
+WATCHER = "watcher"  # the task that fails when any other one has failed
 
 
 class Subject(msgspec.Struct):
@@ -307,7 +308,7 @@ class Jobs:
 
 
 def _failed_tasks(tasks: list[JsonObject]) -> list[JsonObject]:
-    return [t for t in tasks if t["state"] == "failed" and t["task_id"] != "conclude"]
+    return [t for t in tasks if t["state"] == "failed" and t["task_id"] != WATCHER]
 
 
 def _name(task: JsonObject) -> str:

@@ -134,7 +134,7 @@ def test_a_quote_that_is_not_closed_is_named_and_nothing_is_changed(tmp_path, li
     [(b"FERNET_KEY=the-true-one\n", "FERNET_KEY differs from"), (b"AIRFLOW_VAR_X=\xff\n", "is not UTF-8")],
 )
 def test_no_secret_is_lost(tmp_path, env, words):
-    """An older `.env` comes after `.secrets` was made; its key is the one that reads Airflow's connections."""
+    """An older `.env` is added after `.secrets` was made; its key decrypts Airflow's connections."""
     list(secrets.prepare(tmp_path))
     before = {path.name: path.read_bytes() for path in (tmp_path / ".secrets").iterdir()}
     (tmp_path / ".env").write_bytes(env)
