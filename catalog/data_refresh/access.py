@@ -1,4 +1,4 @@
-"""Rights that a refresh needs in both databases: owners, grants, row security, read-only sessions."""
+"""Checks of the privileges that a refresh needs in both databases: ownership, grants, row security."""
 
 from collections.abc import Iterable
 
@@ -11,15 +11,14 @@ from catalog.data_refresh.shape import Shape
 
 
 def read_only(api: Connection) -> list[str]:
-    """Whether nothing can be written to the API database."""
+    """Return why the API database cannot be written to; empty if it can."""
     row = api.execute(
-        "select pg_is_in_recovery(), current_setting('transaction_read_only')::boolean, current_user, current_database()"
+        "select pg_is_in_recovery(), current_setting('transaction_read_only')::boolean, current_user, "
+        "current_database()"
     ).fetchone()
     standby, reads_only, role, database = row or (False, False, "", "")
     if standby:
-        return [
-            "the API database is a standby, which takes no writes: let the connection name its primary server"
-        ]
+        return ["the API database is a standby, which cannot be written to: connect to its primary server"]
     if reads_only:
         off = f"alter role {role} in database {database} set default_transaction_read_only = off"
         return [f"the API database is read-only (default_transaction_read_only): if it need not be, {off}"]
@@ -27,7 +26,16 @@ def read_only(api: Connection) -> list[str]:
 
 
 def api_rights(api: Connection, table: str, live: Shape) -> list[str]:
-    """Check that the role owns what it exchanges, may use everything else it needs, and sees all rows."""
+    """Check that the role owns the tables it exchanges, may read the others it needs, and sees all rows.
+
+    Args:
+        api: Connection to the API database.
+        table: Name of the live table.
+        live: Its definition.
+
+    Returns:
+        One message per missing privilege.
+    """
     keys = list(keys_to(api, public(table)))
     owned = [public(table), *(_name(api, key.child_schema, key.child) for key in keys)]
     found = _owned(api, owned)
@@ -36,7 +44,8 @@ def api_rights(api: Connection, table: str, live: Shape) -> list[str]:
         found.append(f"{row[1]} may not create tables: grant create on schema public to it")
     for name in live.get("publication", {}):
         owner = api.execute(
-            "select pg_has_role(pubowner, 'member'), pg_get_userbyid(pubowner) from pg_publication where pubname = %s",
+            "select pg_has_role(pubowner, 'member'), pg_get_userbyid(pubowner) from pg_publication "
+            "where pubname = %s",
             [name],
         ).fetchone()
         if owner and not owner[0] and live["publication"][name]["by name"]:
@@ -60,12 +69,15 @@ def api_rights(api: Connection, table: str, live: Shape) -> list[str]:
 
 
 def catalog_rights(upstream: Connection, source: str, columns: Iterable[Column]) -> list[str]:
-    """Whether the role may read what the copy reads of a relation of the catalog, and sees all of its rows.
+    """Check that the role may read a relation of the catalog, and sees all of its rows.
 
     Args:
-        upstream: To the catalog database.
+        upstream: Connection to the catalog database.
         source: Name of the relation.
-        columns: Of the API's table.
+        columns: Columns of the API's table.
+
+    Returns:
+        One message per missing privilege.
     """
     wanted = {"identifier"} if source != "audioset_view" else {"provider", "foreign_identifier"}
     wanted |= {c.upstream for c in columns if c.upstream}
@@ -78,7 +90,8 @@ def catalog_rights(upstream: Connection, source: str, columns: Iterable[Column])
     if missing and missing[0]:
         those = "" if len(missing[0]) == len(wanted) else f" ({', '.join(missing[0])})"
         found.append(
-            f"{missing[1]} may not read the catalog's {source}{those}: grant select on it to {missing[1]} in the catalog database"
+            f"{missing[1]} may not read the catalog's {source}{those}: grant select on it to {missing[1]} "
+            "in the catalog database"
         )
     return found + [f"catalog: {hidden}" for hidden in _hidden(upstream, public(source))]
 
@@ -87,7 +100,8 @@ def _owned(api: Connection, names: list[str]) -> list[str]:
     found = []
     for name in names:
         row = api.execute(
-            "select pg_has_role(relowner, 'member'), pg_get_userbyid(relowner), current_user from pg_class where oid = to_regclass(%s)",
+            "select pg_has_role(relowner, 'member'), pg_get_userbyid(relowner), current_user from pg_class "
+            "where oid = to_regclass(%s)",
             [name],
         ).fetchone()
         if row and not row[0]:
@@ -99,7 +113,7 @@ def _owned(api: Connection, names: list[str]) -> list[str]:
 
 
 def _allowed(api: Connection, wanted: dict[str, list[str]]) -> list[str]:
-    """Return missing rights by table (with its schema), and tables with hidden rows."""
+    """Return messages about missing privileges, by qualified table, and about hidden rows."""
     found = []
     for name, rights in wanted.items():
         for right in rights:
@@ -114,7 +128,7 @@ def _allowed(api: Connection, wanted: dict[str, list[str]]) -> list[str]:
 
 
 def _hidden(connection: Connection, name: str) -> list[str]:
-    """Whether row security hides rows of a table: what is not seen would be taken for what is not there."""
+    """Check that row security hides no rows of a table, which would be taken for missing ones."""
     row = connection.execute(
         "select row_security_active(to_regclass(%s)::oid), current_user", [name]
     ).fetchone()

@@ -1,4 +1,4 @@
-"""The copy of audio sets, which are few and have a key of two columns, so they are copied and joined at once."""
+"""Copy of the audio sets, in one go: they are few, and their key has two columns."""
 
 from psycopg import sql
 
@@ -13,10 +13,16 @@ _SAME = sql.SQL("(s.foreign_identifier, s.provider) = (l.foreign_identifier, l.p
 
 
 def copy_sets(upstream: Connection, api: Connection, columns: list[Column], copied: Copied) -> None:
-    """Fill the new table of audio sets and add the counts to `copied`, in a transaction of `api`.
+    """Fill the new table of audio sets and add the counts to `copied`.
 
-    The API wants each URL once: of sets that share one, the first is taken. A set that the API's table does
-    not take is left out, as a medium is.
+    URLs are unique in the API's table: of sets that share one, the first is copied. A set that the table
+    cannot store is rejected, like any record.
+
+    Args:
+        upstream: Connection to the catalog database.
+        api: Connection to the API database, in a transaction.
+        columns: Columns of the API's table.
+        copied: Progress of the copy, updated in place.
     """
     shared = [c for c in columns if c.upstream]
     fits = [
@@ -58,7 +64,7 @@ def copy_sets(upstream: Connection, api: Connection, columns: list[Column], copi
 def _stage(
     upstream: Connection, api: Connection, shared: list[Column], parts: dict[str, sql.Composed | sql.SQL]
 ) -> int:
-    """Copy the sets to a numbered staging table of the API database, as text; return their number."""
+    """Copy the sets as text to a numbered staging table of the API database, and return their number."""
     texts = sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(c.name)) for c in shared)
     api.execute(
         sql.SQL("create temporary table pg_temp.stage (n serial primary key, {}) on commit drop").format(
@@ -66,8 +72,10 @@ def _stage(
         )
     )
     out = sql.SQL("""
-        copy (select distinct on (coalesce(url, provider || ' ' || foreign_identifier)) {values} from public.audioset_view where {fits}
-               order by coalesce(url, provider || ' ' || foreign_identifier), foreign_identifier, provider) to stdout
+        copy (select distinct on (coalesce(url, provider || ' ' || foreign_identifier)) {values}
+                from public.audioset_view where {fits}
+               order by coalesce(url, provider || ' ' || foreign_identifier), foreign_identifier, provider)
+          to stdout
     """).format(**parts)
     into = sql.SQL("copy pg_temp.stage ({columns}) from stdin").format(**parts)
     with (
@@ -83,10 +91,11 @@ def _stage(
 
 
 def _insert(api: Connection, shared: list[Column], own: list[str], first: int, last: int) -> tuple[int, int]:
-    """Insert known sets with their ids and API-only columns, and new ones with defaults; return both counts."""
+    """Insert known sets with the API's own columns, and new sets with defaults; return both counts."""
     types = dict(
         api.execute(
-            "select attname::text, format_type(atttypid, null) from pg_attribute where attrelid = to_regclass(%s)",
+            "select attname::text, format_type(atttypid, null) from pg_attribute "
+            "where attrelid = to_regclass(%s)",
             [public(temp_name(TABLE))],
         ).fetchall()
     )
@@ -117,9 +126,10 @@ def _insert(api: Connection, shared: list[Column], own: list[str], first: int, l
 
 
 def _key(api: Connection, number: int) -> str:
-    """Which set it is. Raises Fatal when the table takes no new set at all."""
+    """Return provider and identifier of a staged set. Raises Fatal if the table cannot store any new set."""
     query = sql.SQL("""
-        select provider, foreign_identifier, exists (select from {live} l where {same}) from pg_temp.stage s where n = %s
+        select provider, foreign_identifier, exists (select from {live} l where {same})
+          from pg_temp.stage s where n = %s
     """).format(live=sql.Identifier("public", TABLE), same=_SAME)
     provider, identifier, known = api.execute(query, [number]).fetchone() or ("", "", True)
     if not known:

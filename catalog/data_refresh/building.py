@@ -1,4 +1,4 @@
-"""Creation of the new table like the live one, and of its indexes after it is filled."""
+"""Creation of the new table like the live one, and of its indexes after it has been filled."""
 
 import hashlib
 import json
@@ -16,20 +16,21 @@ from catalog.data_refresh.shape import Shape, check_shape, shape
 
 
 def make_table(api: Connection, table: str, temp: str, live: Shape) -> None:
-    """Create an empty table with the columns and settings of the live one, without indexes, triggers and rights.
+    """Create an empty table with the columns and settings of the live one, without indexes and triggers.
 
     Args:
-        api: To the API database, in a transaction.
+        api: Connection to the API database, in a transaction.
         table: Name of the live table.
-        temp: Name of the new one.
-        live: Shape of the live table.
+        temp: Name of the new table.
+        live: Definition of the live table.
     """
     facts = live["table"][""]
     name = sql.Identifier("public", temp)
     api.execute(
         _sql(
-            "create {unlogged} table {temp} (like {live} including all excluding indexes excluding comments excluding statistics)"
-            " using {method} {tablespace}",
+            "create {unlogged} table {temp} "
+            "(like {live} including all excluding indexes excluding comments excluding statistics) "
+            "using {method} {tablespace}",
             temp=name,
             live=sql.Identifier("public", table),
             method=sql.Identifier(facts["access method"]),
@@ -37,11 +38,10 @@ def make_table(api: Connection, table: str, temp: str, live: Shape) -> None:
             tablespace=_tablespace(facts["tablespace"]),
         )
     )
-    api.execute(
-        _sql("alter table {temp} replica identity full", temp=name)
-    )  # until it has the live table's key, if that is published
+    # If the table is published, it needs a replica identity until it has the live table's key.
+    api.execute(_sql("alter table {temp} replica identity full", temp=name))
     for constraint, about in live.get("constraint", {}).items():
-        if not about["valid"]:  # rows that are there need not satisfy it; the copy would make it valid
+        if not about["valid"]:  # existing rows need not satisfy it, so it is added after the copy
             api.execute(
                 _sql(
                     "alter table {temp} drop constraint if exists {name}",
@@ -69,10 +69,20 @@ def make_table(api: Connection, table: str, temp: str, live: Shape) -> None:
 def revoke_all(
     api: Connection, kind: LiteralString, target: sql.Composable, name: str, *, owner: bool = False
 ) -> None:
-    """Revoke every right on a table or sequence, which default privileges may have granted."""
+    """Revoke all privileges on a table or sequence, which default privileges may have granted.
+
+    Args:
+        api: Connection to the API database.
+        kind: `table` or `sequence`.
+        target: Its quoted name.
+        name: Its name.
+        owner: Also revoke those of the owner.
+    """
     query = """
         select distinct case grantee when 0 then null else pg_get_userbyid(grantee) end
-          from pg_class, aclexplode(coalesce(relacl, acldefault(case relkind when 'S' then 's'::"char" else 'r' end, relowner)))
+          from pg_class,
+               aclexplode(coalesce(
+                   relacl, acldefault(case relkind when 'S' then 's'::"char" else 'r' end, relowner)))
          where oid = to_regclass(%s) and (grantee <> relowner or %s)
     """
     for (grantee,) in api.execute(query, [public(name), owner]).fetchall():
@@ -87,7 +97,7 @@ def revoke_all(
 
 
 def built_name(name: str, facts: Mapping[str, Any]) -> str:
-    """Return the name of an index or extended statistics until the exchange; it depends on the definition."""
+    """Return the name of an index or statistics object until the exchange; it depends on the definition."""
     text = json.dumps([name, facts], sort_keys=True)
     return f"temp_import_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
@@ -101,19 +111,21 @@ def build_indexes(
     expected: Mapping[str, Shape] | None = None,
     again: Callable[[list[UUID]], None] | None = None,
 ) -> int:
-    """Indexes, keys, constraints with an index and extended statistics as the live table has them.
+    """Create the indexes, keys, constraints with an index, and extended statistics of the live table.
+
+    Those that an earlier attempt created are kept.
 
     Args:
-        api: To the API database, in autocommit or in a transaction.
+        api: Connection to the API database, in autocommit or in a transaction.
         table: Name of the live table.
-        progress: Called with what is made next.
-        temp: Name of the new table; that of a refresh when it is not given.
-        expected: Table → its shape when the refresh began; another one is refused.
-        again: Copies records of the table again, when a value that must be unique went from one to another
-            during the copy (`TableCopy.again`). Without it, one of such records is left out.
+        progress: Called with a message for each index.
+        temp: Name of the new table; by default that of a refresh.
+        expected: Definition of the live table when the refresh began; raises Fatal if it has changed.
+        again: Copies records again (`TableCopy.again`) if a unique value moved from one record to another
+            during the copy. Without it, one of the two is rejected.
 
     Returns:
-        Number of indexes. Those that are there already stay.
+        Number of indexes.
     """
     settle(api)
     temp = temp or temp_name(table)
@@ -196,7 +208,7 @@ def _build_statistics(api: Connection, temp: sql.Composable, name: str, facts: M
 
 
 def _options(options: list[str]) -> sql.Composed:
-    """`set (…)` for options as system catalogs hold them: name=value."""
+    """Return `set (…)` for options in the form of the system catalogs, `name=value`."""
     pairs = (option.partition("=") for option in options)
     settings = (
         sql.SQL(".").join(map(sql.Identifier, name.split("."))) + sql.SQL(" = ") + sql.Literal(value)
@@ -214,5 +226,5 @@ def _sql(text: LiteralString, **parts: sql.Composable) -> sql.Composed:
 
 
 def _given(text: Any) -> sql.SQL:
-    """A part of a definition, as the server itself has written it."""
+    """Return a part of a definition that the server itself has generated."""
     return sql.SQL(text)

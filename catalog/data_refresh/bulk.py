@@ -1,7 +1,7 @@
-"""Sends actions to an index: one sender for documents and for what moderators decide.
+"""Bulk requests to an index: documents, and decisions of moderators.
 
-The engine must never create an index automatically, with a guessed mapping. So each request goes to the alias
-that only our index has, and says that it must be an alias.
+Requests go to the private alias of the index and require an alias. Otherwise the engine might create a
+missing index automatically, with a guessed mapping.
 """
 
 import time
@@ -15,15 +15,21 @@ from elasticsearch import Elasticsearch
 
 from catalog.core.errors import Fatal, Retry
 
-TRIES = 6  # of a request, or of the actions in it that the engine had no room for
+ATTEMPTS = 6  # per request, or for the actions of it that the engine did not accept
 BACKOFF = 1.0  # seconds, doubled each time
-REQUEST_BYTES = 8_000_000  # the smallest limit that engines are offered with is 10 MB
+REQUEST_BYTES = 8_000_000  # the smallest limit of hosted engines is 10 MB
 REASON = 200  # characters
 _REFUSES_ALL = ("index_closed_exception", "cluster_block_exception", "security_exception")
 
 
 class Rejection(msgspec.Struct, frozen=True):
-    """A document that the engine permanently rejects; `kind` groups rejections, `reason` is the engine's text."""
+    """A document that the engine rejects permanently.
+
+    Attributes:
+        key: Id of the document.
+        kind: Groups rejections.
+        reason: Message of the engine.
+    """
 
     key: str
     kind: str
@@ -31,14 +37,19 @@ class Rejection(msgspec.Struct, frozen=True):
 
 
 class Sent(msgspec.Struct):
-    """Result of bulk actions; `changed` counts documents that were created, changed or deleted."""
+    """Result of bulk actions.
+
+    Attributes:
+        changed: Number of documents that were created, changed or deleted, if counted.
+        rejections: Documents that the engine rejects.
+    """
 
     changed: int = 0
     rejections: list[Rejection] = []
 
 
 def index_action(key: str, document: Mapping[str, Any]) -> bytes:
-    """Both lines are one action, so no request is ever cut between them."""
+    """Return the action that indexes a document. Its two lines are one item, so they stay in one request."""
     return b'{"index":{"_id":"%s"}}\n%s' % (key.encode(), orjson.dumps(document))
 
 
@@ -56,13 +67,13 @@ def key_of(action: bytes) -> str:
 
 
 class BulkSender:
-    """Sends until the engine has taken every action, or will never take it.
+    """Sends actions until the engine has accepted or permanently rejected each of them.
 
     Args:
-        client: of the engine.
-        writer: the alias that only the index has which is written to.
-        tell: whether the number of changed documents is wanted; costs a long answer to each request.
-        pause: sleeps for a number of seconds.
+        client: Client of the engine.
+        writer: Private alias of the index.
+        tell: Count changed documents; this needs a long answer to each request.
+        pause: Sleeps for a number of seconds.
     """
 
     def __init__(
@@ -76,11 +87,11 @@ class BulkSender:
         self._client, self._writer, self._tell, self._pause = client, writer, tell, pause
 
     def send(self, actions: Iterable[bytes]) -> Sent:
-        """Send actions, in requests of a size that engines take.
+        """Send actions, in requests of at most REQUEST_BYTES.
 
         Raises:
-            Retry: the engine has no room, or does not answer, for half a minute.
-            Fatal: the index is gone, or takes nothing.
+            Retry: The engine is overloaded, or does not answer, for half a minute.
+            Fatal: The index is missing, or the engine refuses all actions.
         """
         sent = Sent(rejections=[])
         for request in requests(actions):
@@ -89,7 +100,7 @@ class BulkSender:
 
     def _send(self, actions: list[bytes], sent: Sent) -> None:
         problem = ""
-        for attempt in range(TRIES):
+        for attempt in range(ATTEMPTS):
             if attempt:
                 self._pause(BACKOFF * 2 ** (attempt - 1))
             brief = not (problem or self._tell)
@@ -114,18 +125,17 @@ class BulkSender:
                 continue
             if brief and not answer["errors"]:
                 return
-            if (
-                "items" not in answer
-            ):  # which ones, the short answer does not say: sending all once more is harmless
+            if "items" not in answer:
+                # The short answer does not say which; sending all of them again is harmless.
                 problem = "the search engine did not take some documents"
                 continue
             actions, problem = self._not_taken(actions, answer["items"], sent)
             if not actions:
                 return
-        raise Retry(f"{problem}; tried {TRIES} times.")
+        raise Retry(f"{problem}; tried {ATTEMPTS} times.")
 
     def _halve(self, actions: list[bytes], sent: Sent) -> None:
-        """A request that is too large for this engine."""
+        """Send a request that is too large for the engine in two halves."""
         if len(actions) == 1:
             sent.rejections.append(
                 Rejection(
@@ -142,7 +152,7 @@ class BulkSender:
     def _not_taken(
         self, actions: list[bytes], items: list[dict[str, Any]], sent: Sent
     ) -> tuple[list[bytes], str]:
-        """The actions to send once more, and why."""
+        """Return the actions to send again, and why."""
         again, problem = [], ""
         for action, item in zip(actions, items, strict=True):
             [result] = item.values()
@@ -152,8 +162,8 @@ class BulkSender:
             if status < 300:
                 sent.changed += result.get("result") != "noop"
             elif kind == "index_not_found_exception":
-                raise Fatal(f"the index behind {self._writer} is gone.")
-            elif status == 404:  # what is to be deleted or marked has no document
+                raise Fatal(f"the index behind {self._writer} is missing.")
+            elif status == 404:  # the document to be deleted or updated does not exist
                 continue
             elif status in (409, 429) or status >= 500:
                 again.append(action)
@@ -161,12 +171,12 @@ class BulkSender:
             elif status in (400, 413) and kind not in _REFUSES_ALL:
                 sent.rejections.append(_rejection(result["_id"], error))
             else:
-                raise Fatal(f"the search engine takes nothing for {self._writer}: {status}, {text}")
+                raise Fatal(f"the search engine accepts nothing for {self._writer}: {status}, {text}")
         return again, problem
 
 
 def requests(actions: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Lists of actions, none of more than REQUEST_BYTES unless a single action is."""
+    """Yield lists of actions of at most REQUEST_BYTES; a single action may be larger."""
     request: list[bytes] = []
     size = 0
     for action in actions:
@@ -180,7 +190,7 @@ def requests(actions: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def _rejection(key: str, error: Any) -> Rejection:
-    """Group a rejection by the type of its error and its field, so that there are few groups."""
+    """Return a rejection whose kind is the type of the error and the field, so that there are few groups."""
     if not isinstance(error, dict):
         return Rejection(key, "refused by the engine", str(error)[:REASON])
     reason = str(error.get("reason", ""))

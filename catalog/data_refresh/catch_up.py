@@ -1,4 +1,4 @@
-"""Columns that only the API has, such as view counts: changes during the copy are carried over."""
+"""Transfer of changes that the API made during a copy to columns of its own, such as view counts."""
 
 from psycopg import sql
 
@@ -6,14 +6,14 @@ from catalog.core.session import Connection
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import names, progress_name, temp_name
 
-_HALF = 1 << 31  # transactions; of two row versions that are further apart, one cannot tell which is newer
+_HALF = 1 << 31  # transactions; the order of two row versions that are further apart is unknown
 
 
 def catch_up(api: Connection, table: str) -> int:
-    """Carry over what has changed since the copy began, or since the last call; only differing rows are updated.
+    """Carry over changes since the copy began, or since the last call. Only differing rows are updated.
 
-    A transaction that was running when the copy began may change rows that the copy has read before it: what
-    counts is every row version that a transaction has made which had not ended by then.
+    A transaction that was running when the copy began may have changed a row after the copy read it.
+    Therefore every row version of a transaction that had not ended by then is compared.
 
     Args:
         api: To the API database. In a transaction that keeps others from writing to the live table, nothing
@@ -21,12 +21,12 @@ def catch_up(api: Connection, table: str) -> int:
         table: Name of the live table.
 
     Returns:
-        Number of rows; 0 when an earlier try has made the exchange.
+        Number of updated rows; 0 if an earlier attempt has already exchanged the tables.
     """
     state = progress.read(api, table)
     if state is None or not progress.exists(api, temp_name(table)):
         return 0
-    # What is always generated has not changed since its row was made.
+    # The API cannot change a column that is always generated.
     own = [name for name in state.copied.own if state.shape["column"][name]["identity"] != "a"]
     if not own:
         return 0
@@ -41,7 +41,7 @@ def catch_up(api: Connection, table: str) -> int:
     }
     with api.transaction():
         horizon = api.execute("select pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()
-        # Found first, so that the reading of the whole table is parallel and joins nothing.
+        # A query of its own, so that the whole table is read in parallel and without a join.
         api.execute(
             sql.SQL("create temporary table {changed} as select id, {own} from {live} where {newer}").format(
                 newer=_newer(api, parts), **parts
@@ -60,7 +60,7 @@ def catch_up(api: Connection, table: str) -> int:
 
 
 def leave_out_deleted(api: Connection, table: str) -> None:
-    """Delete what moderators have deleted from the new table.
+    """Delete records that moderators have deleted from the new table.
 
     Args:
         api: To the API database. In a transaction that keeps others from writing to the live table, nothing
@@ -79,10 +79,10 @@ def leave_out_deleted(api: Connection, table: str) -> None:
 
 
 def _newer(api: Connection, parts: dict[str, sql.Composable]) -> sql.Composable:
-    """Whether a transaction that had not ended when the copy began has made a row version.
+    """Return the condition that a row version is of a transaction that had not ended when the copy began.
 
-    Row versions know the lower half of their transaction's number only. One that is very old may be taken for
-    a new one, which does no harm; never the reverse.
+    A row version stores only the lower 32 bits of its transaction's number. A very old version may be taken
+    for a new one, which is harmless, but never the other way round.
     """
     query = (
         "select began::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint from {progress}"

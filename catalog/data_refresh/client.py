@@ -1,7 +1,7 @@
-"""A client for the search engine, of either kind, and its errors as ours.
+"""Client of the search engine, and the translation of its errors.
 
-Elasticsearch 8 and 9 and OpenSearch 3 are spoken to by one client; for all but the second a small node class
-translates media types.
+One client serves Elasticsearch 8 and 9 and OpenSearch 3. It is of version 9; for the other two, a small node
+class translates the media types of its requests.
 """
 
 import base64
@@ -19,7 +19,8 @@ from catalog.core.errors import Fatal, Retry
 Engine = Literal["elasticsearch", "elasticsearch8", "opensearch"]
 _COMPATIBLE = re.compile(r"application/vnd\.elasticsearch\+(json|x-ndjson)\s*;\s*compatible-with=\d+")
 _ALREADY_THERE = "resource_already_exists_exception"
-_SETTINGS = (  # what an engine says about a limit, where it does not name the setting
+# Messages about limits, and the settings that they do not name.
+_SETTINGS = (
     (
         re.compile(r"max_?clause_?count|too_many(_nested)?_clauses", re.IGNORECASE),
         "indices.query.bool.max_clause_count",
@@ -32,7 +33,7 @@ _SETTINGS = (  # what an engine says about a limit, where it does not name the s
 
 
 class PlainNode(Urllib3HttpNode):
-    """Sends plain JSON media types, which every engine accepts, and adds the header that the client expects."""
+    """Sends plain JSON media types, which every engine accepts, and adds the header that the client needs."""
 
     def perform_request(
         self, method: str, target: str, body: Any = None, headers: Any = None, request_timeout: Any = None
@@ -61,15 +62,19 @@ class _Orjson(JsonSerializer):
 def connect(
     url: str, *, engine: Engine = "elasticsearch", login: tuple[str, str] | None = None, **options: Any
 ) -> Elasticsearch:
-    """Return a client that does not retry; `options` are the client's, such as `ca_certs` or `api_key`."""
-    if (
-        engine != "elasticsearch"
-    ):  # the client is of version 9, and says so in its media types, which others refuse
+    """Return a client that does not retry.
+
+    Args:
+        url: URL of the engine.
+        engine: Its kind.
+        login: User and password.
+        **options: Options of the client, such as `ca_certs` or `api_key`.
+    """
+    if engine != "elasticsearch":
         options["node_class"] = PlainNode
     if login:
-        options["basic_auth"] = base64.b64encode(
-            ":".join(login).encode()
-        ).decode()  # the client knows ASCII only
+        # Encoded here, because the client accepts only ASCII.
+        options["basic_auth"] = base64.b64encode(":".join(login).encode()).decode()
     return Elasticsearch(
         url,
         serializers={"application/json": _Orjson(), "application/vnd.elasticsearch+json": _Orjson()},
@@ -88,7 +93,16 @@ def connect_to(
     password: str | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Elasticsearch:
-    """Return a client for the parts of an Airflow connection; its extra may have `engine` and options."""
+    """Return a client for an Airflow connection.
+
+    Args:
+        host: Host name, or a URL without port.
+        port: Port, 9200 by default.
+        scheme: `http` or `https`.
+        login: User.
+        password: Password.
+        extra: May have `engine` (see `connect`), `ca_certs`, `verify_certs` and `api_key`.
+    """
     host, extra = host or "localhost", extra or {}
     base = host if "://" in host else f"{scheme if scheme in ('http', 'https') else 'http'}://{host}"
     options = {key: extra[key] for key in ("ca_certs", "verify_certs", "api_key") if key in extra}
@@ -101,10 +115,10 @@ def connect_to(
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the same work may succeed later.
+    """Return whether the same request may succeed later.
 
-    An index that is there although it was not a moment ago was made by a request whose answer was lost, also
-    within a cluster that is restarting; the next attempt replaces it.
+    That includes an index that already exists although it did not a moment ago: it was created by a request
+    whose answer was lost, and the next attempt replaces it.
     """
     return isinstance(error, TransportError) or (
         isinstance(error, ApiError)
@@ -113,7 +127,7 @@ def may_pass(error: BaseException) -> bool:
 
 
 def too_small(text: str) -> str | None:
-    """The setting of the engine that an error's text complains about."""
+    """Return the engine's setting whose limit an error message is about; None for other errors."""
     return next((name for pattern, name in _SETTINGS if pattern.search(text)), None)
 
 
@@ -121,9 +135,9 @@ def ask(call: Callable[..., Any], *values: Any, **named: Any) -> Any:
     """Make a request.
 
     Raises:
-        NotFoundError: as it comes, for those who expect it.
-        Retry: for what may pass.
-        Fatal: for the rest; a limit of the engine is named by its setting.
+        NotFoundError: Unchanged, for callers that expect it.
+        Retry: The error may be temporary.
+        Fatal: All other errors. If a limit of the engine is exceeded, the message names its setting.
     """
     try:
         return call(*values, **named)

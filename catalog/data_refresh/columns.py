@@ -1,4 +1,4 @@
-"""What the modules of a copy share: its progress, its columns, the names of its tables."""
+"""Types and names shared by the modules of a copy: progress, columns, temporary tables."""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -11,11 +11,14 @@ class Copied(msgspec.Struct):
     """Progress of a copy.
 
     Attributes:
-        table: The table that is copied.
-        rows: Rows copied.
+        table: Name of the live table.
+        rows: Copied rows.
+        new: Copied rows that the API did not have.
         deleted: Rows left out because moderators deleted them.
         rejected: Rejected rows by reason.
         own: Columns that only the API has.
+        after: Identifier of the last row of the last complete range; None at the start.
+        done: True when all ranges are copied.
     """
 
     table: str
@@ -29,7 +32,14 @@ class Copied(msgspec.Struct):
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column of the API's table and where it comes from. upstream: None when only the API has it."""
+    """A column of the API's table and its source.
+
+    Attributes:
+        name: Name in the API's table.
+        type: Its type there, as SQL.
+        upstream: Type in the catalog; None for a column that only the API has.
+        widest: Maximum length, in characters; None without a limit.
+    """
 
     name: str
     type: str
@@ -38,7 +48,7 @@ class Column(msgspec.Struct, frozen=True):
 
 
 def names(columns: Iterable[str], table: str = "") -> sql.Composed:
-    """Columns, quoted, with commas between them; those of `table` if it is given."""
+    """Return quoted column names separated by commas, qualified with `table` if it is given."""
     return sql.SQL(", ").join(
         sql.Identifier(table, column) if table else sql.Identifier(column) for column in columns
     )
@@ -53,5 +63,5 @@ def progress_name(table: str) -> str:
 
 
 def public(name: str) -> str:
-    """A table of ours as `to_regclass` takes it."""
+    """Return the qualified, quoted name of a table, as `to_regclass` expects it."""
     return f'public."{name}"'

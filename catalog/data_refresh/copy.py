@@ -1,9 +1,8 @@
-"""Copies a table of the catalog into `temp_import_<table>` of the API database, beside the live table.
+"""Copy of a table of the catalog to `temp_import_<table>` of the API database, beside the live table.
 
-Rows stream from one database to the other as binary COPY, range of keys after range, each range in one
-transaction with the note of how far the copy is: a copy that was killed goes on there. What only the API
-knows of a record, its row id first of all, is looked up in the live table and put in on the way; records that
-are new get their ids, and whatever else only the API has, from the table's defaults.
+Rows stream from one database to the other as binary COPY, in ranges of keys. Each range and the progress are
+written in one transaction, so a killed copy resumes after the last range. Columns that only the API has, such
+as the row id, come from the live table; new records get them from the table's defaults.
 """
 
 import logging
@@ -28,8 +27,8 @@ from catalog.data_refresh.sequences import advance, check_defaults
 from catalog.data_refresh.shape import Shape, check_shape, shape
 
 log = logging.getLogger(__name__)
-RANGE = 250_000  # rows; what the API knows of them is held in memory
-CHUNK = 1 << 18  # bytes of a write
+RANGE = 250_000  # rows; the API's own columns of a range are held in memory
+CHUNK = 1 << 18  # bytes per write
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 _RENAMED = {"audio_set_position": "set_position"}  # API column → catalog column
@@ -47,14 +46,14 @@ class TableCopy:
     """Copies one table of a refresh.
 
     Args:
-        upstream: To the catalog database, in autocommit.
-        api: To the API database, in autocommit; nobody else may use the connection.
+        upstream: Connection to the catalog database, in autocommit.
+        api: Connection to the API database, in autocommit, for exclusive use.
         table: Name of the live table.
-        run_id: Of the refresh; what was copied for another one is dropped.
-        limit: Rows to copy (a small staging database), 0 for all.
+        run_id: Identity of the refresh; the copy of another refresh is dropped.
+        limit: Maximum number of rows to copy, for a small staging database; 0 for all.
         progress: Called after each range.
-        should_stop: Asked after each range.
-        expected: The table's shape when the refresh began; the copy refuses to work on another one.
+        should_stop: Called after each range.
+        expected: Definition of the table when the refresh began; raises Fatal if it has changed.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class TableCopy:
     ) -> None:
         self._upstream, self._api, self._table, self._run_id = upstream, api, table, run_id
         self._limit, self._report, self._should_stop = limit, progress, should_stop
-        self._expected = expected or {}  # at the latest, the shape that the table had when the copy began
+        self._expected = expected or {}  # otherwise the definition when the copy begins
         self.source = "audioset_view" if table == "audioset" else table
         self._names: dict[str, sql.Composable] = {
             "live": sql.Identifier("public", table),
@@ -81,7 +80,12 @@ class TableCopy:
         }
 
     def run(self) -> Copied:
-        """Copy what is left to copy. Raises Interrupted when asked to stop: the next call goes on."""
+        """Copy the remaining rows.
+
+        Raises:
+            Interrupted: `should_stop` returned True; the next call resumes.
+            Fatal: Too many records are rejected, or the live table has changed.
+        """
         settle(self._upstream)
         settle(self._api)
         progress.claim(self._api, self._table)
@@ -97,17 +101,21 @@ class TableCopy:
             self._copy_range(columns, copied)
             self._report(copied)
             if self._should_stop() and not copied.done:
-                raise Interrupted(f"asked to stop after {copied.rows:,} rows; the next try goes on there.")
+                raise Interrupted(
+                    f"asked to stop after {copied.rows:,} rows; the next attempt resumes there."
+                )
         check_rejects(copied)
         check_restricted(self._api, self._table)
         return copied
 
     def again(self, keys: list[UUID]) -> None:
-        """Copy records of a complete copy again, all of them as they are at one moment."""
+        """Copy records of a complete copy again, all of them in one snapshot."""
         settle(self._upstream)
         copied = self._resume()
         if copied is None:
-            raise Fatal(f"what was copied for {self._table} is another run's; clear the tasks that copy.")
+            raise Fatal(
+                f"the copy of {self._table} is another run's; clear copy_tables and all tasks after it."
+            )
         columns, refused = self.columns(), Refusals()
         with self._api.transaction():
             self._hold()
@@ -115,9 +123,9 @@ class TableCopy:
                 delete from {temp} t where identifier = any({keys})
                 returning not exists (select from {live} l where l.identifier = t.identifier)
             """
-            gone = self._execute(self._api, query, keys=keys).fetchall()
-            copied.rows -= len(gone)
-            copied.new -= sum(new for (new,) in gone)
+            deleted = self._execute(self._api, query, keys=keys).fetchall()
+            copied.rows -= len(deleted)
+            copied.new -= sum(new for (new,) in deleted)
             parts = [keys]
             while parts:
                 part = parts.pop()
@@ -140,14 +148,16 @@ class TableCopy:
     # before
 
     def columns(self) -> list[Column]:
-        """Columns of the live table that are copied, or that only the API has; without `id`."""
-        # What the catalog sends is of a type that it knows: of an enum the label, of a domain what is below it.
+        """Return the columns of the live table, without `id` and generated ones."""
+        # The catalog does not have the API's own types: an enum is sent as text, a domain as its base type.
         query = """
             with recursive base as (
                 select attnum, attname, atttypid as type, atttypmod as modifier
-                  from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped and attgenerated = ''
+                  from pg_attribute
+                 where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped and attgenerated = ''
                  union all
-                select attnum, attname, typbasetype, typtypmod from base join pg_type on oid = type where typtype = 'd'
+                select attnum, attname, typbasetype, typtypmod
+                  from base join pg_type on oid = type where typtype = 'd'
             )
             select attname, case typtype when 'e' then 'text' else format_type(type, modifier) end,
                    case when type = 'varchar'::regtype and modifier > 4 then modifier - 4 end
@@ -155,13 +165,13 @@ class TableCopy:
         """
         theirs = self._api.execute(query, [public(self._table)]).fetchall()
         if not theirs:
-            raise Fatal(f"the API database has no table {self._table}; its migrations make it.")
+            raise Fatal(f"the API database has no table {self._table}; its migrations create it.")
         ours = {name for name, _, _ in self._upstream.execute(query, [public(self.source)])}
         sources = {name: source for name, _, _ in theirs if (source := _RENAMED.get(name, name)) in ours}
         return [Column(name, kind, sources.get(name), width) for name, kind, width in theirs if name != "id"]
 
     def _resume(self) -> Copied | None:
-        """Where this run's copy stands; None when there is none of this run."""
+        """Return the progress of this run's copy; None if there is no copy of this run."""
         state = progress.read(self._api, self._table)
         ours = (
             state is not None
@@ -175,7 +185,7 @@ class TableCopy:
         return state.copied
 
     def _begin(self) -> Copied:
-        """An empty table like the live one, without indexes; what an earlier run left is dropped."""
+        """Create an empty table like the live one, without indexes; that of an earlier run is dropped."""
         with self._api.transaction():
             self._hold()
             self._expected = shape(self._api, self._table)
@@ -187,16 +197,17 @@ class TableCopy:
         return copied
 
     def _hold(self) -> None:
-        """Lock the definition of the live table until the transaction ends. Raises Fatal if it has changed."""
+        """Lock the definition of the live table in this transaction. Raises Fatal if it has changed."""
         if progress.exists(self._api, self._table) and self._api.info.transaction_status:
             self._execute(self._api, "lock table {live} in access share mode")
         if self._expected:
             check_shape(self._api, [self._table], {self._table: self._expected})
 
     def _give_ids(self) -> None:
-        """New rows must not take ids that live rows have."""
+        """Set the default of `id`, so that new rows get ids that no live row has."""
         row = self._api.execute(
-            "select attidentity, atthasdef from pg_attribute where attrelid = %s::regclass and attname = 'id'",
+            "select attidentity, atthasdef from pg_attribute "
+            "where attrelid = %s::regclass and attname = 'id'",
             [public(temp_name(self._table))],
         ).fetchone()
         if row is None:
@@ -215,7 +226,7 @@ class TableCopy:
     # media tables
 
     def _copy_range(self, columns: list[Column], copied: Copied) -> None:
-        """Copy the next range in one transaction: at once if all of it can be stored, else in parts."""
+        """Copy the next range in one transaction, in parts if some of its records cannot be stored."""
         size = min(RANGE, self._limit - copied.rows) if self._limit else RANGE
         last = self._last_key(copied.after, size)
         with self._api.transaction():
@@ -241,17 +252,17 @@ class TableCopy:
             refused.add(identifier, reason)
 
     def _complete(self, copied: Copied) -> None:
-        """Check what needs all records, in the transaction that marks the copy as finished."""
+        """Apply the checks that need all records, in the transaction that marks the copy as complete."""
         leave_out_unreferenced(self._api, copied)
         if self._table == "audio":
             detach_sets(self._api)
 
     def _copy_part(self, columns: list[Column], after: UUID | None, last: UUID | None) -> Merge:
-        """The records between two keys."""
+        """Copy the records between two keys."""
         return self._copy_within(columns, self._within(after, last))
 
     def _copy_within(self, columns: list[Column], within: sql.Composable) -> Merge:
-        """The records that a condition on their identifier finds; it is asked of both databases."""
+        """Copy the records that match a condition on their identifier, which both databases evaluate."""
         own = ["id", *(c.name for c in columns if c.upstream is None)]
         shared = [c for c in columns if c.upstream is not None and c.name != "identifier"]
         known = self._known(own, within)
@@ -265,7 +276,7 @@ class TableCopy:
     def _copy_carefully(
         self, columns: list[Column], copied: Copied, last: UUID | None
     ) -> tuple[list[Merge], Refusals]:
-        """All records of a range but those that a database refuses, which are found by halving."""
+        """Copy a range without the records that a database rejects, which are found by bisection."""
         query = sql.SQL("select identifier from {} where {} order by identifier").format(
             self._names["source"], self._within(copied.after, last)
         )
@@ -290,7 +301,7 @@ class TableCopy:
         return merges, refused
 
     def _check_table(self, key: UUID) -> None:
-        """Raise Fatal when the table takes no new record at all, whatever it holds."""
+        """Raise Fatal if the table cannot store any new record, so the record itself is not at fault."""
         query = sql.SQL("select 1 from {} where identifier = %s").format(self._names["live"])
         if not self._api.execute(query, [key]).fetchone():
             check_defaults(self._api, self._table)
@@ -302,7 +313,7 @@ class TableCopy:
         return row[0] if row else 0
 
     def _reason(self, columns: list[Column], key: UUID, error: psycopg.Error) -> str:
-        """Why a record is refused; names the column also where the server does not."""
+        """Return why a record is rejected. It names the column even if the server's error does not."""
         for column in columns:
             if column.upstream:
                 query = sql.SQL("select {}::{} from {} where identifier = %s").format(
@@ -315,14 +326,14 @@ class TableCopy:
         return reason_of(error)
 
     def _known(self, own: list[str], within: sql.Composable) -> dict[bytes, bytes]:
-        """Of the live table's rows: identifier → what only the API knows of it, in binary."""
+        """Return the API's own columns of live rows by identifier, both in binary form."""
         query = sql.SQL("select identifier, {} from {} where {}").format(
             names(own), self._names["live"], within
         )
         return {row[6:22]: row[22:] for row in self._copy_out(self._api, query)}
 
     def _last_key(self, after: UUID | None, size: int) -> UUID | None:
-        """The key that ends a range of `size` rows; None for the last range."""
+        """Return the key that ends a range of `size` rows; None for the last range."""
         found = self._upstream.execute(
             sql.SQL("select identifier from {} where {} order by identifier offset %s limit 1").format(
                 self._names["source"], self._within(after, None)
@@ -339,15 +350,14 @@ class TableCopy:
         return sql.SQL(" and ").join(texts) if texts else sql.SQL("true")
 
     def _moderated(self, within: sql.Composable) -> set[bytes]:
-        """Identifiers, as bytes, of media that moderators have deleted."""
-        gone = sql.Identifier("public", f"api_deleted{self._table}")
-        return {
-            row[0].bytes
-            for row in self._api.execute(sql.SQL("select identifier from {} where {}").format(gone, within))
-        }
+        """Return the identifiers, as bytes, of records that moderators have deleted."""
+        query = sql.SQL("select identifier from {} where {}").format(
+            sql.Identifier("public", f"api_deleted{self._table}"), within
+        )
+        return {row[0].bytes for row in self._api.execute(query)}
 
     def _rows(self, shared: list[Column], within: sql.Composable) -> Iterator[bytes]:
-        """Of each row: which column is too wide, identifier, all others; in binary."""
+        """Yield rows in binary form: the name of a column that is too wide, the identifier, all others."""
         wide = [
             sql.SQL("when octet_length({col}) > {width} and length({col}) > {width} then {name}").format(
                 col=sql.Identifier(c.upstream or c.name),
@@ -367,7 +377,7 @@ class TableCopy:
         return self._copy_out(self._upstream, query)
 
     def _copy_out(self, connection: Connection, query: sql.Composable) -> Iterator[bytes]:
-        """Rows in COPY's binary form, without what stands before the first one and after the last one."""
+        """Yield rows in the binary form of COPY, without its header and trailer."""
         with (
             connection.cursor() as cursor,
             cursor.copy(sql.SQL("copy ({}) to stdout (format binary)").format(query)) as copy,

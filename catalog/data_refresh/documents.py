@@ -1,4 +1,4 @@
-"""What the search index holds of a medium: one row of the API database in, one document out. Pure."""
+"""Documents of the search index: a pure function from a row of the API database to its document."""
 
 import math
 import re
@@ -13,11 +13,12 @@ from catalog.data_refresh.normal_form import normal_form
 from catalog.data_refresh.tag_policy import TagFilter
 
 DESCRIPTION = 2000  # characters
-KEYWORD = 8_000  # characters; the engine takes terms of 32 766 bytes
-SMALLEST_RANK = 1.17549435e-38  # the engine ranks by normal 32-bit numbers
-# begins where a word does and gives nothing back, so that a long word is looked at once
+KEYWORD = 8_000  # characters; the engine's limit is 32,766 bytes
+SMALLEST_RANK = 1.17549435e-38  # the engine ranks by normal 32-bit floats
+# It starts at the start of a word, and its quantifiers are possessive, so that the time is linear.
 _JOINED = re.compile("(?<![^\\W_])[^\\W_]++(?:[:.·'\u2018\u2019_][^\\W_]++)++")
-_AUTHORITY = {  # how far a provider's word counts: social 75, curated 85, cultural institutions 90
+# Authority of a provider: social platforms 75, curated collections 85, cultural institutions 90.
+_AUTHORITY = {
     **dict.fromkeys(("flickr", "behance", "thingiverse", "sketchfab", "deviantart"), 75.0),
     **dict.fromkeys(("stocksnap", "rawpixel"), 85.0),
     **dict.fromkeys(
@@ -41,13 +42,17 @@ LENGTHS = ((30_000, "shortest"), (120_000, "short"), (600_000, "medium"))  # mil
 
 
 class Unreadable(NamedTuple):
-    """A JSON value of the database that Python cannot read. problem: why."""
+    """A JSON value of the database that Python cannot parse.
+
+    Attributes:
+        problem: Why it cannot.
+    """
 
     problem: str
 
 
 class MediaRow(NamedTuple):
-    """Columns that images and audio files share, in the order of the query in `indexing`."""
+    """A row of either media type, with columns in the order of the query in `indexing`."""
 
     id: int
     identifier: UUID
@@ -77,14 +82,19 @@ COLUMNS: dict[MediaType, tuple[str, ...]] = {
 
 
 def document(media_type: MediaType, row: MediaRow, tags: TagFilter) -> dict[str, Any]:
-    """The document of a row. Keys whose value would be none are left out.
+    """Return the document of a row, without keys whose value would be None.
 
-    `sensitive_text` is searched for sensitive terms only and is never shown: the tags that were dropped,
-    words that the engine's tokenizer does not split (`water's`, `geo:water`), and texts that are other
-    characters in their normal form, in that form.
+    `sensitive_text` is only searched for sensitive terms, and never returned. It holds the dropped tags,
+    words that the engine's tokenizer does not split (`water's`, `geo:water`), and the normal form of texts
+    that differ from it.
+
+    Args:
+        media_type: Media type of the row.
+        row: The row.
+        tags: Filter of the tags.
 
     Raises:
-        ValueError: a JSON value could not be read, so nobody knows what it would have said.
+        ValueError: A JSON value could not be parsed.
     """
     for value in (row.meta_data, row.tags, row.alt_files):
         if isinstance(value, Unreadable):
@@ -129,36 +139,37 @@ def _sensitive_text(
         normal = {text: text.lower() if text.isascii() else normal_form(text) for text in texts}
         found += [form for text, form in normal.items() if form != text.lower()]
         whole = "\n".join(text for text, form in normal.items() if form == text.lower())
-    # joined by what the standard tokenizer does not split at (Unicode's annex 29: MidLetter, MidNumLet, ExtendNumLet)
+    # The standard tokenizer does not split at these characters (Unicode Standard Annex 29: MidLetter,
+    # MidNumLet, ExtendNumLet), so words joined by them would not be found.
     return found + _JOINED.findall(whole)
 
 
 def keyword(value: Any) -> str | None:
-    """A text that is searched as a whole; none for what is none, or too long to be one."""
+    """Return a non-empty string for a keyword field; None for other values and strings that are too long."""
     return value if isinstance(value, str) and 0 < len(value) <= KEYWORD else None
 
 
 def rank(value: Any) -> float | None:
-    """Return a number to rank by, at most 100; None for what is not a positive number."""
+    """Return a value for a rank field, at most 100; None for anything but a positive number."""
     try:
         number = float(value) if not isinstance(value, bool) else math.nan
     except (TypeError, ValueError, OverflowError):
         return None
-    return min(number, 100.0) if number >= SMALLEST_RANK else None  # not a number compares as false
+    return min(number, 100.0) if number >= SMALLEST_RANK else None  # NaN compares as false
 
 
 def scaled_popularity(score: float | None) -> float | None:
-    """0 to 100 for 0 to 1; none where there is nothing to rank by."""
+    """Scale a score from 0 to 1 to a rank from 0 to 100; None if there is nothing to rank by."""
     return rank(score * 100) if score is not None and score < math.inf else None
 
 
 def authority_boost(provider: str | None, meta: Mapping[str, Any]) -> float | None:
-    """The record's own, if it has one, else its provider's; a bad one is none."""
+    """Return the authority of the record, if it has one, otherwise its provider's; None if it is invalid."""
     return rank(meta["authority_boost"]) if "authority_boost" in meta else _AUTHORITY.get(provider or "")
 
 
 def says_mature(value: Any) -> bool:
-    """Whether a record's own `meta_data` says that it is mature. value: of its key `mature`."""
+    """Return whether the value of the key `mature` in `meta_data` says that the record is mature."""
     return bool(value) and str(value).lower() != "false"
 
 
@@ -210,7 +221,7 @@ def extension(url: str | None) -> str | None:
 
 
 def length(duration: int | None) -> str | None:
-    """duration: milliseconds."""
+    """Return the class of a duration in milliseconds; None without a duration."""
     if not duration:
         return None
     return next((name for limit, name in LENGTHS if duration < limit), "long")

@@ -1,4 +1,4 @@
-"""Records of a new table with the same unique key, such as a URL that moved between two ranges of the copy."""
+"""Records of a new table that share a unique key, such as a URL that moved between two ranges of the copy."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,25 +17,25 @@ from catalog.data_refresh.refusals import Refusals, allowed_rejects
 def make_unique(
     api: Connection, table: str, index: str, error: psycopg.Error, again: Callable[[list[UUID]], None] | None
 ) -> None:
-    """See to it that a unique index of the live table can be built on the new one.
+    """Remove duplicates, so that a unique index of the live table can be built on the new one.
 
-    The records that collide are copied again, all as they are at one moment. Those that still do are the
-    catalog's own; one of them stays, if possible one that the API knows, and the others are left out and
-    counted.
+    The records that collide are copied again, in one snapshot. Those that still collide do so in the catalog:
+    one of them is kept, if possible one that the API has already, and the others are rejected and counted.
 
     Args:
-        api: To the API database, in autocommit.
+        api: Connection to the API database, in autocommit.
         table: Name of the live table.
         index: Name of its index.
-        error: What the server said when the index was built on the new table.
-        again: Copies records again; None where that is not possible.
+        error: Error of the index build.
+        again: Copies records again; None if that is not possible.
 
     Raises:
-        Fatal: More than a few records collide, or on what only the API knows.
+        Fatal: Too many records collide, or they collide in a column that only the API has.
     """
     state = progress.read(api, table)
     key = _key(api, index)
-    said = f"unique index {index} of {table} cannot be built: {error.diag.message_detail or error.diag.message_primary}"
+    detail = error.diag.message_detail or error.diag.message_primary
+    said = f"unique index {index} of {table} cannot be built: {detail}"
     if state is None or key is None or set(key.columns) <= {"id", *state.copied.own} or table == "audioset":
         raise Fatal(f"{said} Correct the rows of the live table, then trigger a new run.")
     allowed, tried = allowed_rejects(state.copied.rows), set[UUID]()
@@ -43,18 +43,24 @@ def make_unique(
         keys = {identifier for identifier, _ in found}
         if sum(surplus for _, surplus in found) > allowed:
             raise Fatal(
-                f"{said} {len(found):,} records share what must be unique. Correct them in the catalog, or drop the index, then"
-                " trigger a new run."
+                f"{said} {len(found):,} records share a key. Correct them in the catalog, or drop the index, "
+                "then trigger a new run."
             )
         if again is None or keys <= tried:
-            _leave_out(api, table, index, [identifier for identifier, surplus in found if surplus])
+            _reject(api, table, index, [identifier for identifier, surplus in found if surplus])
             return
         tried |= keys
         again(sorted(keys))
 
 
 class _Key(NamedTuple):
-    """The columns of a unique index ("" for an expression), its expressions, and its predicate."""
+    """Key of a unique index.
+
+    Attributes:
+        columns: Its columns; "" for an expression.
+        values: Its columns and expressions, as SQL.
+        rows: Its predicate, as SQL.
+    """
 
     columns: list[str]
     values: sql.Composable
@@ -64,11 +70,14 @@ class _Key(NamedTuple):
 def _key(api: Connection, index: str) -> _Key | None:
     row = api.execute(
         """
-        select array(select coalesce(attname::text, '') from unnest(i.indkey::int2[]) with ordinality u (number, place)
+        select array(select coalesce(attname::text, '')
+                       from unnest(i.indkey::int2[]) with ordinality u (number, place)
                        left join pg_attribute on attrelid = i.indrelid and attnum = number and number > 0
                       where place <= i.indnkeyatts),
-               array(select pg_get_indexdef(i.indexrelid, n, true) from generate_series(1, i.indnkeyatts::int) n),
-               pg_get_expr(i.indpred, i.indrelid), coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
+               array(select pg_get_indexdef(i.indexrelid, n, true)
+                       from generate_series(1, i.indnkeyatts::int) n),
+               pg_get_expr(i.indpred, i.indrelid),
+               coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
           from pg_index i where i.indexrelid = to_regclass(%s) and i.indisunique
         """,
         [public(index)],
@@ -86,11 +95,13 @@ def _key(api: Connection, index: str) -> _Key | None:
 
 
 def _colliding(api: Connection, table: str, key: _Key) -> list[tuple[UUID, bool]]:
-    """Records that share their key with others, and whether they are surplus. Reads the whole new table."""
+    """Return records that share their key, and whether each is surplus. Reads the whole new table."""
     query = sql.SQL("""
         select identifier, place > 1 from (
-            select identifier, count(*) over same as number, row_number() over (same order by known desc, identifier desc) as place
-              from (select t.*, exists (select from {live} l where l.identifier = t.identifier) as known from {temp} t where {rows}) k
+            select identifier, count(*) over same as number,
+                   row_number() over (same order by known desc, identifier desc) as place
+              from (select t.*, exists (select from {live} l where l.identifier = t.identifier) as known
+                      from {temp} t where {rows}) k
             window same as (partition by {values})
         ) s where number > 1
     """).format(
@@ -102,7 +113,7 @@ def _colliding(api: Connection, table: str, key: _Key) -> list[tuple[UUID, bool]
     return api.execute(query).fetchall()
 
 
-def _leave_out(api: Connection, table: str, index: str, surplus: list[UUID]) -> None:
+def _reject(api: Connection, table: str, index: str, surplus: list[UUID]) -> None:
     with api.transaction():
         state, refused = progress.read(api, table), Refusals()
         assert state is not None

@@ -1,4 +1,4 @@
-"""Replaces the live table by the new one and attaches everything to it that was attached, under the lock."""
+"""Replacement of the live table by the new one, with everything that is attached to the live one."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, LiteralString
@@ -19,19 +19,18 @@ _REPLICA: dict[str, LiteralString] = {"d": "default", "n": "nothing", "f": "full
 
 
 def exchange(api: Connection, table: str, now: Shape) -> dict[str, int]:
-    """Drop the live table and give its name, and all that hung on it, to the new one.
+    """Drop the live table, and give its name and everything attached to it to the new one.
 
     Args:
-        api: To the API database, in a transaction that holds the table in ACCESS EXCLUSIVE mode.
+        api: Connection to the API database, in a transaction with an ACCESS EXCLUSIVE lock on the table.
         table: Name of the live table.
-        now: Its shape under the lock.
+        now: Its definition under the lock.
 
     Returns:
-        Orphans (rows of other tables that named media which are gone) by foreign key.
+        By foreign key, the number of deleted rows that referred to missing media.
 
     Raises:
-        Fatal: The new table would not be what the live one was; the caller's transaction is to be rolled
-            back.
+        Fatal: The new table would differ from the live one; the caller must roll back.
     """
     live, temp = sql.Identifier("public", table), sql.Identifier("public", temp_name(table))
     parts = {"live": live, "temp": temp}
@@ -91,7 +90,8 @@ def exchange(api: Connection, table: str, now: Shape) -> dict[str, int]:
         )
     if different := differences(now, shape(api, table)):
         raise Fatal(
-            f"the exchange of {table} would change more than its rows: {'; '.join(different)}. Nothing was changed."
+            f"the exchange of {table} would change more than its rows: {'; '.join(different)}. Nothing was "
+            "changed."
         )
     return orphans
 
@@ -99,14 +99,14 @@ def exchange(api: Connection, table: str, now: Shape) -> dict[str, int]:
 def dress(
     api: Connection, table: str, live: Shape, target: str = "", names: Mapping[str, str] | None = None
 ) -> None:
-    """Attach constraints that are not valid, triggers, rules, policies, publications and rights.
+    """Attach invalid constraints, triggers, rules, policies, publications and privileges.
 
     Args:
-        api: To the API database, in a transaction.
+        api: Connection to the API database, in a transaction.
         table: Name of the live table.
-        live: Its shape.
-        target: Name of the table to hang it on; `table` when it has taken that name.
-        names: Names of its indexes where they are not those of the live table.
+        live: Its definition.
+        target: Name of the table to attach them to; by default `table`.
+        names: Names of its indexes that differ from those of the live table.
     """
     target, names = target or table, names or {}
     on = sql.Identifier("public", target)
@@ -147,7 +147,7 @@ def dress(
 
 
 def _marks(api: Connection, on: sql.Composable, live: Shape, names: Mapping[str, str]) -> None:
-    """Whether policies count, what a replica knows rows by, and which index CLUSTER follows."""
+    """Set row security, the replica identity, and the index that CLUSTER uses."""
     security = live["row security"][""]
     if security["enabled"]:
         _do(api, "alter table {on} enable row level security", on=on)
@@ -167,13 +167,22 @@ def _marks(api: Connection, on: sql.Composable, live: Shape, names: Mapping[str,
 def grant(
     api: Connection, kind: LiteralString, target: sql.Composable, name: str, owner: str, grants: list[Facts]
 ) -> None:
-    """Exactly these rights on a table or sequence, each from the role that gave it."""
+    """Grant exactly these privileges on a table or sequence, each by the role that granted it before.
+
+    Args:
+        api: Connection to the API database, in a transaction.
+        kind: `table` or `sequence`.
+        target: Its quoted name.
+        name: Its name.
+        owner: Its owner.
+        grants: The privileges, as `shape` returns them.
+    """
     revoke_all(api, kind, target, name, owner=True)
     able, waiting = {owner}, list(grants)
     while waiting:
         ready = [facts for facts in waiting if facts["grantor"] in able]
         if not ready:
-            break  # what is missing is noticed when shapes are compared
+            break  # the comparison of definitions reports what is missing
         for facts in ready:
             _grant(api, kind, target, owner, facts)
             waiting.remove(facts)
@@ -201,7 +210,7 @@ def _grant(api: Connection, kind: LiteralString, target: sql.Composable, owner: 
 
 
 def _orphans(api: Connection, key: Facts, parts: Mapping[str, sql.Composable]) -> int:
-    """Delete rows that reference missing media, or clear the reference if the key says so; return their number."""
+    """Delete rows that refer to missing media, or clear the reference (SET NULL), and return their number."""
     pairs = [
         (sql.Identifier("c", a), sql.Identifier("t", b))
         for a, b in zip(key["columns"], key["parents"], strict=True)
@@ -211,7 +220,7 @@ def _orphans(api: Connection, key: Facts, parts: Mapping[str, sql.Composable]) -
     where = sql.SQL("where {given} and not exists (select from {temp} t where {same})").format(
         given=given, same=same, **parts
     )
-    if not key["valid"]:  # those that named nothing before the refresh are none of its business
+    if not key["valid"]:  # keep rows that violated the key before the refresh
         where += sql.SQL(" and exists (select from {live} t where {same})").format(same=same, **parts)
     child = sql.Identifier(key["schema"], key["child"])
     if key["on delete"] == "n":
@@ -223,7 +232,7 @@ def _orphans(api: Connection, key: Facts, parts: Mapping[str, sql.Composable]) -
 
 
 def _sequence(api: Connection, table: str, facts: Facts) -> Callable[[], None]:
-    """Detach a sequence from the live table, so that it is kept; return the statement that attaches it again."""
+    """Detach a sequence from the live table, so that it is kept; return a function that attaches it again."""
     theirs = sql.Identifier(facts["schema"], facts["name"])
     if not facts["identity"]:
         _do(
@@ -245,7 +254,8 @@ def _sequence(api: Connection, table: str, facts: Facts) -> Callable[[], None]:
         name = sql.Identifier(ours[1], ours[0])
         ahead = sql.SQL("max(last_value)" if facts["step"] > 0 else "min(last_value)")
         query = _sql(
-            "select {ahead}, bool_or(is_called) from (select last_value, is_called from {name} union all select %s, %s) s",
+            "select {ahead}, bool_or(is_called) "
+            "from (select last_value, is_called from {name} union all select %s, %s) s",
             ahead=ahead,
             name=name,
         )
@@ -254,7 +264,7 @@ def _sequence(api: Connection, table: str, facts: Facts) -> Callable[[], None]:
             api,
             "alter sequence {name} as {type} minvalue {least} maxvalue {most}",
             name=name,
-            type=_given(facts["type"]),  # LIKE makes it a bigint
+            type=_given(facts["type"]),  # LIKE creates a bigint
             least=sql.Literal(facts["least"]),
             most=sql.Literal(facts["most"]),
         )
@@ -263,7 +273,7 @@ def _sequence(api: Connection, table: str, facts: Facts) -> Callable[[], None]:
         role = api.execute(
             "select pg_get_userbyid(relowner) from pg_class where oid = %s::regclass", [theirs.as_string(api)]
         ).fetchone()
-        # Rights that are the usual ones already are not written out.
+        # Default privileges are not stored in the system catalogs.
         has = [
             key["grants"] for key in shape(api, table)["sequence"].values() if key["name"] == facts["name"]
         ]
@@ -329,13 +339,14 @@ def _publish(api: Connection, on: sql.Composable, name: str, facts: Facts) -> No
 
 
 def _moved(definition: str, name: str, before: str, after: str) -> str:
-    """The definition of a trigger or rule, on another table. What its own name says is not looked at."""
+    """Return the definition of a trigger or rule for another table; its own name is not changed."""
     quoted = '"{}"'.format(name.replace('"', '""'))
     place = next((definition.index(form) + len(form) for form in (quoted, name) if form in definition), 0)
     head, rest = definition[:place], definition[place:]
     if before not in rest:
         raise Fatal(
-            f"the definition {definition[:200]!r} cannot be read; drop it before the refresh and make it again afterwards."
+            f"the definition {definition[:200]!r} cannot be parsed; drop it before the refresh and create it "
+            "again afterwards."
         )
     return head + rest.replace(before, after, 1)
 
@@ -349,5 +360,5 @@ def _sql(text: LiteralString, **parts: sql.Composable) -> sql.Composed:
 
 
 def _given(text: Any) -> sql.Composable:
-    """A part of a definition, as the server itself has written it."""
+    """Return a part of a definition that the server itself has generated."""
     return sql.SQL(text)

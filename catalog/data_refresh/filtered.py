@@ -1,7 +1,7 @@
-"""The filtered index: the documents of another one without the sensitive ones, made on the server.
+"""Creation of a filtered index by the engine: the documents of another index without the sensitive ones.
 
-A long list of terms is more than one query may hold. So what the first group of terms does not find is
-copied, and what each further group finds in the copy is deleted from it.
+A long list of terms does not fit into one query. Therefore the documents that the first group of terms does
+not match are copied, and those that each further group matches are deleted from the copy.
 """
 
 import hashlib
@@ -18,7 +18,13 @@ from catalog.data_refresh.sensitive import sensitive_groups
 
 
 class Filtered(NamedTuple):
-    """documents: of the filtered index; hidden: those it leaves out; uuid: which index it is."""
+    """A complete filtered index.
+
+    Attributes:
+        documents: Number of documents.
+        hidden: Number of documents that it omits.
+        uuid: The engine's uuid of the index.
+    """
 
     documents: int
     hidden: int
@@ -26,10 +32,16 @@ class Filtered(NamedTuple):
 
 
 class _Progress(msgspec.Struct):
-    """What is kept between attempts. It counts for this index, origin and list of terms only.
+    """State between attempts, valid for one index, origin and list of terms.
 
-    group: at which group of terms the work is; task: what the engine does about it; copied: -1 before the
-    copy has ended.
+    Attributes:
+        uuid: The engine's uuid of the filtered index.
+        origin: Index or alias from which documents are copied.
+        terms: Hash of the terms.
+        hidden: Documents omitted so far.
+        group: The current group of terms.
+        task: The engine's task for this group.
+        copied: Copied documents; -1 until the copy is complete.
     """
 
     uuid: str
@@ -42,19 +54,20 @@ class _Progress(msgspec.Struct):
 
 
 class FilteredIndex:
-    """Makes a filtered index.
+    """Creates a filtered index.
 
     Args:
-        indexes: of the search engine.
-        origin: index or alias that is copied from.
-        name: of the filtered index.
-        terms: the sensitive ones.
-        make: makes the filtered index, empty, and returns its uuid; called unless an earlier attempt's can be
-            gone on with.
-        per_second: documents copied or deleted; -1 for no limit.
-        load, save: where progress is kept between attempts.
-        should_stop: asked each second.
-        progress: is told documents copied.
+        indexes: Operations on indexes.
+        origin: Index or alias from which documents are copied.
+        name: Name of the filtered index.
+        terms: Sensitive terms.
+        make: Creates the empty filtered index and returns its uuid; not called if an earlier attempt's index
+            can be completed.
+        per_second: Limit of documents copied or deleted per second; -1 for no limit.
+        load: Loads the state of an earlier attempt.
+        save: Saves the state.
+        should_stop: Called each second.
+        progress: Called with the number of copied documents.
     """
 
     def __init__(
@@ -78,13 +91,12 @@ class FilteredIndex:
         self._load, self._save = load, save
 
     def run(self) -> Filtered:
-        """Copy, delete, and prove that no sensitive document is left.
+        """Copy, delete, and verify that no sensitive document is left.
 
         Raises:
-            Interrupted: asked to stop; the engine goes on and the next attempt waits for it.
-            Retry: the engine could not do it now.
-            Fatal: there are no terms, the filtered index is gone or another one, or it does not hold what it
-                should.
+            Interrupted: `should_stop` returned True. The engine goes on, and the next attempt waits for it.
+            Retry: A temporary error of the engine.
+            Fatal: There are no terms, or the filtered index was deleted or replaced.
         """
         if not self._groups:
             raise Fatal("there are no sensitive terms; the filtered index would hide nothing.")
@@ -99,18 +111,18 @@ class FilteredIndex:
         if found != (wanted := total - at.hidden) and found != self._indexes.count(self._origin) - at.hidden:
             self._save({})
             raise Retry(
-                f"{self._name} holds {found:,} documents instead of {wanted:,}; it is made once more, and must not be searched."
+                f"{self._name} holds {found:,} documents instead of {wanted:,}; another attempt recreates it."
             )
         if left := [group for group in self._groups if self._indexes.count(self._name, group)]:
             self._save({})
             raise Retry(
-                f"{self._name} still holds documents that {len(left):,} groups of sensitive terms find."
+                f"{self._name} still holds documents that match {len(left):,} groups of sensitive terms."
             )
         self._indexes.require(self._name, at.uuid)
         return Filtered(found, at.hidden, at.uuid)
 
     def _begin(self) -> _Progress:
-        """Return the state of an earlier attempt, if its index exists and had the same input; else create an index."""
+        """Return the state of an earlier attempt if its index exists and its input is the same, or begin."""
         if stored := self._load():
             try:
                 at = msgspec.convert(stored, _Progress)
@@ -143,7 +155,7 @@ class FilteredIndex:
                 progress=self._copied,
             )
         except Retry:
-            self._save({})  # how far it came, nobody knows: the next attempt recreates the index
+            self._save({})  # the progress is unknown: the next attempt recreates the index
             raise
         at.group, at.task = 1, None
         self._note(at)
@@ -152,7 +164,7 @@ class FilteredIndex:
         self._report(done)
 
     def _delete(self, at: _Progress) -> None:
-        """Delete from the copy what a group of terms finds. Done twice, it changes nothing."""
+        """Delete the documents that a group of terms matches from the copy. It is idempotent."""
         self._indexes.require(self._name, at.uuid)
         if at.task is None:
             self._indexes.refresh(self._name)
@@ -184,7 +196,9 @@ class FilteredIndex:
             at.task = None
             if problem := found.get("error") or response.get("failures") or response.get("canceled"):
                 self._note(at)
-                raise Retry(f"{self._name} keeps sensitive documents, says the engine: {str(problem)[:500]}")
+                raise Retry(
+                    f"the engine failed to delete sensitive documents from {self._name}: {str(problem)[:500]}"
+                )
             at.hidden += int(response["deleted"])
         at.group += 1
         self._note(at)

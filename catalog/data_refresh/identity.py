@@ -14,13 +14,13 @@ WAY_OUT = "clear create_index (of a filtered index: create_filtered_index) and a
 
 
 class IndexIdentity(msgspec.Struct, frozen=True):
-    """An index that is there.
+    """An existing index.
 
     Attributes:
-        name: of the index, never an alias.
-        uuid: given by the engine; another index of the same name has another one.
-        meta: its mapping's `_meta`; empty when the catalog did not make it.
-        aliases: all that point at it, the private one included.
+        name: Name of the index, never an alias.
+        uuid: Assigned by the engine; an index that is recreated under the same name has another one.
+        meta: `_meta` of its mapping; empty if the catalog did not create it.
+        aliases: All aliases of it, the private one included.
     """
 
     name: str
@@ -30,7 +30,7 @@ class IndexIdentity(msgspec.Struct, frozen=True):
 
     @property
     def dag_id(self) -> str | None:
-        """The DAG that made it; None when none of ours did."""
+        """The DAG that created it; None if no DAG of the catalog did."""
         return self.meta.get("dag_id")
 
     @property
@@ -39,12 +39,16 @@ class IndexIdentity(msgspec.Struct, frozen=True):
 
     @property
     def refresh(self) -> Any:
-        """Which refresh made it, if its maker said so."""
+        """Number of the refresh that created it; None if it is not recorded."""
         return self.meta.get("refresh")
 
     @property
     def writer(self) -> str:
-        """Return the alias for writing. Raises Fatal if there is none: another version, or a person, made the index."""
+        """The alias for writing.
+
+        Raises:
+            Fatal: It has none, because an earlier version or a person created the index.
+        """
         for alias in self.aliases:
             if is_private(alias, self.name):
                 return alias
@@ -52,10 +56,10 @@ class IndexIdentity(msgspec.Struct, frozen=True):
 
 
 def writer_name(index: str) -> str:
-    """Return a new alias each time, so that writes to an earlier index of the name fail.
+    """Return a new private alias, so that writes to an earlier index of the same name fail.
 
-    It begins like the index, so that rights given for `image-*` hold for it. No index of ours has a dot in
-    its name.
+    It begins with the name of the index, so that privileges on `image-*` cover it. The names of indexes have
+    no dot.
     """
     return f"{index}.{uuid4().hex[:12]}"
 
@@ -65,12 +69,17 @@ def is_private(alias: str, index: str) -> bool:
 
 
 def public(aliases: Iterable[str], index: str) -> list[str]:
-    """Aliases by which an index is found by others."""
+    """Return the aliases of an index without the private one."""
     return sorted(alias for alias in aliases if not is_private(alias, index))
 
 
 def identity_of(name: str, about: Mapping[str, Any]) -> IndexIdentity:
-    """about: what the engine's `GET /<index>` says of one index."""
+    """Parse the identity of an index.
+
+    Args:
+        name: Its name.
+        about: The engine's answer to `GET /<index>` for this index.
+    """
     meta = about.get("mappings", {}).get("_meta")
     return IndexIdentity(
         name,

@@ -1,6 +1,6 @@
-"""Indexes the rows of an API table, split into ranges of ids that are counted afterwards.
+"""Indexing of the rows of an API table, in ranges of ids whose documents are counted afterwards.
 
-One bad record never stops a range: it has no document, and is counted with its reason.
+A record that cannot be indexed does not stop its range: it is rejected and counted with its reason.
 """
 
 import json
@@ -28,30 +28,30 @@ from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import TagFilter, TagPolicy
 
 log = logging.getLogger(__name__)
-CHUNK = 2_000  # rows read, and documents sent, at a time
-SENDERS = 2  # requests under way beside each other
+CHUNK = 2_000  # rows per query, and documents per bulk call
+SENDERS = 2  # concurrent requests
 MAX_RANGES = 64
-REJECTED_SHARE, REJECTED_ALWAYS = 0.01, 10  # of a range's rows, and rows, that may have no document
-LISTED = 100  # rejected records that are listed by name
+REJECTED_SHARE, REJECTED_ALWAYS = 0.01, 10  # accepted share of rejected rows, and the number always accepted
+LISTED = 100  # rejected records that are listed
 
 
 class IdRange(msgspec.Struct, frozen=True):
-    """Row ids, both ends included."""
+    """A range of row ids, inclusive."""
 
     first: int
     last: int
 
 
 class Indexed(msgspec.Struct):
-    """What became of the rows of a range.
+    """Result of a range.
 
     Attributes:
-        after: id of the last row that is done.
-        documents: rows that have a document.
-        removed: rows that are gone at their source, and have none.
-        rejected: reason → rows of which no document could be made, or none that the engine takes.
-        examples: the first of them: "identifier: reason".
-        tags: rule → tags dropped, and kept.
+        after: Id of the last row that is done.
+        documents: Rows that have a document.
+        removed: Rows without a document because they are removed from their source.
+        rejected: Number of rejected rows by reason.
+        examples: The first rejected rows, as "identifier: reason".
+        tags: Number of tags by rule that dropped them; `kept` for the others.
     """
 
     after: int = 0
@@ -67,7 +67,7 @@ class Indexed(msgspec.Struct):
 
 
 class _Progress(msgspec.Struct):
-    """What is kept of a range between attempts. It counts for this index, table and range only."""
+    """State between attempts, valid for one index, table and range."""
 
     uuid: str
     table: str
@@ -76,7 +76,13 @@ class _Progress(msgspec.Struct):
 
 
 def ranges(api: Connection, table: str, number: int) -> list[IdRange]:
-    """At most `number` ranges that hold about as many rows each; together all ids of the table."""
+    """Split all ids of a table into ranges with about equal numbers of rows.
+
+    Args:
+        api: Connection to the API database.
+        table: Name of the table.
+        number: Maximum number of ranges, at most MAX_RANGES.
+    """
     number = max(1, min(number, MAX_RANGES))
     found = api.execute(
         sql.SQL("select min(id), max(id), count(*) from {}").format(sql.Identifier("public", table))
@@ -84,9 +90,7 @@ def ranges(api: Connection, table: str, number: int) -> list[IdRange]:
     if not found or found[0] is None:
         return []
     first, last, rows = found
-    number = max(
-        1, min(number, -(-rows // CHUNK))
-    )  # a task for less than a request's worth of rows would not pay
+    number = max(1, min(number, -(-rows // CHUNK)))  # at least one request per task
     bounds = [first]
     if number > 1:
         places = [i / number for i in range(1, number)]
@@ -103,22 +107,22 @@ def ranges(api: Connection, table: str, number: int) -> list[IdRange]:
 
 
 class RangeIndexer:
-    """Fills one range of an index.
+    """Indexes one range. A killed range resumes at its saved state; sending a document twice is harmless.
 
     Args:
-        api: the API database.
-        client: of the search engine.
-        index: that the catalog made; what it must not be, is found out before anything is sent.
-        table: where the rows are.
-        media_type: what they are, and whose moderation tables count.
-        policy: which tags a document gets.
-        part: the range.
-        uuid: of the index, as it was made; None takes the one that is there.
-        load, save: where this range's progress is kept; a range that was killed goes on there. Sending a
-            document twice changes nothing. Progress of another index, table or range is left aside.
-        progress: is told what has been done.
-        should_stop: asked between two chunks.
-        pause: sleeps for a number of seconds.
+        api: Connection to the API database.
+        client: Client of the search engine.
+        index: Name of an index of the catalog.
+        table: Table with the rows.
+        media_type: Media type of the rows.
+        policy: Tag policy of the documents.
+        part: The range.
+        uuid: The engine's uuid of the index; None for the existing one.
+        load: Loads the state of an earlier attempt; that of another index, table or range is ignored.
+        save: Saves the state.
+        progress: Called with the result so far.
+        should_stop: Called between two chunks.
+        pause: Sleeps for a number of seconds.
     """
 
     def __init__(
@@ -146,9 +150,10 @@ class RangeIndexer:
         self._tags = TagFilter(policy)
         set_json_loads(_json, api)
         self._query = sql.SQL("""
-            select m.id, m.identifier, m.created_on, m.title, m.creator, m.provider, m.source, m.category, m.license, m.url, m.filetype,
-                   m.standardized_popularity, m.meta_data, m.tags,
-                   exists (select from {mature} x where x.identifier = m.identifier) as mature, {columns}, m.removed_from_source
+            select m.id, m.identifier, m.created_on, m.title, m.creator, m.provider, m.source, m.category,
+                   m.license, m.url, m.filetype, m.standardized_popularity, m.meta_data, m.tags,
+                   exists (select from {mature} x where x.identifier = m.identifier) as mature,
+                   {columns}, m.removed_from_source
               from {table} m where m.id > %s and m.id <= %s order by m.id limit {chunk}
         """).format(
             table=sql.Identifier("public", table),
@@ -157,16 +162,17 @@ class RangeIndexer:
             columns=sql.SQL(", ").join(sql.SQL(c) for c in COLUMNS[media_type]),
         )
         self._keys = sql.SQL(
-            "select id, identifier::text, removed_from_source from {} where id > %s and id <= %s order by id limit {}"
+            "select id, identifier::text, removed_from_source from {} "
+            "where id > %s and id <= %s order by id limit {}"
         ).format(sql.Identifier("public", table), sql.Literal(CHUNK))
 
     def run(self) -> Indexed:
         """Send the documents of all rows of the range.
 
         Raises:
-            Interrupted: asked to stop; the next attempt goes on there.
-            Retry: the engine takes no more now.
-            Fatal: it never will: the index is gone or not ours, or too many records are rejected.
+            Interrupted: `should_stop` returned True; the next attempt resumes.
+            Retry: A temporary error of the engine.
+            Fatal: The index is missing or was replaced, or too many records are rejected.
         """
         target = self._indexes.require(self._index, self._uuid)
         self._uuid, sender = target.uuid, BulkSender(self._client, target.writer, pause=self._pause)
@@ -185,14 +191,15 @@ class RangeIndexer:
                 self._settle(done, *under_way.popleft())
         if not more:
             raise Interrupted(
-                f"asked to stop at row id {done.after:,} of {self._part.last:,}; the next try goes on there."
+                f"asked to stop at row id {done.after:,} of {self._part.last:,}; the next attempt resumes "
+                "there."
             )
         self._bound(done, done.rows)
         self._indexes.require(self._index, self._uuid)
         return done
 
     def _begin(self) -> Indexed:
-        """Where an earlier attempt stopped, if it filled this range of this index from this table."""
+        """Return the progress of an earlier attempt at this range of this index and table, or begin."""
         fresh = Indexed(after=self._part.first - 1)
         if not (stored := self._load()):
             return fresh
@@ -206,19 +213,17 @@ class RangeIndexer:
             self._part,
         ):
             log.warning(
-                "what an earlier attempt did belongs to another index or range; this range of %s starts over",
+                "the state of an earlier attempt is of another index or range; this range of %s starts over",
                 self._index,
             )
             return fresh
         return progress.done
 
     def _read(self, after: int) -> "_Chunk | None":
-        """The next rows as actions; None at the end of the range."""
+        """Return the actions for the next rows; None at the end of the range."""
         try:
             rows = self._api.execute(self._query, [after, self._part.last]).fetchall()
-        except (
-            psycopg.DataError
-        ):  # a value that Python cannot hold; which row's, only reading fewer of them tells
+        except psycopg.DataError:  # a value that Python cannot represent, in one of the rows
             return self._read_by_halves(after)
         if not rows:
             return None
@@ -228,7 +233,7 @@ class RangeIndexer:
         return chunk
 
     def _read_by_halves(self, after: int) -> "_Chunk | None":
-        """Read rows without the unreadable ones, which are found by halving."""
+        """Read rows without the unreadable ones, which are found by bisection."""
         keys = self._api.execute(self._keys, [after, self._part.last]).fetchall()
         if not keys:
             return None
@@ -260,14 +265,14 @@ class RangeIndexer:
         key = str(media.identifier)
         try:
             action = index_action(key, document(self._media_type, media, self._tags))
-        except Exception as error:  # whatever one record holds, it costs itself only
+        except Exception as error:  # whatever a record holds, only that record is rejected
             chunk.reject(key, f"no document can be made: {type(error).__name__}", str(error))
         else:
             chunk.actions.append(action)
             chunk.documents += 1
 
     def _settle(self, done: Indexed, sent: Future[Sent], chunk: "_Chunk") -> None:
-        """A chunk that has been sent counts; its place is noted."""
+        """Wait for a chunk to be sent, count it, and save the state."""
         rejections = chunk.rejections + sent.result().rejections
         done.after, done.removed, done.tags = chunk.after, done.removed + chunk.removed, dict(chunk.tags)
         done.documents += chunk.documents - len(sent.result().rejections)
@@ -281,19 +286,19 @@ class RangeIndexer:
         self._report(done)
 
     def _bound(self, done: Indexed, rows: int) -> None:
-        """Raise Fatal if more than a few records were rejected; the range then starts over when it is cleared."""
+        """Raise Fatal if too many records are rejected; the range starts over when its task is cleared."""
         rejected = sum(done.rejected.values())
         if rejected > max(REJECTED_ALWAYS, math.floor(rows * REJECTED_SHARE)):
             self._save({})
             reasons = ", ".join(f"{number:,} {kind}" for kind, number in sorted(done.rejected.items()))
             raise Fatal(
-                f"{rejected:,} of {rows:,} records of {self._table} have no document, more than {REJECTED_SHARE:.0%}: {reasons}; "
-                f"the first: {done.examples[0]}"
+                f"{rejected:,} of {rows:,} records of {self._table} have no document, more than "
+                f"{REJECTED_SHARE:.0%}: {reasons}; the first: {done.examples[0]}"
             )
 
 
 class _Chunk:
-    """Rows that are sent together. after: id of the last one."""
+    """Rows that are sent together, up to the id `after`."""
 
     def __init__(self, after: int) -> None:
         self.after, self.documents, self.removed = after, 0, 0
@@ -302,20 +307,20 @@ class _Chunk:
         self.tags: Counter[str] = Counter()
 
     def reject(self, key: str, kind: str, reason: str) -> None:
-        """An earlier attempt may have made a document of what the row was then; it is deleted."""
+        """Reject a record, and delete the document that an earlier attempt may have created."""
         self.rejections.append(Rejection(key, kind, " ".join(reason.split())[:200]))
         self.actions.append(delete_action(key))
 
 
 def _send(sender: BulkSender, actions: list[bytes]) -> Sent:
-    """A document that the engine does not take leaves none of the record's behind."""
+    """Send actions, and delete earlier documents of the records that the engine rejects."""
     sent = sender.send(actions)
     sender.send([delete_action(one.key) for one in sent.rejections])
     return sent
 
 
 def _json(data: str | bytes) -> Any:
-    """A JSON value of the database, whatever it holds: numbers beyond all bounds are infinite."""
+    """Parse a JSON value of the database. Numbers that are too large become infinite."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -336,22 +341,22 @@ def find_count_mismatches(
     rejected: Sequence[int] = (),
     uuid: str | None = None,
 ) -> list[str]:
-    """Find ranges whose documents are not as many as their rows. The index must be refreshed.
+    """Find ranges whose number of documents does not match their rows. The index must be refreshed.
 
     Args:
-        api: the API database.
-        indexes: of the search engine.
-        index: that the catalog made.
-        table: where the rows are.
-        parts: together all ids of the table.
-        rejected: of each part, in their order, the rows that were rejected; empty for none.
-        uuid: of the index, as it was made.
+        api: Connection to the API database.
+        indexes: Operations on indexes.
+        index: Name of an index of the catalog.
+        table: Table with the rows.
+        parts: Ranges that cover all ids of the table.
+        rejected: Number of rejected rows of each range, in their order; empty for none.
+        uuid: The engine's uuid of the index.
 
     Returns:
-        Each such range in words; [] when all is well.
+        One message per mismatch.
 
     Raises:
-        Fatal: the index is gone, or not the one that was filled.
+        Fatal: The index is missing or was replaced.
     """
     identity = indexes.require(index, uuid)
     wrong, wanted_in_all = [], 0
@@ -366,17 +371,18 @@ def find_count_mismatches(
         found = indexes.count(index, {"range": {"id": {"gte": part.first, "lte": part.last}}})
         if wanted != found:
             wrong.append(
-                f"ids {part.first:,} to {part.last:,}: {_counted(rows, removed, left_out)}, {found:,} documents"
+                f"ids {part.first:,} to {part.last:,}: {_counted(rows, removed, left_out)}, "
+                f"{found:,} documents"
             )
     total = indexes.count(index)
     if not wrong and wanted_in_all != total:
-        wrong.append(f"in all: {wanted_in_all:,} documents are wanted, {total:,} are there")
+        wrong.append(f"in all: {wanted_in_all:,} documents are expected, {total:,} exist")
     indexes.require(index, identity.uuid)
     return wrong
 
 
 def _counted(rows: int, removed: int, rejected: int) -> str:
-    """Rows, and why some of them have no document."""
-    left_out = [f"{removed:,} gone at their source"] if removed else []
+    """Return the number of rows, and why some of them have no document."""
+    left_out = [f"{removed:,} removed from their source"] if removed else []
     left_out += [f"{rejected:,} rejected"] if rejected else []
     return f"{rows:,} rows" + (f" ({', '.join(left_out)})" if left_out else "")

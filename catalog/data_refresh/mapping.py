@@ -1,14 +1,14 @@
-"""Settings and mappings of the search indexes; a change takes effect with the next refresh."""
+"""Settings and mappings of the search indexes. A change takes effect with the next refresh."""
 
 from typing import Any
+
+import msgspec
 
 from catalog.core.media import MediaType
 from catalog.data_refresh.tag_policy import TagPolicy
 
-SHARDS: dict[MediaType, int] = {
-    "image": 18,
-    "audio": 1,
-}  # what the big index needs; a connection's extra `shards` says otherwise
+# Default number of shards; the extra `shards` of the connection overrides it.
+SHARDS: dict[MediaType, int] = {"image": 18, "audio": 1}
 _OVERRIDES = {
     "animals": "animal",
     "animal": "animal",
@@ -30,7 +30,7 @@ _ANALYSIS = {
     "analyzer": {
         "custom_english": {
             "tokenizer": "standard",
-            # lower case first, so that the overrides meet capitalised words as well
+            # Lower case first, so that the overrides also apply to capitalized words.
             "filter": [
                 "english_possessive_stemmer",
                 "lowercase",
@@ -73,9 +73,12 @@ _SPECIFIC: dict[MediaType, dict[str, Any]] = {
 
 
 def index_body(media_type: MediaType, meta: dict[str, Any], shards: int) -> dict[str, Any]:
-    """Return the body that creates an index to be filled, without replicas and refreshes.
+    """Return the body that creates an index for filling, without replicas and refreshes.
 
-    meta: what made the index; kept in its mapping's `_meta`.
+    Args:
+        media_type: Media type of the documents.
+        meta: Origin of the index (`index_meta`), stored in its mapping's `_meta`.
+        shards: Number of primary shards.
     """
     return {
         "settings": {
@@ -92,9 +95,7 @@ def index_body(media_type: MediaType, meta: dict[str, Any], shards: int) -> dict
 
 
 def index_meta(media_type: MediaType, dag_id: str, run_id: str, policy: TagPolicy) -> dict[str, Any]:
-    """Who made an index, and under which tag policy."""
-    import msgspec
-
+    """Return the origin of an index: DAG, run and tag policy."""
     return {
         "media_type": media_type,
         "dag_id": dag_id,

@@ -1,19 +1,31 @@
-"""Rows of the catalog and what the API knows of them, put together in COPY's binary form."""
+"""Join of the catalog's rows with the API's own columns, in the binary format of COPY."""
 
 import struct
 from collections.abc import Iterator
 from uuid import UUID
 
-HELD = 50_000  # new ones among known ones that are held back at most
+HELD = 50_000  # new rows that are held back at most
 NULL = b"\xff\xff\xff\xff"
 _KEY = b"\0\0\0\x10"  # the length of a uuid
 
 
 class Merge:
-    """Joins rows of the catalog with the API's columns, as bytes; the inner loop of a refresh.
+    """Joins rows of the catalog with the API's columns, as bytes. This is the inner loop of a refresh.
 
-    known: key → fields that only the API has; deleted: keys that moderators have deleted. fields,
-    fields_of_new: of a row, known or not.
+    Rows that the API has and new ones have different columns, so they need separate COPY statements.
+
+    Args:
+        known: Identifier → the fields that only the API has, encoded.
+        deleted: Identifiers of records that moderators deleted.
+        fields: Number of fields of a known row.
+        fields_of_new: Number of fields of a new row.
+
+    Attributes:
+        copied: Rows yielded or held back.
+        found_new: New rows among them.
+        deleted: Rows left out because moderators deleted them.
+        too_wide: Reason and identifier of each row that does not fit.
+        done: True when all rows have been read.
     """
 
     def __init__(
@@ -25,13 +37,15 @@ class Merge:
         )
         self._new: list[bytes] = []
         self.copied = self.found_new = self.deleted = 0
-        self.too_wide: list[tuple[str, str]] = []  # why, identifier
+        self.too_wide: list[tuple[str, str]] = []
         self.done = False
 
     def rows(self, rows: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield rows until the end, or until enough new ones are held back for their own COPY.
+        """Yield encoded rows until the end, or until enough new ones are held back for their own COPY.
 
-        rows: number of fields, which one is too wide (or null), identifier, all others.
+        Args:
+            rows: Each with: the number of fields; the name of the field that is too wide, or null; the
+                identifier; all other fields.
         """
         known, deleted, head, head_of_new, held = (
             self._known,
@@ -66,6 +80,6 @@ class Merge:
         self.found_new += len(held) if known else number
 
     def take_new(self) -> Iterator[bytes]:
-        """What was held back."""
+        """Yield the rows that were held back, and forget them."""
         yield from self._new
         self._new.clear()

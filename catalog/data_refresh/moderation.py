@@ -1,7 +1,7 @@
-"""What moderators decide while an index is made: found in the API database, followed in the index, proved.
+"""Decisions of moderators during a refresh: read from the API database, applied to the index, verified.
 
-A row is copied, or a document made, hours before it is searched. A medium that is deleted, or marked as
-mature, in between is in the new index as it was.
+Rows are copied and documents created hours before they are searched. A record that is deleted or marked as
+mature in between is unchanged in the new index.
 """
 
 import logging
@@ -27,14 +27,15 @@ _MATURE = {"term": {"mature": True}}
 
 
 def moderation_moment(api: Connection) -> datetime:
-    """Return the moment from which moderation counts; to be recorded once, before the first row is copied.
+    """Return the time from which decisions count; it is recorded once, before the first row is copied.
 
-    It is of the database's clock, at the latest when the oldest transaction that can be seen began, minus one
-    hour: the rows bear the application's clock, which may go wrong, and the moment at which a transaction
-    wrote them, which may be long before others see them.
+    It is the start of the oldest visible transaction, by the database's clock, minus one hour. A decision has
+    the time of the application's clock, which may be wrong, and becomes visible when its transaction commits,
+    which may be much later.
     """
     row = api.execute(
-        "select least(clock_timestamp(), min(xact_start)) - %s from pg_stat_activity where datname = current_database()",
+        "select least(clock_timestamp(), min(xact_start)) - %s from pg_stat_activity "
+        "where datname = current_database()",
         [MARGIN],
     ).fetchone()
     assert row
@@ -45,13 +46,13 @@ def moderation_moment(api: Connection) -> datetime:
 def decided(
     api: Connection, kind: str, media_type: MediaType, since: datetime | None = None
 ) -> Iterator[list[str]]:
-    """Identifiers of media that moderators have deleted, or marked as mature, in batches.
+    """Yield batches of identifiers of records that moderators have deleted, or marked as mature.
 
     Args:
-        api: the API database.
+        api: Connection to the API database.
         kind: `deleted` or `mature`.
-        media_type: of the media.
-        since: as `moderation_moment` gave it; None for all that ever were.
+        media_type: Media type of the records.
+        since: Result of `moderation_moment`; None for all decisions.
     """
     query = sql.SQL(
         "select identifier from {} where created_on >= coalesce(%s, '-infinity'::timestamptz) "
@@ -73,34 +74,33 @@ def follow(
     uuid: str | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Bring an index up to what moderators have decided, and prove it. Marks are followed both ways.
+    """Apply the decisions of moderators to an index, and verify it.
 
-    A deletion that is taken back is not: the medium's row may be a new one, with other contents. The next
-    refresh has its document.
+    Marks as mature are added and removed. A revoked deletion is not applied: the record's row may be a new
+    one with other contents, and the next refresh creates its document.
 
-    To be called before an alias is pointed at the index, and once more afterwards, for what was decided in
-    between.
+    Call it before an alias is moved to the index, and again afterwards for decisions made in between.
 
     Args:
-        api: the API database.
-        client: of the search engine.
-        index: that the catalog made.
-        media_type: of its media.
-        since: as `moderation_moment` gave it before the rows were copied.
-        uuid: of the index, as it was made.
-        pause: sleeps for a number of seconds.
+        api: Connection to the API database.
+        client: Client of the search engine.
+        index: Name of an index of the catalog.
+        media_type: Media type of its documents.
+        since: Result of `moderation_moment` before the rows were copied.
+        uuid: The engine's uuid of the index.
+        pause: Sleeps for a number of seconds.
 
     Returns:
-        Number of documents deleted or marked.
+        Number of documents deleted or changed.
 
     Raises:
-        Retry: the engine did not take all of it; the index must not be searched yet.
-        Fatal: the index is gone, or refuses a change.
+        Retry: The engine did not apply everything; the index must not be searched yet.
+        Fatal: The index is missing, or the engine rejects a change.
     """
     indexes = Indexes(client, pause=pause)
     sender = BulkSender(client, indexes.require(index, uuid).writer, tell=True, pause=pause)
     indexes.refresh(index)
-    # before the marks, so that one which is made this very moment is not lost
+    # Removed before marks are added, so that a mark that is made at this moment is not lost.
     changed = sum(_apply(sender, [], batch, False) for batch in taken_back(api, indexes, index, media_type))
     changed += sum(_apply(sender, batch, []) for batch in decided(api, "deleted", media_type, since))
     changed += sum(_apply(sender, [], batch) for batch in decided(api, "mature", media_type, since))
@@ -109,21 +109,22 @@ def follow(
         deleted, mature = _left(api, indexes, index, media_type, None)
         if not deleted and not mature:
             return changed
-        # decided before `since`, by a wrong clock or in a very long transaction; or this very moment
-        log.info("%s: %s more decisions are followed", index, len(deleted) + len(mature))
+        # Decisions before `since`, by a wrong clock or in a very long transaction, or of this moment.
+        log.info("%s: applying %s more decisions", index, len(deleted) + len(mature))
         changed += _apply(sender, deleted, mature)
     raise Retry(f"{index} still shows media as they were before moderation, such as {(deleted + mature)[0]}.")
 
 
 def taken_back(api: Connection, indexes: Indexes, index: str, media_type: MediaType) -> Iterator[list[str]]:
-    """Identifiers of media that an index shows as mature although nobody says so any more, in batches.
+    """Yield batches of identifiers of documents that are mature although their mark was removed.
 
-    A mark that is taken back leaves no trace, so the documents that are mature are compared with the rows.
-    Media without a row are left alone, and so are those whose record itself says that they are mature.
+    A removed mark leaves no trace, so mature documents are compared with the rows. Documents without a row,
+    and those whose provider says that they are mature, are not included.
     """
     query = sql.SQL("""
         select m.identifier::text, m.meta_data -> 'mature' from {table} m
-         where m.identifier = any(%s::uuid[]) and not exists (select from {marks} x where x.identifier = m.identifier)
+         where m.identifier = any(%s::uuid[])
+           and not exists (select from {marks} x where x.identifier = m.identifier)
     """).format(
         table=sql.Identifier("public", media_type), marks=sql.Identifier("public", f"api_mature{media_type}")
     )
@@ -138,7 +139,7 @@ def _apply(sender: BulkSender, deleted: list[str], marked: list[str], mature: bo
     )
     for one in sent.rejections:
         raise Fatal(
-            f"the search engine refuses what moderators decided about {one.key}: {one.kind}: {one.reason}"
+            f"the search engine rejects a moderator's decision about {one.key}: {one.kind}: {one.reason}"
         )
     return sent.changed
 
@@ -146,14 +147,14 @@ def _apply(sender: BulkSender, deleted: list[str], marked: list[str], mature: bo
 def unmoderated(
     api: Connection, client: Elasticsearch, index: str, media_type: MediaType, since: datetime | None = None
 ) -> list[str]:
-    """Return media that an index shows although they are deleted, or as harmless although they are mature.
+    """Return identifiers of documents to which a decision of moderators was not applied.
 
     Args:
-        api: the API database.
-        client: of the search engine.
-        index: name or alias.
-        media_type: of its media.
-        since: only what was decided since then; None for all that ever was.
+        api: Connection to the API database.
+        client: Client of the search engine.
+        index: Name or alias of the index.
+        media_type: Media type of its documents.
+        since: Only decisions since then; None for all.
     """
     deleted, mature = _left(api, Indexes(client), index, media_type, since)
     return sorted({*deleted, *mature})

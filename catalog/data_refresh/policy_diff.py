@@ -1,4 +1,4 @@
-"""What a changed tag policy would do to documents, seen on a sample before anybody rebuilds an index."""
+"""Preview of a changed tag policy: its effect on a sample of documents, before an index is rebuilt."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,7 +14,16 @@ from catalog.data_refresh.tag_policy import TagFilter, TagPolicy
 
 
 class PolicyDiff(msgspec.Struct):
-    """rows: looked at; changed: of which the document would change; before, after: rule → tags; gained, lost: tag names with numbers."""
+    """Effect of a changed policy.
+
+    Attributes:
+        rows: Records compared.
+        changed: Records whose document would change.
+        before: Number of tags by rule, under the old policy.
+        after: Number of tags by rule, under the new policy.
+        gained: Number of documents by tag that they would gain.
+        lost: Number of documents by tag that they would lose.
+    """
 
     rows: int = 0
     changed: int = 0
@@ -25,7 +34,13 @@ class PolicyDiff(msgspec.Struct):
 
 
 def compare(tag_lists: Iterable[Any], old: TagPolicy, new: TagPolicy) -> PolicyDiff:
-    """tag_lists: of one record each, as the databases hold them."""
+    """Compare two policies.
+
+    Args:
+        tag_lists: The tags of each record, as stored in the database.
+        old: Policy of the index.
+        new: Policy to preview.
+    """
     before, after, diff = TagFilter(old), TagFilter(new), PolicyDiff()
     for tags in tag_lists:
         diff.rows += 1
@@ -39,7 +54,7 @@ def compare(tag_lists: Iterable[Any], old: TagPolicy, new: TagPolicy) -> PolicyD
 
 
 def sample(api: Connection, media_type: MediaType, rows: int) -> list[Any]:
-    """Tag lists of about so many records from all over the table; all of them when there are not so many."""
+    """Return the tag lists of about `rows` records sampled from the whole table, or of all of them."""
     table = sql.Identifier("public", media_type)
     estimate = api.execute(
         "select greatest(reltuples, 1) from pg_class where oid = to_regclass(%s)", [media_type]
@@ -54,7 +69,17 @@ def sample(api: Connection, media_type: MediaType, rows: int) -> list[Any]:
 def explain(
     api: Connection, media_type: MediaType, key: str, policy: TagPolicy
 ) -> list[tuple[Any, str | None]]:
-    """Return each tag of a record with the rule that drops it, or None; `key` is its identifier or row id."""
+    """Return each tag of a record with the rule that drops it, or None.
+
+    Args:
+        api: Connection to the API database.
+        media_type: Media type of the record.
+        key: Identifier or row id of the record.
+        policy: The tag policy.
+
+    Raises:
+        Fatal: There is no such record.
+    """
     column = "id" if key.isdigit() else "identifier::text"
     query = sql.SQL("select tags from {} where {} = %s").format(
         sql.Identifier("public", media_type), sql.SQL(column)

@@ -1,4 +1,4 @@
-"""Finds what the search engine would refuse hours later: names, aliases, blocks, limits, rights."""
+"""Checks of what the search engine would refuse hours later: names, aliases, limits, privileges."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +21,7 @@ from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.data_refresh.templates import foreseen
 
 log = logging.getLogger(__name__)
-NODE = 10.0  # seconds that a node may take to make an empty index
+NODE_TIMEOUT = 10.0  # seconds for a node to allocate an empty index
 _DOCUMENT = {
     "id": 1,
     "title": "preflight",
@@ -29,17 +29,12 @@ _DOCUMENT = {
     "source": "preflight",
     "tags": [{"name": "preflight"}],
 }
-_NONE: dict[str, Any] = {
-    "term": {"identifier": "none"}
-}  # what finds nothing for sure is not even read by the engine
-_LOST = (
-    "filter",
-    "index_routing",
-    "search_routing",
-    "is_write_index",
-    "is_hidden",
-)  # of an alias, when it is pointed elsewhere
-_BLOCKS = ("read_only", "read_only_allow_delete", "metadata")  # under these, an alias cannot be moved away
+# A query without matches, for which the engine reads no document.
+_NONE: dict[str, Any] = {"term": {"identifier": "none"}}
+# Properties that an alias loses when it is moved.
+_LOST = ("filter", "index_routing", "search_routing", "is_write_index", "is_hidden")
+# Blocks of an index that prevent its aliases from being moved.
+_BLOCKS = ("read_only", "read_only_allow_delete", "metadata")
 
 
 def preflight_search(
@@ -53,24 +48,24 @@ def preflight_search(
     replicas: int = 0,
     aliases: Iterable[str] | None = None,
 ) -> list[str]:
-    """Try everything a refresh asks of the engine, on two indexes of one document that are deleted again.
+    """Rehearse all operations of a refresh on two indexes with one document, which are deleted afterwards.
 
     Args:
-        indexes: Of the search engine.
-        terms: The sensitive terms; none if no filtered index is created.
-        media_type: Of the indexes.
-        dag_id: Of the run; the next refresh of that DAG deletes what a killed attempt leaves.
-        run_id: Of the run.
-        shards: Of the index that will be created.
-        replicas: Of the index that will be created.
-        aliases: The aliases that will be moved; None for those of a data refresh.
+        indexes: Operations on indexes.
+        terms: Sensitive terms; empty if no filtered index is created.
+        media_type: Media type of the indexes.
+        dag_id: DAG of the run; its next refresh deletes the indexes that a killed attempt leaves.
+        run_id: Id of the run.
+        shards: Primary shards of the new index.
+        replicas: Replicas of the new index.
+        aliases: Aliases that will be moved; None for those of a data refresh.
 
     Returns:
-        What works but is worth a look, such as terms that no text can hold.
+        Warnings, such as terms that never match.
 
     Raises:
-        Fatal: all that would not work, each by its name and with the way out.
-        Retry: the engine does not answer.
+        Fatal: Something would fail; the message lists all problems with the way out.
+        Retry: The engine does not answer.
     """
     names = list(aliases) if aliases is not None else [media_type, f"{media_type}-filtered"]
     problems: list[str] = []
@@ -81,15 +76,13 @@ def preflight_search(
                 found = _tried(
                     f"the sensitive terms, searched in {alias}", partial(_search, indexes, alias, terms)
                 )
-        except Fatal as error:  # some blocks forbid to look
+        except Fatal as error:  # some blocks prevent even reading the metadata
             found = [f"the alias {alias}: {error}"]
         problems += found
     scratch = f"{media_type}-preflight-{uuid4().hex}"
     body = index_body(media_type, index_meta(media_type, dag_id, run_id, DEFAULT), shards)
-    before = [
-        *_allocation(indexes, replicas),
-        *foreseen(indexes.client, scratch),
-    ]  # found without making an index
+    # Problems that are found without creating an index.
+    before = [*_allocation(indexes, replicas), *foreseen(indexes.client, scratch)]
     before += foreseen(indexes.client, f"{scratch}-filtered") if terms else []
     problems += before
     try:
@@ -114,7 +107,7 @@ def _tried(what: str, work: Callable[[], Any]) -> list[str]:
 
 
 def alias_problems(indexes: Indexes, alias: str) -> list[str]:
-    """Return what prevents an alias from being moved; [] if nothing does, or there is no such alias."""
+    """Return what prevents an alias from being moved; empty if nothing does, or the alias does not exist."""
     client = indexes.client
     try:
         found: dict[str, Any] = ask(client.indices.get, index=alias, expand_wildcards="all").body
@@ -138,7 +131,8 @@ def alias_problems(indexes: Indexes, alias: str) -> list[str]:
         settings = about["settings"]["index"]
         blocks = [key for key in _BLOCKS if str(settings.get("blocks", {}).get(key, "")).lower() == "true"]
         problems += [
-            f"the index {name} has index.blocks.{key}, so {alias} cannot be moved away from it; set it to null"
+            f"the index {name} has index.blocks.{key}, so {alias} cannot be moved away from it; set it "
+            "to null"
             for key in blocks
         ]
         if str(settings.get("frozen", "")).lower() == "true":
@@ -149,12 +143,12 @@ def alias_problems(indexes: Indexes, alias: str) -> list[str]:
 
 
 def _search(indexes: Indexes, name: str, terms: Sequence[str]) -> None:
-    """Each query, as the engine checks it, in an index of any size: no document is looked at."""
+    """Let the engine validate each query; no document is read, so the size of the index does not matter."""
     for group in sensitive_groups(terms) if terms else ():
         query = {"bool": {"must": [group], "filter": [_NONE]}}
         try:
             ask(indexes.client.search, index=name, query=query, size=0)
-        except NotFoundError:  # dangling
+        except NotFoundError:  # the alias points at no index
             raise Fatal(f"{name} cannot be searched.") from None
 
 
@@ -164,7 +158,7 @@ def _rehearse(indexes: Indexes, name: str, body: dict[str, Any], terms: Sequence
     _require_a_node(indexes, name)
     sent = BulkSender(indexes.client, writer).send([index_action("preflight", _DOCUMENT)])
     for one in sent.rejections:
-        raise Fatal(f"a document is refused: {one.kind}: {one.reason}")
+        raise Fatal(f"a document is rejected: {one.kind}: {one.reason}")
     indexes.refresh(name)
     try:
         kept = ask(indexes.client.get, index=name, id="preflight")["_source"]
@@ -172,22 +166,22 @@ def _rehearse(indexes: Indexes, name: str, body: dict[str, Any], terms: Sequence
         kept = {}
     if kept != _DOCUMENT:
         changed = sorted(key for key in {*kept, *_DOCUMENT} if kept.get(key) != _DOCUMENT.get(key))
+        what = f"has another {', '.join(changed)}" if kept else "is missing"
         raise Fatal(
-            f"a document {'has another ' + ', '.join(changed) if kept else 'is gone'} after it was written; "
-            "look for an ingest pipeline (GET _ingest/pipeline)."
+            f"a document {what} after it was written; look for an ingest pipeline (GET _ingest/pipeline)."
         )
     made, filtered = [name], f"{name}-filtered"
     if terms:
         FilteredIndex(indexes, name, filtered, terms, lambda: indexes.create(filtered, body)).run()
-        ask(indexes.client.delete_by_query, index=filtered, query=_NONE)  # of a long list of terms
+        ask(indexes.client.delete_by_query, index=filtered, query=_NONE)  # long lists of terms need it
         made.append(filtered)
-    for index in made:  # both at once, as a refresh has them beside the live ones
+    for index in made:  # both exist at once, as in a refresh
         settings = {"index": {"number_of_replicas": replicas}}
         ask(indexes.client.indices.put_settings, index=index, settings=settings)
 
 
 def _allocation(indexes: Indexes, replicas: int) -> list[str]:
-    """Return the cluster setting that prevents new shards; [] if the account may not read it."""
+    """Return the cluster setting that prevents new shards; empty if the account may not read it."""
     try:
         settings = ask(indexes.client.cluster.get_settings, flat_settings=True).body
     except Fatal:
@@ -196,27 +190,25 @@ def _allocation(indexes: Indexes, replicas: int) -> list[str]:
     value = str(settings["transient"].get(key, settings["persistent"].get(key, "all"))).lower()
     if value == "none" or (replicas and value in ("primaries", "new_primaries")):
         what = "a new shard" if value == "none" else "the replica of a shard"
-        return [f"{key} is {value}, so no node takes {what}; set it to null"]
+        return [f"{key} is {value}, so no node allocates {what}; set it to null"]
     return []
 
 
 def _require_a_node(indexes: Indexes, name: str) -> None:
-    """Raise Fatal if no node takes a new index, for which the first document would wait for minutes."""
+    """Raise Fatal if no node allocates a new index; its first document would wait for minutes."""
     waiting = indexes.client.options(ignore_status=408)
-    if not ask(waiting.cluster.health, index=name, wait_for_status="yellow", timeout=f"{NODE:.0f}s")[
-        "timed_out"
-    ]:
+    health = ask(waiting.cluster.health, index=name, wait_for_status="yellow", timeout=f"{NODE_TIMEOUT:.0f}s")
+    if not health["timed_out"]:
         return
     found = ask(indexes.client.cluster.allocation_explain, index=name, shard=0, primary=True)
     nodes = found.get("node_allocation_decisions") or []
     why = {decider["explanation"] for node in nodes for decider in node.get("deciders") or []}
-    raise Fatal(
-        f"no node takes a shard: {'; '.join(sorted(why)) or found.get('allocate_explanation', 'why, the engine does not say')}"
-    )
+    reasons = "; ".join(sorted(why)) or found.get("allocate_explanation", "the engine gives no reason")
+    raise Fatal(f"no node allocates a shard: {reasons}")
 
 
 def _idle(indexes: Indexes, name: str, terms: Sequence[str]) -> list[str]:
-    """A note about terms in which no searched field finds a word."""
+    """Return a warning about terms in which the engine finds no word."""
     analyze = indexes.client.indices.analyze
     idle = [
         term
@@ -225,7 +217,7 @@ def _idle(indexes: Indexes, name: str, terms: Sequence[str]) -> list[str]:
         and not any(ask(analyze, index=name, field=field, text=term)["tokens"] for field in FIELDS)
     ]
     return (
-        [f"{len(idle):,} sensitive terms hold no word, so they hide nothing: {', '.join(idle[:10])}"]
+        [f"{len(idle):,} sensitive terms contain no word, so they hide nothing: {', '.join(idle[:10])}"]
         if idle
         else []
     )

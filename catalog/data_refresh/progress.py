@@ -1,4 +1,4 @@
-"""The row that records the progress of a temporary table, and the lock of its writers."""
+"""Progress of a temporary table, recorded in a table beside it, and the lock of its writer."""
 
 import time
 
@@ -14,7 +14,13 @@ from catalog.data_refresh.shape import Shape
 
 
 class Progress(msgspec.Struct):
-    """run_id: of whose refresh; copied: how far; shape: of the live table when the copy began."""
+    """Progress of a copy.
+
+    Attributes:
+        run_id: Identity of the refresh.
+        copied: Progress.
+        shape: Definition of the live table when the copy began.
+    """
 
     run_id: str
     copied: Copied
@@ -22,13 +28,16 @@ class Progress(msgspec.Struct):
 
 
 def begin(api: Connection, copied: Copied, run_id: str, shape: Shape) -> None:
-    """Insert the row. Changes of the live table by current and later transactions are carried over."""
-    # With a key, because a publication of all tables lets nothing be updated that has none.
+    """Create the progress table. Changes of the live table from now on are carried over (`catch_up`)."""
+    # Tables of a publication can only be updated if they have a key.
     api.execute(
         sql.SQL("""
             create table {progress} (
-                run_id text primary key, began xid8 not null default pg_snapshot_xmin(pg_current_snapshot()), state jsonb not null,
-                shape jsonb not null, rejects jsonb not null default '[]'
+                run_id text primary key,
+                began xid8 not null default pg_snapshot_xmin(pg_current_snapshot()),
+                state jsonb not null,
+                shape jsonb not null,
+                rejects jsonb not null default '[]'
             )
         """).format(progress=_name(copied.table))
     )
@@ -41,7 +50,7 @@ def begin(api: Connection, copied: Copied, run_id: str, shape: Shape) -> None:
 
 
 def read(api: Connection, table: str) -> Progress | None:
-    """None when nothing was copied, or by another version of this package."""
+    """Return the progress; None if there is none, or if another version of this package wrote it."""
     if not exists(api, progress_name(table)):
         return None
     try:
@@ -61,7 +70,7 @@ def note(api: Connection, copied: Copied) -> None:
 
 
 def list_rejects(api: Connection, table: str, rejects: list[tuple[str, str]]) -> None:
-    """Add records that are left out, each with its identifier and the reason."""
+    """Add rejected records, each with identifier and reason."""
     api.execute(
         sql.SQL("update {progress} set rejects = rejects || %s").format(progress=_name(table)),
         [Jsonb(rejects)],
@@ -69,28 +78,28 @@ def list_rejects(api: Connection, table: str, rejects: list[tuple[str, str]]) ->
 
 
 def rejects(api: Connection, table: str) -> list[tuple[str, str]]:
-    """Records that were left out of a copy, identifier and reason: the first thousand."""
+    """Return identifier and reason of the first thousand rejected records of a copy."""
     query = sql.SQL("select rejects from {progress}").format(progress=_name(table))
     row = api.execute(query).fetchone() if exists(api, progress_name(table)) else None
     return [(identifier, reason) for identifier, reason in row[0]] if row else []
 
 
 def claim(api: Connection, table: str, patience: float = 60) -> None:
-    """Be the only session that works on a table's copy, until the connection is closed.
+    """Take the lock of a table's copy for this session, until the connection is closed.
 
     Args:
-        api: To the API database.
+        api: Connection to the API database.
         table: Name of the live table.
-        patience: Seconds; the try before this one may not be quite dead.
+        patience: Seconds to wait, because the session of a killed attempt may still be ending.
 
     Raises:
-        Retry: Another session is at work.
+        Retry: Another session holds the lock.
     """
     deadline = time.monotonic() + patience
     free = "select 1 where pg_try_advisory_lock(hashtext(%s))"
     while not api.execute(free, [f"copy {table}"]).fetchone():
         if time.monotonic() > deadline:
-            raise Retry(f"another copy of {table} is at work.")
+            raise Retry(f"another session is copying {table}.")
         time.sleep(0.5)
 
 

@@ -21,16 +21,16 @@ from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
 __all__ = ["Promoted", "build_indexes", "catch_up", "drop_left_overs", "left_overs", "promote"]
 
 log = logging.getLogger(__name__)
-LOCK_SECONDS, LOCK_TRIES = 5.0, 60  # an exchange waits so long for the table, then lets others pass
+LOCK_SECONDS, LOCK_TRIES = 5.0, 60  # limit of each attempt to lock the tables, and the number of attempts
 
 
 class Promoted(msgspec.Struct):
-    """What an exchange did.
+    """Result of an exchange.
 
     Attributes:
-        orphans: Foreign key → rows that named media which are gone.
-        carried: Table → rows whose view counts (or whatever only the API knows) had changed since the copy
-            began.
+        orphans: Number of deleted rows by foreign key; they referred to missing media.
+        carried: Number of rows by table whose API-only columns, such as view counts, had changed since the
+            copy began.
     """
 
     orphans: dict[str, int] = {}
@@ -46,21 +46,21 @@ def promote(
     expected: Mapping[str, Shape] | None = None,
     accept_shrinkage: bool = False,
 ) -> Promoted:
-    """Exchange all tables of a medium at once. A call for a run that has been promoted changes nothing.
+    """Exchange all tables of a media type in one transaction. It does nothing for a run that is promoted.
 
     Args:
-        api: To the API database, in autocommit.
+        api: Connection to the API database, in autocommit.
         tables: Names of the live tables.
-        run_id: Of the refresh whose copy it is.
-        pause: Called with seconds to wait before the next try.
-        expected: Table → its shape when the refresh began; when the copy began if it is not given.
-        accept_shrinkage: Exchange even when the new tables are suspiciously small.
+        run_id: Identity of the refresh that copied the new tables.
+        pause: Called with the seconds to wait before the next attempt.
+        expected: Definition of each table when the refresh began; by default, when the copy began.
+        accept_shrinkage: Exchange even if the new tables are suspiciously small.
 
     Raises:
-        Retry: Somebody holds a table for minutes.
-        Fatal: A table was changed meanwhile, the new one is suspiciously small, the copy is another refresh's
-            or not complete, or something is attached to a table that a refresh cannot recreate. The message
-            says what; nothing was changed.
+        Retry: Other sessions held a table for minutes.
+        Fatal: A table was changed meanwhile, a new table is suspiciously small, a copy is incomplete or of
+            another refresh, or a refresh cannot recreate something that is attached to a table. The message
+            says which; nothing was changed.
     """
     settle(api)
     began = {table: state for table in tables if (state := _copy_of(api, table, run_id))}
@@ -71,7 +71,8 @@ def promote(
     check_shape(api, wanted, shapes)
     if not accept_shrinkage:
         refuse_shrinkage(shrinkage(api, wanted))
-    # Most of it while everybody works. A reader whose snapshot is older than the exchange sees what the exchange itself deletes.
+    # Most of the work is done before the exchange, because a reader with a snapshot from before the exchange
+    # still sees the rows that the exchange itself deletes.
     promoted = Promoted(carried={table: catch_up(api, table) for table in wanted})
     for table in wanted:
         leave_out_deleted(api, table)
@@ -81,7 +82,9 @@ def promote(
             _pass_readers(api, wanted)
             _exchange_all(api, wanted, shapes, promoted)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            log.info("somebody holds %s; try %d of %d.", " or ".join(wanted), attempt + 1, LOCK_TRIES)
+            log.info(
+                "attempt %d of %d: other sessions hold %s.", attempt + 1, LOCK_TRIES, " or ".join(wanted)
+            )
             pause(2)
         except psycopg.OperationalError:
             raise
@@ -90,44 +93,53 @@ def promote(
         else:
             return promoted
     raise Retry(
-        f"{' or '.join(wanted)} could not be locked; end the sessions that hold it. The old tables are still live."
+        f"{' or '.join(wanted)} could not be locked; end the sessions that hold it. The old tables are still "
+        "live."
     )
 
 
 def _refusal(error: psycopg.Error) -> str:
-    """What the server has against an exchange, and the way out."""
+    """Return the server's error and the way out."""
     said = ": ".join(
         part.rstrip(".")
         for part in (error.diag.message_primary or str(error), error.diag.message_detail)
         if part
     )
     if isinstance(error, psycopg.errors.ForeignKeyViolation):
-        way_out = f"Correct the rows that key {error.diag.constraint_name} of {error.diag.table_name} is about, or drop the key"
+        key = f"key {error.diag.constraint_name} of {error.diag.table_name}"
+        way_out = f"Correct the rows that violate {key}, or drop the key"
     elif isinstance(error, psycopg.errors.RaiseException):
         where = (error.diag.context or "").partition("\n")[0]
-        way_out = f"It comes from a function of the API database ({where}): disable the trigger that calls it until the refresh is done"
+        way_out = (
+            f"The error comes from a function of the API database ({where}): disable the trigger that calls "
+            "it until the refresh is done"
+        )
     else:
         way_out = "Remove the cause"
     return f"{said}. Nothing was changed, and the old tables are live. {way_out}, then clear this task."
 
 
 def _copy_of(api: Connection, table: str, run_id: str) -> progress.Progress | None:
-    """Return the copy to promote; None if it was. Raises Fatal if it is another run's, or incomplete."""
+    """Return the copy to promote; None if it is promoted.
+
+    Raises:
+        Fatal: It is incomplete, or another run's.
+    """
     progress.claim(api, table)
     state = progress.read(api, table)
     if state is None:
-        raise Fatal(f"nothing was copied for {table}; clear the tasks that copy.")
+        raise Fatal(f"nothing was copied for {table}; clear copy_tables and all tasks after it.")
     if state.run_id != run_id:
-        raise Fatal(f"what was copied for {table} is another run's; clear the tasks that copy.")
+        raise Fatal(f"the copy of {table} is another run's; clear copy_tables and all tasks after it.")
     if not progress.exists(api, temp_name(table)):
         return None
     if not state.copied.done:
-        raise Fatal(f"the copy of {table} is not complete; clear the tasks that copy.")
+        raise Fatal(f"the copy of {table} is not complete; clear copy_tables and all tasks after it.")
     return state
 
 
 def _pass_readers(api: Connection, tables: list[str]) -> None:
-    """Wait until nobody reads the tables: those who come meanwhile queue, so not for long."""
+    """Wait, for a short time, until nobody reads the tables. New readers queue meanwhile."""
     with api.transaction():
         _lock(api, tables, "access exclusive", LOCK_SECONDS)
 
@@ -136,19 +148,15 @@ def _exchange_all(
     api: Connection, tables: list[str], expected: Mapping[str, Shape], promoted: Promoted
 ) -> None:
     with api.transaction():
-        _lock(api, tables, "exclusive", LOCK_SECONDS)  # nobody writes, everybody reads
+        _lock(api, tables, "exclusive", LOCK_SECONDS)  # excludes writers, but not readers
         carried = {table: catch_up(api, table) for table in tables}
-        # A session that reads and then wants to write waits for us while we wait for it. It is ours to give way: before the server
-        # looks for such a circle and ends one of the two.
-        patience = api.execute(
+        # A session that has read and now wants to write waits for us while we wait for it. We give up before
+        # the server searches for deadlocks, because it may cancel the other session.
+        row = api.execute(
             "select setting::float / 1000 from pg_settings where name = 'deadlock_timeout'"
         ).fetchone()
-        _lock(
-            api,
-            tables,
-            "access exclusive",
-            min(LOCK_SECONDS, 0.8 * patience[0] if patience else LOCK_SECONDS),
-        )
+        limit = min(LOCK_SECONDS, 0.8 * row[0]) if row else LOCK_SECONDS
+        _lock(api, tables, "access exclusive", limit)
         check_shape(api, tables, expected, locked=True)
         api.execute("select set_config('lock_timeout', %s, true)", [f"{int(LOCK_SECONDS * 1000)}ms"])
         orphans: dict[str, int] = {}
@@ -165,7 +173,7 @@ def _lock(api: Connection, tables: list[str], mode: str, seconds: float) -> None
 
 
 def left_overs(api: Connection, tables: Iterable[str], run_id: str) -> list[str]:
-    """Those of the tables that another run than this one has begun to copy."""
+    """Return the tables whose copy is of another run."""
     found = []
     for table in tables:
         state = progress.read(api, table)
@@ -175,7 +183,7 @@ def left_overs(api: Connection, tables: Iterable[str], run_id: str) -> list[str]
 
 
 def drop_left_overs(api: Connection, tables: Iterable[str]) -> None:
-    """Drop temporary tables of a refresh. Raises Retry if a session still works on one."""
+    """Drop the temporary tables of a refresh. Raises Retry if a session still works on one."""
     settle(api)
     for table in tables:
         progress.claim(api, table)

@@ -1,4 +1,4 @@
-"""What somebody who searches gets: the query of words on an index, best matches first."""
+"""Search by words, best matches first."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,13 @@ from catalog.data_refresh.client import ask
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """A document that was found."""
+    """A matching document.
+
+    Attributes:
+        score: Relevance, from the engine.
+        identifier: Identifier of the record.
+        source: Content of the document.
+    """
 
     score: float
     identifier: str
@@ -19,7 +25,13 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class Hits(msgspec.Struct, frozen=True):
-    """total: of all matches; first: the best ones; index: which one answered."""
+    """Result of a search.
+
+    Attributes:
+        total: Number of all matches.
+        first: The best matches.
+        index: Name of the index that was searched.
+    """
 
     total: int
     first: list[Hit]
@@ -49,13 +61,24 @@ def words_query(words: str) -> dict[str, Any]:
 
 
 def search(client: Elasticsearch, alias: str, words: str, size: int = 10) -> Hits:
-    """Raises Fatal when there is no such alias yet, Retry when the engine does not answer."""
+    """Search an index.
+
+    Args:
+        client: Client of the search engine.
+        alias: Alias or name of the index.
+        words: Words of the user.
+        size: Maximum number of documents to return.
+
+    Raises:
+        Fatal: The alias does not exist.
+        Retry: The engine does not answer.
+    """
     try:
         found = ask(client.search, index=alias, query=words_query(words), size=size, track_total_hits=True)
         index = next(iter(ask(client.indices.get_alias, name=alias).body), alias)
     except NotFoundError:
         raise Fatal(
-            f"there is nothing to search behind {alias}; trigger {alias.partition('-')[0]}_data_refresh first."
+            f"there is no index {alias} yet; trigger {alias.partition('-')[0]}_data_refresh first."
         ) from None
     hits = [Hit(h["_score"] or 0.0, h["_id"], h["_source"]) for h in found["hits"]["hits"]]
     return Hits(found["hits"]["total"]["value"], hits, index)

@@ -1,4 +1,4 @@
-"""Foreign keys of the new table and of lists: records with dangling references are left out."""
+"""Foreign keys of the new tables and of lists of media: records with dangling references are rejected."""
 
 from collections.abc import Iterator
 
@@ -13,18 +13,33 @@ from catalog.data_refresh.refusals import Refusals
 
 _KEYS = """
     select conname, child.relname, cn.nspname, parent.relname, pn.nspname, confmatchtype = 'f',
-           (select array_agg(attname::text order by place) from unnest(conkey) with ordinality u (number, place)
+           (select array_agg(attname::text order by place)
+              from unnest(conkey) with ordinality u (number, place)
               join pg_attribute on attrelid = conrelid and attnum = number),
-           (select array_agg(attname::text order by place) from unnest(confkey) with ordinality u (number, place)
+           (select array_agg(attname::text order by place)
+              from unnest(confkey) with ordinality u (number, place)
               join pg_attribute on attrelid = confrelid and attnum = number)
-      from pg_constraint k join pg_class child on child.oid = conrelid join pg_namespace cn on cn.oid = child.relnamespace
+      from pg_constraint k
+      join pg_class child on child.oid = conrelid join pg_namespace cn on cn.oid = child.relnamespace
       join pg_class parent on parent.oid = confrelid join pg_namespace pn on pn.oid = parent.relnamespace
-     where contype = 'f' and conrelid <> confrelid and coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true) and
+     where contype = 'f' and conrelid <> confrelid
+       and coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true) and
 """
 
 
 class Key(msgspec.Struct):
-    """A foreign key: name, referencing and referenced table, MATCH FULL, columns of both."""
+    """A foreign key.
+
+    Attributes:
+        name: Name of the constraint.
+        child: Referencing table.
+        child_schema: Its schema.
+        parent: Referenced table.
+        parent_schema: Its schema.
+        full: True for MATCH FULL.
+        columns: Columns of the child.
+        parents: Columns of the parent, in the same order.
+    """
 
     name: str
     child: str
@@ -36,7 +51,12 @@ class Key(msgspec.Struct):
     parents: list[str]
 
     def same(self, child: str, parent: str) -> sql.Composed:
-        """Whether a row names another one. child, parent: what the two are called in the query."""
+        """Return the condition that a row of the child refers to a row of the parent.
+
+        Args:
+            child: Alias of the child in the query.
+            parent: Alias of the parent in the query.
+        """
         return sql.SQL(" and ").join(
             sql.SQL("{} = {}").format(sql.Identifier(child, a), sql.Identifier(parent, b))
             for a, b in zip(self.columns, self.parents, strict=True)
@@ -44,13 +64,19 @@ class Key(msgspec.Struct):
 
 
 def own_keys(api: Connection, table: str) -> Iterator[Key]:
-    """Foreign keys of a table that its rows must satisfy; not those that are not valid."""
+    """Yield the validated foreign keys of a table."""
     for row in api.execute(_KEYS + "conrelid = to_regclass(%s) and convalidated", [public(table)]).fetchall():
         yield Key(*row)
 
 
 def keys_to(api: Connection, name: str, *, restrict: bool = False) -> Iterator[Key]:
-    """Return foreign keys that reference a table; `restrict`: only those that prevent deletion."""
+    """Yield the foreign keys that reference a table.
+
+    Args:
+        api: Connection to the API database.
+        name: Qualified name of the table.
+        restrict: Only those that prevent the deletion of its rows.
+    """
     condition = "confrelid = to_regclass(%s)" + (" and confdeltype in ('a', 'r')" if restrict else "")
     for row in api.execute(_KEYS + condition, [name]).fetchall():
         yield Key(*row)
@@ -60,8 +86,8 @@ def leave_out_unreferenced(api: Connection, copied: Copied) -> None:
     """Remove records with dangling references from a new table, as rejected records.
 
     Args:
-        api: To the API database, in a transaction.
-        copied: The copy, all of whose records are there; its counts are corrected.
+        api: Connection to the API database, in a transaction.
+        copied: Progress of a complete copy; its counts are corrected.
     """
     table, refused = copied.table, Refusals()
     key = "t.provider || ' ' || t.foreign_identifier" if table == "audioset" else "t.identifier::text"
@@ -89,9 +115,10 @@ def leave_out_unreferenced(api: Connection, copied: Copied) -> None:
 
 
 def detach_sets(api: Connection) -> None:
-    """Clear the references of audio files to sets that were left out, in a transaction of `api`."""
+    """Clear the references of audio files to sets that were rejected, in a transaction of `api`."""
     query = """
-        select count(*) from pg_attribute where attname = 'audio_set_foreign_identifier' and not attisdropped and attrelid = to_regclass(%s)
+        select count(*) from pg_attribute
+         where attname = 'audio_set_foreign_identifier' and not attisdropped and attrelid = to_regclass(%s)
     """
     if api.execute(query, [public(temp_name("audio"))]).fetchone() == (0,) or not progress.exists(
         api, temp_name("audioset")
@@ -100,7 +127,8 @@ def detach_sets(api: Connection) -> None:
     statement = """
         update {audio} t set audio_set_foreign_identifier = null
          where audio_set_foreign_identifier is not null and not exists (
-             select from {sets} s where (s.foreign_identifier, s.provider) = (t.audio_set_foreign_identifier, t.provider))
+             select from {sets} s
+              where (s.foreign_identifier, s.provider) = (t.audio_set_foreign_identifier, t.provider))
     """
     api.execute(
         sql.SQL(statement).format(
@@ -111,11 +139,14 @@ def detach_sets(api: Connection) -> None:
 
 
 def check_restricted(api: Connection, table: str) -> None:
-    """Raise Fatal when rows of lists, whose media are gone, cannot go because other rows name them.
+    """Check that entries of lists whose media are missing can be deleted.
 
     Args:
-        api: To the API database.
+        api: Connection to the API database.
         table: Name of a live table whose copy is complete.
+
+    Raises:
+        Fatal: Rows of another table refer to such entries and prevent their deletion.
     """
     if not progress.exists(api, temp_name(table)):
         return
@@ -123,7 +154,8 @@ def check_restricted(api: Connection, table: str) -> None:
         child = sql.Identifier(key.child_schema, key.child)
         for other in keys_to(api, child.as_string(api), restrict=True):
             query = sql.SQL("""
-                select count(*) from {child} c where ({columns}) is not null and not exists (select from {temp} t where {same})
+                select count(*) from {child} c
+                 where ({columns}) is not null and not exists (select from {temp} t where {same})
                    and exists (select from {other} o where {named})
             """).format(
                 child=child,
@@ -136,7 +168,7 @@ def check_restricted(api: Connection, table: str) -> None:
             (rows,) = api.execute(query).fetchone() or (0,)
             if rows:
                 raise Fatal(
-                    f"{rows:,} rows of {key.child} name media of {table} that are gone, and cannot be deleted: {other.child} names"
-                    f" them by its key {other.name}. Delete those rows of {other.child} or make the key ON DELETE CASCADE,"
-                    " then clear the task that copies."
+                    f"{rows:,} rows of {key.child} refer to missing media of {table}, and cannot be deleted: "
+                    f"{other.child} refers to them by its key {other.name}. Delete those rows of "
+                    f"{other.child} or make the key ON DELETE CASCADE, then clear copy_tables."
                 )

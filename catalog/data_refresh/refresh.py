@@ -1,8 +1,7 @@
-"""The record of a refresh in the catalog database, which every task of a run reads.
+"""Record of a refresh in the catalog database, which every task of its run reads.
 
-So a task that is cleared at any later time works on the same indexes, since the same moment, against the same
-state of the live tables, or refuses. Nothing of a refresh depends on the run's dates or on what tasks pass to
-each other.
+A task that is cleared later works on the same indexes, from the same moment and against the same state of the
+live tables, or refuses to work. A refresh depends neither on the dates of its run nor on XComs.
 """
 
 from datetime import datetime
@@ -20,20 +19,21 @@ Stage = Literal["working", "tables", "promoted"]
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What does not change during a refresh.
+    """Plan of a refresh, which does not change.
 
     Attributes:
-        api: Airflow connection of the database that the rows are read from.
+        media_type: Media type of the refresh.
+        api: Airflow connection of the database from which rows are read.
         search: Airflow connection of the search engine.
-        table: Table that the rows are read from; "" when the filtered index alone is made, from `index`.
+        table: Table from which rows are read; "" if only a filtered index is created, from `index`.
         index: Name of the index with all documents.
-        filtered: Name of the index without sensitive media; "" when none is made.
-        aliases: Alias → name of the index that it is to point at.
-        policy: The tag policy that documents are made under.
-        since: Moderation that is younger may be missing in the new indexes.
-        shapes: Table → what the live table looked like; only for tables that are exchanged.
-        live: Alias → index that it pointed at, None when there was no such alias.
-        documents: Alias → source → documents, before.
+        aliases: Alias → name of the index to which it will point.
+        policy: Tag policy of the documents.
+        since: Time from which moderation decisions may be missing in the new indexes.
+        filtered: Name of the index without sensitive media; "" if none is created.
+        shapes: Table → definition of the live table, for tables that are exchanged.
+        live: Alias → index to which it pointed; None if the alias did not exist.
+        documents: Alias → source → number of documents, before the refresh.
     """
 
     media_type: MediaType
@@ -51,14 +51,28 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Made(msgspec.Struct, frozen=True):
-    """An index that a refresh made. documents: as counted when it was found to be whole, None before."""
+    """An index that a refresh created.
+
+    Attributes:
+        uuid: The engine's uuid of the index.
+        documents: Number of documents, once the index is complete; None before.
+    """
 
     uuid: str
     documents: int | None = None
 
 
 class Refresh(msgspec.Struct, frozen=True):
-    """A refresh, and how far it is. indexes: name → what was made."""
+    """A refresh and its stage.
+
+    Attributes:
+        number: Number of its turn.
+        dag_id: DAG of its run.
+        run_id: Id of its run.
+        plan: Its plan.
+        stage: `working` until the tables are exchanged (`tables`), then `promoted`.
+        indexes: Created indexes by name.
+    """
 
     number: int
     dag_id: str
@@ -69,17 +83,17 @@ class Refresh(msgspec.Struct, frozen=True):
 
     @property
     def identity(self) -> str:
-        """A text that no other refresh has, also not another one of the same run."""
+        """A unique string; another refresh of the same run has another one."""
         return f"{self.dag_id}/{self.run_id}/{self.number}"
 
     def made(self, index: str) -> Made:
-        """Raises Refused when this refresh has not made the index."""
+        """Return the index that this refresh created. Raises Refused if it has not created it."""
         if not (made := self.indexes.get(index)):
             raise Refused(f"this refresh has not made {index}; clear create_index and all tasks after it.")
         return made
 
     def counted(self, index: str) -> int:
-        """Documents of an index that was found to be whole. Raises Refused when it was not."""
+        """Return the number of documents of a complete index. Raises Refused if it is not complete."""
         if (documents := self.made(index).documents) is None:
             raise Refused(
                 f"{index} was never found to be whole; clear the task that fills it and all after it."
@@ -88,7 +102,7 @@ class Refresh(msgspec.Struct, frozen=True):
 
 
 def begin(connection: Connection, turn: Turn, plan: Plan) -> Refresh:
-    """Write down what the refresh of a turn is; when it is written already, that counts."""
+    """Record the plan of a turn's refresh, unless one is recorded already, and return the refresh."""
     connection.execute(
         "insert into refresh (number, plan) values (%s, %s) on conflict (number) do nothing",
         [turn.number, Jsonb(msgspec.to_builtins(plan))],
@@ -97,7 +111,7 @@ def begin(connection: Connection, turn: Turn, plan: Plan) -> Refresh:
 
 
 def begun(connection: Connection, turn: Turn) -> Refresh | None:
-    """The refresh of a turn; None before its first task has written it down."""
+    """Return the refresh of a turn; None before its plan is recorded."""
     row = connection.execute(
         "select plan, stage, indexes from refresh where number = %s", [turn.number]
     ).fetchone()
@@ -108,7 +122,7 @@ def begun(connection: Connection, turn: Turn) -> Refresh | None:
 
 
 def read(connection: Connection, turn: Turn) -> Refresh:
-    """The refresh of a turn. Raises Refused when it was not written down."""
+    """Return the refresh of a turn. Raises Refused if its plan is not recorded."""
     if refresh := begun(connection, turn):
         return refresh
     raise Refused("this run's refresh was never begun; clear its first tasks and all that follow.")
@@ -131,5 +145,5 @@ def note_index(connection: Connection, refresh: Refresh, index: str, made: Made)
 
 
 def reach(connection: Connection, refresh: Refresh, stage: Stage) -> None:
-    """Note how far the refresh is."""
+    """Record the stage of the refresh."""
     connection.execute("update refresh set stage = %s where number = %s", [stage, refresh.number])

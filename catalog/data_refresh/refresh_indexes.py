@@ -1,6 +1,6 @@
-"""The indexes of one refresh: created, followed by moderation, checked, made live, cleaned up.
+"""Life of the indexes of a refresh: creation, moderation, checks, promotion, deletion.
 
-Each method can be called again at any later time: it works on the same indexes or refuses.
+Each method can be called again at any later time: it works on the same indexes, or refuses.
 """
 
 import logging
@@ -20,10 +20,10 @@ REPLICA_TIMEOUT = 6 * 3600.0  # seconds
 
 
 class RefreshIndexes:
-    """What a refresh does with its own indexes.
+    """Operations of a refresh on its own indexes.
 
     Attributes:
-        engine: All indexes of the search engine.
+        engine: Operations on any index.
     """
 
     def __init__(self, refresh: Refresh, engine: Indexes) -> None:
@@ -33,11 +33,11 @@ class RefreshIndexes:
         """Create a new, empty index; `_meta` holds the DAG run and the tag policy.
 
         Args:
-            name: Of the index; one that an earlier attempt created is replaced.
-            shards: The usual number of the media type by default.
+            name: Name of the index; one that an earlier attempt created is replaced.
+            shards: Number of primary shards; by default that of the media type.
 
         Returns:
-            The uuid that the engine gave it.
+            The engine's uuid of the index.
         """
         plan, refresh = self._plan, self._refresh
         meta = index_meta(plan.media_type, refresh.dag_id, refresh.run_id, policy_from(plan.policy))
@@ -49,25 +49,27 @@ class RefreshIndexes:
         follow(api, self.engine.client, name, plan.media_type, plan.since, uuid=uuid)
 
     def require_origin(self) -> None:
-        """Check that the index to copy from is the recorded one, and was counted if this refresh filled it.
+        """Check the index from which a filtered index is copied.
 
         Raises:
-            Refused: It is not.
+            Refused: It is not the recorded one, or this refresh fills it and has not completed it.
         """
         plan = self._plan
         found = self.engine.identity(plan.index)
         if found is None or found.uuid != self._refresh.made(plan.index).uuid:
-            raise Refused(f"the index {plan.index} is gone, or another one has its name; trigger a new run.")
+            raise Refused(
+                f"the index {plan.index} is missing, or was replaced by another one; trigger a new run."
+            )
         if plan.table:
             self._refresh.counted(plan.index)
 
     def refuse_shrinkage(self, name: str, documents: int, *, accepted: bool) -> None:
-        """Compare the number of documents with that of the index that is live now.
+        """Compare the number of documents with that of the live index.
 
         Args:
-            name: Of the new index.
-            documents: That it holds.
-            accepted: Far fewer documents than before are right.
+            name: Name of the new index.
+            documents: Number of its documents.
+            accepted: Accept far fewer documents.
 
         Raises:
             Refused: There are far fewer, and that is not accepted.
@@ -87,7 +89,7 @@ class RefreshIndexes:
             self.engine.finalize(name, replicas, REPLICA_TIMEOUT)
 
     def require_whole(self, api: Connection) -> None:
-        """Check that each index is the one that was counted, and holds as many documents as then.
+        """Check that each index is the completed one, and still has all its documents.
 
         Documents of media that moderators have deleted since the refresh began may be missing.
 
@@ -103,12 +105,12 @@ class RefreshIndexes:
             found, counted = self.engine.count(name), refresh.counted(name)
             if not counted - deleted <= found <= counted:
                 raise Refused(
-                    f"{name} holds {found:,} documents, but {counted:,} when it was counted; clear create_index and "
-                    "all tasks after it, or trigger a new run."
+                    f"{name} holds {found:,} documents, but {counted:,} when it was counted; clear "
+                    "create_index and all tasks after it, or trigger a new run."
                 )
 
     def point_aliases(self, api: Connection) -> None:
-        """Move the aliases to these indexes, with every decision of moderators up to now applied."""
+        """Move the aliases to these indexes, after applying all decisions of moderators."""
         plan = self._plan
         self.require_whole(api)
         self._follow_all(api)
@@ -143,7 +145,7 @@ class RefreshIndexes:
         """Delete the indexes without an alias that other refreshes have left; return their names.
 
         Args:
-            made_by: Ids of the DAGs of those refreshes.
+            made_by: Ids of the DAGs that created them.
             keep: Uuids of indexes to keep.
         """
         plan = self._plan

@@ -1,6 +1,6 @@
-"""The report of a data refresh.
+"""Report of a data refresh.
 
-Tasks pass the numbers to each other as XComs, which a task of an earlier release may have written, so each field has a
+Its numbers are XComs of other tasks. A task of an earlier release may have written them, so every field has a
 default.
 """
 
@@ -15,10 +15,10 @@ class Checked(msgspec.Struct, frozen=True):
     """Result of the check of an index.
 
     Attributes:
-        documents: In the index.
-        removed: Rows that were removed from their source, and have no document.
+        documents: Number of documents.
+        removed: Rows without a document because they are removed from their source.
         rejected: Rows without a document, by reason.
-        tags: Tags kept, and dropped by rule.
+        tags: Number of tags by rule that dropped them; `kept` for the others.
     """
 
     documents: int = 0
@@ -28,14 +28,19 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 class FilteredCounts(msgspec.Struct, frozen=True):
-    """Documents of a filtered index, and those that it leaves out."""
+    """Result of a filtered index.
+
+    Attributes:
+        documents: Number of documents.
+        hidden: Documents of the full index that it omits.
+    """
 
     documents: int = 0
     hidden: int = 0
 
 
 def record_differences(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
-    """Lines: the total before and after, then each source whose number changed."""
+    """Return the total before and after, then one line per source whose number changed."""
     total = sum(before.values()), sum(after.values())
     lines = [f"{total[0]:,} → {total[1]:,} documents ({_change(*total)})"]
     for source in sorted({*before, *after}):
@@ -43,12 +48,12 @@ def record_differences(before: Mapping[str, int], after: Mapping[str, int]) -> l
         if old != new:
             lines.append(f"  - {source}: {old:,} → {new:,} ({_change(old, new)})")
     if len(lines) > 1:
-        lines.append("  _Sources that did not change are left out._")
+        lines.append("  _Sources that did not change are omitted._")
     return lines
 
 
 def _change(old: int, new: int) -> str:
-    """Signed difference, and as a share of what was there, if anything was."""
+    """Return the signed difference, absolute and as a share."""
     share = f", {(new - old) / old:+.2%}" if old else ""
     return f"{new - old:+,}{share}"
 
@@ -69,8 +74,8 @@ def copy_lines(copied: Iterable[Copied], orphans: Mapping[str, int]) -> list[str
 
 
 def document_lines(checked: Checked) -> list[str]:
-    """Return why there are fewer documents than rows, if there are."""
-    without = [(checked.removed, "gone at their source")] if checked.removed else []
+    """Return why there are fewer documents than rows, if so."""
+    without = [(checked.removed, "removed from their source")] if checked.removed else []
     without += [(number, f"rejected, {reason}") for reason, number in sorted(checked.rejected.items())]
     if not without:
         return []
@@ -78,7 +83,7 @@ def document_lines(checked: Checked) -> list[str]:
 
 
 def tag_line(counts: Mapping[str, int], digest: str) -> str:
-    """Tags kept and dropped, by rule."""
+    """Return the numbers of tags kept and dropped, by rule."""
     dropped = ", ".join(
         f"{number:,} {rule}" for rule, number in sorted(counts.items()) if rule != "kept" and number
     )
@@ -99,14 +104,14 @@ def refresh_report(
     """Return the report.
 
     Args:
-        media_type: Of the refresh.
-        before: Source → documents when it began.
-        after: Source → documents that are live now.
+        media_type: Media type of the refresh.
+        before: Number of documents by source, when it began.
+        after: Number of live documents by source.
         copied: Result of each copied table; empty if only the index was rebuilt.
-        orphans: Foreign key → rows that were deleted because they referenced missing media.
+        orphans: By foreign key, the number of rows deleted because they referred to missing media.
         checked: Result of the check of the index.
-        filtered: Numbers of the filtered index.
-        digest: Of the tag policy.
+        filtered: Result of the filtered index.
+        digest: Digest of the tag policy.
     """
     what = "data refresh complete" if copied else "index rebuilt, no rows copied"
     first, *others = record_differences(before, after)

@@ -1,8 +1,8 @@
-"""What a refresh does with the indexes and aliases of a search engine.
+"""Operations on the indexes and aliases of a search engine.
 
-An index counts only when the catalog made it and it still is the same one (`identity.py`). What fills an
-index writes to an alias that only this index has, so that an engine that creates missing indexes
-automatically, with a guessed mapping, has nothing to create.
+Operations require an index that the catalog created and that has not been replaced since (`identity.py`).
+Documents are written to a private alias of the index. Otherwise the engine might create a missing index
+automatically, with a guessed mapping.
 """
 
 import logging
@@ -21,14 +21,16 @@ from catalog.data_refresh.identity import NAME, WAY_OUT, IndexIdentity, identity
 from catalog.data_refresh.templates import mapping_problems, template_problems
 
 log = logging.getLogger(__name__)
-POLL = 20.0  # seconds that one request may wait for the engine; a proxy cuts one that is silent for a minute
+POLL = 20.0  # seconds that a request waits for the engine; proxies cut requests that are silent for a minute
 
 
 class Indexes:
-    """What a refresh asks of the engine. Errors come as Retry (it may work later) or Fatal.
+    """Indexes of a search engine. Errors are raised as Retry (it may work later) or Fatal.
 
-    patience: seconds to go on asking an engine that does not answer, for what may be asked twice. pause:
-    sleeps.
+    Args:
+        client: Client of the engine.
+        patience: Seconds for which idempotent requests are repeated if the engine does not answer.
+        pause: Sleeps for a number of seconds.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class Indexes:
         self.client, self._patience, self._pause = client, patience, pause
 
     def _ask(self, call: Callable[..., Any], **values: Any) -> Any:
-        """A request that may be repeated. A NotFoundError comes through, for those who expect it."""
+        """Make an idempotent request, repeated if necessary. Raises NotFoundError unchanged."""
         again = Retrying(
             retry=retry_if_exception(may_pass),
             stop=stop_after_delay(self._patience),
@@ -51,25 +53,23 @@ class Indexes:
         """Create a new, empty index, replacing one of that name if the catalog made it and it has no alias.
 
         Args:
-            name: small letters, digits, - and _.
-            body: settings and mappings, as `index_body` makes them.
+            name: Name of the index: lower-case letters, digits, - and _.
+            body: Settings and mappings, from `index_body`.
 
         Returns:
-            The uuid that the engine gave it.
+            The engine's uuid of the index.
 
         Raises:
-            Fatal: the name is taken by what the catalog did not make, or a template of the engine changed the
-                mapping.
+            Fatal: Something that the catalog did not create has the name, or a template of the engine changed
+                the mapping.
         """
         if not NAME.fullmatch(name):
-            raise Fatal(f"{name!r} cannot be the name of an index: small letters, digits, - and _ only.")
+            raise Fatal(f"{name!r} cannot be the name of an index: use lower-case letters, digits, - and _.")
         there = self.identity(name)
         if there is None and self.exists(name):
             raise Fatal(f"{name} is {self._kind(name)}, so no index can have that name; choose another one.")
         if there and not there.dag_id:
-            raise Fatal(
-                f"there is an index {name} that the catalog did not make; delete it or choose another name."
-            )
+            raise Fatal(f"the catalog did not create the index {name}; delete it or choose another name.")
         self.delete([name])
         writer = writer_name(name)
         ask(
@@ -81,57 +81,58 @@ class Indexes:
         )
         about = self._about(name)
         if about is None or writer not in about.get("aliases", {}):
-            raise Retry(f"the engine does not show the index {name} that it has made.")
+            raise Retry(f"the engine does not show the index {name} that it has created.")
         try:
-            _require_as_wanted(name, writer, about, body)
-        except Fatal:  # nobody shall find it, not even for a moment longer
+            _require_as_requested(name, writer, about, body)
+        except Fatal:  # a template may have made it searchable
             with suppress(NotFoundError):
                 self._ask(self.client.indices.delete, index=name)
             raise
         return identity_of(name, about).uuid
 
     def _kind(self, name: str) -> str:
-        """What has a name that no index of ours has, in words."""
+        """Describe what has a name."""
         if behind := self._behind(name):
             return f"an alias of {', '.join(behind)}"
         return "an index" if self._about(name) else "a data stream"
 
     def _about(self, name: str) -> dict[str, Any] | None:
-        """Settings, mappings and aliases of an index; None for an alias."""
+        """Return settings, mappings and aliases of an index; None if there is none of that name."""
         try:
             return self._ask(self.client.indices.get, index=name, expand_wildcards="all").body.get(name)  # type: ignore[no-any-return]
         except NotFoundError:
             return None
 
     def identity(self, name: str) -> IndexIdentity | None:
-        """Which index of that name is there; None when there is none. An alias is not an index."""
+        """Return the identity of an index; None if there is no index (an alias is none) of that name."""
         about = self._about(name)
         return identity_of(name, about) if about else None
 
     def require(self, name: str, uuid: str | None = None) -> IndexIdentity:
-        """Prove that an index is there and that the catalog made it.
+        """Check that an index exists and that the catalog created it.
 
         Args:
-            name: of the index, no alias.
-            uuid: as `create` gave it; None where any index that the catalog made will do.
+            name: Name of the index, not an alias.
+            uuid: Result of `create`; None for any index that the catalog created.
 
         Raises:
-            Fatal: it is gone, another one, or made by the engine itself or by somebody else.
+            Fatal: It is missing, was replaced, or was created by the engine or by somebody else.
         """
         found = self.identity(name)
         if found is None:
             self.require_index(name)
-            raise Fatal(f"the index {name} is gone: {WAY_OUT}.")
+            raise Fatal(f"the index {name} is missing: {WAY_OUT}.")
         if not found.dag_id:
             raise Fatal(
-                f"the catalog did not make the index {name} (its mapping has no `_meta`), so it does not count: delete it, then {WAY_OUT}."
+                f"the catalog did not create the index {name} (its mapping has no `_meta`): delete it, then "
+                f"{WAY_OUT}."
             )
         if uuid and found.uuid != uuid:
-            raise Fatal(f"the index {name} is not the one that this run made (uuid {uuid}): {WAY_OUT}.")
+            raise Fatal(f"the index {name} is not the one that this run created (uuid {uuid}): {WAY_OUT}.")
         return found
 
     def require_index(self, name: str) -> None:
-        """Raises Fatal when what has a name is an alias or a data stream."""
+        """Raise Fatal if an alias or a data stream has the name."""
         if self.identity(name) is None and self.exists(name):
             raise Fatal(f"{name} is {self._kind(name)}, not an index; name the index itself.")
 
@@ -149,7 +150,7 @@ class Indexes:
             return []
 
     def aliases(self, name: str) -> list[str]:
-        """Aliases by which an index is found, without its private one; [] when there is no such index."""
+        """Return the aliases of an index without its private one; empty if the index does not exist."""
         found = self.identity(name)
         return public(found.aliases, name) if found else []
 
@@ -157,7 +158,7 @@ class Indexes:
         return bool(self._ask(self.client.indices.exists, index=name))
 
     def meta(self, name: str) -> dict[str, Any]:
-        """`_meta` of an index or of what an alias points at; {} when there is none."""
+        """Return `_meta` of an index, or of the index behind an alias; empty if there is none."""
         try:
             [mapping] = self._ask(self.client.indices.get_mapping, index=name).body.values()
         except (NotFoundError, ValueError):
@@ -165,7 +166,7 @@ class Indexes:
         return dict(mapping["mappings"].get("_meta") or {})
 
     def sources(self, name: str) -> dict[str, int]:
-        """Source → number of documents; {} when there is no such index."""
+        """Return the number of documents by source; empty if the index does not exist."""
         by_source = {"sources": {"terms": {"field": "source", "size": 10_000}}}
         try:
             found = self._ask(self.client.search, index=name, size=0, aggs=by_source)
@@ -180,7 +181,13 @@ class Indexes:
             raise Fatal(f"there is no index {name}.") from None
 
     def matching(self, name: str, keys: list[str], *, but: Mapping[str, Any] | None = None) -> list[str]:
-        """Return those of at most 10 000 identifiers with a visible document that `but`, a query, does not find."""
+        """Return the keys that have a visible document.
+
+        Args:
+            name: Name or alias of the index.
+            keys: At most 10,000 identifiers.
+            but: A query for documents that are left out.
+        """
         query = {"bool": {"filter": [{"ids": {"values": keys}}], "must_not": [but] if but else []}}
         try:
             found = self._ask(
@@ -196,7 +203,7 @@ class Indexes:
         return [hit["_id"] for hit in found["hits"]["hits"]]
 
     def refresh(self, name: str) -> None:
-        """Make what was written visible to searches and counts."""
+        """Make written documents visible to searches and counts."""
         self._ask(self.client.indices.refresh, index=name)
 
     def finalize(
@@ -208,40 +215,41 @@ class Indexes:
         uuid: str | None = None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Make an index ready to serve: replicas made, refreshes as usual, healthy.
+        """Make an index ready to be searched: create replicas, enable refreshes, wait until it is healthy.
 
         Args:
-            name: of an index that the catalog made.
-            replicas: copies of each shard, beside the first.
-            seconds: how long that may take. It is asked for in short requests.
-            uuid: as `create` gave it.
-            should_stop: asked between requests; then Interrupted is raised.
+            name: Name of an index of the catalog.
+            replicas: Number of replicas of each shard.
+            seconds: Limit for the whole; the engine is polled with short requests.
+            uuid: The engine's uuid of the index.
+            should_stop: Called between requests.
 
         Raises:
-            Retry: it is not ready in time; the text says what is missing.
+            Interrupted: `should_stop` returned True.
+            Retry: It is not ready in time; the message says what is missing.
         """
         self.require(name, uuid)
         settings = {"index": {"number_of_replicas": replicas, "refresh_interval": None}}
         self._ask(self.client.indices.put_settings, index=name, settings=settings)
-        deadline, told = time.monotonic() + seconds, ""
+        deadline, logged = time.monotonic() + seconds, ""
         while True:
             left = deadline - time.monotonic()
             state = self._health(name, max(1.0, min(POLL, left)))
             if state is None:
                 return
-            if state != told:
+            if state != logged:
                 log.info("%s is not ready to serve: %s", name, state)
-                told = state
+                logged = state
             if should_stop():
-                raise Interrupted(f"asked to stop while {name} gets ready; the next try waits for it.")
+                raise Interrupted(f"asked to stop while {name} gets ready; the next attempt waits for it.")
             if time.monotonic() >= deadline:
                 raise Retry(
-                    f"{name} is not ready to serve after {seconds:.0f} s ({state}); does the cluster have nodes for {replicas} replicas? "
-                    f"The extra `replicas` of the connection says how many are made."
+                    f"{name} is not ready to serve after {seconds:.0f} s ({state}); does the cluster have "
+                    f"nodes for {replicas} replicas? The extra `replicas` of the connection sets their number."
                 )
 
     def _health(self, name: str, seconds: float) -> str | None:
-        """Wait a little for an index to be healthy: None when it is, else what is missing, in words."""
+        """Wait up to `seconds` for an index to be healthy; return what is missing, or None if it is."""
         client = self.client.options(ignore_status=408, request_timeout=seconds + 30)
         try:
             found = ask(client.cluster.health, index=name, wait_for_status="green", timeout=f"{seconds:.0f}s")
@@ -251,18 +259,18 @@ class Indexes:
         if found["status"] == "green" and not found["timed_out"]:
             return None
         waiting = found["unassigned_shards"] + found["initializing_shards"]
-        return f"{found['status']}, {found['active_shards']:,} shards are there, {waiting:,} are not"
+        return f"{found['status']}, {found['active_shards']:,} shards are active, {waiting:,} are not"
 
     def swap_aliases(self, targets: Mapping[str, str], uuids: Mapping[str, str] | None = None) -> None:
-        """Point aliases at indexes, all in one step: whoever searches finds the old ones or the new ones.
+        """Move aliases to indexes in one atomic step.
 
         Args:
-            targets: alias → index. Each must have been made by the catalog.
-            uuids: index → uuid, as `create` gave it; indexes that are left out may be any of that name.
+            targets: Index by alias; the catalog must have created each index.
+            uuids: The engine's uuid by index; indexes without an entry are not compared.
 
         Raises:
-            Fatal: a target is not what it should be, or an alias is an index. Nothing has been pointed.
-            Retry: the engine does not show the result.
+            Fatal: An index is missing or was replaced, or an alias is an index. No alias has been moved.
+            Retry: The engine does not show the result.
         """
         uuids = uuids or {}
         for index in targets.values():
@@ -282,8 +290,8 @@ class Indexes:
             self.require(index, uuids.get(index))
 
     def delete(self, names: Iterable[str]) -> list[str]:
-        """Delete indexes; those that are there and by which nobody searches. Returns their names."""
-        gone = []
+        """Delete the indexes that exist, and return their names. Raises Fatal if an alias points at one."""
+        deleted = []
         for name in names:
             if aliases := self.aliases(name):
                 raise Fatal(f"{name} is in use: {', '.join(aliases)} points at it.")
@@ -291,8 +299,8 @@ class Indexes:
                 self._ask(self.client.indices.delete, index=name)
             except NotFoundError:
                 continue
-            gone.append(name)
-        return gone
+            deleted.append(name)
+        return deleted
 
     def delete_unless_aliased(self, name: str) -> list[str]:
         """Delete an index unless an alias points at it; return the aliases that do."""
@@ -302,7 +310,12 @@ class Indexes:
         return keepers
 
     def marked(self, name: str, size: int) -> Iterator[list[str]]:
-        """Identifiers of the visible documents that are mature, `size` (WINDOW at most) at a time."""
+        """Yield batches of identifiers of visible documents that are mature.
+
+        Args:
+            name: Name of the index.
+            size: Documents per batch, at most `templates.WINDOW`.
+        """
         after = None
         while True:
             hits = self._ask(
@@ -321,7 +334,13 @@ class Indexes:
             after = hits[-1]["sort"]
 
     def orphans(self, made_by: Iterable[str], media_type: MediaType, kept: Collection[str] = ()) -> list[str]:
-        """Return indexes without alias that these DAGs made for a media type, except the uuids `kept`."""
+        """Return the names of indexes without an alias that DAGs have left.
+
+        Args:
+            made_by: Ids of the DAGs that created them.
+            media_type: Media type of the indexes.
+            kept: Uuids of indexes that are left out.
+        """
         wanted = set(made_by)
         found = self._ask(self.client.indices.get, index=f"{media_type}-*", expand_wildcards="all").body
         indexes = [identity_of(name, about) for name, about in found.items()]
@@ -344,21 +363,24 @@ class Indexes:
         should_stop: Callable[[], bool] = lambda: False,
         progress: Callable[[int, int], None] = lambda *_: None,
     ) -> int:
-        """Copy the documents that a query finds into another index, on the server.
+        """Let the engine copy the documents that match a query to another index.
 
         Args:
-            origin: index or alias that is copied from.
-            destination: an index that the catalog made.
-            query: finds what is copied.
-            uuid: of the destination, as `create` gave it.
-            per_second: documents; -1 for no limit.
-            task: of a call that was stopped, to go on waiting for it.
-            started: is told the task.
-            should_stop: asked each second; then Interrupted is raised.
-            progress: is told documents copied, and of how many.
+            origin: Index or alias from which documents are copied.
+            destination: Name of an index of the catalog.
+            query: Matches the documents to copy.
+            uuid: The engine's uuid of the destination.
+            per_second: Limit of documents per second; -1 for no limit.
+            task: Task of an earlier call that was interrupted, to wait for.
+            started: Called with the engine's task.
+            should_stop: Called each second; raises Interrupted if it returns True.
+            progress: Called with the number of copied documents, and of all.
 
         Returns:
-            Number of documents copied.
+            Number of copied documents.
+
+        Raises:
+            Retry: The engine failed to copy all documents.
         """
         target = self.require(destination, uuid)
         if task is None:
@@ -388,7 +410,7 @@ class Indexes:
         should_stop: Callable[[], bool] = lambda: False,
         progress: Callable[[int, int], None] = lambda *_: None,
     ) -> dict[str, Any]:
-        """Wait for work on the server: what the engine says of it when it has ended, well or not."""
+        """Wait for a task of the engine, and return its final status. Raises Retry if the engine lost it."""
         while True:
             try:
                 found = self._ask(self.client.tasks.get, task_id=task)
@@ -403,12 +425,12 @@ class Indexes:
                 int(status.get("created", 0)) + int(status.get("deleted", 0)), int(status.get("total", 0))
             )
             if should_stop():
-                raise Interrupted("asked to stop; the engine goes on working and the next try waits for it.")
+                raise Interrupted("asked to stop; the engine continues, and the next attempt waits for it.")
             self._pause(1)
 
 
-def _require_as_wanted(name: str, writer: str, about: Mapping[str, Any], body: Mapping[str, Any]) -> None:
-    """Raises Fatal when a template has added to a new index, or changed it."""
+def _require_as_requested(name: str, writer: str, about: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+    """Raise Fatal if a template has changed a new index, or added to it."""
     others = {key: value for key, value in about["aliases"].items() if key != writer}
     if problems := template_problems(name, {**about, "aliases": others}):
         raise Fatal(f"{'; '.join(problems)}.")
@@ -423,7 +445,7 @@ def _require_as_wanted(name: str, writer: str, about: Mapping[str, Any], body: M
 
 
 def _fields(mappings: Mapping[str, Any], path: str = "") -> set[tuple[str, str]]:
-    """(name, type) of each field of a mapping."""
+    """Return name and type of each field of a mapping."""
     found = set()
     for kind in ("properties", "fields"):
         for name, about in mappings.get(kind, {}).items():

@@ -1,9 +1,9 @@
-"""Which documents are sensitive: those whose text holds a term of a list.
+"""Queries for sensitive documents: those whose text contains a term of a list.
 
-A term of one word is looked up among the words of title, description and tags; one of several words must
-occur as a phrase. The tags that the tag policy keeps out of a document count as well, by a field that is
-searched but not shown. Terms are compared in their normal form; that field holds the texts that are other
-characters in theirs (`documents.py`).
+A term of one word matches a word of title, description or tags. A term of several words matches as a phrase.
+Tags that the tag policy drops also count: the field `sensitive_text` holds them, which is searched but not
+returned. Terms are compared in their normal form; the same field holds the normal form of texts that differ
+from it (`documents.py`).
 """
 
 import re
@@ -15,21 +15,24 @@ from catalog.data_refresh.normal_form import normal_form
 
 FIELDS = ("title.raw", "description.raw", "tags.name.raw", "sensitive_text")
 _ONE_WORD = re.compile(r"[a-z0-9]+")
-_MARKUP = re.compile(
-    r"<!doctype|<!--|<\?xml|</?[a-z][a-z0-9-]*(?:\s[^<>]*)?/?>"
-)  # a page instead of a list; `<3` is a term
-_LONGEST = 200  # characters of a term; more is not a term but a sign of a wrong file
-# An engine takes 1 024 clauses in a query, unless it is set up otherwise, and counts nested ones; a word list of one field is one clause
-# of at most 65 536 words. The engine adds a few clauses of its own when it works in slices.
+# A page instead of a list; `<3` is a term.
+_MARKUP = re.compile(r"<!doctype|<!--|<\?xml|</?[a-z][a-z0-9-]*(?:\s[^<>]*)?/?>")
+_LONGEST = 200  # characters of a term; a longer one shows that the file is a wrong one
+# By default, an engine accepts 1,024 clauses in a query, nested ones included. A `terms` clause is one clause
+# of at most 65,536 words. The engine adds a few clauses to a query in slices.
 CLAUSES = 900
-WORDS = 5_000  # in one clause
+WORDS = 5_000  # per clause
 PER_FIELD = CLAUSES // len(FIELDS)
 
 
 def parse_terms(text: str) -> list[str]:
-    """Parse one term a line, without empty lines and comments (#). Raises Fatal for an empty or absurd list.
+    """Parse a list with one term per line; empty lines and comments (#) are ignored.
 
-    Without terms, "filtered" would mean everything: an empty answer of a server must not do that.
+    Returns:
+        The terms in their normal form, sorted.
+
+    Raises:
+        Fatal: The list is empty, so the filtered index would hide nothing, or it is not a list of terms.
     """
     lines = [line.lstrip("\ufeff") for line in text.splitlines()]
     found = {" ".join(normal_form(line).split()) for line in lines if not line.lstrip().startswith("#")}
@@ -42,7 +45,7 @@ def parse_terms(text: str) -> list[str]:
 
 
 def sensitive_groups(terms: Iterable[str]) -> list[dict[str, Any]]:
-    """Return queries that together find the sensitive documents, each within an engine's usual limits."""
+    """Return queries that together find the sensitive documents, each within the engine's default limits."""
     normal = sorted({" ".join(normal_form(term).split()) for term in terms} - {""})
     words = [t for t in normal if _ONE_WORD.fullmatch(t)]
     phrases = [t for t in normal if not _ONE_WORD.fullmatch(t)]
@@ -55,7 +58,7 @@ def sensitive_groups(terms: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def sensitive(terms: Iterable[str]) -> dict[str, Any]:
-    """Return one query that finds the sensitive documents; engines refuse it for some hundred terms."""
+    """Return one query that finds the sensitive documents; an engine refuses it for some hundred phrases."""
     return _any(sensitive_groups(terms))
 
 

@@ -1,4 +1,4 @@
-"""Everything attached to a table, as data: to compare, to store as JSON, to recreate on another table."""
+"""Definition of a table with everything attached to it, as data: to compare, store and recreate."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,9 +11,10 @@ from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 from catalog.data_refresh.columns import public
 
+# Kind ("column", "index", "policy", …) → name → facts, as plain JSON.
 Shape: TypeAlias = dict[str, dict[str, dict[str, Any]]]
-"""Kind ("column", "index", "policy", …) → name → facts; plain JSON."""
-
+# Kinds that an exchange reads when it holds the lock, and attaches to the new table as they are then. A
+# change of them during a refresh is kept.
 LATE = frozenset(
     (
         "owner",
@@ -29,21 +30,21 @@ LATE = frozenset(
         "extension",
     )
 )
-"""Kinds that an exchange attaches to the new table as they are when it holds the lock; a change of them during a refresh is kept."""
 _QUERY = Path(__file__).with_name("shape.sql").read_text(encoding="utf-8")
 _SHOWN = 20  # differences in a message
 
 
 def shape(api: Connection, table: str) -> Shape:
-    """Everything attached to a table of the schema public.
+    """Return the definition of a table of the schema `public`.
+
+    Operations that only rewrite the table or its indexes, or collect statistics, do not change it.
 
     Args:
-        api: To the API database.
-        table: Its name.
+        api: Connection to the API database.
+        table: Name of the table.
 
     Returns:
-        The table's shape; an empty one when there is no such table. What only rewrites the table or its
-        indexes, or collects statistics, does not change it.
+        Its definition; empty if the table does not exist.
     """
     found: Shape = {}
     with qualified(api):
@@ -55,7 +56,7 @@ def shape(api: Connection, table: str) -> Shape:
 
 @contextmanager
 def qualified(api: Connection) -> Iterator[None]:
-    """A transaction in which the server writes every name with its schema."""
+    """Open a transaction in which the server qualifies every name with its schema."""
     with api.transaction():
         before = api.execute(
             "select current_setting('search_path'), set_config('search_path', '', true)"
@@ -65,7 +66,7 @@ def qualified(api: Connection) -> Iterator[None]:
 
 
 def differences(before: Shape, now: Shape) -> list[str]:
-    """What has changed between two shapes of a table, in words; empty when nothing has."""
+    """Return the changes between two definitions of a table, as messages."""
     if not now:
         return ["the table was dropped or renamed"] if before else []
     found = []
@@ -95,21 +96,24 @@ def _said(value: Any) -> str:
 
 
 def early(shape: Shape) -> Shape:
-    """Those kinds that a copy and its indexes are made after."""
+    """Return the kinds on which the copy and its indexes are based."""
     return {kind: named for kind, named in shape.items() if kind not in LATE}
 
 
 def check_shape(
     api: Connection, tables: Iterable[str], expected: Mapping[str, Shape], *, locked: bool = False
 ) -> None:
-    """Raise Fatal, with what differs, when a table is no longer of the shape that the refresh began with.
+    """Check that tables have not been changed since the refresh began.
 
     Args:
-        api: To the API database.
-        tables: Names; those that `expected` does not have are not looked at.
-        expected: Table → its shape when the refresh began.
-        locked: Nobody can be changing the tables. Otherwise an index that is not valid, which somebody may
-            just be creating or rebuilding, does not count.
+        api: Connection to the API database.
+        tables: Names of tables; those without an entry in `expected` are skipped.
+        expected: Definition of each table when the refresh began.
+        locked: The tables are locked. Otherwise invalid indexes are ignored, because somebody may be
+            creating or rebuilding one.
+
+    Raises:
+        Fatal: A table has changed; names the differences.
     """
     found = []
     for table in tables:
@@ -121,8 +125,8 @@ def check_shape(
     if found:
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise Fatal(
-            f"the API's tables were changed since the refresh began: {'; '.join(found[:_SHOWN])}{more}. Nothing was changed by the"
-            " refresh, and the old tables are live. Trigger a new run."
+            f"the API's tables were changed since the refresh began: {'; '.join(found[:_SHOWN])}{more}. The "
+            "refresh has changed nothing, and the old tables are live. Trigger a new run."
         )
 
 

@@ -1,6 +1,6 @@
--- Everything attached to a table: (kind, name, facts). By names, without oids, so that what only rewrites (VACUUM FULL, REINDEX) changes nothing.
--- Read with an empty search_path, so that every name in a definition is qualified. Columns of system catalogs that older servers lack are
--- read through to_jsonb, which gives null for them.
+-- Everything attached to a table: (kind, name, facts). Objects are identified by name, not by oid, so that a mere
+-- rewrite (VACUUM FULL, REINDEX) changes nothing. Run it with an empty search_path, so that every name in a
+-- definition is qualified. to_jsonb gives null for columns of system catalogs that older servers lack.
 with t as (
     select c.*, n.nspname, format('%I.%I', n.nspname, c.relname) as called, ty.typarray as array_type
       from pg_class c join pg_namespace n on n.oid = c.relnamespace left join pg_type ty on ty.oid = c.reltype

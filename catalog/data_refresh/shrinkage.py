@@ -1,4 +1,4 @@
-"""Refuses a new table or index that is suspiciously small, such as after a partial restore."""
+"""Checks that a new table or index is not suspiciously small, for example after a partial restore."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,22 +10,28 @@ from catalog.data_refresh import progress
 from catalog.data_refresh.columns import names, temp_name
 from catalog.data_refresh.shape import shape
 
-TOTAL = 0.10  # of all rows, or documents, may be missing
-FILTERED = 0.5  # of the documents without sensitive media: a longer list of terms hides more
-SOURCE, SOURCE_SIZE = 0.5, 1000  # of a source that is not small
-ORPHANS, ORPHANS_LEAST = 0.01, 10  # rows of people's lists that would go, as a share and at least
+TOTAL = 0.10  # share of all rows or documents that may be missing
+FILTERED = 0.5  # share of a filtered index that may be missing: a longer list of terms hides more
+SOURCE, SOURCE_SIZE = (
+    0.5,
+    1000,
+)  # share of a source that may be missing, and the rows from which it is checked
+ORPHANS, ORPHANS_LEAST = (
+    0.01,
+    10,
+)  # share of list entries that may be orphaned, and the number from which it counts
 WAY_OUT = 'If that is right, trigger a run with the conf {"accept_shrinkage": true}. The old tables are live.'
 
 
 def shrinkage(api: Connection, tables: Iterable[str]) -> list[str]:
-    """What a refresh would take away that is more than usual.
+    """Find records that a refresh would remove beyond the usual. Reads each table once.
 
     Args:
-        api: To the API database.
-        tables: Names of live tables whose copies are complete. One without a copy is passed over.
+        api: Connection to the API database.
+        tables: Names of live tables whose copies are complete. A table without a copy is skipped.
 
     Returns:
-        A sentence with both numbers for each finding; empty when there is none. Reads both tables once.
+        One sentence with both numbers per finding.
     """
     settle(api)
     found = []
@@ -36,15 +42,15 @@ def shrinkage(api: Connection, tables: Iterable[str]) -> list[str]:
 
 
 def refuse_shrinkage(findings: list[str]) -> None:
-    """Raise Fatal with what was found, if anything was."""
+    """Raise Fatal if there are findings."""
     if findings:
         raise Fatal(f"the new tables are suspiciously small: {'; '.join(findings[:20])}. {WAY_OUT}")
 
 
 def too_many_orphans(name: str, orphans: int, rows: int) -> list[str]:
-    """The finding, if so many of a table's rows may not go."""
+    """Return a finding if too many rows of a table would refer to missing media."""
     if orphans >= ORPHANS_LEAST and orphans > ORPHANS * rows:
-        return [f"{orphans:,} of {rows:,} rows of {name} name media that are gone"]
+        return [f"{orphans:,} of {rows:,} rows of {name} refer to missing media"]
     return []
 
 
@@ -72,10 +78,10 @@ def _by_reference(api: Connection, table: str) -> list[str]:
     found: list[str] = []
     for key in shape(api, table).get("reference", {}).values():
         pairs = zip(key["columns"], key["parents"], strict=True)
-        query = sql.SQL(
-            "select count(*), count(*) filter (where not exists (select from {temp} t where {same})) from {child} c"
-            " where ({columns}) is not null"
-        ).format(
+        query = sql.SQL("""
+            select count(*), count(*) filter (where not exists (select from {temp} t where {same}))
+              from {child} c where ({columns}) is not null
+        """).format(
             temp=sql.Identifier("public", temp_name(table)),
             same=sql.SQL(" and ").join(
                 sql.SQL("{} = {}").format(sql.Identifier("c", a), sql.Identifier("t", b)) for a, b in pairs
@@ -89,18 +95,18 @@ def _by_reference(api: Connection, table: str) -> list[str]:
 
 
 def shrunk(what: str, before: Mapping[str, int], now: int, most: float) -> str | None:
-    """Whether something is suspiciously small, in words; None when it is not.
+    """Return a finding if a new table or index is suspiciously small, otherwise None.
 
     Args:
-        what: What was counted, for the message.
-        before: Source → number, of what is live.
-        now: Number, of what is to take its place.
+        what: What is counted, for the message.
+        before: Live number by source.
+        now: Number in the new table or index.
         most: Share that may be missing.
     """
     total = sum(before.values())
     if now >= total * (1 - most):
         return None
     return (
-        f"{what}: {now:,} instead of {total:,} that are live, {1 - now / total:.0%} fewer, where at most {most:.0%} is usual. "
-        'If that is right, trigger a new run with {"accept_shrinkage": true}'
+        f"{what}: {now:,} instead of {total:,} that are live, {1 - now / total:.0%} fewer, where at most "
+        f'{most:.0%} is usual. If that is right, trigger a new run with {{"accept_shrinkage": true}}'
     )

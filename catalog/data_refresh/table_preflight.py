@@ -1,4 +1,4 @@
-"""Finds what would end a refresh hours later, with a name and a fix for each problem."""
+"""Checks of what would fail a refresh hours later in the databases, with a fix for each problem."""
 
 import json
 from collections.abc import Iterable
@@ -17,14 +17,17 @@ from catalog.data_refresh.exchange import dress
 from catalog.data_refresh.sequences import sources
 from catalog.data_refresh.shape import Shape, differences, shape
 
-_APART = frozenset(
-    ("reference", "foreign key", "sequence", "dependent", "comment on", "extension")
-)  # that a rehearsal does not try
-_LATER = "drop it before the refresh and make it again afterwards"
+# Kinds of attached objects that a rehearsal does not create.
+_APART = frozenset(("reference", "foreign key", "sequence", "dependent", "comment on", "extension"))
+_LATER = "drop it before the refresh and create it again afterwards"
 
 
 class Preflight(msgspec.Struct):
-    """Result; `needed_bytes` estimates the extra disk space of the API database during the refresh."""
+    """Result of the checks.
+
+    Attributes:
+        needed_bytes: Estimate of the extra disk space that the API database needs during the refresh.
+    """
 
     needed_bytes: int = 0
 
@@ -32,19 +35,19 @@ class Preflight(msgspec.Struct):
 def preflight_tables(
     api: Connection, upstream: Connection, tables: Iterable[str], *, connections: int = 4
 ) -> Preflight:
-    """Look at everything that a copy and an exchange need.
+    """Check everything that a copy and an exchange need.
 
     Args:
-        api: To the API database, in autocommit.
-        upstream: To the catalog database, in autocommit.
+        api: Connection to the API database, in autocommit.
+        upstream: Connection to the catalog database, in autocommit.
         tables: Names of the live tables.
-        connections: That the refresh needs to the API database at once.
+        connections: Number of connections that the refresh needs to the API database.
 
     Returns:
-        What it will need. How much disk is free is not to be seen from within the server.
+        The disk space that the refresh will need. PostgreSQL cannot report the free space.
 
     Raises:
-        Fatal: Something is in the way; the message lists all of it.
+        Fatal: There are problems; the message lists all of them.
     """
     tables = list(tables)
     settle(api)
@@ -56,22 +59,22 @@ def preflight_tables(
     except psycopg.errors.InsufficientPrivilege as error:
         found, needed = [f"{error.diag.message_primary}: grant it to the refresh's role"], 0
     if found:
-        raise Fatal(f"a refresh of these tables cannot end well: {'; '.join(found)}.")
+        raise Fatal(f"a refresh of these tables would fail: {'; '.join(found)}.")
     return Preflight(needed)
 
 
 def _problems(
     api: Connection, upstream: Connection, tables: list[str], connections: int
 ) -> tuple[list[str], int]:
-    """All that is in the way, and how many bytes the tables have."""
+    """Return all problems, and the size of the tables in bytes."""
     found, needed = _connections(api, connections), 0
     for table in tables:
         live = shape(api, table)
         if not live:
-            found.append(f"the API database has no table {table}: its migrations make it")
+            found.append(f"the API database has no table {table}: its migrations create it")
             continue
         problems = [
-            *_hanging(live),
+            *_attached(live),
             *api_rights(api, table, live),
             *_names(api, table),
             *_reading(api, upstream, table, live),
@@ -83,14 +86,14 @@ def _problems(
     return found, needed
 
 
-def _hanging(live: Shape) -> list[str]:
-    """What is attached to the table and cannot be recreated."""
+def _attached(live: Shape) -> list[str]:
+    """Return attached objects that a refresh cannot recreate."""
     found = [f"{name} depends on it: {_LATER}" for name in live.get("dependent", {})]
     found += [f"{name} is set: remove the security label" for name in live.get("security label", {})]
     if live.get("type right"):
         found.append(
-            f"rights on its row type are not the usual ones ({'; '.join(live['type right'])}): grant usage on type to public,"
-            " and revoke it from all others"
+            f"privileges on its row type are not the default ({'; '.join(live['type right'])}): grant usage "
+            "on type to public, and revoke it from all others"
         )
     facts = live["table"][""]
     if facts["relation kind"] != "r" or facts["partition"]:
@@ -102,9 +105,7 @@ def _hanging(live: Shape) -> list[str]:
     ]
     for name, index in live.get("index", {}).items():
         if not index["valid"]:
-            found.append(
-                f"index {name} is not valid: wait until nobody makes it any more, then drop it or reindex it"
-            )
+            found.append(f"index {name} is not valid: if nobody is creating it, drop it or reindex it")
     for name, key in live.get("foreign key", {}).items():
         if key["to itself"]:
             found.append(f"foreign key {name} points at the table itself: drop it")
@@ -112,12 +113,12 @@ def _hanging(live: Shape) -> list[str]:
         if key["triggers enabled"] is False:
             found.append(f"triggers of foreign key {name} are disabled: enable them")
         if key.get("on delete") == "d":
-            found.append(f"foreign key {name} sets a default when a medium goes: another action is needed")
+            found.append(f"foreign key {name} is ON DELETE SET DEFAULT: choose another action")
     return found
 
 
 def _names(api: Connection, table: str) -> list[str]:
-    """What has a name that the refresh's own tables need, and is not such a table."""
+    """Return objects that occupy the names of the refresh's own tables."""
     found = []
     for name in (temp_name(table), progress_name(table)):
         row = api.execute(
@@ -130,7 +131,7 @@ def _names(api: Connection, table: str) -> list[str]:
 
 
 def _reading(api: Connection, upstream: Connection, table: str, live: Shape) -> list[str]:
-    """Whether the catalog has what the API's columns need, in a form that can be sent."""
+    """Check that the catalog has the columns that the API needs, in a form that can be copied."""
     if "id" not in live["column"]:
         return ["it has no column id"]
     job = TableCopy(upstream, api, table, "")
@@ -146,16 +147,18 @@ def _reading(api: Connection, upstream: Connection, table: str, live: Shape) -> 
             needs = facts["not null"] and not facts["default"] and not facts["identity"]
             if needs and column.name not in ("created_on", "updated_on"):
                 found.append(
-                    f"column {column.name} takes no null, has no default, and the catalog does not have it: give it a default"
+                    f"column {column.name} is NOT NULL without a default, and the catalog does not have it: "
+                    "give it a default"
                 )
             if not _sendable(api, table, column.name):
                 found.append(
-                    f"column {column.name} of type {column.type} cannot be copied in binary form: use another type"
+                    f"column {column.name} of type {column.type} cannot be copied in binary form: use "
+                    "another type"
                 )
         elif problem := _castable(upstream, source, column):
             found.append(f"column {column.name}: {problem}: change its type")
     if table != "audioset" and live["column"].get("identifier", {}).get("type") != "uuid":
-        found.append("column identifier is no uuid: media are known by it")
+        found.append("column identifier is not a uuid: it is the key of media")
     return found
 
 
@@ -171,10 +174,11 @@ def _castable(upstream: Connection, source: str, column: Column) -> str | None:
 
 
 def _sendable(api: Connection, table: str, column: str) -> bool:
-    """Whether a type has a binary form, and the elements of an array."""
+    """Return whether the type of a column, or of its elements if it is an array, has a binary form."""
     query = """
         select t.typsend <> 0 and t.typreceive <> 0 and coalesce(e.typsend <> 0 and e.typreceive <> 0, true)
-          from pg_attribute a join pg_type t on t.oid = a.atttypid left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
+          from pg_attribute a join pg_type t on t.oid = a.atttypid
+          left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
          where a.attrelid = to_regclass(%s) and a.attname = %s
     """
     row = api.execute(query, [public(table), column]).fetchone()
@@ -183,14 +187,14 @@ def _sendable(api: Connection, table: str, column: str) -> bool:
 
 def _connections(api: Connection, needed: int) -> list[str]:
     query = """
-        select current_setting('max_connections')::int - (select count(*) from pg_stat_activity where backend_type = 'client backend')
+        select current_setting('max_connections')::int
+               - (select count(*) from pg_stat_activity where backend_type = 'client backend')
                - current_setting('superuser_reserved_connections')::int
     """
     row = api.execute(query).fetchone()
     if row and row[0] < needed:
-        return [
-            f"the API database has {max(0, row[0])} connections left, the refresh needs {needed}: raise max_connections"
-        ]
+        left = f"the API database has {max(0, row[0])} connections left, the refresh needs {needed}"
+        return [f"{left}: raise max_connections"]
     return []
 
 
@@ -200,12 +204,12 @@ def _size(api: Connection, table: str) -> int:
 
 
 def _rehearsed(api: Connection, table: str, live: Shape) -> list[str]:
-    """What would be different afterwards: all of it is made on an empty table, compared, and rolled back."""
+    """Recreate everything on an empty table, in a transaction that is rolled back, and return differences."""
     trial = f"{temp_name(table)}_trial"
     try:
         with api.transaction(force_rollback=True):
             api.execute("set local lock_timeout = '5s'")
-            # What a failed refresh has left bears the names that are tried here, and goes when the next one begins.
+            # A failed refresh may have left objects with these names; the next one drops them when it begins.
             api.execute(sql.SQL("drop table if exists {}").format(sql.Identifier("public", temp_name(table))))
             make_table(api, table, trial, live)
             build_indexes(api, table, temp=trial)
@@ -223,19 +227,19 @@ def _rehearsed(api: Connection, table: str, live: Shape) -> list[str]:
                 text = text.replace(built_name(name, facts), facts["name"])
             return _unlike(live, json.loads(text))
     except psycopg.errors.LockNotAvailable:
-        return []  # somebody changes the table just now; the exchange looks again
+        return []  # somebody is changing the table; the exchange checks it again
     except psycopg.DatabaseError as error:
         if api.closed:
             raise
         where = (error.diag.context or "").partition("\n")[0]
-        return [f"it cannot be made anew: {error.diag.message_primary}" + (f" ({where})" if where else "")]
+        return [f"it cannot be recreated: {error.diag.message_primary}" + (f" ({where})" if where else "")]
 
 
 def _event_triggers(api: Connection, table: str) -> list[str]:
-    """Whether an event trigger refuses that the old table is dropped.
+    """Check that no event trigger prevents the old table from being dropped.
 
-    Only the deed tells, so it is done and rolled back, with the table's lock for a moment; where there is no
-    such trigger, nothing is.
+    If there is such a trigger, the table is dropped in a transaction that is rolled back, which locks it for
+    a moment.
     """
     names = api.execute(
         "select array_agg(quote_ident(evtname) order by evtname) from pg_event_trigger"
@@ -248,11 +252,11 @@ def _event_triggers(api: Connection, table: str) -> list[str]:
             api.execute("set local lock_timeout = '2s'")
             api.execute(sql.SQL("drop table {} cascade").format(sql.Identifier("public", table)))
     except psycopg.errors.LockNotAvailable:
-        return []  # the exchange meets it, and says so
+        return []  # the exchange would report it
     except psycopg.DatabaseError as error:
         if api.closed:
             raise
-        way_out = f"disable the event trigger that says so ({', '.join(names[0])}) until the refresh is done"
+        way_out = f"disable the event trigger ({', '.join(names[0])}) until the refresh is done"
         return [f"it cannot be dropped: {error.diag.message_primary}: {way_out}"]
     return []
 
@@ -271,14 +275,15 @@ def _ids(api: Connection, upstream: Connection, table: str) -> list[str]:
     for source in sources(api, table):
         if source.behind and not source.movable:
             found.append(
-                f"sequence {source.name} is behind the values of column {source.column}, and the role may not set it: grant update on it"
+                f"sequence {source.name} is behind the values of column {source.column}, and the role may "
+                "not set it: grant update on it"
             )
         elif not source.usable:
             found.append(f"sequence {source.name} cannot be used: grant usage on it")
         if source.left is not None and source.left < to_come:
             found.append(
-                f"sequence {source.name} has {source.left:,} values left for column {source.column}, and about {to_come:,} new"
-                " records are to come: make both bigint"
+                f"sequence {source.name} has {source.left:,} values left for column {source.column}, and "
+                f"about {to_come:,} new records are to come: make both bigint"
             )
     return found
 
@@ -306,6 +311,6 @@ def _unlike(live: Shape, made: Shape) -> list[str]:
         return kept
 
     return [
-        f"it cannot be made anew exactly: {difference}"
+        f"it cannot be recreated exactly: {difference}"
         for difference in differences(tried(live), tried(made))
     ]

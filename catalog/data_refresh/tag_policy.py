@@ -1,8 +1,8 @@
-"""Which tags of a record are searchable. Databases keep all tags; documents get those that pass.
+"""Policy of searchable tags. Databases keep all tags; documents get those that pass.
 
-Names are compared in lower case. The rules, in the order in which they are looked at: a tag that has no name
-is malformed; its provider may be excluded; machines tell how sure they were, people do not; some names are
-denied as a whole, some by what they contain.
+Names are compared in lower case. The rules apply in this order: a tag without a name is malformed; its
+provider may be excluded; the accuracy that a machine states may be too low; some names are denied, and names
+that contain certain substrings.
 """
 
 import hashlib
@@ -22,13 +22,20 @@ MALFORMED, EXCLUDED, INACCURATE, DENIED, SUBSTRING = (
     "denied substring",
 )
 RULES = (MALFORMED, EXCLUDED, INACCURATE, DENIED, SUBSTRING)
-_CACHED = 200_000  # names whose verdict is remembered
-_LONG = 200  # characters; a longer name is judged each time, so that what is remembered has a bound
-_LARGEST = 3.4e38  # what the engine's 32-bit numbers hold
+_CACHED = 200_000  # names whose verdict is cached
+_LONG = 200  # characters; longer names are not cached, so that the cache's memory is bounded
+_LARGEST = 3.4e38  # the largest 32-bit float, which the engine stores
 
 
 class TagPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """minimum_accuracy: a tag that states less is dropped, one that states nothing stays. excluded_providers: of tags, not of media."""
+    """Rules for tags; the Variable TAG_POLICY.
+
+    Attributes:
+        denied: Names that are dropped.
+        denied_substrings: Names that contain one of these are dropped.
+        minimum_accuracy: Tags with a lower accuracy are dropped; tags without one are kept.
+        excluded_providers: Providers of tags (not of media) whose tags are dropped.
+    """
 
     denied: tuple[str, ...] = (
         "no person",
@@ -56,7 +63,7 @@ class TagPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def digest(self) -> str:
-        """The same for policies that drop the same tags."""
+        """A short hash, equal for policies that drop the same tags."""
         lists = [sorted({name.lower() for name in names}) for names in (self.denied, self.denied_substrings)]
         text = msgspec.json.encode([*lists, self.minimum_accuracy, sorted(set(self.excluded_providers))])
         return hashlib.sha256(text).hexdigest()[:12]
@@ -75,9 +82,11 @@ def policy_from(value: Any) -> TagPolicy:
 
 
 class TagFilter:
-    """Applies a policy to many tag lists and counts what each rule dropped.
+    """Applies a policy to many tag lists. It is not thread-safe.
 
-    counts: rule → tags, and "kept". An instance belongs to one thread.
+    Attributes:
+        policy: The policy.
+        counts: Number of dropped tags by rule, and of `kept` ones.
     """
 
     def __init__(self, policy: TagPolicy) -> None:
@@ -88,7 +97,7 @@ class TagFilter:
         self._verdicts: dict[str, str | None] = {}
 
     def rule(self, tag: Any) -> str | None:
-        """The rule that drops a tag; None when it stays."""
+        """Return the rule that drops a tag; None if it is kept."""
         if not isinstance(tag, dict):
             return MALFORMED
         name = tag.get("name")
@@ -100,7 +109,7 @@ class TagFilter:
         if accuracy is not None:
             if type(accuracy) is not float and (accuracy := _number(accuracy)) is None:
                 return MALFORMED
-            if not self._least <= accuracy <= _LARGEST:  # nor NaN
+            if not self._least <= accuracy <= _LARGEST:  # also drops NaN
                 return INACCURATE
         verdicts = self._verdicts
         if name in verdicts:
@@ -121,7 +130,11 @@ class TagFilter:
         return SUBSTRING if any(part in lowered for part in self._parts) else None
 
     def __call__(self, tags: Any) -> tuple[list[dict[str, Any]], list[str]]:
-        """Return the tags of a document and the names of dropped ones; `tags` is the stored value."""
+        """Return the tags of a document, and the names of the dropped ones.
+
+        Args:
+            tags: The value stored in the database, of any JSON type.
+        """
         kept: list[dict[str, Any]] = []
         dropped: list[str] = []
         if tags is None:
@@ -148,7 +161,7 @@ class TagFilter:
 
 
 def _number(value: Any) -> float | None:
-    """A number that was written as one, or as text; None for anything else."""
+    """Return a finite number that is stored as a number or a string; None for anything else."""
     if isinstance(value, bool):
         return None
     try:

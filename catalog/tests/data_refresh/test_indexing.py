@@ -76,7 +76,7 @@ def test_a_missing_document_is_noticed(filled, search):
     gone = filled.execute("select identifier::text from image where id = 10").fetchone()[0]
     search.client.delete(index="image-a", id=gone, refresh=True)
     assert find_count_mismatches(filled, search, "image-a", "image", parts) == [
-        "ids 1 to 500: 500 rows (1 gone at their source), 498 documents"
+        "ids 1 to 500: 500 rows (1 removed from their source), 498 documents"
     ]
 
 
@@ -86,7 +86,7 @@ def test_a_document_of_no_row_is_noticed(filled, search):
     document = search.client.search(index="image-a", size=1)["hits"]["hits"][0]["_source"]
     search.client.index(index="image-a", id="stray", document={**document, "id": 501}, refresh=True)
     assert find_count_mismatches(filled, search, "image-a", "image", parts) == [
-        "in all: 499 documents are wanted, 500 are there"
+        "in all: 499 documents are expected, 500 exist"
     ]
 
 
@@ -261,7 +261,7 @@ def test_progress_of_something_else_does_not_count(filled, search, monkeypatch, 
 def test_an_index_that_is_gone(filled, search):
     uuid = make(search, "image-a")
     search.delete(["image-a"])
-    with pytest.raises(Fatal, match="image-a is gone: clear create_index"):
+    with pytest.raises(Fatal, match="image-a is missing: clear create_index"):
         RangeIndexer(
             filled, search.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), uuid=uuid
         ).run()

@@ -95,7 +95,7 @@ def test_row_versions_beyond_the_turn_of_the_counter(filled):
         ("source = 'flickr'", "image: 0 rows of flickr"),
         (
             "identifier in (select md5('1image' || n)::uuid from generate_series(1, 100) n)",
-            "rows of imagelist_images name media that are gone",
+            "rows of imagelist_images refer to missing media",
         ),
     ],
 )
@@ -125,7 +125,7 @@ ODD = {
     "null": (
         "alter table image alter title set not null",
         "title = null",
-        "title is empty, which the API's table does not take",
+        "title is empty, which the API's table does not allow",
     ),
     "check": (
         "alter table image add check (width < 5000)",

@@ -32,7 +32,7 @@ def left(search):
 
 def test_all_is_well(live):
     assert look(live, MANY, shards=2, replicas=1) == [
-        "1 sensitive terms hold no word, so they hide nothing: $$$"
+        "1 sensitive terms contain no word, so they hide nothing: $$$"
     ]
     assert left(live) == []
     live.swap_aliases({"image": "image-a"})  # nothing has changed

@@ -26,7 +26,7 @@ def test_a_second_session_does_not_work_on_a_copy(filled, api_dsn):
     _, api = filled
     with psycopg.connect(api_dsn, autocommit=True) as other:
         progress.claim(other, "image")
-        with pytest.raises(Retry, match="another copy of image is at work"):
+        with pytest.raises(Retry, match="another session is copying image"):
             progress.claim(api, "image", patience=0)
     progress.claim(api, "image")
 

@@ -64,21 +64,21 @@ def test_who_made_an_index(search):
     assert search.aliases("image-a") == ["image"]
     again = make(search, "image-b"), make(search, "image-b")
     assert again[0] != again[1]
-    with pytest.raises(Fatal, match="is not the one that this run made"):
+    with pytest.raises(Fatal, match="is not the one that this run created"):
         search.require("image-b", again[0])
-    with pytest.raises(Fatal, match="image-none is gone: clear create_index"):
+    with pytest.raises(Fatal, match="image-none is missing: clear create_index"):
         search.require("image-none", uuid)
 
 
 def test_an_index_that_the_engine_made_by_itself(search):
     """Neither counted nor pointed at, nor taken for an earlier attempt of ours."""
     by_itself(search, "image-x")
-    with pytest.raises(Fatal, match="did not make the index image-x"):
+    with pytest.raises(Fatal, match="did not create the index image-x"):
         search.require("image-x")
-    with pytest.raises(Fatal, match="did not make the index image-x"):
+    with pytest.raises(Fatal, match="did not create the index image-x"):
         search.swap_aliases({"image": "image-x"})
     assert search.resolve_alias("image") is None
-    with pytest.raises(Fatal, match="did not make; delete it or choose another name"):
+    with pytest.raises(Fatal, match="did not create the index .*; delete it or choose another name"):
         make(search, "image-x")
     assert search.orphans(["image_data_refresh"], "image") == []
     assert search.count("image-x") == 1
@@ -170,7 +170,7 @@ def test_opening_is_asked_for_shortly(search, faulty, caplog):
     caplog.set_level("INFO")
     indexes.finalize("image-a", 0, 60, uuid=uuid)
     assert proxy.count("health") == 6
-    assert "yellow, 1 shards are there, 3 are not" in caplog.text
+    assert "yellow, 1 shards are active, 3 are not" in caplog.text
     assert all("timeout=20s" in r.path for r in proxy.seen if "health" in r.path)
     with pytest.raises(Interrupted):
         indexes.finalize("image-a", 1, 60, should_stop=lambda: True)
@@ -180,7 +180,7 @@ def test_replicas_that_do_not_come(search):
     """One node cannot hold a copy of its own shards; the advice is reached."""
     make(search, "image-a")
     with pytest.raises(
-        Retry, match=r"yellow, 1 shards are there, 1 are not\); does the cluster have nodes for 1 replicas"
+        Retry, match=r"yellow, 1 shards are active, 1 are not\); does the cluster have nodes for 1 replicas"
     ):
         search.finalize("image-a", 1, 2)
     search.client.indices.delete(index="image-a")

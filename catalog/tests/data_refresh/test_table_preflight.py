@@ -31,12 +31,12 @@ REFUSED = {
     "type of the API's": ("create type pair as (a int, b int); alter table image drop title, add title pair",
                           'column title: type "pair" does not exist'),
     "no default": ("alter table image add shelf integer; update image set shelf = 1; alter table image alter shelf set not null",
-                   "column shelf takes no null, has no default"),
+                   "column shelf is NOT NULL without a default"),
     "no binary form": ("alter table image add rights aclitem", "column rights of type aclitem cannot be copied in binary form"),
     "name in the way": ("create view temp_import_image as select 1", "temp_import_image is in the way: rename or drop it"),
     "moderation": ("drop table api_matureimage", "api_matureimage is missing"),
-    "no table": ("drop table image cascade", "the API database has no table image: its migrations make it"),
-    "no identifier": ("alter table image alter identifier type text", "column identifier is no uuid"),
+    "no table": ("drop table image cascade", "the API database has no table image: its migrations create it"),
+    "no identifier": ("alter table image alter identifier type text", "column identifier is not a uuid"),
 }  # fmt: skip
 
 

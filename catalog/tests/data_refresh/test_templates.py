@@ -44,7 +44,7 @@ def names(search):
 
 
 ADDED = {
-    "alias": ({"aliases": {"image": {}}}, "the alias image, by which it would be searched at once"),
+    "alias": ({"aliases": {"image": {}}}, "the alias image, under which it would be searched at once"),
     "another alias": ({"aliases": {"image.x": {}}}, "the alias image.x"),
     "final pipeline": ({"settings": {"index.final_pipeline": "pp"}}, "index.final_pipeline"),
     "default pipeline": ({"settings": {"index": {"default_pipeline": "pp"}}}, "index.default_pipeline"),
@@ -139,7 +139,7 @@ def test_a_cluster_that_takes_no_shard(search, value, replicas, what):
     key = "cluster.routing.allocation.enable"
     search.client.cluster.put_settings(persistent={key: value})
     try:
-        with pytest.raises(Fatal, match=f"{key} is {value}, so no node takes {what}; set it to null"):
+        with pytest.raises(Fatal, match=f"{key} is {value}, so no node allocates {what}; set it to null"):
             preflight_search(search, ["water"], "image", dag_id="d", replicas=replicas)
     finally:
         search.client.cluster.put_settings(persistent={key: None})
@@ -151,7 +151,7 @@ def test_an_index_that_no_node_takes(search, monkeypatch):
     monkeypatch.setattr("catalog.data_refresh.preflight.NODE", 1.0)
     with (
         template(search, settings={"index.routing.allocation.require.box": "none"}),
-        pytest.raises(Fatal, match=r"no node takes a shard: .*box"),
+        pytest.raises(Fatal, match=r"no node allocates a shard: .*box"),
     ):
         look(search)
     assert names(search) == []

@@ -22,8 +22,8 @@ def test_a_message_that_asks_for_a_new_run(message):
     ("message", "name"),
     [
         ("clear check_deletion, which selects them, as well.", "check_deletion"),
-        ("Clear index_range and all tasks after it to fill the index once more.", "index_range"),
-        (f"the index is gone: {FILL_AGAIN}.", "create_index"),
+        ("Clear index_range and all tasks after it to fill the index again.", "index_range"),
+        (f"the index is missing: {FILL_AGAIN}.", "create_index"),
     ],
 )
 def test_a_message_that_names_tasks_to_clear(message, name):
