@@ -1,15 +1,16 @@
 """What a provider's file imports: the one module that a contributor needs to know."""
 
 from catalog.core.errors import Fatal, HttpStatus, Retry
+from catalog.core.jsontypes import Json, JsonObject, Params
 from catalog.core.licenses import CC0, PDM, License, license_from_pair, license_from_url
 from catalog.core.secrets import ApiKey, Secret, Signed
-from catalog.ingestion.client import Client
+from catalog.ingestion.client import Check, Client
 from catalog.ingestion.html import first_link, links, text_of
 from catalog.ingestion.oauth2 import OAuth2
-from catalog.ingestion.pagination import Counted, Cursor, Page, Paginator, Params, Tokens
+from catalog.ingestion.pagination import Counted, Cursor, Page, Paginator, RoundParams, Tokens
 from catalog.ingestion.provider import FileSizes, Provider, Reingestion
 from catalog.ingestion.rate import Quota, Rate
-from catalog.ingestion.records import Audio, Image, Mapped, Raw, Skip, compact, dig, missing
+from catalog.ingestion.records import Audio, Image, Raw, RecordResult, Skip, compact, dig, missing
 from catalog.ingestion.urls import without_param
 from catalog.ingestion.windows import Slicing, Window
 
@@ -18,6 +19,7 @@ __all__ = [
     "PDM",
     "ApiKey",
     "Audio",
+    "Check",
     "Client",
     "Counted",
     "Cursor",
@@ -25,8 +27,9 @@ __all__ = [
     "FileSizes",
     "HttpStatus",
     "Image",
+    "Json",
+    "JsonObject",
     "License",
-    "Mapped",
     "OAuth2",
     "Page",
     "Paginator",
@@ -35,8 +38,10 @@ __all__ = [
     "Quota",
     "Rate",
     "Raw",
+    "RecordResult",
     "Reingestion",
     "Retry",
+    "RoundParams",
     "Secret",
     "Signed",
     "Skip",

@@ -10,8 +10,9 @@ import orjson
 from upath import UPath
 
 from catalog.benchmarks.photos import photos
+from catalog.core.jsontypes import Params
 from catalog.ingestion.client import Client
-from catalog.ingestion.pagination import Cursor, Page, Params
+from catalog.ingestion.pagination import Cursor, Page
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.tsv import Encoder

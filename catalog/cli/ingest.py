@@ -150,7 +150,7 @@ def ingest(
 
 def _show_outcome(cls: type[Provider], parts: Parts, manifest: Manifest, as_json: bool) -> None:
     """What came of a pull: a table on stderr, and one line of JSON on stdout if that is wanted."""
-    files = [str(path) for media_type in cls.strings for path in parts.tsv_files(media_type, manifest)]
+    files = [str(path) for media_type in cls.catalog_names for path in parts.tsv_files(media_type, manifest)]
     err.print(outcome_table(manifest))
     err.print(f"{len(files)} TSV parts in {parts.folder}")
     if not as_json:
@@ -165,7 +165,7 @@ def _show_outcome(cls: type[Provider], parts: Parts, manifest: Manifest, as_json
         "shortfalls": manifest.shortfalls,
         "error": manifest.error,
         "fetched": sum(c.fetched for c in counts),
-        "written": {m: manifest.counts.get(m, Counts()).written for m in cls.strings},
+        "written": {m: manifest.counts.get(m, Counts()).written for m in cls.catalog_names},
         "skipped": dict(sum((Counter(c.skipped) for c in counts), Counter())),
         "rejected": dict(sum((Counter(c.rejected) for c in counts), Counter())),
         "parts": files,

@@ -50,7 +50,9 @@ def _last_runs(dsn: str | None) -> tuple[dict[str, str], str]:
     """Provider → when it was last loaded and what came of it; and why nothing is known, if so."""
     if not dsn:
         return {}, "last runs: give --dsn, or use ./just catalog providers while the stack is up"
-    names = {string: name for name in provider_names() for string in provider_class(name).strings.values()}
+    names = {
+        string: name for name in provider_names() for string in provider_class(name).catalog_names.values()
+    }
     query = """
         select distinct on (provider) provider, finished_on, inserted, updated, complete, whole, replayed, shortfalls,
                accepted, (select max(fresh_on) from whole_pull w where w.provider = r.provider) as fresh_on

@@ -1,6 +1,6 @@
-"""The columns of a media type: their order in TSV files, which of them are required, and what they hold.
+"""The columns of each media type: their order in TSV files, which ones are required, and their sizes.
 
-Order and sizes are those of version 001 of the image format and version 002 of the audio format.
+Order and sizes follow version 001 of the image format and version 002 of the audio format.
 """
 
 from catalog.core.media import MediaType
@@ -43,8 +43,8 @@ COLUMNS: dict[MediaType, tuple[str, ...]] = {
 }
 REQUIRED = ("foreign_identifier", "foreign_landing_url", "url", "license", "license_version")
 
-# Characters a column takes. `url` has a unique btree index, whose entries may have about 2 700 bytes, so it
-# has a limit in bytes as well.
+# The longest value of a column, in characters. `url` also has a limit in bytes, because it has a unique btree
+# index, whose entries hold about 2 700 bytes at most.
 SIZES = {
     "foreign_identifier": 3000,
     "foreign_landing_url": 1000,

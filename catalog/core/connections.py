@@ -1,4 +1,4 @@
-"""What an Airflow connection says about a PostgreSQL server, as the arguments of `psycopg.connect`."""
+"""Connections to PostgreSQL: arguments of `psycopg.connect` from an Airflow connection, and reconnecting."""
 
 import logging
 import time
@@ -12,7 +12,7 @@ from catalog.core.session import Connection
 
 log = logging.getLogger(__name__)
 KNOWN = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
-# Extras of Airflow's own; see dags/common/iam.py for `iam`.
+# Extras that Airflow itself reads; see dags/common/iam.py for `iam`.
 AIRFLOWS = frozenset(
     (
         "iam",
@@ -27,7 +27,7 @@ AIRFLOWS = frozenset(
         "sqlalchemy_query",
     )
 )
-# A firewall that forgets idle connections does so after minutes; a server that is gone is noticed within two.
+# Some firewalls drop idle connections after minutes. A server that is down is noticed within two minutes.
 ALIVE: dict[str, Any] = {
     "connect_timeout": 15,  # seconds
     "keepalives": 1,
@@ -36,11 +36,11 @@ ALIVE: dict[str, Any] = {
     "keepalives_count": 4,
     "tcp_user_timeout": 120_000,  # milliseconds
 }
-FIELDS = frozenset(("host", "port", "user", "password", "dbname"))  # an extra does not replace these
+FIELDS = frozenset(("host", "port", "user", "password", "dbname"))  # extras do not override these
 
 
 class ConnectionFields(Protocol):
-    """The fields of an Airflow connection, whichever of its classes it is of."""
+    """The fields that Airflow's connection classes have in common."""
 
     conn_id: str
     host: str | None
@@ -54,15 +54,15 @@ class ConnectionFields(Protocol):
 
 
 def arguments_of(found: ConnectionFields, **ours: Any) -> dict[str, Any]:
-    """The arguments of `psycopg.connect` for an Airflow connection.
+    """Return the arguments of `psycopg.connect` for an Airflow connection.
 
-    Every extra that libpq knows (`sslmode`, `sslcert`, `keepalives_idle`, …) is passed on: one that is
-    dropped in silence may be what makes the connection safe. One it does not know is named in the log.
+    Every extra that libpq knows (`sslmode`, `sslcert`, `keepalives_idle`, …) is passed on, because the
+    connection may not be safe without it. Unknown extras are named in the log.
 
     Args:
-        found: The connection.
-        ours: Defaults, beside those that keep the connection alive; an extra of the connection comes before
-            them, except that both `options` count.
+        found: The Airflow connection.
+        ours: Defaults in addition to the keepalive settings. Extras of the connection override them, except
+            that `options` of both are joined.
     """
     extra = {name: value for name, value in (found.extra_dejson or {}).items() if name not in FIELDS}
     if unknown := sorted(extra.keys() - KNOWN - AIRFLOWS):
@@ -83,46 +83,45 @@ def arguments_of(found: ConnectionFields, **ours: Any) -> dict[str, Any]:
 
 
 class Reconnecting:
-    """A connection in autocommit mode that is opened again when it is lost.
+    """A connection in autocommit mode that reconnects when it is lost.
 
-    For statements that may be executed twice: whether the one that met the loss was executed is not known.
+    Use it only for statements that may be executed twice: after a loss, it is not known whether the last
+    statement was executed.
     """
 
     def __init__(
         self,
         connect: Callable[[], Connection],
-        patience: float = 60,
+        max_wait: float = 60,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Nothing is connected yet.
+        """Prepare without connecting.
 
         Args:
             connect: Opens a connection in autocommit mode.
-            patience: Seconds for which a lost connection is retried; a restart takes some.
-            sleep: Waits between two attempts.
+            max_wait: Seconds for which reconnecting is attempted; a restart of the server takes a while.
+            sleep: Waits the given number of seconds between two attempts.
         """
-        self._connect, self._patience, self._sleep = connect, patience, sleep
+        self._connect, self._max_wait, self._sleep = connect, max_wait, sleep
         self._connection: Connection | None = None
 
-    def now(self) -> Connection:
-        """The connection at hand; the first one is not waited for."""
+    def current(self) -> Connection:
+        """Return the open connection; connect, in a single attempt, if there is none."""
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
         return self._connection
 
     def execute(self, query: LiteralString, values: Any = None) -> psycopg.Cursor[Any]:
-        """Execute a statement, once more on a new connection when the one at hand turns out to be lost."""
+        """Execute a statement; if the connection was lost, execute it again on a new one."""
         connection = self._connection
         if connection is None:
-            return self.now().execute(query, values)
+            return self.current().execute(query, values)
         try:
             return connection.execute(query, values)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             if not (connection.closed or connection.broken):
                 raise
-            log.warning(
-                "The connection to the database was lost (%s); making a new one.", type(error).__name__
-            )
+            log.warning("Lost the connection to the database (%s); reconnecting.", type(error).__name__)
         connection.close()
         self._connection = self._connect_again()
         return self._connection.execute(query, values)
@@ -132,7 +131,7 @@ class Reconnecting:
             self._connection.close()
 
     def _connect_again(self) -> Connection:
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._max_wait
         while True:
             try:
                 return self._connect()

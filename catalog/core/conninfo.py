@@ -1,4 +1,4 @@
-"""Addresses of databases as people write them: for libpq, or as an Airflow connection."""
+"""Database addresses as people write them: a libpq URI or string, or an Airflow connection."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ _FORM = (
 
 
 class _Fields(msgspec.Struct):
-    """An Airflow connection, as its JSON form names its fields."""
+    """The JSON form of an Airflow connection."""
 
     host: str | None = None
     port: int | None = None
@@ -36,16 +36,17 @@ class _Fields(msgspec.Struct):
 
 
 def conninfo(address: str) -> str:
-    """What libpq takes for an address.
+    """Convert a database address to a libpq connection string.
 
     Args:
         address: `postgresql://…`, `host=… dbname=…`, or an Airflow connection, as URI or as JSON.
 
     Raises:
-        Refused: It is none of these. The text repeats nothing of it, for there may be a password in it.
+        Refused: The address has none of these forms. The message repeats nothing of it, because it may hold
+            a password.
     """
     try:
-        # UTF-8 whatever the role or the environment says: with SQL_ASCII, texts would come as bytes.
+        # UTF-8 whatever the role or the environment says: with SQL_ASCII, strings would be read as bytes.
         return make_conninfo(_read(address), client_encoding="UTF8")
     except (psycopg.Error, ValueError):
         raise Refused(f"the address of the database cannot be read; {_FORM}.") from None
@@ -65,9 +66,9 @@ def _of_uri(uri: str) -> str:
         raise ValueError
     parts = urlsplit(uri)
     if parts.netloc.count("@") > 1:
-        raise ValueError  # of two readings, one takes a piece of the password for the name of a host
+        raise ValueError  # ambiguous: a part of the password could be read as the host
     several = "," in parts.netloc  # hosts, which libpq tries one after the other
-    port = None if several else parts.port  # raises ValueError for what is none, which libpq finds much later
+    port = None if several else parts.port  # raises ValueError for a bad port, which libpq reports much later
     extra = dict(parse_qsl(parts.query))
     if extra.keys() <= KNOWN:
         return make_conninfo("", **{**ALIVE, **conninfo_to_dict(f"postgresql://{rest}")})

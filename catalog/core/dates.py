@@ -1,8 +1,8 @@
-"""Moments as people read them."""
+"""Points in time, as they are shown to people."""
 
 from datetime import UTC, datetime
 
 
 def utc(moment: datetime) -> datetime:
-    """The same moment, to be shown: databases give moments in the time zone of the server."""
+    """Convert to UTC for display; databases return timestamps in the time zone of the server."""
     return moment.astimezone(UTC)

@@ -1,18 +1,18 @@
-"""Errors of the catalog, named by what to do about them.
+"""The errors of the catalog, named by what to do about them.
 
-`Retry` and `Fatal` are the only two that leave the HTTP client. A record that cannot be kept is not an error
-but a value (`Skip`, or a reject with its reason), so that one bad record never costs a page.
+The HTTP client raises only `Retry` and `Fatal`, and subclasses of these. A record that cannot be kept is not
+an error but a value (`Skip`, or a reject with its reason), so one bad record never fails a page.
 """
 
 from datetime import datetime
 
 
 class CatalogError(Exception):
-    """Base of all errors. Its text is safe to show: it holds no secrets."""
+    """Base class of all errors. The message is safe to show: it holds no secrets."""
 
 
 class Retry(CatalogError):
-    """The same request may succeed later: a timeout, a 5xx, a body that is no JSON.
+    """The same request may succeed later: a timeout, a 5xx, a body that is not JSON.
 
     Attributes:
         retry_after: Seconds that the server asked to wait, if it did.
@@ -24,7 +24,7 @@ class Retry(CatalogError):
 
 
 class Fatal(CatalogError):
-    """Another attempt cannot help: a bad key, a refused request, a response of unknown form."""
+    """Another attempt would fail, too: a bad key, a refused request, a response of unknown form."""
 
 
 class HttpStatus(Fatal):
@@ -35,24 +35,24 @@ class HttpStatus(Fatal):
         self.status = status
 
 
-class UnexpectedAnswer(Retry):
+class UnexpectedResponse(Retry):
     """A response with status 200 that lacks required parts, or reports an error of the API."""
 
 
 class BadAddress(Fatal):
-    """An address that cannot be requested: malformed, or not on the public internet. The text says why."""
+    """An address that cannot be requested: malformed, or not on the public internet."""
 
 
 class StopsPull(Fatal):
-    """The pull as a whole cannot continue; never skipped, and never the reject of one item."""
+    """The whole pull cannot continue; never skipped with a page, and never the reject of a single item."""
 
 
-class UnansweredRequest(StopsPull):
-    """A replay requests something that its recording does not hold."""
+class UnrecordedRequest(StopsPull):
+    """A replay requested something that its recording does not contain."""
 
 
 class LoopDetected(StopsPull):
-    """The API returned the same page or token again, or pages without end."""
+    """The API returned the same page or token again, or an endless series of pages."""
 
 
 class QuotaExhausted(StopsPull):
@@ -64,24 +64,24 @@ class QuotaExhausted(StopsPull):
 
 
 class Interrupted(CatalogError):
-    """Stopped by a signal (deployment, Ctrl-C); the next attempt resumes after the last whole page."""
+    """Stopped by a signal (deployment, Ctrl-C); the next attempt resumes after the last complete page."""
 
 
 class Fenced(StopsPull):
-    """Another attempt of the same pull has taken over; this one must not write any more."""
+    """Another attempt of the same pull has taken over; this one must stop writing."""
 
 
 class SkippedErrors(CatalogError):
-    """A pull reached its end, but skipped pages whose errors were to be skipped."""
+    """A pull reached its end, but skipped pages whose errors it was configured to skip."""
 
 
 class NotWhole(SkippedErrors):
-    """A pull reached its end but brought less than the API announced, or than it usually does."""
+    """A pull reached its end but read less than the API announced, or less than usual."""
 
 
 class Refused(ValueError):
-    """A request of a person that is not allowed; the message names the part and the reason."""
+    """A person asked for something that is not allowed; the message names the part and the reason."""
 
 
 class MissingKey(StopsPull):
-    """The provider needs a key and none was given. The text names the Variable and where to get a key."""
+    """The provider needs a key and none is set; the message names the Variable and where to get a key."""

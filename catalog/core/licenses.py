@@ -1,9 +1,9 @@
-"""Creative Commons licenses: from a URL, or a (license, version) pair, to what is stored. No network.
+"""Creative Commons licenses: parsed from a URL or a (license, version) pair, without network access.
 
-A deed's address carries more than the license: a jurisdiction (`/by/3.0/de/`), `/igo/`, a language
-(`deed.fr`), `legalcode`. All of them stand for the same (license, version), so the path decides and redirects
-need not be followed. The paths are listed at https://creativecommons.org/licenses/list.en and, for the
-retired ones, https://creativecommons.org/retiredlicenses/
+A deed's URL carries more than the license: a jurisdiction (`/by/3.0/de/`), `/igo/`, a language (`deed.fr`),
+`legalcode`. All variants stand for the same (license, version), so the path decides and redirects need not be
+followed. Paths are listed at https://creativecommons.org/licenses/list.en and, for retired licenses, at
+https://creativecommons.org/retiredlicenses/
 """
 
 import re
@@ -25,16 +25,16 @@ _RETIRED = (
     "sampling/1.0",
     "sampling+/1.0",
 )
-_JAPAN_ONLY = ("nc", "nc-sa", "nd", "nd-nc", "sa")  # their 2.0 exists as the Japanese port only
-_PORTS_OF_2_1 = ("au", "es", "jp")  # 2.1 was published by these jurisdictions only
+_JAPAN_ONLY = ("nc", "nc-sa", "nd", "nd-nc", "sa")  # version 2.0 exists only as the Japanese port
+_PORTS_OF_2_1 = ("au", "es", "jp")  # only these jurisdictions published 2.1
 
 
 class License(msgspec.Struct, frozen=True):
     """A license.
 
     Attributes:
-        slug: As stored in `license` (`by-nc`).
-        version: `4.0`, or `N/A`.
+        slug: Short name as stored in the column `license`, such as `by-nc`.
+        version: Such as `4.0`, or `N/A`.
         url: The canonical URL of the deed.
         raw_url: The URL that the provider gave, if any.
     """
@@ -46,7 +46,7 @@ class License(msgspec.Struct, frozen=True):
 
 
 def _paths() -> dict[str, tuple[str, str]]:
-    """Deed path → (slug, version)."""
+    """Map each deed path to (slug, version)."""
     found: dict[str, tuple[str, str]] = {}
     for slug in _MAIN:
         for version in ("1.0", "2.0", "2.5", "3.0", "4.0"):
@@ -59,7 +59,7 @@ def _paths() -> dict[str, tuple[str, str]]:
         found[f"licenses/{path}"] = (slug, version)
     for slug in _JAPAN_ONLY:
         found[f"licenses/{slug}/2.0/jp"] = (slug, "2.0")
-    # Before 2.5 the same license was also spelled nd-nc.
+    # Before 2.5, the order nd-nc was also used.
     found["licenses/by-nd-nc/1.0"] = ("by-nc-nd", "1.0")
     found["licenses/by-nd-nc/2.0/jp"] = ("by-nc-nd", "2.0")
     found["licenses/publicdomain"] = ("publicdomain", NOT_APPLICABLE)
@@ -74,7 +74,7 @@ _CANONICAL = {
     "licenses/mark/1.0": "publicdomain/mark/1.0",
     "licenses/by-nd-nc/2.0/jp": "licenses/by-nc-nd/2.0",
 }
-# Two pages that explain the public-domain tools and are used as if they were the deeds (SMK).
+# Two pages that explain the public-domain tools; SMK links them in place of the deeds.
 _EXPLAINED = {
     "share-your-work/public-domain/cc0": "publicdomain/zero/1.0",
     "share-your-work/public-domain/pdm": "publicdomain/mark/1.0",
@@ -82,7 +82,7 @@ _EXPLAINED = {
 
 
 def _reverse() -> dict[tuple[str, str], str]:
-    """(slug, version) → deed path; the plain international path wins over a spelling variant or a port."""
+    """Map (slug, version) to a deed path; prefer the international path to a spelling variant or a port."""
     found: dict[tuple[str, str], str] = {}
     for path, pair in PATHS.items():
         found.setdefault(pair, _CANONICAL.get(path, path))
@@ -100,14 +100,14 @@ _KNOWN = re.compile(
 
 
 def license_from_url(url: object) -> License | None:
-    """The license that a deed's URL stands for.
+    """Parse the URL of a Creative Commons deed.
 
     Args:
-        url: With any scheme or none, in any case, with a jurisdiction, IGO, a language, `deed` or
-            `legalcode`; its host must be creativecommons.org. Anything that is not a `str` stands for none.
+        url: A URL on creativecommons.org, with any scheme or none, in any case, with or without a
+            jurisdiction, IGO, a language, `deed` or `legalcode`. Values that are not a `str` give None.
 
     Returns:
-        The license, or None when the URL is no deed's.
+        The license, or None if the URL is not that of a deed.
     """
     return _from_url(url) if isinstance(url, str) else None
 
@@ -131,15 +131,15 @@ def _from_url(url: str) -> License | None:
 
 
 def license_from_pair(slug: object, version: object, raw_url: str | None = None) -> License | None:
-    """The license named by a pair such as ("by-sa", "4") or ("pdm", 1.0).
+    """Return the license of a pair such as ("by-sa", "4") or ("pdm", 1.0).
 
     Args:
         slug: The license's short name, in any case.
-        version: A number or its text; `N/A` is the version of `publicdomain`.
-        raw_url: The address that the provider gave, if any.
+        version: A number, or a string that holds one; `N/A` is the version of `publicdomain`.
+        raw_url: The URL that the provider gave, if any.
 
     Returns:
-        The license, or None when there is none of that name and version.
+        The license, or None if no license has this name and version.
     """
     if not isinstance(slug, str) or isinstance(version, bool) or not isinstance(version, str | int | float):
         return None

@@ -1,10 +1,10 @@
-r"""Takes secrets out of a text, also where servers, proxies and libraries repeat them in another form.
+r"""Remove secrets from text, including encoded forms that servers, proxies and libraries return.
 
-A text and a secret are compared as what they decode to, so each character may be escaped in its own way and
-to several levels: percent-encoded (`%2f`, `%252F`, `%u002f`), as in JSON and JavaScript (`\/`, `\u002f`,
-`\x2f`), as in HTML (`&sol;`, `&#47;`, `&#x2F;`). In base64 a secret reads in three ways, by where it begins
-in what was encoded; all three are looked for. What is left of a secret that somebody cut off goes, too. The
-time this takes grows with the length of the text, whatever the text and the secrets are.
+Text and secret are decoded before they are compared, so each character may be escaped in its own way and to
+several levels: percent-encoded (`%2f`, `%252F`, `%u002f`), as in JSON and JavaScript (`\/`, `\u002f`,
+`\x2f`), or as in HTML (`&sol;`, `&#47;`, `&#x2F;`). In base64 a secret has three forms, depending on its
+offset in the encoded bytes; all three are searched. Truncated secrets are removed, too. The run time is
+linear in the length of the text, whatever the text and the secrets are.
 """
 
 import html
@@ -13,10 +13,13 @@ from base64 import b64encode
 from collections.abc import Collection, Iterator, Sequence
 
 MASK = "***"
-_LEVELS = 8  # of escapes within escapes
-_MIN_BASE64 = 8  # characters; fewer are in many a text by chance
-_BEGINNING, _LONG = 8, 12  # characters of a secret that was cut off, and of one to be found by its beginning
-_ALIKE = str.maketrans("+-_", "  /")  # a space in a query; the digits of base64 in addresses
+_LEVELS = 8  # of nested escapes
+_MIN_BASE64 = 8  # characters; shorter sequences occur in text by chance
+_PREFIX, _MIN_LENGTH = (
+    8,
+    12,
+)  # a secret of at least 12 characters is found by its first 8, in case it was cut off
+_ALIKE = str.maketrans("+-_", "  /")  # a space in a query; the URL-safe alphabet of base64
 
 _ESCAPE = re.compile(
     r"""
@@ -31,8 +34,8 @@ _ESCAPE = re.compile(
 
 
 def forms(secret: str) -> set[str]:
-    """What to look for in a decoded text: the secret, and the base64 characters that it alone decides."""
-    found = {decoded(secret)[0].rstrip("\\")}  # a backslash at its end goes where more text follows it
+    """Return the strings to search for in decoded text: the secret and its unambiguous base64 digits."""
+    found = {decoded(secret)[0].rstrip("\\")}  # in the text, a backslash at the end would escape what follows
     data = secret.encode("utf-8", "surrogatepass")
     for offset in range(3):
         text = b64encode(bytes(offset) + data).decode("ascii")
@@ -42,8 +45,8 @@ def forms(secret: str) -> set[str]:
     return found - {""}
 
 
-def without(text: str, wanted: Collection[str]) -> str:
-    """The text with each occurrence of the wanted forms replaced by `MASK`."""
+def mask(text: str, wanted: Collection[str]) -> str:
+    """Replace each occurrence of the given forms by `MASK`."""
     plain, starts = decoded(text)
     kept, at = [], 0
     for start, end in sorted(span for form in wanted for span in _spans(plain, starts, len(text), form)):
@@ -54,7 +57,7 @@ def without(text: str, wanted: Collection[str]) -> str:
 
 
 def decoded(text: str) -> tuple[str, Sequence[int]]:
-    """The text with all escapes decoded, and where each of its characters begins in the given text."""
+    """Decode all escapes; return the result and the offset of each of its characters in `text`."""
     starts: Sequence[int] = range(len(text))
     for _ in range(_LEVELS):
         pieces: list[str] = []
@@ -85,19 +88,19 @@ def _decode(match: re.Match[str]) -> str:
 
 
 def _spans(plain: str, starts: Sequence[int], length: int, form: str) -> Iterator[tuple[int, int]]:
-    """Yield where a form, or the beginning of one, is in the decoded text, in whole escapes."""
-    head = form[:_BEGINNING] if len(form) >= _LONG else form
+    """Yield the spans of a form, or of its beginning, in the original text; escapes are not split."""
+    head = form[:_PREFIX] if len(form) >= _MIN_LENGTH else form
     found = plain.find(head)
     while found >= 0:
-        end = found + _agreement(plain, found, form)
+        end = found + _common_length(plain, found, form)
         while end < len(starts) and starts[end] == starts[end - 1]:
             end += 1
         yield starts[found], starts[end] if end < len(starts) else length
         found = plain.find(head, found + 1)
 
 
-def _agreement(plain: str, begin: int, form: str) -> int:
-    """How many characters of a form a text has from there on."""
+def _common_length(plain: str, begin: int, form: str) -> int:
+    """Return how many characters of `form` the text repeats from `begin` on."""
     for number, (wanted, character) in enumerate(zip(form, plain[begin : begin + len(form)], strict=False)):
         if wanted != character:
             return number

@@ -1,18 +1,19 @@
-"""Keys and tokens: how and where they are sent, values that print as ***, and taking them out of texts."""
+"""Keys and tokens: how and where they are sent, values that print as ***, and redaction of messages."""
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from catalog.core import redaction
 from catalog.core.errors import Fatal
+from catalog.core.jsontypes import Params
 
-_MOST_READ = 1 << 20  # bytes of a body that an excerpt is made of
+_MAX_READ = 1 << 20  # bytes of a body that an excerpt is taken from
 
 
 class Secret:
-    """A secret's value; shows as *** wherever it is printed. `reveal()` is for making a request."""
+    """The value of a secret; prints as ***. Call `reveal()` only to make a request."""
 
     __slots__ = ("_value",)
 
@@ -29,22 +30,27 @@ class Secret:
 
 
 class Signed(msgspec.Struct, frozen=True):
-    """What a request carries so that the API lets it pass: all query parameters, and the secret's headers."""
+    """A signed request.
 
-    params: Mapping[str, Any]
+    Attributes:
+        params: All query parameters, signed.
+        headers: The headers that hold the secret.
+    """
+
+    params: Params
     headers: Mapping[str, str] = {}
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """What a provider needs to be asked. Another way to send the key overrides `sign`.
+    """The declaration of a provider's key. Override `sign` for another way to send it.
 
     Attributes:
         variable: The Airflow Variable that holds the key.
-        param: The query parameter it is sent as.
-        get_at: Where keys are had.
-        header: `param` is a request header instead.
-        scheme: What stands before the key in the header.
-        hosts: The only hosts that get the key; empty stands for the host of the provider's pages.
+        param: The query parameter that carries the key.
+        get_at: Where to get a key.
+        header: True if `param` names a request header instead.
+        scheme: Prefix of the key in the header, such as `"Token "`.
+        hosts: The only hosts that receive the key; if empty, the host of the provider's pages.
     """
 
     variable: str
@@ -54,46 +60,63 @@ class ApiKey(msgspec.Struct, frozen=True):
     scheme: str = ""
     hosts: tuple[str, ...] = ()
 
-    def sign(self, url: str, params: Mapping[str, Any], secret: Secret) -> Signed:
+    def sign(self, url: str, params: Params, secret: Secret) -> Signed:
+        """Return the request's parameters and headers with the key added."""
         if self.header:
             return Signed(params, {self.param: self.scheme + secret.reveal()})
         return Signed({**params, self.param: secret.reveal()})
 
 
 class Credentials(Protocol):
-    """What lets a client's requests pass."""
+    """Authentication of a client's requests."""
 
     @property
     def hosts(self) -> Collection[str]:
         """The only hosts whose requests are signed, in lower case."""
 
     def secrets(self) -> Iterable[Secret]:
-        """Values that no text may show."""
+        """The values that must not appear in any message."""
 
-    def sign(self, url: str, params: Mapping[str, Any]) -> Signed: ...
+    def sign(self, url: str, params: Params) -> Signed: ...
 
     def renew(self) -> bool:
-        """After the API refused them: are there others to try now?"""
+        """Renew the credentials after the API refused them; return True if the request may be repeated."""
 
 
 def own_hosts(hosts: Collection[str]) -> frozenset[str]:
-    """Hosts that may be sent a secret, in lower case. Raises Fatal when none is named."""
+    """Return the hosts that may receive a secret, in lower case.
+
+    Raises:
+        Fatal: No host is named.
+    """
     if not hosts:
-        raise Fatal("no host is named that the key or token belongs to; it would be sent nowhere.")
+        raise Fatal(
+            "The key or token has no host that it may be sent to; declare `hosts` in the provider's key."
+        )
     return frozenset(host.lower() for host in hosts)
 
 
 class KeyCredentials:
-    """A key that stays the same, for the hosts it names, or else the given ones. Raises Fatal without any."""
+    """Credentials that consist of a fixed key."""
 
     def __init__(self, key: ApiKey, secret: Secret, hosts: Collection[str] = ()) -> None:
+        """Bind a key to its hosts.
+
+        Args:
+            key: The declaration of the key.
+            secret: Its value.
+            hosts: Receive the key if the declaration names no hosts.
+
+        Raises:
+            Fatal: Neither names a host.
+        """
         self._key, self._secret = key, secret
         self.hosts = own_hosts(key.hosts or hosts)
 
     def secrets(self) -> Iterable[Secret]:
         return (self._secret,)
 
-    def sign(self, url: str, params: Mapping[str, Any]) -> Signed:
+    def sign(self, url: str, params: Params) -> Signed:
         return self._key.sign(url, params, self._secret)
 
     def renew(self) -> bool:
@@ -101,7 +124,7 @@ class KeyCredentials:
 
 
 class Redactor:
-    """Replaces secrets in a text by `***`, in whatever form they stand there; see `redaction`."""
+    """Replaces secrets in text by `***`, in plain or encoded form; see `redaction`."""
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
         self._values: list[str] = []
@@ -109,7 +132,7 @@ class Redactor:
         self.add(secrets)
 
     def add(self, secrets: Iterable[Secret]) -> None:
-        """Hide these from now on, too."""
+        """Hide these secrets, too."""
         new = {value for secret in secrets if (value := secret.reveal())} - set(self._values)
         self._values = sorted(new.union(self._values), key=len, reverse=True)
         self._forms = self._forms.union(*map(redaction.forms, new))
@@ -119,15 +142,15 @@ class Redactor:
             return text
         for value in self._values:
             text = text.replace(value, redaction.MASK)
-        return redaction.without(text, self._forms)
+        return redaction.mask(text, self._forms)
 
     def excerpt(self, text: str | bytes, size: int) -> str:
-        """The beginning of a text or body, cut after the secrets are gone, so that no part of one is left.
+        """Return the beginning of a text or body; secrets are removed first, so none is cut in half.
 
         Args:
-            text: Of a body, at most 1 MiB is read.
-            size: Characters.
+            text: The text or body; at most 1 MiB of a body is read.
+            size: Maximum length of the result, in characters.
         """
         if isinstance(text, bytes):
-            text = text[:_MOST_READ].decode("utf-8", "replace")
+            text = text[:_MAX_READ].decode("utf-8", "replace")
         return self(text)[:size]

@@ -1,25 +1,27 @@
-"""Settings of every database session, whatever the defaults of the database and the role are."""
+"""Settings of every database session, independent of the defaults of the database and the role."""
 
 from typing import Any
 
 import psycopg
 
-Connection = psycopg.Connection[Any]
+Connection = psycopg.Connection[
+    Any
+]  # `Any`: rows are read by position or by name, as a cursor's row factory says
 
 SETTINGS = {
-    # Ours come before those of temporary tables, and no schema named like the user comes first.
+    # Our tables take precedence over temporary ones and over a schema named like the user.
     "search_path": "public, pg_temp",
-    # Definitions are read and compared, and rows are sent as bytes.
+    # Definitions are read and compared as strings, and rows are copied as bytes.
     "standard_conforming_strings": "on",
     "quote_all_identifiers": "off",
     "client_encoding": "UTF8",
-    # A query that row security would hide rows from fails instead.
+    # A query fails if row security would hide rows from it.
     "row_security": "off",
-    # What is read after a lock must be what is there then.
+    # A query that follows a lock must see what was committed before the lock was granted.
     "default_transaction_isolation": "read committed",
-    # New tables lie where they are told to.
+    # New tables are created in the tablespace that their statement names.
     "default_tablespace": "",
-    # Work takes hours, and waits for another database meanwhile. What must be short sets a limit of its own.
+    # Work may take hours and wait for another database. Statements that must be short set their own limits.
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
@@ -29,11 +31,11 @@ SETTINGS = {
 
 
 def settle(connection: Connection) -> None:
-    """Apply the settings that our statements rely on, except those that the server does not know.
+    """Apply the settings that the catalog's statements rely on, except those that the server does not know.
 
     Args:
-        connection: To the catalog or the API database. In a transaction that is rolled back, the settings go
-            with it.
+        connection: To the catalog or the API database. If its current transaction is rolled back, so are
+            the settings.
     """
     connection.execute(
         "select pg_catalog.set_config(name, value, false)"

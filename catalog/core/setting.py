@@ -1,4 +1,4 @@
-"""The type of a setting: name, meaning, type of the value, and how its text is decoded."""
+"""The type of a setting: its name, meaning and type, and how its stored string is decoded."""
 
 import re
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _NOT_A_VALUE = (msgspec.DecodeError, RecursionError, UnicodeError)  # a Validati
 
 
 class Malformed(ValueError):
-    """A setting cannot be decoded. The text names the setting and what was expected, never the value."""
+    """A setting cannot be decoded. The message names the setting and the expected form, never the value."""
 
 
 class Silencing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,14 +34,14 @@ class Silencing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PassedOver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An entry of SKIPPED_INGESTION_ERRORS. An empty predicate would pass over every error."""
+    """An entry of SKIPPED_INGESTION_ERRORS. An empty predicate would skip every error."""
 
     issue: str
     predicate: Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class TimeoutOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An entry of CONFIGURATION_OVERRIDES. Without a pattern it is for every task of the DAG."""
+    """An entry of CONFIGURATION_OVERRIDES. Without a pattern it applies to every task of the DAG."""
 
     timeout: str
     task_id_pattern: str = ""
@@ -62,9 +62,9 @@ class Reviews(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The Variable PR_REVIEW_REPOSITORIES.
 
     Attributes:
-        repositories: Whose pull requests are checked.
-        bot: The login of the token.
-        base: The branch that pull requests go into.
+        repositories: The repositories whose pull requests are checked.
+        bot: The login that the token belongs to.
+        base: The target branch of the pull requests.
     """
 
     repositories: tuple[Repository, ...]
@@ -88,7 +88,7 @@ class Databases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     old: InstanceName = "dev-old-openverse-db"
 
     def __post_init__(self) -> None:
-        for field in self.__struct_fields__:  # RDS knows no capital letters, and answers with small ones
+        for field in self.__struct_fields__:  # RDS stores identifiers in lower case
             msgspec.structs.force_setattr(self, field, getattr(self, field).lower())
 
     @property
@@ -117,15 +117,14 @@ class Setting(Generic[T]):
     """A name by which the catalog is configured.
 
     Attributes:
-        name: Of the Variable, environment variable, connection or pool.
+        name: Name of the Variable, environment variable, connection or pool.
         kind: Where it is set.
-        shown: What holds without it, in Markdown.
-        meaning: In Markdown; it also says what a well-formed value looks like.
+        shown: The default as documented, in Markdown.
+        meaning: Markdown; also describes a well-formed value.
         of: The type of the value.
-        value: What counts when it is not set, and in place of a malformed one.
-        strict: Nothing can take the place of a malformed value: what needs it refuses to work.
-        entry: Of a setting that maps DAG ids to lists, the type of a list's items; malformed items are left
-            out.
+        value: The default; also replaces a malformed value.
+        strict: A malformed value has no replacement: whatever needs the setting fails.
+        entry: For a setting that maps DAG ids to lists, the type of the items; malformed items are ignored.
     """
 
     name: str
@@ -138,14 +137,14 @@ class Setting(Generic[T]):
     entry: Any = None
 
     def decode(self, text: str | None) -> tuple[T, str | None]:
-        """The value that somebody wrote.
+        """Decode and validate a stored value.
 
         Args:
-            text: None when the setting is not set; an empty text and JSON's `null` count as that, too.
+            text: The stored string; None, an empty string and JSON's `null` mean that it is not set.
 
         Returns:
-            The value, and what is malformed about it, if anything is: then the value is the default, or, of
-            lists of entries, what is left without the malformed ones.
+            The value, and a description of what is malformed, or None. A malformed value is replaced by the
+            default; malformed entries of a list are removed.
 
         Raises:
             Malformed: The setting is strict.
@@ -154,7 +153,7 @@ class Setting(Generic[T]):
         if not text or (text == "null" and self.kind != "Variable"):
             return self.value, None
         try:
-            text.encode()  # bytes that are no text come as lone surrogates from the environment
+            text.encode()  # bytes of the environment that are not UTF-8 are decoded as lone surrogates
             if self.entry:
                 return self._entries(text)
             if self._is_text:
@@ -167,12 +166,12 @@ class Setting(Generic[T]):
             return self.value, f"{problem} Until it is corrected, {self._instead}."
 
     def encode(self, value: T) -> str:
-        """The text that stands for a value."""
+        """Return the string that `decode` reads as `value`."""
         return value if isinstance(value, str) and self._is_text else msgspec.json.encode(value).decode()
 
     @property
     def plain_meaning(self) -> str:
-        """The meaning without links."""
+        """The meaning without Markdown links."""
         return re.sub(r"\[([^]]+)]\([^)]+\)", r"\1", self.meaning)
 
     @property
@@ -201,11 +200,11 @@ class Setting(Generic[T]):
                     problems.append(f"entry {number + 1} of {dag_id}: {error}")
         if not problems:
             return kept, None  # type: ignore[return-value]
-        return kept, f"{self._problem('; '.join(problems[:5]))} The other entries count."  # type: ignore[return-value]
+        return kept, f"{self._problem('; '.join(problems[:5]))} The other entries are used."  # type: ignore[return-value]
 
 
 def parse_timeout(text: str) -> timedelta | None:
-    """Parse `1d:2h:3m:4s`, every part optional; None if the text is malformed, zero, or too long.
+    """Parse `1d:2h:3m:4s`, every part optional; return None if `text` is malformed, zero, or too long.
 
     >>> parse_timeout("1d:30s")
     datetime.timedelta(days=1, seconds=30)
@@ -224,4 +223,4 @@ def _check_pattern(pattern: str) -> None:
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"task_id_pattern is no regular expression: {error}") from None
+        raise ValueError(f"task_id_pattern is not a regular expression: {error}") from None

@@ -1,8 +1,8 @@
 """The registry of settings: Variables, environment variables, connections and pools.
 
-The code reads settings by these objects, and docs/configuration.md is generated from them, so no name is undocumented
-or documented for nothing. A setting that is malformed costs itself only: its default counts, and an alert
-names it. Where nothing can safely take its place (`strict`), what needs it refuses to work.
+Code reads settings through these objects, and docs/configuration.md is generated from them. A malformed value
+is replaced by the default and named in an alert. If no default is safe (`strict`), the task that needs the
+setting fails.
 """
 
 from typing import Annotated, Any, TypeVar
@@ -92,7 +92,7 @@ _text("API_KEY_…", "the provider's run fails", "keys, as [the table of provide
 INATURALIST_DUMP = _text(
     "INATURALIST_DUMP",
     "`s3://inaturalist-open-data`",
-    "where iNaturalist's four files lie",
+    "folder of iNaturalist's four files",
     value="s3://inaturalist-open-data",
 )
 CATALOGUE_OF_LIFE = _text(
@@ -103,7 +103,7 @@ CATALOGUE_OF_LIFE = _text(
 SENSITIVE_TERMS_URL = _text(
     "SENSITIVE_TERMS_URL",
     "needed by the data refresh",
-    "list of terms, one a line: `file://`, `s3://aws_default@…` or `https://`",
+    "list of terms, one per line: `file://`, `s3://aws_default@…` or `https://`",
     Address,
     strict=True,
 )
@@ -111,7 +111,7 @@ ES_INDEX_THROTTLING_RATE: Setting[float] = _declare(
     "Variable",
     "ES_INDEX_THROTTLING_RATE",
     "`20000`",
-    "documents a second while a filtered index is copied; `-1` for no limit",
+    "documents per second while a filtered index is copied; `-1` for no limit",
     of=Annotated[float, msgspec.Meta(gt=0)] | Annotated[int, msgspec.Meta(ge=-1, le=-1)],
     value=20_000,
 )
@@ -125,11 +125,11 @@ CATALOG_RDS_DB_IDENTIFIER = _text(
 )
 GITHUB_API_KEY = _text("GITHUB_API_KEY", "public data only", "token for GitHub", Line)
 GITHUB_API_URL = _text("GITHUB_API_URL", "GitHub's own", "address of an enterprise server", Address)
-_text("batched_update_start_<query_id>", "written by a batched update", "the row it is at")
+_text("batched_update_start_<query_id>", "written by a batched update", "the row that it has reached")
 _text(
     "malformed_setting_<name>",
     "written when a setting is malformed",
-    "when the last alert about it was sent: one a day",
+    "when the last alert about it was sent; one alert per day",
 )
 
 OAUTH2_PROVIDER_SECRETS: Setting[dict[str, dict[str, Any]]] = _declare(
@@ -176,7 +176,7 @@ DATA_REFRESH_INDEX_TASKS: Setting[int] = _declare(
     value=8,
 )
 DATA_REFRESH_LIMIT: Setting[int] = _declare(
-    "Variable, JSON", "DATA_REFRESH_LIMIT", "`0`: all", "copy so many rows only", of=Count, value=0
+    "Variable, JSON", "DATA_REFRESH_LIMIT", "`0`: all", "copy only this many rows", of=Count, value=0
 )
 SLACK_MESSAGE_OVERRIDE = _switch("SLACK_MESSAGE_OVERRIDE", False, "`true` sends from any environment")
 SILENCED_SLACK_NOTIFICATIONS: Setting[dict[str, list[Silencing]]] = _declare(
@@ -191,7 +191,7 @@ SKIPPED_INGESTION_ERRORS: Setting[dict[str, list[PassedOver]]] = _declare(
     "Variable, JSON",
     "SKIPPED_INGESTION_ERRORS",
     "none",
-    '`{dag_id: [{"issue", "predicate"}]}`: errors that pass over their page; reported at the end',
+    '`{dag_id: [{"issue", "predicate"}]}`: errors whose page is skipped; reported at the end',
     value={},
     entry=PassedOver,
 )
@@ -199,7 +199,7 @@ INGESTION_LIMIT: Setting[int] = _declare(
     "Variable, JSON",
     "INGESTION_LIMIT",
     "`0`: no limit",
-    "stop every pull after so many records",
+    "stop every pull after this many records",
     of=Count,
     value=0,
 )
@@ -211,7 +211,7 @@ PRIVATE_HOSTS: Setting[list[str]] = _declare(
     of=list[str],
     value=[],
 )
-PROBE_HTTPS = _switch("PROBE_HTTPS", True, "ask unknown hosts once whether they speak https")
+PROBE_HTTPS = _switch("PROBE_HTTPS", True, "check once whether an unknown host supports https")
 CONFIGURATION_OVERRIDES: Setting[dict[str, list[TimeoutOverride]]] = _declare(
     "Variable, JSON",
     "CONFIGURATION_OVERRIDES",
@@ -257,7 +257,7 @@ CATALOG_RDS_SNAPSHOTS_TO_RETAIN: Setting[int | None] = _declare(
     "Variable, JSON",
     "CATALOG_RDS_SNAPSHOTS_TO_RETAIN",
     "needed by [`rotate_db_snapshots`](../DAGs.md#rotate_db_snapshots)",
-    "snapshots that stay, a whole number from 1",
+    "number of snapshots to keep, at least 1",
     of=Annotated[int, msgspec.Meta(ge=1, le=10_000)],
     strict=True,
 )
@@ -269,7 +269,7 @@ PR_REVIEW_REPOSITORIES: Setting[Reviews | None] = _declare(
     of=Reviews,
     strict=True,
 )
-PR_REVIEW_REMINDER_DRY_RUN = _switch("PR_REVIEW_REMINDER_DRY_RUN", True, "`false` lets reminders be written")
+PR_REVIEW_REMINDER_DRY_RUN = _switch("PR_REVIEW_REMINDER_DRY_RUN", True, "`false` posts the reminders")
 
 DEFAULT_RETRY_COUNT: Setting[int] = _declare(
     "environment",
@@ -283,7 +283,7 @@ DEFAULT_RETRY_DELAY: Setting[float] = _declare(
     "environment",
     "DEFAULT_RETRY_DELAY",
     "`300`",
-    "seconds between them",
+    "seconds between retries",
     of=Annotated[float, msgspec.Meta(ge=0, le=86_400)],
     value=300,
 )
@@ -297,7 +297,7 @@ DATA_REFRESH_POKE_INTERVAL: Setting[float] = _declare(
     "environment",
     "DATA_REFRESH_POKE_INTERVAL",
     "`60`",
-    "seconds between looks of tasks that wait for other DAGs",
+    "poke interval of tasks that wait for other DAGs, in seconds",
     of=Seconds,
     value=60,
 )
@@ -308,7 +308,7 @@ AWS_RDS_POKE_INTERVAL: Setting[float] = _declare(
     "environment",
     "AWS_RDS_POKE_INTERVAL",
     "`60`",
-    "seconds between looks of tasks that wait for RDS",
+    "poke interval of tasks that wait for RDS, in seconds",
     of=Seconds,
     value=60,
 )
@@ -316,7 +316,7 @@ CATALOG_COMMIT: Setting[str | None] = _declare(
     "environment",
     "CATALOG_COMMIT",
     "as pip knows it",
-    "Git commit of the installed package; DAG files of a Git bundle must be of the same one",
+    "Git commit of the installed package; DAG files of a Git bundle must come from the same commit",
 )
 DJANGO_ADMIN_URL: Setting[str] = _declare(
     "environment",
@@ -329,7 +329,7 @@ _declare(
     "pool",
     "data_refresh",
     "required, 1 slot",
-    "DAGs that would disturb each other take turns here; the local stack makes it, elsewhere "
+    "one-slot pool that serializes conflicting DAGs; the local stack creates it, elsewhere run "
     "`airflow pools set data_refresh 1 x`",
 )
 

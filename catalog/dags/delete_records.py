@@ -133,7 +133,7 @@ def dags_of(catalog_names: Iterable[str]) -> list[str]:
     """
     wanted, found = set(catalog_names), []
     for cls in map(provider_class, provider_names()):
-        if wanted.intersection(cls.strings.values()):
+        if wanted.intersection(cls.catalog_names.values()):
             found += [f"{cls.name}_workflow", *([cls.reingestion.dag_id] if cls.reingestion else [])]
     return found
 

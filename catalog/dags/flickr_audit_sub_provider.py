@@ -3,7 +3,7 @@
 Once a month the DAG checks the members of the Flickr Commons that have no source name of their own in the
 catalog. One Slack message (an alert) names those with at least 300 photos under a license that the catalog
 accepts, with the number of their photos. To accept a suggestion, add its account to `SOURCES` in
-`catalog/providers/flickr/provider.py`; to decline it permanently, add it to `LEFT_OUT` in `audit.py` beside
+`catalog/providers/flickr/provider.py`; to decline it permanently, add it to `EXCLUDED` in `audit.py` beside
 it. Nothing is written. The requests count towards the hourly limit of the Flickr key.
 """
 

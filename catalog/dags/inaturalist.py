@@ -19,7 +19,7 @@ from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.tasks.reports import report_load_completion
 from catalog.ingestion.provider import documentation, provider_class
-from catalog.ingestion.replay import places as recorded_at
+from catalog.ingestion.replay import candidate_folders
 from catalog.loading.load import LoadReport
 from catalog.providers.inaturalist import dump
 from catalog.providers.inaturalist.provider import FILES
@@ -72,7 +72,9 @@ def locate(replay: str | None) -> tuple[UPath, UPath | None]:
         replay: A folder that holds a recording, instead of the addresses of the settings.
     """
     if replay:
-        found = next((p for p in recorded_at(Path(replay), NAME) if (p / "photos.csv.gz").is_file()), None)
+        found = next(
+            (p for p in candidate_folders(Path(replay), NAME) if (p / "photos.csv.gz").is_file()), None
+        )
         if found is None:
             raise AirflowFailException(
                 f"replay: there is no photos.csv.gz in {replay}, {NAME}/ or {NAME}/recording/ below it."
@@ -198,10 +200,10 @@ with catalog_dag(
     "provider",
     schedule=cls.schedule,
     doc=documentation(cls),
-    tags=(*(f"provider: {m}" for m in cls.strings), "ingestion: full"),
+    tags=(*(f"provider: {m}" for m in cls.catalog_names), "ingestion: full"),
     params=form(),
     example={"sql_rm_source_data_after_ingesting": False},
-    media_types=tuple(cls.strings),
+    media_types=tuple(cls.catalog_names),
     start_date=cls.start_date,
     max_active_tasks=2,
 ):

@@ -14,13 +14,16 @@ def provider_workflow(name: str) -> None:
         "provider",
         schedule=cls.schedule,
         doc=documentation(cls),
-        tags=(*(f"provider: {m}" for m in cls.strings), f"ingestion: {'dated' if cls.dated else 'full'}"),
+        tags=(
+            *(f"provider: {m}" for m in cls.catalog_names),
+            f"ingestion: {'dated' if cls.dated else 'full'}",
+        ),
         params=provider_params(),
         example={"date": "2024-02-10"} if cls.dated else {"limit": 100},
         intervals=cls.dated,
         dated=cls.dated,
         catchup=cls.dated,
-        media_types=tuple(cls.strings),
+        media_types=tuple(cls.catalog_names),
         start_date=cls.start_date,
     ):
         ingest(name)() >> report_load_completion(dated=cls.dated)

@@ -1,33 +1,31 @@
-"""Which IP addresses are on the public internet.
+"""Tells public IP addresses from private ones.
 
-Addresses of media come from users of the providers, so they may name any host. What is asked from inside an
-operator's network must not reach that network: not the machine itself, its neighbours, or the services of a
-cloud.
+The URLs of media come from the users of providers, so they may name any host. A request that is sent from an
+operator's network must not reach that network: neither the machine itself, nor its neighbours, nor the
+metadata services of a cloud.
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Address = IPv4Address | IPv6Address
 
-_SPECIAL_V4 = (
-    IPv4Network("192.0.0.0/24"),
-    IPv4Network("192.88.99.0/24"),
-)  # protocol assignments, 6to4 relays
-_UNICAST_V6 = IPv6Network("2000::/3")  # all that is assigned for global use
-_DOCUMENTATION_V6 = IPv6Network("3fff::/20")  # which older Pythons do not know
+# Protocol assignments and 6to4 relays.
+_SPECIAL_V4 = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"))
+_UNICAST_V6 = IPv6Network("2000::/3")  # the whole range assigned for global use
+_DOCUMENTATION_V6 = IPv6Network("3fff::/20")  # unknown to older Python versions
 _TRANSLATED = IPv6Network("64:ff9b::/96")  # NAT64: the last 32 bits are an IPv4 address
 
 
 def is_global(address: str | Address) -> bool:
-    """Whether an address is one of the public internet's, for a single host.
+    """Return whether an address belongs to a single host on the public internet.
 
-    An IPv6 address that stands for an IPv4 address (mapped, 6to4, Teredo, NAT64) is what that one is.
+    An IPv6 address that embeds an IPv4 address (mapped, 6to4, Teredo, NAT64) is judged by the latter.
 
     Args:
-        address: In the ordinary notation; an IPv6 address without brackets, with or without a zone.
+        address: An address in standard notation; IPv6 without brackets, with or without a zone.
 
     Raises:
-        ValueError: It is no address.
+        ValueError: The string is not an IP address.
     """
     found = ip_address(address) if isinstance(address, str) else address
     if isinstance(found, IPv4Address):
@@ -38,7 +36,7 @@ def is_global(address: str | Address) -> bool:
 
 
 def _embedded(address: IPv6Address) -> tuple[IPv4Address, ...]:
-    """The IPv4 addresses that an IPv6 address leads to."""
+    """Return the IPv4 addresses that are embedded in an IPv6 address."""
     if address.ipv4_mapped:
         return (address.ipv4_mapped,)
     if address.sixtofour:

@@ -1,4 +1,4 @@
-"""Putting a pull together from plain values: what a task and the command line have in common."""
+"""Builds the parts of a pull from plain values, for tasks and the command line alike."""
 
 from collections.abc import Collection
 from datetime import date
@@ -11,22 +11,30 @@ from catalog.core.secrets import Credentials, KeyCredentials, Redactor, Secret
 from catalog.ingestion.client import Client, user_agent
 from catalog.ingestion.provider import Provider, provider_class
 from catalog.ingestion.rate import Throttle
-from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find
+from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find_recording
 from catalog.ingestion.transport import host_of
 from catalog.ingestion.windows import Window, day_window
 
 
 def replay_of(name: str, folder: str | Path | None) -> ReplayAdapter | None:
-    """The transport that answers from the provider's recording below `folder`; None without one.
+    """Return a transport that replays the provider's recording.
+
+    Args:
+        name: The provider's name.
+        folder: Holds the recording, directly or below the provider's name; None for no replay.
 
     Raises:
-        Fatal: There is no such provider, or no recording of it, or that is malformed.
+        Fatal: The provider is unknown, or its recording is missing or malformed.
     """
-    return ReplayAdapter(find(Path(folder), name), *offsets_of(provider_class(name))) if folder else None
+    return (
+        ReplayAdapter(find_recording(Path(folder), name), *offsets_of(provider_class(name)))
+        if folder
+        else None
+    )
 
 
 def offsets_of(provider: type[Provider]) -> tuple[str | None, str | None]:
-    """The parameter that is an offset in a provider's requests, and the path of its items; else Nones."""
+    """Return the name of the offset parameter and the path of the items; None for both without offsets."""
     pages = _pages_of(provider)
     if getattr(pages, "step", 1) <= 1:
         return None, None
@@ -34,24 +42,24 @@ def offsets_of(provider: type[Provider]) -> tuple[str | None, str | None]:
 
 
 def api_hosts(provider: type[Provider]) -> tuple[str, ...]:
-    """The hosts that may be sent a provider's key or token: those its key names, else the one of its pages.
+    """Return the hosts that may receive a provider's key or token: its key's hosts, else that of its pages.
 
     Raises:
-        Fatal: Neither tells.
+        Fatal: Neither names a host.
     """
     if provider.key and provider.key.hosts:
         return provider.key.hosts
     host = host_of(getattr(_pages_of(provider), "url", None) or "")
     if not host:
         raise Fatal(
-            f"{provider.name}: its pages have no `url` that tells which host its key belongs to; "
+            f"{provider.name}: the host that its key belongs to is unknown, because its pages have no `url`; "
             "declare `hosts` in the key."
         )
     return (host,)
 
 
 def _pages_of(provider: type[Provider]) -> object:
-    """The paginator, which some providers make for each instance."""
+    """Return the paginator, which some providers create per instance."""
     return getattr(provider, "pages", None) or getattr(provider(), "pages", None)
 
 
@@ -67,30 +75,30 @@ def client_for(
     day: date | None = None,
     private_hosts: Collection[str] = (),
 ) -> Client:
-    """The client of a provider.
+    """Build the client of a provider.
 
     Args:
-        provider: Its declaration.
-        key: The value of its secret; not needed for a replay, nor with tokens.
-        replay: Answers in place of the network.
-        throttle: The provider's limit, shared with others.
+        provider: The declaration of the provider.
+        key: The value of its key; not needed for a replay or with tokens.
+        replay: Replaces the network.
+        throttle: The provider's rate limit, shared with other tasks.
         tokens: Sign the requests in place of the key.
         contact: The operator's address, for the User-Agent.
-        record_to: Write every exchange into this folder, as a recording.
+        record_to: Folder to record all requests and responses to.
         day: The day that is recorded.
-        private_hosts: Names of hosts that may be at private addresses; see `Client`.
+        private_hosts: Names of hosts that may have private addresses; see `Client`.
 
     Raises:
-        MissingKey: There is no key; the text says where to get one.
-        Fatal: Nothing tells which host the key belongs to.
+        MissingKey: There is no key; the message says where to get one.
+        Fatal: The host that the key belongs to is unknown.
     """
     credentials = tokens if replay is None else None
     if provider.key and replay is None and credentials is None:
         if key is None:
             raise MissingKey(
                 f"{provider.name} needs a key. Get one at {provider.key.get_at} and set it as the Airflow "
-                f"Variable {provider.key.variable} (on the command line: the environment variable)."
-                " Nothing was requested."
+                f"Variable {provider.key.variable} (on the command line: the environment variable). "
+                "Nothing was requested."
             )
         credentials = KeyCredentials(provider.key, key, api_hosts(provider))
     transport: BaseAdapter | None = replay
@@ -114,10 +122,10 @@ def client_for(
 
 
 def window_of(provider: type[Provider], day: date | None, replay: ReplayAdapter | None) -> Window | None:
-    """The day to pull of a dated provider: the given one, else the recording's; None for the others.
+    """Return the window to pull: the given day, else that of the recording; None for undated providers.
 
     Raises:
-        Fatal: It is dated, and no day is known.
+        Fatal: The provider is dated and no day is given.
     """
     if not provider.dated:
         return day_window(day) if day and provider.since else None

@@ -1,9 +1,9 @@
-"""The HTTP client of all providers: limits of time, size and rate, retries, and errors that say what to do.
+"""The HTTP client of all providers: time, size and rate limits, retries, and errors that say what to do.
 
-Retried: connection errors, time-outs, broken bodies, 408, 425, 429, 5xx, and a 200 that is not the JSON it
-should be or says that it failed. `Retry-After` is honoured up to a cap; otherwise the wait doubles, with
-jitter. All other 4xx are Fatal at once. No text holds a secret, secrets go to the provider's own hosts only,
-and only hosts on the public internet are asked at all.
+It retries connection errors, timeouts, truncated bodies, 408, 425, 429, 5xx, and a 200 whose body is not the
+expected JSON or reports an error. `Retry-After` is honoured up to a cap; otherwise the wait doubles, with
+jitter. All other 4xx are `Fatal` at once. Messages hold no secrets, secrets are sent only to the provider's
+own hosts, and requests go only to hosts on the public internet.
 """
 
 import logging
@@ -11,79 +11,107 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import requests
 from requests.adapters import BaseAdapter
 
 from catalog.core.errors import BadAddress, Fatal, HttpStatus, Retry, StopsPull
+from catalog.core.jsontypes import Json, Params
 from catalog.core.secrets import Credentials, Signed
-from catalog.ingestion.answers import as_count
 from catalog.ingestion.deadline import deadline
 from catalog.ingestion.json_reader import read_json
-from catalog.ingestion.judgement import GONE, is_json, judge_status, refuse_failure, require
 from catalog.ingestion.rate import LocalThrottle, NoThrottle, Rate, Throttle
 from catalog.ingestion.replay import ReplayAdapter
+from catalog.ingestion.response_errors import (
+    DELETED_STATUSES,
+    is_json,
+    raise_for_reported_error,
+    raise_for_status,
+    require_value,
+)
+from catalog.ingestion.responses import as_count
 from catalog.ingestion.retries import RetryPolicy, retry_after
 from catalog.ingestion.signing import Signer
-from catalog.ingestion.transport import LIBRARY_ERRORS, Session, Transport, as_ours
+from catalog.ingestion.transport import LIBRARY_ERRORS, Session, Transport, to_catalog_error
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 U = TypeVar("U")
+Check = Callable[[Json], None]  # raises Retry or Fatal if a body reports an error
 
 USER_AGENT = "OpenMediaCatalog/0.1 (+https://github.com/open-media-catalog/catalog; catalog@example.org)"
-_MOST_REDIRECTS = 10
+_MAX_REDIRECTS = 10
 _CHUNK = 1 << 16
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Seconds and bytes a request may take."""
+    """Limits of a request; times in seconds.
+
+    Attributes:
+        connect: For connecting.
+        read: Between two chunks of a response.
+        total: For one response, including redirects, however slowly it arrives.
+        max_bytes: Size of a decompressed body.
+        max_wait: Cap of a single `Retry-After`.
+        budget: For all attempts of one request.
+    """
 
     connect: float = 10
-    read: float = 60  # between two chunks of the answer
-    total: float = 300  # for one answer, however slowly it drips, over all redirects
+    read: float = 60
+    total: float = 300
     max_bytes: int = 64 << 20
-    max_wait: float = 900  # cap of a single Retry-After
-    budget: float = 3600  # for all tries of one request
+    max_wait: float = 900
+    budget: float = 3600
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """One HTTP answer with a body that was read whole. `url` is the address after redirects."""
+class Response(msgspec.Struct, frozen=True):
+    """An HTTP response whose body was read completely.
+
+    Attributes:
+        status: The status code.
+        url: The URL after redirects.
+        headers: The headers of the response.
+        body: The decompressed body.
+    """
 
     status: int
     url: str
     headers: Mapping[str, str]
     body: bytes
 
-    def json(self, decode: Callable[[bytes], Any] = read_json) -> Any:
-        """The body as JSON. Raises Retry when it is none: a proxy's error page, a cut body."""
+    def json(self, decode: Callable[[bytes], Json] = read_json) -> Json:
+        """Decode the body as JSON.
+
+        Raises:
+            Retry: The body is not JSON, such as a proxy's error page or a truncated body.
+        """
         try:
             return decode(self.body)
         except ValueError as error:
             kind = self.headers.get("content-type", "no content type")
             raise Retry(
-                f"the answer ({self.status}, {kind}, {len(self.body)} bytes) is not JSON: {error}"
+                f"the response ({self.status}, {kind}, {len(self.body)} bytes) is not JSON: {error}"
             ) from None
 
 
 class Decoded(msgspec.Struct, frozen=True):
-    """The JSON of one answer, and its headers."""
+    """The decoded JSON of a response, and its headers."""
 
-    body: Any
+    body: Json
     headers: Mapping[str, str]
 
 
 class FileFacts(msgspec.Struct, frozen=True):
-    """What a HEAD told about a file.
+    """The result of a HEAD request for a file.
 
     Attributes:
-        gone: The server says that there is no such file, which a fault of the server does not say.
-        size: In bytes; None when the server does not tell, or does not answer.
+        deleted: The server reports 404 or 410; server errors do not count.
+        size: In bytes; None if the server does not report it or does not respond.
     """
 
-    gone: bool = False
+    deleted: bool = False
     size: int | None = None
 
 
@@ -106,24 +134,24 @@ class Client:
         private_hosts: Collection[str] = (),
         blocking_statuses: Mapping[int, float] | None = None,
     ) -> None:
-        """Make a client.
+        """Create a client.
 
         Args:
             headers: Sent with every request.
             credentials: Sign the requests to the API (`keyed`) that go to its own hosts. Their secrets are
-                hidden from every text.
-            retries: Tries of a request after the first one.
-            rate: The API's limit, kept by this process.
-            courtesy: The limit for everything else: file servers, web pages.
-            throttle: The API's limit, shared with others; takes the place of `rate`.
-            transport: A ReplayAdapter (no sockets) or a RecordingAdapter in place of the network.
-            limits: Seconds and bytes a request may take.
-            user_agent: Names the operator to the API.
-            sleep: Waits between tries.
-            private_hosts: Names of hosts that may be at private addresses and be sent keys over http, such as
-                an API inside the operator's network.
-            blocking_statuses: Status → seconds to wait at least. An answer of the API's with such a status
-                and no JSON is a firewall's in front of it, and temporary.
+                redacted from all messages.
+            retries: Attempts after the first one.
+            rate: The API's rate limit, enforced within this process.
+            courtesy: The rate limit of all other requests: file servers, web pages.
+            throttle: The API's rate limit, shared with other processes; replaces `rate`.
+            transport: A `ReplayAdapter` (no sockets) or a `RecordingAdapter` in place of the network.
+            limits: Time and size limits of a request.
+            user_agent: Identifies the operator to the API.
+            sleep: Waits between attempts.
+            private_hosts: Names of hosts that may have private addresses and may receive keys over http, such
+                as an API inside the operator's network.
+            blocking_statuses: Status → minimum wait in seconds. A response of the API with such a status and
+                without JSON comes from a firewall in front of it and is temporary.
         """
         self.replayed = isinstance(transport, ReplayAdapter)
         self.requests = 0
@@ -144,49 +172,48 @@ class Client:
     def get_json(
         self,
         url: str,
-        params: Mapping[str, Any] | None = None,
+        params: Params | None = None,
         *,
-        check: Callable[[Any], None] | None = None,
-        decode: Callable[[bytes], Any] | None = None,
+        check: Check | None = None,
+        decode: Callable[[bytes], Json] | None = None,
         keyed: bool = True,
         expect: str | None = None,
         may_fail: bool = False,
-    ) -> Any:
-        """The JSON that GET `url` answers.
+    ) -> Json:
+        """Send a GET request and return the JSON of the response.
 
         Args:
-            url: Address; a query it has stays.
+            url: The URL; an existing query is kept.
             params: Query parameters.
-            check: Raises Retry or Fatal when the body reports an error of the API's own.
-            decode: Reads a body that even `read_json` refuses; raises ValueError when it is no answer at all.
-            keyed: The API's: signed where it goes to the API's own hosts, and counted against its limit.
-            expect: Dotted path of what every good answer has.
-            may_fail: Hand on an answer that says it failed (`error`, `errors`, `success: false`) for the
-                caller to read.
+            check: Raises Retry or Fatal if the body reports an error in the API's own way.
+            decode: Decodes a body that even `read_json` refuses; raises ValueError if it is not a response.
+            keyed: The request goes to the API: it is signed, if to the API's own hosts, and counts against
+                the API's rate limit.
+            expect: Dotted path of a value that every good response has.
+            may_fail: Return a response that reports an error (`error`, `errors`, `success: false`) for the
+                caller to interpret.
 
         Raises:
-            Fatal: Asking again cannot help; HttpStatus for a 4xx, BadAddress for an address that cannot be
-                asked.
-            Retry: All tries are used up.
+            Fatal: Another attempt cannot help: `HttpStatus` for a 4xx, `BadAddress` for an address that
+                cannot be requested.
+            Retry: All attempts failed.
         """
 
-        def judge(body: Any) -> None:
+        def judge(body: Json) -> None:
             if not may_fail:
-                refuse_failure(body, self.redact)
+                raise_for_reported_error(body, self.redact)
             if expect is not None:
-                require(body, expect, self.redact)
+                require_value(body, expect, self.redact)
             if check:
                 check(body)
 
         return self._decoded(url, params, judge, keyed=keyed, decode=decode).body
 
-    def get_decoded(
-        self, url: str, params: Mapping[str, Any] | None = None, *, check: Callable[[Any], None] | None = None
-    ) -> Decoded:
-        """As `get_json`, for an API that tells something in its headers."""
+    def get_decoded(self, url: str, params: Params | None = None, *, check: Check | None = None) -> Decoded:
+        """Send a GET request like `get_json`, but also return the headers of the response."""
 
-        def judge(body: Any) -> None:
-            refuse_failure(body, self.redact)
+        def judge(body: Json) -> None:
+            raise_for_reported_error(body, self.redact)
             if check:
                 check(body)
 
@@ -195,11 +222,11 @@ class Client:
     def _decoded(
         self,
         url: str,
-        params: Mapping[str, Any] | None,
-        judge: Callable[[Any], None],
+        params: Params | None,
+        judge: Check,
         *,
         keyed: bool = True,
-        decode: Callable[[bytes], Any] | None = None,
+        decode: Callable[[bytes], Json] | None = None,
     ) -> Decoded:
         def once() -> Decoded:
             answer = self._send("GET", url, params, keyed)
@@ -209,27 +236,27 @@ class Client:
 
         return self._retrying(f"GET {url}", once)
 
-    def get(self, url: str, params: Mapping[str, Any] | None = None, *, keyed: bool = False) -> Answer:
-        """GET without reading meaning into the body; redirects are followed. Raises what `get_json` does."""
+    def get(self, url: str, params: Params | None = None, *, keyed: bool = False) -> Response:
+        """Send a GET request and follow redirects; the body is not interpreted. Raises like `get_json`."""
         return self._retrying(f"GET {url}", lambda: self._send("GET", url, params, keyed))
 
-    def head(self, url: str, params: Mapping[str, Any] | None = None, *, keyed: bool = False) -> Answer:
-        """HEAD, redirects followed. Raises what `get_json` does."""
+    def head(self, url: str, params: Params | None = None, *, keyed: bool = False) -> Response:
+        """Send a HEAD request and follow redirects. Raises like `get_json`."""
         return self._retrying(f"HEAD {url}", lambda: self._send("HEAD", url, params, keyed))
 
     def file_facts(self, url: str) -> FileFacts:
-        """Whether a file is gone, and its size. Raises StopsPull only: what is not told is not known."""
+        """Request the facts of a file. Raises only StopsPull; after other errors they are unknown."""
         try:
             return FileFacts(size=_size(self.head(url)))
         except StopsPull:
             raise
         except HttpStatus as error:
-            return FileFacts(gone=error.status in GONE)
+            return FileFacts(deleted=error.status in DELETED_STATUSES)
         except (Fatal, Retry):
             return FileFacts()
 
     def file_size(self, url: str) -> int | None:
-        """The size of a file in bytes; None when the server does not tell, or refuses, or cannot be asked."""
+        """Return the size of a file in bytes; None if the server does not report it, refuses or fails."""
         try:
             return _size(self.head(url))
         except StopsPull:
@@ -240,18 +267,18 @@ class Client:
             return None
 
     def map(self, function: Callable[[T], U], items: Iterable[T], concurrency: int = 4) -> list[U]:
-        """Function over items, some at a time inside the rate limit, results in order."""
+        """Apply a function to items in parallel, within the rate limit; return the results in order."""
         listed = list(items)
         if len(listed) < 2 or concurrency < 2:
             return [function(item) for item in listed]
         with ThreadPoolExecutor(concurrency) as pool:
             return list(pool.map(function, listed))
 
-    # tries
+    # Attempts
 
     def _retrying(self, what: str, once: Callable[[], T]) -> T:
         def failed(number: int, error: BaseException | None) -> None:
-            log.warning("%s", self.redact(f"{what}, try {number} of {self._policy.tries}: {error}"))
+            log.warning("%s", self.redact(f"{what}, attempt {number} of {self._policy.attempts}: {error}"))
 
         try:
             return self._policy.run(once, failed)
@@ -260,17 +287,17 @@ class Client:
             error.args = (self.redact(text),)
             raise error from None
 
-    def _lenient(self, url: str, body: bytes) -> Any:
+    def _lenient(self, url: str, body: bytes) -> Json:
         def warn(complaint: str) -> None:
             log.warning(
-                "%s", self.redact(f"GET {url}: the answer is not strict JSON and was repaired: {complaint}")
+                "%s", self.redact(f"GET {url}: the response is not strict JSON and was repaired: {complaint}")
             )
 
         return read_json(body, warn)
 
-    # one try
+    # One attempt
 
-    def _send(self, method: str, url: str, params: Mapping[str, Any] | None, keyed: bool) -> Answer:
+    def _send(self, method: str, url: str, params: Params | None, keyed: bool) -> Response:
         signed = self._signer.sign(url, params or {}) if keyed else None
         (self._throttle if keyed else self._courtesy).wait()
         self.requests += 1
@@ -280,20 +307,20 @@ class Client:
         except BadAddress as error:
             raise BadAddress(f"{method} {url}: {error}") from None
         except LIBRARY_ERRORS as error:
-            raise as_ours(error, until, self.redact, f"{method} {url}") from None
+            raise to_catalog_error(error, until, self.redact, f"{method} {url}") from None
         if response.status_code == 401 and signed and self._signer.renew():
-            raise Retry("the token had expired; there is a new one now")
+            raise Retry("the token had expired and has been renewed")
         self._judge(f"{method} {url}", response, body, keyed)
-        return Answer(response.status_code, response.url, response.headers, body)
+        return Response(response.status_code, response.url, response.headers, body)
 
     def _exchange(
-        self, method: str, url: str, params: Mapping[str, Any], signed: Signed | None
+        self, method: str, url: str, params: Params, signed: Signed | None
     ) -> tuple[requests.Response, bytes]:
-        """Send a request, and follow redirects up to an answer. Raises Fatal or one of `LIBRARY_ERRORS`."""
+        """Send a request and follow its redirects. Raises Fatal or one of `LIBRARY_ERRORS`."""
         session, timeout = self._session(), (self._limits.connect, self._limits.read)
         sent = signed or Signed(params)
         query, headers = sent.params, sent.headers
-        for _ in range(_MOST_REDIRECTS + 1):
+        for _ in range(_MAX_REDIRECTS + 1):
             response = session.request(
                 method, url, params=query, headers=headers, stream=True, timeout=timeout
             )
@@ -304,7 +331,7 @@ class Client:
                 _drain(response)
             url, headers = self._signer.redirected(target, sent.headers, sent.params.keys() - params.keys())
             query = {}
-        raise Fatal(f"{method} {url}: TooManyRedirects: more than {_MOST_REDIRECTS}")
+        raise Fatal(f"{method} {url}: TooManyRedirects: more than {_MAX_REDIRECTS}")
 
     def _session(self) -> Session:
         session: Session | None = getattr(self._local, "session", None)
@@ -315,7 +342,7 @@ class Client:
         return session
 
     def _read(self, response: requests.Response) -> bytes:
-        if getattr(response, "_content_consumed", False):  # a replay's, or one that was just recorded
+        if getattr(response, "_content_consumed", False):  # by a replay or a recording
             return response.content
         parts, size = [], 0
         while chunk := response.raw.read1(_CHUNK, decode_content=True):
@@ -332,23 +359,23 @@ class Client:
             return
         blocked = self._blocking_statuses.get(status) if keyed and not is_json(body) else None
         wait = retry_after(response.headers.get("retry-after"))
-        judge_status(status, self.redact.excerpt(body, 200), wait, request=request, blocked=blocked)
+        raise_for_status(status, self.redact.excerpt(body, 200), wait, request=request, blocked=blocked)
 
 
 def _drain(response: requests.Response) -> None:
-    """Read the short body that a redirect may have, so that its connection can be used again."""
+    """Read the short body of a redirect, so that its connection can be reused."""
     if not getattr(response, "_content_consumed", False):
         for _ in range(2):
             response.raw.read1(_CHUNK, decode_content=False)
 
 
-def _size(answer: Answer) -> int | None:
+def _size(answer: Response) -> int | None:
     return as_count(answer.headers.get("content-length")) or None
 
 
 def user_agent(contact: str | None = None) -> str:
-    """The User-Agent with the operator's address in place of the project's."""
+    """Return the User-Agent, with the operator's address in place of the project's if it is given."""
     return USER_AGENT.replace("catalog@example.org", contact) if contact else USER_AGENT
 
 
-__all__ = ["Answer", "Client", "Decoded", "FileFacts", "Limits", "user_agent"]
+__all__ = ["Check", "Client", "Decoded", "FileFacts", "Limits", "Response", "user_agent"]

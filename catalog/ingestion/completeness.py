@@ -1,8 +1,8 @@
-"""Is a pull whole? What came is held against what the API announced, and against what it usually gives.
+"""Decides whether a pull is whole: compares it with the API's announced totals and with earlier pulls.
 
-An answer that is well formed may still hold too little: a search that was cut short, a list that an index
-being rebuilt has lost, an identifier that was renamed. Such a pull is loaded, because what came is good, but
-it is reported with both numbers, its run fails, and nothing counts it as fresh until somebody accepts it.
+A well-formed response may still hold too little: a search that was cut short, a list that lost items while an
+index was rebuilt, an identifier that was renamed. Such a pull is loaded, because its records are good. But it
+is reported with both numbers, its run fails, and it does not count as fresh until a person accepts it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,33 +11,32 @@ import msgspec
 
 from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN
 
-DELETED = "deleted from the catalog"  # a skip of the load's
-URL_TAKEN = "URL belongs to another record"  # a reject of the load's
+DELETED = "deleted from the catalog"  # reason of skips by the load
+URL_TAKEN = "URL belongs to another record"  # reason of rejects by the load
 URL_TAKEN_HINT = (
-    "These bring a URL that another record holds, and are not kept until it has another URL. The rejects of "
-    "the load name each holder (`belongs_to`). One that the provider no longer lists is the same record "
-    "under its earlier identifier. "
-    "Do not delete it: a deleted address stays deleted."
+    "Each of these items has the URL of another record and is rejected until that record has another URL. "
+    "The load's rejects name that record (`belongs_to`). If the provider no longer lists it, it is the same "
+    "record under its earlier identifier. Do not delete it: the URL of a deleted record stays deleted."
 )
-OURS = frozenset((OVER_LIMIT, REPEATED, SEEN, DELETED))  # skips that say nothing about the API
-SHOWN = 20  # shortfalls a manifest and a report keep
-NEIGHBOURS = 5  # windows that tell what is usual; fewer tell nothing about a spread
-USUAL_REJECTS = 0.2  # share of items that any provider may have rejected
-MARGIN = 0.2  # by which the share of a skip may exceed what is usual
-NOTICEABLE = 5  # items: fewer rejects or skips of a kind are nobody's alarm
-UNEVEN = 0.9  # share of the largest page that every page but the last holds, where pages are numbered
-DRIFT = 0.01  # by which a total may change while its round is read
+OWN_SKIPS = frozenset((OVER_LIMIT, REPEATED, SEEN, DELETED))  # skips that say nothing about the API
+SHOWN = 20  # shortfalls that a manifest and a report keep
+NEIGHBOURS = 5  # windows needed to say what is usual
+USUAL_REJECTS = 0.2  # share of rejected items that is usual for any provider
+MARGIN = 0.2  # by which the share of a skip reason may exceed the usual one
+NOTICEABLE = 5  # items; fewer rejects, or skips for one reason, raise no alert
+UNEVEN = 0.9  # minimum size of a page relative to the largest; for numbered pages, except the last
+DRIFT = 0.01  # by which a total may change while a round is read
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of the items of one media type in one load.
+    """The result of one load for one media type.
 
     Attributes:
-        fetched: Items that came.
+        fetched: Items that were read.
         kept: Records that are in the catalog afterwards.
-        skipped: Reason → items that the mapping did not want.
+        skipped: Reason → number of items that the mapping did not want.
         rejected: Items that could not be stored.
-        when: The day it covers, or was loaded; for messages.
+        when: The day that the load covers, or on which it ran; for messages.
     """
 
     fetched: int
@@ -50,35 +49,35 @@ class Outcome(msgspec.Struct, frozen=True):
     def of(
         cls, fetched: int, kept: int, skipped: Mapping[str, int], rejected: int, when: str = ""
     ) -> "Outcome":
-        """Return the outcome without what we skipped ourselves: a round that was read twice counts once."""
-        ours = sum(number for reason, number in skipped.items() if reason in OURS)
+        """Build an outcome without the pull's own skips, so that a round that was read twice counts once."""
+        ours = sum(number for reason, number in skipped.items() if reason in OWN_SKIPS)
         return cls(fetched - ours, kept, skipped, rejected, when)
 
 
 class Expectations(msgspec.Struct, frozen=True):
-    """What a provider's pulls are held to.
+    """The limits within which a provider's pulls count as usual.
 
     Attributes:
-        windows: It is pulled window by window (a day), so pulls vary; otherwise each pull holds everything.
-        max_shrinkage: Share by which a pull may be smaller than the ones it is compared with.
-        gone_reasons: Skips that say "no longer there": never most of a pull.
+        windows: Pulls cover windows, such as a day, and vary in size; otherwise each pull covers everything.
+        max_shrinkage: Share by which a pull may be smaller than earlier ones.
+        deletion_reasons: Skip reasons that mean "no longer available"; they never apply to most of a pull.
     """
 
     windows: bool = False
     max_shrinkage: float = 0.5
-    gone_reasons: tuple[str, ...] = ()
+    deletion_reasons: tuple[str, ...] = ()
 
 
 def unread(read: int, announced: tuple[int, int], tolerance: float) -> str | None:
-    """What a round lacks of what was announced; None when it is whole.
+    """Describe what a round lacks compared with the announced total; return None if it is whole.
 
-    Totals drift while a list is read, as items come and go: within 1 % the lowest one counts. One that
-    changes more is a total to distrust, and the highest one counts.
+    Totals drift while a list is read, because items are added and deleted: up to 1 %, the lowest total
+    counts. A total that changes more is not trusted, and the highest one counts.
 
     Args:
-        read: Items that came.
-        announced: The lowest and the highest total that the answers of the round named.
-        tolerance: Share by which the API's totals are known to exceed what it gives.
+        read: Items that were read.
+        announced: The lowest and the highest total in the responses of the round.
+        tolerance: Share by which the API's totals are known to exceed its items.
     """
     low, high = announced
     total = low if low >= high * (1 - DRIFT) else high
@@ -88,11 +87,11 @@ def unread(read: int, announced: tuple[int, int], tolerance: float) -> str | Non
 
 
 def short_page(largest: int, smallest: int | None) -> str | None:
-    """What is suspicious about the pages of a round that announces no total; None when nothing is.
+    """Describe suspicious page sizes of a round without a total; return None if there are none.
 
     Args:
         largest: Items on the largest page.
-        smallest: Items on the smallest page that is not the last; None when there is only one.
+        smallest: Items on the smallest page except the last; None if there is only one page.
     """
     if smallest is None or smallest >= largest * UNEVEN:
         return None
@@ -103,13 +102,13 @@ def short_page(largest: int, smallest: int | None) -> str | None:
 
 
 def nothing(fetched: int, kept: int, *, windows: bool, proved: bool) -> str | None:
-    """Return why a pull of everything cannot be whole although the API reports no error; None if it can.
+    """Describe why a pull without errors is too empty to be whole; return None if it is not.
 
     Args:
-        fetched: Items that came.
-        kept: Records that were made of them.
-        windows: The pull covers a window, in which there may be nothing, or nothing that can be kept.
-        proved: The API itself announced that there is nothing.
+        fetched: Items that were read.
+        kept: Records that were written.
+        windows: The pull covers a window, which may hold no items, or none that can be kept.
+        proved: The API announced that there are no items.
     """
     if not fetched and not (windows and proved):
         return "nothing came at all, and the API did not say that there is nothing"
@@ -119,13 +118,16 @@ def nothing(fetched: int, kept: int, *, windows: bool, proved: bool) -> str | No
 
 
 def unusual(now: Outcome, before: Sequence[Outcome], expected: Expectations) -> list[str]:
-    """What is suspicious about a load, in sentences with both numbers; empty when it is as usual.
+    """Describe what is unusual about a load, in sentences with both numbers.
 
     Args:
-        now: The load in question.
-        before: Whole loads to compare with, the nearest first: the last ones of a provider that is pulled as
-            a whole, those of windows near this one otherwise.
-        expected: What the provider is held to.
+        now: The load to check.
+        before: Whole loads to compare with, the nearest first: the most recent ones, or, for a provider that
+            is pulled by windows, those of the nearest windows.
+        expected: The provider's limits.
+
+    Returns:
+        The findings; empty if the load is as usual.
     """
     found = _too_few(now, before, expected)
     if "came at all" not in " ".join(found):
@@ -162,15 +164,15 @@ def _too_many(now: Outcome, before: Sequence[Outcome], expected: Expectations) -
     allowed = max(USUAL_REJECTS, 2 * max(shares, default=0.0))
     if now.rejected >= NOTICEABLE and now.rejected / now.fetched > allowed:
         found.append(_share(now.rejected, now.fetched, "were rejected", allowed))
-    told = len(before) >= (NEIGHBOURS if expected.windows else 1)
+    comparable = len(before) >= (NEIGHBOURS if expected.windows else 1)
     for reason, number in now.skipped.items():
-        if reason in OURS or number < NOTICEABLE:
+        if reason in OWN_SKIPS or number < NOTICEABLE:
             continue
         usual = max((b.skipped.get(reason, 0) / b.fetched for b in before if b.fetched), default=0.0)
         allowed = max(2 * usual, usual + MARGIN)
-        if reason in expected.gone_reasons:
-            allowed = max(0.5, 2 * usual) if not told else min(allowed, 1.0)
-        elif not told:
+        if reason in expected.deletion_reasons:
+            allowed = max(0.5, 2 * usual) if not comparable else min(allowed, 1.0)
+        elif not comparable:
             continue
         if number / now.fetched > allowed:
             found.append(_share(number, now.fetched, f"were skipped as “{reason}”", allowed))
@@ -195,13 +197,12 @@ def _compared(before: Sequence[Outcome], expected: Expectations) -> str:
 
 
 def summary(gaps: Sequence[str], provider: str, *, short: bool) -> str:
-    """The message of a pull that reached its end with gaps: what is missing, and what to do.
+    """Build the message of a pull that reached its end with gaps: what is missing, and what to do.
 
     Args:
-        gaps: What is missing, each in a sentence.
+        gaps: Descriptions of what is missing.
         provider: The provider's name.
-        short: The API gave less than it should; otherwise pages failed and were passed over, as was asked
-            for.
+        short: The API returned less than it should; otherwise pages failed and were skipped as configured.
     """
     shown = "; ".join(gaps[:5]) + (f"; and {len(gaps) - 5:,} more" if len(gaps) > 5 else "")
     if not short:
@@ -216,12 +217,12 @@ def summary(gaps: Sequence[str], provider: str, *, short: bool) -> str:
 
 
 def not_whole(provider: str, media_type: str, found: Sequence[str]) -> str:
-    """The alert of a load that brought less than usual.
+    """Build the alert for a load that is smaller than usual.
 
     Args:
-        provider: As stored in the catalog.
-        media_type: Of the load.
-        found: What is suspicious, from `unusual`.
+        provider: The provider's name in the catalog.
+        media_type: The media type that was loaded.
+        found: The findings of `unusual`.
     """
     return (
         f"{provider} {media_type} is NOT WHOLE: {'; '.join(found)}. What came is loaded, nothing is deleted, "
@@ -230,7 +231,7 @@ def not_whole(provider: str, media_type: str, found: Sequence[str]) -> str:
 
 
 def accepting() -> str:
-    """How a shortfall is accepted, as the last sentence of an alert."""
+    """Return the sentence of an alert that says how to accept a shortfall."""
     return (
         'If this is right, trigger the DAG with the conf {"accept_shortfall": true}: '
         "the pull then counts as whole."
@@ -238,7 +239,7 @@ def accepting() -> str:
 
 
 def flags(*, complete: bool, whole: bool, replayed: bool, shortfalls: Sequence[str], accepted: bool) -> str:
-    """Return what limits a load, in words such as `PARTIAL`, `REPLAY`; "" for a whole pull."""
+    """Return the limitations of a load, such as `PARTIAL, REPLAY`; "" for a whole pull."""
     words = []
     if not complete and not shortfalls:
         words.append("PARTIAL")

@@ -1,7 +1,7 @@
-"""One deadline for a whole answer, from before the first byte is sent until the last one is read.
+"""One deadline for a whole response, from before the request is sent until the last byte is read.
 
-A socket's time-out starts again with each byte that arrives, so a server that drips is never too slow for it.
-The deadline is kept in a context variable, because what it bounds are reads deep inside `http.client`.
+A socket's timeout restarts with each byte that arrives, so a slow trickle of bytes never exceeds it. The
+deadline is kept in a context variable, because the reads that it limits are deep inside `http.client`.
 """
 
 import io
@@ -14,10 +14,10 @@ from typing import Any
 
 
 class Deadline:
-    """A moment by which an answer has to be complete.
+    """The time by which a response must be complete.
 
     Attributes:
-        seconds: How long it may take in all.
+        seconds: Time from the start to the deadline.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -28,7 +28,11 @@ class Deadline:
         return time.monotonic() >= self._at
 
     def within(self, timeout: float | None) -> float:
-        """Seconds that the next operation may take: the given time-out, or less. Raises TimeoutError at 0."""
+        """Return a timeout for the next operation, in seconds: the given one, or less.
+
+        Raises:
+            TimeoutError: The deadline has passed.
+        """
         left = self._at - time.monotonic()
         if left <= 0:
             raise TimeoutError(f"not complete after {self.seconds:g} s")
@@ -40,7 +44,7 @@ _CURRENT: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[Deadline]:
-    """Bound everything that this thread sends and reads inside the `with`."""
+    """Set a deadline for all that this thread sends and reads inside the `with` block."""
     made = Deadline(seconds)
     token = _CURRENT.set(made)
     try:
@@ -50,13 +54,17 @@ def deadline(seconds: float) -> Iterator[Deadline]:
 
 
 def within_deadline(timeout: float | None) -> float | None:
-    """A time-out that ends with the deadline in force, if any. Raises TimeoutError when it has passed."""
+    """Shorten a timeout to the current deadline, if there is one.
+
+    Raises:
+        TimeoutError: The deadline has passed.
+    """
     current = _CURRENT.get()
     return current.within(timeout) if current else timeout
 
 
 class TimedReader(io.RawIOBase):
-    """A socket's file whose reads end with the deadline in force, however little each of them brings."""
+    """The file of a socket, with reads that end at the current deadline."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw, self._socket, self._timeout = raw, sock, sock.gettimeout()
@@ -72,7 +80,7 @@ class TimedReader(io.RawIOBase):
         return self._raw.fileno()
 
     def close(self) -> None:
-        """Gives the socket back, which is closed when nobody else holds it."""
+        """Release the socket, which is closed with its last reference."""
         try:
             super().close()
         finally:

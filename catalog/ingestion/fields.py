@@ -1,27 +1,27 @@
-"""Structured values (metadata, tags, genres, audio sets, alternative files) as fields of COPY's text format.
+"""Encodes structured values (metadata, tags, genres, audio sets, alternative files) as fields of COPY text.
 
-What cannot be stored is left out and counted in `cleaned`, by what was done. `plain_meta` and `plain_tags`
-are the fast path for ordinary values; what they return is what `meta_field` and `tags_field` would.
+Values that cannot be stored are dropped and counted in `cleaned` by reason. `plain_meta` and `plain_tags` are
+the fast path for ordinary values; they return what `meta_field` and `tags_field` would.
 """
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any
 
 import orjson
 
+from catalog.core.jsontypes import Json, JsonObject
 from catalog.ingestion.cleaning import NUMBERS, creators, escape, number_for, plain, tidy
 from catalog.ingestion.filetypes import kind_of
 
-MAX_TAGS = 2_000  # more is a mistake of the source; what is over is counted, not kept
+MAX_TAGS = 2_000  # more indicate an error at the source; the rest is counted, not stored
 MAX_GENRE = 80  # characters
-MAX_DEPTH = 100  # of arrays and objects in each other
+MAX_DEPTH = 100  # of nested arrays and objects
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//[^\s<>]+", re.IGNORECASE)
 _NO_DATE = re.compile(r"0000[-:]00[-:]00(?:[T ]00:00(?::00(?:\.0+)?)?)?Z?")
 
-_LEFT_OUT = object()
+_DROPPED = object()
 _TEXT, _SCALARS = {str}, {str, int, float, bool}
 _LICENSE_KEYS = frozenset(("license_url", "raw_license_url"))
 _LOST_TAG = "tag malformed or over the limit"
@@ -29,13 +29,13 @@ _LOST_TAG = "tag malformed or over the limit"
 CleanUrl = Callable[[object], str | None]
 
 
-def json_field(value: Any) -> str:
-    """A JSON value, its texts tidy, as a field."""
+def json_field(value: Json) -> str:
+    """Encode a JSON value whose strings are tidy."""
     return escape(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode())
 
 
-def plain_meta(meta: dict[str, Any]) -> str | None:
-    """Metadata as a field when it is all scalars that need no cleaning; None when something may need it."""
+def plain_meta(meta: JsonObject) -> str | None:
+    """Encode metadata that consists of scalars without need for cleaning; return None for anything else."""
     try:
         types = set(map(type, meta.values()))
         if types != _TEXT:
@@ -43,7 +43,7 @@ def plain_meta(meta: dict[str, Any]) -> str | None:
                 return None
             meta = {key: str(value) for key, value in meta.items()}
         text = orjson.dumps(meta).decode()
-    except (orjson.JSONEncodeError, TypeError):  # a lone surrogate, a key that is no text
+    except (orjson.JSONEncodeError, TypeError):  # a lone surrogate, a key that is not a string
         return None
     if (
         "\\" not in text
@@ -54,49 +54,49 @@ def plain_meta(meta: dict[str, Any]) -> str | None:
         and ' "' not in text
         and '"0000' not in text
         and _LICENSE_KEYS.isdisjoint(meta)
-        # JSON has control characters as escapes, but for DEL; an ASCII text need not be searched for others.
+        # orjson escapes all ASCII control characters but DEL; only non-ASCII text can hold others.
         and ("\x7f" not in text if text.isascii() else text.isprintable())
     ):
         return text
     return None
 
 
-def meta_field(meta: dict[str, Any], cleaned: Counter[str]) -> str:
-    """Metadata as a field; all its scalars, numbers and booleans included, become plain text.
+def meta_field(meta: JsonObject, cleaned: Counter[str]) -> str:
+    """Encode metadata; all scalars, including numbers and booleans, become plain text.
 
-    HTML is kept below keys that end in `_html`, and so are addresses, which stand below keys that end in
-    `_url` or look like one. Dates of zeros, by which some sources say that they do not know, are left out,
-    and so are the keys of the license, which a provider does not set.
+    HTML is kept under keys that end in `_html`. URLs are kept, whether the key ends in `_url` or the value
+    looks like one. Dates of zeros, which some sources use for "unknown", are dropped, and so are the keys of
+    the license, which are not for a provider to set.
     """
-    theirs = {key: value for key, value in meta.items() if key not in _LICENSE_KEYS}
-    return json_field(_Texts("meta_data", cleaned).of_object(theirs))
+    own = {key: value for key, value in meta.items() if key not in _LICENSE_KEYS}
+    return json_field(_Texts("meta_data", cleaned).of_object(own))
 
 
 class _Texts:
-    """Turns all scalars of a column's JSON values into text."""
+    """Converts all scalars in the JSON values of a column to text."""
 
     def __init__(self, column: str, cleaned: Counter[str]) -> None:
         self._column = column
         self._cleaned = cleaned
 
-    def of_object(self, values: dict[Any, Any], as_given: bool = False, depth: int = 1) -> dict[str, Any]:
-        """The object with its values as text.
+    def of_object(self, values: dict[Json, Json], as_given: bool = False, depth: int = 1) -> JsonObject:
+        """Return the object with its values as text.
 
         Args:
             values: The object.
-            as_given: Its texts are HTML or addresses: they become tidy and keep their markup.
-            depth: The number of arrays and objects around its values.
+            as_given: The strings are HTML or URLs: make them tidy but keep their markup.
+            depth: The number of arrays and objects around the values.
         """
         found = {}
         for key, value in values.items():
             name = tidy(str(key))
             text = self.of(value, as_given or name.endswith(("_html", "_url")), depth)
-            if text is not _LEFT_OUT:
+            if text is not _DROPPED:
                 found[name] = text
         return found
 
-    def of(self, value: Any, as_given: bool = False, depth: int = 0) -> Any:
-        """The value as text, or `_LEFT_OUT`."""
+    def of(self, value: Json, as_given: bool = False, depth: int = 0) -> Json:
+        """Return the value as text, or `_DROPPED`."""
         if isinstance(value, str):
             return self._text(value, as_given)
         if value is None:
@@ -104,22 +104,22 @@ class _Texts:
         if not isinstance(value, dict | list | tuple):
             return tidy(str(value))
         if depth >= MAX_DEPTH:
-            return self._left_out("is nested too deeply")
+            return self._drop("is nested too deeply")
         if isinstance(value, dict):
             return self.of_object(value, as_given, depth + 1)
         items = (self.of(item, as_given, depth + 1) for item in value)
-        return [item for item in items if item is not _LEFT_OUT]
+        return [item for item in items if item is not _DROPPED]
 
-    def _text(self, text: str, as_given: bool) -> Any:
+    def _text(self, text: str, as_given: bool) -> Json:
         if ("<" in text or "&" in text) and not as_given and not _URL.fullmatch(text.strip()):
-            return plain(text) or None  # nothing but markup says nothing
+            return plain(text) or None  # empty if there was only markup
         if "0000" in text and _NO_DATE.fullmatch(text.strip()):
-            return self._left_out("holds a date of zeros")
+            return self._drop("holds a date of zeros")
         return tidy(text)
 
-    def _left_out(self, fault: str) -> object:
+    def _drop(self, fault: str) -> object:
         self._cleaned[f"{self._column} {fault}"] += 1
-        return _LEFT_OUT
+        return _DROPPED
 
 
 @lru_cache(65_536)
@@ -127,17 +127,14 @@ def _tag(name: str, provider: str) -> str:
     return orjson.dumps({"name": name, "provider": provider}).decode()
 
 
-def _tag_object(tag: Any, provider: str) -> str | None:
-    """One tag as JSON, or None when it holds no name.
-
-    A tag that names its own provider keeps it, and its accuracy.
-    """
+def _tag_object(tag: Json, provider: str) -> str | None:
+    """Encode a tag as JSON; return None if it has no name. Its own provider and accuracy are kept."""
     if type(tag) is str:
         name = plain(tag)
         return _tag(name, provider) if name else None
     if type(tag) is dict and type(tag.get("name")) is str and (name := plain(tag["name"])):
         owner = tag.get("provider")
-        kept: dict[str, Any] = {
+        kept: JsonObject = {
             "name": name,
             "provider": tidy(owner) if type(owner) is str and tidy(owner) else provider,
         }
@@ -148,8 +145,8 @@ def _tag_object(tag: Any, provider: str) -> str | None:
     return None
 
 
-def plain_tags(tags: Any, provider: str) -> str | None:
-    """A list of tags as a field, when all are names that need no cleaning; None when one may need some."""
+def plain_tags(tags: Json, provider: str) -> str | None:
+    """Encode a list of tag names that need no cleaning; return None for anything else."""
     if type(tags) is not list or len(tags) > MAX_TAGS:
         return None
     try:
@@ -172,8 +169,8 @@ def plain_tags(tags: Any, provider: str) -> str | None:
     return None
 
 
-def tags_field(tags: Any, provider: str, cleaned: Counter[str]) -> str | None:
-    """Tags as a field, in their order and without duplicates; None when there are none."""
+def tags_field(tags: Json, provider: str, cleaned: Counter[str]) -> str | None:
+    """Encode tags in order and without duplicates; return None if there are none."""
     if not tags:
         return None
     if type(tags) not in (list, tuple, set, frozenset):
@@ -187,17 +184,17 @@ def tags_field(tags: Any, provider: str, cleaned: Counter[str]) -> str | None:
 
 
 def array_field(names: list[str]) -> str:
-    """Names as the text of a PostgreSQL array, itself as a field."""
+    """Encode names as a PostgreSQL array literal."""
     quoted = ('"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"' for name in names)
     return escape("{" + ",".join(quoted) + "}")
 
 
-def _listed(value: Any) -> list[Any] | tuple[Any, ...]:
+def _listed(value: Json) -> list[Json] | tuple[Json, ...]:
     return value if isinstance(value, list | tuple) else [value]
 
 
-def genres_field(genres: Any, cleaned: Counter[str]) -> str | None:
-    """Genres as a field, or None when there is no list of them; a single name is a list of one."""
+def genres_field(genres: Json, cleaned: Counter[str]) -> str | None:
+    """Encode genres, given as a list or a single name; return None if the value is None."""
     if genres is None:
         return None
     names = [
@@ -211,12 +208,12 @@ def genres_field(genres: Any, cleaned: Counter[str]) -> str | None:
     return array_field(list(dict.fromkeys(kept)))
 
 
-def _kept(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    return {tidy(key): value for key, value in pairs if value is not _LEFT_OUT}
+def _kept(pairs: Iterable[tuple[str, Json]]) -> JsonObject:
+    return {tidy(key): value for key, value in pairs if value is not _DROPPED}
 
 
-def audio_set_field(audio_set: Any, clean: CleanUrl, cleaned: Counter[str]) -> str | None:
-    """The set (album, pack) that a recording belongs to, as a field; None when there is none."""
+def audio_set_field(audio_set: Json, clean: CleanUrl, cleaned: Counter[str]) -> str | None:
+    """Encode the set (album, pack) that a recording belongs to; return None if there is none."""
     if not audio_set:
         return None
     if type(audio_set) is not dict:
@@ -224,7 +221,7 @@ def audio_set_field(audio_set: Any, clean: CleanUrl, cleaned: Counter[str]) -> s
         return None
     texts = _Texts("audio_set", cleaned)
 
-    def value_of(key: str, value: Any) -> Any:
+    def value_of(key: str, value: Json) -> Json:
         if value is None or value == "":
             return value
         if key.endswith("url") or key == "thumbnail":
@@ -239,16 +236,16 @@ def audio_set_field(audio_set: Any, clean: CleanUrl, cleaned: Counter[str]) -> s
     return json_field(_kept((str(key), value_of(str(key), value)) for key, value in audio_set.items()))
 
 
-def alt_files_field(files: Any, clean: CleanUrl, cleaned: Counter[str]) -> str | None:
-    """Other files of the same recording, as a field; None when there are none.
+def alt_files_field(files: Json, clean: CleanUrl, cleaned: Counter[str]) -> str | None:
+    """Encode other files of the same recording; return None if there are none.
 
-    Each URL is kept once, with what was said about it last.
+    Each URL is kept once, with its last description.
     """
     if not files:
         return None
     texts, kept = _Texts("alt_files", cleaned), {}
 
-    def value_of(key: str, value: Any, url: str) -> Any:
+    def value_of(key: str, value: Json, url: str) -> Json:
         if key == "url":
             return url
         if key == "filetype":

@@ -1,14 +1,14 @@
-"""What kind of file a record is about: its type, its medium, and its extension in a title.
+"""Determines the type and media type of a record's file, and removes file extensions from titles.
 
 A provider gives a type in one of three forms: an extension ("jpeg"), a MIME type ("image/svg+xml;
-charset=utf-8") or the subtype of one ("svg+xml"). Where it gives none, the extension in the URL's path
-decides.
+charset=utf-8") or its subtype ("svg+xml"). Without one, the extension in the URL's path decides.
 """
 
 import re
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from catalog.core.jsontypes import Json
 from catalog.core.media import MediaType
 
 
@@ -16,14 +16,14 @@ def _same(names: str) -> dict[str, str]:
     return {name: name for name in names.split()}
 
 
-# Extension → the type that is stored.
+# Extension → stored type.
 EXTENSIONS: dict[MediaType, dict[str, str]] = {
     "image": _same("avif bmp gif heic ico jpg png svg tiff webp")
     | {"jpeg": "jpg", "jpe": "jpg", "jfif": "jpg", "tif": "tiff"},
     "audio": _same("aac aiff flac m4a m4b mid mka mp3 mp4 oga ogg opus wav webm wma")
     | {"midi": "mid", "aif": "aiff"},
 }
-# MIME subtypes, registered ones and others in use, that are no extensions; without a leading "x-".
+# MIME subtypes, registered or not, that differ from the extension; without a leading "x-".
 _MIME_NAMES: dict[MediaType, dict[str, str]] = {
     "image": {
         "svg+xml": "svg",
@@ -64,41 +64,41 @@ _ANOTHER: dict[MediaType, frozenset[str]] = {
 _ANOTHER_MAIN_TYPE = frozenset(("font", "message", "model", "multipart", "text", "video"))
 _MAIN_TYPES = _ANOTHER_MAIN_TYPE | {"application", "audio", "image"}
 _ANOTHER_APPLICATION = re.compile(r"(?:.+\+)?(?:xml|json|zip)|msword|vnd\..+|shockwave-flash")
-_DJVU = frozenset(("vnd.djvu", "x.djvu", "djvu"))  # images by MIME's registry, but documents
+_DJVU = frozenset(("vnd.djvu", "x.djvu", "djvu"))  # documents, although registered as image types
 
 _IN_TITLES = _VIDEO | _SOUND_OR_VIDEO | EXTENSIONS["image"].keys() | EXTENSIONS["audio"].keys()
-LONGEST_EXTENSION = 1 + max(map(len, _IN_TITLES))  # with its dot
+LONGEST_EXTENSION = 1 + max(map(len, _IN_TITLES))  # including the dot
 
 
 def extension_of(url: str) -> str:
-    """The extension in a URL's path, in lower case and without its dot; "" when there is none."""
+    """Return the extension in a URL's path, in lower case and without the dot; "" if there is none."""
     path = url.partition("#")[0].partition("?")[0]
     name = path[path.rfind("/") + 1 :] if path.find("/", 8) > 0 else ""
     return name.rpartition(".")[2].lower() if "." in name else ""
 
 
 class Kind(NamedTuple):
-    """What a file is.
+    """The kind of a file.
 
     Attributes:
-        is_another_medium: It is not of the record's medium.
-        filetype: As stored, at most five characters (the column's size); None when nothing says it.
+        is_other_media_type: The file is not of the record's media type.
+        filetype: The stored type, at most five characters (the size of the column); None if unknown.
     """
 
-    is_another_medium: bool
+    is_other_media_type: bool
     filetype: str | None
 
 
-def kind_of(given: Any, url: str, media_type: MediaType) -> Kind:
-    """What kind of file a record's file is.
+def kind_of(given: Json, url: str, media_type: MediaType) -> Kind:
+    """Determine the kind of a record's file.
 
     Args:
-        given: The type that the provider gives, if any; one of another medium is ignored.
-        url: The address of the file, cleaned.
-        media_type: The medium of the record.
+        given: The provider's type, if any; a type that belongs to another media type is not stored.
+        url: The cleaned URL of the file.
+        media_type: The media type of the record.
 
     Returns:
-        Its type and medium; the medium is decided by a MIME type ("image/jpeg"), else by the URL's extension.
+        The kind; whether the media type fits depends on the MIME type, else on the extension in the URL.
     """
     last = url.rpartition(".")[2].lower() if "?" in url else ""  # a file name in the query
     return _kind(given if type(given) is str else "", extension_of(url), last[:6], media_type)
@@ -135,13 +135,13 @@ def _type(name: str, extension: str, last: str, media_type: MediaType) -> str | 
 
 
 def _mime(given: str) -> tuple[str, str]:
-    """Main type and subtype, in lower case; the main type is "" where only the other is given."""
+    """Split a MIME type into main type and subtype, in lower case; the main type may be missing ("")."""
     main, _, subtype = given.partition(";")[0].strip().lower().rpartition("/")
     return main.strip(), subtype.strip().removeprefix(".").removeprefix("x-")
 
 
 def without_extension(title: str) -> str:
-    """A title without the extension of a media file at its end.
+    """Remove the extensions of media files from the end of a title.
 
     >>> without_extension("Map of X.svg"), without_extension("IMG 1.jpeg.JPG")
     ('Map of X', 'IMG 1')

@@ -1,7 +1,7 @@
-"""Text out of the HTML that providers put into titles, names and descriptions, and the addresses it links to.
+"""Extracts text and links from HTML in titles, names and descriptions.
 
-The input is a text that may hold markup, not a document: only elements of HTML are markup, while "a < b",
-"<3" and "<unknown>" are text. No input raises an error, and the time is proportional to its length.
+The input is a string that may hold markup, not a document: only HTML elements are markup, while "a < b", "<3"
+and "<unknown>" are text. No input raises an error, and the run time is linear in its length.
 """
 
 import html
@@ -26,7 +26,7 @@ _INLINE = frozenset(
     plaintext progress q rb rbc rp rt rtc ruby s samp script select slot small source span strike strong style
     sub sup svg template textarea time track tt u var video wbr xmp
     """.split()
-)  # o:p is what word processors put around paragraphs
+)  # word processors put o:p around paragraphs
 _ELEMENTS = _BLOCKS | _INLINE
 _VOID = frozenset(
     """
@@ -34,7 +34,7 @@ _VOID = frozenset(
     """.split()
 )
 _UNSEEN = frozenset(("script", "style", "template"))
-_ENDED_BY = {  # elements without an end tag: what ends them, when nothing else is open in them
+_ENDED_BY = {  # elements with an optional end tag → start tags that end them
     "p": _BLOCKS - {"br", "caption", "legend", "option", "optgroup", "title"},
     "li": frozenset(("li",)),
     "dt": frozenset(("dt", "dd")),
@@ -46,8 +46,7 @@ _ENDED_BY = {  # elements without an end tag: what ends them, when nothing else 
 }
 
 # Repetitions are possessive and quoted values are matched whole. At any "<", at most two earlier attempts can
-# still be inside a quote, so the time is linear. A tag whose quotes do not match is read without regard to
-# them.
+# still be inside a quote, so the time is linear. In a tag with unbalanced quotes, quotes are ignored.
 _MARKUP = re.compile(
     r"""<(?:
         !--(?:>|->|.*?(?:--!?>|\Z))
@@ -65,18 +64,18 @@ _ENTITY = re.compile(r"&(?:#(?:[0-9]{1,8}|[xX][0-9a-fA-F]{1,6})|[a-zA-Z][a-zA-Z0
 
 
 def text_of(markup: object, between: str = " ") -> str | None:
-    """The visible text of a value that may hold HTML.
+    """Return the visible text of a string that may hold HTML.
 
-    The encoder applies it to titles, creators, tags, genres and the texts in `meta_data`. A mapping hands
-    these over as they are, so that entities are decoded once, and calls this only to look at the text.
+    The encoder calls this for titles, creators, tags, genres and the strings in `meta_data`. A mapping passes
+    these on unchanged, so that entities are decoded only once, and calls this only to inspect the text.
 
     Args:
-        markup: The text; anything that is not a `str` has no text.
-        between: What separates paragraphs, lines, table cells and list items.
+        markup: The string; other types have no text.
+        between: Separates paragraphs, lines, table cells and list items.
 
     Returns:
-        The text, trimmed, with entities decoded once; white space is collapsed where there was markup. None
-        when there is no text.
+        The trimmed text with entities decoded once; white space is collapsed if there was markup. None if
+        there is no text.
     """
     if not isinstance(markup, str):
         return None
@@ -92,7 +91,7 @@ def text_of(markup: object, between: str = " ") -> str | None:
 
 
 def links(markup: object) -> list[str]:
-    """The addresses of all links in a text that may hold HTML, in order."""
+    """Return the URLs of all links in a string that may hold HTML, in order."""
     if not isinstance(markup, str) or "<" not in markup:
         return []
     found = (
@@ -104,12 +103,12 @@ def links(markup: object) -> list[str]:
 
 
 def first_link(markup: object) -> str | None:
-    """The address of the first link, or None."""
+    """Return the URL of the first link in a string that may hold HTML, or None."""
     return next(iter(links(markup)), None)
 
 
 class _Token(NamedTuple):
-    """Text and the tag or comment after it; the name is empty for a comment, and at the end."""
+    """Text and the tag or comment that follows it; the name is "" for a comment and at the end."""
 
     text: str
     name: str = ""
@@ -134,11 +133,11 @@ def _tokens(markup: str) -> Iterator[_Token]:
 
 
 class _Reader:
-    """Collects the visible text, in pieces: a block begins and ends one."""
+    """Collects the visible text in pieces, which blocks separate."""
 
     def __init__(self) -> None:
         self.pieces: list[list[str]] = [[]]
-        self._open: list[tuple[str, bool]] = []  # elements, and whether each hides what is in it
+        self._open: list[tuple[str, bool]] = []  # elements, and whether each hides its content
         self._names: Counter[str] = Counter()  # of the open elements
         self._hiding = 0
 
@@ -167,7 +166,7 @@ class _Reader:
         self._hiding += hides
 
     def _end(self, name: str) -> None:
-        """Close the last element of the name and all in it; ignore an end tag without a start tag."""
+        """Close the last element of this name and all inside it; ignore an end tag without a start tag."""
         if self._names[name]:
             while self._close() != name:
                 pass
@@ -180,7 +179,7 @@ class _Reader:
 
 
 def _hides(attributes: str) -> bool:
-    """Is an element with these attributes not displayed?"""
+    """Return whether an element with these attributes is not displayed."""
     if len(attributes) < 7:  # shorter than " hidden"
         return False
     found = _attributes(attributes)

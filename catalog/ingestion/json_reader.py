@@ -1,9 +1,9 @@
-"""Reads JSON as APIs really send it.
+"""Reads JSON as APIs really send it, so that one malformed value does not fail its page.
 
-A strict reader goes first. What it refuses is repaired where only a value is odd, so that one odd value does
-not cost its page: a byte order mark, bytes that are not UTF-8, lone surrogates, raw control characters,
-invalid escapes, numbers no strict reader takes, trailing commas. What is no whole JSON value stays refused: a
-body that was cut, a web page, an empty body, text after the value.
+from catalog.core.jsontypes import Json
+A strict parser goes first. What it refuses is repaired: a byte order mark, bytes that are not UTF-8, lone
+surrogates, raw control characters, invalid escapes, non-standard numbers, trailing commas. A body that is not
+one complete JSON value is still refused: truncated or empty bodies, web pages, text after the value.
 """
 
 import json
@@ -11,15 +11,16 @@ import math
 import re
 from collections.abc import Callable
 from itertools import accumulate
-from typing import Any
 
 import orjson
 
-MAX_DEPTH = 512  # of nested lists and objects in a body that needs repair; the strict reader takes 1 024
-_SMALLEST, _LARGEST = -(1 << 63), (1 << 64) - 1  # integers that the strict reader keeps exact
+from catalog.core.jsontypes import Json
 
-# Strings and words are matched as a whole, so that nothing inside them is taken for something else. A string
-# that does not end is matched to the end of the text: it is left alone, and refused.
+MAX_DEPTH = 512  # of nested lists and objects in a body that needs repair; the strict parser allows 1 024
+_SMALLEST, _LARGEST = -(1 << 63), (1 << 64) - 1  # integers that the strict parser keeps exact
+
+# Strings and words are matched as a whole, so that their contents are not mistaken for other tokens. A string
+# without an end is matched to the end of the body, left unchanged, and refused.
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
 _TOKEN = re.compile(
     rf"""
@@ -38,18 +39,18 @@ _LEADING_ZEROS = re.compile(r"^(-?)0+(?=\d)", re.ASCII)
 _NO_NUMBER = re.compile(r"[-+]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
 
 
-def read_json(body: bytes, repaired: Callable[[str], None] | None = None) -> Any:
-    """The value that a body holds.
+def read_json(body: bytes, repaired: Callable[[str], None] | None = None) -> Json:
+    """Decode a JSON body.
 
-    Text that is not UTF-8, and lone surrogates, are kept as lone surrogates, which no encoder writes. Numbers
-    beyond what a double holds, NaN and infinities are None. For strict JSON the result is that of `orjson`.
+    Bytes that are not UTF-8 become lone surrogates, which the encoder removes. Numbers out of the range of a
+    double, NaN and infinities become None. For strict JSON the result is that of `orjson`.
 
     Args:
         body: JSON in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
-        repaired: Called with the strict reader's complaint when the body needed repair.
+        repaired: Called with the error of the strict parser if the body needed repair.
 
     Raises:
-        ValueError: The body is no JSON value, not a whole one, or nested deeper than `MAX_DEPTH`.
+        ValueError: The body is not a complete JSON value, or is nested deeper than `MAX_DEPTH`.
     """
     try:
         return orjson.loads(body)
@@ -60,8 +61,8 @@ def read_json(body: bytes, repaired: Callable[[str], None] | None = None) -> Any
         return value
 
 
-def read_leniently(body: bytes) -> Any:
-    """What `read_json` does with a body that the strict reader refuses."""
+def read_leniently(body: bytes) -> Json:
+    """Repair and decode a body that the strict parser refuses; see `read_json`."""
     encoding = json.detect_encoding(body)
     text = body.decode(encoding, "surrogateescape" if encoding.startswith("utf-8") else "surrogatepass")
     text = _TOKEN.sub(_repair, text.lstrip("\ufeff \t\r\n"))
@@ -69,7 +70,7 @@ def read_leniently(body: bytes) -> Any:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
     try:
         return json.loads(text, strict=False, parse_int=_integer, parse_float=_float)
-    except RecursionError:  # our caller's stack is nearly used up
+    except RecursionError:  # the stack of the caller is nearly exhausted
         raise ValueError("nested too deeply") from None
 
 
@@ -83,7 +84,7 @@ def _repair(match: re.Match[str]) -> str:
 
 
 def _escape(match: re.Match[str]) -> str:
-    """An escape that JSON knows. Unknown ones mean what they mean in JavaScript: the character itself."""
+    """Return a valid JSON escape; an unknown one stands for the character itself, as in JavaScript."""
     code = match[1]
     if len(code) == 5 or code in _ESCAPES_OF_JSON - {"u"}:
         return match[0]
@@ -93,7 +94,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _depth(text: str) -> int:
-    """How deep lists and objects are nested."""
+    """Return the nesting depth of lists and objects."""
     return max(accumulate(1 if c in "[{" else -1 for c in _NOT_BRACKETS.sub("", text)), default=0)
 
 

@@ -1,8 +1,6 @@
-"""OAuth2 with authorization codes: a code, typed in once by a person, is exchanged for tokens.
+"""OAuth2 with authorization codes: a person enters a code once, which is exchanged for renewable tokens.
 
-Tokens are renewed when they expire.
-
-RFC 6749, sections 4.1 (codes) and 6 (refreshing).
+See RFC 6749, sections 4.1 (authorization codes) and 6 (refreshing tokens).
 """
 
 import threading
@@ -16,22 +14,23 @@ from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.requests_client import OAuth2Session
 
 from catalog.core.errors import Fatal, Retry
+from catalog.core.jsontypes import JsonObject, Params
 from catalog.core.secrets import Redactor, Secret, Signed, own_hosts
 from catalog.ingestion.deadline import deadline
-from catalog.ingestion.transport import LIBRARY_ERRORS, Transport, as_ours, host_of
+from catalog.ingestion.transport import LIBRARY_ERRORS, Transport, host_of, to_catalog_error
 
-TIMEOUT = 30  # seconds between two parts of an answer
-TOTAL = 60  # seconds for an answer
+TIMEOUT = 30  # seconds between two chunks of a response
+TOTAL = 60  # seconds for a whole response
 
 
 class OAuth2(msgspec.Struct, frozen=True):
-    """How a provider hands out tokens.
+    """The OAuth2 endpoints of a provider.
 
     Attributes:
-        authorize_url: Where a person gets a code, in a browser, logged in there.
-        token_url: Where codes and refresh tokens are exchanged.
-        private_hosts: Names of hosts that the operator has put in the place of the provider's: they may be at
-            private addresses and be asked over http.
+        authorize_url: The page where a logged-in person gets a code.
+        token_url: The endpoint that exchanges codes and refresh tokens.
+        private_hosts: Names of hosts that replace the provider's: they may have private addresses and be
+            requested over http.
     """
 
     authorize_url: str
@@ -40,23 +39,23 @@ class OAuth2(msgspec.Struct, frozen=True):
 
 
 class TokenPair(msgspec.Struct, frozen=True):
-    """What a provider hands out: one token for requests, one for the next pair."""
+    """An access token for requests, and a refresh token to get the next pair."""
 
     access_token: str
     refresh_token: str
 
 
 def exchange_code(oauth2: OAuth2, client: Mapping[str, str], code: str) -> TokenPair:
-    """The first pair.
+    """Exchange an authorization code for the first pair of tokens.
 
     Args:
-        oauth2: The provider's definition.
-        client: `client_id`, and what else the provider wants (`client_secret`).
-        code: What a person was given; it is good once.
+        oauth2: The provider's endpoints.
+        client: `client_id`, and whatever else the provider requires (`client_secret`).
+        code: The authorization code; it can be used once.
 
     Raises:
-        Fatal: It is not accepted, or the definition's address is none to send secrets to.
-        Retry: Nobody answers.
+        Fatal: The code is refused, or `token_url` is not safe for secrets.
+        Retry: The server does not respond.
     """
     return _exchange(
         oauth2,
@@ -69,7 +68,17 @@ def exchange_code(oauth2: OAuth2, client: Mapping[str, str], code: str) -> Token
 
 
 def refresh(oauth2: OAuth2, client: Mapping[str, str], pair: TokenPair) -> TokenPair:
-    """The next pair; the one given is spent. Arguments and errors are those of `exchange_code`."""
+    """Exchange a pair of tokens for the next one; `pair` becomes invalid.
+
+    Args:
+        oauth2: The provider's endpoints.
+        client: As for `exchange_code`.
+        pair: The current tokens.
+
+    Raises:
+        Fatal: The refresh token is refused, or `token_url` is not safe for secrets.
+        Retry: The server does not respond.
+    """
     return _exchange(
         oauth2,
         client,
@@ -84,14 +93,14 @@ def _exchange(
     oauth2: OAuth2,
     client: Mapping[str, str],
     given: Iterable[str],
-    ask: Callable[[OAuth2Session, dict[str, Any]], Any],
+    ask: Callable[[OAuth2Session, JsonObject], Any],
 ) -> TokenPair:
     url = oauth2.token_url
     if not url.lower().startswith("https:") and host_of(url) not in oauth2.private_hosts:
         raise Fatal(f"{url}: secrets are sent over https only.")
     redact = Redactor(Secret(v) for v in (*client.values(), *given) if v)
     extra = {k: v for k, v in client.items() if k not in ("client_id", "client_secret")}
-    # A redirect would take the secrets in the body along.
+    # A redirect would send the secrets in the body to another address.
     sent = {**extra, "timeout": TIMEOUT, "allow_redirects": False}
     try:
         with deadline(TOTAL) as until, _session(oauth2, client) as session:
@@ -102,8 +111,8 @@ def _exchange(
         raise _refused(url, error, redact) from None
     except LIBRARY_ERRORS as error:
         if isinstance(error, ValueError) and not isinstance(error, requests.RequestException):
-            raise Retry(redact(f"{url}: {error}")) from None  # an answer that is no JSON object
-        raise as_ours(error, until, redact, url) from None
+            raise Retry(redact(f"{url}: {error}")) from None  # the response is not a JSON object
+        raise to_catalog_error(error, until, redact, url) from None
     try:
         return TokenPair(answer["access_token"], answer.get("refresh_token") or "")
     except (KeyError, AttributeError):
@@ -125,7 +134,7 @@ def _refused(url: str, error: requests.HTTPError, redact: Redactor) -> Fatal | R
 
 
 class BearerCredentials:
-    """Signs requests by an access token and renews it when it has expired; safe for threads."""
+    """Signs requests with an access token, which is renewed when it has expired; thread-safe."""
 
     def __init__(
         self,
@@ -133,12 +142,12 @@ class BearerCredentials:
         renewed: Callable[[TokenPair], TokenPair],
         hosts: Collection[str],
     ) -> None:
-        """Take the stored tokens.
+        """Load the stored tokens.
 
         Args:
-            stored: The pair as it is stored now; others may renew it, too.
-            renewed: Renews the pair it is given, stores and returns the new one.
-            hosts: The API's: the only ones that are sent the token.
+            stored: Returns the pair that is currently stored; other processes may renew it, too.
+            renewed: Renews the given pair, stores the new one and returns it.
+            hosts: The API's hosts, the only ones that receive the token.
 
         Raises:
             Fatal: There are no tokens, or no hosts.
@@ -153,11 +162,11 @@ class BearerCredentials:
     def secrets(self) -> Iterable[Secret]:
         return (Secret(self._pair.access_token), Secret(self._pair.refresh_token))
 
-    def sign(self, url: str, params: Mapping[str, Any]) -> Signed:
+    def sign(self, url: str, params: Params) -> Signed:
         return Signed(params, {"Authorization": f"Bearer {self._pair.access_token}"})
 
     def renew(self) -> bool:
-        """True: there is another token to try. Somebody else has renewed it already, or it is renewed now."""
+        """Renew the token unless another thread or process has; return True, as there is a new one."""
         with self._lock:
             if time.monotonic() - self._at < 10:
                 return True

@@ -1,4 +1,4 @@
-"""All providers at a glance, for the command line and docs/providers.md."""
+"""The table of all providers, for the command line and docs/providers.md."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ from catalog.ingestion.provider import Provider, provider_class, provider_names
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """One provider's declaration in words."""
+    """The declaration of a provider in words."""
 
     name: str
     media: str
@@ -27,7 +27,7 @@ def facts(cls: type[Provider]) -> Facts:
     )
     return Facts(
         cls.name,
-        ", ".join(cls.strings),
+        ", ".join(cls.catalog_names),
         f"`{cls.schedule}`",
         "yes" if cls.dated else "since a day" if cls.since else "no",
         " ".join(keys) or "none",
@@ -37,5 +37,5 @@ def facts(cls: type[Provider]) -> Facts:
 
 
 def overview() -> list[Facts]:
-    """By name."""
+    """Return the facts of all providers, ordered by name."""
     return [facts(provider_class(name)) for name in provider_names()]

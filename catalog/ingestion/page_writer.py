@@ -1,11 +1,11 @@
-"""Writes the items of a page as parts: mapped, encoded, counted. A bad item is rejected alone."""
+"""Maps, encodes, counts and writes the items of a page; a bad item is rejected without failing the page."""
 
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from catalog.core.errors import CatalogError, HttpStatus
+from catalog.core.jsontypes import JsonObject
 from catalog.core.media import MediaType
 from catalog.ingestion.cleaning import tidy
 from catalog.ingestion.client import Client
@@ -17,8 +17,8 @@ from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN, Tally
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
 
-MOST_MET = 200_000  # records of a round that are remembered; 15 MB
-_MESSAGE = 80  # characters of an error's message that make part of a reason
+MAX_REMEMBERED = 200_000  # records of a round that are remembered; 15 MB
+_MESSAGE = 80  # characters of an error message that are kept in a reason
 
 
 class PageWriter:
@@ -32,26 +32,26 @@ class PageWriter:
         fence: Callable[[], None],
         probe: Callable[[str], bool] | None = None,
     ) -> None:
-        """Make the encoders of the provider's media types.
+        """Create the encoders of the provider's media types.
 
         Args:
             provider: Maps the items.
-            client: Asks for file sizes, where the provider wants that.
-            parts: Where rows and rejects go.
-            fence: Raises Fenced when another attempt has taken over.
-            probe: Whether a host answers https; None to ask none.
+            client: Requests file sizes, if the provider declares `details`.
+            parts: Stores rows and rejects.
+            fence: Raises Fenced if another attempt has taken over.
+            probe: Returns whether a host supports https; None disables probing.
         """
         self._provider, self._client, self._parts, self._fence = provider, client, parts, fence
         urls = UrlCleaner(None if client.replayed else probe, provider.strip_slashes)
         self._encoders = {
-            m: Encoder(m, name, urls, provider.category) for m, name in provider.strings.items()
+            m: Encoder(m, name, urls, provider.category) for m, name in provider.catalog_names.items()
         }
         self._first: MediaType = provider.media_types[0]
-        self._seen: set[tuple[str, int]] | None = set() if provider.unique else None
-        self._met: set[tuple[str, int]] = set()  # records of the round at hand, by hash
+        self._seen: set[tuple[str, int]] | None = set() if provider.deduplicate else None
+        self._met: set[tuple[str, int]] = set()  # records of the current round, by hash
 
     def remember(self, manifest: Manifest, pages: range) -> None:
-        """Read the identifiers that earlier attempts wrote, so that they are not written twice."""
+        """Read the identifiers that earlier attempts wrote, so that they are not written again."""
         seen = self._seen if self._seen is not None else set()
         for media_type in self._encoders:
             for path in self._parts.tsv_files(media_type, manifest, pages):
@@ -62,29 +62,29 @@ class PageWriter:
         self._seen = seen
 
     def begin_round(self) -> None:
-        """Forget the identifiers of earlier attempts, unless the provider is known to repeat items."""
+        """Forget the identifiers of earlier attempts, unless the provider repeats items."""
         self.count_again()
-        if not self._provider.unique:
+        if not self._provider.deduplicate:
             self._seen = None
 
     def count_again(self) -> None:
-        """Forget what the round has brought: it begins again, or another one does."""
+        """Forget the records of the round, because it begins again or has ended."""
         self._met.clear()
 
     def write(
         self, page: Page, number: int, counts: dict[str, Counts], *, repeated: bool, room: int | None
     ) -> int:
-        """Write a page's rows and rejects, and count them.
+        """Write and count the rows and rejects of a page.
 
         Args:
-            page: Its items, completed.
-            number: Of the page in this pull.
-            counts: Of the pull; the page's are added.
-            repeated: The page is one that the pull has read before.
-            room: Rows that may still be written; None for any number.
+            page: The page, with its items completed.
+            number: Number of the page in this pull.
+            counts: Counts of the pull, to which those of the page are added.
+            repeated: The pull has read this page before.
+            room: Number of rows that may still be written; None for no limit.
 
         Returns:
-            How many items the round has brought before: they fill no gap in what was announced.
+            The number of items that the round has read before; they do not count towards the announced total.
 
         Raises:
             Fenced: Another attempt has taken over; nothing is written.
@@ -98,10 +98,10 @@ class PageWriter:
                 tally.skip(self._first, REPEATED)
             else:
                 mapped = self._map(raw, tally)
-                if page.total is not None:  # only then does it matter
+                if page.total is not None:  # otherwise the result is not used
                     again += self._came_before([record for _, record in mapped])
                 records += mapped
-        for _, record in records[room:] if room is not None else ():  # the last item had several
+        for _, record in records[room:] if room is not None else ():  # of an item with several records
             tally.pass_over(self._provider.media_type(record), OVER_LIMIT)
         records = records[:room]
         self._ask_sizes([record for _, record in records if record.filesize is None])
@@ -116,15 +116,15 @@ class PageWriter:
         return again
 
     def _came_before(self, records: list[Media]) -> bool:
-        """Return whether all records of an item were written in this round, as far as it is remembered."""
+        """Return whether all records of an item were written earlier in this round, as far as remembered."""
         keys = {self._key(record) for record in records}
         known = bool(keys) and keys <= self._met
-        if len(self._met) < MOST_MET:
+        if len(self._met) < MAX_REMEMBERED:
             self._met |= keys
         return known
 
     def _key(self, record: Media) -> tuple[str, int]:
-        """What tells a record from others of the pull: its media type, and its identifier by hash."""
+        """Return the key of a record within the pull: its media type and the hash of its identifier."""
         return self._provider.media_type(record), hash(tidy(str(record.foreign_identifier)))
 
     def _map(self, raw: Raw, tally: Tally) -> list[tuple[Raw, Media]]:
@@ -133,7 +133,7 @@ class PageWriter:
             return []
         try:
             mapped = self._provider.record(raw)
-        except Exception as error:  # whatever the mapping met, the page goes on
+        except Exception as error:  # an error of the mapping must not fail the page
             tally.fail(self._first, _cause("mapping failed", error), raw, **_details(error))
             return []
         kept: list[tuple[Raw, Media]] = []
@@ -158,7 +158,7 @@ class PageWriter:
         return self._client.file_size(record.url) if isinstance(record.url, str) else None
 
     def _encode(self, records: list[tuple[Raw, Media]], tally: Tally) -> dict[MediaType, list[str]]:
-        """Lines of each media type; what is no line is counted."""
+        """Encode records as lines of each media type; count those that are skipped or rejected."""
         lines: dict[MediaType, list[str]] = {m: [] for m in self._encoders}
         for raw, record in records:
             media_type = self._provider.media_type(record)
@@ -174,7 +174,7 @@ class PageWriter:
                 tally.reject(media_type, str(reject), raw)
             except Unwanted as reason:
                 tally.pass_over(media_type, str(reason))
-            except Exception as error:  # a value of a type that no encoder expects
+            except Exception as error:  # a value of a type that the encoder does not expect
                 tally.reject(media_type, _cause("encoding failed", error), raw, **_details(error))
             else:
                 if key and self._seen is not None:
@@ -183,10 +183,10 @@ class PageWriter:
 
 
 def _cause(what: str, error: Exception) -> str:
-    """Return the reason of a failure: exception, message and line of a mapping; kind of a failed request.
+    """Return the reason of a reject: exception, message and line of a mapping; kind of a failed request.
 
-    Messages of requests hold addresses, so each would be a reason of its own; they are told beside the
-    reject.
+    Error messages of requests hold URLs, so each would be a separate reason. They are stored with the reject
+    instead.
     """
     if isinstance(error, HttpStatus):
         return f"{what}: status {error.status}"
@@ -197,13 +197,13 @@ def _cause(what: str, error: Exception) -> str:
     return f"{what}: {said} ({_place(error)})"
 
 
-def _details(error: Exception) -> dict[str, Any]:
+def _details(error: Exception) -> JsonObject:
     details = {"error": f"{type(error).__name__}: {error}"[:1000]}
     return details if isinstance(error, CatalogError) else {**details, "place": _place(error)}
 
 
 def _place(error: Exception) -> str:
-    """File and line of the provider's code that raised an error, or else of the innermost code."""
+    """Return file and line of the provider's code that raised an error, else of the innermost frame."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return "no traceback"

@@ -1,27 +1,26 @@
-"""Ways to walk through an API's pages.
+"""Paginators: the ways to walk through the pages of an API.
 
-A cursor is small JSON that says where to go on; the request is made from it. No paginator can be built
-without a rule that ends it, and `LoopGuard` watches all of them. An answer is an empty page only when it
-holds an empty list: what is missing is an error, and what an API announces is handed on, to be held against
-what it gave.
+A cursor is small JSON that identifies the next page; the request is made from it. Every paginator has a stop
+condition, and `LoopGuard` watches all of them. A page is empty only if it holds an empty list; a missing list
+is an error. Announced totals are passed on, so that the pull can compare them with what it read.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import msgspec
 import orjson
 
-from catalog.core.errors import HttpStatus, LoopDetected, UnansweredRequest, UnexpectedAnswer
-from catalog.ingestion.answers import as_count, count_at, has, items_at, steps, total_of
-from catalog.ingestion.client import Client, Decoded
+from catalog.core.errors import HttpStatus, LoopDetected, UnexpectedResponse, UnrecordedRequest
+from catalog.core.jsontypes import Json, JsonObject, Params
+from catalog.ingestion.client import Check, Client, Decoded
 from catalog.ingestion.records import Raw, dig
+from catalog.ingestion.responses import as_count, count_at, has, items_at, steps, total_of
 
-Cursor = dict[str, Any]
-Params = Mapping[str, Any]
-Check = Callable[[Any], None]
+Cursor = JsonObject
+RoundParams = JsonObject  # fixed parameters of a round
 PAST_THE_END = (400, 404, 416)
 
 
@@ -29,50 +28,65 @@ class Page(msgspec.Struct):
     """One page of a round.
 
     Attributes:
-        items: What the API listed.
-        next: Where to go on; None ends the round.
-        total: How many items the API announces for the whole round, if it does.
-        more_rounds: Rounds that cover what this one does not give out. They replace it, so its total counts
-            no more.
-        withheld: What the API holds but gives out in no way; the pull goes on, and fails at its end with this
-            text.
-        restarted: The round began again with this page (the API's data were rebuilt); what came before counts
-            no more.
+        items: The items that the API listed.
+        next: The cursor of the next page; None ends the round.
+        total: The number of items that the API announces for the whole round, if it does.
+        more_rounds: Rounds that cover the items that this one cannot return. They replace it, so its total is
+            ignored.
+        withheld: Describes items that exist but that the API never returns; the pull continues, and fails at
+            its end with this message.
+        restarted: The round began again with this page, because the API's data were rebuilt; earlier pages of
+            the round are not counted.
     """
 
     items: list[Raw]
     next: Cursor | None = None
     total: int | None = None
-    more_rounds: list[dict[str, Any]] = []
+    more_rounds: list[JsonObject] = []
     withheld: str | None = None
     restarted: bool = False
 
 
 class Paginator(ABC):
-    """Walks one round (one set of fixed parameters) of an API."""
+    """Walks one round (one set of fixed parameters) of an API.
 
-    own_params: ClassVar[tuple[str, ...]] = ()  # parameters that make up the cursor; some set it per instance
-    uniform: bool = False  # all pages but the last hold the same number of items
+    Attributes:
+        own_params: Names of the parameters that form the cursor.
+        uniform: All pages except the last hold the same number of items.
+    """
+
+    own_params: tuple[str, ...] = ()
+    uniform: bool = False
 
     @abstractmethod
     def start(self, params: Params) -> Cursor:
-        """Return the first cursor; `params` may hold one (conf `initial_query_params`)."""
+        """Return the first cursor; `params` may hold it (conf `initial_query_params`)."""
 
     @abstractmethod
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
-        """The page at the cursor. params: everything else to send. Raises what the client raises."""
+        """Request a page.
+
+        Args:
+            client: Sends the request.
+            cursor: Identifies the page.
+            params: All other parameters to send.
+
+        Raises:
+            Retry: See `Client.get_json`.
+            Fatal: See `Client.get_json`.
+        """
 
     def skip(self, cursor: Cursor) -> Cursor | None:
-        """The cursor after a page that could not be read; None when only that page could tell."""
+        """Return the cursor after a page that could not be read; None if only that page names it."""
         return None
 
 
 class Counted(Paginator):
-    """A page number, or an offset, that grows until a page is empty or the API reports the last one.
+    """A page number or offset that grows until a page is empty or the API reports the last one.
 
-    An offset grows by the number of items that came, so a server that caps its pages costs requests, not
-    items. An API that announces neither a total nor whether a page follows has one page more asked for after
-    an empty one.
+    An offset grows by the number of items that were returned, so no items are lost if the server caps its
+    page size. If the API announces neither a total nor whether a page follows, one more page is requested
+    after an empty one.
     """
 
     def __init__(
@@ -89,27 +103,26 @@ class Counted(Paginator):
         pages_header: str | None = None,
         total_header: str | None = None,
         omits_empty: bool = False,
-        gone: int | None = None,
+        past_end_status: int | None = None,
         check: Check | None = None,
     ) -> None:
-        """Describe an API's paging.
+        """Describe the pagination of an API.
 
         Args:
-            url: Address of a page; a `{page}` in it takes the number instead of a query parameter.
-            items: Dotted path of the list; "" when the answer is the list.
+            url: URL of a page; a `{page}` in it is replaced by the number, instead of a query parameter.
+            items: Dotted path of the list; "" if the response itself is the list.
             param: Query parameter of the number (and its key in conf).
             first: Number of the first page.
-            step: 1 for page numbers; for offsets, how many items are asked for.
+            step: 1 for page numbers; for offsets, the requested page size.
             more: Dotted path of a value that is falsy on the last page, and only there.
-            total: Dotted path of the number of items in all.
-            announces: "sometimes" when the API may leave its total out; else an answer without it is an
-                error.
-            pages_header: Response header that holds the number of pages, told by a HEAD of the first page.
-            total_header: Response header of a page, and of that HEAD, that holds the number of items. May be
-                missing.
-            omits_empty: The API leaves its list out of an answer past the last item.
-            gone: Status of a page past the last one.
-            check: Raises Retry or Fatal when the body reports an error of the API's own.
+            total: Dotted path of the total number of items.
+            announces: "sometimes" if responses may lack the total; otherwise a missing total is an error.
+            pages_header: Response header with the number of pages, read by a HEAD request for the first page.
+            total_header: Response header with the total number of items, of a page and of that HEAD request.
+                May be missing.
+            omits_empty: Responses past the last item lack the list.
+            past_end_status: Status of a page past the last one.
+            check: Raises Retry or Fatal if the body reports an error in the API's own way.
 
         Raises:
             ValueError: `step` is less than 1, so the pages would never end.
@@ -119,8 +132,8 @@ class Counted(Paginator):
         self.url, self.items, self.param, self.first, self.step = url, items, param, first, step
         self.more, self.total, self.announces, self.check = more, total, announces, check
         self.pages_header, self.total_header = pages_header, total_header
-        self.omits_empty, self.gone = omits_empty, gone
-        self.own_params = (param,)  # type: ignore[misc]
+        self.omits_empty, self.past_end_status = omits_empty, past_end_status
+        self.own_params = (param,)
         self.uniform = step == 1
 
     def start(self, params: Params) -> Cursor:
@@ -147,34 +160,34 @@ class Counted(Paginator):
         return {**cursor, self.param: cursor[self.param] + self.step}
 
     def _counted(self, client: Client, params: Params) -> Cursor:
-        """What a HEAD of the first page tells: how many pages and items there are."""
+        """Read the number of pages and items from the headers of the first page."""
         url, sent = self._request(self.first, params)
         headers = client.head(url, {k: v for k, v in sent.items() if k != self.param}, keyed=True).headers
         found: Cursor = {}
         for key, name in (("last", self.pages_header), ("total", self.total_header)):
             number = as_count(headers.get(name)) if name else None
             if name and name == self.pages_header and number is None:
-                raise UnexpectedAnswer(f"HEAD {url}: the header {name} is missing or no number")
+                raise UnexpectedResponse(f"HEAD {url}: the header {name} is missing or not a number")
             found[key] = number
         return found
 
-    def _request(self, at: int, params: Params) -> tuple[str, dict[str, Any]]:
+    def _request(self, at: int, params: Params) -> tuple[str, JsonObject]:
         sent = dict(params) if "{page}" in self.url else {**params, self.param: at}
         return self.url.replace("{page}", str(at)), sent
 
     def _ask(self, client: Client, at: int, params: Params, *, empty: bool) -> Decoded | None:
-        """Return the checked response for a page; None if its status says that there is no such page."""
+        """Return the checked response for a page; None if its status means that there is no such page."""
 
-        def check(body: Any) -> None:
+        def check(body: Json) -> None:
             if self.check:
                 self.check(body)
             items = self._items(body)
             if not items and not empty:
-                raise UnexpectedAnswer(f"page {at} is empty, but more pages were announced")
+                raise UnexpectedResponse(f"page {at} is empty, but more pages were announced")
             if self.more and not has(body, self.more):
-                raise UnexpectedAnswer(f"`{self.more}`, which says whether a page follows, is missing")
+                raise UnexpectedResponse(f"`{self.more}`, which says whether a page follows, is missing")
             if self.more and not (items or self.total or at == self.first or dig(body, *steps(self.more))):
-                raise UnexpectedAnswer(f"page {at}, which the page before named as the next one, is empty")
+                raise UnexpectedResponse(f"page {at}, which the page before named as the next one, is empty")
             if self.total and (self.announces == "always" or has(body, self.total)):
                 total_of(body, self.total, len(items))
 
@@ -182,16 +195,16 @@ class Counted(Paginator):
         try:
             return client.get_decoded(url, sent, check=check)
         except HttpStatus as error:
-            if error.status == self.gone and at != self.first:
+            if error.status == self.past_end_status and at != self.first:
                 return None
             raise
 
-    def _items(self, body: Any) -> list[Raw]:
+    def _items(self, body: Json) -> list[Raw]:
         if self.omits_empty and self.total and not has(body, self.items) and has(body, self.total):
-            return []  # held against the total at the end of the round
+            return []  # compared with the total at the end of the round
         return items_at(body, self.items)
 
-    def _next(self, cursor: Cursor, body: Any, came: int) -> Cursor | None:
+    def _next(self, cursor: Cursor, body: Json, came: int) -> Cursor | None:
         at, last = cursor[self.param], cursor.get("last")
         if last is not None:
             ended = at + 1 >= self.first + last
@@ -203,29 +216,29 @@ class Counted(Paginator):
         return None if ended else {**cursor, self.param: at + advance}
 
     def _total(self, answer: Decoded, cursor: Cursor) -> int | None:
-        """The number of items in all, where the answer or the HEAD before it tells."""
+        """Return the total number of items from the response, or from the HEAD request before it."""
         if self.total:
             return as_count(dig(answer.body, *steps(self.total)))
-        told = as_count(answer.headers.get(self.total_header)) if self.total_header else None
-        return cursor.get("total") if told is None else told
+        announced = as_count(answer.headers.get(self.total_header)) if self.total_header else None
+        return cursor.get("total") if announced is None else announced
 
     def _prove_end(self, client: Client, at: int, params: Params) -> None:
-        """Request one page beyond an empty one, which proves nothing if the API announces no total."""
+        """Request the page after an empty one: without a total, one empty page does not prove the end."""
         try:
             url, sent = self._request(at + 1, params)
             items = self._items(client.get_json(url, sent, check=self.check))
-        except UnansweredRequest:  # a recording ends where its run did
+        except UnrecordedRequest:  # a recording ends where its run did
             return
         except HttpStatus as error:
             if error.status in PAST_THE_END:
                 return
             raise
         if items:
-            raise UnexpectedAnswer(f"{self.param} {at} is empty, but {self.param} {at + 1} is not")
+            raise UnexpectedResponse(f"{self.param} {at} is empty, but {self.param} {at + 1} is not")
 
 
 class Tokens(Paginator):
-    """Each response holds the token of the next page; one without, or with its own, is the last."""
+    """Pages that hold the token of the next one; a page without a token, or with its own, is the last."""
 
     def __init__(
         self,
@@ -238,20 +251,20 @@ class Tokens(Paginator):
         total: str | None = None,
         check: Check | None = None,
     ) -> None:
-        """Describe an API's paging.
+        """Describe the pagination of an API.
 
         Args:
-            url: Address of every page.
+            url: URL of every page.
             items: Dotted path of the list.
             param: Query parameter of the token.
             following: Dotted path of the next page's token.
             first: Token of the first page.
-            total: Dotted path of the number of items in all.
-            check: Raises Retry or Fatal when the body reports an error of the API's own.
+            total: Dotted path of the total number of items.
+            check: Raises Retry or Fatal if the body reports an error in the API's own way.
         """
         self.url, self.items, self.param, self.following, self.first = url, items, param, following, first
         self.total, self.check = total, check
-        self.own_params = (param,)  # type: ignore[misc]
+        self.own_params = (param,)
 
     def start(self, params: Params) -> Cursor:
         return {self.param: params.get(self.param, self.first)}
@@ -263,7 +276,7 @@ class Tokens(Paginator):
         after = {self.param: following} if following and following != token else None
         return Page(items_at(body, self.items), after, count_at(body, self.total) if self.total else None)
 
-    def _checked(self, body: Any) -> None:
+    def _checked(self, body: Json) -> None:
         if self.check:
             self.check(body)
         items = items_at(body, self.items)
@@ -272,27 +285,39 @@ class Tokens(Paginator):
 
 
 class LoopGuard:
-    """Catches an API that repeats itself: the same page or the same cursor again, too many pages.
+    """Detects an API that loops: a page or cursor that comes again, or too many pages."""
 
-    repeats: identical pages let pass in a round (Flickr serves its first page for page 0 and page 1).
-    """
+    def __init__(self, allowed_repeats: int = 0, max_pages: int = 200_000) -> None:
+        """Start with a new round.
 
-    def __init__(self, repeats: int = 0, max_pages: int = 200_000) -> None:
-        self._repeats_allowed, self._max_pages = repeats, max_pages
+        Args:
+            allowed_repeats: Identical pages that are tolerated in a round (Flickr serves its first page for
+                page 0 and page 1).
+            max_pages: Limit of pages in a round.
+        """
+        self._allowed_repeats, self._max_pages = allowed_repeats, max_pages
         self.new_round()
 
     def new_round(self) -> None:
+        """Forget the pages of the round before."""
         self._pages: set[bytes] = set()
         self._cursors: set[bytes] = set()
         self._repeats = 0
 
     def repeated(self, cursor: Cursor, items: Sequence[Raw]) -> bool:
-        """Return whether this page was read before. Raises LoopDetected if it was too often."""
+        """Return whether a page with the same items was read before in this round.
+
+        Args:
+            cursor: The cursor of the page.
+            items: The items of the page.
+
+        Raises:
+            LoopDetected: The cursor was used before, there were too many identical pages, or too many pages.
+        """
         where = _digest(cursor)
         if where in self._cursors:
             raise LoopDetected(
-                f"the API sent us back to {cursor}, where this run has been before; "
-                "stopped, what was read is kept."
+                f"the API returned the cursor {cursor} for the second time; stopped, what was read is kept."
             )
         self._cursors.add(where)
         if len(self._cursors) > self._max_pages:
@@ -306,14 +331,14 @@ class LoopGuard:
             self._pages.add(page)
             return False
         self._repeats += 1
-        if self._repeats > self._repeats_allowed:
+        if self._repeats > self._allowed_repeats:
             raise LoopDetected(
                 f"the page at {cursor} is the same as an earlier one; stopped, what was read is kept."
             )
         return True
 
 
-def _digest(value: Any) -> bytes:
+def _digest(value: Json) -> bytes:
     try:
         text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=repr)
     except TypeError:  # an integer beyond 64 bits, a lone surrogate

@@ -1,21 +1,21 @@
-"""TSV parts of one pull in object storage, and the manifest that says which of them count.
+"""The TSV parts of a pull in object storage, and the manifest that lists the valid ones.
 
-A part is the rows of one media type of one page. Its name holds the page's number and the attempt that wrote
-it: an attempt that was taken for dead and goes on writing touches no file of the one that has taken over, and
-the manifest says which attempt wrote which pages. A file becomes visible only when it is whole.
+A part holds the rows of one media type of one page. Its name contains the page number and the number of the
+attempt that wrote it, so an attempt that was presumed dead cannot overwrite files of the attempt that has
+taken over. The manifest says which attempt wrote which pages. Files are written atomically.
 """
 
 import os
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
 
 import msgspec
 import orjson
 from upath import UPath
 
 from catalog.core.columns import VERSIONS
+from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.media import MediaType
 from catalog.ingestion.windows import Window
 
@@ -24,7 +24,7 @@ _MANIFEST = re.compile(r"manifest(?:-(\d+))?\.json$")
 
 
 def write_whole(path: UPath, data: bytes) -> None:
-    """Write a file atomically, on a file system and in an object store."""
+    """Write a file atomically, to a file system or an object store."""
     if path.protocol in ("", "file", "local"):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
@@ -35,41 +35,67 @@ def write_whole(path: UPath, data: bytes) -> None:
 
 
 class Counts(msgspec.Struct):
-    """Counts of one media type: fetched = written + skipped + rejected. Reasons map to numbers."""
+    """Counts of one media type: fetched = written + skipped + rejected.
+
+    Attributes:
+        fetched: Items, or records of items with several.
+        written: Rows in the parts.
+        skipped: Reason → number of items that the catalog does not want.
+        rejected: Reason → number of records that cannot be stored.
+        cleaned: Reason → number of values (not records) that were changed or dropped in written records.
+    """
 
     fetched: int = 0
     written: int = 0
     skipped: dict[str, int] = {}
     rejected: dict[str, int] = {}
-    cleaned: dict[str, int] = {}  # values, not records, that did not survive in records that were written
+    cleaned: dict[str, int] = {}
 
 
 class Manifest(msgspec.Struct):
-    """State of a pull beside its parts, renewed with each page; `complete` once the pull reached its end."""
+    """The state of a pull, stored beside its parts and updated with each page.
+
+    Attributes:
+        provider: Name of the provider.
+        run_id: Id of the DAG run.
+        window: Start and end of the window; None if the pull covers everything.
+        replayed: The responses came from a recording.
+        started: When the pull began.
+        token: Identifies the pull; a run whose finished pull was cleared gets a new one.
+        pages: Number of pages read.
+        seconds: Time spent on the pages.
+        counts: Counts by media type.
+        complete: The pull has reached its end.
+        whole: The pull was not limited to some records or requests.
+        error: The error that ended the pull, if any.
+        shortfalls: Descriptions of what is missing compared with the announced totals.
+        accepted: A person has accepted the shortfalls.
+        attempts: (first page, attempt) in order; if empty, attempt 0 wrote all pages.
+    """
 
     provider: str
     run_id: str
     window: tuple[datetime, datetime] | None
     replayed: bool
     started: datetime
-    token: str  # of this pull; another one after the run's pull was cleared and fetched anew
+    token: str
     pages: int = 0
     seconds: float = 0
     counts: dict[str, Counts] = {}
     complete: bool = False
-    whole: bool = False  # neither limited nor only certain requests
+    whole: bool = False
     error: str | None = None
-    shortfalls: list[str] = []  # what came less than was announced
-    accepted: bool = False  # shortfalls are right, a person says
-    attempts: list[tuple[int, int]] = []  # (first page, attempt), in order; none: all pages are of attempt 0
+    shortfalls: list[str] = []
+    accepted: bool = False
+    attempts: list[tuple[int, int]] = []
 
     def attempt_of(self, page: int) -> int:
-        """The attempt that wrote a page."""
+        """Return the number of the attempt that wrote a page."""
         return next((number for first, number in reversed(self.attempts) if first <= page), 0)
 
 
 class Parts:
-    """The folder of one pull, as one attempt writes into it.
+    """The folder of a pull, as used by one attempt.
 
     Example of a part:
     `<root>/flickr/year=2024/month=02/flickr_20240210T000312/flickr_image_v001_20240210T000312_2024-02-09_000012-7.tsv`.
@@ -84,15 +110,15 @@ class Parts:
         key: str = "",
         attempt: int = 0,
     ) -> None:
-        """Name the folder.
+        """Derive the folder's name.
 
         Args:
-            root: Where all pulls lie.
+            root: The folder of all pulls.
             provider: The provider's name.
-            started: When the run began; with the window it makes up the folder's name.
-            window: The time that the pull covers, if it does not cover everything.
-            key: Tells pulls of the same provider and time apart.
-            attempt: Number of the attempt that writes, greater than that of any before; 0 when there is only
+            started: When the run began; part of the folder's name.
+            window: The window of the pull, if it does not cover everything; part of the folder's name.
+            key: Distinguishes pulls of the same provider and time.
+            attempt: Number of the writing attempt, greater than that of any earlier one; 0 if there is only
                 one.
         """
         stamp = f"{started:%Y%m%dT%H%M%S}" + (f"_{key}" if key else "")
@@ -104,24 +130,24 @@ class Parts:
         self._by = f"-{attempt}" if attempt else ""
 
     def part(self, media_type: MediaType, number: int) -> UPath:
-        """Where this attempt writes the rows of a page."""
+        """Return the path to which this attempt writes the rows of a page."""
         name = f"{self._prefix}_{media_type}_v{VERSIONS[media_type]}_{self._suffix}_{number:06}{self._by}.tsv"
         return self.folder / name
 
     def write(self, media_type: MediaType, number: int, lines: Iterable[str]) -> None:
-        """Write the rows of a page."""
+        """Write the rows of a page; `number` is that of the page."""
         write_whole(self.part(media_type, number), "".join(lines).encode())
 
     def write_rejects(
-        self, number: int, rejects: list[dict[str, Any]], redact: Callable[[str], str] = str
+        self, number: int, rejects: list[JsonObject], redact: Callable[[str], str] = str
     ) -> None:
-        """Write rejects, one JSON object a line: media_type, reason, details, and the redacted raw record."""
+        """Write the rejects of a page as JSON lines: media_type, reason, details and the redacted item."""
         path = self.folder / f"{self._prefix}_{self._suffix}_{number:06}{self._by}.rejects.jsonl"
         text = b"".join(json_line(r) for r in rejects).decode()
         write_whole(path, redact(text).encode())
 
     def discard_from(self, number: int) -> None:
-        """Remove parts of pages that no manifest counts, and older manifests."""
+        """Delete this and earlier attempts' parts from page `number` on, and earlier attempts' manifests."""
         for path in self._files():
             part, manifest = _PART.search(path.name), _MANIFEST.fullmatch(path.name)
             late = part and int(part.group(1)) >= number and int(part.group(2) or 0) <= self.attempt
@@ -129,19 +155,19 @@ class Parts:
                 path.unlink()
 
     def save(self, manifest: Manifest) -> None:
-        """Write this attempt's manifest, and a copy under a name that does not change, to watch a pull by."""
+        """Write this attempt's manifest, and a copy under a fixed name, for watching the pull."""
         text = msgspec.json.encode(manifest)
         write_whole(self.folder / f"manifest{self._by}.json", text)
         if self.attempt:
             write_whole(self.folder / "manifest.json", text)
 
     def newest_attempt(self) -> int:
-        """The greatest number by which an attempt has written; 0 when none has."""
+        """Return the greatest attempt number in the names of existing files; 0 if there are none."""
         found = (_PART.search(path.name) or _MANIFEST.fullmatch(path.name) for path in self._files())
         return max((int(match.groups()[-1] or 0) for match in found if match), default=0)
 
     def load(self) -> Manifest | None:
-        """The newest attempt's manifest; None when the pull never began."""
+        """Read the newest attempt's manifest; return None if the pull never began."""
         found = [
             (int(m.group(1) or 0), path) for path in self._files() if (m := _MANIFEST.fullmatch(path.name))
         ]
@@ -151,7 +177,13 @@ class Parts:
         return msgspec.json.decode(newest.read_bytes(), type=Manifest)
 
     def tsv_files(self, media_type: MediaType, manifest: Manifest, pages: range | None = None) -> list[UPath]:
-        """The parts that a manifest counts, in the order of their pages; only those of `pages`, if given."""
+        """Return the valid parts in the order of their pages.
+
+        Args:
+            media_type: The media type of the parts.
+            manifest: Says which attempt wrote which pages.
+            pages: Only parts of these pages; None for all pages.
+        """
         among = range(manifest.pages) if pages is None else pages
         wanted = f"{self._prefix}_{media_type}_v"
         found: dict[int, UPath] = {}
@@ -168,8 +200,8 @@ class Parts:
         return list(self.folder.iterdir()) if self.folder.exists() else []
 
 
-def json_line(value: Any) -> bytes:
-    """Return a line of a rejects file. What JSON cannot hold (a lone surrogate, NaN) is written as text."""
+def json_line(value: Json) -> bytes:
+    """Return a line of a rejects file; values that JSON cannot represent are written as strings."""
     try:
         return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE, default=repr)
     except (TypeError, orjson.JSONEncodeError):

@@ -1,6 +1,7 @@
-"""What a provider is: a class that declares its API and maps one item of it. See docs/adding_a_provider.md.
+"""The base class of providers, each of which declares an API and maps its items to records.
 
-A provider's folder is `catalog/providers/<name>/`; its module docstring is the documentation of its DAG.
+A provider's folder is `catalog/providers/<name>/`; its module docstring is the documentation of its DAG. See
+docs/adding_a_provider.md.
 """
 
 import threading
@@ -9,28 +10,36 @@ from datetime import date, timedelta
 from functools import cache, cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
 from catalog.core.errors import CatalogError, Fatal, StopsPull
+from catalog.core.jsontypes import Params
 from catalog.core.media import MediaType
 from catalog.core.secrets import ApiKey
 from catalog.ingestion.client import Client
 from catalog.ingestion.completeness import Expectations
 from catalog.ingestion.oauth2 import OAuth2
-from catalog.ingestion.pagination import Paginator
+from catalog.ingestion.pagination import Paginator, RoundParams
 from catalog.ingestion.rate import Quota, Rate
-from catalog.ingestion.records import FailedItem, Mapped, Media, Raw
+from catalog.ingestion.records import FailedItem, Media, Raw, RecordResult
 from catalog.ingestion.windows import Window
 
 FOLDER = Path(__file__).parent.parent / "providers"
 
 
 class Reingestion(msgspec.Struct, frozen=True):
-    """A weekly DAG that pulls past days again, mainly to update their popularity.
+    """A weekly DAG that pulls past days again, mainly to update popularity.
 
-    A provider that is not dated has no days: the DAG pulls the whole, once, unless that has just been done.
+    The DAG of a provider that is not dated pulls everything once, unless there is a recent pull.
+
+    Attributes:
+        dag_id: Id of the DAG.
+        days: (step, count) pairs; see `windows.day_lists`.
+        max_active_tasks: Limit of days that are pulled at the same time.
+        pull_timeout: Limit of the pull of one day.
+        dagrun_timeout: Limit of the whole run.
     """
 
     dag_id: str
@@ -41,89 +50,131 @@ class Reingestion(msgspec.Struct, frozen=True):
 
 
 class FileSizes(msgspec.Struct, frozen=True):
-    """Ask for the size of each file whose record does not tell it, by a HEAD of its URL."""
+    """Request the size of each file whose record lacks it, with a HEAD request to its URL.
+
+    Attributes:
+        concurrency: Number of concurrent requests.
+    """
 
     concurrency: int = 4
 
 
 class _FailuresInARow:
-    """Counts items whose details fail, in the order in which they end; safe for threads."""
+    """Counts consecutive failures of `detail`, in the order in which the calls end; thread-safe."""
 
-    def __init__(self, most: int) -> None:
-        self._most, self._count, self._lock = most, 0, threading.Lock()
+    def __init__(self, limit: int) -> None:
+        self._limit, self._count, self._lock = limit, 0, threading.Lock()
 
-    def one_more(self) -> bool:
-        """Count a failure; whether that makes too many."""
+    def add(self) -> bool:
+        """Count a failure; return whether the limit is reached."""
         with self._lock:
             self._count += 1
-            return self._count >= self._most
+            return self._count >= self._limit
 
-    def none(self) -> None:
-        """Start counting again, after a success."""
+    def reset(self) -> None:
+        """Start counting again after a success."""
         with self._lock:
             self._count = 0
 
 
 class Provider:
-    """Declaration and mapping of one provider. Subclasses set class attributes and write `record`.
+    """Declaration and mapping of one provider. Subclasses set class attributes and define `record`.
 
-    One instance serves one pull, so a subclass may keep what it learned during the pull (never what decides
-    where to go on).
+    One instance serves one pull, so a subclass may keep what it learns during the pull, but not its position.
+
+    Attributes:
+        name: Name of the folder; the DAG is `<name>_workflow`.
+        catalog_names: Media type → name of the provider in the catalog.
+        pages: The paginator, of the class or of each instance.
+        schedule: Schedule of the DAG.
+        dated: A pull covers one UTC day; the DAG runs daily.
+        since: A pull covers everything, or, with a date, all that was added since.
+        start_date: First day of a dated provider.
+        rate: Rate limit of the API.
+        quota: Requests allowed per day or month.
+        key: The API key.
+        oauth2: OAuth2 endpoints; tokens, if there are any, replace the key.
+        headers: Sent with every request.
+        blocking_statuses: Status of a firewall → minimum wait in seconds.
+        needs_contact: The API requires the operator's address in the User-Agent.
+        params: Sent with every request for a page.
+        retries: Attempts of a request after the first one.
+        allowed_repeated_pages: Identical pages that do not count as a loop.
+        category: Category of records that have none.
+        strip_slashes: Remove slashes from the end of URLs.
+        dump: The provider has no API; a DAG of its own loads its files by SQL.
+        details: Request the sizes of files.
+        concurrency: Concurrent calls of `detail`.
+        max_failed_details: Consecutive failures of `detail` after which the API counts as down.
+        max_shrinkage: Share by which a whole pull may be smaller than the previous one.
+        total_tolerance: Share by which the API's totals are known to exceed its items.
+        deletion_reasons: Skip reasons that mean "no longer available"; they never apply to most of a pull.
+        deduplicate: The API lists items more than once; only the first item of a foreign identifier counts.
+        popularity: Key in `meta_data` from which the popularity score is computed.
+        pull_timeout: Timeout of the pull task.
+        load_timeout: Timeout of a load task.
+        reingestion: A DAG that pulls past days again.
     """
 
-    name: ClassVar[str]  # the folder's name; the DAG is `<name>_workflow`
-    strings: ClassVar[
-        Mapping[MediaType, str]
-    ]  # media type → provider string in the catalog; order as in the docs
-    pages: Paginator  # one for all instances, or one of each instance's own
+    name: ClassVar[str]
+    catalog_names: ClassVar[Mapping[MediaType, str]]
+    pages: Paginator
     schedule: ClassVar[str] = "@monthly"
-    dated: ClassVar[bool] = False  # takes a UTC day; daily DAG
-    since: ClassVar[bool] = False  # pulls everything, or what came since a given day
+    dated: ClassVar[bool] = False
+    since: ClassVar[bool] = False
     start_date: ClassVar[date] = date(1970, 1, 1)
     rate: ClassVar[Rate] = Rate(per_second=1)
     quota: ClassVar[Quota | None] = None
     key: ClassVar[ApiKey | None] = None
-    oauth2: ClassVar[OAuth2 | None] = None  # tokens, where there are any, instead of the key
+    oauth2: ClassVar[OAuth2 | None] = None
     headers: ClassVar[Mapping[str, str]] = {}
-    blocking_statuses: ClassVar[Mapping[int, float]] = {}  # of a firewall → seconds to wait at least
-    needs_contact: ClassVar[bool] = False  # the API asks for the operator's address in the User-Agent
-    params: ClassVar[Mapping[str, Any]] = {}  # sent with every page request
+    blocking_statuses: ClassVar[Mapping[int, float]] = {}
+    needs_contact: ClassVar[bool] = False
+    params: ClassVar[Params] = {}
     retries: ClassVar[int] = 3
-    repeats: ClassVar[int] = 0  # identical pages that are no sign of a loop
-    category: ClassVar[str | None] = None  # of records that name none
+    allowed_repeated_pages: ClassVar[int] = 0
+    category: ClassVar[str | None] = None
     strip_slashes: ClassVar[bool] = True
-    dump: ClassVar[bool] = False  # no API: files, loaded by SQL through a DAG of its own
+    dump: ClassVar[bool] = False
     details: ClassVar[FileSizes | None] = None
-    concurrency: ClassVar[int] = 4  # requests of `detail` at a time
-    max_failed_details: ClassVar[int] = 5  # items in a row whose details fail: the API is down
-    max_shrinkage: ClassVar[float] = 0.5  # share by which a whole pull may be smaller than the one before
-    total_tolerance: ClassVar[float] = (
-        0.0  # share by which the API's totals are known to exceed what it gives
-    )
-    gone_reasons: ClassVar[tuple[str, ...]] = ()  # skips that say "no longer there": never most of a pull
-    unique: ClassVar[bool] = (
-        False  # the API lists an item more than once: only the first of a foreign identifier counts
-    )
-    popularity: ClassVar[str | None] = None  # key in meta_data that the popularity score is made of
+    concurrency: ClassVar[int] = 4
+    max_failed_details: ClassVar[int] = 5
+    max_shrinkage: ClassVar[float] = 0.5
+    total_tolerance: ClassVar[float] = 0.0
+    deletion_reasons: ClassVar[tuple[str, ...]] = ()
+    deduplicate: ClassVar[bool] = False
+    popularity: ClassVar[str | None] = None
     pull_timeout: ClassVar[timedelta] = timedelta(hours=24)
     load_timeout: ClassVar[timedelta] = timedelta(hours=1)
     reingestion: ClassVar[Reingestion | None] = None
 
-    def record(self, raw: Raw) -> Mapped:
-        """Map one item to its records or a `Skip`. Pure: no request, clock, environment or log."""
+    def record(self, raw: Raw) -> RecordResult:
+        """Map an item to a record, several records, or a `Skip`.
+
+        Pure: uses no request, clock, environment or log. If it raises, the item is rejected.
+        """
         raise NotImplementedError
 
-    def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
-        """Return the parameters of each round of pages. May request the API (to count, to slice)."""
+    def rounds(self, client: Client, window: Window | None) -> list[RoundParams]:
+        """Return the parameters of each round of pages; may send requests, such as for counts.
+
+        Args:
+            client: Sends requests.
+            window: The window of the pull, if it has one.
+        """
         return [{}]
 
     def complete(self, items: list[Raw], client: Client) -> list[Raw]:
-        """The items of a page with what further requests tell about them: by default, `detail` of each.
+        """Complete the items of a page by further requests; by default, call `detail` for each.
 
-        An item whose details fail becomes a reject; when several fail in a row, the API is down.
+        An item whose details fail becomes a reject.
+
+        Args:
+            items: The items of the page.
+            client: Sends requests.
 
         Raises:
-            CatalogError: The last of `max_failed_details` errors in a row, or one that stops the pull.
+            CatalogError: `max_failed_details` items failed in a row, or an error stops the pull.
         """
         if type(self).detail is Provider.detail:
             return items
@@ -138,12 +189,12 @@ class Provider:
             except StopsPull:
                 raise
             except CatalogError as error:
-                if failures.one_more():
+                if failures.add():
                     raise
                 return FailedItem(raw, error)
-            except Exception as error:  # this one item holds something unexpected
+            except Exception as error:  # unexpected values in a single item
                 return FailedItem(raw, error)
-            failures.none()
+            failures.reset()
             return found
 
         return guarded
@@ -153,26 +204,30 @@ class Provider:
         return _FailuresInARow(self.max_failed_details)
 
     def detail(self, raw: Raw, client: Client) -> Raw:
-        """Add the details of an item from further requests. Unlike `record`, it may send requests."""
+        """Return an item with details from further requests; unlike `record`, it may send requests."""
         return raw
 
     @classmethod
     def expectations(cls) -> Expectations:
-        """What the provider's loads are held to."""
-        return Expectations(cls.dated, cls.max_shrinkage, cls.gone_reasons)
+        """Return the limits within which the provider's loads count as usual."""
+        return Expectations(cls.dated, cls.max_shrinkage, cls.deletion_reasons)
 
     @property
     def media_types(self) -> tuple[MediaType, ...]:
-        return tuple(self.strings)
+        return tuple(self.catalog_names)
 
     def media_type(self, record: Media) -> MediaType:
-        """By the record's class."""
+        """Return the media type of a record, which its class determines."""
         return type(record).__name__.lower()  # type: ignore[return-value]
 
 
 @cache
 def provider_class(name: str) -> type[Provider]:
-    """Import `catalog/providers/<name>/provider.py`. Raises Fatal, listing all providers, without it."""
+    """Import a provider's module and return its class.
+
+    Raises:
+        Fatal: There is no such provider, or its module does not define exactly one.
+    """
     if name not in provider_names():
         raise Fatal(f"there is no provider {name!r}; there are {', '.join(provider_names())}.")
     module = import_module(f"catalog.providers.{name}.provider")
@@ -188,15 +243,15 @@ def provider_class(name: str) -> type[Provider]:
 
 @cache
 def provider_names() -> tuple[str, ...]:
-    """All providers, by folder."""
+    """Return the names of all providers, in order."""
     return tuple(sorted(p.parent.name for p in FOLDER.glob("*/provider.py")))
 
 
 def api_names() -> tuple[str, ...]:
-    """Those that are asked through an API; the others bring dumps."""
+    """Return the names of providers that have an API instead of a dump."""
     return tuple(name for name in provider_names() if not provider_class(name).dump)
 
 
 def documentation(cls: type[Provider]) -> str:
-    """The module docstring of a provider: what people read in the UI and in DAGs.md."""
+    """Return a provider's module docstring, which Airflow's UI and DAGs.md show."""
     return (import_module(cls.__module__).__doc__ or "").strip()

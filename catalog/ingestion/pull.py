@@ -1,22 +1,22 @@
-"""The loop of every pull: pages from the API into TSV parts, resumable, with every item counted.
+"""The pull: reads an API page by page into TSV parts, counts every item, and can be resumed.
 
-After each page its parts, then the manifest, then the checkpoint are written, in this order. A pull that was
-killed goes on at its checkpoint, so at most one page is fetched again. At the end of a round, what was read
-is held against what the API announced; what is missing is a gap, and a pull with gaps fails at its end, after
-everything else was read.
+After each page, the parts, the manifest and the checkpoint are written, in this order. A pull that was killed
+resumes at its checkpoint, so at most one page is fetched again. At the end of a round, the number of items is
+compared with the announced total. A shortfall is a gap; a pull with gaps fails at its end, after everything
+else was read.
 """
 
 import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
 from catalog.core.errors import CatalogError, Fatal, Fenced, Interrupted, NotWhole, Retry, SkippedErrors
+from catalog.core.jsontypes import Params
 from catalog.ingestion import completeness
 from catalog.ingestion.client import Client
 from catalog.ingestion.page_writer import PageWriter
@@ -38,14 +38,14 @@ from catalog.ingestion.windows import Window
 
 log = logging.getLogger(__name__)
 MAX_SKIPPED_IN_A_ROW = 10
-MAX_PAGES = 200_000  # of one round
-MAX_GAPS = 1000  # they are kept in the state, which is written after each page
+MAX_PAGES = 200_000  # of a round
+MAX_GAPS = 1000  # gaps are part of the state, which is written after each page
 
 Progress = Callable[[Manifest, int | None], None]
 
 
 class Pull:
-    """One pull of one provider. `run()` does it; the manifest beside the parts says how far it got."""
+    """One pull of one provider; `run()` executes it."""
 
     def __init__(
         self,
@@ -65,56 +65,51 @@ class Pull:
         """Prepare a pull.
 
         Args:
-            provider: An instance of its own for this pull.
+            provider: An instance that only this pull uses.
             client: Sends the requests.
-            parts: Where rows, rejects and the manifest go, as this attempt writes them.
-            run_id: Of the DAG run; kept in the manifest.
-            window: The time to pull of a dated provider.
-            options: What conf and Variables ask for.
-            checkpoint: Where the state is kept between attempts.
-            progress: Called after each page with the manifest and the number of items the API announces, if
-                it does.
-            fence: Raises Fenced when another attempt has taken over; called before anything is written.
-            should_stop: Asked after each page.
-            probe: Whether a host answers https; None to ask none.
+            parts: Stores this attempt's rows, rejects and manifest.
+            run_id: Id of the DAG run, for the manifest.
+            window: The window to pull; required for a dated provider.
+            options: Options from conf and Variables.
+            checkpoint: Stores the state between attempts.
+            progress: Called after each page with the manifest and the announced number of items, if any.
+            fence: Raises Fenced if another attempt has taken over; called before every write.
+            should_stop: Called after each page; True ends the pull with Interrupted.
+            probe: Returns whether a host supports https; None disables probing.
 
         Raises:
             Fatal: The provider is dated and there is no window.
         """
         if provider.dated and window is None:
             raise Fatal(f"{provider.name} needs a day; give `date`.")
-        self.provider, self.client, self.parts, self.run_id, self.window = (
-            provider,
-            client,
-            parts,
-            run_id,
-            window,
-        )
+        self.provider, self.client, self.parts = provider, client, parts
+        self.run_id, self.window = run_id, window
         self._options, self._checkpoint = options or Options(), checkpoint or MemoryCheckpoint()
         self._progress, self._fence, self._should_stop = progress, fence, should_stop
         self._writer = PageWriter(provider, client, parts, fence, probe)
-        self._guard = LoopGuard(provider.repeats, MAX_PAGES)
+        self._guard = LoopGuard(provider.allowed_repeated_pages, MAX_PAGES)
         self._state: State | None = None
         self._shortfalls: list[str] = []
 
     def run(self) -> Manifest:
-        """Pull until the end.
+        """Read all rounds to their end, or up to the limit.
+
+        After an error, the parts and the manifest of what was read remain.
 
         Returns:
-            The manifest of a complete pull.
+            The manifest of the complete pull.
 
         Raises:
-            NotWhole: The API gave less than it announced.
-            SkippedErrors: Pages were passed over, as the options ask.
-            CatalogError: The pull cannot go on now, or at all.
-            In each case what was read is kept, and listed in the manifest.
+            NotWhole: The API returned less than it announced.
+            SkippedErrors: Pages were skipped, as the options allow.
+            CatalogError: The pull cannot continue now, or at all.
         """
         try:
             self._fence()
             state = self._state = self._resume() or self._begin()
             state.attempts = [a for a in state.attempts if a.first_page < state.pages]
             state.attempts.append(Attempt(state.pages, self.parts.attempt))
-            self._save_manifest(state)  # before anything goes: from here on, what older manifests list may go
+            self._save_manifest(state)  # first: from here on, files of older manifests may be deleted
             self.parts.discard_from(state.pages)
             self._remember(state)
             while state.round < len(state.rounds) and not self._limit_reached(state):
@@ -132,7 +127,7 @@ class Pull:
         self._checkpoint.clear()
         return manifest
 
-    # state
+    # State
 
     def _begin(self) -> State:
         return State(token=uuid.uuid4().hex, started=datetime.now(UTC), rounds=self._rounds())
@@ -140,7 +135,7 @@ class Pull:
     def _rounds(self) -> list[Round]:
         options = self._options
         if options.query_params_list is not None:
-            return [Round(dict(params), only=True) for params in options.query_params_list]
+            return [Round(dict(params), single_page=True) for params in options.query_params_list]
         fixed = self.provider.rounds(self.client, self.window)
         if not options.initial_query_params:
             return [Round(params) for params in fixed]
@@ -159,15 +154,15 @@ class Pull:
         except ValueError as error:
             log.warning("STARTING OVER: the stored state of this pull cannot be used: %s.", error)
             return None
-        if state.round >= len(state.rounds):  # it had come to its end
+        if state.round >= len(state.rounds):  # the pull had reached its end
             if not state.gaps and not state.written():
-                log.info("Nothing could be kept at the last try; starting over.")
+                log.info("The last attempt wrote nothing; starting over.")
                 return None
-            state.rounds += [gap.again for gap in state.gaps]  # what is missing
+            state.rounds += [gap.again for gap in state.gaps]
             state.gaps = []
             state.begin_round()
         log.info(
-            "Going on after page %d, round %d of %d, at %s.",
+            "Resuming after page %d, round %d of %d, at %s.",
             state.pages,
             state.round + 1,
             len(state.rounds),
@@ -176,8 +171,8 @@ class Pull:
         return state
 
     def _remember(self, state: State) -> None:
-        """Take what earlier attempts wrote for known where this one may meet it again."""
-        if self.provider.unique:
+        """Remember what earlier attempts wrote, if this one may read it again."""
+        if self.provider.deduplicate:
             self._writer.remember(self._manifest(state), range(state.pages))
         elif state.round < len(state.rounds) and (written := state.rounds[state.round].written):
             self._writer.remember(self._manifest(state), range(written[0], state.pages))
@@ -185,7 +180,7 @@ class Pull:
     def _limit_reached(self, state: State) -> bool:
         return bool(self._options.limit) and state.written() >= self._options.limit
 
-    # pages
+    # Pages
 
     def _one_page(self, state: State) -> None:
         began = time.monotonic()
@@ -200,7 +195,7 @@ class Pull:
         if page is not None:
             self._take(state, page, cursor)
         following = page.next if page is not None else pages.skip(cursor)
-        if following is None or round_.only:
+        if following is None or round_.single_page:
             self._end_round(state)
         else:
             state.cursor = following
@@ -208,11 +203,11 @@ class Pull:
         self._fence()
         manifest = self._save_manifest(state)
         self._fence()
-        # Airflow's store takes only what JSON has, so no tuples.
+        # Airflow's store accepts only JSON types, so no tuples.
         self._checkpoint.save(msgspec.json.decode(msgspec.json.encode(state)))
         self._progress(manifest, page.total if page else None)
         if self._should_stop():
-            raise Interrupted(f"asked to stop after page {state.pages}; the next try goes on there.")
+            raise Interrupted(f"asked to stop after page {state.pages}; the next attempt resumes there.")
 
     def _begin_round(self, state: State, round_: Round) -> None:
         self._guard.new_round()
@@ -220,8 +215,8 @@ class Pull:
         if round_.written:
             self._writer.remember(self._manifest(state), range(*round_.written))
 
-    def _fetch(self, state: State, cursor: Cursor, params: Mapping[str, Any]) -> Page | None:
-        """The page at the cursor with its items completed, or None when its error is one to pass over."""
+    def _fetch(self, state: State, cursor: Cursor, params: Params) -> Page | None:
+        """Fetch a page and complete its items; return None if the page is skipped because of its error."""
         try:
             page = self.provider.pages.fetch(self.client, cursor, params)
             page.items = self.provider.complete(page.items, self.client)
@@ -230,20 +225,20 @@ class Pull:
                 raise
             if state.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
                 raise Fatal(f"{MAX_SKIPPED_IN_A_ROW} pages in a row failed; last: {error}") from None
-            log.warning("Passing over the page at %s: %s", cursor, error)
+            log.warning("Skipping the page at %s: %s", cursor, error)
             state.skipped_in_a_row += 1
             self._note_failure(state, cursor, error)
             return None
         return page
 
     def _note_failure(self, state: State, cursor: Cursor, error: Exception) -> None:
-        """Note a page to read again, with the rest of the round if only its response leads on."""
+        """Record a gap: the failed page, with the rest of the round if only that page names the next one."""
         round_ = state.rounds[state.round]
-        rest = self.provider.pages.skip(cursor) is None and not round_.only
+        rest = self.provider.pages.skip(cursor) is None and not round_.single_page
         text = f"at {cursor}: {type(error).__name__}: {error}"[:500]
         if rest:
             text += " (and what follows in this round, which only that page names)"
-        again = Round(round_.params, cursor, only=not rest, rest=rest, read=state.read if rest else 0)
+        again = Round(round_.params, cursor, single_page=not rest, rest=rest, read=state.read if rest else 0)
         self._add_gap(state, Gap(again, text))
         state.failed = True
 
@@ -254,7 +249,7 @@ class Pull:
         state.gaps.append(gap)
 
     def _take(self, state: State, page: Page, cursor: Cursor) -> None:
-        """Write a page, and count what the API announced and gave."""
+        """Write a page and count its items and its announced total."""
         repeated = self._guard.repeated(cursor, page.items)
         room = self._options.limit - state.written() if self._options.limit else None
         if page.restarted:
@@ -269,17 +264,17 @@ class Pull:
                 state.sizes = state.sizes.after(len(page.items))
         if page.more_rounds:
             state.rounds += [Round(params) for params in page.more_rounds]
-            state.announced = None  # they cover what this round does not give out
+            state.announced = None  # they replace this round
         elif page.total is not None:
             low, high = state.announced or (page.total, page.total)
             state.announced = min(low, page.total), max(high, page.total)
         if page.withheld:
             round_ = state.rounds[state.round]
-            again = Round(round_.params, cursor, only=True, written=(state.pages - 1, state.pages))
+            again = Round(round_.params, cursor, single_page=True, written=(state.pages - 1, state.pages))
             self._add_gap(state, Gap(again, page.withheld, short=True))
 
     def _end_round(self, state: State) -> None:
-        """Hold what the round gave against what was announced, and go to the next one."""
+        """Compare the round with its announced total, and begin the next one."""
         round_ = state.rounds[state.round]
         if not state.failed and round_.is_complete() and self._options.whole():
             state.unannounced += state.announced is None
@@ -291,17 +286,17 @@ class Pull:
         state.begin_round()
 
     def _missing(self, state: State) -> str | None:
-        """What the round at hand lacks, by what the API announced, or else by the sizes of its pages."""
+        """Describe what the current round lacks, judged by the announced total or the sizes of its pages."""
         if state.announced is not None:
             return completeness.unread(state.read, state.announced, self.provider.total_tolerance)
         if self.provider.pages.uniform:
             return completeness.short_page(state.sizes.largest, state.sizes.smallest)
         return None
 
-    # the end
+    # End
 
     def _conclude(self, state: State) -> None:
-        """Raise for what is missing, unless it is accepted."""
+        """Raise an error if something is missing and not accepted."""
         gaps = [*state.gaps]
         if self._is_everything():
             dated, proved = self.provider.dated, not state.unannounced
@@ -318,7 +313,7 @@ class Pull:
         raise NotWhole(text) if short else SkippedErrors(text)
 
     def _is_everything(self) -> bool:
-        """Whether the pull asks for all there is, or all of its window; a pull since a day asks for less."""
+        """Return whether the pull covers everything, or all of its window; one since a date does not."""
         return self._options.whole() and not (self.provider.since and self.window)
 
     def _manifest(
@@ -345,7 +340,7 @@ class Pull:
         )
 
     def _printable(self, text: str) -> str:
-        """A text without secrets, and without what an API wrote into it that no file can hold."""
+        """Remove secrets, and characters of the API's responses that UTF-8 cannot encode."""
         return self.client.redact(text).encode("utf-8", "replace").decode()
 
     def _save_manifest(
@@ -356,12 +351,12 @@ class Pull:
         return manifest
 
     def _close(self, error: BaseException) -> None:
-        """Write a manifest with the error that ended the pull; a fenced attempt must not write it."""
+        """Write a manifest with the error that ended the pull, unless this attempt is fenced."""
         if self._state is None or isinstance(error, Fenced):
             return
-        # The state may be half a page ahead of the checkpoint if writing failed; the checkpoint counts.
+        # After a failed write, the state may be half a page ahead of the checkpoint, which is authoritative.
         state = State(token=self._state.token, started=self._state.started, rounds=[])
-        with contextlib.suppress(ValueError):  # one that cannot be used is still there until a page is read
+        with contextlib.suppress(ValueError):  # an unusable state is stored until the first page is read
             state = restored(self._checkpoint.load())
         state.attempts = self._state.attempts
         with contextlib.suppress(Fenced):
@@ -369,7 +364,7 @@ class Pull:
             self._save_manifest(state, error=error)
 
 
-def _named(params: Mapping[str, Any]) -> str:
-    """A round in a message: its parameters, or that it is the only one."""
+def _named(params: Params) -> str:
+    """Describe a round in a message: its parameters, or "the whole list"."""
     text = ", ".join(f"{key}={value}" for key, value in params.items())
     return f"{text[:200]} …" if len(text) > 200 else text or "the whole list"

@@ -1,8 +1,8 @@
-"""How fast a provider may be asked: a steady rate per key, and a quota per calendar month or day.
+"""Rate limits per key, and quotas per calendar day or month.
 
-Rates hold over all tasks and DAGs that use one key (daily run, reingestion, audit), so the bucket lives in
-the catalog database; a run without one (`catalog ingest`) keeps its own. The algorithm is GCRA, the token
-bucket written as "when is the next slot free?".
+A rate limit applies to all tasks and DAGs that share a key (daily run, reingestion, audit), so the bucket is
+stored in the catalog database; a run without a database (`catalog ingest`) has its own. The algorithm is
+GCRA, a token bucket that stores only when the next slot is free.
 """
 
 import threading
@@ -12,14 +12,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
 import msgspec
-import psycopg
 
 from catalog.core.connections import Reconnecting
 from catalog.core.errors import QuotaExhausted
+from catalog.core.session import Connection
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """Requests allowed in a span of time (give one of the three), and at once after a pause (`burst`)."""
+    """A rate limit.
+
+    Attributes:
+        per_second: Requests per second; set one of the three.
+        per_minute: Requests per minute.
+        per_hour: Requests per hour.
+        burst: Requests that may be sent at once after a pause.
+    """
 
     per_second: float = 0
     per_minute: float = 0
@@ -46,38 +53,42 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Quota(msgspec.Struct, frozen=True):
-    """Requests allowed in a calendar period (UTC)."""
+    """The number of requests allowed in a calendar period (UTC)."""
 
     requests: int
     period: Literal["day", "month"] = "month"
 
     def starts(self, now: datetime) -> datetime:
-        """Start of the period that `now` lies in."""
+        """Return the start of the current period."""
         day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         return day if self.period == "day" else day.replace(day=1)
 
     def resumes(self, now: datetime) -> datetime:
-        """Start of the next period."""
+        """Return the start of the next period."""
         later = self.starts(now) + timedelta(days=1 if self.period == "day" else 32)
         return self.starts(later)
 
 
 class Throttle(Protocol):
-    """Blocks until one more request may be sent."""
+    """A rate limiter."""
 
     def wait(self) -> None:
-        """Raises QuotaExhausted when the period's quota is used up."""
+        """Block until one more request may be sent.
+
+        Raises:
+            QuotaExhausted: The quota of the current period is used up.
+        """
 
 
 class NoThrottle:
-    """For replays."""
+    """No limit, for replays."""
 
     def wait(self) -> None:
         return
 
 
 class LocalThrottle:
-    """A bucket of one process, safe for threads; tests pass their own clock and sleep."""
+    """A bucket of one process; thread-safe."""
 
     def __init__(
         self,
@@ -99,22 +110,28 @@ class LocalThrottle:
 
 
 class SharedThrottle:
-    """A bucket in the catalog database, shared by all users of a key.
-
-    connect: opens a connection of its own in autocommit mode, so that a slot is taken at once and never
-    rolled back.
-    """
+    """A bucket in the catalog database, shared by all processes that use a key; thread-safe."""
 
     def __init__(
         self,
-        connect: Callable[[], psycopg.Connection],
+        connect: Callable[[], Connection],
         key: str,
         rate: Rate,
         quota: Quota | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        """Prepare without connecting.
+
+        Args:
+            connect: Opens a connection in autocommit mode, so that a slot is taken at once and not rolled
+                back.
+            key: Name of the bucket.
+            rate: The rate limit.
+            quota: Requests allowed in a calendar period.
+            sleep: Waits the given number of seconds.
+        """
         self._key, self._rate, self._quota, self._sleep = key, rate, quota, sleep
-        self._connection = Reconnecting(connect)  # a statement that is executed twice costs one slot more
+        self._connection = Reconnecting(connect)  # a statement that is executed twice costs one extra slot
         self._lock = threading.Lock()
 
     def wait(self) -> None:

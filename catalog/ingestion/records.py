@@ -1,71 +1,76 @@
-"""What a provider's mapping returns: an `Image`, an `Audio`, or a `Skip` with its reason."""
+"""The results of a provider's mapping: an `Image`, an `Audio`, or a `Skip` with its reason."""
 
 from typing import Any
 
 import msgspec
 
+from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.licenses import License
 from catalog.core.media import MediaType
 
-Raw = Any  # one item of a provider's answer, as JSON gave it; a mapping trusts none of it
+Raw = Json  # an item of a response, as decoded from JSON; its structure is not trusted
 
 
 class Media(msgspec.Struct, kw_only=True, gc=False):
-    """Fields that images and audio share; the first four are required. Values are cleaned when written.
+    """The fields that images and audio share; the first four are required.
 
-    license None, or a required field that does not survive cleaning, makes the row a reject, never an
-    exception.
+    Values may have any type; they are cleaned when the record is written. A record without a license, or
+    without a valid required field, becomes a reject.
     """
 
-    foreign_identifier: Any
-    foreign_landing_url: Any
-    url: Any
+    foreign_identifier: Json
+    foreign_landing_url: Json
+    url: Json
     license: License | None
-    thumbnail: Any = None
-    filetype: Any = None
-    filesize: Any = None  # bytes
-    creator: Any = None
-    creator_url: Any = None
-    title: Any = None
-    meta_data: dict[str, Any] | None = None
-    tags: Any = None  # list of names, or of {"name", "provider", "accuracy"?}
+    thumbnail: Json = None
+    filetype: Json = None
+    filesize: Json = None  # bytes
+    creator: Json = None
+    creator_url: Json = None
+    title: Json = None
+    meta_data: JsonObject | None = None
+    tags: Json = None  # list of names, or of {"name", "provider", "accuracy"?}
     category: str | None = None
     watermarked: bool = False
-    source: str | None = None  # a sub-provider; the provider itself when None
+    source: str | None = None  # institution; None stands for the provider itself
     ingestion_type: str | None = None
 
 
 class Image(Media, kw_only=True, gc=False):
     """One image; width and height in pixels."""
 
-    width: Any = None
-    height: Any = None
+    width: Json = None
+    height: Json = None
 
 
 class Audio(Media, kw_only=True, gc=False):
     """One recording; duration in milliseconds, bit_rate in bit/s, sample_rate in Hz."""
 
-    duration: Any = None
-    bit_rate: Any = None
-    sample_rate: Any = None
+    duration: Json = None
+    bit_rate: Json = None
+    sample_rate: Json = None
     genres: list[str] | None = None
-    audio_set: dict[str, Any] | None = (
-        None  # title, foreign_landing_url, thumbnail, creator, creator_url, foreign_identifier
-    )
-    set_position: Any = None
-    alt_files: list[dict[str, Any]] | None = None
-    audio_set_foreign_identifier: Any = None
+    # Keys: title, foreign_landing_url, thumbnail, creator, creator_url, foreign_identifier.
+    audio_set: JsonObject | None = None
+    set_position: Json = None
+    alt_files: list[JsonObject] | None = None
+    audio_set_foreign_identifier: Json = None
 
 
 class Skip(msgspec.Struct, frozen=True):
-    """An item that the catalog does not want, and why; counted by reason."""
+    """An item that the catalog does not want; counted by reason.
+
+    Attributes:
+        reason: Why the item is not wanted.
+        media_type: The media type to count it under; None for the provider's first one.
+    """
 
     reason: str
-    media_type: MediaType | None = None  # None: counted under the provider's first media type
+    media_type: MediaType | None = None
 
 
 def missing(**values: Any) -> Skip | None:
-    """Return the Skip for the first missing value; None if there is none.
+    """Return a `Skip` that names the first missing value; None if all values are present.
 
     >>> missing(identifier=7, landing_url="")
     Skip(reason='no landing URL', media_type=None)
@@ -75,23 +80,23 @@ def missing(**values: Any) -> Skip | None:
 
 
 class FailedItem(msgspec.Struct, frozen=True):
-    """An item whose details could not be had, and the error that this met; becomes a reject."""
+    """An item whose details could not be obtained, and the error; becomes a reject."""
 
-    raw: Any
+    raw: Json
     error: Exception
 
 
-Mapped = Media | Skip | list[Media | Skip]
+RecordResult = Media | Skip | list[Media | Skip]
 
 
-def compact(raw: dict[str, Any], *keys: str, **renamed: str) -> dict[str, Any]:
+def compact(raw: JsonObject, *keys: str, **renamed: str) -> JsonObject:
     """Return the named keys of `raw` whose value is not None; `date="creation_date"` renames one."""
     wanted = {**{key: key for key in keys}, **renamed}
     return {name: value for name, key in wanted.items() if (value := raw.get(key)) is not None}
 
 
-def dig(raw: Any, *path: str | int) -> Any:
-    """The value at a path of keys and indexes, or None as soon as a step is missing or of another type."""
+def dig(raw: Json, *path: str | int) -> Json:
+    """Return the value at a path of keys and indexes; None if a step is missing or has another type."""
     for step in path:
         if isinstance(raw, dict):
             raw = raw.get(step)

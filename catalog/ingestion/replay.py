@@ -1,8 +1,8 @@
-"""Recordings: what an API answered to one complete run, played back in place of the network, and made of it.
+"""Records the responses of an API during a run, and replays them in place of the network.
 
-A folder holds `recording.json` and the body files it names. A request is answered by the first interaction,
-not yet used up, whose method and URL (without scheme and query) are equal and whose listed parameters were
-all sent; parameters it does not list (keys, page sizes) do not matter.
+A recording is a folder with `recording.json` and the body files that it names. The response to a request is
+that of the first interaction that is not used up, has the same method and URL (without scheme and query), and
+lists only parameters that were sent. Parameters that it does not list (keys, page sizes) are ignored.
 """
 
 import re
@@ -18,11 +18,12 @@ import requests
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
-from catalog.core.errors import Fatal, UnansweredRequest
+from catalog.core.errors import Fatal, UnrecordedRequest
+from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.secrets import Redactor
-from catalog.ingestion.answers import steps
 from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.records import dig
+from catalog.ingestion.responses import steps
 from catalog.ingestion.transport import Transport
 
 _FILE = "recording.json"
@@ -39,13 +40,13 @@ _KEPT_HEADERS = frozenset(
         "retry-after",
     )
 )
-Params = dict[str, list[str]]  # as a query holds them: a name may come more than once
+Query = dict[str, list[str]]  # of a query, in which a name may occur more than once
 
 
 class _Asked(msgspec.Struct):
     method: str
     url: str
-    params: dict[str, Any]
+    params: JsonObject
 
 
 class _Answered(msgspec.Struct):
@@ -57,7 +58,7 @@ class _Answered(msgspec.Struct):
 class _Interaction(msgspec.Struct):
     request: _Asked
     response: _Answered
-    times: int | None = None  # how often it answers; None is without end
+    times: int | None = None  # number of requests that it serves; None for no limit
 
 
 class _Recording(msgspec.Struct):
@@ -66,29 +67,33 @@ class _Recording(msgspec.Struct):
     date: str | None = None
 
 
-def places(folder: Path, provider: str) -> tuple[Path, ...]:
-    """Where a provider's recording may be: `folder`, `<provider>/` or `<provider>/recording/` below it."""
+def candidate_folders(folder: Path, provider: str) -> tuple[Path, ...]:
+    """Return the folders that may hold a provider's recording."""
     return folder, folder / provider, folder / provider / "recording"
 
 
-def find(folder: Path, provider: str) -> Path:
-    """The folder of a provider's recording.
+def find_recording(folder: Path, provider: str) -> Path:
+    """Return the folder of a provider's recording.
+
+    Args:
+        folder: `folder`, `<provider>/` or `<provider>/recording/` below it holds the recording.
+        provider: The provider's name.
 
     Raises:
-        Fatal: There is none, and the text names the places looked at; or it cannot be read, or is another
-            provider's.
+        Fatal: There is no recording, it cannot be read, or it is another provider's.
     """
-    for place in places(folder, provider):
-        if (place / _FILE).is_file():
-            found = _load(place).provider
+    candidates = candidate_folders(folder, provider)
+    for candidate in candidates:
+        if (candidate / _FILE).is_file():
+            found = _load(candidate).provider
             if found != provider:
-                raise Fatal(f"replay: the recording in {place} is {found}'s, not {provider}'s.")
-            return place
-    raise Fatal(f"replay: no {_FILE} for {provider} in {', '.join(map(str, places(folder, provider)))}.")
+                raise Fatal(f"replay: the recording in {candidate} is {found}'s, not {provider}'s.")
+            return candidate
+    raise Fatal(f"replay: no {_FILE} for {provider} in {', '.join(map(str, candidates))}.")
 
 
 def _load(folder: Path) -> _Recording:
-    """The recording in a folder. Raises Fatal, saying where, when it is malformed or lacks a body."""
+    """Read the recording in a folder. Raises Fatal if it is malformed or a body file is missing."""
     path = folder / _FILE
     try:
         found = msgspec.json.decode(path.read_bytes(), type=_Recording)
@@ -98,26 +103,26 @@ def _load(folder: Path) -> _Recording:
         name = interaction.response.body_file
         if name and not (folder / name).is_file():
             raise Fatal(
-                f"replay: {path} names the body file {name} (interaction {number}), which is not there."
+                f"replay: {path} names the body file {name} (interaction {number}), which is missing."
             )
     return found
 
 
-def _sent(url: str) -> tuple[str, Params]:
-    """An address without its query, and the query."""
+def _split_query(url: str) -> tuple[str, Query]:
+    """Split a URL into the part before the query, and the query."""
     parts = urlsplit(url)
-    params: Params = {}
+    params: Query = {}
     for key, value in parse_qsl(parts.query, keep_blank_values=True):
         params.setdefault(key, []).append(value)
     return f"{parts.scheme}://{parts.netloc}{parts.path or '/'}", params
 
 
 def _without_scheme(url: str) -> str:
-    """Providers move to https; a recording that was made before goes on being one."""
+    """Return a URL without its scheme, so that recordings stay valid when a provider moves to https."""
     return url.partition("://")[2]
 
 
-def _fits(wanted: Mapping[str, Any], sent: Params) -> bool:
+def _matches(wanted: JsonObject, sent: Query) -> bool:
     for key, value in wanted.items():
         given = sent.get(key, [])
         if isinstance(value, list):
@@ -128,13 +133,13 @@ def _fits(wanted: Mapping[str, Any], sent: Params) -> bool:
     return True
 
 
-def _offset(value: Any) -> int | None:
+def _offset(value: Json) -> int | None:
     text = str(value)
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
-def _shown(params: Params) -> str:
-    """A query in a message, without what may be a key."""
+def _shown(params: Query) -> str:
+    """Format a query for a message, without parameters that may hold a key."""
     return ", ".join(
         f"{key}={value}"
         for key, values in sorted(params.items())
@@ -144,18 +149,18 @@ def _shown(params: Params) -> str:
 
 
 class ReplayAdapter(BaseAdapter):
-    """A transport for `requests` that answers from a recording and never opens a socket. Safe for threads."""
+    """A transport for `requests` that replays a recording and never opens a socket; thread-safe."""
 
     def __init__(self, folder: Path, offset_param: str | None = None, items: str | None = None) -> None:
         """Read a recording.
 
         Args:
-            folder: Holds it.
-            offset_param: The parameter that is an offset. Recordings are shortened: their pages hold fewer
-                items than were asked for, so a pull asks for offsets that were not recorded. They are
-                answered by the page that follows, unless another interaction fits at least as well.
-            items: Dotted path of the items in a page, by which the page that follows is known for certain.
-                Without it, it is the one with the next higher offset.
+            folder: The folder of the recording.
+            offset_param: Name of the offset parameter. Recordings are shortened: their pages hold fewer items
+                than requested, so a pull requests offsets that were not recorded. Such a request gets the
+                page that follows, unless another interaction matches at least as well.
+            items: Dotted path of the items in a page, from which the following page is determined. Without
+                it, the following page is the one with the next higher offset.
 
         Raises:
             Fatal: There is no recording, or it is malformed.
@@ -168,13 +173,13 @@ class ReplayAdapter(BaseAdapter):
         self._left = [interaction.times for interaction in recording.interactions]
         self._by_url: dict[tuple[str, str], list[int]] = {}  # in the recording's order
         for number, interaction in enumerate(recording.interactions):
-            key = interaction.request.method, _without_scheme(_sent(interaction.request.url)[0])
+            key = interaction.request.method, _without_scheme(_split_query(interaction.request.url)[0])
             self._by_url.setdefault(key, []).append(number)
         self._lock = threading.Lock()
 
     def send(self, request: requests.PreparedRequest, *args: object, **kwargs: object) -> requests.Response:
-        """The recorded answer. Raises UnansweredRequest, naming the request, when there is none."""
-        url, params = _sent(request.url or "")
+        """Return the recorded response. Raises UnrecordedRequest if there is none."""
+        url, params = _split_query(request.url or "")
         with self._lock:
             answer = self._answer(request.method or "GET", url, params)
         response = requests.Response()
@@ -183,7 +188,7 @@ class ReplayAdapter(BaseAdapter):
         response.url = request.url or ""
         response.request = request
         response._content = self._body(answer)
-        response._content_consumed = True  # type: ignore[attr-defined]  # as after reading it
+        response._content_consumed = True  # type: ignore[attr-defined]  # the body was read
         return response
 
     def close(self) -> None:
@@ -192,10 +197,10 @@ class ReplayAdapter(BaseAdapter):
     def _body(self, answer: _Answered) -> bytes:
         return (self.folder / answer.body_file).read_bytes() if answer.body_file else b""
 
-    def _answer(self, method: str, url: str, params: Params) -> _Answered:
+    def _answer(self, method: str, url: str, params: Query) -> _Answered:
         number = self._number(self._by_url.get((method, _without_scheme(url)), []), params)
         if number is None:
-            raise UnansweredRequest(
+            raise UnrecordedRequest(
                 f"replay: the recording in {self.folder} has no answer to {method} {url} ({_shown(params)})."
             )
         left = self._left[number]
@@ -203,10 +208,10 @@ class ReplayAdapter(BaseAdapter):
             self._left[number] = left - 1
         return self._interactions[number].response
 
-    def _number(self, numbers: Iterable[int], params: Params) -> int | None:
-        """The interaction that answers a request: one that fits, or the page that follows."""
+    def _number(self, numbers: Iterable[int], params: Query) -> int | None:
+        """Return the interaction for a request: one that matches, or that of the following page."""
         usable = [number for number in numbers if self._left[number] != 0]
-        fitting = next((n for n in usable if _fits(self._listed(n), params)), None)
+        fitting = next((n for n in usable if _matches(self._listed(n), params)), None)
         name = self._offset_param
         if name is None or name not in params or (fitting is not None and name in self._listed(fitting)):
             return fitting
@@ -217,11 +222,11 @@ class ReplayAdapter(BaseAdapter):
             return fitting
         return following
 
-    def _listed(self, number: int) -> dict[str, Any]:
+    def _listed(self, number: int) -> JsonObject:
         return self._interactions[number].request.params
 
-    def _following(self, numbers: Iterable[int], name: str, params: Params) -> list[int]:
-        """The interactions that answer an offset between recorded ones: those of the page that follows."""
+    def _following(self, numbers: Iterable[int], name: str, params: Query) -> list[int]:
+        """Return the interactions for an offset between recorded ones: those of the following page."""
         asked = _offset(params[name][0])
         if asked is None:
             return []
@@ -230,18 +235,17 @@ class ReplayAdapter(BaseAdapter):
             listed = self._listed(number)
             offset = _offset(listed.get(name))
             others = {key: value for key, value in listed.items() if key != name}
-            if offset is not None and _fits(others, params):
+            if offset is not None and _matches(others, params):
                 pages.setdefault(offset, []).append(number)
         following = self._following_page(asked, pages)
         return [] if following is None else pages[following]
 
     def _following_page(self, asked: int, pages: Mapping[int, list[int]]) -> int | None:
-        """The recorded offset of the page that is meant by an offset that was not recorded."""
+        """Return the recorded offset of the page that an unrecorded offset stands for."""
         offsets = sorted(pages)
         if self._items is not None:
-            reached: dict[
-                int, int | None
-            ] = {}  # offset after a page, from wherever a pull began → the next page's
+            # Offset after a page, for every page at which a pull may begin → offset of the next page.
+            reached: dict[int, int | None] = {}
             for begin, at in enumerate(offsets):
                 for here, following in zip(offsets[begin:], [*offsets[begin + 1 :], None], strict=False):
                     at += self._count(pages[here])
@@ -253,21 +257,21 @@ class ReplayAdapter(BaseAdapter):
         return next((offset for offset in offsets if offset > asked), None)
 
     def _count(self, numbers: Iterable[int]) -> int:
-        """How many items a page holds; 0 when none of its answers has any."""
+        """Return the number of items of a page; 0 if none of its responses has any."""
         counts = [0]
         for number in numbers:
             try:
                 found = dig(
                     read_json(self._body(self._interactions[number].response)), *steps(self._items or "")
                 )
-            except ValueError:  # an answer that went wrong, before the one that did not
+            except ValueError:  # a recorded failure, before the successful attempt
                 continue
             counts.append(len(found) if isinstance(found, list) else 0)
         return max(counts)
 
 
 class RecordingAdapter(Transport):
-    """The ordinary transport, writing down every exchange without the secrets in it."""
+    """A transport that records all requests and responses without their secrets."""
 
     def __init__(
         self,
@@ -281,16 +285,16 @@ class RecordingAdapter(Transport):
         """Begin a recording.
 
         Args:
-            folder: Gets the files; made if need be.
+            folder: The folder for the files; created if it does not exist.
             provider: The provider's name.
-            date: The day that is pulled, if it is one.
-            redact: Takes the secrets out of a text.
-            hidden: Parameters to leave out: keys.
+            date: The day that is pulled, if it is one day.
+            redact: Removes the secrets from text.
+            hidden: Parameters that are not recorded, such as keys.
             private_hosts: See `Transport`.
         """
         super().__init__(private_hosts)
         self.folder, self._redact, self._hidden = folder, redact, hidden
-        self._document: dict[str, Any] = {
+        self._document: JsonObject = {
             "provider": provider,
             "date": date,
             "about": f"Recorded from {provider}.",
@@ -302,7 +306,7 @@ class RecordingAdapter(Transport):
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         response = super().send(request, *args, **kwargs)
         body = response.content if request.method != "HEAD" else b""
-        url, params = _sent(request.url or "")
+        url, params = _split_query(request.url or "")
         with self._lock:
             interactions = self._document["interactions"]
             name = None

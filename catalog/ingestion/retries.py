@@ -1,4 +1,4 @@
-"""When a request is tried again, how long is waited in between, and when that ends."""
+"""The retry policy of requests: when to retry, how long to wait, and when to give up."""
 
 import math
 import random
@@ -16,33 +16,34 @@ T = TypeVar("T")
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """How often and how long a request is tried.
+    """The limits of a request's attempts.
 
     Attributes:
-        tries: All of them, the first included.
-        budget: Seconds from the first try after which no other one begins.
-        max_wait: Seconds that a server may have us wait before one try.
-        sleep: Waits for that many seconds.
+        attempts: Maximum number of attempts, including the first.
+        budget: Seconds after the start of the first attempt, after which no other begins.
+        max_wait: Maximum wait in seconds that a server can impose before an attempt.
+        sleep: Waits the given number of seconds.
     """
 
-    tries: int
+    attempts: int
     budget: float
     max_wait: float
     sleep: Callable[[float], None]
 
     def run(self, once: Callable[[], T], failed: Callable[[int, BaseException | None], None]) -> T:
-        """What `once` returns, tried again for as long as it raises Retry.
+        """Call a function, again as long as it raises Retry, and return its result.
 
         Args:
-            once: One try.
-            failed: Called with the number of a try and its error, before the wait that follows it.
+            once: Makes one attempt.
+            failed: Called with the number of a failed attempt and its error, before the wait that follows.
 
         Raises:
-            Retry: The error of the last try, whose text says how many there were, and whether time ran out.
+            Retry: The error of the last attempt; the message says how many there were, and whether the budget
+                was exhausted.
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Retry),
-            stop=tenacity.stop_after_attempt(self.tries) | tenacity.stop_before_delay(self.budget),
+            stop=tenacity.stop_after_attempt(self.attempts) | tenacity.stop_before_delay(self.budget),
             wait=self._wait,
             sleep=self.sleep,
             before_sleep=lambda state: failed(state.attempt_number, _error_of(state)),
@@ -61,14 +62,11 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         jitter = random.uniform(0.75, 1.25)  # noqa: S311 - no secret
         return min(2.0 ** (state.attempt_number - 1), 60.0) * jitter
 
-    def _given_up(self, tries: int, error: Retry) -> str:
-        times = "1 try" if tries == 1 else f"{tries} tries"
-        why = (
-            ""
-            if tries == self.tries
-            else f", as another one would exceed the {self.budget:g} s for a request"
-        )
-        return f"gave up after {times}{why}: {error}"
+    def _given_up(self, number: int, error: Retry) -> str:
+        attempts = "1 attempt" if number == 1 else f"{number} attempts"
+        early = number < self.attempts
+        why = f", as another one would exceed the {self.budget:g} s for a request" if early else ""
+        return f"gave up after {attempts}{why}: {error}"
 
 
 def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
@@ -76,10 +74,10 @@ def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
 
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header, which holds seconds or an HTTP date.
+    """Parse a Retry-After header, which holds seconds or an HTTP date.
 
     Returns:
-        At least 0; None when the header is absent or unreadable.
+        Seconds, at least 0; None if the header is missing or malformed.
     """
     if not value:
         return None
@@ -91,7 +89,7 @@ def retry_after(value: str | None) -> float | None:
 
 
 def _seconds_until(date: str) -> float:
-    """Seconds from now until an HTTP date; not a number when it is none."""
+    """Return the seconds from now until an HTTP date; NaN if the string is not a date."""
     try:
         when = parsedate_to_datetime(date)
     except (ValueError, OverflowError):

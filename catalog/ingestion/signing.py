@@ -1,36 +1,40 @@
-"""Where secrets may go: to the provider's own hosts, over https, also when a server redirects us."""
+"""Signs requests so that secrets go only to the provider's own hosts, over https, even after redirects."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
 from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
 from catalog.core.errors import Fatal
+from catalog.core.jsontypes import Params
 from catalog.core.secrets import Credentials, Redactor, Signed
 from catalog.ingestion.transport import host_of
 
 
 class Signer:
-    """Signs the requests of one client, and hides the secrets that this takes.
+    """Signs the requests of a client and redacts the secrets used.
 
     Attributes:
-        redact: Takes the secrets out of a text.
+        redact: Removes the secrets from text.
     """
 
     def __init__(self, credentials: Credentials | None, private_hosts: Collection[str]) -> None:
-        """Make a signer.
+        """Create a signer.
 
         Args:
-            credentials: None signs nothing.
-            private_hosts: Names of hosts, in lower case, that may be sent secrets over http.
+            credentials: The credentials; None if the API needs none.
+            private_hosts: Names of hosts, in lower case, that may receive secrets over http.
         """
         self._credentials, self._private_hosts = credentials, private_hosts
         self.redact = Redactor(credentials.secrets() if credentials else ())
 
-    def sign(self, url: str, params: Mapping[str, Any]) -> Signed | None:
-        """What a request to the API carries; None when it goes to another host, which gets nothing secret.
+    def sign(self, url: str, params: Params) -> Signed | None:
+        """Sign a request to the API; return None if it goes to a host that must not receive secrets.
+
+        Args:
+            url: The URL of the request.
+            params: Its query parameters.
 
         Raises:
-            Fatal: It goes to one of the provider's own hosts, but over http.
+            Fatal: The request goes to one of the provider's own hosts, but over http.
         """
         if self._credentials is None or not self._owns(url):
             return None
@@ -38,7 +42,7 @@ class Signer:
         return self._credentials.sign(url, params)
 
     def renew(self) -> bool:
-        """After the API refused the credentials: whether there are others to try now."""
+        """Renew the credentials after the API refused them; return whether the request may be repeated."""
         if self._credentials is None or not self._credentials.renew():
             return False
         self.redact.add(self._credentials.secrets())
@@ -47,22 +51,22 @@ class Signer:
     def redirected(
         self, target: str, headers: Mapping[str, str], secret_params: Collection[str]
     ) -> tuple[str, Mapping[str, str]]:
-        """Address and headers of the request that a redirect asks for.
+        """Return URL and headers of the request that follows a redirect.
 
-        To another host, headers are not sent, nor are parameters of the query that hold a secret.
+        Another host receives neither the secret headers nor query parameters that hold a secret.
 
         Args:
-            target: Where the redirect leads.
-            headers: The secret headers of the request that is redirected.
+            target: The target of the redirect.
+            headers: The secret headers of the redirected request.
             secret_params: Names of its secret parameters.
 
         Raises:
-            Fatal: A secret would be sent over http, or stands elsewhere in the address of another host.
+            Fatal: A secret would be sent over http, or is in another part of another host's URL.
         """
         bare = self._without_secrets(target, secret_params)
         if not self._owns(target):
             if self.redact(bare) != bare:
-                raise Fatal(f"redirected to {target}, which would take a secret to another host")
+                raise Fatal(f"redirected to {target}, which would send a secret to another host")
             return bare, {}
         if headers or bare != target:
             self._require_tls(target)

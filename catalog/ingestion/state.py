@@ -1,12 +1,12 @@
-"""What a pull keeps between its tries, and what it may be asked for."""
+"""The state that a pull keeps between attempts, and the options of a pull."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from catalog.core.errors import StopsPull
+from catalog.core.jsontypes import JsonObject, Params
 from catalog.ingestion.pagination import Cursor
 from catalog.ingestion.parts import Counts
 
@@ -14,23 +14,23 @@ STATE_VERSION = 2
 
 
 class Checkpoint(Protocol):
-    """Where a pull keeps its state between tries: JSON, one value."""
+    """Stores the state of a pull between attempts, as one JSON value."""
 
-    def load(self) -> dict[str, Any] | None: ...
-    def save(self, state: dict[str, Any]) -> None: ...
+    def load(self) -> JsonObject | None: ...
+    def save(self, state: JsonObject) -> None: ...
     def clear(self) -> None: ...
 
 
 class MemoryCheckpoint:
-    """For runs that need not survive their process, and for tests."""
+    """A checkpoint for runs that need not survive their process, and for tests."""
 
-    def __init__(self, state: dict[str, Any] | None = None) -> None:
+    def __init__(self, state: JsonObject | None = None) -> None:
         self.state = state
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self) -> JsonObject | None:
         return self.state
 
-    def save(self, state: dict[str, Any]) -> None:
+    def save(self, state: JsonObject) -> None:
         self.state = state
 
     def clear(self) -> None:
@@ -38,24 +38,24 @@ class MemoryCheckpoint:
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What conf and Variables may ask of a pull; see the DAG's parameters for their meaning."""
+    """Options of a pull, from conf and Variables; the DAG's parameters document their meaning."""
 
     limit: int = 0
-    initial_query_params: Mapping[str, Any] | None = None
-    query_params_list: list[Mapping[str, Any]] | None = None
-    additional_query_params: Mapping[str, Any] = {}
+    initial_query_params: Params | None = None
+    query_params_list: list[Params] | None = None
+    additional_query_params: Params = {}
     skip_errors: bool = False
     skip_predicates: tuple[str, ...] = ()
     accept_shortfall: bool = False
 
     def whole(self) -> bool:
-        """Whether everything of a provider, or of its window, is asked for."""
+        """Return whether the pull covers everything of a provider, or of its window."""
         return not (
             self.limit or self.initial_query_params or self.query_params_list or self.additional_query_params
         )
 
     def skips(self, error: Exception) -> bool:
-        """Return whether to skip the page of this error. Predicates match parts of its text, in any case."""
+        """Return whether to skip the page of an error; predicates match parts of its text, in any case."""
         if isinstance(error, StopsPull):
             return False
         text = repr(error).lower()
@@ -63,37 +63,37 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Round(msgspec.Struct):
-    """Fixed parameters whose pages are walked.
+    """The pages that share fixed parameters.
 
     Attributes:
-        params: Sent with every page of the round.
-        cursor: Where to begin; None for the round's own beginning.
-        only: Read one page and no more.
-        rest: Read from `cursor` to the round's end.
-        read: Items that an earlier walk of the round has read before `cursor`.
-        written: Pages [first, end) of this pull that an earlier walk of the round wrote; their items are
-            known.
+        params: Sent with every request of the round.
+        cursor: The first page; None for the beginning of the round.
+        single_page: Read only one page.
+        rest: Read from `cursor` to the end of the round.
+        read: Items before `cursor` that were read in an earlier walk through the round.
+        written: Pages [first, end) of this pull that an earlier walk through the round wrote; their items are
+            not written again.
     """
 
-    params: dict[str, Any]
+    params: JsonObject
     cursor: Cursor | None = None
-    only: bool = False
+    single_page: bool = msgspec.field(default=False, name="only")
     rest: bool = False
     read: int = 0
     written: tuple[int, int] | None = None
 
     def is_complete(self) -> bool:
-        """Whether everything that the API announces for it has been read at its end."""
-        return not self.only and (self.cursor is None or self.rest)
+        """Return whether the end of the round means that all announced items were read."""
+        return not self.single_page and (self.cursor is None or self.rest)
 
 
 class Gap(msgspec.Struct):
     """A gap in a pull that continued: a failed page, the rest of a round, or a round that fell short.
 
     Attributes:
-        again: The round to walk when the pull is tried again, to read what is missing.
-        error: What happened, to be read by people.
-        short: The API answered, but with less than it announced: the pull is not whole.
+        again: The round that the next attempt walks to read what is missing.
+        error: Describes the gap to people.
+        short: The API responded, but with less than it announced: the pull is not whole.
     """
 
     again: Round
@@ -102,36 +102,54 @@ class Gap(msgspec.Struct):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """Pages from `first_page` on were written by this attempt, up to the next attempt's first page."""
+    """An attempt, which wrote the pages from `first_page` to the first page of the next attempt."""
 
     first_page: int
     number: int
 
 
 class PageSizes(msgspec.Struct, frozen=True):
-    """Items on the pages of a round: on the largest, the smallest that is not the last, and the newest."""
+    """Numbers of items on the pages of a round.
+
+    Attributes:
+        largest: Items on the largest page.
+        smallest: Items on the smallest page except the last one.
+        newest: Items on the page that was read last.
+    """
 
     largest: int = 0
     smallest: int | None = None
     newest: int | None = None
 
     def after(self, size: int) -> "PageSizes":
-        """With one page more."""
+        """Return the sizes after one more page of `size` items."""
         inner = [n for n in (self.smallest, self.newest) if n is not None]
         return PageSizes(max(self.largest, size), min(inner, default=None), size)
 
 
 class State(msgspec.Struct, kw_only=True):
-    """The checkpoint: rounds of fixed parameters, where in which of them, and what was counted.
+    """The state of a pull: its rounds, its position, and its counts.
 
     Attributes:
-        read: Items of the round at hand that the API has given so far.
-        announced: Lowest and highest total that the API has announced for the round at hand.
-        sizes: Of the pages of the round at hand, where they tell something.
-        first_page: Page of the pull with which the round at hand began.
-        failed: A page of the round at hand was passed over.
+        token: Identifies the pull.
+        started: When the pull began.
+        rounds: All rounds of the pull.
+        attempts: The attempts that wrote pages.
+        round: Index of the current round.
+        cursor: The next page; None at the beginning of a round.
+        read: Items that were read in the current round.
+        announced: Lowest and highest total that the API announced for the current round.
+        sizes: Sizes of the pages of the current round.
+        first_page: Number, within the pull, of the current round's first page.
+        failed: A page of the current round was skipped because of an error.
+        pages: Number of pages written.
+        seconds: Time spent on the pages.
+        skipped_in_a_row: Pages that were skipped since the last good one.
+        gaps: What is missing.
         accepted: Shortfalls that the run's conf accepts.
-        unannounced: Rounds that ended without the API having said how many items they hold.
+        unannounced: Number of finished rounds for which the API announced no total.
+        counts: Counts by media type.
+        version: Version of this format.
     """
 
     token: str
@@ -155,31 +173,31 @@ class State(msgspec.Struct, kw_only=True):
     version: int = STATE_VERSION
 
     def written(self) -> int:
-        """Rows of all media types."""
+        """Return the number of rows of all media types."""
         return sum(c.written for c in self.counts.values())
 
     def fetched(self) -> int:
-        """Items of all media types."""
+        """Return the number of items of all media types."""
         return sum(c.fetched for c in self.counts.values())
 
     def is_sound(self) -> bool:
-        """Whether a pull can go on from it: a state may come from other code, or have been edited by hand."""
+        """Return whether the state is consistent; it may come from other code or have been edited by hand."""
         sizes = (self.round, self.pages, self.read, self.first_page, self.skipped_in_a_row)
         return min(sizes) >= 0 and self.round <= len(self.rounds) and self.first_page <= self.pages
 
     def begin_round(self) -> None:
-        """Forget what was counted for the round before."""
-        at_hand = self.rounds[self.round] if self.round < len(self.rounds) else None
+        """Reset the counts of the previous round."""
+        current = self.rounds[self.round] if self.round < len(self.rounds) else None
         self.cursor, self.announced, self.first_page, self.failed = None, None, self.pages, False
         self.sizes = PageSizes()
-        self.read = at_hand.read if at_hand else 0
+        self.read = current.read if current else 0
 
 
 def restored(stored: object) -> State:
-    """A stored state as a `State`.
+    """Convert a stored value to a `State`.
 
     Raises:
-        ValueError: It is of another version, malformed, or contradicts itself; the text says what is wrong.
+        ValueError: The value has another version, or is malformed or inconsistent.
     """
     version = stored.get("version") if isinstance(stored, dict) else None
     if version != STATE_VERSION:

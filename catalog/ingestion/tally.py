@@ -1,8 +1,8 @@
-"""Counting what became of each item, by reason."""
+"""Counts the results of the items of a page, by reason."""
 
 from collections import Counter
-from typing import Any
 
+from catalog.core.jsontypes import JsonObject
 from catalog.core.media import MediaType
 from catalog.ingestion.cleaning import tidy
 from catalog.ingestion.parts import Counts
@@ -12,9 +12,9 @@ from catalog.ingestion.records import Raw
 REPEATED = "page was a repetition"
 SEEN = "seen before in this pull"
 OVER_LIMIT = "over the limit of this run"
-MAX_REASONS = 50  # distinct ones a count keeps; texts that an API writes into them would grow without bound
+MAX_REASONS = 50  # distinct reasons of a count; those that contain an API's text would grow without bound
 OTHER = "other reasons"
-LONGEST = 200  # characters of a reason
+MAX_REASON = 200  # characters
 
 
 class Tally:
@@ -22,36 +22,36 @@ class Tally:
 
     def __init__(self, counts: dict[str, Counts]) -> None:
         self._counts = counts
-        self.rejects: list[dict[str, Any]] = []
+        self.rejects: list[JsonObject] = []
 
     def _of(self, media_type: MediaType) -> Counts:
         return self._counts.setdefault(media_type, Counts(skipped={}, rejected={}, cleaned={}))
 
     def fetched(self, media_type: MediaType) -> None:
-        """A record, which is written, passed over or rejected later."""
+        """Count a record that is written, skipped or rejected later."""
         self._of(media_type).fetched += 1
 
     def skip(self, media_type: MediaType, reason: str) -> None:
-        """An item that the mapping does not want."""
+        """Count an item that the mapping does not want."""
         self.fetched(media_type)
         self.pass_over(media_type, reason)
 
     def pass_over(self, media_type: MediaType, reason: str) -> None:
-        """A record, counted as fetched already, that is not wanted after all."""
+        """Count a skipped record that `fetched` has counted already."""
         _count(self._of(media_type).skipped, reason)
 
     def fail(self, media_type: MediaType, reason: str, raw: Raw, **details: str) -> None:
-        """Count a rejected item; `details`, which help to find the cause, are written beside it."""
+        """Count a rejected item; `details`, which help to find the cause, are stored with it."""
         self.fetched(media_type)
         self.reject(media_type, reason, raw, **details)
 
     def reject(self, media_type: MediaType, reason: str, raw: Raw, **details: str) -> None:
-        """A record, counted as fetched already, that cannot be stored."""
+        """Count a rejected record that `fetched` has counted already."""
         _count(self._of(media_type).rejected, reason)
         self.rejects.append({"media_type": media_type, "reason": reason, **details, "raw": raw})
 
     def write(self, media_type: MediaType, rows: int, cleaned: Counter[str]) -> None:
-        """Rows of the page, and the values that did not survive in them."""
+        """Count rows of the page, and the values that were changed or dropped in them."""
         counts = self._of(media_type)
         counts.written += rows
         for reason, number in cleaned.items():
@@ -60,7 +60,7 @@ class Tally:
 
 
 def _count(reasons: dict[str, int], reason: str, number: int = 1) -> None:
-    reason = tidy(reason)[:LONGEST]  # it may hold what an API wrote, such as half a character
+    reason = tidy(reason)[:MAX_REASON]  # it may contain an API's text, such as a lone surrogate
     known = reason in reasons or len(reasons) < MAX_REASONS
     key = reason if known else OTHER
     reasons[key] = reasons.get(key, 0) + number

@@ -1,12 +1,12 @@
-"""HTTP transport for addresses that cannot be trusted, and servers that cannot either.
+"""HTTP transport for untrusted URLs and untrusted servers.
 
-What `requests` and `http.client` lack is added below them:
+It adds to `requests` and `http.client`:
 
-- only addresses of the public internet are connected to, looked at after the name was resolved; what was
-  looked at is what is connected to (`addresses`);
-- every read ends with the deadline of the answer (`deadline`);
-- a header line may be of any length. ccMixter sends its whole answer a second time as the header `X-Json`,
-  far over the 64 KiB that `http.client` accepts. Nobody reads such a header, so the line is cut.
+- connections only to public IP addresses, which are checked after name resolution and used as checked
+  (`addresses`);
+- reads that end at the deadline of the response (`deadline`);
+- header lines of any length. ccMixter repeats its whole response as the header `X-Json`, far beyond the
+  64 KiB that `http.client` accepts. Nobody reads such a header, so the line is truncated.
 """
 
 import http.client
@@ -38,13 +38,13 @@ from catalog.core.errors import BadAddress, Retry
 from catalog.ingestion.addresses import is_global
 from catalog.ingestion.deadline import Deadline, TimedReader, deadline, within_deadline
 
-KEPT = 1 << 15  # bytes of a header line; http.client refuses more than 65 536
+KEPT = 1 << 15  # bytes of a header line that are kept; http.client refuses more than 65 536
 MAX_LINE = 64 << 20
 _PROBE = 2.0  # seconds
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+(?:%[a-z0-9._-]+)?", re.IGNORECASE)  # a name, or an IPv6 address
 
-# What the libraries below a client raise. A ValueError is about the address: a label that is too long, an
-# unknown scheme, brackets that do not close.
+# The errors of the libraries below a client. A ValueError concerns the URL: a label that is too long, an
+# unknown scheme, unbalanced brackets.
 LIBRARY_ERRORS = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
@@ -54,32 +54,31 @@ LIBRARY_ERRORS = (
 )
 
 
-def as_ours(
+def to_catalog_error(
     error: Exception, until: Deadline, redact: Callable[[str], str], request: str
 ) -> Retry | BadAddress:
-    """What to do about an error of the libraries.
+    """Convert an error of the libraries to one of the catalog.
 
     Args:
         error: One of `LIBRARY_ERRORS`.
-        until: The deadline in force when it was raised.
-        redact: Takes the secrets out of a text.
-        request: What was asked, for the message.
+        until: The deadline that was in force.
+        redact: Removes the secrets from text.
+        request: Method and URL, for the message.
     """
     text = redact(f"{type(error).__name__}: {error}")[:800]
     if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader):
         return BadAddress(f"{request}: {text}")
     if until.passed():
-        return Retry(f"the answer was not complete after {until.seconds:g} s")
+        return Retry(f"the response was not complete after {until.seconds:g} s")
     if isinstance(error, urllib3.exceptions.DecodeError):
         return Retry(f"the body could not be decompressed: {text}")
     return Retry(text)
 
 
 def host_of(url: str) -> str:
-    """The host of an address, in lower case; "" when there is none.
+    """Return the host of a URL in lower case; "" if there is none.
 
-    It is read as the libraries read it that connect to it. Other parsers may find another host in an address
-    that was made for that.
+    The URL is parsed as urllib3 parses it, because other parsers may find another host in a crafted URL.
     """
     try:
         return (parse_url(url).host or "").lower().strip("[]").rstrip(".")
@@ -87,11 +86,11 @@ def host_of(url: str) -> str:
         return ""
 
 
-# reading
+# Reading
 
 
 class _ShortLines:
-    """A file whose lines are cut; for reading headers."""
+    """A file whose lines are truncated; for reading headers."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -120,11 +119,11 @@ class _Response(http.client.HTTPResponse):
                 self.fp = file
 
 
-# connecting
+# Connecting
 
 
 def _resolve(host: str, port: int) -> list[str]:
-    """The addresses of a host. Raises socket.gaierror without any, ValueError when it is no host name."""
+    """Resolve a host name. Raises socket.gaierror without an address, ValueError for an invalid name."""
     if not _HOST.fullmatch(host):
         raise ValueError(f"{host!r} is no host name")
     host.encode("idna")  # labels that are empty or too long
@@ -133,7 +132,7 @@ def _resolve(host: str, port: int) -> list[str]:
 
 
 def _refuse_private(host: str, addresses: Collection[str]) -> None:
-    """Raises BadAddress when one of a host's addresses is not on the public internet."""
+    """Raise BadAddress if one of a host's addresses is not on the public internet."""
     for address in addresses:
         if not is_global(address):
             where = "" if address == host else f" is at {address}, which"
@@ -141,10 +140,14 @@ def _refuse_private(host: str, addresses: Collection[str]) -> None:
 
 
 class _Connection(HTTPConnection):
-    """Mixed into urllib3's connections."""
+    """Mixin for urllib3's connections; checks addresses and applies the deadline.
+
+    Attributes:
+        private_hosts: Hosts that may have any address; None if the connection is to the operator's proxy.
+    """
 
     response_class = _Response
-    private_hosts: ClassVar[Collection[str] | None] = None  # None: a proxy's, which the operator has named
+    private_hosts: ClassVar[Collection[str] | None] = None
 
     def _new_conn(self) -> socket.socket:
         *others, last = self._addresses(self._dns_host)
@@ -154,7 +157,7 @@ class _Connection(HTTPConnection):
         return self._connect(last)
 
     def _connect(self, address: str) -> socket.socket:
-        """Connect to an address. Only the socket sees it: certificate and `Host` are still the name's."""
+        """Connect to an address; the certificate and the header `Host` still belong to the name."""
         name, timeout = self._dns_host, self.timeout
         self._dns_host, self.timeout = address, within_deadline(timeout)
         try:
@@ -163,7 +166,7 @@ class _Connection(HTTPConnection):
             self._dns_host, self.timeout = name, timeout
 
     def _addresses(self, name: str) -> list[str]:
-        """What to connect to: addresses that were looked at, or the name where any address will do."""
+        """Return what to connect to: checked addresses, or the name itself if any address is allowed."""
         host = name.strip("[]").rstrip(".").lower()
         if self.private_hosts is None or host in self.private_hosts:
             return [name]
@@ -179,7 +182,7 @@ PoolClasses = dict[str, type[HTTPConnectionPool]]
 
 
 def _guarded(pools: PoolClasses, private_hosts: Collection[str] | None) -> PoolClasses:
-    """Pools like these, by scheme, whose connections are guarded."""
+    """Derive pool classes whose connections check addresses; keys are schemes."""
     guarded = {}
     for scheme, pool in pools.items():
         attributes = {"private_hosts": private_hosts}
@@ -189,13 +192,13 @@ def _guarded(pools: PoolClasses, private_hosts: Collection[str] | None) -> PoolC
 
 
 class Transport(HTTPAdapter):
-    """What `requests` sends through."""
+    """The transport adapter for `requests`."""
 
     def __init__(self, private_hosts: Collection[str] = ()) -> None:
-        """Make a transport with connections of its own.
+        """Create a transport with its own connection pools.
 
         Args:
-            private_hosts: Names of hosts that may be at any address, such as an API inside the operator's
+            private_hosts: Names of hosts that may have any address, such as an API inside the operator's
                 network.
         """
         self._private_hosts = frozenset(host.lower() for host in private_hosts)
@@ -222,13 +225,13 @@ class Transport(HTTPAdapter):
         cert: Any = None,
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        """Send a request; see `requests`. Raises BadAddress when its host is not on the public internet."""
+        """Send a request; see `requests`. Raises BadAddress if its host is not on the public internet."""
         if select_proxy(request.url or "", proxies):
-            self._look_at_target(request.url or "")
+            self._check_target(request.url or "")
         return super().send(request, stream, timeout, verify, cert, proxies)
 
-    def _look_at_target(self, url: str) -> None:
-        """Refuse a private address before a proxy is asked; what only the proxy can resolve is let pass."""
+    def _check_target(self, url: str) -> None:
+        """Refuse a private address before using a proxy; a name that only the proxy resolves is allowed."""
         host = host_of(url)
         if host in self._private_hosts:
             return
@@ -237,46 +240,46 @@ class Transport(HTTPAdapter):
 
 
 class Session(requests.Session):
-    """Sends one request at a time: redirects are not followed, since each hop is the client's to judge."""
+    """A session that does not follow redirects, because the client checks each one."""
 
     def __init__(self, transport: requests.adapters.BaseAdapter) -> None:
         super().__init__()
         self.mount("https://", transport)
         self.mount("http://", transport)
-        self.auth = lambda request: request  # a .netrc must not take the place of a provider's key
+        self.auth = lambda request: request  # a .netrc must not replace a provider's key
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """None, so that `requests` follows nothing."""
+        """Return None, so that `requests` follows no redirect."""
 
     def redirect(self, response: requests.Response) -> str | None:
-        """Where an answer sends us, if it does. Raises ValueError when that is no address."""
+        """Return the target of a redirect, or None. Raises ValueError for a malformed target."""
         location = super().get_redirect_target(response)
         return urljoin(response.url, requote_uri(location)) if location else None
 
 
 def tls_probe(private_hosts: Collection[str] = ()) -> Callable[[str], bool]:
-    """The probe whether a host answers https, within two seconds.
+    """Build a probe for https support, with a timeout of two seconds.
 
     Args:
-        private_hosts: Names of hosts that may be at private addresses.
+        private_hosts: Names of hosts that may have private addresses.
 
     Returns:
-        A function of a host's name that never raises; what cannot be asked does not answer.
+        A function that takes a host name and returns whether the host supports https. It never raises.
     """
 
-    def answers(host: str) -> bool:
+    def supports_https(host: str) -> bool:
         try:
             with deadline(_PROBE), Session(Transport(private_hosts)) as session:
                 session.head(f"https://{host}", stream=True, timeout=_PROBE).close()
-        except Exception:  # whatever a name from an answer makes the libraries do
+        except Exception:  # untrusted names may cause any error in the libraries
             return False
         return True
 
-    return answers
+    return supports_https
 
 
 class _WithoutQuery(logging.Filter):
-    """Cuts the queries of addresses, in which keys are sent, out of what urllib3 logs."""
+    """Removes the queries of URLs, which may hold keys, from urllib3's log messages."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()

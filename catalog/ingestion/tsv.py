@@ -1,14 +1,14 @@
-r"""Records as lines of COPY's text format: the one place that knows the TSV columns, their order and sizes.
+r"""Encodes records as lines of COPY's text format.
 
-Column order and sizes: version 001 of the image format, 002 of the audio format. NULL is `\N`, there is no
-header, a line ends in `\n`. The rules for single values are in `cleaning`, `filetypes`, `urls` and `fields`.
+Columns are in the order of `core.columns`. NULL is `\N`, there is no header, and a line ends in `\n`. The
+rules for single values are in `cleaning`, `filetypes`, `urls` and `fields`.
 """
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 from catalog.core.columns import MAX_INTEGER, MAX_URL_BYTES, SIZES
+from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.licenses import License
 from catalog.core.media import MediaType
 from catalog.ingestion.cleaning import creators, escape, number_for, plain, tidy
@@ -27,37 +27,42 @@ from catalog.ingestion.records import Audio, Image, Media
 from catalog.ingestion.urls import UrlCleaner
 
 NULL = r"\N"
-ANOTHER_MEDIUM = "file of another medium"
+OTHER_MEDIA_TYPE = "file of another medium"
 
 
 class Reject(ValueError):
-    """A record that no row can be made of; its text is the reason, the same for all with the same fault."""
+    """A record that cannot be stored. The message is the reason under which it is counted."""
 
 
 class Unwanted(Exception):
-    """A record that is well formed but not for this table; its text is the reason it is skipped under."""
+    """A well-formed record that does not belong into this table. The message is the reason of the skip."""
 
 
 class Encoder:
-    """Writes the records of one media type of one provider; counts what it leaves out of otherwise good rows.
-
-    Args:
-        media_type: The medium of the records.
-        provider: The provider's name, as stored.
-        urls: The cleaner, shared between the media types of a pull.
-        category: The category of records that have none.
+    """Encodes the records of one provider and media type.
 
     Attributes:
-        cleaned: How many values were changed or left out (a title cut, a file size out of range), by reason.
+        media_type: The media type of the records.
+        provider: The provider's name in the catalog.
+        cleaned: Reason → number of values that were changed or dropped, such as a title that is too long.
+        line: Encodes one record.
     """
 
     def __init__(
         self, media_type: MediaType, provider: str, urls: UrlCleaner, category: str | None = None
     ) -> None:
+        """Create an encoder.
+
+        Args:
+            media_type: The media type of the records.
+            provider: The provider's name in the catalog.
+            urls: The URL cleaner, shared between the media types of a pull.
+            category: The category of records that have none.
+        """
         self.media_type = media_type
         self.provider = provider
         self.cleaned: Counter[str] = Counter()
-        self.line: Callable[[Any], str] = self.image_line if media_type == "image" else self.audio_line
+        self.line: Callable[[Json], str] = self.image_line if media_type == "image" else self.audio_line
         self._urls = urls
         self._category = category
         self._extensions = EXTENSIONS[media_type]
@@ -65,17 +70,17 @@ class Encoder:
         self._small: dict[str | None, str] = {None: NULL}
 
     def image_line(self, record: Image) -> str:
-        """One line, with its line end.
+        """Encode an image as one line, including the line end.
 
         Raises:
             Reject: A required field is missing or cannot be stored.
-            Unwanted: The file is of another medium.
+            Unwanted: The file has another media type.
         """
         width, height = self._number(record.width, "width"), self._number(record.height, "height")
         return f"{self._common(record)}\t{width}\t{height}\n"
 
     def audio_line(self, record: Audio) -> str:
-        """As image_line, for audio."""
+        """Encode an audio record as one line. Raises like `image_line`."""
         number, cleaned = self._number, self.cleaned
         fields = (
             self._common(record),
@@ -97,7 +102,7 @@ class Encoder:
             raise Reject("missing license")
         fid, landing, url, creator_url, creator, title = self._texts_and_urls(r)
         kind = None
-        if r.filetype is None and "?" not in url and "#" not in url:  # so the path is at the end
+        if r.filetype is None and "?" not in url and "#" not in url:  # the URL ends with the path
             kind = self._extensions.get(url.rpartition(".")[2])
         if kind is None:
             kind = self._filetype(r.filetype, url)
@@ -119,16 +124,16 @@ class Encoder:
             f"\t{kind_of_ingestion or ('commoncrawl' if source == 'commoncrawl' else 'provider_api')}"
         )
 
-    def _filetype(self, given: Any, url: str) -> str:
+    def _filetype(self, given: Json, url: str) -> str:
         kind = kind_of(given, url, self.media_type)
-        if kind.is_another_medium:
-            raise Unwanted(ANOTHER_MEDIUM)
+        if kind.is_other_media_type:
+            raise Unwanted(OTHER_MEDIA_TYPE)
         return kind.filetype or NULL
 
     def _texts_and_urls(self, r: Media) -> tuple[str, str, str, str, str, str]:
-        """Identifier, landing URL, URL, creator URL, creator and title.
+        """Return identifier, landing URL, URL, creator URL, creator and title.
 
-        All six are tested together; they are cleaned one by one only when something may need it.
+        All six are checked together; they are cleaned one by one only if one of them may need it.
         """
         fid, landing, url, creator_url, creator, title = (
             r.foreign_identifier,
@@ -142,7 +147,7 @@ class Encoder:
             urls = "|".join((landing, url, creator_url or landing))
             texts = "|".join((fid, creator or "", title or "", ""))
         except TypeError:
-            return self._walk(r)
+            return self._clean_each(r)
         known = self._urls.known
         if (
             fid
@@ -171,9 +176,9 @@ class Encoder:
             if title and "." in title[-LONGEST_EXTENSION:]:
                 title = without_extension(title)
             return fid, landing, url, creator_url or NULL, creator or NULL, title or NULL
-        return self._walk(r)
+        return self._clean_each(r)
 
-    def _walk(self, r: Media) -> tuple[str, str, str, str, str, str]:
+    def _clean_each(self, r: Media) -> tuple[str, str, str, str, str, str]:
         fid = self._text(r.foreign_identifier, "foreign_identifier", cut=False, required=True)
         landing = self._required_url(r.foreign_landing_url, "foreign_landing_url")
         url = self._required_url(r.url, "url")
@@ -190,7 +195,7 @@ class Encoder:
             self._text(r.title, "title") or NULL,
         )
 
-    def _required_url(self, value: Any, column: str) -> str:
+    def _required_url(self, value: Json, column: str) -> str:
         if value is None or value == "":
             raise Reject(f"missing {column}")
         if cleaned := self._urls.clean(value, SIZES[column]):
@@ -201,7 +206,7 @@ class Encoder:
             else f"{column} is not a URL"
         )
 
-    def _optional_url(self, value: Any, column: str) -> str:
+    def _optional_url(self, value: Json, column: str) -> str:
         if cleaned := self._urls.clean(value, SIZES[column]):
             return cleaned
         if value != "":
@@ -209,11 +214,11 @@ class Encoder:
         return NULL
 
     def _url_of_part(self, value: object) -> str | None:
-        """The URL of an alternative file or of a set, which keeps the slash at its end."""
+        """Clean the URL of an alternative file or audio set; slashes at the end are kept."""
         return self._urls.clean(value, SIZES["url"], strip_slashes=False)
 
-    def _text(self, value: Any, column: str, cut: bool = True, required: bool = False) -> str:
-        """Clean, escaped text of at most the column's size; "" when there is none."""
+    def _text(self, value: Json, column: str, cut: bool = True, required: bool = False) -> str:
+        """Return clean, escaped text of at most the column's size; "" if there is none."""
         if isinstance(value, dict | list | tuple):
             if required:
                 raise Reject(f"{column} is not text")
@@ -231,8 +236,8 @@ class Encoder:
             raise Reject(f"missing {column}")
         return escape(text)
 
-    def _number(self, value: Any, column: str) -> str:
-        if type(value) is int and 0 < value <= MAX_INTEGER:  # good for every column
+    def _number(self, value: Json, column: str) -> str:
+        if type(value) is int and 0 < value <= MAX_INTEGER:  # valid in every column
             return str(value)
         if value is None:
             return NULL
@@ -241,21 +246,22 @@ class Encoder:
             self.cleaned[fault] += 1
         return NULL if number is None else str(number)
 
-    def _word(self, value: Any, column: str) -> str:
-        """A category or source; there are few, so each is cleaned once."""
+    def _word(self, value: Json, column: str) -> str:
+        """Return a category or source; there are few, so each is cleaned once."""
         text = "" if value is None else tidy(value)
         return self._small.setdefault(value, escape(text) if 0 < len(text) <= SIZES[column] else NULL)
 
-    def _meta(self, meta: dict[str, Any] | None, license_: License) -> str:
-        """The metadata with the license's addresses added, as JSON in a COPY field."""
-        ours = self._license_json.get(license_)
-        if ours is None:
+    def _meta(self, meta: JsonObject | None, license_: License) -> str:
+        """Encode the metadata with the license URLs added."""
+        license_keys = self._license_json.get(license_)
+        if license_keys is None:
             urls = {"license_url": license_.url, "raw_license_url": license_.raw_url}
-            ours = self._license_json[license_] = json_field({k: tidy(v) for k, v in urls.items() if v})[1:]
+            license_keys = json_field({k: tidy(v) for k, v in urls.items() if v})[1:]
+            self._license_json[license_] = license_keys
         if not meta or type(meta) is not dict:
-            return "{" + ours
-        theirs = plain_meta(meta) or meta_field(meta, self.cleaned)
-        return theirs[:-1] + "," + ours if theirs != "{}" else "{" + ours
+            return "{" + license_keys
+        own = plain_meta(meta) or meta_field(meta, self.cleaned)
+        return own[:-1] + "," + license_keys if own != "{}" else "{" + license_keys
 
 
 def _title(text: str) -> str:

@@ -1,8 +1,7 @@
-"""URLs as the catalog stores them: absolute, https where the host speaks it, on a public host, printable.
+"""Cleans URLs for storage: absolute, printable, on a public host, and with https if the host supports it.
 
-Whether a host speaks TLS is decided without a request on the hot path: by a table of known hosts, then by a
-probe (if there is one) that is asked once for each host. Without a probe, an unknown `http://` host keeps its
-scheme, and an address without a scheme gets https.
+A table of known hosts decides about https; other hosts are probed once, if there is a probe. Without a probe,
+an unknown `http://` host keeps its scheme, and a URL without a scheme gets https.
 """
 
 import re
@@ -13,7 +12,7 @@ from urllib.parse import urlsplit
 import idna
 from tldextract import TLDExtract
 
-# Hosts whose pages we have met as http:// although they have answered https:// for years.
+# Hosts that support https, although APIs still return their URLs with http://.
 SPEAKS_TLS = frozenset(
     """
     api.finna.fi archive.org biodiversitylibrary.org ccmixter.org collections.museumsvictoria.com.au
@@ -23,20 +22,19 @@ SPEAKS_TLS = frozenset(
     www.finna.fi www.flickr.com www.jamendo.com www.wikimedia.org
     """.split()
 )
-_SUFFIXES = TLDExtract(
-    suffix_list_urls=(), cache_dir=None
-)  # the list in the package; workers must not fetch one
+# The suffix list of the package; workers must not download one.
+_SUFFIXES = TLDExtract(suffix_list_urls=(), cache_dir=None)
 _SCHEME = re.compile(r"^(?:http(s*):)?/+", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*:(?!\d+(?:/|$))", re.IGNORECASE)
 _UNSTORABLE = re.compile(r'["\\]')
 _ASCII_HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)+[a-z0-9_-]{1,63}\.?", re.IGNORECASE)
-MAX_HOST = 253  # characters, as DNS has it
+MAX_HOST = 253  # characters, the limit of DNS
 
 
 def ascii_host(host: str) -> str | None:
-    """The host as a request names it, or None when no request can be made because IDNA or DNS refuses it."""
+    """Return a host name in ASCII, as used in requests; None if IDNA or DNS does not allow it."""
     if not host.isascii():
-        try:  # as strict as urllib3, which otherwise refuses the URL in the middle of a request
+        try:  # as strict as urllib3, which would otherwise refuse the URL during a request
             host = idna.encode(host.lower(), strict=True, std3_rules=True).decode()
         except UnicodeError:
             return None
@@ -44,9 +42,9 @@ def ascii_host(host: str) -> str | None:
 
 
 def is_public_host(host: str) -> bool:
-    """Is it a name with a label of its own below a public suffix, or a global IPv4 address?
+    """Return whether a host is a name below a public suffix, or a global IPv4 address.
 
-    Literal addresses in other forms (one number, hexadecimal, IPv6) are refused: no media are published
+    Addresses in other forms (one number, hexadecimal, IPv6) are refused, because no media are published
     there.
     """
     name = ascii_host(host)
@@ -60,34 +58,39 @@ def is_public_host(host: str) -> bool:
 
 
 class UrlCleaner:
-    """Turns what a provider calls a URL into one that can be stored; keeps what it learned about hosts.
+    """Cleans the URLs of a provider, and remembers which hosts support https.
 
-    Args:
-        probe: Whether a host answers https; asked once for each. One that raises counts as "no". None
-            switches probing off (replays, tests, no network).
-        strip_slashes: Drop slashes at the end; WordPress' landing pages need theirs.
+    Attributes:
+        strip_slashes: Remove slashes from the end of URLs.
+        known: Origins, such as `https://host/`, that have been checked.
     """
 
     def __init__(self, probe: Callable[[str], bool] | None = None, strip_slashes: bool = True) -> None:
+        """Create a cleaner.
+
+        Args:
+            probe: Returns whether a host supports https; called once for each host, and an exception means
+                False. None disables probing (replays, tests, no network).
+            strip_slashes: Remove slashes from the end of URLs; WordPress' landing pages need theirs.
+        """
         self.strip_slashes = strip_slashes
-        self.known: set[str] = set()  # origins such as https://host/ that need no second look
+        self.known: set[str] = set()
         self._probe = probe
         self._tls: dict[str, bool] = {}
 
     def clean(self, value: object, size: int, *, strip_slashes: bool | None = None) -> str | None:
-        """The URL with its best scheme.
+        """Clean a URL and choose its scheme.
 
         Args:
-            value: What a provider calls a URL.
-            size: The most characters it may have.
-            strip_slashes: Whether slashes at the end are dropped; None: as for the cleaner's other URLs.
+            value: The value that the provider gives as a URL.
+            size: Maximum length in characters.
+            strip_slashes: Remove slashes from the end; None for the cleaner's default.
 
         Returns:
-            The URL, or None when the value is none, or is too long.
+            The URL, or None if the value is not a URL or too long.
         """
-        if (
-            type(value) is not str or not value or len(value) > size + 100
-        ):  # +100: slashes and spaces may still go
+        # +100: slashes and spaces may still be removed.
+        if type(value) is not str or not value or len(value) > size + 100:
             return None
         strip = self.strip_slashes if strip_slashes is None else strip_slashes
         if value[: value.find("/", 8) + 1] in self.known and value.isprintable() and len(value) <= size:
@@ -123,7 +126,7 @@ class UrlCleaner:
     def _host(rest: str) -> str | None:
         try:
             parts = urlsplit("https://" + rest)
-            host, _ = parts.hostname, parts.port  # reading a port that is no number raises, too
+            host, _ = parts.hostname, parts.port  # reading a malformed port raises, too
         except ValueError:
             return None
         return host if host and is_public_host(host) else None
@@ -136,13 +139,13 @@ class UrlCleaner:
                 return otherwise
             try:
                 self._tls[host] = self._probe(host)
-            except Exception:  # a client may raise anything for an odd host; https was not seen to work
+            except Exception:  # a probe may raise any error for an unusual host
                 self._tls[host] = False
         return self._tls[host]
 
 
 def without_param(url: str | None, param: str) -> str | None:
-    """The address less one query parameter; everything else stays as it was written."""
+    """Remove one query parameter from a URL; the rest is unchanged."""
     if not url:
         return None
     base, _, query = url.partition("?")

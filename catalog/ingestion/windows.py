@@ -1,4 +1,4 @@
-"""The time window of a run, and slices of a busy day. Windows are half-open, [start, end), in UTC."""
+"""Time windows of runs, and slices of busy days. Windows are half-open, [start, end), in UTC."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -10,7 +10,7 @@ DAY = timedelta(days=1)
 
 
 class Window(msgspec.Struct, frozen=True, order=True):
-    """[start, end) in UTC."""
+    """The time [start, end) in UTC."""
 
     start: datetime
     end: datetime
@@ -26,7 +26,11 @@ class Window(msgspec.Struct, frozen=True, order=True):
         return f"{self.start:%Y-%m-%dT%H:%M}-{self.end:%Y-%m-%dT%H:%M}"
 
     def divide(self, parts: int) -> list["Window"]:
-        """Equal parts. Raises ValueError when the window does not divide into whole seconds."""
+        """Divide the window into equal parts.
+
+        Raises:
+            ValueError: The parts would not be whole seconds.
+        """
         span, rest = divmod((self.end - self.start) // timedelta(seconds=1), parts)
         if rest:
             raise ValueError(f"{self} does not divide into {parts} equal parts of whole seconds")
@@ -35,7 +39,7 @@ class Window(msgspec.Struct, frozen=True, order=True):
 
 
 def day_window(day: date) -> Window:
-    """That UTC day."""
+    """Return the window of a UTC day."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     return Window(start, start + DAY)
 
@@ -46,10 +50,13 @@ def run_window(
     interval: tuple[datetime | None, datetime | None] = (None, None),
     days_back: int = 0,
 ) -> Window:
-    """Return the window of a run: its day, else its interval, else the last whole UTC day before it.
+    """Return the window of a run: its day, else its interval, else the last full UTC day before it.
 
-    days_back: shift of a reingestion. Only an interval that has a length counts; a trigger timetable's is
-    empty.
+    Args:
+        run_after: When the run is due.
+        day: The day in the run's conf.
+        interval: The data interval of the run; ignored if empty, as with a trigger timetable.
+        days_back: Shift into the past, in days, for a reingestion.
     """
     start, end = interval
     if day is not None:
@@ -62,10 +69,11 @@ def run_window(
 
 
 class Slicing(msgspec.Struct, frozen=True):
-    """How to cut a day so that each slice stays below what an API serves well.
+    """Divides a day into slices that are small enough for an API.
 
-    A day with fewer than `max_records` is one slice. Otherwise each hour is counted: below `max_records` it
-    is one slice, below `division_threshold` it is cut into `min_divisions`, else into `max_divisions`.
+    A day with fewer than `max_records` records is one slice. Otherwise the records of each hour are counted:
+    below `max_records`, the hour is one slice; below `division_threshold`, it is divided into
+    `min_divisions`, else into `max_divisions`.
     """
 
     max_records: int
@@ -74,7 +82,7 @@ class Slicing(msgspec.Struct, frozen=True):
     max_divisions: int = 12
 
     def slices(self, window: Window, count: Callable[[Window], int]) -> list[Window]:
-        """Return the slices that hold records, in order; `count` requests the total of a window."""
+        """Return the slices that contain records, in order; `count` requests the total of a window."""
         total = count(window)
         if total == 0:
             return []

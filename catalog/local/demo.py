@@ -85,7 +85,7 @@ def reports(stack: Stack, runs: list[Run]) -> dict[str, list[Row]]:
 
 def samples(stack: Stack) -> list[Row]:
     """Return one row of each provider in the catalog."""
-    names = [s for name in provider_names() for s in provider_class(name).strings.values()]
+    names = [s for name in provider_names() for s in provider_class(name).catalog_names.values()]
     query = Path(__file__).with_name("samples.sql").read_bytes()
     with psycopg.connect(stack.dsn(), row_factory=dict_row) as connection:
         return connection.execute(query, [names]).fetchall()

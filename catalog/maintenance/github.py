@@ -4,7 +4,7 @@ from typing import Any
 
 import requests
 
-from catalog.core.errors import Fatal, Retry, UnexpectedAnswer
+from catalog.core.errors import Fatal, Retry, UnexpectedResponse
 from catalog.core.secrets import Secret
 from catalog.core.setting import GITHUB_API
 
@@ -42,7 +42,7 @@ class GitHub:
         while url:
             items, url = self._request("GET", url, **options)
             if not isinstance(items, list):
-                raise UnexpectedAnswer(f"GitHub's answer to GET {path} is no list.")
+                raise UnexpectedResponse(f"GitHub's answer to GET {path} is no list.")
             found += items
             options = {}  # the link to the next page has them
         return found
@@ -88,7 +88,7 @@ class GitHub:
         try:
             found = answer.json() if answer.content else None
         except ValueError:
-            raise UnexpectedAnswer(f"GitHub's answer to {method} {path} is no JSON.") from None
+            raise UnexpectedResponse(f"GitHub's answer to {method} {path} is no JSON.") from None
         return found, answer.links.get("next", {}).get("url")
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from catalog.core.errors import Fatal, UnexpectedAnswer
+from catalog.core.errors import Fatal, UnexpectedResponse
 from catalog.core.setting import Reviews
 from catalog.maintenance.github import GitHub, Missing
 
 log = logging.getLogger(__name__)
 # What an answer that lacks something, or holds something else, leads to.
-ODD = (AttributeError, KeyError, TypeError, ValueError, Fatal, UnexpectedAnswer)
+ODD = (AttributeError, KeyError, TypeError, ValueError, Fatal, UnexpectedResponse)
 
 MARKER = "This reminder is written automatically, by the urgency of the pull request."
 LIMITS = {

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from catalog.core.errors import Fatal, UnexpectedAnswer
+from catalog.core.errors import Fatal, UnexpectedResponse
 from catalog.core.setting import PassedOver, Silencing
 from catalog.maintenance.github import GitHub, Missing
 
@@ -55,7 +55,7 @@ def _state_or_note(github: GitHub, url: str) -> str:
         state = issue_state(github, url)
     except ValueError:
         return NO_ISSUE
-    except (Fatal, UnexpectedAnswer) as error:
+    except (Fatal, UnexpectedResponse) as error:
         return f"it could not be looked up: {error}"
     return MISSING if state == "missing" else state
 
@@ -72,5 +72,5 @@ def issue_state(github: GitHub, url: str) -> str:
         return "missing"
     state = found.get("state") if isinstance(found, dict) else None
     if state not in ("open", "closed"):
-        raise UnexpectedAnswer(f"GitHub gives no state of {owner}/{repository}#{number}.")
+        raise UnexpectedResponse(f"GitHub gives no state of {owner}/{repository}#{number}.")
     return str(state)

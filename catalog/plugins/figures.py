@@ -116,7 +116,9 @@ def freshness(connection: Connection, now: datetime) -> list[Freshness]:
 
 def _sources() -> list[tuple[type[Provider], str, str]]:
     """(class, media type, provider in the catalog) of all that is ingested."""
-    return [(cls, *pair) for cls in map(provider_class, provider_names()) for pair in cls.strings.items()]
+    return [
+        (cls, *pair) for cls in map(provider_class, provider_names()) for pair in cls.catalog_names.items()
+    ]
 
 
 def _newest(

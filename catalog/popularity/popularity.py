@@ -44,9 +44,9 @@ def configured(media_type: MediaType) -> dict[str, str]:
     """Provider string → metric, as the providers declare them."""
     classes = [provider_class(name) for name in provider_names()]
     return {
-        cls.strings[media_type]: cls.popularity
+        cls.catalog_names[media_type]: cls.popularity
         for cls in classes
-        if cls.popularity and media_type in cls.strings
+        if cls.popularity and media_type in cls.catalog_names
     }
 
 
@@ -56,7 +56,7 @@ def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
     A provider with another metric than before is due: its rows are scored with the one before.
 
     Returns:
-        The provider strings that are declared.
+        The provider names that are declared.
     """
     found = configured(media_type)
     for provider, metric in sorted(found.items()):
@@ -140,7 +140,7 @@ def due(
     Args:
         connection: In autocommit.
         media_type: Of the records.
-        providers: Their strings in the catalog.
+        providers: Their names in the catalog.
         force: All that have a constant.
     """
     metrics = [metric_of(connection, media_type, provider) for provider in providers]

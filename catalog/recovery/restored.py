@@ -127,7 +127,7 @@ def _fresh_until(connection: Connection, cls: type[Provider]) -> date | None:
         "select min(fresh_on) from (select max(fresh_on) as fresh_on from whole_pull"
         " where provider = any(%s)"
         " and isfinite(fresh_on) group by provider) p",
-        [list(cls.strings.values())],
+        [list(cls.catalog_names.values())],
     ).fetchone()
     return utc(row[0]).date() if row and row[0] else None
 

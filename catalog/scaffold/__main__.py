@@ -53,7 +53,7 @@ class NewProvider(msgspec.Struct, frozen=True):
         """The address without its query."""
         return self.url.partition("?")[0]
 
-    def provider_string(self, medium: MediaType) -> str:
+    def catalog_name(self, medium: MediaType) -> str:
         """Short, as it stands in the catalog; with several media types each has its own."""
         short = self.name.replace("_", "")
         return short if medium == self.media[0] else f"{short}_{medium}"
@@ -104,7 +104,7 @@ def write(new: NewProvider, folder: Path) -> list[Path]:
 
 def source(new: NewProvider) -> str:
     """The text of provider.py."""
-    strings = ", ".join(f'"{m}": "{new.provider_string(m)}"' for m in new.media)
+    catalog_names = ", ".join(f'"{m}": "{new.catalog_name(m)}"' for m in new.media)
     records = {m: (TEMPLATES / f"{m}.template").read_text(encoding="utf-8") for m in new.media}
     if len(new.media) == 1:
         mapping = f"        return {new.media[0].capitalize()}(\n{records[new.media[0]]}        )\n"
@@ -120,7 +120,7 @@ def source(new: NewProvider) -> str:
             + '        return Skip("of another type")\n'
         )
     names = sorted(
-        {"Counted", "Mapped", "Provider", "Rate", "Raw", "Skip", *(m.capitalize() for m in new.media)},
+        {"Counted", "RecordResult", "Provider", "Rate", "Raw", "Skip", *(m.capitalize() for m in new.media)},
         key=str.lower,
     )
     names += ["license_from_url", "missing"]
@@ -134,7 +134,7 @@ def source(new: NewProvider) -> str:
         endpoint=new.endpoint,
         class_name=new.class_name,
         name=new.name,
-        strings=strings,
+        catalog_names=catalog_names,
         imports=imports,
         mapping=mapping,
         medium=" and ".join("images" if m == "image" else m for m in new.media),

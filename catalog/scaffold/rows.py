@@ -13,6 +13,7 @@ from upath import UPath
 
 from catalog.cli import program
 from catalog.core.columns import COLUMNS
+from catalog.core.jsontypes import JsonObject
 from catalog.ingestion.assemble import client_for, replay_of, window_of
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import FOLDER, api_names, provider_class
@@ -46,10 +47,10 @@ def unescape(field: str) -> str | None:
     return re.sub(r"\\(.)", lambda m: {"t": "\t", "n": "\n", "r": "\r"}.get(m.group(1), m.group(1)), field)
 
 
-def read_rows(parts: Parts, manifest: Manifest) -> list[dict[str, Any]]:
+def read_rows(parts: Parts, manifest: Manifest) -> list[JsonObject]:
     """Rows of all media types, NULLs left out, JSON decoded."""
     rows = []
-    for media_type in provider_class(manifest.provider).strings:
+    for media_type in provider_class(manifest.provider).catalog_names:
         for path in parts.tsv_files(media_type, manifest):
             for line in path.read_text().splitlines():
                 fields = zip(COLUMNS[media_type], map(unescape, line.split("\t")), strict=True)

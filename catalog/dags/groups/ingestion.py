@@ -27,7 +27,7 @@ def skip_when_fresh(provider: str, days: int, dag_run: DagRun = GIVEN) -> None:
     if is_manual(dag_run):
         return
     with catalog_connection(autocommit=True) as connection:
-        found = last_whole(connection, list(provider_class(provider).strings.values()))
+        found = last_whole(connection, list(provider_class(provider).catalog_names.values()))
     if found and found > datetime.now(UTC) - timedelta(days=days):
         raise AirflowSkipException(
             f"a whole pull was loaded on {utc(found):%Y-%m-%d}, less than {days} days ago."
@@ -47,7 +47,7 @@ def ingest(
             all their failures.
     """
     cls, mapped = provider_class(provider), checked is not None
-    media_types = list(cls.strings)
+    media_types = list(cls.catalog_names)
     pulled_media = media_types[0] if len(media_types) == 1 else "mixed"
     options: dict[str, Any] = (
         {"on_failure_callback": [], "map_index_template": "{{ covers }}"} if mapped else {}

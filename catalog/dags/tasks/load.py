@@ -38,7 +38,7 @@ def load(provider: str, media_type: MediaType, day_shift: int) -> dict[str, Any]
         job = ProviderRun(provider, context, day_shift)
     except CatalogError as error:
         raise AirflowSkipException(f"nothing was pulled: {error}") from None
-    parts, name = job.parts(), job.provider.strings[media_type]
+    parts, name = job.parts(), job.provider.catalog_names[media_type]
     manifest = parts.load()
     if manifest is None or not (manifest.pages or manifest.complete):
         raise AirflowSkipException("the pull left nothing to load.")

@@ -3,7 +3,7 @@
 from catalog.mutants.guard import Guard
 
 ANSWERS, READER, COMPLETENESS = (
-    "catalog/ingestion/answers.py",
+    "catalog/ingestion/responses.py",
     "catalog/ingestion/json_reader.py",
     "catalog/ingestion/completeness.py",
 )
@@ -26,7 +26,7 @@ GUARDS = (
         name="reported-errors",
         holds="A 200 whose body reports an error counts as an error.",
         row=7,
-        file="catalog/ingestion/judgement.py",
+        file="catalog/ingestion/response_errors.py",
         find="        if body.get(key):\n",
         replace="        if False:\n",
         tests=("ingestion/test_client.py::test_an_answer_that_says_it_failed",),
@@ -35,7 +35,7 @@ GUARDS = (
         name="no-success",
         holds="A 200 whose body reports no success counts as an error.",
         row=7,
-        file="catalog/ingestion/judgement.py",
+        file="catalog/ingestion/response_errors.py",
         find='    if body.get("success") is False:\n',
         replace="    if False:\n",
         tests=("ingestion/test_client.py::test_an_answer_that_says_it_failed",),
@@ -104,7 +104,7 @@ GUARDS = (
         holds="A pull most of whose items are reported missing counts as incomplete, even the first one.",
         row=36,
         file=COMPLETENESS,
-        find="            allowed = max(0.5, 2 * usual) if not told else min(allowed, 1.0)\n",
+        find="            allowed = max(0.5, 2 * usual) if not comparable else min(allowed, 1.0)\n",
         replace="            allowed = 1.0\n",
         tests=(
             "ingestion/test_completeness.py::test_what_is_gone_is_never_most_of_a_pull_not_even_the_first",

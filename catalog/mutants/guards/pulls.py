@@ -28,7 +28,7 @@ GUARDS = (
         file=PULL,
         find="""        manifest = self._save_manifest(state)
         self._fence()
-        # Airflow's store takes only what JSON has, so no tuples.
+        # Airflow's store accepts only JSON types, so no tuples.
         self._checkpoint.save(msgspec.json.decode(msgspec.json.encode(state)))
 """,
         replace="""        self._checkpoint.save(msgspec.json.decode(msgspec.json.encode(state)))
@@ -103,7 +103,7 @@ GUARDS = (
         holds="An attempt that was superseded does not overwrite the state.",
         row=3,
         file=PULL,
-        find="        self._fence()\n        # Airflow's store takes only what JSON has, so no tuples.\n",
+        find="        self._fence()\n        # Airflow's store accepts only JSON types, so no tuples.\n",
         replace="",
         tests=(
             "ingestion/test_pull.py::test_an_attempt_that_wakes_leaves_the_state_to_the_one_that_took_over",
@@ -159,7 +159,7 @@ GUARDS = (
         holds="After a failed page without a known successor, the rest of its round is read again.",
         row=5,
         file=PULL,
-        find="        rest = self.provider.pages.skip(cursor) is None and not round_.only\n",
+        find="        rest = self.provider.pages.skip(cursor) is None and not round_.single_page\n",
         replace="        rest = False\n",
         tests=(
             "ingestion/test_whole.py::test_a_token_page_that_is_passed_over_takes_the_rest_with_it_and_clearing_reads_all_of_it",
@@ -188,7 +188,7 @@ GUARDS = (
         holds="A page that repeats is detected.",
         row=10,
         file=PAGES,
-        find="        if self._repeats > self._repeats_allowed:\n",
+        find="        if self._repeats > self._allowed_repeats:\n",
         replace="        if False:\n",
         tests=("ingestion/test_pull.py::test_a_repeated_page_is_caught",),
     ),
@@ -209,8 +209,8 @@ GUARDS = (
         holds="A pull passes the maximum number of pages to its loop guard.",
         row=10,
         file=PULL,
-        find="LoopGuard(provider.repeats, MAX_PAGES)",
-        replace="LoopGuard(provider.repeats, 1 << 60)",
+        find="LoopGuard(provider.allowed_repeated_pages, MAX_PAGES)",
+        replace="LoopGuard(provider.allowed_repeated_pages, 1 << 60)",
         tests=("ingestion/test_pull.py::test_a_pull_guards_against_pages_without_end",),
     ),
     Guard(
@@ -311,7 +311,7 @@ GUARDS = (
         holds="An item that cannot be mapped is rejected with its reason; the page continues.",
         row=13,
         file=WRITER,
-        find="        except Exception as error:  # whatever the mapping met, the page goes on\n",
+        find="        except Exception as error:  # an error of the mapping must not fail the page\n",
         replace="        except ZeroDivisionError as error:\n",
         tests=("ingestion/test_pull.py::test_every_item_is_accounted_for",),
     ),
@@ -320,7 +320,7 @@ GUARDS = (
         holds="A record with a value that no column can hold is rejected; the page continues.",
         row=14,
         file=WRITER,
-        find="            except Exception as error:  # a value of a type that no encoder expects\n",
+        find="            except Exception as error:  # a value of a type that the encoder does not expect\n",
         replace="            except ZeroDivisionError as error:\n",
         tests=("ingestion/test_pull.py::test_a_record_that_no_encoder_expects_is_a_reject",),
     ),
@@ -329,7 +329,7 @@ GUARDS = (
         holds="An item whose details fail is rejected; the page continues.",
         row=14,
         file="catalog/ingestion/provider.py",
-        find="                if failures.one_more():\n                    raise\n",
+        find="                if failures.add():\n                    raise\n",
         replace="                raise\n",
         tests=("ingestion/test_whole.py::test_details_that_fail_are_rejects_until_several_in_a_row_do",),
     ),
@@ -359,7 +359,7 @@ GUARDS = (
         holds="Details that fail several times in a row mean that the API is down.",
         row=36,
         file="catalog/ingestion/provider.py",
-        find="                if failures.one_more():\n                    raise\n",
+        find="                if failures.add():\n                    raise\n",
         replace="",
         tests=("ingestion/test_whole.py::test_details_that_fail_are_rejects_until_several_in_a_row_do",),
     ),

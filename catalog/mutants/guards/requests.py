@@ -7,7 +7,7 @@ CLIENT, RETRIES, TRANSPORT = (
     "catalog/ingestion/retries.py",
     "catalog/ingestion/transport.py",
 )
-SIGNING, JUDGEMENT = "catalog/ingestion/signing.py", "catalog/ingestion/judgement.py"
+SIGNING, JUDGEMENT = "catalog/ingestion/signing.py", "catalog/ingestion/response_errors.py"
 TEST_CLIENT, TEST_DEADLINE = "ingestion/test_client.py", "ingestion/test_deadline.py"
 TEST_REDACTION, TEST_ADDRESSES = "ingestion/test_redaction.py", "ingestion/test_addresses.py"
 
@@ -100,7 +100,7 @@ GUARDS = (
         holds="A redirect loop ends.",
         row=9,
         file=CLIENT,
-        find="        for _ in range(_MOST_REDIRECTS + 1):\n",
+        find="        for _ in range(_MAX_REDIRECTS + 1):\n",
         replace="        while True:\n",
         tests=(f"{TEST_CLIENT}::test_a_redirect_loop_is_fatal",),
     ),
@@ -184,8 +184,8 @@ GUARDS = (
         holds="A library's error that contains the URL has no key.",
         row=33,
         file=CLIENT,
-        find="as_ours(error, until, self.redact, ",
-        replace="as_ours(error, until, str, ",
+        find="to_catalog_error(error, until, self.redact, ",
+        replace="to_catalog_error(error, until, str, ",
         tests=(
             f"{TEST_REDACTION}::test_errors_of_the_libraries_name_addresses",
             f"{TEST_CLIENT}::test_connection_refused_names_no_key",
@@ -205,11 +205,8 @@ GUARDS = (
         holds="The log line of a retried request has no secret.",
         row=33,
         file=CLIENT,
-        find=(
-            '            log.warning("%s", self.redact(f"{what}, try {number} of '
-            '{self._policy.tries}: {error}"))\n'
-        ),
-        replace='            log.warning("%s", f"{what}, try {number} of {self._policy.tries}: {error}")\n',
+        find='            log.warning("%s", self.redact(f"{what}, attempt {number} of {self._policy.attempts}: {error}"))\n',
+        replace='            log.warning("%s", f"{what}, attempt {number} of {self._policy.attempts}: {error}")\n',
         tests=(f"{TEST_REDACTION}", f"{TEST_CLIENT}"),
     ),
     Guard(
@@ -226,7 +223,7 @@ GUARDS = (
         holds="A secret is redacted however its characters are escaped.",
         row=33,
         file="catalog/core/secrets.py",
-        find="        return redaction.without(text, self._forms)\n",
+        find="        return redaction.mask(text, self._forms)\n",
         replace="        return text\n",
         tests=(f"{TEST_REDACTION}::test_each_character_in_a_way_of_its_own",),
     ),
@@ -254,7 +251,7 @@ GUARDS = (
         row=36,
         file=CLIENT,
         find="        except (Fatal, Retry):\n            return FileFacts()\n",
-        replace="        except (Fatal, Retry):\n            return FileFacts(gone=True)\n",
+        replace="        except (Fatal, Retry):\n            return FileFacts(deleted=True)\n",
         tests=(
             f"{TEST_CLIENT}::test_a_fault_of_the_server_is_not_gone",
             f"{TEST_CLIENT}::test_a_server_that_is_away_is_not_gone",

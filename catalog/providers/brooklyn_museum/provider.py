@@ -1,25 +1,25 @@
-"""Brooklyn Museum: photographs of objects in its collection under open licenses, one record an image.
+"""Brooklyn Museum: photographs of objects in its collection under open licenses, one record per image.
 
-A list names the objects that have images; the details of each one whose rights text links exactly one
-Creative Commons license are asked for. An object that is listed but no longer there is left out.
+A list names the objects that have images. Details are requested for each object whose rights statement links
+exactly one Creative Commons license. Objects that are listed but no longer available are skipped.
 https://www.brooklynmuseum.org/opencollection/api
 """
 
 from datetime import date
-from typing import Any
 
-from catalog.core.errors import UnexpectedAnswer
-from catalog.ingestion.answers import seen, values_at
+from catalog.core.errors import UnexpectedResponse
+from catalog.ingestion.responses import describe, values_at
 from catalog.provider_api import (
     ApiKey,
     Client,
     Counted,
     HttpStatus,
     Image,
+    Json,
     License,
-    Mapped,
     Provider,
     Raw,
+    RecordResult,
     Skip,
     compact,
     dig,
@@ -29,23 +29,23 @@ from catalog.provider_api import (
 )
 
 OBJECTS = "https://www.brooklynmuseum.org/api/v2/object/"
-PAGE = 35  # the most the API accepts
+PAGE = 35  # the maximum of the API
 META = ("accession_number", "description", "medium", "credit_line", "classification")
 
 
-def check(body: Any) -> None:
-    """Raises UnexpectedAnswer when the answer reports an error, such as a limit that is too large."""
+def check(body: Json) -> None:
+    """Raise UnexpectedResponse if the response reports an error, such as a limit that is too large."""
     if (message := str(dig(body, "message")).lower()) != "success.":
         data = str(dig(body, "data"))[:200]
-        raise UnexpectedAnswer(f"the answer reports {message!r}, code {dig(body, 'errorCode')!r}: {data}")
+        raise UnexpectedResponse(f"the response reports {message!r}, code {dig(body, 'errorCode')!r}: {data}")
 
 
 class BrooklynMuseum(Provider):
     name = "brooklyn_museum"
-    strings = {"image": "brooklynmuseum"}
+    catalog_names = {"image": "brooklynmuseum"}
     start_date = date(2020, 1, 1)
     category = "digitized_artwork"
-    gone_reasons = ("object not found",)
+    deletion_reasons = ("object not found",)
     key = ApiKey(
         "API_KEY_BROOKLYN_MUSEUM", "api_key", "https://www.brooklynmuseum.org/opencollection/api", header=True
     )
@@ -57,13 +57,13 @@ class BrooklynMuseum(Provider):
         if not number or license_of(raw) is None:
             return raw
 
-        def is_object(body: Any) -> None:
+        def is_object(body: Json) -> None:
             check(body)
             found = values_at(body, "data")
             if str(found.get("id")) != str(number) or not entries(found.get("images")):
-                raise UnexpectedAnswer(
-                    f"object {number} and its images were asked for; the answer is of {found.get('id')!r} "
-                    f"and has {len(entries(found.get('images')))} images; {seen(found)}"
+                raise UnexpectedResponse(
+                    f"object {number} and its images were requested; the response is of {found.get('id')!r} "
+                    f"and has {len(entries(found.get('images')))} images; {describe(found)}"
                 )
 
         try:
@@ -73,7 +73,7 @@ class BrooklynMuseum(Provider):
                 raise
             return {**raw, "gone": True}
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         license_ = license_of(raw)
         if not raw.get("id") or license_ is None:
             return Skip("no identifier" if not raw.get("id") else "no single Creative Commons license")
@@ -105,7 +105,7 @@ class BrooklynMuseum(Provider):
 
 
 def entries(value: object) -> list[Raw]:
-    """The objects of a list, which the API writes as an object, by number, now and then.
+    """Return the objects of a list, which the API sometimes encodes as an object with numeric keys.
 
     >>> entries([{"id": 1}, None]), entries({"4": {"id": 1}}), entries("none")
     ([{'id': 1}], [{'id': 1}], [])
@@ -115,6 +115,6 @@ def entries(value: object) -> list[Raw]:
 
 
 def license_of(item: Raw) -> License | None:
-    """The license of the one Creative Commons link in the rights text."""
+    """Return the license if the rights statement has exactly one Creative Commons link."""
     found = [url for url in links(dig(item, "rights_type", "description")) if "creativecommons.org/" in url]
     return license_from_url(found[0]) if len(found) == 1 else None

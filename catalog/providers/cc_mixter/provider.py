@@ -1,27 +1,42 @@
 """ccMixter: remixes and samples under Creative Commons licenses.
 
-An upload is one record: its smallest audio file, with the others as alternatives. The site's answers are not
-quite JSON (numbers with leading zeros, control characters inside texts), and come with a header as long as
-the answer. https://ccmixter.org/query-api
+An upload is one record: its smallest audio file, with the other files as alternatives. The site's responses
+are not quite JSON (numbers with leading zeros, control characters in strings), and have a header that repeats
+the whole response. https://ccmixter.org/query-api
 """
 
 import re
-from typing import Any
 
-from catalog.ingestion.answers import as_count
-from catalog.provider_api import Audio, Counted, Mapped, Provider, Raw, Skip, dig, license_from_url, missing
+from catalog.ingestion.responses import as_count
+from catalog.provider_api import (
+    Audio,
+    Counted,
+    JsonObject,
+    Provider,
+    Raw,
+    RecordResult,
+    Skip,
+    dig,
+    license_from_url,
+    missing,
+)
 
 LIMIT = 100
 
 
 class CcMixter(Provider):
     name = "cc_mixter"
-    strings = {"audio": "ccmixter"}
+    catalog_names = {"audio": "ccmixter"}
     popularity = "upload_num_scores"
-    params = {"format": "json", "limit": LIMIT, "sort": "id", "ord": "asc"}  # new uploads move no others
+    params = {
+        "format": "json",
+        "limit": LIMIT,
+        "sort": "id",
+        "ord": "asc",
+    }  # new uploads do not shift the others
     pages = Counted("https://ccmixter.org/api/query/", items="", param="offset", first=0, step=LIMIT)
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         upload, landing = raw.get("upload_id"), raw.get("file_page_url")
         if skip := missing(identifier=upload is not None and str(upload), landing_url=landing):
             return skip
@@ -55,7 +70,7 @@ class CcMixter(Provider):
         )
 
 
-def as_file(file: Raw) -> dict[str, Any]:
+def as_file(file: Raw) -> JsonObject:
     info = file["file_format_info"]
     rate = re.fullmatch(r"\s*([0-9.]+)\s*k", str(info.get("sr")), re.IGNORECASE)
     return {
@@ -68,7 +83,7 @@ def as_file(file: Raw) -> dict[str, Any]:
 
 
 def milliseconds(length: object) -> int | None:
-    """Return the milliseconds of a length such as 5:46; None if it is malformed.
+    """Convert a duration such as `5:46`; None if it is malformed.
 
     >>> milliseconds("5:46"), milliseconds("1:05:46"), milliseconds("2"), milliseconds("long")
     (346000, 3946000, 2000, None)

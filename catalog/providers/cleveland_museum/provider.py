@@ -1,13 +1,25 @@
 """Cleveland Museum of Art: works in the public domain (CC0) from its open-access API.
 
-An artwork is one record: its web image, else the one for print, else the full one.
+An artwork is one record: its web image, else its print image, else its full image.
 https://openaccess-api.clevelandart.org
 """
 
 from datetime import date, timedelta
-from typing import Any
 
-from catalog.provider_api import CC0, Counted, Image, Mapped, Provider, Rate, Raw, Skip, compact, dig, missing
+from catalog.provider_api import (
+    CC0,
+    Counted,
+    Image,
+    JsonObject,
+    Provider,
+    Rate,
+    Raw,
+    RecordResult,
+    Skip,
+    compact,
+    dig,
+    missing,
+)
 
 PAGE = 1000
 VARIANTS = ("web", "print", "full")
@@ -15,10 +27,10 @@ VARIANTS = ("web", "print", "full")
 
 class ClevelandMuseum(Provider):
     name = "cleveland_museum"
-    strings = {"image": "clevelandmuseum"}
+    catalog_names = {"image": "clevelandmuseum"}
     start_date = date(2020, 1, 15)
     category = "digitized_artwork"
-    rate = Rate(per_second=0.5)  # an answer has 20 MB
+    rate = Rate(per_second=0.5)  # a response has 20 MB
     pull_timeout = timedelta(hours=12)
     params = {"cc0": 1, "has_image": 1, "limit": PAGE}
     pages = Counted(
@@ -30,7 +42,7 @@ class ClevelandMuseum(Provider):
         total="info.total",
     )
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         artwork, landing = raw.get("id"), raw.get("url")
         image: Raw = next((v for name in VARIANTS if dig(v := dig(raw, "images", name), "url")), None)
         if str(raw.get("share_license_status")).lower() != "cc0":
@@ -51,7 +63,7 @@ class ClevelandMuseum(Provider):
         )
 
 
-def meta_data(artwork: Raw) -> dict[str, Any]:
+def meta_data(artwork: Raw) -> JsonObject:
     renamed = {"date": "creation_date", "credit_line": "creditline", "classification": "type"}
     meta = compact(artwork, "accession_number", "technique", "tombstone", **renamed)
     culture = artwork.get("culture")

@@ -1,21 +1,19 @@
-"""Names in a search result of Europeana: who made a work, and what it is about.
+"""Reads creators and subjects from a search result of Europeana.
 
-Creators stand there as text, or as the addresses of agents. The labels of agents are another list: of
-creators, contributors and people that are shown.
+Creators are given as names, or as URIs of agents. The labels of agents are a separate list, which also
+contains contributors and the people depicted.
 """
 
-from typing import Any
+from catalog.provider_api import Json, Raw, dig
 
-from catalog.provider_api import Raw, dig
-
-LANGUAGES = ("en", "def")  # those to prefer; "def" is text in no language, or in one that is not named
+LANGUAGES = ("en", "def")  # in order of preference; "def" stands for no or an unknown language
 
 
 def creator(item: Raw) -> str | None:
-    """All creators in words, in order; None when none is named.
+    """Return the names of all creators, in order; None if there are none.
 
-    Where each agent has one label, both stand at the same place of their lists. Otherwise creators are
-    taken to come first among the agents, as they do in a record.
+    If there are as many labels as agents, they are matched by position. Otherwise the first labels are
+    assumed to be those of the creators, who come first in a record.
     """
     named = listed(item.get("dcCreator")) or labels(item.get("dcCreatorLangAware"))
     agents, names = listed(item.get("edmAgent")), [label(one) for one in listed(item.get("edmAgentLabel"))]
@@ -26,30 +24,30 @@ def creator(item: Raw) -> str | None:
 
 
 def concepts(item: Raw) -> list[str]:
-    """What the work is about, in one language; addresses tell nobody anything."""
+    """Return the subjects of a work in one language, without URIs."""
     found = labels(item.get("edmConceptPrefLabelLangAware")) or [
         label(one) for one in listed(item.get("edmConceptLabel"))
     ]
     return [name for name in found if isinstance(name, str) and name and not is_address(name)]
 
 
-def labels(by_language: Any) -> list[Any]:
-    """The names in the first language that is preferred, or else in the first there is."""
+def labels(by_language: Json) -> list[Json]:
+    """Return the names in the preferred language, else in the first one given."""
     if not isinstance(by_language, dict):
         return []
     preferred = (by_language[language] for language in LANGUAGES if by_language.get(language))
     return listed(next(preferred, next(iter(by_language.values()), None)))
 
 
-def label(one: Any) -> Any:
-    """A label of `{"en": "Ada"}` in a preferred language, or else in the first there is."""
+def label(one: Json) -> Json:
+    """Return a label such as `{"en": "Ada"}` in the preferred language, else in the first one given."""
     found = next((text for language in LANGUAGES if (text := dig(one, language))), None)
     return found or (next(iter(one.values()), None) if isinstance(one, dict) else None)
 
 
-def listed(value: Any) -> list[Any]:
+def listed(value: Json) -> list[Json]:
     return value if isinstance(value, list) else []
 
 
-def is_address(name: Any) -> bool:
+def is_address(name: Json) -> bool:
     return isinstance(name, str) and "://" in name

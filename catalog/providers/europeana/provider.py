@@ -1,25 +1,26 @@
 """Europeana: images under Creative Commons licenses from museums, libraries and archives, changed on one day.
 
-The search finds the items whose record changed on that UTC day, so that changes come with it and nothing
-is pulled again otherwise. Each item is then asked for by itself: only there stand the type and size of
-its file.
+The search returns items whose record changed on the UTC day, so changes are read without pulling everything
+again. Each item is then requested separately, because only its own record holds the type and size of its
+file.
 https://europeana.atlassian.net/wiki/spaces/EF/pages/2385739812/Search+API+Documentation
 """
 
 from datetime import date, timedelta
-from typing import Any
 
-from catalog.core.errors import UnexpectedAnswer
-from catalog.ingestion.answers import items_at, seen
+from catalog.core.errors import UnexpectedResponse
+from catalog.ingestion.responses import describe, items_at
 from catalog.provider_api import (
     ApiKey,
     Client,
     HttpStatus,
     Image,
-    Mapped,
+    Json,
     Provider,
     Rate,
     Raw,
+    RecordResult,
+    RoundParams,
     Skip,
     Tokens,
     Window,
@@ -33,24 +34,24 @@ from catalog.providers.europeana.labels import concepts, creator
 
 API = "https://api.europeana.eu/record/v2"
 SOURCES = {"Wellcome Collection": "wellcome_collection"}  # data provider → source
-GONE = (404, 410)
+DELETED_STATUSES = (404, 410)
 
 
-def check(body: Any) -> None:
+def check(body: Json) -> None:
     if dig(body, "success") is not True:
         said = str(dig(body, "error"))[:200]
-        raise UnexpectedAnswer(f"the search reports no success: {said}; {seen(body)}")
+        raise UnexpectedResponse(f"the search reports no success: {said}; {describe(body)}")
 
 
-def described(body: Any) -> None:
-    """The answer about one item tells of its files, or says that there is no such record."""
+def described(body: Json) -> None:
+    """Check that the response about an item describes its files, or reports that there is no such record."""
     if dig(body, "success") is not False:
         items_at(body, "object.aggregations")
 
 
 class Europeana(Provider):
     name = "europeana"
-    strings = {"image": "europeana"}
+    catalog_names = {"image": "europeana"}
     schedule = "@daily"
     dated = True
     start_date = date(2022, 10, 27)
@@ -74,27 +75,27 @@ class Europeana(Provider):
         check=check,
     )
 
-    def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
+    def rounds(self, client: Client, window: Window | None) -> list[RoundParams]:
         assert window is not None
         start, end = f"{window.start:%Y-%m-%dT%H:%M:%SZ}", f"{window.end:%Y-%m-%dT%H:%M:%SZ}"
-        return [{"query": f"timestamp_update:[{start} TO {end}}}"}]  # } : less than
+        return [{"query": f"timestamp_update:[{start} TO {end}}}"}]  # `}` excludes the end
 
     def detail(self, raw: Raw, client: Client) -> Raw:
-        """The item with what its record says about the file. One that is gone keeps what the search told."""
+        """Add the record's description of the file; an item without a record keeps the search's data."""
         if not raw.get("id") or not image_url(raw):
             return raw
         try:
             item = client.get_json(f"{API}{raw['id']}.json", check=described, may_fail=True)
         except HttpStatus as error:
-            if error.status in GONE:
+            if error.status in DELETED_STATUSES:
                 return raw
             raise
         resources = dig(item, "object", "aggregations", 0, "webResources")
         files = [r for r in resources if r.get("about") == image_url(raw)] if resources else []
         return {**raw, "file": files[0] if files else {}}
 
-    def record(self, raw: Raw) -> Mapped:
-        # `guid` carries the key as a campaign.
+    def record(self, raw: Raw) -> RecordResult:
+        # The query of `guid` contains the API key.
         landing = dig(raw, "edmIsShownAt", 0) or str(raw.get("guid") or "").partition("?")[0]
         url, title, preview = image_url(raw), dig(raw, "title", 0), dig(raw, "edmPreview", 0)
         license_ = license_from_url(
@@ -125,7 +126,7 @@ class Europeana(Provider):
 
 
 def image_url(item: Raw) -> str | None:
-    """The image's address; links into Dropbox are pages, not images."""
+    """Return the URL of the image; links to Dropbox are pages, not images."""
     url = dig(item, "edmIsShownBy", 0)
     return url if isinstance(url, str) and "dropbox.com" not in url else None
 

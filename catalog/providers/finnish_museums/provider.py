@@ -1,24 +1,25 @@
 """Finna: images of four Finnish institutions under Creative Commons licenses, indexed on one UTC day.
 
-A record that changes is indexed again, so changes come with the day of the change. Long result lists
-misbehave there, so a busy day is cut into slices, and what a slice gives is held against the number that
-it announces. The API gives the images of an object no identity of their own: the first is stored under
-the object's identifier, the others under it with `#1`, `#2` … after it. https://api.finna.fi/swagger-ui/
+A record that changes is indexed again, so changes are read with the day of the change. Long result lists are
+unreliable, so a busy day is divided into slices, and each slice is compared with its announced total. Images
+of an object have no identifiers of their own: the first is stored under the object's identifier, the others
+with `#1`, `#2` … appended. https://api.finna.fi/swagger-ui/
 """
 
 from datetime import date, timedelta
-from typing import Any
 
-from catalog.core.errors import UnexpectedAnswer
-from catalog.ingestion.answers import count_at, seen, total_of
+from catalog.core.errors import UnexpectedResponse
+from catalog.ingestion.responses import count_at, describe, total_of
 from catalog.provider_api import (
     Client,
     Counted,
     Image,
-    Mapped,
+    Json,
     Provider,
     Rate,
     Raw,
+    RecordResult,
+    RoundParams,
     Skip,
     Slicing,
     Window,
@@ -36,29 +37,31 @@ BUILDINGS = {
 FIELDS = ["authors", "buildings", "id", "imageRights", "images", "subjects", "title"]
 
 
-def check(body: Any) -> None:
-    """An answer says that it is in order, and how many records it is about."""
+def check(body: Json) -> None:
+    """Check the status of a response and its number of records."""
     if str(dig(body, "status")).lower() != "ok":
         said = dig(body, "statusMessage")
-        raise UnexpectedAnswer(f"the status is {dig(body, 'status')!r}: {str(said)[:200]}; {seen(body)}")
+        raise UnexpectedResponse(
+            f"the status is {dig(body, 'status')!r}: {str(said)[:200]}; {describe(body)}"
+        )
     records = dig(body, "records")
     total_of(body, "resultCount", len(records) if isinstance(records, list) else 0)
 
 
 class FinnishMuseums(Provider):
     name = "finnish_museums"
-    strings = {"image": "finnishmuseums"}
+    catalog_names = {"image": "finnishmuseums"}
     schedule = "@daily"
     dated = True
     start_date = date(2015, 11, 1)
     rate = Rate(per_second=0.5)
     load_timeout = timedelta(hours=5)
     params = {"field[]": FIELDS, "limit": 100}
-    # The platform (VuFind) leaves `records` out where there are none.
+    # The platform (VuFind) omits `records` if there are none.
     pages = Counted(SEARCH, items="records", total="resultCount", omits_empty=True, check=check)
     slicing = Slicing(max_records=10_000, division_threshold=100_000, min_divisions=12, max_divisions=20)
 
-    def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
+    def rounds(self, client: Client, window: Window | None) -> list[RoundParams]:
         assert window is not None
         found = []
         for building in BUILDINGS:
@@ -70,7 +73,7 @@ class FinnishMuseums(Provider):
             found += [{"filter[]": filters(building, part)} for part in self.slicing.slices(window, count)]
         return found
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         object_id, images = raw.get("id"), raw.get("images")
         link = dig(raw, "imageRights", "link")
         license_ = license_from_url(link)
@@ -97,7 +100,7 @@ class FinnishMuseums(Provider):
 
 
 def filters(building: str, window: Window) -> list[str]:
-    """Both ends of the API's range belong to it, to the second."""
+    """Return the filters of a search; ranges include both ends, to the second."""
     start, end = window.start, window.end - timedelta(seconds=1)
     return [
         'format:"0/Image/"',
@@ -106,7 +109,7 @@ def filters(building: str, window: Window) -> list[str]:
     ]
 
 
-def creators(authors: Any) -> str | None:
-    """All names, joined; a group without names is an empty list instead of an object."""
+def creators(authors: Json) -> str | None:
+    """Join the names of all authors; a group without names is an empty list instead of an object."""
     groups = (dig(authors, group) for group in ("primary", "secondary", "corporate"))
     return "; ".join(name for group in groups if isinstance(group, dict) for name in group) or None

@@ -1,30 +1,35 @@
-"""Institutions of the Flickr Commons with many freely licensed photos and no source name of their own yet.
+"""Finds institutions of the Flickr Commons with many freely licensed photos but without a source name.
 
 API: https://www.flickr.com/services/api/flickr.commons.getInstitutions.html
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
-from catalog.ingestion.answers import count_at, items_at
-from catalog.provider_api import Client, dig
+from catalog.ingestion.responses import count_at, items_at
+from catalog.provider_api import Client, Json, JsonObject, dig
 from catalog.providers.flickr.provider import SOURCES
 from catalog.providers.flickr.search import LICENSES, check, check_total
 
 ENDPOINT = "https://www.flickr.com/services/rest"
 INSTITUTIONS = "institutions.institution"
 COMMON = {"format": "json", "nojsoncallback": 1}
-ENOUGH = 300  # photos; many members only hold works without known restrictions, which is no license
-LEFT_OUT = {
+ENOUGH = 300  # photos; many members have only works without known restrictions, which is not a license
+EXCLUDED = {
     "61270229@N05": "graphic medical imagery",
     "126377022@N07": "Internet Archive Book Images: nothing uploaded since 2015, never ingested",
 }
 
 
 class Suggestion(msgspec.Struct, frozen=True):
-    """An institution to consider, and how many of its photos the catalog could hold."""
+    """An institution to consider.
+
+    Attributes:
+        name: Name of the institution.
+        nsid: Identifier of its account.
+        photos: Number of its photos under accepted licenses.
+    """
 
     name: str
     nsid: str
@@ -32,20 +37,20 @@ class Suggestion(msgspec.Struct, frozen=True):
 
 
 def suggestions(client: Client, progress: Callable[[int, int], None] = lambda *_: None) -> list[Suggestion]:
-    """Institutions that are worth a source name.
+    """Return institutions that deserve a source name.
 
     Args:
         client: Sends the requests.
-        progress: Called after each institution with its number and the number of all that are looked at.
+        progress: Called after each institution with its number and the number of all institutions to check.
 
     Returns:
-        Those with at least `ENOUGH` photos, most photos first.
+        Institutions with at least `ENOUGH` photos, ordered by the number of photos, largest first.
 
     Raises:
-        CatalogError: As the client; an answer without the list of institutions, or a total, is an error.
+        CatalogError: A request failed, or a response lacks the list of institutions or a total.
     """
     body = client.get_json(ENDPOINT, {**COMMON, "method": "flickr.commons.getInstitutions"}, check=check_list)
-    known = SOURCES.keys() | LEFT_OUT.keys()
+    known = SOURCES.keys() | EXCLUDED.keys()
     institutions = [
         (str(dig(i, "name", "_content") or "").strip(), dig(i, "nsid")) for i in items_at(body, INSTITUTIONS)
     ]
@@ -61,20 +66,20 @@ def suggestions(client: Client, progress: Callable[[int, int], None] = lambda *_
     return sorted(found, key=lambda s: -s.photos)
 
 
-def check_list(body: Any) -> None:
-    """Raise when an answer holds no list of institutions. Raises what `check` raises."""
+def check_list(body: Json) -> None:
+    """Raise UnexpectedResponse if a response has no list of institutions; otherwise raise like `check`."""
     check(body)
     items_at(body, INSTITUTIONS)
 
 
 def licensed_photos(client: Client, nsid: str) -> int:
-    """Photos of an account under the accepted licenses.
+    """Count the photos of an account under the accepted licenses.
 
-    They are counted license by license: for several together, and an account, Flickr answers 0.
+    Each license is counted separately, because Flickr returns 0 for an account with several licenses.
     """
 
     def count(license_id: str) -> int:
-        params: dict[str, Any] = {
+        params: JsonObject = {
             **COMMON,
             "method": "flickr.photos.search",
             "media": "photos",

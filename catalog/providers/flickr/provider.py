@@ -1,29 +1,30 @@
 """Flickr: photos under Creative Commons licenses or in the public domain, uploaded on one UTC day.
 
-A search never shows more than 4 000 different photos, whatever it announces; after that it repeats itself. So
-a busy day is cut into hours and slices of ten or five minutes, a slice that still announces more is asked
-once per license, and that one is halved until it announces less. What a single second holds beyond 4 000
-photos of one license is reported, and the run fails. Totals count a few photos that no page shows, so a round
-may bring a tenth less.
+A search returns at most 4 000 different photos, whatever total it announces; after that it repeats itself. So
+a busy day is divided into hours and slices of ten or five minutes. A slice that announces more is requested
+once per license, and then halved until it announces less. If a single second has more than 4 000 photos of
+one license, the rest is reported and the run fails. Totals include a few photos that no page shows, so a
+round may return a tenth less.
 
-All requests with one key, of this DAG, of the reingestion and of the audit, share Flickr's 3 600 an hour. A
-new key needs a Flickr Pro account. Photos of some institutions get these as their source.
+All requests with one key, of this DAG, the reingestion and the audit, share Flickr's limit of 3 600 an hour.
+A new key requires a Flickr Pro account. The source of photos by some institutions is the institution.
 Terms: https://www.flickr.com/help/terms/api
 """
 
 from datetime import date
-from typing import Any
 
-from catalog.ingestion.answers import count_at
+from catalog.ingestion.responses import count_at
 from catalog.provider_api import (
     ApiKey,
     Client,
     Image,
-    Mapped,
+    JsonObject,
     Provider,
     Rate,
     Raw,
+    RecordResult,
     Reingestion,
+    RoundParams,
     Skip,
     Slicing,
     Window,
@@ -53,21 +54,21 @@ SOURCES = {
 
 class Flickr(Provider):
     name = "flickr"
-    strings = {"image": "flickr"}
+    catalog_names = {"image": "flickr"}
     schedule = "@daily"
     dated = True
     start_date = date(2020, 11, 1)
     rate = Rate(per_hour=3600)
     retries = 5
-    # Totals count photos that no page shows: "always a bit higher than what is returned", users say.
-    # They are few, but a slice may hold only ten. A page that is missing is an error of its own.
+    # Totals include photos that no page shows: "always a bit higher than what is returned", users report.
+    # They are few, but a slice may hold only ten. A missing page is detected separately.
     total_tolerance = 0.1
     popularity = "views"
     key = ApiKey(
         "API_KEY_FLICKR",
         "api_key",
         "https://www.flickr.com/services/apps/create/",
-        hosts=("api.flickr.com", "www.flickr.com"),  # the audit asks the latter
+        hosts=("api.flickr.com", "www.flickr.com"),  # the audit uses the latter
     )
     params = {
         "method": "flickr.photos.search",
@@ -86,17 +87,17 @@ class Flickr(Provider):
         "flickr_reingestion_workflow", days=((1, 7), (7, 12), (15, 20), (30, 24), (90, 24), (180, 40))
     )
 
-    def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
+    def rounds(self, client: Client, window: Window | None) -> list[RoundParams]:
         assert window is not None
 
         def count(part: Window) -> int:
             body = client.get_json(ENDPOINT, {**self.params, **dates(part), "page": 0}, check=check_total)
-            # "None" may be a hiccup, so such a slice is walked all the same: its page confirms it.
+            # 0 may be a temporary error, so such a slice is read, too: its page confirms it.
             return max(count_at(body, "photos.total"), 1)
 
         return [dates(part) for part in self.slicing.slices(window, count)]
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         license_ = LICENSES.get(str(raw.get("license")))
         size = next((s for s in "lms" if raw.get(f"url_{s}")), None)
         photo_id, owner = raw.get("id"), (raw.get("owner") or "").strip()
@@ -123,13 +124,13 @@ class Flickr(Provider):
         )
 
 
-def meta_data(photo: Raw) -> dict[str, Any]:
+def meta_data(photo: Raw) -> JsonObject:
     meta = compact(photo, "views", pub_date="dateupload", date_taken="datetaken")
     if description := text_of(dig(photo, "description", "_content")):
         meta["description"] = description[:2000]
     return meta
 
 
-def dates(window: Window) -> dict[str, Any]:
-    """Both bounds as Unix time. Two windows share a second, so nothing is left out between them."""
+def dates(window: Window) -> JsonObject:
+    """Return both bounds as Unix time; adjacent windows share a second, so there is no gap."""
     return dict(zip(DATES, (int(window.start.timestamp()), int(window.end.timestamp())), strict=True))

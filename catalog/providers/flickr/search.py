@@ -1,22 +1,34 @@
-"""Flickr's search: its licenses, its errors, and the walk through results of which it shows 4 000.
+"""Flickr's search: licenses, errors, and a paginator for results that are limited to 4 000 photos.
 
 Documentation: https://www.flickr.com/services/api/flickr.photos.search.html and, for the licenses,
 https://www.flickr.com/services/api/flickr.photos.licenses.getInfo.html
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any
 
-from catalog.core.errors import LoopDetected, UnexpectedAnswer
-from catalog.ingestion.answers import as_count, count_at, items_at, seen, total_of
-from catalog.provider_api import Client, Counted, Cursor, Fatal, Page, Params, Raw, dig, license_from_pair
+from catalog.core.errors import LoopDetected, UnexpectedResponse
+from catalog.ingestion.responses import as_count, count_at, describe, items_at, total_of
+from catalog.provider_api import (
+    Check,
+    Client,
+    Counted,
+    Cursor,
+    Fatal,
+    Json,
+    JsonObject,
+    Page,
+    Params,
+    Raw,
+    dig,
+    license_from_pair,
+)
 
 ENDPOINT = "https://api.flickr.com/services/rest"
 PER_PAGE, MAX_UNIQUE = 500, 4000
 DATES = ("min_upload_date", "max_upload_date")  # both inclusive, in Unix time
-UNSHOWN = 1  # photos that a total may count although no page shows them; see `Flickr.total_tolerance`
-LICENSES = {  # those from 11 on are the only Creative Commons licenses for new uploads since 2025-06-18
+UNSHOWN = 1  # photos in a total that no page shows; see `Flickr.total_tolerance`
+LICENSES = {  # since 2025-06-18, new uploads have only those from 11 on
     "1": license_from_pair("by-nc-sa", "2.0"),
     "2": license_from_pair("by-nc", "2.0"),
     "3": license_from_pair("by-nc-nd", "2.0"),
@@ -33,55 +45,56 @@ LICENSES = {  # those from 11 on are the only Creative Commons licenses for new 
     "16": license_from_pair("by-nc-nd", "4.0"),
 }
 assert all(LICENSES.values())
-# A search that cannot be meant, a wrong key, an unknown format or method, a forbidden URL. Every other code
-# is temporary or new: 0, 105, 106 and 201 all say that the service is not available.
+# An invalid search, a wrong key, an unknown format or method, a forbidden URL. All other codes are temporary
+# or new: 0, 105, 106 and 201 mean that the service is not available.
 PERMANENT = frozenset((*range(1, 10), 100, 111, 112, 116))
 
 
-def check(body: Any) -> None:
-    """Raise what an answer of any method reports: errors come with status 200, their codes also as text.
+def check(body: Json) -> None:
+    """Check a response of any method; errors have status 200, and codes may be strings.
 
     Raises:
-        Fatal: Asking again cannot help.
-        UnexpectedAnswer: The error is temporary, its code unknown, or this is no answer of Flickr's.
+        Fatal: The error is permanent.
+        UnexpectedResponse: The error is temporary, its code is unknown, or the response is not Flickr's.
     """
     if dig(body, "stat") == "ok":
         return
     stat, code = (str(dig(body, key))[:20] for key in ("stat", "code"))
-    error = Fatal if as_count(code) in PERMANENT else UnexpectedAnswer
-    raise error(f"Flickr answered stat {stat}, code {code}; {seen(body)}")
+    error = Fatal if as_count(code) in PERMANENT else UnexpectedResponse
+    raise error(f"Flickr answered stat {stat}, code {code}; {describe(body)}")
 
 
-def check_total(body: Any) -> None:
-    """Raise what `check` raises, and UnexpectedAnswer when an answer to a search has no total."""
+def check_total(body: Json) -> None:
+    """Raise UnexpectedResponse if a search result has no total; otherwise raise like `check`."""
     check(body)
     count_at(body, "photos.total")
 
 
-def check_page(body: Any) -> None:
-    """Raise when an answer is no page of photos, or an empty one where there should be some.
+def check_page(body: Json) -> None:
+    """Check a page of photos.
 
     Raises:
-        Fatal: As `check`.
-        UnexpectedAnswer: As `check`; or the page lacks its list, its number or a count.
+        Fatal: See `check`.
+        UnexpectedResponse: See `check`; also if the page lacks its list, its number or a count, or is empty
+            although photos were announced.
     """
     check(body)
     photos = items_at(body, "photos.photo")
     total = total_of(body, "photos.total", len(photos))
     pages, number = (count_at(body, f"photos.{key}") for key in ("pages", "page"))
     if not photos and total > UNSHOWN and number < max(pages, 2):
-        raise UnexpectedAnswer(f"page {number} of {pages} is empty, but {total:,} photos were announced")
+        raise UnexpectedResponse(f"page {number} of {pages} is empty, but {total:,} photos were announced")
 
 
 class Search(Counted):
-    """The photos of one slice of time, page by page.
+    """Pages of the photos of one slice of time.
 
-    Flickr counts pages from 1 and gives the first one for page 0 as well. Past the end, and past 4 000
-    photos, it repeats itself. So a page with the identifiers of the page before brings nothing, and a slice
+    Flickr counts pages from 1 and returns the first one for page 0, too. Past the end, and past 4 000
+    photos, it repeats itself. So a page with the same identifiers as the previous one is ignored, and a slice
     that announces more is replaced by narrower ones.
 
-    The cursor holds the page to ask for, how many photos the pages before it brought (`seen`), and a
-    fingerprint of the last one's identifiers (`ids`).
+    The cursor holds the number of the next page, the number of photos read so far (`seen`), and a fingerprint
+    of the identifiers on the last page (`ids`).
     """
 
     def __init__(self) -> None:
@@ -111,22 +124,22 @@ class Search(Counted):
         return Page(photos, following, max(min(total, MAX_UNIQUE) - UNSHOWN, 0), withheld=withheld)
 
 
-def _check_of(cursor: Cursor) -> Callable[[Any], None]:
-    """The check of the page at a cursor: `check_page`, and that it is the one asked for or the one before."""
+def _check_of(cursor: Cursor) -> Check:
+    """Build the check of a page: `check_page`, and that it is the requested page or a repetition."""
     asked = cursor["page"]
 
-    def checked(body: Any) -> None:
+    def checked(body: Json) -> None:
         check_page(body)
         pages, number = (count_at(body, f"photos.{key}") for key in ("pages", "page"))
         expected = number in (asked, asked + 1) or asked > pages
         if not expected and _fingerprint(items_at(body, "photos.photo")) != cursor.get("ids"):
-            raise UnexpectedAnswer(f"page {asked} of {pages} was asked for, but page {number} came")
+            raise UnexpectedResponse(f"page {asked} of {pages} was requested, but page {number} came")
 
     return checked
 
 
-def _narrower(params: Params) -> list[dict[str, Any]]:
-    """Rounds for a slice with too many photos: one a license, then halves of it; none for a single second."""
+def _narrower(params: Params) -> list[JsonObject]:
+    """Return rounds that replace a slice: one per license, then halves; none for a single second."""
     if "," in str(params["license"]):
         dates = {key: params[key] for key in DATES if key in params}
         return [{**dates, "license": license_id} for license_id in LICENSES]
@@ -142,11 +155,11 @@ def _withheld(params: Params, total: int) -> str:
     start, end = (params.get(key) for key in DATES)
     return (
         f"Flickr announces {total:,} photos under license {params['license']} uploaded from {start} to {end} "
-        f"(Unix time), but gives out {MAX_UNIQUE:,}"
+        f"(Unix time), but returns only {MAX_UNIQUE:,}"
     )
 
 
 def _fingerprint(photos: Sequence[Raw]) -> str:
-    """A page's identifiers as one short text, in which nothing is that changes with time, such as views."""
+    """Return a hash of a page's identifiers, which unlike views do not change."""
     ids = "\n".join(sorted(str(dig(photo, "id")) for photo in photos))
     return blake2b(ids.encode("utf-8", "replace"), digest_size=8).hexdigest()

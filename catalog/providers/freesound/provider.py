@@ -1,15 +1,14 @@
 """Freesound: sounds under Creative Commons licenses.
 
-What is stored is the preview in MP3 (128 kbit/s), which anyone may fetch; the file as it was uploaded is an
-alternative, and needs a login there. A sound whose preview is gone is left out. With a date, only sounds made
-since that day are pulled.
+The stored file is the MP3 preview (128 kbit/s), which is public; the uploaded file, which requires a login,
+is an alternative. A sound without a preview is skipped. With a date, only sounds created since that day are
+pulled.
 
-An ordinary key may send 60 requests a minute and 2 000 a day. A pull of everything needs more: when the day's
-requests are used up, it waits for the next day and goes on automatically. https://freesound.org/docs/api/
+An ordinary key allows 60 requests a minute and 2 000 a day. A pull of everything needs more: when the quota
+is used up, it waits for the next day and resumes automatically. https://freesound.org/docs/api/
 """
 
 from datetime import timedelta
-from typing import Any
 from urllib.parse import quote
 
 from catalog.provider_api import (
@@ -17,35 +16,37 @@ from catalog.provider_api import (
     Audio,
     Client,
     Counted,
-    Mapped,
+    JsonObject,
     OAuth2,
     Provider,
     Quota,
     Rate,
     Raw,
+    RecordResult,
+    RoundParams,
     Skip,
     Window,
     dig,
     license_from_url,
     missing,
 )
-from catalog.providers.freesound.answers import FIELDS, check, pack_number
+from catalog.providers.freesound.responses import FIELDS, check, pack_number
 
-PAGE = 150  # the most the API accepts
+PAGE = 150  # the maximum of the API
 PREVIEW = "preview-hq-mp3"
 META = ("description", "num_downloads", "avg_rating", "num_ratings", "geotag", "download")
 
 
 class Freesound(Provider):
     name = "freesound"
-    strings = {"audio": "freesound"}
+    catalog_names = {"audio": "freesound"}
     schedule = "@quarterly"
     since = True
     rate = Rate(per_minute=60)
     quota = Quota(2_000, "day")
     pull_timeout = timedelta(days=50)
     popularity = "num_downloads"
-    gone_reasons = ("preview not found",)
+    deletion_reasons = ("preview not found",)
     key = ApiKey(
         "API_KEY_FREESOUND",
         "Authorization",
@@ -62,11 +63,11 @@ class Freesound(Provider):
         items="results",
         total="count",
         more="next",
-        gone=404,
+        past_end_status=404,
         check=check,
     )
 
-    def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
+    def rounds(self, client: Client, window: Window | None) -> list[RoundParams]:
         return [{"filter": f"created:[{f'{window.start:%Y-%m-%dT%H:%M:%SZ}' if window else '*'} TO NOW]"}]
 
     def detail(self, raw: Raw, client: Client) -> Raw:
@@ -74,9 +75,9 @@ class Freesound(Provider):
         if not isinstance(preview, str) or not preview:
             return raw
         file = client.file_facts(preview)
-        return {**raw, "preview_gone": file.gone, "preview_size": file.size}
+        return {**raw, "preview_gone": file.deleted, "preview_size": file.size}
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         if raw is None:  # the search lists a sound that the database no longer has
             return Skip("null")
         sound, landing, preview = raw.get("id"), raw.get("url"), dig(raw, "previews", PREVIEW)
@@ -108,8 +109,8 @@ class Freesound(Provider):
         )
 
 
-def pack_of(sound: Raw, people: str | None) -> dict[str, Any]:
-    """The pack that a sound belongs to; its address is that of its page, which is below its owner's."""
+def pack_of(sound: Raw, people: str | None) -> JsonObject:
+    """Return the pack that a sound belongs to; its page is below its owner's page."""
     name, number = sound.get("pack_name"), pack_number(sound.get("pack"))
     if not name or not number:
         return {}
@@ -118,8 +119,8 @@ def pack_of(sound: Raw, people: str | None) -> dict[str, Any]:
     return {"audio_set": audio_set, "audio_set_foreign_identifier": number}
 
 
-def original(sound: Raw) -> list[dict[str, Any]] | None:
-    """The file as it was uploaded."""
+def original(sound: Raw) -> list[JsonObject] | None:
+    """Return the uploaded file as an alternative."""
     if not sound.get("download"):
         return None
     rates = {"bit_rate": float(sound.get("bitrate") or 0) * 1000, "sample_rate": sound.get("samplerate")}

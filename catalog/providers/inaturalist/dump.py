@@ -1,4 +1,4 @@
-"""Loads the files of iNaturalist's open-data dump by SQL. Every step can be repeated and resumes.
+"""Loads the files of iNaturalist's open-data dump by SQL; every step can be repeated and resumed.
 
 Layout of the files: https://github.com/inaturalist/inaturalist-open-data/tree/documentation/Metadata
 """
@@ -18,7 +18,7 @@ from functools import partial
 from hashlib import sha256
 from io import BufferedIOBase, BufferedReader
 from pathlib import Path
-from typing import IO, Any, LiteralString
+from typing import IO, LiteralString
 
 import msgspec
 from psycopg import sql
@@ -39,10 +39,9 @@ from catalog.providers.inaturalist.provider import FILES
 log = logging.getLogger(__name__)
 BATCH = 500_000  # photos
 CHUNK = 1 << 20
-LEAST = (
-    0.5  # share of the last whole load's photos that a dump must hold, and of its photos that must be usable
-)
-SAMPLE = 10_000  # photos, to tell how many are usable
+# Share of the last whole load's photos that a dump must hold, and share of its photos that must be usable.
+MIN_SHARE = 0.5
+SAMPLE = 10_000  # photos, to estimate how many are usable
 UNREADABLE = "unreadable row"
 _HERE = Path(__file__).parent
 _CODES = ("CC-BY-NC-SA", "CC-BY-NC", "CC-BY-NC-ND", "CC-BY", "CC-BY-SA", "CC-BY-ND", "CC0", "PD")
@@ -82,7 +81,7 @@ def token(root: UPath) -> str:
 
 
 def is_loaded(connection: Connection, token: str) -> bool:
-    """Was this very dump the last one that was loaded whole?"""
+    """Return whether this dump is the one that was loaded last."""
     with connection.transaction():
         return bool(
             connection.execute(
@@ -92,7 +91,7 @@ def is_loaded(connection: Connection, token: str) -> bool:
 
 
 def prepare(connection: Connection, token: str) -> None:
-    """Empty tables for the dump; those of the same dump, from an earlier try, stay as they are."""
+    """Create empty tables for the dump; keep those of the same dump from an earlier attempt."""
     with connection.transaction():
         if connection.execute("select to_regclass('inaturalist.dump')").fetchone() != (None,):
             if connection.execute("select token from inaturalist.dump").fetchone() == (token,):
@@ -113,9 +112,14 @@ def _license(code: str) -> License | None:
 
 
 def load_file(connection: Connection, root: UPath, name: str) -> int:
-    """One file of the dump into its table. A file that an earlier attempt has loaded is not read again.
+    """Load a file of the dump into its table, unless an earlier attempt has loaded it.
 
-    Lines that cannot be read, of any kind, are left out and counted.
+    Malformed lines are skipped and counted.
+
+    Args:
+        connection: To the catalog database.
+        root: The folder of the dump.
+        name: One of `FILES`.
 
     Returns:
         The number of rows.
@@ -138,7 +142,7 @@ def load_file(connection: Connection, root: UPath, name: str) -> int:
 
 
 def _copy(connection: Connection, path: UPath, name: str) -> tuple[int, int]:
-    """Return the numbers of rows and of lines left out. Unknown columns are kept as text."""
+    """Copy a file; return the numbers of rows and of skipped lines. Unknown columns are kept as text."""
     with _unpacked(path) as (columns, _):
         pass
     if missing := set(_NEEDED[name]) - set(columns):
@@ -156,7 +160,7 @@ def _copy(connection: Connection, path: UPath, name: str) -> tuple[int, int]:
         problem = copy_exactly(connection, copy, chunks, lambda: chunks.lines)
     if problem is None:
         return chunks.lines, 0
-    log.warning("%s: %s; reading it again without the lines that cannot be read.", path.name, problem)
+    log.warning("%s: %s; reading it again without malformed lines.", path.name, problem)
     seen = Unreadable(path.name)
     with _unpacked(path) as (_, file):
         lines = LineCopy(connection, copy, fault=partial(fault, columns=len(columns)), refuse=seen.add)
@@ -166,7 +170,7 @@ def _copy(connection: Connection, path: UPath, name: str) -> tuple[int, int]:
 
 
 class _Chunks:
-    """The rest of a file in pieces; counts its lines, once all have been read."""
+    """Iterates over the rest of a file in chunks and counts its lines."""
 
     def __init__(self, file: BufferedIOBase) -> None:
         self._file, self.lines = file, 0
@@ -182,7 +186,7 @@ class _Chunks:
 
 @contextmanager
 def _unpacked(path: UPath) -> Iterator[tuple[list[str], BufferedIOBase]]:
-    """The names of the columns, and the file behind them."""
+    """Open a packed file; yield the names of its columns and the file positioned after the header."""
     with path.open("rb") as packed, gzip.open(packed, "rb") as file:
         yield _header(path.name, file), file
 
@@ -201,7 +205,7 @@ def _missing(name: str, missing: set[str], columns: Sequence[str]) -> Fatal:
 
 @contextmanager
 def _damage(name: str) -> Iterator[None]:
-    """A packed file that ends too early, or whose checksum is wrong, is read again later."""
+    """Raise Retry if a packed file is truncated or its checksum is wrong."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
@@ -209,16 +213,19 @@ def _damage(name: str) -> Iterator[None]:
 
 
 def load_names(connection: Connection, archive: UPath | None) -> dict[str, int]:
-    """Common names from the Catalogue of Life's archive (ColDP, a ZIP). Without an archive there are none.
+    """Load common names from the Catalogue of Life's archive (a ZIP in the format ColDP).
 
-    Only the columns needed are read, by the names in the headers: the export's columns change from time to
-    time.
+    Columns are selected by name, because the columns of the export change from time to time.
+
+    Args:
+        connection: To the catalog database.
+        archive: The archive; None loads no names.
 
     Returns:
-        Rows by table.
+        Table → number of rows.
 
     Raises:
-        Fatal: It is no such archive, or more than 1 % of the lines of a file cannot be read.
+        Fatal: The file is not such an archive, or more than 1 % of the lines of a member are malformed.
         Retry: The archive is damaged.
     """
     with connection.transaction():
@@ -240,7 +247,7 @@ def load_names(connection: Connection, archive: UPath | None) -> dict[str, int]:
 
 @contextmanager
 def _local(path: UPath) -> Iterator[IO[bytes]]:
-    """The file, on this machine: a ZIP is read from its end."""
+    """Open a local copy of a file, because a ZIP is read from its end."""
     with path.open("rb") as source:
         if path.protocol in ("", "file", "local"):
             yield source
@@ -251,7 +258,7 @@ def _local(path: UPath) -> Iterator[IO[bytes]]:
 
 
 def _copy_names(connection: Connection, files: zipfile.ZipFile, table: str) -> tuple[int, int]:
-    """(rows, lines left out)."""
+    """Copy a member of the archive; return the numbers of rows and of skipped lines."""
     member, needed = _NAMES[table]
     try:
         opened = files.open(member)
@@ -278,7 +285,7 @@ def _copy_names(connection: Connection, files: zipfile.ZipFile, table: str) -> t
 
 
 def name_taxa(connection: Connection) -> int:
-    """Title and tags of each taxon; their number. The files and the names are there."""
+    """Compute title and tags of each taxon, after files and names were loaded; return the number of taxa."""
     with connection.transaction():
         if (known := _loaded(connection, "taxa_named")) is not None:
             return known
@@ -291,7 +298,7 @@ def name_taxa(connection: Connection) -> int:
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Photo identifiers from `first` up to, but without, `end`."""
+    """The photo identifiers [first, end)."""
 
     number: int
     first: int
@@ -325,22 +332,21 @@ def check(
     replayed: bool = False,
     accept: bool = False,
 ) -> list[str]:
-    """Look whether the dump is whole, now that its files are in tables and taxa are named.
+    """Check whether the dump is whole, after its files were loaded and taxa were named.
 
     Args:
         connection: To the catalog database.
-        root: Where the dump lies.
+        root: The folder of the dump.
         prepared: Token of the dump in the tables.
-        run: Id of DAG and run.
-        replayed: The dump is a recording; then it is compared with recordings, otherwise with real dumps.
-        accept: A person says that what is missing is missing rightly.
+        run: Ids of DAG and run.
+        replayed: The dump is a recording; it is compared with recordings instead of real dumps.
+        accept: Accept a shortfall.
 
     Returns:
-        What is missing, in sentences with numbers; [] for a whole dump.
+        Descriptions of what is missing; empty for a whole dump.
 
     Raises:
-        Fatal: Something is missing, and nobody has accepted it; or the dump's files have changed while they
-            were read.
+        Fatal: Something is missing and not accepted, or the files changed while they were read.
     """
     if token(root) != prepared:
         raise Fatal(f"the dump at {root} has changed while it was read; clear all tasks of the run.")
@@ -352,7 +358,7 @@ def check(
 
 
 def _shrunk(connection: Connection, run: tuple[str, str], replayed: bool) -> str | None:
-    """Far fewer photos than the last whole load of this DAG had?"""
+    """Describe a dump with far fewer photos than this DAG's last whole load; return None otherwise."""
     last = connection.execute(
         """
         select sum(fetched)::bigint, max(finished_on) from ingestion_report
@@ -363,7 +369,7 @@ def _shrunk(connection: Connection, run: tuple[str, str], replayed: bool) -> str
         [*run, replayed],
     ).fetchone()
     photos = _one(connection, "select count(*) from inaturalist.photos")
-    if last is None or photos >= LEAST * last[0]:
+    if last is None or photos >= MIN_SHARE * last[0]:
         return None
     return (
         f"it holds {photos:,} photos, and the last whole one, "
@@ -372,12 +378,12 @@ def _shrunk(connection: Connection, run: tuple[str, str], replayed: bool) -> str
 
 
 def _unusable(connection: Connection) -> str | None:
-    """Return whether most photos lack an observation, taxon or observer, because a file is cut or wrong."""
+    """Describe a dump most of whose photos lack an observation, taxon or observer; return None otherwise."""
     step = max(1, _one(connection, "select count(*) from inaturalist.photos") // SAMPLE)
     found = connection.execute(_statement("usable.sql"), {"step": step}).fetchone()
     assert found
     photos, usable = found
-    if usable >= LEAST * photos:
+    if usable >= MIN_SHARE * photos:
         return None
     return f"only {usable:,} of {photos:,} photos looked at have an observation, a taxon and an observer"
 
@@ -400,23 +406,23 @@ def load_batches(
     progress: Callable[[Batch, int, LoadReport], None] = lambda *_: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Bring all photos into the catalog, batch by batch, each in its own transaction with its report.
+    """Load all photos into the catalog; each batch has its own transaction and report.
 
-    The reports are those of a whole load once the last batch is in.
+    The reports are marked as whole after the last batch.
 
     Args:
         connection: To the catalog database.
-        token: Of the dump in the tables.
-        run: Id of DAG and run; a batch that this run has committed is not touched again.
-        size: Photos of a batch.
-        include_deleted: Bring back photos that were deleted from the catalog.
+        token: Token of the dump in the tables.
+        run: Ids of DAG and run; batches that this run has committed are skipped.
+        size: Number of photos per batch.
+        include_deleted: Restore photos that were deleted from the catalog.
         replayed: The dump is a recording.
-        shortfalls: What a person accepted as missing.
-        progress: Called after each batch with it, the number of all, and its report.
-        should_stop: Asked after each batch.
+        shortfalls: Accepted shortfalls.
+        progress: Called after each batch with the batch, the number of batches, and its report.
+        should_stop: Called after each batch; True raises Interrupted.
 
     Raises:
-        Interrupted: Asked to stop; the next attempt goes on at the next batch.
+        Interrupted: `should_stop` returned True; the next attempt resumes at the next batch.
     """
     with connection.transaction():
         reports = connection.execute(
@@ -432,7 +438,8 @@ def load_batches(
         progress(batch, len(wanted), load(batch))
         if should_stop():
             raise Interrupted(
-                f"asked to stop after batch {batch.number + 1} of {len(wanted)}; the next try goes on there."
+                f"asked to stop after batch {batch.number + 1} of {len(wanted)}; the next attempt "
+                "resumes there."
             )
     with connection.transaction():
         connection.execute(
@@ -444,7 +451,7 @@ def load_batches(
 class _BatchLoad(msgspec.Struct):
     """Loads batches of one dump for one run."""
 
-    connection: Any
+    connection: Connection
     token: str
     run: tuple[str, str]
     include_deleted: bool
@@ -465,7 +472,7 @@ class _BatchLoad(msgspec.Struct):
             seconds=round(time.monotonic() - began, 3),
             counts={"image": counts},
             complete=True,
-            whole=False,  # not before the last batch is in
+            whole=False,  # set after the last batch
             shortfalls=self.shortfalls,
             accepted=bool(self.shortfalls),
         )
@@ -485,7 +492,7 @@ class _BatchLoad(msgspec.Struct):
         ).run()
 
     def _select(self, batch: Batch) -> Counts:
-        """The batch's rows into a temporary table; what became of its photos."""
+        """Select the rows of a batch into a temporary table and count its photos."""
         with self.connection.transaction():
             self.connection.execute("set local work_mem = '256MB'")
             self.connection.execute("drop table if exists inaturalist_batch")
@@ -510,7 +517,7 @@ class _BatchLoad(msgspec.Struct):
 
 
 def finish(connection: Connection, token: str, *, drop: bool) -> None:
-    """Note that the dump is in the catalog, and drop its tables."""
+    """Record that the dump was loaded; drop its tables if `drop` is true."""
     with connection.transaction():
         connection.execute(
             "insert into source_dump values ('inaturalist', %s) "
@@ -522,7 +529,7 @@ def finish(connection: Connection, token: str, *, drop: bool) -> None:
 
 
 def _loaded(connection: Connection, name: str) -> int | None:
-    """Return the rows that an earlier attempt has loaded, and lock the name until the transaction ends."""
+    """Return the number of rows that an earlier attempt loaded; lock the name until the transaction ends."""
     connection.execute("select pg_advisory_xact_lock(hashtext(%s))", [f"inaturalist {name}"])
     row = connection.execute("select rows from inaturalist.loaded where name = %s", [name]).fetchone()
     return row[0] if row else None

@@ -1,14 +1,14 @@
 """iNaturalist: photographs of plants, animals and fungi, from the monthly open-data dump.
 
-There is no API to ask: four files (photos, observations, taxa, observers) are loaded into tables of their
-own, joined there, and brought into the catalog in batches of photo identifiers. Titles and tags are made of
-the organism's names: its common names from the Catalogue of Life, and those of the groups it belongs to. A
-photo that belongs to several observations is stored once. Photos of organisms that nobody has determined are
-left out, and so are those without a license that the catalog accepts; both are counted.
+Four files (photos, observations, taxa, observers) are loaded into tables of their own, joined, and loaded
+into the catalog in batches of photo identifiers. Titles and tags consist of the organism's names: common
+names from the Catalogue of Life, and the names of its higher taxa. A photo of several observations is stored
+once. Photos of unidentified organisms, and photos without an accepted license, are skipped and counted.
 
-The files come from the Variable `INATURALIST_DUMP` (`s3://inaturalist-open-data`), the names from
-`CATALOGUE_OF_LIFE`. A run is skipped when the dump is the one that was loaded last. A run that failed goes
-on, when it is cleared, at the batch it had come to. https://github.com/inaturalist/inaturalist-open-data
+The Variable `INATURALIST_DUMP` (`s3://inaturalist-open-data`) names the folder of the files,
+`CATALOGUE_OF_LIFE` the archive of names. A run is skipped if the dump is the one that was loaded last. A
+failed run resumes, when cleared, at the batch it had reached.
+https://github.com/inaturalist/inaturalist-open-data
 """
 
 from datetime import timedelta
@@ -20,7 +20,7 @@ FILES = ("photos", "observations", "taxa", "observers")  # of the dump: `<name>.
 
 class INaturalist(Provider):
     name = "inaturalist"
-    strings = {"image": "inaturalist"}
+    catalog_names = {"image": "inaturalist"}
     dump = True
     schedule = "0 0 2 * *"
     category = "photograph"

@@ -1,44 +1,43 @@
 """Jamendo: music under Creative Commons licenses, about 500 000 tracks by 40 000 artists, singles among them.
 
-Non-commercial apps may send 35 000 requests a month; when they are used up, a run ends where it is and goes
-on when cleared next month. The address of an album is learnt from its web page, once an album. The query
-parameters that would name our app or the track are taken out of addresses, so that all tracks of an album
-agree on its picture. https://developer.jamendo.com/v3.0/tracks
+Non-commercial apps may send 35 000 requests a month; when they are used up, the pull waits for the next month
+and resumes automatically. The URL of an album is read from its web page, once per album. Query parameters
+that name the app or the track are removed from URLs, so that all tracks of an album have the same picture.
+https://developer.jamendo.com/v3.0/tracks
 """
-
-from typing import Any
 
 from catalog.provider_api import (
     ApiKey,
     Audio,
     Client,
     Counted,
-    Mapped,
+    JsonObject,
     Provider,
     Quota,
     Raw,
+    RecordResult,
     Skip,
     dig,
     license_from_url,
     missing,
     without_param,
 )
-from catalog.providers.jamendo.answers import Albums, album_page, check
+from catalog.providers.jamendo.responses import Albums, album_page, check
 
-PAGE = 200  # the most the API gives
+PAGE = 200  # the maximum of the API
 
 
 class Jamendo(Provider):
     name = "jamendo"
-    strings = {"audio": "jamendo"}
+    catalog_names = {"audio": "jamendo"}
     category = "music"
     popularity = "listens"
     quota = Quota(35_000, "month")
     key = ApiKey("API_KEY_JAMENDO", "client_id", "https://devportal.jamendo.com/")
     params = {
         "format": "json",
-        "type": "single albumtrack",  # without it, singles are left out
-        "order": "id",  # offsets are not stable in the default order, by relevance
+        "type": "single albumtrack",  # without it, singles are not listed
+        "order": "id",  # the default order, by relevance, is not stable
         "fullcount": "true",
         "include": "musicinfo licenses stats lyrics",
         "imagesize": 200,
@@ -52,7 +51,7 @@ class Jamendo(Provider):
         first=0,
         step=PAGE,
         total="headers.results_fullcount",
-        announces="sometimes",  # the API's heavy methods do not count
+        announces="sometimes",  # expensive API methods return no count
         check=check,
     )
 
@@ -60,11 +59,11 @@ class Jamendo(Provider):
         self._albums = Albums()
 
     def complete(self, items: list[Raw], client: Client) -> list[Raw]:
-        """Adds `set_url` to each track: the address of its album after redirects."""
+        """Add `set_url` to each track: the URL of its album after redirects."""
         addresses = self._albums.addresses([url for track in items if (url := album_page(track))], client)
         return [{**t, "set_url": addresses.get(album_page(t))} if isinstance(t, dict) else t for t in items]
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         track_id, landing, url = raw.get("id"), raw.get("shareurl"), raw.get("audio")
         if skip := missing(identifier=track_id, landing_url=landing, audio_file=url):
             return skip
@@ -95,8 +94,8 @@ class Jamendo(Provider):
         )
 
 
-def album(track: Raw, creator: str | None, creator_url: str | None) -> dict[str, Any]:
-    """The album that a track belongs to; a single has none, and its album fields are empty."""
+def album(track: Raw, creator: str | None, creator_url: str | None) -> JsonObject:
+    """Return the fields of the album that a track belongs to; a single has none."""
     if not track.get("album_id") or not track.get("album_name"):
         return {}
     audio_set = {
@@ -114,8 +113,8 @@ def album(track: Raw, creator: str | None, creator_url: str | None) -> dict[str,
     }
 
 
-def alternatives(track: Raw) -> list[dict[str, Any]] | None:
-    """The file for downloading, where the artist allows that."""
+def alternatives(track: Raw) -> list[JsonObject] | None:
+    """Return the download file if the artist allows downloads."""
     if track.get("audiodownload") and track.get("audiodownload_allowed", True):
         return [{"url": track["audiodownload"], "filetype": "mp32"}]
     return None
@@ -131,7 +130,7 @@ def tags(info: Raw) -> list[str]:
     return [name for name in names if name and name != "undefined"]
 
 
-def meta_data(track: Raw) -> dict[str, Any]:
+def meta_data(track: Raw) -> JsonObject:
     stats = track.get("stats") or {}
     return {
         **({"lyrics": track["lyrics"]} if track.get("lyrics") else {}),
@@ -144,5 +143,5 @@ def meta_data(track: Raw) -> dict[str, Any]:
 
 
 def with_slash(url: str | None) -> str | None:
-    """`https://host?query` with the slash that belongs before the question mark."""
+    """Add the missing slash before the question mark of `https://host?query`."""
     return url if not url or "/?" in url else url.replace("?", "/?", 1)

@@ -10,9 +10,9 @@ from catalog.provider_api import (
     Counted,
     FileSizes,
     Image,
-    Mapped,
     Provider,
     Raw,
+    RecordResult,
     Skip,
     license_from_url,
     missing,
@@ -21,13 +21,13 @@ from catalog.provider_api import (
 
 class Justtakeitfree(Provider):
     name = "justtakeitfree"
-    strings = {"image": "justtakeitfree"}
+    catalog_names = {"image": "justtakeitfree"}
     start_date = date(2023, 9, 1)
     key = ApiKey("API_KEY_JUSTTAKEITFREE", "key", "https://justtakeitfree.com (by writing to its owner)")
     pages = Counted("https://justtakeitfree.com/api/api.php", items="data")
     details = FileSizes()
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         photos = raw if isinstance(raw, list) else [raw]  # each item is a list of one
         return [self._photo(photo) for photo in photos]
 

@@ -1,37 +1,35 @@
-"""The Met's list of objects, read in pages, and what an answer about one of them must hold.
+"""The Met's list of objects, divided into pages, and checks of its responses.
 
 https://metmuseum.github.io/
 """
 
-from collections.abc import Callable
 from datetime import date, timedelta
-from typing import Any
 
-from catalog.core.errors import UnexpectedAnswer
-from catalog.ingestion.answers import as_count, count_at, has, items_at, seen
-from catalog.provider_api import Client, Cursor, Page, Paginator, Params, dig
+from catalog.core.errors import UnexpectedResponse
+from catalog.ingestion.responses import as_count, count_at, describe, has, items_at
+from catalog.provider_api import Check, Client, Cursor, Json, Page, Paginator, Params, dig
 
 OBJECTS = "https://collectionapi.metmuseum.org/public/collection/v1/objects"
 A_PAGE = 100
-MANY = 2000  # more objects than change on a day: the list reaches back far
+MANY = 2000  # more objects than change on a day, so the list reaches far back
 
 
 class Objects(Paginator):
-    """The list of identifiers, cut into pages.
+    """The list of identifiers, divided into pages.
 
-    It is asked for once, and again by a pull that resumes after the last identifier read. An identifier that
-    is no number comes with the first page, where it becomes a reject.
+    The list is requested once per attempt; a resumed pull continues after the last identifier. Identifiers
+    that are not numbers are part of the first page and become rejects.
 
-    A list holds what changed on a day or later. One that reaches back far holds most of the collection, so
-    what is in the next day's list as well is taken out of it: that changed later, and belongs to the later
-    day.
+    The list of a day holds all objects that changed on that day or later. One that reaches far back holds
+    most of the collection, so objects that are in the next day's list, too, are removed: they changed later
+    and belong to a later day.
     """
 
     own_params = ("after",)
 
     def __init__(self) -> None:
         self._numbers: list[int] | None = None
-        self._odd: list[Any] = []
+        self._odd: list[Json] = []
         self._listed = 0
 
     def start(self, params: Params) -> Cursor:
@@ -54,8 +52,8 @@ class Objects(Paginator):
         return {"after": ahead[A_PAGE - 1]} if len(ahead) > A_PAGE else None
 
 
-def changed(client: Client, params: Params) -> list[Any]:
-    """The identifiers of what changed on a day, and perhaps later, if that is not much."""
+def changed(client: Client, params: Params) -> list[Json]:
+    """Return the objects that changed on a day; if they are few, also those that changed later."""
     found = identifiers(client.get_json(OBJECTS, params, check=check_list))
     if len(found) <= MANY:
         return found
@@ -64,45 +62,45 @@ def changed(client: Client, params: Params) -> list[Any]:
         client.get_json(OBJECTS, {**params, "metadataDate": f"{following}"}, check=check_list)
     )
     if len(later) > len(found):
-        raise UnexpectedAnswer(
+        raise UnexpectedResponse(
             f"more objects ({len(later):,}) changed since {following} than since the day before"
         )
     known = {repr(identifier) for identifier in later}
     return [identifier for identifier in found if repr(identifier) not in known]
 
 
-def identifiers(body: Any) -> list[Any]:
-    """The identifiers of a list; null stands for none. Raises UnexpectedAnswer when there is no list."""
+def identifiers(body: Json) -> list[Json]:
+    """Return the identifiers of a list; null stands for none. Raises UnexpectedResponse without a list."""
     if has(body, "objectIDs") and dig(body, "objectIDs") is None:
         return []
     return items_at(body, "objectIDs")
 
 
-def check_list(body: Any) -> None:
-    """Raises UnexpectedAnswer when there is no list of identifiers, or `total` is not its length."""
+def check_list(body: Json) -> None:
+    """Raise UnexpectedResponse if there is no list of identifiers, or `total` is not its length."""
     total, found = count_at(body, "total"), len(identifiers(body))
     if found != total:
-        raise UnexpectedAnswer(f"`total` is {total:,}, but `objectIDs` holds {found:,}")
+        raise UnexpectedResponse(f"`total` is {total:,}, but `objectIDs` holds {found:,}")
 
 
-def is_object(number: int) -> Callable[[Any], None]:
-    """A check that an answer is about one object, and has what says whether and where it has images.
+def is_object(number: int) -> Check:
+    """Build a check that a response describes an object and its images.
 
     Args:
-        number: Identifier of the object that was asked for.
+        number: Identifier of the requested object.
 
     Returns:
-        A function that raises UnexpectedAnswer when an answer is not about it, or lacks something.
+        A function that raises UnexpectedResponse if the response describes another object or lacks a field.
     """
 
-    def check(body: Any) -> None:
+    def check(body: Json) -> None:
         if as_count(dig(body, "objectID")) != number:
-            raise UnexpectedAnswer(f"`objectID` should be {number}; {seen(body)}")
+            raise UnexpectedResponse(f"`objectID` should be {number}; {describe(body)}")
         if not isinstance(dig(body, "isPublicDomain"), bool):
-            raise UnexpectedAnswer(f"`isPublicDomain` of {number} is neither true nor false")
+            raise UnexpectedResponse(f"`isPublicDomain` of {number} is neither true nor false")
         for key in ("primaryImage", "objectURL"):
             if not has(body, key):
-                raise UnexpectedAnswer(f"`{key}` of {number} is missing; {seen(body)}")
+                raise UnexpectedResponse(f"`{key}` of {number} is missing; {describe(body)}")
         items_at(body, "additionalImages")
 
     return check

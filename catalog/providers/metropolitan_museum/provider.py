@@ -1,29 +1,29 @@
 """Metropolitan Museum of Art: images of works in the public domain (CC0).
 
-One request lists the objects that changed on a day or later, whatever their number; each object is then a
-request of its own. Of a day far in the past, whose list holds almost the whole collection, only what has not
-changed again since is read. Every image of an object is a record, named after the object and the image's
-file.
+One request lists the objects that changed on a day or later, whatever their number; each object is then
+requested separately. For a day far in the past, whose list holds almost the whole collection, only objects
+that have not changed since are read. Every image of an object is a record; its identifier consists of the
+object's number and the name of the image file.
 
-The documentation allows 80 requests a second, but since August 2025 a firewall answers 403 to everybody who
-sends about thirty in quick succession. So one a second is sent, and such an answer waits for at least a
-minute; 86 400 objects a day are the most that can be read. https://metmuseum.github.io/ and
+The documentation allows 80 requests a second, but since August 2025 a firewall responds with 403 to about
+thirty requests in quick succession. So one request a second is sent, and after such a response at least a
+minute passes; at most 86 400 objects can be read a day. https://metmuseum.github.io/ and
 https://github.com/metmuseum/openaccess/issues/60
 """
 
 from datetime import date, timedelta
-from typing import Any
 
 from catalog.provider_api import (
     CC0,
     Client,
     HttpStatus,
     Image,
-    Mapped,
     Provider,
     Rate,
     Raw,
+    RecordResult,
     Reingestion,
+    RoundParams,
     Skip,
     Window,
 )
@@ -44,7 +44,7 @@ NAMES = (
 
 class MetropolitanMuseum(Provider):
     name = "metropolitan_museum"
-    strings = {"image": "met"}
+    catalog_names = {"image": "met"}
     schedule = "@daily"
     dated = True
     start_date = date(2016, 9, 1)
@@ -53,7 +53,7 @@ class MetropolitanMuseum(Provider):
     concurrency = 2
     blocking_statuses = {403: 60}
     retries = 5
-    gone_reasons = ("no such object",)
+    deletion_reasons = ("no such object",)
     pull_timeout = timedelta(hours=12)
     reingestion = Reingestion(
         "metropolitan_museum_reingestion_workflow",
@@ -66,14 +66,14 @@ class MetropolitanMuseum(Provider):
     def __init__(self) -> None:
         self.pages = Objects()
 
-    def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
+    def rounds(self, client: Client, window: Window | None) -> list[RoundParams]:
         assert window is not None
         return [{"metadataDate": f"{window.day}"}]
 
     def detail(self, raw: Raw, client: Client) -> Raw:
         number = raw["objectID"]
         if type(number) is not int:
-            raise ValueError(f"the identifier {str(number)[:40]!r} is no number")
+            raise ValueError(f"the identifier {str(number)[:40]!r} is not a number")
         try:
             return client.get_json(f"{OBJECTS}/{number}", check=is_object(number))
         except HttpStatus as error:
@@ -81,7 +81,7 @@ class MetropolitanMuseum(Provider):
                 return {**raw, "gone": True}
             raise
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         if raw.get("gone"):
             return Skip("no such object")
         if raw.get("isPublicDomain") is not True:
@@ -100,7 +100,7 @@ class MetropolitanMuseum(Provider):
         return [
             Image(
                 foreign_identifier=f"{raw['objectID']}-{url.rpartition('/')[2].partition('.')[0]}",
-                foreign_landing_url=landing.replace("://wwwstg.", "://www.", 1),  # a staging host that leaks
+                foreign_landing_url=landing.replace("://wwwstg.", "://www.", 1),  # a staging host in the data
                 url=url,
                 license=CC0,
                 thumbnail=small if url == primary else None,

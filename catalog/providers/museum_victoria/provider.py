@@ -1,25 +1,27 @@
 """Museums Victoria: images of its collections under Creative Commons licenses or in the public domain.
 
-The search is walked once for each license. It finds records that hold at least one image under it, so
-the image's own license decides, and a record found again under another license is passed over.
+The search is read once for each license. It finds records with at least one image under that license, so the
+license of each image decides, and a record that is found again under another license is skipped.
 https://collections.museumsvictoria.com.au/developers
 """
 
 from datetime import date
-from typing import Any
 
-from catalog.core.errors import UnexpectedAnswer
+from catalog.core.errors import UnexpectedResponse
 from catalog.provider_api import (
     Client,
     Counted,
     Cursor,
     Image,
-    Mapped,
+    Json,
+    JsonObject,
     Page,
     Params,
     Provider,
     Rate,
     Raw,
+    RecordResult,
+    RoundParams,
     Skip,
     Window,
     compact,
@@ -28,18 +30,18 @@ from catalog.provider_api import (
     missing,
 )
 
-# As the API names them. The rarest come first: a filter that has no effect shows in what they find.
+# The API's names, rarest first, because results of a rare license show best if the filter has no effect.
 LICENSES = ("cc by-nd", "cc by-nc-nd", "cc by-nc-sa", "cc by-sa", "cc by-nc", "public domain", "cc by")
 SITE = "https://collections.museumsvictoria.com.au/"
 FILTER = "imagelicence"
-ENOUGH = 10  # records; fewer say nothing about the filter, as they may have changed since they were indexed
+ENOUGH = 10  # records; fewer do not prove that the filter failed, as they may have changed after indexing
 
 
 class Licensed(Counted):
-    """Pages of records with images under the license that is asked for.
+    """Pages of records with images under the requested license.
 
-    The API ignores parameters that it does not know: under a wrong name the filter lets everything
-    through, once for each license.
+    The API ignores unknown parameters: if the filter were renamed, it would return everything, once for each
+    license.
     """
 
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
@@ -47,14 +49,14 @@ class Licensed(Counted):
         asked, found = params.get(FILTER), len(page.items)
         others = sum(str(asked).lower() not in licenses_of(item) for item in page.items) if asked else 0
         if others >= ENOUGH and others > found / 2:
-            raise UnexpectedAnswer(
+            raise UnexpectedResponse(
                 f"{others} of the {found} records found by {FILTER}={asked} hold no image under that license"
             )
         return page
 
 
 def licenses_of(item: Raw) -> set[str]:
-    """The short names of the licenses of a record's images, in lower case."""
+    """Return the short names of the licenses of a record's images, in lower case."""
     media = dig(item, "media")
     names = [dig(medium, "licence", "shortName") for medium in media] if isinstance(media, list) else []
     return {str(name).lower() for name in names}
@@ -62,18 +64,18 @@ def licenses_of(item: Raw) -> set[str]:
 
 class MuseumVictoria(Provider):
     name = "museum_victoria"
-    strings = {"image": "museumsvictoria"}
+    catalog_names = {"image": "museumsvictoria"}
     start_date = date(2020, 1, 1)
     category = "digitized_artwork"
     rate = Rate(per_second=0.5)
-    unique = True
+    deduplicate = True
     params = {"hasimages": "yes", "perpage": 100}
     pages = Licensed(f"{SITE}api/search", items="", total_header="Total-Results")
 
-    def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
+    def rounds(self, client: Client, window: Window | None) -> list[RoundParams]:
         return [{FILTER: license_} for license_ in LICENSES]
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         item_id = raw.get("id")
         if skip := missing(identifier=item_id, media=raw.get("media")):
             return skip
@@ -108,13 +110,13 @@ class MuseumVictoria(Provider):
         )
 
 
-def tags(item: Raw) -> list[Any]:
-    """What the museum files a record under."""
+def tags(item: Raw) -> list[Json]:
+    """Return the museum's keywords, classifications and collections of a record."""
     lists = (item.get(key) for key in ("keywords", "classifications", "collectionNames"))
     return [tag for found in lists if isinstance(found, list) for tag in found]
 
 
-def meta_data(item: Raw) -> dict[str, Any]:
+def meta_data(item: Raw) -> JsonObject:
     meta = compact(item, "category")
     meta |= {
         to: item[key]

@@ -1,20 +1,19 @@
 """Nappy: photographs of Black and Brown people, in the public domain (CC0).
 
-Their API was made for catalogs like this one.
-https://nappy.co
+The API was made for catalogs like this one. https://nappy.co
 """
 
 import re
 from datetime import date
 
-from catalog.provider_api import CC0, Counted, Image, Mapped, Provider, Raw, compact, missing
+from catalog.provider_api import CC0, Counted, Image, Provider, Raw, RecordResult, compact, missing
 
 UNITS = {"kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 
 
 class Nappy(Provider):
     name = "nappy"
-    strings = {"image": "nappy"}
+    catalog_names = {"image": "nappy"}
     start_date = date(2022, 12, 1)
     category = "photograph"
     popularity = "downloads"
@@ -23,7 +22,7 @@ class Nappy(Provider):
         "https://api.nappy.co/v1/openverse/images", items="images", more="next_page", total="total_results"
     )
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         photo_id, landing, url = raw.get("foreign_identifier"), raw.get("foreign_landing_url"), raw.get("url")
         if skip := missing(identifier=photo_id, landing_url=landing, image=url):
             return skip
@@ -46,10 +45,10 @@ class Nappy(Provider):
 
 
 def size_in_bytes(text: object) -> int | None:
-    """Return the bytes of a size such as 10.1kB; None if it is malformed.
+    """Convert a size such as `1.5 MB`; None if it is malformed.
 
-    >>> size_in_bytes("10.12345kB"), size_in_bytes("1.5 MB"), size_in_bytes("large")
-    (10123, 1500000, None)
+    >>> size_in_bytes("27.31849kB"), size_in_bytes("1.5 MB"), size_in_bytes("large")
+    (27318, 1500000, None)
     """
     match = re.fullmatch(r"\s*([0-9.]+)\s*(kB|MB|GB)\s*", text) if isinstance(text, str) else None
     try:

@@ -1,17 +1,15 @@
-"""MODS descriptions in JSON: several of a kind are a list, one is an object, a text is under `$`."""
+"""Reads MODS descriptions in JSON, where a single value is not in a list, and text is under the key `$`."""
 
-from typing import Any
-
-from catalog.provider_api import Raw, dig
+from catalog.provider_api import Json, JsonObject, Raw, dig
 
 
-def listed(value: Any) -> list[Any]:
-    """The values of a kind: a list as it is, a single one as a list of one, none as an empty list."""
+def listed(value: Json) -> list[Json]:
+    """Return a list unchanged, a single value as a list of one, and None as an empty list."""
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def text(node: Any, *path: str) -> Any:
-    """The text at the end of a path, bare or under `$`; of a list, the first with the next step."""
+def text(node: Json, *path: str) -> Json:
+    """Return the text at a path, either a string or under `$`; in lists, use the first match of each step."""
     for step in path:
         node = next((n[step] for n in listed(node) if isinstance(n, dict) and step in n), None)
     if isinstance(node, str):
@@ -19,8 +17,8 @@ def text(node: Any, *path: str) -> Any:
     return next((n["$"] for n in listed(node) if isinstance(n, dict) and "$" in n), None)
 
 
-def meta_data(mods: Raw) -> dict[str, Any]:
-    """What the catalog keeps of a description beside its own columns."""
+def meta_data(mods: Raw) -> JsonObject:
+    """Return the parts of a description that have no column of their own."""
     kinds, created = listed(mods.get("typeOfResource")), listed(dig(mods, "originInfo", "dateCreated"))
     points = {d.get("point"): d.get("$") for d in created}
     meta = {
@@ -37,12 +35,12 @@ def meta_data(mods: Raw) -> dict[str, Any]:
     return {key: value for key, value in meta.items() if value}
 
 
-def creator(mods: Raw) -> Any:
-    """The name that the description calls the primary one."""
+def creator(mods: Raw) -> Json:
+    """Return the name that is marked as primary."""
     return next((text(n, "namePart") for n in listed(mods.get("name")) if n.get("usage") == "primary"), None)
 
 
-def topics(mods: Raw) -> list[Any]:
-    """The topics of all subjects."""
+def topics(mods: Raw) -> list[Json]:
+    """Return the topics of all subjects."""
     found = [topic.get("$") for s in listed(mods.get("subject")) for topic in listed(s.get("topic"))]
     return [topic for topic in found if topic]

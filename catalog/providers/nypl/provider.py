@@ -1,25 +1,25 @@
-"""New York Public Library, Digital Collections: items that the library puts in the public domain (CC0).
+"""New York Public Library, Digital Collections: items that the library places in the public domain (CC0).
 
-A search names the items; each is then asked for by itself, and every capture (page, side, plate) of it is a
-record. Of the renditions, the largest is stored. https://api.repo.nypl.org/
+A search lists the items. Each is then requested separately, and each of its captures (page, side, plate) is a
+record with its largest rendition. https://api.repo.nypl.org/
 """
 
 import re
 from datetime import date
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from catalog.core.errors import UnexpectedAnswer
-from catalog.ingestion.answers import as_count, seen, values_at
+from catalog.core.errors import UnexpectedResponse
+from catalog.ingestion.responses import as_count, describe, values_at
 from catalog.provider_api import (
     ApiKey,
     Client,
     Counted,
     Image,
-    Mapped,
+    Json,
     Provider,
     Rate,
     Raw,
+    RecordResult,
     Skip,
     dig,
     license_from_url,
@@ -33,38 +33,40 @@ SIZES = "gvqwr"  # full size, then 2560, 1600, 760 and 300 pixels on the long si
 THUMBNAIL = "r"
 
 
-def succeeded(body: Any) -> None:
-    """An answer that says how it went must say "success"; one that does not is judged by what it holds."""
+def succeeded(body: Json) -> None:
+    """Raise UnexpectedResponse if a response has a status other than "success"; the status is optional."""
     headers = dig(body, "nyplAPI", "response", "headers")
     status, message = text(headers, "status"), text(headers, "message")
     if status is not None and str(status).strip().lower() != "success":
-        raise UnexpectedAnswer(f"the status is {str(status)[:40]!r}: {str(message)[:200]}; {seen(body)}")
+        raise UnexpectedResponse(
+            f"the status is {str(status)[:40]!r}: {str(message)[:200]}; {describe(body)}"
+        )
 
 
-def described(body: Any) -> None:
-    """The answer about one item holds its description, and captures or the number of them."""
+def described(body: Json) -> None:
+    """Check that the response about an item holds its description, and captures or their number."""
     succeeded(body)
     values_at(body, "nyplAPI.response.mods")
     if not captures_of(body) and announced(body) is None:
-        raise UnexpectedAnswer("there are neither captures nor `numResults`, the number of them")
+        raise UnexpectedResponse("there are neither captures nor `numResults`, the number of them")
 
 
-def captures_of(body: Any) -> list[Raw]:
-    """The captures in the answer about an item."""
+def captures_of(body: Json) -> list[Raw]:
+    """Return the captures in the response about an item."""
     return listed(dig(body, "nyplAPI", "response", "sibling_captures", "capture"))
 
 
-def announced(body: Any) -> int | None:
-    """How many captures the item has, if its answer tells."""
+def announced(body: Json) -> int | None:
+    """Return the announced number of captures of an item, if there is one."""
     return as_count(text(dig(body, "nyplAPI", "response"), "numResults"))
 
 
-MOST_PAGES = 200  # of captures of one item
+MAX_PAGES = 200  # of captures of one item
 
 
 class Nypl(Provider):
     name = "nypl"
-    strings = {"image": "nypl"}
+    catalog_names = {"image": "nypl"}
     start_date = date(2020, 1, 1)
     rate = Rate(per_second=1)
     key = ApiKey(
@@ -84,7 +86,7 @@ class Nypl(Provider):
     )
 
     def detail(self, raw: Raw, client: Client) -> Raw:
-        """One item with its description and all its captures, which come in pages, too."""
+        """Add the description of an item and all its captures, which are paginated, too."""
         if not (uuid := raw.get("uuid")):
             return raw
         url, page, captures = f"{API}/item_details/{uuid}", 1, list[Raw]()
@@ -95,11 +97,11 @@ class Nypl(Provider):
             captures += new
             if len(captures) >= (whole := announced(body) or 0):
                 return {**raw, "mods": dig(body, "nyplAPI", "response", "mods"), "captures": captures}
-            if not new or page >= MOST_PAGES:
-                raise UnexpectedAnswer(f"{len(captures)} of {whole} captures came")
+            if not new or page >= MAX_PAGES:
+                raise UnexpectedResponse(f"{len(captures)} of {whole} captures came")
             page += 1
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         if not raw.get("uuid"):
             return Skip("no identifier")
         if not raw["captures"]:
@@ -133,5 +135,5 @@ class Nypl(Provider):
 
 
 def by_size(links: list[Raw]) -> dict[str, Raw]:
-    """The renditions by their size, which the query parameter `t` names."""
+    """Return the renditions by size, which the query parameter `t` names."""
     return {parse_qs(urlsplit(link["$"]).query).get("t", [""])[0]: link for link in links if link.get("$")}

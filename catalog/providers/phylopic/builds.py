@@ -1,17 +1,15 @@
-"""Reads the pages of one build of PhyloPic's data, and begins again when there is a newer one."""
+"""Reads the pages of one build of PhyloPic's data, and starts over when there is a newer one."""
 
-from typing import Any
-
-from catalog.core.errors import UnexpectedAnswer
-from catalog.ingestion.answers import count_at, items_at
-from catalog.provider_api import Client, Cursor, HttpStatus, Page, Paginator, Params
+from catalog.core.errors import UnexpectedResponse
+from catalog.ingestion.responses import count_at, items_at
+from catalog.provider_api import Client, Cursor, HttpStatus, Json, Page, Paginator, Params
 
 IMAGES = "https://api.phylopic.org/images"
-OTHER_BUILD = (404, 410)  # of a build that the server does not have yet, or no longer
+OTHER_BUILD = (404, 410)  # statuses for a build that the server does not have yet, or no longer
 
 
 class Builds(Paginator):
-    """Pages of one build, counted from 0; the answer for the list tells the build and how much it holds."""
+    """Pages of one build, counted from 0; the list resource names the current build and its size."""
 
     own_params = ("build", "page")
 
@@ -31,14 +29,14 @@ class Builds(Paginator):
 
     @staticmethod
     def _build(client: Client) -> dict[str, int]:
-        def check(body: Any) -> None:
+        def check(body: Json) -> None:
             count_at(body, "build")
             if count_at(body, "totalItems") and not count_at(body, "totalPages"):
-                raise UnexpectedAnswer("the list has items but no pages")
+                raise UnexpectedResponse("the list has items but no pages")
 
         body = client.get_json(IMAGES, check=check)
         names = {"build": "build", "pages": "totalPages", "total": "totalItems"}
-        return {ours: count_at(body, theirs) for ours, theirs in names.items()}
+        return {key: count_at(body, path) for key, path in names.items()}
 
     @staticmethod
     def _page(client: Client, at: Cursor, params: Params) -> Page:
@@ -46,11 +44,11 @@ class Builds(Paginator):
         if page >= pages:
             return Page([], total=at["total"])
 
-        def check(body: Any) -> None:
+        def check(body: Json) -> None:
             if (given := count_at(body, "build")) != build:
-                raise UnexpectedAnswer(f"build {build} was asked for, but the answer is of build {given}")
+                raise UnexpectedResponse(f"build {build} was requested, but the response is of build {given}")
             if not items_at(body, "_embedded.items"):
-                raise UnexpectedAnswer(
+                raise UnexpectedResponse(
                     f"page {page} of build {build} is empty, but it should have {pages:,} pages"
                 )
 

@@ -1,18 +1,18 @@
 """PhyloPic: silhouettes of organisms, free to use.
 
-All answers belong to a build of the site's data; when there is a new build during a pull, the pull begins
-again with it, and what it had read already is passed over. Stored addresses are those without the build, so
-that they stay the same. The tags are the names of the taxa that an image shows. https://api-docs.phylopic.org
+All responses belong to a build of the site's data. If there is a new build during a pull, the pull starts
+over with it and skips what it has read. URLs are stored without the build, so that they remain the same. The
+tags are the names of the depicted taxa. https://api-docs.phylopic.org
 """
 
 from datetime import date, timedelta
 
 from catalog.provider_api import (
     Image,
-    Mapped,
     Provider,
     Rate,
     Raw,
+    RecordResult,
     Reingestion,
     Skip,
     dig,
@@ -27,21 +27,20 @@ SITE = "https://www.phylopic.org"
 
 class PhyloPic(Provider):
     name = "phylopic"
-    strings = {"image": "phylopic"}
+    catalog_names = {"image": "phylopic"}
     schedule = "@weekly"
     start_date = date(2011, 2, 7)
     category = "illustration"
     rate = Rate(per_second=1)
-    unique = True
+    deduplicate = True
     pull_timeout = timedelta(hours=12)
     headers = {"Accept": "application/vnd.phylopic.v2+json"}  # `application/json` is refused with a 406
     params = {"embed_items": "true"}
     pages = Builds()
-    reingestion = Reingestion(
-        "phylopic_reingestion_workflow", days=(), pull_timeout=timedelta(hours=12)
-    )  # the whole, once
+    # Without days, a run pulls everything once.
+    reingestion = Reingestion("phylopic_reingestion_workflow", days=(), pull_timeout=timedelta(hours=12))
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         links, image_id = raw.get("_links") or {}, raw.get("uuid")
         landing, file = dig(links, "self", "href"), dig(links, "sourceFile", "href")
         if skip := missing(identifier=image_id, landing_url=landing, source_file=file):
@@ -75,7 +74,7 @@ def listed(links: Raw, name: str) -> list[Raw]:
 
 
 def on_site(path: str | None) -> str | None:
-    """The page of the site that a link of the API is about.
+    """Return the page of the site that corresponds to a link of the API.
 
     >>> on_site("/images/1?build=900")
     'https://www.phylopic.org/images/1'
@@ -84,7 +83,7 @@ def on_site(path: str | None) -> str | None:
 
 
 def size_of(link: Raw) -> tuple[float, float]:
-    """Width and height in pixels; zeros when the link does not tell them.
+    """Return width and height in pixels; zeros if the link lacks them.
 
     >>> size_of({"sizes": "413.5x272"}), size_of({"sizes": "any"})
     ((413.5, 272.0), (0.0, 0.0))

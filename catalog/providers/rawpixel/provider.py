@@ -1,18 +1,16 @@
-"""Rawpixel: its public-domain collection, from an API that is open to partners.
+"""Rawpixel: its public-domain collection, from an API for partners.
 
-Requests are signed with the key, which itself is never sent. Without a partner's key the API gives out 100
-000 pictures and no more, though it announces all; a pull then ends as not whole. The renditions that are
-stored carry no watermark: width and height are those of the original. Titles and descriptions are stored
-without the site's closing phrases. https://www.rawpixel.com/public-domain
+Requests are signed with the key, which itself is never sent. Without a partner's key, the API returns only
+100 000 images, although it announces all; such a pull is not whole. The stored renditions have no watermark;
+width and height are those of the original. The site's closing phrases are removed from titles and
+descriptions. https://www.rawpixel.com/public-domain
 """
 
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
 from datetime import timedelta
 from hashlib import sha256
 from hmac import new as hmac
-from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from catalog.ingestion.cleaning import integer
@@ -20,9 +18,10 @@ from catalog.provider_api import (
     ApiKey,
     Counted,
     Image,
-    Mapped,
+    Params,
     Provider,
     Raw,
+    RecordResult,
     Secret,
     Signed,
     Skip,
@@ -51,9 +50,9 @@ REST = re.compile(
 
 
 class SigningKey(ApiKey, frozen=True):
-    """Signs path and sorted query by HMAC-SHA256, in base64 for URLs without padding."""
+    """A key that signs path and sorted query with HMAC-SHA256, in URL-safe base64 without padding."""
 
-    def sign(self, url: str, params: Mapping[str, Any], secret: Secret) -> Signed:
+    def sign(self, url: str, params: Params, secret: Secret) -> Signed:
         query = urlencode(sorted((k, v) for k, v in params.items() if k != self.param), doseq=True)
         digest = hmac(secret.reveal().encode(), f"{urlsplit(url).path}?{query}".encode(), sha256).digest()
         return Signed({**params, self.param: urlsafe_b64encode(digest).decode().rstrip("=")})
@@ -61,14 +60,14 @@ class SigningKey(ApiKey, frozen=True):
 
 class Rawpixel(Provider):
     name = "rawpixel"
-    strings = {"image": "rawpixel"}
+    catalog_names = {"image": "rawpixel"}
     popularity = "download_count"
     pull_timeout = timedelta(hours=12)
     key = SigningKey("API_KEY_RAWPIXEL", "s", "https://www.rawpixel.com (partners only)")
     params = {"tags": "$publicdomain", "pagesize": 100}
     pages = Counted("https://www.rawpixel.com/api/v1/search", items="results", total="total")
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         image_id, landing, metadata, file = (
             raw.get("id"),
             raw.get("url"),
@@ -108,7 +107,7 @@ class Rawpixel(Provider):
 
 
 def clean(text: str | None) -> str | None:
-    """The text less the phrases the site ends its texts with."""
+    """Remove the site's closing phrases from a title or description."""
     if not text:
         return None
     bare = REST.sub("", CLOSING.sub("", text.strip()).strip(), count=1)
@@ -116,10 +115,10 @@ def clean(text: str | None) -> str | None:
 
 
 def title(text: str | None) -> str | None:
-    """Return the title without the site's phrases; None if nothing else is left.
+    """Remove the site's closing phrases and the part after `|` from a title.
 
-    >>> title("Open hand, palm reading. Original | Free Photo - rawpixel")
-    'Open hand, palm reading'
+    >>> title("Made-up kite over hills. Original | Free Photo - rawpixel")
+    'Made-up kite over hills'
     >>> title("Free public domain CC0 photo. | rawpixel")
     """
     bare = clean((text or "").partition("|")[0])

@@ -1,23 +1,25 @@
 """Science Museum Group: images of objects in its collections under Creative Commons licenses.
 
-The API gives out the first pages of a search only, so the collection is walked by ranges of years, which
-are counted first and cut until each is given out whole. Objects without a date, and those whose dates span
-several ranges, are looked for by category. What even that does not reach is told at the end of the run. An
-object may lie in several ranges: what was read before is passed over.
+The API returns only the first pages of a search, so the collection is read by ranges of years, which are
+counted and divided until each is returned completely. Objects without a date, or with dates that span several
+ranges, are searched by category. Objects that are still not found are reported at the end of the run. An
+object that is in several ranges is stored once.
 https://github.com/TheScienceMuseum/collectionsonline/wiki/Collections-Online-API
 """
 
 from datetime import UTC, date, datetime
-from typing import Any
 
 from catalog.provider_api import (
     Client,
     Image,
+    Json,
+    JsonObject,
     License,
-    Mapped,
     Provider,
     Rate,
     Raw,
+    RecordResult,
+    RoundParams,
     Skip,
     Window,
     dig,
@@ -32,18 +34,18 @@ FILES = "https://coimages.sciencemuseumgroup.org.uk/"
 
 class ScienceMuseum(Provider):
     name = "science_museum"
-    strings = {"image": "sciencemuseum"}
+    catalog_names = {"image": "sciencemuseum"}
     start_date = date(2020, 1, 1)
     category = "photograph"
     rate = Rate(per_second=0.5)
-    unique = True
+    deduplicate = True
     params = {"has_image": 1, "image_license": "CC", "page[size]": PAGE_SIZE}
     pages = Searches()
 
-    def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
+    def rounds(self, client: Client, window: Window | None) -> list[RoundParams]:
         return Census(client, self.params).rounds(datetime.now(UTC).year + 1)
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         landing, media = dig(raw, "links", "self"), dig(raw, "attributes", "multimedia")
         if skip := missing(identifier=raw.get("id"), landing_url=landing, image=media):
             return skip
@@ -88,13 +90,13 @@ class ScienceMuseum(Provider):
         )
 
 
-def first(raw: Raw, *paths: tuple[str | int, ...]) -> Any:
-    """What is at the first path that leads anywhere: the shape of today, then the one before 2024."""
+def first(raw: Raw, *paths: tuple[str | int, ...]) -> Json:
+    """Return the value at the first path that exists: the current format, then the one before 2024."""
     return next((value for path in paths if (value := dig(raw, *path)) is not None), None)
 
 
-def address(file: Any) -> str | None:
-    """Where a rendition lies; most are named by their path only."""
+def address(file: Json) -> str | None:
+    """Return the URL of a rendition, most of which are given as a path."""
     place = dig(file, "location")
     if not isinstance(place, str) or not place:
         return None
@@ -102,7 +104,7 @@ def address(file: Any) -> str | None:
 
 
 def license_of(text: object) -> License | None:
-    """Return the license of a text such as CC-BY-NC-SA 4.0; None if it is no license.
+    """Parse a license such as `CC-BY-NC-SA 4.0`.
 
     >>> license_of("CC-BY-NC-SA 4.0").url, license_of("Picture library only")
     ('https://creativecommons.org/licenses/by-nc-sa/4.0/', None)
@@ -111,16 +113,16 @@ def license_of(text: object) -> License | None:
     return license_from_pair(*words) if len(words) == 2 else None
 
 
-def tags(attributes: Raw) -> list[Any]:
-    """What an object is called, and the categories that it is in."""
+def tags(attributes: Raw) -> list[Json]:
+    """Return the names and categories of an object."""
     return texts(dig(attributes, "name"), "value") + texts(dig(attributes, "category"), "name")
 
 
-def texts(entries: Any, key: str) -> list[Any]:
+def texts(entries: Json, key: str) -> list[Json]:
     return [text for entry in entries if (text := dig(entry, key))] if isinstance(entries, list) else []
 
 
-def meta_data(attributes: Raw) -> dict[str, Any]:
+def meta_data(attributes: Raw) -> JsonObject:
     meta = {
         "accession number": dig(attributes, "identifier", 0, "value"),
         "name": dig(attributes, "name", 0, "value"),

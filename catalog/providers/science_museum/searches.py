@@ -1,14 +1,23 @@
-"""The pages of the Science Museum's search, which gives out the first ones of a result only.
+"""Pages of the Science Museum's search, which returns only the first pages of a result.
 
-A range of years that holds more is halved. A page that is never answered, while others are, is passed over.
-What lies outside the ranges is looked for by category. Whatever is missing in the end is told.
+A range of years with more objects is halved. A page that always fails, while others work, is skipped. Objects
+outside the ranges are searched by category. Whatever is still missing is reported.
 """
 
-from typing import Any
-
-from catalog.ingestion.answers import as_count, steps
 from catalog.ingestion.client import Decoded
-from catalog.provider_api import Client, Counted, Cursor, HttpStatus, Page, Params, Raw, Retry, dig
+from catalog.ingestion.responses import as_count, steps
+from catalog.provider_api import (
+    Client,
+    Counted,
+    Cursor,
+    HttpStatus,
+    JsonObject,
+    Page,
+    Params,
+    Raw,
+    Retry,
+    dig,
+)
 from catalog.providers.science_museum.census import (
     LAST_PAGE,
     PAGE_SIZE,
@@ -27,12 +36,12 @@ FILTERS = ("date[from]", "date[to]", "categories")
 
 
 class Searches(Counted):
-    """Pages of a range of years, counted from 0; or of one category after the other."""
+    """Pages of a range of years, or of one category after another, counted from 0."""
 
     def __init__(self) -> None:
         super().__init__(SEARCH, items="data", param="page[number]", first=0, more="links.next", total=TOTAL)
-        self.own_params = (self.param, "rest")  # type: ignore[misc]
-        self.uniform = False  # what is left of a category's pages is of any size
+        self.own_params = (self.param, "rest")
+        self.uniform = False  # pages of a category are filtered
 
     def start(self, params: Params) -> Cursor:
         rest = {"rest": {**params["rest"], "at": 0, "found": 0}} if "rest" in params else {}
@@ -48,7 +57,7 @@ class Searches(Counted):
         return page
 
     def _page(self, client: Client, at: int, params: Params, what: str) -> Page | None:
-        """A page; None past the last one that is given out; an empty one where only this one fails."""
+        """Return a page; None past the last available one; an empty page if only this one fails."""
         try:
             return super().fetch(client, {self.param: at}, params)
         except HttpStatus as error:
@@ -57,7 +66,7 @@ class Searches(Counted):
             return None
         except Retry as error:
             whole = {key: value for key, value in params.items() if key not in FILTERS}
-            try:  # does the API answer at all?
+            try:  # does the API respond at all?
                 super().fetch(client, {self.param: self.first}, whole)
             except Retry:
                 raise error from None
@@ -65,10 +74,10 @@ class Searches(Counted):
             return Page([], {self.param: at + 1} if at < LAST_PAGE else None, withheld=text[:500])
 
     def _total(self, answer: Decoded, cursor: Cursor) -> int | None:
-        """How many objects a result has at least.
+        """Return the minimum number of objects of a result.
 
-        Its count may be too high, because parts of objects are counted but not listed. Its pages are counted
-        afterwards, and all but the last one are full.
+        The total may be too high, because it includes parts of objects, which are not listed. The number of
+        pages does not, and all pages except the last one are full.
         """
         pages = as_count(dig(answer.body, "meta", "total_pages"))
         total = as_count(dig(answer.body, *steps(TOTAL)))
@@ -89,10 +98,10 @@ class Searches(Counted):
             page.withheld = f"{named(years)}: {number:,} objects, of which only the first pages are given out"
         return page
 
-    def _of_category(self, client: Client, at: int, rest: dict[str, Any], params: Params) -> Page:
-        """A page of the category whose turn it is, less what the ranges of years bring.
+    def _of_category(self, client: Client, at: int, rest: JsonObject, params: Params) -> Page:
+        """Return a page of the current category, without the objects that the ranges of years find.
 
-        Items of an earlier category are left out, too, so that each is counted once.
+        Objects that are also in an earlier category are removed, so that each is counted once.
         """
         names, turn = rest["categories"], rest["at"]
         page = Page([])
@@ -105,7 +114,7 @@ class Searches(Counted):
                 if error.status != PAST_THE_LIMIT:
                     raise
                 page.withheld = f"{what} is refused: {error}"[:500]
-        new = [item for item in page.items if self._has_its_turn(item, names, turn)]
+        new = [item for item in page.items if self._belongs_to(item, names, turn)]
         page.items = [item for item in new if not is_inside(item, rest["ranges"], before_zero=False)]
         found = sum(not is_inside(item, rest["ranges"], before_zero=True) for item in new)
         rest, page.total = {**rest, "found": rest["found"] + found}, None
@@ -119,14 +128,14 @@ class Searches(Counted):
         return page
 
     @staticmethod
-    def _has_its_turn(item: Raw, names: list[str], turn: int) -> bool:
-        """Whether this is the first of the item's categories that is walked."""
+    def _belongs_to(item: Raw, names: list[str], turn: int) -> bool:
+        """Return whether the current category is the first of the item's categories that is read."""
         own = categories_of(item)
         return names[turn] in own and not any(name in own for name in names[:turn])
 
 
-def missing_text(rest: dict[str, Any]) -> str | None:
-    """What is missing of the objects outside the ranges, if anything."""
+def missing_text(rest: JsonObject) -> str | None:
+    """Describe which objects outside the ranges were not found; None if all were."""
     if (lost := rest["outside"] - rest["found"]) <= 0:
         return None
     return (
@@ -136,11 +145,11 @@ def missing_text(rest: dict[str, Any]) -> str | None:
 
 
 def years_of(params: Params) -> Years | None:
-    """The range of a search; None when it has none."""
+    """Return the range of years of a search; None if it has none."""
     start, end = as_count(params.get("date[from]", 0)), as_count(params.get("date[to]"))
     return None if start is None or end is None else (start, end)
 
 
 def named(years: Years | None) -> str:
-    """A range in a message."""
+    """Describe a range in a message."""
     return f"the years {years[0]} to {years[1]}" if years else "the search"

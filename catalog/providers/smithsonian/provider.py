@@ -1,22 +1,23 @@
 """Smithsonian Institution, Open Access: images in the public domain (CC0); the source of each is its museum.
 
-The collection is walked by the first two digits of the items' hashes, which keeps each list short. Before
-anything is pulled, the museums' unit codes are compared with those known here: items of a new one are
-skipped, and the run says at its end what to add to `units.py`. https://www.si.edu/openaccess/devtools
+The collection is read by the first two digits of the items' hashes, which keeps each list short. First, the
+unit codes of museums are compared with the known ones: items with a new code are skipped, and the run reports
+at its end what to add to `units.py`. https://www.si.edu/openaccess/devtools
 """
 
 from datetime import date, timedelta
-from typing import Any
 
 from catalog.provider_api import (
     CC0,
     ApiKey,
     Client,
     Image,
-    Mapped,
+    JsonObject,
     Provider,
     Rate,
     Raw,
+    RecordResult,
+    RoundParams,
     Skip,
     Window,
     dig,
@@ -37,7 +38,7 @@ from catalog.providers.smithsonian.units import SOURCES
 
 class Smithsonian(Provider):
     name = "smithsonian"
-    strings = {"image": "smithsonian"}
+    catalog_names = {"image": "smithsonian"}
     schedule = "@weekly"
     start_date = date(2020, 1, 1)
     rate = Rate(per_hour=1000)
@@ -46,12 +47,12 @@ class Smithsonian(Provider):
     params = {"rows": ROWS}
     pages = Rows()
 
-    def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
+    def rounds(self, client: Client, window: Window | None) -> list[RoundParams]:
         new = new_unit_codes(client)
         rounds = [{"q": f"{IMAGES} AND media_usage:CC0 AND hash:{prefix:02x}*"} for prefix in range(256)]
         return [{**rounds[0], NEW: new}, *rounds[1:]] if new else rounds
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         described = as_dict(dig(raw, "content", "descriptiveNonRepeating"))
         media = as_list(dig(described, "online_media", "media"))
         unit = str(described.get("unit_code") or "").strip()
@@ -72,7 +73,7 @@ class Smithsonian(Provider):
         return [self._image(as_dict(medium), common) for medium in media]
 
     @staticmethod
-    def _image(medium: Raw, common: dict[str, Any]) -> Image | Skip:
+    def _image(medium: Raw, common: JsonObject) -> Image | Skip:
         if medium.get("type") != "Images" or dig(medium, "usage", "access") != "CC0":
             return Skip("not a CC0 image")
         if skip := missing(identifier=medium.get("idsId"), file=medium.get("content")):

@@ -1,40 +1,39 @@
-"""Reading a row of the Smithsonian's search. It may hold anything anywhere: other types count as missing."""
+"""Reads rows of the Smithsonian's search, in which values of unexpected types count as missing."""
 
 import re
-from typing import Any
 
-from catalog.provider_api import Raw, dig
+from catalog.provider_api import Json, JsonObject, Raw, dig
 from catalog.providers.smithsonian.units import DESCRIPTIONS, RANKS
 
-PAGES = {"NZP": "https://nationalzoo.si.edu/object/"}  # unit code → where its records have pages
+PAGES = {"NZP": "https://nationalzoo.si.edu/object/"}  # unit code → base URL of its records' pages
 ANY_PAGE = "https://www.si.edu/object/"
 BEST_FILE = "high-resolution jpeg"
 _PIXELS = re.compile(r"\((\d+) ?x ?(\d+)\)")
 
 
-def as_dict(value: Any) -> dict[str, Any]:
-    """The value, or {} when it is of another type."""
+def as_dict(value: Json) -> JsonObject:
+    """Return the value, or {} if it has another type."""
     return value if isinstance(value, dict) else {}
 
 
-def as_list(value: Any) -> list[Any]:
-    """The value, or [] when it is of another type."""
+def as_list(value: Json) -> list[Json]:
+    """Return the value, or [] if it has another type."""
     return value if isinstance(value, list) else []
 
 
-def landing_page(described: dict[str, Any], unit: str) -> Any:
-    """The record's page: the one that it names, or the one that its number leads to."""
+def landing_page(described: JsonObject, unit: str) -> Json:
+    """Return the page of a record: the one that it names, else the one made from its number."""
     if named := described.get("record_link") or described.get("guid"):
         return named
     record = described.get("record_ID")
     return f"{PAGES.get(unit, ANY_PAGE)}{record}" if record and isinstance(record, str) else None
 
 
-def pixels(medium: Raw) -> tuple[Any, Any]:
-    """Width and height of a medium, by its best JPEG file; (None, None) when they are not told.
+def pixels(medium: Raw) -> tuple[Json, Json]:
+    """Return width and height of an image from its best JPEG file; (None, None) if they are missing.
 
-    Today they are fields of the file. In older answers they stand in its label, where two equal numbers are
-    the length of the longer side and not the size of the picture.
+    They are fields of the file or, in older responses, part of its label, where two equal numbers are the
+    length of the longer side.
     """
     for file in map(as_dict, as_list(dig(medium, "resources"))):
         label = str(file.get("label")).lower()
@@ -48,8 +47,8 @@ def pixels(medium: Raw) -> tuple[Any, Any]:
     return None, None
 
 
-def creator(content: Any) -> str | None:
-    """All names of the best rank, in words; else the first main personal name of the index."""
+def creator(content: Json) -> str | None:
+    """Return all names of the best rank, joined; else the first main personal name of the index."""
     named = [
         n
         for n in as_list(dig(content, "freetext", "name"))
@@ -79,15 +78,15 @@ def creator(content: Any) -> str | None:
     )
 
 
-def tags(indexed: dict[str, Any]) -> list[Any]:
-    """What the index files the record under."""
+def tags(indexed: JsonObject) -> list[Json]:
+    """Return the dates, types, topics and places under which the record is indexed."""
     return [
         tag for key in ("date", "object_type", "topic", "place") for tag in as_list(indexed.get(key)) if tag
     ]
 
 
-def meta_data(raw: Raw, described: dict[str, Any], unit: str) -> dict[str, Any]:
-    """Unit and texts of the record."""
+def meta_data(raw: Raw, described: JsonObject, unit: str) -> JsonObject:
+    """Return the unit and the descriptions of a record."""
     notes = [
         n for n in as_list(dig(raw, "content", "freetext", "notes")) if isinstance(dig(n, "content"), str)
     ]

@@ -1,33 +1,34 @@
-"""The Smithsonian's search: what a good answer is, pages of rows, and museums that are not known here yet."""
+"""The Smithsonian's search: checks of responses, pages of rows, and detection of new museums."""
 
 import logging
-from typing import Any
 
-from catalog.core.errors import UnexpectedAnswer
-from catalog.ingestion.answers import items_at, seen
-from catalog.provider_api import Client, Counted, Cursor, Page, Params, dig
+from catalog.core.errors import UnexpectedResponse
+from catalog.ingestion.responses import describe, items_at
+from catalog.provider_api import Client, Counted, Cursor, Json, Page, Params, dig
 from catalog.providers.smithsonian.units import SOURCES
 
 log = logging.getLogger(__name__)
 API = "https://api.si.edu/openaccess/api/v1.0"
 IMAGES = "online_media_type:Images"
-ROWS = 1000  # the most of a page
-NEW = "new_unit_codes"  # a parameter of the first round that is never sent
+ROWS = 1000  # the maximum of the API
+NEW = "new_unit_codes"  # an internal parameter of the first round, which is not sent
 
 
-def check(body: Any) -> None:
-    """An answer that tells its status tells 200.
+def check(body: Json) -> None:
+    """Raise UnexpectedResponse if a status is given and not 200, or `responseCode` is negative.
 
-    A `responseCode` below 0 is a failure, too. Other values are reported to mean nothing.
+    Other values of `responseCode` are reported to have no meaning.
     """
     status, code = str(dig(body, "status")), str(dig(body, "responseCode"))
     if status not in ("200", "None") or code.startswith("-"):
         said = dig(body, "response", "message") or dig(body, "response", "error")
-        raise UnexpectedAnswer(f"status {status[:40]}, code {code[:40]}: {str(said)[:200]}; {seen(body)}")
+        raise UnexpectedResponse(
+            f"status {status[:40]}, code {code[:40]}: {str(said)[:200]}; {describe(body)}"
+        )
 
 
 class Rows(Counted):
-    """Rows of a hash prefix. The first page of the pull tells which museums are left out."""
+    """Pages of rows with a common hash prefix; the first page of the pull reports unknown museums."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -39,7 +40,7 @@ class Rows(Counted):
             total="response.rowCount",
             check=check,
         )
-        self.own_params = (self.param, NEW)  # type: ignore[misc]
+        self.own_params = (self.param, NEW)
 
     def start(self, params: Params) -> Cursor:
         return super().start(params) | ({NEW: params[NEW]} if NEW in params else {})
@@ -55,19 +56,19 @@ class Rows(Counted):
 
 
 def new_unit_codes(client: Client) -> list[str]:
-    """Codes of museums that are not known here. Codes that are gone are only logged: they take nothing away.
+    """Return the unit codes of unknown museums; known codes that the API no longer lists are logged.
 
     Raises:
-        Retry: The API names no codes at all.
+        Retry: The API lists no codes at all.
     """
 
-    def named(body: Any) -> None:
+    def named(body: Json) -> None:
         check(body)
         if not items_at(body, "response.terms"):
-            raise UnexpectedAnswer(f"the list of unit codes is empty; {seen(body)}")
+            raise UnexpectedResponse(f"the list of unit codes is empty; {describe(body)}")
 
     body = client.get_json(f"{API}/terms/unit_code", {"q": IMAGES}, check=named)
     listed = {str(code) for code in items_at(body, "response.terms")}
-    if gone := sorted(SOURCES.keys() - listed):
-        log.info("Unit codes that the Smithsonian does not list: %s.", ", ".join(gone))
+    if unlisted := sorted(SOURCES.keys() - listed):
+        log.info("Unit codes that the Smithsonian does not list: %s.", ", ".join(unlisted))
     return sorted(listed - SOURCES.keys())

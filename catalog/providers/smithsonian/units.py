@@ -1,6 +1,6 @@
-"""What the Smithsonian's records mean: unit codes of museums, labels of names by rank, of descriptions.
+"""Vocabulary of the Smithsonian's records: unit codes, and labels of names and descriptions.
 
-The codes are those that the API lists, archives of the museums included, and FSG, which became NMAA.
+The unit codes are those that the API lists, including archives, and FSG, which became NMAA.
 """
 
 _UNITS = {

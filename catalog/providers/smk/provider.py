@@ -1,21 +1,21 @@
 """Statens Museum for Kunst, the national gallery of Denmark: works in the public domain.
 
-Images are stored as a rendition of at most 2 048 pixels, because originals are very large; width, height and
-size in bytes are those of the original. Alternative images are left out: they were duplicates or of lower
+Stored files are renditions of at most 2 048 pixels, because originals are very large; width, height and size
+in bytes are those of the original. Alternative images are ignored, because they were duplicates or of lower
 quality. https://www.smk.dk/en/article/smk-api/
 """
 
 from datetime import date
-from typing import Any
 from urllib.parse import quote
 
 from catalog.provider_api import (
     Counted,
     Image,
-    Mapped,
+    JsonObject,
     Provider,
     Rate,
     Raw,
+    RecordResult,
     Skip,
     dig,
     license_from_url,
@@ -27,7 +27,7 @@ ROWS = 2000
 
 class Smk(Provider):
     name = "smk"
-    strings = {"image": "smk"}
+    catalog_names = {"image": "smk"}
     start_date = date(2020, 1, 1)
     rate = Rate(per_second=0.5)
     params = {"keys": "*", "filters": "[has_image:true],[public_domain:true]", "rows": ROWS, "lang": "en"}
@@ -40,7 +40,7 @@ class Smk(Provider):
         total="found",
     )
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         license_, number = license_from_url(raw.get("rights")), raw.get("object_number")
         iiif, legacy = raw.get("image_iiif_id"), raw.get("id")
         url = f"{iiif}/full/!2048,/0/default.jpg" if iiif else raw.get("image_native")
@@ -63,7 +63,7 @@ class Smk(Provider):
         )
 
 
-def meta_data(item: Raw) -> dict[str, Any]:
+def meta_data(item: Raw) -> JsonObject:
     meta = {"created_date": item["created"]} if item.get("created") else {}
     for key in ("collection", "techniques", "colors"):
         if isinstance(item.get(key), list):

@@ -1,27 +1,27 @@
 """StockSnap: photographs in the public domain (CC0).
 
-The site has no documented API; its own JSON pages list every photo, newest first, forty a page. The sizes it
-gives in pixels are those of the original, while the stored address is that of the rendition 960 pixels wide,
-whose size in bytes is asked for photo by photo. See https://stocksnap.io/faq
+The site has no documented API; its own JSON pages list all photos, newest first, forty per page. Width and
+height are those of the original, while the stored file is the rendition with a width of 960 pixels, whose
+size in bytes is requested separately. See https://stocksnap.io/faq
 """
 
 import re
 from urllib.parse import unquote
 
-from catalog.provider_api import CC0, Counted, FileSizes, Image, Mapped, Provider, Raw, Skip, compact
+from catalog.provider_api import CC0, Counted, FileSizes, Image, Provider, Raw, RecordResult, Skip, compact
 
 NO_WEBSITE = (None, "", "https://stocksnap.io/", "https://stocksnap.io/author/undefined/")
 
 
 class StockSnap(Provider):
     name = "stocksnap"
-    strings = {"image": "stocksnap"}
+    catalog_names = {"image": "stocksnap"}
     category = "photograph"
     popularity = "downloads_raw"
     pages = Counted("https://stocksnap.io/api/load-photos/date/desc/{page}", items="results", more="nextPage")
     details = FileSizes()
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         photo_id, keywords = raw.get("img_id"), raw.get("keywords")
         if not photo_id:
             return Skip("no identifier")
@@ -48,7 +48,7 @@ class StockSnap(Provider):
 
 
 def unescaped(name: object) -> object:
-    """A name as it was before JavaScript's `escape()` or `encodeURIComponent()`, which some went through.
+    """Undo JavaScript's `escape()` or `encodeURIComponent()`, which were applied to some names.
 
     >>> unescaped("Zo%u0113%20Sky"), unescaped("Ren%E9"), unescaped("Ren%C3%A9"), unescaped("100% Sky")
     ('Zoē Sky', 'René', 'René', '100% Sky')

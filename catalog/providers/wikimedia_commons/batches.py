@@ -1,28 +1,25 @@
-"""MediaWiki's continuation: a batch of files, asked about in as many answers as it takes.
+"""MediaWiki's continuation: reads a batch of files in as many responses as it takes.
 
-A request names a set of files (the generator) and what to tell about them (the properties). An answer says
-whether the batch is complete; its `continue` is what to send next.
+A request names a set of files (the generator) and the data to return (the properties). A response says
+whether the batch is complete; its `continue` holds the parameters of the next request.
 https://www.mediawiki.org/wiki/API:Continue
 """
 
-from collections.abc import Callable
-from typing import Any
-
-from catalog.core.errors import UnexpectedAnswer
-from catalog.ingestion.answers import has, seen, values_at
-from catalog.provider_api import Client, Cursor, Fatal, Page, Paginator, Params, dig
+from catalog.core.errors import UnexpectedResponse
+from catalog.ingestion.responses import describe, has, values_at
+from catalog.provider_api import Check, Client, Cursor, Fatal, Json, JsonObject, Page, Paginator, Params, dig
 
 ENDPOINT = "https://commons.wikimedia.org/w/api.php"
-MAX_ANSWERS = 100  # of one batch, before it is asked for without the property that keeps it open
-_GENERATOR = frozenset(("continue", "gaicontinue"))  # keys of `continue` that are about no property
-Files = dict[str, dict[str, Any]]  # what was told about each file, by the identifier of its page
+MAX_RESPONSES = 100  # per batch, before it is requested again without the property that keeps it open
+_GENERATOR = frozenset(("continue", "gaicontinue"))  # keys of `continue` that belong to no property
+Files = dict[str, JsonObject]  # data of each file, by page id
 
 
 class Batches(Paginator):
-    """A batch of files a page.
+    """Pages that are one batch of files each.
 
-    The cursor is MediaWiki's own `continue` object, which makes the request with the original parameters;
-    nothing of an older one is sent again.
+    The cursor is MediaWiki's `continue` object. It is sent with the original parameters, without values of
+    earlier `continue` objects.
     """
 
     own_params = ("continue", "gaicontinue", "gucontinue", "iicontinue")
@@ -31,28 +28,32 @@ class Batches(Paginator):
         return {"continue": {key: params[key] for key in self.own_params if key in params}}
 
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
-        """The batch at the cursor, whole. A batch can hold no files and still name the next one.
+        """Read the complete batch at the cursor; a batch without files can still name the next one.
+
+        Args:
+            client: Sends the requests.
+            cursor: The `continue` object.
+            params: The original parameters.
 
         Raises:
-            UnexpectedAnswer: The batch does not become complete.
-            Beyond that, what the client raises.
+            UnexpectedResponse: The batch does not become complete.
         """
         files: Files = {}
-        asked, token, answers = dict(params), dict(cursor["continue"]), 0
+        asked, token, responses = dict(params), dict(cursor["continue"]), 0
         while True:
             body = client.get_json(ENDPOINT, {**asked, **token}, check=_checked(files, token))
             merge(files, dig(body, "query", "pages") or {})
-            following, answers = dig(body, "continue") or {}, answers + 1
+            following, responses = dig(body, "continue") or {}, responses + 1
             if "batchcomplete" in body or not (files or following.keys() - _GENERATOR):
                 return Page(list(files.values()), {"continue": following} if following else None)
             token = following
-            if answers >= MAX_ANSWERS:
-                asked, token, answers = _less(asked, following), dict(cursor["continue"]), 0
+            if responses >= MAX_RESPONSES:
+                asked, token, responses = _less(asked, following), dict(cursor["continue"]), 0
                 _forget_usage(files)
 
 
 def merge(files: Files, more: Files) -> None:
-    """Add what an answer tells about the files of the batch: lists of usage grow, all else is replaced."""
+    """Merge the data of another response: lists of usage are extended, everything else is replaced."""
     for page_id, page in more.items():
         known = files.setdefault(page_id, {})
         usage = [*known.get("globalusage", ()), *page.get("globalusage", ())]
@@ -61,78 +62,89 @@ def merge(files: Files, more: Files) -> None:
             known["globalusage"] = usage
 
 
-def check(body: Any) -> None:
-    """Raise when an answer is none of MediaWiki's, whatever it is about.
+def check(body: Json) -> None:
+    """Check the parts that every response of MediaWiki has.
 
     Raises:
-        Fatal: MediaWiki does not know a parameter or a value, and has answered without it.
-        UnexpectedAnswer: The answer lacks what each one has, or holds it in another form.
+        Fatal: MediaWiki does not know a parameter or value, and has ignored it.
+        UnexpectedResponse: A part is missing or malformed.
     """
     for text in _warnings(body):
         if "nrecognized" in text:
-            raise Fatal(f"MediaWiki left out a part of the question: {text[:300]}")
+            raise Fatal(f"MediaWiki ignored a part of the request: {text[:300]}")
     if not any(has(body, key) for key in ("query", "continue", "batchcomplete")):
-        raise UnexpectedAnswer(f"neither `query` nor `continue` nor `batchcomplete` is there; {seen(body)}")
+        raise UnexpectedResponse(
+            f"neither `query` nor `continue` nor `batchcomplete` is there; {describe(body)}"
+        )
     for page in values_at(body, "query.pages").values() if has(body, "query") else ():
         if not isinstance(page, dict):
-            raise UnexpectedAnswer("a page of `query.pages` is not an object")
+            raise UnexpectedResponse("a page of `query.pages` is not an object")
         if not all(isinstance(page.get(key, []), list) for key in ("imageinfo", "globalusage")):
-            raise UnexpectedAnswer("`imageinfo` or `globalusage` of a page is not a list")
+            raise UnexpectedResponse("`imageinfo` or `globalusage` of a page is not a list")
     if has(body, "continue"):
         token = values_at(body, "continue")
         if not token or not all(isinstance(value, str | int) for value in token.values()):
-            raise UnexpectedAnswer("`continue` does not say how to go on")
+            raise UnexpectedResponse("`continue` does not say how to continue")
 
 
-def _checked(files: Files, token: dict[str, Any]) -> Callable[[Any], None]:
-    """The check of an answer to a request with this token; files: what of the batch is known already."""
+def _checked(files: Files, token: JsonObject) -> Check:
+    """Build the check of a response.
 
-    def checked(body: Any) -> None:
+    Args:
+        files: The data of the batch that were read before.
+        token: The `continue` object of the request.
+    """
+
+    def checked(body: Json) -> None:
         check(body)
         known = [*files.values(), *(dig(body, "query", "pages") or {}).values()]
         following = dig(body, "continue") or {}
         if "batchcomplete" in body:
             if known and not any(page.get("imageinfo") for page in known):
-                raise UnexpectedAnswer(f"the batch has {len(known)} files, but no `imageinfo` of any")
+                raise UnexpectedResponse(f"the batch has {len(known)} files, but no `imageinfo` of any")
             if not known and not following and token.get("gaicontinue"):
-                raise UnexpectedAnswer(f"no file came, but {token['gaicontinue']} should be the next one")
+                raise UnexpectedResponse(f"no file came, but {token['gaicontinue']} should be the next one")
         elif not following:
-            raise UnexpectedAnswer(f"the batch is not complete, and nothing says how to go on; {seen(body)}")
+            raise UnexpectedResponse(
+                f"the batch is not complete, and nothing says how to continue; {describe(body)}"
+            )
         elif known and _next_batch(token, following):
-            raise UnexpectedAnswer("the answer goes on to the next batch, but this one is not complete")
+            raise UnexpectedResponse(
+                "the response continues with the next batch, but this one is not complete"
+            )
 
     return checked
 
 
-def _next_batch(token: dict[str, Any], following: dict[str, Any]) -> bool:
-    """Whether `following` is about other files than `token`, or about no property of the same ones."""
+def _next_batch(token: JsonObject, following: JsonObject) -> bool:
+    """Return whether `following` leads to other files than `token`, or continues no property."""
     at, then = token.get("gaicontinue"), following.get("gaicontinue")
     return not following.keys() - _GENERATOR or (at is not None and then is not None and at != then)
 
 
-def _less(asked: dict[str, Any], following: dict[str, Any]) -> dict[str, Any]:
-    """The parameters without what keeps the batch open. Raises UnexpectedAnswer when nothing known does."""
+def _less(asked: JsonObject, following: JsonObject) -> JsonObject:
+    """Remove the property that keeps a batch open. Raises UnexpectedResponse if it cannot be determined."""
     less = dict(asked)
     if "gucontinue" in following:
         less["prop"] = "imageinfo"
     if "iicontinue" in following:
         less["iiprop"] = str(less.get("iiprop", "")).replace("|metadata", "")
     if less == asked:
-        raise UnexpectedAnswer(
-            f"a batch is not complete after {MAX_ANSWERS} answers; it goes on at {following}"
+        raise UnexpectedResponse(
+            f"a batch is not complete after {MAX_RESPONSES} responses; it continues at {following}"
         )
     return less
 
 
 def _forget_usage(files: Files) -> None:
-    """Keep the number of usages counted so far; the batch is about to be asked for from its beginning."""
+    """Replace the lists of usage by their lengths, before the batch is requested again from its beginning."""
     for file in files.values():
         counted = len(file.pop("globalusage", ()))
         file["usage_so_far"] = max(counted, file.get("usage_so_far", 0))
 
 
-def _warnings(body: Any) -> list[str]:
-    """Texts of `warnings`: an object by module, each with its text under `*`."""
+def _warnings(body: Json) -> list[str]:
+    """Return the messages of `warnings`, an object of modules with the message under `*`."""
     warnings = dig(body, "warnings")
     if not isinstance(warnings, dict):
         return []

@@ -1,15 +1,14 @@
-"""Reading what MediaWiki tells about one file: its `imageinfo` with the extended metadata, often HTML.
+"""Reads the `imageinfo` of a file and its extended metadata, whose values are often HTML.
 
 https://www.mediawiki.org/wiki/API:Imageinfo
 """
 
 import math
 import re
-from typing import Any
 
-from catalog.provider_api import Raw, dig
+from catalog.provider_api import Json, JsonObject, Raw, dig
 
-# Templates write statements for Wikidata beside what they show, in QuickStatements' notation:
+# Templates add statements for Wikidata to the displayed text, in the notation of QuickStatements:
 # `label QS:Len,"Harbour"`, `date QS:P571,+1891-00-00T00:00:00Z/9,P1480,Q5727902`.
 STATEMENT = re.compile(
     r"""(?:(?:label|title|subtitle|description|date|creator|author|photographer|place|depicts)\ )?
@@ -18,32 +17,32 @@ STATEMENT = re.compile(
 )
 
 
-def extra(info: Raw, key: str) -> Any:
-    """A value of the extended metadata, or None."""
+def extra(info: Raw, key: str) -> Json:
+    """Return a value of the extended metadata, or None."""
     return dig(info, "extmetadata", key, "value")
 
 
-def html(info: Raw, key: str) -> Any:
-    """A value that is HTML, without the statements for Wikidata that templates write beside it."""
+def html(info: Raw, key: str) -> Json:
+    """Return an HTML value without the statements for Wikidata that templates add."""
     value = extra(info, key)
     return STATEMENT.sub("", value) if isinstance(value, str) else value
 
 
-def title(name: Any) -> str | None:
-    """A file's name without its namespace."""
+def title(name: Json) -> str | None:
+    """Return a file's name without its namespace."""
     return name.removeprefix("File:") if isinstance(name, str) else None
 
 
-def milliseconds(seconds: Any) -> int | None:
-    """A length in seconds; None when it is not given, or no number."""
+def milliseconds(seconds: Json) -> int | None:
+    """Convert a duration in seconds; None if it is missing or malformed."""
     try:
         return math.floor(float(seconds) * 1000)
     except (OverflowError, TypeError, ValueError):
         return None
 
 
-def meta_data(page: Raw, info: Raw) -> dict[str, Any]:
-    """What is stored beside the columns of a record."""
+def meta_data(page: Raw, info: Raw) -> JsonObject:
+    """Return the values of a record that have no column of their own."""
     categories = extra(info, "Categories")
     found = {
         "global_usage_count": max(len(page.get("globalusage") or ()), page.get("usage_so_far") or 0),
@@ -58,16 +57,16 @@ def meta_data(page: Raw, info: Raw) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def sound_facts(info: Raw) -> dict[str, Any]:
-    """The header of the first stream: at the top for ogg files, below `audio` for wav files."""
+def sound_facts(info: Raw) -> JsonObject:
+    """Return the header of the first stream, which is at the top level for ogg, under `audio` for wav."""
     metadata = named(info.get("metadata"))
     streams = metadata.get("streams") or named(metadata.get("audio")).get("streams")
     stream = named(dig(streams, 0, "value"))
     return named(stream["header"]) if "header" in stream else stream
 
 
-def named(pairs: Any) -> dict[str, Any]:
-    """MediaWiki's list of {name, value} as a dict."""
+def named(pairs: Json) -> JsonObject:
+    """Convert MediaWiki's list of {name, value} objects to a dict."""
     if not isinstance(pairs, list):
         return {}
     return {str(p["name"]): p.get("value") for p in pairs if isinstance(p, dict) and "name" in p}

@@ -1,27 +1,30 @@
 """Wikimedia Commons: images and audio under Creative Commons licenses, uploaded on one UTC day.
 
-One request names a set of files; what is asked about them (their usage on other wikis above all) may come in
-many answers, which are merged until MediaWiki says that the batch is complete. A batch that is not complete
-after a hundred answers is asked again without the part that keeps it open; the usage counted by then is kept.
+A request names a set of files. The data about them, mainly their usage on other wikis, may take many
+responses, which are merged until MediaWiki reports that the batch is complete. A batch that is not complete
+after a hundred responses is requested again without the property that keeps it open; the usage counted so far
+is kept.
 
-Since the spring of 2026, 200 requests a minute are allowed to clients whose User-Agent tells how to reach
-their operator, which is the setting `CONTACT_EMAIL`, and 10 to all others; at most three at a time.
+Since spring 2026, clients whose User-Agent contains a contact address (the setting `CONTACT_EMAIL`) may send
+200 requests a minute, and all others 10; at most three at a time.
 https://www.mediawiki.org/wiki/Wikimedia_APIs/Rate_limits
 """
 
 from datetime import date, timedelta
-from typing import Any
 
 from catalog.core.media import MediaType
 from catalog.provider_api import (
     Audio,
     Client,
     Image,
-    Mapped,
+    Json,
+    JsonObject,
     Provider,
     Rate,
     Raw,
+    RecordResult,
     Reingestion,
+    RoundParams,
     Skip,
     Window,
     dig,
@@ -39,12 +42,12 @@ from catalog.providers.wikimedia_commons.imageinfo import (
     title,
 )
 
-MEDIA_TYPES: dict[Any, MediaType] = {"BITMAP": "image", "DRAWING": "image", "AUDIO": "audio"}
+MEDIA_TYPES: dict[Json, MediaType] = {"BITMAP": "image", "DRAWING": "image", "AUDIO": "audio"}
 
 
 class WikimediaCommons(Provider):
     name = "wikimedia_commons"
-    strings = {"image": "wikimedia", "audio": "wikimedia_audio"}
+    catalog_names = {"image": "wikimedia", "audio": "wikimedia_audio"}
     schedule = "@daily"
     dated = True
     start_date = date(2020, 11, 1)
@@ -73,13 +76,13 @@ class WikimediaCommons(Provider):
         pull_timeout=timedelta(hours=4),
     )
 
-    def rounds(self, client: Client, window: Window | None) -> list[dict[str, Any]]:
+    def rounds(self, client: Client, window: Window | None) -> list[RoundParams]:
         assert window is not None
         return [{"gaistart": int(window.start.timestamp()), "gaiend": int(window.end.timestamp())}]
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         info = dig(raw, "imageinfo", 0) or {}
-        if not info and raw.get("imagerepository") != "":  # "" says that there is no such file any more
+        if not info and raw.get("imagerepository") != "":  # "" means that the file was deleted
             raise ValueError("a file without imageinfo")
         medium = MEDIA_TYPES.get(info.get("mediatype"))
         if medium is None:
@@ -97,7 +100,7 @@ class WikimediaCommons(Provider):
                 "no identifier" if not page_id else "no file" if not url else "no landing URL", medium
             )
         artist, name = html(info, "Artist"), html(info, "ObjectName")
-        common: dict[str, Any] = {
+        common: JsonObject = {
             "foreign_identifier": page_id,
             "foreign_landing_url": landing,
             "url": url,

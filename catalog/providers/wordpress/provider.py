@@ -1,14 +1,25 @@
 """WordPress Photo Directory: photographs in the public domain (CC0), from the WordPress REST API.
 
-A page past the last one is an error there, so a HEAD of the first page tells how many pages and photos there
-are. The oldest come first, so that photos which are added meanwhile move no others to another page. The title
-of a photo is its caption (what the API calls title is the slug). Landing pages keep the slash at their end.
+Pages past the last one are an error, so a HEAD request for the first page reads the number of pages and
+photos. The oldest photos come first, so that new photos do not shift others to another page. The title of a
+photo is its caption (the API's title is the slug). Landing pages keep the slash at their end.
 https://wordpress.org/photos/
 """
 
 from datetime import timedelta
 
-from catalog.provider_api import CC0, Counted, FileSizes, Image, Mapped, Provider, Raw, Skip, dig, missing
+from catalog.provider_api import (
+    CC0,
+    Counted,
+    FileSizes,
+    Image,
+    Provider,
+    Raw,
+    RecordResult,
+    Skip,
+    dig,
+    missing,
+)
 
 SIZES = ("2048x2048", "1536x1536", "medium_large", "large", "full")
 EXIF = ("aperture", "camera", "created_timestamp", "focal_length", "iso", "shutter_speed")
@@ -16,7 +27,7 @@ EXIF = ("aperture", "camera", "created_timestamp", "focal_length", "iso", "shutt
 
 class WordPress(Provider):
     name = "wordpress"
-    strings = {"image": "wordpress"}
+    catalog_names = {"image": "wordpress"}
     pull_timeout = timedelta(hours=12)
     strip_slashes = False
     params = {"per_page": 100, "_embed": "true", "orderby": "id", "order": "asc"}
@@ -25,11 +36,11 @@ class WordPress(Provider):
         items="",
         pages_header="x-wp-totalpages",
         total_header="x-wp-total",
-        gone=400,  # photos were deleted meanwhile; held against the number of photos
+        past_end_status=400,  # photos were deleted meanwhile; the total of photos is checked
     )
     details = FileSizes()
 
-    def record(self, raw: Raw) -> Mapped:
+    def record(self, raw: Raw) -> RecordResult:
         slug, link = raw.get("slug"), raw.get("link")
         details = dig(raw, "_embedded", "wp:featuredmedia", 0, "media_details")
         if skip := missing(identifier=slug, landing_url=link):

@@ -56,7 +56,7 @@ def test_all_are_there(dagbag, registry):
 @pytest.mark.parametrize("name", api_names())
 def test_provider_dags(dagbag, name):
     cls, dag = provider_class(name), dagbag.dags[f"{name}_workflow"]
-    media = list(cls.strings)
+    media = list(cls.catalog_names)
     assert {
         "provider",
         f"ingestion: {'dated' if cls.dated else 'full'}",

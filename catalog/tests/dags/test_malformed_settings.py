@@ -91,9 +91,9 @@ def test_one_bad_entry_costs_itself():
         f'{{"a": [{good}, {{"issue": "I", "predicate": "p", "task_id_pattern": "["}}], "b": {{}}, "c": [{good}]}}'
     )
     assert {dag_id: len(entries) for dag_id, entries in value.items()} == {"a": 1, "b": 0, "c": 1}
-    assert "entry 2 of a: task_id_pattern is no regular expression" in problem
+    assert "entry 2 of a: task_id_pattern is not a regular expression" in problem
     assert "entry 1 of b: " in problem
-    assert "The other entries count." in problem
+    assert "The other entries are used." in problem
 
 
 @pytest.mark.parametrize("text", [*TEXTS, *UNSET])

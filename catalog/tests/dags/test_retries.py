@@ -19,7 +19,7 @@ FINAL = [
 ]
 LATER = [
     errors.Retry("a time-out"),
-    errors.UnexpectedAnswer("no list"),
+    errors.UnexpectedResponse("no list"),
     errors.Interrupted("a deployment"),
     OSError("connection reset"),
     KeyError("a bug"),

@@ -116,7 +116,7 @@ def test_a_server_that_stays_away_is_an_error(dsn):
         return made[-1]
 
     made = []
-    connection = Reconnecting(connect, patience=0, sleep=lambda _: None)
+    connection = Reconnecting(connect, max_wait=0, sleep=lambda _: None)
     [pid] = connection.execute("select pg_backend_pid()").fetchone()
     cut(dsn, pid)
     with pytest.raises(psycopg.OperationalError, match="away"):

@@ -212,7 +212,7 @@ def update(query_id, like):
 
 
 def windows(bench, provider):
-    names = list(provider_class(provider).strings.values())
+    names = list(provider_class(provider).catalog_names.values())
     with bench.catalog() as catalog:
         rows = catalog.execute("select window_start from ingestion_report where provider = any(%s)", [names])
         return {start.astimezone(UTC).date() for (start,) in rows}

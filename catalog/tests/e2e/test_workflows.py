@@ -39,7 +39,9 @@ def test_the_demo(bench):
         for name, reports in zip(provider_names(), demo.reports(bench.stack, runs).values(), strict=True):
             rows = len(expected_file(name).read_text().splitlines())
             assert sum(r["unchanged" if again else "inserted"] for r in reports) == rows
-            assert [r["media_type"] for r in reports] == sorted(provider_class(name).strings, reverse=True)
+            assert [r["media_type"] for r in reports] == sorted(
+                provider_class(name).catalog_names, reverse=True
+            )
             assert all(r["replayed"] and r["complete"] for r in reports)
     assert {row["provider"] for row in demo.samples(bench.stack)} >= {"wikimedia_audio", "flickr"}
 
@@ -131,7 +133,7 @@ def test_a_backfilled_run_covers_its_interval(bench):
 def test_a_day_that_a_restored_catalog_lacks(bench, provider):
     """A backfill repeats a day that has run before, for providers without a reingestion DAG."""
     day, dag_id = days_ago(4), f"{provider}_workflow"
-    [catalog_name] = provider_class(provider).strings.values()
+    [catalog_name] = provider_class(provider).catalog_names.values()
     with bench.catalog() as catalog:  # rows of other tests
         catalog.execute("delete from image where provider = %s", [catalog_name])
     first = backfill(bench, dag_id, day, FOLDER)
@@ -161,7 +163,7 @@ def test_a_killed_pull_goes_on(bench, tmp_path):
     (report,) = bench.reports(run_id)
     assert (report["fetched"], report["inserted"]) == (2000, 2000)
     log = bench.api.log(STOCKSNAP, run_id, PULL, try_number=2)
-    resumed = int(log.split("Going on after page ")[1].split(",")[0])
+    resumed = int(log.split("Resuming after page ")[1].split(",")[0])
     assert at_kill - 1 <= resumed <= at_kill
 
 
@@ -173,7 +175,7 @@ def test_a_pull_that_is_killed_after_its_end(bench, tmp_path):
     assert state == "success"
     (report,) = bench.reports(run_id)
     assert (report["fetched"], report["inserted"], report["whole"]) == (35, 35, True)
-    assert "Going on after page 7" in bench.api.log(STOCKSNAP, run_id, PULL, try_number=2)
+    assert "Resuming after page 7" in bench.api.log(STOCKSNAP, run_id, PULL, try_number=2)
     bench.api.clear(STOCKSNAP, run_id, [PULL])
     assert bench.api.wait(STOCKSNAP, run_id, 120) == "success"
     log = bench.api.log(STOCKSNAP, run_id, PULL, try_number=3)
@@ -254,7 +256,7 @@ def test_a_pull_that_fails_permanently(bench, tmp_path):
         15,
         15,
     )
-    assert "Going on after page 3" in bench.api.log(STOCKSNAP, run_id, PULL, try_number=2)
+    assert "Resuming after page 3" in bench.api.log(STOCKSNAP, run_id, PULL, try_number=2)
 
     first = bench.manifest(run_id)["token"]
     bench.api.clear(STOCKSNAP, run_id, [PULL])

@@ -119,7 +119,7 @@ def test_a_private_address_in_any_form_is_refused_before_a_connection(host):
         with pytest.raises(BadAddress):
             client().get(url.replace("http:", "https:"))
         assert client().file_size(url) is None
-        assert client().file_facts(url) == FileFacts(gone=False, size=None)
+        assert client().file_facts(url) == FileFacts(deleted=False, size=None)
         assert server.connections == 0
 
 
@@ -347,7 +347,7 @@ def test_an_address_that_is_none(monkeypatch, url):
 
 
 def redirecting(target):
-    """A server that sends whoever asks to `target`, bytes."""
+    """A server that redirects every request to `target`, bytes."""
 
     def serve(server, connection):
         request(connection)

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from werkzeug import Response
 
-from catalog.core.errors import Fatal, HttpStatus, Retry, StopsPull, UnexpectedAnswer
+from catalog.core.errors import Fatal, HttpStatus, Retry, StopsPull, UnexpectedResponse
 from catalog.core.secrets import ApiKey, KeyCredentials, Secret
 from catalog.ingestion.assemble import api_hosts, client_for
 from catalog.ingestion.client import Client, FileFacts, Limits
@@ -99,7 +99,7 @@ def test_retry_after(httpserver, client, waits, value, wait):
 @pytest.mark.parametrize("body", ["<html>busy</html>", "", '{"cut": [1, 2', '{"error": "busy"}', "\xff"])
 def test_a_200_that_is_no_answer_is_tried_again_and_never_taken_for_an_empty_page(httpserver, client, body):
     seen = answers(httpserver, ok(body))
-    with pytest.raises(Retry, match="gave up after 4 tries"):
+    with pytest.raises(Retry, match="gave up after 4 attempts"):
         client.get_json(httpserver.url_for("/api"))
     assert len(seen) == 4
 
@@ -138,7 +138,7 @@ def test_broken_transport_is_tried_again(client, chunks):
         for chunk in chunks:
             connection.sendall(chunk)
 
-    with raw_server(serve) as server, pytest.raises(Retry, match="gave up after 4 tries"):
+    with raw_server(serve) as server, pytest.raises(Retry, match="gave up after 4 attempts"):
         client.get_json(server.url())
 
 
@@ -244,19 +244,19 @@ def test_a_failure_that_the_caller_reads(httpserver, client):
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        ({}, "the answer is an empty object"),
-        ({"response": {"rowz": [1]}, "took": 3}, "the answer has `response`, `took`"),
-        ({"response": {"rows": None}}, "the answer has `response`"),
-        ({"response": []}, "the answer has `response`"),
+        ({}, "the response is an empty object"),
+        ({"response": {"rowz": [1]}, "took": 3}, "the response has `response`, `took`"),
+        ({"response": {"rows": None}}, "the response has `response`"),
+        ({"response": []}, "the response has `response`"),
         ({f"key {n}": n for n in range(20)}, "`key 9`$"),
-        ([], "the answer is a list"),
-        (None, "the answer is null"),
+        ([], "the response is a list"),
+        (None, "the response is null"),
     ],
 )
 def test_what_a_good_answer_has(httpserver, client, body, text):
     seen = answers(httpserver, ok(orjson.dumps(body)))
     with pytest.raises(
-        UnexpectedAnswer, match=rf"gave up after 4 tries: `response.rows` is missing; .*{text}"
+        UnexpectedResponse, match=rf"gave up after 4 attempts: `response.rows` is missing; .*{text}"
     ):
         client.get_json(httpserver.url_for("/api"), expect="response.rows")
     assert len(seen) == 4
@@ -271,7 +271,7 @@ def test_an_answer_that_is_odd_is_read_and_logged(httpserver, client, caplog):
     seen = answers(httpserver, ok(b'\xef\xbb\xbf{"title": "caf\xe9", "size": 007,}'))
     assert client.get_json(httpserver.url_for("/api")) == {"title": "caf\udce9", "size": 7}
     assert len(seen) == 1
-    assert "/api: the answer is not strict JSON and was repaired: " in caplog.text
+    assert "/api: the response is not strict JSON and was repaired: " in caplog.text
 
 
 def test_an_answer_that_is_not_odd_is_not_logged(httpserver, client, caplog):
@@ -327,19 +327,19 @@ def test_what_is_no_firewall_s_answer_is_final(httpserver, response, more):
 @pytest.mark.parametrize("status", [404, 410])
 def test_a_file_that_is_gone(httpserver, client, status):
     httpserver.expect_request("/file").respond_with_response(Response(status=status))
-    assert client.file_facts(httpserver.url_for("/file")) == FileFacts(gone=True, size=None)
+    assert client.file_facts(httpserver.url_for("/file")) == FileFacts(deleted=True, size=None)
     assert client.file_size(httpserver.url_for("/file")) is None
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 405, 429, 451, 500, 502, 503])
 def test_a_fault_of_the_server_is_not_gone(httpserver, client, status):
     httpserver.expect_request("/file").respond_with_response(Response(status=status))
-    assert client.file_facts(httpserver.url_for("/file")) == FileFacts(gone=False, size=None)
+    assert client.file_facts(httpserver.url_for("/file")) == FileFacts(deleted=False, size=None)
     assert client.file_size(httpserver.url_for("/file")) is None
 
 
 def test_a_server_that_is_away_is_not_gone(client):
-    assert client.file_facts("http://127.0.0.1:9/file") == FileFacts(gone=False, size=None)
+    assert client.file_facts("http://127.0.0.1:9/file") == FileFacts(deleted=False, size=None)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_sizes_that_are_none(length, size):
 
     asking = Client(transport=Sized(answer), throttle=NoThrottle())
     assert asking.file_size("https://files.example.org/x") == size
-    assert asking.file_facts("https://files.example.org/x") == FileFacts(gone=False, size=size)
+    assert asking.file_facts("https://files.example.org/x") == FileFacts(deleted=False, size=size)
 
 
 def test_what_stops_the_pull_is_no_fact_about_a_file(tmp_path):
@@ -474,7 +474,7 @@ def test_a_key_does_not_follow_a_redirect_to_another_host(httpserver, make, stat
 def test_a_redirect_with_the_key_elsewhere_in_the_address_is_refused(httpserver, make):
     moved(httpserver, "/api", elsewhere(httpserver, f"/final/{quote(KEY, safe='')}"))
     with pytest.raises(
-        Fatal, match=r"redirected to .*/final/\*\*\*, which would take a secret to another host"
+        Fatal, match=r"redirected to .*/final/\*\*\*, which would send a secret to another host"
     ):
         make().get_json(httpserver.url_for("/api"))
     assert len(httpserver.log) == 1
@@ -525,7 +525,7 @@ def test_a_netrc_does_not_take_the_place_of_a_key(httpserver, tmp_path, monkeypa
 
 
 def test_a_key_without_a_host_is_refused():
-    with pytest.raises(Fatal, match="no host is named"):
+    with pytest.raises(Fatal, match="has no host that it may be sent to"):
         KeyCredentials(ApiKey("K", "key", "x"), Secret(KEY))
 
 
@@ -554,7 +554,7 @@ def test_the_hosts_of_a_provider_s_key():
     assert api_hosts(Museum) == ("api.museum.example",)
     assert api_hosts(Declared) == ("api.museum.example", "files.museum.example")
     assert api_hosts(PerInstance) == ("api.museum.example",)
-    with pytest.raises(Fatal, match=r"museum: its pages have no `url` .* declare `hosts`"):
+    with pytest.raises(Fatal, match=r"museum: .* its pages have no `url`; declare `hosts`"):
         client_for(Untold, Secret(KEY))
 
 

@@ -114,7 +114,7 @@ def test_each_kind_of_skip_is_held_against_what_is_usual():
 
 
 def test_what_is_gone_is_never_most_of_a_pull_not_even_the_first():
-    gone = Expectations(windows=True, gone_reasons=("gone",))
+    gone = Expectations(windows=True, deletion_reasons=("gone",))
     assert unusual(outcome(10, kept=5, gone=5), [], gone) == []
     assert "“gone” (60%)" in unusual(outcome(10, kept=4, gone=6), [], gone)[0]
 

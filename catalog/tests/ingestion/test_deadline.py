@@ -1,4 +1,4 @@
-"""One deadline for a whole answer, however it drips, against real sockets; and one budget for all tries."""
+"""One deadline for a whole response, however slowly it arrives, and one budget for all attempts."""
 
 import itertools
 import random
@@ -143,7 +143,7 @@ def test_a_connection_is_used_again_after_a_redirect_and_a_head():
 
 
 def test_the_budget_of_all_tries(httpserver):
-    """A wait that would go beyond it is not begun, and the text says why there were no more tries."""
+    """A wait that would exceed the budget is not begun, and the message says why the client gave up."""
     waits, limits = [], Limits(budget=50)
     httpserver.expect_request("/api").respond_with_response(
         Response(status=503, headers={"Retry-After": "100"})
@@ -151,7 +151,7 @@ def test_the_budget_of_all_tries(httpserver):
     asking = Client(
         throttle=NoThrottle(), limits=limits, sleep=waits.append, private_hosts=(httpserver.host,)
     )
-    with pytest.raises(Retry, match=r"gave up after 1 try, as another one would exceed the 50 s"):
+    with pytest.raises(Retry, match=r"gave up after 1 attempt, as another one would exceed the 50 s"):
         asking.get_json(httpserver.url_for("/api"))
     assert waits == []
     assert len(httpserver.log) == 1
@@ -161,7 +161,7 @@ def test_tries_that_are_used_up_within_the_budget(httpserver):
     waits = []
     httpserver.expect_request("/api").respond_with_response(Response(status=503))
     asking = Client(throttle=NoThrottle(), sleep=waits.append, private_hosts=(httpserver.host,))
-    with pytest.raises(Retry, match=r"gave up after 4 tries: status 503"):
+    with pytest.raises(Retry, match=r"gave up after 4 attempts: status 503"):
         asking.get_json(httpserver.url_for("/api"))
     assert len(waits) == 3
 

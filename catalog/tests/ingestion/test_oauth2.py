@@ -150,7 +150,7 @@ def test_a_token_is_not_sent_in_the_clear(httpserver):
 
 
 def test_tokens_belong_to_hosts():
-    with pytest.raises(Fatal, match="no host is named"):
+    with pytest.raises(Fatal, match="has no host that it may be sent to"):
         BearerCredentials(lambda: PAIR, lambda pair: pair, [])
 
 

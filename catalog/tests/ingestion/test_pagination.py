@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalog.core.errors import UnexpectedAnswer
+from catalog.core.errors import UnexpectedResponse
 from catalog.ingestion.rate import NoThrottle
 from catalog.provider_api import Client, Counted, HttpStatus, Tokens
 from catalog.tests.providers.fake_api import FakeApi, client
@@ -27,14 +27,14 @@ def numbered(*pages):
 
 
 def test_pages_end_at_an_empty_one_and_the_one_after_it_is_asked_for():
-    """A page that is not full may be followed by others; where no total is announced, one empty page proves nothing."""
+    """Pages may follow one that is not full; without a total, one empty page does not prove the end."""
     api = client(numbered([1, 2], [3]))
     assert walk(Counted(URL, items="items"), api) == [[1, 2], [3], []]
     assert [params["page"] for _, params in api._transport.requests] == ["1", "2", "3", "4"]
 
 
 def test_an_empty_page_with_others_behind_it_is_an_error():
-    with pytest.raises(UnexpectedAnswer, match="page 2 is empty, but page 3 is not"):
+    with pytest.raises(UnexpectedResponse, match="page 2 is empty, but page 3 is not"):
         walk(Counted(URL, items="items"), client(numbered([1], [], [3])))
 
 
@@ -68,16 +68,16 @@ def test_offsets_grow_by_what_came(cap):
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        ({}, "`items` is missing; the answer is an empty object"),
-        ({"message": "moved"}, "`items` is missing; the answer has `message`, message: 'moved'"),
-        ({"results": [1]}, "`items` is missing; the answer has `results`"),
-        ({"items": None, "total": 5}, "`items` is null, not a list; the answer has `items`, `total`"),
+        ({}, "`items` is missing; the response is an empty object"),
+        ({"message": "moved"}, "`items` is missing; the response has `message`, message: 'moved'"),
+        ({"results": [1]}, "`items` is missing; the response has `results`"),
+        ({"items": None, "total": 5}, "`items` is null, not a list; the response has `items`, `total`"),
         ({"items": {"1": 1}}, "`items` is of type dict, not a list"),
-        ([], "the answer is a list of 0"),
-        (None, "the answer is null"),
+        ([], "the response is a list of 0"),
+        (None, "the response is null"),
         ({"items": [1]}, "`total` should be a number of items but is null"),
         ({"items": [1], "total": -1}, "`total` should be a number of items but is of type int"),
-        ({"items": [1, 2], "total": 1}, "`total` is 1, but the answer lists 2 items"),
+        ({"items": [1, 2], "total": 1}, "`total` is 1, but the response lists 2 items"),
         ({"items": [1], "total": True}, "`total` should be a number of items but is of type bool"),
     ],
 )
@@ -85,7 +85,7 @@ def test_offsets_grow_by_what_came(cap):
 def test_what_an_answer_lacks_is_an_error(kind, body, text):
     more = {"param": "t", "following": "next"} if kind is Tokens else {}
     api = client(lambda *_: body, retries=1)
-    with pytest.raises(UnexpectedAnswer) as raised:
+    with pytest.raises(UnexpectedResponse) as raised:
         walk(kind(URL, items="items", total="total", **more), api)
     assert text in str(raised.value)
     assert len(api._transport.requests) == 2  # it was asked again
@@ -103,10 +103,10 @@ def test_the_flag_of_a_following_page():
     pages = Counted(URL, items="items", more="next")
     last = {"items": [3], "next": None}
     assert walk(pages, api({"items": [1], "next": 2}, {"items": [], "next": 3}, last)) == [[1], [], [3]]
-    with pytest.raises(UnexpectedAnswer, match="`next`, which says whether a page follows, is missing"):
+    with pytest.raises(UnexpectedResponse, match="`next`, which says whether a page follows, is missing"):
         walk(pages, api({"items": [1]}))
     with pytest.raises(
-        UnexpectedAnswer, match="page 2, which the page before named as the next one, is empty"
+        UnexpectedResponse, match="page 2, which the page before named as the next one, is empty"
     ):
         walk(pages, api({"items": [1], "next": 2}, {"items": [], "next": None}))
 
@@ -117,7 +117,7 @@ def test_a_list_that_is_left_out_past_the_end():
 
     pages = Counted(URL, items="items", total="total", omits_empty=True)
     assert walk(pages, client(answer)) == [[1], []]
-    with pytest.raises(UnexpectedAnswer):
+    with pytest.raises(UnexpectedResponse):
         walk(pages, client(lambda *_: {"message": "busy"}, retries=0))
 
 
@@ -129,11 +129,11 @@ def test_a_page_past_the_end_may_be_an_error():
             else (404, {"detail": "Invalid page."})
         )
 
-    assert walk(Counted(URL, items="items", gone=404), client(answer)) == [[1], [2], []]
+    assert walk(Counted(URL, items="items", past_end_status=404), client(answer)) == [[1], [2], []]
     with pytest.raises(HttpStatus):
         walk(Counted(URL, items="items"), client(answer))
     with pytest.raises(HttpStatus):  # the first page of all cannot be past the end
-        walk(Counted(URL, items="items", gone=404), client(lambda *_: (404, {})))
+        walk(Counted(URL, items="items", past_end_status=404), client(lambda *_: (404, {})))
 
 
 def test_tokens_are_followed_to_the_answer_without_one():
@@ -187,7 +187,7 @@ def test_numbers_in_headers():
 def test_a_missing_number_of_pages_is_a_fault(headers):
     pages = Counted(URL, items="", pages_header="x-pages")
     api = Client(transport=Site([[1]], **headers), throttle=NoThrottle(), sleep=lambda _: None)
-    with pytest.raises(UnexpectedAnswer, match="the header x-pages is missing or no number"):
+    with pytest.raises(UnexpectedResponse, match="the header x-pages is missing or not a number"):
         pages.fetch(api, pages.start({}), {})
 
 
@@ -196,7 +196,7 @@ def test_a_page_that_is_empty_although_more_are_announced():
     api = Client(
         transport=Site([[1], [], [3]], x_pages="3"), throttle=NoThrottle(), sleep=lambda _: None, retries=0
     )
-    with pytest.raises(UnexpectedAnswer, match="page 2 is empty, but more pages were announced"):
+    with pytest.raises(UnexpectedResponse, match="page 2 is empty, but more pages were announced"):
         walk(pages, api)
 
 

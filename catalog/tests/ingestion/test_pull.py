@@ -1,4 +1,4 @@
-"""The loop of a pull over a scripted provider: resuming, errors, limits, parameters, and that every item is accounted for."""
+"""Pulls of a scripted provider: resuming, errors, limits, parameters, and that every item is counted."""
 
 import re
 import resource
@@ -48,7 +48,7 @@ class Scripted(Paginator):
 def provider(pages, **attributes):
     class Example(Provider):
         name = "example"
-        strings = {"image": "example"}
+        catalog_names = {"image": "example"}
 
         def record(self, raw):
             if raw == "skip":
@@ -201,7 +201,7 @@ def test_a_finished_pull_is_fetched_anew_and_its_old_parts_go(tmp_path):
     [({"skip_errors": True}, True), ({"skip_predicates": ("BUSY",)}, True), ({}, False)],
 )
 def test_errors_to_be_passed_over(tmp_path, options, skipped):
-    """Page 43 of the matrix: the next page is still fetched, the failure is reported at the end, and only it is tried again."""
+    """The next page is read, the failure is reported at the end, and only the failed page is retried."""
     pages = [["a"], Retry("server busy"), ["c"]]
     checkpoint, pulled = MemoryCheckpoint(), None
     pulled = pull(tmp_path, provider(pages), checkpoint, **options)
@@ -288,7 +288,7 @@ def test_a_repeated_page_is_caught(tmp_path):
 
 
 def test_a_repetition_that_is_known_of_is_counted(tmp_path):
-    pulled = pull(tmp_path, provider([["a"], ["a"], ["b"]], repeats=1))
+    pulled = pull(tmp_path, provider([["a"], ["a"], ["b"]], allowed_repeated_pages=1))
     manifest = pulled.run()
     assert rows(pulled) == ["a", "b"]
     assert manifest.counts["image"].skipped == {REPEATED: 1}
@@ -304,7 +304,7 @@ def test_tokens_in_a_circle_are_caught(tmp_path):
             return Page([f"item {len(seen)}"], {"token": (cursor["token"] + 1) % 3})
 
     seen = []
-    with pytest.raises(LoopDetected, match="has been before"):
+    with pytest.raises(LoopDetected, match="for the second time"):
         pull(tmp_path, provider(Circle())).run()
     assert seen == [0, 1, 2, 0]
 
@@ -333,7 +333,7 @@ ITEMS = ["a", "skip", "poison", "several", "unlicensed", "b\t\\N", None, 7, "x" 
     stops=st.lists(st.integers(1, 3), max_size=4),
 )
 def test_wild_pages_with_wild_stops(tmp_path_factory, pages, stops):
-    """Whatever comes, and however often the pull is stopped: the counts add up and the rows are those of an undisturbed pull."""
+    """However often the pull is stopped, the counts add up and the rows are those of an undisturbed pull."""
     pages = [[*page, f"page {n}"] for n, page in enumerate(pages)] or [["only"]]
     whole = pull(tmp_path_factory.mktemp("whole"), provider(pages))
     expected = msgspec.to_builtins(whole.run().counts)
@@ -361,16 +361,16 @@ def test_wild_pages_with_wild_stops(tmp_path_factory, pages, stops):
 
 def test_an_item_that_is_listed_again_is_written_once(tmp_path):
     pages = [["a", "b", "a"], ["b", "c"], ["c", "several"], ["several", "d"]]
-    whole = pull(tmp_path / "whole", provider(pages, unique=True)).run()
+    whole = pull(tmp_path / "whole", provider(pages, deduplicate=True)).run()
     assert whole.counts["image"].written == 6
     assert whole.counts["image"].skipped == {SEEN: 5, "third is broken": 2}
     checkpoint = MemoryCheckpoint()
     for _ in range(len(pages)):  # stopped after each page: the identifiers come back from the parts
         with pytest.raises(Interrupted):
             pull(
-                tmp_path / "stopped", provider(pages, unique=True), checkpoint, should_stop=lambda: True
+                tmp_path / "stopped", provider(pages, deduplicate=True), checkpoint, should_stop=lambda: True
             ).run()
-    again = pull(tmp_path / "stopped", provider(pages, unique=True), checkpoint).run()
+    again = pull(tmp_path / "stopped", provider(pages, deduplicate=True), checkpoint).run()
     assert again.counts == whole.counts
 
 
@@ -428,7 +428,7 @@ def attempt(folder, number, provider_, checkpoint, **more):
 
 @pytest.mark.parametrize("paused_at", range(1, 8))
 def test_an_attempt_that_wakes_after_the_next_has_finished_changes_nothing(tmp_path, paused_at):
-    """The fence passes, then the process sleeps; whatever it writes next is its own and counts for nothing."""
+    """The fence passes, then the process sleeps; what it writes afterwards is ignored."""
     checkpoint, calls, holder = MemoryCheckpoint(), [], [1]
 
     def fence():
@@ -571,7 +571,7 @@ def test_of_each_page_the_part_counts_whose_attempt_the_manifest_names(tmp_path)
 
 
 def test_a_full_disk_loses_nothing(tmp_path):
-    """The kernel refuses to let a file grow; what was read before is loaded, and the next try goes on."""
+    """The kernel refuses to extend a file; what was read before is loaded, and the next attempt resumes."""
     pages = [["a"], [f"long-{n:0200}" for n in range(2000)], ["b"]]
     checkpoint, limits = MemoryCheckpoint(), resource.getrlimit(resource.RLIMIT_FSIZE)
     failing = pull(tmp_path, provider(pages), checkpoint)

@@ -51,7 +51,7 @@ characters = st.one_of(
     st.sampled_from("abcxyzABCXYZ0123456789-_.~+/=!*'();:@$,?#[]% &\"<>"),
     st.characters(categories=("L", "N")),
 )
-# Ends are letters: where an escape begins is told by what stands before the secret, and by nothing else.
+# Ends are letters, because the text before a secret decides where an escape begins.
 secrets = st.builds(
     "{}{}{}".format, st.sampled_from("ghijkGHIJK"), st.text(characters, min_size=6), st.just("z")
 )
@@ -215,7 +215,7 @@ def test_an_answer_that_repeats_the_key(httpserver, client, caplog, status, befo
         client.get_json(httpserver.url_for("/api"))
     assert not parts_of_key(str(raised.value))
     assert not parts_of_key(logged(caplog))
-    assert status not in (429, 500) or "try 1 of 4: status" in logged(caplog)
+    assert status not in (429, 500) or "attempt 1 of 4: status" in logged(caplog)
 
 
 @pytest.mark.parametrize("body", [{"error": "x" * 285 + KEY}, {"success": False, "message": KEY}, {KEY: 1}])
@@ -270,8 +270,8 @@ def test_the_address_itself(httpserver, client, caplog):
     with pytest.raises(Fatal) as raised:
         client.get(f"http://{'a' * 70}.org/?key={quote(KEY)}")
     assert "?key=***" in str(raised.value)
-    assert "/busy?key=***, try 1 of 4" in logged(caplog)
-    assert "/odd?key=***: the answer is not strict JSON" in logged(caplog)
+    assert "/busy?key=***, attempt 1 of 4" in logged(caplog)
+    assert "/odd?key=***: the response is not strict JSON" in logged(caplog)
     assert "k3y" not in logged(caplog)
 
 

@@ -4,14 +4,14 @@ import orjson
 import pytest
 from werkzeug import Response
 
-from catalog.core.errors import Fatal, UnansweredRequest
+from catalog.core.errors import Fatal, UnrecordedRequest
 from catalog.core.secrets import ApiKey, KeyCredentials, Redactor, Secret
 from catalog.ingestion.assemble import offsets_of
 from catalog.ingestion.client import Client
 from catalog.ingestion.pagination import Counted, Tokens
 from catalog.ingestion.provider import Provider, api_names, provider_class
 from catalog.ingestion.rate import NoThrottle
-from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find
+from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find_recording
 
 URL = "https://api.example.org/items"
 
@@ -58,7 +58,7 @@ def test_used_up_answers_are_passed_over(tmp_path):
 
 def test_a_request_without_an_answer_is_an_error_that_names_it(tmp_path):
     with pytest.raises(
-        UnansweredRequest, match=r"no answer to GET https://api.example.org/items \(page=9\)"
+        UnrecordedRequest, match=r"no answer to GET https://api.example.org/items \(page=9\)"
     ) as raised:
         client(recording(tmp_path, ({"page": "1"}, 1))).get_json(URL, {"page": 9})
     assert "s3cret" not in str(raised.value)
@@ -67,15 +67,15 @@ def test_a_request_without_an_answer_is_an_error_that_names_it(tmp_path):
 @pytest.mark.parametrize("place", ["", "example", "example/recording"])
 def test_where_a_recording_is_looked_for(tmp_path, place):
     recording(tmp_path / place)
-    assert find(tmp_path, "example") == tmp_path / place
+    assert find_recording(tmp_path, "example") == tmp_path / place
 
 
 def test_a_missing_or_foreign_recording_is_refused(tmp_path):
     with pytest.raises(Fatal, match=r"no recording.json for example in .*example/recording"):
-        find(tmp_path, "example")
+        find_recording(tmp_path, "example")
     recording(tmp_path, provider="other")
     with pytest.raises(Fatal, match="is other's, not example's"):
-        find(tmp_path, "example")
+        find_recording(tmp_path, "example")
 
 
 def test_recording_and_replaying_it(httpserver, tmp_path):
@@ -106,7 +106,7 @@ def test_a_recording_made_over_http_answers_over_https(tmp_path):
     c = client(recording(tmp_path, ({"page": "1"}, "found")))
     assert c.get(URL.replace("https:", "http:"), {"page": 1}).body == b'"found"'
     assert c.get_json(URL, {"page": 1}) == "found"
-    with pytest.raises(UnansweredRequest, match=r"GET http://api\.example\.org/others"):
+    with pytest.raises(UnrecordedRequest, match=r"GET http://api\.example\.org/others"):
         c.get("http://api.example.org/others")
 
 
@@ -138,18 +138,18 @@ def test_an_offset_between_two_recorded_ones(tmp_path):
     answers = [c.get_json(URL, {"offset": offset})["n"] for offset in (0, 1, 3, 99, 100, 101, 199, 200)]
     assert answers == [0, 1, 1, 1, 1, 2, 2, 2]
     for beyond in (201, 1000):
-        with pytest.raises(UnansweredRequest, match=f"offset={beyond}"):
+        with pytest.raises(UnrecordedRequest, match=f"offset={beyond}"):
             c.get_json(URL, {"offset": beyond})
 
 
 def test_offsets_are_those_of_the_provider_s_parameter_only(tmp_path):
     folder = shortened(tmp_path, 3, 2, 0)
-    with pytest.raises(UnansweredRequest):
+    with pytest.raises(UnrecordedRequest):
         client(folder).get_json(URL, {"offset": 3})
-    with pytest.raises(UnansweredRequest):
+    with pytest.raises(UnrecordedRequest):
         client(folder, "skip").get_json(URL, {"offset": 3})
     for unreadable in ("", "x", "-1", "1.5", "9" * 30):
-        with pytest.raises(UnansweredRequest):
+        with pytest.raises(UnrecordedRequest):
             client(folder, "offset").get_json(URL, {"offset": unreadable})
 
 
@@ -157,7 +157,7 @@ def test_all_other_parameters_have_to_fit(tmp_path):
     c = client(shortened(tmp_path, 3, 2, 0, tag="a"), "offset")
     assert c.get_json(URL, {"offset": 3, "tag": "a"})["n"] == 1
     for other in ({"tag": "b"}, {}):
-        with pytest.raises(UnansweredRequest):
+        with pytest.raises(UnrecordedRequest):
             c.get_json(URL, {"offset": 3, **other})
 
 
@@ -201,7 +201,7 @@ def test_a_walk_goes_on_wherever_it_was_left(tmp_path):
 
 def test_the_end_of_a_recording_is_not_its_beginning(tmp_path):
     c = client(shortened(tmp_path, 3, 2), "offset", "items")
-    with pytest.raises(UnansweredRequest, match="offset=5"):
+    with pytest.raises(UnrecordedRequest, match="offset=5"):
         walked(c)
 
 
@@ -260,7 +260,7 @@ BROKEN = {
 @pytest.mark.parametrize(("change", "named"), BROKEN.values(), ids=BROKEN)
 def test_a_malformed_recording_is_refused(tmp_path, change, named):
     broken(tmp_path, change)
-    for use in (ReplayAdapter, lambda folder: find(folder, "example")):
+    for use in (ReplayAdapter, lambda folder: find_recording(folder, "example")):
         with pytest.raises(Fatal, match=rf"replay: \S+/recording\.json .*{named}"):
             use(tmp_path)
 
@@ -268,7 +268,7 @@ def test_a_malformed_recording_is_refused(tmp_path, change, named):
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff\xfe"])
 def test_what_is_no_recording_at_all(tmp_path, text):
     (tmp_path / "recording.json").write_bytes(text)
-    for use in (ReplayAdapter, lambda folder: find(folder, "example")):
+    for use in (ReplayAdapter, lambda folder: find_recording(folder, "example")):
         with pytest.raises(Fatal, match=r"recording\.json is no recording: "):
             use(tmp_path)
 

@@ -592,7 +592,7 @@ def test_lists_and_objects_are_no_text(value):
 class Slow(Encoder):
     """Cleans every record value by value."""
 
-    _texts_and_urls = Encoder._walk
+    _texts_and_urls = Encoder._clean_each
 
 
 texts = st.one_of(
@@ -720,7 +720,7 @@ def test_ordinary_records_take_the_fast_path(monkeypatch):
     )
     encoder = Encoder("image", "example", UrlCleaner())
     first = encoder.line(ordinary)
-    monkeypatch.setattr(Encoder, "_walk", None)
+    monkeypatch.setattr(Encoder, "_clean_each", None)
     monkeypatch.setattr(tsv, "tags_field", None)
     monkeypatch.setattr(tsv, "meta_field", None)
     monkeypatch.setattr(tsv, "number_for", None)

@@ -1,4 +1,4 @@
-"""A pull is whole only when that is proved: totals, gaps, what a later attempt reads, what a person accepts."""
+"""When a pull counts as whole: totals, gaps, what a later attempt reads, accepted shortfalls."""
 
 from datetime import UTC, datetime
 
@@ -152,7 +152,7 @@ def test_nothing_that_could_be_kept_is_not_whole(tmp_path):
     ],
 )
 def test_pages_that_are_too_short_where_no_total_is_announced(tmp_path, pages, whole):
-    """A server that caps one page, or lost some: nothing else tells."""
+    """A server that caps one page, or lost items: only the size of the page shows it."""
     counter = iter(range(1000))
     numbered = Announced(*(([f"i{next(counter)}" for _ in range(n)], None) for n in pages))
     numbered.uniform = True
@@ -165,7 +165,7 @@ def test_pages_that_are_too_short_where_no_total_is_announced(tmp_path, pages, w
 
 
 def test_what_came_before_fills_no_gap(tmp_path):
-    """A page that repeats items of an earlier one, with a counter that differs, covers for nothing that is missing."""
+    """A page that repeats items, and differs only in a counter, does not make up for missing items."""
 
     class Counting(type(provider([]))):
         name = "example"
@@ -350,6 +350,6 @@ def test_an_answer_without_its_list_is_no_empty_page(tmp_path):
     pulled = pull(tmp_path, provider(pages))
     pulled.client = api_client(lambda *_: {"message": "moved", "data": []}, retries=0)
     with pytest.raises(
-        Retry, match=r"`items` is missing; the answer has `message`, `data`, message: 'moved'"
+        Retry, match=r"`items` is missing; the response has `message`, `data`, message: 'moved'"
     ):
         pulled.run()

@@ -1,4 +1,4 @@
-"""An API in memory: a function from a request's method, address and parameters to a status and a JSON body."""
+"""An API in memory: a function that maps method, URL and parameters to a status and a JSON body."""
 
 from urllib.parse import parse_qsl, urlsplit
 

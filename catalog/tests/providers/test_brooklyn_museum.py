@@ -77,7 +77,7 @@ def test_details_that_are_none_of_the_object_cost_that_object(answer, tmp_path):
     """A reject, with its reason: never a quiet skip, and never the other objects."""
     pulled = pull(brooklyn([1, 2, 3], {2: answer}), tmp_path)
     assert pulled.ids() == ["10", "30"]
-    assert pulled.counts.rejected == {"details failed: UnexpectedAnswer": 1}
+    assert pulled.counts.rejected == {"details failed: UnexpectedResponse": 1}
 
 
 def test_an_object_that_is_listed_but_gone_is_left_out(tmp_path):
@@ -86,7 +86,7 @@ def test_an_object_that_is_listed_but_gone_is_left_out(tmp_path):
     assert pulled.whole
     assert pulled.ids() == ["10", "30"]
     assert pulled.counts.skipped == {"object not found": 1}
-    assert "object not found" in BrooklynMuseum.gone_reasons
+    assert "object not found" in BrooklynMuseum.deletion_reasons
 
 
 def test_details_that_fail_one_after_the_other_mean_that_the_api_is_down(tmp_path):

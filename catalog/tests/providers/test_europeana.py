@@ -1,10 +1,10 @@
-"""Europeana: what the details of an item may lack, whose name is on a work, and a key that stays where it belongs."""
+"""Europeana: incomplete details of an item, names of creators, and a key that stays with the API."""
 
 from datetime import date
 
 import pytest
 
-from catalog.core.errors import Retry, UnexpectedAnswer
+from catalog.core.errors import Retry, UnexpectedResponse
 from catalog.core.secrets import KeyCredentials, Secret
 from catalog.ingestion.windows import day_window
 from catalog.providers.europeana.labels import concepts, creator
@@ -100,7 +100,7 @@ def test_the_type_of_the_file_decides_about_it(tmp_path):
 
 @pytest.mark.parametrize("told", [{"success": False, "error": "no"}, {"success": "true"}, {}, [], None])
 def test_a_search_must_report_success(told):
-    with pytest.raises(UnexpectedAnswer, match="no success"):
+    with pytest.raises(UnexpectedResponse, match="no success"):
         check(told)
 
 

@@ -1,11 +1,11 @@
-"""Finna: windows to the second, answers that say ERROR, lists that are left out, counts that must be there."""
+"""Finna: windows to the second, responses with status ERROR, missing lists, required counts."""
 
 from datetime import date
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from catalog.core.errors import Retry, UnexpectedAnswer
+from catalog.core.errors import Retry, UnexpectedResponse
 from catalog.ingestion.records import Skip
 from catalog.ingestion.windows import day_window
 from catalog.providers.finnish_museums.provider import BUILDINGS, FinnishMuseums, check, filters
@@ -24,7 +24,7 @@ def view(n):
 
 
 class Finna(Site):
-    """The search as the platform has it: `records` is left out where there are none. lost: what it does not give out."""
+    """The platform's search, which omits `records` if there are none; `lost` records are never returned."""
 
     def __init__(self, records, lost=0):
         super().__init__(None)
@@ -78,11 +78,11 @@ def test_a_second_image_has_an_identifier_of_its_own():
     ],
 )
 def test_an_answer_says_that_it_is_in_order_and_how_much_there_is(body):
-    with pytest.raises(UnexpectedAnswer):
+    with pytest.raises(UnexpectedResponse):
         check(body)
 
 
 @pytest.mark.parametrize("body", [{"status": "ERROR", "statusMessage": "Error occurred."}, {"status": "OK"}])
 def test_a_count_that_fails_is_no_empty_day(body, tmp_path):
-    with pytest.raises(Retry, match="gave up after 4 tries"):
+    with pytest.raises(Retry, match="gave up after 4 attempts"):
         Pulled(FinnishMuseums(), Site(lambda *_: body), tmp_path, window=DAY)

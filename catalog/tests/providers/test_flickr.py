@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from catalog.core.errors import Fatal, LoopDetected, NotWhole, Retry, UnexpectedAnswer
+from catalog.core.errors import Fatal, LoopDetected, NotWhole, Retry, UnexpectedResponse
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.windows import Slicing, day_window
@@ -156,7 +156,7 @@ def test_what_a_single_second_holds_beyond_4000_is_said(tmp_path):
     assert len([i for i in found if int(i) < 10_000]) == search.MAX_UNIQUE
     assert {str(10_000 + n) for n in range(500)} < found.keys()  # the rest of the day was read
     assert f"5,000 photos under license 4 uploaded from {START + 76} to {START + 77}" in str(error)
-    assert "but gives out 4,000" in str(error)
+    assert "but returns only 4,000" in str(error)
     assert "announced items came" not in str(error)  # said once
     assert len(fake.requests) < 300
 
@@ -192,7 +192,7 @@ def test_no_photo_is_lost_without_a_word(clusters):
             number + seconds[str(int(at) + 1), license_] for (at, license_), number in seconds.items()
         )
         assert at_once > 40
-        assert "but gives out 40" in str(error)
+        assert "but returns only 40" in str(error)
 
 
 # Totals
@@ -277,13 +277,13 @@ def test_permanent_errors(code):
 
 @pytest.mark.parametrize("code", [0, 10, 105, 106, 201, "201", 5000, "new", None, [], True])
 def test_temporary_and_unknown_errors(code):
-    with pytest.raises(UnexpectedAnswer, match="Flickr answered stat fail"):
+    with pytest.raises(UnexpectedResponse, match="Flickr answered stat fail"):
         check({"stat": "fail", "code": code, "message": "m"})
 
 
 @pytest.mark.parametrize("body", [{}, [], None, {"photos": {"photo": []}}, {"stat": "fail"}])
 def test_what_is_no_answer_of_flickr(body):
-    with pytest.raises(UnexpectedAnswer):
+    with pytest.raises(UnexpectedResponse):
         check(body)
 
 
@@ -307,7 +307,7 @@ def test_an_answer_that_lacks_something_is_an_error(tmp_path, key):
         body["photos"].pop(key)
         return body
 
-    with pytest.raises(Retry, match=rf"gave up after {Flickr.retries + 1} tries: `photos\.{key}`"):
+    with pytest.raises(Retry, match=rf"gave up after {Flickr.retries + 1} attempts: `photos\.{key}`"):
         run(tmp_path, FakeFlickr([photo(1, 1)], lies=lie))
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from catalog.core.errors import Fatal, Retry
 from catalog.notifications.messages import flickr_suggestions
-from catalog.providers.flickr.audit import ENDPOINT, LEFT_OUT, Suggestion, suggestions
+from catalog.providers.flickr.audit import ENDPOINT, EXCLUDED, Suggestion, suggestions
 from catalog.providers.flickr.provider import SOURCES
 from catalog.providers.flickr.search import LICENSES
 from catalog.tests.providers.fake_api import client
@@ -38,7 +38,7 @@ def test_those_with_enough_photos_are_suggested():
     ]
     listed += [
         institution("Known", next(iter(SOURCES))),
-        institution("Not wanted", next(iter(LEFT_OUT))),
+        institution("Not wanted", next(iter(EXCLUDED))),
         {"nsid": None},
     ]
     api, seen = flickr({"institution": listed}), []
@@ -60,7 +60,7 @@ def test_no_institutions():
 
 @pytest.mark.parametrize("institutions", [{}, None, {"institution": None}, {"institutions": []}])
 def test_a_list_that_is_missing_is_an_error(institutions):
-    with pytest.raises(Retry, match=r"gave up after 4 tries: `institutions\.institution`"):
+    with pytest.raises(Retry, match=r"gave up after 4 attempts: `institutions\.institution`"):
         suggestions(flickr(institutions))
 
 
@@ -71,7 +71,7 @@ def test_a_total_that_is_missing_is_an_error(photos):
             return {"stat": "ok", "institutions": {"institution": [institution("A", "1@N00")]}}
         return {"stat": "ok", "photos": photos}
 
-    with pytest.raises(Retry, match=r"gave up after 4 tries: `photos\.total` should be a number"):
+    with pytest.raises(Retry, match=r"gave up after 4 attempts: `photos\.total` should be a number"):
         suggestions(client(answer))
 
 

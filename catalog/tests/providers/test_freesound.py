@@ -1,4 +1,4 @@
-"""Freesound: previews that are gone and file servers at fault, packs, what an ordinary key may ask."""
+"""Freesound: missing previews, failing file servers, packs, and limits of an ordinary key."""
 
 import pytest
 from requests import ReadTimeout
@@ -6,8 +6,8 @@ from requests import ReadTimeout
 from catalog.core.errors import Retry
 from catalog.core.secrets import KeyCredentials, Secret
 from catalog.ingestion.rate import Quota
-from catalog.providers.freesound.answers import FIELDS
 from catalog.providers.freesound.provider import Freesound
+from catalog.providers.freesound.responses import FIELDS
 from catalog.tests.providers.fake_api import walk
 from catalog.tests.providers.site import Pulled, Reply, Site, client_of
 
@@ -61,7 +61,7 @@ def test_a_sound_whose_preview_is_gone_is_left_out(status, tmp_path):
     pulled = Pulled(Freesound(), freesound([[sound(1), sound(2)], [sound(3)]], files), tmp_path)
     assert [(row["foreign_identifier"], row["filesize"]) for row in pulled.rows] == [("1", "12"), ("3", "12")]
     assert pulled.counts.skipped == {"preview not found": 1}
-    assert set(pulled.counts.skipped) == set(Freesound.gone_reasons)
+    assert set(pulled.counts.skipped) == set(Freesound.deletion_reasons)
 
 
 def test_what_is_asked_of_whom():

@@ -253,7 +253,7 @@ def spoil(root, names, faults):
 
 @pytest.mark.parametrize("bad", BAD)
 def test_an_unreadable_row_of_any_file_costs_that_row(connection, tmp_path, bad):
-    """Its photo is counted as rejected; of the other files, the report says how many rows could not be read."""
+    """A malformed photo is counted as rejected; for the other files, the report counts malformed rows."""
     root = write_dump(tmp_path / "dump")
     spoil(root, FILES, [bad])
     load(connection, root)

@@ -1,12 +1,12 @@
-"""Jamendo: failures with status 200, singles, and album pages that are gone or whose server is at fault."""
+"""Jamendo: failures with status 200, singles, and album pages that are missing or fail."""
 
 import pytest
 from requests import ReadTimeout
 
-from catalog.core.errors import Fatal, HttpStatus, Retry, UnexpectedAnswer
-from catalog.providers.jamendo import answers
-from catalog.providers.jamendo.answers import MAX_FAULTS, Albums, check
+from catalog.core.errors import Fatal, HttpStatus, Retry, UnexpectedResponse
+from catalog.providers.jamendo import responses
 from catalog.providers.jamendo.provider import Jamendo
+from catalog.providers.jamendo.responses import MAX_FAULTS, Albums, check
 from catalog.tests.providers.site import Pulled, Reply, Site, client_of
 
 TRACKS = "https://api.jamendo.com/v3.0/tracks"
@@ -57,10 +57,10 @@ def failure(code, text="made up"):
         (11, Fatal),
         (3, Fatal),
         (6, Retry),
-        (1, UnexpectedAnswer),
-        (99, UnexpectedAnswer),
-        (None, UnexpectedAnswer),
-        ("?", UnexpectedAnswer),
+        (1, UnexpectedResponse),
+        (99, UnexpectedResponse),
+        (None, UnexpectedResponse),
+        ("?", UnexpectedResponse),
     ],
 )
 def test_failures_with_status_200(code, error):
@@ -89,12 +89,12 @@ def test_a_limit_that_is_exceeded_for_a_while_costs_nothing(tmp_path):
 
 @pytest.mark.parametrize("count", [1, 3, None, "many"])
 def test_a_list_of_another_length_than_is_said(count):
-    with pytest.raises(UnexpectedAnswer, match="results_count"):
+    with pytest.raises(UnexpectedResponse, match="results_count"):
         check(envelope([track(1), track(2)], results_count=count))
 
 
 def test_warnings_are_logged_once(caplog):
-    answers._warn.cache_clear()
+    responses._warn.cache_clear()
     for _ in range(3):
         check(envelope([], warnings="the parameter 'fullcount' is ignored"))
     assert [r.getMessage() for r in caplog.records] == ["Jamendo warns: the parameter 'fullcount' is ignored"]
@@ -177,7 +177,7 @@ def test_a_site_that_is_down_is_not_asked_for_every_album(tmp_path):
 
 
 def test_addresses_of_albums_survive_that_the_memory_is_cleared(monkeypatch):
-    monkeypatch.setattr(answers, "MAX_ALBUMS", 1)
+    monkeypatch.setattr(responses, "MAX_ALBUMS", 1)
     albums, client = Albums(), client_of(Site(lambda *_: Reply()))
     pages = [f"https://www.jamendo.com/album/{n}/x" for n in range(3)]
     for _ in range(2):
@@ -185,10 +185,10 @@ def test_addresses_of_albums_survive_that_the_memory_is_cleared(monkeypatch):
 
 
 def test_an_answer_that_a_recording_lacks_is_no_fault_of_the_site():
-    from catalog.core.errors import UnansweredRequest
+    from catalog.core.errors import UnrecordedRequest
 
-    with pytest.raises(UnansweredRequest):
+    with pytest.raises(UnrecordedRequest):
         Albums().addresses(
-            ["https://www.jamendo.com/album/1/x"], client_of(Site(lambda *_: UnansweredRequest("none")))
+            ["https://www.jamendo.com/album/1/x"], client_of(Site(lambda *_: UnrecordedRequest("none")))
         )
-    assert not issubclass(HttpStatus, UnansweredRequest)
+    assert not issubclass(HttpStatus, UnrecordedRequest)

@@ -1,7 +1,7 @@
 """An API that lies: every recorded answer in turn is replaced by one that is well formed and untrue.
 
-A pull may fail, or say that it is not whole; it never ends green with rows missing. An item that is rejected with its
-reason is accounted for.
+A pull may fail or report that it is not whole, but never succeed with rows missing. An item that is rejected
+with its reason is accounted for.
 """
 
 import copy
@@ -15,14 +15,14 @@ import orjson
 import pytest
 from requests import Response
 
-from catalog.core.errors import CatalogError, NotWhole, UnansweredRequest
-from catalog.ingestion.answers import steps
+from catalog.core.errors import CatalogError, NotWhole, UnrecordedRequest
 from catalog.ingestion.assemble import offsets_of
 from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.pagination import Counted, Tokens
 from catalog.ingestion.provider import FOLDER, api_names, provider_class
 from catalog.ingestion.records import dig
 from catalog.ingestion.replay import ReplayAdapter
+from catalog.ingestion.responses import steps
 from catalog.scaffold.rows import expected_file, pull_recording, read_rows
 
 MOST = 12  # requests of a recording that are lied about, spread over all of them
@@ -147,7 +147,7 @@ LIES = {
 
 
 class Liar(ReplayAdapter):
-    """The recording, but one request is answered by a lie, each time it is sent. lie: None only counts requests."""
+    """The recording with one request answered by a lie each time; without a lie, it only counts requests."""
 
     def __init__(self, provider, index=-1, lie=None):
         cls = provider_class(provider)
@@ -270,7 +270,7 @@ class Capped(ReplayAdapter):
             request.url = self._at(request.url, at)
             try:
                 response = super().send(request)
-            except UnansweredRequest:
+            except UnrecordedRequest:
                 break
             body = read_json(response.content) if response.status_code == 200 else None
             found = dig(body, *steps(self.pages.items)) if body else None
@@ -358,7 +358,7 @@ BEHIND_AN_EMPTY_PAGE = {
 
 @pytest.mark.parametrize("name", BEHIND_AN_EMPTY_PAGE)
 def test_an_empty_page_that_names_a_next_one_is_passed(name, tmp_path, monkeypatch):
-    """All that follows is read. Where no total proves that the page really is empty, the pull is not whole."""
+    """The pages that follow are read. If no total proves the page empty, the pull is not whole."""
     adapter = EmptyPageFirst(name, *BEHIND_AN_EMPTY_PAGE[name])
     monkeypatch.setattr("catalog.scaffold.rows.replay_of", lambda *_: adapter)
     proved = bool(provider_class(name)().pages.total)

@@ -90,12 +90,12 @@ def test_on_some_days_nothing_changes(tmp_path):
         ({"total": 0}, "`objectIDs` is missing"),
         ({"objectIDs": [1]}, "`total` should be a number of items but is null"),
         (listing(1, objectIDs={"1": 1}), "`objectIDs` is of type dict"),
-        ({"message": "moved"}, "the answer has `message`"),
-        ([], "the answer is a list"),
+        ({"message": "moved"}, "the response has `message`"),
+        ([], "the response is a list"),
     ],
 )
 def test_a_list_that_is_not_whole_is_asked_for_again(tmp_path, listed, message):
-    with pytest.raises(Retry, match=f"gave up after 4 tries: .*{message}"):
+    with pytest.raises(Retry, match=f"gave up after 4 attempts: .*{message}"):
         pull(tmp_path, museum(listed))
     answers = iter((listed, listing(1)))
     found, _ = pull(tmp_path, lambda url, _: next(answers) if url == OBJECTS else thing(1))
@@ -109,9 +109,9 @@ def test_an_identifier_that_is_no_number_is_a_reject(tmp_path):
     assert found == [f"{n}-{n}" for n in numbers]
     assert sum(counts.rejected.values()) == 3
     assert {reason.partition(" (")[0] for reason in counts.rejected} == {
-        "details failed: ValueError: the identifier '12a' is no number",
-        "details failed: ValueError: the identifier 'None' is no number",
-        "details failed: ValueError: the identifier 'True' is no number",
+        "details failed: ValueError: the identifier '12a' is not a number",
+        "details failed: ValueError: the identifier 'None' is not a number",
+        "details failed: ValueError: the identifier 'True' is not a number",
     }
 
 

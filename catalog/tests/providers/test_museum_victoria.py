@@ -1,8 +1,8 @@
-"""Museums Victoria: a filter that the API does not know lets everything through, and must not go unnoticed."""
+"""Museums Victoria: a filter that the API ignores is detected."""
 
 import pytest
 
-from catalog.core.errors import UnexpectedAnswer
+from catalog.core.errors import UnexpectedResponse
 from catalog.providers.museum_victoria.provider import LICENSES, MuseumVictoria
 from catalog.tests.providers.site import Pulled, Reply, Site
 
@@ -55,7 +55,7 @@ def test_each_license_is_asked_for_from_the_first_page_on(tmp_path):
 def test_a_filter_that_has_no_effect_is_an_error(tmp_path):
     site = museum([record(n, "cc by") for n in range(500)], known="imagelicense")
     with pytest.raises(
-        UnexpectedAnswer, match="100 of the 100 records found by imagelicence=cc by-nd hold no image"
+        UnexpectedResponse, match="100 of the 100 records found by imagelicence=cc by-nd hold no image"
     ):
         Pulled(MuseumVictoria(), site, tmp_path)
     assert len(site.asked) == 1

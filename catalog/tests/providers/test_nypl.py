@@ -1,8 +1,8 @@
-"""New York Public Library: answers that say how they went, captures that come in pages, items whose details fail."""
+"""New York Public Library: statuses of responses, paginated captures, items whose details fail."""
 
 import pytest
 
-from catalog.core.errors import Retry, UnexpectedAnswer
+from catalog.core.errors import Retry, UnexpectedResponse
 from catalog.providers.nypl.provider import Nypl, described, succeeded
 from catalog.tests.providers.site import Pulled, Site
 
@@ -31,7 +31,7 @@ def item(captures, number=None, status="success", **over):
 
 
 def library(details, uuids=("u1",), **headers):
-    """A site that finds these items; details(uuid, page) answers for one of them. Its last page has no list."""
+    """A site with these items, described by `details(uuid, page)`; its last page has no list."""
 
     def answer(method, url, params):
         if DETAILS in url:
@@ -65,7 +65,7 @@ def test_fewer_captures_than_announced_reject_the_item(pages, tmp_path):
     site = library(lambda uuid, page: item(captures if page == 1 or pages == 1 else [], 25), ["u1", "u2"])
     pulled = Pulled(Nypl(), site, tmp_path)
     assert not pulled.ids()
-    assert pulled.counts.rejected == {"details failed: UnexpectedAnswer": 2}
+    assert pulled.counts.rejected == {"details failed: UnexpectedResponse": 2}
     assert len(site.asked) == 2 + 2 * 2
 
 
@@ -96,13 +96,13 @@ def test_an_item_of_which_nothing_was_digitized(tmp_path):
 
 
 def test_captures_that_are_neither_there_nor_counted():
-    with pytest.raises(UnexpectedAnswer, match="neither captures nor `numResults`"):
+    with pytest.raises(UnexpectedResponse, match="neither captures nor `numResults`"):
         described(item(None))
 
 
 def test_a_search_that_reports_an_error(tmp_path):
     site = library(lambda uuid, page: item(capture(1), 1), status="error", message="index is down")
-    with pytest.raises(Retry, match=r"gave up after 4 tries: the status is 'error': index is down"):
+    with pytest.raises(Retry, match=r"gave up after 4 attempts: the status is 'error': index is down"):
         Pulled(Nypl(), site, tmp_path)
 
 

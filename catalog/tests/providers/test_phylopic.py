@@ -131,7 +131,7 @@ def test_too_small_a_number_of_pages_is_not_whole(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "error"),
     [
-        ({"build": 899}, "build 900 was asked for, but the answer is of build 899"),
+        ({"build": 899}, "build 900 was requested, but the response is of build 899"),
         ({"build": None}, "`build` should be a number"),
         ({"_embedded": {}}, "`_embedded.items` is missing"),
         ({"_embedded": {"items": None}}, "`_embedded.items` is null"),

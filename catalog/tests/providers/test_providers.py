@@ -36,7 +36,7 @@ def some(indexes, most=40):
 
 
 def items(name):
-    """The items that the pages of the recording hold, with what further requests added, as `record` gets them."""
+    """The items on the pages of the recording, completed by further requests, as `record` receives them."""
     seen = []
     cls = provider_class(name)
 
@@ -63,7 +63,7 @@ def items(name):
 def test_declaration_is_complete(name):
     cls = provider_class(name)
     assert cls.name == name
-    assert set(cls.strings) <= {"image", "audio"}
+    assert set(cls.catalog_names) <= {"image", "audio"}
     assert cls.schedule in ("@daily", "@weekly", "@monthly", "@quarterly") or cls.schedule.count(" ") == 4
     assert not cls.dated or cls.schedule == "@daily"
     assert cls.rate.interval > 0
@@ -133,7 +133,7 @@ def test_a_key_has_a_host_that_is_asked_over_https(name):
 
 
 class Faulty(ReplayAdapter):
-    """The recording, but the request of one index goes wrong, always or once. status: of the answer; None is a time-out."""
+    """The recording with one request that fails, once or always, with `status`; None is a timeout."""
 
     def __init__(self, folder, index, status, once):
         super().__init__(folder)
@@ -161,7 +161,7 @@ class Faulty(ReplayAdapter):
 @pytest.mark.parametrize("status", [429, 500, None])
 @pytest.mark.parametrize("once", [True, False])
 def test_trouble_at_any_request(name, status, once, tmp_path, monkeypatch):
-    """Once: the same rows. For ever: the right error, or rows without what the request tells, or a reject for each missing item."""
+    """One failure changes nothing; a permanent one gives an error, rejects, or rows without its data."""
     expected = [orjson.loads(line) for line in expected_file(name).read_bytes().splitlines()]
     requests = Faulty(FOLDER / name / "recording", -1, status, once)
     monkeypatch.setattr("catalog.scaffold.rows.replay_of", lambda *_: requests)
@@ -262,7 +262,7 @@ def broken(draw, raw):
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_broken_item_is_at_worst_a_reject(name, data):
-    """The mapping may fail (the pull counts that as a reject) but only on this item; what it does return can be written or is refused."""
+    """The mapping may fail, so that the item is rejected; its records can be encoded or are refused."""
     if name not in _items:
         _items[name] = items(name)
     provider = provider_class(name)()
@@ -322,7 +322,7 @@ def whole(name):
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_mangled_answer_never_crashes_a_pull(name, data):
-    """Whatever an answer lacks or holds instead: the pull ends, or raises an error of ours, and every item is accounted for."""
+    """Whatever a response holds, the pull ends or raises a CatalogError, and every item is counted."""
     adapter = Mangled(
         FOLDER / name / "recording", data.draw(st.integers(0, 8)), data.draw, most=5 * whole(name) + 50
     )

@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import pytest
 
-from catalog.core.errors import HttpStatus, Interrupted, Retry, UnexpectedAnswer
+from catalog.core.errors import HttpStatus, Interrupted, Retry, UnexpectedResponse
 from catalog.ingestion.state import MemoryCheckpoint
 from catalog.providers.science_museum import census
-from catalog.providers.science_museum.census import MOST, halves, is_inside, year_ranges
+from catalog.providers.science_museum.census import MAX_OBJECTS, halves, is_inside, year_ranges
 from catalog.providers.science_museum.provider import ScienceMuseum
 from catalog.tests.providers.site import Pulled, Site
 
@@ -113,7 +113,7 @@ def test_halves(years, parts):
 
 
 def test_everything_is_read_and_the_counts_prove_it(tmp_path):
-    """Years that hold too much, objects before the year 0, without a date, across ranges, of a common year."""
+    """Crowded years, and objects before the year 0, without a date, across ranges, in a shared year."""
     things = [
         *CROWDED,
         thing(9001, [(-300, -200)]),
@@ -147,10 +147,10 @@ def test_an_object_in_several_categories_is_counted_once(tmp_path):
 
 
 def test_a_category_larger_than_what_is_given_out(tmp_path):
-    things = [thing(n) for n in range(MOST + 10)]
+    things = [thing(n) for n in range(MAX_OBJECTS + 10)]
     pulled = Pulled(ScienceMuseum(), Museum(things), tmp_path)
-    assert len(pulled.ids()) == MOST
-    assert f"10 of {MOST + 10:,} objects" in pulled.error
+    assert len(pulled.ids()) == MAX_OBJECTS
+    assert f"10 of {MAX_OBJECTS + 10:,} objects" in pulled.error
 
 
 def test_a_category_that_is_refused_costs_itself_only(tmp_path):
@@ -189,12 +189,14 @@ def test_halving_tells_what_is_in_neither_half(tmp_path):
 
 
 def test_a_single_year_that_holds_more_than_is_given_out(tmp_path):
-    things = [thing(n, [(1999, 1999)]) for n in range(MOST + 1)] + [thing(9001, [(1800, 1800)])]
+    things = [thing(n, [(1999, 1999)]) for n in range(MAX_OBJECTS + 1)] + [thing(9001, [(1800, 1800)])]
     museum = Museum(things)
     pulled = Pulled(ScienceMuseum(), museum, tmp_path)
-    assert len(pulled.ids()) == MOST + 1
+    assert len(pulled.ids()) == MAX_OBJECTS + 1
     assert max(int(params["page[number]"]) for params in museum.pages_asked()) == 20
-    assert f"the years 1999 to 1999: {MOST + 1:,} objects, of which only the first pages" in pulled.error
+    assert (
+        f"the years 1999 to 1999: {MAX_OBJECTS + 1:,} objects, of which only the first pages" in pulled.error
+    )
 
 
 def test_a_page_that_always_fails_costs_itself_only(tmp_path):
@@ -220,7 +222,7 @@ def test_an_api_that_is_down_is_no_page_to_pass_over(tmp_path):
         return museum.search(*args)
 
     museum.answer = after_a_while
-    with pytest.raises(Retry, match="gave up after 4 tries: status 503"):
+    with pytest.raises(Retry, match="gave up after 4 attempts: status 503"):
         Pulled(ScienceMuseum(), museum, tmp_path)
 
 
@@ -231,7 +233,7 @@ def test_a_refusal_of_the_first_page_is_a_fault(tmp_path):
 
 def test_dates_that_have_no_effect(tmp_path):
     museum = Museum(CROWDED, ignores=("date[from]", "date[to]"))
-    with pytest.raises(UnexpectedAnswer, match="the years 0 to 200 hold all objects: dates are ignored"):
+    with pytest.raises(UnexpectedResponse, match="the years 0 to 200 hold all objects: dates are ignored"):
         Pulled(ScienceMuseum(), museum, tmp_path)
     assert len(museum.asked) < 10
 

@@ -1,8 +1,8 @@
-"""Smithsonian: unit codes that come and go, envelopes that report failures, records without a page, pixels."""
+"""Smithsonian: new and unlisted unit codes, failures in envelopes, records without a page, sizes."""
 
 import pytest
 
-from catalog.core.errors import Retry, UnexpectedAnswer
+from catalog.core.errors import Retry, UnexpectedResponse
 from catalog.ingestion.records import Image, Skip
 from catalog.ingestion.state import MemoryCheckpoint
 from catalog.providers.smithsonian.provider import Smithsonian
@@ -89,7 +89,7 @@ def test_every_code_that_the_api_lists_has_a_source():
     ],
 )
 def test_an_envelope_that_reports_a_failure(body):
-    with pytest.raises(UnexpectedAnswer, match="status"):
+    with pytest.raises(UnexpectedResponse, match="status"):
         check(body)
 
 

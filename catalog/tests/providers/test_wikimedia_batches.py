@@ -14,7 +14,7 @@ from catalog.core.errors import Fatal, NotWhole, Retry
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.windows import day_window
-from catalog.providers.wikimedia_commons.batches import ENDPOINT, MAX_ANSWERS, Batches
+from catalog.providers.wikimedia_commons.batches import ENDPOINT, MAX_RESPONSES, Batches
 from catalog.providers.wikimedia_commons.provider import WikimediaCommons
 from catalog.tests.providers.fake_api import client
 
@@ -90,18 +90,18 @@ def test_a_batch_that_never_completes_is_asked_again_without_what_keeps_it_open(
         return answer({"pageid": 1, "imageinfo": ["i"]}, complete=True, gaicontinue="next")
 
     page, asked = fetch(api, {"gaicontinue": "here"})
-    assert len(asked) == 2 * MAX_ANSWERS + 1
+    assert len(asked) == 2 * MAX_RESPONSES + 1
     assert {key: asked[-1][key] for key in ("gaicontinue", "prop", "iiprop")} == {
         "gaicontinue": "here",
         "prop": "imageinfo",
         "iiprop": "url",
     }
-    assert page.items == [{"pageid": 1, "imageinfo": ["i"], "usage_so_far": MAX_ANSWERS}]
+    assert page.items == [{"pageid": 1, "imageinfo": ["i"], "usage_so_far": MAX_RESPONSES}]
     assert page.next == {"continue": {"gaicontinue": "next"}}
 
 
 def test_a_batch_that_nothing_completes_is_an_error():
-    with pytest.raises(Retry, match="not complete after 100 answers"):
+    with pytest.raises(Retry, match="not complete after 100 responses"):
         fetch(lambda _: answer(file(1), new="for ever"))
 
 
@@ -116,11 +116,11 @@ def test_a_batch_without_files_that_names_the_next_one(complete):
 BROKEN = [
     ({}, "neither `query` nor `continue` nor `batchcomplete`"),
     ([], "neither `query` nor `continue` nor `batchcomplete`"),
-    ({"message": "moved"}, "the answer has `message`"),
+    ({"message": "moved"}, "the response has `message`"),
     ({"servedby": "mw1", "error": {"code": "maxlag", "info": "6 s lagged", "lag": 6}}, "maxlag"),
-    (answer(file(1)), "the batch is not complete, and nothing says how to go on"),
-    (answer(file(1), gaicontinue="b"), "goes on to the next batch, but this one is not complete"),
-    (answer(file(1), gaicontinue="b", gucontinue="x"), "goes on to the next batch"),
+    (answer(file(1)), "the batch is not complete, and nothing says how to continue"),
+    (answer(file(1), gaicontinue="b"), "continues with the next batch, but this one is not complete"),
+    (answer(file(1), gaicontinue="b", gucontinue="x"), "continues with the next batch"),
     (answer(complete=True), "no file came, but a should be the next one"),
     (answer(file(1), file(2, imageinfo=[]), complete=True), "2 files, but no `imageinfo` of any"),
     ({"batchcomplete": "", "query": None}, r"`query\.pages` is null"),
@@ -128,21 +128,21 @@ BROKEN = [
     ({"batchcomplete": "", "query": {"pages": {"1": None}}}, "is not an object"),
     ({"batchcomplete": "", "query": {"pages": {"1": file(1) | {"globalusage": 3}}}}, "is not a list"),
     (answer(file(1), complete=True) | {"continue": None}, "`continue` is null"),
-    (answer(file(1), complete=True) | {"continue": {}}, "does not say how to go on"),
-    (answer(file(1), complete=True) | {"continue": {"gaicontinue": None}}, "does not say how to go on"),
+    (answer(file(1), complete=True) | {"continue": {}}, "does not say how to continue"),
+    (answer(file(1), complete=True) | {"continue": {"gaicontinue": None}}, "does not say how to continue"),
 ]
 
 
 @pytest.mark.parametrize(("body", "message"), BROKEN)
 def test_a_broken_answer_is_asked_for_again_and_never_taken_for_a_batch(body, message):
-    with pytest.raises(Retry, match=f"gave up after 4 tries: .*{message}"):
+    with pytest.raises(Retry, match=f"gave up after 4 attempts: .*{message}"):
         fetch(lambda _: body, {"gaicontinue": "a"})
     good = answer(file(1, imageinfo=["i"]), complete=True)
     assert fetch(in_turn(body, good), {"gaicontinue": "a"})[0].items == [file(1, imageinfo=["i"])]
 
 
 def test_the_first_batch_is_not_left_before_it_is_complete():
-    with pytest.raises(Retry, match="goes on to the next batch, but this one is not complete"):
+    with pytest.raises(Retry, match="continues with the next batch, but this one is not complete"):
         fetch(lambda _: answer(file(1, imageinfo=["i"]), gaicontinue="b"))
 
 
@@ -151,7 +151,7 @@ def test_the_first_batch_is_not_left_before_it_is_complete():
 )
 def test_a_part_of_the_question_that_is_not_known_is_an_error(text):
     good = answer(file(1, imageinfo=["i"]), complete=True)
-    with pytest.raises(Fatal, match=f"left out a part of the question: main: {text[:20]}"):
+    with pytest.raises(Fatal, match=f"ignored a part of the request: main: {text[:20]}"):
         fetch(in_turn(good | {"warnings": {"main": {"*": text}}}))
     cut = {"result": {"*": "This result was truncated because it would otherwise be larger than the limit."}}
     assert fetch(in_turn(good | {"warnings": cut}))[0].items
@@ -246,7 +246,7 @@ def test_a_file_without_image_information_is_a_reject_and_one_that_is_gone_a_ski
 
 
 def test_the_declared_limits_are_those_of_2026():
-    """200 requests a minute with a contact address, three at a time: the daily pull and two reingested days."""
+    """Three pulls at a time (the daily one and two reingested days) stay below 200 requests a minute."""
     assert WikimediaCommons.needs_contact
     assert 60 / WikimediaCommons.rate.interval <= 200
     assert 1 + WikimediaCommons.reingestion.max_active_tasks <= 3

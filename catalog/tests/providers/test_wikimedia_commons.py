@@ -1,4 +1,4 @@
-"""What Wikimedia Commons tells about a file."""
+"""The mapping of a file on Wikimedia Commons."""
 
 import math
 

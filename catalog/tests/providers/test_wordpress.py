@@ -48,7 +48,7 @@ def test_all_pages(tmp_path):
 
 @pytest.mark.parametrize("pages", ["", "many"])
 def test_a_number_of_pages_that_is_not_told_is_a_fault_and_not_zero(pages, tmp_path):
-    with pytest.raises(Retry, match="the header x-wp-totalpages is missing or no number"):
+    with pytest.raises(Retry, match="the header x-wp-totalpages is missing or not a number"):
         Pulled(WordPress(), Directory(range(5), x_wp_totalpages=pages).site, tmp_path)
 
 

@@ -44,7 +44,11 @@ def test_it_yields_rows_of_its_recording_and_names_what_is_to_do(media, tmp_path
         "page_3.json",
     }
     cls = provider_in((tmp_path / "made_up_museum" / "provider.py").read_text())
-    assert (cls.name, cls.__name__, list(cls.strings)) == ("made_up_museum", "MadeUpMuseum", list(media))
+    assert (cls.name, cls.__name__, list(cls.catalog_names)) == (
+        "made_up_museum",
+        "MadeUpMuseum",
+        list(media),
+    )
     client = client_for(cls, None, replay=ReplayAdapter(tmp_path / "made_up_museum" / "recording"))
     manifest = Pull(
         cls(),
@@ -83,7 +87,7 @@ def test_what_cannot_be_is_said(title, url, problem):
 def test_names():
     new = NewProvider("  Musée d'Orsay (Paris) ", "https://example.org", ("image", "audio"))
     assert (new.name, new.class_name) == ("musee_d_orsay_paris", "MuseeDOrsayParis")
-    assert [new.provider_string(m) for m in new.media] == ["museedorsayparis", "museedorsayparis_audio"]
+    assert [new.catalog_name(m) for m in new.media] == ["museedorsayparis", "museedorsayparis_audio"]
 
 
 def test_a_recording_is_plain(tmp_path):

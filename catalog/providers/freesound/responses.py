@@ -1,10 +1,10 @@
-"""What a search of Freesound answers, and what it must hold."""
+"""Checks of Freesound's search results."""
 
 import re
-from typing import Any
 
-from catalog.core.errors import UnexpectedAnswer
-from catalog.ingestion.answers import items_at
+from catalog.core.errors import UnexpectedResponse
+from catalog.ingestion.responses import items_at
+from catalog.provider_api import Json
 
 FIELDS = (
     "id,url,name,tags,description,license,type,download,filesize,bitrate,duration,samplerate,pack,pack_name,"
@@ -12,26 +12,26 @@ FIELDS = (
 )
 
 
-def check(body: Any) -> None:
-    """Raises UnexpectedAnswer when no sound has one of the fields that were asked for.
+def check(body: Json) -> None:
+    """Raise UnexpectedResponse if a requested field is missing from all sounds.
 
-    The API leaves fields that it does not know out, so one that is renamed would be lost for all sounds.
+    The API ignores unknown fields, so a renamed field would otherwise be lost without an error.
     """
     sounds = [sound for sound in items_at(body, "results") if isinstance(sound, dict)]
     lacking = [field for field in FIELDS.split(",") if not any(field in sound for sound in sounds)]
     if sounds and lacking:
-        raise UnexpectedAnswer(
+        raise UnexpectedResponse(
             f"no sound has {', '.join(lacking)}; the first has {', '.join(sounds[0])}"[:500]
         )
     packs = [pack for sound in sounds if (pack := sound.get("pack"))]
     if packs and not any(map(pack_number, packs)):
-        raise UnexpectedAnswer(
+        raise UnexpectedResponse(
             f"`pack` should be an address that ends in a number but is {str(packs[0])[:100]!r}"
         )
 
 
 def pack_number(address: object) -> str | None:
-    """Return the number of a pack from its address.
+    """Return the number of a pack from its URL, or None.
 
     >>> pack_number("https://freesound.org/apiv2/packs/23395/"), pack_number("https://freesound.org/")
     ('23395', None)

@@ -1,31 +1,31 @@
-"""What Jamendo answers: errors that come with status 200, and the pages of its albums."""
+"""Checks of Jamendo's responses, which report errors with status 200, and requests for its album pages."""
 
 import logging
 import re
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
 
-from catalog.core.errors import CatalogError, Fatal, HttpStatus, Retry, StopsPull, UnexpectedAnswer
-from catalog.ingestion.answers import as_count, count_at, items_at, values_at
+from catalog.core.errors import CatalogError, Fatal, HttpStatus, Retry, StopsPull, UnexpectedResponse
 from catalog.ingestion.client import Client
 from catalog.ingestion.records import Raw
+from catalog.ingestion.responses import as_count, count_at, items_at, values_at
+from catalog.provider_api import Json
 
 log = logging.getLogger(__name__)
-# https://developer.jamendo.com/v3.0/response-codes; asking again helps with none of these (5: bad id).
+# Errors that a retry cannot help (5: invalid id); https://developer.jamendo.com/v3.0/response-codes
 PERMANENT = {2, 3, 4, 5, 7, 8, 9, 11, 12, 13}
 LIMIT = 6
-WAIT = 60.0  # seconds, when the limit is exceeded
+WAIT = 60.0  # seconds after the rate limit was exceeded
 MAX_ALBUMS = 10_000
 MAX_FAULTS = 5
 
 
-def check(body: Any) -> None:
-    """Look at the envelope of an answer.
+def check(body: Json) -> None:
+    """Check the envelope of a response.
 
     Raises:
-        Fatal: The API refuses the request, or our id.
-        Retry: It reports another failure, or lists another number of tracks than it says.
+        Fatal: The API refuses the request or the client id.
+        Retry: The API reports another error, or the number of tracks differs from the announced one.
     """
     headers = values_at(body, "headers")
     if headers.get("status") not in ("success", "succeed"):
@@ -33,22 +33,22 @@ def check(body: Any) -> None:
         said = f"Jamendo answered status {headers.get('status')!r}, code {headers.get('code')!r}: {text}"
         if code in PERMANENT:
             raise Fatal(said)
-        raise Retry(said, WAIT) if code == LIMIT else UnexpectedAnswer(said)
+        raise Retry(said, WAIT) if code == LIMIT else UnexpectedResponse(said)
     listed, counted = len(items_at(body, "results")), count_at(body, "headers.results_count")
     if listed != counted:
-        raise UnexpectedAnswer(f"`results` has {listed} tracks, but `headers.results_count` is {counted}")
+        raise UnexpectedResponse(f"`results` has {listed} tracks, but `headers.results_count` is {counted}")
     if headers.get("warnings"):
         _warn(str(headers["warnings"])[:300])
 
 
 @cache
 def _warn(text: str) -> None:
-    """Log a warning of the API once: that is how it says that it ignores a parameter."""
+    """Log a warning of the API once, such as that it ignores a parameter."""
     log.warning("Jamendo warns: %s", text)
 
 
 def album_page(track: Raw) -> str | None:
-    """An album's address as its name makes it; the site redirects to the real one."""
+    """Derive an album's URL from its name; the site redirects to the real one."""
     if not isinstance(track, dict) or not track.get("album_id") or not track.get("album_name"):
         return None
     slug = re.sub("[ /]", "-", str(track["album_name"]).lower()).replace("--", "")
@@ -56,22 +56,22 @@ def album_page(track: Raw) -> str | None:
 
 
 class Albums:
-    """The addresses of albums after redirects, as far as the site has told them."""
+    """A cache of album URLs after redirects."""
 
     def __init__(self) -> None:
-        self._known: dict[str, str | None] = {}  # address made from the name → real one, None: gone
-        self._faults = 0  # in a row; the pages are asked for by several threads, so it is about right
+        self._known: dict[str, str | None] = {}  # URL made from the name → real one; None if there is none
+        self._faults = 0  # consecutive errors; approximate, as several threads request pages
 
     def addresses(self, pages: Iterable[str], client: Client) -> dict[str | None, str | None]:
-        """Real addresses of albums.
+        """Look up the real URLs of albums.
 
-        An album that the site does not have has none. Where the site is at fault, the address is not known
-        now; the album's next tracks ask for it again. After five faults in a row the other albums are not
-        asked for now.
+        An album that the site does not have gets None, and so does one whose request failed; the latter is
+        requested again with the album's next tracks. After five consecutive failures, the remaining albums
+        are not requested in this call.
 
         Args:
-            pages: Addresses made of names.
-            client: Asks the site.
+            pages: URLs made from names.
+            client: Sends the requests.
         """
         if len(self._known) > MAX_ALBUMS:
             self._known.clear()

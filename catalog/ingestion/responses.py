@@ -1,0 +1,110 @@
+"""Checked access to the JSON of an API: a missing list is an error instead of an empty list.
+
+All functions raise `UnexpectedResponse`, which is a `Retry`: used in the `check` of `Client.get_json`, they
+make the client repeat the request before the pull fails.
+"""
+
+from catalog.core.errors import UnexpectedResponse
+from catalog.core.jsontypes import Json, JsonObject
+from catalog.ingestion.records import Raw, dig
+
+_SHOWN = 10
+
+
+def steps(path: str) -> list[str]:
+    """Split a dotted path into its keys; "" stands for the body itself and has none."""
+    return path.split(".") if path else []
+
+
+def has(body: Json, path: str) -> bool:
+    """Return whether the last key of a dotted path is present, even if its value is null or false."""
+    *parents, last = steps(path)
+    parent = dig(body, *parents)
+    return isinstance(parent, dict) and last in parent
+
+
+def items_at(body: Json, path: str) -> list[Raw]:
+    """Return the list at a dotted path.
+
+    Args:
+        body: A decoded response.
+        path: Keys joined by dots; "" is the body itself.
+
+    Raises:
+        UnexpectedResponse: There is no list. Without this check, an API that renames its list would look like
+            one that has run out of items.
+    """
+    found = dig(body, *steps(path))
+    if isinstance(found, list):
+        return found
+    where = f"`{path}`" if path else "the body"
+    what = "is missing" if path and not has(body, path) else f"is {_kind(found)}, not a list"
+    raise UnexpectedResponse(f"{where} {what}; {describe(body)}")
+
+
+def values_at(body: Json, path: str) -> JsonObject:
+    """Return the object at a dotted path.
+
+    Raises:
+        UnexpectedResponse: There is no object.
+    """
+    found = dig(body, *steps(path))
+    if not isinstance(found, dict):
+        raise UnexpectedResponse(f"`{path or 'the body'}` is {_kind(found)}, not an object; {describe(body)}")
+    return found
+
+
+def count_at(body: Json, path: str) -> int:
+    """Return the number of items that an API announces at a dotted path.
+
+    Raises:
+        UnexpectedResponse: The value is missing or not a non-negative integer.
+    """
+    if (number := as_count(dig(body, *steps(path)))) is None:
+        raise UnexpectedResponse(
+            f"`{path}` should be a number of items but is {_kind(dig(body, *steps(path)))}; {describe(body)}"
+        )
+    return number
+
+
+def total_of(body: Json, path: str, listed: int) -> int:
+    """Return the announced number of items after comparing it with the number that is listed.
+
+    Args:
+        body: A decoded response.
+        path: Dotted path of the total.
+        listed: Number of items in the same response.
+
+    Raises:
+        UnexpectedResponse: The total is missing, malformed, or smaller than `listed`.
+    """
+    total = count_at(body, path)
+    if total < listed:
+        raise UnexpectedResponse(f"`{path}` is {total:,}, but the response lists {listed:,} items")
+    return total
+
+
+def as_count(value: Json) -> int | None:
+    """Return a non-negative integer, given as a number or a string; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    text = str(value).strip()
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
+def describe(body: Json) -> str:
+    """Describe a response for an error message: its keys, length or type."""
+    if isinstance(body, dict):
+        keys = ", ".join(f"`{str(key)[:40]}`" for key in list(body)[:_SHOWN])
+        message = body.get("message")
+        said = f", message: {message[:200]!r}" if isinstance(message, str) else ""
+        return (f"the response has {keys}" if keys else "the response is an empty object") + said
+    if isinstance(body, list):
+        return f"the response is a list of {len(body)}"
+    return f"the response is {_kind(body)}"
+
+
+def _kind(value: Json) -> str:
+    if value is None:
+        return "null"
+    return f"of type {type(value).__name__}"
