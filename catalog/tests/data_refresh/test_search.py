@@ -78,7 +78,7 @@ def test_an_index_that_the_engine_made_by_itself(search):
     with pytest.raises(Fatal, match="did not create the index image-x"):
         search.swap_aliases({"image": "image-x"})
     assert search.resolve_alias("image") is None
-    with pytest.raises(Fatal, match="did not create the index .*; delete it or choose another name"):
+    with pytest.raises(Fatal, match=r"did not create the index .*; delete it or choose another name"):
         make(search, "image-x")
     assert search.orphans(["image_data_refresh"], "image") == []
     assert search.count("image-x") == 1
