@@ -1,9 +1,8 @@
 """Publishes the catalog to the API database and the search index.
 
 Rows are copied into new tables beside the live ones. A new index is filled from them, then a second one
-without sensitive media. Tables and aliases are exchanged only after the documents have been counted and match
-the rows. Until then the API reads the old tables and indexes, afterwards the new ones; no reader ever sees a
-mixture.
+without sensitive media. Nothing is exchanged before the documents have been counted and match the rows. Then
+all tables are exchanged in one transaction, and afterwards both aliases in one call.
 """
 
 import logging
@@ -80,10 +79,12 @@ DOC = """
 10. The old tables and indexes are deleted, and a report compares the documents of each source before and
     after.
 
-After a failure the old state is live. Clear the failed task to resume, unless another refresh has begun
-meanwhile; a new run cleans up after one that was given up. With `index_only`, new indexes are built from the
-live tables, with the current tag policy and sensitive terms. The Variable `DATA_REFRESH_LIMIT` limits the
-number of rows that are copied, for a small staging database.
+After a failure, clear the failed task together with its downstream tasks: the run resumes, unless another
+refresh has begun meanwhile. A new run cleans up after one that was given up. The old tables are live until
+`promote_tables` succeeds, the old indexes until `promote_indexes` does; if the run fails between the two, the
+new tables and the old indexes are live. With `index_only`, new indexes are built from the live tables, with
+the current tag policy and sensitive terms. The Variable `DATA_REFRESH_LIMIT` limits the number of rows that
+are copied, for a small staging database.
 """
 
 

@@ -226,7 +226,8 @@ def not_whole(provider: str, media_type: str, found: Sequence[str]) -> str:
     """
     return (
         f"{provider} {media_type} is NOT WHOLE: {'; '.join(found)}. What came is loaded, nothing is deleted, "
-        f"pull does not count as fresh. Look at the provider's API and at the run's rejects. {accepting()}"
+        f"and the pull does not count as fresh. Look at the provider's API and at the run's rejects. "
+        f"{accepting()}"
     )
 
 

@@ -12,7 +12,7 @@ from catalog.ingestion.client import Client
 from catalog.ingestion.pagination import Page
 from catalog.ingestion.parts import Counts, Manifest, Parts
 from catalog.ingestion.provider import FOLDER, Provider
-from catalog.ingestion.records import FailedItem, Media, Raw, Skip
+from catalog.ingestion.records import Audio, FailedItem, Image, Media, Raw, Skip
 from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN, Tally
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
@@ -140,6 +140,8 @@ class PageWriter:
         for one in mapped if isinstance(mapped, list) else [mapped]:
             if isinstance(one, Skip):
                 tally.skip(one.media_type or self._first, one.reason)
+            elif not isinstance(one, Image | Audio):
+                tally.fail(self._first, f"mapping failed: record() returned {type(one).__name__}", raw)
             else:
                 tally.fetched(self._provider.media_type(one))
                 kept.append((raw, one))

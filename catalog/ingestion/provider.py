@@ -4,6 +4,8 @@ A provider's folder is `catalog/providers/<name>/`; its module docstring is the 
 docs/adding_a_provider.md.
 """
 
+import difflib
+import inspect
 import threading
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
@@ -147,6 +149,22 @@ class Provider:
     pull_timeout: ClassVar[timedelta] = timedelta(hours=24)
     load_timeout: ClassVar[timedelta] = timedelta(hours=1)
     reingestion: ClassVar[Reingestion | None] = None
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a misspelt attribute, which would otherwise be ignored.
+
+        Raises:
+            TypeError: The class sets an attribute that is not declared here, but is named almost like one.
+        """
+        super().__init_subclass__()
+        declared = {
+            name for base in cls.__mro__[1:] for name in (*vars(base), *inspect.get_annotations(base))
+        }
+        for name, value in vars(cls).items():
+            if name.startswith("_") or name in declared or callable(value) or hasattr(value, "__get__"):
+                continue
+            if close := difflib.get_close_matches(name, declared, 1, cutoff=0.75):
+                raise TypeError(f"{cls.__name__}.{name} is not declared; did you mean {close[0]!r}?")
 
     def record(self, raw: Raw) -> RecordResult:
         """Map an item to a record, several records, or a `Skip`.

@@ -65,7 +65,7 @@ class GitHub:
 
     def _request(self, method: str, url: str, **options: Any) -> tuple[Any, str | None]:
         """(decoded answer, URL of the next page)."""
-        if not url.startswith(self._base):
+        if not url.startswith(f"{self._base}/"):  # the token goes to no other host
             raise Fatal("GitHub's answer leads to another host; not followed.")
         try:
             answer = self._session.request(method, url, timeout=TIMEOUT, **options)

@@ -82,7 +82,8 @@ def write(new: NewProvider, folder: Path) -> list[Path]:
     pages = (["1", "2"], ["3", ""])  # the last has no identifier and is skipped
     interactions = []
     for number, names in enumerate([*pages, []], 1):
-        body = {"results": [item(new, name, new.media[n % len(new.media)]) for n, name in enumerate(names)]}
+        items = [item(new, name, new.media[n % len(new.media)]) for n, name in enumerate(names)]
+        body = {"total": sum(map(len, pages)), "results": items}
         _write_json(recording / f"page_{number}.json", body)
         interactions.append(
             {

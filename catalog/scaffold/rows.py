@@ -13,12 +13,14 @@ from upath import UPath
 
 from catalog.cli import program
 from catalog.core.columns import COLUMNS
+from catalog.core.errors import CatalogError
 from catalog.core.jsontypes import JsonObject
 from catalog.ingestion.assemble import client_for, replay_of, window_of
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import FOLDER, api_names, provider_class
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.state import Checkpoint, Options
+from catalog.ingestion.windows import Window
 
 _JSON = ("meta_data", "tags", "audio_set", "alt_files")
 
@@ -31,14 +33,18 @@ def pull_recording(
     checkpoint: Checkpoint | None = None,
     **more: Any,
 ) -> tuple[Manifest, Parts]:
-    """A whole pull of the provider's own recording into `folder`."""
+    """Pull everything from the provider's own recording into `folder`."""
     cls, replay = provider_class(provider), replay_of(provider, FOLDER)
     window = window_of(cls, None, replay)
-    parts = Parts(UPath(folder), provider, datetime(2024, 2, 11, tzinfo=UTC), window)
+    parts = _parts(provider, folder, window)
     client = client_for(cls, None, replay=replay)
     return Pull(
         cls(), client, parts, run_id="test", window=window, options=options, checkpoint=checkpoint, **more
     ).run(), parts
+
+
+def _parts(provider: str, folder: Path, window: Window | None) -> Parts:
+    return Parts(UPath(folder), provider, datetime(2024, 2, 11, tzinfo=UTC), window)
 
 
 def unescape(field: str) -> str | None:
@@ -48,7 +54,7 @@ def unescape(field: str) -> str | None:
 
 
 def read_rows(parts: Parts, manifest: Manifest) -> list[JsonObject]:
-    """Rows of all media types, NULLs left out, JSON decoded."""
+    """Return the rows of all media types, without NULLs and with decoded JSON."""
     rows = []
     for media_type in provider_class(manifest.provider).catalog_names:
         for path in parts.tsv_files(media_type, manifest):
@@ -68,28 +74,46 @@ def expected_file(provider: str) -> Path:
 
 
 def expect(provider: str) -> Manifest:
-    """Write expected.jsonl anew: what the provider's recording yields now."""
+    """Write expected.jsonl: the rows of the provider's recording.
+
+    Raises:
+        CatalogError: The recording does not yield a whole pull, so the file is unchanged. The message says
+            which items were not written, and why.
+    """
     with tempfile.TemporaryDirectory() as scratch:
-        manifest, parts = pull_recording(provider, Path(scratch))
+        try:
+            manifest, parts = pull_recording(provider, Path(scratch))
+        except CatalogError as error:
+            window = window_of(provider_class(provider), None, replay_of(provider, FOLDER))
+            found = _parts(provider, Path(scratch), window).load()
+            counts = f" {'; '.join(outcomes(found))}." if found else ""
+            raise CatalogError(f"the recording is not read as a whole.{counts} {error}") from None
         expected_file(provider).write_bytes(
             b"".join(orjson.dumps(row) + b"\n" for row in read_rows(parts, manifest))
         )
     return manifest
 
 
+def outcomes(manifest: Manifest) -> list[str]:
+    """Return a line per media type: how many items were written, and why the others were not."""
+    lines = []
+    for media_type, counts in manifest.counts.items():
+        left = ", ".join(
+            f"{number} {reason}" for reason, number in {**counts.skipped, **counts.rejected}.items()
+        )
+        lines.append(
+            f"{manifest.provider}: {counts.written} of {counts.fetched} {media_type} items written; "
+            f"left out: {left or 'none'}"
+        )
+    return lines
+
+
 def main(names: list[str]) -> None:
-    """Write expected.jsonl of the providers that are named, or of all, and say what came of it."""
+    """Write expected.jsonl of the named providers, or of all, and print the outcomes."""
     console = Console(stderr=True, soft_wrap=True)
     for name in names or api_names():
-        manifest = expect(name)
-        for media_type, counts in manifest.counts.items():
-            left = ", ".join(
-                f"{number} {reason}" for reason, number in {**counts.skipped, **counts.rejected}.items()
-            )
-            console.print(
-                f"{name}: {counts.written} of {counts.fetched} {media_type} items written; "
-                f"left out: {left or 'none'}"
-            )
+        for line in outcomes(expect(name)):
+            console.print(line, highlight=False)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from catalog.data_refresh.refresh import Made, Plan, Refresh, Stage
 
 log = logging.getLogger(__name__)
 WAY_OUT: dict[Stage, str] = {
-    "working": "nothing of it is live yet; clear the task that promotes and all tasks after it",
+    "working": "nothing of it is live yet; clear promote_tables and all tasks after it",
     "tables": (
         "its tables are live already; clear promote_indexes and all tasks after it, or trigger a new run"
     ),

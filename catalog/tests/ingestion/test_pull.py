@@ -121,6 +121,20 @@ def test_every_item_is_accounted_for(tmp_path):
     ]
 
 
+def test_a_mapping_that_returns_something_else_is_named(tmp_path):
+    example = provider([["a", "b"]])
+    example.record = lambda raw: {"title": raw} if raw == "b" else image(raw)
+    pulled = pull(tmp_path, example)
+    assert pulled.run().counts["image"].rejected == {"mapping failed: record() returned dict": 1}
+    assert rows(pulled) == ["a"]
+
+
+def test_a_misspelt_attribute_of_a_provider_is_refused():
+    with pytest.raises(TypeError, match=r"Misspelt\.rte is not declared; did you mean 'rate'"):
+        type("Misspelt", (Provider,), {"rte": 1})
+    type("Fine", (Provider,), {"rate": 1, "slices": 2, "pages_of": staticmethod(len)})
+
+
 def test_resuming_after_any_page_gives_the_same_and_fetches_one_page_again_at_most(tmp_path):
     pages = [[f"p{n}i{m}" for m in range(3)] for n in range(6)]
     undisturbed = pull(tmp_path / "whole", provider(pages))

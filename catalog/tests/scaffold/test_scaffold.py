@@ -1,5 +1,6 @@
-"""What `./just add-provider` writes works from the start."""
+"""What `./just add-provider` writes works from the start, and `./just expect` says why items are not written."""
 
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from catalog.ingestion.assemble import client_for
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.replay import ReplayAdapter
+from catalog.mutants.trial import copy_tree
 from catalog.provider_api import Provider
 from catalog.scaffold.__main__ import NewProvider, source, write
 
@@ -60,6 +62,35 @@ def test_it_yields_rows_of_its_recording_and_names_what_is_to_do(media, tmp_path
     assert written == ({media[0]: 3} if len(media) == 1 else {media[0]: 2, media[1]: 1})
     assert manifest.counts[media[0]].skipped == {"no identifier": 1}
     assert source(made(media)).count("TODO") >= 5
+
+
+def run(tree, *command):
+    """Run a command in a copy of the source tree."""
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_it_passes_the_suite_of_all_providers_and_expect_explains_rejects(tmp_path):
+    copy_tree(tmp_path)
+    made_by = run(tmp_path, "catalog.scaffold", "Made-Up Museum", "https://api.museum.example.org/v1/items")
+    assert made_by.returncode == 0, made_by.stderr
+    suite = run(
+        tmp_path, "pytest", "-q", "-p", "no:cacheprovider", "catalog/tests/providers", "-k", "made_up_museum"
+    )
+    assert suite.returncode == 0, suite.stdout
+    assert suite.stdout.count(".") > 10
+
+    file = tmp_path / "catalog" / "providers" / "made_up_museum" / "provider.py"
+    file.write_text(file.read_text().replace('raw.get("page_url")', 'raw["vessel"]'))
+    expected = run(tmp_path, "catalog.scaffold.rows", "made_up_museum")
+    assert expected.returncode == 1
+    said = " ".join(expected.stderr.split())
+    assert "0 of 4 image items written; left out: 4 mapping failed: KeyError: 'vessel' (provider.py:" in said
 
 
 @pytest.mark.parametrize("media", [("image",), ("image", "audio")])
