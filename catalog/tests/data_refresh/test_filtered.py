@@ -164,7 +164,7 @@ def test_a_filtered_index_that_goes(search):
         return False
 
     options = {"load": lambda: state.get("at"), "save": lambda s: state.update(at=s), "per_second": 10}
-    with pytest.raises(Fatal, match="image-a-filtered is gone"):
+    with pytest.raises(Fatal, match="image-a-filtered is missing"):
         job(search, MANY, should_stop=stop, **options).run()
     assert not search.exists("image-a-filtered")
     assert job(search, MANY, load=options["load"], save=options["save"]).run()[:2] == (9, 12)

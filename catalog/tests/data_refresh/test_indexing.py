@@ -284,7 +284,7 @@ def test_an_index_that_goes_while_it_is_filled(filled, search, monkeypatch, late
             elif later == "another":
                 make(search, "image-a")
 
-    with pytest.raises(Fatal, match="gone"):
+    with pytest.raises(Fatal, match="missing"):
         RangeIndexer(
             filled,
             search.client,

@@ -139,7 +139,7 @@ def test_an_engine_that_refuses_a_decision(filled, search, faulty):
     uuid = fill(filled, search)
     decide(filled, mature="id = 80")
     proxy.items(1, lambda _: True, 400, "mapper_parsing_exception")
-    with pytest.raises(Fatal, match=r"refuses what moderators decided about .*mapper_parsing"):
+    with pytest.raises(Fatal, match=r"rejects a moderator.s decision about .*mapper_parsing"):
         follow(filled, indexes.client, "image-a", "image", since, uuid=uuid)
 
 
@@ -160,7 +160,7 @@ def test_decisions_make_no_index(filled, search):
     uuid = fill(filled, search)
     decide(filled, "id = 50", "id = 51")
     search.delete(["image-a"])
-    with pytest.raises(Fatal, match="gone"):
+    with pytest.raises(Fatal, match="missing"):
         follow(filled, search.client, "image-a", "image", since, uuid=uuid)
     assert not search.exists("image-a")
     make(search, "image-a")

@@ -22,7 +22,7 @@ def report(removed, rejected):
 def test_rows_without_a_document_are_explained():
     text = report(3, {"the engine refuses it": 1})
     assert "`image`: 12 rows" in text
-    assert "Rows without a document: 3 gone at their source; 1 rejected, the engine refuses it" in text
+    assert "Rows without a document: 3 removed from their source; 1 rejected, the engine refuses it" in text
 
 
 def test_nothing_is_said_when_each_row_has_one():

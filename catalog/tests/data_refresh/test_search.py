@@ -94,7 +94,7 @@ def test_aliases_point_at_what_was_made_only(search):
         {"image": "image-b", "image-filtered": "image-b-filtered"},
         {"image-b": new, "image-b-filtered": filtered},
     )
-    with pytest.raises(Fatal, match="image-b-filtered is gone"):
+    with pytest.raises(Fatal, match="image-b-filtered is missing"):
         search.swap_aliases(targets, uuids)
     make(search, "image-b-filtered")
     with pytest.raises(Fatal, match="image-b-filtered is not the one"):
@@ -184,7 +184,7 @@ def test_replicas_that_do_not_come(search):
     ):
         search.finalize("image-a", 1, 2)
     search.client.indices.delete(index="image-a")
-    with pytest.raises(Fatal, match="image-a is gone"):
+    with pytest.raises(Fatal, match="image-a is missing"):
         search.finalize("image-a", 0, 2)
 
 
@@ -202,7 +202,7 @@ def test_a_copy_into_an_index_that_goes(search, again):
         if again:
             make(search, "image-b")
 
-    with pytest.raises(Fatal, match="not the one" if again else "gone"):
+    with pytest.raises(Fatal, match="not the one" if again else "missing"):
         search.reindex("image-a", "image-b", {"match_all": {}}, uuid=uuid, per_second=0.5, started=gone)
     if again:
         search.refresh("image-b")

@@ -110,7 +110,7 @@ def test_a_mapping_beside_its_fields(search, mappings, named):
 
 
 @pytest.mark.parametrize(
-    ("processor", "named"), [({"drop": {}}, "is gone"), ({"set": {"field": "mature", "value": False}}, "another mature")]
+    ("processor", "named"), [({"drop": {}}, "is missing"), ({"set": {"field": "mature", "value": False}}, "another mature")]
 )  # fmt: skip
 def test_a_document_is_read_back(search, monkeypatch, processor, named):
     """Whatever changes it: here a pipeline that is set on the index as soon as it is there."""

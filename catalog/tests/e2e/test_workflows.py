@@ -33,7 +33,7 @@ def test_the_demo(bench):
     """Every provider on its recording: all rows are inserted; the second time all are unchanged."""
     for again in (False, True):
         runs = demo.run_dags(
-            bench.stack, demo.provider_dags(provider_names(), live=False), say=print, show=lambda _: None
+            bench.stack, demo.provider_dags(provider_names(), live=False), notify=print, show=lambda _: None
         )
         assert {r.dag_id: r.state for r in runs} == {f"{n}_workflow": "success" for n in provider_names()}
         for name, reports in zip(provider_names(), demo.reports(bench.stack, runs).values(), strict=True):
