@@ -1,4 +1,4 @@
-"""The catalog's columns as the loader sees them: how a stored value and a new one become one."""
+"""How the loader merges a stored value and a new one, for each column of a media table."""
 
 from typing import Literal, LiteralString
 
@@ -23,13 +23,13 @@ _MERGED: dict[Merge, LiteralString] = {
     "object": "merged_object(old.{c}, new.{c})",
     "tags": "merged_tags(old.{c}, new.{c}, old.provider)",
     "elements": "merged_elements(old.{c}, new.{c})",
-    # An array of arrays, which only an adopted catalog holds, cannot be joined to a list; its elements can.
+    # An adopted catalog may hold an array of arrays: flatten it, so that it can be merged with a list.
     "names": (
         "merged_names(case when array_ndims(old.{c}) > 1"
         " then array(select unnest(old.{c})) else old.{c} end, new.{c})"
     ),
 }
-# The cheap test comes first: most rows of a reload are exactly as stored, and nothing is merged.
+# The cheap test comes first: most rows of a reload are exactly as stored, so nothing needs to be merged.
 _DIFFERS: dict[Merge, LiteralString] = {
     "newest": "coalesce(new.{c}, old.{c}) is distinct from old.{c}",
     "object": (
@@ -39,7 +39,7 @@ _DIFFERS: dict[Merge, LiteralString] = {
         "(new.{c} is distinct from old.{c}"
         " and not same_elements(merged_tags(old.{c}, new.{c}, old.provider), old.{c}))"
     ),
-    # The merged array keeps the stored one's order, so the two need not be compared as sets.
+    # The merged array keeps the order of the stored one, so the two are compared as they are.
     "elements": (
         "(new.{c} is distinct from old.{c} and merged_elements(old.{c}, new.{c}) is distinct from old.{c})"
     ),
@@ -48,12 +48,12 @@ _DIFFERS: dict[Merge, LiteralString] = {
 _INSERTED: dict[Merge, LiteralString] = {
     "object": "merged_object(null, new.{c})",
     "tags": "case when jsonb_typeof(new.{c}) = 'array' then new.{c} end",
-    "elements": "merged_elements(null, new.{c})",  # several of one key in one record are merged, too
+    "elements": "merged_elements(null, new.{c})",  # merges elements of one record that have the same key
 }
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column that comes from TSV."""
+    """A column of a TSV part."""
 
     name: str
     merge: Merge
@@ -63,23 +63,23 @@ class Column(msgspec.Struct, frozen=True):
         return sql.Identifier(self.name)
 
     def merged(self) -> sql.Composed:
-        """What an update stores, from rows `old` and `new`."""
+        """Return the value that an update stores, from rows `old` and `new`."""
         return sql.SQL(_MERGED[self.merge]).format(c=self.identifier)
 
     def differs(self) -> sql.Composed:
-        """Would an update store something else than there is? Arrays are compared as sets."""
+        """Return the condition that an update would change the value; arrays are compared as sets."""
         return sql.SQL(_DIFFERS[self.merge]).format(c=self.identifier)
 
     def inserted(self) -> sql.Composed:
-        """What an insert stores."""
+        """Return the value that an insert stores."""
         return sql.SQL(_INSERTED.get(self.merge, "new.{c}")).format(c=self.identifier)
 
 
 def columns(media_type: MediaType) -> list[Column]:
-    """The columns of a TSV part, in its order."""
+    """Return the columns of a TSV part, in its order."""
     return [Column(name, _MERGES.get(name, "newest")) for name in COLUMNS[media_type]]
 
 
 def updated(media_type: MediaType) -> list[Column]:
-    """Those that an update may change: all but the key."""
+    """Return the columns that an update may change: all but the key."""
     return [c for c in columns(media_type) if c.name not in _KEY]

@@ -1,4 +1,4 @@
-"""COPY of lines into a table, without those that PostgreSQL cannot read."""
+"""COPY of lines into a table, skipping the lines that PostgreSQL cannot read."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -10,14 +10,15 @@ from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 
 CHUNK = 1 << 20  # bytes
-BLOCK = 4 << 20  # bytes of lines that are copied together when some of them are bad
+BLOCK = 4 << 20  # bytes of lines in one COPY, once some lines are known to be bad
 _SHOWN = 200  # characters of a message
+# Errors that a bad line causes. Any other error has another cause and is raised.
 UNREADABLE = (
     psycopg.DataError,
     psycopg.errors.NotNullViolation,
-    psycopg.errors.ProgramLimitExceeded,  # longer than a value may be
-    psycopg.errors.StatementTooComplex,  # JSON that is nested too deeply
-)  # what PostgreSQL answers when it cannot read a line; other errors are not the line's fault
+    psycopg.errors.ProgramLimitExceeded,  # a value is too long
+    psycopg.errors.StatementTooComplex,  # JSON is nested too deeply
+)
 
 
 def copy_exactly(
@@ -29,10 +30,10 @@ def copy_exactly(
         connection: To a database, in a transaction.
         statement: COPY … FROM STDIN.
         data: The bytes to copy, in pieces of any size.
-        expected: Number of rows; asked when all data have been sent.
+        expected: Returns the number of rows; called after all data were sent.
 
     Returns:
-        None when the rows are there; otherwise why not, and the table is as it was.
+        None if the rows were copied; otherwise the reason, and the table is unchanged.
     """
     problem = None
     try:
@@ -41,7 +42,7 @@ def copy_exactly(
                 for piece in data:
                     copy.write(piece)
             if cursor.rowcount != (wanted := expected()):
-                problem = f"{wanted:,} expected, but {cursor.rowcount:,} rows came of it"
+                problem = f"{wanted:,} rows were expected, {cursor.rowcount:,} were copied"
                 raise psycopg.Rollback(savepoint)
     except UNREADABLE as error:
         problem = (error.diag.message_primary or str(error))[:_SHOWN]  # it quotes the value
@@ -49,19 +50,19 @@ def copy_exactly(
 
 
 class LineCopy:
-    """Copies lines, block by block, and hands those that cannot be read to a function.
+    """Copies lines block by block and passes the lines that cannot be read to a function.
 
-    Which line of a block is bad is found by halving the block: the server's message names a line, but in the
-    server's language, and counts lines in its own way. A bad line costs the block's bytes about twice,
-    wherever it stands.
+    When PostgreSQL refuses a block, the bad line is found by bisection: the server's message names a line
+    number, but the message is localized and the server counts lines differently. A bad line sends the bytes
+    of its block about twice.
 
     Args:
         connection: To a database, in a transaction.
         statement: COPY … FROM STDIN.
-        fault: Says what is wrong with a line that is known to be bad, None if nothing is known. Only lines of
-            a block that was refused are looked at.
-        refuse: Called with the reason and the line of each that is left out.
-        limit: How many lines without a known fault may be left out; None for any number.
+        fault: Returns what is wrong with a line, or None if it finds nothing. Called only for the lines of a
+            block that was refused.
+        refuse: Called with the reason and the line, for each line that is skipped.
+        limit: Maximum number of skipped lines without a known fault; None for no limit.
     """
 
     def __init__(
@@ -98,12 +99,12 @@ class LineCopy:
         self._unknown += 1
         if self._limit is not None and self._unknown > self._limit:
             raise Fatal(
-                f"PostgreSQL refuses more than {self._limit:,} lines, the last one because: {problem}"
+                f"PostgreSQL refuses more than {self._limit:,} lines; the reason for the last one: {problem}"
             )
         self._refuse(f"refused by PostgreSQL: {problem}", line)
 
     def _copy_checked(self, lines: list[bytes]) -> int:
-        """Copy all but the lines that have a known fault."""
+        """Copy the lines without a known fault."""
         good: list[bytes] = []
         for line in lines:
             if reason := self._fault(line):
@@ -114,7 +115,7 @@ class LineCopy:
 
 
 def chunks(paths: Iterable[UPath]) -> Iterator[bytes]:
-    """The bytes of several files, one after the other."""
+    """Yield the bytes of several files, one after the other."""
     for path in paths:
         with path.open("rb") as file:
             while chunk := file.read(CHUNK):
@@ -122,7 +123,7 @@ def chunks(paths: Iterable[UPath]) -> Iterator[bytes]:
 
 
 def lines_of(paths: Iterable[UPath]) -> Iterator[bytes]:
-    """The lines of several files, each with its line end, also where a file lacks the last one."""
+    """Yield the lines of several files, each with a line end, even where the last line of a file has none."""
     for path in paths:
         with path.open("rb") as file:
             for line in file:

@@ -1,19 +1,19 @@
-"""Tab-separated files of other origin, read in bounded memory; a share of bad lines is tolerated."""
+"""Tab-separated files of third parties, read in bounded memory; a small share of bad lines is tolerated."""
 
 from collections.abc import Iterable, Iterator
 from io import BufferedIOBase
 
 from catalog.core.errors import Fatal
 
-LINE = 1 << 20  # bytes that are kept of a line; a longer one cannot be read
-FIELD = 131_072  # characters a field may have
-SHARE = 0.01  # of the lines that may be unreadable
-FEW = 10  # unreadable lines that any file may have, however short
-AHEAD = 1_000  # unreadable lines that may come before the share of those read so far counts
+LINE = 1 << 20  # maximum bytes of a line
+FIELD = 131_072  # maximum characters of a field
+SHARE = 0.01  # maximum share of unreadable lines
+FEW = 10  # unreadable lines that a file of any length may have
+AHEAD = 1_000  # unreadable lines tolerated, above the share, before the whole file has been read
 
 
 def bounded_lines(file: BufferedIOBase) -> Iterator[bytes]:
-    """Yield lines with their line ends; of a line over `LINE` bytes only the beginning, without one."""
+    """Yield lines with their line ends; a line over `LINE` bytes is cut and has no line end."""
     while line := file.readline(LINE):
         if not line.endswith(b"\n"):
             rest = file.readline(LINE)
@@ -25,12 +25,17 @@ def bounded_lines(file: BufferedIOBase) -> Iterator[bytes]:
 
 
 def fault(line: bytes, columns: int) -> str | None:
-    """Why a line cannot be read as that many fields; None when it can. Quoting is unknown to these files."""
+    """Return why a line cannot be read as N fields, or None if it can. The files use no quoting.
+
+    Args:
+        line: With its line end.
+        columns: Number of fields.
+    """
     if not line.endswith(b"\n"):
         return f"longer than {LINE:,} bytes"
     if b"\0" in line:
         return "NUL"
-    if b"\b" in line:  # what COPY is told to take for a quote, because it should not occur
+    if b"\b" in line:  # COPY is given this byte as its quote character, because it should not occur
         return "backspace"
     try:
         fields = line.decode().rstrip("\r\n").split("\t")
@@ -44,10 +49,10 @@ def fault(line: bytes, columns: int) -> str | None:
 
 
 class Unreadable:
-    """Counts the lines of a file, and those of them that cannot be read.
+    """Counts the lines of a file and the unreadable lines among them.
 
     Args:
-        name: The file's, for messages.
+        name: Name of the file, for messages.
     """
 
     def __init__(self, name: str) -> None:
@@ -55,26 +60,25 @@ class Unreadable:
         self._name, self._last = name, ""
 
     def counted(self, lines: Iterable[bytes]) -> Iterator[bytes]:
-        """The lines, which are counted as they go by."""
+        """Yield the lines and count them."""
         for line in lines:
             self.lines += 1
             yield line
 
     def add(self, reason: str, line: bytes) -> None:
-        """Count a line that cannot be read. Raises Fatal when there are far too many already."""
+        """Count an unreadable line. Raises Fatal if there are far too many already."""
         self.number += 1
         self._last = f"{reason}: {line[:200]!r}"
         if self.number > AHEAD + SHARE * self.lines:
             self._fail()
 
     def check(self) -> None:
-        """Raise Fatal when more lines than the share cannot be read. All have been seen."""
+        """Raise Fatal if too many lines are unreadable; to be called at the end of the file."""
         if self.number > max(FEW, SHARE * self.lines):
             self._fail()
 
     def _fail(self) -> None:
         raise Fatal(
             f"{self._name}: {self.number:,} of {self.lines:,} lines cannot be read, more than {SHARE:.0%}; "
-            "the last one: "
-            f"{self._last}"
+            f"the last one: {self._last}"
         )

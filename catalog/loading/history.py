@@ -1,7 +1,6 @@
-"""What earlier loads brought: to compare a load with, and to know what is fresh.
+"""Earlier loads of a provider: for comparison with a new load, and to find out which data are fresh.
 
-"Whole" has one definition, the view `whole_pull` of the catalog database; everything that asks reads it
-there.
+The view `whole_pull` of the catalog database defines which pulls count as whole.
 """
 
 from collections.abc import Sequence
@@ -15,9 +14,9 @@ from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.ingestion.completeness import Outcome
 
-PULLS = 5  # of everything
-WINDOWS = 30
-NEAR = timedelta(days=60)  # windows further apart say nothing about each other: catalogs grow
+PULLS = 5  # pulls of everything to compare with
+WINDOWS = 30  # pulls of a time window to compare with
+NEAR = timedelta(days=60)  # windows further apart are not comparable, because catalogs grow
 
 
 def usual(
@@ -26,23 +25,24 @@ def usual(
     media_type: MediaType,
     window: tuple[datetime, datetime] | None,
     *,
-    but: tuple[str, str, int],
+    excluding: tuple[str, str, int],
 ) -> list[Outcome]:
-    """Whole loads to compare a load with; a replay is compared with real pulls, too.
+    """Return the whole loads that a load is compared with; a replay is compared with real pulls, too.
 
     Args:
         connection: To the catalog database.
-        provider: As stored in the catalog.
-        media_type: Of the load.
-        window: The time it covers: then loads of windows near it, the nearest first. None: of everything,
-            newest first.
-        but: DAG, run and day shift of the load itself, which may have been loaded before.
+        provider: Its name in the catalog.
+        media_type: Media type of the load.
+        window: Time window of the load, to compare it with loads of windows nearby. None to compare it with
+            loads of everything.
+        excluding: DAG id, run id and day shift of the load itself, which an earlier attempt may have made.
 
     Returns:
-        At most 5 loads of everything, or 30 of windows.
+        At most 30 loads of windows, the nearest first, or 5 loads of everything, the newest first.
     """
     query = """
-        select fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected, window_start, finished_on
+        select fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected, window_start,
+               finished_on
           from whole_pull
          where provider = %(provider)s and media_type = %(media_type)s
            and (dag_id, run_id, day_shift) is distinct from (%(dag_id)s, %(run_id)s, %(day_shift)s)
@@ -52,7 +52,7 @@ def usual(
                        then abs(extract(epoch from window_start - %(start)s)) end, finished_on desc
          limit %(most)s
     """
-    dag_id, run_id, day_shift = but
+    dag_id, run_id, day_shift = excluding
     values = {
         "provider": provider,
         "media_type": media_type,
@@ -78,14 +78,19 @@ def usual(
 
 
 def last_whole(connection: Connection, providers: Sequence[str]) -> datetime | None:
-    """Return when the newest whole pull of everything of these providers was loaded; None if none was."""
+    """Return when the newest whole pull of everything was loaded, or None.
+
+    Args:
+        connection: To the catalog database.
+        providers: Names in the catalog.
+    """
     query = "select max(finished_on) from whole_pull where provider = any(%s) and window_start is null"
     row = connection.execute(query, [list(providers)]).fetchone()
     return row[0] if row else None
 
 
 def reports_of(connection: Connection, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-    """Return the rows of `ingestion_report` that a DAG run has written, by day shift and media type."""
+    """Return the rows of `ingestion_report` that a DAG run wrote, ordered by day shift and media type."""
     query = "select * from ingestion_report where dag_id = %s and run_id = %s order by day_shift, media_type"
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(query, [dag_id, run_id]).fetchall()

@@ -1,4 +1,7 @@
-"""Why a line of a TSV part would stop a COPY. Only asked when one did: the encoder writes lines that pass."""
+"""Finds the faults in lines of TSV parts that would stop a COPY.
+
+The encoder writes lines without such faults, so this runs only after a COPY has failed.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -65,22 +68,22 @@ def _check_of(column: str, width: int | None) -> Callable[[str], str | None] | N
 
 
 class LineCheck:
-    """Finds the fault in a line (bytes, without line end) of one media type; None when there is none known.
+    """Finds faults in lines of one media type.
 
     Args:
-        media_type: Of the lines.
-        widths: Column → characters that it takes, where the database says something else than ours: an
-            adopted one may.
+        media_type: Media type of the lines.
+        widths: Column → maximum number of characters, where an adopted database differs from our schema.
     """
 
     def __init__(
         self, media_type: MediaType, widths: Mapping[str, int | None] = MappingProxyType({})
     ) -> None:
         self._columns = COLUMNS[media_type]
-        taken = {**_VARCHAR, **widths}
-        self._checks = [_check_of(column, taken.get(column)) for column in self._columns]
+        limits = {**_VARCHAR, **widths}
+        self._checks = [_check_of(column, limits.get(column)) for column in self._columns]
 
     def fault(self, line: bytes) -> str | None:
+        """Return the fault of a line (without line end), or None if none is found."""
         fields = line.split(b"\t")
         if len(fields) != len(self._columns):
             return f"{len(fields)} fields instead of {len(self._columns)}"

@@ -1,9 +1,8 @@
-"""Loads TSV parts: COPY, clean, classify, insert and update, report, in one transaction.
+"""Loads TSV parts in one transaction: COPY, clean, classify, insert and update, report.
 
-Every row of the parts is classified by one join against what is stored: new, changed, unchanged, or not to be
-kept with a reason. Only new and changed rows are written. The report row stands in the same transaction, so a
-load that is repeated after it was done does nothing. Nothing is left behind by a load that was killed: the
-loading table was never visible to anybody else.
+One join with the stored rows classifies each row of the parts as new, changed or unchanged, or rejects it with
+a reason. Only new and changed rows are written. The report row is written in the same transaction, so a load
+that is repeated does nothing. A killed load leaves nothing behind: its loading table was never committed.
 """
 
 import logging
@@ -33,29 +32,29 @@ from catalog.loading.lines import LineCheck
 from catalog.loading.rejects import LIMIT, Rejects
 from catalog.loading.report import LoadReport, RunKey, find, save
 
-__all__ = ["DELETED", "URL_TAKEN", "Load", "LoadReport", "RunKey", "take_turn"]
+__all__ = ["DELETED", "URL_TAKEN", "Load", "LoadReport", "RunKey", "lock_provider"]
 
 log = logging.getLogger(__name__)
 _STATEMENTS = Path(__file__).parent / "sql"
-_MAX_UNKNOWN_FAULTS = 1000  # lines that PostgreSQL refuses although LineCheck finds nothing wrong
-_ATTEMPTS = 3  # at writing beside other writers
+_MAX_UNKNOWN_FAULTS = 1000  # lines that PostgreSQL refuses although LineCheck finds no fault
+_ATTEMPTS = 3  # to write beside concurrent writers
 
 
 class Load:
-    """One load.
+    """A load of the TSV parts of one provider and media type.
 
     Args:
-        connection: To the catalog database, not in autocommit; this class commits it.
-        media_type: Of the rows.
-        provider: The provider string of this media type.
-        source: TSV files, in order, or a query for the columns of such files.
-        manifest: What the pull that made the source says about it.
-        key: Which load this is.
-        include_deleted: Bring back records that were deleted from the catalog.
-        rejects: Where rows that are not kept are listed, one JSON object a line.
-        reject_limit: How many of them are listed.
-        expected: What the provider's loads are held to; None to compare with nothing.
-        progress: Called with what has just been done.
+        connection: To the catalog database, not in autocommit; `run` commits.
+        media_type: Media type of the rows.
+        provider: Name of the provider in the catalog, for this media type.
+        source: TSV files, in order, or a query that returns the columns of such files.
+        manifest: Manifest of the pull that wrote the source.
+        key: Identifies the load.
+        include_deleted: Restore records that were deleted from the catalog.
+        rejects: File to list rejected rows in, one JSON object per line; None to list none.
+        reject_limit: Maximum number of listed rows.
+        expected: Limits for comparison with earlier loads; None to skip the comparison.
+        progress: Called with a sentence after each step.
     """
 
     def __init__(
@@ -81,13 +80,17 @@ class Load:
         self._names = _names(media_type, provider, include_deleted)
 
     def run(self) -> LoadReport:
-        """Load, commit, and report. Raises Fatal if the parts are not those of the manifest."""
+        """Load, report and commit.
+
+        Raises:
+            Fatal: The parts do not match the manifest, or the counts do not add up; nothing is loaded.
+        """
         began = time.monotonic()
         with self._rejects, self._connection.transaction():
             self._execute("set local work_mem = '256MB'")
-            take_turn(self._connection, self._media_type, self._provider)
+            lock_provider(self._connection, self._media_type, self._provider)
             if done := find(self._connection, self._key, self._media_type, self._manifest):
-                self._progress(f"{self._media_type}: this pull is loaded already; nothing to do.")
+                self._progress(f"{self._media_type}: this pull was loaded before; nothing to do.")
                 return done
             self._copy()
             marked = self._clean()
@@ -98,7 +101,7 @@ class Load:
             report.unusual = self._unusual(report)
             save(self._connection, self._key, self._manifest, report)
             self._execute("drop table {loading}")
-            self._rejects.publish()  # last, so that hardly anything can fail after it
+            self._rejects.publish()  # last, because a file cannot be rolled back
         for sentence in report.advice():
             self._progress(sentence)
         return report
@@ -107,14 +110,14 @@ class Load:
         return self._connection.execute(sql.SQL(statement).format(**self._names), args)
 
     def _run(self, name: str) -> int:
-        """Run a statement from its file; the number of rows it concerned."""
+        """Run a statement from its file and return the number of rows."""
         return self._connection.execute(_statement(name).format(**self._names)).rowcount
 
     # copy
 
     def _copy(self) -> None:
         self._execute("create unlogged table {loading} as select {columns} from {table} with no data")
-        # The order of the lines, as the physical order (ctid) is another one; and why a row is rejected.
+        # `n` is the order of the lines, which may differ from the physical order (ctid).
         self._execute("alter table {loading} add n bigint generated always as identity, add rejected text")
         expected = self._counts.written
         if isinstance(self._source, sql.Composable):
@@ -133,12 +136,12 @@ class Load:
         return self._connection.execute(statement).rowcount
 
     def _copy_parts(self, parts: list[UPath], expected: int) -> int:
-        """Copy all parts at once, or line by line if PostgreSQL does not read each line as one row."""
+        """Copy all parts at once, or check each line if PostgreSQL does not read each line as one row."""
         statement = sql.SQL("copy {loading} ({columns}) from stdin").format(**self._names)
         problem = copy_exactly(self._connection, statement, chunks(parts), lambda: expected)
         if problem is None:
             return expected
-        log.warning("The parts cannot be copied as they are (%s); checking each line.", problem)
+        log.warning("The parts cannot be copied at once (%s); checking each line.", problem)
         check = LineCheck(self._media_type, self._widths())
         copy = LineCopy(
             self._connection,
@@ -153,8 +156,7 @@ class Load:
         """Return the maximum number of characters of each column; None for no limit."""
         found = self._execute(
             "select attname, case when atttypid = 'varchar'::regtype and atttypmod > 4 then atttypmod - 4 end"
-            " from pg_attribute "
-            "where attrelid = to_regclass({name}) and attnum > 0"
+            " from pg_attribute where attrelid = to_regclass({name}) and attnum > 0"
         )
         return dict(found.fetchall())
 
@@ -164,17 +166,19 @@ class Load:
     # clean
 
     def _clean(self) -> int:
-        """Mark rows that lack a required value, and all but the last of those with the same identifier.
+        """Mark rows without a required value, and all but the last of rows with the same identifier.
 
-        Returns their number. In the loading table, not in a temporary one: that would keep parallel workers
-        away from the classification.
+        The marks are in the loading table: PostgreSQL plans no parallel workers for a temporary table.
+
+        Returns:
+            The number of marked rows.
         """
         return self._run("unusable") + self._run("duplicates")
 
     # classify and write
 
     def _write(self) -> Counter[str]:
-        """Classify, insert, update; again when another writer inserted one of our new rows meanwhile."""
+        """Classify, insert and update; repeat if a concurrent writer has inserted one of the new rows."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with self._connection.transaction():
@@ -183,13 +187,13 @@ class Load:
                 if attempt == _ATTEMPTS:
                     raise
                 log.info(
-                    "Another writer was faster (%s); classifying again.",
+                    "A concurrent writer inserted the same row (%s); classifying again.",
                     error.diag.constraint_name or error.diag.message_primary,
                 )
         raise AssertionError
 
     def _write_once(self) -> Counter[str]:
-        """Numbers of rows by outcome."""
+        """Return the number of rows by outcome."""
         self._run("classify")
         self._run("urls")
         found = self._execute("select outcome, count(*) from verdict group by 1").fetchall()
@@ -197,23 +201,23 @@ class Load:
         self._progress(
             f"{self._media_type}: {counted['new']:,} new, {counted['changed']:,} changed, "
             f"{counted['unchanged']:,} unchanged, "
-            f"{counted['url taken'] + counted['deleted']:,} not to be kept"
+            f"{counted['url taken'] + counted['deleted']:,} not kept"
         )
         counted["new"] = self._run("insert")
         updated_ = self._run("update")
-        counted["deleted"] += counted["changed"] - updated_  # by somebody else since they were classified
+        counted["deleted"] += counted["changed"] - updated_  # deleted after they were classified
         counted["changed"] = updated_
         return counted
 
     # report
 
     def _list_rejects(self) -> None:
-        """Write the refused rows after the unreadable lines; streamed, as it may be all rows."""
+        """List the rejected rows after the unreadable lines; streamed, because it may be every row."""
         found = self._connection.execute(_statement("reject_counts").format(**self._names)).fetchall()
         unlisted: Counter[str] = Counter(dict(found))
         if unlisted and self._rejects.room:
             listing = _statement("rejects").format(**self._names, room=sql.Literal(self._rejects.room))
-            with self._connection.cursor("rejects") as cursor:  # a name makes it one of the server's
+            with self._connection.cursor("rejects") as cursor:  # a named cursor is a server-side cursor
                 for reason, record, belongs_to in cursor.execute(listing):
                     more = {"belongs_to": belongs_to} if belongs_to else {}
                     self._rejects.add(reason, record=record, **more)
@@ -241,26 +245,32 @@ class Load:
             replayed=self._manifest.replayed,
         )
         if not report.accounted():
-            raise Fatal(f"the counts do not add up, nothing was loaded: {report}")
+            raise Fatal(f"the counts do not add up; nothing was loaded: {report}")
         return report
 
     def _unusual(self, report: LoadReport) -> list[str]:
-        """What is suspicious about a pull that asked for everything and reached its end."""
+        """Return what is suspicious about a pull that was complete and whole."""
         manifest = self._manifest
         if self._expected is None or not (manifest.complete and manifest.whole):
             return []
         key = (self._key.dag_id, self._key.run_id, self._key.day_shift)
-        before = usual(self._connection, self._provider, self._media_type, manifest.window, but=key)
+        before = usual(self._connection, self._provider, self._media_type, manifest.window, excluding=key)
         return unusual(report.outcome(), before, self._expected)
 
 
-def take_turn(connection: Connection, media_type: MediaType, provider: str) -> None:
-    """Wait for the other loads of a provider to end, and keep them waiting until this transaction does."""
+def lock_provider(connection: Connection, media_type: MediaType, provider: str) -> None:
+    """Lock a provider against other loads until the transaction ends; waits for a running load.
+
+    Args:
+        connection: To the catalog database, in a transaction.
+        media_type: Media type of the load.
+        provider: Name of the provider in the catalog.
+    """
     connection.execute("select pg_advisory_xact_lock(hashtext(%s))", [f"load {media_type} {provider}"])
 
 
 def _names(media_type: MediaType, provider: str, include_deleted: bool) -> dict[str, sql.Composable]:
-    """What stands for the names in the statements."""
+    """Return the values of the placeholders in the SQL files."""
     loading = f"load_{media_type}_{re.sub('[^a-z0-9]+', '_', provider.lower())[:30]}_{uuid.uuid4().hex[:10]}"
     all_columns, changeable = columns(media_type), updated(media_type)
     reasons: dict[str, sql.Composable] = {

@@ -1,7 +1,7 @@
-"""Rejected rows of a load: counted by reason, the first ones listed in a file of JSON lines.
+"""Rejected rows of a load, counted by reason; the first ones are listed in a file of JSON lines.
 
-A line holds `media_type`, `reason`, and the `record`, or the `line` of the part when no record could be read
-from it. The last line of a list that was cut counts what it leaves out, by reason.
+Each line holds `media_type`, `reason` and the `record`, or the `line` of the part if it holds no readable
+record. If not all rejects are listed, the last line counts the others by reason.
 """
 
 import logging
@@ -16,63 +16,63 @@ from catalog.core.media import MediaType
 from catalog.ingestion.parts import json_line
 
 log = logging.getLogger(__name__)
-LIMIT = 100_000  # lines of a list
-_BUFFER = 8 << 20  # bytes; object stores take parts of at least 5 MiB
+LIMIT = 100_000  # listed rejects
+_BUFFER = 8 << 20  # bytes; object stores require parts of at least 5 MiB
 
 
 class Rejects:
-    """Counts and lists the rejects of one load; a context manager that leaves no file after an error.
+    """Counts and lists the rejects of one load; as a context manager, it removes the file after an error.
 
     Args:
         path: The file; None to count only.
-        media_type: Of the load.
-        limit: How many rejects are listed.
+        media_type: Media type of the load.
+        limit: Maximum number of listed rejects.
     """
 
     def __init__(self, path: UPath | None, media_type: MediaType, limit: int = LIMIT) -> None:
         self.counts: Counter[str] = Counter()
         self._path, self._media_type = path, media_type
         self._room = limit if path is not None else 0
-        self._left_out: Counter[str] = Counter()
+        self._unlisted: Counter[str] = Counter()
         self._file: StreamedFile | None = None
         self._published = False
 
     @property
     def room(self) -> int:
-        """How many more rejects will be listed."""
+        """Number of rejects that can still be listed."""
         return self._room
 
     def add(self, reason: str, **what: Any) -> None:
         """Count one reject, and list it if there is room.
 
         Args:
-            reason: Why it is not kept; the same text for all rejects of the kind.
-            what: The rest of the JSON object.
+            reason: The same string for all rejects of a kind.
+            what: The other fields of the JSON object.
         """
         self.counts[reason] += 1
         if self._room:
             self._room -= 1
             self._write({"media_type": self._media_type, "reason": reason, **what})
         else:
-            self._left_out[reason] += 1
+            self._unlisted[reason] += 1
 
     def add_unlisted(self, reason: str, number: int) -> None:
         """Count rejects that are not listed."""
         if number:
             self.counts[reason] += number
-            self._left_out[reason] += number
+            self._unlisted[reason] += number
 
     def publish(self) -> None:
-        """Make the list visible, in place of that of an earlier load; without rejects there is none."""
+        """Publish the list in place of that of an earlier load; without rejects there is no list."""
         if self._path is None:
             return
-        if self._left_out:
-            number = sum(self._left_out.values())
+        if self._unlisted:
+            number = sum(self._unlisted.values())
             self._write(
                 {
                     "media_type": self._media_type,
                     "reason": f"{number:,} more rejects are not listed",
-                    "not_listed": dict(self._left_out),
+                    "not_listed": dict(self._unlisted),
                 }
             )
         if self._file is not None:
@@ -98,15 +98,15 @@ class Rejects:
             return
         try:
             self._file.withdraw()
-        except Exception:  # the error that led here is the one to be seen
-            log.warning("the list of rejects %s could not be removed", self._path, exc_info=True)
+        except Exception:  # do not hide the error that led here
+            log.warning("The list of rejects %s could not be removed.", self._path, exc_info=True)
 
 
 class StreamedFile:
-    """A file that is written in pieces and appears atomically, on a file system and in an object store.
+    """A file that is written in pieces and published atomically, on a file system or in an object store.
 
     Args:
-        path: Where it appears; a file that is there stays until this one is published.
+        path: Path of the file; an existing file stays until this one is published.
     """
 
     def __init__(self, path: UPath) -> None:
@@ -117,7 +117,7 @@ class StreamedFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._partial = path.with_name(path.name + ".partial")
             self._file = self._partial.open("wb")
-        else:  # a multipart upload, of which nothing is visible before it is committed
+        else:  # a multipart upload, which is invisible until it is committed
             self._file = path.fs.open(path.path, "wb", block_size=_BUFFER, autocommit=False)
 
     def write(self, data: bytes) -> None:
@@ -134,7 +134,7 @@ class StreamedFile:
         self._published = True
 
     def withdraw(self) -> None:
-        """Remove what was written, also when it has been published."""
+        """Remove the file, even if it has been published."""
         if self._published:
             self._path.unlink()
             return

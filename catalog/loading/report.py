@@ -1,4 +1,4 @@
-"""What a load brought: the report, and its row in `ingestion_report`."""
+"""The report of a load, and its row in `ingestion_report`."""
 
 from typing import Any, LiteralString
 
@@ -12,7 +12,13 @@ from catalog.ingestion.parts import Manifest
 
 
 class RunKey(msgspec.Struct, frozen=True):
-    """Which load this is: the DAG's, the run's, and the day shift of a reingestion."""
+    """Identity of a load.
+
+    Attributes:
+        dag_id: DAG of the run.
+        run_id: The run.
+        day_shift: Day of a reingestion, or number of a batch of a dump; 0 otherwise.
+    """
 
     dag_id: str
     run_id: str
@@ -23,7 +29,7 @@ class LoadReport(msgspec.Struct):
     """Result of a load: fetched = inserted + updated + unchanged + skipped + rejected.
 
     Attributes:
-        unusual: Why the load is not whole although the pull reached its end, in sentences.
+        unusual: Reasons why the load does not count as whole although the pull was complete, in sentences.
     """
 
     provider: str
@@ -42,17 +48,17 @@ class LoadReport(msgspec.Struct):
     unusual: list[str] = []
 
     def outcome(self) -> Outcome:
-        """The counts that are compared with those of other loads."""
+        """Return the counts that are compared with those of other loads."""
         kept = self.inserted + self.updated + self.unchanged
         return Outcome.of(self.fetched, kept, self.skipped, sum(self.rejected.values()))
 
     def accounted(self) -> bool:
-        """Whether every item that was fetched is counted once."""
+        """Return whether every fetched item is counted exactly once."""
         kept = self.inserted + self.updated + self.unchanged
         return self.fetched == kept + sum(self.skipped.values()) + sum(self.rejected.values())
 
     def advice(self) -> list[str]:
-        """What a person should know about the counts, in sentences; empty when they speak for themselves."""
+        """Return explanations of the counts, in sentences."""
         taken = self.rejected.get(URL_TAKEN)
         if not taken:
             return []
@@ -60,7 +66,14 @@ class LoadReport(msgspec.Struct):
 
 
 def find(connection: Connection, key: RunKey, media_type: str, manifest: Manifest) -> LoadReport | None:
-    """The report of this very load, when it is there: the task died after its commit and came again."""
+    """Return the report of a load that an earlier attempt of the task has committed, or None.
+
+    Args:
+        connection: To the catalog database.
+        key: Identifies the load.
+        media_type: Media type of the load.
+        manifest: Manifest of the pull; a report of another pull of the same run is not returned.
+    """
     row = connection.execute(
         """
         select provider, media_type, complete, fetched, inserted, updated, unchanged,
@@ -81,7 +94,7 @@ def find(connection: Connection, key: RunKey, media_type: str, manifest: Manifes
 
 
 def save(connection: Connection, key: RunKey, manifest: Manifest, report: LoadReport) -> None:
-    """Write the report's row; that of an earlier load of the same run gives way."""
+    """Write the row of a report, replacing that of an earlier load with the same key."""
     start, end = manifest.window or (None, None)
     values: dict[str, Any] = {
         **msgspec.structs.asdict(key),

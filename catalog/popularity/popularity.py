@@ -1,8 +1,8 @@
-"""How popular a record is among those of its provider: metric / (metric + constant), between 0 and 1.
+"""Popularity of a record within its provider: metric / (metric + constant), between 0 and 1.
 
-The constant is made so that the record at the provider's percentile p (0.85) scores p: constant = (1 - p) / p
-* value at the percentile. A new record is scored when it is loaded; a refresh only changes rows whose score
-is another one under today's constant. The formula is the SQL function `popularity_score`, and nowhere else.
+The constant is chosen so that the record at the provider's percentile p (0.85) scores p: constant = (1 - p) /
+p * value at the percentile. New records are scored when they are loaded; a refresh changes only the rows
+whose score differs under the current constant. The SQL function `popularity_score` holds the formula.
 """
 
 from collections.abc import Iterable
@@ -17,31 +17,40 @@ from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.database.names import query_id
 from catalog.ingestion.provider import provider_class, provider_names
-from catalog.loading.load import take_turn
+from catalog.loading.load import lock_provider
 
 PERCENTILE = 0.85
-MAX_CONSTANT = 1e100  # popularity_score takes no greater one
+MAX_CONSTANT = 1e100  # the greatest constant that popularity_score accepts
 _FUNCTIONS = Path(__file__).with_name("functions.sql")
 
 
 class Metric(msgspec.Struct, frozen=True):
-    """A provider's row of `<media>_popularity_metrics`; `metric` is a key of meta_data."""
+    """A provider's row of `<media>_popularity_metrics`.
+
+    Attributes:
+        provider: Name of the provider in the catalog.
+        metric: Key of meta_data.
+        percentile: Percentile at which the constant is determined, between 0 and 1.
+        value: Value of the metric at the percentile; None if no record has one.
+        constant: The current constant; None if there is no value.
+        refreshed: The constant that all rows were last scored with.
+    """
 
     provider: str
     metric: str
     percentile: float
     value: float | None
     constant: float | None
-    refreshed: float | None  # the constant that all rows were last scored with
+    refreshed: float | None
 
     @property
     def is_due(self) -> bool:
-        """Are there rows with scores of another constant?"""
+        """True if rows may have scores of another constant."""
         return self.constant is not None and self.constant != self.refreshed
 
 
 def configured(media_type: MediaType) -> dict[str, str]:
-    """Provider string → metric, as the providers declare them."""
+    """Return the declared metrics by the provider's name in the catalog."""
     classes = [provider_class(name) for name in provider_names()]
     return {
         cls.catalog_names[media_type]: cls.popularity
@@ -51,12 +60,16 @@ def configured(media_type: MediaType) -> dict[str, str]:
 
 
 def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
-    """Enter what is declared; values and constants stay. Providers that are no longer declared stay, too.
+    """Store the declared metrics; values, constants and providers that are no longer declared stay.
 
-    A provider with another metric than before is due: its rows are scored with the one before.
+    A provider whose metric has changed is due, because its rows were scored with the previous metric.
+
+    Args:
+        connection: To the catalog database, in autocommit.
+        media_type: Media type of the records.
 
     Returns:
-        The provider names that are declared.
+        Names of the providers with a declared metric.
     """
     found = configured(media_type)
     for provider, metric in sorted(found.items()):
@@ -69,7 +82,7 @@ def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
         if connection.execute(known, values).fetchone():
             continue
         with connection.transaction():
-            take_turn(connection, media_type, provider)
+            lock_provider(connection, media_type, provider)
             connection.execute(
                 _sql(
                     """
@@ -89,14 +102,17 @@ def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
 def refresh_constant(connection: Connection, media_type: MediaType, provider: str, timeout: float) -> Metric:
     """Determine and store the value at the percentile and the constant; both stay if there is no value.
 
-    The constant changes between two loads of the provider, so none writes scores of the one before after
-    that.
+    The constant is stored while no load of the provider runs, so no load writes scores of the previous one
+    afterwards.
 
     Args:
-        connection: In autocommit.
-        media_type: Of the records.
-        provider: Its string in the catalog.
-        timeout: Seconds that a statement may take, and that a load is waited for.
+        connection: To the catalog database, in autocommit.
+        media_type: Media type of the records.
+        provider: Name of the provider in the catalog.
+        timeout: Maximum seconds for each statement, and to wait for a running load.
+
+    Returns:
+        The stored metric.
     """
     before = metric_of(connection, media_type, provider)
     with connection.transaction():
@@ -110,7 +126,7 @@ def refresh_constant(connection: Connection, media_type: MediaType, provider: st
     constant = min((1 - before.percentile) / before.percentile * (value or 1), MAX_CONSTANT)
     with connection.transaction():
         _limit(connection, timeout)
-        take_turn(connection, media_type, provider)
+        lock_provider(connection, media_type, provider)
         connection.execute(
             _sql("update {metrics} set val = %s, constant = %s where provider = %s", media_type),
             [value, constant, provider],
@@ -119,6 +135,7 @@ def refresh_constant(connection: Connection, media_type: MediaType, provider: st
 
 
 def metric_of(connection: Connection, media_type: MediaType, provider: str) -> Metric:
+    """Return the stored metric of a provider. Raises LookupError if there is none."""
     row = connection.execute(
         _sql(
             "select provider, metric, percentile, val, constant, refreshed_constant"
@@ -138,10 +155,10 @@ def due(
     """Return the providers with a changed constant, and those with scores but no constant.
 
     Args:
-        connection: In autocommit.
-        media_type: Of the records.
-        providers: Their names in the catalog.
-        force: All that have a constant.
+        connection: To the catalog database, in autocommit.
+        media_type: Media type of the records.
+        providers: Names in the catalog.
+        force: Also return all other providers that have a constant.
     """
     metrics = [metric_of(connection, media_type, provider) for provider in providers]
     return [
@@ -154,7 +171,7 @@ def due(
 
 
 def _has_scores(connection: Connection, media_type: MediaType, provider: str) -> bool:
-    """Without a constant no record may have a score. An adopted catalog may hold some."""
+    """Return whether a provider has scores; one without a constant must not, but in an adopted catalog may."""
     query = sql.SQL(
         "select exists (select from {} where provider = %s and standardized_popularity is not null)"
     ).format(sql.Identifier(media_type))
@@ -163,20 +180,20 @@ def _has_scores(connection: Connection, media_type: MediaType, provider: str) ->
 
 
 def note_refreshed(connection: Connection, media_type: MediaType, provider: str, timeout: float) -> None:
-    """Note that all rows of the provider are scored with today's constant, after looking at each of them.
+    """Check that all rows of a provider are scored with the current constant, and store that.
 
     Args:
-        connection: In autocommit.
-        media_type: Of the records.
-        provider: Its string in the catalog.
-        timeout: Seconds that it may take.
+        connection: To the catalog database, in autocommit.
+        media_type: Media type of the records.
+        provider: Name of the provider in the catalog.
+        timeout: Maximum seconds for each statement.
 
     Raises:
-        Fatal: A row has another score; the provider is due from then on.
+        Fatal: A row has another score; the provider stays due.
     """
     with connection.transaction():
         _limit(connection, timeout)
-        # First, so that metric and constant stay as they are while the rows are looked at.
+        # Lock the row first, so that metric and constant do not change while the rows are checked.
         connection.execute(
             _sql("select from {metrics} where provider = %s for no key update", media_type), [provider]
         )
@@ -193,20 +210,20 @@ def note_refreshed(connection: Connection, media_type: MediaType, provider: str,
             ),
             [provider],
         ).rowcount
-        if not noted:  # whatever was noted before is not so
+        if not noted:  # what an earlier refresh stored is no longer true
             connection.execute(
                 _sql("update {metrics} set refreshed_constant = null where provider = %s", media_type),
                 [provider],
             )
     if not noted:
         raise Fatal(
-            f"{provider}: there are rows without the score of today's constant, so it is due. "
-            f"Trigger a new run of {media_type}_popularity_refresh: it looks for them anew."
+            f"{provider}: some rows do not have the score of the current constant, so the provider stays due. "
+            f"Trigger a new run of {media_type}_popularity_refresh, which selects them again."
         )
 
 
 def scored(connection: Connection, media_type: MediaType) -> dict[str, int]:
-    """Provider → number of records that have a score."""
+    """Return the number of records with a score, by provider."""
     query = sql.SQL("select provider, count(standardized_popularity) from {} group by 1").format(
         sql.Identifier(media_type)
     )
@@ -216,17 +233,16 @@ def scored(connection: Connection, media_type: MediaType) -> dict[str, int]:
 def update_conf(
     media_type: MediaType, provider: str, batch_size: int = 10_000, timeout: float = 300
 ) -> dict[str, Any]:
-    """The conf of the batched update that rescores the provider's rows.
+    """Return the conf of the batched update that rescores a provider's rows.
 
-    It says nothing that may change: metric and constant are asked for by each statement, once, not once a
-    row. So a run of it that is repeated at any later time, or goes on with rows that another one has
-    selected, gives right scores.
+    The conf holds neither metric nor constant: each statement reads them, once per statement. So a run that
+    is repeated later, or resumes with rows that an earlier run selected, still writes correct scores.
 
     Args:
-        media_type: Of the records.
-        provider: Its string in the catalog; any text.
-        batch_size: Rows in a batch.
-        timeout: Seconds that a batch may take.
+        media_type: Media type of the records.
+        provider: Name of the provider in the catalog; any string.
+        batch_size: Rows per batch.
+        timeout: Maximum seconds per batch.
     """
     name = sql.quote(provider)
     row = f"FROM {media_type}_popularity_metrics WHERE provider = {name}"
@@ -239,12 +255,12 @@ def update_conf(
         "batch_size": batch_size,
         "update_timeout": timeout,
         "dry_run": False,
-        "resume_update": True,  # what an earlier run left is the same work
+        "resume_update": True,  # rows that an earlier run selected need the same work
     }
 
 
 def recreate_functions(connection: Connection, media_type: MediaType) -> None:
-    """Recreate the functions in one transaction; no table is changed until the next refresh."""
+    """Recreate the SQL functions in one transaction; scores change at the next refresh."""
     text = _FUNCTIONS.read_text(encoding="utf-8").replace("{media}", media_type)
     with connection.transaction():
         connection.execute("set local statement_timeout = '10s'")

@@ -1,12 +1,12 @@
-"""A catalog database restored to an earlier moment: what must not continue, and what to repeat.
+"""After the catalog database was restored to an earlier moment: what must not continue, what to repeat.
 
-Airflow, the API's database and the search engine know of work that this database does not know any more. Each
-pull can be repeated; a refresh that was under way must not go on with a half that came from the lost state.
+Airflow, the API database and the search engine still hold work that the restored database does not. Pulls can
+be repeated. A data refresh that had begun must not continue, because part of it came from the lost state.
 """
 
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,17 +16,16 @@ from catalog.core.session import Connection
 from catalog.ingestion.provider import Provider, provider_class
 
 REASON = "the restoration of the catalog database"
-BEYOND = 1_000_000  # numbers of turns that were lost; nobody takes so many
-LONG_BROKEN = timedelta(
-    days=31
-)  # a provider without a whole pull for longer has another trouble than the restoration
+BEYOND = 1_000_000  # more than the number of turns that can have been lost
+# The end of a provider's last whole pull, if it is older than this, is not taken for the first missing day.
+LONG_BROKEN = timedelta(days=31)
 DRY_BY_DEFAULT = {"batched_update"}
-# DAGs that people trigger and that change records: nothing but their runs knows what was changed.
+# DAGs that people trigger and that change records. Only the confs of their runs tell what was changed.
 BY_HAND = ("add_license_url", "batched_update", "delete_records", "flickr_thumbnails_removal")
 
 
 class Run(msgspec.Struct, frozen=True):
-    """A run of a DAG, as Airflow's database knows it."""
+    """A DAG run in Airflow's database."""
 
     dag_id: str
     run_id: str
@@ -36,23 +35,36 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Unfinished(msgspec.Struct, frozen=True):
-    """A run whose work this database does not hold as a whole. begun: it holds its rows, done in part."""
+    """A run whose work is not completely in the restored database.
+
+    Attributes:
+        run: The run.
+        begun: True if the database holds the run's selection, so that the run can be resumed.
+    """
 
     run: Run
     begun: bool
 
 
 class CatchUp(msgspec.Struct, frozen=True):
-    """How to bring back what was loaded since: `days` (first to last), `since` a day, or `everything`."""
+    """How to load a provider's missing records again.
+
+    Attributes:
+        dag_id: DAG of the provider.
+        how: days: a backfill of the days `first` to `last`. since: one run from the day `first` on.
+            everything: one run.
+        first: First missing UTC day.
+        last: Last missing UTC day.
+    """
 
     dag_id: str
-    how: str
+    how: Literal["days", "since", "everything"]
     first: date | None = None
     last: date | None = None
 
 
 def newest_load(connection: Connection) -> datetime | None:
-    """When the last load that this database knows of ended; None when it knows of none."""
+    """Return when the newest load in this database ended, or None if it holds none."""
     row = connection.execute(
         "select max(finished_on) from ingestion_report where isfinite(finished_on)"
     ).fetchone()
@@ -60,16 +72,16 @@ def newest_load(connection: Connection) -> datetime | None:
 
 
 def give_turns_up(connection: Connection) -> int:
-    """Stop every run that has taken its turn before the restoration.
+    """Give up the turns of all runs that began before the restoration, so that they cannot continue.
 
-    Turns that are taken from now on have numbers that no lost one had: the API's database and the search
-    engine may hold what a refresh with such a number has left.
+    Later turns get numbers that no lost turn had, because the API database and the search engine may hold
+    traces of a refresh with such a number.
 
     Args:
         connection: To the catalog database, in autocommit.
 
     Returns:
-        The number of runs that cannot go on.
+        The number of runs that cannot continue.
     """
     with connection.transaction():
         connection.execute("select pg_advisory_xact_lock(hashtext('turn'))")
@@ -85,17 +97,17 @@ def give_turns_up(connection: Connection) -> int:
 
 
 def catch_up(connection: Connection, names: Iterable[str], since: date | None, today: date) -> list[CatchUp]:
-    """How each provider's records since then come back.
+    """Plan how the missing records of each provider are loaded again.
 
     Args:
         connection: To the catalog database.
-        names: Of providers.
-        since: The first day that is missing. None: each provider's own, the day on which its last whole pull
-            ends. A dated provider without one in the last month begins on the day before the newest load.
+        names: Names of the providers.
+        since: The first missing UTC day. None: for each provider, the day on which its last whole pull ends;
+            for a dated provider without one in the last month, the day before the newest load.
         today: The current day in UTC.
 
     Returns:
-        Providers with days first, those that pull everything last.
+        Dated providers first, providers that pull everything last.
 
     Raises:
         Refused: The first missing day is in the future.
@@ -108,7 +120,7 @@ def catch_up(connection: Connection, names: Iterable[str], since: date | None, t
         cls, dag_id = provider_class(name), f"{name}_workflow"
         known = _fresh_until(connection, cls) if cls.dated or cls.since else None
         if cls.dated:
-            # A whole pull of days to come says nothing about those before.
+            # A whole pull of future days says nothing about the days before them.
             recent = known and usual - LONG_BROKEN < known <= last
             first = since or (known if known and recent else min(usual, last))
             if first <= last:
@@ -122,24 +134,23 @@ def catch_up(connection: Connection, names: Iterable[str], since: date | None, t
 
 
 def _fresh_until(connection: Connection, cls: type[Provider]) -> date | None:
-    """The day until which all media types of a provider are known to be whole."""
+    """Return the day until which all media types of a provider are whole."""
     row = connection.execute(
         "select min(fresh_on) from (select max(fresh_on) as fresh_on from whole_pull"
-        " where provider = any(%s)"
-        " and isfinite(fresh_on) group by provider) p",
+        " where provider = any(%s) and isfinite(fresh_on) group by provider) p",
         [list(cls.catalog_names.values())],
     ).fetchone()
     return utc(row[0]).date() if row and row[0] else None
 
 
 def runs_by_hand(airflow: Connection, since: datetime) -> list[Run]:
-    """Runs that have changed records since then, or were about to, oldest first; not dry runs.
+    """Return the manually triggered runs that changed records, or were about to, oldest first; no dry runs.
 
     Args:
         airflow: To Airflow's own database.
-        since: What began before is not looked at.
+        since: Only runs that started then or later.
     """
-    # A popularity refresh triggers batched updates, too; it does so again by itself.
+    # Batched updates that a popularity refresh triggered are not manual: the next refresh repeats them.
     rows = airflow.execute(
         "select dag_id, run_id, state, start_date, conf from dag_run "
         "where dag_id = any(%s) and run_type = 'manual' and start_date >= %s order by start_date",
@@ -152,7 +163,7 @@ def runs_by_hand(airflow: Connection, since: datetime) -> list[Run]:
 
 
 def unfinished(connection: Connection, runs: Iterable[Run]) -> list[Unfinished]:
-    """Those whose work this database does not hold as a whole."""
+    """Return the runs whose work is not completely in this database."""
     rows = connection.execute(
         "select run_id, bool_and(next_row > total) from batched_update group by run_id"
     ).fetchall()

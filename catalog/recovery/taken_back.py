@@ -1,7 +1,7 @@
-"""Records that the API's database holds and a restored catalog does not: taken back with their identifiers.
+"""Copies records that a restored catalog lacks back from the API database, with their identifiers.
 
-A provider that is pulled again brings the same records, but they would get new keys. Links and people's lists
-know a record by its key, and the next data refresh would take the old one for gone.
+Pulling a provider again brings the same records, but with new identifiers. Links and users' lists refer to the
+old identifiers, and the next data refresh would delete those records.
 """
 
 from datetime import datetime
@@ -16,18 +16,18 @@ _RENAMED = {"set_position": "audio_set_position"}  # catalog column → API colu
 
 
 def take_back(catalog: Connection, api: Connection, media_type: MediaType, since: datetime) -> int:
-    """Copy records that were first loaded since, as of the last data refresh; pulls update them.
+    """Copy records from the API database, as they were at the last data refresh; later pulls update them.
 
-    A record that the catalog has, under any key, stays as it is; so does one that was deleted.
+    Records that the catalog holds under any key, and records that were deleted, are not copied.
 
     Args:
         catalog: To the catalog database, in autocommit.
         api: To the API database, in autocommit.
-        media_type: Names the tables.
-        since: Records whose key was made earlier are not looked at.
+        media_type: Media type of the records.
+        since: Only records whose identifier was created then or later.
 
     Returns:
-        The number of records that came back.
+        The number of copied records.
     """
     settle(catalog)
     settle(api)
@@ -35,18 +35,19 @@ def take_back(catalog: Connection, api: Connection, media_type: MediaType, since
     names = {
         "table": sql.Identifier("public", media_type),
         "deleted": sql.Identifier("public", f"deleted_{media_type}"),
-        "ours": sql.SQL(", ").join(map(sql.Identifier, shared)),
-        "theirs": sql.SQL(", ").join(map(sql.Identifier, shared.values())),
+        "columns": sql.SQL(", ").join(map(sql.Identifier, shared)),
+        "api_columns": sql.SQL(", ").join(map(sql.Identifier, shared.values())),
         "first": sql.Literal(str(_first_key(since))),
     }
     with catalog.transaction():
         catalog.execute(
             sql.SQL(
-                "create temporary table taken_back on commit drop as select {ours} from {table} with no data"
+                "create temporary table taken_back on commit drop as"
+                " select {columns} from {table} with no data"
             ).format(**names)
         )
-        wanted = sql.SQL("copy (select {theirs} from {table} where identifier >= {first}) to stdout")
-        into = sql.SQL("copy taken_back ({ours}) from stdin")
+        wanted = sql.SQL("copy (select {api_columns} from {table} where identifier >= {first}) to stdout")
+        into = sql.SQL("copy taken_back ({columns}) from stdin")
         with (
             api.cursor().copy(wanted.format(**names)) as source,
             catalog.cursor().copy(into.format(**names)) as target,
@@ -55,7 +56,7 @@ def take_back(catalog: Connection, api: Connection, media_type: MediaType, since
                 target.write(block)
         return catalog.execute(
             sql.SQL("""
-                insert into {table} ({ours}) select {ours} from taken_back t
+                insert into {table} ({columns}) select {columns} from taken_back t
                  where url is not null
                    and not exists (select from {deleted} d where d.identifier = t.identifier)
                 on conflict do nothing
@@ -64,13 +65,13 @@ def take_back(catalog: Connection, api: Connection, media_type: MediaType, since
 
 
 def _first_key(moment: datetime) -> UUID:
-    """Return the smallest UUID version 7 of a moment."""
+    """Return the smallest version 7 UUID of a moment."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def _shared(catalog: Connection, api: Connection, media_type: MediaType) -> dict[str, str]:
-    """Columns of the catalog's table that the API's has, too → their names there."""
-    ours, theirs = (
+    """Return the columns that both tables have: name in the catalog → name in the API database."""
+    own, other = (
         [
             name
             for (name,) in connection.execute(
@@ -82,5 +83,5 @@ def _shared(catalog: Connection, api: Connection, media_type: MediaType) -> dict
         ]
         for connection in (catalog, api)
     )
-    named = {name: _RENAMED.get(name, name) for name in ours}
-    return {name: other for name, other in named.items() if other in theirs}
+    named = {name: _RENAMED.get(name, name) for name in own}
+    return {name: api_name for name, api_name in named.items() if api_name in other}

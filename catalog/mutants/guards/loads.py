@@ -165,7 +165,7 @@ GUARDS = (
         holds="The list of rejects of a failed load is not published.",
         row=20,
         file=LOAD,
-        find="            self._rejects.publish()  # last, so that hardly anything can fail after it\n",
+        find="            self._rejects.publish()  # last, because a file cannot be rolled back\n",
         replace="",
         tests=("loading/test_rejects.py",),
     ),

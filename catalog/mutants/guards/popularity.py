@@ -42,7 +42,7 @@ GUARDS = (
         row=45,
         file=POPULARITY,
         find=(
-            "        take_turn(connection, media_type, provider)\n        connection.execute(\n"
+            "        lock_provider(connection, media_type, provider)\n        connection.execute(\n"
             '            _sql("update'
         ),
         replace='        connection.execute(\n            _sql("update',

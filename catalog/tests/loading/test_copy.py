@@ -139,13 +139,15 @@ class TestLineCopy:
     def test_a_limit(self, table):
         lines = [b"x\tx\n"] * 3
         assert copied(table, TEXT, lines, limit=3)[0] == 0
-        with pytest.raises(Fatal, match="more than 2 lines, the last one because: invalid input syntax"):
+        with pytest.raises(
+            Fatal, match="more than 2 lines; the reason for the last one: invalid input syntax"
+        ):
             copied(table, TEXT, lines, limit=2)
 
     def test_all_or_nothing(self, table):
         assert copy_exactly(table, TEXT, [b"1\ta\n2\t", b"b\n"], lambda: 2) is None
         problem = copy_exactly(table, TEXT, [b"3\tc\n"], lambda: 2)
-        assert problem == "2 expected, but 1 rows came of it"
+        assert problem == "2 rows were expected, 1 were copied"
         assert copy_exactly(table, TEXT, [b"3\tc\n", b"x\td\n"], lambda: 2).startswith("invalid input syntax")
         assert table.execute("select id from t").fetchall() == [(1,), (2,)]
 

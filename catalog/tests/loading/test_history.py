@@ -62,22 +62,22 @@ def test_pulls_of_everything_are_compared_newest_first(catalog):
         report(catalog, 100 + n, age=n)
     report(catalog, 1, provider="other")
     report(catalog, 2, window=day_window(date(2024, 2, 29)))
-    assert fetched(usual(catalog, "example", "image", None, but=ELSEWHERE)) == [100, 101, 102, 103, 104]
-    assert usual(catalog, "example", "audio", None, but=ELSEWHERE) == []
+    assert fetched(usual(catalog, "example", "image", None, excluding=ELSEWHERE)) == [100, 101, 102, 103, 104]
+    assert usual(catalog, "example", "audio", None, excluding=ELSEWHERE) == []
 
 
 @pytest.mark.parametrize("column", [{"complete": False}, {"whole": False}, {"replayed": True}])
 def test_what_is_not_whole_is_no_measure_and_not_fresh(catalog, column):
     report(catalog, 7, age=2)
     report(catalog, 100, age=1, **column)
-    assert fetched(usual(catalog, "example", "image", None, but=ELSEWHERE)) == [7]
+    assert fetched(usual(catalog, "example", "image", None, excluding=ELSEWHERE)) == [7]
     assert last_whole(catalog, ["example"]) == NOW - DAY * 2
     assert last_whole(catalog, ["unknown"]) is None
 
 
 def test_a_load_is_not_compared_with_itself(catalog):
     report(catalog, 5, run_id="this")
-    assert usual(catalog, "example", "image", None, but=("example_workflow", "this", 0)) == []
+    assert usual(catalog, "example", "image", None, excluding=("example_workflow", "this", 0)) == []
 
 
 def test_windows_are_compared_with_the_nearest_ones(catalog):
@@ -85,12 +85,12 @@ def test_windows_are_compared_with_the_nearest_ones(catalog):
         report(catalog, 1000 + back, window=day_window(date(2024, 3, 1) - DAY * back), age=100 - back)
     report(catalog, 3)
     window = day_window(date(2024, 1, 10))
-    found = fetched(usual(catalog, "example", "image", (window.start, window.end), but=ELSEWHERE))
+    found = fetched(usual(catalog, "example", "image", (window.start, window.end), excluding=ELSEWHERE))
     assert len(found) == 30
     assert found[0] == 1051
     assert set(found) <= set(range(1036, 1067))
     far = day_window(date(2022, 1, 1))
-    assert usual(catalog, "example", "image", (far.start, far.end), but=ELSEWHERE) == []
+    assert usual(catalog, "example", "image", (far.start, far.end), excluding=ELSEWHERE) == []
 
 
 def test_a_dated_provider_is_as_fresh_as_its_newest_window(catalog):

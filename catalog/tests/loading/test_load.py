@@ -440,7 +440,7 @@ def test_counts_that_do_not_add_up_are_refused(load, catalog):
 
 def test_counts_that_leave_an_item_out_are_refused(load, catalog):
     """As many rows as the manifest lists, but an item that was fetched is nowhere."""
-    with pytest.raises(Fatal, match="the counts do not add up, nothing was loaded"):
+    with pytest.raises(Fatal, match="the counts do not add up; nothing was loaded"):
         load([image(1), image(2)], counts=Counts(fetched=3, written=2))
     assert catalog.execute("select count(*) from image").fetchone() == (0,)
 
@@ -566,7 +566,7 @@ def test_too_many_lines_that_only_postgresql_finds_bad(load, catalog):
     fields = load.lines([audio(1)], media_type="audio")[0].rstrip("\n").split("\t")
     fields[columns.index("genres")] = "{broken"
     with pytest.raises(
-        Fatal, match="PostgreSQL refuses more than 1,000 lines, the last one because: malformed array"
+        Fatal, match="PostgreSQL refuses more than 1,000 lines; the reason for the last one: malformed array"
     ):
         load([], lines=["\t".join(fields) + "\n"] * 1001, media_type="audio")
     assert load.rejects() == []

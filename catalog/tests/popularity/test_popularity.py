@@ -16,7 +16,7 @@ from catalog.core.errors import Fatal, Interrupted, Refused
 from catalog.database.batched_update import QUERY_ID, STRIPES, BatchedUpdate
 from catalog.database.names import digest, query_id
 from catalog.database.statements import parse_update, verify
-from catalog.loading.load import take_turn
+from catalog.loading.load import lock_provider
 from catalog.popularity import popularity
 
 INSERT = """
@@ -304,9 +304,8 @@ def test_what_an_older_run_left_gets_todays_scores(catalog):
     catalog.execute('update image set meta_data = \'{"views": "1000"}\' where foreign_identifier::int >= 50')
     popularity.refresh_constant(catalog, "image", "flickr", 60)
     rescore(catalog, run_id="goes on")
-    with pytest.raises(
-        Fatal, match="rows without the score"
-    ):  # of the rows that the old run had not selected, or had changed
+    # Rows that the old run had not selected, or had changed, have another score.
+    with pytest.raises(Fatal, match="some rows do not have the score of the current constant"):
         popularity.note_refreshed(catalog, "image", "flickr", 60)
     rescore(catalog, run_id="another")
     popularity.note_refreshed(catalog, "image", "flickr", 60)
@@ -341,7 +340,7 @@ def test_another_metric_makes_a_provider_due(catalog):
 def test_a_constant_waits_for_the_load_that_knows_the_one_before(catalog, dsn):
     store(catalog, "flickr", ["1", "2"])
     with psycopg.connect(dsn, autocommit=True) as other, psycopg.connect(dsn) as load:
-        take_turn(load, "image", "flickr")
+        lock_provider(load, "image", "flickr")
         waiting = threading.Thread(target=popularity.refresh_constant, args=(other, "image", "flickr", 60))
         waiting.start()
         query = "select 1 from pg_stat_activity where pid = %s and wait_event = 'advisory'"
