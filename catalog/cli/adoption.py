@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from catalog.cli.database import Dsn, Patience, say
+from catalog.cli.database import Dsn, MaxWait, say
 from catalog.cli.program import err, out
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import CatalogError
@@ -47,7 +47,7 @@ def adopt_command(
             "to deleted_<media> or <table>_duplicates."
         ),
     ] = None,
-    patience: Patience = locks.PATIENCE,
+    max_wait: MaxWait = locks.MAX_WAIT,
 ) -> None:
     """Make a catalog database of an older generation ours, beside readers; no media table is written anew.
 
@@ -56,13 +56,13 @@ def adopt_command(
     move = duplicates is Duplicates.newest
     if check_only:
         with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
-            found = look(connection, move_duplicates=move, say=say, patience=patience)
+            found = look(connection, move_duplicates=move, notify=say, max_wait=max_wait)
         show(found)
         _refused(lambda: check(found))
         return
     with _progress() as progress:
         status = _refused(
-            lambda: adopt(dsn, move_duplicates=move, say=say, progress=progress, patience=patience)
+            lambda: adopt(dsn, move_duplicates=move, notify=say, progress=progress, max_wait=max_wait)
         )
     out.print(f"catalog database: adopted; {status}")
 

@@ -44,7 +44,7 @@ SchemaName = Annotated[
         help="catalog; or api, for a trial without the API, whose own migrations make its tables elsewhere.",
     ),
 ]
-Patience = Annotated[
+MaxWait = Annotated[
     float,
     typer.Option(
         "--wait", min=0, help="Seconds for which a lock that others hold is asked for again and again."
@@ -75,14 +75,14 @@ def address_of(which: Which, given: str | None) -> str:
 
 
 @db.command()
-def upgrade(dsn: DsnOf = None, which: SchemaName = "catalog", patience: Patience = locks.PATIENCE) -> None:
+def upgrade(dsn: DsnOf = None, which: SchemaName = "catalog", max_wait: MaxWait = locks.MAX_WAIT) -> None:
     """Bring the schema up to date, beside running work. A schema of a later release is left as it is."""
     dsn = address_of(which, dsn)
     before = schema.status(dsn, which)
     for revision, taken in before.locks.items():
         if before.current:
             say(f"{revision} locks " + ", ".join(f"{table} ({lock})" for table, lock in taken.items()))
-    after = schema.upgrade(dsn, which, say=say, patience=patience)
+    after = schema.upgrade(dsn, which, notify=say, max_wait=max_wait)
     if after.newer:
         out.print(f"{_NAMES[which]} database: {after}; nothing to apply")
         return
@@ -94,7 +94,7 @@ def upgrade(dsn: DsnOf = None, which: SchemaName = "catalog", patience: Patience
 
 @db.command()
 def status(dsn: DsnOf = None, which: SchemaName = "catalog") -> None:
-    """Say which revision the schema has and what is pending; exit 1 when something is."""
+    """Notify which revision the schema has and what is pending; exit 1 when something is."""
     address = address_of(which, dsn)
     found = schema.status(address, which)
     older = which == "catalog" and found.current is None and schema.is_older_catalog(address)
@@ -126,8 +126,8 @@ def restore(
         except Refused as error:
             raise CatalogError(f"refused: {error}") from None
     stay = (
-        f"; {found.gone:,} are not: their key or URL is taken, or they were brought back by others"
-        if found.gone
+        f"; {found.missing:,} are not: their key or URL is taken, or they were brought back by others"
+        if found.missing
         else ""
     )
     out.print(f"{found.updated:,} records of {table} are back{stay}")

@@ -51,16 +51,16 @@ def run(command: Callable[[], Any], name: str, *expected: type[Exception]) -> No
         sys.exit(130)
     except TyperException as misuse:
         if said := " ".join(misuse.format_message().split()):  # empty: the help was shown instead
-            _say(name, f"{_without_secrets(said.rstrip('.'))}; --help says what there is")
+            _notify(name, f"{_without_secrets(said.rstrip('.'))}; --help says what there is")
         sys.exit(2)
     except Exception as error:
         if os.environ.get(TRACEBACK):
             Console(stderr=True).print_exception()
-        _say(name, in_one_line(error, expected))
+        _notify(name, in_one_line(error, expected))
         sys.exit(1)
 
 
-def _say(name: str, text: str) -> None:
+def _notify(name: str, text: str) -> None:
     console = Console(stderr=True)
     console.print(f"[bold red]{name}:[/] ", end="")
     console.print(text, markup=False, highlight=False, soft_wrap=True)

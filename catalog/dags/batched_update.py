@@ -121,7 +121,7 @@ def select_rows_to_update(params: Params = GIVEN) -> int:
                 "This run has changed its %s rows already; nothing is left to do.", f"{progress.updated:,}"
             )
             return 0
-    left: int = progress.total - progress.updated - progress.gone
+    left: int = progress.total - progress.updated - progress.missing
     notify(f"Preparing to update {left:,} rows of `{params['table_name']}` (`{params['query_id']}`).", SENDER)
     return left
 
@@ -136,7 +136,7 @@ def update_batches(params: Params = GIVEN) -> dict[str, int]:
         batch_size=params["batch_size"],
         timeout=params["update_timeout"],
     )
-    return {"total": progress.total, "updated": progress.updated, "gone": progress.gone}
+    return {"total": progress.total, "updated": progress.updated, "gone": progress.missing}
 
 
 @task

@@ -150,13 +150,13 @@ def delete_records_from_media_table(params: Params = GIVEN, dag_run: DagRun = GI
             dag_run,
             params,
             should_stop=sigterm_flag(),
-            progress=lambda p: meter(p.updated + p.gone, p.total),
+            progress=lambda p: meter(p.updated + p.missing, p.total),
         )
         if (progress := job.claim()) is None:
             raise AirflowFailException("no rows are selected; clear check_deletion too, which selects them.")
         progress = job.run(progress)
         job.finish()
-    log.info("%s records deleted; %s were missing.", f"{progress.updated:,}", f"{progress.gone:,}")
+    log.info("%s records deleted; %s were missing.", f"{progress.updated:,}", f"{progress.missing:,}")
     return progress.updated
 
 

@@ -1,23 +1,22 @@
-"""Batched updates of a media table: resumable, without blocking ingestion, each row once.
+"""Batched updates of a media table: resumable, each row exactly once, without blocking ingestion.
 
-The rows are selected first (`selections.py`). They are then changed group by group, and each group in
-stripes: a page can reuse the room of a dead row version only after the transaction that left it has ended, so
-the same few pages are walked several times, another part of their rows each time, with a commit between (see
-ARCHITECTURE.md, Batched updates).
+The rows are selected first (`selections.py`), then updated group by group. A group is updated in several
+stripes, each with a commit and each with other rows of the same few pages: PostgreSQL can reuse the space of
+a dead row version only after the transaction that left it has ended (see ARCHITECTURE.md, Batched updates).
 
-A stripe never waits for a lock: when a row is locked, the whole stripe passes over such rows, and they are
-taken in later passes. A row that somebody changes after the selection is changed all the same: it was
-selected.
+A stripe never waits for a row lock: it skips locked rows, which are updated in later passes. A row that
+changes after the selection is updated all the same.
 """
 
-from typing import Any, LiteralString
+from typing import Any, LiteralString, Unpack
 
 import msgspec
 from psycopg import errors, sql
 
 from catalog.core.errors import Retry
 from catalog.core.session import Connection, settle
-from catalog.database.selections import PASSES, QUERY_ID, Progress, Selection
+from catalog.database.selections import PASSES, QUERY_ID, Progress, Selection, SelectionOptions
+from catalog.database.sql_files import statement
 from catalog.database.statements import SELECT, UPDATE, Update, plain, row_errors
 
 __all__ = ["PASSES", "QUERY_ID", "BatchedUpdate", "Preview", "Progress", "preview"]
@@ -25,7 +24,13 @@ STRIPES = 8
 
 
 class Preview(msgspec.Struct, frozen=True):
-    """What an update would do: its text, how many rows, and of a few the changed columns before and after."""
+    """Result of a dry run.
+
+    Attributes:
+        statement: The whole statement.
+        rows: Number of rows that it would update.
+        sample: The changed columns of a few rows, `before` and `after`, with their `identifier`.
+    """
 
     statement: str
     rows: int
@@ -33,7 +38,13 @@ class Preview(msgspec.Struct, frozen=True):
 
 
 def preview(connection: Connection, update: Update, rows: int = 5) -> Preview:
-    """Return the statement, the number of rows, and a sample that is updated and rolled back."""
+    """Return what an update would do; the sample rows are updated and rolled back.
+
+    Args:
+        connection: To the catalog database, in autocommit.
+        update: The update.
+        rows: Number of rows in the sample.
+    """
     settle(connection)
     table, where = sql.Identifier(update.table), plain(update.condition)
     with row_errors(SELECT):
@@ -62,15 +73,15 @@ def preview(connection: Connection, update: Update, rows: int = 5) -> Preview:
 
 
 class BatchedUpdate(Selection):
-    """One update of one query_id; see `Selection`. Each stripe's transaction records where the next one begins.
+    """The update of one query_id; see `Selection`. Each stripe stores its progress in its own transaction.
 
     Args:
         connection: To the catalog database, in autocommit, used by nothing else.
-        query_id: Names the selection.
-        run_id: Of the DAG run.
-        update: As `parse_update` made it.
-        stripes: Parts of a group.
-        options: Of Selection; timeout is that of a stripe.
+        query_id: Name of the selection.
+        run_id: The DAG run.
+        update: Result of `parse_update`.
+        stripes: Number of stripes per group.
+        options: See `Selection`; `timeout` limits a stripe.
     """
 
     too_long = "raise update_timeout or lower batch_size"
@@ -83,35 +94,48 @@ class BatchedUpdate(Selection):
         update: Update,
         *,
         stripes: int = STRIPES,
-        **options: Any,
+        **options: Unpack[SelectionOptions],
     ) -> None:
         super().__init__(connection, query_id, run_id, update.table, update.text, update.condition, **options)
         self._stripes = stripes
-        self._group = (0, "", "")  # first row of the group at hand, where its rows begin and end on disk
+        self._group = (0, "", "")  # first row of the current group, its first and last place on disk
         self._names["set"] = plain(update.assignments)
-        # The SET of an update stands beside these, so they are named as no table of anybody is.
+        # A user-written SET is in the same statement, so these names must not be those of a table.
         self._names |= {name: sql.Identifier(f"{query_id}_rows_{name}") for name in ("free", "changed")}
 
     # the work
 
     def run(self, progress: Progress) -> Progress:
-        """Run to the end. Raises Interrupted (stopped), Retry (rows stayed locked), Fatal (timeout)."""
+        """Update the rows that are left.
+
+        Args:
+            progress: Result of `claim` or `select`; updated in place.
+
+        Returns:
+            The progress, with totals over all attempts.
+
+        Raises:
+            Interrupted: `should_stop` returned True; the next attempt resumes.
+            Retry: Rows stayed locked.
+            Fatal: A row cannot be updated, or a stripe took too long or was cancelled.
+        """
         if self.finished(progress):
             return progress
-        advice = "What was changed stays changed. Correct it, then trigger with the same query_id and resume_update."
+        advice = (
+            "Rows that were changed stay changed. "
+            "Correct it, then trigger with the same query_id and resume_update."
+        )
         with row_errors(UPDATE, advice):
             while not progress.done:
                 self._stripe(progress)
                 self._report(progress)
                 self._stop_if_asked(progress)
-            self._again(progress, self._left_overs)
+            self._retry_postponed(progress, self._update_postponed)
         return progress
 
     def _stripe(self, progress: Progress) -> None:
-        """One stripe of one group, in one transaction; where the next one is stands in it."""
-        if (
-            progress.stripe == 0
-        ):  # a group that is begun keeps its shape, also when it is resumed with another conf
+        """Update one stripe and store the progress, in one transaction."""
+        if progress.stripe == 0:  # a group that has begun keeps its size, even if the conf has changed
             progress.batch_size, progress.stripes = self._batch_size, min(self._stripes, self._batch_size)
         first, stripe, stripes = progress.next_row, progress.stripe, progress.stripes
         last = min(first + progress.batch_size, progress.total + 1)
@@ -120,33 +144,32 @@ class BatchedUpdate(Selection):
         )
         wanted = len(range(first + (stripe - first) % stripes, last, stripes))
         following = (first, stripe + 1) if stripe + 1 < stripes else (last, 0)
-        change = [self._plainly, self._passing_over]
+        ways = [self._update_stripe, self._update_unlocked]
         while True:
             try:
                 with (
                     self._connection.transaction(),
-                    self._explained(f"a part of the batch at row {first:,}", self._timeout),
+                    self._explain_timeout(f"part of the batch at row {first:,}", self._timeout),
                 ):
-                    self._limits(self._timeout)
-                    updated, gone, left = change.pop(0)(these, wanted, first, last)
+                    self._set_timeout(self._timeout)
+                    updated, missing, left = ways.pop(0)(these, wanted, first, last)
                     after = msgspec.structs.replace(progress, next_row=following[0], stripe=following[1])
-                    self._note(after, updated, gone)
+                    self._save_progress(after, updated, missing)
             except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
-                if change:
+                if ways:
                     continue
                 raise Retry(
-                    f"{self._table} is locked by others ({error.diag.message_primary}); the batch at row {first:,} is tried again later."
+                    f"{self._table} is locked by other sessions ({error.diag.message_primary}); "
+                    f"the batch at row {first:,} will be retried later."
                 ) from None
             break
         progress.next_row, progress.stripe = following
-        progress.updated, progress.gone, progress.waiting = (
-            progress.updated + updated,
-            progress.gone + gone,
-            progress.waiting + left,
-        )
+        progress.updated += updated
+        progress.missing += missing
+        progress.waiting += left
 
     def _bounds(self, first: int, last: int) -> tuple[str, str]:
-        """The first and the last place on disk of a group's rows; the same for its stripes."""
+        """Return the first and the last place on disk (ctid) of a group's rows; cached for its stripes."""
         if self._group[0] != first:
             ends: LiteralString = (
                 "select min(tid)::text, max(tid)::text from {rows} where row_id >= {a} and row_id < {b}"
@@ -156,8 +179,13 @@ class BatchedUpdate(Selection):
             self._group = (first, found[0], found[1])
         return self._group[1], self._group[2]
 
-    def _plainly(self, these: sql.Composable, wanted: int, first: int, last: int) -> tuple[int, int, int]:
-        """(updated, gone, left). Raises LockNotAvailable as soon as a row is locked."""
+    def _update_stripe(
+        self, these: sql.Composable, wanted: int, first: int, last: int
+    ) -> tuple[int, int, int]:
+        """Update all rows of a stripe; return the numbers of updated, missing and postponed rows.
+
+        Raises LockNotAvailable as soon as a row is locked.
+        """
         if not wanted:
             return 0, 0, 0
         low, high = self._bounds(first, last)
@@ -165,7 +193,7 @@ class BatchedUpdate(Selection):
         pages = _page(high) - _page(low) + 1
         dense = pages <= 2 * wanted * self._stripes and self._connection.info.server_version >= 140_000
         near: sql.Composable = sql.SQL("")
-        if dense:  # a range of pages, read in order; otherwise by the identifier's index
+        if dense:  # read a range of pages in order; otherwise use the index on the identifier
             self._execute("set local enable_nestloop = off")
             self._execute("set local enable_mergejoin = off")
             near = sql.SQL("and {table}.ctid >= {low}::tid and {table}.ctid < {high}::tid").format(
@@ -173,55 +201,35 @@ class BatchedUpdate(Selection):
                 low=sql.Literal(f"({_page(low)},0)"),
                 high=sql.Literal(f"({_page(high) + 1},0)"),
             )
-        change: LiteralString = "update {table} set {set} from {rows} where {table}.identifier = {rows}.row_identifier and {these} "
+        change: LiteralString = (
+            "update {table} set {set} from {rows}"
+            " where {table}.identifier = {rows}.row_identifier and {these} "
+        )
         updated = self._execute(change + "{near}", these=these, near=near).rowcount
-        if updated < wanted:  # some have moved since they were selected, or were deleted
+        if updated < wanted:  # some rows have moved or were deleted since they were selected
             self._execute("set local enable_nestloop = on")
             updated += self._execute(
                 change + "and {table}.xmin <> pg_current_xact_id()::xid", these=these
             ).rowcount
         return updated, wanted - updated, 0
 
-    def _passing_over(
+    def _update_unlocked(
         self, these: sql.Composable, wanted: int, _first: int, _last: int
     ) -> tuple[int, int, int]:
-        """The same, without the rows that somebody has locked: those are noted for a later pass."""
-        self._wait_for_the_table()
-        updated = self._execute(
-            """
-            with {free} as (
-                select {table}.identifier as free_identifier from {table} join {rows} on {table}.identifier = {rows}.row_identifier
-                 where {these} for no key update of {table} skip locked
-            )
-            update {table} set {set} from {free} where {table}.identifier = free_identifier
-        """,
-            these=these,
-        ).rowcount
-        left = self._execute(
-            """
-            insert into {left} select row_identifier from {rows} join {table} on {table}.identifier = row_identifier
-             where {these} and {table}.xmin <> pg_current_xact_id()::xid on conflict do nothing
-        """,
-            these=these,
-        ).rowcount
+        """Do the same, but postpone the rows that are locked."""
+        self._allow_table_lock_wait()
+        updated = self._execute(statement("update_unlocked"), these=these).rowcount
+        left = self._execute(statement("postpone_locked"), these=these).rowcount
         return updated, wanted - updated - left, left
 
-    def _left_overs(self) -> tuple[int, int]:
-        updated = self._execute("""
-            with {free} as (
-                select {table}.identifier as free_identifier from {table} join {left} on identifier = left_identifier
-                   for no key update of {table} skip locked
-            ), {changed} as (
-                update {table} set {set} from {free} where {table}.identifier = free_identifier returning free_identifier
-            )
-            delete from {left} using {changed} where left_identifier = free_identifier
-        """).rowcount
-        gone = self._execute("""
-            delete from {left} where not exists (select from {table} where identifier = left_identifier)
-        """).rowcount
-        return updated, gone
+    def _update_postponed(self) -> tuple[int, int]:
+        updated = self._execute(statement("update_left")).rowcount
+        missing = self._execute(
+            "delete from {left} where not exists (select from {table} where identifier = left_identifier)"
+        ).rowcount
+        return updated, missing
 
 
 def _page(tid: str) -> int:
-    """`(1234,5)` → 1234."""
+    """Return the page of a ctid: 1234 for `(1234,5)`."""
     return int(str(tid)[1:].partition(",")[0])

@@ -1,22 +1,23 @@
-"""Deletion of records into `deleted_<media>`, in batches of one transaction each, and their restoration.
+"""Deletion of records, which moves them to `deleted_<media>` in batches, and their restoration.
 
-The records are selected once, in one statement, before anything is moved (`selections.py`), so what is moved
-is what one plain DELETE would have deleted at that moment. A record that somebody changes afterwards is moved
-all the same, as it is then: it was selected. One that somebody has locked is taken in a later pass.
+The records are selected once, in one statement (`selections.py`), so that exactly those records are moved
+that a single DELETE would have deleted at that moment. A record that changes afterwards is moved as it is
+then. A locked record is moved in a later pass.
 
-A record is deleted once: the loader does not bring back what `deleted_<media>` holds, and a second deletion
-keeps the first row.
+The loader does not bring back records that `deleted_<media>` holds. If a record is deleted twice, the first
+row in that table stays.
 """
 
 import logging
-from typing import Any, LiteralString
+from typing import Any, LiteralString, Unpack
 
 import msgspec
 from psycopg import errors, sql
 
 from catalog.core.errors import Fatal, Retry
 from catalog.core.session import Connection, settle
-from catalog.database.selections import PASSES, Progress, Selection, key_of
+from catalog.database.selections import PASSES, Progress, Selection, SelectionOptions, key_of
+from catalog.database.sql_files import statement
 from catalog.database.statements import SELECT, plain, row_errors
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,13 @@ SCORE = "standardized_popularity"
 
 
 class DeletionPreview(msgspec.Struct, frozen=True):
-    """What a deletion would do: how many rows, of which providers, and a few of them."""
+    """Result of a dry run.
+
+    Attributes:
+        rows: Number of rows that would be deleted.
+        providers: Number of rows by provider.
+        sample: Identifier, provider, title and URL of a few rows.
+    """
 
     rows: int
     providers: dict[str, int]
@@ -32,13 +39,16 @@ class DeletionPreview(msgspec.Struct, frozen=True):
 
 
 def preview(connection: Connection, table: str, condition: str, rows: int = 5) -> DeletionPreview:
-    """What a deletion would do now; changes nothing.
+    """Return what a deletion would do; changes nothing.
 
     Args:
         connection: To the catalog database, in autocommit.
         table: The media table.
-        condition: As `parse_condition` wrote it.
-        rows: In the sample.
+        condition: Result of `parse_condition`.
+        rows: Number of rows in the sample.
+
+    Raises:
+        Fatal: The table of deleted media lacks columns.
     """
     settle(connection)
     require_same_columns(connection, table)
@@ -47,24 +57,21 @@ def preview(connection: Connection, table: str, condition: str, rows: int = 5) -
         found = sql.SQL("(select identifier, provider, title, url from {} where {})").format(
             sql.Identifier(table), plain(condition)
         )
-        return _shown(connection, found, rows)
+        return _preview(connection, found, rows)
 
 
 def require_same_columns(connection: Connection, table: str) -> None:
-    """Check that the table of deleted media has every column of a media table, or a value would be lost.
+    """Check that the table of deleted media has every column of the media table, so that no value is lost.
+
+    Args:
+        connection: To the catalog database.
+        table: The media table.
 
     Raises:
-        Fatal: It lacks some; says how they are added.
+        Fatal: Columns are missing; the message holds the statement that adds them.
     """
     rows = connection.execute(
-        """
-        select format('add column %%I %%s', a.attname, format_type(a.atttypid, a.atttypmod)) from pg_attribute a
-         where a.attrelid = %(media)s::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
-           and not exists (select from pg_attribute d where d.attrelid = %(deleted)s::regclass
-                              and d.attname = a.attname and not d.attisdropped)
-         order by a.attnum
-        """,
-        {"media": f"public.{table}", "deleted": f"public.deleted_{table}"},
+        statement("missing_columns"), {"media": f"public.{table}", "deleted": f"public.deleted_{table}"}
     ).fetchall()
     if rows:
         missing = ", ".join(column for (column,) in rows)
@@ -74,7 +81,7 @@ def require_same_columns(connection: Connection, table: str) -> None:
         )
 
 
-def _shown(connection: Connection, found: sql.Composable, rows: int) -> DeletionPreview:
+def _preview(connection: Connection, found: sql.Composable, rows: int) -> DeletionPreview:
     counted = connection.execute(
         sql.SQL("select provider, count(*) from {} found group by 1 order by 1").format(found)
     ).fetchall()
@@ -85,25 +92,33 @@ def _shown(connection: Connection, found: sql.Composable, rows: int) -> Deletion
 
 
 class _Move(Selection):
-    """Rows that go from one table to another, once each."""
+    """Moves the selected rows from one table to another."""
 
-    busy = "the same deletion or restoration is at work already ({}); wait for it."
-    _MOVE: LiteralString  # those of `source` that are free; selects their number
-    _STILL: LiteralString  # the condition under which one of `source` (its column `id`) is still to be moved
+    busy = "the same deletion or restoration is running ({}); wait for it."
+    _MOVE: (
+        str  # file of the statement that moves the rows of `source` that are not locked; returns their number
+    )
+    _STILL: LiteralString  # condition that a row of `source` (column `id`) has not been moved
 
     def run(self, progress: Progress) -> Progress:
-        """From where it stands to the end.
+        """Move the rows that are left.
+
+        Args:
+            progress: Result of `claim` or `select`; updated in place.
+
+        Returns:
+            The progress, with totals over all attempts.
 
         Raises:
-            Interrupted: When asked to stop; the next try goes on.
-            Retry: When rows stayed locked.
-            Fatal: When a batch took too long, or was cancelled by somebody.
+            Interrupted: `should_stop` returned True; the next attempt resumes.
+            Retry: Rows stayed locked.
+            Fatal: A batch took too long or was cancelled.
         """
         if self.finished(progress):
             return progress
         found = self._connection.execute(
-            "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped and attgenerated = '' "
-            "order by attnum",
+            "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0"
+            " and not attisdropped and attgenerated = '' order by attnum",
             [f"public.{self._table}"],
         )
         columns = [name for (name,) in found]
@@ -115,11 +130,11 @@ class _Move(Selection):
             self._batch(progress)
             self._report(progress)
             self._stop_if_asked(progress)
-        self._again(progress, self._left_overs)
+        self._retry_postponed(progress, self._move_postponed)
         return progress
 
     def _value(self, column: str) -> sql.Composable:
-        """What the row that is moved has in a column afterwards."""
+        """Return the value of a column in the moved row."""
         return sql.Identifier(column)
 
     def _batch(self, progress: Progress) -> None:
@@ -130,39 +145,40 @@ class _Move(Selection):
             try:
                 with (
                     self._connection.transaction(),
-                    self._explained(f"the batch at row {first:,}", self._timeout),
+                    self._explain_timeout(f"the batch at row {first:,}", self._timeout),
                 ):
-                    self._limits(self._timeout)
-                    self._wait_for_the_table()
+                    self._set_timeout(self._timeout)
+                    self._allow_table_lock_wait()
                     self._names["source"] = sql.SQL(
                         "(select row_identifier as id from {} where row_id >= {} and row_id < {})"
                     ).format(self._names["rows"], first, last)
-                    moved = self._number(self._MOVE)
+                    moved = self._number(statement(self._MOVE))
                     left = self._execute(
-                        "insert into {left} select id from {source} source where {still} on conflict do nothing"
+                        "insert into {left} select id from {source} source where {still}"
+                        " on conflict do nothing"
                     ).rowcount
-                    gone = last - first - moved - left
-                    self._note(msgspec.structs.replace(progress, next_row=last), moved, gone)
+                    missing = last - first - moved - left
+                    self._save_progress(msgspec.structs.replace(progress, next_row=last), moved, missing)
             except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
                 if attempt + 1 < PASSES:
                     continue
                 raise Retry(
-                    f"{self._table} is locked by others ({error.diag.message_primary}); the batch at row {first:,} is tried again later."
+                    f"{self._table} is locked by other sessions ({error.diag.message_primary}); "
+                    f"the batch at row {first:,} will be retried later."
                 ) from None
             break
-        progress.next_row, progress.updated, progress.gone = (
-            last,
-            progress.updated + moved,
-            progress.gone + gone,
-        )
+        progress.next_row = last
+        progress.updated += moved
+        progress.missing += missing
         progress.waiting += left
 
-    def _left_overs(self) -> tuple[int, int]:
+    def _move_postponed(self) -> tuple[int, int]:
         self._names["source"] = sql.SQL("(select left_identifier as id from {})").format(self._names["left"])
-        moved = self._number(self._MOVE)
-        ended = self._execute("""
-            delete from {left} where not exists (select from (select left_identifier as id) source where {still})
-        """).rowcount
+        moved = self._number(statement(self._MOVE))
+        ended = self._execute(
+            "delete from {left}"
+            " where not exists (select from (select left_identifier as id) source where {still})"
+        ).rowcount
         return moved, ended - moved
 
     def _number(self, statement: LiteralString) -> int:
@@ -176,87 +192,73 @@ class Deletion(_Move):
 
     Args:
         connection: To the catalog database, in autocommit, used by nothing else.
-        run_id: Of the run; it deletes its selection once, whatever is cleared.
+        run_id: The run; clearing it does not delete other records than it selected.
         table: The media table.
-        condition: As `parse_condition` wrote it.
-        reason: Stored with each record, 80 characters of it.
-        options: Of Selection.
+        condition: Result of `parse_condition`.
+        reason: Stored with each record; cut to 80 characters.
+        options: See `Selection`.
     """
 
-    # Copied and deleted in one statement, so that what is deleted is exactly what is kept.
-    _MOVE = """
-        with picked as (
-            select {table}.identifier as picked_identifier from {table} join {source} source on {table}.identifier = source.id
-               for update of {table} skip locked
-        ), gone as (
-            delete from {table} using picked where {table}.identifier = picked_identifier returning {table}.*
-        ), kept as (
-            insert into {deleted} ({columns}, deleted_on, deleted_reason) select {columns}, now(), {reason} from gone on conflict do nothing
-        )
-        select count(*) from gone
-    """
+    _MOVE = "delete"
     _STILL = "exists (select from {table} there where there.identifier = source.id)"
 
     def __init__(
-        self, connection: Connection, run_id: str, table: str, condition: str, reason: str, **options: Any
+        self,
+        connection: Connection,
+        run_id: str,
+        table: str,
+        condition: str,
+        reason: str,
+        **options: Unpack[SelectionOptions],
     ) -> None:
-        statement = f"DELETE FROM {table} WHERE {condition}"  # noqa: S608 - written from a parse tree, and only shown
-        super().__init__(
-            connection, f"delete_{key_of(run_id)}", run_id, table, statement, condition, **options
-        )
+        text = f"DELETE FROM {table} WHERE {condition}"  # noqa: S608 - written from a parse tree, and only shown
+        super().__init__(connection, f"delete_{key_of(run_id)}", run_id, table, text, condition, **options)
         self._names |= {"deleted": sql.Identifier(f"deleted_{table}"), "reason": sql.Literal(reason[:80])}
 
     def selected(self, rows: int = 5) -> DeletionPreview:
-        """Return the selected rows that are still to be deleted. Raises Fatal if they cannot be kept."""
+        """Return the selected rows that have not been deleted yet.
+
+        Args:
+            rows: Number of rows in the sample.
+
+        Raises:
+            Fatal: The table of deleted media lacks columns.
+        """
         require_same_columns(self._connection, self._table)
         found = sql.SQL(
             "(select identifier, provider, title, url from {} join {} on identifier = row_identifier)"
         ).format(self._names["table"], self._names["rows"])
-        return _shown(self._connection, found, rows)
+        return _preview(self._connection, found, rows)
 
 
 class Restoration(_Move):
-    """Restores the records that a condition selects from `deleted_<media>`, except for their scores.
+    """Restores the records that a condition selects from `deleted_<media>`, with a new popularity score.
 
-    A record whose place was taken meanwhile (the same key or URL) stays deleted; it counts as gone. The same
-    command goes on where one that was stopped stands.
+    A record whose key or URL is taken by now stays deleted and counts as missing. A command that was stopped
+    resumes when it is repeated.
 
     Args:
         connection: To the catalog database, in autocommit, used by nothing else.
         table: The media table; the condition names `deleted_<media>` by this name.
-        condition: As `parse_condition` wrote it.
-        options: Of Selection.
+        condition: Result of `parse_condition`.
+        options: See `Selection`.
     """
 
     selects = "--where"
-    _FREE: LiteralString = """
-        not exists (select from {table} taken where taken.url = d.url or taken.identifier = d.identifier
-                       or (taken.provider = d.provider and md5(taken.foreign_identifier) = md5(d.foreign_identifier)))
-    """
     _STILL = "exists (select from {deleted} d where d.identifier = source.id and {free})"
-    _MOVE = """
-        with picked as (
-            select d.identifier as picked_identifier from {deleted} d join {source} source on d.identifier = source.id
-             where {free} for update of d skip locked
-        ), back as (
-            insert into {table} ({columns}) overriding system value
-            select {values} from {deleted} join picked on {deleted}.identifier = picked_identifier
-            on conflict do nothing returning identifier
-        ), gone as (
-            delete from {deleted} using back where {deleted}.identifier = back.identifier returning 1
-        )
-        select count(*) from gone
-    """
+    _MOVE = "restore"
 
-    def __init__(self, connection: Connection, table: str, condition: str, **options: Any) -> None:
+    def __init__(
+        self, connection: Connection, table: str, condition: str, **options: Unpack[SelectionOptions]
+    ) -> None:
         deleted = f"deleted_{table}"
-        statement = f"RESTORE FROM {deleted} WHERE {condition}"
+        text = f"RESTORE FROM {deleted} WHERE {condition}"
         super().__init__(
             connection,
-            f"restore_{key_of(statement)}",
+            f"restore_{key_of(text)}",
             "catalog db restore",
             table,
-            statement,
+            text,
             condition,
             exclusive=False,
             **options,
@@ -265,10 +267,10 @@ class Restoration(_Move):
             "deleted": sql.Identifier(deleted),
             "from": sql.SQL("{} as {}").format(sql.Identifier(deleted), sql.Identifier(table)),
         }
-        self._names["free"] = sql.SQL(self._FREE).format(**self._names)
+        self._names["free"] = sql.SQL(statement("place_is_free")).format(**self._names)
 
     def _value(self, column: str) -> sql.Composable:
-        """The score is that of today's constant, or nobody would look at it before the constant changes."""
+        """Score the record with the current constant; a refresh skips unchanged constants."""
         if column != SCORE:
             return sql.Identifier(column)
         return sql.SQL("{}(provider, meta_data)").format(
@@ -276,17 +278,19 @@ class Restoration(_Move):
         )
 
     def count(self) -> int:
-        """How many records the condition selects now."""
+        """Return the number of records that the condition selects now."""
         with row_errors(self.selects):
             return self._number("select count(*) from {from} where {where}")
 
 
-def restore(connection: Connection, table: str, condition: str, **options: Any) -> Progress:
-    """Bring records back; what came of it. See Restoration."""
+def restore(
+    connection: Connection, table: str, condition: str, **options: Unpack[SelectionOptions]
+) -> Progress:
+    """Restore deleted records, or resume a restoration that was stopped. See `Restoration`."""
     job = Restoration(connection, table, condition, **options)
     progress = job.claim()
     if progress:
-        log.info("Goes on with a restoration that was stopped, of %s records.", f"{progress.total:,}")
+        log.info("Resuming a restoration of %s records that was stopped.", f"{progress.total:,}")
     progress = job.run(progress or job.select())
     job.finish(forget=True)
     return progress

@@ -1,40 +1,44 @@
-"""What a statement really uses, as the server resolves it: relations, functions, operators, types.
+"""Checks which relations, functions, operators and types a statement uses, as the server resolves them.
 
-A name says little: a common table expression, a schema earlier in the search path, an overload or a cast can
-make it mean something else. So the statement becomes the action of a rule, in a transaction that is rolled
-back. The server then has resolved every name and executed nothing, and the stored rule says which objects it
-found. They are held against what is allowed (`harmless.py`).
+Names alone are not reliable: a common table expression, a schema earlier in the search path, an overload or a
+cast can change their meaning. So the statement is stored as the action of a rule, in a transaction that is
+rolled back. The server resolves every name and executes nothing, and the stored rule holds the objects, which
+are compared with those allowed in `allowlist.py`.
 """
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Refused
 from catalog.core.session import Connection, settle
-from catalog.database.harmless import CURRENT_MOMENT, FUNCTIONS, NODE_NAMES, NODES, OWN_FUNCTIONS, TYPES
+from catalog.database.allowlist import CURRENT_MOMENT, FUNCTIONS, NODE_NAMES, NODES, OWN_FUNCTIONS, TYPES
 
 SCHEMA = "public"
-BUILT_IN = 16384  # objects with lower numbers come with PostgreSQL
+BUILT_IN = 16384  # objects with a lower OID come with PostgreSQL
 
-# Names in a stored rule have their spaces and braces escaped, so these find none of what a person wrote.
+# Names in a stored rule have their spaces and braces escaped, so these patterns match no user-written text.
 _NODE = re.compile(r"(?<!\\)\{(\w+)")
 _FIELD = re.compile(r"(?<!\\) :(\w+) (?:\(o ([\d ]+)\)|(\d+)(?=[ )}]))")
 _FUNCTION = {"funcid", "aggfnoid", "winfnoid", "startInRangeFunc", "endInRangeFunc", "tsmhandler"}
 _OPERATOR = {"opno", "opnos", "eqop", "sortop", "cycle_mark_neop"}
 _TYPE = re.compile(r"(?i).*(type|types|typeid|typid)")
-_FIRST_TYPE = 16  # lower numbers under such names are kinds of a join, a sub-select, a test
+_FIRST_TYPE = 16  # lower numbers in such fields are kinds of a join, a sub-select or a test
 
 
 class Uses:
-    """The numbers (OIDs) of the objects that stored rules use, and the kinds of their nodes."""
+    """The OIDs of the objects that stored rules use, and the kinds of their nodes.
+
+    Args:
+        trees: Actions of rules, as the server stores them.
+    """
 
     def __init__(self, trees: Iterable[str]) -> None:
         self.nodes: set[str] = set()
-        self.relations: list[int] = []  # one for each time that a relation is read
+        self.relations: list[int] = []  # one entry for each reference
         self.functions: set[int] = set()
         self.operators: set[int] = set()
         self.types: set[int] = set()
@@ -56,19 +60,19 @@ class Uses:
 
 
 def check(connection: Connection, field: str, statement: sql.Composable) -> set[str]:
-    """Refuse a statement that uses what is not allowed. Nothing of it is executed.
+    """Refuse a statement that uses objects which are not allowed. The statement is not executed.
 
     Args:
         connection: To the catalog database, in autocommit.
-        field: The conf key that the statement was made of, for messages.
+        field: The conf key that the statement comes from, for messages.
         statement: An UPDATE or DELETE, as `statements.py` wrote it.
 
     Returns:
-        Names of the relations that it reads, without the first, which it changes; those that views and
-        functions read are among them.
+        Names of the relations that it reads, directly or through views and functions. The changed table is
+        included only if it is read again.
 
     Raises:
-        Refused: With the field and the reason.
+        Refused: The statement is not allowed; names the field and the reason.
     """
     with connection.transaction(force_rollback=True):
         settle(connection)
@@ -83,7 +87,7 @@ def check(connection: Connection, field: str, statement: sql.Composable) -> set[
 
 
 def _resolved(connection: Connection, field: str, statement: sql.Composable) -> tuple[str, int]:
-    """(the stored rule, the number of the table that it belongs to)."""
+    """Return the stored rule and the OID of the table that it belongs to."""
     connection.execute("create temporary table statement_guard ()")
     try:
         with connection.transaction():
@@ -93,7 +97,8 @@ def _resolved(connection: Connection, field: str, statement: sql.Composable) -> 
     except psycopg.Error as error:
         raise Refused(f"{field}: PostgreSQL refuses it: {error.diag.message_primary}.") from None
     row = connection.execute(
-        "select ev_action::text, ev_class::oid::bigint from pg_rewrite where ev_class = 'pg_temp.statement_guard'::regclass"
+        "select ev_action::text, ev_class::oid::bigint from pg_rewrite"
+        " where ev_class = 'pg_temp.statement_guard'::regclass"
     ).fetchone()
     assert row
     return row[0], row[1]
@@ -111,15 +116,17 @@ def _refusals_or_reads(connection: Connection, uses: Uses) -> Iterator[str]:
 
 
 def _relations(connection: Connection, numbers: list[int]) -> Iterator[str]:
-    """Names of all but the first; what views read as well. Refuses those that are not the catalog's."""
+    """Yield the names of all relations but the first, and of those that views read; refuse foreign ones."""
     found = _looked_up(
         connection,
         numbers,
         """
         select c.oid, n.nspname, c.relname, c.relkind::text,
                exists (select from pg_inherits i join pg_class child on child.oid = i.inhrelid
-                        where i.inhparent = c.oid and (child.relkind not in ('r', 'p') or child.relnamespace <> c.relnamespace)),
-               (select ev_action::text from pg_rewrite where ev_class = c.oid and c.relkind in ('v', 'm') and ev_type = '1')
+                        where i.inhparent = c.oid
+                          and (child.relkind not in ('r', 'p') or child.relnamespace <> c.relnamespace)),
+               (select ev_action::text from pg_rewrite
+                 where ev_class = c.oid and c.relkind in ('v', 'm') and ev_type = '1')
           from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = any(%s)
         """,
     )
@@ -129,7 +136,7 @@ def _relations(connection: Connection, numbers: list[int]) -> Iterator[str]:
             raise Refused(f"{schema}.{name} cannot be read; only tables of the catalog can.")
         if definition is not None:
             inside = Uses([definition])
-            inside.relations = [n for n in inside.relations if n != number]  # OLD and NEW of older servers
+            inside.relations = [n for n in inside.relations if n != number]  # OLD and NEW, on older servers
             try:
                 yield from _refusals_or_reads(connection, _without_target(inside))
             except Refused as error:
@@ -139,18 +146,19 @@ def _relations(connection: Connection, numbers: list[int]) -> Iterator[str]:
 
 
 def _without_target(uses: Uses) -> Uses:
-    """A view changes nothing, so its first relation counts as read, too."""
+    """Count the first relation as read, because a view changes none."""
     uses.relations = uses.relations[:1] + uses.relations
     return uses
 
 
 def _functions(connection: Connection, numbers: set[int]) -> Iterator[str]:
-    """Names of tables that the catalog's own functions read. Refuses functions that are on no list."""
+    """Yield the names of tables that the catalog's own functions read; refuse functions on no list."""
     found = _looked_up(
         connection,
         numbers,
         """
-        select p.oid, n.nspname, p.proname, p.proname || '(' || oidvectortypes(p.proargtypes) || ')', p.provolatile = 'v',
+        select p.oid, n.nspname, p.proname, p.proname || '(' || oidvectortypes(p.proargtypes) || ')',
+               p.provolatile = 'v',
                exists (select from pg_cast where castfunc = p.oid)
           from pg_proc p join pg_namespace n on n.oid = p.pronamespace where p.oid = any(%s)
         """,
@@ -159,12 +167,12 @@ def _functions(connection: Connection, numbers: set[int]) -> Iterator[str]:
         schema, name, signature, volatile, is_cast = found[number]
         if volatile:
             raise Refused(
-                f"function {name} is volatile: it may change something, or answer differently each time."
+                f"function {name} is volatile: it may change something, or return another value each time."
             )
         if schema == SCHEMA and signature in OWN_FUNCTIONS:
             yield from OWN_FUNCTIONS[signature]
         elif schema != "pg_catalog" or number >= BUILT_IN:
-            raise Refused(f"function {schema}.{signature} is not the catalog's.")
+            raise Refused(f"function {schema}.{signature} is not one of the catalog's functions.")
         elif name not in FUNCTIONS and not is_cast:
             raise Refused(f"function {name} is not on the list of functions that only compute.")
 
@@ -182,7 +190,7 @@ def _operators(connection: Connection, numbers: set[int]) -> None:
     for number in sorted(numbers):
         name, odd = found[number]
         if odd or number >= BUILT_IN:
-            raise Refused(f"operator {name} is not PostgreSQL's own.")
+            raise Refused(f"operator {name} is not a built-in operator of PostgreSQL.")
 
 
 def _types(connection: Connection, numbers: set[int]) -> None:
@@ -191,7 +199,8 @@ def _types(connection: Connection, numbers: set[int]) -> None:
         numbers,
         """
         select t.oid, coalesce(e.typname, t.typname), n.nspname, coalesce(e.oid, t.oid) >= %s,
-               exists (select from pg_class c where c.oid = coalesce(e.typrelid, t.typrelid) and c.relkind in ('r', 'p')
+               exists (select from pg_class c
+                        where c.oid = coalesce(e.typrelid, t.typrelid) and c.relkind in ('r', 'p')
                           and c.relnamespace = %s::regnamespace)
           from pg_type t left join pg_type e on e.oid = t.typelem and t.typlen = -1
           join pg_namespace n on n.oid = coalesce(e.typnamespace, t.typnamespace) where t.oid = any(%s)
@@ -206,7 +215,7 @@ def _types(connection: Connection, numbers: set[int]) -> None:
 
 
 def _looked_up(
-    connection: Connection, numbers: Iterable[int], query: Any, *more: Any
+    connection: Connection, numbers: Iterable[int], query: LiteralString, *more: int | str
 ) -> dict[int, tuple[Any, ...]]:
     rows = connection.execute(query, [*more, list(set(numbers))]).fetchall()
     return {int(row[0]): row[1:] for row in rows}

@@ -1,4 +1,4 @@
-"""Images without `license_url` in their meta_data: which licenses they have, and the update that adds it."""
+"""Images without `license_url` in their meta_data: their licenses, and the updates that add the URL."""
 
 from typing import LiteralString
 
@@ -11,8 +11,8 @@ from catalog.database.names import query_id
 from catalog.database.statements import Update, parse_update
 
 MISSING: LiteralString = "meta_data ->> 'license_url' IS NULL"
-# Nothing of these is lost when they become an object; a text, say, or an array that holds one, is left as it is.
-_FITTING: LiteralString = (
+# True for values that become an object without loss: not for a string or number, or an array that holds one.
+_CONVERTIBLE: LiteralString = (
     'NOT coalesce(jsonb_path_exists(meta_data, \'$[*].type() ? (@ != "object" && @ != "null")\'), false)'
 )
 
@@ -20,8 +20,11 @@ _FITTING: LiteralString = (
 class Group(msgspec.Struct, frozen=True):
     """Images of one license that lack its URL.
 
-    license: in small letters, though some rows have capitals; left: those of `rows` whose meta_data would be
-    lost in an object.
+    Attributes:
+        license: In lower case, even if rows hold upper-case letters.
+        version: Version of the license; None if the rows have none.
+        rows: Number of images.
+        left: Number of these images that cannot be updated, because their meta_data would be lost.
     """
 
     license: str
@@ -39,12 +42,11 @@ class Group(msgspec.Struct, frozen=True):
         return query_id("license_url", self.license, self.version or "none")
 
     def update(self) -> Update:
-        """Adds the URL; whatever else meta_data holds stays, and a NULL, or a null under that key, gives way.
+        """Return the update that adds the URL; the license must have one.
 
-        An array of objects becomes one object. A meta_data that is a text, a number, or an array that holds
-        one is not touched.
-
-        Raises AssertionError for a license that has no URL, and Refused never.
+        Other values of meta_data stay. A NULL, or a null under the key, is replaced. An array of objects
+        becomes one object. Rows whose meta_data is a string, a number, or an array that holds one stay
+        unchanged.
         """
         assert self.url, self
         version = (
@@ -52,18 +54,23 @@ class Group(msgspec.Struct, frozen=True):
             if self.version is None
             else f"license_version = {sql.quote(self.version)}"
         )
-        added = f"coalesce(stored_object(meta_data), '{{}}') || jsonb_build_object('license_url', {sql.quote(self.url)})"
+        added = (
+            "coalesce(stored_object(meta_data), '{}')"
+            f" || jsonb_build_object('license_url', {sql.quote(self.url)})"
+        )
         return parse_update(
             "image",
             f"SET updated_on = now(), license = lower(license), meta_data = {added}",
-            f"WHERE lower(license) = {sql.quote(self.license)} AND {version} AND {MISSING} AND {_FITTING}",
+            f"WHERE lower(license) = {sql.quote(self.license)} AND {version}"
+            f" AND {MISSING} AND {_CONVERTIBLE}",
         )
 
 
 def groups(connection: Connection) -> list[Group]:
-    """All licenses with images that lack the URL, the most frequent first."""
+    """Return the licenses with images that lack the URL, the most frequent first."""
     query = sql.SQL("""
-        select lower(license), license_version, count(*), count(*) filter (where not {fitting}) from image where {missing}
+        select lower(license), license_version, count(*), count(*) filter (where not {convertible})
+          from image where {missing}
          group by 1, 2 order by 3 desc, 1, 2
-    """).format(fitting=sql.SQL(_FITTING), missing=sql.SQL(MISSING))
+    """).format(convertible=sql.SQL(_CONVERTIBLE), missing=sql.SQL(MISSING))
     return [Group(*row) for row in connection.execute(query).fetchall()]

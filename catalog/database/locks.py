@@ -1,4 +1,7 @@
-"""Locks that others hold: requested in short attempts, naming the sessions that are waited for."""
+"""Table locks, requested in short attempts, so that other sessions do not queue behind a waiting one.
+
+Messages name the sessions that hold a lock.
+"""
 
 import threading
 import time
@@ -16,21 +19,21 @@ from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 
 T = TypeVar("T")
-ATTEMPT = 2.0  # seconds that a lock is waited for; who comes meanwhile queues behind us
-PATIENCE = 900.0  # seconds of attempts
-_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between attempts, then the last again and again
-_LOOKS = 0.2  # seconds between two looks at who is in the way
+ATTEMPT = 2.0  # seconds to wait for a lock in one attempt; other sessions queue behind it meanwhile
+MAX_WAIT = 900.0  # seconds of attempts
+_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between attempts; the last value repeats
+_POLL = 0.2  # seconds between two queries for the lock holders
 
 
-class Holder(msgspec.Struct, frozen=True):
-    """A session that holds a lock which another one waits for.
+class LockHolder(msgspec.Struct, frozen=True):
+    """A session that holds a lock for which another session waits.
 
     Attributes:
-        pid: Of its server process.
+        pid: Process id of its server process.
         user: Its role.
-        application: What it says it is; empty when it says nothing.
-        since: When its transaction began; None when our role may not see that.
-        query: What it executes or executed last, cut off; empty when our role may not see that.
+        application: Its application_name; may be empty.
+        since: Start of its transaction; None if our role may not see it.
+        query: Its current or last query, truncated; empty if our role may not see it.
     """
 
     pid: int
@@ -50,42 +53,43 @@ class Holder(msgspec.Struct, frozen=True):
         return " ".join(parts)
 
 
-def holders(connection: Connection, waiting: int) -> list[Holder]:
-    """The sessions that a server process waits for.
+def lock_holders(connection: Connection, waiting: int) -> list[LockHolder]:
+    """Return the sessions that a server process waits for.
 
     Args:
-        connection: Another one than that of the process.
-        waiting: The pid of the server process.
+        connection: A connection other than that of the waiting process.
+        waiting: Process id of the waiting server process.
     """
     rows = connection.execute(
         """
         select pid, coalesce(usename, ''), coalesce(application_name, ''), xact_start,
-               case when query <> '<insufficient privilege>' then regexp_replace(left(query, 80), '\\s+', ' ', 'g') else '' end
+               case when query <> '<insufficient privilege>'
+                    then regexp_replace(left(query, 80), '\\s+', ' ', 'g') else '' end
           from pg_catalog.pg_stat_activity where pid = any(pg_catalog.pg_blocking_pids(%s)) order by pid
         """,
         [waiting],
     ).fetchall()
-    return [Holder(*row) for row in rows]
+    return [LockHolder(*row) for row in rows]
 
 
-class Occupied(Exception):
-    """The lock on a table was not to be had in time."""
+class LockTimeout(Exception):
+    """The lock on a table was not obtained in time."""
 
     def __init__(self, table: str) -> None:
-        super().__init__(f"the lock on {table} was not to be had")
+        super().__init__(f"the lock on {table} was not obtained")
         self.table = table
 
 
-class Watch:
-    """Watches which sessions block a server process, on a connection of its own."""
+class HolderWatch:
+    """Watches in a thread which sessions a server process waits for, on a separate connection."""
 
     def __init__(self, connect: Callable[[], Connection], waiting: int) -> None:
         self._connect, self._waiting = connect, waiting
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self.found: list[Holder] = []  # those of the last look that found any
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.found: list[LockHolder] = []  # the holders of the last query that returned any
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "HolderWatch":
         self._thread.start()
         return self
 
@@ -95,118 +99,124 @@ class Watch:
         self._over.set()
         self._thread.join()
 
-    def _look(self) -> None:
-        if self._over.wait(_LOOKS):
-            return  # nobody was in the way
+    def _watch(self) -> None:
+        if self._over.wait(_POLL):
+            return  # the work did not have to wait
         try:
             with self._connect() as connection:
                 connection.autocommit = True
                 while not self._over.is_set():
-                    self.found = holders(connection, self._waiting) or self.found
-                    self._over.wait(_LOOKS)
+                    self.found = lock_holders(connection, self._waiting) or self.found
+                    self._over.wait(_POLL)
         except psycopg.Error:
-            return  # whom we wait for stays unknown; the attempt itself goes on
+            return  # the holders stay unknown; the attempt itself continues
 
 
-def attempts(
+def retry_while_locked(
     connect: Callable[[], Connection],
     waiting: int,
     work: Callable[[], T],
     *,
     what: str,
-    say: Callable[[str], None],
-    patience: float = PATIENCE,
+    notify: Callable[[str], None],
+    max_wait: float = MAX_WAIT,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """Do work that needs locks, again and again while others hold them, with pauses for everybody else.
+    """Call a function that needs locks, and repeat it while other sessions hold them.
+
+    Between the attempts there are pauses, in which the sessions queued behind us can continue.
 
     Args:
         connect: Opens another connection to the same database.
-        waiting: The server process that does the work; its `lock_timeout` is set, see `give_up_soon`.
-        work: Does all of it in transactions of its own, and may be called again after a lock was not to be
-            had.
-        what: What is being done, for people.
-        say: Told after each attempt who was in the way.
-        patience: Seconds after which no further attempt is made.
-        sleep: Waits this number of seconds.
+        waiting: Process id of the server process that does the work; see `limit_lock_wait` for its
+            `lock_timeout`.
+        work: Does the work in transactions of its own; can be repeated after it failed to get a lock.
+        what: Name of the work, for messages.
+        notify: Called after each failed attempt with a sentence that names the lock holders.
+        max_wait: Seconds after which no further attempt is made.
+        sleep: Sleeps for a number of seconds.
+
+    Returns:
+        The result of `work`.
 
     Raises:
-        Fatal: There was no lock to be had for that long; names those who hold it.
+        Fatal: A lock was not obtained within `max_wait`; names the lock holders.
     """
-    until = time.monotonic() + patience
+    until = time.monotonic() + max_wait
     for pause in _pauses():
-        with Watch(connect, waiting) as watch:
+        with HolderWatch(connect, waiting) as watch:
             try:
                 return work()
             except Exception as error:
-                if not _in_the_way(error):
+                if not _is_lock_error(error):
                     raise
-        others = "; ".join(map(str, watch.found)) or "a session that has ended meanwhile"
+        others = "; ".join(map(str, watch.found)) or "a session that has ended since"
         if time.monotonic() + pause > until:
             pids = ", ".join(f"pg_terminate_backend({holder.pid})" for holder in watch.found)
             ends = f" or end it: select {pids}" if pids else ""
             raise Fatal(
-                f"{what} has waited {patience:,.0f} s for {others}. Nothing of this step is done. "
+                f"{what} has waited {max_wait:,.0f} s for {others}. Nothing was changed by this step. "
                 f"Repeat it when that has ended{ends}."
             )
-        say(f"{what} waits for {others}; next attempt in {pause:g} s")
+        notify(f"{what} waits for {others}; next attempt in {pause:g} s")
         sleep(pause)
-    raise AssertionError("attempts are without end")
+    raise AssertionError("the pauses never end")
 
 
 def lock_schema(connection: Connection) -> None:
-    """Keep other sessions from upgrading or adopting the database; waits up to `lock_timeout`."""
+    """Lock the database against other upgrades and adoptions; waits up to `lock_timeout`."""
     connection.execute("select pg_advisory_lock(hashtext('catalog schema upgrade'))")
 
 
 def unlock_schema(connection: Connection) -> None:
-    """Let others upgrade or adopt it again."""
+    """Release the lock of `lock_schema`."""
     connection.execute("select pg_advisory_unlock(hashtext('catalog schema upgrade'))")
 
 
-def give_up_soon(connection: Connection) -> None:
-    """From now on this session waits at most `ATTEMPT` seconds for a lock."""
-    give_up_after(connection, ATTEMPT)
+def limit_lock_wait(connection: Connection) -> None:
+    """Set the `lock_timeout` of a session to `ATTEMPT` seconds."""
+    set_lock_timeout(connection, ATTEMPT)
 
 
-def give_up_after(connection: Connection, seconds: float, *, in_transaction: bool = False) -> None:
-    """Limit how long this session waits for a lock; at least a moment, because 0 means no limit.
+def set_lock_timeout(connection: Connection, seconds: float, *, in_transaction: bool = False) -> None:
+    """Set the `lock_timeout` of a session; at least 1 ms, because 0 means no limit.
 
     Args:
         connection: The session.
-        seconds: The limit.
-        in_transaction: It counts until the transaction ends.
+        seconds: The timeout.
+        in_transaction: Set it for the current transaction only.
     """
     limit = f"{max(1, int(seconds * 1000))}ms"
     connection.execute("select set_config('lock_timeout', %s, %s)", [limit, in_transaction])
 
 
 def lock_tables(connection: Connection, modes: Mapping[str, str]) -> None:
-    """Lock several tables in a transaction without locks, without taking part in a deadlock.
+    """Lock several tables at the start of a transaction, without causing a deadlock.
 
-    Only the first table is waited for as `give_up_soon` says. From then on others may wait for us, and
-    PostgreSQL ends one of two sessions that wait for each other, which may be the other one. So the rest is
-    given up before it looks for them.
+    For the first table, the session waits as long as `limit_lock_wait` set. From then on other sessions may
+    wait for this one, and PostgreSQL would resolve a deadlock by ending either session. So the wait for the
+    other tables ends before the server's deadlock check (`deadlock_timeout`).
 
     Args:
-        connection: In a transaction.
-        modes: Table in the schema `public` → lock mode, in the order to lock them. Those that are no table,
-            or not there, are left out.
+        connection: In a transaction that holds no locks yet.
+        modes: Table in the schema `public` → lock mode, in the order of locking. Names without a table are
+            ignored.
 
     Raises:
-        Occupied: A lock was not to be had; names the table.
+        LockTimeout: A lock was not obtained; names the table.
     """
     rows = connection.execute(
         "select relname, setting::float / 1000 from pg_catalog.pg_class cross join pg_catalog.pg_settings "
-        "where relnamespace = 'public'::regnamespace and relkind = 'r' and relname = any(%s) and name = 'deadlock_timeout'",
+        "where relnamespace = 'public'::regnamespace and relkind = 'r' and relname = any(%s) "
+        "and name = 'deadlock_timeout'",
         [list(modes)],
     ).fetchall()
-    there = dict(rows)
+    deadlock_timeout = dict(rows)
     began = None
-    for table in (table for table in modes if table in there):
+    for table in (table for table in modes if table in deadlock_timeout):
         if began is not None:
-            left = 0.8 * there[table] - (time.monotonic() - began)
-            give_up_after(connection, left, in_transaction=True)
+            left = 0.8 * deadlock_timeout[table] - (time.monotonic() - began)
+            set_lock_timeout(connection, left, in_transaction=True)
         try:
             connection.execute(
                 sql.SQL("lock table {} in {} mode").format(
@@ -214,16 +224,16 @@ def lock_tables(connection: Connection, modes: Mapping[str, str]) -> None:
                 )
             )
         except psycopg.errors.LockNotAvailable as error:
-            raise Occupied(table) from error
+            raise LockTimeout(table) from error
         began = began or time.monotonic()
-    give_up_after(connection, ATTEMPT, in_transaction=True)
+    set_lock_timeout(connection, ATTEMPT, in_transaction=True)
 
 
 def _pauses() -> Iterator[float]:
     return chain(_PAUSES, repeat(_PAUSES[-1]))
 
 
-def _in_the_way(error: Exception) -> bool:
-    """Was a lock not to be had? error: psycopg's own, or SQLAlchemy's around it."""
+def _is_lock_error(error: Exception) -> bool:
+    """Return whether a psycopg error, or the one that SQLAlchemy has wrapped, is a failure to get a lock."""
     found = getattr(error, "orig", error)
-    return isinstance(found, (Occupied, psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected))
+    return isinstance(found, (LockTimeout, psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected))

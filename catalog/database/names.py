@@ -5,14 +5,14 @@ from hashlib import sha256
 
 
 def query_id(prefix: str, *about: object) -> str:
-    """The query_id of a batched update that a DAG composes.
+    """Return a query_id for a batched update that a DAG composes.
 
-    Whatever the texts hold, the result matches `^[a-z][a-z0-9_]{0,39}$`; the digest at its end tells apart
-    what is written alike.
+    The result matches `^[a-z][a-z0-9_]{0,39}$` whatever the values are. The digest at its end distinguishes
+    values that are written alike.
 
     Args:
-        prefix: Small letters, digits and underscores, 20 characters at most.
-        about: What the update is about, such as a provider string.
+        prefix: Lower-case letters, digits and underscores, at most 20 characters.
+        about: What the update is about, such as the name of a provider in the catalog.
     """
     readable = re.sub(r"[^a-z0-9]+", "_", "_".join(map(str, about)).lower()).strip("_")
     end = f"_{digest(*about, length=8)}"
@@ -20,6 +20,11 @@ def query_id(prefix: str, *about: object) -> str:
 
 
 def digest(*about: object, length: int = 12) -> str:
-    """Hexadecimal digits that are the same for the same values only. length: of the result."""
-    # The representation keeps ("a", "b") and ("a b",) apart, and lone surrogates are escaped in it.
+    """Return a hexadecimal digest of values.
+
+    Args:
+        about: The values.
+        length: Number of digits.
+    """
+    # The representation distinguishes ("a", "b") from ("a b",) and escapes lone surrogates.
     return sha256(ascii(about).encode()).hexdigest()[:length]

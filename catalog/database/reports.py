@@ -1,4 +1,4 @@
-"""Media that users of the API have reported and nobody has looked at."""
+"""Media that users of the API have reported and that no moderator has reviewed."""
 
 from psycopg import sql
 
@@ -9,16 +9,21 @@ _TABLES: dict[MediaType, str] = {"image": "nsfw_reports", "audio": "nsfw_reports
 
 
 def pending_reports(connection: Connection, media_type: MediaType) -> dict[str, int]:
-    """Reason → number of media reported for it; one reported for two reasons counts for both.
+    """Return the number of media with a pending report, by reason.
 
-    Older API databases have a column `status`; in newer ones a report without a decision is pending.
+    A medium that was reported for two reasons counts for both. Older API databases have a column `status`; in
+    newer ones a report without a decision is pending.
+
+    Args:
+        connection: To the API database.
+        media_type: Media type of the reports.
     """
     table = _TABLES[media_type]
     columns = (
         "select 1 from pg_attribute where attrelid = %s::regclass and attname = 'status' and not attisdropped"
     )
-    old = connection.execute(columns, [table]).fetchone()
-    pending = sql.SQL("status = 'pending_review'" if old else "decision_id is null")
+    has_status = connection.execute(columns, [table]).fetchone()
+    pending = sql.SQL("status = 'pending_review'" if has_status else "decision_id is null")
     query = sql.SQL(
         "select reason, count(distinct identifier) from {} where {} group by 1 order by 1"
     ).format(sql.Identifier(table), pending)

@@ -1,4 +1,4 @@
-"""The schema revision of a database, without Alembic, whose import takes longer than a short task."""
+"""The schema revision of a database, read without Alembic, whose import takes longer than a short task."""
 
 import re
 from pathlib import Path
@@ -15,33 +15,46 @@ FOLDERS: dict[Which, tuple[str, str]] = {
     "api": ("api_versions", "catalog_api_version"),
 }
 MIGRATIONS = Path(__file__).parent / "migrations"
-OLDER = "a catalog of an older generation, perhaps. `catalog db adopt --check` says what it is."
+OLDER = "it may be a catalog of an older generation. `catalog db adopt --check` describes it."
 _REVISION = re.compile(r"[0-9]{4}\Z")
 
 
 def require(connection: Connection, which: Which = "catalog") -> None:
-    """Check that the database has the schema that this release needs, or a newer one: migrations only add.
+    """Check that a database has the schema that this release needs, or a newer one.
 
-    One small query, for every task that opens the database. An open transaction stays open.
+    A newer schema is compatible, because migrations only add. Every task that opens the database calls this;
+    it is one small query. A transaction that is open stays open.
+
+    Args:
+        connection: To the database.
+        which: Whose schema it is.
 
     Raises:
-        Fatal: The schema is older, or there is none; says what to do.
+        Fatal: The schema is older or missing.
     """
     folder, _ = FOLDERS[which]
     needed = max(file.stem.partition("_")[0] for file in (MIGRATIONS / folder).glob("[0-9]*.py"))
     found = current_revision(connection, which)
     if found is None and which == "catalog" and (table := media_table(connection)):
-        raise Fatal(f"there is a table {table}, and no revision: {OLDER}")
+        raise Fatal(f"the database has a table {table} but no revision: {OLDER}")
     if found is None or found < needed:
         is_at = f"is at revision {found}" if found else "has no revision"
         raise Fatal(
-            f"the schema of the {which} database {is_at}; this release needs {needed}. Upgrade it with `catalog db upgrade`, "
-            "then clear this task, or repeat the command."
+            f"the schema of the {which} database {is_at}; this release needs {needed}. Upgrade it with "
+            "`catalog db upgrade`, then clear this task, or repeat the command."
         )
 
 
 def current_revision(connection: Connection, which: Which) -> str | None:
-    """Return the revision of a database, or None. Raises Fatal for a revision of another package."""
+    """Return the revision of a database, or None.
+
+    Args:
+        connection: To the database.
+        which: Whose schema it is.
+
+    Raises:
+        Fatal: The version table holds something else than one revision of this package.
+    """
     _, table = FOLDERS[which]
     exists = connection.execute("select to_regclass(%s)", [table]).fetchone()
     if not exists or not exists[0]:
@@ -50,13 +63,13 @@ def current_revision(connection: Connection, which: Which) -> str | None:
     if len(rows) > 1 or (rows and not _REVISION.match(rows[0][0])):
         shown = ", ".join(str(row[0]) for row in rows)
         raise Fatal(
-            f"table {table} of the {which} database says revision {shown}, which is none of this package's."
+            f"table {table} of the {which} database holds revision {shown}, which this package does not have."
         )
     return rows[0][0] if rows else None
 
 
 def media_table(connection: Connection) -> str | None:
-    """Return the name of a media table; None if there is none."""
+    """Return the name of a media table, or None if there is none."""
     row = connection.execute(
         "select coalesce(to_regclass('public.image'), to_regclass('public.audio'))::text"
     ).fetchone()

@@ -1,4 +1,4 @@
-"""Made-up media for a catalog or an API database, the same for the same seed."""
+"""Generates media for a catalog or an API database; the same seed gives the same media."""
 
 from pathlib import Path
 from typing import LiteralString
@@ -27,9 +27,12 @@ _COMMON: LiteralString = """
     case when mod(n, 4) = 2 then '1.0' else '4.0' end as license_version,
     initcap(pg_temp.word(n, 11) || ' ' || pg_temp.word(n, 12)) as creator,
     site || 'people/' || mod(n, 997) as creator_url,
-    case when n <> 10 then initcap(pg_temp.word(n, 13)) || ' ' || pg_temp.word(n, 14) || ' ' || pg_temp.word(n, 15) end as title,
+    case when n <> 10 then
+        initcap(pg_temp.word(n, 13)) || ' ' || pg_temp.word(n, 14) || ' ' || pg_temp.word(n, 15) end as title,
     case when n < 10 then odd_meta else jsonb_strip_nulls(jsonb_build_object(
-        'views', pg_temp.pick(n, 2, 100000), 'license_url', 'https://creativecommons.org/licenses/by/4.0/', 'description', description
+        'views', pg_temp.pick(n, 2, 100000),
+        'license_url', 'https://creativecommons.org/licenses/by/4.0/',
+        'description', description
     )) end as meta_data,
     case when n < 10 then odd_tags else pool_tags end as tags,
     false as watermarked,
@@ -51,17 +54,19 @@ _AUDIO: LiteralString = """
     'mp3' as filetype,
     (array['music', 'sound_effect', null])[1 + mod(n, 3)] as category,
     case when mod(n, 5) = 0 then
-        jsonb_build_array(jsonb_build_object('url', site || {seed} || '/' || n || '.ogg', 'filetype', 'ogg')) end as alt_files,
+        jsonb_build_array(
+            jsonb_build_object('url', site || {seed} || '/' || n || '.ogg', 'filetype', 'ogg')) end as alt_files,
     case when mod(n, 2) = 0 then 'set-' || n / 20 end as audio_set_foreign_identifier,
     case when mod(n, 2) = 0 then mod(n, 20) end::integer as set_position,
     case when mod(n, 2) = 0 then mod(n, 20) end::integer as audio_set_position,
     case when mod(n, 2) = 0 then
-        jsonb_build_object('title', 'Set ' || n / 20, 'url', site || 'sets/' || {seed} || '/' || n / 20) end as audio_set
+        jsonb_build_object(
+            'title', 'Set ' || n / 20, 'url', site || 'sets/' || {seed} || '/' || n / 20) end as audio_set
 """
 _MEDIA: LiteralString = """
     select {fields}
-      from (select n, provider, 'https://' || provider || '.example.org/' as site, o.tags as odd_tags, o.meta_data as odd_meta,
-                   p.tags as pool_tags, p.description
+      from (select n, provider, 'https://' || provider || '.example.org/' as site,
+                   o.tags as odd_tags, o.meta_data as odd_meta, p.tags as pool_tags, p.description
               from (select n, (array[{providers}])[1 + pg_temp.pick(n, 5, {number})] as provider
                       from generate_series(%(first)s::bigint, %(last)s::bigint) n) numbers
               left join oddity o using (n) join pool p on k = pg_temp.pick(n, 6, 5000)) drawn
@@ -77,10 +82,18 @@ _SUFFIX: dict[str, LiteralString] = {
 
 
 def fill(connection: Connection, which: Which, rows: int, seed: int = 1) -> dict[str, int]:
-    """Insert `rows` images, a tenth as many audio files, and related rows; return rows added by table.
+    """Insert images, a tenth as many audio files, and related rows.
 
-    connection: in autocommit. The same n is the same record in both kinds of database, so that a refresh
-    finds what it knows.
+    A record is the same in both kinds of database, so that a data refresh finds it in the API database.
+
+    Args:
+        connection: To the database, in autocommit.
+        which: Kind of the database.
+        rows: Number of images.
+        seed: Another seed gives other records.
+
+    Returns:
+        The number of added rows by table.
     """
     pools = Path(__file__).with_name("sample_rows.sql").read_text(encoding="utf-8")
     connection.execute(sql.SQL(pools).format(seed=sql.Literal(seed)))
@@ -124,17 +137,20 @@ def _fill_media(connection: Connection, table: str, rows: int, seed: int) -> int
 
 
 def _fill_api(connection: Connection, seed: int) -> dict[str, int]:
-    """Audio sets, moderation, lists and applications."""
+    """Insert audio sets, moderation, lists and applications."""
     statements: dict[str, LiteralString] = {
         "audioset": """
             insert into audioset (created_on, updated_on, foreign_identifier, title, url, provider)
-            select distinct on (2, 4) now(), now(), audio_set_foreign_identifier, 'Set of ' || audio_set_foreign_identifier,
-                   'https://example.org/sets/' || {seed} || '/' || provider || audio_set_foreign_identifier, provider
+            select distinct on (2, 4) now(), now(), audio_set_foreign_identifier,
+                   'Set of ' || audio_set_foreign_identifier,
+                   'https://example.org/sets/' || {seed} || '/' || provider || audio_set_foreign_identifier,
+                   provider
               from audio where audio_set_foreign_identifier is not null on conflict do nothing
         """,
         "nsfw_reports": """
             insert into nsfw_reports (created_at, identifier, reason, status)
-            select now(), identifier, (array['mature', 'dmca', 'other'])[1 + id % 3], (array['pending_review', 'no_action'])[1 + id % 2]
+            select now(), identifier, (array['mature', 'dmca', 'other'])[1 + id % 3],
+                   (array['pending_review', 'no_action'])[1 + id % 2]
               from image where id % 211 = 0 and not exists (select from nsfw_reports)
         """,
         "nsfw_reports_audio": """
@@ -142,15 +158,24 @@ def _fill_api(connection: Connection, seed: int) -> dict[str, int]:
             select now(), identifier, 'other', (array['pending_review', 'no_action'])[1 + id % 2]
               from audio where id % 211 = 0 and not exists (select from nsfw_reports_audio)
         """,
-        "api_matureimage": "insert into api_matureimage select now(), identifier from image where id % 499 = 20 on conflict do nothing",
-        "api_matureaudio": "insert into api_matureaudio select now(), identifier from audio where id % 499 = 20 on conflict do nothing",
+        "api_matureimage": """
+            insert into api_matureimage select now(), identifier from image where id % 499 = 20
+            on conflict do nothing
+        """,
+        "api_matureaudio": """
+            insert into api_matureaudio select now(), identifier from audio where id % 499 = 20
+            on conflict do nothing
+        """,
         "api_deletedimage": """
-            insert into api_deletedimage select now(), now(), md5({seed} || 'gone' || n)::uuid from generate_series(1, 5) n
+            insert into api_deletedimage
+            select now(), now(), md5({seed} || 'gone' || n)::uuid from generate_series(1, 5) n
             on conflict do nothing
         """,
         "api_throttledapplication": """
-            insert into api_throttledapplication (client_id, client_secret, name, created, updated, rate_limit_model, verified)
-            select 'client-' || n, 'made up', 'Application ' || n, now(), now(), 'standard', true from generate_series(1, 3) n
+            insert into api_throttledapplication
+                   (client_id, client_secret, name, created, updated, rate_limit_model, verified)
+            select 'client-' || n, 'made up', 'Application ' || n, now(), now(), 'standard', true
+              from generate_series(1, 3) n
             on conflict do nothing
         """,
     }
@@ -158,7 +183,8 @@ def _fill_api(connection: Connection, seed: int) -> dict[str, int]:
         connection.execute(
             sql.SQL("""
             insert into {list} (created_on, updated_on, title, slug, auth)
-            select now(), now(), 'List ' || n, 'list-' || n, md5(n::text) from generate_series(1, {lists}) n on conflict do nothing
+            select now(), now(), 'List ' || n, 'list-' || n, md5(n::text) from generate_series(1, {lists}) n
+            on conflict do nothing
         """).format(list=sql.Identifier(f"{media}list"), lists=sql.Literal(LISTS))
         )
         connection.execute(
@@ -166,7 +192,8 @@ def _fill_api(connection: Connection, seed: int) -> dict[str, int]:
             insert into {through} ({list_id}, {media_id})
             select l.id, m.id
               from {list} l
-             cross join lateral (select id from {media} where id % {lists} = l.id % {lists} order by id limit 100) m
+             cross join lateral (
+                select id from {media} where id % {lists} = l.id % {lists} order by id limit 100) m
             on conflict do nothing
         """).format(
                 through=sql.Identifier(f"{media}list_{plural}"),

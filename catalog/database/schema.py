@@ -1,7 +1,7 @@
-"""Schemas of the databases: upgrade one, or say how far it is. Migrations are SQL files run by Alembic.
+"""Upgrades and reports the schema of a database. Migrations are SQL files, run by Alembic.
 
-That of the API database is for one machine and for tests: in production the API makes its tables itself.
-Migrations only add, so a release works with a schema that is newer than its own.
+The schema of the API database is for local stacks and tests: in production the API's own migrations create
+its tables. Migrations only add, so that a release works with a newer schema than its own.
 """
 
 import logging
@@ -26,15 +26,15 @@ log = logging.getLogger(__name__)
 
 
 class SchemaStatus(msgspec.Struct, frozen=True):
-    """How far a database is.
+    """Revision of a database.
 
     Attributes:
-        current: Its revision; None when it has none.
+        current: Its revision, or None.
         head: The newest revision of this package.
         pending: Revisions to apply, in order.
         locks: Pending revision → table → the strongest lock that it takes there, and for how long.
-        applied: Revisions that an upgrade has just applied.
-        before: The revision before that upgrade.
+        applied: Revisions that the upgrade has just applied.
+        before: The revision before the upgrade.
     """
 
     current: str | None
@@ -46,103 +46,108 @@ class SchemaStatus(msgspec.Struct, frozen=True):
 
     @property
     def newer(self) -> bool:
-        """Was the database upgraded by a later release? This one works with it as it is."""
+        """True if a later release has upgraded the database; this release works with it unchanged."""
         return self.current is not None and self.current > self.head
 
     def __str__(self) -> str:
         if self.newer:
-            return f"revision {self.current}, newer than this release's {self.head}, which works with it as it is"
-        return f"revision {self.current or 'none'}, newest {self.head}, pending: {', '.join(self.pending) or 'nothing'}"
+            return (
+                f"revision {self.current}, newer than this release's {self.head}, "
+                "which works with it as it is"
+            )
+        pending = ", ".join(self.pending) or "nothing"
+        return f"revision {self.current or 'none'}, newest {self.head}, pending: {pending}"
 
 
 def upgrade(
     dsn: str,
     which: Which = "catalog",
     *,
-    say: Callable[[str], None] = log.info,
-    patience: float = locks.PATIENCE,
+    notify: Callable[[str], None] = log.info,
+    max_wait: float = locks.MAX_WAIT,
 ) -> SchemaStatus:
-    """Apply pending migrations beside running work. Two upgrades at once take turns.
+    """Apply pending migrations beside running work. Concurrent upgrades wait for each other.
 
-    Each migration is one transaction. What was applied stays when a later one fails.
+    Each migration is one transaction. Applied migrations stay when a later one fails. A newer schema is left
+    unchanged.
 
     Args:
         dsn: Address of the database.
         which: Whose schema it is.
-        say: Told whom a migration waits for.
-        patience: Seconds after which no further attempt is made to get a lock.
+        notify: Called with a sentence when a migration waits for a lock.
+        max_wait: Seconds after which no further attempt is made to get a lock.
 
     Returns:
-        The status afterwards; of a newer schema, which is left as it is, too.
+        The status after the upgrade.
 
     Raises:
-        Fatal: A lock was not to be had, or the revision is none of ours.
+        Fatal: A lock was not obtained, a privilege is missing, or the revision is unknown.
     """
     with _engine(dsn) as engine, engine.connect() as connection:
-        ours: Connection = connection.connection.driver_connection  # type: ignore[assignment]
-        settle(ours)
-        locks.give_up_soon(ours)
-        ours.commit()
+        session: Connection = connection.connection.driver_connection  # type: ignore[assignment]
+        settle(session)
+        locks.limit_lock_wait(session)
+        session.commit()
         config = _config(which)
         config.attributes["connection"] = connection
 
-        def back_to_the_start() -> None:
-            """Roll back what SQLAlchemy has begun, and what we have."""
+        def roll_back() -> None:
+            """Roll back SQLAlchemy's transaction and that of the session."""
             connection.rollback()
-            ours.rollback()
+            session.rollback()
 
-        # The table whose lock was not to be had. It is locked first, because only the first one is waited for.
+        # The table whose lock was not obtained. It is locked first, because only the first lock waits long.
         occupied: set[str] = set()
 
         def migrate(revision: str, stated: Mapping[str, str]) -> None:
-            """Apply one migration in one transaction, which begins with the locks that it states."""
+            """Apply one migration in one transaction, which begins with the locks that it declares."""
             modes = {
                 table: stated[table].partition(",")[0]
                 for table in sorted(stated, key=lambda t: t not in occupied)
             }
             with connection.begin():
                 try:
-                    locks.lock_tables(ours, modes)
-                except locks.Occupied as error:
+                    locks.lock_tables(session, modes)
+                except locks.LockTimeout as error:
                     occupied.clear()
                     occupied.add(error.table)
                     raise
                 command.upgrade(config, revision)
 
         def work() -> SchemaStatus:
-            back_to_the_start()
-            locks.lock_schema(ours)
-            ours.commit()
+            roll_back()
+            locks.lock_schema(session)
+            session.commit()
             try:
-                if (before := _status(ours, which)).pending:
-                    _require_rights(ours)
+                if (before := _status(session, which)).pending:
+                    _require_rights(session)
                     if which == "catalog":
-                        _refuse_an_older_catalog(ours, before)
-                    ours.commit()
+                        _refuse_an_older_catalog(session, before)
+                    session.commit()
                     for revision in before.pending:
                         migrate(revision, before.locks.get(revision, {}))
                 return msgspec.structs.replace(
-                    _status(ours, which), applied=before.pending, before=before.current
+                    _status(session, which), applied=before.pending, before=before.current
                 )
             finally:
-                back_to_the_start()
-                locks.unlock_schema(ours)
-                ours.commit()
+                roll_back()
+                locks.unlock_schema(session)
+                session.commit()
 
-        return locks.attempts(
+        return locks.retry_while_locked(
             lambda: psycopg.connect(conninfo(dsn)),
-            ours.info.backend_pid,
+            session.info.backend_pid,
             work,
             what=f"the upgrade of the {which} database",
-            say=say,
-            patience=patience,
+            notify=notify,
+            max_wait=max_wait,
         )
 
 
 def _refuse_an_older_catalog(connection: Connection, found: SchemaStatus) -> None:
-    """Refuse media tables without a revision, on which the first migration would fail half-way."""
+    """Refuse a database with media tables but no revision, where the first migration would fail half-way."""
     if found.current is None and (table := media_table(connection)):
-        raise Fatal(f"there is a table {table}, and no revision: {OLDER}")
+        raise Fatal(f"the database has a table {table} but no revision: {OLDER}")
 
 
 def is_older_catalog(dsn: str) -> bool:
@@ -153,25 +158,32 @@ def is_older_catalog(dsn: str) -> bool:
 
 
 def status(dsn: str, which: Which = "catalog") -> SchemaStatus:
-    """How far the database is.
+    """Return the revision of a database and the pending ones.
+
+    Args:
+        dsn: Address of the database.
+        which: Whose schema it is.
 
     Raises:
-        psycopg.OperationalError: It cannot be reached, or somebody locks its version table.
-        Fatal: The revision is none of ours.
+        psycopg.OperationalError: The database cannot be reached, or its version table is locked.
+        Fatal: The revision is unknown.
     """
     with psycopg.connect(conninfo(dsn)) as connection:
         settle(connection)
-        locks.give_up_soon(connection)
+        locks.limit_lock_wait(connection)
         return _status(connection, which)
 
 
 def _require_rights(connection: Connection) -> None:
-    """Raise Fatal when what migrations make would go to another schema than `public`, or nowhere."""
-    query = "select current_user, has_schema_privilege('public', 'USAGE') and has_schema_privilege('public', 'CREATE')"
-    role, granted = connection.execute(query).fetchone() or ("", False)
+    """Raise Fatal if the role cannot create objects in the schema `public`."""
+    row = connection.execute(
+        "select current_user,"
+        " has_schema_privilege('public', 'USAGE') and has_schema_privilege('public', 'CREATE')"
+    ).fetchone()
+    role, granted = row or ("", False)
     if not granted:
         raise Fatal(
-            f"role {role} may not make anything in the schema public; as its owner: "
+            f"role {role} may not create objects in the schema public; as its owner: "
             f"grant usage, create on schema public to {role};"
         )
 
@@ -202,7 +214,7 @@ def _config(which: Which) -> Config:
 
 @contextmanager
 def _engine(dsn: str) -> Iterator[Engine]:
-    """What Alembic works with; libpq reads the address, as everywhere else."""
+    """Return an engine for Alembic; libpq parses the address, as for all other connections."""
     address = conninfo(dsn)
     engine = create_engine(
         "postgresql+psycopg://", creator=lambda: psycopg.connect(address), poolclass=NullPool

@@ -1,11 +1,11 @@
-"""Rows that are selected once, in one statement, and then updated, deleted or restored.
+"""Rows that are selected once, in one statement, and then updated, deleted or restored in batches.
 
-The selection is a table, `<query_id>_rows_to_update`, in the order the rows lie on disk. Where the work
-stands is a row of `batched_update`, which the transaction that does a part of the work writes. So whatever is
-killed or cleared, the work goes on with exactly the rows that one snapshot found, and none is taken twice.
+The selection is a table, `<query_id>_rows_to_update`, ordered as the rows are stored on disk. The progress is
+a row of `batched_update`, which the transaction of each batch updates. So after a kill or a clear, the work
+resumes with exactly the rows that one snapshot found, and no row is processed twice.
 
-A run applies its statement once. When it is cleared after it has finished, it finds that and does nothing.
-Rows of runs that were given up are dropped after GIVEN_UP_AFTER days.
+A run applies its statement once: clearing a finished run does nothing. Selections of abandoned runs are
+dropped after GIVEN_UP_AFTER days.
 """
 
 import hashlib
@@ -13,7 +13,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, LiteralString, NamedTuple
+from datetime import datetime
+from typing import Any, LiteralString, NamedTuple, TypedDict
 
 import msgspec
 import psycopg
@@ -21,29 +22,42 @@ from psycopg import errors, sql
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.core.session import Connection, settle
+from catalog.database.sql_files import statement as sql_file
 from catalog.database.statements import SELECT, plain, row_errors
 
 log = logging.getLogger(__name__)
-LOCK_PATIENCE = 60  # seconds
-PASSES = 30  # over rows that were locked; a second between two of them
+LOCK_TIMEOUT = 60  # seconds to wait for a table lock
+PASSES = 30  # passes over rows that were locked, one per second
 QUERY_ID = r"^[a-z][a-z0-9_]{0,39}$"
-GIVEN_UP_AFTER = 30  # days since a selection was last worked on
-LONGEST = 2_147_483  # seconds; PostgreSQL counts a time-out in milliseconds, as an int4
+GIVEN_UP_AFTER = 30  # days since the last progress of a selection
+LONGEST = 2_147_483  # seconds; PostgreSQL stores a timeout in milliseconds, as an int4
 SELECTION_TIMEOUT = 24 * 3600.0  # seconds
 
 
 class Progress(msgspec.Struct):
-    """Where the work stands; counts are of all tries together."""
+    """Progress of the work on a selection, over all attempts.
+
+    Attributes:
+        query_id: Name of the selection.
+        total: Number of selected rows.
+        next_row: First row of the current batch.
+        stripe: Next stripe of the current batch.
+        batch_size: Rows of the current batch.
+        stripes: Stripes of the current batch.
+        updated: Rows that were updated, deleted or restored.
+        missing: Rows that no longer exist.
+        waiting: Locked rows, postponed to a later pass.
+    """
 
     query_id: str
     total: int
     next_row: int = 1
     stripe: int = 0
-    batch_size: int = 0  # of the group at hand,
-    stripes: int = 0  # and how many it is taken in
+    batch_size: int = 0
+    stripes: int = 0
     updated: int = 0
-    gone: int = 0  # rows that were not there any more
-    waiting: int = 0  # rows that were locked, for a later pass
+    missing: int = 0
+    waiting: int = 0
 
     @property
     def done(self) -> bool:
@@ -55,7 +69,7 @@ class Progress(msgspec.Struct):
 
 
 class State(msgspec.Struct, frozen=True):
-    """Whose a selection is, of which table, for which statement, and where it stands."""
+    """A row of `batched_update`: run, table, statement and progress of a selection."""
 
     run_id: str
     table: str
@@ -63,38 +77,48 @@ class State(msgspec.Struct, frozen=True):
     progress: Progress
 
 
-class Holder(NamedTuple):
-    """The session that works on a selection."""
+class Session(NamedTuple):
+    """The database session that works on a selection."""
 
     pid: int
-    started: Any
-    ours: bool  # it is of the same run
+    started: datetime
+    own: bool  # it belongs to the same run
+
+
+class SelectionOptions(TypedDict, total=False):
+    """Options of the jobs on a selection; see `Selection`."""
+
+    batch_size: int
+    timeout: float
+    progress: Callable[[Progress], None]
+    should_stop: Callable[[], bool]
+    pause: float
 
 
 class Selection:
-    """The rows of one query_id.
+    """The selected rows of one query_id.
 
     Args:
         connection: To the catalog database, in autocommit, used by nothing else.
-        query_id: Names the tables; see QUERY_ID.
-        run_id: Of the run that works on it. Another run may go on only with `resume`.
+        query_id: Prefix of the tables' names; see QUERY_ID.
+        run_id: The run that works on the selection. Another run may continue it only with `resume`.
         table: The media table.
-        statement: What is done to the rows, for people, and to tell one update from another.
-        condition: As `parse_condition` wrote it.
-        batch_size: Rows in a batch.
-        timeout: Seconds that a statement of a batch may take.
+        statement: Statement that is applied to the rows, for display and to distinguish updates.
+        condition: Result of `parse_condition`.
+        batch_size: Rows per batch.
+        timeout: Maximum seconds of a statement of a batch.
         progress: Called after each batch or stripe.
-        should_stop: Asked after each batch or stripe.
+        should_stop: Called after each batch or stripe; True ends the work there.
         pause: Seconds between two passes over rows that were locked.
-        exclusive: Whether a session of this run that is still there is an earlier try of the same task, which
+        exclusive: True if another session of this run can only be an earlier attempt of the same task, which
             may be ended.
 
     Raises:
-        Refused: For a timeout that PostgreSQL cannot keep.
+        Refused: The timeout is out of PostgreSQL's range.
     """
 
-    selects = SELECT  # what the condition is called where a person gave it
-    too_long = "lower batch_size"  # what to do when a batch takes too long
+    selects = SELECT  # name of the condition where the user gave it
+    too_long = "lower batch_size"  # advice when a batch takes too long
     busy = "query_id: another run of {} is at work; wait for it, or choose another query_id."
 
     def __init__(
@@ -114,7 +138,7 @@ class Selection:
         exclusive: bool = True,
     ) -> None:
         if not 0.001 <= timeout <= LONGEST:
-            raise Refused(f"update_timeout: {timeout:g} s; it must lie between 0.001 and {LONGEST} s.")
+            raise Refused(f"update_timeout: {timeout:g} s; it must be between 0.001 and {LONGEST} s.")
         self._connection, self._query_id, self._run_id = connection, query_id, run_id
         self._table, self._statement = table, statement
         self._batch_size, self._timeout, self._pause = max(1, batch_size), timeout, pause
@@ -128,96 +152,99 @@ class Selection:
         }
         settle(connection)
 
-    # whose it is
+    # ownership
 
-    def claim(self, *, resume: bool = False, replace: bool = False, patience: float = 10) -> Progress | None:
-        """Make this query_id ours.
+    def claim(self, *, resume: bool = False, replace: bool = False, max_wait: float = 10) -> Progress | None:
+        """Lock the query_id for this run.
 
         Args:
-            resume: Go on with the rows of an earlier run.
-            replace: Give the rows of an earlier run up; for statements that may be applied again.
-            patience: Seconds to wait for an earlier try of this run before its session is ended.
+            resume: Continue with the rows of an earlier run.
+            replace: Discard the rows of an earlier run; for statements that can be applied again.
+            max_wait: Seconds to wait for an earlier attempt of this run before its session is ended.
 
         Returns:
-            Where the work stands, also when this run has finished it; None when nothing is selected yet.
+            The progress, also if this run has finished; None if nothing is selected yet.
 
         Raises:
-            Refused: When another run works on it, when rows of an earlier run are there, or when this run's
-                rows are gone.
-            Retry: When the session of an earlier try does not end.
+            Refused: Another run works on the selection, rows of an earlier run exist, or this run's rows were
+                dropped.
+            Retry: The session of an earlier attempt does not end.
         """
-        self._take_lock(patience)
-        state, there = self._state(self._query_id), self._exists("rows")
-        if state and self._is_ours(state):
-            if there or state.progress.done:
+        self._take_lock(max_wait)
+        state, exists = self._state(self._query_id), self._exists("rows")
+        if state and self._is_own(state):
+            if exists or state.progress.done:
                 return state.progress
             if state.progress.begun:
                 raise self._given_up(state, "were dropped")
             return None
         former = self._state(self._former(self._run_id))
-        if former and self._is_ours(former):
+        if former and self._is_own(former):
             if former.progress.done:
                 return former.progress
             if former.progress.begun:
                 raise self._given_up(former, "were taken over or given up by a later run")
-        if not there or replace:
+        if not exists or replace:
             return None
         if not state or not resume:
-            raise self._in_the_way()
+            raise self._rows_exist()
         if state.table != self._table:
             raise Refused(
-                f"table_name: the rows of {self._query_id!r} were selected from {state.table}; resume_update goes on with that."
+                f"table_name: the rows of {self._query_id!r} were selected from {state.table}; "
+                "resume_update continues with that table."
             )
         with self._connection.transaction():
             self._keep_former()
             self._execute(
-                "update batched_update set run_id = {run}, statement = {text}, renewed_on = now() where query_id = {id}",
+                "update batched_update set run_id = {run}, statement = {text}, renewed_on = now()"
+                " where query_id = {id}",
                 run=self._run_id,
                 text=self._statement,
                 id=self._query_id,
             )
         return state.progress
 
-    def _is_ours(self, state: State) -> bool:
+    def _is_own(self, state: State) -> bool:
         return (state.run_id, state.statement) == (self._run_id, self._statement)
 
     def _given_up(self, state: State, how: str) -> Refused:
         done = state.progress
         return Refused(
-            f"query_id: the rows that this run had selected {how}; {done.updated:,} of {done.total:,} were done. "
-            "Trigger a new run: it selects anew."
+            f"query_id: the rows that this run had selected {how}; "
+            f"{done.updated:,} of {done.total:,} were done. Trigger a new run, which selects the rows again."
         )
 
-    def _in_the_way(self) -> Refused:
+    def _rows_exist(self) -> Refused:
         table = f"{self._query_id}_rows_to_update"
         return Refused(
-            f"query_id: the table {table} of an earlier run is there. Either go on with it (resume_update), or give it up: "
-            f"DROP TABLE {table}; then run again."
+            f"query_id: the table {table} of an earlier run exists. Either continue with it (resume_update), "
+            f"or give it up: DROP TABLE {table}; then run again."
         )
 
-    def _take_lock(self, patience: float) -> None:
-        """One session at a time.
+    def _take_lock(self, max_wait: float) -> None:
+        """Take the lock that allows one session at a time.
 
-        An earlier try of this run may be dead while the server still works for it: it is waited for, then
-        ended.
+        The server may still execute a statement of an earlier attempt that was killed. Wait for its session,
+        then end it.
         """
         self._execute("select pg_advisory_lock_shared({family}, {run})", **self._mark())
         began = time.monotonic()
-        deadline, ended = began + patience, False
+        deadline, ended = began + max_wait, False
         while not self._locked():
-            holder = self._holder()
-            theirs = holder and not (self._exclusive and holder.ours)
-            if theirs and time.monotonic() >= began + min(patience, 1):  # one that has ended is gone by then
+            holder = self._lock_holder()
+            other_run = holder and not (self._exclusive and holder.own)
+            # The session of a run that has just ended needs a moment to disappear.
+            if other_run and time.monotonic() >= began + min(max_wait, 1):
                 raise Refused(self.busy.format(repr(self._query_id)))
             if time.monotonic() >= deadline:
                 if ended:
                     raise Retry(
-                        f"the session of an earlier try does not end ({holder}); clear this task later."
+                        f"the session of an earlier attempt does not end ({holder}); clear this task later."
                     )
                 if holder:
-                    log.warning("Ends the session of an earlier try, process %s of the server.", holder.pid)
+                    log.warning("Ending the session of an earlier attempt (server process %s).", holder.pid)
                     self._end(holder)
-                deadline, ended = time.monotonic() + max(patience, 60), True
+                deadline, ended = time.monotonic() + max(max_wait, 60), True
             time.sleep(0.1)
 
     def _locked(self) -> bool:
@@ -231,60 +258,50 @@ class Selection:
         return f"batched update {query_id}"
 
     def _mark(self) -> dict[str, sql.Composable]:
-        """A second lock, shared, says of which run a session is."""
+        """Return the keys of a second, shared lock, which marks the session as one of this run."""
         family, run = (
             sql.SQL("hashtext({})").format(text) for text in (self._key(self._query_id), self._run_id)
         )
         return {"family": family, "run": run}
 
-    def _holder(self) -> Holder | None:
-        row = self._execute(
-            """
-            with held as (
-                select pid, objsubid, (classid::bigint << 32) | objid::bigint as key from pg_locks
-                 where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database())
-            )
-            select a.pid, a.backend_start,
-                   exists (select from held m where m.pid = a.pid and m.objsubid = 2
-                              and m.key = ({family}::bigint << 32) | ({run}::bigint & 4294967295))
-              from held join pg_stat_activity a using (pid) where objsubid = 1 and key = {family}::bigint
-            """,
-            **self._mark(),
-        ).fetchone()
-        return Holder(*row) if row else None
+    def _lock_holder(self) -> Session | None:
+        row = self._execute(sql_file("working_session"), **self._mark()).fetchone()
+        return Session(*row) if row else None
 
-    def _end(self, holder: Holder) -> None:
-        """Exactly that session: its number may be another one's by now."""
+    def _end(self, holder: Session) -> None:
+        """End exactly this session: another session may have its process id by now."""
         self._execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where pid = {pid} and backend_start = {started}",
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where pid = {pid} and backend_start = {started}",
             pid=holder.pid,
             started=holder.started,
         )
 
-    # where it stands
+    # progress
 
     def _state(self, query_id: str) -> State | None:
         row = self._execute(
-            "select run_id, table_name, statement, total, next_row, stripe, batch_size, stripes, updated, gone "
-            "from batched_update where query_id = {id}",
+            "select run_id, table_name, statement, total, next_row, stripe, batch_size, stripes,"
+            " updated, gone from batched_update where query_id = {id}",
             id=query_id,
         ).fetchone()
         return State(row[0], row[1], row[2], Progress(self._query_id, *row[3:])) if row else None
 
     def _former(self, run_id: str) -> str:
-        """Where a run's row is kept when a later run uses the query_id. No query_id looks like that."""
+        """Return the key of a run's row once a later run uses the query_id; no query_id has this form."""
         return f"{self._query_id}, {run_id}"
 
     def _keep_former(self) -> None:
-        """What an earlier run had done stays known, so that clearing that run does not do it again."""
+        """Keep the row of an earlier run, so that clearing that run does not repeat its work."""
         columns: LiteralString = (
             "run_id, table_name, statement, total, next_row, stripe, batch_size, stripes, updated, gone, "
             "started_on, renewed_on"
         )
         self._execute(
-            "insert into batched_update (query_id, {columns}) select query_id || ', ' || run_id, {columns} from batched_update "
-            "where query_id = {id} and run_id <> {run} "
-            "on conflict (query_id) do update set ({columns}) = (select {excluded})",
+            "insert into batched_update (query_id, {columns})"
+            " select query_id || ', ' || run_id, {columns} from batched_update"
+            " where query_id = {id} and run_id <> {run}"
+            " on conflict (query_id) do update set ({columns}) = (select {excluded})",
             columns=sql.SQL(columns),
             id=self._query_id,
             run=self._run_id,
@@ -294,29 +311,28 @@ class Selection:
     # selecting
 
     def select(self, timeout: float = SELECTION_TIMEOUT) -> Progress:
-        """Select the rows into a table, in one statement, and drop selections that were given up.
+        """Select the rows into a table, in one statement, and drop abandoned selections.
 
         Args:
-            timeout: Seconds that the selection may take.
+            timeout: Maximum seconds of the selection.
+
+        Returns:
+            The progress at the start.
 
         Raises:
-            Fatal: When it takes longer, or is cancelled by somebody.
+            Fatal: The selection took too long or was cancelled, or the condition fails for a row.
         """
         drop_given_up(self._connection)
         with (
             self._connection.transaction(),
             row_errors(self.selects, "Nothing is selected."),
-            self._explained("the selection", timeout, "narrow the condition"),
+            self._explain_timeout("the selection", timeout, "narrow the condition"),
         ):
-            self._limits(timeout)
+            self._set_timeout(timeout)
             self._execute("set local work_mem = '256MB'")
             self._execute("set local maintenance_work_mem = '256MB'")
             self._execute("drop table if exists {rows}, {left}")
-            self._execute("""
-                create table {rows} as
-                select row_number() over (order by tid) as row_id, tid, row_identifier
-                  from (select {table}.ctid as tid, {table}.identifier as row_identifier from {from} where {where}) selected
-            """)
+            self._execute(sql_file("select_rows"))
             self._execute("create table {left} (left_identifier uuid primary key)")
             self._execute("create index on {rows} (row_id)")
             counted = self._execute("select count(*) from {rows}").fetchone()
@@ -324,13 +340,7 @@ class Selection:
             progress = Progress(self._query_id, counted[0])
             self._keep_former()
             self._execute(
-                """
-                insert into batched_update (query_id, run_id, table_name, statement, total, next_row, stripe, batch_size, stripes)
-                values ({id}, {run}, {name}, {text}, {total}, 1, 0, 0, 0)
-                on conflict (query_id) do update set run_id = excluded.run_id, table_name = excluded.table_name,
-                    statement = excluded.statement, total = excluded.total, next_row = 1, stripe = 0, updated = 0, gone = 0,
-                    started_on = now(), renewed_on = now()
-                """,
+                sql_file("begin_progress"),
                 id=self._query_id,
                 run=self._run_id,
                 name=self._table,
@@ -341,108 +351,120 @@ class Selection:
         return progress
 
     def finish(self, *, forget: bool = False) -> None:
-        """Drop the selected rows; the query_id is free again.
+        """Drop the selected rows; the query_id can be used again.
 
         Args:
-            forget: Whether the note of what was done goes, too. It usually stays, for people, and for a run
-                that is cleared.
+            forget: Delete the stored progress, too. Usually it stays, as a record, and for a run that is
+                cleared.
         """
         with self._connection.transaction():
             self._execute("drop table if exists {rows}, {left}")
             self._execute(
                 "delete from batched_update where query_id = {id}"
                 if forget
-                else "update batched_update set next_row = total + 1, renewed_on = now() where query_id = {id}",
+                else "update batched_update set next_row = total + 1, renewed_on = now()"
+                " where query_id = {id}",
                 id=self._query_id,
             )
 
     def finished(self, progress: Progress) -> bool:
-        """Was all done by an earlier try, which has cleaned up as well?"""
+        """Return whether an earlier attempt has finished the work and dropped the rows."""
         return progress.done and not self._exists("rows")
 
     # working
 
-    def _note(self, progress: Progress, updated: int, gone: int) -> None:
-        """To be called in the transaction that did the work."""
+    def _save_progress(self, progress: Progress, updated: int, missing: int) -> None:
+        """Store the progress; to be called in the transaction that did the work."""
         self._execute(
-            "update batched_update set next_row = {row}, stripe = {stripe}, batch_size = {size}, stripes = {stripes}, "
-            "updated = updated + {u}, gone = gone + {g}, renewed_on = now() where query_id = {id}",
+            "update batched_update set next_row = {row}, stripe = {stripe}, batch_size = {size},"
+            " stripes = {stripes}, updated = updated + {updated}, gone = gone + {missing},"
+            " renewed_on = now() where query_id = {id}",
             row=progress.next_row,
             stripe=progress.stripe,
             size=progress.batch_size,
             stripes=progress.stripes,
-            u=updated,
-            g=gone,
+            updated=updated,
+            missing=missing,
             id=self._query_id,
         )
 
-    def _again(self, progress: Progress, work: Callable[[], tuple[int, int]]) -> None:
-        """Rows that were locked, again and again, until none is left.
+    def _retry_postponed(self, progress: Progress, work: Callable[[], tuple[int, int]]) -> None:
+        """Process the rows that were locked, in several passes, until none is left.
 
         Args:
-            progress: Is kept up to date.
-            work: Takes those of `left` that are free out of it; numbers of rows done, and of rows that are
-                gone.
+            progress: Updated in place.
+            work: Processes the rows of `left` that are free now, and removes them; returns the numbers of
+                processed rows and of rows that no longer exist.
         """
         for number in range(PASSES):
             try:
                 with (
                     self._connection.transaction(),
-                    self._explained("a pass over locked rows", self._timeout),
+                    self._explain_timeout("a pass over locked rows", self._timeout),
                 ):
-                    self._limits(self._timeout)
-                    self._wait_for_the_table()
-                    updated, gone = work()
-                    self._note(progress, updated, gone)
+                    self._set_timeout(self._timeout)
+                    self._allow_table_lock_wait()
+                    updated, missing = work()
+                    self._save_progress(progress, updated, missing)
             except (errors.LockNotAvailable, errors.DeadlockDetected):
-                updated, gone = 0, 0
+                updated, missing = 0, 0
             counted = self._execute("select count(*) from {left}").fetchone()
             assert counted
-            progress.updated, progress.gone = progress.updated + updated, progress.gone + gone
+            progress.updated, progress.missing = progress.updated + updated, progress.missing + missing
             progress.waiting = counted[0]
             if not progress.waiting:
                 return
             self._report(progress)
             log.info(
-                "%s rows are locked by others; pass %d of %d.", f"{progress.waiting:,}", number + 1, PASSES
+                "%s rows are locked by other sessions; pass %d of %d.",
+                f"{progress.waiting:,}",
+                number + 1,
+                PASSES,
             )
             if self._should_stop():
                 raise Interrupted(
-                    f"asked to stop with {progress.waiting:,} locked rows to go; the next try goes on there."
+                    f"stopped on request with {progress.waiting:,} locked rows left; "
+                    "the next attempt resumes."
                 )
             time.sleep(self._pause)
         raise Retry(
-            f"{progress.waiting:,} rows stayed locked by others in {PASSES} passes; all others are done. Clear this task to go on."
+            f"{progress.waiting:,} rows stayed locked by other sessions in {PASSES} passes; "
+            "all other rows are done. Clear this task to resume."
         )
 
     def _stop_if_asked(self, progress: Progress) -> None:
         if self._should_stop():
             raise Interrupted(
-                f"asked to stop at row {progress.next_row:,} of {progress.total:,}; the next try goes on there."
+                f"stopped on request at row {progress.next_row:,} of {progress.total:,}; "
+                "the next attempt resumes there."
             )
 
     # statements
 
     @contextmanager
-    def _explained(self, what: str, seconds: float, advice: str = "") -> Iterator[None]:
-        """Explain a cancelled statement by the time that has passed; the server's text is localized."""
+    def _explain_timeout(self, what: str, seconds: float, advice: str = "") -> Iterator[None]:
+        """Convert a cancelled statement to Fatal, and tell a timeout from a cancellation by its duration.
+
+        The server's message is localized, so it cannot be used for that.
+        """
         began = time.monotonic()
         try:
             yield
         except errors.QueryCanceled:
-            kept = "What was changed stays changed."
+            kept = "Rows that were changed stay changed."
             if time.monotonic() - began < int(seconds * 1000) / 1000:
                 raise Fatal(
-                    f"{what} was cancelled by somebody (pg_cancel_backend). {kept} Clear this task to go on."
+                    f"{what} was cancelled by another session (pg_cancel_backend). {kept} "
+                    "Clear this task to resume."
                 ) from None
             raise Fatal(f"{what} took longer than {seconds:g} s; {advice or self.too_long}. {kept}") from None
 
-    def _limits(self, seconds: float) -> None:
+    def _set_timeout(self, seconds: float) -> None:
         self._execute("select set_config('statement_timeout', {ms}, true)", ms=str(int(seconds * 1000)))
 
-    def _wait_for_the_table(self) -> None:
-        """Wait for a table that somebody alters, whatever the role's lock_timeout; rows are never waited for."""
-        self._execute("select set_config('lock_timeout', {ms}, true)", ms=str(LOCK_PATIENCE * 1000))
+    def _allow_table_lock_wait(self) -> None:
+        """Set the `lock_timeout` for table locks. Row locks are never waited for."""
+        self._execute("select set_config('lock_timeout', {ms}, true)", ms=str(LOCK_TIMEOUT * 1000))
 
     def _exists(self, name: str) -> bool:
         found = self._execute(
@@ -451,7 +473,7 @@ class Selection:
         return bool(found and found[0])
 
     def _execute(self, statement: LiteralString, **values: Any) -> psycopg.Cursor[Any]:
-        """Execute a statement with literals, because parts that people wrote may hold percent signs."""
+        """Execute a statement with literals, because user-written parts may hold percent signs."""
         parts = {
             key: value if isinstance(value, sql.Composable) else sql.Literal(value)
             for key, value in values.items()
@@ -460,30 +482,31 @@ class Selection:
 
 
 def drop_given_up(connection: Connection, days: float = GIVEN_UP_AFTER) -> list[str]:
-    """Drop selections that nobody has worked on for so long; where they stood stays in `batched_update`.
+    """Drop the rows of abandoned selections; their progress stays in `batched_update`.
 
     Args:
         connection: To the catalog database, in autocommit.
-        days: Since the last part of the work was done.
+        days: Days without progress after which a selection counts as abandoned.
 
     Returns:
         The query_ids whose rows were dropped.
     """
     old = connection.execute(
-        "select query_id from batched_update where query_id ~ %s and renewed_on < now() - make_interval(secs => %s) "
-        "and to_regclass(format('public.%%I', query_id || '_rows_to_update')) is not null order by 1",
+        "select query_id from batched_update"
+        " where query_id ~ %s and renewed_on < now() - make_interval(secs => %s)"
+        " and to_regclass(format('public.%%I', query_id || '_rows_to_update')) is not null order by 1",
         [QUERY_ID, days * 86_400],
     ).fetchall()
     return [query_id for (query_id,) in old if _drop_unless_at_work(connection, query_id, days)]
 
 
 def give_up(connection: Connection, query_id: str, keep: str) -> None:
-    """Drop an unfinished selection of another run, unless it is at work; for repeatable statements.
+    """Drop an unfinished selection of another run, unless that run is at work; for repeatable statements.
 
     Args:
         connection: To the catalog database, in autocommit.
-        query_id: Of the selection.
-        keep: The run whose rows stay: it goes on with them.
+        query_id: Name of the selection.
+        keep: The run whose selection stays, because the run resumes it.
     """
     row = connection.execute("select run_id from batched_update where query_id = %s", [query_id]).fetchone()
     if row and row[0] != keep:
@@ -503,13 +526,13 @@ def _drop_unless_at_work(connection: Connection, query_id: str, days: float) -> 
             if not row or not row[0]:
                 return False
             connection.execute(sql.SQL("drop table if exists {}").format(sql.SQL(", ").join(tables)))
-    except psycopg.Error as error:  # somebody else's tables; they are in nobody's way
-        log.warning("The rows of %s, given up, cannot be dropped: %s", query_id, error.diag.message_primary)
+    except psycopg.Error as error:  # for example, tables of another owner; they do no harm
+        log.warning("The abandoned selection %s cannot be dropped: %s", query_id, error.diag.message_primary)
         return False
-    log.info("Dropped the rows of %s, which a run had left behind.", query_id)
+    log.info("Dropped the abandoned selection %s.", query_id)
     return True
 
 
 def key_of(*parts: str) -> str:
-    """A part of a query_id that tells these texts from others."""
+    """Return a digest of strings, as part of a query_id."""
     return hashlib.md5("\n".join(parts).encode(), usedforsecurity=False).hexdigest()[:20]

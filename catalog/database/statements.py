@@ -1,8 +1,8 @@
-"""Checks a `SET …` and a `WHERE …` with PostgreSQL's grammar (pglast) and the server's catalogs.
+"""Checks user-written `SET …` and `WHERE …` clauses with PostgreSQL's grammar (pglast) and system catalogs.
 
-Each field is parsed alone, as what it claims to be, so nothing in one reaches into the other. What is
-executed is written from the parse trees: nothing of the given text reaches the server. Allowed: expressions,
-functions that only compute, sub-selects that read tables of the catalog (`guard.py`).
+Each clause is parsed separately, so that none can reach into the other. The executed statement is written
+from the parse trees; the given string never reaches the server. Expressions, functions that only compute, and
+sub-selects from tables of the catalog are allowed (`guard.py`).
 """
 
 import re
@@ -25,7 +25,7 @@ from catalog.database import guard
 
 KEYS = ("identifier", "provider", "foreign_identifier")
 UPDATE, SELECT = "update_query", "select_query"
-_OF_THE_ROWS = (
+_ROW_ERRORS = (
     psycopg.DataError,
     psycopg.IntegrityError,
     psycopg.ProgrammingError,
@@ -43,26 +43,33 @@ _FORBIDDEN: dict[type[Any], str] = {
     ast.CurrentOfExpr: "CURRENT OF",
     ast.IntoClause: "INTO",
     ast.SetToDefault: "DEFAULT",
-    ast.RangeTableSample: "TABLESAMPLE: it takes other rows each time",
+    ast.RangeTableSample: "TABLESAMPLE: it selects other rows each time",
 }
 
 
 class Update(msgspec.Struct, frozen=True):
-    """An UPDATE of a media table, in parts that were written from its parse tree."""
+    """An UPDATE of a media table, in parts that were written from its parse tree.
+
+    Attributes:
+        table: The media table.
+        columns: The columns that are set.
+        assignments: Without `SET`, such as `title = upper(title)`.
+        condition: Without `WHERE`.
+    """
 
     table: str
     columns: tuple[str, ...]
-    assignments: str  # `title = upper(title)`
+    assignments: str
     condition: str
 
     @property
     def text(self) -> str:
-        """The whole statement, for people."""
+        """The whole statement, for display."""
         return f"UPDATE {self.table} SET {self.assignments} WHERE {self.condition}"  # noqa: S608 - written from a parse tree
 
 
 class _Scan(Visitor):
-    """Constructs that are not allowed, below the statement itself."""
+    """Collects constructs that are not allowed below the statement itself."""
 
     def __init__(self, statement: Any) -> None:
         super().__init__()
@@ -79,7 +86,7 @@ class _Scan(Visitor):
 
 
 def parse_update(table: str, update_query: str, select_query: str) -> Update:
-    """`SET …` and `WHERE …` as one UPDATE of that media table.
+    """Parse `SET …` and `WHERE …` into one UPDATE of a media table.
 
     Args:
         table: A media table.
@@ -90,13 +97,13 @@ def parse_update(table: str, update_query: str, select_query: str) -> Update:
         The update, rewritten from the parse trees.
 
     Raises:
-        Refused: With the conf key and the reason.
+        Refused: A clause is not allowed; names the conf key and the reason.
     """
-    statement = _parsed(table, UPDATE, "SET", f"UPDATE {table}", update_query)
+    statement = _parse(table, UPDATE, "SET", f"UPDATE {table}", update_query)
     if not isinstance(statement, ast.UpdateStmt):
         raise Refused(f"{UPDATE}: only SET with assignments is allowed.")
     if statement.whereClause:
-        raise Refused(f"{UPDATE}: only SET with assignments is allowed; WHERE belongs into {SELECT}.")
+        raise Refused(f"{UPDATE}: only SET with assignments is allowed; WHERE belongs in {SELECT}.")
     if statement.fromClause:
         raise Refused(f"{UPDATE}: FROM is not allowed; use a sub-select in SET.")
     if statement.returningClause:
@@ -104,38 +111,39 @@ def parse_update(table: str, update_query: str, select_query: str) -> Update:
     targets: tuple[Any, ...] = statement.targetList or ()
     names = tuple(target.name for target in targets)
     if keys := [name for name in names if name in KEYS]:
-        raise Refused(
-            f"{UPDATE}: {', '.join(keys)} cannot be set; {', '.join(KEYS)} are what a record is known by."
-        )
+        raise Refused(f"{UPDATE}: {', '.join(keys)} cannot be set; {', '.join(KEYS)} identify a record.")
     if any(target.indirection for target in targets):
-        raise Refused(f"{UPDATE}: set whole columns; use jsonb_set(…) to change a part of one.")
-    assignments = _written(UPDATE, statement).partition(" SET ")[2]
+        raise Refused(f"{UPDATE}: set whole columns; use jsonb_set(…) to change part of a value.")
+    assignments = _rewrite(UPDATE, statement).partition(" SET ")[2]
     return Update(table, names, assignments, parse_condition(table, select_query))
 
 
 def parse_condition(table: str, select_query: str, field: str = SELECT) -> str:
-    """`WHERE …` of a media table, written from its parse tree, without the word.
+    """Parse a `WHERE …` of a media table.
 
     Args:
         table: A media table.
         select_query: `WHERE` and a condition.
-        field: What the text is called where the person gave it, for messages.
+        field: Name of the clause where the user gave it, for messages.
+
+    Returns:
+        The condition without `WHERE`, rewritten from its parse tree.
 
     Raises:
-        Refused: With the field and the reason.
+        Refused: The clause is not allowed; names the field and the reason.
     """
-    statement = _parsed(table, field, "WHERE", f"DELETE FROM {table}", select_query)  # noqa: S608 - only parsed
+    statement = _parse(table, field, "WHERE", f"DELETE FROM {table}", select_query)  # noqa: S608 - only parsed
     if isinstance(statement, ast.DeleteStmt) and statement.returningClause:
         raise Refused(f"{field}: RETURNING is not allowed.")
     if not isinstance(statement, ast.DeleteStmt) or statement.usingClause or statement.whereClause is None:
         raise Refused(f"{field}: only WHERE with a condition is allowed.")
-    return _written(field, statement).partition(" WHERE ")[2]
+    return _rewrite(field, statement).partition(" WHERE ")[2]
 
 
-def _parsed(table: str, field: str, word: str, head: str, text: str) -> Any:
-    """The one statement that head and text are; with nothing in it that is not allowed anywhere."""
+def _parse(table: str, field: str, word: str, head: str, text: str) -> Any:
+    """Return the parse tree of the single statement `head text`; refuse constructs that are never allowed."""
     if table not in MEDIA_TYPES:
-        raise Refused(f"table_name: {table!r} is no media table; there are {', '.join(MEDIA_TYPES)}.")
+        raise Refused(f"table_name: {table!r} is not a media table; use {' or '.join(MEDIA_TYPES)}.")
     if not re.match(rf"{word}\s", text):
         raise Refused(f"{field}: it must begin with {word}.")
     if "\0" in text or text != text.encode(errors="replace").decode():
@@ -144,7 +152,7 @@ def _parsed(table: str, field: str, word: str, head: str, text: str) -> Any:
     try:
         statements = parse_sql(whole)
         last = scan(whole)[-1]
-        bad = [_bad(statement.stmt) for statement in statements]
+        forbidden = [_forbidden(statement.stmt) for statement in statements]
     except ParseError as error:
         raise Refused(f"{field}: {error.args[0]}.") from None
     except RecursionError:
@@ -152,43 +160,42 @@ def _parsed(table: str, field: str, word: str, head: str, text: str) -> Any:
     if len(statements) != 1:
         raise Refused(f"{field}: {len(statements)} statements were given; only one is allowed.")
     if last.name in ("SQL_COMMENT", "C_COMMENT", "ASCII_59"):
-        raise Refused(f"{field}: it ends with a comment or a semicolon; leave that out.")
-    if bad[0]:
-        raise Refused(f"{field}: not allowed: {', '.join(dict.fromkeys(bad[0]))}.")
+        raise Refused(f"{field}: it ends with a comment or a semicolon; remove it.")
+    if forbidden[0]:
+        raise Refused(f"{field}: not allowed: {', '.join(dict.fromkeys(forbidden[0]))}.")
     return statements[0].stmt
 
 
-def _bad(statement: Any) -> list[str]:
+def _forbidden(statement: Any) -> list[str]:
     found = _Scan(statement)
     found(statement)
     return found.bad
 
 
-def _written(field: str, tree: Any) -> str:
-    """The statement, written from its tree; proved to mean the same by parsing it again."""
+def _rewrite(field: str, tree: Any) -> str:
+    """Write a statement from its parse tree, and verify the result by parsing it again."""
     try:
         text = str(RawStream()(tree))
         same = parse_sql(text)[0].stmt == tree
     except (ParseError, RecursionError):
         same = False
     if not same:
-        raise Refused(f"{field}: it cannot be written anew with the same meaning; put it more simply.")
+        raise Refused(f"{field}: it cannot be rewritten from its parse tree; simplify it.")
     return text
 
 
 def verify(connection: Connection, update: Update) -> None:
-    """Check an update against the server: tables, functions, columns and types.
+    """Check the tables, functions, columns and types of an update against the server.
 
-    SET may not read the table that it changes: batch after batch, it would see what the batches before have
-    written, which one UPDATE does not. WHERE may, because the rows are selected once, before anything is
-    changed.
+    SET must not read the table that it changes: later batches would see the values that earlier ones wrote,
+    which a single UPDATE would not. WHERE may, because the rows are selected once, before anything changes.
 
     Args:
-        connection: To the catalog database, in autocommit. Nothing is executed on it.
-        update: As `parse_update` made it.
+        connection: To the catalog database, in autocommit. The update is not executed.
+        update: Result of `parse_update`.
 
     Raises:
-        Refused: With the conf key and the reason.
+        Refused: The update is not allowed; names the conf key and the reason.
     """
     table = sql.Identifier(update.table)
     reads = guard.check(
@@ -196,11 +203,12 @@ def verify(connection: Connection, update: Update) -> None:
     )
     if own := reads & {update.table, "batched_update"}:
         raise Refused(
-            f"{UPDATE}: SET reads {', '.join(sorted(own))}, which changes from batch to batch, so later rows would get other values than "
-            f"by one UPDATE. Put the values into a table of the schema {guard.SCHEMA} first, and read that."
+            f"{UPDATE}: SET reads {', '.join(sorted(own))}, which changes from batch to batch, so later rows "
+            "would get other values than by one UPDATE. Put the values into a table of the schema "
+            f"{guard.SCHEMA} first, and read that."
         )
     verify_condition(connection, update.table, update.condition)
-    _explained(connection, f"{UPDATE}, {SELECT}", plain(update.text))
+    _check_plan(connection, f"{UPDATE}, {SELECT}", plain(update.text))
 
 
 def verify_condition(
@@ -209,14 +217,14 @@ def verify_condition(
     """Check a condition against the server, as `verify` does.
 
     Args:
-        connection: To the catalog database, in autocommit. Nothing is executed on it.
+        connection: To the catalog database, in autocommit. The condition is not executed.
         table: The media table whose name the condition uses.
-        condition: As `parse_condition` wrote it.
-        of: The table that the rows are selected from, when it is another: `deleted_<media>`.
-        field: What the text is called where the person gave it, for messages.
+        condition: Result of `parse_condition`.
+        of: The table that the rows are selected from, if not `table`: `deleted_<media>`.
+        field: Name of the clause where the user gave it, for messages.
 
     Raises:
-        Refused: With the field and the reason.
+        Refused: The condition is not allowed; names the field and the reason.
     """
     name = sql.Identifier(table)
     source = sql.SQL("{} as {}").format(sql.Identifier(of), name) if of else name
@@ -229,11 +237,11 @@ def verify_condition(
                 f"{error} Columns of {of} are named without a table, or as {table}.<column>."
             ) from None
         raise
-    _explained(connection, field, statement)
+    _check_plan(connection, field, statement)
 
 
-def _explained(connection: Connection, field: str, statement: sql.Composable) -> None:
-    """Planning finds what resolving does not: texts that are no numbers, missing rights."""
+def _check_plan(connection: Connection, field: str, statement: sql.Composable) -> None:
+    """Plan a statement, which finds errors that resolving names does not: bad literals, missing rights."""
     try:
         with connection.transaction(force_rollback=True):
             connection.execute("set transaction read only")
@@ -245,23 +253,23 @@ def _explained(connection: Connection, field: str, statement: sql.Composable) ->
 
 @contextmanager
 def row_errors(what: str, advice: str = "") -> Iterator[None]:
-    """Turn errors of the rows (division by zero, a constraint, …) into Fatal: they fail each attempt.
+    """Convert errors that rows cause (division by zero, a constraint, …) to Fatal: they fail each attempt.
 
     Args:
-        what: The conf key or the part of the work, for the message.
-        advice: What to do then.
+        what: The conf key or the step, for the message.
+        advice: What to do, for the message.
 
     Raises:
-        Fatal: With the server's own words.
+        Fatal: With the server's message.
     """
     try:
         yield
-    except _OF_THE_ROWS as error:
+    except _ROW_ERRORS as error:
         found = error.diag
         detail = f" ({found.message_detail.rstrip('.')})" if found.message_detail else ""
         raise Fatal(f"{what}: PostgreSQL: {found.message_primary}{detail}. {advice}".rstrip()) from None
 
 
 def plain(text: str) -> sql.SQL:
-    """SQL that this module wrote from a parse tree."""
+    """Return a string that this module wrote from a parse tree, as SQL."""
     return sql.SQL(text)

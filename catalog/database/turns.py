@@ -1,8 +1,8 @@
-"""Turns: mutual exclusion of conflicting DAGs, also while a failed run is cleared.
+"""Turns: mutual exclusion of conflicting DAGs, by locks that outlive a failed run.
 
-A run takes a turn before it changes anything and proves before each step that the turn is still its own. A
-run that has failed keeps its turn, so clearing its tasks goes on with the work, until another run begins:
-that one gives the turn up for it.
+A run takes a turn before it changes anything, and checks before each step that it still holds the turn. A
+failed run keeps its turn, so that clearing its tasks resumes the work. When a conflicting run begins, it
+gives up the turn of the failed run.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +15,13 @@ from catalog.core.session import Connection
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """A run's permission to work. number: greater than that of any turn taken before."""
+    """Permission of a run to work.
+
+    Attributes:
+        number: Fencing token: greater than that of any earlier turn.
+        dag_id: DAG of the run.
+        run_id: The run.
+    """
 
     number: int
     dag_id: str
@@ -33,18 +39,20 @@ def take(
 
     Args:
         connection: To the catalog database, in autocommit.
-        dag_id: Of the run.
-        run_id: Of the run.
-        conflicts: Ids of the DAGs that must not run at the same time; other runs of `dag_id` never may.
+        dag_id: DAG of the run.
+        run_id: The run.
+        conflicts: Ids of the other DAGs that must not run at the same time. Two runs of `dag_id` always
+            conflict.
         active: Returns whether a run (DAG id, run id) is running or queued.
 
     Returns:
-        The turn; or descriptions of the active runs, in which case nothing was changed.
+        The turn; or descriptions of the active runs, and nothing was changed.
     """
     with connection.transaction():
         connection.execute("select pg_advisory_xact_lock(hashtext('turn'))")
         held = connection.execute(
-            "select number, dag_id, run_id from turn where given_up_for is null and dag_id = any(%s) order by number",
+            "select number, dag_id, run_id from turn"
+            " where given_up_for is null and dag_id = any(%s) order by number",
             [[dag_id, *conflicts]],
         ).fetchall()
         others = [(other, run) for _, other, run in held if (other, run) != (dag_id, run_id)]
@@ -62,31 +70,41 @@ def take(
 
 
 def current(connection: Connection, dag_id: str, run_id: str) -> Turn:
-    """The turn that a run holds.
+    """Return the turn of a run.
+
+    Args:
+        connection: To the catalog database.
+        dag_id: DAG of the run.
+        run_id: The run.
 
     Raises:
-        Refused: The run never took a turn, or another run has begun since.
+        Refused: The run has no turn, or another run has begun since.
     """
     row = connection.execute(
-        "select number, given_up_for from turn where dag_id = %s and run_id = %s order by number desc limit 1",
+        "select number, given_up_for from turn"
+        " where dag_id = %s and run_id = %s order by number desc limit 1",
         [dag_id, run_id],
     ).fetchone()
     if not row:
-        raise Refused("this run has not taken its turn; clear the run from its first task on.")
+        raise Refused("this run has no turn; clear the run from its first task on.")
     if row[1]:
         raise Refused(
-            f"{row[1]} began after this run had ended, so this run cannot go on. Trigger a new run, or clear this one "
-            "from its first task on."
+            f"{row[1]} began after this run had ended, so this run cannot go on. Trigger a new run, or clear "
+            "this one from its first task on."
         )
     return Turn(row[0], dag_id, run_id)
 
 
 @contextmanager
 def kept(connection: Connection, turn: Turn) -> Iterator[None]:
-    """Keep a turn from being given up while something is exchanged that cannot be taken back.
+    """Lock a turn during a step that cannot be undone, so that no other run gives it up meanwhile.
+
+    Args:
+        connection: To the catalog database, in autocommit.
+        turn: The turn of the run.
 
     Raises:
-        Refused: It was given up before.
+        Refused: The turn was given up before.
     """
     with connection.transaction():
         row = connection.execute(

@@ -134,7 +134,7 @@ def test_an_older_catalog_is_told_what_it_is(catalog_command, server):
         connection.execute("create table image (identifier uuid)")
     status, out, _ = catalog_command("db", "status", "--dsn", dsn)
     assert status == 1
-    assert "a catalog of an older generation, perhaps. `catalog db adopt --check` says what it is." in out
+    assert "it may be a catalog of an older generation. `catalog db adopt --check` describes it." in out
     refused(
         catalog_command("db", "restored", "--dsn", dsn, "--since", "2026-01-01"), "catalog db adopt --check"
     )
@@ -170,7 +170,7 @@ def test_an_empty_database_without_rights(catalog_command, server):
     address = psycopg.conninfo.make_conninfo(dsn, user="newcomer", password="hunter2")
     refused(
         catalog_command("db", "upgrade", "--dsn", address),
-        "role newcomer may not make anything in the schema public",
+        "role newcomer may not create objects in the schema public",
         "grant usage, create on schema public to newcomer",
     )
 

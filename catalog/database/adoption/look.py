@@ -87,8 +87,8 @@ def look(
     connection: Connection,
     *,
     move_duplicates: bool = False,
-    say: Callable[[str], None] = lambda _: None,
-    patience: float = locks.PATIENCE,
+    notify: Callable[[str], None] = lambda _: None,
+    max_wait: float = locks.MAX_WAIT,
 ) -> Look:
     """Look at a database; nothing is changed.
 
@@ -98,27 +98,27 @@ def look(
     Args:
         connection: In autocommit.
         move_duplicates: Plan to move older duplicates aside instead of refusing them.
-        say: Told which table is read as a whole, and whom a look waits for.
-        patience: Seconds after which no further attempt is made to get a lock.
+        notify: Told which table is read as a whole, and whom a look waits for.
+        max_wait: Seconds after which no further attempt is made to get a lock.
 
     Raises:
         Fatal: Somebody holds a table against readers for that long.
     """
     settle(connection)
-    locks.give_up_soon(connection)
-    return locks.attempts(
+    locks.limit_lock_wait(connection)
+    return locks.retry_while_locked(
         lambda: psycopg.connect(
             connection.info.dsn, password=connection.info.password or None, autocommit=True
         ),
         connection.info.backend_pid,
-        lambda: _look(connection, move_duplicates, say),
+        lambda: _look(connection, move_duplicates, notify),
         what="the look",
-        say=say,
-        patience=patience,
+        notify=notify,
+        max_wait=max_wait,
     )
 
 
-def _look(connection: Connection, move_duplicates: bool, say: Callable[[str], None]) -> Look:
+def _look(connection: Connection, move_duplicates: bool, notify: Callable[[str], None]) -> Look:
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read, read only")
         connection.execute("set local work_mem = '256MB'")
@@ -128,7 +128,7 @@ def _look(connection: Connection, move_duplicates: bool, say: Callable[[str], No
         if not any(there.has(media) for media in MEDIA):
             return Look("none", left=_left(there))
         in_the_way = unreadable(there)
-        counts = Counts() if in_the_way else count(connection, there, say)
+        counts = Counts() if in_the_way else count(connection, there, notify)
         plan = Plan(there, counts, move_duplicates=move_duplicates)
         return Look(
             "older",

@@ -64,7 +64,7 @@ class Odd(msgspec.Struct, frozen=True):
     exact: bool
 
 
-def count(connection: Connection, there: Inventory, say: Callable[[str], None]) -> Counts:
+def count(connection: Connection, there: Inventory, notify: Callable[[str], None]) -> Counts:
     """Examine the rows. Whole tables are read only where a unique index is missing, and of audio."""
     rows = {
         table: _estimate(connection, table)
@@ -72,7 +72,7 @@ def count(connection: Connection, there: Inventory, say: Callable[[str], None]) 
         if there.columns.get(table)
     }
     unfilled = {t: n for t in ("audio", "deleted_audio") if (n := _unfilled(connection, there, t))}
-    doubled = _doubled(connection, there, rows, say)
+    doubled = _doubled(connection, there, rows, notify)
     shared = {d.table for d in doubled if d.rows and d.keys == IDENTIFIER and d.table in MEDIA}
     return Counts(
         rows,
@@ -153,7 +153,7 @@ def _unfilled(connection: Connection, there: Inventory, table: str) -> int:
 
 
 def _doubled(
-    connection: Connection, there: Inventory, rows: dict[str, int], say: Callable[[str], None]
+    connection: Connection, there: Inventory, rows: dict[str, int], notify: Callable[[str], None]
 ) -> list[Doubled]:
     found = []
     for table, wanted in UNIQUE.items():
@@ -163,7 +163,7 @@ def _doubled(
         for _, keys in wanted:
             if there.missing_unique(table, keys) and all(_key_column(key) in columns for key in keys):
                 if rows[table]:
-                    say(
+                    notify(
                         f"reads the about {rows[table]:,} rows of {table} for those with the same {', '.join(keys)}"
                     )
                 found.append(find(connection, table, keys))

@@ -25,7 +25,7 @@ from catalog.database.adoption.rows import TO_FILL
 from catalog.database.adoption.steps import Step
 from catalog.database.schema import SchemaStatus
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 FILLED = 10_000  # rows of a batch
 _FOLLOWS = 0.5  # seconds between two looks at how far an index is
@@ -45,20 +45,20 @@ def adopt(
     dsn: str,
     *,
     move_duplicates: bool = False,
-    say: Say = lambda _: None,
+    notify: Notify = lambda _: None,
     progress: Progress = lambda what, done, total: None,
     done: Callable[[Step], None] = lambda _: None,
-    patience: float = locks.PATIENCE,
+    max_wait: float = locks.MAX_WAIT,
 ) -> SchemaStatus:
     """Make an older catalog ours: all steps, then the revisions after the first one.
 
     Args:
         dsn: Address of the database.
         move_duplicates: Keep the newest of rows that should be unique, and move the others aside.
-        say: Told each step, and whom it waits for.
+        notify: Told each step, and whom it waits for.
         progress: Called with what is under way, how much of it is done, and how much there is.
         done: Called after each step.
-        patience: Seconds after which no further attempt is made to get a lock.
+        max_wait: Seconds after which no further attempt is made to get a lock.
 
     Returns:
         The status afterwards.
@@ -71,17 +71,17 @@ def adopt(
     """
     with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
         settle(connection)
-        work = _Work(connection, dsn, say, progress, patience)
+        work = _Work(connection, dsn, notify, progress, max_wait)
         with work.alone():
-            found = look(connection, move_duplicates=move_duplicates, say=say, patience=patience)
+            found = look(connection, move_duplicates=move_duplicates, notify=notify, max_wait=max_wait)
             check(found)
             for number, step in enumerate(found.steps, 1):
-                say(f"{number}/{len(found.steps)} {step.title}")
+                notify(f"{number}/{len(found.steps)} {step.title}")
                 began = time.monotonic()
                 work.do(step)
-                say(f"{number}/{len(found.steps)} done in {time.monotonic() - began:.1f} s")
+                notify(f"{number}/{len(found.steps)} done in {time.monotonic() - began:.1f} s")
                 done(step)
-    return schema.upgrade(dsn, say=say, patience=patience)
+    return schema.upgrade(dsn, notify=notify, max_wait=max_wait)
 
 
 def check(found: Look) -> None:
@@ -106,10 +106,10 @@ def check(found: Look) -> None:
 
 class _Work:
     def __init__(
-        self, connection: Connection, dsn: str, say: Say, progress: Progress, patience: float
+        self, connection: Connection, dsn: str, notify: Notify, progress: Progress, max_wait: float
     ) -> None:
         self._connection, self._dsn = connection, dsn
-        self._say, self._progress, self._patience = say, progress, patience
+        self._notify, self._progress, self._max_wait = notify, progress, max_wait
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -149,10 +149,10 @@ class _Work:
 
     def _index(self, step: Step) -> None:
         """Build an index outside a transaction; one that an earlier attempt left invalid is built again."""
-        locks.give_up_after(self._connection, self._patience)
+        locks.set_lock_timeout(self._connection, self._max_wait)
         self._run("set maintenance_work_mem = '1GB'")
         follow = _Follow(
-            self._connect, self._connection.info.backend_pid, step.title, self._say, self._progress
+            self._connect, self._connection.info.backend_pid, step.title, self._notify, self._progress
         )
         try:
             with follow:
@@ -161,7 +161,7 @@ class _Work:
         except psycopg.errors.LockNotAvailable:
             others = "; ".join(map(str, follow.found)) or "a session that has ended meanwhile"
             raise Fatal(
-                f"{step.title} has waited {self._patience:,.0f} s for {others}. What was done before this step stays. Repeat the "
+                f"{step.title} has waited {self._max_wait:,.0f} s for {others}. What was done before this step stays. Repeat the "
                 "command when that has ended: it drops the half-built index and builds it anew."
             ) from None
 
@@ -217,9 +217,11 @@ class _Work:
         return row
 
     def _attempt(self, what: str, work: Callable[[], Any]) -> Any:
-        locks.give_up_soon(self._connection)
+        locks.limit_lock_wait(self._connection)
         pid = self._connection.info.backend_pid
-        return locks.attempts(self._connect, pid, work, what=what, say=self._say, patience=self._patience)
+        return locks.retry_while_locked(
+            self._connect, pid, work, what=what, notify=self._notify, max_wait=self._max_wait
+        )
 
     def _connect(self) -> Connection:
         return psycopg.connect(conninfo(self._dsn), autocommit=True)
@@ -232,12 +234,12 @@ class _Follow:
     """Reports the progress of an index build, and the sessions that it waits for."""
 
     def __init__(
-        self, connect: Callable[[], Connection], pid: int, title: str, say: Say, progress: Progress
+        self, connect: Callable[[], Connection], pid: int, title: str, notify: Notify, progress: Progress
     ) -> None:
         self._connect, self._pid, self._title = connect, pid, title
-        self._say, self._progress = say, progress
+        self._notify, self._progress = notify, progress
         self._over = threading.Event()
-        self.found: list[locks.Holder] = []  # those of the last look that found any
+        self.found: list[locks.LockHolder] = []  # those of the last look that found any
         self._thread = threading.Thread(target=self._look, daemon=True)
 
     def __enter__(self) -> None:
@@ -261,11 +263,11 @@ class _Follow:
                     ).fetchone()
                     if row and row[1]:
                         self._progress(self._title, *row)
-                    self.found = locks.holders(connection, self._pid) or self.found
+                    self.found = locks.lock_holders(connection, self._pid) or self.found
                     for holder in self.found:
                         if holder.pid not in said:
                             said.add(holder.pid)
-                            self._say(f"{self._title} waits for {holder}")
+                            self._notify(f"{self._title} waits for {holder}")
                     self._over.wait(_FOLLOWS)
         except psycopg.Error:
             return  # how far it is stays unknown; the build itself goes on

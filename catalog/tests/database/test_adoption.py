@@ -288,10 +288,10 @@ class TestLocks:
                 Fatal,
                 match=r"image: add standardized_popularity has waited 0 s for process \d+ of .*their report.*",
             ):
-                adopt(dsn, say=said.append, patience=0)
+                adopt(dsn, notify=said.append, max_wait=0)
             assert look(connection).state == "older"
             other.rollback()
-            adopt(dsn, say=said.append)
+            adopt(dsn, notify=said.append)
 
     @pytest.mark.parametrize(
         ("generation", "theirs"),
@@ -313,7 +313,7 @@ class TestLocks:
                 if "waits for" in text:
                     other.rollback()
 
-            adopt(dsn, say=say)
+            adopt(dsn, notify=say)
         assert [text for text in said if f"waits for process {pid} of " in text]
 
     def test_readers_go_on_while_a_vacuum_is_waited_for(self, old):
@@ -322,7 +322,7 @@ class TestLocks:
         said = []
         with psycopg.connect(dsn) as other, connected(dsn) as reader, ThreadPoolExecutor() as threads:
             other.execute("lock table audio in share update exclusive mode")  # as a vacuum does
-            adoption = threads.submit(adopt, dsn, say=said.append)
+            adoption = threads.submit(adopt, dsn, notify=said.append)
             reader.execute("set lock_timeout = '500ms'")
             while not [text for text in said if "waits for" in text]:
                 reader.execute("select count(*) from image, audio")
@@ -338,8 +338,8 @@ class TestLocks:
             with pytest.raises(
                 Fatal, match=f"the look has waited 0 s for process {other.info.backend_pid} of "
             ):
-                look(connection, patience=0)
-            assert look(connection, say=lambda _: other.rollback()).refused == []
+                look(connection, max_wait=0)
+            assert look(connection, notify=lambda _: other.rollback()).refused == []
 
     def test_an_index_waits_no_longer_than_it_may(self, old):
         """A transaction that is older than the build: the build ends, and the next adoption begins it anew."""
@@ -357,7 +357,7 @@ class TestLocks:
                 match=f"make url unique in image.* has waited 2 s for process {pid} of |"
                 f"make url unique in audio.* has waited 2 s for process {pid} of ",
             ):
-                adopt(dsn, patience=2, done=done)
+                adopt(dsn, max_wait=2, done=done)
             other.rollback()
         assert adopt(dsn).pending == ()
 
@@ -368,7 +368,7 @@ class TestLocks:
             with pytest.raises(
                 Fatal, match=f"adoption has waited 0 s for process {other.info.backend_pid} of "
             ):
-                adopt(dsn, patience=0)
+                adopt(dsn, max_wait=0)
 
 
 def test_a_width_that_somebody_else_needs_stays(old, tmp_path):

@@ -44,7 +44,7 @@ def test_all_selected_rows_once_and_no_others(catalog):
     fill(catalog)
     count_updates(catalog)
     progress = whole(catalog)
-    assert (progress.total, progress.updated, progress.gone, progress.waiting) == (1000, 1000, 0, 0)
+    assert (progress.total, progress.updated, progress.missing, progress.waiting) == (1000, 1000, 0, 0)
     assert titles(catalog) == {f"Title {n}!" for n in range(1, 1001)}
     assert touched_once(catalog, 1000)
     assert catalog.execute(
@@ -109,7 +109,7 @@ def test_rows_that_move_or_go_meanwhile(catalog):
     catalog.execute("update image set creator = 'x' where foreign_identifier like 'flickr%5'")
     catalog.execute("delete from image where foreign_identifier like 'flickr%7'")
     progress = job.run(progress)
-    assert (progress.updated, progress.gone) == (360, 40)
+    assert (progress.updated, progress.missing) == (360, 40)
     assert all(t.endswith("!") and not t.endswith("!!") for t in titles(catalog))
 
 
@@ -150,7 +150,7 @@ def test_a_table_of_any_name_may_be_read(catalog, dsn, name):
                 holder.rollback()
 
         progress = whole(catalog, what=what, batch_size=50, progress=release)
-    assert (progress.updated, progress.gone, progress.waiting) == (300, 0, 0)
+    assert (progress.updated, progress.missing, progress.waiting) == (300, 0, 0)
     found = catalog.execute("select distinct width, title from image where provider = 'flickr'").fetchall()
     assert found == [(7, "F")]
 
@@ -189,7 +189,7 @@ def test_rows_that_stay_locked_are_reported_and_can_be_had_later(catalog, dsn):
     with psycopg.connect(dsn) as other:
         other.execute("select from image where foreign_identifier in ('flickr3', 'flickr4') for update")
         job = engine(catalog)
-        with pytest.raises(Retry, match="2 rows stayed locked by others"):
+        with pytest.raises(Retry, match="2 rows stayed locked by other sessions"):
             job.run(job.claim(resume=False) or job.select())
     progress = job.run(job.claim(resume=False))
     assert (progress.updated, progress.waiting) == (100, 0)
@@ -215,7 +215,7 @@ def test_rows_of_an_earlier_run_are_in_the_way_unless_it_is_resumed(catalog, dsn
             job.run(job.claim(resume=False) or job.select())
     with pytest.raises(Refused, match=r"resume_update.*DROP TABLE test_rows_to_update") as raised:
         engine(catalog, run="run-2").claim(resume=False)
-    assert "Either go on with it" in str(raised.value)
+    assert "Either continue with it" in str(raised.value)
     other = engine(catalog, run="run-2", what=update("SET title = title || '?'"))
     progress = other.claim(resume=True)
     assert (progress.updated, progress.stripe) == (25, 1)

@@ -97,7 +97,9 @@ def test_locked_rows_are_taken_later_and_those_that_stay_locked_are_reported(cat
     fill(catalog, 50)
     with psycopg.connect(dsn) as other:
         other.execute("select from image where foreign_identifier = 'flickr7' for update")
-        with pytest.raises(Retry, match=r"1 rows stayed locked by others in 30 passes; all others are done"):
+        with pytest.raises(
+            Retry, match=r"1 rows stayed locked by other sessions in 30 passes; all other rows are done"
+        ):
             delete(catalog)
         assert count(catalog, "image") == 1
     assert delete(catalog) == 50
@@ -113,7 +115,7 @@ def test_rows_that_change_or_go_after_the_selection(catalog):
     catalog.execute("update image set creator = 'new' where foreign_identifier = 'flickr1'")
     catalog.execute("delete from image where foreign_identifier = 'flickr2'")
     progress = job.run(progress)
-    assert (progress.updated, progress.gone) == (49, 1)
+    assert (progress.updated, progress.missing) == (49, 1)
     assert catalog.execute(
         "select creator from deleted_image where foreign_identifier = 'flickr1'"
     ).fetchone() == ("new",)
@@ -134,7 +136,7 @@ def test_restoring(catalog):
         "update image set url = 'https://example.org/flickr3.jpg' where foreign_identifier = 'smk1'"
     )  # its URL is taken now
     progress = restore(catalog, "image", WHERE, batch_size=7)
-    assert (progress.total, progress.updated, progress.gone) == (20, 19, 1)
+    assert (progress.total, progress.updated, progress.missing) == (20, 19, 1)
     assert {k: v for k, v in before.items() if v["foreign_identifier"] != "flickr3"} == records(catalog)
     assert count(catalog, "deleted_image") == 1
     assert restore(catalog, "image", WHERE).updated == 0  # the next command selects anew
@@ -220,7 +222,7 @@ with psycopg.connect(sys.argv[1], autocommit=True) as connection:
     print("at work", flush=True)
     some = "identifier IN (SELECT identifier FROM image WHERE provider = 'flickr' ORDER BY foreign_identifier LIMIT 2000)"
     job = Deletion(connection, "killed", "image", some, "killed", batch_size=50, should_stop=stop.is_set)
-    job.run(job.claim(patience=0.2) or job.select())
+    job.run(job.claim(max_wait=0.2) or job.select())
     print("done", flush=True)
 """
 

@@ -134,7 +134,7 @@ def test_a_load_over_each_row(old, old_dsn, tmp_path, media):
 def test_a_batched_update_of_each_row(old, media):
     before = contents(old, media, ["title"])
     progress = apply(old, parse_update(media, "SET title = left(title, 10)", "WHERE true"), "titles")
-    assert (progress.updated, progress.gone) == (len(before), 0)
+    assert (progress.updated, progress.missing) == (len(before), 0)
     assert contents(old, media, ["title"]) == before
 
 
@@ -152,12 +152,12 @@ def test_a_deletion_of_each_row_and_its_restoration(old, media):
     back = restore(
         old, media, parse_condition(media, "WHERE deleted_reason = 'to try it'", "--where"), pause=0
     )
-    assert (back.updated, back.gone) == (len(before), 0)
+    assert (back.updated, back.missing) == (len(before), 0)
     assert contents(old, media, score) == before
     assert contents(old, f"deleted_{media}") == gone_before
     # also what the older catalog had deleted
     restored = restore(old, media, parse_condition(media, "WHERE true", "--where"), pause=0)
-    assert (restored.updated, restored.gone) == (len(gone_before), 0)
+    assert (restored.updated, restored.missing) == (len(gone_before), 0)
 
 
 @pytest.mark.parametrize("media", MEDIA)

@@ -222,7 +222,9 @@ def test_an_older_schema_is_refused(catalog, revision):
 
 def test_tables_without_a_revision_are_refused(catalog):
     catalog.execute("delete from catalog_version")
-    with pytest.raises(Fatal, match=r"there is a table image, and no revision: .*catalog db adopt --check"):
+    with pytest.raises(
+        Fatal, match=r"the database has a table image but no revision: .*catalog db adopt --check"
+    ):
         require(catalog)
 
 

@@ -280,7 +280,7 @@ class TestGivenUp:
         with psycopg.connect(dsn) as other:
             other.execute("select count(*) from test_rows_to_update")
             assert drop_given_up(stocked) == []
-        assert "The rows of test, given up, cannot be dropped" in caplog.text
+        assert "The abandoned selection test cannot be dropped" in caplog.text
 
     @pytest.mark.parametrize(
         ("keep", "at_work", "there"), [("run-1", False, True), ("run-2", True, True), ("run-2", False, False)]
@@ -327,7 +327,7 @@ class TestAnEarlierTry:
         thread = threading.Thread(target=first)
         thread.start()
         at_work(stocked)
-        progress = engine(stocked, change=SLOW).claim(patience=0.3)
+        progress = engine(stocked, change=SLOW).claim(max_wait=0.3)
         thread.join()
         assert failed == ["ended"]
         assert (progress.total, progress.updated) == (30, 0)
@@ -337,7 +337,7 @@ class TestAnEarlierTry:
         engine(other).claim()
         timer = threading.Timer(0.5, other.close)
         timer.start()
-        assert engine(stocked).claim(patience=60) is None
+        assert engine(stocked).claim(max_wait=60) is None
         timer.join()
         assert other.closed
 
@@ -345,7 +345,7 @@ class TestAnEarlierTry:
         with psycopg.connect(dsn, autocommit=True) as other:
             engine(other, "run-2").claim()
             with pytest.raises(Refused, match="another run of 'test' is at work"):
-                engine(stocked).claim(patience=0)
+                engine(stocked).claim(max_wait=0)
             assert other.execute("select 1").fetchone() == (1,)
 
     def test_that_has_the_number_of_a_process_that_ended_is_not_touched(self, stocked, dsn):
@@ -372,7 +372,7 @@ class TestWaitingAndTime:
         thread = threading.Thread(target=cancel)
         thread.start()
         with pytest.raises(
-            Fatal, match=r"was cancelled by somebody \(pg_cancel_backend\)\. .*Clear this task"
+            Fatal, match=r"was cancelled by another session \(pg_cancel_backend\)\. .*Clear this task"
         ):
             whole(engine(stocked, change=SLOW))
         thread.join()
@@ -388,19 +388,19 @@ class TestWaitingAndTime:
 
     def test_a_lock_on_the_table_is_tried_again_later(self, stocked, dsn, monkeypatch):
         """Also for a role that has a lock_timeout of its own."""
-        monkeypatch.setattr(selections, "LOCK_PATIENCE", 0.05)
+        monkeypatch.setattr(selections, "LOCK_TIMEOUT", 0.05)
         stocked.execute("set lock_timeout = '5ms'")
         job = engine(stocked)
         progress = job.select()
         with psycopg.connect(dsn) as other:
             other.execute("lock table image in access exclusive mode")
-            with pytest.raises(Retry, match="image is locked by others"):
+            with pytest.raises(Retry, match="image is locked by other sessions"):
                 job.run(progress)
         assert whole(engine(stocked)).updated == 30
 
     @pytest.mark.parametrize("timeout", [0, 0.0001, -1, 2_147_484, 1e300, float("nan")])
     def test_a_timeout_that_postgresql_cannot_keep(self, catalog, timeout):
-        with pytest.raises(Refused, match=r"update_timeout: .* it must lie between 0.001 and 2147483 s"):
+        with pytest.raises(Refused, match=r"update_timeout: .* it must be between 0.001 and 2147483 s"):
             engine(catalog, timeout=timeout)
 
     @pytest.mark.parametrize("timeout", [0.001, 2_147_483])

@@ -65,7 +65,7 @@ def test_another_run_of_the_same_dag_conflicts(catalog):
 
 
 def test_a_run_that_never_took_a_turn(catalog):
-    with pytest.raises(Refused, match="has not taken its turn; clear the run from its first task on"):
+    with pytest.raises(Refused, match="has no turn; clear the run from its first task on"):
         current(catalog, "image_data_refresh", "1")
 
 

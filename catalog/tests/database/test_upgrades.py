@@ -43,7 +43,7 @@ def test_an_upgrade_lets_others_pass(older):
     said: Queue[str] = Queue()
     ended: Queue[schema.SchemaStatus] = Queue()
     with reader(older) as holder:
-        work = threading.Thread(target=lambda: ended.put(schema.upgrade(older, say=said.put)), daemon=True)
+        work = threading.Thread(target=lambda: ended.put(schema.upgrade(older, notify=said.put)), daemon=True)
         work.start()
         told = said.get(timeout=60)
         assert f"process {holder.info.backend_pid} of " in told
@@ -67,7 +67,7 @@ def test_an_upgrade_that_gets_no_lock(older):
             Fatal, match=rf"waited 0 s for process {holder.info.backend_pid} of .*end it: select pg_terminate"
         ),
     ):
-        schema.upgrade(older, patience=0)
+        schema.upgrade(older, max_wait=0)
     assert schema.status(older).current == "0003"
     assert schema.upgrade(older).pending == ()
 
@@ -78,7 +78,7 @@ def test_nobody_is_ended_who_waits_for_an_upgrade(older):
     ended: Queue[schema.SchemaStatus] = Queue()
     with psycopg.connect(older) as holder:
         holder.execute("lock table deleted_audio in row exclusive mode")
-        work = threading.Thread(target=lambda: ended.put(schema.upgrade(older, say=said.put)), daemon=True)
+        work = threading.Thread(target=lambda: ended.put(schema.upgrade(older, notify=said.put)), daemon=True)
         work.start()
         while said.qsize() < 2:
             with holder.transaction(force_rollback=True):  # a savepoint: its lock goes with it
@@ -93,7 +93,7 @@ def test_whatever_fails_is_what_is_said(older):
     with psycopg.connect(older) as holder:
         holder.execute("lock table catalog_version in access exclusive mode")
         with pytest.raises(Fatal, match=rf"waited 0 s for process {holder.info.backend_pid} of "):
-            schema.upgrade(older, patience=0)
+            schema.upgrade(older, max_wait=0)
 
 
 def test_two_upgrades_take_turns(older):
@@ -110,7 +110,7 @@ def test_another_upgrade_in_progress_is_named(older):
     with psycopg.connect(older, application_name="catalog db upgrade", autocommit=True) as other:
         other.execute("select pg_advisory_lock(hashtext('catalog schema upgrade'))")
         with pytest.raises(Fatal, match=r"for process \d+ of \w+ \(catalog db upgrade\)"):
-            schema.upgrade(older, patience=0)
+            schema.upgrade(older, max_wait=0)
 
 
 def test_whoever_is_in_the_way_unseen(older, server):
@@ -123,7 +123,7 @@ def test_whoever_is_in_the_way_unseen(older, server):
         thread.start()
         found = []
         while not found:
-            found = locks.holders(onlooker, waiting.info.backend_pid)
+            found = locks.lock_holders(onlooker, waiting.info.backend_pid)
             onlooker.rollback()
         assert [(h.pid, h.since, h.query) for h in found] == [(holder.info.backend_pid, None, "")]
         assert str(found[0]).startswith(f"process {holder.info.backend_pid} of ")
@@ -148,7 +148,7 @@ def test_a_revision_of_somebody_else_is_refused(dsn, catalog, revisions):
     for revision in revisions:
         catalog.execute("insert into catalog_version values (%s)", [revision])
     for ask in (schema.status, schema.upgrade, lambda _: require(catalog)):
-        with pytest.raises(Fatal, match=r"which is none of this package's"):
+        with pytest.raises(Fatal, match=r"which this package does not have"):
             ask(dsn)
 
 

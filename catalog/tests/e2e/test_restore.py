@@ -255,7 +255,7 @@ def test_the_catalog_is_lost(site):
     assert by_hand == [*expected, ("batched_update", update("after", "KEPT0006%"))]
 
     for dag_id, run_id, task_id, text in (
-        (REFRESH, refresh, "promote_tables", "has not taken its turn"),
+        (REFRESH, refresh, "promote_tables", "this run has no turn"),
         (OTHER_REFRESH, site.refresh_before, "clean_up", "the restoration of the catalog database"),
     ):
         site.clear(dag_id, run_id, task_id, "failed")

@@ -240,7 +240,7 @@ WILD = [
 
 def test_a_malformed_value_costs_itself_only(catalog):
     store(catalog, "flickr", [*(str(n) for n in range(1, 101)), *WILD])
-    assert refresh(catalog).gone == 0
+    assert refresh(catalog).missing == 0
     found = scores(catalog)
     assert None not in found[:100]
     assert found[:100] == sorted(found[:100])

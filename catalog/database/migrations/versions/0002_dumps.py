@@ -11,8 +11,10 @@ LOCKS = {"ingestion_report": "ACCESS EXCLUSIVE, an instant"}
 def upgrade() -> None:
     op.execute("alter table ingestion_report add column whole boolean not null default false")
     op.execute(
-        "create table source_dump (provider text primary key, token text not null, loaded_on timestamptz not null default now())"
+        "create table source_dump (provider text primary key, token text not null,"
+        " loaded_on timestamptz not null default now())"
     )
     op.execute(
-        "comment on column ingestion_report.day_shift is 'days back of a reingestion; number of the batch of a dump'"
+        "comment on column ingestion_report.day_shift is"
+        " 'days back of a reingestion; number of the batch of a dump'"
     )
