@@ -120,7 +120,7 @@ def delete_old() -> None:
 
 @reschedule_sensor(POKE, hours=1)
 def await_old_deleted() -> bool:
-    return bool(_restore().gone())
+    return bool(_restore().is_old_deleted())
 
 
 @task

@@ -1,1 +1,1 @@
-"""Looking after what runs: databases in the cloud, pull requests, logs."""
+"""Maintenance of the deployment: RDS snapshots, the staging database, pull requests and logs."""

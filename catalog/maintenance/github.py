@@ -1,10 +1,11 @@
-"""The parts of GitHub's REST API that we use."""
+"""Client for the parts of GitHub's REST API that the catalog uses (https://docs.github.com/en/rest)."""
 
 from typing import Any
 
 import requests
 
 from catalog.core.errors import Fatal, Retry, UnexpectedResponse
+from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.secrets import Secret
 from catalog.core.setting import GITHUB_API
 
@@ -15,8 +16,8 @@ class GitHub:
     """A client of GitHub's REST API.
 
     Args:
-        token: None reads public data only.
-        base: Another address than GitHub's own, for an enterprise server or a test.
+        token: Access token; without one, only public data can be read.
+        base: Address of the API; differs for an enterprise server.
     """
 
     def __init__(self, token: Secret | None = None, base: str = GITHUB_API) -> None:
@@ -25,30 +26,57 @@ class GitHub:
         if token:
             self._session.headers["Authorization"] = f"Bearer {token.reveal()}"
 
-    def call(self, method: str, path: str, **options: Any) -> Any:
-        """Return the decoded response; None if it has no body.
+    def call(self, method: str, path: str, **options: Any) -> Json:
+        """Send a request and return the decoded response.
+
+        Args:
+            method: HTTP method.
+            path: Path below the API's address, such as `repos/owner/name/issues/1`.
+            **options: Further arguments of `requests.Session.request`.
+
+        Returns:
+            The decoded JSON; None if the response has no body.
 
         Raises:
-            Retry: A temporary error; with `retry_after` at a rate limit.
+            Retry: GitHub is unreachable, answers with a server error, or limits the rate; with `retry_after`
+                in seconds if GitHub names a time.
+            Missing: The resource does not exist, or the token cannot read it.
+            UnexpectedResponse: The body is not JSON.
             Fatal: Any other error.
         """
         return self._request(method, f"{self._base}/{path.lstrip('/')}", **options)[0]
 
-    def pages(self, path: str, **params: Any) -> list[Any]:
-        """All items of a list, page after page."""
-        found: list[Any] = []
+    def pages(self, path: str, **params: str) -> list[Json]:
+        """Return the items of all pages of a list.
+
+        Args:
+            path: Path below the API's address.
+            **params: Query parameters.
+
+        Raises:
+            UnexpectedResponse: A page is not a list.
+            CatalogError: As for `call`.
+        """
+        found: list[Json] = []
         url: str | None = f"{self._base}/{path.lstrip('/')}"
-        options: dict[str, Any] = {"params": {"per_page": 100, **params}}
+        options: JsonObject = {"params": {"per_page": 100, **params}}
         while url:
             items, url = self._request("GET", url, **options)
             if not isinstance(items, list):
-                raise UnexpectedResponse(f"GitHub's answer to GET {path} is no list.")
+                raise UnexpectedResponse(f"GitHub's answer to GET {path} is not a list.")
             found += items
-            options = {}  # the link to the next page has them
+            options = {}  # the link to the next page includes the parameters
         return found
 
     def dispatch(self, repository: str, workflow: str, inputs: dict[str, str], ref: str = "main") -> None:
-        """Start a workflow. repository: `owner/name`."""
+        """Start a run of a workflow.
+
+        Args:
+            repository: `owner/name`.
+            workflow: File name of the workflow.
+            inputs: Inputs of the workflow.
+            ref: Branch or tag whose version of the workflow runs.
+        """
         self.call(
             "POST",
             f"repos/{repository}/actions/workflows/{workflow}/dispatches",
@@ -56,15 +84,19 @@ class GitHub:
         )
 
     def newest_tag(self, owner: str, package: str) -> str:
-        """A tag of the newest tagged version of a container package. Raises Fatal when there is none."""
+        """Return a tag of the newest tagged version of a container package, other than `latest`.
+
+        Raises:
+            Fatal: No version has such a tag.
+        """
         for version in self.pages(f"orgs/{owner}/packages/container/{package}/versions"):
             tags: list[str] = version.get("metadata", {}).get("container", {}).get("tags") or []
             if wanted := [t for t in tags if t != "latest"]:
                 return wanted[0]
-        raise Fatal(f"no version of the package {owner}/{package} has a tag.")
+        raise Fatal(f"no version of the package {owner}/{package} has a tag besides `latest`; publish one.")
 
-    def _request(self, method: str, url: str, **options: Any) -> tuple[Any, str | None]:
-        """(decoded answer, URL of the next page)."""
+    def _request(self, method: str, url: str, **options: Any) -> tuple[Json, str | None]:
+        """Return the decoded response and the URL of the next page."""
         if not url.startswith(f"{self._base}/"):  # the token goes to no other host
             raise Fatal("GitHub's answer leads to another host; not followed.")
         try:
@@ -88,12 +120,12 @@ class GitHub:
         try:
             found = answer.json() if answer.content else None
         except ValueError:
-            raise UnexpectedResponse(f"GitHub's answer to {method} {path} is no JSON.") from None
+            raise UnexpectedResponse(f"GitHub's answer to {method} {path} is not JSON.") from None
         return found, answer.links.get("next", {}).get("url")
 
 
 class Missing(Fatal):
-    """GitHub does not know it, or the token may not see it."""
+    """A resource that does not exist, or that the token cannot read; GitHub answers 404 to both."""
 
     def __init__(self, path: str) -> None:
         super().__init__(f"GitHub knows no {path}, or the token may not see it.")

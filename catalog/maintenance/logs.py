@@ -1,7 +1,7 @@
-"""Old task and component logs below a log folder: which they are, how large, and deleting them.
+"""Finds and deletes old logs of tasks and components.
 
-Runs have folders `dag_id=…/run_id=…`; the dag-processor and the scheduler one for each day; callbacks that
-executors run lie below `executor_callbacks`. Links are neither followed nor deleted.
+A run has the folder `dag_id=…/run_id=…`, the dag-processor and the scheduler have one folder per day, and
+callbacks that executors run log below `executor_callbacks`. Symbolic links are neither followed nor deleted.
 """
 
 import logging
@@ -23,8 +23,8 @@ class LogFolder(msgspec.Struct, frozen=True):
 
     Attributes:
         path: The folder.
-        size: Bytes of its files.
-        newest: Time of the last change to one of them, in seconds since the epoch.
+        size: Total size of its files, in bytes.
+        newest: Time of the last change in the folder, in seconds since the epoch.
     """
 
     path: Path
@@ -33,9 +33,14 @@ class LogFolder(msgspec.Struct, frozen=True):
 
 
 def old_logs(base: Path, days: float, now: float, is_running: Callable[[str, str], bool]) -> list[LogFolder]:
-    """Return folders without changes for that many days; -1: all, except those of active runs and of today.
+    """Return folders that have not changed for a number of days, except those of today and of active runs.
 
-    is_running: of a DAG's id and a run's id; asked only of folders that are old enough.
+    Args:
+        base: The log folder.
+        days: Minimum age in days; a negative number selects folders of any age.
+        now: Current time, in seconds since the epoch.
+        is_running: Called with the DAG id and the run id of a folder that is old enough; returns True if the
+            run is active.
     """
     root = base.resolve()
     today = max(
@@ -45,7 +50,7 @@ def old_logs(base: Path, days: float, now: float, is_running: Callable[[str, str
     for path in _units(root):
         if path.parent.name in DATED and path.name == today:
             continue
-        about = _look(path)
+        about = _measure(path)
         if about is None:
             continue
         if days >= 0 and about.newest > now - days * 86_400:
@@ -59,10 +64,19 @@ def old_logs(base: Path, days: float, now: float, is_running: Callable[[str, str
 
 
 def delete(base: Path, folders: list[LogFolder]) -> int:
-    """Number of bytes deleted; what cannot be deleted is left, and named in the log.
+    """Delete folders, and the folders of DAGs that become empty.
+
+    A folder that cannot be deleted is logged and skipped.
+
+    Args:
+        base: The log folder.
+        folders: The folders to delete.
+
+    Returns:
+        The number of bytes deleted.
 
     Raises:
-        ValueError: A path is not below `base`.
+        ValueError: A path is not below `base`, or is a symbolic link.
     """
     root, freed = base.resolve(), 0
     for folder in folders:
@@ -71,22 +85,22 @@ def delete(base: Path, folders: list[LogFolder]) -> int:
             or folder.path.resolve() == root
             or folder.path.is_symlink()
         ):
-            raise ValueError(f"{folder.path} is not below {root}; not deleted.")
+            raise ValueError(f"{folder.path} is not below {root}, or is a symbolic link; it is not deleted.")
         try:
             shutil.rmtree(folder.path)
             freed += folder.size
             parent = folder.path.parent
             if parent.name.startswith("dag_id=") and not any(parent.iterdir()):
                 parent.rmdir()
-        except FileNotFoundError:  # somebody else was faster
+        except FileNotFoundError:  # another process has deleted it
             continue
         except OSError as error:
-            log.warning("%s is left: %s", folder.path, error)
+            log.warning("%s is not deleted: %s", folder.path, error)
     return freed
 
 
 def _units(root: Path) -> Iterator[Path]:
-    """What is deleted as a whole."""
+    """Yield the folders that are deleted as a whole."""
     for folder in _folders(root):
         if folder.name.startswith("dag_id="):
             yield from (p for p in _folders(folder) if p.name.startswith("run_id="))
@@ -102,12 +116,12 @@ def _folders(path: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        log.warning("%s is left: %s", path, error)
+        log.warning("%s is skipped: %s", path, error)
         return []
 
 
-def _look(path: Path) -> LogFolder | None:
-    """Return size and age of a folder; None if it cannot be read, or no longer exists."""
+def _measure(path: Path) -> LogFolder | None:
+    """Return size and time of last change of a folder; None if it is missing or cannot be read."""
 
     def give_up(error: OSError) -> None:
         raise error
@@ -116,9 +130,9 @@ def _look(path: Path) -> LogFolder | None:
         size, newest = 0, path.stat().st_mtime
         for folder, _, files in os.walk(path, onerror=give_up):  # does not follow links
             for name in files:
-                about = os.lstat(os.path.join(folder, name))  # noqa: PTH118 - a hundred thousand of them
+                about = os.lstat(os.path.join(folder, name))  # noqa: PTH118 - faster for 100,000 files
                 size, newest = size + about.st_size, max(newest, about.st_mtime)
     except OSError as error:
-        log.warning("%s is left: %s", path, error)
+        log.warning("%s is not deleted: %s", path, error)
         return None
     return LogFolder(path, size, newest)

@@ -1,38 +1,38 @@
-"""Reminders of pull requests that wait for a review, by urgency and waiting time in weekdays."""
+"""Reminds reviewers of pull requests, by the urgency of the pull request and its waiting time in weekdays."""
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import msgspec
 
 from catalog.core.errors import Fatal, UnexpectedResponse
+from catalog.core.jsontypes import JsonObject
 from catalog.core.setting import Reviews
 from catalog.maintenance.github import GitHub, Missing
 
 log = logging.getLogger(__name__)
-# What an answer that lacks something, or holds something else, leads to.
+# Errors that a malformed or incomplete response causes.
 ODD = (AttributeError, KeyError, TypeError, ValueError, Fatal, UnexpectedResponse)
 
 MARKER = "This reminder is written automatically, by the urgency of the pull request."
-LIMITS = {
-    "critical": 1,
-    "high": 3,
-    "medium": 5,
-    "low": 8,
-}  # weekdays: at least 1, more than 2, more than 4, more than 7
-GRACE = timedelta(minutes=2)  # a comment changes its pull request's `updated_at` a moment after it was made
+LIMITS = {"critical": 1, "high": 3, "medium": 5, "low": 8}  # weekdays of waiting from which a reminder is due
+GRACE = timedelta(minutes=2)  # by which `updated_at` of a pull request may follow the comment that changed it
 
 
 class Reminder(msgspec.Struct, frozen=True):
-    """A pull request that is to be reminded of.
+    """A reminder to write.
 
     Attributes:
-        author: None when the account was deleted.
-        stale: Ids of earlier reminders, which go when the new one is there.
+        repository: `owner/name`.
+        number: Number of the pull request.
+        urgency: A key of `LIMITS`.
+        days: Waiting time in weekdays.
+        reviewers: Logins of the requested reviewers.
+        author: Login of the author; None if the account was deleted.
+        stale: Ids of earlier reminders, which the new one replaces.
     """
 
     repository: str
@@ -59,9 +59,17 @@ class Reminder(msgspec.Struct, frozen=True):
 
 
 def due(github: GitHub, settings: Reviews, today: date) -> list[Reminder]:
-    """All reminders that are to be written today; nothing is written yet.
+    """Return the reminders that are due, without writing them.
 
-    A pull request that is not as GitHub describes them is left out, and named in the log.
+    A malformed pull request is logged and skipped.
+
+    Args:
+        github: Client for the API.
+        settings: Repositories, base branch and account of the reminders.
+        today: The current UTC date.
+
+    Raises:
+        CatalogError: The list of pull requests of a repository cannot be read.
     """
     found = []
     for repository in settings.repositories:
@@ -74,7 +82,13 @@ def due(github: GitHub, settings: Reviews, today: date) -> list[Reminder]:
                 reminder = _reminder(github, settings, repository, pull, today, approvals)
             except ODD as error:
                 number = pull.get("number") if isinstance(pull, dict) else None
-                log.warning("%s#%s is left out: %s: %s", repository, number, type(error).__name__, error)
+                log.warning(
+                    "The pull request %s#%s is skipped: %s: %s",
+                    repository,
+                    number,
+                    type(error).__name__,
+                    error,
+                )
                 continue
             if reminder:
                 found.append(reminder)
@@ -82,7 +96,7 @@ def due(github: GitHub, settings: Reviews, today: date) -> list[Reminder]:
 
 
 def write(github: GitHub, reminder: Reminder) -> None:
-    """Write the new reminder, then delete the stale ones, of which some may be deleted already."""
+    """Write a reminder as a comment, then delete the earlier ones; those already deleted are ignored."""
     issue = f"repos/{reminder.repository}/issues"
     github.call("POST", f"{issue}/{reminder.number}/comments", json={"body": reminder.text})
     for comment in reminder.stale:
@@ -91,15 +105,18 @@ def write(github: GitHub, reminder: Reminder) -> None:
 
 
 def weekdays_since(base: date, today: date) -> int:
-    """Return the number of weekdays after `base`, today included, a Monday after a weekend not."""
+    """Return the number of weekdays after `base` up to and including `today`.
+
+    On a Monday, the result is 0 if `base` is within the last three days.
+    """
     days = (today - base).days
     if today.weekday() == 0 and days < 3:
         return 0
     return sum((base + timedelta(days=k)).weekday() < 5 for k in range(1, days + 1))
 
 
-def urgency_of(labels: list[Mapping[str, Any]]) -> str | None:
-    """Of the first label that speaks of priority; None when there is none, or one that we do not know."""
+def urgency_of(labels: Iterable[JsonObject]) -> str | None:
+    """Return the urgency in the first label with `priority` in its name; None if there is none."""
     name = next((n for label in labels if "priority" in (n := str(label.get("name", "")).lower())), "")
     return next((urgency for urgency in LIMITS if urgency in name), None)
 
@@ -108,10 +125,20 @@ def _reminder(
     github: GitHub,
     settings: Reviews,
     repository: str,
-    pull: Mapping[str, Any],
+    pull: JsonObject,
     today: date,
     approvals: dict[str, int],
 ) -> Reminder | None:
+    """Return the reminder of a pull request; None if none is due.
+
+    Args:
+        github: Client for the API.
+        settings: Base branch and account of the reminders.
+        repository: `owner/name`.
+        pull: The pull request, as GitHub describes it.
+        today: The current UTC date.
+        approvals: Number of approvals that a branch requires, by branch; filled as branches are looked up.
+    """
     urgency = urgency_of(pull["labels"])
     reviewers = tuple(login for user in pull["requested_reviewers"] if (login := _login(user)))
     if pull["draft"] or not reviewers or urgency is None:
@@ -139,7 +166,7 @@ def _reminder(
 
 
 def _approvals(github: GitHub, repository: str, number: int) -> int:
-    """Return the reviewers whose last review other than a comment is an approval."""
+    """Return the number of reviewers whose last review, other than a comment, is an approval."""
     last = {}
     for review in github.pages(f"repos/{repository}/pulls/{number}/reviews"):
         reviewer = _login(review["user"])
@@ -149,7 +176,7 @@ def _approvals(github: GitHub, repository: str, number: int) -> int:
 
 
 def _required(github: GitHub, repository: str, branch: str, base: str, known: dict[str, int]) -> int:
-    """Return the approvals that the protection of a branch requires, or that of the base branch, or 1."""
+    """Return the number of approvals that a branch requires; by default that of the base branch, or 1."""
     if branch not in known:
         try:
             protection = github.call("GET", f"repos/{repository}/branches/{branch}/protection") or {}
@@ -162,12 +189,12 @@ def _required(github: GitHub, repository: str, branch: str, base: str, known: di
     return known[branch]
 
 
-def _login(user: Mapping[str, Any] | None) -> str | None:
-    """None for an account that was deleted."""
+def _login(user: JsonObject | None) -> str | None:
+    """Return the login; None if the account was deleted."""
     return user["login"] if user else None
 
 
-def _moment(text: str) -> datetime:
-    if not isinstance(text, str) or not re.match(r"\d{4}-\d{2}-\d{2}T", text):
-        raise Fatal(f"GitHub gave {text!r} as a moment.")
-    return datetime.fromisoformat(text).astimezone(UTC)
+def _moment(value: object) -> datetime:
+    if not isinstance(value, str) or not re.match(r"\d{4}-\d{2}-\d{2}T", value):
+        raise Fatal(f"GitHub returned {value!r} instead of a time.")
+    return datetime.fromisoformat(value).astimezone(UTC)

@@ -1,4 +1,4 @@
-"""Entries that silence messages or skip errors: those whose issue is closed or missing."""
+"""Finds entries that silence messages or skip errors although their GitHub issue is closed or missing."""
 
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
@@ -9,15 +9,18 @@ from catalog.core.errors import Fatal, UnexpectedResponse
 from catalog.core.setting import PassedOver, Silencing
 from catalog.maintenance.github import GitHub, Missing
 
-MISSING, NO_ISSUE = "no such issue", "this is no GitHub issue"
+MISSING, NO_ISSUE = "no such issue", "not the URL of a GitHub issue"
 
 
 class Closed(msgspec.Struct, frozen=True):
-    """An entry whose issue is closed, or not to be found.
+    """An entry whose issue is closed or cannot be found.
 
     Attributes:
-        pattern: Of task ids, if it has one.
-        note: What else is wrong with its issue; empty for one that is closed.
+        dag_id: The DAG whose messages or errors the entry matches.
+        issue: URL of the issue.
+        predicate: The string that a message or an error must contain.
+        pattern: Regular expression that the task id must match; None for all tasks.
+        note: The problem with the issue; empty if it is closed.
     """
 
     dag_id: str
@@ -28,18 +31,18 @@ class Closed(msgspec.Struct, frozen=True):
 
 
 def closed_issues(github: GitHub, entries: Mapping[str, Sequence[Silencing | PassedOver]]) -> list[Closed]:
-    """The entries that have lost their reason.
+    """Return the entries whose issue is not open, or could not be looked up.
 
     Args:
-        github: The client.
-        entries: DAG id → entries of one of the two Variables.
+        github: Client for the API.
+        entries: Entries of one of the two Variables, by DAG id.
 
     Raises:
-        Retry: GitHub does not answer. What it says about one issue concerns that entry only.
+        Retry: GitHub is unreachable, answers with a server error, or limits the rate.
     """
     found, states = [], dict[str, str]()
-    for dag_id, ones in entries.items():
-        for entry in ones:
+    for dag_id, entries_of_dag in entries.items():
+        for entry in entries_of_dag:
             url = entry.issue
             if url not in states:
                 states[url] = _state_or_note(github, url)
@@ -61,7 +64,20 @@ def _state_or_note(github: GitHub, url: str) -> str:
 
 
 def issue_state(github: GitHub, url: str) -> str:
-    """`open`, `closed` or `missing`. Raises ValueError for a URL that is not an issue's."""
+    """Return the state of an issue.
+
+    Args:
+        github: Client for the API.
+        url: Address of the issue's page or of its API resource.
+
+    Returns:
+        `open`, `closed` or `missing`.
+
+    Raises:
+        ValueError: The URL is not that of an issue.
+        UnexpectedResponse: The response has no valid state.
+        CatalogError: The request failed.
+    """
     parts = urlsplit(url).path.strip("/").split("/")
     if len(parts) < 4 or not parts[-1].isdigit():
         raise ValueError(url)
@@ -72,5 +88,5 @@ def issue_state(github: GitHub, url: str) -> str:
         return "missing"
     state = found.get("state") if isinstance(found, dict) else None
     if state not in ("open", "closed"):
-        raise UnexpectedResponse(f"GitHub gives no state of {owner}/{repository}#{number}.")
+        raise UnexpectedResponse(f"GitHub returned no state of the issue {owner}/{repository}#{number}.")
     return str(state)

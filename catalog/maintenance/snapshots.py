@@ -1,29 +1,42 @@
-"""Snapshots of the catalog database in RDS: a new one each time, the oldest of ours deleted."""
+"""Takes and deletes RDS snapshots of the catalog database.
+
+Only snapshots whose name starts with `airflow-managed-` are ever deleted.
+"""
 
 import logging
-from typing import Any
+from typing import Any, TypeAlias
 
 from catalog.core.errors import Fatal
 
+RDS: TypeAlias = Any  # boto3's client, which has no types
 log = logging.getLogger(__name__)
-PREFIX = "airflow-managed-"  # what is not called so is somebody else's
+PREFIX = "airflow-managed-"  # other snapshots belong to others
 
 
-def create(rds: Any, database: str, name: str) -> None:
-    """Begin a snapshot; does nothing when it is there. rds: boto3's client."""
+def create(rds: RDS, database: str, name: str) -> None:
+    """Request a snapshot; do nothing if it exists.
+
+    Args:
+        rds: boto3's client.
+        database: Identifier of the RDS instance.
+        name: Identifier of the snapshot.
+
+    Raises:
+        ValueError: The name does not start with `airflow-managed-`.
+    """
     if not name.startswith(PREFIX):
-        raise ValueError(f"a snapshot of ours is called {PREFIX}…, not {name}")
+        raise ValueError(f"a snapshot of the catalog must be called {PREFIX}…, not {name}")
     try:
         rds.create_db_snapshot(DBInstanceIdentifier=database, DBSnapshotIdentifier=name)
     except rds.exceptions.DBSnapshotAlreadyExistsFault:
         return
 
 
-def available(rds: Any, name: str) -> bool:
-    """Whether a snapshot is whole.
+def available(rds: RDS, name: str) -> bool:
+    """Return True if a snapshot is complete.
 
     Raises:
-        Fatal: It will never be.
+        Fatal: The snapshot failed.
     """
     found = rds.describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"]
     status = found[0].get("Status") if found else None
@@ -32,14 +45,25 @@ def available(rds: Any, name: str) -> bool:
     return bool(status == "available")
 
 
-def delete_previous(rds: Any, database: str, keep: int) -> list[str]:
-    """Delete our snapshots but the newest `keep` available ones, and return their names."""
+def delete_previous(rds: RDS, database: str, keep: int) -> list[str]:
+    """Delete all but the newest available snapshots that `create` made.
+
+    A snapshot that is in use is logged and skipped; the next run tries again.
+
+    Args:
+        rds: boto3's client.
+        database: Identifier of the RDS instance.
+        keep: Number of snapshots to keep, at least 1.
+
+    Returns:
+        The names of the deleted snapshots.
+    """
     if keep < 1:
-        raise ValueError(f"at least one snapshot is kept, not {keep}")
+        raise ValueError(f"at least one snapshot must be kept, not {keep}")
     pages = rds.get_paginator("describe_db_snapshots").paginate(
         DBInstanceIdentifier=database, SnapshotType="manual"
     )
-    ours = [
+    managed = [
         s
         for page in pages
         for s in page["DBSnapshots"]
@@ -47,15 +71,14 @@ def delete_previous(rds: Any, database: str, keep: int) -> list[str]:
         and s.get("Status") == "available"
         and s.get("SnapshotCreateTime")
     ]
-    ours.sort(key=lambda s: s["SnapshotCreateTime"], reverse=True)
+    managed.sort(key=lambda s: s["SnapshotCreateTime"], reverse=True)
     deleted, faults = [], rds.exceptions
-    for name in [s["DBSnapshotIdentifier"] for s in ours[keep:]]:
+    for name in [s["DBSnapshotIdentifier"] for s in managed[keep:]]:
         try:
             rds.delete_db_snapshot(DBSnapshotIdentifier=name)
         except (faults.InvalidDBSnapshotStateFault, faults.DBSnapshotNotFoundFault) as error:
-            log.warning(
-                "%s is left: %s", name, type(error).__name__
-            )  # in use, or gone already; the next run sees
+            # In use, or already deleted.
+            log.warning("The snapshot %s is not deleted: %s", name, type(error).__name__)
         else:
             deleted.append(name)
     return deleted

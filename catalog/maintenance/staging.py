@@ -1,34 +1,41 @@
-"""The staging database as a copy of production's newest snapshot.
+"""Replaces the staging database by a restored snapshot of production.
 
-Only databases that are named as staging's are ever changed.
+Only the instances that the Variable `STAGING_RESTORE_DATABASES` names as staging's are ever changed.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from catalog.core.errors import Fatal, Retry
+from catalog.core.jsontypes import JsonObject
 from catalog.core.session import Connection
 from catalog.core.setting import Databases, Deploy
 from catalog.maintenance.github import GitHub
 
-TRUNCATED = (
-    "api_throttledapplication",
-    "api_oauth2registration",
-)  # production's keys must not work in staging
-RUN_TAG = "catalog-run"
+# Tables of API keys; production's must not work in staging.
+TRUNCATED = ("api_throttledapplication", "api_oauth2registration")
+RUN_TAG = "catalog-run"  # the tag of an instance that holds the id of the run that restored it
 _AGAIN = "trigger a new run"
 
-
+RDS: TypeAlias = Any  # boto3's client, which has no types
 Role = Literal["staging", "temporary", "old"]
 
 
 class Restore:
-    """The steps. Each can be repeated at any later time: it does what is still to be done, or refuses.
+    """The steps of a restore.
 
-    rds: boto3's client; run: what this run is called. A tag tells the instance that it restored from all
-    others, whatever their names are.
+    Each step can be repeated at any later time: it does what is still to be done, or raises. A tag
+    identifies the instance that this run restored, whatever its name is.
+
+    Args:
+        rds: boto3's client.
+        databases: Identifiers of the instances.
+        run: Id of the DAG run.
+
+    Raises:
+        Fatal: The identifiers are not four different ones.
     """
 
-    def __init__(self, rds: Any, databases: Databases, run: str = "") -> None:
+    def __init__(self, rds: RDS, databases: Databases, run: str = "") -> None:
         if databases.production in databases.ours or len(set(databases.ours)) < 3:
             raise Fatal(
                 "STAGING_RESTORE_DATABASES: production, staging, temporary and old must be four different "
@@ -37,28 +44,38 @@ class Restore:
         self._rds, self._names, self._run = rds, databases, run[:200]
 
     def latest_snapshot(self) -> str:
-        """The newest automated snapshot of production. Raises Fatal when there is none."""
+        """Return the identifier of production's newest automated snapshot.
+
+        Raises:
+            Fatal: There is none.
+        """
         pages = self._rds.get_paginator("describe_db_snapshots").paginate(
             DBInstanceIdentifier=self._names.production, SnapshotType="automated"
         )
         found = [s for page in pages for s in page["DBSnapshots"] if s.get("SnapshotCreateTime")]
         if not found:
-            raise Fatal(f"{self._names.production} has no automated snapshot.")
+            raise Fatal(
+                f"{self._names.production} has no automated snapshot; enable its backups, "
+                "then clear this task."
+            )
         return str(max(found, key=lambda s: s["SnapshotCreateTime"])["DBSnapshotIdentifier"])
 
     def snapshot_ready(self, snapshot: str) -> bool:
         [found] = self._rds.describe_db_snapshots(DBSnapshotIdentifier=snapshot)["DBSnapshots"]
         return bool(found["Status"] == "available")
 
-    def details(self) -> dict[str, Any]:
-        """What the restored database must have in common with staging."""
+    def details(self) -> JsonObject:
+        """Return the properties that the restored instance must share with staging, as arguments of boto3."""
         found = self._describe(self._names.staging)
         if found is None:
-            raise Fatal(f"there is no database {self._names.staging}.")
+            raise Fatal(
+                f"there is no database {self._names.staging}; correct STAGING_RESTORE_DATABASES, or rename "
+                "the old database by hand."
+            )
         kept = ("MultiAZ", "AvailabilityZone", "PubliclyAccessible", "DBInstanceClass", "AllocatedStorage")
         details = {key: found[key] for key in kept if found.get(key) is not None}
         if details.get("MultiAZ"):
-            details.pop("AvailabilityZone", None)  # AWS takes one or the other
+            details.pop("AvailabilityZone", None)  # AWS accepts only one of the two
         details["VpcSecurityGroupIds"] = [
             group["VpcSecurityGroupId"] for group in found.get("VpcSecurityGroups", [])
         ]
@@ -66,14 +83,22 @@ class Restore:
             details["DBSubnetGroupName"] = found["DBSubnetGroup"]["DBSubnetGroupName"]
         return details
 
-    def restore(self, snapshot: str, details: dict[str, Any]) -> None:
-        """Restore the temporary database, unless this run has begun to. Raises Fatal if another run has."""
+    def restore(self, snapshot: str, details: JsonObject) -> None:
+        """Start to restore the temporary database, unless this run has already done so.
+
+        Args:
+            snapshot: Identifier of the snapshot.
+            details: Properties of the instance, from `details`.
+
+        Raises:
+            Fatal: The temporary database exists and belongs to another run.
+        """
         if self.exchanged():
             return
-        if there := self._describe(self._names.temporary):
-            if not self._is_ours(there):
+        if existing := self._describe(self._names.temporary):
+            if not self._is_own(existing):
                 raise Fatal(
-                    f"{self._names.temporary} is there already, left by another run; delete it, then "
+                    f"{self._names.temporary} already exists, left by another run; delete it, then "
                     "clear this task."
                 )
             return
@@ -87,72 +112,83 @@ class Restore:
         )
 
     def exchanged(self) -> bool:
-        """Whether staging is the database that this run restored."""
-        return self._is_ours(self._describe(self._names.staging))
+        """Return True if staging is the database that this run restored."""
+        return self._is_own(self._describe(self._names.staging))
 
     def available(self, role: Role) -> bool:
-        """Whether the next step may come. False also while a renamed database has not appeared yet."""
+        """Return True if the next step can start.
+
+        Args:
+            role: The instance that the step needs; it is missing for a while after it was renamed.
+        """
         if role != "staging" and self.exchanged():
             return True
         return _is_available(self._describe(getattr(self._names, role)))
 
     def move_staging_away(self) -> None:
-        """Staging gets the old name, so that the restored database can take its place.
+        """Rename staging to the old name, so that the restored database can take its place.
 
         Raises:
-            Fatal: the restored database is not there, or the old name is taken.
-            Retry: the restored database is not available.
+            Fatal: The restored database does not exist, or the old name is taken.
+            Retry: The restored database is not available.
         """
         staging, old = self._describe(self._names.staging), self._describe(self._names.old)
-        if staging is None or self._is_ours(staging):
+        if staging is None or self._is_own(staging):
             return
         restored = self._describe(self._names.temporary)
-        if not self._is_ours(restored):
+        if not self._is_own(restored):
             raise Fatal(f"{self._names.temporary} is not what this run restored, so staging stays; {_AGAIN}.")
         if not _is_available(restored):
             raise Retry(f"{self._names.temporary} is not available, so staging stays.")
         if old is not None:
-            raise Fatal(f"{self._names.old} is there, left by another run; delete it, then clear this task.")
+            raise Fatal(f"{self._names.old} exists, left by another run; delete it, then clear this task.")
         self._rename(self._names.staging, self._names.old)
 
     def move_restored_in(self) -> None:
-        """Give staging's name to the restored database. Raises Fatal if it is taken, or none is restored."""
+        """Rename the restored database to staging.
+
+        Raises:
+            Fatal: The name is taken, or this run has restored no database.
+        """
         if staging := self._describe(self._names.staging):
-            if self._is_ours(staging):
+            if self._is_own(staging):
                 return
-            raise Fatal(
-                f"{self._names.staging} is there; clear rename_staging_to_old and all tasks after it."
-            )
-        if not self._is_ours(self._describe(self._names.temporary)):
+            raise Fatal(f"{self._names.staging} exists; clear rename_staging_to_old and all tasks after it.")
+        if not self._is_own(self._describe(self._names.temporary)):
             raise Fatal(f"{self._names.temporary} is not what this run restored; {_AGAIN}.")
         self._rename(self._names.temporary, self._names.staging)
 
     def roll_back(self) -> bool:
-        """Give the old database staging's name again, if nobody has that name: whether it was needed.
+        """Rename the old database back to staging if no database has that name.
+
+        Returns:
+            True if the database was renamed.
 
         Raises:
-            Fatal: another run is at work.
+            Fatal: Another run is about to exchange staging.
         """
         if self._describe(self._names.staging) is not None or self._describe(self._names.old) is None:
             return False
         restored = self._describe(self._names.temporary)
-        if restored and not self._is_ours(restored):
-            raise Fatal(f"{self._names.temporary} is another run's, which is about to exchange staging.")
+        if restored and not self._is_own(restored):
+            raise Fatal(
+                f"{self._names.temporary} belongs to another run, which is about to exchange staging."
+            )
         self._rename(self._names.old, self._names.staging)
         return True
 
     def delete_old(self) -> None:
-        """Delete what staging was.
+        """Delete the replaced database.
 
         Raises:
-            Fatal: staging is not what this run restored, or the old database is.
-            Retry: staging is not available.
+            Fatal: Staging is not what this run restored, or the old database is.
+            Retry: Staging is not available.
         """
         old = self._describe(self._names.old)
         if old is None or old["DBInstanceStatus"] == "deleting":
             return
         staging = self._describe(self._names.staging)
-        if not self._is_ours(staging) or self._is_ours(old):
+        if not self._is_own(staging) or self._is_own(old):
             raise Fatal(
                 f"{self._names.old} is kept: {self._names.staging} is not what this run restored. "
                 "Check both; delete the old one by hand."
@@ -165,15 +201,20 @@ class Restore:
             DeleteAutomatedBackups=False,
         )
 
-    def gone(self) -> bool:
+    def is_old_deleted(self) -> bool:
+        """Return True if the replaced database does not exist, or is being deleted."""
         found = self._describe(self._names.old)
         return found is None or found["DBInstanceStatus"] == "deleting"
 
     def require_exchanged(self) -> None:
-        """Raises Fatal when staging is not the database that this run restored."""
+        """Check that staging is the database that this run restored.
+
+        Raises:
+            Fatal: It is not.
+        """
         if not self.exchanged():
             raise Fatal(
-                f"{self._names.staging} is not what this run restored, so it stays as it is; {_AGAIN}."
+                f"{self._names.staging} is not what this run restored, so it is not changed; {_AGAIN}."
             )
 
     def _rename(self, name: str, new: str) -> None:
@@ -185,14 +226,14 @@ class Restore:
 
     def _guarded(self, name: str) -> str:
         if name not in self._names.ours:
-            raise Fatal(f"refused to change {name}: it is not one of staging's databases.")
+            raise Fatal(f"{name} is not one of staging's databases, so it is not changed.")
         return name
 
-    def _is_ours(self, instance: dict[str, Any] | None) -> bool:
-        """Whether this run restored it."""
+    def _is_own(self, instance: JsonObject | None) -> bool:
+        """Return True if this run restored the instance."""
         return bool(instance) and {"Key": RUN_TAG, "Value": self._run} in (instance or {}).get("TagList", [])
 
-    def _describe(self, name: str) -> dict[str, Any] | None:
+    def _describe(self, name: str) -> JsonObject | None:
         try:
             [found] = self._rds.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
         except self._rds.exceptions.DBInstanceNotFoundFault:
@@ -200,18 +241,29 @@ class Restore:
         return dict(found)
 
 
-def _is_available(instance: dict[str, Any] | None) -> bool:
+def _is_available(instance: JsonObject | None) -> bool:
     return bool(instance and instance["DBInstanceStatus"] == "available")
 
 
 def forget_applications(connection: Connection) -> None:
-    """Empty the tables of applications and their keys. connection: to the staging database, in autocommit."""
+    """Truncate the tables of applications and their API keys.
+
+    Args:
+        connection: Connection to the staging database, in autocommit mode.
+    """
     connection.execute("set statement_timeout = '5min'")
     connection.execute(f"truncate {', '.join(TRUNCATED)} restart identity cascade")
 
 
 def deploy(target: Deploy, github: GitHub) -> str:
-    """Deploy the newest version of the API to staging, which migrates the database: the tag."""
+    """Start the deployment of the newest version of the API to staging, which migrates the database.
+
+    Returns:
+        The tag that is deployed.
+
+    Raises:
+        CatalogError: A request to GitHub failed, or no version has a tag.
+    """
     tag = github.newest_tag(target.repository.partition("/")[0], target.package)
     github.dispatch(target.repository, target.workflow, {"tag": tag})
     return tag

@@ -1,4 +1,4 @@
-"""Whether a message is sent, and if not, why. The whole text goes to the task log in any case."""
+"""Decides whether a message is sent to Slack. The task log has every message in full."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,20 @@ NOTIFICATIONS, ALERTS = "slack_notifications", "slack_alerts"
 
 
 def connection_id(message: Message) -> str:
+    """Return the id of the Airflow connection that a message is sent to."""
     return ALERTS if message.alert else NOTIFICATIONS
 
 
 def silencing_issue(message: Message, silenced: Mapping[str, Sequence[Silencing]]) -> str | None:
-    """The issue that silences this message, if any does.
+    """Return the issue of the first entry that silences a message; None if no entry does.
 
-    An entry of the message's DAG does when its predicate is part of user name and text (in any case of
-    letters) and its task_id_pattern, if it has one and the message a task, is found in the task's id.
+    An entry silences a message of its DAG if the user name and the text contain its predicate, in upper or
+    lower case, and its `task_id_pattern` matches a part of the task id. An entry without a pattern, and a
+    message without a task id, match any.
+
+    Args:
+        message: The message.
+        silenced: Entries of `SILENCED_SLACK_NOTIFICATIONS`, by DAG id.
     """
     haystack = (message.username + message.text).lower()
     for entry in silenced.get(message.dag_id, ()):
@@ -36,7 +42,15 @@ def reason_not_to_send(
     override: bool,
     silenced: Mapping[str, Sequence[Silencing]],
 ) -> str | None:
-    """None when the message is to be sent."""
+    """Return the reason not to send a message; None if it is to be sent.
+
+    Args:
+        message: The message.
+        connection_exists: True if the message's connection is defined.
+        environment: Value of the Variable `ENVIRONMENT`.
+        override: True if messages are sent in every environment.
+        silenced: Entries of `SILENCED_SLACK_NOTIFICATIONS`, by DAG id.
+    """
     if not connection_exists:
         return f"there is no connection {connection_id(message)}"
     if issue := silencing_issue(message, silenced):

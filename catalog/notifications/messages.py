@@ -1,28 +1,66 @@
-"""Texts for Slack. Pure functions: who sends them, and whether, is decided elsewhere."""
+"""Builds the messages for Slack, without sending them.
+
+`delivery` decides whether a message is sent, and `dags/operators/slack.py` sends it.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Protocol
 
 import msgspec
 
 from catalog.core.dates import utc
+from catalog.core.jsontypes import Json
 from catalog.ingestion.completeness import URL_TAKEN, URL_TAKEN_HINT, accepting, flags
 
 _UNITS = (("week", 604_800), ("day", 86_400), ("hour", 3_600), ("min", 60), ("sec", 1))
+_SHORTFALLS = 10  # that a message lists
+
+Report = Mapping[str, Json]  # a row of ingestion_report
 
 
-_SHORTFALLS = 10
+class Suggestion(Protocol):
+    """An account of Flickr that could become a sub-provider (`providers/flickr/audit.py`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def nsid(self) -> str: ...
+    @property
+    def photos(self) -> int: ...
 
 
-def flags_of(report: Mapping[str, Any]) -> str:
-    """What limits a load, in words: see `completeness.flags`. report: a row of ingestion_report."""
+class StaleEntry(Protocol):
+    """An entry whose issue is not open (`maintenance/silenced.py`)."""
+
+    @property
+    def dag_id(self) -> str: ...
+    @property
+    def issue(self) -> str: ...
+    @property
+    def predicate(self) -> str: ...
+    @property
+    def pattern(self) -> str | None: ...
+    @property
+    def note(self) -> str: ...
+
+
+def flags_of(report: Report) -> str:
+    """Return what limits a load, in words (`completeness.flags`); empty if nothing does."""
     names = ("complete", "whole", "replayed", "shortfalls", "accepted")
     return flags(**{name: report[name] for name in names})
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A text for a channel. alert: it goes to slack_alerts instead of slack_notifications."""
+    """A message for Slack.
+
+    Attributes:
+        text: The text, in Slack's markup.
+        username: The name that Slack shows as its sender.
+        dag_id: The DAG that sends it.
+        task_id: The task that sends it; None if the message is about a whole run.
+        alert: True for the connection `slack_alerts`, False for `slack_notifications`.
+    """
 
     text: str
     username: str
@@ -32,12 +70,12 @@ class Message(msgspec.Struct, frozen=True):
 
 
 def escaped(text: object) -> str:
-    """Foreign text that cannot become a mention or a link in Slack."""
+    """Escape a string, so that Slack shows no mention or link in it."""
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def duration(seconds: float | None) -> str:
-    """Human words: `1 hour, 3 mins`; `less than 1 sec`; `_No data_` when unknown."""
+    """Return a number of seconds in words, such as `1 hour, 3 mins`; `_No data_` if it is None."""
     if seconds is None:
         return "_No data_"
     if seconds < 1:
@@ -53,12 +91,20 @@ def duration(seconds: float | None) -> str:
 def load_completion(
     dag_id: str,
     task_id: str,
-    reports: Sequence[Mapping[str, Any]],
+    reports: Sequence[Report],
     *,
     window: tuple[datetime, datetime] | None,
     reingestion: bool = False,
 ) -> Message:
-    """Report a provider's run from its rows of ingestion_report; the days of a reingestion are added up."""
+    """Build the report of a provider's run.
+
+    Args:
+        dag_id: The DAG.
+        task_id: The task that reports.
+        reports: Rows of `ingestion_report` of the run; their counts are added up.
+        window: The half-open time window of the pull; None if it covers everything.
+        reingestion: True for a run that pulls many days.
+    """
     covers = "_multiple time periods_" if reingestion else "_all_"
     if window:
         covers = f"{utc(window[0]):%Y-%m-%d} -> {utc(window[1]):%Y-%m-%d}"
@@ -75,7 +121,7 @@ def load_completion(
     if partial:
         lines.append(
             "*Partial*: a pull did not reach its end; what it had read is loaded. "
-            "Clear the failed pull to go on."
+            "Clear the failed pull to continue it."
         )
     if short:
         accepted = all(r["accepted"] for r in reports if r["shortfalls"])
@@ -91,7 +137,7 @@ def load_completion(
     return Message("\n".join(lines), "Airflow DAG Load Data Complete", dag_id, task_id)
 
 
-def _media_line(media_type: str, reports: Sequence[Mapping[str, Any]]) -> str:
+def _media_line(media_type: str, reports: Sequence[Report]) -> str:
     def total(name: str) -> int:
         return sum(r[name] for r in reports)
 
@@ -120,8 +166,18 @@ def task_failure(
     run_id: str | None = None,
     attempt: int | None = None,
 ) -> Message:
-    """An alert about one failed task. attempt: which try it was."""
-    lines = [f"*DAG*: `{dag_id}`", f"*Task*: `{task_id}`" + (f", try {attempt}" if attempt else "")]
+    """Build the alert of a failed task.
+
+    Args:
+        dag_id: The DAG.
+        task_id: The failed task.
+        when: Logical date of the run.
+        log_url: Address of the task's log.
+        exception: The exception that ended the task.
+        run_id: The run.
+        attempt: Number of the attempt, from 1.
+    """
+    lines = [f"*DAG*: `{dag_id}`", f"*Task*: `{task_id}`" + (f", attempt {attempt}" if attempt else "")]
     if run_id:
         lines.append(f"*Run*: `{escaped(run_id)}`")
     if when:
@@ -136,27 +192,33 @@ def task_failure(
 
 
 def run_problem(dag_id: str, run_id: str, text: str) -> Message:
-    """An alert about a run as a whole."""
+    """Build an alert about a run as a whole; `text` may contain Slack's markup."""
     return Message(
         f"*DAG*: `{dag_id}`\n*Run*: `{escaped(run_id)}`\n{text}", "Airflow DAG Failure", dag_id, alert=True
     )
 
 
 def malformed_setting(dag_id: str, task_id: str, problem: str) -> Message:
-    """Return an alert about a malformed setting; `problem` says what was expected and what is used."""
+    """Build an alert about a malformed setting; `problem` names what is expected and what is used instead."""
     text = f"*Malformed setting*: {escaped(problem)}\nFound by `{dag_id}`, task `{task_id}`."
     return Message(text, "Malformed Setting", dag_id, task_id, alert=True)
 
 
 def reingestion_errors(dag_id: str, task_id: str, failed: Sequence[tuple[str, str | None]]) -> Message:
-    """Return one alert for all failed days of a reingestion: (day, URL of the log) pairs."""
+    """Build one alert for all failed days of a reingestion.
+
+    Args:
+        dag_id: The DAG.
+        task_id: The task that reports.
+        failed: Name and log address of each failed day.
+    """
     lines = [f"*{len(failed)} ingestion days failed* in `{dag_id}`; the other days were loaded."]
     lines += [f"  - <{url}|{name}>" if url else f"  - {name}" for name, url in failed]
     return Message("\n".join(lines), "Aggregate Reingestion Error", dag_id, task_id, alert=True)
 
 
-def flickr_suggestions(dag_id: str, task_id: str, suggestions: Sequence[Any]) -> Message:
-    """Return an alert that suggests accounts as sub-providers; each has name, nsid and photos."""
+def flickr_suggestions(dag_id: str, task_id: str, suggestions: Sequence[Suggestion]) -> Message:
+    """Build an alert that suggests accounts of Flickr as sub-providers."""
     lines = ["*Consider adding these institutions as sub-providers of Flickr:*"]
     lines += [
         f"  - {escaped(s.name)}: {escaped(s.nsid)} _({s.photos:,} CC-licensed images)_" for s in suggestions
@@ -167,13 +229,13 @@ def flickr_suggestions(dag_id: str, task_id: str, suggestions: Sequence[Any]) ->
 def pending_media(
     dag_id: str, task_id: str, counts: Mapping[str, Mapping[str, int]], admin_url: str
 ) -> Message:
-    """Return a message about reported media.
+    """Build a message about reported media; an alert if any await review.
 
     Args:
-        dag_id: Of the sender.
-        task_id: Of the sender.
-        counts: Media type → reason → number of reported media.
-        admin_url: Address of the admin pages.
+        dag_id: The DAG.
+        task_id: The task that reports.
+        counts: Number of reported media, by media type and reason.
+        admin_url: Address of the API's admin pages.
     """
     if not any(reasons for reasons in counts.values()):
         return Message(
@@ -188,10 +250,10 @@ def pending_media(
     return Message("\n".join(lines), "Reported Media Requires Review", dag_id, task_id, alert=True)
 
 
-def stale_entries(dag_id: str, task_id: str, variable: str, closed: Sequence[Any]) -> Message:
-    """Return an alert about entries whose issue is closed, with dag_id, issue, predicate, pattern, note."""
+def stale_entries(dag_id: str, task_id: str, variable: str, closed: Sequence[StaleEntry]) -> Message:
+    """Build an alert about entries of a Variable whose issue is not open."""
     lines = [
-        f"These entries of `{variable}` have lost their reason; remove them, or give them another issue:"
+        f"These entries of `{variable}` refer to no open issue; remove them, or give them an open issue:"
     ]
     for entry in closed:
         name = entry.dag_id + (f" ({entry.pattern})" if entry.pattern else "")

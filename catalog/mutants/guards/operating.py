@@ -214,7 +214,7 @@ GUARDS = (
         row=44,
         file=STAGING,
         find=(
-            "        if not self._is_ours(restored):\n"
+            "        if not self._is_own(restored):\n"
             '            raise Fatal(f"{self._names.temporary} is not what this run restored, so'
         ),
         replace=(
@@ -229,7 +229,7 @@ GUARDS = (
         holds="The old staging database is deleted only when the restored one has replaced it.",
         row=44,
         file=STAGING,
-        find="        if not self._is_ours(staging) or self._is_ours(old):\n",
+        find="        if not self._is_own(staging) or self._is_own(old):\n",
         replace="        if staging is self:\n",
         tests=(f"{TEST_STAGING}::test_a_step_is_repeated_at_any_moment",),
         seconds=120,
@@ -249,7 +249,7 @@ GUARDS = (
         row=14,
         file=LOGS,
         find=(
-            '    except OSError as error:\n        log.warning("%s is left: %s", path, error)\n'
+            '    except OSError as error:\n        log.warning("%s is not deleted: %s", path, error)\n'
             "        return None\n"
         ),
         replace="    except ZeroDivisionError:\n        return None\n",

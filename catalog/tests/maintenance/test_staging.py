@@ -133,7 +133,7 @@ def test_the_whole_way(rds):
     assert not restore.roll_back()
     restore.require_exchanged()
     restore.delete_old()
-    assert restore.gone()
+    assert restore.is_old_deleted()
     assert whose(rds) == {P: "", S: "run"}
 
 
