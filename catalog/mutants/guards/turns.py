@@ -49,7 +49,7 @@ GUARDS = (
         file=REFRESH,
         find="on conflict (number) do nothing",
         replace="on conflict (number) do update set plan = excluded.plan",
-        tests=(f"{TEST_REFRESH}::test_written_once",),
+        tests=(f"{TEST_REFRESH}::test_the_state_is_written_once",),
     ),
     Guard(
         name="counted-before-it-is-live",
@@ -58,7 +58,7 @@ GUARDS = (
         file=REFRESH,
         find="        if (documents := self.made(index).documents) is None:\n",
         replace="        if (documents := self.made(index).documents or 0) < 0:\n",
-        tests=(f"{TEST_REFRESH}::test_an_index_that_is_made_again_was_never_counted",),
+        tests=(f"{TEST_REFRESH}::test_a_recreated_index_was_never_counted",),
     ),
     Guard(
         name="refresh-that-shrinks",
