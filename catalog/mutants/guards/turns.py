@@ -22,7 +22,7 @@ GUARDS = (
         file=TURNS,
         find="        connection.execute(\"select pg_advisory_xact_lock(hashtext('turn'))\")\n",
         replace="",
-        tests=(f"{TEST_TURNS}::test_many_at_once",),
+        tests=(f"{TEST_TURNS}::test_many_runs_at_once",),
     ),
     Guard(
         name="turn-that-was-given-up",
@@ -95,7 +95,7 @@ GUARDS = (
         file="catalog/recovery/restored.py",
         find='where given_up_for is null"',
         replace='where false"',
-        tests=("database/test_restored.py::test_no_run_goes_on_where_the_lost_state_was",),
+        tests=("database/test_restored.py::test_no_run_continues_from_lost_state",),
     ),
     Guard(
         name="numbers-of-a-lost-state",
@@ -104,7 +104,7 @@ GUARDS = (
         file="catalog/recovery/restored.py",
         find="BEYOND = 1_000_000  # ",
         replace="BEYOND = 0  # ",
-        tests=("database/test_restored.py::test_no_run_goes_on_where_the_lost_state_was",),
+        tests=("database/test_restored.py::test_no_run_continues_from_lost_state",),
     ),
     Guard(
         name="keys-of-a-lost-state",
