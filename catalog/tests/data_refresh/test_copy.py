@@ -39,8 +39,8 @@ def shape(api, table):
     one = "select array_agg(x order by x) from ("
     return {
         "columns": api.execute(
-            "select array_agg((attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, "
-            "adrelid))::text order by attnum) "
+            "select array_agg((attname, format_type(atttypid, atttypmod), attnotnull, "
+            "pg_get_expr(adbin, adrelid))::text order by attnum) "
             "from pg_attribute left join pg_attrdef on adrelid = attrelid and adnum = attnum "
             "where attrelid = %s::regclass and attnum > 0",
             [table],

@@ -270,8 +270,8 @@ def test_rows_of_lists_that_cannot_go_are_found_after_the_copy(filled):
     ):
         TableCopy(catalog, api, "image", "run").run()
     api.execute(
-        "alter table note drop constraint note_pin_fkey, add foreign key (pin) references pin on delete "
-        "cascade"
+        "alter table note drop constraint note_pin_fkey, "
+        "add foreign key (pin) references pin on delete cascade"
     )
     refresh(catalog, api)
     assert api.execute("select count(*) from note").fetchone() == (97,)
@@ -286,8 +286,8 @@ def test_errors_of_the_swap_name_the_cause_and_a_solution(filled):
     TableCopy(catalog, api, "image", "run").run()
     promotion.build_indexes(api, "image")
     api.execute(
-        "insert into note select id from pin; insert into api_deletedimage select now(), now(), identifier "
-        "from image where id = 3"
+        "insert into note select id from pin; "
+        "insert into api_deletedimage select now(), now(), identifier from image where id = 3"
     )
     with pytest.raises(Fatal) as error:
         promotion.promote(api, ["image"], "run")
@@ -417,8 +417,8 @@ def test_one_set_that_the_table_refuses_is_left_out(filled, statement, said):
         query = """
             select count(*) from temp_import_audio a where audio_set_foreign_identifier is not null
               and not exists (
-                select from temp_import_audioset s where s.foreign_identifier =
-                  a.audio_set_foreign_identifier and s.provider = a.provider)
+                select from temp_import_audioset s
+                 where s.foreign_identifier = a.audio_set_foreign_identifier and s.provider = a.provider)
         """
         assert api.execute(query).fetchone() == (0,)
         for table in ("audioset", "audio"):

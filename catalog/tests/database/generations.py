@@ -21,29 +21,25 @@ GENERATIONS = (
 )
 _MEDIA_COLUMNS = {
     "image": """
-        identifier uuid default public.uuid_generate_v4() not null, created_on timestamptz not null,
-          updated_on timestamptz not null,
-        {deleted_on}
-        ingestion_type varchar(80), provider varchar(80), source varchar(80), foreign_identifier {long}(3000),
-        foreign_landing_url {long}(1000), url {long}(3000) not null, thumbnail {long}(3000), width integer,
-          height integer,
-        filesize integer, license varchar(50) not null, license_version varchar(25), creator {long}(2000),
-          creator_url {long}(2000),
-        title {long}(5000), meta_data jsonb, tags jsonb, watermarked boolean,
-          last_synced_with_source timestamptz,
-        removed_from_source boolean not null, filetype varchar(5), category varchar(80)
-    """,
-    "audio": """
-        identifier uuid default public.uuid_generate_v4() not null, created_on timestamptz not null,
-          updated_on timestamptz not null,
+        identifier uuid default public.uuid_generate_v4() not null,
+        created_on timestamptz not null, updated_on timestamptz not null,
         {deleted_on}
         ingestion_type varchar(80), provider varchar(80), source varchar(80), foreign_identifier {long}(3000),
         foreign_landing_url {long}(1000), url {long}(3000) not null, thumbnail {long}(3000),
-          filetype varchar(5), duration integer,
-        bit_rate integer, sample_rate integer, category varchar(80), genres varchar(80)[], audio_set jsonb,
-          set_position integer,
-        alt_files jsonb, filesize integer, license varchar(50) not null, license_version varchar(25),
-          creator {long}(2000),
+        width integer, height integer, filesize integer, license varchar(50) not null,
+        license_version varchar(25), creator {long}(2000), creator_url {long}(2000), title {long}(5000),
+        meta_data jsonb, tags jsonb, watermarked boolean, last_synced_with_source timestamptz,
+        removed_from_source boolean not null, filetype varchar(5), category varchar(80)
+    """,
+    "audio": """
+        identifier uuid default public.uuid_generate_v4() not null,
+        created_on timestamptz not null, updated_on timestamptz not null,
+        {deleted_on}
+        ingestion_type varchar(80), provider varchar(80), source varchar(80), foreign_identifier {long}(3000),
+        foreign_landing_url {long}(1000), url {long}(3000) not null, thumbnail {long}(3000),
+        filetype varchar(5), duration integer, bit_rate integer, sample_rate integer, category varchar(80),
+        genres varchar(80)[], audio_set jsonb, set_position integer, alt_files jsonb, filesize integer,
+        license varchar(50) not null, license_version varchar(25), creator {long}(2000),
         creator_url {long}(2000), title {long}(5000), meta_data jsonb, tags jsonb, watermarked boolean,
         last_synced_with_source timestamptz, removed_from_source boolean not null
     """,
@@ -71,10 +67,10 @@ _FUNCTIONS = """
 """
 _VIEWS_OF_MEDIA = """
     create materialized view {media}_popularity_constants as
-    select provider, metric, percentile, v as val, (1 - percentile) / percentile * coalesce(nullif(v, 0), 1)
-      as constant
+    select provider, metric, percentile, v as val,
+           (1 - percentile) / percentile * coalesce(nullif(v, 0), 1) as constant
       from (select *, {media}_popularity_percentile(provider, metric, percentile) as v
-        from {media}_popularity_metrics) m
+              from {media}_popularity_metrics) m
      where v is not null;
     create unique index on {media}_popularity_constants (provider, metric);
     {functions}
@@ -89,11 +85,11 @@ _SET_VIEW = """
     select distinct on (set_id, provider)
            set_id::{long}(1000) as foreign_identifier, (audio_set ->> 'title')::{long}(2000) as title,
            (audio_set ->> 'foreign_landing_url')::{long}(1000) as foreign_landing_url,
-             (audio_set ->> 'creator')::{long}(2000) as creator,
-           (audio_set ->> 'creator_url')::{long}(2000) as creator_url, (audio_set ->> 'url')::{long}(1000)
-             as url,
-           (audio_set ->> 'filesize')::integer as filesize, (audio_set ->> 'filetype')::varchar(80)
-             as filetype,
+           (audio_set ->> 'creator')::{long}(2000) as creator,
+           (audio_set ->> 'creator_url')::{long}(2000) as creator_url,
+           (audio_set ->> 'url')::{long}(1000) as url,
+           (audio_set ->> 'filesize')::integer as filesize,
+           (audio_set ->> 'filetype')::varchar(80) as filetype,
            (audio_set ->> 'thumbnail')::{long}(1000) as thumbnail, provider
       from (select {set_key} as set_id, * from {source}) a
      where set_id is not null and audio_set is not null
@@ -197,8 +193,8 @@ def _deleted(media: str, n: int) -> list[str]:
             "deleted_reason varchar(80))"
         ),
         (
-            f"create unique index deleted_{media}_provider_fid_idx on deleted_{media} (provider, "
-            "md5(foreign_identifier))"
+            f"create unique index deleted_{media}_provider_fid_idx on deleted_{media} "
+            "(provider, md5(foreign_identifier))"
         ),
         f"create unique index deleted_{media}_identifier_key on deleted_{media} (identifier)",
     ]
@@ -281,15 +277,15 @@ def fill(connection: psycopg.Connection, media: str, rows: int) -> None:
     )
     values = {
         "identifier": "gen_random_uuid()",
-        "created_on": "case n % 501 when 7 then '-infinity'::timestamptz else timestamptz '2020-01-01' + n * "
-        "interval '1 minute' end",
-        "updated_on": "case n % 503 when 9 then 'infinity'::timestamptz else timestamptz '2021-01-01' + n * "
-        "interval '1 minute' end",
+        "created_on": "case n % 501 when 7 then '-infinity'::timestamptz else "
+        "timestamptz '2020-01-01' + n * interval '1 minute' end",
+        "updated_on": "case n % 503 when 9 then 'infinity'::timestamptz else "
+        "timestamptz '2021-01-01' + n * interval '1 minute' end",
         "ingestion_type": _in_turn(("provider_api", "commoncrawl", None, "sql_bulk_load")),
         "provider": _in_turn(providers),
         "source": _in_turn(("flickr", None, "SMK")),
-        "foreign_identifier": "case when n % 97 = 5 then null when n % 401 = 3 then rpad('id' || n || '-', "
-        "3000, 'x') else 'id' || n end",
+        "foreign_identifier": "case when n % 97 = 5 then null "
+        "when n % 401 = 3 then rpad('id' || n || '-', 3000, 'x') else 'id' || n end",
         "foreign_landing_url": "case when n % 83 = 4 then null else 'https://example.org/page/' || n end",
         "url": "case when n % 407 = 3 then rpad('https://example.org/' || n || '/', 2500, md5(n::text)) "
         "else 'HTTPS://Example.org/file ' || n || '.JPG' end",
@@ -345,8 +341,8 @@ def fill(connection: psycopg.Connection, media: str, rows: int) -> None:
     if connection.execute("select to_regclass(%s) is not null", [f"deleted_{media}"]).fetchone() == (True,):
         connection.execute(
             f"insert into deleted_{media} ({_known(connection, media)}, deleted_on, deleted_reason) "
-            f"select {_known(connection, media)}, now(), case when identifier::text < '8' then 'dead link' "
-            f"end from {media} "
+            f"select {_known(connection, media)}, now(), "
+            f"case when identifier::text < '8' then 'dead link' end from {media} "
             f"where provider is not null order by identifier limit {max(1, rows // 20)}"
         )
         connection.execute(f"delete from {media} m using deleted_{media} d where d.identifier = m.identifier")

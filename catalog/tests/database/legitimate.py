@@ -233,8 +233,8 @@ CONDITIONS = [
     "(SELECT count(*) FROM image i WHERE i.creator = image.creator) > 3",
     "creator IN (SELECT creator FROM image GROUP BY 1 HAVING count(*) > 2)",
     (
-        "identifier IN (SELECT i FROM (SELECT identifier i, row_number() OVER (PARTITION BY url "
-        "ORDER BY width) n FROM image) x WHERE n > 1)"
+        "identifier IN (SELECT i FROM (SELECT identifier i, "
+        "row_number() OVER (PARTITION BY url ORDER BY width) n FROM image) x WHERE n > 1)"
     ),
     "identifier IN (SELECT identifier FROM image EXCEPT SELECT identifier FROM deleted_image)",
     "identifier IN (VALUES (NULL::uuid))",
@@ -248,8 +248,8 @@ CONDITIONS = [
     "exists (SELECT FROM audio a, LATERAL jsonb_array_elements(a.tags) t WHERE t = image.tags)",
     "lower(license) = 'by' AND license_version IS NULL",
     (
-        "standardized_popularity IS DISTINCT FROM metric_value(meta_data, "
-        "'views') / nullif(metric_value(meta_data, 'views') + 7.5, 0)"
+        "standardized_popularity IS DISTINCT FROM "
+        "metric_value(meta_data, 'views') / nullif(metric_value(meta_data, 'views') + 7.5, 0)"
     ),
     "standardized_popularity = 'NaN'",
     "num_nulls(title, creator, width) > 1",

@@ -9,12 +9,11 @@ from catalog.tests.values import present
 
 IMAGES = """
     insert into image (identifier, created_on, updated_on, provider, source, foreign_identifier,
-      foreign_landing_url, url, thumbnail,
-                       license, license_version, title, meta_data, tags, removed_from_source)
+                       foreign_landing_url, url, thumbnail, license, license_version, title, meta_data, tags,
+                       removed_from_source)
     select time_ordered_uuid(), now(), '2024-01-01', provider, provider, provider || n,
-      'https://example.org/' || provider || n,
-           'https://example.org/' || provider || n || '.jpg', 'https://example.org/t' || n, 'by', '4.0',
-             'Title ' || n,
+           'https://example.org/' || provider || n, 'https://example.org/' || provider || n || '.jpg',
+           'https://example.org/t' || n, 'by', '4.0', 'Title ' || n,
            jsonb_build_object('views', n::text), '[{{"name": "made up"}}]', false
       from generate_series(1, {rows}) n cross join unnest(array[{providers}]) provider
 """

@@ -39,8 +39,8 @@ __all__ = ["old"]
 # expression would have to be rebuilt.
 EXPECTED = re.compile(
     r"column (deleted_)?(image|audio)\.(identifier|foreign_identifier)|column \w+_popularity_metrics\.raw_val"
-    r"|(index|constraint (deleted_)?(image|audio)) (deleted_)?(image|audio)_(pkey|identifier_key)|index "
-    r"(deleted_)?\w+_provider_fid_idx"
+    r"|(index|constraint (deleted_)?(image|audio)) (deleted_)?(image|audio)_(pkey|identifier_key)"
+    r"|index (deleted_)?\w+_provider_fid_idx"
     r"|function uuid_generate_v4\(\)|.*\b(their_|load_image|fix_titles|old_image).*"
 )
 
@@ -142,9 +142,8 @@ def test_killed_while_sets_are_filled(old, monkeypatch):
     filled = "select count(*) from audio where audio_set_foreign_identifier is not null"
     with connected(dsn) as connection:
         wanted = connection.execute(
-            "select count(*) from audio where jsonb_typeof(audio_set -> 'foreign_identifier') in ('string', "
-            "'number')"
-            " and audio_set ->> 'foreign_identifier' <> ''"
+            "select count(*) from audio where jsonb_typeof(audio_set -> 'foreign_identifier') "
+            "in ('string', 'number') and audio_set ->> 'foreign_identifier' <> ''"
         ).fetchone()
         with pytest.raises(Stopped):
             adopt(dsn, progress=progress)
@@ -267,8 +266,8 @@ def test_deleted_media_of_a_table_with_columns_of_others(old):
     written = (
         "select string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' order by attname) "
         "from pg_attribute "
-        "where attrelid = 'deleted_image'::regclass and attname in ('price', 'code', 'odd', 'span', "
-        "'lower_url')"
+        "where attrelid = 'deleted_image'::regclass "
+        "and attname in ('price', 'code', 'odd', 'span', 'lower_url')"
     )
     for generation in (OLDEST, "October 2023"):
         dsn = old(generation, rows=20, cluttered=False)
@@ -313,8 +312,8 @@ class TestLocks:
             other.execute("select count(*) from image")
             with pytest.raises(
                 Fatal,
-                match=r"image: add standardized_popularity has waited 0 s for process \d+ of .*their "
-                r"report.*",
+                match=r"image: add standardized_popularity has waited 0 s "
+                r"for process \d+ of .*their report.*",
             ):
                 adopt(dsn, say=said.append, patience=0)
             assert look(connection).state == "older"

@@ -135,8 +135,8 @@ class TestDuplicates:
             connection.execute(
                 "alter table their_list drop constraint their_list_id_fkey; "
                 "alter table image disable trigger keeps;"
-                "alter table image disable rule quietly; alter table image_duplicates rename to "
-                "their_duplicates"
+                "alter table image disable rule quietly; "
+                "alter table image_duplicates rename to their_duplicates"
             )
             assert adopt(dsn, move_duplicates=True).pending == ()
             assert connection.execute("select count(*) from their_duplicates").fetchone() == (0,)

@@ -167,8 +167,8 @@ def test_a_url_at_the_limit_of_an_index(old):
     with connected(dsn) as connection:
         connection.execute("""
             insert into image (created_on, updated_on, license, removed_from_source, url)
-            select now(), now(), 'by', false, left((select string_agg(md5(n::text), '')
-              from generate_series(1, 90) n), size)
+            select now(), now(), 'by', false,
+                   left((select string_agg(md5(n::text), '') from generate_series(1, 90) n), size)
               from generate_series(2600, 2684) size
             union all select now(), now(), 'by', false, repeat('x', 3000)
         """)

@@ -55,8 +55,8 @@ def test_pending_reports(api):
         insert into nsfw_reports (created_at, identifier, reason, status)
         select now(), md5(n::text)::uuid, reason, status from (values
             (1, 'mature', 'pending_review'), (1, 'mature', 'pending_review'), (1, 'dmca', 'pending_review'),
-            (2, 'mature', 'pending_review'), (3, 'mature', 'no_action'), (4, 'other', 'deindexed')) v (n,
-              reason, status)
+            (2, 'mature', 'pending_review'), (3, 'mature', 'no_action'), (4, 'other', 'deindexed')
+        ) v (n, reason, status)
     """)
     assert pending_reports(api, "image") == {"dmca": 1, "mature": 2}
     assert pending_reports(api, "audio") == {}

@@ -8,8 +8,8 @@ from catalog.database.statements import verify
 pytestmark = pytest.mark.database
 URL = {"license_url": "https://creativecommons.org/licenses/by/4.0/"}
 INSERT = """
-    insert into image (created_on, updated_on, removed_from_source, license, license_version, url, provider,
-      meta_data)
+    insert into image (created_on, updated_on, removed_from_source, license, license_version,
+                       url, provider, meta_data)
     values (now(), now(), false, 'BY', '4.0', 'u', 'p', %s::jsonb)
 """
 

@@ -26,12 +26,10 @@ CONDITIONS = {
     "ORDER BY created_on, identifier LIMIT 10)",
     "offset": "identifier IN (SELECT identifier FROM {t} ORDER BY foreign_identifier OFFSET 50)",
     "percentile": "filesize > (SELECT percentile_disc(0.9) WITHIN GROUP (ORDER BY filesize) FROM {t})",
-    "window": "identifier IN (SELECT i FROM (SELECT identifier AS i, row_number() OVER (PARTITION BY creator "
-    "ORDER BY filesize, url) AS n"
-    " FROM {t}) x WHERE n > 1)",
-    "ntile": "identifier IN (SELECT identifier FROM (SELECT identifier, ntile(3) OVER (ORDER BY filesize, "
-    "identifier) AS n FROM {t}) x"
-    " WHERE n = 1)",
+    "window": "identifier IN (SELECT i FROM (SELECT identifier AS i, "
+    "row_number() OVER (PARTITION BY creator ORDER BY filesize, url) AS n FROM {t}) x WHERE n > 1)",
+    "ntile": "identifier IN (SELECT identifier FROM (SELECT identifier, "
+    "ntile(3) OVER (ORDER BY filesize, identifier) AS n FROM {t}) x WHERE n = 1)",
     "exists": "exists (SELECT FROM {t} o WHERE o.creator = image.creator "
     "AND o.identifier <> image.identifier)",
     "not exists": "NOT exists (SELECT FROM {t} o WHERE o.creator = image.creator "
@@ -44,9 +42,8 @@ CONDITIONS = {
     "AND o.filesize < image.filesize) % 2 = 1",
     "having": "creator IN (SELECT creator FROM {t} GROUP BY creator HAVING count(*) > 5)",
     "recursive": "foreign_identifier IN (WITH RECURSIVE r AS (SELECT min(foreign_identifier) AS f "
-    "FROM {t} UNION ALL SELECT"
-    " (SELECT min(foreign_identifier) FROM {t} WHERE foreign_identifier > f) FROM r WHERE f IS NOT NULL) "
-    "SELECT f FROM r LIMIT 9)",
+    "FROM {t} UNION ALL SELECT (SELECT min(foreign_identifier) FROM {t} WHERE foreign_identifier > f) "
+    "FROM r WHERE f IS NOT NULL) SELECT f FROM r LIMIT 9)",
     "group of all": "(SELECT sum(filesize) FROM {t}) > filesize * 50",
 }
 SMALL = 4  # rows of a batch, so that there are many

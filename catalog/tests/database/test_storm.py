@@ -91,8 +91,8 @@ class Storm:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             while not self.over():
                 score = (
-                    "metric_value(meta_data, 'views') / (metric_value(meta_data, "
-                    f"'views') + {self.deletions + 1})"
+                    "metric_value(meta_data, 'views') / "
+                    f"(metric_value(meta_data, 'views') + {self.deletions + 1})"
                 )
                 what = parse_update(
                     "image", f"SET standardized_popularity = {score}", "WHERE provider = 'flickr'"

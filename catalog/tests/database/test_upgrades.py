@@ -172,8 +172,8 @@ def test_the_locks_that_a_migration_states(server, which, revision):
         before = {
             row[0]: row[1]
             for row in ours.execute(
-                "select oid, relname from pg_class where relnamespace = 'public'::regnamespace and relkind "
-                "in ('r', 'v', 'm', 'S')"
+                "select oid, relname from pg_class "
+                "where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm', 'S')"
             )
         }
         with Operations.context(MigrationContext.configure(connection)):
