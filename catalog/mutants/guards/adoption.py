@@ -21,8 +21,8 @@ GUARDS = (
         find="            if pins and not self._must_widen(table, column, pins):\n",
         replace="            if False:\n",
         tests=(
-            f"{TEST}::test_nothing_is_lost_and_nothing_is_written_anew[2022]",
-            f"{TEST}::test_a_width_that_somebody_else_needs_stays",
+            f"{TEST}::test_nothing_is_lost_and_nothing_is_rewritten[2022]",
+            f"{TEST}::test_a_column_width_that_a_foreign_view_needs_is_kept",
         ),
         seconds=120,
     ),
@@ -53,7 +53,7 @@ GUARDS = (
         file=PLAN,
         find='            return [f"drop index concurrently public.{name}"]\n',
         replace="            return []\n",
-        tests=(f"{TEST}::test_an_index_that_a_killed_run_left_is_built_anew",),
+        tests=(f"{TEST}::test_an_index_that_a_killed_run_left_is_rebuilt",),
     ),
     Guard(
         name="adoption-alone",
@@ -80,7 +80,7 @@ GUARDS = (
         file=PLAN,
         find="            return [made.text, *there.grants.get(made.name, ())]\n",
         replace="            return [made.text]\n",
-        tests=(f"{TEST}::test_what_is_not_ours_is_named_and_left",),
+        tests=(f"{TEST}::test_foreign_objects_are_named_and_kept",),
     ),
     Guard(
         name="adoption-frees-deleted-media",
@@ -117,7 +117,7 @@ GUARDS = (
         file=DUPLICATES,
         find=" and o.stays is null)",
         replace=")",
-        tests=(f"{TEST_DUPLICATES}::test_a_row_goes_only_for_a_newer_one_that_stays",),
+        tests=(f"{TEST_DUPLICATES}::test_a_row_is_removed_only_if_a_newer_one_stays",),
         seconds=120,
     ),
     Guard(
@@ -137,7 +137,7 @@ GUARDS = (
         file=PLAN,
         find="            for key in hazards.referring.get(table, ())\n",
         replace="            for key in ()\n",
-        tests=(f"{TEST_DUPLICATES}::TestDuplicates::test_nothing_of_others_goes_with_them",),
+        tests=(f"{TEST_DUPLICATES}::TestDuplicates::test_foreign_objects_are_not_changed_by_a_move",),
     ),
     Guard(
         name="duplicates-table-of-others",
@@ -146,7 +146,7 @@ GUARDS = (
         file=PLAN,
         find="        if why := hazards.asides.get(table):\n",
         replace="        if False:\n",
-        tests=(f"{TEST_DUPLICATES}::TestDuplicates::test_nothing_of_others_goes_with_them",),
+        tests=(f"{TEST_DUPLICATES}::TestDuplicates::test_foreign_objects_are_not_changed_by_a_move",),
     ),
     Guard(
         name="different-records-with-one-identifier",
@@ -191,7 +191,7 @@ GUARDS = (
         file="catalog/database/adoption/look.py",
         find="    locks.limit_lock_wait(connection)\n",
         replace="",
-        tests=(f"{TEST}::TestLocks::test_a_look_says_whom_it_waits_for",),
+        tests=(f"{TEST}::TestLocks::test_a_check_reports_whom_it_waits_for",),
         seconds=20,
     ),
     Guard(
@@ -211,7 +211,7 @@ GUARDS = (
         file="catalog/database/schema.py",
         find="    if found.current is None and (table := media_table(connection)):\n",
         replace="    if False and (table := media_table(connection)):\n",
-        tests=("database/test_adoption_cli.py::test_an_upgrade_of_an_older_catalog_says_what_to_do",),
+        tests=("database/test_adoption_cli.py::test_an_upgrade_of_an_older_catalog_explains_what_to_do",),
     ),
     Guard(
         name="arrays-of-arrays",
@@ -220,7 +220,7 @@ GUARDS = (
         file="catalog/loading/columns.py",
         find="array_ndims(old.{c}) > 1",
         replace="false",
-        tests=(f"{TEST_ROWS}::test_a_load_over_each_row",),
+        tests=(f"{TEST_ROWS}::test_a_load_updates_each_row",),
         seconds=120,
     ),
     Guard(
@@ -230,7 +230,7 @@ GUARDS = (
         file="catalog/loading/load.py",
         find="LineCheck(self._media_type, self._widths())",
         replace="LineCheck(self._media_type)",
-        tests=(f"{TEST}::test_a_width_that_somebody_else_needs_stays",),
+        tests=(f"{TEST}::test_a_column_width_that_a_foreign_view_needs_is_kept",),
     ),
     Guard(
         name="generated-columns-are-not-written",
@@ -239,7 +239,7 @@ GUARDS = (
         file="catalog/database/deletion.py",
         find=" and not attisdropped and attgenerated = '' ",
         replace=" and not attisdropped ",
-        tests=(f"{TEST}::test_columns_that_have_a_value_by_themselves",),
+        tests=(f"{TEST}::test_foreign_columns_with_a_default",),
     ),
     Guard(
         name="the-apis-tables-are-not-adopted",

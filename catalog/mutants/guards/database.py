@@ -97,7 +97,7 @@ GUARDS = (
         file=SELECTIONS,
         find="        if not state or not resume:\n",
         replace="        if not state:\n",
-        tests=(f"{TEST_UPDATE}::test_rows_of_an_earlier_run_are_in_the_way_unless_it_is_resumed",),
+        tests=(f"{TEST_UPDATE}::test_rows_of_an_earlier_run_block_others_unless_it_is_resumed",),
     ),
     Guard(
         name="rows-of-another-table",
@@ -106,7 +106,7 @@ GUARDS = (
         file=SELECTIONS,
         find="        if state.table != self._table:\n",
         replace="        if False:\n",
-        tests=(f"{TEST_UPDATE}::test_rows_of_one_table_are_not_taken_for_those_of_another",),
+        tests=(f"{TEST_UPDATE}::test_rows_of_one_table_are_not_mistaken_for_those_of_another",),
     ),
     Guard(
         name="selections-at-work-stay",
@@ -144,7 +144,7 @@ GUARDS = (
         file="catalog/database/statements.py",
         find="    except _ROW_ERRORS as error:\n",
         replace="    except ZeroDivisionError as error:\n",
-        tests=(f"{TEST_UPDATE}::test_what_rows_do_not_bear_is_said_by_its_field",),
+        tests=(f"{TEST_UPDATE}::test_an_error_of_a_row_names_the_field",),
     ),
     Guard(
         name="stripe-waits-for-no-lock",
@@ -153,7 +153,7 @@ GUARDS = (
         file=UPDATE,
         find="        self._execute(\"set local lock_timeout = '1ms'\")\n",
         replace="",
-        tests=(f"{TEST_UPDATE}::test_rows_that_stay_locked_are_reported_and_can_be_had_later",),
+        tests=(f"{TEST_UPDATE}::test_rows_that_stay_locked_are_reported_and_can_be_updated_later",),
     ),
     Guard(
         name="rows-that-moved",
@@ -162,7 +162,7 @@ GUARDS = (
         file=UPDATE,
         find="        if updated < wanted:  # some rows have moved or were deleted since they were selected\n",
         replace="        if False:\n",
-        tests=(f"{TEST_UPDATE}::test_rows_that_move_or_go_meanwhile",),
+        tests=(f"{TEST_UPDATE}::test_rows_that_move_or_are_deleted_meanwhile",),
     ),
     Guard(
         name="left-overs",
@@ -189,7 +189,7 @@ GUARDS = (
         file=STATEMENTS,
         find="    if len(statements) != 1:\n",
         replace="    if False:\n",
-        tests=(f"{TEST_STATEMENTS}::test_what_is_no_single_update_of_the_table",),
+        tests=(f"{TEST_STATEMENTS}::test_only_a_single_update_of_the_table_is_accepted",),
     ),
     Guard(
         name="fields-read-alone",
@@ -198,7 +198,7 @@ GUARDS = (
         file=STATEMENTS,
         find='    if last.name in ("SQL_COMMENT", "C_COMMENT", "ASCII_59"):\n',
         replace="    if False:\n",
-        tests=(f"{TEST_STATEMENTS}::test_what_is_no_single_update_of_the_table",),
+        tests=(f"{TEST_STATEMENTS}::test_only_a_single_update_of_the_table_is_accepted",),
     ),
     Guard(
         name="where-in-the-wrong-field",
@@ -209,7 +209,7 @@ GUARDS = (
         replace="    if False:\n",
         tests=(
             f"{TEST_STATEMENTS}::test_each_field_is_read_alone",
-            f"{TEST_STATEMENTS}::test_what_is_no_single_update_of_the_table",
+            f"{TEST_STATEMENTS}::test_only_a_single_update_of_the_table_is_accepted",
         ),
     ),
     Guard(
@@ -219,7 +219,7 @@ GUARDS = (
         file=STATEMENTS,
         find="    if keys := [name for name in names if name in KEYS]:\n",
         replace="    if keys := []:\n",
-        tests=(f"{TEST_STATEMENTS}::test_what_is_no_single_update_of_the_table",),
+        tests=(f"{TEST_STATEMENTS}::test_only_a_single_update_of_the_table_is_accepted",),
     ),
     Guard(
         name="what-changes-something",
@@ -228,7 +228,7 @@ GUARDS = (
         file=STATEMENTS,
         find="    if forbidden[0]:\n",
         replace="    if False:\n",
-        tests=(f"{TEST_STATEMENTS}::test_what_is_no_single_update_of_the_table",),
+        tests=(f"{TEST_STATEMENTS}::test_only_a_single_update_of_the_table_is_accepted",),
     ),
     Guard(
         name="set-that-reads-what-it-changes",
@@ -246,7 +246,7 @@ GUARDS = (
         file=CHECK,
         find='        if schema != SCHEMA or kind not in "rpvm" or foreign_parts:\n',
         replace="        if False:\n",
-        tests=(f"{TEST_STATEMENTS}::test_what_is_not_the_catalogs_is_refused",),
+        tests=(f"{TEST_STATEMENTS}::test_foreign_objects_are_refused",),
     ),
     Guard(
         name="what-views-read",
@@ -255,7 +255,7 @@ GUARDS = (
         file=CHECK,
         find="        if definition is not None:\n            inside",
         replace="        if False:\n            inside",
-        tests=(f"{TEST_STATEMENTS}::test_what_is_not_the_catalogs_is_refused",),
+        tests=(f"{TEST_STATEMENTS}::test_foreign_objects_are_refused",),
     ),
     Guard(
         name="functions-that-only-compute",
@@ -264,7 +264,7 @@ GUARDS = (
         file=CHECK,
         find="        elif name not in FUNCTIONS and not is_cast:\n",
         replace="        elif False:\n",
-        tests=(f"{TEST_STATEMENTS}::test_what_is_not_the_catalogs_is_refused",),
+        tests=(f"{TEST_STATEMENTS}::test_foreign_objects_are_refused",),
     ),
     Guard(
         name="volatile-functions",
@@ -274,7 +274,7 @@ GUARDS = (
         find="        if volatile:\n",
         replace="        if False:\n",
         tests=(
-            f"{TEST_STATEMENTS}::test_what_is_not_the_catalogs_is_refused",
+            f"{TEST_STATEMENTS}::test_foreign_objects_are_refused",
             f"{TEST_SELECTIONS}::test_a_condition_with_another_answer_each_time_is_refused",
         ),
     ),
@@ -285,7 +285,7 @@ GUARDS = (
         file=CHECK,
         find="    _operators(connection, uses.operators)\n    _types(connection, uses.types)\n",
         replace="",
-        tests=(f"{TEST_STATEMENTS}::test_what_is_not_the_catalogs_is_refused",),
+        tests=(f"{TEST_STATEMENTS}::test_foreign_objects_are_refused",),
     ),
     Guard(
         name="guard-executes-nothing",

@@ -35,7 +35,7 @@ GUARDS = (
         file="catalog/data_refresh/client.py",
         find=' or getattr(error, "error", "") == _ALREADY_THERE',
         replace="",
-        tests=(f"{TEST_SEARCH}::test_an_index_that_was_made_although_the_engine_says_no",),
+        tests=(f"{TEST_SEARCH}::test_an_index_that_was_created_despite_an_error_response",),
     ),
     Guard(
         name="progress-of-this-index",
@@ -58,7 +58,7 @@ GUARDS = (
         file=BULK,
         find="                again.append(action)\n",
         replace="",
-        tests=(f"{TEST_INDEXING}::test_documents_that_are_not_taken",),
+        tests=(f"{TEST_INDEXING}::test_documents_that_are_refused_for_now",),
     ),
     Guard(
         name="actions-never-taken",
@@ -76,7 +76,7 @@ GUARDS = (
         file=BULK,
         find="                if error.meta.status not in (408, 429) and error.meta.status < 500:\n",
         replace="                if error.meta.status:\n",
-        tests=(f"{TEST_INDEXING}::test_requests_that_are_not_taken",),
+        tests=(f"{TEST_INDEXING}::test_requests_that_are_refused_for_now",),
     ),
     Guard(
         name="engine-that-is-away",
@@ -106,7 +106,7 @@ GUARDS = (
         file=INDEXING,
         find="        if rejected > max(REJECTED_ALWAYS, math.floor(rows * REJECTED_SHARE)):\n",
         replace="        if False:\n",
-        tests=("data_refresh/test_bad_records.py::test_many_of_them",),
+        tests=("data_refresh/test_bad_records.py::test_many_records_without_a_document_fail_the_task",),
     ),
     Guard(
         name="record-of-no-document",
@@ -115,7 +115,7 @@ GUARDS = (
         file=INDEXING,
         find="        except Exception as error:  # whatever a record holds, only that record is rejected\n",
         replace="        except ZeroDivisionError as error:\n",
-        tests=("data_refresh/test_bad_records.py::test_a_record_that_no_document_can_be_made_of",),
+        tests=("data_refresh/test_bad_records.py::test_a_record_that_cannot_become_a_document",),
     ),
     Guard(
         name="row-that-cannot-be-read",
@@ -160,7 +160,7 @@ GUARDS = (
         file=INDEXING,
         find="    if not wrong and wanted_in_all != total:\n",
         replace="    if False:\n",
-        tests=(f"{TEST_INDEXING}::test_a_document_of_no_row_is_noticed",),
+        tests=(f"{TEST_INDEXING}::test_a_document_without_a_row_is_noticed",),
     ),
     Guard(
         name="engine-makes-no-index",
@@ -170,8 +170,8 @@ GUARDS = (
         find="                    require_alias=True,\n",
         replace="",
         tests=(
-            f"{TEST_INDEXING}::test_an_index_that_goes_while_it_is_filled",
-            f"{TEST_MODERATION}::test_decisions_make_no_index",
+            f"{TEST_INDEXING}::test_an_index_that_is_deleted_while_it_is_filled",
+            f"{TEST_MODERATION}::test_decisions_create_no_index",
         ),
     ),
     Guard(
@@ -194,7 +194,7 @@ GUARDS = (
         file=SEARCH,
         find="        if uuid and found.uuid != uuid:\n",
         replace="        if False:\n",
-        tests=(f"{TEST_SEARCH}::test_who_made_an_index",),
+        tests=(f"{TEST_SEARCH}::test_the_creator_of_an_index",),
     ),
     Guard(
         name="targets-before-aliases",
@@ -203,7 +203,7 @@ GUARDS = (
         file=SEARCH,
         find="        for index in targets.values():\n            self.require(index, uuids.get(index))\n",
         replace="",
-        tests=(f"{TEST_SEARCH}::test_aliases_point_at_what_was_made_only",),
+        tests=(f"{TEST_SEARCH}::test_aliases_point_only_at_created_indexes",),
     ),
     Guard(
         name="aliases-that-moved",
@@ -230,7 +230,7 @@ GUARDS = (
         file=SEARCH,
         find="        keepers = self.aliases(name)\n",
         replace="        keepers: list[str] = []\n",
-        tests=("data_refresh/test_bad_records.py::test_an_index_that_somebody_still_uses_is_not_retired",),
+        tests=("data_refresh/test_bad_records.py::test_an_index_with_an_alias_is_not_deleted",),
     ),
     Guard(
         name="mapping-as-it-was-meant",
@@ -249,8 +249,8 @@ GUARDS = (
         find='        if found["status"] == "green" and not found["timed_out"]:\n',
         replace="        if found:\n",
         tests=(
-            f"{TEST_SEARCH}::test_replicas_that_do_not_come",
-            f"{TEST_SEARCH}::test_opening_is_asked_for_shortly",
+            f"{TEST_SEARCH}::test_replicas_that_are_never_allocated",
+            f"{TEST_SEARCH}::test_waiting_for_an_index_uses_short_requests",
         ),
     ),
     Guard(
@@ -270,7 +270,7 @@ GUARDS = (
         find="        if not deleted and not mature:\n            return changed\n",
         replace="        return changed\n",
         tests=(
-            f"{TEST_MODERATION}::test_an_engine_that_says_so_and_does_nothing",
+            f"{TEST_MODERATION}::test_an_engine_that_acknowledges_and_does_nothing",
             f"{TEST_MODERATION}::test_decisions_of_another_clock",
         ),
     ),
@@ -290,7 +290,7 @@ GUARDS = (
         file="catalog/data_refresh/sensitive.py",
         find="    if not terms:\n",
         replace="    if False:\n",
-        tests=("data_refresh/test_filtered.py::test_no_terms_is_no_list",),
+        tests=("data_refresh/test_filtered.py::test_a_file_without_terms_is_refused",),
     ),
     Guard(
         name="what-templates-add",
@@ -326,7 +326,7 @@ GUARDS = (
         file=PREFLIGHT,
         find="[*_allocation(indexes, replicas), ",
         replace="[",
-        tests=(f"{TEST_TEMPLATES}::test_a_cluster_that_takes_no_shard",),
+        tests=(f"{TEST_TEMPLATES}::test_a_cluster_that_allocates_no_shard",),
     ),
     Guard(
         name="data-streams",
@@ -344,7 +344,7 @@ GUARDS = (
         file=MODERATION,
         find="        if harmless := [key for",
         replace="        if harmless := [] and [key for",
-        tests=(f"{TEST_MODERATION}::test_marks_that_are_taken_back",),
+        tests=(f"{TEST_MODERATION}::test_marks_that_are_removed",),
     ),
     Guard(
         name="kept-indexes",

@@ -103,7 +103,7 @@ GUARDS = (
         file=CONNECTIONS,
         find="                if time.monotonic() > deadline:\n                    raise\n",
         replace="                raise\n",
-        tests=("database/test_connections.py::test_a_lost_connection_is_made_anew_after_a_while",),
+        tests=("database/test_connections.py::test_a_lost_connection_is_reopened",),
     ),
     Guard(
         name="fence-of-a-lease",

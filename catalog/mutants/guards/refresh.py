@@ -118,7 +118,7 @@ GUARDS = (
         file=PROMOTION,
         find="    if not progress.exists(api, temp_name(table)):\n        return None\n",
         replace="",
-        tests=(f"{TEST}::test_a_promotion_twice_is_one",),
+        tests=(f"{TEST}::test_a_repeated_promotion_changes_nothing",),
     ),
     Guard(
         name="migration-during-a-refresh",
@@ -137,7 +137,7 @@ GUARDS = (
         find="    if different := differences(now, shape(api, table)):\n",
         replace="    if different := []:\n",
         tests=(
-            "data_refresh/test_promotion.py::test_an_exchange_that_would_lose_what_hangs_on_a_table_is_rolled_back",
+            "data_refresh/test_promotion.py::test_an_exchange_that_would_lose_an_attached_object_is_rolled_back",
         ),
     ),
     Guard(

@@ -21,7 +21,7 @@ GUARDS = (
         file=SESSION,
         find='    "row_security": "off",\n',
         replace="",
-        tests=(f"{TEST}::test_rows_that_row_security_hides_are_not_taken_for_none",),
+        tests=(f"{TEST}::test_rows_hidden_by_row_security_do_not_count_as_missing",),
     ),
     Guard(
         name="statements-take-their-time",
@@ -30,7 +30,7 @@ GUARDS = (
         file=SESSION,
         find='    "statement_timeout": "0",\n',
         replace="",
-        tests=(f"{TEST}::test_defaults_of_the_database_do_not_bear_on_a_refresh",),
+        tests=(f"{TEST}::test_defaults_of_the_database_do_not_affect_a_refresh",),
     ),
     Guard(
         name="read-after-the-lock",
@@ -39,7 +39,7 @@ GUARDS = (
         file=SESSION,
         find='    "default_transaction_isolation": "read committed",\n',
         replace="",
-        tests=(f"{TEST}::test_defaults_of_the_database_do_not_bear_on_a_refresh",),
+        tests=(f"{TEST}::test_defaults_of_the_database_do_not_affect_a_refresh",),
     ),
     Guard(
         name="names-of-a-copy",
@@ -48,7 +48,7 @@ GUARDS = (
         file="catalog/data_refresh/copy.py",
         find="        settle(self._upstream)\n        settle(self._api)\n        progress.claim",
         replace="        progress.claim",
-        tests=(f"{TEST}::test_rows_that_row_security_hides_are_not_taken_for_none",),
+        tests=(f"{TEST}::test_rows_hidden_by_row_security_do_not_count_as_missing",),
     ),
     Guard(
         name="hidden-rows-are-named",
@@ -57,7 +57,7 @@ GUARDS = (
         file=ACCESS,
         find='    if row and row[0]:\n        return [f"row security',
         replace='    if False:\n        return [f"row security',
-        tests=(f"{TEST}::test_rows_that_row_security_hides_are_not_taken_for_none",),
+        tests=(f"{TEST}::test_rows_hidden_by_row_security_do_not_count_as_missing",),
     ),
     Guard(
         name="rights-in-the-catalog",
@@ -86,7 +86,7 @@ GUARDS = (
         replace="",
         tests=(
             f"{TEST}::test_a_sequence_that_is_used_up_is_named_at_the_start_and_by_the_copy",
-            f"{TEST}::test_a_default_that_fails_is_no_fault_of_the_records",
+            f"{TEST}::test_a_failing_default_does_not_reject_records",
         ),
     ),
     Guard(
@@ -105,7 +105,7 @@ GUARDS = (
         file=SEQUENCES,
         find="        if source.behind:\n",
         replace="        if False:\n",
-        tests=(f"{TEST}::test_a_sequence_that_is_behind_is_set_right",),
+        tests=(f"{TEST}::test_a_sequence_that_is_behind_is_corrected",),
     ),
     Guard(
         name="one-set-costs-itself",
@@ -114,7 +114,7 @@ GUARDS = (
         file=SETS,
         find="            if first < last:\n",
         replace="            if first > last:\n",
-        tests=(f"{TEST}::test_one_set_that_the_table_does_not_take_costs_itself",),
+        tests=(f"{TEST}::test_one_set_that_the_table_refuses_is_left_out",),
     ),
     Guard(
         name="no-set-no-name",
@@ -123,7 +123,7 @@ GUARDS = (
         file="catalog/data_refresh/copy.py",
         find="            detach_sets(self._api)\n",
         replace="            pass\n",
-        tests=(f"{TEST}::test_one_set_that_the_table_does_not_take_costs_itself",),
+        tests=(f"{TEST}::test_one_set_that_the_table_refuses_is_left_out",),
     ),
     Guard(
         name="keys-that-name-nothing",
@@ -177,7 +177,7 @@ GUARDS = (
         file=DUPLICATES,
         find="        if again is None or keys <= tried:\n",
         replace="        if True:\n",
-        tests=(f"{TEST_DUPLICATES}::test_a_url_that_went_from_one_record_to_another",),
+        tests=(f"{TEST_DUPLICATES}::test_a_url_that_moved_between_records",),
     ),
     Guard(
         name="few-that-collide",
@@ -186,6 +186,6 @@ GUARDS = (
         file=DUPLICATES,
         find="        if sum(surplus for _, surplus in found) > allowed:\n",
         replace="        if False:\n",
-        tests=(f"{TEST_DUPLICATES}::test_many_of_them_end_the_refresh",),
+        tests=(f"{TEST_DUPLICATES}::test_many_duplicates_fail_the_refresh",),
     ),
 )

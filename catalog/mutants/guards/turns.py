@@ -22,7 +22,7 @@ GUARDS = (
         file=TURNS,
         find="        connection.execute(\"select pg_advisory_xact_lock(hashtext('turn'))\")\n",
         replace="",
-        tests=(f"{TEST_TURNS}::test_many_at_once",),
+        tests=(f"{TEST_TURNS}::test_many_runs_at_once",),
     ),
     Guard(
         name="turn-that-was-given-up",
@@ -49,7 +49,7 @@ GUARDS = (
         file=REFRESH,
         find="on conflict (number) do nothing",
         replace="on conflict (number) do update set plan = excluded.plan",
-        tests=(f"{TEST_REFRESH}::test_written_once",),
+        tests=(f"{TEST_REFRESH}::test_the_state_is_written_once",),
     ),
     Guard(
         name="counted-before-it-is-live",
@@ -58,7 +58,7 @@ GUARDS = (
         file=REFRESH,
         find="        if (documents := self.made(index).documents) is None:\n",
         replace="        if (documents := self.made(index).documents or 0) < 0:\n",
-        tests=(f"{TEST_REFRESH}::test_an_index_that_is_made_again_was_never_counted",),
+        tests=(f"{TEST_REFRESH}::test_a_recreated_index_was_never_counted",),
     ),
     Guard(
         name="refresh-that-shrinks",
@@ -95,7 +95,7 @@ GUARDS = (
         file="catalog/recovery/restored.py",
         find='where given_up_for is null"',
         replace='where false"',
-        tests=("database/test_restored.py::test_no_run_goes_on_where_the_lost_state_was",),
+        tests=("database/test_restored.py::test_no_run_continues_from_lost_state",),
     ),
     Guard(
         name="numbers-of-a-lost-state",
@@ -104,7 +104,7 @@ GUARDS = (
         file="catalog/recovery/restored.py",
         find="BEYOND = 1_000_000  # ",
         replace="BEYOND = 0  # ",
-        tests=("database/test_restored.py::test_no_run_goes_on_where_the_lost_state_was",),
+        tests=("database/test_restored.py::test_no_run_continues_from_lost_state",),
     ),
     Guard(
         name="keys-of-a-lost-state",

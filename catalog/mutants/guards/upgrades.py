@@ -23,7 +23,10 @@ GUARDS = (
         file=LOCKS,
         find="    set_lock_timeout(connection, ATTEMPT)\n",
         replace="    pass\n",
-        tests=(f"{TEST}::test_an_upgrade_lets_others_pass", f"{TEST}::test_an_upgrade_that_gets_no_lock"),
+        tests=(
+            f"{TEST}::test_an_upgrade_does_not_block_others",
+            f"{TEST}::test_an_upgrade_that_gets_no_lock",
+        ),
         seconds=120,
     ),
     Guard(
@@ -33,7 +36,7 @@ GUARDS = (
         file="catalog/database/locks.py",
         find="            left = 0.8 * deadlock_timeout[table] - (time.monotonic() - began)\n",
         replace="            left = ATTEMPT\n",
-        tests=("database/test_upgrades.py::test_nobody_is_ended_who_waits_for_an_upgrade",),
+        tests=("database/test_upgrades.py::test_no_session_that_waits_for_an_upgrade_is_terminated",),
         seconds=120,
     ),
     Guard(
@@ -43,7 +46,7 @@ GUARDS = (
         file=LOCKS,
         find="                if not _is_lock_error(error):\n                    raise\n",
         replace="                raise\n",
-        tests=(f"{TEST}::test_an_upgrade_lets_others_pass",),
+        tests=(f"{TEST}::test_an_upgrade_does_not_block_others",),
         seconds=120,
     ),
     Guard(
@@ -62,7 +65,7 @@ GUARDS = (
         file="catalog/database/revision.py",
         find="    if len(rows) > 1 or (rows and not _REVISION.match(rows[0][0])):\n",
         replace="    if False:\n",
-        tests=(f"{TEST}::test_a_revision_of_somebody_else_is_refused",),
+        tests=(f"{TEST}::test_a_foreign_revision_is_refused",),
     ),
     Guard(
         name="rights-before-migrations",

@@ -1,4 +1,7 @@
-"""A real HTTP server in front of the search engine that lets faults happen: refusals, lost answers, items that are not taken."""
+"""A real HTTP proxy in front of the search engine that injects faults.
+
+It refuses requests, loses responses, and refuses single items of bulk requests.
+"""
 
 import json
 import re
@@ -35,7 +38,12 @@ def answer(status: int, body: Any) -> Answer:
 
 
 class Proxy:
-    """`at` says what happens to requests whose method and path match; the rest is forwarded. seen: all requests."""
+    """Forwards requests, except those for which `at` defines a fault.
+
+    Attributes:
+        seen: All requests.
+        faults: Patterns of method and path, each with its fault.
+    """
 
     def __init__(self, url: str) -> None:
         self.seen: list[Request] = []
@@ -47,7 +55,7 @@ class Proxy:
         self.faults.append((re.compile(pattern), fault))
 
     def times(self, pattern: str, number: int, status: int, body: Any = None) -> None:
-        """The first requests that match are answered so."""
+        """Answer the first matching requests with this status and body."""
         left = [number]
 
         def fault(request: Request, forward: Forward) -> Answer | None:
@@ -64,7 +72,7 @@ class Proxy:
     def items(
         self, number: int, wanted: Callable[[str], bool], status: int, kind: str, reason: str = "no room"
     ) -> None:
-        """In the first bulk requests, actions on identifiers that are wanted are not forwarded but answered so."""
+        """In the first bulk requests, refuse the actions on wanted identifiers instead of forwarding them."""
         left = [number]
 
         def fault(request: Request, forward: Forward) -> Answer:
@@ -104,7 +112,7 @@ class Proxy:
 def _without(
     request: Request, forward: Forward, wanted: Callable[[str], bool], refusal: dict[str, Any]
 ) -> Answer:
-    """A bulk request of which some actions are refused."""
+    """Forward a bulk request without the actions that are refused."""
     lines = request.body.splitlines()
     kept: list[bytes] = []
     items: list[dict[str, Any] | None] = []
@@ -129,7 +137,7 @@ def _without(
 
 @contextmanager
 def proxy(url: str) -> Iterator[tuple[Proxy, str]]:
-    """(the proxy, its address) while the block runs."""
+    """Run a proxy during the block; yield it and its address."""
     between = Proxy(url)
 
     class Handler(BaseHTTPRequestHandler):

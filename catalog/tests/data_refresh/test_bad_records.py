@@ -1,4 +1,4 @@
-"""A record that no document can be made of costs itself; many of them are a fault of ours."""
+"""A record that cannot become a document is left out; many such records fail the task."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def indexer(filled, search):
 
 
 def test_a_row_that_cannot_be_read(filled, indexer, search):
-    """No date of Python's is infinite; reading fewer and fewer rows tells which it is."""
+    """Python has no infinite date; reading fewer and fewer rows isolates the bad one."""
     filled.execute("update image set created_on = 'infinity' where id = 42")
     done = indexer.run()
     search.refresh("image-a")
@@ -35,7 +35,7 @@ def test_a_row_that_cannot_be_read(filled, indexer, search):
 
 
 def test_a_few_rows_that_cannot_be_read_cost_a_few_queries(filled, indexer, search):
-    """Not one for each row: an adopted catalog may hold one in every thousand."""
+    """The number of queries stays small: an adopted catalog may have one bad row in every thousand."""
 
     class Counted:
         queries = 0
@@ -50,7 +50,7 @@ def test_a_few_rows_that_cannot_be_read_cost_a_few_queries(filled, indexer, sear
     indexer._api = Counted()
     done = indexer.run()
     search.refresh("image-a")
-    assert (done.rejected, done.removed) == ({"the row cannot be read": 2}, 2)  # one is gone at its source
+    assert (done.rejected, done.removed) == ({"the row cannot be read": 2}, 2)  # one is missing at its source
     assert done.documents == search.count("image-a") == 496
     assert find_count_mismatches(filled, search, "image-a", "image", [IdRange(1, 500)], rejected=[2]) == []
     assert indexer._api.queries < 70
@@ -66,7 +66,7 @@ def poisoned(monkeypatch, filled, where):
     filled.execute(f"update image set title = 'poison' where {where}")
 
 
-def test_a_record_that_no_document_can_be_made_of(monkeypatch, filled, indexer, search):
+def test_a_record_that_cannot_become_a_document(monkeypatch, filled, indexer, search):
     poisoned(monkeypatch, filled, "id = 42")
     done = indexer.run()
     search.refresh("image-a")
@@ -74,13 +74,13 @@ def test_a_record_that_no_document_can_be_made_of(monkeypatch, filled, indexer, 
     assert done.documents == search.count("image-a") == 498
 
 
-def test_many_of_them(monkeypatch, filled, indexer):
+def test_many_records_without_a_document_fail_the_task(monkeypatch, filled, indexer):
     poisoned(monkeypatch, filled, "id <= 20")
     with pytest.raises(Fatal, match="records of image have no document, more than 1%"):
         indexer.run()
 
 
-def test_an_index_that_somebody_still_uses_is_not_retired(search):
+def test_an_index_with_an_alias_is_not_deleted(search):
     make(search, "image-a")
     make(search, "image-b")
     search.swap_aliases({"image": "image-a"})
@@ -90,7 +90,7 @@ def test_an_index_that_somebody_still_uses_is_not_retired(search):
 
 
 def test_a_document_that_the_engine_refuses(filled, search, faulty):
-    """It is not sent again: the engine will never take it."""
+    """It is not sent again, because the engine will never accept it."""
     proxy, indexes = faulty
     (key,) = filled.execute("select identifier::text from image where id = 42").fetchone()
     proxy.items(99, lambda found: found == key, 400, "mapper_parsing_exception")

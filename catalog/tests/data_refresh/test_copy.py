@@ -1,4 +1,4 @@
-"""The copy and the exchange of tables, on two real databases."""
+"""Copying and swapping tables, on two real databases."""
 
 import psycopg
 import pytest
@@ -9,12 +9,15 @@ from catalog.data_refresh.copy import TableCopy
 from catalog.database import sample_data
 
 pytestmark = pytest.mark.database
-SHARED = "identifier, provider, url, title, license, meta_data, tags, width, standardized_popularity, removed_from_source"
+SHARED = (
+    "identifier, provider, url, title, license, meta_data, tags, width, standardized_popularity, "
+    "removed_from_source"
+)
 
 
 @pytest.fixture
 def filled(catalog, api):
-    """The catalog has 400 images and 40 audio files; the API knows three quarters of them."""
+    """A catalog of 400 images and 40 audio files; the API has three quarters of them."""
     sample_data.fill(catalog, "catalog", 400)
     sample_data.fill(api, "api", 300)
     return catalog, api
@@ -32,27 +35,37 @@ def refresh(catalog, api, *tables, run="run", **options):
 
 
 def shape(api, table):
-    """Everything that hangs on a table, by name and definition."""
+    """Describe everything that is attached to a table, by name and definition."""
     one = "select array_agg(x order by x) from ("
     return {
         "columns": api.execute(
-            "select array_agg((attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid))::text order by attnum) "
-            "from pg_attribute left join pg_attrdef on adrelid = attrelid and adnum = attnum where attrelid = %s::regclass and attnum > 0",
+            "select array_agg((attname, format_type(atttypid, atttypmod), attnotnull, "
+            "pg_get_expr(adbin, adrelid))::text order by attnum) "
+            "from pg_attribute left join pg_attrdef on adrelid = attrelid and adnum = attnum "
+            "where attrelid = %s::regclass and attnum > 0",
             [table],
         ).fetchone(),
-        "indexes": api.execute(one + "select indexdef as x from pg_indexes where tablename = %s) s", [table]).fetchone(),
+        "indexes": api.execute(
+            one + "select indexdef as x from pg_indexes where tablename = %s) s", [table]
+        ).fetchone(),
         "constraints": api.execute(
-            one + "select (conname, conrelid::regclass, pg_get_constraintdef(oid))::text as x from pg_constraint "
-            "where %s::regclass in (conrelid, confrelid)) s", [table],
+            one
+            + "select (conname, conrelid::regclass, pg_get_constraintdef(oid))::text as x from pg_constraint "
+            "where %s::regclass in (conrelid, confrelid)) s",
+            [table],
         ).fetchone(),
         "about": api.execute(
-            "select relacl::text, reloptions, pg_get_userbyid(relowner) from pg_class where oid = %s::regclass", [table]
+            "select relacl::text, reloptions, pg_get_userbyid(relowner) from pg_class "
+            "where oid = %s::regclass",
+            [table],
         ).fetchone(),
         "sequence": api.execute("select pg_get_serial_sequence(%s, 'id')", [table]).fetchone(),
         "triggers": api.execute(
-            one + "select pg_get_triggerdef(oid) as x from pg_trigger where tgrelid = %s::regclass and not tgisinternal) s", [table]
+            one + "select pg_get_triggerdef(oid) as x from pg_trigger "
+            "where tgrelid = %s::regclass and not tgisinternal) s",
+            [table],
         ).fetchone(),
-    }  # fmt: skip
+    }
 
 
 def test_everything_arrives_and_what_is_known_keeps_its_id(filled):
@@ -73,15 +86,16 @@ def test_everything_arrives_and_what_is_known_keeps_its_id(filled):
     )
 
 
-def test_a_table_is_afterwards_as_it_was(filled):
-    """Names and definitions of all that hangs on it; a list's rows point at the same media, also after a second time."""
+def test_a_refresh_keeps_the_definition_of_a_table(filled):
+    """All attached objects keep name and definition, and lists keep their media, after two refreshes."""
     catalog, api = filled
     api.execute(
         "alter table image add column extra text default 'only here', alter column extra set storage external"
     )
     api.execute("alter table image set (fillfactor = 90)")
     api.execute(
-        "create role reader; grant select on image to reader; grant update (view_count) on image to reader with grant option"
+        "create role reader; grant select on image to reader; "
+        "grant update (view_count) on image to reader with grant option"
     )
     api.execute("alter table image add constraint wide check (width is null or width > 0)")
     api.execute("create table tied (identifier uuid references image (identifier))")
@@ -89,7 +103,10 @@ def test_a_table_is_afterwards_as_it_was(filled):
     api.execute("create trigger watched before update on image for each row execute function nothing()")
     api.execute("insert into tied select identifier from image limit 10")
     api.execute("update image set extra = 'changed' where id = 7")
-    listed = "select identifier, imagelist_id from imagelist_images join image on image.id = image_id order by 1, 2"
+    listed = (
+        "select identifier, imagelist_id from imagelist_images join image on image.id = image_id "
+        "order by 1, 2"
+    )
     try:
         before, lists = (
             {t: shape(api, t) for t in ("image", "audio", "audioset")},
@@ -104,14 +121,16 @@ def test_a_table_is_afterwards_as_it_was(filled):
         assert len(lists) == 300
         left = "select relname from pg_class where relname like '%temp_import%'"
         assert api.execute(left).fetchall() == []
-        assert api.execute("insert into image (created_on, updated_on, identifier, license, removed_from_source) "
-                           "values (now(), now(), gen_random_uuid(), 'by', false) returning id").fetchone() == (401,)  # fmt: skip
+        assert api.execute(
+            "insert into image (created_on, updated_on, identifier, license, removed_from_source) "
+            "values (now(), now(), gen_random_uuid(), 'by', false) returning id"
+        ).fetchone() == (401,)
     finally:
         api.execute("drop owned by reader; drop role reader")
 
 
 def test_many_new_rows_among_known_ones(filled, monkeypatch):
-    """They are held back, a few at a time, because they go by other columns."""
+    """New rows are collected and written in small batches, because they have other columns."""
     catalog, api = filled
     monkeypatch.setattr(copy, "RANGE", 150)
     monkeypatch.setattr(merge, "HELD", 7)
@@ -137,7 +156,8 @@ def test_audio_sets_and_positions(filled):
     catalog, api = filled
     ids = dict(api.execute("select foreign_identifier || provider, id from audioset").fetchall())
     catalog.execute(
-        "update audio set audio_set = audio_set || '{\"url\": \"https://example.org/same\"}' where audio_set_foreign_identifier = 'set-1'"
+        'update audio set audio_set = audio_set || \'{"url": "https://example.org/same"}\' '
+        "where audio_set_foreign_identifier = 'set-1'"
     )
     copied, _ = refresh(catalog, api, "audioset", "audio")
     sets = catalog.execute("select count(*), count(distinct url) from audioset_view").fetchone()
@@ -186,7 +206,7 @@ def test_moderation_and_views_during_a_refresh(filled):
 
 
 def test_a_reader_who_waits_for_the_exchange_finds_no_deleted_medium(filled, api_dsn, monkeypatch):
-    """In a transaction whose snapshot is older than the exchange: it sees what the exchange itself deletes."""
+    """The reader's snapshot is older than the swap, so it does not see what moderators deleted since."""
     catalog, api = filled
     TableCopy(catalog, api, "image", "run").run()
     promotion.build_indexes(api, "image")
@@ -227,7 +247,7 @@ def test_a_copy_goes_on_where_it_was_stopped(filled, monkeypatch):
         promotion.promote(api, ["image"], "run")
 
 
-def test_a_promotion_twice_is_one(filled):
+def test_a_repeated_promotion_changes_nothing(filled):
     catalog, api = filled
     TableCopy(catalog, api, "image", "run").run()
     promotion.build_indexes(api, "image")
@@ -238,7 +258,7 @@ def test_a_promotion_twice_is_one(filled):
     assert api.execute("select identifier, id from image order by 1").fetchall() == ids
 
 
-def test_what_hangs_on_a_table_unknown_to_us_keeps_it_live(filled):
+def test_an_unknown_dependent_object_keeps_the_old_table_live(filled):
     catalog, api = filled
     api.execute("create view newest as select * from image order by created_on desc limit 10")
     TableCopy(catalog, api, "image", "run").run()
@@ -251,13 +271,13 @@ def test_what_hangs_on_a_table_unknown_to_us_keeps_it_live(filled):
 
 
 def test_a_table_that_somebody_holds(filled, api_dsn, monkeypatch):
-    """It is waited for, a little at a time; if in vain, the old one is live still."""
+    """The promotion waits in short attempts; if all fail, the old table stays live."""
     catalog, api = filled
     monkeypatch.setattr(promotion, "LOCK_SECONDS", 0.05)
     monkeypatch.setattr(promotion, "LOCK_TRIES", 3)
     TableCopy(catalog, api, "image", "run").run()
     promotion.build_indexes(api, "image")
-    waits = []
+    waits: list[float] = []
     with psycopg.connect(api_dsn) as holder:
         holder.execute("select 1 from image limit 1")
         with pytest.raises(Retry, match="could not be locked"):
@@ -269,13 +289,14 @@ def test_a_table_that_somebody_holds(filled, api_dsn, monkeypatch):
 
 
 def test_ids_without_a_sequence(filled):
-    """As after a promotion by hand: no default at all; or an identity column."""
+    """The `id` column may have no default, as after a manual promotion, or be an identity column."""
     catalog, api = filled
     api.execute("alter table image alter id drop default; drop sequence image_id_seq")
     refresh(catalog, api, "image")
     assert api.execute("select count(distinct id), max(id) from image").fetchone() == (400, 400)
     api.execute(
-        "alter table audio alter id drop default; drop sequence audio_id_seq; alter table audio alter id add generated always as identity"
+        "alter table audio alter id drop default; drop sequence audio_id_seq; "
+        "alter table audio alter id add generated always as identity"
     )
     api.execute("select setval(pg_get_serial_sequence('audio', 'id'), 30)")
     refresh(catalog, api, "audioset", "audio")

@@ -1,4 +1,4 @@
-"""Values that must be unique, and change hands while a copy goes from range to range."""
+"""Unique values that move from one record to another while a copy is running."""
 
 import pytest
 
@@ -8,6 +8,7 @@ from catalog.data_refresh.building import build_indexes
 from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.promotion import promote
 from catalog.database import sample_data
+from catalog.tests.values import present
 
 pytestmark = pytest.mark.database
 
@@ -29,7 +30,7 @@ def url_of(connection, key):
 
 @pytest.fixture
 def moved(filled, monkeypatch):
-    """A copy during which the last record got the first one's URL, and the first another one: (copy, first key, last key, URL)."""
+    """A copy during which the last record took over the first one's URL: (copy, first key, last key, URL)."""
     catalog, api = filled
     monkeypatch.setattr(copy, "RANGE", 40)
     first, last = (keys_of(catalog)[place] for place in (0, -1))
@@ -45,8 +46,8 @@ def moved(filled, monkeypatch):
     return job, first, last, url
 
 
-def test_a_url_that_went_from_one_record_to_another(filled, moved):
-    """Both are copied again, and nobody loses a list's row or a view."""
+def test_a_url_that_moved_between_records(filled, moved):
+    """Both records are copied again, and neither loses list entries or views."""
     _, api = filled
     job, first, last, url = moved
     before = dict(api.execute("select identifier, id from image").fetchall())
@@ -59,19 +60,19 @@ def test_a_url_that_went_from_one_record_to_another(filled, moved):
     assert job.run().rejected == {}
 
 
-def test_without_the_catalog_one_of_them_is_left_out(filled, moved):
+def test_without_the_catalog_one_of_the_duplicates_is_left_out(filled, moved):
     _, api = filled
     _, first, last, url = moved
     build_indexes(api, "image")
-    state = progress.read(api, "image")
+    state = present(progress.read(api, "image"))
     assert state.copied.rows == 119
     assert state.copied.rejected == {"another record has the same value of the unique index image_url_key": 1}
     assert progress.rejects(api, "image")[0][0] in (str(first), str(last))
     assert api.execute("select count(*) from temp_import_image where url = %s", [url]).fetchone() == (1,)
 
 
-def test_what_the_catalog_has_twice_is_left_out_once(filled):
-    """A unique index of the API's own that the catalog does not have."""
+def test_duplicate_values_of_the_catalog_are_left_out(filled):
+    """The API has a unique index that the catalog does not have."""
     catalog, api = filled
     api.execute(
         "update image set title = null; create unique index titles on image (lower(title)) where id > 0"
@@ -85,12 +86,12 @@ def test_what_the_catalog_has_twice_is_left_out_once(filled):
     job.run()
     build_indexes(api, "image", again=job.again)
     assert api.execute("select count(*) from temp_import_image where title = 'Twice'").fetchone() == (1,)
-    assert progress.read(api, "image").copied.rejected == {
+    assert present(progress.read(api, "image")).copied.rejected == {
         "another record has the same value of the unique index titles": 2
     }
 
 
-def test_many_of_them_end_the_refresh(filled):
+def test_many_duplicates_fail_the_refresh(filled):
     catalog, api = filled
     api.execute("update image set title = null; create unique index titles on image (title)")
     catalog.execute("update image set title = 'Often'")
@@ -101,11 +102,12 @@ def test_many_of_them_end_the_refresh(filled):
         build_indexes(api, "image")
 
 
-def test_what_only_the_api_knows_is_not_left_out(filled):
+def test_a_duplicate_that_only_the_api_has_fails_the_refresh(filled):
     catalog, api = filled
     api.execute("create function one() returns integer language sql as 'select 1'")
     api.execute(
-        "alter table image alter id set default one(); delete from imagelist_images; delete from image where id = 1"
+        "alter table image alter id set default one(); delete from imagelist_images; "
+        "delete from image where id = 1"
     )
     TableCopy(catalog, api, "image", "run").run()
     with pytest.raises(

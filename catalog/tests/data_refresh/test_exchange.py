@@ -1,4 +1,7 @@
-"""What hangs on the API's tables is kept by a refresh, or the refresh is refused; real databases, real migrations between its steps."""
+"""A refresh keeps all objects that are attached to the API's tables, or is refused.
+
+Runs on real databases, with real migrations between the steps of the refresh.
+"""
 
 import contextlib
 import uuid
@@ -10,7 +13,7 @@ import pytest
 from catalog.core.errors import Fatal
 from catalog.data_refresh import promotion
 from catalog.data_refresh.copy import TableCopy
-from catalog.data_refresh.shape import differences, early, shape
+from catalog.data_refresh.shape import Shape, differences, early, shape
 from catalog.database import sample_data, schema
 
 API_SCHEMA = Path(schema.__file__).parent / "migrations/api_versions/0001_api.sql"
@@ -19,7 +22,10 @@ pytestmark = pytest.mark.database
 
 @pytest.fixture(scope="module")
 def pair(server):
-    """A filled catalog, and an API database that is made anew for each test: to make another one takes seconds."""
+    """A filled catalog, and an API database whose schema is rebuilt for each test.
+
+    Creating another database would take seconds.
+    """
     names = [f"{which}_{uuid.uuid4().hex[:12]}" for which in ("catalog", "api")]
     with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
         for role in ("reader", "keeper"):  # of the server: another module's tests may have made them
@@ -38,7 +44,8 @@ def api_dsn(pair):
         for (name,) in api.execute("select pubname from pg_publication").fetchall():
             api.execute(f"drop publication {name}")
         api.execute(
-            "drop schema public cascade; drop owned by reader, keeper; create schema public; grant usage on schema public to public"
+            "drop schema public cascade; drop owned by reader, keeper; create schema public; "
+            "grant usage on schema public to public"
         )
         api.execute(API_SCHEMA.read_bytes())
         sample_data.fill(api, "api", 100)
@@ -59,7 +66,8 @@ def refresh(catalog, api, table="image", run="run"):
 
 
 CARRIED = {
-    "policy": "create policy own on image as restrictive for update to reader, keeper using (id > 3) with check (id in (select 5))",
+    "policy": "create policy own on image as restrictive for update to reader, keeper using (id > 3) "
+    "with check (id in (select 5))",
     "row security": "alter table image enable row level security; alter table image force row level security",
     "triggers in every state": """
         create function nothing() returns trigger language plpgsql as 'begin return new; end';
@@ -68,40 +76,57 @@ CARRIED = {
         create trigger c before insert on image for each row execute function nothing();
         create constraint trigger d after insert on image deferrable for each row execute function nothing();
         alter table image disable trigger a, enable replica trigger b, enable always trigger c""",
-    "rule": "create rule quiet as on insert to image where new.id < 0 do instead nothing; alter table image disable rule quiet",
-    "publication": "create publication part for table image (id, title) where (id > 5); create publication whole for table image",
-    "publication of all": "create publication everything for all tables; create publication these for tables in schema public",
-    "replica identity": "alter table image alter url set not null, replica identity using index image_url_key",
+    "rule": "create rule quiet as on insert to image where new.id < 0 do instead nothing; "
+    "alter table image disable rule quiet",
+    "publication": "create publication part for table image (id, title) where (id > 5); "
+    "create publication whole for table image",
+    "publication of all": "create publication everything for all tables; "
+    "create publication these for tables in schema public",
+    "replica identity": "alter table image alter url set not null, "
+    "replica identity using index image_url_key",
     "replica identity full": "alter table image replica identity full",
     "cluster mark": "alter table image cluster on image_provider_7d11f847",
     "comments": """
-        comment on table image is 'pictures, with a '' in it'; comment on column image.title is 'what it is called';
+        comment on table image is 'pictures, with a '' in it';
+        comment on column image.title is 'what it is called';
         comment on index image_url_key is 'once'; comment on constraint image_pkey on image is 'key';
         comment on constraint imagelist_images_image_id_fk_image_id on imagelist_images is 'tie'""",
     "statistics": """
         alter table image alter title set statistics 500, alter provider set (n_distinct = 20);
-        create index lower_title on image (lower(title)); alter index lower_title alter column 1 set statistics 300;
-        create statistics both_of_them (ndistinct) on provider, source from image; alter statistics both_of_them set statistics 7""",
-    "options": "alter table image set (fillfactor = 90, autovacuum_enabled = false, toast.autovacuum_enabled = false)",
-    "check that is not valid": "alter table image add constraint wide check (width > 999999) not valid, add constraint ok check (id > 0)",
-    "exclusion constraint": "alter table image add constraint once exclude using btree (identifier with =) where (id > 0)",
-    "deferred unique constraint": "alter table image add constraint again unique (identifier) include (id) deferrable initially deferred",
+        create index lower_title on image (lower(title));
+        alter index lower_title alter column 1 set statistics 300;
+        create statistics both_of_them (ndistinct) on provider, source from image;
+        alter statistics both_of_them set statistics 7""",
+    "options": "alter table image set (fillfactor = 90, autovacuum_enabled = false, "
+    "toast.autovacuum_enabled = false)",
+    "check that is not valid": "alter table image add constraint wide check (width > 999999) not valid, "
+    "add constraint ok check (id > 0)",
+    "exclusion constraint": "alter table image add constraint once exclude using btree (identifier with =) "
+    "where (id > 0)",
+    "deferred unique constraint": "alter table image add constraint again unique (identifier) include (id) "
+    "deferrable initially deferred",
     "odd indexes": """
-        create unique index "Odd ""one"" " on image using btree (title collate "C" desc nulls last, id) include (width)
+        create unique index "Odd ""one"" " on image using btree
+            (title collate "C" desc nulls last, id) include (width)
             with (fillfactor = 70) where (id > 0); create index hashed on image using hash (creator)""",
     "own column": "alter table image add seen jsonb not null default '{}', add place point, add note json; "
-    "alter table image alter seen set storage external, alter seen set compression pglz; update image set place = '(1,2)', note = '[1]'",
+    "alter table image alter seen set storage external, alter seen set compression pglz; "
+    "update image set place = '(1,2)', note = '[1]'",
     "generated column": "alter table image add size integer generated always as (width * height) stored",
-    "second sequence": "create sequence more owned by image.id; alter table image add number bigint default nextval('more')",
+    "second sequence": "create sequence more owned by image.id; "
+    "alter table image add number bigint default nextval('more')",
     "identity": """
         alter table image alter id drop default; drop sequence image_id_seq;
-        alter table image alter id add generated by default as identity (sequence name ids increment by 3 cache 5);
+        alter table image alter id add generated by default as identity
+            (sequence name ids increment by 3 cache 5);
         select setval('ids', 1000); grant usage on sequence ids to reader""",
     "grants": """
         grant select on image to public; grant select, update on image to keeper with grant option;
         revoke delete on image from current_user;
-        grant update (view_count), select (id) on image to reader; set role keeper; grant select on image to reader; reset role""",
-    "default privileges": "alter default privileges grant select on tables to reader; grant insert on image to reader",
+        grant update (view_count), select (id) on image to reader; set role keeper;
+        grant select on image to reader; reset role""",
+    "default privileges": "alter default privileges grant select on tables to reader; "
+    "grant insert on image to reader",
     "owner": "alter table image owner to keeper; grant create on schema public to keeper",
     "unlogged": "drop table imagelist_images; alter table image set unlogged",
     "foreign keys": """
@@ -109,13 +134,14 @@ CARRIED = {
         alter table image add shelf integer default 1 references shelf;
         create table tied (identifier uuid references image (identifier) on delete set null, n integer);
         alter table tied add constraint late foreign key (n) references image not valid""",
-    "enum and domain": "create type mood as enum ('by', 'x'); create domain name80 as varchar(80) check (value <> '');"
+    "enum and domain": "create type mood as enum ('by', 'x'); create domain name80 "
+    "as varchar(80) check (value <> '');"
     "alter table image alter provider type name80, add feeling mood default 'by'",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", CARRIED)
-def test_what_hangs_on_the_table_is_made_anew_exactly(filled, what):
+def test_attached_objects_are_recreated_exactly(filled, what):
     catalog, api = filled
     api.execute(CARRIED[what])
     before = shape(api, "image")
@@ -126,7 +152,7 @@ def test_what_hangs_on_the_table_is_made_anew_exactly(filled, what):
     assert api.execute("select count(*) from pg_class where relname like '%temp_import_%'").fetchone() == (0,)
 
 
-def test_what_only_rewrites_changes_no_shape(filled, api):
+def test_rewriting_a_table_does_not_change_its_shape(filled, api):
     before = shape(api, "image")
     for statement in (
         "reindex table concurrently image",
@@ -149,7 +175,8 @@ MIGRATIONS = {
     "add index": "create index concurrently new_one on image (title)",
     "drop index": "drop index concurrently image_source_d5a89e97",
     "rename index": "alter index image_source_d5a89e97 rename to other",
-    "another index of that name": "drop index image_source_d5a89e97; create index image_source_d5a89e97 on image (source, id)",
+    "another index of that name": "drop index image_source_d5a89e97; "
+    "create index image_source_d5a89e97 on image (source, id)",
     "reindex": "reindex table concurrently image",
     "trigger": "create function nothing() returns trigger language plpgsql as 'begin return new; end';"
     "create trigger t before update on image for each row execute function nothing()",
@@ -162,20 +189,25 @@ MIGRATIONS = {
     "view": "create view newest as select * from image",
     "foreign key": "create table tied (id integer references image)",
     "rename table": "alter table image rename to picture",
-}  # fmt: skip
+}
 STEPS = ("before the copy", "in the copy", "after the copy", "after the indexes", "while the exchange waits")
 
 
 def run_steps(catalog, api, dsn, migrate, monkeypatch):
-    """A refresh; `migrate` is called with the name of each step. Raises what the refresh raises."""
+    """Run a refresh; call `migrate` with the name of each step."""
     expected = {"image": shape(api, "image")}
     migrate("before the copy")
     monkeypatch.setattr("catalog.data_refresh.copy.RANGE", 50)
     monkeypatch.setattr(promotion, "LOCK_SECONDS", 0.2)
     with psycopg.connect(dsn, autocommit=True) as ours, psycopg.connect(dsn) as reader:
         TableCopy(
-            catalog, ours, "image", "run", expected=expected["image"], progress=lambda _: migrate("in the copy")
-        ).run()  # fmt: skip
+            catalog,
+            ours,
+            "image",
+            "run",
+            expected=expected["image"],
+            progress=lambda _: migrate("in the copy"),
+        ).run()
         migrate("after the copy")
         promotion.build_indexes(ours, "image", expected=expected)
         migrate("after the indexes")
@@ -192,10 +224,10 @@ def run_steps(catalog, api, dsn, migrate, monkeypatch):
 @pytest.mark.parametrize("when", STEPS)
 @pytest.mark.parametrize("what", MIGRATIONS)
 def test_a_migration_during_a_refresh_is_never_undone(filled, api_dsn, what, when, monkeypatch):
-    """It is kept, by refusing the refresh or by carrying it over."""
+    """The migration is kept: the refresh is refused, or carries it over."""
     catalog, api = filled
     before = early(shape(api, "image"))
-    made = {}
+    made: dict[str, Shape] = {}
 
     def migrate(step):
         if step == when and not made:

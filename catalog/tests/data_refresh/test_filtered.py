@@ -9,26 +9,26 @@ from hypothesis import strategies as st
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.data_refresh import sensitive as lists
 from catalog.data_refresh.bulk import BulkSender, index_action
-from catalog.data_refresh.documents import MediaRow, document
+from catalog.data_refresh.documents import document
 from catalog.data_refresh.filtered import FilteredIndex
 from catalog.data_refresh.indexing import IdRange, RangeIndexer
 from catalog.data_refresh.normal_form import normal_form
 from catalog.data_refresh.sensitive import parse_terms, sensitive_groups
 from catalog.data_refresh.tag_policy import DEFAULT, TagFilter
 from catalog.database import sample_data
-from catalog.tests.data_refresh.indexes import make
+from catalog.tests.data_refresh.indexes import Progress, keep, make
 from catalog.tests.data_refresh.test_documents import BASE
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 
 
 def titled(search, titles, name="image-a"):
-    """An index of images with these titles, their numbers as identifiers."""
+    """Create an index of images with these titles; identifiers are consecutive numbers."""
     make(search, name)
     tags = TagFilter(DEFAULT)
     actions = []
     for number, title in enumerate(titles):
-        row = MediaRow(**{**BASE, "id": number, "title": title})
+        row = BASE._replace(id=number, title=title)
         actions.append(index_action(str(number), document("image", row, tags)))
     BulkSender(search.client, search.require(name).writer).send(actions)
     search.refresh(name)
@@ -45,7 +45,7 @@ def shown(search, titles):
 
 
 def test_the_filtered_index(api, search):
-    """One word, several words, a word in a tag that the policy drops; words that only contain a term stay."""
+    """Terms match whole words, several words, and words in dropped tags; longer words do not match."""
     sample_data.fill(api, "api", 500)
     for number, change in {
         30: "title = 'A Water lily'",
@@ -78,7 +78,7 @@ LAST = ["zz zz last"]  # terms are sorted: in the last group
 
 @pytest.mark.parametrize("words", [5_000, 700])
 def test_any_number_of_terms(search, monkeypatch, words):
-    """Many times what one query may hold; documents that several groups find are counted once."""
+    """The list is far longer than one query allows; documents found by several queries count once."""
     monkeypatch.setattr(lists, "WORDS", words)
     titles = [
         "word11999",
@@ -103,16 +103,18 @@ def test_each_query_is_within_the_usual_limits():
 
 @pytest.mark.parametrize("at", [0, 1, 3])
 def test_work_goes_on_where_it_was_stopped(search, at):
-    """Asked to stop while the engine copies, or deletes what a group of terms finds."""
+    """The task is asked to stop while the engine copies, or deletes the matches of a group of terms."""
     titles = [f"two words{n}" for n in range(0, 1200, 100)] + ["plain"] * 9
     titled(search, titles)
-    state, calls, made = {}, [], []
+    state: Progress = {}
+    calls: list[tuple[int, str]] = []
+    made: list[object] = []
 
     def stop():
         calls.append((state["at"]["group"], state["at"]["task"]))
         return calls[-1][0] == at
 
-    options = {"load": lambda: state.get("at"), "save": lambda s: state.update(at=s), "per_second": 20}
+    options = {**keep(state), "per_second": 20}
     with pytest.raises(Interrupted):
         job(search, MANY, should_stop=stop, **options).run()
     before = search.identity("image-a-filtered").uuid
@@ -123,11 +125,11 @@ def test_work_goes_on_where_it_was_stopped(search, at):
 
 @pytest.mark.parametrize("change", ["index", "terms", "gone", "shape"])
 def test_progress_of_something_else_does_not_count(search, change):
-    """What an attempt has noted about another index or list: the index is made anew, from the beginning."""
+    """Saved progress of another index or list is ignored, and the index is rebuilt from the start."""
     titles = ["two words7", "plain", "zz zz last"]
     titled(search, titles)
-    state = {}
-    options = {"load": lambda: state.get("at"), "save": lambda s: state.update(at=s)}
+    state: Progress = {}
+    options = keep(state)
     job(search, MANY, **options).run()
     before, terms = search.identity("image-a-filtered").uuid, MANY
     if change == "index":
@@ -144,8 +146,8 @@ def test_progress_of_something_else_does_not_count(search, change):
 
 def test_an_engine_that_was_restarted(search):
     titled(search, ["two words7", "plain"])
-    state = {}
-    options = {"load": lambda: state.get("at"), "save": lambda s: state.update(at=s)}
+    state: Progress = {}
+    options = keep(state)
     assert job(search, MANY, **options).run()[:2] == (1, 1)
     state["at"] |= {"task": "node:1", "copied": -1, "group": 0}
     with pytest.raises(Retry, match="does not know the task"):
@@ -153,29 +155,29 @@ def test_an_engine_that_was_restarted(search):
     assert job(search, MANY, **options).run()[:2] == (1, 1)
 
 
-def test_a_filtered_index_that_goes(search):
+def test_a_filtered_index_that_is_deleted(search):
     titles = [f"two words{n}" for n in range(0, 1200, 100)] + ["plain"] * 9
     titled(search, titles)
-    state, seen = {}, []
+    state: Progress = {}
+    seen: list[object] = []
 
     def stop():
         if not seen:
             seen.append(search.delete(["image-a-filtered"]))
         return False
 
-    options = {"load": lambda: state.get("at"), "save": lambda s: state.update(at=s), "per_second": 10}
     with pytest.raises(Fatal, match="image-a-filtered is missing"):
-        job(search, MANY, should_stop=stop, **options).run()
+        job(search, MANY, should_stop=stop, per_second=10, **keep(state)).run()
     assert not search.exists("image-a-filtered")
-    assert job(search, MANY, load=options["load"], save=options["save"]).run()[:2] == (9, 12)
+    assert job(search, MANY, **keep(state)).run()[:2] == (9, 12)
 
 
 def test_a_copy_that_lacks_documents(search):
-    """Noticed by the count, and made once more."""
+    """The count reveals the missing documents, and the copy is repeated."""
     titled(search, ["two words7", "plain", "plainer"])
 
-    state = {}
-    lost = []
+    state: Progress = {}
+    lost: list[object] = []
 
     def save(s):
         state["at"] = s
@@ -190,7 +192,7 @@ def test_a_copy_that_lacks_documents(search):
     assert job(search, MANY, load=lambda: state.get("at"), save=save).run()[:2] == (2, 1)
 
 
-def test_terms_that_look_a_little_like_a_page():
+def test_terms_that_look_a_little_like_html():
     assert parse_terms("<3\n1 < 2\na <- b\n") == ["1 < 2", "<3", "a <- b"]
 
 
@@ -208,7 +210,7 @@ def test_terms_that_look_a_little_like_a_page():
         ("\ufeff\n \u200b", "is empty"),
     ],
 )
-def test_no_terms_is_no_list(search, text, message):
+def test_a_file_without_terms_is_refused(search, text, message):
     with pytest.raises(Fatal, match=message):
         parse_terms(text)
     with pytest.raises(Fatal, match="hide nothing"):
@@ -217,27 +219,46 @@ def test_no_terms_is_no_list(search, text, message):
 
 # as it stands in the list, as it stands in the text
 FORMS = [
-    ("café", "Un Cafe\u0301 noir"), ("cafe\u0301", "Un CAFÉ noir"), ("straße", "In der STRASSE"), ("strasse", "In der Straße"),
-    ("große straße", "Die GROẞE Strasse"), ("İstanbul", "istanbul by night"), ("istanbul", "İSTANBUL by night"),
-    ("İstanbul", "ISTANBUL"), ("fire", "the \ufb01re brigade"), ("\ufb01re brigade", "the fire brigade"),
-    ("water", "\uff57\uff41\uff54\uff45\uff52 lily"), ("\uff37ater lily", "a water lily"), ("water", "a wa\u00adter lily"),
-    ("water", "a wa\u200bter lily"), ("wa\u00adter lily", "a water lily"), ("οδος", "1 ΟΔΟΣ"), ("ΟΔΟΣ", "1 οδος"), ("Å", "\u212b unit"),
-    ("\uff76\uff9e", "ガ"), ("don't", "I DON\u2019T know"), ("crème brûlée", "la Cre\u0300me Bru\u0302le\u0301e"), ("五 六", "五 六 七"),
-    ("\ufdfa", "صلى الله عليه وسلم"), ("naked\u00a0truth", "the naked truth"), ("\u01c6", "a \u01c4 b"),
-]  # fmt: skip
+    ("café", "Un Cafe\u0301 noir"),
+    ("cafe\u0301", "Un CAFÉ noir"),
+    ("straße", "In der STRASSE"),
+    ("strasse", "In der Straße"),
+    ("große straße", "Die GROẞE Strasse"),
+    ("İstanbul", "istanbul by night"),
+    ("istanbul", "İSTANBUL by night"),
+    ("İstanbul", "ISTANBUL"),
+    ("fire", "the \ufb01re brigade"),
+    ("\ufb01re brigade", "the fire brigade"),
+    ("water", "\uff57\uff41\uff54\uff45\uff52 lily"),
+    ("\uff37ater lily", "a water lily"),
+    ("water", "a wa\u00adter lily"),
+    ("water", "a wa\u200bter lily"),
+    ("wa\u00adter lily", "a water lily"),
+    ("οδος", "1 ΟΔΟΣ"),
+    ("ΟΔΟΣ", "1 οδος"),
+    ("Å", "\u212b unit"),
+    ("\uff76\uff9e", "ガ"),
+    ("don't", "I DON\u2019T know"),
+    ("crème brûlée", "la Cre\u0300me Bru\u0302le\u0301e"),
+    ("五 六", "五 六 七"),
+    ("\ufdfa", "صلى الله عليه وسلم"),
+    ("naked\u00a0truth", "the naked truth"),
+    ("\u01c6", "a \u01c4 b"),
+]
 
 
 @pytest.mark.parametrize("where", ["title", "description", "tag", "dropped"])
-def test_one_form_on_both_sides(search, where):
-    """Each term hides the text that holds it in another form, wherever the text is; and no other."""
+def test_terms_match_all_forms_of_a_text(search, where):
+    """Each term hides all texts that contain another form of it, in any field, and no other texts."""
     make(search, "image-a")
     tags, actions = TagFilter(DEFAULT), []
     for number, (_, text) in enumerate([*FORMS, ("", "harmless stras caf is tan bul wat")]):
-        changes = {
-            "title": {"title": text}, "description": {"meta_data": {"description": text}}, "tag": {"tags": [{"name": text}]},
-            "dropped": {"tags": [{"name": f"uploaded {text}"}]},
-        }[where]  # fmt: skip
-        row = MediaRow(**{**BASE, "id": number, **changes})
+        row = {
+            "title": BASE._replace(id=number, title=text),
+            "description": BASE._replace(id=number, meta_data={"description": text}),
+            "tag": BASE._replace(id=number, tags=[{"name": text}]),
+            "dropped": BASE._replace(id=number, tags=[{"name": f"uploaded {text}"}]),
+        }[where]
         actions.append(index_action(str(number), document("image", row, tags)))
     BulkSender(search.client, search.require("image-a").writer).send(actions)
     search.refresh("image-a")

@@ -1,17 +1,17 @@
-"""Rows to documents, aliases and filtered indexes, on a real database and a real search engine."""
+"""Indexing rows as documents, on a real database and a real search engine."""
 
 import json
-from typing import Any
 
 import pytest
 
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.data_refresh import indexing
+from catalog.data_refresh.documents import document
 from catalog.data_refresh.indexing import IdRange, RangeIndexer, find_count_mismatches, ranges
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database import sample_data
 from catalog.tests.data_refresh.engine_proxy import answer
-from catalog.tests.data_refresh.indexes import make
+from catalog.tests.data_refresh.indexes import Progress, keep, make
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 
@@ -80,8 +80,8 @@ def test_a_missing_document_is_noticed(filled, search):
     ]
 
 
-def test_a_document_of_no_row_is_noticed(filled, search):
-    """Its id is in none of the ranges that are compared, so only the total tells."""
+def test_a_document_without_a_row_is_noticed(filled, search):
+    """Its id is outside all compared ranges, so only the total count reveals it."""
     parts, _ = fill(filled, search, "image-a")
     document = search.client.search(index="image-a", size=1)["hits"]["hits"][0]["_source"]
     search.client.index(index="image-a", id="stray", document={**document, "id": 501}, refresh=True)
@@ -99,7 +99,7 @@ def test_an_empty_table(api, search):
 def test_a_range_goes_on_where_it_was_stopped(filled, search, monkeypatch):
     monkeypatch.setattr(indexing, "CHUNK", 50)
     make(search, "image-a")
-    state = {}
+    state: Progress = {}
     options = keep(state)
     part = IdRange(1, 500)
     stopped(filled, search, state)
@@ -110,9 +110,12 @@ def test_a_range_goes_on_where_it_was_stopped(filled, search, monkeypatch):
     assert done.documents == search.count("image-a") == 499
     first = filled.execute("select identifier::text from image where id = 1").fetchone()[0]
     assert search.client.get(index="image-a", id=first)["_source"]["title"] != "changed"
-    assert sum(done.tags.values()) == filled.execute(
-        "select sum(jsonb_array_length(tags)) from image where not removed_from_source"
-    ).fetchone()[0]  # fmt: skip
+    assert (
+        sum(done.tags.values())
+        == filled.execute(
+            "select sum(jsonb_array_length(tags)) from image where not removed_from_source"
+        ).fetchone()[0]
+    )
 
 
 def odd(key):
@@ -124,8 +127,8 @@ def odd(key):
     ("status", "times", "outcome"),
     [(429, 3, None), (429, 99, Retry), (503, 2, None), (409, 2, None), (403, 2, Fatal)],
 )
-def test_documents_that_are_not_taken(filled, search, faulty, status, times, outcome):
-    """Single documents in an answer that is good as a whole are sent again, alone, until they are taken."""
+def test_documents_that_are_refused_for_now(filled, search, faulty, status, times, outcome):
+    """Documents that a successful bulk request refused are sent again, alone, until they are accepted."""
     proxy, indexes = faulty
     proxy.items(times, odd, status, "made_up")
     make(search, "image-a")
@@ -150,7 +153,7 @@ def test_documents_that_are_not_taken(filled, search, faulty, status, times, out
 @pytest.mark.parametrize(
     ("status", "times", "outcome"), [(503, 3, None), (429, 3, None), (500, 99, Retry), (400, 1, Fatal)]
 )
-def test_requests_that_are_not_taken(filled, search, faulty, status, times, outcome):
+def test_requests_that_are_refused_for_now(filled, search, faulty, status, times, outcome):
     proxy, indexes = faulty
     proxy.times("/_bulk", times, status)
     make(search, "image-a")
@@ -164,8 +167,8 @@ def test_requests_that_are_not_taken(filled, search, faulty, status, times, outc
     assert indexer.run().documents == 499
 
 
-def test_an_engine_that_hangs_up(filled, search, faulty):
-    """What was lost was an answer: the documents are there, and sending them again changes nothing."""
+def test_an_engine_that_closes_the_connection(filled, search, faulty):
+    """Only the response was lost: the documents are stored, and sending them again changes nothing."""
     proxy, indexes = faulty
     proxy.at(
         "/_bulk",
@@ -192,7 +195,7 @@ def test_an_engine_that_is_away(filled, search, faulty):
 
 
 def test_a_request_that_is_too_large_is_halved(filled, search, faulty):
-    """Some engines take 10 MB at most; a document that alone is too much is rejected."""
+    """Some engines accept at most 10 MB; a document that is larger than the limit is rejected."""
     proxy, indexes = faulty
 
     def small(request, forward):
@@ -200,7 +203,8 @@ def test_a_request_that_is_too_large_is_halved(filled, search, faulty):
 
     proxy.at("/_bulk", small)
     filled.execute(
-        "update image set tags = (select jsonb_agg(jsonb_build_object('name', n || 'tag')) from generate_series(1, 2000) n) where id = 7"
+        "update image set tags = (select jsonb_agg(jsonb_build_object('name', n || 'tag')) "
+        "from generate_series(1, 2000) n) where id = 7"
     )
     make(search, "image-a")
     done = RangeIndexer(
@@ -211,10 +215,6 @@ def test_a_request_that_is_too_large_is_halved(filled, search, faulty):
     assert done.documents == search.count("image-a") == 498
     assert find_count_mismatches(filled, search, "image-a", "image", [IdRange(1, 500)], rejected=[1]) == []
     assert proxy.count("_bulk") > 8
-
-
-def keep(state):
-    return {"load": lambda: state.get("at"), "save": lambda s: state.update(at=s)}
 
 
 def stopped(api, search, state):
@@ -234,10 +234,10 @@ def stopped(api, search, state):
 
 @pytest.mark.parametrize("change", ["index", "range", "table", "shape"])
 def test_progress_of_something_else_does_not_count(filled, search, monkeypatch, caplog, change):
-    """A cleared task finds what an attempt for another index, range or table has noted."""
+    """A cleared task ignores saved progress of another index, range or table."""
     monkeypatch.setattr(indexing, "CHUNK", 50)
     make(search, "image-a")
-    state: dict[str, Any] = {}
+    state: Progress = {}
     part, table = IdRange(1, 500), "image"
     stopped(filled, search, state)
     assert state["at"]["done"]["documents"] > 0
@@ -258,7 +258,7 @@ def test_progress_of_something_else_does_not_count(filled, search, monkeypatch, 
     assert "starts over" in caplog.text
 
 
-def test_an_index_that_is_gone(filled, search):
+def test_a_missing_index_is_an_error(filled, search):
     uuid = make(search, "image-a")
     search.delete(["image-a"])
     with pytest.raises(Fatal, match="image-a is missing: clear create_index"):
@@ -269,11 +269,11 @@ def test_an_index_that_is_gone(filled, search):
 
 
 @pytest.mark.parametrize("later", ["nothing", "by itself", "another"])
-def test_an_index_that_goes_while_it_is_filled(filled, search, monkeypatch, later):
-    """The engine makes missing indexes by itself, with a mapping it guesses; what fills an index never has it do so."""
+def test_an_index_that_is_deleted_while_it_is_filled(filled, search, monkeypatch, later):
+    """Filling an index never makes the engine create a missing one with a guessed mapping."""
     monkeypatch.setattr(indexing, "CHUNK", 50)
     uuid = make(search, "image-a")
-    steps = []
+    steps: list[int] = []
 
     def progress(done):
         if not steps:
@@ -305,33 +305,51 @@ def test_an_index_that_goes_while_it_is_filled(filled, search, monkeypatch, late
         find_count_mismatches(filled, search, "image-a", "image", [IdRange(1, 500)], uuid=uuid)
 
 
-def test_an_index_that_is_exchanged_behind_the_last_document(filled, search):
+def test_an_index_that_is_replaced_after_the_last_document(filled, search):
     uuid = make(search, "image-a")
     with pytest.raises(Fatal, match="not the one that this run made"):
         RangeIndexer(
-            filled, search.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), uuid=uuid,
+            filled,
+            search.client,
+            "image-a",
+            "image",
+            "image",
+            DEFAULT,
+            IdRange(1, 500),
+            uuid=uuid,
             progress=lambda _: make(search, "image-a"),
-        ).run()  # fmt: skip
+        ).run()
 
 
 REJECTS = [
-    ("audio", "alt_files = '[{\"filetype\": {\"a\": 1}}, {\"filetype\": 7}, 5, null]'", None),
-    ("audio", "alt_files = '{\"filetype\": \"ogg\"}'", None),
-    ("audio", f"alt_files = '[{{\"filetype\": \"{'x' * 40_000}\"}}]'", None),
+    ("audio", 'alt_files = \'[{"filetype": {"a": 1}}, {"filetype": 7}, 5, null]\'', None),
+    ("audio", 'alt_files = \'{"filetype": "ogg"}\'', None),
+    ("audio", f'alt_files = \'[{{"filetype": "{"x" * 40_000}"}}]\'', None),
     ("image", "standardized_popularity = 1e-39", None),
     ("image", "standardized_popularity = 1e-42", None),
     ("image", "standardized_popularity = 'NaN'", None),
     ("image", "standardized_popularity = 'Infinity'", None),
     ("image", "meta_data = '{\"authority_boost\": 1e-300}'", None),
     ("image", "meta_data = '{\"authority_boost\": 1e400}'", None),
-    ("image", "meta_data = '{\"views\": 1e400, \"n\": 123456789012345678901234567890}'", None),
+    ("image", 'meta_data = \'{"views": 1e400, "n": 123456789012345678901234567890}\'', None),
     ("image", "meta_data = ('{\"views\": 1' || repeat('0', 9000) || '}')::jsonb", None),
     ("image", "meta_data = '[1]'", None),
-    ("image", "meta_data = '{\"description\": {\"a\": 1}, \"mature\": [1]}'", None),
-    ("image", "meta_data = (repeat('{\"a\":', 3000) || '1' || repeat('}', 3000))::jsonb", "no document can be made: ValueError"),
-    ("image", "tags = '{\"name\": \"a\"}'", None),
-    ("image", "tags = '[[], {\"name\": {\"a\": 1}}, {\"name\": \"b\", \"accuracy\": 1e39}, {\"name\": \"c\", \"accuracy\": [1]}]'", None),
-    ("image", "tags = '[{\"name\": \"b\", \"accuracy\": 1e400}]'", None),
+    ("image", 'meta_data = \'{"description": {"a": 1}, "mature": [1]}\'', None),
+    (
+        "image",
+        "meta_data = (repeat('{\"a\":', 3000) || '1' || repeat('}', 3000))::jsonb",
+        "no document can be made: ValueError",
+    ),
+    ("image", 'tags = \'{"name": "a"}\'', None),
+    (
+        "image",
+        (
+            'tags = \'[[], {"name": {"a": 1}}, {"name": "b", "accuracy": 1e39}, {"name": "c", '
+            '"accuracy": [1]}]\''
+        ),
+        None,
+    ),
+    ("image", 'tags = \'[{"name": "b", "accuracy": 1e400}]\'', None),
     ("image", "created_on = 'infinity'", "the row cannot be read"),
     ("image", "created_on = '-infinity'", "the row cannot be read"),
     ("image", "created_on = '12345-01-01'", "the row cannot be read"),
@@ -339,12 +357,15 @@ REJECTS = [
     ("image", "url = 'https://example.org/a.' || repeat('x', 900)", None),
     ("image", "width = 2147483647, height = 2147483647", None),
     ("image", "license = null", "no document can be made: AttributeError"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("media_type", "change", "kind"), REJECTS, ids=[r[1][:60] for r in REJECTS])
 def test_one_bad_record(filled, search, media_type, change, kind):
-    """It has a document without what is wrong, or none and a reason; all others have theirs, and every row is accounted for."""
+    """The record has a document without the bad value, or a reason for having none.
+
+    All other records have a document, and every row is accounted for.
+    """
     filled.execute(f"alter table {media_type} alter column license drop not null")
     filled.execute(f"update {media_type} set {change} where id = 42")
     parts, done = fill(filled, search, "image-a", media_type)
@@ -361,13 +382,12 @@ def test_one_bad_record(filled, search, media_type, change, kind):
         assert "documents" in wrong[0]
 
 
-def test_a_document_that_the_engine_never_takes(filled, search, monkeypatch):
-    """Whatever a document holds, the engine's own word costs that one only; what an earlier attempt made of the record is deleted."""
+def test_a_document_that_the_engine_always_refuses(filled, search, monkeypatch):
+    """The engine refuses only this document, and the one that an earlier attempt stored is deleted."""
     parts, _ = fill(filled, search, "image-a")
-    make_document = indexing.document
 
     def bad(media_type, row, tags):
-        return make_document(media_type, row, tags) | ({"filetype": {"a": 1}} if row.id == 42 else {})
+        return document(media_type, row, tags) | ({"filetype": {"a": 1}} if row.id == 42 else {})
 
     monkeypatch.setattr(indexing, "document", bad)
     done = RangeIndexer(
@@ -380,7 +400,7 @@ def test_a_document_that_the_engine_never_takes(filled, search, monkeypatch):
 
 
 def make_unreadable(api, number):
-    """So many rows that a document is wanted of; one that is gone at its source needs none."""
+    """Make this many rows unreadable, all of which need a document."""
     api.execute(
         "update image set created_on = 'infinity' where id in"
         " (select id from image where not removed_from_source order by id limit %s)",
@@ -389,11 +409,11 @@ def make_unreadable(api, number):
 
 
 @pytest.mark.parametrize(("bad", "stops"), [(10, False), (11, True)])
-def test_many_bad_records_are_a_fault_of_ours(filled, search, bad, stops):
-    """Then nothing is noted, so that the range starts over when it is cleared after a repair."""
+def test_many_bad_records_fail_the_task(filled, search, bad, stops):
+    """No progress is saved, so that the range starts over when it is cleared after a fix."""
     make_unreadable(filled, bad)
     make(search, "image-a")
-    state: dict[str, Any] = {}
+    state: Progress = {}
 
     def run():
         return RangeIndexer(

@@ -1,4 +1,4 @@
-"""What a refresh must not take away: views counted meanwhile, most of the rows, and single records that cannot be stored."""
+"""A refresh loses no views, no large share of the rows, and no record without naming it."""
 
 import threading
 
@@ -22,7 +22,7 @@ def filled(catalog, api):
 
 
 def test_no_view_is_lost(filled, api_dsn, monkeypatch):
-    """Counted by writers all the time, by a transaction that is older than the copy, and while a reader holds the exchange off."""
+    """Views are counted all the time, by an old transaction too, and while a reader delays the swap."""
     catalog, api = filled
     monkeypatch.setattr(promotion, "LOCK_SECONDS", 0.3)
     counted, stop = [0] * 3, threading.Event()
@@ -52,15 +52,15 @@ def test_no_view_is_lost(filled, api_dsn, monkeypatch):
             old.commit()
             promotion.build_indexes(ours, "image")
             reader.execute("select 1 from image limit 1")
-            tries = []
+            attempts: list[int] = []
 
             def pause(_):
-                tries.append(1)
-                if len(tries) == 3:
+                attempts.append(1)
+                if len(attempts) == 3:
                     reader.rollback()
 
             promoted = promotion.promote(ours, ["image"], "run", pause)
-            assert len(tries) >= 3
+            assert len(attempts) >= 3
             assert promoted.carried["image"] > 0
         finally:
             stop.set()
@@ -70,8 +70,8 @@ def test_no_view_is_lost(filled, api_dsn, monkeypatch):
     assert api.execute("select sum(view_count) from image").fetchone() == (before + 1000 + sum(counted),)
 
 
-def test_row_versions_beyond_the_turn_of_the_counter(filled):
-    """Numbers of transactions are compared modulo 2³²; after half a turn every row counts as changed."""
+def test_row_versions_after_the_transaction_counter_wraps_around(filled):
+    """Transaction ids are compared modulo 2³²: after half a cycle, every row counts as changed."""
     catalog, api = filled
     TableCopy(catalog, api, "image", "run").run()
     promotion.build_indexes(api, "image")
@@ -161,14 +161,19 @@ def test_a_record_that_cannot_be_stored_is_named_and_left_out(filled, what, monk
     monkeypatch.setattr(copy, "RANGE", 700)
     migration, change, reason = ODD[what]
     catalog.execute(
-        "update image set title = 'x', height = 7, width = 7, creator = 'c', thumbnail = 't', standardized_popularity = 0.5"
+        "update image set title = 'x', height = 7, width = 7, creator = 'c', thumbnail = 't', "
+        "standardized_popularity = 0.5"
     )
     catalog.execute("alter table image alter title drop not null")
     api.execute("truncate image cascade")
     api.execute(migration)
-    bad = [row[0] for row in catalog.execute(
-        f"update image set {change} where identifier in (select identifier from image order by md5(url) limit 3) returning identifier::text"
-    )]  # fmt: skip
+    bad = [
+        row[0]
+        for row in catalog.execute(
+            f"update image set {change} where identifier in (select identifier from image "
+            "order by md5(url) limit 3) returning identifier::text"
+        )
+    ]
     copied = TableCopy(catalog, api, "image", "run").run()
     assert copied.rows == 1997
     assert copied.rejected == {
@@ -177,7 +182,8 @@ def test_a_record_that_cannot_be_stored_is_named_and_left_out(filled, what, monk
     assert sorted(key for key, _ in progress.rejects(api, "image")) == sorted(bad)
     assert all(why.startswith(reason) for _, why in progress.rejects(api, "image"))
     catalog.execute(
-        f"update image set {change} where identifier in (select identifier from image order by identifier limit 30)"
+        f"update image set {change} where identifier in (select identifier from image "
+        "order by identifier limit 30)"
     )
     with pytest.raises(Fatal, match=r"more than 1%: .*trigger a new run"):
         TableCopy(catalog, api, "image", "second").run()

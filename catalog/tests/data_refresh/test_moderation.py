@@ -1,4 +1,4 @@
-"""What moderators decide while an index is made, on a real database and a real search engine."""
+"""Decisions that moderators make while an index is built, on a real database and search engine."""
 
 from datetime import timedelta
 
@@ -12,6 +12,7 @@ from catalog.data_refresh.moderation import decided, follow, moderation_moment, 
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database import sample_data
 from catalog.tests.data_refresh.indexes import make
+from catalog.tests.values import present
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 
@@ -32,7 +33,8 @@ def fill(api, search, name="image-a"):
 def decide(api, deleted="false", mature="false", when="now()"):
     api.execute(f"insert into api_deletedimage select {when}, now(), identifier from image where {deleted}")
     api.execute(
-        f"insert into api_matureimage select {when}, identifier from image where {mature} on conflict do nothing"
+        f"insert into api_matureimage select {when}, identifier from image "
+        f"where {mature} on conflict do nothing"
     )
 
 
@@ -40,7 +42,7 @@ def harmless(search, index="image-a"):
     return search.count(index, {"term": {"mature": False}})
 
 
-def test_what_is_decided_while_an_index_is_made(filled, search):
+def test_decisions_during_indexing(filled, search):
     since = moderation_moment(filled)
     uuid = fill(filled, search)
     before = harmless(search)
@@ -53,7 +55,7 @@ def test_what_is_decided_while_an_index_is_made(filled, search):
 
 
 def test_long_lists(filled, search, monkeypatch):
-    """An odd number of deletions and many marks: no request ends between an action and its document, no batch is lost."""
+    """No request ends between an action and its document, and no batch is lost."""
     monkeypatch.setattr(moderation, "BATCH", 7)
     since = moderation_moment(filled)
     uuid = fill(filled, search)
@@ -73,7 +75,7 @@ def test_long_lists(filled, search, monkeypatch):
 
 @pytest.mark.parametrize("when", ["now() - interval '3 hours'", "now() + interval '2 days'"])
 def test_decisions_of_another_clock(filled, search, when):
-    """The application's clock is hours off, or the decision was committed long after it was made."""
+    """The application's clock is hours off, or a decision was committed long after it was made."""
     since = moderation_moment(filled)
     uuid = fill(filled, search)
     decide(filled, "id = 50", "id = 51", when)
@@ -82,16 +84,16 @@ def test_decisions_of_another_clock(filled, search, when):
 
 
 def test_the_moment(filled, api_dsn):
-    """It lies before the oldest transaction that is open: what that one writes will bear a moment before others see it."""
+    """It is before the start of the oldest open transaction, whose rows have earlier timestamps."""
     now = filled.execute("select now()").fetchone()[0]
     with psycopg.connect(api_dsn) as other:
-        began = other.execute("select now()").fetchone()[0]
+        [began] = present(other.execute("select now()").fetchone())
         assert moderation_moment(filled) <= began - timedelta(hours=1)
     assert moderation_moment(filled) >= now - timedelta(hours=1, minutes=5)
 
 
-def test_marks_that_are_taken_back(filled, search, monkeypatch):
-    """Also those that were made before the refresh began; what a record says itself, or nobody knows, stays."""
+def test_marks_that_are_removed(filled, search, monkeypatch):
+    """Marks from before the refresh are removed too; marks that the record itself has, stay."""
     monkeypatch.setattr(moderation, "BATCH", 3)
     filled.execute("update image set meta_data = meta_data - 'mature'")
     filled.execute(
@@ -116,8 +118,8 @@ def test_marks_that_are_taken_back(filled, search, monkeypatch):
 @pytest.mark.parametrize(
     ("status", "kind"), [(429, "rejected"), (503, "unavailable"), (409, "version_conflict")]
 )
-def test_an_engine_that_does_not_take_a_decision(filled, search, faulty, status, kind):
-    """Sent until it is taken; when it never is, the caller hears of it and points no alias."""
+def test_an_engine_that_does_not_accept_a_decision(filled, search, faulty, status, kind):
+    """It is sent until it is accepted; if it never is, the task fails and no alias is moved."""
     proxy, indexes = faulty
     since = moderation_moment(filled)
     uuid = fill(filled, search)
@@ -143,8 +145,8 @@ def test_an_engine_that_refuses_a_decision(filled, search, faulty):
         follow(filled, indexes.client, "image-a", "image", since, uuid=uuid)
 
 
-def test_an_engine_that_says_so_and_does_nothing(filled, search, faulty):
-    """What counts is what a search finds afterwards."""
+def test_an_engine_that_acknowledges_and_does_nothing(filled, search, faulty):
+    """The result of a search afterwards is what counts."""
     proxy, indexes = faulty
     since = moderation_moment(filled)
     uuid = fill(filled, search)
@@ -154,8 +156,8 @@ def test_an_engine_that_says_so_and_does_nothing(filled, search, faulty):
         follow(filled, indexes.client, "image-a", "image", since, uuid=uuid)
 
 
-def test_decisions_make_no_index(filled, search):
-    """To mark a document of an index that is gone made the index, with a guessed mapping."""
+def test_decisions_create_no_index(filled, search):
+    """Marking a document of a missing index must not create the index with a guessed mapping."""
     since = moderation_moment(filled)
     uuid = fill(filled, search)
     decide(filled, "id = 50", "id = 51")
@@ -168,8 +170,8 @@ def test_decisions_make_no_index(filled, search):
         follow(filled, search.client, "image-a", "image", since, uuid=uuid)
 
 
-def test_decisions_are_followed_behind_an_alias(filled, search):
-    """Once more after the aliases have moved; media that have no document cost nothing."""
+def test_decisions_are_applied_behind_an_alias(filled, search):
+    """They are applied again after the aliases have moved; media without a document are skipped."""
     since = moderation_moment(filled)
     uuid = fill(filled, search)
     search.swap_aliases({"image": "image-a"})

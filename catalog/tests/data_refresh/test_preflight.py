@@ -1,4 +1,4 @@
-"""What the engine would refuse after hours is found at once, by name, on a real search engine."""
+"""The preflight names, on a real search engine, what the engine would refuse hours later."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def left(search):
     )
 
 
-def test_all_is_well(live):
+def test_a_healthy_engine_passes(live):
     assert look(live, MANY, shards=2, replicas=1) == [
         "1 sensitive terms contain no word, so they hide nothing: $$$"
     ]
@@ -58,9 +58,12 @@ def test_an_index_named_like_an_alias(search):
 
 @pytest.mark.parametrize(
     ("details", "named"),
-    [({"filter": {"term": {"mature": False}}}, "has filter"), ({"routing": "a"}, "has index_routing, search_routing"),
-     ({"is_write_index": True}, "has is_write_index")],
-)  # fmt: skip
+    [
+        ({"filter": {"term": {"mature": False}}}, "has filter"),
+        ({"routing": "a"}, "has index_routing, search_routing"),
+        ({"is_write_index": True}, "has is_write_index"),
+    ],
+)
 def test_an_alias_with_more_than_a_name(live, details, named):
     live.client.indices.update_aliases(actions=[{"add": {"index": "image-a", "alias": "image", **details}}])
     with pytest.raises(Fatal, match=f"the alias image {named}.*make it a plain alias"):
@@ -80,7 +83,8 @@ def test_a_block(live, block):
     try:
         with pytest.raises(
             Fatal,
-            match=rf"image-a has index\.blocks\.{block}, so image cannot be moved away|image-a. blocked by.*{block}",
+            match=rf"image-a has index\.blocks\.{block}, so image cannot be moved away"
+            rf"|image-a. blocked by.*{block}",
         ):
             look(live)
     finally:
@@ -105,9 +109,12 @@ def cluster(search, **settings):
 
 @pytest.mark.parametrize(
     ("settings", "terms", "named"),
-    [({"cluster.max_shards_per_node": 4}, TERMS, r"cluster\.max_shards_per_node"), ({"cluster.blocks.read_only": True}, TERMS, "read-only"),
-     ({"indices.query.bool.max_clause_count": 300}, MANY, r"indices\.query\.bool\.max_clause_count")],
-)  # fmt: skip
+    [
+        ({"cluster.max_shards_per_node": 4}, TERMS, r"cluster\.max_shards_per_node"),
+        ({"cluster.blocks.read_only": True}, TERMS, "read-only"),
+        ({"indices.query.bool.max_clause_count": 300}, MANY, r"indices\.query\.bool\.max_clause_count"),
+    ],
+)
 def test_a_limit_of_the_engine(live, settings, terms, named):
     cluster(live, **settings)
     try:
@@ -119,8 +126,8 @@ def test_a_limit_of_the_engine(live, settings, terms, named):
 
 
 @pytest.mark.parametrize("path", ["_reindex", "_delete_by_query", "_bulk"])
-def test_a_missing_right(live, faulty, path):
-    """The account may search, but not do one of the things that a refresh does."""
+def test_a_missing_permission(live, faulty, path):
+    """The account may search, but lacks one of the permissions that a refresh needs."""
     proxy, indexes = faulty
     why = {"type": "security_exception", "reason": f"action [{path}] is unauthorized"}
     refusal = {"error": {**why, "root_cause": [why]}, "status": 403}

@@ -1,4 +1,4 @@
-"""Whose copy is exchanged, and what changes in the live table until it is."""
+"""Which copy is promoted, and changes of the live table until then."""
 
 import psycopg
 import pytest
@@ -43,7 +43,7 @@ def test_a_copy_that_is_not_complete_is_not_exchanged(filled, monkeypatch):
 
 
 def test_views_that_are_counted_until_the_lock_are_carried_over(filled, api_dsn, monkeypatch):
-    """After most of them have been carried over, somebody looks at one more medium; then the table is locked."""
+    """Another view is counted after most of them were carried over, and before the table is locked."""
     catalog, api = filled
     TableCopy(catalog, api, "image", "run").run()
     promotion.build_indexes(api, "image")
@@ -60,7 +60,7 @@ def test_views_that_are_counted_until_the_lock_are_carried_over(filled, api_dsn,
 
 
 def test_views_of_a_transaction_that_was_open_before_the_copy(filled, api_dsn):
-    """The copy reads what was there before it; what it commits later is older than the copy by its number."""
+    """The copy does not see what the transaction commits later under an older transaction id."""
     catalog, api = filled
     with psycopg.connect(api_dsn) as reader:
         reader.execute("update image set view_count = 99 where id = 8")
@@ -81,8 +81,8 @@ def test_a_migration_between_the_copy_and_the_exchange_is_kept(filled):
     assert api.execute("select count(*) from image where extra = 'new'").fetchone() == (150,)
 
 
-def test_an_exchange_that_would_lose_what_hangs_on_a_table_is_rolled_back(filled, monkeypatch):
-    """Whatever was forgotten is noticed by comparing the new table with the old one."""
+def test_an_exchange_that_would_lose_an_attached_object_is_rolled_back(filled, monkeypatch):
+    """Comparing the new table with the old one reveals any object that was not carried over."""
     catalog, api = filled
     api.execute("alter table image enable row level security")
     TableCopy(catalog, api, "image", "run").run()

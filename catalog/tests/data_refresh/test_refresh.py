@@ -1,4 +1,4 @@
-"""What a refresh is, is written once and read by its own turn only."""
+"""The state of a refresh is written once, and read only by its own run."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from catalog.core.errors import Refused
-from catalog.data_refresh.refresh import Made, Plan, begin, begun, note_index, promoted, reach, read
+from catalog.data_refresh.refresh import Made, Plan, Stage, begin, begun, note_index, promoted, reach, read
 from catalog.data_refresh.shrinkage import shrunk
 from catalog.database.turns import Turn, take
 
@@ -15,9 +15,17 @@ MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 def plan(index="image-1", **more):
     return Plan(
-        "image", "api", "search", "temp_import_image", index, {"image": index, "image-filtered": f"{index}-filtered"},
-        {"denied": ["x"]}, MOMENT, f"{index}-filtered", **more,
-    )  # fmt: skip
+        "image",
+        "api",
+        "search",
+        "temp_import_image",
+        index,
+        {"image": index, "image-filtered": f"{index}-filtered"},
+        {"denied": ["x"]},
+        MOMENT,
+        f"{index}-filtered",
+        **more,
+    )
 
 
 def turn(connection, run_id="1"):
@@ -26,8 +34,8 @@ def turn(connection, run_id="1"):
     return taken
 
 
-def test_written_once(catalog):
-    """A first task that runs twice, because it was killed or cleared, does not begin another refresh."""
+def test_the_state_is_written_once(catalog):
+    """A first task that runs twice, after a kill or a clear, does not begin another refresh."""
     mine = turn(catalog)
     first = begin(
         catalog, mine, plan(live={"image": "old", "image-filtered": None}, documents={"image": {"met": 5}})
@@ -53,7 +61,8 @@ def test_a_run_that_begins_again_has_another_refresh(catalog):
 
 
 def test_which_indexes_were_promoted(catalog):
-    for number, stage in enumerate(("working", "tables", "promoted", "promoted")):
+    stages: tuple[Stage, ...] = ("working", "tables", "promoted", "promoted")
+    for number, stage in enumerate(stages):
         refresh = begin(catalog, turn(catalog, str(number)), plan())
         for name in ("image-1", "image-1-filtered"):
             note_index(catalog, refresh, name, Made(f"{name}/{number}", 7))
@@ -61,7 +70,7 @@ def test_which_indexes_were_promoted(catalog):
     assert promoted(catalog) == {f"{name}/{n}" for name in ("image-1", "image-1-filtered") for n in (2, 3)}
 
 
-def test_an_index_that_is_made_again_was_never_counted(catalog):
+def test_a_recreated_index_was_never_counted(catalog):
     mine = turn(catalog)
     begin(catalog, mine, plan())
     with pytest.raises(Refused, match="has not made image-1; clear create_index"):

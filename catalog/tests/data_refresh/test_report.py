@@ -1,4 +1,4 @@
-"""What a refresh reports."""
+"""The report of a refresh."""
 
 import msgspec
 
@@ -25,12 +25,12 @@ def test_rows_without_a_document_are_explained():
     assert "Rows without a document: 3 removed from their source; 1 rejected, the engine refuses it" in text
 
 
-def test_nothing_is_said_when_each_row_has_one():
+def test_nothing_is_reported_when_each_row_has_a_document():
     assert "without a document" not in report(0, {})
 
 
-def test_numbers_of_an_earlier_release_are_taken():
-    """A run that an upgrade interrupts reports what tasks of the release before have counted."""
+def test_counts_of_an_earlier_release_are_accepted():
+    """A run that an upgrade interrupts reports the counts of tasks of the earlier release."""
     checked = msgspec.convert({"documents": 8, "rejected": {}, "tags": {"kept": 1}}, Checked)
     copied = msgspec.convert([{"table": "image", "rows": 12, "of a later release": 1}], list[Copied])
     text = refresh_report(

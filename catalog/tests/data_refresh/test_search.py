@@ -1,4 +1,4 @@
-"""Which index it is, aliases, and waiting for the engine, on a real search engine."""
+"""Identities of indexes, aliases, and waiting for the engine, on a real search engine."""
 
 import pytest
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.enable_socket
 
 
 def by_itself(search, name):
-    """An index that the engine makes because something was written to a name that was not there."""
+    """Make the engine create an index by writing to a name that does not exist."""
     search.client.index(index=name, id="x", document={"title": "guessed", "id": 1}, refresh=True)
 
 
@@ -40,7 +40,7 @@ def test_aliases_move_together(search):
         search.create("Image A", {})
 
 
-def test_meta_says_which_policy(search):
+def test_meta_contains_the_policy(search):
     policy = policy_from({"excluded_providers": ["clarifai"]})
     make(search, "image-a", policy=policy)
     meta = search.meta("image-a")
@@ -49,7 +49,7 @@ def test_meta_says_which_policy(search):
     assert search.meta("nothing") == {}
 
 
-def test_who_made_an_index(search):
+def test_the_creator_of_an_index(search):
     uuid = make(search, "image-a")
     found = search.require("image-a", uuid)
     assert (found.name, found.uuid, found.dag_id, found.run_id) == (
@@ -71,7 +71,7 @@ def test_who_made_an_index(search):
 
 
 def test_an_index_that_the_engine_made_by_itself(search):
-    """Neither counted nor pointed at, nor taken for an earlier attempt of ours."""
+    """It is neither counted nor given an alias, nor mistaken for an earlier attempt."""
     by_itself(search, "image-x")
     with pytest.raises(Fatal, match="did not create the index image-x"):
         search.require("image-x")
@@ -84,8 +84,8 @@ def test_an_index_that_the_engine_made_by_itself(search):
     assert search.count("image-x") == 1
 
 
-def test_aliases_point_at_what_was_made_only(search):
-    """One of two targets was exchanged behind the run: neither alias moves."""
+def test_aliases_point_only_at_created_indexes(search):
+    """One of two target indexes was replaced meanwhile: neither alias moves."""
     first, second = make(search, "image-a"), make(search, "image-a-filtered")
     search.swap_aliases({"image": "image-a", "image-filtered": "image-a-filtered"})
     new, filtered = make(search, "image-b"), make(search, "image-b-filtered")
@@ -110,7 +110,7 @@ def test_aliases_point_at_what_was_made_only(search):
 
 
 def test_aliases_that_do_not_move(search, faulty):
-    """The engine says yes and does nothing: believed by nobody."""
+    """The engine acknowledges the request without applying it; the task notices."""
     proxy, indexes = faulty
     make(search, "image-a")
     proxy.at("^POST /_aliases", lambda *_: answer(200, {"acknowledged": True}))
@@ -118,8 +118,8 @@ def test_aliases_that_do_not_move(search, faulty):
         indexes.swap_aliases({"image": "image-a"})
 
 
-def test_an_index_that_was_made_although_the_engine_says_no(search, faulty):
-    """A request is repeated on the way, and the engine finds the index that the first one made: it is created again."""
+def test_an_index_that_was_created_despite_an_error_response(search, faulty):
+    """The client's repeated request meets the index that the first one created; it is created again."""
     proxy, indexes = faulty
 
     def twice(request, forward):
@@ -146,7 +146,7 @@ def test_a_template_that_changes_the_mapping(search):
     for body in (other, template):
         search.client.indices.put_index_template(name="made-up", **body)
         try:
-            if body is template:  # ours wins where both speak of a field
+            if body is template:  # where both define a field, the index body takes precedence
                 make(search, "image-t1")
                 continue
             with pytest.raises(
@@ -157,15 +157,37 @@ def test_a_template_that_changes_the_mapping(search):
             search.client.indices.delete_index_template(name="made-up")
 
 
-def test_opening_is_asked_for_shortly(search, faulty, caplog):
-    """The engine answers 408 while replicas are being made, a proxy cuts, a node restarts: the index is waited for, request by request."""
+def test_waiting_for_an_index_uses_short_requests(search, faulty, caplog):
+    """Each request waits briefly for the index, whatever the engine, a proxy or a restart answers."""
     proxy, indexes = faulty
     uuid = make(search, "image-a")
-    states = iter([
-        answer(408, {"status": "yellow", "timed_out": True, "active_shards": 1, "unassigned_shards": 2, "initializing_shards": 1}),
-        None, answer(503, {"error": "made up"}), answer(504, {"error": "made up"}),
-        answer(200, {"status": "green", "timed_out": True, "active_shards": 2, "unassigned_shards": 0, "initializing_shards": 0}),
-    ])  # fmt: skip
+    states = iter(
+        [
+            answer(
+                408,
+                {
+                    "status": "yellow",
+                    "timed_out": True,
+                    "active_shards": 1,
+                    "unassigned_shards": 2,
+                    "initializing_shards": 1,
+                },
+            ),
+            None,
+            answer(503, {"error": "made up"}),
+            answer(504, {"error": "made up"}),
+            answer(
+                200,
+                {
+                    "status": "green",
+                    "timed_out": True,
+                    "active_shards": 2,
+                    "unassigned_shards": 0,
+                    "initializing_shards": 0,
+                },
+            ),
+        ]
+    )
     proxy.at("^GET /_cluster/health", lambda request, forward: next(states, forward(request)))
     caplog.set_level("INFO")
     indexes.finalize("image-a", 0, 60, uuid=uuid)
@@ -176,8 +198,8 @@ def test_opening_is_asked_for_shortly(search, faulty, caplog):
         indexes.finalize("image-a", 1, 60, should_stop=lambda: True)
 
 
-def test_replicas_that_do_not_come(search):
-    """One node cannot hold a copy of its own shards; the advice is reached."""
+def test_replicas_that_are_never_allocated(search):
+    """A single node cannot hold replicas of its own shards; the error message says what to do."""
     make(search, "image-a")
     with pytest.raises(
         Retry, match=r"yellow, 1 shards are active, 1 are not\); does the cluster have nodes for 1 replicas"
@@ -189,8 +211,8 @@ def test_replicas_that_do_not_come(search):
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_a_copy_into_an_index_that_goes(search, again):
-    """The engine's own copy goes on after us; it must not make the index again, nor write into another one of that name."""
+def test_a_copy_into_an_index_that_is_deleted(search, again):
+    """The engine's copy goes on by itself; it must neither recreate the index nor write to a new one."""
     make(search, "image-a")
     writer = search.require("image-a").writer
     for n in range(3):

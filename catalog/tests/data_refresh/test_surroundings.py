@@ -1,4 +1,4 @@
-"""What a database, a role, or an object beside the tables of a refresh can do to it: refused at the start, or of no effect."""
+"""Settings, roles and objects around the refreshed tables are refused at the start, or have no effect."""
 
 from contextlib import contextmanager
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.database
 
 @contextmanager
 def of_database(dsn, **settings):
-    """The settings are the database's default meanwhile."""
-    name = sql.Identifier(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+    """Make the settings the database's defaults during the block."""
+    name = sql.Identifier(str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]))
     with psycopg.connect(dsn, autocommit=True) as own:
         for key, value in settings.items():
             own.execute(
@@ -50,7 +50,8 @@ def test_a_schema_named_like_the_role_hides_no_table(filled):
         for name in ("image", "audio", "audioset", "api_deletedimage"):
             connection.execute(
                 sql.SQL(
-                    "do $$ begin if to_regclass('public.{0}') is not null then create table {1}.{0} (like public.{0} including all);"
+                    "do $$ begin if to_regclass('public.{0}') is not null "
+                    "then create table {1}.{0} (like public.{0} including all);"
                     " end if; end $$"
                 ).format(sql.SQL(name), sql.Identifier(connection.info.user))
             )
@@ -76,19 +77,24 @@ def test_a_schema_named_like_the_role_hides_no_table(filled):
             connection.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(connection.info.user)))
 
 
-def test_defaults_of_the_database_do_not_bear_on_a_refresh(filled, api_dsn):
-    """One that limits the time of statements, one that reads what was there before the lock, and others."""
+def test_defaults_of_the_database_do_not_affect_a_refresh(filled, api_dsn):
+    """Among them a statement timeout, and an isolation level whose snapshot is older than the lock."""
     catalog, api = filled
     api.execute(
-        "create trigger watched before update on image for each row execute function suppress_redundant_updates_trigger()"
+        "create trigger watched before update on image for each row execute function "
+        "suppress_redundant_updates_trigger()"
     )
     with (
         of_database(
-            api_dsn, statement_timeout="1ms", default_transaction_isolation="repeatable read", quote_all_identifiers="on",
-            idle_in_transaction_session_timeout="1ms", lock_timeout="1ms",
+            api_dsn,
+            statement_timeout="1ms",
+            default_transaction_isolation="repeatable read",
+            quote_all_identifiers="on",
+            idle_in_transaction_session_timeout="1ms",
+            lock_timeout="1ms",
         ),
         psycopg.connect(api_dsn, autocommit=True) as theirs,
-    ):  # fmt: skip
+    ):
         before = shape(api, "image")
         preflight_tables(theirs, catalog, ["image"])
         assert theirs.execute("show default_transaction_isolation").fetchone() == ("read committed",)
@@ -106,11 +112,12 @@ def test_a_database_that_only_reads_is_refused(filled, api_dsn):
 
 
 @pytest.mark.parametrize("name", ["api_deletedimage", "api_matureimage", "imagelist_images"])
-def test_rows_that_row_security_hides_are_not_taken_for_none(filled, pair, name):
+def test_rows_hidden_by_row_security_do_not_count_as_missing(filled, pair, name):
     catalog, api = filled
     api.execute(f"""
         alter role reader login password 'x'; grant create on schema public to reader;
-        alter table image owner to reader; alter table imagelist_images owner to reader; alter table content_provider owner to reader;
+        alter table image owner to reader; alter table imagelist_images owner to reader;
+        alter table content_provider owner to reader;
         grant select on api_deletedimage, api_matureimage to reader;
         insert into api_deletedimage select now(), now(), identifier from image where id = 1;
         alter table {name} enable row level security; alter table {name} force row level security""")
@@ -144,8 +151,10 @@ def test_rights_that_are_missing_in_the_catalog(filled, pair):
 def test_rights_on_what_foreign_keys_name(filled, pair):
     catalog, api = filled
     api.execute("""
-        alter role reader login password 'x'; grant create on schema public to reader; create table shelf (id integer primary key);
-        alter table image add shelf integer references shelf; grant select on api_deletedimage, api_matureimage to reader;
+        alter role reader login password 'x'; grant create on schema public to reader;
+        create table shelf (id integer primary key);
+        alter table image add shelf integer references shelf;
+        grant select on api_deletedimage, api_matureimage to reader;
         alter table image owner to reader; alter table imagelist_images owner to reader""")
     with psycopg.connect(pair[1], user="reader", password="x", autocommit=True) as theirs:
         said = refused(theirs, catalog)
@@ -160,8 +169,8 @@ def test_a_sequence_that_is_used_up_is_named_at_the_start_and_by_the_copy(filled
     catalog, api = filled
     api.execute("select setval('image_id_seq', 2147483640); analyze image")
     assert (
-        'sequence "public"."image_id_seq" has 7 values left for column id, and about 20 new records are to come'
-        in refused(api, catalog)
+        'sequence "public"."image_id_seq" has 7 values left for column id, '
+        "and about 20 new records are to come" in refused(api, catalog)
     )
     with pytest.raises(
         Fatal,
@@ -170,7 +179,7 @@ def test_a_sequence_that_is_used_up_is_named_at_the_start_and_by_the_copy(filled
         TableCopy(catalog, api, "image", "run").run()
 
 
-def test_a_default_that_fails_is_no_fault_of_the_records(filled):
+def test_a_failing_default_does_not_reject_records(filled):
     catalog, api = filled
     api.execute("""
         create function broken() returns integer language plpgsql as 'begin raise exception ''broken''; end';
@@ -196,7 +205,7 @@ def test_a_record_that_a_function_of_a_check_refuses_is_left_out(filled):
 
 
 @pytest.mark.parametrize("identity", [False, True])
-def test_a_sequence_that_is_behind_is_set_right(filled, identity):
+def test_a_sequence_that_is_behind_is_corrected(filled, identity):
     catalog, api = filled
     if identity:
         api.execute("alter table image alter id drop default; drop sequence image_id_seq")
@@ -216,7 +225,8 @@ def test_records_whose_foreign_key_names_nothing_are_left_out(filled):
     query = "select identifier, id from image where id in (5, 6) order by id"
     (first, _), (second, _) = api.execute(query).fetchall()
     api.execute(
-        "create table known (title varchar(2000) primary key); update image set title = null; insert into known values ('good')"
+        "create table known (title varchar(2000) primary key); update image set title = null; "
+        "insert into known values ('good')"
     )
     api.execute("alter table image add constraint titled foreign key (title) references known")
     kept = catalog.execute("select identifier, title from image").fetchall()
@@ -249,30 +259,35 @@ def test_a_foreign_key_that_many_records_do_not_satisfy_ends_the_copy(filled):
 def test_rows_of_lists_that_cannot_go_are_found_after_the_copy(filled):
     catalog, api = filled
     api.execute("""
-        create table pin (id integer primary key, image_id integer references image); insert into pin select id, id from image;
+        create table pin (id integer primary key, image_id integer references image);
+        insert into pin select id, id from image;
         create table note (pin integer references pin); insert into note select id from pin;
         insert into api_deletedimage select now(), now(), identifier from image where id <= 3""")
     with pytest.raises(
         Fatal,
-        match=r"3 rows of pin refer to missing media of image.*note refers to them by its key note_pin_fkey.*ON DELETE CASCADE",
+        match=r"3 rows of pin refer to missing media of image.*note refers to them by its key "
+        r"note_pin_fkey.*ON DELETE CASCADE",
     ):
         TableCopy(catalog, api, "image", "run").run()
     api.execute(
-        "alter table note drop constraint note_pin_fkey, add foreign key (pin) references pin on delete cascade"
+        "alter table note drop constraint note_pin_fkey, "
+        "add foreign key (pin) references pin on delete cascade"
     )
     refresh(catalog, api)
     assert api.execute("select count(*) from note").fetchone() == (97,)
 
 
-def test_what_the_exchange_meets_is_said_with_a_way_out(filled):
+def test_errors_of_the_swap_name_the_cause_and_a_solution(filled):
     catalog, api = filled
     api.execute("""
-        create table pin (id integer primary key, image_id integer references image); insert into pin select id, id from image;
+        create table pin (id integer primary key, image_id integer references image);
+        insert into pin select id, id from image;
         create table note (pin integer references pin)""")
     TableCopy(catalog, api, "image", "run").run()
     promotion.build_indexes(api, "image")
     api.execute(
-        "insert into note select id from pin; insert into api_deletedimage select now(), now(), identifier from image where id = 3"
+        "insert into note select id from pin; "
+        "insert into api_deletedimage select now(), now(), identifier from image where id = 3"
     )
     with pytest.raises(Fatal) as error:
         promotion.promote(api, ["image"], "run")
@@ -288,7 +303,8 @@ def test_an_event_trigger_that_keeps_the_table_is_found_at_the_start(filled):
     catalog, api = filled
     api.execute("""
         create function keeps() returns event_trigger language plpgsql as $$ begin
-            if exists (select from pg_event_trigger_dropped_objects() where object_identity = 'public.image') then
+            if exists (select from pg_event_trigger_dropped_objects()
+              where object_identity = 'public.image') then
                 raise exception 'nobody drops image'; end if; end $$;
         create event trigger keeper on sql_drop execute function keeps()""")
     try:
@@ -315,7 +331,8 @@ def test_an_event_trigger_that_keeps_the_table_is_found_at_the_start(filled):
 def test_names_that_look_like_a_definition(filled):
     catalog, api = filled
     api.execute("""
-        create trigger "a ON public.image b" before update on image for each row execute function suppress_redundant_updates_trigger();
+        create trigger "a ON public.image b" before update on image for each row execute function
+          suppress_redundant_updates_trigger();
         create rule "x TO public.image y" as on insert to image where new.id < 0 do instead nothing""")
     before = shape(api, "image")
     preflight_tables(api, catalog, ["image"])
@@ -327,9 +344,11 @@ def test_names_that_look_like_a_definition(filled):
 def test_comments_on_the_row_type_and_dependence_on_extensions(filled):
     catalog, api = filled
     api.execute("""
-        comment on type image is 'a row'; create trigger t before update on image for each row execute function
+        comment on type image is 'a row'; create trigger t before update on image
+          for each row execute function
             suppress_redundant_updates_trigger();
-        alter trigger t on image depends on extension plpgsql; alter index image_provider_7d11f847 depends on extension plpgsql""")
+        alter trigger t on image depends on extension plpgsql;
+        alter index image_provider_7d11f847 depends on extension plpgsql""")
     wanted = """
         select obj_description('public.image'::regtype), (select count(*) from pg_depend where deptype = 'x')
     """
@@ -372,7 +391,7 @@ def test_usual_rights_of_a_sequence_are_not_written_out(filled):
         ("alter table audioset alter filesize type smallint", "a value does not fit the API's table"),
     ],
 )
-def test_one_set_that_the_table_does_not_take_costs_itself(filled, statement, said):
+def test_one_set_that_the_table_refuses_is_left_out(filled, statement, said):
     catalog, api = filled
     bad = catalog.execute(
         "select foreign_identifier, provider from audioset_view order by 1, 2 limit 1"
@@ -384,7 +403,8 @@ def test_one_set_that_the_table_does_not_take_costs_itself(filled, statement, sa
     try:
         catalog.execute("""update audio set audio_set = audio_set || '{"filesize": "7"}'""")
         catalog.execute(
-            f"update audio set audio_set = audio_set || '{value}' where (audio_set_foreign_identifier, provider) = (%s, %s)",
+            f"update audio set audio_set = audio_set || '{value}' "
+            "where (audio_set_foreign_identifier, provider) = (%s, %s)",
             bad,
         )
         sets = TableCopy(catalog, api, "audioset", "run").run()
@@ -392,8 +412,10 @@ def test_one_set_that_the_table_does_not_take_costs_itself(filled, statement, sa
         assert sets.rows == api.execute("select count(*) from temp_import_audioset").fetchone()[0] > 0
         TableCopy(catalog, api, "audio", "run").run()
         query = """
-            select count(*) from temp_import_audio a where audio_set_foreign_identifier is not null and not exists (
-                select from temp_import_audioset s where s.foreign_identifier = a.audio_set_foreign_identifier and s.provider = a.provider)
+            select count(*) from temp_import_audio a where audio_set_foreign_identifier is not null
+              and not exists (
+                select from temp_import_audioset s
+                 where s.foreign_identifier = a.audio_set_foreign_identifier and s.provider = a.provider)
         """
         assert api.execute(query).fetchone() == (0,)
         for table in ("audioset", "audio"):

@@ -1,4 +1,4 @@
-"""The first task finds what would end a refresh hours later, by name and with what to do; and lets pass what can be carried."""
+"""The first task names what would fail a refresh hours later and how to fix it, and accepts the rest."""
 
 import psycopg
 import pytest
@@ -15,33 +15,63 @@ __all__ = ["api_dsn", "filled", "pair"]
 pytestmark = pytest.mark.database
 REFUSED = {
     "view": ("create view newest as select * from image", "view public.newest depends on it: drop it"),
-    "materialized view": ("create materialized view old as select id from image", "materialized view public.old depends on it"),
-    "function": ("create function f(image) returns int language sql as 'select 1'", "function public.f(public.image) depends on it"),
+    "materialized view": (
+        "create materialized view old as select id from image",
+        "materialized view public.old depends on it",
+    ),
+    "function": (
+        "create function f(image) returns int language sql as 'select 1'",
+        "function public.f(public.image) depends on it",
+    ),
     "child": ("create table kid () inherits (image)", "table public.kid depends on it"),
     "parent": ("create table top (id integer); alter table image inherit top", "it has parents"),
     "policy of another table": (
-        "create table t (a int); create policy p on t using (a in (select id from image))", "policy p on table public.t depends on it"
+        "create table t (a int); create policy p on t using (a in (select id from image))",
+        "policy p on table public.t depends on it",
     ),
-    "key to itself": ("alter table image add twin integer references image", "foreign key image_twin_fkey points at the table itself"),
+    "key to itself": (
+        "alter table image add twin integer references image",
+        "foreign key image_twin_fkey points at the table itself",
+    ),
     "set default": (
-        "create table t (a int default 1 references image on delete set default)", "foreign key public.t.t_a_fkey sets a default"
+        "create table t (a int default 1 references image on delete set default)",
+        "foreign key public.t.t_a_fkey is ON DELETE SET DEFAULT",
     ),
-    "disabled key": ("alter table imagelist_images disable trigger all", "image_id_fk_image_id are disabled: enable them"),
-    "point": ("alter table image drop tags, add tags point", "column tags: cannot cast type jsonb to point: change its type"),
-    "type of the API's": ("create type pair as (a int, b int); alter table image drop title, add title pair",
-                          'column title: type "pair" does not exist'),
-    "no default": ("alter table image add shelf integer; update image set shelf = 1; alter table image alter shelf set not null",
-                   "column shelf is NOT NULL without a default"),
-    "no binary form": ("alter table image add rights aclitem", "column rights of type aclitem cannot be copied in binary form"),
-    "name in the way": ("create view temp_import_image as select 1", "temp_import_image is in the way: rename or drop it"),
+    "disabled key": (
+        "alter table imagelist_images disable trigger all",
+        "image_id_fk_image_id are disabled: enable them",
+    ),
+    "point": (
+        "alter table image drop tags, add tags point",
+        "column tags: cannot cast type jsonb to point: change its type",
+    ),
+    "type of the API's": (
+        "create type pair as (a int, b int); alter table image drop title, add title pair",
+        'column title: type "pair" does not exist',
+    ),
+    "no default": (
+        (
+            "alter table image add shelf integer; update image set shelf = 1; "
+            "alter table image alter shelf set not null"
+        ),
+        "column shelf is NOT NULL without a default",
+    ),
+    "no binary form": (
+        "alter table image add rights aclitem",
+        "column rights of type aclitem cannot be copied in binary form",
+    ),
+    "name in the way": (
+        "create view temp_import_image as select 1",
+        "temp_import_image is in the way: rename or drop it",
+    ),
     "moderation": ("drop table api_matureimage", "api_matureimage is missing"),
     "no table": ("drop table image cascade", "the API database has no table image: its migrations create it"),
     "no identifier": ("alter table image alter identifier type text", "column identifier is not a uuid"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_is_in_the_way_is_named_at_the_start(filled, what):
+def test_obstacles_are_named_at_the_start(filled, what):
     catalog, api = filled
     statement, said = REFUSED[what]
     api.execute(statement)
@@ -53,7 +83,7 @@ def test_what_is_in_the_way_is_named_at_the_start(filled, what):
 
 
 @pytest.mark.parametrize("what", CARRIED)
-def test_what_can_be_carried_is_let_pass(filled, what):
+def test_objects_that_can_be_carried_over_are_accepted(filled, what):
     catalog, api = filled
     api.execute(CARRIED[what])
     before = shape(api, "image")
@@ -83,7 +113,7 @@ def test_too_few_connections(filled):
         preflight_tables(api, catalog, ["image"], connections=500)
 
 
-def test_what_a_failed_refresh_left_is_not_in_the_way(filled):
+def test_leftovers_of_a_failed_refresh_are_no_obstacle(filled):
     catalog, api = filled
     TableCopy(catalog, api, "image", "failed").run()
     build_indexes(api, "image")

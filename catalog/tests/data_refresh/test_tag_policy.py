@@ -1,4 +1,4 @@
-"""The tag policy against a plain reading of its rules."""
+"""The tag policy, compared with a literal implementation of its rules."""
 
 import math
 
@@ -13,7 +13,7 @@ NAMES = st.one_of(
     st.sampled_from([*DEFAULT.denied, *DEFAULT.denied_substrings]),
     st.sampled_from(["By", "NO PERSON", "baby", "Ruby", "cat", " ", "", "CC0 1.0", "a:b", "by-sas"]),
     st.text(max_size=12),
-)  # fmt: skip
+)
 ACCURACIES = st.one_of(
     st.none(),
     st.floats(),
@@ -21,22 +21,31 @@ ACCURACIES = st.one_of(
     st.integers(-2, 2),
 )
 TAGS = st.one_of(
-    st.none(), st.integers(), st.text(max_size=5), st.lists(st.text(max_size=3), max_size=2),
+    st.none(),
+    st.integers(),
+    st.text(max_size=5),
+    st.lists(st.text(max_size=3), max_size=2),
     st.fixed_dictionaries(
         {},
-        optional={"name": st.one_of(NAMES, st.none(), st.integers()), "accuracy": ACCURACIES, "more": st.integers(),
-                  "provider": st.sampled_from(["clarifai", "rekognition", "flickr", None])},
+        optional={
+            "name": st.one_of(NAMES, st.none(), st.integers()),
+            "accuracy": ACCURACIES,
+            "more": st.integers(),
+            "provider": st.sampled_from(["clarifai", "rekognition", "flickr", None]),
+        },
     ),
-)  # fmt: skip
+)
 POLICIES = st.builds(
-    TagPolicy, denied=st.lists(NAMES, max_size=4).map(tuple),
+    TagPolicy,
+    denied=st.lists(NAMES, max_size=4).map(tuple),
     denied_substrings=st.lists(st.text(min_size=1, max_size=3), max_size=4).map(tuple),
-    minimum_accuracy=st.floats(0, 1), excluded_providers=st.lists(st.sampled_from(["clarifai", "rekognition"]), max_size=2).map(tuple),
-)  # fmt: skip
+    minimum_accuracy=st.floats(0, 1),
+    excluded_providers=st.lists(st.sampled_from(["clarifai", "rekognition"]), max_size=2).map(tuple),
+)
 
 
 def stays(policy, tag):
-    """The rules, word for word."""
+    """Apply the rules literally."""
     if type(tag) is not dict or type(tag.get("name")) is not str or not tag["name"].lower().strip():
         return False
     if tag.get("provider") in policy.excluded_providers:
@@ -75,14 +84,27 @@ def test_against_the_plain_rules(tags, policy):
 @pytest.mark.parametrize(
     ("tag", "rule"),
     [
-        ({"name": "by"}, "denied"), ({"name": "BY"}, "denied"), ({"name": "baby"}, None), ({"name": "ruby"}, None),
-        ({"name": "by-sa 4.0"}, "denied substring"), ({"name": "geo:lat=1"}, "denied substring"), ({"name": "No Person"}, "denied"),
-        ({"name": "cat", "accuracy": 0.9}, None), ({"name": "cat", "accuracy": 0.8999}, "accuracy"), ({"name": "cat"}, None),
-        ({"name": "cat", "accuracy": "0.95"}, None), ({"name": "cat", "accuracy": "sure"}, "malformed"), ({"accuracy": 1}, "malformed"),
-        ({"name": None}, "malformed"), ("cat", "malformed"), (None, "malformed"), ({"name": "cat", "provider": "rekognition"}, None),
-        ({"name": "uploaded by me"}, "denied substring"), ({"name": "PDM"}, "denied substring"),
+        ({"name": "by"}, "denied"),
+        ({"name": "BY"}, "denied"),
+        ({"name": "baby"}, None),
+        ({"name": "ruby"}, None),
+        ({"name": "by-sa 4.0"}, "denied substring"),
+        ({"name": "geo:lat=1"}, "denied substring"),
+        ({"name": "No Person"}, "denied"),
+        ({"name": "cat", "accuracy": 0.9}, None),
+        ({"name": "cat", "accuracy": 0.8999}, "accuracy"),
+        ({"name": "cat"}, None),
+        ({"name": "cat", "accuracy": "0.95"}, None),
+        ({"name": "cat", "accuracy": "sure"}, "malformed"),
+        ({"accuracy": 1}, "malformed"),
+        ({"name": None}, "malformed"),
+        ("cat", "malformed"),
+        (None, "malformed"),
+        ({"name": "cat", "provider": "rekognition"}, None),
+        ({"name": "uploaded by me"}, "denied substring"),
+        ({"name": "PDM"}, "denied substring"),
     ],
-)  # fmt: skip
+)
 def test_default(tag, rule):
     assert TagFilter(DEFAULT).rule(tag) == rule
 
@@ -100,11 +122,15 @@ def test_an_excluded_provider():
 @pytest.mark.parametrize(
     ("value", "part"),
     [
-        ({"minimum_accuracy": 90}, "minimum_accuracy"), ({"minimum_accuracy": "0.9"}, "minimum_accuracy"), ({"denied": "by"}, "denied"),
-        ({"denyed": []}, "denyed"), ([], "object"), ({"denied_substrings": [""]}, "denied_substrings"),
+        ({"minimum_accuracy": 90}, "minimum_accuracy"),
+        ({"minimum_accuracy": "0.9"}, "minimum_accuracy"),
+        ({"denied": "by"}, "denied"),
+        ({"denyed": []}, "denyed"),
+        ([], "object"),
+        ({"denied_substrings": [""]}, "denied_substrings"),
     ],
-)  # fmt: skip
-def test_a_policy_that_is_none(value, part):
+)
+def test_an_invalid_policy_is_refused(value, part):
     if value == []:
         assert policy_from(value) == DEFAULT
         return
@@ -112,7 +138,7 @@ def test_a_policy_that_is_none(value, part):
         policy_from(value)
 
 
-def test_no_list_at_all():
+def test_tags_that_are_not_a_list():
     tag_filter = TagFilter(DEFAULT)
     assert tag_filter(None) == ([], [])
     assert tag_filter({"name": "cat"}) == ([], [])

@@ -1,6 +1,7 @@
-"""What templates of a search engine add to an index is found before anything is written, on a real engine."""
+"""What index templates add is found before anything is written, on a real search engine."""
 
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ def names(search):
     return sorted(n for n in search.client.indices.get(index="image-*", expand_wildcards="all").body)
 
 
-ADDED = {
+ADDED: dict[str, tuple[dict[str, Any], str]] = {
     "alias": ({"aliases": {"image": {}}}, "the alias image, under which it would be searched at once"),
     "another alias": ({"aliases": {"image.x": {}}}, "the alias image.x"),
     "final pipeline": ({"settings": {"index.final_pipeline": "pp"}}, "index.final_pipeline"),
@@ -52,14 +53,17 @@ ADDED = {
     "window": ({"settings": {"index.max_result_window": 10}}, "index.max_result_window of 10"),
     "block": ({"settings": {"index.blocks.write": True}}, "index.blocks"),
     "sort": ({"settings": {"index.sort.field": "id", "index.sort.order": "desc"}}, "index.sort"),
-    "allocation": ({"settings": {"index.routing.allocation.enable": "none"}}, "index.routing.allocation.enable: none"),
-}  # fmt: skip
+    "allocation": (
+        {"settings": {"index.routing.allocation.enable": "none"}},
+        "index.routing.allocation.enable: none",
+    ),
+}
 
 
 @pytest.mark.parametrize("older", [False, True], ids=["a template", "an older template"])
 @pytest.mark.parametrize("what", ADDED)
 def test_what_a_template_adds(search, what, older):
-    """Found without making an index; and no index that has it stays, also when the template comes later."""
+    """It is found without creating an index; an index created despite a later template is deleted."""
     content, named = ADDED[what]
     content = {"mappings": {"properties": {"id": {"type": "long"}}}, **content} if what == "sort" else content
     with pipeline(search, {"drop": {}}):
@@ -77,7 +81,7 @@ def test_what_a_template_adds(search, what, older):
 
 @pytest.mark.parametrize("older", [False, True], ids=["a template", "an older template"])
 def test_no_scratch_index_is_seen(search, faulty, older):
-    """The rehearsal makes no index where a template would put it behind a live alias."""
+    """The preflight creates no index that a template would put behind a live alias."""
     proxy, indexes = faulty
     with template(search, older, aliases={"image": {}}), pytest.raises(Fatal, match="the alias image"):
         look(indexes)
@@ -85,7 +89,7 @@ def test_no_scratch_index_is_seen(search, faulty, older):
 
 
 def test_harmless_templates(search):
-    """Settings that ours replace, or that say how and where an index is kept, are the operator's."""
+    """Settings that the index body overrides, and settings of storage, are left to the operator."""
     settings = {
         "number_of_replicas": 3,
         "codec": "best_compression",
@@ -100,20 +104,26 @@ def test_harmless_templates(search):
 
 @pytest.mark.parametrize(
     ("mappings", "named"),
-    [({"_routing": {"required": True}}, "_routing"),
-     ({"dynamic_templates": [{"a": {"match": "x*", "mapping": {"type": "keyword"}}}]}, "dynamic_templates")],
-)  # fmt: skip
-def test_a_mapping_beside_its_fields(search, mappings, named):
+    [
+        ({"_routing": {"required": True}}, "_routing"),
+        (
+            {"dynamic_templates": [{"a": {"match": "x*", "mapping": {"type": "keyword"}}}]},
+            "dynamic_templates",
+        ),
+    ],
+)
+def test_mapping_parameters_outside_the_fields(search, mappings, named):
     with template(search, mappings=mappings), pytest.raises(Fatal, match=named):
         make(search, "image-new")
     assert names(search) == []
 
 
 @pytest.mark.parametrize(
-    ("processor", "named"), [({"drop": {}}, "is missing"), ({"set": {"field": "mature", "value": False}}, "another mature")]
-)  # fmt: skip
+    ("processor", "named"),
+    [({"drop": {}}, "is missing"), ({"set": {"field": "mature", "value": False}}, "another mature")],
+)
 def test_a_document_is_read_back(search, monkeypatch, processor, named):
-    """Whatever changes it: here a pipeline that is set on the index as soon as it is there."""
+    """Any change is noticed; here, a pipeline is set on the index right after its creation."""
     create = search.create
 
     def with_pipeline(name, body):
@@ -134,8 +144,8 @@ def test_a_document_is_read_back(search, monkeypatch, processor, named):
     ("value", "replicas", "what"),
     [("none", 0, "a new shard"), ("new_primaries", 1, "the replica of a shard")],
 )
-def test_a_cluster_that_takes_no_shard(search, value, replicas, what):
-    """Said at once: a document would wait for minutes."""
+def test_a_cluster_that_allocates_no_shard(search, value, replicas, what):
+    """It is reported at once, instead of after a document has waited for minutes."""
     key = "cluster.routing.allocation.enable"
     search.client.cluster.put_settings(persistent={key: value})
     try:
@@ -146,8 +156,8 @@ def test_a_cluster_that_takes_no_shard(search, value, replicas, what):
     assert names(search) == []
 
 
-def test_an_index_that_no_node_takes(search, monkeypatch):
-    """What the engine says of it is the message, in seconds."""
+def test_an_index_that_no_node_accepts(search, monkeypatch):
+    """The engine's explanation is reported within seconds."""
     monkeypatch.setattr("catalog.data_refresh.preflight.NODE", 1.0)
     with (
         template(search, settings={"index.routing.allocation.require.box": "none"}),
@@ -158,7 +168,7 @@ def test_an_index_that_no_node_takes(search, monkeypatch):
 
 
 def test_a_data_stream_named_like_an_alias(search):
-    """Found at once, and named as what it is."""
+    """It is found at the start, and called a data stream."""
     client = search.client.indices
     client.put_index_template(name="ds", index_patterns=["image"], priority=500, data_stream={}, template={})
     client.create_data_stream(name="image")
@@ -173,7 +183,7 @@ def test_a_data_stream_named_like_an_alias(search):
         client.delete_index_template(name="ds")
 
 
-def test_an_alias_is_no_index(search):
+def test_an_alias_is_not_an_index(search):
     make(search, "image-a-filtered")
     search.swap_aliases({"image-filtered": "image-a-filtered"})
     for ask in (search.require, search.require_index):
@@ -184,7 +194,7 @@ def test_an_alias_is_no_index(search):
 
 
 def test_a_window_that_is_too_small(search):
-    """Of an index that is live already: it will not pass, so nothing waits for it."""
+    """The live index will not change by itself, so the task fails without retries."""
     make(search, "image-a")
     search.client.indices.put_settings(index="image-a", settings={"index": {"max_result_window": 10}})
     with pytest.raises(Fatal, match=r"index\.max_result_window is too small"):

@@ -1,4 +1,4 @@
-"""What the tests of adoption share: old databases with rows, and what is compared before and after."""
+"""Helpers of the adoption tests: old databases with rows, and comparisons of before and after."""
 
 from collections import Counter
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ OLDEST = GENERATIONS[0]
 
 @pytest.fixture
 def old(server):
-    """Makes a database of a generation, with rows; its address."""
+    """Return a function that creates a database of a generation, with rows, and returns its DSN."""
 
     def made(generation, rows=ROWS, cluttered=True):
         dsn = database_of_its_own(server, "template0")
@@ -51,14 +51,15 @@ def columns_of(connection, table):
     return [
         name
         for (name,) in connection.execute(
-            "select attname from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped order by 1",
+            "select attname from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 "
+            "and not attisdropped order by 1",
             [table],
         )
     ]
 
 
 def contents(connection, columns=None):
-    """Table → digest of each row, over the columns that it has, or had."""
+    """Return the columns of each table, and a digest of each row over these columns."""
     columns = columns or {
         t: [c for c in columns_of(connection, t) if c != "audio_set_foreign_identifier"] for t in TABLES
     }
@@ -73,7 +74,7 @@ def contents(connection, columns=None):
 
 
 def lost(before, after):
-    """Table → rows that are not what they were, or that came from nowhere. Metrics of our providers may come."""
+    """Return per table the rows that are missing, and those that are new; new metrics are allowed."""
     return {
         table: (Counter(rows) - Counter(after[table]), Counter(after[table]) - Counter(rows))
         for table, rows in before.items()
@@ -82,34 +83,39 @@ def lost(before, after):
 
 
 def files(connection):
-    """Where tables of media and their indexes lie on disk: another number means that they were written anew."""
+    """Return where media tables and indexes are stored; another number means that they were rewritten."""
     return dict(
         connection.execute("""
             select c.relname, c.relfilenode from pg_class c
               left join pg_index x on x.indexrelid = c.oid
              where c.relname in ('image', 'audio') or x.indrelid in ('image'::regclass, 'audio'::regclass)
              union all
-            select 'toast of ' || c.relname, t.relfilenode from pg_class c join pg_class t on t.oid = c.reltoastrelid
+            select 'toast of ' || c.relname, t.relfilenode
+              from pg_class c join pg_class t on t.oid = c.reltoastrelid
              where c.relname in ('image', 'audio')
         """).fetchall()
     )
 
 
 def shape(connection):
-    """What a schema consists of, in words; rows of metrics included."""
+    """Describe all parts of a schema in words, rows of the metrics included."""
     queries = {
         "column": "select c.relname || '.' || a.attname, format_type(a.atttypid, a.atttypmod)"
         " || case when a.attnotnull then ' not null' else '' end"
         " || coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '')"
-        " from pg_attribute a join pg_class c on c.oid = a.attrelid left join pg_attrdef d on (d.adrelid, d.adnum) = (c.oid, a.attnum)"
-        " where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'v') and a.attnum > 0 and not a.attisdropped",
+        " from pg_attribute a join pg_class c on c.oid = a.attrelid "
+        "left join pg_attrdef d on (d.adrelid, d.adnum) = (c.oid, a.attnum)"
+        " where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'v') and a.attnum > 0 "
+        "and not a.attisdropped",
         "relation": "select relname, relkind::text from pg_class"
         " where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm', 'S')",
         "view": "select viewname, definition from pg_views where schemaname = 'public'",
         "index": "select indexname, indexdef from pg_indexes where schemaname = 'public'",
-        "constraint": "select conrelid::regclass || ' ' || conname, pg_get_constraintdef(oid) from pg_constraint"
+        "constraint": "select conrelid::regclass || ' ' || conname, pg_get_constraintdef(oid) "
+        "from pg_constraint"
         " where connamespace = 'public'::regnamespace and contype <> 'n'",
-        "function": "select proname || '(' || pg_get_function_arguments(oid) || ')', pg_get_functiondef(oid) from pg_proc"
+        "function": "select proname || '(' || pg_get_function_arguments(oid) || ')', pg_get_functiondef(oid) "
+        "from pg_proc"
         " where pronamespace = 'public'::regnamespace and prokind = 'f'",
         "metric": "select 'image ' || provider, metric || percentile from image_popularity_metrics union all"
         " select 'audio ' || provider, metric || percentile from audio_popularity_metrics",
@@ -121,20 +127,23 @@ def shape(connection):
 
 def shape_of_theirs(connection):
     return connection.execute(
-        "select relname, relkind, relfilenode, relnatts from pg_class where relnamespace = 'public'::regnamespace order by oid"
+        "select relname, relkind, relfilenode, relnatts from pg_class "
+        "where relnamespace = 'public'::regnamespace order by oid"
     ).fetchall()
 
 
 def duplicate(connection):
-    """Two more rows with the URL of one, and two more of one record; of a database without those indexes."""
+    """Drop the unique indexes, then add two rows with an existing URL and two with an existing record."""
     for index in ("image_url_key", "image_provider_fid_idx"):
         connection.execute(f"drop index if exists {index}")
     connection.execute("""
         create temp table twice as
-        select * from image where provider = 'flickr' and foreign_identifier is not null and isfinite(updated_on) order by url limit 2;
+        select * from image where provider = 'flickr' and foreign_identifier is not null
+          and isfinite(updated_on) order by url limit 2;
         update twice set identifier = gen_random_uuid(), updated_on = updated_on - interval '1 day';
         insert into image select * from twice;                        -- the same record, and the same URL
-        update twice set identifier = gen_random_uuid(), url = url || '#other', updated_on = updated_on - interval '1 day';
+        update twice set identifier = gen_random_uuid(), url = url || '#other',
+          updated_on = updated_on - interval '1 day';
         insert into image select * from twice;                        -- the same record
         update twice set identifier = gen_random_uuid(), foreign_identifier = foreign_identifier || ' other',
                          url = replace(url, '#other', '');

@@ -1,4 +1,4 @@
-"""What people rightly ask of the catalog's real columns: assignments (column, expression) and conditions."""
+"""Legitimate assignments (column, expression) and conditions on the catalog's real columns."""
 
 EXPRESSIONS = [
     ("title", "'a title'"),
@@ -45,7 +45,10 @@ EXPRESSIONS = [
     ("title", "(SELECT string_agg(x, ', ' ORDER BY x) FROM unnest(string_to_array(title, ' ')) x)"),
     (
         "title",
-        "(WITH words AS (SELECT w FROM regexp_split_to_table(title, '\\s') w) SELECT string_agg(w, ' ') FROM words)",
+        (
+            "(WITH words AS (SELECT w FROM regexp_split_to_table(title, '\\s') w) SELECT string_agg(w, ' ') "
+            "FROM words)"
+        ),
     ),
     ("title", "(SELECT v.title FROM audioset_view v WHERE v.provider = image.provider LIMIT 1)"),
     ("title", "(SELECT metric FROM image_popularity_metrics m WHERE m.provider = image.provider)"),
@@ -101,7 +104,10 @@ EXPRESSIONS = [
     ("meta_data", "coalesce(meta_data, '{}'::jsonb)"),
     (
         "meta_data",
-        "CASE WHEN jsonb_typeof(meta_data) = 'object' THEN meta_data ELSE '{}'::jsonb END || jsonb_build_object('a', 1)",
+        (
+            "CASE WHEN jsonb_typeof(meta_data) = 'object' THEN meta_data ELSE '{}'::jsonb END || "
+            "jsonb_build_object('a', 1)"
+        ),
     ),
     ("meta_data", "merged_object(meta_data, '{\"a\": 1}')"),
     ("meta_data", "jsonb_insert(meta_data, '{b}', '1')"),
@@ -120,7 +126,10 @@ EXPRESSIONS = [
     ("tags", "to_jsonb(ARRAY[title, creator])"),
     (
         "tags",
-        "(SELECT jsonb_agg(lower(x ->> 'name') ORDER BY n) FROM jsonb_array_elements(tags) WITH ORDINALITY e(x, n))",
+        (
+            "(SELECT jsonb_agg(lower(x ->> 'name') ORDER BY n) "
+            "FROM jsonb_array_elements(tags) WITH ORDINALITY e(x, n))"
+        ),
     ),
     ("standardized_popularity", "standardized_image_popularity(image.provider, image.meta_data)"),
     ("standardized_popularity", "NULL"),
@@ -217,19 +226,31 @@ CONDITIONS = [
     "url NOT IN (SELECT url FROM deleted_audio WHERE url IS NOT NULL)",
     "identifier IN (SELECT identifier FROM image ORDER BY created_on LIMIT 10)",
     "width > (SELECT avg(width) FROM image)",
-    "width > (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY width) FROM image i WHERE i.provider = image.provider)",
+    (
+        "width > (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY width) FROM image i "
+        "WHERE i.provider = image.provider)"
+    ),
     "(SELECT count(*) FROM image i WHERE i.creator = image.creator) > 3",
     "creator IN (SELECT creator FROM image GROUP BY 1 HAVING count(*) > 2)",
-    "identifier IN (SELECT i FROM (SELECT identifier i, row_number() OVER (PARTITION BY url ORDER BY width) n FROM image) x WHERE n > 1)",
+    (
+        "identifier IN (SELECT i FROM (SELECT identifier i, "
+        "row_number() OVER (PARTITION BY url ORDER BY width) n FROM image) x WHERE n > 1)"
+    ),
     "identifier IN (SELECT identifier FROM image EXCEPT SELECT identifier FROM deleted_image)",
     "identifier IN (VALUES (NULL::uuid))",
     "identifier IN (WITH pg_class AS (SELECT identifier FROM audio) SELECT identifier FROM pg_class)",
     "provider IN (SELECT provider FROM image_popularity_metrics WHERE constant IS NULL)",
     "provider IN (SELECT provider FROM image_popularity_constants)",
-    "exists (SELECT FROM audio a JOIN deleted_audio d USING (url) LEFT JOIN audio b ON b.url = a.url WHERE a.title = image.title)",
+    (
+        "exists (SELECT FROM audio a JOIN deleted_audio d USING (url) LEFT JOIN audio b ON b.url = a.url "
+        "WHERE a.title = image.title)"
+    ),
     "exists (SELECT FROM audio a, LATERAL jsonb_array_elements(a.tags) t WHERE t = image.tags)",
     "lower(license) = 'by' AND license_version IS NULL",
-    "standardized_popularity IS DISTINCT FROM metric_value(meta_data, 'views') / nullif(metric_value(meta_data, 'views') + 7.5, 0)",
+    (
+        "standardized_popularity IS DISTINCT FROM "
+        "metric_value(meta_data, 'views') / nullif(metric_value(meta_data, 'views') + 7.5, 0)"
+    ),
     "standardized_popularity = 'NaN'",
     "num_nulls(title, creator, width) > 1",
     "to_tsvector('english', title) @@ to_tsquery('english', 'cat')",

@@ -1,4 +1,4 @@
-"""The release after this one, made up: a copy of the source tree with one more migration of the catalog database."""
+"""A made-up next release: a copy of the source tree with one more migration of the catalog database."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 from catalog.local.stack import ROOT
 
 REVISION = "9001"
-HALF_WAY = 9001  # an advisory lock: whoever holds it stops the migration half-way
+HALF_WAY = 9001  # an advisory lock: while a session holds it, the migration waits half-way
 MIGRATION = f'''
 """Made up: what a migration may do, which only adds."""
 
@@ -31,7 +31,7 @@ def upgrade() -> None:
 
 
 class NextRelease:
-    """Its commands, each a process of its own that sees its source tree only."""
+    """Runs commands of the next release, each as a process that sees only its source tree."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -42,7 +42,7 @@ class NextRelease:
         (versions / f"{REVISION}_made_up.py").write_text(MIGRATION % newest, encoding="utf-8")
 
     def start(self, *arguments: str, dsn: str) -> "subprocess.Popen[str]":
-        """Start a `catalog` command of it."""
+        """Start a `catalog` command of the next release."""
         return subprocess.Popen(
             [sys.executable, "-c", "from catalog.cli import main; main()", *arguments, "--dsn", dsn],
             cwd=self._folder,
@@ -53,7 +53,7 @@ class NextRelease:
         )
 
     def run(self, *arguments: str, dsn: str) -> tuple[int, str]:
-        """Exit status, and what a command said, in one line."""
+        """Return the exit status of a command, and its output as one line."""
         with self.start(*arguments, dsn=dsn) as process:
             said, _ = process.communicate(timeout=120)
         return process.returncode, " ".join(said.split())

@@ -1,4 +1,4 @@
-"""Addresses of databases, whatever is in a password; none of them is repeated in an error."""
+"""DSNs with arbitrary passwords; no error message contains a password."""
 
 import json
 from urllib.parse import quote
@@ -75,11 +75,18 @@ def test_extras_of_a_connection_count():
 @pytest.mark.parametrize(
     "address",
     [
-        "postgresql://me:hunter2@h:port/d", "mysql://me:hunter2@h/d", "me:hunter2@h/d", "host=h password=hunter2 nothing",
-        '{"host": "h", "password": "hunter2"', '{"password": "hunter2", "port": "many"}', "postgresql://me:hunter2@[h/d",
-        "postgres://me:hunter2@h/d?__extra__={", "host=h passwort=hunter2", "postgresql://me:hun@hunter2@h/d",
+        "postgresql://me:hunter2@h:port/d",
+        "mysql://me:hunter2@h/d",
+        "me:hunter2@h/d",
+        "host=h password=hunter2 nothing",
+        '{"host": "h", "password": "hunter2"',
+        '{"password": "hunter2", "port": "many"}',
+        "postgresql://me:hunter2@[h/d",
+        "postgres://me:hunter2@h/d?__extra__={",
+        "host=h passwort=hunter2",
+        "postgresql://me:hun@hunter2@h/d",
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_read(address):
     with pytest.raises(
         Refused, match=r"^the address of the database cannot be read; it should be postgresql://"

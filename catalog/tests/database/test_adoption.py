@@ -1,4 +1,4 @@
-"""Databases of the older generations become ours: nothing of theirs is lost, and our operations work on them."""
+"""Adoption of databases of older generations: nothing is lost, and all operations work on them."""
 
 import itertools
 import re
@@ -29,26 +29,29 @@ from catalog.tests.database.adopted import (
 )
 from catalog.tests.database.generations import GENERATIONS, fill, make
 from catalog.tests.loading.test_load import Loader, image
+from catalog.tests.values import present
 
 pytestmark = pytest.mark.database
 __all__ = ["old"]
 
 
-# Ours has one index for the key of a medium, and text without a limit where an index with an expression would have to be built anew.
+# The current schema has one index for the key of a medium, and text without a limit where an index with an
+# expression would have to be rebuilt.
 EXPECTED = re.compile(
     r"column (deleted_)?(image|audio)\.(identifier|foreign_identifier)|column \w+_popularity_metrics\.raw_val"
-    r"|(index|constraint (deleted_)?(image|audio)) (deleted_)?(image|audio)_(pkey|identifier_key)|index (deleted_)?\w+_provider_fid_idx"
+    r"|(index|constraint (deleted_)?(image|audio)) (deleted_)?(image|audio)_(pkey|identifier_key)"
+    r"|index (deleted_)?\w+_provider_fid_idx"
     r"|function uuid_generate_v4\(\)|.*\b(their_|load_image|fix_titles|old_image).*"
 )
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
-def test_nothing_is_lost_and_nothing_is_written_anew(old, server, generation):
+def test_nothing_is_lost_and_nothing_is_rewritten(old, server, generation):
     dsn = old(generation)
     with connected(dsn) as connection:
         found = look(connection)
         assert (found.state, found.refused) == ("older", [])
-        assert found.generation.name == generation
+        assert present(found.generation).name == generation
         columns, before = contents(connection)
         lay = files(connection)
         after = adopt(dsn)
@@ -70,8 +73,8 @@ def test_nothing_is_lost_and_nothing_is_written_anew(old, server, generation):
         ]
 
 
-def test_every_name_of_ours_is_known(catalog):
-    """So that nobody else's object is taken for one of ours."""
+def test_every_name_of_the_catalog_is_known(catalog):
+    """No foreign object is mistaken for an object of the catalog."""
     made = {
         name.split()[1].partition("(")[0]
         for name in shape(catalog)
@@ -86,7 +89,7 @@ class Stopped(Exception):
 
 
 def killed_after(step):
-    """What is called after each step: it ends the adoption after the step of that number."""
+    """Return a callback that ends the adoption after the step of this number."""
     done = itertools.count()
 
     def after(_):
@@ -139,8 +142,8 @@ def test_killed_while_sets_are_filled(old, monkeypatch):
     filled = "select count(*) from audio where audio_set_foreign_identifier is not null"
     with connected(dsn) as connection:
         wanted = connection.execute(
-            "select count(*) from audio where jsonb_typeof(audio_set -> 'foreign_identifier') in ('string', 'number')"
-            " and audio_set ->> 'foreign_identifier' <> ''"
+            "select count(*) from audio where jsonb_typeof(audio_set -> 'foreign_identifier') "
+            "in ('string', 'number') and audio_set ->> 'foreign_identifier' <> ''"
         ).fetchone()
         with pytest.raises(Stopped):
             adopt(dsn, progress=progress)
@@ -150,17 +153,19 @@ def test_killed_while_sets_are_filled(old, monkeypatch):
         assert connection.execute(filled).fetchone() == wanted
         assert contents(connection)[1]["audio"] == before
         sets = connection.execute(
-            "select foreign_identifier, title, filesize from audioset_view where foreign_identifier like 'set%'"
+            "select foreign_identifier, title, filesize from audioset_view "
+            "where foreign_identifier like 'set%'"
         ).fetchall()
     assert sets
     assert [found for found in sets if found != (found[0], f"Set {found[0][3:]}", 12)] == []
 
 
-def test_an_index_that_a_killed_run_left_is_built_anew(old):
+def test_an_index_that_a_killed_run_left_is_rebuilt(old):
     dsn = old(OLDEST, rows=50)
     with connected(dsn) as connection:
         connection.execute(
-            "insert into image (created_on, updated_on, url, license, removed_from_source) values (now(), now(), 'u', 'by', false),"
+            "insert into image (created_on, updated_on, url, license, removed_from_source) "
+            "values (now(), now(), 'u', 'by', false),"
             " (now(), now(), 'u', 'by', false)"
         )
         with pytest.raises(psycopg.errors.UniqueViolation):
@@ -174,16 +179,31 @@ def test_an_index_that_a_killed_run_left_is_built_anew(old):
         ).fetchone() == (True,)
 
 
-def test_what_is_not_ours_is_named_and_left(old):
+def test_foreign_objects_are_named_and_kept(old):
     dsn = old("2024", rows=20)
     with connected(dsn) as connection:
         connection.execute("grant select on audioset_view to pg_monitor")
         left = "\n".join(look(connection).left)
-        for name in ("load_image_20230101_flickr: loading", "fix_titles_rows_to_update: rows", "old_image: a legacy", "schema aws_s3",
-                     "their_notes", "their_view", "their_images", "their_source_idx", "their_function", "trigger their_trigger on image",
-                     "type their_mood", "column image.their_column", "metric of their_provider"):  # fmt: skip
+        for name in (
+            "load_image_20230101_flickr: loading",
+            "fix_titles_rows_to_update: rows",
+            "old_image: a legacy",
+            "schema aws_s3",
+            "their_notes",
+            "their_view",
+            "their_images",
+            "their_source_idx",
+            "their_function",
+            "trigger their_trigger on image",
+            "type their_mood",
+            "column image.their_column",
+            "metric of their_provider",
+        ):
             assert name in left
-        mine = "select relname, relkind, relfilenode from pg_class where relname ~ '^(their|load_|fix_titles|old_)' order by 1"
+        mine = (
+            "select relname, relkind, relfilenode from pg_class "
+            "where relname ~ '^(their|load_|fix_titles|old_)' order by 1"
+        )
         before = connection.execute(mine).fetchall()
         adopt(dsn)
         assert connection.execute(mine).fetchall() == before
@@ -221,7 +241,10 @@ def test_constants_of_a_materialized_view_are_kept_and_what_is_lost_is_listed(ol
         before = connection.execute(constants).fetchall()
         assert [row for row in before if row[3] is not None]
         assert look(connection).lost == [
-            "EXECUTE on function standardized_image_popularity(provider_name text, meta jsonb), which was granted to its owner only",
+            (
+                "EXECUTE on function standardized_image_popularity(provider_name text, meta jsonb), "
+                "which was granted to its owner only"
+            ),
             "INSERT on audioset_view, granted to pg_monitor",
             "SELECT on column audioset_view.title, granted to pg_monitor",
             "options of audioset_view: security_barrier=true",
@@ -234,14 +257,17 @@ def test_constants_of_a_materialized_view_are_kept_and_what_is_lost_is_listed(ol
 
 
 def test_deleted_media_of_a_table_with_columns_of_others(old):
-    """Types as they are written, and no plain column in place of a generated one."""
+    """Types are copied exactly, and a generated column does not become a plain one."""
     theirs = (
-        'add column price numeric(10, 2), add column code char(3), add column odd "char", add column span interval(3),'
+        'add column price numeric(10, 2), add column code char(3), add column odd "char", '
+        "add column span interval(3),"
         "add column lower_url text not null generated always as (lower(url)) stored"
     )
     written = (
-        "select string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' order by attname) from pg_attribute "
-        "where attrelid = 'deleted_image'::regclass and attname in ('price', 'code', 'odd', 'span', 'lower_url')"
+        "select string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' order by attname) "
+        "from pg_attribute "
+        "where attrelid = 'deleted_image'::regclass "
+        "and attname in ('price', 'code', 'odd', 'span', 'lower_url')"
     )
     for generation in (OLDEST, "October 2023"):
         dsn = old(generation, rows=20, cluttered=False)
@@ -258,7 +284,7 @@ def test_deleted_media_of_a_table_with_columns_of_others(old):
             assert job.run(job.claim() or job.select()).updated == rows
 
 
-def test_a_look_changes_nothing(old):
+def test_a_check_changes_nothing(old):
     dsn = old("2022", rows=30)
     with connected(dsn) as connection:
         columns, before = contents(connection)
@@ -279,14 +305,15 @@ def test_a_look_changes_nothing(old):
 
 
 class TestLocks:
-    def test_says_whom_it_waits_for_and_gives_up(self, old):
+    def test_reports_whom_it_waits_for_and_gives_up(self, old):
         dsn = old("2022", rows=20)
-        said = []
+        said: list[str] = []
         with connected(dsn) as connection, psycopg.connect(dsn, application_name="their report") as other:
             other.execute("select count(*) from image")
             with pytest.raises(
                 Fatal,
-                match=r"image: add standardized_popularity has waited 0 s for process \d+ of .*their report.*",
+                match=r"image: add standardized_popularity has waited 0 s "
+                r"for process \d+ of .*their report.*",
             ):
                 adopt(dsn, notify=said.append, max_wait=0)
             assert look(connection).state == "older"
@@ -301,9 +328,9 @@ class TestLocks:
             ("October 2023", "insert into deleted_image select * from deleted_image limit 0"),
         ],
     )
-    def test_says_whom_it_waits_for_and_goes_on_when_that_has_ended(self, old, generation, theirs):
+    def test_reports_whom_it_waits_for_and_goes_on_afterwards(self, old, generation, theirs):
         dsn = old(generation, rows=20)
-        said = []
+        said: list[str] = []
         with psycopg.connect(dsn) as other:
             other.execute(theirs)
             pid = other.info.backend_pid
@@ -317,9 +344,9 @@ class TestLocks:
         assert [text for text in said if f"waits for process {pid} of " in text]
 
     def test_readers_go_on_while_a_vacuum_is_waited_for(self, old):
-        """One of the server's own makes way after a second; until then nobody queues behind us."""
+        """An autovacuum gives way after a second; until then no reader has to wait."""
         dsn = old("2022", rows=20)
-        said = []
+        said: list[str] = []
         with psycopg.connect(dsn) as other, connected(dsn) as reader, ThreadPoolExecutor() as threads:
             other.execute("lock table audio in share update exclusive mode")  # as a vacuum does
             adoption = threads.submit(adopt, dsn, notify=said.append)
@@ -331,7 +358,7 @@ class TestLocks:
             other.rollback()
             assert adoption.result().pending == ()
 
-    def test_a_look_says_whom_it_waits_for(self, old):
+    def test_a_check_reports_whom_it_waits_for(self, old):
         dsn = old("2022", rows=20)
         with psycopg.connect(dsn) as other, connected(dsn) as connection:
             other.execute("lock table image in access exclusive mode")
@@ -342,7 +369,7 @@ class TestLocks:
             assert look(connection, notify=lambda _: other.rollback()).refused == []
 
     def test_an_index_waits_no_longer_than_it_may(self, old):
-        """A transaction that is older than the build: the build ends, and the next adoption begins it anew."""
+        """The build waits for an older transaction and gives up; the next adoption starts it again."""
         dsn = old(OLDEST, rows=20, cluttered=False)
         theirs = "insert into audio select * from audio limit 0"
         with psycopg.connect(dsn) as other:
@@ -371,13 +398,14 @@ class TestLocks:
                 adopt(dsn, max_wait=0)
 
 
-def test_a_width_that_somebody_else_needs_stays(old, tmp_path):
-    """A view of others that reads the column: it stays, and records whose value is wider are listed."""
+def test_a_column_width_that_a_foreign_view_needs_is_kept(old, tmp_path):
+    """A foreign view reads the column: the column keeps its width, and wider records are listed."""
     dsn = old("2022", rows=20, cluttered=False)
     with connected(dsn) as connection:
         connection.execute("drop materialized view image_view")
         connection.execute(
-            "alter table image alter creator_url type varchar(60), alter title type varchar(10) using left(title, 10)"
+            "alter table image alter creator_url type varchar(60), alter title type varchar(10) "
+            "using left(title, 10)"
         )
         connection.execute("create view their_images as select identifier, creator_url, title from image")
         found = look(connection)
@@ -394,8 +422,8 @@ def test_a_width_that_somebody_else_needs_stays(old, tmp_path):
         assert (report.inserted, report.rejected) == (1, {"creator_url: longer than 60 characters": 1500})
 
 
-def test_columns_that_have_a_value_by_themselves(old):
-    """Such a column of others is in the way of neither deletion nor restoration."""
+def test_foreign_columns_with_a_default(old):
+    """Foreign columns with a default block neither deletion nor restoration."""
     dsn = old("December 2023", rows=40, cluttered=False)
     with connected(dsn) as connection:
         connection.execute(
@@ -414,7 +442,7 @@ def test_columns_that_have_a_value_by_themselves(old):
 
 
 def test_the_owner_needs_no_other_right(server):
-    """No superuser, no extension."""
+    """Neither superuser rights nor an extension are needed."""
     name = f"owner_{uuid4().hex[:12]}"
     with connected(server.dsn("postgres")) as connection:
         connection.execute(f"create role {name} login password 'owner'")

@@ -1,4 +1,4 @@
-"""`catalog db adopt`, as an operator types it."""
+"""The command `catalog db adopt`."""
 
 import re
 import subprocess
@@ -15,12 +15,12 @@ __all__ = ["old"]
 
 
 def run(*arguments):
-    """What the command says; exit code, stdout and stderr together."""
+    """Run the command; return its exit code and its combined output."""
     result = CliRunner().invoke(app, ["db", *arguments])
     return result.exit_code, " ".join(result.output.split()), str(result.exception or "")
 
 
-def test_a_look_and_an_adoption(old):
+def test_a_check_and_an_adoption(old):
     dsn = old("2022", rows=50)
     code, text, _ = run("adopt", "--check", "--dsn", dsn)
     assert code == 0
@@ -47,7 +47,7 @@ def test_a_look_and_an_adoption(old):
         assert "catalog db upgrade" in error
 
 
-def test_what_is_in_the_way_is_said_line_by_line(old):
+def test_obstacles_are_listed_line_by_line(old):
     dsn = old(OLDEST, rows=50)
     with connected(dsn) as connection:
         duplicate(connection)
@@ -57,8 +57,8 @@ def test_what_is_in_the_way_is_said_line_by_line(old):
         assert code == 1
         assert text.count("in the way: ") == 3
         assert (
-            "in the way: view their_sets depends on the view audioset_view, which is replaced: keep its definition"
-            in text
+            "in the way: view their_sets depends on the view audioset_view, "
+            "which is replaced: keep its definition" in text
         )
         assert "3 things are in the way; nothing was changed" in error
     with connected(dsn) as connection:
@@ -66,14 +66,14 @@ def test_what_is_in_the_way_is_said_line_by_line(old):
     assert run("adopt", "--duplicates", "newest", "--dsn", dsn)[0] == 0
 
 
-def test_an_upgrade_of_an_older_catalog_says_what_to_do(old):
+def test_an_upgrade_of_an_older_catalog_explains_what_to_do(old):
     code, _, error = run("upgrade", "--dsn", old("2022", rows=10))
     assert code == 1
     assert "catalog db adopt --check" in error
 
 
-def test_killed_like_a_process_and_typed_again(old):
-    """SIGKILL, while it moves duplicates and while it builds an index: the same command goes on, and nothing is different."""
+def test_a_killed_command_is_repeated(old):
+    """After SIGKILL during a move or an index build, the same command completes with the same result."""
     dsn = old(OLDEST, rows=2000)
     with connected(dsn) as connection:
         duplicate(connection)

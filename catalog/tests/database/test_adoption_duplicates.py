@@ -1,4 +1,4 @@
-"""Rows of an old catalog that should be unique and are not."""
+"""Rows of an old catalog that violate the unique indexes of the current schema."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -48,10 +48,12 @@ class TestDuplicates:
             )
             assert stays == before  # the newest of each
             aside = connection.execute(
-                "select to_jsonb(i) - '{standardized_popularity,duplicate_of,moved_on}'::text[], duplicate_of from image_duplicates i"
+                "select to_jsonb(i) - '{standardized_popularity,duplicate_of,moved_on}'::text[], "
+                "duplicate_of from image_duplicates i"
             ).fetchall()
             deleted = connection.execute(
-                "select to_jsonb(i) - '{standardized_popularity,deleted_on,deleted_reason}'::text[], deleted_reason from deleted_image i"
+                "select to_jsonb(i) - '{standardized_popularity,deleted_on,deleted_reason}'::text[], "
+                "deleted_reason from deleted_image i"
             ).fetchall()
             assert (len(aside), len(deleted)) == (4, 2)
             assert {reason for _, reason in deleted} == {"duplicate"}
@@ -62,12 +64,13 @@ class TestDuplicates:
             assert keys == kept
 
     def test_of_what_is_deleted_go_to_the_other_table(self, old):
-        """One of the records that share a URL was deleted before."""
+        """One of the records that share a URL was already deleted."""
         dsn = old("December 2023", cluttered=False)
         with connected(dsn) as connection:
             duplicate(connection)
             [(identifier, key)] = connection.execute(
-                "select identifier, foreign_identifier from image where foreign_identifier like '% other' limit 1"
+                "select identifier, foreign_identifier from image "
+                "where foreign_identifier like '% other' limit 1"
             ).fetchall()
             connection.execute(
                 "insert into deleted_image select i.*, now(), 'before' from image i where identifier = %s",
@@ -100,8 +103,8 @@ class TestDuplicates:
             )
             assert connection.execute("select count(*) from deleted_image").fetchone() == (0,)
 
-    def test_nothing_of_others_goes_with_them(self, old):
-        """Each of these would end a move half-way, or take rows along; none is in the way of an adoption that moves nothing."""
+    def test_foreign_objects_are_not_changed_by_a_move(self, old):
+        """Objects that would break a move are refused, but do not block an adoption without duplicates."""
         dsn = old(OLDEST, rows=40, cluttered=False)
         with connected(dsn) as connection:
             connection.execute("""
@@ -130,8 +133,10 @@ class TestDuplicates:
                 adopt(dsn, move_duplicates=True)
             assert contents(connection, columns)[1] == before
             connection.execute(
-                "alter table their_list drop constraint their_list_id_fkey; alter table image disable trigger keeps;"
-                "alter table image disable rule quietly; alter table image_duplicates rename to their_duplicates"
+                "alter table their_list drop constraint their_list_id_fkey; "
+                "alter table image disable trigger keeps;"
+                "alter table image disable rule quietly; "
+                "alter table image_duplicates rename to their_duplicates"
             )
             assert adopt(dsn, move_duplicates=True).pending == ()
             assert connection.execute("select count(*) from their_duplicates").fetchone() == (0,)
@@ -161,8 +166,8 @@ def without_keys(dsn):
 
 
 def stays(rows):
-    """Positions of the rows that stay, newest first: each unless it has a key of one before it that stays."""
-    found = []
+    """Return the positions of the rows that stay: all that share no key with a newer row that stays."""
+    found: list[int] = []
     for place, row in enumerate(rows):
         if not any(mine == theirs for other in found for mine, theirs in zip(row, rows[other], strict=True)):
             found.append(place)
@@ -171,7 +176,7 @@ def stays(rows):
 
 @given(rows=st.lists(st.tuples(SMALL, SMALL, SMALL), min_size=2, max_size=12))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_row_goes_only_for_a_newer_one_that_stays(without_keys, rows):
+def test_a_row_is_removed_only_if_a_newer_one_stays(without_keys, rows):
     """Rows are (identifier, foreign identifier, URL), newest first."""
     with without_keys.transaction(force_rollback=True):
         check_removal(without_keys, rows)
@@ -181,7 +186,8 @@ def check_removal(connection, rows):
     moment = datetime(2024, 1, 1, tzinfo=UTC)
     for place, (identifier, key, url) in enumerate(rows):
         connection.execute(
-            "insert into image (identifier, provider, foreign_identifier, url, license, title, foreign_landing_url, created_on,"
+            "insert into image (identifier, provider, foreign_identifier, url, license, title, "
+            "foreign_landing_url, created_on,"
             " updated_on, removed_from_source)"
             " values (%s, 'museum', %s, %s, 'by', %s, 'https://x.example', now(), %s, false)",
             [UUID(int=identifier), f"r{key}", f"https://{url}.example", place, moment - timedelta(place)],

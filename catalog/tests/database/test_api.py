@@ -1,4 +1,4 @@
-"""The API database: its tables by name, made-up rows, reports that wait."""
+"""The API database: names of its objects, sample rows, and pending reports."""
 
 import pytest
 
@@ -9,8 +9,8 @@ from catalog.notifications.messages import pending_media
 pytestmark = pytest.mark.database
 
 
-def test_names_are_the_live_systems(api):
-    """A refresh must keep names like these; unique indexes of image have no constraint, those of audio have."""
+def test_names_are_those_of_the_live_system(api):
+    """Names are as in the live system: unique indexes of audio have a constraint, those of image do not."""
     indexes = {
         name
         for (name,) in api.execute(
@@ -39,27 +39,32 @@ def test_names_are_the_live_systems(api):
 def test_sample_rows_are_the_same_everywhere(api, catalog):
     sample_data.fill(api, "api", 300)
     sample_data.fill(catalog, "catalog", 300)
-    shared = "select identifier, url, title, tags, meta_data, provider, width, height from image order by identifier"
+    shared = (
+        "select identifier, url, title, tags, meta_data, provider, width, height from image "
+        "order by identifier"
+    )
     assert api.execute(shared).fetchall() == catalog.execute(shared).fetchall()
     again = sample_data.fill(api, "api", 310)
     assert (again["image"], again["audio"], again["audioset"], again["nsfw_reports"]) == (10, 1, 0, 0)
     assert sample_data.fill(catalog, "catalog", 10, seed=2)["image"] == 10
 
 
-def test_reports_that_wait(api):
-    """One medium reported twice for a reason counts once; for two reasons it counts for both."""
+def test_pending_reports(api):
+    """A medium that is reported twice for one reason counts once; for two reasons, it counts for both."""
     api.execute("""
         insert into nsfw_reports (created_at, identifier, reason, status)
         select now(), md5(n::text)::uuid, reason, status from (values
             (1, 'mature', 'pending_review'), (1, 'mature', 'pending_review'), (1, 'dmca', 'pending_review'),
-            (2, 'mature', 'pending_review'), (3, 'mature', 'no_action'), (4, 'other', 'deindexed')) v (n, reason, status)
+            (2, 'mature', 'pending_review'), (3, 'mature', 'no_action'), (4, 'other', 'deindexed')
+        ) v (n, reason, status)
     """)
     assert pending_reports(api, "image") == {"dmca": 1, "mature": 2}
     assert pending_reports(api, "audio") == {}
     api.execute("alter table nsfw_reports drop column status")
     api.execute("insert into auth_user (username) values ('moderator')")
     api.execute(
-        "insert into api_imagedecision (created_on, updated_on, moderator_id, action) values (now(), now(), 1, 'rejected_reports')"
+        "insert into api_imagedecision (created_on, updated_on, moderator_id, action) "
+        "values (now(), now(), 1, 'rejected_reports')"
     )
     api.execute("update nsfw_reports set decision_id = 1 where identifier = md5('2')::uuid")
     assert pending_reports(api, "image") == {"dmca": 1, "mature": 2, "other": 1}
@@ -81,5 +86,8 @@ def test_the_message():
     assert some.alert
     assert some.username == "Reported Media Requires Review"
     assert some.text.splitlines()[1:] == [
-        "  - *<http://localhost:8000/admin/api/imagereport/?status__exact=pending_review|image: 1,005>* _(1,000 dmca, 2 mature, 3 other)_"
+        (
+            "  - *<http://localhost:8000/admin/api/imagereport/?status__exact=pending_review|image: 1,005>* "
+            "_(1,000 dmca, 2 mature, 3 other)_"
+        )
     ]

@@ -1,4 +1,4 @@
-"""The engine of batched updates on a real PostgreSQL: each row once, whatever happens in between."""
+"""Batched updates on a real PostgreSQL: each row is updated once, whatever happens meanwhile."""
 
 import re
 import signal
@@ -101,8 +101,8 @@ def test_stopping_after_any_stripe_and_going_on(catalog):
     assert touched_once(catalog, 450)
 
 
-def test_rows_that_move_or_go_meanwhile(catalog):
-    """Between selection and batch: some are updated, and so lie elsewhere, some are deleted."""
+def test_rows_that_move_or_are_deleted_meanwhile(catalog):
+    """Between selection and batch, some rows are updated, so that they move, and some are deleted."""
     fill(catalog, 400)
     job = engine(catalog)
     progress = job.claim(resume=False) or job.select()
@@ -138,7 +138,7 @@ def test_locked_rows_are_taken_later_and_nobody_waits(catalog, dsn):
 
 @pytest.mark.parametrize("name", ["free", "changed", "gone", "source", "picked"])
 def test_a_table_of_any_name_may_be_read(catalog, dsn, name):
-    """Also beside rows that are passed over: what the library calls its own parts is in nobody's way."""
+    """Names that the library uses internally do not conflict with tables, even if rows are skipped."""
     fill(catalog, 300)
     catalog.execute(f"create table {name} as select identifier, 'F' as title from image limit 7")
     what = update(f"SET width = (SELECT count(*) FROM {name}), title = (SELECT max(f.title) FROM {name} f)")
@@ -168,8 +168,8 @@ def test_a_table_of_any_name_may_be_read(catalog, dsn, name):
         ),
     ],
 )
-def test_what_rows_do_not_bear_is_said_by_its_field(catalog, set_, where, message):
-    """No further try helps, so none is made; what was selected can be gone on with by a statement that is right."""
+def test_an_error_of_a_row_names_the_field(catalog, set_, where, message):
+    """The update fails without retries; a corrected statement continues with the same selection."""
     fill(catalog, 20)
     catalog.execute("update image set width = 3, height = 4")
     what = update(set_, where)
@@ -184,7 +184,7 @@ def test_what_rows_do_not_bear_is_said_by_its_field(catalog, set_, where, messag
         assert other.run(other.claim(resume=True)).updated == 20
 
 
-def test_rows_that_stay_locked_are_reported_and_can_be_had_later(catalog, dsn):
+def test_rows_that_stay_locked_are_reported_and_can_be_updated_later(catalog, dsn):
     fill(catalog, 100)
     with psycopg.connect(dsn) as other:
         other.execute("select from image where foreign_identifier in ('flickr3', 'flickr4') for update")
@@ -207,7 +207,7 @@ def test_a_second_run_is_refused_while_the_first_is_at_work(catalog, dsn):
         engine(other, run="run-2").claim(resume=True)
 
 
-def test_rows_of_an_earlier_run_are_in_the_way_unless_it_is_resumed(catalog, dsn):
+def test_rows_of_an_earlier_run_block_others_unless_it_is_resumed(catalog, dsn):
     fill(catalog, 200)
     with psycopg.connect(dsn, autocommit=True) as first:
         job = engine(first, should_stop=lambda: True, stripes=4)
@@ -227,7 +227,7 @@ def test_rows_of_an_earlier_run_are_in_the_way_unless_it_is_resumed(catalog, dsn
 
 @pytest.mark.parametrize("sizes", [(40, 7), (7, 40), (3, 100), (100, 1), (1, 9)])
 def test_another_batch_size_half_way(catalog, sizes):
-    """The group that was begun keeps its size, so that no row is missed and none comes twice."""
+    """The batch in progress keeps its size, so that no row is missed or updated twice."""
     fill(catalog, 300)
     count_updates(catalog)
     for number in range(1000):
@@ -252,7 +252,7 @@ def test_a_task_that_dies_right_after_it_had_finished(catalog):
     assert touched_once(catalog, 50)
 
 
-def test_rows_of_one_table_are_not_taken_for_those_of_another(catalog, dsn):
+def test_rows_of_one_table_are_not_mistaken_for_those_of_another(catalog, dsn):
     fill(catalog, 50)
     with psycopg.connect(dsn, autocommit=True) as first:
         job = engine(first)
@@ -306,7 +306,7 @@ with psycopg.connect(sys.argv[1], autocommit=True) as connection:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_again_and_again(catalog, dsn, how):
-    """At ever later moments; at the end every row was changed exactly once."""
+    """The update is killed later each time; at the end, every row was changed exactly once."""
     fill(catalog, 4000)
     count_updates(catalog)
     assert killed_until_done(WORKER, dsn, how) >= 3

@@ -1,4 +1,4 @@
-"""An Airflow connection's extras reach libpq, above all those that make it safe."""
+"""The extras of an Airflow connection reach libpq, above all those for security."""
 
 import json
 import re
@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from catalog.core.connections import ALIVE, Reconnecting, arguments_of
+from catalog.tests.values import present
 
 SAFE = {"sslmode": "verify-full", "sslrootcert": "/ca.pem", "sslcert": "/c.pem", "keepalives_idle": 30}
 
@@ -83,9 +84,11 @@ def cut(dsn, pid):
 
 
 @pytest.mark.database
-def test_a_lost_connection_is_made_anew_after_a_while(dsn):
-    """One statement in doubt is repeated; a server that is not back yet is asked again; an error stays one."""
-    slept, refused = [], [psycopg.OperationalError("starting up")] * 3
+def test_a_lost_connection_is_reopened(dsn):
+    """An interrupted statement is repeated, a missing server is retried, and an SQL error is raised."""
+    slept: list[float] = []
+    refused = [psycopg.OperationalError("starting up")] * 3
+    made: list[psycopg.Connection] = []
 
     def connect():
         if made and refused:
@@ -93,11 +96,10 @@ def test_a_lost_connection_is_made_anew_after_a_while(dsn):
         made.append(psycopg.connect(dsn, autocommit=True))
         return made[-1]
 
-    made = []
     connection = Reconnecting(connect, sleep=slept.append)
-    [pid] = connection.execute("select pg_backend_pid()").fetchone()
+    [pid] = present(connection.execute("select pg_backend_pid()").fetchone())
     cut(dsn, pid)
-    [another] = connection.execute("select pg_backend_pid()").fetchone()
+    [another] = present(connection.execute("select pg_backend_pid()").fetchone())
     assert another != pid
     assert (len(made), slept) == (2, [1, 1, 1])
     with pytest.raises(psycopg.errors.UndefinedTable):
@@ -109,15 +111,16 @@ def test_a_lost_connection_is_made_anew_after_a_while(dsn):
 
 @pytest.mark.database
 def test_a_server_that_stays_away_is_an_error(dsn):
+    made: list[psycopg.Connection] = []
+
     def connect():
         if made:
             raise psycopg.OperationalError("away")
         made.append(psycopg.connect(dsn, autocommit=True))
         return made[-1]
 
-    made = []
     connection = Reconnecting(connect, max_wait=0, sleep=lambda _: None)
-    [pid] = connection.execute("select pg_backend_pid()").fetchone()
+    [pid] = present(connection.execute("select pg_backend_pid()").fetchone())
     cut(dsn, pid)
     with pytest.raises(psycopg.OperationalError, match="away"):
         connection.execute("select 1")

@@ -16,7 +16,7 @@ WHERE = parse_condition("image", "WHERE provider = 'flickr'")
 
 
 def delete(connection, condition=WHERE, reason="r", run="run-1", **options):
-    """The number of rows that all tries of a run have deleted."""
+    """Delete rows; return how many all attempts of the run have deleted."""
     job = Deletion(connection, run, "image", condition, reason, **{"pause": 0, **options})
     progress = job.run(job.claim() or job.select())
     job.finish()
@@ -30,7 +30,8 @@ def count(connection, table):
 def records(connection, table="image"):
     return dict(
         connection.execute(
-            f"select identifier, to_jsonb(t) - 'deleted_on' - 'deleted_reason' from {table} t where provider = 'flickr'"
+            f"select identifier, to_jsonb(t) - 'deleted_on' - 'deleted_reason' from {table} t "
+            "where provider = 'flickr'"
         ).fetchall()
     )
 
@@ -68,7 +69,7 @@ def test_a_preview_changes_nothing(catalog):
 
 
 def test_a_column_that_deleted_media_lack_is_named_before_anything_is_deleted(catalog):
-    """Such as one that somebody, or a later release, has added to the media table alone."""
+    """A later release, for example, may have added a column only to the media table."""
     fill(catalog, 10)
     catalog.execute("alter table image add column noted_on timestamptz, add column theirs varchar(7)")
     job = Deletion(catalog, "run-1", "image", WHERE, "r")
@@ -106,8 +107,8 @@ def test_locked_rows_are_taken_later_and_those_that_stay_locked_are_reported(cat
     assert count(catalog, "deleted_image") == 50
 
 
-def test_rows_that_change_or_go_after_the_selection(catalog):
-    """One that no longer fits is deleted, as it is now: it was selected. One that is gone is counted."""
+def test_rows_that_change_or_are_deleted_after_the_selection(catalog):
+    """Selected rows are deleted even if they no longer match; missing rows are counted."""
     fill(catalog, 50)
     condition = parse_condition("image", "WHERE provider = 'flickr' AND creator IS NULL")
     job = Deletion(catalog, "run-1", "image", condition, "r")
@@ -139,11 +140,11 @@ def test_restoring(catalog):
     assert (progress.total, progress.updated, progress.missing) == (20, 19, 1)
     assert {k: v for k, v in before.items() if v["foreign_identifier"] != "flickr3"} == records(catalog)
     assert count(catalog, "deleted_image") == 1
-    assert restore(catalog, "image", WHERE).updated == 0  # the next command selects anew
+    assert restore(catalog, "image", WHERE).updated == 0  # the next command makes a new selection
 
 
 def test_a_restored_record_has_the_score_of_todays_constant(catalog):
-    """The constant has changed since it was deleted, and its provider counts as scored: no refresh would look at it."""
+    """The constant changed after the deletion, and no popularity refresh would rescore the provider."""
     fill(catalog, 20)
     catalog.execute("update image set standardized_popularity = 0.123")
     delete(catalog)
@@ -220,7 +221,10 @@ stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
 with psycopg.connect(sys.argv[1], autocommit=True) as connection:
     print("at work", flush=True)
-    some = "identifier IN (SELECT identifier FROM image WHERE provider = 'flickr' ORDER BY foreign_identifier LIMIT 2000)"
+    some = (
+        "identifier IN (SELECT identifier FROM image WHERE provider = 'flickr' "
+        "ORDER BY foreign_identifier LIMIT 2000)"
+    )
     job = Deletion(connection, "killed", "image", some, "killed", batch_size=50, should_stop=stop.is_set)
     job.run(job.claim(max_wait=0.2) or job.select())
     print("done", flush=True)
@@ -229,7 +233,7 @@ with psycopg.connect(sys.argv[1], autocommit=True) as connection:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_again_and_again(catalog, dsn, how):
-    """2000 of 3000 rows, by a condition with a LIMIT: so many are deleted, however often the task is killed."""
+    """A condition with a LIMIT of 2000 deletes 2000 rows, however often the task is killed."""
     fill(catalog, 3000)
 
     def none_is_lost():

@@ -1,4 +1,4 @@
-"""The update that adds `license_url`, on rows whose meta_data is of any JSON type."""
+"""The update that adds `license_url`, on rows with any JSON type in `meta_data`."""
 
 import pytest
 
@@ -8,7 +8,8 @@ from catalog.database.statements import verify
 pytestmark = pytest.mark.database
 URL = {"license_url": "https://creativecommons.org/licenses/by/4.0/"}
 INSERT = """
-    insert into image (created_on, updated_on, removed_from_source, license, license_version, url, provider, meta_data)
+    insert into image (created_on, updated_on, removed_from_source, license, license_version,
+                       url, provider, meta_data)
     values (now(), now(), false, 'BY', '4.0', 'u', 'p', %s::jsonb)
 """
 
@@ -16,11 +17,20 @@ INSERT = """
 @pytest.mark.parametrize(
     ("stored", "result"),
     [
-        (None, URL), ("null", URL), ("{}", URL), ("[]", URL), ('{"a": 1, "b": null}', {"a": 1, "b": None, **URL}),
-        ('[null, {"a": 1}, {"a": 2, "b": 3}]', {"a": 2, "b": 3, **URL}), ('{"license_url": null}', URL),
-        ('"text"', "text"), ("7", 7), ("true", True), ('["text", {"a": 1}]', ["text", {"a": 1}]), ('[[{"a": 1}]]', [[{"a": 1}]]),
+        (None, URL),
+        ("null", URL),
+        ("{}", URL),
+        ("[]", URL),
+        ('{"a": 1, "b": null}', {"a": 1, "b": None, **URL}),
+        ('[null, {"a": 1}, {"a": 2, "b": 3}]', {"a": 2, "b": 3, **URL}),
+        ('{"license_url": null}', URL),
+        ('"text"', "text"),
+        ("7", 7),
+        ("true", True),
+        ('["text", {"a": 1}]', ["text", {"a": 1}]),
+        ('[[{"a": 1}]]', [[{"a": 1}]]),
     ],
-)  # fmt: skip
+)
 def test_nothing_is_lost(catalog, stored, result):
     catalog.execute(INSERT, [stored])
     [group] = groups(catalog)

@@ -1,4 +1,4 @@
-"""Rows of an adopted catalog hold what none of our records does; every operation of ours takes them, and loses nothing of them."""
+"""All operations work on rows of an adopted catalog with unusual values, and lose none of them."""
 
 import uuid
 
@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from catalog.core.licenses import CC0
+from catalog.core.media import MediaType
 from catalog.data_refresh import promotion
 from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.indexing import RangeIndexer, find_count_mismatches, ranges
@@ -25,12 +26,12 @@ from catalog.tests.loading.test_load import Loader
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 ROWS = 1500
-MEDIA = ("image", "audio")
+MEDIA: tuple[MediaType, ...] = ("image", "audio")
 
 
 @pytest.fixture(scope="module", params=[("2022", False), ("October 2023", False), ("2024", True)], ids=str)
 def template(server, request, tmp_path_factory):
-    """The name of an adopted database; of one with the schema of the next release, too."""
+    """Return the name of an adopted database, with this release's schema or the next one's."""
     generation, migrated = request.param
     dsn = database_of_its_own(server, "template0")
     with psycopg.connect(dsn, autocommit=True) as connection:
@@ -56,9 +57,11 @@ def old(old_dsn):
 
 
 def contents(connection, table, without=()):
-    gone = list(without)
+    left_out = list(without)
     return dict(
-        connection.execute(f"select identifier, to_jsonb(t) - %s::text[] from {table} t", [gone]).fetchall()
+        connection.execute(
+            f"select identifier, to_jsonb(t) - %s::text[] from {table} t", [left_out]
+        ).fetchall()
     )
 
 
@@ -70,56 +73,69 @@ def apply(connection, update, key):
     return progress
 
 
-def object_of(value):
-    """What a stored value stands for as an object: see migration 0005."""
+def object_of(value: object) -> dict[str, object]:
+    """Return the object that migration 0005 makes of a stored value."""
     if isinstance(value, dict):
         return value
-    merged = {}
+    merged: dict[str, object] = {}
     for element in value if isinstance(value, list) else []:
         merged |= element if isinstance(element, dict) else {}
     return merged
 
 
 def stripped(value):
-    """Without keys whose value is null, at any depth."""
+    """Remove keys whose value is null, at any depth."""
     return {k: stripped(v) for k, v in value.items() if v is not None} if isinstance(value, dict) else value
 
 
+def record(media: MediaType, foreign_identifier: str) -> Image | Audio:
+    """Return a record with new values in all fields that a load merges."""
+    page, url = "https://example.org/page", f"https://example.org/{uuid.uuid4()}"
+    if media == "image":
+        return Image(
+            foreign_identifier=foreign_identifier,
+            foreign_landing_url=page,
+            url=url,
+            license=CC0,
+            meta_data={"new": "1"},
+            tags=["new"],
+            title="New",
+            creator="New",
+        )
+    return Audio(
+        foreign_identifier=foreign_identifier,
+        foreign_landing_url=page,
+        url=url,
+        license=CC0,
+        meta_data={"new": "1"},
+        tags=["new"],
+        title="New",
+        creator="New",
+        audio_set={"foreign_identifier": "new", "title": "New"},
+        audio_set_foreign_identifier="new",
+        genres=["new"],
+        alt_files=[{"url": "https://example.org/new.ogg"}],
+    )
+
+
 @pytest.mark.parametrize("media", MEDIA)
-def test_a_load_over_each_row(old, old_dsn, tmp_path, media):
+def test_a_load_updates_each_row(old, old_dsn, tmp_path, media):
     load = Loader(old_dsn, tmp_path)
     found = old.execute(
         f"select provider, foreign_identifier, identifier, meta_data from {media} "
         "where provider is not null and foreign_identifier is not null"
     ).fetchall()
     before = {identifier: meta for _, _, identifier, meta in found}
-    kind = Image if media == "image" else Audio
-    more = (
-        {}
-        if media == "image"
-        else {
-            "audio_set": {"foreign_identifier": "new", "title": "New"},
-            "audio_set_foreign_identifier": "new",
-            "genres": ["new"],
-            "alt_files": [{"url": "https://example.org/new.ogg"}],
-        }
-    )
     for provider in {provider for provider, *_ in found}:
-        records = [
-            kind(
-                foreign_identifier=fid, foreign_landing_url="https://example.org/page", url=f"https://example.org/{uuid.uuid4()}",
-                license=CC0, meta_data={"new": "1"}, tags=["new"], title="New", creator="New", **more,
-            )
-            for other, fid, *_ in found
-            if other == provider
-        ]  # fmt: skip
+        records = [record(media, fid) for other, fid, *_ in found if other == provider]
         if not provider:  # an empty text; our providers all have a name
             continue
         first = load(records, provider=provider, media_type=media)
         assert (first.updated, first.inserted, first.rejected) == (len(records), 0, {})
         assert load(records, provider=provider, media_type=media).unchanged == len(records)
     for identifier, meta, tags in old.execute(
-        f"select identifier, meta_data, tags from {media} where provider <> '' and foreign_identifier is not null"
+        f"select identifier, meta_data, tags from {media} "
+        "where provider <> '' and foreign_identifier is not null"
     ):
         kept = {
             k: v
@@ -175,8 +191,9 @@ def test_popularity(old, media):
     assert contents(old, media, ["standardized_popularity", "updated_on"]) == before
     scores = old.execute(
         f"select count(*), count(*) filter (where standardized_popularity between 0 and 1) from {media} "
-        "where provider = any(%s) and standardized_popularity is not null", [providers],
-    ).fetchone()  # fmt: skip
+        "where provider = any(%s) and standardized_popularity is not null",
+        [providers],
+    ).fetchone()
     assert scores[0] == scores[1] > 0
 
 

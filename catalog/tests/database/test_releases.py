@@ -1,6 +1,6 @@
-"""Two releases on one database, in every order, with work running.
+"""Two releases on one database, in any order, while work is running.
 
-That this release's operations work on the schema of the next one is shown by `test_old_rows.py`.
+`test_old_rows.py` shows that the operations of this release work on the schema of the next one.
 """
 
 import threading
@@ -28,7 +28,7 @@ def revision(dsn):
 
 
 def test_forward_back_and_forward_again(dsn, following, tmp_path):
-    """This release loads before, beside and after what the next one has made of the schema; its rows stay unchanged ones."""
+    """This release loads before, during and after the next one's upgrade; equal rows stay unchanged."""
     load = Loader(dsn, tmp_path)
     records = [image(str(n)) for n in range(20)]
     assert load(records).inserted == 20
@@ -47,7 +47,7 @@ def test_forward_back_and_forward_again(dsn, following, tmp_path):
 
 
 def test_code_before_its_schema(dsn, following):
-    """The next release on this schema: each operation begins with the question whether the schema is there."""
+    """Each operation of the next release first checks the schema and refuses the older one."""
     restoration = ("db", "restore", "--table", "image", "--where", "WHERE true")
     status, said = following.run(*restoration, dsn=dsn)
     assert status == 1
@@ -60,16 +60,17 @@ def test_code_before_its_schema(dsn, following):
     assert following.run(*restoration, dsn=dsn)[0] == 0
 
 
-def test_from_an_old_schema_in_one_go(server, following):
+def test_an_upgrade_from_an_old_schema_in_one_step(server, following):
     dsn = database_of_its_own(server, "template0")
     upgrade_to(dsn, "0002")
     assert following.run("db", "upgrade", dsn=dsn)[0] == 0
     assert revision(dsn) == REVISION
 
 
-def test_beside_loads(dsn, following, tmp_path):
-    """Loads go on while the upgrade waits for a long one of somebody else; none fails, and no row is lost."""
-    load, over, loaded = Loader(dsn, tmp_path), threading.Event(), []
+def test_an_upgrade_during_loads(dsn, following, tmp_path):
+    """Loads go on while the upgrade waits for a long transaction; none fails, and no row is lost."""
+    load, over = Loader(dsn, tmp_path), threading.Event()
+    loaded: list[int] = []
 
     def work():
         while not over.is_set():
@@ -100,7 +101,7 @@ def test_beside_loads(dsn, following, tmp_path):
 
 
 def test_killed_and_repeated(dsn, following):
-    """While it has made half of it: the transaction is gone with it, and so is the lock against other upgrades."""
+    """Killing an upgrade half-way rolls it back and releases the lock against other upgrades."""
     waits = "select count(*) from pg_locks where locktype = 'advisory' and objid = %s and not granted"
     with psycopg.connect(dsn, autocommit=True) as holder:
         holder.execute("select pg_advisory_lock(%s)", [HALF_WAY])
@@ -113,7 +114,7 @@ def test_killed_and_repeated(dsn, following):
 
 
 def test_two_releases_upgrade_at_once(server, following):
-    """Whichever comes first, the schema is the newer one's at the end, and neither fails."""
+    """In either order, the result is the newer schema, and neither upgrade fails."""
     dsn = database_of_its_own(server, "template0")
     upgrade_to(dsn, "0002")
     with following.start("db", "upgrade", dsn=dsn) as process:

@@ -1,4 +1,4 @@
-"""A database that is older than what Airflow, the API's database and the search engine know of."""
+"""A restored catalog database, older than the state of Airflow, the API and the search engine."""
 
 import re
 from datetime import UTC, date, datetime
@@ -28,6 +28,7 @@ from catalog.recovery.taken_back import take_back
 from catalog.tests.data_refresh.test_refresh import plan
 from catalog.tests.database.media import fill
 from catalog.tests.database.test_schema import report
+from catalog.tests.values import present
 
 TODAY = date(2026, 3, 25)
 
@@ -38,8 +39,8 @@ def taken(connection):
     return found
 
 
-def test_no_run_goes_on_where_the_lost_state_was(catalog):
-    """And what it begins again is told from what it has left in the API's database under a number that was lost."""
+def test_no_run_continues_from_lost_state(catalog):
+    """A restarted refresh is distinguished from the lost one whose tables are left in the API database."""
     first = taken(catalog)
     lost = begin(catalog, first, plan()).identity
     assert give_turns_up(catalog) == 1
@@ -56,12 +57,17 @@ def whole(catalog, provider, until, media_type="image", days=1):
     end = datetime.fromisoformat(f"{until}T00:00:00+00:00")
     window = {"window_start": end.replace(day=end.day - days), "window_end": end} if days else {}
     report(
-        catalog, provider=provider, media_type=media_type, run_id=f"{provider} {until}", whole=True,
-        finished_on=end, **window,
-    )  # fmt: skip
+        catalog,
+        provider=provider,
+        media_type=media_type,
+        run_id=f"{provider} {until}",
+        whole=True,
+        finished_on=end,
+        **window,
+    )
 
 
-def test_how_each_provider_s_records_come_back(catalog):
+def test_how_the_records_of_each_provider_are_restored(catalog):
     names = provider_names()
     assert newest_load(catalog) is None
     for provider, until, media_type, days in (
@@ -113,7 +119,7 @@ def test_days_since_a_given_one(catalog):
 
 
 def test_a_provider_whose_last_window_is_in_the_future_is_not_left_out(catalog):
-    """A wrong clock, or a wrong row, says nothing about the days before."""
+    """A wrong clock, or a wrong row, does not hide missing days before it."""
     whole(catalog, "flickr", "2026-03-20")
     whole(catalog, "europeana", "2027-01-02")
     catalog.execute("update ingestion_report set window_end = 'infinity' where provider = 'flickr'")
@@ -123,7 +129,7 @@ def test_a_provider_whose_last_window_is_in_the_future_is_not_left_out(catalog):
         ("europeana_workflow", "days", date(2026, 3, 24)),
         ("flickr_workflow", "days", date(2026, 3, 24)),
     ]
-    assert all(one.first <= date(2026, 3, 24) for one in found)
+    assert all(present(one.first) <= date(2026, 3, 24) for one in found)
 
 
 def test_a_first_day_in_the_future_is_refused(catalog):
@@ -136,9 +142,10 @@ def run(dag_id, run_id="r", **conf):
 
 
 def test_which_runs_changed_records(catalog):
-    """As Airflow's table has them. Dry runs, other DAGs' and earlier ones did not; a popularity refresh does its own again."""
+    """Runs are read from Airflow's table; dry runs, other DAGs and earlier runs are left out."""
     catalog.execute(
-        "create table dag_run (dag_id text, run_id text, run_type text, state text, start_date timestamptz, conf jsonb)"
+        "create table dag_run (dag_id text, run_id text, run_type text, state text, start_date timestamptz, "
+        "conf jsonb)"
     )
     rows = [
         ("delete_records", "wet", "success", 20, {"table_name": "image"}),
@@ -167,7 +174,7 @@ def test_which_runs_changed_records(catalog):
 
 
 def test_the_dags_that_people_change_records_with():
-    """Each has a file of its name. Those with a schedule do their work again by themselves."""
+    """Each has a file with its name; scheduled DAGs repeat their work without help."""
     changes = re.compile(r"\b(run_batched_update|batched_job|Deletion)\(")
     files = {
         path.stem for path in (ROOT / "catalog" / "dags").glob("*.py") if changes.search(path.read_text())
@@ -175,7 +182,7 @@ def test_the_dags_that_people_change_records_with():
     assert files - {"popularity_refresh"} == set(BY_HAND)
 
 
-def test_runs_that_are_done_half_done_and_unknown(catalog):
+def test_completed_partial_and_unknown_runs(catalog):
     fill(catalog, 300)
     what = parse_update("image", "SET title = 'x'", "WHERE provider = 'flickr'")
 
@@ -198,7 +205,7 @@ def test_runs_that_are_done_half_done_and_unknown(catalog):
 
 
 def test_records_come_back_under_their_keys(catalog, api):
-    """Those that the API's database has and this one has not, unless they were deleted or have another key by now."""
+    """Records that only the API has are restored, unless they were deleted or have a new key."""
     fill(catalog, 3, ("flickr",))
     backup = datetime.now(UTC)
     fill(catalog, 5, ("smk",))
@@ -216,7 +223,8 @@ def test_records_come_back_under_their_keys(catalog, api):
     catalog.execute("update image set title = 'older' where provider = 'flickr'")
     catalog.execute("delete from image where provider = 'smk'")  # what the restored database lacks
     catalog.execute(
-        "insert into deleted_image (identifier, created_on, updated_on, license, url, removed_from_source, deleted_on) "
+        "insert into deleted_image (identifier, created_on, updated_on, license, url, removed_from_source, "
+        "deleted_on) "
         "values (%s, now(), now(), 'by', 'https://example.org/gone', false, now())",
         [known["smk4"]],
     )

@@ -1,4 +1,4 @@
-"""The schema as migrations make it."""
+"""The schema that the migrations create."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,10 @@ def test_upgrade_and_status(server):
 
 def test_columns_and_indexes(catalog):
     def columns(table):
-        query = "select column_name from information_schema.columns where table_name = %s order by ordinal_position"
+        query = (
+            "select column_name from information_schema.columns where table_name = %s "
+            "order by ordinal_position"
+        )
         return [r[0] for r in catalog.execute(query, [table])]
 
     assert len(columns("image")) == 26
@@ -48,7 +51,8 @@ def test_columns_and_indexes(catalog):
 def test_popularity_functions(catalog):
     catalog.execute(
         "insert into image (created_on, updated_on, removed_from_source, license, url, provider, meta_data)"
-        " select now(), now(), false, 'cc0', 'u' || n, 'flickr', jsonb_build_object('views', n::text) from generate_series(1, 100) n"
+        " select now(), now(), false, 'cc0', 'u' || n, 'flickr', jsonb_build_object('views', n::text) "
+        "from generate_series(1, 100) n"
     )
     assert catalog.execute("select image_popularity_percentile('flickr', 'views', 0.85)").fetchone() == (
         85.0,
@@ -101,7 +105,7 @@ def test_time_ordered_uuids(catalog):
 
 
 def test_time_ordered_uuids_of_older_servers(catalog):
-    """The body that PostgreSQL 13 to 17 get: the same layout, a version 7 of today."""
+    """The function body for PostgreSQL 13 to 17 returns the same layout, a current UUID version 7."""
     source = (Path(schema.__file__).parent / "migrations/versions/0001_catalog.sql").read_text()
     start = source.index("create function time_ordered_uuid()")
     body = source[start : source.index("$$;", start) + 3].replace("time_ordered_uuid", "older_uuid")
@@ -116,17 +120,31 @@ def test_time_ordered_uuids_of_older_servers(catalog):
 def test_a_report_must_add_up(catalog):
     with pytest.raises(psycopg.errors.CheckViolation):
         catalog.execute(
-            "insert into ingestion_report (dag_id, run_id, provider, media_type, manifest_token, manifest_pages, complete,"
-            " fetched, inserted, updated, unchanged, skipped, rejected) values ('d', 'r', 'p', 'image', 't', 1, true, 5, 1, 1, 1, 1, 0)"
+            "insert into ingestion_report (dag_id, run_id, provider, media_type, manifest_token, "
+            "manifest_pages, complete,"
+            " fetched, inserted, updated, unchanged, skipped, rejected) "
+            "values ('d', 'r', 'p', 'image', 't', 1, true, 5, 1, 1, 1, 1, 0)"
         )
 
 
 def report(catalog, **fields):
-    """A row as the first release writes it, and more fields."""
+    """Insert a report as the first release writes it, with additional fields."""
     values = {
-        "dag_id": "d", "run_id": "r", "provider": "p", "media_type": "image", "manifest_token": "t", "manifest_pages": 1, "complete": True,
-        "fetched": 0, "inserted": 0, "updated": 0, "unchanged": 0, "skipped": 0, "rejected": 0, **fields,
-    }  # fmt: skip
+        "dag_id": "d",
+        "run_id": "r",
+        "provider": "p",
+        "media_type": "image",
+        "manifest_token": "t",
+        "manifest_pages": 1,
+        "complete": True,
+        "fetched": 0,
+        "inserted": 0,
+        "updated": 0,
+        "unchanged": 0,
+        "skipped": 0,
+        "rejected": 0,
+        **fields,
+    }
     comma = sql.SQL(", ")
     catalog.execute(
         sql.SQL("insert into ingestion_report ({}) values ({})").format(
@@ -143,11 +161,14 @@ LOADED = datetime(2026, 3, 1, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("fields", "fresh_on"),
     [
-        ({"whole": True}, LOADED), ({"whole": True, "window_start": WINDOW[0], "window_end": WINDOW[1]}, WINDOW[1]),
-        ({"whole": True, "accepted": True}, LOADED), ({"whole": True, "complete": False}, None), ({"whole": True, "replayed": True}, None),
+        ({"whole": True}, LOADED),
+        ({"whole": True, "window_start": WINDOW[0], "window_end": WINDOW[1]}, WINDOW[1]),
+        ({"whole": True, "accepted": True}, LOADED),
+        ({"whole": True, "complete": False}, None),
+        ({"whole": True, "replayed": True}, None),
         ({}, None),
     ],
-)  # fmt: skip
+)
 def test_whole_pulls(catalog, fields, fresh_on):
     report(catalog, finished_on=LOADED, **fields)
     found = catalog.execute("select fresh_on, shortfalls, run_id from whole_pull").fetchall()
@@ -156,14 +177,17 @@ def test_whole_pulls(catalog, fields, fresh_on):
 
 def test_the_last_whole_pulls_are_found_by_index(catalog):
     catalog.execute("""
-        insert into ingestion_report (dag_id, run_id, provider, media_type, manifest_token, manifest_pages, complete, whole,
+        insert into ingestion_report (dag_id, run_id, provider, media_type, manifest_token, manifest_pages,
+          complete, whole,
                                       fetched, inserted, updated, unchanged, skipped, rejected, window_end)
-        select 'd', n::text, 'p' || n % 20, 'image', 't', 1, true, n % 3 > 0, 0, 0, 0, 0, 0, 0, now() - make_interval(days => n)
+        select 'd', n::text, 'p' || n % 20, 'image', 't', 1, true, n % 3 > 0, 0, 0, 0, 0, 0, 0,
+          now() - make_interval(days => n)
           from generate_series(1, 20000) n
     """)
     catalog.execute("analyze ingestion_report")
     plan = catalog.execute(
-        "explain select * from whole_pull where provider = 'p1' and media_type = 'image' order by fresh_on desc limit 30"
+        "explain select * from whole_pull where provider = 'p1' and media_type = 'image' "
+        "order by fresh_on desc limit 30"
     ).fetchall()
     assert "Index Scan Backward using ingestion_report_whole_idx" in plan[1][0]
     assert len(plan) == 3  # limit, scan, and its condition: nothing is sorted or left out
@@ -193,7 +217,7 @@ def test_attempts_are_numbered(catalog):
 
 
 def upgrade_to(dsn, revision, which="catalog"):
-    """As far as an earlier release does."""
+    """Upgrade to the revision of an earlier release."""
     config = schema._config(which)
     with schema._engine(dsn) as engine, engine.connect() as connection:
         config.attributes["connection"] = connection
@@ -202,7 +226,7 @@ def upgrade_to(dsn, revision, which="catalog"):
 
 
 def test_reports_of_an_earlier_release(server):
-    """Rows that were there before the upgrade, and those that the earlier release writes after it."""
+    """Reports from before the upgrade, and those that the earlier release writes after it."""
     dsn = database_of_its_own(server, "template0")
     upgrade_to(dsn, "0003")
     with psycopg.connect(dsn, autocommit=True) as catalog:
@@ -236,7 +260,7 @@ def test_a_database_without_a_schema_is_refused(server):
         require(connection)
 
 
-def test_this_schema_and_a_newer_one_are_taken(catalog, dsn):
+def test_this_schema_and_a_newer_one_are_accepted(catalog, dsn):
     require(catalog)
     head = schema.status(dsn).head
     assert catalog.execute("select version_num from catalog_version").fetchone() == (head,)
@@ -245,8 +269,8 @@ def test_this_schema_and_a_newer_one_are_taken(catalog, dsn):
 
 
 @pytest.mark.parametrize("autocommit", [True, False])
-def test_each_task_that_opens_the_catalog_database_looks_first(catalog, dsn, monkeypatch, autocommit):
-    """And begins outside a transaction, or what it does would be committed by nobody."""
+def test_each_task_that_opens_the_catalog_database_checks_it_first(catalog, dsn, monkeypatch, autocommit):
+    """It also starts outside a transaction; otherwise, its work would never be committed."""
     monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM", dsn)
     with settings.catalog_connection(autocommit) as connection:
         assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE

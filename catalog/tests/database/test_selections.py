@@ -1,4 +1,7 @@
-"""One selection for what changes rows: dry run, run and one plain statement find the same rows; a cleared task goes on or says why not."""
+"""A dry run, a run and one plain statement select the same rows.
+
+A cleared task goes on with its selection, or explains why it cannot.
+"""
 
 import threading
 import time
@@ -16,36 +19,42 @@ from catalog.database.selections import drop_given_up, give_up
 from catalog.database.statements import parse_condition, parse_update, verify, verify_condition
 from catalog.tests.database.media import count_updates, fill
 
-# {t}: the table whose rows are selected. Each is another set of rows once some of them are gone or changed.
+# {t}: the table whose rows are selected. Each condition selects other rows once some are deleted or changed.
 CONDITIONS = {
     "limit": "identifier IN (SELECT identifier FROM {t} ORDER BY foreign_identifier LIMIT 7)",
-    "limit by date": "identifier IN (SELECT identifier FROM {t} WHERE provider = 'flickr' ORDER BY created_on, identifier LIMIT 10)",
+    "limit by date": "identifier IN (SELECT identifier FROM {t} WHERE provider = 'flickr' "
+    "ORDER BY created_on, identifier LIMIT 10)",
     "offset": "identifier IN (SELECT identifier FROM {t} ORDER BY foreign_identifier OFFSET 50)",
     "percentile": "filesize > (SELECT percentile_disc(0.9) WITHIN GROUP (ORDER BY filesize) FROM {t})",
-    "window": "identifier IN (SELECT i FROM (SELECT identifier AS i, row_number() OVER (PARTITION BY creator ORDER BY filesize, url) AS n"
-    " FROM {t}) x WHERE n > 1)",
-    "ntile": "identifier IN (SELECT identifier FROM (SELECT identifier, ntile(3) OVER (ORDER BY filesize, identifier) AS n FROM {t}) x"
-    " WHERE n = 1)",
-    "exists": "exists (SELECT FROM {t} o WHERE o.creator = image.creator AND o.identifier <> image.identifier)",
-    "not exists": "NOT exists (SELECT FROM {t} o WHERE o.creator = image.creator AND o.filesize > image.filesize)",
+    "window": "identifier IN (SELECT i FROM (SELECT identifier AS i, "
+    "row_number() OVER (PARTITION BY creator ORDER BY filesize, url) AS n FROM {t}) x WHERE n > 1)",
+    "ntile": "identifier IN (SELECT identifier FROM (SELECT identifier, "
+    "ntile(3) OVER (ORDER BY filesize, identifier) AS n FROM {t}) x WHERE n = 1)",
+    "exists": "exists (SELECT FROM {t} o WHERE o.creator = image.creator "
+    "AND o.identifier <> image.identifier)",
+    "not exists": "NOT exists (SELECT FROM {t} o WHERE o.creator = image.creator "
+    "AND o.filesize > image.filesize)",
     "not in": "identifier NOT IN (SELECT identifier FROM {t} ORDER BY filesize, identifier LIMIT 20)",
     "average": "filesize > (SELECT avg(filesize) FROM {t})",
     "max": "filesize = (SELECT max(filesize) FROM {t})",
     "count": "(SELECT count(*) FROM {t} o WHERE o.provider = image.provider) > 30",
-    "correlated count": "(SELECT count(*) FROM {t} o WHERE o.creator = image.creator AND o.filesize < image.filesize) % 2 = 1",
+    "correlated count": "(SELECT count(*) FROM {t} o WHERE o.creator = image.creator "
+    "AND o.filesize < image.filesize) % 2 = 1",
     "having": "creator IN (SELECT creator FROM {t} GROUP BY creator HAVING count(*) > 5)",
-    "recursive": "foreign_identifier IN (WITH RECURSIVE r AS (SELECT min(foreign_identifier) AS f FROM {t} UNION ALL SELECT"
-    " (SELECT min(foreign_identifier) FROM {t} WHERE foreign_identifier > f) FROM r WHERE f IS NOT NULL) SELECT f FROM r LIMIT 9)",
+    "recursive": "foreign_identifier IN (WITH RECURSIVE r AS (SELECT min(foreign_identifier) AS f "
+    "FROM {t} UNION ALL SELECT (SELECT min(foreign_identifier) FROM {t} WHERE foreign_identifier > f) "
+    "FROM r WHERE f IS NOT NULL) SELECT f FROM r LIMIT 9)",
     "group of all": "(SELECT sum(filesize) FROM {t}) > filesize * 50",
 }
 SMALL = 4  # rows of a batch, so that there are many
 
 
 def stock(connection):
-    """60 images by 12 creators with sizes, of two providers."""
+    """Insert 60 images of two providers, with sizes, by 12 creators."""
     fill(connection, 30)
     connection.execute(
-        "update image set filesize = hashtext(foreign_identifier) & 4095, creator = 'c' || abs(hashtext(url)) % 12"
+        "update image set filesize = hashtext(foreign_identifier) & 4095, "
+        "creator = 'c' || abs(hashtext(url)) % 12"
     )
 
 
@@ -62,7 +71,7 @@ def ids(connection, table):
 
 
 def by_one_statement(connection, statement, table):
-    """What the table holds after one plain statement, which is rolled back."""
+    """Return the content of the table after one plain statement, which is rolled back."""
     with connection.transaction(force_rollback=True):
         connection.execute(statement)
         return ids(connection, table)
@@ -98,7 +107,7 @@ def test_a_restoration_is_one_plain_statement(stocked, name):
 
 @pytest.mark.parametrize("name", CONDITIONS)
 def test_an_update_is_one_plain_update(stocked, name):
-    """It changes what the condition looks at."""
+    """The update changes columns that the condition reads."""
     change, text = "SET filesize = 0, creator = NULL, title = 'changed'", CONDITIONS[name].format(t="image")
     update = parse_update("image", change, f"WHERE {text}")
     verify(stocked, update)
@@ -112,10 +121,15 @@ def test_an_update_is_one_plain_update(stocked, name):
 
 
 @pytest.mark.parametrize(
-    "text", ["random() < 0.5", "identifier IN (SELECT identifier FROM image TABLESAMPLE system (50))",
-             "identifier IN (SELECT identifier FROM image TABLESAMPLE bernoulli (50) REPEATABLE (1))",
-             "clock_timestamp() > created_on", "gen_random_uuid() > identifier"],
-)  # fmt: skip
+    "text",
+    [
+        "random() < 0.5",
+        "identifier IN (SELECT identifier FROM image TABLESAMPLE system (50))",
+        "identifier IN (SELECT identifier FROM image TABLESAMPLE bernoulli (50) REPEATABLE (1))",
+        "clock_timestamp() > created_on",
+        "gen_random_uuid() > identifier",
+    ],
+)
 def test_a_condition_with_another_answer_each_time_is_refused(catalog, text):
     with pytest.raises(Refused, match=r"^select_query: .*(volatile|TABLESAMPLE)"):
         verify_condition(catalog, "image", parse_condition("image", f"WHERE {text}"))
@@ -134,7 +148,7 @@ def test_a_condition_with_another_answer_each_time_is_refused(catalog, text):
     ],
 )
 def test_a_set_that_reads_the_table_it_changes_is_refused(catalog, change):
-    """Its later batches would see what the earlier ones wrote."""
+    """Later batches would see changes of earlier ones."""
     catalog.execute("create view every_image as select filesize from image")
     with pytest.raises(Refused, match=r"^update_query: SET reads .*Put the values into a table"):
         verify(catalog, parse_update("image", change, "WHERE true"))
@@ -168,12 +182,12 @@ def most_marks(connection):
 
 
 def released(connection):
-    """As when the session of a task ends."""
+    """Release the locks of a job, as when the session of a task ends."""
     connection.execute("select pg_advisory_unlock_all()")
 
 
 class TestClearing:
-    """A task that has finished, or failed half-way, is cleared: at once, or after another run of the same query_id."""
+    """A finished or failed task is cleared, at once or after another run with the same query_id."""
 
     def test_a_finished_run_does_nothing_more(self, stocked):
         whole(engine(stocked))
@@ -208,13 +222,13 @@ class TestClearing:
         with pytest.raises(Refused, match=r"were dropped; \d of 30 were done\. Trigger a new run"):
             engine(stocked).claim()
 
-    def test_a_run_that_has_changed_nothing_yet_selects_anew(self, stocked):
+    def test_a_run_that_has_changed_nothing_yet_selects_again(self, stocked):
         engine(stocked).select()
         stocked.execute("drop table test_rows_to_update")
         assert engine(stocked).claim() is None
 
-    def test_rows_that_stayed_locked_are_not_selected_anew(self, stocked, dsn):
-        """All batches are done, a few rows are not: a cleared selection task finds the old selection."""
+    def test_rows_that_stayed_locked_are_not_selected_again(self, stocked, dsn):
+        """All batches are done except a few rows: a cleared selection task finds the old selection."""
         with psycopg.connect(dsn) as other:
             other.execute("select from image where foreign_identifier = 'flickr7' for update")
             with pytest.raises(Retry):
@@ -253,7 +267,8 @@ class TestGivenUp:
             stocked, "other", "run-2", parse_update("image", "SET title = 'x'", "WHERE true")
         ).select()
         tables = stocked.execute(
-            "select to_regclass('test_rows_to_update'), to_regclass('test_rows_left'), to_regclass('other_rows_to_update')::text"
+            "select to_regclass('test_rows_to_update'), to_regclass('test_rows_left'), "
+            "to_regclass('other_rows_to_update')::text"
         ).fetchone()
         assert tables == (None, None, "other_rows_to_update")
         assert stocked.execute("select total from batched_update where query_id = 'test'").fetchone() == (30,)
@@ -304,15 +319,18 @@ SLOW = (
 
 
 def at_work(connection):
-    """Waits until a try executes a statement on the table."""
-    query = "select 1 from pg_stat_activity where datname = current_database() and state = 'active' and query like 'update%'"
+    """Wait until an attempt executes a statement on the table."""
+    query = (
+        "select 1 from pg_stat_activity where datname = current_database() and state = 'active' "
+        "and query like 'update%'"
+    )
     while not connection.execute(query).fetchone():
         time.sleep(0.01)
 
 
 class TestAnEarlierTry:
     def test_whose_statement_still_runs_is_ended(self, stocked, dsn):
-        """As after kill -9 of a task: the server goes on with what it was told."""
+        """As after `kill -9` of a task: the server goes on with its statement."""
         failed = []
 
         def first():
@@ -349,7 +367,7 @@ class TestAnEarlierTry:
             assert other.execute("select 1").fetchone() == (1,)
 
     def test_that_has_the_number_of_a_process_that_ended_is_not_touched(self, stocked, dsn):
-        """Process numbers are used again: the moment of its start tells sessions apart."""
+        """Process ids are reused, so sessions are identified by their start time as well."""
         with psycopg.connect(dsn, autocommit=True) as other:
             job = engine(other)
             job.claim()
@@ -360,7 +378,7 @@ class TestAnEarlierTry:
 
 
 class TestWaitingAndTime:
-    def test_a_statement_that_somebody_cancels_took_not_too_long(self, stocked, dsn):
+    def test_a_cancelled_statement_does_not_count_as_too_slow(self, stocked, dsn):
         def cancel():
             with psycopg.connect(dsn, autocommit=True) as admin:
                 at_work(admin)
@@ -381,13 +399,14 @@ class TestWaitingAndTime:
         what = parse_update(
             "image",
             "SET title = 'x'",
-            "WHERE (SELECT count(*) FROM generate_series(1, 200000000) g WHERE md5(g::text || image.url) = 'x') = 0",
+            "WHERE (SELECT count(*) FROM generate_series(1, 200000000) g "
+            "WHERE md5(g::text || image.url) = 'x') = 0",
         )
         with pytest.raises(Fatal, match=r"the selection took longer than 0\.2 s; narrow the condition"):
             BatchedUpdate(stocked, "test", "run", what).select(timeout=0.2)
 
     def test_a_lock_on_the_table_is_tried_again_later(self, stocked, dsn, monkeypatch):
-        """Also for a role that has a lock_timeout of its own."""
+        """This also holds for a role with its own lock_timeout."""
         monkeypatch.setattr(selections, "LOCK_TIMEOUT", 0.05)
         stocked.execute("set lock_timeout = '5ms'")
         job = engine(stocked)
@@ -417,7 +436,7 @@ def test_a_schema_named_like_the_user_hides_nothing(stocked):
 
 
 def test_backslashes_mean_what_the_grammar_took_them_for(stocked):
-    """Whatever the role has set: otherwise the first text would end later, and `OR true` would select all rows."""
+    """The role's settings have no effect; otherwise, `OR true` would select all rows."""
     stocked.execute("set standard_conforming_strings = off")
     text = parse_condition(
         "image", "WHERE title = '\\' AND title <> ' OR true OR title <> ' AND title <> ' '"

@@ -1,4 +1,7 @@
-"""Ingestion, batched updates and deletions on the same rows at once: no deadlock escapes, nothing is lost, ingestion hardly waits."""
+"""Concurrent ingestion, batched updates and deletions on the same rows.
+
+No task fails with a deadlock, nothing is lost, and ingestion hardly waits.
+"""
 
 import threading
 import time
@@ -17,6 +20,7 @@ from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
 from catalog.loading.load import Load, RunKey
 from catalog.provider_api import CC0, Image
+from catalog.tests.values import present
 
 ROWS = 2000
 BATCH = 200
@@ -24,22 +28,29 @@ GONE = "WHERE provider = 'flickr' AND foreign_identifier LIKE '%7'"  # are delet
 
 
 def part(folder, number):
-    """All rows with the title of this load; in another order each time, as APIs answer."""
+    """Return all rows with the title of this load, in another order each time, as APIs do."""
     encoder = Encoder("image", "flickr", UrlCleaner())
     order = sorted(range(ROWS), key=lambda n: (n * 7919 * (number + 1)) % ROWS)
     lines = [
-        encoder.line(Image(
-            foreign_identifier=n, foreign_landing_url=f"https://example.org/{n}", url=f"https://example.org/{n}.jpg", license=CC0,
-            title=f"load {number}", meta_data={"views": (n * number) % 997}))
+        encoder.line(
+            Image(
+                foreign_identifier=n,
+                foreign_landing_url=f"https://example.org/{n}",
+                url=f"https://example.org/{n}.jpg",
+                license=CC0,
+                title=f"load {number}",
+                meta_data={"views": (n * number) % 997},
+            )
+        )
         for n in order
-    ]  # fmt: skip
+    ]
     path = UPath(folder / f"{number}.tsv")
     path.write_text("".join(lines))
     return path
 
 
 class Storm:
-    """Workers that go on until the time is up; what any of them raises is kept."""
+    """Workers that run until the time is up, and keep all exceptions."""
 
     def __init__(self, dsn, folder, seconds):
         self.dsn, self.folder, self.until = dsn, folder, time.monotonic() + seconds
@@ -65,7 +76,7 @@ class Storm:
                 self.load(connection)
 
     def updates(self):
-        """Each cycle adds 1 to the width of every row."""
+        """Add 1 to the width of every row in each cycle."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             what = parse_update("image", "SET width = coalesce(width, 0) + 1", "WHERE provider = 'flickr'")
             while not self.over():
@@ -79,7 +90,10 @@ class Storm:
     def popularity(self):
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             while not self.over():
-                score = f"metric_value(meta_data, 'views') / (metric_value(meta_data, 'views') + {self.deletions + 1})"
+                score = (
+                    "metric_value(meta_data, 'views') / "
+                    f"(metric_value(meta_data, 'views') + {self.deletions + 1})"
+                )
                 what = parse_update(
                     "image", f"SET standardized_popularity = {score}", "WHERE provider = 'flickr'"
                 )
@@ -107,12 +121,15 @@ class Storm:
                 restore(connection, "image", condition, batch_size=50, pause=0.05)
 
     def watching(self):
-        """The longest time that ingestion stood waiting for a lock."""
+        """Measure the longest time that ingestion waits for a lock."""
         since = None
-        query = "select count(*) from pg_stat_activity where application_name = 'ingestion' and wait_event_type = 'Lock'"
+        query = (
+            "select count(*) from pg_stat_activity where application_name = 'ingestion' "
+            "and wait_event_type = 'Lock'"
+        )
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             while not self.over():
-                waits = connection.execute(query).fetchone()[0]
+                [waits] = present(connection.execute(query).fetchone())
                 since = (since or time.monotonic()) if waits else None
                 self.waited = max(self.waited, time.monotonic() - since if since else 0)
                 time.sleep(0.005)
@@ -140,7 +157,8 @@ def test_a_storm(catalog, dsn, tmp_path, seconds):
     storm.run()
     assert not storm.errors, storm.errors
     print(
-        f"{storm.loads} loads, {storm.cycles} updates, {storm.deletions} deletions; ingestion waited {storm.waited:.3f} s at most"
+        f"{storm.loads} loads, {storm.cycles} updates, {storm.deletions} deletions; "
+        f"ingestion waited {storm.waited:.3f} s at most"
     )
     assert min(storm.loads, storm.cycles) > 2
     assert storm.deletions > 0

@@ -1,4 +1,4 @@
-"""Turns: two runs that conflict never both hold one, whoever comes first, fails, or is cleared."""
+"""Two conflicting runs never both hold a turn, in whatever order they start, fail or are cleared."""
 
 import threading
 
@@ -70,7 +70,7 @@ def test_a_run_that_never_took_a_turn(catalog):
 
 
 def test_a_turn_that_is_kept_cannot_be_given_up(catalog, dsn):
-    """A run that is taken for dead is in the middle of its exchange: the next one waits for its end."""
+    """A run that seems dead is in the middle of its promotion: the next run waits for its end."""
     turn = attempt(catalog, "image_data_refresh")
     taken = []
     with psycopg.connect(dsn, autocommit=True) as other:
@@ -85,8 +85,8 @@ def test_a_turn_that_is_kept_cannot_be_given_up(catalog, dsn):
     assert not holds(catalog, "image_data_refresh")
 
 
-def test_many_at_once(dsn):
-    """Of runs that look around in the same moment, one gets its turn."""
+def test_many_runs_at_once(dsn):
+    """Of several runs that check at the same moment, one gets the turn."""
     got, at_once = [], threading.Barrier(6)
 
     def begin(number):
@@ -112,8 +112,8 @@ STEP = st.tuples(
 
 @settings(max_examples=60, deadline=None)
 @given(steps=st.lists(STEP, max_size=25))
-def test_never_two_at_work(server_catalog, steps):
-    """Whatever runs begin, fail, and are cleared: at most one of those that conflict may change anything."""
+def test_never_two_conflicting_runs_at_work(server_catalog, steps):
+    """However runs begin, fail and are cleared, at most one of several conflicting runs may change data."""
     server_catalog.execute("truncate turn cascade")
     running: set[tuple[str, str]] = set()
     for dag_id, run_id, step in steps:

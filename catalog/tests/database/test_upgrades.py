@@ -1,4 +1,4 @@
-"""Upgrades beside running work, of a newer schema, with the locks that each migration states, and with no more rights than documented."""
+"""Upgrades during running work, of newer schemas, with declared locks and documented rights only."""
 
 import threading
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from catalog.database import locks, schema
 from catalog.database.revision import FOLDERS, require
 from catalog.tests.conftest import database_of_its_own
 from catalog.tests.database.test_schema import upgrade_to
+from catalog.tests.values import present
 
 pytestmark = pytest.mark.database
 STRENGTH = ("SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE")  # weaker ones stop no load
@@ -24,7 +25,7 @@ STRENGTH = ("SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE")  # 
 
 @pytest.fixture
 def older(server):
-    """A database as an earlier release left it: the next migration locks the reports."""
+    """A database of an earlier release, whose next migration locks the reports."""
     dsn = database_of_its_own(server, "template0")
     upgrade_to(dsn, "0003")
     return dsn
@@ -32,23 +33,23 @@ def older(server):
 
 @contextmanager
 def reader(dsn, name="a report") -> Iterator[psycopg.Connection]:
-    """A transaction that has read the reports and is still open."""
+    """Keep a transaction open that has read the reports."""
     with psycopg.connect(dsn, application_name=name) as connection:
         connection.execute("select count(*) from ingestion_report")
         yield connection
 
 
-def test_an_upgrade_lets_others_pass(older):
-    """It says whom it waits for, and who comes after it does not wait until it has its lock."""
+def test_an_upgrade_does_not_block_others(older):
+    """It reports which session it waits for, and later sessions do not queue behind it."""
     said: Queue[str] = Queue()
     ended: Queue[schema.SchemaStatus] = Queue()
     with reader(older) as holder:
         work = threading.Thread(target=lambda: ended.put(schema.upgrade(older, notify=said.put)), daemon=True)
         work.start()
-        told = said.get(timeout=60)
-        assert f"process {holder.info.backend_pid} of " in told
-        assert "(a report)" in told
-        assert "select count(*) from ingestion_report" in told
+        reported = said.get(timeout=60)
+        assert f"process {holder.info.backend_pid} of " in reported
+        assert "(a report)" in reported
+        assert "select count(*) from ingestion_report" in reported
         with psycopg.connect(older) as another:
             for _ in range(3):  # between two attempts, or behind one that is soon given up
                 another.execute("set statement_timeout = '20s'")
@@ -72,8 +73,8 @@ def test_an_upgrade_that_gets_no_lock(older):
     assert schema.upgrade(older).pending == ()
 
 
-def test_nobody_is_ended_who_waits_for_an_upgrade(older):
-    """It waits for a session that waits for it: PostgreSQL would end one of the two."""
+def test_no_session_that_waits_for_an_upgrade_is_terminated(older):
+    """The upgrade and a session wait for each other, and PostgreSQL would end one of the two."""
     said: Queue[str] = Queue()
     ended: Queue[schema.SchemaStatus] = Queue()
     with psycopg.connect(older) as holder:
@@ -88,8 +89,8 @@ def test_nobody_is_ended_who_waits_for_an_upgrade(older):
     work.join(60)
 
 
-def test_whatever_fails_is_what_is_said(older):
-    """An attempt rolls back what it has begun, so that the next error is not about that."""
+def test_the_original_error_is_reported(older):
+    """A failed attempt is rolled back, so that it does not cause the next error."""
     with psycopg.connect(older) as holder:
         holder.execute("lock table catalog_version in access exclusive mode")
         with pytest.raises(Fatal, match=rf"waited 0 s for process {holder.info.backend_pid} of "):
@@ -113,15 +114,15 @@ def test_another_upgrade_in_progress_is_named(older):
             schema.upgrade(older, max_wait=0)
 
 
-def test_whoever_is_in_the_way_unseen(older, server):
-    """A role without rights sees that somebody holds the lock, and not what they do."""
+def test_a_lock_holder_whose_details_are_hidden(older, server):
+    """A role without rights sees that a session holds the lock, but not its statement."""
     with psycopg.connect(older, autocommit=True) as connection:
         connection.execute("create role onlooker login password 'x'")
     seen_by = psycopg.conninfo.make_conninfo(older, user="onlooker", password="x")
     with reader(older) as holder, psycopg.connect(older) as waiting, psycopg.connect(seen_by) as onlooker:
         thread = threading.Thread(target=lambda: waiting.execute("lock table ingestion_report"), daemon=True)
         thread.start()
-        found = []
+        found: list[locks.Holder] = []
         while not found:
             found = locks.lock_holders(onlooker, waiting.info.backend_pid)
             onlooker.rollback()
@@ -143,7 +144,7 @@ def test_a_newer_schema_is_left_as_it_is(server, which):
 
 
 @pytest.mark.parametrize("revisions", [["base"], ["00"], ["a1b2c3d4e5f6"], ["0001", "0002"]])
-def test_a_revision_of_somebody_else_is_refused(dsn, catalog, revisions):
+def test_a_foreign_revision_is_refused(dsn, catalog, revisions):
     catalog.execute("delete from catalog_version")
     for revision in revisions:
         catalog.execute("insert into catalog_version values (%s)", [revision])
@@ -161,22 +162,23 @@ REVISIONS = [
 
 @pytest.mark.parametrize(("which", "revision"), REVISIONS)
 def test_the_locks_that_a_migration_states(server, which, revision):
-    """Exactly those on tables and views that were there before it."""
+    """A migration takes exactly the stated locks on tables and views that existed before."""
     dsn = database_of_its_own(server, "template0")
     script = ScriptDirectory.from_config(schema._config(which)).get_revision(revision)
     if script.down_revision:
         upgrade_to(dsn, script.down_revision, which)
     with schema._engine(dsn) as engine, engine.connect() as connection:
-        ours = connection.connection.driver_connection
+        ours = present(connection.connection.driver_connection)
         before = {
             row[0]: row[1]
             for row in ours.execute(
-                "select oid, relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm', 'S')"
+                "select oid, relname from pg_class "
+                "where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm', 'S')"
             )
         }
         with Operations.context(MigrationContext.configure(connection)):
             script.module.upgrade()
-        taken = {}
+        taken: dict[str, str] = {}
         for relation, mode in ours.execute(
             "select relation, mode from pg_locks where pid = pg_backend_pid() and locktype = 'relation'"
         ):
@@ -199,9 +201,9 @@ def test_no_extension_is_needed(catalog, server):
 
 @pytest.fixture
 def granted(server):
-    """A database of somebody else's, and a role with exactly what docs/running_in_production.md lists."""
+    """A foreign database, and a role with exactly the rights in docs/running_in_production.md."""
     dsn = database_of_its_own(server, "template0")
-    name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
+    name = str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
     role, database = sql.Identifier(f"role_of_{name}"), sql.Identifier(name)
     with psycopg.connect(dsn, autocommit=True) as connection:
         for statement in (
