@@ -48,14 +48,14 @@ def loaded(catalog):
 
 
 def test_records_of_small_tables_are_counted(catalog):
-    """Also before anything has been analyzed, as after a demo."""
+    """They are counted also before a table has been analyzed, as after a demo."""
     catalog.execute("alter table image set (autovacuum_enabled = off)")
     sample_data.fill(catalog, "catalog", 2000)
     catalog.execute("delete from pg_statistic where starelid in ('image'::regclass, 'audio'::regclass)")
     exact = catalog.execute("select 'image', provider, count(*) from image group by 2").fetchall()
     found = [(r["media_type"], r["provider"], r["records"]) for r in figures.records(catalog)]
     assert sorted(f for f in found if f[0] == "image") == sorted(exact)
-    assert sum(n for medium, _, n in found if medium == "audio") == 200
+    assert sum(n for media_type, _, n in found if media_type == "audio") == 200
 
 
 def test_records_of_large_tables_are_estimated(loaded, monkeypatch):
@@ -87,7 +87,7 @@ def test_growth_by_weeks(loaded):
     assert figures.bars([]) == []
 
 
-def test_the_last_outcome_of_each(loaded):
+def test_the_last_outcome_of_each_provider(loaded):
     by_provider = {r["provider"]: r for r in figures.outcomes(loaded)}
     assert (by_provider["flickr"]["inserted"], by_provider["flickr"]["rejected_reasons"]) == (
         10,
@@ -108,7 +108,7 @@ def test_freshness(loaded):
     assert by_provider["nappy", "image"].state == "never"  # limited
 
 
-def test_outcomes_say_what_limits_them(loaded):
+def test_outcomes_are_flagged_as_partial_or_limited(loaded):
     flags = {r["provider"]: r["flags"] for r in figures.outcomes(loaded)}
     assert (flags["flickr"], flags["met"], flags["nappy"]) == ("", "PARTIAL", "LIMITED")
 
@@ -117,8 +117,11 @@ def test_aliases(search):
     search.create("image-a", index_body("image", index_meta("image", "image_data_refresh", "r", DEFAULT), 1))
     search.swap_aliases({"image": "image-a"})
     assert {(a.name, a.index, a.documents, a.policy) for a in figures.aliases(search)} == {
-        ("image", "image-a", 0, DEFAULT.digest), ("image-filtered", None, 0, ""), ("audio", None, 0, ""), ("audio-filtered", None, 0, ""),
-    }  # fmt: skip
+        ("image", "image-a", 0, DEFAULT.digest),
+        ("image-filtered", None, 0, ""),
+        ("audio", None, 0, ""),
+        ("audio-filtered", None, 0, ""),
+    }
 
 
 def test_states_of_issues_never_keep_the_page_waiting():
@@ -155,7 +158,7 @@ def wait_for(condition):
 
 
 def test_the_page(loaded, search):
-    """Foreign text is text; every figure is there; what is missing is said."""
+    """Values of others are escaped, every figure is shown, and missing ones are named."""
     from catalog.plugins.dashboard import _templates
 
     growth = figures.growth(loaded, NOW)
@@ -167,10 +170,19 @@ def test_the_page(loaded, search):
         "state": "closed",
     }
     html = _templates.get_template("dashboard.html").render(
-        records=figures.records(loaded), growth=growth, bars=figures.bars(growth), outcomes=figures.outcomes(loaded),
-        freshness=figures.freshness(loaded, NOW), popularity=figures.popularity(loaded), aliases=figures.aliases(search), policy=DEFAULT,
-        silenced=[entry], problems=["the search engine: Retry"], now=NOW, milliseconds=12,
-    )  # fmt: skip
+        records=figures.records(loaded),
+        growth=growth,
+        bars=figures.bars(growth),
+        outcomes=figures.outcomes(loaded),
+        freshness=figures.freshness(loaded, NOW),
+        popularity=figures.popularity(loaded),
+        aliases=figures.aliases(search),
+        policy=DEFAULT,
+        silenced=[entry],
+        problems=["the search engine: Retry"],
+        now=NOW,
+        milliseconds=12,
+    )
     assert "&lt;b&gt;no url&lt;/b&gt;" in html
     assert "<script>" not in html
     assert "javascript:" not in html
@@ -200,7 +212,7 @@ def test_a_page_of_an_empty_catalog(catalog, search):
     assert "Nothing has been loaded yet." in html
 
 
-def test_moments_are_shown_in_utc():
+def test_times_are_shown_in_utc():
     from catalog.plugins.dashboard import _templates
 
     east = datetime(2024, 3, 15, 1, 30, tzinfo=timezone(timedelta(hours=13)))
