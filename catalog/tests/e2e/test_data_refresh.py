@@ -13,6 +13,7 @@ import requests
 
 from catalog.data_refresh.tag_policy import policy_from
 from catalog.database import sample_data
+from catalog.database.revision import Which
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.e2e.conftest import until
 
@@ -23,11 +24,12 @@ ROWS = 3000
 @pytest.fixture(scope="module")
 def media(bench):
     """Made-up media in all three databases; the API has most of the catalog's."""
-    for name, which, rows in (
+    databases: tuple[tuple[str, Which, int], ...] = (
         ("catalog", "catalog", ROWS),
         ("api", "api", ROWS - 500),
         ("api_staging", "api", 1000),
-    ):
+    )
+    for name, which, rows in databases:
         with bench.database(name) as connection:
             sample_data.fill(connection, which, rows, seed=7)
     yield
@@ -62,8 +64,9 @@ class Reader(threading.Thread):
     def __init__(self, bench):
         super().__init__()
         self.bench, self.stopped = bench, threading.Event()
-        self.seen = {"table": set(), "alias": set(), "filtered": set()}
-        self.errors, self.reads = [], 0
+        self.seen: dict[str, set[int]] = {"table": set(), "alias": set(), "filtered": set()}
+        self.errors: list[str] = []
+        self.reads = 0
 
     def run(self):
         search = self.bench.search()

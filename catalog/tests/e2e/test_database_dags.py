@@ -143,7 +143,7 @@ def test_an_update_is_stopped_at_a_stage(bench, images, stage, how):
     count_updates(images)
     try:
         conf = {**UPDATE, "query_id": "stopped", "dry_run": False, "batch_size": 50}
-        conf["select_query"] += f" AND {SLOW}"
+        conf["select_query"] = f"{UPDATE['select_query']} AND {SLOW}"
         conf["update_query"] = f"SET title = CASE WHEN {SLOW} THEN title || '!' END"
         with psycopg.connect(bench.stack.dsn()) as holder:
             if stage == "left-overs":

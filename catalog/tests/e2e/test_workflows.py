@@ -21,6 +21,7 @@ from catalog.local.runs import unpaused
 from catalog.scaffold.rows import expected_file
 from catalog.tests.e2e.conftest import CANARY, snap_recording, until
 from catalog.tests.oauth2_server import Registered, oauth2_provider
+from catalog.tests.values import integer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 STOCKSNAP, FLICKR, JAMENDO = "stocksnap_workflow", "flickr_workflow", "jamendo_workflow"
@@ -32,13 +33,12 @@ LOCKED = "wait_event_type = 'Lock'"
 def test_the_demo(bench):
     """Every provider on its recording: all rows are inserted; the second time all are unchanged."""
     for again in (False, True):
-        runs = demo.run_dags(
-            bench.stack, demo.provider_dags(provider_names(), live=False), say=print, show=lambda _: None
-        )
+        dags = demo.provider_dags(provider_names(), live=False)
+        runs = demo.run_dags(bench.stack, dags, notify=print, show=lambda _: None)
         assert {r.dag_id: r.state for r in runs} == {f"{n}_workflow": "success" for n in provider_names()}
         for name, reports in zip(provider_names(), demo.reports(bench.stack, runs).values(), strict=True):
             rows = len(expected_file(name).read_text().splitlines())
-            assert sum(r["unchanged" if again else "inserted"] for r in reports) == rows
+            assert sum(integer(r["unchanged" if again else "inserted"]) for r in reports) == rows
             assert [r["media_type"] for r in reports] == sorted(
                 provider_class(name).catalog_names, reverse=True
             )
