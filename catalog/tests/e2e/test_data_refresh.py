@@ -85,7 +85,7 @@ def states(bench, dag_id, run_id):
     return {t: s for t, s in bench.tasks(dag_id, run_id).items() if s not in ("success", "skipped")}
 
 
-def test_both_at_once_and_readers_see_whole_states(bench, media):
+def test_two_refreshes_at_once_and_readers_see_whole_states(bench, media):
     """Two refreshes at once run one after the other; readers see the old or the new state; lists stay."""
     for first, second in (("image", "audio"), ("audio", "image")):
         runs = [(f"{m}_data_refresh", bench.api.trigger(f"{m}_data_refresh", {})) for m in (first, second)]
@@ -167,7 +167,7 @@ def test_a_policy_changes_and_only_the_index_is_rebuilt(bench, media):
         ("DATA_REFRESH_LIMIT", "0", "unknown key 'what'"),
     ],
 )
-def test_what_is_wrong_is_said_before_anybody_waits(bench, media, variable, value, message):
+def test_a_wrong_setting_fails_the_first_task(bench, media, variable, value, message):
     with bench.variable(variable, value):
         run_id, state = bench.run("image_data_refresh", {"what": 1} if "what" in message else {})
     assert state == "failed"
@@ -267,7 +267,7 @@ def instances(rds):
     return {i["DBInstanceIdentifier"] for i in rds.describe_db_instances()["DBInstances"]}
 
 
-def test_staging_is_restored_and_the_index_keeps_out(bench, media, rds):
+def test_a_restoration_of_staging_and_the_full_index_exclude_each_other(bench, media, rds):
     """During a restore the full index is refused; while the full index is built, a restore waits."""
     index = {"media_type": "image"}
     with bench.database("api_staging") as staging:
@@ -335,7 +335,7 @@ def test_staging_comes_back_when_its_exchange_fails(bench, rds):
     ]
 
 
-def test_a_restoration_that_is_not_wanted(bench, rds):
+def test_a_skipped_restoration(bench, rds):
     with bench.variable("SKIP_STAGING_DATABASE_RESTORE", "true"):
         run_id, state = bench.run("staging_database_restore", {})
     assert state == "success"

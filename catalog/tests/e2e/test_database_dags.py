@@ -122,8 +122,8 @@ def test_an_update_that_is_killed_goes_on(bench, images):
     process = bench.process_behind("query like 'update \"image\" set%'")
     process.send_signal(signal.SIGKILL)
     assert bench.api.wait("batched_update", run_id, 120) == "success"
-    tries = {t["task_id"]: t["try_number"] for t in bench.api.tasks("batched_update", run_id)}
-    assert tries["update_batches"] == 2
+    attempts = {t["task_id"]: t["try_number"] for t in bench.api.tasks("batched_update", run_id)}
+    assert attempts["update_batches"] == 2
     assert all(t.endswith("!") and not t.endswith("!!") for t in titles(images))
 
 
@@ -254,7 +254,7 @@ def test_an_injection_is_refused_before_anything_is_created(bench, images):
         if r[0].startswith("SET ") and r[1].startswith("WHERE ") and (r[0] + r[1]).isprintable()
     ],
 )
-def test_all_that_is_refused(bench, update, select, reason):
+def test_every_refused_statement_fails_the_run(bench, update, select, reason):
     refused(bench, {**UPDATE, "update_query": update, "select_query": select, "dry_run": False}, reason)
 
 

@@ -35,7 +35,7 @@ def freshness(bench):
     return next(f for f in found if f.provider == "stocksnap")
 
 
-def test_a_pull_that_shrinks_is_loaded_and_red_and_not_fresh_until_it_is_accepted(
+def test_a_pull_that_shrinks_is_loaded_but_fails_and_is_not_fresh_until_it_is_accepted(
     bench, tmp_path, counted_as_real
 ):
     whole = snap_recording(tmp_path / "whole", "SHRINK", pages=10)

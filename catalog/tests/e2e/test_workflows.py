@@ -179,7 +179,7 @@ def test_a_pull_that_is_killed_after_its_end(bench, tmp_path):
     bench.api.clear(STOCKSNAP, run_id, [PULL])
     assert bench.api.wait(STOCKSNAP, run_id, 120) == "success"
     log = bench.api.log(STOCKSNAP, run_id, PULL, try_number=3)
-    assert "Going on" not in log
+    assert "Resuming after page" not in log
     assert "'pages': 7" in log
     (report,) = bench.reports(run_id)
     assert (report["fetched"], report["unchanged"]) == (35, 35)
@@ -199,8 +199,8 @@ def test_a_killed_load_goes_on(bench, tmp_path, table):
     assert len(bench.photos(prefix)) == 15
     (report,) = bench.reports(run_id)
     assert (report["fetched"], report["inserted"]) == (15, 15)
-    tries = {t["task_id"]: t["try_number"] for t in bench.api.tasks(STOCKSNAP, run_id)}
-    assert (tries[PULL], tries[LOAD]) == (1, 2)
+    attempts = {t["task_id"]: t["try_number"] for t in bench.api.tasks(STOCKSNAP, run_id)}
+    assert (attempts[PULL], attempts[LOAD]) == (1, 2)
     with bench.catalog() as connection:
         assert connection.execute(
             "select count(*) from pg_class where relname like 'load\\_%'"
