@@ -15,7 +15,7 @@ from catalog.data_refresh.tag_policy import policy_from
 from catalog.database import sample_data
 from catalog.database.revision import Which
 from catalog.tests.data_refresh.indexes import make
-from catalog.tests.e2e.conftest import until
+from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket, pytest.mark.timeout(900)]
 ROWS = 3000

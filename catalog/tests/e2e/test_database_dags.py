@@ -11,7 +11,7 @@ from catalog.local.airflow_api import ApiError
 from catalog.local.runs import unpaused
 from catalog.tests.database.media import IMAGES, count_updates
 from catalog.tests.database.test_statements import REFUSED
-from catalog.tests.e2e.conftest import until
+from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 UPDATE = {

@@ -22,7 +22,8 @@ from catalog.local.airflow_api import AirflowApi
 from catalog.local.lifecycle import down, up
 from catalog.local.runs import unpaused
 from catalog.local.stack import ROOT
-from catalog.tests.e2e.conftest import Bench, snap_recording, stack_for_tests, until
+from catalog.tests.e2e.conftest import Bench, snap_recording, stack_for_tests
+from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket, pytest.mark.timeout(3600)]
 PAGE = ROOT / "docs" / "running_in_production.md"

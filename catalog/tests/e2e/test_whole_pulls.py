@@ -7,7 +7,8 @@ import pytest
 from catalog.ingestion.rate import Quota
 from catalog.plugins import figures
 from catalog.providers.jamendo.provider import Jamendo
-from catalog.tests.e2e.conftest import snap_recording, until
+from catalog.tests.e2e.conftest import snap_recording
+from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 STOCKSNAP, JAMENDO = "stocksnap_workflow", "jamendo_workflow"

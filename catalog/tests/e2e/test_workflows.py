@@ -19,9 +19,10 @@ from catalog.local import demo
 from catalog.local.airflow_api import ApiError
 from catalog.local.runs import unpaused
 from catalog.scaffold.rows import expected_file
-from catalog.tests.e2e.conftest import CANARY, snap_recording, until
+from catalog.tests.e2e.conftest import CANARY, snap_recording
 from catalog.tests.oauth2_server import Registered, oauth2_provider
 from catalog.tests.values import integer
+from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 STOCKSNAP, FLICKR, JAMENDO = "stocksnap_workflow", "flickr_workflow", "jamendo_workflow"

@@ -12,11 +12,11 @@ import boto3
 import orjson
 import psycopg
 import pytest
-from moto.server import ThreadedMotoServer
 from upath import UPath
 
 from catalog.core.errors import Fatal
 from catalog.loading.rejects import Rejects, StreamedFile
+from catalog.tests.aws_server import aws_server
 from catalog.tests.loading.loader import image, jpg
 
 
@@ -125,10 +125,8 @@ class Store:
 
 @pytest.fixture
 def store():
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    yield Store("http://{}:{}".format(*server.get_host_and_port()))
-    server.stop()
+    with aws_server() as address:
+        yield Store(address)
 
 
 @pytest.mark.enable_socket

@@ -20,8 +20,8 @@ from catalog.local.restarts import (
     Restarts,
 )
 from catalog.local.stack import Stack
-from catalog.tests.e2e.conftest import until
 from catalog.tests.values import present
+from catalog.tests.waiting import until
 
 
 def run_and_end(restarts, clock, name, seconds=0.0):

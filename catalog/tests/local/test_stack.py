@@ -16,8 +16,8 @@ import pytest
 from catalog.local.airflow_api import AirflowApi
 from catalog.local.lifecycle import StackError, down, ready, reset, up
 from catalog.local.stack import COMPONENTS, Stack
-from catalog.tests.e2e.conftest import until
 from catalog.tests.values import present
+from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 

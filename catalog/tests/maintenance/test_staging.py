@@ -7,7 +7,6 @@ import msgspec
 import pytest
 import requests
 from botocore.stub import Stubber
-from moto.server import ThreadedMotoServer
 from pytest_httpserver import HTTPServer
 
 from catalog.core.errors import Fatal, Retry
@@ -17,6 +16,7 @@ from catalog.database import sample_data
 from catalog.maintenance import snapshots
 from catalog.maintenance.github import GitHub
 from catalog.maintenance.staging import RUN_TAG, Restore, deploy, forget_applications
+from catalog.tests.aws_server import aws_server
 
 pytestmark = pytest.mark.enable_socket
 NAMES = Databases()
@@ -24,10 +24,8 @@ NAMES = Databases()
 
 @pytest.fixture(scope="module")
 def aws():
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
+    with aws_server() as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

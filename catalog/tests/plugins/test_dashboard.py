@@ -9,6 +9,7 @@ from catalog.data_refresh.mapping import index_body, index_meta
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database import sample_data
 from catalog.plugins import figures
+from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.database, pytest.mark.airflow, pytest.mark.enable_socket]
 NOW = datetime(2024, 3, 14, 12, tzinfo=UTC)  # a Thursday
@@ -142,19 +143,10 @@ def test_states_of_issues_never_keep_the_page_waiting():
     assert asked.wait(10)
     assert issues.state("good") == "not known yet"
     answer.set()
-    wait_for(lambda: issues.state("good") == "closed")
-    wait_for(lambda: issues.state("bad") == "could not be looked up (ValueError)")
+    until(lambda: issues.state("good") == "closed")
+    until(lambda: issues.state("bad") == "could not be looked up (ValueError)")
     clock[0] = 1000.0
     assert issues.state("good") == "closed"
-
-
-def wait_for(condition):
-    done = threading.Event()
-    for _ in range(500):
-        if condition():
-            return
-        done.wait(0.02)
-    raise AssertionError("waited in vain")
 
 
 def test_the_page(loaded, search):
