@@ -9,9 +9,3 @@ def present(value: Value | None) -> Value:
     """Return a value that must not be None."""
     assert value is not None
     return value
-
-
-def integer(value: object) -> int:
-    """Return a value that must be an integer."""
-    assert isinstance(value, int)
-    return value

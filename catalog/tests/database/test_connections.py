@@ -105,6 +105,7 @@ def test_a_lost_connection_is_made_anew_after_a_while(dsn):
     with pytest.raises(psycopg.errors.QueryCanceled):  # an OperationalError, too
         connection.execute("set statement_timeout = '1ms'; select pg_sleep(5)")
     assert len(made) == 2
+    connection.close()
 
 
 @pytest.mark.database

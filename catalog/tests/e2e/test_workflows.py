@@ -21,7 +21,6 @@ from catalog.local.runs import unpaused
 from catalog.scaffold.rows import expected_file
 from catalog.tests.e2e.conftest import CANARY, snap_recording
 from catalog.tests.oauth2_server import Registered, oauth2_provider
-from catalog.tests.values import integer
 from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
@@ -39,7 +38,8 @@ def test_the_demo(bench):
         assert {r.dag_id: r.state for r in runs} == {f"{n}_workflow": "success" for n in provider_names()}
         for name, reports in zip(provider_names(), demo.reports(bench.stack, runs).values(), strict=True):
             rows = len(expected_file(name).read_text().splitlines())
-            assert sum(integer(r["unchanged" if again else "inserted"]) for r in reports) == rows
+            counts = [r["unchanged" if again else "inserted"] for r in reports]
+            assert sum(count for count in counts if isinstance(count, int)) == rows
             assert [r["media_type"] for r in reports] == sorted(
                 provider_class(name).catalog_names, reverse=True
             )
