@@ -1,20 +1,21 @@
-"""An OAuth2 provider of the tests' own: Authlib's authorization server behind a real socket, and an API that wants its tokens."""
+"""An OAuth2 provider for tests: Authlib's authorization server, and an API that requires its tokens."""
 
 import json
 import secrets
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from authlib.oauth2.rfc6749 import AuthorizationServer, ClientMixin, OAuth2Request, grants
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from authlib.oauth2.rfc6750 import BearerTokenGenerator
 from pytest_httpserver import HTTPServer
-from werkzeug import Response
+from werkzeug import Request, Response
 
 from catalog.ingestion.oauth2 import OAuth2
 
 
 class Registered(ClientMixin):
-    """The one application that is registered."""
+    """The only registered application."""
 
     client_id, secret = "made-up-client", "made-up secret/&1"
 
@@ -35,7 +36,7 @@ class Registered(ClientMixin):
 
 
 class Code:
-    """An authorization code that is good for one exchange."""
+    """An authorization code, valid for one exchange."""
 
     def get_redirect_uri(self):
         return None
@@ -55,15 +56,40 @@ class Token:
         return True
 
 
-class Provider(AuthorizationServer):
-    """codes: those a person may hold; access, refresh: tokens that are good now. Each refresh token is good once."""
+class TokenRequest(OAuth2Request):
+    """A request for tokens; Authlib demands HTTPS, so its address says that it came so."""
 
-    def __init__(self):
+    def __init__(self, request: Request) -> None:
+        address = request.url.replace("http:", "https:")
+        super().__init__(request.method, address, headers=dict(request.headers))
+        self._fields = request.form.to_dict()
+        self.payload = BasicOAuth2Payload(self._fields)
+
+    @property
+    def form(self) -> dict[str, str]:
+        return self._fields
+
+    @property
+    def args(self) -> dict[str, str | None]:
+        return {}
+
+
+class Provider(AuthorizationServer):
+    """The provider's state.
+
+    Attributes:
+        codes: Authorization codes that are valid now.
+        access: Access tokens that are valid now.
+        refresh: Refresh tokens that are valid now, each for one exchange.
+        requests: Fields of each request for tokens.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        self.codes = set()
-        self.access = set()
-        self.refresh = set()
-        self.requests = []
+        self.codes: set[str] = set()
+        self.access: set[str] = set()
+        self.refresh: set[str] = set()
+        self.requests: list[dict[str, str]] = []
         self.register_token_generator("default", BearerTokenGenerator(_token("access"), _token("refresh")))
         provider = self
 
@@ -104,31 +130,27 @@ class Provider(AuthorizationServer):
         self.refresh.add(token["refresh_token"])
 
     def create_oauth2_request(self, request):
-        form = request.form.to_dict()
-        self.requests.append(form)
-        made = OAuth2Request(
-            request.method, request.url.replace("http:", "https:"), headers=dict(request.headers)
-        )
-        made.payload = BasicOAuth2Payload(form)
-        made.__class__ = type(
-            "Made", (OAuth2Request,), {"form": property(lambda self: form), "args": property(lambda self: {})}
-        )
-        return made
+        found = TokenRequest(request)
+        self.requests.append(found.form)
+        return found
 
     def handle_response(self, status, body, headers):
-        return Response(
-            json.dumps(body) if isinstance(body, dict) else body, status=status, headers=dict(headers)
-        )
+        return status, json.dumps(body) if isinstance(body, dict) else body, headers
 
     def send_signal(self, name, *args, **kwargs):
         return
 
-    def expire(self):
-        """All access tokens stop being good."""
+    def expire(self) -> None:
+        """Invalidate all access tokens."""
         self.access.clear()
 
-    def api(self, request):
-        """An API that answers only to a token that is good now."""
+    def token(self, request: Request) -> Response:
+        """Respond to a request for tokens."""
+        status, body, headers = self.create_token_response(request)
+        return Response(body, status=status, headers=headers)
+
+    def api(self, request: Request) -> Response:
+        """Respond as an API that requires a valid access token."""
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if token not in self.access:
             return Response('{"detail": "Invalid token"}', status=401, content_type="application/json")
@@ -140,10 +162,10 @@ def _token(kind):
 
 
 @contextmanager
-def oauth2_provider():
-    """(provider, its definition, address of its API)."""
+def oauth2_provider() -> Iterator[tuple[Provider, OAuth2, str]]:
+    """Run a provider; yield it, its definition and the address of its API."""
     provider = Provider()
     with HTTPServer() as server:
-        server.expect_request("/token").respond_with_handler(provider.create_token_response)
+        server.expect_request("/token").respond_with_handler(provider.token)
         server.expect_request("/api").respond_with_handler(provider.api)
         yield provider, OAuth2(server.url_for("/authorize"), server.url_for("/token")), server.url_for("/api")

@@ -1,4 +1,4 @@
-"""Every command ends in one line that says what to do, whatever goes wrong; a traceback comes only when it is asked for."""
+"""A command that fails ends with one line that says what to do, and with a traceback only on request."""
 
 import ast
 import os
@@ -21,7 +21,7 @@ AWAY = "postgresql://me:hunter2@127.0.0.1:9/catalog"  # nobody listens on the di
 
 @pytest.fixture
 def catalog_command(monkeypatch, capsys):
-    """Runs the `catalog` command: its exit status, stdout, and the lines of stderr."""
+    """Return a function that runs `catalog` and returns its exit status, stdout and lines of stderr."""
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["catalog", *arguments])
@@ -36,13 +36,15 @@ def catalog_command(monkeypatch, capsys):
 
 
 DATABASE_COMMANDS = [
-    ("db", "status"), ("db", "upgrade", "--wait", "0"), ("db", "restore", "--where", "WHERE provider = 'x'"),
+    ("db", "status"),
+    ("db", "upgrade", "--wait", "0"),
+    ("db", "restore", "--where", "WHERE provider = 'x'"),
     ("db", "restored"),
-]  # fmt: skip
+]
 
 
 def refused(result, *words):
-    """It failed with one line that holds the words."""
+    """Check that a command failed with one line that holds the words."""
     status, out, lines = result
     assert (status, len(lines), out) == (1, 1, "")
     assert lines[0].startswith("catalog: ")
@@ -52,12 +54,12 @@ def refused(result, *words):
 
 
 @pytest.mark.parametrize("command", DATABASE_COMMANDS)
-def test_a_server_that_is_away(catalog_command, command):
+def test_a_server_that_is_not_running(catalog_command, command):
     refused(catalog_command(*command, "--dsn", AWAY), "onnection", "Check that the server runs")
 
 
 def test_each_schema_has_its_own_database(catalog_command, dsn, api_dsn, monkeypatch):
-    """The API's tables never get into the catalog database because its address is the one that is known."""
+    """The API's tables never get into the catalog database only because its address is set."""
     monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM", dsn)
     for command in ("upgrade", "status"):
         refused(
@@ -69,7 +71,7 @@ def test_each_schema_has_its_own_database(catalog_command, dsn, api_dsn, monkeyp
     assert (status, out) == (0, "revision 0001, newest 0001, pending: nothing\n")
 
 
-def test_what_cannot_be_known_after_a_restoration_is_said(catalog_command, dsn):
+def test_gaps_in_the_advice_after_a_restoration_are_named(catalog_command, dsn):
     refused(catalog_command("db", "restored", "--dsn", dsn), "knows of no load", "give --since")
     refused(
         catalog_command("db", "restored", "--dsn", dsn, "--since", "2999-01-01"),
@@ -96,7 +98,7 @@ def test_an_address_that_cannot_be_read(catalog_command, command):
 
 @pytest.mark.database
 @pytest.mark.parametrize("command", DATABASE_COMMANDS)
-def test_a_database_that_is_not_there(catalog_command, server, command):
+def test_a_missing_database(catalog_command, server, command):
     refused(
         catalog_command(*command, "--dsn", server.dsn("nowhere")),
         'database "nowhere" does not exist',
@@ -113,7 +115,7 @@ def test_a_wrong_password(catalog_command, server, command):
 
 @pytest.fixture
 def powerless(server):
-    """A role that may do nothing, in a database with a schema."""
+    """Return the address of a database with a schema, for a role without rights."""
     dsn = database_of_its_own(server, "migrated")
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("drop role if exists powerless")
@@ -123,12 +125,12 @@ def powerless(server):
 
 @pytest.mark.database
 @pytest.mark.parametrize("command", DATABASE_COMMANDS)
-def test_a_right_that_is_missing(catalog_command, powerless, command):
+def test_a_missing_right(catalog_command, powerless, command):
     refused(catalog_command(*command, "--dsn", powerless), "permission denied for table", "Grant the role")
 
 
 @pytest.mark.database
-def test_an_older_catalog_is_told_what_it_is(catalog_command, server):
+def test_an_older_catalog_is_recognized(catalog_command, server):
     dsn = database_of_its_own(server, "template0")
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("create table image (identifier uuid)")
@@ -141,7 +143,7 @@ def test_an_older_catalog_is_told_what_it_is(catalog_command, server):
 
 
 @pytest.mark.database
-def test_a_database_that_only_reads(catalog_command, server):
+def test_a_read_only_database(catalog_command, server):
     dsn = database_of_its_own(server, "template0")
     name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
     with psycopg.connect(dsn, autocommit=True) as connection:
@@ -154,7 +156,7 @@ def test_a_database_that_only_reads(catalog_command, server):
 @pytest.mark.database
 @pytest.mark.parametrize("command", DATABASE_COMMANDS)
 def test_any_encoding_of_the_client(catalog_command, server, monkeypatch, command):
-    """A role's or environment's SQL_ASCII would have texts come as bytes."""
+    """With SQL_ASCII, set by a role or the environment, strings would come as bytes."""
     monkeypatch.setenv("PGCLIENTENCODING", "SQL_ASCII")
     dsn = database_of_its_own(server, "migrated")
     _, _, lines = catalog_command(*command, "--dsn", dsn)
@@ -190,23 +192,50 @@ def test_a_database_without_our_tables(catalog_command, server, monkeypatch):
     ("environment", "command", "words"),
     [
         ({}, ("search", "cat"), "AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION is not set"),
-        ({"AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION": "http://me:hunter2@127.0.0.1:9"}, ("search", "cat"), ""),
+        (
+            {"AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION": "http://me:hunter2@127.0.0.1:9"},
+            ("search", "cat"),
+            "",
+        ),
         ({"AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION": "{"}, ("search", "cat"), "JSON"),
-        ({"AIRFLOW_CONN_POSTGRES_OPENLEDGER_API": AWAY}, ("tag-policy", "explain", "--id", "1"), "Check that the server runs"),
-        ({"AIRFLOW_CONN_POSTGRES_OPENLEDGER_API": AWAY}, ("tag-policy", "diff"), "Check that the server runs"),
+        (
+            {"AIRFLOW_CONN_POSTGRES_OPENLEDGER_API": AWAY},
+            ("tag-policy", "explain", "--id", "1"),
+            "Check that the server runs",
+        ),
+        (
+            {"AIRFLOW_CONN_POSTGRES_OPENLEDGER_API": AWAY},
+            ("tag-policy", "diff"),
+            "Check that the server runs",
+        ),
         ({}, ("tag-policy", "diff", "--policy", "/nowhere.json"), "/nowhere.json: No such file or directory"),
         ({"AIRFLOW_VAR_TAG_POLICY": "{"}, ("tag-policy", "diff"), "the tag policy is not JSON"),
-        ({"AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM": AWAY}, ("sample-data", "--rows", "1"), "Check that the server runs"),
+        (
+            {"AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM": AWAY},
+            ("sample-data", "--rows", "1"),
+            "Check that the server runs",
+        ),
         ({}, ("sample-data", "--database", "moon"), "there is no database 'moon'"),
         ({}, ("ingest", "moon"), "moon"),
         ({}, ("ingest", "flickr", "--date", "2024-02-10"), "API_KEY_FLICKR"),
         ({}, ("ingest", "stocksnap", "--replay", "/nowhere"), "/nowhere"),
-        ({}, ("ingest", "stocksnap", "--out", "/proc/nowhere", "--replay", str(ROOT / "providers/stocksnap/recording")), "/proc/nowhere"),
+        (
+            {},
+            (
+                "ingest",
+                "stocksnap",
+                "--out",
+                "/proc/nowhere",
+                "--replay",
+                str(ROOT / "providers/stocksnap/recording"),
+            ),
+            "/proc/nowhere",
+        ),
         ({}, ("record", "moon", "--out", "/tmp/none"), "moon"),
         ({"PRIVATE_HOSTS": "{"}, ("ingest", "stocksnap"), "PRIVATE_HOSTS should be a JSON list"),
     ],
-)  # fmt: skip
-def test_whatever_is_wrong(catalog_command, monkeypatch, environment, command, words):
+)
+def test_any_wrong_setting_or_argument(catalog_command, monkeypatch, environment, command, words):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     refused(catalog_command(*command), words)
@@ -215,12 +244,21 @@ def test_whatever_is_wrong(catalog_command, monkeypatch, environment, command, w
 @pytest.mark.parametrize(
     "error",
     [
-        ValueError("x"), KeyError("x"), RuntimeError(""), sqlalchemy.exc.ArgumentError("Could not parse postgresql://me:hunter2@h/d"),
-        sqlalchemy.exc.OperationalError("select 1", {}, psycopg.OperationalError("connection to postgresql://me:hunter2@h failed")),
-        psycopg.OperationalError("two\n\tlines, password=hunter2"), OSError(28, "No space left on device", "/tmp/x"), Fatal("known"),
-        PermissionError(13, "Permission denied", "/x"), TimeoutError(), ConnectionResetError("by peer"),
+        ValueError("x"),
+        KeyError("x"),
+        RuntimeError(""),
+        sqlalchemy.exc.ArgumentError("Could not parse postgresql://me:hunter2@h/d"),
+        sqlalchemy.exc.OperationalError(
+            "select 1", {}, psycopg.OperationalError("connection to postgresql://me:hunter2@h failed")
+        ),
+        psycopg.OperationalError("two\n\tlines, password=hunter2"),
+        OSError(28, "No space left on device", "/tmp/x"),
+        Fatal("known"),
+        PermissionError(13, "Permission denied", "/x"),
+        TimeoutError(),
+        ConnectionResetError("by peer"),
     ],
-)  # fmt: skip
+)
 def test_any_exception(capsys, monkeypatch, error):
     monkeypatch.delenv(program.TRACEBACK, raising=False)
 
@@ -239,12 +277,16 @@ def test_any_exception(capsys, monkeypatch, error):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (("moon",), "No such command"), (("db", "status", "--nope"), "No such option"), (("ingest",), "provider"),
-        (("db", "restore", "--dsn", AWAY), "--where"), (("db", "upgrade", "--wait", "long"), "--wait"),
-        (("db", "status", AWAY), "unexpected extra argument"), (("search", "x", "--size", "0"), "--size"),
+        (("moon",), "No such command"),
+        (("db", "status", "--nope"), "No such option"),
+        (("ingest",), "provider"),
+        (("db", "restore", "--dsn", AWAY), "--where"),
+        (("db", "upgrade", "--wait", "long"), "--wait"),
+        (("db", "status", AWAY), "unexpected extra argument"),
+        (("search", "x", "--size", "0"), "--size"),
     ],
-)  # fmt: skip
-def test_what_is_typed_wrongly(catalog_command, command, words):
+)
+def test_wrong_usage(catalog_command, command, words):
     status, out, lines = catalog_command(*command)
     assert (status, len(lines), out) == (2, 1, "")
     assert words.lower() in lines[0].lower()
@@ -259,24 +301,25 @@ def test_the_form_of_an_address_is_shown(catalog_command):
 
 
 @pytest.mark.database
-def test_a_version_table_that_somebody_locks(catalog_command, dsn):
+def test_a_locked_version_table(catalog_command, dsn):
     with psycopg.connect(dsn) as holder:
         holder.execute("lock table catalog_version in access exclusive mode")
         for command in (("db", "status"), ("db", "upgrade", "--wait", "0")):
             refused(catalog_command(*command, "--dsn", dsn), "lock timeout. Somebody locks it")
 
 
-def test_a_traceback_that_is_asked_for(capsys, monkeypatch):
+def test_a_traceback_on_request(capsys, monkeypatch):
     monkeypatch.setenv(program.TRACEBACK, "1")
+    empty: dict[str, None] = {}
     with pytest.raises(SystemExit):
-        program.run(lambda: {}["nothing"], "just")
+        program.run(lambda: empty["nothing"], "just")
     shown = capsys.readouterr().err
     assert "Traceback" in shown
     assert "just: unexpected KeyError" in shown
 
 
-def test_who_reads_the_output_may_leave():
-    """As in `catalog providers | head -1`."""
+def test_the_reader_of_the_output_may_close_it():
+    """An example is `catalog providers | head -1`."""
     command = [sys.executable, "-m", "catalog.cli", "providers"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT.parent
@@ -296,7 +339,7 @@ ENDS_OTHERWISE = {
 }
 
 
-def test_every_program_of_ours_ends_like_that():
+def test_every_program_ends_through_the_same_function():
     programs = [
         path
         for path in ROOT.rglob("*.py")

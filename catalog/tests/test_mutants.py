@@ -83,7 +83,7 @@ GOOD = Guard(
         ("guard()\n", "(", "not valid Python"),
     ],
 )
-def test_an_entry_that_is_not_true_any_more_is_refused(source, replace, problem):
+def test_an_outdated_entry_is_refused(source, replace, problem):
     guard = Guard(name="g", holds="", row=40, file="a.py", find="guard", replace=replace, tests=())
     with pytest.raises(ValueError, match=problem):
         guard.mutated(source)
@@ -134,7 +134,7 @@ def test_tests_that_cannot_run_notice_nothing(tiny):
 
 
 def test_a_hang_is_noticed(tiny, monkeypatch):
-    """By the time limit of the test, or by that of the run."""
+    """It is ended by the time limit of the test, or by that of the run."""
     endless = "all(not zero for zero in iter(int, 1))"
     assert tiny(endless, "test_held", 1).message == "noticed by test_it.py::test_held (it hung)"
     monkeypatch.setattr(trial, "_EXTRA_SECONDS", 8)

@@ -2,9 +2,11 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from functools import cache
 
 from catalog.local.stack import ROOT
+from catalog.tests.values import present
 
 PAGE = ROOT / "docs" / "running_in_production.md"
 TABLE = re.compile(r"^\| Alert \|.*?\n\| ---.*?\n(.*?)^(?!\|)", re.DOTALL | re.MULTILINE)
@@ -15,8 +17,14 @@ AIRFLOWS = {"up for reschedule"}
 
 def rows():
     """Return the first cell of each row of the table of alerts."""
-    found = TABLE.search(PAGE.read_text(encoding="utf-8") + "\n")
+    found = present(TABLE.search(PAGE.read_text(encoding="utf-8") + "\n"))
     return [line.split("|")[1].strip() for line in found[1].splitlines()]
+
+
+def parts(string: ast.JoinedStr) -> Iterator[str]:
+    """Yield the constant parts of an f-string, and `…` for each interpolated value."""
+    for part in string.values:
+        yield part.value if isinstance(part, ast.Constant) and isinstance(part.value, str) else "…"
 
 
 @cache
@@ -28,9 +36,7 @@ def strings():
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
-                found.append(
-                    "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
-                )
+                found.append("".join(parts(node)))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)
     return " \n".join(" ".join(string.replace("*", "").split()) for string in found)

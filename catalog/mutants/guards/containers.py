@@ -8,7 +8,7 @@ WITH_SECRETS, SECRETS, INIT = (
     "catalog/containers/bootstrap.py",
 )
 CONTAINERS, TEST_SECRETS = "local/test_containers.py", "local/test_container_secrets.py"
-ANY_PASSWORD = f"{CONTAINERS}::test_what_a_container_is_given_means_the_same_with_any_password"
+ANY_PASSWORD = f"{CONTAINERS}::test_settings_of_a_container_are_correct_with_any_password"
 
 GUARDS = (
     Guard(
@@ -63,7 +63,7 @@ GUARDS = (
         file=SECRETS,
         find="        if not (folder / name).exists():\n",
         replace="        if True:\n",
-        tests=(f"{TEST_SECRETS}::test_what_is_there_stays_whatever_it_is",),
+        tests=(f"{TEST_SECRETS}::test_existing_secrets_stay",),
     ),
     Guard(
         name="keys-for-tasks-only",
@@ -72,7 +72,7 @@ GUARDS = (
         file=SECRETS,
         find='        return "tasks.json"\n',
         replace='        return "settings.json"\n',
-        tests=(f"{TEST_SECRETS}::test_entries_go_to_those_who_need_them",),
+        tests=(f"{TEST_SECRETS}::test_entries_go_to_the_services_that_need_them",),
     ),
     Guard(
         name="logins-of-init",
@@ -93,7 +93,7 @@ GUARDS = (
         file=INIT,
         find='        if "Can\'t locate revision" not in str(error):\n            raise\n',
         replace="        raise\n",
-        tests=(f"{CONTAINERS}::test_a_newer_airflow_database_is_refused_with_the_way_back",),
+        tests=(f"{CONTAINERS}::test_a_newer_airflow_database_is_refused_with_the_command_to_downgrade",),
         seconds=240,
     ),
 )

@@ -28,7 +28,7 @@ GUARDS = (
         file="catalog/dags/dag_factory.py",
         find='    if not context["task"].upstream_task_ids:\n',
         replace="    if False:\n",
-        tests=("dags/test_dags.py::test_what_airflow_lets_through_is_refused_before_the_first_task",),
+        tests=("dags/test_dags.py::test_a_conf_that_airflow_accepts_is_refused_before_the_first_task",),
     ),
     Guard(
         name="watcher-fails",
@@ -46,7 +46,7 @@ GUARDS = (
         file="catalog/dags/common/retries.py",
         find="        if isinstance(exception, (Fatal, Refused, SkippedErrors)):\n",
         replace="        if False:\n",
-        tests=("dags/test_retries.py::test_what_cannot_succeed_is_final",),
+        tests=("dags/test_retries.py::test_errors_that_no_attempt_can_fix_are_final",),
     ),
     Guard(
         name="list-stays-true",
@@ -55,7 +55,7 @@ GUARDS = (
         file="catalog/mutants/guard.py",
         find="        if (found := source.count(self.find)) != 1:\n",
         replace="        if (found := source.count(self.find)) < 0:\n",
-        tests=("test_mutants.py::test_an_entry_that_is_not_true_any_more_is_refused",),
+        tests=("test_mutants.py::test_an_outdated_entry_is_refused",),
     ),
     Guard(
         name="tests-that-run",

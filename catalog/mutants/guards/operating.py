@@ -25,7 +25,7 @@ GUARDS = (
         file=VALUES,
         find='            return self.value, f"{problem} Until it is corrected, {self._instead}."\n',
         replace="            raise\n",
-        tests=(f"{MALFORMED}::test_what_is_malformed_is_named_and_replaced",),
+        tests=(f"{MALFORMED}::test_a_malformed_setting_is_named_and_replaced",),
     ),
     Guard(
         name="malformed-entries",
@@ -34,7 +34,7 @@ GUARDS = (
         file=VALUES,
         find="                except msgspec.ValidationError as error:\n                    problems",
         replace="                except ZeroDivisionError as error:\n                    problems",
-        tests=(f"{MALFORMED}::test_one_bad_entry_costs_itself",),
+        tests=(f"{MALFORMED}::test_one_bad_entry_affects_no_other",),
     ),
     Guard(
         name="patterns-of-settings",
@@ -43,7 +43,7 @@ GUARDS = (
         file=VALUES,
         find='        _check_pattern(self.task_id_pattern or "")\n',
         replace="        pass\n",
-        tests=(f"{MALFORMED}::test_one_bad_entry_costs_itself",),
+        tests=(f"{MALFORMED}::test_one_bad_entry_affects_no_other",),
     ),
     Guard(
         name="settings-of-dag-files",
@@ -186,7 +186,7 @@ GUARDS = (
         file=REVIEWS,
         find="            except ODD as error:\n",
         replace="            except ZeroDivisionError as error:\n",
-        tests=("maintenance/test_github.py::test_an_odd_pull_request_costs_itself",),
+        tests=("maintenance/test_github.py::test_an_odd_pull_request_affects_no_other",),
     ),
     Guard(
         name="odd-issues",
@@ -195,7 +195,9 @@ GUARDS = (
         file="catalog/maintenance/silenced.py",
         find="    except (Fatal, UnexpectedResponse) as error:\n",
         replace="    except ZeroDivisionError as error:\n",
-        tests=("maintenance/test_github.py::test_an_odd_answer_about_an_issue_costs_its_entry",),
+        tests=(
+            "maintenance/test_github.py::test_an_unexpected_answer_about_an_issue_affects_only_its_entry",
+        ),
     ),
     Guard(
         name="odd-snapshots",
@@ -206,7 +208,7 @@ GUARDS = (
             "        except (faults.InvalidDBSnapshotStateFault, faults.DBSnapshotNotFoundFault) as error:\n"
         ),
         replace="        except ZeroDivisionError as error:\n",
-        tests=(f"{TEST_STAGING}::test_odd_snapshots_cost_themselves",),
+        tests=(f"{TEST_STAGING}::test_odd_snapshots_affect_no_other",),
     ),
     Guard(
         name="staging-without-a-successor",
@@ -241,7 +243,7 @@ GUARDS = (
         file="catalog/core/setting.py",
         find="getattr(self, field).lower())",
         replace="getattr(self, field))",
-        tests=(f"{TEST_STAGING}::test_production_is_not_one_of_stagings",),
+        tests=(f"{TEST_STAGING}::test_production_cannot_have_a_role_of_staging",),
     ),
     Guard(
         name="unreadable-logs",
@@ -253,7 +255,7 @@ GUARDS = (
             "        return None\n"
         ),
         replace="    except ZeroDivisionError:\n        return None\n",
-        tests=("maintenance/test_logs.py::test_what_cannot_be_read_or_deleted_costs_itself",),
+        tests=("maintenance/test_logs.py::test_a_log_that_cannot_be_read_or_deleted_affects_no_other",),
     ),
     Guard(
         name="report-in-utc",
@@ -264,7 +266,7 @@ GUARDS = (
         replace="    return moment\n",
         tests=(
             "notifications/test_notifications.py::test_the_date_range_is_in_utc",
-            "plugins/test_dashboard.py::test_moments_are_shown_in_utc",
+            "plugins/test_dashboard.py::test_times_are_shown_in_utc",
         ),
     ),
     Guard(

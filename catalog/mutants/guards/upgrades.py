@@ -119,7 +119,7 @@ GUARDS = (
         file="just",
         find="    \"$python\" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'\n",
         replace="    \"$python\" -c 'flock = None'\n",
-        tests=("local/test_just.py::test_two_at_once_install_once",),
+        tests=("local/test_just.py::test_two_scripts_at_once_install_once",),
         seconds=120,
     ),
     Guard(

@@ -1,4 +1,7 @@
-"""DAG files of another commit than the installed package's are refused: a real repository, and Airflow's own Git bundle."""
+"""DAG files of another commit than the installed package's are refused.
+
+The tests use a real repository and Airflow's own Git bundle.
+"""
 
 import json
 import shutil
@@ -15,18 +18,15 @@ OTHER = "0123456789" * 4
 
 
 def git(folder, *arguments):
-    settings = (
-        "-c",
-        "user.name=A",
-        "-c",
-        "user.email=a@example.org",
-        "-c",
-        "init.defaultBranch=main",
-        "-c",
-        "commit.gpgsign=false",
-    )
+    settings = {
+        "user.name": "A",
+        "user.email": "a@example.org",
+        "init.defaultBranch": "main",
+        "commit.gpgsign": "false",
+    }
+    options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     done = subprocess.run(
-        ["git", "-C", str(folder), *settings, *arguments], check=True, capture_output=True, text=True
+        ["git", "-C", str(folder), *options, *arguments], check=True, capture_output=True, text=True
     )
     return done.stdout.strip()
 
@@ -60,7 +60,10 @@ def errors(folder):
 
 @pytest.fixture
 def bundle(repository, tmp_path, monkeypatch):
-    """Airflow's Git bundle, of the latest or a given commit, initialized. Gives the folder of its DAG files."""
+    """Return a function that initializes Airflow's Git bundle and returns the folder of its DAG files.
+
+    The bundle is of the commit given, or else of the latest.
+    """
     from airflow.providers.git.bundles.git import GitDagBundle
 
     monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path / "bundles"))
@@ -83,9 +86,8 @@ def bundle(repository, tmp_path, monkeypatch):
 def test_a_git_bundle_must_be_of_the_installed_commit(bundle, repository, monkeypatch, pinned):
     commit = git(repository, "rev-parse", "HEAD")
     folder = bundle(commit if pinned else None)
-    assert (
-        folder.parent.parent / ".git"
-    ).exists() is not pinned  # the two ways in which a bundle lies on the disk
+    # Airflow stores a pinned bundle without its Git folder.
+    assert (folder.parent.parent / ".git").exists() is not pinned
     monkeypatch.setenv("CATALOG_COMMIT", OTHER)
     assert f"is of commit {commit}, the installed package of {OTHER}" in errors(folder)
     commits.refuse_other_commit.cache_clear()
@@ -113,13 +115,14 @@ def test_files_that_are_not_ours_or_not_in_a_checkout(repository, tmp_path, monk
     monkeypatch.setenv("CATALOG_COMMIT", OTHER)
     shutil.copytree((repository / FILE).parent, tmp_path / "copied" / "catalog" / "dags")
     assert errors(tmp_path / "copied") == ""
+    # Another project's repository may use the package.
     (repository / "graphs").mkdir()
-    shutil.copy(repository / FILE, repository / "graphs")  # somebody else's repository that uses the package
+    shutil.copy(repository / FILE, repository / "graphs")
     assert errors(repository / "graphs") == ""
 
 
 def test_pip_knows_the_commit(monkeypatch):
-    """PEP 610: what pip writes beside a package that it installed from Git."""
+    """It is in the file that pip writes for a package that it installed from Git (PEP 610)."""
 
     class Installed:
         @staticmethod

@@ -9,7 +9,7 @@ pytestmark = [pytest.mark.airflow, pytest.mark.enable_socket]
 
 
 @pytest.mark.parametrize("form", ["path in the schema", "protocol in the schema", "address as the host"])
-def test_sensitive_terms_are_fetched_with_all_that_the_connection_says(httpserver, monkeypatch, form):
+def test_sensitive_terms_are_fetched_with_all_settings_of_the_connection(httpserver, monkeypatch, form):
     from catalog.dags.common.connections import sensitive_terms
 
     path = "/" if form == "protocol in the schema" else "/list/terms.txt"
@@ -33,8 +33,8 @@ def test_sensitive_terms_are_fetched_with_all_that_the_connection_says(httpserve
 
 @pytest.mark.database
 @pytest.mark.parametrize("autocommit", [True, False])
-def test_a_connection_of_a_task_is_settled(dsn, monkeypatch, autocommit):
-    """Whatever the database has by default, and also when the first transaction is rolled back."""
+def test_a_connection_of_a_task_has_fixed_settings(dsn, monkeypatch, autocommit):
+    """It has them whatever the database's defaults are, and after the first transaction was rolled back."""
     from catalog.dags.common.connections import CATALOG_DB, catalog_connection
 
     with psycopg.connect(dsn, autocommit=True) as connection:
@@ -43,6 +43,10 @@ def test_a_connection_of_a_task_is_settled(dsn, monkeypatch, autocommit):
     monkeypatch.setenv(f"AIRFLOW_CONN_{CATALOG_DB.upper()}", dsn)
     with catalog_connection(autocommit) as connection:
         connection.rollback()
-        query = "select current_setting('search_path'), current_setting('statement_timeout'), current_setting('row_security')"
+        query = """
+            select current_setting('search_path'),
+                   current_setting('statement_timeout'),
+                   current_setting('row_security')
+        """
         assert connection.execute(query).fetchone() == ("public, pg_temp", "0", "off")
         assert connection.autocommit is autocommit

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from catalog.core.media import MEDIA_TYPES
 from catalog.ingestion.provider import api_names, provider_class, provider_names
 from catalog.ingestion.windows import day_window
+from catalog.tests.values import present
 
 pytestmark = pytest.mark.airflow
 ROOT_DAGS = Path(__file__).parents[2] / "dags"
@@ -26,30 +28,32 @@ def test_every_file_parses(dagbag):
     assert dagbag.import_errors == {}
 
 
-def test_all_are_there(dagbag, registry):
+def test_all_exist(dagbag, registry):
     wanted = {f"{name}_workflow" for name in provider_names()}
     wanted |= {r.dag_id for name in provider_names() if (r := provider_class(name).reingestion)}
+    for media_type in MEDIA_TYPES:
+        wanted |= {
+            f"{media_type}_data_refresh",
+            f"{media_type}_popularity_refresh",
+            f"create_filtered_{media_type}_index",
+            f"recreate_{media_type}_popularity_calculation",
+        }
     wanted |= {
+        "add_license_url",
+        "airflow_log_cleanup",
+        "batched_update",
+        "check_silenced_dags",
+        "delete_records",
+        "flickr_audit_sub_provider_workflow",
+        "flickr_thumbnails_removal",
         "oauth2_authorization",
         "oauth2_token_refresh",
-        "flickr_audit_sub_provider_workflow",
-        "batched_update",
-        "delete_records",
-    }
-    wanted |= {"add_license_url", "flickr_thumbnails_removal", "report_pending_reported_media"}
-    wanted |= {f"{m}_popularity_refresh" for m in ("image", "audio")} | {
-        f"recreate_{m}_popularity_calculation" for m in ("image", "audio")
-    }
-    wanted |= {f"{m}_data_refresh" for m in ("image", "audio")} | {
-        f"create_filtered_{m}_index" for m in ("image", "audio")
-    }
-    wanted |= {
+        "pr_review_reminders",
         "recreate_full_staging_index",
+        "report_pending_reported_media",
+        "rotate_db_snapshots",
         "staging_database_restore",
-        "airflow_log_cleanup",
-        "check_silenced_dags",
     }
-    wanted |= {"pr_review_reminders", "rotate_db_snapshots"}
     assert set(dagbag.dags) == wanted == set(registry)
 
 
@@ -77,9 +81,16 @@ def test_provider_dags(dagbag, name):
         "CronDataIntervalTimetable" if cls.dated else "CronTriggerTimetable"
     )
     assert set(dag.params) == {
-        "date", "limit", "initial_query_params", "query_params_list", "additional_query_params", "skip_ingestion_errors", "include_deleted",
-        "accept_shortfall", "replay",
-    }  # fmt: skip
+        "date",
+        "limit",
+        "initial_query_params",
+        "query_params_list",
+        "additional_query_params",
+        "skip_ingestion_errors",
+        "include_deleted",
+        "accept_shortfall",
+        "replay",
+    }
 
 
 def test_reingestion_maps_days(dagbag):
@@ -133,7 +144,7 @@ def test_wrong_conf_is_refused(dagbag, key, value):
 
 
 def test_no_form_takes_a_number_that_airflow_cannot_send_on(dagbag):
-    """A number beyond 64 bits kills a task before it can say a word."""
+    """A number beyond 64 bits kills a task before it can log anything."""
     for dag in dagbag.dags.values():
         for key in dag.params:
             schema = dag.params.get_param(key).schema
@@ -168,7 +179,7 @@ def test_no_pattern_lets_a_line_break_follow(dagbag):
         ("report_pending_reported_media", {"x": 1}, "conf: unknown key 'x'; this DAG takes none"),
     ],
 )
-def test_what_airflow_lets_through_is_refused_before_the_first_task(dagbag, dag_id, conf, message):
+def test_a_conf_that_airflow_accepts_is_refused_before_the_first_task(dagbag, dag_id, conf, message):
     from airflow.sdk.exceptions import AirflowFailException
 
     from catalog.dags.dag_factory import before_task
@@ -250,7 +261,10 @@ def test_timeout_grammar(text, seconds):
     ],
 )
 def test_windows(run_type, interval, conf_date, replay_date, shift, day):
-    """Which day a run covers, by how it was started; a week's reingestion counts back from the week's first day."""
+    """The day that a run covers depends on how it was started.
+
+    A weekly reingestion counts back from the first day of the week.
+    """
     from catalog.dags.tasks.provider_run import window_for
 
     start, end = (None if d is None else datetime.fromisoformat(d + "T00:00:00+00:00") for d in interval)
@@ -260,11 +274,11 @@ def test_windows(run_type, interval, conf_date, replay_date, shift, day):
     )
     cls = provider_class("wikimedia_commons" if shift == 7 else "flickr")
     window = window_for(cls, run, conf_date, shift, replay_date)
-    assert window.day.isoformat() == day
+    assert present(window).day.isoformat() == day
     assert window_for(provider_class("stocksnap"), run, conf_date) is None
 
 
-def test_freesound_takes_a_day_to_begin_at():
+def test_freesound_takes_a_day_to_start_from():
     from catalog.dags.tasks.provider_run import window_for
 
     run = SimpleNamespace(run_type="manual")
@@ -272,14 +286,13 @@ def test_freesound_takes_a_day_to_begin_at():
     assert window_for(provider_class("freesound"), run, None, 0, "2024-02-10") is None
 
 
-def test_only_what_may_not_be_done_twice_is_not_tried_again(dagbag):
-    """A kill costs an attempt; a refusal is final without that, because it is an AirflowFailException."""
+def test_only_tasks_that_may_not_run_twice_have_no_retries(dagbag):
+    """A killed task needs an attempt; a refusal is final anyway, because it is an AirflowFailException."""
     once = {
         *((dag_id, "watcher") for dag_id in dagbag.dags),
         ("oauth2_authorization", "authorize_providers"),  # a code is valid once
-        *(
-            ("oauth2_token_refresh", t.task_id) for t in dagbag.dags["oauth2_token_refresh"].tasks
-        ),  # so are some tokens
+        # Some refresh tokens are valid once, too.
+        *(("oauth2_token_refresh", t.task_id) for t in dagbag.dags["oauth2_token_refresh"].tasks),
         *(
             (f"{m}_popularity_refresh", "refresh_popularity.trigger_batched_update")
             for m in ("image", "audio")
@@ -293,5 +306,5 @@ DAG_FILES = sorted((Path(__file__).parents[2] / "dags").rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.name)
-def test_no_dates_that_manual_runs_lack(path):
+def test_no_file_uses_dates_that_manual_runs_lack(path):
     assert not re.search(r"\bts_nodash\b|\{\{\s*ds\b|context\[.ds.\]", path.read_text())

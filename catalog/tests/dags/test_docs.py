@@ -1,4 +1,4 @@
-"""DAGs.md."""
+"""The layout and contents of DAGs.md."""
 
 import pytest
 
@@ -11,7 +11,8 @@ TABLE = "**Configuration**\n\n| Key | Type |\n| --- | --- |\n| `date` | string |
 
 @pytest.fixture
 def text():
-    wordy = "# Title\n\nB has a docstring that is longer than eighty columns and so has to be wrapped.\n\n1. one\n2. two"
+    long_sentence = "B has a docstring that is longer than eighty columns and so has to be wrapped."
+    wordy = f"# Title\n\n{long_sentence}\n\n1. one\n2. two"
     return render(
         [
             DagSpec(
@@ -44,8 +45,10 @@ def test_layout(text):
 def test_contents(text):
     by_type, documented = text.split("## DAG documentation")
     assert [line for line in by_type.splitlines() if line.startswith("1.  ")] == [
-        "1.  [Data Refresh](#data-refresh)", "1.  [Database](#database)", "1.  [Provider](#provider)",
-    ]  # fmt: skip
+        "1.  [Data Refresh](#data-refresh)",
+        "1.  [Database](#database)",
+        "1.  [Provider](#provider)",
+    ]
     assert [line for line in documented.splitlines() if line.startswith("1.  ")] == [
         f"1.  [`{d}`](#{d})" for d in ("a_workflow", "b_workflow", "delete_records")
     ]
@@ -63,7 +66,7 @@ def test_tables(text):
     assert "| `silent` | `None`            |" in text
 
 
-def test_a_family_s_table_stands_once(text):
+def test_dags_of_one_kind_share_a_table(text):
     assert text.count("| `date` | string |") == 1
     assert "Configuration: the keys of [`a_workflow`](#a_workflow)." in text
 

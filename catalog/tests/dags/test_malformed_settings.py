@@ -1,11 +1,16 @@
-"""A malformed setting costs itself: its default counts, one message names it, and alerts go out whatever is malformed."""
+"""A malformed setting affects no other one.
 
+Its default applies, one message names it, and alerts go out whatever is malformed.
+"""
+
+import json
 from types import SimpleNamespace
 
 import pytest
 
 from catalog.core.setting import Malformed
 from catalog.core.settings import SETTINGS, SILENCED_SLACK_NOTIFICATIONS, SLACK_MESSAGE_OVERRIDE
+from catalog.tests.values import present
 
 pytestmark = pytest.mark.airflow
 TEXTS = {
@@ -19,10 +24,12 @@ TEXTS = {
     "negative": "-7",
     "nested too deep": "[" * 100_000,
     "nested too deep, an object": '{"a":' * 100_000,
-    "bad pattern": '{"flickr_workflow": [{"task_id_pattern": "(", "predicate": "", "issue": "", "timeout": "1s"}]}',
+    "bad pattern": json.dumps(
+        {"flickr_workflow": [{"task_id_pattern": "(", "predicate": "", "issue": "", "timeout": "1s"}]}
+    ),
     "bad entry": '{"stocksnap_workflow": [{"task_id_pattern": 5, "timeout": "soon"}, null, "x"]}',
     "lone surrogate": '{"a": "\\ud800"}',
-    "bytes that are no text": '{"\udc80": "\udcff"}',  # as os.environ shows them
+    "undecodable bytes": '{"\udc80": "\udcff"}',  # as os.environ shows them
     "control character": "a\x00b\nc",
 }
 UNSET = {"null": "null", "empty": "", "blank": " \n"}
@@ -35,24 +42,32 @@ SLACK = [s for s in SETTINGS if s.name in ("SLACK_MESSAGE_OVERRIDE", "SILENCED_S
 PARSED = ["CONFIGURATION_OVERRIDES", "CATCHUP_ENABLED"]
 # Well-formed for these, whatever else they are: an object of anything, lines of a header.
 FITS = {
-    ("HELD_SCHEDULES", "object"), ("HELD_SCHEDULES", "bad pattern"), ("HELD_SCHEDULES", "bad entry"),
-    ("TAG_POLICY", "object"), ("TAG_POLICY", "bad pattern"), ("TAG_POLICY", "bad entry"),
-    ("CATALOG_RDS_SNAPSHOTS_TO_RETAIN", ""), ("ES_INDEX_THROTTLING_RATE", "number"), ("DEFAULT_RETRY_DELAY", "number"),
-    ("DATA_REFRESH_POKE_INTERVAL", "number"), ("AWS_RDS_POKE_INTERVAL", "number"), ("OAUTH2_AUTH_KEYS", "lone surrogate"),
-}  # fmt: skip
+    ("HELD_SCHEDULES", "object"),
+    ("HELD_SCHEDULES", "bad pattern"),
+    ("HELD_SCHEDULES", "bad entry"),
+    ("TAG_POLICY", "object"),
+    ("TAG_POLICY", "bad pattern"),
+    ("TAG_POLICY", "bad entry"),
+    ("CATALOG_RDS_SNAPSHOTS_TO_RETAIN", ""),
+    ("ES_INDEX_THROTTLING_RATE", "number"),
+    ("DEFAULT_RETRY_DELAY", "number"),
+    ("DATA_REFRESH_POKE_INTERVAL", "number"),
+    ("AWS_RDS_POKE_INTERVAL", "number"),
+    ("OAUTH2_AUTH_KEYS", "lone surrogate"),
+}
 TEXT_NAMES = {"CONTACT_EMAIL", "GITHUB_API_KEY"}
 
 
 def fits(setting, text):
     if setting.name in TEXT_NAMES:
-        return text not in ("control character", "bytes that are no text")
+        return text not in ("control character", "undecodable bytes")
     return (setting.name, text) in FITS
 
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("setting", TYPED, ids=lambda s: s.name)
-def test_what_is_malformed_is_named_and_replaced(setting, text):
-    """Never another error, and never the value, which may be a secret."""
+def test_a_malformed_setting_is_named_and_replaced(setting, text):
+    """There is no other error, and no message holds the value, which may be a secret."""
     try:
         value, problem = setting.decode(TEXTS[text])
     except Malformed as error:
@@ -71,8 +86,8 @@ def test_what_is_malformed_is_named_and_replaced(setting, text):
 
 @pytest.mark.parametrize("text", UNSET)
 @pytest.mark.parametrize("setting", TYPED, ids=lambda s: s.name)
-def test_what_is_empty_is_not_set(setting, text):
-    if setting.kind == "Variable" and text == "null":  # a text like any other
+def test_an_empty_setting_is_not_set(setting, text):
+    if setting.kind == "Variable" and text == "null":  # a string like any other
         return
     assert setting.decode(UNSET[text]) == setting.decode(None) == (setting.value, None)
 
@@ -85,11 +100,12 @@ def test_no_entry_silences_every_alert():
     assert problem
 
 
-def test_one_bad_entry_costs_itself():
-    good = '{"issue": "I", "predicate": "p", "task_id_pattern": "pull"}'
+def test_one_bad_entry_affects_no_other():
+    good = {"issue": "I", "predicate": "p", "task_id_pattern": "pull"}
     value, problem = SILENCED_SLACK_NOTIFICATIONS.decode(
-        f'{{"a": [{good}, {{"issue": "I", "predicate": "p", "task_id_pattern": "["}}], "b": {{}}, "c": [{good}]}}'
+        json.dumps({"a": [good, {**good, "task_id_pattern": "["}], "b": {}, "c": [good]})
     )
+    problem = present(problem)
     assert {dag_id: len(entries) for dag_id, entries in value.items()} == {"a": 1, "b": 0, "c": 1}
     assert "entry 2 of a: task_id_pattern is not a regular expression" in problem
     assert "entry 1 of b: " in problem
@@ -119,7 +135,7 @@ def test_every_dag_file_parses_whatever_is_set(monkeypatch, text):
 
 @pytest.fixture
 def slack(httpserver, monkeypatch):
-    """Texts that arrived at Slack."""
+    """Return a function that returns the messages that arrived at Slack."""
     httpserver.expect_request("/services/T/B/secret").respond_with_data("ok")
     for name in ("ALERTS", "NOTIFICATIONS"):
         monkeypatch.setenv(f"AIRFLOW_CONN_SLACK_{name}", httpserver.url_for("/services/T/B/secret"))
@@ -154,13 +170,14 @@ def test_alerts_go_out_while_slacks_own_variables_are_malformed(
 
 @pytest.mark.enable_socket
 def test_alerts_go_out_while_no_variable_can_be_read(slack, monkeypatch):
-    from catalog.dags.common import variables
+    from airflow.sdk import Variable
+
     from catalog.dags.operators.slack import alert_on_failure
 
-    def away(*_, **__):
-        raise RuntimeError("the secrets backend is away")
+    def unavailable(*_, **__):
+        raise RuntimeError("the secrets backend is unavailable")
 
-    monkeypatch.setattr(variables.Variable, "get", away)
+    monkeypatch.setattr(Variable, "get", unavailable)
     alert_on_failure(failed(RuntimeError("it broke")))
     [found] = slack()
     assert "it broke" in found
@@ -168,12 +185,12 @@ def test_alerts_go_out_while_no_variable_can_be_read(slack, monkeypatch):
 
 
 @pytest.mark.enable_socket
-def test_a_report_of_another_environment_does_not_go_out_by_a_typo(slack, monkeypatch):
+def test_a_typo_does_not_send_reports_of_another_environment(slack, monkeypatch):
     from catalog.dags.operators.slack import send
     from catalog.notifications.messages import Message
 
     monkeypatch.setenv("AIRFLOW_VAR_SLACK_MESSAGE_OVERRIDE", "True")
-    assert "not production" in send(Message("text", "name", "d"))
+    assert "not production" in present(send(Message("text", "name", "d")))
     assert slack() == []
 
 
@@ -198,8 +215,6 @@ def test_no_webhook_fails_a_task(monkeypatch, uri, caplog):
 
 @pytest.mark.enable_socket
 def test_a_slack_connection_is_read_by_airflows_hook(slack, httpserver, monkeypatch):
-    import json
-
     from catalog.dags.operators.slack import _webhook
 
     base = {"conn_type": "slackwebhook", "host": httpserver.url_for("/services"), "password": "T/B/secret"}

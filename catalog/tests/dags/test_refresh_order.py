@@ -1,4 +1,4 @@
-"""In which order a refresh makes things live: whatever it fails at, what is live is whole."""
+"""A refresh makes tables and indexes live in an order in which those that are live are always whole."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +24,7 @@ ORDER = (
 
 
 @pytest.mark.parametrize("dag_id", ["image_data_refresh", "audio_data_refresh"])
-def test_nothing_is_exchanged_before_it_is_whole_nor_deleted_before_it_is_exchanged(dag_id):
+def test_nothing_is_promoted_before_it_is_whole_or_deleted_before_its_successor_is_live(dag_id):
     from airflow.dag_processing.dagbag import DagBag
 
     file = Path(catalog.__file__).parent / "dags/data_refresh.py"

@@ -1,4 +1,4 @@
-"""Which errors of a task are worth another attempt, and when."""
+"""Errors after which a task is attempted again, and when."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -33,23 +33,23 @@ def decision(error):
 
 
 @pytest.mark.parametrize("error", FINAL, ids=lambda error: type(error).__name__)
-def test_what_cannot_succeed_is_final(error):
+def test_errors_that_no_attempt_can_fix_are_final(error):
     assert decision(error).action.value == "fail"
 
 
 @pytest.mark.parametrize("error", LATER, ids=lambda error: type(error).__name__)
-def test_everything_else_follows_the_task(error):
+def test_other_errors_follow_the_settings_of_the_task(error):
     assert decision(error).action.value == "default"
 
 
-def test_a_server_says_how_long_to_wait():
+def test_the_delay_that_a_server_asks_for_is_used():
     found = decision(errors.Retry("busy", retry_after=90))
     assert found.action.value == "retry"
     assert found.retry_delay == timedelta(seconds=90)
 
 
-def test_each_kind_of_error_is_decided_on():
-    """A new class of errors is final, worth another attempt, or its subclasses are listed here."""
+def test_every_class_of_errors_is_listed():
+    """A new class of errors, or all its subclasses, must be added to one of the lists above."""
     listed = {type(error) for error in (*FINAL, *LATER)}
     for name, kind in vars(errors).items():
         if isinstance(kind, type) and issubclass(kind, Exception) and kind is not errors.CatalogError:

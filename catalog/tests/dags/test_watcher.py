@@ -7,7 +7,7 @@ pytestmark = pytest.mark.airflow
 
 @pytest.fixture
 def dag():
-    """Two branches that end in tasks of their own, one of which runs whatever happens."""
+    """A DAG with two branches; the last task of one of them runs also after failures."""
     from airflow.sdk import task
 
     from catalog.dags.dag_factory import REGISTRY, catalog_dag
@@ -15,16 +15,16 @@ def dag():
     def nothing():
         pass
 
-    with catalog_dag("tried", "other", schedule=None, doc="") as dag:
+    with catalog_dag("watched", "other", schedule=None, doc="") as dag:
         work, report = task(task_id="work"), task(task_id="report", trigger_rule="all_done")
         work(nothing)() >> report(nothing)()
-        task(task_id="beside")(nothing)()
+        task(task_id="parallel")(nothing)()
     yield dag
-    del REGISTRY["tried"]
+    del REGISTRY["watched"]
 
 
 def test_every_task_is_watched(dag):
-    assert dag.get_task("watcher").upstream_task_ids == {"work", "report", "beside"}
+    assert dag.get_task("watcher").upstream_task_ids == {"work", "report", "parallel"}
 
 
 def test_it_runs_only_after_a_failure(dag):
@@ -46,7 +46,7 @@ def test_a_single_task_needs_none():
 
     from catalog.dags.dag_factory import REGISTRY, catalog_dag
 
-    with catalog_dag("tried", "other", schedule=None, doc="") as dag:
+    with catalog_dag("unwatched", "other", schedule=None, doc="") as dag:
         task(task_id="work")(lambda: None)()
-    del REGISTRY["tried"]
+    del REGISTRY["unwatched"]
     assert dag.task_ids == ["work"]

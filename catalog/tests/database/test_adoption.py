@@ -28,7 +28,7 @@ from catalog.tests.database.adopted import (
     shape_of_theirs,
 )
 from catalog.tests.database.generations import GENERATIONS, fill, make
-from catalog.tests.loading.test_load import Loader, image
+from catalog.tests.loading.loader import Loader, image
 from catalog.tests.values import present
 
 pytestmark = pytest.mark.database

@@ -107,6 +107,7 @@ def test_a_lost_connection_is_reopened(dsn):
     with pytest.raises(psycopg.errors.QueryCanceled):  # an OperationalError, too
         connection.execute("set statement_timeout = '1ms'; select pg_sleep(5)")
     assert len(made) == 2
+    connection.close()
 
 
 @pytest.mark.database

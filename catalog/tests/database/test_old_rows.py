@@ -22,7 +22,7 @@ from catalog.tests.conftest import database_of_its_own
 from catalog.tests.data_refresh.indexes import make as make_index
 from catalog.tests.database.generations import clutter, fill, make
 from catalog.tests.database.next_release import NextRelease
-from catalog.tests.loading.test_load import Loader
+from catalog.tests.loading.loader import Loader
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 ROWS = 1500

@@ -12,8 +12,8 @@ from catalog.database import schema
 from catalog.tests.conftest import database_of_its_own
 from catalog.tests.database.next_release import HALF_WAY, REVISION, NextRelease
 from catalog.tests.database.test_schema import upgrade_to
-from catalog.tests.e2e.conftest import until
-from catalog.tests.loading.test_load import Loader, image
+from catalog.tests.loading.loader import Loader, image
+from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 

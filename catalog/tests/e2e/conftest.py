@@ -4,17 +4,14 @@ import os
 import re
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import orjson
 import psutil
 import psycopg
 import pytest
-from moto.server import ThreadedMotoServer
 from psycopg.rows import dict_row
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
@@ -26,6 +23,9 @@ from catalog.local.airflow_api import FINISHED, AirflowApi, JsonObject
 from catalog.local.lifecycle import down, up
 from catalog.local.runs import unpaused
 from catalog.local.stack import Stack
+from catalog.tests.aws_server import aws_server
+from catalog.tests.values import present
+from catalog.tests.waiting import until
 
 # DAGs with a schedule that many tests trigger.
 USED = re.compile("^(?!.*reingestion).*_workflow$|_data_refresh$|^staging|^oauth2")
@@ -130,8 +130,7 @@ class Bench:
             found = [p for worker in scheduler.children() for p in worker.children() if _is_group_leader(p)]
             return found[0] if found and (several or len(found) == 1) else None
 
-        found: psutil.Process = until(alone)
-        return found
+        return present(until(alone))
 
 
 def _is_group_leader(process: psutil.Process) -> bool:
@@ -139,15 +138,6 @@ def _is_group_leader(process: psutil.Process) -> bool:
         return os.getpgid(process.pid) == process.pid and process.status() != psutil.STATUS_ZOMBIE
     except (ProcessLookupError, psutil.NoSuchProcess):
         return False
-
-
-def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """Wait until a condition is true, and return its value."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-    return value
 
 
 def snap_recording(
@@ -230,10 +220,8 @@ def slack_server() -> Iterator[tuple[HTTPServer, list[JsonObject]]]:
 @pytest.fixture(scope="session")
 def aws() -> Iterator[str]:
     """Address of Moto's server."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
+    with aws_server() as address:
+        yield address
 
 
 @contextmanager

@@ -7,6 +7,7 @@ another run takes place; then the task alone, the task and all downstream of it,
 import pytest
 
 from catalog.database import sample_data
+from catalog.database.revision import Which
 from catalog.tests.e2e.combinations import ends_well, pairs
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket, pytest.mark.timeout(900)]
@@ -40,9 +41,10 @@ TASKS = {"image_data_refresh": REFRESH, "create_filtered_image_index": FILTERED}
 
 @pytest.fixture(scope="module")
 def media(bench):
-    for name, which in (("catalog", "catalog"), ("api", "api")):
-        with bench.database(name) as connection:
-            sample_data.fill(connection, which, ROWS, seed=11)
+    databases: tuple[Which, ...] = ("catalog", "api")
+    for database in databases:
+        with bench.database(database) as connection:
+            sample_data.fill(connection, database, ROWS, seed=11)
     with bench.database("api") as api:
         api.execute("alter table image enable row level security")
         api.execute("create policy everybody on image using (true)")

@@ -182,6 +182,7 @@ class Popularity:
 
 
 OPERATIONS = {operation.dag_id: operation for operation in (Update, Deletion, Popularity)}
+OTHER_OPERATIONS = {operation.dag_id: operation for operation in (Update, Deletion)}
 
 
 def one_failure(bench, images, dag_id, task, failure, what, other):
@@ -194,7 +195,7 @@ def one_failure(bench, images, dag_id, task, failure, what, other):
     if other == dag_id:
         operation.another()
     elif other:
-        OPERATIONS[other](bench, images, "+").start()
+        OTHER_OPERATIONS[other](bench, images, "+").start()
     change_by_others(images)
     ends_well(bench, dag_id, run_id, task, what, TASKS[dag_id][0], lambda: operation.start()[1])
     operation.check()

@@ -13,8 +13,9 @@ import requests
 
 from catalog.data_refresh.tag_policy import policy_from
 from catalog.database import sample_data
+from catalog.database.revision import Which
 from catalog.tests.data_refresh.indexes import make
-from catalog.tests.e2e.conftest import until
+from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket, pytest.mark.timeout(900)]
 ROWS = 3000
@@ -23,11 +24,12 @@ ROWS = 3000
 @pytest.fixture(scope="module")
 def media(bench):
     """Made-up media in all three databases; the API has most of the catalog's."""
-    for name, which, rows in (
+    databases: tuple[tuple[str, Which, int], ...] = (
         ("catalog", "catalog", ROWS),
         ("api", "api", ROWS - 500),
         ("api_staging", "api", 1000),
-    ):
+    )
+    for name, which, rows in databases:
         with bench.database(name) as connection:
             sample_data.fill(connection, which, rows, seed=7)
     yield
@@ -62,8 +64,9 @@ class Reader(threading.Thread):
     def __init__(self, bench):
         super().__init__()
         self.bench, self.stopped = bench, threading.Event()
-        self.seen = {"table": set(), "alias": set(), "filtered": set()}
-        self.errors, self.reads = [], 0
+        self.seen: dict[str, set[int]] = {"table": set(), "alias": set(), "filtered": set()}
+        self.errors: list[str] = []
+        self.reads = 0
 
     def run(self):
         search = self.bench.search()
@@ -82,7 +85,7 @@ def states(bench, dag_id, run_id):
     return {t: s for t, s in bench.tasks(dag_id, run_id).items() if s not in ("success", "skipped")}
 
 
-def test_both_at_once_and_readers_see_whole_states(bench, media):
+def test_two_refreshes_at_once_and_readers_see_whole_states(bench, media):
     """Two refreshes at once run one after the other; readers see the old or the new state; lists stay."""
     for first, second in (("image", "audio"), ("audio", "image")):
         runs = [(f"{m}_data_refresh", bench.api.trigger(f"{m}_data_refresh", {})) for m in (first, second)]
@@ -164,7 +167,7 @@ def test_a_policy_changes_and_only_the_index_is_rebuilt(bench, media):
         ("DATA_REFRESH_LIMIT", "0", "unknown key 'what'"),
     ],
 )
-def test_what_is_wrong_is_said_before_anybody_waits(bench, media, variable, value, message):
+def test_a_wrong_setting_fails_the_first_task(bench, media, variable, value, message):
     with bench.variable(variable, value):
         run_id, state = bench.run("image_data_refresh", {"what": 1} if "what" in message else {})
     assert state == "failed"
@@ -264,7 +267,7 @@ def instances(rds):
     return {i["DBInstanceIdentifier"] for i in rds.describe_db_instances()["DBInstances"]}
 
 
-def test_staging_is_restored_and_the_index_keeps_out(bench, media, rds):
+def test_a_restoration_of_staging_and_the_full_index_exclude_each_other(bench, media, rds):
     """During a restore the full index is refused; while the full index is built, a restore waits."""
     index = {"media_type": "image"}
     with bench.database("api_staging") as staging:
@@ -332,7 +335,7 @@ def test_staging_comes_back_when_its_exchange_fails(bench, rds):
     ]
 
 
-def test_a_restoration_that_is_not_wanted(bench, rds):
+def test_a_skipped_restoration(bench, rds):
     with bench.variable("SKIP_STAGING_DATABASE_RESTORE", "true"):
         run_id, state = bench.run("staging_database_restore", {})
     assert state == "success"

@@ -11,7 +11,7 @@ from catalog.local.airflow_api import ApiError
 from catalog.local.runs import unpaused
 from catalog.tests.database.media import IMAGES, count_updates
 from catalog.tests.database.test_statements import REFUSED
-from catalog.tests.e2e.conftest import until
+from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 UPDATE = {
@@ -122,8 +122,8 @@ def test_an_update_that_is_killed_goes_on(bench, images):
     process = bench.process_behind("query like 'update \"image\" set%'")
     process.send_signal(signal.SIGKILL)
     assert bench.api.wait("batched_update", run_id, 120) == "success"
-    tries = {t["task_id"]: t["try_number"] for t in bench.api.tasks("batched_update", run_id)}
-    assert tries["update_batches"] == 2
+    attempts = {t["task_id"]: t["try_number"] for t in bench.api.tasks("batched_update", run_id)}
+    assert attempts["update_batches"] == 2
     assert all(t.endswith("!") and not t.endswith("!!") for t in titles(images))
 
 
@@ -143,7 +143,7 @@ def test_an_update_is_stopped_at_a_stage(bench, images, stage, how):
     count_updates(images)
     try:
         conf = {**UPDATE, "query_id": "stopped", "dry_run": False, "batch_size": 50}
-        conf["select_query"] += f" AND {SLOW}"
+        conf["select_query"] = f"{UPDATE['select_query']} AND {SLOW}"
         conf["update_query"] = f"SET title = CASE WHEN {SLOW} THEN title || '!' END"
         with psycopg.connect(bench.stack.dsn()) as holder:
             if stage == "left-overs":
@@ -254,7 +254,7 @@ def test_an_injection_is_refused_before_anything_is_created(bench, images):
         if r[0].startswith("SET ") and r[1].startswith("WHERE ") and (r[0] + r[1]).isprintable()
     ],
 )
-def test_all_that_is_refused(bench, update, select, reason):
+def test_every_refused_statement_fails_the_run(bench, update, select, reason):
     refused(bench, {**UPDATE, "update_query": update, "select_query": select, "dry_run": False}, reason)
 
 

@@ -18,6 +18,7 @@ from catalog.local.airflow_api import ApiError
 from catalog.local.runs import unpaused
 from catalog.providers.flickr.audit import ENDPOINT
 from catalog.tests.maintenance.github_server import FakeGitHub
+from catalog.tests.values import present
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 MAINTENANCE = ["airflow_log_cleanup", "check_silenced_dags", "pr_review_reminders", "rotate_db_snapshots"]
@@ -219,7 +220,7 @@ def test_a_trigger_that_is_ended_pauses_its_dag_again(bench):
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        assert any("triggered" in line for line in process.stdout)
+        assert any("triggered" in line for line in present(process.stdout))
         assert not bench.api.dags()[dag_id]["is_paused"]
         assert dag_id in bench.api.call("GET", "/api/v2/variables/HELD_SCHEDULES")["value"]
         process.terminate()

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from catalog.ingestion.provider import FOLDER
+from catalog.tests.values import present
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 READ = ("INGESTION_LIMIT", "SKIPPED_INGESTION_ERRORS", "PRIVATE_HOSTS", "CONFIGURATION_OVERRIDES")
@@ -45,7 +46,7 @@ def test_a_run_goes_on_and_one_alert_names_each(bench, text):
         for name, old in before.items():
             write(bench, name, old)
     alerts = [m["text"] for m in bench.slack if m["username"] == "Malformed Setting"]
-    named = [re.search(r"\*: (\w+) is malformed", alert)[1] for alert in alerts]
+    named = [present(re.search(r"\*: (\w+) is malformed", alert))[1] for alert in alerts]
     assert sorted(named) == sorted(READ)  # read by several tasks of two runs, and named once
     reports = [m["text"] for m in bench.slack if m["username"] == "Airflow DAG Load Data Complete"]
     assert len(reports) == 2

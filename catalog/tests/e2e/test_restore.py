@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -21,7 +22,8 @@ from catalog.local.airflow_api import AirflowApi
 from catalog.local.lifecycle import down, up
 from catalog.local.runs import unpaused
 from catalog.local.stack import ROOT
-from catalog.tests.e2e.conftest import Bench, snap_recording, stack_for_tests, until
+from catalog.tests.e2e.conftest import Bench, snap_recording, stack_for_tests
+from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket, pytest.mark.timeout(3600)]
 PAGE = ROOT / "docs" / "running_in_production.md"
@@ -50,6 +52,8 @@ class Site:
     def __init__(self, bench, folder):
         self.bench, self.backups, self.replay = bench, folder / "backups", folder / "replay"
         self.backups.mkdir()
+        # Runs that had failed before the backup.
+        self.refresh_before = self.pull_before = ""
         for name in DATED:
             shutil.copytree(FOLDER / name / "recording", self.replay / name)
 
@@ -121,7 +125,7 @@ class Site:
 
     def commands(self):
         """Return the commands that `catalog db restored` has printed, by number of the section."""
-        sections = {}
+        sections: dict[int, list[list[str]]] = {}
         for line in (self.backups / "restored.txt").read_text().splitlines():
             if found := re.match(r"# (\d)\.", line):
                 sections[int(found[1])] = []
@@ -211,11 +215,15 @@ def update(query_id, like):
     }
 
 
-def windows(bench, provider):
+def windows(bench: Bench, provider: str) -> set[date]:
     names = list(provider_class(provider).catalog_names.values())
     with bench.catalog() as catalog:
         rows = catalog.execute("select window_start from ingestion_report where provider = any(%s)", [names])
         return {start.astimezone(UTC).date() for (start,) in rows}
+
+
+def has_windows(bench: Bench, provider: str, expected: set[date]) -> bool:
+    return windows(bench, provider) == expected
 
 
 def test_the_catalog_is_lost(site):
@@ -230,7 +238,7 @@ def test_the_catalog_is_lost(site):
     site.photos("KEPT", pages=6)
     site.run(STOCKSNAP, replay=str(site.replay))
     for name in DATED:
-        until(lambda n=name: windows(bench, n) == {day(3), day(2)}, 300)
+        until(partial(has_windows, bench, name, {day(3), day(2)}), 300)
     site.run("delete_records", **deletion("KEPT0003000"))
     site.run("delete_records", **deletion("KEPT0006000"))
     site.run("delete_records", **deletion("KEPT0003001"), dry_run=True)

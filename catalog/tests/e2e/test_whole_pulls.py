@@ -7,7 +7,8 @@ import pytest
 from catalog.ingestion.rate import Quota
 from catalog.plugins import figures
 from catalog.providers.jamendo.provider import Jamendo
-from catalog.tests.e2e.conftest import snap_recording, until
+from catalog.tests.e2e.conftest import snap_recording
+from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 STOCKSNAP, JAMENDO = "stocksnap_workflow", "jamendo_workflow"
@@ -35,7 +36,7 @@ def freshness(bench):
     return next(f for f in found if f.provider == "stocksnap")
 
 
-def test_a_pull_that_shrinks_is_loaded_and_red_and_not_fresh_until_it_is_accepted(
+def test_a_pull_that_shrinks_is_loaded_but_fails_and_is_not_fresh_until_it_is_accepted(
     bench, tmp_path, counted_as_real
 ):
     whole = snap_recording(tmp_path / "whole", "SHRINK", pages=10)

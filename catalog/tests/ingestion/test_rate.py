@@ -1,6 +1,7 @@
 """Rates and quotas, alone and shared."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import psycopg
@@ -43,17 +44,19 @@ def test_a_burst_after_a_pause():
     assert waits == [pytest.approx(1)]
 
 
+@pytest.fixture
+def connect(dsn):
+    """Return a function that connects to the catalog; the connections are closed after the test."""
+    with ExitStack() as opened:
+        yield lambda: opened.enter_context(psycopg.connect(dsn, autocommit=True))
+
+
 @pytest.mark.database
-def test_the_shared_bucket_counts_all_who_use_the_key(dsn):
+def test_the_shared_bucket_counts_all_who_use_the_key(connect):
     waits = []
 
     def take(_):
-        throttle = SharedThrottle(
-            lambda: psycopg.connect(dsn, autocommit=True),
-            "API_KEY_X",
-            Rate(per_second=10),
-            sleep=waits.append,
-        )
+        throttle = SharedThrottle(connect, "API_KEY_X", Rate(per_second=10), sleep=waits.append)
         for _ in range(5):
             throttle.wait()
 
@@ -64,24 +67,16 @@ def test_the_shared_bucket_counts_all_who_use_the_key(dsn):
 
 
 @pytest.mark.database
-def test_keys_have_buckets_of_their_own(dsn):
+def test_keys_have_buckets_of_their_own(connect):
     waits = []
     for key in ("a", "b", "c"):
-        SharedThrottle(
-            lambda: psycopg.connect(dsn, autocommit=True), key, Rate(per_hour=1), sleep=waits.append
-        ).wait()
+        SharedThrottle(connect, key, Rate(per_hour=1), sleep=waits.append).wait()
     assert waits == []
 
 
 @pytest.mark.database
-def test_a_used_up_quota_says_when_it_starts_anew(dsn):
-    throttle = SharedThrottle(
-        lambda: psycopg.connect(dsn, autocommit=True),
-        "q",
-        Rate(per_second=1e6),
-        Quota(3, "month"),
-        sleep=lambda _: None,
-    )
+def test_a_used_up_quota_says_when_it_starts_anew(connect):
+    throttle = SharedThrottle(connect, "q", Rate(per_second=1e6), Quota(3, "month"), sleep=lambda _: None)
     with time_machine.travel(datetime(2024, 12, 31, 12, tzinfo=UTC), tick=False):
         for _ in range(3):
             throttle.wait()

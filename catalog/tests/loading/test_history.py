@@ -1,4 +1,4 @@
-"""What a load is compared with, and what counts as whole, from a real `ingestion_report`."""
+"""Loads that a load is compared with, and loads that count as whole, from a real `ingestion_report`."""
 
 import uuid
 from datetime import UTC, date, datetime, timedelta
@@ -15,7 +15,7 @@ from catalog.ingestion.urls import UrlCleaner
 from catalog.ingestion.windows import day_window
 from catalog.loading.history import last_whole, usual
 from catalog.loading.load import Load, RunKey
-from catalog.tests.loading.test_load import image
+from catalog.tests.loading.loader import image
 
 pytestmark = pytest.mark.database
 NOW = datetime(2024, 3, 1, tzinfo=UTC)
@@ -23,7 +23,7 @@ DAY = timedelta(days=1)
 
 
 def report(catalog, fetched, *, age=0, window=None, provider="example", skipped=None, **columns):
-    """A row of ingestion_report, `age` days old; all that was fetched and not skipped is unchanged."""
+    """Insert a row of ingestion_report, `age` days old; what was fetched and not skipped is unchanged."""
     left_out = sum((skipped or {}).values())
     values = {
         "dag_id": "example_workflow",
@@ -102,7 +102,7 @@ def test_a_dated_provider_is_as_fresh_as_its_newest_window(catalog):
 
 
 class Pulls:
-    """Loads of pulls that brought some images, each its own run."""
+    """Load pulls that brought some images, each in a run of its own."""
 
     def __init__(self, dsn, folder):
         self.dsn, self.folder, self.number = dsn, UPath(folder), 0

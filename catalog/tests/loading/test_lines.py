@@ -1,4 +1,4 @@
-"""Faults in lines of TSV parts: what PostgreSQL refuses is found, what it accepts is let through."""
+"""Faults in lines of TSV parts: lines that PostgreSQL would refuse are found, and all others are accepted."""
 
 import psycopg
 import pytest
@@ -14,9 +14,9 @@ def fault(column, field):
     return LineCheck("image").fault(b"\t".join(fields.values()))
 
 
-def as_field(text):
-    """A text as a field of COPY's text format."""
-    return text.replace("\\", "\\\\").encode()
+def as_field(value: str) -> bytes:
+    """Return a string as a field of COPY's text format."""
+    return value.replace("\\", "\\\\").encode()
 
 
 @pytest.mark.parametrize(

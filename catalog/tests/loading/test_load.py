@@ -1,105 +1,19 @@
 """TSV parts into a real PostgreSQL: merging, classifying, rejecting, reporting, repeating."""
 
 import threading
-import uuid
-from datetime import UTC, datetime
 
 import orjson
 import psycopg
 import pytest
-from upath import UPath
 
 from catalog.core.columns import COLUMNS
 from catalog.core.errors import Fatal
-from catalog.core.licenses import CC0
-from catalog.ingestion.parts import Counts, Manifest
-from catalog.ingestion.records import Audio, Image
-from catalog.ingestion.tsv import Encoder
-from catalog.ingestion.urls import UrlCleaner
-from catalog.loading.load import DELETED, Load, LoadReport, RunKey
+from catalog.ingestion.parts import Counts
+from catalog.loading.load import DELETED, LoadReport
+from catalog.tests.loading.loader import Loader, audio, delete, image, jpg, outcome
 
 pytestmark = pytest.mark.database
 FILES = ("https://example.org/1.ogg", "https://example.org/2.flac")
-
-
-def image(number, **fields):
-    base = {
-        "foreign_identifier": f"id{number}", "foreign_landing_url": f"https://example.org/{number}",
-        "url": f"https://example.org/{number}.jpg", "license": CC0,
-    }  # fmt: skip
-    return Image(**{**base, **fields})
-
-
-def audio(number, **fields):
-    base = {
-        "foreign_identifier": f"id{number}", "foreign_landing_url": f"https://example.org/{number}",
-        "url": f"https://example.org/{number}.mp3", "license": CC0,
-    }  # fmt: skip
-    return Audio(**{**base, **fields})
-
-
-class Loader:
-    """Loads lists of records, each list as one part, as its own run unless told otherwise."""
-
-    def __init__(self, dsn, folder):
-        self.dsn, self.folder = dsn, UPath(folder)
-
-    def lines(self, records, provider="example", media_type="image"):
-        encoder = Encoder(media_type, provider, UrlCleaner())
-        return [encoder.line(r) for r in records]
-
-    def __call__(
-        self,
-        records,
-        *,
-        provider="example",
-        media_type="image",
-        token=None,
-        lines=None,
-        counts=None,
-        complete=True,
-        **more,
-    ):
-        lines = self.lines(records, provider, media_type) if lines is None else lines
-        part = self.folder / f"{uuid.uuid4().hex}.tsv"
-        part.write_bytes(b"".join(line if isinstance(line, bytes) else line.encode() for line in lines))
-        counts = counts or Counts(fetched=len(lines), written=len(lines), skipped={}, rejected={}, cleaned={})
-        token = token or uuid.uuid4().hex
-        manifest = Manifest(
-            "example", token, None, False, datetime.now(UTC), token, 1, 1.5, {media_type: counts}, complete
-        )
-        with psycopg.connect(self.dsn) as connection:
-            self.connection = connection
-            key = RunKey("example_workflow", more.pop("run_id", token))
-            return Load(
-                connection,
-                media_type,
-                provider,
-                [part],
-                manifest,
-                key,
-                rejects=self.folder / "rejects.jsonl",
-                **more,
-            ).run()
-
-    def rejects(self):
-        path = self.folder / "rejects.jsonl"
-        return [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
-
-
-@pytest.fixture
-def load(dsn, tmp_path):
-    return Loader(dsn, tmp_path)
-
-
-def outcome(report):
-    return (
-        report.inserted,
-        report.updated,
-        report.unchanged,
-        sum(report.skipped.values()),
-        sum(report.rejected.values()),
-    )
 
 
 def row(catalog, number, table="image"):
@@ -179,13 +93,13 @@ def file(number, **more):
 
 
 def files(catalog):
-    """Numbers as text: whether JSON holds one or the other is the encoder's choice."""
+    """Return the stored files with numbers as strings: the encoder chooses how JSON holds them."""
     found = row(catalog, 1, "audio")["alt_files"]
     return [{k: str(v) for k, v in f.items()} if isinstance(f, dict) else f for f in found]
 
 
 def test_an_alternative_file_is_known_by_its_url(load, catalog):
-    """One whose size changes takes the place of what was stored; it does not stand beside it."""
+    """A file whose size changes replaces the stored one; it is not added to it."""
 
     def loaded(*brought):
         report = load([audio(1, alt_files=list(brought) or None)], media_type="audio")
@@ -200,7 +114,7 @@ def test_an_alternative_file_is_known_by_its_url(load, catalog):
 
 
 def test_two_files_with_one_url_in_one_record(load, catalog):
-    """Whoever wrote the line: a second load finds what the first one stored."""
+    """The encoder does not write such lines; a second load finds what the first one stored."""
     fields = load.lines([audio(1)], media_type="audio")[0].rstrip("\n").split("\t")
     both = [file(0, filesize="5"), file(1), file(0, filesize="9")]
     fields[COLUMNS["audio"].index("alt_files")] = orjson.dumps(both).decode()
@@ -212,7 +126,7 @@ def test_two_files_with_one_url_in_one_record(load, catalog):
 
 @pytest.mark.parametrize("stored", ["null", "{}", '"text"', "7", "[]", '["text", [1], null, {"name": "x"}]'])
 def test_stored_files_of_another_json_type(load, catalog, stored):
-    """What is no array counts as absent; elements without a URL stay."""
+    """A value other than an array counts as absent; elements without a URL stay."""
     load([audio(1)], media_type="audio")
     catalog.execute("update audio set alt_files = %s::jsonb", [stored])
     assert outcome(load([audio(1)], media_type="audio")) == (0, 0, 1, 0, 0)
@@ -264,10 +178,6 @@ def test_a_url_has_one_owner(load, catalog):
     ]
 
 
-def jpg(number):
-    return f"https://example.org/{number}.jpg"
-
-
 def urls(catalog):
     return dict(catalog.execute("select foreign_identifier, url from image").fetchall())
 
@@ -275,17 +185,26 @@ def urls(catalog):
 @pytest.mark.parametrize(
     ("brought", "refused"),
     [
-        ({1: jpg(2)}, {1}),  # nobody makes way
-        ({1: jpg("new"), 2: jpg(1)}, set()),  # handed on
-        ({1: jpg(2), 2: jpg(1)}, set()),  # exchanged
-        ({1: jpg(2), 2: jpg(3), 3: jpg(1), 4: jpg(5)}, {4}),  # in a ring
-        ({n: jpg(n + 1) for n in range(1, 5)}, {1, 2, 3, 4}),  # moved by one, and the last of them is held
-        ({n: jpg(n + 1) for n in range(1, 6)}, set()),  # moved by one, and the last of them is free
-        ({1: jpg(2), 2: jpg(9)}, {1, 2}),  # who should make way is refused: another provider's record holds its URL
-        ({6: jpg(1), 1: jpg("new")}, set()),  # a new record takes what another one leaves
-        ({6: jpg(2), 1: jpg(2), 2: jpg(1)}, {6, 1, 2}),  # two bring one URL: an exchange of which one half is missing
+        # The owner keeps its URL.
+        ({1: jpg(2)}, {1}),
+        # One record takes the URL that another one leaves.
+        ({1: jpg("new"), 2: jpg(1)}, set()),
+        # Two records exchange their URLs.
+        ({1: jpg(2), 2: jpg(1)}, set()),
+        # Three records exchange theirs in a ring.
+        ({1: jpg(2), 2: jpg(3), 3: jpg(1), 4: jpg(5)}, {4}),
+        # Each moves by one, and the last URL is taken.
+        ({n: jpg(n + 1) for n in range(1, 5)}, {1, 2, 3, 4}),
+        # Each moves by one, and the last URL is free.
+        ({n: jpg(n + 1) for n in range(1, 6)}, set()),
+        # The record that should move is refused: its new URL belongs to another provider's record.
+        ({1: jpg(2), 2: jpg(9)}, {1, 2}),
+        # A new record takes the URL that another one leaves.
+        ({6: jpg(1), 1: jpg("new")}, set()),
+        # Two records bring one URL: one half of the exchange is missing.
+        ({6: jpg(2), 1: jpg(2), 2: jpg(1)}, {6, 1, 2}),
     ],
-)  # fmt: skip
+)
 def test_records_may_exchange_urls(load, catalog, brought, refused):
     load([image(9)], provider="other")
     load([image(n) for n in range(1, 6)])
@@ -303,10 +222,10 @@ def test_records_may_exchange_urls(load, catalog, brought, refused):
 
 
 def test_a_reject_names_the_record_that_holds_its_url(load, catalog):
-    """And the report says what that means."""
+    """The report explains what that means."""
     load([image(1)], provider="other")
-    said = []
-    report = load([image(2, url=jpg(1))], progress=said.append)
+    progress: list[str] = []
+    report = load([image(2, url=jpg(1))], progress=progress.append)
     (reject,) = load.rejects()
     identifier = str(catalog.execute("select identifier from image").fetchone()[0])
     assert reject["reason"] == "URL belongs to another record"
@@ -315,31 +234,18 @@ def test_a_reject_names_the_record_that_holds_its_url(load, catalog):
         "provider": "other",
         "foreign_identifier": "id1",
     }
-    assert "image: 1 rejected, URL belongs to another record. These bring a URL" in said[-1]
-    assert report.advice() == [said[-1]]
+    assert "image: 1 rejected, URL belongs to another record. These bring a URL" in progress[-1]
+    assert report.advice() == [progress[-1]]
     assert load([image(3)]).advice() == []
 
 
 def test_deleted_records_stay_deleted_unless_asked_for(load, catalog):
     load([image(1), image(2)])
-    catalog.execute(
-        "insert into deleted_image select image.*, now(), 'takedown' from image where foreign_identifier = 'id1'"
-    )
-    catalog.execute("delete from image where foreign_identifier = 'id1'")
+    delete(catalog, 1)
     report = load([image(1), image(2)])
     assert outcome(report) == (0, 0, 1, 1, 0)
     assert report.skipped == {DELETED: 1}
     assert outcome(load([image(1), image(2)], include_deleted=True)) == (1, 0, 1, 0, 0)
-
-
-def delete(catalog, number):
-    """As deletion does it: into the table of deleted records."""
-    key = f"id{number}"
-    catalog.execute(
-        "insert into deleted_image select image.*, now(), 'takedown' from image where foreign_identifier = %s",
-        [key],
-    )
-    catalog.execute("delete from image where foreign_identifier = %s", [key])
 
 
 def test_a_deleted_record_under_another_identifier_stays_deleted(load, catalog):
@@ -363,7 +269,7 @@ def test_a_stored_record_does_not_take_over_a_deleted_ones_url(load, catalog):
 
 
 def test_who_waits_for_the_url_of_one_that_takes_a_deleted_ones(load, catalog):
-    """A chain whose end is the URL of a deleted record: nobody moves."""
+    """No record of a chain moves if it ends at the URL of a deleted record."""
     load([image(n) for n in (1, 2, 3)])
     delete(catalog, 3)
     before = urls(catalog)
@@ -380,15 +286,19 @@ def test_a_record_that_was_brought_back_may_have_its_own_url(load, catalog):
 
 
 def test_deleted_urls_are_looked_up_by_index(load, catalog):
-    """However many records were deleted, a load does not read them all."""
+    """A load does not read the whole table of deleted records."""
     load([image(n) for n in range(3)])
     for number in range(3):
         delete(catalog, number)
     catalog.execute(
-        "insert into deleted_image (identifier, created_on, updated_on, removed_from_source, license, url, provider,"
-        " foreign_identifier, deleted_on)"
-        " select gen_random_uuid(), now(), now(), false, 'cc0', 'https://example.net/' || n, 'x', n::text, now()"
-        "   from generate_series(1, 50000) n"
+        """
+        insert into deleted_image (
+            identifier, created_on, updated_on, removed_from_source, license, url, provider,
+            foreign_identifier, deleted_on
+        )
+        select gen_random_uuid(), now(), now(), false, 'cc0', 'https://example.net/' || n, 'x', n::text, now()
+        from generate_series(1, 50000) n
+        """
     )
     catalog.execute("vacuum analyze deleted_image")
     reads = "select seq_scan from pg_stat_xact_user_tables where relname = 'deleted_image'"
@@ -426,8 +336,11 @@ def test_the_report_is_in_the_table_and_adds_up(load, catalog):
     report = load([image(1), image(2)], counts=counts, run_id="r1")
     assert report.accounted()
     found = catalog.execute(
-        "select fetched, inserted, skipped, rejected, skipped_reasons, rejected_reasons, cleaned_reasons, pull_seconds, complete"
-        "  from ingestion_report where run_id = 'r1'"
+        """
+        select fetched, inserted, skipped, rejected,
+               skipped_reasons, rejected_reasons, cleaned_reasons, pull_seconds, complete
+        from ingestion_report where run_id = 'r1'
+        """
     ).fetchone()
     assert found == (6, 2, 3, 1, {"no license": 3}, {"missing url": 1}, {"title too long": 1}, 1.5, True)
 
@@ -439,26 +352,33 @@ def test_counts_that_do_not_add_up_are_refused(load, catalog):
 
 
 def test_counts_that_leave_an_item_out_are_refused(load, catalog):
-    """As many rows as the manifest lists, but an item that was fetched is nowhere."""
+    """The parts have as many rows as the manifest lists, but a fetched item is not counted anywhere."""
     with pytest.raises(Fatal, match="the counts do not add up; nothing was loaded"):
         load([image(1), image(2)], counts=Counts(fetched=3, written=2))
     assert catalog.execute("select count(*) from image").fetchone() == (0,)
 
 
-@pytest.mark.parametrize("left_out", ["inserted", "updated", "unchanged", "skipped", "rejected"])
-def test_a_report_counts_every_item(left_out):
-    counts = {
-        "inserted": 1,
-        "updated": 2,
-        "unchanged": 4,
-        "skipped": {"a": 8, "b": 16},
-        "rejected": {"c": 32},
-    }
+@pytest.mark.parametrize(
+    ("left_out", "nothing"),
+    [("inserted", 0), ("updated", 0), ("unchanged", 0), ("skipped", {}), ("rejected", {})],
+)
+def test_a_report_counts_every_item(left_out, nothing):
     report = LoadReport(
-        "example", "image", True, 63, **counts, cleaned={"d": 64}, pull_seconds=0, load_seconds=0
+        "example",
+        "image",
+        True,
+        63,
+        inserted=1,
+        updated=2,
+        unchanged=4,
+        skipped={"a": 8, "b": 16},
+        rejected={"c": 32},
+        cleaned={"d": 64},
+        pull_seconds=0,
+        load_seconds=0,
     )
     assert report.accounted()
-    setattr(report, left_out, type(counts[left_out])())
+    setattr(report, left_out, nothing)
     assert not report.accounted()
 
 
@@ -503,7 +423,7 @@ def leftovers(catalog):
 
 
 def test_one_bad_row_of_each_kind_costs_no_other(load, catalog):
-    """Row 4 of the issue: lines that would stop a COPY, among 1 000, whoever wrote them."""
+    """Lines among 1,000 that would stop a COPY, also such that our encoder does not write."""
     good = load.lines([image(n, title=f"title {n}", tags=["a"], width=n) for n in range(1000)])
     columns = COLUMNS["image"]
 
@@ -526,10 +446,8 @@ def test_one_bad_row_of_each_kind_costs_no_other(load, catalog):
         110: (spoilt(110, "license", rb"\N"), "missing license"),
         120: (spoilt(120, "url", rb"\N"), "missing url"),
         130: (spoilt(130, "foreign_identifier", b"id131"), "duplicate identifier in the batch"),
-        140: (
-            spoilt(140, "url", b"https://example.org/141.jpg"),
-            None,
-        ),  # the first of two: 141 is the one without a URL of its own
+        # The first of two with one URL; 141 is the one without a URL of its own.
+        140: (spoilt(140, "url", b"https://example.org/141.jpg"), None),
         150: (spoilt(150, "title", b"tab\\tline\\nback\\\\slash \\x41"), None),
     }
     reasons = {reason: 1 for _, reason in bad.values() if reason} | {"URL belongs to another record": 1}
@@ -543,7 +461,7 @@ def test_one_bad_row_of_each_kind_costs_no_other(load, catalog):
 
 
 def test_lines_that_only_postgresql_finds_bad(load, catalog):
-    """Wherever they stand, one after the other or alone."""
+    """They are found wherever they are, consecutive or single."""
     columns = COLUMNS["audio"]
     good = load.lines([audio(n) for n in range(500)], media_type="audio")
 
@@ -573,7 +491,7 @@ def test_too_many_lines_that_only_postgresql_finds_bad(load, catalog):
 
 
 def test_a_url_that_is_too_long_for_the_index(load, catalog):
-    """Not from our encoder, but whoever wrote the line: it costs that record only."""
+    """Our encoder does not write such a line; if one comes, only its record is rejected."""
     long = "https://example.org/" + "".join(f"{n}" for n in range(1000))
     lines = [load.lines([image(1)])[0].replace(jpg(1), long), *load.lines([image(2)])]
     report = load([], lines=lines)
@@ -582,7 +500,7 @@ def test_a_url_that_is_too_long_for_the_index(load, catalog):
 
 
 def test_bad_records_are_refused_before_they_are_lines(load, catalog):
-    """The same kinds as records: the encoder cleans or refuses them, so a COPY never meets them."""
+    """The encoder cleans or refuses records with the same faults, so that they never reach a COPY."""
     cleaned = [
         image(1, title="nul\0"),
         image(2, title="half \ud800"),
@@ -600,8 +518,8 @@ def test_bad_records_are_refused_before_they_are_lines(load, catalog):
 
 
 def test_two_loads_of_one_provider_take_turns(load, catalog, dsn):
-    """And both arrive: nothing is inserted twice, nothing fails."""
-    reports = []
+    """All of them succeed, and nothing is inserted twice."""
+    reports: list[LoadReport] = []
     threads = [
         threading.Thread(target=lambda: reports.append(load([image(n) for n in range(200)])))
         for _ in range(4)
@@ -614,7 +532,10 @@ def test_two_loads_of_one_provider_take_turns(load, catalog, dsn):
 
 
 def test_a_load_waits_for_another_one_of_its_provider(load, dsn, tmp_path):
-    """Before it copies anything: two that copy at once would both classify against what is stored before either."""
+    """It waits before it copies anything.
+
+    Two loads that copy at once would both classify against what was stored before either of them.
+    """
     began, go_on, copied = threading.Event(), threading.Event(), threading.Event()
 
     def holding(text):
@@ -641,24 +562,28 @@ def test_a_load_waits_for_another_one_of_its_provider(load, dsn, tmp_path):
 
 
 def test_loads_of_two_providers_do_not_wait_for_each_other(load, dsn, tmp_path):
-    seen = []
+    reports: list[LoadReport] = []
 
-    def meanwhile(text):
-        if not seen:
-            seen.append(Loader(dsn, tmp_path)([image(2)], provider="other"))
+    def meanwhile(_):
+        if not reports:
+            reports.append(Loader(dsn, tmp_path)([image(2)], provider="other"))
 
     assert outcome(load([image(1)], progress=meanwhile)) == (1, 0, 0, 0, 0)
-    assert outcome(seen[0]) == (1, 0, 0, 0, 0)
+    assert outcome(reports[0]) == (1, 0, 0, 0, 0)
 
 
 def test_another_writer_is_met_with_a_second_look(load, catalog, dsn):
-    """A row that another session inserted but has not committed: our insert waits for it, then classifies again."""
+    """The insert waits for a row that another session has not committed yet, then classifies again."""
     load([image(2)])
-    done = []
+    done: list[LoadReport] = []
     with psycopg.connect(dsn) as other:
         other.execute(
-            "insert into image (created_on, updated_on, removed_from_source, license, url, provider, foreign_identifier)"
-            " values (now(), now(), false, 'cc0', 'https://example.org/1.jpg', 'example', 'id1')"
+            """
+            insert into image (
+                created_on, updated_on, removed_from_source, license, url, provider, foreign_identifier
+            )
+            values (now(), now(), false, 'cc0', 'https://example.org/1.jpg', 'example', 'id1')
+            """
         )
         thread = threading.Thread(target=lambda: done.append(load([image(1), image(2)])))
         thread.start()

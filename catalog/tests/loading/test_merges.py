@@ -1,4 +1,4 @@
-"""Merging stored and new JSON, whatever the type of either: one row for each pair."""
+"""Merging stored and new JSON of any type, one row for each pair of types."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from catalog.loading.columns import updated
-from catalog.tests.loading.test_load import audio, load, outcome  # noqa: F401 - load is a fixture
+from catalog.tests.loading.loader import audio, outcome
 
 pytestmark = pytest.mark.database
 OTHERS = ["null", "7", "true", '"text"']
@@ -18,7 +18,7 @@ NEW_OBJECT, NEW_TAGS, NEW_FILES = (
 
 
 def merged(catalog, function, old, new, *more):
-    """Of JSON as text; None: SQL's null."""
+    """Return the result of a function for JSON strings; None is SQL's null."""
     holes = ", %s" * len(more)
     [found] = catalog.execute(f"select {function}(%s::jsonb, %s::jsonb{holes})", [old, new, *more]).fetchone()
     return found
@@ -27,24 +27,37 @@ def merged(catalog, function, old, new, *more):
 @pytest.mark.parametrize(
     ("old", "result"),
     [
-        (None, {"b": "2"}), *((old, {"b": "2"}) for old in OTHERS), ("[]", {"b": "2"}), ("{}", {"b": "2"}),
-        ('{"a": 1, "b": 1, "d": null}', {"a": 1, "b": "2"}), ('["text", [1]]', {"b": "2"}),
-        ('[null, {"a": 1, "b": 0}, {"a": 2}]', {"a": 2, "b": "2"}), ('["text", {"a": 1}]', {"a": 1, "b": "2"}),
+        (None, {"b": "2"}),
+        *((old, {"b": "2"}) for old in OTHERS),
+        ("[]", {"b": "2"}),
+        ("{}", {"b": "2"}),
+        ('{"a": 1, "b": 1, "d": null}', {"a": 1, "b": "2"}),
+        ('["text", [1]]', {"b": "2"}),
+        ('[null, {"a": 1, "b": 0}, {"a": 2}]', {"a": 2, "b": "2"}),
+        ('["text", {"a": 1}]', {"a": 1, "b": "2"}),
     ],
-)  # fmt: skip
+)
 def test_an_object_onto_each_type(catalog, old, result):
-    """An array that grew by merging is an object again."""
+    """An array that earlier merging made of an object is an object again."""
     assert merged(catalog, "merged_object", old, json.dumps(NEW_OBJECT)) == result
 
 
 @pytest.mark.parametrize(
     ("old", "kept"),
     [
-        (None, []), *((old, []) for old in OTHERS), ("[]", []), ("{}", []), ('{"name": 7}', []),
-        ('{"name": "x", "provider": "m"}', [{"name": "x", "provider": "m"}]), ('{"name": "x", "provider": "p"}', []),
-        ('["text", null, [1], {"name": "x"}, {"name": "o", "provider": "p"}]', ["text", None, [1], {"name": "x"}]),
+        (None, []),
+        *((old, []) for old in OTHERS),
+        ("[]", []),
+        ("{}", []),
+        ('{"name": 7}', []),
+        ('{"name": "x", "provider": "m"}', [{"name": "x", "provider": "m"}]),
+        ('{"name": "x", "provider": "p"}', []),
+        (
+            '["text", null, [1], {"name": "x"}, {"name": "o", "provider": "p"}]',
+            ["text", None, [1], {"name": "x"}],
+        ),
     ],
-)  # fmt: skip
+)
 def test_tags_onto_each_type(catalog, old, kept):
     assert merged(catalog, "merged_tags", old, json.dumps(NEW_TAGS), "p") == [*NEW_TAGS, *kept]
 
@@ -52,10 +65,15 @@ def test_tags_onto_each_type(catalog, old, kept):
 @pytest.mark.parametrize(
     ("old", "kept"),
     [
-        (None, []), *((old, []) for old in OTHERS), ("[]", []), ("{}", []), ('{"url": "u"}', []),
-        ('{"url": "v"}', [{"url": "v"}]), ('["text", null, {"name": "x"}]', ["text", None, {"name": "x"}]),
+        (None, []),
+        *((old, []) for old in OTHERS),
+        ("[]", []),
+        ("{}", []),
+        ('{"url": "u"}', []),
+        ('{"url": "v"}', [{"url": "v"}]),
+        ('["text", null, {"name": "x"}]', ["text", None, {"name": "x"}]),
     ],
-)  # fmt: skip
+)
 def test_files_onto_each_type(catalog, old, kept):
     assert merged(catalog, "merged_elements", old, json.dumps(NEW_FILES)) == [*kept, *NEW_FILES]
 
@@ -81,7 +99,7 @@ JSON_COLUMNS = {
 }
 
 
-def test_each_json_column_is_tried():
+def test_each_json_column_is_tested():
     assert {c.name for c in updated("audio") if c.merge in ("object", "tags", "elements")} == set(
         JSON_COLUMNS
     )
@@ -89,8 +107,8 @@ def test_each_json_column_is_tried():
 
 @pytest.mark.parametrize("stored", STORED)
 @pytest.mark.parametrize("column", JSON_COLUMNS)
-def test_a_load_onto_each_type(load, catalog, column, stored):  # noqa: F811
-    """It succeeds, the value is of the right type afterwards, and the same load again changes nothing."""
+def test_a_load_onto_each_type(load, catalog, column, stored):
+    """The load succeeds, the value has the right type afterwards, and a second load changes nothing."""
     load([audio(1)], media_type="audio")
     value = None if stored is None else Jsonb(json.loads(stored))
     catalog.execute(f"update audio set {column} = %s", [value])

@@ -1,4 +1,7 @@
-"""The list of what a load does not keep: it appears whole or not at all, is cut with a count, and costs no memory."""
+"""The list of rows that a load does not keep.
+
+It appears whole or not at all, is cut with a count, and needs little memory.
+"""
 
 import subprocess
 import sys
@@ -9,12 +12,12 @@ import boto3
 import orjson
 import psycopg
 import pytest
-from moto.server import ThreadedMotoServer
 from upath import UPath
 
 from catalog.core.errors import Fatal
 from catalog.loading.rejects import Rejects, StreamedFile
-from catalog.tests.loading.test_load import Loader, image, jpg
+from catalog.tests.aws_server import aws_server
+from catalog.tests.loading.loader import image, jpg
 
 
 def listed(path):
@@ -26,7 +29,7 @@ def names(folder):
 
 
 def failing(path, publish, line=""):
-    """A load that fails after it listed a reject."""
+    """Fail a load after it listed a reject."""
 
     def fail():
         with Rejects(path, "image") as rejects:
@@ -98,7 +101,7 @@ class TestList:
 
 
 class Store:
-    """A bucket, and what somebody else sees in it."""
+    """A bucket, with what other clients see in it."""
 
     def __init__(self, url):
         secrets = {
@@ -111,7 +114,7 @@ class Store:
         self.client.create_bucket(Bucket=self.bucket)
         self.path = UPath(
             f"s3://{self.bucket}/pull/rejects.jsonl", endpoint_url=url, key="testing", secret="testing"
-        )  # fmt: skip
+        )
 
     def objects(self):
         return [o["Key"] for o in self.client.list_objects_v2(Bucket=self.bucket).get("Contents", [])]
@@ -122,10 +125,8 @@ class Store:
 
 @pytest.fixture
 def store():
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    yield Store("http://{}:{}".format(*server.get_host_and_port()))
-    server.stop()
+    with aws_server() as address:
+        yield Store(address)
 
 
 @pytest.mark.enable_socket
@@ -154,11 +155,6 @@ class TestObjectStore:
     def test_an_error_after_it_is_published_removes_it(self, store):
         failing(store.path, publish=True)
         assert store.objects() == []
-
-
-@pytest.fixture
-def load(dsn, tmp_path):
-    return Loader(dsn, tmp_path)
 
 
 @pytest.mark.database
@@ -196,7 +192,7 @@ class TestLoad:
         "timing", ["initially immediate", "initially deferred"], ids=["report", "commit"]
     )
     def test_a_load_that_fails_at_its_end_leaves_no_list(self, load, catalog, tmp_path, timing):
-        """When its report cannot be written, and when it cannot be committed after everything was written."""
+        """Its report cannot be written, or the transaction cannot be committed."""
         catalog.execute(
             "create function refuse() returns trigger language plpgsql as $$ begin raise 'no'; end $$"
         )
@@ -212,7 +208,7 @@ class TestLoad:
         assert len(load.rejects()) == 1
 
     def test_nobody_sees_the_list_of_a_load_that_goes_on(self, load, tmp_path):
-        seen = []
+        seen: list[bool] = []
         load(
             [image(1), image(1)],
             lines=[b"bad\n", *[line.encode() for line in load.lines([image(1), image(1)])]],
@@ -231,12 +227,15 @@ from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.load import Load, RunKey
 
 dsn, part, folder, rows, rejected = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])
-manifest = Manifest("example", "r", None, False, datetime.now(UTC), part, 1, 1, {"image": Counts(rows, rows)}, True)
+counts = {"image": Counts(rows, rows)}
+manifest = Manifest("example", "r", None, False, datetime.now(UTC), part, 1, 1, counts, True)
+rejects = UPath(folder) / "r.jsonl"
+key = RunKey("d", part)
 with psycopg.connect(dsn) as connection:
-    report = Load(
-        connection, "image", "example", [UPath(part)], manifest, RunKey("d", part), rejects=UPath(folder) / "r.jsonl",
-        reject_limit=10**9,
-    ).run()
+    load = Load(
+        connection, "image", "example", [UPath(part)], manifest, key, rejects=rejects, reject_limit=10**9
+    )
+    report = load.run()
 assert sum(report.rejected.values()) == rejected, report
 with open("/proc/self/status") as status:
     print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
@@ -244,7 +243,7 @@ with open("/proc/self/status") as status:
 
 
 def peak(dsn, folder, lines, rejected):
-    """Peak memory in KiB of a process of its own that loads the lines."""
+    """Return the peak memory, in KiB, of a process of its own that loads the lines."""
     part = folder / f"{len(lines)}.tsv"
     with part.open("w") as file:
         file.writelines(lines)
@@ -259,7 +258,7 @@ def peak(dsn, folder, lines, rejected):
 @pytest.mark.database
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux' /proc")
 def test_memory_does_not_grow_with_the_rejects(load, dsn, tmp_path):
-    """200 000 rejects of 1 kB, of every way a row can go: refused lines, duplicates, missing values, URLs taken."""
+    """200,000 rejects of 1 kB, for every reason: refused lines, duplicates, missing values, URLs taken."""
     (good,) = load.lines([image(0, title="t" * 600)])
     load([image(0)], provider="other")
     kinds = (

@@ -29,7 +29,7 @@ import requests
 from catalog.local.demote import free_port
 from catalog.local.postgres import Postgres
 from catalog.local.stack import COMPONENTS, ROOT
-from catalog.tests.e2e.conftest import until
+from catalog.tests.waiting import until
 
 PAGE = ROOT / "docs" / "bare_metal.md"
 BLOCK = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)

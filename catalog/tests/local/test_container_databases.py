@@ -14,10 +14,12 @@ import pytest
 from psycopg import sql
 
 from catalog.containers import bootstrap, secrets
+from catalog.core.errors import Fatal
 from catalog.database import schema
 from catalog.local.demote import demotion, dies_with_parent, free_port, give
 from catalog.local.postgres import Postgres
 from catalog.local.stack import ROOT
+from catalog.tests.values import present
 
 SCRIPTS = ROOT / "docker" / "postgres"
 WILD = "p@s/s w#o'r\"d%$\\ü:?&=[]{}"
@@ -113,7 +115,7 @@ def test_a_role_owns_its_database_and_sees_no_other_one(fresh, role):
             " where rolname = %s",
             [role],
         ).fetchone()
-        assert not any(rights)
+        assert not any(present(rights))
     for other in {*ROLES, "postgres", "template1"} - {role}:
         with pytest.raises(psycopg.OperationalError, match="permission denied"):
             psycopg.connect(fresh.address(role, other))
@@ -145,7 +147,7 @@ def test_passwords_are_renewed_by_the_same_script(fresh):
 
 
 def test_a_dump_comes_back_whole_or_not_at_all(fresh, tmp_path):
-    """With the scripts' own commands, without Docker."""
+    """The commands are the scripts' own, without Docker."""
     with psycopg.connect(fresh.address("api", "api"), autocommit=True) as connection:
         connection.execute("create table kept (n int); insert into kept select generate_series(1, 1000)")
     dump = ["pg_dump", "--username", "postgres", "--format", "custom", "--no-owner", "--no-acl", "api"]
@@ -156,7 +158,7 @@ def test_a_dump_comes_back_whole_or_not_at_all(fresh, tmp_path):
         connection.execute("delete from kept; create table newer ()")
 
     def restore(data):
-        command = ["sh", SCRIPTS / "restore.sh", "api"]
+        command = ["sh", str(SCRIPTS / "restore.sh"), "api"]
         return subprocess.run(command, env=fresh.environment, input=data, capture_output=True).returncode
 
     assert restore(whole[: len(whole) - 500]) != 0
@@ -208,17 +210,21 @@ def test_an_older_volume_is_carried_over_with_all_that_is_in_it(world_readable, 
             connection.execute(MADE_BY_AIRFLOW)
         with volume.administer("catalog", "catalog") as connection:
             connection.execute(
-                "insert into image (identifier, created_on, updated_on, foreign_identifier, provider, source,"
-                " url, license, removed_from_source)"
-                " select gen_random_uuid(), now(), now(), n::text, 'p', 'p', 'https://a.example/' || n, 'by',"
-                " false from generate_series(1, 500) n"
+                """
+                insert into image (
+                    identifier, created_on, updated_on, foreign_identifier, provider, source, url, license,
+                    removed_from_source
+                )
+                select gen_random_uuid(), now(), now(), n::text, 'p', 'p',
+                       'https://a.example/' || n, 'by', false
+                from generate_series(1, 500) n
+                """
             )
 
         # `init` names the script.
         monkeypatch.setenv(bootstrap.CONNECTIONS[0], volume.address("airflow", "airflow"))
-        with pytest.raises(
-            bootstrap.Fatal, match=r"role airflow cannot use the database airflow.*carry-over\.sh"
-        ) as refusal:
+        problem = r"role airflow cannot use the database airflow.*carry-over\.sh"
+        with pytest.raises(Fatal, match=problem) as refusal:
             bootstrap.check_logins()
         assert "p@s" not in str(refusal.value)
 

@@ -33,7 +33,7 @@ def mode(path):
 def test_they_are_made_once(tmp_path, before):
     if before is not None:
         (tmp_path / ".env").write_text(before)
-    said = list(secrets.prepare(tmp_path))
+    messages = list(secrets.prepare(tmp_path))
     folder = tmp_path / ".secrets"
     first = {path.name: path.read_text() for path in folder.iterdir()}
     assert set(first) == {*secrets.GENERATORS, *secrets.FILES}
@@ -42,11 +42,11 @@ def test_they_are_made_once(tmp_path, before):
     values = [first[name].rstrip("\n") for name in secrets.GENERATORS]
     assert len({*values}) == len(values)
     assert all(len(v) >= 32 or v.startswith("kept") for v in values)
-    assert not [v for v in values if any(v in line for line in said)]
+    assert not [v for v in values if any(v in message for message in messages)]
     assert (mode(folder), {mode(path) for path in folder.iterdir()}) == (0o700, {0o444})
 
 
-def test_what_is_there_stays_whatever_it_is(tmp_path):
+def test_existing_secrets_stay(tmp_path):
     (tmp_path / ".secrets").mkdir()
     (tmp_path / ".secrets" / "catalog_db_password").write_text(WILD)
     list(secrets.prepare(tmp_path))
@@ -58,13 +58,13 @@ def test_an_earlier_env_is_carried_over_and_closed(tmp_path):
     env = tmp_path / ".env"
     env.write_text(BEFORE)
     env.chmod(0o644)
-    said = "\n".join(secrets.prepare(tmp_path))
+    output = "\n".join(secrets.prepare(tmp_path))
     assert (tmp_path / ".secrets" / "postgres_password").read_text() == "kept\n"
     assert (tmp_path / ".secrets" / "storage_root_password").read_text() == "kept-too\n"
     assert mode(env) == 0o600
-    assert "mode 644" in said
-    assert "removed from" in said
-    assert "kept" not in said
+    assert "mode 644" in output
+    assert "removed from" in output
+    assert "kept" not in output
     left = env.read_text()
     assert left.splitlines() == [
         line for line in BEFORE.splitlines() if not line.startswith(("POSTGRES_", "MINIO_", "FERNET_"))
@@ -78,7 +78,7 @@ def test_a_copied_template_is_closed(tmp_path):
     assert mode(tmp_path / ".env") == 0o600
 
 
-def test_entries_go_to_those_who_need_them(tmp_path):
+def test_entries_go_to_the_services_that_need_them(tmp_path):
     (tmp_path / ".env").write_text(BEFORE + "AIRFLOW__API__BASE_URL=https://catalog.example\n")
     list(secrets.prepare(tmp_path))
     read = {name: json.loads((tmp_path / ".secrets" / name).read_text()) for name in secrets.FILES}
@@ -96,7 +96,7 @@ def test_entries_go_to_those_who_need_them(tmp_path):
     assert (tmp_path / ".secrets" / "tasks.json").read_text() == "{}\n"
 
 
-def test_no_variable_that_is_a_secret_goes_to_all():
+def test_no_secret_variable_goes_to_all_services():
     secret = [
         s.name
         for s in SETTINGS

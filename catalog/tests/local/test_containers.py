@@ -21,6 +21,7 @@ from catalog.core.errors import Fatal
 from catalog.core.settings import SETTINGS
 from catalog.local.stack import ROOT
 from catalog.tests.conftest import database_of_its_own
+from catalog.tests.values import present
 
 WILD = "p@s/s w#o'r\"d%$\\ü:?&=[]{}+"
 AIRFLOW = ("init", "api-server", "scheduler", "dag-processor", "triggerer", "worker")
@@ -77,7 +78,7 @@ def test_a_service_has_its_limits(name):
 
 
 @every_service
-def test_a_service_says_whether_it_is_well(name):
+def test_a_service_has_a_health_check(name):
     service = SERVICES[name]
     if name in ONCE:
         assert service["healthcheck"] == {"disable": True}
@@ -88,7 +89,7 @@ def test_a_service_says_whether_it_is_well(name):
         assert "build" in service or service["healthcheck"]["test"][0] == "CMD"
 
 
-def test_others_wait_until_it_is_well():
+def test_services_wait_for_healthy_ones():
     waited_for = {
         (name, how["condition"]) for s in SERVICES.values() for name, how in s.get("depends_on", {}).items()
     }
@@ -100,7 +101,7 @@ def test_others_wait_until_it_is_well():
 
 @every_service
 def test_an_image_is_named_by_its_digest(name):
-    """Those of the registry; our image is built from base images that are named so."""
+    """Images of the registry and the base images of our own are."""
     image = SERVICES[name]["image"]
     assert "build" in SERVICES[name] or re.fullmatch(r"[\w./-]+:[\w.-]*\d[\w.-]*@sha256:[0-9a-f]{64}", image)
     dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
@@ -141,8 +142,8 @@ def test_secrets_are_files_that_the_service_uses(name):
     assert "env_file" not in SERVICES[name]
 
 
-def test_who_gets_which_secret():
-    """The most valuable ones: keys for tokens and connections, superusers, API keys of providers."""
+def test_services_get_only_the_secrets_that_they_need():
+    """Checked for the most valuable: keys for tokens and connections, superusers, providers' API keys."""
 
     def holders(secret):
         return {name for name in SERVICES if secret in mounted(name).values()}
@@ -168,7 +169,7 @@ def test_every_secret_is_made():
 
 
 @pytest.mark.parametrize("name", AIRFLOW)
-def test_what_a_container_is_given_means_the_same_with_any_password(name, tmp_path):
+def test_settings_of_a_container_are_correct_with_any_password(name, tmp_path):
     """Connections, which are JSON or addresses, are parsed as they were meant; Variables are declared."""
     for secret in mounted(name):
         (tmp_path / secret).write_text("{}" if secret.endswith(".json") else f"{WILD}{secret}\n")
@@ -189,7 +190,7 @@ def test_what_a_container_is_given_means_the_same_with_any_password(name, tmp_pa
             passwords = [v for k, v in json.loads(value).items() if k in ("password", "catalog", "reader")]
             assert passwords == wanted
         elif "://" in value:
-            assert [unquote(urlsplit(value).password)] == wanted
+            assert [unquote(present(urlsplit(value).password))] == wanted
             if "postgresql" in value:
                 plain = re.sub(r"^(db\+)?postgresql(\+\w+)?", "postgresql", value)
                 assert conninfo_to_dict(plain)["password"] == wanted[0]
@@ -273,7 +274,7 @@ def test_the_programs_of_docker_exec_get_the_secrets_too(tmp_path):
 @pytest.mark.airflow
 @pytest.mark.database
 def test_a_component_is_healthy_while_its_own_job_has_a_recent_heartbeat(server, tmp_path, monkeypatch):
-    """As `airflow jobs check --local` decides it, in Airflow's own table."""
+    """It is healthy by the rule of `airflow jobs check --local`, in Airflow's own table."""
     from airflow.jobs.job import Job
     from airflow.utils.net import get_hostname
 
@@ -365,7 +366,7 @@ except bootstrap.Fatal as problem:
 
 
 @pytest.mark.airflow
-def test_a_newer_airflow_database_is_refused_with_the_way_back(tmp_path):
+def test_a_newer_airflow_database_is_refused_with_the_command_to_downgrade(tmp_path):
     own = {
         "AIRFLOW_HOME": str(tmp_path),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db",

@@ -55,24 +55,21 @@ def wait_for(checkout, *calls):
         time.sleep(0.02)
 
 
-def test_two_at_once_install_once(checkout):
+def test_two_scripts_at_once_install_once(checkout):
     first = start(checkout, "first")
     wait_for(checkout, "lock", "venv")
     second = start(checkout, "second")
     wait_for(checkout, "lock", "venv", "lock")
     (checkout / "go").touch()
-    assert [process.communicate(timeout=60)[0] for process in (first, second)] == [
-        "recipe first\n",
-        "recipe second\n",
-    ]
+    outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
+    assert outputs == ["recipe first\n", "recipe second\n"]
     assert (checkout / "calls").read_text().split() == ["lock", "venv", "lock"]
 
 
-def test_one_that_is_killed_leaves_no_lock(checkout):
-    first = start(checkout, "first")
-    wait_for(checkout, "lock", "venv")
-    first.kill()
-    first.wait()
+def test_a_killed_script_leaves_no_lock(checkout):
+    with start(checkout, "first") as first:
+        wait_for(checkout, "lock", "venv")
+        first.kill()
     (checkout / "go").touch()  # the fake Python of the first one ends as well
     second = start(checkout, "second")
     assert second.communicate(timeout=60)[0] == "recipe second\n"

@@ -20,7 +20,8 @@ from catalog.local.restarts import (
     Restarts,
 )
 from catalog.local.stack import Stack
-from catalog.tests.e2e.conftest import until
+from catalog.tests.values import present
+from catalog.tests.waiting import until
 
 
 def run_and_end(restarts, clock, name, seconds=0.0):
@@ -32,7 +33,7 @@ def run_and_end(restarts, clock, name, seconds=0.0):
 
 @pytest.mark.parametrize("limit", [LIMIT, LIMIT_AT_START])
 def test_pauses_grow_until_a_part_is_given_up(limit):
-    """Sooner if it has never been stable."""
+    """It is given up sooner if it has never been stable."""
     clock, pauses = [0.0], []
     restarts = Restarts(lambda: clock[0])
     if limit == LIMIT:
@@ -118,7 +119,7 @@ input()
 def test_a_server_of_a_benchmark_ends_with_it(world_readable):
     command = [sys.executable, "-c", PROGRAM, str(world_readable / "tied")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        server = psutil.Process(int(process.stdout.readline()))
+        server = psutil.Process(int(present(process.stdout).readline()))
         process.kill()
     until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
 
@@ -141,7 +142,7 @@ watching._watch()
 @pytest.mark.database
 @pytest.mark.enable_socket
 def test_a_database_that_crashes_is_started_again(world_readable):
-    """Each time it crashes, with its data; the supervisor runs without Airflow here."""
+    """It is started after each crash, with its data; the supervisor runs without Airflow here."""
     stack = Stack(world_readable / "crashes" / "state")
     stack.settings()
     for folder in (stack.folder, stack.folder.parent):
@@ -156,5 +157,5 @@ def test_a_database_that_crashes_is_started_again(world_readable):
                 connection.execute("insert into kept values (%s)", [number])
                 assert len(connection.execute("select from kept").fetchall()) == number + 1
             os.kill(pid, signal.SIGKILL)
-        process.stdin.close()  # as if the process that it is tied to had ended
+        present(process.stdin).close()  # as if the process that it is tied to had ended
         assert process.wait(60) == 0

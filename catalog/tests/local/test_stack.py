@@ -16,7 +16,8 @@ import pytest
 from catalog.local.airflow_api import AirflowApi
 from catalog.local.lifecycle import StackError, down, ready, reset, up
 from catalog.local.stack import COMPONENTS, Stack
-from catalog.tests.e2e.conftest import until
+from catalog.tests.values import present
+from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 
@@ -120,14 +121,14 @@ input()
 
 @pytest.mark.parametrize("moment", ["migrating the databases", "up"])
 def test_a_stack_of_tests_ends_with_the_tests(stack, moment):
-    """Also after SIGKILL, as sent by a CI whose time limit has passed."""
+    """It ends also after SIGKILL, as sent by a CI whose time limit has passed."""
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(stack.folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        while (line := process.stdout.readline()) and line.strip() != moment:
+        while (line := present(process.stdout).readline()) and line.strip() != moment:
             pass
         assert line
         assert processes_of(stack) - {process.pid}

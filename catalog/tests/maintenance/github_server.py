@@ -1,4 +1,4 @@
-"""A server that speaks the parts of GitHub's REST API that we use: state in, state out."""
+"""A server with the parts of GitHub's REST API that the catalog uses; tests set its state and read it."""
 
 import re
 from typing import Any
@@ -7,11 +7,22 @@ from urllib.parse import urlencode
 import orjson
 from werkzeug import Request, Response
 
-PER_PAGE = 2  # whatever is asked for: lists come in pages
+PER_PAGE = 2  # whatever a client asks for, so that lists come in pages
 
 
 class FakeGitHub:
-    """issues, pulls: by `owner/name` and number; the rest by the same keys. comments change as they are written and deleted."""
+    """The state of the server.
+
+    Attributes:
+        issues: State of an issue by repository (`owner/name`) and number.
+        pulls: Pull requests by repository.
+        events: Events by the number of the pull request.
+        reviews: Reviews by the number of the pull request.
+        comments: Comments by the number of the pull request; requests add and delete them.
+        protection: Number of approvals that a branch requires; None if it requires none.
+        calls: Method and path of each request.
+        asked: Query of the last request for pull requests.
+    """
 
     def __init__(self) -> None:
         self.issues: dict[tuple[str, int], str] = {}
@@ -38,7 +49,7 @@ class FakeGitHub:
 
     def _issue(self, _request: Request, repository: str, number: str) -> Response:
         state = self.issues.get((repository, int(number)))
-        return _json({"state": state}) if state else Response("{}", 404)
+        return json_response({"state": state}) if state else Response("{}", 404)
 
     def _pulls(self, request: Request, repository: str) -> Response:
         self.asked = dict(request.args)
@@ -59,7 +70,7 @@ class FakeGitHub:
                 "created_at": NOW,
             }
             kept.append(made)
-            return _json(made, 201)
+            return json_response(made, 201)
         return _page(request, kept)
 
     def _delete(self, _request: Request, comment: str) -> Response:
@@ -71,23 +82,21 @@ class FakeGitHub:
         if branch not in self.protection:
             return Response("{}", 404)
         count = self.protection[branch]
-        return _json(
-            {}
-            if count is None
-            else {"required_pull_request_reviews": {"required_approving_review_count": count}}
-        )
+        reviews = {"required_pull_request_reviews": {"required_approving_review_count": count}}
+        return json_response({} if count is None else reviews)
 
 
 NOW = "2024-03-15T00:00:05Z"
 
 
-def _json(value: Any, status: int = 200) -> Response:
+def json_response(value: Any, status: int = 200) -> Response:
+    """Return a response with a JSON body."""
     return Response(orjson.dumps(value), status, content_type="application/json")
 
 
 def _page(request: Request, items: list[dict[str, Any]]) -> Response:
     number = int(request.args.get("page", "1"))
-    answer = _json(items[PER_PAGE * (number - 1) : PER_PAGE * number])
+    answer = json_response(items[PER_PAGE * (number - 1) : PER_PAGE * number])
     if len(items) > PER_PAGE * number:
         following = urlencode({**request.args, "page": number + 1})
         answer.headers["Link"] = f'<{request.base_url}?{following}>; rel="next"'

@@ -1,5 +1,6 @@
-"""What looks at GitHub, against a server that speaks its shapes."""
+"""Reminders of reviews and checks of closed issues, against a server with GitHub's REST API."""
 
+import re
 from datetime import date
 
 import pytest
@@ -10,7 +11,7 @@ from catalog.maintenance.github import GitHub
 from catalog.maintenance.reviews import MARKER, due, urgency_of, weekdays_since, write
 from catalog.maintenance.silenced import NO_ISSUE, closed_issues
 from catalog.notifications.messages import stale_entries
-from catalog.tests.maintenance.github_server import FakeGitHub, _json
+from catalog.tests.maintenance.github_server import FakeGitHub, json_response
 
 pytestmark = pytest.mark.enable_socket
 FRIDAY = date(2024, 3, 15)
@@ -20,7 +21,7 @@ SETTINGS = Reviews(("owner/name",), "the-bot")
 @pytest.fixture
 def fake(httpserver):
     fake = FakeGitHub()
-    httpserver.expect_request(__import__("re").compile("/repos/.*")).respond_with_handler(fake)
+    httpserver.expect_request(re.compile("/repos/.*")).respond_with_handler(fake)
     return fake
 
 
@@ -31,9 +32,16 @@ def github(httpserver, fake):
 
 def pull(number, label="🟧 priority: high", created="2024-03-11T09:00:00Z", **changes):
     return {
-        "number": number, "draft": False, "labels": [{"name": "goal: x"}, {"name": label}], "requested_reviewers": [{"login": "ada"}],
-        "user": {"login": "grace"}, "created_at": created, "updated_at": created, "base": {"ref": "main"}, **changes,
-    }  # fmt: skip
+        "number": number,
+        "draft": False,
+        "labels": [{"name": "goal: x"}, {"name": label}],
+        "requested_reviewers": [{"login": "ada"}],
+        "user": {"login": "grace"},
+        "created_at": created,
+        "updated_at": created,
+        "base": {"ref": "main"},
+        **changes,
+    }
 
 
 def numbers(github, settings=SETTINGS, today=FRIDAY):
@@ -43,34 +51,55 @@ def numbers(github, settings=SETTINGS, today=FRIDAY):
 @pytest.mark.parametrize(
     ("base", "today", "days"),
     [  # Monday is the 11th
-        ("2024-03-08", "2024-03-11", 1), ("2024-03-07", "2024-03-11", 2), ("2024-03-09", "2024-03-11", 0), ("2024-03-10", "2024-03-11", 0),
-        ("2024-03-11", "2024-03-15", 4), ("2024-03-04", "2024-03-11", 5), ("2024-03-16", "2024-03-17", 0), ("2024-03-15", "2024-03-15", 0),
+        ("2024-03-08", "2024-03-11", 1),
+        ("2024-03-07", "2024-03-11", 2),
+        ("2024-03-09", "2024-03-11", 0),
+        ("2024-03-10", "2024-03-11", 0),
+        ("2024-03-11", "2024-03-15", 4),
+        ("2024-03-04", "2024-03-11", 5),
+        ("2024-03-16", "2024-03-17", 0),
+        ("2024-03-15", "2024-03-15", 0),
     ],
-)  # fmt: skip
+)
 def test_weekdays(base, today, days):
     assert weekdays_since(date.fromisoformat(base), date.fromisoformat(today)) == days
 
 
 @pytest.mark.parametrize(
     ("label", "days_and_due"),
-    [("priority: critical", {0: False, 1: True}), ("Priority: HIGH", {2: False, 3: True}), ("priority: medium", {4: False, 5: True}),
-     ("low-priority", {7: False, 8: True}), ("priority: whenever", {30: False}), ("bug", {30: False})],
-)  # fmt: skip
-def test_how_long_is_too_long(fake, github, label, days_and_due):
+    [
+        ("priority: critical", {0: False, 1: True}),
+        ("Priority: HIGH", {2: False, 3: True}),
+        ("priority: medium", {4: False, 5: True}),
+        ("low-priority", {7: False, 8: True}),
+        ("priority: whenever", {30: False}),
+        ("bug", {30: False}),
+    ],
+)
+def test_a_review_is_due_after_days_that_depend_on_the_priority(fake, github, label, days_and_due):
     today = {0: 11, 1: 12, 2: 13, 3: 14, 4: 15, 5: 18, 7: 20, 8: 21, 30: 30}
     fake.pulls["owner/name"] = [pull(1, label)]
     for days, expected in days_and_due.items():
         assert bool(numbers(github, today=date(2024, 3, today[days]))) is expected, days
 
 
-def test_which_are_left_alone(fake, github):
-    """Drafts, without reviewers, without priority, other branches, approved, recently ready; changes asked for are no approval."""
+def test_pull_requests_without_a_reminder(fake, github):
+    """Some get none: drafts, those of other branches, approved and recently ready ones.
+
+    Nor do those without reviewers or without a priority. A request for changes is not an approval.
+    """
     fake.pulls["owner/name"] = [
-        pull(1), pull(2, draft=True), pull(3, requested_reviewers=[]), pull(4, "bug"), pull(5, base={"ref": "other"}), pull(6), pull(7),
+        pull(1),
+        pull(2, draft=True),
+        pull(3, requested_reviewers=[]),
+        pull(4, "bug"),
+        pull(5, base={"ref": "other"}),
+        pull(6),
+        pull(7),
         pull(8),
-    ]  # fmt: skip
-    said = [("ada", "APPROVED"), ("bob", "COMMENTED"), ("cy", "CHANGES_REQUESTED")]
-    fake.reviews[6] = [{"user": {"login": who}, "state": state} for who, state in said]
+    ]
+    reviews = [("ada", "APPROVED"), ("bob", "COMMENTED"), ("cy", "CHANGES_REQUESTED")]
+    fake.reviews[6] = [{"user": {"login": who}, "state": state} for who, state in reviews]
     fake.events[7] = [
         {"event": "labeled", "created_at": "2024-03-01T00:00:00Z"},
         {"event": "ready_for_review", "created_at": "2024-03-14T00:00:00Z"},
@@ -91,7 +120,7 @@ def test_which_are_left_alone(fake, github):
     ("protection", "is_due"),
     [({"main": 2}, True), ({"main": 1}, False), ({"main": None}, False), ({}, False)],
 )
-def test_approvals_that_a_branch_wants(fake, github, protection, is_due):
+def test_approvals_that_a_branch_requires(fake, github, protection, is_due):
     fake.protection = protection
     fake.pulls["owner/name"] = [pull(1)]
     fake.reviews[1] = [{"user": {"login": "ada"}, "state": "APPROVED"}]
@@ -99,7 +128,7 @@ def test_approvals_that_a_branch_wants(fake, github, protection, is_due):
 
 
 def test_a_reminder_replaces_the_one_before(fake, github):
-    """And none is written while nothing has happened since."""
+    """None is written while nothing has happened since the last one."""
     fake.pulls["owner/name"] = [pull(1, updated_at="2024-03-14T12:00:00Z")]
     old = {
         "id": 5,
@@ -135,17 +164,17 @@ ISSUES = "https://github.com/owner/name/issues"
 
 def test_closed_issues(fake, github):
     fake.issues = {("owner/name", 1): "open", ("owner/name", 2): "closed"}
-    entries = {
+    entries: dict[str, list[Silencing | PassedOver]] = {
         "flickr_workflow": [
             Silencing(f"{ISSUES}/1", "stays"),
             Silencing(f"{ISSUES}/2", "TimeOut <b>", "pull.*"),
         ],
-        "smk_workflow": [PassedOver(f"{ISSUES}/3", "gone")],
+        "smk_workflow": [PassedOver(f"{ISSUES}/3", "missing")],
     }
     found = closed_issues(github, entries)
     assert [(c.dag_id, c.predicate, c.note) for c in found] == [
         ("flickr_workflow", "TimeOut <b>", ""),
-        ("smk_workflow", "gone", "no such issue"),
+        ("smk_workflow", "missing", "no such issue"),
     ]
     message = stale_entries("check_silenced_dags", "t", "SKIPPED_INGESTION_ERRORS", found)
     assert message.username == "Silenced DAG Check"
@@ -156,8 +185,8 @@ def test_closed_issues(fake, github):
 
 
 @pytest.mark.parametrize("issue", ["", "x", "https://github.com/owner", f"{ISSUES}/x", "https://[/1/2/3/4"])
-def test_an_entry_without_an_issue_costs_itself(fake, github, issue):
-    """It is in the alert, and so are the others."""
+def test_an_entry_without_an_issue_affects_no_other(fake, github, issue):
+    """The alert has it and the others."""
     fake.issues = {("owner/name", 2): "closed"}
     found = closed_issues(github, {"a": [Silencing(issue, "x"), Silencing(f"{ISSUES}/2", "y")]})
     assert [(c.predicate, c.note) for c in found] == [("x", NO_ISSUE), ("y", "")]
@@ -168,7 +197,7 @@ def test_an_entry_without_an_issue_costs_itself(fake, github, issue):
 @pytest.mark.parametrize(
     ("status", "body"), [(200, b"[]"), (200, b"{}"), (200, b"<html>"), (403, b"{}"), (451, b"")]
 )
-def test_an_odd_answer_about_an_issue_costs_its_entry(httpserver, status, body):
+def test_an_unexpected_answer_about_an_issue_affects_only_its_entry(httpserver, status, body):
     httpserver.expect_request("/repos/owner/name/issues/1").respond_with_data(body, status)
     httpserver.expect_request("/repos/owner/name/issues/2").respond_with_json({"state": "closed"})
     github = GitHub(None, httpserver.url_for("").rstrip("/"))
@@ -181,15 +210,31 @@ def odd(**changes):
 
 
 ODD_PULLS = [
-    None, "x", 5, [], {}, odd(labels=None), odd(labels=[None]), odd(requested_reviewers=None), odd(requested_reviewers=[5]),
-    odd(created_at=None), odd(created_at="yesterday"), odd(created_at="2024-13-99T00:00:00Z"), odd(created_at=5), odd(base=None),
-    odd(base={}), odd(user="x"), odd(user={}), odd(number=None), odd(updated_at=None),
-]  # fmt: skip
+    None,
+    "x",
+    5,
+    [],
+    {},
+    odd(labels=None),
+    odd(labels=[None]),
+    odd(requested_reviewers=None),
+    odd(requested_reviewers=[5]),
+    odd(created_at=None),
+    odd(created_at="yesterday"),
+    odd(created_at="2024-13-99T00:00:00Z"),
+    odd(created_at=5),
+    odd(base=None),
+    odd(base={}),
+    odd(user="x"),
+    odd(user={}),
+    odd(number=None),
+    odd(updated_at=None),
+]
 
 
 @pytest.mark.parametrize("strange", ODD_PULLS)
-def test_an_odd_pull_request_costs_itself(fake, github, strange, monkeypatch):
-    monkeypatch.setattr(fake, "_pulls", lambda *_: _json([pull(1), strange, pull(3)]))
+def test_an_odd_pull_request_affects_no_other(fake, github, strange, monkeypatch):
+    monkeypatch.setattr(fake, "_pulls", lambda *_: json_response([pull(1), strange, pull(3)]))
     fake.comments[2] = [{"user": {"login": "the-bot"}, "body": MARKER, "created_at": "2024-03-01T00:00:00Z"}]
     found = numbers(github)
     assert [n for n in found if n != 2] == [1, 3]
@@ -199,14 +244,14 @@ def test_an_odd_pull_request_costs_itself(fake, github, strange, monkeypatch):
 @pytest.mark.parametrize(
     "strange", [None, 5, {}, {"event": "ready_for_review"}, {"user": 5, "state": "APPROVED"}]
 )
-def test_an_odd_entry_of_one_costs_that_one(fake, github, field, strange):
+def test_an_odd_entry_of_a_pull_request_affects_no_other(fake, github, field, strange):
     fake.pulls["owner/name"] = [pull(1), pull(2)]
     getattr(fake, field)[1] = [strange]
     assert 2 in numbers(github)
 
 
 def test_deleted_accounts(fake, github):
-    """GitHub gives `null` for them: as an author, a commenter, a reviewer, in a comment without a text."""
+    """GitHub has `null` for authors, commenters and reviewers, and for the body of an empty comment."""
     fake.pulls["owner/name"] = [pull(1, user=None, requested_reviewers=[None, {"login": "ada"}])]
     fake.comments[1] = [{"id": 1, "user": None, "body": None, "created_at": "2024-03-14T00:00:00Z"}]
     fake.reviews[1] = [{"user": None, "state": "APPROVED"}]

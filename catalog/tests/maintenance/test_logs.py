@@ -1,4 +1,4 @@
-"""Old logs, in a folder like Airflow's."""
+"""Deleting old logs, in a folder like Airflow's."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ DAY = 86_400.0
 
 @pytest.fixture
 def base(tmp_path):
-    """Logs of 40, 10 and 1 days ago; a link that leads outside."""
+    """Return a folder with logs of 40, 10 and 1 days ago, and a link that leads outside."""
     root = tmp_path / "logs"
     for age, run in ((40, "old"), (10, "middle"), (1, "new")):
         write(root / "dag_id=a" / f"run_id={run}" / "task_id=t" / "attempt=1.log", age, size=1000)
@@ -43,21 +43,25 @@ def names(base, found):
     return {str(f.path.relative_to(base)) for f in found}
 
 
-def nobody(dag_id, run_id):
+def none_running(dag_id, run_id):
     return False
 
 
 def test_by_age(base):
-    assert names(base, old_logs(base, 7, NOW, nobody)) == {
-        "dag_id=a/run_id=old", "dag_id=a/run_id=middle", "dag_id=b/run_id=old", "scheduler/2023-10-05", "dag_processor/2023-10-05",
+    assert names(base, old_logs(base, 7, NOW, none_running)) == {
+        "dag_id=a/run_id=old",
+        "dag_id=a/run_id=middle",
+        "dag_id=b/run_id=old",
+        "scheduler/2023-10-05",
+        "dag_processor/2023-10-05",
         "executor_callbacks/run",
-    }  # fmt: skip
-    assert names(base, old_logs(base, 39, NOW, nobody)) >= {"dag_id=a/run_id=old"}
-    assert names(base, old_logs(base, 41, NOW, nobody)) == set()
+    }
+    assert names(base, old_logs(base, 39, NOW, none_running)) >= {"dag_id=a/run_id=old"}
+    assert names(base, old_logs(base, 41, NOW, none_running)) == set()
 
 
 def test_all_but_running_ones(base):
-    """-1 is all, but never what a running run writes, nor today's folders, nor links."""
+    """-1 means all, except logs of running runs, today's folders and links."""
     asked = []
 
     def running(dag_id, run_id):
@@ -72,14 +76,14 @@ def test_all_but_running_ones(base):
 
 
 def test_deleting(base, tmp_path):
-    found = old_logs(base, 7, NOW, nobody)
+    found = old_logs(base, 7, NOW, none_running)
     assert sum(f.size for f in found) == 2000 + 1 + 1 + 1 + 1
     assert delete(base, found) == 2004
     assert (tmp_path / "outside" / "precious.txt").exists()
     assert (base / "scheduler" / "2023-11-14").exists()
     assert not (base / "dag_id=a" / "run_id=old").exists()
     assert (base / "dag_id=a" / "run_id=new").exists()
-    assert old_logs(base, 7, NOW, nobody) == []
+    assert old_logs(base, 7, NOW, none_running) == []
 
 
 def test_nothing_outside_is_deleted(base, tmp_path):
@@ -92,11 +96,11 @@ def test_nothing_outside_is_deleted(base, tmp_path):
 
 
 def test_no_folder_at_all(tmp_path):
-    assert old_logs(tmp_path / "none", 7, NOW, nobody) == []
+    assert old_logs(tmp_path / "none", 7, NOW, none_running) == []
 
 
-def test_what_cannot_be_read_or_deleted_costs_itself(base, monkeypatch):
-    """Root may read anything, so the errors come from the calls."""
+def test_a_log_that_cannot_be_read_or_deleted_affects_no_other(base, monkeypatch):
+    """Root may read anything, so the errors come from replaced calls."""
     scandir, unlink = os.scandir, os.unlink
 
     def refuse_scandir(path):
@@ -112,18 +116,21 @@ def test_what_cannot_be_read_or_deleted_costs_itself(base, monkeypatch):
         return unlink(path, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "scandir", refuse_scandir)
-    found = old_logs(base, 7, NOW, nobody)
+    found = old_logs(base, 7, NOW, none_running)
     assert names(base, found) == {
-        "dag_id=a/run_id=old", "dag_id=b/run_id=old", "scheduler/2023-10-05", "dag_processor/2023-10-05"
-    }  # fmt: skip
+        "dag_id=a/run_id=old",
+        "dag_id=b/run_id=old",
+        "scheduler/2023-10-05",
+        "dag_processor/2023-10-05",
+    }
     monkeypatch.setattr(os, "unlink", refuse_unlink)
     assert delete(base, found) == sum(f.size for f in found) - 1000
     assert (base / "dag_id=a" / "run_id=old").exists()
     assert not (base / "dag_id=b" / "run_id=old").exists()
 
 
-def test_what_goes_meanwhile_is_no_fault(base):
-    found = old_logs(base, 7, NOW, nobody)
+def test_logs_that_are_deleted_meanwhile_are_no_error(base):
+    found = old_logs(base, 7, NOW, none_running)
     for folder in found[:2]:
         for path in sorted(folder.path.rglob("*"), reverse=True):
             path.unlink() if path.is_file() else path.rmdir()

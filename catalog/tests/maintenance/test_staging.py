@@ -1,4 +1,4 @@
-"""The staging database's restoration against moto's RDS, and the deployment against a server that speaks GitHub's shapes."""
+"""Restoring the staging database, against moto's RDS, and deploying, against a server like GitHub's."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -7,7 +7,6 @@ import msgspec
 import pytest
 import requests
 from botocore.stub import Stubber
-from moto.server import ThreadedMotoServer
 from pytest_httpserver import HTTPServer
 
 from catalog.core.errors import Fatal, Retry
@@ -17,6 +16,7 @@ from catalog.database import sample_data
 from catalog.maintenance import snapshots
 from catalog.maintenance.github import GitHub
 from catalog.maintenance.staging import RUN_TAG, Restore, deploy, forget_applications
+from catalog.tests.aws_server import aws_server
 
 pytestmark = pytest.mark.enable_socket
 NAMES = Databases()
@@ -24,17 +24,19 @@ NAMES = Databases()
 
 @pytest.fixture(scope="module")
 def aws():
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
+    with aws_server() as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def client(aws):
     return boto3.client(
-        "rds", endpoint_url=aws, region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing"
-    )  # fmt: skip
+        "rds",
+        endpoint_url=aws,
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
 
 
 @pytest.fixture
@@ -52,8 +54,8 @@ def instances(rds):
     return {i["DBInstanceIdentifier"] for i in rds.describe_db_instances()["DBInstances"]}
 
 
-def whose(rds):
-    """Name → which run restored it; "" for what was there before."""
+def restored_by(rds):
+    """Return the run that restored each instance; "" for those that existed before."""
     found = rds.describe_db_instances()["DBInstances"]
     return {
         i["DBInstanceIdentifier"]: {t["Key"]: t["Value"] for t in i.get("TagList", [])}.get(RUN_TAG, "")
@@ -74,49 +76,72 @@ STEPS = {
 }
 P, S, T, OLD = NAMES.production, NAMES.staging, NAMES.temporary, NAMES.old
 BEFORE, RESTORED, AWAY, EXCHANGED, ENDED = (
-    {S: ""}, {S: "", T: "run"}, {OLD: "", T: "run"}, {S: "run", OLD: ""}, {S: "run"},
-)  # fmt: skip
+    {S: ""},
+    {S: "", T: "run"},
+    {OLD: "", T: "run"},
+    {S: "run", OLD: ""},
+    {S: "run"},
+)
 STATES = {
-    "before": BEFORE, "restored": RESTORED, "staging is away": AWAY, "exchanged": EXCHANGED, "ended": ENDED,
-    "the restored one is lost": {OLD: ""}, "rolled back": RESTORED, "an old one was left": {S: "", T: "run", OLD: "earlier"},
-    "another restored": {S: "", T: "another"}, "another restored, after this": {S: "run", T: "another"},
-    "another is exchanging": {OLD: "", T: "another"}, "another is exchanging, after this": {OLD: "run", T: "another"},
+    "before": BEFORE,
+    "restored": RESTORED,
+    "staging is renamed": AWAY,
+    "exchanged": EXCHANGED,
+    "ended": ENDED,
+    "the restored one is lost": {OLD: ""},
+    "rolled back": RESTORED,
+    "an old one was left": {S: "", T: "run", OLD: "earlier"},
+    "another restored": {S: "", T: "another"},
+    "another restored, after this": {S: "run", T: "another"},
+    "another is exchanging": {OLD: "", T: "another"},
+    "another is exchanging, after this": {OLD: "run", T: "another"},
     "another exchanged": {S: "another", OLD: ""},
-    "another exchanged, after this": {S: "another", OLD: "run"}, "another ended": {S: "another"},
-    "staging by hand": {S: "", OLD: ""}, "staging is lost": {}, "only this run's is left": {T: "run"},
-}  # fmt: skip
+    "another exchanged, after this": {S: "another", OLD: "run"},
+    "another ended": {S: "another"},
+    "staging by hand": {S: "", OLD: ""},
+    "staging is lost": {},
+    "only this run's is left": {T: "run"},
+}
 DUE = [  # all other pairs change nothing
-    (BEFORE, "restore", RESTORED), (RESTORED, "rename_staging_to_old", AWAY), (AWAY, "rename_temporary_to_staging", EXCHANGED),
-    (EXCHANGED, "delete_old", ENDED), (AWAY, "roll_back", RESTORED), ({OLD: ""}, "roll_back", BEFORE),
+    (BEFORE, "restore", RESTORED),
+    (RESTORED, "rename_staging_to_old", AWAY),
+    (AWAY, "rename_temporary_to_staging", EXCHANGED),
+    (EXCHANGED, "delete_old", ENDED),
+    (AWAY, "roll_back", RESTORED),
+    ({OLD: ""}, "roll_back", BEFORE),
     ({T: "run"}, "rename_temporary_to_staging", ENDED),
-    ({S: "another"}, "restore", {S: "another", T: "run"}), ({S: "another", OLD: ""}, "restore", {S: "another", OLD: "", T: "run"}),
+    ({S: "another"}, "restore", {S: "another", T: "run"}),
+    ({S: "another", OLD: ""}, "restore", {S: "another", OLD: "", T: "run"}),
     ({S: "another", OLD: "run"}, "restore", {S: "another", OLD: "run", T: "run"}),
     ({S: "", OLD: ""}, "restore", {S: "", OLD: "", T: "run"}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("state", STATES)
 def test_a_step_is_repeated_at_any_moment(rds, state, step):
-    """It does what is still to be done, nothing, or refuses: no database is lost or taken from its place."""
+    """It does what remains to be done, does nothing, or refuses; no database is lost or renamed wrongly."""
     wanted = STATES[state]
     rds.delete_db_instance(DBInstanceIdentifier=S, SkipFinalSnapshot=True)
     for name, run in wanted.items():
         rds.create_db_instance(
-            DBInstanceIdentifier=name, DBInstanceClass="db.t3.micro", Engine="postgres", AllocatedStorage=20,
+            DBInstanceIdentifier=name,
+            DBInstanceClass="db.t3.micro",
+            Engine="postgres",
+            AllocatedStorage=20,
             Tags=[{"Key": RUN_TAG, "Value": run}] if run else [],
-        )  # fmt: skip
-    assert whose(rds) == {P: "", **wanted}
+        )
+    assert restored_by(rds) == {P: "", **wanted}
     for _ in range(2):
         try:
             STEPS[step](Restore(rds, NAMES, "run"))
         except Fatal as refusal:
             assert any(name in str(refusal) for name in (S, T, OLD))
         wanted = next((after for before, due, after in DUE if (before, due) == (wanted, step)), wanted)
-        assert whose(rds) == {P: "", **wanted}
+        assert restored_by(rds) == {P: "", **wanted}
 
 
-def test_the_whole_way(rds):
+def test_a_whole_restoration(rds):
     restore = Restore(rds, NAMES, "run")
     snapshot = restore.latest_snapshot()
     assert snapshot.startswith("rds:prod-openverse-db")
@@ -134,10 +159,10 @@ def test_the_whole_way(rds):
     restore.require_exchanged()
     restore.delete_old()
     assert restore.is_old_deleted()
-    assert whose(rds) == {P: "", S: "run"}
+    assert restored_by(rds) == {P: "", S: "run"}
 
 
-def test_back_when_the_second_rename_fails(rds):
+def test_the_old_database_comes_back_when_the_second_rename_fails(rds):
     restore = Restore(rds, NAMES, "run")
     restore.restore(restore.latest_snapshot(), restore.details())
     restore.move_staging_away()
@@ -151,11 +176,11 @@ def test_back_when_the_second_rename_fails(rds):
     assert not restore.roll_back()
 
 
-def test_what_is_not_ready_is_waited_for(rds, monkeypatch):
-    """Staging stays while the restored database is not available, and the old one while the new one is not."""
+def test_steps_wait_for_databases_that_are_not_available(rds, monkeypatch):
+    """Staging stays until the restored database is available, and the old one until the new one is."""
     restore = Restore(rds, NAMES, "run")
     restore.restore(restore.latest_snapshot(), restore.details())
-    status = {}
+    status: dict[str, str] = {}
     described = rds.describe_db_instances
 
     def describe(**which):
@@ -188,8 +213,8 @@ def test_another_runs_database_is_not_taken(rds):
 
 @pytest.mark.parametrize("role", ["staging", "temporary", "old"])
 @pytest.mark.parametrize("name", ["prod-openverse-db", "Prod-Openverse-DB"])
-def test_production_is_not_one_of_stagings(rds, role, name):
-    """Its name counts in capital letters, too: RDS does not tell them apart."""
+def test_production_cannot_have_a_role_of_staging(rds, role, name):
+    """Names in upper case are refused as well, because RDS ignores case."""
     with pytest.raises(Fatal, match="four different"):
         Restore(rds, Databases(**{role: name}))
     with pytest.raises(Fatal, match="four different"):
@@ -198,16 +223,16 @@ def test_production_is_not_one_of_stagings(rds, role, name):
         Restore(rds, msgspec.convert({role: name}, Databases))
 
 
-def test_names_in_capital_letters(rds):
+def test_names_in_upper_case(rds):
     restore = Restore(rds, Databases(*(name.upper() for name in (P, S, T, OLD))), "run")
     restore.restore(restore.latest_snapshot(), restore.details())
     restore.move_staging_away()
     restore.move_restored_in()
     restore.delete_old()
-    assert whose(rds) == {P: "", S: "run"}
+    assert restored_by(rds) == {P: "", S: "run"}
 
 
-def test_what_is_missing(rds):
+def test_a_missing_database_or_snapshot_is_named(rds):
     rds.delete_db_instance(DBInstanceIdentifier=NAMES.staging, SkipFinalSnapshot=True)
     with pytest.raises(Fatal, match="no database dev-openverse-db"):
         Restore(rds, NAMES).details()
@@ -252,10 +277,14 @@ def test_the_deployment(httpserver: HTTPServer):
 @pytest.mark.parametrize(
     ("status", "headers", "error", "text"),
     [
-        (404, {}, Fatal, "knows no"), (401, {}, Fatal, "answered 401"), (403, {"x-ratelimit-remaining": "0"}, Retry, "answered 403"),
-        (403, {}, Fatal, "answered 403"), (502, {}, Retry, "answered 502"), (429, {"retry-after": "7"}, Retry, "answered 429"),
+        (404, {}, Fatal, "knows no"),
+        (401, {}, Fatal, "answered 401"),
+        (403, {"x-ratelimit-remaining": "0"}, Retry, "answered 403"),
+        (403, {}, Fatal, "answered 403"),
+        (502, {}, Retry, "answered 502"),
+        (429, {"retry-after": "7"}, Retry, "answered 429"),
     ],
-)  # fmt: skip
+)
 def test_github_in_trouble(httpserver: HTTPServer, status, headers, error, text):
     httpserver.expect_request("/orgs/owner/packages/container/api/versions").respond_with_data(
         "{}", status, headers
@@ -267,7 +296,7 @@ def test_github_in_trouble(httpserver: HTTPServer, status, headers, error, text)
 
 
 def test_snapshots_rotate(aws, rds):
-    """The newest of ours stay; other people's, automated ones and those of another instance are not ours to delete."""
+    """The newest of ours stay; automated ones, other people's and other instances' are never deleted."""
     rds.create_db_snapshot(DBInstanceIdentifier=NAMES.production, DBSnapshotIdentifier="by-hand")
     rds.create_db_snapshot(
         DBInstanceIdentifier=NAMES.staging, DBSnapshotIdentifier="airflow-managed-20230101t000000"
@@ -276,8 +305,8 @@ def test_snapshots_rotate(aws, rds):
         for _ in range(2):
             snapshots.create(rds, NAMES.production, f"airflow-managed-2024010{month}t000000")
     assert snapshots.available(rds, "airflow-managed-20240107t000000")
-    gone = snapshots.delete_previous(rds, NAMES.production, 3)
-    assert sorted(gone) == [f"airflow-managed-2024010{month}t000000" for month in range(1, 5)]
+    deleted = snapshots.delete_previous(rds, NAMES.production, 3)
+    assert sorted(deleted) == [f"airflow-managed-2024010{month}t000000" for month in range(1, 5)]
     left = {s["DBSnapshotIdentifier"] for s in rds.describe_db_snapshots()["DBSnapshots"]}
     assert {
         "by-hand",
@@ -292,8 +321,11 @@ def test_snapshots_rotate(aws, rds):
         snapshots.create(rds, NAMES.production, "mine")
 
 
-def test_odd_snapshots_cost_themselves():
-    """Being made, without a time, without a name, in use, gone meanwhile: the others are deleted, and none of these is a fault."""
+def test_odd_snapshots_affect_no_other():
+    """Snapshots being created, in use, deleted meanwhile, or without a time or a name are no errors.
+
+    The others are deleted.
+    """
     client = boto3.client("rds", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
     then = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -307,16 +339,21 @@ def test_odd_snapshots_cost_themselves():
         return {key: value for key, value in {**whole, **changes}.items() if value is not None}
 
     snapshots_there = [
-        *(ours(n) for n in (1, 2, 3, 4)), ours(5, Status="creating", SnapshotCreateTime=None), ours(6, SnapshotCreateTime=None),
-        ours(7, Status=None), ours(8, DBSnapshotIdentifier=None), {},
-    ]  # fmt: skip
+        *(ours(n) for n in (1, 2, 3, 4)),
+        ours(5, Status="creating", SnapshotCreateTime=None),
+        ours(6, SnapshotCreateTime=None),
+        ours(7, Status=None),
+        ours(8, DBSnapshotIdentifier=None),
+        {},
+    ]
     with Stubber(client) as stub:
         stub.add_response("describe_db_snapshots", {"DBSnapshots": snapshots_there})
         stub.add_client_error("delete_db_snapshot", "InvalidDBSnapshotState")
         stub.add_client_error("delete_db_snapshot", "DBSnapshotNotFound")
         stub.add_response("delete_db_snapshot", {}, {"DBSnapshotIdentifier": "airflow-managed-1"})
         assert snapshots.delete_previous(client, "db", 1) == ["airflow-managed-1"]
-        for found in ([], [{}], [{"Status": "creating"}]):
+        not_available: list[list[dict[str, str]]] = [[], [{}], [{"Status": "creating"}]]
+        for found in not_available:
             stub.add_response("describe_db_snapshots", {"DBSnapshots": found})
             assert snapshots.available(client, "s") is False
         stub.add_response("describe_db_snapshots", {"DBSnapshots": [{"Status": "failed"}]})

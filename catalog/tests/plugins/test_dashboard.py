@@ -9,6 +9,7 @@ from catalog.data_refresh.mapping import index_body, index_meta
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database import sample_data
 from catalog.plugins import figures
+from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.database, pytest.mark.airflow, pytest.mark.enable_socket]
 NOW = datetime(2024, 3, 14, 12, tzinfo=UTC)  # a Thursday
@@ -48,14 +49,14 @@ def loaded(catalog):
 
 
 def test_records_of_small_tables_are_counted(catalog):
-    """Also before anything has been analyzed, as after a demo."""
+    """They are counted also before a table has been analyzed, as after a demo."""
     catalog.execute("alter table image set (autovacuum_enabled = off)")
     sample_data.fill(catalog, "catalog", 2000)
     catalog.execute("delete from pg_statistic where starelid in ('image'::regclass, 'audio'::regclass)")
     exact = catalog.execute("select 'image', provider, count(*) from image group by 2").fetchall()
     found = [(r["media_type"], r["provider"], r["records"]) for r in figures.records(catalog)]
     assert sorted(f for f in found if f[0] == "image") == sorted(exact)
-    assert sum(n for medium, _, n in found if medium == "audio") == 200
+    assert sum(n for media_type, _, n in found if media_type == "audio") == 200
 
 
 def test_records_of_large_tables_are_estimated(loaded, monkeypatch):
@@ -87,7 +88,7 @@ def test_growth_by_weeks(loaded):
     assert figures.bars([]) == []
 
 
-def test_the_last_outcome_of_each(loaded):
+def test_the_last_outcome_of_each_provider(loaded):
     by_provider = {r["provider"]: r for r in figures.outcomes(loaded)}
     assert (by_provider["flickr"]["inserted"], by_provider["flickr"]["rejected_reasons"]) == (
         10,
@@ -108,7 +109,7 @@ def test_freshness(loaded):
     assert by_provider["nappy", "image"].state == "never"  # limited
 
 
-def test_outcomes_say_what_limits_them(loaded):
+def test_outcomes_are_flagged_as_partial_or_limited(loaded):
     flags = {r["provider"]: r["flags"] for r in figures.outcomes(loaded)}
     assert (flags["flickr"], flags["met"], flags["nappy"]) == ("", "PARTIAL", "LIMITED")
 
@@ -117,8 +118,11 @@ def test_aliases(search):
     search.create("image-a", index_body("image", index_meta("image", "image_data_refresh", "r", DEFAULT), 1))
     search.swap_aliases({"image": "image-a"})
     assert {(a.name, a.index, a.documents, a.policy) for a in figures.aliases(search)} == {
-        ("image", "image-a", 0, DEFAULT.digest), ("image-filtered", None, 0, ""), ("audio", None, 0, ""), ("audio-filtered", None, 0, ""),
-    }  # fmt: skip
+        ("image", "image-a", 0, DEFAULT.digest),
+        ("image-filtered", None, 0, ""),
+        ("audio", None, 0, ""),
+        ("audio-filtered", None, 0, ""),
+    }
 
 
 def test_states_of_issues_never_keep_the_page_waiting():
@@ -139,23 +143,14 @@ def test_states_of_issues_never_keep_the_page_waiting():
     assert asked.wait(10)
     assert issues.state("good") == "not known yet"
     answer.set()
-    wait_for(lambda: issues.state("good") == "closed")
-    wait_for(lambda: issues.state("bad") == "could not be looked up (ValueError)")
+    until(lambda: issues.state("good") == "closed")
+    until(lambda: issues.state("bad") == "could not be looked up (ValueError)")
     clock[0] = 1000.0
     assert issues.state("good") == "closed"
 
 
-def wait_for(condition):
-    done = threading.Event()
-    for _ in range(500):
-        if condition():
-            return
-        done.wait(0.02)
-    raise AssertionError("waited in vain")
-
-
 def test_the_page(loaded, search):
-    """Foreign text is text; every figure is there; what is missing is said."""
+    """Values of others are escaped, every figure is shown, and missing ones are named."""
     from catalog.plugins.dashboard import _templates
 
     growth = figures.growth(loaded, NOW)
@@ -167,10 +162,19 @@ def test_the_page(loaded, search):
         "state": "closed",
     }
     html = _templates.get_template("dashboard.html").render(
-        records=figures.records(loaded), growth=growth, bars=figures.bars(growth), outcomes=figures.outcomes(loaded),
-        freshness=figures.freshness(loaded, NOW), popularity=figures.popularity(loaded), aliases=figures.aliases(search), policy=DEFAULT,
-        silenced=[entry], problems=["the search engine: Retry"], now=NOW, milliseconds=12,
-    )  # fmt: skip
+        records=figures.records(loaded),
+        growth=growth,
+        bars=figures.bars(growth),
+        outcomes=figures.outcomes(loaded),
+        freshness=figures.freshness(loaded, NOW),
+        popularity=figures.popularity(loaded),
+        aliases=figures.aliases(search),
+        policy=DEFAULT,
+        silenced=[entry],
+        problems=["the search engine: Retry"],
+        now=NOW,
+        milliseconds=12,
+    )
     assert "&lt;b&gt;no url&lt;/b&gt;" in html
     assert "<script>" not in html
     assert "javascript:" not in html
@@ -200,7 +204,7 @@ def test_a_page_of_an_empty_catalog(catalog, search):
     assert "Nothing has been loaded yet." in html
 
 
-def test_moments_are_shown_in_utc():
+def test_times_are_shown_in_utc():
     from catalog.plugins.dashboard import _templates
 
     east = datetime(2024, 3, 15, 1, 30, tzinfo=timezone(timedelta(hours=13)))

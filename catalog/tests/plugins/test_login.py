@@ -1,4 +1,4 @@
-"""The dashboard behind Airflow's login, in an api-server of its own process with login switched on."""
+"""The dashboard behind Airflow's login, in an API server of its own process with login switched on."""
 
 import json
 import os
@@ -20,27 +20,34 @@ with TestClient(create_app(apps="core"), follow_redirects=False) as client:
     def ask(url=root + "/catalog/", **headers):
         answer = client.get(url, headers=headers)
         return [answer.status_code, answer.headers.get("location", ""), answer.text[:15]]
-    token = client.post(root + "/auth/token", json={"username": "viewer", "password": "secret"}).json()["access_token"]
+    login = {"username": "viewer", "password": "secret"}
+    token = client.post(root + "/auth/token", json=login).json()["access_token"]
+    viewer = {"authorization": "Bearer " + token}
     print("RESULT" + json.dumps({
         "program": ask(), "browser": ask(accept="text/html"), "bad token": ask(authorization="Bearer bad"),
         "login": [*ask(url=ask(accept="text/html")[1].removeprefix("http://testserver"))[:2]],
-        "viewer": ask(authorization="Bearer " + token), "cookie": ask(cookie="_token=" + token),
-        "schema": client.get(root + "/catalog/openapi.json", headers={"authorization": "Bearer " + token}).status_code,
+        "viewer": ask(**viewer), "cookie": ask(cookie="_token=" + token),
+        "schema": client.get(root + "/catalog/openapi.json", headers=viewer).status_code,
     }))
 """
 
 
 @pytest.mark.parametrize("path", ["", "/airflow"])
 def test_without_a_login_there_is_no_page(tmp_path, path):
-    """The login page is where the auth manager says, below the address that the outside sees."""
+    """The auth manager decides where the login page is, below the public address."""
     base = f"http://testserver{path}"
     (tmp_path / "passwords.json").write_text('{"viewer": "secret"}')
     environment = {
-        **os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False", "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "viewer:viewer",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(tmp_path / "passwords.json"), "AIRFLOW__API_AUTH__JWT_SECRET": "x" * 64,
-        "AIRFLOW__API__BASE_URL": base, "ROOT": path,
-    }  # fmt: skip
+        **os.environ,
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "viewer:viewer",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(tmp_path / "passwords.json"),
+        "AIRFLOW__API_AUTH__JWT_SECRET": "x" * 64,
+        "AIRFLOW__API__BASE_URL": base,
+        "ROOT": path,
+    }
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env=environment,

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from psycopg.types.json import Jsonb
 
 from catalog.core.errors import Fatal, Interrupted, Refused
 from catalog.database.batched_update import QUERY_ID, STRIPES, BatchedUpdate
@@ -20,16 +21,16 @@ from catalog.loading.load import lock_provider
 from catalog.popularity import popularity
 
 INSERT = """
-    insert into image (identifier, created_on, updated_on, provider, foreign_identifier, foreign_landing_url, url, license,
-                       removed_from_source, meta_data)
+    insert into image (
+        identifier, created_on, updated_on, provider, foreign_identifier, foreign_landing_url, url, license,
+        removed_from_source, meta_data
+    )
     values (gen_random_uuid(), now(), '2024-01-01', %s, %s, 'https://example.org', %s, 'by', false, %s)
 """
 
 
 def store(connection, provider, values, key="views"):
-    """One image for each value of the metric, as text; None: no metric at all."""
-    from psycopg.types.json import Jsonb
-
+    """Store one image for each value of the metric, a string; None for an image without the metric."""
     rows = [
         (provider, f"{n}", f"https://example.org/{provider}/{n}", Jsonb({} if v is None else {key: v}))
         for n, v in enumerate(values)
@@ -38,7 +39,7 @@ def store(connection, provider, values, key="views"):
 
 
 def rescore(connection, provider="flickr", run_id=None):
-    """The batched update of a provider; its counts."""
+    """Run the batched update of a provider and return its counts."""
     conf = popularity.update_conf("image", provider)
     update = parse_update(conf["table_name"], conf["update_query"], conf["select_query"])
     verify(connection, update)
@@ -50,7 +51,7 @@ def rescore(connection, provider="flickr", run_id=None):
 
 
 def refresh(connection, provider="flickr"):
-    """What the DAG does for one provider; the batched update's counts."""
+    """Do what the DAG does for one provider and return the batched update's counts."""
     popularity.refresh_constant(connection, "image", provider, 60)
     done = rescore(connection, provider)
     popularity.note_refreshed(connection, "image", provider, 60)
@@ -65,7 +66,7 @@ def scores(connection, provider="flickr"):
 
 
 def number(text):
-    """What counts as a metric: no negative number, and none of more than 100 bytes."""
+    """Return a value as a metric, or None for a negative number or one of more than 100 bytes."""
     try:
         found = float(text)
     except (TypeError, ValueError):
@@ -74,7 +75,7 @@ def number(text):
 
 
 def by_hand(values, p=0.85):
-    """(value at the percentile, constant, score of each), from the definitions."""
+    """Return the value at the percentile, the constant and the score of each, from the definitions."""
     known = sorted(v for v in map(number, values) if v is not None)
     value = known[max(math.ceil(p * len(known)), 1) - 1]
     constant = (1 - p) / p * (value if value > 0 else 1)
@@ -107,7 +108,10 @@ def test_scores_agree_with_the_definition(catalog, values):
     assert metric.constant == pytest.approx(constant)
     assert scores(catalog) == [None if e is None else pytest.approx(e) for e in expected]
     function = catalog.execute(
-        "select standardized_image_popularity(provider, meta_data) from image order by foreign_identifier::int"
+        """
+        select standardized_image_popularity(provider, meta_data) from image
+        order by foreign_identifier::int
+        """
     )
     assert [f for (f,) in function] == [None if e is None else pytest.approx(e) for e in expected]
 
@@ -131,9 +135,8 @@ def test_a_constant_that_changed_is_due_until_its_rows_are_scored(catalog):
     store(catalog, "flickr", ["10"] * 10)
     metric = popularity.refresh_constant(catalog, "image", "flickr", 60)
     assert metric.is_due
-    assert popularity.refresh_constant(
-        catalog, "image", "flickr", 60
-    ).is_due  # the update after the first one failed
+    # Still due: the update after the first refresh failed.
+    assert popularity.refresh_constant(catalog, "image", "flickr", 60).is_due
     refresh(catalog)
     assert not popularity.refresh_constant(catalog, "image", "flickr", 60).is_due
     store(catalog, "stocksnap", ["1"], "downloads_raw")
@@ -147,7 +150,7 @@ def test_a_provider_without_values_keeps_what_it_has(catalog):
 
 
 def test_scores_without_a_constant_are_removed(catalog):
-    """As an adopted catalog may hold them; whatever is forced."""
+    """An adopted catalog may hold such scores; a forced refresh leaves them."""
     store(catalog, "flickr", [None, "words", "-1"])
     popularity.refresh_constant(catalog, "image", "flickr", 60)
     assert popularity.due(catalog, "image", ["flickr"], force=True) == []
@@ -169,15 +172,21 @@ def test_metrics_are_those_that_providers_declare(catalog):
     assert popularity.metric_of(catalog, "image", "flickr").constant == 7
     assert popularity.metric_of(catalog, "image", "flickr").metric == "views"
     assert popularity.configured("audio") == {
-        "ccmixter": "upload_num_scores", "freesound": "num_downloads", "jamendo": "listens", "wikimedia_audio": "global_usage_count",
-    }  # fmt: skip
+        "ccmixter": "upload_num_scores",
+        "freesound": "num_downloads",
+        "jamendo": "listens",
+        "wikimedia_audio": "global_usage_count",
+    }
 
 
 @pytest.mark.parametrize("media_type", ["image", "audio"])
-def test_functions_are_made_anew_and_nothing_else(catalog, media_type):
+def test_only_functions_are_recreated(catalog, media_type):
     def state():
         functions = catalog.execute(
-            "select proname, pg_get_functiondef(oid) from pg_proc where proname like '%popularity%' order by 1"
+            """
+            select proname, pg_get_functiondef(oid) from pg_proc
+            where proname like '%popularity%' order by 1
+            """
         ).fetchall()
         relations = catalog.execute(
             "select oid, relname, relfilenode from pg_class where relnamespace = 'public'::regnamespace"
@@ -197,10 +206,15 @@ NUMBERS = st.from_regex(
     r"[ \t]?[-+]?[0-9]{0,130}[.]?[0-9]{0,130}([eE][-+]?[0-9]{1,3})?[ \n]?", fullmatch=True
 )
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS | NUMBERS,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS
+    | NUMBERS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=5,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -214,7 +228,7 @@ VALUES = st.recursive(
 @example(meta_data={"m": "\u0663\u3000"}, constant=3.9)
 @example(meta_data={"m": "NaN"}, constant=math.nan)
 def test_a_score_is_between_0_and_1_or_none(catalog, meta_data, constant):
-    """Whatever a provider sends, and whatever stands in the table."""
+    """It is, whatever value a provider sends and whatever constant the table holds."""
     arguments = [json.dumps(meta_data), constant]
     [score] = catalog.execute("select popularity_score(%s::jsonb, 'm', %s)", arguments).fetchone()
     assert score is None or 0 <= score <= 1
@@ -238,7 +252,7 @@ WILD = [
 ]
 
 
-def test_a_malformed_value_costs_itself_only(catalog):
+def test_a_malformed_value_affects_no_other_record(catalog):
     store(catalog, "flickr", [*(str(n) for n in range(1, 101)), *WILD])
     assert refresh(catalog).missing == 0
     found = scores(catalog)
@@ -249,15 +263,15 @@ def test_a_malformed_value_costs_itself_only(catalog):
 
 
 @pytest.mark.parametrize("values", [["9e99"] * 20, ["9" * 100] * 20, ["1e-99"] * 20, ["0"] * 20])
-def test_a_constant_at_either_end(catalog, values):
+def test_a_very_small_or_large_constant(catalog, values):
     store(catalog, "flickr", values)
     refresh(catalog)
     assert all(0 <= score <= 1 for score in scores(catalog))
 
 
 @pytest.mark.parametrize("constant", [0.0, -7.5, math.nan, math.inf, -math.inf, 1.7e308, None])
-def test_a_constant_that_cannot_be(catalog, constant):
-    """In an adopted catalog: no score instead of a wrong one, and the next refresh makes it anew."""
+def test_an_impossible_constant(catalog, constant):
+    """An adopted catalog may hold one: there is no score until the next refresh recalculates it."""
     store(catalog, "flickr", ["-3", "0", "7", "9e99"])
     catalog.execute("update image set standardized_popularity = 1.55")
     catalog.execute("update image_popularity_metrics set constant = %s where provider = 'flickr'", [constant])
@@ -268,8 +282,18 @@ def test_a_constant_that_cannot_be(catalog, constant):
 
 
 PROVIDERS = [
-    "500px", "500 px", "a" * 80, "a" * 79 + "b", "it's", 'say "so"', "back\\slash", "100 % {of} $1", "Ünïcode ♥ 博物館", "_", "-- ; drop",
-]  # fmt: skip
+    "500px",
+    "500 px",
+    "a" * 80,
+    "a" * 79 + "b",
+    "it's",
+    'say "so"',
+    "back\\slash",
+    "100 % {of} $1",
+    "Ünïcode ♥ 博物館",
+    "_",
+    "-- ; drop",
+]
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -284,7 +308,7 @@ def test_any_provider_string(catalog, provider):
     assert scores(catalog, "flickr") == [None] * 3
 
 
-def test_names_are_bounded_and_tell_apart():
+def test_names_are_bounded_and_distinct():
     names = {query_id("image_popularity", p) for p in PROVIDERS}
     assert len(names) == len(PROVIDERS)
     assert all(re.fullmatch(QUERY_ID, n) for n in names)
@@ -292,8 +316,11 @@ def test_names_are_bounded_and_tell_apart():
     assert digest("a", "b") != digest("a b")
 
 
-def test_what_an_older_run_left_gets_todays_scores(catalog):
-    """It was stopped half-way; another refresh, with another constant, goes on with its rows; then the older one is cleared."""
+def test_rows_that_an_older_run_left_get_current_scores(catalog):
+    """An older refresh stops half-way; a newer one, with another constant, goes on with its rows.
+
+    Clearing the older one afterwards changes nothing.
+    """
     store(catalog, "flickr", [str(n) for n in range(100)])
     popularity.refresh_constant(catalog, "image", "flickr", 60)
     conf = popularity.update_conf("image", "flickr")
@@ -304,7 +331,7 @@ def test_what_an_older_run_left_gets_todays_scores(catalog):
     catalog.execute('update image set meta_data = \'{"views": "1000"}\' where foreign_identifier::int >= 50')
     popularity.refresh_constant(catalog, "image", "flickr", 60)
     rescore(catalog, run_id="goes on")
-    # Rows that the old run had not selected, or had changed, have another score.
+    # These are rows that the old run had not selected, or had changed.
     with pytest.raises(Fatal, match="some rows do not have the score of the current constant"):
         popularity.note_refreshed(catalog, "image", "flickr", 60)
     rescore(catalog, run_id="another")

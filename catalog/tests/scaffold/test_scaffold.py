@@ -10,6 +10,7 @@ import orjson
 import pytest
 from upath import UPath
 
+from catalog.core.media import MediaType
 from catalog.ingestion.assemble import client_for
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
@@ -17,25 +18,27 @@ from catalog.ingestion.replay import ReplayAdapter
 from catalog.mutants.trial import copy_tree
 from catalog.provider_api import Provider
 from catalog.scaffold.__main__ import NewProvider, source, write
+from catalog.tests.values import present
 
 RUFF = Path(sys.executable).parent / "ruff"
 ROOT = Path(__file__).parents[3]
 
 
-def made(media):
+def made(media: tuple[MediaType, ...]) -> NewProvider:
     return NewProvider("Made-Up Museum", "https://api.museum.example.org/v1/items?key=x", media)
 
 
-def provider_in(text):
-    space = {"__name__": "made_up"}
-    exec(compile(text, "provider.py", "exec"), space)
+def provider_in(code: str) -> type[Provider]:
+    """Return the provider that a module defines."""
+    space: dict[str, object] = {"__name__": "made_up"}
+    exec(compile(code, "provider.py", "exec"), space)
     return next(
         c for c in space.values() if isinstance(c, type) and issubclass(c, Provider) and c is not Provider
     )
 
 
 @pytest.mark.parametrize("media", [("image",), ("audio",), ("image", "audio"), ("audio", "image")])
-def test_it_yields_rows_of_its_recording_and_names_what_is_to_do(media, tmp_path):
+def test_a_new_provider_replays_its_recording_and_lists_what_remains_to_be_done(media, tmp_path):
     files = write(made(media), tmp_path / "made_up_museum")
     assert {p.name for p in files} == {
         "__init__.py",
@@ -94,11 +97,11 @@ def test_it_passes_the_suite_of_all_providers_and_expect_explains_rejects(tmp_pa
 
 
 @pytest.mark.parametrize("media", [("image",), ("image", "audio")])
-def test_it_is_laid_out_as_the_house_is(media):
-    text, place = source(made(media)), ROOT / "catalog" / "providers" / "made_up_museum" / "provider.py"
+def test_a_new_provider_passes_the_linter_and_the_formatter(media):
+    code, path = source(made(media)), ROOT / "catalog" / "providers" / "made_up_museum" / "provider.py"
     for command in (["check"], ["format", "--check"]):
         subprocess.run(
-            [RUFF, *command, "--stdin-filename", place, "-"], check=True, input=text, text=True, cwd=ROOT
+            [RUFF, *command, "--stdin-filename", path, "-"], check=True, input=code, text=True, cwd=ROOT
         )
 
 
@@ -111,8 +114,8 @@ def test_it_is_laid_out_as_the_house_is(media):
         ("x" * 50, "https://example.org", "at most 40 characters"),
     ],
 )
-def test_what_cannot_be_is_said(title, url, problem):
-    assert problem in NewProvider(title, url, ("image",)).problem()
+def test_an_impossible_provider_is_refused(title, url, problem):
+    assert problem in present(NewProvider(title, url, ("image",)).problem())
 
 
 def test_names():
@@ -121,7 +124,7 @@ def test_names():
     assert [new.catalog_name(m) for m in new.media] == ["museedorsayparis", "museedorsayparis_audio"]
 
 
-def test_a_recording_is_plain(tmp_path):
+def test_a_recording_holds_no_query(tmp_path):
     write(made(("image",)), tmp_path / "x")
     document = orjson.loads((tmp_path / "x" / "recording" / "recording.json").read_bytes())
     assert [i["request"]["url"] for i in document["interactions"]] == [

@@ -1,4 +1,4 @@
-"""How the soak reads the advice of a failed run's message."""
+"""The advice that the soak reads in the message of a failed run."""
 
 import pytest
 

@@ -5,7 +5,9 @@ import threading
 import psycopg
 import pytest
 
+from catalog.core.session import Connection
 from catalog.data_refresh.mapping import index_body, index_meta
+from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import policy_from
 from catalog.soak import made_up
 from catalog.soak.journal import Journal
@@ -14,7 +16,8 @@ from catalog.soak.model import Model, Update
 from catalog.soak.oracles import content, published, remains
 from catalog.soak.readers import AliasReader, TableReader
 from catalog.soak.visitors import Visits, leave_lists, make_list
-from catalog.soak.world import relations
+from catalog.soak.world import World, relations
+from catalog.tests.values import present
 
 pytestmark = pytest.mark.database
 NAPPY = SOURCES["nappy"]
@@ -213,11 +216,11 @@ def test_a_key_twice(pulled):
 
 
 @pytest.mark.parametrize(
-    ("delivered", "more_tries", "right"),
+    ("delivered", "retries", "right"),
     [(20, 0, True), (21, 0, False), (21, 1, True), (22, 1, False), (19, 0, True)],
 )
-def test_pages_that_are_asked_for_again(delivered, more_tries, right):
-    assert named(content.requested_again(RUN, delivered, 20, more_tries)) == ([] if right else ["requests"])
+def test_pages_that_are_requested_again(delivered, retries, right):
+    assert named(content.requested_again(RUN, delivered, 20, retries)) == ([] if right else ["requests"])
 
 
 def test_what_is_left_over(pulled):
@@ -271,7 +274,7 @@ def test_the_canary(catalog, tmp_path, text, right):
 
 
 def test_states(catalog):
-    """In tables like Airflow's."""
+    """The tables are like Airflow's."""
     catalog.execute("""
         create table dag_run (dag_id text, run_id text, state text);
         create table task_instance (dag_id text, run_id text, task_id text, state text);
@@ -319,10 +322,8 @@ def test_a_moderated_medium_must_be_deleted(pulled, refreshed):
 @pytest.fixture
 def indexed(refreshed, search):
     """Both indexes, matching the table."""
-    client, rows = (
-        search.client,
-        refreshed.execute("select id, identifier::text, title from image").fetchall(),
-    )
+    client = search.client
+    rows = refreshed.execute("select id, identifier::text, title from image").fetchall()
     meta = index_meta("image", "image_data_refresh", RUN, policy_from(None))
     for alias in ("image", "image-filtered"):
         index = f"image-1{alias[5:]}"
@@ -375,26 +376,27 @@ def test_an_index_that_the_engine_has_created(refreshed, indexed):
     assert "readers" in named(judge_index(refreshed, indexed))
 
 
-class OneStack:
-    """The parts of a world that readers use."""
+class Databases(World):
+    """A world without a stack: an API database and, for some readers, a search engine."""
 
-    def __init__(self, dsn, search=None):
-        self._dsn, self._search = dsn, search
+    def __init__(self, connection: Connection, search: Indexes | None = None) -> None:
+        self._connection, self._search = connection, search
 
-    def connect(self, _):
-        return psycopg.connect(self._dsn, autocommit=True)
+    def connect(self, database: str = "catalog") -> Connection:
+        return self._connection
 
-    def search(self):
-        return self._search
+    def search(self) -> Indexes:
+        return present(self._search)
 
 
 @pytest.fixture
 def table(refreshed, api_dsn, model):
     journal = Journal()
-    reader = TableReader(OneStack(api_dsn), journal, model, lambda _: threading.TIMEOUT_MAX, "image")
-    reader.read()
-    assert journal.violations == []
-    return reader, journal
+    with psycopg.connect(api_dsn, autocommit=True) as own:
+        reader = TableReader(Databases(own), journal, model, lambda _: threading.TIMEOUT_MAX, "image")
+        reader.read()
+        assert journal.violations == []
+        yield reader, journal
 
 
 def exchange(api, condition):
@@ -451,11 +453,12 @@ def alias(indexed, model, api_dsn, monkeypatch):
     monkeypatch.setattr("catalog.soak.readers.GRACE", 0.0)
     monkeypatch.setattr("catalog.soak.readers.RACING", 0)
     journal = Journal()
-    reader = AliasReader(OneStack(api_dsn, indexed), journal, model, "image", TERMS)
-    reader.read()
-    reader.read()
-    assert journal.violations == []
-    return reader, journal
+    with psycopg.connect(api_dsn, autocommit=True) as own:
+        reader = AliasReader(Databases(own, indexed), journal, model, "image", TERMS)
+        reader.read()
+        reader.read()
+        assert journal.violations == []
+        yield reader, journal
 
 
 def test_a_reader_of_a_moderated_document(refreshed, indexed, alias, model):
