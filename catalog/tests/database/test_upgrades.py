@@ -122,7 +122,7 @@ def test_a_lock_holder_whose_details_are_hidden(older, server):
     with reader(older) as holder, psycopg.connect(older) as waiting, psycopg.connect(seen_by) as onlooker:
         thread = threading.Thread(target=lambda: waiting.execute("lock table ingestion_report"), daemon=True)
         thread.start()
-        found: list[locks.Holder] = []
+        found: list[locks.LockHolder] = []
         while not found:
             found = locks.lock_holders(onlooker, waiting.info.backend_pid)
             onlooker.rollback()
