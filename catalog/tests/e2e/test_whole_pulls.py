@@ -105,6 +105,8 @@ def test_a_pull_with_a_used_up_quota_resumes_when_the_quota_does(bench):
             run_id = bench.api.trigger(JAMENDO, {})
             task = "ingest_data.pull_audio_data"
             until(lambda: bench.tasks(JAMENDO, run_id)[task] == "up_for_reschedule")
+            # Airflow takes a task that is queued again before it has noticed the end of its process for a failure.
+            until(lambda: has_noticed_the_end(bench, run_id))
             assert bench.api.run(JAMENDO, run_id)["state"] == "running"
             with bench.database("airflow") as connection:
                 query = """
@@ -123,6 +125,12 @@ def test_a_pull_with_a_used_up_quota_resumes_when_the_quota_does(bench):
     finally:
         with bench.catalog() as connection:
             connection.execute("delete from rate_quota")
+
+
+def has_noticed_the_end(bench, run_id):
+    """Return whether the scheduler has processed the end of the run's first task process."""
+    log = (bench.stack.logs / "scheduler.log").read_text(errors="replace")
+    return any("Received executor event" in line and run_id in line for line in log.splitlines())
 
 
 def rescheduled(bench, run_id):
