@@ -94,7 +94,7 @@ def upgrade(dsn: DsnOf = None, which: SchemaName = "catalog", max_wait: MaxWait 
 
 @db.command()
 def status(dsn: DsnOf = None, which: SchemaName = "catalog") -> None:
-    """Notify which revision the schema has and what is pending; exit 1 when something is."""
+    """Show the revision of the schema and the pending ones; exit with 1 if there are any."""
     address = address_of(which, dsn)
     found = schema.status(address, which)
     older = which == "catalog" and found.current is None and schema.is_older_catalog(address)

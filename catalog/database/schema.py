@@ -2,6 +2,10 @@
 
 The schema of the API database is for local stacks and tests: in production the API's own migrations create
 its tables. Migrations only add, so that a release works with a newer schema than its own.
+
+A migration is one transaction, which begins with the locks that its `LOCKS` declare. Indexes of large tables
+are built before it, beside readers and writers: `INDEXES` maps the name of an index to its `create index
+concurrently …`. An index on a column that the migration adds belongs in the next migration.
 """
 
 import logging
@@ -20,6 +24,7 @@ from catalog.core.conninfo import conninfo
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
 from catalog.database import locks
+from catalog.database.index_builds import build_concurrently, statements_for
 from catalog.database.revision import FOLDERS, MIGRATIONS, OLDER, Which, current_revision, media_table
 
 log = logging.getLogger(__name__)
@@ -33,6 +38,7 @@ class SchemaStatus(msgspec.Struct, frozen=True):
         head: The newest revision of this package.
         pending: Revisions to apply, in order.
         locks: Pending revision → table → the strongest lock that it takes there, and for how long.
+        indexes: Pending revision → name of an index → the statement that creates it.
         applied: Revisions that the upgrade has just applied.
         before: The revision before the upgrade.
     """
@@ -41,6 +47,7 @@ class SchemaStatus(msgspec.Struct, frozen=True):
     head: str
     pending: tuple[str, ...]
     locks: Mapping[str, Mapping[str, str]] = {}
+    indexes: Mapping[str, Mapping[str, str]] = {}
     applied: tuple[str, ...] = ()
     before: str | None = None
 
@@ -68,13 +75,13 @@ def upgrade(
 ) -> SchemaStatus:
     """Apply pending migrations beside running work. Concurrent upgrades wait for each other.
 
-    Each migration is one transaction. Applied migrations stay when a later one fails. A newer schema is left
-    unchanged.
+    Each migration is one transaction, after its indexes have been built. Applied migrations stay when a later
+    one fails. A newer schema is left unchanged.
 
     Args:
         dsn: Address of the database.
         which: Whose schema it is.
-        notify: Called with a sentence when a migration waits for a lock.
+        notify: Called with a sentence when a migration waits for a lock, and when it builds an index.
         max_wait: Seconds after which no further attempt is made to get a lock.
 
     Returns:
@@ -98,6 +105,26 @@ def upgrade(
 
         # The table whose lock was not obtained. It is locked first, because only the first lock waits long.
         occupied: set[str] = set()
+
+        def build_indexes(indexes: Mapping[str, str]) -> None:
+            """Build the indexes of a migration that are missing or invalid."""
+            session.autocommit = True
+            try:
+                for name, create in indexes.items():
+                    if statements := statements_for(session, name, create):
+                        notify(f"building the index {name}, beside readers and writers")
+                        build_concurrently(
+                            session,
+                            lambda: psycopg.connect(conninfo(dsn), autocommit=True),
+                            f"the index {name}",
+                            statements,
+                            notify=notify,
+                            max_wait=max_wait,
+                        )
+            finally:
+                session.autocommit = False
+            locks.limit_lock_wait(session)
+            session.commit()
 
         def migrate(revision: str, stated: Mapping[str, str]) -> None:
             """Apply one migration in one transaction, which begins with the locks that it declares."""
@@ -125,6 +152,7 @@ def upgrade(
                         _refuse_an_older_catalog(session, before)
                     session.commit()
                     for revision in before.pending:
+                        build_indexes(before.indexes.get(revision, {}))
                         migrate(revision, before.locks.get(revision, {}))
                 return msgspec.structs.replace(
                     _status(session, which), applied=before.pending, before=before.current
@@ -199,6 +227,7 @@ def _status(connection: Connection, which: Which) -> SchemaStatus:
         head,
         tuple(script.revision for script in pending),
         {script.revision: script.module.LOCKS for script in pending if script.module.LOCKS},
+        {script.revision: script.module.INDEXES for script in pending if hasattr(script.module, "INDEXES")},
     )
 
 

@@ -4,7 +4,6 @@ Where an adoption stands follows from what the database holds: a second call loo
 that are left. One that was killed leaves at most an index that is not valid, which the next one drops first.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,12 +22,10 @@ from catalog.database.adoption.inventory import SET_KEY
 from catalog.database.adoption.look import Look, look
 from catalog.database.adoption.rows import TO_FILL
 from catalog.database.adoption.steps import Step
+from catalog.database.index_builds import Notify, Progress, build_concurrently
 from catalog.database.schema import SchemaStatus
 
-Notify = Callable[[str], None]
-Progress = Callable[[str, int, int], None]
 FILLED = 10_000  # rows of a batch
-_FOLLOWS = 0.5  # seconds between two looks at how far an index is
 
 
 class InTheWay(Refused):
@@ -148,22 +145,15 @@ class _Work:
                 self._run(statement)
 
     def _index(self, step: Step) -> None:
-        """Build an index outside a transaction; one that an earlier attempt left invalid is built again."""
-        locks.set_lock_timeout(self._connection, self._max_wait)
-        self._run("set maintenance_work_mem = '1GB'")
-        follow = _Follow(
-            self._connect, self._connection.info.backend_pid, step.title, self._notify, self._progress
+        build_concurrently(
+            self._connection,
+            self._connect,
+            step.title,
+            step.statements,
+            notify=self._notify,
+            progress=self._progress,
+            max_wait=self._max_wait,
         )
-        try:
-            with follow:
-                for statement in step.statements:
-                    self._run(statement)
-        except psycopg.errors.LockNotAvailable:
-            others = "; ".join(map(str, follow.found)) or "a session that has ended meanwhile"
-            raise Fatal(
-                f"{step.title} has waited {self._max_wait:,.0f} s for {others}. What was done before this step stays. Repeat the "
-                "command when that has ended: it drops the half-built index and builds it anew."
-            ) from None
 
     def _fill(self, step: Step) -> None:
         table = sql.Identifier("public", step.table)
@@ -228,46 +218,3 @@ class _Work:
 
     def _run(self, statement: str) -> None:
         self._connection.execute(sql.SQL(statement))
-
-
-class _Follow:
-    """Reports the progress of an index build, and the sessions that it waits for."""
-
-    def __init__(
-        self, connect: Callable[[], Connection], pid: int, title: str, notify: Notify, progress: Progress
-    ) -> None:
-        self._connect, self._pid, self._title = connect, pid, title
-        self._notify, self._progress = notify, progress
-        self._over = threading.Event()
-        self.found: list[locks.LockHolder] = []  # those of the last look that found any
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        said: set[int] = set()
-        if self._over.wait(_FOLLOWS):
-            return
-        try:
-            with self._connect() as connection:
-                while not self._over.is_set():
-                    row = connection.execute(
-                        "select greatest(blocks_done, tuples_done), greatest(blocks_total, tuples_total) "
-                        "from pg_stat_progress_create_index where pid = %s",
-                        [self._pid],
-                    ).fetchone()
-                    if row and row[1]:
-                        self._progress(self._title, *row)
-                    self.found = locks.lock_holders(connection, self._pid) or self.found
-                    for holder in self.found:
-                        if holder.pid not in said:
-                            said.add(holder.pid)
-                            self._notify(f"{self._title} waits for {holder}")
-                    self._over.wait(_FOLLOWS)
-        except psycopg.Error:
-            return  # how far it is stays unknown; the build itself goes on

@@ -19,6 +19,7 @@ revision = "{REVISION}"
 down_revision = "%s"
 TABLES = ("image", "audio", "deleted_image", "deleted_audio", "ingestion_report", "image_popularity_metrics")
 LOCKS = {{table: "ACCESS EXCLUSIVE, an instant" for table in TABLES}}
+INDEXES = {{"image_made_up": "create index concurrently image_made_up on public.image (created_on)"}}
 
 
 def upgrade() -> None:

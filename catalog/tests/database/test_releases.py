@@ -113,6 +113,33 @@ def test_killed_and_repeated(dsn, following):
     assert revision(dsn) == REVISION
 
 
+def test_an_index_build_that_is_killed_is_repeated(dsn, following):
+    """The build blocks no writer; the invalid index that it leaves is dropped and built again."""
+    valid = "select indisvalid from pg_index where indexrelid = to_regclass('public.image_made_up')"
+    insert = (
+        "insert into image (created_on, updated_on, provider, foreign_identifier, foreign_landing_url, url, license,"
+        " removed_from_source) values (now(), now(), 'p', %s, 'https://example.org', %s, 'cc0', false)"
+    )
+    with psycopg.connect(dsn) as writer, psycopg.connect(dsn, autocommit=True) as other:
+        writer.execute(insert, ["open", "https://example.org/open.jpg"])
+        with following.start("db", "upgrade", dsn=dsn) as process:
+            until(lambda: other.execute(valid).fetchone() == (False,), 60)
+            other.execute(insert, ["meanwhile", "https://example.org/meanwhile.jpg"])
+            process.kill()
+        other.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where query like 'create index concurrently%'"
+        )
+        writer.commit()
+        assert other.execute(valid).fetchone() == (False,)
+        status, said = following.run("db", "upgrade", dsn=dsn)
+        assert (status, "building the index image_made_up, beside readers and writers" in said) == (
+            0,
+            True,
+        ), said
+        assert other.execute(valid).fetchone() == (True,)
+    assert revision(dsn) == REVISION
+
+
 def test_two_releases_upgrade_at_once(server, following):
     """In either order, the result is the newer schema, and neither upgrade fails."""
     dsn = database_of_its_own(server, "template0")
