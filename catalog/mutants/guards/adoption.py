@@ -195,7 +195,7 @@ GUARDS = (
         seconds=20,
     ),
     Guard(
-        name="adoption-index-max_wait",
+        name="adoption-index-waits",
         holds="An index does not wait for older transactions without limit.",
         row=37,
         file=WORK,
