@@ -307,7 +307,7 @@ def test_an_index_that_is_deleted_while_it_is_filled(filled, search, monkeypatch
 
 def test_an_index_that_is_replaced_after_the_last_document(filled, search):
     uuid = make(search, "image-a")
-    with pytest.raises(Fatal, match="not the one that this run made"):
+    with pytest.raises(Fatal, match="not the one that this run created"):
         RangeIndexer(
             filled,
             search.client,
