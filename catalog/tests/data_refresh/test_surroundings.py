@@ -294,7 +294,7 @@ def test_errors_of_the_swap_name_the_cause_and_a_solution(filled):
     said = str(error.value)
     assert ".." not in said
     assert (
-        "Correct the rows that key note_pin_fkey of note is about, or drop the key, then clear this task."
+        "Correct the rows that violate key note_pin_fkey of note, or drop the key, then clear this task."
         in said
     )
 
