@@ -11,6 +11,7 @@ from catalog.ingestion.pagination import Counted, Cursor, Page, Paginator, Round
 from catalog.ingestion.provider import FileSizes, Provider, Reingestion
 from catalog.ingestion.rate import Quota, Rate
 from catalog.ingestion.records import Audio, Image, Raw, RecordResult, Skip, compact, dig, missing
+from catalog.ingestion.responses import as_count, count_at, describe, has, items_at, total_of, values_at
 from catalog.ingestion.urls import without_param
 from catalog.ingestion.windows import Slicing, Window
 
@@ -48,13 +49,20 @@ __all__ = [
     "Slicing",
     "Tokens",
     "Window",
+    "as_count",
     "compact",
+    "count_at",
+    "describe",
     "dig",
     "first_link",
+    "has",
+    "items_at",
     "license_from_pair",
     "license_from_url",
     "links",
     "missing",
     "text_of",
+    "total_of",
+    "values_at",
     "without_param",
 ]

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import orjson
 import typer
 from rich.progress import (
@@ -31,6 +30,7 @@ from upath import UPath
 from catalog.cli.program import err
 from catalog.core.errors import CatalogError
 from catalog.core.secrets import Secret
+from catalog.core.settings import PRIVATE_HOSTS
 from catalog.ingestion.assemble import client_for, replay_of, window_of
 from catalog.ingestion.parts import Counts, Manifest, Parts
 from catalog.ingestion.provider import Provider, provider_class
@@ -81,13 +81,12 @@ def secret_for(provider: type[Provider]) -> Secret | None:
 
 def _private_hosts() -> list[str]:
     """Return the hosts that may be at private addresses, from the environment variable PRIVATE_HOSTS."""
-    value = os.environ.get("PRIVATE_HOSTS") or os.environ.get("AIRFLOW_VAR_PRIVATE_HOSTS") or "[]"
-    try:
-        return msgspec.json.decode(value, type=list[str])
-    except msgspec.DecodeError as error:
-        raise CatalogError(
-            f'PRIVATE_HOSTS should be a JSON list such as ["api.example.org"]: {error}'
-        ) from None
+    hosts, problem = PRIVATE_HOSTS.decode(
+        os.environ.get("PRIVATE_HOSTS") or os.environ.get("AIRFLOW_VAR_PRIVATE_HOSTS")
+    )
+    if problem:
+        raise CatalogError(problem.partition(" Until it is corrected")[0])
+    return hosts
 
 
 def ingest(

@@ -69,7 +69,7 @@ def _paths() -> dict[str, tuple[str, str]]:
     return found
 
 
-PATHS = _paths()
+PAIR_BY_PATH = _paths()
 _CANONICAL = {
     "licenses/mark/1.0": "publicdomain/mark/1.0",
     "licenses/by-nd-nc/2.0/jp": "licenses/by-nc-nd/2.0",
@@ -84,7 +84,7 @@ _EXPLAINED = {
 def _reverse() -> dict[tuple[str, str], str]:
     """Map (slug, version) to a deed path; prefer the international path to a spelling variant or a port."""
     found: dict[tuple[str, str], str] = {}
-    for path, pair in PATHS.items():
+    for path, pair in PAIR_BY_PATH.items():
         found.setdefault(pair, _CANONICAL.get(path, path))
     for slug in _MAIN:
         found[(slug, "2.1")] = f"licenses/{slug}/2.0"  # there is no international 2.1
@@ -92,10 +92,13 @@ def _reverse() -> dict[tuple[str, str], str]:
     return found
 
 
-REVERSE = _reverse()
-_AFTER = r"(?:/(?:[a-z]{2,3}(?:[-_][a-z0-9]+)?|igo|scotland))?(?:/(?:deed|legalcode)[a-z0-9._-]*|/rdf)?"
+PATH_BY_PAIR = _reverse()
+_SUFFIX = r"(?:/(?:[a-z]{2,3}(?:[-_][a-z0-9]+)?|igo|scotland))?(?:/(?:deed|legalcode)[a-z0-9._-]*|/rdf)?"
 _KNOWN = re.compile(
-    "(" + "|".join(re.escape(path) for path in sorted(PATHS, key=len, reverse=True)) + ")" + f"(?:{_AFTER})$"
+    "("
+    + "|".join(re.escape(path) for path in sorted(PAIR_BY_PATH, key=len, reverse=True))
+    + ")"
+    + f"(?:{_SUFFIX})$"
 )
 
 
@@ -126,7 +129,7 @@ def _from_url(url: str) -> License | None:
     if not (match := _KNOWN.fullmatch(path)):
         return None
     deed = match.group(1)
-    slug, version = PATHS[deed]
+    slug, version = PAIR_BY_PATH[deed]
     return License(slug, version, f"https://creativecommons.org/{_CANONICAL.get(deed, deed)}/", url)
 
 
@@ -148,7 +151,7 @@ def license_from_pair(slug: object, version: object, raw_url: str | None = None)
     except (ValueError, OverflowError):
         return None
     pair = slug.strip().lower(), str(number)
-    if (path := REVERSE.get(pair)) is None:
+    if (path := PATH_BY_PAIR.get(pair)) is None:
         return None
     return License(
         *pair, f"https://creativecommons.org/{path}/", raw_url if isinstance(raw_url, str) else None

@@ -31,7 +31,7 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 def _declare(
     kind: Kind,
     name: str,
-    shown: str,
+    shown: str | None,
     meaning: str,
     *,
     of: Any = str,
@@ -39,13 +39,26 @@ def _declare(
     strict: bool = False,
     entry: Any = None,
 ) -> Setting[T]:
+    """Declare a setting.
+
+    Args:
+        kind: Where it is set.
+        name: Its name.
+        shown: What applies without it, in Markdown; None for the default itself.
+        meaning: Its meaning, in Markdown.
+        of: Type of the value.
+        value: The default.
+        strict: See `Setting`.
+        entry: See `Setting`.
+    """
+    shown = f"`{msgspec.to_builtins(value)}`" if shown is None else shown
     setting = Setting(name, kind, shown, meaning, of, value, strict, entry)
     _all.append(setting)
     return setting
 
 
 def _text(
-    name: str, shown: str, meaning: str, of: Any = str, value: Any = None, strict: bool = False
+    name: str, shown: str | None, meaning: str, of: Any = str, value: Any = None, strict: bool = False
 ) -> Setting[Any]:
     return _declare("Variable", name, shown, meaning, of=of, value=value, strict=strict)
 
@@ -90,10 +103,7 @@ OBJECT_STORAGE = _text(
 )
 _text("API_KEY_…", "the provider's run fails", "keys, as [the table of providers](providers.md) names them")
 INATURALIST_DUMP = _text(
-    "INATURALIST_DUMP",
-    "`s3://inaturalist-open-data`",
-    "folder of iNaturalist's four files",
-    value="s3://inaturalist-open-data",
+    "INATURALIST_DUMP", None, "folder of iNaturalist's four files", value="s3://inaturalist-open-data"
 )
 CATALOGUE_OF_LIFE = _text(
     "CATALOGUE_OF_LIFE",
@@ -110,12 +120,12 @@ SENSITIVE_TERMS_URL = _text(
 ES_INDEX_THROTTLING_RATE: Setting[float] = _declare(
     "Variable",
     "ES_INDEX_THROTTLING_RATE",
-    "`20000`",
+    None,
     "documents per second while a filtered index is copied; `-1` for no limit",
     of=Annotated[float, msgspec.Meta(gt=0)] | Annotated[int, msgspec.Meta(ge=-1, le=-1)],
     value=20_000,
 )
-ENVIRONMENT = _text("ENVIRONMENT", "`local`", "Slack messages are sent in `production` only", value="local")
+ENVIRONMENT = _text("ENVIRONMENT", None, "Slack messages are sent in `production` only", value="local")
 CONTACT_EMAIL = _text("CONTACT_EMAIL", "none", "address in the User-Agent", Line)
 CATALOG_RDS_DB_IDENTIFIER = _text(
     "CATALOG_RDS_DB_IDENTIFIER",
@@ -170,7 +180,7 @@ TAG_POLICY: Setting[dict[str, Any] | None] = _declare(
 DATA_REFRESH_INDEX_TASKS: Setting[int] = _declare(
     "Variable, JSON",
     "DATA_REFRESH_INDEX_TASKS",
-    "`8`",
+    None,
     "tasks that fill an index, at most 64",
     of=Annotated[int, msgspec.Meta(ge=1, le=64)],
     value=8,
@@ -274,7 +284,7 @@ PR_REVIEW_REMINDER_DRY_RUN = _switch("PR_REVIEW_REMINDER_DRY_RUN", True, "`false
 DEFAULT_RETRY_COUNT: Setting[int] = _declare(
     "environment",
     "DEFAULT_RETRY_COUNT",
-    "`2`",
+    None,
     "retries of a task",
     of=Annotated[int, msgspec.Meta(ge=0, le=100)],
     value=2,
@@ -282,7 +292,7 @@ DEFAULT_RETRY_COUNT: Setting[int] = _declare(
 DEFAULT_RETRY_DELAY: Setting[float] = _declare(
     "environment",
     "DEFAULT_RETRY_DELAY",
-    "`300`",
+    None,
     "seconds between retries",
     of=Annotated[float, msgspec.Meta(ge=0, le=86_400)],
     value=300,
@@ -296,18 +306,18 @@ DATA_REFRESH_EXECUTOR: Setting[str | None] = _declare(
 DATA_REFRESH_POKE_INTERVAL: Setting[float] = _declare(
     "environment",
     "DATA_REFRESH_POKE_INTERVAL",
-    "`60`",
+    None,
     "poke interval of tasks that wait for other DAGs, in seconds",
     of=Seconds,
     value=60,
 )
 AWS_RDS_CONN_ID: Setting[str] = _declare(
-    "environment", "AWS_RDS_CONN_ID", "`aws_default`", "AWS connection for RDS", value="aws_default"
+    "environment", "AWS_RDS_CONN_ID", None, "AWS connection for RDS", value="aws_default"
 )
 AWS_RDS_POKE_INTERVAL: Setting[float] = _declare(
     "environment",
     "AWS_RDS_POKE_INTERVAL",
-    "`60`",
+    None,
     "poke interval of tasks that wait for RDS, in seconds",
     of=Seconds,
     value=60,
@@ -321,7 +331,7 @@ CATALOG_COMMIT: Setting[str | None] = _declare(
 DJANGO_ADMIN_URL: Setting[str] = _declare(
     "environment",
     "DJANGO_ADMIN_URL",
-    "`http://localhost:8000/admin`",
+    None,
     "the API's admin pages, for links",
     value="http://localhost:8000/admin",
 )

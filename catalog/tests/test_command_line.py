@@ -232,7 +232,7 @@ def test_a_database_without_our_tables(catalog_command, server, monkeypatch):
             "/proc/nowhere",
         ),
         ({}, ("record", "moon", "--out", "/tmp/none"), "moon"),
-        ({"PRIVATE_HOSTS": "{"}, ("ingest", "stocksnap"), "PRIVATE_HOSTS should be a JSON list"),
+        ({"PRIVATE_HOSTS": "{"}, ("ingest", "stocksnap"), "PRIVATE_HOSTS is malformed"),
     ],
 )
 def test_any_wrong_setting_or_argument(catalog_command, monkeypatch, environment, command, words):

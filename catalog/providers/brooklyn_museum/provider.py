@@ -8,7 +8,6 @@ https://www.brooklynmuseum.org/opencollection/api
 from datetime import date
 
 from catalog.core.errors import UnexpectedResponse
-from catalog.ingestion.responses import describe, values_at
 from catalog.provider_api import (
     ApiKey,
     Client,
@@ -22,10 +21,12 @@ from catalog.provider_api import (
     RecordResult,
     Skip,
     compact,
+    describe,
     dig,
     license_from_url,
     links,
     missing,
+    values_at,
 )
 
 OBJECTS = "https://www.brooklynmuseum.org/api/v2/object/"

@@ -7,7 +7,6 @@ the whole response. https://ccmixter.org/query-api
 
 import re
 
-from catalog.ingestion.responses import as_count
 from catalog.provider_api import (
     Audio,
     Counted,
@@ -16,6 +15,7 @@ from catalog.provider_api import (
     Raw,
     RecordResult,
     Skip,
+    as_count,
     dig,
     license_from_url,
     missing,

@@ -9,7 +9,6 @@ https://europeana.atlassian.net/wiki/spaces/EF/pages/2385739812/Search+API+Docum
 from datetime import date, timedelta
 
 from catalog.core.errors import UnexpectedResponse
-from catalog.ingestion.responses import describe, items_at
 from catalog.provider_api import (
     ApiKey,
     Client,
@@ -25,7 +24,9 @@ from catalog.provider_api import (
     Tokens,
     Window,
     compact,
+    describe,
     dig,
+    items_at,
     license_from_url,
     missing,
     without_param,

@@ -9,7 +9,6 @@ with `#1`, `#2` … appended. https://api.finna.fi/swagger-ui/
 from datetime import date, timedelta
 
 from catalog.core.errors import UnexpectedResponse
-from catalog.ingestion.responses import count_at, describe, total_of
 from catalog.provider_api import (
     Client,
     Counted,
@@ -23,8 +22,11 @@ from catalog.provider_api import (
     Skip,
     Slicing,
     Window,
+    count_at,
+    describe,
     dig,
     license_from_url,
+    total_of,
 )
 
 SEARCH = "https://api.finna.fi/api/v1/search"

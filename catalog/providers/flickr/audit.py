@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from catalog.ingestion.responses import count_at, items_at
-from catalog.provider_api import Client, Json, JsonObject, dig
+from catalog.provider_api import Client, Json, JsonObject, count_at, dig, items_at
 from catalog.providers.flickr.provider import SOURCES
 from catalog.providers.flickr.search import LICENSES, check, check_total
 

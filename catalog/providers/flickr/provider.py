@@ -13,7 +13,6 @@ Terms: https://www.flickr.com/help/terms/api
 
 from datetime import date
 
-from catalog.ingestion.responses import count_at
 from catalog.provider_api import (
     ApiKey,
     Client,
@@ -29,6 +28,7 @@ from catalog.provider_api import (
     Slicing,
     Window,
     compact,
+    count_at,
     dig,
     missing,
     text_of,

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 from catalog.core.errors import LoopDetected, UnexpectedResponse
-from catalog.ingestion.responses import as_count, count_at, describe, items_at, total_of
 from catalog.provider_api import (
     Check,
     Client,
@@ -20,8 +19,13 @@ from catalog.provider_api import (
     Page,
     Params,
     Raw,
+    as_count,
+    count_at,
+    describe,
     dig,
+    items_at,
     license_from_pair,
+    total_of,
 )
 
 ENDPOINT = "https://api.flickr.com/services/rest"

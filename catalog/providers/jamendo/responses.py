@@ -8,8 +8,7 @@ from functools import cache
 from catalog.core.errors import CatalogError, Fatal, HttpStatus, Retry, StopsPull, UnexpectedResponse
 from catalog.ingestion.client import Client
 from catalog.ingestion.records import Raw
-from catalog.ingestion.responses import as_count, count_at, items_at, values_at
-from catalog.provider_api import Json
+from catalog.provider_api import Json, as_count, count_at, items_at, values_at
 
 log = logging.getLogger(__name__)
 # Errors that a retry cannot help (5: invalid id); https://developer.jamendo.com/v3.0/response-codes

@@ -6,8 +6,21 @@ https://metmuseum.github.io/
 from datetime import date, timedelta
 
 from catalog.core.errors import UnexpectedResponse
-from catalog.ingestion.responses import as_count, count_at, describe, has, items_at
-from catalog.provider_api import Check, Client, Cursor, Json, Page, Paginator, Params, dig
+from catalog.provider_api import (
+    Check,
+    Client,
+    Cursor,
+    Json,
+    Page,
+    Paginator,
+    Params,
+    as_count,
+    count_at,
+    describe,
+    dig,
+    has,
+    items_at,
+)
 
 OBJECTS = "https://collectionapi.metmuseum.org/public/collection/v1/objects"
 A_PAGE = 100

@@ -9,7 +9,6 @@ from datetime import date
 from urllib.parse import parse_qs, urlsplit
 
 from catalog.core.errors import UnexpectedResponse
-from catalog.ingestion.responses import as_count, describe, values_at
 from catalog.provider_api import (
     ApiKey,
     Client,
@@ -21,9 +20,12 @@ from catalog.provider_api import (
     Raw,
     RecordResult,
     Skip,
+    as_count,
+    describe,
     dig,
     license_from_url,
     missing,
+    values_at,
     without_param,
 )
 from catalog.providers.nypl.mods import creator, listed, meta_data, text, topics

@@ -1,8 +1,7 @@
 """Reads the pages of one build of PhyloPic's data, and starts over when there is a newer one."""
 
 from catalog.core.errors import UnexpectedResponse
-from catalog.ingestion.responses import count_at, items_at
-from catalog.provider_api import Client, Cursor, HttpStatus, Json, Page, Paginator, Params
+from catalog.provider_api import Client, Cursor, HttpStatus, Json, Page, Paginator, Params, count_at, items_at
 
 IMAGES = "https://api.phylopic.org/images"
 OTHER_BUILD = (404, 410)  # statuses for a build that the server does not have yet, or no longer

@@ -15,8 +15,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from catalog.core.errors import UnexpectedResponse
-from catalog.ingestion.responses import count_at
-from catalog.provider_api import Client, Json, JsonObject, Params, Raw, RoundParams, dig
+from catalog.provider_api import Client, Json, JsonObject, Params, Raw, RoundParams, count_at, dig
 
 SEARCH = "https://collection.sciencemuseumgroup.org.uk/search/"
 TOTAL = "meta.count.type.all"

@@ -5,7 +5,7 @@ outside the ranges are searched by category. Whatever is still missing is report
 """
 
 from catalog.ingestion.client import Decoded
-from catalog.ingestion.responses import as_count, steps
+from catalog.ingestion.responses import steps
 from catalog.provider_api import (
     Client,
     Counted,
@@ -16,6 +16,7 @@ from catalog.provider_api import (
     Params,
     Raw,
     Retry,
+    as_count,
     dig,
 )
 from catalog.providers.science_museum.census import (

@@ -3,8 +3,7 @@
 import logging
 
 from catalog.core.errors import UnexpectedResponse
-from catalog.ingestion.responses import describe, items_at
-from catalog.provider_api import Client, Counted, Cursor, Json, Page, Params, dig
+from catalog.provider_api import Client, Counted, Cursor, Json, Page, Params, describe, dig, items_at
 from catalog.providers.smithsonian.units import SOURCES
 
 log = logging.getLogger(__name__)

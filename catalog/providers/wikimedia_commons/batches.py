@@ -6,8 +6,21 @@ https://www.mediawiki.org/wiki/API:Continue
 """
 
 from catalog.core.errors import UnexpectedResponse
-from catalog.ingestion.responses import describe, has, values_at
-from catalog.provider_api import Check, Client, Cursor, Fatal, Json, JsonObject, Page, Paginator, Params, dig
+from catalog.provider_api import (
+    Check,
+    Client,
+    Cursor,
+    Fatal,
+    Json,
+    JsonObject,
+    Page,
+    Paginator,
+    Params,
+    describe,
+    dig,
+    has,
+    values_at,
+)
 
 ENDPOINT = "https://commons.wikimedia.org/w/api.php"
 MAX_RESPONSES = 100  # per batch, before it is requested again without the property that keeps it open

@@ -158,7 +158,7 @@ def test_a_cluster_that_allocates_no_shard(search, value, replicas, what):
 
 def test_an_index_that_no_node_accepts(search, monkeypatch):
     """The engine's explanation is reported within seconds."""
-    monkeypatch.setattr("catalog.data_refresh.preflight.NODE", 1.0)
+    monkeypatch.setattr("catalog.data_refresh.preflight.NODE_TIMEOUT", 1.0)
     with (
         template(search, settings={"index.routing.allocation.require.box": "none"}),
         pytest.raises(Fatal, match=r"no node allocates a shard: .*box"),

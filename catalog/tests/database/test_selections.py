@@ -371,7 +371,7 @@ class TestAnEarlierTry:
         with psycopg.connect(dsn, autocommit=True) as other:
             job = engine(other)
             job.claim()
-            holder = engine(stocked)._holder()
+            holder = engine(stocked)._lock_holder()
             assert holder.pid == other.info.backend_pid
             engine(stocked)._end(holder._replace(started=holder.started.replace(year=2000)))
             assert other.execute("select 1").fetchone() == (1,)
@@ -425,7 +425,7 @@ class TestWaitingAndTime:
     @pytest.mark.parametrize("timeout", [0.001, 2_147_483])
     def test_the_longest_and_the_shortest(self, catalog, timeout):
         with catalog.transaction():
-            engine(catalog, timeout=timeout)._limits(timeout)
+            engine(catalog, timeout=timeout)._set_timeout(timeout)
 
 
 def test_a_schema_named_like_the_user_hides_nothing(stocked):

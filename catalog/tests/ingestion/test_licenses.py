@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.core.licenses import CC0, PATHS, PDM, REVERSE, license_from_pair, license_from_url
+from catalog.core.licenses import CC0, PAIR_BY_PATH, PATH_BY_PAIR, PDM, license_from_pair, license_from_url
 
 BASE = "https://creativecommons.org/"
 
@@ -121,7 +121,7 @@ def test_constants():
 
 
 @given(
-    st.sampled_from(sorted(PATHS)),
+    st.sampled_from(sorted(PAIR_BY_PATH)),
     st.sampled_from(["", "/", "/deed", "/deed.pt_BR", "/legalcode.txt", "/rdf", "//"]),
     st.sampled_from(["https://", "http://", "//", ""]),
     st.sampled_from(["", "www."]),
@@ -129,11 +129,11 @@ def test_constants():
 def test_every_path_in_every_spelling(path, end, scheme, www):
     found = license_from_url(f"{scheme}{www}creativecommons.org/{path}{end}")
     assert found is not None
-    assert (found.slug, found.version) == PATHS[path]
+    assert (found.slug, found.version) == PAIR_BY_PATH[path]
     assert license_from_url(found.url) is not None
 
 
-@given(st.sampled_from(sorted(REVERSE)))
+@given(st.sampled_from(sorted(PATH_BY_PAIR)))
 def test_a_pair_comes_back_from_its_own_address(pair):
     """But for 2.1, which has no international deed of its own."""
     again = license_from_url(license_from_pair(*pair).url)
