@@ -52,7 +52,7 @@ def form() -> dict[str, Param]:
             type="boolean",
             title="Accept as whole",
             description_md="Load the dump, and count it as whole, although it holds less than half as many "
-            "photos as the last whole one, or most of its photos lack an observation, a taxon or an observer. "
+            "photos as the last whole one, or most of its photos lack an observation, taxon or observer. "
             "For when the check of the dump has failed, and you have found that this is right.",
         ),
         "replay": Param(

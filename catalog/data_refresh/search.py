@@ -245,7 +245,7 @@ class Indexes:
             if time.monotonic() >= deadline:
                 raise Retry(
                     f"{name} is not ready to serve after {seconds:.0f} s ({state}); does the cluster have "
-                    f"nodes for {replicas} replicas? The extra `replicas` of the connection sets their number."
+                    f"nodes for {replicas} replicas? The connection's extra `replicas` sets their number."
                 )
 
     def _health(self, name: str, seconds: float) -> str | None:

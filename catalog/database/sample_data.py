@@ -55,7 +55,8 @@ _AUDIO: LiteralString = """
     (array['music', 'sound_effect', null])[1 + mod(n, 3)] as category,
     case when mod(n, 5) = 0 then
         jsonb_build_array(
-            jsonb_build_object('url', site || {seed} || '/' || n || '.ogg', 'filetype', 'ogg')) end as alt_files,
+            jsonb_build_object('url', site || {seed} || '/' || n || '.ogg', 'filetype', 'ogg')
+        ) end as alt_files,
     case when mod(n, 2) = 0 then 'set-' || n / 20 end as audio_set_foreign_identifier,
     case when mod(n, 2) = 0 then mod(n, 20) end::integer as set_position,
     case when mod(n, 2) = 0 then mod(n, 20) end::integer as audio_set_position,

@@ -1,6 +1,6 @@
 """Loads TSV parts in one transaction: COPY, clean, classify, insert and update, report.
 
-One join with the stored rows classifies each row of the parts as new, changed or unchanged, or rejects it with
+A join with the stored rows classifies each row of the parts as new, changed or unchanged, or rejects it with
 a reason. Only new and changed rows are written. The report row is written in the same transaction, so a load
 that is repeated does nothing. A killed load leaves nothing behind: its loading table was never committed.
 """

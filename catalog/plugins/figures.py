@@ -140,9 +140,12 @@ def _newest(
 
 def popularity(connection: Connection) -> list[dict[str, Any]]:
     query = """
-        select 'image' as media_type, provider, metric, percentile, val, constant, refreshed_constant from image_popularity_metrics
+        select 'image' as media_type, provider, metric, percentile, val, constant, refreshed_constant
+          from image_popularity_metrics
          union all
-        select 'audio', provider, metric, percentile, val, constant, refreshed_constant from audio_popularity_metrics order by 1 desc, 2
+        select 'audio', provider, metric, percentile, val, constant, refreshed_constant
+          from audio_popularity_metrics
+         order by 1 desc, 2
     """
     return _rows(connection, query)
 

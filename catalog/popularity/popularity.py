@@ -171,7 +171,7 @@ def due(
 
 
 def _has_scores(connection: Connection, media_type: MediaType, provider: str) -> bool:
-    """Return whether a provider has scores; one without a constant must not, but in an adopted catalog may."""
+    """Return whether a provider has scores; in an adopted catalog, one without a constant may have some."""
     query = sql.SQL(
         "select exists (select from {} where provider = %s and standardized_popularity is not null)"
     ).format(sql.Identifier(media_type))
@@ -217,7 +217,7 @@ def note_refreshed(connection: Connection, media_type: MediaType, provider: str,
             )
     if not noted:
         raise Fatal(
-            f"{provider}: some rows do not have the score of the current constant, so the provider stays due. "
+            f"{provider}: some rows do not have the score of the current constant, so it stays due. "
             f"Trigger a new run of {media_type}_popularity_refresh, which selects them again."
         )
 

@@ -1,6 +1,6 @@
 """Copies records that a restored catalog lacks back from the API database, with their identifiers.
 
-Pulling a provider again brings the same records, but with new identifiers. Links and users' lists refer to the
+Pulling a provider again gives the same records new identifiers. Links and users' lists refer to the
 old identifiers, and the next data refresh would delete those records.
 """
 

@@ -31,7 +31,7 @@ PROGRESS = timedelta(seconds=10)  # between two lines in the task log
 def pull(provider: str, day_shift: int) -> dict[str, Any]:
     """Pull into TSV parts, from where an earlier attempt stopped.
 
-    A used-up quota does not cost an attempt: the task is rescheduled for the moment at which the quota is renewed.
+    A used-up quota does not cost an attempt: the task is rescheduled for the time when the quota is renewed.
 
     Args:
         provider: Its name.

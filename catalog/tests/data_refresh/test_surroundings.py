@@ -174,7 +174,7 @@ def test_a_sequence_that_is_used_up_is_named_at_the_start_and_by_the_copy(filled
     )
     with pytest.raises(
         Fatal,
-        match=r"cannot store new records: the default of column id, nextval.*reached maximum value of sequence",
+        match=r"cannot store new records: the default of column id, nextval.*reached maximum value of seq",
     ):
         TableCopy(catalog, api, "image", "run").run()
 

@@ -117,8 +117,9 @@ def test_an_index_build_that_is_killed_is_repeated(dsn, following):
     """The build blocks no writer; the invalid index that it leaves is dropped and built again."""
     valid = "select indisvalid from pg_index where indexrelid = to_regclass('public.image_made_up')"
     insert = (
-        "insert into image (created_on, updated_on, provider, foreign_identifier, foreign_landing_url, url, license,"
-        " removed_from_source) values (now(), now(), 'p', %s, 'https://example.org', %s, 'cc0', false)"
+        "insert into image (created_on, updated_on, provider, foreign_identifier, foreign_landing_url, url, "
+        "license, removed_from_source) "
+        "values (now(), now(), 'p', %s, 'https://example.org', %s, 'cc0', false)"
     )
     with psycopg.connect(dsn) as writer, psycopg.connect(dsn, autocommit=True) as other:
         writer.execute(insert, ["open", "https://example.org/open.jpg"])
@@ -127,7 +128,8 @@ def test_an_index_build_that_is_killed_is_repeated(dsn, following):
             other.execute(insert, ["meanwhile", "https://example.org/meanwhile.jpg"])
             process.kill()
         other.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where query like 'create index concurrently%'"
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where query like 'create index concurrently%'"
         )
         writer.commit()
         assert other.execute(valid).fetchone() == (False,)

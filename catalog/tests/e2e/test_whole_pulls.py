@@ -105,7 +105,7 @@ def test_a_pull_with_a_used_up_quota_resumes_when_the_quota_does(bench):
             run_id = bench.api.trigger(JAMENDO, {})
             task = "ingest_data.pull_audio_data"
             until(lambda: bench.tasks(JAMENDO, run_id)[task] == "up_for_reschedule")
-            # Airflow takes a task that is queued again before it has noticed the end of its process for a failure.
+            # Airflow fails a task that is queued again before it has noticed the end of its process.
             until(lambda: has_noticed_the_end(bench, run_id))
             assert bench.api.run(JAMENDO, run_id)["state"] == "running"
             with bench.database("airflow") as connection:

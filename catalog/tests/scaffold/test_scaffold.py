@@ -1,4 +1,4 @@
-"""What `./just add-provider` writes works from the start, and `./just expect` says why items are not written."""
+"""A new provider works from the start, and `./just expect` says why items are not written."""
 
 import os
 import subprocess
