@@ -54,8 +54,8 @@ def _last_runs(dsn: str | None) -> tuple[dict[str, str], str]:
         string: name for name in provider_names() for string in provider_class(name).catalog_names.values()
     }
     query = """
-        select distinct on (provider) provider, finished_on, inserted, updated, complete, whole, replayed, shortfalls,
-               accepted, (select max(fresh_on) from whole_pull w where w.provider = r.provider) as fresh_on
+        select distinct on (provider) provider, finished_on, inserted, updated, complete, whole, replayed,
+               shortfalls, accepted, (select max(fresh_on) from whole_pull w where w.provider = r.provider) as fresh_on
           from ingestion_report r
          order by provider, finished_on desc
     """

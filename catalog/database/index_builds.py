@@ -52,8 +52,8 @@ def build_concurrently(
     except psycopg.errors.LockNotAvailable:
         others = "; ".join(map(str, watch.found)) or "a session that has ended meanwhile"
         raise Fatal(
-            f"{title} has waited {max_wait:,.0f} s for {others}. What was done before this step stays. Repeat "
-            "the command when that has ended: it drops the incomplete index and builds it again."
+            f"{title} has waited {max_wait:,.0f} s for {others}. What was done before this step stays. "
+            "Repeat the command when that has ended: it drops the incomplete index and builds it again."
         ) from None
 
 

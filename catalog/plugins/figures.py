@@ -93,8 +93,8 @@ def growth(connection: Connection, now: datetime) -> list[tuple[datetime, int]]:
 
 def outcomes(connection: Connection) -> list[dict[str, Any]]:
     """The last load of each provider and medium: all that was fetched, by what became of it, with reasons."""
-    columns = """dag_id, run_id, finished_on, complete, whole, replayed, shortfalls, accepted, fetched, inserted,
-                 updated, unchanged, skipped, rejected, skipped_reasons, rejected_reasons"""
+    columns = """dag_id, run_id, finished_on, complete, whole, replayed, shortfalls, accepted, fetched,
+                 inserted, updated, unchanged, skipped, rejected, skipped_reasons, rejected_reasons"""
     rows = _newest(connection, "ingestion_report", columns, "finished_on")
     return [{**row, "flags": flags_of(row)} for row in rows]
 

@@ -66,7 +66,7 @@ def window_for(
 ) -> Window | None:
     """Return the window that a run covers.
 
-    A manual run on a recording covers its day, unless the conf names another one. Scheduled runs and backfills
+    A manual run on a recording covers its day, unless the conf names another. Scheduled runs and backfills
     cover their interval.
 
     Args:

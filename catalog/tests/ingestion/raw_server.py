@@ -56,7 +56,7 @@ class RawServer:
 @contextmanager
 def raw_server(serve):
     """A server that calls serve(server, connection) for each connection."""
-    server = RawServer(lambda connection: serve(server, connection))
+    server: RawServer = RawServer(lambda connection: serve(server, connection))
     try:
         yield server
     finally:

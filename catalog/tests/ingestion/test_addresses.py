@@ -249,7 +249,8 @@ def tls_server(path, names):
 def test_certificates_are_those_of_the_name(monkeypatch, tmp_path):
     resolving(monkeypatch, museum=["127.0.0.1"], other=["127.0.0.1"])
     allow(monkeypatch, "127.0.0.1")
-    path, names = certificate(tmp_path, "museum"), []
+    path = certificate(tmp_path, "museum")
+    names: list[str] = []
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
     with tls_server(path, names) as server:
         assert client().get_json(server.url(host="museum", scheme="https")) == []
@@ -396,7 +397,8 @@ def test_the_probe_does_not_ask_private_hosts():
 
 
 def test_the_probe_asks_hosts_that_may_be_private(monkeypatch, tmp_path):
-    path, names = certificate(tmp_path, "localhost"), []
+    path = certificate(tmp_path, "localhost")
+    names: list[str] = []
     probe = tls_probe(["localhost"])
     with tls_server(path, names) as server:
         assert not probe(f"localhost:{server.port}")  # a certificate that nobody vouches for

@@ -359,7 +359,7 @@ def test_sizes_that_are_none(length, size):
         return {}
 
     class Sized(FakeApi):
-        def send(self, request, **_):
+        def send(self, request, *_, **__):
             response = super().send(request)
             response.headers["content-length"] = length
             return response
@@ -493,7 +493,7 @@ def test_a_redirect_down_to_http_is_refused(make):
     """From an own host over https to an own host over http."""
 
     class Moving(FakeApi):
-        def send(self, request, **_):
+        def send(self, request, *_, **__):
             response = super().send(request)
             response.status_code = 302
             response.headers["location"] = f"http://api.example.org/x?api_key={quote(KEY, safe='')}"
@@ -529,9 +529,12 @@ def test_a_key_without_a_host_is_refused():
         KeyCredentials(ApiKey("K", "key", "x"), Secret(KEY))
 
 
-class Museum(Provider):
+class Keyed(Provider):
     name = "museum"
     key = ApiKey("K", "key", "x")
+
+
+class Museum(Keyed):
     pages = Counted("https://api.museum.example:8443/{page}", items="items")
 
 
@@ -539,17 +542,19 @@ def test_the_hosts_of_a_provider_s_key():
     class Declared(Museum):
         key = ApiKey("K", "key", "x", hosts=("api.museum.example", "files.museum.example"))
 
-    class PerInstance(Museum):
-        pages = None
-
+    class PerInstance(Keyed):
         def __init__(self):
             self.pages = Counted("https://API.museum.example/", items="items")
 
     class Walk(Paginator):
-        start = fetch = None
+        def start(self, params):
+            raise NotImplementedError
 
-    class Untold(Museum):
-        pages = Walk
+        def fetch(self, client, cursor, params):
+            raise NotImplementedError
+
+    class Untold(Keyed):
+        pages = Walk()
 
     assert api_hosts(Museum) == ("api.museum.example",)
     assert api_hosts(Declared) == ("api.museum.example", "files.museum.example")

@@ -126,7 +126,7 @@ counts = st.integers(0, 10**9)
 def test_any_history_gives_sentences(fetched, kept, before, windows):
     found = unusual(
         outcome(fetched, kept, rejected=kept),
-        [outcome(*pair, rejected=pair[1]) for pair in before],
+        [outcome(asked, left, rejected=left) for asked, left in before],
         Expectations(windows),
     )
     assert all(isinstance(text, str) and text for text in found)

@@ -144,7 +144,8 @@ def test_a_connection_is_used_again_after_a_redirect_and_a_head():
 
 def test_the_budget_of_all_tries(httpserver):
     """A wait that would exceed the budget is not begun, and the message says why the client gave up."""
-    waits, limits = [], Limits(budget=50)
+    waits: list[float] = []
+    limits = Limits(budget=50)
     httpserver.expect_request("/api").respond_with_response(
         Response(status=503, headers={"Retry-After": "100"})
     )
@@ -158,7 +159,7 @@ def test_the_budget_of_all_tries(httpserver):
 
 
 def test_tries_that_are_used_up_within_the_budget(httpserver):
-    waits = []
+    waits: list[float] = []
     httpserver.expect_request("/api").respond_with_response(Response(status=503))
     asking = Client(throttle=NoThrottle(), sleep=waits.append, private_hosts=(httpserver.host,))
     with pytest.raises(Retry, match=r"gave up after 4 attempts: status 503"):
@@ -168,7 +169,7 @@ def test_tries_that_are_used_up_within_the_budget(httpserver):
 
 def test_waits_double_with_jitter(monkeypatch, httpserver):
     monkeypatch.setattr(random, "uniform", lambda low, high: high)
-    waits = []
+    waits: list[float] = []
     httpserver.expect_request("/api").respond_with_response(Response(status=503))
     asking = Client(throttle=NoThrottle(), retries=8, sleep=waits.append, private_hosts=(httpserver.host,))
     with pytest.raises(Retry):

@@ -49,7 +49,7 @@ REPAIRED = [
 
 @pytest.mark.parametrize(("body", "value"), REPAIRED)
 def test_what_is_repaired(body, value):
-    complaints = []
+    complaints: list[str] = []
     assert read_json(body, complaints.append) == value
     assert len(complaints) == 1
     assert complaints[0]
@@ -157,7 +157,7 @@ def test_valid_json_reads_as_the_strict_reader_reads_it(value, ascii_only, inden
 
 
 def read_complaints(body):
-    complaints = []
+    complaints: list[str] = []
     read_json(body, complaints.append)
     return complaints
 

@@ -9,18 +9,23 @@ from catalog.ingestion.lease import Lease
 pytestmark = pytest.mark.database
 
 
+class Connections:
+    """Opens connections, and keeps them in `made`."""
+
+    def __init__(self, dsn):
+        self.dsn = dsn
+        self.made: list[psycopg.Connection] = []
+
+    def __call__(self):
+        self.made.append(psycopg.connect(self.dsn, autocommit=True))
+        return self.made[-1]
+
+
 @pytest.fixture
 def connections(dsn):
-    """Opens connections, and keeps them."""
-    made = []
-
-    def connect():
-        made.append(psycopg.connect(dsn, autocommit=True))
-        return made[-1]
-
-    connect.made = made
-    yield connect
-    for connection in made:
+    opened = Connections(dsn)
+    yield opened
+    for connection in opened.made:
         connection.close()
 
 

@@ -3,6 +3,7 @@
 import re
 import resource
 from datetime import UTC, datetime
+from itertools import count
 
 import msgspec
 import orjson
@@ -45,24 +46,28 @@ class Scripted(Paginator):
         return {"page": cursor["page"] + 1} if cursor["page"] + 1 < len(self.pages) else None
 
 
+class Example(Provider):
+    name = "example"
+    catalog_names = {"image": "example"}
+
+    def record(self, raw):
+        if raw == "skip":
+            return Skip("not wanted")
+        if raw == "poison":
+            raise KeyError(raw)
+        if raw == "several":
+            return [image("s1"), image("s2"), Skip("third is broken")]
+        return image(raw, None if raw == "unlicensed" else CC0)
+
+
 def provider(pages, **attributes):
-    class Example(Provider):
-        name = "example"
-        catalog_names = {"image": "example"}
+    class Made(Example):
+        pass
 
-        def record(self, raw):
-            if raw == "skip":
-                return Skip("not wanted")
-            if raw == "poison":
-                raise KeyError(raw)
-            if raw == "several":
-                return [image("s1"), image("s2"), Skip("third is broken")]
-            return image(raw, None if raw == "unlicensed" else CC0)
-
-    Example.pages = pages if isinstance(pages, Paginator) else Scripted(pages)
+    Made.pages = pages if isinstance(pages, Paginator) else Scripted(pages)
     for key, value in attributes.items():
-        setattr(Example, key, value)
-    return Example()
+        setattr(Made, key, value)
+    return Made()
 
 
 def image(name, license_=CC0):
@@ -140,12 +145,10 @@ def test_resuming_after_any_page_gives_the_same_and_fetches_one_page_again_at_mo
     undisturbed = pull(tmp_path / "whole", provider(pages))
     undisturbed.run()
     for stop_after in range(1, 6):
-        folder, checkpoint, seen = tmp_path / f"stop{stop_after}", MemoryCheckpoint(), []
+        folder, checkpoint, calls = tmp_path / f"stop{stop_after}", MemoryCheckpoint(), count(1)
         first = provider(pages)
         with pytest.raises(Interrupted):
-            pull(
-                folder, first, checkpoint, should_stop=lambda s=seen, n=stop_after: s.append(1) or len(s) == n
-            ).run()
+            pull(folder, first, checkpoint, should_stop=lambda c=calls, n=stop_after: next(c) == n).run()
         second = provider(pages)
         resumed = pull(folder, second, checkpoint)
         manifest = resumed.run()
@@ -270,7 +273,7 @@ def test_rounds_of_fixed_parameters(tmp_path):
                 {"page": cursor["page"] + 1} if cursor["page"] < 2 else None,
             )
 
-    seen = []
+    seen: list[tuple[str, int]] = []
     example = provider(InRounds("https://example.org", items=""))
     example.rounds = lambda client, window: [{"building": "x"}, {"building": "y"}]
     pull(tmp_path, example).run()
@@ -317,7 +320,7 @@ def test_tokens_in_a_circle_are_caught(tmp_path):
             seen.append(cursor["token"])
             return Page([f"item {len(seen)}"], {"token": (cursor["token"] + 1) % 3})
 
-    seen = []
+    seen: list[int] = []
     with pytest.raises(LoopDetected, match="for the second time"):
         pull(tmp_path, provider(Circle())).run()
     assert seen == [0, 1, 2, 0]
@@ -353,14 +356,9 @@ def test_wild_pages_with_wild_stops(tmp_path_factory, pages, stops):
     expected = msgspec.to_builtins(whole.run().counts)
     folder, checkpoint = tmp_path_factory.mktemp("stopped"), MemoryCheckpoint()
     for stop in stops:
-        seen = []
+        calls = count(1)
         try:
-            pull(
-                folder,
-                provider(pages),
-                checkpoint,
-                should_stop=lambda s=seen, n=stop: s.append(1) or len(s) >= n,
-            ).run()
+            pull(folder, provider(pages), checkpoint, should_stop=lambda c=calls, n=stop: next(c) >= n).run()
         except Interrupted:
             continue
         break
@@ -404,7 +402,7 @@ def test_what_an_api_does_not_give_out_fails_the_pull_at_its_end(tmp_path):
 
 
 def test_an_item_that_cannot_be_completed_is_a_reject(tmp_path):
-    class Detailed(type(provider([]))):
+    class Detailed(Example):
         name = "example"
 
         def detail(self, raw, client):
@@ -530,7 +528,7 @@ def test_a_pull_guards_against_pages_without_end(tmp_path, monkeypatch):
 
 
 def test_reasons_that_an_api_writes_do_not_grow_without_bound(tmp_path):
-    class Wordy(type(provider([]))):
+    class Wordy(Example):
         name = "example"
 
         def record(self, raw):
@@ -605,7 +603,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
 
 
 def test_a_record_that_no_encoder_expects_is_a_reject(tmp_path):
-    class Careless(type(provider([]))):
+    class Careless(Example):
         name = "example"
 
         def record(self, raw):

@@ -36,7 +36,8 @@ def test_a_steady_rate():
 
 
 def test_a_burst_after_a_pause():
-    now, waits = [0.0], []
+    now = [0.0]
+    waits: list[float] = []
     throttle = LocalThrottle(Rate(per_second=1, burst=4), clock=lambda: now[0], sleep=waits.append)
     now[0] = 100
     for _ in range(5):
@@ -53,7 +54,7 @@ def connect(dsn):
 
 @pytest.mark.database
 def test_the_shared_bucket_counts_all_who_use_the_key(connect):
-    waits = []
+    waits: list[float] = []
 
     def take(_):
         throttle = SharedThrottle(connect, "API_KEY_X", Rate(per_second=10), sleep=waits.append)
@@ -68,7 +69,7 @@ def test_the_shared_bucket_counts_all_who_use_the_key(connect):
 
 @pytest.mark.database
 def test_keys_have_buckets_of_their_own(connect):
-    waits = []
+    waits: list[float] = []
     for key in ("a", "b", "c"):
         SharedThrottle(connect, key, Rate(per_hour=1), sleep=waits.append).wait()
     assert waits == []

@@ -123,7 +123,8 @@ def shortened(tmp_path, *counts, step=100, **params):
 
 def walked(c, begin=0, **params):
     """Which pages a pull sees that goes on after as many items as came, up to an empty page."""
-    seen, offset = [], begin
+    seen: list[object] = []
+    offset = begin
     while len(seen) < 20:
         page = c.get_json(URL, {"offset": offset, **params})
         seen.append(page["n"])

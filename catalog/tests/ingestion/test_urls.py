@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.ingestion.urls import UrlCleaner, without_param
+from catalog.tests.values import present
 
 
 @pytest.mark.parametrize(
@@ -127,8 +128,8 @@ def test_an_address_that_is_not_reached_from_anywhere_is_refused(host):
 def test_requests_can_be_made_to_what_is_kept(scheme, host, end, path):
     url = UrlCleaner().clean(f"{scheme}{host}{end}/{path}", 3000)
     if url is not None:
-        prepared = urlsplit(requests.Request("GET", url).prepare().url)
-        assert prepared.hostname.encode("idna")
+        prepared = urlsplit(present(requests.Request("GET", url).prepare().url))
+        assert present(prepared.hostname).encode("idna")
         assert prepared.port is None or prepared.port < 2**16
 
 

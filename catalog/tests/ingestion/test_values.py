@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from catalog.core.columns import COLUMNS
 from catalog.core.licenses import CC0
+from catalog.core.media import MediaType
 from catalog.ingestion import fields, filetypes, tsv
 from catalog.ingestion.cleaning import tidy
 from catalog.ingestion.fields import meta_field, plain_meta, plain_tags, tags_field
@@ -31,7 +32,7 @@ def audio(**values):
 
 def row(record):
     """The fields that are not NULL, as COPY and then JSON reads them, and what was cleaned."""
-    media_type = "image" if isinstance(record, Image) else "audio"
+    media_type: MediaType = "image" if isinstance(record, Image) else "audio"
     encoder = Encoder(media_type, "example", UrlCleaner())
     written = dict(zip(COLUMNS[media_type], encoder.line(record)[:-1].split("\t"), strict=True))
     found = {name: value.replace("\\\\", "\\") for name, value in written.items() if value != r"\N"}
@@ -503,10 +504,9 @@ def test_other_dates_stay(date):
 
 
 def test_metadata_nested_without_end_is_cut():
-    nested = deep = []
+    nested: list[object] = []
     for _ in range(5_000):
-        deep.append([])
-        deep = deep[0]
+        nested = [nested]
     found, cleaned = row(image(meta_data={"a": nested, "b": "kept"}))
     assert found["meta_data"]["b"] == "kept"
     assert cleaned == {"meta_data is nested too deeply": 1}

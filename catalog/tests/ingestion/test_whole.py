@@ -9,8 +9,9 @@ from catalog.core.errors import Fatal, NotWhole, QuotaExhausted, Retry, SkippedE
 from catalog.ingestion.state import MemoryCheckpoint
 from catalog.ingestion.tally import SEEN
 from catalog.provider_api import Page, Paginator, Skip, Tokens
-from catalog.tests.ingestion.test_pull import image, provider, pull, rows
+from catalog.tests.ingestion.test_pull import Example, Scripted, image, provider, pull, rows
 from catalog.tests.providers.fake_api import client as api_client
+from catalog.tests.values import present
 
 
 class Announced(Paginator):
@@ -84,7 +85,7 @@ def test_the_state_holds_what_json_has_and_nothing_else(tmp_path):
     checkpoint = Strict()
     with pytest.raises(NotWhole):
         pull(tmp_path, provider(Announced((["a"], 3), (["b"], 3))), checkpoint).run()
-    assert checkpoint.state["gaps"]
+    assert present(checkpoint.state)["gaps"]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_pages_that_are_too_short_where_no_total_is_announced(tmp_path, pages, w
 def test_what_came_before_fills_no_gap(tmp_path):
     """A page that repeats items, and differs only in a counter, does not make up for missing items."""
 
-    class Counting(type(provider([]))):
+    class Counting(Example):
         name = "example"
 
         def record(self, raw):
@@ -206,13 +207,13 @@ def test_an_error_text_that_no_file_can_hold(tmp_path, error):
 
 
 def test_a_reason_that_no_file_can_hold(tmp_path):
-    class Odd(type(provider([]))):
+    class Odd(Example):
         name = "example"
 
         def record(self, raw):
             return Skip(f"of kind {ODD}") if raw == "odd" else image(raw)
 
-    Odd.pages = type(provider([]).pages)([["odd", "a"]])
+    Odd.pages = Scripted([["odd", "a"]])
     counts = pull(tmp_path, Odd()).run().counts["image"]
     assert counts.skipped == {"of kind caf": 1}
 
@@ -325,7 +326,7 @@ def test_a_state_that_cannot_be_used_starts_over(tmp_path, caplog, broken):
 
 
 def test_details_that_fail_are_rejects_until_several_in_a_row_do(tmp_path):
-    class Detailed(type(provider([]))):
+    class Detailed(Example):
         name = "example"
         concurrency = 1
 
@@ -335,7 +336,7 @@ def test_details_that_fail_are_rejects_until_several_in_a_row_do(tmp_path):
             return raw
 
     def attempt(*page):
-        Detailed.pages = type(provider([]).pages)([list(page)])
+        Detailed.pages = Scripted([list(page)])
         return pull(tmp_path / str(len(page)), Detailed())
 
     some = attempt("bad1", "bad2", "a", "bad3", "bad4", "bad5", "bad6", "b")

@@ -21,7 +21,8 @@ def test_then_the_interval():
     interval = (datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 2, 2, tzinfo=UTC))
     found = run_window(NOW, None, interval)
     assert found == Window(*interval)
-    abroad = tuple(at.astimezone(timezone(timedelta(hours=-5))) for at in interval)
+    start, end = (at.astimezone(timezone(timedelta(hours=-5))) for at in interval)
+    abroad = (start, end)
     assert run_window(NOW, None, abroad) == found
     assert str(run_window(NOW, None, abroad)) == "2024-02-01"
 

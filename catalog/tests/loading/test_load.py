@@ -234,7 +234,7 @@ def test_a_reject_names_the_record_that_holds_its_url(load, catalog):
         "provider": "other",
         "foreign_identifier": "id1",
     }
-    assert "image: 1 rejected, URL belongs to another record. These bring a URL" in progress[-1]
+    assert "image: 1 rejected, URL belongs to another record. Each of these items has the URL" in progress[-1]
     assert report.advice() == [progress[-1]]
     assert load([image(3)]).advice() == []
 

@@ -10,6 +10,15 @@ from catalog.ingestion.client import Client
 from catalog.ingestion.rate import NoThrottle
 
 
+class ReadResponse(Response):
+    """A response whose body has been read, as those of a replay."""
+
+    def __init__(self, status, body, url):
+        super().__init__()
+        self.status_code, self.url = status, url
+        self._content, self._content_consumed = body, True
+
+
 class FakeApi(BaseAdapter):
     """answer(url without query, parameters) → body, or (status, body); bytes are a body as it is.
 
@@ -20,7 +29,7 @@ class FakeApi(BaseAdapter):
         super().__init__()
         self.answer, self.requests = answer, []
 
-    def send(self, request, **_):
+    def send(self, request, *_, **__):
         parts = urlsplit(request.url)
         url, params = (
             f"{parts.scheme}://{parts.netloc}{parts.path}",
@@ -29,11 +38,8 @@ class FakeApi(BaseAdapter):
         self.requests.append((url, params))
         found = self.answer(url, params)
         status, body = found if isinstance(found, tuple) else (200, found)
-        response = Response()
-        response.status_code, response.url = status, request.url
-        response._content = body if isinstance(body, bytes) else orjson.dumps(body)
+        response = ReadResponse(status, body if isinstance(body, bytes) else orjson.dumps(body), request.url)
         response.headers["content-type"] = "application/json"
-        response._content_consumed = True
         response.request = request
         return response
 

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
-from requests import Response
 from requests.structures import CaseInsensitiveDict
 from upath import UPath
 
@@ -14,7 +13,8 @@ from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.rate import NoThrottle
 from catalog.scaffold.rows import read_rows
-from catalog.tests.providers.fake_api import FakeApi
+from catalog.tests.providers.fake_api import FakeApi, ReadResponse
+from catalog.tests.values import present
 
 
 class Reply:
@@ -36,7 +36,7 @@ class Site(FakeApi):
         super().__init__(answer)
         self.asked = []
 
-    def send(self, request, **_):
+    def send(self, request, *_, **__):
         parts = urlsplit(request.url)
         url = f"{parts.scheme}://{parts.netloc}{parts.path}"
         params = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -46,10 +46,8 @@ class Site(FakeApi):
             raise found
         if not isinstance(found, Reply):
             found = Reply(found[1], found[0]) if isinstance(found, tuple) else Reply(found)
-        response = Response()
-        response.status_code, response.url, response.headers = found.status, request.url, found.headers
-        response._content, response._content_consumed = found.body, True
-        response.request = request
+        response = ReadResponse(found.status, found.body, request.url)
+        response.headers, response.request = found.headers, request
         return response
 
     def urls(self, method="GET"):
@@ -73,9 +71,14 @@ class Pulled:
             Pull(provider, client, parts, run_id="test", **more).run()
         except NotWhole as error:
             self.error = str(error)
-        self.manifest = parts.load()
+        self.manifest = present(parts.load())
         self.rows = read_rows(parts, self.manifest)
-        self.counts = self.manifest.counts.get(provider.media_types[0])
+        self.media_type = provider.media_types[0]
+
+    @property
+    def counts(self):
+        """Of the provider's first media type, of which something came."""
+        return self.manifest.counts[self.media_type]
 
     @property
     def whole(self):

@@ -3,7 +3,9 @@
 import pytest
 
 from catalog.core.errors import Retry
+from catalog.ingestion.records import Image
 from catalog.providers.brooklyn_museum.provider import OBJECTS, BrooklynMuseum
+from catalog.tests.providers.mapped import records_of
 from catalog.tests.providers.site import Pulled, Site
 
 BY = '<a href="https://creativecommons.org/licenses/by/3.0/">BY</a>'
@@ -110,7 +112,8 @@ def test_sizes_of_both_shapes(shape):
             [{"size": 3, "width": 768, "height": 1024}, {"size": 4, "width": "1536", "height": 2048}]
         ),
     }
-    (record,) = BrooklynMuseum().record({**listed(1), "detail": details(1, images=[image])})
+    (record,) = records_of(BrooklynMuseum().record({**listed(1), "detail": details(1, images=[image])}))
+    assert isinstance(record, Image)
     assert (record.width, record.height) == ("1536", 2048)
 
 

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from catalog.core.errors import Retry
+from catalog.ingestion.records import Audio
 from catalog.providers.cc_mixter.provider import LIMIT, CcMixter
+from catalog.tests.providers.mapped import record_of
 from catalog.tests.providers.site import Pulled, Reply, Site, client_of
 
 QUERY = "https://ccmixter.org/api/query/"
@@ -100,5 +102,5 @@ def test_an_answer_that_is_no_list(body, tmp_path):
 
 def test_the_login_name_stands_for_a_missing_one():
     named = upload(1, user_real_name="Mia Maker", user_name="mia")
-    assert CcMixter().record(named).creator == "Mia Maker"
-    assert CcMixter().record({**named, "user_real_name": ""}).creator == "mia"
+    assert record_of(Audio, CcMixter().record(named)).creator == "Mia Maker"
+    assert record_of(Audio, CcMixter().record({**named, "user_real_name": ""})).creator == "mia"

@@ -13,11 +13,14 @@ from upath import UPath
 from catalog.core.errors import Fatal, LoopDetected, NotWhole, Retry, UnexpectedResponse
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
+from catalog.ingestion.records import Image
 from catalog.ingestion.windows import Slicing, day_window
 from catalog.providers.flickr import search
 from catalog.providers.flickr.provider import Flickr
 from catalog.providers.flickr.search import LICENSES, check
 from catalog.tests.providers.fake_api import client
+from catalog.tests.providers.mapped import record_of
+from catalog.tests.values import present
 
 DAY = day_window(date(2024, 2, 10))
 START = int(DAY.start.timestamp())
@@ -71,7 +74,7 @@ def run(folder, fake):
     try:
         manifest, error = pull.run(), None
     except NotWhole as not_whole:
-        manifest, error = parts.load(), not_whole
+        manifest, error = present(parts.load()), not_whole
     lines = [line for path in parts.tsv_files("image", manifest) for line in path.read_text().splitlines()]
     return manifest.counts.get("image"), Counter(line.split("\t")[0] for line in lines), error
 
@@ -326,5 +329,5 @@ def test_an_answer_that_lacks_something_is_an_error(tmp_path, key):
     ],
 )
 def test_licenses_come_as_text_or_number(given, slug, version):
-    license_ = Flickr().record(photo(1, 1, given)).license
+    license_ = present(record_of(Image, Flickr().record(photo(1, 1, given))).license)
     assert (license_.slug, license_.version) == (slug, version)

@@ -6,10 +6,13 @@ from requests import ReadTimeout
 from catalog.core.errors import Retry
 from catalog.core.secrets import KeyCredentials, Secret
 from catalog.ingestion.rate import Quota
+from catalog.ingestion.records import Audio
 from catalog.providers.freesound.provider import Freesound
 from catalog.providers.freesound.responses import FIELDS
 from catalog.tests.providers.fake_api import walk
+from catalog.tests.providers.mapped import record_of
 from catalog.tests.providers.site import Pulled, Reply, Site, client_of
+from catalog.tests.values import present
 
 SEARCH = "https://freesound.org/apiv2/search/"
 
@@ -88,7 +91,7 @@ def test_the_page_of_a_pack_is_below_that_of_its_owner():
     raw = sound(
         1, username="mia maker/é", pack="https://freesound.org/apiv2/packs/9001/", pack_name="Bells & more"
     )
-    record = Freesound().record(raw)
+    record = record_of(Audio, Freesound().record(raw))
     assert record.creator_url == "https://freesound.org/people/mia%20maker%2F%C3%A9/"
     assert record.audio_set == {
         "title": "Bells & more",
@@ -119,7 +122,7 @@ def test_a_field_that_no_sound_has_any_more_is_noticed(change, error, tmp_path):
 
 def test_a_search_that_ends_early_is_not_whole(tmp_path):
     pulled = Pulled(Freesound(), freesound([[sound(1)], [sound(2)]], count=50), tmp_path)
-    assert "2 of 50 announced items came" in pulled.error
+    assert "2 of 50 announced items came" in present(pulled.error)
     assert pulled.ids() == ["1", "2"]
 
 

@@ -13,7 +13,6 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import orjson
 import pytest
-from requests import Response
 
 from catalog.core.errors import CatalogError, NotWhole, UnrecordedRequest
 from catalog.ingestion.assemble import offsets_of
@@ -24,6 +23,8 @@ from catalog.ingestion.records import dig
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.responses import steps
 from catalog.scaffold.rows import expected_file, pull_recording, read_rows
+from catalog.tests.providers.fake_api import ReadResponse
+from catalog.tests.values import present
 
 MOST = 12  # requests of a recording that are lied about, spread over all of them
 FAILURES = {  # what each API answers with status 200 when it has failed
@@ -225,6 +226,7 @@ class Capped(ReplayAdapter):
     def __init__(self, provider):
         cls = provider_class(provider)
         super().__init__(FOLDER / provider / "recording", *offsets_of(cls))
+        assert isinstance(cls.pages, Counted)
         self.name, self.pages, self.rounds, self.capped = provider, cls.pages, {}, False
 
     def send(self, request, *args, **kwargs):
@@ -245,9 +247,8 @@ class Capped(ReplayAdapter):
             body = changed(body, tuple(steps(pages.more)), setter("another page" if follows else None))
         if self.name == "jamendo":  # it counts what is on the page, too
             body["headers"]["results_count"] = len(served)
-        response = Response()
-        response.status_code, response._content, response._content_consumed = 200, orjson.dumps(body), True
-        response.url, response.request = asked, request
+        response = ReadResponse(200, orjson.dumps(body), asked)
+        response.request = request
         return response
 
     def _place(self, url):
@@ -265,7 +266,8 @@ class Capped(ReplayAdapter):
 
     def _walk(self, request):
         """All items of a round, and an answer to put them into."""
-        items, template, at = [], None, self.pages.first
+        items: list[object] = []
+        template, at = None, self.pages.first
         while True:
             request.url = self._at(request.url, at)
             try:
@@ -333,7 +335,7 @@ def numbered(pattern, first):
         return int(found.group(1)) if found else None
 
     def named(url, page):
-        start, end = re.search(pattern, url).span(1)
+        start, end = present(re.search(pattern, url)).span(1)
         return f"{url[:start]}{max(page - 1, first)}{url[end:]}"
 
     return page_of, named, first
@@ -361,7 +363,9 @@ def test_an_empty_page_that_names_a_next_one_is_passed(name, tmp_path, monkeypat
     """The pages that follow are read. If no total proves the page empty, the pull is not whole."""
     adapter = EmptyPageFirst(name, *BEHIND_AN_EMPTY_PAGE[name])
     monkeypatch.setattr("catalog.scaffold.rows.replay_of", lambda *_: adapter)
-    proved = bool(provider_class(name)().pages.total)
+    pages = provider_class(name)().pages
+    assert isinstance(pages, Counted | Tokens)
+    proved = bool(pages.total)
     with nullcontext() if proved else pytest.raises(NotWhole, match="a page in the middle holds 0 items"):
         pull_recording(name, tmp_path)
     expected = {

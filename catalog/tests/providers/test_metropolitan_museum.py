@@ -6,6 +6,7 @@ import pytest
 from upath import UPath
 
 from catalog.core.errors import Retry
+from catalog.core.jsontypes import JsonObject
 from catalog.ingestion.client import Client
 from catalog.ingestion.completeness import Outcome, unusual
 from catalog.ingestion.parts import Parts
@@ -16,6 +17,7 @@ from catalog.ingestion.windows import day_window
 from catalog.providers.metropolitan_museum.objects import OBJECTS
 from catalog.providers.metropolitan_museum.provider import MetropolitanMuseum
 from catalog.tests.providers.fake_api import FakeApi, client, walk
+from catalog.tests.providers.mapped import record_of
 
 DAY = day_window(date(2024, 2, 10))
 IMAGES = "https://images.metmuseum.org/CRDImages/mu"
@@ -127,7 +129,7 @@ def test_an_object_that_is_gone_is_a_skip(tmp_path, status):
 
 def test_most_objects_gone_is_an_alarm():
     """Without an earlier pull to compare with, too."""
-    skip = MetropolitanMuseum().record({"objectID": 1, "gone": True})
+    skip = record_of(Skip, MetropolitanMuseum().record({"objectID": 1, "gone": True}))
     now = Outcome(fetched=10, kept=0, skipped={skip.reason: 10}, rejected=0)
     assert "10 of 10 items were skipped as “no such object”" in str(
         unusual(now, [], MetropolitanMuseum.expectations())
@@ -160,7 +162,7 @@ def test_an_object_that_is_not_answered_well_costs_itself(tmp_path, answer):
 
 
 def test_five_in_a_row_are_the_api(tmp_path):
-    objects = {f"n{number}": (500, {}) for number in range(3, 20)}
+    objects: dict[str, tuple[int, JsonObject]] = {f"n{number}": (500, {}) for number in range(3, 20)}
     with pytest.raises(Retry, match="status 500"):
         pull(tmp_path, museum(listing(*range(1, 20)), **objects))
 
@@ -172,8 +174,8 @@ class Firewalled(FakeApi):
         super().__init__(answer)
         self.blocked = blocked
 
-    def send(self, request, **more):
-        response = super().send(request, **more)
+    def send(self, request, *args, **more):
+        response = super().send(request, *args, **more)
         if len(self.requests) - 1 in self.blocked:
             response.status_code, response._content = 403, b"<html><head><title>Pardon our interruption"
             response.headers["content-type"] = "text/html"
@@ -183,7 +185,7 @@ class Firewalled(FakeApi):
 @pytest.mark.parametrize("blocked", [[0], [1], [2, 3], [1, 2, 3, 4, 5]])
 def test_a_firewall_is_waited_for(tmp_path, monkeypatch, blocked):
     monkeypatch.setattr(MetropolitanMuseum, "concurrency", 1)
-    waits = []
+    waits: list[float] = []
     asker = Client(
         transport=Firewalled(museum(listing(1, 2)), blocked),
         throttle=NoThrottle(),

@@ -3,8 +3,11 @@
 import pytest
 
 from catalog.core.errors import UnexpectedResponse
+from catalog.ingestion.records import Image
 from catalog.providers.museum_victoria.provider import LICENSES, MuseumVictoria
+from catalog.tests.providers.mapped import records_of
 from catalog.tests.providers.site import Pulled, Reply, Site
+from catalog.tests.values import present
 
 DEEDS = {"cc by": "by/4.0", "cc by-nd": "by-nd/4.0", "cc by-sa": "by-sa/4.0"}
 
@@ -84,10 +87,11 @@ def test_a_search_that_ends_early_is_held_against_the_total_in_its_header(tmp_pa
     site.answer = cut
     pulled = Pulled(MuseumVictoria(), site, tmp_path)
     assert len(pulled.ids()) == 100
-    assert "100 of 150 announced items came" in pulled.error
+    assert "100 of 150 announced items came" in present(pulled.error)
 
 
 def test_keywords_and_classifications_are_tags():
     raw = {**record(1, "cc by"), "keywords": ["Coins"], "classifications": "x", "collectionNames": ["Money"]}
-    image, _ = MuseumVictoria().record(raw)
+    image, _ = records_of(MuseumVictoria().record(raw))
+    assert isinstance(image, Image)
     assert image.tags == ["Coins", "Money"]

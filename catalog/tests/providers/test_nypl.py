@@ -3,8 +3,12 @@
 import pytest
 
 from catalog.core.errors import Retry, UnexpectedResponse
+from catalog.core.jsontypes import JsonObject
+from catalog.ingestion.records import Image
 from catalog.providers.nypl.provider import Nypl, described, succeeded
+from catalog.tests.providers.mapped import records_of
 from catalog.tests.providers.site import Pulled, Site
+from catalog.tests.values import present
 
 DETAILS = "/item_details/"
 
@@ -36,7 +40,7 @@ def library(details, uuids=("u1",), **headers):
     def answer(method, url, params):
         if DETAILS in url:
             return details(url.rpartition("/")[2], int(params.get("page", 1)))
-        response = {"headers": {"status": "success", **headers}, "numResults": str(len(uuids))}
+        response: JsonObject = {"headers": {"status": "success", **headers}, "numResults": str(len(uuids))}
         if params["page"] == "1":
             response["result"] = [{"uuid": uuid} for uuid in uuids]
         return {"nyplAPI": {"response": response}}
@@ -114,13 +118,14 @@ def test_a_status_is_plain_or_wrapped_or_not_there(headers):
 def test_a_search_that_loses_its_list_too_early(tmp_path):
     """Only past the end may the list be missing; that is held against the number of results."""
     site = Site(lambda *_: {"nyplAPI": {"response": {"headers": {"status": "success"}, "numResults": "7"}}})
-    assert "0 of 7 announced items came" in Pulled(Nypl(), site, tmp_path).error
+    assert "0 of 7 announced items came" in present(Pulled(Nypl(), site, tmp_path).error)
 
 
 def test_the_rendition_of_300_pixels_is_the_thumbnail():
     found = capture(1)
     found["imageLinks"]["imageLink"].append({"$": "http://images.nypl.org/index.php?id=1&t=r&download=1"})
-    (image,) = Nypl().record({"uuid": "u1", "mods": {}, "captures": [found]})
+    (image,) = records_of(Nypl().record({"uuid": "u1", "mods": {}, "captures": [found]}))
+    assert isinstance(image, Image)
     assert (image.url, image.thumbnail) == (
         "http://images.nypl.org/index.php?id=1&t=w",
         "http://images.nypl.org/index.php?id=1&t=r",

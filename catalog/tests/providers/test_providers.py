@@ -8,6 +8,7 @@ import re
 import sys
 import tempfile
 import threading
+from itertools import count
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,10 +16,12 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from requests import ReadTimeout, Response
+from requests import ReadTimeout
 
 from catalog.core.errors import CatalogError, Interrupted, LoopDetected, MissingKey, NotWhole, Retry
+from catalog.core.jsontypes import Json
 from catalog.ingestion.assemble import api_hosts, client_for, replay_of, window_of
+from catalog.ingestion.pagination import Cursor
 from catalog.ingestion.provider import FOLDER, api_names, documentation, provider_class, provider_names
 from catalog.ingestion.records import Audio, Image, Media, Skip
 from catalog.ingestion.replay import ReplayAdapter
@@ -26,6 +29,7 @@ from catalog.ingestion.state import MemoryCheckpoint, Options
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
 from catalog.scaffold.rows import expected_file, pull_recording, read_rows
+from catalog.tests.providers.fake_api import ReadResponse
 
 every_provider = pytest.mark.parametrize("name", api_names())
 
@@ -37,23 +41,16 @@ def some(indexes, most=40):
 
 def items(name):
     """The items on the pages of the recording, completed by further requests, as `record` receives them."""
-    seen = []
+    seen: list[object] = []
     cls = provider_class(name)
-
-    class Watched(cls):
-        name = cls.name
-
-        def record(self, raw):
-            seen.append(copy.deepcopy(raw))
-            return super().record(raw)
-
     client, replay = client_for(cls, None, replay=replay_of(name, FOLDER)), replay_of(name, FOLDER)
-    provider, window = Watched(), window_of(cls, None, replay)
+    provider, window = cls(), window_of(cls, None, replay)
     for params in provider.rounds(client, window):
-        cursor = provider.pages.start(params)
+        cursor: Cursor | None = provider.pages.start(params)
         while cursor is not None:
             page = provider.pages.fetch(client, cursor, {**cls.params, **params})
             for raw in provider.complete(page.items, client):
+                seen.append(copy.deepcopy(raw))
                 provider.record(raw)
             cursor = page.next
     return seen
@@ -90,13 +87,10 @@ def test_resuming_from_each_page_gives_the_same(name, tmp_path):
     manifest, parts = pull_recording(name, tmp_path / "whole")
     whole = read_rows(parts, manifest)
     for stop_after in some(range(1, manifest.pages + 1)):
-        seen, checkpoint, folder = [], MemoryCheckpoint(), tmp_path / f"{stop_after}"
+        calls, checkpoint, folder = count(1), MemoryCheckpoint(), tmp_path / f"{stop_after}"
         with pytest.raises(Interrupted):
             pull_recording(
-                name,
-                folder,
-                checkpoint=checkpoint,
-                should_stop=lambda s=seen, n=stop_after: s.append(1) or len(s) == n,
+                name, folder, checkpoint=checkpoint, should_stop=lambda c=calls, n=stop_after: next(c) == n
             )
         again, parts = pull_recording(name, folder, checkpoint=checkpoint)
         assert read_rows(parts, again) == whole
@@ -150,10 +144,7 @@ class Faulty(ReplayAdapter):
         if faulty:
             if self.status is None:
                 raise ReadTimeout("made up")
-            response = Response()
-            response.status_code, response._content, response.url = self.status, b"busy", request.url
-            response._content_consumed = True
-            return response
+            return ReadResponse(self.status, b"busy", request.url)
         return super().send(request, *args, **kwargs)
 
 
@@ -245,7 +236,8 @@ leaves = st.one_of(
 def broken(draw, raw):
     """A copy of an item in which one value, anywhere, is removed or of another type."""
     raw = copy.deepcopy(raw)
-    node, path = raw, []
+    node = raw
+    path: list[tuple[Json, Json]] = []
     while isinstance(node, dict | list) and node and (not path or draw(st.booleans())):
         step = draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
         path.append((node, step))
@@ -299,9 +291,9 @@ class Mangled(ReplayAdapter):
         with self.lock:
             self.count += 1
             assert self.count < self.most, "the pull goes on and on"
-            if self.count == self.index and response._content.startswith((b"{", b"[")):
+            if self.count == self.index and response.content.startswith((b"{", b"[")):
                 try:
-                    body = orjson.loads(response._content)
+                    body = orjson.loads(response.content)
                 except ValueError:
                     return response
                 response._content = json.dumps(broken(self.draw, body)).encode() if body else b"null"

@@ -1,16 +1,19 @@
 """Science Museum: a search of few pages, objects that no years reach, pages that are never answered."""
 
 import re
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 
 from catalog.core.errors import HttpStatus, Interrupted, Retry, UnexpectedResponse
+from catalog.ingestion.records import Image
 from catalog.ingestion.state import MemoryCheckpoint
 from catalog.providers.science_museum import census
 from catalog.providers.science_museum.census import MAX_OBJECTS, halves, is_inside, year_ranges
 from catalog.providers.science_museum.provider import ScienceMuseum
+from catalog.tests.providers.mapped import records_of
 from catalog.tests.providers.site import Pulled, Site
+from catalog.tests.values import present
 
 
 def thing(n, dates=(), categories=("Engines",)):
@@ -134,8 +137,8 @@ def test_an_object_that_is_found_by_no_category_is_counted_and_told(tmp_path):
     things = [thing(1, [(1800, 1800)]), thing(2, [], []), thing(3, [(1700, 1900)], []), thing(4)]
     pulled = Pulled(ScienceMuseum(), Museum(things), tmp_path)
     assert set(pulled.ids()) == {"i1", "i4"}
-    assert (
-        "2 of 3 objects that have no date, or one that spans several ranges, were not found" in pulled.error
+    assert "2 of 3 objects that have no date, or one that spans several ranges, were not found" in present(
+        pulled.error
     )
 
 
@@ -143,14 +146,14 @@ def test_an_object_in_several_categories_is_counted_once(tmp_path):
     things = [thing(1, [], ["Clocks", "Engines"]), thing(2, [], []), thing(3, [], ["Clocks", "Engines"])]
     pulled = Pulled(ScienceMuseum(), Museum(things), tmp_path)
     assert set(pulled.ids()) == {"i1", "i3"}
-    assert "1 of 3 objects" in pulled.error
+    assert "1 of 3 objects" in present(pulled.error)
 
 
 def test_a_category_larger_than_what_is_given_out(tmp_path):
     things = [thing(n) for n in range(MAX_OBJECTS + 10)]
     pulled = Pulled(ScienceMuseum(), Museum(things), tmp_path)
     assert len(pulled.ids()) == MAX_OBJECTS
-    assert f"10 of {MAX_OBJECTS + 10:,} objects" in pulled.error
+    assert f"10 of {MAX_OBJECTS + 10:,} objects" in present(pulled.error)
 
 
 def test_a_category_that_is_refused_costs_itself_only(tmp_path):
@@ -164,8 +167,8 @@ def test_a_category_that_is_refused_costs_itself_only(tmp_path):
     museum.answer = strict
     pulled = Pulled(ScienceMuseum(), museum, tmp_path)
     assert pulled.ids() == ["i2"]
-    assert "page 0 of the category Clocks is refused" in pulled.error
-    assert "1 of 2 objects" in pulled.error
+    assert "page 0 of the category Clocks is refused" in present(pulled.error)
+    assert "1 of 2 objects" in present(pulled.error)
 
 
 def test_a_limit_that_came_down_halves_the_range(tmp_path):
@@ -184,7 +187,7 @@ def test_halving_tells_what_is_in_neither_half(tmp_path):
         *(thing(n, [(1825, 1834)]) for n in range(250, 500)),
     ]
     pulled = Pulled(ScienceMuseum(), Museum(things, last_page=2), tmp_path)
-    assert "the years 1825 to 1835: 250 of 500 objects are in neither half" in pulled.error
+    assert "the years 1825 to 1835: 250 of 500 objects are in neither half" in present(pulled.error)
     assert all_of(things[:250]) <= set(pulled.ids())
 
 
@@ -194,8 +197,8 @@ def test_a_single_year_that_holds_more_than_is_given_out(tmp_path):
     pulled = Pulled(ScienceMuseum(), museum, tmp_path)
     assert len(pulled.ids()) == MAX_OBJECTS + 1
     assert max(int(params["page[number]"]) for params in museum.pages_asked()) == 20
-    assert (
-        f"the years 1999 to 1999: {MAX_OBJECTS + 1:,} objects, of which only the first pages" in pulled.error
+    assert f"the years 1999 to 1999: {MAX_OBJECTS + 1:,} objects, of which only the first pages" in present(
+        pulled.error
     )
 
 
@@ -203,15 +206,17 @@ def test_a_page_that_always_fails_costs_itself_only(tmp_path):
     things = [thing(n, [(1900 + n // 100, 1900 + n // 100)]) for n in range(500)]
     pulled = Pulled(ScienceMuseum(), Museum(things, broken="co150"), tmp_path)
     assert set(pulled.ids()) == all_of(things) - all_of(things[100:200])
-    assert "page 1 of the years 1895 to 1905 is never answered, up to 100 objects are missing" in pulled.error
+    assert "page 1 of the years 1895 to 1905 is never answered, up to 100 objects are missing" in present(
+        pulled.error
+    )
 
 
 def test_a_category_whose_only_page_always_fails_costs_itself_only(tmp_path):
     things = [*(thing(n) for n in range(100)), thing(200, [], ["Clocks"])]
     pulled = Pulled(ScienceMuseum(), Museum(things, broken="co200"), tmp_path)
     assert set(pulled.ids()) == all_of(things[:100])
-    assert "page 0 of the category Clocks is never answered" in pulled.error
-    assert "1 of 101 objects" in pulled.error
+    assert "page 0 of the category Clocks is never answered" in present(pulled.error)
+    assert "1 of 101 objects" in present(pulled.error)
 
 
 def test_an_api_that_is_down_is_no_page_to_pass_over(tmp_path):
@@ -241,7 +246,7 @@ def test_dates_that_have_no_effect(tmp_path):
 def test_a_result_that_ends_early_is_held_against_its_pages(tmp_path):
     things = [thing(n, [(1800, 1800)]) for n in range(350)]
     pulled = Pulled(ScienceMuseum(), Museum(things, cut=2), tmp_path)
-    assert "200 of 301 announced items came" in pulled.error
+    assert "200 of 301 announced items came" in present(pulled.error)
 
 
 def test_parts_that_are_counted_but_not_listed_are_no_shortfall_of_a_range(tmp_path):
@@ -256,12 +261,15 @@ def test_an_interrupted_pull_goes_on_to_the_same_end(tmp_path, stop_after):
     things = [thing(n, [(1790, 1810)], [f"Category {n % 4}"]) for n in range(300)] + [
         thing(9001, [(1800, 1800)])
     ]
-    checkpoint, seen = MemoryCheckpoint(), []
+    checkpoint, calls = MemoryCheckpoint(), count(1)
     with pytest.raises(Interrupted):
         Pulled(
-            ScienceMuseum(), Museum(things), tmp_path, checkpoint=checkpoint,
-            should_stop=lambda: seen.append(1) or len(seen) == stop_after,
-        )  # fmt: skip
+            ScienceMuseum(),
+            Museum(things),
+            tmp_path,
+            checkpoint=checkpoint,
+            should_stop=lambda: next(calls) == stop_after,
+        )
     pulled = Pulled(ScienceMuseum(), Museum(things), tmp_path, checkpoint=checkpoint)
     assert set(pulled.ids()) == all_of(things)
     assert pulled.whole, pulled.error
@@ -295,9 +303,11 @@ def test_the_thumbnail_is_of_the_same_image():
         "medium": {"location": "1/1/medium.jpg"},
         "large_thumbnail": {"location": "https://x.org/9.jpg"},
     }
-    (image,) = ScienceMuseum().record(raw)
+    (image,) = records_of(ScienceMuseum().record(raw))
+    assert isinstance(image, Image)
     assert image.thumbnail == "https://coimages.sciencemuseumgroup.org.uk/1/1/medium.jpg"
     del sizes["large"]
     sizes["medium_thumbnail"] = {"location": "1/1/small.jpg"}
-    (image,) = ScienceMuseum().record(raw)
+    (image,) = records_of(ScienceMuseum().record(raw))
+    assert isinstance(image, Image)
     assert image.thumbnail == "https://coimages.sciencemuseumgroup.org.uk/1/1/small.jpg"

@@ -10,7 +10,9 @@ from catalog.providers.smithsonian.rows import creator, pixels
 from catalog.providers.smithsonian.search import check, new_unit_codes
 from catalog.providers.smithsonian.units import SOURCES
 from catalog.tests.providers.fake_api import client
+from catalog.tests.providers.mapped import records_of
 from catalog.tests.providers.site import Pulled, Site
+from catalog.tests.values import present
 
 PREFIX = "hash:00*"
 
@@ -47,7 +49,7 @@ def test_rows_of_a_new_museum_are_skipped_and_the_run_says_what_to_add(tmp_path)
     pulled = Pulled(Smithsonian(), site, tmp_path)
     assert pulled.ids() == ["m1"]
     assert pulled.counts.skipped == {"unknown unit code NEW1": 2}
-    assert "items of new unit codes are skipped; add `NEW1`, `NEW2` to SOURCES" in pulled.error
+    assert "items of new unit codes are skipped; add `NEW1`, `NEW2` to SOURCES" in present(pulled.error)
     assert not [params for _, _, params, _ in site.asked if "new_unit_codes" in params]
 
 
@@ -56,7 +58,7 @@ def test_new_codes_are_told_again_until_they_are_known(tmp_path, monkeypatch):
     codes = ["NEW1", *SOURCES]
     for _ in range(2):
         pulled = Pulled(Smithsonian(), smithsonian([row(1)], codes), tmp_path, checkpoint=checkpoint)
-        assert "add `NEW1`" in pulled.error
+        assert "add `NEW1`" in present(pulled.error)
     monkeypatch.setitem(SOURCES, "NEW1", "smithsonian_new")
     assert Pulled(Smithsonian(), smithsonian([row(1)], codes), tmp_path, checkpoint=checkpoint).whole
 
@@ -115,7 +117,7 @@ def test_fewer_rows_than_a_prefix_announces(tmp_path):
         return body
 
     site.answer = cut
-    assert "10 of 25 announced items came" in Pulled(Smithsonian(), site, tmp_path).error
+    assert "10 of 25 announced items came" in present(Pulled(Smithsonian(), site, tmp_path).error)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,8 @@ def test_fewer_rows_than_a_prefix_announces(tmp_path):
     ],
 )
 def test_landing_pages(unit, described, landing):
-    (image,) = Smithsonian().record(row(1, unit, **described))
+    (image,) = records_of(Smithsonian().record(row(1, unit, **described)))
+    assert isinstance(image, Image)
     assert image.foreign_landing_url == landing
 
 
@@ -164,7 +167,7 @@ def test_the_thumbnail_comes_along():
     raw["content"]["descriptiveNonRepeating"]["online_media"]["media"][0]["thumbnail"] = (
         "https://ids.si.edu/t"
     )
-    (image,) = Smithsonian().record(raw)
+    (image,) = records_of(Smithsonian().record(raw))
     assert isinstance(image, Image)
     assert image.thumbnail == "https://ids.si.edu/t"
 

@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.core.errors import Retry
+from catalog.ingestion.records import Image
 from catalog.providers.stocksnap.provider import StockSnap, unescaped
+from catalog.tests.providers.mapped import record_of
 from catalog.tests.providers.site import Pulled, Reply, Site
+from catalog.tests.values import present
 
 
 def photo(n, **over):
@@ -68,8 +71,14 @@ def test_names(stored, name):
     "body",
     [
         b"\xef\xbb\xbf" + orjson.dumps({"results": [photo(1), photo(2)], "nextPage": None}),
-        b'{"results": [{"img_id": "ID1", "keywords": ["caf\\ud83d"]}, {"img_id": "ID2", "keywords": ["a"]}], "nextPage": 0}',
-        b'{"results": [{"img_id": "ID1", "keywords": ["caf\xe9"]}, {"img_id": "ID2", "keywords": ["a"]}], "nextPage": 0}',
+        (
+            b'{"results": [{"img_id": "ID1", "keywords": ["caf\\ud83d"]}, '
+            b'{"img_id": "ID2", "keywords": ["a"]}], "nextPage": 0}'
+        ),
+        (
+            b'{"results": [{"img_id": "ID1", "keywords": ["caf\xe9"]}, '
+            b'{"img_id": "ID2", "keywords": ["a"]}], "nextPage": 0}'
+        ),
     ],
     ids=["byte order mark", "lone surrogate", "wrong byte"],
 )
@@ -80,16 +89,15 @@ def test_one_odd_character_costs_no_page(body, tmp_path):
 
 
 def test_the_author_is_stored_as_they_are_called():
-    record = StockSnap().record(
-        photo(1, author_name="JJ%20Sky%u2019s", author_profile="https://stocksnap.io/author/1")
-    )
+    raw = photo(1, author_name="JJ%20Sky%u2019s", author_profile="https://stocksnap.io/author/1")
+    record = record_of(Image, StockSnap().record(raw))
     assert (record.creator, record.creator_url) == ("JJ Sky\u2019s", "https://stocksnap.io/author/1")
 
 
 def test_an_empty_page_that_names_a_next_one_is_passed_and_reported(tmp_path):
     pages = {"results": [], "nextPage": 2}, {"results": [photo(1)], "nextPage": False}
     pulled = Pulled(StockSnap(), stocksnap(*pages), tmp_path)
-    assert "a page in the middle holds 0 items" in pulled.error  # nothing proves that it is empty
+    assert "a page in the middle holds 0 items" in present(pulled.error)  # nothing proves that it is empty
     assert pulled.ids() == ["ID1"]
 
 

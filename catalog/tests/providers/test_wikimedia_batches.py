@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from catalog.core.errors import Fatal, NotWhole, Retry
+from catalog.core.jsontypes import JsonObject
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.windows import day_window
 from catalog.providers.wikimedia_commons.batches import ENDPOINT, MAX_RESPONSES, Batches
 from catalog.providers.wikimedia_commons.provider import WikimediaCommons
 from catalog.tests.providers.fake_api import client
+from catalog.tests.values import present
 
 DAY = day_window(date(2024, 2, 10))
 PARAMS = {"prop": "imageinfo|globalusage", "iiprop": "url|metadata", "gaistart": 1}
@@ -37,7 +39,7 @@ def described(number, usage=0):
 
 
 def answer(*files, complete=False, **following):
-    body = {"query": {"pages": {str(f["pageid"]): f for f in files}}} if files else {}
+    body: JsonObject = {"query": {"pages": {str(f["pageid"]): f for f in files}}} if files else {}
     body |= {"batchcomplete": ""} if complete else {}
     return body | ({"continue": following} if following else {})
 
@@ -167,7 +169,7 @@ def pull(folder, api):
     try:
         manifest, error = puller.run(), None
     except NotWhole as not_whole:
-        manifest, error = parts.load(), not_whole
+        manifest, error = present(parts.load()), not_whole
     rows = [
         line.split("\t")
         for path in parts.tsv_files("image", manifest)

@@ -6,21 +6,25 @@ import orjson
 import pytest
 
 from catalog.core.columns import COLUMNS
+from catalog.ingestion.records import Audio, Image
 from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
 from catalog.providers.wikimedia_commons.imageinfo import milliseconds, sound_facts, title
 from catalog.providers.wikimedia_commons.provider import WikimediaCommons
+from catalog.tests.providers.mapped import record_of
+from catalog.tests.values import present
 
 
 def test_the_counted_usage_is_kept():
     info = {
-        "mediatype": "BITMAP", "url": "https://upload.wikimedia.org/x.jpg", "descriptionshorturl": "https://commons.wikimedia.org/?curid=1",
+        "mediatype": "BITMAP",
+        "url": "https://upload.wikimedia.org/x.jpg",
+        "descriptionshorturl": "https://commons.wikimedia.org/?curid=1",
         "extmetadata": {"LicenseUrl": {"value": "https://creativecommons.org/licenses/by/4.0"}},
-    }  # fmt: skip
-    record = WikimediaCommons().record(
-        {"pageid": 1, "title": "File:X.jpg", "imageinfo": [info], "usage_so_far": 100}
-    )
-    assert record.meta_data["global_usage_count"] == 100
+    }
+    raw = {"pageid": 1, "title": "File:X.jpg", "imageinfo": [info], "usage_so_far": 100}
+    record = record_of(Image, WikimediaCommons().record(raw))
+    assert present(record.meta_data)["global_usage_count"] == 100
     assert record.title == "X.jpg"  # the encoder drops the extension, of every provider's titles
 
 
@@ -107,5 +111,7 @@ def test_a_name_without_visible_text_is_none():
             "ObjectName": {"value": "<div style='display: none'>label QS:Len,\"X\"</div>"},
         },
     }
-    record = WikimediaCommons().record({"pageid": 1, "title": "File:X.ogg", "imageinfo": [info]})
+    record = record_of(
+        Audio, WikimediaCommons().record({"pageid": 1, "title": "File:X.ogg", "imageinfo": [info]})
+    )
     assert (record.title, record.duration) == ("X.ogg", None)
