@@ -55,7 +55,8 @@ def _last_runs(dsn: str | None) -> tuple[dict[str, str], str]:
     }
     query = """
         select distinct on (provider) provider, finished_on, inserted, updated, complete, whole, replayed,
-               shortfalls, accepted, (select max(fresh_on) from whole_pull w where w.provider = r.provider) as fresh_on
+               shortfalls, accepted,
+               (select max(fresh_on) from whole_pull w where w.provider = r.provider) as fresh_on
           from ingestion_report r
          order by provider, finished_on desc
     """
