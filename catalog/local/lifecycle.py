@@ -56,8 +56,8 @@ def up(
     stack.settings()
     process = None
     if not stack.running():
-        process = _start_supervisor(stack, environment or {}, tied)
-        stack.tie = process.stdin  # the kernel closes it when this process ends
+        _forget_supervisor(stack)
+        process = stack.supervisor = _start_supervisor(stack, environment or {}, tied)
     try:
         _wait_until_ready(stack, process, notify, timeout)
     except BaseException:
@@ -160,6 +160,7 @@ def down(stack: Stack) -> bool:
         StackError: The supervisor was not found, or does not stop.
     """
     if not stack.running():
+        _forget_supervisor(stack)
         return False
     pid = int(stack.state().get("supervisor") or _find_supervisor(stack) or 0)
     if not pid:
@@ -175,7 +176,16 @@ def down(stack: Stack) -> bool:
                 f"see {stack.logs}/supervisor.log"
             )
         time.sleep(0.1)
+    _forget_supervisor(stack)
     return True
+
+
+def _forget_supervisor(stack: Stack) -> None:
+    """Close the pipe to a supervisor of this process that has ended."""
+    if stack.supervisor is not None and stack.supervisor.poll() is not None:
+        if stack.supervisor.stdin is not None:
+            stack.supervisor.stdin.close()
+        stack.supervisor = None
 
 
 def _alive(pid: int) -> bool:

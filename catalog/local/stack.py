@@ -7,9 +7,10 @@ import json
 import os
 import secrets
 import stat
+import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
@@ -60,7 +61,9 @@ class Stack:
         self.state_file = self.folder / "state.json"
         self.lock_file = self.folder / "supervisor.lock"
         self._port_locks: list[int] = []  # file descriptors
-        self.tie: IO[bytes] | None = None  # standard input of a supervisor that ends with this process
+        # The supervisor that this process has started. A tied one ends when its standard input is closed,
+        # which the kernel does when this process ends.
+        self.supervisor: subprocess.Popen[bytes] | None = None
 
     # settings
 
