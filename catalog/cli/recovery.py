@@ -65,8 +65,8 @@ def restored_command(
         newest = restored.newest_load(connection)
         if newest is None and since is None:
             raise Refused(
-                "this database knows of no load, so it does not know which days are missing: give --since, the "
-                "first UTC day after the backup."
+                "this database knows of no load, so it does not know which days are missing: "
+                "give --since, the first UTC day after the backup."
             )
         plans = restored.catch_up(connection, provider_names(), since.date() if since else None, today)
         given_up = restored.give_turns_up(connection)

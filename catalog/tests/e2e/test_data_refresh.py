@@ -128,7 +128,7 @@ def test_two_refreshes_at_once_and_readers_see_whole_states(bench, media):
     assert f"{old[0]:,} → {new[0]:,} documents (+199, " in text
     assert "200 of them new" in text
     assert "Rows without a document: " in text
-    assert " gone at their source" in text
+    assert " removed from their source" in text
     assert "policy 29382f7fac0f" in text
 
 
