@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from catalog.cli import program
+from catalog.core.errors import Refused
 
 KNOWN = sorted(
     path.stem
@@ -14,14 +15,13 @@ KNOWN = sorted(
 QUICK = ("ingest", "load", "parse")  # the default
 
 
-def main(names: list[str]) -> int:
-    unknown = [n for n in names if n not in KNOWN]
-    if unknown:
-        print(f"unknown benchmark {', '.join(unknown)}; choose from {', '.join(KNOWN)}", file=sys.stderr)
-        return 2
+def main(names: list[str]) -> None:
+    """Run the benchmarks of these names; without names, the quick ones."""
+    for name in names:
+        if name not in KNOWN:
+            raise Refused(f"there is no benchmark {name!r}; there are {', '.join(KNOWN)}.")
     for name in names or QUICK:
         import_module(f"catalog.benchmarks.{name}").main()
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Running a command so that an error is one line that says what to do; a traceback is shown on request."""
+"""Runs a command so that an error is one line that says what to do; a traceback is shown on request."""
 
 import os
 import re
@@ -15,49 +15,57 @@ from catalog.core.errors import CatalogError, Refused
 
 # A log file has room for whole tables.
 out, err = Console() if sys.stdout.isatty() else Console(width=200), Console(stderr=True)
-TRACEBACK = "CATALOG_TRACEBACK"  # in the environment, not empty: the traceback is shown, too
+TRACEBACK = "CATALOG_TRACEBACK"  # environment variable; if it is not empty, tracebacks are shown too
 _USER_INFO = re.compile(r"(?<=://)(?!user:password@)\S*@")
 _PASSWORD = re.compile(r"(?<=password=)('[^']*'|\S+)", re.IGNORECASE)
-# What to do about an error of PostgreSQL's, by the beginning of its SQLSTATE.
+# Advice by SQLSTATE, or by a prefix of it.
 _ADVICE = {
-    "25006": "The database only reads: connect to the primary, or reset default_transaction_read_only.",
+    "25006": "The database is read-only: connect to the primary, or reset default_transaction_read_only.",
     "42501": "Grant the role what docs/running_in_production.md lists, or use the role that owns the tables.",
-    "42P01": "Is it the right database? `catalog db status` says what is in it.",
-    "55P03": "Somebody locks it; `select pid, usename, query from pg_stat_activity` says who. "
-    "Repeat the command.",
-    "53": "Wait until the server has room again, then repeat the command.",
-    "57": "The server is shutting down or starting; repeat the command when it runs.",
+    "42P01": "Check that it is the right database: `catalog db status` shows its schema.",
+    "55P03": "Another session holds a lock on it: `select pid, usename, query from pg_stat_activity` shows "
+    "the sessions. Repeat the command.",
+    "53": "Wait until the server has free resources, then repeat the command.",
+    "57": "The server is shutting down or starting; repeat the command when it is running.",
 }
-_UNREACHABLE = "Check that the server runs, and the host, port, database, user and password of its address."
+_UNREACHABLE = (
+    "Check that the server is running, and the host, port, database, user and password of its address."
+)
 
 
 def run(command: Callable[[], Any], name: str, *expected: type[Exception]) -> NoReturn:
     """Run a command and end the process with its exit status.
 
     Args:
-        command: The command; a number that it returns is the exit status.
-        name: What people type, such as `catalog`; it begins the line that tells of an error.
-        expected: Exceptions whose text is written for people. `CatalogError`, `Refused` and `OSError` always
-            are.
+        command: The command; an integer that it returns is the exit status.
+        name: The name that users type, such as `catalog`; an error message starts with it.
+        expected: Exceptions whose message is written for users, besides `CatalogError`, `Refused` and
+            `OSError`.
     """
     try:
         sys.exit(command())
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # Python flushes stdout once more at its end
+        # Python flushes stdout once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except TyperException as misuse:
-        if said := " ".join(misuse.format_message().split()):  # empty: the help was shown instead
-            _notify(name, f"{_without_secrets(said.rstrip('.'))}; --help says what there is")
+        if message := " ".join(misuse.format_message().split()):  # empty if the help was shown
+            _notify(name, f"{_without_secrets(message.rstrip('.'))}; --help shows the usage")
         sys.exit(2)
     except Exception as error:
         if os.environ.get(TRACEBACK):
             Console(stderr=True).print_exception()
         _notify(name, in_one_line(error, expected))
         sys.exit(1)
+
+
+def run_function(function: Callable[..., Any], name: str, *expected: type[Exception]) -> NoReturn:
+    """Run a function whose annotations declare its command line; see `run`."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(function)
+    run(lambda: app(standalone_mode=False), name, *expected)
 
 
 def _notify(name: str, text: str) -> None:
@@ -67,11 +75,11 @@ def _notify(name: str, text: str) -> None:
 
 
 def in_one_line(error: Exception, expected: tuple[type[Exception], ...] = ()) -> str:
-    """What happened and what to do, without secrets.
+    """Return what happened and what to do, in one line and without secrets.
 
     Args:
         error: Any exception.
-        expected: Exceptions whose text is written for people.
+        expected: Exceptions whose message is written for users.
     """
     return _without_secrets(" ".join(_text(error, expected).split()))
 
@@ -92,14 +100,14 @@ def _text(error: Exception, expected: tuple[type[Exception], ...]) -> str:
 
 
 def _of_a_database(error: BaseException | None) -> psycopg.Error | None:
-    """The error of PostgreSQL's that an exception is, or that SQLAlchemy has wrapped into it."""
+    """Return PostgreSQL's error, which SQLAlchemy may have wrapped; None for other exceptions."""
     found = getattr(error, "orig", error)
     return found if isinstance(found, psycopg.Error) else None
 
 
 def _database_error(error: psycopg.Error) -> str:
-    said = (error.diag.message_primary or str(error) or type(error).__name__).strip()
-    return f"the database says: {said.rstrip('.?!')}. {next(_advice(error), '')}"
+    message = (error.diag.message_primary or str(error) or type(error).__name__).strip()
+    return f"the database reports: {message.rstrip('.?!')}. {next(_advice(error), '')}"
 
 
 def _advice(error: psycopg.Error) -> Iterator[str]:

@@ -4,9 +4,11 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from catalog.cli import program
+from catalog.core.errors import Refused
 from catalog.mutants.guard import Guard
 from catalog.mutants.guards import GUARDS
 from catalog.mutants.trial import Outcome, Verdict, judge, run_tests, snapshot, tree_without
@@ -19,12 +21,18 @@ def main(names: Sequence[str]) -> int:
         names: Guards to remove; default: all.
 
     Returns:
-        0 if each removal is noticed; 1 if one is not, or if a test fails without any; 2 for an unknown name.
+        0 if each removal is noticed; 1 if one is not, or if a test fails without any.
+
+    Raises:
+        Refused: There is no guard of that name.
     """
     known = {guard.name: guard for guard in GUARDS}
-    if unknown := [name for name in names if name not in known]:
-        print(f"unknown guard {', '.join(unknown)}; choose from {', '.join(known)}", file=sys.stderr)
-        return 2
+    for name in names:
+        if name not in known:
+            similar = ", ".join(get_close_matches(name, known, cutoff=0.5)) or "none"
+            raise Refused(
+                f"there is no guard {name!r}; similar names: {similar}; all are in catalog/mutants/guards."
+            )
     chosen = [known[name] for name in names] or list(GUARDS)
     verdicts: list[tuple[Guard, Verdict]] = []
     with snapshot() as tree:

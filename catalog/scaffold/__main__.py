@@ -198,4 +198,4 @@ def _refuse(problem: str) -> None:
 
 
 if __name__ == "__main__":
-    program.run(lambda: typer.run(main), "just add-provider")
+    program.run_function(main, "just add-provider")

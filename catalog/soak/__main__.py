@@ -56,4 +56,4 @@ def main(
 
 
 if __name__ == "__main__":
-    program.run(lambda: typer.run(main), "just soak", StackError)
+    program.run_function(main, "just soak", StackError)

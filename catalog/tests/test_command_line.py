@@ -55,7 +55,7 @@ def refused(result, *words):
 
 @pytest.mark.parametrize("command", DATABASE_COMMANDS)
 def test_a_server_that_is_not_running(catalog_command, command):
-    refused(catalog_command(*command, "--dsn", AWAY), "onnection", "Check that the server runs")
+    refused(catalog_command(*command, "--dsn", AWAY), "onnection", "Check that the server is running")
 
 
 def test_each_schema_has_its_own_database(catalog_command, dsn, api_dsn, monkeypatch):
@@ -102,7 +102,7 @@ def test_a_missing_database(catalog_command, server, command):
     refused(
         catalog_command(*command, "--dsn", server.dsn("nowhere")),
         'database "nowhere" does not exist',
-        "Check that the server runs",
+        "Check that the server is running",
     )
 
 
@@ -184,7 +184,7 @@ def test_a_database_without_our_tables(catalog_command, server, monkeypatch):
     refused(
         catalog_command("sample-data", "--rows", "1", "--database", "catalog"),
         "relation",
-        "Is it the right database?",
+        "Check that it is the right database",
     )
 
 
@@ -201,19 +201,19 @@ def test_a_database_without_our_tables(catalog_command, server, monkeypatch):
         (
             {"AIRFLOW_CONN_POSTGRES_OPENLEDGER_API": AWAY},
             ("tag-policy", "explain", "--id", "1"),
-            "Check that the server runs",
+            "Check that the server is running",
         ),
         (
             {"AIRFLOW_CONN_POSTGRES_OPENLEDGER_API": AWAY},
             ("tag-policy", "diff"),
-            "Check that the server runs",
+            "Check that the server is running",
         ),
         ({}, ("tag-policy", "diff", "--policy", "/nowhere.json"), "/nowhere.json: No such file or directory"),
         ({"AIRFLOW_VAR_TAG_POLICY": "{"}, ("tag-policy", "diff"), "the tag policy is not JSON"),
         (
             {"AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM": AWAY},
             ("sample-data", "--rows", "1"),
-            "Check that the server runs",
+            "Check that the server is running",
         ),
         ({}, ("sample-data", "--database", "moon"), "there is no database 'moon'"),
         ({}, ("ingest", "moon"), "moon"),
@@ -291,7 +291,32 @@ def test_wrong_usage(catalog_command, command, words):
     assert (status, len(lines), out) == (2, 1, "")
     assert words.lower() in lines[0].lower()
     assert "hunter2" not in lines[0]
-    assert lines[0].endswith("; --help says what there is")
+    assert lines[0].endswith("; --help shows the usage")
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "status", "name"),
+    [
+        ("scaffold", ["Museum"], 2, "just add-provider"),
+        ("soak", ["--minutes", "long"], 2, "just soak"),
+        ("local", ["nosuch"], 2, "just"),
+        ("benchmarks", ["nosuch"], 1, "just bench"),
+        ("mutants", ["nosuch"], 1, "just mutants"),
+        ("scaffold.rows", ["nosuch"], 1, "just expect"),
+    ],
+)
+def test_wrong_usage_of_a_recipe(module, arguments, status, name):
+    """Each program of the justfile reports a mistake in one line, too."""
+    result = subprocess.run(
+        [sys.executable, "-m", f"catalog.{module}", *arguments],
+        cwd=ROOT.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    [line] = result.stderr.splitlines()
+    assert (result.returncode, result.stdout) == (status, "")
+    assert line.startswith(f"{name}: ")
 
 
 def test_the_form_of_an_address_is_shown(catalog_command):
@@ -305,7 +330,9 @@ def test_a_locked_version_table(catalog_command, dsn):
     with psycopg.connect(dsn) as holder:
         holder.execute("lock table catalog_version in access exclusive mode")
         for command in (("db", "status"), ("db", "upgrade", "--wait", "0")):
-            refused(catalog_command(*command, "--dsn", dsn), "lock timeout. Somebody locks it")
+            refused(
+                catalog_command(*command, "--dsn", dsn), "lock timeout. Another session holds a lock on it"
+            )
 
 
 def test_a_traceback_on_request(capsys, monkeypatch):
@@ -350,8 +377,8 @@ def test_every_program_ends_through_the_same_function():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test):
                 found[path.relative_to(ROOT).as_posix()] = ast.unparse(node.body[-1])
-    named = {name for name, text in found.items() if "program.run(" not in text and text != "main()"}
+    named = {name for name, text in found.items() if not text.startswith("program.run") and text != "main()"}
     by_main = {name for name, text in found.items() if text == "main()"}
     assert named == set(ENDS_OTHERWISE)
     for name in by_main - {n for n in by_main if n.startswith("benchmarks/")}:
-        assert "program.run(" in (ROOT / name).read_text(encoding="utf-8")
+        assert "program.run" in (ROOT / name).read_text(encoding="utf-8")
