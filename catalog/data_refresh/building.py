@@ -11,6 +11,7 @@ from psycopg import sql
 
 from catalog.core.session import Connection, settle
 from catalog.data_refresh.columns import public, temp_name
+from catalog.data_refresh.ddl import compose, execute, generated
 from catalog.data_refresh.duplicates import make_unique
 from catalog.data_refresh.shape import Shape, check_shape, shape
 
@@ -26,42 +27,41 @@ def make_table(api: Connection, table: str, temp: str, live: Shape) -> None:
     """
     facts = live["table"][""]
     name = sql.Identifier("public", temp)
-    api.execute(
-        _sql(
-            "create {unlogged} table {temp} "
-            "(like {live} including all excluding indexes excluding comments excluding statistics) "
-            "using {method} {tablespace}",
-            temp=name,
-            live=sql.Identifier("public", table),
-            method=sql.Identifier(facts["access method"]),
-            unlogged=sql.SQL("unlogged" if facts["persistence"] == "u" else ""),
-            tablespace=_tablespace(facts["tablespace"]),
-        )
+    execute(
+        api,
+        "create {unlogged} table {temp} "
+        "(like {live} including all excluding indexes excluding comments excluding statistics) "
+        "using {method} {tablespace}",
+        temp=name,
+        live=sql.Identifier("public", table),
+        method=sql.Identifier(facts["access method"]),
+        unlogged=sql.SQL("unlogged" if facts["persistence"] == "u" else ""),
+        tablespace=_tablespace(facts["tablespace"]),
     )
     # If the table is published, it needs a replica identity until it has the live table's key.
-    api.execute(_sql("alter table {temp} replica identity full", temp=name))
+    execute(api, "alter table {temp} replica identity full", temp=name)
     for constraint, about in live.get("constraint", {}).items():
         if not about["valid"]:  # existing rows need not satisfy it, so it is added after the copy
-            api.execute(
-                _sql(
-                    "alter table {temp} drop constraint if exists {name}",
-                    temp=name,
-                    name=sql.Identifier(constraint),
-                )
+            execute(
+                api,
+                "alter table {temp} drop constraint if exists {name}",
+                temp=name,
+                name=sql.Identifier(constraint),
             )
     for column, about in live["column"].items():
-        place = _sql("alter table {temp} alter column {column} ", temp=name, column=sql.Identifier(column))
+        place = compose("alter table {temp} alter column {column} ", temp=name, column=sql.Identifier(column))
         if about["statistics target"] is not None:
             api.execute(
-                place + _sql("set statistics {target}", target=sql.Literal(about["statistics target"]))
+                place + compose("set statistics {target}", target=sql.Literal(about["statistics target"]))
             )
         if about["options"]:
             api.execute(place + _options(about["options"]))
     if facts["options"]:
-        api.execute(_sql("alter table {temp} ", temp=name) + _options(facts["options"]))
+        api.execute(compose("alter table {temp} ", temp=name) + _options(facts["options"]))
     if facts["toast options"]:
         api.execute(
-            _sql("alter table {temp} ", temp=name) + _options([f"toast.{o}" for o in facts["toast options"]])
+            compose("alter table {temp} ", temp=name)
+            + _options([f"toast.{o}" for o in facts["toast options"]])
         )
     revoke_all(api, "table", name, temp)
 
@@ -86,13 +86,12 @@ def revoke_all(
          where oid = to_regclass(%s) and (grantee <> relowner or %s)
     """
     for (grantee,) in api.execute(query, [public(name), owner]).fetchall():
-        api.execute(
-            _sql(
-                "revoke all on {kind} {target} from {grantee} cascade",
-                kind=sql.SQL(kind),
-                target=target,
-                grantee=sql.Identifier(grantee) if grantee else sql.SQL("public"),
-            )
+        execute(
+            api,
+            "revoke all on {kind} {target} from {grantee} cascade",
+            kind=sql.SQL(kind),
+            target=target,
+            grantee=sql.Identifier(grantee) if grantee else sql.SQL("public"),
         )
 
 
@@ -150,7 +149,7 @@ def build_indexes(
         if f"{facts['schema']}.{built_name(name, facts)}" not in there.get("statistics", {}):
             with api.transaction():
                 _build_statistics(api, sql.Identifier("public", temp), built_name(name, facts), facts)
-    api.execute(_sql("analyze {temp}", temp=sql.Identifier("public", temp)))
+    execute(api, "analyze {temp}", temp=sql.Identifier("public", temp))
     return len(indexes)
 
 
@@ -161,13 +160,14 @@ def _build_index(api: Connection, temp: sql.Composable, name: str, facts: Mappin
         api.execute("select set_config('default_tablespace', %s, true)", [facts["tablespace"]])
     if constraint and (constraint["type"] == "x" or "WITHOUT OVERLAPS" in constraint["definition"]):
         api.execute(
-            _sql("alter table {temp} add constraint {name} ", **parts) + _given(constraint["definition"])
+            compose("alter table {temp} add constraint {name} ", **parts)
+            + generated(constraint["definition"])
         )
     else:
         unique = sql.SQL("unique" if facts["unique"] else "")
         api.execute(
-            _sql("create {unique} index {name} on {temp} using ", unique=unique, **parts)
-            + _given(facts["using"])
+            compose("create {unique} index {name} on {temp} using ", unique=unique, **parts)
+            + generated(facts["using"])
         )
         if constraint:
             kind = sql.SQL("primary key" if facts["primary"] else "unique")
@@ -176,22 +176,20 @@ def _build_index(api: Connection, temp: sql.Composable, name: str, facts: Mappin
                 if constraint["deferrable"]
                 else ""
             )
-            api.execute(
-                _sql(
-                    "alter table {temp} add constraint {name} {kind} using index {name} {deferral}",
-                    kind=kind,
-                    deferral=deferral,
-                    **parts,
-                )
+            execute(
+                api,
+                "alter table {temp} add constraint {name} {kind} using index {name} {deferral}",
+                kind=kind,
+                deferral=deferral,
+                **parts,
             )
     for number, target in (facts["statistics targets"] or {}).items():
-        api.execute(
-            _sql(
-                "alter index {name} alter column {number} set statistics {target}",
-                name=sql.Identifier("public", name),
-                number=sql.Literal(int(number)),
-                target=sql.Literal(target),
-            )
+        execute(
+            api,
+            "alter index {name} alter column {number} set statistics {target}",
+            name=sql.Identifier("public", name),
+            number=sql.Literal(int(number)),
+            target=sql.Literal(target),
         )
     if facts["tablespace"]:
         api.execute("select set_config('default_tablespace', %s, true)", [before[0] if before else ""])
@@ -199,12 +197,12 @@ def _build_index(api: Connection, temp: sql.Composable, name: str, facts: Mappin
 
 def _build_statistics(api: Connection, temp: sql.Composable, name: str, facts: Mapping[str, Any]) -> None:
     ours = sql.Identifier(facts["schema"], name)
-    api.execute(
-        _sql("create statistics {name}{what} from {temp}", name=ours, what=_given(facts["what"]), temp=temp)
+    execute(
+        api, "create statistics {name}{what} from {temp}", name=ours, what=generated(facts["what"]), temp=temp
     )
     if facts["target"] is not None:
         target = sql.Literal(facts["target"])
-        api.execute(_sql("alter statistics {name} set statistics {target}", name=ours, target=target))
+        execute(api, "alter statistics {name} set statistics {target}", name=ours, target=target)
 
 
 def _options(options: list[str]) -> sql.Composed:
@@ -219,12 +217,3 @@ def _options(options: list[str]) -> sql.Composed:
 
 def _tablespace(name: str | None) -> sql.Composable:
     return sql.SQL("tablespace ") + sql.Identifier(name) if name else sql.SQL("")
-
-
-def _sql(text: LiteralString, **parts: sql.Composable) -> sql.Composed:
-    return sql.SQL(text).format(**parts)
-
-
-def _given(text: Any) -> sql.SQL:
-    """Return a part of a definition that the server itself has generated."""
-    return sql.SQL(text)

@@ -6,7 +6,7 @@ as the row id, come from the live table; new records get them from the table's d
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -19,18 +19,16 @@ from catalog.core.session import Connection, settle
 from catalog.data_refresh import progress
 from catalog.data_refresh.audio_sets import copy_sets
 from catalog.data_refresh.building import make_table
-from catalog.data_refresh.columns import Column, Copied, names, progress_name, public, temp_name
+from catalog.data_refresh.columns import Column, Copied, progress_name, public, temp_name
 from catalog.data_refresh.merge import Merge
 from catalog.data_refresh.references import check_restricted, detach_sets, leave_out_unreferenced
 from catalog.data_refresh.refusals import REFUSED, Refusals, allowed_rejects, check_rejects, reason_of
+from catalog.data_refresh.row_streams import RowStreams, between
 from catalog.data_refresh.sequences import advance, check_defaults
 from catalog.data_refresh.shape import Shape, check_shape, shape
 
 log = logging.getLogger(__name__)
 RANGE = 250_000  # rows; the API's own columns of a range are held in memory
-CHUNK = 1 << 18  # bytes per write
-_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_TRAILER = b"\xff\xff"
 _RENAMED = {"audio_set_position": "set_position"}  # API column → catalog column
 TABLES: dict[MediaType, tuple[str, ...]] = {"image": ("image",), "audio": ("audioset", "audio")}
 
@@ -72,6 +70,7 @@ class TableCopy:
         self._limit, self._report, self._should_stop = limit, progress, should_stop
         self._expected = expected or {}  # otherwise the definition when the copy begins
         self.source = "audioset_view" if table == "audioset" else table
+        self._streams = RowStreams(upstream, api, table, self.source)
         self._names: dict[str, sql.Composable] = {
             "live": sql.Identifier("public", table),
             "temp": sql.Identifier("public", temp_name(table)),
@@ -228,7 +227,7 @@ class TableCopy:
     def _copy_range(self, columns: list[Column], copied: Copied) -> None:
         """Copy the next range in one transaction, in parts if some of its records cannot be stored."""
         size = min(RANGE, self._limit - copied.rows) if self._limit else RANGE
-        last = self._last_key(copied.after, size)
+        last = self._streams.last_key(copied.after, size)
         with self._api.transaction():
             self._hold()
             try:
@@ -259,30 +258,29 @@ class TableCopy:
 
     def _copy_part(self, columns: list[Column], after: UUID | None, last: UUID | None) -> Merge:
         """Copy the records between two keys."""
-        return self._copy_within(columns, self._within(after, last))
+        return self._copy_within(columns, between(after, last))
 
     def _copy_within(self, columns: list[Column], within: sql.Composable) -> Merge:
         """Copy the records that match a condition on their identifier, which both databases evaluate."""
         own = ["id", *(c.name for c in columns if c.upstream is None)]
         shared = [c for c in columns if c.upstream is not None and c.name != "identifier"]
-        known = self._known(own, within)
-        merge = Merge(known, self._moderated(within), len(own) + len(shared) + 1, len(shared) + 1)
-        taken, rows = [c.name for c in shared], self._rows(shared, within)
+        streams = self._streams
+        known = streams.own_columns(own, within)
+        merge = Merge(known, streams.moderated(within), len(own) + len(shared) + 1, len(shared) + 1)
+        taken, rows = [c.name for c in shared], streams.catalog_rows(shared, within)
         while not merge.done:
-            self._copy_in(["identifier", *(own if known else ()), *taken], merge.rows(rows))
-            self._copy_in(["identifier", *taken], merge.take_new())
+            streams.write(["identifier", *(own if known else ()), *taken], merge.rows(rows))
+            streams.write(["identifier", *taken], merge.take_new())
         return merge
 
     def _copy_carefully(
         self, columns: list[Column], copied: Copied, last: UUID | None
     ) -> tuple[list[Merge], Refusals]:
         """Copy a range without the records that a database rejects, which are found by bisection."""
-        query = sql.SQL("select identifier from {} where {} order by identifier").format(
-            self._names["source"], self._within(copied.after, last)
-        )
-        keys = [key for (key,) in self._upstream.execute(query)]
+        keys = self._streams.keys(between(copied.after, last))
         merges, refused = [], Refusals()
-        allowed = allowed_rejects(max(self._estimate(), copied.rows + len(keys)))
+        estimate = estimated_rows(self._upstream, self.source)
+        allowed = allowed_rejects(max(estimate, copied.rows + len(keys)))
         parts = [(0, len(keys))]
         while parts:
             begin, end = parts.pop()
@@ -306,12 +304,6 @@ class TableCopy:
         if not self._api.execute(query, [key]).fetchone():
             check_defaults(self._api, self._table)
 
-    def _estimate(self) -> int:
-        row = self._upstream.execute(
-            "select reltuples::bigint from pg_class where oid = to_regclass(%s)", [public(self.source)]
-        ).fetchone()
-        return row[0] if row else 0
-
     def _reason(self, columns: list[Column], key: UUID, error: psycopg.Error) -> str:
         """Return why a record is rejected. It names the column even if the server's error does not."""
         for column in columns:
@@ -324,86 +316,6 @@ class TableCopy:
                 except REFUSED as named:
                     return reason_of(named, column.name)
         return reason_of(error)
-
-    def _known(self, own: list[str], within: sql.Composable) -> dict[bytes, bytes]:
-        """Return the API's own columns of live rows by identifier, both in binary form."""
-        query = sql.SQL("select identifier, {} from {} where {}").format(
-            names(own), self._names["live"], within
-        )
-        return {row[6:22]: row[22:] for row in self._copy_out(self._api, query)}
-
-    def _last_key(self, after: UUID | None, size: int) -> UUID | None:
-        """Return the key that ends a range of `size` rows; None for the last range."""
-        found = self._upstream.execute(
-            sql.SQL("select identifier from {} where {} order by identifier offset %s limit 1").format(
-                self._names["source"], self._within(after, None)
-            ),
-            [size - 1],
-        ).fetchone()
-        return found[0] if found else None
-
-    def _within(self, after: UUID | None, last: UUID | None) -> sql.Composable:
-        bounds = [("identifier > {}", after), ("identifier <= {}", last)]
-        texts: list[sql.Composable] = [
-            sql.SQL(text).format(sql.Literal(key)) for text, key in bounds if key is not None
-        ]
-        return sql.SQL(" and ").join(texts) if texts else sql.SQL("true")
-
-    def _moderated(self, within: sql.Composable) -> set[bytes]:
-        """Return the identifiers, as bytes, of records that moderators have deleted."""
-        query = sql.SQL("select identifier from {} where {}").format(
-            sql.Identifier("public", f"api_deleted{self._table}"), within
-        )
-        return {row[0].bytes for row in self._api.execute(query)}
-
-    def _rows(self, shared: list[Column], within: sql.Composable) -> Iterator[bytes]:
-        """Yield rows in binary form: the name of a column that is too wide, the identifier, all others."""
-        wide = [
-            sql.SQL("when octet_length({col}) > {width} and length({col}) > {width} then {name}").format(
-                col=sql.Identifier(c.upstream or c.name),
-                width=sql.Literal(c.widest),
-                name=sql.Literal(c.name),
-            )
-            for c in shared
-            if c.widest
-        ]
-        reason = sql.SQL("case {} end").format(sql.SQL(" ").join(wide)) if wide else sql.SQL("null::text")
-        values = [
-            sql.SQL("{}::{}").format(sql.Identifier(c.upstream or c.name), sql.SQL(c.type)) for c in shared
-        ]
-        query = sql.SQL("select ({})::text, identifier, {} from {} where {}").format(
-            reason, sql.SQL(", ").join(values), self._names["source"], within
-        )
-        return self._copy_out(self._upstream, query)
-
-    def _copy_out(self, connection: Connection, query: sql.Composable) -> Iterator[bytes]:
-        """Yield rows in the binary form of COPY, without its header and trailer."""
-        with (
-            connection.cursor() as cursor,
-            cursor.copy(sql.SQL("copy ({}) to stdout (format binary)").format(query)) as copy,
-        ):
-            rows = map(bytes, copy)
-            first = next(rows, b"")[len(_HEADER) :]
-            if len(first) > len(_TRAILER):
-                yield first
-            for row in rows:
-                if len(row) > len(_TRAILER):
-                    yield row
-
-    def _copy_in(self, columns: list[str], rows: Iterable[bytes]) -> None:
-        statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
-            self._names["temp"], names(columns)
-        )
-        with self._api.cursor() as cursor, cursor.copy(statement) as copy:
-            pending, size = [_HEADER], 0
-            for row in rows:
-                pending.append(row)
-                size += len(row)
-                if size >= CHUNK:
-                    copy.write(b"".join(pending))
-                    pending, size = [], 0
-            pending.append(_TRAILER)
-            copy.write(b"".join(pending))
 
     def _execute(
         self, connection: Connection, statement: LiteralString, **values: Any

@@ -13,6 +13,7 @@ from elasticsearch import NotFoundError
 
 from catalog.core.errors import Fatal, Retry
 from catalog.data_refresh.client import ask
+from catalog.data_refresh.reindexing import reindex, wait_for
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.sensitive import sensitive_groups
 
@@ -143,7 +144,8 @@ class FilteredIndex:
             self._note(at)
 
         try:
-            at.copied = self._indexes.reindex(
+            at.copied = reindex(
+                self._indexes,
                 self._origin,
                 self._name,
                 {"bool": {"must_not": [self._groups[0]]}},
@@ -187,7 +189,7 @@ class FilteredIndex:
                 self._note(at)
         if at.task is not None:
             try:
-                found = self._indexes.wait_for(at.task, self._should_stop)
+                found = wait_for(self._indexes, at.task, self._should_stop)
             except Retry:
                 at.task = None
                 self._note(at)

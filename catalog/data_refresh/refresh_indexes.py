@@ -10,6 +10,7 @@ from catalog.core.errors import Refused
 from catalog.core.session import Connection
 from catalog.data_refresh.mapping import SHARDS, index_body, index_meta
 from catalog.data_refresh.moderation import decided, follow
+from catalog.data_refresh.readiness import finalize
 from catalog.data_refresh.refresh import Refresh
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.shrinkage import FILTERED, TOTAL, shrunk
@@ -86,7 +87,7 @@ class RefreshIndexes:
         """Create the replicas, before the indexes are searched."""
         for name in self._plan.aliases.values():
             self.engine.require(name, self._refresh.made(name).uuid)
-            self.engine.finalize(name, replicas, REPLICA_TIMEOUT)
+            finalize(self.engine, name, replicas, REPLICA_TIMEOUT)
 
     def require_whole(self, api: Connection) -> None:
         """Check that each index is the completed one, and still has all its documents.

@@ -5,7 +5,6 @@ Documents are written to a private alias of the index. Otherwise the engine migh
 automatically, with a guessed mapping.
 """
 
-import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -14,14 +13,11 @@ from typing import Any
 from elasticsearch import Elasticsearch, NotFoundError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
-from catalog.core.errors import Fatal, Interrupted, Retry
+from catalog.core.errors import Fatal, Retry
 from catalog.core.media import MediaType
 from catalog.data_refresh.client import ask, may_pass
 from catalog.data_refresh.identity import NAME, WAY_OUT, IndexIdentity, identity_of, public, writer_name
 from catalog.data_refresh.templates import mapping_problems, template_problems
-
-log = logging.getLogger(__name__)
-POLL = 20.0  # seconds that a request waits for the engine; proxies cut requests that are silent for a minute
 
 
 class Indexes:
@@ -36,15 +32,15 @@ class Indexes:
     def __init__(
         self, client: Elasticsearch, patience: float = 120, pause: Callable[[float], None] = time.sleep
     ) -> None:
-        self.client, self._patience, self._pause = client, patience, pause
+        self.client, self._patience, self.pause = client, patience, pause
 
-    def _ask(self, call: Callable[..., Any], **values: Any) -> Any:
+    def ask(self, call: Callable[..., Any], **values: Any) -> Any:
         """Make an idempotent request, repeated if necessary. Raises NotFoundError unchanged."""
         again = Retrying(
             retry=retry_if_exception(may_pass),
             stop=stop_after_delay(self._patience),
             wait=wait_exponential(max=10),
-            sleep=self._pause,
+            sleep=self.pause,
             reraise=True,
         )
         return ask(again, call, **values)
@@ -86,7 +82,7 @@ class Indexes:
             _require_as_requested(name, writer, about, body)
         except Fatal:  # a template may have made it searchable
             with suppress(NotFoundError):
-                self._ask(self.client.indices.delete, index=name)
+                self.ask(self.client.indices.delete, index=name)
             raise
         return identity_of(name, about).uuid
 
@@ -99,7 +95,7 @@ class Indexes:
     def _about(self, name: str) -> dict[str, Any] | None:
         """Return settings, mappings and aliases of an index; None if there is none of that name."""
         try:
-            return self._ask(self.client.indices.get, index=name, expand_wildcards="all").body.get(name)  # type: ignore[no-any-return]
+            return self.ask(self.client.indices.get, index=name, expand_wildcards="all").body.get(name)  # type: ignore[no-any-return]
         except NotFoundError:
             return None
 
@@ -145,7 +141,7 @@ class Indexes:
 
     def _behind(self, alias: str) -> list[str]:
         try:
-            return sorted(self._ask(self.client.indices.get_alias, name=alias).body)
+            return sorted(self.ask(self.client.indices.get_alias, name=alias).body)
         except NotFoundError:
             return []
 
@@ -155,12 +151,12 @@ class Indexes:
         return public(found.aliases, name) if found else []
 
     def exists(self, name: str) -> bool:
-        return bool(self._ask(self.client.indices.exists, index=name))
+        return bool(self.ask(self.client.indices.exists, index=name))
 
     def meta(self, name: str) -> dict[str, Any]:
         """Return `_meta` of an index, or of the index behind an alias; empty if there is none."""
         try:
-            [mapping] = self._ask(self.client.indices.get_mapping, index=name).body.values()
+            [mapping] = self.ask(self.client.indices.get_mapping, index=name).body.values()
         except (NotFoundError, ValueError):
             return {}
         return dict(mapping["mappings"].get("_meta") or {})
@@ -169,14 +165,14 @@ class Indexes:
         """Return the number of documents by source; empty if the index does not exist."""
         by_source = {"sources": {"terms": {"field": "source", "size": 10_000}}}
         try:
-            found = self._ask(self.client.search, index=name, size=0, aggs=by_source)
+            found = self.ask(self.client.search, index=name, size=0, aggs=by_source)
         except NotFoundError:
             return {}
         return {bucket["key"]: bucket["doc_count"] for bucket in found["aggregations"]["sources"]["buckets"]}
 
     def count(self, name: str, query: Mapping[str, Any] | None = None) -> int:
         try:
-            return int(self._ask(self.client.count, index=name, query=query)["count"])
+            return int(self.ask(self.client.count, index=name, query=query)["count"])
         except NotFoundError:
             raise Fatal(f"there is no index {name}.") from None
 
@@ -190,7 +186,7 @@ class Indexes:
         """
         query = {"bool": {"filter": [{"ids": {"values": keys}}], "must_not": [but] if but else []}}
         try:
-            found = self._ask(
+            found = self.ask(
                 self.client.search,
                 index=name,
                 query=query,
@@ -204,62 +200,7 @@ class Indexes:
 
     def refresh(self, name: str) -> None:
         """Make written documents visible to searches and counts."""
-        self._ask(self.client.indices.refresh, index=name)
-
-    def finalize(
-        self,
-        name: str,
-        replicas: int,
-        seconds: float,
-        *,
-        uuid: str | None = None,
-        should_stop: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Make an index ready to be searched: create replicas, enable refreshes, wait until it is healthy.
-
-        Args:
-            name: Name of an index of the catalog.
-            replicas: Number of replicas of each shard.
-            seconds: Limit for the whole; the engine is polled with short requests.
-            uuid: The engine's uuid of the index.
-            should_stop: Called between requests.
-
-        Raises:
-            Interrupted: `should_stop` returned True.
-            Retry: It is not ready in time; the message says what is missing.
-        """
-        self.require(name, uuid)
-        settings = {"index": {"number_of_replicas": replicas, "refresh_interval": None}}
-        self._ask(self.client.indices.put_settings, index=name, settings=settings)
-        deadline, logged = time.monotonic() + seconds, ""
-        while True:
-            left = deadline - time.monotonic()
-            state = self._health(name, max(1.0, min(POLL, left)))
-            if state is None:
-                return
-            if state != logged:
-                log.info("%s is not ready to serve: %s", name, state)
-                logged = state
-            if should_stop():
-                raise Interrupted(f"asked to stop while {name} gets ready; the next attempt waits for it.")
-            if time.monotonic() >= deadline:
-                raise Retry(
-                    f"{name} is not ready to serve after {seconds:.0f} s ({state}); does the cluster have "
-                    f"nodes for {replicas} replicas? The connection's extra `replicas` sets their number."
-                )
-
-    def _health(self, name: str, seconds: float) -> str | None:
-        """Wait up to `seconds` for an index to be healthy; return what is missing, or None if it is."""
-        client = self.client.options(ignore_status=408, request_timeout=seconds + 30)
-        try:
-            found = ask(client.cluster.health, index=name, wait_for_status="green", timeout=f"{seconds:.0f}s")
-        except Retry as error:
-            self._pause(1)
-            return str(error)
-        if found["status"] == "green" and not found["timed_out"]:
-            return None
-        waiting = found["unassigned_shards"] + found["initializing_shards"]
-        return f"{found['status']}, {found['active_shards']:,} shards are active, {waiting:,} are not"
+        self.ask(self.client.indices.refresh, index=name)
 
     def swap_aliases(self, targets: Mapping[str, str], uuids: Mapping[str, str] | None = None) -> None:
         """Move aliases to indexes in one atomic step.
@@ -296,7 +237,7 @@ class Indexes:
             if aliases := self.aliases(name):
                 raise Fatal(f"{name} is in use: {', '.join(aliases)} points at it.")
             try:
-                self._ask(self.client.indices.delete, index=name)
+                self.ask(self.client.indices.delete, index=name)
             except NotFoundError:
                 continue
             deleted.append(name)
@@ -318,7 +259,7 @@ class Indexes:
         """
         after = None
         while True:
-            hits = self._ask(
+            hits = self.ask(
                 self.client.search,
                 index=name,
                 query={"term": {"mature": True}},
@@ -342,91 +283,13 @@ class Indexes:
             kept: Uuids of indexes that are left out.
         """
         wanted = set(made_by)
-        found = self._ask(self.client.indices.get, index=f"{media_type}-*", expand_wildcards="all").body
+        found = self.ask(self.client.indices.get, index=f"{media_type}-*", expand_wildcards="all").body
         indexes = [identity_of(name, about) for name, about in found.items()]
         return sorted(
             i.name
             for i in indexes
             if i.dag_id in wanted and i.uuid not in kept and not public(i.aliases, i.name)
         )
-
-    def reindex(
-        self,
-        origin: str,
-        destination: str,
-        query: Mapping[str, Any],
-        *,
-        uuid: str | None = None,
-        per_second: float = -1,
-        task: str | None = None,
-        started: Callable[[str], None] = lambda _: None,
-        should_stop: Callable[[], bool] = lambda: False,
-        progress: Callable[[int, int], None] = lambda *_: None,
-    ) -> int:
-        """Let the engine copy the documents that match a query to another index.
-
-        Args:
-            origin: Index or alias from which documents are copied.
-            destination: Name of an index of the catalog.
-            query: Matches the documents to copy.
-            uuid: The engine's uuid of the destination.
-            per_second: Limit of documents per second; -1 for no limit.
-            task: Task of an earlier call that was interrupted, to wait for.
-            started: Called with the engine's task.
-            should_stop: Called each second; raises Interrupted if it returns True.
-            progress: Called with the number of copied documents, and of all.
-
-        Returns:
-            Number of copied documents.
-
-        Raises:
-            Retry: The engine failed to copy all documents.
-        """
-        target = self.require(destination, uuid)
-        if task is None:
-            task = str(
-                ask(
-                    self.client.reindex,
-                    source={"index": origin, "query": query},
-                    dest={"index": target.writer},
-                    slices="auto",
-                    wait_for_completion=False,
-                    requests_per_second=per_second,
-                    refresh=False,
-                    require_alias=True,
-                )["task"]
-            )
-            started(task)
-        found = self.wait_for(task, should_stop, progress)
-        self.require(destination, target.uuid)
-        response = found.get("response", {})
-        if problem := found.get("error") or response.get("failures") or response.get("canceled"):
-            raise Retry(f"the engine could not copy {origin} to {destination}: {str(problem)[:500]}")
-        return int(response["created"]) + int(response["updated"])
-
-    def wait_for(
-        self,
-        task: str,
-        should_stop: Callable[[], bool] = lambda: False,
-        progress: Callable[[int, int], None] = lambda *_: None,
-    ) -> dict[str, Any]:
-        """Wait for a task of the engine, and return its final status. Raises Retry if the engine lost it."""
-        while True:
-            try:
-                found = self._ask(self.client.tasks.get, task_id=task)
-            except NotFoundError:
-                raise Retry(
-                    f"the engine does not know the task {task} any more; it has probably been restarted."
-                ) from None
-            if found["completed"]:
-                return dict(found)
-            status = found["task"]["status"]
-            progress(
-                int(status.get("created", 0)) + int(status.get("deleted", 0)), int(status.get("total", 0))
-            )
-            if should_stop():
-                raise Interrupted("asked to stop; the engine continues, and the next attempt waits for it.")
-            self._pause(1)
 
 
 def _require_as_requested(name: str, writer: str, about: Mapping[str, Any], body: Mapping[str, Any]) -> None:

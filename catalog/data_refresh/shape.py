@@ -11,8 +11,10 @@ from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 from catalog.data_refresh.columns import public
 
-# Kind ("column", "index", "policy", …) → name → facts, as plain JSON.
-Shape: TypeAlias = dict[str, dict[str, dict[str, Any]]]
+# Facts about one object, as plain JSON: their names are those of shape.sql.
+Facts: TypeAlias = dict[str, Any]
+# Kind ("column", "index", "policy", …) → name → facts.
+Shape: TypeAlias = dict[str, dict[str, Facts]]
 # Kinds that an exchange reads when it holds the lock, and attaches to the new table as they are then. A
 # change of them during a refresh is kept.
 LATE = frozenset(

@@ -10,10 +10,10 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
 from catalog.data_refresh.access import api_rights, catalog_rights, read_only
+from catalog.data_refresh.attachments import attach
 from catalog.data_refresh.building import build_indexes, built_name, make_table
 from catalog.data_refresh.columns import Column, progress_name, public, temp_name
 from catalog.data_refresh.copy import TableCopy
-from catalog.data_refresh.exchange import dress
 from catalog.data_refresh.sequences import sources
 from catalog.data_refresh.shape import Shape, differences, shape
 
@@ -219,7 +219,7 @@ def _rehearsed(api: Connection, table: str, live: Shape) -> list[str]:
                 )
             )
             indexes = {name: built_name(name, facts) for name, facts in live.get("index", {}).items()}
-            dress(api, table, live, trial, indexes)
+            attach(api, table, live, trial, indexes)
             text = json.dumps(shape(api, trial)).replace(trial, table)
             for name, ours in indexes.items():
                 text = text.replace(json.dumps(ours), json.dumps(name))

@@ -245,9 +245,9 @@ GUARDS = (
         name="index-that-is-not-healthy",
         holds="An index with missing replicas is not made live.",
         row=25,
-        file=SEARCH,
-        find='        if found["status"] == "green" and not found["timed_out"]:\n',
-        replace="        if found:\n",
+        file="catalog/data_refresh/readiness.py",
+        find='    if found["status"] == "green" and not found["timed_out"]:\n',
+        replace="    if found:\n",
         tests=(
             f"{TEST_SEARCH}::test_replicas_that_are_never_allocated",
             f"{TEST_SEARCH}::test_waiting_for_an_index_uses_short_requests",

@@ -166,8 +166,8 @@ GUARDS = (
         holds="The usual rights of a sequence are not written out by an exchange.",
         row=37,
         file="catalog/data_refresh/exchange.py",
-        find='        if has != [facts["grants"]]:\n',
-        replace="        if True:\n",
+        find='    if has != [facts["grants"]]:\n',
+        replace="    if True:\n",
         tests=(f"{TEST}::test_usual_rights_of_a_sequence_are_not_written_out",),
     ),
     Guard(

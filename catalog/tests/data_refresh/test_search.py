@@ -3,6 +3,8 @@
 import pytest
 
 from catalog.core.errors import Fatal, Interrupted, Retry
+from catalog.data_refresh.readiness import finalize
+from catalog.data_refresh.reindexing import reindex
 from catalog.data_refresh.tag_policy import policy_from
 from catalog.tests.data_refresh.engine_proxy import answer
 from catalog.tests.data_refresh.indexes import make
@@ -190,12 +192,12 @@ def test_waiting_for_an_index_uses_short_requests(search, faulty, caplog):
     )
     proxy.at("^GET /_cluster/health", lambda request, forward: next(states, forward(request)))
     caplog.set_level("INFO")
-    indexes.finalize("image-a", 0, 60, uuid=uuid)
+    finalize(indexes, "image-a", 0, 60, uuid=uuid)
     assert proxy.count("health") == 6
     assert "yellow, 1 shards are active, 3 are not" in caplog.text
     assert all("timeout=20s" in r.path for r in proxy.seen if "health" in r.path)
     with pytest.raises(Interrupted):
-        indexes.finalize("image-a", 1, 60, should_stop=lambda: True)
+        finalize(indexes, "image-a", 1, 60, should_stop=lambda: True)
 
 
 def test_replicas_that_are_never_allocated(search):
@@ -204,10 +206,10 @@ def test_replicas_that_are_never_allocated(search):
     with pytest.raises(
         Retry, match=r"yellow, 1 shards are active, 1 are not\); does the cluster have nodes for 1 replicas"
     ):
-        search.finalize("image-a", 1, 2)
+        finalize(search, "image-a", 1, 2)
     search.client.indices.delete(index="image-a")
     with pytest.raises(Fatal, match="image-a is missing"):
-        search.finalize("image-a", 0, 2)
+        finalize(search, "image-a", 0, 2)
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -225,11 +227,11 @@ def test_a_copy_into_an_index_that_is_deleted(search, again):
             make(search, "image-b")
 
     with pytest.raises(Fatal, match="not the one" if again else "missing"):
-        search.reindex("image-a", "image-b", {"match_all": {}}, uuid=uuid, per_second=0.5, started=gone)
+        reindex(search, "image-a", "image-b", {"match_all": {}}, uuid=uuid, per_second=0.5, started=gone)
     if again:
         search.refresh("image-b")
         assert search.count("image-b") == 0
         with pytest.raises(Fatal, match="not the one"):
-            search.reindex("image-a", "image-b", {"match_all": {}}, uuid=uuid)
+            reindex(search, "image-a", "image-b", {"match_all": {}}, uuid=uuid)
     else:
         assert not search.exists("image-b")

@@ -1,0 +1,22 @@
+"""Statements that define tables and what is attached to them, composed of quoted parts."""
+
+from typing import Any, LiteralString
+
+from psycopg import sql
+
+from catalog.core.session import Connection
+
+
+def compose(statement: LiteralString, **parts: sql.Composable) -> sql.Composed:
+    """Return a statement with quoted parts in place of its `{name}`s."""
+    return sql.SQL(statement).format(**parts)
+
+
+def execute(connection: Connection, statement: LiteralString, **parts: sql.Composable) -> int:
+    """Execute a statement, and return the number of rows that it affected."""
+    return connection.execute(compose(statement, **parts)).rowcount
+
+
+def generated(definition: Any) -> sql.SQL:
+    """Return a part of a definition that the server itself has generated, which needs no quotes."""
+    return sql.SQL(definition)
