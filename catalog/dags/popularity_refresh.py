@@ -20,8 +20,8 @@ from catalog.dags.common.context import GIVEN, DagRun, Params, show_in_map_index
 from catalog.dags.common.variables import environment
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import UpstreamFailed, notify
+from catalog.database.abandoned_selections import give_up
 from catalog.database.names import digest
-from catalog.database.selections import give_up
 from catalog.notifications.messages import escaped
 from catalog.popularity import popularity
 from catalog.popularity.popularity import (

@@ -15,7 +15,8 @@ from psycopg import errors, sql
 
 from catalog.core.errors import Retry
 from catalog.core.session import Connection, settle
-from catalog.database.selections import PASSES, QUERY_ID, Progress, Selection, SelectionOptions
+from catalog.database.selection_lock import QUERY_ID
+from catalog.database.selections import PASSES, Progress, Selection, SelectionOptions
 from catalog.database.sql_files import statement
 from catalog.database.statements import SELECT, UPDATE, Update, plain, row_errors
 

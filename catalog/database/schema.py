@@ -17,6 +17,7 @@ import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection as SQLAlchemyConnection
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
@@ -91,85 +92,95 @@ def upgrade(
         Fatal: A lock was not obtained, a privilege is missing, or the revision is unknown.
     """
     with _engine(dsn) as engine, engine.connect() as connection:
-        session: Connection = connection.connection.driver_connection  # type: ignore[assignment]
-        settle(session)
-        locks.limit_lock_wait(session)
-        session.commit()
-        config = _config(which)
-        config.attributes["connection"] = connection
-
-        def roll_back() -> None:
-            """Roll back SQLAlchemy's transaction and that of the session."""
-            connection.rollback()
-            session.rollback()
-
-        # The table whose lock was not obtained. It is locked first, because only the first lock waits long.
-        occupied: set[str] = set()
-
-        def build_indexes(indexes: Mapping[str, str]) -> None:
-            """Build the indexes of a migration that are missing or invalid."""
-            session.autocommit = True
-            try:
-                for name, create in indexes.items():
-                    if statements := statements_for(session, name, create):
-                        notify(f"building the index {name}, beside readers and writers")
-                        build_concurrently(
-                            session,
-                            lambda: psycopg.connect(conninfo(dsn), autocommit=True),
-                            f"the index {name}",
-                            statements,
-                            notify=notify,
-                            max_wait=max_wait,
-                        )
-            finally:
-                session.autocommit = False
-            locks.limit_lock_wait(session)
-            session.commit()
-
-        def migrate(revision: str, stated: Mapping[str, str]) -> None:
-            """Apply one migration in one transaction, which begins with the locks that it declares."""
-            modes = {
-                table: stated[table].partition(",")[0]
-                for table in sorted(stated, key=lambda t: t not in occupied)
-            }
-            with connection.begin():
-                try:
-                    locks.lock_tables(session, modes)
-                except locks.LockTimeout as error:
-                    occupied.clear()
-                    occupied.add(error.table)
-                    raise
-                command.upgrade(config, revision)
-
-        def work() -> SchemaStatus:
-            roll_back()
-            locks.lock_schema(session)
-            session.commit()
-            try:
-                if (before := _status(session, which)).pending:
-                    _require_rights(session)
-                    if which == "catalog":
-                        _refuse_an_older_catalog(session, before)
-                    session.commit()
-                    for revision in before.pending:
-                        build_indexes(before.indexes.get(revision, {}))
-                        migrate(revision, before.locks.get(revision, {}))
-                return msgspec.structs.replace(
-                    _status(session, which), applied=before.pending, before=before.current
-                )
-            finally:
-                roll_back()
-                locks.unlock_schema(session)
-                session.commit()
-
+        work = _Upgrade(connection, dsn, which, notify, max_wait)
         return locks.retry_while_locked(
             lambda: psycopg.connect(conninfo(dsn)),
-            session.info.backend_pid,
-            work,
+            work.session.info.backend_pid,
+            work.run,
             what=f"the upgrade of the {which} database",
             notify=notify,
             max_wait=max_wait,
         )
+
+
+class _Upgrade:
+    """An upgrade of one database, in one session; see `upgrade`."""
+
+    def __init__(
+        self,
+        connection: SQLAlchemyConnection,
+        dsn: str,
+        which: Which,
+        notify: Callable[[str], None],
+        max_wait: float,
+    ) -> None:
+        self._connection, self._dsn, self._which = connection, dsn, which
+        self._notify, self._max_wait = notify, max_wait
+        self.session: Connection = connection.connection.driver_connection  # type: ignore[assignment]
+        settle(self.session)
+        locks.limit_lock_wait(self.session)
+        self.session.commit()
+        self._config = _config(which)
+        self._config.attributes["connection"] = connection
+        # The table whose lock was not obtained. It is locked first, because only the first lock waits long.
+        self._occupied = ""
+
+    def run(self) -> SchemaStatus:
+        """Apply the pending migrations; after a LockTimeout, the next call resumes."""
+        self._roll_back()
+        locks.lock_schema(self.session)
+        self.session.commit()
+        try:
+            if (before := _status(self.session, self._which)).pending:
+                _require_rights(self.session)
+                if self._which == "catalog":
+                    _refuse_an_older_catalog(self.session, before)
+                self.session.commit()
+                for revision in before.pending:
+                    self._build_indexes(before.indexes.get(revision, {}))
+                    self._migrate(revision, before.locks.get(revision, {}))
+            after = _status(self.session, self._which)
+            return msgspec.structs.replace(after, applied=before.pending, before=before.current)
+        finally:
+            self._roll_back()
+            locks.unlock_schema(self.session)
+            self.session.commit()
+
+    def _roll_back(self) -> None:
+        """Roll back SQLAlchemy's transaction and that of the session."""
+        self._connection.rollback()
+        self.session.rollback()
+
+    def _build_indexes(self, indexes: Mapping[str, str]) -> None:
+        """Build the indexes of a migration that are missing or invalid."""
+        self.session.autocommit = True
+        try:
+            for name, create in indexes.items():
+                if statements := statements_for(self.session, name, create):
+                    self._notify(f"building the index {name}, beside readers and writers")
+                    build_concurrently(
+                        self.session,
+                        lambda: psycopg.connect(conninfo(self._dsn), autocommit=True),
+                        f"the index {name}",
+                        statements,
+                        notify=self._notify,
+                        max_wait=self._max_wait,
+                    )
+        finally:
+            self.session.autocommit = False
+        locks.limit_lock_wait(self.session)
+        self.session.commit()
+
+    def _migrate(self, revision: str, stated: Mapping[str, str]) -> None:
+        """Apply one migration in one transaction, which begins with the locks that it declares."""
+        tables = sorted(stated, key=lambda table: table != self._occupied)
+        with self._connection.begin():
+            try:
+                locks.lock_tables(self.session, {table: stated[table].partition(",")[0] for table in tables})
+            except locks.LockTimeout as error:
+                self._occupied = error.table
+                raise
+            command.upgrade(self._config, revision)
 
 
 def _refuse_an_older_catalog(connection: Connection, found: SchemaStatus) -> None:

@@ -13,8 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from typing import Any, LiteralString, NamedTuple, TypedDict
+from typing import Any, LiteralString, TypedDict
 
 import msgspec
 import psycopg
@@ -22,14 +21,14 @@ from psycopg import errors, sql
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.core.session import Connection, settle
+from catalog.database.abandoned_selections import drop_given_up
+from catalog.database.selection_lock import SelectionLock
 from catalog.database.sql_files import statement as sql_file
 from catalog.database.statements import SELECT, plain, row_errors
 
 log = logging.getLogger(__name__)
 LOCK_TIMEOUT = 60  # seconds to wait for a table lock
 PASSES = 30  # passes over rows that were locked, one per second
-QUERY_ID = r"^[a-z][a-z0-9_]{0,39}$"
-GIVEN_UP_AFTER = 30  # days since the last progress of a selection
 LONGEST = 2_147_483  # seconds; PostgreSQL stores a timeout in milliseconds, as an int4
 SELECTION_TIMEOUT = 24 * 3600.0  # seconds
 
@@ -75,14 +74,6 @@ class State(msgspec.Struct, frozen=True):
     table: str
     statement: str
     progress: Progress
-
-
-class Session(NamedTuple):
-    """The database session that works on a selection."""
-
-    pid: int
-    started: datetime
-    own: bool  # it belongs to the same run
 
 
 class SelectionOptions(TypedDict, total=False):
@@ -142,7 +133,10 @@ class Selection:
         self._connection, self._query_id, self._run_id = connection, query_id, run_id
         self._table, self._statement = table, statement
         self._batch_size, self._timeout, self._pause = max(1, batch_size), timeout, pause
-        self._report, self._should_stop, self._exclusive = progress, should_stop, exclusive
+        self._report, self._should_stop = progress, should_stop
+        self._lock = SelectionLock(
+            connection, query_id, run_id, exclusive=exclusive, busy=self.busy.format(repr(query_id))
+        )
         self._names: dict[str, sql.Composable] = {
             "table": sql.Identifier(table),
             "from": sql.Identifier(table),
@@ -170,7 +164,7 @@ class Selection:
                 dropped.
             Retry: The session of an earlier attempt does not end.
         """
-        self._take_lock(max_wait)
+        self._lock.take(max_wait)
         state, exists = self._state(self._query_id), self._exists("rows")
         if state and self._is_own(state):
             if exists or state.progress.done:
@@ -219,62 +213,6 @@ class Selection:
         return Refused(
             f"query_id: the table {table} of an earlier run exists. Either continue with it (resume_update), "
             f"or give it up: DROP TABLE {table}; then run again."
-        )
-
-    def _take_lock(self, max_wait: float) -> None:
-        """Take the lock that allows one session at a time.
-
-        The server may still execute a statement of an earlier attempt that was killed. Wait for its session,
-        then end it.
-        """
-        self._execute("select pg_advisory_lock_shared({family}, {run})", **self._mark())
-        began = time.monotonic()
-        deadline, ended = began + max_wait, False
-        while not self._locked():
-            holder = self._lock_holder()
-            other_run = holder and not (self._exclusive and holder.own)
-            # The session of a run that has just ended needs a moment to disappear.
-            if other_run and time.monotonic() >= began + min(max_wait, 1):
-                raise Refused(self.busy.format(repr(self._query_id)))
-            if time.monotonic() >= deadline:
-                if ended:
-                    raise Retry(
-                        f"the session of an earlier attempt does not end ({holder}); clear this task later."
-                    )
-                if holder:
-                    log.warning("Ending the session of an earlier attempt (server process %s).", holder.pid)
-                    self._end(holder)
-                deadline, ended = time.monotonic() + max(max_wait, 60), True
-            time.sleep(0.1)
-
-    def _locked(self) -> bool:
-        row = self._execute(
-            "select pg_try_advisory_lock(hashtext({key}))", key=self._key(self._query_id)
-        ).fetchone()
-        return bool(row and row[0])
-
-    @staticmethod
-    def _key(query_id: str) -> str:
-        return f"batched update {query_id}"
-
-    def _mark(self) -> dict[str, sql.Composable]:
-        """Return the keys of a second, shared lock, which marks the session as one of this run."""
-        family, run = (
-            sql.SQL("hashtext({})").format(text) for text in (self._key(self._query_id), self._run_id)
-        )
-        return {"family": family, "run": run}
-
-    def _lock_holder(self) -> Session | None:
-        row = self._execute(sql_file("working_session"), **self._mark()).fetchone()
-        return Session(*row) if row else None
-
-    def _end(self, holder: Session) -> None:
-        """End exactly this session: another session may have its process id by now."""
-        self._execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where pid = {pid} and backend_start = {started}",
-            pid=holder.pid,
-            started=holder.started,
         )
 
     # progress
@@ -479,58 +417,6 @@ class Selection:
             for key, value in values.items()
         }
         return self._connection.execute(sql.SQL(statement).format(**{**self._names, **parts}))
-
-
-def drop_given_up(connection: Connection, days: float = GIVEN_UP_AFTER) -> list[str]:
-    """Drop the rows of abandoned selections; their progress stays in `batched_update`.
-
-    Args:
-        connection: To the catalog database, in autocommit.
-        days: Days without progress after which a selection counts as abandoned.
-
-    Returns:
-        The query_ids whose rows were dropped.
-    """
-    old = connection.execute(
-        "select query_id from batched_update"
-        " where query_id ~ %s and renewed_on < now() - make_interval(secs => %s)"
-        " and to_regclass(format('public.%%I', query_id || '_rows_to_update')) is not null order by 1",
-        [QUERY_ID, days * 86_400],
-    ).fetchall()
-    return [query_id for (query_id,) in old if _drop_unless_at_work(connection, query_id, days)]
-
-
-def give_up(connection: Connection, query_id: str, keep: str) -> None:
-    """Drop an unfinished selection of another run, unless that run is at work; for repeatable statements.
-
-    Args:
-        connection: To the catalog database, in autocommit.
-        query_id: Name of the selection.
-        keep: The run whose selection stays, because the run resumes it.
-    """
-    row = connection.execute("select run_id from batched_update where query_id = %s", [query_id]).fetchone()
-    if row and row[0] != keep:
-        _drop_unless_at_work(connection, query_id, days=0)
-
-
-def _drop_unless_at_work(connection: Connection, query_id: str, days: float) -> bool:
-    tables = [sql.Identifier("public", f"{query_id}_{name}") for name in ("rows_to_update", "rows_left")]
-    try:
-        with connection.transaction():
-            connection.execute("set local lock_timeout = '1s'")
-            row = connection.execute(
-                "select pg_try_advisory_xact_lock(hashtext(%s)) and exists (select from batched_update "
-                "where query_id = %s and renewed_on < now() - make_interval(secs => %s))",
-                [Selection._key(query_id), query_id, days * 86_400],
-            ).fetchone()
-            if not row or not row[0]:
-                return False
-            connection.execute(sql.SQL("drop table if exists {}").format(sql.SQL(", ").join(tables)))
-    except psycopg.Error as error:  # for example, tables of another owner; they do no harm
-        log.warning("The abandoned selection %s cannot be dropped: %s", query_id, error.diag.message_primary)
-        return False
-    log.info("Dropped the abandoned selection %s.", query_id)
-    return True
 
 
 def key_of(*parts: str) -> str:

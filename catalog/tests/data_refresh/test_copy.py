@@ -94,8 +94,8 @@ def test_a_refresh_keeps_the_definition_of_a_table(filled):
     )
     api.execute("alter table image set (fillfactor = 90)")
     api.execute(
-        "create role reader; grant select on image to reader; "
-        "grant update (view_count) on image to reader with grant option"
+        "create role image_reader; grant select on image to image_reader; "
+        "grant update (view_count) on image to image_reader with grant option"
     )
     api.execute("alter table image add constraint wide check (width is null or width > 0)")
     api.execute("create table tied (identifier uuid references image (identifier))")
@@ -126,7 +126,7 @@ def test_a_refresh_keeps_the_definition_of_a_table(filled):
             "values (now(), now(), gen_random_uuid(), 'by', false) returning id"
         ).fetchone() == (401,)
     finally:
-        api.execute("drop owned by reader; drop role reader")
+        api.execute("drop owned by image_reader; drop role image_reader")
 
 
 def test_many_new_rows_among_known_ones(filled, monkeypatch):

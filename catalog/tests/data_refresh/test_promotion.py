@@ -87,7 +87,7 @@ def test_an_exchange_that_would_lose_an_attached_object_is_rolled_back(filled, m
     api.execute("alter table image enable row level security")
     TableCopy(catalog, api, "image", "run").run()
     promotion.build_indexes(api, "image")
-    monkeypatch.setattr(exchange, "dress", lambda *_: None)
+    monkeypatch.setattr(exchange, "attach", lambda *_: None)
     with pytest.raises(Fatal, match=r"would change more than its rows: .*row security"):
         promotion.promote(api, ["image"], "run")
     assert api.execute("select count(*) from image").fetchone() == (150,)

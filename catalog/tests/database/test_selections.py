@@ -12,10 +12,10 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.database import selections
+from catalog.database.abandoned_selections import drop_given_up, give_up
 from catalog.database.batched_update import BatchedUpdate
 from catalog.database.batched_update import preview as preview_update
 from catalog.database.deletion import Deletion, Restoration, preview, restore
-from catalog.database.selections import drop_given_up, give_up
 from catalog.database.statements import parse_condition, parse_update, verify, verify_condition
 from catalog.tests.database.media import count_updates, fill
 
