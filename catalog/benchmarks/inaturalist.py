@@ -24,7 +24,7 @@ from upath import UPath
 from catalog.core.session import Connection
 from catalog.database import schema
 from catalog.local.postgres import Postgres
-from catalog.providers.inaturalist import dump
+from catalog.providers.inaturalist import dump, dump_files, photo_batches, taxa
 from catalog.providers.inaturalist.provider import FILES
 
 PHOTOS = int(os.environ.get("BENCH_PHOTOS", "2000000"))
@@ -129,14 +129,14 @@ def main() -> None:
 
 def measure(connection: Connection, root: UPath) -> None:
     backend = psutil.Process(connection.info.backend_pid)
-    token = dump.token(root)
+    token = dump_files.token(root)
     dump.prepare(connection, token)
-    total = timed("Catalogue of Life", lambda: dump.load_names(connection, root / "catalogue_of_life.zip"))
+    total = timed("Catalogue of Life", lambda: taxa.load_names(connection, root / "catalogue_of_life.zip"))
     for name in FILES:
-        total += timed(f"load {name}", lambda name=name: dump.load_file(connection, root, name))  # type: ignore[misc]
-    total += timed("name taxa", lambda: dump.name_taxa(connection))
+        total += timed(f"load {name}", lambda name=name: dump_files.load_file(connection, root, name))  # type: ignore[misc]
+    total += timed("name taxa", lambda: taxa.name_taxa(connection))
 
-    def progress(batch: dump.Batch, of: int, report: object) -> None:
+    def progress(batch: photo_batches.Batch, of: int, report: object) -> None:
         server = backend.memory_full_info().uss / 2**20
         client = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         memory = f"client's peak {client:.0f} MB, server process {server:.0f} MB"
@@ -145,7 +145,7 @@ def measure(connection: Connection, root: UPath) -> None:
     for run in ("first", "again"):
         seconds = timed(
             f"{run}: batches",
-            partial(dump.load_batches, connection, token, ("bench", run), progress=progress),
+            partial(photo_batches.load_batches, connection, token, ("bench", run), progress=progress),
         )
         batches, whole = PHOTOS / seconds, PHOTOS / (seconds + total)
         print(f"{run}: {batches:,.0f} photos/s in batches, {whole:,.0f} photos/s from file to catalog")

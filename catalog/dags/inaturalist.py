@@ -21,7 +21,7 @@ from catalog.dags.tasks.reports import report_load_completion
 from catalog.ingestion.provider import documentation, provider_class
 from catalog.ingestion.replay import candidate_folders
 from catalog.loading.load import LoadReport
-from catalog.providers.inaturalist import dump
+from catalog.providers.inaturalist import dump, dump_files, photo_batches, taxa
 from catalog.providers.inaturalist.provider import FILES
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def _path(address: str) -> UPath:
 def check_for_file_updates(params: Params = GIVEN) -> str:
     """Return the token that identifies the dump; skipped, with all later tasks, if it was loaded last."""
     root, _ = locate(params.get("replay"))
-    token = dump.token(root)
+    token = dump_files.token(root)
     with catalog_connection() as connection:
         if dump.is_loaded(connection, token) and not params.get("force"):
             raise AirflowSkipException(
@@ -109,18 +109,18 @@ def check_for_file_updates(params: Params = GIVEN) -> str:
 @task(execution_timeout=TIMEOUT)
 def load_catalog_of_life_names(params: Params = GIVEN) -> dict[str, int]:
     with catalog_connection() as connection:
-        return dump.load_names(connection, locate(params.get("replay"))[1])
+        return taxa.load_names(connection, locate(params.get("replay"))[1])
 
 
 def load_file(name: str, params: Params = GIVEN) -> int:
     with catalog_connection() as connection:
-        return dump.load_file(connection, locate(params.get("replay"))[0], name)
+        return dump_files.load_file(connection, locate(params.get("replay"))[0], name)
 
 
 @task(execution_timeout=TIMEOUT)
 def name_taxa() -> int:
     with catalog_connection() as connection:
-        return dump.name_taxa(connection)
+        return taxa.name_taxa(connection)
 
 
 @task(execution_timeout=TIMEOUT)
@@ -146,7 +146,7 @@ class BatchProgress:
     def __init__(self) -> None:
         self._began, self._photos = time.monotonic(), 0
 
-    def __call__(self, batch: dump.Batch, of: int, report: LoadReport) -> None:
+    def __call__(self, batch: photo_batches.Batch, of: int, report: LoadReport) -> None:
         self._photos += report.fetched
         log.info(
             "batch %d of %d: %s photos, %s inserted, %s updated, %s unchanged; %.0f photos/s",
@@ -163,7 +163,7 @@ def load_image_data(
 ) -> int:
     """Load the batches and return their number. A task that is stopped resumes at the next batch."""
     with catalog_connection() as connection:
-        dump.load_batches(
+        photo_batches.load_batches(
             connection,
             token,
             (dag_run.dag_id, dag_run.run_id),
@@ -173,7 +173,7 @@ def load_image_data(
             progress=BatchProgress(),
             should_stop=sigterm_flag(),
         )
-        return len(dump.batches(connection))
+        return len(photo_batches.batches(connection))
 
 
 @task

@@ -371,9 +371,9 @@ class TestAnEarlierTry:
         with psycopg.connect(dsn, autocommit=True) as other:
             job = engine(other)
             job.claim()
-            holder = engine(stocked)._lock_holder()
+            holder = engine(stocked)._lock._holder()
             assert holder.pid == other.info.backend_pid
-            engine(stocked)._end(holder._replace(started=holder.started.replace(year=2000)))
+            engine(stocked)._lock._end(holder._replace(started=holder.started.replace(year=2000)))
             assert other.execute("select 1").fetchone() == (1,)
 
 

@@ -14,7 +14,7 @@ from upath import UPath
 
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.ingestion.provider import FOLDER
-from catalog.providers.inaturalist import dump
+from catalog.providers.inaturalist import dump, dump_files, photo_batches, taxa
 from catalog.providers.inaturalist.provider import FILES
 from catalog.scaffold.rows import expected_file
 from catalog.tests.values import present
@@ -113,13 +113,13 @@ def connection(dsn):
 
 def prepare(connection, root):
     """The steps of the DAG before its check."""
-    token = dump.token(root)
+    token = dump_files.token(root)
     dump.prepare(connection, token)
     archive = root / "catalogue_of_life.zip"
-    dump.load_names(connection, archive if archive.exists() else None)
+    taxa.load_names(connection, archive if archive.exists() else None)
     for name in FILES:
-        dump.load_file(connection, root, name)
-    dump.name_taxa(connection)
+        dump_files.load_file(connection, root, name)
+    taxa.name_taxa(connection)
     return token
 
 
@@ -127,7 +127,9 @@ def load(connection, root, size=4, run=RUN, replayed=False, accept=False, **more
     """All steps of the DAG, in order."""
     token = prepare(connection, root)
     shortfalls = dump.check(connection, root, token, run, replayed=replayed, accept=accept)
-    dump.load_batches(connection, token, run, size=size, replayed=replayed, shortfalls=shortfalls, **more)
+    photo_batches.load_batches(
+        connection, token, run, size=size, replayed=replayed, shortfalls=shortfalls, **more
+    )
     return token
 
 
@@ -287,11 +289,11 @@ def test_unreadable_rows_of_all_kinds(connection, tmp_path):
 def test_too_many_unreadable_rows(connection, tmp_path, name):
     root = write_dump(tmp_path / "dump")
     spoil(root, [name], list(BAD)[:6])
-    dump.prepare(connection, dump.token(root))
+    dump.prepare(connection, dump_files.token(root))
     with pytest.raises(
         Fatal, match=rf"{name}.csv.gz: 12 of \d+ lines cannot be read, more than 1%; the last one: "
     ):
-        dump.load_file(connection, root, name)
+        dump_files.load_file(connection, root, name)
 
 
 def write_names(root, vernacular, usage=b"T1\tHylidae\n"):
@@ -326,13 +328,13 @@ def test_a_damaged_file_is_read_again_later(connection, tmp_path):
     whole = {name: (root / name).read_bytes() for name in ("taxa.csv.gz", "catalogue_of_life.zip")}
     for name, data in whole.items():
         (root / name).write_bytes(data[:-20])
-    dump.prepare(connection, dump.token(root))
+    dump.prepare(connection, dump_files.token(root))
     with pytest.raises(Retry, match=r"taxa\.csv\.gz is damaged, or did not come whole"):
-        dump.load_file(connection, root, "taxa")
+        dump_files.load_file(connection, root, "taxa")
     with pytest.raises(Retry, match=r"catalogue_of_life\.zip is damaged"):
-        dump.load_names(connection, root / "catalogue_of_life.zip")
+        taxa.load_names(connection, root / "catalogue_of_life.zip")
     (root / "taxa.csv.gz").write_bytes(whole["taxa.csv.gz"])
-    assert dump.load_file(connection, root, "taxa") == len(TAXA)
+    assert dump_files.load_file(connection, root, "taxa") == len(TAXA)
 
 
 def test_sizes_that_cannot_be_true_are_left_out(connection, tmp_path):
@@ -475,28 +477,28 @@ def test_without_common_names_the_scientific_one_is_the_title(connection, tmp_pa
 
 def test_what_is_missing_is_named(connection, tmp_path):
     root = write_dump(tmp_path / "dump")
-    dump.prepare(connection, dump.token(root))
+    dump.prepare(connection, dump_files.token(root))
     with zipfile.ZipFile(root / "catalogue_of_life.zip", "w") as files:
         files.writestr("VernacularName.tsv", "taxonID\tlanguage\n")
     with pytest.raises(
         Fatal, match=r"VernacularName.tsv has no column country, name; it has taxonID, language"
     ):
-        dump.load_names(connection, root / "catalogue_of_life.zip")
+        taxa.load_names(connection, root / "catalogue_of_life.zip")
     with zipfile.ZipFile(root / "catalogue_of_life.zip", "w") as files:
         files.writestr("Taxon.tsv", "")
     with pytest.raises(Fatal, match=r"has no VernacularName.tsv; is it the Catalogue of Life"):
-        dump.load_names(connection, root / "catalogue_of_life.zip")
+        taxa.load_names(connection, root / "catalogue_of_life.zip")
     write(root, "observations", ("observation_uuid", "observer_id", "taxon"), [])
     with pytest.raises(
         Fatal, match=r"observations.csv.gz has no column taxon_id; it has observation_uuid, obs"
     ):
-        dump.load_file(connection, root, "observations")
+        dump_files.load_file(connection, root, "observations")
     (root / "observations.csv.gz").write_bytes(gzip.compress(b"\xff\xfe\n"))
     with pytest.raises(Fatal, match=r"observations.csv.gz has no header"):
-        dump.load_file(connection, root, "observations")
+        dump_files.load_file(connection, root, "observations")
     (root / "taxa.csv.gz").unlink()
     with pytest.raises(Fatal, match=r"taxa.csv.gz; the dump should hold photos.csv.gz"):
-        dump.token(root)
+        dump_files.token(root)
 
 
 def test_the_recording_yields_the_expected_rows(connection):
@@ -519,10 +521,10 @@ def test_the_real_extract(connection):
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
 def test_batches_hold_each_photo_once_and_no_empty_range(connection, tmp_path, size):
     root = write_dump(tmp_path / "dump")
-    dump.prepare(connection, dump.token(root))
-    assert dump.batches(connection, size) == []
-    dump.load_file(connection, root, "photos")
-    found = dump.batches(connection, size)
+    dump.prepare(connection, dump_files.token(root))
+    assert photo_batches.batches(connection, size) == []
+    dump_files.load_file(connection, root, "photos")
+    found = photo_batches.batches(connection, size)
     ids = sorted(p[1] for p in PHOTOS)
     assert [[i for i in ids if b.first <= i < b.end] for b in found] != [[]]
     assert sorted(i for b in found for i in ids if b.first <= i < b.end) == ids

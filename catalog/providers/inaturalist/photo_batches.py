@@ -1,0 +1,169 @@
+"""Loads the photos of a dump into the catalog, in batches; an interrupted load resumes after the last one."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from psycopg import sql
+
+from catalog.core.columns import COLUMNS
+from catalog.core.errors import Interrupted
+from catalog.core.session import Connection
+from catalog.ingestion.parts import Counts, Manifest
+from catalog.loading.load import Load, LoadReport, RunKey
+from catalog.providers.inaturalist.progress import statement
+
+log = logging.getLogger(__name__)
+BATCH = 500_000  # photos
+UNREADABLE = "unreadable row"
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """The photo identifiers [first, end)."""
+
+    number: int
+    first: int
+    end: int
+
+
+def batches(connection: Connection, size: int = BATCH) -> list[Batch]:
+    """Return ranges of photo ids of about `size` rows each, the same for each attempt."""
+    with connection.transaction():
+        found = connection.execute(
+            """
+            select distinct photo_id
+              from (select photo_id, row_number() over (order by photo_id) as place
+                      from inaturalist.photos) numbered
+             where place %% %(size)s = 1 or %(size)s = 1
+            """,
+            {"size": size},
+        ).fetchall()
+        last = connection.execute("select max(photo_id) from inaturalist.photos").fetchone()
+    firsts = sorted(first for (first,) in found)
+    ends = [*firsts[1:], last[0] + 1] if last and last[0] is not None else []
+    return [Batch(number, first, end) for number, (first, end) in enumerate(zip(firsts, ends, strict=True))]
+
+
+def load_batches(
+    connection: Connection,
+    token: str,
+    run: tuple[str, str],
+    *,
+    size: int = BATCH,
+    include_deleted: bool = False,
+    replayed: bool = False,
+    shortfalls: Sequence[str] = (),
+    progress: Callable[[Batch, int, LoadReport], None] = lambda *_: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Load all photos into the catalog; each batch has its own transaction and report.
+
+    The reports are marked as whole after the last batch.
+
+    Args:
+        connection: To the catalog database.
+        token: Token of the dump in the tables.
+        run: Ids of DAG and run; batches that this run has committed are skipped.
+        size: Number of photos per batch.
+        include_deleted: Restore photos that were deleted from the catalog.
+        replayed: The dump is a recording.
+        shortfalls: Accepted shortfalls.
+        progress: Called after each batch with the batch, the number of batches, and its report.
+        should_stop: Called after each batch; True raises Interrupted.
+
+    Raises:
+        Interrupted: `should_stop` returned True; the next attempt resumes at the next batch.
+    """
+    with connection.transaction():
+        reports = connection.execute(
+            "select day_shift from ingestion_report where (dag_id, run_id, manifest_token) = (%s, %s, %s)",
+            [*run, token],
+        ).fetchall()
+    done = {number for (number,) in reports}
+    wanted = batches(connection, size)
+    load = _BatchLoad(connection, token, run, include_deleted, replayed, list(shortfalls))
+    for batch in wanted:
+        if batch.number in done:
+            continue
+        progress(batch, len(wanted), load(batch))
+        if should_stop():
+            raise Interrupted(
+                f"asked to stop after batch {batch.number + 1} of {len(wanted)}; the next attempt "
+                "resumes there."
+            )
+    with connection.transaction():
+        connection.execute(
+            "update ingestion_report set whole = true where (dag_id, run_id, manifest_token) = (%s, %s, %s)",
+            [*run, token],
+        )
+
+
+class _BatchLoad(msgspec.Struct):
+    """Loads batches of one dump for one run."""
+
+    connection: Connection
+    token: str
+    run: tuple[str, str]
+    include_deleted: bool
+    replayed: bool
+    shortfalls: list[str]
+
+    def __call__(self, batch: Batch) -> LoadReport:
+        began = time.monotonic()
+        counts = self._select(batch)
+        manifest = Manifest(
+            provider="inaturalist",
+            run_id=self.run[1],
+            window=None,
+            replayed=self.replayed,
+            started=datetime.now(UTC),
+            token=self.token,
+            pages=batch.number + 1,
+            seconds=round(time.monotonic() - began, 3),
+            counts={"image": counts},
+            complete=True,
+            whole=False,  # set after the last batch
+            shortfalls=self.shortfalls,
+            accepted=bool(self.shortfalls),
+        )
+        columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS["image"]))
+        rows = sql.SQL(
+            "select {} from inaturalist_batch where reason is null order by foreign_identifier"
+        ).format(columns)
+        return Load(
+            self.connection,
+            "image",
+            "inaturalist",
+            rows,
+            manifest,
+            RunKey(*self.run, batch.number),
+            include_deleted=self.include_deleted,
+            progress=log.debug,
+        ).run()
+
+    def _select(self, batch: Batch) -> Counts:
+        """Select the rows of a batch into a temporary table and count its photos."""
+        with self.connection.transaction():
+            self.connection.execute("set local work_mem = '256MB'")
+            self.connection.execute("drop table if exists inaturalist_batch")
+            self.connection.execute(statement("batch.sql"), {"first": batch.first, "end": batch.end})
+            found = self.connection.execute(
+                "select reason, count(*), count(*) filter (where no_width), count(*) filter (where no_height)"
+                "  from inaturalist_batch group by 1"
+            ).fetchall()
+            files = self.connection.execute("select name, unreadable from inaturalist.loaded").fetchall()
+        counted = {reason: rows for reason, rows, _, _ in found}
+        cleaned: Counter[str] = Counter()
+        for reason, _, no_width, no_height in found:
+            if reason is None:
+                cleaned += Counter({"width is not positive": no_width, "height is not positive": no_height})
+        unreadable = Counter(dict(files)) if batch.number == 0 else Counter()
+        photos = unreadable.pop("photos", 0)
+        cleaned += Counter({f"{UNREADABLE} of {name}": number for name, number in unreadable.items()})
+        written = counted.pop(None, 0)
+        fetched = written + sum(counted.values()) + photos
+        rejected = {UNREADABLE: photos} if photos else {}
+        return Counts(fetched, written, counted, rejected, dict(cleaned))
