@@ -2,6 +2,8 @@
 
 import json
 import shlex
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -52,11 +54,11 @@ def restored_command(
         str, typer.Option(help='JSON for the conf of each run, such as {"accept_shortfall": true}.')
     ] = "{}",
 ) -> None:
-    """Run this when the database was restored to an earlier moment, before Airflow's components start again.
+    """Print what brings back the data that a restored catalog lacks, before Airflow's components start again.
 
-    Refreshes and other runs that take turns cannot go on where the lost state was: they are given up. Records
-    that the API's database holds are taken back from there, with their identifiers. The commands that bring
-    back all else are printed, in their order.
+    Refreshes and other runs that hold a turn cannot resume, because their state is lost: their turns are
+    released. Records that the API's database still has are copied back with their identifiers. The commands
+    that restore everything else are printed in order.
     """
     more, airflow, api = _conf(conf), _readable("--airflow", airflow), _readable("--api", api)
     today = datetime.now(UTC).date()
@@ -78,53 +80,41 @@ def restored_command(
         f"The newest load that this database knows of ended on {newest:%Y-%m-%d %H:%M} UTC."
         if newest
         else "This database knows of no load.",
-        f"Runs that cannot go on, because they began before: {given_up}. Trigger new ones, or clear "
+        f"Runs that cannot resume, because they began before: {given_up}. Trigger new ones, or clear "
         "such a run from its first task on.",
-        f"Taken back from the API's database, with their identifiers: {back}.",
+        f"Copied back from the API's database, with their identifiers: {back}.",
     )
-    _section("1. Let what is found now stay as it is until all is back.")
+    _section("1. Keep the live tables and indexes as they are until everything is back.")
     for dag_id in REFRESHES:
         _print("airflow", "dags", "pause", "--yes", dag_id)
-    _section(
-        "2. Days of dated providers. A day that has a run already is run again. The DAGs must not be paused."
-    )
-    for plan in plans:
-        if plan.how == "days":
-            _print(
-                "airflow",
-                "backfill",
-                "create",
-                "--dag-id",
-                plan.dag_id,
-                "--from-date",
-                str(plan.first),
-                "--to-date",
-                str(plan.last),
-                "--reprocess-behavior",
-                "completed",
-                "--run-on-latest-version",
-                *_given("--dag-run-conf", more),
-            )
-    _section("3. What came since a day.")
-    for plan in plans:
-        if plan.how == "since":
-            _print(
-                "airflow",
-                "dags",
-                "trigger",
-                plan.dag_id,
-                *_given("--conf", {"date": str(plan.first), **more}),
-            )
-    _section("4. These pull everything: their next run brings all back. Not to wait for the schedule:")
-    for plan in plans:
-        if plan.how == "everything":
-            _print("airflow", "dags", "trigger", plan.dag_id, *_given("--conf", more))
-    _section("5. When all of these have ended: what people changed since, in this order.")
-    _by_hand(runs)
+    _print_catch_up(plans, more)
+    _section("5. When all of these have ended: changes that users have made since, in this order.")
+    _print_runs(runs)
     _section("6. When these have ended:")
     for dag_id in REFRESHES:
         _print("airflow", "dags", "unpause", "--yes", dag_id)
         _print("airflow", "dags", "trigger", dag_id)
+
+
+def _print_catch_up(plans: Iterable[restored.CatchUp], conf: dict[str, Any]) -> None:
+    """Print the commands that pull what each provider lacks."""
+    by_method: dict[str, list[restored.CatchUp]] = defaultdict(list)
+    for plan in plans:
+        by_method[plan.how].append(plan)
+    _section("2. Days of dated providers. Days that have a run are run again. Their DAGs must not be paused.")
+    for plan in by_method["days"]:
+        days = ("--from-date", str(plan.first), "--to-date", str(plan.last))
+        _print(
+            *("airflow", "backfill", "create", "--dag-id", plan.dag_id, *days),
+            *("--reprocess-behavior", "completed", "--run-on-latest-version"),
+            *_given("--dag-run-conf", conf),
+        )
+    _section("3. Providers that are asked for everything since a day.")
+    for plan in by_method["since"]:
+        _trigger(plan.dag_id, {"date": str(plan.first), **conf})
+    _section("4. Providers whose next run pulls everything. To run them before their schedule does:")
+    for plan in by_method["everything"]:
+        _trigger(plan.dag_id, conf)
 
 
 def _conf(text: str) -> dict[str, Any]:
@@ -138,7 +128,7 @@ def _conf(text: str) -> dict[str, Any]:
 
 
 def _readable(option: str, address: str | None) -> str | None:
-    """What libpq takes for an address, or None; before anything is done."""
+    """Return an address in libpq's form, or None; raise Refused for a malformed one."""
     try:
         return conninfo(address) if address else None
     except Refused as error:
@@ -146,7 +136,7 @@ def _readable(option: str, address: str | None) -> str | None:
 
 
 def _runs_by_hand(connection: Any, airflow: str | None, since: datetime) -> list[restored.Unfinished] | None:
-    """None when Airflow's database is not to be asked."""
+    """Return the unfinished runs that users triggered; None without the address of Airflow's database."""
     if not airflow:
         return None
     with psycopg.connect(airflow, autocommit=True) as database:
@@ -154,7 +144,7 @@ def _runs_by_hand(connection: Any, airflow: str | None, since: datetime) -> list
 
 
 def _take_back(connection: Any, api: str | None, since: datetime) -> str:
-    """How many records came back, in words."""
+    """Copy records back from the API's database, and describe how many."""
     if not api:
         return f"none; for that, give --api, or set {API}"
     with psycopg.connect(api, autocommit=True) as database:
@@ -162,21 +152,25 @@ def _take_back(connection: Any, api: str | None, since: datetime) -> str:
     return ", ".join(f"{number:,} {media_type} records" for media_type, number in found.items())
 
 
-def _by_hand(runs: list[restored.Unfinished] | None) -> None:
+def _print_runs(runs: list[restored.Unfinished] | None) -> None:
     if runs is None:
         _comment(f"Unknown: give --airflow, or set {AIRFLOW}.")
         return
     if not runs:
-        _comment("Nothing that Airflow's database knows of.")
+        _comment("None that Airflow's database knows of.")
     for found in runs:
         run = found.run
         if found.begun:
             _comment(
-                f"Run {run.run_id} of {run.dag_id} is half done here: clear all its tasks, and it goes on."
+                f"Run {run.run_id} of {run.dag_id} is incomplete here: clear all its tasks to resume it."
             )
         else:
             _comment(f"{run.started:%Y-%m-%d %H:%M}, {run.state}: {run.run_id}")
-            _print("airflow", "dags", "trigger", run.dag_id, *_given("--conf", run.conf))
+            _trigger(run.dag_id, run.conf)
+
+
+def _trigger(dag_id: str, conf: dict[str, Any]) -> None:
+    _print("airflow", "dags", "trigger", dag_id, *_given("--conf", conf))
 
 
 def _given(option: str, conf: dict[str, Any]) -> tuple[str, ...]:
