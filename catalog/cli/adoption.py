@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from catalog.cli.database import Dsn, MaxWait, say
+from catalog.cli.database import Dsn, MaxWait, notify
 from catalog.cli.program import err, out
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import CatalogError
@@ -56,13 +56,13 @@ def adopt_command(
     move = duplicates is Duplicates.newest
     if check_only:
         with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
-            found = look(connection, move_duplicates=move, notify=say, max_wait=max_wait)
+            found = look(connection, move_duplicates=move, notify=notify, max_wait=max_wait)
         show(found)
         _refused(lambda: check(found))
         return
     with _progress() as progress:
         status = _refused(
-            lambda: adopt(dsn, move_duplicates=move, notify=say, progress=progress, max_wait=max_wait)
+            lambda: adopt(dsn, move_duplicates=move, notify=notify, progress=progress, max_wait=max_wait)
         )
     out.print(f"catalog database: adopted; {status}")
 
@@ -73,7 +73,7 @@ def _refused(work: Callable[[], Any]) -> Any:
         return work()
     except InTheWay as error:
         for reason in error.reasons:
-            say(f"in the way: {reason}")
+            notify(f"in the way: {reason}")
         raise CatalogError(f"{error.summary}.") from None
 
 
@@ -153,7 +153,7 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
             nonlocal said
             if time.monotonic() - said >= _PAUSE:
                 said = time.monotonic()
-                say(f"{what}: {done:,} of {total:,}")
+                notify(f"{what}: {done:,} of {total:,}")
 
         yield tell
         return

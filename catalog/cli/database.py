@@ -1,4 +1,4 @@
-"""`catalog db`: the schema of the catalog database, and restoring deleted records."""
+"""`catalog db`: upgrades and status of a database's schema, and restoration of deleted records."""
 
 import os
 from typing import Annotated
@@ -41,30 +41,28 @@ SchemaName = Annotated[
     Which,
     typer.Option(
         "--schema",
-        help="catalog; or api, for a trial without the API, whose own migrations make its tables elsewhere.",
+        help="catalog; or api, for a trial without the API, whose own migrations usually create its tables.",
     ),
 ]
 MaxWait = Annotated[
-    float,
-    typer.Option(
-        "--wait", min=0, help="Seconds for which a lock that others hold is asked for again and again."
-    ),
+    float, typer.Option("--wait", min=0, help="Seconds for which attempts to get a lock are repeated.")
 ]
 
 
-def say(text: str) -> None:
-    err.print(text, markup=False, highlight=False, soft_wrap=True)
+def notify(message: str) -> None:
+    """Print a message to stderr."""
+    err.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 def address_of(which: Which, given: str | None) -> str:
-    """The address of a database.
+    """Return the address of a database.
 
     Args:
-        which: The catalog's or the API's.
-        given: On the command line, if it was.
+        which: The catalog's or the API's database.
+        given: Address on the command line; by default, that of the environment.
 
     Raises:
-        Refused: None is known.
+        Refused: Neither has an address.
     """
     for address in (given, *(os.environ.get(name) for name in _ENVIRONMENT[which])):
         if address:
@@ -76,19 +74,19 @@ def address_of(which: Which, given: str | None) -> str:
 
 @db.command()
 def upgrade(dsn: DsnOf = None, which: SchemaName = "catalog", max_wait: MaxWait = locks.MAX_WAIT) -> None:
-    """Bring the schema up to date, beside running work. A schema of a later release is left as it is."""
+    """Upgrade the schema beside running work. The schema of a later release is left unchanged."""
     dsn = address_of(which, dsn)
     before = schema.status(dsn, which)
     for revision, taken in before.locks.items():
         if before.current:
-            say(f"{revision} locks " + ", ".join(f"{table} ({lock})" for table, lock in taken.items()))
-    after = schema.upgrade(dsn, which, notify=say, max_wait=max_wait)
+            notify(f"{revision} locks " + ", ".join(f"{table} ({lock})" for table, lock in taken.items()))
+    after = schema.upgrade(dsn, which, notify=notify, max_wait=max_wait)
     if after.newer:
         out.print(f"{_NAMES[which]} database: {after}; nothing to apply")
         return
     applied = ", ".join(after.applied) or "nothing to apply"
     if before.pending and not after.applied:
-        applied = "applied by another upgrade meanwhile"
+        applied = "another upgrade has applied them meanwhile"
     out.print(f"{_NAMES[which]} database: {after.before or 'empty'} → {after.current} ({applied})")
 
 
@@ -111,7 +109,7 @@ def restore(
 ) -> None:
     """Restore deleted records, except for their scores. A record whose key or URL is taken stays deleted.
 
-    The records are selected once, in one statement. When it was stopped, the same command goes on.
+    The records are selected once, in one statement. After an interruption, the same command resumes.
     """
     with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
         require(connection)
@@ -120,14 +118,14 @@ def restore(
             verify_condition(connection, table, condition, of=f"deleted_{table}", field="--where")
             if dry_run:
                 selected = deletion.Restoration(connection, table, condition).count()
-                out.print(f"{selected:,} records of deleted_{table} are selected; nothing is changed")
+                out.print(f"{selected:,} records of deleted_{table} match; nothing was changed")
                 return
             found = deletion.restore(connection, table, condition)
         except Refused as error:
             raise CatalogError(f"refused: {error}") from None
     stay = (
-        f"; {found.missing:,} are not: their key or URL is taken, or they were brought back by others"
+        f"; {found.missing:,} stay deleted: their key or URL is taken, or others restored them"
         if found.missing
         else ""
     )
-    out.print(f"{found.updated:,} records of {table} are back{stay}")
+    out.print(f"{found.updated:,} records of {table} restored{stay}")

@@ -1,12 +1,13 @@
-"""The dashboard: a page in Airflow's UI, behind Airflow's own login, made on the server."""
+"""The dashboard: a page in Airflow's UI, behind Airflow's login, rendered on the server."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import jinja2
@@ -15,7 +16,7 @@ from airflow.api_fastapi.core_api.security import get_user
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from catalog.core.connections import arguments_of
@@ -34,11 +35,16 @@ from catalog.dags.common.iam import with_token
 from catalog.data_refresh.tag_policy import policy_from
 from catalog.plugins import figures
 
+if TYPE_CHECKING:
+    from airflow.models import Connection as AirflowConnection
+
+    from catalog.data_refresh.search import Indexes
+
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 CATALOG_DB, SEARCH = "postgres_openledger_upstream", "elasticsearch_http_production"
 SILENCING: tuple[Setting[Any], ...] = (SILENCED_SLACK_NOTIFICATIONS, SKIPPED_INGESTION_ERRORS)
-RENEWED = 600.0  # seconds for which the state of issues is kept
+RENEWED = 600.0  # seconds after which the state of an issue is looked up again
 _templates = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
 )
@@ -48,10 +54,10 @@ app = FastAPI(dependencies=[Depends(get_user)], docs_url=None, redoc_url=None, o
 
 
 @app.exception_handler(HTTPException)
-async def to_login(request: Request, problem: HTTPException) -> Any:
-    """Browsers are sent to the login page and back, others get the status.
+async def to_login(request: Request, problem: HTTPException) -> Response:
+    """Redirect browsers to the login page and back; return the status to other clients.
 
-    Airflow's own route knows where its auth manager's page is; the addresses are those that the outside sees.
+    Airflow's own route redirects to the page of its auth manager. URLs start with Airflow's public base URL.
     """
     if problem.status_code == 401 and "text/html" in request.headers.get("accept", ""):
         base = conf.get("api", "base_url", fallback="").rstrip("/")
@@ -62,7 +68,7 @@ async def to_login(request: Request, problem: HTTPException) -> Any:
 
 @app.get("/", response_class=HTMLResponse)
 def page() -> str:
-    """Every part is shown that can be had; one that fails says so in its place."""
+    """Render the page. A part that fails is replaced by its error."""
     began, now = time.perf_counter(), datetime.now(UTC)
     problems: list[str] = []
     shown: dict[str, Any] = {
@@ -98,28 +104,21 @@ def page() -> str:
     )
 
 
-class _part:  # noqa: N801 - used like a function
-    """A part of the page that may fail without the others."""
-
-    def __init__(self, problems: list[str], what: str) -> None:
-        self._problems, self._what = problems, what
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, problem: Any, _traceback: Any) -> bool:
-        if problem is None or not isinstance(problem, Exception):
-            return False
-        log.warning("dashboard: %s: %r", self._what, problem)
-        ours = isinstance(problem, Fatal | Malformed)  # written for people, and without secrets
-        self._problems.append(f"{self._what}: {problem if ours else kind.__name__}")
-        return True
+@contextmanager
+def _part(problems: list[str], name: str) -> Iterator[None]:
+    """Add the error of a part of the page to the problems, so that the other parts are still shown."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("dashboard: %s: %r", name, error)
+        readable = isinstance(error, Fatal | Malformed)  # written for users, and without secrets
+        problems.append(f"{name}: {error if readable else type(error).__name__}")
 
 
-def _connection(conn_id: str) -> Any:
-    from airflow.models import Connection
+def _connection(conn_id: str) -> "AirflowConnection":
+    from airflow.models import Connection as AirflowConnection
 
-    return Connection.get_connection_from_secrets(conn_id)
+    return AirflowConnection.get_connection_from_secrets(conn_id)
 
 
 def _catalog() -> Connection:
@@ -129,7 +128,7 @@ def _catalog() -> Connection:
     return psycopg.connect(**arguments, autocommit=True)
 
 
-def _search() -> Any:
+def _search() -> "Indexes":
     from catalog.data_refresh.client import connect_to
     from catalog.data_refresh.search import Indexes
 
@@ -139,7 +138,7 @@ def _search() -> Any:
 
 
 def _value_of(setting: Setting[T], problems: list[str]) -> T:
-    """The value of a Variable; what is malformed about it is added to the problems. Raises Malformed."""
+    """Return the value of a Variable, and add its malformed entries to the problems. Raises Malformed."""
     from airflow.models import Variable
 
     value, problem = setting.decode(Variable.get(setting.name, default_var=None))
@@ -149,7 +148,12 @@ def _value_of(setting: Setting[T], problems: list[str]) -> T:
 
 
 class Issues:
-    """States of GitHub issues, looked up in the background so that the page never waits for them."""
+    """States of GitHub issues, which are looked up in the background, so that the page never waits for them.
+
+    Args:
+        look_up: Returns the state of the issue at a URL.
+        clock: Returns seconds.
+    """
 
     def __init__(self, look_up: Callable[[str], str], clock: Callable[[], float] = time.monotonic) -> None:
         self._look_up, self._clock = look_up, clock
@@ -157,7 +161,7 @@ class Issues:
         self._lock = threading.Lock()
 
     def state(self, url: str) -> str:
-        """What was found last; "not known yet" at first."""
+        """Return the state at the last look-up; "not known yet" before the first one."""
         with self._lock:
             when, state = self._states.get(url, (0.0, "not known yet"))
             if url not in self._states or self._clock() - when > RENEWED:
@@ -190,7 +194,7 @@ _issues = Issues(_issue_state)
 
 
 class CatalogPlugin(AirflowPlugin):
-    """The entry in the navigation, and the app behind it."""
+    """Adds the page and its entry in the navigation."""
 
     name = "catalog_dashboard"
     fastapi_apps = [{"app": app, "url_prefix": "/catalog", "name": "Catalog dashboard"}]  # noqa: RUF012

@@ -197,9 +197,9 @@ def test_the_command_restores_what_it_counts_and_refuses_what_is_not_the_catalog
     five = (
         "WHERE identifier IN (SELECT identifier FROM deleted_image ORDER BY deleted_on, identifier LIMIT 5)"
     )
-    assert "5 records of deleted_image are selected; nothing is changed" in command(five, "--dry-run").output
+    assert "5 records of deleted_image match; nothing was changed" in command(five, "--dry-run").output
     assert count(catalog, "image") == 0
-    assert "5 records of image are back" in command(five).output
+    assert "5 records of image restored" in command(five).output
     assert count(catalog, "image") == 5
     assert "--where: pg_catalog.pg_shadow cannot be read" in str(
         command("WHERE title IN (SELECT usename::text FROM pg_shadow)").exception
