@@ -1,4 +1,4 @@
-"""The commands of the `catalog` program, put together."""
+"""The `catalog` program."""
 
 import typer
 
@@ -22,5 +22,5 @@ database.db.command("restored")(recovery.restored_command)
 
 
 def main() -> None:
-    """Entry point: an error is one line, not a traceback."""
+    """Run the program; errors are one line, not a traceback."""
     program.run(lambda: app(standalone_mode=False), "catalog")

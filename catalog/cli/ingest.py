@@ -42,11 +42,11 @@ ProviderName = Annotated[str, typer.Argument(help="A provider's name, as `catalo
 Day = Annotated[
     datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="The UTC day of a dated provider.")
 ]
-Limit = Annotated[int, typer.Option(min=0, help="Stop after so many records; 0: all.")]
+Limit = Annotated[int, typer.Option(min=0, help="Stop after this number of records; 0: all.")]
 
 
 class FileCheckpoint:
-    """The state of a pull in a file, so that the same command goes on where it was stopped."""
+    """State of a pull in a file, so that the same command resumes an interrupted pull."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -55,7 +55,7 @@ class FileCheckpoint:
         return orjson.loads(self._path.read_bytes()) if self._path.exists() else None
 
     def started(self) -> datetime | None:
-        """When the pull began whose state this is; None when there is none that can be used."""
+        """Return when the stored pull began; None without a usable state."""
         try:
             stored = self.load()
             return restored(stored).started if stored else None
@@ -94,26 +94,26 @@ def ingest(
     day: Day = None,
     limit: Limit = 0,
     replay: Annotated[
-        Path | None, typer.Option(help="Answer from this recording instead of the network.")
+        Path | None, typer.Option(help="Use the responses of this recording instead of the network.")
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Where TSV parts go; the same folder resumes.")
+        Path | None, typer.Option("--out", help="Folder of the TSV parts; the same folder resumes a pull.")
     ] = None,
     accept_shortfall: Annotated[
-        bool, typer.Option(help="Count the pull as whole although it brings less than the API announces.")
+        bool, typer.Option(help="Count the pull as whole although it returns less than the API announces.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Last line of stdout: the outcome as one JSON object.")
+        bool, typer.Option("--json", help="Print the outcome as one JSON object on the last line of stdout.")
     ] = False,
 ) -> None:
     """Pull a provider into TSV parts, without Airflow and without a database.
 
-    Stopped by Ctrl-C, it goes on at the same page when it is called again with the same --out.
+    After Ctrl-C, the same command with the same --out resumes at the next page.
     """
     cls = provider_class(provider)
     if cls.dump:
         raise CatalogError(
-            f"{provider} brings a dump that is loaded by SQL: trigger {provider}_workflow instead."
+            f"{provider} is a dump that is loaded by SQL: trigger {provider}_workflow instead."
         )
     transport = replay_of(provider, replay)
     window = window_of(cls, day.date() if day else None, transport)
@@ -148,7 +148,7 @@ def ingest(
 
 
 def _show_outcome(cls: type[Provider], parts: Parts, manifest: Manifest, as_json: bool) -> None:
-    """What came of a pull: a table on stderr, and one line of JSON on stdout if that is wanted."""
+    """Print the outcome of a pull: a table on stderr and, if requested, one line of JSON on stdout."""
     files = [str(path) for media_type in cls.catalog_names for path in parts.tsv_files(media_type, manifest)]
     err.print(outcome_table(manifest))
     err.print(f"{len(files)} TSV parts in {parts.folder}")
@@ -174,14 +174,14 @@ def _show_outcome(cls: type[Provider], parts: Parts, manifest: Manifest, as_json
 
 def record(
     provider: ProviderName,
-    folder: Annotated[Path, typer.Option("--out", help="Folder of the recording; must not hold one yet.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder of the new recording.")],
     day: Day = None,
     limit: Limit = 100,
 ) -> None:
     """Record the responses of a provider's API to a short pull, without secrets, for `ingest --replay`."""
     cls = provider_class(provider)
     if (folder / "recording.json").exists():
-        raise CatalogError(f"{folder} holds a recording already; give another --out.")
+        raise CatalogError(f"{folder} already contains a recording; choose another --out.")
     window = window_of(cls, day.date() if day else None, None)
     day_ = window.day if window else None
     client = client_for(cls, secret_for(cls), record_to=folder, day=day_, private_hosts=_private_hosts())
@@ -197,11 +197,11 @@ def record(
             progress=progress,
         ).run()
     err.print(outcome_table(manifest))
-    err.print(f"recorded {client.requests} exchanges in {folder}; look through them before you commit any.")
+    err.print(f"recorded {client.requests} requests in {folder}; check them before you commit any.")
 
 
 def outcome_table(manifest: Manifest) -> Table:
-    """What became of the items, one row an outcome and reason."""
+    """Return the numbers of items by outcome and reason."""
     title = f"{manifest.provider}: {manifest.pages} pages in {manifest.seconds:.1f} s" + (
         " (REPLAY)" if manifest.replayed else ""
     )
@@ -217,7 +217,7 @@ def outcome_table(manifest: Manifest) -> Table:
 
 @contextmanager
 def _progress(provider: str, *, replayed: bool) -> Iterator[Any]:
-    """A progress line on stderr: items, their rate, and what remains where the API announces a total."""
+    """Show progress on stderr: items, their rate, and the remaining time if the API announces a total."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -243,7 +243,7 @@ def _progress(provider: str, *, replayed: bool) -> Iterator[Any]:
 
 @contextmanager
 def _stop_on_signal() -> Iterator[list[int]]:
-    """The first Ctrl-C or SIGTERM ends the pull after the page at hand; the second one at once."""
+    """Stop the pull after the current page at the first Ctrl-C or SIGTERM, and at once at the second."""
     stopped: list[int] = []
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
 

@@ -1,4 +1,4 @@
-"""`catalog providers`: the providers, and what came of their last runs."""
+"""`catalog providers`: the providers and the outcomes of their last runs."""
 
 from typing import Annotated, Any
 
@@ -47,7 +47,7 @@ def providers(
 
 
 def _last_runs(dsn: str | None) -> tuple[dict[str, str], str]:
-    """Provider → when it was last loaded and what came of it; and why nothing is known, if so."""
+    """Return the outcome of the last load by provider, and an explanation if it is unknown."""
     if not dsn:
         return {}, "last runs: give --dsn, or use ./just catalog providers while the stack is up"
     names = {
@@ -69,7 +69,7 @@ def _last_runs(dsn: str | None) -> tuple[dict[str, str], str]:
 
 
 def _last_run(report: dict[str, Any]) -> str:
-    """A provider's newest report in words, and how recent its newest whole pull is."""
+    """Describe a provider's newest report and the date of its newest whole pull."""
     limits = f", {words}" if (words := flags_of(report)) else ""
     fresh = f"{utc(report['fresh_on']):%Y-%m-%d}" if report["fresh_on"] else "never"
     return (

@@ -21,10 +21,12 @@ DATABASES: dict[str, tuple[str, Which]] = {
 
 
 def sample_data(
-    rows: Annotated[int, typer.Option(min=1, help="Images; a tenth as many audio files are added.")] = 10_000,
-    seed: Annotated[int, typer.Option(help="Another seed makes other records.")] = 1,
+    rows: Annotated[
+        int, typer.Option(min=1, help="Images; a tenth of that number of audio files is added.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(help="Determines the records.")] = 1,
     database: Annotated[
-        list[str] | None, typer.Option(help="catalog, api or staging; all three without.")
+        list[str] | None, typer.Option(help="catalog, api or staging; default: all three.")
     ] = None,
 ) -> None:
     """Fill the databases of AIRFLOW_CONN_POSTGRES_OPENLEDGER_* with made-up media, the same in each."""

@@ -3,12 +3,13 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 import psycopg
 import typer
+from elasticsearch import Elasticsearch
 from rich.table import Table
 
 from catalog.cli.program import out
@@ -22,7 +23,7 @@ from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import DEFAULT, RULES, TagPolicy, policy_from
 
 ENGINE, API = "AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API"
-policies = typer.Typer(no_args_is_help=True, help="Which tags are searched, and why.")
+policies = typer.Typer(no_args_is_help=True, help="Explain and compare the policies for searched tags.")
 
 Media = Annotated[str, typer.Option("--media", help="image or audio")]
 PolicyFile = Annotated[
@@ -34,8 +35,8 @@ PolicyFile = Annotated[
 ]
 
 
-def engine() -> Any:
-    """A client for the engine that the environment names, as Airflow's connections are written: JSON, or http://user:password@host:port."""
+def engine() -> Elasticsearch:
+    """Return a client for the engine of the environment variable, which is JSON or a URL, as for Airflow."""
     value = os.environ.get(ENGINE)
     if not value:
         raise Fatal(f"{ENGINE} is not set; ./just catalog sets it while the stack is up.")
@@ -61,7 +62,7 @@ def media_of(name: str) -> MediaType:
     for media_type in MEDIA_TYPES:
         if name == media_type:
             return media_type
-    raise Fatal(f"--media is {name!r}; it is one of {', '.join(MEDIA_TYPES)}.")
+    raise Fatal(f"--media: {name!r} is unknown; use {' or '.join(MEDIA_TYPES)}.")
 
 
 def policy_of(path: Path | None) -> TagPolicy:
@@ -76,11 +77,11 @@ def search_command(
     words: str,
     media: Media = "image",
     filtered: Annotated[
-        bool, typer.Option("--filtered", help="Without media that hold sensitive terms.")
+        bool, typer.Option("--filtered", help="Omit media that contain sensitive terms.")
     ] = False,
     size: Annotated[int, typer.Option(min=1, max=100, help="Hits to show.")] = 10,
 ) -> None:
-    """What somebody who searches would find."""
+    """Search the index as the API does."""
     found = search(engine(), media_of(media) + ("-filtered" if filtered else ""), words, size)
     table = Table(
         "score",
@@ -108,7 +109,7 @@ def explain(
     media: Media = "image",
     policy: PolicyFile = None,
 ) -> None:
-    """Which rule keeps or drops each tag of a record."""
+    """Show which rule keeps or drops each tag of a record."""
     chosen = policy_of(policy)
     with api() as connection:
         verdicts = policy_diff.explain(connection, media_of(media), key, chosen)
@@ -135,14 +136,14 @@ def _which_built(media_type: MediaType, chosen: TagPolicy) -> None:
             if digest == chosen.digest
             else f"policy {digest}; rebuild it with {media_type}_data_refresh, conf index_only"
         )
-        out.print(f"The live index was built under {same}.")
+        out.print(f"The live index was built with {same}.")
 
 
 @policies.command()
 def diff(
     policy: PolicyFile = None,
     media: Media = "image",
-    rows: Annotated[int, typer.Option("--sample", min=1, help="Records to look at.")] = 10_000,
+    rows: Annotated[int, typer.Option("--sample", min=1, help="Number of records in the sample.")] = 10_000,
 ) -> None:
     """Show what a changed policy would do to a sample of the API database. Nothing is changed."""
     media_type = media_of(media)

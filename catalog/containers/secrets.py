@@ -70,7 +70,7 @@ _ESCAPED = re.compile(r"\\(.)")
 
 
 class MalformedError(Exception):
-    """An entry of `.env`, or a file of `.secrets`, cannot be used; the message names it and the way out."""
+    """An entry of `.env`, or a file of `.secrets`, cannot be used; the message names it and the remedy."""
 
 
 class Entry(NamedTuple):

@@ -91,7 +91,7 @@ def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
     rehearse(media_type, [f"{media_type}-filtered"])
     refresh = begin_refresh(plan)
     if not (found := indexes().identity(refresh.plan.index)):
-        raise Fatal(f"the index {refresh.plan.index} is gone; trigger a new run.")
+        raise Fatal(f"the index {refresh.plan.index} is missing; trigger a new run.")
     if refresh.plan.index not in refresh.indexes:
         note_index(refresh, refresh.plan.index, found.uuid)
 

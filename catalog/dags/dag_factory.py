@@ -39,17 +39,17 @@ from catalog.dags.operators.watcher import watch
 
 
 class DagSpec(msgspec.Struct, frozen=True):
-    """What the generated documentation and the guards need to know about a DAG.
+    """Properties of a DAG that the generated documentation and the guards of conflicting DAGs use.
 
     Attributes:
         dag_id: Its id.
-        kind: The section of DAGs.md that it is listed in; also its first tag.
-        schedule: As shown; None for a manual DAG.
-        text: Its documentation, in Markdown, without the next two.
+        kind: The section of DAGs.md that lists it; also its first tag.
+        schedule: The schedule as it is shown; None for a manual DAG.
+        text: Its documentation, in Markdown, without `configuration` and `example`.
         configuration: The table of its conf keys.
         example: A command that triggers it.
-        dated: Whether a run covers a day.
-        media_types: Those that it loads.
+        dated: True if a run covers a day.
+        media_types: The media types that it loads.
         conflicts: Ids of DAGs that must not run beside it.
     """
 
@@ -91,21 +91,21 @@ def catalog_dag(
 
     Args:
         dag_id: Its id.
-        kind: Its first tag, and the section of DAGs.md that it is listed in; `other` adds no tag.
-        schedule: A cron expression or preset, in UTC; None for a DAG that people trigger.
+        kind: Its first tag, and the section of DAGs.md that lists it; `other` adds no tag.
+        schedule: A cron expression or preset, in UTC; None for a manual DAG.
         doc: Its documentation, in Markdown.
-        tags: More tags.
-        params: What its trigger form asks; everything else in a conf is refused.
-        example: A conf for the command at the end of the documentation; `{}` is one without conf.
-        intervals: A run covers the interval of the schedule before it; a plain schedule has no interval in
+        tags: Additional tags.
+        params: Fields of its trigger form; other keys of a conf are refused.
+        example: A conf for the command at the end of the documentation; `{}` for a command without conf.
+        intervals: Give each run the interval of the schedule before it; a plain schedule has no interval in
             Airflow 3.
         dated: A run covers a day.
-        catchup: Catch up from `start_date` if the Variable CATCHUP_ENABLED says so; otherwise never.
-        media_types: Those that it loads.
-        start_date: The first day of its schedule.
-        max_active_runs: Of this DAG, at a time.
-        max_active_tasks: In each run, at a time.
-        dagrun_timeout: After which a run fails.
+        catchup: Catch up from `start_date` if the Variable CATCHUP_ENABLED is set.
+        media_types: The media types that it loads.
+        start_date: First day of its schedule.
+        max_active_runs: Maximum number of concurrent runs.
+        max_active_tasks: Maximum number of concurrent tasks of a run.
+        dagrun_timeout: Time after which a run fails.
         conflicts: Ids of DAGs that must not run beside it.
 
     Raises:
@@ -133,14 +133,14 @@ def catalog_dag(
         schedule=timetable,
         start_date=datetime(start_date.year, start_date.month, start_date.day, tzinfo=UTC),
         catchup=catchup and when_parsed(CATCHUP_ENABLED),
-        is_paused_upon_creation=schedule is not None,  # a paused DAG leaves a triggered run queued for ever
+        is_paused_upon_creation=schedule is not None,  # a triggered run of a paused DAG stays queued
         max_active_runs=max_active_runs,
         max_active_tasks=max_active_tasks,
         dagrun_timeout=dagrun_timeout,
         on_failure_callback=[alert_on_run_failure],
         deadline=[_deadline(dagrun_timeout)],
         render_template_as_native_obj=True,
-        tags=[*([] if kind == "other" else [kind]), *tags],  # what has no type has no tag
+        tags=[*([] if kind == "other" else [kind]), *tags],  # the section "other" has no tag
         params=params,
         doc_md="\n\n".join(part for part in (spec.text, spec.configuration, spec.example) if part),
         default_args={

@@ -95,7 +95,7 @@ class FilteredIndex:
         """Copy, delete, and verify that no sensitive document is left.
 
         Raises:
-            Interrupted: `should_stop` returned True. The engine goes on, and the next attempt waits for it.
+            Interrupted: `should_stop` returned True. The engine continues, and the next attempt waits for it.
             Retry: A temporary error of the engine.
             Fatal: There are no terms, or the filtered index was deleted or replaced.
         """

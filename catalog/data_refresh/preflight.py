@@ -64,7 +64,7 @@ def preflight_search(
         Warnings, such as terms that never match.
 
     Raises:
-        Fatal: Something would fail; the message lists all problems with the way out.
+        Fatal: Something would fail; the message lists all problems and their remedies.
         Retry: The engine does not answer.
     """
     names = list(aliases) if aliases is not None else [media_type, f"{media_type}-filtered"]

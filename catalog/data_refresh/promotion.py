@@ -99,7 +99,7 @@ def promote(
 
 
 def _refusal(error: psycopg.Error) -> str:
-    """Return the server's error and the way out."""
+    """Return the server's error and the remedy."""
     said = ": ".join(
         part.rstrip(".")
         for part in (error.diag.message_primary or str(error), error.diag.message_detail)

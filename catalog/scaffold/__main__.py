@@ -1,7 +1,7 @@
-"""`./just add-provider NAME URL [image] [audio]`: the folder of a new provider, to be filled in.
+"""`./just add-provider NAME URL [image] [audio]` creates the folder of a new provider.
 
-It comes with a declaration, a mapping, a made-up recording in the shape they assume, and the rows that follow
-from it: the suite over all providers passes from the start, and shows with each change what became of it.
+It contains a declaration, a mapping, a made-up recording in the shape that they assume, and the rows that
+result from it. So the tests of all providers pass from the start, and show the effect of each change.
 """
 
 import keyword
@@ -31,7 +31,7 @@ err = Console(stderr=True)
 
 
 class NewProvider(msgspec.Struct, frozen=True):
-    """What the folder's files are made of."""
+    """Values of the templates."""
 
     title: str
     url: str
@@ -50,31 +50,31 @@ class NewProvider(msgspec.Struct, frozen=True):
 
     @property
     def endpoint(self) -> str:
-        """The address without its query."""
+        """The URL without its query."""
         return self.url.partition("?")[0]
 
     def catalog_name(self, medium: MediaType) -> str:
-        """Short, as it stands in the catalog; with several media types each has its own."""
+        """Return the short name that the catalog stores; each further media type has its own."""
         short = self.name.replace("_", "")
         return short if medium == self.media[0] else f"{short}_{medium}"
 
     def problem(self) -> str | None:
-        """Why there can be no such provider; None when there can."""
+        """Return why the provider cannot be created, or None."""
         parts = urlsplit(self.url)
         if not re.fullmatch("[a-z][a-z0-9_]{1,39}", self.name) or keyword.iskeyword(self.name):
             return (
-                f"the name {self.title!r} makes {self.name!r}, which is no name of a folder: "
-                "begin with a letter, at most 40 characters"
+                f"the name {self.title!r} becomes {self.name!r}, which is not a valid name: use "
+                "2 to 40 letters, digits and spaces"
             )
         if self.name in provider_names() or (FOLDER / self.name).exists():
-            return f"there is a provider {self.name} already: {FOLDER / self.name}"
+            return f"the provider {self.name} exists already: {FOLDER / self.name}"
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            return f"{self.url!r} is no address of an API; give one such as https://api.example.org/v1/images"
+            return f"{self.url!r} is not the URL of an API; use one such as https://api.example.org/v1/images"
         return None
 
 
 def write(new: NewProvider, folder: Path) -> list[Path]:
-    """The provider's files into `folder`, which must not exist; their paths."""
+    """Write the provider's files to `folder`, which must not exist; return their paths."""
     recording = folder / "recording"
     recording.mkdir(parents=True)
     (folder / "__init__.py").touch()
@@ -104,7 +104,7 @@ def write(new: NewProvider, folder: Path) -> list[Path]:
 
 
 def source(new: NewProvider) -> str:
-    """The text of provider.py."""
+    """Return the source of provider.py."""
     catalog_names = ", ".join(f'"{m}": "{new.catalog_name(m)}"' for m in new.media)
     records = {m: (TEMPLATES / f"{m}.template").read_text(encoding="utf-8") for m in new.media}
     if len(new.media) == 1:
@@ -126,7 +126,7 @@ def source(new: NewProvider) -> str:
     )
     names += ["license_from_url", "missing"]
     imports = ", ".join(names)
-    if len(imports) > LONGEST_IMPORTS:  # one a line, as the formatter has it
+    if len(imports) > LONGEST_IMPORTS:  # one per line, as the formatter does
         imports = "(\n" + "".join(f"    {name},\n" for name in names) + ")"
     template = Template((TEMPLATES / "provider.template").read_text(encoding="utf-8"))
     text = template.substitute(
@@ -144,7 +144,7 @@ def source(new: NewProvider) -> str:
 
 
 def item(new: NewProvider, name: str, medium: MediaType) -> dict[str, object]:
-    """One made-up item in the shape that the template's mapping reads."""
+    """Return a made-up item in the shape that the template's mapping reads."""
     site = f"https://{urlsplit(new.url).hostname}"
     common = {
         "id": name,
@@ -166,21 +166,19 @@ def _write_json(path: Path, value: object) -> None:
 
 
 def main(
-    title: Annotated[str, typer.Argument(help='Its name as people write it: "Made-Up Museum".')],
+    title: Annotated[str, typer.Argument(help='Its name as it is written: "Made-Up Museum".')],
     url: Annotated[str, typer.Argument(help="Address of the API's list of items.")],
-    media: Annotated[
-        list[str] | None, typer.Argument(help="image, audio or both; image when left out.")
-    ] = None,
+    media: Annotated[list[str] | None, typer.Argument(help="image, audio or both; default: image.")] = None,
 ) -> None:
-    """Make the folder of a new provider."""
+    """Create the folder of a new provider."""
     wanted: Sequence[str] = media or ["image"]
     if wrong := [m for m in wanted if m not in ("image", "audio")]:
-        _refuse(f"{wrong[0]!r} is no media type; there are image and audio")
+        _refuse(f"{wrong[0]!r} is not a media type; use image or audio")
     new = NewProvider(title, url, tuple(dict.fromkeys(wanted)))  # type: ignore[arg-type]
     if problem := new.problem():
         _refuse(problem)
     folder = FOLDER / new.name
-    provider_names.cache_clear()  # it was asked for above, before there was this one
+    provider_names.cache_clear()  # it was called before this provider existed
     for path in write(new, folder):
         err.print(f"  {path.relative_to(FOLDER.parent.parent)}", highlight=False)
     expect(new.name)

@@ -161,5 +161,5 @@ async def alert_on_late_run(context: Any, floor: str = "") -> None:
     from asgiref.sync import sync_to_async
 
     run = context["dag_run"]
-    text = f"The run takes longer than usual: more than its average and {floor}. It goes on."
+    text = f"The run takes longer than usual: more than its average and {floor}. It continues."
     await sync_to_async(send)(run_problem(run["dag_id"], run["dag_run_id"], text))

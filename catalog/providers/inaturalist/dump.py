@@ -116,7 +116,7 @@ def _unusable(connection: Connection) -> str | None:
     photos, usable = found
     if usable >= MIN_SHARE * photos:
         return None
-    return f"only {usable:,} of {photos:,} photos looked at have an observation, a taxon and an observer"
+    return f"only {usable:,} of {photos:,} sampled photos have an observation, a taxon and an observer"
 
 
 def _one(connection: Connection, query: LiteralString) -> int:

@@ -1,4 +1,4 @@
--- Tables of one dump. All are unlogged: after a crash of the server they are empty together, and are loaded anew.
+-- Tables of one dump. All are unlogged: after a crash of the server all of them are empty, and are loaded again.
 create schema inaturalist;
 
 create unlogged table inaturalist.dump (token text not null);

@@ -1,4 +1,4 @@
--- Of one photo in %(step)s, whichever: how many were looked at, and how many of them can become rows of the catalog.
+-- Of a sample of one photo in %(step)s: the number of photos, and of those that can become rows of the catalog.
 select count(*), count(*) filter (
            where exists (select from inaturalist.observations o join inaturalist.taxa_named t using (taxon_id)
                           where o.observation_uuid = p.observation_uuid)

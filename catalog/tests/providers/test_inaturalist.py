@@ -429,7 +429,7 @@ def test_a_dump_of_which_one_file_is_cut(connection, tmp_path, name):
     header, *rows = gzip.decompress((root / f"{name}.csv.gz").read_bytes()).splitlines(keepends=True)
     (root / f"{name}.csv.gz").write_bytes(gzip.compress(header + rows[-1]))
     with pytest.raises(
-        Fatal, match="only 0 of 39 photos looked at have an observation, a taxon and an observer"
+        Fatal, match="only 0 of 39 sampled photos have an observation, a taxon and an observer"
     ):
         load(connection, root)
     assert reports(connection) == []

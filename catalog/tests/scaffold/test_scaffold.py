@@ -108,10 +108,10 @@ def test_a_new_provider_passes_the_linter_and_the_formatter(media):
 @pytest.mark.parametrize(
     ("title", "url", "problem"),
     [
-        ("Flickr", "https://example.org", "there is a provider flickr already"),
-        ("9 lives", "https://example.org", "begin with a letter"),
-        ("Fine", "example.org/api", "is no address of an API"),
-        ("x" * 50, "https://example.org", "at most 40 characters"),
+        ("Flickr", "https://example.org", "the provider flickr exists already"),
+        ("9 lives", "https://example.org", "which is not a valid name"),
+        ("Fine", "example.org/api", "is not the URL of an API"),
+        ("x" * 50, "https://example.org", "2 to 40 letters, digits and spaces"),
     ],
 )
 def test_an_impossible_provider_is_refused(title, url, problem):
