@@ -132,7 +132,7 @@ def _fill_sets(draft: Draft, table: str) -> None:
         Step(
             f"fill {SET_KEY} of {rows:,} rows of {table} from audio_set ->> 'foreign_identifier'",
             "fill",
-            ("update … where … is null, 10 000 rows at a time",),
+            ("update … where … is null, 10,000 rows at a time",),
             (Lock(table, ROWS, rows / SORT),),
             table,
             rows=rows,

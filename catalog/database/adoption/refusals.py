@@ -1,29 +1,24 @@
 """Obstacles to an adoption that do not depend on the rows, each with its remedy."""
 
 from catalog.database.adoption import first_revision
-from catalog.database.adoption.first_revision import Column
+from catalog.database.adoption.column_refusals import column_refusals
 from catalog.database.adoption.hazards import duplicates_table
 from catalog.database.adoption.inventory import (
     DELETED,
     MEDIA,
-    METRICS,
     REPLACED_FUNCTIONS,
     REPLACED_VIEWS,
     TABLES,
-    ExistingColumn,
     Inventory,
 )
 from catalog.database.adoption.uniqueness import UNIQUE
 
 OF_THE_API = ("api_deletedimage", "api_deletedaudio", "catalog_api_version")
-_FILLED = tuple(f"{table}.percentile" for table in METRICS)  # adoption sets a default
 _ROUTINES = {"p": "a procedure", "a": "an aggregate", "w": "a window function"}
-_TEXTS = ("varchar", "text")
 _VERSION_TABLE = (
     "create table catalog_version "
     "(version_num varchar(32) not null constraint catalog_version_pkc primary key)"
 )
-_WIDER = {"varchar": _TEXTS, "_varchar": ("_varchar", "_text"), "int4": ("int4", "int8"), "text": _TEXTS}
 
 
 def refusals(inventory: Inventory) -> list[str]:
@@ -76,7 +71,7 @@ def lost_revision(inventory: Inventory) -> str:
 
 def unreadable(inventory: Inventory) -> list[str]:
     """Return the obstacles because of which rows cannot be read, or do not mean what is expected."""
-    return [*_session(inventory), *_database(inventory), *_relations(inventory), *_columns(inventory)]
+    return [*_session(inventory), *_database(inventory), *_relations(inventory), *column_refusals(inventory)]
 
 
 def _session(inventory: Inventory) -> list[str]:
@@ -163,57 +158,6 @@ def _owners(inventory: Inventory) -> list[str]:
         for kind, name, owner in others
     ]
     return found
-
-
-def _columns(inventory: Inventory) -> list[str]:
-    found = []
-    for table in TABLES:
-        columns = inventory.columns.get(table)
-        if columns is None:
-            continue
-        wanted = first_revision.columns(table)
-        keys = (
-            {"identifier", "provider", "foreign_identifier", "url"}
-            if table in MEDIA + DELETED
-            else {"provider", "metric"}
-        )
-        for name, column in wanted.items():
-            if name not in columns:
-                if column.required or name in keys:
-                    found.append(
-                        f"{table} has no column {name}, which every older catalog has: check the address of "
-                        "the database, or add the column."
-                    )
-            else:
-                found += _of_another_type(table, column, columns[name])
-        if table in MEDIA + METRICS:
-            found += [
-                f"{table}.{name} is NOT NULL without a default, and no record has it: "
-                f"alter table {table} alter {name} set default …, or drop not null."
-                for name, column in columns.items()
-                if name not in wanted and column.required and not column.has_default
-            ]
-    return found
-
-
-def _of_another_type(table: str, wanted: Column, column: ExistingColumn) -> list[str]:
-    """Refuse a column whose type or constraints do not fit those of the first revision."""
-    name = f"{table}.{column.name}"
-    alter = f"alter table {table} alter {column.name}"
-    if column.generated:
-        return [f"{name} is a generated column, which cannot be written: {alter} drop expression."]
-    if column.domain or column.type not in _WIDER.get(wanted.type, (wanted.type,)):
-        remedy = f"{alter} type {wanted.sql_type}, which rewrites the table"
-        return [f"{name} is of type {column.sql_type}, not {wanted.sql_type}: {remedy}."]
-    if (
-        table in MEDIA + METRICS
-        and column.required
-        and not wanted.required
-        and not column.has_default
-        and name not in _FILLED
-    ):
-        return [f"{name} is NOT NULL, and not every record has a value: {alter} drop not null."]
-    return []
 
 
 def _names_taken(inventory: Inventory) -> list[str]:
