@@ -1,10 +1,10 @@
-"""`catalog db adopt`: shows what an older catalog holds, and migrates it to our schema."""
+"""`catalog db adopt`: inspects an older catalog, and migrates it to the current schema."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 import psycopg
 import typer
@@ -17,11 +17,11 @@ from catalog.cli.program import err, out
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import CatalogError
 from catalog.database import locks
-from catalog.database.adoption import InTheWay, Look, adopt, check, look
+from catalog.database.adoption import Blocked, Inspection, adopt, check, inspect
 from catalog.database.adoption.first_revision import statements
 from catalog.database.adoption.steps import Step
 
-_PAUSE = 10.0  # seconds between two lines about the same step, where stderr is no terminal
+_PAUSE = 10.0  # seconds between two lines about the same step, if stderr is not a terminal
 _PLURAL = {
     "function": "functions",
     "index": "indexes",
@@ -29,6 +29,7 @@ _PLURAL = {
     "table": "tables",
     "view": "views",
 }
+_Result = TypeVar("_Result")
 
 
 class Duplicates(StrEnum):
@@ -38,25 +39,26 @@ class Duplicates(StrEnum):
 def adopt_command(
     dsn: Dsn,
     check_only: Annotated[
-        bool, typer.Option("--check", help="Only look, and say what would be done; nothing is changed.")
+        bool, typer.Option("--check", help="Only show what would be done; nothing is changed.")
     ] = False,
     duplicates: Annotated[
         Duplicates | None,
         typer.Option(
-            help="Of rows that should be unique and are not, keep the newest, and move the others "
+            help="Of rows that should be unique and are not, keep the newest; move the others "
             "to deleted_<media> or <table>_duplicates."
         ),
     ] = None,
     max_wait: MaxWait = locks.MAX_WAIT,
 ) -> None:
-    """Make a catalog database of an older generation ours, beside readers; no media table is written anew.
+    """Migrate a catalog of an older generation to the current schema, beside readers.
 
-    Stop the older catalog's DAGs first, and look with --check. When it was stopped, the same command goes on.
+    No media table is rewritten. Stop the older catalog's DAGs first, and run --check. An interrupted command
+    resumes when it is repeated.
     """
     move = duplicates is Duplicates.newest
     if check_only:
         with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
-            found = look(connection, move_duplicates=move, notify=notify, max_wait=max_wait)
+            found = inspect(connection, move_duplicates=move, notify=notify, max_wait=max_wait)
         show(found)
         _refused(lambda: check(found))
         return
@@ -67,26 +69,26 @@ def adopt_command(
     out.print(f"catalog database: adopted; {status}")
 
 
-def _refused(work: Callable[[], Any]) -> Any:
-    """What is in the way is said line by line."""
+def _refused(work: Callable[[], _Result]) -> _Result:
+    """Return the result of `work`; list the obstacles to an adoption line by line."""
     try:
         return work()
-    except InTheWay as error:
+    except Blocked as error:
         for reason in error.reasons:
-            notify(f"in the way: {reason}")
+            notify(f"obstacle: {reason}")
         raise CatalogError(f"{error.summary}.") from None
 
 
-def show(found: Look, console: Console = out) -> None:
-    """What a look has found: what it is, what is there, what would be done, what stays."""
+def show(found: Inspection, console: Console = out) -> None:
+    """Print the result of an inspection: generation, objects, steps, and what is kept or lost."""
 
     def line(text: str = "") -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     if found.generation:
-        line(f"An older catalog, generation {found.generation.name}: {'; '.join(found.generation.signs)}.")
+        line(f"An older catalog, generation {found.generation.name}: {'; '.join(found.generation.evidence)}.")
     if found.objects:
-        table = Table("what", "kind", "rows, about", "size", "becomes")
+        table = Table("object", "kind", "rows, about", "size", "outcome")
         for thing in found.objects:
             sized = thing.kind in ("table", "materialized view")
             table.add_row(
@@ -94,7 +96,7 @@ def show(found: Look, console: Console = out) -> None:
                 thing.kind,
                 f"{thing.rows:,}" if sized else "",
                 _size(thing.bytes) if sized else "",
-                thing.becomes,
+                thing.outcome,
             )
         console.print(table)
     for number, step in enumerate(found.steps, 1):
@@ -103,13 +105,16 @@ def show(found: Look, console: Console = out) -> None:
             line(f"      {text}")
         for lock in step.locks:
             line(f"      locks {lock.text}")
-    _section(line, "Stays as it is", found.notes)
+    _section(line, "Unchanged", found.notes)
     _section(line, "Lost with what is replaced", found.lost)
-    _section(line, "Not touched", found.left)
+    _section(line, "Not managed by the catalog", found.unmanaged)
     _section(
         line,
-        "Values that stay, and that the catalog's operations pass over or count as missing",
-        [f"{odd.table}: {'' if odd.exact else 'about '}{odd.rows:,} with {odd.what}" for odd in found.odd],
+        "Unexpected values that are kept, and that operations skip or count as missing",
+        [
+            f"{values.table}: {'' if values.exact else 'about '}{values.rows:,} with {values.description}"
+            for values in found.unexpected
+        ],
     )
 
 
@@ -121,7 +126,7 @@ def _section(line: Callable[[str], None], title: str, texts: list[str]) -> None:
 
 
 def _texts(step: Step) -> list[str]:
-    """The statements of a step, each in one line; those of the first revision are counted."""
+    """Return the statements of a step, each in one line, and the number of those of the first revision."""
     known = {s.text.rstrip(";"): s.kind for s in statements()}
     own, counted = [], dict[str, int]()
     for statement in step.statements:
@@ -130,8 +135,8 @@ def _texts(step: Step) -> list[str]:
             own.append(" ".join(statement.split()))
         elif kind != "block":
             counted[kind] = counted.get(kind, 0) + 1
-    made = ", ".join(f"{number} {_PLURAL[kind]}" for kind, number in sorted(counted.items()))
-    return own + ([f"and statements of revision 0001: {made}"] if made else [])
+    created = ", ".join(f"{number} {_PLURAL[kind]}" for kind, number in sorted(counted.items()))
+    return own + ([f"and statements of revision 0001: {created}"] if created else [])
 
 
 def _size(number: int) -> str:
@@ -145,17 +150,17 @@ def _size(number: int) -> str:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """On a terminal a bar, elsewhere a line now and then."""
+    """Yield a callback that shows progress: a bar on a terminal, otherwise a line from time to time."""
     if not err.is_terminal:
-        said = 0.0
+        reported = 0.0
 
-        def tell(what: str, done: int, total: int) -> None:
-            nonlocal said
-            if time.monotonic() - said >= _PAUSE:
-                said = time.monotonic()
+        def report(what: str, done: int, total: int) -> None:
+            nonlocal reported
+            if time.monotonic() - reported >= _PAUSE:
+                reported = time.monotonic()
                 notify(f"{what}: {done:,} of {total:,}")
 
-        yield tell
+        yield report
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as bars:

@@ -1,6 +1,6 @@
-"""Adoption of a catalog database of an older generation: a check, then steps to revision 0001."""
+"""Adoption of a catalog database of an older generation: an inspection, then steps to revision 0001."""
 
-from catalog.database.adoption.look import Look, look
-from catalog.database.adoption.work import InTheWay, adopt, check
+from catalog.database.adoption.inspection import Inspection, inspect
+from catalog.database.adoption.work import Blocked, adopt, check
 
-__all__ = ["InTheWay", "Look", "adopt", "check", "look"]
+__all__ = ["Blocked", "Inspection", "adopt", "check", "inspect"]

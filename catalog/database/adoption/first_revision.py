@@ -1,7 +1,7 @@
-"""The objects of revision 0001, read from its file: statements by object, and columns of tables.
+"""The objects of revision 0001, parsed from its file: statements by object, and columns of tables.
 
-An older catalog has some of it already. What it lacks is made by the very statements that make it in an empty
-database.
+An older catalog has some of these objects. Those that it lacks are created by the same statements that create
+them in an empty database.
 """
 
 import re
@@ -15,7 +15,7 @@ from pglast import ast, enums, parse_sql
 Kind = Literal["table", "view", "function", "index", "rows", "block", "extension"]
 VERSIONS = Path(__file__).parents[1] / "migrations" / "versions"
 FILE = VERSIONS / "0001_catalog.sql"
-_MAKES = re.compile(
+_CREATES = re.compile(
     r"\bcreate (?:or replace )?(?:unique )?(?:unlogged )?(table|view|function|index|sequence|type)\s+"
     r"(?:concurrently )?(?:if not exists )?(?:public\.)?\"?([a-z_0-9]+)",
     re.IGNORECASE,
@@ -25,24 +25,34 @@ _MAKES = re.compile(
 class Column(msgspec.Struct, frozen=True):
     """A column of a table.
 
-    type: its name in pg_type, with an underscore in front for an array; width: characters, of a varchar that
-    has a limit.
+    Attributes:
+        name: Name of the column.
+        type: Name of its type in pg_type, with a leading underscore for an array.
+        width: Maximum length of a varchar, in characters; None without a limit.
+        required: Whether it is NOT NULL.
     """
 
     name: str
     type: str
     width: int | None = None
-    required: bool = False  # NOT NULL
+    required: bool = False
 
     @property
     def sql_type(self) -> str:
-        """As CREATE TABLE takes it."""
+        """The type, as CREATE TABLE accepts it."""
         base = self.type.removeprefix("_") + (f"({self.width})" if self.width else "")
         return base + ("[]" if self.type.startswith("_") else "")
 
 
 class Statement(NamedTuple):
-    """A statement of the file. table: of an index or of rows; what is made belongs to it."""
+    """A statement of the file.
+
+    Attributes:
+        kind: Kind of the object that it creates.
+        name: Name of that object.
+        text: The statement.
+        table: Table of an index or of rows; otherwise empty.
+    """
 
     kind: Kind
     name: str
@@ -52,20 +62,20 @@ class Statement(NamedTuple):
 
 @cache
 def statements() -> tuple[Statement, ...]:
-    """The file's statements, in its order."""
+    """Return the statements of the file, in order."""
     text = FILE.read_text(encoding="utf-8")
-    return tuple(_named(raw.stmt, _cut(text, raw)) for raw in parse_sql(text))
+    return tuple(_classified(raw.stmt, _source(text, raw)) for raw in parse_sql(text))
 
 
 def statement(kind: Kind, name: str) -> str:
-    """The text of the one statement that makes this."""
+    """Return the text of the statement that creates an object."""
     [found] = [s.text for s in statements() if (s.kind, s.name) == (kind, name)]
     return found
 
 
 @cache
 def columns(table: str) -> dict[str, Column]:
-    """The columns that a table of the first revision has, by name, in order."""
+    """Return the columns of a table of the first revision by name, in order."""
     found: dict[str, Column] = {}
     for raw in parse_sql(FILE.read_text(encoding="utf-8")):
         node: Any = raw.stmt
@@ -83,25 +93,25 @@ def columns(table: str) -> dict[str, Column]:
 
 @cache
 def names_of_later_revisions() -> frozenset[str]:
-    """Return everything that any of our revisions creates: tables, views, functions, indexes, sequences."""
+    """Return the names of all tables, views, functions, indexes and sequences that a revision creates."""
     files = [path for path in VERSIONS.iterdir() if path.suffix in (".sql", ".py")]
-    found = {name for path in files for _, name in _MAKES.findall(path.read_text(encoding="utf-8"))}
+    found = {name for path in files for _, name in _CREATES.findall(path.read_text(encoding="utf-8"))}
     return frozenset(found | {"catalog_version", "catalog_version_pkc"})
 
 
 @cache
 def names_by_revision() -> dict[str, frozenset[str]]:
-    """Revision → what its files make: tables, views, functions, indexes, sequences. In order."""
+    """Return the names of the objects that each revision creates, by revision, in order."""
     found: dict[str, set[str]] = {}
     for path in sorted(VERSIONS.iterdir()):
         if path.suffix in (".sql", ".py"):
-            made = {name for _, name in _MAKES.findall(path.read_text(encoding="utf-8"))}
-            found.setdefault(path.name[:4], set()).update(made)
+            created = {name for _, name in _CREATES.findall(path.read_text(encoding="utf-8"))}
+            found.setdefault(path.name[:4], set()).update(created)
     return {revision: frozenset(names) for revision, names in found.items() if revision.isdigit()}
 
 
-def _cut(text: str, raw: Any) -> str:
-    """The text of a statement, without what stands before it. Positions are in bytes."""
+def _source(text: str, raw: Any) -> str:
+    """Return the source of a statement without the comments before it. pglast counts positions in bytes."""
     encoded = text.encode()
     end = raw.stmt_location + raw.stmt_len if raw.stmt_len else len(encoded)
     lines = encoded[raw.stmt_location : end].decode().strip().splitlines()
@@ -110,10 +120,9 @@ def _cut(text: str, raw: Any) -> str:
     return "\n".join(lines)
 
 
-def _named(node: Any, text: str) -> Statement:
-    match type(
-        node
-    ).__name__:  # a node of pglast's has optional parts everywhere; those of this file are there
+def _classified(node: Any, text: str) -> Statement:
+    # Attributes of pglast's nodes are optional; the statements of this file have the ones read here.
+    match type(node).__name__:
         case "CreateStmt":
             return Statement("table", node.relation.relname, text)
         case "ViewStmt":
@@ -128,7 +137,9 @@ def _named(node: Any, text: str) -> Statement:
             return Statement("block", "", text)
         case "CreateExtensionStmt":
             return Statement("extension", node.extname, text)
-    raise TypeError(f"{FILE.name} holds a {type(node).__name__}, which adoption does not know")
+    raise TypeError(
+        f"{FILE.name} has a {type(node).__name__}, which adoption does not support: add it to _classified()."
+    )
 
 
 def _column(element: Any) -> Column:

@@ -1,4 +1,4 @@
-"""What only the rows can tell: their number, duplicates, missing audio sets, odd values."""
+"""Facts that only the rows can tell: their number, duplicates, missing audio sets, unexpected values."""
 
 from collections.abc import Callable
 from typing import LiteralString
@@ -7,100 +7,120 @@ import msgspec
 from psycopg import sql
 
 from catalog.core.session import Connection
-from catalog.database.adoption.duplicates import Doubled, different_records, find
+from catalog.database.adoption.duplicates import Duplicates, different_records, find_duplicates
 from catalog.database.adoption.inventory import DELETED, MEDIA, METRICS, SET_KEY, Inventory
-from catalog.database.adoption.uniqueness import IDENTIFIER, UNIQUE, URL
+from catalog.database.adoption.uniqueness import IDENTIFIER, UNIQUE, URL, column_of
 
 LONGEST_ENTRY = 2_684  # bytes: a third of a page (2 704), without the headers of an entry
-SAMPLE = 50_000  # rows that odd values are looked for in
+SAMPLE = 50_000  # rows that are searched for unexpected values
 
 TO_FILL: LiteralString = """
-    {key} is null and jsonb_typeof(audio_set) = 'object' and jsonb_typeof(audio_set -> 'foreign_identifier') in ('string', 'number')
+    {key} is null
+    and jsonb_typeof(audio_set) = 'object'
+    and jsonb_typeof(audio_set -> 'foreign_identifier') in ('string', 'number')
     and length(audio_set ->> 'foreign_identifier') between 1 and {width}
 """
-"""The condition under which a record's set is known and not entered."""
+"""Condition for a record whose audio set is known, but whose key of the set is not filled."""
 
-ODD: dict[str, LiteralString] = {
+UNEXPECTED: dict[str, LiteralString] = {
     "provider IS NULL": "provider is null",
     "foreign_identifier IS NULL": "foreign_identifier is null",
     "foreign_landing_url IS NULL": "foreign_landing_url is null",
     "a license that is empty or has capitals": "license = '' or license <> lower(license)",
     "license_version IS NULL": "license_version is null",
-    "meta_data that is no object": "jsonb_typeof(meta_data) <> 'object'",
+    "meta_data that is not an object": "jsonb_typeof(meta_data) <> 'object'",
     "meta_data without license_url": "meta_data ->> 'license_url' is null",
-    "tags that are no array": "jsonb_typeof(tags) <> 'array'",
+    "tags that are not an array": "jsonb_typeof(tags) <> 'array'",
     "a filetype with capitals": "filetype <> lower(filetype)",
-    "a score outside 0 to 1": "standardized_popularity is not null and not (standardized_popularity between 0 and 1)",
-    "a date that is no date (infinity)": "not isfinite(created_on) or not isfinite(updated_on)",
-    "audio_set that is no object": "jsonb_typeof(audio_set) <> 'object'",
-    "alt_files that are no array": "jsonb_typeof(alt_files) <> 'array'",
+    "a score outside 0 to 1": (
+        "standardized_popularity is not null and not (standardized_popularity between 0 and 1)"
+    ),
+    "an infinite date": "not isfinite(created_on) or not isfinite(updated_on)",
+    "audio_set that is not an object": "jsonb_typeof(audio_set) <> 'object'",
+    "alt_files that are not an array": "jsonb_typeof(alt_files) <> 'array'",
 }
+"""Description → condition. The first column of a condition is the one that it requires."""
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """What only a look at the rows can tell.
+    """Facts about the rows of the catalog's tables.
 
     Attributes:
-        rows: Of each table.
-        unfilled: Records whose set is known and not entered, by table.
-        doubled: What is there more than once.
-        shared: Identifiers that different records have in common, by media table.
-        too_long: Rows whose URL does not fit in an index, by media table.
+        rows: Table → the planner's estimate of its rows.
+        unfilled: Table → records whose audio set is known, but whose key of the set is not filled.
+        duplicates: Duplicates of each key that lacks a unique index.
+        shared: Media table → identifiers that different records share.
+        too_long: Media table → rows whose URL does not fit into an index.
     """
 
     rows: dict[str, int] = {}
     unfilled: dict[str, int] = {}
-    doubled: list[Doubled] = []
+    duplicates: list[Duplicates] = []
     shared: dict[str, int] = {}
     too_long: dict[str, int] = {}
 
 
-class Odd(msgspec.Struct, frozen=True):
-    """Rows of one kind; `exact`: all rows were read, otherwise the number is an estimate from a sample."""
+class Unexpected(msgspec.Struct, frozen=True):
+    """Unexpected values of a table.
+
+    Attributes:
+        table: Name of the table.
+        description: Description of the values, for people.
+        rows: Number of rows with such a value.
+        exact: Whether all rows were read; otherwise the number is an estimate from a sample.
+    """
 
     table: str
-    what: str
+    description: str
     rows: int
     exact: bool
 
 
-def count(connection: Connection, there: Inventory, notify: Callable[[str], None]) -> Counts:
-    """Examine the rows. Whole tables are read only where a unique index is missing, and of audio."""
+def count_rows(connection: Connection, inventory: Inventory, notify: Callable[[str], None]) -> Counts:
+    """Return facts about the rows. Whole tables are read only to find duplicates, and those of audio.
+
+    Args:
+        connection: Connection to the database.
+        inventory: Inventory of the database, which must not be `unreadable`.
+        notify: Called with a sentence for each table that is read completely.
+    """
     rows = {
         table: _estimate(connection, table)
         for table in (*MEDIA, *DELETED, *METRICS)
-        if there.columns.get(table)
+        if inventory.columns.get(table)
     }
-    unfilled = {t: n for t in ("audio", "deleted_audio") if (n := _unfilled(connection, there, t))}
-    doubled = _doubled(connection, there, rows, notify)
-    shared = {d.table for d in doubled if d.rows and d.keys == IDENTIFIER and d.table in MEDIA}
+    unfilled = {t: n for t in ("audio", "deleted_audio") if (n := _unfilled(connection, inventory, t))}
+    duplicates = _duplicates(connection, inventory, rows, notify)
+    shared = {d.table for d in duplicates if d.rows and d.keys == IDENTIFIER and d.table in MEDIA}
     return Counts(
         rows,
         unfilled,
-        doubled,
+        duplicates,
         {table: different_records(connection, table) for table in sorted(shared)},
         {
-            t: n
-            for t in MEDIA
-            if there.columns.get(t) and there.missing_unique(t, URL) and (n := _too_long(connection, t))
+            table: n
+            for table in MEDIA
+            if inventory.columns.get(table)
+            and inventory.lacks_unique(table, URL)
+            and (n := _too_long(connection, table))
         },
     )
 
 
-def width_of_set(there: Inventory, table: str) -> int:
-    """Characters that the identifier of an audio set may have in a table."""
-    column = there.columns[table].get(SET_KEY)
-    return column.width if column and column.width else 1_000_000
+def find_unexpected(connection: Connection, inventory: Inventory, rows: dict[str, int]) -> list[Unexpected]:
+    """Return values that operations of the catalog skip, keep unchanged, or count as missing.
 
-
-def odd(connection: Connection, there: Inventory, rows: dict[str, int]) -> list[Odd]:
-    """Values that our operations pass over, leave as they are, or count as missing."""
+    Args:
+        connection: Connection to the database.
+        inventory: Inventory of the database.
+        rows: Table → estimate of its rows.
+    """
     found = []
     for table in MEDIA:
-        columns = there.columns.get(table)
+        columns = inventory.columns.get(table)
         if not columns:
             continue
-        wanted = {what: test for what, test in ODD.items() if _column_of(test) in columns}
+        wanted = {text: test for text, test in UNEXPECTED.items() if _first_column(test) in columns}
         share = min(100.0, 100 * SAMPLE / max(1, rows.get(table, 0)))
         query = sql.SQL("select count(*), {} from {} tablesample system ({})").format(
             sql.SQL(", ").join(
@@ -109,66 +129,66 @@ def odd(connection: Connection, there: Inventory, rows: dict[str, int]) -> list[
             sql.Identifier("public", table),
             sql.Literal(share),
         )
-        looked_at, *numbers = connection.execute(query).fetchone() or (0,)
+        sampled, *numbers = connection.execute(query).fetchone() or (0,)
         exact = share >= 100
-        factor = 1 if exact else rows[table] / max(1, looked_at)
+        factor = 1 if exact else rows[table] / max(1, sampled)
         found += [
-            Odd(table, what, round(n * factor), exact) for what, n in zip(wanted, numbers, strict=True) if n
+            Unexpected(table, text, round(n * factor), exact)
+            for text, n in zip(wanted, numbers, strict=True)
+            if n
         ]
     return found
 
 
-def _column_of(test: str) -> str:
+def _first_column(test: str) -> str:
     words = test.replace("(", " ").replace(")", " ").split()
     return next(word for word in words if word not in ("not", "jsonb_typeof", "isfinite"))
 
 
 def _estimate(connection: Connection, table: str) -> int:
-    """The planner's number, which counts today's pages."""
+    """Return the planner's estimate of the rows, which follows from the current number of pages."""
     query = sql.SQL("explain (format json) select from {}").format(sql.Identifier("public", table))
     row = connection.execute(query).fetchone()
     return int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
 
 
 def _too_long(connection: Connection, table: str) -> int:
-    """Return rows with a URL that no index takes, compressed as an index compresses it."""
+    """Return the number of rows whose URL, compressed as in an index, exceeds the size of an entry."""
     query = sql.SQL(
         "select count(*) from {} where octet_length(url) > {most} and pg_column_size(url) > {most}"
-    )
-    row = connection.execute(
-        query.format(sql.Identifier("public", table), most=sql.Literal(LONGEST_ENTRY))
-    ).fetchone()
+    ).format(sql.Identifier("public", table), most=sql.Literal(LONGEST_ENTRY))
+    row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0
 
 
-def _unfilled(connection: Connection, there: Inventory, table: str) -> int:
-    columns = there.columns.get(table, {})
+def _unfilled(connection: Connection, inventory: Inventory, table: str) -> int:
+    columns = inventory.columns.get(table, {})
     if "audio_set" not in columns:
         return 0
-    key: sql.Composable = sql.Identifier(SET_KEY) if SET_KEY in columns else sql.SQL("null")
-    condition = sql.SQL(TO_FILL).format(key=key, width=sql.Literal(width_of_set(there, table)))
+    column = columns.get(SET_KEY)
+    key: sql.Composable = sql.Identifier(SET_KEY) if column else sql.SQL("null")
+    width = column.width if column and column.width else 1_000_000
+    condition = sql.SQL(TO_FILL).format(key=key, width=sql.Literal(width))
     query = sql.SQL("select count(*) from {} where {}").format(sql.Identifier("public", table), condition)
     row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0
 
 
-def _doubled(
-    connection: Connection, there: Inventory, rows: dict[str, int], notify: Callable[[str], None]
-) -> list[Doubled]:
+def _duplicates(
+    connection: Connection, inventory: Inventory, rows: dict[str, int], notify: Callable[[str], None]
+) -> list[Duplicates]:
+    """Search for duplicates of each key that should be unique and lacks a unique index."""
     found = []
     for table, wanted in UNIQUE.items():
-        columns = there.columns.get(table)
+        columns = inventory.columns.get(table)
         if not columns:
             continue
         for _, keys in wanted:
-            if there.missing_unique(table, keys) and all(_key_column(key) in columns for key in keys):
+            if inventory.lacks_unique(table, keys) and all(column_of(key) in columns for key in keys):
                 if rows[table]:
                     notify(
-                        f"reads the about {rows[table]:,} rows of {table} for those with the same {', '.join(keys)}"
+                        f"searching {table} (about {rows[table]:,} rows) for rows with the same "
+                        f"{', '.join(keys)}"
                     )
-                found.append(find(connection, table, keys))
+                found.append(find_duplicates(connection, table, keys))
     return found
-
-
-def _key_column(key: str) -> str:
-    return key.removeprefix("md5(").removesuffix(")")

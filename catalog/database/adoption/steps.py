@@ -1,17 +1,23 @@
-"""A step of an adoption: what it runs, and what it locks for how long."""
+"""A step of an adoption: the statements that it runs, and the locks that it holds."""
 
 from typing import Literal
 
 import msgspec
 
 EXCLUSIVE, BESIDE_WRITERS, ROWS = "ACCESS EXCLUSIVE", "SHARE UPDATE EXCLUSIVE", "ROW EXCLUSIVE"
-How = Literal["at once", "index", "fill", "duplicates"]
-SCAN = 200e6  # bytes a second, for estimates
-SORT = 200_000  # rows a second that become entries of a new index
+How = Literal["transaction", "index", "fill", "duplicates"]
+SCAN = 200e6  # bytes per second that a scan reads, for estimates
+SORT = 200_000  # rows per second that become entries of a new index, for estimates
 
 
 class Lock(msgspec.Struct, frozen=True):
-    """A table lock. seconds: how long it is held, about; 0: an instant."""
+    """A table lock.
+
+    Attributes:
+        table: Name of the table.
+        mode: Mode, as LOCK TABLE names it.
+        seconds: Estimate of how long it is held; 0 for an instant.
+    """
 
     table: str
     mode: str
@@ -19,21 +25,22 @@ class Lock(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
+        """The lock and its duration, for people."""
         return f"{self.mode} on {self.table}, {duration(self.seconds)}"
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One step.
+    """A step of an adoption.
 
     Attributes:
-        title: What it does, for people.
-        how: at once: the statements are one short transaction. index: one by one, outside a transaction.
-            fill, duplicates: batches.
-        statements: What is run; of batches, what each batch runs.
-        locks: Taken while it runs.
-        table: The one it works on.
-        keys: Of duplicates: sets of columns and expressions; each set should be unique.
-        rows: That it changes or reads, as far as known.
+        title: What the step does, for people.
+        how: "transaction": the statements are one short transaction. "index": they run one by one, outside
+            a transaction. "fill" and "duplicates": batches.
+        statements: Statements that it runs; a summary of those of a batch.
+        locks: Locks that it takes.
+        table: Table that it works on.
+        keys: For duplicates, sets of columns and expressions; each set should be unique.
+        rows: Number of rows that it changes or reads, as far as known.
     """
 
     title: str
@@ -45,13 +52,13 @@ class Step(msgspec.Struct, frozen=True):
     rows: int = 0
 
     @property
-    def exclusively(self) -> list[str]:
-        """What it locks against readers."""
+    def locked_exclusively(self) -> list[str]:
+        """Tables that the step locks against readers."""
         return [lock.table for lock in self.locks if lock.mode == EXCLUSIVE]
 
 
 def duration(seconds: float) -> str:
-    """Of a lock, roughly: people plan by it, nobody counts on it."""
+    """Return a rough duration for people, who only plan by it."""
     if seconds <= 0:
         return "an instant"
     if seconds < 90:

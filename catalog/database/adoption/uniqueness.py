@@ -1,4 +1,4 @@
-"""What must be unique, or our statements go wrong."""
+"""Keys that must be unique for the catalog's statements to work."""
 
 from catalog.database.adoption.inventory import DELETED, MEDIA, METRICS
 
@@ -13,4 +13,9 @@ UNIQUE: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     )
     for table in tables
 }
-"""Of each table the unique indexes that our statements rely on, by name; an index of another name with these keys does as well."""
+"""Table → (name, keys) of its unique indexes. An index of another name with the same keys is sufficient."""
+
+
+def column_of(key: str) -> str:
+    """Return the column that a key reads: `foreign_identifier` for `md5(foreign_identifier)`."""
+    return key.removeprefix("md5(").removesuffix(")")

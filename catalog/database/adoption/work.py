@@ -1,13 +1,15 @@
-"""Adoption itself: the steps one after the other, each by itself, beside whatever else works on the database.
+"""Adoption: runs the steps one after the other, each in its own transactions, beside other work.
 
-Where an adoption stands follows from what the database holds: a second call looks anew and finds the steps
-that are left. One that was killed leaves at most an index that is not valid, which the next one drops first.
+The progress follows from the objects of the database: a second call inspects it again and finds the remaining
+steps. A killed adoption leaves at most an invalid index, which the next one drops.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import TypeVar
+from uuid import UUID
 
 import psycopg
 from psycopg import sql
@@ -17,23 +19,33 @@ from catalog.core.errors import Fatal, Refused
 from catalog.core.session import Connection, settle
 from catalog.database import locks, schema
 from catalog.database.adoption import first_revision
-from catalog.database.adoption.duplicates import Removal
+from catalog.database.adoption.inspection import Inspection, inspect
 from catalog.database.adoption.inventory import SET_KEY
-from catalog.database.adoption.look import Look, look
+from catalog.database.adoption.removal import Removal
 from catalog.database.adoption.rows import TO_FILL
 from catalog.database.adoption.steps import Step
 from catalog.database.index_builds import Notify, Progress, build_concurrently
 from catalog.database.schema import SchemaStatus
+from catalog.database.sql_files import statement
 
-FILLED = 10_000  # rows of a batch
+FILL_BATCH = 10_000  # rows
+_Result = TypeVar("_Result")
 
 
-class InTheWay(Refused):
-    """An older catalog that cannot be adopted as it is. reasons: one sentence each, with the way out."""
+class Blocked(Refused):
+    """An older catalog cannot be adopted as it is.
+
+    Args:
+        reasons: A sentence for each obstacle, with its remedy.
+
+    Attributes:
+        summary: Number of obstacles, as a clause.
+        reasons: A sentence for each obstacle, with its remedy.
+    """
 
     def __init__(self, reasons: list[str]) -> None:
-        number = f"{len(reasons)} things are" if len(reasons) > 1 else "one thing is"
-        self.summary = f"{number} in the way; nothing was changed"
+        number = f"{len(reasons)} obstacles prevent" if len(reasons) > 1 else "1 obstacle prevents"
+        self.summary = f"{number} the adoption; nothing was changed"
         super().__init__(f"{self.summary}: {' '.join(reasons)}")
         self.reasons = reasons
 
@@ -47,30 +59,31 @@ def adopt(
     done: Callable[[Step], None] = lambda _: None,
     max_wait: float = locks.MAX_WAIT,
 ) -> SchemaStatus:
-    """Make an older catalog ours: all steps, then the revisions after the first one.
+    """Turn an older catalog into a current one: run all steps, then the revisions after the first one.
 
     Args:
         dsn: Address of the database.
-        move_duplicates: Keep the newest of rows that should be unique, and move the others aside.
-        notify: Told each step, and whom it waits for.
-        progress: Called with what is under way, how much of it is done, and how much there is.
+        move_duplicates: Whether to keep the newest of rows that should be unique, and to move the others to
+            other tables.
+        notify: Called with a sentence for each step, and for each session that it waits for.
+        progress: Called with the title of a step, and the rows or blocks done and in all.
         done: Called after each step.
-        max_wait: Seconds after which no further attempt is made to get a lock.
+        max_wait: Seconds to wait for a lock.
 
     Returns:
-        The status afterwards.
+        The status of the schema afterwards.
 
     Raises:
-        InTheWay: Something stands in the way; nothing was changed.
-        Refused: The database is no older catalog.
-        Fatal: A step failed, or a lock was not to be had; what was done before stays, and the same call goes
-            on.
+        Blocked: An obstacle prevents the adoption; nothing was changed.
+        Refused: The database is not an older catalog.
+        Fatal: A step failed, or a lock was not obtained in time. Earlier steps are kept, and the same call
+            resumes.
     """
     with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
         settle(connection)
         work = _Work(connection, dsn, notify, progress, max_wait)
         with work.alone():
-            found = look(connection, move_duplicates=move_duplicates, notify=notify, max_wait=max_wait)
+            found = inspect(connection, move_duplicates=move_duplicates, notify=notify, max_wait=max_wait)
             check(found)
             for number, step in enumerate(found.steps, 1):
                 notify(f"{number}/{len(found.steps)} {step.title}")
@@ -81,27 +94,43 @@ def adopt(
     return schema.upgrade(dsn, notify=notify, max_wait=max_wait)
 
 
-def check(found: Look) -> None:
-    """Raise Refused if a database is no older catalog, InTheWay if it cannot be adopted as it is."""
-    if found.state == "ours" and found.revision not in first_revision.names_by_revision():
+def check(found: Inspection) -> None:
+    """Check that an inspected database can be adopted.
+
+    Raises:
+        Blocked: It is an older catalog, but an obstacle prevents its adoption.
+        Refused: It is not an older catalog.
+    """
+    if found.state == "current" and found.revision not in first_revision.names_by_revision():
         raise Refused(
             f"catalog_version names the revision {found.revision}, which this release does not know: use the "
-            "newer release that made it; or the table is somebody else's, then rename it."
+            "newer release that stored it, or rename the table if it is not the catalog's."
         )
-    if found.state == "ours":
+    if found.state == "current":
         raise Refused(
-            f"the database is the catalog's own already, at revision {found.revision}: `catalog db upgrade` applies what is pending."
+            f"the database is a current catalog already, at revision {found.revision}: `catalog db upgrade` "
+            "applies pending revisions."
         )
     if found.state == "none":
         raise Refused(
-            "the schema public holds neither a table image nor a table audio, so there is nothing to adopt: "
-            "`catalog db upgrade` makes an empty catalog."
+            "the schema public has neither a table image nor a table audio, so there is nothing to adopt: "
+            "`catalog db upgrade` creates an empty catalog."
         )
-    if found.refused:
-        raise InTheWay(found.refused)
+    if found.obstacles:
+        raise Blocked(found.obstacles)
 
 
 class _Work:
+    """Runs the steps of one adoption.
+
+    Args:
+        connection: Connection to the database, in autocommit.
+        dsn: Address of the database.
+        notify: Called with a sentence for each session that a step waits for.
+        progress: Called with the title of a step, and the rows or blocks done and in all.
+        max_wait: Seconds to wait for a lock.
+    """
+
     def __init__(
         self, connection: Connection, dsn: str, notify: Notify, progress: Progress, max_wait: float
     ) -> None:
@@ -110,7 +139,7 @@ class _Work:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Nobody else adopts or upgrades meanwhile."""
+        """Lock the database against other adoptions and upgrades."""
         self._attempt("adoption", lambda: locks.lock_schema(self._connection))
         try:
             yield
@@ -119,32 +148,34 @@ class _Work:
                 locks.unlock_schema(self._connection)
 
     def do(self, step: Step) -> None:
+        """Run a step; raise Fatal if the database reports an error."""
         try:
             match step.how:
-                case "at once":
-                    self._attempt(step.title, lambda: self._at_once(step))
+                case "transaction":
+                    self._attempt(step.title, lambda: self._run_transaction(step))
                 case "index":
-                    self._index(step)
+                    self._build_index(step)
                 case "fill":
-                    self._fill(step)
+                    self._fill_sets(step)
                 case "duplicates":
-                    self._duplicates(step)
+                    self._move_duplicates(step)
         except psycopg.Error as error:
             diag = error.diag
-            said = " ".join(filter(None, (diag.message_primary or str(error), diag.message_detail)))
+            message = " ".join(filter(None, (diag.message_primary or str(error), diag.message_detail)))
             raise Fatal(
-                f"{step.title}: {said}. What was done before this step stays; the same command goes on from here."
+                f"{step.title}: {message}. Earlier steps are kept; repeat the command to resume here."
             ) from None
 
-    def _at_once(self, step: Step) -> None:
+    def _run_transaction(self, step: Step) -> None:
         with self._connection.transaction():
-            # Autovacuum makes way after a second, while nobody queues behind us; then only running statements are waited for.
+            # An autovacuum gives way to the first lock after a second, while no reader queues behind it. The
+            # second lock then waits only for running statements.
             for mode in ("share update exclusive", "access exclusive"):
-                locks.lock_tables(self._connection, dict.fromkeys(step.exclusively, mode))
-            for statement in step.statements:
-                self._run(statement)
+                locks.lock_tables(self._connection, dict.fromkeys(step.locked_exclusively, mode))
+            for query in step.statements:
+                self._connection.execute(sql.SQL(query))
 
-    def _index(self, step: Step) -> None:
+    def _build_index(self, step: Step) -> None:
         build_concurrently(
             self._connection,
             self._connect,
@@ -155,58 +186,50 @@ class _Work:
             max_wait=self._max_wait,
         )
 
-    def _fill(self, step: Step) -> None:
-        table = sql.Identifier("public", step.table)
+    def _fill_sets(self, step: Step) -> None:
         width = self._connection.execute(
             "select case when atttypmod > 4 then atttypmod - 4 else 1000000 end from pg_attribute "
             "where attrelid = to_regclass(%s) and attname = %s",
             [f"public.{step.table}", SET_KEY],
         ).fetchone()
         assert width
-        statement = sql.SQL("""
-            with batch as (
-                select identifier from {table}
-                 where {to_fill} and ({after}::uuid is null or identifier > {after}) order by identifier limit {most}
-            ), filled as (
-                update {table} t set {key} = audio_set ->> 'foreign_identifier' from batch where t.identifier = batch.identifier
-            )
-            select count(*), (array_agg(identifier order by identifier desc))[1] from batch
-        """)
         filled, after = 0, None
         while True:
-            query = statement.format(
-                table=table,
+            query = sql.SQL(statement("adoption/fill_sets")).format(
+                table=sql.Identifier("public", step.table),
                 key=sql.Identifier(SET_KEY),
-                most=sql.Literal(FILLED),
+                most=sql.Literal(FILL_BATCH),
                 after=sql.Literal(after),
                 to_fill=sql.SQL(TO_FILL).format(key=sql.Identifier(SET_KEY), width=sql.Literal(width[0])),
             )
-            number, after = self._attempt(step.title, lambda q=query: self._row(q))  # type: ignore[misc]
+            number, after = self._attempt(step.title, partial(self._fill_batch, query))
             filled += number
             self._progress(step.title, filled, step.rows)
-            if number < FILLED:
+            if number < FILL_BATCH:
                 return
 
-    def _duplicates(self, step: Step) -> None:
+    def _fill_batch(self, query: sql.Composed) -> tuple[int, UUID | None]:
+        """Fill a batch, and return its number of rows and its last identifier."""
+        with self._connection.transaction():
+            row = self._connection.execute(query).fetchone()
+        assert row
+        return row[0], row[1]
+
+    def _move_duplicates(self, step: Step) -> None:
         removal = Removal(self._connection, step.table, step.keys)
         total = self._attempt(step.title, removal.find)
         number = 1
         while number <= total:
-            number = self._attempt(step.title, lambda n=number: self._moved(removal, n))  # type: ignore[misc]
+            number = self._attempt(step.title, partial(self._move_batch, removal, number))
             self._progress(step.title, min(number - 1, total), total)
         self._attempt(step.title, removal.drop_if_empty)
 
-    def _moved(self, removal: Removal, first: int) -> int:
+    def _move_batch(self, removal: Removal, first: int) -> int:
         with self._connection.transaction():
             return removal.move(first)
 
-    def _row(self, query: sql.Composed) -> tuple[Any, ...]:
-        with self._connection.transaction():
-            row: tuple[Any, ...] | None = self._connection.execute(query).fetchone()
-        assert row
-        return row
-
-    def _attempt(self, what: str, work: Callable[[], Any]) -> Any:
+    def _attempt(self, what: str, work: Callable[[], _Result]) -> _Result:
+        """Repeat a piece of work while a lock is not obtained, up to `max_wait`."""
         locks.limit_lock_wait(self._connection)
         pid = self._connection.info.backend_pid
         return locks.retry_while_locked(
@@ -215,6 +238,3 @@ class _Work:
 
     def _connect(self) -> Connection:
         return psycopg.connect(conninfo(self._dsn), autocommit=True)
-
-    def _run(self, statement: str) -> None:
-        self._connection.execute(sql.SQL(statement))

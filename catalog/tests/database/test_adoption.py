@@ -11,7 +11,7 @@ import pytest
 
 from catalog.core.errors import Fatal, Refused
 from catalog.database import schema
-from catalog.database.adoption import adopt, look, work
+from catalog.database.adoption import adopt, inspect, work
 from catalog.database.adoption.first_revision import names_of_later_revisions
 from catalog.database.adoption.uniqueness import UNIQUE
 from catalog.database.deletion import Deletion, restore
@@ -49,8 +49,8 @@ EXPECTED = re.compile(
 def test_nothing_is_lost_and_nothing_is_rewritten(old, server, generation):
     dsn = old(generation)
     with connected(dsn) as connection:
-        found = look(connection)
-        assert (found.state, found.refused) == ("older", [])
+        found = inspect(connection)
+        assert (found.state, found.obstacles) == ("older", [])
         assert present(found.generation).name == generation
         columns, before = contents(connection)
         lay = files(connection)
@@ -59,7 +59,7 @@ def test_nothing_is_lost_and_nothing_is_rewritten(old, server, generation):
         assert lost(before, contents(connection, columns)[1]) == {}
         assert files(connection).items() >= lay.items()
         require(connection)
-        assert look(connection).state == "ours"
+        assert inspect(connection).state == "current"
         theirs = shape(connection)
     with connected(server.dsn("migrated")) as fresh:
         ours = shape(fresh)
@@ -108,7 +108,7 @@ def test_killed_after_each_step_and_repeated(old, generation):
         columns = {
             table: [c for c in names if c != "deleted_on"] for table, names in columns.items()
         }  # of duplicates: now
-        steps = len(look(connection, move_duplicates=True).steps)
+        steps = len(inspect(connection, move_duplicates=True).steps)
     assert steps >= 6
     copy = dsn.rpartition("/")[2]
     ends = []
@@ -131,7 +131,7 @@ def test_killed_after_each_step_and_repeated(old, generation):
 
 
 def test_killed_while_sets_are_filled(old, monkeypatch):
-    monkeypatch.setattr(work, "FILLED", 7)
+    monkeypatch.setattr(work, "FILL_BATCH", 7)
     dsn = old("2022")
     calls = itertools.count()
 
@@ -171,7 +171,7 @@ def test_an_index_that_a_killed_run_left_is_rebuilt(old):
         with pytest.raises(psycopg.errors.UniqueViolation):
             connection.execute("create unique index concurrently image_url_key on image (url)")
         connection.execute("delete from image where url = 'u'")
-        [step] = [s for s in look(connection).steps if s.title.startswith("make url unique in image,")]
+        [step] = [s for s in inspect(connection).steps if s.title.startswith("make url unique in image,")]
         assert step.statements[0] == "drop index concurrently public.image_url_key"
         adopt(dsn)
         assert connection.execute(
@@ -183,7 +183,7 @@ def test_foreign_objects_are_named_and_kept(old):
     dsn = old("2024", rows=20)
     with connected(dsn) as connection:
         connection.execute("grant select on audioset_view to pg_monitor")
-        left = "\n".join(look(connection).left)
+        unmanaged = "\n".join(inspect(connection).unmanaged)
         for name in (
             "load_image_20230101_flickr: loading",
             "fix_titles_rows_to_update: rows",
@@ -199,7 +199,7 @@ def test_foreign_objects_are_named_and_kept(old):
             "column image.their_column",
             "metric of their_provider",
         ):
-            assert name in left
+            assert name in unmanaged
         mine = (
             "select relname, relkind, relfilenode from pg_class "
             "where relname ~ '^(their|load_|fix_titles|old_)' order by 1"
@@ -240,7 +240,7 @@ def test_constants_of_a_materialized_view_are_kept_and_what_is_lost_is_listed(ol
         """)
         before = connection.execute(constants).fetchall()
         assert [row for row in before if row[3] is not None]
-        assert look(connection).lost == [
+        assert inspect(connection).lost == [
             (
                 "EXECUTE on function standardized_image_popularity(provider_name text, meta jsonb), "
                 "which was granted to its owner only"
@@ -289,18 +289,18 @@ def test_a_check_changes_nothing(old):
     with connected(dsn) as connection:
         columns, before = contents(connection)
         shape_before = shape_of_theirs(connection)
-        found = look(connection)
+        found = inspect(connection)
         assert (contents(connection, columns)[1], shape_of_theirs(connection)) == (before, shape_before)
-    assert {o.name: o.becomes for o in found.objects}["image_view"] == "dropped"
-    odd = {(o.table, o.what): o.rows for o in found.odd}
+    assert {o.name: o.outcome for o in found.objects}["image_view"] == "dropped"
+    unexpected = {(o.table, o.description): o.rows for o in found.unexpected}
     with connected(dsn) as connection:
         for table, what, test in (
             ("image", "provider IS NULL", "provider is null"),
-            ("audio", "tags that are no array", "jsonb_typeof(tags) <> 'array'"),
+            ("audio", "tags that are not an array", "jsonb_typeof(tags) <> 'array'"),
             ("image", "a license that is empty or has capitals", "license <> lower(license) or license = ''"),
         ):
             assert connection.execute(f"select count(*) from {table} where {test}").fetchone() == (
-                odd[table, what],
+                unexpected[table, what],
             )
 
 
@@ -316,7 +316,7 @@ class TestLocks:
                 r"for process \d+ of .*their report.*",
             ):
                 adopt(dsn, notify=said.append, max_wait=0)
-            assert look(connection).state == "older"
+            assert inspect(connection).state == "older"
             other.rollback()
             adopt(dsn, notify=said.append)
 
@@ -363,10 +363,10 @@ class TestLocks:
         with psycopg.connect(dsn) as other, connected(dsn) as connection:
             other.execute("lock table image in access exclusive mode")
             with pytest.raises(
-                Fatal, match=f"the look has waited 0 s for process {other.info.backend_pid} of "
+                Fatal, match=f"the inspection has waited 0 s for process {other.info.backend_pid} of "
             ):
-                look(connection, max_wait=0)
-            assert look(connection, notify=lambda _: other.rollback()).refused == []
+                inspect(connection, max_wait=0)
+            assert inspect(connection, notify=lambda _: other.rollback()).obstacles == []
 
     def test_an_index_waits_no_longer_than_it_may(self, old):
         """The build waits for an older transaction and gives up; the next adoption starts it again."""
@@ -376,7 +376,7 @@ class TestLocks:
             pid = other.info.backend_pid
 
             def done(step):
-                if step.title == "make deleted_audio":
+                if step.title == "create deleted_audio":
                     other.execute(theirs)
 
             with pytest.raises(
@@ -408,11 +408,11 @@ def test_a_column_width_that_a_foreign_view_needs_is_kept(old, tmp_path):
             "using left(title, 10)"
         )
         connection.execute("create view their_images as select identifier, creator_url, title from image")
-        found = look(connection)
-        assert found.refused == []
+        found = inspect(connection)
+        assert found.obstacles == []
         assert any(
-            text.startswith("image.creator_url stays of type varchar(60) because of view their_images")
-            and "refused when they are loaded" in text
+            text.startswith("image.creator_url keeps the type varchar(60) because of view their_images")
+            and "rejected when they are loaded" in text
             for text in found.notes
         )
         adopt(dsn)

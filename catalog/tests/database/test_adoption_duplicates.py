@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from catalog.core.errors import Refused
-from catalog.database.adoption import adopt, look
-from catalog.database.adoption.duplicates import Removal
+from catalog.database.adoption import adopt, inspect
+from catalog.database.adoption.removal import Removal
 from catalog.database.adoption.uniqueness import IDENTIFIER, KEY, URL
 from catalog.tests.database.adopted import OLDEST, connected, contents, duplicate, old
 
@@ -23,13 +23,13 @@ class TestDuplicates:
         with connected(dsn) as connection:
             duplicate(connection)
             columns, before = contents(connection)
-            refused = look(connection).refused
-            assert [text.partition(" in ")[0] for text in refused] == [
-                "image: 4 rows too many have the same provider, md5(foreign_identifier),",
-                "image: 4 rows too many have the same url,",
+            obstacles = inspect(connection).obstacles
+            assert [text.partition(" in ")[0] for text in obstacles] == [
+                "image: 4 duplicate rows have the same provider, md5(foreign_identifier),",
+                "image: 4 duplicate rows have the same url,",
             ]
-            assert all("2 groups" in text and "--duplicates newest" in text for text in refused)
-            with pytest.raises(Refused, match="4 rows too many"):
+            assert all("2 groups" in text and "--duplicates newest" in text for text in obstacles)
+            with pytest.raises(Refused, match="4 duplicate rows"):
                 adopt(dsn)
             assert contents(connection, columns)[1] == before
 
@@ -119,16 +119,16 @@ class TestDuplicates:
                 "foreign key their_list_id_fkey of their_list refers to image",
                 "trigger keeps of image fires on DELETE",
                 "rule quietly of image fires on DELETE",
-                "table image_duplicates is there and was not made by adoption",
+                "table image_duplicates exists and was not created by an adoption",
             )
-            assert look(connection, move_duplicates=True).refused == []
+            assert inspect(connection, move_duplicates=True).obstacles == []
             duplicate(connection)
             columns, before = contents(connection)
-            refused = look(connection, move_duplicates=True).refused
+            obstacles = inspect(connection, move_duplicates=True).obstacles
             assert [
-                next((t for t in refused if t.startswith(text)), None) is not None for text in wanted
+                next((t for t in obstacles if t.startswith(text)), None) is not None for text in wanted
             ] == [True] * 4
-            assert len(refused) == 4
+            assert len(obstacles) == 4
             with pytest.raises(Refused, match="nothing was changed"):
                 adopt(dsn, move_duplicates=True)
             assert contents(connection, columns)[1] == before
@@ -150,8 +150,8 @@ class TestDuplicates:
                 "update image set identifier = (select identifier from image order by url limit 1) "
                 "where url in (select url from image order by url limit 3)"
             )
-            [refused] = look(connection, move_duplicates=True).refused
-            assert refused.startswith("image: 1 identifier of different records, none of which may go")
+            [obstacle] = inspect(connection, move_duplicates=True).obstacles
+            assert obstacle.startswith("image: different records share 1 identifier, so none is a copy")
 
 
 SMALL = st.integers(1, 4)

@@ -8,8 +8,8 @@ import pytest
 
 from catalog.core.errors import Refused
 from catalog.database import schema
-from catalog.database.adoption import adopt, look
-from catalog.database.adoption.inventory import take
+from catalog.database.adoption import adopt, inspect
+from catalog.database.adoption.reading import read_inventory
 from catalog.database.adoption.refusals import refusals
 from catalog.tests.conftest import database_of_its_own
 from catalog.tests.database.adopted import OLDEST, connected, old, shape_of_theirs
@@ -51,18 +51,18 @@ REFUSALS = [
         "create function their_function(image_view) returns int language sql as 'select 1'",
         "function their_function(image_view) depends on",
     ),
-    (
-        "create table api_deletedimage (identifier uuid)",
-        "a database of the API's (api_deletedimage is there)",
-    ),
-    ("alter table audio add column view_count int", "a database of the API's (audio.view_count is there)"),
+    ("create table api_deletedimage (identifier uuid)", "the API's database, which has api_deletedimage"),
+    ("alter table audio add column view_count int", "the API's database, which has audio.view_count"),
     ("create table turn (id int)", "table turn has a name"),
     ("create type refresh as enum ('yes')", "type refresh has a name"),
     (
         "create function metric_value() returns int language sql as 'select 1'",
         "function metric_value has a name",
     ),
-    ("create index image_url_key on image (width)", "image_url_key is there and is no unique index of image"),
+    (
+        "create index image_url_key on image (width)",
+        "image_url_key exists, but is not a unique index of image",
+    ),
     (
         "create table image_duplicate_parent (like image); alter table image inherit image_duplicate_parent",
         "image is a table with children",
@@ -77,14 +77,14 @@ REFUSALS = [
     ("create sequence image_duplicates", "image_duplicates is a sequence"),
     (
         "alter table image add constraint image_url_key unique (url) deferrable",
-        "image_url_key is there and is no unique index of image",
+        "image_url_key exists, but is not a unique index of image",
     ),
     (
         (
             "alter table image_popularity_metrics drop constraint image_popularity_metrics_pkey; "
             "insert into image_popularity_metrics values ('flickr', 'x', 0.5)"
         ),
-        "image_popularity_metrics: 1 row too many has the same provider",
+        "image_popularity_metrics: 1 duplicate row has the same provider",
     ),
 ]
 
@@ -125,7 +125,7 @@ TOGETHER = [
             "alter table image add constraint theirs unique (url) deferrable; "
             "create index image_url_key on image (url)"
         ),
-        "image_url_key is there and is no unique index of image",
+        "image_url_key exists, but is not a unique index of image",
     ),
 ]
 OF_ROWS = [
@@ -134,7 +134,7 @@ OF_ROWS = [
             "insert into audio (created_on, updated_on, license, removed_from_source, url) "
             "select now(), now(), 'by', false, string_agg(md5(n::text), '') from generate_series(1, 90) n"
         ),
-        "audio: 1 row with a url that is too long for an index",
+        "audio: 1 row has a url that is too long for an index",
     ),
     (
         (
@@ -153,9 +153,9 @@ def test_what_would_stop_an_adoption_half_way_is_refused(old, cases):
         for statements, _ in cases:
             connection.execute(statements)
         before = shape_of_theirs(connection)
-        refused = look(connection).refused
-        assert [text for _, text in cases if not any(text in found for found in refused)] == []
-        assert len(refused) == len(cases)
+        obstacles = inspect(connection).obstacles
+        assert [text for _, text in cases if not any(text in found for found in obstacles)] == []
+        assert len(obstacles) == len(cases)
         with pytest.raises(Refused, match="nothing was changed"):
             adopt(dsn)
         assert shape_of_theirs(connection) == before
@@ -172,7 +172,7 @@ def test_a_url_at_the_limit_of_an_index(old):
               from generate_series(2600, 2684) size
             union all select now(), now(), 'by', false, repeat('x', 3000)
         """)
-        assert look(connection).refused == []
+        assert inspect(connection).obstacles == []
         assert adopt(dsn).pending == ()
 
 
@@ -182,23 +182,23 @@ def test_deleted_media_whose_column_a_foreign_view_keeps_narrow(old):
         connection.execute(
             "alter table deleted_image alter url type varchar(2600), alter title type varchar(5000)"
         )
-        assert look(connection).refused == []
-        assert any("as wide as image" in step.title for step in look(connection).steps)
+        assert inspect(connection).obstacles == []
+        assert any("as wide as image" in step.title for step in inspect(connection).steps)
         connection.execute("create view theirs as select url from deleted_image")
-        [refused] = look(connection).refused
-        assert refused.startswith(
-            "deleted_image.url is of type varchar(2600), narrower than image.url, and cannot be changed"
+        [obstacle] = inspect(connection).obstacles
+        assert obstacle.startswith(
+            "deleted_image.url is of type varchar(2600), narrower than image.url, and cannot be widened"
         )
-        assert "view theirs" in refused
+        assert "view theirs" in obstacle
 
 
 def test_a_current_catalog_without_its_revision(server):
     with connected(database_of_its_own(server, "migrated")) as connection:
         head = connection.execute("delete from catalog_version returning version_num").fetchone()[0]
-        [refused] = look(connection).refused
+        [obstacle] = inspect(connection).obstacles
         assert (
-            f"a catalog of ours whose table catalog_version is empty: put its revision there, {head} if"
-            in refused
+            f"a current catalog whose table catalog_version is empty: insert its revision (probably {head},"
+            in obstacle
         )
 
 
@@ -208,10 +208,10 @@ def test_a_current_catalog_without_its_version_table(server):
     with connected(dsn) as connection:
         head = connection.execute("select version_num from catalog_version").fetchone()[0]
         connection.execute("drop table catalog_version")
-        [refused] = look(connection).refused
-        assert "whose table catalog_version is missing" in refused
-        assert head in refused
-        connection.execute(refused.split("`")[1])
+        [obstacle] = inspect(connection).obstacles
+        assert "whose table catalog_version is missing" in obstacle
+        assert head in obstacle
+        connection.execute(obstacle.split("`")[1])
         connection.execute("insert into catalog_version values (%s)", [head])
     assert schema.upgrade(dsn).pending == ()
 
@@ -224,8 +224,8 @@ def test_partitions(server):
             "create table audio (identifier uuid)"
         )
         assert any(
-            text == "image is a partitioned table; a plain table is needed."
-            for text in look(connection).refused
+            text == "image is a partitioned table: replace it with a plain table."
+            for text in inspect(connection).obstacles
         )
 
 
@@ -246,10 +246,11 @@ def test_what_belongs_to_a_superuser_is_given_to_the_role_and_not_the_other_way_
             if f"{owned} {name}" != kind:
                 connection.execute(f"alter {owned} {name} owner to {role}")
         connection.execute(f"set role {role}")
-        refused = look(connection).refused
+        obstacles = inspect(connection).obstacles
         name = kind.split()[1]
-        assert [text for text in refused if f"alter {kind} owner to {role}" in text and text.startswith(name)]
-        assert not [text for text in refused if "grant postgres" in text]
+        remedy = f"alter {kind} owner to {role}"
+        assert [text for text in obstacles if remedy in text and text.startswith(name)]
+        assert not [text for text in obstacles if "grant postgres" in text]
 
 
 def test_a_revision_that_is_not_known(server):
@@ -276,9 +277,9 @@ def test_a_role_that_does_not_own_the_tables(old):
             "select oid::regprocedure::text from pg_proc where pronamespace = 'public'::regnamespace"
         ).fetchall():
             connection.execute(f"alter function {name} owner to {role}")
-        [refused] = look(connection).refused
-        assert f"the media tables belong to {role}" in refused
-        assert f"PGOPTIONS='-c role={role}'" in refused
+        [obstacle] = inspect(connection).obstacles
+        assert f"the media tables belong to {role}" in obstacle
+        assert f"PGOPTIONS='-c role={role}'" in obstacle
         assert adopt(f"{dsn}?options=-c%20role%3D{role}").pending == ()
         assert connection.execute(
             "select distinct pg_get_userbyid(relowner) from pg_class "
@@ -292,9 +293,9 @@ def test_what_is_refused_is_refused_before_anything_is_changed(old, statements, 
     with connected(dsn) as connection:
         connection.execute(statements)
         before = shape_of_theirs(connection)
-        found = look(connection)
-        assert [text for text in found.refused if refusal in text]
-        assert len(found.refused) <= 2
+        found = inspect(connection)
+        assert [text for text in found.obstacles if refusal in text]
+        assert len(found.obstacles) <= 2
         with pytest.raises(Refused, match="nothing was changed"):
             adopt(dsn)
         assert shape_of_theirs(connection) == before
@@ -305,7 +306,7 @@ def test_the_database_of_the_api_is_not_adopted(api_dsn):
         before = shape_of_theirs(connection)
         with pytest.raises(Refused, match="nothing was changed"):
             adopt(api_dsn)
-        assert "a database of the API's" in " ".join(look(connection).refused)
+        assert "the API's database" in " ".join(inspect(connection).obstacles)
         assert shape_of_theirs(connection) == before
 
 
@@ -314,7 +315,7 @@ def test_everything_is_refused_at_once(old):
     with connected(dsn) as connection:
         for statements in (s for s, text in REFUSALS if " depends on " in text or "has a name" in text):
             connection.execute(statements)
-        assert len(look(connection).refused) == 5
+        assert len(inspect(connection).obstacles) == 5
 
 
 def test_a_role_without_rights(old, server):
@@ -324,11 +325,11 @@ def test_a_role_without_rights(old, server):
         connection.execute(f"create role {role} login password 'guest'")
         connection.execute(f"grant select on all tables in schema public to {role}")
     with connected(re.sub("//.*@", f"//{role}:guest@", dsn)) as connection:
-        refused = look(connection).refused
+        obstacles = inspect(connection).obstacles
         assert (
-            f"role {role} may not make objects in the schema public: grant create on schema public to {role}."
-            in refused
-        )
+            f"role {role} may not create objects in the schema public: "
+            f"grant create on schema public to {role}."
+        ) in obstacles
         for name in (
             "image",
             "image_view",
@@ -336,11 +337,11 @@ def test_a_role_without_rights(old, server):
             "image_popularity_metrics",
             "standardized_image_popularity(text, jsonb)",
         ):
-            assert any(text.startswith(f"{name} belongs to ") for text in refused)
+            assert any(text.startswith(f"{name} belongs to ") for text in obstacles)
 
 
 def test_databases_that_are_not_older_catalogs(server, dsn):
-    with pytest.raises(Refused, match=r"the catalog's own already, at revision .*`catalog db upgrade`"):
+    with pytest.raises(Refused, match=r"a current catalog already, at revision .*`catalog db upgrade`"):
         adopt(dsn)
     with pytest.raises(Refused, match=r"neither a table image nor a table audio.*`catalog db upgrade`"):
         adopt(database_of_its_own(server, "template0"))
@@ -348,9 +349,9 @@ def test_databases_that_are_not_older_catalogs(server, dsn):
 
 def test_a_server_that_is_too_old(old):
     with connected(old("2022", rows=1, cluttered=False)) as connection:
-        there = take(connection)
-    there.session = msgspec.structs.replace(there.session, server=120_022)
-    assert refusals(there) == ["the server is PostgreSQL 12; 13 or a newer one is needed."]
+        inventory = read_inventory(connection)
+    inventory.session = msgspec.structs.replace(inventory.session, server=120_022)
+    assert refusals(inventory) == ["the server is PostgreSQL 12: upgrade it to 13 or a newer one."]
 
 
 def test_another_encoding_and_a_database_that_only_reads(server):
@@ -363,8 +364,8 @@ def test_another_encoding_and_a_database_that_only_reads(server):
         make(connection, "2022")
         connection.execute(f"alter database {name} set default_transaction_read_only = on")
     with connected(server.dsn(name)) as connection:
-        refused = look(connection).refused
-    assert [text.partition(";")[0].partition(" (")[0] for text in refused] == [
+        obstacles = inspect(connection).obstacles
+    assert [text.partition(":")[0].partition(" (")[0] for text in obstacles] == [
         "the encoding is SQL_ASCII",
-        "the database only reads",
+        "the database is read-only",
     ]
