@@ -6,7 +6,7 @@ from catalog.core.columns import SIZES
 from catalog.database.adoption import first_revision
 from catalog.database.adoption.draft import planned, quoted
 from catalog.database.adoption.first_revision import Column
-from catalog.database.adoption.inventory import DELETED, Inventory
+from catalog.database.adoption.inventory import DELETED, ExistingColumn, Inventory
 
 
 class Widths:
@@ -51,18 +51,21 @@ class Widths:
         """Return a column of the required type; of deleted media at least as wide as the media table's."""
         wanted = first_revision.columns(table).get(name)
         if table in DELETED and not name.startswith("deleted_"):
-            media = self._inventory.columns[table.removeprefix("deleted_")].get(name)
+            media = self._media_columns(table).get(name)
             if media and (wanted is None or is_narrower(wanted, media)):
                 return media
         return wanted
 
     def _must_widen(self, table: str, column: Column, pins: list[str]) -> bool:
         """Return whether to widen a column of deleted media, whose few rows are then indexed again."""
+        media = self._media_columns(table).get(column.name) if table in DELETED else None
         return (
-            table in DELETED
-            and is_narrower(column, self._inventory.columns[table.removeprefix("deleted_")][column.name])
-            and all(pin.startswith("index ") for pin in pins)
+            media is not None and is_narrower(column, media) and all(pin.startswith("index ") for pin in pins)
         )
+
+    def _media_columns(self, table: str) -> dict[str, ExistingColumn]:
+        """Return the columns of the media table of deleted media; empty if it is missing."""
+        return self._inventory.columns.get(table.removeprefix("deleted_"), {})
 
     def _keep(self, table: str, column: Column, pins: list[str]) -> None:
         limit = SIZES.get(column.name)

@@ -179,6 +179,18 @@ def test_an_index_that_a_killed_run_left_is_rebuilt(old):
         ).fetchone() == (True,)
 
 
+def test_a_missing_media_table_is_created(old):
+    """A catalog of audio only, whose table of deleted images is still there."""
+    dsn = old("October 2023", rows=50)
+    with connected(dsn) as connection:
+        connection.execute("drop table image cascade")
+        assert inspect(connection).obstacles == []
+        after = adopt(dsn)
+        assert (after.current, after.pending) == (after.head, ())
+        require(connection)
+        assert connection.execute("select count(*) from image").fetchone() == (0,)
+
+
 def test_foreign_objects_are_named_and_kept(old):
     dsn = old("2024", rows=20)
     with connected(dsn) as connection:
