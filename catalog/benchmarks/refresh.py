@@ -20,8 +20,9 @@ from elasticsearch.helpers import parallel_bulk
 from catalog.data_refresh import promotion
 from catalog.data_refresh.client import connect
 from catalog.data_refresh.copy import TableCopy
+from catalog.data_refresh.document_rows import CHUNK
 from catalog.data_refresh.documents import COLUMNS, MediaRow, document
-from catalog.data_refresh.indexing import CHUNK, SENDERS, RangeIndexer, ranges
+from catalog.data_refresh.indexing import SENDERS, RangeIndexer, ranges
 from catalog.data_refresh.mapping import index_body, index_meta
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import DEFAULT, TagFilter

@@ -5,8 +5,7 @@ from psycopg import sql
 from catalog.core.session import Connection
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import names, progress_name, temp_name
-
-_HALF = 1 << 31  # transactions; the order of two row versions that are further apart is unknown
+from catalog.data_refresh.row_versions import horizon, written_since
 
 
 def catch_up(api: Connection, table: str) -> int:
@@ -40,11 +39,13 @@ def catch_up(api: Connection, table: str) -> int:
         "theirs": names(own, "c"),
     }
     with api.transaction():
-        horizon = api.execute("select pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()
+        began = api.execute(sql.SQL("select began::text::bigint from {progress}").format(**parts)).fetchone()
+        assert began
+        now = horizon(api)
         # A query of its own, so that the whole table is read in parallel and without a join.
         api.execute(
             sql.SQL("create temporary table {changed} as select id, {own} from {live} where {newer}").format(
-                newer=_newer(api, parts), **parts
+                newer=written_since(api, began[0]), **parts
             )
         )
         api.execute(sql.SQL("analyze {changed}").format(**parts))
@@ -55,7 +56,7 @@ def catch_up(api: Connection, table: str) -> int:
         """
         carried = api.execute(sql.SQL(statement).format(**parts)).rowcount
         api.execute(sql.SQL("drop table {changed}").format(**parts))
-        api.execute(sql.SQL("update {progress} set began = %s::xid8").format(**parts), horizon)
+        api.execute(sql.SQL("update {progress} set began = %s::text::xid8").format(**parts), [now])
     return carried
 
 
@@ -75,23 +76,4 @@ def leave_out_deleted(api: Connection, table: str) -> None:
         sql.SQL(statement).format(
             temp=sql.Identifier("public", temp_name(table)), deleted=sql.Identifier("public", deleted)
         )
-    )
-
-
-def _newer(api: Connection, parts: dict[str, sql.Composable]) -> sql.Composable:
-    """Return the condition that a row version is of a transaction that had not ended when the copy began.
-
-    A row version stores only the lower 32 bits of its transaction's number. A very old version may be taken
-    for a new one, which is harmless, but never the other way round.
-    """
-    query = (
-        "select began::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint from {progress}"
-    )
-    row = api.execute(sql.SQL(query).format(**parts)).fetchone()
-    assert row is not None
-    began, now = row
-    if now - began >= _HALF:
-        return sql.SQL("true")
-    return sql.SQL("((xmin::text::bigint - {began}) & 4294967295) < {half}").format(
-        began=sql.Literal(began & 0xFFFFFFFF), half=sql.Literal(_HALF)
     )

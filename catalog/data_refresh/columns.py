@@ -62,6 +62,10 @@ def progress_name(table: str) -> str:
     return f"temp_import_{table}_progress"
 
 
+def changes_name(table: str) -> str:
+    return f"temp_import_{table}_changes"
+
+
 def public(name: str) -> str:
     """Return the qualified, quoted name of a table, as `to_regclass` expects it."""
     return f'public."{name}"'

@@ -115,7 +115,7 @@ class TableCopy:
             raise Fatal(
                 f"the copy of {self._table} is another run's; clear copy_tables and all tasks after it."
             )
-        columns, refused = self.columns(), Refusals()
+        refused = Refusals()
         with self._api.transaction():
             self._hold()
             query = """
@@ -125,24 +125,27 @@ class TableCopy:
             deleted = self._execute(self._api, query, keys=keys).fetchall()
             copied.rows -= len(deleted)
             copied.new -= sum(new for (new,) in deleted)
-            parts = [keys]
-            while parts:
-                part = parts.pop()
-                try:
-                    with self._api.transaction():
-                        merge = self._copy_within(
-                            columns, sql.SQL("identifier = any({})").format(sql.Literal(part))
-                        )
-                except REFUSED as error:
-                    if len(part) > 1:
-                        parts += [[key] for key in part]
-                    else:
-                        refused.add(str(part[0]), self._reason(columns, part[0], error))
-                else:
-                    self._count(copied, merge, refused)
+            self._copy_keys(self.columns(), keys, copied, refused)
             refused.note(self._api, copied)
             self._complete(copied)
             progress.note(self._api, copied)
+
+    def _copy_keys(self, columns: list[Column], keys: list[UUID], copied: Copied, refused: Refusals) -> None:
+        """Copy the records of these keys: all at once, or one by one if some of them cannot be stored."""
+        parts = [keys]
+        while parts:
+            part = parts.pop()
+            try:
+                with self._api.transaction(), self._upstream.transaction():
+                    condition = sql.SQL("identifier = any({})").format(sql.Literal(part))
+                    merge = self._copy_within(columns, condition)
+            except REFUSED as error:
+                if len(part) > 1:
+                    parts += [[key] for key in part]
+                else:
+                    refused.add(str(part[0]), self._reason(columns, part[0], error))
+            else:
+                self._count(copied, merge, refused)
 
     # before
 
@@ -312,7 +315,8 @@ class TableCopy:
                     sql.Identifier(column.upstream), sql.SQL(column.type), self._names["source"]
                 )
                 try:
-                    self._upstream.execute(query, [key])
+                    with self._upstream.transaction():
+                        self._upstream.execute(query, [key])
                 except REFUSED as named:
                     return reason_of(named, column.name)
         return reason_of(error)

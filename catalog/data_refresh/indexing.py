@@ -3,7 +3,6 @@
 A record that cannot be indexed does not stop its range: it is rejected and counted with its reason.
 """
 
-import json
 import logging
 import math
 import time
@@ -13,22 +12,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import msgspec
-import orjson
-import psycopg
 from elasticsearch import Elasticsearch
 from psycopg import sql
-from psycopg.types.json import set_json_loads
 
 from catalog.core.errors import Fatal, Interrupted
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.data_refresh.bulk import BulkSender, Rejection, Sent, delete_action, index_action
-from catalog.data_refresh.documents import COLUMNS, MediaRow, Unreadable, document
+from catalog.data_refresh import document_rows
+from catalog.data_refresh.bulk import BulkSender, Sent, delete_action
+from catalog.data_refresh.document_rows import Chunk, DocumentRows
 from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.tag_policy import TagFilter, TagPolicy
+from catalog.data_refresh.tag_policy import TagPolicy
 
 log = logging.getLogger(__name__)
-CHUNK = 2_000  # rows per query, and documents per bulk call
 SENDERS = 2  # concurrent requests
 MAX_RANGES = 64
 REJECTED_SHARE, REJECTED_ALWAYS = 0.01, 10  # accepted share of rejected rows, and the number always accepted
@@ -90,7 +86,7 @@ def ranges(api: Connection, table: str, number: int) -> list[IdRange]:
     if not found or found[0] is None:
         return []
     first, last, rows = found
-    number = max(1, min(number, -(-rows // CHUNK)))  # at least one request per task
+    number = max(1, min(number, -(-rows // document_rows.CHUNK)))  # at least one request per task
     bounds = [first]
     if number > 1:
         places = [i / number for i in range(1, number)]
@@ -142,29 +138,12 @@ class RangeIndexer:
         should_stop: Callable[[], bool] = lambda: False,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._api, self._client, self._index, self._uuid = api, client, index, uuid
-        self._table, self._media_type, self._part = table, media_type, part
+        self._client, self._index, self._uuid = client, index, uuid
+        self._table, self._part = table, part
         self._load, self._save, self._report = load, save, progress
         self._should_stop, self._pause = should_stop, pause
         self._indexes = Indexes(client, pause=pause)
-        self._tags = TagFilter(policy)
-        set_json_loads(_json, api)
-        self._query = sql.SQL("""
-            select m.id, m.identifier, m.created_on, m.title, m.creator, m.provider, m.source, m.category,
-                   m.license, m.url, m.filetype, m.standardized_popularity, m.meta_data, m.tags,
-                   exists (select from {mature} x where x.identifier = m.identifier) as mature,
-                   {columns}, m.removed_from_source
-              from {table} m where m.id > %s and m.id <= %s order by m.id limit {chunk}
-        """).format(
-            table=sql.Identifier("public", table),
-            mature=sql.Identifier("public", f"api_mature{media_type}"),
-            chunk=sql.Literal(CHUNK),
-            columns=sql.SQL(", ").join(sql.SQL(c) for c in COLUMNS[media_type]),
-        )
-        self._keys = sql.SQL(
-            "select id, identifier::text, removed_from_source from {} "
-            "where id > %s and id <= %s order by id limit {}"
-        ).format(sql.Identifier("public", table), sql.Literal(CHUNK))
+        self._rows = DocumentRows(api, table, media_type, policy)
 
     def run(self) -> Indexed:
         """Send the documents of all rows of the range.
@@ -178,11 +157,11 @@ class RangeIndexer:
         self._uuid, sender = target.uuid, BulkSender(self._client, target.writer, pause=self._pause)
         done = self._begin()
         read_to, before = done.after, Counter(done.tags)
-        under_way: deque[tuple[Future[Sent], _Chunk]] = deque()
+        under_way: deque[tuple[Future[Sent], Chunk]] = deque()
         more = True
         with ThreadPoolExecutor(SENDERS) as senders:
-            while more and (chunk := self._read(read_to)):
-                read_to, chunk.tags = chunk.after, before + self._tags.counts
+            while more and (chunk := self._rows.between(read_to, self._part.last)):
+                read_to, chunk.tags = chunk.after, before + self._rows.tags
                 under_way.append((senders.submit(_send, sender, chunk.actions), chunk))
                 while len(under_way) > SENDERS:
                     self._settle(done, *under_way.popleft())
@@ -219,59 +198,7 @@ class RangeIndexer:
             return fresh
         return progress.done
 
-    def _read(self, after: int) -> "_Chunk | None":
-        """Return the actions for the next rows; None at the end of the range."""
-        try:
-            rows = self._api.execute(self._query, [after, self._part.last]).fetchall()
-        except psycopg.DataError:  # a value that Python cannot represent, in one of the rows
-            return self._read_by_halves(after)
-        if not rows:
-            return None
-        chunk = _Chunk(rows[-1][0])
-        for row in rows:
-            self._add(chunk, row)
-        return chunk
-
-    def _read_by_halves(self, after: int) -> "_Chunk | None":
-        """Read rows without the unreadable ones, which are found by bisection."""
-        keys = self._api.execute(self._keys, [after, self._part.last]).fetchall()
-        if not keys:
-            return None
-        chunk, parts = _Chunk(keys[-1][0]), [keys]
-        while parts:
-            part = parts.pop()
-            first, key, removed = part[0]
-            last = part[-1][0]
-            try:
-                rows = self._api.execute(self._query, [first - 1, last]).fetchall()
-            except psycopg.DataError as error:
-                if len(part) == 1 and removed:
-                    chunk.removed += 1
-                elif len(part) == 1:
-                    chunk.reject(key, "the row cannot be read", str(error))
-                else:
-                    middle = len(part) // 2
-                    parts += [part[middle:], part[:middle]]
-                continue
-            for row in rows:
-                self._add(chunk, row)
-        return chunk
-
-    def _add(self, chunk: "_Chunk", row: tuple[Any, ...]) -> None:
-        if row[-1]:
-            chunk.removed += 1
-            return
-        media = MediaRow(*row[:-1])
-        key = str(media.identifier)
-        try:
-            action = index_action(key, document(self._media_type, media, self._tags))
-        except Exception as error:  # whatever a record holds, only that record is rejected
-            chunk.reject(key, f"no document can be made: {type(error).__name__}", str(error))
-        else:
-            chunk.actions.append(action)
-            chunk.documents += 1
-
-    def _settle(self, done: Indexed, sent: Future[Sent], chunk: "_Chunk") -> None:
+    def _settle(self, done: Indexed, sent: Future[Sent], chunk: "Chunk") -> None:
         """Wait for a chunk to be sent, count it, and save the state."""
         rejections = chunk.rejections + sent.result().rejections
         done.after, done.removed, done.tags = chunk.after, done.removed + chunk.removed, dict(chunk.tags)
@@ -297,38 +224,11 @@ class RangeIndexer:
             )
 
 
-class _Chunk:
-    """Rows that are sent together, up to the id `after`."""
-
-    def __init__(self, after: int) -> None:
-        self.after, self.documents, self.removed = after, 0, 0
-        self.actions: list[bytes] = []
-        self.rejections: list[Rejection] = []
-        self.tags: Counter[str] = Counter()
-
-    def reject(self, key: str, kind: str, reason: str) -> None:
-        """Reject a record, and delete the document that an earlier attempt may have created."""
-        self.rejections.append(Rejection(key, kind, " ".join(reason.split())[:200]))
-        self.actions.append(delete_action(key))
-
-
 def _send(sender: BulkSender, actions: list[bytes]) -> Sent:
     """Send actions, and delete earlier documents of the records that the engine rejects."""
     sent = sender.send(actions)
     sender.send([delete_action(one.key) for one in sent.rejections])
     return sent
-
-
-def _json(data: str | bytes) -> Any:
-    """Parse a JSON value of the database. Numbers that are too large become infinite."""
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return json.loads(data, parse_int=lambda text: int(text) if len(text) < 1000 else math.inf)
-    except (ValueError, RecursionError) as error:
-        return Unreadable(str(error))
 
 
 def find_count_mismatches(

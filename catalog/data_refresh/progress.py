@@ -62,6 +62,12 @@ def read(api: Connection, table: str) -> Progress | None:
         return None
 
 
+def own_columns(api: Connection, table: str) -> list[str]:
+    """Return the columns that only the API has, from the progress of a copy."""
+    state = read(api, table)
+    return state.copied.own if state else []
+
+
 def note(api: Connection, copied: Copied) -> None:
     api.execute(
         sql.SQL("update {progress} set state = %s").format(progress=_name(copied.table)),

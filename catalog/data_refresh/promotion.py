@@ -11,9 +11,10 @@ from psycopg import sql
 from catalog.core.errors import Fatal, Retry
 from catalog.core.session import Connection, settle
 from catalog.data_refresh import progress
+from catalog.data_refresh.basis import create_marks, set_mark
 from catalog.data_refresh.building import build_indexes
 from catalog.data_refresh.catch_up import catch_up, leave_out_deleted
-from catalog.data_refresh.columns import progress_name, temp_name
+from catalog.data_refresh.columns import changes_name, progress_name, temp_name
 from catalog.data_refresh.exchange import exchange
 from catalog.data_refresh.shape import Shape, check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
@@ -45,6 +46,7 @@ def promote(
     *,
     expected: Mapping[str, Shape] | None = None,
     accept_shrinkage: bool = False,
+    number: int | None = None,
 ) -> Promoted:
     """Exchange all tables of a media type in one transaction. It does nothing for a run that is promoted.
 
@@ -55,6 +57,7 @@ def promote(
         pause: Called with the seconds to wait before the next attempt.
         expected: Definition of each table when the refresh began; by default, when the copy began.
         accept_shrinkage: Exchange even if the new tables are suspiciously small.
+        number: Number of the refresh, with which the tables are marked; None for no mark.
 
     Raises:
         Retry: Other sessions held a table for minutes.
@@ -63,6 +66,8 @@ def promote(
             says which; nothing was changed.
     """
     settle(api)
+    if number is not None:
+        create_marks(api)
     began = {table: state for table in tables if (state := _copy_of(api, table, run_id))}
     wanted = list(began)
     if not wanted:
@@ -80,7 +85,7 @@ def promote(
         try:
             check_shape(api, wanted, shapes)
             _pass_readers(api, wanted)
-            _exchange_all(api, wanted, shapes, promoted)
+            _exchange_all(api, wanted, shapes, promoted, number)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             log.info(
                 "attempt %d of %d: other sessions hold %s.", attempt + 1, LOCK_TRIES, " or ".join(wanted)
@@ -145,7 +150,7 @@ def _pass_readers(api: Connection, tables: list[str]) -> None:
 
 
 def _exchange_all(
-    api: Connection, tables: list[str], expected: Mapping[str, Shape], promoted: Promoted
+    api: Connection, tables: list[str], expected: Mapping[str, Shape], promoted: Promoted, number: int | None
 ) -> None:
     with api.transaction():
         _lock(api, tables, "exclusive", LOCK_SECONDS)  # excludes writers, but not readers
@@ -162,6 +167,8 @@ def _exchange_all(
         orphans: dict[str, int] = {}
         for table in tables:
             orphans |= exchange(api, table, shape(api, table))
+            if number is not None:
+                set_mark(api, table, number)
     promoted.orphans = orphans
     promoted.carried = {table: promoted.carried[table] + rows for table, rows in carried.items()}
 
@@ -188,6 +195,7 @@ def drop_left_overs(api: Connection, tables: Iterable[str]) -> None:
     for table in tables:
         progress.claim(api, table)
         names = sql.SQL(", ").join(
-            sql.Identifier("public", name) for name in (temp_name(table), progress_name(table))
+            sql.Identifier("public", name)
+            for name in (temp_name(table), progress_name(table), changes_name(table))
         )
         api.execute(sql.SQL("drop table if exists {}").format(names))

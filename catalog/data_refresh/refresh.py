@@ -13,9 +13,11 @@ from psycopg.types.json import Jsonb
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
+from catalog.data_refresh.basis import Basis
 from catalog.database.turns import Turn
 
 Stage = Literal["working", "tables", "promoted"]
+Mode = Literal["full", "incremental", "index_only"]
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -34,6 +36,12 @@ class Plan(msgspec.Struct, frozen=True):
         shapes: Table → definition of the live table, for tables that are exchanged.
         live: Alias → index to which it pointed; None if the alias did not exist.
         documents: Alias → source → number of documents, before the refresh.
+        mode: `full` replaces tables and indexes, `incremental` changes the live ones, `index_only` replaces
+            the indexes.
+        reason: Why the mode is `full` although `auto` was asked for; "" otherwise.
+        horizon: Horizon of the catalog database before the first row was read.
+        inputs: Digest of what determines tables and documents besides the rows; see `basis.inputs`.
+        previous: State that an incremental refresh continues.
     """
 
     media_type: MediaType
@@ -48,6 +56,11 @@ class Plan(msgspec.Struct, frozen=True):
     shapes: dict[str, Any] = {}
     live: dict[str, str | None] = {}
     documents: dict[str, dict[str, int]] = {}
+    mode: Mode = "full"
+    reason: str = ""
+    horizon: int = 0
+    inputs: str = ""
+    previous: Basis | None = None
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -56,10 +69,12 @@ class Made(msgspec.Struct, frozen=True):
     Attributes:
         uuid: The engine's uuid of the index.
         documents: Number of documents, once the index is complete; None before.
+        rejected: Identifiers of the records without a document; None if there are too many to list.
     """
 
     uuid: str
     documents: int | None = None
+    rejected: list[str] | None = None
 
 
 class Refresh(msgspec.Struct, frozen=True):
@@ -126,6 +141,15 @@ def read(connection: Connection, turn: Turn) -> Refresh:
     if refresh := begun(connection, turn):
         return refresh
     raise Refused("this run's refresh was never begun; clear its first tasks and all that follow.")
+
+
+def replan(connection: Connection, refresh: Refresh, plan: Plan) -> Refresh:
+    """Replace the plan of a refresh that has created nothing yet, and return the refresh."""
+    connection.execute(
+        "update refresh set plan = %s, indexes = '{}' where number = %s and stage = 'working'",
+        [Jsonb(msgspec.to_builtins(plan)), refresh.number],
+    )
+    return msgspec.structs.replace(refresh, plan=plan, indexes={})
 
 
 def promoted(connection: Connection) -> set[str]:

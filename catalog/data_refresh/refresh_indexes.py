@@ -5,8 +5,11 @@ Each method can be called again at any later time: it works on the same indexes,
 
 import logging
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from catalog.core.errors import Refused
+from psycopg import sql
+
+from catalog.core.errors import Refused, Retry
 from catalog.core.session import Connection
 from catalog.data_refresh.mapping import SHARDS, index_body, index_meta
 from catalog.data_refresh.moderation import decided, follow
@@ -15,6 +18,9 @@ from catalog.data_refresh.refresh import Refresh
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.shrinkage import FILTERED, TOTAL, shrunk
 from catalog.data_refresh.tag_policy import policy_from
+
+if TYPE_CHECKING:
+    from catalog.data_refresh.changed_documents import Updated
 
 log = logging.getLogger(__name__)
 REPLICA_TIMEOUT = 6 * 3600.0  # seconds
@@ -109,6 +115,35 @@ class RefreshIndexes:
                     f"{name} holds {found:,} documents, but {counted:,} when it was counted; clear "
                     "create_index and all tasks after it, or trigger a new run."
                 )
+
+    def count_updated(self, api: Connection, updated: "Updated") -> dict[str, int]:
+        """Count the documents of the live indexes after an incremental refresh, and return them by index.
+
+        Args:
+            api: Connection to the API database.
+            updated: Result of the update.
+
+        Raises:
+            Retry: An index holds more or fewer documents than it should.
+        """
+        plan, previous = self._plan, self._plan.previous
+        assert previous is not None
+        query = sql.SQL("select count(*) filter (where not removed_from_source) from {}")
+        row = api.execute(query.format(sql.Identifier("public", plan.media_type))).fetchone()
+        rows = int(row[0]) if row else 0
+        deleted = sum(len(batch) for batch in decided(api, "deleted", plan.media_type, plan.since))
+        hidden_before = previous.documents[f"{plan.media_type}-filtered"]
+        wanted = {
+            plan.index: rows - len(updated.rejected),
+            plan.filtered: hidden_before + updated.added.get(plan.filtered, 0),
+        }
+        found = {}
+        for name, number in wanted.items():
+            self.engine.refresh(name)
+            found[name] = self.engine.count(name)
+            if not number - deleted <= found[name] <= number:
+                raise Retry(f"{name} holds {found[name]:,} documents instead of {number:,}.")
+        return found
 
     def point_aliases(self, api: Connection) -> None:
         """Move the aliases to these indexes, after applying all decisions of moderators."""

@@ -5,9 +5,11 @@ default.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
+from catalog.data_refresh.apply import Applied
 from catalog.data_refresh.columns import Copied
 
 
@@ -82,6 +84,42 @@ def document_lines(checked: Checked) -> list[str]:
     return ["Rows without a document: " + "; ".join(f"{number:,} {reason}" for number, reason in without)]
 
 
+def incremental_report(
+    media_type: str,
+    before: Mapping[str, int],
+    after: Mapping[str, int],
+    *,
+    applied: Mapping[str, Applied],
+    updated: Mapping[str, Any],
+    digest: str,
+) -> str:
+    """Return the report of an incremental refresh.
+
+    Args:
+        media_type: Media type of the refresh.
+        before: Number of documents by source, when it began.
+        after: Number of live documents by source.
+        applied: Numbers of changed rows by table; empty if an earlier attempt has applied them.
+        updated: Numbers of changed documents.
+        digest: Digest of the tag policy.
+    """
+    first, *others = record_differences(before, after)
+    lines = [f"*{media_type.capitalize()} data refresh complete, incremental*: {first}", *others]
+    for table, one in applied.items():
+        lines.append(
+            f"`{table}`: {one.inserted:,} rows inserted, {one.updated:,} updated, {one.deleted:,} deleted"
+        )
+        lines += [f"{number:,} orphans of {key} deleted" for key, number in sorted(one.orphans.items())]
+    without = [(updated.get("removed", 0), "removed from their source")]
+    without += [(number, f"rejected, {reason}") for reason, number in updated.get("rejected", {}).items()]
+    lines.append(
+        f"{updated.get('changed', 0):,} documents written"
+        + "".join(f"; {number:,} {reason}" for number, reason in without if number)
+    )
+    lines.append(f"Filtered index: {updated.get('filtered', 0):,} documents (policy {digest})")
+    return "\n".join(lines)
+
+
 def tag_line(counts: Mapping[str, int], digest: str) -> str:
     """Return the numbers of tags kept and dropped, by rule."""
     dropped = ", ".join(
@@ -100,6 +138,7 @@ def refresh_report(
     checked: Checked,
     filtered: FilteredCounts,
     digest: str,
+    reason: str = "",
 ) -> str:
     """Return the report.
 
@@ -112,6 +151,7 @@ def refresh_report(
         checked: Result of the check of the index.
         filtered: Result of the filtered index.
         digest: Digest of the tag policy.
+        reason: Why the refresh is a full one although it might have been incremental.
     """
     what = "data refresh complete" if copied else "index rebuilt, no rows copied"
     first, *others = record_differences(before, after)
@@ -121,6 +161,8 @@ def refresh_report(
         *copy_lines(copied, orphans),
         *document_lines(checked),
     ]
+    if reason:
+        lines.append(f"A full refresh, because {reason}.")
     lines += [
         f"Filtered index: {filtered.documents:,} documents, {filtered.hidden:,} hidden",
         tag_line(checked.tags, digest),

@@ -176,15 +176,28 @@ class Indexes:
         except NotFoundError:
             raise Fatal(f"there is no index {name}.") from None
 
-    def matching(self, name: str, keys: list[str], *, but: Mapping[str, Any] | None = None) -> list[str]:
+    def matching(
+        self,
+        name: str,
+        keys: list[str],
+        *,
+        only: Mapping[str, Any] | None = None,
+        but: Mapping[str, Any] | None = None,
+    ) -> list[str]:
         """Return the keys that have a visible document.
 
         Args:
             name: Name or alias of the index.
             keys: At most 10,000 identifiers.
+            only: A query for documents that are included; None for all.
             but: A query for documents that are left out.
         """
-        query = {"bool": {"filter": [{"ids": {"values": keys}}], "must_not": [but] if but else []}}
+        query = {
+            "bool": {
+                "filter": [{"ids": {"values": keys}}, *([only] if only else [])],
+                "must_not": [but] if but else [],
+            }
+        }
         try:
             found = self.ask(
                 self.client.search,

@@ -3,7 +3,7 @@
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh import indexing
+from catalog.data_refresh import document_rows
 from catalog.data_refresh.documents import document
 from catalog.data_refresh.indexing import IdRange, RangeIndexer, find_count_mismatches
 from catalog.data_refresh.tag_policy import DEFAULT
@@ -62,7 +62,7 @@ def poisoned(monkeypatch, filled, where):
             raise KeyError("what nobody has thought of")
         return document(media_type, media, tags)
 
-    monkeypatch.setattr(indexing, "document", made)
+    monkeypatch.setattr(document_rows, "document", made)
     filled.execute(f"update image set title = 'poison' where {where}")
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from catalog.core.errors import Fatal, Interrupted, Retry
-from catalog.data_refresh import indexing
+from catalog.data_refresh import document_rows, indexing
 from catalog.data_refresh.documents import document
 from catalog.data_refresh.indexing import IdRange, RangeIndexer, find_count_mismatches, ranges
 from catalog.data_refresh.tag_policy import DEFAULT
@@ -34,7 +34,7 @@ def fill(api, search, name, media_type="image", number=1, **options):
 
 
 def test_all_rows_become_documents(filled, search, monkeypatch):
-    monkeypatch.setattr(indexing, "CHUNK", 60)
+    monkeypatch.setattr(document_rows, "CHUNK", 60)
     parts, done = fill(filled, search, "image-a", number=4)
     assert len(parts) == 4
     assert [p.first for p in parts[1:]] == [p.last + 1 for p in parts[:-1]]
@@ -97,7 +97,7 @@ def test_an_empty_table(api, search):
 
 
 def test_a_range_goes_on_where_it_was_stopped(filled, search, monkeypatch):
-    monkeypatch.setattr(indexing, "CHUNK", 50)
+    monkeypatch.setattr(document_rows, "CHUNK", 50)
     make(search, "image-a")
     state: Progress = {}
     options = keep(state)
@@ -235,7 +235,7 @@ def stopped(api, search, state):
 @pytest.mark.parametrize("change", ["index", "range", "table", "shape"])
 def test_progress_of_something_else_does_not_count(filled, search, monkeypatch, caplog, change):
     """A cleared task ignores saved progress of another index, range or table."""
-    monkeypatch.setattr(indexing, "CHUNK", 50)
+    monkeypatch.setattr(document_rows, "CHUNK", 50)
     make(search, "image-a")
     state: Progress = {}
     part, table = IdRange(1, 500), "image"
@@ -271,7 +271,7 @@ def test_a_missing_index_is_an_error(filled, search):
 @pytest.mark.parametrize("later", ["nothing", "by itself", "another"])
 def test_an_index_that_is_deleted_while_it_is_filled(filled, search, monkeypatch, later):
     """Filling an index never makes the engine create a missing one with a guessed mapping."""
-    monkeypatch.setattr(indexing, "CHUNK", 50)
+    monkeypatch.setattr(document_rows, "CHUNK", 50)
     uuid = make(search, "image-a")
     steps: list[int] = []
 
@@ -389,7 +389,7 @@ def test_a_document_that_the_engine_always_refuses(filled, search, monkeypatch):
     def bad(media_type, row, tags):
         return document(media_type, row, tags) | ({"filetype": {"a": 1}} if row.id == 42 else {})
 
-    monkeypatch.setattr(indexing, "document", bad)
+    monkeypatch.setattr(document_rows, "document", bad)
     done = RangeIndexer(
         filled, search.client, "image-a", "image", "image", DEFAULT, parts[0], pause=lambda _: None
     ).run()

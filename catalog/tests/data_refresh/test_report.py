@@ -2,8 +2,9 @@
 
 import msgspec
 
+from catalog.data_refresh.apply import Applied
 from catalog.data_refresh.columns import Copied
-from catalog.data_refresh.report import Checked, FilteredCounts, refresh_report
+from catalog.data_refresh.report import Checked, FilteredCounts, incremental_report, refresh_report
 
 
 def report(removed, rejected):
@@ -38,3 +39,38 @@ def test_counts_of_an_earlier_release_are_accepted():
     )
     assert "`image`: 12 rows" in text
     assert "without a document" not in text
+
+
+def test_a_full_refresh_says_why_it_is_not_incremental():
+    text = refresh_report(
+        "image",
+        {},
+        {},
+        copied=[Copied("image")],
+        orphans={},
+        checked=Checked(),
+        filtered=FilteredCounts(),
+        digest="d",
+        reason="there was no refresh before",
+    )
+    assert "A full refresh, because there was no refresh before." in text
+
+
+def test_an_incremental_refresh():
+    assert incremental_report(
+        "audio",
+        {"met": 10, "nypl": 5},
+        {"met": 8, "nypl": 5},
+        applied={"audioset": Applied(), "audio": Applied(1, 2000, 3, {"list_fk": 4})},
+        updated={"changed": 2001, "hidden": 7, "removed": 1, "rejected": {"bad": 2}, "filtered": 11},
+        digest="d",
+    ).splitlines() == [
+        "*Audio data refresh complete, incremental*: 15 → 13 documents (-2, -13.33%)",
+        "  - met: 10 → 8 (-2, -20.00%)",
+        "  _Sources that did not change are omitted._",
+        "`audioset`: 0 rows inserted, 0 updated, 0 deleted",
+        "`audio`: 1 rows inserted, 2,000 updated, 3 deleted",
+        "4 orphans of list_fk deleted",
+        "2,001 documents written; 1 removed from their source; 2 rejected, bad",
+        "Filtered index: 11 documents (policy d)",
+    ]

@@ -1,0 +1,250 @@
+"""Application of changed records to the live tables, in one transaction that readers do not notice."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import LiteralString
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from catalog.core.errors import Fatal, Retry
+from catalog.core.session import Connection, settle
+from catalog.data_refresh import progress
+from catalog.data_refresh.basis import create_marks, mark, set_mark
+from catalog.data_refresh.catch_up import leave_out_deleted
+from catalog.data_refresh.columns import changes_name, names, temp_name
+from catalog.data_refresh.ddl import compose
+from catalog.data_refresh.shape import Facts, Shape, check_shape, shape
+
+log = logging.getLogger(__name__)
+LOCK_SECONDS, LOCK_ATTEMPTS = 5.0, 60
+_UNIQUE = ("url", "foreign_identifier")  # alone or together with other columns
+_KEYS: dict[str, tuple[str, ...]] = {"audioset": ("foreign_identifier", "provider")}
+WHOLE = frozenset(_KEYS)  # tables that are small and copied as a whole
+
+
+class Applied(msgspec.Struct):
+    """Numbers of changed rows of a live table.
+
+    Attributes:
+        inserted: New rows.
+        updated: Rows with other values.
+        deleted: Rows that are not in the catalog any more, or that moderators deleted.
+        orphans: Number of deleted or cleared references to deleted rows, by foreign key.
+    """
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    orphans: dict[str, int] = {}
+
+
+def obstacles(api: Connection, tables: Sequence[str]) -> list[str]:
+    """Return the objects of live tables that changes of rows would trigger, one sentence each."""
+    found = []
+    for table in tables:
+        definition = shape(api, table)
+        found += [
+            f"the API's table {table} has the {kind} {name}, which changes of rows would run"
+            for kind in ("trigger", "rule")
+            for name, facts in definition.get(kind, {}).items()
+            if facts["enabled"] != "D"
+        ]
+    return found
+
+
+def apply_changes(
+    api: Connection,
+    tables: Sequence[str],
+    number: int,
+    own: Mapping[str, Sequence[str]],
+    *,
+    expected: Mapping[str, Shape],
+    pause: Callable[[float], None] = time.sleep,
+) -> dict[str, Applied]:
+    """Make the live tables equal to the catalog, where their records have changed.
+
+    It does nothing, and returns nothing, if an earlier attempt has applied the changes.
+
+    Args:
+        api: Connection to the API database, in autocommit.
+        tables: Names of the live tables whose changes were copied; referenced tables first.
+        number: Number of the refresh.
+        own: Columns that only the API has, by table.
+        expected: Definition of each table when the refresh began.
+        pause: Called with the seconds to wait before the next attempt.
+
+    Raises:
+        Retry: Other sessions held a table for minutes.
+        Fatal: A table was changed meanwhile, or rejects a record. Nothing was changed.
+    """
+    settle(api)
+    create_marks(api)
+    for table in tables:
+        progress.claim(api, table)
+    for attempt in range(LOCK_ATTEMPTS):
+        try:
+            # No savepoints: the rows that this transaction writes are recognized by its number.
+            with api.transaction():
+                _lock(api, tables)
+                check_shape(api, tables, expected, locked=True)
+                if all((found := mark(api, table)) and found.number == number for table in tables):
+                    return {}
+                return _apply(api, tables, number, own)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            log.info(
+                "attempt %d of %d: other sessions hold %s.", attempt + 1, LOCK_ATTEMPTS, ", ".join(tables)
+            )
+            pause(2)
+        except psycopg.OperationalError:
+            raise
+        except psycopg.DatabaseError as error:
+            message = (error.diag.message_primary or str(error)).rstrip(".")
+            raise Fatal(
+                f"{message}. Nothing was changed. Correct the cause, then clear this task, or trigger a run "
+                'with the conf {"mode": "full"}.'
+            ) from None
+    raise Retry(
+        f"{', '.join(tables)} could not be locked; end the sessions that hold it. Nothing was changed."
+    )
+
+
+def _lock(api: Connection, tables: Sequence[str]) -> None:
+    """Exclude writers, but not readers."""
+    api.execute("select set_config('lock_timeout', %s, true)", [f"{int(LOCK_SECONDS * 1000)}ms"])
+    api.execute(
+        sql.SQL("lock table {} in share row exclusive mode").format(
+            sql.SQL(", ").join(sql.Identifier("public", table) for table in tables)
+        )
+    )
+
+
+def _apply(
+    api: Connection, tables: Sequence[str], number: int, own: Mapping[str, Sequence[str]]
+) -> dict[str, Applied]:
+    found = {table: _Table(api, table, own[table]) for table in tables}
+    for table, one in found.items():
+        one.find_deleted()
+        if table not in _KEYS:  # a deleted row must not keep the unique values of a new one
+            one.delete()
+        one.release_unique_values()
+        one.upsert()
+    for table, one in found.items():
+        if table in _KEYS:  # audio files that refer to a deleted set have been updated
+            one.delete()
+    for table in tables:
+        set_mark(api, table, number, own=True)
+    return {table: one.applied for table, one in found.items()}
+
+
+class _Table:
+    """Changes of one live table.
+
+    Args:
+        api: Connection to the API database, in a transaction.
+        table: Name of the live table.
+        own: Columns that only the API has.
+    """
+
+    def __init__(self, api: Connection, table: str, own: Sequence[str]) -> None:
+        self._api, self._table = api, table
+        self.applied = Applied()
+        self._shape = shape(api, table)
+        self._key = _KEYS.get(table, ("identifier",))
+        columns = [
+            name
+            for name, facts in self._shape["column"].items()
+            if name not in ("id", *own) and not facts["generated"]
+        ]
+        identifier = self._shape["column"]["id"]
+        given = [] if identifier["default"] or identifier["identity"] else ["id"]
+        given += [name for name in own if not self._shape["column"][name]["identity"]]
+        self._values = [name for name in columns if name not in self._key]
+        same = sql.SQL(" and ").join(
+            sql.SQL("{} = {}").format(sql.Identifier("l", name), sql.Identifier("t", name))
+            for name in self._key
+        )
+        self._parts: dict[str, sql.Composable] = {
+            "live": sql.Identifier("public", table),
+            "temp": sql.Identifier("public", temp_name(table)),
+            "changes": sql.Identifier("public", changes_name(table)),
+            "deleted": sql.Identifier("pg_temp", f"deleted_{table}"),
+            "same": same,
+            "values": names(self._values),
+            "old": names(self._values, "l"),
+            "new": names(self._values, "t"),
+            "columns": names([*given, *columns]),
+            "inserted": names([*given, *columns], "t"),
+        }
+
+    def find_deleted(self) -> None:
+        """List the live rows that are to be deleted."""
+        leave_out_deleted(self._api, self._table)
+        # The copy of audio sets is complete, that of media holds only the changed ones.
+        among: LiteralString = "" if self._table in _KEYS else "join {changes} c using (identifier)"
+        self._do(
+            """
+            create temporary table {deleted} on commit drop as
+            select l.id from {live} l {among} where not exists (select from {temp} t where {same})
+            """,
+            among=compose(among, **self._parts),
+        )
+        self._do("analyze {deleted}")
+        self._do("analyze {temp}")
+
+    def release_unique_values(self) -> None:
+        """Replace values that pass from one record to another: they must be unique after each updated row."""
+        for name in _UNIQUE:
+            if name in self._values:
+                self._do(
+                    """
+                    update {live} l set {name} = 'moving ' || l.id from {temp} t
+                     where {same} and l.{name} is distinct from t.{name}
+                       and exists (select from {temp} o where o.{name} = l.{name})
+                    """,
+                    name=sql.Identifier(name),
+                )
+
+    def upsert(self) -> None:
+        """Update the rows with other values, and insert the new ones."""
+        # *<> compares the bytes: some types (json, point) have no equality.
+        self.applied.updated = self._do("""
+            update {live} l set ({values}) = row({new}) from {temp} t
+             where {same} and row({old})::record *<> row({new})::record
+        """)
+        self.applied.inserted = self._do("""
+            insert into {live} ({columns}) overriding system value
+            select {inserted} from {temp} t where not exists (select from {live} l where {same})
+        """)
+
+    def delete(self) -> None:
+        """Delete rows, and what refers to them, as a full refresh does."""
+        for key in self._shape.get("reference", {}).values():
+            if number := self._release(key):
+                self.applied.orphans[key["name"]] = number
+        self.applied.deleted = self._do("delete from {live} l using {deleted} d where l.id = d.id")
+
+    def _release(self, key: Facts) -> int:
+        """Delete rows that refer to deleted ones, or clear the reference (SET NULL); return their number."""
+        pairs = [
+            sql.SQL("{} = {}").format(sql.Identifier("c", a), sql.Identifier("l", b))
+            for a, b in zip(key["columns"], key["parents"], strict=True)
+        ]
+        parts: dict[str, sql.Composable] = {
+            "child": sql.Identifier(key["schema"], key["child"]),
+            "refers": sql.SQL(" and ").join(pairs),
+            "nulls": sql.SQL(", ").join(
+                sql.SQL("{} = null").format(sql.Identifier(column)) for column in key["columns"]
+            ),
+        }
+        parts["rows"] = compose(
+            "{live} l, {deleted} d where l.id = d.id and {refers}", **self._parts, **parts
+        )
+        if key["on delete"] == "n":
+            return self._do("update {child} c set {nulls} from {rows}", **parts)
+        return self._do("delete from {child} c using {rows}", **parts)
+
+    def _do(self, statement: LiteralString, **parts: sql.Composable) -> int:
+        return self._api.execute(compose(statement, **self._parts, **parts)).rowcount

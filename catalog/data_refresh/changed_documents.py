@@ -1,0 +1,145 @@
+"""Update of the live indexes after the rows of some records have changed."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from catalog.core.errors import Interrupted, Retry
+from catalog.core.media import MediaType
+from catalog.core.session import Connection
+from catalog.data_refresh import document_rows
+from catalog.data_refresh.bulk import BulkSender, delete_action
+from catalog.data_refresh.changes import batch
+from catalog.data_refresh.document_rows import DocumentRows
+from catalog.data_refresh.search import Indexes
+from catalog.data_refresh.sensitive import sensitive_groups
+from catalog.data_refresh.tag_policy import TagPolicy
+
+log = logging.getLogger(__name__)
+
+
+class Updated(msgspec.Struct):
+    """Progress of the update.
+
+    Attributes:
+        after: Last key that is done.
+        documents: Changed records that have a document.
+        hidden: Those of them that contain a sensitive term.
+        removed: Records whose row says that they are removed from their source.
+        rejected: Identifiers of records without a document, with the reason.
+        added: By index: documents after the update minus documents before.
+    """
+
+    after: UUID | None = None
+    documents: int = 0
+    hidden: int = 0
+    removed: int = 0
+    rejected: dict[str, str] = {}
+    added: dict[str, int] = {}
+
+
+class ChangedDocuments:
+    """Writes the documents of changed records to an index and to the filtered index.
+
+    Args:
+        api: Connection to the API database, in autocommit.
+        indexes: Operations on indexes.
+        media_type: Media type of the records.
+        index: Name of the index with all documents.
+        filtered: Name of the index without sensitive media.
+        policy: Tag policy of the documents.
+        terms: Sensitive terms.
+        load: Loads the state of an earlier attempt.
+        save: Saves the state.
+        progress: Called with the progress.
+        should_stop: Called between two batches.
+        pause: Sleeps for a number of seconds.
+    """
+
+    def __init__(
+        self,
+        api: Connection,
+        indexes: Indexes,
+        media_type: MediaType,
+        index: str,
+        filtered: str,
+        policy: TagPolicy,
+        terms: Sequence[str],
+        *,
+        load: Callable[[], Mapping[str, Any] | None] = lambda: None,
+        save: Callable[[dict[str, Any]], None] = lambda _: None,
+        progress: Callable[[Updated], object] = lambda _: None,
+        should_stop: Callable[[], bool] = lambda: False,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._api, self._indexes, self._media_type = api, indexes, media_type
+        self._index, self._filtered = index, filtered
+        self._groups = sensitive_groups(terms)
+        self._rows = DocumentRows(api, media_type, media_type, policy)
+        self._senders = {
+            name: BulkSender(indexes.client, indexes.require(name).writer, tell=True, pause=pause)
+            for name in (index, filtered)
+        }
+        self._load, self._save, self._report, self._should_stop = load, save, progress, should_stop
+
+    def run(self) -> Updated:
+        """Update the documents of all changed keys. Repeating it is harmless.
+
+        Raises:
+            Interrupted: `should_stop` returned True; the next attempt resumes.
+            Retry: The engine does not show what was written.
+        """
+        stored = self._load()
+        done = msgspec.convert(stored, Updated) if stored else Updated()
+        while keys := batch(self._api, self._media_type, done.after, document_rows.CHUNK):
+            self._update(keys, done)
+            done.after = keys[-1]
+            self._save(msgspec.to_builtins(done))
+            self._report(done)
+            if self._should_stop():
+                raise Interrupted(
+                    f"asked to stop after {done.documents:,} documents; the next attempt resumes there."
+                )
+        return done
+
+    def _update(self, keys: list[UUID], done: Updated) -> None:
+        texts = [str(key) for key in keys]
+        before = {name: self._indexes.matching(name, texts) for name in self._senders}
+        chunk = self._rows.of_keys(keys)
+        documents = chunk.written
+        rejected = {one.key: f"{one.kind}: {one.reason}" for one in chunk.rejections}
+        rejected |= self._write(self._index, texts, documents)
+        documents = {key: action for key, action in documents.items() if key not in rejected}
+        sensitive: set[str] = set()
+        for group in self._groups:
+            sensitive |= set(self._indexes.matching(self._index, texts, only=group))
+        shown = {key: action for key, action in documents.items() if key not in sensitive}
+        self._write(self._filtered, texts, shown)
+        for name, wanted in ((self._index, documents), (self._filtered, shown)):
+            found = self._indexes.matching(name, texts)
+            if different := set(found) ^ set(wanted):
+                raise Retry(
+                    f"{name} does not show {len(different):,} of {len(texts):,} changes, such as "
+                    f"{min(different)}; the next attempt writes them again."
+                )
+            done.added[name] = done.added.get(name, 0) + len(found) - len(before[name])
+        for key, reason in rejected.items():
+            log.warning("%s has no document: %s", key, reason)
+        done.rejected |= rejected
+        done.documents += len(documents)
+        done.hidden += len(documents) - len(shown)
+        done.removed += chunk.removed
+
+    def _write(self, name: str, keys: list[str], documents: Mapping[str, bytes]) -> dict[str, str]:
+        """Write documents, delete those of other keys, and return the rejected ones with their reasons."""
+        sender = self._senders[name]
+        actions = [documents.get(key) or delete_action(key) for key in keys]
+        sent = sender.send(actions)
+        if sent.rejections:
+            sender.send([delete_action(one.key) for one in sent.rejections])
+        self._indexes.refresh(name)
+        return {one.key: f"{one.kind}: {one.reason}" for one in sent.rejections}

@@ -1,0 +1,102 @@
+"""The choice between a full and an incremental refresh, and the plan of each."""
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from catalog.core.errors import Refused
+from catalog.core.session import Connection
+from catalog.data_refresh import basis
+from catalog.data_refresh.apply import obstacles
+from catalog.data_refresh.basis import Basis
+from catalog.data_refresh.refresh import Plan, Refresh
+
+if TYPE_CHECKING:
+    from catalog.data_refresh.search import Indexes
+
+Wanted = Literal["auto", "incremental", "full"]
+SHARE, LEAST = 0.10, 10_000  # share of records that may have changed, and the number that always may
+
+
+def choose(
+    wanted: Wanted,
+    plan: Plan,
+    catalog: Connection,
+    api: Connection,
+    engine: "Indexes",
+    *,
+    limit: int,
+    full_after: timedelta,
+) -> Plan:
+    """Return the plan of a refresh: incremental where that is possible, otherwise full with the reason.
+
+    Args:
+        wanted: Mode that was asked for.
+        plan: Plan of a full refresh.
+        catalog: Connection to the catalog database.
+        api: Connection to the API database.
+        engine: Operations on indexes.
+        limit: Maximum number of rows that a full refresh copies; 0 for all.
+        full_after: Age of the last full refresh from which `auto` chooses a full one.
+
+    Raises:
+        Refused: An incremental refresh was asked for and is impossible.
+    """
+    if wanted == "full":
+        return plan
+    found = _continued(plan, catalog, api, engine, limit)
+    if isinstance(found, str):
+        if wanted == "incremental":
+            raise Refused(f"mode: an incremental refresh is impossible: {found}. Use auto or full.")
+        return msgspec.structs.replace(plan, reason=found)
+    age = datetime.now(UTC) - found.full_on
+    if wanted == "auto" and age >= full_after:
+        reason = f"the last full refresh is {age.days} days old, and DATA_REFRESH_FULL_AFTER_DAYS is reached"
+        return msgspec.structs.replace(plan, reason=reason)
+    live = {alias: index for alias, index in plan.live.items() if index}
+    return msgspec.structs.replace(
+        plan,
+        mode="incremental",
+        index=live[plan.media_type],
+        filtered=live[f"{plan.media_type}-filtered"],
+        aliases=live,
+        previous=found,
+    )
+
+
+def _continued(
+    plan: Plan, catalog: Connection, api: Connection, engine: "Indexes", limit: int
+) -> Basis | str:
+    """Return the state that an incremental refresh continues, or why it cannot."""
+    if limit:
+        return "DATA_REFRESH_LIMIT is set"
+    found = basis.last(catalog, plan.media_type)
+    if isinstance(found, str):
+        return found
+    tables = list(plan.shapes)
+    problem = basis.obstacle(found, api, engine, tables, plan.inputs)
+    return problem or next(iter(obstacles(api, tables)), None) or found
+
+
+def completed(refresh: Refresh) -> Basis | None:
+    """Return the state after a refresh whose indexes are complete; None if no refresh can continue it."""
+    plan = refresh.plan
+    indexes = {alias: refresh.made(index) for alias, index in plan.aliases.items()}
+    rejected = indexes[plan.media_type].rejected
+    if plan.mode == "index_only" or not plan.inputs or rejected is None:
+        return None
+    return Basis(
+        refresh.number,
+        plan.horizon,
+        plan.inputs,
+        {alias: made.uuid for alias, made in indexes.items()},
+        {alias: refresh.counted(index) for alias, index in plan.aliases.items()},
+        plan.previous.full_on if plan.previous else datetime.now(UTC),
+        rejected,
+    )
+
+
+def most_changes(rows: int) -> int:
+    """Return how many of a table's records may have changed for an incremental refresh."""
+    return max(LEAST, int(SHARE * rows))

@@ -1,0 +1,195 @@
+"""An incremental refresh continues the last one only where the state of both databases is that of its end."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from catalog.core.errors import Refused
+from catalog.data_refresh import basis, modes
+from catalog.data_refresh.basis import Basis, create_marks, last, mark, record, set_mark
+from catalog.data_refresh.columns import Column
+from catalog.data_refresh.refresh import Made, begin, note_index, reach, read
+from catalog.data_refresh.row_versions import HALF, horizon, written_since
+from catalog.tests.data_refresh.indexes import make
+from catalog.tests.data_refresh.test_refresh import plan, turn
+
+pytestmark = pytest.mark.database
+NOW = datetime(2026, 11, 27, tzinfo=UTC)
+
+
+def ended(catalog, run_id="1", **more):
+    """Record a promoted refresh, and return its basis."""
+    refresh = begin(catalog, turn(catalog, run_id), plan())
+    found = Basis(
+        refresh.number,
+        horizon=7,
+        inputs="inputs",
+        indexes={"image": "a", "image-filtered": "b"},
+        documents={"image": 3, "image-filtered": 2},
+        full_on=NOW,
+        **more,
+    )
+    record(catalog, found)
+    return found
+
+
+def test_the_state_of_the_last_refresh(catalog):
+    assert last(catalog, "image") == "there was no refresh before"
+    ended(catalog)
+    second = ended(catalog, "2", rejected=["x"])
+    assert last(catalog, "image") == second
+    begin(catalog, turn(catalog, "3"), plan())  # is still working
+    assert last(catalog, "image") == second
+
+
+@pytest.mark.parametrize("stage", ["tables", "promoted"])
+def test_a_refresh_without_a_state_hides_earlier_ones(catalog, stage):
+    ended(catalog)
+    later = begin(catalog, turn(catalog, "2"), plan())
+    reach(catalog, later, stage)
+    assert last(catalog, "image") == "the last refresh was not completed, or it rebuilt only the index"
+
+
+def test_a_restored_dump_is_noticed(catalog):
+    """Its rows are the same, but other transactions wrote them."""
+    found = ended(catalog)
+    catalog.execute("create table saved as select * from refresh")
+    catalog.execute("delete from refresh")
+    catalog.execute("insert into refresh select * from saved")
+    assert last(catalog, "image") == "the catalog database was restored from a dump since the last refresh"
+    record(catalog, found)
+    assert last(catalog, "image") == found
+
+
+def test_the_state_of_another_release(catalog):
+    ended(catalog)
+    catalog.execute(
+        "update refresh set basis = jsonb_build_object("
+        "    'number', '{}', 'xid', pg_current_xact_id()::text::bigint & 4294967295)"
+    )
+    assert last(catalog, "image") == "another release recorded the last refresh"
+
+
+def test_a_table_that_was_replaced_has_no_mark(api):
+    assert mark(api, "image") is None
+    create_marks(api)
+    set_mark(api, "image", 5)
+    found = mark(api, "image")
+    assert found is not None
+    assert (found.number, found.own) == (5, [])
+    api.execute("create table other (like image including all)")
+    api.execute("alter table image rename to former")
+    api.execute("alter table other rename to image")
+    assert mark(api, "image") is None
+
+
+def test_row_versions_since_a_moment(catalog):
+    catalog.execute("create table numbers (n int)")
+    catalog.execute("insert into numbers values (1)")
+    began = horizon(catalog)
+    query = "select array_agg(n order by n) from numbers where "
+
+    def newer(since):
+        return catalog.execute(query + written_since(catalog, since).as_string(catalog)).fetchone()
+
+    assert newer(began) == (None,)
+    catalog.execute("insert into numbers values (2)")
+    catalog.execute("vacuum freeze numbers")
+    assert newer(began) == ([2],)
+    assert newer(began - HALF - 1_000) == ([1, 2],)  # too long ago to tell
+    assert newer(began + 1_000_000) == ([1, 2],)  # a moment that has not been yet
+
+
+@pytest.fixture
+def promoted(catalog, api, search):
+    """Both databases and the engine after a refresh, and the plan of the next one."""
+    uuids = {name: make(search, name) for name in ("image-1", "image-1-filtered")}
+    search.swap_aliases({"image": "image-1", "image-filtered": "image-1-filtered"})
+    mine = turn(catalog)
+    refresh = begin(catalog, mine, plan("image-1", horizon=7, inputs="inputs"))
+    for name, uuid in uuids.items():
+        note_index(catalog, refresh, name, Made(uuid, 3, []))
+    state = modes.completed(read(catalog, mine))
+    assert state is not None
+    record(catalog, state)
+    create_marks(api)
+    set_mark(api, "image", state.number)
+    live = {"image": "image-1", "image-filtered": "image-1-filtered"}
+    return plan("image-2", horizon=9, inputs="inputs", live=live, shapes={"image": {}})
+
+
+def choose(wanted, following, catalog, api, search, *, limit=0, days=35):
+    return modes.choose(wanted, following, catalog, api, search, limit=limit, full_after=timedelta(days=days))
+
+
+def test_auto_is_incremental_where_that_is_possible(promoted, catalog, api, search):
+    found = choose("auto", promoted, catalog, api, search)
+    assert (found.mode, found.index, found.filtered) == ("incremental", "image-1", "image-1-filtered")
+    assert found.aliases == {"image": "image-1", "image-filtered": "image-1-filtered"}
+    assert found.previous.horizon == 7
+    assert choose("full", promoted, catalog, api, search) == promoted
+
+
+def obstruct(kind, catalog, api, search):
+    statements = {
+        "mark": "update catalog_refresh set refresh = refresh - 1",
+        "table": "create table n (like image including all); alter table image rename to old; "
+        "alter table n rename to image",
+        "trigger": "create function nothing() returns trigger language plpgsql as 'begin return new; end'; "
+        "create trigger watched before update on image for each row execute function nothing()",
+    }
+    if kind == "index":
+        make(search, "image-3")
+        search.swap_aliases({"image": "image-3"})
+    elif kind in statements:
+        api.execute(statements[kind])
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("mark", "the last refresh did not write the API's table image as it is now"),
+        ("table", "the last refresh did not write the API's table image as it is now"),
+        ("index", "the last refresh did not fill the index behind image"),
+        ("trigger", "the API's table image has the trigger watched, which changes of rows would run"),
+        ("inputs", "columns, tag policy, sensitive terms, the index mapping or the code of documents"),
+        ("limit", "DATA_REFRESH_LIMIT is set"),
+    ],
+)
+def test_a_full_refresh_says_why(promoted, catalog, api, search, kind, reason):
+    obstruct(kind, catalog, api, search)
+    following = msgspec.structs.replace(promoted, inputs="others") if kind == "inputs" else promoted
+    limit = 5 if kind == "limit" else 0
+    found = choose("auto", following, catalog, api, search, limit=limit)
+    assert found.mode == "full"
+    assert reason in found.reason
+    with pytest.raises(Refused, match="mode: an incremental refresh is impossible"):
+        choose("incremental", following, catalog, api, search, limit=limit)
+
+
+def test_a_full_refresh_after_some_time(promoted, catalog, api, search):
+    assert "days old" in choose("auto", promoted, catalog, api, search, days=0).reason
+    assert choose("incremental", promoted, catalog, api, search, days=0).mode == "incremental"
+
+
+def test_inputs_depend_on_columns_terms_and_policy():
+    column = Column("title", "text", "text", None)
+    columns = {"image": [column]}
+    found = {
+        basis.inputs(columns, ["a"], "policy"),
+        basis.inputs(columns, ["b"], "policy"),
+        basis.inputs(columns, ["a"], "other"),
+        basis.inputs({"image": [msgspec.structs.replace(column, widest=5)]}, ["a"], "policy"),
+    }
+    assert len(found) == 4
+    assert basis.inputs(columns, ["b", "a"], "p") == basis.inputs(columns, ["a", "b"], "p")
+
+
+@pytest.mark.parametrize("rejected", [None, ["x"]])
+def test_what_cannot_be_continued_has_no_state(catalog, rejected):
+    mine = turn(catalog)
+    refresh = begin(catalog, mine, plan(mode="index_only" if rejected else "full", inputs="inputs"))
+    for name in ("image-1", "image-1-filtered"):
+        note_index(catalog, refresh, name, Made("uuid", 3, rejected))
+    assert modes.completed(read(catalog, mine)) is None

@@ -1,0 +1,304 @@
+"""An incremental refresh leaves tables and indexes as a full one would, whatever was changed, by whomever."""
+
+import os
+import uuid
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import sql
+
+from catalog.data_refresh import changes, changes_copy, promotion
+from catalog.data_refresh.apply import apply_changes
+from catalog.data_refresh.changes import TooManyChanges
+from catalog.data_refresh.changes_copy import ChangesCopy
+from catalog.data_refresh.copy import TABLES, TableCopy
+from catalog.data_refresh.row_versions import horizon
+from catalog.data_refresh.shape import shape
+from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.database
+
+
+class Refreshes:
+    """Refreshes of one media type, one after the other."""
+
+    def __init__(self, catalog, api, media_type="image"):
+        self.catalog, self.api, self.tables = catalog, api, TABLES[media_type]
+        self.number, self.horizon = 0, 0
+
+    def full(self):
+        self.number += 1
+        began = horizon(self.catalog)
+        for table in self.tables:
+            TableCopy(self.catalog, self.api, table, str(self.number)).run()
+            promotion.build_indexes(self.api, table)
+        promotion.promote(self.api, self.tables, str(self.number), number=self.number, accept_shrinkage=True)
+        promotion.drop_left_overs(self.api, self.tables)
+        self.horizon = began
+
+    def incremental(self, most=1000):
+        self.number += 1
+        began, run = horizon(self.catalog), str(self.number)
+        copied = {}
+        for table in self.tables:
+            if table == "audioset":
+                copied[table] = TableCopy(self.catalog, self.api, table, run).run()
+            else:
+                job = ChangesCopy(self.catalog, self.api, table, run)
+                copied[table] = job.copy(self.horizon, rejected=[], most=most)
+        shapes = {table: shape(self.api, table) for table in self.tables}
+        own = {table: one.own for table, one in copied.items()}
+        applied = apply_changes(self.api, self.tables, self.number, own, expected=shapes)
+        assert {table: shape(self.api, table) for table in self.tables} == shapes
+        promotion.drop_left_overs(self.api, self.tables)
+        self.horizon = began
+        return applied
+
+    def expected(self, table):
+        """Return the rows that a full refresh would make, without the ids of new ones."""
+        TableCopy(self.catalog, self.api, table, "expected").run()
+        rows = self.rows(f"temp_import_{table}")
+        promotion.drop_left_overs(self.api, [table])
+        return rows
+
+    def rows(self, table):
+        query = sql.SQL("select to_jsonb(t) - 'id' from {} t").format(sql.Identifier("public", table))
+        return sorted(map(str, (row for (row,) in self.api.execute(query))))
+
+
+@pytest.fixture
+def image(filled):  # noqa: F811 - the fixture
+    catalog, api = filled
+    found = Refreshes(catalog, api)
+    found.full()
+    return found
+
+
+@pytest.fixture
+def audio(filled):  # noqa: F811 - the fixture
+    catalog, api = filled
+    found = Refreshes(catalog, api, "audio")
+    found.full()
+    return found
+
+
+def ids(api, table="image"):
+    return dict(api.execute(f"select identifier, id from {table}").fetchall())
+
+
+def changed(refreshes, *statements, api=()):
+    """Change the catalog and the API's tables by SQL, refresh, and compare with a full refresh."""
+    for statement in statements:
+        refreshes.catalog.execute(statement)
+    for statement in api:
+        refreshes.api.execute(statement)
+    before = ids(refreshes.api)
+    applied = refreshes.incremental()["image"]
+    assert refreshes.rows("image") == refreshes.expected("image")
+    after = ids(refreshes.api)
+    assert {key: after[key] for key in before.keys() & after.keys()} == {
+        key: before[key] for key in before.keys() & after.keys()
+    }
+    return applied
+
+
+NEW = """
+    insert into image (identifier, created_on, updated_on, provider, foreign_identifier, foreign_landing_url,
+                       url, license, title, removed_from_source)
+    select gen_random_uuid(), now(), now(), provider, foreign_identifier || '-{0}', foreign_landing_url,
+           url || '?{0}', license, 'new {0}', false from image where title not like 'new %' limit {1}
+"""
+FIRST = "(select identifier from image order by identifier limit {})"
+LATER = "(select identifier from image order by identifier offset {} limit {})"
+LAST = "(select identifier from image order by identifier desc limit 1)"
+
+
+def test_nothing_changed(image):
+    applied = changed(image)
+    assert (applied.inserted, applied.updated, applied.deleted) == (0, 0, 0)
+
+
+def test_changes_by_anybody_are_found(image):
+    """New, changed and deleted rows, without any date being set."""
+    applied = changed(
+        image,
+        f"delete from image where identifier in {LATER.format(20, 3)}",
+        f"update image set title = gen_random_uuid() where identifier in {FIRST.format(5)}",
+        NEW.format(uuid.uuid4().hex, 7),
+    )
+    assert (applied.inserted, applied.updated, applied.deleted) == (7, 5, 3)
+    assert changed(image).updated == 0
+
+
+def test_a_transaction_that_was_open_during_a_refresh(image, pair):  # noqa: F811 - the fixture
+    """Its number is lower than those of transactions that the refresh has seen."""
+    with psycopg.connect(pair[0]) as other:
+        other.execute(f"update image set title = gen_random_uuid() where identifier in {FIRST.format(1)}")
+        changed(image, f"update image set title = gen_random_uuid() where identifier in {LATER.format(8, 2)}")
+    assert changed(image).updated == 1
+
+
+def test_changes_during_the_copy_are_left_to_the_next_refresh(image, pair, monkeypatch):  # noqa: F811
+    """All changes are read in one snapshot, whatever is committed meanwhile."""
+    find = changes.find_changes
+
+    def found(*arguments, **options):
+        number = find(*arguments, **options)
+        with psycopg.connect(pair[0]) as other:
+            other.execute(f"delete from image where identifier in {LATER.format(8, 1)}")
+            other.execute(NEW.format(uuid.uuid4().hex, 2))
+        return number
+
+    monkeypatch.setattr(changes_copy, "find_changes", found)
+    image.catalog.execute(
+        f"update image set title = gen_random_uuid() where identifier in {LATER.format(8, 2)}"
+    )
+    applied = image.incremental()["image"]
+    assert (applied.inserted, applied.updated, applied.deleted) == (0, 2, 0)
+    monkeypatch.undo()
+    applied = changed(image)
+    assert (applied.inserted, applied.updated, applied.deleted) == (2, 0, 1)
+
+
+@pytest.mark.parametrize("column", ["url", "foreign_identifier"])
+def test_records_exchange_a_unique_value(image, column):
+    changed(image, f"update image set provider = 'one' where identifier in {FIRST.format(2)}")
+    query = f"select identifier, {column} from image order by identifier limit 2"
+    (first, its), (second, other) = image.catalog.execute(query).fetchall()
+    applied = changed(
+        image,
+        f"update image set {column} = 'between' where identifier = '{first}'",
+        f"update image set {column} = '{its}' where identifier = '{second}'",
+        f"update image set {column} = '{other}' where identifier = '{first}'",
+    )
+    assert applied.updated == 2
+
+
+def test_an_identifier_is_changed(image):
+    applied = changed(image, f"update image set identifier = gen_random_uuid() where identifier in {LAST}")
+    assert (applied.inserted, applied.deleted) == (1, 1)
+
+
+def test_the_api_s_rows_are_changed(image):
+    """Edits and deletions in the API's table are undone; moderation and columns of the API stay."""
+    unlisted = (
+        "(select identifier from image where id not in (select image_id from imagelist_images) limit 2)"
+    )
+    deleted = f"delete from image where identifier in {unlisted}"
+    changed(
+        image,
+        api=(
+            f"update image set title = 'edited', view_count = 7 where identifier in {FIRST.format(4)}",
+            deleted,
+            f"""
+            with taken as ({deleted} returning identifier)
+            insert into api_deletedimage (created_on, updated_on, identifier)
+            select now(), now(), identifier from taken
+            """,
+        ),
+    )
+    assert image.api.execute("select count(*) from image where view_count = 7").fetchone() >= (4,)
+    back = changed(image, api=("delete from api_deletedimage where created_on > now() - interval '1 hour'",))
+    assert back.inserted == 2
+
+
+def test_lists_lose_the_entries_of_deleted_media(image):
+    image.api.execute("""
+        insert into imagelist_images (imagelist_id, image_id)
+        select (select min(id) from imagelist), id from image on conflict do nothing
+    """)
+    applied = changed(image, f"delete from image where identifier in {LAST}")
+    assert applied.deleted == 1
+    assert sum(applied.orphans.values()) >= 1
+
+
+SETS = (
+    # a set that is new, one that loses its last file, one whose title changes
+    "update audio set audio_set_foreign_identifier = 'new', audio_set = {new} where identifier in {first}",
+    """
+    delete from audio where audio_set_foreign_identifier =
+        (select max(audio_set_foreign_identifier) from audio)
+    """,
+    """
+    update audio set audio_set = audio_set || '{{"title": "Other"}}' where audio_set_foreign_identifier =
+        (select min(audio_set_foreign_identifier) from audio)
+    """,
+)
+
+
+@pytest.mark.parametrize("statement", SETS)
+def test_audio_sets(audio, statement):
+    new = """jsonb_build_object('foreign_identifier', 'new', 'title', 'New', 'url', 'https://new.example.org')"""
+    audio.catalog.execute(statement.format(new=new, first=FIRST.format(2).replace("image", "audio")))
+    applied = audio.incremental()
+    assert sum(one.inserted + one.updated + one.deleted for one in applied.values()) > 0
+    for table in audio.tables:
+        TableCopy(audio.catalog, audio.api, table, "expected").run()
+    expected = {table: audio.rows(f"temp_import_{table}") for table in audio.tables}
+    promotion.drop_left_overs(audio.api, audio.tables)
+    assert {table: audio.rows(table) for table in audio.tables} == expected
+    assert all(one == type(one)() for one in audio.incremental().values())
+
+
+def test_too_many_changes(image):
+    image.catalog.execute("update image set title = title")
+    with pytest.raises(TooManyChanges, match="records have changed, more than 50"):
+        image.incremental(most=50)
+
+
+# Statements for the catalog and for the API's tables; `{n}` and `{u}` choose rows and values.
+WRITES = [
+    ("catalog", NEW.format("{n}-{u}", 3)),
+    ("catalog", f"update image set title = gen_random_uuid() where identifier in {LATER.format('{n}', 3)}"),
+    (
+        "catalog",
+        f"update image set meta_data = null, tags = '[]' where identifier in {LATER.format('{n}', 2)}",
+    ),
+    ("catalog", f"update image set removed_from_source = true where identifier in {LATER.format('{n}', 1)}"),
+    ("catalog", f"update image set width = null where identifier in {LATER.format('{n}', 2)}"),
+    ("catalog", f"delete from image where identifier in {LATER.format('{n}', 2)}"),
+    (
+        "catalog",
+        f"update image set identifier = gen_random_uuid() where identifier in {LATER.format('{n}', 1)}",
+    ),
+    ("catalog", f"update image set url = url || '{{u}}' where identifier in {LATER.format('{n}', 1)}"),
+    ("catalog", f"update image set creator = repeat('x', 3000) where identifier in {LATER.format('{n}', 1)}"),
+    ("catalog", "vacuum freeze image"),
+    ("api", f"update image set view_count = view_count + 1 where identifier in {LATER.format('{n}', 9)}"),
+    ("api", f"update image set title = 'edited' where identifier in {LATER.format('{n}', 2)}"),
+    (
+        "api",
+        f"""
+        with taken as (
+            delete from image where identifier in {LATER.format("{n}", 3)}
+               and id not in (select image_id from imagelist_images) returning identifier
+        )
+        insert into api_deletedimage (created_on, updated_on, identifier)
+        select now(), now(), identifier from taken on conflict do nothing
+        """,
+    ),
+    (
+        "api",
+        "delete from api_deletedimage where identifier in (select identifier from api_deletedimage limit 1)",
+    ),
+    ("api", "vacuum image"),
+]
+HISTORY = st.lists(st.tuples(st.sampled_from(range(len(WRITES))), st.integers(0, 60)), max_size=8)
+
+
+@settings(
+    max_examples=int(os.environ.get("HISTORIES", "25")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(history=HISTORY)
+def test_any_history_ends_as_a_full_refresh_would(image, history):
+    # The records of earlier histories, of which only few may be rejected.
+    image.catalog.execute("update image set creator = 'nobody' where length(creator) > 2000")
+    for write, number in history:
+        where, statement = WRITES[write]
+        text = statement.replace("{n}", str(number)).replace("{u}", uuid.uuid4().hex[:8])
+        (image.catalog if where == "catalog" else image.api).execute(text)
+    changed(image)
