@@ -188,6 +188,14 @@ DATA_REFRESH_INDEX_TASKS: Setting[int] = _declare(
 DATA_REFRESH_LIMIT: Setting[int] = _declare(
     "Variable, JSON", "DATA_REFRESH_LIMIT", "`0`: all", "copy only this many rows", of=Count, value=0
 )
+DATA_REFRESH_FULL_AFTER_DAYS: Setting[int] = _declare(
+    "Variable, JSON",
+    "DATA_REFRESH_FULL_AFTER_DAYS",
+    None,
+    "age of the last full data refresh, in days, from which the mode `auto` chooses a full one",
+    of=Count,
+    value=35,
+)
 SLACK_MESSAGE_OVERRIDE = _switch("SLACK_MESSAGE_OVERRIDE", False, "`true` sends from any environment")
 SILENCED_SLACK_NOTIFICATIONS: Setting[dict[str, list[Silencing]]] = _declare(
     "Variable, JSON",

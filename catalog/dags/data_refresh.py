@@ -14,12 +14,19 @@ import msgspec
 from airflow.sdk import Param, chain, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
-from catalog.core.settings import DATA_REFRESH_LIMIT
-from catalog.dags.common.connections import API_DB, SEARCH, api_connection, catalog_connection
+from catalog.core.settings import DATA_REFRESH_FULL_AFTER_DAYS, DATA_REFRESH_LIMIT
+from catalog.dags.common.connections import (
+    API_DB,
+    SEARCH,
+    api_connection,
+    catalog_connection,
+    sensitive_terms,
+)
 from catalog.dags.common.context import GIVEN, Params, TaskInstance
 from catalog.dags.common.progress import Meter, sigterm_flag
-from catalog.dags.common.refreshes import begin_refresh, current_refresh, reach
+from catalog.dags.common.refreshes import begin_refresh, current_refresh, note_index, reach, replan
 from catalog.dags.common.retries import hint
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
@@ -38,15 +45,23 @@ from catalog.dags.groups.indexing import (
     require_whole,
     split_ranges,
     tag_policy,
+    update_live_indexes,
 )
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import kept_turn, wait_for_turn
+from catalog.data_refresh import progress
+from catalog.data_refresh.apply import WHOLE, Applied, apply_changes
+from catalog.data_refresh.basis import inputs
+from catalog.data_refresh.changes import TooManyChanges
+from catalog.data_refresh.changes_copy import ChangesCopy
 from catalog.data_refresh.columns import Copied, temp_name
 from catalog.data_refresh.copy import TABLES, TableCopy, estimated_rows
+from catalog.data_refresh.modes import choose, most_changes
 from catalog.data_refresh.promotion import build_indexes as build
 from catalog.data_refresh.promotion import drop_left_overs, left_overs, promote
-from catalog.data_refresh.refresh import Plan
-from catalog.data_refresh.report import Checked, FilteredCounts, refresh_report
+from catalog.data_refresh.refresh import Plan, Refresh
+from catalog.data_refresh.report import Checked, FilteredCounts, incremental_report, refresh_report
+from catalog.data_refresh.row_versions import horizon
 from catalog.data_refresh.shape import check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
 from catalog.data_refresh.table_preflight import preflight_tables
@@ -79,10 +94,19 @@ DOC = """
 10. The old tables and indexes are deleted, and a report compares the documents of each source before and
     after.
 
+An incremental refresh (`mode`) skips 5 to 8. It finds the records that were written or deleted since the last
+refresh, by whatever program, copies only those, and applies them to the live tables in one transaction. Then
+it writes their documents to both live indexes. Tables and indexes end as after a full refresh. The mode
+`auto` is incremental unless this is impossible: no refresh was completed before, a database was restored,
+columns, tag policy, sensitive terms or the code of documents have changed, the API's tables have triggers,
+more than 10 % of the records have changed, or the last full refresh is older than the Variable
+`DATA_REFRESH_FULL_AFTER_DAYS`. The report says which.
+
 After a failure, clear the failed task together with its downstream tasks: the run resumes, unless another
 refresh has begun meanwhile. A new run cleans up after one that was given up. The old tables are live until
 `promote_tables` succeeds, the old indexes until `promote_indexes` does; if the run fails between the two, the
-new tables and the old indexes are live. With `index_only`, new indexes are built from the live tables, with
+new tables and the old indexes are live. After an incremental refresh that fails between the two, some
+documents may be newer than others. With `index_only`, new indexes are built from the live tables, with
 the current tag policy and sensitive terms. The Variable `DATA_REFRESH_LIMIT` limits the number of rows that
 are copied, for a small staging database.
 """
@@ -116,26 +140,50 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> None:
     index_only, tables = params["index_only"], TABLES[media_type]
 
     def plan(number: int) -> Plan:
-        index, engine = f"{media_type}-{number}-{uuid4().hex[:12]}", indexes()
-        filtered = f"{index}-filtered"
-        aliases = {media_type: index, f"{media_type}-filtered": filtered}
-        with api_connection(autocommit=True) as api:
-            return Plan(
+        names, engine, policy = _new_names(media_type, number), indexes(), tag_policy()
+        with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
+            full = Plan(
                 media_type,
                 API_DB,
                 SEARCH,
                 media_type if index_only else temp_name(media_type),
-                index,
-                aliases=aliases,
-                policy=msgspec.to_builtins(tag_policy()),
+                names[media_type],
+                aliases=names,
+                policy=msgspec.to_builtins(policy),
                 since=moderation_moment(api),
-                filtered=filtered,
+                filtered=names[f"{media_type}-filtered"],
                 shapes={} if index_only else {table: shape(api, table) for table in tables},
-                live={alias: engine.resolve_alias(alias) for alias in aliases},
-                documents={alias: engine.sources(alias) for alias in aliases},
+                live={alias: engine.resolve_alias(alias) for alias in names},
+                documents={alias: engine.sources(alias) for alias in names},
+                mode="index_only" if index_only else "full",
+            )
+            if index_only:
+                return full
+            columns = {table: TableCopy(catalog, api, table, "").columns() for table in tables}
+            full = msgspec.structs.replace(
+                full, horizon=horizon(catalog), inputs=inputs(columns, sensitive_terms(), policy.digest)
+            )
+            return choose(
+                params["mode"],
+                full,
+                catalog,
+                api,
+                engine,
+                limit=value_of(DATA_REFRESH_LIMIT),
+                full_after=timedelta(days=value_of(DATA_REFRESH_FULL_AFTER_DAYS)),
             )
 
-    begin_refresh(plan)
+    refresh = begin_refresh(plan)
+    log.info("mode %s%s", refresh.plan.mode, f": {refresh.plan.reason}" if refresh.plan.reason else "")
+    if refresh.plan.previous:
+        for alias, uuid in refresh.plan.previous.indexes.items():
+            note_index(refresh, refresh.plan.aliases[alias], uuid)
+
+
+def _new_names(media_type: MediaType, number: int) -> dict[str, str]:
+    """Return new names of both indexes, by alias."""
+    index = f"{media_type}-{number}-{uuid4().hex[:12]}"
+    return {media_type: index, f"{media_type}-filtered": f"{index}-filtered"}
 
 
 @task
@@ -149,10 +197,17 @@ def clean_up(media_type: MediaType) -> list[str]:
 
 @task
 def copy_tables(media_type: MediaType, params: Params = GIVEN) -> list[dict[str, Any]]:
-    """Copy each table and return the counts; skipped with `index_only`."""
+    """Copy each table, or its changed records, and return the counts; skipped with `index_only`."""
     refresh = current_refresh("working")
     if params["index_only"]:
         raise AirflowSkipException("index_only: the live tables stay.")
+    if refresh.plan.mode == "incremental":
+        try:
+            return _copy_changes(media_type, refresh)
+        except TooManyChanges as error:
+            if params["mode"] == "incremental":
+                raise Refused(f"mode: {error}; trigger a new run with the mode full.") from None
+            refresh = _continue_full(media_type, refresh, str(error))
     counts, should_stop, limit = [], sigterm_flag(), value_of(DATA_REFRESH_LIMIT)
     with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api:
         for table in TABLES[media_type]:
@@ -178,10 +233,49 @@ def copy_tables(media_type: MediaType, params: Params = GIVEN) -> list[dict[str,
     return counts
 
 
+def _copy_changes(media_type: MediaType, refresh: Refresh) -> list[dict[str, Any]]:
+    """Copy the changed records of each table and return the counts."""
+    counts, previous, should_stop = [], refresh.plan.previous, sigterm_flag()
+    assert previous is not None
+    with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api:
+        for table in TABLES[media_type]:
+            values = (upstream, api, table, refresh.identity)
+            expected = refresh.plan.shapes[table]
+            if table in WHOLE:
+                copied = TableCopy(*values, expected=expected, should_stop=should_stop).run()
+            else:
+                job = ChangesCopy(*values, expected=expected, should_stop=should_stop)
+                most = most_changes(estimated_rows(api, table))
+                copied = job.copy(previous.horizon, rejected=previous.rejected, most=most)
+            counts.append(msgspec.to_builtins(copied))
+            log.info("%s", copied)
+    return counts
+
+
+def _continue_full(media_type: MediaType, refresh: Refresh, reason: str) -> Refresh:
+    """Make an incremental refresh a full one."""
+    log.info("a full refresh instead: %s", reason)
+    with api_connection(autocommit=True) as api:
+        drop_left_overs(api, TABLES[media_type])
+    names = _new_names(media_type, refresh.number)
+    plan = msgspec.structs.replace(
+        refresh.plan,
+        mode="full",
+        reason=reason,
+        index=names[media_type],
+        filtered=names[f"{media_type}-filtered"],
+        aliases=names,
+        previous=None,
+    )
+    return replan(refresh, plan)
+
+
 @task(execution_timeout=MAX_DURATION)
 def build_indexes(media_type: MediaType) -> None:
     """Create the indexes and constraints of the copied tables."""
     refresh = current_refresh("working")
+    if refresh.plan.mode == "incremental":
+        raise AirflowSkipException("incremental: the live tables keep their indexes.")
     shapes = refresh.plan.shapes
     with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api:
         check_shape(api, TABLES[media_type], shapes)
@@ -194,6 +288,8 @@ def build_indexes(media_type: MediaType) -> None:
 def create_index() -> str:
     """Create the new, empty index; one that an earlier attempt created is replaced."""
     refresh = current_refresh("working")
+    if refresh.plan.mode == "incremental":
+        raise AirflowSkipException("incremental: the live indexes are updated.")
     make_index(refresh, refresh.plan.index)
     return str(refresh.plan.index)
 
@@ -210,12 +306,24 @@ def open_indexes() -> None:
         open_for_search(current_refresh("working"))
 
 
-@task
-def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, int]:
-    """Exchange the tables and return the numbers of deleted orphans by foreign key; not with `index_only`."""
+@task(trigger_rule="none_failed")
+def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, int] | dict[str, Any]:
+    """Exchange the tables and return the numbers of deleted orphans by foreign key; not with `index_only`.
+
+    An incremental refresh changes the live tables instead, and returns the numbers of changes by table.
+    """
     refresh = current_refresh("working", "tables")
     if params["index_only"]:
         raise AirflowSkipException("index_only: the live tables stay.")
+    if refresh.plan.mode == "incremental":
+        with api_connection(autocommit=True) as api, hint("The tables were not changed."), kept_turn():
+            own = {table: progress.own_columns(api, table) for table in TABLES[media_type]}
+            applied = apply_changes(
+                api, TABLES[media_type], refresh.number, own, expected=refresh.plan.shapes
+            )
+        reach(refresh, "tables")
+        log.info("%s", applied or "an earlier attempt has applied the changes")
+        return msgspec.to_builtins(applied)  # type: ignore[no-any-return]
     with api_connection(autocommit=True) as api, hint("The old tables are still live."):
         require_whole(refresh)
         with kept_turn():
@@ -225,11 +333,20 @@ def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, i
                 refresh.identity,
                 expected=refresh.plan.shapes,
                 accept_shrinkage=params["accept_shrinkage"],
+                number=refresh.number,
             )
         reach(refresh, "tables")
     log.info("rows whose view counts had changed since they were copied: %s", promoted.carried)
     orphans: dict[str, int] = promoted.orphans
     return orphans
+
+
+@task(trigger_rule="none_failed", execution_timeout=MAX_DURATION, retries=4)
+def update_indexes() -> dict[str, Any]:
+    """Write the documents of changed records to the live indexes; only of an incremental refresh."""
+    if current_refresh().plan.mode != "incremental":
+        raise AirflowSkipException("the new indexes are complete.")
+    return update_live_indexes(current_refresh("tables"))
 
 
 @task(trigger_rule="none_failed")
@@ -254,15 +371,29 @@ def report_record_counts(
     media_type: MediaType, checked: dict[str, Any], filtered: dict[str, int], ti: TaskInstance = GIVEN
 ) -> str:
     refresh, engine = current_refresh(), indexes()
+    before, after = refresh.plan.documents[media_type], engine.sources(media_type)
+    digest = engine.meta(media_type).get("tag_policy_digest", "")
+    if refresh.plan.mode == "incremental":
+        text = incremental_report(
+            media_type,
+            before,
+            after,
+            applied=msgspec.convert(ti.xcom_pull(task_ids="promote_tables") or {}, dict[str, Applied]),
+            updated=ti.xcom_pull(task_ids="update_indexes") or {},
+            digest=digest,
+        )
+        notify(text, "Data refresh record difference")
+        return text
     text = refresh_report(
         media_type,
-        refresh.plan.documents[media_type],
-        engine.sources(media_type),
+        before,
+        after,
         copied=msgspec.convert(ti.xcom_pull(task_ids="copy_tables") or [], list[Copied]),
         orphans=ti.xcom_pull(task_ids="promote_tables") or {},
         checked=msgspec.convert(checked, Checked),
         filtered=msgspec.convert(filtered, FilteredCounts),
-        digest=engine.meta(media_type).get("tag_policy_digest", ""),
+        digest=digest,
+        reason=refresh.plan.reason,
     )
     notify(text, "Data refresh record difference")
     return text
@@ -276,6 +407,15 @@ def refresh_dag(media_type: MediaType) -> None:
         schedule="0 0 * * 1",
         doc=DOC.format(media_type=media_type, about=about).strip(),
         params={
+            "mode": Param(
+                "auto",
+                type="string",
+                enum=["auto", "incremental", "full"],
+                title="Mode",
+                description_md="`incremental` applies only what has changed since the last refresh; `full` "
+                "copies everything. `auto` is incremental where that is possible, and reports why if it is "
+                "not.",
+            ),
             "index_only": Param(
                 False,
                 type="boolean",
@@ -315,6 +455,7 @@ def refresh_dag(media_type: MediaType) -> None:
             filtered,
             open_indexes(),
             promote_tables(media_type),
+            update_indexes(),
             promote_indexes(),
             delete_old(media_type),
             report_record_counts(media_type, checked, filtered),

@@ -7,6 +7,8 @@ from catalog.core.errors import Refused
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.operators.turns import current_turn
 from catalog.data_refresh import refresh as refreshes
+from catalog.data_refresh.basis import record
+from catalog.data_refresh.modes import completed
 from catalog.data_refresh.refresh import Made, Plan, Refresh, Stage
 
 log = logging.getLogger(__name__)
@@ -51,10 +53,33 @@ def promoted_indexes() -> set[str]:
         return refreshes.promoted(catalog)
 
 
-def note_index(refresh: Refresh, index: str, uuid: str, documents: int | None = None) -> None:
-    """Record an index that was created, or counted."""
+def note_index(
+    refresh: Refresh,
+    index: str,
+    uuid: str,
+    documents: int | None = None,
+    *,
+    rejected: list[str] | None = None,
+) -> None:
+    """Record an index that was created, or counted; see `Made`."""
     with catalog_connection(autocommit=True) as catalog:
-        refreshes.note_index(catalog, refresh, index, Made(uuid, documents))
+        refreshes.note_index(catalog, refresh, index, Made(uuid, documents, rejected))
+
+
+def replan(refresh: Refresh, plan: Plan) -> Refresh:
+    """Replace the plan of a refresh that has created nothing yet."""
+    with catalog_connection(autocommit=True) as catalog:
+        return refreshes.replan(catalog, refresh, plan)
+
+
+def complete(refresh: Refresh) -> None:
+    """Record a refresh as promoted, with the state that the next one can continue."""
+    with catalog_connection(autocommit=True) as catalog:
+        found = refreshes.read(catalog, current_turn(catalog))
+        if state := completed(found):
+            record(catalog, state)
+        else:
+            refreshes.reach(catalog, found, "promoted")
 
 
 def reach(refresh: Refresh, stage: Stage) -> None:

@@ -25,7 +25,7 @@ from catalog.core.settings import (
 from catalog.dags.common.connections import SEARCH, database_connection, search_connection, sensitive_terms
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
-from catalog.dags.common.refreshes import current_refresh, note_index, promoted_indexes, reach
+from catalog.dags.common.refreshes import complete, current_refresh, note_index, promoted_indexes
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import environment, value_of
@@ -181,7 +181,9 @@ def check_index(
             )
         documents: int = own.engine.count(plan.index)
         own.refuse_shrinkage(plan.index, documents, accepted=bool(params.get("accept_shrinkage")))
-        note_index(refresh, plan.index, uuid, documents)
+        listed = [one.partition(":")[0] for done_ in indexed for one in done_.examples]
+        everything = len(listed) == sum(numbers)
+        note_index(refresh, plan.index, uuid, documents, rejected=listed if everything else None)
     for example in [text for one in indexed for text in one.examples][:EXAMPLES]:
         log.warning("rejected: %s", example)
     checked = Checked(
@@ -232,6 +234,45 @@ def fill_filtered() -> dict[str, int]:
     return {"documents": documents, "hidden": hidden}
 
 
+def update_live_indexes(refresh: Refresh) -> dict[str, Any]:
+    """Write the documents of changed records to the live indexes, and check both.
+
+    Returns:
+        The numbers of documents, and of changed, hidden, removed and rejected records.
+    """
+    from catalog.data_refresh.changed_documents import ChangedDocuments
+
+    plan, own = refresh.plan, indexes_of(refresh)
+    state = TaskStateCheckpoint(get_current_context(), f"documents {refresh.number}")
+    with database_connection(plan.api, autocommit=True) as api:
+        updated = ChangedDocuments(
+            api,
+            own.engine,
+            plan.media_type,
+            plan.index,
+            plan.filtered,
+            policy_from(plan.policy),
+            sensitive_terms(),
+            load=state.load,
+            save=state.save,
+            should_stop=sigterm_flag(),
+        ).run()
+        for name in plan.aliases.values():
+            own.follow_moderation(api, name)
+        counts = own.count_updated(api, updated)
+    for name, documents in counts.items():
+        note_index(refresh, name, refresh.made(name).uuid, documents, rejected=sorted(updated.rejected))
+    state.clear()
+    return {
+        "documents": counts[plan.index],
+        "filtered": counts[plan.filtered],
+        "changed": updated.documents,
+        "hidden": updated.hidden,
+        "removed": updated.removed,
+        "rejected": dict(Counter(reason.partition(":")[0] for reason in updated.rejected.values())),
+    }
+
+
 def open_for_search(refresh: Refresh) -> None:
     """Create the replicas of a refresh's indexes, before they are searched."""
     indexes_of(refresh).open(search_connection(refresh.plan.search).replicas)
@@ -252,7 +293,7 @@ def make_live(refresh: Refresh) -> None:
     with kept_turn():
         with database_connection(refresh.plan.api, autocommit=True) as api:
             own.point_aliases(api)
-        reach(refresh, "promoted")
+        complete(refresh)
 
 
 def delete_old_indexes(refresh: Refresh, made_by: list[str]) -> list[str]:

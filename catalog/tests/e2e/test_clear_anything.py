@@ -37,6 +37,7 @@ FILTERED = [
     "promote_filtered_index",
 ]
 TASKS = {"image_data_refresh": REFRESH, "create_filtered_image_index": FILTERED}
+CONF: dict[str, dict[str, str]] = {"image_data_refresh": {"mode": "full"}, "create_filtered_image_index": {}}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,10 @@ def media(bench):
         api.execute("create policy everybody on image using (true)")
     for media_type in ("image", "audio"):
         assert (
-            bench.run(f"{media_type}_data_refresh", {"accept_shrinkage": True}, timeout=400)[1] == "success"
+            bench.run(f"{media_type}_data_refresh", {"accept_shrinkage": True, "mode": "full"}, timeout=400)[
+                1
+            ]
+            == "success"
         )
     yield
     with bench.catalog() as connection:
@@ -140,14 +144,20 @@ def one_failure(bench, moderators, dag_id, task, failure, what, other):
     when, how = failure
     shape = table_shape(bench)
     with bench.failing(dag_id, task, when, how):
-        run_id, state = bench.run(dag_id, {}, timeout=400)
+        run_id, state = bench.run(dag_id, CONF[dag_id], timeout=400)
     assert state == "failed"
     moderators.decide()
     if other:
-        assert bench.run(other, {}, timeout=400)[1] == "success"
+        assert bench.run(other, CONF[other], timeout=400)[1] == "success"
         moderators.decide()
     ends_well(
-        bench, dag_id, run_id, task, what, TASKS[dag_id][0], lambda: bench.run(dag_id, {}, timeout=400)[1]
+        bench,
+        dag_id,
+        run_id,
+        task,
+        what,
+        TASKS[dag_id][0],
+        lambda: bench.run(dag_id, CONF[dag_id], timeout=400)[1],
     )
     settled(bench, moderators, shape)
 

@@ -19,6 +19,7 @@ from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket, pytest.mark.timeout(900)]
 ROWS = 3000
+FULL = {"mode": "full"}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def states(bench, dag_id, run_id):
 def test_two_refreshes_at_once_and_readers_see_whole_states(bench, media):
     """Two refreshes at once run one after the other; readers see the old or the new state; lists stay."""
     for first, second in (("image", "audio"), ("audio", "image")):
-        runs = [(f"{m}_data_refresh", bench.api.trigger(f"{m}_data_refresh", {})) for m in (first, second)]
+        runs = [(f"{m}_data_refresh", bench.api.trigger(f"{m}_data_refresh", FULL)) for m in (first, second)]
         for dag_id, run_id in runs:
             assert bench.api.wait(dag_id, run_id, 400) == "success", states(bench, dag_id, run_id)
         times = [{t["task_id"]: t for t in bench.api.tasks(*run)} for run in runs]
@@ -110,7 +111,7 @@ def test_two_refreshes_at_once_and_readers_see_whole_states(bench, media):
         reader = Reader(bench)
         reader.start()
         bench.slack.clear()
-        run_id, state = bench.run("image_data_refresh", {}, timeout=400)
+        run_id, state = bench.run("image_data_refresh", FULL, timeout=400)
         reader.stopped.set()
         reader.join()
         assert state == "success", states(bench, "image_data_refresh", run_id)
@@ -130,6 +131,101 @@ def test_two_refreshes_at_once_and_readers_see_whole_states(bench, media):
     assert "Rows without a document: " in text
     assert " removed from their source" in text
     assert "policy 29382f7fac0f" in text
+
+
+def published(bench):
+    """Return the documents of both indexes, and the rows of the table, by identifier."""
+    search = bench.search()
+    found = []
+    for alias in ("image", "image-filtered"):
+        search.refresh(search.resolve_alias(alias))
+        hits = search.client.search(index=alias, size=10_000, query={"match_all": {}})["hits"]["hits"]
+        found.append({hit["_id"]: hit["_source"] for hit in hits})
+    with bench.database("api") as api:
+        rows = api.execute("select identifier::text, to_jsonb(i) from image i").fetchall()
+    return *found, dict(rows)
+
+
+CHANGES = (
+    "update image set title = 'A fire brigade' where identifier in (select identifier from image limit 40)",
+    "update image set url = url || '?moved' where identifier in (select identifier from image limit 3)",
+    "delete from image where identifier in (select identifier from image order by identifier desc limit 20)",
+)
+
+
+def change(bench, seed):
+    """Change the catalog by SQL that sets no dates, and decide as moderators do."""
+    with bench.catalog() as catalog:
+        for statement in CHANGES:
+            catalog.execute(statement)
+        sample_data.fill(catalog, "catalog", 30, seed=seed)
+    with bench.database("api") as api:
+        api.execute("""
+            with taken as (
+                delete from image where id not in (select image_id from imagelist_images)
+                   and identifier in (select identifier from image order by identifier limit 50)
+                returning identifier
+            )
+            insert into api_deletedimage (created_on, updated_on, identifier)
+            select now(), now(), identifier from taken on conflict do nothing
+        """)
+        api.execute("update image set view_count = view_count + 1 where id % 7 = 0")
+
+
+def test_an_incremental_refresh_ends_as_a_full_one_would(bench, media):
+    """After a full refresh, the default mode applies what has changed to the live tables and indexes."""
+    assert bench.run("image_data_refresh", FULL, timeout=400)[1] == "success"
+    change(bench, 21)
+    before = bench.search().resolve_alias("image")
+    bench.slack.clear()
+    run_id, state = bench.run("image_data_refresh", {}, timeout=400)
+    assert state == "success", states(bench, "image_data_refresh", run_id)
+    tasks = bench.tasks("image_data_refresh", run_id)
+    skipped = ("build_indexes", "create_index", "check_index", "create_filtered_index", "open_indexes")
+    assert {tasks[name] for name in skipped} == {"skipped"}
+    assert bench.search().resolve_alias("image") == before
+    [text] = [m["text"] for m in bench.slack if m["username"] == "Data refresh record difference"]
+    assert "*Image data refresh complete, incremental*" in text
+    assert "rows inserted" in text
+    whole(bench)
+    incremental = published(bench)
+    run_id, state = bench.run("image_data_refresh", FULL, timeout=400)
+    assert state == "success", states(bench, "image_data_refresh", run_id)
+    assert published(bench) == incremental
+    run_id, state = bench.run("image_data_refresh", {"mode": "incremental"}, timeout=400)
+    assert state == "success", states(bench, "image_data_refresh", run_id)
+    assert published(bench) == incremental
+
+
+@pytest.mark.parametrize("task", ["copy_tables", "promote_tables", "update_indexes", "promote_indexes"])
+def test_an_incremental_refresh_that_fails_is_cleared(bench, media, task):
+    if bench.run("image_data_refresh", {"mode": "incremental"}, timeout=400)[1] != "success":
+        assert bench.run("image_data_refresh", FULL, timeout=400)[1] == "success"
+    change(bench, 30 + len(task))
+    with bench.failing("image_data_refresh", task, "after", "fail"):
+        run_id, state = bench.run("image_data_refresh", {"mode": "incremental"}, timeout=400)
+    assert state == "failed"
+    bench.api.clear("image_data_refresh", run_id, [task], downstream=True)
+    assert bench.api.wait("image_data_refresh", run_id, 300) == "success", states(
+        bench, "image_data_refresh", run_id
+    )
+    incremental = published(bench)
+    assert bench.run("image_data_refresh", FULL, timeout=400)[1] == "success"
+    assert published(bench) == incremental
+
+
+def test_the_default_mode_is_full_where_an_incremental_refresh_is_impossible(bench, media):
+    reason = "the last refresh did not write the API's table image as it is now"
+    assert bench.run("image_data_refresh", FULL, timeout=400)[1] == "success"
+    with bench.database("api") as api:
+        api.execute("delete from catalog_refresh where table_name = 'image'")
+    run_id, state = bench.run("image_data_refresh", {"mode": "incremental"}, timeout=400)
+    assert state == "failed"
+    assert reason in bench.api.log("image_data_refresh", run_id, "begin_refresh")
+    bench.slack.clear()
+    assert bench.run("image_data_refresh", {}, timeout=400)[1] == "success"
+    [text] = [m["text"] for m in bench.slack if m["username"] == "Data refresh record difference"]
+    assert f"A full refresh, because {reason}." in text
 
 
 def test_a_policy_changes_and_only_the_index_is_rebuilt(bench, media):
@@ -180,7 +276,7 @@ def test_a_filtered_index_is_refused_while_a_refresh_runs(bench, media):
     whole(bench)
     with psycopg.connect(bench.stack.dsn("api")) as holder:
         holder.execute("select 1 from image limit 1")
-        run_id = bench.api.trigger("image_data_refresh", {})
+        run_id = bench.api.trigger("image_data_refresh", FULL)
         until(lambda: bench.tasks("image_data_refresh", run_id).get("promote_tables") == "running", 120)
         refused, state = bench.run("create_filtered_image_index", {})
         assert state == "failed"
@@ -194,7 +290,7 @@ def test_a_filtered_index_is_refused_while_a_refresh_runs(bench, media):
 
 def test_a_filtered_audio_index(bench, media):
     """It is made from the live index and promoted; no other one is left."""
-    bench.run("audio_data_refresh", {}, timeout=400)
+    bench.run("audio_data_refresh", FULL, timeout=400)
     before = bench.search().resolve_alias("audio-filtered")
     _, state = bench.run("create_filtered_audio_index", {"destination_index_suffix": "by-hand"})
     assert (state, bench.search().resolve_alias("audio-filtered")) == ("success", "audio-by-hand-filtered")
@@ -211,7 +307,7 @@ def test_a_refresh_waits_for_a_filtered_index(bench, media):
                 bench.tasks("create_filtered_image_index", filtered).get("create_filtered_index") == "running"
             )
         )
-        run_id = bench.api.trigger("image_data_refresh", {})
+        run_id = bench.api.trigger("image_data_refresh", FULL)
         until(
             lambda: (
                 bench.tasks("image_data_refresh", run_id).get("wait_for_conflicting_dags")
@@ -361,7 +457,7 @@ def test_a_task_is_killed(bench, media, what):
     holder = psycopg.connect(bench.stack.dsn("api"))
     if what == "exchange":
         holder.execute("select 1 from image limit 1")
-    run_id = bench.api.trigger("image_data_refresh", {})
+    run_id = bench.api.trigger("image_data_refresh", FULL)
     process = bench.process_behind(condition, several)
     process.send_signal(signal.SIGKILL)
     until(lambda: not process.is_running())
@@ -385,9 +481,9 @@ def test_the_first_of_two_is_killed(bench, media, how):
     """The second run waits while the first one is retried, and begins when that has been given up."""
     with psycopg.connect(bench.stack.dsn("api")) as holder:
         holder.execute("select 1 from image limit 1")  # holds the first one before its exchange
-        first = bench.api.trigger("image_data_refresh", {})
+        first = bench.api.trigger("image_data_refresh", FULL)
         until(lambda: bench.tasks("image_data_refresh", first).get("promote_tables") == "running", 120)
-        second = bench.api.trigger("audio_data_refresh", {})
+        second = bench.api.trigger("audio_data_refresh", FULL)
         until(
             lambda: (
                 bench.tasks("audio_data_refresh", second).get("wait_for_conflicting_dags")
@@ -410,7 +506,7 @@ def test_the_first_of_two_is_killed(bench, media, how):
         turns = {t["task_id"]: t["end_date"] for t in bench.api.tasks("audio_data_refresh", second)}
         assert ended["watcher"] <= turns["wait_for_conflicting_dags"]
     else:
-        assert bench.run("image_data_refresh", {}, timeout=400)[1] == "success"  # which cleans up
+        assert bench.run("image_data_refresh", FULL, timeout=400)[1] == "success"  # which cleans up
     whole(bench)
     whole(bench, "audio")
 
@@ -419,7 +515,7 @@ def test_the_first_of_two_is_killed(bench, media, how):
 @pytest.mark.parametrize("when", ["index_range[0]", "create_filtered_index"])
 def test_the_engine_is_killed(bench, media, when):
     """By SIGKILL: the supervisor restarts it, and the tasks retry."""
-    run_id = bench.api.trigger("image_data_refresh", {})
+    run_id = bench.api.trigger("image_data_refresh", FULL)
     until(lambda: bench.tasks("image_data_refresh", run_id).get(when) == "running", 120)
     psutil.Process(bench.stack.state()["search"]).kill()
     assert bench.api.wait("image_data_refresh", run_id, 400) == "success", states(
@@ -436,7 +532,7 @@ def test_the_database_crashes(bench, media, condition):
     """After SIGKILL of a session's process, PostgreSQL ends all sessions and recovers; tasks are retried."""
     with bench.catalog() as catalog:
         sample_data.fill(catalog, "catalog", 60_000, seed=9)
-    run_id = bench.api.trigger("image_data_refresh", {})
+    run_id = bench.api.trigger("image_data_refresh", FULL)
     query = f"select pid from pg_stat_activity where application_name = 'catalog' and {condition}"
     with bench.catalog() as connection:
         pid = until(lambda: connection.execute(query).fetchone(), 120)[0]
