@@ -8,27 +8,16 @@ all tables are exchanged in one transaction, and afterwards both aliases in one 
 import logging
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 from airflow.sdk import Param, chain, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
-from catalog.core.settings import DATA_REFRESH_FULL_AFTER_DAYS, DATA_REFRESH_LIMIT
-from catalog.dags.common.connections import (
-    API_DB,
-    SEARCH,
-    api_connection,
-    catalog_connection,
-    sensitive_terms,
-)
+from catalog.dags.common.connections import api_connection, catalog_connection
 from catalog.dags.common.context import GIVEN, Params, TaskInstance
-from catalog.dags.common.progress import Meter, sigterm_flag
-from catalog.dags.common.refreshes import begin_refresh, current_refresh, note_index, reach, replan
+from catalog.dags.common.refreshes import current_refresh
 from catalog.dags.common.retries import hint
-from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
     MAX_DURATION,
@@ -42,28 +31,17 @@ from catalog.dags.groups.indexing import (
     make_live,
     open_for_search,
     rehearse,
-    require_whole,
     split_ranges,
-    tag_policy,
     update_live_indexes,
 )
+from catalog.dags.groups.tables import begin, build_indexes, copy_tables, promote_tables
 from catalog.dags.operators.slack import notify
-from catalog.dags.operators.turns import kept_turn, wait_for_turn
-from catalog.data_refresh import progress
-from catalog.data_refresh.apply import WHOLE, Applied, apply_changes
-from catalog.data_refresh.basis import inputs
-from catalog.data_refresh.changes import TooManyChanges
-from catalog.data_refresh.changes_copy import ChangesCopy
-from catalog.data_refresh.columns import Copied, temp_name
-from catalog.data_refresh.copy import TABLES, TableCopy, estimated_rows
-from catalog.data_refresh.modes import choose, most_changes
-from catalog.data_refresh.promotion import build_indexes as build
-from catalog.data_refresh.promotion import drop_left_overs, left_overs, promote
-from catalog.data_refresh.refresh import Plan, Refresh
+from catalog.dags.operators.turns import wait_for_turn
+from catalog.data_refresh.apply import Applied
+from catalog.data_refresh.columns import Copied
+from catalog.data_refresh.copy import TABLES
+from catalog.data_refresh.promotion import drop_left_overs, left_overs
 from catalog.data_refresh.report import Checked, FilteredCounts, incremental_report, refresh_report
-from catalog.data_refresh.row_versions import horizon
-from catalog.data_refresh.shape import check_shape, shape
-from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
 from catalog.data_refresh.table_preflight import preflight_tables
 
 log = logging.getLogger(__name__)
@@ -132,60 +110,6 @@ def check_configuration(media_type: MediaType, params: Params = GIVEN) -> None:
         log.info("the API database needs about %s MB more meanwhile", f"{needed // 1_000_000:,}")
 
 
-@task(task_id="begin_refresh")
-def begin(media_type: MediaType, params: Params = GIVEN) -> None:
-    """Record the plan of the refresh, once for the run, whatever is cleared later."""
-    from catalog.data_refresh.moderation import moderation_moment
-
-    index_only, tables = params["index_only"], TABLES[media_type]
-
-    def plan(number: int) -> Plan:
-        names, engine, policy = _new_names(media_type, number), indexes(), tag_policy()
-        with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
-            full = Plan(
-                media_type,
-                API_DB,
-                SEARCH,
-                media_type if index_only else temp_name(media_type),
-                names[media_type],
-                aliases=names,
-                policy=msgspec.to_builtins(policy),
-                since=moderation_moment(api),
-                filtered=names[f"{media_type}-filtered"],
-                shapes={} if index_only else {table: shape(api, table) for table in tables},
-                live={alias: engine.resolve_alias(alias) for alias in names},
-                documents={alias: engine.sources(alias) for alias in names},
-                mode="index_only" if index_only else "full",
-            )
-            if index_only:
-                return full
-            columns = {table: TableCopy(catalog, api, table, "").columns() for table in tables}
-            full = msgspec.structs.replace(
-                full, horizon=horizon(catalog), inputs=inputs(columns, sensitive_terms(), policy.digest)
-            )
-            return choose(
-                params["mode"],
-                full,
-                catalog,
-                api,
-                engine,
-                limit=value_of(DATA_REFRESH_LIMIT),
-                full_after=timedelta(days=value_of(DATA_REFRESH_FULL_AFTER_DAYS)),
-            )
-
-    refresh = begin_refresh(plan)
-    log.info("mode %s%s", refresh.plan.mode, f": {refresh.plan.reason}" if refresh.plan.reason else "")
-    if refresh.plan.previous:
-        for alias, uuid in refresh.plan.previous.indexes.items():
-            note_index(refresh, refresh.plan.aliases[alias], uuid)
-
-
-def _new_names(media_type: MediaType, number: int) -> dict[str, str]:
-    """Return new names of both indexes, by alias."""
-    index = f"{media_type}-{number}-{uuid4().hex[:12]}"
-    return {media_type: index, f"{media_type}-filtered": f"{index}-filtered"}
-
-
 @task
 def clean_up(media_type: MediaType) -> list[str]:
     """Delete the tables and the indexes without an alias that runs left which were given up."""
@@ -193,95 +117,6 @@ def clean_up(media_type: MediaType) -> list[str]:
     with api_connection(autocommit=True) as api:
         drop_left_overs(api, left_overs(api, TABLES[media_type], refresh.identity))
         return delete_left_overs(refresh, _made_by(media_type))
-
-
-@task
-def copy_tables(media_type: MediaType, params: Params = GIVEN) -> list[dict[str, Any]]:
-    """Copy each table, or its changed records, and return the counts; skipped with `index_only`."""
-    refresh = current_refresh("working")
-    if params["index_only"]:
-        raise AirflowSkipException("index_only: the live tables stay.")
-    if refresh.plan.mode == "incremental":
-        try:
-            return _copy_changes(media_type, refresh)
-        except TooManyChanges as error:
-            if params["mode"] == "incremental":
-                raise Refused(f"mode: {error}; trigger a new run with the mode full.") from None
-            refresh = _continue_full(media_type, refresh, str(error))
-    counts, should_stop, limit = [], sigterm_flag(), value_of(DATA_REFRESH_LIMIT)
-    with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api:
-        for table in TABLES[media_type]:
-            meter = Meter(f"rows of {table}", estimated_rows(upstream, table))
-
-            def progress(copied: Copied, meter: Meter = meter) -> None:
-                meter(copied.rows)
-
-            copied = TableCopy(
-                upstream,
-                api,
-                table,
-                refresh.identity,
-                expected=refresh.plan.shapes[table],
-                limit=limit,
-                progress=progress,
-                should_stop=should_stop,
-            ).run()
-            counts.append(msgspec.to_builtins(copied))
-            log.info("%s", copied)
-        if not params["accept_shrinkage"]:
-            refuse_shrinkage(shrinkage(api, TABLES[media_type]))
-    return counts
-
-
-def _copy_changes(media_type: MediaType, refresh: Refresh) -> list[dict[str, Any]]:
-    """Copy the changed records of each table and return the counts."""
-    counts, previous, should_stop = [], refresh.plan.previous, sigterm_flag()
-    assert previous is not None
-    with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api:
-        for table in TABLES[media_type]:
-            values = (upstream, api, table, refresh.identity)
-            expected = refresh.plan.shapes[table]
-            if table in WHOLE:
-                copied = TableCopy(*values, expected=expected, should_stop=should_stop).run()
-            else:
-                job = ChangesCopy(*values, expected=expected, should_stop=should_stop)
-                most = most_changes(estimated_rows(api, table))
-                copied = job.copy(previous.horizon, rejected=previous.rejected, most=most)
-            counts.append(msgspec.to_builtins(copied))
-            log.info("%s", copied)
-    return counts
-
-
-def _continue_full(media_type: MediaType, refresh: Refresh, reason: str) -> Refresh:
-    """Make an incremental refresh a full one."""
-    log.info("a full refresh instead: %s", reason)
-    with api_connection(autocommit=True) as api:
-        drop_left_overs(api, TABLES[media_type])
-    names = _new_names(media_type, refresh.number)
-    plan = msgspec.structs.replace(
-        refresh.plan,
-        mode="full",
-        reason=reason,
-        index=names[media_type],
-        filtered=names[f"{media_type}-filtered"],
-        aliases=names,
-        previous=None,
-    )
-    return replan(refresh, plan)
-
-
-@task(execution_timeout=MAX_DURATION)
-def build_indexes(media_type: MediaType) -> None:
-    """Create the indexes and constraints of the copied tables."""
-    refresh = current_refresh("working")
-    if refresh.plan.mode == "incremental":
-        raise AirflowSkipException("incremental: the live tables keep their indexes.")
-    shapes = refresh.plan.shapes
-    with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api:
-        check_shape(api, TABLES[media_type], shapes)
-        for table in TABLES[media_type]:
-            job = TableCopy(upstream, api, table, refresh.identity, expected=shapes[table])
-            build(api, table, log.info, expected=shapes, again=job.again)
 
 
 @task(trigger_rule="none_failed")
@@ -304,41 +139,6 @@ def open_indexes() -> None:
     """Create the replicas, before the indexes are searched."""
     with hint("The old indexes are still live."):
         open_for_search(current_refresh("working"))
-
-
-@task(trigger_rule="none_failed")
-def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, int] | dict[str, Any]:
-    """Exchange the tables and return the numbers of deleted orphans by foreign key; not with `index_only`.
-
-    An incremental refresh changes the live tables instead, and returns the numbers of changes by table.
-    """
-    refresh = current_refresh("working", "tables")
-    if params["index_only"]:
-        raise AirflowSkipException("index_only: the live tables stay.")
-    if refresh.plan.mode == "incremental":
-        with api_connection(autocommit=True) as api, hint("The tables were not changed."), kept_turn():
-            own = {table: progress.own_columns(api, table) for table in TABLES[media_type]}
-            applied = apply_changes(
-                api, TABLES[media_type], refresh.number, own, expected=refresh.plan.shapes
-            )
-        reach(refresh, "tables")
-        log.info("%s", applied or "an earlier attempt has applied the changes")
-        return msgspec.to_builtins(applied)  # type: ignore[no-any-return]
-    with api_connection(autocommit=True) as api, hint("The old tables are still live."):
-        require_whole(refresh)
-        with kept_turn():
-            promoted = promote(
-                api,
-                TABLES[media_type],
-                refresh.identity,
-                expected=refresh.plan.shapes,
-                accept_shrinkage=params["accept_shrinkage"],
-                number=refresh.number,
-            )
-        reach(refresh, "tables")
-    log.info("rows whose view counts had changed since they were copied: %s", promoted.carried)
-    orphans: dict[str, int] = promoted.orphans
-    return orphans
 
 
 @task(trigger_rule="none_failed", execution_timeout=MAX_DURATION, retries=4)

@@ -18,6 +18,7 @@ ORDER = (
     "create_filtered_index",
     "open_indexes",
     "promote_tables",
+    "update_indexes",
     "promote_indexes",
     "delete_old",
 )
