@@ -1,0 +1,133 @@
+"""Incremental data refreshes, compared with a full one of the same table and indexes.
+
+BENCH_ROWS (default: 500 000) made-up images of 1 kB. Of each share of changed records, 90 % are updated, 5 % are
+new, and 5 % are deleted. Everything that a refresh does to tables and both indexes is included.
+"""
+
+import shutil
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import psycopg
+
+from catalog.benchmarks.refresh import META, ROWS, build, copy_once, index, measure
+from catalog.data_refresh import promotion
+from catalog.data_refresh.apply import apply_changes
+from catalog.data_refresh.changed_documents import ChangedDocuments
+from catalog.data_refresh.changes_copy import ChangesCopy
+from catalog.data_refresh.client import connect
+from catalog.data_refresh.filtered import FilteredIndex
+from catalog.data_refresh.mapping import index_body
+from catalog.data_refresh.readiness import finalize
+from catalog.data_refresh.row_versions import horizon
+from catalog.data_refresh.search import Indexes
+from catalog.data_refresh.shape import shape
+from catalog.data_refresh.tag_policy import DEFAULT
+from catalog.database import sample_data, schema
+from catalog.local.postgres import Postgres
+from catalog.local.search import SearchEngine
+
+SHARES = (0, 0.001, 0.01, 0.1)
+TERMS = ("fire", "brigade")
+INDEX, FILTERED = "image-full", "image-full-filtered"
+
+
+def promote(api: str, run: str) -> None:
+    with psycopg.connect(api, autocommit=True) as target:
+        promotion.promote(target, ["image"], run, number=int(run))
+        promotion.drop_left_overs(target, ["image"])
+
+
+def fill_indexes(api: str, url: str) -> None:
+    search = Indexes(connect(url, engine="opensearch"))
+    for name in (INDEX, FILTERED):
+        search.create(name, index_body("image", META, 1))
+    index(api, url, INDEX)
+    FilteredIndex(search, INDEX, FILTERED, TERMS, lambda: search.require(FILTERED).uuid).run()
+    for name in (INDEX, FILTERED):
+        finalize(search, name, 0, 600)
+
+
+def change(catalog: str, share: float) -> int:
+    """Change a share of the records, and return their number."""
+    number = int(ROWS * share)
+    with psycopg.connect(catalog, autocommit=True) as connection:
+        updated = connection.execute(
+            "update image set title = title || '.' where identifier in "
+            "(select identifier from image order by md5(identifier::text || %s) limit %s)",
+            [str(share), number * 9 // 10],
+        ).rowcount
+        deleted = connection.execute(
+            "delete from image where identifier in (select identifier from image order by url limit %s)",
+            [number // 20],
+        ).rowcount
+        if added := number // 20:
+            sample_data.fill(connection, "catalog", added, seed=1000 + int(share * 1000))
+    return updated + deleted + added
+
+
+def incremental(catalog: str, api: str, url: str, run: str, began: str) -> None:
+    with psycopg.connect(catalog, autocommit=True) as source, psycopg.connect(api, autocommit=True) as target:
+        shapes = {"image": shape(target, "image")}
+        steps = [time.perf_counter()]
+        copied = ChangesCopy(source, target, "image", run).copy(int(began), rejected=[], most=ROWS)
+        steps.append(time.perf_counter())
+        apply_changes(target, ["image"], int(run), {"image": copied.own}, expected=shapes)
+        steps.append(time.perf_counter())
+        search = Indexes(connect(url, engine="opensearch"))
+        updated = ChangedDocuments(target, search, "image", INDEX, FILTERED, DEFAULT, TERMS).run()
+        steps.append(time.perf_counter())
+        promotion.drop_left_overs(target, ["image"])
+        found, applied, documents = (b - a for a, b in pairwise(steps))
+        print(
+            f"    find and copy {found:.1f} s, apply {applied:.1f} s, "
+            f"{updated.documents:,} documents {documents:.1f} s",
+            flush=True,
+        )
+
+
+def main() -> None:
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    folder.chmod(0o755)
+    server = Postgres(folder / "pg", "bench", durable=False)
+    engine = SearchEngine(folder / "search", heap="1g")
+    try:
+        engine.start()
+        server.start(("catalog", "api"))
+        catalog, api = server.dsn("catalog"), server.dsn("api")
+        schema.upgrade(catalog)
+        schema.upgrade(api, "api")
+        with psycopg.connect(catalog, autocommit=True) as connection:
+            sample_data.fill(connection, "catalog", ROWS)
+            connection.execute("vacuum analyze")
+        engine.wait()
+        began = _horizon(catalog)
+        steps = [measure(copy_once, catalog, api, "1"), measure(build, api), measure(promote, api, "1")]
+        steps.append(measure(fill_indexes, api, engine.url))
+        full = sum(step.seconds for step in steps)
+        print(f"{ROWS:,} rows, full refresh: {full:.1f} s", flush=True)
+        for number, share in enumerate(SHARES, 2):
+            changed = change(catalog, share)
+            following = _horizon(catalog)
+            found = measure(incremental, catalog, api, engine.url, str(number), str(began))
+            print(
+                f"{changed:>9,} changed ({share:.1%}): {found.seconds:6.1f} s, "
+                f"{found.seconds / full:.1%} of a full refresh, {found.memory:.0f} MB",
+                flush=True,
+            )
+            began = following
+    finally:
+        engine.stop()
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _horizon(catalog: str) -> int:
+    with psycopg.connect(catalog, autocommit=True) as connection:
+        return horizon(connection)
+
+
+if __name__ == "__main__":
+    main()
