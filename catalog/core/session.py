@@ -1,6 +1,6 @@
 """Settings of every database session, independent of the defaults of the database and the role."""
 
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 
@@ -42,4 +42,27 @@ def settle(connection: Connection) -> None:
         " from unnest(%s::text[], %s::text[]) as ours (name, value)"
         " where pg_catalog.current_setting(name, true) is not null",
         [list(SETTINGS), list(SETTINGS.values())],
+    )
+
+
+def raise_memory(
+    connection: Connection,
+    setting: Literal["work_mem", "maintenance_work_mem"],
+    least: str,
+    *,
+    transaction_only: bool = True,
+) -> None:
+    """Raise a memory setting to at least a size; a larger setting of the server stays.
+
+    Args:
+        connection: Connection to a database.
+        setting: Name of the setting.
+        least: Size with its unit, such as `256MB`.
+        transaction_only: Until the current transaction ends; otherwise for the session.
+    """
+    connection.execute(
+        "select pg_catalog.set_config(%(name)s, greatest("
+        "    pg_size_bytes(pg_catalog.current_setting(%(name)s)), pg_size_bytes(%(least)s)"
+        ") / 1024 || 'kB', %(local)s)",
+        {"name": setting, "least": least, "local": transaction_only},
     )

@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from catalog.core.session import Connection, settle
+from catalog.core.session import Connection, raise_memory, settle
 from catalog.data_refresh.columns import public, temp_name
 from catalog.data_refresh.ddl import compose, execute, generated
 from catalog.data_refresh.duplicates import make_unique
@@ -129,7 +129,7 @@ def build_indexes(
     settle(api)
     temp = temp or temp_name(table)
     check_shape(api, [table], expected or {})
-    api.execute("set maintenance_work_mem = '256MB'")
+    raise_memory(api, "maintenance_work_mem", "256MB", transaction_only=False)
     live = shape(api, table)
     there = shape(api, temp)
     indexes = {name: facts for name, facts in live.get("index", {}).items() if facts["valid"]}

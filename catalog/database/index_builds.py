@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
-from catalog.core.session import Connection
+from catalog.core.session import Connection, raise_memory
 from catalog.database import locks
 
 Notify = Callable[[str], None]
@@ -43,7 +43,7 @@ def build_concurrently(
         Fatal: A lock was not obtained in time. An invalid index is left, which the next call drops.
     """
     locks.set_lock_timeout(connection, max_wait)
-    connection.execute("set maintenance_work_mem = '1GB'")
+    raise_memory(connection, "maintenance_work_mem", "1GB", transaction_only=False)
     watch = _BuildWatch(connect, connection.info.backend_pid, title, notify, progress)
     try:
         with watch:

@@ -20,7 +20,7 @@ import psycopg
 from psycopg import errors, sql
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
-from catalog.core.session import Connection, settle
+from catalog.core.session import Connection, raise_memory, settle
 from catalog.database.abandoned_selections import drop_given_up
 from catalog.database.selection_lock import SelectionLock
 from catalog.database.sql_files import statement as sql_file
@@ -267,8 +267,8 @@ class Selection:
             self._explain_timeout("the selection", timeout, "narrow the condition"),
         ):
             self._set_timeout(timeout)
-            self._execute("set local work_mem = '256MB'")
-            self._execute("set local maintenance_work_mem = '256MB'")
+            raise_memory(self._connection, "work_mem", "256MB")
+            raise_memory(self._connection, "maintenance_work_mem", "256MB")
             self._execute("drop table if exists {rows}, {left}")
             self._execute(sql_file("select_rows"))
             self._execute("create table {left} (left_identifier uuid primary key)")

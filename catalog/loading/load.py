@@ -22,7 +22,7 @@ from upath import UPath
 from catalog.core.columns import MAX_URL_BYTES, REQUIRED
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
-from catalog.core.session import Connection
+from catalog.core.session import Connection, raise_memory
 from catalog.ingestion.completeness import DELETED, URL_TAKEN, Expectations, unusual
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.columns import columns, updated
@@ -87,7 +87,7 @@ class Load:
         """
         began = time.monotonic()
         with self._rejects, self._connection.transaction():
-            self._execute("set local work_mem = '256MB'")
+            raise_memory(self._connection, "work_mem", "256MB")
             lock_provider(self._connection, self._media_type, self._provider)
             if done := find(self._connection, self._key, self._media_type, self._manifest):
                 self._progress(f"{self._media_type}: this pull was loaded before; nothing to do.")

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 import psycopg
 
-from catalog.core.session import Connection, settle
+from catalog.core.session import Connection, raise_memory, settle
 from catalog.database import locks
 from catalog.database.adoption.generation import Generation, generation
 from catalog.database.adoption.inventory import (
@@ -112,7 +112,7 @@ def inspect(
 def _inspect(connection: Connection, move_duplicates: bool, notify: Callable[[str], None]) -> Inspection:
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read, read only")
-        connection.execute("set local work_mem = '256MB'")
+        raise_memory(connection, "work_mem", "256MB")
         inventory = read_inventory(connection)
         if inventory.revision:
             return Inspection("current", revision=inventory.revision)

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from catalog.core.columns import COLUMNS
 from catalog.core.errors import Interrupted
-from catalog.core.session import Connection
+from catalog.core.session import Connection, raise_memory
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.load import Load, LoadReport, RunKey
 from catalog.providers.inaturalist.progress import statement
@@ -147,7 +147,7 @@ class _BatchLoad(msgspec.Struct):
     def _select(self, batch: Batch) -> Counts:
         """Select the rows of a batch into a temporary table and count its photos."""
         with self.connection.transaction():
-            self.connection.execute("set local work_mem = '256MB'")
+            raise_memory(self.connection, "work_mem", "256MB")
             self.connection.execute("drop table if exists inaturalist_batch")
             self.connection.execute(statement("batch.sql"), {"first": batch.first, "end": batch.end})
             found = self.connection.execute(

@@ -13,7 +13,7 @@ from psycopg import sql
 from upath import UPath
 
 from catalog.core.errors import Fatal
-from catalog.core.session import Connection
+from catalog.core.session import Connection, raise_memory
 from catalog.loading.delimited import Unreadable, bounded_lines, fault
 from catalog.providers.inaturalist.dump_files import CHUNK, damage, header, missing_columns
 from catalog.providers.inaturalist.progress import note_loaded, rows_loaded, statement
@@ -102,7 +102,7 @@ def name_taxa(connection: Connection) -> int:
     with connection.transaction():
         if (known := rows_loaded(connection, "taxa_named")) is not None:
             return known
-        connection.execute("set local work_mem = '512MB'")
+        raise_memory(connection, "work_mem", "512MB")
         connection.execute(statement("taxa.sql"))
         taxa = connection.execute("select count(*) from inaturalist.taxa_named").fetchone()
         assert taxa

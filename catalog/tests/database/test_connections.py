@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from catalog.core.connections import ALIVE, Reconnecting, arguments_of
+from catalog.core.session import raise_memory
 from catalog.tests.values import present
 
 SAFE = {"sslmode": "verify-full", "sslrootcert": "/ca.pem", "sslcert": "/c.pem", "keepalives_idle": 30}
@@ -125,3 +126,14 @@ def test_a_server_that_stays_away_is_an_error(dsn):
     cut(dsn, pid)
     with pytest.raises(psycopg.OperationalError, match="away"):
         connection.execute("select 1")
+
+
+@pytest.mark.parametrize(("server", "expected"), [("4MB", "256MB"), ("1GB", "1GB")])
+def test_memory_is_raised_and_never_lowered(catalog, server, expected):
+    catalog.execute(f"set work_mem = '{server}'")
+    with catalog.transaction():
+        raise_memory(catalog, "work_mem", "256MB")
+        assert catalog.execute("show work_mem").fetchone() == (expected,)
+    assert catalog.execute("show work_mem").fetchone() == (server,)
+    raise_memory(catalog, "work_mem", "256MB", transaction_only=False)
+    assert catalog.execute("show work_mem").fetchone() == (expected,)
