@@ -128,12 +128,12 @@ def test_a_server_that_stays_away_is_an_error(dsn):
         connection.execute("select 1")
 
 
-@pytest.mark.parametrize(("server", "expected"), [("4MB", "256MB"), ("1GB", "1GB")])
-def test_memory_is_raised_and_never_lowered(catalog, server, expected):
-    catalog.execute(f"set work_mem = '{server}'")
+@pytest.mark.parametrize(("configured", "expected"), [("4MB", "256MB"), ("1GB", "1GB")])
+def test_memory_is_raised_and_never_lowered(catalog, configured, expected):
+    catalog.execute(f"set work_mem = '{configured}'")
     with catalog.transaction():
         raise_memory(catalog, "work_mem", "256MB")
         assert catalog.execute("show work_mem").fetchone() == (expected,)
-    assert catalog.execute("show work_mem").fetchone() == (server,)
+    assert catalog.execute("show work_mem").fetchone() == (configured,)
     raise_memory(catalog, "work_mem", "256MB", transaction_only=False)
     assert catalog.execute("show work_mem").fetchone() == (expected,)
