@@ -19,8 +19,9 @@ from catalog.core.errors import CatalogError, Fatal, Fenced, Interrupted, NotWho
 from catalog.core.jsontypes import Params
 from catalog.ingestion import completeness
 from catalog.ingestion.client import Client
+from catalog.ingestion.loop_guard import LoopGuard
 from catalog.ingestion.page_writer import PageWriter
-from catalog.ingestion.pagination import Cursor, LoopGuard, Page
+from catalog.ingestion.pagination import Cursor, Page
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.state import (

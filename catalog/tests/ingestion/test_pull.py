@@ -14,7 +14,7 @@ from upath import UPath
 
 from catalog.core.errors import Fatal, Fenced, Interrupted, LoopDetected, NotWhole, Retry, SkippedErrors
 from catalog.ingestion.client import Client
-from catalog.ingestion.pagination import LoopGuard
+from catalog.ingestion.loop_guard import LoopGuard
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.state import MemoryCheckpoint, Options

@@ -1,0 +1,72 @@
+"""Detection of APIs whose pages never end."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import orjson
+
+from catalog.core.errors import LoopDetected
+from catalog.core.jsontypes import Json, JsonObject
+from catalog.ingestion.records import Raw
+
+
+class LoopGuard:
+    """Detects an API that loops: a page or cursor that comes again, or too many pages."""
+
+    def __init__(self, allowed_repeats: int = 0, max_pages: int = 200_000) -> None:
+        """Start with a new round.
+
+        Args:
+            allowed_repeats: Identical pages that are tolerated in a round (Flickr serves its first page for
+                page 0 and page 1).
+            max_pages: Limit of pages in a round.
+        """
+        self._allowed_repeats, self._max_pages = allowed_repeats, max_pages
+        self.new_round()
+
+    def new_round(self) -> None:
+        """Forget the pages of the round before."""
+        self._pages: set[bytes] = set()
+        self._cursors: set[bytes] = set()
+        self._repeats = 0
+
+    def repeated(self, cursor: JsonObject, items: Sequence[Raw]) -> bool:
+        """Return whether a page with the same items was read before in this round.
+
+        Args:
+            cursor: The cursor of the page.
+            items: The items of the page.
+
+        Raises:
+            LoopDetected: The cursor was used before, there were too many identical pages, or too many pages.
+        """
+        where = _digest(cursor)
+        if where in self._cursors:
+            raise LoopDetected(
+                f"the API returned the cursor {cursor} for the second time; stopped, what was read is kept."
+            )
+        self._cursors.add(where)
+        if len(self._cursors) > self._max_pages:
+            raise LoopDetected(
+                f"more than {self._max_pages:,} pages in one round; stopped, what was read is kept."
+            )
+        if not items:
+            return False
+        page = _digest(items)
+        if page not in self._pages:
+            self._pages.add(page)
+            return False
+        self._repeats += 1
+        if self._repeats > self._allowed_repeats:
+            raise LoopDetected(
+                f"the page at {cursor} is the same as an earlier one; stopped, what was read is kept."
+            )
+        return True
+
+
+def _digest(value: Json) -> bytes:
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=repr)
+    except TypeError:  # an integer beyond 64 bits, a lone surrogate
+        text = repr(value).encode("utf-8", "replace")
+    return blake2b(text, digest_size=12).digest()
