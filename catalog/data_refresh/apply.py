@@ -17,9 +17,11 @@ from catalog.data_refresh.catch_up import leave_out_deleted
 from catalog.data_refresh.columns import changes_name, names, temp_name
 from catalog.data_refresh.ddl import compose
 from catalog.data_refresh.shape import Facts, Shape, check_shape, shape
+from catalog.data_refresh.shrinkage import refuse_shrinkage, shrunken_sources, too_many_orphans
 
 log = logging.getLogger(__name__)
 LOCK_SECONDS, LOCK_ATTEMPTS = 5.0, 60
+LEAST_LOST = 100  # deleted rows from which a table is checked
 _UNIQUE = ("url", "foreign_identifier")  # alone or together with other columns
 _KEYS: dict[str, tuple[str, ...]] = {"audioset": ("foreign_identifier", "provider")}
 WHOLE = frozenset(_KEYS)  # tables that are small and copied as a whole
@@ -62,6 +64,7 @@ def apply_changes(
     own: Mapping[str, Sequence[str]],
     *,
     expected: Mapping[str, Shape],
+    accept_shrinkage: bool = False,
     pause: Callable[[float], None] = time.sleep,
 ) -> dict[str, Applied]:
     """Make the live tables equal to the catalog, where their records have changed.
@@ -74,11 +77,13 @@ def apply_changes(
         number: Number of the refresh.
         own: Columns that only the API has, by table.
         expected: Definition of each table when the refresh began.
+        accept_shrinkage: Apply the changes even if suspiciously many rows would be deleted.
         pause: Called with the seconds to wait before the next attempt.
 
     Raises:
         Retry: Other sessions held a table for minutes.
-        Fatal: A table was changed meanwhile, or rejects a record. Nothing was changed.
+        Fatal: A table was changed meanwhile, rejects a record, or would become suspiciously small. Nothing
+            was changed.
     """
     settle(api)
     create_marks(api)
@@ -92,7 +97,7 @@ def apply_changes(
                 check_shape(api, tables, expected, locked=True)
                 if all((found := mark(api, table)) and found.number == number for table in tables):
                     return {}
-                return _apply(api, tables, number, own)
+                return _apply(api, tables, number, own, accept_shrinkage)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             log.info(
                 "attempt %d of %d: other sessions hold %s.", attempt + 1, LOCK_ATTEMPTS, ", ".join(tables)
@@ -122,11 +127,18 @@ def _lock(api: Connection, tables: Sequence[str]) -> None:
 
 
 def _apply(
-    api: Connection, tables: Sequence[str], number: int, own: Mapping[str, Sequence[str]]
+    api: Connection,
+    tables: Sequence[str],
+    number: int,
+    own: Mapping[str, Sequence[str]],
+    accept_shrinkage: bool,
 ) -> dict[str, Applied]:
     found = {table: _Table(api, table, own[table]) for table in tables}
-    for table, one in found.items():
+    for one in found.values():
         one.find_deleted()
+    if not accept_shrinkage:
+        refuse_shrinkage([problem for one in found.values() for problem in one.shrinkage()])
+    for table, one in found.items():
         if table not in _KEYS:  # a deleted row must not keep the unique values of a new one
             one.delete()
         one.release_unique_values()
@@ -134,6 +146,8 @@ def _apply(
     for table, one in found.items():
         if table in _KEYS:  # audio files that refer to a deleted set have been updated
             one.delete()
+    if not accept_shrinkage:
+        refuse_shrinkage([problem for one in found.values() for problem in one.orphaned])
     for table in tables:
         set_mark(api, table, number, own=True)
     return {table: one.applied for table, one in found.items()}
@@ -151,6 +165,7 @@ class _Table:
     def __init__(self, api: Connection, table: str, own: Sequence[str]) -> None:
         self._api, self._table = api, table
         self.applied = Applied()
+        self.orphaned: list[str] = []  # findings about references to deleted rows
         self._shape = shape(api, table)
         self._key = _KEYS.get(table, ("identifier",))
         columns = [
@@ -194,6 +209,30 @@ class _Table:
         self._do("analyze {deleted}")
         self._do("analyze {temp}")
 
+    def shrinkage(self) -> list[str]:
+        """Find records that the changes would remove beyond the usual; see `shrinkage.shrinkage`."""
+        source = next((name for name in ("source", "provider") if name in self._shape["column"]), None)
+        statement = """
+            with changed as (
+                select {source} as source, 1 as lost, 0 as gained from {live} l join {deleted} d using (id)
+                union all
+                select {source}, 0, 1 from {temp} t where not exists (select from {live} l where {same})
+            ), totals as (select source, sum(lost) as lost, sum(gained) as gained from changed group by 1)
+            select source, rows, rows - lost + gained
+              from totals join (select {source} as source, count(*) as rows from {live} group by 1) live
+             using (source)
+        """
+        column = sql.SQL("coalesce({}::text, '')").format(sql.Identifier(source)) if source else sql.SQL("''")
+        lost = self._api.execute(compose("select count(*) from {deleted}", **self._parts)).fetchone()
+        if not lost or lost[0] < LEAST_LOST:
+            return []
+        found = self._api.execute(compose(statement, source=column, **self._parts)).fetchall()
+        return shrunken_sources(self._table, found, self._rows())
+
+    def _rows(self) -> int:
+        row = self._api.execute(compose("select count(*) from {live}", **self._parts)).fetchone()
+        return int(row[0]) if row else 0
+
     def release_unique_values(self) -> None:
         """Replace values that pass from one record to another: they must be unique after each updated row."""
         for name in _UNIQUE:
@@ -224,6 +263,10 @@ class _Table:
         for key in self._shape.get("reference", {}).values():
             if number := self._release(key):
                 self.applied.orphans[key["name"]] = number
+                child = sql.Identifier(key["schema"], key["child"])
+                row = self._api.execute(compose("select count(*) from {child}", child=child)).fetchone()
+                rows = (row[0] if row else 0) + (0 if key["on delete"] == "n" else number)
+                self.orphaned += too_many_orphans(key["child"], number, rows)
         self.applied.deleted = self._do("delete from {live} l using {deleted} d where l.id = d.id")
 
     def _release(self, key: Facts) -> int:

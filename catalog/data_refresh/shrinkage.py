@@ -67,6 +67,24 @@ def _by_source(api: Connection, table: str) -> list[str]:
     return found
 
 
+def shrunken_sources(table: str, changed: Iterable[tuple[str, int, int]], rows: int) -> list[str]:
+    """Return findings about a live table whose rows are changed in place.
+
+    Args:
+        table: Name of the table.
+        changed: Source, number of its rows, and their number after the change; of the sources that change.
+        rows: Number of rows of the table.
+    """
+    found, changed = [], list(changed)
+    after = rows + sum(now - before for _, before, now in changed)
+    if after < (1 - TOTAL) * rows:
+        found.append(f"{table}: {after:,} rows, {rows:,} are live")
+    for name, before, now in sorted(changed):
+        if before >= SOURCE_SIZE and now <= (1 - SOURCE) * before:
+            found.append(f"{table}: {now:,} rows of {name}, {before:,} are live")
+    return found
+
+
 def _counts(api: Connection, table: str, source: str | None) -> dict[str, int]:
     query = sql.SQL("select coalesce({}::text, ''), count(*) from {} group by 1").format(
         sql.Identifier(source) if source else sql.SQL("''"), sql.Identifier("public", table)

@@ -200,7 +200,12 @@ def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, i
         with api_connection(autocommit=True) as api, hint("The tables were not changed."), kept_turn():
             own = {table: progress.own_columns(api, table) for table in TABLES[media_type]}
             applied = apply_changes(
-                api, TABLES[media_type], refresh.number, own, expected=refresh.plan.shapes
+                api,
+                TABLES[media_type],
+                refresh.number,
+                own,
+                expected=refresh.plan.shapes,
+                accept_shrinkage=params["accept_shrinkage"],
             )
         reach(refresh, "tables")
         log.info("%s", applied or "an earlier attempt has applied the changes")

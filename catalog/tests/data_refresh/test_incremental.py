@@ -9,13 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from catalog.data_refresh import changes, changes_copy, promotion
+from catalog.core.errors import Fatal
+from catalog.data_refresh import apply, changes, changes_copy, promotion, shrinkage
 from catalog.data_refresh.apply import apply_changes
 from catalog.data_refresh.changes import TooManyChanges
 from catalog.data_refresh.changes_copy import ChangesCopy
 from catalog.data_refresh.copy import TABLES, TableCopy
 from catalog.data_refresh.row_versions import horizon
 from catalog.data_refresh.shape import shape
+from catalog.database import sample_data
 from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.database
@@ -28,6 +30,11 @@ class Refreshes:
         self.catalog, self.api, self.tables = catalog, api, TABLES[media_type]
         self.number, self.horizon = 0, 0
 
+    def refill(self):
+        """Replace the records of the catalog, which all tests of this module change."""
+        self.catalog.execute("truncate image, audio")
+        sample_data.fill(self.catalog, "catalog", 120)
+
     def full(self):
         self.number += 1
         began = horizon(self.catalog)
@@ -38,7 +45,7 @@ class Refreshes:
         promotion.drop_left_overs(self.api, self.tables)
         self.horizon = began
 
-    def incremental(self, most=1000):
+    def incremental(self, most=1000, accept=True):
         self.number += 1
         began, run = horizon(self.catalog), str(self.number)
         copied = {}
@@ -50,7 +57,9 @@ class Refreshes:
                 copied[table] = job.copy(self.horizon, rejected=[], most=most)
         shapes = {table: shape(self.api, table) for table in self.tables}
         own = {table: one.own for table, one in copied.items()}
-        applied = apply_changes(self.api, self.tables, self.number, own, expected=shapes)
+        applied = apply_changes(
+            self.api, self.tables, self.number, own, expected=shapes, accept_shrinkage=accept
+        )
         assert {table: shape(self.api, table) for table in self.tables} == shapes
         promotion.drop_left_overs(self.api, self.tables)
         self.horizon = began
@@ -72,6 +81,7 @@ class Refreshes:
 def image(filled):  # noqa: F811 - the fixture
     catalog, api = filled
     found = Refreshes(catalog, api)
+    found.refill()
     found.full()
     return found
 
@@ -80,6 +90,7 @@ def image(filled):  # noqa: F811 - the fixture
 def audio(filled):  # noqa: F811 - the fixture
     catalog, api = filled
     found = Refreshes(catalog, api, "audio")
+    found.refill()
     found.full()
     return found
 
@@ -240,6 +251,40 @@ def test_audio_sets(audio, statement):
     promotion.drop_left_overs(audio.api, audio.tables)
     assert {table: audio.rows(table) for table in audio.tables} == expected
     assert all(one == type(one)() for one in audio.incremental().values())
+
+
+def test_a_refresh_that_would_remove_much_is_refused(image):
+    """As by a full refresh: the rows stay, until somebody accepts the loss."""
+    before = image.rows("image")
+    image.catalog.execute("delete from image where identifier in (select identifier from image limit 100)")
+    image.catalog.execute(f"update image set title = gen_random_uuid() where identifier in {FIRST.format(2)}")
+    with pytest.raises(Fatal, match=r"suspiciously small: image: \d+ rows, \d+ are live"):
+        image.incremental(accept=False)
+    assert image.rows("image") == before
+    assert image.incremental()["image"].deleted >= 90
+
+
+def test_a_source_that_loses_half_of_its_records_is_refused(image, monkeypatch):
+    monkeypatch.setattr(shrinkage, "SOURCE_SIZE", 10)
+    monkeypatch.setattr(shrinkage, "TOTAL", 0.9)
+    monkeypatch.setattr(apply, "LEAST_LOST", 1)
+    (source, rows) = image.api.execute(
+        "select source, count(*) from image group by 1 having count(*) >= 10 order by 2 limit 1"
+    ).fetchone()
+    image.catalog.execute("delete from image where source = %s", [source])
+    with pytest.raises(Fatal, match=f"image: 0 rows of {source}, {rows} are live"):
+        image.incremental(accept=False)
+
+
+def test_many_orphans_are_refused(image, monkeypatch):
+    monkeypatch.setattr(shrinkage, "TOTAL", 0.9)
+    image.api.execute("""
+        insert into imagelist_images (imagelist_id, image_id)
+        select (select min(id) from imagelist), id from image on conflict do nothing
+    """)
+    image.catalog.execute("delete from image where identifier in (select identifier from image limit 30)")
+    with pytest.raises(Fatal, match="rows of imagelist_images refer to missing media"):
+        image.incremental(accept=False)
 
 
 def test_too_many_changes(image):
