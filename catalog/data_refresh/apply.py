@@ -54,6 +54,11 @@ def obstacles(api: Connection, tables: Sequence[str]) -> list[str]:
             for name, facts in definition.get(kind, {}).items()
             if facts["enabled"] != "D"
         ]
+        found += [
+            f"the API's table {table} has the exclusion constraint {name}"
+            for name, facts in definition.get("constraint", {}).items()
+            if facts["type"] == "x"
+        ]
     return found
 
 

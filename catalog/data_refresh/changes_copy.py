@@ -11,6 +11,7 @@ from catalog.data_refresh.basis import mark
 from catalog.data_refresh.changes import NONE, batch, find_changes
 from catalog.data_refresh.columns import Copied, temp_name
 from catalog.data_refresh.copy import TableCopy, estimated_rows
+from catalog.data_refresh.duplicates import reject_duplicates
 from catalog.data_refresh.refusals import Refusals, allowed_rejects
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class ChangesCopy(TableCopy):
                         f"asked to stop after {copied.rows:,} changed records; the next attempt starts over."
                     )
         with self._api.transaction():
+            reject_duplicates(self._api, copied)
             self._complete(copied)
             copied.done = True
             progress.note(self._api, copied)

@@ -10,8 +10,9 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 from catalog.data_refresh import progress
-from catalog.data_refresh.columns import public, temp_name
+from catalog.data_refresh.columns import Copied, changes_name, public, temp_name
 from catalog.data_refresh.refusals import Refusals, allowed_rejects
+from catalog.data_refresh.shape import shape
 
 
 def make_unique(
@@ -60,11 +61,13 @@ class _Key(NamedTuple):
         columns: Its columns; "" for an expression.
         values: Its columns and expressions, as SQL.
         rows: Its predicate, as SQL.
+        nulls: True if two nulls are equal.
     """
 
     columns: list[str]
-    values: sql.Composable
+    values: list[sql.SQL]
     rows: sql.Composable
+    nulls: bool
 
 
 def _key(api: Connection, index: str) -> _Key | None:
@@ -88,9 +91,7 @@ def _key(api: Connection, index: str) -> _Key | None:
     rows = [f"({condition})"] if condition else []
     rows += [] if nulls_too else [f"({value}) is not null" for value in values]
     return _Key(
-        columns,
-        sql.SQL(", ").join(sql.SQL(f"({value})") for value in values),
-        sql.SQL(" and ".join(rows) or "true"),
+        columns, [sql.SQL(f"({value})") for value in values], sql.SQL(" and ".join(rows) or "true"), nulls_too
     )
 
 
@@ -108,9 +109,72 @@ def _colliding(api: Connection, table: str, key: _Key) -> list[tuple[UUID, bool]
         live=sql.Identifier("public", table),
         temp=sql.Identifier("public", temp_name(table)),
         rows=key.rows,
-        values=key.values,
+        values=sql.SQL(", ").join(key.values),
     )
     return api.execute(query).fetchall()
+
+
+def reject_duplicates(api: Connection, copied: Copied) -> None:
+    """Reject changed records that have a unique value of another record, as a full refresh would.
+
+    The catalog does not have all unique indexes of the API. Of the records with one value, changed or not,
+    the same one is kept: one that the API has already, and of several the one with the greatest identifier.
+    An unchanged record that is not kept is added to the changes, so that it is deleted.
+
+    Args:
+        api: Connection to the API database, in a transaction.
+        copied: Progress of a copy of changed records; its counts are corrected.
+    """
+    table, refused = copied.table, Refusals()
+    own = {"id", "identifier", *copied.own}
+    parts = {
+        "temp": sql.Identifier("public", temp_name(table)),
+        "live": sql.Identifier("public", table),
+        "changes": sql.Identifier("public", changes_name(table)),
+    }
+    for name, facts in shape(api, table).get("index", {}).items():
+        key = _key(api, name) if facts["unique"] and facts["valid"] else None
+        if key is None or set(key.columns) <= own:
+            continue
+        surplus = api.execute(_surplus(key, parts)).fetchall()
+        changed = [identifier for identifier, known in surplus if known is not None]
+        others = [identifier for identifier, known in surplus if known is None]
+        api.execute(sql.SQL("insert into {changes} select unnest(%s::uuid[])").format(**parts), [others])
+        api.execute(sql.SQL("delete from {temp} where identifier = any(%s)").format(**parts), [changed])
+        copied.rows -= len(changed)
+        copied.new -= sum(1 for _, known in surplus if known is False)
+        for identifier in changed:
+            refused.add(str(identifier), f"another record has the same value of the unique index {name}")
+    refused.note(api, copied)
+
+
+def _surplus(key: _Key, parts: dict[str, sql.Identifier]) -> sql.Composed:
+    """Return the query for records that are not kept, and whether they are known (NULL: and unchanged)."""
+    places = [sql.Identifier(f"v{number}") for number in range(len(key.values))]
+    values = sql.SQL(", ").join(
+        sql.SQL("{} as {}").format(value, place) for value, place in zip(key.values, places, strict=True)
+    )
+    equal = sql.SQL("{0}.{1} is not distinct from {2}.{1}" if key.nulls else "{0}.{1} = {2}.{1}")
+    same = sql.SQL(" and ").join(
+        equal.format(sql.Identifier("l"), place, sql.Identifier("t")) for place in places
+    )
+    return sql.SQL("""
+        with t as (
+            select identifier, {values},
+                   exists (select from {live} o where o.identifier = n.identifier) as known
+              from {temp} n where {rows}
+        ), l as (
+            select l.identifier, {places}, null::boolean as known
+              from (select identifier, {values} from {live} where {rows}) l
+             where exists (select from t where {same})
+               and not exists (select from {changes} c where c.identifier = l.identifier)
+        )
+        select identifier, known from (
+            select *, row_number() over (
+                       partition by {places} order by coalesce(known, true) desc, identifier desc) as place
+              from (select identifier, {places}, known from t union all select * from l) both_of_them
+        ) ranked where place > 1
+    """).format(values=values, places=sql.SQL(", ").join(places), rows=key.rows, same=same, **parts)
 
 
 def _reject(api: Connection, table: str, index: str, surplus: list[UUID]) -> None:
