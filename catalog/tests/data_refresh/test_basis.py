@@ -186,6 +186,13 @@ def test_inputs_depend_on_columns_terms_and_policy():
     assert basis.inputs(columns, ["b", "a"], "p") == basis.inputs(columns, ["a", "b"], "p")
 
 
+def test_a_filtered_index_alone_has_no_state(catalog):
+    mine = turn(catalog)
+    refresh = begin(catalog, mine, msgspec.structs.replace(plan(), aliases={"image-filtered": "image-2"}))
+    note_index(catalog, refresh, "image-2", Made("uuid", 3))
+    assert modes.completed(read(catalog, mine)) is None
+
+
 @pytest.mark.parametrize("rejected", [None, ["x"]])
 def test_what_cannot_be_continued_has_no_state(catalog, rejected):
     mine = turn(catalog)
