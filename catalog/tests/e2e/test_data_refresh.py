@@ -176,10 +176,16 @@ def test_an_incremental_refresh_ends_as_a_full_one_would(bench, media):
     """After a full refresh, the default mode applies what has changed to the live tables and indexes."""
     assert bench.run("image_data_refresh", FULL, timeout=400)[1] == "success"
     change(bench, 21)
-    before = bench.search().resolve_alias("image")
+    before, rows = bench.search().resolve_alias("image"), len(published(bench)[2])
     bench.slack.clear()
+    reader = Reader(bench)
+    reader.start()
     run_id, state = bench.run("image_data_refresh", {}, timeout=400)
+    reader.stopped.set()
+    reader.join()
     assert state == "success", states(bench, "image_data_refresh", run_id)
+    assert reader.errors == []
+    assert reader.seen["table"] == {rows, len(published(bench)[2])}
     tasks = bench.tasks("image_data_refresh", run_id)
     skipped = ("build_indexes", "create_index", "check_index", "create_filtered_index", "open_indexes")
     assert {tasks[name] for name in skipped} == {"skipped"}
