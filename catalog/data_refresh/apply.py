@@ -154,7 +154,7 @@ def _apply(
     if not accept_shrinkage:
         refuse_shrinkage([problem for one in found.values() for problem in one.orphaned])
     for table in tables:
-        set_mark(api, table, number, own=True)
+        set_mark(api, table, number, progress.began(api, table))
     return {table: one.applied for table, one in found.items()}
 
 
@@ -206,11 +206,23 @@ class _Table:
         among: LiteralString = "" if self._table in _KEYS else "join {changes} c using (identifier)"
         self._do(
             """
-            create temporary table {deleted} on commit drop as
+            create temporary table {deleted} (id bigint primary key) on commit drop
+            """
+        )
+        self._do(
+            """
+            insert into {deleted}
             select l.id from {live} l {among} where not exists (select from {temp} t where {same})
             """,
             among=compose(among, **self._parts),
         )
+        if self._table not in _KEYS and progress.exists(self._api, f"api_deleted{self._table}"):
+            # Moderators may have listed more since the changes were found.
+            moderated = sql.Identifier("public", f"api_deleted{self._table}")
+            listed: LiteralString = "from {live} l join {moderated} m using (identifier)"
+            rows = compose(listed, **self._parts, moderated=moderated)
+            self._do("insert into {deleted} select l.id {rows} on conflict do nothing", rows=rows)
+            self._do("insert into {changes} select identifier {rows} on conflict do nothing", rows=rows)
         self._do("analyze {deleted}")
         self._do("analyze {temp}")
 
@@ -247,6 +259,13 @@ class _Table:
                     update {live} l set {name} = 'moving ' || l.id from {temp} t
                      where {same} and l.{name} is distinct from t.{name}
                        and exists (select from {temp} o where o.{name} = l.{name})
+                    """,
+                    name=sql.Identifier(name),
+                )
+                self._do(
+                    """
+                    update {live} l set {name} = 'moving ' || l.id from {deleted} d
+                     where l.id = d.id and exists (select from {temp} o where o.{name} = l.{name})
                     """,
                     name=sql.Identifier(name),
                 )

@@ -18,12 +18,13 @@ from psycopg.types.json import Jsonb
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh import progress
-from catalog.data_refresh.columns import Column, public
+from catalog.data_refresh.columns import public
 from catalog.data_refresh.row_versions import horizon, written_since
 
 if TYPE_CHECKING:
     from catalog.data_refresh.search import Indexes
 
+FAILED = "the last incremental refresh did not reach its end"
 MARKS = "catalog_refresh"  # table of the API database with the mark of each live table
 # Modules that determine rows and documents: a release that changes one of them needs a full refresh.
 _MODULES = ("documents", "mapping", "merge", "normal_form", "row_streams", "sensitive", "tag_policy")
@@ -57,21 +58,36 @@ class Mark(msgspec.Struct, frozen=True):
     Attributes:
         number: Number of the refresh that wrote the table.
         relation: Object id of the table then.
-        horizon: Horizon of the API database then.
+        columns: Its columns then, with their numbers; a column that is dropped and added has a new one.
+        horizon: Horizon of the API database before the refresh read or wrote the table.
         own: Transactions of the refresh itself, whose rows do not count as changed.
     """
 
     number: int
     relation: int
+    columns: str
     horizon: int
     own: list[int]
 
 
-def inputs(columns: Mapping[str, list[Column]], terms: Iterable[str], policy_digest: str) -> str:
+def source_columns(catalog: Connection, source: str) -> list[tuple[int, str, int, int]]:
+    """Return what changes if a table of the catalog, or one of its columns, is replaced without new rows.
+
+    Returns:
+        For each column: object id of the table, name, number and type of the column.
+    """
+    return catalog.execute(
+        "select attrelid::bigint, attname::text, attnum::int, atttypid::bigint from pg_attribute"
+        " where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped order by attnum",
+        [public(source)],
+    ).fetchall()
+
+
+def inputs(columns: Mapping[str, object], terms: Iterable[str], policy_digest: str) -> str:
     """Return the digest of what determines tables and documents, besides the rows of the catalog.
 
     Args:
-        columns: Columns of each live table.
+        columns: Columns of each live table, and those of its source; see `source_columns`.
         terms: Sensitive terms.
         policy_digest: Digest of the tag policy.
     """
@@ -99,16 +115,25 @@ def record(catalog: Connection, basis: Basis) -> None:
     )
 
 
-def last(catalog: Connection, media_type: MediaType) -> Basis | str:
-    """Return the basis of the last data refresh, or the reason why there is none."""
+def last(catalog: Connection, media_type: MediaType, current: int = 0) -> Basis | str:
+    """Return the basis of the last data refresh, or the reason why there is none.
+
+    Args:
+        catalog: Connection to the catalog database.
+        media_type: Media type of the refreshes.
+        current: Number of the refresh that asks.
+    """
     row = catalog.execute(
         """
-        select r.basis, r.basis ->> 'xid' = r.xmin::text
+        select r.basis, r.basis ->> 'xid' = r.xmin::text,
+               exists (select from refresh f join turn g using (number)
+                        where g.dag_id = t.dag_id and f.number > r.number and f.number <> %(current)s
+                          and f.plan ->> 'mode' = 'incremental')
           from refresh r join turn t using (number)
-         where t.dag_id = %s and r.stage <> 'working'
+         where t.dag_id = %(dag)s and r.stage <> 'working'
          order by number desc limit 1
         """,
-        [f"{media_type}_data_refresh"],
+        {"dag": f"{media_type}_data_refresh", "current": current},
     ).fetchone()
     if row is None:
         return "there was no refresh before"
@@ -116,31 +141,49 @@ def last(catalog: Connection, media_type: MediaType) -> Basis | str:
         return "the last refresh was not completed, or it rebuilt only the index"
     if not row[1]:
         return "the catalog database was restored from a dump since the last refresh"
+    if row[2]:
+        return FAILED
     try:
         return msgspec.convert(row[0], Basis)
     except msgspec.ValidationError:
         return "another release recorded the last refresh"
 
 
-def set_mark(api: Connection, table: str, number: int, *, own: bool = False) -> None:
+_COLUMNS = """
+    (select string_agg(attname || ' ' || attnum, ', ' order by attnum) from pg_attribute
+      where attrelid = to_regclass(%(name)s) and attnum > 0 and not attisdropped)
+"""
+
+
+def set_mark(api: Connection, table: str, number: int, began: int | None = None) -> None:
     """Mark a live table as written by a refresh, in the transaction that writes it.
 
     Args:
         api: Connection to the API database, in a transaction that keeps others from writing to the table.
         table: Name of the live table.
         number: Number of the refresh.
-        own: The transaction writes rows of the table, which do not count as changed.
+        began: Horizon before the refresh read the table, whose rows this transaction changes. None if others
+            cannot have written to it meanwhile, because it is a new table.
     """
     api.execute(
-        sql.SQL("""
-            insert into {marks} (table_name, refresh, relation, horizon, own)
-            select %s, %s, to_regclass(%s)::oid::bigint, %s,
-                   case when %s then array[pg_current_xact_id()::text::bigint & 4294967295] else '{{}}' end
+        sql.SQL(
+            """
+            insert into {marks} (table_name, refresh, relation, columns, horizon, own)
+            select %(table)s, %(number)s, to_regclass(%(name)s)::oid::bigint, {columns}, %(horizon)s,
+                   case when %(own)s then array[pg_current_xact_id()::text::bigint & 4294967295]
+                        else '{{}}' end
             on conflict (table_name) do update
-               set (refresh, relation, horizon, own)
-                 = (excluded.refresh, excluded.relation, excluded.horizon, excluded.own)
-        """).format(marks=sql.Identifier("public", MARKS)),
-        [table, number, public(table), horizon(api), own],
+               set (refresh, relation, columns, horizon, own)
+                 = (excluded.refresh, excluded.relation, excluded.columns, excluded.horizon, excluded.own)
+            """
+        ).format(marks=sql.Identifier("public", MARKS), columns=sql.SQL(_COLUMNS)),
+        {
+            "table": table,
+            "number": number,
+            "name": public(table),
+            "horizon": horizon(api) if began is None else began,
+            "own": began is not None,
+        },
     )
 
 
@@ -152,6 +195,7 @@ def create_marks(api: Connection) -> None:
                 table_name text primary key,
                 refresh bigint not null,
                 relation bigint not null,
+                columns text not null,
                 horizon bigint not null,
                 own bigint[] not null
             )
@@ -163,13 +207,12 @@ def mark(api: Connection, table: str) -> Mark | None:
     """Return the mark of a live table; None if it has none, or if the table was replaced since."""
     if not progress.exists(api, MARKS):
         return None
-    row = api.execute(
-        sql.SQL("""
-            select refresh, relation, horizon, own from {marks}
-             where table_name = %s and relation = to_regclass(%s)::oid::bigint
-        """).format(marks=sql.Identifier("public", MARKS)),
-        [table, public(table)],
-    ).fetchone()
+    query = sql.SQL("""
+        select refresh, relation, columns, horizon, own from {marks}
+         where table_name = %(table)s and relation = to_regclass(%(name)s)::oid::bigint
+           and columns = {columns}
+    """).format(marks=sql.Identifier("public", MARKS), columns=sql.SQL(_COLUMNS))
+    row = api.execute(query, {"table": table, "name": public(table)}).fetchone()
     return Mark(*row) if row else None
 
 

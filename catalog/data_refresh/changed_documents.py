@@ -31,7 +31,6 @@ class Updated(msgspec.Struct):
         hidden: Those of them that contain a sensitive term.
         removed: Records whose row says that they are removed from their source.
         rejected: Identifiers of records without a document, with the reason.
-        added: By index: documents after the update minus documents before.
     """
 
     after: UUID | None = None
@@ -39,7 +38,6 @@ class Updated(msgspec.Struct):
     hidden: int = 0
     removed: int = 0
     rejected: dict[str, str] = {}
-    added: dict[str, int] = {}
 
 
 class ChangedDocuments:
@@ -108,7 +106,6 @@ class ChangedDocuments:
 
     def _update(self, keys: list[UUID], done: Updated) -> None:
         texts = [str(key) for key in keys]
-        before = {name: self._indexes.matching(name, texts) for name in self._senders}
         chunk = self._rows.of_keys(keys)
         documents = chunk.written
         rejected = {one.key: f"{one.kind}: {one.reason}" for one in chunk.rejections}
@@ -120,13 +117,11 @@ class ChangedDocuments:
         shown = {key: action for key, action in documents.items() if key not in sensitive}
         self._write(self._filtered, texts, shown)
         for name, wanted in ((self._index, documents), (self._filtered, shown)):
-            found = self._indexes.matching(name, texts)
-            if different := set(found) ^ set(wanted):
+            if different := set(self._indexes.matching(name, texts)) ^ set(wanted):
                 raise Retry(
                     f"{name} does not show {len(different):,} of {len(texts):,} changes, such as "
                     f"{min(different)}; the next attempt writes them again."
                 )
-            done.added[name] = done.added.get(name, 0) + len(found) - len(before[name])
         for key, reason in rejected.items():
             log.warning("%s has no document: %s", key, reason)
         done.rejected |= rejected
@@ -143,3 +138,19 @@ class ChangedDocuments:
             sender.send([delete_action(one.key) for one in sent.rejections])
         self._indexes.refresh(name)
         return {one.key: f"{one.kind}: {one.reason}" for one in sent.rejections}
+
+
+def count_documents(api: Connection, indexes: Indexes, media_type: MediaType, index: str) -> int:
+    """Return the number of documents of changed records that an index has.
+
+    Args:
+        api: Connection to the API database.
+        indexes: Operations on indexes.
+        media_type: Media type of the records.
+        index: Name or alias of the index.
+    """
+    number, after = 0, None
+    while keys := batch(api, media_type, after, document_rows.CHUNK):
+        number += len(indexes.matching(index, [str(key) for key in keys]))
+        after = keys[-1]
+    return number

@@ -61,14 +61,15 @@ def find_changes(
     api.execute(sql.SQL("drop table if exists {changes}").format(**parts))
     api.execute(sql.SQL("create table {changes} (identifier uuid primary key)").format(**parts))
     api.execute("create temporary table pg_temp.keys (identifier uuid) on commit drop")
-    newer = written_since(upstream, began)
-    _copy_keys(
-        upstream, api, sql.SQL("select identifier from {source} where {newer}").format(newer=newer, **parts)
+    changed = sql.SQL("select identifier from {source} where {newer} or {also}").format(
+        newer=written_since(upstream, began), also=also, **parts
     )
+    _copy_keys(upstream, api, changed)
     api.execute("insert into pg_temp.keys select unnest(%s::uuid[])", [list(rejected)])
     statement = sql.SQL("""
         insert into {changes} select identifier from pg_temp.keys
         union select identifier from {live} where {written}
+        union select identifier from {live} join {moderated} using (identifier)
     """)
     _limit(api.execute(statement.format(written=written_by_others(api, mark), **parts)).rowcount, most)
     if groups := _differing_groups(upstream, api, parts):

@@ -4,7 +4,7 @@ import logging
 
 from psycopg import sql
 
-from catalog.core.errors import Interrupted
+from catalog.core.errors import Fatal, Interrupted
 from catalog.core.session import settle
 from catalog.data_refresh import progress
 from catalog.data_refresh.basis import mark
@@ -48,7 +48,11 @@ class ChangesCopy(TableCopy):
             self._upstream.execute("set transaction isolation level repeatable read, read only")
             with self._api.transaction():
                 found = mark(self._api, self._table)
-                assert found is not None
+                if found is None:
+                    raise Fatal(
+                        f"the API's table {self._table} has been replaced since the refresh began; "
+                        "trigger a new run."
+                    )
                 number = find_changes(
                     self._upstream,
                     self._api,
@@ -75,7 +79,7 @@ class ChangesCopy(TableCopy):
                         f"asked to stop after {copied.rows:,} changed records; the next attempt starts over."
                     )
         with self._api.transaction():
-            reject_duplicates(self._api, copied)
+            reject_duplicates(self._api, copied, allowed)
             self._complete(copied)
             copied.done = True
             progress.note(self._api, copied)

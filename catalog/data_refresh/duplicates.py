@@ -114,7 +114,7 @@ def _colliding(api: Connection, table: str, key: _Key) -> list[tuple[UUID, bool]
     return api.execute(query).fetchall()
 
 
-def reject_duplicates(api: Connection, copied: Copied) -> None:
+def reject_duplicates(api: Connection, copied: Copied, allowed: int) -> None:
     """Reject changed records that have a unique value of another record, as a full refresh would.
 
     The catalog does not have all unique indexes of the API. Of the records with one value, changed or not,
@@ -124,8 +124,12 @@ def reject_duplicates(api: Connection, copied: Copied) -> None:
     Args:
         api: Connection to the API database, in a transaction.
         copied: Progress of a copy of changed records; its counts are corrected.
+        allowed: Maximum number of records that are not kept.
+
+    Raises:
+        Fatal: There are more.
     """
-    table, refused = copied.table, Refusals()
+    table, refused, found = copied.table, Refusals(), 0
     own = {"id", "identifier", *copied.own}
     parts = {
         "temp": sql.Identifier("public", temp_name(table)),
@@ -137,13 +141,19 @@ def reject_duplicates(api: Connection, copied: Copied) -> None:
         if key is None or set(key.columns) <= own:
             continue
         surplus = api.execute(_surplus(key, parts)).fetchall()
+        found += len(surplus)
+        if found > allowed:
+            raise Fatal(
+                f"unique index {name} of {table}: {found:,} records have the same values as others. Correct "
+                "them in the catalog, or drop the index, then trigger a new run."
+            )
         changed = [identifier for identifier, known in surplus if known is not None]
         others = [identifier for identifier, known in surplus if known is None]
         api.execute(sql.SQL("insert into {changes} select unnest(%s::uuid[])").format(**parts), [others])
         api.execute(sql.SQL("delete from {temp} where identifier = any(%s)").format(**parts), [changed])
         copied.rows -= len(changed)
         copied.new -= sum(1 for _, known in surplus if known is False)
-        for identifier in changed:
+        for identifier in (*changed, *others):
             refused.add(str(identifier), f"another record has the same value of the unique index {name}")
     refused.note(api, copied)
 

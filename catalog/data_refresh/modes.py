@@ -26,6 +26,7 @@ def choose(
     api: Connection,
     engine: "Indexes",
     *,
+    number: int,
     limit: int,
     full_after: timedelta,
 ) -> Plan:
@@ -37,6 +38,7 @@ def choose(
         catalog: Connection to the catalog database.
         api: Connection to the API database.
         engine: Operations on indexes.
+        number: Number of the refresh.
         limit: Maximum number of rows that a full refresh copies; 0 for all.
         full_after: Age of the last full refresh from which `auto` chooses a full one.
 
@@ -45,7 +47,7 @@ def choose(
     """
     if wanted == "full":
         return plan
-    found = _continued(plan, catalog, api, engine, limit)
+    found = _continued(plan, catalog, api, engine, limit, number)
     if isinstance(found, str):
         if wanted == "incremental":
             raise Refused(f"mode: an incremental refresh is impossible: {found}. Use auto or full.")
@@ -62,16 +64,17 @@ def choose(
         filtered=live[f"{plan.media_type}-filtered"],
         aliases=live,
         previous=found,
+        counts={alias: engine.count(index) for alias, index in live.items()},
     )
 
 
 def _continued(
-    plan: Plan, catalog: Connection, api: Connection, engine: "Indexes", limit: int
+    plan: Plan, catalog: Connection, api: Connection, engine: "Indexes", limit: int, number: int
 ) -> Basis | str:
     """Return the state that an incremental refresh continues, or why it cannot."""
     if limit:
         return "DATA_REFRESH_LIMIT is set"
-    found = basis.last(catalog, plan.media_type)
+    found = basis.last(catalog, plan.media_type, number)
     if isinstance(found, str):
         return found
     tables = list(plan.shapes)

@@ -62,6 +62,15 @@ def read(api: Connection, table: str) -> Progress | None:
         return None
 
 
+def began(api: Connection, table: str) -> int:
+    """Return the horizon of the API database when the copy began."""
+    row = api.execute(
+        sql.SQL("select began::text::bigint from {progress}").format(progress=_name(table))
+    ).fetchone()
+    assert row
+    return int(row[0])
+
+
 def own_columns(api: Connection, table: str) -> list[str]:
     """Return the columns that only the API has, from the progress of a copy."""
     state = read(api, table)

@@ -42,6 +42,8 @@ class Plan(msgspec.Struct, frozen=True):
         horizon: Horizon of the catalog database before the first row was read.
         inputs: Digest of what determines tables and documents besides the rows; see `basis.inputs`.
         previous: State that an incremental refresh continues.
+        counts: Alias → number of documents, before an incremental refresh wrote any.
+        replaced: Alias → number of those that belong to changed records.
     """
 
     media_type: MediaType
@@ -61,6 +63,8 @@ class Plan(msgspec.Struct, frozen=True):
     horizon: int = 0
     inputs: str = ""
     previous: Basis | None = None
+    counts: dict[str, int] = {}
+    replaced: dict[str, int] = {}
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -144,12 +148,12 @@ def read(connection: Connection, turn: Turn) -> Refresh:
 
 
 def replan(connection: Connection, refresh: Refresh, plan: Plan) -> Refresh:
-    """Replace the plan of a refresh that has created nothing yet, and return the refresh."""
+    """Replace the plan of a refresh, as long as nothing is live, and return the refresh."""
     connection.execute(
-        "update refresh set plan = %s, indexes = '{}' where number = %s and stage = 'working'",
+        "update refresh set plan = %s where number = %s and stage = 'working'",
         [Jsonb(msgspec.to_builtins(plan)), refresh.number],
     )
-    return msgspec.structs.replace(refresh, plan=plan, indexes={})
+    return msgspec.structs.replace(refresh, plan=plan)
 
 
 def promoted(connection: Connection) -> set[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from catalog.core.errors import Refused, Retry
+from catalog.core.errors import Refused
 from catalog.core.session import Connection
 from catalog.data_refresh.mapping import SHARDS, index_body, index_meta
 from catalog.data_refresh.moderation import decided, follow
@@ -124,25 +124,28 @@ class RefreshIndexes:
             updated: Result of the update.
 
         Raises:
-            Retry: An index holds more or fewer documents than it should.
+            Refused: An index holds more or fewer documents than it should.
         """
-        plan, previous = self._plan, self._plan.previous
-        assert previous is not None
-        query = sql.SQL("select count(*) filter (where not removed_from_source) from {}")
+        plan = self._plan
+        query = sql.SQL("select count(*) from {} where not removed_from_source")
         row = api.execute(query.format(sql.Identifier("public", plan.media_type))).fetchone()
         rows = int(row[0]) if row else 0
         deleted = sum(len(batch) for batch in decided(api, "deleted", plan.media_type, plan.since))
-        hidden_before = previous.documents[f"{plan.media_type}-filtered"]
+        alias = f"{plan.media_type}-filtered"
+        kept = plan.counts[alias] - plan.replaced[alias]
         wanted = {
             plan.index: rows - len(updated.rejected),
-            plan.filtered: hidden_before + updated.added.get(plan.filtered, 0),
+            plan.filtered: kept + updated.documents - updated.hidden,
         }
         found = {}
         for name, number in wanted.items():
             self.engine.refresh(name)
             found[name] = self.engine.count(name)
             if not number - deleted <= found[name] <= number:
-                raise Retry(f"{name} holds {found[name]:,} documents instead of {number:,}.")
+                raise Refused(
+                    f"{name} holds {found[name]:,} documents instead of {number:,}: another program has "
+                    "changed the table or the index meanwhile. Trigger a new run, which is a full refresh."
+                )
         return found
 
     def point_aliases(self, api: Connection) -> None:

@@ -28,7 +28,7 @@ from catalog.dags.groups.indexing import MAX_DURATION, indexes, require_whole, t
 from catalog.dags.operators.turns import kept_turn
 from catalog.data_refresh import progress
 from catalog.data_refresh.apply import WHOLE, apply_changes
-from catalog.data_refresh.basis import inputs
+from catalog.data_refresh.basis import inputs, source_columns
 from catalog.data_refresh.changes import TooManyChanges
 from catalog.data_refresh.changes_copy import ChangesCopy
 from catalog.data_refresh.columns import Copied, temp_name
@@ -71,7 +71,8 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> None:
             )
             if index_only:
                 return full
-            columns = {table: TableCopy(catalog, api, table, "").columns() for table in tables}
+            jobs = [TableCopy(catalog, api, table, "") for table in tables]
+            columns = {job.source: [job.columns(), source_columns(catalog, job.source)] for job in jobs}
             full = msgspec.structs.replace(
                 full, horizon=horizon(catalog), inputs=inputs(columns, sensitive_terms(), policy.digest)
             )
@@ -81,6 +82,7 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> None:
                 catalog,
                 api,
                 engine,
+                number=number,
                 limit=value_of(DATA_REFRESH_LIMIT),
                 full_after=timedelta(days=value_of(DATA_REFRESH_FULL_AFTER_DAYS)),
             )
@@ -138,6 +140,8 @@ def copy_tables(media_type: MediaType, params: Params = GIVEN) -> list[dict[str,
 
 def _copy_changes(media_type: MediaType, refresh: Refresh) -> list[dict[str, Any]]:
     """Copy the changed records of each table and return the counts."""
+    from catalog.data_refresh.changed_documents import count_documents
+
     counts, previous, should_stop = [], refresh.plan.previous, sigterm_flag()
     assert previous is not None
     with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api:
@@ -152,6 +156,12 @@ def _copy_changes(media_type: MediaType, refresh: Refresh) -> list[dict[str, Any
                 copied = job.copy(previous.horizon, rejected=previous.rejected, most=most)
             counts.append(msgspec.to_builtins(copied))
             log.info("%s", copied)
+        engine = indexes()
+        replaced = {
+            alias: count_documents(api, engine, media_type, index)
+            for alias, index in refresh.plan.aliases.items()
+        }
+    replan(refresh, msgspec.structs.replace(refresh.plan, replaced=replaced))
     return counts
 
 

@@ -43,6 +43,18 @@ def test_the_state_of_the_last_refresh(catalog):
     assert last(catalog, "image") == second
 
 
+def test_a_failed_incremental_refresh_is_followed_by_a_full_one(catalog):
+    """Otherwise a cause that stays would fail each refresh."""
+    found = ended(catalog)
+    begin(catalog, turn(catalog, "2"), plan())
+    assert last(catalog, "image") == found
+    failed = begin(catalog, turn(catalog, "3"), plan(mode="incremental"))
+    assert last(catalog, "image", failed.number) == found  # the run itself, which is cleared
+    assert last(catalog, "image") == "the last incremental refresh did not reach its end"
+    again = ended(catalog, "4")
+    assert last(catalog, "image") == again
+
+
 @pytest.mark.parametrize("stage", ["tables", "promoted"])
 def test_a_refresh_without_a_state_hides_earlier_ones(catalog, stage):
     ended(catalog)
@@ -84,6 +96,26 @@ def test_a_table_that_was_replaced_has_no_mark(api):
     assert mark(api, "image") is None
 
 
+def test_a_column_that_was_dropped_and_added_has_no_mark(api):
+    create_marks(api)
+    set_mark(api, "image", 5)
+    api.execute("alter table image drop column category")
+    api.execute("alter table image add column category varchar(80)")
+    assert mark(api, "image") is None
+
+
+def test_columns_of_the_catalog_that_were_replaced(catalog):
+    before = basis.source_columns(catalog, "image")
+    catalog.execute("alter table image drop column title cascade")
+    catalog.execute("alter table image add column title text default 'brand new'")
+    after = basis.source_columns(catalog, "image")
+    catalog.execute("create table other (like image including all)")
+    catalog.execute("alter table image rename to former")
+    catalog.execute("alter table other rename to image")
+    found = [before, after, basis.source_columns(catalog, "image")]
+    assert len({basis.inputs({"image": columns}, [], "p") for columns in found}) == 3
+
+
 def test_row_versions_since_a_moment(catalog):
     catalog.execute("create table numbers (n int)")
     catalog.execute("insert into numbers values (1)")
@@ -120,7 +152,9 @@ def promoted(catalog, api, search):
 
 
 def choose(wanted, following, catalog, api, search, *, limit=0, days=35):
-    return modes.choose(wanted, following, catalog, api, search, limit=limit, full_after=timedelta(days=days))
+    return modes.choose(
+        wanted, following, catalog, api, search, number=0, limit=limit, full_after=timedelta(days=days)
+    )
 
 
 def test_auto_is_incremental_where_that_is_possible(promoted, catalog, api, search):

@@ -46,23 +46,30 @@ class Refreshes:
         self.horizon = began
 
     def incremental(self, most=1000, accept=True):
+        following = horizon(self.catalog)
+        applied = self.apply(self.copy(most), accept)
+        promotion.drop_left_overs(self.api, self.tables)
+        self.horizon = following
+        return applied
+
+    def copy(self, most=1000):
+        """Copy the changed records, and return the columns that only the API has."""
         self.number += 1
-        began, run = horizon(self.catalog), str(self.number)
-        copied = {}
+        own = {}
         for table in self.tables:
             if table == "audioset":
-                copied[table] = TableCopy(self.catalog, self.api, table, run).run()
+                own[table] = TableCopy(self.catalog, self.api, table, str(self.number)).run().own
             else:
-                job = ChangesCopy(self.catalog, self.api, table, run)
-                copied[table] = job.copy(self.horizon, rejected=[], most=most)
+                job = ChangesCopy(self.catalog, self.api, table, str(self.number))
+                own[table] = job.copy(self.horizon, rejected=[], most=most).own
+        return own
+
+    def apply(self, own, accept=True):
         shapes = {table: shape(self.api, table) for table in self.tables}
-        own = {table: one.own for table, one in copied.items()}
         applied = apply_changes(
             self.api, self.tables, self.number, own, expected=shapes, accept_shrinkage=accept
         )
         assert {table: shape(self.api, table) for table in self.tables} == shapes
-        promotion.drop_left_overs(self.api, self.tables)
-        self.horizon = began
         return applied
 
     def expected(self, table):
@@ -228,7 +235,7 @@ def test_lists_lose_the_entries_of_deleted_media(image):
 
 
 SETS = (
-    # a set that is new, one that loses its last file, one whose title changes
+    # a set that is new, one that loses its last file, one whose title changes, one that is renamed
     "update audio set audio_set_foreign_identifier = 'new', audio_set = {new} where identifier in {first}",
     """
     delete from audio where audio_set_foreign_identifier =
@@ -236,6 +243,10 @@ SETS = (
     """,
     """
     update audio set audio_set = audio_set || '{{"title": "Other"}}' where audio_set_foreign_identifier =
+        (select min(audio_set_foreign_identifier) from audio)
+    """,
+    """
+    update audio set audio_set_foreign_identifier = 'renamed' where audio_set_foreign_identifier =
         (select min(audio_set_foreign_identifier) from audio)
     """,
 )
@@ -272,6 +283,43 @@ def test_unique_indexes_that_only_the_api_has(image, unique):
     changed(image, NEW.format("n", 1), "update image set creator = 'The Same' where title like 'new n%'")
     changed(image, f"update image set creator = 'Another' where identifier = '{third}'")
     changed(image, f"delete from image where identifier = '{second}' or creator = 'none' and {others}")
+
+
+def test_writes_to_the_api_s_table_during_a_refresh_are_found_by_the_next(image, monkeypatch):
+    find = changes.find_changes
+
+    def found(*arguments, **options):
+        number = find(*arguments, **options)
+        with psycopg.connect(image.api.info.dsn, password=image.api.info.password) as other:
+            other.execute(f"update image set title = 'late' where identifier in {LATER.format(8, 2)}")
+        return number
+
+    monkeypatch.setattr(changes_copy, "find_changes", found)
+    image.incremental()
+    monkeypatch.undo()
+    assert changed(image).updated == 2
+
+
+def test_media_that_moderators_list_without_deleting_them(image):
+    """Before a refresh, and between its copy and its end."""
+    listing = """
+        insert into api_deletedimage (created_on, updated_on, identifier)
+        select now(), now(), identifier from image
+         where id not in (select image_id from imagelist_images) limit 2
+    """
+    assert changed(image, api=(listing,)).deleted == 2
+    assert changed(image, api=(listing,)).deleted == 2
+
+
+def test_many_records_with_one_value_are_refused(image):
+    image.catalog.execute("update image set creator = identifier::text")
+    image.full()
+    image.api.execute("create unique index only_here on image (lower(creator))")
+    image.catalog.execute(
+        "update image set creator = 'same' where identifier in (select identifier from image limit 60)"
+    )
+    with pytest.raises(Fatal, match=r"unique index only_here of image: .* records have the same values"):
+        image.incremental()
 
 
 def test_a_refresh_that_would_remove_much_is_refused(image):
