@@ -81,7 +81,8 @@ class Published:
 
 @pytest.fixture
 def published(filled, search):  # noqa: F811 - the fixture
-    return Published(*filled, search)
+    catalog, api = filled
+    return Published(catalog, api, search)
 
 
 TITLES = (
@@ -89,8 +90,10 @@ TITLES = (
     f"update image set title = 'a zzterm {{0}}' where identifier in {FIRST.format(6)}",
     f"update image set title = 'Fire  BRIGADE {{0}}' where identifier in {LATER.format(10, 3)}",
     f"update image set title = 'term1499 {{0}}' where identifier in {LATER.format(20, 2)}",
-    "update image set removed_from_source = not removed_from_source"
-    f" where identifier in {LATER.format(30, 4)}",
+    f"""
+    update image set removed_from_source = not removed_from_source
+     where identifier in {LATER.format(30, 4)}
+    """,
     f"delete from image where identifier in {LATER.format(40, 3)}",
     f"update image set title = 'harmless {{0}}' where identifier in {FIRST.format(3)}",
 )
