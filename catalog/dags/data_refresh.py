@@ -75,8 +75,8 @@ DOC = """
 An incremental refresh (`mode`) skips 5 to 8. It finds the records that were written or deleted since the last
 refresh, by whatever program, copies only those, and applies them to the live tables in one transaction. Then
 it writes their documents to both live indexes. Tables and indexes end as after a full refresh, and a refresh
-that would remove suspiciously many records is refused as well. The mode
-`auto` is incremental unless this is impossible: no refresh was completed before, the last incremental one failed, a database was restored,
+that would remove suspiciously many records is refused as well. The mode `auto` is incremental unless this is
+impossible: no refresh was completed before, the last incremental one failed, a database was restored,
 columns, tag policy, sensitive terms or the code of documents have changed, the API's tables have triggers,
 more than 10 % of the records have changed, or the last full refresh is older than the Variable
 `DATA_REFRESH_FULL_AFTER_DAYS`. The report says which.
