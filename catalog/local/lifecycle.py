@@ -18,6 +18,7 @@ from catalog.local.airflow_api import AirflowApi, ApiError, JsonObject
 from catalog.local.stack import ROOT, Stack
 
 UP_SECONDS, DOWN_SECONDS = 900, 90
+EXIT_SECONDS = 15  # from the release of its lock to the end of a supervisor
 NOTIFY_SECONDS = 30  # between two messages about what is pending
 
 Notify: TypeAlias = Callable[[str], None]
@@ -160,7 +161,7 @@ def down(stack: Stack) -> bool:
         StackError: The supervisor was not found, or does not stop.
     """
     if not stack.running():
-        _forget_supervisor(stack)
+        _forget_supervisor(stack, EXIT_SECONDS)
         return False
     pid = int(stack.state().get("supervisor") or _find_supervisor(stack) or 0)
     if not pid:
@@ -180,12 +181,17 @@ def down(stack: Stack) -> bool:
     return True
 
 
-def _forget_supervisor(stack: Stack) -> None:
-    """Close the pipe to a supervisor of this process that has ended."""
-    if stack.supervisor is not None and stack.supervisor.poll() is not None:
-        if stack.supervisor.stdin is not None:
-            stack.supervisor.stdin.close()
-        stack.supervisor = None
+def _forget_supervisor(stack: Stack, max_wait: float = 0) -> None:
+    """Close the pipe to a supervisor of this process that has ended, or ends within `max_wait` seconds."""
+    if stack.supervisor is None:
+        return
+    try:
+        stack.supervisor.wait(max_wait)
+    except subprocess.TimeoutExpired:
+        return
+    if stack.supervisor.stdin is not None:
+        stack.supervisor.stdin.close()
+    stack.supervisor = None
 
 
 def _alive(pid: int) -> bool:
