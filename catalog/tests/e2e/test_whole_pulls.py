@@ -97,6 +97,7 @@ def test_a_pull_with_a_used_up_quota_resumes_when_the_quota_does(bench):
     now = datetime.now(UTC)
     quota = Jamendo.quota or Quota(1)
     with bench.catalog() as connection:
+        connection.execute("delete from rate_quota")  # of other tests
         connection.execute(
             "insert into rate_quota values ('API_KEY_JAMENDO', %s, %s)", [quota.starts(now), quota.requests]
         )
