@@ -4,15 +4,12 @@ BENCH_ROWS (default: 500 000) made-up images of 1 kB. Of the changed records, 90
 new, and 5 % are deleted. Everything that a refresh does to tables and both indexes is included.
 """
 
-import shutil
-import tempfile
 import time
 from itertools import pairwise
-from pathlib import Path
 
 import psycopg
 
-from catalog.benchmarks.refresh import META, ROWS, build, copy_once, index, measure
+from catalog.benchmarks.refresh import META, ROWS, build, copy_once, index, measure, servers
 from catalog.data_refresh import promotion
 from catalog.data_refresh.apply import apply_changes
 from catalog.data_refresh.changed_documents import ChangedDocuments
@@ -25,9 +22,7 @@ from catalog.data_refresh.row_versions import horizon
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.shape import shape
 from catalog.data_refresh.tag_policy import DEFAULT
-from catalog.database import sample_data, schema
-from catalog.local.postgres import Postgres
-from catalog.local.search import SearchEngine
+from catalog.database import sample_data
 
 SHARES = (0, 0.001, 0.01, 0.1)
 TERMS = ("fire", "brigade")
@@ -89,19 +84,7 @@ def incremental(catalog: str, api: str, url: str, run: str, began: str) -> None:
 
 
 def main() -> None:
-    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    folder.chmod(0o755)
-    server = Postgres(folder / "pg", "bench", durable=False)
-    engine = SearchEngine(folder / "search", heap="1g")
-    try:
-        engine.start()
-        server.start(("catalog", "api"))
-        catalog, api = server.dsn("catalog"), server.dsn("api")
-        schema.upgrade(catalog)
-        schema.upgrade(api, "api")
-        with psycopg.connect(catalog, autocommit=True) as connection:
-            sample_data.fill(connection, "catalog", ROWS)
-            connection.execute("vacuum analyze")
+    with servers() as (catalog, api, engine):
         engine.wait()
         began = _horizon(catalog)
         steps = [measure(copy_once, catalog, api, "1"), measure(build, api), measure(promote, api, "1")]
@@ -118,10 +101,6 @@ def main() -> None:
                 flush=True,
             )
             began = following
-    finally:
-        engine.stop()
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _horizon(catalog: str) -> int:

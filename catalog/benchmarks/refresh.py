@@ -9,7 +9,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import NamedTuple
@@ -124,7 +125,9 @@ def _measure(results: "SimpleQueue[Measurement]", work: Callable[..., None], *ar
     results.put(Measurement(seconds, int(status["VmHWM"].split()[0]) / 1024))
 
 
-def main() -> None:
+@contextmanager
+def servers() -> Iterator[tuple[str, str, SearchEngine]]:
+    """Start both databases, with made-up images in the catalog, and an engine that may still be starting."""
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     folder.chmod(0o755)
     server, engine = (
@@ -140,13 +143,18 @@ def main() -> None:
         with psycopg.connect(catalog, autocommit=True) as connection:
             sample_data.fill(connection, "catalog", ROWS)
             connection.execute("vacuum analyze")
-        copies(catalog, api)
-        engine.wait()
-        indexes(api, engine)
+        yield catalog, api, engine
     finally:
         engine.stop()
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> None:
+    with servers() as (catalog, api, engine):
+        copies(catalog, api)
+        engine.wait()
+        indexes(api, engine)
 
 
 def copies(catalog: str, api: str) -> None:

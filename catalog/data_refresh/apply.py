@@ -1,6 +1,5 @@
 """Application of changed records to the live tables, in one transaction that readers do not notice."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import LiteralString
@@ -9,18 +8,16 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from catalog.core.errors import Fatal, Retry
 from catalog.core.session import Connection, settle
-from catalog.data_refresh import progress
+from catalog.data_refresh import progress, table_locks
 from catalog.data_refresh.basis import create_marks, mark, set_mark
 from catalog.data_refresh.catch_up import leave_out_deleted
 from catalog.data_refresh.columns import changes_name, names, temp_name
 from catalog.data_refresh.ddl import compose
 from catalog.data_refresh.shape import Facts, Shape, check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrunken_sources, too_many_orphans
+from catalog.data_refresh.table_locks import lock_tables, retry_while_held
 
-log = logging.getLogger(__name__)
-LOCK_SECONDS, LOCK_ATTEMPTS = 5.0, 60
 LEAST_LOST = 100  # deleted rows from which a table is checked
 _UNIQUE = ("url", "foreign_identifier")  # alone or together with other columns
 _KEYS: dict[str, tuple[str, ...]] = {"audioset": ("foreign_identifier", "provider")}
@@ -94,40 +91,28 @@ def apply_changes(
     create_marks(api)
     for table in tables:
         progress.claim(api, table)
-    for attempt in range(LOCK_ATTEMPTS):
-        try:
-            # No savepoints: the rows that this transaction writes are recognized by its number.
-            with api.transaction():
-                _lock(api, tables)
-                check_shape(api, tables, expected, locked=True)
-                if all((found := mark(api, table)) and found.number == number for table in tables):
-                    return {}
-                return _apply(api, tables, number, own, accept_shrinkage)
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            log.info(
-                "attempt %d of %d: other sessions hold %s.", attempt + 1, LOCK_ATTEMPTS, ", ".join(tables)
-            )
-            pause(2)
-        except psycopg.OperationalError:
-            raise
-        except psycopg.DatabaseError as error:
-            message = (error.diag.message_primary or str(error)).rstrip(".")
-            raise Fatal(
-                f"{message}. Nothing was changed. Correct the cause, then clear this task, or trigger a run "
-                'with the conf {"mode": "full"}.'
-            ) from None
-    raise Retry(
-        f"{', '.join(tables)} could not be locked; end the sessions that hold it. Nothing was changed."
+
+    def apply_once() -> dict[str, Applied]:
+        # No savepoints: the rows that this transaction writes are recognized by its number.
+        with api.transaction():
+            # Excludes writers, but not readers.
+            lock_tables(api, tables, "share row exclusive", table_locks.LOCK_SECONDS)
+            check_shape(api, tables, expected, locked=True)
+            if all((found := mark(api, table)) and found.number == number for table in tables):
+                return {}
+            return _apply(api, tables, number, own, accept_shrinkage)
+
+    return retry_while_held(
+        apply_once, ", ".join(tables), pause=pause, refusal=_refusal, state="Nothing was changed."
     )
 
 
-def _lock(api: Connection, tables: Sequence[str]) -> None:
-    """Exclude writers, but not readers."""
-    api.execute("select set_config('lock_timeout', %s, true)", [f"{int(LOCK_SECONDS * 1000)}ms"])
-    api.execute(
-        sql.SQL("lock table {} in share row exclusive mode").format(
-            sql.SQL(", ").join(sql.Identifier("public", table) for table in tables)
-        )
+def _refusal(error: psycopg.DatabaseError) -> str:
+    """Return the server's error and the remedy."""
+    message = (error.diag.message_primary or str(error)).rstrip(".")
+    return (
+        f"{message}. Nothing was changed. Correct the cause, then clear this task, or trigger a run "
+        'with the conf {"mode": "full"}.'
     )
 
 

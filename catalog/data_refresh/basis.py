@@ -38,7 +38,6 @@ class Basis(msgspec.Struct, frozen=True):
         horizon: Horizon of the catalog database before the first row was read.
         inputs: Digest of everything else that determines tables and documents; see `inputs`.
         indexes: Alias → uuid of its index.
-        documents: Alias → number of documents.
         full_on: Time of the last full refresh.
         rejected: Identifiers of records that have a row, but no document.
     """
@@ -47,7 +46,6 @@ class Basis(msgspec.Struct, frozen=True):
     horizon: int
     inputs: str
     indexes: dict[str, str]
-    documents: dict[str, int]
     full_on: datetime
     rejected: list[str] = []
 

@@ -15,6 +15,7 @@ from catalog.data_refresh import document_rows
 from catalog.data_refresh.bulk import BulkSender, delete_action
 from catalog.data_refresh.changes import batch
 from catalog.data_refresh.document_rows import DocumentRows
+from catalog.data_refresh.indexing import send
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.sensitive import sensitive_groups
 from catalog.data_refresh.tag_policy import TagPolicy
@@ -133,9 +134,7 @@ class ChangedDocuments:
         """Write documents, delete those of other keys, and return the rejected ones with their reasons."""
         sender = self._senders[name]
         actions = [documents.get(key) or delete_action(key) for key in keys]
-        sent = sender.send(actions)
-        if sent.rejections:
-            sender.send([delete_action(one.key) for one in sent.rejections])
+        sent = send(sender, actions)
         self._indexes.refresh(name)
         return {one.key: f"{one.kind}: {one.reason}" for one in sent.rejections}
 

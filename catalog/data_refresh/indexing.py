@@ -162,7 +162,7 @@ class RangeIndexer:
         with ThreadPoolExecutor(SENDERS) as senders:
             while more and (chunk := self._rows.between(read_to, self._part.last)):
                 read_to, chunk.tags = chunk.after, before + self._rows.tags
-                under_way.append((senders.submit(_send, sender, chunk.actions), chunk))
+                under_way.append((senders.submit(send, sender, chunk.actions), chunk))
                 while len(under_way) > SENDERS:
                     self._settle(done, *under_way.popleft())
                 more = not self._should_stop()
@@ -224,7 +224,7 @@ class RangeIndexer:
             )
 
 
-def _send(sender: BulkSender, actions: list[bytes]) -> Sent:
+def send(sender: BulkSender, actions: list[bytes]) -> Sent:
     """Send actions, and delete earlier documents of the records that the engine rejects."""
     sent = sender.send(actions)
     sender.send([delete_action(one.key) for one in sent.rejections])

@@ -96,7 +96,6 @@ def completed(refresh: Refresh) -> Basis | None:
         plan.horizon,
         plan.inputs,
         {alias: made.uuid for alias, made in indexes.items()},
-        {alias: refresh.counted(index) for alias, index in plan.aliases.items()},
         plan.previous.full_on if plan.previous else datetime.now(UTC),
         rejected,
     )

@@ -8,9 +8,9 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from catalog.core.errors import Fatal, Retry
+from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
-from catalog.data_refresh import progress
+from catalog.data_refresh import progress, table_locks
 from catalog.data_refresh.basis import create_marks, set_mark
 from catalog.data_refresh.building import build_indexes
 from catalog.data_refresh.catch_up import catch_up, leave_out_deleted
@@ -18,11 +18,11 @@ from catalog.data_refresh.columns import changes_name, progress_name, temp_name
 from catalog.data_refresh.exchange import exchange
 from catalog.data_refresh.shape import Shape, check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
+from catalog.data_refresh.table_locks import lock_tables, retry_while_held
 
 __all__ = ["Promoted", "build_indexes", "catch_up", "drop_left_overs", "left_overs", "promote"]
 
 log = logging.getLogger(__name__)
-LOCK_SECONDS, LOCK_TRIES = 5.0, 60  # limit of each attempt to lock the tables, and the number of attempts
 
 
 class Promoted(msgspec.Struct):
@@ -81,25 +81,19 @@ def promote(
     promoted = Promoted(carried={table: catch_up(api, table) for table in wanted})
     for table in wanted:
         leave_out_deleted(api, table)
-    for attempt in range(LOCK_TRIES):
-        try:
-            check_shape(api, wanted, shapes)
-            _pass_readers(api, wanted)
-            _exchange_all(api, wanted, shapes, promoted, number)
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            log.info(
-                "attempt %d of %d: other sessions hold %s.", attempt + 1, LOCK_TRIES, " or ".join(wanted)
-            )
-            pause(2)
-        except psycopg.OperationalError:
-            raise
-        except psycopg.DatabaseError as error:
-            raise Fatal(_refusal(error)) from None
-        else:
-            return promoted
-    raise Retry(
-        f"{' or '.join(wanted)} could not be locked; end the sessions that hold it. The old tables are still "
-        "live."
+
+    def exchange_once() -> Promoted:
+        check_shape(api, wanted, shapes)
+        _pass_readers(api, wanted)
+        _exchange_all(api, wanted, shapes, promoted, number)
+        return promoted
+
+    return retry_while_held(
+        exchange_once,
+        " or ".join(wanted),
+        pause=pause,
+        refusal=_refusal,
+        state="The old tables are still live.",
     )
 
 
@@ -146,24 +140,25 @@ def _copy_of(api: Connection, table: str, run_id: str) -> progress.Progress | No
 def _pass_readers(api: Connection, tables: list[str]) -> None:
     """Wait, for a short time, until nobody reads the tables. New readers queue meanwhile."""
     with api.transaction():
-        _lock(api, tables, "access exclusive", LOCK_SECONDS)
+        lock_tables(api, tables, "access exclusive", table_locks.LOCK_SECONDS)
 
 
 def _exchange_all(
     api: Connection, tables: list[str], expected: Mapping[str, Shape], promoted: Promoted, number: int | None
 ) -> None:
     with api.transaction():
-        _lock(api, tables, "exclusive", LOCK_SECONDS)  # excludes writers, but not readers
+        seconds = table_locks.LOCK_SECONDS
+        lock_tables(api, tables, "exclusive", seconds)  # excludes writers, but not readers
         carried = {table: catch_up(api, table) for table in tables}
         # A session that has read and now wants to write waits for us while we wait for it. We give up before
         # the server searches for deadlocks, because it may cancel the other session.
         row = api.execute(
             "select setting::float / 1000 from pg_settings where name = 'deadlock_timeout'"
         ).fetchone()
-        limit = min(LOCK_SECONDS, 0.8 * row[0]) if row else LOCK_SECONDS
-        _lock(api, tables, "access exclusive", limit)
+        limit = min(seconds, 0.8 * row[0]) if row else seconds
+        lock_tables(api, tables, "access exclusive", limit)
         check_shape(api, tables, expected, locked=True)
-        api.execute("select set_config('lock_timeout', %s, true)", [f"{int(LOCK_SECONDS * 1000)}ms"])
+        api.execute("select set_config('lock_timeout', %s, true)", [f"{int(seconds * 1000)}ms"])
         orphans: dict[str, int] = {}
         for table in tables:
             orphans |= exchange(api, table, shape(api, table))
@@ -171,12 +166,6 @@ def _exchange_all(
                 set_mark(api, table, number)
     promoted.orphans = orphans
     promoted.carried = {table: promoted.carried[table] + rows for table, rows in carried.items()}
-
-
-def _lock(api: Connection, tables: list[str], mode: str, seconds: float) -> None:
-    api.execute("select set_config('lock_timeout', %s, true)", [f"{max(1, int(seconds * 1000))}ms"])
-    names = sql.SQL(", ").join(sql.Identifier("public", table) for table in tables)
-    api.execute(sql.SQL("lock table {} in {} mode").format(names, sql.SQL(mode)))
 
 
 def left_overs(api: Connection, tables: Iterable[str], run_id: str) -> list[str]:

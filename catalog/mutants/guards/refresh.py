@@ -86,7 +86,7 @@ GUARDS = (
         name="exchange-waits-shortly",
         holds="An exchange waits only seconds for its lock, so readers do not queue behind it.",
         row=22,
-        file=PROMOTION,
+        file="catalog/data_refresh/table_locks.py",
         find=(
             '    api.execute("select set_config(\'lock_timeout\', %s, true)", [f"{max(1, '
             'int(seconds * 1000))}ms"])\n'

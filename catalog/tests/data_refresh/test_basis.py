@@ -26,7 +26,6 @@ def ended(catalog, run_id="1", **more):
         horizon=7,
         inputs="inputs",
         indexes={"image": "a", "image-filtered": "b"},
-        documents={"image": 3, "image-filtered": 2},
         full_on=NOW,
         **more,
     )

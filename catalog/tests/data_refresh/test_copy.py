@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal, Interrupted, Retry
-from catalog.data_refresh import copy, merge, promotion
+from catalog.data_refresh import copy, merge, promotion, table_locks
 from catalog.data_refresh.copy import TableCopy
 from catalog.database import sample_data
 
@@ -273,8 +273,8 @@ def test_an_unknown_dependent_object_keeps_the_old_table_live(filled):
 def test_a_table_that_somebody_holds(filled, api_dsn, monkeypatch):
     """The promotion waits in short attempts; if all fail, the old table stays live."""
     catalog, api = filled
-    monkeypatch.setattr(promotion, "LOCK_SECONDS", 0.05)
-    monkeypatch.setattr(promotion, "LOCK_TRIES", 3)
+    monkeypatch.setattr(table_locks, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(table_locks, "LOCK_ATTEMPTS", 3)
     TableCopy(catalog, api, "image", "run").run()
     promotion.build_indexes(api, "image")
     waits: list[float] = []

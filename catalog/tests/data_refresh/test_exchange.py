@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh import promotion
+from catalog.data_refresh import promotion, table_locks
 from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.shape import Shape, differences, early, shape
 from catalog.database import sample_data, schema
@@ -198,7 +198,7 @@ def run_steps(catalog, api, dsn, migrate, monkeypatch):
     expected = {"image": shape(api, "image")}
     migrate("before the copy")
     monkeypatch.setattr("catalog.data_refresh.copy.RANGE", 50)
-    monkeypatch.setattr(promotion, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(table_locks, "LOCK_SECONDS", 0.2)
     with psycopg.connect(dsn, autocommit=True) as ours, psycopg.connect(dsn) as reader:
         TableCopy(
             catalog,

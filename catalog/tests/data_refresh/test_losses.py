@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh import copy, progress, promotion
+from catalog.data_refresh import copy, progress, promotion, table_locks
 from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.shrinkage import shrinkage
 from catalog.database import sample_data
@@ -24,7 +24,7 @@ def filled(catalog, api):
 def test_no_view_is_lost(filled, api_dsn, monkeypatch):
     """Views are counted all the time, by an old transaction too, and while a reader delays the swap."""
     catalog, api = filled
-    monkeypatch.setattr(promotion, "LOCK_SECONDS", 0.3)
+    monkeypatch.setattr(table_locks, "LOCK_SECONDS", 0.3)
     counted, stop = [0] * 3, threading.Event()
 
     def count(number):
