@@ -1,7 +1,8 @@
 """Data refresh: its copy compared with a bare COPY pipe, its indexing with `parallel_bulk`; memory of both.
 
 BENCH_ROWS (default: 500 000) made-up images of 1 kB, with 10 tags on average. Each step runs in a separate
-process, as a task does. `parallel_bulk` gets documents that were made before.
+process, as a task does; the copy and the indexes in BENCH_SESSIONS processes (default: 1). `parallel_bulk`
+gets documents that were made before.
 """
 
 import multiprocessing
@@ -10,8 +11,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from catalog.data_refresh.client import connect
 from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.document_rows import CHUNK
 from catalog.data_refresh.documents import COLUMNS, MediaRow, document
+from catalog.data_refresh.index_building import build_indexes
 from catalog.data_refresh.indexing import SENDERS, RangeIndexer, ranges
 from catalog.data_refresh.mapping import index_body, index_meta
 from catalog.data_refresh.search import Indexes
@@ -33,6 +35,7 @@ from catalog.local.search import SearchEngine
 
 META = index_meta("image", "benchmark", "1", DEFAULT)
 ROWS = int(os.environ.get("BENCH_ROWS", "500000"))
+SESSIONS = int(os.environ.get("BENCH_SESSIONS", "1"))
 SHARED = """
     identifier, created_on, updated_on, provider, source, foreign_identifier, foreign_landing_url, url,
     thumbnail, width, height, filesize, filetype, license, license_version, creator, creator_url, title,
@@ -62,12 +65,25 @@ def pipe(catalog: str, api: str) -> None:
 
 def copy_once(catalog: str, api: str, run: str) -> None:
     with psycopg.connect(catalog, autocommit=True) as source, psycopg.connect(api, autocommit=True) as target:
-        assert TableCopy(source, target, "image", run).run().rows == ROWS
+        copied = TableCopy(source, target, "image", run).run()
+        assert copied.rows == ROWS or not copied.done
 
 
 def build(api: str) -> None:
     with psycopg.connect(api, autocommit=True) as target:
-        promotion.build_indexes(target, "image")
+        build_indexes(target, "image")
+
+
+def heap_pages(dsn: str) -> tuple[int, int]:
+    """Return how many heap pages of `image` were read so far, from memory or disk, and its size in pages."""
+    query = """
+        select coalesce(sum(heap_blks_read + heap_blks_hit), 0), pg_relation_size('image') / 8192
+          from pg_statio_user_tables where relname = 'image'
+    """
+    time.sleep(1.5)  # sessions report what they have read when they end
+    with psycopg.connect(dsn) as connection:
+        read, size = connection.execute(query).fetchone() or (0, 0)
+    return int(read), int(size)
 
 
 def promote(api: str, run: str) -> None:
@@ -105,24 +121,22 @@ class Measurement(NamedTuple):
     memory: float  # peak resident memory in MB
 
 
-def measure(work: Callable[..., None], *arguments: str) -> Measurement:
-    """Run a function in a new process."""
+def measure(work: Callable[..., None], *arguments: str, processes: int = 1) -> Measurement:
+    """Run a function in new processes; return the longest time and the largest memory."""
     context = multiprocessing.get_context("spawn")
-    results: SimpleQueue[Measurement] = context.SimpleQueue()
-    process = context.Process(target=_measure, args=(results, work, *arguments))
-    process.start()
-    measurement = results.get()
-    process.join()
-    return measurement
+    with ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=1) as pool:
+        running = [pool.submit(_measure, work, *arguments) for _ in range(processes)]
+        measurements = [one.result() for one in running]
+    return Measurement(max(m.seconds for m in measurements), max(m.memory for m in measurements))
 
 
-def _measure(results: "SimpleQueue[Measurement]", work: Callable[..., None], *arguments: str) -> None:
+def _measure(work: Callable[..., None], *arguments: str) -> Measurement:
     began = time.perf_counter()
     work(*arguments)
     seconds = time.perf_counter() - began
     # getrusage would include the parent's peak.
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    results.put(Measurement(seconds, int(status["VmHWM"].split()[0]) / 1024))
+    return Measurement(seconds, int(status["VmHWM"].split()[0]) / 1024)
 
 
 @contextmanager
@@ -161,12 +175,17 @@ def copies(catalog: str, api: str) -> None:
     floor = min(measure(pipe, catalog, api).seconds for _ in range(2))
     print(f"{ROWS:,} rows\n{'COPY TO | COPY FROM':34} {ROWS / floor:>9,.0f} rows/s")
     for number, label in enumerate(("copy, all rows new", "copy, all rows known")):
-        seconds, memory = measure(copy_once, catalog, api, str(number))
+        read = [heap_pages(dsn) for dsn in (catalog, api)]
+        seconds, memory = measure(copy_once, catalog, api, str(number), processes=SESSIONS)
         print(
             f"{label:34} {ROWS / seconds:>9,.0f} rows/s  {floor / seconds:.2f} x COPY  {memory:.0f} MB",
             flush=True,
         )
-        print(f"{'  its 14 indexes':34} {ROWS / measure(build, api).seconds:>9,.0f} rows/s")
+        for name, dsn, (before, _) in zip(("catalog", "live"), (catalog, api), read, strict=True):
+            after, size = heap_pages(dsn)
+            print(f"{f'  pages of the {name} table read':34} {(after - before) / max(size, 1):>9.2f} of them")
+        indexes = measure(build, api, processes=SESSIONS)
+        print(f"{'  its 14 indexes':34} {ROWS / indexes.seconds:>9,.0f} rows/s")
         print(f"{'  its exchange':34} {measure(promote, api, str(number)).seconds:>9.2f} s")
 
 

@@ -185,6 +185,14 @@ DATA_REFRESH_INDEX_TASKS: Setting[int] = _declare(
     of=Annotated[int, msgspec.Meta(ge=1, le=64)],
     value=8,
 )
+DATA_REFRESH_COPY_TASKS: Setting[int] = _declare(
+    "Variable, JSON",
+    "DATA_REFRESH_COPY_TASKS",
+    None,
+    "tasks that copy a large table and create its indexes, at most 32",
+    of=Annotated[int, msgspec.Meta(ge=1, le=32)],
+    value=4,
+)
 DATA_REFRESH_LIMIT: Setting[int] = _declare(
     "Variable, JSON", "DATA_REFRESH_LIMIT", "`0`: all", "copy only this many rows", of=Count, value=0
 )

@@ -57,10 +57,11 @@ DOC = """
 2. The run waits while another data refresh runs, or while a filtered index of {media_type} is created.
 3. The plan of the refresh is recorded once: the names of its indexes, the moment from which moderation
    decisions are applied, the definition of the live tables, and what is live now.
-4. Rows stream from the catalog into `temp_import_*` tables, range by range. Known records keep their row id,
-   `view_count` and other columns that only the API has. Media that moderators deleted are left out. A record
-   that the API's table cannot store is rejected and counted.
-5. Indexes and constraints are created as on the live tables.
+4. Rows stream from the catalog into `temp_import_*` tables. Up to four mapped tasks (Variable
+   `DATA_REFRESH_COPY_TASKS`) share the ranges of pages of a large table, and read one snapshot of it. Known
+   records keep their row id, `view_count` and other columns that only the API has. Media that moderators
+   deleted are left out. A record that the API's table cannot store is rejected and counted.
+5. The same number of mapped tasks creates indexes and constraints as on the live tables.
 6. Up to 64 mapped tasks fill a new index (Variable `DATA_REFRESH_INDEX_TASKS`; their executor: environment
    variable `DATA_REFRESH_EXECUTOR`). Documents get the tags that pass the tag policy (Variable `TAG_POLICY`).
 7. Nothing is promoted unless each range has as many documents as rows, and their total has not shrunk
@@ -169,9 +170,15 @@ def delete_old(media_type: MediaType) -> list[str]:
 
 @task(trigger_rule="none_failed")
 def report_record_counts(
-    media_type: MediaType, checked: dict[str, Any], filtered: dict[str, int], ti: TaskInstance = GIVEN
+    media_type: MediaType,
+    copied: list[list[dict[str, Any]]],
+    checked: dict[str, Any],
+    filtered: dict[str, int],
+    ti: TaskInstance = GIVEN,
 ) -> str:
     refresh, engine = current_refresh(), indexes()
+    copies = [one for part in copied or () for one in msgspec.convert(part or [], list[Copied])]
+    tables = {one.table: one for one in copies if one.done}
     before, after = refresh.plan.documents[media_type], engine.sources(media_type)
     digest = engine.meta(media_type).get("tag_policy_digest", "")
     if refresh.plan.mode == "incremental":
@@ -189,7 +196,7 @@ def report_record_counts(
         media_type,
         before,
         after,
-        copied=msgspec.convert(ti.xcom_pull(task_ids="copy_tables") or [], list[Copied]),
+        copied=list(tables.values()),
         orphans=ti.xcom_pull(task_ids="promote_tables") or {},
         checked=msgspec.convert(checked, Checked),
         filtered=msgspec.convert(filtered, FilteredCounts),
@@ -236,7 +243,10 @@ def refresh_dag(media_type: MediaType) -> None:
         dagrun_timeout=RUN_TIMEOUT[media_type],
         conflicts=(f"{OTHER[media_type]}_data_refresh", f"create_filtered_{media_type}_index"),
     ):
-        copied = copy_tables.override(execution_timeout=COPY_TIMEOUT[media_type], retries=4)(media_type)
+        sessions: Any = begin(media_type)
+        copy = copy_tables.override(execution_timeout=COPY_TIMEOUT[media_type], retries=4)
+        copied: Any = copy.partial(media_type=media_type).expand(session=sessions)
+        built = build_indexes.partial(media_type=media_type).expand(session=sessions)
         parts: Any = split_ranges()
         done: Any = index_range.expand(part=parts)
         checked: Any = check_index(parts, done)
@@ -244,10 +254,10 @@ def refresh_dag(media_type: MediaType) -> None:
         chain(
             check_configuration(media_type),
             wait_for_turn(),
-            begin(media_type),
+            sessions,
             clean_up(media_type),
             copied,
-            build_indexes(media_type),
+            built,
             create_index(),
             parts,
         )
@@ -259,7 +269,7 @@ def refresh_dag(media_type: MediaType) -> None:
             update_indexes(),
             promote_indexes(),
             delete_old(media_type),
-            report_record_counts(media_type, checked, filtered),
+            report_record_counts(media_type, copied, checked, filtered),
         )
 
 

@@ -16,6 +16,7 @@ from catalog.data_refresh.basis import Mark, written_by_others
 from catalog.data_refresh.columns import changes_name
 from catalog.data_refresh.row_versions import written_since
 
+BATCH = 10_000  # keys
 _GROUPS = 4096  # of keys
 NONE = sql.SQL("false")
 _PROBE = "00112233-4455-6677-8899-aabbccddeeff"
@@ -58,9 +59,7 @@ def find_changes(
         "source": sql.Identifier("public", table),
         "groups": sql.Literal(_GROUPS - 1),
     }
-    api.execute(sql.SQL("drop table if exists {changes}").format(**parts))
-    api.execute(sql.SQL("create table {changes} (identifier uuid primary key)").format(**parts))
-    api.execute("create temporary table pg_temp.keys (identifier uuid) on commit drop")
+    _create(api, parts["changes"])
     changed = sql.SQL("select identifier from {source} where {newer} or {also}").format(
         newer=written_since(upstream, began), also=also, **parts
     )
@@ -78,6 +77,43 @@ def find_changes(
     _limit(number := int(row[0]) if row else 0, most)
     api.execute(sql.SQL("analyze {changes}").format(**parts))
     return number
+
+
+def find_written(upstream: Connection, api: Connection, table: str, began: int, most: int) -> int:
+    """Write the keys of records that were written since a moment to `temp_import_<table>_changes`.
+
+    Args:
+        upstream: Connection to the catalog database, in a transaction that reads one snapshot.
+        api: Connection to the API database, in a transaction.
+        table: Name of the media table, which has the same name in both databases.
+        began: Horizon of the catalog database at that moment.
+        most: Maximum number of keys.
+
+    Returns:
+        Number of keys.
+
+    Raises:
+        TooManyChanges: There are more keys.
+    """
+    changes = sql.Identifier("public", changes_name(table))
+    _create(api, changes)
+    query = sql.SQL("select identifier from {} where {}").format(
+        sql.Identifier("public", table), written_since(upstream, began)
+    )
+    _copy_keys(upstream, api, query)
+    number = api.execute(
+        sql.SQL("insert into {} select distinct identifier from pg_temp.keys").format(changes)
+    ).rowcount
+    _limit(number, most)
+    api.execute(sql.SQL("analyze {}").format(changes))
+    return number
+
+
+def _create(api: Connection, changes: sql.Composable) -> None:
+    """Create the table of keys, and a temporary table for those of the catalog."""
+    api.execute(sql.SQL("drop table if exists {}").format(changes))
+    api.execute(sql.SQL("create table {} (identifier uuid primary key)").format(changes))
+    api.execute("create temporary table pg_temp.keys (identifier uuid) on commit drop")
 
 
 def _copy_keys(upstream: Connection, api: Connection, query: sql.Composable) -> None:
@@ -147,7 +183,7 @@ def _limit(number: int, most: int) -> None:
         raise TooManyChanges(f"{number:,} records have changed, more than {most:,}")
 
 
-def batch(api: Connection, table: str, after: UUID | None, size: int) -> list[UUID]:
+def batch(api: Connection, table: str, after: UUID | None, size: int = BATCH) -> list[UUID]:
     """Return the next keys in order.
 
     Args:

@@ -9,13 +9,13 @@ from catalog.core.session import settle
 from catalog.data_refresh import progress
 from catalog.data_refresh.basis import mark
 from catalog.data_refresh.changes import NONE, batch, find_changes
-from catalog.data_refresh.columns import Copied, temp_name
-from catalog.data_refresh.copy import TableCopy, estimated_rows
+from catalog.data_refresh.columns import Column, Copied, temp_name
+from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.duplicates import reject_duplicates
+from catalog.data_refresh.record_copy import estimated_rows
 from catalog.data_refresh.refusals import Refusals, allowed_rejects
 
 log = logging.getLogger(__name__)
-BATCH = 10_000  # keys
 
 
 class ChangesCopy(TableCopy):
@@ -65,7 +65,7 @@ class ChangesCopy(TableCopy):
                 )
             log.info("%s records of %s may have changed", f"{number:,}", self._table)
             columns, allowed = self.columns(), allowed_rejects(estimated_rows(self._upstream, self.source))
-            while keys := batch(self._api, self._table, copied.after, BATCH):
+            while keys := batch(self._api, self._table, copied.after):
                 refused = Refusals()
                 with self._api.transaction():
                     self._copy_keys(columns, keys, copied, refused)
@@ -84,6 +84,9 @@ class ChangesCopy(TableCopy):
             copied.done = True
             progress.note(self._api, copied)
         return copied
+
+    def _prepare(self, columns: list[Column], copied: Copied) -> None:
+        """Nothing is prepared: records are read by key."""
 
     def _members_of_other_sets(self) -> sql.Composable:
         """Return the condition for audio files of sets that appear or disappear."""

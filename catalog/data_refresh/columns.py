@@ -17,8 +17,11 @@ class Copied(msgspec.Struct):
         deleted: Rows left out because moderators deleted them.
         rejected: Rejected rows by reason.
         own: Columns that only the API has.
-        after: Identifier of the last row of the last complete range; None at the start.
-        done: True when all ranges are copied.
+        horizon: Horizon of the catalog database before the first row was read.
+        file: File of the catalog's table, which changes if all rows are moved; None for a view.
+        snapshots: Contents of each snapshot in which rows were read.
+        after: Identifier of the last changed record that was copied; None at the start.
+        done: True when all rows are copied.
     """
 
     table: str
@@ -27,6 +30,9 @@ class Copied(msgspec.Struct):
     deleted: int = 0
     rejected: dict[str, int] = {}
     own: list[str] = []
+    horizon: int = 0
+    file: int | None = None
+    snapshots: list[str] = []
     after: UUID | None = None
     done: bool = False
 
@@ -62,8 +68,21 @@ def progress_name(table: str) -> str:
     return f"temp_import_{table}_progress"
 
 
+def ranges_name(table: str) -> str:
+    return f"temp_import_{table}_ranges"
+
+
+def own_name(table: str) -> str:
+    return f"temp_import_{table}_own"
+
+
 def changes_name(table: str) -> str:
     return f"temp_import_{table}_changes"
+
+
+def temporary_names(table: str) -> list[str]:
+    """Return the names of all tables that a refresh creates for a live table."""
+    return [name(table) for name in (temp_name, progress_name, ranges_name, own_name, changes_name)]
 
 
 def public(name: str) -> str:

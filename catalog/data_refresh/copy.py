@@ -1,46 +1,38 @@
 """Copy of a table of the catalog to `temp_import_<table>` of the API database, beside the live table.
 
-Rows stream from one database to the other as binary COPY, in ranges of keys. Each range and the progress are
-written in one transaction, so a killed copy resumes after the last range. Columns that only the API has, such
-as the row id, come from the live table; new records get them from the table's defaults.
+Rows stream from one database to the other as binary COPY, in ranges of pages. Several sessions share the
+work: each takes one range after the other, and writes its rows and the progress in one transaction, so a
+killed session loses one range. All read the same snapshot of the catalog.
 """
 
 import logging
 from collections.abc import Callable
-from typing import Any, LiteralString
-from uuid import UUID
 
-import psycopg
 from psycopg import sql
 
-from catalog.core.errors import Fatal, Interrupted
+from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.core.media import MediaType
 from catalog.core.session import Connection, settle
-from catalog.data_refresh import progress
+from catalog.data_refresh import progress, ranges
 from catalog.data_refresh.audio_sets import copy_sets
 from catalog.data_refresh.building import make_table
-from catalog.data_refresh.columns import Column, Copied, progress_name, public, temp_name
-from catalog.data_refresh.merge import Merge
+from catalog.data_refresh.changes import TooManyChanges, batch, find_written
+from catalog.data_refresh.columns import Column, Copied, own_name, public, temp_name
+from catalog.data_refresh.own_columns import record_own_columns
+from catalog.data_refresh.record_copy import RecordCopy
 from catalog.data_refresh.references import check_restricted, detach_sets, leave_out_unreferenced
-from catalog.data_refresh.refusals import REFUSED, Refusals, allowed_rejects, check_rejects, reason_of
-from catalog.data_refresh.row_streams import RowStreams, between
-from catalog.data_refresh.sequences import advance, check_defaults
+from catalog.data_refresh.refusals import REFUSED, Refusals, check_rejects, take_back
+from catalog.data_refresh.row_versions import horizon
+from catalog.data_refresh.sequences import advance
 from catalog.data_refresh.shape import Shape, check_shape, shape
+from catalog.data_refresh.snapshots import shared_snapshot
 
 log = logging.getLogger(__name__)
-RANGE = 250_000  # rows; the API's own columns of a range are held in memory
-_RENAMED = {"audio_set_position": "set_position"}  # API column → catalog column
+MOST_MOVED = 0.1  # share of the records that an interrupted copy copies again, instead of all
 TABLES: dict[MediaType, tuple[str, ...]] = {"image": ("image",), "audio": ("audioset", "audio")}
 
 
-def estimated_rows(connection: Connection, table: str) -> int:
-    """Return the planner's estimate of the rows of a table; 0 if it has none."""
-    query = "select reltuples::bigint from pg_class where oid = to_regclass(%s)"
-    found = connection.execute(query, [f"public.{table}"]).fetchone()
-    return max(found[0], 0) if found else 0
-
-
-class TableCopy:
+class TableCopy(RecordCopy):
     """Copies one table of a refresh.
 
     Args:
@@ -66,114 +58,64 @@ class TableCopy:
         should_stop: Callable[[], bool] = lambda: False,
         expected: Shape | None = None,
     ) -> None:
-        self._upstream, self._api, self._table, self._run_id = upstream, api, table, run_id
-        self._limit, self._report, self._should_stop = limit, progress, should_stop
+        super().__init__(upstream, api, table)
+        self._run_id, self._limit = run_id, limit
+        self._report, self._should_stop = progress, should_stop
         self._expected = expected or {}  # otherwise the definition when the copy begins
-        self.source = "audioset_view" if table == "audioset" else table
-        self._streams = RowStreams(upstream, api, table, self.source)
-        self._names: dict[str, sql.Composable] = {
-            "live": sql.Identifier("public", table),
-            "temp": sql.Identifier("public", temp_name(table)),
-            "progress": sql.Identifier("public", progress_name(table)),
-            "source": sql.Identifier("public", self.source),
-        }
 
     def run(self) -> Copied:
-        """Copy the remaining rows.
+        """Copy the remaining rows, together with other sessions that call this for the same refresh.
+
+        Returns:
+            Progress of the copy; it is not done if other sessions are still copying.
 
         Raises:
             Interrupted: `should_stop` returned True; the next call resumes.
             Fatal: Too many records are rejected, or the live table has changed.
+            Retry: Many of the catalog's rows have moved, so that the copy has to start over.
         """
         settle(self._upstream)
         settle(self._api)
-        progress.claim(self._api, self._table)
-        copied = self._resume() or self._begin()
-        columns = self.columns()
-        if self._table == "audioset" and not copied.done:
-            with self._api.transaction():
-                self._hold()
-                copy_sets(self._upstream, self._api, columns, copied)
-                self._complete(copied)
-                progress.note(self._api, copied)
-        while not copied.done:
-            self._copy_range(columns, copied)
-            self._report(copied)
-            if self._should_stop() and not copied.done:
-                raise Interrupted(
-                    f"asked to stop after {copied.rows:,} rows; the next attempt resumes there."
-                )
+        copied = self._start()
+        if not copied.done:
+            with progress.claimed(self._api, self._table, shared=True):
+                self._copy_ranges()
+            if ranges.left(self._api, self._table):
+                return self._current()
+            with progress.claimed(self._api, self._table):
+                try:
+                    copied = self._finish()
+                except TooManyChanges as error:
+                    self._execute(self._api, "drop table {temp}, {progress}, {ranges}, {own}")
+                    raise Retry(f"{error}, since the copy began; it starts over.") from None
         check_rejects(copied)
         check_restricted(self._api, self._table)
         return copied
 
-    def again(self, keys: list[UUID]) -> None:
-        """Copy records of a complete copy again, all of them in one snapshot."""
-        settle(self._upstream)
-        copied = self._resume()
-        if copied is None:
-            raise Fatal(
-                f"the copy of {self._table} is another run's; clear copy_tables and all tasks after it."
-            )
-        refused = Refusals()
-        with self._api.transaction():
-            self._hold()
-            query = """
-                delete from {temp} t where identifier = any({keys})
-                returning not exists (select from {live} l where l.identifier = t.identifier)
-            """
-            deleted = self._execute(self._api, query, keys=keys).fetchall()
-            copied.rows -= len(deleted)
-            copied.new -= sum(new for (new,) in deleted)
-            self._copy_keys(self.columns(), keys, copied, refused)
-            refused.note(self._api, copied)
-            self._complete(copied)
-            progress.note(self._api, copied)
+    def _start(self) -> Copied:
+        """Return the progress of this run's copy, which another session may begin at the same moment.
 
-    def _copy_keys(self, columns: list[Column], keys: list[UUID], copied: Copied, refused: Refusals) -> None:
-        """Copy the records of these keys: all at once, or one by one if some of them cannot be stored."""
-        parts = [keys]
-        while parts:
-            part = parts.pop()
-            try:
-                with self._api.transaction(), self._upstream.transaction():
-                    condition = sql.SQL("identifier = any({})").format(sql.Literal(part))
-                    merge = self._copy_within(columns, condition)
-            except REFUSED as error:
-                if len(part) > 1:
-                    parts += [[key] for key in part]
-                else:
-                    refused.add(str(part[0]), self._reason(columns, part[0], error))
-            else:
-                self._count(copied, merge, refused)
-
-    # before
-
-    def columns(self) -> list[Column]:
-        """Return the columns of the live table, without `id` and generated ones."""
-        # The catalog does not have the API's own types: an enum is sent as text, a domain as its base type.
-        query = """
-            with recursive base as (
-                select attnum, attname, atttypid as type, atttypmod as modifier
-                  from pg_attribute
-                 where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped and attgenerated = ''
-                 union all
-                select attnum, attname, typbasetype, typtypmod
-                  from base join pg_type on oid = type where typtype = 'd'
-            )
-            select attname, case typtype when 'e' then 'text' else format_type(type, modifier) end,
-                   case when type = 'varchar'::regtype and modifier > 4 then modifier - 4 end
-              from base join pg_type on oid = type where typtype <> 'd' order by attnum
+        Raises:
+            Retry: A session of another run still works on the table.
         """
-        theirs = self._api.execute(query, [public(self._table)]).fetchall()
-        if not theirs:
-            raise Fatal(f"the API database has no table {self._table}; its migrations create it.")
-        ours = {name for name, _, _ in self._upstream.execute(query, [public(self.source)])}
-        sources = {name: source for name, _, _ in theirs if (source := _RENAMED.get(name, name)) in ours}
-        return [Column(name, kind, sources.get(name), width) for name, kind, width in theirs if name != "id"]
+        with progress.claimed(self._api, self._table, "begin"):
+            if copied := self._resume():
+                return copied
+            with progress.claimed(self._api, self._table, patience=60):
+                return self._begin()
+
+    def _delete(self, condition: sql.Composable, copied: Copied) -> None:
+        """Delete copied records."""
+        query = """
+            delete from {temp} t where {condition}
+            returning not exists (select from {live} l where l.identifier = t.identifier)
+        """
+        deleted = self._execute(self._api, query, condition=condition).fetchall()
+        copied.rows -= len(deleted)
+        copied.new -= sum(new for (new,) in deleted)
 
     def _resume(self) -> Copied | None:
-        """Return the progress of this run's copy; None if there is no copy of this run."""
+        """Return the progress of this run's copy; None if there is none that can be continued."""
         state = progress.read(self._api, self._table)
         ours = (
             state is not None
@@ -182,21 +124,50 @@ class TableCopy:
         )
         if not ours or state is None:
             return None
+        if not state.copied.done and state.copied.file not in (None, self._file()):
+            return None
         self._expected = self._expected or state.shape
         self._hold()
         return state.copied
 
+    def _file(self) -> int | None:
+        """Return the number of the file of the catalog's table; None for a view."""
+        row = self._upstream.execute(
+            "select pg_relation_filenode(to_regclass(%s))", [public(self.source)]
+        ).fetchone()
+        return row[0] if row else None
+
     def _begin(self) -> Copied:
-        """Create an empty table like the live one, without indexes; that of an earlier run is dropped."""
+        """Create an empty table like the live one, without indexes, and split the work into ranges.
+
+        The tables of an earlier run are dropped. Audio sets are copied at once.
+        """
         with self._api.transaction():
             self._hold()
             self._expected = shape(self._api, self._table)
-            copied = Copied(self._table, own=[c.name for c in self.columns() if not c.upstream])
-            self._execute(self._api, "drop table if exists {temp}, {progress}")
+            columns = self.columns()
+            own = [column.name for column in columns if not column.upstream]
+            copied = Copied(self._table, own=own, horizon=horizon(self._upstream))
+            self._execute(self._api, "drop table if exists {temp}, {progress}, {ranges}, {own}, {changes}")
             make_table(self._api, self._table, temp_name(self._table), self._expected)
             progress.begin(self._api, copied, self._run_id, self._expected)
             self._give_ids()
+            self._prepare(columns, copied)
         return copied
+
+    def _prepare(self, columns: list[Column], copied: Copied) -> None:
+        if self._table == "audioset":
+            copy_sets(self._upstream, self._api, columns, copied)
+            self._complete(copied)
+            progress.note(self._api, copied)
+        else:
+            copied.file = self._file()
+            parts = ranges.split(self._upstream, self.source, self._limit)
+            if parts[0].by != "ctid":
+                copied.file = None
+            ranges.record(self._api, self._table, parts)
+            record_own_columns(self._api, self._table, ["id", *copied.own])
+            progress.note(self._api, copied)
 
     def _hold(self) -> None:
         """Lock the definition of the live table in this transaction. Raises Fatal if it has changed."""
@@ -225,33 +196,49 @@ class TableCopy:
             )
         advance(self._api, self._table)
 
-    # media tables
+    def _copy_ranges(self) -> None:
+        """Copy one range after the other, until none is left."""
+        columns = self.columns()
+        with shared_snapshot(self._upstream, self._api, self._table) as snapshot:
+            query = sql.SQL("lock table {} in access share mode").format(self._names["source"])
+            self._upstream.execute(query)
+            while copied := self._copy_range(columns, snapshot):
+                self._report(copied)
+                if self._should_stop():
+                    raise Interrupted(
+                        f"asked to stop after {copied.rows:,} rows; the next attempt resumes there."
+                    )
 
-    def _copy_range(self, columns: list[Column], copied: Copied) -> None:
+    def _copy_range(self, columns: list[Column], snapshot: str) -> Copied | None:
         """Copy the next range in one transaction, in parts if some of its records cannot be stored."""
-        size = min(RANGE, self._limit - copied.rows) if self._limit else RANGE
-        last = self._streams.last_key(copied.after, size)
         with self._api.transaction():
             self._hold()
+            copied = self._current()
+            if (part := ranges.take(self._api, self._table)) is None:
+                return None
+            if copied.file not in (None, self._file()):
+                raise Retry(f"the catalog's table {self.source} was rewritten; the copy starts over.")
+            refused = Refusals()
             try:
-                with self._api.transaction():
-                    merges, refused = [self._copy_part(columns, copied.after, last)], Refusals()
+                with self._api.transaction(), self._upstream.transaction():
+                    merges = [self._copy_within(columns, part.condition, own_name(self._table))]
             except REFUSED:
-                merges, refused = self._copy_carefully(columns, copied, last)
+                merges = self._copy_carefully(columns, part.condition, copied, refused)
+            copied = self._current(lock=True)
+            if snapshot not in copied.snapshots:
+                copied.snapshots.append(snapshot)
             for merge in merges:
                 self._count(copied, merge, refused)
             refused.note(self._api, copied)
-            copied.after, copied.done = last, last is None or bool(self._limit and copied.rows >= self._limit)
-            if copied.done:
-                self._complete(copied)
             progress.note(self._api, copied)
+        return copied
 
-    def _count(self, copied: Copied, merge: Merge, refused: Refusals) -> None:
-        copied.rows += merge.copied
-        copied.new += merge.found_new
-        copied.deleted += merge.deleted
-        for reason, identifier in merge.too_wide:
-            refused.add(identifier, reason)
+    def _current(self, *, lock: bool = False) -> Copied:
+        """Return the progress of this run's copy. Raises Retry if another run has taken over."""
+        state = progress.read(self._api, self._table, lock=lock)
+        if state is None or state.run_id != self._run_id:
+            raise Retry(f"another run has begun to copy {self._table}.")
+        return state.copied
 
     def _complete(self, copied: Copied) -> None:
         """Apply the checks that need all records, in the transaction that marks the copy as complete."""
@@ -259,73 +246,48 @@ class TableCopy:
         if self._table == "audio":
             detach_sets(self._api)
 
-    def _copy_part(self, columns: list[Column], after: UUID | None, last: UUID | None) -> Merge:
-        """Copy the records between two keys."""
-        return self._copy_within(columns, between(after, last))
+    def _finish(self) -> Copied:
+        """Complete the copy, unless another session has done so."""
+        with self._api.transaction():
+            self._hold()
+            copied = self._current()
+            if not copied.done:
+                if len(copied.snapshots) > 1:
+                    self._copy_moved(copied)
+                self._complete(copied)
+                copied.done = True
+                self._execute(self._api, "drop table {ranges}, {own}")
+                progress.note(self._api, copied)
+        return copied
 
-    def _copy_within(self, columns: list[Column], within: sql.Composable) -> Merge:
-        """Copy the records that match a condition on their identifier, which both databases evaluate."""
-        own = ["id", *(c.name for c in columns if c.upstream is None)]
-        shared = [c for c in columns if c.upstream is not None and c.name != "identifier"]
-        streams = self._streams
-        known = streams.own_columns(own, within)
-        merge = Merge(known, streams.moderated(within), len(own) + len(shared) + 1, len(shared) + 1)
-        taken, rows = [c.name for c in shared], streams.catalog_rows(shared, within)
-        while not merge.done:
-            streams.write(["identifier", *(own if known else ()), *taken], merge.rows(rows))
-            streams.write(["identifier", *taken], merge.take_new())
-        return merge
+    def _copy_moved(self, copied: Copied) -> None:
+        """Copy the records again that were written since the copy began, in one snapshot.
 
-    def _copy_carefully(
-        self, columns: list[Column], copied: Copied, last: UUID | None
-    ) -> tuple[list[Merge], Refusals]:
-        """Copy a range without the records that a database rejects, which are found by bisection."""
-        keys = self._streams.keys(between(copied.after, last))
-        merges, refused = [], Refusals()
-        estimate = estimated_rows(self._upstream, self.source)
-        allowed = allowed_rejects(max(estimate, copied.rows + len(keys)))
-        parts = [(0, len(keys))]
-        while parts:
-            begin, end = parts.pop()
-            bounds = keys[begin - 1] if begin else copied.after, keys[end - 1] if end < len(keys) else last
-            try:
-                with self._api.transaction():
-                    merges.append(self._copy_part(columns, *bounds))
-            except REFUSED as error:
-                if end - begin <= 1:
-                    self._check_table(keys[begin])
-                    refused.add(str(keys[begin]), self._reason(columns, keys[begin], error))
-                    refused.check(copied, allowed)
-                else:
-                    middle = (begin + end) // 2
-                    parts += [(middle, end), (begin, middle)]
-        return merges, refused
-
-    def _check_table(self, key: UUID) -> None:
-        """Raise Fatal if the table cannot store any new record, so the record itself is not at fault."""
-        query = sql.SQL("select 1 from {} where identifier = %s").format(self._names["live"])
-        if not self._api.execute(query, [key]).fetchone():
-            check_defaults(self._api, self._table)
-
-    def _reason(self, columns: list[Column], key: UUID, error: psycopg.Error) -> str:
-        """Return why a record is rejected. It names the column even if the server's error does not."""
-        for column in columns:
-            if column.upstream:
-                query = sql.SQL("select {}::{} from {} where identifier = %s").format(
-                    sql.Identifier(column.upstream), sql.SQL(column.type), self._names["source"]
+        The copy was interrupted, so its rows come from several snapshots. A record that moved to another page
+        in between has been copied twice or not at all, and two records may have the same URL.
+        """
+        repeated = sql.SQL(
+            "identifier in (select identifier from {temp} group by identifier having count(*) > 1)"
+        ).format(**self._names)
+        refused = Refusals()
+        with self._upstream.transaction():
+            self._upstream.execute("set transaction isolation level repeatable read, read only")
+            most = int(MOST_MOVED * copied.rows)
+            moved = find_written(self._upstream, self._api, self._table, copied.horizon, most)
+            log.info("%s records of %s are copied again, because they may have moved", moved, self._table)
+            if self._limit:
+                self._execute(
+                    self._api,
+                    "delete from {changes} c where not exists "
+                    "(select from {temp} t where t.identifier = c.identifier)",
                 )
-                try:
-                    with self._upstream.transaction():
-                        self._upstream.execute(query, [key])
-                except REFUSED as named:
-                    return reason_of(named, column.name)
-        return reason_of(error)
-
-    def _execute(
-        self, connection: Connection, statement: LiteralString, **values: Any
-    ) -> psycopg.Cursor[Any]:
-        parts = {
-            key: value if isinstance(value, sql.Composable) else sql.Literal(value)
-            for key, value in values.items()
-        }
-        return connection.execute(sql.SQL(statement).format(**self._names, **parts))
+            self._delete(
+                sql.SQL("identifier in (select identifier from {changes})").format(**self._names), copied
+            )
+            self._delete(repeated, copied)  # and have been deleted from the catalog since
+            columns, last = self.columns(), None
+            while keys := batch(self._api, self._table, last):
+                take_back(self._api, copied, set(map(str, keys)))
+                self._copy_keys(columns, keys, copied, refused)
+                last = keys[-1]
+        refused.note(self._api, copied)

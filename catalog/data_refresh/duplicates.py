@@ -1,6 +1,5 @@
-"""Records of a new table that share a unique key, such as a URL that moved between two ranges of the copy."""
+"""Records of a new table that share a unique key, which only the API has."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID
 
@@ -15,43 +14,36 @@ from catalog.data_refresh.refusals import Refusals, allowed_rejects
 from catalog.data_refresh.shape import shape
 
 
-def make_unique(
-    api: Connection, table: str, index: str, error: psycopg.Error, again: Callable[[list[UUID]], None] | None
-) -> None:
+def make_unique(api: Connection, table: str, index: str, error: psycopg.Error) -> None:
     """Remove duplicates, so that a unique index of the live table can be built on the new one.
 
-    The records that collide are copied again, in one snapshot. Those that still collide do so in the catalog:
-    one of them is kept, if possible one that the API has already, and the others are rejected and counted.
+    The catalog does not have all unique indexes of the API. Of the records with one value one is kept, if
+    possible one that the API has already, and the others are rejected and counted.
 
     Args:
         api: Connection to the API database, in autocommit.
         table: Name of the live table.
         index: Name of its index.
         error: Error of the index build.
-        again: Copies records again; None if that is not possible.
 
     Raises:
         Fatal: Too many records collide, or they collide in a column that only the API has.
     """
-    state = progress.read(api, table)
-    key = _key(api, index)
-    detail = error.diag.message_detail or error.diag.message_primary
-    said = f"unique index {index} of {table} cannot be built: {detail}"
-    if state is None or key is None or set(key.columns) <= {"id", *state.copied.own} or table == "audioset":
-        raise Fatal(f"{said} Correct the rows of the live table, then trigger a new run.")
-    allowed, tried = allowed_rejects(state.copied.rows), set[UUID]()
-    while found := _colliding(api, table, key):
-        keys = {identifier for identifier, _ in found}
-        if sum(surplus for _, surplus in found) > allowed:
+    with progress.claimed(api, table):
+        state, key = progress.read(api, table), _key(api, index)
+        detail = error.diag.message_detail or error.diag.message_primary
+        said = f"unique index {index} of {table} cannot be built: {detail}"
+        own = {"id", *state.copied.own} if state else set()
+        if state is None or key is None or set(key.columns) <= own or table == "audioset":
+            raise Fatal(f"{said} Correct the rows of the live table, then trigger a new run.")
+        found = _colliding(api, table, key)
+        surplus = [identifier for identifier, is_surplus in found if is_surplus]
+        if len(surplus) > allowed_rejects(state.copied.rows):
             raise Fatal(
                 f"{said} {len(found):,} records share a key. Correct them in the catalog, or drop the index, "
                 "then trigger a new run."
             )
-        if again is None or keys <= tried:
-            _reject(api, table, index, [identifier for identifier, surplus in found if surplus])
-            return
-        tried |= keys
-        again(sorted(keys))
+        _reject(api, table, index, surplus)
 
 
 class _Key(NamedTuple):

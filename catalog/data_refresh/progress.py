@@ -1,6 +1,10 @@
-"""Progress of a temporary table, recorded in a table beside it, and the lock of its writer."""
+"""Progress of a temporary table, recorded in a table beside it, and the lock of its writers."""
 
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, LiteralString
 
 import msgspec
 import psycopg
@@ -11,6 +15,9 @@ from catalog.core.errors import Retry
 from catalog.core.session import Connection
 from catalog.data_refresh.columns import Copied, progress_name, public
 from catalog.data_refresh.shape import Shape
+
+log = logging.getLogger(__name__)
+_SAY = 60  # seconds between two lines of the log
 
 
 class Progress(msgspec.Struct):
@@ -37,7 +44,8 @@ def begin(api: Connection, copied: Copied, run_id: str, shape: Shape) -> None:
                 began xid8 not null default pg_snapshot_xmin(pg_current_snapshot()),
                 state jsonb not null,
                 shape jsonb not null,
-                rejects jsonb not null default '[]'
+                rejects jsonb not null default '[]',
+                snapshots text[] not null default '{{}}'
             )
         """).format(progress=_name(copied.table))
     )
@@ -49,13 +57,21 @@ def begin(api: Connection, copied: Copied, run_id: str, shape: Shape) -> None:
     )
 
 
-def read(api: Connection, table: str) -> Progress | None:
-    """Return the progress; None if there is none, or if another version of this package wrote it."""
+def read(api: Connection, table: str, *, lock: bool = False) -> Progress | None:
+    """Return the progress; None if there is none, or if another version of this package wrote it.
+
+    Args:
+        api: Connection to the API database.
+        table: Name of the live table.
+        lock: Keep other sessions from changing it until the transaction ends.
+    """
     if not exists(api, progress_name(table)):
         return None
     try:
         row = api.execute(
-            sql.SQL("select run_id, state, shape from {progress}").format(progress=_name(table))
+            sql.SQL("select run_id, state, shape from {progress} {lock}").format(
+                progress=_name(table), lock=sql.SQL("for update" if lock else "")
+            )
         ).fetchone()
         return Progress(row[0], msgspec.convert(row[1], Copied), row[2]) if row else None
     except (psycopg.errors.UndefinedColumn, msgspec.ValidationError):
@@ -92,11 +108,29 @@ def list_rejects(api: Connection, table: str, rejects: list[tuple[str, str]]) ->
     )
 
 
+def replace_rejects(api: Connection, table: str, rejects: list[tuple[str, str]]) -> None:
+    """Replace the list of rejected records, each with identifier and reason."""
+    api.execute(sql.SQL("update {progress} set rejects = %s").format(progress=_name(table)), [Jsonb(rejects)])
+
+
 def rejects(api: Connection, table: str) -> list[tuple[str, str]]:
     """Return identifier and reason of the first thousand rejected records of a copy."""
     query = sql.SQL("select rejects from {progress}").format(progress=_name(table))
     row = api.execute(query).fetchone() if exists(api, progress_name(table)) else None
     return [(identifier, reason) for identifier, reason in row[0]] if row else []
+
+
+def snapshots(api: Connection, table: str) -> list[str]:
+    """Return the names under which sessions of a copy have exported their snapshots, oldest first."""
+    row = api.execute(sql.SQL("select snapshots from {progress}").format(progress=_name(table))).fetchone()
+    return list(row[0]) if row else []
+
+
+def add_snapshot(api: Connection, table: str, name: str) -> None:
+    api.execute(
+        sql.SQL("update {progress} set snapshots = snapshots || %s::text").format(progress=_name(table)),
+        [name],
+    )
 
 
 def claim(api: Connection, table: str, patience: float = 60) -> None:
@@ -110,11 +144,52 @@ def claim(api: Connection, table: str, patience: float = 60) -> None:
     Raises:
         Retry: Another session holds the lock.
     """
-    deadline = time.monotonic() + patience
-    free = "select 1 where pg_try_advisory_lock(hashtext(%s))"
-    while not api.execute(free, [f"copy {table}"]).fetchone():
-        if time.monotonic() > deadline:
+    _lock(api, table, "pg_try_advisory_lock", patience)
+
+
+@contextmanager
+def claimed(
+    api: Connection,
+    table: str,
+    work: Literal["begin", "copy"] = "copy",
+    *,
+    shared: bool = False,
+    patience: float = 12 * 3600,
+) -> Iterator[None]:
+    """Hold a lock of a table's copy.
+
+    Sessions that copy rows share the lock `copy`. One that creates or completes the new table holds it alone.
+
+    Args:
+        api: Connection to the API database, in autocommit.
+        table: Name of the live table.
+        work: `copy`, or `begin` for sessions that may have to begin the copy.
+        shared: Share the lock.
+        patience: Seconds to wait for other sessions.
+
+    Raises:
+        Retry: Another session held the lock all the time.
+    """
+    lock: LiteralString = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
+    _lock(api, table, lock, patience, work)
+    try:
+        yield
+    finally:
+        if not api.closed:
+            unlock = "pg_advisory_unlock_shared" if shared else "pg_advisory_unlock"
+            api.execute(sql.SQL("select {}(hashtext(%s))").format(sql.SQL(unlock)), [f"{work} {table}"])
+
+
+def _lock(api: Connection, table: str, function: LiteralString, patience: float, work: str = "copy") -> None:
+    began = said = time.monotonic()
+    free = sql.SQL("select 1 where {}(hashtext(%s))").format(sql.SQL(function))
+    while not api.execute(free, [f"{work} {table}"]).fetchone():
+        now = time.monotonic()
+        if now - began > patience:
             raise Retry(f"another session is copying {table}.")
+        if now - said > _SAY:
+            said = now
+            log.info("waiting for another session that copies %s", table)
         time.sleep(0.5)
 
 

@@ -12,15 +12,12 @@ from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
 from catalog.data_refresh import progress, table_locks
 from catalog.data_refresh.basis import create_marks, set_mark
-from catalog.data_refresh.building import build_indexes
 from catalog.data_refresh.catch_up import catch_up, leave_out_deleted
-from catalog.data_refresh.columns import changes_name, progress_name, temp_name
+from catalog.data_refresh.columns import temp_name, temporary_names
 from catalog.data_refresh.exchange import exchange
 from catalog.data_refresh.shape import Shape, check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
 from catalog.data_refresh.table_locks import lock_tables, retry_while_held
-
-__all__ = ["Promoted", "build_indexes", "catch_up", "drop_left_overs", "left_overs", "promote"]
 
 log = logging.getLogger(__name__)
 
@@ -183,8 +180,5 @@ def drop_left_overs(api: Connection, tables: Iterable[str]) -> None:
     settle(api)
     for table in tables:
         progress.claim(api, table)
-        names = sql.SQL(", ").join(
-            sql.Identifier("public", name)
-            for name in (temp_name(table), progress_name(table), changes_name(table))
-        )
+        names = sql.SQL(", ").join(sql.Identifier("public", name) for name in temporary_names(table))
         api.execute(sql.SQL("drop table if exists {}").format(names))

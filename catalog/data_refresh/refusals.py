@@ -58,6 +58,18 @@ class Refusals:
                 log.warning("%s %s is rejected: %s", copied.table, identifier, reason)
 
 
+def take_back(api: Connection, copied: Copied, keys: set[str]) -> None:
+    """Remove records from the counts and the list of rejected ones, because they are copied again."""
+    kept = []
+    for identifier, reason in progress.rejects(api, copied.table):
+        if identifier in keys:
+            copied.rejected[reason.partition(": ")[0]] -= 1
+        else:
+            kept.append((identifier, reason))
+    copied.rejected = {reason: number for reason, number in copied.rejected.items() if number > 0}
+    progress.replace_rejects(api, copied.table, kept)
+
+
 def reason_of(error: psycopg.Error, column: str = "") -> str:
     """Return why a database rejects a record: a kind and, after a colon, the database's message."""
     diag = error.diag

@@ -1,6 +1,6 @@
 """Rows of a copy as streams in the binary format of COPY: which rows, how they are read and written."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from uuid import UUID
 
 from psycopg import sql
@@ -16,8 +16,6 @@ _TRAILER = b"\xff\xff"
 class RowStreams:
     """Reads rows of a table from both databases, and writes them to the new table.
 
-    Rows are selected by a condition on `identifier`, which both databases evaluate; `between` builds one.
-
     Args:
         upstream: Connection to the catalog database.
         api: Connection to the API database.
@@ -27,40 +25,40 @@ class RowStreams:
 
     def __init__(self, upstream: Connection, api: Connection, table: str, source: str) -> None:
         self._upstream, self._api = upstream, api
-        self._live, self._temp = (sql.Identifier("public", name) for name in (table, temp_name(table)))
+        self._temp = sql.Identifier("public", temp_name(table))
         self._source, self._moderated = (
             sql.Identifier("public", name) for name in (source, f"api_deleted{table}")
         )
-
-    def last_key(self, after: UUID | None, size: int) -> UUID | None:
-        """Return the key that ends a range of `size` rows; None for the last range."""
-        query = sql.SQL("select identifier from {} where {} order by identifier offset %s limit 1")
-        found = self._upstream.execute(
-            query.format(self._source, between(after, None)), [size - 1]
-        ).fetchone()
-        return found[0] if found else None
 
     def keys(self, condition: sql.Composable) -> list[UUID]:
         """Return the keys of the catalog's rows, in order."""
         query = sql.SQL("select identifier from {} where {} order by identifier")
         return [key for (key,) in self._upstream.execute(query.format(self._source, condition))]
 
-    def moderated(self, condition: sql.Composable) -> set[bytes]:
-        """Return the identifiers, as bytes, of records that moderators have deleted."""
-        query = sql.SQL("select identifier from {} where {}").format(self._moderated, condition)
+    def moderated(self, keys: list[bytes]) -> set[bytes]:
+        """Return those of the identifiers, as bytes, that moderators have deleted."""
+        query = sql.SQL("select identifier from {} where {}").format(self._moderated, _among(keys))
         return {key.bytes for (key,) in self._api.execute(query)}
 
-    def own_columns(self, own: list[str], condition: sql.Composable) -> dict[bytes, bytes]:
-        """Return the API's own columns of live rows by identifier, both in binary form."""
-        query = sql.SQL("select identifier, {} from {} where {}").format(names(own), self._live, condition)
+    def own_columns(self, own: list[str], keys: list[bytes], table: str) -> dict[bytes, bytes]:
+        """Return the API's own columns of rows by identifier, both in binary form.
+
+        Args:
+            own: Names of the columns.
+            keys: Identifiers, as bytes.
+            table: Table with these columns: the live one, or the extract of `record_own_columns`.
+        """
+        query = sql.SQL("select identifier, {} from {} where {}").format(
+            names(own), sql.Identifier("public", table), _among(keys)
+        )
         return {row[6:22]: row[22:] for row in _copy_out(self._api, query)}
 
-    def catalog_rows(self, shared: list[Column], condition: sql.Composable) -> Iterator[bytes]:
+    def catalog_rows(self, shared: list[Column], condition: sql.Composable) -> Generator[bytes]:
         """Yield the catalog's rows: the reason why a row does not fit, or null; its identifier; its columns.
 
         Args:
             shared: Columns to read, without the identifier.
-            condition: Condition on the identifier.
+            condition: Condition of the rows.
         """
         values = [
             sql.SQL("{}::{}").format(sql.Identifier(c.upstream or c.name), sql.SQL(c.type)) for c in shared
@@ -85,13 +83,11 @@ class RowStreams:
             copy.write(b"".join(pending))
 
 
-def between(after: UUID | None, last: UUID | None) -> sql.Composable:
-    """Return the condition for identifiers above `after`, up to `last`; None for no bound."""
-    bounds = [("identifier > {}", after), ("identifier <= {}", last)]
-    conditions: list[sql.Composable] = [
-        sql.SQL(condition).format(sql.Literal(key)) for condition, key in bounds if key is not None
-    ]
-    return sql.SQL(" and ").join(conditions) if conditions else sql.SQL("true")
+def _among(keys: list[bytes]) -> sql.Composable:
+    """Return the condition that an identifier is among those."""
+    return sql.SQL("identifier = any({}::uuid[])").format(
+        sql.Literal("{" + ",".join(map(bytes.hex, keys)) + "}")
+    )
 
 
 def _column_too_wide(columns: list[Column]) -> sql.Composable:
@@ -106,7 +102,7 @@ def _column_too_wide(columns: list[Column]) -> sql.Composable:
     return sql.SQL("case {} end").format(sql.SQL(" ").join(tests)) if tests else sql.SQL("null::text")
 
 
-def _copy_out(connection: Connection, query: sql.Composable) -> Iterator[bytes]:
+def _copy_out(connection: Connection, query: sql.Composable) -> Generator[bytes]:
     """Yield rows in the binary format of COPY, without its header and trailer."""
     with (
         connection.cursor() as cursor,

@@ -11,9 +11,10 @@ from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
 from catalog.data_refresh.access import api_rights, catalog_rights, read_only
 from catalog.data_refresh.attachments import attach
-from catalog.data_refresh.building import build_indexes, built_name, make_table
-from catalog.data_refresh.columns import Column, progress_name, public, temp_name
+from catalog.data_refresh.building import built_name, make_table
+from catalog.data_refresh.columns import Column, public, temp_name, temporary_names
 from catalog.data_refresh.copy import TableCopy
+from catalog.data_refresh.index_building import build_indexes
 from catalog.data_refresh.sequences import sources
 from catalog.data_refresh.shape import Shape, differences, shape
 
@@ -120,7 +121,7 @@ def _attached(live: Shape) -> list[str]:
 def _names(api: Connection, table: str) -> list[str]:
     """Return objects that occupy the names of the refresh's own tables."""
     found = []
-    for name in (temp_name(table), progress_name(table)):
+    for name in temporary_names(table):
         row = api.execute(
             "select relkind, pg_has_role(relowner, 'member') from pg_class where oid = to_regclass(%s)",
             [public(name)],

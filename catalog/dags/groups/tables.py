@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
-from catalog.core.settings import DATA_REFRESH_FULL_AFTER_DAYS, DATA_REFRESH_LIMIT
+from catalog.core.settings import DATA_REFRESH_COPY_TASKS, DATA_REFRESH_FULL_AFTER_DAYS, DATA_REFRESH_LIMIT
 from catalog.dags.common.connections import (
     API_DB,
     SEARCH,
@@ -19,7 +19,7 @@ from catalog.dags.common.connections import (
     catalog_connection,
     sensitive_terms,
 )
-from catalog.dags.common.context import GIVEN, Params
+from catalog.dags.common.context import GIVEN, Params, show_in_map_index
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.refreshes import begin_refresh, current_refresh, note_index, reach, replan
 from catalog.dags.common.retries import hint
@@ -32,10 +32,12 @@ from catalog.data_refresh.basis import inputs, source_columns
 from catalog.data_refresh.changes import TooManyChanges
 from catalog.data_refresh.changes_copy import ChangesCopy
 from catalog.data_refresh.columns import Copied, temp_name
-from catalog.data_refresh.copy import TABLES, TableCopy, estimated_rows
+from catalog.data_refresh.copy import TABLES, TableCopy
+from catalog.data_refresh.index_building import build_indexes as build
 from catalog.data_refresh.modes import choose, most_changes
-from catalog.data_refresh.promotion import build_indexes as build
 from catalog.data_refresh.promotion import drop_left_overs, promote
+from catalog.data_refresh.ranges import sessions
+from catalog.data_refresh.record_copy import estimated_rows
 from catalog.data_refresh.refresh import Plan, Refresh
 from catalog.data_refresh.row_versions import horizon
 from catalog.data_refresh.shape import check_shape, shape
@@ -45,8 +47,12 @@ log = logging.getLogger(__name__)
 
 
 @task(task_id="begin_refresh")
-def begin(media_type: MediaType, params: Params = GIVEN) -> None:
-    """Record the plan of the refresh, once for the run, whatever is cleared later."""
+def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
+    """Record the plan of the refresh, once for the run, whatever is cleared later.
+
+    Returns:
+        The numbers of the tasks that copy the tables and create their indexes together.
+    """
     from catalog.data_refresh.moderation import moderation_moment
 
     index_only, tables = params["index_only"], TABLES[media_type]
@@ -92,6 +98,11 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> None:
     if refresh.plan.previous:
         for alias, uuid in refresh.plan.previous.indexes.items():
             note_index(refresh, refresh.plan.aliases[alias], uuid)
+    if refresh.plan.mode == "index_only":
+        return [1]
+    with catalog_connection(autocommit=True) as catalog:
+        number = sessions(catalog, media_type, most=value_of(DATA_REFRESH_COPY_TASKS))
+    return list(range(1, number + 1))
 
 
 def _new_names(media_type: MediaType, number: int) -> dict[str, str]:
@@ -100,13 +111,20 @@ def _new_names(media_type: MediaType, number: int) -> dict[str, str]:
     return {media_type: index, f"{media_type}-filtered": f"{index}-filtered"}
 
 
-@task
-def copy_tables(media_type: MediaType, params: Params = GIVEN) -> list[dict[str, Any]]:
-    """Copy each table, or its changed records, and return the counts; skipped with `index_only`."""
+@task(map_index_template="session {{ session }}")
+def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> list[dict[str, Any]]:
+    """Copy each table, or its changed records; skipped with `index_only`.
+
+    Returns:
+        Progress of the copies; it is not done while other sessions are still copying.
+    """
+    show_in_map_index(session=str(session))
     refresh = current_refresh("working")
     if params["index_only"]:
         raise AirflowSkipException("index_only: the live tables stay.")
     if refresh.plan.mode == "incremental":
+        if session > 1:
+            return []  # the changes are read in one snapshot, by the first session
         try:
             return _copy_changes(media_type, refresh)
         except TooManyChanges as error:
@@ -133,7 +151,7 @@ def copy_tables(media_type: MediaType, params: Params = GIVEN) -> list[dict[str,
             ).run()
             counts.append(msgspec.to_builtins(copied))
             log.info("%s", copied)
-        if not params["accept_shrinkage"]:
+        if copied.done and not params["accept_shrinkage"]:
             refuse_shrinkage(shrinkage(api, TABLES[media_type]))
     return counts
 
@@ -183,18 +201,19 @@ def _continue_full(media_type: MediaType, refresh: Refresh, reason: str) -> Refr
     return replan(refresh, plan)
 
 
-@task(execution_timeout=MAX_DURATION)
-def build_indexes(media_type: MediaType) -> None:
-    """Create the indexes and constraints of the copied tables."""
+@task(execution_timeout=MAX_DURATION, map_index_template="session {{ session }}")
+def build_indexes(media_type: MediaType, session: int) -> None:
+    """Create the indexes and constraints of the copied tables, together with the other sessions."""
+    show_in_map_index(session=str(session))
     refresh = current_refresh("working")
     if refresh.plan.mode == "incremental":
         raise AirflowSkipException("incremental: the live tables keep their indexes.")
     shapes = refresh.plan.shapes
-    with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api:
+    with api_connection(autocommit=True) as api:
         check_shape(api, TABLES[media_type], shapes)
         for table in TABLES[media_type]:
-            job = TableCopy(upstream, api, table, refresh.identity, expected=shapes[table])
-            build(api, table, log.info, expected=shapes, again=job.again)
+            if not build(api, table, log.info, expected=shapes):
+                log.info("%s: another task is still creating an index", table)
 
 
 @task(trigger_rule="none_failed")

@@ -10,20 +10,17 @@ COPY, EXCHANGE, PROMOTION, PROGRESS, SHAPE, CATCH_UP = (
     "catalog/data_refresh/shape.py",
     "catalog/data_refresh/catch_up.py",
 )
-TEST = "data_refresh/test_copy.py"
+TEST, TEST_SESSIONS = "data_refresh/test_copy.py", "data_refresh/test_sessions.py"
 TEST_INCREMENTAL, TEST_BASIS = "data_refresh/test_incremental.py", "data_refresh/test_basis.py"
 
 GUARDS = (
     Guard(
         name="copy-notes-its-place",
-        holds="The position of a copy is stored with each range, so a copy resumes there.",
+        holds="The progress of a copy is stored with each range, so a copy resumes there.",
         row=20,
         file=COPY,
-        find=(
-            "            if copied.done:\n                self._complete(copied)\n"
-            "            progress.note(self._api, copied)\n"
-        ),
-        replace="            if copied.done:\n                self._complete(copied)\n",
+        find="            progress.note(self._api, copied)\n        return copied\n\n    def _current",
+        replace="        return copied\n\n    def _current",
         tests=(f"{TEST}::test_a_copy_goes_on_where_it_was_stopped",),
     ),
     Guard(
@@ -40,17 +37,83 @@ GUARDS = (
         holds="Two sessions do not work on one copy at the same time.",
         row=28,
         file=PROGRESS,
-        find='    while not api.execute(free, [f"copy {table}"]).fetchone():\n',
-        replace='    while not api.execute(free, [f"copy {table}"]):\n',
+        find='    while not api.execute(free, [f"{work} {table}"]).fetchone():\n',
+        replace='    while not api.execute(free, [f"{work} {table}"]):\n',
         tests=("data_refresh/test_promotion.py::test_a_second_session_does_not_work_on_a_copy",),
+    ),
+    Guard(
+        name="one-snapshot-of-a-copy",
+        holds="All sessions of a copy read the same snapshot, so no row is lost or doubled when it moves.",
+        row=50,
+        file="catalog/data_refresh/snapshots.py",
+        find="    for exported in reversed(progress.snapshots(api, table)):\n",
+        replace="    for exported in ():\n",
+        tests=(f"{TEST_SESSIONS}::test_sessions_that_begin_later_read_the_same_snapshot",),
+    ),
+    Guard(
+        name="rows-that-moved",
+        holds="Rows that moved while a copy was interrupted are neither lost nor doubled.",
+        row=50,
+        file=COPY,
+        find="                if len(copied.snapshots) > 1:\n",
+        replace="                if False:\n",
+        tests=(
+            f"{TEST_SESSIONS}::test_an_interrupted_copy_neither_loses_nor_doubles_rows_that_move",
+            f"{TEST_SESSIONS}::test_any_interruptions_end_with_each_record_once",
+        ),
+    ),
+    Guard(
+        name="doubled-and-deleted",
+        holds="A row that was copied twice and then deleted from the catalog does not stay twice.",
+        row=50,
+        file=COPY,
+        find="            self._delete(repeated, copied)",
+        replace="            pass",
+        tests=(f"{TEST_SESSIONS}::test_a_row_that_was_copied_twice_and_then_deleted",),
+    ),
+    Guard(
+        name="rewritten-between-ranges",
+        holds="A copy starts over if VACUUM FULL has moved all rows of the catalog's table.",
+        row=50,
+        file=COPY,
+        find="        if not state.copied.done and state.copied.file not in (None, self._file()):\n",
+        replace="        if False:\n",
+        tests=(f"{TEST_SESSIONS}::test_a_table_that_was_rewritten_is_copied_from_the_start",),
+    ),
+    Guard(
+        name="taken-over-copy",
+        holds="A session of an earlier run does not write to the tables of a later one.",
+        row=28,
+        file=COPY,
+        find="        if state is None or state.run_id != self._run_id:\n            raise Retry",
+        replace="        if state is None:\n            raise Retry",
+        tests=(f"{TEST_SESSIONS}::test_another_run_takes_over",),
+    ),
+    Guard(
+        name="pages-once",
+        holds="A copy reads each page of the live table once.",
+        row=50,
+        file=COPY,
+        find="part.condition, own_name(self._table))]\n",
+        replace="part.condition, self._table)]\n",
+        tests=(f"{TEST_SESSIONS}::test_each_page_is_read_once",),
+    ),
+    Guard(
+        name="index-by-one-session",
+        holds="Of several sessions that create indexes, one creates each.",
+        row=50,
+        file="catalog/data_refresh/index_building.py",
+        find="                if _alone(api, temp, built) and not _exists",
+        replace="                if not _exists",
+        tests=(f"{TEST_SESSIONS}::test_sessions_share_the_indexes",),
     ),
     Guard(
         name="moderated-stay-out",
         holds="Media that moderators have deleted are not restored by a refresh.",
         row=35,
         file="catalog/data_refresh/merge.py",
-        find="            if key in deleted:\n",
-        replace="            if False:\n",
+        find="        if deleted:\n",
+        replace="        if False:\n",
         tests=(f"{TEST}::test_moderated_and_too_wide_rows_stay_out",),
     ),
     Guard(

@@ -1,12 +1,11 @@
-"""Unique values that move from one record to another while a copy is running."""
+"""Records that share a value of a unique index that only the API has."""
 
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh import copy, progress
-from catalog.data_refresh.building import build_indexes
+from catalog.data_refresh import progress
 from catalog.data_refresh.copy import TableCopy
-from catalog.data_refresh.promotion import promote
+from catalog.data_refresh.index_building import build_indexes
 from catalog.database import sample_data
 from catalog.tests.values import present
 
@@ -24,53 +23,6 @@ def keys_of(catalog):
     return [key for (key,) in catalog.execute("select identifier from image order by identifier").fetchall()]
 
 
-def url_of(connection, key):
-    return connection.execute("select url from image where identifier = %s", [key]).fetchone()[0]
-
-
-@pytest.fixture
-def moved(filled, monkeypatch):
-    """A copy during which the last record took over the first one's URL: (copy, first key, last key, URL)."""
-    catalog, api = filled
-    monkeypatch.setattr(copy, "RANGE", 40)
-    first, last = (keys_of(catalog)[place] for place in (0, -1))
-    url = url_of(catalog, first)
-
-    def move(copied):
-        if copied.rows <= 40:
-            catalog.execute("update image set url = 'https://example.org/new' where identifier = %s", [first])
-            catalog.execute("update image set url = %s where identifier = %s", [url, last])
-
-    job = TableCopy(catalog, api, "image", "run", progress=move)
-    job.run()
-    return job, first, last, url
-
-
-def test_a_url_that_moved_between_records(filled, moved):
-    """Both records are copied again, and neither loses list entries or views."""
-    _, api = filled
-    job, first, last, url = moved
-    before = dict(api.execute("select identifier, id from image").fetchall())
-    build_indexes(api, "image", again=job.again)
-    promote(api, ["image"], "run")
-    assert (url_of(api, first), url_of(api, last)) == ("https://example.org/new", url)
-    after = dict(api.execute("select identifier, id from image").fetchall())
-    assert len(after) == 120
-    assert {key: after[key] for key in before} == before
-    assert job.run().rejected == {}
-
-
-def test_without_the_catalog_one_of_the_duplicates_is_left_out(filled, moved):
-    _, api = filled
-    _, first, last, url = moved
-    build_indexes(api, "image")
-    state = present(progress.read(api, "image"))
-    assert state.copied.rows == 119
-    assert state.copied.rejected == {"another record has the same value of the unique index image_url_key": 1}
-    assert progress.rejects(api, "image")[0][0] in (str(first), str(last))
-    assert api.execute("select count(*) from temp_import_image where url = %s", [url]).fetchone() == (1,)
-
-
 def test_duplicate_values_of_the_catalog_are_left_out(filled):
     """The API has a unique index that the catalog does not have."""
     catalog, api = filled
@@ -82,9 +34,8 @@ def test_duplicate_values_of_the_catalog_are_left_out(filled):
     catalog.execute(
         "update image set title = 'Twice' where identifier = any(%s)", [[keys[3], keys[70], keys[71]]]
     )
-    job = TableCopy(catalog, api, "image", "run")
-    job.run()
-    build_indexes(api, "image", again=job.again)
+    TableCopy(catalog, api, "image", "run").run()
+    build_indexes(api, "image")
     assert api.execute("select count(*) from temp_import_image where title = 'Twice'").fetchone() == (1,)
     assert present(progress.read(api, "image")).copied.rejected == {
         "another record has the same value of the unique index titles": 2

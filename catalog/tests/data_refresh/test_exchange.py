@@ -13,6 +13,7 @@ import pytest
 from catalog.core.errors import Fatal
 from catalog.data_refresh import promotion, table_locks
 from catalog.data_refresh.copy import TableCopy
+from catalog.data_refresh.index_building import build_indexes
 from catalog.data_refresh.shape import Shape, differences, early, shape
 from catalog.database import sample_data, schema
 
@@ -60,7 +61,7 @@ def filled(pair, api):
 
 def refresh(catalog, api, table="image", run="run"):
     TableCopy(catalog, api, table, run).run()
-    promotion.build_indexes(api, table)
+    build_indexes(api, table)
     promotion.promote(api, [table], run)
     promotion.drop_left_overs(api, [table])
 
@@ -197,7 +198,7 @@ def run_steps(catalog, api, dsn, migrate, monkeypatch):
     """Run a refresh; call `migrate` with the name of each step."""
     expected = {"image": shape(api, "image")}
     migrate("before the copy")
-    monkeypatch.setattr("catalog.data_refresh.copy.RANGE", 50)
+    monkeypatch.setattr("catalog.data_refresh.ranges.PAGES", 8)
     monkeypatch.setattr(table_locks, "LOCK_SECONDS", 0.2)
     with psycopg.connect(dsn, autocommit=True) as ours, psycopg.connect(dsn) as reader:
         TableCopy(
@@ -209,7 +210,7 @@ def run_steps(catalog, api, dsn, migrate, monkeypatch):
             progress=lambda _: migrate("in the copy"),
         ).run()
         migrate("after the copy")
-        promotion.build_indexes(ours, "image", expected=expected)
+        build_indexes(ours, "image", expected=expected)
         migrate("after the indexes")
         with contextlib.suppress(psycopg.errors.UndefinedTable):
             reader.execute("select 1 from image limit 1")

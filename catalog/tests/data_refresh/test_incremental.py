@@ -15,6 +15,7 @@ from catalog.data_refresh.apply import apply_changes
 from catalog.data_refresh.changes import TooManyChanges
 from catalog.data_refresh.changes_copy import ChangesCopy
 from catalog.data_refresh.copy import TABLES, TableCopy
+from catalog.data_refresh.index_building import build_indexes
 from catalog.data_refresh.row_versions import horizon
 from catalog.data_refresh.shape import shape
 from catalog.database import sample_data
@@ -40,7 +41,7 @@ class Refreshes:
         began = horizon(self.catalog)
         for table in self.tables:
             TableCopy(self.catalog, self.api, table, str(self.number)).run()
-            promotion.build_indexes(self.api, table)
+            build_indexes(self.api, table)
         promotion.promote(self.api, self.tables, str(self.number), number=self.number, accept_shrinkage=True)
         promotion.drop_left_overs(self.api, self.tables)
         self.horizon = began
@@ -76,7 +77,7 @@ class Refreshes:
         """Return the rows that a full refresh would make, without the ids of new ones."""
         job = TableCopy(self.catalog, self.api, table, "expected")
         job.run()
-        promotion.build_indexes(self.api, table, again=job.again)
+        build_indexes(self.api, table)
         rows = self.rows(f"temp_import_{table}")
         promotion.drop_left_overs(self.api, [table])
         return rows

@@ -6,8 +6,10 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh import copy, progress, promotion, table_locks
+from catalog.data_refresh import progress, promotion, ranges, table_locks
+from catalog.data_refresh.catch_up import catch_up
 from catalog.data_refresh.copy import TableCopy
+from catalog.data_refresh.index_building import build_indexes
 from catalog.data_refresh.shrinkage import shrinkage
 from catalog.database import sample_data
 
@@ -50,7 +52,7 @@ def test_no_view_is_lost(filled, api_dsn, monkeypatch):
         try:
             TableCopy(catalog, ours, "image", "run").run()
             old.commit()
-            promotion.build_indexes(ours, "image")
+            build_indexes(ours, "image")
             reader.execute("select 1 from image limit 1")
             attempts: list[int] = []
 
@@ -74,12 +76,12 @@ def test_row_versions_after_the_transaction_counter_wraps_around(filled):
     """Transaction ids are compared modulo 2³²: after half a cycle, every row counts as changed."""
     catalog, api = filled
     TableCopy(catalog, api, "image", "run").run()
-    promotion.build_indexes(api, "image")
+    build_indexes(api, "image")
     now = int(api.execute("select pg_current_xact_id()::text").fetchone()[0])
     for began, found in ((now, 1), (now - 2**31, 2), (now - 2**32 - 5, 3)):
         api.execute("update temp_import_image_progress set began = %s::text::xid8", [str(max(began, 3))])
         api.execute("update image set view_count = view_count + 1 where id = 7")
-        assert promotion.catch_up(api, "image") == 1, found
+        assert catch_up(api, "image") == 1, found
     last = "select view_count from {} where id = 7"
     assert (
         api.execute(last.format("temp_import_image")).fetchone()
@@ -109,7 +111,7 @@ def test_a_table_that_is_suspiciously_small_is_not_promoted(filled, loss, said):
     lists = api.execute("select count(*) from imagelist_images").fetchone()
     TableCopy(catalog, api, "image", "run").run()
     assert any(said in finding for finding in shrinkage(api, ["image"]))
-    promotion.build_indexes(api, "image")
+    build_indexes(api, "image")
     with pytest.raises(Fatal, match=r'suspiciously small.*\{"accept_shrinkage": true\}'):
         promotion.promote(api, ["image"], "run")
     assert api.execute("select count(*) from image").fetchone() == (2000,)
@@ -158,7 +160,7 @@ ODD = {
 @pytest.mark.parametrize("what", ODD)
 def test_a_record_that_cannot_be_stored_is_named_and_left_out(filled, what, monkeypatch):
     catalog, api = filled
-    monkeypatch.setattr(copy, "RANGE", 700)
+    monkeypatch.setattr(ranges, "PAGES", 100)
     migration, change, reason = ODD[what]
     catalog.execute(
         "update image set title = 'x', height = 7, width = 7, creator = 'c', thumbnail = 't', "

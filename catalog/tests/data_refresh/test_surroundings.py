@@ -9,6 +9,7 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.data_refresh import promotion
 from catalog.data_refresh.copy import TableCopy
+from catalog.data_refresh.index_building import build_indexes
 from catalog.data_refresh.indexing import ranges
 from catalog.data_refresh.moderation import decided
 from catalog.data_refresh.shape import shape
@@ -240,7 +241,7 @@ def test_records_whose_foreign_key_names_nothing_are_left_out(filled):
         with catalog.cursor() as cursor:
             cursor.executemany("update image set title = %s where identifier = %s", [(b, a) for a, b in kept])
     assert copied.rejected == {"foreign key titled of the API names nothing in known": 1}
-    promotion.build_indexes(api, "image")
+    build_indexes(api, "image")
     promotion.promote(api, ["image"], "run", accept_shrinkage=True)
     assert api.execute(query).fetchall() == [(second, 6)]
     assert api.execute("select count(*) from image").fetchone() == (copied.rows,)
@@ -284,7 +285,7 @@ def test_errors_of_the_swap_name_the_cause_and_a_solution(filled):
         insert into pin select id, id from image;
         create table note (pin integer references pin)""")
     TableCopy(catalog, api, "image", "run").run()
-    promotion.build_indexes(api, "image")
+    build_indexes(api, "image")
     api.execute(
         "insert into note select id from pin; "
         "insert into api_deletedimage select now(), now(), identifier from image where id = 3"
@@ -311,7 +312,7 @@ def test_an_event_trigger_that_keeps_the_table_is_found_at_the_start(filled):
         said = refused(api, catalog)
         assert "it cannot be dropped: nobody drops image: disable the event trigger (keeper)" in said
         TableCopy(catalog, api, "image", "run").run()
-        promotion.build_indexes(api, "image")
+        build_indexes(api, "image")
         with pytest.raises(Fatal, match=r"nobody drops image\. Nothing was changed.*disable the trigger"):
             promotion.promote(api, ["image"], "run")
         api.execute("alter event trigger keeper disable")
@@ -419,7 +420,7 @@ def test_one_set_that_the_table_refuses_is_left_out(filled, statement, said):
         """
         assert api.execute(query).fetchone() == (0,)
         for table in ("audioset", "audio"):
-            promotion.build_indexes(api, table)
+            build_indexes(api, table)
         promotion.promote(api, ["audioset", "audio"], "run", accept_shrinkage=True)
     finally:
         for identifier, value in kept:

@@ -4,8 +4,8 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh.building import build_indexes
 from catalog.data_refresh.copy import TableCopy
+from catalog.data_refresh.index_building import build_indexes
 from catalog.data_refresh.shape import shape
 from catalog.data_refresh.table_preflight import preflight_tables
 from catalog.database import sample_data

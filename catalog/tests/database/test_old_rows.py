@@ -8,7 +8,9 @@ import pytest
 from catalog.core.licenses import CC0
 from catalog.core.media import MediaType
 from catalog.data_refresh import promotion
+from catalog.data_refresh.catch_up import catch_up
 from catalog.data_refresh.copy import TableCopy
+from catalog.data_refresh.index_building import build_indexes
 from catalog.data_refresh.indexing import RangeIndexer, find_count_mismatches, ranges
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database.adoption import adopt
@@ -218,8 +220,8 @@ def test_license_urls(old):
 def test_a_refresh_and_its_documents(old, api, search):
     for table in ("image", "audioset", "audio"):
         copied = TableCopy(old, api, table, "run").run()
-        promotion.build_indexes(api, table)
-        promotion.catch_up(api, table)
+        build_indexes(api, table)
+        catch_up(api, table)
         assert copied.rows
     promotion.promote(api, ["image", "audioset", "audio"], "run", accept_shrinkage=True)
     for media in MEDIA:

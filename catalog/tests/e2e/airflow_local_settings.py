@@ -2,7 +2,7 @@
 
 The file `failpoint.json` in Airflow's home has the keys `dag_id`, `task_id`, `when` (before, after), `how`
 (fail, kill) and `once`. Unless `once` is true, the failpoint stays until the file is removed, so retries fail
-as well.
+as well. The file `pages` has the number of pages of a range of a copy, so that small tables have several.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(os.environ["AIRFLOW_HOME"]) / "failpoint.json"
+PAGES = FILE.with_name("pages")
 
 
 def _hit(context: Any, when: str) -> None:
@@ -29,6 +30,13 @@ def _hit(context: Any, when: str) -> None:
     raise AirflowFailException(f"a failpoint {when} the work of {ti.task_id}")
 
 
+def _split_small_tables() -> None:
+    from catalog.data_refresh import ranges
+
+    if PAGES.exists():
+        ranges.PAGES = int(PAGES.read_text())
+
+
 def task_policy(task: Any) -> None:
     """Called by Airflow for each task of each DAG file it parses."""
     mapped = getattr(task, "partial_kwargs", None)
@@ -37,6 +45,7 @@ def task_policy(task: Any) -> None:
     def pre_execute(context: Any) -> None:
         if before is not None:
             before(context)
+        _split_small_tables()
         _hit(context, "before")
 
     def post_execute(context: Any, result: Any) -> None:

@@ -77,6 +77,16 @@ class Bench:
             file.unlink(missing_ok=True)
 
     @contextmanager
+    def ranges_of(self, pages: int) -> Iterator[None]:
+        """Split tables into ranges of so many pages, so that several tasks copy a small one."""
+        file = self.stack.airflow_home / "pages"
+        file.write_text(str(pages))
+        try:
+            yield
+        finally:
+            file.unlink()
+
+    @contextmanager
     def variable(self, name: str, value: str) -> Iterator[None]:
         """Set a Variable, and delete it at the end."""
         self.api.call("POST", "/api/v2/variables", {"key": name, "value": value})

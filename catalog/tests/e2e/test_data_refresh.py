@@ -187,7 +187,7 @@ def test_an_incremental_refresh_ends_as_a_full_one_would(bench, media):
     assert reader.errors == []
     assert reader.seen["table"] == {rows, len(published(bench)[2])}
     tasks = bench.tasks("image_data_refresh", run_id)
-    skipped = ("build_indexes", "create_index", "check_index", "create_filtered_index", "open_indexes")
+    skipped = ("build_indexes[0]", "create_index", "check_index", "create_filtered_index", "open_indexes")
     assert {tasks[name] for name in skipped} == {"skipped"}
     assert bench.search().resolve_alias("image") == before
     [text] = [m["text"] for m in bench.slack if m["username"] == "Data refresh record difference"]
@@ -201,6 +201,24 @@ def test_an_incremental_refresh_ends_as_a_full_one_would(bench, media):
     run_id, state = bench.run("image_data_refresh", {"mode": "incremental"}, timeout=400)
     assert state == "success", states(bench, "image_data_refresh", run_id)
     assert published(bench) == incremental
+
+
+def test_several_tasks_share_a_copy(bench, media):
+    """One of them is killed; the records and their ids are the same as after a copy by one task."""
+    assert bench.run("image_data_refresh", FULL, timeout=400)[1] == "success"
+    before = published(bench)
+    with (
+        bench.ranges_of(20),
+        bench.variable("DATA_REFRESH_COPY_TASKS", "3"),
+        bench.failing("image_data_refresh", "copy_tables", "after", "kill", once=True),
+    ):
+        run_id, state = bench.run("image_data_refresh", FULL, timeout=400)
+    assert state == "success", states(bench, "image_data_refresh", run_id)
+    tasks = bench.tasks("image_data_refresh", run_id)
+    for name in ("copy_tables", "build_indexes"):
+        assert [tasks.get(f"{name}[{number}]") for number in range(4)] == [*["success"] * 3, None]
+    whole(bench)
+    assert published(bench) == before
 
 
 @pytest.mark.parametrize("task", ["copy_tables", "promote_tables", "update_indexes", "promote_indexes"])
@@ -243,7 +261,7 @@ def test_a_policy_changes_and_only_the_index_is_rebuilt(bench, media):
             run_id, state = bench.run("image_data_refresh", {"index_only": True}, timeout=400)
         assert state == "success", states(bench, "image_data_refresh", run_id)
         tasks = bench.tasks("image_data_refresh", run_id)
-        assert {tasks[t] for t in ("copy_tables", "build_indexes", "promote_tables")} == {"skipped"}
+        assert {tasks[t] for t in ("copy_tables[0]", "build_indexes", "promote_tables")} == {"skipped"}
         assert api.execute("select pg_relation_filenode('image')").fetchone() == filenode
         search = bench.search()
         assert search.meta("image")["tag_policy_digest"] == policy_from(policy).digest

@@ -1,0 +1,211 @@
+"""How the cost of each operation grows with the table, with a database that is larger than its memory.
+
+BENCH_SIZES (default: 2 000 000) numbers of made-up images of 1 kB. The server's memory, its page cache
+included, is limited to a quarter of its data, where control groups allow that. BENCH_SHARE (default: 4)
+chooses another part; 0 sets no limit. Pages are counted whether they come from memory or disk; WAL is what
+the operation wrote. BENCH_SESSIONS (default: 2) processes copy and create indexes.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
+
+from catalog.benchmarks._memory_limit import memory_limit
+from catalog.benchmarks.load import load, write_parts
+from catalog.benchmarks.refresh import build, measure
+from catalog.core.session import Connection
+from catalog.data_refresh import promotion
+from catalog.data_refresh.apply import apply_changes
+from catalog.data_refresh.changes_copy import ChangesCopy
+from catalog.data_refresh.copy import TableCopy
+from catalog.data_refresh.row_versions import horizon
+from catalog.data_refresh.shape import shape
+from catalog.database import sample_data, schema
+from catalog.database.batched_update import BatchedUpdate
+from catalog.database.statements import parse_update
+from catalog.local.postgres import Postgres
+
+SIZES = [int(size) for size in os.environ.get("BENCH_SIZES", "2000000").replace(",", " ").split()]
+SHARE = int(os.environ.get("BENCH_SHARE", "4"))
+SESSIONS = int(os.environ.get("BENCH_SESSIONS", "2"))
+LEAST_MEMORY = 1 << 30  # bytes; shared buffers are half of it
+LOADED = 0.05  # new rows of a load, as a share of the table
+CHANGED = (0, 0.001, 0.01, 0.1)
+_PAGES = """
+    select (select coalesce(sum(heap_blks_read + heap_blks_hit), 0)::bigint
+              from pg_statio_user_tables where relname = 'image'),
+           (select blks_read from pg_stat_database where datname = current_database())
+"""
+
+
+class Cost(NamedTuple):
+    """What both databases did until now."""
+
+    heap: int  # heap pages of `image` that were read, from memory or disk
+    missed: int  # pages of any table or index that were not in shared buffers
+    wal: int  # bytes
+
+
+class Bench:
+    """A server with a catalog and an API database of one size."""
+
+    def __init__(self, server: Postgres, folder: Path, rows: int) -> None:
+        self.catalog, self.api = server.dsn("catalog"), server.dsn("api")
+        self._server, self._folder, self._rows = server, folder, rows
+
+    def connect(self, dsn: str) -> Connection:
+        return psycopg.connect(dsn, autocommit=True)
+
+    def fill(self) -> None:
+        schema.upgrade(self.catalog)
+        schema.upgrade(self.api, "api")
+        with self.connect(self.catalog) as connection:
+            sample_data.fill(connection, "catalog", self._rows)
+            connection.execute("vacuum analyze")
+        measure(copy_once, self.catalog, self.api, "0", processes=SESSIONS)
+        measure(build, self.api, processes=SESSIONS)
+        measure(promote, self.api, "0")
+        with self.connect(self.api) as connection:
+            connection.execute("vacuum analyze")
+
+    def size(self) -> int:
+        """Return the bytes of both databases."""
+        with self.connect(self.catalog) as connection:
+            query = "select (pg_database_size('catalog') + pg_database_size('api'))::bigint"
+            return int((connection.execute(query).fetchone() or [0])[0])
+
+    def cost(self) -> Cost:
+        heap = missed = 0
+        for dsn in (self.catalog, self.api):
+            with self.connect(dsn) as connection:
+                connection.execute("select pg_stat_force_next_flush()")
+                found = connection.execute(_PAGES).fetchone() or (0, 0)
+                heap, missed = heap + found[0], missed + found[1]
+                wal = connection.execute("select pg_current_wal_lsn() - '0/0'").fetchone() or (0,)
+        return Cost(heap, missed, int(wal[0]))
+
+    def step(
+        self, name: str, rows: int, work: Callable[..., None], *values: str, processes: int = 1
+    ) -> float:
+        """Run an operation in processes of its own, and print what it cost; return the seconds."""
+        before = self.cost()
+        seconds, memory = measure(work, *values, processes=processes)
+        after = self.cost()
+        heap, missed, wal = (max(b - a, 0) / max(rows, 1) for a, b in zip(before, after, strict=True))
+        print(
+            f"  {name:28} {seconds:>8.1f} s {rows / seconds:>10,.0f} rows/s {heap:>7.2f} {missed:>7.2f} "
+            f"{wal:>8,.0f} {memory:>6.0f} MB",
+            flush=True,
+        )
+        return seconds
+
+    def run(self) -> None:
+        new = int(self._rows * LOADED)
+        parts = self._folder / "parts"
+        write_parts(parts, new)
+        self.step("load, new rows", new, load_parts, self.catalog, str(parts), str(new))
+        self.step("load, unchanged rows", new, load_parts, self.catalog, str(parts), str(new))
+        total = self._rows + new
+        began, both = self.horizon(), (self.catalog, self.api)
+        full = self.step(
+            "full refresh: copy", total, copy_once, self.catalog, self.api, "1", processes=SESSIONS
+        )
+        full += self.step("full refresh: indexes", total, build, self.api, processes=SESSIONS)
+        full += self.step("full refresh: exchange", total, promote, self.api, "1")
+        for number, share in enumerate(CHANGED, 2):
+            changed = int(total * share)
+            with self.connect(self.catalog) as connection:
+                connection.execute(
+                    "update image set title = title || '.' where identifier in "
+                    "(select identifier from image order by md5(identifier::text || %s) limit %s)",
+                    [str(share), changed],
+                )
+            following = self.horizon()
+            name = f"incremental, {share:.1%} changed"
+            seconds = self.step(name, changed or total, refresh, *both, str(number), str(began))
+            print(f"  {'':28} {seconds / full:>8.1%} of the full refresh")
+            began = following
+        self.step("batched update", total, update_all, self.catalog)
+
+    def horizon(self) -> int:
+        with self.connect(self.catalog) as connection:
+            return horizon(connection)
+
+
+def load_parts(catalog: str, folder: str, rows: str) -> None:
+    from upath import UPath
+
+    parts = [UPath(path) for path in sorted(Path(folder).glob("*.tsv"))]
+    with psycopg.connect(catalog, autocommit=True) as connection:
+        load(connection, parts, int(rows))
+
+
+def copy_once(catalog: str, api: str, run: str) -> None:
+    with psycopg.connect(catalog, autocommit=True) as source, psycopg.connect(api, autocommit=True) as target:
+        TableCopy(source, target, "image", run).run()
+
+
+def promote(api: str, run: str) -> None:
+    with psycopg.connect(api, autocommit=True) as target:
+        promotion.promote(target, ["image"], run, number=int(run))
+        promotion.drop_left_overs(target, ["image"])
+
+
+def refresh(catalog: str, api: str, run: str, began: str) -> None:
+    """Find, copy and apply what has changed, without the documents."""
+    with psycopg.connect(catalog, autocommit=True) as source, psycopg.connect(api, autocommit=True) as target:
+        shapes = {"image": shape(target, "image")}
+        copied = ChangesCopy(source, target, "image", run).copy(int(began), rejected=[], most=10**12)
+        apply_changes(target, ["image"], int(run), {"image": copied.own}, expected=shapes)
+        promotion.drop_left_overs(target, ["image"])
+
+
+def update_all(catalog: str) -> None:
+    with psycopg.connect(catalog, autocommit=True) as connection:
+        change = "SET standardized_popularity = coalesce(standardized_popularity, 0) / 2 + 0.1"
+        update = parse_update("image", change, "WHERE provider IS NOT NULL")
+        job = BatchedUpdate(connection, "bench", "bench", update, batch_size=10_000, stripes=8)
+        job.claim(resume=False)
+        job.run(job.select())
+        job.finish()
+
+
+@contextmanager
+def bench(rows: int) -> Iterator[tuple[Bench, Postgres]]:
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    folder.chmod(0o755)
+    server = Postgres(folder / "pg", "bench", durable=False)
+    try:
+        server.start(("catalog", "api"))
+        yield Bench(server, folder, rows), server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> None:
+    for rows in SIZES:
+        with bench(rows) as (one, server):
+            one.fill()
+            size = one.size()
+            server.stop()
+            pid = server.start()
+            limit = max(size // SHARE, LEAST_MEMORY) if SHARE else 0
+            with memory_limit(pid, limit or 1 << 60) as limited:
+                memory = f"{limit / 1e9:.1f} GB of memory" if limit and limited else "no memory limit"
+                print(f"{rows:,} images, databases of {size / 1e9:.1f} GB, {memory}")
+                print(
+                    f"  {'':28} {'':>10} {'':>17} {'pages':>7} {'missed':>7} {'WAL':>8}\n"
+                    f"  {'':28} {'':>10} {'':>17} {'a row':>7} {'a row':>7} {'bytes':>8}"
+                )
+                one.run()
+
+
+if __name__ == "__main__":
+    main()
