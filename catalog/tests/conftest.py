@@ -4,7 +4,8 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -17,7 +18,11 @@ from catalog.data_refresh.search import Indexes
 from catalog.database import schema
 from catalog.local.postgres import Postgres
 from catalog.local.search import SearchEngine
+from catalog.tests.dag_runs import pytest_terminal_summary, pytest_testnodedown, send
 from catalog.tests.data_refresh.engine_proxy import Proxy, proxy
+from catalog.tests.folders import folder_for_servers
+
+__all__ = ["pytest_terminal_summary", "pytest_testnodedown"]  # hooks
 
 _HOME = Path(tempfile.mkdtemp(prefix="catalog-tests-airflow-"))
 os.environ |= {
@@ -34,15 +39,38 @@ for name in [n for n in os.environ if n.startswith(("API_KEY_", "AIRFLOW_VAR_", 
     del os.environ[name]  # keys of the person who runs the tests
 
 
-def pytest_sessionfinish() -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    send(session.config)
     shutil.rmtree(_HOME, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long fault tests out unless they are asked for; run the tests of stacks in one process."""
+    if "fault_long" not in config.option.markexpr:
+        long = [item for item in items if item.get_closest_marker("fault_long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+    for item in items:
+        if item.get_closest_marker("e2e"):
+            shared = item.path.parent.name == "e2e"  # these share one stack
+            item.add_marker(pytest.mark.xdist_group("stack" if shared else item.path.stem))
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)  # they take longest, so they begin
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Replace what is not Unicode in captured output, which a process could not send to another."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(scope="session")
 def world_readable() -> Iterator[Path]:
-    """A folder that servers demoted to another user can reach, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="catalog-tests-", dir="/var/tmp"))
-    folder.chmod(0o755)
+    """A folder for servers."""
+    folder = folder_for_servers("catalog-tests-")
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -59,22 +87,34 @@ def server(world_readable: Path) -> Iterator[Postgres]:
 
 
 def database_of_its_own(server: Postgres, template: str) -> str:
+    """Create a database like another one, and return its address."""
     name = f"{template}_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
         connection.execute(f"create database {name} template {template}")
     return server.dsn(name)
 
 
+@contextmanager
+def database(server: Postgres, template: str) -> Iterator[str]:
+    """Create a database like another one, and drop it at the end; yield its address."""
+    address = database_of_its_own(server, template)
+    yield address
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+        connection.execute(f"drop database if exists {address.rpartition('/')[2]} with (force)")
+
+
 @pytest.fixture
-def dsn(server: Postgres) -> str:
+def dsn(server: Postgres) -> Iterator[str]:
     """Address of a new catalog database."""
-    return database_of_its_own(server, "migrated")
+    with database(server, "migrated") as address:
+        yield address
 
 
 @pytest.fixture
-def api_dsn(server: Postgres) -> str:
+def api_dsn(server: Postgres) -> Iterator[str]:
     """Address of a new API database."""
-    return database_of_its_own(server, "migrated_api")
+    with database(server, "migrated_api") as address:
+        yield address
 
 
 @pytest.fixture

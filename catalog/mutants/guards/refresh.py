@@ -51,7 +51,7 @@ GUARDS = (
         tests=(f"{TEST_SESSIONS}::test_sessions_that_begin_later_read_the_same_snapshot",),
     ),
     Guard(
-        name="rows-that-moved",
+        name="rows-that-changed-pages",
         holds="Rows that moved while a copy was interrupted are neither lost nor doubled.",
         row=50,
         file=COPY,

@@ -35,6 +35,8 @@ from catalog.providers.smithsonian.rows import (
 from catalog.providers.smithsonian.search import IMAGES, NEW, ROWS, Rows, new_unit_codes
 from catalog.providers.smithsonian.units import SOURCES
 
+PREFIXES = [f"{number:02x}" for number in range(256)]  # of hashes
+
 
 class Smithsonian(Provider):
     name = "smithsonian"
@@ -49,7 +51,7 @@ class Smithsonian(Provider):
 
     def rounds(self, client: Client, window: Window | None) -> list[RoundParams]:
         new = new_unit_codes(client)
-        rounds = [{"q": f"{IMAGES} AND media_usage:CC0 AND hash:{prefix:02x}*"} for prefix in range(256)]
+        rounds = [{"q": f"{IMAGES} AND media_usage:CC0 AND hash:{prefix}*"} for prefix in PREFIXES]
         return [{**rounds[0], NEW: new}, *rounds[1:]] if new else rounds
 
     def record(self, raw: Raw) -> RecordResult:

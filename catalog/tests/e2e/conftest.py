@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,8 @@ from catalog.local.lifecycle import down, up
 from catalog.local.runs import unpaused
 from catalog.local.stack import Stack
 from catalog.tests.aws_server import aws_server
+from catalog.tests.dag_runs import RUNS
+from catalog.tests.folders import folder_for_servers
 from catalog.tests.values import present
 from catalog.tests.waiting import until
 
@@ -197,23 +198,6 @@ def _active(api: AirflowApi, due: int) -> bool:
     return len(held) < due or any(r["state"] not in FINISHED for r in held)
 
 
-RUNS = pytest.StashKey[list[JsonObject]]()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Report which DAGs the tests have run; with -v, each of them. Held scheduled runs do not count."""
-    if not (found := config.stash.get(RUNS, [])):
-        return
-    missing = [row["dag_id"] for row in found if not row["succeeded"]]
-    terminalreporter.section("DAGs run through the scheduler")
-    if config.get_verbosity() > 0:
-        for row in found:
-            runs = f"{row['succeeded']:4} of {row['runs']:3} successful"
-            terminalreporter.line(f"{row['dag_id']:45}{runs}, longest {row['seconds'] or 0:6.1f} s")
-    named = f" Not: {', '.join(missing)}." if 0 < len(missing) < 10 else ""
-    terminalreporter.line(f"{len(found) - len(missing)} of {len(found)} succeeded at least once.{named}")
-
-
 @pytest.fixture(scope="session")
 def slack_server() -> Iterator[tuple[HTTPServer, list[JsonObject]]]:
     received: list[JsonObject] = []
@@ -242,8 +226,7 @@ def stack_for_tests(webhook: str, aws: str) -> Iterator[Stack]:
         webhook: Address of the Slack webhook.
         aws: Address of the AWS services.
     """
-    folder = Path(tempfile.mkdtemp(prefix="catalog-e2e-", dir="/var/tmp"))
-    folder.chmod(0o755)
+    folder = folder_for_servers("catalog-e2e-")
     environment = {
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "8",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "1",

@@ -17,7 +17,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -29,6 +28,7 @@ import requests
 from catalog.local.demote import free_port
 from catalog.local.postgres import Postgres
 from catalog.local.stack import COMPONENTS, ROOT
+from catalog.tests.folders import folder_for_servers
 from catalog.tests.waiting import until
 
 PAGE = ROOT / "docs" / "bare_metal.md"
@@ -75,8 +75,7 @@ def script(values):
 
 @pytest.fixture
 def folder():
-    found = Path(tempfile.mkdtemp(prefix="catalog-bare-metal-", dir="/var/tmp"))
-    found.chmod(0o755)
+    found = folder_for_servers("catalog-bare-metal-")
     yield found
     subprocess.run(["rm", "-rf", str(found)], check=True)
 

@@ -5,9 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 import psycopg
@@ -16,6 +14,7 @@ import pytest
 from catalog.local.airflow_api import AirflowApi
 from catalog.local.lifecycle import StackError, down, ready, reset, up
 from catalog.local.stack import COMPONENTS, Stack
+from catalog.tests.folders import folder_for_servers
 from catalog.tests.values import present
 from catalog.tests.waiting import until
 
@@ -24,8 +23,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 
 @pytest.fixture
 def stack():
-    folder = Path(tempfile.mkdtemp(prefix="catalog-stack-", dir="/var/tmp"))
-    folder.chmod(0o755)
+    folder = folder_for_servers("catalog-stack-")
     stack = Stack(folder / "state")
     yield stack
     down(stack)
