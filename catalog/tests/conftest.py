@@ -44,6 +44,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the long fault tests out unless they are asked for; run the tests of stacks in one process."""
     if "fault_long" not in config.option.markexpr:
