@@ -15,7 +15,7 @@ demo *args:
 # run the checks, and all tests but the long fault tests
 [no-exit-message]
 test *args: check
-    @{{ python }} -m pytest -n 3 --dist loadgroup "$@"
+    @{{ python }} -m pytest -n 3 "$@"
 
 # start PostgreSQL, OpenSearch and Airflow (-f: in the foreground)
 [no-exit-message]

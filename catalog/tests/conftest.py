@@ -21,8 +21,9 @@ from catalog.local.search import SearchEngine
 from catalog.tests.dag_runs import pytest_terminal_summary, pytest_testnodedown, send
 from catalog.tests.data_refresh.engine_proxy import Proxy, proxy
 from catalog.tests.folders import folder_for_servers
+from catalog.tests.scheduling import pytest_xdist_make_scheduler
 
-__all__ = ["pytest_terminal_summary", "pytest_testnodedown"]  # hooks
+__all__ = ["pytest_terminal_summary", "pytest_testnodedown", "pytest_xdist_make_scheduler"]  # hooks
 
 _HOME = Path(tempfile.mkdtemp(prefix="catalog-tests-airflow-"))
 os.environ |= {
@@ -44,18 +45,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long fault tests out unless they are asked for; run the tests of stacks in one process."""
+    """Leave the long fault tests out unless they are asked for."""
     if "fault_long" not in config.option.markexpr:
         long = [item for item in items if item.get_closest_marker("fault_long")]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
-    for item in items:
-        if item.get_closest_marker("e2e"):
-            shared = item.path.parent.name == "e2e"  # these share one stack
-            item.add_marker(pytest.mark.xdist_group("stack" if shared else item.path.stem))
-    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)  # they take longest, so they begin
 
 
 @pytest.hookimpl(wrapper=True)
