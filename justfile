@@ -15,7 +15,7 @@ demo *args:
 # run the checks, and all tests but the long fault tests
 [no-exit-message]
 test *args: check
-    @{{ python }} -m pytest -n 3 "$@"
+    @{{ python }} -m pytest -n 2 "$@"
 
 # start PostgreSQL, OpenSearch and Airflow (-f: in the foreground)
 [no-exit-message]

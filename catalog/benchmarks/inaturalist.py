@@ -1,6 +1,6 @@
 """Load of a generated iNaturalist dump: photos per second, memory of the client and of its server process.
 
-BENCH_PHOTOS (default: 2 000 000) photos, two thirds as many observations, 100 000 observers, 60 000 taxa with
+BENCH_PHOTOS (default: 2,000,000) photos, two thirds as many observations, 100,000 observers, 60,000 taxa with
 names. The floor is a bare COPY of the photos' file.
 """
 

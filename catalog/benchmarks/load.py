@@ -1,6 +1,6 @@
 """TSV → catalog: first load, unchanged reload, reload with 10 % changed, each compared with a bare COPY.
 
-BENCH_ROWS (default: 200 000) rows are loaded into a table of BENCH_EXISTING (default: 0) rows; 5 000 000
+BENCH_ROWS (default: 200,000) rows are loaded into a table of BENCH_EXISTING (default: 0) rows; 5,000,000
 makes a large table.
 """
 

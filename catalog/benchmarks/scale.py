@@ -1,6 +1,6 @@
 """How the cost of each operation grows with the table, with a database that is larger than its memory.
 
-BENCH_SIZES (default: 2 000 000) numbers of made-up images of 1 kB. The server's memory, its page cache
+BENCH_SIZES (default: 2,000,000) numbers of made-up images of 1 kB. The server's memory, its page cache
 included, is limited to a quarter of its data, where control groups allow that. BENCH_SHARE (default: 4)
 chooses another part; 0 sets no limit. Pages are counted whether they come from memory or disk; WAL is what
 the operation wrote. BENCH_SESSIONS (default: 2) processes copy and create indexes.

@@ -1,6 +1,6 @@
 """Batched update of every row, compared with one plain UPDATE and with batches joined by uuid.
 
-Each form updates a copy of the same table: BENCH_ROWS (default: 2 000 000) Flickr-like rows of 1 kB with all
+Each form updates a copy of the same table: BENCH_ROWS (default: 2,000,000) Flickr-like rows of 1 kB with all
 indexes. BENCH_FILLFACTORS (default: 100 85), BENCH_STRIPES (default: 8).
 """
 

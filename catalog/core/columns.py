@@ -44,7 +44,7 @@ COLUMNS: dict[MediaType, tuple[str, ...]] = {
 REQUIRED = ("foreign_identifier", "foreign_landing_url", "url", "license", "license_version")
 
 # The longest value of a column, in characters. `url` also has a limit in bytes, because it has a unique btree
-# index, whose entries hold about 2 700 bytes at most.
+# index, whose entries hold about 2,700 bytes at most.
 SIZES = {
     "foreign_identifier": 3000,
     "foreign_landing_url": 1000,

@@ -16,7 +16,7 @@ import orjson
 
 from catalog.core.jsontypes import Json
 
-MAX_DEPTH = 512  # of nested lists and objects in a body that needs repair; the strict parser allows 1 024
+MAX_DEPTH = 512  # of nested lists and objects in a body that needs repair; the strict parser allows 1,024
 _SMALLEST, _LARGEST = -(1 << 63), (1 << 64) - 1  # integers that the strict parser keeps exact
 
 # Strings and words are matched as a whole, so that their contents are not mistaken for other tokens. A string

@@ -5,20 +5,21 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-_WHOLE_FILES = ("catalog/tests/local/test_stack.py", "catalog/tests/local/test_bare_metal.py")
+_STACKS = (
+    "catalog/tests/e2e/",
+    "catalog/tests/local/test_bare_metal.py",
+    "catalog/tests/local/test_stack.py",
+)
 
 
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # the package has no types
-    """Gives each process one test after the other, except those that share a stack or start stacks.
+    """Gives the tests of stacks to one process, because a machine may be too slow for two stacks at a time.
 
-    The largest group is given first, so the tests that share the stack, which take longest, begin.
+    They take longest, and begin. All other tests are given out one by one.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        if file.startswith("catalog/tests/e2e/"):
-            return "stack"
-        return file if file in _WHOLE_FILES else nodeid
+        return "stack" if nodeid.startswith(_STACKS) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -11,7 +11,7 @@ from catalog.database.adoption.duplicates import Duplicates, different_records, 
 from catalog.database.adoption.inventory import DELETED, MEDIA, METRICS, SET_KEY, Inventory
 from catalog.database.adoption.uniqueness import IDENTIFIER, UNIQUE, URL, column_of
 
-LONGEST_ENTRY = 2_684  # bytes: a third of a page (2 704), without the headers of an entry
+LONGEST_ENTRY = 2_684  # bytes: a third of a page (2,704), without the headers of an entry
 SAMPLE = 50_000  # rows that are searched for unexpected values
 
 TO_FILL: LiteralString = """

@@ -1,12 +1,12 @@
 """Flickr: photos under Creative Commons licenses or in the public domain, uploaded on one UTC day.
 
-A search returns at most 4 000 different photos, whatever total it announces; after that it repeats itself. So
+A search returns at most 4,000 different photos, whatever total it announces; after that it repeats itself. So
 a busy day is divided into hours and slices of ten or five minutes. A slice that announces more is requested
-once per license, and then halved until it announces less. If a single second has more than 4 000 photos of
+once per license, and then halved until it announces less. If a single second has more than 4,000 photos of
 one license, the rest is reported and the run fails. Totals include a few photos that no page shows, so a
 round may return a tenth less.
 
-All requests with one key, of this DAG, the reingestion and the audit, share Flickr's limit of 3 600 an hour.
+All requests with one key, of this DAG, the reingestion and the audit, share Flickr's limit of 3,600 an hour.
 A new key requires a Flickr Pro account. The source of photos by some institutions is the institution.
 Terms: https://www.flickr.com/help/terms/api
 """

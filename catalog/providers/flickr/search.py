@@ -1,4 +1,4 @@
-"""Flickr's search: licenses, errors, and a paginator for results that are limited to 4 000 photos.
+"""Flickr's search: licenses, errors, and a paginator for results that are limited to 4,000 photos.
 
 Documentation: https://www.flickr.com/services/api/flickr.photos.search.html and, for the licenses,
 https://www.flickr.com/services/api/flickr.photos.licenses.getInfo.html
@@ -93,7 +93,7 @@ def check_page(body: Json) -> None:
 class Search(Counted):
     """Pages of the photos of one slice of time.
 
-    Flickr counts pages from 1 and returns the first one for page 0, too. Past the end, and past 4 000
+    Flickr counts pages from 1 and returns the first one for page 0, too. Past the end, and past 4,000
     photos, it repeats itself. So a page with the same identifiers as the previous one is ignored, and a slice
     that announces more is replaced by narrower ones.
 

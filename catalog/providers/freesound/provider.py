@@ -4,7 +4,7 @@ The stored file is the MP3 preview (128 kbit/s), which is public; the uploaded f
 is an alternative. A sound without a preview is skipped. With a date, only sounds created since that day are
 pulled.
 
-An ordinary key allows 60 requests a minute and 2 000 a day. A pull of everything needs more: when the quota
+An ordinary key allows 60 requests a minute and 2,000 a day. A pull of everything needs more: when the quota
 is used up, it waits for the next day and resumes automatically. https://freesound.org/docs/api/
 """
 

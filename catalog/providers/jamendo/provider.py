@@ -1,6 +1,6 @@
-"""Jamendo: music under Creative Commons licenses, about 500 000 tracks by 40 000 artists, singles among them.
+"""Jamendo: music under Creative Commons licenses, about 500,000 tracks by 40,000 artists, singles among them.
 
-Non-commercial apps may send 35 000 requests a month; when they are used up, the pull waits for the next month
+Non-commercial apps may send 35,000 requests a month; when they are used up, the pull waits for the next month
 and resumes automatically. The URL of an album is read from its web page, once per album. Query parameters
 that name the app or the track are removed from URLs, so that all tracks of an album have the same picture.
 https://developer.jamendo.com/v3.0/tracks

@@ -1,7 +1,7 @@
 """Rawpixel: its public-domain collection, from an API for partners.
 
 Requests are signed with the key, which itself is never sent. Without a partner's key, the API returns only
-100 000 images, although it announces all; such a pull is not whole. The stored renditions have no watermark;
+100,000 images, although it announces all; such a pull is not whole. The stored renditions have no watermark;
 width and height are those of the original. The site's closing phrases are removed from titles and
 descriptions. https://www.rawpixel.com/public-domain
 """

@@ -1,6 +1,6 @@
 """Statens Museum for Kunst, the national gallery of Denmark: works in the public domain.
 
-Stored files are renditions of at most 2 048 pixels, because originals are very large; width, height and size
+Stored files are renditions of at most 2,048 pixels, because originals are very large; width, height and size
 in bytes are those of the original. Alternative images are ignored, because they were duplicates or of lower
 quality. https://www.smk.dk/en/article/smk-api/
 """

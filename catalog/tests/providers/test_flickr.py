@@ -27,7 +27,7 @@ START = int(DAY.start.timestamp())
 
 
 class FakeFlickr:
-    """Answers as Flickr does: page 0 is page 1, nothing new after 4 000, pages past the end repeat the last.
+    """Answers as Flickr does: page 0 is page 1, nothing new after 4,000, pages past the end repeat the last.
 
     hidden: identifiers of photos that are counted and take their place on a page, but are not shown.
     lies: called with each body before it is sent, and the parameters it answers.
@@ -132,7 +132,7 @@ def test_busy_hours_are_cut_and_nothing_is_lost(tmp_path):
 
 
 def test_a_slice_that_announces_too_much_is_asked_for_license_by_license(tmp_path):
-    """14 x 900 photos within five minutes: more than 4 000 together, few enough for each license."""
+    """14 x 900 photos within five minutes: more than 4,000 together, few enough for each license."""
     photos = [photo(n, n % 299, license_) for n, license_ in enumerate(list(LICENSES) * 900)]
     fake = FakeFlickr(photos)
     _, found, error = run(tmp_path, fake)
