@@ -324,7 +324,7 @@ def test_a_filtered_audio_index(bench, media):
 
 def test_a_refresh_waits_for_a_filtered_index(bench, media):
     whole(bench)
-    with bench.variable("ES_INDEX_THROTTLING_RATE", "300"):
+    with bench.variable("ES_INDEX_THROTTLING_RATE", "100"):
         filtered = bench.api.trigger("create_filtered_image_index", {"destination_index_suffix": "by-hand"})
         until(
             lambda: (
