@@ -1,7 +1,7 @@
 """A memory limit of a process and its children, by a control group; its page cache counts, too."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _ROOTS = (  # of version 2 and of version 1, and the file with the limit
@@ -37,7 +37,8 @@ def memory_limit(pid: int, size: int) -> Iterator[bool]:
             yield True
         finally:
             for member in (group / "cgroup.procs").read_text().split():
-                (root / "cgroup.procs").write_text(member)
+                with suppress(ProcessLookupError):  # it has ended
+                    (root / "cgroup.procs").write_text(member)
             group.rmdir()
         return
     yield False
