@@ -78,10 +78,13 @@ class TableCopy(RecordCopy):
         settle(self._api)
         copied = self._start()
         if not copied.done:
+            # While this session shares the lock, no other one can complete the copy, which drops the ranges.
             with progress.claimed(self._api, self._table, shared=True):
-                self._copy_ranges()
-            if ranges.left(self._api, self._table):
-                return self._current()
+                copied = self._current()
+                if not copied.done:
+                    self._copy_ranges()
+                    if ranges.left(self._api, self._table):
+                        return self._current()
             with progress.claimed(self._api, self._table):
                 try:
                     copied = self._finish()

@@ -33,15 +33,16 @@ def shared_snapshot(upstream: Connection, api: Connection, table: str) -> Iterat
     Yields:
         What the snapshot contains. Sessions for which this is the same see the same rows.
     """
+    candidates = progress.snapshots(api, table)
     upstream.execute(_BEGIN)
-    for exported in reversed(progress.snapshots(api, table)):
-        try:
-            upstream.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(exported)))
-            break
-        except _GONE:
-            upstream.execute("rollback")
-            upstream.execute(_BEGIN)
     try:
+        for exported in reversed(candidates):
+            try:
+                upstream.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(exported)))
+                break
+            except _GONE:
+                upstream.execute("rollback")
+                upstream.execute(_BEGIN)
         row = upstream.execute("select pg_export_snapshot(), pg_current_snapshot()::text").fetchone()
         assert row
         exported, contents = row

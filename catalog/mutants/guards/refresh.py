@@ -46,8 +46,8 @@ GUARDS = (
         holds="All sessions of a copy read the same snapshot, so no row is lost or doubled when it moves.",
         row=50,
         file="catalog/data_refresh/snapshots.py",
-        find="    for exported in reversed(progress.snapshots(api, table)):\n",
-        replace="    for exported in ():\n",
+        find="        for exported in reversed(candidates):\n",
+        replace="        for exported in ():\n",
         tests=(f"{TEST_SESSIONS}::test_sessions_that_begin_later_read_the_same_snapshot",),
     ),
     Guard(

@@ -104,6 +104,22 @@ def test_sessions_that_begin_later_read_the_same_snapshot(filled, connect):
     assert len(copied.snapshots) == 1
 
 
+def test_a_session_that_comes_when_the_copy_is_complete(filled, connect, monkeypatch):
+    """It began to wait for its part when there was still work."""
+    catalog, api = filled
+    late = job(connect())
+    start = late._start
+
+    def while_another_finishes():
+        copied = start()
+        job(connect()).run()
+        return copied
+
+    monkeypatch.setattr(late, "_start", while_another_finishes)
+    assert late.run().rows == 300
+    assert rows_of(api, "temp_import_image") == rows_of(catalog)
+
+
 def test_an_interrupted_copy_neither_loses_nor_doubles_rows_that_move(filled, connect, monkeypatch):
     catalog, api = filled
     monkeypatch.setattr(copy, "MOST_MOVED", 1.0)
