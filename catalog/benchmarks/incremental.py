@@ -1,6 +1,6 @@
 """Incremental data refreshes, compared with a full one of the same table and indexes.
 
-BENCH_ROWS (default: 500,000) made-up images of 1 kB. Of the changed records, 90 % are updated, 5 % are
+BENCH_ROWS (default: 500,000) generated images of 1 kB. Of the changed records, 90 % are updated, 5 % are
 new, and 5 % are deleted. Everything that a refresh does to tables and both indexes is included.
 """
 

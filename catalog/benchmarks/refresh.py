@@ -1,6 +1,6 @@
 """Data refresh: its copy compared with a bare COPY pipe, its indexing with `parallel_bulk`; memory of both.
 
-BENCH_ROWS (default: 500,000) made-up images of 1 kB, with 10 tags on average. Each step runs in a separate
+BENCH_ROWS (default: 500,000) generated images of 1 kB, with 10 tags on average. Each step runs in a separate
 process, as a task does; the copy and the indexes in BENCH_SESSIONS processes (default: 1). `parallel_bulk`
 gets documents that were made before.
 """
@@ -141,7 +141,7 @@ def _measure(work: Callable[..., None], *arguments: str) -> Measurement:
 
 @contextmanager
 def servers() -> Iterator[tuple[str, str, SearchEngine]]:
-    """Start both databases, with made-up images in the catalog, and an engine that may still be starting."""
+    """Start both databases, with images in the catalog, and an engine that may still be starting."""
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     folder.chmod(0o755)
     server, engine = (

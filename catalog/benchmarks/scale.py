@@ -1,6 +1,6 @@
 """How the cost of each operation grows with the table, with a database that is larger than its memory.
 
-BENCH_SIZES (default: 2,000,000) numbers of made-up images of 1 kB. The server's memory, its page cache
+BENCH_SIZES (default: 2,000,000) numbers of generated images of 1 kB. The server's memory, its page cache
 included, is limited to a quarter of its data, where control groups allow that. BENCH_SHARE (default: 4)
 chooses another part; 0 sets no limit. Pages are counted whether they come from memory or disk; WAL is what
 the operation wrote. BENCH_SESSIONS (default: 2) processes copy and create indexes.
@@ -17,6 +17,7 @@ from typing import NamedTuple
 import psycopg
 
 from catalog.benchmarks._memory_limit import memory_limit
+from catalog.benchmarks.incremental import promote
 from catalog.benchmarks.load import load, write_parts
 from catalog.benchmarks.refresh import build, measure
 from catalog.core.session import Connection
@@ -57,7 +58,7 @@ class Bench:
 
     def __init__(self, server: Postgres, folder: Path, rows: int) -> None:
         self.catalog, self.api = server.dsn("catalog"), server.dsn("api")
-        self._server, self._folder, self._rows = server, folder, rows
+        self._folder, self._rows = folder, rows
 
     def connect(self, dsn: str) -> Connection:
         return psycopg.connect(dsn, autocommit=True)
@@ -149,12 +150,6 @@ def load_parts(catalog: str, folder: str, rows: str) -> None:
 def copy_once(catalog: str, api: str, run: str) -> None:
     with psycopg.connect(catalog, autocommit=True) as source, psycopg.connect(api, autocommit=True) as target:
         TableCopy(source, target, "image", run).run()
-
-
-def promote(api: str, run: str) -> None:
-    with psycopg.connect(api, autocommit=True) as target:
-        promotion.promote(target, ["image"], run, number=int(run))
-        promotion.drop_left_overs(target, ["image"])
 
 
 def refresh(catalog: str, api: str, run: str, began: str) -> None:

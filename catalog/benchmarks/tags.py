@@ -1,7 +1,7 @@
 """Cost of filtering tags in the tasks that make documents, by an UPDATE of the table, and in other tasks.
 
-BENCH_ROWS (default: 1,000,000) made-up images, with 10 tags on average. Compare the results with the time it
-takes to index as many rows (`./just bench refresh`).
+BENCH_ROWS (default: 1,000,000) generated images, with 10 tags on average. Compare the results with the time
+it takes to index as many rows (`./just bench refresh`).
 """
 
 import os

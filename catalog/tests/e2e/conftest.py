@@ -79,7 +79,7 @@ class Bench:
 
     @contextmanager
     def ranges_of(self, pages: int) -> Iterator[None]:
-        """Split tables into ranges of so many pages, so that several tasks copy a small one."""
+        """Split tables into ranges of this number of pages, so that several tasks copy a small one."""
         file = self.stack.airflow_home / "pages"
         file.write_text(str(pages))
         try:
