@@ -14,42 +14,35 @@ from airflow.sdk import Param, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.media import MEDIA_TYPES, MediaType
-from catalog.core.settings import DATA_REFRESH_POKE_INTERVAL
 from catalog.dags.common.connections import catalog_connection
-from catalog.dags.common.context import GIVEN, DagRun, Params, show_in_map_index
-from catalog.dags.common.variables import environment
+from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance, show_in_map_index
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import UpstreamFailed, notify
 from catalog.database.abandoned_selections import give_up
 from catalog.database.names import digest
 from catalog.notifications.messages import escaped
 from catalog.popularity import popularity
-from catalog.popularity.popularity import (
-    due,
-    metric_of,
-    recreate_functions,
-    scored,
-    update_conf,
-    update_metrics,
-)
+from catalog.popularity.popularity import due, metric_of, recreate_functions, update_conf, update_metrics
 
 log = logging.getLogger(__name__)
 AT_A_TIME = 2  # batched updates beside each other
 METRIC_TIMEOUT = {"image": timedelta(hours=24), "audio": timedelta(hours=1)}
 REFRESH_TIMEOUT = {"image": timedelta(days=14), "audio": timedelta(days=1)}
-POKE = int(environment(DATA_REFRESH_POKE_INTERVAL))  # seconds
+POKE = 2  # seconds; the triggerer asks for the state of a run by one short query
 
 REFRESH = """
 Calculates the popularity scores of {media_type} records, once a month.
 
 1. The metrics that providers declare are stored in `{media_type}_popularity_metrics`.
 2. For each provider, the value at its percentile is determined, and the constant is calculated from it.
+   A constant that would change by less than 0.2 % stays: each row with a metric would have to be written, and
+   the search index does not distinguish such scores. The conf `force` stores it all the same.
 3. For each provider whose constant has changed since its rows were scored, a run of
    [`batched_update`](#batched_update) updates the rows whose score differs, two providers at a time. A failed
    run does not stop the others. Other providers are skipped, unless the conf says `force`. If no record of a
    provider has a value, there is no constant, and existing scores are removed.
-4. A provider is marked as scored after a check of each of its rows. If a row differs, the task fails and the
-   provider stays due.
+4. A provider is marked as scored after a check of each of its rows, which also counts those with a score. If
+   a row differs, the task fails and the provider stays due.
 5. One report gives the result of each provider.
 
 Any task, or the whole run, can be cleared at any time: a run of `batched_update` is named after its provider,
@@ -82,13 +75,15 @@ def _declared(providers: list[str] | None) -> list[str]:
     return providers
 
 
-def refresh_constant(media_type: MediaType, provider: str) -> None:
+def refresh_constant(media_type: MediaType, provider: str, params: Params = GIVEN) -> None:
     """Determine the provider's value and constant and store them."""
     timeout = METRIC_TIMEOUT[media_type].total_seconds()
     with catalog_connection(autocommit=True) as connection:
-        found = popularity.refresh_constant(connection, media_type, provider, timeout)
+        found = popularity.refresh_constant(
+            connection, media_type, provider, timeout, exact=bool(params.get("force"))
+        )
     log.info(
-        "%s: value %s, constant %s; last scored with %s",
+        "%s: value %s, constant %s; all rows are scored with %s",
         provider,
         found.value,
         found.constant,
@@ -120,21 +115,22 @@ def get_providers_update_confs(
 
 
 @task(trigger_rule="all_success", map_index_template="{{ provider }}")
-def note_refreshed(media_type: MediaType, provider: str) -> None:
-    """Mark a provider as scored, after a check of all its rows."""
+def note_refreshed(media_type: MediaType, provider: str) -> tuple[str, int]:
+    """Mark a provider as scored, after a check of all its rows; return it and how many have a score."""
     show_in_map_index(provider=provider)
     timeout = METRIC_TIMEOUT[media_type].total_seconds()
     with catalog_connection(autocommit=True) as connection:
-        popularity.note_refreshed(connection, media_type, provider, timeout)
+        return provider, popularity.note_refreshed(connection, media_type, provider, timeout)
 
 
 @task(trigger_rule="all_done")
-def notify_slack(media_type: MediaType, providers: list[str] | None) -> str:
+def notify_slack(media_type: MediaType, providers: list[str] | None, ti: TaskInstance = GIVEN) -> str:
     """Report the result of each provider."""
     providers = _declared(providers)
     with catalog_connection(autocommit=True) as connection:
         metrics = [metric_of(connection, media_type, provider) for provider in providers]
-        counts = scored(connection, media_type)
+    # Named in a list, because one mapped instance would otherwise be pulled as if it were no list.
+    checked = dict(found for found in ti.xcom_pull(task_ids=["refresh_popularity.note_refreshed"]) if found)
     lines = [f"*{media_type.capitalize()} popularity*:"]
     for m in metrics:
         state = (
@@ -145,10 +141,8 @@ def notify_slack(media_type: MediaType, providers: list[str] | None) -> str:
             else "up to date"
         )
         shown = "none" if m.constant is None else f"{m.constant:g}"
-        lines.append(
-            f"  - {escaped(m.provider)}: {state}; constant {shown}, "
-            f"{counts.get(m.provider, 0):,} records with a score"
-        )
+        scored = f", {checked[m.provider]:,} records with a score" if m.provider in checked else ""
+        lines.append(f"  - {escaped(m.provider)}: {state}; constant {shown}{scored}")
     text = "\n".join(lines)
     notify(text, f"{media_type.capitalize()} Popularity Refresh")
     return text
@@ -167,7 +161,7 @@ def refresh_dag(media_type: MediaType) -> None:
                 False,
                 type="boolean",
                 title="All providers",
-                description_md="Also those whose constant has not changed.",
+                description_md="Also those whose constant has not changed, or by less than 0.2 %.",
             )
         },
         example={"force": True},

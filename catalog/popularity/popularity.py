@@ -21,6 +21,9 @@ from catalog.loading.load import lock_provider
 
 PERCENTILE = 0.85
 MAX_CONSTANT = 1e100  # the greatest constant that popularity_score accepts
+# Share by which a constant may differ from the one it replaces without a new score for every row. A score
+# then changes by the same share at most, less than the 0.4 % that a rank feature of the index distinguishes.
+PRECISION = 0.002
 _FUNCTIONS = Path(__file__).with_name("functions.sql")
 
 
@@ -33,7 +36,7 @@ class Metric(msgspec.Struct, frozen=True):
         percentile: Percentile at which the constant is determined, between 0 and 1.
         value: Value of the metric at the percentile; None if no record has one.
         constant: The current constant; None if there is no value.
-        refreshed: The constant that all rows were last scored with.
+        refreshed: The constant that all rows are scored with; None if some may have scores of another one.
     """
 
     provider: str
@@ -99,10 +102,13 @@ def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
     return sorted(found)
 
 
-def refresh_constant(connection: Connection, media_type: MediaType, provider: str, timeout: float) -> Metric:
+def refresh_constant(
+    connection: Connection, media_type: MediaType, provider: str, timeout: float, *, exact: bool = False
+) -> Metric:
     """Determine and store the value at the percentile and the constant; both stay if there is no value.
 
-    The constant is stored while no load of the provider runs, so no load writes scores of the previous one
+    The constant also stays if it would change by less than PRECISION, because each row with a metric would
+    be written. It is stored while no load of the provider runs, so no load writes scores of the previous one
     afterwards.
 
     Args:
@@ -110,6 +116,7 @@ def refresh_constant(connection: Connection, media_type: MediaType, provider: st
         media_type: Media type of the records.
         provider: Name of the provider in the catalog.
         timeout: Maximum seconds for each statement, and to wait for a running load.
+        exact: Store the constant even if it changes by less than PRECISION.
 
     Returns:
         The stored metric.
@@ -124,12 +131,24 @@ def refresh_constant(connection: Connection, media_type: MediaType, provider: st
     if value is None:
         return before
     constant = min((1 - before.percentile) / before.percentile * (value or 1), MAX_CONSTANT)
+    scored_with = before.refreshed
+    if not (exact or before.is_due) and scored_with and abs(constant / scored_with - 1) < PRECISION:
+        constant = scored_with
     with connection.transaction():
         _limit(connection, timeout)
         lock_provider(connection, media_type, provider)
+        # From now on, loads write scores of this constant, beside rows with those of the previous one.
         connection.execute(
-            _sql("update {metrics} set val = %s, constant = %s where provider = %s", media_type),
-            [value, constant, provider],
+            _sql(
+                """
+                update {metrics}
+                   set val = %(value)s, constant = %(constant)s,
+                       refreshed_constant = case when constant = %(constant)s then refreshed_constant end
+                 where provider = %(provider)s
+                """,
+                media_type,
+            ),
+            {"value": value, "constant": constant, "provider": provider},
         )
     return metric_of(connection, media_type, provider)
 
@@ -179,7 +198,7 @@ def _has_scores(connection: Connection, media_type: MediaType, provider: str) ->
     return bool(row and row[0])
 
 
-def note_refreshed(connection: Connection, media_type: MediaType, provider: str, timeout: float) -> None:
+def note_refreshed(connection: Connection, media_type: MediaType, provider: str, timeout: float) -> int:
     """Check that all rows of a provider are scored with the current constant, and store that.
 
     Args:
@@ -187,6 +206,9 @@ def note_refreshed(connection: Connection, media_type: MediaType, provider: str,
         media_type: Media type of the records.
         provider: Name of the provider in the catalog.
         timeout: Maximum seconds for each statement.
+
+    Returns:
+        The number of rows with a score.
 
     Raises:
         Fatal: A row has another score; the provider stays due.
@@ -197,37 +219,34 @@ def note_refreshed(connection: Connection, media_type: MediaType, provider: str,
         connection.execute(
             _sql("select from {metrics} where provider = %s for no key update", media_type), [provider]
         )
-        noted = connection.execute(
+        wrong, scored = connection.execute(
             _sql(
                 """
-                update {metrics} m set refreshed_constant = m.constant where m.provider = %s and not exists (
-                    select from {table} t where t.provider = m.provider
-                       and t.standardized_popularity
-                           is distinct from popularity_score(t.meta_data, m.metric, m.constant)
-                )
+                select count(*) filter (where t.standardized_popularity
+                           is distinct from popularity_score(t.meta_data, m.metric, m.constant)),
+                       count(t.standardized_popularity)
+                  from {metrics} m join {table} t using (provider) where m.provider = %s
                 """,
                 media_type,
             ),
             [provider],
-        ).rowcount
-        if not noted:  # what an earlier refresh stored is no longer true
-            connection.execute(
-                _sql("update {metrics} set refreshed_constant = null where provider = %s", media_type),
-                [provider],
-            )
-    if not noted:
-        raise Fatal(
-            f"{provider}: some rows do not have the score of the current constant, so it stays due. "
-            f"Trigger a new run of {media_type}_popularity_refresh, which selects them again."
+        ).fetchone() or (0, 0)
+        # If rows are wrong, what an earlier refresh stored is no longer true.
+        connection.execute(
+            _sql(
+                "update {metrics} set refreshed_constant = case when %s then constant end"
+                " where provider = %s",
+                media_type,
+            ),
+            [not wrong, provider],
         )
-
-
-def scored(connection: Connection, media_type: MediaType) -> dict[str, int]:
-    """Return the number of records with a score, by provider."""
-    query = sql.SQL("select provider, count(standardized_popularity) from {} group by 1").format(
-        sql.Identifier(media_type)
-    )
-    return dict(connection.execute(query).fetchall())
+    if wrong:
+        raise Fatal(
+            f"{provider}: some rows ({wrong:,}) do not have the score of the current constant, "
+            f"so it stays due. Trigger a new run of {media_type}_popularity_refresh, which selects them "
+            "again."
+        )
+    return int(scored)
 
 
 def update_conf(

@@ -95,7 +95,6 @@ class World:
             f"{heartbeat}_TIMEOUT": "8",
             f"{heartbeat}_TIMEOUT_DETECTION_INTERVAL": "1",
             f"{heartbeat}_SEC": "1",
-            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             # Tasks of a killed scheduler count as running until another one adopts them; default: 5 minutes.
             "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",

@@ -20,12 +20,18 @@ GUARDS = (
         holds="A provider counts as scored when each of its rows has the score of the current constant.",
         row=45,
         file=POPULARITY,
-        find="is distinct from popularity_score(t.meta_data, m.metric, m.constant)\n                )",
-        replace=(
-            "is distinct from popularity_score(t.meta_data, m.metric, m.constant) and false\n"
-            "                )"
-        ),
+        find="            [not wrong, provider],\n        )\n    if wrong:",
+        replace="            [True, provider],\n        )\n    if False:",
         tests=(f"{TEST}::test_one_row_that_differs_keeps_a_provider_due",),
+    ),
+    Guard(
+        name="a-constant-that-comes-back",
+        holds="A constant that comes back after an update that was not completed does not count as scored with.",
+        row=45,
+        file=POPULARITY,
+        find="refreshed_constant = case when constant = %(constant)s then refreshed_constant end",
+        replace="refreshed_constant = refreshed_constant",
+        tests=(f"{TEST}::test_a_constant_that_comes_back_is_due",),
     ),
     Guard(
         name="scores-of-restored-records",
@@ -42,10 +48,10 @@ GUARDS = (
         row=45,
         file=POPULARITY,
         find=(
-            "        lock_provider(connection, media_type, provider)\n        connection.execute(\n"
-            '            _sql("update'
+            "        lock_provider(connection, media_type, provider)\n"
+            "        # From now on, loads write scores of this constant"
         ),
-        replace='        connection.execute(\n            _sql("update',
+        replace="        # From now on, loads write scores of this constant",
         tests=(f"{TEST}::test_a_constant_waits_for_the_load_that_knows_the_one_before",),
     ),
 )
