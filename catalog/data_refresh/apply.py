@@ -209,31 +209,26 @@ class _Table:
             self._do("insert into {deleted} select l.id {rows} on conflict do nothing", rows=rows)
             self._do("insert into {changes} select identifier {rows} on conflict do nothing", rows=rows)
         self._do("analyze {deleted}")
-        self._do("analyze {temp}")
+        # Statistics of the wide columns would take as long as the update itself.
+        narrow = [*self._key, *(name for name in _UNIQUE if name in self._values)]
+        self._do("analyze {temp} ({narrow})", narrow=names(narrow))
 
     def shrinkage(self) -> list[str]:
         """Find records that the changes would remove beyond the usual; see `shrinkage.shrinkage`."""
         source = next((name for name in ("source", "provider") if name in self._shape["column"]), None)
+        row = self._api.execute(compose("select count(*) from {deleted}", **self._parts)).fetchone()
+        if not row or row[0] < LEAST_LOST:
+            return []
         statement = """
-            with changed as (
+            select source, sum(lost)::bigint, sum(gained)::bigint from (
                 select {source} as source, 1 as lost, 0 as gained from {live} l join {deleted} d using (id)
                 union all
                 select {source}, 0, 1 from {temp} t where not exists (select from {live} l where {same})
-            ), totals as (select source, sum(lost) as lost, sum(gained) as gained from changed group by 1)
-            select source, rows, rows - lost + gained
-              from totals join (select {source} as source, count(*) as rows from {live} group by 1) live
-             using (source)
+            ) changed group by 1
         """
         column = sql.SQL("coalesce({}::text, '')").format(sql.Identifier(source)) if source else sql.SQL("''")
-        lost = self._api.execute(compose("select count(*) from {deleted}", **self._parts)).fetchone()
-        if not lost or lost[0] < LEAST_LOST:
-            return []
-        found = self._api.execute(compose(statement, source=column, **self._parts)).fetchall()
-        return shrunken_sources(self._table, found, self._rows())
-
-    def _rows(self) -> int:
-        row = self._api.execute(compose("select count(*) from {live}", **self._parts)).fetchone()
-        return int(row[0]) if row else 0
+        changed = self._api.execute(compose(statement, source=column, **self._parts)).fetchall()
+        return shrunken_sources(self._api, self._table, column, changed)
 
     def release_unique_values(self) -> None:
         """Replace values that pass from one record to another: they must be unique after each updated row."""

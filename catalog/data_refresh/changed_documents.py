@@ -21,6 +21,7 @@ from catalog.data_refresh.sensitive import sensitive_groups
 from catalog.data_refresh.tag_policy import TagPolicy
 
 log = logging.getLogger(__name__)
+BATCH = 10_000  # keys between two refreshes of the indexes; Indexes.matching accepts as many
 
 
 class Updated(msgspec.Struct):
@@ -94,7 +95,7 @@ class ChangedDocuments:
         """
         stored = self._load()
         done = msgspec.convert(stored, Updated) if stored else Updated()
-        while keys := batch(self._api, self._media_type, done.after, document_rows.CHUNK):
+        while keys := batch(self._api, self._media_type, done.after, BATCH):
             self._update(keys, done)
             done.after = keys[-1]
             self._save(msgspec.to_builtins(done))
@@ -107,9 +108,10 @@ class ChangedDocuments:
 
     def _update(self, keys: list[UUID], done: Updated) -> None:
         texts = [str(key) for key in keys]
-        chunk = self._rows.of_keys(keys)
-        documents = chunk.written
-        rejected = {one.key: f"{one.kind}: {one.reason}" for one in chunk.rejections}
+        size = document_rows.CHUNK
+        chunks = [self._rows.of_keys(keys[first : first + size]) for first in range(0, len(keys), size)]
+        documents = {key: action for chunk in chunks for key, action in chunk.written.items()}
+        rejected = {one.key: f"{one.kind}: {one.reason}" for chunk in chunks for one in chunk.rejections}
         rejected |= self._write(self._index, texts, documents)
         documents = {key: action for key, action in documents.items() if key not in rejected}
         sensitive: set[str] = set()
@@ -128,7 +130,7 @@ class ChangedDocuments:
         done.rejected |= rejected
         done.documents += len(documents)
         done.hidden += len(documents) - len(shown)
-        done.removed += chunk.removed
+        done.removed += sum(chunk.removed for chunk in chunks)
 
     def _write(self, name: str, keys: list[str], documents: Mapping[str, bytes]) -> dict[str, str]:
         """Write documents, delete those of other keys, and return the rejected ones with their reasons."""
@@ -149,7 +151,7 @@ def count_documents(api: Connection, indexes: Indexes, media_type: MediaType, in
         index: Name or alias of the index.
     """
     number, after = 0, None
-    while keys := batch(api, media_type, after, document_rows.CHUNK):
+    while keys := batch(api, media_type, after, BATCH):
         number += len(indexes.matching(index, [str(key) for key in keys]))
         after = keys[-1]
     return number

@@ -1,7 +1,7 @@
 """Keys whose records may differ between the catalog and the API's table.
 
 Rows that were written since the last refresh are recognized by their row versions, in both databases. Records
-that are in one database only are found by comparing the keys, in groups: only groups that differ are read.
+that are in one database only are found by comparing the keys (`key_groups.py`).
 """
 
 from collections.abc import Iterable
@@ -9,17 +9,15 @@ from uuid import UUID
 
 from psycopg import sql
 
-from catalog.core.errors import Fatal
 from catalog.core.session import Connection
-from catalog.data_refresh import progress
+from catalog.data_refresh import key_groups, progress
 from catalog.data_refresh.basis import Mark, written_by_others
 from catalog.data_refresh.columns import changes_name
+from catalog.data_refresh.key_groups import copy_keys
 from catalog.data_refresh.row_versions import written_since
 
-BATCH = 10_000  # keys
-_GROUPS = 4096  # of keys
+BATCH = 50_000  # keys
 NONE = sql.SQL("false")
-_PROBE = "00112233-4455-6677-8899-aabbccddeeff"
 
 
 class TooManyChanges(Exception):
@@ -52,27 +50,35 @@ def find_changes(
     Raises:
         TooManyChanges: There are more keys.
     """
-    parts = {
+    parts: dict[str, sql.Composable] = {
         "changes": sql.Identifier("public", changes_name(table)),
         "live": sql.Identifier("public", table),
         "moderated": sql.Identifier("public", f"api_deleted{table}"),
         "source": sql.Identifier("public", table),
-        "groups": sql.Literal(_GROUPS - 1),
+        "newer": written_since(upstream, began),
+        "edited": written_by_others(api, mark),
+        "also": also,
+        "rejected": sql.Literal(list(rejected)),
+        "enough": sql.Literal(most + 1),
     }
-    _create(api, parts["changes"])
-    changed = sql.SQL("select identifier from {source} where {newer} or {also}").format(
-        newer=written_since(upstream, began), also=also, **parts
+    copy_keys(
+        upstream,
+        api,
+        "known",
+        sql.SQL("select identifier from {source} where {newer} or {also} limit {enough}").format(**parts),
     )
-    _copy_keys(upstream, api, changed)
-    api.execute("insert into pg_temp.keys select unnest(%s::uuid[])", [list(rejected)])
-    statement = sql.SQL("""
-        insert into {changes} select identifier from pg_temp.keys
-        union select identifier from {live} where {written}
+    api.execute(
+        sql.SQL("""
+            insert into pg_temp.known
+            select unnest({rejected}::uuid[]) except select identifier from pg_temp.known
+        """).format(**parts)
+    )
+    query = sql.SQL("""
+        select identifier from pg_temp.known
         union select identifier from {live} join {moderated} using (identifier)
     """)
-    _limit(api.execute(statement.format(written=written_by_others(api, mark), **parts)).rowcount, most)
-    if groups := _differing_groups(upstream, api, parts):
-        _add_missing(upstream, api, groups, parts)
+    _create(api, parts["changes"], query.format(**parts), most)
+    key_groups.add_differing(upstream, api, table, parts["changes"], known="known", edited=parts["edited"])
     row = api.execute(sql.SQL("select count(*) from {changes}").format(**parts)).fetchone()
     _limit(number := int(row[0]) if row else 0, most)
     api.execute(sql.SQL("analyze {changes}").format(**parts))
@@ -96,86 +102,22 @@ def find_written(upstream: Connection, api: Connection, table: str, began: int, 
         TooManyChanges: There are more keys.
     """
     changes = sql.Identifier("public", changes_name(table))
-    _create(api, changes)
-    query = sql.SQL("select identifier from {} where {}").format(
-        sql.Identifier("public", table), written_since(upstream, began)
+    query = sql.SQL("select identifier from {} where {} limit {}").format(
+        sql.Identifier("public", table), written_since(upstream, began), sql.Literal(most + 1)
     )
-    _copy_keys(upstream, api, query)
-    number = api.execute(
-        sql.SQL("insert into {} select distinct identifier from pg_temp.keys").format(changes)
-    ).rowcount
-    _limit(number, most)
+    copy_keys(upstream, api, "known", query)
+    number = _create(api, changes, sql.SQL("select distinct identifier from pg_temp.known"), most)
     api.execute(sql.SQL("analyze {}").format(changes))
     return number
 
 
-def _create(api: Connection, changes: sql.Composable) -> None:
-    """Create the table of keys, and a temporary table for those of the catalog."""
+def _create(api: Connection, changes: sql.Composable, query: sql.Composable, most: int) -> int:
+    """Create the table of keys from a query, and return their number. Raises TooManyChanges."""
     api.execute(sql.SQL("drop table if exists {}").format(changes))
-    api.execute(sql.SQL("create table {} (identifier uuid primary key)").format(changes))
-    api.execute("create temporary table pg_temp.keys (identifier uuid) on commit drop")
-
-
-def _copy_keys(upstream: Connection, api: Connection, query: sql.Composable) -> None:
-    """Replace the keys of the temporary table by those of a query of the catalog."""
-    api.execute("truncate pg_temp.keys")
-    with (
-        upstream.cursor() as reader,
-        reader.copy(sql.SQL("copy ({}) to stdout (format binary)").format(query)) as source,
-        api.cursor() as writer,
-        writer.copy("copy pg_temp.keys from stdin (format binary)") as target,
-    ):
-        for data in source:
-            target.write(data)
-
-
-def _differing_groups(upstream: Connection, api: Connection, parts: dict[str, sql.Composable]) -> list[int]:
-    """Return the groups of keys that are not the same in both databases.
-
-    Media that moderators have deleted are in the catalog, but not in the live table, so both are compared
-    with the catalog; those that the catalog does not have either make their group differ.
-    """
-    probe = "select uuid_hash_extended(%s::uuid, 0)"
-    if upstream.execute(probe, [_PROBE]).fetchone() != api.execute(probe, [_PROBE]).fetchone():
-        raise Fatal("the servers of catalog and API hash keys differently; use the mode full.")
-    query = """
-        select (h & {groups})::int, count(*), sum((h >> 32)::int), sum((h & 2147483647)::int)
-          from (select uuid_hash_extended(identifier, 0) as h from {keys}) k group by 1
-    """
-    here = sql.SQL("(select identifier from {live} union all select identifier from {moderated}) l")
-    known = _sums(upstream, sql.SQL(query).format(keys=parts["source"], **parts))
-    found = _sums(api, sql.SQL(query).format(keys=here.format(**parts), **parts))
-    return sorted(group for group in {*known, *found} if known.get(group) != found.get(group))
-
-
-def _sums(connection: Connection, query: sql.Composed) -> dict[int, tuple[int, ...]]:
-    return {group: tuple(sums) for group, *sums in connection.execute(query)}
-
-
-def _add_missing(
-    upstream: Connection, api: Connection, groups: list[int], parts: dict[str, sql.Composable]
-) -> None:
-    """Add the keys of these groups that only one database has."""
-    within = sql.SQL("(uuid_hash_extended(identifier, 0) & {groups})::int = any({numbers})").format(
-        numbers=sql.Literal(groups), **parts
-    )
-    _copy_keys(
-        upstream,
-        api,
-        sql.SQL("select identifier from {source} where {within}").format(within=within, **parts),
-    )
-    api.execute("analyze pg_temp.keys")
-    api.execute(
-        sql.SQL("""
-            insert into {changes}
-            (select identifier from pg_temp.keys
-             except select identifier from {live} where {within}
-             except select identifier from {moderated})
-            union
-            (select identifier from {live} where {within} except select identifier from pg_temp.keys)
-            on conflict do nothing
-        """).format(within=within, **parts)
-    )
+    number = api.execute(sql.SQL("create table {} as {}").format(changes, query)).rowcount
+    _limit(number, most)
+    api.execute(sql.SQL("alter table {} add primary key (identifier)").format(changes))
+    return number
 
 
 def _limit(number: int, most: int) -> None:

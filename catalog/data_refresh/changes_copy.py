@@ -68,7 +68,8 @@ class ChangesCopy(TableCopy):
             while keys := batch(self._api, self._table, copied.after):
                 refused = Refusals()
                 with self._api.transaction():
-                    self._copy_keys(columns, keys, copied, refused)
+                    for merge in self._copy_keys(columns, keys, self._table, copied, refused):
+                        self._count(copied, merge, refused)
                     refused.check(copied, allowed)
                     refused.note(self._api, copied)
                     copied.after = keys[-1]

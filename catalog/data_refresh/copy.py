@@ -226,7 +226,8 @@ class TableCopy(RecordCopy):
                 with self._api.transaction(), self._upstream.transaction():
                     merges = [self._copy_within(columns, part.condition, own_name(self._table))]
             except REFUSED:
-                merges = self._copy_carefully(columns, part.condition, copied, refused)
+                keys = self._streams.keys(part.condition)
+                merges = self._copy_keys(columns, keys, own_name(self._table), copied, refused)
             copied = self._current(lock=True)
             if snapshot not in copied.snapshots:
                 copied.snapshots.append(snapshot)
@@ -291,6 +292,7 @@ class TableCopy(RecordCopy):
             columns, last = self.columns(), None
             while keys := batch(self._api, self._table, last):
                 take_back(self._api, copied, set(map(str, keys)))
-                self._copy_keys(columns, keys, copied, refused)
+                for merge in self._copy_keys(columns, keys, self._table, copied, refused):
+                    self._count(copied, merge, refused)
                 last = keys[-1]
         refused.note(self._api, copied)

@@ -128,6 +128,7 @@ def reject_duplicates(api: Connection, copied: Copied, allowed: int) -> None:
         "live": sql.Identifier("public", table),
         "changes": sql.Identifier("public", changes_name(table)),
     }
+    api.execute(sql.SQL("analyze {temp} (identifier)").format(**parts))  # only how many rows there are
     for name, facts in shape(api, table).get("index", {}).items():
         key = _key(api, name) if facts["unique"] and facts["valid"] else None
         if key is None or set(key.columns) <= own:
@@ -157,18 +158,23 @@ def _surplus(key: _Key, parts: dict[str, sql.Identifier]) -> sql.Composed:
         sql.SQL("{} as {}").format(value, place) for value, place in zip(key.values, places, strict=True)
     )
     equal = sql.SQL("{0}.{1} is not distinct from {2}.{1}" if key.nulls else "{0}.{1} = {2}.{1}")
-    same = sql.SQL(" and ").join(
-        equal.format(sql.Identifier("l"), place, sql.Identifier("t")) for place in places
-    )
+
+    def same(one: str, other: str) -> sql.Composed:
+        return sql.SQL(" and ").join(
+            equal.format(sql.Identifier(one), place, sql.Identifier(other)) for place in places
+        )
+
+    # Records that keep their values do not collide with each other: the live table has the same index.
     return sql.SQL("""
         with t as (
-            select identifier, {values},
-                   exists (select from {live} o where o.identifier = n.identifier) as known
-              from {temp} n where {rows}
+            select n.*, ({same_before}) is not true as brings,
+                   exists (select from {live} k where k.identifier = n.identifier) as known
+              from (select identifier, {values} from {temp} where {rows}) n
+              left join (select identifier, {values} from {live} where {rows}) o using (identifier)
         ), l as (
             select l.identifier, {places}, null::boolean as known
               from (select identifier, {values} from {live} where {rows}) l
-             where exists (select from t where {same})
+             where exists (select from t where t.brings and {same})
                and not exists (select from {changes} c where c.identifier = l.identifier)
         )
         select identifier, known from (
@@ -176,7 +182,14 @@ def _surplus(key: _Key, parts: dict[str, sql.Identifier]) -> sql.Composed:
                        partition by {places} order by coalesce(known, true) desc, identifier desc) as place
               from (select identifier, {places}, known from t union all select * from l) both_of_them
         ) ranked where place > 1
-    """).format(values=values, places=sql.SQL(", ").join(places), rows=key.rows, same=same, **parts)
+    """).format(
+        values=values,
+        places=sql.SQL(", ").join(places),
+        rows=key.rows,
+        same=same("l", "t"),
+        same_before=same("n", "o"),
+        **parts,
+    )
 
 
 def _reject(api: Connection, table: str, index: str, surplus: list[UUID]) -> None:

@@ -87,23 +87,6 @@ class RecordCopy:
         sources = {name: source for name, _, _ in theirs if (source := _RENAMED.get(name, name)) in ours}
         return [Column(name, kind, sources.get(name), width) for name, kind, width in theirs if name != "id"]
 
-    def _copy_keys(self, columns: list[Column], keys: list[UUID], copied: Copied, refused: Refusals) -> None:
-        """Copy the records of these keys: all at once, or one by one if some of them cannot be stored."""
-        parts = [keys]
-        while parts:
-            part = parts.pop()
-            try:
-                with self._api.transaction(), self._upstream.transaction():
-                    condition = sql.SQL("identifier = any({})").format(sql.Literal(part))
-                    merge = self._copy_within(columns, condition, self._table)
-            except REFUSED as error:
-                if len(part) > 1:
-                    parts += [[key] for key in part]
-                else:
-                    refused.add(str(part[0]), self._reason(columns, part[0], error))
-            else:
-                self._count(copied, merge, refused)
-
     def _copy_within(self, columns: list[Column], within: sql.Composable, own_table: str) -> Merge:
         """Copy records.
 
@@ -130,20 +113,30 @@ class RecordCopy:
                     streams.write(["identifier", *taken], new)
         return merge
 
-    def _copy_carefully(
-        self, columns: list[Column], within: sql.Composable, copied: Copied, refused: Refusals
+    def _copy_keys(
+        self, columns: list[Column], keys: list[UUID], own_table: str, copied: Copied, refused: Refusals
     ) -> list[Merge]:
-        """Copy records without those that a database rejects, which are found by bisection."""
-        keys, merges = self._streams.keys(within), []
+        """Copy the records of these keys without those that a database rejects, which are found by bisection.
+
+        Args:
+            columns: Columns of the new table.
+            keys: Identifiers.
+            own_table: Table with the API's own columns.
+            copied: Progress of the copy, without these records.
+            refused: Rejected records; more are added.
+
+        Raises:
+            Fatal: Too many records are rejected.
+        """
         estimate = estimated_rows(self._upstream, self.source)
         allowed = allowed_rejects(max(estimate, copied.rows + len(keys)))
-        parts = [keys]
+        merges, parts = [], [keys]
         while parts:
             part = parts.pop()
             condition = sql.SQL("identifier = any({})").format(sql.Literal(part))
             try:
                 with self._api.transaction(), self._upstream.transaction():
-                    merges.append(self._copy_within(columns, condition, own_name(self._table)))
+                    merges.append(self._copy_within(columns, condition, own_table))
             except REFUSED as error:
                 if len(part) <= 1:
                     self._check_table(part[0])

@@ -67,22 +67,40 @@ def _by_source(api: Connection, table: str) -> list[str]:
     return found
 
 
-def shrunken_sources(table: str, changed: Iterable[tuple[str, int, int]], rows: int) -> list[str]:
+def shrunken_sources(
+    api: Connection, table: str, source: sql.Composable, changed: Iterable[tuple[str, int, int]]
+) -> list[str]:
     """Return findings about a live table whose rows are changed in place.
 
+    Rows are counted only as far as necessary, so the cost follows what is lost.
+
     Args:
+        api: Connection to the API database, before the change.
         table: Name of the table.
-        changed: Source, number of its rows, and their number after the change; of the sources that change.
-        rows: Number of rows of the table.
+        source: Expression for the source of a row.
+        changed: Source, and how many of its rows are lost and gained; of the sources that change.
     """
-    found, changed = [], list(changed)
-    after = rows + sum(now - before for _, before, now in changed)
-    if after < (1 - TOTAL) * rows:
-        found.append(f"{table}: {after:,} rows, {rows:,} are live")
-    for name, before, now in sorted(changed):
-        if before >= SOURCE_SIZE and now <= (1 - SOURCE) * before:
-            found.append(f"{table}: {now:,} rows of {name}, {before:,} are live")
+    found, all_lost = [], 0
+    for name, lost, gained in sorted(changed):
+        all_lost += (less := lost - gained)
+        many = round(less / SOURCE)  # a source with more rows loses a smaller share
+        if many >= SOURCE_SIZE:
+            condition = sql.SQL("{} = {}").format(source, sql.Literal(name))
+            if SOURCE_SIZE <= (rows := _count(api, table, condition, many + 1)) <= many:
+                found.append(f"{table}: {rows - less:,} rows of {name}, {rows:,} are live")
+    many = round(all_lost / TOTAL)
+    if (rows := _count(api, table, sql.SQL("true"), max(many, 0))) < many:
+        found.insert(0, f"{table}: {rows - all_lost:,} rows, {rows:,} are live")
     return found
+
+
+def _count(api: Connection, table: str, condition: sql.Composable, most: int) -> int:
+    """Return the number of rows that meet a condition, at most `most`."""
+    query = sql.SQL("select count(*) from (select from {} where {} limit {}) few").format(
+        sql.Identifier("public", table), condition, sql.Literal(most)
+    )
+    row = api.execute(query).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _counts(api: Connection, table: str, source: str | None) -> dict[str, int]:

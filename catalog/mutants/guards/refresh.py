@@ -227,8 +227,8 @@ GUARDS = (
         holds="Records that only one database has are found without a row version.",
         row=49,
         file="catalog/data_refresh/changes.py",
-        find="    if groups := _differing_groups(upstream, api, parts):\n",
-        replace="    if groups := []:\n",
+        find='    key_groups.add_missing(upstream, api, table, parts["changes"], written="written")\n',
+        replace="",
         tests=(f"{TEST_INCREMENTAL}::test_changes_by_anybody_are_found",),
     ),
     Guard(

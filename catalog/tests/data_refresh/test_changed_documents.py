@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from catalog.core.errors import Interrupted, Refused
-from catalog.data_refresh import document_rows
+from catalog.data_refresh import changed_documents, document_rows
 from catalog.data_refresh.changed_documents import ChangedDocuments, count_documents
 from catalog.data_refresh.moderation import moderation_moment
 from catalog.data_refresh.refresh import Made, begin, note_index, read, replan
@@ -126,7 +126,8 @@ def test_a_kill_before_the_state_is_saved(published):
 
 
 def test_an_update_that_is_stopped_resumes(published, monkeypatch):
-    monkeypatch.setattr(document_rows, "CHUNK", 7)
+    monkeypatch.setattr(changed_documents, "BATCH", 7)
+    monkeypatch.setattr(document_rows, "CHUNK", 3)
     write(published, 1)
     published.begin("1")
     state: dict[str, dict[str, object]] = {}
