@@ -15,7 +15,7 @@ SIZE = 128  # keys of a group, about
 LEAST, MOST = 1 << 12, 1 << 20  # groups
 DEAD = 0.01  # share of dead rows from which index-only scans are avoided
 LOOK_UP = 0.05  # share of all keys that are looked up one by one, instead of reading all groups that differ
-BATCH = 50_000  # keys that are looked up at once
+BATCH = 50_000  # keys that are looked up at once; so many always are
 _PROBE = "00112233-4455-6677-8899-aabbccddeeff"
 # A sum of 2 billion hashes of 31 bits fits into a bigint.
 _SUMS: LiteralString = """
@@ -201,7 +201,7 @@ class _Comparison:
     def _look_up(self) -> bool:
         """Add those of the listed keys that the catalog does not have; return False if there are too many."""
         number = self._api.execute("select count(*) from pg_temp.here").fetchone() or (0,)
-        if number[0] > self._rows * LOOK_UP:
+        if number[0] > max(self._rows * LOOK_UP, BATCH):
             return False
         with self._api.cursor("here") as cursor:
             cursor.execute("select identifier from pg_temp.here order by 1")

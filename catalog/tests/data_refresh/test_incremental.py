@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh import apply, changes, changes_copy, promotion, shrinkage
+from catalog.data_refresh import apply, changes, changes_copy, key_groups, promotion, shrinkage
 from catalog.data_refresh.apply import apply_changes
 from catalog.data_refresh.changes import TooManyChanges
 from catalog.data_refresh.changes_copy import ChangesCopy
@@ -151,6 +151,70 @@ def test_changes_by_anybody_are_found(image):
     )
     assert (applied.inserted, applied.updated, applied.deleted) == (7, 5, 3)
     assert changed(image).updated == 0
+
+
+UNLISTED = """
+    delete from image where identifier in (
+        select identifier from image where id not in (select image_id from imagelist_images)
+         order by identifier desc limit 4)
+"""
+KEYS_OF_ONE_DATABASE = {
+    "deleted from the catalog": (
+        [f"delete from image where identifier in {LATER.format(20, 30)}"],
+        [],
+        (0, 0, 30),
+    ),
+    "deleted from the API's table": ([], [UNLISTED], (4, 0, 0)),
+    "inserted into the API's table": (
+        [],
+        [
+            """
+            insert into image (identifier, created_on, updated_on, url, provider, foreign_identifier,
+                               foreign_landing_url, license, removed_from_source, view_count)
+            select gen_random_uuid(), now(), now(), url || '?' || id, provider, foreign_identifier || id,
+                   foreign_landing_url, license, false, 0 from image limit 3
+            """
+        ],
+        (0, 0, 3),
+    ),
+    "moderated and not in the catalog": (
+        [f"delete from image where identifier in {FIRST.format(2)}"],
+        [
+            """
+            insert into api_deletedimage
+            select now(), now(), identifier from image order by identifier limit 2
+            """
+        ],
+        (0, 0, 2),
+    ),
+    "of both kinds": (
+        [f"delete from image where identifier in {LATER.format(10, 3)}", NEW.format("k", 3)],
+        [UNLISTED],
+        (7, 0, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("few", [True, False], ids=["looked up", "read at once"])
+@pytest.mark.parametrize("what", KEYS_OF_ONE_DATABASE)
+def test_keys_that_one_database_has(image, what, few, monkeypatch):
+    """Few keys are looked up in the catalog one by one; of many, the groups that differ are read."""
+    if not few:
+        monkeypatch.setattr(key_groups._Comparison, "_look_up", lambda _: False)
+    monkeypatch.setattr(key_groups, "LEAST", 32)  # several of 120 keys are in one group
+    catalog, api, expected = KEYS_OF_ONE_DATABASE[what]
+    applied = changed(image, *catalog, api=api)
+    assert (applied.inserted, applied.updated, applied.deleted) == expected
+
+
+def test_deletions_are_found_without_reading_the_catalogs_keys_again(image, monkeypatch):
+    """Whatever moderators have deleted, new records and rejected ones: none of them makes a group differ."""
+    monkeypatch.setattr(key_groups._Comparison, "_compare", lambda *_: pytest.fail("reads all keys again"))
+    image.api.execute("insert into api_deletedimage select now(), now(), gen_random_uuid()")
+    image.catalog.execute(f"delete from image where identifier in {LATER.format(40, 9)}")
+    image.catalog.execute(NEW.format("n", 5))
+    applied = image.incremental()["image"]
+    assert (applied.inserted, applied.deleted) == (5, 9)
 
 
 def test_a_transaction_that_was_open_during_a_refresh(image, pair):  # noqa: F811 - the fixture
