@@ -1,15 +1,19 @@
-"""TSV → catalog: first load, unchanged reload, reload with 10 % changed, each compared with a bare COPY.
+"""TSV → catalog: first load, unchanged reload, reload with 10 % changed.
 
+They are compared with COPY, into a table without indexes and straight into the catalog's, and with the widely
+used form: COPY into an indexed table, deletions of what cannot be loaded, INSERT … ON CONFLICT DO UPDATE.
 BENCH_ROWS (default: 200,000) rows are loaded into a table of BENCH_EXISTING (default: 0) rows; 5,000,000
 makes a large table.
 """
 
 import os
 import resource
+import shutil
 import statistics
 import tempfile
 import time
 import uuid
+from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -71,6 +75,70 @@ def load(connection: Connection, parts: list[UPath], rows: int) -> tuple[float, 
     return rows / (time.perf_counter() - began), report
 
 
+def copy_indexed(connection: Connection, parts: list[UPath], rows: int) -> float:
+    """Return the rows per second of COPY into the catalog's table, with its indexes and without any check."""
+    with connection.transaction(force_rollback=True):
+        for column, value in (
+            ("created_on", "now()"),
+            ("updated_on", "now()"),
+            ("removed_from_source", "false"),
+        ):
+            connection.execute(f"alter table image alter {column} set default {value}")
+        began = time.perf_counter()
+        with connection.cursor().copy(f"copy image ({', '.join(COLUMNS['image'])}) from stdin") as copy:
+            for part in parts:
+                copy.write(part.read_bytes())
+        return rows / (time.perf_counter() - began)
+
+
+UPSERT = """
+    insert into image as old ({columns}, created_on, updated_on, last_synced_with_source, removed_from_source,
+                              standardized_popularity)
+    select {values}, now(), now(), now(), false, standardized_image_popularity(provider, meta_data)
+      from (select distinct on (url) * from form) new
+     where not exists (select from image o where o.url = new.url
+                          and md5(o.foreign_identifier) <> md5(new.foreign_identifier))
+    on conflict (provider, md5(foreign_identifier)) do update
+       set {merged}, updated_on = now(), last_synced_with_source = now(), removed_from_source = false,
+           standardized_popularity = excluded.standardized_popularity
+"""
+MERGED = {  # the others: the new value if there is one
+    "meta_data": """coalesce(jsonb_strip_nulls(old.{0}) || jsonb_strip_nulls(excluded.{0}),
+                             excluded.{0}, old.{0})""",
+    "tags": """coalesce(excluded.{0} || coalesce((select jsonb_agg(tag) from jsonb_array_elements(old.{0}) tag
+                    where tag ->> 'provider' <> old.provider), '[]'), excluded.{0}, old.{0})""",
+}
+
+
+def widely_used_form(connection: Connection, parts: list[UPath], rows: int) -> float:
+    """Return the rows per second of an upsert of all rows, with the same merge of JSON columns."""
+    names = COLUMNS["image"]
+    began = time.perf_counter()
+    with connection.transaction():
+        connection.execute(f"create unlogged table form as select {', '.join(names)} from image with no data")
+        connection.execute("create index on form (provider)")
+        connection.execute("create index on form (provider, md5(foreign_identifier))")
+        connection.execute("create index on form (provider, md5(url))")
+        with connection.cursor().copy(f"copy form ({', '.join(names)}) from stdin") as copy:
+            for part in parts:
+                copy.write(part.read_bytes())
+        for name in ("foreign_identifier", "foreign_landing_url", "url", "license", "license_version"):
+            connection.execute(f"delete from form where {name} is null")
+        connection.execute(
+            "delete from form a using form b where a.ctid < b.ctid and a.provider = b.provider"
+            " and md5(a.foreign_identifier) = md5(b.foreign_identifier)"
+        )
+        merged = ", ".join(
+            f"{name} = {MERGED.get(name, 'coalesce(excluded.{0}, old.{0})').format(name)}"
+            for name in names
+            if name not in ("provider", "foreign_identifier")
+        )
+        statement = UPSERT.format(columns=", ".join(names), values=", ".join(names), merged=merged)
+        assert connection.execute(statement).rowcount == rows
+        connection.execute("drop table form")
+    return rows / (time.perf_counter() - began)
+
+
 def bare_copy(connection: Connection, parts: list[UPath], rows: int) -> float:
     """Return the rows per second of a bare COPY into an unlogged table without indexes."""
     columns = ", ".join(COLUMNS["image"])
@@ -94,7 +162,7 @@ def main() -> None:
             _measure(connection, base)
     finally:
         server.stop()
-        os.system(f"rm -rf {base}")
+        shutil.rmtree(base, ignore_errors=True)
 
 
 def _measure(connection: Connection, base: Path) -> None:
@@ -106,27 +174,45 @@ def _measure(connection: Connection, base: Path) -> None:
     if EXISTING:
         connection.execute("vacuum analyze image")
     same, changed = write_parts(base / "same", ROWS), write_parts(base / "changed", ROWS, retitle=10)
-    figures: dict[str, list[float]] = {"bare COPY": [], "first load": [], "unchanged": [], "10 % changed": []}
+    figures: dict[str, list[float]] = defaultdict(list)
     for _ in range(REPEATS):
-        if EXISTING:
-            connection.execute("delete from image where foreign_identifier::bigint < 50010000000")
-            connection.execute("vacuum image")
-        else:
-            connection.execute("truncate image")
-        figures["bare COPY"].append(bare_copy(connection, same, ROWS))
-        for name, parts, expected in (
-            ("first load", same, "inserted"),
-            ("unchanged", same, "unchanged"),
-            ("10 % changed", changed, "updated"),
+        figures["COPY, no indexes"].append(bare_copy(connection, same, ROWS))
+        for name, work in (
+            ("COPY into the indexed table", copy_indexed),
+            ("widely used form, first load", widely_used_form),
+            ("first load", first_load),
         ):
+            _clear(connection)
+            figures[name].append(work(connection, same, ROWS))
+        for name, parts, expected in (("unchanged", same, "unchanged"), ("10 % changed", changed, "updated")):
             rate, report = load(connection, parts, ROWS)
             assert getattr(report, expected) == (ROWS // 10 if expected == "updated" else ROWS), report
             figures[name].append(rate)
-    floor = statistics.median(figures["bare COPY"])
+        figures["widely used form, unchanged"].append(widely_used_form(connection, changed, ROWS))
+    floor, indexed = (
+        statistics.median(figures[name]) for name in ("COPY, no indexes", "COPY into the indexed table")
+    )
     size = "empty table" if not EXISTING else f"table of {EXISTING:,} rows"
     print(f"load of {ROWS:,} rows, {size}, median of {REPEATS}:")
     for name, rates in figures.items():
         rate = statistics.median(rates)
-        spread = f"{min(rates):,.0f} to {max(rates):,.0f}"
-        print(f"  {name:<14}{rate:>9,.0f} rows/s   ({rate / floor:.2f} of a bare COPY; {spread})")
+        print(
+            f"  {name:<30}{rate:>9,.0f} rows/s   {rate / floor:.2f} of COPY, {rate / indexed:.2f} of COPY "
+            f"with indexes; {min(rates):,.0f} to {max(rates):,.0f}"
+        )
     print(f"  peak memory   {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024:>9,} MB")
+
+
+def first_load(connection: Connection, parts: list[UPath], rows: int) -> float:
+    rate, report = load(connection, parts, rows)
+    assert report.inserted == rows, report
+    return rate
+
+
+def _clear(connection: Connection) -> None:
+    """Delete what the last load has inserted."""
+    if EXISTING:
+        connection.execute("delete from image where foreign_identifier::bigint < 50010000000")
+        connection.execute("vacuum image")
+    else:
+        connection.execute("truncate image")

@@ -2,7 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +16,9 @@ from catalog.core.session import Connection
 from catalog.data_refresh import document_rows
 from catalog.data_refresh.bulk import BulkSender, delete_action
 from catalog.data_refresh.changes import batch
-from catalog.data_refresh.document_rows import DocumentRows
-from catalog.data_refresh.indexing import send
+from catalog.data_refresh.document_rows import Chunk, DocumentRows
+from catalog.data_refresh.indexing import SENDERS, send
+from catalog.data_refresh.merge import read_ahead
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.sensitive import sensitive_groups
 from catalog.data_refresh.tag_policy import TagPolicy
@@ -81,7 +84,7 @@ class ChangedDocuments:
         self._groups = sensitive_groups(terms)
         self._rows = DocumentRows(api, media_type, media_type, policy)
         self._senders = {
-            name: BulkSender(indexes.client, indexes.require(name).writer, tell=True, pause=pause)
+            name: BulkSender(indexes.client, indexes.require(name).writer, pause=pause)
             for name in (index, filtered)
         }
         self._load, self._save, self._report, self._should_stop = load, save, progress, should_stop
@@ -95,21 +98,30 @@ class ChangedDocuments:
         """
         stored = self._load()
         done = msgspec.convert(stored, Updated) if stored else Updated()
-        while keys := batch(self._api, self._media_type, done.after, BATCH):
-            self._update(keys, done)
-            done.after = keys[-1]
-            self._save(msgspec.to_builtins(done))
-            self._report(done)
-            if self._should_stop():
-                raise Interrupted(
-                    f"asked to stop after {done.documents:,} documents; the next attempt resumes there."
-                )
+        with closing(read_ahead(self._batches(done.after))) as batches:
+            for keys, chunks in batches:
+                self._update(keys, chunks, done)
+                done.after = keys[-1]
+                self._save(msgspec.to_builtins(done))
+                self._report(done)
+                if self._should_stop():
+                    raise Interrupted(
+                        f"asked to stop after {done.documents:,} documents; the next attempt resumes there."
+                    )
         return done
 
-    def _update(self, keys: list[UUID], done: Updated) -> None:
-        texts = [str(key) for key in keys]
+    def _batches(self, after: UUID | None) -> Iterator[tuple[list[UUID], list[Chunk]]]:
+        """Yield keys and their documents, while the engine is writing those before."""
         size = document_rows.CHUNK
-        chunks = [self._rows.of_keys(keys[first : first + size]) for first in range(0, len(keys), size)]
+        while keys := batch(self._api, self._media_type, after, BATCH):
+            yield (
+                keys,
+                [self._rows.of_keys(keys[first : first + size]) for first in range(0, len(keys), size)],
+            )
+            after = keys[-1]
+
+    def _update(self, keys: list[UUID], chunks: list[Chunk], done: Updated) -> None:
+        texts = [str(key) for key in keys]
         documents = {key: action for chunk in chunks for key, action in chunk.written.items()}
         rejected = {one.key: f"{one.kind}: {one.reason}" for chunk in chunks for one in chunk.rejections}
         rejected |= self._write(self._index, texts, documents)
@@ -134,11 +146,13 @@ class ChangedDocuments:
 
     def _write(self, name: str, keys: list[str], documents: Mapping[str, bytes]) -> dict[str, str]:
         """Write documents, delete those of other keys, and return the rejected ones with their reasons."""
-        sender = self._senders[name]
+        sender, size = self._senders[name], document_rows.CHUNK
         actions = [documents.get(key) or delete_action(key) for key in keys]
-        sent = send(sender, actions)
+        parts = [actions[first : first + size] for first in range(0, len(actions), size)]
+        with ThreadPoolExecutor(SENDERS) as senders:
+            sent = list(senders.map(lambda part: send(sender, part), parts))
         self._indexes.refresh(name)
-        return {one.key: f"{one.kind}: {one.reason}" for one in sent.rejections}
+        return {one.key: f"{one.kind}: {one.reason}" for part in sent for one in part.rejections}
 
 
 def count_documents(api: Connection, indexes: Indexes, media_type: MediaType, index: str) -> int:

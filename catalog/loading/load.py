@@ -128,6 +128,8 @@ class Load:
             raise Fatal(
                 f"{rows:,} rows came from {what}, but the manifest lists {expected:,}; nothing was loaded."
             )
+        # A small sample: the planner needs the number of rows, and that the values are distinct.
+        self._execute("set local default_statistics_target = 10")
         self._execute("analyze {loading} (provider, foreign_identifier, url, rejected)")
         self._progress(f"{self._media_type}: copied {rows:,} rows from {what}")
 
