@@ -122,7 +122,7 @@ def _create(api: Connection, changes: sql.Composable, query: sql.Composable, mos
 
 def _limit(number: int, most: int) -> None:
     if number > most:
-        raise TooManyChanges(f"{number:,} records have changed, more than {most:,}")
+        raise TooManyChanges(f"more than {most:,} records have changed")
 
 
 def batch(api: Connection, table: str, after: UUID | None, size: int = BATCH) -> list[UUID]:

@@ -241,6 +241,12 @@ class SearchEngine:
         return copy / "bin" / "java"
 
 
+def download() -> None:
+    """Download the engine, unless it is in the local Maven cache."""
+    for artifact in (_ZIP, *_JARS):
+        _fetch(artifact)
+
+
 def _is_used(path: tuple[str, ...]) -> bool:
     """Return True if a file of the zip is needed to run a node."""
     return bool(path) and path[:2] != ("lib", "tools") and (path[0] != "modules" or path[1] in _MODULES)

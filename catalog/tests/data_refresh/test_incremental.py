@@ -423,7 +423,7 @@ def test_many_orphans_are_refused(image, monkeypatch):
 
 def test_too_many_changes(image):
     image.catalog.execute("update image set title = title")
-    with pytest.raises(TooManyChanges, match="records have changed, more than 50"):
+    with pytest.raises(TooManyChanges, match="more than 50 records have changed"):
         image.incremental(most=50)
 
 

@@ -18,6 +18,7 @@ from werkzeug import Request, Response
 from catalog.core.session import Connection
 from catalog.data_refresh.client import connect
 from catalog.data_refresh.search import Indexes
+from catalog.local import search
 from catalog.local.airflow_api import FINISHED, AirflowApi, JsonObject
 from catalog.local.lifecycle import down, up
 from catalog.local.runs import unpaused
@@ -250,6 +251,7 @@ def stack_for_tests(webhook: str, aws: str) -> Iterator[Stack]:
         "HTTPS_PROXY": "http://127.0.0.1:9",  # nothing listens there: no request reaches a provider
         "NO_PROXY": "127.0.0.1,localhost",
     }
+    search.download()  # the stack has no proxy that works
     before = dict(os.environ)
     os.environ.update(environment)
     stack = Stack(folder)
