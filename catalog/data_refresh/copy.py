@@ -90,7 +90,7 @@ class TableCopy(RecordCopy):
                     copied = self._finish()
                 except TooManyChanges as error:
                     self._execute(self._api, "drop table {temp}, {progress}, {ranges}, {own}")
-                    raise Retry(f"{error}, since the copy began; it starts over.") from None
+                    raise Retry(f"{error} since the copy began; it starts over.") from None
         check_rejects(copied)
         check_restricted(self._api, self._table)
         return copied
