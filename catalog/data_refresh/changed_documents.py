@@ -2,10 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -14,7 +14,7 @@ from catalog.core.errors import Interrupted, Retry
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh import document_rows
-from catalog.data_refresh.bulk import BulkSender, delete_action
+from catalog.data_refresh.bulk import BulkSender, Rejection, delete_action
 from catalog.data_refresh.changes import batch
 from catalog.data_refresh.document_rows import Chunk, DocumentRows
 from catalog.data_refresh.indexing import SENDERS, send
@@ -24,6 +24,7 @@ from catalog.data_refresh.sensitive import sensitive_groups
 from catalog.data_refresh.tag_policy import TagPolicy
 
 log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 BATCH = 10_000  # keys between two refreshes of the indexes; Indexes.matching accepts as many
 
 
@@ -112,18 +113,14 @@ class ChangedDocuments:
 
     def _batches(self, after: UUID | None) -> Iterator[tuple[list[UUID], list[Chunk]]]:
         """Yield keys and their documents, while the engine is writing those before."""
-        size = document_rows.CHUNK
         while keys := batch(self._api, self._media_type, after, BATCH):
-            yield (
-                keys,
-                [self._rows.of_keys(keys[first : first + size]) for first in range(0, len(keys), size)],
-            )
+            yield keys, [self._rows.of_keys(part) for part in _chunks(keys)]
             after = keys[-1]
 
     def _update(self, keys: list[UUID], chunks: list[Chunk], done: Updated) -> None:
         texts = [str(key) for key in keys]
         documents = {key: action for chunk in chunks for key, action in chunk.written.items()}
-        rejected = {one.key: f"{one.kind}: {one.reason}" for chunk in chunks for one in chunk.rejections}
+        rejected = _reasons(chunk.rejections for chunk in chunks)
         rejected |= self._write(self._index, texts, documents)
         documents = {key: action for key, action in documents.items() if key not in rejected}
         sensitive: set[str] = set()
@@ -146,13 +143,23 @@ class ChangedDocuments:
 
     def _write(self, name: str, keys: list[str], documents: Mapping[str, bytes]) -> dict[str, str]:
         """Write documents, delete those of other keys, and return the rejected ones with their reasons."""
-        sender, size = self._senders[name], document_rows.CHUNK
+        sender = self._senders[name]
         actions = [documents.get(key) or delete_action(key) for key in keys]
-        parts = [actions[first : first + size] for first in range(0, len(actions), size)]
         with ThreadPoolExecutor(SENDERS) as senders:
-            sent = list(senders.map(lambda part: send(sender, part), parts))
+            sent = list(senders.map(lambda part: send(sender, part), _chunks(actions)))
         self._indexes.refresh(name)
-        return {one.key: f"{one.kind}: {one.reason}" for part in sent for one in part.rejections}
+        return _reasons(part.rejections for part in sent)
+
+
+def _chunks(items: list[_T]) -> Iterator[list[_T]]:
+    """Split a list into parts of at most CHUNK items."""
+    size = document_rows.CHUNK
+    return (items[first : first + size] for first in range(0, len(items), size))
+
+
+def _reasons(rejections: Iterable[Iterable[Rejection]]) -> dict[str, str]:
+    """Return why documents are rejected, by their keys."""
+    return {one.key: f"{one.kind}: {one.reason}" for some in rejections for one in some}
 
 
 def count_documents(api: Connection, indexes: Indexes, media_type: MediaType, index: str) -> int:

@@ -10,10 +10,10 @@ from uuid import UUID
 from psycopg import sql
 
 from catalog.core.session import Connection
-from catalog.data_refresh import key_groups, progress
+from catalog.data_refresh import progress
 from catalog.data_refresh.basis import Mark, written_by_others
 from catalog.data_refresh.columns import changes_name
-from catalog.data_refresh.key_groups import copy_keys
+from catalog.data_refresh.key_groups import KeyComparison, copy_keys
 from catalog.data_refresh.row_versions import written_since
 
 BATCH = 50_000  # keys
@@ -78,7 +78,7 @@ def find_changes(
         union select identifier from {live} join {moderated} using (identifier)
     """)
     _create(api, parts["changes"], query.format(**parts), most)
-    key_groups.add_differing(upstream, api, table, parts["changes"], known="known", edited=parts["edited"])
+    KeyComparison(upstream, api, table, parts["changes"], known="known", edited=parts["edited"]).run()
     row = api.execute(sql.SQL("select count(*) from {changes}").format(**parts)).fetchone()
     _limit(number := int(row[0]) if row else 0, most)
     api.execute(sql.SQL("analyze {changes}").format(**parts))

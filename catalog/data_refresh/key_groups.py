@@ -10,12 +10,13 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
+from catalog.data_refresh.record_copy import estimated_rows
 
 SIZE = 128  # keys of a group, about
 LEAST, MOST = 1 << 12, 1 << 20  # groups
 DEAD = 0.01  # share of dead rows from which index-only scans are avoided
 LOOK_UP = 0.05  # share of all keys that are looked up one by one, instead of reading all groups that differ
-BATCH = 50_000  # keys that are looked up at once; so many always are
+BATCH = 50_000  # keys of one look-up; up to this number, they are always looked up
 _PROBE = "00112233-4455-6677-8899-aabbccddeeff"
 # A sum of 2 billion hashes of 31 bits fits into a bigint.
 _SUMS: LiteralString = """
@@ -23,39 +24,6 @@ _SUMS: LiteralString = """
            sum((h >> 32)::integer) as high, sum((h & 2147483647)::integer) as low
       from (select uuid_hash_extended(identifier, 0) as h, edited from ({keys}) k) hashed group by 1
 """
-
-
-def add_differing(
-    upstream: Connection,
-    api: Connection,
-    table: str,
-    changes: sql.Composable,
-    *,
-    known: str,
-    edited: sql.Composable,
-) -> None:
-    """Add the keys that only one database has, and those of edited rows, to the changed ones.
-
-    Media that moderators have deleted are in the catalog, but not in the live table, so both are compared
-    with the catalog.
-
-    Args:
-        upstream: Connection to the catalog database, in a transaction that reads one snapshot.
-        api: Connection to the API database, in a transaction.
-        table: Name of the media table, which has the same name in both databases.
-        changes: Table of the changed keys in the API database.
-        known: Temporary table there, with changed keys that the catalog has. They are left out of the
-            comparison; most new records are among them.
-        edited: Condition that others have written a row of the live table. It is tested by the statement
-            that reads all keys; edited rows are rare.
-
-    Raises:
-        Fatal: The servers hash keys differently.
-    """
-    probe = "select uuid_hash_extended(%s::uuid, 0)"
-    if upstream.execute(probe, [_PROBE]).fetchone() != api.execute(probe, [_PROBE]).fetchone():
-        raise Fatal("the servers of catalog and API hash keys differently; use the mode full.")
-    _Comparison(upstream, api, table, changes, known, edited).run()
 
 
 def copy_keys(upstream: Connection, api: Connection, name: str, query: sql.Composable) -> None:
@@ -79,8 +47,22 @@ def _copy(
     api.execute(sql.SQL("analyze {}").format(target))
 
 
-class _Comparison:
-    """The comparison of one table; see `add_differing`."""
+class KeyComparison:
+    """Adds the keys that only one database has, and those of edited rows, to the changed ones.
+
+    Media that moderators have deleted are in the catalog, but not in the live table, so both are compared
+    with the catalog.
+
+    Args:
+        upstream: Connection to the catalog database, in a transaction that reads one snapshot.
+        api: Connection to the API database, in a transaction.
+        table: Name of the media table, which has the same name in both databases.
+        changes: Table of the changed keys in the API database.
+        known: Temporary table there, with those of the changed keys that are left out of the comparison; most
+            new records are among them.
+        edited: Condition that others have written a row of the live table. It is tested by the statement
+            that reads all keys; edited rows are rare.
+    """
 
     def __init__(
         self,
@@ -88,14 +70,12 @@ class _Comparison:
         api: Connection,
         table: str,
         changes: sql.Composable,
+        *,
         known: str,
         edited: sql.Composable,
     ) -> None:
         self._upstream, self._api, self._table = upstream, api, table
-        found = upstream.execute(
-            "select reltuples::bigint from pg_class where oid = to_regclass(%s)", [f"public.{table}"]
-        ).fetchone()
-        self._rows = max(found[0] if found else 0, 0)
+        self._rows = estimated_rows(upstream, table)
         groups = min(max(1 << (self._rows // SIZE).bit_length(), LEAST), MOST)
         self._parts: dict[str, sql.Composable] = {
             "changes": changes,
@@ -108,6 +88,15 @@ class _Comparison:
         }
 
     def run(self) -> None:
+        """Compare, and add the keys.
+
+        Raises:
+            Fatal: The servers hash keys differently.
+        """
+        probe = "select uuid_hash_extended(%s::uuid, 0)"
+        hashes = [c.execute(probe, [_PROBE]).fetchone() for c in (self._upstream, self._api)]
+        if hashes[0] != hashes[1]:
+            raise Fatal("the servers of catalog and API hash keys differently; use the mode full.")
         for connection in (self._upstream, self._api):
             self._avoid_slow_scans(connection)
         self._find_groups()

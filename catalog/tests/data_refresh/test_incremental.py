@@ -200,7 +200,7 @@ KEYS_OF_ONE_DATABASE = {
 def test_keys_that_one_database_has(image, what, few, monkeypatch):
     """Few keys are looked up in the catalog one by one; of many, the groups that differ are read."""
     if not few:
-        monkeypatch.setattr(key_groups._Comparison, "_look_up", lambda _: False)
+        monkeypatch.setattr(key_groups.KeyComparison, "_look_up", lambda _: False)
     monkeypatch.setattr(key_groups, "LEAST", 32)  # several of 120 keys are in one group
     catalog, api, expected = KEYS_OF_ONE_DATABASE[what]
     applied = changed(image, *catalog, api=api)
@@ -209,7 +209,7 @@ def test_keys_that_one_database_has(image, what, few, monkeypatch):
 
 def test_deletions_are_found_without_reading_the_catalogs_keys_again(image, monkeypatch):
     """Whatever moderators have deleted, new records and rejected ones: none of them makes a group differ."""
-    monkeypatch.setattr(key_groups._Comparison, "_compare", lambda *_: pytest.fail("reads all keys again"))
+    monkeypatch.setattr(key_groups.KeyComparison, "_compare", lambda *_: pytest.fail("reads all keys again"))
     image.api.execute("insert into api_deletedimage select now(), now(), gen_random_uuid()")
     image.catalog.execute(f"delete from image where identifier in {LATER.format(40, 9)}")
     image.catalog.execute(NEW.format("n", 5))
