@@ -37,9 +37,11 @@ REPEATS = int(os.environ.get("BENCH_REPEATS", "3"))
 PART = 5_000
 
 
-def write_parts(folder: Path, rows: int, start: int = 0, seed: int = 7, retitle: int = 0) -> list[UPath]:
-    """Write parts of PART rows; every `retitle`th photo gets another title."""
-    encoder, provider = Encoder("image", "flickr", UrlCleaner()), Flickr()
+def write_parts(
+    folder: Path, rows: int, start: int = 0, seed: int = 7, retitle: int = 0, name: str = "flickr"
+) -> list[UPath]:
+    """Write parts of PART rows for the provider of this name; every `retitle`th photo gets another title."""
+    encoder, provider = Encoder("image", name, UrlCleaner()), Flickr()
     parts: list[UPath] = []
     folder.mkdir()
     lines: list[str] = []
@@ -54,11 +56,13 @@ def write_parts(folder: Path, rows: int, start: int = 0, seed: int = 7, retitle:
     return parts
 
 
-def load(connection: Connection, parts: list[UPath], rows: int) -> tuple[float, LoadReport]:
+def load(
+    connection: Connection, parts: list[UPath], rows: int, provider: str = "flickr"
+) -> tuple[float, LoadReport]:
     """Load parts; return the rows per second, and the report of the load."""
     token = uuid.uuid4().hex
     manifest = Manifest(
-        "flickr",
+        provider,
         token,
         None,
         False,
@@ -70,7 +74,7 @@ def load(connection: Connection, parts: list[UPath], rows: int) -> tuple[float, 
     )
     began = time.perf_counter()
     report = Load(
-        connection, "image", "flickr", parts, manifest, RunKey("bench", token), progress=lambda _: None
+        connection, "image", provider, parts, manifest, RunKey("bench", token), progress=lambda _: None
     ).run()
     return rows / (time.perf_counter() - began), report
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,9 +123,14 @@ class Measurement(NamedTuple):
 
 def measure(work: Callable[..., None], *arguments: str, processes: int = 1) -> Measurement:
     """Run a function in new processes; return the longest time and the largest memory."""
+    return measure_together(work, [arguments] * processes)
+
+
+def measure_together(work: Callable[..., None], calls: Sequence[Sequence[str]]) -> Measurement:
+    """Like `measure`, with a process for each list of arguments."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=1) as pool:
-        running = [pool.submit(_measure, work, *arguments) for _ in range(processes)]
+    with ProcessPoolExecutor(len(calls), mp_context=context, max_tasks_per_child=1) as pool:
+        running = [pool.submit(_measure, work, *arguments) for arguments in calls]
         measurements = [one.result() for one in running]
     return Measurement(max(m.seconds for m in measurements), max(m.memory for m in measurements))
 

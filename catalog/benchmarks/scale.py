@@ -3,7 +3,8 @@
 BENCH_SIZES (default: 2,000,000) numbers of generated images of 1 kB. The server's memory, its page cache
 included, is limited to a quarter of its data, where control groups allow that. BENCH_SHARE (default: 4)
 chooses another part; 0 sets no limit. Pages are counted whether they come from memory or disk; WAL is what
-the operation wrote. BENCH_SESSIONS (default: 2) processes copy and create indexes.
+the operation wrote. BENCH_SESSIONS (default: 2) processes copy and create indexes, and as many providers are
+loaded at once. COPY into the indexed table is the floor of a load, `COPY TO | COPY FROM` that of a copy.
 """
 
 import os
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psycopg
+from upath import UPath
 
 from catalog.benchmarks._memory_limit import memory_limit
 from catalog.benchmarks.incremental import promote
-from catalog.benchmarks.load import load, write_parts
-from catalog.benchmarks.refresh import build, measure
+from catalog.benchmarks.load import copy_indexed, load, write_parts
+from catalog.benchmarks.refresh import build, measure, measure_together, pipe
 from catalog.core.session import Connection
 from catalog.data_refresh import promotion
 from catalog.data_refresh.apply import apply_changes
@@ -36,7 +38,7 @@ SIZES = [int(size) for size in os.environ.get("BENCH_SIZES", "2000000").replace(
 SHARE = int(os.environ.get("BENCH_SHARE", "4"))
 SESSIONS = int(os.environ.get("BENCH_SESSIONS", "2"))
 LEAST_MEMORY = 1 << 30  # bytes; shared buffers are half of it
-LOADED = 0.05  # new rows of a load, as a share of the table
+LOADED = 0.05  # new rows of one load, as a share of the table
 CHANGED = (0, 0.001, 0.01, 0.1)
 _PAGES = """
     select (select coalesce(sum(heap_blks_read + heap_blks_hit), 0)::bigint
@@ -75,11 +77,14 @@ class Bench:
         with self.connect(self.api) as connection:
             connection.execute("vacuum analyze")
 
-    def size(self) -> int:
-        """Return the bytes of both databases."""
-        with self.connect(self.catalog) as connection:
-            query = "select (pg_database_size('catalog') + pg_database_size('api'))::bigint"
-            return int((connection.execute(query).fetchone() or [0])[0])
+    def sizes(self) -> list[tuple[int, int]]:
+        """Return the bytes of the media table and of its indexes, for each database."""
+        found = []
+        for dsn in (self.catalog, self.api):
+            with self.connect(dsn) as connection:
+                query = "select pg_table_size('image'), pg_indexes_size('image')"
+                found.append(connection.execute(query).fetchone() or (0, 0))
+        return found
 
     def cost(self) -> Cost:
         heap = missed = 0
@@ -91,12 +96,10 @@ class Bench:
                 wal = connection.execute("select pg_current_wal_lsn() - '0/0'").fetchone() or (0,)
         return Cost(heap, missed, int(wal[0]))
 
-    def step(
-        self, name: str, rows: int, work: Callable[..., None], *values: str, processes: int = 1
-    ) -> float:
-        """Run an operation in processes of its own, and print what it cost; return the seconds."""
+    def step(self, name: str, rows: int, work: Callable[..., None], *calls: tuple[str, ...]) -> float:
+        """Run an operation, each call in a process of its own, and print what it cost; return the seconds."""
         before = self.cost()
-        seconds, memory = measure(work, *values, processes=processes)
+        seconds, memory = measure_together(work, calls)
         after = self.cost()
         heap, missed, wal = (max(b - a, 0) / max(rows, 1) for a, b in zip(before, after, strict=True))
         print(
@@ -107,18 +110,18 @@ class Bench:
         return seconds
 
     def run(self) -> None:
-        new = int(self._rows * LOADED)
-        parts = self._folder / "parts"
-        write_parts(parts, new)
-        self.step("load, new rows", new, load_parts, self.catalog, str(parts), str(new))
-        self.step("load, unchanged rows", new, load_parts, self.catalog, str(parts), str(new))
-        total = self._rows + new
+        new, total = int(self._rows * LOADED), self._rows
+        loads = [self._written(f"museum {number}", new) for number in range(SESSIONS + 1)]
+        self.step("COPY into the indexed table", new, copy_parts, loads[0])
+        self.step("load, new rows", new, load_parts, loads[0])
+        self.step("load, unchanged rows", new, load_parts, loads[0])
+        self.step(f"load of {SESSIONS} providers", new * SESSIONS, load_parts, *loads[1:])
+        total += new * (SESSIONS + 1)
         began, both = self.horizon(), (self.catalog, self.api)
-        full = self.step(
-            "full refresh: copy", total, copy_once, self.catalog, self.api, "1", processes=SESSIONS
-        )
-        full += self.step("full refresh: indexes", total, build, self.api, processes=SESSIONS)
-        full += self.step("full refresh: exchange", total, promote, self.api, "1")
+        self.step("COPY TO | COPY FROM", total, pipe_once, both)
+        full = self.step("full refresh: copy", total, copy_once, *[(*both, "1")] * SESSIONS)
+        full += self.step("full refresh: indexes", total, build, *[(self.api,)] * SESSIONS)
+        full += self.step("full refresh: exchange", total, promote, (self.api, "1"))
         for number, share in enumerate(CHANGED, 2):
             changed = int(total * share)
             with self.connect(self.catalog) as connection:
@@ -129,22 +132,40 @@ class Bench:
                 )
             following = self.horizon()
             name = f"incremental, {share:.1%} changed"
-            seconds = self.step(name, changed or total, refresh, *both, str(number), str(began))
+            seconds = self.step(name, changed or total, refresh, (*both, str(number), str(began)))
             print(f"  {'':28} {seconds / full:>8.1%} of the full refresh")
             began = following
-        self.step("batched update", total, update_all, self.catalog)
+        self.step("batched update", total, update_all, (self.catalog,))
+
+    def _written(self, provider: str, rows: int) -> tuple[str, ...]:
+        """Write rows of a provider, and return the arguments of `load_parts`."""
+        folder = self._folder / provider
+        start = rows * int(provider.rsplit(" ", 1)[1])
+        write_parts(folder, rows, start, name=provider)
+        return self.catalog, str(folder), str(rows), provider
 
     def horizon(self) -> int:
         with self.connect(self.catalog) as connection:
             return horizon(connection)
 
 
-def load_parts(catalog: str, folder: str, rows: str) -> None:
-    from upath import UPath
-
+def load_parts(catalog: str, folder: str, rows: str, provider: str) -> None:
     parts = [UPath(path) for path in sorted(Path(folder).glob("*.tsv"))]
     with psycopg.connect(catalog, autocommit=True) as connection:
-        load(connection, parts, int(rows))
+        load(connection, parts, int(rows), provider)
+
+
+def copy_parts(catalog: str, folder: str, rows: str, _: str) -> None:
+    parts = [UPath(path) for path in sorted(Path(folder).glob("*.tsv"))]
+    with psycopg.connect(catalog, autocommit=True) as connection:
+        copy_indexed(connection, parts, int(rows))
+        connection.execute("vacuum image")  # it was rolled back
+
+
+def pipe_once(catalog: str, api: str) -> None:
+    pipe(catalog, api)
+    with psycopg.connect(api, autocommit=True) as target:
+        target.execute("drop table floor")
 
 
 def copy_once(catalog: str, api: str, run: str) -> None:
@@ -188,13 +209,16 @@ def main() -> None:
     for rows in SIZES:
         with bench(rows) as (one, server):
             one.fill()
-            size = one.size()
+            sizes = one.sizes()
+            size = sum(map(sum, sizes))
             server.stop()
             pid = server.start()
             limit = max(size // SHARE, LEAST_MEMORY) if SHARE else 0
             with memory_limit(pid, limit or 1 << 60) as limited:
                 memory = f"{limit / 1e9:.1f} GB of memory" if limit and limited else "no memory limit"
-                print(f"{rows:,} images, databases of {size / 1e9:.1f} GB, {memory}")
+                print(f"{rows:,} images, {size / 1e9:.1f} GB, {memory}; bytes a row:")
+                for name, (table, indexes) in zip(("catalog", "API"), sizes, strict=True):
+                    print(f"  {name}: table {table / rows:,.0f}, indexes {indexes / rows:,.0f}")
                 print(
                     f"  {'':28} {'':>10} {'':>17} {'pages':>7} {'missed':>7} {'WAL':>8}\n"
                     f"  {'':28} {'':>10} {'':>17} {'a row':>7} {'a row':>7} {'bytes':>8}"
