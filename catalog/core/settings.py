@@ -204,6 +204,15 @@ DATA_REFRESH_FULL_AFTER_DAYS: Setting[int] = _declare(
     of=Count,
     value=35,
 )
+DATA_REFRESH_MOST_CHANGED: Setting[int] = _declare(
+    "Variable, JSON",
+    "DATA_REFRESH_MOST_CHANGED",
+    None,
+    "percentage of records that may have changed for an incremental data refresh (10,000 records may in any "
+    "case; `0`: none)",
+    of=Annotated[int, msgspec.Meta(ge=0, le=100)],
+    value=10,
+)
 SLACK_MESSAGE_OVERRIDE = _switch("SLACK_MESSAGE_OVERRIDE", False, "`true` sends from any environment")
 SILENCED_SLACK_NOTIFICATIONS: Setting[dict[str, list[Silencing]]] = _declare(
     "Variable, JSON",

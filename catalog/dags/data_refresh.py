@@ -79,8 +79,8 @@ it writes their documents to both live indexes. Tables and indexes end as after 
 that would remove suspiciously many records is refused as well. The mode `auto` is incremental unless this is
 impossible: no refresh was completed before, the last incremental one failed, a database was restored,
 columns, tag policy, sensitive terms or the code of documents have changed, the API's tables have triggers,
-more than 10 % of the records have changed, or the last full refresh is older than the Variable
-`DATA_REFRESH_FULL_AFTER_DAYS`. The report says which.
+more of the records have changed than the Variable `DATA_REFRESH_MOST_CHANGED` allows (10 %), or the last full
+refresh is older than the Variable `DATA_REFRESH_FULL_AFTER_DAYS`. The report says which.
 
 After a failure, clear the failed task together with its downstream tasks: the run resumes, unless another
 refresh has begun meanwhile. A new run cleans up after one that was given up. The old tables are live until

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from catalog.data_refresh.search import Indexes
 
 Wanted = Literal["auto", "incremental", "full"]
-SHARE, LEAST = 0.10, 10_000  # share of records that may have changed, and the number that always may
+LEAST = 10_000  # records that may have changed in any case, unless none may
 
 
 def choose(
@@ -101,6 +101,11 @@ def completed(refresh: Refresh) -> Basis | None:
     )
 
 
-def most_changes(rows: int) -> int:
-    """Return how many of a table's records may have changed for an incremental refresh."""
-    return max(LEAST, int(SHARE * rows))
+def most_changes(rows: int, percentage: int) -> int:
+    """Return how many of a table's records may have changed for an incremental refresh.
+
+    Args:
+        rows: Number of records.
+        percentage: Part of them that may have changed; 0 for none.
+    """
+    return max(LEAST, rows * percentage // 100) if percentage else 0

@@ -11,7 +11,12 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
-from catalog.core.settings import DATA_REFRESH_COPY_TASKS, DATA_REFRESH_FULL_AFTER_DAYS, DATA_REFRESH_LIMIT
+from catalog.core.settings import (
+    DATA_REFRESH_COPY_TASKS,
+    DATA_REFRESH_FULL_AFTER_DAYS,
+    DATA_REFRESH_LIMIT,
+    DATA_REFRESH_MOST_CHANGED,
+)
 from catalog.dags.common.connections import (
     API_DB,
     SEARCH,
@@ -129,7 +134,10 @@ def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> 
             return _copy_changes(media_type, refresh)
         except TooManyChanges as error:
             if params["mode"] == "incremental":
-                raise Refused(f"mode: {error}; trigger a new run with the mode full.") from None
+                raise Refused(
+                    f"mode: {error}, and DATA_REFRESH_MOST_CHANGED allows no more; trigger a new run with "
+                    "the mode full."
+                ) from None
             refresh = _continue_full(media_type, refresh, str(error))
     counts, should_stop, limit = [], sigterm_flag(), value_of(DATA_REFRESH_LIMIT)
     with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api:
@@ -170,7 +178,7 @@ def _copy_changes(media_type: MediaType, refresh: Refresh) -> list[dict[str, Any
                 copied = TableCopy(*values, expected=expected, should_stop=should_stop).run()
             else:
                 job = ChangesCopy(*values, expected=expected, should_stop=should_stop)
-                most = most_changes(estimated_rows(api, table))
+                most = most_changes(estimated_rows(api, table), value_of(DATA_REFRESH_MOST_CHANGED))
                 copied = job.copy(previous.horizon, rejected=previous.rejected, most=most)
             counts.append(msgspec.to_builtins(copied))
             log.info("%s", copied)

@@ -252,6 +252,32 @@ def test_the_default_mode_is_full_where_an_incremental_refresh_is_impossible(ben
     assert f"A full refresh, because {reason}." in text
 
 
+def test_a_refresh_becomes_full_when_too_much_has_changed(bench, media):
+    assert bench.run("image_data_refresh", FULL, timeout=400)[1] == "success"
+    before = bench.search().resolve_alias("image")
+    change(bench, 41)
+    bench.slack.clear()
+    with (
+        bench.ranges_of(20),
+        bench.variable("DATA_REFRESH_COPY_TASKS", "3"),
+        bench.variable("DATA_REFRESH_MOST_CHANGED", "0"),
+    ):
+        run_id, state = bench.run("image_data_refresh", {}, timeout=400)
+        assert state == "success", states(bench, "image_data_refresh", run_id)
+        [text] = [m["text"] for m in bench.slack if m["username"] == "Data refresh record difference"]
+        assert "A full refresh, because more than 0 records have changed." in text
+        assert bench.search().resolve_alias("image") != before
+        whole(bench)
+        refreshed = published(bench)
+        with bench.database("catalog") as catalog:
+            catalog.execute("update image set title = 'New' where url like '%7%'")
+        run_id, state = bench.run("image_data_refresh", {"mode": "incremental"}, timeout=400)
+    assert state == "failed"
+    refusal = "more than 0 records have changed, and DATA_REFRESH_MOST_CHANGED allows no more"
+    assert refusal in bench.api.log("image_data_refresh", run_id, "copy_tables", map_index=0)
+    assert published(bench) == refreshed
+
+
 def test_a_policy_changes_and_only_the_index_is_rebuilt(bench, media):
     whole(bench)
     policy = {"excluded_providers": ["clarifai"], "denied": ["heron"]}
