@@ -72,7 +72,9 @@ def incremental(catalog: str, api: str, url: str, run: str, began: str) -> None:
         apply_changes(target, ["image"], int(run), {"image": copied.own}, expected=shapes)
         steps.append(time.perf_counter())
         search = Indexes(connect(url, engine="opensearch"))
-        updated = ChangedDocuments(target, search, "image", INDEX, FILTERED, DEFAULT, TERMS).run()
+        updated = ChangedDocuments(
+            target, search, "image", INDEX, FILTERED, DEFAULT, TERMS, records=ROWS
+        ).run()
         steps.append(time.perf_counter())
         promotion.drop_left_overs(target, ["image"])
         found, applied, documents = (b - a for a, b in pairwise(steps))

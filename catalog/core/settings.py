@@ -201,7 +201,7 @@ DATA_REFRESH_FULL_AFTER_DAYS: Setting[int] = _declare(
     "DATA_REFRESH_FULL_AFTER_DAYS",
     None,
     "age of the last full data refresh, in days, from which the mode `auto` chooses a full one",
-    of=Count,
+    of=Annotated[int, msgspec.Meta(ge=0, le=36_500)],
     value=35,
 )
 DATA_REFRESH_MOST_CHANGED: Setting[int] = _declare(

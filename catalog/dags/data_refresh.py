@@ -13,6 +13,7 @@ import msgspec
 from airflow.sdk import Param, chain, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.dags.common.connections import api_connection, catalog_connection
 from catalog.dags.common.context import GIVEN, Params, TaskInstance
@@ -100,6 +101,11 @@ def _made_by(media_type: MediaType) -> list[str]:
 @task
 def check_configuration(media_type: MediaType, params: Params = GIVEN) -> None:
     """Check everything that would otherwise fail hours later."""
+    if params["index_only"] and params["mode"] != "auto":
+        raise Refused(
+            f"mode: {params['mode']} cannot be combined with index_only, which builds new indexes from the "
+            "live tables. Give only one of the two."
+        )
     rehearse(media_type, [media_type, f"{media_type}-filtered"])
     if params["index_only"]:
         return

@@ -1,5 +1,6 @@
 """Application of changed records to the live tables, in one transaction that readers do not notice."""
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import LiteralString
@@ -12,14 +13,13 @@ from catalog.core.session import Connection, settle
 from catalog.data_refresh import progress, table_locks
 from catalog.data_refresh.basis import create_marks, mark, set_mark
 from catalog.data_refresh.catch_up import leave_out_deleted
-from catalog.data_refresh.columns import changes_name, names, temp_name
+from catalog.data_refresh.columns import changes_name, names, public, temp_name
 from catalog.data_refresh.ddl import compose
 from catalog.data_refresh.shape import Facts, Shape, check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrunken_sources, too_many_orphans
 from catalog.data_refresh.table_locks import lock_tables, retry_while_held
 
-LEAST_LOST = 100  # deleted rows from which a table is checked
-_UNIQUE = ("url", "foreign_identifier")  # alone or together with other columns
+_SHORTEST = 40  # characters that a temporary value of a unique column may have
 _KEYS: dict[str, tuple[str, ...]] = {"audioset": ("foreign_identifier", "provider")}
 WHOLE = frozenset(_KEYS)  # tables that are small and copied as a whole
 
@@ -143,6 +143,22 @@ def _apply(
     return {table: one.applied for table, one in found.items()}
 
 
+def _unique_columns(api: Connection, table: str) -> list[list[str]]:
+    """Return the columns of each unique index of a table that has no expressions."""
+    query = """
+        select array_agg(attname::text order by attnum)
+          from pg_index
+          join pg_attribute on attrelid = indrelid and attnum = any((indkey::int2[])[0:indnkeyatts - 1])
+         where indrelid = to_regclass(%s) and indisunique and indexprs is null
+         group by indexrelid order by 1
+    """
+    return [columns for (columns,) in api.execute(query, [public(table)])]
+
+
+def _source(column: sql.Composable | None) -> sql.Composable:
+    return sql.SQL("coalesce({}::text, '')").format(column) if column else sql.SQL("''")
+
+
 class _Table:
     """Changes of one live table.
 
@@ -167,6 +183,11 @@ class _Table:
         given = [] if identifier["default"] or identifier["identity"] else ["id"]
         given += [name for name in own if not self._shape["column"][name]["identity"]]
         self._values = [name for name in columns if name not in self._key]
+        self._unique = [
+            place
+            for place in _unique_columns(api, table)
+            if set(place) <= {*self._key, *self._values} and not set(place) <= {*self._key}
+        ]
         same = sql.SQL(" and ").join(
             sql.SQL("{} = {}").format(sql.Identifier("l", name), sql.Identifier("t", name))
             for name in self._key
@@ -210,45 +231,88 @@ class _Table:
             self._do("insert into {changes} select identifier {rows} on conflict do nothing", rows=rows)
         self._do("analyze {deleted}")
         # Statistics of the wide columns would take as long as the update itself.
-        narrow = [*self._key, *(name for name in _UNIQUE if name in self._values)]
+        narrow = sorted({*self._key, *(name for columns in self._unique for name in columns)})
         self._do("analyze {temp} ({narrow})", narrow=names(narrow))
 
     def shrinkage(self) -> list[str]:
-        """Find records that the changes would remove beyond the usual; see `shrinkage.shrinkage`."""
+        """Find records that the changes would remove beyond the usual; see `shrinkage.shrinkage`.
+
+        A record that gets another source, or that is marked as removed from its source, is lost like a
+        deleted one: searches do not find it there any more.
+        """
         source = next((name for name in ("source", "provider") if name in self._shape["column"]), None)
-        row = self._api.execute(compose("select count(*) from {deleted}", **self._parts)).fetchone()
-        if not row or row[0] < LEAST_LOST:
-            return []
+        marked = "removed_from_source" in self._shape["column"]
+
+        def column(table: str) -> sql.Composable:
+            return _source(sql.Identifier(table, source) if source else None)
+
+        def shown(table: str) -> sql.Composable:
+            return sql.SQL("not {}.removed_from_source" if marked else "true").format(sql.Identifier(table))
+
         statement = """
             select source, sum(lost)::bigint, sum(gained)::bigint from (
-                select {source} as source, 1 as lost, 0 as gained from {live} l join {deleted} d using (id)
+                select {old_source} as source, 1 as lost, 0 as gained
+                  from {live} l join {deleted} d using (id) where {was_shown}
                 union all
-                select {source}, 0, 1 from {temp} t where not exists (select from {live} l where {same})
+                select {old_source}, 1, 0 from {live} l join {temp} t on {same} where {was_shown}
+                union all
+                select {new_source}, 0, 1 from {temp} t where {is_shown}
             ) changed group by 1
         """
-        column = sql.SQL("coalesce({}::text, '')").format(sql.Identifier(source)) if source else sql.SQL("''")
-        changed = self._api.execute(compose(statement, source=column, **self._parts)).fetchall()
-        return shrunken_sources(self._api, self._table, column, changed)
+        parts = {
+            "old_source": column("l"),
+            "new_source": column("t"),
+            "was_shown": shown("l"),
+            "is_shown": shown("t"),
+        }
+        changed = self._api.execute(compose(statement, **self._parts, **parts)).fetchall()
+        return shrunken_sources(self._api, self._table, column(self._table), shown(self._table), changed)
 
     def release_unique_values(self) -> None:
-        """Replace values that pass from one record to another: they must be unique after each updated row."""
-        for name in _UNIQUE:
-            if name in self._values:
-                self._do(
-                    """
-                    update {live} l set {name} = 'moving ' || l.id from {temp} t
-                     where {same} and l.{name} is distinct from t.{name}
-                       and exists (select from {temp} o where o.{name} = l.{name})
-                    """,
-                    name=sql.Identifier(name),
-                )
-                self._do(
-                    """
-                    update {live} l set {name} = 'moving ' || l.id from {deleted} d
-                     where l.id = d.id and exists (select from {temp} o where o.{name} = l.{name})
-                    """,
-                    name=sql.Identifier(name),
-                )
+        """Replace values that pass from one record to another: they must be unique after each updated row.
+
+        The temporary value begins like the old one, to satisfy constraints on the form of addresses.
+        """
+        for columns in self._unique:
+            if (name := self._changeable(columns)) is None:
+                continue  # the update fails if two records exchange such values
+            parts = {
+                "name": sql.Identifier(name),
+                "moving": sql.SQL("left(l.{}, {}) || '#' || l.id").format(
+                    sql.Identifier(name), sql.Literal(_SHORTEST - 20)
+                ),
+                "theirs": names(columns, "l"),
+                "ours": names(columns, "t"),
+                "others": names(columns, "o"),
+            }
+            self._do(
+                """
+                update {live} l set {name} = {moving} from {temp} t
+                 where {same} and row({theirs}) is distinct from row({ours})
+                   and exists (select from {temp} o where row({others}) = row({theirs}))
+                """,
+                **parts,
+            )
+            self._do(
+                """
+                update {live} l set {name} = {moving} from {deleted} d
+                 where l.id = d.id and exists (select from {temp} o where row({others}) = row({theirs}))
+                """,
+                **parts,
+            )
+
+    def _changeable(self, columns: Sequence[str]) -> str | None:
+        """Return the column that can take a temporary value; None if no column holds any text."""
+        types = {name: str(self._shape["column"][name]["type"]) for name in columns if name in self._values}
+        widths = {
+            name: int(width[1]) if (width := re.fullmatch(r"character varying\((\d+)\)", kind)) else 0
+            for name, kind in types.items()
+            if kind == "text" or kind.startswith("character varying")
+        }
+        wide = [name for name, width in widths.items() if width == 0 or width >= _SHORTEST]
+        return max(
+            wide, key=lambda name: (name == "foreign_identifier", widths[name] or 1 << 30), default=None
+        )
 
     def upsert(self) -> None:
         """Update the rows with other values, and insert the new ones."""

@@ -27,7 +27,20 @@ if TYPE_CHECKING:
 FAILED = "the last incremental refresh did not reach its end"
 MARKS = "catalog_refresh"  # table of the API database with the mark of each live table
 # Modules that determine rows and documents: a release that changes one of them needs a full refresh.
-_MODULES = ("documents", "mapping", "merge", "normal_form", "row_streams", "sensitive", "tag_policy")
+_MODULES = (
+    "audio_sets",
+    "document_rows",
+    "documents",
+    "duplicates",
+    "mapping",
+    "merge",
+    "normal_form",
+    "record_copy",
+    "references",
+    "row_streams",
+    "sensitive",
+    "tag_policy",
+)
 
 
 class Basis(msgspec.Struct, frozen=True):
@@ -40,6 +53,8 @@ class Basis(msgspec.Struct, frozen=True):
         indexes: Alias → uuid of its index.
         full_on: Time of the last full refresh.
         rejected: Identifiers of records that have a row, but no document.
+        documents: Alias → number of documents of its index.
+        since: Time from which moderators may have deleted some of them.
     """
 
     number: int
@@ -48,6 +63,8 @@ class Basis(msgspec.Struct, frozen=True):
     indexes: dict[str, str]
     full_on: datetime
     rejected: list[str] = []
+    documents: dict[str, int] = {}
+    since: datetime | None = None
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -68,17 +85,22 @@ class Mark(msgspec.Struct, frozen=True):
     own: list[int]
 
 
-def source_columns(catalog: Connection, source: str) -> list[tuple[int, str, int, int]]:
+def source_columns(catalog: Connection, source: str) -> list[tuple[int, str, int, int, str | None]]:
     """Return what changes if a table of the catalog, or one of its columns, is replaced without new rows.
 
     Returns:
-        For each column: object id of the table, name, number and type of the column.
+        For each column: object id of the table, name, number and type of the column, and the values of an
+        enum, which can be renamed.
     """
-    return catalog.execute(
-        "select attrelid::bigint, attname::text, attnum::int, atttypid::bigint from pg_attribute"
-        " where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped order by attnum",
-        [public(source)],
-    ).fetchall()
+    query = """
+        select attrelid::bigint, attname::text, attnum::int, atttypid::bigint,
+               (select string_agg(enumlabel, ',' order by enumsortorder)
+                  from pg_enum
+                 where enumtypid in (atttypid, (select typelem from pg_type where oid = atttypid)))
+          from pg_attribute
+         where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped order by attnum
+    """
+    return catalog.execute(query, [public(source)]).fetchall()
 
 
 def inputs(columns: Mapping[str, object], terms: Iterable[str], policy_digest: str) -> str:
@@ -222,7 +244,12 @@ def written_by_others(api: Connection, found: Mark) -> sql.Composable:
 
 
 def obstacle(
-    basis: Basis, api: Connection, engine: "Indexes", tables: Iterable[str], wanted_inputs: str
+    basis: Basis,
+    api: Connection,
+    engine: "Indexes",
+    media_type: MediaType,
+    tables: Iterable[str],
+    wanted_inputs: str,
 ) -> str | None:
     """Return the reason why a refresh cannot continue a basis, or None.
 
@@ -230,6 +257,7 @@ def obstacle(
         basis: State after the last refresh.
         api: Connection to the API database.
         engine: Operations on indexes.
+        media_type: Media type of the refresh.
         tables: Names of the live tables.
         wanted_inputs: Digest of what determines tables and documents now.
     """
@@ -242,9 +270,27 @@ def obstacle(
         identity = engine.identity(name) if name else None
         if identity is None or identity.uuid != uuid:
             return f"the last refresh did not fill the index behind {alias}"
+        if problem := _changed_documents(basis, api, engine, media_type, alias):
+            return problem
     if basis.inputs != wanted_inputs:
         return (
             "columns, tag policy, sensitive terms, the index mapping or the code of documents have changed "
             "since the last refresh"
         )
     return None
+
+
+def _changed_documents(
+    basis: Basis, api: Connection, engine: "Indexes", media_type: MediaType, alias: str
+) -> str | None:
+    """Return a sentence if an index has other documents than before, except those that moderators deleted."""
+    from catalog.data_refresh.moderation import decided
+
+    counted = basis.documents.get(alias)
+    if counted is None:  # an earlier release recorded the basis
+        return None
+    found = engine.count(alias)
+    deleted = sum(len(batch) for batch in decided(api, "deleted", media_type, basis.since))
+    if counted - deleted <= found <= counted:
+        return None
+    return f"another program has changed the index behind {alias}: {found:,} documents instead of {counted:,}"

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -10,14 +11,14 @@ from uuid import UUID
 
 import msgspec
 
-from catalog.core.errors import Interrupted, Retry
+from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh import document_rows
 from catalog.data_refresh.bulk import BulkSender, Rejection, delete_action
 from catalog.data_refresh.changes import batch
 from catalog.data_refresh.document_rows import Chunk, DocumentRows
-from catalog.data_refresh.indexing import SENDERS, send
+from catalog.data_refresh.indexing import REJECTED_SHARE, SENDERS, most_rejected, send
 from catalog.data_refresh.merge import read_ahead
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.sensitive import sensitive_groups
@@ -57,6 +58,7 @@ class ChangedDocuments:
         filtered: Name of the index without sensitive media.
         policy: Tag policy of the documents.
         terms: Sensitive terms.
+        records: Number of records of the media type; a share of them may be rejected.
         load: Loads the state of an earlier attempt.
         save: Saves the state.
         progress: Called with the progress.
@@ -74,6 +76,7 @@ class ChangedDocuments:
         policy: TagPolicy,
         terms: Sequence[str],
         *,
+        records: int,
         load: Callable[[], Mapping[str, Any] | None] = lambda: None,
         save: Callable[[dict[str, Any]], None] = lambda _: None,
         progress: Callable[[Updated], object] = lambda _: None,
@@ -82,7 +85,7 @@ class ChangedDocuments:
     ) -> None:
         self._api, self._indexes, self._media_type = api, indexes, media_type
         self._index, self._filtered = index, filtered
-        self._groups = sensitive_groups(terms)
+        self._groups, self._records = sensitive_groups(terms), records
         self._rows = DocumentRows(api, media_type, media_type, policy)
         self._senders = {
             name: BulkSender(indexes.client, indexes.require(name).writer, pause=pause)
@@ -96,6 +99,8 @@ class ChangedDocuments:
         Raises:
             Interrupted: `should_stop` returned True; the next attempt resumes.
             Retry: The engine does not show what was written.
+            Fatal: Too many records have no document. It is raised before the documents of the last ones are
+                deleted.
         """
         stored = self._load()
         done = msgspec.convert(stored, Updated) if stored else Updated()
@@ -121,7 +126,9 @@ class ChangedDocuments:
         texts = [str(key) for key in keys]
         documents = {key: action for chunk in chunks for key, action in chunk.written.items()}
         rejected = _reasons(chunk.rejections for chunk in chunks)
+        self._bound(done.rejected | rejected)
         rejected |= self._write(self._index, texts, documents)
+        self._bound(done.rejected | rejected)
         documents = {key: action for key, action in documents.items() if key not in rejected}
         sensitive: set[str] = set()
         for group in self._groups:
@@ -140,6 +147,18 @@ class ChangedDocuments:
         done.documents += len(documents)
         done.hidden += len(documents) - len(shown)
         done.removed += sum(chunk.removed for chunk in chunks)
+
+    def _bound(self, rejected: Mapping[str, str]) -> None:
+        """Raise Fatal if too many records are rejected."""
+        if len(rejected) > most_rejected(self._records):
+            kinds = Counter(reason.partition(":")[0] for reason in rejected.values())
+            reasons = ", ".join(f"{number:,} {kind}" for kind, number in sorted(kinds.items()))
+            key, reason = min(rejected.items())
+            raise Fatal(
+                f"{len(rejected):,} of {self._records:,} records of {self._media_type} have no document, "
+                f"more than {REJECTED_SHARE:.0%}: {reasons}; the first: {key}: {reason}. Correct the records "
+                "in the catalog, then trigger a new run, which is a full refresh."
+            )
 
     def _write(self, name: str, keys: list[str], documents: Mapping[str, bytes]) -> dict[str, str]:
         """Write documents, delete those of other keys, and return the rejected ones with their reasons."""

@@ -16,8 +16,9 @@ from catalog.core.session import Connection, settle
 from catalog.data_refresh import progress, ranges
 from catalog.data_refresh.audio_sets import copy_sets
 from catalog.data_refresh.building import make_table
-from catalog.data_refresh.changes import TooManyChanges, batch, find_written
+from catalog.data_refresh.changes import NONE, TooManyChanges, batch, find_written
 from catalog.data_refresh.columns import Column, Copied, own_name, public, temp_name
+from catalog.data_refresh.key_groups import KeyComparison
 from catalog.data_refresh.own_columns import record_own_columns
 from catalog.data_refresh.record_copy import RecordCopy
 from catalog.data_refresh.references import check_restricted, detach_sets, leave_out_unreferenced
@@ -295,4 +296,26 @@ class TableCopy(RecordCopy):
                 for merge in self._copy_keys(columns, keys, self._table, copied, refused):
                     self._count(copied, merge, refused)
                 last = keys[-1]
+            if not self._limit:
+                self._delete_gone(copied)
         refused.note(self._api, copied)
+
+    def _delete_gone(self, copied: Copied) -> None:
+        """Delete copied records that have been deleted from the catalog since.
+
+        Their values may meanwhile belong to new records, which would be rejected otherwise.
+        """
+        self._execute(self._api, "truncate {changes}")
+        comparison = KeyComparison(
+            self._upstream,
+            self._api,
+            self._table,
+            self._names["changes"],
+            known="known",
+            edited=NONE,
+            here=self._names["temp"],
+        )
+        comparison.run()
+        self._delete(
+            sql.SQL("identifier in (select identifier from {changes})").format(**self._names), copied
+        )

@@ -215,13 +215,18 @@ class RangeIndexer:
     def _bound(self, done: Indexed, rows: int) -> None:
         """Raise Fatal if too many records are rejected; the range starts over when its task is cleared."""
         rejected = sum(done.rejected.values())
-        if rejected > max(REJECTED_ALWAYS, math.floor(rows * REJECTED_SHARE)):
+        if rejected > most_rejected(rows):
             self._save({})
             reasons = ", ".join(f"{number:,} {kind}" for kind, number in sorted(done.rejected.items()))
             raise Fatal(
                 f"{rejected:,} of {rows:,} records of {self._table} have no document, more than "
                 f"{REJECTED_SHARE:.0%}: {reasons}; the first: {done.examples[0]}"
             )
+
+
+def most_rejected(rows: int) -> int:
+    """Return how many of a number of records may have no document."""
+    return max(REJECTED_ALWAYS, math.floor(rows * REJECTED_SHARE))
 
 
 def send(sender: BulkSender, actions: list[bytes]) -> Sent:

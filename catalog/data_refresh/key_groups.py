@@ -62,6 +62,7 @@ class KeyComparison:
             new records are among them.
         edited: Condition that others have written a row of the live table. It is tested by the statement
             that reads all keys; edited rows are rare.
+        here: Table of the API database that is compared with the catalog's; the live one by default.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class KeyComparison:
         *,
         known: str,
         edited: sql.Composable,
+        here: sql.Composable | None = None,
     ) -> None:
         self._upstream, self._api, self._table = upstream, api, table
         self._rows = estimated_rows(upstream, table)
@@ -80,7 +82,7 @@ class KeyComparison:
         self._parts: dict[str, sql.Composable] = {
             "changes": changes,
             "source": sql.Identifier("public", table),
-            "live": sql.Identifier("public", table),
+            "live": here or sql.Identifier("public", table),
             "moderated": sql.Identifier("public", f"api_deleted{table}"),
             "known": sql.Identifier("pg_temp", known),
             "edited": edited,

@@ -78,7 +78,7 @@ def _continued(
     if isinstance(found, str):
         return found
     tables = list(plan.shapes)
-    problem = basis.obstacle(found, api, engine, tables, plan.inputs)
+    problem = basis.obstacle(found, api, engine, plan.media_type, tables, plan.inputs)
     return problem or next(iter(obstacles(api, tables)), None) or found
 
 
@@ -98,6 +98,8 @@ def completed(refresh: Refresh) -> Basis | None:
         {alias: made.uuid for alias, made in indexes.items()},
         plan.previous.full_on if plan.previous else datetime.now(UTC),
         rejected,
+        {alias: made.documents for alias, made in indexes.items() if made.documents is not None},
+        plan.since,
     )
 
 

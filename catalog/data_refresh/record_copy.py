@@ -71,7 +71,8 @@ class RecordCopy:
             with recursive base as (
                 select attnum, attname, atttypid as type, atttypmod as modifier
                   from pg_attribute
-                 where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped and attgenerated = ''
+                 where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped
+                   and (attgenerated = '' or %s)
                  union all
                 select attnum, attname, typbasetype, typtypmod
                   from base join pg_type on oid = type where typtype = 'd'
@@ -80,10 +81,10 @@ class RecordCopy:
                    case when type = 'varchar'::regtype and modifier > 4 then modifier - 4 end
               from base join pg_type on oid = type where typtype <> 'd' order by attnum
         """
-        theirs = self._api.execute(query, [public(self._table)]).fetchall()
+        theirs = self._api.execute(query, [public(self._table), False]).fetchall()
         if not theirs:
             raise Fatal(f"the API database has no table {self._table}; its migrations create it.")
-        ours = {name for name, _, _ in self._upstream.execute(query, [public(self.source)])}
+        ours = {name for name, _, _ in self._upstream.execute(query, [public(self.source), True])}
         sources = {name: source for name, _, _ in theirs if (source := _RENAMED.get(name, name)) in ours}
         return [Column(name, kind, sources.get(name), width) for name, kind, width in theirs if name != "id"]
 

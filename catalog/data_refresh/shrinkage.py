@@ -68,7 +68,11 @@ def _by_source(api: Connection, table: str) -> list[str]:
 
 
 def shrunken_sources(
-    api: Connection, table: str, source: sql.Composable, changed: Iterable[tuple[str, int, int]]
+    api: Connection,
+    table: str,
+    source: sql.Composable,
+    shown: sql.Composable,
+    changed: Iterable[tuple[str, int, int]],
 ) -> list[str]:
     """Return findings about a live table whose rows are changed in place.
 
@@ -78,6 +82,7 @@ def shrunken_sources(
         api: Connection to the API database, before the change.
         table: Name of the table.
         source: Expression for the source of a row.
+        shown: Condition of the rows that are counted.
         changed: Source, and how many of its rows are lost and gained; of the sources that change.
     """
     found, all_lost = [], 0
@@ -85,11 +90,11 @@ def shrunken_sources(
         all_lost += (less := lost - gained)
         many = round(less / SOURCE)  # a source with more rows loses a smaller share
         if many >= SOURCE_SIZE:
-            condition = sql.SQL("{} = {}").format(source, sql.Literal(name))
+            condition = sql.SQL("{} and {} = {}").format(shown, source, sql.Literal(name))
             if SOURCE_SIZE <= (rows := _count(api, table, condition, many + 1)) <= many:
                 found.append(f"{table}: {rows - less:,} rows of {name}, {rows:,} are live")
     many = round(all_lost / TOTAL)
-    if (rows := _count(api, table, sql.SQL("true"), max(many, 0))) < many:
+    if (rows := _count(api, table, shown, max(many, 0))) < many:
         found.insert(0, f"{table}: {rows - all_lost:,} rows, {rows:,} are live")
     return found
 

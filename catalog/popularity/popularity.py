@@ -34,7 +34,8 @@ class Metric(msgspec.Struct, frozen=True):
         provider: Name of the provider in the catalog.
         metric: Key of meta_data.
         percentile: Percentile at which the constant is determined, between 0 and 1.
-        value: Value of the metric at the percentile; None if no record has one.
+        value: Value of the metric at the percentile; None if no record has one, or if it has not been
+            determined since another metric was declared.
         constant: The current constant; None if there is no value.
         refreshed: The constant that all rows are scored with; None if some may have scores of another one.
     """
@@ -93,6 +94,7 @@ def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
                     values (%(provider)s, %(metric)s, %(percentile)s)
                     on conflict (provider) do update
                     set metric = excluded.metric, percentile = excluded.percentile,
+                       val = case when m.metric = excluded.metric then m.val end,
                        refreshed_constant = case when m.metric = excluded.metric then m.refreshed_constant end
                     """,
                     media_type,
@@ -173,6 +175,8 @@ def due(
 ) -> list[Metric]:
     """Return the providers with a changed constant, and those with scores but no constant.
 
+    A constant without a value is that of an earlier metric, so nothing is scored with it.
+
     Args:
         connection: To the catalog database, in autocommit.
         media_type: Media type of the records.
@@ -183,8 +187,7 @@ def due(
     return [
         m
         for m in metrics
-        if m.is_due
-        or (force and m.constant is not None)
+        if (m.value is not None and (m.is_due or (force and m.constant is not None)))
         or (m.constant is None and _has_scores(connection, media_type, m.provider))
     ]
 

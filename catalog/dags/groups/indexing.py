@@ -253,6 +253,7 @@ def update_live_indexes(refresh: Refresh) -> dict[str, Any]:
             plan.filtered,
             policy_from(plan.policy),
             sensitive_terms(),
+            records=plan.counts[plan.media_type],
             load=state.load,
             save=state.save,
             should_stop=sigterm_flag(),

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from catalog.core.errors import Interrupted, Refused
+from catalog.core.errors import Fatal, Interrupted, Refused
 from catalog.data_refresh import changed_documents, document_rows
 from catalog.data_refresh.changed_documents import ChangedDocuments, count_documents
 from catalog.data_refresh.moderation import moderation_moment
@@ -64,7 +64,9 @@ class Published:
         return self.job(**keep(state), **options).run()
 
     def job(self, **options):
-        return ChangedDocuments(self.api, self.search, "image", INDEX, FILTERED, DEFAULT, TERMS, **options)
+        return ChangedDocuments(
+            self.api, self.search, "image", INDEX, FILTERED, DEFAULT, TERMS, records=120, **options
+        )
 
     def check(self, updated):
         """Follow the moderators, and compare both indexes with the table."""
@@ -137,6 +139,19 @@ def test_an_update_that_is_stopped_resumes(published, monkeypatch):
     updated = published.update(state)
     assert str(updated.after) > str(first)
     published.check(updated)
+
+
+def test_many_records_without_a_document_stop_the_update(published):
+    """As they stop the filling of a new index; their earlier documents stay."""
+    before = published.search.count(INDEX)
+    published.catalog.execute(
+        f"update image set created_on = '12000-01-01' where identifier in {FIRST.format(30)}"
+    )
+    published.begin("1")
+    with pytest.raises(Fatal, match=r"\d\d of 120 records of image have no document, more than 1%"):
+        published.update({})
+    published.search.refresh(INDEX)
+    assert published.search.count(INDEX) == before
 
 
 def test_moderation_between_two_refreshes(published):

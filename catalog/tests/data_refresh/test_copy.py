@@ -304,3 +304,17 @@ def test_ids_without_a_sequence(filled):
     api.execute("select setval(pg_get_serial_sequence('audio', 'id'), 30)")
     refresh(catalog, api, "audioset", "audio")
     assert api.execute("select count(distinct id), max(id) from audio").fetchone() == (40, 40)
+
+
+def test_a_column_that_only_the_catalog_generates(filled):
+    catalog, api = filled
+    catalog.execute("alter table image add shouted text generated always as (upper(title)) stored")
+    api.execute("alter table image add shouted text")
+    try:
+        assert TableCopy(catalog, api, "image", "generated").run().done
+        wrong = "select count(*) from temp_import_image where shouted is distinct from upper(title)"
+        assert api.execute(wrong).fetchone() == (0,)
+    finally:
+        api.execute("drop table if exists temp_import_image")
+        api.execute("alter table image drop column shouted")
+        catalog.execute("alter table image drop column shouted")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh import apply, changes, changes_copy, key_groups, promotion, shrinkage
+from catalog.data_refresh import changes, changes_copy, key_groups, promotion, shrinkage
 from catalog.data_refresh.apply import apply_changes
 from catalog.data_refresh.changes import TooManyChanges
 from catalog.data_refresh.changes_copy import ChangesCopy
@@ -401,13 +401,95 @@ def test_a_refresh_that_would_remove_much_is_refused(image):
 def test_a_source_that_loses_half_of_its_records_is_refused(image, monkeypatch):
     monkeypatch.setattr(shrinkage, "SOURCE_SIZE", 10)
     monkeypatch.setattr(shrinkage, "TOTAL", 0.9)
-    monkeypatch.setattr(apply, "LEAST_LOST", 1)
     (source, rows) = image.api.execute(
         "select source, count(*) from image group by 1 having count(*) >= 10 order by 2 limit 1"
     ).fetchone()
     image.catalog.execute("delete from image where source = %s", [source])
     with pytest.raises(Fatal, match=f"image: 0 rows of {source}, {rows} are live"):
         image.incremental(accept=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (
+            "set removed_from_source = true where identifier in (select identifier from image limit 100)",
+            "rows",
+        ),
+        ("set source = 'renamed' where source = 'flickr'", "0 rows of flickr"),
+    ],
+)
+def test_records_that_updates_hide_are_counted_as_lost(image, monkeypatch, change, match):
+    """They stay in the table, but searches do not find them any more, or not in their source."""
+    monkeypatch.setattr(shrinkage, "SOURCE_SIZE", 5)
+    before = image.rows("image")
+    image.catalog.execute(f"update image {change}")
+    with pytest.raises(Fatal, match=f"suspiciously small: .*{match}"):
+        image.incremental(accept=False)
+    assert image.rows("image") == before
+    assert image.incremental()["image"].updated >= 5
+
+
+def test_a_small_loss_of_a_small_table_is_refused(image):
+    image.catalog.execute("delete from image where identifier in (select identifier from image limit 30)")
+    with pytest.raises(Fatal, match=r"suspiciously small: image: \d+ rows, \d+ are live"):
+        image.incremental(accept=False)
+
+
+SWAPS = {
+    "providers of one foreign identifier": (
+        "",
+        "update image set foreign_identifier = '77' where identifier in ({a}, {b})",
+        (
+            "update image set provider = 'x' where identifier = {a};"
+            "update image set provider = (select provider from before where identifier = {a})"
+            " where identifier = {b};"
+            "update image set provider = (select provider from before where identifier = {b})"
+            " where identifier = {a}"
+        ),
+    ),
+    "URLs that must have a form": (
+        "alter table image add constraint form check (url like 'http%')",
+        "select 1",
+        (
+            "update image set url = 'https://x' where identifier = {a};"
+            "update image set url = (select url from before where identifier = {a}) where identifier = {b};"
+            "update image set url = (select url from before where identifier = {b}) where identifier = {a}"
+        ),
+    ),
+    "values that are unique only in the API": (
+        "create unique index landing on image (foreign_landing_url)",
+        "select 1",
+        (
+            "update image i set foreign_landing_url = b.foreign_landing_url from before b"
+            " where (i.identifier, b.identifier) in (({a}, {b}), ({b}, {a}))"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SWAPS)
+def test_two_records_exchange_unique_values(image, what):
+    api, prepare, change = SWAPS[what]
+    (one,), (two,) = image.catalog.execute(
+        "select quote_literal(min(identifier::text)) || '::uuid' from image"
+        " where provider in (select provider from image group by 1 order by count(*) desc limit 2)"
+        " group by provider"
+    ).fetchall()
+    for statement in ("drop index if exists landing", "alter table image drop constraint if exists form"):
+        image.api.execute(statement)
+    try:
+        image.api.execute(api) if api else None
+        image.catalog.execute(prepare.format(a=one, b=two))
+        image.full()
+        image.catalog.execute("create temporary table before as table image")
+        image.catalog.execute(change.format(a=one, b=two))
+        assert image.incremental()["image"].updated == 2
+        assert image.rows("image") == image.expected("image")
+    finally:
+        image.catalog.execute("drop table if exists before")
+        image.api.execute("drop index if exists landing")
+        image.api.execute("alter table image drop constraint if exists form")
 
 
 def test_many_orphans_are_refused(image, monkeypatch):

@@ -311,11 +311,14 @@ def test_a_policy_changes_and_only_the_index_is_rebuilt(bench, media):
         ("TAG_POLICY", '{"minimum_accuracy": 90}', "minimum_accuracy"),
         ("TAG_POLICY", "{", "TAG_POLICY is malformed"),
         ("DATA_REFRESH_LIMIT", "0", "unknown key 'what'"),
+        ("DATA_REFRESH_LIMIT", "0", "mode: full cannot be combined with index_only"),
     ],
 )
 def test_a_wrong_setting_fails_the_first_task(bench, media, variable, value, message):
     with bench.variable(variable, value):
-        run_id, state = bench.run("image_data_refresh", {"what": 1} if "what" in message else {})
+        confs = {"what": {"what": 1}, "index_only": {**FULL, "index_only": True}}
+        conf = next((conf for word, conf in confs.items() if word in message), {})
+        run_id, state = bench.run("image_data_refresh", conf)
     assert state == "failed"
     assert message in bench.api.log("image_data_refresh", run_id, "check_configuration")
     assert bench.tasks("image_data_refresh", run_id)["wait_for_conflicting_dags"] == "upstream_failed"

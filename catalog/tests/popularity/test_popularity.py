@@ -397,6 +397,10 @@ def test_another_metric_makes_a_provider_due(catalog):
     catalog.execute("update image_popularity_metrics set metric = 'faves' where provider = 'flickr'")
     popularity.update_metrics(catalog, "image")
     assert popularity.metric_of(catalog, "image", "flickr").is_due
+    # Until its value is determined, the constant is that of the other metric.
+    assert popularity.due(catalog, "image", ["flickr"], force=True) == []
+    popularity.refresh_constant(catalog, "image", "flickr", 60)
+    assert [m.provider for m in popularity.due(catalog, "image", ["flickr"])] == ["flickr"]
 
 
 def test_a_constant_waits_for_the_load_that_knows_the_one_before(catalog, dsn):
