@@ -104,7 +104,7 @@ GUARDS = (
         holds="A range with many records without a document counts as incomplete.",
         row=13,
         file=INDEXING,
-        find="        if rejected > max(REJECTED_ALWAYS, math.floor(rows * REJECTED_SHARE)):\n",
+        find="        if rejected > most_rejected(rows):\n",
         replace="        if False:\n",
         tests=("data_refresh/test_bad_records.py::test_many_records_without_a_document_fail_the_task",),
     ),
