@@ -276,6 +276,8 @@ def test_a_refresh_becomes_full_when_too_much_has_changed(bench, media):
     refusal = "more than 0 records have changed, and DATA_REFRESH_MOST_CHANGED allows no more"
     assert refusal in bench.api.log("image_data_refresh", run_id, "copy_tables", map_index=0)
     assert published(bench) == refreshed
+    assert bench.run("image_data_refresh", FULL, timeout=400)[1] == "success"
+    whole(bench)
 
 
 def test_a_policy_changes_and_only_the_index_is_rebuilt(bench, media):
