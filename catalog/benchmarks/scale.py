@@ -111,7 +111,7 @@ class Bench:
 
     def run(self) -> None:
         new, total = int(self._rows * LOADED), self._rows
-        loads = [self._written(f"museum {number}", new) for number in range(SESSIONS + 1)]
+        loads = [self._written(number, new) for number in range(SESSIONS + 1)]
         self.step("COPY into the indexed table", new, copy_parts, loads[0])
         self.step("load, new rows", new, load_parts, loads[0])
         self.step("load, unchanged rows", new, load_parts, loads[0])
@@ -137,11 +137,11 @@ class Bench:
             began = following
         self.step("batched update", total, update_all, (self.catalog,))
 
-    def _written(self, provider: str, rows: int) -> tuple[str, ...]:
-        """Write rows of a provider, and return the arguments of `load_parts`."""
+    def _written(self, number: int, rows: int) -> tuple[str, ...]:
+        """Write rows of a provider of their own, and return the arguments of `load_parts`."""
+        provider = f"museum {number}"
         folder = self._folder / provider
-        start = rows * int(provider.rsplit(" ", 1)[1])
-        write_parts(folder, rows, start, name=provider)
+        write_parts(folder, rows, start=rows * number, name=provider)
         return self.catalog, str(folder), str(rows), provider
 
     def horizon(self) -> int:

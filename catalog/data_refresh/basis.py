@@ -284,13 +284,13 @@ def _changed_documents(
     basis: Basis, api: Connection, engine: "Indexes", media_type: MediaType, alias: str
 ) -> str | None:
     """Return a sentence if an index has other documents than before, except those that moderators deleted."""
-    from catalog.data_refresh.moderation import decided
+    from catalog.data_refresh.moderation import number_deleted
 
     counted = basis.documents.get(alias)
     if counted is None:  # an earlier release recorded the basis
         return None
     found = engine.count(alias)
-    deleted = sum(len(batch) for batch in decided(api, "deleted", media_type, basis.since))
+    deleted = number_deleted(api, media_type, basis.since)
     if counted - deleted <= found <= counted:
         return None
     return f"another program has changed the index behind {alias}: {found:,} documents instead of {counted:,}"

@@ -64,6 +64,11 @@ def decided(
         last = batch[-1]
 
 
+def number_deleted(api: Connection, media_type: MediaType, since: datetime | None) -> int:
+    """Return how many records moderators have deleted; see `decided`."""
+    return sum(len(batch) for batch in decided(api, "deleted", media_type, since))
+
+
 def follow(
     api: Connection,
     client: Elasticsearch,

@@ -12,7 +12,7 @@ from psycopg import sql
 from catalog.core.errors import Refused
 from catalog.core.session import Connection
 from catalog.data_refresh.mapping import SHARDS, index_body, index_meta
-from catalog.data_refresh.moderation import decided, follow
+from catalog.data_refresh.moderation import follow, number_deleted
 from catalog.data_refresh.readiness import finalize
 from catalog.data_refresh.refresh import Refresh
 from catalog.data_refresh.search import Indexes
@@ -105,7 +105,7 @@ class RefreshIndexes:
             Fatal: An index is missing, or another one has its name.
         """
         plan, refresh = self._plan, self._refresh
-        deleted = sum(len(batch) for batch in decided(api, "deleted", plan.media_type, plan.since))
+        deleted = number_deleted(api, plan.media_type, plan.since)
         for name in plan.aliases.values():
             self.engine.require(name, refresh.made(name).uuid)
             self.engine.refresh(name)
@@ -130,7 +130,7 @@ class RefreshIndexes:
         query = sql.SQL("select count(*) from {} where not removed_from_source")
         row = api.execute(query.format(sql.Identifier("public", plan.media_type))).fetchone()
         rows = int(row[0]) if row else 0
-        deleted = sum(len(batch) for batch in decided(api, "deleted", plan.media_type, plan.since))
+        deleted = number_deleted(api, plan.media_type, plan.since)
         alias = f"{plan.media_type}-filtered"
         kept = plan.counts[alias] - plan.replaced[alias]
         wanted = {

@@ -262,7 +262,7 @@ GUARDS = (
     ),
     Guard(
         name="index-that-others-changed",
-        holds="An index that has lost documents since the last refresh is filled anew.",
+        holds="An index that has lost documents since the last refresh is replaced.",
         row=49,
         file="catalog/data_refresh/basis.py",
         find="    if counted - deleted <= found <= counted:\n",
