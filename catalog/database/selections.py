@@ -21,6 +21,7 @@ from psycopg import errors, sql
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.core.session import Connection, raise_memory, settle
+from catalog.database.estimates import correct_estimate
 from catalog.database.abandoned_selections import drop_given_up
 from catalog.database.selection_lock import SelectionLock
 from catalog.database.sql_files import statement as sql_file
@@ -261,6 +262,7 @@ class Selection:
             Fatal: The selection took too long or was cancelled, or the condition fails for a row.
         """
         drop_given_up(self._connection)
+        correct_estimate(self._connection, self._table)
         with (
             self._connection.transaction(),
             row_errors(self.selects, "Nothing is selected."),

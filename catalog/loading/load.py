@@ -23,6 +23,7 @@ from catalog.core.columns import MAX_URL_BYTES, REQUIRED
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.session import Connection, raise_memory
+from catalog.database.estimates import correct_estimate
 from catalog.ingestion.completeness import DELETED, URL_TAKEN, Expectations, unusual
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.columns import columns, updated
@@ -86,6 +87,7 @@ class Load:
             Fatal: The parts do not match the manifest, or the counts do not add up; nothing is loaded.
         """
         began = time.monotonic()
+        correct_estimate(self._connection, self._media_type)
         with self._rejects, self._connection.transaction():
             raise_memory(self._connection, "work_mem", "256MB")
             lock_provider(self._connection, self._media_type, self._provider)
