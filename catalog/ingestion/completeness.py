@@ -68,19 +68,24 @@ class Expectations(msgspec.Struct, frozen=True):
     deletion_reasons: tuple[str, ...] = ()
 
 
-def unread(read: int, announced: tuple[int, int], tolerance: float) -> str | None:
-    """Describe what a round lacks compared with the announced total; return None if it is whole.
+def announced_total(lowest: int, highest: int) -> int:
+    """Return which of the totals in the responses of a round counts.
 
     Totals drift while a list is read, because items are added and deleted: up to 1 %, the lowest total
     counts. A total that changes more is not trusted, and the highest one counts.
+    """
+    return lowest if lowest >= highest * (1 - DRIFT) else highest
+
+
+def unread(read: int, announced: tuple[int, int], tolerance: float) -> str | None:
+    """Describe what a round lacks compared with the announced total; return None if it is whole.
 
     Args:
         read: Items that were read.
         announced: The lowest and the highest total in the responses of the round.
         tolerance: Share by which the API's totals are known to exceed its items.
     """
-    low, high = announced
-    total = low if low >= high * (1 - DRIFT) else high
+    total = announced_total(*announced)
     if read >= total * (1 - tolerance):
         return None
     return f"{read:,} of {total:,} announced items came"

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from hashlib import sha256
 
 import msgspec
 import orjson
@@ -65,6 +66,8 @@ class Manifest(msgspec.Struct):
         pages: Number of pages read.
         seconds: Time spent on the pages.
         counts: Counts by media type.
+        announced: Items that the API announced for all rounds; None if it did not for each of them, or before
+            the last one has ended.
         complete: The pull has reached its end.
         whole: The pull was not limited to some records or requests.
         error: The error that ended the pull, if any.
@@ -82,6 +85,7 @@ class Manifest(msgspec.Struct):
     pages: int = 0
     seconds: float = 0
     counts: dict[str, Counts] = {}
+    announced: int | None = None
     complete: bool = False
     whole: bool = False
     error: str | None = None
@@ -92,6 +96,11 @@ class Manifest(msgspec.Struct):
     def attempt_of(self, page: int) -> int:
         """Return the number of the attempt that wrote a page."""
         return next((number for first, number in reversed(self.attempts) if first <= page), 0)
+
+
+def pull_key(dag_id: str, run_id: str, day_shift: int) -> str:
+    """Return what distinguishes a pull from others of its provider and time; the same for all attempts."""
+    return sha256(f"{dag_id}/{run_id}/{day_shift}".encode()).hexdigest()[:8]
 
 
 class Parts:
@@ -175,6 +184,11 @@ class Parts:
             return None
         _, newest = max(found, key=lambda pair: pair[0])
         return msgspec.json.decode(newest.read_bytes(), type=Manifest)
+
+    def reject_files(self) -> list[UPath]:
+        """Return the files of rejects, those of the pull in the order of their pages, then those of loads."""
+        found = [path for path in self._files() if path.name.endswith(".rejects.jsonl")]
+        return sorted(found, key=lambda path: (path.name.startswith("load_"), path.name))
 
     def tsv_files(self, media_type: MediaType, manifest: Manifest, pages: range | None = None) -> list[UPath]:
         """Return the valid parts in the order of their pages.

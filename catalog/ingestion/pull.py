@@ -279,6 +279,8 @@ class Pull:
         round_ = state.rounds[state.round]
         if not state.failed and round_.is_complete() and self._options.whole():
             state.unannounced += state.announced is None
+            if state.announced is not None and not round_.written:
+                state.total += completeness.announced_total(*state.announced)
             if missing := self._missing(state):
                 written = (round_.written[0] if round_.written else state.first_page, state.pages)
                 again = Round(round_.params, written=written)
@@ -333,6 +335,7 @@ class Pull:
             pages=state.pages,
             seconds=round(state.seconds, 3),
             counts=state.counts,
+            announced=state.total if state.round == len(state.rounds) and not state.unannounced else None,
             complete=complete,
             error=text,
             shortfalls=[self._printable(text) for text in shortfalls[: completeness.SHOWN]],

@@ -148,6 +148,7 @@ class State(msgspec.Struct, kw_only=True):
         gaps: What is missing.
         accepted: Shortfalls that the run's conf accepts.
         unannounced: Number of finished rounds for which the API announced no total.
+        total: Sum of the totals of finished rounds.
         counts: Counts by media type.
         version: Version of this format.
     """
@@ -169,6 +170,7 @@ class State(msgspec.Struct, kw_only=True):
     gaps: list[Gap] = []
     accepted: list[str] = []
     unannounced: int = 0
+    total: int = 0
     counts: dict[str, Counts] = {}
     version: int = STATE_VERSION
 

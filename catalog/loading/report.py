@@ -109,6 +109,7 @@ def save(connection: Connection, key: RunKey, manifest: Manifest, report: LoadRe
         "whole": manifest.whole and (manifest.accepted or not report.unusual),
         "shortfalls": Jsonb([*manifest.shortfalls, *report.unusual]),
         "accepted": manifest.accepted,
+        "announced": manifest.announced,
         "fetched": report.fetched,
         "inserted": report.inserted,
         "updated": report.updated,

@@ -266,8 +266,8 @@ GUARDS = (
         holds="Of totals that differ by more than a drift, the highest one counts.",
         row=10,
         file="catalog/ingestion/completeness.py",
-        find="    total = low if low >= high * (1 - DRIFT) else high\n",
-        replace="    total = low\n",
+        find="    return lowest if lowest >= highest * (1 - DRIFT) else highest\n",
+        replace="    return lowest\n",
         tests=(
             "ingestion/test_completeness.py::test_unread",
             "ingestion/test_whole.py::test_totals_that_change",
