@@ -21,8 +21,8 @@ from psycopg import errors, sql
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.core.session import Connection, raise_memory, settle
-from catalog.database.estimates import correct_estimate
 from catalog.database.abandoned_selections import drop_given_up
+from catalog.database.estimates import correct_estimate
 from catalog.database.selection_lock import SelectionLock
 from catalog.database.sql_files import statement as sql_file
 from catalog.database.statements import SELECT, plain, row_errors

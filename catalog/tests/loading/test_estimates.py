@@ -1,4 +1,4 @@
-"""Tables that the planner takes for empty, because they were analyzed before their first rows were committed."""
+"""Tables that the planner takes for empty: they were analyzed before their first rows were committed."""
 
 import psycopg
 import pytest
@@ -11,8 +11,8 @@ from catalog.tests.loading.loader import image
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 ROWS = 3000
 INSERT = """
-    insert into image (created_on, updated_on, removed_from_source, provider, foreign_identifier, url, license,
-                       meta_data)
+    insert into image (created_on, updated_on, removed_from_source, provider, foreign_identifier, url,
+                       license, meta_data)
     select now(), now(), false, 'stocksnap', 'old' || n, 'https://example.org/old/' || n, 'cc0',
            jsonb_build_object('text', repeat(md5(n::text), 20))
       from generate_series(1, %s) n
