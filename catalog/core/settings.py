@@ -213,6 +213,11 @@ DATA_REFRESH_MOST_CHANGED: Setting[int] = _declare(
     of=Annotated[int, msgspec.Meta(ge=0, le=100)],
     value=10,
 )
+DASHBOARD_THUMBNAILS = _switch(
+    "DASHBOARD_THUMBNAILS",
+    False,
+    "`true` lets the browsers of the dashboard's users load thumbnails from the providers' hosts",
+)
 SLACK_MESSAGE_OVERRIDE = _switch("SLACK_MESSAGE_OVERRIDE", False, "`true` sends from any environment")
 SILENCED_SLACK_NOTIFICATIONS: Setting[dict[str, list[Silencing]]] = _declare(
     "Variable, JSON",

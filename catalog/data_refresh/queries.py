@@ -39,18 +39,21 @@ class Hits(msgspec.Struct, frozen=True):
 
 
 def words_query(words: str) -> dict[str, Any]:
-    """Return a query for all words in title, description or tags, popular first, without mature media."""
+    """Return a query for all words in title, description or tags, popular first, without mature media.
+
+    Args:
+        words: Words of the user; "" for all media.
+    """
+    matching: dict[str, Any] = {
+        "simple_query_string": {
+            "query": words,
+            "fields": ["title", "description", "tags.name"],
+            "default_operator": "and",
+        }
+    }
     return {
         "bool": {
-            "must": [
-                {
-                    "simple_query_string": {
-                        "query": words,
-                        "fields": ["title", "description", "tags.name"],
-                        "default_operator": "and",
-                    }
-                }
-            ],
+            "must": [matching if words else {"match_all": {}}],
             "must_not": [{"term": {"mature": True}}],
             "should": [
                 {"rank_feature": {"field": "standardized_popularity", "boost": 2}},

@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from functools import cache
 
 from catalog.local.stack import ROOT
-from catalog.tests.values import present
 
-PAGE = ROOT / "docs" / "running_in_production.md"
-TABLE = re.compile(r"^\| Alert \|.*?\n\| ---.*?\n(.*?)^(?!\|)", re.DOTALL | re.MULTILINE)
+PAGE = ROOT / "docs" / "runbook.md"
+TABLES = re.compile(
+    r"^\| (?:Alert|On the page \*Health\*) \|.*?\n\| ---.*?\n(.*?)^(?!\|)", re.DOTALL | re.MULTILINE
+)
 QUOTED = re.compile(r"(?<![*\w])\*([^*]+)\*(?!\*)|^`([^`]+)`")
 VARIES = re.compile(r"…|\d[\d,]*(?: in)?|\bN\b|[:.,]")
 AIRFLOWS = {"up for reschedule"}
 
 
 def rows():
-    """Return the first cell of each row of the table of alerts."""
-    found = present(TABLE.search(PAGE.read_text(encoding="utf-8") + "\n"))
-    return [line.split("|")[1].strip() for line in found[1].splitlines()]
+    """Return the first cell of each row of the tables of alerts and findings, without their anchors."""
+    found = "".join(TABLES.findall(PAGE.read_text(encoding="utf-8") + "\n"))
+    return [re.sub(r"<a id=.*?></a>", "", line.split("|")[1]).strip() for line in found.splitlines()]
 
 
 def parts(string: ast.JoinedStr) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 import logging
 from datetime import date
-from hashlib import sha256
 from typing import Any
 
 from airflow.sdk import Context
@@ -16,7 +15,7 @@ from catalog.dags.common.storage import storage
 from catalog.dags.common.variables import value_of
 from catalog.ingestion.assemble import client_for, replay_of
 from catalog.ingestion.client import Client
-from catalog.ingestion.parts import Parts
+from catalog.ingestion.parts import Parts, pull_key
 from catalog.ingestion.provider import Provider, provider_class
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.windows import Window, day_window, run_window
@@ -57,7 +56,7 @@ class ProviderRun:
     def parts(self, attempt: int = 0) -> Parts:
         """Return the folder of TSV parts: the same for every attempt, and for pull and load."""
         run = self._run
-        key = sha256(f"{run.dag_id}/{run.run_id}/{self._day_shift}".encode()).hexdigest()[:8]
+        key = pull_key(run.dag_id, run.run_id, self._day_shift)
         return Parts(storage(), self.provider.name, run.run_after, self.window, key, attempt)
 
 

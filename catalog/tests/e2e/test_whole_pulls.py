@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from catalog.ingestion.rate import Quota
-from catalog.plugins import figures
+from catalog.monitoring import loads
 from catalog.providers.jamendo.provider import Jamendo
 from catalog.tests.e2e.conftest import snap_recording
 from catalog.tests.waiting import until
@@ -32,8 +32,8 @@ def counted_as_real(bench):
 
 def freshness(bench):
     with bench.catalog() as connection:
-        found = figures.freshness(connection, datetime.now(UTC))
-    return next(f for f in found if f.provider == "stocksnap")
+        source = loads.Source("stocksnap", "image", "stocksnap")
+        return loads.freshness(connection, [source], datetime.now(UTC))[source]
 
 
 def test_a_pull_that_shrinks_is_loaded_but_fails_and_is_not_fresh_until_it_is_accepted(

@@ -1,0 +1,52 @@
+"""Attribution of a work, as Creative Commons recommends it: title, author, source, license.
+
+The recommendation: https://wiki.creativecommons.org/wiki/Recommended_practices_for_attribution
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from catalog.core.licenses import NOT_APPLICABLE, PATH_BY_PAIR
+
+_NAMES = {"cc0": "CC0", "pdm": "Public Domain Mark", "publicdomain": "Public Domain"}
+_FREE = frozenset(_NAMES)  # marked with a public domain tool, which is no license
+
+
+class Attribution(msgspec.Struct, frozen=True):
+    """Attribution of a work.
+
+    Attributes:
+        text: The whole text, ready to be copied.
+        license: Name of the license, such as `CC BY-SA 4.0`.
+        license_url: Address of its deed; "" if it is unknown.
+    """
+
+    text: str
+    license: str
+    license_url: str
+
+
+def license_name(slug: str, version: str | None) -> str:
+    """Return the name of a license, such as `CC BY-NC 2.0`."""
+    name = _NAMES.get(slug) or f"CC {slug.upper()}"
+    return name if version in (None, "", NOT_APPLICABLE) else f"{name} {version}"
+
+
+def attribution(record: Mapping[str, Any]) -> Attribution:
+    """Build the attribution of a record.
+
+    Args:
+        record: Columns of a media table; `license` is required, the others may be missing.
+    """
+    slug, version = record["license"], record.get("license_version")
+    path = PATH_BY_PAIR.get((slug, version or NOT_APPLICABLE))
+    url = f"https://creativecommons.org/{path}/" if path else ""
+    name = license_name(slug, version)
+    title = f"“{record['title']}”" if record.get("title") else "This work"
+    by = f" by {record['creator']}" if record.get("creator") else ""
+    verb = "is marked with" if slug in _FREE else "is licensed under"
+    source = f" Source: {record['foreign_landing_url']}." if record.get("foreign_landing_url") else ""
+    deed = f" To view the terms, visit {url}." if url else ""
+    return Attribution(f"{title}{by} {verb} {name}.{deed}{source}", name, url)

@@ -1,0 +1,228 @@
+"""Search by words and filters, as the API does, and everything that is known about one record."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from elasticsearch import Elasticsearch, NotFoundError
+from psycopg import sql
+
+from catalog.core.media import MediaType
+from catalog.core.session import Connection
+from catalog.data_refresh.client import ask
+from catalog.data_refresh.queries import words_query
+from catalog.data_refresh.tag_policy import TagFilter, TagPolicy
+from catalog.monitoring.loads import Load, Source, loads_of, sources
+from catalog.monitoring.rows import rows
+
+PAGE = 24  # results of a page
+DEEPEST = 10_000  # results that the engine pages through
+FACETS = {"source": "source", "license": "license", "category": "category", "type": "extension"}
+VALUES = 30  # of a facet
+
+
+class Search(msgspec.Struct, frozen=True):
+    """What is searched.
+
+    Attributes:
+        media_type: Media type.
+        words: Words of the user; "" for everything.
+        filtered: Search the index without sensitive media.
+        filters: Facet (a key of FACETS) → value.
+        page: Page of the results, from 1.
+    """
+
+    media_type: MediaType
+    words: str = ""
+    filtered: bool = False
+    filters: Mapping[str, str] = {}
+    page: int = 1
+
+    @property
+    def alias(self) -> str:
+        return f"{self.media_type}-filtered" if self.filtered else self.media_type
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Results of a search.
+
+    Attributes:
+        total: Number of all matches.
+        documents: Documents of the page, by identifier.
+        facets: Facet → value → matches.
+        pages: Number of pages that can be shown.
+    """
+
+    total: int
+    documents: dict[str, dict[str, Any]]
+    facets: dict[str, dict[str, int]]
+    pages: int
+
+
+class TagVerdict(msgspec.Struct, frozen=True):
+    """A tag of a record and what the policy does to it.
+
+    Attributes:
+        name: Name of the tag, or the JSON of a malformed one.
+        provider: Who gave it; "" if it is unknown.
+        accuracy: Of a machine-generated tag; None for others.
+        rule: Rule that drops it; "" if it is searched.
+    """
+
+    name: str
+    provider: str
+    accuracy: float | None
+    rule: str
+
+
+class Moderation(msgspec.Struct, frozen=True):
+    """What moderators decided about a record, and what users reported.
+
+    Attributes:
+        deleted_on: When moderators deleted it; None if they did not.
+        mature_on: When it was marked as mature; None if it was not.
+        reports: Reports of users: `created_at`, `reason`, `status`.
+    """
+
+    deleted_on: datetime | None
+    mature_on: datetime | None
+    reports: list[dict[str, Any]]
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A record of the catalog.
+
+    Attributes:
+        media_type: Media type.
+        fields: Columns of its row.
+        deleted: True if it is among the deleted records.
+        source: Its provider; None if no provider of this release has its name.
+        loads: The loads that created it and last changed it.
+    """
+
+    media_type: MediaType
+    fields: dict[str, Any]
+    deleted: bool
+    source: Source | None
+    loads: list[Load]
+
+
+def find(client: Elasticsearch, wanted: Search) -> Found:
+    """Search an index; nothing is found if its alias does not exist yet.
+
+    Raises:
+        Retry: The engine does not answer.
+    """
+    first = (wanted.page - 1) * PAGE
+    filters = [{"term": {FACETS[name]: value}} for name, value in wanted.filters.items()]
+    try:
+        answer = ask(
+            client.search,
+            index=wanted.alias,
+            query={"bool": {"must": [words_query(wanted.words)], "filter": filters}},
+            aggs={name: {"terms": {"field": field, "size": VALUES}} for name, field in FACETS.items()},
+            from_=first,
+            size=PAGE,
+            track_total_hits=True,
+        )
+    except NotFoundError:
+        return Found(0, {}, {name: {} for name in FACETS}, 0)
+    total = answer["hits"]["total"]["value"]
+    return Found(
+        total,
+        {hit["_id"]: hit["_source"] for hit in answer["hits"]["hits"]},
+        {
+            name: {bucket["key"]: bucket["doc_count"] for bucket in found["buckets"]}
+            for name, found in answer["aggregations"].items()
+        },
+        -(-min(total, DEEPEST) // PAGE),
+    )
+
+
+def of_identifiers(
+    connection: Connection, media_type: MediaType, keys: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return identifier → columns that attributions and thumbnails need."""
+    query = sql.SQL(
+        "select identifier::text, title, creator, license, license_version, foreign_landing_url, url, "
+        "thumbnail from {} where identifier = any(%s::uuid[])"
+    ).format(sql.Identifier("public", media_type))
+    return {row["identifier"]: row for row in rows(connection, query, [list(keys)])}
+
+
+def record(connection: Connection, media_type: MediaType, key: UUID) -> Record | None:
+    """Return a record of the catalog, deleted ones included; None if there is none."""
+    for deleted in (False, True):
+        table = f"deleted_{media_type}" if deleted else media_type
+        query = sql.SQL("select * from {} where identifier = %s").format(sql.Identifier("public", table))
+        if found := rows(connection, query, [key]):
+            fields = found[0]
+            own = (s for s in sources() if (s.name, s.media_type) == (fields["provider"], media_type))
+            moments = {fields["created_on"], fields["updated_on"]}
+            loads = loads_of(connection, fields["provider"], media_type, moments)
+            return Record(media_type, fields, deleted, next(own, None), loads)
+    return None
+
+
+def tags(value: Any, policy: TagPolicy) -> list[TagVerdict]:
+    """Return what a policy does to each tag of a record; searched tags first.
+
+    Args:
+        value: The column `tags`, of any JSON type.
+        policy: The tag policy.
+    """
+    rule = TagFilter(policy).rule
+    found = [_verdict(tag, rule(tag) or "") for tag in (value if isinstance(value, list) else [])]
+    return sorted(found, key=lambda verdict: bool(verdict.rule))
+
+
+def _verdict(tag: Any, rule: str) -> TagVerdict:
+    about = tag if isinstance(tag, dict) else {}
+    name, provider, accuracy = (about.get(key) for key in ("name", "provider", "accuracy"))
+    return TagVerdict(
+        name if isinstance(name, str) else msgspec.json.encode(tag).decode(),
+        provider if isinstance(provider, str) else "",
+        accuracy if isinstance(accuracy, int | float) else None,
+        rule,
+    )
+
+
+def moderation(api: Connection, media_type: MediaType, key: UUID) -> Moderation:
+    """Return what the API database knows about the moderation of a record."""
+    deleted, mature = (_decided(api, kind, media_type, key) for kind in ("deleted", "mature"))
+    reported = "nsfw_reports" if media_type == "image" else "nsfw_reports_audio"
+    query = sql.SQL(
+        "select created_at, reason, to_jsonb(r) ->> 'status' as status from {} r where identifier = %s "
+        "order by created_at desc limit 20"
+    ).format(sql.Identifier("public", reported))
+    return Moderation(deleted, mature, rows(api, query, [key]))
+
+
+def _decided(api: Connection, kind: str, media_type: MediaType, key: UUID) -> datetime | None:
+    query = sql.SQL("select created_on from {} where identifier = %s").format(
+        sql.Identifier("public", f"api_{kind}{media_type}")
+    )
+    found = api.execute(query, [key]).fetchone()
+    return found[0] if found else None
+
+
+def row_id(api: Connection, media_type: MediaType, key: UUID) -> int | None:
+    """Return the row id of a record in the API's table; None if it is not there."""
+    query = sql.SQL("select id from {} where identifier = %s").format(sql.Identifier("public", media_type))
+    found = api.execute(query, [key]).fetchone()
+    return int(found[0]) if found else None
+
+
+def documents(client: Elasticsearch, media_type: MediaType, key: UUID) -> dict[str, bool | None]:
+    """Return alias → whether a document of the record is visible there; None if there is no such alias."""
+    found: dict[str, bool | None] = {}
+    for alias in (media_type, f"{media_type}-filtered"):
+        try:
+            answer = ask(client.count, index=alias, query={"ids": {"values": [str(key)]}})
+        except NotFoundError:
+            found[alias] = None
+        else:
+            found[alias] = bool(answer["count"])
+    return found

@@ -1,0 +1,217 @@
+"""Reports of loads: the newest of each provider, their history, and freshness against the schedule."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+
+from catalog.core.media import MediaType
+from catalog.core.session import Connection
+from catalog.ingestion.provider import Provider, provider_class, provider_names
+from catalog.monitoring.rows import rows
+from catalog.notifications.messages import flags_of
+
+WEEKS = 26  # of a chart of growth
+RECENT = 20  # loads of a sparkline
+# Days; a cron expression counts as a month.
+PERIODS = {"@daily": 1, "@weekly": 7, "@monthly": 31, "@quarterly": 92}
+State = Literal["fresh", "late", "never"]
+COLUMNS = """dag_id, run_id, day_shift, finished_on, window_start, window_end, complete, whole, replayed,
+    shortfalls, accepted, announced, fetched, inserted, updated, unchanged, skipped, rejected,
+    skipped_reasons, rejected_reasons, cleaned_reasons, pull_seconds, load_seconds"""
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A provider and one of its media types.
+
+    Attributes:
+        provider: Name of the provider's folder and DAG.
+        media_type: Media type.
+        name: Name of the provider in the catalog, for this media type.
+    """
+
+    provider: str
+    media_type: MediaType
+    name: str
+
+    @property
+    def declaration(self) -> type[Provider]:
+        return provider_class(self.provider)
+
+    @property
+    def dag_id(self) -> str:
+        return f"{self.provider}_workflow"
+
+
+class Load(msgspec.Struct, frozen=True):
+    """A row of `ingestion_report`.
+
+    Attributes:
+        flags: What limits it, in words; empty for a whole one.
+        Others: Columns of the table.
+    """
+
+    dag_id: str
+    run_id: str
+    day_shift: int
+    finished_on: datetime
+    window_start: datetime | None
+    window_end: datetime | None
+    complete: bool
+    whole: bool
+    replayed: bool
+    shortfalls: list[str]
+    accepted: bool
+    announced: int | None
+    fetched: int
+    inserted: int
+    updated: int
+    unchanged: int
+    skipped: int
+    rejected: int
+    skipped_reasons: dict[str, int]
+    rejected_reasons: dict[str, int]
+    cleaned_reasons: dict[str, int]
+    pull_seconds: float | None
+    load_seconds: float | None
+    flags: str
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Reasons of rejects, then those of skips."""
+        return {**self.rejected_reasons, **self.skipped_reasons}
+
+
+class Freshness(msgspec.Struct, frozen=True):
+    """Age of the newest whole pull of a provider.
+
+    Attributes:
+        last: End of the newest window of a dated provider; time of the newest load of the others.
+        state: `late` if it is older than 1.5 periods of the schedule; `never` without a whole pull.
+    """
+
+    last: datetime | None
+    state: State
+
+
+def sources() -> list[Source]:
+    """Return all providers with each of their media types."""
+    return [
+        Source(name, media_type, catalog_name)
+        for name in provider_names()
+        for media_type, catalog_name in provider_class(name).catalog_names.items()
+    ]
+
+
+def last_loads(connection: Connection, wanted: Sequence[Source]) -> dict[Source, list[Load]]:
+    """Return the newest loads of each source, oldest first."""
+    query = f"""
+        select s.n, r.*
+          from unnest(%s::text[], %s::text[]) with ordinality s (provider, media_type, n)
+         cross join lateral (
+             select {COLUMNS} from ingestion_report i
+              where i.provider = s.provider and i.media_type = s.media_type
+              order by finished_on desc limit %s
+         ) r
+         order by s.n, r.finished_on
+    """  # noqa: S608 - the columns are a literal of this module
+    found: dict[Source, list[Load]] = {source: [] for source in wanted}
+    for row in rows(connection, query, [*_columns_of(wanted), RECENT]):
+        found[wanted[row.pop("n") - 1]].append(_load(row))
+    return found
+
+
+def history(connection: Connection, source: Source, limit: int) -> list[Load]:
+    """Return the newest loads of a source, newest first."""
+    query = f"""
+        select {COLUMNS} from ingestion_report where provider = %s and media_type = %s
+         order by finished_on desc limit %s
+    """  # noqa: S608 - the columns are a literal of this module
+    return [_load(row) for row in rows(connection, query, [source.name, source.media_type, limit])]
+
+
+def loads_of(
+    connection: Connection, name: str, media_type: MediaType, moments: Iterable[datetime]
+) -> list[Load]:
+    """Return the loads whose transactions began at these moments, oldest first.
+
+    A load sets `created_on` and `updated_on` of its records, and `finished_on` of its report, to that moment.
+
+    Args:
+        connection: Connection to the catalog database.
+        name: Name of the provider in the catalog.
+        media_type: Media type.
+        moments: Times of records.
+    """
+    query = f"""
+        select {COLUMNS} from ingestion_report
+         where provider = %s and media_type = %s and finished_on = any(%s) order by finished_on
+    """  # noqa: S608 - the columns are a literal of this module
+    return [_load(row) for row in rows(connection, query, [name, media_type, list(moments)])]
+
+
+def _load(row: dict[str, Any]) -> Load:
+    return Load(**row, flags=flags_of(row))
+
+
+def freshness(connection: Connection, wanted: Sequence[Source], now: datetime) -> dict[Source, Freshness]:
+    """Compare the newest whole pull of each source with its schedule."""
+    query = """
+        select s.n, w.fresh_on
+          from unnest(%s::text[], %s::text[]) with ordinality s (provider, media_type, n)
+          left join lateral (
+              select fresh_on from whole_pull w
+               where w.provider = s.provider and w.media_type = s.media_type order by fresh_on desc limit 1
+          ) w on true
+    """
+    found = {}
+    for row in rows(connection, query, _columns_of(wanted)):
+        source, last = wanted[row["n"] - 1], row["fresh_on"]
+        late = last is not None and now - last > allowed_age(source.declaration)
+        found[source] = Freshness(last, "never" if last is None else "late" if late else "fresh")
+    return found
+
+
+def _columns_of(wanted: Sequence[Source]) -> list[list[str]]:
+    return [[source.name for source in wanted], [source.media_type for source in wanted]]
+
+
+def allowed_age(cls: type[Provider]) -> timedelta:
+    """Return the age from which the newest whole pull of a provider is late."""
+    return timedelta(days=1.5 * PERIODS.get(cls.schedule, 31) + cls.dated)  # a day is pulled after its end
+
+
+def growth(connection: Connection, now: datetime, source: Source | None = None) -> list[tuple[datetime, int]]:
+    """Return (Monday, records inserted in that week) of the last half year, of one source or of all."""
+    monday = (now - timedelta(days=now.weekday())).replace(hour=0, minute=0, second=0, microsecond=0)
+    first = monday - timedelta(weeks=WEEKS - 1)
+    query = """
+        select date_trunc('week', finished_on at time zone 'UTC') as week, sum(inserted)::bigint as inserted
+          from ingestion_report
+         where finished_on >= %(first)s
+           and (%(name)s::text is null or (provider = %(name)s and media_type = %(media_type)s))
+         group by 1
+    """
+    values = {
+        "first": first,
+        "name": source.name if source else None,
+        "media_type": source.media_type if source else None,
+    }
+    found = {row["week"].replace(tzinfo=UTC): row["inserted"] for row in rows(connection, query, values)}
+    return [(week, found.get(week, 0)) for week in (first + timedelta(weeks=n) for n in range(WEEKS))]
+
+
+def reasons(loads: Iterable[Load], kind: Literal["rejected", "skipped", "cleaned"]) -> Counter[str]:
+    """Add up the reasons of rejects, skips or cleaned values."""
+    total: Counter[str] = Counter()
+    for load in loads:
+        found: Mapping[str, int] = getattr(load, f"{kind}_reasons")
+        total.update(found)
+    return total
+
+
+def share(part: int, whole: int) -> float:
+    """Return a part as a number between 0 and 1; 0 of nothing."""
+    return part / whole if whole else 0.0

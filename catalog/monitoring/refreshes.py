@@ -1,0 +1,126 @@
+"""Data refreshes: their history, and where the aliases of the search engine point."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+from elasticsearch import Elasticsearch, NotFoundError
+
+from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.session import Connection
+from catalog.data_refresh.client import ask
+from catalog.data_refresh.refresh import Mode, Stage
+from catalog.data_refresh.search import Indexes
+from catalog.monitoring.rows import rows
+
+
+class Refreshed(msgspec.Struct, frozen=True):
+    """A refresh of the past, or one that is running.
+
+    Attributes:
+        number: Number of its turn.
+        dag_id: DAG of its run.
+        run_id: Id of its run.
+        media_type: Media type.
+        mode: What it replaces or changes.
+        reason: Why it is full although `auto` was asked for; "" otherwise.
+        stage: `promoted` once everything of it is live.
+        begun_on: When its first task recorded it.
+        ended_for: Run that began after this one had ended without promoting; None if there is none.
+        documents: Source → number of documents in the main alias before it.
+        created: Index → number of documents, of those that it created and completed.
+    """
+
+    number: int
+    dag_id: str
+    run_id: str
+    media_type: MediaType
+    mode: Mode
+    reason: str
+    stage: Stage
+    begun_on: datetime
+    ended_for: str | None
+    documents: dict[str, int]
+    created: dict[str, int]
+
+
+class Alias(msgspec.Struct, frozen=True):
+    """An alias of the search engine.
+
+    Attributes:
+        name: Name of the alias.
+        index: Index to which it points; None if it does not exist.
+        documents: Number of documents.
+        size: Bytes on disk, without replicas.
+        policy: Digest of the tag policy of the documents; "" if it is unknown.
+    """
+
+    name: str
+    index: str | None
+    documents: int = 0
+    size: int = 0
+    policy: str = ""
+
+
+class Engine(msgspec.Struct, frozen=True):
+    """Health of the search engine.
+
+    Attributes:
+        status: `green`, `yellow` (replicas are missing) or `red` (documents are missing).
+        unassigned: Number of shards without a node.
+        fullest: Share of used disk space of the fullest node, between 0 and 1; None if it is unknown.
+    """
+
+    status: Literal["green", "yellow", "red"]
+    unassigned: int
+    fullest: float | None
+
+
+def refreshes(connection: Connection, media_type: MediaType, limit: int) -> list[Refreshed]:
+    """Return the newest refreshes of a media type, newest first."""
+    query = """
+        select number, t.dag_id, t.run_id, plan ->> 'media_type' as media_type,
+               coalesce(plan ->> 'mode', 'full') as mode, coalesce(plan ->> 'reason', '') as reason,
+               stage, begun_on, t.given_up_for as ended_for,
+               coalesce(plan -> 'documents' -> (plan ->> 'media_type'), '{}') as documents,
+               coalesce((select jsonb_object_agg(name, made -> 'documents')
+                           from jsonb_each(indexes) i (name, made)
+                          where made ->> 'documents' is not null), '{}') as created
+          from refresh r join turn t using (number)
+         where plan ->> 'media_type' = %s
+         order by number desc limit %s
+    """
+    return [msgspec.convert(row, Refreshed) for row in rows(connection, query, [media_type, limit])]
+
+
+def aliases(client: Elasticsearch) -> list[Alias]:
+    """Return the aliases of the API, and those of full staging indexes if they exist."""
+    search, found = Indexes(client, patience=0), []
+    for media_type in reversed(MEDIA_TYPES):
+        for name in (media_type, f"{media_type}-filtered", f"{media_type}-full"):
+            if index := search.resolve_alias(name):
+                digest = search.meta(index).get("tag_policy_digest", "")
+                found.append(Alias(name, index, search.count(name), _size(client, index), digest))
+            elif not name.endswith("-full"):
+                found.append(Alias(name, None))
+    return found
+
+
+def _size(client: Elasticsearch, index: str) -> int:
+    try:
+        stats = ask(client.indices.stats, index=index, metric="store")
+    except NotFoundError:
+        return 0
+    return int(stats["_all"]["primaries"]["store"]["size_in_bytes"])
+
+
+def engine(client: Elasticsearch) -> Engine:
+    """Return the health of the engine. A user without the right to read statistics gets no disk space."""
+    health = ask(client.cluster.health)
+    try:
+        nodes: dict[str, Any] = ask(client.nodes.stats, metric="fs")["nodes"]
+    except Exception:  # the right to monitor the cluster is not needed for anything else
+        nodes = {}
+    totals = [node["fs"]["total"] for node in nodes.values() if node.get("fs", {}).get("total")]
+    used = [1 - t["available_in_bytes"] / t["total_in_bytes"] for t in totals if t.get("total_in_bytes")]
+    return Engine(health["status"], health["unassigned_shards"], max(used, default=None))

@@ -1,0 +1,1 @@
+"""The dashboard: pages in Airflow's UI, behind Airflow's login, rendered on the server."""

@@ -1,0 +1,136 @@
+"""Runs and tasks from Airflow's metadata database, of the DAGs that a user may read."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+
+import msgspec
+from airflow.models.dag import DagModel
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
+from sqlalchemy import case, func, select, tuple_
+from sqlalchemy.orm import Session
+
+from catalog.dags.operators.watcher import WATCHER
+
+FAILED = "failed"
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """The schedule of a DAG.
+
+    Attributes:
+        paused: Its schedule is switched off.
+        next_run: When its next run is due; None without a schedule.
+    """
+
+    paused: bool
+    next_run: datetime | None
+
+
+class Run(msgspec.Struct, frozen=True):
+    """A run of a DAG.
+
+    Attributes:
+        dag_id: Its DAG.
+        run_id: Its id.
+        state: Airflow's state, such as `success`.
+        run_after: When it was due.
+        started: When it started; None before that.
+        ended: When it ended; None before that.
+    """
+
+    dag_id: str
+    run_id: str
+    state: str
+    run_after: datetime
+    started: datetime | None
+    ended: datetime | None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A task of a run; all instances of a mapped task together.
+
+    Attributes:
+        task_id: The task.
+        started: When its first instance started.
+        ended: When its last instance ended; None if one has not.
+        instances: Number of instances.
+        failed: Number of failed instances.
+    """
+
+    task_id: str
+    started: datetime
+    ended: datetime | None
+    instances: int
+    failed: int
+
+
+class FailedTask(msgspec.Struct, frozen=True):
+    """The first task of a run that failed."""
+
+    task_id: str
+    map_index: int
+
+
+def schedules(session: Session, readable: Collection[str]) -> dict[str, Schedule]:
+    """Return the schedule of each DAG."""
+    query = select(DagModel.dag_id, DagModel.is_paused, DagModel.next_dagrun_create_after).where(
+        DagModel.dag_id.in_(readable), DagModel.is_stale.is_(False)
+    )
+    return {dag_id: Schedule(paused, due) for dag_id, paused, due in session.execute(query)}
+
+
+def newest_runs(session: Session, dag_ids: Collection[str]) -> list[Run]:
+    """Return the newest run of each DAG."""
+    newest = select(func.max(DagRun.id)).where(DagRun.dag_id.in_(dag_ids)).group_by(DagRun.dag_id)
+    return [_run(row) for row in session.execute(_RUNS.where(DagRun.id.in_(newest)))]
+
+
+def runs(session: Session, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Run]:
+    """Return (DAG id, run id) → run, without those that Airflow has forgotten."""
+    if not keys:
+        return {}
+    query = _RUNS.where(tuple_(DagRun.dag_id, DagRun.run_id).in_(keys))
+    return {(run.dag_id, run.run_id): run for run in map(_run, session.execute(query))}
+
+
+def failed_tasks(session: Session, failed: Iterable[Run]) -> dict[tuple[str, str], FailedTask]:
+    """Return (DAG id, run id) → the task that failed first, without the watcher, which only follows."""
+    if not (keys := [(run.dag_id, run.run_id) for run in failed]):
+        return {}
+    of = TaskInstance
+    query = (
+        select(of.dag_id, of.run_id, of.task_id, of.map_index)
+        .where(tuple_(of.dag_id, of.run_id).in_(keys), of.state == FAILED, of.task_id != WATCHER)
+        .order_by(of.end_date.desc())
+    )
+    return {(dag, run): FailedTask(task, index) for dag, run, task, index in session.execute(query)}
+
+
+def steps(session: Session, run: Run) -> list[Step]:
+    """Return the tasks of a run that have started, in the order in which they did."""
+    of = TaskInstance
+    ended = case((func.count() == func.count(of.end_date), func.max(of.end_date)))
+    query = (
+        select(
+            of.task_id,
+            func.min(of.start_date),
+            ended,
+            func.count(),
+            func.sum(case((of.state == FAILED, 1), else_=0)),
+        )
+        .where(of.dag_id == run.dag_id, of.run_id == run.run_id, of.start_date.is_not(None))
+        .group_by(of.task_id)
+        .order_by(func.min(of.start_date))
+    )
+    return [Step(*row) for row in session.execute(query) if row[0] != WATCHER]
+
+
+_RUNS = select(
+    DagRun.dag_id, DagRun.run_id, DagRun.state, DagRun.run_after, DagRun.start_date, DagRun.end_date
+)
+
+
+def _run(row: Sequence[object]) -> Run:
+    dag_id, run_id, state, *moments = row
+    return Run(str(dag_id), str(run_id), str(getattr(state, "value", state)), *moments)  # type: ignore[arg-type]

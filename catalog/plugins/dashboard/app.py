@@ -1,0 +1,47 @@
+"""The application: who may see it, and the routes of all pages."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+from airflow.api_fastapi.core_api.security import requires_access_dag
+from airflow.configuration import conf
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from catalog.plugins.dashboard import explore, health, providers, refresh, runbook
+from catalog.plugins.dashboard.rendering import Page
+
+# A user must be logged in and may read DAGs; pages show only runs of DAGs that the user may read.
+app = FastAPI(
+    dependencies=[Depends(requires_access_dag("GET"))], docs_url=None, redoc_url=None, openapi_url=None
+)
+for pages in (health, providers, explore, refresh, runbook):
+    app.include_router(pages.router)
+app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
+
+
+@app.exception_handler(HTTPException)
+async def refuse(request: Request, problem: HTTPException) -> Response:
+    """Redirect browsers without login to the login page and back; show them other problems as a page.
+
+    Airflow's own route redirects to the page of its auth manager. URLs start with Airflow's public base URL.
+    """
+    if "text/html" not in request.headers.get("accept", ""):
+        return JSONResponse({"detail": problem.detail}, problem.status_code)
+    if problem.status_code == 401:
+        base = conf.get("api", "base_url", fallback="").rstrip("/")
+        shown = request.url.path.removeprefix(request.scope.get("root_path", ""))
+        query = f"?{request.url.query}" if request.url.query else ""
+        back = quote(f"{base}/catalog{shown}{query}", safe="")
+        return RedirectResponse(f"{base}/api/v2/auth/login?next={back}", 302)
+    return Page().render("problem.html", problem.status_code, text=str(problem.detail))
+
+
+@app.exception_handler(RequestValidationError)
+async def explain(request: Request, problem: RequestValidationError) -> Response:
+    """Name the parameters of an address that are wrong."""
+    wrong = "; ".join(f"{error['loc'][-1]}: {error['msg']}" for error in problem.errors())
+    return await refuse(request, HTTPException(422, wrong))

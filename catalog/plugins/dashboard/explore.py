@@ -1,0 +1,80 @@
+"""Search as the API would, and a page for each record."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import HTMLResponse
+
+from catalog.core.media import MediaType
+from catalog.core.settings import DASHBOARD_THUMBNAILS, TAG_POLICY
+from catalog.data_refresh.tag_policy import policy_from
+from catalog.monitoring import explore
+from catalog.monitoring.attribution import attribution
+from catalog.monitoring.explore import DEEPEST, FACETS, PAGE, Search
+from catalog.plugins.dashboard import sources
+from catalog.plugins.dashboard.rendering import Page
+
+router = APIRouter()
+
+
+@router.get("/explore", response_class=HTMLResponse)
+def index(
+    media: MediaType = "image",
+    q: Annotated[str, Query(max_length=500)] = "",
+    filtered: bool = False,
+    source: Annotated[str, Query(max_length=100)] = "",
+    license: Annotated[str, Query(max_length=100)] = "",  # noqa: A002 - name of the parameter
+    category: Annotated[str, Query(max_length=100)] = "",
+    type: Annotated[str, Query(max_length=100)] = "",  # noqa: A002 - name of the parameter
+    page: Annotated[int, Query(ge=1, le=DEEPEST // PAGE)] = 1,
+) -> HTMLResponse:
+    """Search both indexes by words and filters."""
+    shown = Page()
+    given = {"source": source, "license": license, "category": category, "type": type}
+    wanted = Search(media, q.strip(), filtered, {name: value for name, value in given.items() if value}, page)
+    found, rows = None, {}
+    with sources.part(shown.problems, "the search engine"):
+        found = explore.find(sources.engine(), wanted)
+    if found:
+        with sources.part(shown.problems, "the catalog database"), sources.database(sources.CATALOG) as c:
+            rows = explore.of_identifiers(c, media, list(found.documents))
+    return shown.render(
+        "explore.html",
+        pictures=(pictures := sources.value_of(DASHBOARD_THUMBNAILS, shown.problems)),
+        thumbnails=pictures,
+        wanted=wanted,
+        found=found,
+        rows=rows,
+        facets=list(FACETS),
+        attribution=attribution,
+    )
+
+
+@router.get("/records/{media}/{key}", response_class=HTMLResponse)
+def record(media: MediaType, key: UUID) -> HTMLResponse:
+    """Show a record: fields, tags and what the policy does to them, its way into the index, moderation."""
+    page, row_id, indexed, moderated, verdicts = Page(), None, {}, None, []
+    with sources.database(sources.CATALOG) as connection:
+        found = explore.record(connection, media, key)
+    if found is None:
+        raise HTTPException(404, f"The catalog has no {media} {key}.")
+    with sources.part(page.problems, TAG_POLICY.name):
+        policy = policy_from(sources.value_of(TAG_POLICY, page.problems))
+        verdicts = explore.tags(found.fields["tags"], policy)
+    with sources.part(page.problems, "the API database"), sources.database(sources.API) as api:
+        row_id = explore.row_id(api, media, key)
+        moderated = explore.moderation(api, media, key)
+    with sources.part(page.problems, "the search engine"):
+        indexed = explore.documents(sources.engine(), media, key)
+    return page.render(
+        "record.html",
+        pictures=(pictures := sources.value_of(DASHBOARD_THUMBNAILS, page.problems)),
+        thumbnails=pictures,
+        record=found,
+        attribution=attribution(found.fields),
+        tags=verdicts,
+        row_id=row_id,
+        moderation=moderated,
+        indexed=indexed,
+    )

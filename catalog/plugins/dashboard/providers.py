@@ -1,0 +1,183 @@
+"""The list of providers, and a page for each of them."""
+
+from collections import Counter
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from airflow.api_fastapi.common.db.common import SessionDep
+from fastapi import APIRouter, HTTPException
+from fastapi import Path as InPath
+from fastapi.responses import HTMLResponse
+from sqlalchemy.orm import Session
+
+from catalog.core.dates import utc
+from catalog.ingestion.overview import facts
+from catalog.ingestion.parts import Parts, pull_key
+from catalog.ingestion.provider import Provider, provider_class, provider_names
+from catalog.ingestion.windows import Window
+from catalog.monitoring import counts, loads, popularity
+from catalog.monitoring.loads import Freshness, Load, Source
+from catalog.monitoring.popularity import Popularity
+from catalog.monitoring.rejects import Example, examples
+from catalog.plugins.dashboard import airflow_state, sources
+from catalog.plugins.dashboard.access import ReadableDags
+from catalog.plugins.dashboard.airflow_state import Schedule
+from catalog.plugins.dashboard.rendering import Page
+
+router = APIRouter()
+HISTORY = 50  # loads of a provider's page
+LOADS = 5  # whose rejects are read
+EXAMPLES = 5  # rejects
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A source in the list of providers.
+
+    Attributes:
+        source: The source.
+        records: Its records in the catalog.
+        recent: Its newest loads, oldest first.
+        freshness: Age of its newest whole pull.
+        read: Items of all media types that the pull of its newest load read.
+        schedule: Schedule of its DAG; None if Airflow does not know the DAG, or the user may not read it.
+    """
+
+    source: Source
+    records: int
+    recent: list[Load]
+    freshness: Freshness
+    read: int
+    schedule: Schedule | None
+
+    @property
+    def last(self) -> Load | None:
+        return self.recent[-1] if self.recent else None
+
+    @property
+    def state(self) -> str:
+        """What to show about its freshness: only sources whose schedule is on can be late or missing."""
+        off = self.schedule is None or self.schedule.paused
+        return "off" if off and self.freshness.state != "fresh" else self.freshness.state
+
+    def share(self, name: str) -> float:
+        """Return the share of `rejected` or `skipped` items in its recent loads."""
+        return loads.share(
+            sum(getattr(load, name) for load in self.recent), sum(load.fetched for load in self.recent)
+        )
+
+
+class Media(msgspec.Struct, frozen=True):
+    """What a provider's page shows of one media type.
+
+    Attributes:
+        source: The provider and media type.
+        records: Its records in the catalog.
+        freshness: Age of its newest whole pull.
+        history: Its newest loads, newest first.
+        growth: Monday → records inserted in that week.
+        popularity: Its metric; None if it has none.
+    """
+
+    source: Source
+    records: int
+    freshness: Freshness
+    history: list[Load]
+    growth: list[tuple[datetime, int]]
+    popularity: Popularity | None
+
+
+@router.get("/providers", response_class=HTMLResponse)
+def index(session: SessionDep, readable: ReadableDags) -> HTMLResponse:
+    """List the providers, those that need attention first."""
+    page, rows = Page(), list[Row]()
+    schedules: dict[str, Schedule] = {}
+    with sources.part(page.problems, "Airflow's database"):
+        schedules = airflow_state.schedules(session, readable)
+    with sources.part(page.problems, "the catalog database"), sources.database(sources.CATALOG) as connection:
+        everything = loads.sources()
+        records, fresh = counts.records(connection), loads.freshness(connection, everything, page.now)
+        newest = loads.last_loads(connection, everything)
+        read = Counter[tuple[str, str, int]]()
+        for recent in newest.values():
+            for load in recent:
+                read[load.dag_id, load.run_id, load.day_shift] += load.fetched
+        for source, recent in newest.items():
+            number = records.get((source.media_type, source.name), 0)
+            items = read[recent[-1].dag_id, recent[-1].run_id, recent[-1].day_shift] if recent else 0
+            rows.append(Row(source, number, recent, fresh[source], items, schedules.get(source.dag_id)))
+    rows.sort(key=_urgency)
+    return page.render("providers.html", rows=rows, slots=loads.RECENT)
+
+
+def _urgency(row: Row) -> tuple[Any, ...]:
+    problem = row.last is not None and bool(row.last.flags)
+    return row.state != "late", not problem, row.last is None, row.source.name, row.source.media_type
+
+
+@router.get("/providers/{name}", response_class=HTMLResponse)
+def provider(
+    name: Annotated[str, InPath(pattern="^[a-z0-9_]+$")], session: SessionDep, readable: ReadableDags
+) -> HTMLResponse:
+    """Show one provider: growth, loads, reasons with examples, settings."""
+    if name not in provider_names():
+        raise HTTPException(404, f"There is no provider {name}.")
+    page, shown = Page(), list[Media]()
+    schedules: dict[str, Schedule] = {}
+    own = [source for source in loads.sources() if source.provider == name]
+    with sources.part(page.problems, "Airflow's database"):
+        schedules = airflow_state.schedules(session, readable)
+    with sources.part(page.problems, "the catalog database"), sources.database(sources.CATALOG) as connection:
+        records, fresh = counts.records(connection), loads.freshness(connection, own, page.now)
+        for source in own:
+            shown.append(
+                Media(
+                    source,
+                    records.get((source.media_type, source.name), 0),
+                    fresh[source],
+                    loads.history(connection, source, HISTORY),
+                    loads.growth(connection, page.now, source),
+                    popularity.of(connection, source),
+                )
+            )
+    rejected: list[Example] = []
+    with sources.part(page.problems, "examples of rejects"):
+        rejected = _rejected(session, name, [load for one in shown for load in one.history if load.rejected])
+    cls, dag_id = provider_class(name), f"{name}_workflow"
+    return page.render(
+        "provider.html",
+        name=name,
+        dag_id=dag_id,
+        facts=facts(cls),
+        key=_key(page, cls),
+        schedule=schedules.get(dag_id),
+        media=shown,
+        rejected=rejected,
+        reasons=loads.reasons,
+    )
+
+
+def _key(page: Page, cls: type[Provider]) -> str:
+    """Say whether the key of a provider is set; "" if it needs none. Never the key itself."""
+    if cls.key is None:
+        return ""
+    present = None
+    with sources.part(page.problems, cls.key.variable):
+        present = sources.is_set(cls.key.variable)
+    return "unknown" if present is None else "set" if present else f"not set; get one at {cls.key.get_at}"
+
+
+def _rejected(session: Session, provider: str, newest: list[Load]) -> list[Example]:
+    """Return examples of the rejects of the newest loads that had any."""
+    some = newest[:LOADS]
+    runs = airflow_state.runs(session, [(load.dag_id, load.run_id) for load in some])
+    if not runs:
+        return []
+    root, pulls = sources.storage(), []
+    for load in some:
+        if run := runs.get((load.dag_id, load.run_id)):
+            start, end = load.window_start, load.window_end
+            window = Window(utc(start), utc(end)) if start and end else None
+            key = pull_key(load.dag_id, load.run_id, load.day_shift)
+            pulls.append(Parts(root, provider, run.run_after, window, key))
+    return examples(pulls, EXAMPLES)

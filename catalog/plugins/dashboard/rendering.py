@@ -1,0 +1,126 @@
+"""Templates, and the filters by which they show times, numbers and addresses."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import humanize
+import jinja2
+import orjson
+from fastapi.responses import HTMLResponse
+from markupsafe import Markup
+
+from catalog.core.dates import utc
+from catalog.plugins.dashboard.charts import bars, span
+from catalog.plugins.dashboard.sources import base_path
+
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; form-action 'self'; frame-ancestors 'self'; "
+    "base-uri 'none'"
+)
+HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+_HERE = Path(__file__).parent
+templates = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(_HERE / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+class Page:
+    """A page that is being made; its clock starts when a request comes.
+
+    Attributes:
+        problems: Why parts of the page are missing.
+        now: The time of the request.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self.now = datetime.now(UTC)
+        self.problems: list[str] = []
+
+    def render(
+        self, template: str, status: int = 200, *, pictures: bool = False, **values: Any
+    ) -> HTMLResponse:
+        """Render a template. Nothing that a record contains can run or load anything.
+
+        Args:
+            template: Name of its file.
+            status: HTTP status.
+            pictures: Allow images of other hosts, over https.
+            values: Values for the template.
+        """
+        airflow = base_path()
+        html = templates.get_template(template).render(
+            problems=self.problems,
+            now=self.now,
+            airflow=airflow,
+            home=f"{airflow}/catalog",
+            elapsed=lambda: round((time.perf_counter() - self._began) * 1000),
+            **values,
+        )
+        policy = f"{POLICY}; img-src 'self'{' https:' if pictures else ''}"
+        return HTMLResponse(html, status, {"Content-Security-Policy": policy, **HEADERS})
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """Return how long ago a moment is, such as `3 days ago`; also moments of the future."""
+    return humanize.naturaltime(moment, when=now)
+
+
+def lasted(seconds: float | None) -> str:
+    """Return a duration with its two largest units, such as `2 minutes and 3 seconds`."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    parts = humanize.precisedelta(seconds, minimum_unit="seconds", format="%d").replace(" and ", ", ")
+    return ", ".join(parts.split(", ")[:2])
+
+
+def percent(share: float) -> str:
+    """Return a share as percent, such as `3.2 %`; small ones are not rounded to nothing."""
+    if not share:
+        return "0 %"
+    return "< 0.1 %" if share < 0.001 else f"{share:.1%}".replace("%", " %")
+
+
+def number(value: float) -> str:
+    """Return a number with separators."""
+    return f"{value:,}"
+
+
+def run_path(dag_id: str, run_id: str, task_id: str = "", map_index: int = -1) -> str:
+    """Return the path in Airflow's UI of a run, or of the log of a task."""
+    path = f"/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}"
+    if task_id:
+        path += f"/tasks/{quote(task_id, safe='')}"
+        path += f"/mapped/{map_index}" if map_index >= 0 else ""
+    return path
+
+
+def when(moment: datetime | None, now: datetime) -> Markup:
+    """Return a `time` element: how long ago, and the moment itself as its title."""
+    if moment is None:
+        return Markup("never")
+    shown = f"{utc(moment):%Y-%m-%d %H:%M} UTC"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        moment.isoformat(), shown, ago(moment, now)
+    )
+
+
+templates.filters |= {
+    "utc": utc,
+    "lasted": lasted,
+    "percent": percent,
+    "number": number,
+    "pretty": lambda value: orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode(),
+    "size": lambda value: humanize.naturalsize(value, binary=True),
+    "query": lambda values: urlencode({key: value for key, value in values.items() if value}),
+}
+templates.globals |= {"run_path": run_path, "when": when, "bars": bars, "span": span}

@@ -1,0 +1,42 @@
+"""Examples of rejects, from files beside the parts."""
+
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+from upath import UPath
+
+from catalog.ingestion.parts import Parts
+from catalog.monitoring import rejects
+
+STARTED = datetime(2024, 3, 14, tzinfo=UTC)
+
+
+@pytest.fixture
+def parts(tmp_path):
+    return Parts(UPath(tmp_path), "flickr", STARTED, None, "key")
+
+
+def test_one_example_of_each_reason(parts):
+    items = [{"media_type": "image", "reason": "no url", "raw": {"n": n}} for n in range(5)]
+    parts.write_rejects(0, items)
+    parts.write_rejects(1, [{"media_type": "audio", "reason": "no url", "raw": {"n": 9}}])
+    found = rejects.examples([parts], 5)
+    assert [(one.media_type, one.reason) for one in found] == [("image", "no url"), ("audio", "no url")]
+    assert orjson.loads(found[0].raw) == {"raw": {"n": 0}}
+
+
+def test_no_more_than_wanted(parts):
+    parts.write_rejects(0, [{"media_type": "image", "reason": f"reason {n}"} for n in range(9)])
+    assert len(rejects.examples([parts], 3)) == 3
+
+
+def test_long_records_are_shortened_and_summaries_left_out(parts):
+    parts.write_rejects(0, [{"reason": "long", "raw": "x" * 10_000}, {"reason": "9 more", "not_listed": {}}])
+    [found] = rejects.examples([parts], 5)
+    assert found.media_type == ""
+    assert len(found.raw) <= rejects.LONGEST + 2
+
+
+def test_without_files_there_are_no_examples(parts):
+    assert rejects.examples([parts], 5) == []

@@ -1,0 +1,140 @@
+"""Airflow's API server with the dashboard, in a process of its own, with login switched on."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import requests
+
+from catalog.local.stack import ROOT
+from catalog.tests.waiting import until
+
+USER, PASSWORD = "viewer", "secret"
+PREPARE = """
+import json, sys
+from datetime import UTC, datetime, timedelta
+from airflow.utils import db
+db.initdb()
+from airflow.models.dag import DagModel
+from airflow.models.dagbundle import DagBundleModel
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+from sqlalchemy import insert
+given = json.load(sys.stdin)
+moment = lambda text: datetime.fromisoformat(text) if text else None
+with create_session() as session:
+    session.merge(DagBundleModel(name="dags-folder"))
+    session.flush()
+    for dag in given["dags"]:
+        session.execute(insert(DagModel).values(
+            dag_id=dag["dag_id"], is_paused=dag["paused"], is_stale=False, bundle_name="dags-folder",
+            max_active_tasks=1, max_consecutive_failed_dag_runs=0, has_task_concurrency_limits=False,
+            next_dagrun_create_after=moment(dag["next_run"]),
+        ))
+    for run in given["runs"]:
+        values = dict(dag_id=run["dag_id"], run_id=run["run_id"], run_type="manual", state=run["state"],
+            run_after=moment(run["start"]), start_date=moment(run["start"]), end_date=moment(run["end"]))
+        session.execute(insert(DagRun).values(**values))
+        for number, (task_id, state) in enumerate(run["tasks"]):
+            session.execute(insert(TaskInstance).values(
+                dag_id=run["dag_id"], run_id=run["run_id"], task_id=task_id, map_index=-1, state=state,
+                pool="default_pool", start_date=moment(run["start"]) + timedelta(seconds=10 * number),
+                end_date=moment(run["start"]) + timedelta(seconds=10 * (number + 1)), executor_config={},
+            ))
+"""
+
+
+class Site(msgspec.Struct, frozen=True):
+    """A running website.
+
+    Attributes:
+        base: Address of Airflow's UI.
+        token: Token of the user.
+    """
+
+    base: str
+    token: str
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        """Request a page of the dashboard as the user."""
+        headers = {"Authorization": f"Bearer {self.token}", "Accept": "text/html"}
+        return requests.get(f"{self.base}/catalog{path}", headers=headers, timeout=60, **options)
+
+
+def dag(dag_id: str, *, paused: bool = False, next_run: datetime | None = None) -> dict[str, Any]:
+    return {"dag_id": dag_id, "paused": paused, "next_run": next_run and next_run.isoformat()}
+
+
+def run(dag_id: str, run_id: str, state: str, start: datetime, end: datetime, **tasks: str) -> dict[str, Any]:
+    """Describe a run, with the states of its tasks, which ran one after the other."""
+    moments = {"start": start.astimezone(UTC).isoformat(), "end": end.astimezone(UTC).isoformat()}
+    return {"dag_id": dag_id, "run_id": run_id, "state": state, "tasks": list(tasks.items()), **moments}
+
+
+@contextmanager
+def website(
+    folder: Path, connections: dict[str, str], dags: list[dict[str, Any]], runs: list[dict[str, Any]]
+) -> Iterator[Site]:
+    """Start the API server on a metadata database of its own.
+
+    Args:
+        folder: An empty folder.
+        connections: Airflow connections, by their id.
+        dags: DAGs, from `dag`.
+        runs: Runs, from `run`.
+    """
+    (folder / "passwords.json").write_text(json.dumps({USER: PASSWORD}))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    base = f"http://127.0.0.1:{port}"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "AIRFLOW_HOME": str(folder),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:viewer",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(folder / "passwords.json"),
+        "AIRFLOW__API_AUTH__JWT_SECRET": "x" * 64,
+        "AIRFLOW__API__BASE_URL": base,
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
+        "AIRFLOW_VAR_OBJECT_STORAGE": f"file://{folder}/storage",
+        **{f"AIRFLOW_CONN_{name.upper()}": value for name, value in connections.items()},
+    }
+    subprocess.run(
+        [sys.executable, "-c", PREPARE],
+        input=json.dumps({"dags": dags, "runs": runs}),
+        env=environment,
+        text=True,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    command = [sys.executable, "-m", "airflow", "api-server", "--host", "127.0.0.1", "--port", str(port)]
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            until(lambda: _answers(base), 120)
+            login = {"username": USER, "password": PASSWORD}
+            token = requests.post(f"{base}/auth/token", json=login, timeout=30).json()["access_token"]
+            yield Site(base, token)
+        finally:
+            server.terminate()
+            server.wait(60)
+
+
+def _answers(base: str) -> bool:
+    try:
+        return requests.get(f"{base}/api/v2/monitor/health", timeout=5).ok
+    except requests.ConnectionError:
+        return False
