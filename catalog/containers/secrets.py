@@ -29,7 +29,7 @@ def _fernet_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
-_DATABASE_ROLES = ("airflow", "catalog", "catalog_reader", "api", "api_staging", "celery")
+_DATABASE_ROLES = ("airflow", "catalog", "catalog_reader", "api", "api_reader", "api_staging", "celery")
 # How to generate each secret.
 GENERATORS: dict[str, Callable[[], str]] = {
     "postgres_password": _password,

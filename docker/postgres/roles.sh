@@ -28,13 +28,15 @@ revoke all on database :"name" from public;
 SQL
 done
 
-# The dashboard's role: it may only read the catalog.
-role catalog_reader catalog_reader_db_password
-sql --dbname catalog <<'SQL'
-alter role catalog_reader set default_transaction_read_only = on;
-grant connect on database catalog to catalog_reader;
-grant usage on schema public to catalog_reader;
-grant select on all tables in schema public to catalog_reader;
-alter default privileges for role catalog in schema public grant select on tables to catalog_reader;
-revoke all on database postgres, template1 from public;
+# The dashboard's roles: they may only read the catalog and the API database.
+for name in catalog api; do
+    role "${name}_reader" "${name}_reader_db_password"
+    sql --dbname "$name" --set name="$name" --set reader="${name}_reader" <<'SQL'
+alter role :"reader" set default_transaction_read_only = on;
+grant connect on database :"name" to :"reader";
+grant usage on schema public to :"reader";
+grant select on all tables in schema public to :"reader";
+alter default privileges for role :"name" in schema public grant select on tables to :"reader";
 SQL
+done
+sql --dbname postgres --command 'revoke all on database postgres, template1 from public'

@@ -121,10 +121,17 @@ def test_a_role_owns_its_database_and_sees_no_other_one(fresh, role):
             psycopg.connect(fresh.address(role, other))
 
 
-def test_the_reader_reads_what_the_catalog_makes_and_changes_nothing(fresh):
-    assert schema.upgrade(fresh.address("catalog", "catalog")).pending == ()
-    with psycopg.connect(fresh.address("catalog_reader", "catalog"), autocommit=True) as connection:
-        for relation in ("image", "whole_pull", "ingestion_report", "audio_popularity_metrics"):
+@pytest.mark.parametrize(
+    ("name", "relations"),
+    [
+        ("catalog", ("image", "whole_pull", "ingestion_report", "audio_popularity_metrics")),
+        ("api", ("image", "audio", "api_deletedimage", "nsfw_reports")),
+    ],
+)
+def test_a_reader_reads_what_the_owner_makes_and_changes_nothing(fresh, name, relations):
+    assert schema.upgrade(fresh.address(name, name), name).pending == ()
+    with psycopg.connect(fresh.address(f"{name}_reader", name), autocommit=True) as connection:
+        for relation in relations:
             connection.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(relation)))
         for statement in ("delete from image", "create table t ()", "create temporary table t ()"):
             with pytest.raises(psycopg.Error, match=r"permission denied|read-only"):
@@ -132,9 +139,9 @@ def test_the_reader_reads_what_the_catalog_makes_and_changes_nothing(fresh):
         connection.execute("set default_transaction_read_only = off")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("delete from image")
-    for other in ("airflow", "api", "api_staging", "celery", "postgres"):
+    for other in {"airflow", "catalog", "api", "api_staging", "celery", "postgres"} - {name}:
         with pytest.raises(psycopg.OperationalError, match="permission denied"):
-            psycopg.connect(fresh.address("catalog_reader", other))
+            psycopg.connect(fresh.address(f"{name}_reader", other))
 
 
 def test_passwords_are_renewed_by_the_same_script(fresh):

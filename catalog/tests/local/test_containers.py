@@ -127,12 +127,9 @@ def test_secrets_are_files_that_the_service_uses(name):
     used = set(re.findall(r"\{([a-z_]+)(?:\|\w+)?\}", patterns))
     used |= {s for s in mounted(name) if f"/run/secrets/{s}" in f"{environment(name)}{script(name)}"}
     used |= set(re.findall(r"\$secrets/([a-z_]+)\b", script(name)))
-    used |= (
-        {f"{role}_db_password" for role in re.findall(r"[a-z_]+", "airflow catalog api api_staging celery")}
-        if name == "postgres"
-        else set()
-    )
-    used |= {s for s in mounted(name) if s == "catalog_reader_db_password" and s in script(name)}
+    if name == "postgres":
+        roles = ("airflow", "catalog", "catalog_reader", "api", "api_reader", "api_staging", "celery")
+        used |= {f"{role}_db_password" for role in roles}
     used |= {"broker_password"} if "broker_password" in script(name) else set()
     assert {s for s in mounted(name) if not s.endswith(".json")} == used
     for key, value in environment(name).items():
