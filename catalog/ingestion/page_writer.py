@@ -137,7 +137,7 @@ class PageWriter:
             tally.fail(self._first, _cause("mapping failed", error), raw, **_details(error))
             return []
         kept: list[tuple[Raw, Media]] = []
-        for one in mapped if isinstance(mapped, list) else [mapped]:
+        for one in mapped if isinstance(mapped, list | tuple) else [mapped]:
             if isinstance(one, Skip):
                 tally.skip(one.media_type or self._first, one.reason)
             elif not isinstance(one, Image | Audio):
@@ -145,7 +145,7 @@ class PageWriter:
             else:
                 tally.fetched(self._provider.media_type(one))
                 kept.append((raw, one))
-        if mapped == []:
+        if mapped in ([], ()):
             tally.skip(self._first, "nothing usable")
         return kept
 
