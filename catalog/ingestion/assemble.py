@@ -121,14 +121,25 @@ def client_for(
     )
 
 
+def since(provider: type[Provider], day: date | None) -> Window | None:
+    """Return the window of a provider that is not dated: None, or all since a day.
+
+    Raises:
+        Fatal: A day is given, but the API cannot be asked for what was added since.
+    """
+    if day and not provider.since:
+        raise Fatal(f"{provider.name} has no days, it is pulled as a whole; leave out the date.")
+    return day_window(day) if day else None
+
+
 def window_of(provider: type[Provider], day: date | None, replay: ReplayAdapter | None) -> Window | None:
     """Return the window to pull: the given day, else that of the recording; None for undated providers.
 
     Raises:
-        Fatal: The provider is dated and no day is given.
+        Fatal: The provider is dated and no day is given, or a day is given to one that is pulled as a whole.
     """
     if not provider.dated:
-        return day_window(day) if day and provider.since else None
+        return since(provider, day)
     if day is None and replay is not None and replay.date:
         day = date.fromisoformat(replay.date)
     if day is None:

@@ -65,7 +65,8 @@ def to_catalog_error(
         redact: Removes the secrets from text.
         request: Method and URL, for the message.
     """
-    text = redact(f"{type(error).__name__}: {error}")[:800]
+    cause = _cause(error)
+    text = redact(f"{type(cause).__name__}: {cause}")[:800]
     if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader):
         return BadAddress(f"{request}: {text}")
     if until.passed():
@@ -73,6 +74,13 @@ def to_catalog_error(
     if isinstance(error, urllib3.exceptions.DecodeError):
         return Retry(f"the body could not be decompressed: {text}")
     return Retry(text)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the innermost error of a library; those around it repeat it with addresses of objects."""
+    inner = (getattr(error, "reason", None), *error.args)
+    found = next((e for e in inner if isinstance(e, Exception)), None)
+    return error if found is None else _cause(found)
 
 
 def host_of(url: str) -> str:

@@ -12,7 +12,7 @@ from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.core.setting import PassedOver, Silencing
 from catalog.data_refresh.search import Indexes
-from catalog.ingestion.provider import Provider, provider_class, provider_names
+from catalog.ingestion.provider import Provider, provider_classes
 from catalog.notifications.messages import flags_of
 
 WEEKS = 26
@@ -116,9 +116,7 @@ def freshness(connection: Connection, now: datetime) -> list[Freshness]:
 
 def _sources() -> list[tuple[type[Provider], str, str]]:
     """(class, media type, provider in the catalog) of all that is ingested."""
-    return [
-        (cls, *pair) for cls in map(provider_class, provider_names()) for pair in cls.catalog_names.items()
-    ]
+    return [(cls, *pair) for cls in provider_classes() for pair in cls.catalog_names.items()]
 
 
 def _newest(
