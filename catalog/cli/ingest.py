@@ -103,8 +103,7 @@ def ingest(
     folder: Annotated[
         Path | None,
         typer.Option(
-            "--out",
-            help="Folder of the TSV parts and rejects, which resumes a pull; without it, none are kept.",
+            "--out", help="Folder of TSV parts and rejects; resumes a pull there. Default: none are kept."
         ),
     ] = None,
     accept_shortfall: Annotated[
@@ -116,8 +115,8 @@ def ingest(
 ) -> None:
     """Pull a provider into TSV parts, without Airflow and without a database.
 
-    After Ctrl-C, the same command with the same --out resumes at the next page. With CATALOG_TRACEBACK=1 in the
-    environment, the first traceback of each error in a mapping is shown.
+    After Ctrl-C, the same command with the same --out resumes at the next page. With CATALOG_TRACEBACK=1 in
+    the environment, the first traceback of each error in a mapping is shown.
     """
     cls = provider_class(provider)
     if cls.dump:
@@ -155,8 +154,7 @@ def ingest(
         except OSError as error:
             resumes = "the same command resumes there" if folder else "give --out to be able to resume a pull"
             raise CatalogError(
-                f"{error.filename}: {error.strerror}. What was read before is complete; when this is repaired, "
-                f"{resumes}."
+                f"{error.filename}: {error.strerror}. Earlier pages are complete; once repaired, {resumes}."
             ) from None
         finally:
             if (manifest := parts.load()) is not None:

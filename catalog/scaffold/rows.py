@@ -86,15 +86,13 @@ def expect(provider: str) -> Manifest:
             manifest, parts = pull_recording(provider, Path(scratch))
         except CatalogError as error:
             window = window_of(provider_class(provider), None, replay_of(provider, FOLDER))
-            found = _parts(provider, Path(scratch), window)
-            counts = f" {'; '.join(lines)}." if (lines := outcomes(found.load())) else ""
-            show_rejects(found)
+            parts = _parts(provider, Path(scratch), window)
+            counts = f" {'; '.join(lines)}." if (lines := outcomes(parts.load())) else ""
+            show_rejects(parts)
             raise CatalogError(f"the recording is not read as a whole.{counts} {error}") from None
         if not (rows := read_rows(parts, manifest)):
-            raise CatalogError(
-                f"the recording of {provider} yields no rows: "
-                f"{'; '.join(outcomes(manifest)) or 'its pages hold no items'}. Check the paths of the paginator."
-            )
+            said = "; ".join(outcomes(manifest)) or "its pages hold no items; check `items` of the paginator"
+            raise CatalogError(f"the recording of {provider} yields no rows: {said}.")
         show_rejects(parts)
         expected_file(provider).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
     return manifest
