@@ -1,9 +1,13 @@
 """A command that fails ends with one line that says what to do, and with a traceback only on request."""
 
 import ast
+import json
 import os
+import re
+import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psycopg
@@ -13,6 +17,8 @@ import sqlalchemy
 from catalog.cli import app as cli
 from catalog.cli import program
 from catalog.core.errors import Fatal
+from catalog.ingestion import page_writer
+from catalog.providers.stocksnap.provider import StockSnap
 from catalog.tests.conftest import database_of_its_own
 
 ROOT = Path(cli.__file__).parents[1]
@@ -239,6 +245,54 @@ def test_any_wrong_setting_or_argument(catalog_command, monkeypatch, environment
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     refused(catalog_command(*command), words)
+
+
+REPLAY = ("ingest", "stocksnap", "--replay", str(ROOT / "providers/stocksnap/recording"))
+
+
+def test_a_day_for_a_provider_without_days_is_refused(catalog_command):
+    refused(catalog_command(*REPLAY, "--date", "2024-02-10"), "stocksnap has no days", "leave out the date")
+
+
+def test_a_pull_without_out_leaves_nothing_behind(catalog_command, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    status, out, lines = catalog_command(*REPLAY, "--json")
+    assert (status, json.loads(out)["parts"], list(tmp_path.iterdir())) == (0, [], [])
+    assert "TSV parts were written, and deleted: give --out to keep them" in lines[-1]
+
+
+def test_an_error_of_a_mapping_shows_the_item_and_the_traceback_on_request(
+    catalog_command, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(StockSnap, "record", lambda self, raw: raw["vessel"])
+    command = (*REPLAY, "--out", str(tmp_path))
+    status, _, lines = catalog_command(*command)
+    said = " ".join(lines)
+    assert status == 1
+    assert "rejected, mapping failed: KeyError: 'vessel' (test_command_line.py:" in said
+    assert 'the first item: {"img_id":' in said
+    assert "CATALOG_TRACEBACK=1 in the environment shows the tracebacks" in said
+    assert re.search(r"0 TSV parts and \d files of rejects in " + re.escape(str(tmp_path)), said)
+    assert "Traceback" not in said
+    monkeypatch.setenv(program.TRACEBACK, "1")
+    _, _, lines = catalog_command(*REPLAY)
+    assert sum("mapping failed: KeyError" in line for line in lines if line.startswith("DEBUG")) == 1
+    assert any("Traceback (most recent call last)" in line for line in lines)
+    assert not page_writer.log.handlers
+
+
+def test_a_full_disk_names_the_file_and_how_to_resume(tmp_path):
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))  # a larger file is an error without a name
+
+    command = [sys.executable, "-m", "catalog.cli", *REPLAY]
+    for more, advice in ((["--out", str(tmp_path)], "the same command resumes there"), ([], "give --out")):
+        found = subprocess.run([*command, *more], capture_output=True, text=True, preexec_fn=no_room)
+        last = found.stderr.splitlines()[-1]
+        assert found.returncode == 1
+        assert "manifest.json: File too large. Earlier pages are complete" in last
+        assert advice in last
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 @pytest.mark.parametrize(
