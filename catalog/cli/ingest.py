@@ -106,6 +106,9 @@ def ingest(
             "--out", help="Folder of TSV parts and rejects; resumes a pull there. Default: none are kept."
         ),
     ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Send the requests there instead of to the API, without its key.")
+    ] = None,
     accept_shortfall: Annotated[
         bool, typer.Option(help="Count the pull as whole although it returns less than the API announces.")
     ] = False,
@@ -127,7 +130,12 @@ def ingest(
     window = window_of(cls, day.date() if day else None, transport)
     private = _private_hosts()
     client = client_for(
-        cls, secret_for(cls), replay=transport, contact=os.environ.get("CONTACT_EMAIL"), private_hosts=private
+        cls,
+        secret_for(cls),
+        replay=transport,
+        contact=os.environ.get("CONTACT_EMAIL"),
+        private_hosts=private,
+        base_url=base_url,
     )
     with (
         _folder(folder) as target,

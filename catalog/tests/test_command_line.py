@@ -281,6 +281,21 @@ def test_an_error_of_a_mapping_shows_the_item_and_the_traceback_on_request(
     assert not page_writer.log.handlers
 
 
+@pytest.mark.enable_socket
+def test_the_requests_may_go_to_a_test_server_which_gets_no_key(catalog_command, monkeypatch, httpserver):
+    monkeypatch.setenv("API_KEY_JAMENDO", "hunter2")
+    page = {"headers": {"status": "success", "results_fullcount": 0}, "results": []}
+    httpserver.expect_request("/fake/v3.0/tracks").respond_with_json(page)
+    command = ("ingest", "jamendo", "--accept-shortfall", "--base-url", httpserver.url_for("/fake/"))
+    status, _, lines = catalog_command(*command)
+    assert status == 0, lines
+    [(request, _)] = httpserver.log
+    assert (request.args["limit"], "client_id" in request.args) == ("200", False)
+    refused(
+        catalog_command(*command[:-1], "127.0.0.1:80"), "'127.0.0.1:80' is not an address; use one such as"
+    )
+
+
 def test_a_full_disk_names_the_file_and_how_to_resume(tmp_path):
     def no_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))  # a larger file is an error without a name
