@@ -91,7 +91,9 @@ def expect(provider: str) -> Manifest:
             show_rejects(parts)
             raise CatalogError(f"the recording is not read as a whole.{counts} {error}") from None
         if not (rows := read_rows(parts, manifest)):
-            said = "; ".join(outcomes(manifest)) or "its pages hold no items; check `items` of the paginator"
+            said = "its pages hold no items; check `items` of the paginator"
+            if any(counts.fetched for counts in manifest.counts.values()):
+                said = "; ".join(outcomes(manifest))
             raise CatalogError(f"the recording of {provider} yields no rows: {said}.")
         show_rejects(parts)
         expected_file(provider).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))

