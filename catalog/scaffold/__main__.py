@@ -82,14 +82,17 @@ def sample_item(new: NewProvider, name: str, medium: MediaType) -> dict[str, obj
     return {**common, "file_url": f"{site}/files/{name}.mp3", "seconds": 61.5}
 
 
-def guesses(shape: Shape) -> list[str]:
+def guesses(shape: Shape, media: Sequence[MediaType]) -> list[str]:
     """Return, as lines, what was found in recorded pages."""
     paging, fields = shape.paging, shape.fields
     given = {n: v for n, v in msgspec.structs.asdict(paging).items() if v and v != getattr(Paging(), n)}
     given.pop("kind", None)
     pages = ", ".join(f"{name} {value}" for name, value in given.items())
     known = [name for name, value in msgspec.structs.asdict(fields).items() if value]
-    absent = [name for name in Fields.__struct_fields__ if name not in (*known, "tag_name", "medium")]
+    unneeded = {"tag_name", "medium"}
+    unneeded |= {"width", "height"} if "image" not in media else set()
+    unneeded |= {"duration"} if "audio" not in media else set()
+    absent = [name for name in Fields.__struct_fields__ if name not in (*known, *unneeded)]
     return [
         f"pages: {paging.kind}, {pages or 'by number'}",
         f"found: {', '.join(known)}",
@@ -125,7 +128,7 @@ def main(
     except Refused as error:
         _refuse(f"{error}".rstrip("."))
     try:
-        lines = [*(guesses(shape) if recorded else ()), *outcomes(expect(new.name))]
+        lines = [*(guesses(shape, new.media) if recorded else ()), *outcomes(expect(new.name))]
     except CatalogError as error:
         raise CatalogError(
             f"{folder} is made, but does not run yet. Correct its provider.py, then run "

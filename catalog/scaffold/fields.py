@@ -66,12 +66,15 @@ def fields_of(items: list[Json], media: tuple[MediaType, ...]) -> Fields:
     files = ((medium, _file(urls, medium)) for medium in media)
     found.url = {medium: path for medium, path in files if path}
     pages = {path: texts for path, texts in urls.items() if path not in found.url.values()}
-    pictures = {path: texts for path, texts in pages.items() if all(_extension(t) for t in texts)}
-    found.thumbnail = _first(pages, _SMALL.pattern) or next(iter(pictures), None)
-    pages = {path: texts for path, texts in pages.items() if path not in pictures and path != found.thumbnail}
+    others = {path: texts for path, texts in pages.items() if all(map(_extension, _given(texts)))}
+    pictures = (path for path, texts in others.items() if any(_extension(url) == "image" for url in texts))
+    found.thumbnail = _first(pages, _SMALL.pattern) or next(pictures, None)
+    pages = {path: texts for path, texts in pages.items() if path not in others and path != found.thumbnail}
     found.creator_url = _first(pages, _PEOPLE, whole=True)
     pages.pop(found.creator_url or (), None)
-    found.foreign_landing_url = _first(pages, "landing|page|permalink|web|html|share|link|site|url|self|view")
+    found.foreign_landing_url = _first(
+        pages, "landing|page|permalink|web|www|html|share|link|site|url|self|view"
+    )
     if found.foreign_landing_url is None:
         found.foreign_landing_url = next(iter(pages), None)
     found.foreign_identifier = _identifier(values, len(items))
