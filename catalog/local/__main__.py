@@ -246,9 +246,9 @@ def _show_search(stack: Stack, names: list[str], live: bool) -> None:
     console.print('Search it yourself: [bold]./just catalog search "words" --media image[/]')
 
 
-def _command() -> None:
+def _command() -> object:
     try:
-        app(standalone_mode=False)
+        return app(standalone_mode=False)  # the status of typer.Exit
     except requests.RequestException as error:
         raise StackError(
             f"Airflow does not answer ({type(error).__name__}); see ./just status and ./just logs"
