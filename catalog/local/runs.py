@@ -198,9 +198,9 @@ def check_conf(dag_id: str, conf: object, known: Iterable[str]) -> None:
     for key in conf:
         if key not in known:
             close = difflib.get_close_matches(key, known, 1)
-            meant = f"; did you mean {close[0]!r}?" if close else ""
+            meant = f"did you mean {close[0]!r}? " if close else ""
             keys = f"knows {', '.join(known)}" if known else "takes none"
-            raise Refused(f"conf: unknown key {key!r}{meant} {dag_id} {keys}.")
+            raise Refused(f"conf: unknown key {key!r}; {meant}{dag_id} {keys}.")
 
 
 def outcome(api: AirflowApi, run: Run) -> Iterator[tuple[str, str]]:
