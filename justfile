@@ -12,10 +12,18 @@ default:
 demo *args:
     @{{ python }} -m catalog.local demo "$@"
 
-# run the checks, and all tests but the long fault tests
+# run the checks, and all tests but the long fault tests; with arguments (-k name, a path), only those tests
 [no-exit-message]
-test *args: check
+test *args:
+    @{{ if args == "" { quote(just_executable()) + " check" } else { "true" } }}
     @{{ python }} -m pytest -n 2 "$@"
+
+# lay out the source, and correct what the linter can
+[no-exit-message]
+fmt:
+    @.venv/bin/ruff check --fix-only --quiet .
+    @.venv/bin/ruff format --quiet .
+    @.venv/bin/just --fmt --unstable --quiet
 
 # start PostgreSQL, OpenSearch and Airflow (-f: in the foreground)
 [no-exit-message]
@@ -62,7 +70,7 @@ airflow *args:
 catalog *args:
     @{{ python }} -m catalog.local catalog "$@"
 
-# create the folder of a new provider: ./just add-provider "Made-Up Museum" https://api.example.org/v1/images [image] [audio]
+# create the folder of a new provider: ./just add-provider "Name" https://api.example.org/v1/images [image] [audio] [--from page.json]
 [no-exit-message]
 add-provider *args:
     @{{ python }} -m catalog.scaffold "$@"

@@ -3,16 +3,31 @@
 from catalog.core.errors import Fatal, HttpStatus, Retry
 from catalog.core.jsontypes import Json, JsonObject, Params
 from catalog.core.licenses import CC0, PDM, License, license_from_pair, license_from_url
+from catalog.core.media import Category
 from catalog.core.secrets import ApiKey, Secret, Signed
 from catalog.ingestion.client import Check, Client
 from catalog.ingestion.html import first_link, links, text_of
 from catalog.ingestion.oauth2 import OAuth2
-from catalog.ingestion.pagination import Counted, Cursor, Page, Paginator, RoundParams, Tokens
+from catalog.ingestion.pagination import Counted, Cursor, Links, Page, Paginator, RoundParams, Tokens
 from catalog.ingestion.provider import FileSizes, Provider, Reingestion
 from catalog.ingestion.rate import Quota, Rate
-from catalog.ingestion.records import Audio, Image, Raw, RecordResult, Skip, compact, dig, missing
+from catalog.ingestion.records import (
+    Audio,
+    AudioFile,
+    AudioSet,
+    Image,
+    Media,
+    Raw,
+    RecordResult,
+    Skip,
+    audio_files,
+    compact,
+    dig,
+    missing,
+)
 from catalog.ingestion.responses import as_count, count_at, describe, has, items_at, total_of, values_at
 from catalog.ingestion.urls import without_param
+from catalog.ingestion.values import milliseconds, size_in_bytes, tags_of
 from catalog.ingestion.windows import Slicing, Window
 
 __all__ = [
@@ -20,6 +35,9 @@ __all__ = [
     "PDM",
     "ApiKey",
     "Audio",
+    "AudioFile",
+    "AudioSet",
+    "Category",
     "Check",
     "Client",
     "Counted",
@@ -31,6 +49,8 @@ __all__ = [
     "Json",
     "JsonObject",
     "License",
+    "Links",
+    "Media",
     "OAuth2",
     "Page",
     "Paginator",
@@ -50,6 +70,7 @@ __all__ = [
     "Tokens",
     "Window",
     "as_count",
+    "audio_files",
     "compact",
     "count_at",
     "describe",
@@ -60,7 +81,10 @@ __all__ = [
     "license_from_pair",
     "license_from_url",
     "links",
+    "milliseconds",
     "missing",
+    "size_in_bytes",
+    "tags_of",
     "text_of",
     "total_of",
     "values_at",

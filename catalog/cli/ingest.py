@@ -1,6 +1,7 @@
 """`catalog ingest` and `catalog record`: pulls without Airflow and without a database."""
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 
 import orjson
 import typer
+from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -27,10 +29,11 @@ from rich.progress import (
 from rich.table import Table
 from upath import UPath
 
-from catalog.cli.program import err
+from catalog.cli.program import TRACEBACK, err
 from catalog.core.errors import CatalogError
 from catalog.core.secrets import Secret
 from catalog.core.settings import PRIVATE_HOSTS
+from catalog.ingestion import page_writer
 from catalog.ingestion.assemble import client_for, replay_of, window_of
 from catalog.ingestion.parts import Counts, Manifest, Parts
 from catalog.ingestion.provider import Provider, provider_class
@@ -42,6 +45,7 @@ ProviderName = Annotated[str, typer.Argument(help="A provider's name, as `catalo
 Day = Annotated[
     datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="The UTC day of a dated provider.")
 ]
+SHOWN_REJECTS, EXCERPT = 5, 400  # reasons, characters of an item
 Limit = Annotated[int, typer.Option(min=0, help="Stop after this number of records; 0: all.")]
 
 
@@ -97,7 +101,13 @@ def ingest(
         Path | None, typer.Option(help="Use the responses of this recording instead of the network.")
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the TSV parts; the same folder resumes a pull.")
+        Path | None,
+        typer.Option(
+            "--out", help="Folder of TSV parts and rejects; resumes a pull there. Default: none are kept."
+        ),
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Send the requests there instead of to the API, without its key.")
     ] = None,
     accept_shortfall: Annotated[
         bool, typer.Option(help="Count the pull as whole although it returns less than the API announces.")
@@ -108,7 +118,8 @@ def ingest(
 ) -> None:
     """Pull a provider into TSV parts, without Airflow and without a database.
 
-    After Ctrl-C, the same command with the same --out resumes at the next page.
+    After Ctrl-C, the same command with the same --out resumes at the next page. With CATALOG_TRACEBACK=1 in
+    the environment, the first traceback of each error in a mapping is shown.
     """
     cls = provider_class(provider)
     if cls.dump:
@@ -119,13 +130,21 @@ def ingest(
     window = window_of(cls, day.date() if day else None, transport)
     private = _private_hosts()
     client = client_for(
-        cls, secret_for(cls), replay=transport, contact=os.environ.get("CONTACT_EMAIL"), private_hosts=private
+        cls,
+        secret_for(cls),
+        replay=transport,
+        contact=os.environ.get("CONTACT_EMAIL"),
+        private_hosts=private,
+        base_url=base_url,
     )
-    target = folder or Path(tempfile.mkdtemp(prefix=f"catalog_{provider}_"))
-    target.mkdir(parents=True, exist_ok=True)
-    checkpoint = FileCheckpoint(target / f"{provider}.checkpoint.json")
-    parts = Parts(UPath(target.resolve()), provider, checkpoint.started() or datetime.now(UTC), window)
-    with _stop_on_signal() as stopped, _progress(provider, replayed=transport is not None) as progress:
+    with (
+        _folder(folder) as target,
+        mapping_tracebacks(),
+        _stop_on_signal() as stopped,
+        _progress(provider, replayed=transport is not None) as progress,
+    ):
+        checkpoint = FileCheckpoint(target / f"{provider}.checkpoint.json")
+        parts = Parts(UPath(target.resolve()), provider, checkpoint.started() or datetime.now(UTC), window)
         pull = Pull(
             cls(),
             client,
@@ -139,19 +158,71 @@ def ingest(
             probe=None if transport else tls_probe(private),
         )
         try:
-            manifest = pull.run()
-        except CatalogError:
-            if (found := parts.load()) is not None:
-                _show_outcome(cls, parts, found, as_json)
-            raise
-    _show_outcome(cls, parts, manifest, as_json)
+            pull.run()
+        except OSError as error:
+            resumes = "the same command resumes there" if folder else "give --out to be able to resume a pull"
+            raise CatalogError(
+                f"{error.filename}: {error.strerror}. Earlier pages are complete; once repaired, {resumes}."
+            ) from None
+        finally:
+            if (manifest := parts.load()) is not None:
+                _show_outcome(cls, parts, manifest, as_json, kept=folder is not None)
 
 
-def _show_outcome(cls: type[Provider], parts: Parts, manifest: Manifest, as_json: bool) -> None:
-    """Print the outcome of a pull: a table on stderr and, if requested, one line of JSON on stdout."""
+@contextmanager
+def _folder(folder: Path | None) -> Iterator[Path]:
+    """Yield a folder for the files of a pull: the given one, or one that is deleted at the end."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="catalog_") as scratch:
+        yield Path(scratch)
+
+
+@contextmanager
+def mapping_tracebacks() -> Iterator[None]:
+    """Show the first traceback of each error in a mapping if CATALOG_TRACEBACK is set."""
+    handler = RichHandler(console=err, show_time=False, show_path=False, rich_tracebacks=True)
+    if os.environ.get(TRACEBACK):
+        page_writer.log.addHandler(handler)
+        page_writer.log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        page_writer.log.removeHandler(handler)
+        page_writer.log.setLevel(logging.NOTSET)
+
+
+def show_rejects(parts: Parts) -> None:
+    """Print the first reject of each reason, with its item."""
+    shown: set[str] = set()
+    for path in parts.reject_files():
+        for line in path.read_bytes().splitlines():
+            reject = orjson.loads(line)
+            if (reason := reject["reason"]) in shown or len(shown) == SHOWN_REJECTS:
+                continue
+            shown.add(reason)
+            item = orjson.dumps(reject.get("raw", reject.get("raw_text"))).decode()
+            err.print(f"rejected, {reason}; the first item: {item[:EXCERPT]}", markup=False, soft_wrap=True)
+    if shown and not os.environ.get(TRACEBACK):
+        err.print(f"{TRACEBACK}=1 in the environment shows the tracebacks")
+
+
+def _show_outcome(
+    cls: type[Provider], parts: Parts, manifest: Manifest, as_json: bool, *, kept: bool
+) -> None:
+    """Print the outcome of a pull: tables on stderr and, if requested, one line of JSON on stdout."""
     files = [str(path) for media_type in cls.catalog_names for path in parts.tsv_files(media_type, manifest)]
     err.print(outcome_table(manifest))
-    err.print(f"{len(files)} TSV parts in {parts.folder}")
+    show_rejects(parts)
+    if kept:
+        err.print(
+            f"{len(files)} TSV parts and {len(parts.reject_files())} files of rejects in {parts.folder}",
+            soft_wrap=True,
+        )
+    else:
+        err.print(f"{len(files)} TSV parts were written, and deleted: give --out to keep them")
     if not as_json:
         return
     counts = manifest.counts.values()
@@ -167,7 +238,7 @@ def _show_outcome(cls: type[Provider], parts: Parts, manifest: Manifest, as_json
         "written": {m: manifest.counts.get(m, Counts()).written for m in cls.catalog_names},
         "skipped": dict(sum((Counter(c.skipped) for c in counts), Counter())),
         "rejected": dict(sum((Counter(c.rejected) for c in counts), Counter())),
-        "parts": files,
+        "parts": files if kept else [],
     }
     sys.stdout.write(json.dumps(result) + "\n")
 

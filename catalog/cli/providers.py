@@ -11,8 +11,9 @@ from rich.table import Table
 from catalog.cli.program import err, out
 from catalog.core.conninfo import conninfo
 from catalog.core.dates import utc
+from catalog.core.errors import CatalogError
 from catalog.ingestion.overview import overview
-from catalog.ingestion.provider import provider_class, provider_names
+from catalog.ingestion.provider import broken_providers, provider_classes
 from catalog.notifications.messages import flags_of
 
 
@@ -44,15 +45,15 @@ def providers(
     out.print(table)
     if note:
         err.print(note)
+    if broken := broken_providers():
+        raise CatalogError("; ".join(map(str, broken.values())))
 
 
 def _last_runs(dsn: str | None) -> tuple[dict[str, str], str]:
     """Return the outcome of the last load by provider, and an explanation if it is unknown."""
     if not dsn:
         return {}, "last runs: give --dsn, or use ./just catalog providers while the stack is up"
-    names = {
-        string: name for name in provider_names() for string in provider_class(name).catalog_names.values()
-    }
+    names = {string: cls.name for cls in provider_classes() for string in cls.catalog_names.values()}
     query = """
         select distinct on (provider) provider, finished_on, inserted, updated, complete, whole, replayed,
                shortfalls, accepted,

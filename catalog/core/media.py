@@ -1,6 +1,14 @@
-"""The media types that the catalog knows."""
+"""The media types and categories that the catalog knows."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 MediaType = Literal["image", "audio"]
 MEDIA_TYPES: tuple[MediaType, ...] = ("audio", "image")
+
+ImageCategory = Literal["photograph", "digitized_artwork", "illustration"]
+AudioCategory = Literal["music", "sound_effect", "podcast", "audiobook", "news", "pronunciation"]
+Category = ImageCategory | AudioCategory
+CATEGORIES: dict[MediaType, tuple[str, ...]] = {
+    "image": get_args(ImageCategory),
+    "audio": get_args(AudioCategory),
+}

@@ -12,8 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-import mdformat
-
 from catalog.cli import program
 from catalog.core.errors import Refused
 from catalog.core.settings import SETTINGS
@@ -56,16 +54,14 @@ def settings_table(found: str) -> str:
 
 
 def _replaced(found: str, name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Replace the table between the two marker lines of a name."""
+    """Replace the table between the two marker lines of a name; cells are not padded, see `render`."""
     first, last = f"<!-- {name}: written by ./just dag-docs -->", f"<!-- end of {name} -->"
     before, begin, rest = found.partition(first)
     _, end, after = rest.partition(last)
     if not begin or not end:
         raise ValueError(f"the lines {first!r} and {last!r} are missing")
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-    return (
-        f"{before}{begin}\n\n{mdformat.text(chr(10).join(lines), extensions={'gfm'}).strip()}\n\n{end}{after}"
-    )
+    return "\n\n".join([f"{before}{begin}", "\n".join(lines), f"{end}{after}"])
 
 
 class Document(NamedTuple):

@@ -1,13 +1,18 @@
-"""Renderer of DAGs.md: contents by type, contents by DAG, then each DAG's documentation."""
+"""Renderer of DAGs.md: contents by type, contents by DAG, then each DAG's documentation.
+
+One more DAG adds lines and changes no others: cells are not padded, and keys that DAGs share have a section
+of their own.
+"""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import mdformat
 
 from catalog.dags.dag_factory import DagSpec
 
 WIDTH = 80
+HEADING = "**Configuration**\n\n"  # of a table in the documentation of a DAG
 PREAMBLE = """\
 # DAGs
 
@@ -17,6 +22,7 @@ Every workflow of the catalog, first in a table for each type, then with its doc
 
 - [DAGs by type](#dags-by-type)
 - [DAG documentation](#dag-documentation)
+- [Shared configuration](#shared-configuration)
 """
 BY_TYPE = """\
 ## DAGs by Type
@@ -27,6 +33,11 @@ DOCUMENTATION = """\
 ## DAG documentation
 
 What each DAG does, and what it can be asked to do.
+"""
+SHARED = """\
+## Shared configuration
+
+The keys of DAGs that have the same ones.
 """
 
 
@@ -53,26 +64,39 @@ def render(specs: Iterable[DagSpec]) -> str:
         f"### {type_name(kind)}\n\n{_table(kind, [s for s in specs if s.kind == kind])}" for kind in kinds
     ]
     blocks += [_format(DOCUMENTATION), _ordered([f"[`{s.dag_id}`](#{s.dag_id})" for s in documented])]
-    described: dict[str, str] = {}
-    blocks += [_section(spec, described) for spec in documented]
+    shared = _shared(documented)
+    blocks += [_section(spec, shared) for spec in documented]
+    blocks += [_format(SHARED)]
+    blocks += [f"### {title}\n\n{table.removeprefix(HEADING)}" for table, title in shared.items()]
     return "\n\n".join(block.strip("\n") for block in blocks) + "\n"
 
 
-def _section(spec: DagSpec, described: dict[str, str]) -> str:
+def _shared(specs: Iterable[DagSpec]) -> dict[str, str]:
+    """Return the configuration tables of several DAGs, with the titles of their sections."""
+    kinds: dict[str, list[str]] = {}
+    for spec in specs:
+        kinds.setdefault(spec.configuration, []).append(spec.kind)
+    titles: dict[str, str] = {}
+    for table, found in kinds.items():
+        if table and len(found) > 1:
+            title = f"Keys of {' and '.join(map(type_name, sorted(set(found))))} DAGs"
+            number = sum(known.startswith(title) for known in titles.values()) + 1
+            titles[table] = title if number == 1 else f"{title} {number}"
+    return titles
+
+
+def _section(spec: DagSpec, shared: Mapping[str, str]) -> str:
     """Return the section of a DAG.
 
     Args:
         spec: The DAG.
-        described: DAG ids by configuration table; DAGs with the same table refer to the first one's section.
+        shared: The titles of sections by configuration table; DAGs with such a table refer to its section.
     """
     configuration = spec.configuration
-    if configuration and configuration in described:
-        first = described[configuration]
-        configuration = f"Configuration: the keys of [`{first}`](#{first})."
-    elif configuration:
-        described[configuration] = spec.dag_id
-    text = "\n\n".join(part for part in (_demote_headings(spec.text), configuration, spec.example) if part)
-    return f"### `{spec.dag_id}`\n\n{_format(text)}"
+    if title := shared.get(spec.configuration):
+        configuration = f"Configuration: [{title}](#{title.lower().replace(' ', '-')})."
+    parts = _format(_demote_headings(spec.text)), configuration, spec.example
+    return f"### `{spec.dag_id}`\n\n" + "\n\n".join(part.strip("\n") for part in parts if part)
 
 
 def _demote_headings(markdown: str) -> str:
@@ -99,7 +123,4 @@ def _table(kind: str, specs: Sequence[DagSpec]) -> str:
         if kind == "provider":
             cells += [f"`{spec.dated}`", ", ".join(spec.media_types)]
         rows.append(cells)
-    widths = [max(len(row[n]) for row in [head, *rows]) for n in range(len(head))]
-    lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in [head, *rows]]
-    lines.insert(1, ["-" * width for width in widths])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])

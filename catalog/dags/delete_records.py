@@ -36,7 +36,7 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify
 from catalog.database.deletion import Deletion, DeletionPreview, preview
 from catalog.database.statements import parse_condition, verify_condition
-from catalog.ingestion.provider import provider_class, provider_names
+from catalog.ingestion.provider import provider_classes
 from catalog.notifications.messages import escaped
 
 log = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ def dags_of(catalog_names: Iterable[str]) -> list[str]:
         catalog_names: As stored in the column `provider`.
     """
     wanted, found = set(catalog_names), []
-    for cls in map(provider_class, provider_names()):
+    for cls in provider_classes():
         if wanted.intersection(cls.catalog_names.values()):
             found += [f"{cls.name}_workflow", *([cls.reingestion.dag_id] if cls.reingestion else [])]
     return found

@@ -6,9 +6,9 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from catalog.core.errors import CatalogError
 from catalog.dags.common import oauth2
 from catalog.dags.dag_factory import catalog_dag
-from catalog.ingestion.provider import Provider, provider_class, provider_names
+from catalog.ingestion.provider import Provider, provider_classes
 
-PROVIDERS = [cls for cls in map(provider_class, provider_names()) if cls.oauth2]
+PROVIDERS = [cls for cls in provider_classes() if cls.oauth2]
 LIST = "\n".join(f"- {cls.name.replace('_', ' ').title()}" for cls in PROVIDERS)
 PAGES = "\n".join(f"- {cls.name}: <{cls.oauth2.authorize_url}>" for cls in PROVIDERS if cls.oauth2)
 

@@ -10,7 +10,7 @@ from catalog.dags.common.params import provider_params
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.ingestion import check_configuration, ingest, skip_when_fresh
 from catalog.dags.tasks.reports import report_aggregate_reingestion_errors, report_load_completion
-from catalog.ingestion.provider import Provider, Reingestion, provider_class, provider_names
+from catalog.ingestion.provider import Provider, Reingestion, provider_classes
 from catalog.ingestion.windows import day_lists
 
 DAYS_DOC = """
@@ -89,6 +89,6 @@ def whole_workflow(cls: type[Provider], plan: Reingestion) -> None:
         fresh >> ingest(cls.name, pull_timeout=plan.pull_timeout)() >> report_load_completion()
 
 
-for provider in map(provider_class, provider_names()):
+for provider in provider_classes():  # for the others, see broken_providers.py
     if provider.reingestion:
         (days_workflow if provider.dated else whole_workflow)(provider, provider.reingestion)

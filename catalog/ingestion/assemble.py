@@ -12,7 +12,7 @@ from catalog.ingestion.client import Client, user_agent
 from catalog.ingestion.provider import Provider, provider_class
 from catalog.ingestion.rate import Throttle
 from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find_recording
-from catalog.ingestion.transport import host_of
+from catalog.ingestion.transport import Elsewhere, host_of
 from catalog.ingestion.windows import Window, day_window
 
 
@@ -49,13 +49,17 @@ def api_hosts(provider: type[Provider]) -> tuple[str, ...]:
     """
     if provider.key and provider.key.hosts:
         return provider.key.hosts
-    host = host_of(getattr(_pages_of(provider), "url", None) or "")
+    host = host_of(_url_of(provider))
     if not host:
         raise Fatal(
             f"{provider.name}: the host that its key belongs to is unknown, because its pages have no `url`; "
             "declare `hosts` in the key."
         )
     return (host,)
+
+
+def _url_of(provider: type[Provider]) -> str:
+    return getattr(_pages_of(provider), "url", None) or ""
 
 
 def _pages_of(provider: type[Provider]) -> object:
@@ -74,6 +78,7 @@ def client_for(
     record_to: Path | None = None,
     day: date | None = None,
     private_hosts: Collection[str] = (),
+    base_url: str | None = None,
 ) -> Client:
     """Build the client of a provider.
 
@@ -87,13 +92,14 @@ def client_for(
         record_to: Folder to record all requests and responses to.
         day: The day that is recorded.
         private_hosts: Names of hosts that may have private addresses; see `Client`.
+        base_url: Replaces the API's address, for example by that of a test server, which gets no key.
 
     Raises:
         MissingKey: There is no key; the message says where to get one.
-        Fatal: The host that the key belongs to is unknown.
+        Fatal: The host that the key belongs to is unknown, or `base_url` is no address.
     """
-    credentials = tokens if replay is None else None
-    if provider.key and replay is None and credentials is None:
+    credentials = tokens if replay is None and base_url is None else None
+    if provider.key and replay is None and base_url is None and credentials is None:
         if key is None:
             raise MissingKey(
                 f"{provider.name} needs a key. Get one at {provider.key.get_at} and set it as the Airflow "
@@ -102,6 +108,8 @@ def client_for(
             )
         credentials = KeyCredentials(provider.key, key, api_hosts(provider))
     transport: BaseAdapter | None = replay
+    if base_url is not None and replay is None:
+        transport = Elsewhere(host_of(_url_of(provider)), base_url, private_hosts)
     if record_to is not None:
         hidden = frozenset([provider.key.param] if provider.key else [])
         redact = Redactor(credentials.secrets() if credentials else ())
@@ -121,14 +129,25 @@ def client_for(
     )
 
 
+def since(provider: type[Provider], day: date | None) -> Window | None:
+    """Return the window of a provider that is not dated: None, or all since a day.
+
+    Raises:
+        Fatal: A day is given, but the API cannot be asked for what was added since.
+    """
+    if day and not provider.since:
+        raise Fatal(f"{provider.name} has no days, it is pulled as a whole; leave out the date.")
+    return day_window(day) if day else None
+
+
 def window_of(provider: type[Provider], day: date | None, replay: ReplayAdapter | None) -> Window | None:
     """Return the window to pull: the given day, else that of the recording; None for undated providers.
 
     Raises:
-        Fatal: The provider is dated and no day is given.
+        Fatal: The provider is dated and no day is given, or a day is given to one that is pulled as a whole.
     """
     if not provider.dated:
-        return day_window(day) if day and provider.since else None
+        return since(provider, day)
     if day is None and replay is not None and replay.date:
         day = date.fromisoformat(replay.date)
     if day is None:

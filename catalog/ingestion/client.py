@@ -277,8 +277,12 @@ class Client:
     # Attempts
 
     def _retrying(self, what: str, once: Callable[[], T]) -> T:
+        before = ""
+
         def failed(number: int, error: BaseException | None) -> None:
-            log.warning("%s", self.redact(f"{what}, attempt {number} of {self._policy.attempts}: {error}"))
+            nonlocal before
+            said, before = "the same" if str(error) == before else f"{error}", str(error)
+            log.warning("%s", self.redact(f"{what}, attempt {number} of {self._policy.attempts}: {said}"))
 
         try:
             return self._policy.run(once, failed)

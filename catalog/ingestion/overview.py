@@ -2,7 +2,7 @@
 
 import msgspec
 
-from catalog.ingestion.provider import Provider, provider_class, provider_names
+from catalog.ingestion.provider import Provider, provider_classes
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -37,5 +37,5 @@ def facts(cls: type[Provider]) -> Facts:
 
 
 def overview() -> list[Facts]:
-    """Return the facts of all providers, ordered by name."""
-    return [facts(provider_class(name)) for name in provider_names()]
+    """Return the facts of all providers that can be imported, ordered by name."""
+    return [facts(cls) for cls in provider_classes()]

@@ -1,8 +1,7 @@
 """Maps, encodes, counts and writes the items of a page; a bad item is rejected without failing the page."""
 
-import traceback
+import logging
 from collections.abc import Callable
-from pathlib import Path
 
 from catalog.core.errors import CatalogError, HttpStatus
 from catalog.core.jsontypes import JsonObject
@@ -11,12 +10,13 @@ from catalog.ingestion.cleaning import tidy
 from catalog.ingestion.client import Client
 from catalog.ingestion.pagination import Page
 from catalog.ingestion.parts import Counts, Manifest, Parts
-from catalog.ingestion.provider import FOLDER, Provider
+from catalog.ingestion.provider import Provider, place_of
 from catalog.ingestion.records import Audio, FailedItem, Image, Media, Raw, Skip
 from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN, Tally
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
 
+log = logging.getLogger(__name__)
 MAX_REMEMBERED = 200_000  # records of a round that are remembered; 15 MB
 _MESSAGE = 80  # characters of an error message that are kept in a reason
 
@@ -49,6 +49,7 @@ class PageWriter:
         self._first: MediaType = provider.media_types[0]
         self._seen: set[tuple[str, int]] | None = set() if provider.deduplicate else None
         self._met: set[tuple[str, int]] = set()  # records of the current round, by hash
+        self._shown: set[str] = set()  # reasons whose traceback was logged
 
     def remember(self, manifest: Manifest, pages: range) -> None:
         """Read the identifiers that earlier attempts wrote, so that they are not written again."""
@@ -129,15 +130,16 @@ class PageWriter:
 
     def _map(self, raw: Raw, tally: Tally) -> list[tuple[Raw, Media]]:
         if isinstance(raw, FailedItem):
-            tally.fail(self._first, _cause("details failed", raw.error), raw.raw, **_details(raw.error))
+            cause = self._cause("details failed", raw.error)
+            tally.fail(self._first, cause, raw.raw, **_details(raw.error))
             return []
         try:
             mapped = self._provider.record(raw)
         except Exception as error:  # an error of the mapping must not fail the page
-            tally.fail(self._first, _cause("mapping failed", error), raw, **_details(error))
+            tally.fail(self._first, self._cause("mapping failed", error), raw, **_details(error))
             return []
         kept: list[tuple[Raw, Media]] = []
-        for one in mapped if isinstance(mapped, list) else [mapped]:
+        for one in mapped if isinstance(mapped, list | tuple) else [mapped]:
             if isinstance(one, Skip):
                 tally.skip(one.media_type or self._first, one.reason)
             elif not isinstance(one, Image | Audio):
@@ -145,7 +147,7 @@ class PageWriter:
             else:
                 tally.fetched(self._provider.media_type(one))
                 kept.append((raw, one))
-        if mapped == []:
+        if mapped in ([], ()):
             tally.skip(self._first, "nothing usable")
         return kept
 
@@ -177,11 +179,20 @@ class PageWriter:
             except Unwanted as reason:
                 tally.pass_over(media_type, str(reason))
             except Exception as error:  # a value of a type that the encoder does not expect
-                tally.reject(media_type, _cause("encoding failed", error), raw, **_details(error))
+                cause = self._cause("encoding failed", error)
+                tally.reject(media_type, cause, raw, **_details(error))
             else:
                 if key and self._seen is not None:
                     self._seen.add(key)
         return lines
+
+    def _cause(self, what: str, error: Exception) -> str:
+        """Return the reason of a reject; log the traceback of the first one with this reason."""
+        cause = _cause(what, error)
+        if cause not in self._shown and log.isEnabledFor(logging.DEBUG):
+            self._shown.add(cause)
+            log.debug("%s", cause, exc_info=error)
+        return cause
 
 
 def _cause(what: str, error: Exception) -> str:
@@ -206,9 +217,5 @@ def _details(error: Exception) -> JsonObject:
 
 def _place(error: Exception) -> str:
     """Return file and line of the provider's code that raised an error, else of the innermost frame."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return "no traceback"
-    ours = [f for f in frames if FOLDER in Path(f.filename).parents]
-    frame = (ours or frames)[-1]
-    return f"{Path(frame.filename).name}:{frame.lineno}"
+    place = place_of(error)
+    return f"{place[0].name}:{place[1]}" if place else "no traceback"

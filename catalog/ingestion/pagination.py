@@ -6,15 +6,19 @@ is an error. Announced totals are passed on, so that the pull can compare them w
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Literal
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import msgspec
+from requests.utils import parse_header_links
 
 from catalog.core.errors import HttpStatus, UnexpectedResponse, UnrecordedRequest
 from catalog.core.jsontypes import Json, JsonObject, Params
 from catalog.ingestion.client import Check, Client, Decoded
 from catalog.ingestion.records import Raw, dig
-from catalog.ingestion.responses import as_count, count_at, has, items_at, steps, total_of
+from catalog.ingestion.responses import as_count, count_at, describe, has, items_at, steps, total_of
+from catalog.ingestion.transport import host_of
 
 Cursor = JsonObject
 RoundParams = JsonObject  # fixed parameters of a round
@@ -78,7 +82,48 @@ class Paginator(ABC):
         return None
 
 
-class Counted(Paginator):
+class _Listing(Paginator):
+    """Pages that hold a list of items in JSON.
+
+    Attributes:
+        url: URL of a page.
+        items: Dotted path of the list.
+        total: Dotted path of the total number of items.
+        check: Raises Retry or Fatal if the body reports an error in the API's own way.
+        beside: Key → dotted path of a value beside the list.
+    """
+
+    def __init__(
+        self, url: str, items: str, total: str | None, check: Check | None, beside: Mapping[str, str] | None
+    ) -> None:
+        self.url, self.items, self.total, self.check = url, items, total, check
+        self.beside = dict(beside or {})
+
+    def listed(self, body: Json) -> list[Raw]:
+        """Return the items of a response, each with the values beside the list.
+
+        Raises:
+            UnexpectedResponse: The list or one of the values is missing.
+        """
+        found = items_at(body, self.items)
+        if not self.beside:
+            return found
+        for path in self.beside.values():
+            if not has(body, path):
+                raise UnexpectedResponse(f"`{path}`, a value beside the items, is missing; {describe(body)}")
+        values = {key: dig(body, *steps(path)) for key, path in self.beside.items()}
+        return [{**item, **values} if isinstance(item, dict) else item for item in found]
+
+    def checked(self, body: Json) -> None:
+        """Raise an error unless a response has its list, its values and its total, and reports success."""
+        if self.check:
+            self.check(body)
+        items = self.listed(body)
+        if self.total:
+            total_of(body, self.total, len(items))
+
+
+class Counted(_Listing):
     """A page number or offset that grows until a page is empty or the API reports the last one.
 
     An offset grows by the number of items that were returned, so no items are lost if the server caps its
@@ -103,12 +148,14 @@ class Counted(Paginator):
         first: int = 1,
         step: int = 1,
         more: str | None = None,
+        pages: str | None = None,
         total: str | None = None,
         announces: Literal["always", "sometimes"] = "always",
         pages_header: str | None = None,
         total_header: str | None = None,
         omits_empty: bool = False,
         past_end_status: int | None = None,
+        beside: Mapping[str, str] | None = None,
         check: Check | None = None,
     ) -> None:
         """Describe the pagination of an API.
@@ -120,6 +167,7 @@ class Counted(Paginator):
             first: Number of the first page.
             step: 1 for page numbers; for offsets, the requested page size.
             more: Dotted path of a value that is falsy on the last page, and only there.
+            pages: Dotted path of the number of pages.
             total: Dotted path of the total number of items.
             announces: "sometimes" if responses may lack the total; otherwise a missing total is an error.
             pages_header: Response header with the number of pages, read by a HEAD request for the first page.
@@ -127,15 +175,21 @@ class Counted(Paginator):
                 May be missing.
             omits_empty: Responses past the last item lack the list.
             past_end_status: Status of a page past the last one.
+            beside: Key → dotted path of a value beside the list, such as the address of an image server; each
+                item gets it under the key.
             check: Raises Retry or Fatal if the body reports an error in the API's own way.
 
         Raises:
-            ValueError: `step` is less than 1, so the pages would never end.
+            ValueError: `step` is less than 1, so the pages would never end; or pages are counted, but not
+                requested by their number.
         """
         if step < 1:
             raise ValueError("step must be at least 1, or the pages never end")
-        self.url, self.items, self.param, self.first, self.step = url, items, param, first, step
-        self.more, self.total, self.announces, self.check = more, total, announces, check
+        if pages and step > 1:
+            raise ValueError("`pages` counts pages, but `step` says that `param` is an offset; use `total`")
+        super().__init__(url, items, total, check, beside)
+        self.param, self.first, self.step = param, first, step
+        self.more, self.pages, self.announces = more, pages, announces
         self.pages_header, self.total_header = pages_header, total_header
         self.omits_empty, self.past_end_status = omits_empty, past_end_status
         self.own_params = (param,)
@@ -155,7 +209,8 @@ class Counted(Paginator):
             return Page([])
         items, total = self._items(answer.body), self._total(answer, cursor)
         following = self._next(cursor, answer.body, len(items))
-        if not items and following is None and total is None and last is None and not self.more:
+        told = total is not None or last is not None or self.more or self.pages
+        if not items and following is None and not told:
             self._prove_end(client, at, params)
         return Page(items, following, total)
 
@@ -189,6 +244,8 @@ class Counted(Paginator):
             items = self._items(body)
             if not items and not empty:
                 raise UnexpectedResponse(f"page {at} is empty, but more pages were announced")
+            if self.pages and not items and at + 1 < self.first + count_at(body, self.pages):
+                raise UnexpectedResponse(f"page {at} is empty, but `{self.pages}` announces more pages")
             if self.more and not has(body, self.more):
                 raise UnexpectedResponse(f"`{self.more}`, which says whether a page follows, is missing")
             if self.more and not (items or self.total or at == self.first or dig(body, *steps(self.more))):
@@ -207,12 +264,14 @@ class Counted(Paginator):
     def _items(self, body: Json) -> list[Raw]:
         if self.omits_empty and self.total and not has(body, self.items) and has(body, self.total):
             return []  # compared with the total at the end of the round
-        return items_at(body, self.items)
+        return self.listed(body)
 
     def _next(self, cursor: Cursor, body: Json, came: int) -> Cursor | None:
         at, last = cursor[self.param], cursor.get("last")
         if last is not None:
             ended = at + 1 >= self.first + last
+        elif self.pages:
+            ended = at + 1 >= self.first + count_at(body, self.pages)
         elif self.more:
             ended = not dig(body, *steps(self.more))
         else:
@@ -242,7 +301,7 @@ class Counted(Paginator):
             raise UnexpectedResponse(f"{self.param} {at} is empty, but {self.param} {at + 1} is not")
 
 
-class Tokens(Paginator):
+class Tokens(_Listing):
     """Pages that hold the token of the next one; a page without a token, or with its own, is the last.
 
     For responses of the form
@@ -262,8 +321,9 @@ class Tokens(Paginator):
         items: str,
         param: str,
         following: str,
-        first: str = "*",
+        first: str | int | None = None,
         total: str | None = None,
+        beside: Mapping[str, str] | None = None,
         check: Check | None = None,
     ) -> None:
         """Describe the pagination of an API.
@@ -273,12 +333,13 @@ class Tokens(Paginator):
             items: Dotted path of the list.
             param: Query parameter of the token.
             following: Dotted path of the next page's token.
-            first: Token of the first page.
+            first: Token of the first page, such as "*"; None: it is requested without one.
             total: Dotted path of the total number of items.
+            beside: Key → dotted path of a value beside the list; each item gets it under the key.
             check: Raises Retry or Fatal if the body reports an error in the API's own way.
         """
-        self.url, self.items, self.param, self.following, self.first = url, items, param, following, first
-        self.total, self.check = total, check
+        super().__init__(url, items, total, check, beside)
+        self.param, self.following, self.first = param, following, first
         self.own_params = (param,)
 
     def start(self, params: Params) -> Cursor:
@@ -286,14 +347,83 @@ class Tokens(Paginator):
 
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
         token = cursor[self.param]
-        body = client.get_json(self.url, {**params, self.param: token}, check=self._checked)
+        sent = params if token is None else {**params, self.param: token}
+        body = client.get_json(self.url, sent, check=self.checked)
         following = dig(body, *steps(self.following))
         after = {self.param: following} if following and following != token else None
-        return Page(items_at(body, self.items), after, count_at(body, self.total) if self.total else None)
+        return Page(self.listed(body), after, count_at(body, self.total) if self.total else None)
 
-    def _checked(self, body: Json) -> None:
-        if self.check:
-            self.check(body)
-        items = items_at(body, self.items)
-        if self.total:
-            total_of(body, self.total, len(items))
+
+class Links(_Listing):
+    """Pages that hold the address of the next one; a page without an address, or with its own, is the last.
+
+    For responses of the form
+
+        {"data": [{"id": 1}], "links": {"next": "https://api.example.org/works?page=2"}, "total": 480}
+
+    declare:
+
+        pages = Links("https://api.example.org/works", items="data", following="links.next", total="total")
+
+    The parameters are sent with the first request only, because the addresses contain them. Keys are taken
+    out of an address, and added again by the client.
+    """
+
+    own_params = ("link",)
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        items: str,
+        following: str | None = None,
+        total: str | None = None,
+        beside: Mapping[str, str] | None = None,
+        check: Check | None = None,
+    ) -> None:
+        """Describe the pagination of an API.
+
+        Args:
+            url: URL of the first page.
+            items: Dotted path of the list; "" if the response itself is the list.
+            following: Dotted path of the next page's address; None: the header `Link` with `rel="next"`.
+            total: Dotted path of the total number of items.
+            beside: Key → dotted path of a value beside the list; each item gets it under the key.
+            check: Raises Retry or Fatal if the body reports an error in the API's own way.
+        """
+        super().__init__(url, items, total, check, beside)
+        self.following = following
+
+    def start(self, params: Params) -> Cursor:
+        return {"link": params.get("link")}
+
+    def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
+        link = cursor["link"]
+        answer = client.get_decoded(link or self.url, {} if link else params, check=self.checked)
+        following = self._following(answer, link or self.url, client.redact)
+        total = count_at(answer.body, self.total) if self.total else None
+        return Page(self.listed(answer.body), {"link": following} if following else None, total)
+
+    def _following(self, answer: Decoded, url: str, redact: Callable[[str], str]) -> str | None:
+        """Return the address of the next page, without secrets.
+
+        Raises:
+            UnexpectedResponse: It is not an address of the API's host.
+        """
+        if self.following:
+            found = dig(answer.body, *steps(self.following))
+        else:
+            links = parse_header_links(answer.headers.get("link") or "")
+            found = next((link["url"] for link in links if link.get("rel") == "next"), None)
+        if not found:
+            return None
+        address = urljoin(url, found) if isinstance(found, str) else ""
+        if host_of(address) != host_of(self.url):
+            raise UnexpectedResponse(
+                f"the next page's address is not one of {host_of(self.url)}: {redact(str(found))[:200]}"
+            )
+        parts = urlsplit(address)
+        sent = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if redact(v) == v]
+        # An API behind a proxy may not know that it is reached over https.
+        address = parts._replace(scheme=urlsplit(self.url).scheme, query=urlencode(sent)).geturl()
+        return None if address == url else address

@@ -25,12 +25,20 @@ _MANIFEST = re.compile(r"manifest(?:-(\d+))?\.json$")
 
 
 def write_whole(path: UPath, data: bytes) -> None:
-    """Write a file atomically, to a file system or an object store."""
+    """Write a file atomically, to a file system or an object store.
+
+    Raises:
+        OSError: The disk is full, among others; the error names the file.
+    """
     if path.protocol in ("", "file", "local"):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(data)
-        os.replace(str(partial.path), str(path.path))  # noqa: PTH105 - UPath.rename copies
+        try:
+            partial.write_bytes(data)
+            os.replace(str(partial.path), str(path.path))  # noqa: PTH105 - UPath.rename copies
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk has no name
     else:
         path.fs.pipe_file(path.path, data)  # one PUT, or a multipart upload completed only at the end
 
@@ -209,6 +217,10 @@ class Parts:
             if page in among and attempt == manifest.attempt_of(page):
                 found[page] = path
         return [found[page] for page in sorted(found)]
+
+    def reject_files(self) -> list[UPath]:
+        """Return the files of rejects in the order of their pages."""
+        return sorted((p for p in self._files() if p.name.endswith(".rejects.jsonl")), key=lambda p: p.name)
 
     def _files(self) -> list[UPath]:
         return list(self.folder.iterdir()) if self.folder.exists() else []

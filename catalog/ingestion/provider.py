@@ -6,7 +6,9 @@ docs/adding_a_provider.md.
 
 import difflib
 import inspect
+import re
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from functools import cache, cached_property
@@ -18,7 +20,7 @@ import msgspec
 
 from catalog.core.errors import CatalogError, Fatal, StopsPull
 from catalog.core.jsontypes import Params
-from catalog.core.media import MediaType
+from catalog.core.media import CATEGORIES, Category, MediaType
 from catalog.core.secrets import ApiKey
 from catalog.ingestion.client import Client
 from catalog.ingestion.completeness import Expectations
@@ -29,6 +31,12 @@ from catalog.ingestion.records import FailedItem, Media, Raw, RecordResult
 from catalog.ingestion.windows import Window
 
 FOLDER = Path(__file__).parent.parent / "providers"
+_ROOT = FOLDER.parent.parent
+_SCHEDULE = re.compile(r"@(hourly|daily|weekly|monthly|quarterly|yearly)|\S+( \S+){4}")
+
+
+class BrokenProvider(Fatal):
+    """A provider's module cannot be imported; the message names file, line and error."""
 
 
 class Reingestion(msgspec.Struct, frozen=True):
@@ -102,7 +110,8 @@ class Provider:
         params: Sent with every request for a page.
         retries: Attempts of a request after the first one.
         allowed_repeated_pages: Identical pages that do not count as a loop.
-        category: Category of records that have none.
+        category: Category of records that have none: photograph, digitized_artwork or illustration for
+            images; music, sound_effect, podcast, audiobook, news or pronunciation for audio.
         strip_slashes: Remove slashes from the end of URLs.
         dump: The provider has no API; a DAG of its own loads its files by SQL.
         details: Request the sizes of files.
@@ -135,7 +144,7 @@ class Provider:
     params: ClassVar[Params] = {}
     retries: ClassVar[int] = 3
     allowed_repeated_pages: ClassVar[int] = 0
-    category: ClassVar[str | None] = None
+    category: ClassVar[Category | None] = None
     strip_slashes: ClassVar[bool] = True
     dump: ClassVar[bool] = False
     details: ClassVar[FileSizes | None] = None
@@ -151,10 +160,11 @@ class Provider:
     reingestion: ClassVar[Reingestion | None] = None
 
     def __init_subclass__(cls) -> None:
-        """Refuse a misspelt attribute, which would otherwise be ignored.
+        """Refuse a misspelt attribute, which would otherwise be ignored, and values that do not exist.
 
         Raises:
-            TypeError: The class sets an attribute that is not declared here, but is named almost like one.
+            TypeError: The class sets an attribute that is not declared here, but is named almost like one; or
+                a media type, category or schedule that does not exist.
         """
         super().__init_subclass__()
         declared = {
@@ -165,6 +175,22 @@ class Provider:
                 continue
             if close := difflib.get_close_matches(name, declared, 1, cutoff=0.75):
                 raise TypeError(f"{cls.__name__}.{name} is not declared; did you mean {close[0]!r}?")
+        cls._check_values()
+
+    @classmethod
+    def _check_values(cls) -> None:
+        media_types = getattr(cls, "catalog_names", {})
+        if unknown := [m for m in media_types if m not in CATEGORIES]:
+            raise TypeError(
+                f"{cls.__name__}.catalog_names: {unknown[0]!r} is not a media type (image, audio)"
+            )
+        categories = [category for m in media_types for category in CATEGORIES[m]]
+        if cls.category is not None and media_types and cls.category not in categories:
+            raise TypeError(f"{cls.__name__}.category is {cls.category!r}; there are {', '.join(categories)}")
+        if not _SCHEDULE.fullmatch(cls.schedule):
+            raise TypeError(
+                f"{cls.__name__}.schedule is {cls.schedule!r}; use @daily, @weekly, … or cron's five fields"
+            )
 
     def record(self, raw: Raw) -> RecordResult:
         """Map an item to a record, several records, or a `Skip`.
@@ -244,18 +270,25 @@ def provider_class(name: str) -> type[Provider]:
     """Import a provider's module and return its class.
 
     Raises:
-        Fatal: There is no such provider, or its module does not define exactly one.
+        Fatal: There is no such provider.
+        BrokenProvider: Its module cannot be imported, or does not define exactly one.
     """
     if name not in provider_names():
         raise Fatal(f"there is no provider {name!r}; there are {', '.join(provider_names())}.")
-    module = import_module(f"catalog.providers.{name}.provider")
+    try:
+        module = import_module(f"catalog.providers.{name}.provider")
+    except Exception as error:
+        raise BrokenProvider(
+            f"the provider {name} cannot be imported: {type(error).__name__}: "
+            f"{getattr(error, 'msg', error)} ({_where(error)})"
+        ) from error
     classes = [
         c
         for c in vars(module).values()
         if isinstance(c, type) and issubclass(c, Provider) and c.__module__ == module.__name__
     ]
     if len(classes) != 1 or classes[0].name != name:
-        raise Fatal(f"{module.__name__} must define one Provider whose name is {name!r}.")
+        raise BrokenProvider(f"{module.__name__} must define one Provider whose name is {name!r}.")
     return classes[0]
 
 
@@ -265,9 +298,42 @@ def provider_names() -> tuple[str, ...]:
     return tuple(sorted(p.parent.name for p in FOLDER.glob("*/provider.py")))
 
 
+def provider_classes() -> list[type[Provider]]:
+    """Return the providers that can be imported, ordered by name; see `broken_providers`."""
+    broken = broken_providers()
+    return [provider_class(name) for name in provider_names() if name not in broken]
+
+
+def broken_providers() -> dict[str, BrokenProvider]:
+    """Return the errors of the providers that cannot be imported, by name."""
+    broken = {}
+    for name in provider_names():
+        try:
+            provider_class(name)
+        except BrokenProvider as error:
+            broken[name] = error
+    return broken
+
+
 def api_names() -> tuple[str, ...]:
     """Return the names of providers that have an API instead of a dump."""
-    return tuple(name for name in provider_names() if not provider_class(name).dump)
+    return tuple(cls.name for cls in provider_classes() if not cls.dump)
+
+
+def place_of(error: BaseException) -> tuple[Path, int] | None:
+    """Return file and line of the provider's code that raised an error, else of the innermost frame."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return Path(error.filename), error.lineno or 0
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return None
+    frame = ([f for f in frames if FOLDER in Path(f.filename).parents] or frames)[-1]
+    return Path(frame.filename), frame.lineno or 0
+
+
+def _where(error: Exception) -> str:
+    file, line = place_of(error) or (FOLDER, 0)
+    return f"{file.relative_to(_ROOT) if _ROOT in file.parents else file}, line {line}"
 
 
 def documentation(cls: type[Provider]) -> str:

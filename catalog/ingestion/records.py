@@ -1,12 +1,14 @@
 """The results of a provider's mapping: an `Image`, an `Audio`, or a `Skip` with its reason."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.licenses import License
-from catalog.core.media import MediaType
+from catalog.core.media import Category, MediaType
 
 Raw = Json  # an item of a response, as decoded from JSON; its structure is not trusted
 
@@ -16,6 +18,24 @@ class Media(msgspec.Struct, kw_only=True, gc=False):
 
     Values may have any type; they are cleaned when the record is written. A record without a license, or
     without a valid required field, becomes a reject.
+
+    Attributes:
+        foreign_identifier: The provider's identifier of the item; it never changes.
+        foreign_landing_url: The page that shows the item to people.
+        url: The file.
+        license: From `license_from_url`, `license_from_pair`, or a constant such as `CC0`.
+        thumbnail: URL of a small picture.
+        filetype: Extension or MIME type; None: from the URL.
+        filesize: In bytes.
+        creator: Name of the person; several are separated by semicolons.
+        creator_url: Page of the person.
+        title: Title of the item.
+        meta_data: Everything else that has a meaning; values are stored as strings.
+        tags: List of names, or of {"name": ..., "accuracy": ...}; see `tags_of`.
+        category: Kind of the content; None stands for the provider's own.
+        watermarked: Whether the file shows a watermark.
+        source: Institution; None stands for the provider itself.
+        ingestion_type: None for an API.
     """
 
     foreign_identifier: Json
@@ -24,15 +44,15 @@ class Media(msgspec.Struct, kw_only=True, gc=False):
     license: License | None
     thumbnail: Json = None
     filetype: Json = None
-    filesize: Json = None  # bytes
+    filesize: Json = None
     creator: Json = None
     creator_url: Json = None
     title: Json = None
     meta_data: JsonObject | None = None
-    tags: Json = None  # list of names, or of {"name", "provider", "accuracy"?}
-    category: str | None = None
+    tags: Json = None
+    category: Category | None = None
     watermarked: bool = False
-    source: str | None = None  # institution; None stands for the provider itself
+    source: str | None = None
     ingestion_type: str | None = None
 
 
@@ -43,18 +63,66 @@ class Image(Media, kw_only=True, gc=False):
     height: Json = None
 
 
+class _Part(msgspec.Struct, kw_only=True):
+    """A part of a record that is stored as a JSON object with the fields that were given."""
+
+    def given(self) -> JsonObject:
+        """Return the fields that were given, None among them."""
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if value is not UNSET}
+
+
+class AudioSet(_Part, kw_only=True):
+    """The set that a recording belongs to: an album, a pack, a series."""
+
+    title: Json
+    foreign_landing_url: Json = UNSET
+    thumbnail: Json = UNSET
+    creator: Json = UNSET
+    creator_url: Json = UNSET
+    foreign_identifier: Json
+
+
+class AudioFile(_Part, kw_only=True):
+    """A file of a recording; units as in `Audio`, size in bytes."""
+
+    url: Json
+    filetype: Json = UNSET
+    filesize: Json = UNSET
+    duration: Json = UNSET
+    bit_rate: Json = UNSET
+    sample_rate: Json = UNSET
+
+
 class Audio(Media, kw_only=True, gc=False):
-    """One recording; duration in milliseconds, bit_rate in bit/s, sample_rate in Hz."""
+    """One recording.
+
+    Attributes:
+        duration: In milliseconds; see `milliseconds`.
+        bit_rate: In bit/s.
+        sample_rate: In Hz.
+        genres: Names of genres.
+        audio_set: The album, pack or series that it belongs to.
+        set_position: Its position in the set.
+        alt_files: Other files of the same recording; see `audio_files`.
+    """
 
     duration: Json = None
     bit_rate: Json = None
     sample_rate: Json = None
     genres: list[str] | None = None
-    # Keys: title, foreign_landing_url, thumbnail, creator, creator_url, foreign_identifier.
-    audio_set: JsonObject | None = None
+    audio_set: AudioSet | None = None
     set_position: Json = None
-    alt_files: list[JsonObject] | None = None
-    audio_set_foreign_identifier: Json = None
+    alt_files: Sequence[AudioFile] | None = None
+
+
+def audio_files(main: AudioFile, *others: AudioFile) -> JsonObject:
+    """Return the arguments of `Audio` for a recording with several files.
+
+    Args:
+        main: The file that is played.
+        others: The alternatives.
+    """
+    return {**main.given(), "alt_files": others or None}
 
 
 class Skip(msgspec.Struct, frozen=True):
@@ -86,7 +154,7 @@ class FailedItem(msgspec.Struct, frozen=True):
     error: Exception
 
 
-RecordResult = Media | Skip | list[Media | Skip]
+RecordResult = Media | Skip | Sequence[Media | Skip]
 
 
 def compact(raw: JsonObject, *keys: str, **renamed: str) -> JsonObject:

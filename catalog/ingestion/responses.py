@@ -39,7 +39,18 @@ def items_at(body: Json, path: str) -> list[Raw]:
         return found
     where = f"`{path}`" if path else "the body"
     what = "is missing" if path and not has(body, path) else f"is {_kind(found)}, not a list"
-    raise UnexpectedResponse(f"{where} {what}; {describe(body)}")
+    there = ", ".join(f"`{found or 'the body'}`" for found in lists_in(body)[:_SHOWN])
+    raise UnexpectedResponse(f"{where} {what}; {describe(body)}{f'; lists: {there}' if there else ''}")
+
+
+def lists_in(body: Json, path: str = "", depth: int = 3) -> list[str]:
+    """Return the dotted paths of the lists in a response, except those within its items."""
+    if isinstance(body, list):
+        return [path]
+    if not isinstance(body, dict) or not depth:
+        return []
+    below = ((f"{path}.{key}" if path else str(key), value) for key, value in body.items())
+    return [found for key, value in below for found in lists_in(value, key, depth - 1)]
 
 
 def values_at(body: Json, path: str) -> JsonObject:

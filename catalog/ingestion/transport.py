@@ -17,7 +17,7 @@ import socket
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, BinaryIO, ClassVar, cast
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -65,7 +65,8 @@ def to_catalog_error(
         redact: Removes the secrets from text.
         request: Method and URL, for the message.
     """
-    text = redact(f"{type(error).__name__}: {error}")[:800]
+    cause = _cause(error)
+    text = redact(f"{type(cause).__name__}: {cause}")[:800]
     if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader):
         return BadAddress(f"{request}: {text}")
     if until.passed():
@@ -73,6 +74,13 @@ def to_catalog_error(
     if isinstance(error, urllib3.exceptions.DecodeError):
         return Retry(f"the body could not be decompressed: {text}")
     return Retry(text)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the innermost error of a library; those around it repeat it with addresses of objects."""
+    inner = (getattr(error, "reason", None), *error.args)
+    found = next((e for e in inner if isinstance(e, Exception)), None)
+    return error if found is None else _cause(found)
 
 
 def host_of(url: str) -> str:
@@ -237,6 +245,33 @@ class Transport(HTTPAdapter):
             return
         with suppress(socket.gaierror):
             _refuse_private(host, _resolve(host, 0))
+
+
+class Elsewhere(Transport):
+    """A transport that sends the requests for one host to another address, such as a test server."""
+
+    def __init__(self, host: str, base_url: str, private_hosts: Collection[str] = ()) -> None:
+        """Create the transport.
+
+        Args:
+            host: The host whose requests go elsewhere; requests for other hosts are sent as they are.
+            base_url: The other address: scheme, host, port, beginning of the path. It may be private.
+            private_hosts: See `Transport`.
+
+        Raises:
+            BadAddress: `base_url` is no address.
+        """
+        if not re.match(r"https?://", base_url) or not host_of(base_url):
+            raise BadAddress(f"{base_url!r} is not an address; use one such as http://127.0.0.1:8000.")
+        super().__init__([*private_hosts, host_of(base_url)])
+        self._host, self._base_url = host, base_url.rstrip("/")
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        url = request.url or ""
+        if host_of(url) == self._host:
+            parts = urlsplit(url)
+            request.url = self._base_url + parts.path + (f"?{parts.query}" if parts.query else "")
+        return super().send(request, *args, **kwargs)
 
 
 class Session(requests.Session):

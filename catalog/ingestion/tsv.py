@@ -23,7 +23,7 @@ from catalog.ingestion.fields import (
     tags_field,
 )
 from catalog.ingestion.filetypes import EXTENSIONS, LONGEST_EXTENSION, kind_of, without_extension
-from catalog.ingestion.records import Audio, Image, Media
+from catalog.ingestion.records import Audio, AudioFile, AudioSet, Image, Media, dig
 from catalog.ingestion.urls import UrlCleaner
 
 NULL = r"\N"
@@ -81,17 +81,17 @@ class Encoder:
 
     def audio_line(self, record: Audio) -> str:
         """Encode an audio record as one line. Raises like `image_line`."""
-        number, cleaned = self._number, self.cleaned
+        number, cleaned, set_ = self._number, self.cleaned, record.audio_set
         fields = (
             self._common(record),
             number(record.duration, "duration"),
             number(record.bit_rate, "bit_rate"),
             number(record.sample_rate, "sample_rate"),
             genres_field(record.genres, cleaned) or NULL,
-            audio_set_field(record.audio_set, self._url_of_part, cleaned) or NULL,
+            audio_set_field(_as_json(set_), self._url_of_part, cleaned) or NULL,
             number(record.set_position, "set_position"),
-            alt_files_field(record.alt_files, self._url_of_part, cleaned) or NULL,
-            self._text(record.audio_set_foreign_identifier, "audio_set_foreign_identifier", cut=False)
+            alt_files_field(_as_json(record.alt_files), self._url_of_part, cleaned) or NULL,
+            self._text(dig(_as_json(set_), "foreign_identifier"), "audio_set_foreign_identifier", cut=False)
             or NULL,
         )
         return "\t".join(fields) + "\n"
@@ -262,6 +262,13 @@ class Encoder:
             return "{" + license_keys
         own = plain_meta(meta) or meta_field(meta, self.cleaned)
         return own[:-1] + "," + license_keys if own != "{}" else "{" + license_keys
+
+
+def _as_json(part: Json) -> Json:
+    """Return the JSON of a set, or of a sequence of files."""
+    if isinstance(part, AudioSet | AudioFile):
+        return part.given()
+    return [_as_json(one) for one in part] if isinstance(part, list | tuple) else part
 
 
 def _title(text: str) -> str:

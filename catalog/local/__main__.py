@@ -11,6 +11,7 @@ from typing import Annotated
 
 import requests
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from catalog.cli import program
@@ -19,7 +20,7 @@ from catalog.local import demo as demonstration
 from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.doctor import examine
 from catalog.local.lifecycle import StackError, down, not_ready, reset, up
-from catalog.local.runs import Run, unpaused, watch
+from catalog.local.runs import Run, check_conf, outcome, unpaused, watch
 from catalog.local.stack import API_DB, CATALOG_DB, COMPONENTS, STAGING_DB, Stack
 from catalog.local.trace import trace_record
 from catalog.local.views import (
@@ -36,6 +37,7 @@ from catalog.local.views import (
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 PARTS = ", ".join(("supervisor", "postgres", "opensearch", *COMPONENTS))
+SHOWN = 400  # characters of what a task returned, or of its error
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -152,7 +154,7 @@ def trigger(
     conf: Annotated[str, typer.Argument(help="JSON object.")] = "{}",
     timeout: Annotated[float, typer.Option(help="Seconds.")] = 86_400,
 ) -> None:
-    """Trigger a DAG and wait for its end; exit 1 when the run failed."""
+    """Trigger a DAG, wait for its end, and print its numbers and errors; exit 1 when the run failed."""
     stack = Stack()
     if not stack.running():
         raise StackError("the stack is not running; start it with ./just up")
@@ -164,13 +166,18 @@ def trigger(
     known = api.dags()
     if dag_id not in known:
         raise StackError(f"there is no DAG {dag_id}; there are {', '.join(sorted(known))}")
+    check_conf(dag_id, parsed, api.params(dag_id))
     with unpaused(api, [dag_id], notify):
         run = Run(dag_id, api.trigger(dag_id, parsed))
         notify(f"triggered {dag_id}, run {run.run_id}")
         with live_view() as show:
             watch(api, [run], show, timeout)
+    said = dict(outcome(api, run))
     for task, state in run.tasks.items():
-        console.print(f"  {colored(state, 16)} {task}")
+        about = f": {said[task][:SHOWN]}" if said.get(task) else ""
+        console.print(f"  {colored(state, 16)} {task}{escape(about)}", soft_wrap=True, highlight=False)
+    if (reports := demonstration.reports(stack, [run]))[dag_id]:
+        console.print(outcome_table([run], reports))
     address = f"{stack.ui}/dags/{dag_id}/runs/{run.run_id}"
     console.print(f"{colored(run.state)} after {run.seconds:.1f} s: {address}", soft_wrap=True)
     raise typer.Exit(0 if run.state == "success" else 1)
@@ -239,9 +246,9 @@ def _show_search(stack: Stack, names: list[str], live: bool) -> None:
     console.print('Search it yourself: [bold]./just catalog search "words" --media image[/]')
 
 
-def _command() -> None:
+def _command() -> object:
     try:
-        app(standalone_mode=False)
+        return app(standalone_mode=False)  # the status of typer.Exit
     except requests.RequestException as error:
         raise StackError(
             f"Airflow does not answer ({type(error).__name__}); see ./just status and ./just logs"

@@ -15,6 +15,10 @@ class ApiError(Exception):
     """A 4xx or 5xx of the API, with Airflow's message."""
 
 
+def _run_path(task: JsonObject) -> str:
+    return f"/api/v2/dags/{task['dag_id']}/dagRuns/{quote(task['dag_run_id'])}"
+
+
 class AirflowApi:
     """Client of one local stack, whose api-server requires no login."""
 
@@ -105,6 +109,30 @@ class AirflowApi:
         return "\n".join(
             str(line.get("event", line)) + str(line.get("error_detail") or "") for line in content
         )
+
+    def last_error(self, task: JsonObject) -> str:
+        """Return the last error in the log of a task instance's last attempt; "" if it has none."""
+        path = f"{_run_path(task)}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
+        lines = self.call("GET", path, map_index=task["map_index"])["content"]
+        for line in reversed(lines):
+            for error in reversed(line.get("error_detail") or []):
+                return f"{error['exc_type']}: {error['exc_value']}"
+            if line.get("level") in ("error", "critical"):
+                return str(line["event"])
+        return ""
+
+    def result(self, task: JsonObject) -> Any:
+        """Return what a task instance returned; None if it returned nothing."""
+        path = f"{_run_path(task)}/taskInstances/{task['task_id']}/xcomEntries/return_value"
+        try:
+            return self.call("GET", path, map_index=task["map_index"])["value"]
+        except ApiError:
+            return None
+
+    def params(self, dag_id: str) -> JsonObject:
+        """Return the fields of a DAG's trigger form."""
+        found: JsonObject = self.call("GET", f"/api/v2/dags/{dag_id}/details")["params"] or {}
+        return found
 
     def clear(self, dag_id: str, run_id: str, task_ids: list[str], downstream: bool = True) -> None:
         """Clear tasks of a run, so that they run again."""

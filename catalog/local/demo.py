@@ -9,7 +9,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from catalog.core.media import MEDIA_TYPES
-from catalog.ingestion.provider import FOLDER, provider_class, provider_names
+from catalog.ingestion.provider import FOLDER, provider_class, provider_classes, provider_names
 from catalog.local.airflow_api import AirflowApi
 from catalog.local.runs import Run, unpaused, watch
 from catalog.local.stack import Stack
@@ -85,7 +85,7 @@ def reports(stack: Stack, runs: list[Run]) -> dict[str, list[Row]]:
 
 def samples(stack: Stack) -> list[Row]:
     """Return one row of each provider in the catalog."""
-    names = [s for name in provider_names() for s in provider_class(name).catalog_names.values()]
+    names = [s for cls in provider_classes() for s in cls.catalog_names.values()]
     query = Path(__file__).with_name("samples.sql").read_bytes()
     with psycopg.connect(stack.dsn(), row_factory=dict_row) as connection:
         return connection.execute(query, [names]).fetchall()

@@ -11,7 +11,7 @@ import requests
 from catalog.core.setting import Malformed
 from catalog.core.settings import SETTINGS
 from catalog.database import schema
-from catalog.ingestion.provider import provider_class, provider_names
+from catalog.ingestion.provider import broken_providers, provider_classes
 from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.stack import COMPONENTS, Stack
 
@@ -33,6 +33,8 @@ def examine(stack: Stack) -> Iterator[Finding]:
         yield Finding("disk", "ok", f"{free:.0f} GiB free")
     else:
         yield Finding("disk", "wrong", f"{free:.0f} GiB free; delete files, PostgreSQL stops on a full disk")
+    for name, error in broken_providers().items():
+        yield Finding(f"provider {name}", "wrong", f"{error}; its DAG is missing until that is corrected")
     if not stack.running():
         state = stack.state()
         why = f" (it ended: {state['error']})" if state.get("error") else ""
@@ -127,12 +129,14 @@ def _keys(variables: Container[str]) -> Iterator[Finding]:
     def is_set(variable: str) -> bool:
         return variable in variables or f"AIRFLOW_VAR_{variable}" in os.environ
 
-    for name in provider_names():
-        key = provider_class(name).key
+    for cls in provider_classes():
+        key = cls.key
         if key and not is_set(key.variable):
-            message = f"not set; {name} runs on recordings only. Get one at {key.get_at}, set the Variable"
+            message = (
+                f"not set; {cls.name} runs on recordings only. Get one at {key.get_at}, set the Variable"
+            )
             yield Finding(f"key {key.variable}", "note", message)
     if not is_set("CONTACT_EMAIL"):
-        asking = ", ".join(name for name in provider_names() if provider_class(name).needs_contact)
+        asking = ", ".join(cls.name for cls in provider_classes() if cls.needs_contact)
         message = f"not set; {asking} requires the operator's address in each request"
         yield Finding("CONTACT_EMAIL", "note", message)

@@ -1,5 +1,6 @@
 """DAG runs of the local stack: trigger several at a time and watch them."""
 
+import difflib
 import json
 import time
 from collections import Counter
@@ -10,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from catalog.core.errors import Refused
 from catalog.core.settings import HELD_SCHEDULES
 from catalog.local.airflow_api import FINISHED, AirflowApi, ApiError, JsonObject
 
@@ -169,7 +171,7 @@ def watch(
             if run.state not in FINISHED:
                 found = api.run(run.dag_id, run.run_id)
                 run.state, run.seconds = found["state"], time.monotonic() - began
-                run.tasks = {_name(t): t["state"] or "waiting" for t in api.tasks(run.dag_id, run.run_id)}
+                run.tasks = {name_of(t): t["state"] or "waiting" for t in api.tasks(run.dag_id, run.run_id)}
         show(runs)
         unfinished = [run.dag_id for run in runs if run.state not in FINISHED]
         if not unfinished:
@@ -179,6 +181,38 @@ def watch(
         time.sleep(interval)
 
 
-def _name(task: Mapping[str, object]) -> str:
+def check_conf(dag_id: str, conf: object, known: Iterable[str]) -> None:
+    """Refuse a conf with a key that the DAG does not know; otherwise, the first task would refuse it.
+
+    Args:
+        dag_id: The DAG.
+        conf: The decoded conf.
+        known: The fields of the DAG's trigger form.
+
+    Raises:
+        Refused: The conf is no JSON object, or has an unknown key.
+    """
+    if not isinstance(conf, dict):
+        raise Refused("the conf should be a JSON object, such as {}.")
+    known = sorted(known)
+    for key in conf:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            meant = f"did you mean {close[0]!r}? " if close else ""
+            keys = f"knows {', '.join(known)}" if known else "takes none"
+            raise Refused(f"conf: unknown key {key!r}; {meant}{dag_id} {keys}.")
+
+
+def outcome(api: AirflowApi, run: Run) -> Iterator[tuple[str, str]]:
+    """Yield, per task of a finished run, its last error if it failed, or what it returned."""
+    for task in api.tasks(run.dag_id, run.run_id):
+        if task["state"] == "failed":
+            yield name_of(task), api.last_error(task)
+        elif task["state"] == "success" and (found := api.result(task)) is not None:
+            yield name_of(task), found if isinstance(found, str) else json.dumps(found)
+
+
+def name_of(task: Mapping[str, object]) -> str:
+    """Return the id of a task instance, with the index of a mapped one."""
     index = int(str(task["map_index"]))
     return str(task["task_id"]) + (f"[{index}]" if index >= 0 else "")

@@ -12,7 +12,7 @@ import msgspec
 from catalog.core.dates import utc
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.ingestion.provider import provider_class, provider_names
+from catalog.ingestion.provider import provider_classes
 from catalog.monitoring.loads import Freshness, Load, Source
 from catalog.monitoring.refreshes import Engine, Refreshed
 from catalog.monitoring.rows import rows
@@ -112,8 +112,8 @@ def of_freshness(states: Mapping[Source, Freshness], scheduled: Sequence[str]) -
 def of_quotas(connection: Connection, now: datetime) -> list[Finding]:
     """Return the providers whose quota of requests is used up."""
     quotas = {
-        name: (cls.key.variable if cls.key else name, cls.quota)
-        for name, cls in ((name, provider_class(name)) for name in provider_names())
+        cls.name: (cls.key.variable if cls.key else cls.name, cls.quota)
+        for cls in provider_classes()
         if cls.quota
     }
     used = {

@@ -9,7 +9,7 @@ import msgspec
 
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.ingestion.provider import Provider, provider_class, provider_names
+from catalog.ingestion.provider import Provider, provider_class, provider_classes
 from catalog.monitoring.rows import rows
 from catalog.notifications.messages import flags_of
 
@@ -97,11 +97,11 @@ class Freshness(msgspec.Struct, frozen=True):
 
 
 def sources() -> list[Source]:
-    """Return all providers with each of their media types."""
+    """Return all providers that can be imported, with each of their media types."""
     return [
-        Source(name, media_type, catalog_name)
-        for name in provider_names()
-        for media_type, catalog_name in provider_class(name).catalog_names.items()
+        Source(cls.name, media_type, name)
+        for cls in provider_classes()
+        for media_type, name in cls.catalog_names.items()
     ]
 
 

@@ -16,7 +16,7 @@ from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.database.names import query_id
-from catalog.ingestion.provider import provider_class, provider_names
+from catalog.ingestion.provider import provider_classes
 from catalog.loading.load import lock_provider
 
 PERCENTILE = 0.85
@@ -55,10 +55,9 @@ class Metric(msgspec.Struct, frozen=True):
 
 def configured(media_type: MediaType) -> dict[str, str]:
     """Return the declared metrics by the provider's name in the catalog."""
-    classes = [provider_class(name) for name in provider_names()]
     return {
         cls.catalog_names[media_type]: cls.popularity
-        for cls in classes
+        for cls in provider_classes()
         if cls.popularity and media_type in cls.catalog_names
     }
 

@@ -1,150 +1,71 @@
-"""`./just add-provider NAME URL [image] [audio]` creates the folder of a new provider.
+"""`./just add-provider NAME URL [image] [audio] [--from PAGE …]` creates the folder of a new provider.
 
 It contains a declaration, a mapping, a made-up recording in the shape that they assume, and the rows that
-result from it. So the tests of all providers pass from the start, and show the effect of each change.
+result from it. So the tests of all providers pass from the start, and show the effect of each change. With
+`--from`, the shape is that of recorded pages of the real API.
 """
 
-import keyword
-import re
 import sys
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from string import Template
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
-import orjson
 import typer
 from rich.console import Console
 
 from catalog.cli import program
+from catalog.core.errors import CatalogError, Refused
 from catalog.core.media import MediaType
 from catalog.ingestion.provider import FOLDER, provider_names
-from catalog.scaffold.rows import expect, expected_file
+from catalog.scaffold.fields import Fields
+from catalog.scaffold.made_up import MadeUp
+from catalog.scaffold.new import NewProvider
+from catalog.scaffold.paging import Paging, address
+from catalog.scaffold.recorded import Shape, read_pages, shape_of, write_recording
+from catalog.scaffold.rows import expect, outcomes
+from catalog.scaffold.source import TEMPLATES, source
 
-TEMPLATES = Path(__file__).parent
-LONGEST_IMPORTS = 110 - len("from catalog.provider_api import ")
-Medium = Literal["image", "audio"]
-err = Console(stderr=True)
-
-
-class NewProvider(msgspec.Struct, frozen=True):
-    """Values of the templates."""
-
-    title: str
-    url: str
-    media: tuple[MediaType, ...]
-
-    @property
-    def name(self) -> str:
-        """`Made-Up Museum` → `made_up_museum`: the folder, and the DAG `made_up_museum_workflow`."""
-        plain = unicodedata.normalize("NFKD", self.title).encode("ascii", "ignore").decode()
-        return re.sub("[^a-z0-9]+", "_", plain.lower()).strip("_")
-
-    @property
-    def class_name(self) -> str:
-        """`Made-Up Museum` → `MadeUpMuseum`."""
-        return "".join(part.capitalize() for part in self.name.split("_"))
-
-    @property
-    def endpoint(self) -> str:
-        """The URL without its query."""
-        return self.url.partition("?")[0]
-
-    def catalog_name(self, medium: MediaType) -> str:
-        """Return the short name that the catalog stores; each further media type has its own."""
-        short = self.name.replace("_", "")
-        return short if medium == self.media[0] else f"{short}_{medium}"
-
-    def problem(self) -> str | None:
-        """Return why the provider cannot be created, or None."""
-        parts = urlsplit(self.url)
-        if not re.fullmatch("[a-z][a-z0-9_]{1,39}", self.name) or keyword.iskeyword(self.name):
-            return (
-                f"the name {self.title!r} becomes {self.name!r}, which is not a valid name: use "
-                "2 to 40 letters, digits and spaces"
-            )
-        if self.name in provider_names() or (FOLDER / self.name).exists():
-            return f"the provider {self.name} exists already: {FOLDER / self.name}"
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            return f"{self.url!r} is not the URL of an API; use one such as https://api.example.org/v1/images"
-        return None
+err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
-def write(new: NewProvider, folder: Path) -> list[Path]:
-    """Write the provider's files to `folder`, which must not exist; return their paths."""
-    recording = folder / "recording"
-    recording.mkdir(parents=True)
+def write(new: NewProvider, folder: Path, recorded: Sequence[Path] = ()) -> Shape:
+    """Write the provider's files to `folder`, which must not exist.
+
+    Args:
+        new: Names, address and media types.
+        folder: The folder of the provider.
+        recorded: Recorded pages of the real API; without them, the shape is made up, too.
+
+    Returns:
+        What was found in the pages.
+
+    Raises:
+        Refused: A recorded page is not JSON, or none holds a list of objects.
+    """
+    url = address(new.url)
+    bodies = read_pages(recorded, url.endpoint) if recorded else [sample_page(new)]
+    shape = shape_of(bodies, url, new.media, made_up=MadeUp(bodies) if recorded else None)
+    (folder / "recording").mkdir(parents=True)
     (folder / "__init__.py").touch()
-    (folder / "provider.py").write_text(source(new), encoding="utf-8")
-    pages = (["1", "2"], ["3", ""])  # the last has no identifier and is skipped
-    interactions = []
-    for number, names in enumerate([*pages, []], 1):
-        items = [item(new, name, new.media[n % len(new.media)]) for n, name in enumerate(names)]
-        body = {"total": sum(map(len, pages)), "results": items}
-        _write_json(recording / f"page_{number}.json", body)
-        interactions.append(
-            {
-                "request": {"method": "GET", "url": new.endpoint, "params": {"page": f"{number}"}},
-                "response": {
-                    "status": 200,
-                    "headers": {"content-type": "application/json"},
-                    "body_file": f"page_{number}.json",
-                },
-            }
-        )
-    about = "Made up by add-provider: two pages, one item without an identifier, an empty page."
-    _write_json(
-        recording / "recording.json",
-        {"provider": new.name, "date": None, "about": about, "interactions": interactions},
+    about = "Made up by add-provider: two pages, one item without an identifier" + (
+        "; the structure is that of the real API." if recorded else ", an empty page."
     )
-    return sorted(p for p in folder.rglob("*") if p.is_file())
+    write_recording(new.name, url.endpoint, shape, folder / "recording", about)
+    text = source(new, shape, url, guessed=bool(recorded))
+    (folder / "provider.py").write_text(text, encoding="utf-8")
+    return shape
 
 
-def source(new: NewProvider) -> str:
-    """Return the source of provider.py."""
-    catalog_names = ", ".join(f'"{m}": "{new.catalog_name(m)}"' for m in new.media)
-    records = {m: (TEMPLATES / f"{m}.template").read_text(encoding="utf-8") for m in new.media}
-    if len(new.media) == 1:
-        mapping = f"        return {new.media[0].capitalize()}(\n{records[new.media[0]]}        )\n"
-    else:
-        mapping = (
-            "".join(
-                f'        if raw.get("type") == "{m}":  # TODO what tells {m} from others\n'
-                f"            return {m.capitalize()}(\n"
-                + "".join(f"    {line}\n" for line in records[m].splitlines())
-                + "            )\n"
-                for m in new.media
-            )
-            + '        return Skip("of another type")\n'
-        )
-    names = sorted(
-        {"Counted", "RecordResult", "Provider", "Rate", "Raw", "Skip", *(m.capitalize() for m in new.media)},
-        key=str.lower,
-    )
-    names += ["license_from_url", "missing"]
-    imports = ", ".join(names)
-    if len(imports) > LONGEST_IMPORTS:  # one per line, as the formatter does
-        imports = "(\n" + "".join(f"    {name},\n" for name in names) + ")"
-    template = Template((TEMPLATES / "provider.template").read_text(encoding="utf-8"))
-    text = template.substitute(
-        title=new.title,
-        url=new.url,
-        endpoint=new.endpoint,
-        class_name=new.class_name,
-        name=new.name,
-        catalog_names=catalog_names,
-        imports=imports,
-        mapping=mapping,
-        medium=" and ".join("images" if m == "image" else m for m in new.media),
-    )
-    return text.rstrip() + "\n"
+def sample_page(new: NewProvider) -> dict[str, object]:
+    """Return a page of an API that nobody has seen yet."""
+    items = [sample_item(new, f"{n}", new.media[(n - 1) % len(new.media)]) for n in (1, 2, 3)]
+    return {"total": len(items), "results": items}
 
 
-def item(new: NewProvider, name: str, medium: MediaType) -> dict[str, object]:
-    """Return a made-up item in the shape that the template's mapping reads."""
+def sample_item(new: NewProvider, name: str, medium: MediaType) -> dict[str, object]:
+    """Return a made-up item."""
     site = f"https://{urlsplit(new.url).hostname}"
     common = {
         "id": name,
@@ -161,14 +82,37 @@ def item(new: NewProvider, name: str, medium: MediaType) -> dict[str, object]:
     return {**common, "file_url": f"{site}/files/{name}.mp3", "seconds": 61.5}
 
 
-def _write_json(path: Path, value: object) -> None:
-    path.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+def guesses(shape: Shape, media: Sequence[MediaType]) -> list[str]:
+    """Return, as lines, what was found in recorded pages."""
+    paging, fields = shape.paging, shape.fields
+    given = {n: v for n, v in msgspec.structs.asdict(paging).items() if v and v != getattr(Paging(), n)}
+    given.pop("kind", None)
+    pages = ", ".join(f"{name} {value}" for name, value in given.items())
+    known = [name for name, value in msgspec.structs.asdict(fields).items() if value]
+    unneeded = {"tag_name", "medium"}
+    unneeded |= {"width", "height"} if "image" not in media else set()
+    unneeded |= {"duration"} if "audio" not in media else set()
+    absent = [name for name in Fields.__struct_fields__ if name not in (*known, *unneeded)]
+    return [
+        f"pages: {paging.kind}, {pages or 'by number'}",
+        f"found: {', '.join(known)}",
+        f"not found: {', '.join(absent) or 'nothing is missing'}",
+    ]
 
 
 def main(
     title: Annotated[str, typer.Argument(help='Its name as it is written: "Made-Up Museum".')],
-    url: Annotated[str, typer.Argument(help="Address of the API's list of items.")],
+    url: Annotated[str, typer.Argument(help="Address of the API's list of items, with the query of a page.")],
     media: Annotated[list[str] | None, typer.Argument(help="image, audio or both; default: image.")] = None,
+    recorded: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from",
+            exists=True,
+            help="A recorded page of the API (JSON), or a folder of them; may be repeated. Its structure is "
+            "kept, all values are made up.",
+        ),
+    ] = None,
 ) -> None:
     """Create the folder of a new provider."""
     wanted: Sequence[str] = media or ["image"]
@@ -179,19 +123,27 @@ def main(
         _refuse(problem)
     folder = FOLDER / new.name
     provider_names.cache_clear()  # it was called before this provider existed
-    for path in write(new, folder):
-        err.print(f"  {path.relative_to(FOLDER.parent.parent)}", highlight=False)
-    expect(new.name)
-    err.print(f"  {expected_file(new.name).relative_to(FOLDER.parent.parent)}", highlight=False)
-    err.print(
-        (TEMPLATES / "next_steps.template").read_text(encoding="utf-8").replace("$name", new.name),
-        highlight=False,
-        soft_wrap=True,
-    )
+    try:
+        shape = write(new, folder, recorded or ())
+    except Refused as error:
+        _refuse(f"{error}".rstrip("."))
+    try:
+        lines = [*(guesses(shape, new.media) if recorded else ()), *outcomes(expect(new.name))]
+    except CatalogError as error:
+        raise CatalogError(
+            f"{folder} is made, but does not run yet. Correct its provider.py, then run "
+            f"./just expect {new.name}. At present, {error}"
+        ) from None
+    for path in sorted(p for p in folder.rglob("*") if p.suffix != ".pyc" and p.is_file()):
+        err.print(f"  {path.relative_to(FOLDER.parent.parent)}")
+    for line in lines:
+        err.print(line)
+    steps = "guessed_steps.template" if recorded else "next_steps.template"
+    err.print((TEMPLATES / steps).read_text(encoding="utf-8").replace("$name", new.name))
 
 
 def _refuse(problem: str) -> None:
-    err.print(f"[bold red]add-provider:[/] {problem}.", highlight=False, soft_wrap=True)
+    err.print(f"[bold red]add-provider:[/] {problem}.")
     sys.exit(2)
 
 

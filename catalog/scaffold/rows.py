@@ -12,6 +12,7 @@ from rich.console import Console
 from upath import UPath
 
 from catalog.cli import program
+from catalog.cli.ingest import mapping_tracebacks, show_rejects
 from catalog.core.columns import COLUMNS
 from catalog.core.errors import CatalogError
 from catalog.core.jsontypes import JsonObject
@@ -77,26 +78,33 @@ def expect(provider: str) -> Manifest:
     """Write expected.jsonl: the rows of the provider's recording.
 
     Raises:
-        CatalogError: The recording does not yield a whole pull, so the file is unchanged. The message says
-            which items were not written, and why.
+        CatalogError: The recording does not yield a whole pull, or no rows, so the file is unchanged. The
+            message says which items were not written, and why.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, mapping_tracebacks():
         try:
             manifest, parts = pull_recording(provider, Path(scratch))
         except CatalogError as error:
             window = window_of(provider_class(provider), None, replay_of(provider, FOLDER))
-            found = _parts(provider, Path(scratch), window).load()
-            counts = f" {'; '.join(outcomes(found))}." if found else ""
+            parts = _parts(provider, Path(scratch), window)
+            counts = f" {'; '.join(lines)}." if (lines := outcomes(parts.load())) else ""
+            show_rejects(parts)
             raise CatalogError(f"the recording is not read as a whole.{counts} {error}") from None
-        expected_file(provider).write_bytes(
-            b"".join(orjson.dumps(row) + b"\n" for row in read_rows(parts, manifest))
-        )
+        if not (rows := read_rows(parts, manifest)):
+            said = "its pages hold no items; check `items` of the paginator"
+            if any(counts.fetched for counts in manifest.counts.values()):
+                said = "; ".join(outcomes(manifest))
+            raise CatalogError(f"the recording of {provider} yields no rows: {said}.")
+        show_rejects(parts)
+        expected_file(provider).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
     return manifest
 
 
-def outcomes(manifest: Manifest) -> list[str]:
+def outcomes(manifest: Manifest | None) -> list[str]:
     """Return a line per media type: how many items were written, and why the others were not."""
-    lines = []
+    lines: list[str] = []
+    if manifest is None:
+        return lines
     for media_type, counts in manifest.counts.items():
         left = ", ".join(
             f"{number} {reason}" for reason, number in {**counts.skipped, **counts.rejected}.items()

@@ -1,9 +1,13 @@
 """A command that fails ends with one line that says what to do, and with a traceback only on request."""
 
 import ast
+import json
 import os
+import re
+import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psycopg
@@ -13,6 +17,8 @@ import sqlalchemy
 from catalog.cli import app as cli
 from catalog.cli import program
 from catalog.core.errors import Fatal
+from catalog.ingestion import page_writer
+from catalog.providers.stocksnap.provider import StockSnap
 from catalog.tests.conftest import database_of_its_own
 
 ROOT = Path(cli.__file__).parents[1]
@@ -239,6 +245,69 @@ def test_any_wrong_setting_or_argument(catalog_command, monkeypatch, environment
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     refused(catalog_command(*command), words)
+
+
+REPLAY = ("ingest", "stocksnap", "--replay", str(ROOT / "providers/stocksnap/recording"))
+
+
+def test_a_day_for_a_provider_without_days_is_refused(catalog_command):
+    refused(catalog_command(*REPLAY, "--date", "2024-02-10"), "stocksnap has no days", "leave out the date")
+
+
+def test_a_pull_without_out_leaves_nothing_behind(catalog_command, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    status, out, lines = catalog_command(*REPLAY, "--json")
+    assert (status, json.loads(out)["parts"], list(tmp_path.iterdir())) == (0, [], [])
+    assert "TSV parts were written, and deleted: give --out to keep them" in " ".join(lines)
+
+
+def test_an_error_of_a_mapping_shows_the_item_and_the_traceback_on_request(
+    catalog_command, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(StockSnap, "record", lambda self, raw: raw["vessel"])
+    command = (*REPLAY, "--out", str(tmp_path))
+    status, _, lines = catalog_command(*command)
+    said = " ".join(lines)
+    assert status == 1
+    assert "rejected, mapping failed: KeyError: 'vessel' (test_command_line.py:" in said
+    assert 'the first item: {"' in said
+    assert "CATALOG_TRACEBACK=1 in the environment shows the tracebacks" in said
+    assert re.search(r"0 TSV parts and \d files of rejects in " + re.escape(str(tmp_path)), said)
+    assert "Traceback" not in said
+    monkeypatch.setenv(program.TRACEBACK, "1")
+    _, _, lines = catalog_command(*REPLAY)
+    assert sum("mapping failed: KeyError" in line for line in lines if line.startswith("DEBUG")) == 1
+    assert any("Traceback (most recent call last)" in line for line in lines)
+    assert not page_writer.log.handlers
+
+
+@pytest.mark.enable_socket
+def test_the_requests_may_go_to_a_test_server_which_gets_no_key(catalog_command, monkeypatch, httpserver):
+    monkeypatch.setenv("API_KEY_JAMENDO", "hunter2")
+    page = {"headers": {"status": "success", "results_fullcount": 0, "results_count": 0}, "results": []}
+    httpserver.expect_request("/fake/v3.0/tracks").respond_with_json(page)
+    command = ("ingest", "jamendo", "--accept-shortfall", "--base-url", httpserver.url_for("/fake/"))
+    status, _, lines = catalog_command(*command)
+    assert status == 0, lines
+    [(request, _)] = httpserver.log
+    assert (request.args["limit"], "client_id" in request.args) == ("200", False)
+    refused(
+        catalog_command(*command[:-1], "127.0.0.1:80"), "'127.0.0.1:80' is not an address; use one such as"
+    )
+
+
+def test_a_full_disk_names_the_file_and_how_to_resume(tmp_path):
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))  # a larger file is an error without a name
+
+    command = [sys.executable, "-m", "catalog.cli", *REPLAY]
+    for more, advice in ((["--out", str(tmp_path)], "the same command resumes there"), ([], "give --out")):
+        found = subprocess.run([*command, *more], capture_output=True, text=True, preexec_fn=no_room)
+        last = found.stderr.splitlines()[-1]
+        assert found.returncode == 1
+        assert re.search(r"/stocksnap_image_\S+\.tsv: File too large\. Earlier pages are complete", last)
+        assert advice in last
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ def provider_params() -> dict[str, Param]:
             format="date",
             pattern=_DAY,
             title="Date",
-            description_md="The UTC day to pull, for dated providers (Freesound: everything since that day). "
-            "Empty: the run's own day.",
+            description_md="The UTC day to pull, for dated providers (Freesound: everything since that day); "
+            "refused by those that are pulled as a whole. Empty: the run's own day.",
         ),
         "limit": Param(
             0,

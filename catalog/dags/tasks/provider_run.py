@@ -13,7 +13,7 @@ from catalog.dags.common.oauth2 import credentials_for
 from catalog.dags.common.secrets import secret_for
 from catalog.dags.common.storage import storage
 from catalog.dags.common.variables import value_of
-from catalog.ingestion.assemble import client_for, replay_of
+from catalog.ingestion.assemble import client_for, replay_of, since
 from catalog.ingestion.client import Client
 from catalog.ingestion.parts import Parts, pull_key
 from catalog.ingestion.provider import Provider, provider_class
@@ -77,9 +77,12 @@ def window_for(
 
     Returns:
         None for a provider that is not dated, unless it can be asked for everything since `day`.
+
+    Raises:
+        Fatal: A day is given to a provider that is pulled as a whole.
     """
     if not cls.dated:
-        return day_window(date.fromisoformat(day)) if day and cls.since else None
+        return since(cls, date.fromisoformat(day) if day else None)
     if day is None and is_manual(run):
         day = recorded_on
     interval = (run.data_interval_start, run.data_interval_end)

@@ -187,8 +187,7 @@ GUARDS = (
         find="to_catalog_error(error, until, self.redact, ",
         replace="to_catalog_error(error, until, str, ",
         tests=(
-            f"{TEST_REDACTION}::test_errors_of_the_libraries_name_addresses",
-            f"{TEST_CLIENT}::test_connection_refused_names_no_key",
+            f"{TEST_REDACTION}::test_an_error_of_a_library_that_names_the_address_is_redacted_before_it_is_cut",
         ),
     ),
     Guard(
@@ -205,9 +204,18 @@ GUARDS = (
         holds="The log line of a retried request has no secret.",
         row=33,
         file=CLIENT,
-        find='            log.warning("%s", self.redact(f"{what}, attempt {number} of {self._policy.attempts}: {error}"))\n',
-        replace='            log.warning("%s", f"{what}, attempt {number} of {self._policy.attempts}: {error}")\n',
+        find='            log.warning("%s", self.redact(f"{what}, attempt {number} of {self._policy.attempts}: {said}"))\n',
+        replace='            log.warning("%s", f"{what}, attempt {number} of {self._policy.attempts}: {said}")\n',
         tests=(f"{TEST_REDACTION}", f"{TEST_CLIENT}"),
+    ),
+    Guard(
+        name="links-are-stored-without-keys",
+        holds="The address of the next page, which is logged and stored, has no key.",
+        row=33,
+        file="catalog/ingestion/pagination.py",
+        find="keep_blank_values=True) if redact(v) == v]\n",
+        replace="keep_blank_values=True)]\n",
+        tests=("ingestion/test_pagination.py::test_no_key_is_stored_with_a_link",),
     ),
     Guard(
         name="excerpts-are-cut-afterwards",

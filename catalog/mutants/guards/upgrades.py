@@ -147,11 +147,8 @@ GUARDS = (
         holds="A stack is ready when every DAG file is parsed, not when some DAGs exist.",
         row=43,
         file="catalog/local/lifecycle.py",
-        find=(
-            '    return sorted(files - parsed) or sorted({f"{name}_workflow" for name in '
-            "provider_names()} - found.keys())\n"
-        ),
-        replace="    return [] if len(found) >= len(provider_names()) else sorted(files - parsed)\n",
+        find="    return sorted(files - parsed) or sorted(workflows - found.keys())\n",
+        replace="    return [] if len(found) >= len(workflows) else sorted(files - parsed)\n",
         tests=("local/test_lifecycle.py::test_every_dag_is_waited_for",),
     ),
 )

@@ -9,16 +9,20 @@ import re
 
 from catalog.provider_api import (
     Audio,
+    AudioFile,
     Counted,
-    JsonObject,
     Provider,
     Raw,
     RecordResult,
     Skip,
     as_count,
+    audio_files,
+    compact,
     dig,
     license_from_url,
+    milliseconds,
     missing,
+    tags_of,
 )
 
 LIMIT = 100
@@ -50,45 +54,32 @@ class CcMixter(Provider):
         ]
         if not audio:
             return Skip("no audio file")
-        main, *others = map(as_file, sorted(audio, key=lambda f: as_count(f.get("file_rawsize")) or 1 << 60))
-        meta = {
-            "description": raw.get("upload_description_plain"),
-            "description_html": raw.get("upload_description_html"),
-            "upload_num_scores": raw.get("upload_num_scores"),
-        }
+        audio.sort(key=lambda f: as_count(f.get("file_rawsize")) or 1 << 60)
         return Audio(
             foreign_identifier=upload,
             foreign_landing_url=landing,
             license=license_,
-            **main,
-            alt_files=others or None,
+            **audio_files(*map(as_file, audio)),
             title=raw.get("upload_name"),
             creator=raw.get("user_real_name") or raw.get("user_name"),
             creator_url=raw.get("artist_page_url"),
-            tags=[tag for tag in (raw.get("upload_tags") or "").split(",") if tag],
-            meta_data={key: value for key, value in meta.items() if value is not None},
+            tags=tags_of(raw.get("upload_tags")),
+            meta_data=compact(
+                raw,
+                "upload_num_scores",
+                description="upload_description_plain",
+                description_html="upload_description_html",
+            ),
         )
 
 
-def as_file(file: Raw) -> JsonObject:
+def as_file(file: Raw) -> AudioFile:
     info = file["file_format_info"]
     rate = re.fullmatch(r"\s*([0-9.]+)\s*k", str(info.get("sr")), re.IGNORECASE)
-    return {
-        "url": file["download_url"].replace(" ", "%20"),
-        "filesize": file.get("file_rawsize"),
-        "filetype": info.get("default-ext"),
-        "sample_rate": float(rate.group(1)) * 1000 if rate else None,
-        "duration": milliseconds(info.get("ps")),
-    }
-
-
-def milliseconds(length: object) -> int | None:
-    """Convert a duration such as `5:46`; None if it is malformed.
-
-    >>> milliseconds("5:46"), milliseconds("1:05:46"), milliseconds("2"), milliseconds("long")
-    (346000, 3946000, 2000, None)
-    """
-    parts = str(length).strip().split(":")
-    if not all(part.isdecimal() for part in parts) or len(parts) > 3:
-        return None
-    return 1000 * sum(int(part) * unit for part, unit in zip(reversed(parts), (1, 60, 3600), strict=False))
+    return AudioFile(
+        url=file["download_url"].replace(" ", "%20"),
+        filesize=file.get("file_rawsize"),
+        filetype=info.get("default-ext"),
+        sample_rate=float(rate.group(1)) * 1000 if rate else None,
+        duration=milliseconds(info.get("ps")),
+    )

@@ -72,6 +72,7 @@ class Europeana(Provider):
         items="items",
         param="cursor",
         following="nextCursor",
+        first="*",
         total="totalResults",
         check=check,
     )

@@ -14,9 +14,10 @@ from urllib.parse import quote
 from catalog.provider_api import (
     ApiKey,
     Audio,
+    AudioFile,
+    AudioSet,
     Client,
     Counted,
-    JsonObject,
     OAuth2,
     Provider,
     Quota,
@@ -28,6 +29,7 @@ from catalog.provider_api import (
     Window,
     dig,
     license_from_url,
+    milliseconds,
     missing,
 )
 from catalog.providers.freesound.responses import FIELDS, check, pack_number
@@ -98,32 +100,36 @@ class Freesound(Provider):
             filetype="mp3",
             bit_rate=128_000,
             filesize=raw.get("preview_size"),
-            duration=float(raw["duration"]) * 1000 if raw.get("duration") is not None else None,
+            duration=milliseconds(raw.get("duration")),
             title=raw.get("name"),
             creator=creator,
             creator_url=page,
             tags=raw.get("tags"),
             meta_data={key: raw[key] for key in META if raw.get(key)},
             alt_files=original(raw),
-            **pack_of(raw, page),
+            audio_set=pack_of(raw, page),
         )
 
 
-def pack_of(sound: Raw, people: str | None) -> JsonObject:
+def pack_of(sound: Raw, people: str | None) -> AudioSet | None:
     """Return the pack that a sound belongs to; its page is below its owner's page."""
     name, number = sound.get("pack_name"), pack_number(sound.get("pack"))
     if not name or not number:
-        return {}
+        return None
     page = f"{people}packs/{number}/" if people else None
-    audio_set = {"title": name, "foreign_landing_url": page, "foreign_identifier": number}
-    return {"audio_set": audio_set, "audio_set_foreign_identifier": number}
+    return AudioSet(title=name, foreign_landing_url=page, foreign_identifier=number)
 
 
-def original(sound: Raw) -> list[JsonObject] | None:
+def original(sound: Raw) -> list[AudioFile] | None:
     """Return the uploaded file as an alternative."""
     if not sound.get("download"):
         return None
-    rates = {"bit_rate": float(sound.get("bitrate") or 0) * 1000, "sample_rate": sound.get("samplerate")}
     return [
-        {"url": sound["download"], **rates, "filetype": sound.get("type"), "filesize": sound.get("filesize")}
+        AudioFile(
+            url=sound["download"],
+            bit_rate=float(sound.get("bitrate") or 0) * 1000,
+            sample_rate=sound.get("samplerate"),
+            filetype=sound.get("type"),
+            filesize=sound.get("filesize"),
+        )
     ]

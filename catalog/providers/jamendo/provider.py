@@ -9,8 +9,11 @@ https://developer.jamendo.com/v3.0/tracks
 from catalog.provider_api import (
     ApiKey,
     Audio,
+    AudioFile,
+    AudioSet,
     Client,
     Counted,
+    Json,
     JsonObject,
     Provider,
     Quota,
@@ -19,7 +22,9 @@ from catalog.provider_api import (
     Skip,
     dig,
     license_from_url,
+    milliseconds,
     missing,
+    tags_of,
     without_param,
 )
 from catalog.providers.jamendo.responses import Albums, album_page, check
@@ -74,7 +79,6 @@ class Jamendo(Provider):
         artist, artist_slug = raw.get("artist_id"), raw.get("artist_idstr")
         known = creator and artist and artist_slug
         creator_url = f"https://www.jamendo.com/artist/{artist}/{artist_slug}" if known else None
-        duration = raw.get("duration")
         return Audio(
             foreign_identifier=track_id,
             foreign_landing_url=landing,
@@ -85,7 +89,7 @@ class Jamendo(Provider):
             creator_url=creator_url,
             thumbnail=with_slash(raw.get("image")),
             filetype="mp32",
-            duration=float(duration) * 1000 if duration else duration,
+            duration=milliseconds(raw.get("duration")),
             genres=dig(raw, "musicinfo", "tags", "genres"),
             tags=tags(raw.get("musicinfo") or {}),
             meta_data=meta_data(raw),
@@ -98,36 +102,29 @@ def album(track: Raw, creator: str | None, creator_url: str | None) -> JsonObjec
     """Return the fields of the album that a track belongs to; a single has none."""
     if not track.get("album_id") or not track.get("album_name"):
         return {}
-    audio_set = {
-        "title": track["album_name"],
-        "foreign_landing_url": track.get("set_url"),
-        "thumbnail": without_param(with_slash(track.get("album_image")), "trackid"),
-        "creator": creator,
-        "creator_url": creator_url,
-        "foreign_identifier": track["album_id"],
-    }
-    return {
-        "audio_set": audio_set,
-        "audio_set_foreign_identifier": track["album_id"],
-        "set_position": track.get("position"),
-    }
+    audio_set = AudioSet(
+        title=track["album_name"],
+        foreign_landing_url=track.get("set_url"),
+        thumbnail=without_param(with_slash(track.get("album_image")), "trackid"),
+        creator=creator,
+        creator_url=creator_url,
+        foreign_identifier=track["album_id"],
+    )
+    return {"audio_set": audio_set, "set_position": track.get("position")}
 
 
-def alternatives(track: Raw) -> list[JsonObject] | None:
+def alternatives(track: Raw) -> list[AudioFile] | None:
     """Return the download file if the artist allows downloads."""
     if track.get("audiodownload") and track.get("audiodownload_allowed", True):
-        return [{"url": track["audiodownload"], "filetype": "mp32"}]
+        return [AudioFile(url=track["audiodownload"], filetype="mp32")]
     return None
 
 
-def tags(info: Raw) -> list[str]:
-    names = [
-        info.get("vocalinstrumental"),
-        info.get("gender"),
-        f"speed_{info['speed']}" if info.get("speed") else None,
-    ]
-    names += [*(dig(info, "tags", "instruments") or []), *(dig(info, "tags", "vartags") or [])]
-    return [name for name in names if name and name != "undefined"]
+def tags(info: Raw) -> list[Json]:
+    speed = f"speed_{info['speed']}" if info.get("speed") else None
+    lists = dig(info, "tags", "instruments"), dig(info, "tags", "vartags")
+    found = tags_of(info.get("vocalinstrumental"), info.get("gender"), speed, *lists)
+    return [tag for tag in found if tag != "undefined"]
 
 
 def meta_data(track: Raw) -> JsonObject:

@@ -13,7 +13,6 @@ from catalog.provider_api import (
     Counted,
     Cursor,
     Image,
-    Json,
     JsonObject,
     Page,
     Params,
@@ -28,6 +27,7 @@ from catalog.provider_api import (
     dig,
     license_from_url,
     missing,
+    tags_of,
 )
 
 # The API's names, rarest first, because results of a rare license show best if the filter has no effect.
@@ -105,15 +105,9 @@ class MuseumVictoria(Provider):
             filesize=size.get("size"),
             creator=",".join(creators) if isinstance(creators, list) else creators,
             title=raw.get("displayTitle"),
-            tags=tags(raw),
+            tags=tags_of(*(raw.get(key) for key in ("keywords", "classifications", "collectionNames"))),
             meta_data=meta_data(raw),
         )
-
-
-def tags(item: Raw) -> list[Json]:
-    """Return the museum's keywords, classifications and collections of a record."""
-    lists = (item.get(key) for key in ("keywords", "classifications", "collectionNames"))
-    return [tag for found in lists if isinstance(found, list) for tag in found]
 
 
 def meta_data(item: Raw) -> JsonObject:

@@ -3,12 +3,20 @@
 The API was made for catalogs like this one. https://nappy.co
 """
 
-import re
 from datetime import date
 
-from catalog.provider_api import CC0, Counted, Image, Provider, Raw, RecordResult, compact, missing
-
-UNITS = {"kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
+from catalog.provider_api import (
+    CC0,
+    Counted,
+    Image,
+    Provider,
+    Raw,
+    RecordResult,
+    compact,
+    missing,
+    size_in_bytes,
+    tags_of,
+)
 
 
 class Nappy(Provider):
@@ -39,19 +47,6 @@ class Nappy(Provider):
             creator=raw.get("creator"),
             creator_url=raw.get("creator_url"),
             title=raw.get("title"),
-            tags=[tag for tag in (raw.get("tags") or "").split(",") if tag],
+            tags=tags_of(raw.get("tags")),
             meta_data=compact(raw, "views", "saves", "downloads"),
         )
-
-
-def size_in_bytes(text: object) -> int | None:
-    """Convert a size such as `1.5 MB`; None if it is malformed.
-
-    >>> size_in_bytes("27.31849kB"), size_in_bytes("1.5 MB"), size_in_bytes("large")
-    (27318, 1500000, None)
-    """
-    match = re.fullmatch(r"\s*([0-9.]+)\s*(kB|MB|GB)\s*", text) if isinstance(text, str) else None
-    try:
-        return round(float(match.group(1)) * UNITS[match.group(2)]) if match else None
-    except ValueError:
-        return None

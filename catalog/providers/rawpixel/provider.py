@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urlsplit
 from catalog.ingestion.cleaning import integer
 from catalog.provider_api import (
     ApiKey,
+    Category,
     Counted,
     Image,
     Params,
@@ -35,7 +36,7 @@ PRESETS = {  # full size, thumbnail
     "png": ("image_png_1300", "image_png_600"),
     "dark": ("dark_image_png_1300", "dark_image_png_600"),
 }
-CATEGORIES = {
+CATEGORIES: dict[str, Category] = {
     "public domain art": "digitized_artwork",
     "image": "photograph",
     "photo": "photograph",

@@ -3,7 +3,6 @@
 https://www.mediawiki.org/wiki/API:Imageinfo
 """
 
-import math
 import re
 
 from catalog.provider_api import Json, JsonObject, Raw, dig
@@ -31,14 +30,6 @@ def html(info: Raw, key: str) -> Json:
 def title(name: Json) -> str | None:
     """Return a file's name without its namespace."""
     return name.removeprefix("File:") if isinstance(name, str) else None
-
-
-def milliseconds(seconds: Json) -> int | None:
-    """Convert a duration in seconds; None if it is missing or malformed."""
-    try:
-        return math.floor(float(seconds) * 1000)
-    except (OverflowError, TypeError, ValueError):
-        return None
 
 
 def meta_data(page: Raw, info: Raw) -> JsonObject:

@@ -30,17 +30,11 @@ from catalog.provider_api import (
     dig,
     first_link,
     license_from_url,
+    milliseconds,
     text_of,
 )
 from catalog.providers.wikimedia_commons.batches import Batches
-from catalog.providers.wikimedia_commons.imageinfo import (
-    extra,
-    html,
-    meta_data,
-    milliseconds,
-    sound_facts,
-    title,
-)
+from catalog.providers.wikimedia_commons.imageinfo import extra, html, meta_data, sound_facts, title
 
 MEDIA_TYPES: dict[Json, MediaType] = {"BITMAP": "image", "DRAWING": "image", "AUDIO": "audio"}
 
@@ -112,12 +106,11 @@ class WikimediaCommons(Provider):
         }
         meta = meta_data(raw, info)
         if medium == "image":
-            category = "illustration" if url.lower().endswith(".svg") else None
             return Image(
                 **common,
                 width=info.get("width"),
                 height=info.get("height"),
-                category=category,
+                category="illustration" if url.lower().endswith(".svg") else None,
                 meta_data=meta,
             )
         sound = sound_facts(info)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES
 from catalog.ingestion.provider import api_names, provider_class, provider_names
 from catalog.ingestion.windows import day_window
@@ -275,7 +276,9 @@ def test_windows(run_type, interval, conf_date, replay_date, shift, day):
     cls = provider_class("wikimedia_commons" if shift == 7 else "flickr")
     window = window_for(cls, run, conf_date, shift, replay_date)
     assert present(window).day.isoformat() == day
-    assert window_for(provider_class("stocksnap"), run, conf_date) is None
+    assert window_for(provider_class("stocksnap"), run, None, shift, replay_date) is None
+    with pytest.raises(Fatal, match="stocksnap has no days, it is pulled as a whole; leave out the date"):
+        window_for(provider_class("stocksnap"), run, "2024-02-10")
 
 
 def test_freesound_takes_a_day_to_start_from():

@@ -1,5 +1,7 @@
 """The layout and contents of DAGs.md."""
 
+import difflib
+
 import pytest
 
 from catalog.dag_docs.render import render
@@ -10,26 +12,29 @@ TABLE = "**Configuration**\n\n| Key | Type |\n| --- | --- |\n| `date` | string |
 
 
 @pytest.fixture
-def text():
+def specs():
     long_sentence = "B has a docstring that is longer than eighty columns and so has to be wrapped."
     wordy = f"# Title\n\n{long_sentence}\n\n1. one\n2. two"
-    return render(
-        [
-            DagSpec(
-                "b_workflow",
-                "provider",
-                "@daily",
-                f"# Title\n\n{wordy}\n\n1. one\n2. two",
-                TABLE,
-                "Example: `b`",
-                True,
-                ("image", "audio"),
-            ),
-            DagSpec("a_workflow", "provider", "@monthly", "A.", TABLE, "", False, ("image",)),
-            DagSpec("delete_records", "database", None, "Keeps the _first_ and delete_records as it is."),
-            DagSpec("silent", "data_refresh", None, ""),
-        ]
-    )
+    return [
+        DagSpec(
+            "b_workflow",
+            "provider",
+            "@daily",
+            f"# Title\n\n{wordy}\n\n1. one\n2. two",
+            TABLE,
+            "Example: `b`",
+            True,
+            ("image", "audio"),
+        ),
+        DagSpec("a_workflow", "provider", "@monthly", "A.", TABLE, "", False, ("image",)),
+        DagSpec("delete_records", "database", None, "Keeps the _first_ and delete_records as it is."),
+        DagSpec("silent", "data_refresh", None, ""),
+    ]
+
+
+@pytest.fixture
+def text(specs):
+    return render(specs)
 
 
 def test_layout(text):
@@ -58,17 +63,27 @@ def test_tables(text):
     lines = text.splitlines()
     at = lines.index("### Provider")
     assert lines[at + 2 : at + 6] == [
-        "| DAG ID                      | Schedule Interval | Dated   | Media Type(s) |",
-        "| --------------------------- | ----------------- | ------- | ------------- |",
-        "| [`a_workflow`](#a_workflow) | `@monthly`        | `False` | image         |",
-        "| [`b_workflow`](#b_workflow) | `@daily`          | `True`  | image, audio  |",
+        "| DAG ID | Schedule Interval | Dated | Media Type(s) |",
+        "| --- | --- | --- | --- |",
+        "| [`a_workflow`](#a_workflow) | `@monthly` | `False` | image |",
+        "| [`b_workflow`](#b_workflow) | `@daily` | `True` | image, audio |",
     ]
-    assert "| `silent` | `None`            |" in text
+    assert "| `silent` | `None` |" in text
 
 
 def test_dags_of_one_kind_share_a_table(text):
     assert text.count("| `date` | string |") == 1
-    assert "Configuration: the keys of [`a_workflow`](#a_workflow)." in text
+    assert text.count("Configuration: [Keys of Provider DAGs](#keys-of-provider-dags).") == 2
+    assert "### Keys of Provider DAGs\n\n| Key" in text
+
+
+@pytest.mark.parametrize("dag_id", ["0_workflow", "a_workflow_with_a_name_longer_than_any", "z_workflow"])
+def test_one_more_provider_only_adds_lines(specs, dag_id):
+    more = DagSpec(dag_id, "provider", "@monthly", "What it offers.", TABLE, "", False, ("image",))
+    before, after = render(specs).splitlines(), render([*specs, more]).splitlines()
+    changed = [line for line in difflib.ndiff(before, after) if line[0] in "+-"]
+    assert [line for line in changed if line[0] == "-"] == []
+    assert len(changed) <= 8
 
 
 def test_markup_survives(text):

@@ -18,7 +18,7 @@ from catalog.database.batched_update import BatchedUpdate
 from catalog.database.deletion import Deletion, preview, restore
 from catalog.database.license_urls import groups
 from catalog.database.statements import parse_condition, parse_update, verify
-from catalog.ingestion.records import Audio, Image
+from catalog.ingestion.records import Audio, AudioFile, AudioSet, Image
 from catalog.popularity import popularity
 from catalog.tests.conftest import database_of_its_own
 from catalog.tests.data_refresh.indexes import make as make_index
@@ -113,10 +113,9 @@ def record(media: MediaType, foreign_identifier: str) -> Image | Audio:
         tags=["new"],
         title="New",
         creator="New",
-        audio_set={"foreign_identifier": "new", "title": "New"},
-        audio_set_foreign_identifier="new",
+        audio_set=AudioSet(foreign_identifier="new", title="New"),
         genres=["new"],
-        alt_files=[{"url": "https://example.org/new.ogg"}],
+        alt_files=[AudioFile(url="https://example.org/new.ogg")],
     )
 
 

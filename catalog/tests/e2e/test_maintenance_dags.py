@@ -16,6 +16,7 @@ from pytest_httpserver import HTTPServer
 from catalog.local.airflow_api import ApiError
 from catalog.local.runs import unpaused
 from catalog.providers.flickr.audit import ENDPOINT
+from catalog.tests.e2e.conftest import snap_recording
 from catalog.tests.maintenance.github_server import FakeGitHub
 from catalog.tests.values import present
 
@@ -209,6 +210,31 @@ stack = Stack(Path(sys.argv.pop(1)))
 command.Stack = lambda: stack
 command.main()
 """
+
+
+def test_a_trigger_prints_numbers_and_errors_and_refuses_unknown_keys(bench, tmp_path):
+    def trigger(dag_id, conf):
+        arguments = [str(bench.stack.folder), "trigger", dag_id, json.dumps(conf)]
+        found = subprocess.run([sys.executable, "-c", COMMAND, *arguments], capture_output=True, text=True)
+        return found.returncode, found.stdout + found.stderr
+
+    recording = snap_recording(tmp_path / "recording", "said", pages=2)
+    status, said = trigger("stocksnap_workflow", {"replay": str(recording), "accept_shortfall": True})
+    assert status == 0, said
+    assert re.search(r"success +ingest_data\.pull_image_data: .*\"fetched\": 10", said)
+    assert re.search(r"stocksnap_workflow +│ success +│ +[\d.]+ │ image │ +10 ", said)
+
+    status, said = trigger("stocksnap_workflow", {"replay": str(tmp_path)})
+    assert status == 1
+    assert re.search(
+        r"failed +ingest_data\.pull_image_data: .*replay: no recording\.json for stocksnap", said
+    )
+
+    runs = bench.api.call("GET", "/api/v2/dags/stocksnap_workflow/dagRuns")["total_entries"]
+    status, said = trigger("stocksnap_workflow", {"limt": 5})
+    assert status == 1
+    assert "unknown key 'limt'; did you mean 'limit'? stocksnap_workflow knows accept_shortfall, " in said
+    assert bench.api.call("GET", "/api/v2/dags/stocksnap_workflow/dagRuns")["total_entries"] == runs
 
 
 def test_a_trigger_that_is_ended_pauses_its_dag_again(bench):

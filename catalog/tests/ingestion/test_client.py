@@ -147,7 +147,7 @@ def test_connection_refused_names_no_key(client):
         client.get_json("http://127.0.0.1:9/api")
     assert KEY not in str(raised.value)
     assert "k3y%2Fwith%2Bodd%3Dchars" not in str(raised.value)
-    assert "***" in str(raised.value)
+    assert "refused" in str(raised.value)
 
 
 def test_the_key_does_not_follow_a_redirect(httpserver, client):

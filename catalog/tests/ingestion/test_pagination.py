@@ -3,8 +3,9 @@
 import pytest
 
 from catalog.core.errors import UnexpectedResponse
+from catalog.core.secrets import ApiKey, KeyCredentials, Secret
 from catalog.ingestion.rate import NoThrottle
-from catalog.provider_api import Client, Counted, HttpStatus, Tokens
+from catalog.provider_api import Client, Counted, Cursor, HttpStatus, Links, Tokens
 from catalog.tests.providers.fake_api import FakeApi, client
 from catalog.tests.values import present
 
@@ -82,7 +83,7 @@ def test_offsets_grow_by_what_came(cap):
         ({"items": [1], "total": True}, "`total` should be a number of items but is of type bool"),
     ],
 )
-@pytest.mark.parametrize("kind", [Counted, Tokens])
+@pytest.mark.parametrize("kind", [Counted, Tokens, Links])
 def test_what_an_answer_lacks_is_an_error(kind, body, text):
     more = {"param": "t", "following": "next"} if kind is Tokens else {}
     api = client(lambda *_: body, retries=1)
@@ -143,22 +144,137 @@ def test_tokens_are_followed_to_the_answer_without_one():
         "b": {"items": [2], "next": "c"},
         "c": {"items": [3], "next": None},
     }
-    pages = Tokens(URL, items="items", param="cursor", following="next")
+    pages = Tokens(URL, items="items", param="cursor", following="next", first="*")
     assert walk(pages, client(lambda url, params: answers[params["cursor"]])) == [[1], [2], [3]]
     assert walk(pages, client(lambda url, params: answers[params["cursor"]]), cursor="c") == [[3]]
 
 
 def test_an_empty_page_with_a_token_goes_on():
     answers = {"*": {"items": [], "next": "b"}, "b": {"items": [2]}}
-    pages = Tokens(URL, items="items", param="cursor", following="next")
+    pages = Tokens(URL, items="items", param="cursor", following="next", first="*")
     assert walk(pages, client(lambda url, params: answers[params["cursor"]])) == [[], [2]]
 
 
 def test_a_token_that_names_its_own_page_ends():
     """As Solr's cursors do: the mark stays the same at the end."""
     answers = {"*": {"items": [1], "next": "b"}, "b": {"items": [], "next": "b"}}
-    pages = Tokens(URL, items="items", param="cursor", following="next")
+    pages = Tokens(URL, items="items", param="cursor", following="next", first="*")
     assert walk(pages, client(lambda url, params: answers[params["cursor"]])) == [[1], []]
+
+
+def test_a_token_may_be_missing_in_the_first_request():
+    answers = {None: {"items": [1], "next": 7}, "7": {"items": [2]}}
+    api = client(lambda url, params: answers[params.get("cursor")])
+    assert walk(Tokens(URL, items="items", param="cursor", following="next"), api) == [[1], [2]]
+
+
+def test_a_number_of_pages_in_the_body_ends_the_pages():
+    api = client(lambda url, params: {"items": [int(params["page"])], "meta": {"pages": "3"}})
+    assert walk(Counted(URL, items="items", pages="meta.pages"), api) == [[1], [2], [3]]
+    api = client(lambda url, params: {"items": [int(params["page"])], "meta": {"pages": 2}})
+    assert walk(Counted(URL, items="items", first=0, pages="meta.pages"), api) == [[0], [1]]
+    api = client(lambda url, params: {"items": [], "meta": {"pages": 0}})
+    assert walk(Counted(URL, items="items", pages="meta.pages"), api) == [[]]
+
+
+@pytest.mark.parametrize(
+    ("second", "problem"),
+    [
+        ({"items": [], "pages": 3}, "page 2 is empty, but `pages` announces more pages"),
+        ({"items": [2]}, "`pages` should be a number of items but is null"),
+        ({"items": [2], "pages": "many"}, "`pages` should be a number of items"),
+    ],
+)
+def test_an_announced_page_that_is_empty_or_a_lost_number_is_an_error(second, problem):
+    api = client(
+        lambda url, params: {"items": [1], "pages": 3} if params["page"] == "1" else second, retries=0
+    )
+    with pytest.raises(UnexpectedResponse, match=problem):
+        walk(Counted(URL, items="items", pages="pages"), api)
+
+
+def test_pages_are_not_counted_by_an_offset():
+    with pytest.raises(ValueError, match="`pages` counts pages, but `step` says that `param` is an offset"):
+        Counted(URL, items="items", step=10, pages="pages")
+
+
+@pytest.mark.parametrize("kind", [Counted, Tokens, Links])
+def test_values_beside_the_items(kind):
+    more = {"param": "t", "following": "next"} if kind is Tokens else {}
+    pages = kind(URL, items="items", beside={"iiif": "config.iiif"}, **more)
+    body = {"items": [{"id": 1}, None], "config": {"iiif": "https://iiif.example.org"}}
+    page = pages.fetch(client(lambda *_: body), pages.start({}), {})
+    assert page.items == [{"id": 1, "iiif": "https://iiif.example.org"}, None]
+    with pytest.raises(UnexpectedResponse, match=r"`config.iiif`, a value beside the items, is missing"):
+        pages.fetch(client(lambda *_: {"items": []}, retries=0), pages.start({}), {})
+
+
+def linked(url, params):
+    """Three pages; each holds the address of the next one, with the parameters of the first request."""
+    number = int(params.get("page", 1))
+    link = f"http://example.org/items?q=x&page={number + 1}"
+    return {"items": [number], "total": 3, "next": link if number < 3 else None}
+
+
+def test_links_are_followed_with_the_parameters_that_they_hold():
+    pages = Links(URL, items="items", following="next", total="total")
+    api, found = client(linked), []
+    cursor: Cursor | None = pages.start({})
+    while cursor is not None:
+        page = pages.fetch(api, cursor, {"q": "x", "per_page": 1})
+        found.append((page.items, page.total))
+        cursor = page.next
+    assert found == [([1], 3), ([2], 3), ([3], 3)]
+    assert [params for _, params in api._transport.requests] == [
+        {"q": "x", "per_page": "1"},
+        {"q": "x", "page": "2"},
+        {"q": "x", "page": "3"},
+    ]
+    assert all(url == URL for url, _ in api._transport.requests), "over https, although the links are not"
+    assert walk(pages, client(linked), link=f"{URL}?page=3") == [[3]]
+
+
+@pytest.mark.parametrize("link", [None, "", URL])
+def test_a_missing_link_or_one_to_the_same_page_ends(link):
+    assert walk(
+        Links(URL, items="items", following="next"), client(lambda *_: {"items": [1], "next": link})
+    ) == [[1]]
+
+
+@pytest.mark.parametrize(
+    "link", ["https://elsewhere.org/items?page=2", 5, {"href": 1}, "https://example.org.evil.net/"]
+)
+def test_a_link_to_another_host_is_an_error(link):
+    api = client(lambda *_: {"items": [1], "next": link}, retries=0)
+    with pytest.raises(UnexpectedResponse, match=r"the next page's address is not one of example\.org"):
+        walk(Links(URL, items="items", following="next"), api)
+
+
+def test_a_link_in_the_header():
+    site = Site([[1]], link=f'<{URL}?page=1&x=2>; rel="next", <{URL}?page=9>; rel="last"')
+    api = Client(transport=site, throttle=NoThrottle(), sleep=lambda _: None)
+    pages = Links(URL, items="")
+    site.answer = lambda url, params: [1]
+    assert pages.fetch(api, pages.start({}), {}).next == {"link": f"{URL}?page=1&x=2"}
+
+
+def test_no_key_is_stored_with_a_link():
+    """The cursor is logged and stored in Airflow's database; the client signs the next request again."""
+    key = KeyCredentials(
+        ApiKey("API_KEY_X", "key", "https://example.org"), Secret("hunter2"), ("example.org",)
+    )
+    asked = []
+
+    def answer(url, params):
+        asked.append(params)
+        follows = {"next": f"{URL}?page=2&key=hunter2"} if len(asked) == 1 else {}
+        return {"items": [len(asked)], **follows}
+
+    pages, api = Links(URL, items="items", following="next"), client(answer, credentials=key)
+    page = pages.fetch(api, pages.start({}), {})
+    assert page.next == {"link": f"{URL}?page=2"}
+    pages.fetch(api, present(page.next), {})
+    assert asked == [{"key": "hunter2"}, {"page": "2", "key": "hunter2"}]
 
 
 class Site(FakeApi):

@@ -140,6 +140,33 @@ def test_a_misspelt_attribute_of_a_provider_is_refused():
     type("Fine", (Provider,), {"rate": 1, "slices": 2, "pages_of": staticmethod(len)})
 
 
+@pytest.mark.parametrize(
+    ("attributes", "problem"),
+    [
+        (
+            {"category": "photo"},
+            "X.category is 'photo'; there are photograph, digitized_artwork, illustration",
+        ),
+        ({"category": "music"}, "X.category is 'music'; there are photograph"),
+        ({"catalog_names": {"images": "x"}}, "X.catalog_names: 'images' is not "),
+        ({"schedule": "@dayly"}, "X.schedule is '@dayly'; use @daily"),
+        ({"schedule": "0 0 1 *"}, "X.schedule is '0 0 1 *'"),
+    ],
+)
+def test_a_value_of_a_provider_that_does_not_exist_is_refused(attributes, problem):
+    with pytest.raises(TypeError, match=re.escape(problem)):
+        type("X", (Provider,), {"catalog_names": {"image": "x"}, **attributes})
+    type("Y", (Provider,), {"catalog_names": {"audio": "y"}, "category": "music", "schedule": "0 0 2 * *"})
+
+
+def test_a_mapping_may_return_a_tuple(tmp_path):
+    example = provider([["a"]])
+    example.record = lambda raw: (image("a1"), Skip("too small"), image("a2"))
+    pulled = pull(tmp_path, example)
+    assert pulled.run().counts["image"].skipped == {"too small": 1}
+    assert rows(pulled) == ["a1", "a2"]
+
+
 def test_resuming_after_any_page_gives_the_same_and_fetches_one_page_again_at_most(tmp_path):
     pages = [[f"p{n}i{m}" for m in range(3)] for n in range(6)]
     undisturbed = pull(tmp_path / "whole", provider(pages))

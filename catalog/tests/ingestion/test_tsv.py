@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from catalog.core.columns import COLUMNS
 from catalog.core.licenses import CC0, license_from_url
 from catalog.ingestion.fields import array_field
-from catalog.ingestion.records import Audio, Image
+from catalog.ingestion.records import Audio, AudioFile, AudioSet, Image
 from catalog.ingestion.tsv import Encoder, Reject
 from catalog.ingestion.urls import UrlCleaner
 
@@ -153,10 +153,9 @@ def test_audio():
             duration=1500.7,
             bit_rate=2**31,
             genres=["pop", 'a"b', "x" * 81],
-            audio_set={"title": "Set", "n": 1},
+            audio_set=AudioSet(title="Set", foreign_identifier=9, creator=None),
             set_position="3",
-            alt_files=[{"url": "https://example.org/1.ogg"}],
-            audio_set_foreign_identifier=9,
+            alt_files=[AudioFile(url="https://example.org/1.ogg")],
         ),
         "audio",
     )
@@ -166,6 +165,10 @@ def test_audio():
         "3",
         "9",
     )
+    assert (orjson.loads(row["audio_set"]), orjson.loads(row["alt_files"])) == (
+        {"title": "Set", "foreign_identifier": "9", "creator": None},
+        [{"url": "https://example.org/1.ogg"}],
+    ), "fields that were not given are left out, those that are None are not"
     assert "bit_rate" not in row
 
 
@@ -293,12 +296,12 @@ def test_postgres_reads_back_what_was_meant_of_audio(
         url="https://example.org/1.mp3",
         license=CC0,
         genres=given_(genres),
-        audio_set={"title": title[0]},
+        audio_set=AudioSet(title=title[0], foreign_identifier=None),
         duration=duration,
         bit_rate=bit_rate,
         filesize=filesize,
         alt_files=[
-            {"url": f"https://example.org/{name}", "filesize": size, "duration": length}
+            AudioFile(url=f"https://example.org/{name}", filesize=size, duration=length)
             for name, size, length in files
         ],
     )

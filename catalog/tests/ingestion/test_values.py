@@ -15,11 +15,13 @@ from catalog.ingestion import fields, filetypes, tsv
 from catalog.ingestion.cleaning import tidy
 from catalog.ingestion.fields import meta_field, plain_meta, plain_tags, tags_field
 from catalog.ingestion.html import first_link, links, text_of
-from catalog.ingestion.records import Audio, Image
+from catalog.ingestion.records import Audio, AudioFile, Image, audio_files
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
+from catalog.ingestion.values import milliseconds, size_in_bytes, tags_of
 
 BASE = {"foreign_identifier": "1", "foreign_landing_url": "https://example.org/1", "license": CC0}
+RANGE = "is no number of the column's range"
 
 
 def image(**values):
@@ -41,12 +43,76 @@ def row(record):
     return found, dict(encoder.cleaned)
 
 
+# Conversions
+
+
+@pytest.mark.parametrize(
+    ("duration", "expected"),
+    [
+        (None, None),
+        (0, 0),
+        (61.5, 61_500),
+        ("1.5", 1500),
+        ("2", 2000),
+        ("5:46", 346_000),
+        (" 1:05:46.5 ", 3_946_500),
+        ("0:00:00", 0),
+        (-1.012, -1012),
+    ],
+)
+def test_a_duration_in_milliseconds(duration, expected):
+    assert milliseconds(duration) == expected
+
+
+@pytest.mark.parametrize("duration", ["", "long", [], math.inf, "1:2:3:4", "5:x", {}])
+def test_what_is_no_duration_is_dropped_and_counted_when_it_is_written(duration):
+    found, cleaned = row(audio(duration=milliseconds(duration)))
+    assert "duration" not in found
+    assert cleaned == ({f"duration {RANGE}": 1} if duration != "" else {})
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [("27.31849kB", 27_318), ("1.5 MB", 1_500_000), ("2 GB", 2 * 10**9), ("10 B", 10), (7, 7), (None, None)],
+)
+def test_a_size_in_bytes(size, expected):
+    assert size_in_bytes(size) == expected
+
+
+@pytest.mark.parametrize("size", ["large", "MB", "1.5.2 MB", []])
+def test_what_is_no_size_is_returned_as_it_is(size):
+    assert size_in_bytes(size) == size
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((None,), []),
+        (("",), []),
+        (("storm, evening,,",), ["storm", "evening"]),
+        ((["London, England", "", None], "sky"), ["London, England", "sky"]),
+        (([{"name": "a"}],), [{"name": "a"}]),
+        ((5, {"a": 1}), [5, {"a": 1}]),  # dropped and counted when the row is written
+    ],
+)
+def test_tags_of_lists_and_strings(values, expected):
+    assert tags_of(*values) == expected
+    assert tags_of("a;b", separator=";") == ["a", "b"]
+
+
+def test_the_first_of_several_files_is_the_recording():
+    files = [AudioFile(url=f"https://example.org/1.{kind}", filetype=kind) for kind in ("ogg", "flac", "wav")]
+    found, _ = row(audio(**audio_files(*files)))
+    assert (found["url"], found["filetype"]) == ("https://example.org/1.ogg", "ogg")
+    assert [file["filetype"] for file in found["alt_files"]] == ["flac", "wav"]
+    assert "alt_files" not in row(audio(**audio_files(files[0])))[0]
+
+
 # Numbers
 
 POSITIVE = [("image", "width"), ("image", "height"), ("image", "filesize"), ("audio", "filesize")]
 POSITIVE += [("audio", "bit_rate"), ("audio", "sample_rate")]
 NOT_NEGATIVE = [("audio", "duration"), ("audio", "set_position")]
-RANGE = "is no number of the column's range"
 
 
 @pytest.mark.parametrize(("media_type", "column"), POSITIVE + NOT_NEGATIVE)

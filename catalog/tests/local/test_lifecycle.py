@@ -1,10 +1,13 @@
 """Conditions under which a stack is ready."""
 
+import sys
+
 import pytest
 
 from catalog.ingestion.provider import provider_names
+from catalog.local import __main__ as local
 from catalog.local import lifecycle
-from catalog.local.stack import ROOT
+from catalog.local.stack import ROOT, Stack
 
 
 @pytest.fixture
@@ -27,3 +30,12 @@ def test_every_dag_is_waited_for(dags):
     del dags["popularity_refresh"]
     assert lifecycle._unparsed(dags) == ["popularity_refresh.py"]
     assert len(lifecycle._unparsed({})) > 10
+
+
+@pytest.mark.parametrize("command", ["status", "doctor"])
+def test_a_command_that_finds_something_wrong_has_a_status(tmp_path, monkeypatch, command):
+    monkeypatch.setattr(local, "Stack", lambda: Stack(tmp_path / "state"))
+    monkeypatch.setattr(sys, "argv", ["just", command])
+    with pytest.raises(SystemExit) as ended:
+        local.main()
+    assert ended.value.code == 1

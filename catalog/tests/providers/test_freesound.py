@@ -6,7 +6,7 @@ from requests import ReadTimeout
 from catalog.core.errors import Retry
 from catalog.core.secrets import KeyCredentials, Secret
 from catalog.ingestion.rate import Quota
-from catalog.ingestion.records import Audio
+from catalog.ingestion.records import Audio, AudioSet
 from catalog.providers.freesound.provider import Freesound
 from catalog.providers.freesound.responses import FIELDS
 from catalog.tests.providers.fake_api import walk
@@ -93,12 +93,11 @@ def test_the_page_of_a_pack_is_below_that_of_its_owner():
     )
     record = record_of(Audio, Freesound().record(raw))
     assert record.creator_url == "https://freesound.org/people/mia%20maker%2F%C3%A9/"
-    assert record.audio_set == {
-        "title": "Bells & more",
-        "foreign_landing_url": "https://freesound.org/people/mia%20maker%2F%C3%A9/packs/9001/",
-        "foreign_identifier": "9001",
-    }
-    assert record.audio_set_foreign_identifier == "9001"
+    assert record.audio_set == AudioSet(
+        title="Bells & more",
+        foreign_landing_url="https://freesound.org/people/mia%20maker%2F%C3%A9/packs/9001/",
+        foreign_identifier="9001",
+    )
 
 
 @pytest.mark.parametrize(

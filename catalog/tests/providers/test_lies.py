@@ -245,6 +245,8 @@ class Capped(ReplayAdapter):
         if pages.more:
             follows = start + cap < len(items)
             body = changed(body, tuple(steps(pages.more)), setter("another page" if follows else None))
+        if pages.pages:
+            body = changed(body, tuple(steps(pages.pages)), setter(-(-len(items) // cap)))
         if self.name == "jamendo":  # it counts what is on the page, too
             body["headers"]["results_count"] = len(served)
         response = ReadResponse(200, orjson.dumps(body), asked)

@@ -1,7 +1,5 @@
 """The mapping of a file on Wikimedia Commons."""
 
-import math
-
 import orjson
 import pytest
 
@@ -9,7 +7,7 @@ from catalog.core.columns import COLUMNS
 from catalog.ingestion.records import Audio, Image
 from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
-from catalog.providers.wikimedia_commons.imageinfo import milliseconds, sound_facts, title
+from catalog.providers.wikimedia_commons.imageinfo import sound_facts, title
 from catalog.providers.wikimedia_commons.provider import WikimediaCommons
 from catalog.tests.providers.mapped import record_of
 from catalog.tests.values import present
@@ -45,26 +43,6 @@ def test_titles():
     assert title("File:A.b.JPEG") == "A.b.JPEG"
     assert title("Sound.wav") == "Sound.wav"
     assert title(None) is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "length"),
-    [
-        (None, None),
-        ("", None),
-        ("x", None),
-        ([], None),
-        (math.inf, None),
-        (math.nan, None),
-        (0, 0),
-        ("1.5", 1500),
-        (2.25, 2250),
-        (-1.012, -1012),
-    ],
-)
-def test_a_length_that_is_missing_is_none(seconds, length):
-    """Not 0, which would overwrite a length that is known; the encoder refuses the negative one."""
-    assert milliseconds(seconds) == length
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A new provider works from the start, and `./just expect` says why items are not written."""
 
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -8,39 +9,58 @@ from pathlib import Path
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from upath import UPath
 
+from catalog.core.errors import Refused
 from catalog.core.media import MediaType
 from catalog.ingestion.assemble import client_for
-from catalog.ingestion.parts import Parts
+from catalog.ingestion.parts import Manifest, Parts
+from catalog.ingestion.provider import FOLDER, api_names
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.mutants.trial import copy_tree
-from catalog.provider_api import Provider
-from catalog.scaffold.__main__ import NewProvider, source, write
+from catalog.provider_api import Audio, Counted, Links, Provider, Tokens
+from catalog.scaffold.__main__ import write
+from catalog.scaffold.made_up import KEPT, MadeUp, words
+from catalog.scaffold.new import NewProvider
+from catalog.tests.providers.mapped import record_of
 from catalog.tests.values import present
 
 RUFF = Path(sys.executable).parent / "ruff"
 ROOT = Path(__file__).parents[3]
+CC_BY = "https://creativecommons.org/licenses/by/4.0/"
 
 
-def made(media: tuple[MediaType, ...]) -> NewProvider:
-    return NewProvider("Made-Up Museum", "https://api.museum.example.org/v1/items?key=x", media)
+def made(
+    media: tuple[MediaType, ...] = ("image",), url: str = "https://api.museum.example.org/v1/items?key=x"
+):
+    return NewProvider("Made-Up Museum", url, media)
 
 
-def provider_in(code: str) -> type[Provider]:
-    """Return the provider that a module defines."""
+def provider_in(folder: Path) -> type[Provider]:
+    """Return the provider that a folder defines."""
     space: dict[str, object] = {"__name__": "made_up"}
-    exec(compile(code, "provider.py", "exec"), space)
+    exec(compile((folder / "provider.py").read_text(), "provider.py", "exec"), space)
     return next(
         c for c in space.values() if isinstance(c, type) and issubclass(c, Provider) and c is not Provider
     )
 
 
+def pull(folder: Path) -> Manifest:
+    """Pull a provider from its own recording, with the offsets as they are recorded."""
+    cls = provider_in(folder)
+    client = client_for(cls, None, replay=ReplayAdapter(folder / "recording"))
+    parts = Parts(UPath(folder.parent / "out"), cls.name, datetime(2024, 1, 1, tzinfo=UTC), None)
+    return Pull(cls(), client, parts, run_id="test").run()
+
+
 @pytest.mark.parametrize("media", [("image",), ("audio",), ("image", "audio"), ("audio", "image")])
 def test_a_new_provider_replays_its_recording_and_lists_what_remains_to_be_done(media, tmp_path):
-    files = write(made(media), tmp_path / "made_up_museum")
-    assert {p.name for p in files} == {
+    folder = tmp_path / "made_up_museum"
+    write(made(media), folder)
+    assert {p.name for p in folder.rglob("*") if p.is_file()} == {
         "__init__.py",
         "provider.py",
         "recording.json",
@@ -48,23 +68,17 @@ def test_a_new_provider_replays_its_recording_and_lists_what_remains_to_be_done(
         "page_2.json",
         "page_3.json",
     }
-    cls = provider_in((tmp_path / "made_up_museum" / "provider.py").read_text())
+    cls = provider_in(folder)
     assert (cls.name, cls.__name__, list(cls.catalog_names)) == (
         "made_up_museum",
         "MadeUpMuseum",
         list(media),
     )
-    client = client_for(cls, None, replay=ReplayAdapter(tmp_path / "made_up_museum" / "recording"))
-    manifest = Pull(
-        cls(),
-        client,
-        Parts(UPath(tmp_path / "out"), cls.name, datetime(2024, 1, 1, tzinfo=UTC), None),
-        run_id="test",
-    ).run()
+    manifest = pull(folder)
     written = {m: c.written for m, c in manifest.counts.items() if c.written}
     assert written == ({media[0]: 3} if len(media) == 1 else {media[0]: 2, media[1]: 1})
-    assert manifest.counts[media[0]].skipped == {"no identifier": 1}
-    assert source(made(media)).count("TODO") >= 5
+    assert sum(c.skipped.get("no identifier", 0) for c in manifest.counts.values()) == 1
+    assert (folder / "provider.py").read_text().count("TODO") >= 5
 
 
 def run(tree, *command):
@@ -89,16 +103,227 @@ def test_it_passes_the_suite_of_all_providers_and_expect_explains_rejects(tmp_pa
     assert suite.stdout.count(".") > 10
 
     file = tmp_path / "catalog" / "providers" / "made_up_museum" / "provider.py"
-    file.write_text(file.read_text().replace('raw.get("page_url")', 'raw["vessel"]'))
-    expected = run(tmp_path, "catalog.scaffold.rows", "made_up_museum")
-    assert expected.returncode == 1
-    said = " ".join(expected.stderr.split())
+    rows = (file.parent / "expected.jsonl").read_bytes()
+    whole = file.read_text()
+
+    def expected() -> str:
+        answer = run(tmp_path, "catalog.scaffold.rows", "made_up_museum")
+        assert answer.returncode == 1
+        assert (file.parent / "expected.jsonl").read_bytes() == rows, "the file stays as it was"
+        return " ".join(answer.stderr.split())
+
+    file.write_text(whole.replace('raw.get("page_url")', 'raw["vessel"]'))
+    said = expected()
     assert "0 of 4 image items written; left out: 4 mapping failed: KeyError: 'vessel' (provider.py:" in said
+    assert 'the first item: {"id":"1","type":"image"' in said
+
+    file.write_text(whole.replace('items="results"', 'items="data.result"'))
+    assert "`data.result` is missing; the response has `total`, `results`; lists: `results`" in expected()
+
+    for path in (file.parent / "recording").iterdir():  # a list that is there, but holds no items
+        document = orjson.loads(path.read_bytes())
+        path.write_bytes(orjson.dumps({**document, "total": 0, "facets": [], "date": "2024-02-10"}))
+    whole = whole.replace('schedule = "@monthly"', 'dated, schedule = True, "@daily"')
+    file.write_text(whole.replace('items="results"', 'items="facets"'))
+    assert "made_up_museum yields no rows: its pages hold no items; check `items`" in expected()
+
+
+# One response of each kind of paging, with a secret in each value that must not survive.
+ITEM = {
+    "id": 4711,
+    "page": "https://harbour.example.com/works/red-lighthouse-4711",
+    "file": {"src": "https://cdn.harbour.example.com/full/red-lighthouse-4711.jpg", "w": 4000, "h": 3000},
+    "small": "https://cdn.harbour.example.com/thumb/red-lighthouse-4711.jpg",
+    "title": "Red <b>lighthouse</b> &amp; harbour",
+    "artist": {"name": "Zelda Quist", "home": "https://harbour.example.com/artists/zelda"},
+    "rights": CC_BY,
+    "keywords": "lighthouse, harbour",
+    "created": "1987-06-05T04:03:02Z",
+}
+ITEMS = [ITEM, {**ITEM, "id": 4712, "artist": None}, {**ITEM, "id": 4713, "rights": None}]
+URL = "https://api.harbour.example.com/v1/works"
+PAGES = {
+    "total": ({"total": 900, "works": ITEMS}, f"{URL}?page=1&per_page=3", Counted),
+    "number of pages": ({"meta": {"page": 1, "pages": 300}, "works": ITEMS}, URL, Counted),
+    "flag": ({"has_more": True, "works": ITEMS}, URL, Counted),
+    "offset": ({"works": ITEMS, "total": "900"}, f"{URL}?offset=0&limit=3", Counted),
+    "first page 0": ({"works": ITEMS, "total": 900}, f"{URL}?page=0", Counted),
+    "list": (ITEMS, URL, Counted),
+    "token": ({"works": ITEMS, "next_cursor": "c2VjcmV0"}, URL, Tokens),
+    "link": ({"count": 900, "next": f"{URL}?page=2&key=hunter2", "works": ITEMS}, URL, Links),
+}
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_a_provider_from_a_recorded_page_runs(kind, tmp_path):
+    body, url, paginator = PAGES[kind]
+    (tmp_path / "page.json").write_bytes(orjson.dumps(body))
+    folder = tmp_path / "made_up_museum"
+    write(made(url=url), folder, [tmp_path / "page.json"])
+    assert isinstance(provider_in(folder).pages, paginator)
+    counts = pull(folder).counts["image"]
+    assert (counts.written, counts.skipped) == (2, {"no license": 1, "no identifier": 1})
+    text = (folder / "provider.py").read_text()
+    for line in (
+        'item_id = raw.get("id")',
+        'landing = raw.get("page")',
+        'url = dig(raw, "file", "src")',
+        'license_ = license_from_url(raw.get("rights"))',
+        'title=raw.get("title")',
+        'creator=dig(raw, "artist", "name")',
+        'creator_url=dig(raw, "artist", "home")',
+        'thumbnail=raw.get("small")',
+        'width=dig(raw, "file", "w")',
+        'tags=tags_of(raw.get("keywords"))',
+        'meta_data=compact(raw, "created")',
+    ):
+        assert line in text
+    everything = b"".join(p.read_bytes() for p in folder.rglob("*.json")).decode().replace(URL, "")
+    found = {word for word in words(everything) if len(word) > 3}
+    assert not found & {"harbour", "lighthouse", "zelda", "quist", "works", "hunter", "artists"} - {"works"}
+    assert "4711" not in everything
+    assert CC_BY in everything
+
+
+def test_what_the_address_says_is_sent_but_no_key(tmp_path):
+    (tmp_path / "page.json").write_bytes(orjson.dumps(PAGES["total"][0]))
+    folder = tmp_path / "made_up_museum"
+    write(made(url=f"{URL}?page=1&size=30&q=%2A&api_key=hunter2"), folder, [tmp_path / "page.json"])
+    cls = provider_in(folder)
+    assert cls.params == {"size": 30, "q": "*"}
+    assert present(cls.key).param == "api_key"
+    assert not any(b"hunter2" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_audio_of_a_recorded_page(tmp_path):
+    track = {
+        "nr": 1,
+        "name": "Old tram",
+        "length": "1:03:41",
+        "words": "tram, bell",
+        "page": "https://sounds.example.com/1",
+        "rights": CC_BY,
+        "files": [{"src": "https://sounds.example.com/1.mp3", "bytes": 1000}],
+    }
+    (tmp_path / "page.json").write_bytes(orjson.dumps({"pages": 4, "tracks": [track, {**track, "nr": 2}]}))
+    folder = tmp_path / "made_up_museum"
+    write(made(("audio",)), folder, [tmp_path / "page.json"])
+    assert pull(folder).counts["audio"].written == 2
+    record = record_of(Audio, provider_in(folder)().record(track))
+    assert (record.duration, record.tags, record.filesize) == (3_821_000, ["tram", "bell"], 1000)
+
+
+def test_values_beside_the_items_give_the_address_of_a_file(tmp_path):
+    works = [{"id": n, "image_id": f"a-{n}"} for n in (1, 2)]
+    body = {
+        "total": 2,
+        "data": works,
+        "config": {"iiif_url": "https://iiif.example.com/2", "site": "https://x"},
+    }
+    (tmp_path / "page.json").write_bytes(orjson.dumps(body))
+    folder = tmp_path / "made_up_museum"
+    write(made(), folder, [tmp_path / "page.json"])
+    assert provider_in(folder).pages.beside == {"iiif_url": "config.iiif_url"}  # type: ignore[attr-defined]
+    assert pull(folder).counts["image"].written == 2
+    assert "TODO no value is the address of a license" in (folder / "provider.py").read_text()
+
+
+# Their recordings list no objects.
+WITHOUT_OBJECTS = {"justtakeitfree", "metropolitan_museum", "wikimedia_commons"}
+
+
+@pytest.mark.parametrize("name", api_names())
+def test_a_provider_can_be_made_from_the_recording_of_any_other(name, tmp_path):
+    recording = FOLDER / name / "recording"
+    interactions = orjson.loads((recording / "recording.json").read_bytes())["interactions"]
+    url = next(i["request"]["url"] for i in interactions if i["request"]["method"] == "GET")
+    folder = tmp_path / "made_up_museum"
+    if name in WITHOUT_OBJECTS:
+        with pytest.raises(Refused, match="no recorded page holds a list of objects: the response has"):
+            write(made(url=url), folder, [recording])
+        assert not folder.exists()
+        return
+    write(made(url=url), folder, [recording])
+    assert sum(c.written for c in pull(folder).counts.values()) >= 1
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.floats(-1e9, 1e9) | st.text(),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=5), below, max_size=3),
+    max_leaves=15,
+)
+urls = st.builds(
+    "https://{}.com/{}/{}.jpg?{}={}".format, *[st.text("abcdefghijkl-0123456789", min_size=1)] * 5
+)
+
+
+def texts(value):
+    if isinstance(value, str):
+        yield value
+    for below in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from texts(below)
+
+
+@given(document=values | st.lists(urls, max_size=3))
+def test_no_word_of_the_original_survives_and_the_structure_does(document):
+    made_up = MadeUp([document], seed=1).value(document)
+    before = {word for text in texts(document) for word in words(text) if len(word) > 3}
+    after = {word for text in texts(made_up) for word in words(text)}
+    assert not (before & after) - KEPT - {"https", "http", "html", "example"}
+    same_structure(document, made_up)
+
+
+def same_structure(before, after):
+    assert type(before) is type(after)
+    if isinstance(before, dict):
+        assert len(before) == len(after)
+        for one, other in zip(before.values(), after.values(), strict=True):
+            same_structure(one, other)
+    elif isinstance(before, list):
+        for one, other in zip(before, after, strict=True):
+            same_structure(one, other)
+    elif isinstance(before, str):
+        assert bool(words(before)) == bool(words(after))
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        ("https://a.example.com/x/one-2.jpg?id=2", r"https://site1\.example\.org/x/[a-z]{3}-\d\.jpg\?id=\d"),
+        ("//cdn.example.com/a.mp3", r"//site1\.example\.org/a\.mp3"),
+        (
+            "http://creativecommons.org/licenses/by/4.0/deed.fr",
+            "https://creativecommons.org/licenses/by/4.0/",
+        ),
+        ("CC BY-NC 4.0", "CC BY-NC 4.0"),
+        ("image/jpeg", "image/jpeg"),
+        ("audio", "audio"),
+        ("2019-05-06", r"20[0-2]\d-[01]\d-[0-2]\d"),
+        ("1:02:03", r"\d:[0-5]\d:[0-5]\d"),
+        ("2.4 MB", r"\d\.\d MB"),
+        ("0017", r"00\d\d"),
+        ("<p>Hello &amp; World</p>", r"<p>[A-Z][a-z]{4} &amp; [A-Z][a-z]{4}</p>"),
+        ("someone@example.com", r"[a-z]+@[a-z]+\.[a-z]+"),
+    ],
+)
+def test_each_kind_of_text_stays_of_its_kind(text, pattern):
+    assert re.fullmatch(pattern, MadeUp([text], seed=3).text(text))
+
+
+def test_equal_values_stay_equal_and_different_numbers_different():
+    document = [{"id": n, "page": f"https://x.example.com/works/{n}", "by": "Ada"} for n in range(1, 300)]
+    made_up = MadeUp([document])
+    found = [made_up.value(item) for item in document]
+    assert len({item["id"] for item in found}) == len(document)
+    assert all(item["page"].endswith(f"/{item['id']}") for item in found)
+    assert len({item["by"] for item in found}) == 1
 
 
 @pytest.mark.parametrize("media", [("image",), ("image", "audio")])
-def test_a_new_provider_passes_the_linter_and_the_formatter(media):
-    code, path = source(made(media)), ROOT / "catalog" / "providers" / "made_up_museum" / "provider.py"
+def test_a_new_provider_passes_the_linter_and_the_formatter(media, tmp_path):
+    write(made(media), tmp_path / "x")
+    code = (tmp_path / "x" / "provider.py").read_text()
+    path = ROOT / "catalog" / "providers" / "made_up_museum" / "provider.py"
     for command in (["check"], ["format", "--check"]):
         subprocess.run(
             [RUFF, *command, "--stdin-filename", path, "-"], check=True, input=code, text=True, cwd=ROOT
@@ -125,7 +350,7 @@ def test_names():
 
 
 def test_a_recording_holds_no_query(tmp_path):
-    write(made(("image",)), tmp_path / "x")
+    write(made(), tmp_path / "x")
     document = orjson.loads((tmp_path / "x" / "recording" / "recording.json").read_bytes())
     assert [i["request"]["url"] for i in document["interactions"]] == [
         "https://api.museum.example.org/v1/items"

@@ -1,0 +1,252 @@
+"""Guesses what the values of an API's items mean. A person checks it in `provider.py`."""
+
+import re
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from catalog.core.jsontypes import Json
+from catalog.core.licenses import license_from_url
+from catalog.core.media import MediaType
+from catalog.ingestion.filetypes import EXTENSIONS
+from catalog.ingestion.records import dig
+
+Path = tuple[str | int, ...]
+_SMALL = re.compile(r"thumb|preview|small|tiny|icon|medium|low", re.IGNORECASE)
+_LARGE = re.compile(r"original|full|large|high|max|download|best|hq", re.IGNORECASE)
+
+
+class Fields(msgspec.Struct):
+    """Paths, within an item, of the values that a record needs."""
+
+    foreign_identifier: Path | None = None
+    foreign_landing_url: Path | None = None
+    url: dict[MediaType, Path] = {}
+    license: Path | None = None
+    thumbnail: Path | None = None
+    title: Path | None = None
+    creator: Path | None = None
+    creator_url: Path | None = None
+    width: Path | None = None
+    height: Path | None = None
+    duration: Path | None = None
+    filesize: Path | None = None
+    tags: Path | None = None
+    tag_name: str | None = None  # key of the name in tags that are objects
+    medium: Path | None = None
+    meta_data: list[str] = []
+
+
+_MEDIA_WORDS: dict[MediaType, str] = {
+    "image": "image|photo|picture|img",
+    "audio": "audio|sound|stream|mp3|track|song|music",
+}
+_KEPT = "description desc date created published views view downloads likes favorites plays comments".split()
+_PEOPLE = "creator|author|artist|photographer|user|owner|maker|by|uploader|composer|performer"
+
+
+def fields_of(items: list[Json], media: tuple[MediaType, ...]) -> Fields:
+    """Guess which values of the items are the fields of a record.
+
+    Args:
+        items: Items of real responses.
+        media: The media types that they describe.
+    """
+    values: dict[Path, list[Json]] = {}
+    for item in items:
+        for path, value in _leaves(item):
+            values.setdefault(path, []).append(value)
+    found = Fields()
+    found.license = _first(values, "", lambda v: license_from_url(v) is not None)
+    urls = {
+        path: texts for path, texts in values.items() if all(map(_is_url, _given(texts))) and _given(texts)
+    }
+    if found.license:
+        del urls[found.license]
+    files = ((medium, _file(urls, medium)) for medium in media)
+    found.url = {medium: path for medium, path in files if path}
+    pages = {path: texts for path, texts in urls.items() if path not in found.url.values()}
+    others = {path: texts for path, texts in pages.items() if all(map(_extension, _given(texts)))}
+    pictures = (path for path, texts in others.items() if any(_extension(url) == "image" for url in texts))
+    found.thumbnail = _first(pages, _SMALL.pattern) or next(pictures, None)
+    pages = {path: texts for path, texts in pages.items() if path not in others and path != found.thumbnail}
+    found.creator_url = _first(pages, _PEOPLE, whole=True)
+    pages.pop(found.creator_url or (), None)
+    found.foreign_landing_url = _first(
+        pages, "landing|page|permalink|web|www|html|share|link|site|url|self|view"
+    )
+    if found.foreign_landing_url is None:
+        found.foreign_landing_url = next(iter(pages), None)
+    found.foreign_identifier = _identifier(values, len(items))
+    texts = {
+        path: v
+        for path, v in values.items()
+        if path not in urls and all(isinstance(t, str) for t in _given(v))
+    }
+    own = {path: v for path, v in texts.items() if _is_own(path)}
+    found.title = _first(own, "title|name|caption|label|headline", whole=True, shallow=True)
+    found.creator = _creator(texts, found.title)
+    numbers = {path: v for path, v in values.items() if _given(v) and all(map(_is_measure, _given(v)))}
+    found.width, found.height = _first(numbers, "width|w"), _first(numbers, "height|h")
+    found.duration = _first(numbers, "duration|length|seconds|playtime|runtime")
+    found.filesize = _first(values, "file_?size|bytes|size", lambda v: not isinstance(v, dict | list))
+    _tags(found, items)
+    found.medium = _first(
+        texts,
+        "type|media|media_?type|kind",
+        lambda v: str(v).lower() in ("image", "photo", "audio", "sound", "music"),
+    )
+    found.meta_data = _rest(items, found)
+    return found
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether a text says something about the item itself, not about a person or a part."""
+    people = any(_fits(_PEOPLE, str(key)) for key in path)
+    return not people and not any(isinstance(step, int) for step in path[:-1])
+
+
+def expression(path: Path | None) -> str | None:
+    """Return the Python expression that reads a path of `raw`."""
+    if path is None:
+        return None
+    return f'raw.get("{path[0]}")' if len(path) == 1 else f"dig(raw, {', '.join(map(_quoted, path))})"
+
+
+def _quoted(step: str | int) -> str:
+    return str(step) if isinstance(step, int) else '"' + step.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _leaves(value: Json, path: Path = (), depth: int = 5) -> Iterator[tuple[Path, Json]]:
+    """Yield paths and values of all scalars; of a list, only those of its first element."""
+    if isinstance(value, dict) and depth:
+        for key, below in value.items():
+            yield from _leaves(below, (*path, str(key)), depth - 1)
+    elif isinstance(value, list) and value and depth:
+        yield from _leaves(value[0], (*path, 0), depth - 1)
+    elif path and not isinstance(value, dict | list):
+        yield path, value
+
+
+def _given(values: list[Json]) -> list[Json]:
+    return [value for value in values if value not in (None, "")]
+
+
+def _first(
+    values: dict[Path, list[Json]],
+    pattern: str,
+    accepts: Callable[[Json], bool] = lambda _: True,
+    *,
+    whole: bool = False,
+    shallow: bool = False,
+) -> Path | None:
+    """Return the best path whose key matches and whose values are accepted.
+
+    Args:
+        values: Values by path.
+        pattern: Alternatives for the last key, the best first; "" accepts any key.
+        accepts: Judges a value.
+        whole: Match any key of the path.
+        shallow: Prefer short paths to good keys.
+    """
+    ranked = []
+    for order, (path, found) in enumerate(values.items()):
+        keys = [str(key) for key in path if isinstance(key, str)]
+        match = [
+            n
+            for n, word in enumerate(pattern.split("|"))
+            for key in (keys if whole else keys[-1:])
+            if _fits(word, key)
+        ]
+        if match and any(accepts(value) for value in _given(found)):
+            rank = (len(path), match[0]) if shallow else (match[0], len(path))
+            ranked.append((rank, order, path))
+    return min(ranked)[2] if ranked else None
+
+
+def _fits(word: str, key: str) -> bool:
+    """Return whether a word of a key matches: `image_url`, `imageUrl` and `image` fit `image`."""
+    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", key)
+    return not word or any(re.fullmatch(word, part, re.IGNORECASE) for part in (key, *parts))
+
+
+def _is_url(value: Json) -> bool:
+    return isinstance(value, str) and bool(re.match(r"(?:https?:)?//[^\s/]", value))
+
+
+def _is_measure(value: Json) -> bool:
+    return not isinstance(value, bool) and bool(
+        re.fullmatch(r"-?\d+(?:\.\d+)?|\d+(?::\d\d){1,2}", str(value))
+    )
+
+
+def _extension(url: Json) -> MediaType | None:
+    """Return the media type that the extension in a URL says."""
+    extension = str(url).partition("?")[0].rpartition(".")[2].lower()
+    return next((medium for medium, known in EXTENSIONS.items() if extension in known), None)
+
+
+def _file(urls: dict[Path, list[Json]], medium: MediaType) -> Path | None:
+    """Return the path of the file's URL: by its extension, else by its key; large ones first."""
+
+    def size(path: Path) -> int:
+        keys = " ".join(map(str, path))
+        return 2 if _SMALL.search(keys) else 0 if _LARGE.search(keys) else 1
+
+    fitting = [path for path, found in urls.items() if any(_extension(v) == medium for v in found)]
+    fitting = fitting or [
+        path
+        for path, found in urls.items()
+        if re.search(
+            f"{_MEDIA_WORDS[medium]}|file|media|download|src", " ".join(map(str, path)), re.IGNORECASE
+        )
+        and all(_extension(v) in (None, medium) for v in found)
+        and not re.search("page|landing", str(path[-1]), re.IGNORECASE)
+    ]
+    return min(fitting, key=size, default=None)
+
+
+def _identifier(values: dict[Path, list[Json]], number: int) -> Path | None:
+    """Return the path of a value that each item has, and no two share."""
+    unique = {
+        path: found
+        for path, found in values.items()
+        if len(path) <= 2
+        and len({str(value) for value in found}) == len(found) == number
+        and all(
+            isinstance(v, str | int) and not isinstance(v, bool) and not _is_url(v) and v != "" for v in found
+        )
+    }
+    return _first(unique, "id|identifier|uuid|guid|pid|uid|nr|number|slug|key|code", shallow=True) or next(
+        (path for path in unique if len(path) == 1), None
+    )
+
+
+def _creator(texts: dict[Path, list[Json]], title: Path | None) -> Path | None:
+    people = {p: v for p, v in texts.items() if p != title and any(_fits(_PEOPLE, str(k)) for k in p)}
+    return _first(people, "name|displayname|fullname|username|" + _PEOPLE) or next(iter(people), None)
+
+
+def _tags(found: Fields, items: list[Json]) -> None:
+    """Guess the tags: a list of strings, a list of objects with a name, or a string."""
+    for key in ("tags", "tag", "keywords", "keyword", "subjects", "words", "labels", "topics", "categories"):
+        for value in (dig(item, key) for item in items):
+            if isinstance(value, list) and value and isinstance(value[0], dict):
+                names = [k for k in ("name", "title", "label", "term", "tag", "value") if k in value[0]]
+                if names:
+                    found.tags, found.tag_name = (key,), names[0]
+                    return
+            elif value and isinstance(value, str | list):
+                found.tags = (key,)
+                return
+
+
+def _rest(items: list[Json], found: Fields) -> list[str]:
+    """Return the other keys of the items that say something: descriptions, dates, counts."""
+    used = {path[0] for path in msgspec.structs.astuple(found) if isinstance(path, tuple) and path}
+    used |= {path[0] for path in found.url.values()}
+    keys = dict.fromkeys(key for item in items if isinstance(item, dict) for key in item)
+    scalars = [key for key in keys if all(not isinstance(dig(item, key), dict | list) for item in items)]
+    return [
+        k for k in scalars if k not in used and k.isidentifier() and any(_fits(word, k) for word in _KEPT)
+    ]

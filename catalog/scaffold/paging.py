@@ -1,0 +1,145 @@
+"""Guesses from responses of an API how its pages are read. A person checks it in `provider.py`."""
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from catalog.core.jsontypes import Json, JsonObject
+from catalog.ingestion.records import dig
+from catalog.ingestion.responses import as_count, lists_in, steps
+
+Kind = Literal["Counted", "Tokens", "Links"]
+_SECRET = re.compile(r"key|token|secret|client_?id|auth", re.IGNORECASE)
+_OFFSET = re.compile(r"offset|start|skip|startindex|start_index|from", re.IGNORECASE)
+_PAGE = re.compile(r"page|p|paged|page_?(?:no|num|number)", re.IGNORECASE)
+_CURRENT = re.compile(r"(?:current.?)?page(?:.?(?:no|num|number))?", re.IGNORECASE)
+_NEXT = re.compile(
+    r"next|next.?(?:page|link|url|href|cursor|token|page.?token)|cursor|continuation", re.IGNORECASE
+)
+_TOTAL = re.compile(
+    r"total|count|found|hits|num.?found|total.?(?:results|items|count|hits|records)|(?:results?.?)?(?:total|(?:full)?count)",
+    re.IGNORECASE,
+)
+_PAGES = re.compile(r"pages|total.?pages|page.?count|num.?pages|last.?page|pages.?total", re.IGNORECASE)
+_MORE = re.compile(r"has.?(?:more|next)(?:.?page)?|more", re.IGNORECASE)
+
+
+class Paging(msgspec.Struct):
+    """How the pages of an API are read; the fields are those of the paginators."""
+
+    kind: Kind = "Counted"
+    items: str = "results"
+    param: str = "page"
+    first: int = 1
+    step: int = 1
+    following: str | None = None
+    more: str | None = None
+    pages: str | None = None
+    total: str | None = None
+    beside: dict[str, str] = {}
+    repeated: str | None = None  # path of the page's own number
+
+
+class Address(msgspec.Struct):
+    """A URL, divided into what a declaration says separately.
+
+    Attributes:
+        endpoint: The URL without its query.
+        params: The parameters to send with every page.
+        paging: The parameters that name the page.
+        secrets: Names of parameters that seem to be keys; their values are not kept.
+    """
+
+    endpoint: str
+    params: dict[str, str]
+    paging: dict[str, str]
+    secrets: list[str]
+
+
+def address(url: str) -> Address:
+    """Divide the URL of a page."""
+    query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    secrets = [name for name in query if _SECRET.search(name)]
+    paging = {
+        name: value
+        for name, value in query.items()
+        if name not in secrets
+        and (_PAGE.fullmatch(name) or _OFFSET.fullmatch(name))
+        and as_count(value) is not None
+    }
+    params = {name: value for name, value in query.items() if name not in paging and name not in secrets}
+    return Address(url.partition("?")[0], params, paging, secrets)
+
+
+def items_path(body: Json) -> str | None:
+    """Return the dotted path of the list with the most objects; None if no list holds an object."""
+    found = {path: dig(body, *steps(path)) for path in lists_in(body)}
+    sizes = {path: sum(isinstance(item, dict) for item in items) for path, items in found.items()}
+    best = max(sizes, key=lambda path: sizes[path], default=None)
+    return best if best is not None and sizes[best] else None
+
+
+def paging_of(bodies: list[Json], url: Address) -> Paging:
+    """Guess how pages are read.
+
+    Args:
+        bodies: Responses, in the order of their pages.
+        url: The address of the first one.
+    """
+    found = Paging(items=items_path(bodies[0]) or "")
+    listed = max(len(dig(body, *steps(found.items)) or []) for body in bodies)
+    scalars = dict(beside(bodies[0], found.items))
+    counts = {path: number for path, value in scalars.items() if (number := as_count(value)) is not None}
+    totals = [path for path, number in counts.items() if _named(_TOTAL, path) and number >= listed]
+    found.total = max(totals, key=lambda path: counts[path], default=None)
+    found.pages = next((p for p in counts if _named(_PAGES, p)), None)
+    found.repeated = next((p for p in counts if _named(_CURRENT, p)), None)
+    following = next((p for p, value in scalars.items() if value and _named(_NEXT, p)), None)
+    value = scalars.get(following or "")
+    if isinstance(value, str) and re.match(r"https?://|/|\?", value):
+        return msgspec.structs.replace(found, kind="Links", following=following, pages=None)
+    if following and isinstance(value, str) and as_count(value) is None:
+        name = steps(following)[-1]
+        param = re.sub("(?i)^next[-_]?", "", name) or "cursor"
+        return msgspec.structs.replace(
+            found, kind="Tokens", following=following, pages=None, param=param[0].lower() + param[1:]
+        )
+    if following is None:
+        following = next(
+            (p for p, flag in scalars.items() if isinstance(flag, bool) and _named(_MORE, p)), None
+        )
+    found.more = None if found.pages else following
+    _number(found, url, scalars, listed)
+    return found
+
+
+def _number(found: Paging, url: Address, scalars: JsonObject, listed: int) -> None:
+    """Guess the parameter that counts: from the address, else from a response that repeats it."""
+    repeated = (
+        (steps(path)[-1], f"{value}")
+        for path, value in scalars.items()
+        if as_count(value) is not None and _OFFSET.fullmatch(steps(path)[-1])
+    )
+    found.param, first = next(iter(url.paging.items()), None) or next(repeated, ("page", "1"))
+    if _OFFSET.fullmatch(found.param):
+        found.first, found.step, found.pages = 0, max(2, listed), None
+    else:
+        found.first = 0 if first == "0" else 1
+
+
+def _named(pattern: re.Pattern[str], path: str) -> bool:
+    return bool(pattern.fullmatch(steps(path)[-1]))
+
+
+def beside(body: Json, items: str, path: str = "", depth: int = 4) -> Iterator[tuple[str, Json]]:
+    """Yield the dotted paths and values of all scalars outside the list of items."""
+    if isinstance(body, dict) and depth:
+        for key, value in body.items():
+            below = f"{path}.{key}" if path else str(key)
+            if below != items:
+                yield from beside(value, items, below, depth - 1)
+    elif path and not isinstance(body, dict | list):
+        yield path, body

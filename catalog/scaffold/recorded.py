@@ -1,0 +1,208 @@
+"""The recording of a new provider: made up from recorded pages of the real API, or from nothing."""
+
+import copy
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+
+from catalog.core.errors import Refused
+from catalog.core.jsontypes import Json, JsonObject
+from catalog.core.media import MediaType
+from catalog.ingestion.json_reader import read_json
+from catalog.ingestion.records import dig
+from catalog.ingestion.responses import describe, steps
+from catalog.scaffold.fields import Fields, fields_of
+from catalog.scaffold.made_up import MadeUp
+from catalog.scaffold.paging import Address, Paging, beside, items_path, paging_of
+
+MOST_ITEMS = 4
+_FILES = re.compile(r"iiif|image|media|file|cdn", re.IGNORECASE)
+
+
+class Shape(msgspec.Struct):
+    """What was found in the pages of an API.
+
+    Attributes:
+        paging: How its pages are read.
+        fields: What the values of its items mean.
+        body: A response without items.
+        items: A few items.
+    """
+
+    paging: Paging
+    fields: Fields
+    body: Json
+    items: list[JsonObject]
+
+
+def read_pages(paths: Iterable[Path], endpoint: str) -> list[Json]:
+    """Read recorded responses that list items.
+
+    Args:
+        paths: Files with one response each, or folders of such files; a folder that `catalog record` wrote
+            holds requests of other kinds, too, of which those to the endpoint are read.
+        endpoint: The address of the list, without its query.
+
+    Raises:
+        Refused: There is no such file, or none holds a list of objects.
+    """
+    bodies = [read_file(file) for path in paths for file in _files(path, endpoint)]
+    listing = [body for body in bodies if items_path(body) is not None]
+    if not listing:
+        found = describe(bodies[0]) if bodies else "there is no JSON file"
+        raise Refused(f"no recorded page holds a list of objects: {found}")
+    return [body for body in listing if items_path(body) == items_path(listing[0])]
+
+
+def read_file(path: Path) -> Json:
+    """Read a response. Raises Refused if the file is not JSON."""
+    try:
+        return read_json(path.read_bytes())
+    except ValueError as error:
+        raise Refused(f"{path} is not JSON: {error}") from None
+
+
+def _files(path: Path, endpoint: str) -> list[Path]:
+    recording = path / "recording.json" if path.is_dir() else path
+    if recording.name != "recording.json":
+        return [path]
+    if not recording.is_file():
+        return sorted(path.glob("*.json"))
+    interactions = read_file(recording)["interactions"]
+    good = [i for i in interactions if i["response"]["status"] == 200 and i["response"]["body_file"]]
+    ours = [i for i in good if i["request"]["url"].rstrip("/") == endpoint.rstrip("/")]
+    return [recording.parent / i["response"]["body_file"] for i in ours or good]
+
+
+def shape_of(
+    bodies: list[Json], url: Address, media: tuple[MediaType, ...], *, made_up: MadeUp | None
+) -> Shape:
+    """Find out what pages hold, and choose a few items.
+
+    Args:
+        bodies: Responses in the order of their pages.
+        url: The address of the first one.
+        media: The media types of the items.
+        made_up: Replaces all values; None if they are made up already.
+    """
+    paging = paging_of(bodies, url)
+    listed = [i for body in bodies for i in dig(body, *steps(paging.items)) if isinstance(i, dict)]
+    items = list({orjson.dumps(item): item for item in listed}.values())
+    fields = fields_of(items, media)
+    if not fields.url:
+        paging.beside = address_beside(bodies[0], paging)
+    body = replaced(bodies[0], paging.items, [])
+    chosen = varied(items)
+    if made_up:
+        body, chosen = made_up.value(body), [made_up.value(item) for item in chosen]
+    return Shape(paging, fields, body, chosen)
+
+
+def address_beside(body: Json, paging: Paging) -> dict[str, str]:
+    """Return key and path of an address beside the items of a response, such as an image server's."""
+    found = {
+        steps(path)[-1]: path
+        for path, value in beside(body, paging.items)
+        if isinstance(value, str) and value.startswith("http") and path != paging.following
+    }
+    best = max(found, key=lambda name: bool(_FILES.search(name)), default=None)
+    return {best: found[best]} if best else {}
+
+
+def varied(items: list[JsonObject]) -> list[JsonObject]:
+    """Return a few items in their order: the first ones of each structure, then others."""
+    seen: set[str] = set()
+    first = []
+    for number, item in enumerate(items):
+        kind = repr(sorted((key, type(value).__name__) for key, value in item.items()))
+        if kind not in seen:
+            seen.add(kind)
+            first.append(number)
+    rest = [number for number in range(len(items)) if number not in first]
+    return [items[number] for number in sorted((first + rest)[:MOST_ITEMS])]
+
+
+def replaced(body: Json, path: str, value: Json) -> Json:
+    """Return a copy of a response with another value at a dotted path; "" is the body itself."""
+    if not path:
+        return value
+    body = copy.deepcopy(body)
+    *parents, last = steps(path)
+    dig(body, *parents)[last] = value
+    return body
+
+
+def write_recording(name: str, endpoint: str, shape: Shape, folder: Path, about: str) -> None:
+    """Write a recording of two pages, and an empty one if the API has no other end.
+
+    The last item of the second page has no identifier, so that it is skipped.
+    """
+    paging, items = shape.paging, shape.items
+    half = len(items) // 2 + 1  # no page may hold more items than the first
+    pages = [items[:half], items[half:]]
+    if path := shape.fields.foreign_identifier:
+        without = copy.deepcopy(items[-1])
+        dig(without, *path[:-1])[path[-1]] = None
+        pages[1].append(without)
+    if paging.kind == "Counted" and not (paging.more or paging.pages):
+        pages.append([])
+    total = sum(map(len, pages))
+    interactions: list[JsonObject] = []
+    for number, listed in enumerate(pages):
+        body = replaced(shape.body, paging.items, listed)
+        for target, value in _envelope(paging, endpoint, number, len(pages), total).items():
+            body = replaced(body, target, _like(dig(body, *steps(target)), value))
+        _write_json(folder / f"page_{number + 1}.json", body)
+        before = sum(map(len, pages[:number]))
+        request = {"method": "GET", "url": endpoint, "params": _params(paging, number, before)}
+        response = {
+            "status": 200,
+            "headers": {"content-type": "application/json"},
+            "body_file": f"page_{number + 1}.json",
+        }
+        interactions.append({"request": request, "response": response})
+    # A request without parameters fits any; so the first page comes last.
+    interactions.sort(key=lambda i: not i["request"]["params"])
+    document = {"provider": name, "date": None, "about": about, "interactions": interactions}
+    _write_json(folder / "recording.json", document)
+
+
+def _envelope(paging: Paging, endpoint: str, number: int, pages: int, total: int) -> dict[str, Any]:
+    """Return the values, by path, that the pages of the recording have beside their items."""
+    last, following = number + 1 >= pages, f"page-{number + 2}"
+    found: dict[str, Any] = {}
+    if paging.total:
+        found[paging.total] = total
+    if paging.pages:
+        found[paging.pages] = pages
+    if paging.repeated:
+        found[paging.repeated] = number + paging.first
+    if paging.more:
+        found[paging.more] = None if last else number + 2
+    if paging.following:
+        link = f"{endpoint}?page={number + 2}"
+        found[paging.following] = None if last else link if paging.kind == "Links" else following
+    return found
+
+
+def _like(before: Json, value: Any) -> Any:
+    """Return a value in the type of the one that it replaces."""
+    if isinstance(before, bool):
+        return bool(value)
+    return f"{value}" if isinstance(before, str) and isinstance(value, int) else value
+
+
+def _params(paging: Paging, number: int, before: int) -> dict[str, str]:
+    if paging.kind == "Counted":
+        return {paging.param: str(before if paging.step > 1 else paging.first + number)}
+    name = paging.param if paging.kind == "Tokens" else "page"
+    following = f"page-{number + 1}" if paging.kind == "Tokens" else f"{number + 1}"
+    return {name: following} if number else {}
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

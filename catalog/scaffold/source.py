@@ -1,0 +1,151 @@
+"""Writes the source of a new provider from what was found in its pages."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from string import Template
+from urllib.parse import urlsplit
+
+from catalog.core.media import MediaType
+from catalog.scaffold.fields import Fields, expression
+from catalog.scaffold.new import NewProvider
+from catalog.scaffold.paging import Address, Paging
+from catalog.scaffold.recorded import Shape
+
+TEMPLATES = Path(__file__).parent
+CLASSES = ("ApiKey", "Audio", "Counted", "Image", "Links", "Rate", "Skip", "Tokens")
+HELPERS = ("compact", "dig", "license_from_url", "milliseconds", "missing", "size_in_bytes", "tags_of")
+# It stands for a license that was not found, because it allows least.
+STRICTEST = "https://creativecommons.org/licenses/by-nc-nd/4.0/"
+
+
+def source(new: NewProvider, shape: Shape, url: Address, *, guessed: bool) -> str:
+    """Return the source of provider.py, laid out by the formatter.
+
+    Args:
+        new: Names and media types.
+        shape: What was found in the pages.
+        url: The address of the first page.
+        guessed: The pages are those of a real API.
+    """
+    fields, paging, site = shape.fields, shape.paging, f"https://{urlsplit(new.url).hostname}"
+    identifier = expression(fields.foreign_identifier)
+    base = f"{{raw.get('{next(iter(paging.beside))}')}}" if paging.beside else site
+    files = dict.fromkeys(str(expression(path)) for path in fields.url.values())
+    recorded = f"`./just catalog record {new.name} --out …` shows real responses"
+    values = {
+        "title": new.title,
+        "url": url.endpoint,
+        "class_name": new.class_name,
+        "name": new.name,
+        "catalog_names": ", ".join(f'"{m}": "{new.catalog_name(m)}"' for m in new.media),
+        "medium": " and ".join("images" if m == "image" else m for m in new.media),
+        "key": "".join(_key(new, name) for name in url.secrets),
+        "params": _params(url.params) if guessed or url.params else '{"per_page": 100}',
+        "pages": _paginator(paging, url.endpoint),
+        "origin": "these are guesses; check each" if guessed else f"what the API calls these; {recorded}",
+        "identifier": identifier or next(iter(files), "None"),
+        "landing": expression(fields.foreign_landing_url)
+        or f'f"{site}/{{item_id}}"  # TODO the page of an item',
+        "file": " or ".join(files) or f'f"{base}/{{item_id}}.jpg"  # TODO the file',
+        "license": f"license_from_url({expression(fields.license)})"
+        if fields.license
+        else f'license_from_url("{STRICTEST}")',
+        "unlicensed": ""
+        if fields.license
+        else "        # TODO no value is the address of a license; this one allows least\n",
+        "mapping": _mapping(new, fields),
+    }
+    text = Template((TEMPLATES / "provider.template").read_text(encoding="utf-8")).safe_substitute(values)
+    used = text.partition("$imports")[2]
+    names = [n for n in CLASSES if re.search(rf"\b{n}\(", used)] + ["Raw", "RecordResult"]
+    names = sorted({*names, "Provider"}) + [n for n in HELPERS if re.search(rf"\b{n}\(", used)]
+    return formatted(text.replace("$imports", f"({', '.join(names)})"))
+
+
+def formatted(text: str) -> str:
+    """Return Python source in the formatter's layout."""
+    ruff, file = Path(sys.executable).parent / "ruff", TEMPLATES.parent / "providers" / "new.py"
+    for command in (["check", "--fix-only", "--select", "I", "--quiet"], ["format", "--quiet"]):
+        text = subprocess.run(
+            [ruff, *command, "--stdin-filename", file, "-"],
+            input=text,
+            text=True,
+            check=True,
+            capture_output=True,
+        ).stdout
+    return text
+
+
+def _key(new: NewProvider, param: str) -> str:
+    variable = f"API_KEY_{new.name.upper()}"
+    return f'    key = ApiKey("{variable}", "{param}", "https://TODO.example.org/where-to-get-one")\n'
+
+
+def _params(params: dict[str, str]) -> str:
+    return "{" + ", ".join(f"{_literal(name)}: {_literal(value)}" for name, value in params.items()) + "}"
+
+
+def _literal(value: str) -> str:
+    if re.fullmatch(r"0|[1-9]\d{0,8}", value):
+        return value
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _paginator(paging: Paging, endpoint: str) -> str:
+    """Return the expression of the paginator, without what is the default."""
+    given: dict[str, object] = {"items": paging.items}
+    if paging.kind == "Tokens" or (paging.kind == "Counted" and paging.param != "page"):
+        given["param"] = paging.param
+    if paging.kind == "Counted":
+        given |= {"first": paging.first} if paging.first != 1 else {}
+        given |= {"step": paging.step} if paging.step != 1 else {}
+    for name in ("following", "more", "pages", "total", "beside"):
+        if value := getattr(paging, name):
+            given[name] = value
+    arguments = ", ".join(
+        f"{name}={_literal(value) if isinstance(value, str) else repr(value)}"
+        for name, value in given.items()
+    )
+    return f'{paging.kind}("{endpoint}", {arguments})'
+
+
+def _mapping(new: NewProvider, fields: Fields) -> str:
+    """Return the statements that make a record of each media type; the last one needs no condition."""
+    text = ""
+    for medium in new.media[:-1]:
+        kind = expression(fields.medium) or 'raw.get("type")'
+        text += f'        if {kind} == "{medium}":  # TODO what tells {medium} from others\n'
+        text += f"            return {_record(medium, fields)}\n"
+    return text + f"        return {_record(new.media[-1], fields)}\n"
+
+
+def _record(medium: MediaType, fields: Fields) -> str:
+    given = {
+        "foreign_identifier": "item_id",
+        "foreign_landing_url": "landing",
+        "url": "url",
+        "license": "license_",
+    }
+    names = ["title", "creator", "creator_url", "thumbnail"]
+    names += ["width", "height"] if medium == "image" else ["duration"]
+    absent = []
+    for name in (*names, "filesize"):
+        found = expression(getattr(fields, name))
+        convert = {"duration": "milliseconds", "filesize": "size_in_bytes"}.get(name)
+        if found:
+            given[name] = f"{convert}({found})" if convert else found
+        else:
+            absent.append(name)
+    if fields.tags and fields.tag_name:
+        given["tags"] = f'[dig(tag, "{fields.tag_name}") for tag in {expression(fields.tags)} or []]'
+    elif fields.tags:
+        given["tags"] = f"tags_of({expression(fields.tags)})"
+    else:
+        absent.append("tags")
+    if fields.meta_data:
+        given["meta_data"] = f"compact(raw, {', '.join(map(_literal, fields.meta_data))})"
+    lines = "".join(f"{name}={value},\n" for name, value in given.items())
+    missing = f"# TODO not found: {', '.join(absent)}\n" if absent else ""
+    return f"{medium.capitalize()}(\n{lines}{missing})"
