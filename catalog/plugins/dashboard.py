@@ -34,6 +34,7 @@ from catalog.core.settings import (
 from catalog.dags.common.iam import with_token
 from catalog.data_refresh.tag_policy import policy_from
 from catalog.plugins import figures
+from catalog.plugins.links import DashboardLink
 
 if TYPE_CHECKING:
     from airflow.models import Connection as AirflowConnection
@@ -197,6 +198,7 @@ class CatalogPlugin(AirflowPlugin):
     """Adds the page and its entry in the navigation."""
 
     name = "catalog_dashboard"
+    global_operator_extra_links = [DashboardLink()]  # noqa: RUF012
     fastapi_apps = [{"app": app, "url_prefix": "/catalog", "name": "Catalog dashboard"}]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {
