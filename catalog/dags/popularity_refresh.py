@@ -218,7 +218,7 @@ def refresh_dag(media_type: MediaType) -> None:
                 inlets=[CATALOG[media_type]],
                 outlets=[POPULARITY[media_type]],
             )
-            triggered >> noted(media_type, provider)
+            triggered >> noted(media_type=media_type, provider=provider)
 
         refreshed = refresh_popularity.expand_kwargs(due)
         refreshed >> notify_slack(media_type, providers)

@@ -1,5 +1,6 @@
 """What the UI shows of the DAGs: owners, tags, lineage, names of mapped tasks, links to the dashboard."""
 
+import re
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -62,6 +63,22 @@ def test_every_mapped_task_has_a_name_that_is_no_number(tasks):
     assert len(mapped) > 20
     unnamed = [f"{t.dag_id}.{t.task_id}" for t in mapped if "{{" not in (t.map_index_template or "")]
     assert unnamed == []
+
+
+def test_names_of_mapped_tasks_use_arguments_that_the_tasks_have(tasks):
+    """A name that cannot be rendered fails a task that has done its work."""
+    used = 0
+    for task in tasks:
+        if not task.map_index_template:
+            continue
+        if task.is_mapped:
+            given = {**task.partial_kwargs.get("op_kwargs", {}), **dict(task.op_kwargs_expand_input.value)}
+        else:
+            given = getattr(task, "op_kwargs", {})
+        keys = re.findall(r"task\.op_kwargs\.(\w+)", task.map_index_template)
+        assert set(keys) <= set(given), f"{task.dag_id}.{task.task_id}"
+        used += len(keys)
+    assert used > 20
 
 
 def declared():
