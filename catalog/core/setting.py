@@ -11,6 +11,7 @@ T = TypeVar("T")
 Kind = Literal["connection", "Variable", "Variable, JSON", "environment", "pool"]
 Line = Annotated[str, msgspec.Meta(pattern=r"^[ -~]+$")]  # what may stand in a header
 Address = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9+.-]*://[^\x00-\x1f]+$")]
+Link = Annotated[str, msgspec.Meta(pattern=r"^(https?://[^\s/]+\S*|mailto:\S+)$")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 GITHUB_API = "https://api.github.com"
 Repository = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")]

@@ -16,6 +16,7 @@ from catalog.core.setting import (
     Deploy,
     Kind,
     Line,
+    Link,
     PassedOver,
     Reviews,
     Setting,
@@ -219,6 +220,11 @@ DASHBOARD_THUMBNAILS = _switch(
     "`true` lets the browsers of the dashboard's users load thumbnails from the providers' hosts",
 )
 SLACK_MESSAGE_OVERRIDE = _switch("SLACK_MESSAGE_OVERRIDE", False, "`true` sends from any environment")
+SLACK_DIGEST = _switch(
+    "SLACK_DIGEST",
+    False,
+    "`true` collects reports of completed runs for [`daily_digest`](../DAGs.md#daily_digest)",
+)
 SILENCED_SLACK_NOTIFICATIONS: Setting[dict[str, list[Silencing]]] = _declare(
     "Variable, JSON",
     "SILENCED_SLACK_NOTIFICATIONS",
@@ -351,6 +357,15 @@ AWS_RDS_POKE_INTERVAL: Setting[float] = _declare(
     "poke interval of tasks that wait for RDS, in seconds",
     of=Seconds,
     value=60,
+)
+OWNER_LINKS: Setting[dict[str, str]] = _declare(
+    "environment",
+    "OWNER_LINKS",
+    "none",
+    '`{owner: "https://…"}` (or `mailto:…`): links of the owners `ingestion`, `search`, `database`, '
+    "`operations`",
+    of=dict[str, Link],
+    value={},
 )
 CATALOG_COMMIT: Setting[str | None] = _declare(
     "environment",

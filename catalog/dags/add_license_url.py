@@ -15,8 +15,9 @@ import msgspec
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
-from catalog.dags.common.context import GIVEN, Params, show_in_map_index
+from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.params import batch_size_param
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import run_batched_update
@@ -32,8 +33,8 @@ def _groups() -> list[Group]:
         return groups(connection)
 
 
-def _listed(found: Iterable[Group]) -> str:
-    return "".join(f"\n  - {escaped(g.license)} {escaped(g.version)}: {g.rows:,}" for g in found)
+def _listed(found: Iterable[Group]) -> list[str]:
+    return [f"  - {escaped(g.license)} {escaped(g.version)}: {g.rows:,}" for g in found]
 
 
 @task(execution_timeout=timedelta(hours=5))
@@ -41,19 +42,26 @@ def get_license_groups() -> list[dict[str, Any]]:
     """Return the licenses of images without a URL, with the number of rows of each."""
     found = _groups()
     rows = sum(g.rows for g in found)
-    notify(f"{rows:,} images of {len(found)} licenses lack a license_url.{_listed(found)}", SENDER)
+    text = f"{rows:,} images of {len(found)} licenses lack a license_url."
+    notify("Images without license_url", SENDER, text, lines=_listed(found))
     return [msgspec.to_builtins(g) for g in found]
 
 
-@task(execution_timeout=timedelta(days=2), max_active_tis_per_dagrun=1, map_index_template="{{ license }}")
+@task(
+    execution_timeout=timedelta(days=2),
+    max_active_tis_per_dagrun=1,
+    map_index_template="{{ task.op_kwargs.group.license }} {{ task.op_kwargs.group.version }}",
+    outlets=[CATALOG["image"]],
+)
 def update_license_url(group: dict[str, Any], params: Params = GIVEN) -> int:
     """Set the URL of one license and return the number of images changed; skipped if it has no URL."""
     found = Group(**group)
-    name = f"{found.license} {found.version}"
-    show_in_map_index(license=name)
     if found.url is None:
-        raise AirflowSkipException(f"{name} is no license of Creative Commons.")
-    return run_batched_update(found.query_id, found.update(), batch_size=params["batch_size"]).updated
+        raise AirflowSkipException(f"{found.license} {found.version} is no license of Creative Commons.")
+    updated = run_batched_update(found.query_id, found.update(), batch_size=params["batch_size"]).updated
+    if updated:
+        note_written(CATALOG["image"], query_id=found.query_id, updated=updated)
+    return updated
 
 
 @task(trigger_rule="all_done")
@@ -62,16 +70,17 @@ def report_completion(updated: Any) -> str:
     done = sum(number or 0 for number in updated or ())
     left = _groups()
     text = f"license_url was added to {done:,} images; {sum(g.rows for g in left):,} still lack it."
-    notify(text, SENDER)
+    report = notify("license_url added", SENDER, text, completion=True)
     if unknown := [g for g in left if g.url is None]:
-        title = "*Licenses that are none of Creative Commons'*; their images have no license_url:"
-        notify(f"{title}{_listed(unknown)}", SENDER, alert=True)
+        text = "*Licenses that are none of Creative Commons'*; their images have no license_url:"
+        notify("Unknown licenses", SENDER, text, lines=_listed(unknown), alert=True)
     if odd := sum(g.left for g in left):
-        title = "*Images whose meta_data is no object*; they have no license_url, and were not changed:"
-        notify(
-            f"{title} {odd:,}. They are those with `jsonb_typeof(meta_data) <> 'object'`.", SENDER, alert=True
+        text = (
+            "*Images whose meta_data is no object*; they have no license_url, and were not changed: "
+            f"{odd:,}. They are those with `jsonb_typeof(meta_data) <> 'object'`."
         )
-    return text
+        notify("Odd meta_data", SENDER, text, alert=True)
+    return report
 
 
 with catalog_dag(
@@ -81,5 +90,6 @@ with catalog_dag(
     doc=(__doc__ or "").strip(),
     params={"batch_size": batch_size_param()},
     example={"batch_size": 5000},
+    media_types=("image",),
 ):
     report_completion(update_license_url.expand(group=get_license_groups()))

@@ -27,6 +27,8 @@ from typing import Any
 from airflow.sdk import Param, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from catalog.core.media import MEDIA_TYPES
+from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, Params
@@ -122,11 +124,15 @@ def select_rows_to_update(params: Params = GIVEN) -> int:
             )
             return 0
     left: int = progress.total - progress.updated - progress.missing
-    notify(f"Preparing to update {left:,} rows of `{params['table_name']}` (`{params['query_id']}`).", SENDER)
+    notify(
+        "Rows selected",
+        SENDER,
+        f"Preparing to update {left:,} rows of `{params['table_name']}` (`{params['query_id']}`).",
+    )
     return left
 
 
-@task(execution_timeout=MAX_DURATION)
+@task(execution_timeout=MAX_DURATION, outlets=[*CATALOG.values()])
 def update_batches(params: Params = GIVEN) -> dict[str, int]:
     """Update all remaining batches. Counts are totals over all attempts."""
     progress = run_batched_update(
@@ -136,18 +142,21 @@ def update_batches(params: Params = GIVEN) -> dict[str, int]:
         batch_size=params["batch_size"],
         timeout=params["update_timeout"],
     )
+    if progress.updated:
+        note_written(CATALOG[params["table_name"]], query_id=params["query_id"], updated=progress.updated)
     return {"total": progress.total, "updated": progress.updated, "gone": progress.missing}
 
 
 @task
 def notify_updated_count(counts: dict[str, int], params: Params = GIVEN) -> str:
     deleted = f"; {counts['gone']:,} were deleted meanwhile" if counts["gone"] else ""
-    text = (
+    return notify(
+        "Rows updated",
+        SENDER,
         f"Updated {counts['updated']:,} of {counts['total']:,} rows of `{params['table_name']}` "
-        f"(`{params['query_id']}`){deleted}."
+        f"(`{params['query_id']}`){deleted}.",
+        completion=True,
     )
-    notify(text, SENDER)
-    return text
 
 
 with catalog_dag(
@@ -163,6 +172,7 @@ with catalog_dag(
         "update_query": "SET updated_on = now(), thumbnail = NULL",
         "dry_run": False,
     },
+    media_types=MEDIA_TYPES,
     max_active_runs=10,
     max_active_tasks=10,
     dagrun_timeout=MAX_DURATION + timedelta(days=2),

@@ -12,6 +12,7 @@ from airflow.sdk import Param, chain, task
 
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.dags.common.assets import FILTERED, INDEX
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import API_DB, SEARCH, api_connection
 from catalog.dags.common.context import GIVEN, Params
@@ -111,9 +112,12 @@ def promote_filtered_index(media_type: MediaType, filtered: dict[str, int]) -> s
         make_live(refresh)
         delete_old_indexes(refresh, [f"create_filtered_{media_type}_index"])
     alias, index = next(iter(refresh.plan.aliases.items()))
-    text = f"`{alias}` is `{index}` now: {filtered['documents']:,} documents, {filtered['hidden']:,} hidden."
-    notify(text, "Filtered index")
-    return text
+    return notify(
+        f"{alias} replaced",
+        "Filtered index",
+        f"`{alias}` is `{index}` now: {filtered['documents']:,} documents, {filtered['hidden']:,} hidden.",
+        completion=True,
+    )
 
 
 def filtered_dag(media_type: MediaType) -> None:
@@ -140,11 +144,13 @@ def filtered_dag(media_type: MediaType) -> None:
             ),
         },
         example={"destination_index_suffix": "with-new-terms"},
+        media_types=(media_type,),
         conflicts=(f"{media_type}_data_refresh",),
     ):
         filtered: Any = create_filtered_index()
         chain(refuse_conflicts(), plan_filtered_index(media_type), filtered)
-        promote_filtered_index(media_type, filtered)
+        promoted = promote_filtered_index.override(inlets=[INDEX[media_type]], outlets=[FILTERED[media_type]])
+        promoted(media_type, filtered)
 
 
 for medium in MEDIA_TYPES:

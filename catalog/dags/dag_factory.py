@@ -1,4 +1,4 @@
-"""The factory of all DAGs: ids, tags, schedules, retries, timeouts, callbacks, documentation, catch-up.
+"""The factory of all DAGs: ids, owners, tags, schedules, retries, timeouts, callbacks, documentation.
 
 Each DAG is entered in REGISTRY, which the generated documentation and the guards of conflicting DAGs read.
 """
@@ -28,7 +28,9 @@ from catalog.core.settings import (
     DEFAULT_RETRY_COUNT,
     DEFAULT_RETRY_DELAY,
     HELD_SCHEDULES,
+    OWNER_LINKS,
 )
+from catalog.dags.common.assets import begin_without_events
 from catalog.dags.common.commits import refuse_other_commit
 from catalog.dags.common.conf import check_conf
 from catalog.dags.common.documentation import conf_example, conf_table
@@ -36,6 +38,19 @@ from catalog.dags.common.retries import CatalogRetryPolicy
 from catalog.dags.common.variables import complain_of_parsing, environment, value_of, when_parsed
 from catalog.dags.operators.slack import alert_on_failure, alert_on_late_run, alert_on_run_failure
 from catalog.dags.operators.watcher import watch
+
+# Kind → owner: who looks after the DAGs of a family. The setting OWNER_LINKS says how to reach them.
+OWNERS = {
+    "provider": "ingestion",
+    "provider-reingestion": "ingestion",
+    "oauth": "ingestion",
+    "popularity_refresh": "search",
+    "data_refresh": "search",
+    "database": "database",
+    "data_normalization": "database",
+    "other": "database",
+    "maintenance": "operations",
+}
 
 
 class DagSpec(msgspec.Struct, frozen=True):
@@ -49,7 +64,7 @@ class DagSpec(msgspec.Struct, frozen=True):
         configuration: The table of its conf keys.
         example: A command that triggers it.
         dated: True if a run covers a day.
-        media_types: The media types that it loads.
+        media_types: The media types that it reads or writes.
         conflicts: Ids of DAGs that must not run beside it.
     """
 
@@ -91,7 +106,8 @@ def catalog_dag(
 
     Args:
         dag_id: Its id.
-        kind: Its first tag, and the section of DAGs.md that lists it; `other` adds no tag.
+        kind: Its first tag, and the section of DAGs.md that lists it; `other` adds no tag. It determines the
+            owner.
         schedule: A cron expression or preset, in UTC; None for a manual DAG.
         doc: Its documentation, in Markdown.
         tags: Additional tags.
@@ -101,7 +117,7 @@ def catalog_dag(
             Airflow 3.
         dated: A run covers a day.
         catchup: Catch up from `start_date` if the Variable CATCHUP_ENABLED is set.
-        media_types: The media types that it loads.
+        media_types: The media types that it reads or writes; each is a tag.
         start_date: First day of its schedule.
         max_active_runs: Maximum number of concurrent runs.
         max_active_tasks: Maximum number of concurrent tasks of a run.
@@ -140,11 +156,14 @@ def catalog_dag(
         on_failure_callback=[alert_on_run_failure],
         deadline=[_deadline(dagrun_timeout)],
         render_template_as_native_obj=True,
-        tags=[*([] if kind == "other" else [kind]), *tags],  # the section "other" has no tag
+        tags=[*([] if kind == "other" else [kind]), *tags, *media_types],  # the section "other" has no tag
         params=params,
+        owner_links={
+            owner: link for owner, link in environment(OWNER_LINKS).items() if owner == OWNERS[kind]
+        },
         doc_md="\n\n".join(part for part in (spec.text, spec.configuration, spec.example) if part),
         default_args={
-            "owner": "data-eng-admin",
+            "owner": OWNERS[kind],
             "retries": environment(DEFAULT_RETRY_COUNT),
             "retry_delay": timedelta(seconds=environment(DEFAULT_RETRY_DELAY)),
             "execution_timeout": timedelta(hours=1),
@@ -180,11 +199,12 @@ def _deadline(dagrun_timeout: timedelta | None) -> DeadlineAlert:
 
 
 def before_task(context: Context) -> None:
-    """Report malformed settings, skip runs of held schedules, and check the conf in first tasks."""
+    """Report malformed settings, skip runs of held schedules, check the conf in first tasks; see `assets`."""
     complain_of_parsing()
     skip_when_held(context)
     if not context["task"].upstream_task_ids:
         check_conf(context["dag_run"].conf, context["dag"].params)
+    begin_without_events(context)
 
 
 def skip_when_held(context: Context) -> None:

@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.dags.common.assets import API, CATALOG, FILTERED, INDEX, POPULARITY
 from catalog.dags.common.connections import api_connection, catalog_connection
 from catalog.dags.common.context import GIVEN, Params, TaskInstance
 from catalog.dags.common.refreshes import current_refresh
@@ -44,6 +45,7 @@ from catalog.data_refresh.copy import TABLES
 from catalog.data_refresh.promotion import drop_left_overs, left_overs
 from catalog.data_refresh.report import Checked, FilteredCounts, incremental_report, refresh_report
 from catalog.data_refresh.table_preflight import preflight_tables
+from catalog.notifications.messages import escaped
 
 log = logging.getLogger(__name__)
 COPY_TIMEOUT = {"image": MAX_DURATION, "audio": timedelta(hours=6)}
@@ -188,7 +190,7 @@ def report_record_counts(
     before, after = refresh.plan.documents[media_type], engine.sources(media_type)
     digest = engine.meta(media_type).get("tag_policy_digest", "")
     if refresh.plan.mode == "incremental":
-        text = incremental_report(
+        report = incremental_report(
             media_type,
             before,
             after,
@@ -196,21 +198,26 @@ def report_record_counts(
             updated=ti.xcom_pull(task_ids="update_indexes") or {},
             digest=digest,
         )
-        notify(text, "Data refresh record difference")
-        return text
-    text = refresh_report(
-        media_type,
-        before,
-        after,
-        copied=list(tables.values()),
-        orphans=ti.xcom_pull(task_ids="promote_tables") or {},
-        checked=msgspec.convert(checked, Checked),
-        filtered=msgspec.convert(filtered, FilteredCounts),
-        digest=digest,
-        reason=refresh.plan.reason,
+    else:
+        report = refresh_report(
+            media_type,
+            before,
+            after,
+            copied=list(tables.values()),
+            orphans=ti.xcom_pull(task_ids="promote_tables") or {},
+            checked=msgspec.convert(checked, Checked),
+            filtered=msgspec.convert(filtered, FilteredCounts),
+            digest=digest,
+            reason=refresh.plan.reason,
+        )
+    return notify(
+        report.title,
+        "Data refresh record difference",
+        report.summary,
+        fields={"Mode": refresh.plan.mode, "Refresh": refresh.number},
+        lines=[escaped(line) for line in report.lines],
+        completion=True,
     )
-    notify(text, "Data refresh record difference")
-    return text
 
 
 def refresh_dag(media_type: MediaType) -> None:
@@ -245,6 +252,7 @@ def refresh_dag(media_type: MediaType) -> None:
             ),
         },
         example={"index_only": True},
+        media_types=(media_type,),
         max_active_tasks=64,
         dagrun_timeout=RUN_TIMEOUT[media_type],
         conflicts=(f"{OTHER[media_type]}_data_refresh", f"create_filtered_{media_type}_index"),
@@ -267,13 +275,16 @@ def refresh_dag(media_type: MediaType) -> None:
             create_index(),
             parts,
         )
+        # Lineage leads to the tasks that make data live, not to those that copy them.
+        tables = {"inlets": [CATALOG[media_type], POPULARITY[media_type]], "outlets": [API[media_type]]}
+        documents = {"inlets": [API[media_type]], "outlets": [INDEX[media_type], FILTERED[media_type]]}
         chain(
             checked,
             filtered,
             open_indexes(),
-            promote_tables(media_type),
-            update_indexes(),
-            promote_indexes(),
+            promote_tables.override(**tables)(media_type),
+            update_indexes.override(**documents)(),
+            promote_indexes.override(**documents)(),
             delete_old(media_type),
             report_record_counts(media_type, copied, checked, filtered),
         )

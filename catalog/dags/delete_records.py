@@ -28,7 +28,9 @@ from typing import Any
 from airflow.sdk import Param, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
+from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
 from catalog.dags.common.progress import Meter, sigterm_flag
@@ -36,7 +38,7 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify
 from catalog.database.deletion import Deletion, DeletionPreview, preview
 from catalog.database.statements import parse_condition, verify_condition
-from catalog.ingestion.provider import provider_classes
+from catalog.ingestion.provider import dag_ids, provider_classes
 from catalog.notifications.messages import escaped
 
 log = logging.getLogger(__name__)
@@ -134,11 +136,11 @@ def dags_of(catalog_names: Iterable[str]) -> list[str]:
     wanted, found = set(catalog_names), []
     for cls in provider_classes():
         if wanted.intersection(cls.catalog_names.values()):
-            found += [f"{cls.name}_workflow", *([cls.reingestion.dag_id] if cls.reingestion else [])]
+            found += dag_ids(cls)
     return found
 
 
-@task(execution_timeout=timedelta(days=2))
+@task(execution_timeout=timedelta(days=2), outlets=[*CATALOG.values()])
 def delete_records_from_media_table(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> int:
     """Return the number of records deleted by all attempts; skipped in a dry run."""
     if params["dry_run"]:
@@ -157,14 +159,19 @@ def delete_records_from_media_table(params: Params = GIVEN, dag_run: DagRun = GI
         progress = job.run(progress)
         job.finish()
     log.info("%s records deleted; %s were missing.", f"{progress.updated:,}", f"{progress.missing:,}")
+    if progress.updated:
+        note_written(CATALOG[params["table_name"]], deleted=progress.updated)
     return progress.updated
 
 
 @task
 def notify_slack(deleted: int, params: Params = GIVEN) -> str:
-    text = f"Deleted {deleted:,} records of `{params['table_name']}`: {escaped(params['reason'])}"
-    notify(text, "Upstream Delete Records")
-    return text
+    return notify(
+        "Records deleted",
+        "Upstream Delete Records",
+        f"Deleted {deleted:,} records of `{params['table_name']}`: {escaped(params['reason'])}",
+        completion=True,
+    )
 
 
 with catalog_dag(
@@ -178,6 +185,7 @@ with catalog_dag(
         "select_query": "WHERE provider = 'flickr' AND creator = 'somebody'",
         "reason": "asked for by its creator",
     },
+    media_types=MEDIA_TYPES,
     max_active_runs=16,
     dagrun_timeout=timedelta(days=4),
 ):

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from airflow.sdk import task
 
+from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun
 from catalog.dags.dag_factory import catalog_dag
@@ -33,25 +34,34 @@ def count() -> int:
     return _count()
 
 
-@task(execution_timeout=timedelta(days=7))
+@task(execution_timeout=timedelta(days=7), outlets=[CATALOG["image"]])
 def delete() -> int:
     """Return the number of thumbnails removed."""
     update = parse_update("image", "SET updated_on = now(), thumbnail = NULL", WHERE)
-    return run_batched_update(QUERY_ID, update).updated
+    updated = run_batched_update(QUERY_ID, update).updated
+    if updated:
+        note_written(CATALOG["image"], query_id=QUERY_ID, updated=updated)
+    return updated
 
 
 @task
 def report(before: int, removed: int, dag_run: DagRun = GIVEN) -> str:
-    text = (
+    return notify(
+        "Thumbnails removed",
+        "Airflow",
         f"{removed:,} of {before:,} Flickr thumbnails are removed, {_count():,} are left. "
-        f"With none left, `{dag_run.dag_id}` can be retired."
+        f"With none left, `{dag_run.dag_id}` can be retired.",
+        completion=True,
     )
-    notify(text, "Airflow")
-    return text
 
 
 with catalog_dag(
-    "flickr_thumbnails_removal", "other", schedule=None, doc=(__doc__ or "").strip(), example={}
+    "flickr_thumbnails_removal",
+    "other",
+    schedule=None,
+    doc=(__doc__ or "").strip(),
+    example={},
+    media_types=("image",),
 ):
     counted, removed = count(), delete()
     counted >> removed

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from upath import UPath
 
 from catalog.core.settings import CATALOGUE_OF_LIFE, INATURALIST_DUMP
+from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params
 from catalog.dags.common.params import provider_params
@@ -20,6 +21,7 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.tasks.reports import report_load_completion
 from catalog.ingestion.provider import documentation, provider_class
 from catalog.ingestion.replay import candidate_folders
+from catalog.loading.history import reports_of
 from catalog.loading.load import LoadReport
 from catalog.providers.inaturalist import dump, dump_files, photo_batches, taxa
 from catalog.providers.inaturalist.provider import FILES
@@ -157,7 +159,7 @@ class BatchProgress:
         )
 
 
-@task(execution_timeout=timedelta(days=5))
+@task(execution_timeout=timedelta(days=5), outlets=[CATALOG["image"]])
 def load_image_data(
     token: str, shortfalls: list[str], params: Params = GIVEN, dag_run: DagRun = GIVEN
 ) -> int:
@@ -173,6 +175,18 @@ def load_image_data(
             progress=BatchProgress(),
             should_stop=sigterm_flag(),
         )
+        # The batches of earlier attempts count as well: they have created no event.
+        reports = reports_of(connection, dag_run.dag_id, dag_run.run_id)
+        inserted, updated = (sum(report[name] for report in reports) for name in ("inserted", "updated"))
+        if inserted or updated:
+            note_written(
+                CATALOG["image"],
+                provider=NAME,
+                inserted=inserted,
+                updated=updated,
+                complete=True,
+                replayed=bool(params.get("replay")),
+            )
         return len(photo_batches.batches(connection))
 
 

@@ -14,8 +14,9 @@ from airflow.sdk import Param, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.dags.common.assets import CATALOG, POPULARITY, note_written
 from catalog.dags.common.connections import catalog_connection
-from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance, show_in_map_index
+from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import UpstreamFailed, notify
 from catalog.database.abandoned_selections import give_up
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 AT_A_TIME = 2  # batched updates beside each other
 METRIC_TIMEOUT = {"image": timedelta(hours=24), "audio": timedelta(hours=1)}
 REFRESH_TIMEOUT = {"image": timedelta(days=14), "audio": timedelta(days=1)}
+PROVIDER = "{{ task.op_kwargs.provider }}"
 POKE = 2  # seconds; the triggerer asks for the state of a run by one short query
 
 REFRESH = """
@@ -115,13 +117,20 @@ def get_providers_update_confs(
     return updates
 
 
-@task(trigger_rule="all_success", map_index_template="{{ provider }}")
+@task(trigger_rule="all_success", map_index_template=PROVIDER)
 def note_refreshed(media_type: MediaType, provider: str) -> tuple[str, int]:
     """Mark a provider as scored, after a check of all its rows; return it and how many have a score."""
-    show_in_map_index(provider=provider)
     timeout = METRIC_TIMEOUT[media_type].total_seconds()
     with catalog_connection(autocommit=True) as connection:
-        return provider, popularity.note_refreshed(connection, media_type, provider, timeout)
+        scored = popularity.note_refreshed(connection, media_type, provider, timeout)
+        metric = metric_of(connection, media_type, provider)
+    note_written(
+        POPULARITY[media_type],
+        provider=provider,
+        constant=None if metric.constant is None else f"{metric.constant:g}",
+        scored=scored,
+    )
+    return provider, scored
 
 
 @task(trigger_rule="all_done")
@@ -132,7 +141,7 @@ def notify_slack(media_type: MediaType, providers: list[str] | None, ti: TaskIns
         metrics = [metric_of(connection, media_type, provider) for provider in providers]
     # Named in a list, because one mapped instance would otherwise be pulled as if it were no list.
     checked = dict(found for found in ti.xcom_pull(task_ids=["refresh_popularity.note_refreshed"]) if found)
-    lines = [f"*{media_type.capitalize()} popularity*:"]
+    lines = []
     for m in metrics:
         state = (
             "no values yet"
@@ -144,9 +153,15 @@ def notify_slack(media_type: MediaType, providers: list[str] | None, ti: TaskIns
         shown = "none" if m.constant is None else f"{m.constant:g}"
         scored = f", {checked[m.provider]:,} records with a score" if m.provider in checked else ""
         lines.append(f"  - {escaped(m.provider)}: {state}; constant {shown}{scored}")
-    text = "\n".join(lines)
-    notify(text, f"{media_type.capitalize()} Popularity Refresh")
-    return text
+    late = sum(m.is_due for m in metrics)
+    return notify(
+        f"{media_type.capitalize()} popularity",
+        f"{media_type.capitalize()} Popularity Refresh",
+        f"{len(metrics)} providers, {len(checked)} scored now",
+        fields={"Scored now": len(checked), "Not up to date": late},
+        lines=lines,
+        completion=not late,
+    )
 
 
 def refresh_dag(media_type: MediaType) -> None:
@@ -166,6 +181,7 @@ def refresh_dag(media_type: MediaType) -> None:
             )
         },
         example={"force": True},
+        media_types=(media_type,),
         max_active_tasks=8,
     ):
         providers: Any = update_popularity_metrics(media_type)
@@ -173,7 +189,9 @@ def refresh_dag(media_type: MediaType) -> None:
             "execution_timeout": METRIC_TIMEOUT[media_type],
             "max_active_tis_per_dagrun": AT_A_TIME,
         }
-        refreshed_constant = task(task_id="refresh_constant", **limits)(refresh_constant)
+        refreshed_constant = task(
+            task_id="refresh_constant", map_index_template=PROVIDER, inlets=[CATALOG[media_type]], **limits
+        )(refresh_constant)
         constants = refreshed_constant.partial(media_type=media_type).expand(provider=providers)
         due: Any = get_providers_update_confs(media_type, providers)
         constants >> due
@@ -190,12 +208,17 @@ def refresh_dag(media_type: MediaType) -> None:
                 deferrable=True,
                 poke_interval=POKE,
                 fail_when_dag_is_paused=True,
+                note=f"Scores of {media_type} records, for {media_type}_popularity_refresh.",
+                map_index_template="{{ task.conf.query_id }}",
                 execution_timeout=REFRESH_TIMEOUT[media_type],
                 max_active_tis_per_dagrun=AT_A_TIME,
             )
-            triggered >> note_refreshed.override(execution_timeout=METRIC_TIMEOUT[media_type])(
-                media_type, provider
+            noted = note_refreshed.override(
+                execution_timeout=METRIC_TIMEOUT[media_type],
+                inlets=[CATALOG[media_type]],
+                outlets=[POPULARITY[media_type]],
             )
+            triggered >> noted(media_type=media_type, provider=provider)
 
         refreshed = refresh_popularity.expand_kwargs(due)
         refreshed >> notify_slack(media_type, providers)
@@ -209,7 +232,12 @@ def recreate_dag(media_type: MediaType) -> None:
 
     doc = RECREATE.format(media_type=media_type).strip()
     with catalog_dag(
-        f"recreate_{media_type}_popularity_calculation", "database", schedule=None, doc=doc, example={}
+        f"recreate_{media_type}_popularity_calculation",
+        "database",
+        schedule=None,
+        doc=doc,
+        example={},
+        media_types=(media_type,),
     ):
         recreate_popularity_functions()
 

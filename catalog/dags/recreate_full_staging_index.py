@@ -82,9 +82,12 @@ def point_alias(checked: dict[str, Any]) -> str:
             open_for_search(refresh)
         make_live(refresh)
     alias, index = next(iter(refresh.plan.aliases.items()))
-    text = f"`{alias}` is `{index}` now: {checked['documents']:,} documents."
-    notify(text, "Full staging index")
-    return text
+    return notify(
+        f"{alias} replaced",
+        "Full staging index",
+        f"`{alias}` is `{index}` now: {checked['documents']:,} documents.",
+        completion=True,
+    )
 
 
 @task
@@ -123,6 +126,7 @@ with catalog_dag(
         ),
     },
     example={"media_type": "image", "delete_old_index": True},
+    media_types=MEDIA_TYPES,
     max_active_tasks=64,
     conflicts=("staging_database_restore",),
 ):

@@ -55,7 +55,7 @@ def should_skip() -> bool:
     """Return False, which skips all other tasks, if the Variable says so."""
     if not value_of(SKIP_STAGING_DATABASE_RESTORE):
         return True
-    notify("Skipped: `SKIP_STAGING_DATABASE_RESTORE` is set.", SENDER)
+    notify("Restore skipped", SENDER, "Skipped: `SKIP_STAGING_DATABASE_RESTORE` is set.")
     return False
 
 
@@ -85,7 +85,11 @@ def restore_staging_from_snapshot(snapshot: str, details: dict[str, Any]) -> Non
 
 @task
 def notify_outage() -> None:
-    notify("The restored database is ready; staging will be unavailable for a few minutes.", SENDER)
+    notify(
+        "Outage of staging",
+        SENDER,
+        "The restored database is ready; staging will be unavailable for a few minutes.",
+    )
 
 
 @task(retries=2)
@@ -108,8 +112,7 @@ def roll_back() -> str:
         if not _restore().roll_back():
             raise AirflowSkipException("staging exists; nothing to roll back.")
     text = "The exchange failed; the old staging database is back under its name."
-    notify(text, SENDER, alert=True)
-    return text
+    return notify("Restore failed", SENDER, text, alert=True)
 
 
 @task
@@ -145,7 +148,8 @@ def deploy_staging() -> str:
 
 @task(trigger_rule="none_failed")
 def notify_complete() -> None:
-    notify("The staging database is the copy of production's snapshot that this run restored.", SENDER)
+    text = "The staging database is the copy of production's snapshot that this run restored."
+    notify("Staging restored", SENDER, text, completion=True)
 
 
 with catalog_dag(

@@ -13,6 +13,20 @@ from catalog.data_refresh.apply import Applied
 from catalog.data_refresh.columns import Copied
 
 
+class Report(msgspec.Struct, frozen=True):
+    """Report of a refresh.
+
+    Attributes:
+        title: What was done.
+        summary: Numbers of documents before and after.
+        lines: Details.
+    """
+
+    title: str
+    summary: str
+    lines: list[str]
+
+
 class Checked(msgspec.Struct, frozen=True):
     """Result of the check of an index.
 
@@ -92,7 +106,7 @@ def incremental_report(
     applied: Mapping[str, Applied],
     updated: Mapping[str, Any],
     digest: str,
-) -> str:
+) -> Report:
     """Return the report of an incremental refresh.
 
     Args:
@@ -103,8 +117,7 @@ def incremental_report(
         updated: Numbers of changed documents.
         digest: Digest of the tag policy.
     """
-    first, *others = record_differences(before, after)
-    lines = [f"*{media_type.capitalize()} data refresh complete, incremental*: {first}", *others]
+    first, *lines = record_differences(before, after)
     for table, one in applied.items():
         lines.append(
             f"`{table}`: {one.inserted:,} rows inserted, {one.updated:,} updated, {one.deleted:,} deleted"
@@ -117,7 +130,7 @@ def incremental_report(
         + "".join(f"; {number:,} {reason}" for number, reason in without if number)
     )
     lines.append(f"Filtered index: {updated.get('filtered', 0):,} documents (policy {digest})")
-    return "\n".join(lines)
+    return Report(f"{media_type.capitalize()} data refresh complete, incremental", first, lines)
 
 
 def tag_line(counts: Mapping[str, int], digest: str) -> str:
@@ -139,7 +152,7 @@ def refresh_report(
     filtered: FilteredCounts,
     digest: str,
     reason: str = "",
-) -> str:
+) -> Report:
     """Return the report.
 
     Args:
@@ -155,16 +168,11 @@ def refresh_report(
     """
     what = "data refresh complete" if copied else "index rebuilt, no rows copied"
     first, *others = record_differences(before, after)
-    lines = [
-        f"*{media_type.capitalize()} {what}*: {first}",
-        *others,
-        *copy_lines(copied, orphans),
-        *document_lines(checked),
-    ]
+    lines = [*others, *copy_lines(copied, orphans), *document_lines(checked)]
     if reason:
         lines.append(f"A full refresh, because {reason}.")
     lines += [
         f"Filtered index: {filtered.documents:,} documents, {filtered.hidden:,} hidden",
         tag_line(checked.tags, digest),
     ]
-    return "\n".join(lines)
+    return Report(f"{media_type.capitalize()} {what}", first, lines)

@@ -218,10 +218,6 @@ class Parts:
                 found[page] = path
         return [found[page] for page in sorted(found)]
 
-    def reject_files(self) -> list[UPath]:
-        """Return the files of rejects in the order of their pages."""
-        return sorted((p for p in self._files() if p.name.endswith(".rejects.jsonl")), key=lambda p: p.name)
-
     def _files(self) -> list[UPath]:
         return list(self.folder.iterdir()) if self.folder.exists() else []
 

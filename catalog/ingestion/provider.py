@@ -336,6 +336,11 @@ def _where(error: Exception) -> str:
     return f"{file.relative_to(_ROOT) if _ROOT in file.parents else file}, line {line}"
 
 
+def dag_ids(cls: type[Provider]) -> list[str]:
+    """Return the ids of the DAGs that pull from a provider."""
+    return [f"{cls.name}_workflow", *([cls.reingestion.dag_id] if cls.reingestion else [])]
+
+
 def documentation(cls: type[Provider]) -> str:
     """Return a provider's module docstring, which Airflow's UI and DAGs.md show."""
     return (import_module(cls.__module__).__doc__ or "").strip()

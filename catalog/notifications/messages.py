@@ -1,6 +1,8 @@
 """Builds the messages for Slack, without sending them.
 
-`delivery` decides whether a message is sent, and `dags/operators/slack.py` sends it.
+A message is built once: what happened, numbers, details, and where to read on. `Message.text` is its plain
+form, for the task log and for entries that silence it; `blocks` is its form in Slack. `delivery` decides
+whether a message is sent, and `dags/operators/slack.py` sends it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +14,12 @@ import msgspec
 from catalog.core.dates import utc
 from catalog.core.jsontypes import Json
 from catalog.ingestion.completeness import URL_TAKEN, URL_TAKEN_HINT, accepting, flags
+from catalog.notifications.lengths import shortened
 
 _UNITS = (("week", 604_800), ("day", 86_400), ("hour", 3_600), ("min", 60), ("sec", 1))
 _SHORTFALLS = 10  # that a message lists
+_EXCEPTION = 2000  # characters of an exception
+COUNTS = ("fetched", "inserted", "updated", "unchanged", "skipped", "rejected")
 
 Report = Mapping[str, Json]  # a row of ingestion_report
 
@@ -51,27 +56,73 @@ def flags_of(report: Report) -> str:
     return flags(**{name: report[name] for name in names})
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """The run that a message is about.
+
+    Attributes:
+        run_id: Its id.
+        run_url: Address of the run in Airflow's UI; "" if it is not known.
+        log_url: Address of the task's log; "" if the message is about the whole run.
+    """
+
+    run_id: str
+    run_url: str = ""
+    log_url: str = ""
+
+    @property
+    def parts(self) -> list[str]:
+        """The run, and links to run and log, in Slack's markup."""
+        parts = [f"*Run*: `{escaped(self.run_id)}`"]
+        if self.run_url:
+            parts.append(link(self.run_url, "View Run"))
+        if self.log_url:
+            parts.append(f"*Log*: {link(self.log_url, 'View Logs')}")
+        return parts
+
+
 class Message(msgspec.Struct, frozen=True):
     """A message for Slack.
 
     Attributes:
-        text: The text, in Slack's markup.
+        title: What happened, in a few words without markup, which must not come from outside.
         username: The name that Slack shows as its sender.
         dag_id: The DAG that sends it.
         task_id: The task that sends it; None if the message is about a whole run.
         alert: True for the connection `slack_alerts`, False for `slack_notifications`.
+        summary: One sentence about it, in Slack's markup.
+        fields: What people look for first, by name: numbers above all, in Slack's markup.
+        lines: Details, in Slack's markup.
+        origin: Its run; None if it is not known yet.
+        completion: True for the report of a run that did its work, which can wait for the daily digest.
     """
 
-    text: str
+    title: str
     username: str
     dag_id: str
     task_id: str | None = None
     alert: bool = False
+    summary: str = ""
+    fields: dict[str, str] = {}
+    lines: tuple[str, ...] = ()
+    origin: Origin | None = None
+    completion: bool = False
+
+    @property
+    def text(self) -> str:
+        """The whole content, a line for each part, in Slack's markup."""
+        first = f"*{escaped(self.title)}*" + (f": {self.summary}" if self.summary else "")
+        fields = [f"*{name}*: {value}" for name, value in self.fields.items()]
+        return "\n".join([first, *fields, *self.lines, *(self.origin.parts if self.origin else ())])
 
 
 def escaped(text: object) -> str:
     """Escape a string, so that Slack shows no mention or link in it."""
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def link(url: str, label: str) -> str:
+    """Return a link in Slack's markup. A character that would end it early is replaced."""
+    return f"<{escaped(url).replace('|', '%7C')}|{escaped(label).replace('|', ' ')}>"
 
 
 def duration(seconds: float | None) -> str:
@@ -111,11 +162,7 @@ def load_completion(
     days = {r["day_shift"]: r["pull_seconds"] or 0 for r in reports}  # two media types share one pull
     partial = any(not r["complete"] and not r["shortfalls"] for r in reports)
     short = list(dict.fromkeys(text for r in reports for text in r["shortfalls"]))
-    lines = [
-        f"*DAG*: `{dag_id}`" + (" (REPLAY)" if any(r["replayed"] for r in reports) else ""),
-        f"*Date range*: {covers}",
-        f"*Duration of data pull tasks*: {duration(sum(days.values()) if days else None)}",
-    ]
+    lines = []
     if reingestion:
         lines.append("_The duration is the sum over all pull tasks; it does not include loading._")
     if partial:
@@ -133,27 +180,40 @@ def load_completion(
         lines.append("*Limited*: this run asked for a part only, and does not count as fresh.")
     lines.append("*Number of records upserted per media type*:")
     for media_type in dict.fromkeys(r["media_type"] for r in reports):
-        lines.append(_media_line(media_type, [r for r in reports if r["media_type"] == media_type]))
-    return Message("\n".join(lines), "Airflow DAG Load Data Complete", dag_id, task_id)
+        lines += _media_lines(media_type, [r for r in reports if r["media_type"] == media_type])
+    upserted = sum(r["inserted"] + r["updated"] for r in reports)
+    return Message(
+        f"{dag_id}: {upserted:,} records upserted",
+        "Airflow DAG Load Data Complete",
+        dag_id,
+        task_id,
+        summary=", ".join(dict.fromkeys(words for r in reports if (words := flags_of(r)))),
+        fields={
+            "DAG": f"`{dag_id}`" + (" (REPLAY)" if any(r["replayed"] for r in reports) else ""),
+            "Date range": covers,
+            "Duration of data pull tasks": duration(sum(days.values()) if days else None),
+            **{name.capitalize(): f"{sum(r[name] for r in reports):,}" for name in COUNTS},
+        },
+        lines=tuple(lines),
+        completion=all(r["complete"] and (r["accepted"] or not r["shortfalls"]) for r in reports),
+    )
 
 
-def _media_line(media_type: str, reports: Sequence[Report]) -> str:
+def _media_lines(media_type: str, reports: Sequence[Report]) -> list[str]:
     def total(name: str) -> int:
         return sum(r[name] for r in reports)
 
     upserted = total("inserted") + total("updated")
-    extras = [
-        f"{total(n):,} {n}" for n in ("inserted", "updated", "unchanged", "skipped", "rejected") if total(n)
-    ]
+    extras = [f"{total(n):,} {n}" for n in COUNTS[1:] if total(n)]
     reasons: dict[str, int] = {}
     for report in reports:
         for kind in ("skipped_reasons", "rejected_reasons"):
             for reason, number in report[kind].items():
                 reasons[reason] = reasons.get(reason, 0) + number
     detail = f" _({', '.join(extras)} of {total('fetched'):,} fetched)_" if extras else ""
-    line = f"  - `{media_type}`: {f'{upserted:,}' if upserted else '_No data_'}{detail}"
-    line += "".join(f"\n      {number:,} {escaped(reason)}" for reason, number in sorted(reasons.items()))
-    return line + (f"\n      _{URL_TAKEN_HINT}_" if URL_TAKEN in reasons else "")
+    lines = [f"  - `{media_type}`: {f'{upserted:,}' if upserted else '_No data_'}{detail}"]
+    lines += [f"      {number:,} {escaped(reason)}" for reason, number in sorted(reasons.items())]
+    return [*lines, *([f"      _{URL_TAKEN_HINT}_"] if URL_TAKEN in reasons else [])]
 
 
 def task_failure(
@@ -177,31 +237,57 @@ def task_failure(
         run_id: The run.
         attempt: Number of the attempt, from 1.
     """
-    lines = [f"*DAG*: `{dag_id}`", f"*Task*: `{task_id}`" + (f", attempt {attempt}" if attempt else "")]
-    if run_id:
-        lines.append(f"*Run*: `{escaped(run_id)}`")
+    fields = {"DAG": f"`{dag_id}`", "Task": f"`{task_id}`" + (f", attempt {attempt}" if attempt else "")}
     if when:
-        lines.append(f"*Logical Date*: {utc(when):%Y-%m-%dT%H:%M:%SZ}")
-    if log_url:
-        lines.append(f"*Log*: <{log_url}|View Logs>")
+        fields["Logical Date"] = f"{utc(when):%Y-%m-%dT%H:%M:%SZ}"
+    lines: list[str] = []
     if exception is not None:
         kind = type(exception)
-        text = " ".join(escaped(exception).split())[:2000]
+        text = shortened(" ".join(escaped(exception).split()), _EXCEPTION)
         lines += [f"*Exception Type*: `{kind.__module__}.{kind.__name__}`", f"*Exception*: {text}"]
-    return Message("\n".join(lines), "Airflow DAG Failure", dag_id, task_id, alert=True)
-
-
-def run_problem(dag_id: str, run_id: str, text: str) -> Message:
-    """Build an alert about a run as a whole; `text` may contain Slack's markup."""
+    origin = Origin(run_id, run_url(log_url), log_url or "") if run_id else None
     return Message(
-        f"*DAG*: `{dag_id}`\n*Run*: `{escaped(run_id)}`\n{text}", "Airflow DAG Failure", dag_id, alert=True
+        f"{task_id} failed",
+        "Airflow DAG Failure",
+        dag_id,
+        task_id,
+        alert=True,
+        fields=fields,
+        lines=tuple(lines),
+        origin=origin,
+    )
+
+
+def run_url(log_url: str | None) -> str:
+    """Return the address of the run that a task's log belongs to; "" if it is not known."""
+    run, found, _ = (log_url or "").rpartition("/tasks/")
+    return run if found else ""
+
+
+def run_problem(dag_id: str, origin: Origin, title: str, summary: str) -> Message:
+    """Build an alert about a run as a whole; `summary` may contain Slack's markup."""
+    return Message(
+        title,
+        "Airflow DAG Failure",
+        dag_id,
+        alert=True,
+        summary=summary,
+        fields={"DAG": f"`{dag_id}`"},
+        origin=origin,
     )
 
 
 def malformed_setting(dag_id: str, task_id: str, problem: str) -> Message:
     """Build an alert about a malformed setting; `problem` names what is expected and what is used instead."""
-    text = f"*Malformed setting*: {escaped(problem)}\nFound by `{dag_id}`, task `{task_id}`."
-    return Message(text, "Malformed Setting", dag_id, task_id, alert=True)
+    return Message(
+        "Malformed setting",
+        "Malformed Setting",
+        dag_id,
+        task_id,
+        alert=True,
+        summary=escaped(problem),
+        lines=(f"Found by `{dag_id}`, task `{task_id}`.",),
+    )
 
 
 def reingestion_errors(dag_id: str, task_id: str, failed: Sequence[tuple[str, str | None]]) -> Message:
@@ -212,18 +298,31 @@ def reingestion_errors(dag_id: str, task_id: str, failed: Sequence[tuple[str, st
         task_id: The task that reports.
         failed: Name and log address of each failed day.
     """
-    lines = [f"*{len(failed)} ingestion days failed* in `{dag_id}`; the other days were loaded."]
-    lines += [f"  - <{url}|{name}>" if url else f"  - {name}" for name, url in failed]
-    return Message("\n".join(lines), "Aggregate Reingestion Error", dag_id, task_id, alert=True)
+    return Message(
+        f"{dag_id}: days failed",
+        "Aggregate Reingestion Error",
+        dag_id,
+        task_id,
+        alert=True,
+        summary=f"*{len(failed)} ingestion days failed* in `{dag_id}`; the other days were loaded.",
+        lines=tuple(f"  - {link(url, name)}" if url else f"  - {name}" for name, url in failed),
+    )
 
 
 def flickr_suggestions(dag_id: str, task_id: str, suggestions: Sequence[Suggestion]) -> Message:
     """Build an alert that suggests accounts of Flickr as sub-providers."""
-    lines = ["*Consider adding these institutions as sub-providers of Flickr:*"]
-    lines += [
-        f"  - {escaped(s.name)}: {escaped(s.nsid)} _({s.photos:,} CC-licensed images)_" for s in suggestions
-    ]
-    return Message("\n".join(lines), "Flickr SubProvider Suggestions", dag_id, task_id, alert=True)
+    return Message(
+        f"{len(suggestions)} institutions on Flickr",
+        "Flickr SubProvider Suggestions",
+        dag_id,
+        task_id,
+        alert=True,
+        summary="*Consider adding these institutions as sub-providers of Flickr:*",
+        lines=tuple(
+            f"  - {escaped(s.name)}: {escaped(s.nsid)} _({s.photos:,} CC-licensed images)_"
+            for s in suggestions
+        ),
+    )
 
 
 def pending_media(
@@ -239,25 +338,43 @@ def pending_media(
     """
     if not any(reasons for reasons in counts.values()):
         return Message(
-            "No reported media wait for review. :tada:", "Reported Media Check-In", dag_id, task_id
+            "Reported media",
+            "Reported Media Check-In",
+            dag_id,
+            task_id,
+            summary="No reported media wait for review. :tada:",
         )
-    lines = ["The following media have been reported and wait for review:"]
+    lines = []
     for media_type, reasons in counts.items():
         if reasons:
             page = f"{admin_url.rstrip('/')}/api/{media_type}report/?status__exact=pending_review"
             detail = ", ".join(f"{number:,} {escaped(reason)}" for reason, number in sorted(reasons.items()))
-            lines.append(f"  - *<{page}|{media_type}: {sum(reasons.values()):,}>* _({detail})_")
-    return Message("\n".join(lines), "Reported Media Requires Review", dag_id, task_id, alert=True)
+            lines.append(f"  - *{link(page, f'{media_type}: {sum(reasons.values()):,}')}* _({detail})_")
+    return Message(
+        "Reported media",
+        "Reported Media Requires Review",
+        dag_id,
+        task_id,
+        alert=True,
+        summary="The following media have been reported and wait for review:",
+        lines=tuple(lines),
+    )
 
 
 def stale_entries(dag_id: str, task_id: str, variable: str, closed: Sequence[StaleEntry]) -> Message:
     """Build an alert about entries of a Variable whose issue is not open."""
-    lines = [
-        f"These entries of `{variable}` refer to no open issue; remove them, or give them an open issue:"
-    ]
+    lines = []
     for entry in closed:
-        name = entry.dag_id + (f" ({entry.pattern})" if entry.pattern else "")
-        label = escaped(f"{name}: '{entry.predicate}'").replace("|", " ")
-        shown = f"<{escaped(entry.issue)}|{label}>" if entry.issue.startswith("https://") else label
+        label = entry.dag_id + (f" ({entry.pattern})" if entry.pattern else "") + f": '{entry.predicate}'"
+        shown = link(entry.issue, label) if entry.issue.startswith("https://") else escaped(label)
         lines.append(f"  - {shown}" + (f" ({escaped(entry.note)})" if entry.note else ""))
-    return Message("\n".join(lines), "Silenced DAG Check", dag_id, task_id, alert=True)
+    return Message(
+        f"{len(closed)} entries without an open issue",
+        "Silenced DAG Check",
+        dag_id,
+        task_id,
+        alert=True,
+        summary=f"These entries of `{variable}` refer to no open issue; remove them, or give them an open "
+        "issue:",
+        lines=tuple(lines),
+    )

@@ -3,12 +3,14 @@
 from airflow.plugins_manager import AirflowPlugin
 
 from catalog.plugins.dashboard.app import app
+from catalog.plugins.links import DashboardLink
 
 
 class CatalogPlugin(AirflowPlugin):
-    """Adds the dashboard and its entry in the navigation."""
+    """Adds the dashboard, its entry in the navigation, and links from tasks to its pages."""
 
     name = "catalog_dashboard"
+    global_operator_extra_links = [DashboardLink()]  # noqa: RUF012
     fastapi_apps = [{"app": app, "url_prefix": "/catalog", "name": "Catalog dashboard"}]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {

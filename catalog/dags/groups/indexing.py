@@ -22,6 +22,7 @@ from catalog.core.settings import (
     ES_INDEX_THROTTLING_RATE,
     TAG_POLICY,
 )
+from catalog.dags.common.assets import FILTERED, INDEX, note_written
 from catalog.dags.common.connections import SEARCH, database_connection, search_connection, sensitive_terms
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
@@ -115,7 +116,12 @@ def split_ranges() -> list[dict[str, int]]:
     return found
 
 
-@task(retries=4, execution_timeout=MAX_DURATION, executor=EXECUTOR)
+@task(
+    retries=4,
+    execution_timeout=MAX_DURATION,
+    executor=EXECUTOR,
+    map_index_template="rows {{ task.op_kwargs.part.first }} to {{ task.op_kwargs.part.last }}",
+)
 def index_range(part: dict[str, int]) -> dict[str, Any]:
     """Index the rows of a range and return the counts. A killed task resumes after what it has sent."""
     from catalog.data_refresh.indexing import IdRange, RangeIndexer
@@ -264,6 +270,8 @@ def update_live_indexes(refresh: Refresh) -> dict[str, Any]:
     for name, documents in counts.items():
         note_index(refresh, name, refresh.made(name).uuid, documents, rejected=sorted(updated.rejected))
     state.clear()
+    if updated.documents or any(plan.replaced.values()):
+        _note_indexes(refresh, counts)
     return {
         "documents": counts[plan.index],
         "filtered": counts[plan.filtered],
@@ -290,11 +298,28 @@ def make_live(refresh: Refresh) -> None:
     own = indexes_of(refresh)
     if refresh.stage == "promoted":
         own.require_live()
-        return
-    with kept_turn():
-        with database_connection(refresh.plan.api, autocommit=True) as api:
-            own.point_aliases(api)
-        complete(refresh)
+    else:
+        with kept_turn():
+            with database_connection(refresh.plan.api, autocommit=True) as api:
+                own.point_aliases(api)
+            complete(refresh)
+    if refresh.plan.mode != "incremental":
+        made = refresh.indexes
+        _note_indexes(refresh, {name: made[name].documents for name in refresh.plan.aliases.values()})
+
+
+def _note_indexes(refresh: Refresh, documents: Mapping[str, int | None]) -> None:
+    """Note the indexes of a refresh as written.
+
+    Args:
+        refresh: The refresh.
+        documents: Number of documents by index.
+    """
+    media_type = refresh.plan.media_type
+    assets = {media_type: INDEX[media_type], f"{media_type}-filtered": FILTERED[media_type]}
+    for alias, index in refresh.plan.aliases.items():
+        if asset := assets.get(alias):
+            note_written(asset, index=index, documents=documents[index], refresh=refresh.number)
 
 
 def delete_old_indexes(refresh: Refresh, made_by: list[str]) -> list[str]:

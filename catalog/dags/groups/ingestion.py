@@ -7,6 +7,7 @@ from airflow.sdk import task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.dates import utc
+from catalog.dags.common.assets import CATALOG
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun
 from catalog.dags.tasks.load import load
@@ -14,6 +15,9 @@ from catalog.dags.tasks.provider_run import is_manual
 from catalog.dags.tasks.pull import pull
 from catalog.ingestion.provider import provider_class
 from catalog.loading.history import last_whole
+
+# The days that a task covers, once it knows them.
+DAY = "{{ covers | default(task.op_kwargs.day_shift ~ ' days back') }}"
 
 
 @task
@@ -49,9 +53,7 @@ def ingest(
     cls, mapped = provider_class(provider), checked is not None
     media_types = list(cls.catalog_names)
     pulled_media = media_types[0] if len(media_types) == 1 else "mixed"
-    options: dict[str, Any] = (
-        {"on_failure_callback": [], "map_index_template": "{{ covers }}"} if mapped else {}
-    )
+    options: dict[str, Any] = {"on_failure_callback": [], "map_index_template": DAY} if mapped else {}
     timeout = pull_timeout or cls.pull_timeout
     # What a failed pull had read is loaded; but nothing is when the conf was refused.
     rule = "all_done_min_one_success" if mapped else "all_done"
@@ -67,6 +69,7 @@ def ingest(
                 task_id=f"load_{media_type}_data",
                 execution_timeout=cls.load_timeout,
                 trigger_rule=rule,
+                outlets=[CATALOG[media_type]],
                 **options,
             )(load)
             loaded = load_task(provider=provider, media_type=media_type, day_shift=day_shift)

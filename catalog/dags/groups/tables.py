@@ -17,6 +17,7 @@ from catalog.core.settings import (
     DATA_REFRESH_LIMIT,
     DATA_REFRESH_MOST_CHANGED,
 )
+from catalog.dags.common.assets import API, note_written
 from catalog.dags.common.connections import (
     API_DB,
     SEARCH,
@@ -24,7 +25,7 @@ from catalog.dags.common.connections import (
     catalog_connection,
     sensitive_terms,
 )
-from catalog.dags.common.context import GIVEN, Params, show_in_map_index
+from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.refreshes import begin_refresh, current_refresh, note_index, reach, replan
 from catalog.dags.common.retries import hint
@@ -49,6 +50,7 @@ from catalog.data_refresh.shape import check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
 
 log = logging.getLogger(__name__)
+SESSION = "session {{ task.op_kwargs.session }}"
 
 
 @task(task_id="begin_refresh")
@@ -116,14 +118,13 @@ def _new_names(media_type: MediaType, number: int) -> dict[str, str]:
     return {media_type: index, f"{media_type}-filtered": f"{index}-filtered"}
 
 
-@task(map_index_template="session {{ session }}")
+@task(map_index_template=SESSION)
 def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> list[dict[str, Any]]:
     """Copy each table, or its changed records; skipped with `index_only`.
 
     Returns:
         Progress of the copies; it is not done while other sessions are still copying.
     """
-    show_in_map_index(session=str(session))
     refresh = current_refresh("working")
     if params["index_only"]:
         raise AirflowSkipException("index_only: the live tables stay.")
@@ -209,10 +210,9 @@ def _continue_full(media_type: MediaType, refresh: Refresh, reason: str) -> Refr
     return replan(refresh, plan)
 
 
-@task(execution_timeout=MAX_DURATION, map_index_template="session {{ session }}")
+@task(execution_timeout=MAX_DURATION, map_index_template=SESSION)
 def build_indexes(media_type: MediaType, session: int) -> None:
     """Create the indexes and constraints of the copied tables, together with the other sessions."""
-    show_in_map_index(session=str(session))
     refresh = current_refresh("working")
     if refresh.plan.mode == "incremental":
         raise AirflowSkipException("incremental: the live tables keep their indexes.")
@@ -246,6 +246,12 @@ def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, i
             )
         reach(refresh, "tables")
         log.info("%s", applied or "an earlier attempt has applied the changes")
+        changes = {
+            name: sum(getattr(one, name) for one in applied.values())
+            for name in ("inserted", "updated", "deleted")
+        }
+        if any(changes.values()) or not applied:
+            note_written(API[media_type], mode=refresh.plan.mode, refresh=refresh.number, **changes)
         return msgspec.to_builtins(applied)  # type: ignore[no-any-return]
     with api_connection(autocommit=True) as api, hint("The old tables are still live."):
         require_whole(refresh)
@@ -260,5 +266,6 @@ def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, i
             )
         reach(refresh, "tables")
     log.info("rows whose view counts had changed since they were copied: %s", promoted.carried)
+    note_written(API[media_type], mode=refresh.plan.mode, refresh=refresh.number)
     orphans: dict[str, int] = promoted.orphans
     return orphans

@@ -1,66 +1,97 @@
 """Sends messages to Slack, or says in the task log why not."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
-from airflow.sdk import Connection, get_current_context
+import msgspec
+from airflow.sdk import Connection, conf, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
-from catalog.core.settings import ENVIRONMENT, SILENCED_SLACK_NOTIFICATIONS, SLACK_MESSAGE_OVERRIDE
+from catalog.core.setting import Silencing
+from catalog.core.settings import (
+    ENVIRONMENT,
+    SILENCED_SLACK_NOTIFICATIONS,
+    SLACK_DIGEST,
+    SLACK_MESSAGE_OVERRIDE,
+)
 from catalog.dags.common.secrets import mask
 from catalog.dags.common.variables import quietly
 from catalog.notifications.delivery import connection_id, reason_not_to_send
-from catalog.notifications.messages import Message, escaped, run_problem, task_failure
+from catalog.notifications.lengths import shortened
+from catalog.notifications.messages import Message, Origin, escaped, run_problem, run_url, task_failure
 
 log = logging.getLogger(__name__)
 TIMEOUT = 20  # seconds
+DIGEST = "daily_digest"  # the DAG that sends the collected reports
+FALLBACK = 10_000  # characters of the text for clients that show no blocks
 
 
 class UpstreamFailed(AirflowFailException):
     """A task cannot work because one before it failed, which has sent its own alert."""
 
 
-def send(message: Message) -> str | None:
-    """Send a message, or log it with the reason why not.
+class Unsent(msgspec.Struct, frozen=True):
+    """Why a message was not sent.
 
-    Never fails a task, whatever is wrong with Slack, its connection or the Variables it depends on. A
-    malformed one counts as its default and is named in the message.
+    Attributes:
+        reason: In words.
+        temporary: It may be possible to send the message later.
+    """
+
+    reason: str
+    temporary: bool = False
+
+
+def send(message: Message) -> str | None:
+    """Send a message, or log it with the reason why not; see `try_to_send`.
 
     Returns:
         The reason why the message was not sent; None if it was.
     """
+    unsent = try_to_send(message)
+    return unsent.reason if unsent else None
+
+
+def try_to_send(message: Message) -> Unsent | None:
+    """Send a message, or collect it for the digest, or log it with the reason why not.
+
+    Never fails a task, whatever is wrong with Slack, its connection or the Variables it depends on. A
+    malformed one counts as its default and is named in the message.
+    """
     try:
+        message = _with_origin(message)
         return _send(message)
     except Exception as error:  # the webhook is a secret, and it may be part of the error's text
         why = f"not sent: {type(error).__name__}"
         log.error("%s\n%s\n(%s)", message.username, message.text, why)
-        return f"it could not be sent: {type(error).__name__}"
+        return Unsent(f"it could not be sent: {type(error).__name__}", temporary=True)
 
 
-def _send(message: Message) -> str | None:
-    environment, override, silenced, problems = _settings(message)
-    text = "\n".join([message.text, *(f":warning: {escaped(problem)}" for problem in problems)])
+def _send(message: Message) -> Unsent | None:
+    settings = _settings(message)
     webhook = _webhook(connection_id(message))
     reason = reason_not_to_send(
         message,
         connection_exists=webhook is not None,
-        environment=environment,
-        override=override,
-        silenced=silenced,
+        environment=settings.environment,
+        override=settings.override,
+        silenced=settings.silenced,
     )
-    log.info(
-        "%s\n%s\n(%s)",
-        message.username,
-        text,
-        f"not sent: {reason}" if reason else f"to {connection_id(message)}",
-    )
-    if reason or webhook is None:
-        return reason
-    block = {"type": "section", "text": {"type": "mrkdwn", "text": text[:3000]}}
+    warnings = tuple(f":warning: {escaped(problem)}" for problem in settings.problems)
+    message = msgspec.structs.replace(message, lines=(*message.lines, *warnings))
+    collected = settings.digest and not reason and _collected(message)
+    where = f"kept for {DIGEST}" if collected else f"to {connection_id(message)}"
+    log.info("%s\n%s\n(%s)", message.username, message.text, f"not sent: {reason}" if reason else where)
+    if reason or webhook is None or collected:
+        return Unsent(reason) if reason else None
+    from catalog.notifications.blocks import blocks
+
     body = {
         "username": message.username,
-        "text": text,
-        "blocks": [block],
+        "text": shortened(message.text, FALLBACK),
+        "blocks": blocks(message),
         "unfurl_links": False,
         "unfurl_media": False,
     }
@@ -68,31 +99,96 @@ def _send(message: Message) -> str | None:
         response = webhook.send_dict(body)
     except OSError as error:
         log.warning("Slack could not be reached: %s", type(error).__name__)
-        return "Slack could not be reached"
+        return Unsent("Slack could not be reached", temporary=True)
     if response.status_code != 200:
         log.warning("Slack refused the message: status %s", response.status_code)
-        return f"Slack refused it with status {response.status_code}"
+        return Unsent(f"Slack refused it with status {response.status_code}", temporary=True)
     return None
 
 
-def _settings(message: Message) -> tuple[str, bool, dict[str, list[Any]], list[str]]:
-    """(environment, override, silenced entries, what is malformed about them).
+def _with_origin(message: Message) -> Message:
+    """Add the run and the log of the task that sends the message."""
+    try:
+        context = get_current_context()
+    except RuntimeError:  # a callback, which knows the run that it is about
+        return message
+    if message.origin:
+        return message
+    url = context["ti"].log_url
+    return msgspec.structs.replace(message, origin=Origin(context["dag_run"].run_id, run_url(url), url))
 
-    Somebody set a malformed override to have messages sent, so alerts are.
+
+def _collected(message: Message) -> bool:
+    """Collect a report for the digest, unless the DAG that sends it is paused; return whether it waits."""
+    from catalog.dags.common.connections import catalog_connection
+    from catalog.notifications.digest import collect
+
+    try:
+        if get_current_context()["ti"].get_dag(DIGEST).is_paused:
+            log.warning("SLACK_DIGEST is set, but %s is paused; the report is sent now.", DIGEST)
+            return False
+        with catalog_connection(autocommit=True) as connection:
+            collect(connection, message)
+    except Exception as error:
+        log.warning("The report could not be kept for %s: %s", DIGEST, type(error).__name__)
+        return False
+    return True
+
+
+class _Settings(msgspec.Struct, frozen=True):
+    """Settings that decide about a message.
+
+    Attributes:
+        environment: See `reason_not_to_send`, as the next two.
+        override: Somebody set a malformed override to have messages sent, so alerts are.
+        silenced: Entries by DAG.
+        digest: The message waits for the digest.
+        problems: What is malformed about the settings.
     """
+
+    environment: str
+    override: bool
+    silenced: dict[str, list[Silencing]]
+    digest: bool
+    problems: list[str]
+
+
+def _settings(message: Message) -> _Settings:
     environment, problem_1 = quietly(ENVIRONMENT)
     override, problem_2 = quietly(SLACK_MESSAGE_OVERRIDE)
     silenced, problem_3 = quietly(SILENCED_SLACK_NOTIFICATIONS)
-    problems = [problem for problem in (problem_1, problem_2, problem_3) if problem]
+    digest, problem_4 = quietly(SLACK_DIGEST) if message.completion else (False, None)
+    problems = [problem for problem in (problem_1, problem_2, problem_3, problem_4) if problem]
     for problem in problems:
         log.error("%s", problem)
-    return environment, override or bool(problem_2 and message.alert), silenced, problems
+    return _Settings(environment, override or bool(problem_2 and message.alert), silenced, digest, problems)
 
 
-def notify(text: str, sender: str, alert: bool = False) -> None:
-    """Send a text on behalf of the task that runs."""
+def notify(
+    title: str,
+    sender: str,
+    summary: str = "",
+    *,
+    fields: Mapping[str, object] | None = None,
+    lines: Sequence[str] = (),
+    alert: bool = False,
+    completion: bool = False,
+) -> str:
+    """Send a message on behalf of the task that runs, and return its text; see `Message`."""
     context = get_current_context()
-    send(Message(text, sender, context["dag_run"].dag_id, context["ti"].task_id, alert))
+    message = Message(
+        title,
+        sender,
+        context["dag_run"].dag_id,
+        context["ti"].task_id,
+        alert,
+        summary,
+        {name: str(value) for name, value in (fields or {}).items()},
+        tuple(lines),
+        completion=completion,
+    )
+    send(message)
+    return message.text
 
 
 def _webhook(conn_id: str) -> Any:
@@ -146,7 +242,8 @@ def alert_on_run_failure(context: Any) -> None:
     """Failure callback of every DAG, for runs that fail without a failed task, such as by a timeout."""
     reason, run = context.get("reason"), context["dag_run"]
     if reason != "task_failure":
-        send(run_problem(run.dag_id, run.run_id, f"The run failed: {reason or 'no reason is given'}."))
+        problem = f"The run failed: {reason or 'no reason is given'}."
+        send(run_problem(run.dag_id, _origin(run.dag_id, run.run_id), "Run failed", problem))
 
 
 async def alert_on_late_run(context: Any, floor: str = "") -> None:
@@ -162,4 +259,10 @@ async def alert_on_late_run(context: Any, floor: str = "") -> None:
 
     run = context["dag_run"]
     text = f"The run takes longer than usual: more than its average and {floor}. It continues."
-    await sync_to_async(send)(run_problem(run["dag_id"], run["dag_run_id"], text))
+    origin = _origin(run["dag_id"], run["dag_run_id"])
+    await sync_to_async(send)(run_problem(run["dag_id"], origin, "Run is late", text))
+
+
+def _origin(dag_id: str, run_id: str) -> Origin:
+    base = conf.get("api", "base_url", fallback="").rstrip("/")
+    return Origin(run_id, f"{base}/dags/{dag_id}/runs/{quote(run_id)}" if base else "")

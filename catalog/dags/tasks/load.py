@@ -9,6 +9,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.errors import CatalogError, NotWhole
 from catalog.core.media import MediaType
+from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.tasks.provider_run import ProviderRun
 from catalog.ingestion.completeness import not_whole
@@ -60,4 +61,14 @@ def load(provider: str, media_type: MediaType, day_shift: int) -> dict[str, Any]
     log.info("loaded: %s", report)
     if report.unusual and not manifest.accepted:
         raise NotWhole(not_whole(name, media_type, report.unusual))
+    if report.inserted or report.updated:
+        note_written(
+            CATALOG[media_type],
+            provider=name,
+            window=f"{job.window}" if job.window else None,
+            inserted=report.inserted,
+            updated=report.updated,
+            complete=report.complete,
+            replayed=report.replayed,
+        )
     return msgspec.to_builtins(report)  # type: ignore[no-any-return]

@@ -74,8 +74,12 @@ GUARDS = (
         holds="Only complete tables and indexes are exchanged, tables first.",
         row=27,
         file="catalog/dags/data_refresh.py",
-        find="            promote_tables(media_type),\n            update_indexes(),\n            promote_indexes(),\n",
-        replace="            update_indexes(),\n            promote_indexes(),\n            promote_tables(media_type),\n",
+        find="            promote_tables.override(**tables)(media_type),\n"
+        "            update_indexes.override(**documents)(),\n"
+        "            promote_indexes.override(**documents)(),\n",
+        replace="            update_indexes.override(**documents)(),\n"
+        "            promote_indexes.override(**documents)(),\n"
+        "            promote_tables.override(**tables)(media_type),\n",
         tests=("dags/test_refresh_order.py",),
     ),
     Guard(

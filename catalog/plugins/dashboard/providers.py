@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from catalog.core.dates import utc
 from catalog.ingestion.overview import facts
 from catalog.ingestion.parts import Parts, pull_key
-from catalog.ingestion.provider import Provider, provider_class, provider_names
+from catalog.ingestion.provider import Provider, provider_classes
 from catalog.ingestion.windows import Window
 from catalog.monitoring import counts, loads, popularity
 from catalog.monitoring.loads import Freshness, Load, Source
@@ -120,8 +120,9 @@ def provider(
     name: Annotated[str, InPath(pattern="^[a-z0-9_]+$")], session: SessionDep, readable: ReadableDags
 ) -> HTMLResponse:
     """Show one provider: growth, loads, reasons with examples, settings."""
-    if name not in provider_names():
-        raise HTTPException(404, f"There is no provider {name}.")
+    cls = next((cls for cls in provider_classes() if cls.name == name), None)
+    if cls is None:
+        raise HTTPException(404, f"There is no provider {name}, or its module cannot be imported.")
     page, shown = Page(), list[Media]()
     schedules: dict[str, Schedule] = {}
     own = [source for source in loads.sources() if source.provider == name]
@@ -143,7 +144,7 @@ def provider(
     rejected: list[Example] = []
     with sources.part(page.problems, "examples of rejects"):
         rejected = _rejected(session, name, [load for one in shown for load in one.history if load.rejected])
-    cls, dag_id = provider_class(name), f"{name}_workflow"
+    dag_id = f"{name}_workflow"
     return page.render(
         "provider.html",
         name=name,

@@ -53,6 +53,7 @@ def test_all_exist(dagbag, registry):
         "recreate_full_staging_index",
         "report_pending_reported_media",
         "rotate_db_snapshots",
+        "daily_digest",
         "staging_database_restore",
     }
     assert set(dagbag.dags) == wanted == set(registry)
@@ -66,6 +67,7 @@ def test_provider_dags(dagbag, name):
         "provider",
         f"ingestion: {'dated' if cls.dated else 'full'}",
         *(f"provider: {m}" for m in media),
+        *media,
     } == set(dag.tags)
     pull = f"ingest_data.pull_{media[0] if len(media) == 1 else 'mixed'}_data"
     assert list(dag.task_ids) == [

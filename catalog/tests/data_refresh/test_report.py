@@ -7,6 +7,10 @@ from catalog.data_refresh.columns import Copied
 from catalog.data_refresh.report import Checked, FilteredCounts, incremental_report, refresh_report
 
 
+def text_of(report):
+    return "\n".join([f"*{report.title}*: {report.summary}", *report.lines])
+
+
 def report(removed, rejected):
     return refresh_report(
         "image",
@@ -21,28 +25,29 @@ def report(removed, rejected):
 
 
 def test_rows_without_a_document_are_explained():
-    text = report(3, {"the engine refuses it": 1})
+    text = text_of(report(3, {"the engine refuses it": 1}))
     assert "`image`: 12 rows" in text
     assert "Rows without a document: 3 removed from their source; 1 rejected, the engine refuses it" in text
 
 
 def test_nothing_is_reported_when_each_row_has_a_document():
-    assert "without a document" not in report(0, {})
+    assert "without a document" not in text_of(report(0, {}))
 
 
 def test_counts_of_an_earlier_release_are_accepted():
     """A run that an upgrade interrupts reports the counts of tasks of the earlier release."""
     checked = msgspec.convert({"documents": 8, "rejected": {}, "tags": {"kept": 1}}, Checked)
     copied = msgspec.convert([{"table": "image", "rows": 12, "of a later release": 1}], list[Copied])
-    text = refresh_report(
+    found = refresh_report(
         "image", {}, {}, copied=copied, orphans={}, checked=checked, filtered=FilteredCounts(), digest="d"
     )
+    text = text_of(found)
     assert "`image`: 12 rows" in text
     assert "without a document" not in text
 
 
 def test_a_full_refresh_says_why_it_is_not_incremental():
-    text = refresh_report(
+    found = refresh_report(
         "image",
         {},
         {},
@@ -53,18 +58,19 @@ def test_a_full_refresh_says_why_it_is_not_incremental():
         digest="d",
         reason="there was no refresh before",
     )
-    assert "A full refresh, because there was no refresh before." in text
+    assert "A full refresh, because there was no refresh before." in text_of(found)
 
 
 def test_an_incremental_refresh():
-    assert incremental_report(
+    found = incremental_report(
         "audio",
         {"met": 10, "nypl": 5},
         {"met": 8, "nypl": 5},
         applied={"audioset": Applied(), "audio": Applied(1, 2000, 3, {"list_fk": 4})},
         updated={"changed": 2001, "hidden": 7, "removed": 1, "rejected": {"bad": 2}, "filtered": 11},
         digest="d",
-    ).splitlines() == [
+    )
+    assert text_of(found).splitlines() == [
         "*Audio data refresh complete, incremental*: 15 → 13 documents (-2, -13.33%)",
         "  - met: 10 → 8 (-2, -20.00%)",
         "  _Sources that did not change are omitted._",

@@ -75,7 +75,7 @@ def test_the_message():
     assert (none.username, none.alert, none.text) == (
         "Reported Media Check-In",
         False,
-        "No reported media wait for review. :tada:",
+        "*Reported media*: No reported media wait for review. :tada:",
     )
     some = pending_media(
         "d",

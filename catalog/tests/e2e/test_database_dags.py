@@ -96,9 +96,9 @@ def test_an_update(bench, images):
     assert state == "success"
     assert all(t.endswith("!") and not t.endswith("!!") for t in titles(images))
     messages = [m["text"] for m in bench.slack if m["username"] == "Upstream Batched Update"]
-    assert messages == [
-        "Preparing to update 1,000 rows of `image` (`e2e`).",
-        "Updated 1,000 of 1,000 rows of `image` (`e2e`).",
+    assert [text.splitlines()[0] for text in messages] == [
+        "*Rows selected*: Preparing to update 1,000 rows of `image` (`e2e`).",
+        "*Rows updated*: Updated 1,000 of 1,000 rows of `image` (`e2e`).",
     ]
     assert images.execute("select to_regclass('e2e_rows_to_update')").fetchone() == (None,)
 
@@ -276,7 +276,9 @@ def test_deleting_records(bench, images):
         "select count(*), min(deleted_reason) from deleted_image where provider = 'made_up'"
     ).fetchone()
     assert kept == (100, "a test")
-    assert [m["text"] for m in bench.slack] == ["Deleted 100 records of `image`: a test"]
+    assert [m["text"].splitlines()[0] for m in bench.slack] == [
+        "*Records deleted*: Deleted 100 records of `image`: a test"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -361,7 +363,7 @@ def test_license_urls(bench, images):
     ]
     texts = [m["text"] for m in bench.slack if "license_url" in m["username"]]
     assert "1,000 images of 3 licenses lack a license_url." in texts[0]
-    assert "license_url was added to 900 images; 100 still lack it." in texts
+    assert any("license_url was added to 900 images; 100 still lack it." in t for t in texts)
     assert any("none of Creative Commons'" in t and "terms None: 100" in t for t in texts)
     again, state = bench.run("add_license_url", {}, timeout=120)
     assert state == "success"
@@ -379,7 +381,7 @@ def test_flickr_thumbnails(bench):
         ).fetchone() == (0,)
         connection.execute("delete from image where url like 'https://example.org/flickr%'")
     assert [m["text"].partition(". With")[0] for m in bench.slack] == [
-        "300 of 300 Flickr thumbnails are removed, 0 are left"
+        "*Thumbnails removed*: 300 of 300 Flickr thumbnails are removed, 0 are left"
     ]
 
 

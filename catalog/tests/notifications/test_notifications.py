@@ -1,16 +1,24 @@
 """Messages for Slack, and the conditions under which they are sent."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 
 from catalog.core.setting import Silencing
-from catalog.notifications.delivery import reason_not_to_send
+from catalog.notifications.blocks import blocks
+from catalog.notifications.delivery import reason_not_to_send, silencing_issue
 from catalog.notifications.messages import (
     Message,
+    Origin,
     duration,
+    flickr_suggestions,
     load_completion,
+    malformed_setting,
+    pending_media,
     reingestion_errors,
+    run_problem,
+    stale_entries,
     task_failure,
 )
 from catalog.tests.values import present
@@ -166,3 +174,131 @@ def test_failed_days_in_one_alert():
     message = reingestion_errors("d", "t", [("2024-02-10", "http://log"), ("2024-02-03", None)])
     assert "*2 ingestion days failed*" in message.text
     assert "<http://log|2024-02-10>" in message.text
+
+
+DAY = (datetime(2024, 2, 10, tzinfo=UTC), datetime(2024, 2, 11, tzinfo=UTC))
+COUNTS = "60 inserted, 15 updated, 20 unchanged, 3 skipped, 2 rejected of 100 fetched"
+PARTIAL = (
+    "*Partial*: a pull did not reach its end; what it had read is loaded. "
+    "Clear the failed pull to continue it."
+)
+ACCEPTING = (
+    'If this is right, trigger the DAG with the conf {"accept_shortfall": true}: '
+    "the pull then counts as whole."
+)
+ENTRY = SimpleNamespace(
+    dag_id="f", issue="https://github.com/o/n/issues/2", predicate="Time|Out", pattern="p.*", note="gone"
+)
+# Lines of the messages of earlier releases, which entries of SILENCED_SLACK_NOTIFICATIONS may match.
+SILENCED = [
+    (
+        lambda: load_completion("w", "t", [report(replayed=True, complete=False)], window=DAY),
+        [
+            "*DAG*: `w` (REPLAY)",
+            "*Date range*: 2024-02-10 -> 2024-02-11",
+            "*Duration of data pull tasks*: 1 hour, 3 mins",
+            PARTIAL,
+            "*Number of records upserted per media type*:",
+            f"  - `image`: 75 _({COUNTS})_",
+            "      2 missing &lt;url&gt;",
+            "      3 no license",
+        ],
+    ),
+    (
+        lambda: load_completion(
+            "w", "t", [report(whole=False, shortfalls=["4 <items>"])], window=None, reingestion=True
+        ),
+        [
+            "*Date range*: _multiple time periods_",
+            "_The duration is the sum over all pull tasks; it does not include loading._",
+            "*Not whole*, and not counted as fresh:",
+            "  - 4 &lt;items&gt;",
+            ACCEPTING,
+        ],
+    ),
+    (
+        lambda: load_completion("w", "t", [report(whole=False)], window=None),
+        ["*Limited*: this run asked for a part only, and does not count as fresh."],
+    ),
+    (
+        lambda: task_failure(
+            "d",
+            "t",
+            when=DAY[0],
+            log_url="http://x/dags/d/runs/r/tasks/t?try_number=2",
+            exception=ValueError("<!channel> & so"),
+            run_id="r",
+            attempt=2,
+        ),
+        [
+            "*DAG*: `d`",
+            "*Task*: `t`, attempt 2",
+            "*Run*: `r`",
+            "*Logical Date*: 2024-02-10T00:00:00Z",
+            "*Log*: <http://x/dags/d/runs/r/tasks/t?try_number=2|View Logs>",
+            "*Exception Type*: `builtins.ValueError`",
+            "*Exception*: &lt;!channel&gt; &amp; so",
+        ],
+    ),
+    (
+        lambda: run_problem("d", Origin("r"), "Run failed", "The run failed: timed_out."),
+        ["*DAG*: `d`", "*Run*: `r`", "The run failed: timed_out."],
+    ),
+    (
+        lambda: malformed_setting("d", "t", "ENVIRONMENT is malformed: x."),
+        ["*Malformed setting*: ENVIRONMENT is malformed: x.", "Found by `d`, task `t`."],
+    ),
+    (
+        lambda: reingestion_errors("d", "t", [("2024-02-10", "http://log"), ("2024-02-03", None)]),
+        [
+            "*2 ingestion days failed* in `d`; the other days were loaded.",
+            "  - <http://log|2024-02-10>",
+            "  - 2024-02-03",
+        ],
+    ),
+    (
+        lambda: flickr_suggestions("d", "t", [SimpleNamespace(name="A <b>", nsid="1@N00", photos=700)]),
+        [
+            "*Consider adding these institutions as sub-providers of Flickr:*",
+            "  - A &lt;b&gt;: 1@N00 _(700 CC-licensed images)_",
+        ],
+    ),
+    (
+        lambda: pending_media("d", "t", {"image": {"other": 3}}, "http://x"),
+        [
+            "The following media have been reported and wait for review:",
+            "  - *<http://x/api/imagereport/?status__exact=pending_review|image: 3>* _(3 other)_",
+        ],
+    ),
+    (
+        lambda: stale_entries("d", "t", "V", [ENTRY]),
+        [
+            "These entries of `V` refer to no open issue; remove them, or give them an open issue:",
+            "  - <https://github.com/o/n/issues/2|f (p.*): 'Time Out'> (gone)",
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("build", "lines"), SILENCED)
+def test_entries_silence_what_they_silenced_before(build, lines):
+    message = build()
+    for line in lines:
+        entry = Silencing("I1", line)
+        assert silencing_issue(message, {message.dag_id: [entry]}) == "I1", line
+
+
+@pytest.mark.parametrize(("build", "lines"), SILENCED)
+def test_slack_shows_what_the_log_says(build, lines):
+    """Each part of the text is in the blocks, where names of fields are on lines of their own."""
+    message = build()
+    shown = "\n".join(
+        part["text"].replace("*\n", "*: ", 1)
+        for block in blocks(message)
+        for part in (block.get("fields") or block.get("elements") or [block["text"]])
+    )
+    title, *others = message.text.removesuffix("\n").split("\n")
+    assert message.title in shown
+    assert title.removeprefix(f"*{message.title}*").removeprefix(": ") in shown
+    for line in others:
+        assert line in shown

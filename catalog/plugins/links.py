@@ -1,0 +1,37 @@
+"""The link from a task in Airflow's UI to the dashboard's page about what the task works on."""
+
+from functools import cache
+from typing import Any
+
+from airflow.configuration import conf
+from airflow.sdk import BaseOperatorLink
+from airflow.sdk.types import TaskInstanceKey
+
+from catalog.core.media import MEDIA_TYPES
+from catalog.ingestion.provider import dag_ids, provider_classes
+
+
+class DashboardLink(BaseOperatorLink):
+    """Leads from tasks of provider DAGs to the provider, and from those of data refreshes to the media type.
+
+    The plugin registers it for all operators. The API server asks it whenever a task is shown, so it works
+    before and while a task runs, and tasks store nothing for it. Other tasks have no such button.
+    """
+
+    name = "Catalog dashboard"
+
+    def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address of the page; "" if there is none for the DAG of the task."""
+        page = pages().get(ti_key.dag_id)
+        base = conf.get("api", "base_url", fallback="").rstrip("/")
+        return f"{base}/catalog/{page}" if page else ""
+
+
+@cache
+def pages() -> dict[str, str]:
+    """Return the page of each DAG that has one, below the dashboard's address."""
+    found = {dag_id: f"providers/{cls.name}" for cls in provider_classes() for dag_id in dag_ids(cls)}
+    for media_type in MEDIA_TYPES:
+        for dag_id in (f"{media_type}_data_refresh", f"create_filtered_{media_type}_index"):
+            found[dag_id] = f"refresh?media={media_type}"
+    return found

@@ -1,0 +1,117 @@
+"""Messages at Slack's end of the connection."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from catalog.tests.values import present
+
+pytestmark = [pytest.mark.airflow, pytest.mark.enable_socket]
+RUN_URL = "http://airflow.example.org/dags/flickr_workflow/runs/manual__1"
+
+
+@pytest.fixture
+def slack(httpserver, monkeypatch):
+    """Return a function that returns what arrived at Slack."""
+    httpserver.expect_request("/services/T/B/secret").respond_with_data("ok")
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK_ALERTS", httpserver.url_for("/services/T/B/secret"))
+    monkeypatch.setenv("AIRFLOW_VAR_ENVIRONMENT", "production")
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://airflow.example.org/")
+    return lambda: [request.get_json() for request, _ in httpserver.log]
+
+
+def failed(exception):
+    return {
+        "exception": exception,
+        "ti": SimpleNamespace(
+            dag_id="flickr_workflow",
+            task_id="pull_image_data",
+            try_number=2,
+            log_url=f"{RUN_URL}/tasks/pull_image_data?try_number=2",
+        ),
+        "dag_run": SimpleNamespace(
+            logical_date=None, run_after=None, run_id="manual__1", dag_id="flickr_workflow"
+        ),
+    }
+
+
+def test_an_alert_says_what_and_where(slack, caplog):
+    from catalog.dags.operators.slack import alert_on_failure
+
+    with caplog.at_level("INFO"):
+        alert_on_failure(failed(RuntimeError("it <broke>")))
+    [found] = slack()
+    assert found["blocks"] == [
+        {"type": "header", "text": {"type": "plain_text", "text": "pull_image_data failed", "emoji": False}},
+        {
+            "type": "section",
+            "fields": [
+                {"type": "mrkdwn", "text": "*DAG*\n`flickr_workflow`"},
+                {"type": "mrkdwn", "text": "*Task*\n`pull_image_data`, attempt 2"},
+            ],
+        },
+        {
+            "type": "section",
+            "text": {
+                "type": "mrkdwn",
+                "text": "*Exception Type*: `builtins.RuntimeError`\n*Exception*: it &lt;broke&gt;",
+            },
+        },
+        {
+            "type": "context",
+            "elements": [
+                {"type": "mrkdwn", "text": "*Run*: `manual__1`"},
+                {"type": "mrkdwn", "text": f"<{RUN_URL}|View Run>"},
+                {
+                    "type": "mrkdwn",
+                    "text": f"*Log*: <{RUN_URL}/tasks/pull_image_data?try_number=2|View Logs>",
+                },
+            ],
+        },
+    ]
+    assert found["text"].splitlines()[0] == "*pull_image_data failed*"
+    assert found["text"] in caplog.text
+
+
+@pytest.mark.parametrize("size", [5_000, 100_000])
+def test_a_long_message_arrives_shortened_and_is_whole_in_the_log(slack, caplog, size):
+    from catalog.dags.operators.slack import FALLBACK, send
+    from catalog.notifications.messages import Message
+
+    text = "x&amp;" * (size // 6)
+    with caplog.at_level("INFO"):
+        assert send(Message("Long", "name", "d", alert=True, lines=(text,))) is None
+    [found] = slack()
+    assert len(found["text"]) <= FALLBACK
+    assert text in caplog.text
+    shown = [block["text"]["text"] for block in found["blocks"] if block["type"] == "section"]
+    assert text.startswith("".join(shown))
+    if size < FALLBACK:
+        assert "".join(shown) == text
+    else:
+        assert "more lines are in the log" in found["blocks"][-1]["elements"][0]["text"]
+
+
+def test_a_run_that_failed_without_a_failed_task_is_linked(slack):
+    from catalog.dags.operators.slack import alert_on_run_failure
+
+    run = SimpleNamespace(dag_id="flickr_workflow", run_id="manual__1")
+    alert_on_run_failure({"reason": "timed_out", "dag_run": run})
+    [found] = slack()
+    assert f"<{RUN_URL}|View Run>" in found["text"]
+    assert "The run failed: timed_out." in found["text"]
+
+
+@pytest.mark.parametrize(("status", "sent"), [(200, True), (500, False), (404, False)])
+def test_a_refusal_is_told_from_a_setting_that_sends_nothing(slack, httpserver, monkeypatch, status, sent):
+    from catalog.dags.operators.slack import try_to_send
+    from catalog.notifications.messages import Message
+
+    message = Message("Something", "name", "d", alert=True)
+    httpserver.clear()
+    httpserver.expect_request("/services/T/B/secret").respond_with_data("", status)
+    unsent = try_to_send(message)
+    assert (unsent is None) is sent
+    assert sent or present(unsent).temporary
+    monkeypatch.setenv("AIRFLOW_VAR_ENVIRONMENT", "local")
+    assert present(try_to_send(message)).temporary is False
