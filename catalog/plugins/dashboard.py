@@ -33,6 +33,7 @@ from catalog.core.settings import (
 )
 from catalog.dags.common.iam import with_token
 from catalog.data_refresh.tag_policy import policy_from
+from catalog.loading.freshness import freshness
 from catalog.plugins import figures
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def page() -> str:
             "records": figures.records(connection),
             "growth": figures.growth(connection, now),
             "outcomes": figures.outcomes(connection),
-            "freshness": figures.freshness(connection, now),
+            "freshness": freshness(connection, now),
             "popularity": figures.popularity(connection),
         }
     with _part(problems, "the search engine"):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, LiteralString
+from typing import Any
 
 import msgspec
 from psycopg import sql
@@ -12,30 +12,11 @@ from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.core.setting import PassedOver, Silencing
 from catalog.data_refresh.search import Indexes
-from catalog.ingestion.provider import Provider, provider_class, provider_names
+from catalog.loading.freshness import newest
 from catalog.notifications.messages import flags_of
 
 WEEKS = 26
 COUNTED = 64 * 2**20  # bytes of a table that is counted in a moment
-PERIODS = {
-    "@daily": 1,
-    "@weekly": 7,
-    "@monthly": 31,
-    "@quarterly": 92,
-}  # days; a cron expression counts as a month
-
-
-class Freshness(msgspec.Struct, frozen=True):
-    """The age of a provider's newest whole pull: fresh, late (older than 1.5 periods), or never.
-
-    last: the end of the newest window of a dated provider; the time of the newest load of the others.
-    """
-
-    provider: str
-    media_type: str
-    schedule: str
-    last: datetime | None
-    state: str
 
 
 class Alias(msgspec.Struct, frozen=True):
@@ -95,47 +76,8 @@ def outcomes(connection: Connection) -> list[dict[str, Any]]:
     """The last load of each provider and medium: all that was fetched, by what became of it, with reasons."""
     columns = """dag_id, run_id, finished_on, complete, whole, replayed, shortfalls, accepted, fetched,
                  inserted, updated, unchanged, skipped, rejected, skipped_reasons, rejected_reasons"""
-    rows = _newest(connection, "ingestion_report", columns, "finished_on")
+    rows = newest(connection, "ingestion_report", columns, "finished_on")
     return [{**row, "flags": flags_of(row)} for row in rows]
-
-
-def freshness(connection: Connection, now: datetime) -> list[Freshness]:
-    """Each provider against its schedule."""
-    newest = _newest(connection, "whole_pull", "fresh_on", "fresh_on")
-    last = {(row["provider"], row["media_type"]): row["fresh_on"] for row in newest}
-    found = []
-    for cls, media_type, provider in _sources():
-        when = last.get((provider, media_type))
-        allowed = timedelta(
-            days=1.5 * PERIODS.get(cls.schedule, 31) + cls.dated
-        )  # a day is pulled after its end
-        state = "never" if when is None else "late" if now - when > allowed else "fresh"
-        found.append(Freshness(provider, media_type, cls.schedule, when, state))
-    return sorted(found, key=lambda f: ("late", "never", "fresh").index(f.state))
-
-
-def _sources() -> list[tuple[type[Provider], str, str]]:
-    """(class, media type, provider in the catalog) of all that is ingested."""
-    return [
-        (cls, *pair) for cls in map(provider_class, provider_names()) for pair in cls.catalog_names.items()
-    ]
-
-
-def _newest(
-    connection: Connection, relation: LiteralString, columns: LiteralString, by: LiteralString
-) -> list[dict[str, Any]]:
-    """Return columns of each source's newest row, and the source; one index look-up each."""
-    query = f"""
-        select provider, media_type, r.*
-          from unnest(%s::text[], %s::text[]) s (provider, media_type)
-         cross join lateral (
-             select {columns} from {relation} i
-              where i.provider = s.provider and i.media_type = s.media_type order by {by} desc limit 1
-         ) r
-         order by 1, 2
-    """  # noqa: S608 - all are literals of this module
-    _, media_types, providers = zip(*_sources(), strict=True)
-    return _rows(connection, query, [list(providers), list(media_types)])
 
 
 def popularity(connection: Connection) -> list[dict[str, Any]]:

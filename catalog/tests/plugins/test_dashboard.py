@@ -8,6 +8,7 @@ import pytest
 from catalog.data_refresh.mapping import index_body, index_meta
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database import sample_data
+from catalog.loading.freshness import freshness
 from catalog.plugins import figures
 from catalog.tests.waiting import until
 
@@ -71,7 +72,7 @@ def test_records_of_large_tables_are_estimated(loaded, monkeypatch):
 def test_an_empty_catalog(catalog):
     assert figures.records(catalog) == []
     assert figures.outcomes(catalog) == []
-    assert {f.state for f in figures.freshness(catalog, NOW)} == {"never"}
+    assert {f.state for f in freshness(catalog, NOW)} == {"never"}
     assert [n for _, n in figures.growth(catalog, NOW)] == [0] * figures.WEEKS
 
 
@@ -99,7 +100,7 @@ def test_the_last_outcome_of_each_provider(loaded):
 
 def test_freshness(loaded):
     """A partial load does not count; a month is late for a daily provider."""
-    by_provider = {(f.provider, f.media_type): f for f in figures.freshness(loaded, NOW)}
+    by_provider = {(f.provider, f.media_type): f for f in freshness(loaded, NOW)}
     assert by_provider["flickr", "image"].state == "fresh"
     assert (by_provider["met", "image"].state, by_provider["met", "image"].last) == (
         "late",
@@ -166,7 +167,7 @@ def test_the_page(loaded, search):
         growth=growth,
         bars=figures.bars(growth),
         outcomes=figures.outcomes(loaded),
-        freshness=figures.freshness(loaded, NOW),
+        freshness=freshness(loaded, NOW),
         popularity=figures.popularity(loaded),
         aliases=figures.aliases(search),
         policy=DEFAULT,
