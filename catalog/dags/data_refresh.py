@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.dags.common import metrics
 from catalog.dags.common.connections import api_connection, catalog_connection
 from catalog.dags.common.context import GIVEN, Params, TaskInstance
 from catalog.dags.common.refreshes import current_refresh
@@ -163,6 +164,8 @@ def promote_indexes(params: Params = GIVEN) -> None:
     refresh = current_refresh("working" if params["index_only"] else "tables", "promoted")
     with hint("The old indexes are still live."):
         make_live(refresh)
+    if refresh.stage != "promoted":
+        metrics.send_promotion(refresh)
 
 
 @task
@@ -188,27 +191,25 @@ def report_record_counts(
     before, after = refresh.plan.documents[media_type], engine.sources(media_type)
     digest = engine.meta(media_type).get("tag_policy_digest", "")
     if refresh.plan.mode == "incremental":
-        text = incremental_report(
-            media_type,
-            before,
-            after,
-            applied=msgspec.convert(ti.xcom_pull(task_ids="promote_tables") or {}, dict[str, Applied]),
-            updated=ti.xcom_pull(task_ids="update_indexes") or {},
-            digest=digest,
-        )
+        applied = msgspec.convert(ti.xcom_pull(task_ids="promote_tables") or {}, dict[str, Applied])
+        updated = ti.xcom_pull(task_ids="update_indexes") or {}
+        text = incremental_report(media_type, before, after, applied=applied, updated=updated, digest=digest)
+        metrics.send_incremental(refresh.plan, copies, applied.values(), updated)
         notify(text, "Data refresh record difference")
         return text
+    index, without_sensitive = msgspec.convert(checked, Checked), msgspec.convert(filtered, FilteredCounts)
     text = refresh_report(
         media_type,
         before,
         after,
         copied=list(tables.values()),
         orphans=ti.xcom_pull(task_ids="promote_tables") or {},
-        checked=msgspec.convert(checked, Checked),
-        filtered=msgspec.convert(filtered, FilteredCounts),
+        checked=index,
+        filtered=without_sensitive,
         digest=digest,
         reason=refresh.plan.reason,
     )
+    metrics.send_refresh(refresh.plan, tables.values(), index, without_sensitive)
     notify(text, "Data refresh record difference")
     return text
 

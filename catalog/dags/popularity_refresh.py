@@ -14,6 +14,7 @@ from airflow.sdk import Param, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.dags.common import metrics
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance, show_in_map_index
 from catalog.dags.dag_factory import catalog_dag
@@ -121,7 +122,9 @@ def note_refreshed(media_type: MediaType, provider: str) -> tuple[str, int]:
     show_in_map_index(provider=provider)
     timeout = METRIC_TIMEOUT[media_type].total_seconds()
     with catalog_connection(autocommit=True) as connection:
-        return provider, popularity.note_refreshed(connection, media_type, provider, timeout)
+        scored = popularity.note_refreshed(connection, media_type, provider, timeout)
+    metrics.send_scored(media_type, provider, scored)
+    return provider, scored
 
 
 @task(trigger_rule="all_done")
