@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from catalog.core.metrics import DELETED
+from catalog.core.metrics import DELETED, LOAD_SECONDS, PULL_SECONDS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.enable_socket]
 
@@ -48,15 +48,39 @@ def test_a_failing_query_fails_no_task(stats, catalog):
     assert catalog.execute("select 1").fetchone() == (1,)
 
 
-def test_a_metric_is_sent_with_its_tags(stats):
-    from catalog.dags.common import metrics
-
-    sent = []
+@pytest.fixture
+def sent(stats):
+    """What is sent: name, value and tags."""
+    found = []
 
     class Backend:
         def incr(self, name, count, tags):
-            sent.append((name, count, tags))
+            found.append((name, count, tags))
+
+        gauge = incr
 
     stats.initialize(factory=Backend, export_legacy_names=True)
+    return found
+
+
+def test_a_metric_is_sent_with_its_tags(sent):
+    from catalog.dags.common import metrics
+
     metrics.count_deleted("audio", 5)
     assert sent == [(DELETED.name, 5, {"media_type": "audio"})]
+
+
+def test_the_durations_of_the_batches_of_a_run_are_added_up(sent, catalog):
+    from catalog.dags.common import metrics
+
+    for number, pull, load in ((0, 1.5, 3), (1, 2.25, None)):
+        catalog.execute(
+            "insert into ingestion_report (dag_id, run_id, day_shift, provider, media_type, manifest_token,"
+            " manifest_pages, complete, fetched, inserted, updated, unchanged, skipped, rejected,"
+            " pull_seconds, load_seconds)"
+            " values ('d', 'r', %s, 'p', 'image', 't', 1, true, 0, 0, 0, 0, 0, 0, %s, %s)",
+            [number, pull, load],
+        )
+    metrics.send_durations_of_run(catalog, "d", "r")
+    tags = {"provider": "p", "media_type": "image"}
+    assert sent == [(PULL_SECONDS.name, 3.75, tags), (LOAD_SECONDS.name, 3, tags)]

@@ -77,6 +77,16 @@ def test_a_load_is_counted_once_although_its_task_runs_twice(bench, received, tm
     until(lambda: counted(received) == twenty)  # had the cleared task counted, it would be 30
 
 
+def test_a_collector_that_is_away_fails_no_task(bench, tmp_path):
+    nobody = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "1"}
+    folder = snap_recording(tmp_path / "away", "AWAY", pages=1)
+    with bench.metrics({"AIRFLOW__METRICS__OTEL_ON": "True", **nobody}):
+        run_id, state = bench.run(STOCKSNAP, {"replay": str(folder)})
+    tries = {t["task_id"]: t["try_number"] for t in bench.api.tasks(STOCKSNAP, run_id)}
+    assert (state, tries[LOAD]) == ("success", 1)
+    assert len(bench.photos("AWAY")) == 5
+
+
 @contextmanager
 def counted_as_real(bench, run_id):
     """Make a replay count as a pull from the provider."""
