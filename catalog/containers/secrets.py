@@ -128,7 +128,7 @@ def audience(name: str) -> str | None:
         `settings.json` for all Airflow containers, `alerts.json` for those that send alerts, `tasks.json` for
         those that run tasks; None for entries that only compose.yml uses, and for unknown ones.
     """
-    if name in _PLAIN or name.startswith("AIRFLOW__"):
+    if name in _PLAIN or name.startswith(("AIRFLOW__", "OTEL_")):
         return "settings.json"
     if name.startswith("AIRFLOW_CONN_SLACK_"):
         return "alerts.json"

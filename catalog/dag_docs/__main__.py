@@ -1,4 +1,4 @@
-"""`./just dag-docs [--check]`: generate DAGs.md and the tables of providers and settings in docs/.
+"""`./just dag-docs [--check]`: generate DAGs.md and the tables of providers, settings and metrics in docs/.
 
 With `--check`, nothing is written: the exit status is 1 if a document has drifted from the code.
 """
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from catalog.cli import program
 from catalog.core.errors import Refused
+from catalog.core.metrics import METRICS
 from catalog.core.settings import SETTINGS
 from catalog.ingestion.overview import overview
 
@@ -53,6 +54,23 @@ def settings_table(found: str) -> str:
     return _replaced(found, "settings", ("Name", "Kind", "Without it", "Meaning"), rows)
 
 
+def metrics_table(found: str) -> str:
+    """Return the text of docs/metrics.md with the table of metrics as they are declared now."""
+    rows = [
+        (
+            f"`{m.name}`",
+            m.kind,
+            m.unit,
+            ", ".join(f"`{tag}`" for tag in m.tags),
+            m.meaning,
+            f"`{m.prometheus}`",
+        )
+        for m in METRICS
+    ]
+    head = ("Metric", "Kind", "Unit", "Tags", "Meaning", "In Prometheus")
+    return _replaced(found, "metrics", head, rows)
+
+
 def _replaced(found: str, name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Replace the table between the two marker lines of a name; cells are not padded, see `render`."""
     first, last = f"<!-- {name}: written by ./just dag-docs -->", f"<!-- end of {name} -->"
@@ -75,7 +93,8 @@ class Document(NamedTuple):
 def documents() -> Iterator[Document]:
     path = ROOT / "DAGs.md"
     yield Document(path, path.read_text(encoding="utf-8") if path.exists() else "", dags_md())
-    for name, table in (("providers", providers_table), ("configuration", settings_table)):
+    tables = (("providers", providers_table), ("configuration", settings_table), ("metrics", metrics_table))
+    for name, table in tables:
         path = ROOT / "docs" / f"{name}.md"
         found = path.read_text(encoding="utf-8")
         yield Document(path, found, table(found))

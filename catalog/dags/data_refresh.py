@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.dags.common import metrics
 from catalog.dags.common.assets import API, CATALOG, FILTERED, INDEX, POPULARITY
 from catalog.dags.common.connections import api_connection, catalog_connection
 from catalog.dags.common.context import GIVEN, Params, TaskInstance
@@ -165,6 +166,8 @@ def promote_indexes(params: Params = GIVEN) -> None:
     refresh = current_refresh("working" if params["index_only"] else "tables", "promoted")
     with hint("The old indexes are still live."):
         make_live(refresh)
+    if refresh.stage != "promoted":
+        metrics.send_promotion(refresh)
 
 
 @task
@@ -190,26 +193,26 @@ def report_record_counts(
     before, after = refresh.plan.documents[media_type], engine.sources(media_type)
     digest = engine.meta(media_type).get("tag_policy_digest", "")
     if refresh.plan.mode == "incremental":
+        updated = ti.xcom_pull(task_ids="update_indexes") or {}
+        applied = msgspec.convert(ti.xcom_pull(task_ids="promote_tables") or {}, dict[str, Applied])
         report = incremental_report(
-            media_type,
-            before,
-            after,
-            applied=msgspec.convert(ti.xcom_pull(task_ids="promote_tables") or {}, dict[str, Applied]),
-            updated=ti.xcom_pull(task_ids="update_indexes") or {},
-            digest=digest,
+            media_type, before, after, applied=applied, updated=updated, digest=digest
         )
+        metrics.send_incremental(refresh.plan, copies, applied.values(), updated)
     else:
+        index, shown = msgspec.convert(checked, Checked), msgspec.convert(filtered, FilteredCounts)
         report = refresh_report(
             media_type,
             before,
             after,
             copied=list(tables.values()),
             orphans=ti.xcom_pull(task_ids="promote_tables") or {},
-            checked=msgspec.convert(checked, Checked),
-            filtered=msgspec.convert(filtered, FilteredCounts),
+            checked=index,
+            filtered=shown,
             digest=digest,
             reason=refresh.plan.reason,
         )
+        metrics.send_refresh(refresh.plan, tables.values(), index, shown)
     return notify(
         report.title,
         "Data refresh record difference",

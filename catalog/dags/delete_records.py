@@ -30,6 +30,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
+from catalog.dags.common import metrics
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
@@ -100,6 +101,7 @@ def check_deletion(params: Params = GIVEN, dag_run: DagRun = GIVEN, ti: TaskInst
             raise AirflowFailException(
                 f"{', '.join(busy)} is running and may write these records; clear this task when it ends."
             )
+    metrics.count_deleted(params["table_name"], 0)  # so that an increase of a new counter is seen
     return progress.total
 
 
@@ -156,8 +158,11 @@ def delete_records_from_media_table(params: Params = GIVEN, dag_run: DagRun = GI
         )
         if (progress := job.claim()) is None:
             raise AirflowFailException("no rows are selected; clear check_deletion too, which selects them.")
+        repeated = job.finished(progress)
         progress = job.run(progress)
         job.finish()
+    if not repeated:
+        metrics.count_deleted(params["table_name"], progress.updated)
     log.info("%s records deleted; %s were missing.", f"{progress.updated:,}", f"{progress.missing:,}")
     if progress.updated:
         note_written(CATALOG[params["table_name"]], deleted=progress.updated)

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from upath import UPath
 
 from catalog.core.settings import CATALOGUE_OF_LIFE, INATURALIST_DUMP
+from catalog.dags.common import metrics
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params
@@ -105,6 +106,7 @@ def check_for_file_updates(params: Params = GIVEN) -> str:
                 f"the dump at {root} has not changed since it was loaded; conf `force` loads it again."
             )
         dump.prepare(connection, token)
+    metrics.expect_loads(cls.catalog_names)
     return token
 
 
@@ -143,12 +145,13 @@ def check_dump(token: str, params: Params = GIVEN, dag_run: DagRun = GIVEN) -> l
 
 
 class BatchProgress:
-    """Writes a line to the task log for each batch."""
+    """Counts each batch in the metrics, and writes a line to the task log."""
 
     def __init__(self) -> None:
         self._began, self._photos = time.monotonic(), 0
 
     def __call__(self, batch: photo_batches.Batch, of: int, report: LoadReport) -> None:
+        metrics.count_load(report)
         self._photos += report.fetched
         log.info(
             "batch %d of %d: %s photos, %s inserted, %s updated, %s unchanged; %.0f photos/s",
@@ -187,6 +190,7 @@ def load_image_data(
                 complete=True,
                 replayed=bool(params.get("replay")),
             )
+        metrics.send_durations_of_run(connection, dag_run.dag_id, dag_run.run_id)
         return len(photo_batches.batches(connection))
 
 

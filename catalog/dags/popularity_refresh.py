@@ -14,6 +14,7 @@ from airflow.sdk import Param, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.dags.common import metrics
 from catalog.dags.common.assets import CATALOG, POPULARITY, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
@@ -130,6 +131,7 @@ def note_refreshed(media_type: MediaType, provider: str) -> tuple[str, int]:
         constant=None if metric.constant is None else f"{metric.constant:g}",
         scored=scored,
     )
+    metrics.send_scored(media_type, provider, scored)
     return provider, scored
 
 

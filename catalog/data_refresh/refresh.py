@@ -91,6 +91,7 @@ class Refresh(msgspec.Struct, frozen=True):
         plan: Its plan.
         stage: `working` until the tables are exchanged (`tables`), then `promoted`.
         indexes: Created indexes by name.
+        begun_on: When the plan was recorded.
     """
 
     number: int
@@ -99,6 +100,7 @@ class Refresh(msgspec.Struct, frozen=True):
     plan: Plan
     stage: Stage
     indexes: dict[str, Made]
+    begun_on: datetime
 
     @property
     def identity(self) -> str:
@@ -132,12 +134,12 @@ def begin(connection: Connection, turn: Turn, plan: Plan) -> Refresh:
 def begun(connection: Connection, turn: Turn) -> Refresh | None:
     """Return the refresh of a turn; None before its plan is recorded."""
     row = connection.execute(
-        "select plan, stage, indexes from refresh where number = %s", [turn.number]
+        "select plan, stage, indexes, begun_on from refresh where number = %s", [turn.number]
     ).fetchone()
     if not row:
         return None
     plan, indexes = msgspec.convert(row[0], Plan), msgspec.convert(row[2], dict[str, Made])
-    return Refresh(turn.number, turn.dag_id, turn.run_id, plan, row[1], indexes)
+    return Refresh(turn.number, turn.dag_id, turn.run_id, plan, row[1], indexes, row[3])
 
 
 def read(connection: Connection, turn: Turn) -> Refresh:

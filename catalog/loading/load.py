@@ -56,6 +56,9 @@ class Load:
         reject_limit: Maximum number of listed rows.
         expected: Limits for comparison with earlier loads; None to skip the comparison.
         progress: Called with a sentence after each step.
+
+    Attributes:
+        repeated: True after `run` if an earlier attempt has loaded everything.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Load:
         self._rejects = Rejects(rejects, media_type, reject_limit)
         self._expected, self._progress = expected, progress
         self._names = _names(media_type, provider, include_deleted)
+        self.repeated = False
 
     def run(self) -> LoadReport:
         """Load, report and commit.
@@ -93,6 +97,7 @@ class Load:
             lock_provider(self._connection, self._media_type, self._provider)
             if done := find(self._connection, self._key, self._media_type, self._manifest):
                 self._progress(f"{self._media_type}: this pull was loaded before; nothing to do.")
+                self.repeated = True
                 return done
             self._copy()
             marked = self._clean()

@@ -89,10 +89,12 @@ class Freshness(msgspec.Struct, frozen=True):
 
     Attributes:
         last: End of the newest window of a dated provider; time of the newest load of the others.
+        due: Moment from which it is late without another whole pull; None without a whole pull.
         state: `late` if it is older than 1.5 periods of the schedule; `never` without a whole pull.
     """
 
     last: datetime | None
+    due: datetime | None
     state: State
 
 
@@ -169,8 +171,8 @@ def freshness(connection: Connection, wanted: Sequence[Source], now: datetime) -
     found = {}
     for row in rows(connection, query, _columns_of(wanted)):
         source, last = wanted[row["n"] - 1], row["fresh_on"]
-        late = last is not None and now - last > allowed_age(source.declaration)
-        found[source] = Freshness(last, "never" if last is None else "late" if late else "fresh")
+        due = last + allowed_age(source.declaration) if last else None
+        found[source] = Freshness(last, due, "never" if due is None else "late" if now > due else "fresh")
     return found
 
 

@@ -9,6 +9,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.errors import CatalogError, NotWhole
 from catalog.core.media import MediaType
+from catalog.dags.common import metrics
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.tasks.provider_run import ProviderRun
@@ -47,7 +48,7 @@ def load(provider: str, media_type: MediaType, day_shift: int) -> dict[str, Any]
         reason = manifest.error or "The pull was killed"
         log.warning("%s; loading the %d pages it read.", reason, manifest.pages)
     with catalog_connection() as connection:
-        report = Load(
+        loading = Load(
             connection,
             media_type,
             name,
@@ -57,7 +58,11 @@ def load(provider: str, media_type: MediaType, day_shift: int) -> dict[str, Any]
             include_deleted=bool(params.get("include_deleted")),
             rejects=parts.folder / f"load_{media_type}.rejects.jsonl",
             expected=job.provider.expectations(),
-        ).run()
+        )
+        report = loading.run()
+    if not loading.repeated:
+        metrics.count_load(report)
+    metrics.send_durations(name, media_type, report.pull_seconds, report.load_seconds)
     log.info("loaded: %s", report)
     if report.unusual and not manifest.accepted:
         raise NotWhole(not_whole(name, media_type, report.unusual))

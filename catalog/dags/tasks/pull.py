@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowRescheduleException
 
 from catalog.core.errors import Interrupted, QuotaExhausted, Retry
 from catalog.core.settings import INGESTION_LIMIT, PRIVATE_HOSTS, PROBE_HTTPS, SKIPPED_INGESTION_ERRORS
+from catalog.dags.common import metrics
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import Params
 from catalog.dags.common.progress import sigterm_flag
@@ -46,6 +47,7 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
     try:
         with hint(RESUMES, Retry, Interrupted):
             job = ProviderRun(provider, context, day_shift)
+            metrics.expect_loads(job.provider.catalog_names)
             client = job.client()
             lease = Lease(
                 f"{run.dag_id}/{run.run_id}/{ti.task_id}/{ti.map_index}",

@@ -6,6 +6,7 @@ import re
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from catalog.dags.common import metrics
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
 from catalog.dags.operators.slack import send
@@ -23,8 +24,12 @@ COUNTS = ("fetched", "inserted", "updated", "unchanged", "skipped", "rejected")
 def report_load_completion(
     reingestion: bool = False, dated: bool = False, dag_run: DagRun = GIVEN, ti: TaskInstance = GIVEN
 ) -> str:
-    """Report the run in one message, and in the XCom `summary`; skipped if nothing was loaded."""
+    """Report the run in one message, and in the XCom `summary`; skipped if nothing was loaded.
+
+    It also sends the freshness of all providers, because it ends each run of each of them.
+    """
     with catalog_connection(autocommit=True) as connection:
+        metrics.send_freshness(connection)
         reports = reports_of(connection, dag_run.dag_id, dag_run.run_id)
     if not reports:
         raise AirflowSkipException("nothing was loaded.")

@@ -1,5 +1,6 @@
 """The runbook, as a page whose rows the findings link to."""
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from markupsafe import Markup
 from catalog.plugins.dashboard.rendering import Page
 
 router = APIRouter()
+_TO_A_FILE = re.compile(r"\[([^]]+)\]\((?!#|https?:)[^)]*\)")  # a link to a page that is not served
 _PACKAGED = Path(__file__).parent / "runbook.md"  # in an installed package
 _SOURCE = Path(__file__).parents[3] / "docs" / "runbook.md"  # in a checkout
 
@@ -27,5 +29,6 @@ def parts() -> tuple[str, Markup]:
     """Return the heading of the runbook, and the rest as HTML. Its anchors are HTML already."""
     path = _PACKAGED if _PACKAGED.exists() else _SOURCE
     heading, _, text = path.read_text("utf-8").partition("\n")
+    text = _TO_A_FILE.sub(r"\1", text)
     rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
     return heading.removeprefix("# "), Markup(rendered)  # noqa: S704 - a file of this package

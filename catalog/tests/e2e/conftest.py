@@ -89,6 +89,16 @@ class Bench:
             file.unlink()
 
     @contextmanager
+    def metrics(self, environment: dict[str, str]) -> Iterator[None]:
+        """Let tasks send metrics, as environment variables say."""
+        file = self.stack.airflow_home / "metrics.json"
+        file.write_bytes(orjson.dumps(environment))
+        try:
+            yield
+        finally:
+            file.unlink()
+
+    @contextmanager
     def variable(self, name: str, value: str) -> Iterator[None]:
         """Set a Variable, and delete it at the end."""
         self.api.call("POST", "/api/v2/variables", {"key": name, "value": value})

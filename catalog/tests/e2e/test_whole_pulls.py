@@ -30,7 +30,7 @@ def counted_as_real(bench):
         connection.execute("update ingestion_report set replayed = true where run_id = any(%s)", [known])
 
 
-def freshness(bench):
+def stocksnap(bench):
     with bench.catalog() as connection:
         source = loads.Source("stocksnap", "image", "stocksnap")
         return loads.freshness(connection, [source], datetime.now(UTC))[source]
@@ -43,8 +43,8 @@ def test_a_pull_that_shrinks_is_loaded_but_fails_and_is_not_fresh_until_it_is_ac
     run_id, state = bench.run(STOCKSNAP, {"replay": str(whole)})
     assert state == "success"
     counted_as_real(run_id)
-    assert freshness(bench).state == "fresh"
-    loaded = freshness(bench).last
+    assert stocksnap(bench).state == "fresh"
+    loaded = stocksnap(bench).last
 
     smaller = snap_recording(tmp_path / "smaller", "LESS", pages=4)
     run_id, state = bench.run(STOCKSNAP, {"replay": str(smaller)})
@@ -69,25 +69,25 @@ def test_a_pull_that_shrinks_is_loaded_but_fails_and_is_not_fresh_until_it_is_ac
     assert "*Not whole*, and not counted as fresh" in completion
     assert text in completion
     counted_as_real(run_id)
-    assert freshness(bench).last == loaded  # even a real pull like it would not make the provider fresh
+    assert stocksnap(bench).last == loaded  # even a real pull like it would not make the provider fresh
 
     run_id, state = bench.run(STOCKSNAP, {"replay": str(smaller), "accept_shortfall": True})
     assert state == "success"
     (report,) = bench.reports(run_id)
     assert (report["whole"], report["accepted"], report["shortfalls"]) == (True, True, [text])
     counted_as_real(run_id)
-    assert freshness(bench).last > loaded
+    assert stocksnap(bench).last > loaded
 
 
 def test_a_limited_run_and_a_replay_are_not_fresh(bench, tmp_path, counted_as_real):
     folder = snap_recording(tmp_path / "limited", "LIMITED", pages=4)
-    before = freshness(bench).last
+    before = stocksnap(bench).last
     run_id, state = bench.run(STOCKSNAP, {"replay": str(folder), "limit": 7})
     assert state == "success"
     counted_as_real(run_id)
     (report,) = bench.reports(run_id)
     assert (report["complete"], report["whole"], report["inserted"]) == (True, False, 7)
-    assert freshness(bench).last == before
+    assert stocksnap(bench).last == before
     texts = [m["text"] for m in bench.slack if m["username"] == "Airflow DAG Load Data Complete"]
     assert "*Limited*: this run asked for a part only" in texts[-1]
 

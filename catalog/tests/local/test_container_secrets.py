@@ -107,6 +107,7 @@ def test_no_secret_variable_goes_to_all_services():
     for name in (*secret, "API_KEY_ANY", "STAGING_DEPLOY", "SOMETHING_ELSE"):
         assert secrets.audience(f"AIRFLOW_VAR_{name}") == "tasks.json"
     assert secrets.audience("AIRFLOW_CONN_AWS_DEFAULT") == "tasks.json"
+    assert secrets.audience("OTEL_EXPORTER_OTLP_ENDPOINT") == "settings.json"
     assert secrets.audience("UI_PORT") is secrets.audience("POSTGRES_PASSWORD") is None
 
 

@@ -388,6 +388,7 @@ def contents():
             "docker/Dockerfile",
             "docs/running_in_production.md",
             "docs/bare_metal.md",
+            "docs/metrics.md",
         )
     }
 

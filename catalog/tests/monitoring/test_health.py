@@ -52,7 +52,7 @@ def test_loads(catalog, fields, runbook, words):
 )
 def test_only_what_is_scheduled_can_be_late(state, scheduled, number):
     last = None if state == "never" else NOW - timedelta(days=9)
-    found = health.of_freshness({FLICKR: Freshness(last, state)}, scheduled)
+    found = health.of_freshness({FLICKR: Freshness(last, None, state)}, scheduled)
     assert len(found) == number
     assert all("2024-03-05" in one.text and one.page == "providers/flickr" for one in found)
 
