@@ -7,6 +7,7 @@ file types, the words of `KEPT`, and words of at most two letters.
 
 import random
 import re
+import string
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
@@ -28,10 +29,12 @@ _MIME = re.compile(r"(?:image|audio|video|text|application)/[a-z0-9.+-]{1,20}", 
 _URL = re.compile(r"(?:https?:)?//[^\s\"'<>]+", re.IGNORECASE)
 _DATE = re.compile(r"[12]\d{3}-[01]\d-[0-3]\d")
 _CLOCK = re.compile(r"(?<!\d)\d{1,2}(?::[0-5]\d){1,2}(?!\d)")
+# Letters and digits together, such as an identifier or a hash; a number; a word.
+_ATOM = r"(?P<code>(?=[^\W_]*\d)(?=\d*[^\W\d_])[^\W_]{4,})|(?P<number>\d+)|(?P<word>[^\W\d_]+)"
 # What is replaced within a text, the first alternative that fits.
 _PIECES = re.compile(
     rf"(?P<url>{_URL.pattern})|(?P<markup></?[a-z0-9]+|&[a-z]+;)|(?P<date>{_DATE.pattern})"
-    rf"|(?P<clock>{_CLOCK.pattern})|(?P<number>\d+)|(?P<word>[^\W\d_]+)",
+    rf"|(?P<clock>{_CLOCK.pattern})|{_ATOM}",
     re.IGNORECASE,
 )
 _SYLLABLES = (
@@ -55,6 +58,7 @@ class MadeUp:
         self._dates: dict[str, str] = {}
         self._hosts: dict[str, str] = {}
         self._digits: dict[str, str] = {}
+        self._codes: dict[str, str] = {}
         self._used: set[str] = set()
 
     def value(self, found: Json) -> Json:
@@ -83,10 +87,20 @@ class MadeUp:
             "markup": lambda tag: tag if tag.strip("</").lower() in _TAGS or tag[0] == "&" else "<b",
             "date": self._date,
             "clock": self._clock,
-            "number": self._number,
-            "word": self._word,
+            **self._tokens(),
         }
         return _PIECES.sub(lambda m: replace[str(m.lastgroup)](m.group()), found[:MAX_TEXT])
+
+    def _tokens(self) -> dict[str, Callable[[str], str]]:
+        return {"code": self._code, "number": self._number, "word": self._word}
+
+    def _code(self, code: str) -> str:
+        """Return as many letters and digits in the same places; different codes stay different."""
+        while code not in self._codes:
+            made = "".join(self._random.choice(_others(c)) for c in code)
+            if made not in self._codes.values():
+                self._codes[code] = made.upper() if code.isupper() else made
+        return self._codes[code]
 
     def _key(self, key: str) -> str:
         return self._number(key) if key.isdecimal() else key  # an object that is indexed by identifiers
@@ -152,11 +166,14 @@ class MadeUp:
         stem, dot, extension = segment.rpartition(".")
         if dot and extension.lower() in _TYPES:
             return f"{self._segment(stem)}.{extension}"
-        return re.sub(
-            r"(?P<number>\d+)|(?P<word>[^\W\d_]+)",
-            lambda m: self._number(m.group()) if m["number"] else self._word(m.group()),
-            re.sub("%[0-9a-fA-F]{2}", "-", segment),
-        )
+        tokens = self._tokens()
+        plain = re.sub("%[0-9a-fA-F]{2}", "-", segment)
+        return re.sub(_ATOM, lambda m: tokens[str(m.lastgroup)](m.group()), plain)
+
+
+def _others(character: str) -> str:
+    """Return the digits or letters that may stand for one of them."""
+    return (string.digits if character.isdecimal() else string.ascii_lowercase).replace(character.lower(), "")
 
 
 def words(text: str) -> set[str]:

@@ -94,4 +94,4 @@ def test_keywords_and_classifications_are_tags():
     raw = {**record(1, "cc by"), "keywords": ["Coins"], "classifications": "x", "collectionNames": ["Money"]}
     image, _ = records_of(MuseumVictoria().record(raw))
     assert isinstance(image, Image)
-    assert image.tags == ["Coins", "Money"]
+    assert image.tags == ["Coins", "x", "Money"]

@@ -302,6 +302,8 @@ def same_structure(before, after):
         ("1:02:03", r"\d:[0-5]\d:[0-5]\d"),
         ("2.4 MB", r"\d\.\d MB"),
         ("0017", r"00\d\d"),
+        ("co8084947", r"(?!co)[a-z]{2}\d{7}"),
+        ("a1b2c3d4", r"(?!a.b.c.d)([a-z]\d){4}"),
         ("<p>Hello &amp; World</p>", r"<p>[A-Z][a-z]{4} &amp; [A-Z][a-z]{4}</p>"),
         ("someone@example.com", r"[a-z]+@[a-z]+\.[a-z]+"),
     ],
