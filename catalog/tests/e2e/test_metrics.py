@@ -9,6 +9,7 @@ import pytest
 from catalog.core import metrics
 from catalog.database import sample_data
 from catalog.database.revision import Which
+from catalog.ingestion.provider import FOLDER
 from catalog.local.runs import unpaused
 from catalog.tests import metrics_receivers
 from catalog.tests.e2e.conftest import snap_recording
@@ -75,6 +76,16 @@ def test_a_load_is_counted_once_although_its_task_runs_twice(bench, received, tm
     assert state == "success"
     twenty = {**ten, metrics.FETCHED: 20, metrics.UNCHANGED: 10}
     until(lambda: counted(received) == twenty)  # had the cleared task counted, it would be 30
+
+
+def test_the_batches_of_a_dump_are_counted(bench, over_otlp):
+    run_id, state = bench.run("inaturalist_workflow", {"replay": str(FOLDER)}, timeout=240)
+    assert state == "success"
+    [report] = bench.reports(run_id)
+    assert report["fetched"] > 0
+    until(lambda: over_otlp.of(metrics.FETCHED, "inaturalist", "image") == report["fetched"])
+    for metric, name in ((metrics.REJECTED, "rejected"), (metrics.PULL_SECONDS, "pull_seconds")):
+        assert over_otlp.of(metric, "inaturalist", "image") == report[name]
 
 
 def test_a_collector_that_is_away_fails_no_task(bench, tmp_path):
