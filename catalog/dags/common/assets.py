@@ -16,21 +16,24 @@ from catalog.core.media import MEDIA_TYPES, MediaType
 Value = int | str | bool | None
 
 
-def _assets(group: str, suffix: str = "") -> dict[MediaType, Asset]:
+def _assets(group: str, about: str, suffix: str = "") -> dict[MediaType, Asset]:
     """Return an asset for each media type. Airflow does not interpret URIs whose scheme begins with `x-`."""
     return {
         media_type: Asset(
-            f"{group}/{media_type}{suffix}", f"x-catalog://{group}/{media_type}{suffix}", group=group
+            f"{group}/{media_type}{suffix}",
+            f"x-catalog://{group}/{media_type}{suffix}",
+            group=group,
+            extra={"about": about},
         )
         for media_type in MEDIA_TYPES
     }
 
 
-CATALOG = _assets("catalog")  # tables of the catalog database
-POPULARITY = _assets("popularity")  # constants of providers, with which the records are scored
-API = _assets("api")  # tables of the API database
-INDEX = _assets("index")  # search indexes, with all documents
-FILTERED = _assets("index", "-filtered")  # and without sensitive media
+CATALOG = _assets("catalog", "table of the catalog database")
+POPULARITY = _assets("popularity", "constants of the providers, with which the records are scored")
+API = _assets("api", "tables of the API database")
+INDEX = _assets("index", "search index with all documents")
+FILTERED = _assets("index", "search index without sensitive media", "-filtered")
 
 
 def begin_without_events(context: Context) -> None:
