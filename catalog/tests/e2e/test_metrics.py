@@ -31,8 +31,6 @@ LOADED = (
 
 @pytest.fixture(params=["otlp", "statsd"])
 def received(bench, request):
-    if request.param == "statsd":
-        pytest.importorskip("statsd", reason="Airflow's extra `statsd` is not installed")
     with getattr(metrics_receivers, request.param)() as received, bench.metrics(received.environment):
         yield received
 
