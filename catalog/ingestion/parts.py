@@ -74,14 +74,14 @@ class Manifest(msgspec.Struct):
         pages: Number of pages read.
         seconds: Time spent on the pages.
         counts: Counts by media type.
-        announced: Items that the API announced for all rounds; None if it did not for each of them, or before
-            the last one has ended.
         complete: The pull has reached its end.
         whole: The pull was not limited to some records or requests.
         error: The error that ended the pull, if any.
         shortfalls: Descriptions of what is missing compared with the announced totals.
         accepted: A person has accepted the shortfalls.
         attempts: (first page, attempt) in order; if empty, attempt 0 wrote all pages.
+        announced: Items that the API announced for all rounds; None if it did not for each of them, or before
+            the last one has ended.
     """
 
     provider: str
@@ -93,13 +93,13 @@ class Manifest(msgspec.Struct):
     pages: int = 0
     seconds: float = 0
     counts: dict[str, Counts] = {}
-    announced: int | None = None
     complete: bool = False
     whole: bool = False
     error: str | None = None
     shortfalls: list[str] = []
     accepted: bool = False
     attempts: list[tuple[int, int]] = []
+    announced: int | None = None
 
     def attempt_of(self, page: int) -> int:
         """Return the number of the attempt that wrote a page."""

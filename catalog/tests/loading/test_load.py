@@ -9,6 +9,7 @@ import pytest
 from catalog.core.columns import COLUMNS
 from catalog.core.errors import Fatal
 from catalog.ingestion.parts import Counts
+from catalog.ingestion.records import AudioSet
 from catalog.loading.load import DELETED, LoadReport
 from catalog.tests.loading.loader import Loader, audio, delete, image, jpg, outcome
 
@@ -70,18 +71,20 @@ def test_audio_sets_genres_and_alternatives_are_merged(load, catalog):
         1,
         genres=["a", "b"],
         alt_files=[{"url": FILES[0]}],
-        audio_set={"title": "Set", "n": None},
-        audio_set_foreign_identifier="s1",
+        audio_set=AudioSet(title="Set", creator=None, foreign_identifier="s1"),
     )
     assert outcome(load([one], media_type="audio")) == (1, 0, 0, 0, 0)
     assert outcome(load([one], media_type="audio")) == (0, 0, 1, 0, 0)
     two = audio(
-        1, genres=["b", "c"], alt_files=[{"url": FILES[1]}, {"url": FILES[0]}], audio_set={"creator": "C"}
+        1,
+        genres=["b", "c"],
+        alt_files=[{"url": FILES[1]}, {"url": FILES[0]}],
+        audio_set=AudioSet(title=None, creator="C", foreign_identifier="s1"),
     )
     assert outcome(load([two], media_type="audio")) == (0, 1, 0, 0, 0)
     found = row(catalog, 1, "audio")
     assert (found["genres"], found["alt_files"]) == (["a", "b", "c"], [{"url": FILES[0]}, {"url": FILES[1]}])
-    assert found["audio_set"] == {"title": "Set", "creator": "C"}
+    assert found["audio_set"] == {"title": "Set", "creator": "C", "foreign_identifier": "s1"}
     assert outcome(load([two], media_type="audio")) == (0, 0, 1, 0, 0)
     assert catalog.execute(
         "select foreign_identifier, title, creator, provider from audioset_view"
