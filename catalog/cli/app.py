@@ -2,17 +2,16 @@
 
 import typer
 
-from catalog.cli import adoption, database, ingest, program, providers, recovery, sample_data, search
+from catalog.cli import adoption, database, ingest, program, providers, recovery, sample_data, search, status
 
 app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    help="A catalog of openly licensed media.",
-    pretty_exceptions_enable=False,
+    no_args_is_help=True, help="A catalog of openly licensed media.", pretty_exceptions_enable=False
 )
 app.command("ingest")(ingest.ingest)
 app.command("record")(ingest.record)
+app.command("status")(status.status)
 app.command("providers")(providers.providers)
+app.command("provider")(status.provider)
 app.command("search")(search.search_command)
 app.command("sample-data")(sample_data.sample_data)
 app.add_typer(database.db, name="db")

@@ -6,6 +6,7 @@ from typing import Annotated
 import psycopg
 import typer
 
+from catalog.cli.output import AsJson, print_json
 from catalog.cli.program import err, out
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import CatalogError, Refused
@@ -91,10 +92,13 @@ def upgrade(dsn: DsnOf = None, which: SchemaName = "catalog", max_wait: MaxWait 
 
 
 @db.command()
-def status(dsn: DsnOf = None, which: SchemaName = "catalog") -> None:
+def status(dsn: DsnOf = None, which: SchemaName = "catalog", as_json: AsJson = False) -> None:
     """Show the revision of the schema and the pending ones; exit with 1 if there are any."""
     address = address_of(which, dsn)
     found = schema.status(address, which)
+    if as_json:
+        print_json({"current": found.current, "newest": found.head, "pending": found.pending})
+        raise typer.Exit(1 if found.pending else 0)
     older = which == "catalog" and found.current is None and schema.is_older_catalog(address)
     out.print(f"{found}{f'; {OLDER}' if older else ''}")
     raise typer.Exit(1 if found.pending else 0)

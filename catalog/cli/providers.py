@@ -8,6 +8,7 @@ import typer
 from psycopg.rows import dict_row
 from rich.table import Table
 
+from catalog.cli.output import AsJson, print_json
 from catalog.cli.program import err, out
 from catalog.core.conninfo import conninfo
 from catalog.core.dates import utc
@@ -26,9 +27,15 @@ def providers(
             show_default=False,
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the providers: media, schedule, keys, rate limits, last run."""
     last, note = _last_runs(dsn)
+    if as_json:
+        print_json(
+            [{**msgspec.structs.asdict(found), "last_run": last.get(found.name)} for found in overview()]
+        )
+        return
     table = Table(
         "provider",
         "media",

@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -12,6 +12,7 @@ import typer
 from elasticsearch import Elasticsearch
 from rich.table import Table
 
+from catalog.cli.output import AsJson, print_json
 from catalog.cli.program import out
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES, MediaType
@@ -80,9 +81,18 @@ def search_command(
         bool, typer.Option("--filtered", help="Omit media that contain sensitive terms.")
     ] = False,
     size: Annotated[int, typer.Option(min=1, max=100, help="Hits to show.")] = 10,
+    open_first: Annotated[
+        bool, typer.Option("--open", help="Open the file of the best hit in the browser.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search the index as the API does."""
     found = search(engine(), media_of(media) + ("-filtered" if filtered else ""), words, size)
+    if open_first and found.first and (url := web_address(found.first[0].source.get("url"))):
+        typer.launch(url)
+    if as_json:
+        print_json(msgspec.structs.asdict(found) | {"first": [hit.source for hit in found.first]})
+        raise typer.Exit(0 if found.total else 1)
     table = Table(
         "score",
         "title",
@@ -103,16 +113,27 @@ def search_command(
         raise typer.Exit(1)
 
 
+def web_address(url: Any) -> str:
+    """Return a URL if a browser may open it; "" for other values, such as `file:` URLs."""
+    return url if isinstance(url, str) and urlsplit(url).scheme in ("http", "https") else ""
+
+
 @policies.command()
 def explain(
     key: Annotated[str, typer.Option("--id", help="Identifier or row id.")],
     media: Media = "image",
     policy: PolicyFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show which rule keeps or drops each tag of a record."""
     chosen = policy_of(policy)
     with api() as connection:
         verdicts = policy_diff.explain(connection, media_of(media), key, chosen)
+    if as_json:
+        print_json(
+            {"policy": chosen.digest, "tags": [{"tag": tag, "dropped_by": rule} for tag, rule in verdicts]}
+        )
+        return
     table = Table(
         "tag",
         "provider",
@@ -144,6 +165,7 @@ def diff(
     policy: PolicyFile = None,
     media: Media = "image",
     rows: Annotated[int, typer.Option("--sample", min=1, help="Number of records in the sample.")] = 10_000,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a changed policy would do to a sample of the API database. Nothing is changed."""
     media_type = media_of(media)
@@ -151,6 +173,9 @@ def diff(
     old, new = msgspec.convert(built, TagPolicy) if built else DEFAULT, policy_of(policy)
     with api() as connection:
         found = policy_diff.compare(policy_diff.sample(connection, media_type, rows), old, new)
+    if as_json:
+        print_json({"old": old.digest, "new": new.digest, **msgspec.to_builtins(found)})
+        return
     share = found.changed / max(found.rows, 1)
     title = f"{found.changed:,} of {found.rows:,} documents would change ({share:.1%})"
     table = Table(

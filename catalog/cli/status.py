@@ -1,0 +1,149 @@
+"""`catalog status` and `catalog provider`: what the dashboard shows, in a terminal."""
+
+import os
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+import psycopg
+import typer
+from rich.table import Table
+
+from catalog.cli.database import Dsn
+from catalog.cli.output import AsJson, print_json
+from catalog.cli.program import out
+from catalog.cli.search import ENGINE, engine
+from catalog.core.conninfo import conninfo
+from catalog.core.dates import utc
+from catalog.core.errors import Fatal
+from catalog.core.media import MEDIA_TYPES
+from catalog.ingestion.overview import facts
+from catalog.monitoring import counts, health, loads, refreshes
+from catalog.monitoring.health import Finding
+from catalog.monitoring.loads import Freshness, Load, Source
+
+NEWEST = 8  # loads
+HISTORY = 10  # loads of a provider
+REASONS = 8
+
+
+def status(dsn: Dsn, as_json: AsJson = False) -> None:
+    """Show what needs a person, the newest loads, and what is live; exit with 1 if something is wrong.
+
+    Runs of DAGs are known to Airflow only: the dashboard shows those that failed.
+    """
+    now, sources = datetime.now(UTC), loads.sources()
+    with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
+        newest = {source: some[-1] for source, some in loads.last_loads(connection, sources).items() if some}
+        found = [
+            *health.of_loads(newest),
+            *health.of_freshness(
+                loads.freshness(connection, sources, now), [source.dag_id for source in sources]
+            ),
+            *health.of_quotas(connection, now),
+        ]
+        for media_type in MEDIA_TYPES:
+            found += health.of_refreshes(refreshes.refreshes(connection, media_type, 10))
+        records = counts.records(connection)
+    aliases = []
+    if ENGINE in os.environ:
+        client = engine()
+        found += health.of_engine(refreshes.engine(client))
+        aliases = refreshes.aliases(client)
+    last = sorted(newest.items(), key=lambda pair: pair[1].finished_on, reverse=True)[:NEWEST]
+    if as_json:
+        print_json(
+            {
+                "findings": msgspec.to_builtins(found),
+                "records": [
+                    {"media_type": media_type, "provider": provider, "records": number}
+                    for (media_type, provider), number in records.items()
+                ],
+                "newest_loads": [_load_json(source, load) for source, load in last],
+                "aliases": msgspec.to_builtins(aliases),
+            }
+        )
+    else:
+        _show_findings(found)
+        _show_loads(last)
+        for alias in aliases:
+            shown = f"{alias.documents:,} documents in {alias.index}" if alias.index else "no index yet"
+            out.print(f"{alias.name}: {shown}", highlight=False)
+    raise typer.Exit(1 if any(one.severity == "error" for one in found) else 0)
+
+
+def _show_findings(found: list[Finding]) -> None:
+    if not found:
+        out.print("[green]Nothing needs you.[/]")
+        return
+    table = Table("", "about", "what", "in docs/runbook.md")
+    for one in sorted(found, key=lambda one: (one.severity, one.subject)):
+        color = "red" if one.severity == "error" else "yellow"
+        table.add_row(f"[{color}]{one.severity}[/]", one.subject, one.text, one.runbook)
+    out.print(table)
+
+
+def _show_loads(last: list[tuple[Source, Load]]) -> None:
+    table = Table("provider", "ended (UTC)", "new", "changed", "rejected", "outcome", title="Newest loads")
+    for source, load in last:
+        table.add_row(f"{source.name} ({source.media_type})", *_cells(load))
+    out.print(table)
+
+
+def _cells(load: Load) -> list[str]:
+    numbers = (f"{number:,}" for number in (load.inserted, load.updated, load.rejected))
+    return [f"{utc(load.finished_on):%Y-%m-%d %H:%M}", *numbers, load.flags.lower() or "whole"]
+
+
+def _load_json(source: Source, load: Load) -> dict[str, Any]:
+    return {"provider": source.name, "media_type": source.media_type, **msgspec.to_builtins(load)}
+
+
+def provider(
+    name: Annotated[str, typer.Argument(help="Name of the provider's folder, such as flickr.")],
+    dsn: Dsn,
+    as_json: AsJson = False,
+) -> None:
+    """Show a provider: its declaration, freshness, last loads, and why records were rejected or skipped."""
+    own = [source for source in loads.sources() if source.provider == name]
+    if not own:
+        known = ", ".join(sorted({source.provider for source in loads.sources()}))
+        raise Fatal(f"there is no provider {name!r}; there are {known}.")
+    now, about = datetime.now(UTC), facts(own[0].declaration)
+    with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
+        fresh, records = loads.freshness(connection, own, now), counts.records(connection)
+        history = {source: loads.history(connection, source, HISTORY) for source in own}
+    if as_json:
+        media = [
+            {
+                "media_type": source.media_type,
+                "name": source.name,
+                "records": records.get((source.media_type, source.name), 0),
+                "freshness": msgspec.to_builtins(fresh[source]),
+                "loads": [_load_json(source, load) for load in history[source]],
+            }
+            for source in own
+        ]
+        print_json({**msgspec.to_builtins(about), "media": media})
+        return
+    out.print(
+        f"{about.name}: {about.media}, {about.schedule}, key {about.key}, {about.rate}".replace("`", ""),
+        highlight=False,
+    )
+    for source in own:
+        number = records.get((source.media_type, source.name), 0)
+        _show_source(source, number, fresh[source], history[source])
+
+
+def _show_source(source: Source, records: int, freshness: Freshness, history: list[Load]) -> None:
+    whole = f"{utc(freshness.last):%Y-%m-%d %H:%M}" if freshness.last else "never"
+    title = (
+        f"{source.name} ({source.media_type}): {records:,} records, whole until {whole}, {freshness.state}"
+    )
+    table = Table("ended (UTC)", "new", "changed", "rejected", "outcome", "run", title=title)
+    for load in history:
+        table.add_row(*_cells(load), load.run_id)
+    out.print(table)
+    for kind in ("rejected", "skipped"):
+        for reason, number in loads.reasons(history, kind).most_common(REASONS):
+            out.print(f"{number:,} {kind}: {reason}", markup=False, highlight=False)

@@ -1,0 +1,101 @@
+"""`catalog status`, `provider`, `providers` and `search`: for people, and as JSON for programs."""
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from catalog.cli import app as cli
+from catalog.cli.search import ENGINE, web_address
+from catalog.database import sample_data
+from catalog.tests.monitoring.reports import report
+from catalog.tests.plugins.searchable import make_searchable
+
+pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, dsn, engine):
+    """Return a function that runs `catalog`, and returns its exit status and what it printed."""
+    monkeypatch.setenv("CATALOG_DSN", dsn)
+    monkeypatch.setenv(ENGINE, f"{engine.url}/?engine=opensearch")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["catalog", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, capsys.readouterr().out
+
+    return run
+
+
+def test_a_new_catalog_needs_nobody(command, search, catalog):
+    status, shown = command("status")
+    assert (status, "Nothing needs you" in shown) == (0, True)
+    assert "image: no index yet" in shown
+
+
+def test_status_names_what_is_wrong(command, search, catalog, api):
+    sample_data.fill(catalog, "catalog", 50)
+    sample_data.fill(api, "api", 50)
+    make_searchable(api, search)
+    now = datetime.now(UTC)
+    report(catalog, "met", now, inserted=3)
+    report(catalog, "flickr", now, whole=False, shortfalls=["45 of 100 announced items came"], inserted=45)
+    status, shown = command("status")
+    assert status == 1
+    assert "is not whole: 45 of 100 announced items came" in shown
+    assert "met (image)" in shown
+    status, printed = command("status", "--json")
+    found = json.loads(printed)
+    assert status == 1
+    assert [one["runbook"] for one in found["findings"]] == ["not-whole"]
+    assert {load["provider"] for load in found["newest_loads"]} == {"met", "flickr"}
+    assert sum(one["records"] for one in found["records"] if one["media_type"] == "image") == 50
+    assert [one["documents"] > 0 for one in found["aliases"] if one["name"] == "image"] == [True]
+
+
+def test_a_provider(command, catalog):
+    now = datetime.now(UTC)
+    report(
+        catalog, "wikimedia_audio", now, media_type="audio", inserted=4, dag_id="wikimedia_commons_workflow"
+    )
+    report(catalog, "wikimedia", now - timedelta(1), rejected=2, rejected_reasons={"no url": 2})
+    status, shown = command("provider", "wikimedia_commons")
+    assert status == 0
+    assert "wikimedia_audio (audio)" in shown
+    assert "2 rejected: no url" in shown
+    status, printed = command("provider", "wikimedia_commons", "--json")
+    media = {one["media_type"]: one for one in json.loads(printed)["media"]}
+    assert media["audio"]["loads"][0]["inserted"] == 4
+    assert media["image"]["loads"][0]["rejected_reasons"] == {"no url": 2}
+    assert command("provider", "nobody")[0] == 1
+
+
+def test_providers_as_json(command, catalog):
+    report(catalog, "flickr", datetime.now(UTC), inserted=4)
+    status, printed = command("providers", "--json")
+    found = {one["name"]: one for one in json.loads(printed)}
+    assert status == 0
+    assert "4 new" in found["flickr"]["last_run"]
+    assert found["met" if "met" in found else "metropolitan_museum"]["last_run"] is None
+
+
+def test_the_best_hit_is_opened(command, search, api, monkeypatch):
+    sample_data.fill(api, "api", 50)
+    make_searchable(api, search)
+    opened: list[str] = []
+    monkeypatch.setattr("typer.launch", opened.append)
+    [(title,)] = api.execute("select title from image where title is not null limit 1").fetchall()
+    status, printed = command("search", title, "--open", "--json")
+    found = json.loads(printed)
+    assert status == 0
+    assert opened == [found["first"][0]["url"]]
+    assert command("search", "nothing-has-this-word", "--open", "--json")[0] == 1
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize("url", [None, 3, "", "file:///etc/passwd", "javascript:alert(1)", "x"])
+def test_only_web_addresses_are_opened(url):
+    assert web_address(url) == ""
