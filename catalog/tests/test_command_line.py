@@ -298,7 +298,7 @@ def test_the_requests_may_go_to_a_test_server_which_gets_no_key(catalog_command,
 
 def test_a_full_disk_names_the_file_and_how_to_resume(tmp_path):
     def no_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))  # a larger file is an error without a name
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))  # a larger file is an error without a name
 
     command = [sys.executable, "-m", "catalog.cli", *REPLAY]
     for more, advice in ((["--out", str(tmp_path)], "the same command resumes there"), ([], "give --out")):

@@ -422,6 +422,9 @@ def test_reported_media(bench):
             )
         api.execute("alter table nsfw_reports_audio drop column status")
         _, state = bench.run("report_pending_reported_media", {})
+        api.execute(
+            "alter table nsfw_reports_audio add column status varchar(20) not null default 'pending_review'"
+        )
         assert state == "success"
     assert [m["username"] for m in bench.slack] == [
         "Reported Media Check-In",

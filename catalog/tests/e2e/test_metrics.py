@@ -84,6 +84,8 @@ def test_the_batches_of_a_dump_are_counted(bench, over_otlp):
     until(lambda: over_otlp.of(metrics.FETCHED, "inaturalist", "image") == report["fetched"])
     for metric, name in ((metrics.REJECTED, "rejected"), (metrics.PULL_SECONDS, "pull_seconds")):
         assert over_otlp.of(metric, "inaturalist", "image") == report[name]
+    with bench.catalog() as catalog:
+        catalog.execute("delete from image where provider = 'inaturalist'")
 
 
 def test_a_collector_that_is_away_fails_no_task(bench, tmp_path):
