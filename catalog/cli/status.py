@@ -136,10 +136,9 @@ def provider(
 
 
 def _show_source(source: Source, records: int, freshness: Freshness, history: list[Load]) -> None:
-    whole = f"{utc(freshness.last):%Y-%m-%d %H:%M}" if freshness.last else "never"
-    title = (
-        f"{source.name} ({source.media_type}): {records:,} records, whole until {whole}, {freshness.state}"
-    )
+    whole = f"whole until {utc(freshness.last):%Y-%m-%d %H:%M}" if freshness.last else "no whole pull yet"
+    late = ", late" if freshness.state == "late" else ""
+    title = f"{source.name} ({source.media_type}): {records:,} records, {whole}{late}"
     table = Table("ended (UTC)", "new", "changed", "rejected", "outcome", "run", title=title)
     for load in history:
         table.add_row(*_cells(load), load.run_id)
