@@ -21,7 +21,7 @@ from catalog.data_refresh import policy_diff
 from catalog.data_refresh.client import connect_to
 from catalog.data_refresh.queries import search
 from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.tag_policy import DEFAULT, RULES, TagPolicy, policy_from
+from catalog.data_refresh.tag_policy import DEFAULT, RULES, TagPolicy, built_with, policy_from
 
 ENGINE, API = "AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API"
 policies = typer.Typer(no_args_is_help=True, help="Explain and compare the policies for searched tags.")
@@ -169,8 +169,8 @@ def diff(
 ) -> None:
     """Show what a changed policy would do to a sample of the API database. Nothing is changed."""
     media_type = media_of(media)
-    built = Indexes(engine()).meta(media_type).get("tag_policy") if ENGINE in os.environ else None
-    old, new = msgspec.convert(built, TagPolicy) if built else DEFAULT, policy_of(policy)
+    built = built_with(Indexes(engine()).meta(media_type)) if ENGINE in os.environ else None
+    old, new = built or DEFAULT, policy_of(policy)
     with api() as connection:
         found = policy_diff.compare(policy_diff.sample(connection, media_type, rows), old, new)
     if as_json:

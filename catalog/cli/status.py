@@ -16,7 +16,6 @@ from catalog.cli.search import ENGINE, engine
 from catalog.core.conninfo import conninfo
 from catalog.core.dates import utc
 from catalog.core.errors import Fatal
-from catalog.core.media import MEDIA_TYPES
 from catalog.ingestion.overview import facts
 from catalog.monitoring import counts, health, loads, refreshes
 from catalog.monitoring.health import Finding
@@ -32,25 +31,15 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
 
     Runs of DAGs are known to Airflow only: the dashboard shows those that failed.
     """
-    now, sources = datetime.now(UTC), loads.sources()
     with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
-        newest = {source: some[-1] for source, some in loads.last_loads(connection, sources).items() if some}
-        found = [
-            *health.of_loads(newest),
-            *health.of_freshness(
-                loads.freshness(connection, sources, now), [source.dag_id for source in sources]
-            ),
-            *health.of_quotas(connection, now),
-        ]
-        for media_type in MEDIA_TYPES:
-            found += health.of_refreshes(refreshes.refreshes(connection, media_type, 10))
+        found, newest = health.of_catalog(connection, datetime.now(UTC))
         records = counts.records(connection)
     aliases = []
     if ENGINE in os.environ:
         client = engine()
         found += health.of_engine(refreshes.engine(client))
         aliases = refreshes.aliases(client)
-    last = sorted(newest.items(), key=lambda pair: pair[1].finished_on, reverse=True)[:NEWEST]
+    last = newest[:NEWEST]
     if as_json:
         print_json(
             {
@@ -77,7 +66,7 @@ def _show_findings(found: list[Finding]) -> None:
         out.print("[green]Nothing needs you.[/]")
         return
     table = Table("", "about", "what", "in docs/runbook.md")
-    for one in sorted(found, key=lambda one: (one.severity, one.subject)):
+    for one in health.in_order(found):
         color = "red" if one.severity == "error" else "yellow"
         table.add_row(f"[{color}]{one.severity}[/]", one.subject, one.text, one.runbook)
     out.print(table)

@@ -8,6 +8,7 @@ that contain certain substrings.
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -79,6 +80,12 @@ def policy_from(value: Any) -> TagPolicy:
     except msgspec.ValidationError as error:
         known = ", ".join(TagPolicy.__struct_fields__)
         raise Fatal(f"TAG_POLICY: {error}. Its keys are {known}; see docs/tag_filtering.md.") from None
+
+
+def built_with(meta: Mapping[str, Any]) -> TagPolicy | None:
+    """Return the policy that is recorded in `_meta` of an index; None if there is none."""
+    recorded = meta.get("tag_policy")
+    return msgspec.convert(recorded, TagPolicy) if recorded else None
 
 
 class TagFilter:

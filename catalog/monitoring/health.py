@@ -3,23 +3,25 @@
 Each finding names a row of the runbook (`docs/runbook.md`) by its anchor.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
 import msgspec
 
 from catalog.core.dates import utc
-from catalog.core.media import MediaType
+from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.ingestion.provider import provider_classes
+from catalog.monitoring import loads
 from catalog.monitoring.loads import Freshness, Load, Source
-from catalog.monitoring.refreshes import Engine, Refreshed
+from catalog.monitoring.refreshes import Engine, Refreshed, refreshes
 from catalog.monitoring.rows import rows
 
 FULL = 0.85  # share of the disk from which engines stop to allocate shards (the low watermark)
 SHRUNK = 0.2  # share of a source's documents that disappeared
 NOTICEABLE = 100  # documents; smaller losses are no finding
+REFRESHES = 10  # the newest ones of a media type, of which two are compared
 
 
 Runbook = Literal[
@@ -61,6 +63,35 @@ class Finding(msgspec.Struct, frozen=True):
     page: str = ""
 
 
+def of_catalog(
+    connection: Connection, now: datetime, scheduled: Collection[str] | None = None
+) -> tuple[list[Finding], list[tuple[Source, Load]]]:
+    """Return what the catalog database knows to be wrong, and the newest load of each source, newest first.
+
+    Args:
+        connection: Connection to the catalog database.
+        now: The current time.
+        scheduled: Ids of the DAGs whose schedule is on; None if that is not known: all count as scheduled.
+    """
+    sources = loads.sources()
+    recent = loads.last_loads(connection, sources)
+    newest = {source: some[-1] for source, some in recent.items() if some}
+    expected = [source.dag_id for source in sources] if scheduled is None else scheduled
+    found = [
+        *of_loads(newest),
+        *of_freshness(loads.freshness(connection, sources, now), expected),
+        *of_quotas(connection, now),
+    ]
+    for media_type in MEDIA_TYPES:
+        found += of_refreshes(refreshes(connection, media_type, REFRESHES))
+    return found, sorted(newest.items(), key=lambda pair: pair[1].finished_on, reverse=True)
+
+
+def in_order(found: Iterable[Finding]) -> list[Finding]:
+    """Return findings with the errors first."""
+    return sorted(found, key=lambda one: (one.severity, one.subject))
+
+
 def of_loads(newest: Mapping[Source, Load]) -> list[Finding]:
     """Return what is wrong with the newest load of each source."""
     found = []
@@ -84,7 +115,7 @@ def page_of(source: Source) -> str:
     return f"providers/{source.provider}"
 
 
-def of_freshness(states: Mapping[Source, Freshness], scheduled: Sequence[str]) -> list[Finding]:
+def of_freshness(states: Mapping[Source, Freshness], scheduled: Collection[str]) -> list[Finding]:
     """Return the sources whose newest whole pull is too old.
 
     Args:

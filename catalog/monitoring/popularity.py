@@ -1,5 +1,6 @@
 """Popularity metrics and constants."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -52,7 +53,7 @@ def metrics(connection: Connection) -> list[Popularity]:
     return [Popularity(**row) for row in found]
 
 
-def of(connection: Connection, source: Source) -> Popularity | None:
+def of(found: Iterable[Popularity], source: Source) -> Popularity | None:
     """Return the metric of a source; None if it has none."""
     wanted = source.name, source.media_type
-    return next((one for one in metrics(connection) if (one.provider, one.media_type) == wanted), None)
+    return next((one for one in found if (one.provider, one.media_type) == wanted), None)

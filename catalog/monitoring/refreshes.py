@@ -28,7 +28,6 @@ class Refreshed(msgspec.Struct, frozen=True):
         begun_on: When its first task recorded it.
         ended_for: Run that began after this one had ended without promoting; None if there is none.
         documents: Source → number of documents in the main alias before it.
-        created: Index → number of documents, of those that it created and completed.
     """
 
     number: int
@@ -41,7 +40,6 @@ class Refreshed(msgspec.Struct, frozen=True):
     begun_on: datetime
     ended_for: str | None
     documents: dict[str, int]
-    created: dict[str, int]
 
 
 class Alias(msgspec.Struct, frozen=True):
@@ -82,10 +80,7 @@ def refreshes(connection: Connection, media_type: MediaType, limit: int) -> list
         select number, t.dag_id, t.run_id, plan ->> 'media_type' as media_type,
                coalesce(plan ->> 'mode', 'full') as mode, coalesce(plan ->> 'reason', '') as reason,
                stage, begun_on, t.given_up_for as ended_for,
-               coalesce(plan -> 'documents' -> (plan ->> 'media_type'), '{}') as documents,
-               coalesce((select jsonb_object_agg(name, made -> 'documents')
-                           from jsonb_each(indexes) i (name, made)
-                          where made ->> 'documents' is not null), '{}') as created
+               coalesce(plan -> 'documents' -> (plan ->> 'media_type'), '{}') as documents
           from refresh r join turn t using (number)
          where plan ->> 'media_type' = %s
          order by number desc limit %s

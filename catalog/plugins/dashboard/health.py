@@ -9,7 +9,6 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 
-from catalog.core.media import MEDIA_TYPES
 from catalog.core.setting import Setting
 from catalog.core.settings import SILENCED_SLACK_NOTIFICATIONS, SKIPPED_INGESTION_ERRORS, TAG_POLICY
 from catalog.data_refresh.tag_policy import policy_from
@@ -55,19 +54,12 @@ def show(session: SessionDep, readable: ReadableDags) -> HTMLResponse:
         scheduled = [dag_id for dag_id, schedule in schedules.items() if not schedule.paused]
         failed = failed_runs(session, list(schedules))
     with sources.part(page.problems, "the catalog database"), sources.database(sources.CATALOG) as connection:
-        everything = loads.sources()
-        recent = loads.last_loads(connection, everything)
-        newest = {source: some[-1] for source, some in recent.items() if some}
-        found += findings.of_loads(newest)
-        found += findings.of_freshness(loads.freshness(connection, everything, page.now), scheduled)
-        found += findings.of_quotas(connection, page.now)
-        for media_type in MEDIA_TYPES:
-            found += findings.of_refreshes(refreshes.refreshes(connection, media_type, 10))
-        last = sorted(newest.items(), key=lambda pair: pair[1].finished_on, reverse=True)
+        wrong, newest = findings.of_catalog(connection, page.now, scheduled)
+        found += wrong
         shown |= {
             "records": counts.records(connection),
             "growth": loads.growth(connection, page.now),
-            "newest": last[:NEWEST],
+            "newest": newest[:NEWEST],
         }
     with sources.part(page.problems, "the search engine"):
         found += findings.of_engine(refreshes.engine(sources.engine()))
@@ -101,7 +93,7 @@ def merged(found: list[Finding], failed: dict[tuple[str, str], Finding]) -> list
         every.append(
             msgspec.structs.replace(one, task_id=run.task_id, map_index=run.map_index) if run else one
         )
-    return sorted(every, key=lambda one: (one.severity, one.subject))
+    return findings.in_order(every)
 
 
 def _silenced(page: Page) -> Iterator[Silenced]:

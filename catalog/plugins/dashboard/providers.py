@@ -130,6 +130,7 @@ def provider(
         schedules = airflow_state.schedules(session, readable)
     with sources.part(page.problems, "the catalog database"), sources.database(sources.CATALOG) as connection:
         records, fresh = counts.records(connection), loads.freshness(connection, own, page.now)
+        metrics = popularity.metrics(connection)
         for source in own:
             shown.append(
                 Media(
@@ -138,13 +139,13 @@ def provider(
                     fresh[source],
                     loads.history(connection, source, HISTORY),
                     loads.growth(connection, page.now, source),
-                    popularity.of(connection, source),
+                    popularity.of(metrics, source),
                 )
             )
     rejected: list[Example] = []
     with sources.part(page.problems, "examples of rejects"):
         rejected = _rejected(session, name, [load for one in shown for load in one.history if load.rejected])
-    dag_id = f"{name}_workflow"
+    dag_id = own[0].dag_id
     return page.render(
         "provider.html",
         name=name,

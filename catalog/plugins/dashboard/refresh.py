@@ -13,7 +13,7 @@ from catalog.core.media import MediaType
 from catalog.core.settings import TAG_POLICY
 from catalog.data_refresh import policy_diff
 from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.tag_policy import DEFAULT, RULES, TagPolicy, policy_from
+from catalog.data_refresh.tag_policy import DEFAULT, RULES, built_with, policy_from
 from catalog.monitoring import popularity, refreshes
 from catalog.monitoring.refreshes import Refreshed
 from catalog.plugins.dashboard import airflow_state, sources
@@ -45,7 +45,7 @@ class Timeline(msgspec.Struct, frozen=True):
 def show(session: SessionDep, readable: ReadableDags, media: MediaType = "image") -> HTMLResponse:
     """Show the refreshes of one media type, and what is live."""
     page = Page()
-    shown: dict[str, Any] = {"aliases": [], "now": {}, "metrics": []}
+    shown: dict[str, Any] = {"aliases": [], "metrics": []}
     history: list[Refreshed] = []
     with sources.part(page.problems, "the catalog database"), sources.database(sources.CATALOG) as connection:
         history = refreshes.refreshes(connection, media, HISTORY)
@@ -66,7 +66,6 @@ def show(session: SessionDep, readable: ReadableDags, media: MediaType = "image"
     policy = None
     with sources.part(page.problems, TAG_POLICY.name):
         policy = policy_from(sources.value_of(TAG_POLICY, page.problems))
-    shown.pop("now")
     timelines = [
         Timeline(one, runs.get(key := (one.dag_id, one.run_id)), steps.get(key, [])) for one in history
     ]
@@ -97,8 +96,7 @@ def policy(
     except Fatal as error:
         problem = str(error)
     with sources.part(page.problems, "the search engine"):
-        built = Indexes(sources.engine(), patience=0).meta(media).get("tag_policy")
-        old = msgspec.convert(built, TagPolicy) if built else DEFAULT
+        old = built_with(Indexes(sources.engine(), patience=0).meta(media)) or DEFAULT
     if not problem:
         with sources.part(page.problems, "the API database"), sources.database(sources.API) as api:
             diff = policy_diff.compare(policy_diff.sample(api, media, rows), old, new)

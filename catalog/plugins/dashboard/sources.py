@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 import psycopg
@@ -67,25 +67,22 @@ def engine() -> Elasticsearch:
 
 def value_of(setting: Setting[T], problems: list[str]) -> T:
     """Return the value of a Variable, and add its malformed entries to the problems. Raises Malformed."""
-    value, problem = setting.decode(stored(setting))
+    value, problem = setting.decode(_stored(setting.name))
     if problem:
         problems.append(problem)
     return value
 
 
-def stored(setting: Setting[Any]) -> str | None:
-    """Return the stored string of a Variable; None if it is not set."""
-    from airflow.models import Variable
-
-    found: str | None = Variable.get(setting.name, default_var=None)
-    return found
-
-
 def is_set(variable: str) -> bool:
     """Return whether a Variable has a value."""
+    return bool(_stored(variable))
+
+
+def _stored(variable: str) -> str | None:
     from airflow.models import Variable
 
-    return bool(Variable.get(variable, default_var=None))
+    found: str | None = Variable.get(variable, default_var=None)
+    return found
 
 
 def storage() -> UPath:

@@ -90,9 +90,7 @@ def test_the_engine(engine, runbooks):
 
 
 def refreshed(number, stage="promoted", **documents):
-    return Refreshed(
-        number, "image_data_refresh", "run", "image", "full", "", stage, NOW, None, documents, {}
-    )
+    return Refreshed(number, "image_data_refresh", "run", "image", "full", "", stage, NOW, None, documents)
 
 
 def test_sources_that_shrink():
