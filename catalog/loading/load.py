@@ -91,7 +91,8 @@ class Load:
             Fatal: The parts do not match the manifest, or the counts do not add up; nothing is loaded.
         """
         began = time.monotonic()
-        correct_estimate(self._connection, self._media_type)
+        for table in (self._media_type, f"deleted_{self._media_type}"):
+            correct_estimate(self._connection, table)
         with self._rejects, self._connection.transaction():
             raise_memory(self._connection, "work_mem", "256MB")
             lock_provider(self._connection, self._media_type, self._provider)

@@ -25,8 +25,8 @@ GUARDS = (
         holds="A load does not trust the planner's belief that a table with many pages is empty.",
         row=51,
         file=LOAD,
-        find="        correct_estimate(self._connection, self._media_type)\n",
-        replace="",
+        find="            correct_estimate(self._connection, table)\n",
+        replace="            pass\n",
         tests=("loading/test_estimates.py::test_a_load_corrects_it_first",),
     ),
     Guard(

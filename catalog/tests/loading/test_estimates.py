@@ -19,8 +19,9 @@ INSERT = """
 """
 
 
-def estimate(connection):
-    return connection.execute("select reltuples from pg_class where oid = 'image'::regclass").fetchone()[0]
+def estimate(connection, table="image"):
+    query = "select reltuples from pg_class where oid = to_regclass(%s)"
+    return connection.execute(query, [table]).fetchone()[0]
 
 
 @pytest.fixture
@@ -62,3 +63,15 @@ def test_a_selection_corrects_it_first(seems_empty):
     found = Selection(seems_empty, "query", "run", "image", "", condition).select()
     assert found.total == ROWS
     assert estimate(seems_empty) == pytest.approx(ROWS, rel=0.1)
+
+
+def test_a_load_corrects_that_of_the_deleted_records_too(catalog, dsn, load):
+    """A load looks up each record among the deleted ones."""
+    catalog.execute("alter table deleted_image set (autovacuum_enabled = off)")
+    catalog.execute(INSERT, [ROWS])
+    with psycopg.connect(dsn) as other:
+        other.execute("insert into deleted_image select image.*, now(), 'takedown' from image")
+        catalog.execute("analyze deleted_image")
+    assert estimate(catalog, "deleted_image") == 0
+    load([image(1)])
+    assert estimate(catalog, "deleted_image") == pytest.approx(ROWS, rel=0.1)
