@@ -15,7 +15,7 @@ from catalog.notifications.messages import flags_of
 
 WEEKS = 26  # of a chart of growth
 RECENT = 20  # loads of a sparkline
-KEPT = 92  # days for which a pull that is not whole is reported, unless a later one is
+KEPT = 31  # days for which a pull that is not whole is reported, unless a later one is
 AHEAD = 1  # days by which a window may end in the future: today's, in any time zone
 # Days; a cron expression counts as a month.
 PERIODS = {"@daily": 1, "@weekly": 7, "@monthly": 31, "@quarterly": 92}
