@@ -172,15 +172,15 @@ def not_whole(connection: Connection, wanted: Sequence[Source], now: datetime) -
     """
     query = f"""
         select s.n, r.*
-          from unnest(%s::text[], %s::text[]) with ordinality s (provider, media_type, n)
+          from unnest(%(names)s::text[], %(types)s::text[]) with ordinality s (provider, media_type, n)
          cross join lateral (
              select distinct on (window_start, window_end) {COLUMNS} from ingestion_report i
-              where i.provider = s.provider and i.media_type = s.media_type and finished_on >= %s
+              where i.provider = s.provider and i.media_type = s.media_type and finished_on >= %(since)s
                 and not replayed and (not complete or (not whole and shortfalls <> '[]'))
                 and not exists (
                     select from whole_pull w
                      where w.provider = i.provider and w.media_type = i.media_type
-                       and w.finished_on > i.finished_on
+                       and w.finished_on > i.finished_on and w.finished_on >= %(since)s
                        and (w.window_start is null
                             or (w.window_start <= i.window_start and w.window_end >= i.window_end)))
               order by window_start, window_end, finished_on desc
@@ -188,7 +188,9 @@ def not_whole(connection: Connection, wanted: Sequence[Source], now: datetime) -
          order by s.n, r.finished_on desc
     """  # noqa: S608 - the columns are a literal of this module
     found: dict[Source, list[Load]] = {}
-    for row in rows(connection, query, [*_columns_of(wanted), now - timedelta(days=KEPT)]):
+    names, types = _columns_of(wanted)
+    values = {"names": names, "types": types, "since": now - timedelta(days=KEPT)}
+    for row in rows(connection, query, values):
         found.setdefault(wanted[row.pop("n") - 1], []).append(_load(row))
     return found
 
