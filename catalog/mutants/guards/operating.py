@@ -334,7 +334,7 @@ GUARDS = (
         file="catalog/plugins/dashboard/health.py",
         find="        unread.append(findings.unknown(name, sources.explained(name, error)))\n",
         replace="        sources.explained(name, error)\n",
-        tests=("plugins/test_odd_pages.py::test_what_does_not_answer_is_not_called_well",),
+        tests=("monitoring/test_odd_pages.py::test_what_does_not_answer_is_not_called_well",),
         seconds=180,
     ),
     Guard(
