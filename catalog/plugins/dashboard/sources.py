@@ -44,8 +44,11 @@ def part(problems: list[str], name: str) -> Iterator[None]:
 def explained(part: str, error: Exception) -> str:
     """Log the error of a part of a page, and return what users may see of it."""
     log.warning("dashboard: %s: %r", part, error)
-    readable = isinstance(error, CatalogError | Malformed)  # written for users, and without secrets
-    return str(error) if readable else type(error).__name__
+    if isinstance(error, CatalogError | Malformed):  # written for users, and without secrets
+        return str(error)
+    if isinstance(error, psycopg.OperationalError):
+        return f"it does not answer, refuses the login, or takes too long ({type(error).__name__})"
+    return type(error).__name__
 
 
 def _airflow_connection(conn_id: str) -> "AirflowConnection":
