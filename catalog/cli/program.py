@@ -12,13 +12,15 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from catalog.core.errors import CatalogError, Refused
+from catalog.core.secrets import is_secret
 
 # A log file has room for whole tables. Brackets in what is printed are data, not Rich's markup.
 out = Console(width=None if sys.stdout.isatty() else 200, markup=False, highlight=False)
 err = Console(stderr=True, markup=False, highlight=False)
 TRACEBACK = "CATALOG_TRACEBACK"  # environment variable; if it is not empty, tracebacks are shown too
 _USER_INFO = re.compile(r"(?<=://)(?!user:password@)\S*@")
-_PASSWORD = re.compile(r"(?<=password=)('[^']*'|\S+)", re.IGNORECASE)
+# A name and its value, as in a connection string or the query of a URL.
+_SETTING = re.compile(r"(?<![\w.-])(?P<name>[\w.-]++)=(?:'[^']*'|\S+)")
 # Advice by SQLSTATE, or by a prefix of it.
 _ADVICE = {
     "25006": "The database is read-only: connect to the primary, or reset default_transaction_read_only.",
@@ -121,4 +123,10 @@ def _advice(error: psycopg.Error) -> Iterator[str]:
 
 
 def _without_secrets(text: str) -> str:
-    return _PASSWORD.sub("***", _USER_INFO.sub("***@", text))
+    text, kept, at = _USER_INFO.sub("***@", text), "", 0
+    while found := _SETTING.search(text, at):
+        value = found.end("name") + 1
+        secret = is_secret(found["name"])
+        kept += text[at:value] + ("***" if secret else "")
+        at = found.end() if secret else value  # another setting may follow within `a=1&key=…`
+    return kept + text[at:]

@@ -1,6 +1,8 @@
-"""Keys and tokens: how and where they are sent, values that print as ***, and redaction of messages."""
+"""Keys and tokens: how they are recognized and sent, values that print as ***, and redaction of messages."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
+from itertools import pairwise
 from typing import Protocol
 
 import msgspec
@@ -10,6 +12,42 @@ from catalog.core.errors import Fatal
 from catalog.core.jsontypes import Params
 
 _MAX_READ = 1 << 20  # bytes of a body that an excerpt is taken from
+
+# `APIKey`, `apiKey` and `api_key` consist of the words `api` and `key`.
+_WORD = re.compile("[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_SECRET_WORDS = frozenset(
+    """
+    apikey appkey authkey accesskey secretkey wskey apitoken accesstoken authtoken passphrase passcode pwd
+    auth oauth authorization authentication credential credentials signature sig hmac bearer jwt clientid
+    appid sessionid
+    """.split()
+)
+_SECRET_ENDS = ("password", "passwd", "secret")  # `sslpassword`
+_IDENTIFIED = frozenset("client app application session".split())  # before `id`
+# `key` and `token` are secret, except in names such as `sort_key` and `nextPageToken`.
+_HARMLESS = frozenset(
+    """
+    page next prev previous continuation resumption resume skip sync cursor sort order group primary foreign
+    """.split()
+)
+
+
+def is_secret(name: str) -> bool:
+    """Return whether a parameter, header or setting is secret, judging by the words of its name.
+
+    >>> [name for name in ("api_key", "X-Api-Key", "accessToken", "sig", "client_id") if not is_secret(name)]
+    []
+    >>> [name for name in ("keyword", "author", "monkey", "pageToken", "sort_key", "id") if is_secret(name)]
+    []
+    """
+    words = [word.lower() for word in _WORD.findall(name)]
+    if not _SECRET_WORDS.isdisjoint([*words, "".join(words)]):
+        return True
+    if any(word.endswith(_SECRET_ENDS) for word in words):
+        return True
+    if any(first in _IDENTIFIED and second == "id" for first, second in pairwise(words)):
+        return True
+    return not {"key", "token"}.isdisjoint(words) and _HARMLESS.isdisjoint(words)
 
 
 class Secret:

@@ -113,8 +113,9 @@ def client_for(
     if record_to is not None:
         hidden = frozenset([provider.key.param] if provider.key else [])
         redact = Redactor(credentials.secrets() if credentials else ())
+        paging = getattr(_pages_of(provider), "own_params", ())
         transport = RecordingAdapter(
-            record_to, provider.name, day.isoformat() if day else None, redact, hidden, private_hosts
+            record_to, provider.name, day.isoformat() if day else None, redact, hidden, private_hosts, paging
         )
     return Client(
         headers=provider.headers,

@@ -5,7 +5,6 @@ that of the first interaction that is not used up, has the same method and URL (
 lists only parameters that were sent. Parameters that it does not list (keys, page sizes) are ignored.
 """
 
-import re
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from requests.structures import CaseInsensitiveDict
 
 from catalog.core.errors import Fatal, UnrecordedRequest
 from catalog.core.jsontypes import Json, JsonObject
-from catalog.core.secrets import Redactor
+from catalog.core.secrets import Redactor, is_secret
 from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.records import dig
 from catalog.ingestion.responses import steps
@@ -61,7 +60,9 @@ class _Interaction(msgspec.Struct):
     times: int | None = None  # number of requests that it serves; None for no limit
 
 
-class _Recording(msgspec.Struct):
+class Recording(msgspec.Struct):
+    """The content of a recording.json."""
+
     provider: str
     interactions: list[_Interaction]
     date: str | None = None
@@ -85,18 +86,18 @@ def find_recording(folder: Path, provider: str) -> Path:
     candidates = candidate_folders(folder, provider)
     for candidate in candidates:
         if (candidate / _FILE).is_file():
-            found = _load(candidate).provider
+            found = read_recording(candidate).provider
             if found != provider:
                 raise Fatal(f"replay: the recording in {candidate} is {found}'s, not {provider}'s.")
             return candidate
     raise Fatal(f"replay: no {_FILE} for {provider} in {', '.join(map(str, candidates))}.")
 
 
-def _load(folder: Path) -> _Recording:
+def read_recording(folder: Path) -> Recording:
     """Read the recording in a folder. Raises Fatal if it is malformed or a body file is missing."""
     path = folder / _FILE
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=_Recording)
+        found = msgspec.json.decode(path.read_bytes(), type=Recording)
     except (OSError, ValueError) as error:
         raise Fatal(f"replay: {path} is no recording: {error}") from None
     for number, interaction in enumerate(found.interactions):
@@ -139,12 +140,9 @@ def _offset(value: Json) -> int | None:
 
 
 def _shown(params: Query) -> str:
-    """Format a query for a message, without parameters that may hold a key."""
+    """Format a query for a message, without secret parameters."""
     return ", ".join(
-        f"{key}={value}"
-        for key, values in sorted(params.items())
-        for value in values
-        if not re.search("key|token|client_id", key)
+        f"{key}={value}" for key, values in sorted(params.items()) for value in values if not is_secret(key)
     )
 
 
@@ -166,7 +164,7 @@ class ReplayAdapter(BaseAdapter):
             Fatal: There is no recording, or it is malformed.
         """
         super().__init__()
-        recording = _load(folder)
+        recording = read_recording(folder)
         self.date = recording.date
         self.folder, self._offset_param, self._items = folder, offset_param, items
         self._interactions = recording.interactions
@@ -281,6 +279,7 @@ class RecordingAdapter(Transport):
         redact: Redactor,
         hidden: frozenset[str],
         private_hosts: Collection[str] = (),
+        paging: Collection[str] = (),
     ) -> None:
         """Begin a recording.
 
@@ -289,11 +288,12 @@ class RecordingAdapter(Transport):
             provider: The provider's name.
             date: The day that is pulled, if it is one day.
             redact: Removes the secrets from text.
-            hidden: Parameters that are not recorded, such as keys.
+            hidden: Parameters that are not recorded, besides those whose names say that they are secret.
             private_hosts: See `Transport`.
+            paging: Parameters that tell the pages apart, which are recorded whatever their names are.
         """
         super().__init__(private_hosts)
-        self.folder, self._redact, self._hidden = folder, redact, hidden
+        self.folder, self._redact, self._hidden, self._paging = folder, redact, hidden, frozenset(paging)
         self._document: JsonObject = {
             "provider": provider,
             "date": date,
@@ -321,7 +321,11 @@ class RecordingAdapter(Transport):
                 for key, value in response.headers.items()
                 if key.lower() in _KEPT_HEADERS
             }
-            listed = {k: v[0] if len(v) == 1 else v for k, v in params.items() if k not in self._hidden}
+            listed = {
+                k: v[0] if len(v) == 1 else v
+                for k, v in params.items()
+                if k not in self._hidden and (k in self._paging or not is_secret(k))
+            }
             answer = {"status": response.status_code, "headers": headers, "body_file": name}
             asked = {"method": request.method, "url": self._redact(url), "params": listed}
             interactions.append({"request": asked, "response": answer})

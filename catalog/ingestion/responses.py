@@ -4,6 +4,8 @@ All functions raise `UnexpectedResponse`, which is a `Retry`: used in the `check
 make the client repeat the request before the pull fails.
 """
 
+import re
+
 from catalog.core.errors import UnexpectedResponse
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.ingestion.records import Raw, dig
@@ -12,8 +14,26 @@ _SHOWN = 10
 
 
 def steps(path: str) -> list[str]:
-    """Split a dotted path into its keys; "" stands for the body itself and has none."""
-    return path.split(".") if path else []
+    r"""Split a dotted path into its keys; "" stands for the body itself and has none.
+
+    A dot within a key, and a backslash before a dot, have a backslash before them.
+
+    >>> steps("meta.next"), steps(r"@odata\.nextLink")
+    (['meta', 'next'], ['@odata.nextLink'])
+    """
+    if "\\" not in path:
+        return path.split(".") if path else []
+    found = re.findall(r"(?:^|\.)((?:\\[.\\]|[^.])*)", path, re.DOTALL)
+    return [re.sub(r"\\([.\\])", r"\1", key) for key in found]
+
+
+def dotted(*keys: str) -> str:
+    r"""Join keys to a path, which `steps` splits again.
+
+    >>> print(dotted("meta", "a.b"))
+    meta.a\.b
+    """
+    return ".".join(re.sub(r"[.\\]", r"\\\g<0>", key) for key in keys)
 
 
 def has(body: Json, path: str) -> bool:
@@ -49,7 +69,9 @@ def lists_in(body: Json, path: str = "", depth: int = 3) -> list[str]:
         return [path]
     if not isinstance(body, dict) or not depth:
         return []
-    below = ((f"{path}.{key}" if path else str(key), value) for key, value in body.items())
+    # No path names the key "" of the body itself.
+    keys = [key for key in body if path or key]
+    below = ((f"{path}.{dotted(key)}" if path else dotted(key), body[key]) for key in keys)
     return [found for key, value in below for found in lists_in(value, key, depth - 1)]
 
 

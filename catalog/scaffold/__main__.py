@@ -5,8 +5,10 @@ result from it. So the tests of all providers pass from the start, and show the 
 `--from`, the shape is that of recorded pages of the real API.
 """
 
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -14,13 +16,13 @@ from urllib.parse import urlsplit
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from catalog.cli import program
 from catalog.core.errors import CatalogError, Refused
 from catalog.core.media import MediaType
 from catalog.ingestion.provider import FOLDER, provider_names
 from catalog.scaffold.fields import Fields
-from catalog.scaffold.made_up import MadeUp
 from catalog.scaffold.new import NewProvider
 from catalog.scaffold.paging import Paging, address
 from catalog.scaffold.recorded import Shape, read_pages, shape_of, write_recording
@@ -42,20 +44,33 @@ def write(new: NewProvider, folder: Path, recorded: Sequence[Path] = ()) -> Shap
         What was found in the pages.
 
     Raises:
-        Refused: A recorded page is not JSON, or none holds a list of objects.
+        Refused: A recorded page cannot be read, or none holds a list of objects.
     """
     url = address(new.url)
     bodies = read_pages(recorded, url.endpoint) if recorded else [sample_page(new)]
-    shape = shape_of(bodies, url, new.media, made_up=MadeUp(bodies) if recorded else None)
-    (folder / "recording").mkdir(parents=True)
-    (folder / "__init__.py").touch()
+    shape = shape_of(bodies, url, new.media, real=bool(recorded))
+    text = source(new, shape, url, guessed=bool(recorded))
     about = "Made up by add-provider: two pages, one item without an identifier" + (
         "; the structure is that of the real API." if recorded else ", an empty page."
     )
-    write_recording(new.name, url.endpoint, shape, folder / "recording", about)
-    text = source(new, shape, url, guessed=bool(recorded))
-    (folder / "provider.py").write_text(text, encoding="utf-8")
+    folder.mkdir(parents=True)
+    with removed_on_error(folder):
+        (folder / "recording").mkdir()
+        (folder / "__init__.py").touch()
+        write_recording(new.name, url.endpoint, shape, folder / "recording", about)
+        (folder / "provider.py").write_text(text, encoding="utf-8")
     return shape
+
+
+@contextmanager
+def removed_on_error(folder: Path, *, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Remove a folder that is not completed, even if the command is interrupted; not on the errors `but`."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, but):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def sample_page(new: NewProvider) -> dict[str, object]:
@@ -128,7 +143,8 @@ def main(
     except Refused as error:
         _refuse(f"{error}".rstrip("."))
     try:
-        lines = [*(guesses(shape, new.media) if recorded else ()), *outcomes(expect(new.name))]
+        with removed_on_error(folder, but=(CatalogError,)):
+            lines = [*(guesses(shape, new.media) if recorded else ()), *outcomes(expect(new.name))]
     except CatalogError as error:
         raise CatalogError(
             f"{folder} is made, but does not run yet. Correct its provider.py, then run "
@@ -137,13 +153,13 @@ def main(
     for path in sorted(p for p in folder.rglob("*") if p.suffix != ".pyc" and p.is_file()):
         err.print(f"  {path.relative_to(FOLDER.parent.parent)}")
     for line in lines:
-        err.print(line)
+        err.print(line, markup=False)
     steps = "guessed_steps.template" if recorded else "next_steps.template"
     err.print((TEMPLATES / steps).read_text(encoding="utf-8").replace("$name", new.name))
 
 
 def _refuse(problem: str) -> None:
-    err.print(f"[bold red]add-provider:[/] {problem}.")
+    err.print(f"[bold red]add-provider:[/] {escape(problem)}.")
     sys.exit(2)
 
 

@@ -10,6 +10,7 @@ from catalog.core.licenses import license_from_url
 from catalog.core.media import MediaType
 from catalog.ingestion.filetypes import EXTENSIONS
 from catalog.ingestion.records import dig
+from catalog.scaffold.made_up import EACH
 
 Path = tuple[str | int, ...]
 _SMALL = re.compile(r"thumb|preview|small|tiny|icon|medium|low", re.IGNORECASE)
@@ -35,6 +36,14 @@ class Fields(msgspec.Struct):
     tag_name: str | None = None  # key of the name in tags that are objects
     medium: Path | None = None
     meta_data: list[str] = []
+
+    def paths(self) -> list[tuple[str, ...]]:
+        """Return the paths of all values that a record needs, with EACH for the index in a list."""
+        found = [path for path in msgspec.structs.astuple(self) if isinstance(path, tuple)]
+        found += [*self.url.values(), *((key,) for key in self.meta_data)]
+        if self.tags and self.tag_name:
+            found.append((*self.tags, 0, self.tag_name))
+        return [tuple(EACH if isinstance(step, int) else step for step in path) for path in found]
 
 
 _MEDIA_WORDS: dict[MediaType, str] = {
@@ -110,11 +119,7 @@ def expression(path: Path | None) -> str | None:
     """Return the Python expression that reads a path of `raw`."""
     if path is None:
         return None
-    return f'raw.get("{path[0]}")' if len(path) == 1 else f"dig(raw, {', '.join(map(_quoted, path))})"
-
-
-def _quoted(step: str | int) -> str:
-    return str(step) if isinstance(step, int) else '"' + step.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"raw.get({path[0]!r})" if len(path) == 1 else f"dig(raw, {', '.join(map(repr, path))})"
 
 
 def _leaves(value: Json, path: Path = (), depth: int = 5) -> Iterator[tuple[Path, Json]]:

@@ -9,6 +9,7 @@ import msgspec
 
 from catalog.core.media import MediaType
 from catalog.ingestion.provider import FOLDER, provider_names
+from catalog.ingestion.transport import host_of
 
 
 class NewProvider(msgspec.Struct, frozen=True):
@@ -42,7 +43,6 @@ class NewProvider(msgspec.Struct, frozen=True):
 
     def problem(self) -> str | None:
         """Return why the provider cannot be created, or None."""
-        parts = urlsplit(self.url)
         if not re.fullmatch("[a-z][a-z0-9_]{1,39}", self.name) or keyword.iskeyword(self.name):
             return (
                 f"the name {self.title!r} becomes {self.name!r}, which is not a valid name: use "
@@ -50,6 +50,19 @@ class NewProvider(msgspec.Struct, frozen=True):
             )
         if self.name in provider_names() or (FOLDER / self.name).exists():
             return f"the provider {self.name} exists already: {FOLDER / self.name}"
-        if parts.scheme not in ("http", "https") or not parts.netloc:
+        if not self.title.isprintable():
+            return f"the name {self.title!r} has a character that cannot be printed"
+        if not _is_url(self.url):
             return f"{self.url!r} is not the URL of an API; use one such as https://api.example.org/v1/images"
+        if urlsplit(self.url).username is not None:
+            return "the URL holds a user name or password, which would be kept; leave it out"
         return None
+
+
+def _is_url(url: str) -> bool:
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:
+        return False
+    host = re.fullmatch(r"[\w.:-]+", host_of(url))
+    return scheme in ("http", "https") and host is not None and url.isprintable() and " " not in url

@@ -8,11 +8,11 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from catalog.core.jsontypes import Json, JsonObject
+from catalog.core.secrets import is_secret
 from catalog.ingestion.records import dig
-from catalog.ingestion.responses import as_count, lists_in, steps
+from catalog.ingestion.responses import as_count, dotted, lists_in, steps
 
 Kind = Literal["Counted", "Tokens", "Links"]
-_SECRET = re.compile(r"key|token|secret|client_?id|auth", re.IGNORECASE)
 _OFFSET = re.compile(r"offset|start|skip|startindex|start_index|from", re.IGNORECASE)
 _PAGE = re.compile(r"page|p|paged|page_?(?:no|num|number)", re.IGNORECASE)
 _CURRENT = re.compile(r"(?:current.?)?page(?:.?(?:no|num|number))?", re.IGNORECASE)
@@ -62,7 +62,7 @@ class Address(msgspec.Struct):
 def address(url: str) -> Address:
     """Divide the URL of a page."""
     query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
-    secrets = [name for name in query if _SECRET.search(name)]
+    secrets = [name for name in query if is_secret(name)]
     paging = {
         name: value
         for name, value in query.items()
@@ -102,8 +102,7 @@ def paging_of(bodies: list[Json], url: Address) -> Paging:
     if isinstance(value, str) and re.match(r"https?://|/|\?", value):
         return msgspec.structs.replace(found, kind="Links", following=following, pages=None)
     if following and isinstance(value, str) and as_count(value) is None:
-        name = steps(following)[-1]
-        param = re.sub("(?i)^next[-_]?", "", name) or "cursor"
+        param = re.sub("(?i)^next[-_]?", "", _name(following)) or "cursor"
         return msgspec.structs.replace(
             found, kind="Tokens", following=following, pages=None, param=param[0].lower() + param[1:]
         )
@@ -131,15 +130,20 @@ def _number(found: Paging, url: Address, scalars: JsonObject, listed: int) -> No
 
 
 def _named(pattern: re.Pattern[str], path: str) -> bool:
-    return bool(pattern.fullmatch(steps(path)[-1]))
+    return bool(pattern.fullmatch(_name(path)))
+
+
+def _name(path: str) -> str:
+    """Return the last key of a path, without a namespace: `nextLink` of `@odata.nextLink`."""
+    return re.split("[.:]", steps(path)[-1])[-1]
 
 
 def beside(body: Json, items: str, path: str = "", depth: int = 4) -> Iterator[tuple[str, Json]]:
     """Yield the dotted paths and values of all scalars outside the list of items."""
     if isinstance(body, dict) and depth:
         for key, value in body.items():
-            below = f"{path}.{key}" if path else str(key)
-            if below != items:
+            below = f"{path}.{dotted(key)}" if path else dotted(key)
+            if below and below != items:  # no path names the key "" of the body itself
                 yield from beside(value, items, below, depth - 1)
     elif path and not isinstance(body, dict | list):
         yield path, body

@@ -1,25 +1,29 @@
 """The recording of a new provider: made up from recorded pages of the real API, or from nothing."""
 
 import copy
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import orjson
 
-from catalog.core.errors import Refused
+from catalog.core.errors import Fatal, Refused
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.media import MediaType
 from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.records import dig
+from catalog.ingestion.replay import read_recording
 from catalog.ingestion.responses import describe, steps
 from catalog.scaffold.fields import Fields, fields_of
-from catalog.scaffold.made_up import MadeUp
+from catalog.scaffold.made_up import EACH, MadeUp
 from catalog.scaffold.paging import Address, Paging, beside, items_path, paging_of
 
 MOST_ITEMS = 4
+MAX_DEPTH = 100  # of nested lists and objects
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _FILES = re.compile(r"iiif|image|media|file|cdn", re.IGNORECASE)
 
 
@@ -48,9 +52,9 @@ def read_pages(paths: Iterable[Path], endpoint: str) -> list[Json]:
         endpoint: The address of the list, without its query.
 
     Raises:
-        Refused: There is no such file, or none holds a list of objects.
+        Refused: There is no such file, one cannot be read, or none holds a list of objects.
     """
-    bodies = [read_file(file) for path in paths for file in _files(path, endpoint)]
+    bodies = [read_page(file) for path in paths for file in _files(path, endpoint)]
     listing = [body for body in bodies if items_path(body) is not None]
     if not listing:
         found = describe(bodies[0]) if bodies else "there is no JSON file"
@@ -58,12 +62,40 @@ def read_pages(paths: Iterable[Path], endpoint: str) -> list[Json]:
     return [body for body in listing if items_path(body) == items_path(listing[0])]
 
 
-def read_file(path: Path) -> Json:
-    """Read a response. Raises Refused if the file is not JSON."""
+def read_page(path: Path) -> Json:
+    """Read a response.
+
+    Raises:
+        Refused: The file is not JSON, or not in UTF-8, or nested too deeply.
+    """
+    content = path.read_bytes()
+    if not content.strip():
+        raise Refused(f"{path} is empty; save the response of the API again")
     try:
-        return read_json(path.read_bytes())
+        content.decode(json.detect_encoding(content))
+        return _clean(read_json(content))
+    except UnicodeDecodeError as error:
+        raise Refused(
+            f"{path} is not in UTF-8: {error.reason} at byte {error.start}; convert it, for example by "
+            "iconv -f latin1 -t utf-8"
+        ) from None
     except ValueError as error:
-        raise Refused(f"{path} is not JSON: {error}") from None
+        raise Refused(
+            f"{path} cannot be read as JSON: {error}; save the body of one response, and nothing else"
+        ) from None
+
+
+def _clean(value: Json, depth: int = 0) -> Json:
+    """Replace lone surrogates, which cannot be written. Raises ValueError if the value is nested too deep."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH}")
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_clean(below, depth + 1) for below in value]
+    if isinstance(value, dict):
+        return {_SURROGATE.sub("\ufffd", key): _clean(below, depth + 1) for key, below in value.items()}
+    return value
 
 
 def _files(path: Path, endpoint: str) -> list[Path]:
@@ -72,22 +104,26 @@ def _files(path: Path, endpoint: str) -> list[Path]:
         return [path]
     if not recording.is_file():
         return sorted(path.glob("*.json"))
-    interactions = read_file(recording)["interactions"]
-    good = [i for i in interactions if i["response"]["status"] == 200 and i["response"]["body_file"]]
-    ours = [i for i in good if i["request"]["url"].rstrip("/") == endpoint.rstrip("/")]
-    return [recording.parent / i["response"]["body_file"] for i in ours or good]
+    try:
+        interactions = read_recording(recording.parent).interactions
+    except Fatal as error:
+        raise Refused(
+            f"{str(error).rstrip('.')}; record again by ./just catalog record, and rename a page of that name"
+        ) from None
+    good = [(i.request.url, i.response.body_file) for i in interactions if i.response.status == 200]
+    found = [(url, recording.parent / name) for url, name in good if name]
+    ours = [file for url, file in found if url.rstrip("/") == endpoint.rstrip("/")]
+    return ours or [file for _, file in found]
 
 
-def shape_of(
-    bodies: list[Json], url: Address, media: tuple[MediaType, ...], *, made_up: MadeUp | None
-) -> Shape:
+def shape_of(bodies: list[Json], url: Address, media: tuple[MediaType, ...], *, real: bool) -> Shape:
     """Find out what pages hold, and choose a few items.
 
     Args:
         bodies: Responses in the order of their pages.
         url: The address of the first one.
         media: The media types of the items.
-        made_up: Replaces all values; None if they are made up already.
+        real: The values are real, so others are made up.
     """
     paging = paging_of(bodies, url)
     listed = [i for body in bodies for i in dig(body, *steps(paging.items)) if isinstance(i, dict)]
@@ -97,15 +133,24 @@ def shape_of(
         paging.beside = address_beside(bodies[0], paging)
     body = replaced(bodies[0], paging.items, [])
     chosen = varied(items)
-    if made_up:
-        body, chosen = made_up.value(body), [made_up.value(item) for item in chosen]
+    if real:
+        item_path = (*steps(paging.items), EACH)
+        made_up = MadeUp(bodies, read=[*_read_by(paging), *((*item_path, *path) for path in fields.paths())])
+        body, chosen = made_up.value(body), [made_up.value(item, item_path) for item in chosen]
     return Shape(paging, fields, body, chosen)
 
 
+def _read_by(paging: Paging) -> Iterator[tuple[str, ...]]:
+    """Yield the paths that a paginator reads."""
+    named = (paging.following, paging.more, paging.pages, paging.total, paging.repeated)
+    for path in (paging.items, *filter(None, named), *paging.beside.values()):
+        yield tuple(steps(path))
+
+
 def address_beside(body: Json, paging: Paging) -> dict[str, str]:
-    """Return key and path of an address beside the items of a response, such as an image server's."""
+    """Return name and path of an address beside the items of a response, such as an image server's."""
     found = {
-        steps(path)[-1]: path
+        re.sub(r"\W", "_", steps(path)[-1], flags=re.ASCII): path
         for path, value in beside(body, paging.items)
         if isinstance(value, str) and value.startswith("http") and path != paging.following
     }

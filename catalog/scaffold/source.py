@@ -1,5 +1,6 @@
 """Writes the source of a new provider from what was found in its pages."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -31,17 +32,18 @@ def source(new: NewProvider, shape: Shape, url: Address, *, guessed: bool) -> st
     """
     fields, paging, site = shape.fields, shape.paging, f"https://{urlsplit(new.url).hostname}"
     identifier = expression(fields.foreign_identifier)
-    base = f"{{raw.get('{next(iter(paging.beside))}')}}" if paging.beside else site
+    site = _within_quotes(site).replace("{", "{{").replace("}", "}}")
+    base = next((f"{{raw.get('{name}')}}" for name in paging.beside), site)  # the name is an identifier
     files = dict.fromkeys(str(expression(path)) for path in fields.url.values())
     recorded = f"`./just catalog record {new.name} --out …` shows real responses"
     values = {
-        "title": new.title,
-        "url": url.endpoint,
+        "title": _in_docstring(new.title),
+        "url": _in_docstring(url.endpoint),
         "class_name": new.class_name,
         "name": new.name,
         "catalog_names": ", ".join(f'"{m}": "{new.catalog_name(m)}"' for m in new.media),
         "medium": " and ".join("images" if m == "image" else m for m in new.media),
-        "key": "".join(_key(new, name) for name in url.secrets),
+        "key": _key(new, url.secrets),
         "params": _params(url.params) if guessed or url.params else '{"per_page": 100}',
         "pages": _paginator(paging, url.endpoint),
         "origin": "these are guesses; check each" if guessed else f"what the API calls these; {recorded}",
@@ -57,11 +59,12 @@ def source(new: NewProvider, shape: Shape, url: Address, *, guessed: bool) -> st
         else "        # TODO no value is the address of a license; this one allows least\n",
         "mapping": _mapping(new, fields),
     }
-    text = Template((TEMPLATES / "provider.template").read_text(encoding="utf-8")).safe_substitute(values)
-    used = text.partition("$imports")[2]
-    names = [n for n in CLASSES if re.search(rf"\b{n}\(", used)] + ["Raw", "RecordResult"]
-    names = sorted({*names, "Provider"}) + [n for n in HELPERS if re.search(rf"\b{n}\(", used)]
-    return formatted(text.replace("$imports", f"({', '.join(names)})"))
+    template = Template((TEMPLATES / "provider.template").read_text(encoding="utf-8"))
+    tree = ast.parse(template.substitute(values, imports="Provider"))
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names = sorted({*used.intersection(CLASSES), "Provider", "Raw", "RecordResult"})
+    names += [name for name in HELPERS if name in used]
+    return formatted(template.substitute(values, imports=f"({', '.join(names)})"))
 
 
 def formatted(text: str) -> str:
@@ -71,26 +74,40 @@ def formatted(text: str) -> str:
         text = subprocess.run(
             [ruff, *command, "--stdin-filename", file, "-"],
             input=text,
-            text=True,
+            encoding="utf-8",
             check=True,
             capture_output=True,
         ).stdout
     return text
 
 
-def _key(new: NewProvider, param: str) -> str:
+def _key(new: NewProvider, secrets: list[str]) -> str:
+    """Return the declaration of the key, which is one parameter."""
+    if not secrets:
+        return ""
+    param, *others = secrets
+    more = f"    # TODO also secret: {', '.join(map(repr, others))}; override ApiKey.sign\n" if others else ""
     variable = f"API_KEY_{new.name.upper()}"
-    return f'    key = ApiKey("{variable}", "{param}", "https://TODO.example.org/where-to-get-one")\n'
+    return f'{more}    key = ApiKey("{variable}", {param!r}, "https://TODO.example.org/where-to-get-one")\n'
 
 
 def _params(params: dict[str, str]) -> str:
-    return "{" + ", ".join(f"{_literal(name)}: {_literal(value)}" for name, value in params.items()) + "}"
+    return "{" + ", ".join(f"{name!r}: {_literal(value)}" for name, value in params.items()) + "}"
 
 
 def _literal(value: str) -> str:
-    if re.fullmatch(r"0|[1-9]\d{0,8}", value):
-        return value
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """Return the literal of a parameter's value; a number is one in the source, too."""
+    return value if re.fullmatch("0|[1-9][0-9]{0,8}", value) else repr(value)
+
+
+def _within_quotes(text: str) -> str:
+    """Return a text as it is written between double quotes."""
+    return repr(text)[1:-1].replace('"', r"\"")
+
+
+def _in_docstring(text: str) -> str:
+    """Return a text, in one line, as it is written in a docstring."""
+    return repr(" ".join(text.split()))[1:-1].replace('"""', r"\"\"\"")
 
 
 def _paginator(paging: Paging, endpoint: str) -> str:
@@ -104,11 +121,8 @@ def _paginator(paging: Paging, endpoint: str) -> str:
     for name in ("following", "more", "pages", "total", "beside"):
         if value := getattr(paging, name):
             given[name] = value
-    arguments = ", ".join(
-        f"{name}={_literal(value) if isinstance(value, str) else repr(value)}"
-        for name, value in given.items()
-    )
-    return f'{paging.kind}("{endpoint}", {arguments})'
+    arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
+    return f"{paging.kind}({endpoint!r}, {arguments})"
 
 
 def _mapping(new: NewProvider, fields: Fields) -> str:
@@ -139,13 +153,13 @@ def _record(medium: MediaType, fields: Fields) -> str:
         else:
             absent.append(name)
     if fields.tags and fields.tag_name:
-        given["tags"] = f'[dig(tag, "{fields.tag_name}") for tag in {expression(fields.tags)} or []]'
+        given["tags"] = f"[dig(tag, {fields.tag_name!r}) for tag in {expression(fields.tags)} or []]"
     elif fields.tags:
         given["tags"] = f"tags_of({expression(fields.tags)})"
     else:
         absent.append("tags")
     if fields.meta_data:
-        given["meta_data"] = f"compact(raw, {', '.join(map(_literal, fields.meta_data))})"
+        given["meta_data"] = f"compact(raw, {', '.join(map(repr, fields.meta_data))})"
     lines = "".join(f"{name}={value},\n" for name, value in given.items())
     missing = f"# TODO not found: {', '.join(absent)}\n" if absent else ""
     return f"{medium.capitalize()}(\n{lines}{missing})"

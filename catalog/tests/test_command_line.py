@@ -321,6 +321,8 @@ def test_a_full_disk_names_the_file_and_how_to_resume(tmp_path):
             "select 1", {}, psycopg.OperationalError("connection to postgresql://me:hunter2@h failed")
         ),
         psycopg.OperationalError("two\n\tlines, password=hunter2"),
+        ValueError("https://api.example.org/items?page=1&api_key=hunter2, sig='hunter2 hunter2'"),
+        ValueError("PGPASSWORD=hunter2 X-Api-Key=hunter2 client.secret=a&hunter2"),
         OSError(28, "No space left on device", "/tmp/x"),
         Fatal("known"),
         PermissionError(13, "Permission denied", "/x"),
@@ -341,6 +343,11 @@ def test_any_exception(capsys, monkeypatch, error):
     assert lines[0].startswith("just: ")
     assert len(lines[0]) > len("just: ")
     assert "hunter2" not in lines[0]
+
+
+def test_what_only_looks_secret_is_shown():
+    text = "no answer to https://example.org/?keyword=cat&author=ada&pageToken=2 (monkey=1, a==b, =c)"
+    assert text in program.in_one_line(ValueError(text))
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,45 @@
 """Paginators over an API in memory; what ends them."""
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from catalog.core.errors import UnexpectedResponse
 from catalog.core.secrets import ApiKey, KeyCredentials, Secret
 from catalog.ingestion.rate import NoThrottle
+from catalog.ingestion.responses import dotted, items_at, lists_in, steps
 from catalog.provider_api import Client, Counted, Cursor, HttpStatus, Links, Tokens
 from catalog.tests.providers.fake_api import FakeApi, client
 from catalog.tests.values import present
 
 URL = "https://example.org/items"
+
+
+@given(keys=st.lists(st.text(st.sampled_from("ab.\\\n")), min_size=1))
+def test_a_path_names_any_keys(keys):
+    if keys != [""]:  # the path of the body itself
+        assert steps(dotted(*keys)) == keys
+
+
+def test_a_list_that_no_path_names_is_not_taken_for_the_body():
+    assert lists_in({"": [1], "a": {"": [2]}, "a.b": [3]}) == ["a.", r"a\.b"]
+
+
+def test_keys_with_dots_are_read():
+    """As in OData."""
+
+    def answer(url, params):
+        if params:
+            return {"value.all": [2], "@odata.count": 2}
+        return {"value.all": [1], "@odata.count": 2, "@odata.nextLink": f"{URL}?page=2"}
+
+    pages = Links(URL, items=r"value\.all", total=r"@odata\.count", following=r"@odata\.nextLink")
+    assert walk(pages, client(answer)) == [[1], [2]]
+    with pytest.raises(UnexpectedResponse, match=re.escape(r"`value` is missing;")) as raised:
+        items_at(answer(URL, {}), "value")
+    assert str(raised.value).endswith(r"lists: `value\.all`")
 
 
 def walk(pages, api, **params):

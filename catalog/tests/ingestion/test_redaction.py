@@ -15,7 +15,7 @@ from requests.adapters import BaseAdapter
 from werkzeug import Response
 
 from catalog.core.errors import CatalogError, Fatal, Retry
-from catalog.core.secrets import ApiKey, KeyCredentials, Redactor, Secret
+from catalog.core.secrets import ApiKey, KeyCredentials, Redactor, Secret, is_secret
 from catalog.ingestion.client import Client
 from catalog.ingestion.rate import NoThrottle
 from catalog.ingestion.replay import RecordingAdapter
@@ -41,6 +41,28 @@ WAYS = {
     "HTML, upper case": lambda c: f"&#X{ord(c):X};",
     "HTML in HTML": lambda c: f"&amp;#{ord(c)};",
 }
+
+
+SECRETS = """
+    key apikey api_key api-key x-api-key X.Api.Key apiKey APIKey APIkey subscription-key wskey key2 _key $key
+    token access_token accessToken oauth_token secret client_secret clientSecret client_id clientId app_id
+    password PASSWORD user_password dbpassword sslpassword passwd pwd sig signature X-Amz-Signature auth
+    authToken Authorization
+""".split()
+OTHERS = """
+    keyword keywords author authors authority monkey keys tokenize donkey design signed pageToken page_token
+    next_token resumptionToken $skiptoken sort_key id client page passage secretary 12 ключ
+""".split()
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_names_of_secrets(name):
+    assert is_secret(name)
+
+
+@pytest.mark.parametrize("name", ["", *OTHERS])
+def test_names_that_only_contain_such_words(name):
+    assert not is_secret(name)
 
 
 def units(character):

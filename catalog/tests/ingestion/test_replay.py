@@ -102,6 +102,22 @@ def test_recording_and_replaying_it(httpserver, tmp_path):
     assert client(tmp_path).get_json(url, {"page": 1}) == {"items": [1], "you": "***"}
 
 
+def test_no_secret_parameter_is_recorded_or_shown(httpserver, tmp_path):
+    """Not even one that is declared as another parameter, whose value is not known as a secret."""
+    httpserver.expect_request("/items").respond_with_json({"items": []})
+    here = [httpserver.host]
+    url = httpserver.url_for("/items")
+    adapter = RecordingAdapter(tmp_path, "example", None, Redactor(), frozenset({"u"}), here, ["token"])
+    secret = {"u": "hunter2", "password": "hunter2", "sig": "hunter2", "X-Api-Key": "hunter2"}
+    live = Client(transport=adapter, throttle=NoThrottle(), private_hosts=here)
+    live.get_json(url, {**secret, "keyword": "cat", "author": "ada", "token": "page-2", "nextPageToken": "c"})
+    asked = orjson.loads((tmp_path / "recording.json").read_bytes())["interactions"][0]["request"]
+    assert asked["params"] == {"keyword": "cat", "author": "ada", "token": "page-2", "nextPageToken": "c"}
+    with pytest.raises(UnrecordedRequest, match=r"\(author=bob, keyword=cat\)") as raised:
+        client(tmp_path).get_json(url, {**secret, "u": None, "author": "bob", "keyword": "cat"})
+    assert "hunter2" not in str(raised.value)
+
+
 def test_a_recording_made_over_http_answers_over_https(tmp_path):
     c = client(recording(tmp_path, ({"page": "1"}, "found")))
     assert c.get(URL.replace("https:", "http:"), {"page": 1}).body == b'"found"'
