@@ -184,9 +184,13 @@ def trigger(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Ask each API whose key is set whether it accepts the key.")
+    ] = False,
+) -> None:
     """Diagnose the stack and suggest fixes; exit 1 when something is wrong."""
-    findings = list(examine(Stack()))
+    findings = list(examine(Stack(), ask_keys=keys))
     console.print(findings_table(findings))
     raise typer.Exit(1 if any(finding.grade == "wrong" for finding in findings) else 0)
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from elasticsearch import Elasticsearch
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from catalog.data_refresh.queries import search
@@ -78,7 +79,8 @@ def _print_changes() -> View:
 def findings_table(findings: list[Finding]) -> Table:
     table = Table("check", "", "result and fix")
     for finding in findings:
-        table.add_row(finding.check, GRADES[finding.grade], finding.message)
+        # Messages quote what servers have sent, in which brackets are no markup.
+        table.add_row(escape(finding.check), GRADES[finding.grade], escape(finding.message))
     return table
 
 
