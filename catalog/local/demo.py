@@ -117,7 +117,7 @@ def next_steps(ui: str) -> list[NextStep]:
             f"{ui}/catalog/providers/{EXAMPLE}",
         ),
         NextStep(
-            "Run a DAG: its button Trigger explains each field of the conf; or with the command below",
+            "Run a DAG by the command below; the button Trigger of its page explains each field of the conf",
             f"{ui}/dags/{EXAMPLE}_workflow",
         ),
     ]
