@@ -20,9 +20,10 @@ from psycopg import sql
 
 from catalog.ingestion.provider import FOLDER, provider_class, provider_names
 from catalog.local import __main__ as local
-from catalog.local import demo
+from catalog.local import demo, keys
 from catalog.local.airflow_api import ApiError
 from catalog.local.runs import unpaused
+from catalog.provider_api import ApiKey, Counted, Provider
 from catalog.scaffold.rows import expected_file
 from catalog.tests.e2e.conftest import CANARY, snap_recording
 from catalog.tests.oauth2_server import Registered, oauth2_provider
@@ -90,6 +91,26 @@ def test_the_commands_of_the_tour(just, capfd):
     for words in ran:
         assert not just(*words[1:]), capfd.readouterr().err
     assert "A bridge & its river" in capfd.readouterr().out
+
+
+def test_the_doctor_tries_the_keys_that_airflow_stores(bench, just, httpserver, monkeypatch, capsys):
+    """Their values come from its command line, as its REST API shows them as `***`."""
+
+    class Museum(Provider):
+        name = "museum"
+        catalog_names = {"image": "museum"}
+        key = ApiKey("API_KEY_MUSEUM", "key", "https://museum.example.org/keys", header=True)
+        pages = Counted(httpserver.url_for("/api"), items="items")
+
+    secret = 'stored/Key+0f&"tests"=9'
+    monkeypatch.setattr(keys, "provider_classes", lambda: [Museum])
+    httpserver.expect_request("/api", headers={"key": secret}).respond_with_json({"items": [{"id": 1}]})
+    with bench.variable("API_KEY_MUSEUM", secret), bench.variable("PRIVATE_HOSTS", '["localhost"]'):
+        assert bench.api.call("GET", "/api/v2/variables/API_KEY_MUSEUM")["value"] == "***"
+        just("doctor", "--keys")
+    shown = capsys.readouterr().out
+    assert "accepted by museum" in shown
+    assert secret not in shown
 
 
 @pytest.mark.parametrize(
