@@ -204,7 +204,7 @@ def show_rejects(parts: Parts) -> None:
                 continue
             shown.add(reason)
             item = orjson.dumps(reject.get("raw", reject.get("raw_text"))).decode()
-            err.print(f"rejected, {reason}; the first item: {item[:EXCERPT]}", markup=False, soft_wrap=True)
+            err.print(f"rejected, {reason}; the first item: {item[:EXCERPT]}", soft_wrap=True)
     if shown and not os.environ.get(TRACEBACK):
         err.print(f"{TRACEBACK}=1 in the environment shows the tracebacks")
 

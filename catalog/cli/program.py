@@ -13,8 +13,9 @@ from typer.exceptions import TyperException
 
 from catalog.core.errors import CatalogError, Refused
 
-# A log file has room for whole tables.
-out, err = Console() if sys.stdout.isatty() else Console(width=200), Console(stderr=True)
+# A log file has room for whole tables. Brackets in what is printed are data, not Rich's markup.
+out = Console(width=None if sys.stdout.isatty() else 200, markup=False, highlight=False)
+err = Console(stderr=True, markup=False, highlight=False)
 TRACEBACK = "CATALOG_TRACEBACK"  # environment variable; if it is not empty, tracebacks are shown too
 _USER_INFO = re.compile(r"(?<=://)(?!user:password@)\S*@")
 _PASSWORD = re.compile(r"(?<=password=)('[^']*'|\S+)", re.IGNORECASE)

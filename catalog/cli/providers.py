@@ -1,11 +1,11 @@
 """`catalog providers`: the providers and the outcomes of their last runs."""
 
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
 import psycopg
 import typer
-from psycopg.rows import dict_row
 from rich.table import Table
 
 from catalog.cli.output import AsJson, print_json
@@ -14,8 +14,9 @@ from catalog.core.conninfo import conninfo
 from catalog.core.dates import utc
 from catalog.core.errors import CatalogError
 from catalog.ingestion.overview import overview
-from catalog.ingestion.provider import broken_providers, provider_classes
-from catalog.notifications.messages import flags_of
+from catalog.ingestion.provider import broken_providers
+from catalog.monitoring import loads
+from catalog.monitoring.loads import Freshness, Load
 
 
 def providers(
@@ -60,28 +61,24 @@ def _last_runs(dsn: str | None) -> tuple[dict[str, str], str]:
     """Return the outcome of the last load by provider, and an explanation if it is unknown."""
     if not dsn:
         return {}, "last runs: give --dsn, or use ./just catalog providers while the stack is up"
-    names = {string: cls.name for cls in provider_classes() for string in cls.catalog_names.values()}
-    query = """
-        select distinct on (provider) provider, finished_on, inserted, updated, complete, whole, replayed,
-               shortfalls, accepted,
-               (select max(fresh_on) from whole_pull w where w.provider = r.provider) as fresh_on
-          from ingestion_report r
-         order by provider, finished_on desc
-    """
+    sources = loads.sources()
     try:
-        with psycopg.connect(conninfo(dsn), connect_timeout=3, row_factory=dict_row) as connection:
-            rows = connection.execute(query).fetchall()
+        with psycopg.connect(conninfo(dsn), connect_timeout=3, autocommit=True) as connection:
+            recent = loads.last_loads(connection, sources)
+            fresh = loads.freshness(connection, sources, datetime.now(UTC))
     except psycopg.Error as error:
         return {}, f"last runs: the catalog database does not answer ({type(error).__name__})"
-    return {names[row["provider"]]: _last_run(row) for row in rows if row["provider"] in names}, ""
+    newest = sorted(
+        ((some[-1], source) for source, some in recent.items() if some), key=lambda pair: pair[0].finished_on
+    )
+    return {source.provider: _last_run(load, fresh[source]) for load, source in newest}, ""
 
 
-def _last_run(report: dict[str, Any]) -> str:
-    """Describe a provider's newest report and the date of its newest whole pull."""
-    limits = f", {words}" if (words := flags_of(report)) else ""
-    fresh = f"{utc(report['fresh_on']):%Y-%m-%d}" if report["fresh_on"] else "never"
+def _last_run(load: Load, freshness: Freshness) -> str:
+    """Describe a provider's newest load and the date of its newest whole pull."""
+    limits = f", {load.flags}" if load.flags else ""
+    until = f"{utc(freshness.last):%Y-%m-%d}" if freshness.last else "never"
     return (
-        f"{utc(report['finished_on']):%Y-%m-%d %H:%M}, {report['inserted']:,} new, "
-        f"{report['updated']:,} changed{limits}; "
-        f"whole until {fresh}"
+        f"{utc(load.finished_on):%Y-%m-%d %H:%M}, {load.inserted:,} new, {load.updated:,} changed{limits}; "
+        f"whole until {until}"
     )

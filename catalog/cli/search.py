@@ -11,6 +11,7 @@ import psycopg
 import typer
 from elasticsearch import Elasticsearch
 from rich.table import Table
+from rich.text import Text
 
 from catalog.cli.output import AsJson, print_json
 from catalog.cli.program import out
@@ -41,15 +42,17 @@ def engine() -> Elasticsearch:
     value = os.environ.get(ENGINE)
     if not value:
         raise Fatal(f"{ENGINE} is not set; ./just catalog sets it while the stack is up.")
-    if value.lstrip().startswith("{"):
-        found = json.loads(value)
-        return connect_to(
-            *(found.get(key) for key in ("host", "port", "schema", "login", "password", "extra"))
-        )
-    parts = urlsplit(value)
-    return connect_to(
-        parts.hostname, parts.port, parts.scheme, parts.username, parts.password, dict(parse_qsl(parts.query))
-    )
+    try:
+        if value.lstrip().startswith("{"):
+            found = json.loads(value)
+            return connect_to(
+                *(found.get(key) for key in ("host", "port", "schema", "login", "password", "extra"))
+            )
+        parts = urlsplit(value)
+        login = parts.username, parts.password
+        return connect_to(parts.hostname, parts.port, parts.scheme, *login, dict(parse_qsl(parts.query)))
+    except (ValueError, TypeError, AttributeError) as error:  # of which some quote the value, so: no text
+        raise Fatal(f"{ENGINE} is neither a URL nor JSON: {type(error).__name__}.") from None
 
 
 def api() -> Connection:
@@ -69,8 +72,8 @@ def media_of(name: str) -> MediaType:
 def policy_of(path: Path | None) -> TagPolicy:
     text = path.read_text(encoding="utf-8") if path else os.environ.get("AIRFLOW_VAR_TAG_POLICY")
     try:
-        return policy_from(json.loads(text)) if text else DEFAULT
-    except json.JSONDecodeError as error:
+        return policy_from(msgspec.json.decode(text)) if text else DEFAULT
+    except (msgspec.DecodeError, RecursionError) as error:
         raise Fatal(f"the tag policy is not JSON: {error}") from None
 
 
@@ -106,7 +109,7 @@ def search_command(
     for hit in found.first:
         document = hit.source
         tags = ", ".join(tag["name"] for tag in document.get("tags", [])[:6])
-        shown = (document.get(key, "") for key in ("title", "creator", "source", "license"))
+        shown = (document.get(key) or "" for key in ("title", "creator", "source", "license"))
         table.add_row(f"{hit.score:.2f}", *shown, tags, hit.identifier)
     out.print(table)
     if not found.total:
@@ -145,7 +148,7 @@ def explain(
     for tag, rule in verdicts:
         about = tag if isinstance(tag, dict) else {"name": json.dumps(tag)}
         shown = [str(about.get(k, "")) for k in ("name", "provider", "accuracy")]
-        table.add_row(*shown, "[red]no[/]" if rule else "[green]yes[/]", rule or "")
+        table.add_row(*shown, Text("no", "red") if rule else Text("yes", "green"), rule or "")
     out.print(table)
     _which_built(media_of(media), chosen)
 
@@ -186,8 +189,5 @@ def diff(
     out.print(table)
     for word, names in (("gained", found.gained), ("lost", found.lost)):
         if names:
-            out.print(
-                f"{word} most: "
-                + ", ".join(f"{name} ({number:,})" for name, number in names.most_common(10)),
-                highlight=False,
-            )
+            shown = ", ".join(f"{name} ({number:,})" for name, number in names.most_common(10))
+            out.print(f"{word} most: {shown}")

@@ -8,6 +8,7 @@ import msgspec
 import psycopg
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from catalog.cli.database import Dsn
 from catalog.cli.output import AsJson, print_json
@@ -15,9 +16,10 @@ from catalog.cli.program import out
 from catalog.cli.search import ENGINE, engine
 from catalog.core.conninfo import conninfo
 from catalog.core.dates import utc
-from catalog.core.errors import Fatal
+from catalog.core.errors import CatalogError, Fatal
 from catalog.ingestion.overview import facts
 from catalog.monitoring import counts, health, loads, refreshes
+from catalog.monitoring.counts import Number
 from catalog.monitoring.health import Finding
 from catalog.monitoring.loads import Freshness, Load, Source
 
@@ -29,24 +31,30 @@ REASONS = 8
 def status(dsn: Dsn, as_json: AsJson = False) -> None:
     """Show what needs a person, the newest loads, and what is live; exit with 1 if something is wrong.
 
-    Runs of DAGs are known to Airflow only: the dashboard shows those that failed.
+    Airflow is not asked: the dashboard also shows runs that failed and DAGs that were lost.
     """
+    now, found = datetime.now(UTC), health.of_code()
     with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
-        found, newest = health.of_catalog(connection, datetime.now(UTC))
-        records = counts.records(connection)
-    aliases = []
-    if ENGINE in os.environ:
-        client = engine()
-        found += health.of_engine(refreshes.engine(client))
-        aliases = refreshes.aliases(client)
-    last = newest[:NEWEST]
+        catalog, records = health.of_catalog(connection, now), counts.records(connection)
+    found += catalog.findings
+    live, last = None, catalog.newest[:NEWEST]
+    if os.environ.get(ENGINE):
+        try:
+            client = engine()
+            found += health.of_engine(refreshes.engine(client))
+            live = refreshes.live(client)
+            found += health.of_live(live, catalog.refreshes, now)
+        except CatalogError as error:
+            found.append(health.unknown("search engine", str(error)))
+    aliases = live.aliases if live else []
+    found = health.in_order(found)
     if as_json:
         print_json(
             {
                 "findings": msgspec.to_builtins(found),
                 "records": [
-                    {"media_type": media_type, "provider": provider, "records": number}
-                    for (media_type, provider), number in records.items()
+                    {"media_type": media_type, "provider": provider, **_number_json(number)}
+                    for (media_type, provider), number in records.by_provider.items()
                 ],
                 "newest_loads": [_load_json(source, load) for source, load in last],
                 "aliases": msgspec.to_builtins(aliases),
@@ -57,18 +65,20 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
         _show_loads(last)
         for alias in aliases:
             shown = f"{alias.documents:,} documents in {alias.index}" if alias.index else "no index yet"
-            out.print(f"{alias.name}: {shown}", highlight=False)
+            out.print(f"{alias.name}: {alias.problem or shown}")
+        if not os.environ.get(ENGINE):
+            out.print(f"The search engine was not checked: {ENGINE} is not set.")
     raise typer.Exit(1 if any(one.severity == "error" for one in found) else 0)
 
 
 def _show_findings(found: list[Finding]) -> None:
     if not found:
-        out.print("[green]Nothing needs you.[/]")
+        out.print("Nothing needs you.", style="green")
         return
     table = Table("", "about", "what", "in docs/runbook.md")
-    for one in health.in_order(found):
+    for one in found:
         color = "red" if one.severity == "error" else "yellow"
-        table.add_row(f"[{color}]{one.severity}[/]", one.subject, one.text, one.runbook)
+        table.add_row(Text(one.severity, color), one.subject, one.text, one.runbook)
     out.print(table)
 
 
@@ -82,6 +92,10 @@ def _show_loads(last: list[tuple[Source, Load]]) -> None:
 def _cells(load: Load) -> list[str]:
     numbers = (f"{number:,}" for number in (load.inserted, load.updated, load.rejected))
     return [f"{utc(load.finished_on):%Y-%m-%d %H:%M}", *numbers, load.flags.lower() or "whole"]
+
+
+def _number_json(number: Number) -> dict[str, Any]:
+    return {"records": number.value, "exact": number.exact}
 
 
 def _load_json(source: Source, load: Load) -> dict[str, Any]:
@@ -107,7 +121,7 @@ def provider(
             {
                 "media_type": source.media_type,
                 "name": source.name,
-                "records": records.get((source.media_type, source.name), 0),
+                **_number_json(records.of(source.media_type, source.name)),
                 "freshness": msgspec.to_builtins(fresh[source]),
                 "loads": [_load_json(source, load) for load in history[source]],
             }
@@ -115,23 +129,21 @@ def provider(
         ]
         print_json({**msgspec.to_builtins(about), "media": media})
         return
-    out.print(
-        f"{about.name}: {about.media}, {about.schedule}, key {about.key}, {about.rate}".replace("`", ""),
-        highlight=False,
-    )
+    words = f"{about.name}: {about.media}, {about.schedule}, key {about.key}, {about.rate}"
+    out.print(words.replace("`", ""))
     for source in own:
-        number = records.get((source.media_type, source.name), 0)
+        number = records.of(source.media_type, source.name)
         _show_source(source, number, fresh[source], history[source])
 
 
-def _show_source(source: Source, records: int, freshness: Freshness, history: list[Load]) -> None:
+def _show_source(source: Source, records: Number, freshness: Freshness, history: list[Load]) -> None:
     whole = f"whole until {utc(freshness.last):%Y-%m-%d %H:%M}" if freshness.last else "no whole pull yet"
     late = ", late" if freshness.state == "late" else ""
-    title = f"{source.name} ({source.media_type}): {records:,} records, {whole}{late}"
+    title = f"{source.name} ({source.media_type}): {records} records, {whole}{late}"
     table = Table("ended (UTC)", "new", "changed", "rejected", "outcome", "run", title=title)
     for load in history:
         table.add_row(*_cells(load), load.run_id)
     out.print(table)
     for kind in ("rejected", "skipped"):
         for reason, number in loads.reasons(history, kind).most_common(REASONS):
-            out.print(f"{number:,} {kind}: {reason}", markup=False, highlight=False)
+            out.print(f"{number:,} {kind}: {reason}")

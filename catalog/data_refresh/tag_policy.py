@@ -110,7 +110,7 @@ class TagFilter:
         name = tag.get("name")
         if not isinstance(name, str):
             return MALFORMED
-        if self._excluded and tag.get("provider") in self._excluded:
+        if self._excluded and type(by := tag.get("provider")) is str and by in self._excluded:
             return EXCLUDED
         accuracy = tag.get("accuracy")
         if accuracy is not None:

@@ -9,8 +9,8 @@ from typing import Protocol
 from elasticsearch import Elasticsearch
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from catalog.data_refresh.queries import search
 from catalog.local import demo
@@ -79,8 +79,7 @@ def _print_changes() -> View:
 def findings_table(findings: list[Finding]) -> Table:
     table = Table("check", "", "result and fix")
     for finding in findings:
-        # Messages quote what servers have sent, in which brackets are no markup.
-        table.add_row(escape(finding.check), GRADES[finding.grade], escape(finding.message))
+        table.add_row(finding.check, GRADES[finding.grade], Text(finding.message))
     return table
 
 
@@ -102,26 +101,25 @@ def sample_table(stack: Stack) -> Table:
     columns = ("provider", "title", "creator", "license", "landing URL")
     table = Table(*columns, title="One row of each provider in the catalog")
     for row in demo.samples(stack):
-        table.add_row(*(str(value or "") for value in row.values()))
+        table.add_row(*(Text(str(value or "")) for value in row.values()))
     return table
 
 
 def search_table(client: Elasticsearch, words: str) -> Table:
     """Search the live image index, and return a table of the first hits."""
     found = search(client, "image", words, 5)
-    title = f"{found.total:,} images for {words!r}"
+    title = Text(f"{found.total:,} images for {words!r}")
     table = Table("score", "title", "source", "license", "tags", title=title)
     for hit in found.first:
         document = hit.source
-        tags = ", ".join(tag["name"] for tag in document["tags"][:8])
-        table.add_row(
-            f"{hit.score:.2f}", document.get("title", ""), document["source"], document["license"], tags
-        )
+        tags = ", ".join(tag["name"] for tag in document.get("tags", [])[:8])
+        shown = (document.get(key) or "" for key in ("title", "source", "license"))
+        table.add_row(f"{hit.score:.2f}", *map(Text, shown), Text(tags))
     return table
 
 
 def trace_table(steps: list[Step]) -> Table:
     table = Table("place", "record", title="One record from API response to search hit")
     for step in steps:
-        table.add_row(*step)
+        table.add_row(*map(Text, step))
     return table

@@ -10,8 +10,13 @@ import msgspec
 
 from catalog.core.licenses import NOT_APPLICABLE, PATH_BY_PAIR
 
-_NAMES = {"cc0": "CC0", "pdm": "Public Domain Mark", "publicdomain": "Public Domain"}
-_FREE = frozenset(_NAMES)  # marked with a public domain tool, which is no license
+_MARKS = {"cc0": "CC0", "pdm": "Public Domain Mark", "publicdomain": "Public Domain"}  # no licenses
+_RETIRED = {
+    "devnations": "CC Developing Nations",
+    "nc-sampling+": "CC NC-Sampling+",
+    "sampling": "CC Sampling",
+    "sampling+": "CC Sampling+",
+}
 
 
 class Attribution(msgspec.Struct, frozen=True):
@@ -30,7 +35,7 @@ class Attribution(msgspec.Struct, frozen=True):
 
 def license_name(slug: str, version: str | None) -> str:
     """Return the name of a license, such as `CC BY-NC 2.0`."""
-    name = _NAMES.get(slug) or f"CC {slug.upper()}"
+    name = {**_MARKS, **_RETIRED}.get(slug) or f"CC {slug.upper()}"
     return name if version in (None, "", NOT_APPLICABLE) else f"{name} {version}"
 
 
@@ -38,15 +43,15 @@ def attribution(record: Mapping[str, Any]) -> Attribution:
     """Build the attribution of a record.
 
     Args:
-        record: Columns of a media table; `license` is required, the others may be missing.
+        record: Columns of a media table; any may be missing.
     """
-    slug, version = record["license"], record.get("license_version")
+    slug, version = (record.get("license") or "").lower(), record.get("license_version")
     path = PATH_BY_PAIR.get((slug, version or NOT_APPLICABLE))
     url = f"https://creativecommons.org/{path}/" if path else ""
-    name = license_name(slug, version)
+    name = license_name(slug, version) if slug else "an unknown license"
     title = f"“{record['title']}”" if record.get("title") else "This work"
     by = f" by {record['creator']}" if record.get("creator") else ""
-    verb = "is marked with" if slug in _FREE else "is licensed under"
+    verb = "is marked with" if slug in _MARKS else "is licensed under"
     source = f" Source: {record['foreign_landing_url']}." if record.get("foreign_landing_url") else ""
     deed = f" To view the terms, visit {url}." if url else ""
     return Attribution(f"{title}{by} {verb} {name}.{deed}{source}", name, url)

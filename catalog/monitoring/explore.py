@@ -77,15 +77,17 @@ class TagVerdict(msgspec.Struct, frozen=True):
     rule: str
 
 
-class Moderation(msgspec.Struct, frozen=True):
-    """What moderators decided about a record, and what users reported.
+class InApi(msgspec.Struct, frozen=True):
+    """What the API database has of a record: its row, what moderators decided, and what users reported.
 
     Attributes:
+        row_id: Id of its row; None if it has none.
         deleted_on: When moderators deleted it; None if they did not.
         mature_on: When it was marked as mature; None if it was not.
         reports: Reports of users: `created_at`, `reason`, `status`.
     """
 
+    row_id: int | None
     deleted_on: datetime | None
     mature_on: datetime | None
     reports: list[dict[str, Any]]
@@ -184,32 +186,39 @@ def _verdict(tag: Any, rule: str) -> TagVerdict:
     return TagVerdict(
         name if isinstance(name, str) else msgspec.json.encode(tag).decode(),
         provider if isinstance(provider, str) else "",
-        accuracy if isinstance(accuracy, int | float) else None,
+        _real(accuracy),
         rule,
     )
 
 
-def moderation(api: Connection, media_type: MediaType, key: UUID) -> Moderation:
-    """Return what the API database knows about the moderation of a record."""
+def _real(value: Any) -> float | None:
+    """Return a JSON number as a float; None for other values, and for integers beyond all floats."""
+    try:
+        return float(value) if type(value) in (int, float) else None
+    except OverflowError:
+        return None
+
+
+def in_api(api: Connection, media_type: MediaType, key: UUID) -> InApi:
+    """Return what the API database has of a record."""
     deleted, mature = (_decided(api, kind, media_type, key) for kind in ("deleted", "mature"))
     reported = "nsfw_reports" if media_type == "image" else "nsfw_reports_audio"
     query = sql.SQL(
         "select created_at, reason, to_jsonb(r) ->> 'status' as status from {} r where identifier = %s "
         "order by created_at desc limit 20"
     ).format(sql.Identifier("public", reported))
-    return Moderation(deleted, mature, rows(api, query, [key]))
+    return InApi(_row_id(api, media_type, key), deleted, mature, rows(api, query, [key]))
 
 
 def _decided(api: Connection, kind: str, media_type: MediaType, key: UUID) -> datetime | None:
     query = sql.SQL("select created_on from {} where identifier = %s").format(
         sql.Identifier("public", f"api_{kind}{media_type}")
     )
-    found = api.execute(query, [key]).fetchone()
-    return found[0] if found else None
+    found = rows(api, query, [key])
+    return found[0]["created_on"] if found else None
 
 
-def row_id(api: Connection, media_type: MediaType, key: UUID) -> int | None:
-    """Return the row id of a record in the API's table; None if it is not there."""
+def _row_id(api: Connection, media_type: MediaType, key: UUID) -> int | None:
     query = sql.SQL("select id from {} where identifier = %s").format(sql.Identifier("public", media_type))
     found = api.execute(query, [key]).fetchone()
     return int(found[0]) if found else None

@@ -1,10 +1,11 @@
 """What needs a person now, as far as the catalog database and the search engine know.
 
-Each finding names a row of the runbook (`docs/runbook.md`) by its anchor.
+Each finding names a row of the runbook (`docs/runbook.md`) by its anchor. What cannot be read is a finding
+too: a part that nobody could look at is not well.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
@@ -12,29 +13,36 @@ import msgspec
 from catalog.core.dates import utc
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
-from catalog.ingestion.provider import provider_classes
+from catalog.ingestion.provider import broken_providers, provider_classes
 from catalog.monitoring import loads
 from catalog.monitoring.loads import Freshness, Load, Source
-from catalog.monitoring.refreshes import Engine, Refreshed, refreshes
+from catalog.monitoring.refreshes import Engine, Live, Refreshed, refreshes
 from catalog.monitoring.rows import rows
 
 FULL = 0.85  # share of the disk from which engines stop to allocate shards (the low watermark)
 SHRUNK = 0.2  # share of a source's documents that disappeared
 NOTICEABLE = 100  # documents; smaller losses are no finding
-REFRESHES = 10  # the newest ones of a media type, of which two are compared
+REFRESHES = 100  # the newest ones of a media type
+LOOK_BACK = timedelta(days=7)  # within which lost documents are noticed
 
-
+Severity = Literal["error", "warning"]
 Runbook = Literal[
+    "alias",
+    "broken-provider",
     "engine-disk",
     "engine-status",
     "failed-task",
     "late",
+    "lost-dag",
     "not-whole",
     "partial",
     "quota",
     "shrinking",
     "silenced",
+    "unknown",
 ]  # anchors of its rows
+_PARTIAL: Runbook = "partial"
+_NOT_WHOLE: Runbook = "not-whole"
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -52,7 +60,7 @@ class Finding(msgspec.Struct, frozen=True):
         page: Address of a page with details, relative to the dashboard; "" if there is none.
     """
 
-    severity: Literal["error", "warning"]
+    severity: Severity
     subject: str
     text: str
     runbook: Runbook
@@ -63,10 +71,22 @@ class Finding(msgspec.Struct, frozen=True):
     page: str = ""
 
 
-def of_catalog(
-    connection: Connection, now: datetime, scheduled: Collection[str] | None = None
-) -> tuple[list[Finding], list[tuple[Source, Load]]]:
-    """Return what the catalog database knows to be wrong, and the newest load of each source, newest first.
+class Catalog(msgspec.Struct, frozen=True):
+    """What the catalog database knows.
+
+    Attributes:
+        findings: What is wrong.
+        newest: The newest load of each source, newest first.
+        refreshes: Media type → its refreshes, newest first.
+    """
+
+    findings: list[Finding]
+    newest: list[tuple[Source, Load]]
+    refreshes: dict[MediaType, list[Refreshed]]
+
+
+def of_catalog(connection: Connection, now: datetime, scheduled: Collection[str] | None = None) -> Catalog:
+    """Return what the catalog database knows.
 
     Args:
         connection: Connection to the catalog database.
@@ -75,16 +95,35 @@ def of_catalog(
     """
     sources = loads.sources()
     recent = loads.last_loads(connection, sources)
-    newest = {source: some[-1] for source, some in recent.items() if some}
-    expected = [source.dag_id for source in sources] if scheduled is None else scheduled
+    newest = [(source, some[-1]) for source, some in recent.items() if some]
     found = [
-        *of_loads(newest),
-        *of_freshness(loads.freshness(connection, sources, now), expected),
+        *of_loads(loads.not_whole(connection, sources, now)),
+        *of_freshness(loads.freshness(connection, sources, now), scheduled),
         *of_quotas(connection, now),
     ]
-    for media_type in MEDIA_TYPES:
-        found += of_refreshes(refreshes(connection, media_type, REFRESHES))
-    return found, sorted(newest.items(), key=lambda pair: pair[1].finished_on, reverse=True)
+    return Catalog(
+        found,
+        sorted(newest, key=lambda pair: pair[1].finished_on, reverse=True),
+        {media_type: refreshes(connection, media_type, REFRESHES) for media_type in MEDIA_TYPES},
+    )
+
+
+def of_code() -> list[Finding]:
+    """Return the providers that cannot be imported, which no other finding can be about."""
+    return [
+        Finding("error", name, str(error), "broken-provider", f"{name}_workflow")
+        for name, error in broken_providers().items()
+    ]
+
+
+def unknown(part: str, why: str) -> Finding:
+    """Return the finding about a part that could not be checked.
+
+    Args:
+        part: Such as `the search engine`.
+        why: The error, without secrets.
+    """
+    return Finding("error", part, f"it could not be checked: {why}", "unknown")
 
 
 def in_order(found: Iterable[Finding]) -> list[Finding]:
@@ -92,50 +131,59 @@ def in_order(found: Iterable[Finding]) -> list[Finding]:
     return sorted(found, key=lambda one: (one.severity, one.subject))
 
 
-def of_loads(newest: Mapping[Source, Load]) -> list[Finding]:
-    """Return what is wrong with the newest load of each source."""
+def of_loads(incomplete: Mapping[Source, Sequence[Load]]) -> list[Finding]:
+    """Return what loads lack.
+
+    Args:
+        incomplete: Source → loads that are not whole, newest first, one for each window.
+    """
     found = []
-    for source, load in newest.items():
+    for source, some in incomplete.items():
+        load, runbook = some[0], _PARTIAL
         if load.shortfalls and not load.accepted:
             more = len(load.shortfalls) - 1
             others = f" ({more:,} more shortfalls)" if more > 1 else " (one more shortfall)" if more else ""
-            found.append(_of_load(source, load, f"is not whole: {load.shortfalls[0]}{others}", "not-whole"))
-        elif not load.complete:
+            text, runbook = f"is not whole: {load.shortfalls[0]}{others}", _NOT_WHOLE
+        else:
             text = f"the pull did not reach its end; {load.fetched:,} items were read and loaded"
-            found.append(_of_load(source, load, text, "partial"))
+        if earlier := len(some) - 1:
+            windows = "one earlier window is" if earlier == 1 else f"{earlier:,} earlier windows are"
+            text += f"; {windows} not whole either"
+        run = load.dag_id, load.run_id
+        found.append(Finding("error", subject(source), text, runbook, *run, page=page_of(source)))
     return found
 
 
-def _of_load(source: Source, load: Load, text: str, runbook: Runbook) -> Finding:
-    subject = f"{source.name} ({source.media_type})"
-    return Finding("error", subject, text, runbook, load.dag_id, load.run_id, page=page_of(source))
+def subject(source: Source) -> str:
+    return f"{source.name} ({source.media_type})"
 
 
 def page_of(source: Source) -> str:
     return f"providers/{source.provider}"
 
 
-def of_freshness(states: Mapping[Source, Freshness], scheduled: Collection[str]) -> list[Finding]:
-    """Return the sources whose newest whole pull is too old.
+def of_freshness(
+    states: Mapping[Source, Freshness], scheduled: Collection[str] | None = None
+) -> list[Finding]:
+    """Return the sources whose newest whole pull is too old, or that have none long after their first load.
 
     Args:
         states: Freshness of each source.
-        scheduled: Ids of the DAGs whose schedule is on; the others are not expected to be fresh.
+        scheduled: Ids of the DAGs whose schedule is on; the others are not expected to be fresh. None if that
+            is not known.
     """
     found = []
     for source, freshness in states.items():
-        if freshness.state == "late" and freshness.last and source.dag_id in scheduled:
-            schedule = source.declaration.schedule
-            text = f"the last whole pull is of {utc(freshness.last):%Y-%m-%d}, its schedule is {schedule}"
+        if freshness.state == "late" and (scheduled is None or source.dag_id in scheduled):
+            if freshness.last:
+                text = f"the last whole pull is of {utc(freshness.last):%Y-%m-%d}"
+            else:
+                first = f", on {utc(freshness.first):%Y-%m-%d}" if freshness.first else ""
+                text = f"no pull was whole since the first load{first}"
+            text += f", its schedule is {source.declaration.schedule}"
+            text += " (whether it is on was not checked)" if scheduled is None else ""
             found.append(
-                Finding(
-                    "warning",
-                    f"{source.name} ({source.media_type})",
-                    text,
-                    "late",
-                    source.dag_id,
-                    page=page_of(source),
-                )
+                Finding("warning", subject(source), text, "late", source.dag_id, page=page_of(source))
             )
     return found
 
@@ -168,7 +216,7 @@ def of_engine(engine: Engine) -> list[Finding]:
     if engine.status != "green":
         what = "documents cannot be searched" if engine.status == "red" else "replicas are missing"
         text = f"the status is {engine.status}: {what}; {engine.unassigned:,} shards have no node"
-        severity: Literal["error", "warning"] = "error" if engine.status == "red" else "warning"
+        severity: Severity = "error" if engine.status == "red" else "warning"
         found.append(Finding(severity, "search engine", text, "engine-status"))
     if engine.fullest is not None and engine.fullest >= FULL:
         text = f"the disk of a node is {engine.fullest:.0%} full; a full refresh needs room for new indexes"
@@ -176,30 +224,45 @@ def of_engine(engine: Engine) -> list[Finding]:
     return found
 
 
-def of_refreshes(newest: Sequence[Refreshed]) -> list[Finding]:
-    """Return the sources that lost many documents by the newest promoted refresh.
+def of_live(live: Live, newest: Mapping[MediaType, Sequence[Refreshed]], now: datetime) -> list[Finding]:
+    """Return what is wrong with the live indexes: aliases, and sources that lost many documents.
+
+    The documents are compared with those before the first refresh of the last seven days, or before the last
+    one if it is older, so that a loss stays visible for a week, and slow losses add up.
 
     Args:
-        newest: Refreshes of one media type, newest first.
+        live: Aliases and documents of the engine.
+        newest: Media type → its refreshes, newest first.
+        now: The current time.
     """
-    promoted = [refresh for refresh in newest if refresh.stage == "promoted"]
-    if len(promoted) < 2:
-        return []
-    found, (last, before) = [], promoted[:2]
+    found = []
+    for media_type, history in newest.items():
+        promoted = [refresh for refresh in history if refresh.stage == "promoted"]
+        problems = [alias for alias in live.aliases if alias.media_type == media_type and alias.problem]
+        missing = [alias for alias in live.aliases if alias.media_type == media_type and alias.index is None]
+        for alias in problems or (missing if promoted else []):
+            text = alias.problem or "no index is behind it, although a refresh was promoted; nothing is found"
+            page = refresh_page(media_type)
+            found.append(Finding("error", f"alias {alias.name}", text, "alias", page=page))
+        if promoted and not problems and not missing:
+            recent = [refresh for refresh in promoted if refresh.begun_on >= now - LOOK_BACK]
+            found += _lost((recent or promoted[:1])[-1], live.documents[media_type])
+    return found
+
+
+def _lost(before: Refreshed, documents: Mapping[str, int]) -> list[Finding]:
+    found = []
     for source, number in before.documents.items():
-        now = last.documents.get(source, 0)
-        if number - now >= max(NOTICEABLE, SHRUNK * number):
+        left = documents.get(source, 0)
+        if number - left >= max(NOTICEABLE, SHRUNK * number):
+            text = (
+                f"{left:,} documents are searched, {number:,} before the refresh of "
+                f"{utc(before.begun_on):%Y-%m-%d}"
+            )
+            about = f"{source} ({before.media_type})"
+            page = refresh_page(before.media_type)
             found.append(
-                Finding(
-                    "warning",
-                    f"{source} ({last.media_type})",
-                    f"{now:,} documents are searched, {number:,} before the refresh of "
-                    f"{utc(before.begun_on):%Y-%m-%d}",
-                    "shrinking",
-                    before.dag_id,
-                    before.run_id,
-                    page=refresh_page(last.media_type),
-                )
+                Finding("warning", about, text, "shrinking", before.dag_id, before.run_id, page=page)
             )
     return found
 

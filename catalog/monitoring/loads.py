@@ -10,11 +10,13 @@ import msgspec
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.ingestion.provider import Provider, provider_class, provider_classes
-from catalog.monitoring.rows import rows
+from catalog.monitoring.rows import numbers, rows, texts
 from catalog.notifications.messages import flags_of
 
 WEEKS = 26  # of a chart of growth
 RECENT = 20  # loads of a sparkline
+KEPT = 31  # days for which a pull that is not whole is reported, unless a later one is
+AHEAD = 1  # days by which a window may end in the future: today's, in any time zone
 # Days; a cron expression counts as a month.
 PERIODS = {"@daily": 1, "@weekly": 7, "@monthly": 31, "@quarterly": 92}
 State = Literal["fresh", "late", "never"]
@@ -89,11 +91,14 @@ class Freshness(msgspec.Struct, frozen=True):
 
     Attributes:
         last: End of the newest window of a dated provider; time of the newest load of the others.
-        due: Moment from which it is late without another whole pull; None without a whole pull.
-        state: `late` if it is older than 1.5 periods of the schedule; `never` without a whole pull.
+        first: Time of the first load of a provider that has no whole pull; None if there is a whole pull.
+        due: Moment from which it is late without another whole pull; None without any load.
+        state: `late` if the newest whole pull, or the first load without one, is older than 1.5 periods of
+            the schedule; `never` if a whole pull is not expected yet.
     """
 
     last: datetime | None
+    first: datetime | None
     due: datetime | None
     state: State
 
@@ -154,25 +159,72 @@ def loads_of(
     return [_load(row) for row in rows(connection, query, [name, media_type, list(moments)])]
 
 
+def not_whole(connection: Connection, wanted: Sequence[Source], now: datetime) -> dict[Source, list[Load]]:
+    """Return the loads that lack something which no later load brought, newest first, one for each window.
+
+    Replays, and loads that their conf limits, are no answers of the provider: they neither lack anything nor
+    bring what is missing.
+
+    Args:
+        connection: Connection to the catalog database.
+        wanted: The sources.
+        now: The current time.
+    """
+    query = f"""
+        select s.n, r.*
+          from unnest(%(names)s::text[], %(types)s::text[]) with ordinality s (provider, media_type, n)
+         cross join lateral (
+             select distinct on (window_start, window_end) {COLUMNS} from ingestion_report i
+              where i.provider = s.provider and i.media_type = s.media_type and finished_on >= %(since)s
+                and not replayed and (not complete or (not whole and shortfalls <> '[]'))
+                and not exists (
+                    select from whole_pull w
+                     where w.provider = i.provider and w.media_type = i.media_type
+                       and w.finished_on > i.finished_on and w.finished_on >= %(since)s
+                       and (w.window_start is null
+                            or (w.window_start <= i.window_start and w.window_end >= i.window_end)))
+              order by window_start, window_end, finished_on desc
+         ) r
+         order by s.n, r.finished_on desc
+    """  # noqa: S608 - the columns are a literal of this module
+    found: dict[Source, list[Load]] = {}
+    names, types = _columns_of(wanted)
+    values = {"names": names, "types": types, "since": now - timedelta(days=KEPT)}
+    for row in rows(connection, query, values):
+        found.setdefault(wanted[row.pop("n") - 1], []).append(_load(row))
+    return found
+
+
 def _load(row: dict[str, Any]) -> Load:
+    for column in ("skipped_reasons", "rejected_reasons", "cleaned_reasons"):
+        row[column] = numbers(row[column])
+    row["shortfalls"] = texts(row["shortfalls"])
     return Load(**row, flags=flags_of(row))
 
 
 def freshness(connection: Connection, wanted: Sequence[Source], now: datetime) -> dict[Source, Freshness]:
     """Compare the newest whole pull of each source with its schedule."""
     query = """
-        select s.n, w.fresh_on
+        select s.n, w.fresh_on, f.first_load
           from unnest(%s::text[], %s::text[]) with ordinality s (provider, media_type, n)
           left join lateral (
               select fresh_on from whole_pull w
-               where w.provider = s.provider and w.media_type = s.media_type order by fresh_on desc limit 1
+               where w.provider = s.provider and w.media_type = s.media_type and w.fresh_on <= %s
+               order by fresh_on desc limit 1
           ) w on true
+          left join lateral (
+              select finished_on as first_load from ingestion_report i
+               where w.fresh_on is null and i.provider = s.provider and i.media_type = s.media_type
+                 and not i.replayed
+               order by finished_on limit 1
+          ) f on true
     """
     found = {}
-    for row in rows(connection, query, _columns_of(wanted)):
-        source, last = wanted[row["n"] - 1], row["fresh_on"]
-        due = last + allowed_age(source.declaration) if last else None
-        found[source] = Freshness(last, due, "never" if due is None else "late" if now > due else "fresh")
+    for row in rows(connection, query, [*_columns_of(wanted), now + timedelta(days=AHEAD)]):
+        source, last, first = wanted[row["n"] - 1], row["fresh_on"], row["first_load"]
+        due = since + allowed_age(source.declaration) if (since := last or first) else None
+        late = due is not None and now > due
+        found[source] = Freshness(last, first, due, "late" if late else "fresh" if last else "never")
     return found
 
 

@@ -6,12 +6,12 @@ from typing import Any, Literal
 import msgspec
 from elasticsearch import Elasticsearch, NotFoundError
 
+from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.client import ask
-from catalog.data_refresh.refresh import Mode, Stage
 from catalog.data_refresh.search import Indexes
-from catalog.monitoring.rows import rows
+from catalog.monitoring.rows import numbers, rows
 
 
 class Refreshed(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class Refreshed(msgspec.Struct, frozen=True):
         media_type: Media type.
         mode: What it replaces or changes.
         reason: Why it is full although `auto` was asked for; "" otherwise.
-        stage: `promoted` once everything of it is live.
+        stage: `promoted` once everything of it is live; an older or newer release may write others.
         begun_on: When its first task recorded it.
         ended_for: Run that began after this one had ended without promoting; None if there is none.
         documents: Source → number of documents in the main alias before it.
@@ -34,9 +34,9 @@ class Refreshed(msgspec.Struct, frozen=True):
     dag_id: str
     run_id: str
     media_type: MediaType
-    mode: Mode
+    mode: str
     reason: str
-    stage: Stage
+    stage: str
     begun_on: datetime
     ended_for: str | None
     documents: dict[str, int]
@@ -47,17 +47,33 @@ class Alias(msgspec.Struct, frozen=True):
 
     Attributes:
         name: Name of the alias.
-        index: Index to which it points; None if it does not exist.
+        media_type: Media type of its documents.
+        index: Index to which it points; None if it does not exist, or points at several.
         documents: Number of documents.
         size: Bytes on disk, without replicas.
         policy: Digest of the tag policy of the documents; "" if it is unknown.
+        problem: Why nothing can be said about it; "" otherwise.
     """
 
     name: str
+    media_type: MediaType
     index: str | None
     documents: int = 0
     size: int = 0
     policy: str = ""
+    problem: str = ""
+
+
+class Live(msgspec.Struct, frozen=True):
+    """What the search engine serves.
+
+    Attributes:
+        aliases: Aliases of the API, and those of full staging indexes if they exist.
+        documents: Media type → source → number of documents behind the main alias.
+    """
+
+    aliases: list[Alias]
+    documents: dict[MediaType, dict[str, int]]
 
 
 class Engine(msgspec.Struct, frozen=True):
@@ -80,25 +96,41 @@ def refreshes(connection: Connection, media_type: MediaType, limit: int) -> list
         select number, t.dag_id, t.run_id, plan ->> 'media_type' as media_type,
                coalesce(plan ->> 'mode', 'full') as mode, coalesce(plan ->> 'reason', '') as reason,
                stage, begun_on, t.given_up_for as ended_for,
-               coalesce(plan -> 'documents' -> (plan ->> 'media_type'), '{}') as documents
+               plan -> 'documents' -> (plan ->> 'media_type') as documents
           from refresh r join turn t using (number)
          where plan ->> 'media_type' = %s
          order by number desc limit %s
     """
-    return [msgspec.convert(row, Refreshed) for row in rows(connection, query, [media_type, limit])]
+    found = rows(connection, query, [media_type, limit])
+    return [Refreshed(**{**row, "documents": numbers(row["documents"])}) for row in found]
 
 
-def aliases(client: Elasticsearch) -> list[Alias]:
-    """Return the aliases of the API, and those of full staging indexes if they exist."""
-    search, found = Indexes(client, patience=0), []
+def live(client: Elasticsearch) -> Live:
+    """Return what the engine serves.
+
+    Raises:
+        Retry: The engine does not answer.
+    """
+    search, aliases = Indexes(client, patience=0), list[Alias]()
+    documents: dict[MediaType, dict[str, int]] = {}
     for media_type in reversed(MEDIA_TYPES):
         for name in (media_type, f"{media_type}-filtered", f"{media_type}-full"):
-            if index := search.resolve_alias(name):
-                digest = search.meta(index).get("tag_policy_digest", "")
-                found.append(Alias(name, index, search.count(name), _size(client, index), digest))
-            elif not name.endswith("-full"):
-                found.append(Alias(name, None))
-    return found
+            alias = _alias(search, name, media_type)
+            if alias.index or alias.problem or not name.endswith("-full"):
+                aliases.append(alias)
+        documents[media_type] = search.sources(media_type)
+    return Live(aliases, documents)
+
+
+def _alias(search: Indexes, name: str, media_type: MediaType) -> Alias:
+    try:
+        index = search.resolve_alias(name)
+    except Fatal as problem:
+        return Alias(name, media_type, None, problem=str(problem))
+    if index is None:
+        return Alias(name, media_type, None)
+    digest = str(search.meta(index).get("tag_policy_digest", ""))
+    return Alias(name, media_type, index, search.count(name), _size(search.client, index), digest)
 
 
 def _size(client: Elasticsearch, index: str) -> int:

@@ -3,6 +3,7 @@
 from airflow.plugins_manager import AirflowPlugin
 
 from catalog.plugins.dashboard.app import app
+from catalog.plugins.dashboard.sources import base_path
 from catalog.plugins.links import DashboardLink
 
 
@@ -15,7 +16,7 @@ class CatalogPlugin(AirflowPlugin):
     external_views = [  # noqa: RUF012
         {
             "name": "Catalog",
-            "href": "/catalog/",
+            "href": f"{base_path()}/catalog/",
             "destination": "nav",
             "url_route": "catalog_dashboard",
             "nav_top_level": True,

@@ -99,3 +99,51 @@ def test_the_best_hit_is_opened(command, search, api, monkeypatch):
 @pytest.mark.parametrize("url", [None, 3, "", "file:///etc/passwd", "javascript:alert(1)", "x"])
 def test_only_web_addresses_are_opened(url):
     assert web_address(url) == ""
+
+
+def test_the_other_findings_are_shown_when_the_engine_is_away(command, catalog, monkeypatch):
+    report(catalog, "flickr", datetime.now(UTC), whole=False, shortfalls=["45 of 100 came"], inserted=45)
+    for address in ("http://127.0.0.1:1/", "{malformed", "http://host:port/", "[]"):
+        monkeypatch.setenv(ENGINE, address)
+        status, printed = command("status", "--json")
+        found = json.loads(printed)["findings"]
+        assert (status, [one["runbook"] for one in found]) == (1, ["not-whole", "unknown"]), address
+    monkeypatch.setenv(ENGINE, "")
+    assert "The search engine was not checked" in command("status")[1]
+
+
+def test_a_missing_alias_is_a_finding_and_the_rest_is_shown(command, catalog, search, api):
+    sample_data.fill(api, "api", 50)
+    make_searchable(api, search)
+    search.client.indices.create(index="image-second", aliases={"image": {}})
+    try:
+        status, shown = command("status")
+    finally:
+        search.client.indices.delete(index="image-second")
+    assert status == 1
+    assert "the alias image points at" in shown
+    assert "image-filtered: " in shown
+
+
+MARKUP = "[/red] [bold]x[/] [link=file:///etc/passwd]y[/link]"
+
+
+def test_brackets_are_shown_as_they_are(command, catalog, search, api):
+    for database in (catalog, api):
+        sample_data.fill(database, "catalog" if database is catalog else "api", 50)
+    api.execute("update image set title = %s, creator = null, source = null", [MARKUP])
+    make_searchable(api, search)
+    report(
+        catalog,
+        "flickr",
+        datetime.now(UTC),
+        run_id=MARKUP,
+        whole=False,
+        shortfalls=[MARKUP],
+        rejected=1,
+        rejected_reasons={MARKUP: 1},
+    )
+    for arguments in (["status"], ["provider", "flickr"], ["search", "bold"], ["search", ""]):
+        _, shown = command(*arguments)
+        assert "[/red]" in shown, arguments
+        assert "[bold]x[/]" in shown

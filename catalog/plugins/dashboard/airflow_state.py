@@ -6,6 +6,7 @@ from datetime import datetime
 import msgspec
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
+from airflow.models.errors import ParseImportError
 from airflow.models.taskinstance import TaskInstance
 from sqlalchemy import case, func, select, tuple_
 from sqlalchemy.orm import Session
@@ -72,8 +73,23 @@ class FailedTask(msgspec.Struct, frozen=True):
     map_index: int
 
 
+def known_dags(session: Session) -> set[str]:
+    """Return the ids of all DAGs, also of those whose file no longer defines them."""
+    return set(session.scalars(select(DagModel.dag_id)))
+
+
+def stale_dags(session: Session) -> set[str]:
+    """Return the ids of the DAGs that their file no longer defines."""
+    return set(session.scalars(select(DagModel.dag_id).where(DagModel.is_stale)))
+
+
+def failed_imports(session: Session) -> list[str]:
+    """Return the paths of the files whose DAGs could not be imported; the errors are not for every user."""
+    return sorted(file or "unknown" for file in session.scalars(select(ParseImportError.filename)))
+
+
 def schedules(session: Session, readable: Collection[str]) -> dict[str, Schedule]:
-    """Return the schedule of each DAG."""
+    """Return the schedule of each DAG that its file still defines."""
     query = select(DagModel.dag_id, DagModel.is_paused, DagModel.next_dagrun_create_after).where(
         DagModel.dag_id.in_(readable), DagModel.is_stale.is_(False)
     )

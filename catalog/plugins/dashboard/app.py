@@ -14,6 +14,12 @@ from starlette.exceptions import HTTPException
 from catalog.plugins.dashboard import explore, health, providers, refresh, runbook
 from catalog.plugins.dashboard.rendering import Page
 
+HEADINGS = {
+    403: "You may not see this",
+    404: "There is no such page",
+    422: "Something in the address is wrong",
+    503: "This page cannot be made now",
+}
 # A user must be logged in and may read DAGs; pages show only runs of DAGs that the user may read.
 app = FastAPI(
     dependencies=[Depends(requires_access_dag("GET"))], docs_url=None, redoc_url=None, openapi_url=None
@@ -37,7 +43,7 @@ async def refuse(request: Request, problem: HTTPException) -> Response:
         query = f"?{request.url.query}" if request.url.query else ""
         back = quote(f"{base}/catalog{shown}{query}", safe="")
         return RedirectResponse(f"{base}/api/v2/auth/login?next={back}", 302)
-    return Page().render("problem.html", problem.status_code, text=str(problem.detail))
+    return _problem(problem.status_code, str(problem.detail))
 
 
 @app.exception_handler(RequestValidationError)
@@ -45,3 +51,14 @@ async def explain(request: Request, problem: RequestValidationError) -> Response
     """Name the parameters of an address that are wrong."""
     wrong = "; ".join(f"{error['loc'][-1]}: {error['msg']}" for error in problem.errors())
     return await refuse(request, HTTPException(422, wrong))
+
+
+@app.exception_handler(Exception)
+async def apologize(request: Request, error: Exception) -> Response:
+    """Say that a page could not be made; the server logs the error."""
+    return _problem(500, f"{type(error).__name__}. The log of Airflow's API server has the details.")
+
+
+def _problem(status: int, text: str) -> Response:
+    heading = HEADINGS.get(status, "This page could not be made")
+    return Page().render("problem.html", status, heading=heading, text=text, log_in=status == 403)

@@ -13,6 +13,7 @@ from catalog.monitoring import explore
 from catalog.monitoring.attribution import attribution
 from catalog.monitoring.explore import DEEPEST, FACETS, PAGE, Search
 from catalog.plugins.dashboard import sources
+from catalog.plugins.dashboard.access import HiddenDags
 from catalog.plugins.dashboard.rendering import Page
 
 router = APIRouter()
@@ -33,7 +34,7 @@ def index(
     shown = Page()
     given = {"source": source, "license": license, "category": category, "type": type}
     wanted = Search(media, q.strip(), filtered, {name: value for name, value in given.items() if value}, page)
-    found, rows = None, {}
+    found, rows = None, None
     with sources.part(shown.problems, "the search engine"):
         found = explore.find(sources.engine(), wanted)
     if found:
@@ -52,19 +53,20 @@ def index(
 
 
 @router.get("/records/{media}/{key}", response_class=HTMLResponse)
-def record(media: MediaType, key: UUID) -> HTMLResponse:
+def record(media: MediaType, key: UUID, hidden: HiddenDags) -> HTMLResponse:
     """Show a record: fields, tags and what the policy does to them, its way into the index, moderation."""
-    page, row_id, indexed, moderated, verdicts = Page(), None, {}, None, []
-    with sources.database(sources.CATALOG) as connection:
+    page, found, in_api, indexed, verdicts = Page(), None, None, {}, None
+    with sources.part(page.problems, "the catalog database"), sources.database(sources.CATALOG) as connection:
         found = explore.record(connection, media, key)
+    if page.problems:
+        raise HTTPException(503, f"The {media} {key} could not be read: {page.problems[0]}")
     if found is None:
         raise HTTPException(404, f"The catalog has no {media} {key}.")
     with sources.part(page.problems, TAG_POLICY.name):
         policy = policy_from(sources.value_of(TAG_POLICY, page.problems))
         verdicts = explore.tags(found.fields["tags"], policy)
     with sources.part(page.problems, "the API database"), sources.database(sources.API) as api:
-        row_id = explore.row_id(api, media, key)
-        moderated = explore.moderation(api, media, key)
+        in_api = explore.in_api(api, media, key)
     with sources.part(page.problems, "the search engine"):
         indexed = explore.documents(sources.engine(), media, key)
     return page.render(
@@ -72,9 +74,9 @@ def record(media: MediaType, key: UUID) -> HTMLResponse:
         pictures=(pictures := sources.value_of(DASHBOARD_THUMBNAILS, page.problems)),
         thumbnails=pictures,
         record=found,
+        loads=[load for load in found.loads if load.dag_id not in hidden],
         attribution=attribution(found.fields),
         tags=verdicts,
-        row_id=row_id,
-        moderation=moderated,
+        in_api=in_api,
         indexed=indexed,
     )

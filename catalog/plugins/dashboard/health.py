@@ -1,6 +1,7 @@
 """The first page: what needs a person now, and how the catalog grows."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from catalog.monitoring import counts, loads, refreshes
 from catalog.monitoring import health as findings
 from catalog.monitoring.health import Finding
 from catalog.plugins.dashboard import airflow_state, sources
-from catalog.plugins.dashboard.access import ReadableDags
+from catalog.plugins.dashboard.access import HiddenDags, ReadableDags
 from catalog.plugins.dashboard.issues import issues
 from catalog.plugins.dashboard.rendering import Page
 
@@ -44,30 +45,55 @@ class Silenced(msgspec.Struct, frozen=True):
 
 
 @router.get("/", response_class=HTMLResponse)
-def show(session: SessionDep, readable: ReadableDags) -> HTMLResponse:
-    """Show the page. A part that fails is replaced by its error."""
-    page, found, scheduled = Page(), list[Finding](), list[str]()
-    shown: dict[str, Any] = {"records": {}, "growth": [], "newest": []}
+def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTMLResponse:
+    """Show the page. A part that cannot be read is a finding."""
+    page, found, unread = Page(), findings.of_code(), list[Finding]()
+    shown: dict[str, Any] = {"records": None, "growth": [], "newest": []}
+    scheduled, catalog = None, None
     failed: dict[tuple[str, str], Finding] = {}
-    with sources.part(page.problems, "Airflow's database"):
+    with _checked(unread, "Airflow's database"):
         schedules = airflow_state.schedules(session, readable)
-        scheduled = [dag_id for dag_id, schedule in schedules.items() if not schedule.paused]
         failed = failed_runs(session, list(schedules))
-    with sources.part(page.problems, "the catalog database"), sources.database(sources.CATALOG) as connection:
-        wrong, newest = findings.of_catalog(connection, page.now, scheduled)
-        found += wrong
-        shown |= {
-            "records": counts.records(connection),
-            "growth": loads.growth(connection, page.now),
-            "newest": newest[:NEWEST],
-        }
-    with sources.part(page.problems, "the search engine"):
-        found += findings.of_engine(refreshes.engine(sources.engine()))
-    with sources.part(page.problems, TAG_POLICY.name):
+        found += lost(session)
+        scheduled = [dag_id for dag_id, schedule in schedules.items() if not schedule.paused]
+    with _checked(unread, "the catalog database"), sources.database(sources.CATALOG) as connection:
+        catalog = findings.of_catalog(connection, page.now, scheduled)
+        found += catalog.findings
+        shown["newest"] = [one for one in catalog.newest if one[1].dag_id not in hidden][:NEWEST]
+        shown["records"] = counts.records(connection)
+        shown["growth"] = loads.growth(connection, page.now)
+    with _checked(unread, "the search engine"):
+        client = sources.engine()
+        found += findings.of_engine(refreshes.engine(client))
+        if catalog:
+            found += findings.of_live(refreshes.live(client), catalog.refreshes, page.now)
+    with _checked(unread, TAG_POLICY.name):
         policy_from(sources.value_of(TAG_POLICY, page.problems))
-    silenced = list(_silenced(page))
+    silenced = list(_silenced(page, unread))
     found += [_stale(entry) for entry in silenced if entry.state in ("closed", "missing")]
-    return page.render("health.html", findings=merged(found, failed), silenced=silenced, **shown)
+    visible = [one for one in found if one.dag_id not in hidden]
+    return page.render(
+        "health.html", findings=merged([*visible, *unread], failed), unread=unread, silenced=silenced, **shown
+    )
+
+
+@contextmanager
+def _checked(unread: list[Finding], name: str) -> Iterator[None]:
+    """Turn the error of a part of the page into a finding."""
+    try:
+        yield
+    except Exception as error:
+        unread.append(findings.unknown(name, sources.explained(name, error)))
+
+
+def lost(session: Session) -> list[Finding]:
+    """Return the files and providers whose DAGs Airflow cannot run."""
+    text = "Airflow cannot import its DAGs; the error is on Airflow's first page"
+    found = [Finding("error", file, text, "lost-dag") for file in airflow_state.failed_imports(session)]
+    for dag_id in sorted({source.dag_id for source in loads.sources()} & airflow_state.stale_dags(session)):
+        text = "Airflow no longer finds this DAG, so nothing is scheduled"
+        found.append(Finding("error", dag_id, text, "lost-dag", dag_id))
+    return found
 
 
 def failed_runs(session: Session, dag_ids: list[str]) -> dict[tuple[str, str], Finding]:
@@ -85,20 +111,20 @@ def failed_runs(session: Session, dag_ids: list[str]) -> dict[tuple[str, str], F
 
 
 def merged(found: list[Finding], failed: dict[tuple[str, str], Finding]) -> list[Finding]:
-    """Add the failed runs that no other finding explains, and their logs to those that explain them."""
-    explained = {(one.dag_id, one.run_id) for one in found}
+    """Add the failed runs that no other error explains, and their logs to the errors that explain them."""
+    explained = {(one.dag_id, one.run_id) for one in found if one.severity == "error"}
     every = [run for key, run in failed.items() if key not in explained]
     for one in found:
-        run = failed.get((one.dag_id, one.run_id))
+        run = failed.get((one.dag_id, one.run_id)) if one.severity == "error" else None
         every.append(
             msgspec.structs.replace(one, task_id=run.task_id, map_index=run.map_index) if run else one
         )
     return findings.in_order(every)
 
 
-def _silenced(page: Page) -> Iterator[Silenced]:
+def _silenced(page: Page, unread: list[Finding]) -> Iterator[Silenced]:
     for setting in SILENCING:
-        with sources.part(page.problems, setting.name):
+        with _checked(unread, setting.name):
             for dag_id, entries in sources.value_of(setting, page.problems).items():
                 for entry in entries:
                     state = issues.state(entry.issue)

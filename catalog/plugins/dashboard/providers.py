@@ -14,14 +14,15 @@ from sqlalchemy.orm import Session
 from catalog.core.dates import utc
 from catalog.ingestion.overview import facts
 from catalog.ingestion.parts import Parts, pull_key
-from catalog.ingestion.provider import Provider, provider_classes
+from catalog.ingestion.provider import Provider, dag_ids, provider_classes
 from catalog.ingestion.windows import Window
 from catalog.monitoring import counts, loads, popularity
+from catalog.monitoring.counts import Number
 from catalog.monitoring.loads import Freshness, Load, Source
 from catalog.monitoring.popularity import Popularity
 from catalog.monitoring.rejects import Example, examples
 from catalog.plugins.dashboard import airflow_state, sources
-from catalog.plugins.dashboard.access import ReadableDags
+from catalog.plugins.dashboard.access import HiddenDags, ReadableDags
 from catalog.plugins.dashboard.airflow_state import Schedule
 from catalog.plugins.dashboard.rendering import Page
 
@@ -36,7 +37,7 @@ class Row(msgspec.Struct, frozen=True):
 
     Attributes:
         source: The source.
-        records: Its records in the catalog.
+        records: Number of its records in the catalog.
         recent: Its newest loads, oldest first.
         freshness: Age of its newest whole pull.
         read: Items of all media types that the pull of its newest load read.
@@ -44,7 +45,7 @@ class Row(msgspec.Struct, frozen=True):
     """
 
     source: Source
-    records: int
+    records: Number
     recent: list[Load]
     freshness: Freshness
     read: int
@@ -72,7 +73,7 @@ class Media(msgspec.Struct, frozen=True):
 
     Attributes:
         source: The provider and media type.
-        records: Its records in the catalog.
+        records: Number of its records in the catalog.
         freshness: Age of its newest whole pull.
         history: Its newest loads, newest first.
         growth: Monday → records inserted in that week.
@@ -80,7 +81,7 @@ class Media(msgspec.Struct, frozen=True):
     """
 
     source: Source
-    records: int
+    records: Number
     freshness: Freshness
     history: list[Load]
     growth: list[tuple[datetime, int]]
@@ -88,14 +89,14 @@ class Media(msgspec.Struct, frozen=True):
 
 
 @router.get("/providers", response_class=HTMLResponse)
-def index(session: SessionDep, readable: ReadableDags) -> HTMLResponse:
+def index(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTMLResponse:
     """List the providers, those that need attention first."""
     page, rows = Page(), list[Row]()
     schedules: dict[str, Schedule] = {}
     with sources.part(page.problems, "Airflow's database"):
         schedules = airflow_state.schedules(session, readable)
     with sources.part(page.problems, "the catalog database"), sources.database(sources.CATALOG) as connection:
-        everything = loads.sources()
+        everything = [one for one in loads.sources() if hidden.isdisjoint(dag_ids(one.declaration))]
         records, fresh = counts.records(connection), loads.freshness(connection, everything, page.now)
         newest = loads.last_loads(connection, everything)
         read = Counter[tuple[str, str, int]]()
@@ -103,7 +104,7 @@ def index(session: SessionDep, readable: ReadableDags) -> HTMLResponse:
             for load in recent:
                 read[load.dag_id, load.run_id, load.day_shift] += load.fetched
         for source, recent in newest.items():
-            number = records.get((source.media_type, source.name), 0)
+            number = records.of(source.media_type, source.name)
             items = read[recent[-1].dag_id, recent[-1].run_id, recent[-1].day_shift] if recent else 0
             rows.append(Row(source, number, recent, fresh[source], items, schedules.get(source.dag_id)))
     rows.sort(key=_urgency)
@@ -117,12 +118,17 @@ def _urgency(row: Row) -> tuple[Any, ...]:
 
 @router.get("/providers/{name}", response_class=HTMLResponse)
 def provider(
-    name: Annotated[str, InPath(pattern="^[a-z0-9_]+$")], session: SessionDep, readable: ReadableDags
+    name: Annotated[str, InPath(pattern="^[a-z0-9_]+$")],
+    session: SessionDep,
+    readable: ReadableDags,
+    hidden: HiddenDags,
 ) -> HTMLResponse:
     """Show one provider: growth, loads, reasons with examples, settings."""
     cls = next((cls for cls in provider_classes() if cls.name == name), None)
     if cls is None:
         raise HTTPException(404, f"There is no provider {name}, or its module cannot be imported.")
+    if not hidden.isdisjoint(dag_ids(cls)):
+        raise HTTPException(403, f"You may not read the DAGs of {name}.")
     page, shown = Page(), list[Media]()
     schedules: dict[str, Schedule] = {}
     own = [source for source in loads.sources() if source.provider == name]
@@ -135,7 +141,7 @@ def provider(
             shown.append(
                 Media(
                     source,
-                    records.get((source.media_type, source.name), 0),
+                    records.of(source.media_type, source.name),
                     fresh[source],
                     loads.history(connection, source, HISTORY),
                     loads.growth(connection, page.now, source),

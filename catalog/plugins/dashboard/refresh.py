@@ -1,7 +1,6 @@
 """Data refreshes: stages of the last runs, documents by source, aliases, tag policy and its preview."""
 
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from airflow.api_fastapi.common.db.common import SessionDep
@@ -10,14 +9,16 @@ from fastapi.responses import HTMLResponse
 
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
+from catalog.core.setting import Malformed
 from catalog.core.settings import TAG_POLICY
 from catalog.data_refresh import policy_diff
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import DEFAULT, RULES, built_with, policy_from
 from catalog.monitoring import popularity, refreshes
-from catalog.monitoring.refreshes import Refreshed
+from catalog.monitoring.popularity import Popularity
+from catalog.monitoring.refreshes import Live, Refreshed
 from catalog.plugins.dashboard import airflow_state, sources
-from catalog.plugins.dashboard.access import ReadableDags
+from catalog.plugins.dashboard.access import HiddenDags
 from catalog.plugins.dashboard.airflow_state import Run, Step
 from catalog.plugins.dashboard.rendering import Page
 
@@ -42,42 +43,54 @@ class Timeline(msgspec.Struct, frozen=True):
 
 
 @router.get("/refresh", response_class=HTMLResponse)
-def show(session: SessionDep, readable: ReadableDags, media: MediaType = "image") -> HTMLResponse:
-    """Show the refreshes of one media type, and what is live."""
+def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") -> HTMLResponse:
+    """Show the refreshes of one media type, and what is live. What cannot be read is None."""
     page = Page()
-    shown: dict[str, Any] = {"aliases": [], "metrics": []}
-    history: list[Refreshed] = []
+    history: list[Refreshed] | None = None
+    metrics: list[Popularity] | None = None
     with sources.part(page.problems, "the catalog database"), sources.database(sources.CATALOG) as connection:
-        history = refreshes.refreshes(connection, media, HISTORY)
-        shown["metrics"] = popularity.metrics(connection)
+        metrics = popularity.metrics(connection)
+        history = [one for one in refreshes.refreshes(connection, media, HISTORY) if one.dag_id not in hidden]
     runs: dict[tuple[str, str], Run] = {}
     steps: dict[tuple[str, str], list[Step]] = {}
     with sources.part(page.problems, "Airflow's database"):
-        visible = [(one.dag_id, one.run_id) for one in history if one.dag_id in readable]
-        runs = airflow_state.runs(session, visible)
-        for key in visible[:TIMELINES]:
-            if key in runs:
-                steps[key] = airflow_state.steps(session, runs[key])
-    documents: dict[str, int] = {}
+        keys = [(one.dag_id, one.run_id) for one in history or ()]
+        runs = airflow_state.runs(session, keys)
+        steps = {key: airflow_state.steps(session, runs[key]) for key in keys[:TIMELINES] if key in runs}
+    live: Live | None = None
     with sources.part(page.problems, "the search engine"):
-        client = sources.engine()
-        shown["aliases"] = refreshes.aliases(client)
-        documents = Indexes(client, patience=0).sources(media)
+        live = refreshes.live(sources.engine())
     policy = None
     with sources.part(page.problems, TAG_POLICY.name):
         policy = policy_from(sources.value_of(TAG_POLICY, page.problems))
-    timelines = [
-        Timeline(one, runs.get(key := (one.dag_id, one.run_id)), steps.get(key, [])) for one in history
-    ]
-    before = next((one.documents for one in history if one.stage == "promoted"), {})
     return page.render(
         "refresh.html",
         media=media,
-        timelines=timelines,
-        documents={name: (before.get(name, 0), documents.get(name, 0)) for name in {**documents, **before}},
+        timelines=None
+        if history is None
+        else [
+            Timeline(one, runs.get(key := (one.dag_id, one.run_id)), steps.get(key, [])) for one in history
+        ],
+        aliases=live.aliases if live else None,
+        documents=_compared(history, live.documents[media] if live else None),
         policy=policy,
-        **shown,
+        metrics=metrics,
     )
+
+
+def _compared(
+    history: list[Refreshed] | None, live: dict[str, int] | None
+) -> dict[str, tuple[int | None, int | None]]:
+    """Return source → documents before the last promoted refresh, and now; None where it is not known."""
+    promoted = next((one for one in history or () if one.stage == "promoted"), None)
+    before = promoted.documents if promoted else {} if history is not None else None
+    return {
+        source: (
+            None if before is None else before.get(source, 0),
+            None if live is None else live.get(source, 0),
+        )
+        for source in {**(live or {}), **(before or {})}
+    }
 
 
 @router.get("/refresh/policy", response_class=HTMLResponse)
@@ -88,16 +101,17 @@ def policy(
 ) -> HTMLResponse:
     """Preview what a policy would do to a sample of the records; nothing is changed."""
     page, problem, diff = Page(), "", None
-    old = new = DEFAULT
+    old = new = None
     try:
-        new = policy_from(json.loads(policy) if policy else sources.value_of(TAG_POLICY, page.problems))
-    except json.JSONDecodeError as error:
+        value = msgspec.json.decode(policy) if policy else sources.value_of(TAG_POLICY, page.problems)
+        new = policy_from(value)
+    except (msgspec.DecodeError, RecursionError) as error:
         problem = f"The policy is not JSON: {error}."
-    except Fatal as error:
+    except (Fatal, Malformed) as error:
         problem = str(error)
     with sources.part(page.problems, "the search engine"):
         old = built_with(Indexes(sources.engine(), patience=0).meta(media)) or DEFAULT
-    if not problem:
+    if new and old:
         with sources.part(page.problems, "the API database"), sources.database(sources.API) as api:
             diff = policy_diff.compare(policy_diff.sample(api, media, rows), old, new)
     return page.render(
@@ -108,5 +122,5 @@ def policy(
         diff=diff,
         problem=problem,
         rules=("kept", *RULES),
-        text=policy or msgspec.json.format(msgspec.json.encode(new), indent=2).decode(),
+        text=policy or msgspec.json.format(msgspec.json.encode(new or DEFAULT), indent=2).decode(),
     )

@@ -1,5 +1,6 @@
 """Templates, and the filters by which they show times, numbers and addresses."""
 
+import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +9,6 @@ from urllib.parse import quote, urlencode
 
 import humanize
 import jinja2
-import orjson
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
@@ -21,6 +21,7 @@ POLICY = (
     "base-uri 'none'"
 )
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+IMPLAUSIBLE = 1e9  # seconds of a pull
 _HERE = Path(__file__).parent
 templates = jinja2.Environment(
     loader=jinja2.FileSystemLoader(_HERE / "templates"),
@@ -70,12 +71,15 @@ class Page:
 
 def ago(moment: datetime, now: datetime) -> str:
     """Return how long ago a moment is, such as `3 days ago`; also moments of the future."""
-    return humanize.naturaltime(moment, when=now)
+    try:
+        return humanize.naturaltime(moment, when=now)
+    except (OverflowError, ValueError):  # beyond the years that dates can have
+        return f"{moment:%Y-%m-%d}"
 
 
 def lasted(seconds: float | None) -> str:
     """Return a duration with its two largest units, such as `2 minutes and 3 seconds`."""
-    if seconds is None:
+    if seconds is None or not 0 <= seconds < IMPLAUSIBLE:  # NaN included
         return "unknown"
     if seconds < 60:
         return f"{seconds:.1f} s"
@@ -95,9 +99,14 @@ def number(value: float) -> str:
     return f"{value:,}"
 
 
+def dag_path(dag_id: str) -> str:
+    """Return the path of a DAG in Airflow's UI."""
+    return f"/dags/{quote(dag_id, safe='')}"
+
+
 def run_path(dag_id: str, run_id: str, task_id: str = "", map_index: int = -1) -> str:
     """Return the path in Airflow's UI of a run, or of the log of a task."""
-    path = f"/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}"
+    path = f"{dag_path(dag_id)}/runs/{quote(run_id, safe='')}"
     if task_id:
         path += f"/tasks/{quote(task_id, safe='')}"
         path += f"/mapped/{map_index}" if map_index >= 0 else ""
@@ -114,13 +123,21 @@ def when(moment: datetime | None, now: datetime) -> Markup:
     )
 
 
+def pretty(value: Any) -> str:
+    """Return JSON for people; integers of any size."""
+    try:
+        return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    except RecursionError:
+        return "nested too deeply to be shown"
+
+
 templates.filters |= {
     "utc": utc,
     "lasted": lasted,
     "percent": percent,
     "number": number,
-    "pretty": lambda value: orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode(),
+    "pretty": pretty,
     "size": lambda value: humanize.naturalsize(value, binary=True),
     "query": lambda values: urlencode({key: value for key, value in values.items() if value}),
 }
-templates.globals |= {"run_path": run_path, "when": when, "bars": bars, "span": span}
+templates.globals |= {"dag_path": dag_path, "run_path": run_path, "when": when, "bars": bars, "span": span}

@@ -38,9 +38,14 @@ def part(problems: list[str], name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        log.warning("dashboard: %s: %r", name, error)
-        readable = isinstance(error, CatalogError | Malformed)  # written for users, and without secrets
-        problems.append(f"{name}: {error if readable else type(error).__name__}")
+        problems.append(f"{name}: {explained(name, error)}")
+
+
+def explained(part: str, error: Exception) -> str:
+    """Log the error of a part of a page, and return what users may see of it."""
+    log.warning("dashboard: %s: %r", part, error)
+    readable = isinstance(error, CatalogError | Malformed)  # written for users, and without secrets
+    return str(error) if readable else type(error).__name__
 
 
 def _airflow_connection(conn_id: str) -> "AirflowConnection":

@@ -15,9 +15,11 @@ from psycopg.rows import dict_row
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
 from catalog.data_refresh.client import connect
 from catalog.data_refresh.search import Indexes
+from catalog.database import sample_data
 from catalog.local import search
 from catalog.local.airflow_api import FINISHED, AirflowApi, JsonObject
 from catalog.local.lifecycle import down, up
@@ -119,6 +121,27 @@ class Bench:
 
     def catalog(self) -> Connection:
         return self.database()
+
+    @contextmanager
+    def made_up_media(self, **rows: int) -> Iterator[None]:
+        """Fill databases with made-up media; at the end, remove what was made of them, indexes included.
+
+        Args:
+            **rows: Database → number of images.
+        """
+        for name, number in rows.items():
+            with self.database(name) as connection:
+                sample_data.fill(connection, "catalog" if name == "catalog" else "api", number, seed=7)
+        yield
+        with self.catalog() as connection:
+            for media_type in MEDIA_TYPES:
+                connection.execute(f"delete from {media_type} where url like 'https://%.example.org/%'")
+        for name in set(rows) - {"catalog"}:
+            with self.database(name) as connection:
+                connection.execute("truncate image, audio cascade")
+        self.search().client.indices.delete(
+            index="image-*,audio-*", expand_wildcards="all", ignore_unavailable=True
+        )
 
     def photos(self, prefix: str) -> set[str]:
         with self.catalog() as connection:

@@ -13,7 +13,6 @@ import requests
 
 from catalog.data_refresh.tag_policy import policy_from
 from catalog.database import sample_data
-from catalog.database.revision import Which
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.waiting import until
 
@@ -25,18 +24,8 @@ FULL = {"mode": "full"}
 @pytest.fixture(scope="module")
 def media(bench):
     """Made-up media in all three databases; the API has most of the catalog's."""
-    databases: tuple[tuple[str, Which, int], ...] = (
-        ("catalog", "catalog", ROWS),
-        ("api", "api", ROWS - 500),
-        ("api_staging", "api", 1000),
-    )
-    for name, which, rows in databases:
-        with bench.database(name) as connection:
-            sample_data.fill(connection, which, rows, seed=7)
-    yield
-    with bench.catalog() as connection:
-        for media_type in ("image", "audio"):
-            connection.execute(f"delete from {media_type} where url like 'https://%.example.org/%'")
+    with bench.made_up_media(catalog=ROWS, api=ROWS - 500, api_staging=1000):
+        yield
 
 
 def whole(bench, media_type="image"):

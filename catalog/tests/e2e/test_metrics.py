@@ -8,7 +8,6 @@ import pytest
 
 from catalog.core import metrics
 from catalog.database import sample_data
-from catalog.database.revision import Which
 from catalog.ingestion.provider import FOLDER
 from catalog.local.runs import unpaused
 from catalog.tests import metrics_receivers
@@ -44,14 +43,8 @@ def over_otlp(bench):
 @pytest.fixture
 def media(bench):
     """Made-up media in the catalog and in the API's database, which has fewer."""
-    databases: tuple[tuple[Which, int], ...] = (("catalog", 300), ("api", 200))
-    for name, rows in databases:
-        with bench.database(name) as connection:
-            sample_data.fill(connection, name, rows, seed=7)
-    yield
-    with bench.catalog() as catalog:
-        for media_type in ("image", "audio"):
-            catalog.execute(f"delete from {media_type} where url like 'https://%.example.org/%'")
+    with bench.made_up_media(catalog=300, api=200):
+        yield
 
 
 def counted(received):

@@ -115,15 +115,15 @@ def test_tags_say_why_they_are_not_searched():
 def test_moderation(api):
     sample_data.fill(api, "api", 50)
     [(key, row)] = api.execute("select identifier, id from image limit 1").fetchall()
-    assert explore.row_id(api, "image", key) == row
-    assert explore.row_id(api, "image", NOBODY) is None
-    before = explore.moderation(api, "image", key)
+    before = explore.in_api(api, "image", key)
+    assert before.row_id == row
+    assert explore.in_api(api, "image", NOBODY).row_id is None
     api.execute("insert into api_matureimage values (now(), %s) on conflict do nothing", [key])
     api.execute(
         "insert into nsfw_reports (created_at, identifier, reason) values (%s, %s, 'dmca')",
         [datetime(2030, 1, 1, tzinfo=UTC), key],
     )
-    after = explore.moderation(api, "image", key)
+    after = explore.in_api(api, "image", key)
     assert after.mature_on
     assert len(after.reports) == len(before.reports) + 1
     assert after.reports[0]["reason"] == "dmca"

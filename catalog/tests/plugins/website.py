@@ -5,14 +5,16 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 import requests
+from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 
 from catalog.local.stack import ROOT
 from catalog.tests.waiting import until
@@ -36,7 +38,7 @@ with create_session() as session:
     session.flush()
     for dag in given["dags"]:
         session.execute(insert(DagModel).values(
-            dag_id=dag["dag_id"], is_paused=dag["paused"], is_stale=False, bundle_name="dags-folder",
+            dag_id=dag["dag_id"], is_paused=dag["paused"], is_stale=dag["stale"], bundle_name="dags-folder",
             max_active_tasks=1, max_consecutive_failed_dag_runs=0, has_task_concurrency_limits=False,
             next_dagrun_create_after=moment(dag["next_run"]),
         ))
@@ -70,8 +72,18 @@ class Site(msgspec.Struct, frozen=True):
         return requests.get(f"{self.base}/catalog{path}", headers=headers, timeout=60, **options)
 
 
-def dag(dag_id: str, *, paused: bool = False, next_run: datetime | None = None) -> dict[str, Any]:
-    return {"dag_id": dag_id, "paused": paused, "next_run": next_run and next_run.isoformat()}
+class PartialAccess(SimpleAuthManager):
+    """Airflow's simple auth manager, which knows no rights to single DAGs, with DAGs that nobody may read."""
+
+    def get_authorized_dag_ids(self, **options: Any) -> set[str]:
+        return super().get_authorized_dag_ids(**options) - set(os.environ.get("HIDDEN_DAGS", "").split())
+
+
+def dag(
+    dag_id: str, *, paused: bool = False, stale: bool = False, next_run: datetime | None = None
+) -> dict[str, Any]:
+    due = next_run and next_run.isoformat()
+    return {"dag_id": dag_id, "paused": paused, "stale": stale, "next_run": due}
 
 
 def run(dag_id: str, run_id: str, state: str, start: datetime, end: datetime, **tasks: str) -> dict[str, Any]:
@@ -82,7 +94,11 @@ def run(dag_id: str, run_id: str, state: str, start: datetime, end: datetime, **
 
 @contextmanager
 def website(
-    folder: Path, connections: dict[str, str], dags: list[dict[str, Any]], runs: list[dict[str, Any]]
+    folder: Path,
+    connections: dict[str, str],
+    dags: list[dict[str, Any]],
+    runs: list[dict[str, Any]],
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Site]:
     """Start the API server on a metadata database of its own.
 
@@ -91,6 +107,7 @@ def website(
         connections: Airflow connections, by their id.
         dags: DAGs, from `dag`.
         runs: Runs, from `run`.
+        more: More environment variables.
     """
     (folder / "passwords.json").write_text(json.dumps({USER: PASSWORD}))
     with socket.socket() as free:
@@ -102,6 +119,7 @@ def website(
         "PYTHONPATH": str(ROOT),
         "AIRFLOW_HOME": str(folder),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db",
+        "AIRFLOW__CORE__AUTH_MANAGER": f"{__name__}.PartialAccess",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:viewer",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(folder / "passwords.json"),
@@ -110,6 +128,7 @@ def website(
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
         "AIRFLOW_VAR_OBJECT_STORAGE": f"file://{folder}/storage",
         **{f"AIRFLOW_CONN_{name.upper()}": value for name, value in connections.items()},
+        **more,
     }
     subprocess.run(
         [sys.executable, "-c", PREPARE],

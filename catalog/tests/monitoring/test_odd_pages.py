@@ -1,0 +1,274 @@
+"""Pages when something is odd or away: each shows the rest, and what could not be read is not called well."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from catalog.data_refresh.client import connect
+from catalog.data_refresh.search import Indexes
+from catalog.database import sample_data
+from catalog.tests.conftest import database
+from catalog.tests.monitoring.reports import report
+from catalog.tests.plugins.searchable import make_searchable
+from catalog.tests.plugins.website import Site, dag, run, website
+
+pytestmark = [pytest.mark.database, pytest.mark.airflow, pytest.mark.enable_socket]
+NOBODY = "00000000-0000-0000-0000-000000000000"
+
+
+class Odd(msgspec.Struct, frozen=True):
+    """A website and what it reads from."""
+
+    site: Site
+    catalog: psycopg.Connection[Any]
+    search: Indexes
+    keys: list[str]
+
+    def text(self, path: str, status: int = 200) -> str:
+        """Return the words of a page."""
+        answer = self.site.get(path)
+        assert answer.status_code == status, path
+        return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.text))
+
+
+@pytest.fixture(scope="module")
+def odd(server, engine, tmp_path_factory) -> Iterator[Odd]:
+    """Two providers that have been loaded, one of whose DAGs the user may not read, and one lost DAG."""
+    now = datetime.now(UTC)
+    scheme, _, address = engine.url.partition("://")
+    host, _, port = address.partition(":")
+    with (
+        database(server, "migrated") as catalog_dsn,
+        database(server, "migrated_api") as api_dsn,
+        psycopg.connect(catalog_dsn, autocommit=True) as catalog,
+        psycopg.connect(api_dsn, autocommit=True) as api,
+    ):
+        sample_data.fill(catalog, "catalog", 200)
+        sample_data.fill(api, "api", 200)
+        keys = [str(key) for (key,) in catalog.execute("select identifier from image order by 1 limit 20")]
+        api.execute("update image set title = null, creator = null, removed_from_source = false")
+        search = Indexes(connect(engine.url, engine="opensearch"))
+        make_searchable(api, search)
+        bare = {"title": None, "created_on": "2020-01-01T00:00:00Z"}
+        search.client.index(index="image-shown", id=NOBODY, document=bare, refresh=True)
+        report(catalog, "flickr", now - timedelta(hours=1), inserted=3, run_id="scheduled__[x]/?#%é 1+00:00")
+        report(catalog, "met", now, dag_id="metropolitan_museum_workflow", run_id="hidden", rejected=1)
+        connections = {
+            "postgres_openledger_upstream": catalog_dsn,
+            "postgres_openledger_api": api_dsn,
+            "elasticsearch_http_production": f"{scheme}://{host}:{port}/?engine=opensearch",
+        }
+        hidden = "metropolitan_museum_workflow"
+        dags = [
+            dag("flickr_workflow", next_run=now),
+            dag(hidden),
+            dag("nappy_workflow", stale=True),
+            dag("image_data_refresh"),
+        ]
+        failed = run(hidden, "hidden", "failed", now - timedelta(hours=2), now, pull_image_data="failed")
+        folder = tmp_path_factory.mktemp("odd")
+        try:
+            with website(folder, connections, dags, [failed], {"HIDDEN_DAGS": hidden}) as site:
+                yield Odd(site, catalog, search, keys)
+        finally:
+            search.client.indices.delete(index="image-*,audio-*", ignore_unavailable=True)
+            search.client.close()
+
+
+def test_results_without_title_creator_source_or_license(odd):
+    shown = odd.text("/explore?page=9")
+    assert "untitled" in shown
+    assert "unknown creator" in shown
+    assert "unknown license, unknown source" in shown
+
+
+DEEP = "[" * 400 + "]" * 400
+RECORDS = {
+    "a large integer": """meta_data = '{"n": 123456789012345678901234567890}'""",
+    "deep nesting": f"""meta_data = '{{"d": {DEEP}}}'""",
+    "an infinite accuracy": """tags = '[{"name": "a", "accuracy": 1e400}]'""",
+    "odd tags": """tags = '[{"name": 1e30}, 5, null, [[]], {"name": "a", "provider": [1]}]'""",
+    "the end of time": "updated_on = '9999-12-31 23:59:59+00', created_on = '0001-01-01'",
+    "infinity": "created_on = 'infinity', updated_on = '-infinity'",
+    "before Christ": "created_on = '0044-03-15 BC'",
+    "no number": "standardized_popularity = 'nan'",
+    "an empty license": "license = '', license_version = '', title = ''",
+    "capitals": "license = 'BY-SA', license_version = '4.0'",
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_odd_records(odd, name):
+    key = odd.keys[1 + list(RECORDS).index(name)]
+    odd.catalog.execute(f"update image set {RECORDS[name]} where identifier = %s", [key])
+    shown = odd.text(f"/records/image/{key}")
+    assert "All fields" in shown
+    if name == "capitals":
+        assert "CC BY-SA 4.0. To view the terms" in shown
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("rejected_reasons", {"x": None}),
+        ("rejected_reasons", {"x": "5"}),
+        ("skipped_reasons", ["a"]),
+        ("cleaned_reasons", None),
+        ("shortfalls", None),
+        ("shortfalls", [{"a": 1}]),
+        ("shortfalls", {"a": 1}),
+        ("window_end", "infinity"),
+        ("window_end", "9999-12-31"),
+        ("finished_on", "-infinity"),
+        ("pull_seconds", "nan"),
+        ("load_seconds", "infinity"),
+        ("pull_seconds", 1e300),
+        ("announced", 2**63 - 1),
+    ],
+)
+def test_odd_reports_hide_nothing_else(odd, column, value):
+    value = Jsonb(value) if isinstance(value, dict | list | None) else value
+    odd.catalog.execute("create temp table kept as table ingestion_report")
+    odd.catalog.execute("update ingestion_report set window_start = '2020-01-01', window_end = '2020-01-02'")
+    odd.catalog.execute(f"update ingestion_report set {column} = %s where provider = 'flickr'", [value])
+    try:
+        for path in ("/", "/providers", "/providers/flickr"):
+            shown = odd.text(path)
+            assert "Not shown" not in shown
+            assert "could not be checked" not in shown
+            assert "flickr" in shown
+    finally:
+        odd.catalog.execute("delete from ingestion_report")
+        odd.catalog.execute("insert into ingestion_report select * from kept")
+        odd.catalog.execute("drop table kept")
+
+
+def test_a_window_of_the_future_is_not_fresh(odd):
+    odd.catalog.execute(
+        "update ingestion_report set window_start = now() + interval '1 year', "
+        "window_end = now() + interval '366 days' where provider = 'flickr'"
+    )
+    try:
+        html = odd.site.get("/providers").text
+        row = next(part for part in html.split("<tr>") if "providers/flickr" in part)
+        assert "fresh" not in row
+    finally:
+        odd.catalog.execute("update ingestion_report set window_start = null, window_end = null")
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {"media_type": "image", "mode": "quick", "documents": {"image": {"flickr": "many", "met": 5}}},
+        {"media_type": "image", "documents": {"image": None}},
+        {"media_type": "image", "documents": []},
+    ],
+)
+def test_odd_refreshes_hide_nothing_else(odd, plan):
+    query = "insert into turn (dag_id, run_id) values ('image_data_refresh', 'odd') returning number"
+    number = odd.catalog.execute(query).fetchone()[0]
+    odd.catalog.execute(
+        "insert into refresh (number, plan, stage, begun_on) values (%s, %s, 'promoted', now())",
+        [number, Jsonb(plan)],
+    )
+    try:
+        assert "could not be checked" not in odd.text("/")
+        assert "Not shown" not in odd.text("/refresh")
+    finally:
+        odd.catalog.execute("delete from turn where number = %s", [number])
+
+
+@pytest.mark.parametrize(
+    "policy", ["{", "[" * 15_000, '{"minimum_accuracy": ' + "1" * 5000 + "}", '{"minimum_accuracy": 1e999}']
+)
+def test_a_policy_that_cannot_be_read_is_explained(odd, policy):
+    answer = odd.site.get("/refresh/policy", params={"policy": policy})
+    assert answer.status_code == 200
+    assert 'role="alert"' in answer.text
+    assert "documents would change" not in answer.text
+
+
+def test_dags_that_the_user_may_not_read_are_hidden(odd):
+    home = odd.site.get("/").text
+    assert "metropolitan_museum" not in home
+    assert "flickr" in home
+    assert "metropolitan_museum" not in odd.site.get("/providers").text
+    assert "You may not read the DAGs" in odd.text("/providers/metropolitan_museum", 403)
+    assert "auth/logout" in odd.site.get("/providers/metropolitan_museum").text
+
+
+def test_a_lost_dag_is_a_finding(odd):
+    shown = odd.text("/")
+    assert "nappy_workflow : Airflow no longer finds this DAG" in shown
+
+
+def test_an_alias_on_two_indexes_is_a_finding_and_the_rest_is_shown(odd):
+    odd.search.client.indices.create(index="image-second", aliases={"image": {}})
+    try:
+        assert "the alias image points at image-second" in odd.text("/")
+        shown = odd.text("/refresh")
+        assert "the alias image points at image-second" in shown
+        assert "image-shown-filtered" in shown
+    finally:
+        odd.search.client.indices.delete(index="image-second")
+
+
+@pytest.fixture(scope="module")
+def away(tmp_path_factory) -> Iterator[Odd]:
+    """A website whose databases and engine do not answer, with a malformed policy."""
+    nowhere = "postgresql://u:hunter2@127.0.0.1:1/x"
+    connections = {
+        "postgres_openledger_upstream": nowhere,
+        "postgres_openledger_api": nowhere,
+        "elasticsearch_http_production": "http://u:hunter2@127.0.0.1:1/",
+    }
+    more = {"AIRFLOW_VAR_TAG_POLICY": "not json"}
+    with website(tmp_path_factory.mktemp("away"), connections, [dag("flickr_workflow")], [], more) as site:
+        yield Odd(site, None, None, [])  # type: ignore[arg-type]
+
+
+def test_what_does_not_answer_is_not_called_well(away):
+    shown = away.text("/")
+    assert "Nothing needs you" not in shown
+    assert "Not everything could be checked" in shown
+    for part in ("the catalog database", "the search engine", "TAG_POLICY"):
+        assert f"{part} : it could not be checked" in shown
+    assert "unknown image" in shown
+    assert "Nothing has been loaded yet" not in shown
+
+
+def test_what_cannot_be_read_is_unknown(away):
+    shown = away.text("/refresh")
+    assert "No refresh yet" not in shown
+    assert "No documents yet" not in shown
+    assert shown.count("Unknown.") == 5
+    assert "flickr" in away.text("/providers/flickr")
+    assert "TAG_POLICY is malformed" in away.text("/refresh/policy")
+    assert "could not be read" in away.text(f"/records/image/{NOBODY}", 503)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/providers", "/providers/flickr", "/explore", "/refresh", "/refresh/policy"]
+)
+def test_no_password_is_shown(away, path):
+    assert "hunter2" not in away.site.get(path).text
+
+
+def test_results_are_not_called_deleted_when_the_catalog_does_not_answer(odd, tmp_path):
+    """The engine answers, the catalog database does not."""
+    node = odd.search.client.transport.node_pool.get().config
+    connections = {
+        "postgres_openledger_upstream": "postgresql://u:p@127.0.0.1:1/x",
+        "postgres_openledger_api": "postgresql://u:p@127.0.0.1:1/x",
+        "elasticsearch_http_production": f"http://{node.host}:{node.port}/?engine=opensearch",
+    }
+    with website(tmp_path, connections, [dag("flickr_workflow")], []) as site:
+        html = site.get("/explore?q=").text
+    assert "results" in html
+    assert "not in the catalog any more" not in html
