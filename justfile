@@ -45,10 +45,10 @@ status:
 logs *part:
     @{{ python }} -m catalog.local logs "$@"
 
-# diagnose the stack and suggest fixes
+# diagnose the stack and suggest fixes (--keys: also ask each API whether it accepts its key)
 [no-exit-message]
-doctor:
-    @{{ python }} -m catalog.local doctor
+doctor *args:
+    @{{ python }} -m catalog.local doctor "$@"
 
 # stop, and delete all local state
 [no-exit-message]

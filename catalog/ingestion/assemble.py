@@ -8,7 +8,7 @@ from requests.adapters import BaseAdapter
 
 from catalog.core.errors import Fatal, MissingKey
 from catalog.core.secrets import Credentials, KeyCredentials, Redactor, Secret
-from catalog.ingestion.client import Client, user_agent
+from catalog.ingestion.client import Client, Limits, user_agent
 from catalog.ingestion.provider import Provider, provider_class
 from catalog.ingestion.rate import Throttle
 from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find_recording
@@ -79,6 +79,8 @@ def client_for(
     day: date | None = None,
     private_hosts: Collection[str] = (),
     base_url: str | None = None,
+    retries: int | None = None,
+    limits: Limits | None = None,
 ) -> Client:
     """Build the client of a provider.
 
@@ -93,6 +95,8 @@ def client_for(
         day: The day that is recorded.
         private_hosts: Names of hosts that may have private addresses; see `Client`.
         base_url: Replaces the API's address, for example by that of a test server, which gets no key.
+        retries: Attempts after the first one; default: as the provider declares.
+        limits: Time and size limits of a request.
 
     Raises:
         MissingKey: There is no key; the message says where to get one.
@@ -120,10 +124,11 @@ def client_for(
     return Client(
         headers=provider.headers,
         credentials=credentials,
-        retries=provider.retries,
+        retries=provider.retries if retries is None else retries,
         rate=provider.rate,
         throttle=throttle,
         transport=transport,
+        limits=limits,
         user_agent=user_agent(contact),
         private_hosts=private_hosts,
         blocking_statuses=provider.blocking_statuses,

@@ -184,9 +184,13 @@ def trigger(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Ask each API whose key is set whether it accepts the key.")
+    ] = False,
+) -> None:
     """Diagnose the stack and suggest fixes; exit 1 when something is wrong."""
-    findings = list(examine(Stack()))
+    findings = list(examine(Stack(), ask_keys=keys))
     console.print(findings_table(findings))
     raise typer.Exit(1 if any(finding.grade == "wrong" for finding in findings) else 0)
 
@@ -219,6 +223,7 @@ def demo(
         runs += _run(stack, demonstration.REFRESH)
     if not (failed := _any_failed(stack, runs)):
         _show_search(stack, names, live)
+        _show_next_steps(stack, live)
     console.print(f"The UI is at [bold]{stack.ui}[/] (no login, this machine only). Stop with ./just down.")
     raise typer.Exit(1 if failed else 0)
 
@@ -244,6 +249,16 @@ def _show_search(stack: Stack, names: list[str], live: bool) -> None:
     traces = (trace_record(stack, client, name, live) for name in ("stocksnap", *names) if name in names)
     console.print(trace_table(next((steps for steps in traces if steps), [])))
     console.print('Search it yourself: [bold]./just catalog search "words" --media image[/]')
+
+
+def _show_next_steps(stack: Stack, live: bool) -> None:
+    console.print("What to do next:")
+    for number, step in enumerate(demonstration.next_steps(stack.ui), 1):
+        console.print(
+            f"  {number}. {step.what}\n     [bold]{step.address}[/]", soft_wrap=True, highlight=False
+        )
+    console.print(f"     [bold]{demonstration.example_command(live)}[/]", soft_wrap=True, highlight=False)
+    console.print("docs/tour.md explains each, and goes on to a provider of your own.")
 
 
 def _command() -> object:

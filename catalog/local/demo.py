@@ -1,8 +1,10 @@
 """`./just demo`: run providers, popularity and data refresh through the real scheduler."""
 
+import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 import psycopg
@@ -12,7 +14,7 @@ from catalog.core.media import MEDIA_TYPES
 from catalog.ingestion.provider import FOLDER, provider_class, provider_classes, provider_names
 from catalog.local.airflow_api import AirflowApi
 from catalog.local.runs import Run, unpaused, watch
-from catalog.local.stack import Stack
+from catalog.local.stack import ROOT, Stack
 
 Conf = dict[str, object]
 Dags = dict[str, Conf]  # by DAG id
@@ -23,7 +25,15 @@ SHOWN = ("flickr", "jamendo", "stocksnap", "wikimedia_commons", "wordpress")  # 
 POPULARITY: Dags = {f"{m}_popularity_refresh": {} for m in MEDIA_TYPES}
 REFRESH: Dags = {f"{m}_data_refresh": {} for m in MEDIA_TYPES}  # triggered together; they run in turn
 WORDS = "bridge"
+EXAMPLE = "stocksnap"  # a provider that every demo runs: it needs no key
 OUTCOMES = ("fetched", "inserted", "updated", "unchanged", "skipped", "rejected")
+
+
+class NextStep(NamedTuple):
+    """Something to do after the demo, with the address of its page."""
+
+    what: str
+    address: str
 
 
 def conf_for(provider: str, live: bool) -> Conf:
@@ -89,3 +99,31 @@ def samples(stack: Stack) -> list[Row]:
     query = Path(__file__).with_name("samples.sql").read_bytes()
     with psycopg.connect(stack.dsn(), row_factory=dict_row) as connection:
         return connection.execute(query, [names]).fetchall()
+
+
+def next_steps(ui: str) -> list[NextStep]:
+    """Return what to do after the demo.
+
+    Args:
+        ui: Address of the UI.
+    """
+    return [
+        NextStep(
+            "Search what was loaded, and open a record: which of its tags are searched, and why",
+            f"{ui}/catalog/explore?media=image&q={WORDS}",
+        ),
+        NextStep(
+            "See what a provider's runs have loaded, skipped and rejected, and why",
+            f"{ui}/catalog/providers/{EXAMPLE}",
+        ),
+        NextStep(
+            "Run a DAG by the command below; the button Trigger of its page explains each field of the conf",
+            f"{ui}/dags/{EXAMPLE}_workflow",
+        ),
+    ]
+
+
+def example_command(live: bool) -> str:
+    """Return a command that runs a DAG with a conf."""
+    conf = {"limit": 3} if live else {"replay": str(FOLDER.relative_to(ROOT)), "limit": 3}
+    return f"./just trigger {EXAMPLE}_workflow '{json.dumps(conf)}'"

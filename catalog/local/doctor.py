@@ -13,6 +13,8 @@ from catalog.core.settings import SETTINGS
 from catalog.database import schema
 from catalog.ingestion.provider import broken_providers, provider_classes
 from catalog.local.airflow_api import AirflowApi, ApiError
+from catalog.local.keys import answers, stored_variables
+from catalog.local.lifecycle import StackError
 from catalog.local.stack import COMPONENTS, Stack
 
 Grade = Literal["ok", "note", "wrong"]
@@ -26,8 +28,13 @@ class Finding(NamedTuple):
     message: str  # what was found, and how to fix it
 
 
-def examine(stack: Stack) -> Iterator[Finding]:
-    """Run all checks; those that pass are findings as well."""
+def examine(stack: Stack, *, ask_keys: bool = False) -> Iterator[Finding]:
+    """Run all checks; those that pass are findings as well.
+
+    Args:
+        stack: A stack, running or not.
+        ask_keys: Ask each API whose key is set whether it accepts the key; by default, nobody is asked.
+    """
     free = shutil.disk_usage(stack.folder if stack.folder.exists() else stack.folder.parent).free / 2**30
     if free > 2:
         yield Finding("disk", "ok", f"{free:.0f} GiB free")
@@ -40,10 +47,14 @@ def examine(stack: Stack) -> Iterator[Finding]:
         why = f" (it ended: {state['error']})" if state.get("error") else ""
         yield Finding("stack", "wrong", f"not running{why}; start it with ./just up")
         yield from _keys({})
+        if ask_keys:
+            yield from _answers({})
         return
     yield Finding("stack", "ok", f"running, UI {stack.ui}")
     yield from _database(stack)
     yield from _airflow(stack)
+    if ask_keys:
+        yield from _asked(stack)
 
 
 def _database(stack: Stack) -> Iterator[Finding]:
@@ -127,7 +138,8 @@ def _malformed(variables: Mapping[str, str]) -> Iterator[Finding]:
 
 def _keys(variables: Container[str]) -> Iterator[Finding]:
     def is_set(variable: str) -> bool:
-        return variable in variables or f"AIRFLOW_VAR_{variable}" in os.environ
+        """Return whether it has a value; the environment takes precedence, even if it is empty there."""
+        return bool(os.environ.get(f"AIRFLOW_VAR_{variable}", variable in variables))
 
     for cls in provider_classes():
         key = cls.key
@@ -140,3 +152,32 @@ def _keys(variables: Container[str]) -> Iterator[Finding]:
         asking = ", ".join(cls.name for cls in provider_classes() if cls.needs_contact)
         message = f"not set; {asking} requires the operator's address in each request"
         yield Finding("CONTACT_EMAIL", "note", message)
+
+
+def _asked(stack: Stack) -> Iterator[Finding]:
+    try:
+        variables = stored_variables(stack)
+    except StackError as error:
+        yield Finding("keys", "wrong", f"{error}; only keys of the environment are tried")
+        variables = {}
+    yield from _answers(variables)
+
+
+def _answers(variables: Mapping[str, str]) -> Iterator[Finding]:
+    """Say what the API of each provider whose key is set answers.
+
+    Args:
+        variables: Values in Airflow's database by name.
+    """
+    for key, cls, answer in answers(variables):
+        check = f"key {key.variable}"
+        match answer.verdict:
+            case "accepted":
+                yield Finding(check, "ok", f"accepted by {cls.name}")
+            case "refused":
+                fix = f"get another one at {key.get_at}, set the Variable"
+                yield Finding(check, "wrong", f"refused by {cls.name}; {fix}. {answer.reason}")
+            case "not asked":
+                yield Finding(check, "note", f"{cls.name} could not be asked: {answer.reason}")
+            case "unclear":
+                yield Finding(check, "note", f"{cls.name} says neither yes nor no: {answer.reason}")

@@ -18,12 +18,14 @@ from catalog.data_refresh.search import Indexes
 from catalog.database import schema
 from catalog.local.postgres import Postgres
 from catalog.local.search import SearchEngine
-from catalog.tests.dag_runs import pytest_terminal_summary, pytest_testnodedown, send
+from catalog.tests import dag_runs
+from catalog.tests.dag_runs import pytest_testnodedown
 from catalog.tests.data_refresh.engine_proxy import Proxy, proxy
 from catalog.tests.folders import folder_for_servers
+from catalog.tests.plugins import chromium
 from catalog.tests.scheduling import pytest_xdist_make_scheduler
 
-__all__ = ["pytest_terminal_summary", "pytest_testnodedown", "pytest_xdist_make_scheduler"]  # hooks
+__all__ = ["pytest_testnodedown", "pytest_xdist_make_scheduler"]  # hooks
 
 _HOME = Path(tempfile.mkdtemp(prefix="catalog-tests-airflow-"))
 os.environ |= {
@@ -41,8 +43,13 @@ for name in [n for n in os.environ if n.startswith(("API_KEY_", "AIRFLOW_VAR_", 
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    send(session.config)
+    dag_runs.send(session.config)
     shutil.rmtree(_HOME, ignore_errors=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    dag_runs.summarize(terminalreporter, config)
+    chromium.summarize(terminalreporter)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

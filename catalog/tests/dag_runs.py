@@ -23,7 +23,7 @@ def pytest_testnodedown(node: Any) -> None:
         node.config.stash[RUNS] = runs
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def summarize(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Report which DAGs the tests have run; with -v, each of them. Held scheduled runs do not count."""
     if not (found := config.stash.get(RUNS, [])):
         return

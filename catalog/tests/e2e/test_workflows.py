@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
+import sys
 import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,15 +15,19 @@ import orjson
 import psutil
 import psycopg
 import pytest
+import requests
 from psycopg import sql
 
 from catalog.ingestion.provider import FOLDER, provider_class, provider_names
-from catalog.local import demo
+from catalog.local import __main__ as local
+from catalog.local import demo, keys
 from catalog.local.airflow_api import ApiError
 from catalog.local.runs import unpaused
+from catalog.provider_api import ApiKey, Counted, Provider
 from catalog.scaffold.rows import expected_file
 from catalog.tests.e2e.conftest import CANARY, snap_recording
 from catalog.tests.oauth2_server import Registered, oauth2_provider
+from catalog.tests.test_tour import commands
 from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
@@ -45,6 +52,65 @@ def test_the_demo(bench):
             )
             assert all(r["replayed"] and r["complete"] for r in reports)
     assert {row["provider"] for row in demo.samples(bench.stack)} >= {"wikimedia_audio", "flickr"}
+
+
+@pytest.fixture
+def just(bench, monkeypatch):
+    """Return a function that runs a recipe of the local stack, and returns its exit status."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["just", *words])
+        with pytest.raises(SystemExit) as ended:
+            local.main()
+        return ended.value.code
+
+    monkeypatch.setattr(local, "Stack", lambda: bench.stack)
+    return run
+
+
+@pytest.mark.timeout(900)
+def test_the_addresses_at_the_end_of_the_demo_answer(bench, just, capsys):
+    """They hold what the demo has loaded: none of the pages says that a part of it cannot be shown."""
+    assert not just("demo")
+    *_, said = capsys.readouterr().out.partition("What to do next:")
+    addresses = re.findall(r"http://\S+", said)
+    assert [address for address in addresses if address.startswith(bench.stack.ui)] == addresses
+    explore, provider, dag, *_ = addresses
+    pages = {a: requests.get(a, headers={"Accept": "text/html"}, timeout=60) for a in addresses}
+    assert {page.status_code for page in pages.values()} == {200}
+    assert "A bridge &amp; its river" in pages[explore].text
+    assert "Not shown" not in pages[explore].text + pages[provider].text
+    assert dag.rpartition("/")[2] in bench.api.dags()  # Airflow's UI answers 200 whatever its address is
+    [command] = re.findall(r"\./just (trigger .*)", said)
+    assert not just(*shlex.split(command))
+
+
+def test_the_commands_of_the_tour(just, capfd):
+    ran = [words for words in commands("stack") if words[1] != "demo"]
+    assert {words[1] for words in ran} == {"catalog", "trigger"}
+    for words in ran:
+        assert not just(*words[1:]), capfd.readouterr().err
+    assert "A bridge & its river" in capfd.readouterr().out
+
+
+def test_the_doctor_tries_the_keys_that_airflow_stores(bench, just, httpserver, monkeypatch, capsys):
+    """Their values come from its command line, as its REST API shows them as `***`."""
+
+    class Museum(Provider):
+        name = "museum"
+        catalog_names = {"image": "museum"}
+        key = ApiKey("API_KEY_MUSEUM", "key", "https://museum.example.org/keys", header=True)
+        pages = Counted(httpserver.url_for("/api"), items="items")
+
+    secret = 'stored/Key+0f&"tests"=9'
+    monkeypatch.setattr(keys, "provider_classes", lambda: [Museum])
+    httpserver.expect_request("/api", headers={"key": secret}).respond_with_json({"items": [{"id": 1}]})
+    with bench.variable("API_KEY_MUSEUM", secret), bench.variable("PRIVATE_HOSTS", '["localhost"]'):
+        assert bench.api.call("GET", "/api/v2/variables/API_KEY_MUSEUM")["value"] == "***"
+        just("doctor", "--keys")
+    shown = capsys.readouterr().out
+    assert "accepted by museum" in shown
+    assert secret not in shown
 
 
 @pytest.mark.parametrize(

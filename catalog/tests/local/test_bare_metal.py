@@ -29,10 +29,10 @@ from catalog.local.demote import free_port
 from catalog.local.postgres import Postgres
 from catalog.local.stack import COMPONENTS, ROOT
 from catalog.tests.folders import folder_for_servers
+from catalog.tests.pages import blocks
 from catalog.tests.waiting import until
 
 PAGE = ROOT / "docs" / "bare_metal.md"
-BLOCK = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SERVICES = "the services are to be started now"
 SECONDS = 600  # a limit for a busy machine
 # In place of the hashed lock: what is installed for the tests, and Airflow's command.
@@ -46,21 +46,16 @@ export PIP_NO_INDEX=1
 """
 
 
-def blocks():
-    """Return language, kind and content of each fenced block of the page."""
-    return BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-
-
 def settings():
     """Return the settings that the page asks its readers to set, with the page's examples."""
-    [text] = [text for language, kind, text in blocks() if (language, kind) == ("sh", "settings")]
+    [text] = [text for language, kind, text in blocks(PAGE) if (language, kind) == ("sh", "settings")]
     return dict(line.partition("=")[::2] for line in text.splitlines())
 
 
 def script(values):
     """Return the page's commands with other settings; the script reads a line where services are started."""
     parts = []
-    for language, kind, text in blocks():
+    for language, kind, text in blocks(PAGE):
         if language != "sh":
             continue
         if kind == "settings":
@@ -149,10 +144,10 @@ def kill_group(process):
 
 def test_the_page_names_what_it_uses():
     """Each setting is used, none is missing, and only the intended blocks are replaced."""
-    text = "\n".join(text for _, kind, text in blocks() if kind != "settings")
+    text = "\n".join(text for _, kind, text in blocks(PAGE) if kind != "settings")
     used = set(re.findall(r"\$\{?([A-Z][A-Z_]+)\b", text))
     assert used - {"PATH"} == set(settings())
-    kinds = [kind for language, kind, _ in blocks() if language == "sh"]
+    kinds = [kind for language, kind, _ in blocks(PAGE) if language == "sh"]
     assert (kinds.count("settings"), kinds.count("lock"), kinds.count("root")) == (1, 1, 2)
 
 

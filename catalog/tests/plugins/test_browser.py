@@ -1,10 +1,9 @@
 """The dashboard in a real browser: finding a failure, exploring, accessibility, and nothing that runs.
 
-They need a Chromium (Debian's package, or the path in CHROMIUM), and are skipped without.
+They need a Chromium (Debian's package, or the path in CHROMIUM), and are skipped without, which the summary
+of the tests says.
 """
 
-import os
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,16 +11,16 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from catalog.tests.plugins.chromium import CHROMIUM, NEEDED
 from catalog.tests.plugins.conftest import RECORD, SCRIPT
 from catalog.tests.plugins.test_pages import PAGES
 from catalog.tests.plugins.website import PASSWORD, USER, Site
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.database,
     pytest.mark.airflow,
     pytest.mark.enable_socket,
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine; set CHROMIUM to its path"),
+    pytest.mark.skipif(not CHROMIUM, reason=NEEDED),
 ]
 # As root, Chromium has no sandbox; the rest keeps it from requesting anything by itself.
 ARGUMENTS = (
