@@ -1,6 +1,6 @@
 """What a provider's file imports: the one module that a contributor needs to know."""
 
-from catalog.core.errors import Fatal, HttpStatus, Retry
+from catalog.core.errors import Fatal, HttpStatus, KeyRefused, Retry
 from catalog.core.jsontypes import Json, JsonObject, Params
 from catalog.core.licenses import CC0, PDM, License, license_from_pair, license_from_url
 from catalog.core.media import Category
@@ -48,6 +48,7 @@ __all__ = [
     "Image",
     "Json",
     "JsonObject",
+    "KeyRefused",
     "License",
     "Links",
     "Media",

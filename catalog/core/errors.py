@@ -47,6 +47,10 @@ class StopsPull(Fatal):
     """The whole pull cannot continue; never skipped with a page, and never the reject of a single item."""
 
 
+class KeyRefused(StopsPull):
+    """The API says, in a response with status 200, that it does not accept the key."""
+
+
 class UnrecordedRequest(StopsPull):
     """A replay requested something that its recording does not contain."""
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
-from catalog.core.errors import HttpStatus, Retry, StopsPull, UnexpectedResponse
+from catalog.core.errors import HttpStatus, KeyRefused, Retry, StopsPull, UnexpectedResponse
 from catalog.core.secrets import Secret
 from catalog.ingestion.assemble import client_for
 from catalog.ingestion.client import Client, Limits
@@ -21,8 +21,8 @@ class Answer(NamedTuple):
     """What an API says about a key.
 
     Attributes:
-        verdict: `accepted`: the request succeeded; `refused`: status 401 or 403; `not asked`: no answer, or
-            one that is temporary (429, 5xx, a firewall's); `unclear`: any other answer.
+        verdict: `accepted`: the request succeeded; `refused`: status 401 or 403, or an answer that says so;
+            `not asked`: no answer, or one that is temporary (429, 5xx, a firewall's); `unclear`: any other.
         reason: Why it is not accepted, without the key; "" if it is.
     """
 
@@ -84,7 +84,7 @@ def _first_request(cls: type[Provider], client: Client) -> None:
 
 
 def _verdict(error: Exception) -> Verdict:
-    if isinstance(error, HttpStatus) and error.status in REFUSALS:
+    if isinstance(error, KeyRefused) or (isinstance(error, HttpStatus) and error.status in REFUSALS):
         return "refused"
     if isinstance(error, Retry) and not isinstance(error, UnexpectedResponse):
         return "not asked"

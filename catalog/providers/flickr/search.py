@@ -16,6 +16,7 @@ from catalog.provider_api import (
     Fatal,
     Json,
     JsonObject,
+    KeyRefused,
     Page,
     Params,
     Raw,
@@ -49,23 +50,27 @@ LICENSES = {  # since 2025-06-18, new uploads have only those from 11 on
     "16": license_from_pair("by-nc-nd", "4.0"),
 }
 assert all(LICENSES.values())
-# An invalid search, a wrong key, an unknown format or method, a forbidden URL. All other codes are temporary
-# or new: 0, 105, 106 and 201 mean that the service is not available.
-PERMANENT = frozenset((*range(1, 10), 100, 111, 112, 116))
+INVALID_KEY = 100
+# An invalid search, an unknown format or method, a forbidden URL. All other codes are temporary or new: 0,
+# 105, 106 and 201 mean that the service is not available.
+PERMANENT = frozenset((*range(1, 10), 111, 112, 116))
 
 
 def check(body: Json) -> None:
     """Check a response of any method; errors have status 200, and codes may be strings.
 
     Raises:
+        KeyRefused: The key is invalid.
         Fatal: The error is permanent.
         UnexpectedResponse: The error is temporary, its code is unknown, or the response is not Flickr's.
     """
     if dig(body, "stat") == "ok":
         return
     stat, code = (str(dig(body, key))[:20] for key in ("stat", "code"))
-    error = Fatal if as_count(code) in PERMANENT else UnexpectedResponse
-    raise error(f"Flickr answered stat {stat}, code {code}; {describe(body)}")
+    said = f"Flickr answered stat {stat}, code {code}; {describe(body)}"
+    if as_count(code) == INVALID_KEY:
+        raise KeyRefused(said)
+    raise (Fatal if as_count(code) in PERMANENT else UnexpectedResponse)(said)
 
 
 def check_total(body: Json) -> None:

@@ -8,11 +8,12 @@ from functools import cache
 from catalog.core.errors import CatalogError, Fatal, HttpStatus, Retry, StopsPull, UnexpectedResponse
 from catalog.ingestion.client import Client
 from catalog.ingestion.records import Raw
-from catalog.provider_api import Json, as_count, count_at, items_at, values_at
+from catalog.provider_api import Json, KeyRefused, as_count, count_at, items_at, values_at
 
 log = logging.getLogger(__name__)
-# Errors that a retry cannot help (5: invalid id); https://developer.jamendo.com/v3.0/response-codes
-PERMANENT = {2, 3, 4, 5, 7, 8, 9, 11, 12, 13}
+# Errors that a retry cannot help; https://developer.jamendo.com/v3.0/response-codes
+INVALID_ID = 5
+PERMANENT = {2, 3, 4, 7, 8, 9, 11, 12, 13}
 LIMIT = 6
 WAIT = 60.0  # seconds after the rate limit was exceeded
 MAX_ALBUMS = 10_000
@@ -23,13 +24,16 @@ def check(body: Json) -> None:
     """Check the envelope of a response.
 
     Raises:
-        Fatal: The API refuses the request or the client id.
+        KeyRefused: The client id is invalid.
+        Fatal: The API refuses the request.
         Retry: The API reports another error, or the number of tracks differs from the announced one.
     """
     headers = values_at(body, "headers")
     if headers.get("status") not in ("success", "succeed"):
         code, text = as_count(headers.get("code")), str(headers.get("error_message"))[:300]
         said = f"Jamendo answered status {headers.get('status')!r}, code {headers.get('code')!r}: {text}"
+        if code == INVALID_ID:
+            raise KeyRefused(said)
         if code in PERMANENT:
             raise Fatal(said)
         raise Retry(said, WAIT) if code == LIMIT else UnexpectedResponse(said)

@@ -14,6 +14,8 @@ from catalog.ingestion.key_check import ask
 from catalog.ingestion.pagination import Counted
 from catalog.ingestion.provider import FOLDER, Provider, provider_classes
 from catalog.ingestion.replay import ReplayAdapter
+from catalog.providers.flickr.search import check as flickr_check
+from catalog.providers.jamendo.responses import check as jamendo_check
 from catalog.tests.providers.fake_api import FakeApi
 from catalog.tests.values import present
 
@@ -82,6 +84,21 @@ def test_other_answers_say_nothing_about_the_key(httpserver, status, body, said)
     (verdict, reason), _ = answered(httpserver, status, body)
     assert verdict == "unclear"
     assert said in reason
+
+
+@pytest.mark.parametrize(
+    ("check", "body"),
+    [
+        (flickr_check, {"stat": "fail", "code": 100, "message": "Invalid API Key"}),
+        (jamendo_check, {"headers": {"status": "failed", "code": 5, "error_message": "invalid"}}),
+    ],
+)
+def test_a_refusal_with_status_200(httpserver, check, body):
+    def rounds(provider, client, window):
+        check(client.get_json(provider.pages.url))
+
+    (verdict, _), _ = answered(httpserver, body=orjson.dumps(body).decode(), rounds=rounds)
+    assert verdict == "refused"
 
 
 def test_a_mistake_in_a_provider_s_code(httpserver):
