@@ -85,6 +85,11 @@ expect *names:
 dag-docs *args:
     @{{ python }} -m catalog.dag_docs "$@"
 
+# photograph the dashboard of the running stack for the README, after ./just demo in a fresh clone
+[no-exit-message]
+screenshot:
+    @{{ python }} -m catalog.local.screenshot
+
 # run docker compose, after making the missing secrets below .secrets: ./just compose up -d
 [no-exit-message]
 compose *args:

@@ -1,12 +1,8 @@
-"""The Chromium of this machine, for the browser tests, and how to get one."""
-
-import os
-import shutil
+"""The closing line about browser tests that were skipped."""
 
 import pytest
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-NEEDED = "no Chromium was found"
+from catalog.local.chromium import ADVICE, NEEDED
 
 
 def summarize(terminalreporter: pytest.TerminalReporter) -> None:
@@ -14,7 +10,4 @@ def summarize(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
     if number := sum(NEEDED in reason for reason in reasons):
         terminalreporter.section("browser tests")
-        terminalreporter.line(
-            f"{number} skipped, because {NEEDED}. Install one (Debian: apt install chromium), "
-            "or set CHROMIUM to its path."
-        )
+        terminalreporter.line(f"{number} skipped, because {NEEDED}. {ADVICE}")

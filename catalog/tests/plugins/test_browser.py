@@ -11,26 +11,18 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from catalog.tests.plugins.chromium import CHROMIUM, NEEDED
+from catalog.local.chromium import ARGUMENTS, NEEDED, chromium
 from catalog.tests.plugins.conftest import RECORD, SCRIPT
 from catalog.tests.plugins.test_pages import PAGES
 from catalog.tests.plugins.website import PASSWORD, USER, Site
 
+CHROMIUM = chromium()
 pytestmark = [
     pytest.mark.database,
     pytest.mark.airflow,
     pytest.mark.enable_socket,
     pytest.mark.skipif(not CHROMIUM, reason=NEEDED),
 ]
-# As root, Chromium has no sandbox; the rest keeps it from requesting anything by itself.
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
