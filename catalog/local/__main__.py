@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from catalog.cli import program
+from catalog.core.airflow_ui import dag_path, run_path
 from catalog.data_refresh.client import connect
 from catalog.local import demo as demonstration
 from catalog.local.airflow_api import AirflowApi, ApiError
@@ -178,7 +179,7 @@ def trigger(
         console.print(f"  {colored(state, 16)} {task}{escape(about)}", soft_wrap=True, highlight=False)
     if (reports := demonstration.reports(stack, [run]))[dag_id]:
         console.print(outcome_table([run], reports))
-    address = f"{stack.ui}/dags/{dag_id}/runs/{run.run_id}"
+    address = f"{stack.ui}{run_path(dag_id, run.run_id)}"
     console.print(f"{colored(run.state)} after {run.seconds:.1f} s: {address}", soft_wrap=True)
     raise typer.Exit(0 if run.state == "success" else 1)
 
@@ -238,7 +239,7 @@ def _any_failed(stack: Stack, runs: list[Run]) -> bool:
     failed = [run for run in runs if run.state != "success"]
     for run in failed:
         tasks = ", ".join(t for t, s in run.tasks.items() if s == "failed")
-        console.print(f"[red]{run.dag_id} failed[/]: {tasks}; see {stack.ui}/dags/{run.dag_id}")
+        console.print(f"[red]{run.dag_id} failed[/]: {tasks}; see {stack.ui}{dag_path(run.dag_id)}")
     return bool(failed)
 
 

@@ -10,6 +10,7 @@ import orjson
 import psycopg
 from psycopg.rows import dict_row
 
+from catalog.core.airflow_ui import dag_path
 from catalog.core.media import MEDIA_TYPES
 from catalog.ingestion.provider import FOLDER, provider_class, provider_classes, provider_names
 from catalog.local.airflow_api import AirflowApi
@@ -118,7 +119,7 @@ def next_steps(ui: str) -> list[NextStep]:
         ),
         NextStep(
             "Run a DAG by the command below; the button Trigger of its page explains each field of the conf",
-            f"{ui}/dags/{EXAMPLE}_workflow",
+            f"{ui}{dag_path(f'{EXAMPLE}_workflow')}",
         ),
     ]
 

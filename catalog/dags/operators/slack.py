@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 from airflow.sdk import Connection, conf, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
+from catalog.core.airflow_ui import run_path
 from catalog.core.setting import Silencing
 from catalog.core.settings import (
     ENVIRONMENT,
@@ -265,4 +265,4 @@ async def alert_on_late_run(context: Any, floor: str = "") -> None:
 
 def _origin(dag_id: str, run_id: str) -> Origin:
     base = conf.get("api", "base_url", fallback="").rstrip("/")
-    return Origin(run_id, f"{base}/dags/{dag_id}/runs/{quote(run_id)}" if base else "")
+    return Origin(run_id, f"{base}{run_path(dag_id, run_id)}" if base else "")

@@ -5,13 +5,14 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import humanize
 import jinja2
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
+from catalog.core.airflow_ui import dag_path, run_path
 from catalog.core.dates import utc
 from catalog.plugins.dashboard.charts import bars, span
 from catalog.plugins.dashboard.sources import base_path
@@ -97,20 +98,6 @@ def percent(share: float) -> str:
 def number(value: float) -> str:
     """Return a number with separators."""
     return f"{value:,}"
-
-
-def dag_path(dag_id: str) -> str:
-    """Return the path of a DAG in Airflow's UI."""
-    return f"/dags/{quote(dag_id, safe='')}"
-
-
-def run_path(dag_id: str, run_id: str, task_id: str = "", map_index: int = -1) -> str:
-    """Return the path in Airflow's UI of a run, or of the log of a task."""
-    path = f"{dag_path(dag_id)}/runs/{quote(run_id, safe='')}"
-    if task_id:
-        path += f"/tasks/{quote(task_id, safe='')}"
-        path += f"/mapped/{map_index}" if map_index >= 0 else ""
-    return path
 
 
 def when(moment: datetime | None, now: datetime) -> Markup:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catalog.core.airflow_ui import run_path
 from catalog.plugins.dashboard import charts
-from catalog.plugins.dashboard.rendering import lasted, percent, run_path, templates, when
+from catalog.plugins.dashboard.rendering import lasted, percent, templates, when
 
 NOW = datetime(2024, 3, 14, 12, 30, tzinfo=UTC)
 
