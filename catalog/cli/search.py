@@ -107,10 +107,8 @@ def search_command(
         title=f"{found.total:,} hits for {words!r} in {found.index}",
     )
     for hit in found.first:
-        document = hit.source
-        tags = ", ".join(tag["name"] for tag in document.get("tags", [])[:6])
-        shown = (document.get(key) or "" for key in ("title", "creator", "source", "license"))
-        table.add_row(f"{hit.score:.2f}", *shown, tags, hit.identifier)
+        shown = map(hit.text, ("title", "creator", "source", "license"))
+        table.add_row(f"{hit.score:.2f}", *shown, hit.tags(6), hit.identifier)
     out.print(table)
     if not found.total:
         raise typer.Exit(1)

@@ -1,6 +1,8 @@
 """`catalog status` and `catalog provider`: what the dashboard shows, in a terminal."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -12,7 +14,7 @@ from rich.text import Text
 
 from catalog.cli.database import Dsn
 from catalog.cli.output import AsJson, print_json
-from catalog.cli.program import out
+from catalog.cli.program import in_one_line, out
 from catalog.cli.search import ENGINE, engine
 from catalog.core.conninfo import conninfo
 from catalog.core.dates import utc
@@ -34,19 +36,19 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
     Airflow is not asked: the dashboard also shows runs that failed and DAGs that were lost.
     """
     now, found = datetime.now(UTC), health.of_code()
-    with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
-        catalog, records = health.of_catalog(connection, now), counts.records(connection)
-    found += catalog.findings
-    live, last = None, catalog.newest[:NEWEST]
+    newest: list[tuple[Source, Load]] = []
+    records, live = None, None
+    with _checked(found, "the catalog database"), _connected(dsn) as connection:
+        wrong, newest = health.of_catalog(connection, now)
+        found += wrong
+        records = counts.records(connection)
     if os.environ.get(ENGINE):
-        try:
-            client = engine()
-            found += health.of_engine(refreshes.engine(client))
-            live = refreshes.live(client)
-            found += health.of_live(live, catalog.refreshes, now)
-        except CatalogError as error:
-            found.append(health.unknown("search engine", str(error)))
-    aliases = live.aliases if live else []
+        with _checked(found, "the search engine"):
+            found += health.of_engine(refreshes.engine(engine()))
+        with _checked(found, "the live indexes"), _connected(dsn) as connection:
+            live = refreshes.live(engine())
+            found += health.of_live(live, connection, now)
+    aliases, last = live.aliases if live else [], newest[:NEWEST]
     found = health.in_order(found)
     if as_json:
         print_json(
@@ -55,7 +57,9 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
                 "records": [
                     {"media_type": media_type, "provider": provider, **_number_json(number)}
                     for (media_type, provider), number in records.by_provider.items()
-                ],
+                ]
+                if records
+                else None,
                 "newest_loads": [_load_json(source, load) for source, load in last],
                 "aliases": msgspec.to_builtins(aliases),
             }
@@ -69,6 +73,19 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
         if not os.environ.get(ENGINE):
             out.print(f"The search engine was not checked: {ENGINE} is not set.")
     raise typer.Exit(1 if any(one.severity == "error" for one in found) else 0)
+
+
+@contextmanager
+def _checked(found: list[Finding], part: str) -> Iterator[None]:
+    """Turn the error of a part into a finding, so that the other parts are still shown."""
+    try:
+        yield
+    except (CatalogError, psycopg.Error) as error:
+        found.append(health.unknown(part, in_one_line(error)))
+
+
+def _connected(dsn: str) -> psycopg.Connection:
+    return psycopg.connect(conninfo(dsn), autocommit=True)
 
 
 def _show_findings(found: list[Finding]) -> None:
@@ -113,7 +130,7 @@ def provider(
         known = ", ".join(sorted({source.provider for source in loads.sources()}))
         raise Fatal(f"there is no provider {name!r}; there are {known}.")
     now, about = datetime.now(UTC), facts(own[0].declaration)
-    with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
+    with _connected(dsn) as connection:
         fresh, records = loads.freshness(connection, own, now), counts.records(connection)
         history = {source: loads.history(connection, source, HISTORY) for source in own}
     if as_json:

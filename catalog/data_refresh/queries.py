@@ -23,6 +23,17 @@ class Hit(msgspec.Struct, frozen=True):
     identifier: str
     source: Mapping[str, Any]
 
+    def text(self, field: str) -> str:
+        """Return the text of a field; "" if it has none."""
+        value = self.source.get(field)
+        return value if isinstance(value, str) else ""
+
+    def tags(self, number: int) -> str:
+        """Return the names of the first tags, for people."""
+        tags = self.source.get("tags")
+        names = [tag.get("name") for tag in tags if isinstance(tag, dict)] if isinstance(tags, list) else []
+        return ", ".join(name for name in names[:number] if isinstance(name, str))
+
 
 class Hits(msgspec.Struct, frozen=True):
     """Result of a search.

@@ -111,10 +111,8 @@ def search_table(client: Elasticsearch, words: str) -> Table:
     title = Text(f"{found.total:,} images for {words!r}")
     table = Table("score", "title", "source", "license", "tags", title=title)
     for hit in found.first:
-        document = hit.source
-        tags = ", ".join(tag["name"] for tag in document.get("tags", [])[:8])
-        shown = (document.get(key) or "" for key in ("title", "source", "license"))
-        table.add_row(f"{hit.score:.2f}", *map(Text, shown), Text(tags))
+        shown = (*map(hit.text, ("title", "source", "license")), hit.tags(8))
+        table.add_row(f"{hit.score:.2f}", *map(Text, shown))
     return table
 
 

@@ -146,12 +146,19 @@ def find(client: Elasticsearch, wanted: Search) -> Found:
 def of_identifiers(
     connection: Connection, media_type: MediaType, keys: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Return identifier → columns that attributions and thumbnails need."""
+    """Return identifier → columns that attributions and thumbnails need; other keys than UUIDs have none."""
     query = sql.SQL(
         "select identifier::text, title, creator, license, license_version, foreign_landing_url, url, "
         "thumbnail from {} where identifier = any(%s::uuid[])"
     ).format(sql.Identifier("public", media_type))
-    return {row["identifier"]: row for row in rows(connection, query, [list(keys)])}
+    return {row["identifier"]: row for row in rows(connection, query, [[k for k in keys if _is_uuid(k)]])}
+
+
+def _is_uuid(key: str) -> bool:
+    try:
+        return str(UUID(key)) == key
+    except ValueError:
+        return False
 
 
 def record(connection: Connection, media_type: MediaType, key: UUID) -> Record | None:

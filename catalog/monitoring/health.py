@@ -4,7 +4,7 @@ Each finding names a row of the runbook (`docs/runbook.md`) by its anchor. What 
 too: a part that nobody could look at is not well.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -16,13 +16,12 @@ from catalog.core.session import Connection
 from catalog.ingestion.provider import broken_providers, provider_classes
 from catalog.monitoring import loads
 from catalog.monitoring.loads import Freshness, Load, Source
-from catalog.monitoring.refreshes import Engine, Live, Refreshed, refreshes
+from catalog.monitoring.refreshes import Alias, Engine, Live, Refreshed, promoted
 from catalog.monitoring.rows import rows
 
 FULL = 0.85  # share of the disk from which engines stop to allocate shards (the low watermark)
 SHRUNK = 0.2  # share of a source's documents that disappeared
 NOTICEABLE = 100  # documents; smaller losses are no finding
-REFRESHES = 100  # the newest ones of a media type
 LOOK_BACK = timedelta(days=7)  # within which lost documents are noticed
 
 Severity = Literal["error", "warning"]
@@ -71,22 +70,10 @@ class Finding(msgspec.Struct, frozen=True):
     page: str = ""
 
 
-class Catalog(msgspec.Struct, frozen=True):
-    """What the catalog database knows.
-
-    Attributes:
-        findings: What is wrong.
-        newest: The newest load of each source, newest first.
-        refreshes: Media type → its refreshes, newest first.
-    """
-
-    findings: list[Finding]
-    newest: list[tuple[Source, Load]]
-    refreshes: dict[MediaType, list[Refreshed]]
-
-
-def of_catalog(connection: Connection, now: datetime, scheduled: Collection[str] | None = None) -> Catalog:
-    """Return what the catalog database knows.
+def of_catalog(
+    connection: Connection, now: datetime, scheduled: Collection[str] | None = None
+) -> tuple[list[Finding], list[tuple[Source, Load]]]:
+    """Return what the catalog database knows to be wrong, and the newest load of each source, newest first.
 
     Args:
         connection: Connection to the catalog database.
@@ -101,11 +88,7 @@ def of_catalog(connection: Connection, now: datetime, scheduled: Collection[str]
         *of_freshness(loads.freshness(connection, sources, now), scheduled),
         *of_quotas(connection, now),
     ]
-    return Catalog(
-        found,
-        sorted(newest, key=lambda pair: pair[1].finished_on, reverse=True),
-        {media_type: refreshes(connection, media_type, REFRESHES) for media_type in MEDIA_TYPES},
-    )
+    return found, sorted(newest, key=lambda pair: pair[1].finished_on, reverse=True)
 
 
 def of_code() -> list[Finding]:
@@ -140,7 +123,7 @@ def of_loads(incomplete: Mapping[Source, Sequence[Load]]) -> list[Finding]:
     found = []
     for source, some in incomplete.items():
         load, runbook = some[0], _PARTIAL
-        if load.shortfalls and not load.accepted:
+        if load.shortfalls:
             more = len(load.shortfalls) - 1
             others = f" ({more:,} more shortfalls)" if more > 1 else " (one more shortfall)" if more else ""
             text, runbook = f"is not whole: {load.shortfalls[0]}{others}", _NOT_WHOLE
@@ -224,35 +207,56 @@ def of_engine(engine: Engine) -> list[Finding]:
     return found
 
 
-def of_live(live: Live, newest: Mapping[MediaType, Sequence[Refreshed]], now: datetime) -> list[Finding]:
+def of_live(live: Live, connection: Connection, now: datetime) -> list[Finding]:
     """Return what is wrong with the live indexes: aliases, and sources that lost many documents.
-
-    The documents are compared with those before the first refresh of the last seven days, or before the last
-    one if it is older, so that a loss stays visible for a week, and slow losses add up.
 
     Args:
         live: Aliases and documents of the engine.
-        newest: Media type → its refreshes, newest first.
+        connection: Connection to the catalog database, which knows the refreshes.
         now: The current time.
     """
     found = []
-    for media_type, history in newest.items():
-        promoted = [refresh for refresh in history if refresh.stage == "promoted"]
-        problems = [alias for alias in live.aliases if alias.media_type == media_type and alias.problem]
-        missing = [alias for alias in live.aliases if alias.media_type == media_type and alias.index is None]
-        for alias in problems or (missing if promoted else []):
-            text = alias.problem or "no index is behind it, although a refresh was promoted; nothing is found"
-            page = refresh_page(media_type)
-            found.append(Finding("error", f"alias {alias.name}", text, "alias", page=page))
-        if promoted and not problems and not missing:
-            recent = [refresh for refresh in promoted if refresh.begun_on >= now - LOOK_BACK]
-            found += _lost((recent or promoted[:1])[-1], live.documents[media_type])
+    for media_type in MEDIA_TYPES:
+        history = promoted(connection, media_type, now - LOOK_BACK)
+        aliases = [alias for alias in live.aliases if alias.media_type == media_type]
+        wrong = list(of_aliases(aliases, promoted=bool(history)))
+        found += wrong or of_documents(history, live.documents[media_type])
     return found
 
 
-def _lost(before: Refreshed, documents: Mapping[str, int]) -> list[Finding]:
+def of_aliases(aliases: Iterable[Alias], *, promoted: bool) -> Iterator[Finding]:
+    """Yield what is wrong with aliases.
+
+    Args:
+        aliases: Aliases of one media type.
+        promoted: A refresh has been promoted, so that they must exist.
+    """
+    for alias in aliases:
+        text = alias.problem
+        if not text and alias.index is None and promoted:
+            text = "no index is behind it, although a refresh was promoted; nothing is found"
+        if text:
+            page = refresh_page(alias.media_type)
+            yield Finding("error", f"alias {alias.name}", text, "alias", page=page)
+
+
+def of_documents(history: Sequence[Refreshed], documents: Mapping[str, int]) -> list[Finding]:
+    """Return the sources that lost many documents.
+
+    The documents are compared with the most of them before any refresh of the last seven days, or before the
+    last refresh if it is older, so that a loss stays visible for a week, and slow losses add up.
+
+    Args:
+        history: Promoted refreshes of one media type, newest first.
+        documents: Source → documents that are searched now.
+    """
+    most: dict[str, tuple[int, Refreshed]] = {}
+    for refresh in history:
+        for source, number in refresh.documents.items():
+            if source not in most or number > most[source][0]:
+                most[source] = number, refresh
     found = []
-    for source, number in before.documents.items():
+    for source, (number, before) in most.items():
         left = documents.get(source, 0)
         if number - left >= max(NOTICEABLE, SHRUNK * number):
             text = (

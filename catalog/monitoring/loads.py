@@ -15,7 +15,7 @@ from catalog.notifications.messages import flags_of
 
 WEEKS = 26  # of a chart of growth
 RECENT = 20  # loads of a sparkline
-KEPT = 31  # days for which a pull that is not whole is reported, unless a later one is
+KEPT = timedelta(days=31)  # for which a pull that is not whole is reported at least, unless a later one is
 AHEAD = 1  # days by which a window may end in the future: today's, in any time zone
 # Days; a cron expression counts as a month.
 PERIODS = {"@daily": 1, "@weekly": 7, "@monthly": 31, "@quarterly": 92}
@@ -163,7 +163,7 @@ def not_whole(connection: Connection, wanted: Sequence[Source], now: datetime) -
     """Return the loads that lack something which no later load brought, newest first, one for each window.
 
     Replays, and loads that their conf limits, are no answers of the provider: they neither lack anything nor
-    bring what is missing.
+    bring what is missing. Loads are looked at for a month, or until the provider would be late.
 
     Args:
         connection: Connection to the catalog database.
@@ -172,15 +172,16 @@ def not_whole(connection: Connection, wanted: Sequence[Source], now: datetime) -
     """
     query = f"""
         select s.n, r.*
-          from unnest(%(names)s::text[], %(types)s::text[]) with ordinality s (provider, media_type, n)
+          from unnest(%(names)s::text[], %(types)s::text[], %(since)s::timestamptz[])
+               with ordinality s (provider, media_type, since, n)
          cross join lateral (
              select distinct on (window_start, window_end) {COLUMNS} from ingestion_report i
-              where i.provider = s.provider and i.media_type = s.media_type and finished_on >= %(since)s
+              where i.provider = s.provider and i.media_type = s.media_type and finished_on >= s.since
                 and not replayed and (not complete or (not whole and shortfalls <> '[]'))
                 and not exists (
                     select from whole_pull w
                      where w.provider = i.provider and w.media_type = i.media_type
-                       and w.finished_on > i.finished_on and w.finished_on >= %(since)s
+                       and w.finished_on > i.finished_on and w.finished_on >= s.since
                        and (w.window_start is null
                             or (w.window_start <= i.window_start and w.window_end >= i.window_end)))
               order by window_start, window_end, finished_on desc
@@ -189,7 +190,8 @@ def not_whole(connection: Connection, wanted: Sequence[Source], now: datetime) -
     """  # noqa: S608 - the columns are a literal of this module
     found: dict[Source, list[Load]] = {}
     names, types = _columns_of(wanted)
-    values = {"names": names, "types": types, "since": now - timedelta(days=KEPT)}
+    since = [now - max(KEPT, allowed_age(source.declaration)) for source in wanted]
+    values = {"names": names, "types": types, "since": since}
     for row in rows(connection, query, values):
         found.setdefault(wanted[row.pop("n") - 1], []).append(_load(row))
     return found
@@ -206,21 +208,23 @@ def freshness(connection: Connection, wanted: Sequence[Source], now: datetime) -
     """Compare the newest whole pull of each source with its schedule."""
     query = """
         select s.n, w.fresh_on, f.first_load
-          from unnest(%s::text[], %s::text[]) with ordinality s (provider, media_type, n)
+          from unnest(%(names)s::text[], %(types)s::text[]) with ordinality s (provider, media_type, n)
           left join lateral (
               select fresh_on from whole_pull w
-               where w.provider = s.provider and w.media_type = s.media_type and w.fresh_on <= %s
+               where w.provider = s.provider and w.media_type = s.media_type and w.fresh_on <= %(until)s
                order by fresh_on desc limit 1
           ) w on true
           left join lateral (
               select finished_on as first_load from ingestion_report i
                where w.fresh_on is null and i.provider = s.provider and i.media_type = s.media_type
-                 and not i.replayed
+                 and not i.replayed and i.finished_on <= %(until)s
                order by finished_on limit 1
           ) f on true
     """
     found = {}
-    for row in rows(connection, query, [*_columns_of(wanted), now + timedelta(days=AHEAD)]):
+    names, types = _columns_of(wanted)
+    values = {"names": names, "types": types, "until": now + timedelta(days=AHEAD)}
+    for row in rows(connection, query, values):
         source, last, first = wanted[row["n"] - 1], row["fresh_on"], row["first_load"]
         due = since + allowed_age(source.declaration) if (since := last or first) else None
         late = due is not None and now > due
@@ -242,18 +246,19 @@ def growth(connection: Connection, now: datetime, source: Source | None = None) 
     monday = (now - timedelta(days=now.weekday())).replace(hour=0, minute=0, second=0, microsecond=0)
     first = monday - timedelta(weeks=WEEKS - 1)
     query = """
-        select date_trunc('week', finished_on at time zone 'UTC') as week, sum(inserted)::bigint as inserted
+        select date_trunc('week', finished_on at time zone 'UTC') as week, sum(inserted) as inserted
           from ingestion_report
-         where finished_on >= %(first)s
+         where finished_on between %(first)s and %(until)s
            and (%(name)s::text is null or (provider = %(name)s and media_type = %(media_type)s))
          group by 1
     """
     values = {
         "first": first,
+        "until": now + timedelta(days=AHEAD),
         "name": source.name if source else None,
         "media_type": source.media_type if source else None,
     }
-    found = {row["week"].replace(tzinfo=UTC): row["inserted"] for row in rows(connection, query, values)}
+    found = {row["week"].replace(tzinfo=UTC): int(row["inserted"]) for row in rows(connection, query, values)}
     return [(week, found.get(week, 0)) for week in (first + timedelta(weeks=n) for n in range(WEEKS))]
 
 

@@ -52,7 +52,7 @@ class Alias(msgspec.Struct, frozen=True):
         documents: Number of documents.
         size: Bytes on disk, without replicas.
         policy: Digest of the tag policy of the documents; "" if it is unknown.
-        problem: Why nothing can be said about it; "" otherwise.
+        problem: What is wrong with where it points; "" otherwise.
     """
 
     name: str
@@ -90,18 +90,35 @@ class Engine(msgspec.Struct, frozen=True):
     fullest: float | None
 
 
+_REFRESHES = """
+    select number, t.dag_id, t.run_id, plan ->> 'media_type' as media_type,
+           coalesce(plan ->> 'mode', 'full') as mode, coalesce(plan ->> 'reason', '') as reason,
+           stage, begun_on, t.given_up_for as ended_for,
+           plan -> 'documents' -> (plan ->> 'media_type') as documents
+      from refresh r join turn t using (number)
+     where plan ->> 'media_type' = %(media_type)s
+"""
+
+
 def refreshes(connection: Connection, media_type: MediaType, limit: int) -> list[Refreshed]:
     """Return the newest refreshes of a media type, newest first."""
-    query = """
-        select number, t.dag_id, t.run_id, plan ->> 'media_type' as media_type,
-               coalesce(plan ->> 'mode', 'full') as mode, coalesce(plan ->> 'reason', '') as reason,
-               stage, begun_on, t.given_up_for as ended_for,
-               plan -> 'documents' -> (plan ->> 'media_type') as documents
-          from refresh r join turn t using (number)
-         where plan ->> 'media_type' = %s
-         order by number desc limit %s
-    """
-    found = rows(connection, query, [media_type, limit])
+    query = f"{_REFRESHES} order by number desc limit %(limit)s"
+    return _refreshed(connection, query, {"media_type": media_type, "limit": limit})
+
+
+def promoted(connection: Connection, media_type: MediaType, since: datetime) -> list[Refreshed]:
+    """Return the promoted refreshes of a media type since a moment, or else the last one; newest first."""
+    query = f"""
+        with promoted as ({_REFRESHES} and stage = 'promoted')
+        select * from promoted
+         where begun_on >= %(since)s or number = (select max(number) from promoted)
+         order by number desc
+    """  # noqa: S608 - a literal of this module
+    return _refreshed(connection, query, {"media_type": media_type, "since": since})
+
+
+def _refreshed(connection: Connection, query: str, values: dict[str, Any]) -> list[Refreshed]:
+    found = rows(connection, query, values)
     return [Refreshed(**{**row, "documents": numbers(row["documents"])}) for row in found]
 
 
@@ -125,12 +142,17 @@ def live(client: Elasticsearch) -> Live:
 def _alias(search: Indexes, name: str, media_type: MediaType) -> Alias:
     try:
         index = search.resolve_alias(name)
-    except Fatal as problem:
-        return Alias(name, media_type, None, problem=str(problem))
+    except Fatal as several:
+        return Alias(name, media_type, None, problem=str(several))
     if index is None:
         return Alias(name, media_type, None)
-    digest = str(search.meta(index).get("tag_policy_digest", ""))
-    return Alias(name, media_type, index, search.count(name), _size(search.client, index), digest)
+    meta, wrong = search.meta(index), ""
+    if (of := meta.get("media_type", media_type)) != media_type:
+        wrong = f"the alias points at {index}, whose documents are of {of}."
+    elif name.endswith("-filtered") and media_type in search.aliases(index):
+        wrong = f"the alias points at {index}, as {media_type} does, so that sensitive media are found."
+    digest = str(meta.get("tag_policy_digest", ""))
+    return Alias(name, media_type, index, search.count(name), _size(search.client, index), digest, wrong)
 
 
 def _size(client: Elasticsearch, index: str) -> int:

@@ -1,5 +1,6 @@
 """Rows of a query as dictionaries."""
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -43,5 +44,6 @@ def numbers(value: Any) -> dict[str, int]:
 
 
 def texts(value: Any) -> list[str]:
-    """Return the elements of a JSON array as strings; nothing of other JSON."""
-    return [str(element) for element in value] if isinstance(value, list) else []
+    """Return the elements of a JSON array as strings; other JSON, except null, counts as one element."""
+    elements = value if isinstance(value, list) else [] if value is None else [value]
+    return [element if isinstance(element, str) else json.dumps(element) for element in elements]

@@ -142,6 +142,14 @@ def main(
         shape = write(new, folder, recorded or ())
     except Refused as error:
         _refuse(f"{error}".rstrip("."))
+    if shape.fields.license is None:
+        for line in guesses(shape, new.media):
+            err.print(line, markup=False)
+        raise CatalogError(
+            f"{folder} is made, but no value of an item is the address of a license, and none is guessed: "
+            "every item is skipped. Map the license at the TODO of provider.py, then run "
+            f"./just expect {new.name}"
+        )
     try:
         with removed_on_error(folder, but=(CatalogError,)):
             lines = [*(guesses(shape, new.media) if recorded else ()), *outcomes(expect(new.name))]

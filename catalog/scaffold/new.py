@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from catalog.core.media import MediaType
-from catalog.ingestion.provider import FOLDER, provider_names
+from catalog.ingestion.provider import FOLDER, provider_classes, provider_names
 from catalog.ingestion.transport import host_of
 
 
@@ -50,6 +50,12 @@ class NewProvider(msgspec.Struct, frozen=True):
             )
         if self.name in provider_names() or (FOLDER / self.name).exists():
             return f"the provider {self.name} exists already: {FOLDER / self.name}"
+        taken = {name: cls.name for cls in provider_classes() for name in cls.catalog_names.values()}
+        if twice := [name for name in map(self.catalog_name, self.media) if name in taken]:
+            return (
+                f"the name {self.title!r} becomes {twice[0]!r} in the catalog, which is the name of the "
+                f"provider {taken[twice[0]]}; choose another one"
+            )
         if not self.title.isprintable():
             return f"the name {self.title!r} has a character that cannot be printed"
         if not _is_url(self.url):
@@ -65,4 +71,5 @@ def _is_url(url: str) -> bool:
     except ValueError:
         return False
     host = re.fullmatch(r"[\w.:-]+", host_of(url))
-    return scheme in ("http", "https") and host is not None and url.isprintable() and " " not in url
+    plain = url.isprintable() and not re.search(r"""[\s"'<>\\^`{|}]""", url)  # else they are percent-encoded
+    return scheme in ("http", "https") and host is not None and plain

@@ -16,9 +16,9 @@ from catalog.scaffold.recorded import Shape
 
 TEMPLATES = Path(__file__).parent
 CLASSES = ("ApiKey", "Audio", "Counted", "Image", "Links", "Rate", "Skip", "Tokens")
+# A license is never guessed: nobody may publish a work under one that it does not have.
+UNLICENSED = "        # TODO no value is the address of a license; without a license, every item is skipped\n"
 HELPERS = ("compact", "dig", "license_from_url", "milliseconds", "missing", "size_in_bytes", "tags_of")
-# It stands for a license that was not found, because it allows least.
-STRICTEST = "https://creativecommons.org/licenses/by-nc-nd/4.0/"
 
 
 def source(new: NewProvider, shape: Shape, url: Address, *, guessed: bool) -> str:
@@ -53,10 +53,8 @@ def source(new: NewProvider, shape: Shape, url: Address, *, guessed: bool) -> st
         "file": " or ".join(files) or f'f"{base}/{{item_id}}.jpg"  # TODO the file',
         "license": f"license_from_url({expression(fields.license)})"
         if fields.license
-        else f'license_from_url("{STRICTEST}")',
-        "unlicensed": ""
-        if fields.license
-        else "        # TODO no value is the address of a license; this one allows least\n",
+        else 'license_from_url(raw.get("TODO"))',
+        "unlicensed": "" if fields.license else UNLICENSED,
         "mapping": _mapping(new, fields),
     }
     template = Template((TEMPLATES / "provider.template").read_text(encoding="utf-8"))

@@ -107,7 +107,9 @@ def test_the_other_findings_are_shown_when_the_engine_is_away(command, catalog, 
         monkeypatch.setenv(ENGINE, address)
         status, printed = command("status", "--json")
         found = json.loads(printed)["findings"]
-        assert (status, [one["runbook"] for one in found]) == (1, ["not-whole", "unknown"]), address
+        assert (status, [one["runbook"] for one in found]) == (1, ["not-whole", "unknown", "unknown"]), (
+            address
+        )
     monkeypatch.setenv(ENGINE, "")
     assert "The search engine was not checked" in command("status")[1]
 
@@ -123,6 +125,30 @@ def test_a_missing_alias_is_a_finding_and_the_rest_is_shown(command, catalog, se
     assert status == 1
     assert "the alias image points at" in shown
     assert "image-filtered: " in shown
+
+
+def test_the_engine_is_asked_when_the_database_is_away(command, search, api):
+    sample_data.fill(api, "api", 50)
+    make_searchable(api, search)
+    nowhere = "postgresql://u:hunter2@127.0.0.1:1/x"
+    status, printed = command("status", "--json", "--dsn", nowhere)
+    found = json.loads(printed)
+    assert (status, found["records"]) == (1, None)
+    assert {one["subject"] for one in found["findings"]} == {"the catalog database", "the live indexes"}
+    assert "hunter2" not in printed
+
+
+@pytest.mark.parametrize("tags", [None, [{"accuracy": 1}], [{"name": None}, {"name": "a"}]])
+def test_odd_tags_of_a_hit(command, search, api, tags):
+    sample_data.fill(api, "api", 50)
+    make_searchable(api, search)
+    search.client.update(index="image-shown", id=_first(search), doc={"tags": tags}, refresh=True)
+    status, shown = command("search", "", "--size", "100")
+    assert (status, "hits for" in shown) == (0, True)
+
+
+def _first(search):
+    return search.client.search(index="image", size=1)["hits"]["hits"][0]["_id"]
 
 
 MARKUP = "[/red] [bold]x[/] [link=file:///etc/passwd]y[/link]"

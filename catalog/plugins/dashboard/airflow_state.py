@@ -8,6 +8,7 @@ from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.errors import ParseImportError
 from airflow.models.taskinstance import TaskInstance
+from airflow.utils.state import State
 from sqlalchemy import case, func, select, tuple_
 from sqlalchemy.orm import Session
 
@@ -97,8 +98,9 @@ def schedules(session: Session, readable: Collection[str]) -> dict[str, Schedule
 
 
 def newest_runs(session: Session, dag_ids: Collection[str]) -> list[Run]:
-    """Return the newest run of each DAG."""
-    newest = select(func.max(DagRun.id)).where(DagRun.dag_id.in_(dag_ids)).group_by(DagRun.dag_id)
+    """Return the newest run of each DAG that has ended: one that waits or runs says nothing yet."""
+    ended = DagRun.dag_id.in_(dag_ids), DagRun.state.in_(State.finished_dr_states)
+    newest = select(func.max(DagRun.id)).where(*ended).group_by(DagRun.dag_id)
     return [_run(row) for row in session.execute(_RUNS.where(DagRun.id.in_(newest)))]
 
 

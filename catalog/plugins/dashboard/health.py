@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from airflow.api_fastapi.common.db.common import SessionDep
@@ -18,12 +18,13 @@ from catalog.monitoring import health as findings
 from catalog.monitoring.health import Finding
 from catalog.plugins.dashboard import airflow_state, sources
 from catalog.plugins.dashboard.access import HiddenDags, ReadableDags
-from catalog.plugins.dashboard.issues import issues
+from catalog.plugins.dashboard.issues import UNKNOWN, issues
 from catalog.plugins.dashboard.rendering import Page
 
 router = APIRouter()
 SILENCING: tuple[Setting[Any], ...] = (SILENCED_SLACK_NOTIFICATIONS, SKIPPED_INGESTION_ERRORS)
 NEWEST = 8  # loads
+T = TypeVar("T")
 
 
 class Silenced(msgspec.Struct, frozen=True):
@@ -49,7 +50,7 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
     """Show the page. A part that cannot be read is a finding."""
     page, found, unread = Page(), findings.of_code(), list[Finding]()
     shown: dict[str, Any] = {"records": None, "growth": [], "newest": []}
-    scheduled, catalog = None, None
+    scheduled = None
     failed: dict[tuple[str, str], Finding] = {}
     with _checked(unread, "Airflow's database"):
         schedules = airflow_state.schedules(session, readable)
@@ -57,20 +58,20 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
         found += lost(session)
         scheduled = [dag_id for dag_id, schedule in schedules.items() if not schedule.paused]
     with _checked(unread, "the catalog database"), sources.database(sources.CATALOG) as connection:
-        catalog = findings.of_catalog(connection, page.now, scheduled)
-        found += catalog.findings
-        shown["newest"] = [one for one in catalog.newest if one[1].dag_id not in hidden][:NEWEST]
+        wrong, newest = findings.of_catalog(connection, page.now, scheduled)
+        found += wrong
+        shown["newest"] = [one for one in newest if one[1].dag_id not in hidden][:NEWEST]
         shown["records"] = counts.records(connection)
         shown["growth"] = loads.growth(connection, page.now)
     with _checked(unread, "the search engine"):
         client = sources.engine()
         found += findings.of_engine(refreshes.engine(client))
-        if catalog:
-            found += findings.of_live(refreshes.live(client), catalog.refreshes, page.now)
+    with _checked(unread, "the live indexes"), sources.database(sources.CATALOG) as connection:
+        found += findings.of_live(refreshes.live(sources.engine()), connection, page.now)
     with _checked(unread, TAG_POLICY.name):
-        policy_from(sources.value_of(TAG_POLICY, page.problems))
-    silenced = list(_silenced(page, unread))
-    found += [_stale(entry) for entry in silenced if entry.state in ("closed", "missing")]
+        policy_from(_value_of(TAG_POLICY, unread))
+    silenced = list(_silenced(unread))
+    found += [_stale(entry) for entry in silenced if entry.state not in ("open", UNKNOWN)]
     visible = [one for one in found if one.dag_id not in hidden]
     return page.render(
         "health.html", findings=merged([*visible, *unread], failed), unread=unread, silenced=silenced, **shown
@@ -87,11 +88,11 @@ def _checked(unread: list[Finding], name: str) -> Iterator[None]:
 
 
 def lost(session: Session) -> list[Finding]:
-    """Return the files and providers whose DAGs Airflow cannot run."""
+    """Return the files and DAGs that Airflow cannot run."""
     text = "Airflow cannot import its DAGs; the error is on Airflow's first page"
     found = [Finding("error", file, text, "lost-dag") for file in airflow_state.failed_imports(session)]
-    for dag_id in sorted({source.dag_id for source in loads.sources()} & airflow_state.stale_dags(session)):
-        text = "Airflow no longer finds this DAG, so nothing is scheduled"
+    for dag_id in sorted(airflow_state.stale_dags(session)):
+        text = "Airflow no longer finds this DAG, so it does not run; delete it there if it was removed"
         found.append(Finding("error", dag_id, text, "lost-dag", dag_id))
     return found
 
@@ -122,15 +123,23 @@ def merged(found: list[Finding], failed: dict[tuple[str, str], Finding]) -> list
     return findings.in_order(every)
 
 
-def _silenced(page: Page, unread: list[Finding]) -> Iterator[Silenced]:
+def _value_of(setting: Setting[T], unread: list[Finding]) -> T:
+    """Return the value of a Variable; its malformed entries are findings."""
+    problems: list[str] = []
+    value = sources.value_of(setting, problems)
+    unread += [findings.unknown(setting.name, problem) for problem in problems]
+    return value
+
+
+def _silenced(unread: list[Finding]) -> Iterator[Silenced]:
     for setting in SILENCING:
         with _checked(unread, setting.name):
-            for dag_id, entries in sources.value_of(setting, page.problems).items():
+            for dag_id, entries in _value_of(setting, unread).items():
                 for entry in entries:
                     state = issues.state(entry.issue)
                     yield Silenced(setting.name, dag_id, entry.predicate, entry.issue, state)
 
 
 def _stale(entry: Silenced) -> Finding:
-    text = f"an entry of {entry.variable} refers to an issue that is {entry.state}: {entry.issue}"
+    text = f"an entry of {entry.variable} refers to an issue whose state is {entry.state}: {entry.issue}"
     return Finding("warning", entry.dag_id, text, "silenced", entry.dag_id)

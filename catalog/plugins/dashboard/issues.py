@@ -11,6 +11,7 @@ from catalog.maintenance.github import GitHub
 from catalog.maintenance.silenced import issue_state
 from catalog.plugins.dashboard.sources import value_of
 
+UNKNOWN = "not known yet"
 RENEWED = 600.0  # seconds after which a state is looked up again
 
 
@@ -30,7 +31,7 @@ class Issues:
     def state(self, url: str) -> str:
         """Return the state at the last look-up; "not known yet" before the first one."""
         with self._lock:
-            when, state = self._states.get(url, (0.0, "not known yet"))
+            when, state = self._states.get(url, (0.0, UNKNOWN))
             if url not in self._states or self._clock() - when > RENEWED:
                 self._states[url] = (self._clock(), state)
                 threading.Thread(target=self._renew, args=(url,), daemon=True).start()
@@ -40,7 +41,7 @@ class Issues:
         try:
             state = self._look_up(url)
         except Exception as problem:
-            state = f"could not be looked up ({type(problem).__name__})"
+            state = f"unknown, because it could not be looked up ({type(problem).__name__})"
         with self._lock:
             self._states[url] = (self._clock(), state)
 

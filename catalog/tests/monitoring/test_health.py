@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import get_args
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from catalog.ingestion.provider import BrokenProvider
 from catalog.local.stack import ROOT
 from catalog.monitoring import health, loads
 from catalog.monitoring.loads import Freshness, Source
-from catalog.monitoring.refreshes import Alias, Engine, Live, Refreshed
+from catalog.monitoring.refreshes import Alias, Engine, Refreshed, live, promoted
 from catalog.providers.jamendo.provider import Jamendo
 from catalog.tests.monitoring.reports import report
 
@@ -39,6 +40,7 @@ def incomplete(catalog):
         ({"shortfalls": ["a"], "accepted": True}, None, ""),
         ({"whole": False}, None, ""),  # limited by its conf
         ({"replayed": True, "complete": False, "whole": False}, None, ""),
+        ({"whole": False, "shortfalls": {"a": 1}}, "not-whole", 'is not whole: {"a": 1}'),
     ],
 )
 def test_loads(catalog, fields, runbook, words):
@@ -85,7 +87,17 @@ def test_a_source_is_one_finding_however_many_windows_are_not_whole(catalog):
         "run0",
         "is not whole: 1 of 900 came; one earlier window is not whole either",
     )
-    assert health.of_loads(loads.not_whole(catalog, [FLICKR], NOW + timedelta(days=loads.KEPT + 1))) == []
+    assert health.of_loads(loads.not_whole(catalog, [FLICKR], NOW + loads.KEPT + timedelta(days=1))) == []
+
+
+@pytest.mark.database
+@pytest.mark.enable_socket
+def test_a_shortfall_is_reported_until_the_provider_would_be_late(catalog):
+    freesound = Source("freesound", "audio", "freesound")
+    assert freesound.declaration.schedule == "@quarterly"
+    fields = {"media_type": "audio", "whole": False, "shortfalls": ["1 of 900 came"]}
+    report(catalog, "freesound", NOW - timedelta(days=100), **fields)
+    assert len(loads.not_whole(catalog, [freesound], NOW)) == 1
 
 
 @pytest.mark.parametrize(
@@ -154,42 +166,78 @@ def refreshed(days, stage="promoted", **documents):
     return Refreshed(1, "image_data_refresh", "run", "image", "full", "", stage, begun, None, documents)
 
 
-def of_live(history, documents=(), aliases=()):
-    return health.of_live(Live(list(aliases), {"image": dict(documents)}), {"image": history}, NOW)
-
-
 def test_sources_that_shrink():
-    before = refreshed(2, flickr=1000, met=1000)
-    [found] = of_live([refreshed(1, "working"), before], {"flickr": 790, "met": 950})
+    [found] = health.of_documents([refreshed(2, flickr=1000, met=1000)], {"flickr": 790, "met": 950})
     assert (found.subject, found.runbook) == ("flickr (image)", "shrinking")
     assert "790 documents are searched, 1,000 before the refresh of 2024-03-12" in found.text
-    assert of_live([refreshed(1, nappy=health.NOTICEABLE - 1)]) == []
-    assert len(of_live([refreshed(1, nappy=health.NOTICEABLE)])) == 1
-    assert of_live([]) == []
+    assert health.of_documents([refreshed(1, nappy=health.NOTICEABLE - 1)], {}) == []
+    assert len(health.of_documents([refreshed(1, nappy=health.NOTICEABLE)], {})) == 1
+    assert health.of_documents([], {}) == []
 
 
-def test_a_loss_is_reported_for_a_week_or_until_the_next_refresh():
-    lost, steady = refreshed(6, met=1000), refreshed(1, met=400)
-    assert len(of_live([steady, lost], {"met": 400})) == 1
-    assert of_live([steady, refreshed(8, met=1000)], {"met": 400}) == []
-    assert len(of_live([refreshed(30, met=1000)], {"met": 400})) == 1
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([1000, 950, 900, 850, 800], 750),  # slow losses add up
+        ([0, 0, 1000], 400),  # it came within the week
+        ([400, 1000, 400], 400),
+    ],
+)
+def test_the_most_documents_of_the_week_count(before, after):
+    history = [refreshed(days, met=number) for days, number in enumerate(reversed(before), 1)]
+    [found] = health.of_documents(history, {"met": after})
+    assert f"{after:,} documents are searched, 1,000 before" in found.text
 
 
-def test_slow_losses_add_up():
-    history = [refreshed(days, met=1000 - 50 * (6 - days)) for days in range(1, 7)]
-    [found] = of_live(history, {"met": 700})
-    assert "700 documents are searched, 1,000 before" in found.text
+@pytest.mark.database
+@pytest.mark.enable_socket
+def test_refreshes_of_a_week_or_the_last_one(catalog):
+    def refresh(days, stage):
+        query = "insert into turn (dag_id, run_id) values ('image_data_refresh', %s) returning number"
+        [(number,)] = catalog.execute(query, [f"{days}{stage}"]).fetchall()
+        values = [number, Jsonb({"media_type": "image"}), stage, NOW - timedelta(days=days)]
+        catalog.execute("insert into refresh (number, plan, stage, begun_on) values (%s, %s, %s, %s)", values)
+
+    def found():
+        return [one.run_id for one in promoted(catalog, "image", NOW - health.LOOK_BACK)]
+
+    refresh(30, "promoted")
+    refresh(20, "promoted")
+    for _ in range(150):
+        refresh(1, "working")  # which do not hide it
+    assert found() == ["20promoted"]
+    refresh(5, "promoted")
+    refresh(3, "promoted")
+    assert found() == ["3promoted", "5promoted"]
 
 
 def test_aliases_without_an_index_and_with_several():
     there, missing = Alias("image", "image", "image-1", 5), Alias("image-filtered", "image", None)
     torn = Alias("image", "image", None, problem="the alias image points at a, b")
-    promoted = refreshed(1, met=1000)
-    assert of_live([], aliases=[missing]) == []  # before the first refresh
-    [found] = of_live([promoted], aliases=[there, missing])
+    assert list(health.of_aliases([missing], promoted=False)) == []  # before the first refresh
+    [found] = health.of_aliases([there, missing], promoted=True)
     assert (found.severity, found.subject, found.runbook) == ("error", "alias image-filtered", "alias")
-    [found] = of_live([], aliases=[torn, missing])
-    assert found.text == torn.problem
+    both = [found.text for found in health.of_aliases([torn, missing], promoted=True)]
+    assert both == [torn.problem, found.text]
+
+
+def test_aliases_that_point_at_the_wrong_index(search):
+    meta = {"_meta": {"media_type": "audio"}}
+    search.client.indices.create(index="audio-1", mappings=meta, aliases={"image-filtered": {}})
+    meta = {"_meta": {"media_type": "image"}}
+    search.client.indices.create(index="image-1", mappings=meta, aliases={"image": {}})
+    try:
+        problems = {alias.name: alias.problem for alias in live(search.client).aliases}
+        assert "documents are of audio" in problems.pop("image-filtered")
+        search.client.indices.delete_alias(index="audio-1", name="image-filtered")
+        search.client.indices.put_alias(index="image-1", name="image-filtered")
+        assert (
+            "sensitive media are found"
+            in {a.name: a.problem for a in live(search.client).aliases}["image-filtered"]
+        )
+        assert set(problems.values()) == {""}
+    finally:
+        search.client.indices.delete(index="audio-1,image-1")
 
 
 def test_a_provider_that_cannot_be_imported_is_a_finding(monkeypatch):

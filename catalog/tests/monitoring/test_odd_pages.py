@@ -56,7 +56,8 @@ def odd(server, engine, tmp_path_factory) -> Iterator[Odd]:
         search = Indexes(connect(engine.url, engine="opensearch"))
         make_searchable(api, search)
         bare = {"title": None, "created_on": "2020-01-01T00:00:00Z"}
-        search.client.index(index="image-shown", id=NOBODY, document=bare, refresh=True)
+        for key in (NOBODY, "no-uuid"):
+            search.client.index(index="image-shown", id=key, document=bare, refresh=True)
         report(catalog, "flickr", now - timedelta(hours=1), inserted=3, run_id="scheduled__[x]/?#%é 1+00:00")
         report(catalog, "met", now, dag_id="metropolitan_museum_workflow", run_id="hidden", rejected=1)
         connections = {
@@ -69,12 +70,17 @@ def odd(server, engine, tmp_path_factory) -> Iterator[Odd]:
             dag("flickr_workflow", next_run=now),
             dag(hidden),
             dag("nappy_workflow", stale=True),
+            dag("daily_digest", stale=True),
+            dag("stocksnap_workflow"),
             dag("image_data_refresh"),
         ]
         failed = run(hidden, "hidden", "failed", now - timedelta(hours=2), now, pull_image_data="failed")
+        earlier, later = now - timedelta(hours=2), now - timedelta(hours=1)
+        ended = run("stocksnap_workflow", "ended", "failed", earlier, later, pull_image_data="failed")
+        queued = run("stocksnap_workflow", "queued", "queued", later, now)
         folder = tmp_path_factory.mktemp("odd")
         try:
-            with website(folder, connections, dags, [failed], {"HIDDEN_DAGS": hidden}) as site:
+            with website(folder, connections, dags, [failed, ended, queued], {"HIDDEN_DAGS": hidden}) as site:
                 yield Odd(site, catalog, search, keys)
         finally:
             search.client.indices.delete(index="image-*,audio-*", ignore_unavailable=True)
@@ -126,6 +132,8 @@ def test_odd_records(odd, name):
         ("window_end", "infinity"),
         ("window_end", "9999-12-31"),
         ("finished_on", "-infinity"),
+        ("finished_on", "infinity"),
+        ("finished_on", "12000-01-01"),
         ("pull_seconds", "nan"),
         ("load_seconds", "infinity"),
         ("pull_seconds", 1e300),
@@ -206,6 +214,12 @@ def test_dags_that_the_user_may_not_read_are_hidden(odd):
 def test_a_lost_dag_is_a_finding(odd):
     shown = odd.text("/")
     assert "nappy_workflow : Airflow no longer finds this DAG" in shown
+    assert "image_data_refresh : Airflow no longer finds this DAG" not in shown
+    assert "daily_digest : Airflow no longer finds this DAG" in shown
+
+
+def test_a_failure_is_shown_until_a_newer_run_has_ended(odd):
+    assert "stocksnap_workflow : the newest run failed in pull_image_data" in odd.text("/")
 
 
 def test_an_alias_on_two_indexes_is_a_finding_and_the_rest_is_shown(odd):
@@ -228,7 +242,7 @@ def away(tmp_path_factory) -> Iterator[Odd]:
         "postgres_openledger_api": nowhere,
         "elasticsearch_http_production": "http://u:hunter2@127.0.0.1:1/",
     }
-    more = {"AIRFLOW_VAR_TAG_POLICY": "not json"}
+    more = {"AIRFLOW_VAR_TAG_POLICY": "not json", "AIRFLOW_VAR_SKIPPED_INGESTION_ERRORS": "[1,2"}
     with website(tmp_path_factory.mktemp("away"), connections, [dag("flickr_workflow")], [], more) as site:
         yield Odd(site, None, None, [])  # type: ignore[arg-type]
 
@@ -237,7 +251,8 @@ def test_what_does_not_answer_is_not_called_well(away):
     shown = away.text("/")
     assert "Nothing needs you" not in shown
     assert "Not everything could be checked" in shown
-    for part in ("the catalog database", "the search engine", "TAG_POLICY"):
+    settings = ("TAG_POLICY", "SKIPPED_INGESTION_ERRORS")
+    for part in ("the catalog database", "the search engine", "the live indexes", *settings):
         assert f"{part} : it could not be checked" in shown
     assert "unknown image" in shown
     assert "Nothing has been loaded yet" not in shown

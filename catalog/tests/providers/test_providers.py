@@ -339,3 +339,8 @@ def test_real_answers(name, tmp_path, monkeypatch):
     monkeypatch.setattr("catalog.scaffold.rows.FOLDER", FOLDER.__class__(os.environ["SAMPLES"]))
     manifest, parts = pull_recording(name, tmp_path)
     assert read_rows(parts, manifest)
+
+
+def test_no_two_providers_have_the_same_name_in_the_catalog():
+    names = [name for one in provider_names() for name in provider_class(one).catalog_names.values()]
+    assert len(names) == len(set(names))

@@ -219,6 +219,15 @@ def test_a_provider_whose_guesses_do_not_run_stays_to_be_corrected(folder, tmp_p
     assert (folder / "provider.py").is_file()
 
 
+def test_a_license_is_never_guessed(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(scaffold, "FOLDER", tmp_path)
+    items = [{**item, "rights": "All rights reserved"} for item in ITEMS]
+    with pytest.raises(CatalogError, match="no value of an item is the address of a license, and none is"):
+        scaffold.main("Made-Up Museum", URL, None, [page(orjson.dumps({"works": items}), tmp_path)])
+    assert "license" in next(line for line in capsys.readouterr().err.splitlines() if "not found:" in line)
+    assert (folder / "provider.py").is_file()
+
+
 def test_a_refusal_that_looks_like_markup_is_printed(tmp_path, capsys):
     file = tmp_path / "page[/b].json"
     file.parent.mkdir()
