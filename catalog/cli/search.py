@@ -104,7 +104,7 @@ def search_command(
         "license",
         "tags",
         "identifier",
-        title=f"{found.total:,} hits for {words!r} in {found.index}",
+        title=f"{found.total:,} {'hit' if found.total == 1 else 'hits'} for {words!r} in {found.index}",
     )
     for hit in found.first:
         shown = map(hit.text, ("title", "creator", "source", "license"))

@@ -53,7 +53,7 @@ def unpaused(api: AirflowApi, dag_ids: Iterable[str], notify: Callable[[str], No
     if not paused:
         yield
         return
-    notify(f"unpausing {', '.join(paused)} for this; they are paused again afterwards")
+    notify(f"unpausing {', '.join(paused)} for this, and pausing again afterwards")
     since = datetime.now(UTC)
     try:
         _hold(api, paused, True)

@@ -27,6 +27,6 @@ def test_states_of_issues_never_keep_the_page_waiting():
     assert issues.state("good") == "not known yet"
     answer.set()
     until(lambda: issues.state("good") == "closed")
-    until(lambda: issues.state("bad") == "could not be looked up (ValueError)")
+    until(lambda: issues.state("bad") == "unknown, because it could not be looked up (ValueError)")
     clock[0] = 1000.0
     assert issues.state("good") == "closed"
