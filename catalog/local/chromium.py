@@ -3,7 +3,7 @@
 import os
 import shutil
 
-# As root, Chromium has no sandbox; the rest keeps it from requesting anything by itself.
+# As root, Chromium has no sandbox; the rest stops requests of its own.
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",

@@ -17,6 +17,7 @@ _RETIRED = {
     "sampling": "CC Sampling",
     "sampling+": "CC Sampling+",
 }
+_NAMES = _MARKS | _RETIRED
 
 
 class Attribution(msgspec.Struct, frozen=True):
@@ -35,7 +36,7 @@ class Attribution(msgspec.Struct, frozen=True):
 
 def license_name(slug: str, version: str | None) -> str:
     """Return the name of a license, such as `CC BY-NC 2.0`."""
-    name = {**_MARKS, **_RETIRED}.get(slug) or f"CC {slug.upper()}"
+    name = _NAMES.get(slug) or f"CC {slug.upper()}"
     return name if version in (None, "", NOT_APPLICABLE) else f"{name} {version}"
 
 
