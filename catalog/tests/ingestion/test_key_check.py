@@ -125,7 +125,7 @@ def test_a_firewall_says_nothing_about_the_key(httpserver):
 
 @pytest.mark.parametrize("cls", KEYED, ids=lambda cls: cls.name)
 def test_every_provider_with_a_key_can_be_asked(cls, monkeypatch):
-    """The first response of its recording is an acceptance; status 401 is a refusal, whichever provider it is."""
+    """The first response of its recording is an acceptance; status 401 is a refusal by each."""
     folder = FOLDER / cls.name / "recording"
     replay = ReplayAdapter(folder, *offsets_of(cls))
     day = orjson.loads((folder / "recording.json").read_bytes())["date"]
