@@ -8,15 +8,30 @@ from typing import Any, NoReturn
 
 import psycopg
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from typer.exceptions import TyperException
 
 from catalog.core.errors import CatalogError, Refused
 from catalog.core.secrets import is_secret
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Terminal(Console):
+    """A console that prints data as data: `:cat:` is no emoji, and control characters do nothing."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(emoji=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(_CONTROL.sub("", segment.text), segment.style)
+
+
 # A log file has room for whole tables. Brackets in what is printed are data, not Rich's markup.
-out = Console(width=None if sys.stdout.isatty() else 200, markup=False, highlight=False)
-err = Console(stderr=True, markup=False, highlight=False)
+out = Terminal(width=None if sys.stdout.isatty() else 200, markup=False, highlight=False)
+err = Terminal(stderr=True, markup=False, highlight=False)
 TRACEBACK = "CATALOG_TRACEBACK"  # environment variable; if it is not empty, tracebacks are shown too
 _USER_INFO = re.compile(r"(?<=://)(?!user:password@)\S*@")
 # A name and its value, as in a connection string or the query of a URL.
@@ -72,7 +87,7 @@ def run_function(function: Callable[..., Any], name: str, *expected: type[Except
 
 
 def _notify(name: str, text: str) -> None:
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     console.print(f"[bold red]{name}:[/] ", end="")
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 

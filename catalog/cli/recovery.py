@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
-from rich.console import Console
 
 from catalog.cli.database import Dsn
+from catalog.cli.program import Terminal
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES
@@ -22,7 +22,7 @@ from catalog.recovery.taken_back import take_back
 
 AIRFLOW, API = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API"
 REFRESHES = tuple(f"{media_type}_data_refresh" for media_type in sorted(MEDIA_TYPES, reverse=True))
-out = Console(width=100_000, highlight=False, markup=False)  # lines are to be copied, so none is wrapped
+out = Terminal(width=100_000, highlight=False, markup=False)  # lines are to be copied, so none is wrapped
 
 
 def restored_command(

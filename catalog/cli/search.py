@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from catalog.cli.output import AsJson, print_json
-from catalog.cli.program import out
+from catalog.cli.program import err, out
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
@@ -91,8 +91,11 @@ def search_command(
 ) -> None:
     """Search the index as the API does."""
     found = search(engine(), media_of(media) + ("-filtered" if filtered else ""), words, size)
-    if open_first and found.first and (url := web_address(found.first[0].source.get("url"))):
-        typer.launch(url)
+    if open_first and found.first:
+        if url := web_address(found.first[0].source.get("url")):
+            typer.launch(url)
+        else:
+            err.print("The best hit has no address that a browser may open.")
     if as_json:
         print_json(msgspec.structs.asdict(found) | {"first": [hit.source for hit in found.first]})
         raise typer.Exit(0 if found.total else 1)
@@ -116,7 +119,10 @@ def search_command(
 
 def web_address(url: Any) -> str:
     """Return a URL if a browser may open it; "" for other values, such as `file:` URLs."""
-    return url if isinstance(url, str) and urlsplit(url).scheme in ("http", "https") else ""
+    try:
+        return url if isinstance(url, str) and urlsplit(url).scheme in ("http", "https") else ""
+    except ValueError:
+        return ""
 
 
 @policies.command()

@@ -1,8 +1,6 @@
 """`catalog status` and `catalog provider`: what the dashboard shows, in a terminal."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -18,12 +16,13 @@ from catalog.cli.program import in_one_line, out
 from catalog.cli.search import ENGINE, engine
 from catalog.core.conninfo import conninfo
 from catalog.core.dates import utc
-from catalog.core.errors import CatalogError, Fatal
+from catalog.core.errors import Fatal
 from catalog.ingestion.overview import facts
-from catalog.monitoring import counts, health, loads, refreshes
+from catalog.monitoring import counts, health, loads
 from catalog.monitoring.counts import Number
 from catalog.monitoring.health import Finding
 from catalog.monitoring.loads import Freshness, Load, Source
+from catalog.monitoring.summary import summarize
 
 NEWEST = 8  # loads
 HISTORY = 10  # loads of a provider
@@ -35,33 +34,27 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
 
     Airflow is not asked: the dashboard also shows runs that failed and DAGs that were lost.
     """
-    now, found = datetime.now(UTC), health.of_code()
-    newest: list[tuple[Source, Load]] = []
-    records, live = None, None
-    with _checked(found, "the catalog database"), _connected(dsn) as connection:
-        wrong, newest = health.of_catalog(connection, now)
-        found += wrong
-        records = counts.records(connection)
-    if os.environ.get(ENGINE):
-        with _checked(found, "the search engine"):
-            found += health.of_engine(refreshes.engine(engine()))
-        with _checked(found, "the live indexes"), _connected(dsn) as connection:
-            live = refreshes.live(engine())
-            found += health.of_live(live, connection, now)
-    aliases, last = live.aliases if live else [], newest[:NEWEST]
-    found = health.in_order(found)
+    known = summarize(
+        lambda: _connected(dsn),
+        engine if os.environ.get(ENGINE) else None,
+        lambda _, error: in_one_line(error),
+        datetime.now(UTC),
+    )
+    found = health.in_order([*known.findings, *known.unread])
+    aliases, last = known.live.aliases if known.live else [], known.newest[:NEWEST]
     if as_json:
         print_json(
             {
                 "findings": msgspec.to_builtins(found),
                 "records": [
                     {"media_type": media_type, "provider": provider, **_number_json(number)}
-                    for (media_type, provider), number in records.by_provider.items()
+                    for (media_type, provider), number in known.records.by_provider.items()
                 ]
-                if records
+                if known.records
                 else None,
                 "newest_loads": [_load_json(source, load) for source, load in last],
-                "aliases": msgspec.to_builtins(aliases),
+                "inserted_by_week": [{"week": week, "inserted": inserted} for week, inserted in known.growth],
+                "aliases": msgspec.to_builtins(known.live.aliases) if known.live else None,
             }
         )
     else:
@@ -73,15 +66,6 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
         if not os.environ.get(ENGINE):
             out.print(f"The search engine was not checked: {ENGINE} is not set.")
     raise typer.Exit(1 if any(one.severity == "error" for one in found) else 0)
-
-
-@contextmanager
-def _checked(found: list[Finding], part: str) -> Iterator[None]:
-    """Turn the error of a part into a finding, so that the other parts are still shown."""
-    try:
-        yield
-    except (CatalogError, psycopg.Error) as error:
-        found.append(health.unknown(part, in_one_line(error)))
 
 
 def _connected(dsn: str) -> psycopg.Connection:
@@ -108,7 +92,7 @@ def _show_loads(last: list[tuple[Source, Load]]) -> None:
 
 def _cells(load: Load) -> list[str]:
     numbers = (f"{number:,}" for number in (load.inserted, load.updated, load.rejected))
-    return [f"{utc(load.finished_on):%Y-%m-%d %H:%M}", *numbers, load.flags.lower() or "whole"]
+    return [f"{utc(load.finished_on):%Y-%m-%d %H:%M}", *numbers, load.outcome]
 
 
 def _number_json(number: Number) -> dict[str, Any]:

@@ -150,3 +150,19 @@ def ask(call: Callable[..., Any], *values: Any, **named: Any) -> Any:
         raise (Retry if may_pass(error) or error.meta.status >= 500 else Fatal)(text) from None
     except TransportError as error:
         raise Retry(f"the search engine does not answer: {type(error).__name__}") from None
+
+
+def whole(answer: Any) -> Any:
+    """Return the answer of a search or count.
+
+    Raises:
+        Retry: It lacks the documents of some shards, so its numbers are too small.
+    """
+    failed = answer["_shards"]["failed"]
+    if failed or answer.get("timed_out"):
+        raise Retry(
+            f"the search engine answered for a part of the documents: {failed:,} shards failed"
+            if failed
+            else "the search engine ran out of time and answered for a part of the documents"
+        )
+    return answer

@@ -7,7 +7,7 @@ import msgspec
 from elasticsearch import Elasticsearch, NotFoundError
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh.client import ask
+from catalog.data_refresh.client import ask, whole
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -88,11 +88,12 @@ def search(client: Elasticsearch, alias: str, words: str, size: int = 10) -> Hit
         Retry: The engine does not answer.
     """
     try:
-        found = ask(client.search, index=alias, query=words_query(words), size=size, track_total_hits=True)
+        answer = ask(client.search, index=alias, query=words_query(words), size=size, track_total_hits=True)
         index = next(iter(ask(client.indices.get_alias, name=alias).body), alias)
     except NotFoundError:
         raise Fatal(
             f"there is no index {alias} yet; trigger {alias.partition('-')[0]}_data_refresh first."
         ) from None
+    found = whole(answer)
     hits = [Hit(h["_score"] or 0.0, h["_id"], h["_source"]) for h in found["hits"]["hits"]]
     return Hits(found["hits"]["total"]["value"], hits, index)

@@ -15,9 +15,13 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 
 from catalog.core.errors import Fatal, Retry
 from catalog.core.media import MediaType
-from catalog.data_refresh.client import ask, may_pass
+from catalog.data_refresh.client import ask, may_pass, whole
 from catalog.data_refresh.identity import NAME, WAY_OUT, IndexIdentity, identity_of, public, writer_name
 from catalog.data_refresh.templates import mapping_problems, template_problems
+
+
+class SeveralIndexes(Fatal):
+    """An alias points at several indexes."""
 
 
 class Indexes:
@@ -133,17 +137,28 @@ class Indexes:
             raise Fatal(f"{name} is {self._kind(name)}, not an index; name the index itself.")
 
     def resolve_alias(self, alias: str) -> str | None:
-        """Return the index behind an alias; None without alias. Raises Fatal if there are several."""
+        """Return the index behind an alias; None without alias. Raises SeveralIndexes."""
         found = self._behind(alias)
         if len(found) > 1:
-            raise Fatal(f"the alias {alias} points at {', '.join(found)}; point it at one of them by hand.")
+            raise SeveralIndexes(
+                f"the alias {alias} points at {', '.join(found)}; point it at one of them by hand."
+            )
         return found[0] if found else None
 
+    def hides(self, alias: str) -> bool:
+        """Return whether an alias has a filter, so that a search does not see all documents."""
+        found = self._aliases(alias).values()
+        return any(about["aliases"].get(alias, {}).get("filter") for about in found)
+
     def _behind(self, alias: str) -> list[str]:
+        return sorted(self._aliases(alias))
+
+    def _aliases(self, alias: str) -> dict[str, Any]:
+        """Return index → its aliases of that name."""
         try:
-            return sorted(self.ask(self.client.indices.get_alias, name=alias).body)
+            return dict(self.ask(self.client.indices.get_alias, name=alias).body)
         except NotFoundError:
-            return []
+            return {}
 
     def aliases(self, name: str) -> list[str]:
         """Return the aliases of an index without its private one; empty if the index does not exist."""
@@ -165,14 +180,14 @@ class Indexes:
         """Return the number of documents by source; empty if the index does not exist."""
         by_source = {"sources": {"terms": {"field": "source", "size": 10_000}}}
         try:
-            found = self.ask(self.client.search, index=name, size=0, aggs=by_source)
+            found = whole(self.ask(self.client.search, index=name, size=0, aggs=by_source))
         except NotFoundError:
             return {}
         return {bucket["key"]: bucket["doc_count"] for bucket in found["aggregations"]["sources"]["buckets"]}
 
     def count(self, name: str, query: Mapping[str, Any] | None = None) -> int:
         try:
-            return int(self.ask(self.client.count, index=name, query=query)["count"])
+            return int(whole(self.ask(self.client.count, index=name, query=query))["count"])
         except NotFoundError:
             raise Fatal(f"there is no index {name}.") from None
 
@@ -199,7 +214,7 @@ class Indexes:
             }
         }
         try:
-            found = self.ask(
+            answer = self.ask(
                 self.client.search,
                 index=name,
                 query=query,
@@ -209,7 +224,7 @@ class Indexes:
             )
         except NotFoundError:
             raise Fatal(f"there is no index {name}.") from None
-        return [hit["_id"] for hit in found["hits"]["hits"]]
+        return [hit["_id"] for hit in whole(answer)["hits"]["hits"]]
 
     def refresh(self, name: str) -> None:
         """Make written documents visible to searches and counts."""
@@ -272,7 +287,7 @@ class Indexes:
         """
         after = None
         while True:
-            hits = self.ask(
+            answer = self.ask(
                 self.client.search,
                 index=name,
                 query={"term": {"mature": True}},
@@ -281,7 +296,8 @@ class Indexes:
                 sort=[{"id": "asc"}],
                 search_after=after,
                 track_total_hits=False,
-            )["hits"]["hits"]
+            )
+            hits = whole(answer)["hits"]["hits"]
             if not hits:
                 return
             yield [hit["_id"] for hit in hits]

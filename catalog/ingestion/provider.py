@@ -292,9 +292,8 @@ def provider_class(name: str) -> type[Provider]:
     return classes[0]
 
 
-@cache
 def provider_names() -> tuple[str, ...]:
-    """Return the names of all providers, in order."""
+    """Return the names of all providers, in order. Folders are read each time: a new one needs no restart."""
     return tuple(sorted(p.parent.name for p in FOLDER.glob("*/provider.py")))
 
 

@@ -173,14 +173,18 @@ def trigger(
         notify(f"triggered {dag_id}, run {run.run_id}")
         with live_view() as show:
             watch(api, [run], show, timeout)
-    said = dict(outcome(api, run))
+    reports = demonstration.reports(stack, [run])
+    said = dict(outcome(api, run, results=not reports[dag_id]))  # a report says it all
     for task, state in run.tasks.items():
-        about = f": {said[task][:SHOWN]}" if said.get(task) else ""
-        console.print(f"  {colored(state, 16)} {task}{escape(about)}", soft_wrap=True, highlight=False)
-    if (reports := demonstration.reports(stack, [run]))[dag_id]:
+        if task in said or state not in ("success", "skipped", "removed"):
+            about = f": {said[task][:SHOWN]}" if said.get(task) else ""
+            console.print(f"  {colored(state, 16)} {task}{escape(about)}", soft_wrap=True, highlight=False)
+    if reports[dag_id]:
         console.print(outcome_table([run], reports))
     address = f"{stack.ui}{run_path(dag_id, run.run_id)}"
-    console.print(f"{colored(run.state)} after {run.seconds:.1f} s: {address}", soft_wrap=True)
+    console.print(
+        f"{colored(run.state)} after {run.seconds:.1f} s ({run.progress()}): {address}", soft_wrap=True
+    )
     raise typer.Exit(0 if run.state == "success" else 1)
 
 

@@ -14,6 +14,7 @@ import msgspec
 from catalog.core.errors import Refused
 from catalog.core.settings import HELD_SCHEDULES
 from catalog.local.airflow_api import FINISHED, AirflowApi, ApiError, JsonObject
+from catalog.notifications.lengths import plain
 
 HELD = HELD_SCHEDULES.name
 
@@ -203,13 +204,47 @@ def check_conf(dag_id: str, conf: object, known: Iterable[str]) -> None:
             raise Refused(f"conf: unknown key {key!r}; {meant}{dag_id} {keys}.")
 
 
-def outcome(api: AirflowApi, run: Run) -> Iterator[tuple[str, str]]:
-    """Yield, per task of a finished run, its last error if it failed, or what it returned."""
+def outcome(api: AirflowApi, run: Run, *, results: bool = True) -> Iterator[tuple[str, str]]:
+    """Yield, per task of a finished run, its last error if it failed, or what it returned.
+
+    Args:
+        api: Of a running stack.
+        run: The run.
+        results: Whether to yield what tasks returned; errors are yielded anyway.
+    """
     for task in api.tasks(run.dag_id, run.run_id):
         if task["state"] == "failed":
             yield name_of(task), api.last_error(task)
-        elif task["state"] == "success" and (found := api.result(task)) is not None:
-            yield name_of(task), found if isinstance(found, str) else json.dumps(found)
+        elif results and task["state"] == "success" and (text := readable(api.result(task))):
+            yield name_of(task), text
+
+
+def readable(result: object) -> str:
+    """Return what a task returned as people read it: without Slack's markup, and without JSON.
+
+    Args:
+        result: A decoded XCom.
+
+    Returns:
+        A text; "" if it says nothing.
+    """
+    match result:
+        case None:
+            return ""
+        case str():
+            return plain(result)
+        case bool():
+            return "yes" if result else "no"
+        case int() | float():
+            return f"{result:,}"
+        case dict():
+            return ", ".join(f"{key} {text}" for key, value in result.items() if (text := readable(value)))
+        case list() if all(isinstance(one, str | int | float) for one in result):
+            return ", ".join(map(readable, result))
+        case list():
+            return f"{len(result):,} items"
+        case _:
+            return str(result)
 
 
 def name_of(task: Mapping[str, object]) -> str:

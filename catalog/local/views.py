@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from elasticsearch import Elasticsearch
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from catalog.cli.program import Terminal
 from catalog.data_refresh.queries import search
 from catalog.local import demo
 from catalog.local.doctor import Finding
@@ -20,7 +20,7 @@ from catalog.local.stack import Stack
 from catalog.local.trace import Step
 
 # A log file has room for whole tables.
-console = Console() if sys.stdout.isatty() else Console(width=170)
+console = Terminal() if sys.stdout.isatty() else Terminal(width=170)
 COLORS = {
     "success": "green",
     "failed": "red",

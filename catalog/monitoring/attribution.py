@@ -18,6 +18,7 @@ _RETIRED = {
     "sampling+": "CC Sampling+",
 }
 _NAMES = _MARKS | _RETIRED
+_SLUGS = frozenset(slug for slug, _ in PATH_BY_PAIR)
 
 
 class Attribution(msgspec.Struct, frozen=True):
@@ -35,9 +36,20 @@ class Attribution(msgspec.Struct, frozen=True):
 
 
 def license_name(slug: str, version: str | None) -> str:
-    """Return the name of a license, such as `CC BY-NC 2.0`."""
+    """Return the name of a license, such as `CC BY-NC 2.0`; all that are not Creative Commons' are unknown.
+
+    Args:
+        slug: As in the column `license`, such as `by-nc`; "" if there is none.
+        version: As in the column `license_version`; None or "" if there is none.
+    """
+    slug, version = slug.lower(), version or NOT_APPLICABLE
+    if not slug:
+        return "an unknown license"
+    known = (slug, version) in PATH_BY_PAIR or (version == NOT_APPLICABLE and slug in _SLUGS)
+    if not known:
+        return f"an unknown license ({slug}{'' if version == NOT_APPLICABLE else f' {version}'})"
     name = _NAMES.get(slug) or f"CC {slug.upper()}"
-    return name if version in (None, "", NOT_APPLICABLE) else f"{name} {version}"
+    return name if version == NOT_APPLICABLE else f"{name} {version}"
 
 
 def attribution(record: Mapping[str, Any]) -> Attribution:
@@ -49,7 +61,7 @@ def attribution(record: Mapping[str, Any]) -> Attribution:
     slug, version = (record.get("license") or "").lower(), record.get("license_version")
     path = PATH_BY_PAIR.get((slug, version or NOT_APPLICABLE))
     url = f"https://creativecommons.org/{path}/" if path else ""
-    name = license_name(slug, version) if slug else "an unknown license"
+    name = license_name(slug, version)
     title = f"“{record['title']}”" if record.get("title") else "This work"
     by = f" by {record['creator']}" if record.get("creator") else ""
     verb = "is marked with" if slug in _MARKS else "is licensed under"

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.data_refresh.client import ask
+from catalog.data_refresh.client import ask, whole
 from catalog.data_refresh.queries import words_query
 from catalog.data_refresh.tag_policy import TagFilter, TagPolicy
 from catalog.monitoring.loads import Load, Source, loads_of, sources
@@ -129,6 +129,7 @@ def find(client: Elasticsearch, wanted: Search) -> Found:
             size=PAGE,
             track_total_hits=True,
         )
+        answer = whole(answer)
     except NotFoundError:
         return Found(0, {}, {name: {} for name in FACETS}, 0)
     total = answer["hits"]["total"]["value"]
@@ -139,8 +140,13 @@ def find(client: Elasticsearch, wanted: Search) -> Found:
             name: {bucket["key"]: bucket["doc_count"] for bucket in found["buckets"]}
             for name, found in answer["aggregations"].items()
         },
-        -(-min(total, DEEPEST) // PAGE),
+        pages(total),
     )
+
+
+def pages(total: int) -> int:
+    """Return the number of pages that can be shown of a number of results."""
+    return min(-(-total // PAGE), DEEPEST // PAGE)
 
 
 def of_identifiers(
@@ -240,5 +246,5 @@ def documents(client: Elasticsearch, media_type: MediaType, key: UUID) -> dict[s
         except NotFoundError:
             found[alias] = None
         else:
-            found[alias] = bool(answer["count"])
+            found[alias] = bool(whole(answer)["count"])
     return found

@@ -31,6 +31,7 @@ Runbook = Literal[
     "engine-disk",
     "engine-status",
     "failed-task",
+    "held",
     "late",
     "lost-dag",
     "not-whole",
@@ -127,6 +128,8 @@ def of_loads(incomplete: Mapping[Source, Sequence[Load]]) -> list[Finding]:
             more = len(load.shortfalls) - 1
             others = f" ({more:,} more shortfalls)" if more > 1 else " (one more shortfall)" if more else ""
             text, runbook = f"is not whole: {load.shortfalls[0]}{others}", _NOT_WHOLE
+        elif load.complete:
+            text, runbook = "is not whole, for a reason that its report does not name", _NOT_WHOLE
         else:
             text = f"the pull did not reach its end; {load.fetched:,} items were read and loaded"
         if earlier := len(some) - 1:
@@ -252,7 +255,7 @@ def of_documents(history: Sequence[Refreshed], documents: Mapping[str, int]) -> 
     """
     most: dict[str, tuple[int, Refreshed]] = {}
     for refresh in history:
-        for source, number in refresh.documents.items():
+        for source, number in (refresh.documents or {}).items():
             if source not in most or number > most[source][0]:
                 most[source] = number, refresh
     found = []

@@ -81,6 +81,11 @@ class Load(msgspec.Struct, frozen=True):
     flags: str
 
     @property
+    def outcome(self) -> str:
+        """What limits it, as people read it; `whole` if nothing does."""
+        return self.flags.lower().replace("replay", "from a recording") or "whole"
+
+    @property
     def reasons(self) -> dict[str, int]:
         """Reasons of rejects, then those of skips."""
         return {**self.rejected_reasons, **self.skipped_reasons}

@@ -1,17 +1,19 @@
 """Data refreshes: their history, and where the aliases of the search engine point."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
-from elasticsearch import Elasticsearch, NotFoundError
+from elasticsearch import AuthorizationException, Elasticsearch, NotFoundError
 
-from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.client import ask
-from catalog.data_refresh.search import Indexes
+from catalog.data_refresh.search import Indexes, SeveralIndexes
 from catalog.monitoring.rows import numbers, rows
+
+SUFFIX = "-filtered"  # of the alias and the indexes without sensitive media
 
 
 class Refreshed(msgspec.Struct, frozen=True):
@@ -27,7 +29,7 @@ class Refreshed(msgspec.Struct, frozen=True):
         stage: `promoted` once everything of it is live; an older or newer release may write others.
         begun_on: When its first task recorded it.
         ended_for: Run that began after this one had ended without promoting; None if there is none.
-        documents: Source → number of documents in the main alias before it.
+        documents: Source → number of documents in the main alias before it; None if it is not known.
     """
 
     number: int
@@ -39,7 +41,7 @@ class Refreshed(msgspec.Struct, frozen=True):
     stage: str
     begun_on: datetime
     ended_for: str | None
-    documents: dict[str, int]
+    documents: dict[str, int] | None
 
 
 class Alias(msgspec.Struct, frozen=True):
@@ -118,20 +120,27 @@ def promoted(connection: Connection, media_type: MediaType, since: datetime) -> 
 
 
 def _refreshed(connection: Connection, query: str, values: dict[str, Any]) -> list[Refreshed]:
-    found = rows(connection, query, values)
-    return [Refreshed(**{**row, "documents": numbers(row["documents"])}) for row in found]
+    found = []
+    for row in rows(connection, query, values):
+        before = row.pop("documents")
+        found.append(Refreshed(**row, documents=numbers(before) if isinstance(before, dict) else None))
+    return found
 
 
-def live(client: Elasticsearch) -> Live:
+def live(client: Elasticsearch, media_types: Sequence[MediaType] = MEDIA_TYPES) -> Live:
     """Return what the engine serves.
+
+    Args:
+        client: Client of the engine.
+        media_types: Whose aliases and documents.
 
     Raises:
         Retry: The engine does not answer.
     """
     search, aliases = Indexes(client, patience=0), list[Alias]()
     documents: dict[MediaType, dict[str, int]] = {}
-    for media_type in reversed(MEDIA_TYPES):
-        for name in (media_type, f"{media_type}-filtered", f"{media_type}-full"):
+    for media_type in reversed(media_types):
+        for name in (media_type, f"{media_type}{SUFFIX}", f"{media_type}-full"):
             alias = _alias(search, name, media_type)
             if alias.index or alias.problem or not name.endswith("-full"):
                 aliases.append(alias)
@@ -142,17 +151,38 @@ def live(client: Elasticsearch) -> Live:
 def _alias(search: Indexes, name: str, media_type: MediaType) -> Alias:
     try:
         index = search.resolve_alias(name)
-    except Fatal as several:
+    except SeveralIndexes as several:
         return Alias(name, media_type, None, problem=str(several))
     if index is None:
         return Alias(name, media_type, None)
-    meta, wrong = search.meta(index), ""
+    meta = search.meta(index)
+    return Alias(
+        name,
+        media_type,
+        index,
+        search.count(name),
+        _size(search.client, index),
+        str(meta.get("tag_policy_digest", "")),
+        _misdirected(search, name, media_type, index, meta),
+    )
+
+
+def _misdirected(
+    search: Indexes, name: str, media_type: MediaType, index: str, meta: Mapping[str, Any]
+) -> str:
+    """Say what is wrong with the index behind an alias; "" if nothing is."""
+    filtered = name.endswith(SUFFIX)
     if (of := meta.get("media_type", media_type)) != media_type:
-        wrong = f"the alias points at {index}, whose documents are of {of}."
-    elif name.endswith("-filtered") and media_type in search.aliases(index):
-        wrong = f"the alias points at {index}, as {media_type} does, so that sensitive media are found."
-    digest = str(meta.get("tag_policy_digest", ""))
-    return Alias(name, media_type, index, search.count(name), _size(search.client, index), digest, wrong)
+        return f"the alias points at {index}, whose documents are of {of}."
+    if filtered and media_type in search.aliases(index):
+        return f"the alias points at {index}, as {media_type} does, so sensitive media are not left out."
+    if filtered and not index.endswith(SUFFIX):
+        return f"the alias points at {index}, which is no filtered index, so that sensitive media are found."
+    if not filtered and index.endswith(SUFFIX):
+        return f"the alias points at {index}, a filtered index, so that media are not found."
+    if search.hides(name):
+        return f"the alias has a filter of its own, so that not all documents of {index} are found."
+    return ""
 
 
 def _size(client: Elasticsearch, index: str) -> int:
@@ -167,8 +197,8 @@ def engine(client: Elasticsearch) -> Engine:
     """Return the health of the engine. A user without the right to read statistics gets no disk space."""
     health = ask(client.cluster.health)
     try:
-        nodes: dict[str, Any] = ask(client.nodes.stats, metric="fs")["nodes"]
-    except Exception:  # the right to monitor the cluster is not needed for anything else
+        nodes: dict[str, Any] = client.nodes.stats(metric="fs")["nodes"]
+    except AuthorizationException:  # the right to monitor the cluster is not needed for anything else
         nodes = {}
     totals = [node["fs"]["total"] for node in nodes.values() if node.get("fs", {}).get("total")]
     used = [1 - t["available_in_bytes"] / t["total_in_bytes"] for t in totals if t.get("total_in_bytes")]

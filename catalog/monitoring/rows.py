@@ -9,9 +9,11 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.datetime import TimestamptzLoader
+from psycopg.types.json import JsonbLoader
 
 from catalog.core.session import Connection
 
+MOST = 2**63 - 1  # of a number of things, as in the database
 EARLIEST, LATEST = (moment.replace(tzinfo=UTC) for moment in (datetime.min, datetime.max))
 
 
@@ -25,22 +27,36 @@ class _AnyTimestamp(TimestamptzLoader):
         return EARLIEST if text.startswith(b"-") or text.endswith(b"BC") else LATEST
 
 
+class _AnyJson(JsonbLoader):
+    """Reads also what Python's decoder refuses, such as very large integers or deep nesting, as text."""
+
+    def load(self, data: Any) -> Any:
+        with suppress(ValueError, RecursionError):
+            return super().load(data)
+        return bytes(data).removeprefix(b"\x01").decode()  # the version of the binary format
+
+
 def rows(
     connection: Connection, query: Any, values: Sequence[Any] | Mapping[str, Any] = ()
 ) -> list[dict[str, Any]]:
     """Run a query and return its rows, as column name → value."""
     with connection.cursor(row_factory=dict_row) as cursor:
         cursor.adapters.register_loader("timestamptz", _AnyTimestamp)
+        cursor.adapters.register_loader("jsonb", _AnyJson)
         return cursor.execute(query, values).fetchall()
 
 
 def numbers(value: Any) -> dict[str, int]:
-    """Return the entries of a JSON object whose values are integers; nothing of other JSON.
+    """Return the entries of a JSON object whose values are numbers of things; nothing of other JSON.
 
     Such columns are written by the catalog, but a page that shows a history must not fail on one odd row.
     """
     entries = value.items() if isinstance(value, dict) else ()
-    return {key: number for key, number in entries if type(number) is int}
+    return {key: int(number) for key, number in entries if _is_count(number)}
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= MOST and value == int(value)
 
 
 def texts(value: Any) -> list[str]:

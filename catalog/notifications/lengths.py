@@ -1,8 +1,11 @@
-"""Shortens and divides texts in Slack's markup, never within a link or an escape."""
+"""Shortens and divides texts in Slack's markup, never within a link or an escape, and strips the markup."""
 
+import html
 import re
 
 _ATOM = re.compile(r"<[^<>\n]*>|&(?:amp|lt|gt);|.", re.DOTALL)
+_LINK = re.compile(r"<([^<>|\n]*)(?:\|([^<>\n]*))?>")
+_EMPHASIS = re.compile(r"(?<![\w*_`])([*_`])(?=\S)([^\n]*?\S)\1(?![\w*_`])")
 
 
 def shortened(text: str, limit: int) -> str:
@@ -66,3 +69,13 @@ def _head(text: str, limit: int) -> str:
             break
         end = match.end()
     return text[:end]
+
+
+def plain(text: str) -> str:
+    """Return a text without markup, as terminals show it.
+
+    Args:
+        text: In Slack's markup.
+    """
+    text = _LINK.sub(lambda match: f"{match[2]} ({match[1]})" if match[2] else match[1], text)
+    return html.unescape(_EMPHASIS.sub(r"\2", text))

@@ -1,6 +1,5 @@
 """The link from a task in Airflow's UI to the dashboard's page about what the task works on."""
 
-from functools import cache
 from typing import Any
 
 from airflow.configuration import conf
@@ -27,7 +26,6 @@ class DashboardLink(BaseOperatorLink):
         return f"{base}/catalog/{page}" if page else ""
 
 
-@cache
 def pages() -> dict[str, str]:
     """Return the page of each DAG that has one, below the dashboard's address."""
     found = {dag_id: f"providers/{cls.name}" for cls in provider_classes() for dag_id in dag_ids(cls)}

@@ -21,7 +21,7 @@ from rich.markup import escape
 from catalog.cli import program
 from catalog.core.errors import CatalogError, Refused
 from catalog.core.media import MediaType
-from catalog.ingestion.provider import FOLDER, provider_names
+from catalog.ingestion.provider import FOLDER
 from catalog.scaffold.fields import Fields
 from catalog.scaffold.new import NewProvider
 from catalog.scaffold.paging import Paging, address
@@ -137,7 +137,6 @@ def main(
     if problem := new.problem():
         _refuse(problem)
     folder = FOLDER / new.name
-    provider_names.cache_clear()  # it was called before this provider existed
     try:
         shape = write(new, folder, recorded or ())
     except Refused as error:

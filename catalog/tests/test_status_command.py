@@ -1,6 +1,7 @@
 """`catalog status`, `provider`, `providers` and `search`: for people, and as JSON for programs."""
 
 import json
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -173,3 +174,25 @@ def test_brackets_are_shown_as_they_are(command, catalog, search, api):
         _, shown = command(*arguments)
         assert "[/red]" in shown, arguments
         assert "[bold]x[/]" in shown
+
+
+def test_what_records_and_reports_say_cannot_steer_the_terminal(command, search, api, catalog):
+    sample_data.fill(api, "api", 5)
+    api.execute("update image set title = e'bridge :cat: [red] \\x1b[2J\\x1b]0;pwn\\x07'")
+    make_searchable(api, search)
+    status, shown = command("search", "bridge")
+    assert status == 0
+    assert "bridge :cat: [red] [2J]0;pwn" in shown
+    report(catalog, "met", datetime.now(UTC), rejected=2, rejected_reasons={"no \x1b[31m:key: url": 2})
+    assert "2 rejected: no [31m:key: url" in command("provider", "metropolitan_museum")[1]
+
+
+def test_an_engine_that_answers_something_else_costs_only_its_part(command, catalog, monkeypatch, httpserver):
+    report(catalog, "met", datetime.now(UTC), inserted=3)
+    httpserver.expect_request(re.compile(".*")).respond_with_data("<html>", content_type="text/html")
+    monkeypatch.setenv(ENGINE, f"{httpserver.url_for('')}?engine=opensearch")
+    status, shown = command("status")
+    assert status == 1
+    assert "it could not be checked" in shown
+    assert "met (image)" in shown
+    assert json.loads(command("status", "--json")[1])["aliases"] is None

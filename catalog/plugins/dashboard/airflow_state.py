@@ -98,10 +98,23 @@ def schedules(session: Session, readable: Collection[str]) -> dict[str, Schedule
 
 
 def newest_runs(session: Session, dag_ids: Collection[str]) -> list[Run]:
-    """Return the newest run of each DAG that has ended: one that waits or runs says nothing yet."""
-    ended = DagRun.dag_id.in_(dag_ids), DagRun.state.in_(State.finished_dr_states)
-    newest = select(func.max(DagRun.id)).where(*ended).group_by(DagRun.dag_id)
+    """Return the run of each DAG that ended last: one that waits or runs says nothing yet."""
+    latest = func.row_number().over(
+        partition_by=DagRun.dag_id, order_by=(DagRun.end_date.desc(), DagRun.id.desc())
+    )
+    ended = (
+        select(DagRun.id, latest.label("n"))
+        .where(DagRun.dag_id.in_(dag_ids), DagRun.state.in_(State.finished_dr_states))
+        .subquery()
+    )
+    newest = select(ended.c.id).where(ended.c.n == 1)
     return [_run(row) for row in session.execute(_RUNS.where(DagRun.id.in_(newest)))]
+
+
+def active_dags(session: Session, dag_ids: Collection[str]) -> set[str]:
+    """Return the DAGs of which a run waits or is running."""
+    unfinished = DagRun.state.in_(State.unfinished_dr_states)
+    return set(session.scalars(select(DagRun.dag_id).where(DagRun.dag_id.in_(dag_ids), unfinished)))
 
 
 def runs(session: Session, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Run]:

@@ -1,7 +1,6 @@
 """The first page: what needs a person now, and how the catalog grows."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,11 +10,15 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 
 from catalog.core.setting import Setting
-from catalog.core.settings import SILENCED_SLACK_NOTIFICATIONS, SKIPPED_INGESTION_ERRORS, TAG_POLICY
+from catalog.core.settings import (
+    HELD_SCHEDULES,
+    SILENCED_SLACK_NOTIFICATIONS,
+    SKIPPED_INGESTION_ERRORS,
+    TAG_POLICY,
+)
 from catalog.data_refresh.tag_policy import policy_from
-from catalog.monitoring import counts, loads, refreshes
-from catalog.monitoring import health as findings
-from catalog.monitoring.health import Finding
+from catalog.monitoring.health import Finding, in_order, unknown
+from catalog.monitoring.summary import Summary, summarize
 from catalog.plugins.dashboard import airflow_state, sources
 from catalog.plugins.dashboard.access import HiddenDags, ReadableDags
 from catalog.plugins.dashboard.issues import UNKNOWN, issues
@@ -48,43 +51,34 @@ class Silenced(msgspec.Struct, frozen=True):
 @router.get("/", response_class=HTMLResponse)
 def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTMLResponse:
     """Show the page. A part that cannot be read is a finding."""
-    page, found, unread = Page(), findings.of_code(), list[Finding]()
-    shown: dict[str, Any] = {"records": None, "growth": [], "newest": []}
+    page, airflow = Page(), Summary()
     scheduled = None
     failed: dict[tuple[str, str], Finding] = {}
-    with _checked(unread, "Airflow's database"):
+    with airflow.part("Airflow's database", sources.explained):
         schedules = airflow_state.schedules(session, readable)
         failed = failed_runs(session, list(schedules))
-        found += lost(session)
+        airflow.findings += lost(session)
         scheduled = [dag_id for dag_id, schedule in schedules.items() if not schedule.paused]
-    with _checked(unread, "the catalog database"), sources.database(sources.CATALOG) as connection:
-        wrong, newest = findings.of_catalog(connection, page.now, scheduled)
-        found += wrong
-        shown["newest"] = [one for one in newest if one[1].dag_id not in hidden][:NEWEST]
-        shown["records"] = counts.records(connection)
-        shown["growth"] = loads.growth(connection, page.now)
-    with _checked(unread, "the search engine"):
-        client = sources.engine()
-        found += findings.of_engine(refreshes.engine(client))
-    with _checked(unread, "the live indexes"), sources.database(sources.CATALOG) as connection:
-        found += findings.of_live(refreshes.live(sources.engine()), connection, page.now)
-    with _checked(unread, TAG_POLICY.name):
-        policy_from(_value_of(TAG_POLICY, unread))
-    silenced = list(_silenced(unread))
-    found += [_stale(entry) for entry in silenced if entry.state not in ("open", UNKNOWN)]
-    visible = [one for one in found if one.dag_id not in hidden]
-    return page.render(
-        "health.html", findings=merged([*visible, *unread], failed), unread=unread, silenced=silenced, **shown
+    with airflow.part(HELD_SCHEDULES.name, sources.explained):
+        airflow.findings += held(session, _value_of(HELD_SCHEDULES, airflow.unread))
+    with airflow.part(TAG_POLICY.name, sources.explained):
+        policy_from(_value_of(TAG_POLICY, airflow.unread))
+    silenced = list(_silenced(airflow))
+    airflow.findings += [_stale(entry) for entry in silenced if entry.state not in ("open", UNKNOWN)]
+    known = summarize(
+        lambda: sources.database(sources.CATALOG), sources.engine, sources.explained, page.now, scheduled
     )
-
-
-@contextmanager
-def _checked(unread: list[Finding], name: str) -> Iterator[None]:
-    """Turn the error of a part of the page into a finding."""
-    try:
-        yield
-    except Exception as error:
-        unread.append(findings.unknown(name, sources.explained(name, error)))
+    unread = [*airflow.unread, *known.unread]
+    visible = [one for one in (*known.findings, *airflow.findings) if one.dag_id not in hidden]
+    return page.render(
+        "health.html",
+        findings=merged([*visible, *unread], failed),
+        unread=unread,
+        silenced=silenced,
+        newest=[one for one in known.newest if one[1].dag_id not in hidden][:NEWEST],
+        records=known.records,
+        growth=known.growth,
+    )
 
 
 def lost(session: Session) -> list[Finding]:
@@ -95,6 +89,22 @@ def lost(session: Session) -> list[Finding]:
         text = "Airflow no longer finds this DAG, so it does not run; delete it there if it was removed"
         found.append(Finding("error", dag_id, text, "lost-dag", dag_id))
     return found
+
+
+def held(session: Session, schedules: dict[str, Any]) -> list[Finding]:
+    """Return the DAGs whose scheduled runs do nothing, although no triggered run of them is active.
+
+    Args:
+        session: Session of Airflow's database.
+        schedules: Value of `HELD_SCHEDULES`: DAG id → reason.
+    """
+    active = airflow_state.active_dags(session, schedules)
+    text = "its scheduled runs skip all tasks, because HELD_SCHEDULES lists it: {}"
+    return [
+        Finding("warning", dag_id, text.format(reason), "held", dag_id)
+        for dag_id, reason in schedules.items()
+        if dag_id not in active
+    ]
 
 
 def failed_runs(session: Session, dag_ids: list[str]) -> dict[tuple[str, str], Finding]:
@@ -120,21 +130,21 @@ def merged(found: list[Finding], failed: dict[tuple[str, str], Finding]) -> list
         every.append(
             msgspec.structs.replace(one, task_id=run.task_id, map_index=run.map_index) if run else one
         )
-    return findings.in_order(every)
+    return in_order(every)
 
 
 def _value_of(setting: Setting[T], unread: list[Finding]) -> T:
     """Return the value of a Variable; its malformed entries are findings."""
     problems: list[str] = []
     value = sources.value_of(setting, problems)
-    unread += [findings.unknown(setting.name, problem) for problem in problems]
+    unread += [unknown(setting.name, problem) for problem in problems]
     return value
 
 
-def _silenced(unread: list[Finding]) -> Iterator[Silenced]:
+def _silenced(known: Summary) -> Iterator[Silenced]:
     for setting in SILENCING:
-        with _checked(unread, setting.name):
-            for dag_id, entries in _value_of(setting, unread).items():
+        with known.part(setting.name, sources.explained):
+            for dag_id, entries in _value_of(setting, known.unread).items():
                 for entry in entries:
                     state = issues.state(entry.issue)
                     yield Silenced(setting.name, dag_id, entry.predicate, entry.issue, state)

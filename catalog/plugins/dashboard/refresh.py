@@ -48,9 +48,11 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
     page = Page()
     history: list[Refreshed] | None = None
     metrics: list[Popularity] | None = None
+    last: Refreshed | None = None
     with sources.part(page.problems, "the catalog database"), sources.database(sources.CATALOG) as connection:
         metrics = popularity.metrics(connection)
         history = [one for one in refreshes.refreshes(connection, media, HISTORY) if one.dag_id not in hidden]
+        last = next(iter(refreshes.promoted(connection, media, page.now)), None)
     runs: dict[tuple[str, str], Run] = {}
     steps: dict[tuple[str, str], list[Step]] = {}
     with sources.part(page.problems, "Airflow's database"):
@@ -59,7 +61,7 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
         steps = {key: airflow_state.steps(session, runs[key]) for key in keys[:TIMELINES] if key in runs}
     live: Live | None = None
     with sources.part(page.problems, "the search engine"):
-        live = refreshes.live(sources.engine())
+        live = refreshes.live(sources.engine(), [media])
     policy = None
     with sources.part(page.problems, TAG_POLICY.name):
         policy = policy_from(sources.value_of(TAG_POLICY, page.problems))
@@ -72,18 +74,16 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
             Timeline(one, runs.get(key := (one.dag_id, one.run_id)), steps.get(key, [])) for one in history
         ],
         aliases=live.aliases if live else None,
-        documents=_compared(history, live.documents[media] if live else None),
+        documents=_compared(last.documents if last else None, live.documents[media] if live else None),
         policy=policy,
         metrics=metrics,
     )
 
 
 def _compared(
-    history: list[Refreshed] | None, live: dict[str, int] | None
+    before: dict[str, int] | None, live: dict[str, int] | None
 ) -> dict[str, tuple[int | None, int | None]]:
     """Return source → documents before the last promoted refresh, and now; None where it is not known."""
-    promoted = next((one for one in history or () if one.stage == "promoted"), None)
-    before = promoted.documents if promoted else {} if history is not None else None
     return {
         source: (
             None if before is None else before.get(source, 0),

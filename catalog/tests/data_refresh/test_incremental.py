@@ -503,6 +503,16 @@ def test_many_orphans_are_refused(image, monkeypatch):
         image.incremental(accept=False)
 
 
+@pytest.mark.parametrize("media_type", ["image", "audio"])
+def test_tables_that_somebody_emptied_are_filled_again(request, media_type):
+    refreshes = request.getfixturevalue(media_type)
+    for table in refreshes.tables:
+        refreshes.api.execute(f"truncate {table} cascade")
+    applied = refreshes.incremental(accept=False)
+    assert applied[media_type].inserted == len(refreshes.rows(media_type)) > 0
+    assert refreshes.rows(media_type) == refreshes.expected(media_type)
+
+
 def test_too_many_changes(image):
     image.catalog.execute("update image set title = title")
     with pytest.raises(TooManyChanges, match="more than 50 records have changed"):

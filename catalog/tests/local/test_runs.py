@@ -1,9 +1,9 @@
-"""Checks of a conf before a run is triggered."""
+"""Checks of a conf before a run is triggered, and what is shown of a run."""
 
 import pytest
 
 from catalog.core.errors import Refused
-from catalog.local.runs import check_conf
+from catalog.local.runs import check_conf, readable
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,26 @@ def test_a_wrong_conf_is_refused(conf, known, problem):
 def test_a_good_conf_is_accepted():
     check_conf("x", {"limit": 5}, ["limit", "date"])
     check_conf("x", {}, [])
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (None, ""),
+        ({}, ""),
+        (
+            "*3 rows* of `image` were changed, see <https://example.org/a|the log>",
+            "3 rows of image were changed, see the log (https://example.org/a)",
+        ),
+        ("*Limited*: a_b_c * 2, `x` &amp; _all_ &lt;b&gt;", "Limited: a_b_c * 2, x & all <b>"),
+        (
+            {"total": 1234, "updated": 0, "skipped": {}, "dry_run": True},
+            "total 1,234, updated 0, dry_run yes",
+        ),
+        ({"written": {"image": 3}}, "written image 3"),
+        (["a", "b"], "a, b"),
+        ([{"before": 1}, {"before": 2}], "2 items"),
+    ],
+)
+def test_what_a_task_returned_is_readable(result, text):
+    assert readable(result) == text

@@ -27,9 +27,23 @@ def test_a_work_without_title_and_creator():
     assert found.text.startswith("This work is marked with CC0 1.0.")
 
 
-def test_an_unknown_license_has_no_deed():
-    found = attribution({"license": "own", "license_version": None, "title": "x"})
-    assert (found.license, found.license_url) == ("CC OWN", "")
+@pytest.mark.parametrize(
+    ("slug", "version", "name"),
+    [
+        ("own", None, "an unknown license (own)"),
+        ("by", "9.9", "an unknown license (by 9.9)"),
+        ("CC-BY", "4.0", "an unknown license (cc-by 4.0)"),
+        ("in-copyright", "", "an unknown license (in-copyright)"),
+        ("", "4.0", "an unknown license"),
+        (None, None, "an unknown license"),
+        ("by", None, "CC BY"),
+        ("BY-SA", "4.0", "CC BY-SA 4.0"),
+    ],
+)
+def test_only_licenses_of_creative_commons_are_called_so(slug, version, name):
+    found = attribution({"license": slug, "license_version": version, "title": "x"})
+    assert found.license == name
+    assert ("https://creativecommons.org/" in found.text) == (slug == "BY-SA")
 
 
 @pytest.mark.parametrize("pair", PATH_BY_PAIR)

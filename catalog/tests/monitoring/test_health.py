@@ -2,16 +2,19 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from psycopg.types.json import Jsonb
 
+from catalog.core.errors import Retry
+from catalog.data_refresh.client import whole
 from catalog.ingestion.provider import BrokenProvider
 from catalog.local.stack import ROOT
 from catalog.monitoring import health, loads
 from catalog.monitoring.loads import Freshness, Source
 from catalog.monitoring.refreshes import Alias, Engine, Refreshed, live, promoted
+from catalog.monitoring.rows import numbers
 from catalog.providers.jamendo.provider import Jamendo
 from catalog.tests.monitoring.reports import report
 
@@ -221,23 +224,62 @@ def test_aliases_without_an_index_and_with_several():
     assert both == [torn.problem, found.text]
 
 
-def test_aliases_that_point_at_the_wrong_index(search):
-    meta = {"_meta": {"media_type": "audio"}}
-    search.client.indices.create(index="audio-1", mappings=meta, aliases={"image-filtered": {}})
-    meta = {"_meta": {"media_type": "image"}}
-    search.client.indices.create(index="image-1", mappings=meta, aliases={"image": {}})
+def problems(search, aliases, **options):
+    """Make indexes of images behind aliases, which may have options; return what is wrong with each alias."""
+    made = set(aliases.values())
+    for index in made:
+        behind = {name: options.get(name, {}) for name, at in aliases.items() if at == index}
+        mappings = {"_meta": {"media_type": "image"}}
+        search.client.indices.create(index=index, mappings=mappings, aliases=behind)
     try:
-        problems = {alias.name: alias.problem for alias in live(search.client).aliases}
-        assert "documents are of audio" in problems.pop("image-filtered")
-        search.client.indices.delete_alias(index="audio-1", name="image-filtered")
-        search.client.indices.put_alias(index="image-1", name="image-filtered")
-        assert (
-            "sensitive media are found"
-            in {a.name: a.problem for a in live(search.client).aliases}["image-filtered"]
-        )
-        assert set(problems.values()) == {""}
+        return {alias.name: alias.problem for alias in live(search.client).aliases if alias.problem}
     finally:
-        search.client.indices.delete(index="audio-1,image-1")
+        search.client.indices.delete(index=",".join(made))
+
+
+def test_aliases_that_point_at_the_right_index(search):
+    assert problems(search, {"image": "image-1", "image-filtered": "image-1-filtered"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("aliases", "wrong"),
+    [
+        ({"image": "image-1", "image-filtered": "image-1"}, {"image-filtered": "sensitive media are not"}),
+        (
+            {"image": "image-1-filtered", "image-filtered": "image-1"},
+            {"image": "so that media are not found", "image-filtered": "sensitive media are found"},
+        ),
+        (
+            {"image": "image-1-filtered", "image-filtered": "image-1-filtered"},
+            {"image": "so that media are not found", "image-filtered": "as image does"},
+        ),
+        ({"image": "image-1", "image-filtered": "image-3"}, {"image-filtered": "is no filtered index"}),
+        ({"audio": "image-1"}, {"audio": "documents are of image"}),
+    ],
+)
+def test_aliases_that_point_at_the_wrong_index(search, aliases, wrong):
+    found = problems(search, aliases)
+    assert found.keys() == wrong.keys()
+    for name, text in wrong.items():
+        assert text in found[name]
+
+
+def test_an_alias_with_a_filter(search):
+    nothing: dict[str, Any] = {"bool": {"must_not": [{"match_all": {}}]}}
+    found = problems(search, {"image": "image-1"}, image={"filter": nothing})
+    assert "has a filter of its own" in found["image"]
+
+
+def test_an_answer_of_some_shards_is_not_believed():
+    assert whole(answer := {"_shards": {"failed": 0}, "timed_out": False}) is answer
+    for part in ({"_shards": {"failed": 3}}, {"_shards": {"failed": 0}, "timed_out": True}):
+        with pytest.raises(Retry, match="a part of the documents"):
+            whole(part)
+
+
+def test_only_numbers_of_things_count():
+    odd = numbers({"a": 5, "b": 7.0, "c": 10**400, "d": -1, "e": True, "f": float("inf"), "g": "1", "h": 1.5})
+    assert odd == {"a": 5, "b": 7}
 
 
 def test_a_provider_that_cannot_be_imported_is_a_finding(monkeypatch):

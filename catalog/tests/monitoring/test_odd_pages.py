@@ -13,12 +13,14 @@ from psycopg.types.json import Jsonb
 from catalog.data_refresh.client import connect
 from catalog.data_refresh.search import Indexes
 from catalog.database import sample_data
+from catalog.monitoring import explore
 from catalog.tests.conftest import database
 from catalog.tests.monitoring.reports import report
 from catalog.tests.plugins.searchable import make_searchable
 from catalog.tests.plugins.website import Site, dag, run, website
 
 pytestmark = [pytest.mark.database, pytest.mark.airflow, pytest.mark.enable_socket]
+HELD = '{"stocksnap_workflow": "a run", "flickr_workflow": "trying it", "metropolitan_museum_workflow": "a"}'
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
@@ -73,14 +75,20 @@ def odd(server, engine, tmp_path_factory) -> Iterator[Odd]:
             dag("daily_digest", stale=True),
             dag("stocksnap_workflow"),
             dag("image_data_refresh"),
+            dag("wordpress_workflow"),
         ]
         failed = run(hidden, "hidden", "failed", now - timedelta(hours=2), now, pull_image_data="failed")
         earlier, later = now - timedelta(hours=2), now - timedelta(hours=1)
         ended = run("stocksnap_workflow", "ended", "failed", earlier, later, pull_image_data="failed")
         queued = run("stocksnap_workflow", "queued", "queued", later, now)
+        cleared = run("wordpress_workflow", "cleared", "failed", earlier, now, pull_image_data="failed")
+        newer = run("wordpress_workflow", "newer", "success", earlier, later)
         folder = tmp_path_factory.mktemp("odd")
         try:
-            with website(folder, connections, dags, [failed, ended, queued], {"HIDDEN_DAGS": hidden}) as site:
+            variables = {"HIDDEN_DAGS": hidden, "AIRFLOW_VAR_HELD_SCHEDULES": HELD}
+            with website(
+                folder, connections, dags, [failed, ended, queued, cleared, newer], variables
+            ) as site:
                 yield Odd(site, catalog, search, keys)
         finally:
             search.client.indices.delete(index="image-*,audio-*", ignore_unavailable=True)
@@ -95,7 +103,11 @@ def test_results_without_title_creator_source_or_license(odd):
 
 
 DEEP = "[" * 400 + "]" * 400
+VERY_DEEP = "[" * 5000 + "]" * 5000
+DIGITS = "1" * 5001
 RECORDS = {
+    "a huge integer": f"""meta_data = '{{"n": {DIGITS}}}'""",
+    "nesting beyond the decoder": f"""meta_data = '{{"d": {VERY_DEEP}}}', tags = '{VERY_DEEP}'""",
     "a large integer": """meta_data = '{"n": 123456789012345678901234567890}'""",
     "deep nesting": f"""meta_data = '{{"d": {DEEP}}}'""",
     "an infinite accuracy": """tags = '[{"name": "a", "accuracy": 1e400}]'""",
@@ -124,6 +136,10 @@ def test_odd_records(odd, name):
     [
         ("rejected_reasons", {"x": None}),
         ("rejected_reasons", {"x": "5"}),
+        ("rejected_reasons", {"x": 0}),
+        ("rejected_reasons", '{"x": -1e400, "y": 1}'),
+        ("rejected_reasons", f'{{"x": {DIGITS}}}'),
+        ("rejected_reasons", f'{{"x": {VERY_DEEP}}}'),
         ("skipped_reasons", ["a"]),
         ("cleaned_reasons", None),
         ("shortfalls", None),
@@ -175,6 +191,7 @@ def test_a_window_of_the_future_is_not_fresh(odd):
     [
         {"media_type": "image", "mode": "quick", "documents": {"image": {"flickr": "many", "met": 5}}},
         {"media_type": "image", "documents": {"image": None}},
+        {"media_type": "image", "documents": {"image": {"flickr": 10**400, "met": -5}}},
         {"media_type": "image", "documents": []},
     ],
 )
@@ -190,6 +207,29 @@ def test_odd_refreshes_hide_nothing_else(odd, plan):
         assert "Not shown" not in odd.text("/refresh")
     finally:
         odd.catalog.execute("delete from turn where number = %s", [number])
+
+
+@pytest.mark.parametrize(("before", "shown"), [({"flickr": 1000}, "1,000"), (None, "unknown")])
+def test_documents_before_the_last_promoted_refresh_are_found_or_unknown(odd, before, shown):
+    query = """
+        with made as (
+            insert into turn (dag_id, run_id)
+            select 'image_data_refresh', 'n' || n from generate_series(1, 13) n returning number, run_id
+        )
+        insert into refresh (number, plan, stage, begun_on)
+        select number, %s, case run_id when 'n1' then 'promoted' else 'working' end, now() from made
+    """
+    odd.catalog.execute(query, [Jsonb({"media_type": "image", "documents": {"image": before}})])
+    try:
+        assert shown in odd.text("/refresh?media=image").partition("Documents")[2]
+    finally:
+        odd.catalog.execute("delete from turn where run_id like 'n%'")
+
+
+def test_the_last_page_of_results_can_be_shown(odd):
+    last = explore.pages(10**6)
+    assert odd.text(f"/explore?page={last}")
+    assert [explore.pages(total) for total in (0, 1, explore.PAGE, explore.PAGE + 1)] == [0, 1, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -216,6 +256,18 @@ def test_a_lost_dag_is_a_finding(odd):
     assert "nappy_workflow : Airflow no longer finds this DAG" in shown
     assert "image_data_refresh : Airflow no longer finds this DAG" not in shown
     assert "daily_digest : Airflow no longer finds this DAG" in shown
+
+
+def test_a_schedule_that_is_held_is_a_finding_unless_a_run_is_active(odd):
+    shown = odd.text("/")
+    assert "flickr_workflow : its scheduled runs skip all tasks" in shown
+    assert "it: trying it" in shown
+    assert "stocksnap_workflow : its scheduled runs skip" not in shown  # one of its runs is queued
+    assert "metropolitan_museum_workflow" not in shown
+
+
+def test_an_older_run_that_was_cleared_and_failed_again_is_a_finding(odd):
+    assert "wordpress_workflow : the newest run failed in pull_image_data" in odd.text("/")
 
 
 def test_a_failure_is_shown_until_a_newer_run_has_ended(odd):

@@ -17,7 +17,7 @@ def test_the_summary_says_how_to_get_a_browser(processes):
     environment = {name: value for name, value in os.environ.items() if name != "CHROMIUM"}
     environment |= {"PATH": "/nowhere", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [*command, "-k", "password"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        [*command, "-k", "password"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
     )
     *_, section, advice, _ = done.stdout.splitlines()
     assert " browser tests " in section, done.stdout + done.stderr

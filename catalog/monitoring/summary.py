@@ -1,0 +1,81 @@
+"""What the dashboard's first page and `catalog status` show, collected part by part.
+
+A part that cannot be read is a finding, and costs the other parts nothing.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+
+import msgspec
+from elasticsearch import Elasticsearch
+
+from catalog.core.session import Connection
+from catalog.monitoring import counts, health, loads, refreshes
+from catalog.monitoring.counts import Records
+from catalog.monitoring.health import Finding
+from catalog.monitoring.loads import Load, Source
+from catalog.monitoring.refreshes import Live
+
+Explain = Callable[[str, Exception], str]  # part, error → what users may see of it
+
+
+class Summary(msgspec.Struct):
+    """What is known.
+
+    Attributes:
+        findings: What needs a person, in no order.
+        unread: The parts that could not be read, as findings.
+        newest: The newest load of each source, newest first.
+        records: Numbers of records; None if they could not be read.
+        growth: Monday and the records inserted in that week, of the last half year.
+        live: What the search engine serves; None if it could not be read.
+    """
+
+    findings: list[Finding] = []
+    unread: list[Finding] = []
+    newest: list[tuple[Source, Load]] = []
+    records: Records | None = None
+    growth: list[tuple[datetime, int]] = []
+    live: Live | None = None
+
+    @contextmanager
+    def part(self, name: str, explain: Explain) -> Iterator[None]:
+        """Turn an error into a finding about a part."""
+        try:
+            yield
+        except Exception as error:
+            self.unread.append(health.unknown(name, explain(name, error)))
+
+
+def summarize(
+    database: Callable[[], AbstractContextManager[Connection]],
+    engine: Callable[[], Elasticsearch] | None,
+    explain: Explain,
+    now: datetime,
+    scheduled: Collection[str] | None = None,
+) -> Summary:
+    """Read the catalog database and the search engine.
+
+    Args:
+        database: Connects to the catalog database.
+        engine: Connects to the search engine; None if there is none to read.
+        explain: Returns what users may see of the error of a part.
+        now: The current time.
+        scheduled: Ids of the DAGs whose schedule is on; None if that is not known: all count as scheduled.
+    """
+    known = Summary(health.of_code())
+    with known.part("the catalog database", explain), database() as connection:
+        found, known.newest = health.of_catalog(connection, now, scheduled)
+        known.findings += found
+        known.records = counts.records(connection)
+        known.growth = loads.growth(connection, now)
+    if engine is None:
+        return known
+    with known.part("the search engine", explain):
+        known.findings += health.of_engine(refreshes.engine(engine()))
+    with known.part("the live indexes", explain):
+        known.live = refreshes.live(engine())
+        with database() as connection:
+            known.findings += health.of_live(known.live, connection, now)
+    return known
