@@ -45,7 +45,7 @@ def size_in_bytes(size: Json) -> Json:
 
 
 def width_and_height(size: Json) -> tuple[Json, Json]:
-    """Divide a size in pixels such as `4000 x 3000` into width and height.
+    """Divide a size in pixels such as `4000 x 3000` into width and height; a single number is neither.
 
     >>> width_and_height("4000 x 3000"), width_and_height("640*480 px"), width_and_height(None)
     ((4000, 3000), (640, 480), (None, None))
@@ -53,7 +53,9 @@ def width_and_height(size: Json) -> tuple[Json, Json]:
     ('30 x 40 cm', '30 x 40 cm')
     """
     found = _PIXELS.fullmatch(size.strip()) if isinstance(size, str) else None
-    return (int(found[1]), int(found[2])) if found else (size, size)
+    if found:
+        return int(found[1]), int(found[2])
+    return (None, None) if re.fullmatch(r"[\d.,\s]*", str(size or "")) else (size, size)
 
 
 def tags_of(*values: Json, separator: str = ",") -> list[Json]:

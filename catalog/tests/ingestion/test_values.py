@@ -806,6 +806,11 @@ def test_a_size_in_pixels(text):
     assert width_and_height(text) == (4000, 3000)
 
 
-@pytest.mark.parametrize("text", [None, "", "30 x 40 cm", "4000", "4000 x 3000 x 10", 4000])
+@pytest.mark.parametrize("text", ["30 x 40 cm", "large", "4000 x 3000 x 10", [4000, 3000]])
 def test_what_is_no_size_in_pixels_stays(text):
     assert width_and_height(text) == (text, text)
+
+
+@pytest.mark.parametrize("value", [None, "", "4000", " 4000.5", 4000, 40.5])
+def test_a_single_number_is_neither_width_nor_height(value):
+    assert width_and_height(value) == (None, None)
