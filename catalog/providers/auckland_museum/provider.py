@@ -90,7 +90,7 @@ class AucklandMuseum(Provider):
 
         tomorrow = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
         times = Window(window.start if window else FIRST, tomorrow)
-        parts = narrowed(times, lambda part: count(query(part)), MOST)
+        parts = narrowed(times, lambda part: count(query(part)), MOST - SIZE)
         queries = [query(part) for part in parts]
         if window is None and count(query(times, outside=True)):
             queries.append(query(times, outside=True))

@@ -467,3 +467,22 @@ def test_an_address_is_the_identifier_if_there_is_no_other(tmp_path):
     (tmp_path / "page.json").write_bytes(orjson.dumps({"works": items}))
     fields = write(made(), tmp_path / "x", [tmp_path / "page.json"]).fields
     assert fields.foreign_identifier == ("_id",)
+
+
+def test_the_guide_shows_what_is_written(tmp_path):
+    """All but what its text says was decided or added by hand."""
+    guide = (ROOT / "docs" / "adding_a_provider.md").read_text(encoding="utf-8")
+    page = guide.partition("Suppose it is\n\n")[2].partition("\n\nThen")[0]
+    file = tmp_path / "page.json"
+    file.write_text(page)
+    assert '"Museum of Clouds" "https://api.clouds.example.org/v1/pictures?per_page=50"' in guide
+    url = "https://api.clouds.example.org/v1/pictures?per_page=50"
+    write(NewProvider("Museum of Clouds", url, ("image",)), tmp_path / "x", [file])
+    written = {line.strip() for line in (tmp_path / "x" / "provider.py").read_text().splitlines()}
+    upper, lower = (code.splitlines() for code in re.findall(r"```python\n(.*?)```", guide, re.DOTALL)[:2])
+    decided = ("category", "popularity", "rate", "meta_data", '"""', "About", "compact,")
+    shown = [line.strip() for line in (*upper, *lower) if not line.strip().startswith(decided)]
+    assert [line for line in shown if line not in written] == []
+    assert len(shown) > 40
+    files = {path.name for path in (tmp_path / "x" / "recording").glob("page_*")}
+    assert files == {"page_1.json", "page_2.json", "page_3.json"}, "the guide mentions an empty third one"
