@@ -1,9 +1,10 @@
 """Art Institute of Chicago: images of artworks in the public domain, which the museum offers under CC0.
 
 Whether a work is in the public domain is read from each record. Stored files are renditions of at most 843
-pixels in width, the size that the museum recommends and keeps ready. About 130,000 artworks are listed, of
-which half can be kept. The listing has no limit, unlike the API's search. Descriptions are not stored,
-because their license is another one. https://api.artic.edu/docs/
+pixels in width, the size that the museum recommends and keeps ready; width and height are those of the
+rendition. More than 100,000 artworks are listed, of which many are under copyright. The listing has no limit,
+unlike the API's search. Descriptions are not stored, because their license is another one.
+https://api.artic.edu/docs/
 """
 
 from catalog.core.errors import UnexpectedResponse

@@ -42,7 +42,7 @@ class InternetArchive(Provider):
     catalog_names = {"audio": "internetarchive"}
     category = "music"
     rate = Rate(per_second=1)
-    pull_timeout = timedelta(days=4)  # about 70,000 releases, each with a request
+    pull_timeout = timedelta(days=4)  # tens of thousands of releases, each with a request
     deletion_reasons = ("withdrawn",)
     popularity = "downloads"
     params = {
@@ -69,12 +69,13 @@ class InternetArchive(Provider):
             return Skip("no Creative Commons license")
         if raw.get("withdrawn"):
             return Skip("withdrawn")
-        landing, creator = (f"{SITE}/details/{quote(identifier, safe='')}", "; ".join(many(raw, "creator")))
+        landing = f"{SITE}/details/{quote(identifier, safe='')}"
+        creator = "; ".join(many(raw, "creator")) or None
         release = AudioSet(
             title=raw.get("title"),
             foreign_landing_url=landing,
             thumbnail=f"{SITE}/services/img/{quote(identifier, safe='')}",
-            creator=creator or None,
+            creator=creator,
             foreign_identifier=identifier,
         )
         return [
@@ -84,7 +85,7 @@ class InternetArchive(Provider):
                 license=license_,
                 **audio_files(*(audio_file(identifier, file) for file in files)),
                 title=named(files, "title") or name,
-                creator=named(files, "artist") or named(files, "creator") or creator or None,
+                creator=named(files, "artist") or named(files, "creator") or creator,
                 thumbnail=release.thumbnail,
                 audio_set=release,
                 set_position=position(named(files, "track")),
