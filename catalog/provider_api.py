@@ -2,7 +2,7 @@
 
 from catalog.core.errors import Fatal, HttpStatus, KeyRefused, Retry
 from catalog.core.jsontypes import Json, JsonObject, Params
-from catalog.core.licenses import CC0, PDM, License, license_from_pair, license_from_url
+from catalog.core.licenses import CC0, PDM, License, license_from_name, license_from_pair, license_from_url
 from catalog.core.media import Category
 from catalog.core.secrets import ApiKey, Secret, Signed
 from catalog.ingestion.client import Check, Client
@@ -27,8 +27,8 @@ from catalog.ingestion.records import (
 )
 from catalog.ingestion.responses import as_count, count_at, describe, has, items_at, total_of, values_at
 from catalog.ingestion.urls import without_param
-from catalog.ingestion.values import milliseconds, size_in_bytes, tags_of
-from catalog.ingestion.windows import Slicing, Window
+from catalog.ingestion.values import milliseconds, size_in_bytes, tags_of, width_and_height
+from catalog.ingestion.windows import Slicing, Window, narrowed
 
 __all__ = [
     "CC0",
@@ -79,15 +79,18 @@ __all__ = [
     "first_link",
     "has",
     "items_at",
+    "license_from_name",
     "license_from_pair",
     "license_from_url",
     "links",
     "milliseconds",
     "missing",
+    "narrowed",
     "size_in_bytes",
     "tags_of",
     "text_of",
     "total_of",
     "values_at",
+    "width_and_height",
     "without_param",
 ]

@@ -158,6 +158,44 @@ def license_from_pair(slug: object, version: object, raw_url: str | None = None)
     )
 
 
+_WORDS = (  # of the full names, in the order in which they are replaced
+    ("creative commons", "cc"),
+    ("attribution", "by"),
+    ("non commercial|noncommercial", "nc"),
+    ("no derivative works|no derivatives|noderivatives|no derivs|noderivs", "nd"),
+    ("share alike|sharealike", "sa"),
+    ("public domain mark", "pdm"),
+    ("public domain dedication", ""),
+    ("licen[cs]e|version|international|universal|unported|generic|deed", ""),
+)
+_NAME = re.compile(r"(?:cc )?(?P<slug>[a-z]+(?: [a-z]+)*|(?<=cc )0) ?(?P<version>\d\.\d|\d)?", re.ASCII)
+_ALONE = {"cc0": "1.0", "pdm": "1.0"}  # those of which there is one version, which names leave out
+
+
+def license_from_name(name: object, version: str | None = None) -> License | None:
+    """Parse the name of a license.
+
+    Args:
+        name: Such as `CC BY-SA 4.0`, `CC0`, `Public Domain Mark 1.0`, or
+            `Creative Commons Attribution-ShareAlike 4.0 International`.
+        version: The version of licenses whose name holds none, if the API's terms say it.
+
+    Returns:
+        The license, or None if the text is anything else, or its version is unknown. "Public domain" alone
+        names no license.
+    """
+    if not isinstance(name, str):
+        return None
+    text = re.sub(r"[\s_()-]+", " ", name.strip().lower())
+    for words, short in _WORDS:
+        text = re.sub(rf"\b(?:{words})\b", short, text)
+    text = " ".join(text.split()).replace("cc0", "cc 0").replace("cc zero", "cc 0")
+    if (match := _NAME.fullmatch(text)) is None:
+        return None
+    slug = match["slug"].replace(" ", "-").replace("0", "cc0")
+    return license_from_pair(slug, match["version"] or _ALONE.get(slug, version))
+
+
 def _constant(slug: str) -> License:
     found = license_from_pair(slug, "1.0")
     assert found, slug

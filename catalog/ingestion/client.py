@@ -179,6 +179,7 @@ class Client:
         keyed: bool = True,
         expect: str | None = None,
         may_fail: bool = False,
+        json: Json = None,
     ) -> Json:
         """Send a GET request and return the JSON of the response.
 
@@ -192,6 +193,7 @@ class Client:
             expect: Dotted path of a value that every good response has.
             may_fail: Return a response that reports an error (`error`, `errors`, `success: false`) for the
                 caller to interpret.
+            json: A body, for an API that is searched by POST; it may be sent more than once.
 
         Raises:
             Fatal: Another attempt cannot help: `HttpStatus` for a 4xx, `BadAddress` for an address that
@@ -207,17 +209,19 @@ class Client:
             if check:
                 check(body)
 
-        return self._decoded(url, params, judge, keyed=keyed, decode=decode).body
+        return self._decoded(url, params, judge, keyed=keyed, decode=decode, json=json).body
 
-    def get_decoded(self, url: str, params: Params | None = None, *, check: Check | None = None) -> Decoded:
-        """Send a GET request like `get_json`, but also return the headers of the response."""
+    def get_decoded(
+        self, url: str, params: Params | None = None, *, check: Check | None = None, json: Json = None
+    ) -> Decoded:
+        """Send a request like `get_json`, but also return the headers of the response."""
 
         def judge(body: Json) -> None:
             raise_for_reported_error(body, self.redact)
             if check:
                 check(body)
 
-        return self._decoded(url, params, judge)
+        return self._decoded(url, params, judge, json=json)
 
     def _decoded(
         self,
@@ -227,14 +231,17 @@ class Client:
         *,
         keyed: bool = True,
         decode: Callable[[bytes], Json] | None = None,
+        json: Json = None,
     ) -> Decoded:
+        method = "GET" if json is None else "POST"
+
         def once() -> Decoded:
-            answer = self._send("GET", url, params, keyed)
+            answer = self._send(method, url, params, keyed, json)
             body = answer.json(decode or (lambda raw: self._lenient(url, raw)))
             judge(body)
             return Decoded(body, answer.headers)
 
-        return self._retrying(f"GET {url}", once)
+        return self._retrying(f"{method} {url}", once)
 
     def get(self, url: str, params: Params | None = None, *, keyed: bool = False) -> Response:
         """Send a GET request and follow redirects; the body is not interpreted. Raises like `get_json`."""
@@ -301,13 +308,13 @@ class Client:
 
     # One attempt
 
-    def _send(self, method: str, url: str, params: Params | None, keyed: bool) -> Response:
+    def _send(self, method: str, url: str, params: Params | None, keyed: bool, json: Json = None) -> Response:
         signed = self._signer.sign(url, params or {}) if keyed else None
         (self._throttle if keyed else self._courtesy).wait()
         self.requests += 1
         try:
             with deadline(self._limits.total) as until:
-                response, body = self._exchange(method, url, params or {}, signed)
+                response, body = self._exchange(method, url, params or {}, signed, json)
         except BadAddress as error:
             raise BadAddress(f"{method} {url}: {error}") from None
         except LIBRARY_ERRORS as error:
@@ -318,15 +325,15 @@ class Client:
         return Response(response.status_code, response.url, response.headers, body)
 
     def _exchange(
-        self, method: str, url: str, params: Params, signed: Signed | None
+        self, method: str, url: str, params: Params, signed: Signed | None, json: Json
     ) -> tuple[requests.Response, bytes]:
-        """Send a request and follow its redirects. Raises Fatal or one of `LIBRARY_ERRORS`."""
+        """Send a request and follow its redirects, with its body. Raises Fatal or one of `LIBRARY_ERRORS`."""
         session, timeout = self._session(), (self._limits.connect, self._limits.read)
         sent = signed or Signed(params)
         query, headers = sent.params, sent.headers
         for _ in range(_MAX_REDIRECTS + 1):
             response = session.request(
-                method, url, params=query, headers=headers, stream=True, timeout=timeout
+                method, url, params=query, headers=headers, json=json, stream=True, timeout=timeout
             )
             with response:
                 target = session.redirect(response)

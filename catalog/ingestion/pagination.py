@@ -6,7 +6,7 @@ is an error. Announced totals are passed on, so that the pull can compare them w
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
@@ -91,13 +91,26 @@ class _Listing(Paginator):
         total: Dotted path of the total number of items.
         check: Raises Retry or Fatal if the body reports an error in the API's own way.
         beside: Key → dotted path of a value beside the list.
+        body: Names of the parameters that are sent as JSON in the body of a POST request.
     """
 
     def __init__(
-        self, url: str, items: str, total: str | None, check: Check | None, beside: Mapping[str, str] | None
+        self,
+        url: str,
+        items: str,
+        total: str | None,
+        check: Check | None,
+        beside: Mapping[str, str] | None,
+        body: Collection[str] = (),
     ) -> None:
         self.url, self.items, self.total, self.check = url, items, total, check
-        self.beside = dict(beside or {})
+        self.beside, self.body = dict(beside or {}), tuple(body)
+
+    def ask(self, client: Client, url: str, params: Params, check: Check | None) -> Decoded:
+        """Send a request: by GET, or by POST with the parameters that belong into the body."""
+        query = {name: value for name, value in params.items() if name not in self.body}
+        json = {name: value for name, value in params.items() if name in self.body} if self.body else None
+        return client.get_decoded(url, query, check=check, json=json)
 
     def listed(self, body: Json) -> list[Raw]:
         """Return the items of a response, each with the values beside the list.
@@ -155,7 +168,9 @@ class Counted(_Listing):
         total_header: str | None = None,
         omits_empty: bool = False,
         past_end_status: int | None = None,
+        most: int | None = None,
         beside: Mapping[str, str] | None = None,
+        body: Collection[str] = (),
         check: Check | None = None,
     ) -> None:
         """Describe the pagination of an API.
@@ -175,20 +190,26 @@ class Counted(_Listing):
                 May be missing.
             omits_empty: Responses past the last item lack the list.
             past_end_status: Status of a page past the last one.
+            most: Number of items that the API shows of one round, whatever it announces; nothing is requested
+                beyond them. A pull with a round that announces more is not whole. Only with offsets.
             beside: Key → dotted path of a value beside the list, such as the address of an image server; each
                 item gets it under the key.
+            body: Names of parameters that are sent as JSON in the body; the requests are then POSTs.
             check: Raises Retry or Fatal if the body reports an error in the API's own way.
 
         Raises:
             ValueError: `step` is less than 1, so the pages would never end; or pages are counted, but not
-                requested by their number.
+                requested by their number; or `most` limits items, but pages are counted, or no total would
+                tell that there are more.
         """
         if step < 1:
             raise ValueError("step must be at least 1, or the pages never end")
         if pages and step > 1:
             raise ValueError("`pages` counts pages, but `step` says that `param` is an offset; use `total`")
-        super().__init__(url, items, total, check, beside)
-        self.param, self.first, self.step = param, first, step
+        if most is not None and (step == 1 or not total):
+            raise ValueError("`most` needs offsets (`step`), and a `total` that tells what is not shown")
+        super().__init__(url, items, total, check, beside, body)
+        self.param, self.first, self.step, self.most = param, first, step, most
         self.more, self.pages, self.announces = more, pages, announces
         self.pages_header, self.total_header = pages_header, total_header
         self.omits_empty, self.past_end_status = omits_empty, past_end_status
@@ -255,7 +276,7 @@ class Counted(_Listing):
 
         url, sent = self._request(at, params)
         try:
-            return client.get_decoded(url, sent, check=check)
+            return self.ask(client, url, sent, check)
         except HttpStatus as error:
             if error.status == self.past_end_status and at != self.first:
                 return None
@@ -276,8 +297,10 @@ class Counted(_Listing):
             ended = not dig(body, *steps(self.more))
         else:
             ended = not came
-        advance = came if came and self.step > 1 else self.step
-        return None if ended else {**cursor, self.param: at + advance}
+        following = at + (came if came and self.step > 1 else self.step)
+        if self.most is not None and following + self.step > self.first + self.most:
+            ended = True  # what is not shown is missing from the announced total
+        return None if ended else {**cursor, self.param: following}
 
     def _total(self, answer: Decoded, cursor: Cursor) -> int | None:
         """Return the total number of items from the response, or from the HEAD request before it."""
@@ -290,7 +313,7 @@ class Counted(_Listing):
         """Request the page after an empty one: without a total, one empty page does not prove the end."""
         try:
             url, sent = self._request(at + 1, params)
-            items = self._items(client.get_json(url, sent, check=self.check))
+            items = self._items(self.ask(client, url, sent, self.check).body)
         except UnrecordedRequest:  # a recording ends where its run did
             return
         except HttpStatus as error:
@@ -324,6 +347,7 @@ class Tokens(_Listing):
         first: str | int | None = None,
         total: str | None = None,
         beside: Mapping[str, str] | None = None,
+        body: Collection[str] = (),
         check: Check | None = None,
     ) -> None:
         """Describe the pagination of an API.
@@ -336,9 +360,10 @@ class Tokens(_Listing):
             first: Token of the first page, such as "*"; None: it is requested without one.
             total: Dotted path of the total number of items.
             beside: Key → dotted path of a value beside the list; each item gets it under the key.
+            body: Names of parameters that are sent as JSON in the body; the requests are then POSTs.
             check: Raises Retry or Fatal if the body reports an error in the API's own way.
         """
-        super().__init__(url, items, total, check, beside)
+        super().__init__(url, items, total, check, beside, body)
         self.param, self.following, self.first = param, following, first
         self.own_params = (param,)
 
@@ -348,7 +373,7 @@ class Tokens(_Listing):
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
         token = cursor[self.param]
         sent = params if token is None else {**params, self.param: token}
-        body = client.get_json(self.url, sent, check=self.checked)
+        body = self.ask(client, self.url, sent, self.checked).body
         following = dig(body, *steps(self.following))
         after = {self.param: following} if following and following != token else None
         return Page(self.listed(body), after, count_at(body, self.total) if self.total else None)

@@ -2,7 +2,8 @@
 
 A recording is a folder with `recording.json` and the body files that it names. The response to a request is
 that of the first interaction that is not used up, has the same method and URL (without scheme and query), and
-lists only parameters that were sent. Parameters that it does not list (keys, page sizes) are ignored.
+lists only parameters that were sent. Parameters that it does not list (keys, page sizes) are ignored; so are
+keys of a JSON body.
 """
 
 import threading
@@ -46,6 +47,7 @@ class _Asked(msgspec.Struct):
     method: str
     url: str
     params: JsonObject
+    json: Json = None  # the part of a POST's body that tells it from others
 
 
 class _Answered(msgspec.Struct):
@@ -134,6 +136,20 @@ def _matches(wanted: JsonObject, sent: Query) -> bool:
     return True
 
 
+def _contains(sent: Json, wanted: Json) -> bool:
+    """Return whether a body holds all keys of the recorded one, at any depth, with their values."""
+    if isinstance(wanted, dict):
+        return isinstance(sent, dict) and all(
+            key in sent and _contains(sent[key], value) for key, value in wanted.items()
+        )
+    return bool(sent == wanted)
+
+
+def _json_of(body: object) -> Json:
+    """Return the JSON that a request sends; None if it sends none."""
+    return orjson.loads(body) if isinstance(body, str | bytes) and body else None
+
+
 def _offset(value: Json) -> int | None:
     text = str(value)
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
@@ -179,7 +195,7 @@ class ReplayAdapter(BaseAdapter):
         """Return the recorded response. Raises UnrecordedRequest if there is none."""
         url, params = _split_query(request.url or "")
         with self._lock:
-            answer = self._answer(request.method or "GET", url, params)
+            answer = self._answer(request.method or "GET", url, params, _json_of(request.body))
         response = requests.Response()
         response.status_code = answer.status
         response.headers = CaseInsensitiveDict(answer.headers)
@@ -195,18 +211,22 @@ class ReplayAdapter(BaseAdapter):
     def _body(self, answer: _Answered) -> bytes:
         return (self.folder / answer.body_file).read_bytes() if answer.body_file else b""
 
-    def _answer(self, method: str, url: str, params: Query) -> _Answered:
-        number = self._number(self._by_url.get((method, _without_scheme(url)), []), params)
+    def _answer(self, method: str, url: str, params: Query, json: Json) -> _Answered:
+        known = self._by_url.get((method, _without_scheme(url)), [])
+        wanted = ((n, self._interactions[n].request.json) for n in known)
+        number = self._number([n for n, body in wanted if body is None or _contains(json, body)], params)
         if number is None:
+            body = "" if json is None else f" with the body {orjson.dumps(json).decode()[:300]}"
             raise UnrecordedRequest(
-                f"replay: the recording in {self.folder} has no answer to {method} {url} ({_shown(params)})."
+                f"replay: the recording in {self.folder} has no answer to {method} {url} "
+                f"({_shown(params)}){body}."
             )
         left = self._left[number]
         if left is not None:
             self._left[number] = left - 1
         return self._interactions[number].response
 
-    def _number(self, numbers: Iterable[int], params: Query) -> int | None:
+    def _number(self, numbers: Collection[int], params: Query) -> int | None:
         """Return the interaction for a request: one that matches, or that of the following page."""
         usable = [number for number in numbers if self._left[number] != 0]
         fitting = next((n for n in usable if _matches(self._listed(n), params)), None)
@@ -328,6 +348,8 @@ class RecordingAdapter(Transport):
             }
             answer = {"status": response.status_code, "headers": headers, "body_file": name}
             asked = {"method": request.method, "url": self._redact(url), "params": listed}
+            if (sent := _json_of(request.body)) is not None:
+                asked["json"] = sent
             interactions.append({"request": asked, "response": answer})
             text = self._redact(orjson.dumps(self._document, option=orjson.OPT_INDENT_2).decode())
             (self.folder / _FILE).write_text(text + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from catalog.core.jsontypes import Json
 
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)", re.ASCII)  # h:mm:ss, m:ss
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)i?B", re.ASCII | re.IGNORECASE)
+_PIXELS = re.compile(r"(\d+)\s*(?:px)?\s*[x*\u00d7]\s*(\d+)\s*(?:px|pixels)?", re.ASCII | re.IGNORECASE)
 _FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
 
@@ -41,6 +42,20 @@ def size_in_bytes(size: Json) -> Json:
     """
     found = _SIZE.fullmatch(size.strip()) if isinstance(size, str) else None
     return round(float(found[1]) * _FACTORS[found[2].lower()]) if found else size
+
+
+def width_and_height(size: Json) -> tuple[Json, Json]:
+    """Divide a size in pixels such as `4000 x 3000` into width and height; a single number is neither.
+
+    >>> width_and_height("4000 x 3000"), width_and_height("640*480 px"), width_and_height(None)
+    ((4000, 3000), (640, 480), (None, None))
+    >>> width_and_height("30 x 40 cm")
+    ('30 x 40 cm', '30 x 40 cm')
+    """
+    found = _PIXELS.fullmatch(size.strip()) if isinstance(size, str) else None
+    if found:
+        return int(found[1]), int(found[2])
+    return (None, None) if re.fullmatch(r"[\d.,\s]*", str(size or "")) else (size, size)
 
 
 def tags_of(*values: Json, separator: str = ",") -> list[Json]:

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
+SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
@@ -98,6 +99,25 @@ class Slicing(msgspec.Struct, frozen=True):
             elif records:
                 found.append(hour)
         return found
+
+
+def narrowed(window: Window, count: Callable[[Window], int], most: int) -> list[Window]:
+    """Halve a window until no part holds more records than an API shows.
+
+    Args:
+        window: The window to divide.
+        count: Requests the total of a window.
+        most: Records that the API shows of one search.
+
+    Returns:
+        The parts that hold records, in order. A part of one second may still hold more than `most`.
+    """
+    records = count(window)
+    if records <= most or window.end - window.start < 2 * SECOND:
+        return [window] if records else []
+    middle = window.start + (window.end - window.start) // SECOND // 2 * SECOND
+    halves = Window(window.start, middle), Window(middle, window.end)
+    return [part for half in halves for part in narrowed(half, count, most)]
 
 
 def day_lists(*steps: tuple[int, int]) -> list[list[int]]:

@@ -104,8 +104,8 @@ def guesses(shape: Shape, media: Sequence[MediaType]) -> list[str]:
     given.pop("kind", None)
     pages = ", ".join(f"{name} {value}" for name, value in given.items())
     known = [name for name, value in msgspec.structs.asdict(fields).items() if value]
-    unneeded = {"tag_name", "medium"}
-    unneeded |= {"width", "height"} if "image" not in media else set()
+    unneeded = {"tag_name", "medium", "license_is_name", "license_version", "size"}
+    unneeded |= {"width", "height"} if "image" not in media or fields.size else set()
     unneeded |= {"duration"} if "audio" not in media else set()
     absent = [name for name in Fields.__struct_fields__ if name not in (*known, *unneeded)]
     return [
@@ -145,7 +145,8 @@ def main(
         for line in guesses(shape, new.media):
             err.print(line, markup=False)
         raise CatalogError(
-            f"{folder} is made, but no value of an item is the address of a license, and none is guessed: "
+            f"{folder} is made, but no value of an item is the address or the name of a license, and none is "
+            "guessed: "
             "every item is skipped. Map the license at the TODO of provider.py, then run "
             f"./just expect {new.name}"
         )

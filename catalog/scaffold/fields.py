@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from catalog.core.jsontypes import Json
-from catalog.core.licenses import license_from_url
+from catalog.core.licenses import license_from_name, license_from_url
 from catalog.core.media import MediaType
 from catalog.ingestion.filetypes import EXTENSIONS
 from catalog.ingestion.records import dig
+from catalog.ingestion.values import width_and_height
 from catalog.scaffold.made_up import EACH
 
 Path = tuple[str | int, ...]
@@ -23,13 +24,16 @@ class Fields(msgspec.Struct):
     foreign_identifier: Path | None = None
     foreign_landing_url: Path | None = None
     url: dict[MediaType, Path] = {}
-    license: Path | None = None
+    license: Path | None = None  # of its address, or else of its name
+    license_is_name: bool = False
+    license_version: Path | None = None  # if its name stands alone
     thumbnail: Path | None = None
     title: Path | None = None
     creator: Path | None = None
     creator_url: Path | None = None
     width: Path | None = None
     height: Path | None = None
+    size: Path | None = None  # of width and height in one text
     duration: Path | None = None
     filesize: Path | None = None
     tags: Path | None = None
@@ -43,7 +47,16 @@ class Fields(msgspec.Struct):
         found += [*self.url.values(), *((key,) for key in self.meta_data)]
         if self.tags and self.tag_name:
             found.append((*self.tags, 0, self.tag_name))
-        return [tuple(EACH if isinstance(step, int) else step for step in path) for path in found]
+        return [_pattern(path) for path in found]
+
+    def kept(self) -> list[tuple[str, ...]]:
+        """Return the paths of values that are no content, and without which the mapping finds nothing."""
+        return [_pattern(self.license_version)] if self.license_version else []
+
+
+def _pattern(path: Path) -> tuple[str, ...]:
+    """Return a path with EACH for the index in a list."""
+    return tuple(EACH if isinstance(step, int) else step for step in path)
 
 
 _MEDIA_WORDS: dict[MediaType, str] = {
@@ -51,6 +64,7 @@ _MEDIA_WORDS: dict[MediaType, str] = {
     "audio": "audio|sound|stream|mp3|track|song|music",
 }
 _KEPT = "description desc date created published views view downloads likes favorites plays comments".split()
+_RIGHTS = "licen[cs]es?|rights?|copyright|terms|usage"
 _PEOPLE = "creator|author|artist|photographer|user|owner|maker|by|uploader|composer|performer"
 
 
@@ -72,6 +86,8 @@ def fields_of(items: list[Json], media: tuple[MediaType, ...]) -> Fields:
     }
     if found.license:
         del urls[found.license]
+    else:
+        _license_name(found, values)
     files = ((medium, _file(urls, medium)) for medium in media)
     found.url = {medium: path for medium, path in files if path}
     pages = {path: texts for path, texts in urls.items() if path not in found.url.values()}
@@ -97,8 +113,11 @@ def fields_of(items: list[Json], media: tuple[MediaType, ...]) -> Fields:
     found.creator = _creator(texts, found.title)
     numbers = {path: v for path, v in values.items() if _given(v) and all(map(_is_measure, _given(v)))}
     found.width, found.height = _first(numbers, "width|w"), _first(numbers, "height|h")
+    if found.width is None or found.height is None:
+        found.size = _first(values, "", lambda v: isinstance(width_and_height(v)[0], int))
     found.duration = _first(numbers, "duration|length|seconds|playtime|runtime")
-    found.filesize = _first(values, "file_?size|bytes|size", lambda v: not isinstance(v, dict | list))
+    others = {path: v for path, v in values.items() if path != found.size}
+    found.filesize = _first(others, "file_?size|bytes|size", lambda v: not isinstance(v, dict | list))
     _tags(found, items)
     found.medium = _first(
         texts,
@@ -107,6 +126,25 @@ def fields_of(items: list[Json], media: tuple[MediaType, ...]) -> Fields:
     )
     found.meta_data = _rest(items, found)
     return found
+
+
+def _license_name(found: Fields, values: dict[Path, list[Json]]) -> None:
+    """Guess where the name of the license is, and its version, if that is beside the name."""
+    found.license = _first(values, _RIGHTS, lambda v: license_from_name(v) is not None, whole=True)
+    if found.license is None:
+        versions = {path: v for path, v in values.items() if _fits("version", str(path[-1]))}
+        number = r"\d(?:\.\d)?"
+        found.license_version = _first(
+            versions, _RIGHTS, lambda v: bool(re.fullmatch(number, str(v))), whole=True
+        )
+        if found.license_version is None:
+            return
+        beside = {p: v for p, v in values.items() if p[:-1] == found.license_version[:-1]}
+        found.license = _first(beside, _RIGHTS, lambda v: license_from_name(v, "4.0") is not None, whole=True)
+        if found.license is None:
+            found.license_version = None
+            return
+    found.license_is_name = True
 
 
 def _is_own(path: Path) -> bool:
@@ -212,18 +250,19 @@ def _file(urls: dict[Path, list[Json]], medium: MediaType) -> Path | None:
 
 
 def _identifier(values: dict[Path, list[Json]], number: int) -> Path | None:
-    """Return the path of a value that each item has, and no two share."""
+    """Return the path of a value that each item has, and no two share; an address only if nothing else is."""
     unique = {
         path: found
         for path, found in values.items()
         if len(path) <= 2
         and len({str(value) for value in found}) == len(found) == number
-        and all(
-            isinstance(v, str | int) and not isinstance(v, bool) and not _is_url(v) and v != "" for v in found
-        )
+        and all(isinstance(v, str | int) and not isinstance(v, bool) and v != "" for v in found)
     }
-    return _first(unique, "id|identifier|uuid|guid|pid|uid|nr|number|slug|key|code", shallow=True) or next(
-        (path for path in unique if len(path) == 1), None
+    plain = {path: found for path, found in unique.items() if not any(map(_is_url, found))}
+    return (
+        _first(plain, "id|identifier|uuid|guid|pid|uid|nr|number|slug|key|code", shallow=True)
+        or next((path for path in plain if len(path) == 1), None)
+        or _first(unique, "id|identifier|uri", shallow=True)
     )
 
 

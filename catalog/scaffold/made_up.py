@@ -18,7 +18,7 @@ from itertools import count
 from urllib.parse import urlsplit
 
 from catalog.core.jsontypes import Json, JsonObject
-from catalog.core.licenses import NOT_APPLICABLE, PATH_BY_PAIR, license_from_url
+from catalog.core.licenses import NOT_APPLICABLE, PATH_BY_PAIR, license_from_name, license_from_url
 from catalog.ingestion.filetypes import EXTENSIONS
 
 MAX_TEXT = 300  # characters
@@ -58,7 +58,8 @@ _UNIT = rf"(?:[kmgt]i?b|bytes|px|[kmgt]?bit/s|kbps|k?hz)(?![0-9a-z{_OTHER}])"
 # What is replaced within a text, the first alternative that fits.
 _PIECES = re.compile(
     rf"(?P<url>{_URL})|(?P<markup>{_MARKUP.pattern})|(?P<tag></?[a-z][a-z0-9]*)"
-    r"|(?P<date>[12]\d{3}-[01]\d-[0-3]\d)|(?P<clock>(?<!\d)\d{1,2}(?::[0-5]\d){1,2}(?!\d))"
+    rf"|(?P<size>(?<![0-9a-z{_OTHER}])\d+\s*(?:px)?\s*[x*\xd7]\s*\d+\s*(?:px|pixels)?(?![0-9a-z{_OTHER}]))"
+    r"|(?P<date>[12]\d{3}-[01]\d-[0-3]\d)|(?P<clock>(?<!\d)\d{1,2}(?::[0-5]\d){1,2}(?:\.\d+)?(?!\d))"
     rf"|(?P<of_time>(?<=\d)T(?=\d\d:)|(?<=\d)Z(?!{_LETTER}))"
     rf"|(?P<extension>(?<=\S\.)(?:{'|'.join(_EXTENSIONS)})(?![0-9a-z{_OTHER}]))"
     rf"|(?P<measure>\d+(?={_UNIT}))|(?P<unit>(?:(?<=\d)|(?<=\d\s)){_UNIT})"
@@ -68,10 +69,27 @@ _PIECES = re.compile(
 _SYLLABLES = (
     "ba be bo da de do fa fe fo ga ge go ka ke ko la le lo ma me mo na ne no pa pe po ra re ro".split()
 )
-# The name of a field: `title`, `imageUrl`, `url_o`, `og:image`, `@odata.count`, `width_2`.
-_NAME = re.compile(r"(?:@[a-z]+\.|[@$_#])?[a-z]+\d?(?:[_:-](?:[a-z]+\d?|\d))*_?", re.IGNORECASE | re.ASCII)
+# The name of a field: `title`, `imageUrl`, `url_o`, `og:image`, `@odata.count`, `width_2`, `h264`; not `Q42`.
+_PART = r"(?!(?-i:[A-Z])\d{2})[a-z]+\d{0,3}"
+_NAME = re.compile(rf"(?:@[a-z]+\.|[@$_#])?{_PART}(?:[_:-](?:{_PART}|\d))*_?", re.IGNORECASE | re.ASCII)
+# Words of which the names of fields consist, in the singular.
+_FIELD_WORDS = frozenset(
+    """
+    id identifier uuid guid nr no number num count total amount quantity sum average score rating rank size
+    name title label caption headline slug key code type kind class category status state message error
+    url uri href src link self next prev previous current first last page per limit offset start end from to
+    max min
+    width height length depth duration w h x y z lat lon lng latitude longitude altitude bound box
+    date time year month day created updated modified published added uploaded version format mime
+    file image photo picture media thumbnail thumb small medium large full original preview icon
+    text description summary body html value language lang license rights copyright tag keyword subject
+    item result record data meta metadata info response header hit list object entry work document
+    took timed out successful skipped failed valid api request query param sort order facet aggregation bucket
+    view download like favorite comment play share creator author artist photographer user owner maker
+    collection department place period material technique genre color source provider institution
+    """.split()
+)
 _LONGEST_NAME = 40  # characters
-_INDEX = 3  # values of the same structure, from which on an object is taken for an index
 
 Path = tuple[str, ...]  # the keys to a value; EACH stands for any element of a list
 EACH = "*"
@@ -84,11 +102,15 @@ class MadeUp:
     of the items have it, and at least two, or if a path that the provider reads leads through it. Other keys
     are kept if they look like the name of a field, unless their object seems to be an index: it has no key of
     the first kind, and either there are several objects in its place, or one of its keys does not look like a
-    name, or its values all have the same structure.
+    name, or its values all have the same structure and its keys are other words than those of `_FIELD_WORDS`.
     """
 
     def __init__(
-        self, documents: Iterable[Json], seed: int | None = None, read: Collection[Path] = ()
+        self,
+        documents: Iterable[Json],
+        seed: int | None = None,
+        read: Collection[Path] = (),
+        keep: Collection[Path] = (),
     ) -> None:
         """Read all words that must not appear, and which keys are data.
 
@@ -96,7 +118,9 @@ class MadeUp:
             documents: The real responses.
             seed: Makes the values reproducible.
             read: Paths whose keys are kept.
+            keep: Paths whose values are kept, such as the version of a license.
         """
+        self._keep = frozenset(keep)
         self._random = random.Random(seed)  # noqa: S311 - nothing depends on their being unpredictable
         documents = list(documents)
         self._read = {path[:length] for path in read for length in range(1, len(path) + 1)}
@@ -122,7 +146,7 @@ class MadeUp:
             found: The real value.
             path: Where it stands in the response.
         """
-        if found is None or isinstance(found, bool):
+        if found is None or isinstance(found, bool) or path in self._keep:
             return found
         if isinstance(found, dict):
             return self._object(found, path)
@@ -150,6 +174,7 @@ class MadeUp:
             "extension": str,
             "unit": str,
             "measure": self._number,
+            "size": lambda size: re.sub(r"\d+", lambda m: self._number(m.group()), size),
             "date": self._date,
             "clock": self._clock,
             **self._tokens(),
@@ -185,7 +210,11 @@ class MadeUp:
         if self._objects[path] > 1 or len(named) < len(found):
             return True
         kinds = {_kind(value) for value in found.values()}
-        return len(found) >= _INDEX and len(kinds) == 1 and not kinds & {"str", "NoneType", "list"}
+        if len(kinds) != 1:
+            return False
+        fields = [_is_field(key) for key in found]
+        # Numbers and objects are what an index holds; an object of texts is a record if one key is a field.
+        return not (any(fields) if kinds & {"str", "NoneType", "list"} else all(fields))
 
     def _code(self, code: str) -> str:
         """Return as many letters and digits in the same places; different codes stay different."""
@@ -238,9 +267,11 @@ class MadeUp:
         return self._dates[date]
 
     def _clock(self, clock: str) -> str:
+        clock, point, fraction = clock.partition(".")
         first, *rest = clock.split(":")
         hour = self._random.choice(string.digits[1:].replace(first[-1], "")).rjust(len(first), "0")
-        return ":".join([hour, *(f"{self._random.randint(1, 59):02}" for _ in rest)])
+        made = ":".join([hour, *(f"{self._random.randint(1, 59):02}" for _ in rest)])
+        return made + point + (self._number(fraction) if point else "")
 
     def _url(self, url: str) -> str:
         if (license_ := license_from_url(url)) is not None:
@@ -267,7 +298,9 @@ class MadeUp:
 
 def is_structural(text: str) -> bool:
     """Return whether a text is the name of a file type, a medium or a license."""
-    return text.lower() in _NAMES or bool(_LICENSE.fullmatch(text))
+    if text.lower() in _NAMES or _LICENSE.fullmatch(text):
+        return True
+    return text.isascii() and license_from_name(text, "4.0") is not None
 
 
 def _tag(tag: str) -> str:
@@ -280,6 +313,15 @@ def _others(character: str) -> str:
     """Return the digits or letters that may stand for one of them."""
     return (string.digits if character in string.digits else string.ascii_lowercase).replace(
         character.lower(), ""
+    )
+
+
+def _is_field(key: str) -> bool:
+    """Return whether a key consists of words that name fields."""
+    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", key)
+    return bool(parts) and all(
+        not _FIELD_WORDS.isdisjoint((word, word.removesuffix("s"), re.sub("ies$", "y", word)))
+        for word in map(str.lower, parts)
     )
 
 

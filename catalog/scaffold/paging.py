@@ -20,10 +20,11 @@ _NEXT = re.compile(
     r"next|next.?(?:page|link|url|href|cursor|token|page.?token)|cursor|continuation", re.IGNORECASE
 )
 _TOTAL = re.compile(
-    r"total|count|found|hits|num.?found|total.?(?:results|items|count|hits|records)|(?:results?.?)?(?:total|(?:full)?count)",
+    r"total|count|found|hits|num.?(?:found|results|records|recordings|items|objects)|total.?(?:results|items|count|hits|records)|(?:results?.?)?(?:total|(?:full)?count)",
     re.IGNORECASE,
 )
 _PAGES = re.compile(r"pages|total.?pages|page.?count|num.?pages|last.?page|pages.?total", re.IGNORECASE)
+_SIZE = re.compile(r"(?:page.?)?size|limit|rows|count|per.?page|max.?records", re.IGNORECASE)
 _MORE = re.compile(r"has.?(?:more|next)(?:.?page)?|more", re.IGNORECASE)
 
 
@@ -75,9 +76,9 @@ def address(url: str) -> Address:
 
 
 def items_path(body: Json) -> str | None:
-    """Return the dotted path of the list with the most objects; None if no list holds an object."""
+    """Return the dotted path of the list with the most objects; None if no list holds one with a key."""
     found = {path: dig(body, *steps(path)) for path in lists_in(body)}
-    sizes = {path: sum(isinstance(item, dict) for item in items) for path, items in found.items()}
+    sizes = {path: sum(isinstance(i, dict) and bool(i) for i in items) for path, items in found.items()}
     best = max(sizes, key=lambda path: sizes[path], default=None)
     return best if best is not None and sizes[best] else None
 
@@ -124,7 +125,8 @@ def _number(found: Paging, url: Address, scalars: JsonObject, listed: int) -> No
     )
     found.param, first = next(iter(url.paging.items()), None) or next(repeated, ("page", "1"))
     if _OFFSET.fullmatch(found.param):
-        found.first, found.step, found.pages = 0, max(2, listed), None
+        asked = (as_count(value) for name, value in url.params.items() if _SIZE.fullmatch(name))
+        found.first, found.step, found.pages = 0, max(2, next(filter(None, asked), listed)), None
     else:
         found.first = 0 if first == "0" else 1
 

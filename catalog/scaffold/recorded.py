@@ -135,7 +135,8 @@ def shape_of(bodies: list[Json], url: Address, media: tuple[MediaType, ...], *, 
     chosen = varied(items)
     if real:
         item_path = (*steps(paging.items), EACH)
-        made_up = MadeUp(bodies, read=[*_read_by(paging), *((*item_path, *path) for path in fields.paths())])
+        read = [*_read_by(paging), *((*item_path, *path) for path in fields.paths())]
+        made_up = MadeUp(bodies, read=read, keep=[(*item_path, *path) for path in fields.kept()])
         body, chosen = made_up.value(body), [made_up.value(item, item_path) for item in chosen]
     return Shape(paging, fields, body, chosen)
 

@@ -17,8 +17,14 @@ from catalog.scaffold.recorded import Shape
 TEMPLATES = Path(__file__).parent
 CLASSES = ("ApiKey", "Audio", "Counted", "Image", "Links", "Rate", "Skip", "Tokens")
 # A license is never guessed: nobody may publish a work under one that it does not have.
-UNLICENSED = "        # TODO no value is the address of a license; without a license, every item is skipped\n"
-HELPERS = ("compact", "dig", "license_from_url", "milliseconds", "missing", "size_in_bytes", "tags_of")
+UNLICENSED = (
+    "        # TODO no value is the address or name of a license; without one, every item is skipped\n"
+)
+HELPERS = (
+    *("compact", "dig", "license_from_name", "license_from_url", "milliseconds", "missing", "size_in_bytes"),
+    *("tags_of", "width_and_height"),
+)
+EXTENSIONS: dict[MediaType, str] = {"image": "jpg", "audio": "mp3"}
 
 
 def source(new: NewProvider, shape: Shape, url: Address, *, guessed: bool) -> str:
@@ -50,10 +56,8 @@ def source(new: NewProvider, shape: Shape, url: Address, *, guessed: bool) -> st
         "identifier": identifier or next(iter(files), "None"),
         "landing": expression(fields.foreign_landing_url)
         or f'f"{site}/{{item_id}}"  # TODO the page of an item',
-        "file": " or ".join(files) or f'f"{base}/{{item_id}}.jpg"  # TODO the file',
-        "license": f"license_from_url({expression(fields.license)})"
-        if fields.license
-        else 'license_from_url(raw.get("TODO"))',
+        "file": " or ".join(files) or f'f"{base}/{{item_id}}.{EXTENSIONS[new.media[0]]}"  # TODO the file',
+        "license": _license(fields),
         "unlicensed": "" if fields.license else UNLICENSED,
         "mapping": _mapping(new, fields),
     }
@@ -123,6 +127,16 @@ def _paginator(paging: Paging, endpoint: str) -> str:
     return f"{paging.kind}({endpoint!r}, {arguments})"
 
 
+def _license(fields: Fields) -> str:
+    """Return the expression of the license."""
+    if fields.license is None:
+        return 'license_from_url(raw.get("TODO"))'
+    if not fields.license_is_name:
+        return f"license_from_url({expression(fields.license)})"
+    version = f", {expression(fields.license_version)}" if fields.license_version else ""
+    return f"license_from_name({expression(fields.license)}{version})"
+
+
 def _mapping(new: NewProvider, fields: Fields) -> str:
     """Return the statements that make a record of each media type; the last one needs no condition."""
     text = ""
@@ -145,6 +159,8 @@ def _record(medium: MediaType, fields: Fields) -> str:
     absent = []
     for name in (*names, "filesize"):
         found = expression(getattr(fields, name))
+        if found is None and fields.size and name in ("width", "height"):
+            found = f"width_and_height({expression(fields.size)})[{('width', 'height').index(name)}]"
         convert = {"duration": "milliseconds", "filesize": "size_in_bytes"}.get(name)
         if found:
             given[name] = f"{convert}({found})" if convert else found

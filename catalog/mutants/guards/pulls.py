@@ -218,9 +218,21 @@ GUARDS = (
         holds="An offset grows by the number of items received, so a capped page loses no item.",
         row=10,
         file=PAGES,
-        find="        advance = came if came and self.step > 1 else self.step\n",
-        replace="        advance = self.step\n",
+        find="        following = at + (came if came and self.step > 1 else self.step)\n",
+        replace="        following = at + self.step\n",
         tests=("ingestion/test_pagination.py::test_offsets_grow_by_what_came",),
+    ),
+    Guard(
+        name="nothing-beyond-what-is-shown",
+        holds="Offsets end where an API shows no more of a search; the announced total tells what is missing.",
+        row=10,
+        file=PAGES,
+        find="        if self.most is not None and following + self.step > self.first + self.most:\n",
+        replace="        if False:\n",
+        tests=(
+            "ingestion/test_pagination.py::test_nothing_is_asked_for_beyond_what_an_api_shows",
+            "providers/test_auckland_museum.py::test_more_records_of_one_second_than_are_shown_are_reported",
+        ),
     ),
     Guard(
         name="empty-page-is-proved",

@@ -14,7 +14,6 @@ from catalog.provider_api import (
     Image,
     Json,
     JsonObject,
-    License,
     Provider,
     Rate,
     Raw,
@@ -23,7 +22,7 @@ from catalog.provider_api import (
     Skip,
     Window,
     dig,
-    license_from_pair,
+    license_from_name,
     missing,
 )
 from catalog.providers.science_museum.census import PAGE_SIZE, Census
@@ -57,7 +56,7 @@ class ScienceMuseum(Provider):
         files = first(medium, ("@processed",), ("processed",)) or {}
         large, medium_sized = dig(files, "large"), dig(files, "medium")
         file = next((file for file in (large, medium_sized) if isinstance(file, dict)), {})
-        license_ = license_of(
+        license_ = license_from_name(
             first(medium, ("legal", "rights", 0, "licence"), ("source", "legal", "rights", 0, "usage_terms"))
         )
         if skip := missing(identifier=image_id, file_of_a_known_size=file.get("location")):
@@ -101,16 +100,6 @@ def address(file: Json) -> str | None:
     if not isinstance(place, str) or not place:
         return None
     return place if place.startswith("http") else FILES + place
-
-
-def license_of(text: object) -> License | None:
-    """Parse a license such as `CC-BY-NC-SA 4.0`.
-
-    >>> license_of("CC-BY-NC-SA 4.0").url, license_of("Picture library only")
-    ('https://creativecommons.org/licenses/by-nc-sa/4.0/', None)
-    """
-    words = text.lower().removeprefix("cc ").removeprefix("cc-").split(" ") if isinstance(text, str) else []
-    return license_from_pair(*words) if len(words) == 2 else None
 
 
 def tags(attributes: Raw) -> list[Json]:

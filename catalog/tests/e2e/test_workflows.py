@@ -35,7 +35,7 @@ PULL, LOAD = "ingest_data.pull_image_data", "ingest_data.load_image_data"
 LOCKED = "wait_event_type = 'Lock'"
 
 
-@pytest.mark.timeout(900)  # 44 runs; minutes on a busy machine
+@pytest.mark.timeout(1100)  # two runs of each provider; minutes on a busy machine
 def test_the_demo(bench):
     """Every provider on its recording: all rows are inserted; the second time all are unchanged."""
     for again in (False, True):

@@ -572,3 +572,15 @@ def test_what_a_provider_declares_reaches_its_client(httpserver, waits):
     seen = answers(httpserver, blocked(), ok())
     assert client_for(Local, Secret(KEY), private_hosts=HERE).get_json(httpserver.url_for("/api")) == {"n": 1}
     assert [request.args["key"] for request in seen] == [KEY, KEY]
+
+
+def test_a_search_by_post_is_signed_repeated_and_redirected_with_its_body(client, httpserver, waits):
+    seen = answers(
+        httpserver, Response(status=503), Response(status=308, headers={"location": "/api?moved=1"}), ok()
+    )
+    assert client.get_json(httpserver.url_for("/api"), {"size": 5}, json={"q": "tui"}) == {"n": 1}
+    assert [request.method for request in seen] == ["POST"] * 3
+    assert {request.get_data() for request in seen} == {b'{"q": "tui"}'}
+    assert dict(seen[0].args) == {"size": "5", "api_key": KEY}
+    assert seen[0].headers["content-type"] == "application/json"
+    assert len(waits) == 1

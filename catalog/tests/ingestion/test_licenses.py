@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.core.licenses import CC0, PAIR_BY_PATH, PATH_BY_PAIR, PDM, license_from_pair, license_from_url
+from catalog.core.licenses import (
+    CC0,
+    PAIR_BY_PATH,
+    PATH_BY_PAIR,
+    PDM,
+    license_from_name,
+    license_from_pair,
+    license_from_url,
+)
 from catalog.tests.values import present
 
 BASE = "https://creativecommons.org/"
@@ -148,3 +156,54 @@ def test_wild_text_never_raises(text):
     license_from_url(text)
     license_from_url("https://creativecommons.org/" + text)
     license_from_pair(text, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("CC BY 4.0", ("by", "4.0")),
+        ("CC-BY-NC-SA 4.0", ("by-nc-sa", "4.0")),
+        ("cc_by_nd_3.0", ("by-nd", "3.0")),
+        ("BY-SA 2.5", ("by-sa", "2.5")),
+        ("CC BY 4.0 International License", ("by", "4.0")),
+        ("Creative Commons Attribution-ShareAlike 4.0 International", ("by-sa", "4.0")),
+        ("Attribution-NonCommercial-NoDerivs 3.0 Unported", ("by-nc-nd", "3.0")),
+        ("CC0", ("cc0", "1.0")),
+        ("CC0 1.0 Universal Public Domain Dedication", ("cc0", "1.0")),
+        ("Creative Commons Zero", ("cc0", "1.0")),
+        ("Public Domain Mark", ("pdm", "1.0")),
+        ("Public Domain Mark 1.0", ("pdm", "1.0")),
+    ],
+)
+def test_from_name(name, expected):
+    found = present(license_from_name(name))
+    assert (found.slug, found.version) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(None, 7, "", "0", "1.0", "by", "CC", "CC BY", "CC BY 9.0", "CC BY-ND-SA 4.0", "Public Domain"),
+        *("Public domain dedication", "All rights reserved", "not CC BY 4.0", "CC BY 4.0 or CC0"),
+    ],
+)
+def test_a_name_that_says_no_license_and_version(name):
+    assert license_from_name(name) is None
+
+
+def test_the_version_that_the_terms_say_is_for_names_without_one():
+    assert present(license_from_name("CC BY-SA", "4.0")).version == "4.0"
+    assert present(license_from_name("CC BY-SA 2.0", "4.0")).version == "2.0"
+    assert present(license_from_name("CC0", "4.0")).version == "1.0"
+    assert license_from_name("All rights reserved", "4.0") is None
+
+
+@given(pair=st.sampled_from([pair for pair in PATH_BY_PAIR if pair[0].startswith("by")]))
+def test_every_name_of_a_license_is_parsed(pair):
+    slug, version = pair
+    for name in (
+        f"CC {slug.upper()} {version}",
+        f"cc-{slug}-{version}",
+        f"CC {slug.replace('-', ' ')} {version}",
+    ):
+        assert present(license_from_name(name)).url == present(license_from_pair(slug, version)).url

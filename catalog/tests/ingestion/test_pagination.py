@@ -351,3 +351,37 @@ def test_a_total_in_the_headers_of_a_page():
     pages = Counted(URL, items="", total_header="total-results")
     api = Client(transport=Site([[1], []], total_results="7"), throttle=NoThrottle(), sleep=lambda _: None)
     assert pages.fetch(api, pages.start({}), {}).total == 7
+
+
+def test_parameters_of_the_body_are_posted():
+    api = client(lambda url, params: {"hits": [1, 2] if params["from"] == "0" else [], "total": 2})
+    sent = []
+    answered = api._transport.send
+
+    def send(request, *args, **more):
+        sent.append((request.method, request.body))
+        return answered(request)
+
+    api._transport.send = send
+    pages = Counted(URL, items="hits", total="total", param="from", first=0, step=2, body=["query"])
+    page = pages.fetch(api, pages.start({}), {"query": {"term": {"a": 1}}, "size": 2})
+    assert (page.items, page.total) == ([1, 2], 2)
+    assert sent == [("POST", b'{"query": {"term": {"a": 1}}}')]
+    assert api._transport.requests == [(URL, {"size": "2", "from": "0"})]
+
+
+@pytest.mark.parametrize("announced", [6, 7, 100])
+def test_nothing_is_asked_for_beyond_what_an_api_shows(announced):
+    def answer(url, params):
+        at = int(params["offset"])
+        assert at + 3 <= 6, "the API refuses this"
+        return {"items": list(range(at, min(at + 3, announced))), "total": announced}
+
+    pages = Counted(URL, items="items", total="total", param="offset", first=0, step=3, most=6)
+    assert walk(pages, client(answer)) == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("more", [{"total": "total"}, {"step": 3}])
+def test_what_an_api_shows_needs_offsets_and_a_total(more):
+    with pytest.raises(ValueError, match="`most` needs offsets"):
+        Counted(URL, items="items", most=6, **more)

@@ -293,3 +293,40 @@ def test_what_is_no_recording_at_all(tmp_path, text):
 def test_a_folder_without_a_recording(tmp_path):
     with pytest.raises(Fatal, match=r"recording\.json is no recording: .*No such file"):
         ReplayAdapter(tmp_path)
+
+
+def test_posts_are_told_apart_by_what_the_recording_lists_of_their_body(tmp_path):
+    recording(tmp_path, ({}, "old"), ({}, "new"), ({}, "any"))
+    document = orjson.loads((tmp_path / "recording.json").read_bytes())
+    bodies = [{"query": {"range": {"to": 1}}}, {"query": {"range": {"to": 2}}}, None]
+    for interaction, body in zip(document["interactions"], bodies, strict=True):
+        interaction["request"] |= {"method": "POST", "json": body}
+    (tmp_path / "recording.json").write_bytes(orjson.dumps(document))
+    c = client(tmp_path)
+    for to, found in ((1, "old"), (2, "new"), (3, "any")):
+        assert c.get_json(URL, {"size": 9}, json={"query": {"range": {"from": 0, "to": to}}}) == found
+    with pytest.raises(UnrecordedRequest, match="no answer to GET"):
+        c.get_json(URL)
+
+
+def test_a_post_that_no_recorded_body_fits_is_named_with_its_body(tmp_path):
+    recording(tmp_path, ({}, "old"))
+    document = orjson.loads((tmp_path / "recording.json").read_bytes())
+    document["interactions"][0]["request"] |= {"method": "POST", "json": {"q": [1]}}
+    (tmp_path / "recording.json").write_bytes(orjson.dumps(document))
+    with pytest.raises(UnrecordedRequest, match=r'no answer to POST .* with the body \{"q":\[2\]\}'):
+        client(tmp_path).get_json(URL, json={"q": [2]})
+
+
+def test_a_recorded_post_is_replayed(httpserver, tmp_path):
+    httpserver.expect_request("/api", method="POST").respond_with_handler(
+        lambda request: Response(orjson.dumps(request.json), content_type="application/json")
+    )
+    adapter = RecordingAdapter(tmp_path, "example", None, Redactor(), frozenset(), ["localhost"])
+    url = httpserver.url_for("/api")
+    live = Client(transport=adapter, throttle=NoThrottle(), private_hosts=["localhost"])
+    for n in (1, 2):
+        assert live.get_json(url, json={"n": n}) == {"n": n}
+    again = Client(transport=ReplayAdapter(tmp_path))
+    for n in (2, 1):
+        assert again.get_json(url, json={"n": n}) == {"n": n}

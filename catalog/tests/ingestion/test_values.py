@@ -18,7 +18,7 @@ from catalog.ingestion.html import first_link, links, text_of
 from catalog.ingestion.records import Audio, AudioFile, Image, audio_files
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
-from catalog.ingestion.values import milliseconds, size_in_bytes, tags_of
+from catalog.ingestion.values import milliseconds, size_in_bytes, tags_of, width_and_height
 
 BASE = {"foreign_identifier": "1", "foreign_landing_url": "https://example.org/1", "license": CC0}
 RANGE = "is no number of the column's range"
@@ -797,3 +797,20 @@ def test_ordinary_records_take_the_fast_path(monkeypatch):
 def test_no_extension_is_longer_than_the_fast_path_expects():
     assert max(map(len, filetypes._IN_TITLES)) + 1 == filetypes.LONGEST_EXTENSION
     assert fields.MAX_DEPTH < 1000  # Python's own limit
+
+
+@pytest.mark.parametrize(
+    "text", ["4000 x 3000", "4000x3000px", "4000*3000 pixels", "4000 \u00d7 3000", " 4000 X 3000 "]
+)
+def test_a_size_in_pixels(text):
+    assert width_and_height(text) == (4000, 3000)
+
+
+@pytest.mark.parametrize("text", ["30 x 40 cm", "large", "4000 x 3000 x 10", [4000, 3000]])
+def test_what_is_no_size_in_pixels_stays(text):
+    assert width_and_height(text) == (text, text)
+
+
+@pytest.mark.parametrize("value", [None, "", "4000", " 4000.5", 4000, 40.5])
+def test_a_single_number_is_neither_width_nor_height(value):
+    assert width_and_height(value) == (None, None)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.ingestion.windows import Slicing, Window, day_lists, day_window, run_window
+from catalog.ingestion.windows import Slicing, Window, day_lists, day_window, narrowed, run_window
 
 NOW = datetime(2024, 3, 1, 4, 30, tzinfo=UTC)
 
@@ -83,3 +83,18 @@ def test_slices_cover_what_holds_records_once(hours):
             )
     else:
         assert slices == []
+
+
+@given(st.lists(st.integers(0, 86_399), max_size=60), st.integers(1, 20))
+def test_a_window_is_halved_until_no_part_holds_too_much(seconds, most):
+    """Each record is in one part; a part that holds more than is shown is a single second."""
+    day = day_window(date(2024, 2, 10))
+    records = [day.start + timedelta(seconds=second) for second in seconds]
+
+    def count(window):
+        return sum(window.start <= at < window.end for at in records)
+
+    parts = narrowed(day, count, most)
+    assert all(a.end <= b.start for a, b in pairwise(parts))
+    assert all(sum(part.start <= at < part.end for part in parts) == 1 for at in records)
+    assert all(count(p) > 0 and (count(p) <= most or p.end - p.start == timedelta(seconds=1)) for p in parts)

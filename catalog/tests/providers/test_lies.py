@@ -28,6 +28,8 @@ from catalog.tests.values import present
 
 MOST = 12  # requests of a recording that are lied about, spread over all of them
 FAILURES = {  # what each API answers with status 200 when it has failed
+    "art_institute_of_chicago": {"status": 500, "error": "Server error", "detail": "The search failed."},
+    "auckland_museum": {"error": {"type": "search_phase_execution_exception"}, "status": 503},
     "brooklyn_museum": {"message": "Internal error", "errorCode": "500", "data": []},
     "cc_mixter": {"error": "database is locked"},
     "cleveland_museum": {
@@ -39,6 +41,7 @@ FAILURES = {  # what each API answers with status 200 when it has failed
     "finnish_museums": {"status": "ERROR", "statusMessage": "An error has occurred", "records": []},
     "flickr": {"stat": "fail", "code": 105, "message": "Service currently unavailable"},
     "freesound": {"detail": "The search server is not available.", "error": True},
+    "internet_archive": {"error": "search service unavailable", "errorType": "RangeError"},
     "jamendo": {"headers": {"status": "failed", "code": 6, "error_message": "Rate limit"}, "results": []},
     "justtakeitfree": {"error": "invalid key", "data": []},
     "metropolitan_museum": {"message": "Forbidden", "total": 0},
@@ -53,6 +56,7 @@ FAILURES = {  # what each API answers with status 200 when it has failed
     "stocksnap": {"error": "try again"},
     "wikimedia_commons": {"error": {"code": "maxlag", "info": "Waiting for a database server"}},
     "wordpress": {"code": "rest_error", "message": "Error", "data": {"status": 500}},
+    "xeno_canto": {"error": "server_error", "message": "Try again later"},
 }
 
 
@@ -159,7 +163,7 @@ class Liar(ReplayAdapter):
     def send(self, request, *args, **kwargs):
         response = super().send(request, *args, **kwargs)
         with self.lock:
-            key = request.method, request.url
+            key = request.method, request.url, request.body
             if key not in self.seen:
                 self.seen.append(key)
             if self.lie is None or self.seen.index(key) != self.index:
@@ -231,9 +235,9 @@ class Capped(ReplayAdapter):
 
     def send(self, request, *args, **kwargs):
         pages, (at, key) = self.pages, self._place(request.url)
-        if request.method != "GET" or at is None:
+        if request.method == "HEAD" or at is None:
             return super().send(request, *args, **kwargs)
-        asked = request.url
+        asked, key = request.url, f"{key} {request.body}"
         if key not in self.rounds:
             self.rounds[key] = self._walk(request)
         items, template = self.rounds[key]

@@ -28,7 +28,7 @@ from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.state import MemoryCheckpoint, Options
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
-from catalog.scaffold.rows import expected_file, pull_recording, read_rows
+from catalog.scaffold.rows import expected_file, pull_recording, read_rows, undecided
 from catalog.tests.providers.fake_api import ReadResponse
 
 every_provider = pytest.mark.parametrize("name", api_names())
@@ -69,6 +69,7 @@ def test_declaration_is_complete(name):
     lines = (FOLDER / name / "provider.py").read_text().splitlines()
     assert len(lines) <= 200, "past 150 lines a tool is missing in catalog/ingestion"
     assert not any("airflow" in line and "import" in line for line in lines)
+    assert not undecided(name), "decide what add-provider has left open, and delete the TODO"
 
 
 @every_provider

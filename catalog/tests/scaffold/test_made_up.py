@@ -92,6 +92,11 @@ def test_a_float_stays_finite(number):
         {"real.org": 1},
         {"johnsmith": {"n": 1}, "marydoe": {"n": 2}, "adalovelace": {"n": 3}},
         {"cat": 9, "dog": 3, "heron": 2},
+        {"cat": 9, "dog": 3},
+        {"johnsmith": 3},
+        {"johnsmith": {"n": 1}},
+        {"ada": "x", "bob": "y"},
+        {"john123": 1},
         {"4711": {"n": 1}},
         {"550e8400-e29b-41d4-a716-446655440000": 1},
         {"a" * 41: 1},
@@ -119,6 +124,7 @@ def test_keys_that_no_two_items_share_are_data():
         {"_links": {"self": "v"}, "$ref": 1, "#text": 2, "width_2": 3},
         {"Object Number": "x", "größe": 1, "150": "y", "sizes": {"640x480": "z"}},
         {"a.b": 1, "": 2, "thumb": {"w": 1}, "small": {"w": 2}, "full": {"w": 3}},
+        {"b64": "x", "h264": {"url": "y"}, "mp3": "z", "url_h264": "w"},
     ],
 )
 def test_keys_of_fields_stay(item):
@@ -148,3 +154,26 @@ def test_no_key_is_lost(document):
         return [sizes(below) for below in value] if isinstance(value, list) else []
 
     assert sizes(MadeUp([document]).value(document)) == sizes(document)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"total": 9, "successful": 9, "failed": 1},
+        {"width": 9},
+        {"totalPages": 9, "currentPage": 2},
+        {"h264": "x", "url": "y"},
+        {"categories": 7, "authors": 8},
+        {"self": {"href": "x"}, "next": {"href": "y"}},
+    ],
+)
+def test_an_object_that_occurs_once_keeps_keys_that_are_words_of_fields(found):
+    body = {"results": [{"id": 1}, {"id": 2}], "beside": found, "more": 1}
+    assert list(MadeUp([body]).value(body)["beside"]) == list(found)
+
+
+def test_values_that_are_to_be_kept_stay():
+    items = [{"version": "4.0", "number": "4.0"}] * 2
+    found = MadeUp([items], keep=[(EACH, "version")]).value(items)
+    assert {item["version"] for item in found} == {"4.0"}
+    assert "4.0" not in {item["number"] for item in found}

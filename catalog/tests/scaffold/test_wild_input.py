@@ -137,6 +137,8 @@ GOOD = orjson.dumps({"works": ITEMS})
             r"page\.json is not in UTF-8: invalid .* at byte 22; convert it, for example by iconv",
         ),
         (b"17", "no recorded page holds a list of objects: the response is of type int"),
+        (b"[{}]", "no recorded page holds a list of objects: the response is a list of 1"),
+        (b'{"works": [{}, {}]}', "no recorded page holds a list of objects: the response has `works`"),
     ],
 )
 def test_a_page_that_cannot_be_read_is_refused(content, problem, folder, tmp_path):
@@ -222,7 +224,9 @@ def test_a_provider_whose_guesses_do_not_run_stays_to_be_corrected(folder, tmp_p
 def test_a_license_is_never_guessed(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(scaffold, "FOLDER", tmp_path)
     items = [{**item, "rights": "All rights reserved"} for item in ITEMS]
-    with pytest.raises(CatalogError, match="no value of an item is the address of a license, and none is"):
+    with pytest.raises(
+        CatalogError, match="no value of an item is the address or the name of a license, and none is"
+    ):
         scaffold.main("Made-Up Museum", URL, None, [page(orjson.dumps({"works": items}), tmp_path)])
     assert "license" in next(line for line in capsys.readouterr().err.splitlines() if "not found:" in line)
     assert (folder / "provider.py").is_file()

@@ -1,0 +1,27 @@
+"""The numbers of the README are those of the code."""
+
+import re
+from pathlib import Path
+
+from catalog.ingestion.provider import FOLDER, provider_names
+from catalog.tests.values import present
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def numbers(pattern):
+    """The numbers in the one place of the README that a pattern describes."""
+    return tuple(map(int, present(re.search(pattern, README)).groups()))
+
+
+def test_the_number_of_providers_and_of_their_lines():
+    lines = [len((FOLDER / name / "provider.py").read_text().splitlines()) for name in provider_names()]
+    declared = r"\*\*(\d+) providers\*\* as small declarations of (\d+) to (\d+) lines"
+    assert numbers(declared) == (len(lines), min(lines), max(lines))
+    assert numbers(r"metadata from (\d+)\s+provider APIs") == (len(lines),)
+
+
+def test_the_number_of_dags():
+    documented = re.findall(r"^### `", (ROOT / "DAGs.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert numbers(r"\*\*(\d+) DAGs\*\*") == (len(documented),)
