@@ -23,7 +23,7 @@ _NO_DATE = re.compile(r"0000[-:]00[-:]00(?:[T ]00:00(?::00(?:\.0+)?)?)?Z?")
 
 _DROPPED = object()
 _TEXT, _SCALARS = {str}, {str, int, float, bool}
-_LICENSE_KEYS = frozenset(("license_url", "raw_license_url"))
+LICENSE_KEYS = frozenset(("license_url", "raw_license_url"))
 _LOST_TAG = "tag malformed or over the limit"
 
 CleanUrl = Callable[[object], str | None]
@@ -53,7 +53,7 @@ def plain_meta(meta: JsonObject) -> str | None:
         and '" ' not in text
         and ' "' not in text
         and '"0000' not in text
-        and _LICENSE_KEYS.isdisjoint(meta)
+        and LICENSE_KEYS.isdisjoint(meta)
         # orjson escapes all ASCII control characters but DEL; only non-ASCII text can hold others.
         and ("\x7f" not in text if text.isascii() else text.isprintable())
     ):
@@ -73,7 +73,7 @@ def clean_meta(meta: JsonObject, cleaned: Counter[str]) -> JsonObject:
     looks like one. Dates of zeros, which some sources use for "unknown", are dropped, and so are the keys of
     the license, which are not for a provider to set.
     """
-    own = {key: value for key, value in meta.items() if key not in _LICENSE_KEYS}
+    own = {key: value for key, value in meta.items() if key not in LICENSE_KEYS}
     return _Texts("meta_data", cleaned).of_object(own)
 
 
