@@ -23,6 +23,7 @@ TO_FILL: LiteralString = """
 """Condition for a record whose audio set is known, but whose key of the set is not filled."""
 
 UNEXPECTED: dict[str, LiteralString] = {
+    "identifier IS NULL": "identifier is null",
     "provider IS NULL": "provider is null",
     "foreign_identifier IS NULL": "foreign_identifier is null",
     "foreign_landing_url IS NULL": "foreign_landing_url is null",
