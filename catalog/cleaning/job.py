@@ -37,7 +37,7 @@ class CleaningJob(ComputedUpdate):
 
         super().__init__(
             connection,
-            query_id(rule, media),
+            name_of(rule, media),
             run_id,
             media,
             f"clean {media}: {rule.about}",
@@ -49,11 +49,11 @@ class CleaningJob(ComputedUpdate):
         )
 
 
-def query_id(rule: Rule, media: MediaType) -> str:
+def name_of(rule: Rule, media: MediaType) -> str:
     """Return the query_id of the cleaning of a table by a rule."""
     return f"clean_{media}_{rule.name}"
 
 
 def selection(rule: Rule, media: MediaType) -> str:
     """Return the table of the rows that a cleaning has selected."""
-    return f"{query_id(rule, media)}_rows_to_update"
+    return f"{name_of(rule, media)}_rows_to_update"
