@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, LiteralString
 
 from catalog.cleaning.meta_data import NO_OBJECT, object_of
-from catalog.cleaning.rule import Cleaned, Rule
+from catalog.cleaning.rule import Cleaned, Rule, parsed
 from catalog.core.licenses import PATH_BY_PAIR, License, license_from_pair, license_from_url
 
 UNKNOWN = "a license that Creative Commons does not have"
@@ -32,7 +32,7 @@ def _clean(row: Mapping[str, Any]) -> Cleaned:
     elif (url := (by_url or known).url) != given:
         raw = {"raw_license_url": given} if given and not meta.get("raw_license_url") else {}
         value = {**meta, "license_url": url, **raw}
-        if row["meta_data"] is None or json.loads(row["meta_data"]) != value:
+        if row["meta_data"] is None or parsed(row["meta_data"]) != value:
             found.changes["meta_data"] = value
     return found
 

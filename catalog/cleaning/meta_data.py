@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, LiteralString
 
-from catalog.cleaning.rule import Cleaned, Rule
+from catalog.cleaning.rule import Cleaned, Rule, parsed
 from catalog.cleaning.texts import MARKUP, UNTIDY_JSON
 from catalog.ingestion.fields import LICENSE_KEYS, clean_meta
 
@@ -23,10 +23,10 @@ def object_of(text: str | None) -> dict[str, Any] | None:
     """
     if text is None:
         return {}
-    value = json.loads(text)
+    value = parsed(text)
     if isinstance(value, str):
         try:
-            value = json.loads(value) if value.strip() else None
+            value = parsed(value) if value.strip() else None
         except (ValueError, RecursionError):
             return None
     if isinstance(value, list) and all(part is None or isinstance(part, dict) for part in value):
@@ -51,7 +51,7 @@ def _clean(row: Mapping[str, Any]) -> Cleaned:
     if len(value) < len(own) or LICENSE_KEYS & value.keys():
         return Cleaned(left=["keys of meta_data that differ in white space only"])
     value |= {key: meta[key] for key in meta.keys() & LICENSE_KEYS}
-    before = json.loads(stored)
+    before = parsed(stored)
     return Cleaned() if _same(value, before) else Cleaned({"meta_data": value})
 
 

@@ -1,6 +1,7 @@
 """What a rule of cleaning is, and how it judges a row."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, LiteralString
 
@@ -10,6 +11,7 @@ from catalog.core.columns import COLUMNS
 from catalog.core.media import MediaType
 
 AGAIN = "encoded more than once, perhaps"
+_MOST_DIGITS = 300
 JSON_COLUMNS = frozenset(("meta_data", "tags"))
 
 
@@ -68,6 +70,12 @@ class Rule(msgspec.Struct, frozen=True):
         It cannot be known how often such a value was encoded, as `&amp;amp;` was; and cleaning twice must
         not differ from cleaning once.
         """
+        try:
+            return self._judge(row)
+        except RecursionError:
+            return Cleaned(left=["JSON that is nested too deeply"])
+
+    def _judge(self, row: Mapping[str, Any]) -> Cleaned:
         found = self.clean(row)
         if found.changes:
             after = {
@@ -81,6 +89,19 @@ class Rule(msgspec.Struct, frozen=True):
                 found.changes.pop(column, None)
                 found.left.append(f"{column}: {AGAIN}")
         return found
+
+
+def parsed(text: str) -> Any:
+    """Return a stored JSON value; a number that Python cannot hold exactly is its text."""
+    return json.loads(text, parse_int=_integer, parse_float=_number)
+
+
+def _integer(text: str) -> int | str:
+    return int(text) if len(text) <= _MOST_DIGITS else text
+
+
+def _number(text: str) -> float | str:
+    return number if len(text) <= _MOST_DIGITS and math.isfinite(number := float(text)) else text
 
 
 def any_of(columns: tuple[str, ...], test: LiteralString) -> LiteralString:

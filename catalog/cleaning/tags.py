@@ -1,11 +1,10 @@
 """Rules of tags: their form and duplicates, and escaped characters in them, in titles and in creators."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, LiteralString
 
-from catalog.cleaning.rule import AGAIN, Cleaned, Rule
+from catalog.cleaning.rule import AGAIN, Cleaned, Rule, parsed
 from catalog.cleaning.texts import ESCAPED, MARKUP, UNTIDY, Ambiguous, clean_text, unescaped
 from catalog.ingestion.fields import MAX_TAGS, accuracy_of, clean_tags
 
@@ -20,10 +19,10 @@ class _Kept(ValueError):
 
 def _listed(text: str) -> list[Any]:
     """Return the tags that a stored JSON value stands for; the value may be JSON in a string."""
-    value = json.loads(text)
+    value = parsed(text)
     if isinstance(value, str) and value.strip():
         try:
-            value = json.loads(value)
+            value = parsed(value)
         except (ValueError, RecursionError):
             raise _Kept(NO_ARRAY) from None
     if isinstance(value, dict) and isinstance(value.get("name"), str):
@@ -79,10 +78,10 @@ def _clean(row: Mapping[str, Any], change: Callable[[str], str] = str) -> Cleane
     if lost:
         found.left.append("a tag of markup alone, or too many tags")
         return found
-    value = json.loads(cleaned) if cleaned else None
+    value = parsed(cleaned) if cleaned else None
     if cleaned != clean_tags(value, row["provider"] or "", lost):
         found.left.append(f"tags: {AGAIN}")
-    elif value is None or value != json.loads(stored):
+    elif value is None or value != parsed(stored):
         found.changes["tags"] = value
     return found
 
