@@ -5,7 +5,7 @@ import uuid
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from catalog.cleaning.job import CleaningJob
@@ -252,7 +252,11 @@ RAW = st.fixed_dictionaries(
         "filesize": st.integers(-3, 9),
     },
 )
-FEW = settings(max_examples=15, suppress_health_check=list(HealthCheck))
+FEW = settings(
+    max_examples=15,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # an example takes a second
+)
 
 
 @pytest.fixture
@@ -339,8 +343,11 @@ def test_a_cleaned_value_is_what_ingestion_writes(dsn, catalog, dirty, rows):
         loaded = catalog.execute(f"select {columns} from loaded").fetchone()
         catalog.execute("delete from loaded")
         now = stored(catalog, "image", key)
+        meta = json.dumps(raw.get("meta_data"))
+        stays = {"meta_data"} if RULES["meta_data"].judge({"meta_data": meta}).left else set()
         for column, value in zip(CHECKED, loaded, strict=True):
-            if now[column] != before[key][column]:
+            # The URL of the license is added to metadata whose other values stay.
+            if now[column] != before[key][column] and column not in stays:
                 assert now[column] == value, (column, raw, before[key][column])
     again = survey(catalog, [RULES[name] for name in rules], "image")
     assert not any(found.rows for found in again.values()), again
