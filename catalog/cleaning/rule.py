@@ -93,7 +93,7 @@ class Rule(msgspec.Struct, frozen=True):
 
 def parsed(text: str) -> Any:
     """Return a stored JSON value; a number that Python cannot hold exactly is its text."""
-    return json.loads(text, parse_int=_integer, parse_float=_number)
+    return _DECODER.decode(text)
 
 
 def _integer(text: str) -> int | str:
@@ -102,6 +102,9 @@ def _integer(text: str) -> int | str:
 
 def _number(text: str) -> float | str:
     return number if len(text) <= _MOST_DIGITS and math.isfinite(number := float(text)) else text
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_number)
 
 
 def any_of(columns: tuple[str, ...], test: LiteralString) -> LiteralString:

@@ -3,11 +3,8 @@
 with fresh as materialized (
     select * from jsonb_to_recordset({values}::jsonb) as fresh (new_identifier uuid, new_place tid, {typed})
 ), free as materialized (
-    select new_identifier as free_identifier
-      from {table} join fresh on {table}.identifier = new_identifier and {table}.ctid = new_place
+    select fresh.* from fresh join {table} on {table}.identifier = new_identifier and {table}.ctid = new_place
        for update of {table} skip locked
 )
-update {table} set updated_on = now(), {set}
-  from fresh join free on new_identifier = free_identifier
- where {table}.identifier = new_identifier
+update {table} set updated_on = now(), {set} from free where {table}.identifier = new_identifier
 returning new_identifier

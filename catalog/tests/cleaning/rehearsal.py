@@ -5,6 +5,7 @@
 rehearses it with this number of images and a tenth of it of audio files, and prints what each step did.
 """
 
+import shutil
 import sys
 import tempfile
 import time
@@ -284,6 +285,7 @@ def main(rows: int) -> None:
     finally:
         engine.stop()
         server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,7 @@ def stored(connection, media, key):
         ("escapes", {"title": r"\u003cb\u003eA\u003c/b\u003e \u0026amp; B"}, {"title": "A & B"}),
         ("escapes", {"title": r"\u0026amp;amp;"}, {}),
         ("escapes", {"title": r"\ud83d alone"}, {}),
+        ("escapes", {"title": r"\u005cu00e9"}, {}),
         (
             "escapes",
             {"tags": [{"name": r"caf\u00e9", "provider": "p"}, {"name": "café", "provider": "p"}]},
@@ -204,6 +205,12 @@ def test_a_value_that_cannot_be_cleaned_is_counted_and_kept(dsn, catalog, rule, 
     clean(dsn, rule)
     after = stored(catalog, "image", key)
     assert {k: after[k] for k in raw if k != "license"} == {k: before[k] for k in raw if k != "license"}
+
+
+def test_a_text_that_was_escaped_twice_stays():
+    row = {"title": r"\u005cu00e9", "creator": None, "tags": None, "provider": "flickr"}
+    found = RULES["escapes"].judge(row)
+    assert (found.changes, found.left) == ({}, ["title: encoded more than once, perhaps"])
 
 
 # Texts that look like the dirt of older catalogs, and any other.
