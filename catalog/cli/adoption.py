@@ -6,13 +6,16 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated, TypeVar
 
+import msgspec
 import psycopg
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from catalog.cleaning.inspection import Finding, inspect_rows
 from catalog.cli.database import Dsn, MaxWait, notify
+from catalog.cli.output import print_json
 from catalog.cli.program import err, out
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import CatalogError
@@ -49,6 +52,9 @@ def adopt_command(
         ),
     ] = None,
     max_wait: MaxWait = locks.MAX_WAIT,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --check: print the findings as JSON.")
+    ] = False,
 ) -> None:
     """Migrate a catalog of an older generation to the current schema, beside readers.
 
@@ -56,10 +62,17 @@ def adopt_command(
     resumes when it is repeated.
     """
     move = duplicates is Duplicates.newest
+    if as_json and not check_only:
+        raise CatalogError("--json: it shows the findings of --check; add that.")
     if check_only:
         with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
             found = inspect(connection, move_duplicates=move, notify=notify, max_wait=max_wait)
-        show(found)
+            rows = inspect_rows(connection) if found.state == "older" else []
+        if as_json:
+            print_json(msgspec.to_builtins({"database": found, "rows": rows}))
+        else:
+            show(found)
+            show_rows(rows)
         _refused(lambda: check(found))
         return
     with _progress() as progress:
@@ -83,7 +96,7 @@ def show(found: Inspection, console: Console = out) -> None:
     """Print the result of an inspection: generation, objects, steps, and what is kept or lost."""
 
     def line(text: str = "") -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        _print(console, text)
 
     if found.generation:
         line(f"An older catalog, generation {found.generation.name}: {'; '.join(found.generation.evidence)}.")
@@ -116,6 +129,30 @@ def show(found: Inspection, console: Console = out) -> None:
             for values in found.unexpected
         ],
     )
+
+
+def show_rows(findings: list[Finding], console: Console = out) -> None:
+    """Print what the rules of cleaning find in the rows."""
+    if not findings:
+        return
+    console.print("What clean_catalog finds in the rows, after the adoption:", highlight=False)
+    for found in findings:
+        read = "" if found.exact else f" (from {found.read:,} rows)"
+        about = "" if found.exact else "about "
+        _print(console, f"  {found.table}, {found.rule}: {about}{found.rows:,} rows can be cleaned{read}")
+        _print(console, f"    {found.about}")
+        for example in found.examples:
+            for column, before in example.before.items():
+                _print(
+                    console, f"      {example.identifier} {column}: {before!r} -> {example.after[column]!r}"
+                )
+        for reason, number in found.left.items():
+            rows = ", ".join(example.identifier for example in found.left_examples[reason])
+            _print(console, f"    {about}{number:,} stay: {reason}, such as {rows}")
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _section(line: Callable[[str], None], title: str, texts: list[str]) -> None:

@@ -8,6 +8,7 @@ A stripe never waits for a row lock: it skips locked rows, which are updated in 
 changes after the selection is updated all the same.
 """
 
+from collections.abc import Callable
 from typing import Any, LiteralString, Unpack
 
 import msgspec
@@ -22,6 +23,9 @@ from catalog.database.statements import SELECT, UPDATE, Update, plain, row_error
 
 __all__ = ["PASSES", "QUERY_ID", "BatchedUpdate", "Preview", "Progress", "preview"]
 STRIPES = 8
+Way = Callable[[sql.Composable, int, int, int], tuple[int, int, int]]
+"""Updates a stripe, given by its condition, number of rows, and first and last row of its group; returns the
+numbers of updated, missing and postponed rows."""
 
 
 class Preview(msgspec.Struct, frozen=True):
@@ -73,38 +77,38 @@ def preview(connection: Connection, update: Update, rows: int = 5) -> Preview:
     return Preview(update.text, counted[0], sample)
 
 
-class BatchedUpdate(Selection):
-    """The update of one query_id; see `Selection`. Each stripe stores its progress in its own transaction.
+class StripedUpdate(Selection):
+    """An update in stripes, each of which stores its progress in its own transaction; see `Selection`.
 
     Args:
         connection: To the catalog database, in autocommit, used by nothing else.
         query_id: Name of the selection.
         run_id: The DAG run.
-        update: Result of `parse_update`.
+        table: The media table.
+        statement: See `Selection`.
+        condition: Result of `parse_condition`.
         stripes: Number of stripes per group.
         options: See `Selection`; `timeout` limits a stripe.
     """
 
     too_long = "raise update_timeout or lower batch_size"
+    updates = UPDATE  # name of the assignments where the user gave them
+    correct = "Correct it, then trigger with the same query_id and resume_update."  # advice when a row fails
 
     def __init__(
         self,
         connection: Connection,
         query_id: str,
         run_id: str,
-        update: Update,
+        table: str,
+        statement: str,
+        condition: str,
         *,
         stripes: int = STRIPES,
         **options: Unpack[SelectionOptions],
     ) -> None:
-        super().__init__(connection, query_id, run_id, update.table, update.text, update.condition, **options)
+        super().__init__(connection, query_id, run_id, table, statement, condition, **options)
         self._stripes = stripes
-        self._group = (0, "", "")  # first row of the current group, its first and last place on disk
-        self._names["set"] = plain(update.assignments)
-        # A user-written SET is in the same statement, so these names must not be those of a table.
-        self._names |= {name: sql.Identifier(f"{query_id}_rows_{name}") for name in ("free", "changed")}
-
-    # the work
 
     def run(self, progress: Progress) -> Progress:
         """Update the rows that are left.
@@ -122,11 +126,7 @@ class BatchedUpdate(Selection):
         """
         if self.finished(progress):
             return progress
-        advice = (
-            "Rows that were changed stay changed. "
-            "Correct it, then trigger with the same query_id and resume_update."
-        )
-        with row_errors(UPDATE, advice):
+        with row_errors(self.updates, f"Rows that were changed stay changed. {self.correct}"):
             while not progress.done:
                 self._stripe(progress)
                 self._report(progress)
@@ -145,7 +145,7 @@ class BatchedUpdate(Selection):
         )
         wanted = len(range(first + (stripe - first) % stripes, last, stripes))
         following = (first, stripe + 1) if stripe + 1 < stripes else (last, 0)
-        ways = [self._update_stripe, self._update_unlocked]
+        ways = list(self._ways())
         while True:
             try:
                 with (
@@ -168,6 +168,55 @@ class BatchedUpdate(Selection):
         progress.updated += updated
         progress.missing += missing
         progress.waiting += left
+
+    def _ways(self) -> tuple[Way, ...]:
+        """Return the ways to update a stripe; the next one is tried if a lock prevents one."""
+        raise NotImplementedError
+
+    def _update_postponed(self) -> tuple[int, int]:
+        """Update the rows of `left` that are free; return the numbers of updated and of missing rows."""
+        raise NotImplementedError
+
+
+class BatchedUpdate(StripedUpdate):
+    """The update of one query_id by one statement; see `StripedUpdate`.
+
+    Args:
+        connection: To the catalog database, in autocommit, used by nothing else.
+        query_id: Name of the selection.
+        run_id: The DAG run.
+        update: Result of `parse_update`.
+        stripes: Number of stripes per group.
+        options: See `StripedUpdate`.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        query_id: str,
+        run_id: str,
+        update: Update,
+        *,
+        stripes: int = STRIPES,
+        **options: Unpack[SelectionOptions],
+    ) -> None:
+        super().__init__(
+            connection,
+            query_id,
+            run_id,
+            update.table,
+            update.text,
+            update.condition,
+            stripes=stripes,
+            **options,
+        )
+        self._group = (0, "", "")  # first row of the current group, its first and last place on disk
+        self._names["set"] = plain(update.assignments)
+        # A user-written SET is in the same statement, so these names must not be those of a table.
+        self._names |= {name: sql.Identifier(f"{query_id}_rows_{name}") for name in ("free", "changed")}
+
+    def _ways(self) -> tuple[Way, ...]:
+        return self._update_stripe, self._update_unlocked
 
     def _bounds(self, first: int, last: int) -> tuple[str, str]:
         """Return the first and the last place on disk (ctid) of a group's rows; cached for its stripes."""

@@ -23,7 +23,7 @@ _NO_DATE = re.compile(r"0000[-:]00[-:]00(?:[T ]00:00(?::00(?:\.0+)?)?)?Z?")
 
 _DROPPED = object()
 _TEXT, _SCALARS = {str}, {str, int, float, bool}
-_LICENSE_KEYS = frozenset(("license_url", "raw_license_url"))
+LICENSE_KEYS = frozenset(("license_url", "raw_license_url"))
 _LOST_TAG = "tag malformed or over the limit"
 
 CleanUrl = Callable[[object], str | None]
@@ -53,7 +53,7 @@ def plain_meta(meta: JsonObject) -> str | None:
         and '" ' not in text
         and ' "' not in text
         and '"0000' not in text
-        and _LICENSE_KEYS.isdisjoint(meta)
+        and LICENSE_KEYS.isdisjoint(meta)
         # orjson escapes all ASCII control characters but DEL; only non-ASCII text can hold others.
         and ("\x7f" not in text if text.isascii() else text.isprintable())
     ):
@@ -62,14 +62,19 @@ def plain_meta(meta: JsonObject) -> str | None:
 
 
 def meta_field(meta: JsonObject, cleaned: Counter[str]) -> str:
-    """Encode metadata; all scalars, including numbers and booleans, become plain text.
+    """Encode metadata, cleaned by `clean_meta`."""
+    return json_field(clean_meta(meta, cleaned))
+
+
+def clean_meta(meta: JsonObject, cleaned: Counter[str]) -> JsonObject:
+    """Return metadata as it is stored; all scalars, including numbers and booleans, become plain text.
 
     HTML is kept under keys that end in `_html`. URLs are kept, whether the key ends in `_url` or the value
     looks like one. Dates of zeros, which some sources use for "unknown", are dropped, and so are the keys of
     the license, which are not for a provider to set.
     """
-    own = {key: value for key, value in meta.items() if key not in _LICENSE_KEYS}
-    return json_field(_Texts("meta_data", cleaned).of_object(own))
+    own = {key: value for key, value in meta.items() if key not in LICENSE_KEYS}
+    return _Texts("meta_data", cleaned).of_object(own)
 
 
 class _Texts:
@@ -127,6 +132,16 @@ def _tag(name: str, provider: str) -> str:
     return orjson.dumps({"name": name, "provider": provider}).decode()
 
 
+def accuracy_of(value: Json) -> int | float | None:
+    """Return the accuracy of a tag, also of a numeric string; None if it is no number from 0 to 100."""
+    if type(value) is str:
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return value if type(value) in (int, float) and 0 <= value <= 100 else None
+
+
 def _tag_object(tag: Json, provider: str) -> str | None:
     """Encode a tag as JSON; return None if it has no name. Its own provider and accuracy are kept."""
     if type(tag) is str:
@@ -138,8 +153,7 @@ def _tag_object(tag: Json, provider: str) -> str | None:
             "name": name,
             "provider": tidy(owner) if type(owner) is str and tidy(owner) else provider,
         }
-        accuracy = tag.get("accuracy")
-        if isinstance(accuracy, int | float) and 0 <= accuracy <= 100:
+        if (accuracy := accuracy_of(tag.get("accuracy"))) is not None:
             kept["accuracy"] = accuracy
         return orjson.dumps(kept).decode()
     return None
@@ -170,7 +184,13 @@ def plain_tags(tags: Json, provider: str) -> str | None:
 
 
 def tags_field(tags: Json, provider: str, cleaned: Counter[str]) -> str | None:
-    """Encode tags in order and without duplicates; return None if there are none."""
+    """Encode tags, cleaned by `clean_tags`; return None if there are none."""
+    text = clean_tags(tags, provider, cleaned)
+    return escape(text) if text else None
+
+
+def clean_tags(tags: Json, provider: str, cleaned: Counter[str]) -> str | None:
+    """Return tags as JSON, in order and without duplicates; None if there are none."""
     if not tags:
         return None
     if type(tags) not in (list, tuple, set, frozenset):
@@ -180,7 +200,7 @@ def tags_field(tags: Json, provider: str, cleaned: Counter[str]) -> str | None:
     kept = list(dict.fromkeys(o for o in objects if o))
     if lost := sum(o is None for o in objects) + max(0, len(kept) - MAX_TAGS):
         cleaned[_LOST_TAG] += lost
-    return escape("[" + ",".join(kept[:MAX_TAGS]) + "]") if kept else None
+    return "[" + ",".join(kept[:MAX_TAGS]) + "]" if kept else None
 
 
 def array_field(names: list[str]) -> str:

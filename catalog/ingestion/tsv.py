@@ -219,19 +219,11 @@ class Encoder:
 
     def _text(self, value: Json, column: str, cut: bool = True, required: bool = False) -> str:
         """Return clean, escaped text of at most the column's size; "" if there is none."""
-        if isinstance(value, dict | list | tuple):
+        text, fault = text_for(column, value, cut)
+        if fault:
             if required:
-                raise Reject(f"{column} is not text")
-            self.cleaned[f"{column} is not text"] += 1
-            value = None
-        text = (
-            "" if value is None else _CLEANING.get(column, tidy)(value if type(value) is str else str(value))
-        )
-        if len(text) > SIZES[column]:
-            if required:
-                raise Reject(f"{column} too long")
-            self.cleaned[f"{column} too long"] += 1
-            text = text[: SIZES[column]].rstrip() if cut else ""
+                raise Reject(fault)
+            self.cleaned[fault] += 1
         if required and not text:
             raise Reject(f"missing {column}")
         return escape(text)
@@ -269,6 +261,25 @@ def _as_json(part: Json) -> Json:
     if isinstance(part, AudioSet | AudioFile):
         return part.given()
     return [_as_json(one) for one in part] if isinstance(part, list | tuple) else part
+
+
+def text_for(column: str, value: Json, cut: bool = True) -> tuple[str, str | None]:
+    """Return the text that a column stores for a value.
+
+    Args:
+        column: A text column of `SIZES`.
+        value: The provider's value, of any type.
+        cut: Cut a text that is too long to the column's size instead of leaving it out.
+
+    Returns:
+        The text, or "" if there is none; and why the value is not stored as a whole, or None.
+    """
+    if isinstance(value, dict | list | tuple):
+        return "", f"{column} is not text"
+    text = "" if value is None else _CLEANING.get(column, tidy)(value if type(value) is str else str(value))
+    if len(text) <= SIZES[column]:
+        return text, None
+    return text[: SIZES[column]].rstrip() if cut else "", f"{column} too long"
 
 
 def _title(text: str) -> str:

@@ -5,6 +5,10 @@ from typing import Any
 from airflow.sdk import Variable, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
+from catalog.cleaning.job import CleaningJob, name_of, selection
+from catalog.cleaning.rule import Rule
+from catalog.cleaning.survey import Survey, survey
+from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.progress import Meter, sigterm_flag
@@ -30,6 +34,11 @@ class ProgressVariable:
                 description="the next row of a batched update, which writes it",
             )
 
+    def forget(self) -> None:
+        """Delete the Variable at the end."""
+        if Variable.get(self.name, default=None) is not None:
+            Variable.delete(self.name)
+
 
 def batched_job(connection: Connection, query_id: str, update: Update, **options: Any) -> BatchedUpdate:
     """Check an update against the server and return it as a job of the current run.
@@ -40,9 +49,13 @@ def batched_job(connection: Connection, query_id: str, update: Update, **options
         update: The parsed statement.
         options: Of `BatchedUpdate`.
     """
-    run = get_current_context()["dag_run"]
     verify(connection, update)
-    return BatchedUpdate(connection, query_id, f"{run.dag_id}/{run.run_id}", update, **options)
+    return BatchedUpdate(connection, query_id, _run(), update, **options)
+
+
+def _run() -> str:
+    run = get_current_context()["dag_run"]
+    return f"{run.dag_id}/{run.run_id}"
 
 
 def run_batched_update(query_id: str, update: Update, *, select: bool = True, **options: Any) -> Progress:
@@ -59,8 +72,7 @@ def run_batched_update(query_id: str, update: Update, *, select: bool = True, **
         Totals over all attempts.
     """
     variable = ProgressVariable(query_id)
-    what_next = f"Clear this task to resume, or drop {query_id}_rows_to_update to give up."
-    with catalog_connection(autocommit=True) as connection, hint(what_next):
+    with catalog_connection(autocommit=True) as connection, hint(_what_next(query_id)):
         job = batched_job(
             connection, query_id, update, progress=variable, should_stop=sigterm_flag(), **options
         )
@@ -69,6 +81,36 @@ def run_batched_update(query_id: str, update: Update, *, select: bool = True, **
             raise AirflowFailException("no rows are selected; clear the task that selects them, as well.")
         progress = job.run(progress or job.select())
         job.finish()
-    if Variable.get(variable.name, default=None) is not None:
-        Variable.delete(variable.name)
+    variable.forget()
     return progress
+
+
+def run_cleaning(rule: Rule, media: MediaType, **options: Any) -> tuple[Progress, Survey]:
+    """Clean a table by a rule, or resume that.
+
+    Args:
+        rule: The rule.
+        media: The media table.
+        options: Of `CleaningJob`.
+
+    Returns:
+        Totals over all attempts, and what the rule leaves of the selected rows. The latter is empty if an
+        earlier attempt has dropped the selection.
+    """
+    name = name_of(rule, media)
+    variable = ProgressVariable(name)
+    with catalog_connection(autocommit=True) as connection, hint(_what_next(name)):
+        job = CleaningJob(
+            connection, _run(), rule, media, progress=variable, should_stop=sigterm_flag(), **options
+        )
+        progress = job.run(job.claim(replace=True) or job.select())
+        left = Survey()
+        if not job.finished(progress):
+            left = survey(connection, [rule], media, selected=selection(rule, media))[rule.name]
+        job.finish()
+    variable.forget()
+    return progress, left
+
+
+def _what_next(name: str) -> str:
+    return f"Clear this task to resume, or drop {name}_rows_to_update to give up."

@@ -23,6 +23,7 @@ TO_FILL: LiteralString = """
 """Condition for a record whose audio set is known, but whose key of the set is not filled."""
 
 UNEXPECTED: dict[str, LiteralString] = {
+    "identifier IS NULL": "identifier is null",
     "provider IS NULL": "provider is null",
     "foreign_identifier IS NULL": "foreign_identifier is null",
     "foreign_landing_url IS NULL": "foreign_landing_url is null",
@@ -85,7 +86,7 @@ def count_rows(connection: Connection, inventory: Inventory, notify: Callable[[s
         notify: Called with a sentence for each table that is read completely.
     """
     rows = {
-        table: _estimate(connection, table)
+        table: estimated_rows(connection, table)
         for table in (*MEDIA, *DELETED, *METRICS)
         if inventory.columns.get(table)
     }
@@ -145,7 +146,7 @@ def _first_column(test: str) -> str:
     return next(word for word in words if word not in ("not", "jsonb_typeof", "isfinite"))
 
 
-def _estimate(connection: Connection, table: str) -> int:
+def estimated_rows(connection: Connection, table: str) -> int:
     """Return the planner's estimate of the rows, which follows from the current number of pages."""
     query = sql.SQL("explain (format json) select from {}").format(sql.Identifier("public", table))
     row = connection.execute(query).fetchone()

@@ -98,8 +98,8 @@ GUARDS = (
         holds="A string longer than its column is truncated and counted.",
         row=16,
         file=TSV,
-        find="        if len(text) > SIZES[column]:\n            if required:\n",
-        replace="        if False:\n            if required:\n",
+        find="    if len(text) <= SIZES[column]:\n",
+        replace="    if True:\n",
         tests=("ingestion/test_tsv.py",),
     ),
     Guard(

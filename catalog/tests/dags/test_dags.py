@@ -44,6 +44,7 @@ def test_all_exist(dagbag, registry):
         "airflow_log_cleanup",
         "batched_update",
         "check_silenced_dags",
+        "clean_catalog",
         "delete_records",
         "flickr_audit_sub_provider_workflow",
         "flickr_thumbnails_removal",

@@ -1,5 +1,6 @@
 """The command `catalog db adopt`."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from catalog.cleaning.inspection import inspect_rows
 from catalog.cli.app import app
 from catalog.tests.database.adopted import OLDEST, connected, contents, duplicate, old, shape
 
@@ -45,6 +47,40 @@ def test_a_check_and_an_adoption(old):
         assert code == 1
         assert "a current catalog already" in error
         assert "catalog db upgrade" in error
+
+
+def test_a_check_reports_what_is_in_the_rows(old):
+    """Each rule has its count, exact or from a sample, and examples; the check changes nothing."""
+    dsn = old("2022", rows=3000)
+    with connected(dsn) as connection:
+        connection.execute("""
+            update image set title = 'A &amp; ' || identifier, width = 0, license = 'by',
+                   license_version = '4.0', meta_data = '{"license_url": "https://creativecommons.org/licenses/by/4.0/"}'
+        """)
+        connection.execute(
+            "update image set license = 'gpl' where identifier in (select identifier from image limit 3)"
+        )
+        columns, before = contents(connection)
+        [images] = connection.execute("select count(*) from image").fetchone()
+    code, text, _ = run("adopt", "--check", "--dsn", dsn)
+    assert code == 0
+    assert f"image, texts: {images:,} rows can be cleaned" in text
+    assert "3 stay: a license that Creative Commons does not have, such as" in text
+    assert "'A &amp; " in text
+    code, _, _ = run("adopt", "--check", "--json", "--dsn", dsn)
+    found = json.loads(CliRunner().invoke(app, ["db", "adopt", "--check", "--json", "--dsn", dsn]).stdout)
+    numbers = {(one["table"], one["rule"]): one for one in found["rows"]}
+    assert numbers["image", "numbers"]["rows"] == images
+    assert numbers["image", "numbers"]["exact"] is True
+    assert found["database"]["generation"]["name"] == "2022"
+    with connected(dsn) as connection:
+        [one] = [
+            f for f in inspect_rows(connection, sample=1500) if (f.table, f.rule) == ("image", "numbers")
+        ]
+        assert (one.exact, 0 < one.read < images) == (False, True)
+        assert images / 3 < one.rows < images * 3
+        assert contents(connection, columns)[1] == before
+    assert run("adopt", "--json", "--dsn", dsn)[0] == 1
 
 
 def test_obstacles_are_listed_line_by_line(old):

@@ -1,0 +1,35 @@
+"""Guards of the cleaning of rows that other programs wrote."""
+
+from catalog.mutants.guard import Guard
+
+TEST_JOB, TEST_RULES = "cleaning/test_job.py", "cleaning/test_rules.py"
+
+GUARDS = (
+    Guard(
+        name="cleaning-writes-over-no-newer-value",
+        holds="A value that was computed from an older version of a row is not written.",
+        row=37,
+        file="catalog/database/sql/update_computed.sql",
+        find=" and {table}.ctid = new_place\n",
+        replace="\n",
+        tests=(f"{TEST_JOB}::test_a_row_that_changes_while_its_value_is_computed_keeps_the_change",),
+    ),
+    Guard(
+        name="cleaning-gives-a-url-once",
+        holds="Two records that would get the same URL do not both get it.",
+        row=37,
+        file="catalog/cleaning/survey.py",
+        find="        if url in taken or hash(url) in claimed:\n",
+        replace="        if url in taken:\n",
+        tests=(f"{TEST_JOB}::test_no_two_records_get_one_url",),
+    ),
+    Guard(
+        name="cleaning-decodes-once",
+        holds="A text that would change when it is cleaned again stays.",
+        row=37,
+        file="catalog/cleaning/rule.py",
+        find="            for column in self.clean(after).changes:\n",
+        replace="            for column in ():\n",
+        tests=(f"{TEST_RULES}::test_a_text_that_was_escaped_twice_stays",),
+    ),
+)
