@@ -56,6 +56,8 @@ def test_all_exist(dagbag, registry):
         "daily_digest",
         "staging_database_restore",
     }
+    for environment in ("production", "staging"):
+        wanted |= {f"{environment}_elasticsearch_cluster_healthcheck"}
     assert set(dagbag.dags) == wanted == set(registry)
 
 

@@ -1,0 +1,24 @@
+"""Guards of the search engine's upkeep."""
+
+from catalog.mutants.guard import Guard
+
+GUARDS = (
+    Guard(
+        name="reported-before-remembered",
+        holds="A change of the engine's state that could not be reported is not remembered as reported.",
+        row=54,
+        file="catalog/dags/elasticsearch_cluster_healthcheck.py",
+        find="        if unsent and unsent.temporary:\n",
+        replace="        if unsent and False:\n",
+        tests=("dags/test_healthcheck.py::test_a_change_that_could_not_be_reported_is_reported_later",),
+    ),
+    Guard(
+        name="unread-is-not-well",
+        holds="A part of the engine's state that cannot be read does not count as well.",
+        row=55,
+        file="catalog/monitoring/cluster.py",
+        find='        return [Problem(f"unread {part}", f"{part} could not be read: {why}")]\n',
+        replace="        return [] if why else []\n",
+        tests=("monitoring/test_cluster.py::test_a_part_that_cannot_be_read_is_not_well",),
+    ),
+)
