@@ -16,6 +16,7 @@ from catalog.dags.common.assets import FILTERED, INDEX
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import API_DB, SEARCH, api_connection
 from catalog.dags.common.context import GIVEN, Params
+from catalog.dags.common.environments import PRODUCTION
 from catalog.dags.common.refreshes import begin_refresh, current_refresh, note_index
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
@@ -45,7 +46,7 @@ document. A term of several words matches as a phrase. After the documents have 
 
 The terms come from the HTTP connection `sensitive_terms` or the Variable `SENSITIVE_TERMS_URL`; an empty list
 is refused. While a data refresh of {media_type} runs, this DAG fails at once, because the refresh deletes the
-index to copy from.
+index to copy from; also while another DAG creates an index or moves an alias.
 """
 
 
@@ -145,7 +146,7 @@ def filtered_dag(media_type: MediaType) -> None:
         },
         example={"destination_index_suffix": "with-new-terms"},
         media_types=(media_type,),
-        conflicts=(f"{media_type}_data_refresh",),
+        conflicts=(f"{media_type}_data_refresh", *PRODUCTION.upkeep),
     ):
         filtered: Any = create_filtered_index()
         chain(refuse_conflicts(), plan_filtered_index(media_type), filtered)

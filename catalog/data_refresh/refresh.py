@@ -17,7 +17,7 @@ from catalog.data_refresh.basis import Basis
 from catalog.database.turns import Turn
 
 Stage = Literal["working", "tables", "promoted"]
-Mode = Literal["full", "incremental", "index_only"]
+Mode = Literal["full", "incremental", "index_only", "copy", "alias"]
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -37,7 +37,8 @@ class Plan(msgspec.Struct, frozen=True):
         live: Alias → index to which it pointed; None if the alias did not exist.
         documents: Alias → source → number of documents, before the refresh.
         mode: `full` replaces tables and indexes, `incremental` changes the live ones, `index_only` replaces
-            the indexes.
+            the indexes. No refreshes, but recorded as such: `copy` makes an index without an alias, `alias`
+            moves an alias to an index that is there.
         reason: Why the mode is `full` although `auto` was asked for; "" otherwise.
         horizon: Horizon of the catalog database before the first row was read.
         inputs: Digest of what determines tables and documents besides the rows; see `basis.inputs`.
@@ -164,6 +165,22 @@ def promoted(connection: Connection) -> set[str]:
         "select made ->> 'uuid' from refresh, jsonb_each(indexes) as i(name, made) where stage = 'promoted'"
     )
     return {uuid for (uuid,) in rows}
+
+
+def is_whole(connection: Connection, uuid: str) -> bool | None:
+    """Return whether an index was complete when it was made, and its tables are live; None if unknown.
+
+    Args:
+        connection: Connection to the catalog database.
+        uuid: The engine's uuid of the index.
+    """
+    row = connection.execute(
+        "select bool_or(stage <> 'working' and made ->> 'documents' is not null)"
+        "  from refresh, jsonb_each(indexes) as i(name, made)"
+        " where made ->> 'uuid' = %s and plan ->> 'mode' is distinct from 'alias'",
+        [uuid],
+    ).fetchone()
+    return row[0] if row else None
 
 
 def note_index(connection: Connection, refresh: Refresh, index: str, made: Made) -> None:

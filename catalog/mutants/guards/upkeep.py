@@ -21,4 +21,24 @@ GUARDS = (
         replace="        return [] if why else []\n",
         tests=("monitoring/test_cluster.py::test_a_part_that_cannot_be_read_is_not_well",),
     ),
+    Guard(
+        name="sensitive-media-behind-a-filtered-alias",
+        holds="No alias of a filtered index is pointed at an index with sensitive media.",
+        row=26,
+        file="catalog/data_refresh/pointing.py",
+        find="    if is_filtered(alias) and not is_filtered(found.name):\n",
+        replace="    if False:\n",
+        tests=("data_refresh/test_pointing.py::test_an_index_that_is_refused",),
+    ),
+    Guard(
+        name="index-that-was-never-whole",
+        holds="No alias is pointed at an index that was never completed, or whose tables are not live.",
+        row=26,
+        file="catalog/data_refresh/refresh.py",
+        find="bool_or(stage <> 'working' and made ->> 'documents' is not null)",
+        replace="bool_or(true)",
+        tests=(
+            "data_refresh/test_pointing.py::test_an_index_is_whole_when_it_was_counted_and_its_tables_are_live",
+        ),
+    ),
 )
