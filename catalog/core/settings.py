@@ -119,7 +119,7 @@ ES_INDEX_THROTTLING_RATE: Setting[float] = _declare(
     "Variable",
     "ES_INDEX_THROTTLING_RATE",
     None,
-    "documents per second while a filtered index is copied; `-1` for no limit",
+    "documents per second while an index is copied by the engine; `-1` for no limit",
     of=Annotated[float, msgspec.Meta(gt=0)] | Annotated[int, msgspec.Meta(ge=-1, le=-1)],
     value=20_000,
 )

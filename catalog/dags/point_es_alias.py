@@ -1,6 +1,6 @@
 """Points an alias of a search engine at another index that is already there."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Param, chain, task
@@ -18,12 +18,11 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import delete_old_index, indexes, make_live, open_for_search
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
-from catalog.data_refresh.refresh import Plan
+from catalog.data_refresh.refresh import EVER, Plan
 
 _MEDIA = "|".join(MEDIA_TYPES)
 ALIAS = rf"^({_MEDIA})(-[a-z0-9][a-z0-9_-]{{0,100}})?{END}"
 INDEX_NAME = rf"^({_MEDIA})-[a-z0-9_-]{{1,190}}{END}"
-EVER = datetime(1970, 1, 1, tzinfo=UTC)
 DOC = """
 {about}
 

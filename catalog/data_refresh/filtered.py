@@ -156,7 +156,7 @@ class FilteredIndex:
                 should_stop=self._should_stop,
                 progress=self._copied,
             )
-        except Retry:
+        except (Retry, Fatal):
             self._save({})  # the progress is unknown: the next attempt recreates the index
             raise
         at.group, at.task = 1, None

@@ -4,7 +4,7 @@ A task that is cleared later works on the same indexes, from the same moment and
 live tables, or refuses to work. A refresh depends neither on the dates of its run nor on XComs.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -17,7 +17,29 @@ from catalog.data_refresh.basis import Basis
 from catalog.database.turns import Turn
 
 Stage = Literal["working", "tables", "promoted"]
+# The time since which moderation counts for an index that may lack any decision.
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
 Mode = Literal["full", "incremental", "index_only", "copy", "alias"]
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """What is copied from another index, and into which form.
+
+    Attributes:
+        origin: Name of the index from which documents are copied.
+        uuid: The engine's uuid of it.
+        query: Matches the documents to copy.
+        settings: Changes of the settings of the new index, as a JSON merge patch.
+        mappings: Changes of its mapping, likewise.
+        notes: What the report says besides.
+    """
+
+    origin: str
+    uuid: str
+    query: dict[str, Any]
+    settings: dict[str, Any] = {}
+    mappings: dict[str, Any] = {}
+    notes: list[str] = []
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -45,6 +67,7 @@ class Plan(msgspec.Struct, frozen=True):
         previous: State that an incremental refresh continues.
         counts: Alias → number of documents, before an incremental refresh wrote any.
         replaced: Alias → number of those that belong to changed records.
+        copy: What the index is copied from; only of the mode `copy`.
     """
 
     media_type: MediaType
@@ -66,6 +89,12 @@ class Plan(msgspec.Struct, frozen=True):
     previous: Basis | None = None
     counts: dict[str, int] = {}
     replaced: dict[str, int] = {}
+    copy: Copy | None = None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The indexes that it makes ready: those behind its aliases, or the one without an alias."""
+        return tuple(self.aliases.values()) or (self.index,)
 
 
 class Made(msgspec.Struct, frozen=True):

@@ -32,7 +32,7 @@ PRODUCTION = Environment(
     "production",
     SEARCH,
     API_DB,
-    ("point_production_es_alias",),
+    ("create_new_production_es_index", "point_production_es_alias"),
     tuple(f"{m}_data_refresh" for m in MEDIA_TYPES)
     + tuple(f"create_filtered_{m}_index" for m in MEDIA_TYPES),
 )
@@ -40,7 +40,7 @@ STAGING = Environment(
     "staging",
     STAGING_SEARCH,
     STAGING_DB,
-    ("point_staging_es_alias",),
+    ("create_new_staging_es_index", "create_proportional_by_source_staging_index", "point_staging_es_alias"),
     ("recreate_full_staging_index", "staging_database_restore"),
 )
 ENVIRONMENTS: dict[str, Environment] = {

@@ -41,6 +41,7 @@ def test_all_exist(dagbag, registry):
         }
     wanted |= {
         "add_license_url",
+        "create_proportional_by_source_staging_index",
         "airflow_log_cleanup",
         "batched_update",
         "check_silenced_dags",
@@ -57,7 +58,11 @@ def test_all_exist(dagbag, registry):
         "staging_database_restore",
     }
     for environment in ("production", "staging"):
-        wanted |= {f"{environment}_elasticsearch_cluster_healthcheck", f"point_{environment}_es_alias"}
+        wanted |= {
+            f"{environment}_elasticsearch_cluster_healthcheck",
+            f"point_{environment}_es_alias",
+            f"create_new_{environment}_es_index",
+        }
     assert set(dagbag.dags) == wanted == set(registry)
 
 
