@@ -113,6 +113,13 @@ class Deploy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api: str = GITHUB_API
 
 
+class Nodes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The Variable SEARCH_ENGINE_NODES: how many nodes each engine has; None if any number is right."""
+
+    production: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
+    staging: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
+
+
 @dataclass(frozen=True)
 class Setting(Generic[T]):
     """A name by which the catalog is configured.

@@ -17,6 +17,7 @@ from catalog.core.setting import (
     Kind,
     Line,
     Link,
+    Nodes,
     PassedOver,
     Reviews,
     Setting,
@@ -82,11 +83,7 @@ for _name, _shown, _meaning in (
         "needed by the data refresh",
         "the search engine, type HTTP; its extra: see [below](#search-engines)",
     ),
-    (
-        "elasticsearch_http_staging",
-        "needed by `recreate_full_staging_index`",
-        "the staging search engine; extra as above",
-    ),
+    ("elasticsearch_http_staging", "needed by staging DAGs", "the staging search engine; extra as above"),
     ("sensitive_terms", "`SENSITIVE_TERMS_URL`", "HTTP address of the list of sensitive terms"),
     ("aws_default", "needed on AWS", "object storage, where `OBJECT_STORAGE` is on S3; RDS"),
     ("slack_notifications", "task log only", "webhook for reports"),
@@ -122,7 +119,7 @@ ES_INDEX_THROTTLING_RATE: Setting[float] = _declare(
     "Variable",
     "ES_INDEX_THROTTLING_RATE",
     None,
-    "documents per second while a filtered index is copied; `-1` for no limit",
+    "documents per second while an index is copied by the engine; `-1` for no limit",
     of=Annotated[float, msgspec.Meta(gt=0)] | Annotated[int, msgspec.Meta(ge=-1, le=-1)],
     value=20_000,
 )
@@ -141,6 +138,11 @@ _text(
     "malformed_setting_<name>",
     "written when a setting is malformed",
     "when the last alert about it was sent; one alert per day",
+)
+_text(
+    "search_engine_health_<environment>",
+    "written by the healthchecks",
+    "the state of the search engine that was reported last",
 )
 
 OAUTH2_PROVIDER_SECRETS: Setting[dict[str, dict[str, Any]]] = _declare(
@@ -213,6 +215,14 @@ DATA_REFRESH_MOST_CHANGED: Setting[int] = _declare(
     "case; `0`: none)",
     of=Annotated[int, msgspec.Meta(ge=0, le=100)],
     value=10,
+)
+SEARCH_ENGINE_NODES: Setting[Nodes] = _declare(
+    "Variable, JSON",
+    "SEARCH_ENGINE_NODES",
+    "not compared",
+    '`{"production": 3, "staging": 1}`: number of nodes that each search engine should have',
+    of=Nodes,
+    value=Nodes(),
 )
 DASHBOARD_THUMBNAILS = _switch(
     "DASHBOARD_THUMBNAILS",

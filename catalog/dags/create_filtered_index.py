@@ -3,7 +3,7 @@
 Run it after a change to the list of terms; a data refresh rebuilds the filtered index anyway.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +16,7 @@ from catalog.dags.common.assets import FILTERED, INDEX
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import API_DB, SEARCH, api_connection
 from catalog.dags.common.context import GIVEN, Params
+from catalog.dags.common.environments import PRODUCTION
 from catalog.dags.common.refreshes import begin_refresh, current_refresh, note_index
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
@@ -31,7 +32,7 @@ from catalog.dags.groups.indexing import (
 )
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
-from catalog.data_refresh.refresh import Plan
+from catalog.data_refresh.refresh import EVER, Plan
 
 SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END
 DOC = """
@@ -45,7 +46,7 @@ document. A term of several words matches as a phrase. After the documents have 
 
 The terms come from the HTTP connection `sensitive_terms` or the Variable `SENSITIVE_TERMS_URL`; an empty list
 is refused. While a data refresh of {media_type} runs, this DAG fails at once, because the refresh deletes the
-index to copy from.
+index to copy from; also while another DAG creates an index or moves an alias.
 """
 
 
@@ -63,6 +64,12 @@ def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
                 f"there is no index {origin or media_type}; look for it with GET _cat/indices/{media_type}-*."
             )
         engine.require_index(origin)
+        if copied := engine.meta(origin).get("copied_from"):
+            raise Fatal(
+                f"{origin} was copied from {copied} without the words in which only sensitive terms are "
+                f"searched, so that the filtered index would show sensitive media. Copy from {copied}, or "
+                'trigger the data refresh with {"index_only": true}.'
+            )
         destination = (
             f"{media_type}-{params['destination_index_suffix'] or f'{number}-{uuid4().hex[:12]}'}-filtered"
         )
@@ -72,7 +79,7 @@ def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
             )
         # The live index is kept up by the API; any other may have missed whatever moderators decided.
         with api_connection(autocommit=True) as api:
-            since = moderation_moment(api) if origin == live else datetime(1970, 1, 1, tzinfo=UTC)
+            since = moderation_moment(api) if origin == live else EVER
         # The documents of the origin were made under its policy.
         policy = engine.meta(origin).get("tag_policy") or msgspec.to_builtins(tag_policy())
         return Plan(
@@ -145,7 +152,7 @@ def filtered_dag(media_type: MediaType) -> None:
         },
         example={"destination_index_suffix": "with-new-terms"},
         media_types=(media_type,),
-        conflicts=(f"{media_type}_data_refresh",),
+        conflicts=(f"{media_type}_data_refresh", *PRODUCTION.upkeep),
     ):
         filtered: Any = create_filtered_index()
         chain(refuse_conflicts(), plan_filtered_index(media_type), filtered)

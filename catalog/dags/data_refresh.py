@@ -19,6 +19,7 @@ from catalog.dags.common import metrics
 from catalog.dags.common.assets import API, CATALOG, FILTERED, INDEX, POPULARITY
 from catalog.dags.common.connections import api_connection, catalog_connection
 from catalog.dags.common.context import GIVEN, Params, TaskInstance
+from catalog.dags.common.environments import PRODUCTION
 from catalog.dags.common.refreshes import current_refresh
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
@@ -58,7 +59,8 @@ DOC = """
 
 1. The first task checks everything that would otherwise fail hours later: conf, tag policy, sensitive terms,
    both databases and the search engine.
-2. The run waits while another data refresh runs, or while a filtered index of {media_type} is created.
+2. The run waits while another data refresh runs, while a filtered index of {media_type} is created, or while
+   another DAG creates an index or moves an alias.
 3. The plan of the refresh is recorded once: the names of its indexes, the moment from which moderation
    decisions are applied, the definition of the live tables, and what is live now.
 4. Rows stream from the catalog into `temp_import_*` tables. Up to four mapped tasks (Variable
@@ -258,7 +260,11 @@ def refresh_dag(media_type: MediaType) -> None:
         media_types=(media_type,),
         max_active_tasks=64,
         dagrun_timeout=RUN_TIMEOUT[media_type],
-        conflicts=(f"{OTHER[media_type]}_data_refresh", f"create_filtered_{media_type}_index"),
+        conflicts=(
+            f"{OTHER[media_type]}_data_refresh",
+            f"create_filtered_{media_type}_index",
+            *PRODUCTION.upkeep,
+        ),
     ):
         sessions: Any = begin(media_type)
         copy = copy_tables.override(execution_timeout=COPY_TIMEOUT[media_type], retries=4)

@@ -7,7 +7,7 @@ counted. Then the alias (`<media_type>-full`, or `target_alias_override`) is mov
 run leaves are deleted by the next one.
 
 The DAG fails at once while `staging_database_restore` runs, which replaces the table; that DAG waits for this
-one.
+one. It also fails at once while another DAG creates an index of staging or moves an alias.
 """
 
 from datetime import timedelta
@@ -15,18 +15,19 @@ from typing import Any
 
 import msgspec
 from airflow.sdk import Param, chain, task
-from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.media import MEDIA_TYPES
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import STAGING_DB, STAGING_SEARCH, database_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params
+from catalog.dags.common.environments import STAGING
 from catalog.dags.common.refreshes import begin_refresh, current_refresh
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
     check_index,
     delete_left_overs,
+    delete_old_index,
     index_range,
     indexes,
     make_index,
@@ -90,18 +91,6 @@ def point_alias(checked: dict[str, Any]) -> str:
     )
 
 
-@task
-def delete_old_index(params: Params = GIVEN) -> list[str]:
-    """Delete the old index; skipped if the conf keeps it, or another alias points at it."""
-    refresh = current_refresh("promoted")
-    [old] = refresh.plan.live.values()
-    if not params["delete_old_index"] or not old or old in refresh.plan.aliases.values():
-        raise AirflowSkipException("no old index to delete.")
-    if others := indexes(STAGING_SEARCH).delete_unless_aliased(old):
-        raise AirflowSkipException(f"{old} is kept: {', '.join(others)} points at it.")
-    return [old]
-
-
 with catalog_dag(
     "recreate_full_staging_index",
     "database",
@@ -128,7 +117,7 @@ with catalog_dag(
     example={"media_type": "image", "delete_old_index": True},
     media_types=MEDIA_TYPES,
     max_active_tasks=64,
-    conflicts=("staging_database_restore",),
+    conflicts=("staging_database_restore", *STAGING.upkeep),
 ):
     parts: Any = split_ranges()
     done: Any = index_range.expand(part=parts)

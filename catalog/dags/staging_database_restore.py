@@ -9,9 +9,9 @@ The Variable `STAGING_RESTORE_DATABASES` names the instances (`production`, `sta
 and `STAGING_DEPLOY` the deployment (`repository`, `workflow`, `package`; without it that step is skipped; the
 token is `GITHUB_API_KEY`). A run is skipped if `SKIP_STAGING_DATABASE_RESTORE` is `true`. The AWS connection
 is `aws_default`, or the one that the environment variable `AWS_RDS_CONN_ID` names. The DAG waits while
-`recreate_full_staging_index` runs. Each step can be cleared and repeated at any later time: it does what is
-still to be done, or nothing, or refuses. A run whose database is staging does not restore another one;
-trigger a new run for that.
+`recreate_full_staging_index`, or another DAG that changes staging's indexes, runs. Each step can be cleared
+and repeated at any later time: it does what is still to be done, or nothing, or refuses. A run whose database
+is staging does not restore another one; trigger a new run for that.
 """
 
 from datetime import date, timedelta
@@ -23,6 +23,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from catalog.core.settings import SKIP_STAGING_DATABASE_RESTORE, STAGING_DEPLOY, STAGING_RESTORE_DATABASES
 from catalog.dags.common.aws import POKE, rds
 from catalog.dags.common.connections import STAGING_DB, database_connection
+from catalog.dags.common.environments import STAGING
 from catalog.dags.common.github import github
 from catalog.dags.common.retries import hint
 from catalog.dags.common.variables import value_of
@@ -160,7 +161,7 @@ with catalog_dag(
     start_date=date(2023, 5, 1),
     dagrun_timeout=timedelta(days=8),
     max_active_tasks=4,
-    conflicts=("recreate_full_staging_index",),
+    conflicts=("recreate_full_staging_index", *STAGING.upkeep),
 ):
     snapshot: Any = get_latest_prod_snapshot()
     details: Any = get_staging_db_details()

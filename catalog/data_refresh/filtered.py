@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import msgspec
 from elasticsearch import NotFoundError
 
-from catalog.core.errors import Fatal, Retry
+from catalog.core.errors import Fatal, Interrupted, Retry
+from catalog.data_refresh.bulk import BulkSender, delete_action
 from catalog.data_refresh.client import ask
 from catalog.data_refresh.reindexing import reindex, wait_for
 from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.sensitive import sensitive_groups
+from catalog.data_refresh.sensitive import sensitive_groups, unstored
+from catalog.data_refresh.templates import WINDOW
 
 
 class Filtered(NamedTuple):
@@ -43,6 +45,7 @@ class _Progress(msgspec.Struct):
         group: The current group of terms.
         task: The engine's task for this group.
         copied: Copied documents; -1 until the copy is complete.
+        left: Documents of the copy before the current group was deleted; -1 until they are counted.
     """
 
     uuid: str
@@ -52,6 +55,7 @@ class _Progress(msgspec.Struct):
     group: int = 0
     task: str | None = None
     copied: int = -1
+    left: int = -1
 
 
 class FilteredIndex:
@@ -156,7 +160,7 @@ class FilteredIndex:
                 should_stop=self._should_stop,
                 progress=self._copied,
             )
-        except Retry:
+        except (Retry, Fatal):
             self._save({})  # the progress is unknown: the next attempt recreates the index
             raise
         at.group, at.task = 1, None
@@ -168,6 +172,10 @@ class FilteredIndex:
     def _delete(self, at: _Progress) -> None:
         """Delete the documents that a group of terms matches from the copy. It is idempotent."""
         self._indexes.require(self._name, at.uuid)
+        if at.left < 0:
+            self._indexes.refresh(self._name)
+            at.left = self._indexes.count(self._name)
+            self._note(at)
         if at.task is None:
             self._indexes.refresh(self._name)
             before = self._indexes.count(self._name, self._groups[at.group])
@@ -201,6 +209,18 @@ class FilteredIndex:
                 raise Retry(
                     f"the engine failed to delete sensitive documents from {self._name}: {str(problem)[:500]}"
                 )
-            at.hidden += int(response["deleted"])
-        at.group += 1
+        self._delete_unstored(at)
+        self._indexes.refresh(self._name)
+        at.hidden += at.left - self._indexes.count(self._name)
+        at.group, at.left = at.group + 1, -1
         self._note(at)
+
+    def _delete_unstored(self, at: _Progress) -> None:
+        """Delete the documents that only a field matches which the copy lacks; the origin has it."""
+        writer = self._indexes.require(self._name, at.uuid).writer
+        sender = BulkSender(self._indexes.client, writer, pause=self._indexes.pause)
+        for keys in self._indexes.found(self._origin, unstored(self._groups[at.group]), WINDOW):
+            if self._should_stop():
+                raise Interrupted("asked to stop; the next attempt goes on with this group of terms.")
+            for one in sender.send([delete_action(key) for key in keys]).rejections:
+                raise Fatal(f"the engine does not delete {one.key} from {self._name}: {one.reason}")

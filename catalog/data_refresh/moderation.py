@@ -133,7 +133,7 @@ def taken_back(api: Connection, indexes: Indexes, index: str, media_type: MediaT
     """).format(
         table=sql.Identifier("public", media_type), marks=sql.Identifier("public", f"api_mature{media_type}")
     )
-    for batch in indexes.marked(index, BATCH):
+    for batch in indexes.found(index, _MATURE, BATCH):
         if harmless := [key for key, own in api.execute(query, [batch]) if not says_mature(own)]:
             yield harmless
 

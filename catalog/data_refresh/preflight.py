@@ -1,7 +1,7 @@
 """Checks of what the search engine would refuse hours later: names, aliases, limits, privileges."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -128,17 +128,24 @@ def alias_problems(indexes: Indexes, alias: str) -> list[str]:
             problems.append(
                 f"the alias {alias} has {', '.join(lost)}, which moving it would lose; make it a plain alias"
             )
-        settings = about["settings"]["index"]
-        blocks = [key for key in _BLOCKS if str(settings.get("blocks", {}).get(key, "")).lower() == "true"]
-        problems += [
-            f"the index {name} has index.blocks.{key}, so {alias} cannot be moved away from it; set it "
-            "to null"
-            for key in blocks
-        ]
-        if str(settings.get("frozen", "")).lower() == "true":
-            problems.append(f"the index {name} is frozen; unfreeze it (POST {name}/_unfreeze)")
-        if str(settings.get("verified_before_close", "")).lower() == "true":
-            problems.append(f"the index {name} is closed; open it (POST {name}/_open)")
+        problems += index_problems(name, about["settings"]["index"], f"{alias} cannot be moved away from it")
+    return problems
+
+
+def index_problems(name: str, settings: Mapping[str, Any], effect: str) -> list[str]:
+    """Return what is wrong with an index from or to which an alias is moved: blocks, frozen, closed.
+
+    Args:
+        name: Name of the index.
+        settings: Its settings below `index`.
+        effect: What a block prevents.
+    """
+    blocks = [key for key in _BLOCKS if str(settings.get("blocks", {}).get(key, "")).lower() == "true"]
+    problems = [f"the index {name} has index.blocks.{key}, so {effect}; set it to null" for key in blocks]
+    if str(settings.get("frozen", "")).lower() == "true":
+        problems.append(f"the index {name} is frozen; unfreeze it (POST {name}/_unfreeze)")
+    if str(settings.get("verified_before_close", "")).lower() == "true":
+        problems.append(f"the index {name} is closed; open it (POST {name}/_open)")
     return problems
 
 

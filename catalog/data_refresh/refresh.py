@@ -4,7 +4,7 @@ A task that is cleared later works on the same indexes, from the same moment and
 live tables, or refuses to work. A refresh depends neither on the dates of its run nor on XComs.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -17,7 +17,29 @@ from catalog.data_refresh.basis import Basis
 from catalog.database.turns import Turn
 
 Stage = Literal["working", "tables", "promoted"]
-Mode = Literal["full", "incremental", "index_only"]
+# The time since which moderation counts for an index that may lack any decision.
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
+Mode = Literal["full", "incremental", "index_only", "copy", "alias"]
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """What is copied from another index, and into which form.
+
+    Attributes:
+        origin: Name of the index from which documents are copied.
+        uuid: The engine's uuid of it.
+        query: Matches the documents to copy.
+        settings: Changes of the settings of the new index, as a JSON merge patch.
+        mappings: Changes of its mapping, likewise.
+        notes: What the report says besides.
+    """
+
+    origin: str
+    uuid: str
+    query: dict[str, Any]
+    settings: dict[str, Any] = {}
+    mappings: dict[str, Any] = {}
+    notes: list[str] = []
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -37,13 +59,15 @@ class Plan(msgspec.Struct, frozen=True):
         live: Alias → index to which it pointed; None if the alias did not exist.
         documents: Alias → source → number of documents, before the refresh.
         mode: `full` replaces tables and indexes, `incremental` changes the live ones, `index_only` replaces
-            the indexes.
+            the indexes. No refreshes, but recorded as such: `copy` makes an index without an alias, `alias`
+            moves an alias to an index that is there.
         reason: Why the mode is `full` although `auto` was asked for; "" otherwise.
         horizon: Horizon of the catalog database before the first row was read.
         inputs: Digest of what determines tables and documents besides the rows; see `basis.inputs`.
         previous: State that an incremental refresh continues.
         counts: Alias → number of documents, before an incremental refresh wrote any.
         replaced: Alias → number of those that belong to changed records.
+        copy: What the index is copied from; only of the mode `copy`.
     """
 
     media_type: MediaType
@@ -65,6 +89,12 @@ class Plan(msgspec.Struct, frozen=True):
     previous: Basis | None = None
     counts: dict[str, int] = {}
     replaced: dict[str, int] = {}
+    copy: Copy | None = None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The indexes that it makes ready: those behind its aliases, or the one without an alias."""
+        return tuple(self.aliases.values()) or (self.index,)
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -164,6 +194,22 @@ def promoted(connection: Connection) -> set[str]:
         "select made ->> 'uuid' from refresh, jsonb_each(indexes) as i(name, made) where stage = 'promoted'"
     )
     return {uuid for (uuid,) in rows}
+
+
+def is_whole(connection: Connection, uuid: str) -> bool | None:
+    """Return whether an index was complete when it was made, and its tables are live; None if unknown.
+
+    Args:
+        connection: Connection to the catalog database.
+        uuid: The engine's uuid of the index.
+    """
+    row = connection.execute(
+        "select bool_or(stage <> 'working' and made ->> 'documents' is not null)"
+        "  from refresh, jsonb_each(indexes) as i(name, made)"
+        " where made ->> 'uuid' = %s and plan ->> 'mode' is distinct from 'alias'",
+        [uuid],
+    ).fetchone()
+    return row[0] if row else None
 
 
 def note_index(connection: Connection, refresh: Refresh, index: str, made: Made) -> None:

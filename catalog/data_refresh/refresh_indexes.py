@@ -11,6 +11,7 @@ from psycopg import sql
 
 from catalog.core.errors import Refused
 from catalog.core.session import Connection
+from catalog.data_refresh.customizing import customized
 from catalog.data_refresh.mapping import SHARDS, index_body, index_meta
 from catalog.data_refresh.moderation import follow, number_deleted
 from catalog.data_refresh.readiness import finalize
@@ -48,7 +49,12 @@ class RefreshIndexes:
         """
         plan, refresh = self._plan, self._refresh
         meta = index_meta(plan.media_type, refresh.dag_id, refresh.run_id, policy_from(plan.policy))
-        return self.engine.create(name, index_body(plan.media_type, meta, shards or SHARDS[plan.media_type]))
+        if plan.copy:
+            meta["copied_from"] = plan.copy.origin
+        body = index_body(plan.media_type, meta, shards or SHARDS[plan.media_type])
+        if plan.copy:
+            body = customized(body, plan.copy.settings, plan.copy.mappings)
+        return self.engine.create(name, body)
 
     def follow_moderation(self, api: Connection, name: str) -> None:
         """Apply the decisions that moderators have made since the refresh began."""
@@ -91,7 +97,7 @@ class RefreshIndexes:
 
     def open(self, replicas: int) -> None:
         """Create the replicas, before the indexes are searched."""
-        for name in self._plan.aliases.values():
+        for name in self._plan.targets:
             self.engine.require(name, self._refresh.made(name).uuid)
             finalize(self.engine, name, replicas, REPLICA_TIMEOUT)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from elasticsearch import NotFoundError
 
-from catalog.core.errors import Interrupted, Retry
+from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.data_refresh.client import ask
 from catalog.data_refresh.search import Indexes
 
@@ -42,6 +42,7 @@ def reindex(
 
     Raises:
         Retry: The engine failed to copy all documents.
+        Fatal: It refuses documents, because they do not fit the mapping of the destination.
     """
     target = indexes.require(destination, uuid)
     if task is None:
@@ -62,7 +63,12 @@ def reindex(
     indexes.require(destination, target.uuid)
     response = found.get("response", {})
     if problem := found.get("error") or response.get("failures") or response.get("canceled"):
-        raise Retry(f"the engine could not copy {origin} to {destination}: {str(problem)[:500]}")
+        failures = response.get("failures") or []
+        final = failures and all(failure.get("status") == 400 for failure in failures)
+        # A document that does not fit the mapping never will.
+        raise (Fatal if final else Retry)(
+            f"the engine could not copy {origin} to {destination}: {str(problem)[:500]}"
+        )
     return int(response["created"]) + int(response["updated"])
 
 

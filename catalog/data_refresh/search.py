@@ -278,11 +278,12 @@ class Indexes:
             self.delete([name])
         return keepers
 
-    def marked(self, name: str, size: int) -> Iterator[list[str]]:
-        """Yield batches of identifiers of visible documents that are mature.
+    def found(self, name: str, query: Mapping[str, Any], size: int) -> Iterator[list[str]]:
+        """Yield batches of identifiers of visible documents that match a query.
 
         Args:
-            name: Name of the index.
+            name: Name or alias of the index.
+            query: Matches the documents.
             size: Documents per batch, at most `templates.WINDOW`.
         """
         after = None
@@ -290,7 +291,7 @@ class Indexes:
             answer = self.ask(
                 self.client.search,
                 index=name,
-                query={"term": {"mature": True}},
+                query=query,
                 size=size,
                 source=False,
                 sort=[{"id": "asc"}],

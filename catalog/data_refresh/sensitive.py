@@ -13,7 +13,8 @@ from typing import Any
 from catalog.core.errors import Fatal
 from catalog.data_refresh.normal_form import normal_form
 
-FIELDS = ("title.raw", "description.raw", "tags.name.raw", "sensitive_text")
+UNSTORED = "sensitive_text"  # is searched, but not in `_source`
+FIELDS = ("title.raw", "description.raw", "tags.name.raw", UNSTORED)
 _ONE_WORD = re.compile(r"[a-z0-9]+")
 # A page instead of a list; `<3` is a term.
 _MARKUP = re.compile(r"<!doctype|<!--|<\?xml|</?[a-z][a-z0-9-]*(?:\s[^<>]*)?/?>")
@@ -55,6 +56,12 @@ def sensitive_groups(terms: Iterable[str]) -> list[dict[str, Any]]:
         _any([{kind: {field: value}} for kind, value in clauses[i : i + PER_FIELD] for field in FIELDS])
         for i in range(0, len(clauses), PER_FIELD)
     ]
+
+
+def unstored(group: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a query of `sensitive_groups` that searches what copies of an index lack."""
+    clauses = group["bool"]["should"]
+    return _any([clause for clause in clauses if any(UNSTORED in fields for fields in clause.values())])
 
 
 def sensitive(terms: Iterable[str]) -> dict[str, Any]:

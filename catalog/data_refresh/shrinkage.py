@@ -135,6 +135,25 @@ def _by_reference(api: Connection, table: str) -> list[str]:
     return found
 
 
+def shrunken_alias(alias: str, before: Mapping[str, int], now: Mapping[str, int], most: float) -> list[str]:
+    """Return findings if another index behind an alias has suspiciously few documents, of all or of a source.
+
+    Args:
+        alias: Name of the alias.
+        before: Documents by source behind the alias.
+        now: Documents by source of the other index.
+        most: Share of all documents that may be missing.
+    """
+    found = [shrunk(f"documents of {alias}", before, sum(now.values()), most)]
+    found += [
+        f"documents of {name}: {now.get(name, 0):,} instead of {number:,} that are live. If that is right, "
+        'trigger a new run with {"accept_shrinkage": true}'
+        for name, number in sorted(before.items())
+        if number >= SOURCE_SIZE and now.get(name, 0) <= (1 - SOURCE) * number
+    ]
+    return [finding for finding in found if finding]
+
+
 def shrunk(what: str, before: Mapping[str, int], now: int, most: float) -> str | None:
     """Return a finding if a new table or index is suspiciously small, otherwise None.
 

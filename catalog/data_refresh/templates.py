@@ -32,20 +32,31 @@ def template_problems(name: str, about: Mapping[str, Any]) -> list[str]:
         name: Name of the index.
         about: `settings`, `mappings` and `aliases`, as returned by the engine; `aliases` without our own.
     """
-    settings = _nested(about.get("settings") or {}).get("index", {})
+    settings = nested(about.get("settings") or {}).get("index", {})
     found = [
         f"the alias {alias}, under which it would be searched at once"
         for alias in sorted(about.get("aliases") or {})
     ]
-    for key, why in _ADDED.items():
-        value = _at(settings, key)
-        if value not in (None, "", "false", "_none", {}, []) and _is_on(value):
-            found.append(f"index.{key}, which {why}")
+    found += unwanted_settings(settings)
     if (window := _at(settings, "max_result_window")) is not None and int(window) < WINDOW:
         found.append(f"index.max_result_window of {window}, below the {WINDOW} that readers request")
     if str(_at(settings, "routing.allocation.enable") or "all").lower() == "none":
         found.append("index.routing.allocation.enable: none, so no node allocates its shards")
     return [f"a template of the search engine gives {name} {what}; {_ADVICE}" for what in found]
+
+
+def unwanted_settings(settings: Mapping[str, Any]) -> list[str]:
+    """Return the settings that an index of the catalog must not have, each with its effect.
+
+    Args:
+        settings: Settings below `index`, as a tree.
+    """
+    found = []
+    for key, why in _ADDED.items():
+        value = _at(settings, key)
+        if value not in (None, "", "false", "_none", {}, []) and _is_on(value):
+            found.append(f"index.{key}, which {why}")
+    return found
 
 
 def mapping_problems(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -75,7 +86,7 @@ def _legacy(client: Elasticsearch, name: str) -> Iterator[Mapping[str, Any]]:
             yield about
 
 
-def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings as a tree, whether their keys are nested or dotted."""
     tree: dict[str, Any] = {}
     for key, value in settings.items():
@@ -85,7 +96,7 @@ def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
             place = place.setdefault(step, {})
         if isinstance(value, Mapping):
             below = place.setdefault(last, {})
-            below.update(_nested(value))
+            below.update(nested(value))
         else:
             place[last] = value
     return tree

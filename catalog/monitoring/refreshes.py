@@ -99,11 +99,13 @@ _REFRESHES = """
            plan -> 'documents' -> (plan ->> 'media_type') as documents
       from refresh r join turn t using (number)
      where plan ->> 'media_type' = %(media_type)s
+       and plan ->> 'search' is distinct from 'elasticsearch_http_staging'
+       and coalesce(plan ->> 'mode', 'full') not in ('copy', 'alias')
 """
 
 
 def refreshes(connection: Connection, media_type: MediaType, limit: int) -> list[Refreshed]:
-    """Return the newest refreshes of a media type, newest first."""
+    """Return the newest refreshes of production of a media type, newest first."""
     query = f"{_REFRESHES} order by number desc limit %(limit)s"
     return _refreshed(connection, query, {"media_type": media_type, "limit": limit})
 

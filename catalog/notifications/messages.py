@@ -18,6 +18,7 @@ from catalog.notifications.lengths import shortened
 
 _UNITS = (("week", 604_800), ("day", 86_400), ("hour", 3_600), ("min", 60), ("sec", 1))
 _SHORTFALLS = 10  # that a message lists
+_PROBLEMS = 20  # of a search engine, that a message lists
 _EXCEPTION = 2000  # characters of an exception
 COUNTS = ("fetched", "inserted", "updated", "unchanged", "skipped", "rejected")
 
@@ -48,6 +49,24 @@ class StaleEntry(Protocol):
     def pattern(self) -> str | None: ...
     @property
     def note(self) -> str: ...
+
+
+class EngineProblem(Protocol):
+    """Something that is wrong with a search engine (`monitoring/cluster_state.py`)."""
+
+    @property
+    def text(self) -> str: ...
+
+
+class EngineState(Protocol):
+    """State of a search engine (`monitoring/cluster_state.py`)."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def problems(self) -> Sequence[EngineProblem]: ...
+    @property
+    def about(self) -> str: ...
 
 
 def flags_of(report: Report) -> str:
@@ -287,6 +306,32 @@ def malformed_setting(dag_id: str, task_id: str, problem: str) -> Message:
         alert=True,
         summary=escaped(problem),
         lines=(f"Found by `{dag_id}`, task `{task_id}`.",),
+    )
+
+
+def engine_state(dag_id: str, task_id: str, engine: str, found: EngineState, before: str | None) -> Message:
+    """Build an alert about a search engine whose state has changed.
+
+    Args:
+        dag_id: The DAG that watches it.
+        task_id: The task that watches it.
+        engine: Its name, such as `production`.
+        found: Its state.
+        before: The state that was reported last; None at the first check.
+    """
+    fields = {"Before": before or "not checked", "Now": found.about}
+    lines = [f"  - {escaped(problem.text)}" for problem in found.problems[:_PROBLEMS]]
+    if more := len(found.problems) - len(lines):
+        lines.append(f"  - and {more:,} more")
+    return Message(
+        f"Search engine: {found.state}",
+        "Search Engine Health",
+        dag_id,
+        task_id,
+        alert=True,
+        summary=f"The {engine} search engine is {found.state}.",
+        fields={name: escaped(value) for name, value in fields.items() if value},
+        lines=tuple(lines),
     )
 
 

@@ -87,6 +87,15 @@ class SearchConnection(NamedTuple):
     replicas: int
 
 
+def is_configured(conn_id: str) -> bool:
+    """Return whether there is an Airflow connection."""
+    try:
+        AirflowConnection.get(conn_id)
+    except AirflowNotFoundException:
+        return False
+    return True
+
+
 def search_connection(conn_id: str = SEARCH) -> SearchConnection:
     """Connect to the search engine of an Airflow connection.
 

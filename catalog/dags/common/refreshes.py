@@ -30,7 +30,8 @@ def begin_refresh(plan: Callable[[int], Plan]) -> Refresh:
     with catalog_connection(autocommit=True) as catalog:
         turn = current_turn(catalog)
         found = refreshes.begun(catalog, turn) or refreshes.begin(catalog, turn, plan(turn.number))
-    log.info("refresh %d, into %s", found.number, ", ".join(found.plan.aliases.values()))
+    into = ", ".join(found.plan.aliases.values()) or found.plan.index
+    log.info("refresh %d, into %s", found.number, into)
     return found
 
 
@@ -45,6 +46,12 @@ def current_refresh(*stages: Stage) -> Refresh:
     if stages and found.stage not in stages:
         raise Refused(f"refresh {found.number} is not where this task belongs: {WAY_OUT[found.stage]}.")
     return found
+
+
+def is_whole(uuid: str) -> bool | None:
+    """Return whether an index was complete when it was made; None if no refresh has recorded it."""
+    with catalog_connection(autocommit=True) as catalog:
+        return refreshes.is_whole(catalog, uuid)
 
 
 def promoted_indexes() -> set[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from airflow.sdk import get_current_context, task
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from catalog.core.media import MediaType
 from catalog.core.settings import (
@@ -330,6 +330,18 @@ def delete_old_indexes(refresh: Refresh, made_by: list[str]) -> list[str]:
         made_by: Ids of the DAGs whose left-over indexes are deleted.
     """
     return indexes_of(refresh).delete_replaced() + delete_left_overs(refresh, made_by)
+
+
+@task
+def delete_old_index(params: Params = GIVEN) -> list[str]:
+    """Delete the old index; skipped if the conf keeps it, or another alias points at it."""
+    refresh = current_refresh("promoted")
+    [old] = refresh.plan.live.values()
+    if not params["delete_old_index"] or not old or old in refresh.plan.aliases.values():
+        raise AirflowSkipException("no old index to delete.")
+    if others := indexes(refresh.plan.search).delete_unless_aliased(old):
+        raise AirflowSkipException(f"{old} is kept: {', '.join(others)} points at it.")
+    return [old]
 
 
 def delete_left_overs(refresh: Refresh, made_by: list[str], *, all_but_promoted: bool = False) -> list[str]:

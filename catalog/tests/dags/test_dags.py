@@ -41,6 +41,7 @@ def test_all_exist(dagbag, registry):
         }
     wanted |= {
         "add_license_url",
+        "create_proportional_by_source_staging_index",
         "airflow_log_cleanup",
         "batched_update",
         "check_silenced_dags",
@@ -57,6 +58,12 @@ def test_all_exist(dagbag, registry):
         "daily_digest",
         "staging_database_restore",
     }
+    for environment in ("production", "staging"):
+        wanted |= {
+            f"{environment}_elasticsearch_cluster_healthcheck",
+            f"point_{environment}_es_alias",
+            f"create_new_{environment}_es_index",
+        }
     assert set(dagbag.dags) == wanted == set(registry)
 
 
@@ -314,3 +321,11 @@ DAG_FILES = sorted((Path(__file__).parents[2] / "dags").rglob("*.py"))
 @pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.name)
 def test_no_file_uses_dates_that_manual_runs_lack(path):
     assert not re.search(r"\bts_nodash\b|\{\{\s*ds\b|context\[.ds.\]", path.read_text())
+
+
+def test_conflicts_are_mutual(registry):
+    """Each of two DAGs would otherwise begin beside the other, depending on which one is first."""
+    pairs = {(spec.dag_id, other) for spec in registry.values() for other in spec.conflicts}
+    assert len(pairs) > 10
+    assert {(b, a) for a, b in pairs} == pairs
+    assert {other for _, other in pairs} <= set(registry)

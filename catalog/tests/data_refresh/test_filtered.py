@@ -94,6 +94,20 @@ def test_any_number_of_terms(search, monkeypatch, words):
     assert shown(search, titles) == {"two words1200", "words0 two", "zz last"}
 
 
+def test_words_that_are_only_searched_hide_documents_in_every_group(search):
+    """They are not in the copy, from which the matches of all groups but the first are deleted."""
+    make(search, "image-a")
+    words = {"0": "zz zz last", "1": "two words0", "2": "harmless", "3": "word11999", "4": "two words1199"}
+    actions = [
+        index_action(key, {"id": int(key), "title": "plain", "sensitive_text": text})
+        for key, text in words.items()
+    ]
+    BulkSender(search.client, search.require("image-a").writer).send(actions)
+    search.refresh("image-a")
+    assert job(search, MANY + LAST).run()[:2] == (1, 4)
+    assert search.matching("image-a-filtered", list(words)) == ["2"]
+
+
 def test_each_query_is_within_the_usual_limits():
     for group in sensitive_groups(MANY):
         clauses = group["bool"]["should"]

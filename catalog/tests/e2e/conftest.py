@@ -32,7 +32,7 @@ from catalog.tests.values import present
 from catalog.tests.waiting import until
 
 # DAGs with a schedule that many tests trigger.
-USED = re.compile("^(?!.*reingestion).*_workflow$|_data_refresh$|^staging|^oauth2")
+USED = re.compile("^(?!.*reingestion).*_workflow$|_data_refresh$|^staging|^oauth2|_healthcheck$")
 CANARY = "canary/Key+0f&tests=9"
 PAGE = "https://stocksnap.io/api/load-photos/date/desc/"
 

@@ -1,0 +1,95 @@
+"""Watches a search engine, and sends an alert when its state changes."""
+
+from datetime import timedelta
+
+import msgspec
+from airflow.sdk import Variable, get_current_context, task
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+
+from catalog.core.settings import SEARCH_ENGINE_NODES
+from catalog.dags.common.connections import is_configured, search_connection
+from catalog.dags.common.environments import ENVIRONMENTS, Environment
+from catalog.dags.common.variables import value_of
+from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.operators.slack import try_to_send
+from catalog.monitoring.cluster_state import Cluster, Known, differs, known
+from catalog.notifications.messages import engine_state
+
+DOC = """
+{about}
+
+Each run reads the {name} engine (connection `{search}`): the status of the cluster, shards without a node,
+the number of nodes (compared with the Variable `SEARCH_ENGINE_NODES`), the watermarks of the disks, and
+blocks that make an index or the cluster read-only. Indexes of the catalog without an alias, which are being
+built, do not count. A status that is not green gets 20 seconds to become green.
+
+An alert is sent when the state, or the list of what is wrong, differs from the one that was reported last,
+also when everything is well again. An engine that does not answer is `unreachable`, and a part that cannot be
+read is a problem; neither counts as well. The reported state is in the Variable
+`search_engine_health_{name}`, which survives clears and retries. It is written after Slack has accepted the
+alert: an alert that cannot be delivered is sent by the next attempt, and a task that is killed in between
+repeats its alert. Delete the Variable to have the present problems reported again.
+
+Without the connection, the task is skipped and says so; if the engine was watched before, one alert reports
+that it no longer is.
+"""
+
+
+def _reported(name: str) -> Known | None:
+    """Return the state that was reported last; None if there is none, or it cannot be read."""
+    try:
+        return msgspec.json.decode(Variable.get(name, default=None) or "null", type=Known | None)
+    except msgspec.DecodeError:
+        return None
+
+
+def _look(environment: Environment, before: Known | None) -> Cluster:
+    from catalog.monitoring.cluster import look
+
+    if not is_configured(environment.search):
+        return Cluster("not configured")
+    expected = getattr(value_of(SEARCH_ENGINE_NODES), environment.name)
+    return look(search_connection(environment.search).client, expected, before)
+
+
+@task(execution_timeout=timedelta(minutes=10))
+def check_cluster(name: str) -> str:
+    """Return the state; skipped if there is no connection to the engine."""
+    environment = ENVIRONMENTS[name]
+    marker = f"search_engine_health_{name}"
+    before = _reported(marker)
+    cluster = _look(environment, before)
+    if differs(cluster, before):
+        ti = get_current_context()["ti"]
+        unsent = try_to_send(
+            engine_state(ti.dag_id, ti.task_id, name, cluster, before.state if before else None)
+        )
+        if unsent and unsent.temporary:
+            raise AirflowException(f"{unsent.reason}; the change is reported by the next attempt.")
+    if known(cluster) != before and (before or cluster.state != "not configured"):
+        Variable.set(
+            marker,
+            msgspec.json.encode(known(cluster)).decode(),
+            description="the state that was reported last; written by the healthcheck",
+        )
+    if cluster.state == "not configured":
+        raise AirflowSkipException(
+            f"there is no connection {environment.search}, so the {name} search engine is not "
+            "checked; make one (type http), or pause this DAG."
+        )
+    return f"{cluster.state}: {cluster.about}"
+
+
+def healthcheck_dag(environment: Environment) -> None:
+    with catalog_dag(
+        f"{environment.name}_elasticsearch_cluster_healthcheck",
+        "maintenance",
+        schedule="*/15 * * * *",
+        doc=DOC.format(about=__doc__, name=environment.name, search=environment.search).strip(),
+        dagrun_timeout=timedelta(hours=1),
+    ):
+        check_cluster(environment.name)
+
+
+for one in ENVIRONMENTS.values():
+    healthcheck_dag(one)

@@ -1,0 +1,183 @@
+"""Tasks that make a new index from another one, without moving an alias to it."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from airflow.sdk import Param, get_current_context, task
+
+from catalog.core.errors import Refused
+from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.settings import ES_INDEX_THROTTLING_RATE
+from catalog.dags.common.conf import END
+from catalog.dags.common.connections import database_connection
+from catalog.dags.common.environments import Environment
+from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.refreshes import begin_refresh, current_refresh, is_whole, note_index, reach
+from catalog.dags.common.retries import hint
+from catalog.dags.common.state import TaskStateCheckpoint
+from catalog.dags.common.variables import value_of
+from catalog.dags.groups.indexing import (
+    MAX_DURATION,
+    indexes,
+    indexes_of,
+    make_index,
+    open_for_search,
+    rehearse,
+)
+from catalog.dags.operators.slack import notify
+from catalog.data_refresh.refresh import EVER, Copy, Plan
+
+_SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END
+_ORIGIN = r"^[a-z0-9][a-z0-9_-]{0,199}" + END
+
+
+def copy_params(origin: str) -> dict[str, Param]:
+    """Return the fields that forms of such DAGs share.
+
+    Args:
+        origin: Description of the field `origin`.
+    """
+    return {
+        "media_type": Param(
+            type="string", enum=list(MEDIA_TYPES), title="Media type", description_md="Which media."
+        ),
+        "index_suffix": Param(
+            None,
+            type=["null", "string"],
+            pattern=_SUFFIX,
+            title="Name",
+            description_md="The new index is `<media_type>-<suffix>`. Empty: a new name.",
+        ),
+        "origin": Param(
+            None, type=["null", "string"], pattern=_ORIGIN, title="Origin", description_md=origin
+        ),
+    }
+
+
+def begin_copy(
+    environment: Environment,
+    media_type: MediaType,
+    origin: str,
+    suffix: str | None,
+    copy: Callable[[str, str], Copy],
+) -> str:
+    """Record, once, which index is copied into which; nothing is created yet. Return the name of the new one.
+
+    Args:
+        environment: Where both indexes are.
+        media_type: Media type of the documents.
+        origin: Index or alias to copy from.
+        suffix: End of the name of the new index; None for a unique one.
+        copy: Makes the plan of the copy from name and uuid of the origin.
+
+    Raises:
+        Refused: The origin is unknown, incomplete or of another media type, or the new name is taken.
+    """
+    from catalog.data_refresh.pointing import is_filtered
+
+    engine = indexes(environment.search)
+
+    def plan(number: int) -> Plan:
+        index = engine.resolve_alias(origin) or origin
+        if not engine.exists(index):
+            raise Refused(f"origin: there is no index or alias {origin}; look for it with GET _cat/indices.")
+        found = engine.require(index)
+        if (there := found.meta.get("media_type")) != media_type:
+            raise Refused(f"origin: the documents of {index} are of {there}, not of {media_type}.")
+        if is_whole(found.uuid) is False:
+            raise Refused(f"origin: {index} was never complete, or belongs to tables that are not live.")
+        if suffix and is_filtered(suffix):
+            raise Refused("index_suffix: leave out -filtered; it is added if the origin is a filtered index.")
+        name = f"{media_type}-{suffix or f'{number}-{uuid4().hex[:12]}'}"
+        name += "-filtered" if is_filtered(index) else ""
+        delete_incomplete(environment, media_type)
+        if engine.exists(name):
+            raise Refused(f"index_suffix: {name} exists already; delete it, or choose another suffix.")
+        return Plan(
+            media_type,
+            environment.api,
+            environment.search,
+            "",
+            name,
+            {},
+            found.meta.get("tag_policy") or {},
+            EVER,
+            mode="copy",
+            copy=copy(index, found.uuid),
+        )
+
+    rehearse(media_type, [], environment.search, filtered=False)
+    with hint("Nothing was created."):
+        refresh = begin_refresh(plan)
+    return str(refresh.plan.index)
+
+
+def delete_incomplete(environment: Environment, media_type: MediaType) -> list[str]:
+    """Delete the indexes that failed runs of this DAG left incomplete or unused; return their names."""
+    engine, dag_id = indexes(environment.search), get_current_context()["dag_run"].dag_id
+    found = {name: engine.identity(name) for name in engine.orphans([dag_id], media_type)}
+    return engine.delete(
+        name
+        for name, index in found.items()
+        if index and (name.startswith(f"{media_type}-preflight-") or is_whole(index.uuid) is False)
+    )
+
+
+@task(execution_timeout=MAX_DURATION, retries=4)
+def copy_documents() -> int:
+    """Let the engine copy the documents, and return their number. A killed task waits for its request."""
+    from catalog.data_refresh.copied import CopiedIndex
+
+    refresh = current_refresh("working", "promoted")
+    plan, own = refresh.plan, indexes_of(refresh)
+    if refresh.stage == "promoted":
+        own.engine.require(plan.index, refresh.made(plan.index).uuid)
+        return refresh.counted(plan.index)
+    assert plan.copy
+    state = TaskStateCheckpoint(get_current_context(), f"copy {refresh.number}")
+    documents, uuid = CopiedIndex(
+        own.engine,
+        plan.index,
+        plan.copy,
+        lambda: make_index(refresh, plan.index),
+        per_second=value_of(ES_INDEX_THROTTLING_RATE),
+        load=state.load,
+        save=state.save,
+        should_stop=sigterm_flag(),
+        progress=Meter("documents", own.engine.count(plan.copy.origin, plan.copy.query)),
+    ).run()
+    state.clear()
+    note_index(refresh, plan.index, uuid, documents)
+    return documents
+
+
+@task(execution_timeout=timedelta(hours=12))
+def finish_index(copied: int) -> str:
+    """Create the replicas, apply the decisions of moderators, and report. No alias points at the index."""
+    refresh = current_refresh("working", "promoted")
+    plan, own = refresh.plan, indexes_of(refresh)
+    assert plan.copy
+    if refresh.stage == "working":
+        made = refresh.made(plan.index)
+        open_for_search(refresh)
+        with database_connection(plan.api, autocommit=True) as api:
+            own.follow_moderation(api, plan.index)
+        own.engine.refresh(plan.index)
+        documents = own.engine.count(plan.index)
+        note_index(refresh, plan.index, made.uuid, documents)
+        reach(refresh, "promoted")
+    else:
+        documents = refresh.counted(plan.index)
+    fields: dict[str, Any] = {"Documents": f"{documents:,}", "Copied from": f"`{plan.copy.origin}`"}
+    if copied > documents:
+        fields["Deleted by moderators"] = f"{copied - documents:,}"
+    return notify(
+        f"{plan.index} created",
+        "New index",
+        f"`{plan.index}` is complete; no alias points at it.",
+        fields=fields,
+        lines=plan.copy.notes,
+        completion=True,
+    )

@@ -1,0 +1,161 @@
+"""Points an alias of a search engine at another index that is already there."""
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Param, chain, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from catalog.core.errors import Refused
+from catalog.core.media import MEDIA_TYPES
+from catalog.dags.common.assets import FILTERED, INDEX
+from catalog.dags.common.conf import END
+from catalog.dags.common.context import GIVEN, Params
+from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
+from catalog.dags.common.refreshes import begin_refresh, current_refresh, is_whole, note_index
+from catalog.dags.common.retries import hint
+from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.groups.indexing import delete_old_index, indexes, make_live, open_for_search
+from catalog.dags.operators.slack import notify
+from catalog.dags.operators.turns import refuse_conflicts
+from catalog.data_refresh.refresh import EVER, Plan
+
+_MEDIA = "|".join(MEDIA_TYPES)
+ALIAS = rf"^({_MEDIA})(-[a-z0-9][a-z0-9_-]{{0,100}})?{END}"
+INDEX_NAME = rf"^({_MEDIA})-[a-z0-9_-]{{1,190}}{END}"
+DOC = """
+{about}
+
+For the {name} engine (connection `{search}`), for example to try an index that `create_new_{name}_es_index`
+has made, or to go back to the index before. The first task refuses an index that is missing, closed, blocked
+or red, that the catalog did not create or never completed, or that belongs to a data refresh whose tables are
+not live; an index of another media type than the alias; one with sensitive media for an alias
+`…-filtered`, and the other way round; and far fewer documents, of all or of one source, than are behind the
+alias (unless `accept_shrinkage`). Nothing has been changed then.
+
+Before the alias is moved, the index gets its replicas, and all decisions that moderators have ever made are
+applied to it. The alias is moved in one atomic step; nothing else is. With `delete_old_index`, the index
+behind the alias before is deleted, unless another alias points at it. If the alias is at the index already,
+the run does nothing.
+
+The run fails at once while another DAG changes indexes of {name}; those wait or fail while it runs. {then}
+"""
+THEN = {
+    "production": (
+        "The next data refresh is a full one, moves the alias to its own new index, and deletes this one: to "
+        "keep it, pause the data refresh."
+    ),
+    "staging": "",
+}
+
+
+@task
+def check_target(environment: str, params: Params = GIVEN) -> None:
+    """Check the index and record the plan, once; skipped if the alias points at the index already."""
+    from catalog.data_refresh.pointing import is_filtered, losses, media_type_of, require_target
+
+    where, alias, index = ENVIRONMENTS[environment], params["alias"], params["index"]
+    engine, media_type = indexes(where.search), media_type_of(alias)
+
+    def check() -> None:
+        target = require_target(engine, alias, index)
+        if is_whole(target.uuid) is False:
+            raise Refused(f"index: {index} was never complete, or belongs to tables that are not live.")
+        if (found := losses(engine, alias, index)) and not params["accept_shrinkage"]:
+            raise Refused("; ".join(found) + ".")
+
+    def plan(_: int) -> Plan:
+        live = engine.resolve_alias(alias)
+        if live != index:
+            with hint("Nothing was changed."):
+                check()
+        return Plan(
+            media_type,
+            where.api,
+            where.search,
+            "",
+            index,
+            {alias: index},
+            engine.meta(index).get("tag_policy") or {},
+            EVER,
+            index if is_filtered(alias) else "",
+            live={alias: live},
+            documents={alias: engine.sources(alias)},
+            mode="alias",
+        )
+
+    refresh = begin_refresh(plan)
+    if refresh.stage == "working" and refresh.plan.live == refresh.plan.aliases:
+        raise AirflowSkipException(f"{alias} points at {index} already; nothing to do.")
+    if index not in refresh.indexes:
+        note_index(refresh, index, engine.require(index).uuid, engine.count(index))
+
+
+@task(execution_timeout=timedelta(hours=12))
+def point_alias() -> str:
+    """Apply decisions of moderators, and move the alias."""
+    refresh = current_refresh("working", "promoted")
+    with hint("The alias is where it was."):
+        if refresh.stage == "working":
+            open_for_search(refresh)
+        make_live(refresh)
+    [(alias, index)] = refresh.plan.aliases.items()
+    before = sum(refresh.plan.documents[alias].values())
+    return notify(
+        f"{alias} moved",
+        "Search alias",
+        f"`{alias}` is `{index}` now: {refresh.counted(index):,} documents. It was "
+        f"`{refresh.plan.live[alias] or 'no index'}`: {before:,}.",
+        completion=True,
+    )
+
+
+def alias_dag(environment: Environment) -> None:
+    dag_id = f"point_{environment.name}_es_alias"
+    with catalog_dag(
+        dag_id,
+        "database",
+        schedule=None,
+        doc=DOC.format(
+            about=__doc__, name=environment.name, search=environment.search, then=THEN[environment.name]
+        ).strip(),
+        params={
+            "alias": Param(
+                type="string",
+                pattern=ALIAS,
+                title="Alias",
+                description_md="The alias to move, such as `image` or `audio-filtered`. One that does not "
+                "exist is created; its name begins with the media type.",
+            ),
+            "index": Param(
+                type="string",
+                pattern=INDEX_NAME,
+                title="Index",
+                description_md="The index at which it will point (`GET _cat/indices`): of the same media "
+                "type, and `…-filtered` if the alias is.",
+            ),
+            "delete_old_index": Param(
+                False,
+                type="boolean",
+                title="Delete the old index",
+                description_md="Delete the index that the alias pointed at before, unless another alias "
+                "points at it.",
+            ),
+            "accept_shrinkage": Param(
+                False,
+                type="boolean",
+                title="Accept far fewer documents",
+                description_md="Move the alias even if far fewer documents than before would be found.",
+            ),
+        },
+        example={"alias": "image-filtered", "index": "image-with-new-terms-filtered"},
+        media_types=MEDIA_TYPES,
+        conflicts=environment.conflicts(dag_id),
+    ):
+        written: list[Any] = [*INDEX.values(), *FILTERED.values()] if environment is PRODUCTION else []
+        moved = point_alias.override(outlets=written)()
+        chain(refuse_conflicts(), check_target(environment.name), moved, delete_old_index())
+
+
+for one in ENVIRONMENTS.values():
+    alias_dag(one)

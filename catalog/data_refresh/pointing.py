@@ -1,0 +1,93 @@
+"""Checks before an alias is pointed at an index that is already there."""
+
+from typing import Any
+
+from elasticsearch import NotFoundError
+
+from catalog.core.errors import Refused
+from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.data_refresh.client import ask
+from catalog.data_refresh.identity import IndexIdentity
+from catalog.data_refresh.preflight import alias_problems, index_problems
+from catalog.data_refresh.search import Indexes
+from catalog.data_refresh.shrinkage import FILTERED, TOTAL, shrunken_alias
+
+_SUFFIX = "-filtered"  # of aliases and indexes without sensitive media
+
+
+def media_type_of(alias: str) -> MediaType:
+    """Return the media type with which the name of an alias begins. Raises Refused if there is none."""
+    for media_type in MEDIA_TYPES:
+        if alias == media_type or alias.startswith(f"{media_type}-"):
+            return media_type
+    raise Refused(f"alias: {alias!r} does not begin with a media type ({', '.join(MEDIA_TYPES)}).")
+
+
+def is_filtered(name: str) -> bool:
+    """Return whether an alias or index is one without sensitive media, which its name says."""
+    return name.endswith(_SUFFIX)
+
+
+def require_target(engine: Indexes, alias: str, index: str) -> IndexIdentity:
+    """Check that an alias can be pointed at an index, whatever it contains.
+
+    Args:
+        engine: Operations on indexes.
+        alias: Name of the alias.
+        index: Name of the index.
+
+    Returns:
+        The identity of the index.
+
+    Raises:
+        Refused: The index is none of this catalog, is of another media type or kind, or is closed, blocked or
+            incomplete; or the alias cannot be moved. The message lists everything that is wrong.
+    """
+    if engine.identity(index) is None and engine.exists(index):
+        engine.require_index(index)  # an alias or a data stream has the name
+    if (found := engine.identity(index)) is None:
+        raise Refused(f"index: there is no index {index}; look for it with GET _cat/indices.")
+    problems = _of_identity(found, alias) + alias_problems(engine, alias)
+    about: dict[str, Any] = ask(engine.client.indices.get_settings, index=index).body[index]
+    unusable = index_problems(index, about["settings"]["index"], f"{alias} cannot be pointed at it")
+    problems += unusable or _of_shards(engine, index)
+    if problems:
+        raise Refused(f"{alias} cannot be pointed at {index}: {'; '.join(problems)}.")
+    return found
+
+
+def _of_identity(found: IndexIdentity, alias: str) -> list[str]:
+    """Return why an index is none that an alias may point at."""
+    if not found.dag_id:
+        return [f"the catalog did not create {found.name} (its mapping has no `_meta`)"]
+    problems = []
+    wanted, there = media_type_of(alias), found.meta.get("media_type")
+    if there != wanted:
+        problems.append(f"its documents are of {there}, the alias is one of {wanted}")
+    if is_filtered(alias) and not is_filtered(found.name):
+        problems.append(f"it has sensitive media, which {alias} must not show; choose an index …{_SUFFIX}")
+    if not is_filtered(alias) and is_filtered(found.name):
+        problems.append(f"it lacks sensitive media, which {alias} shows; choose one without {_SUFFIX}")
+    if not any(name.startswith(f"{found.name}.") for name in found.aliases):
+        problems.append("it has no alias of its own, to which decisions of moderators could be written")
+    return problems
+
+
+def _of_shards(engine: Indexes, index: str) -> list[str]:
+    try:
+        status = engine.ask(engine.client.cluster.health, index=index, timeout="1s")["status"]
+    except NotFoundError:
+        return [f"{index} was deleted at this moment"]
+    return ["its status is red: some of its documents cannot be found"] if status == "red" else []
+
+
+def losses(engine: Indexes, alias: str, index: str) -> list[str]:
+    """Return findings if an index has far fewer documents than the one behind an alias.
+
+    Args:
+        engine: Operations on indexes.
+        alias: Name of the alias; one that does not exist yet had nothing to lose.
+        index: Name of the index.
+    """
+    limit = FILTERED if is_filtered(alias) else TOTAL
+    return shrunken_alias(alias, engine.sources(alias), engine.sources(index), limit)

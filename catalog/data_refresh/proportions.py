@@ -1,0 +1,138 @@
+"""A smaller selection of documents that keeps the proportions of the sources.
+
+Of each source, the documents with the lowest identifiers are chosen. Identifiers are random, so they are a
+random sample; the same number chooses the same documents again, and a larger one chooses them, too.
+"""
+
+from collections.abc import Mapping
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, NamedTuple
+
+from catalog.core.errors import Refused, Retry
+from catalog.data_refresh.search import Indexes
+from catalog.data_refresh.templates import WINDOW
+
+_DIGITS = "-0123456789abcdef"  # of identifiers, in the order in which the engine compares them
+_AFTER = "g"  # greater than any of these
+
+
+class Selection(NamedTuple):
+    """The documents that are chosen.
+
+    Attributes:
+        query: Matches them.
+        documents: Source → their number.
+        missing: Source → how many the index lacks of those that the proportions ask for.
+    """
+
+    query: dict[str, Any]
+    documents: dict[str, int]
+    missing: dict[str, int]
+
+
+def share_of(sources: Mapping[str, int], percentage: float) -> int:
+    """Return a percentage of all documents, rounded, at least 1."""
+    exact = Decimal(sum(sources.values())) * Decimal(str(percentage)) / 100
+    return max(1, int(exact.quantize(Decimal(1), ROUND_HALF_UP)))
+
+
+def proportional(sources: Mapping[str, int], number: int, *, each: bool = False) -> dict[str, int]:
+    """Divide a number among sources in proportion to their documents, by the largest remainders.
+
+    Args:
+        sources: Source → documents.
+        number: What is divided; the result adds up to it.
+        each: Give each source at least one, at the cost of the others.
+
+    Raises:
+        Refused: There are no documents, fewer than `number`, or more sources than `number`.
+    """
+    there = {source: documents for source, documents in sources.items() if documents > 0}
+    if not there or number > sum(there.values()):
+        raise Refused(f"{number:,} documents were asked for, of {sum(there.values()):,}.")
+    if each and number < len(there):
+        raise Refused(f"{number:,} documents are too few for one of each of {len(there):,} sources.")
+    single: set[str] = set()
+    while True:
+        rest = {source: documents for source, documents in there.items() if source not in single}
+        divided = _largest_remainders(rest, number - len(single))
+        without = {source for source, documents in divided.items() if not documents}
+        if not each or not without:
+            return {**divided, **dict.fromkeys(single, 1)}
+        single |= without
+
+
+def _largest_remainders(sources: Mapping[str, int], number: int) -> dict[str, int]:
+    total = sum(sources.values())
+    divided = {source: number * documents // total for source, documents in sources.items()}
+    remainders = sorted(sources, key=lambda source: (-(number * sources[source] % total), source))
+    for source in remainders[: number - sum(divided.values())]:
+        divided[source] += 1
+    return divided
+
+
+def select(indexes: Indexes, name: str, wanted: Mapping[str, int]) -> Selection:
+    """Choose documents of an index.
+
+    Args:
+        indexes: Operations on indexes.
+        name: Name of the index.
+        wanted: Source → number of documents.
+
+    Raises:
+        Refused: The index has none of them.
+        Retry: The index changes at this moment.
+    """
+    there = indexes.sources(name)
+    chosen = {source: min(number, there.get(source, 0)) for source, number in wanted.items()}
+    documents = {source: number for source, number in chosen.items() if number}
+    if not documents:
+        raise Refused(f"{name} has no documents of the sources {', '.join(sorted(wanted))}.")
+    whole = sorted(source for source, number in documents.items() if number == there[source])
+    clauses: list[dict[str, Any]] = [{"terms": {"source": whole}}] if whole else []
+    for source, number in sorted(documents.items()):
+        if source not in whole:
+            upto = {"range": {"identifier": {"lte": _cutoff(indexes, name, source, number)}}}
+            clauses.append({"bool": {"filter": [{"term": {"source": source}}, upto]}})
+    query = {"bool": {"should": clauses, "minimum_should_match": 1}}
+    if (found := indexes.count(name, query)) != sum(documents.values()):
+        raise Retry(f"{found:,} documents of {name} are chosen instead of {sum(documents.values()):,}.")
+    missing = {
+        source: number - chosen[source] for source, number in wanted.items() if number > chosen[source]
+    }
+    return Selection(query, documents, missing)
+
+
+def _cutoff(indexes: Indexes, name: str, source: str, number: int) -> str:
+    """Return the identifier up to which a source has a number of documents.
+
+    The beginning of it is found digit by digit with counts, until few enough documents remain to be read.
+    """
+    prefix, before = "", 0
+    while number - before > WINDOW:
+        for digit in _DIGITS:
+            found = indexes.count(name, _between(source, prefix + digit))
+            if before + found >= number:
+                prefix += digit
+                break
+            before += found
+        else:
+            raise Retry(f"the documents of {source} in {name} change at this moment.")
+    hits = indexes.ask(
+        indexes.client.search,
+        index=name,
+        query=_between(source, prefix),
+        size=number - before,
+        sort=[{"identifier": "asc"}],
+        source=["identifier"],
+        track_total_hits=False,
+    )["hits"]["hits"]
+    if len(hits) != number - before:
+        raise Retry(f"the documents of {source} in {name} change at this moment.")
+    return str(hits[-1]["sort"][0])
+
+
+def _between(source: str, prefix: str) -> dict[str, Any]:
+    """Return a query for the documents of a source whose identifiers have a beginning."""
+    beginning = {"range": {"identifier": {"gte": prefix, "lt": prefix + _AFTER}}}
+    return {"bool": {"filter": [{"term": {"source": source}}, beginning]}}

@@ -1,0 +1,179 @@
+"""Reads the state of a search engine's cluster.
+
+An engine that does not answer, and a part that cannot be read, are states of their own: nobody has seen that
+they are well.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from elasticsearch import Elasticsearch, NotFoundError
+
+from catalog.core.errors import CatalogError, Fatal
+from catalog.data_refresh.client import ask
+from catalog.data_refresh.identity import identity_of, public
+from catalog.data_refresh.search import Indexes
+from catalog.monitoring.cluster_state import Cluster, Known, Problem, State
+
+WAIT = 20  # seconds for a status that is only briefly not green, as while an index is created
+PATIENCE = 30.0  # seconds for which requests are repeated if the engine does not answer
+MARGIN = 0.02  # share of a disk that must be free beyond a watermark until it counts as left
+# Ids of the engine's blocks of an index that is read-only; the second one is set at the flood stage.
+_READ_ONLY = {"5": "read-only", "12": "read-only, because a disk is or was full"}
+_LEVELS = {  # watermark → what the engine does there; the highest first
+    "flood_stage": "makes its indexes read-only",
+    "high": "moves shards away",
+    "low": "assigns no new shards",
+}
+_WATERMARK = "cluster.routing.allocation.disk.watermark"
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)(b|kb|mb|gb|tb|pb)", re.IGNORECASE)
+_UNITS = {"b": 0, "kb": 1, "mb": 2, "gb": 3, "tb": 4, "pb": 5}
+
+
+def look(
+    client: Elasticsearch,
+    expected: int | None,
+    before: Known | None = None,
+    *,
+    patience: float = PATIENCE,
+    wait: float = WAIT,
+) -> Cluster:
+    """Return the state of a cluster. It never raises: what cannot be read is a problem.
+
+    Args:
+        client: Client of the engine.
+        expected: Number of nodes; None if any number is right.
+        before: The state that was reported last. A disk that is about to leave a watermark stays there.
+        patience: Seconds for which requests are repeated.
+        wait: Seconds for which a status that is not green may become green.
+    """
+    indexes = Indexes(client.options(ignore_status=408, request_timeout=wait + 20), patience=patience)
+    try:
+        health: dict[str, Any] = indexes.ask(
+            indexes.client.cluster.health, level="indices", wait_for_status="green", timeout=f"{wait:.0f}s"
+        ).body
+    except (CatalogError, NotFoundError) as error:
+        return Cluster("unreachable", (Problem("unreachable", str(error)),))
+    problems = [
+        *_read("indexes that are being built", lambda: _of_status(indexes, health)),
+        *_of_nodes(health["number_of_nodes"], expected),
+        *_read("disks", lambda: _of_disks(client, before.problems if before else ())),
+        *_read("blocks", lambda: _of_blocks(client)),
+    ]
+    state: State = "well"
+    if problems:
+        state = "critical" if any(problem.critical for problem in problems) else "degraded"
+    about = (
+        f"status {health['status']}, {health['number_of_nodes']:,} nodes, "
+        f"{health['active_shards']:,} active and {health['unassigned_shards']:,} unassigned shards"
+    )
+    return Cluster(state, tuple(problems), about)
+
+
+def _read(part: str, problems: Callable[[], Iterator[Problem]]) -> list[Problem]:
+    try:
+        return list(problems())
+    except (CatalogError, NotFoundError, KeyError, ValueError) as error:
+        why = f"{type(error).__name__}: {str(error)[:300]}"
+        return [Problem(f"unread {part}", f"{part} could not be read: {why}")]
+
+
+def _of_status(indexes: Indexes, health: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what unassigned shards mean; indexes of the catalog without an alias do not count.
+
+    These are being built, or kept for later: no reader uses them, and the task that builds one waits for its
+    shards and reports if they stay away.
+    """
+    wrong = {name: one for name, one in health["indices"].items() if one["status"] != "green"}
+    if not wrong:
+        return
+    found = indexes.ask(indexes.client.indices.get, index="image-*,audio-*", expand_wildcards="all").body
+    aside = {
+        identity.name
+        for identity in (identity_of(name, about) for name, about in found.items() if name in wrong)
+        if identity.dag_id and not public(identity.aliases, identity.name)
+    }
+    counted = {name: one for name, one in wrong.items() if name not in aside}
+    shards = sum(one["unassigned_shards"] + one["initializing_shards"] for one in counted.values())
+    names = ", ".join(sorted(counted)[:5]) + (", …" if len(counted) > 5 else "")
+    if any(one["status"] == "red" for one in counted.values()):
+        text = f"the status is red: documents cannot be searched; {shards:,} shards have no node ({names})"
+        yield Problem("status red", text, critical=True)
+    elif counted:
+        text = f"the status is yellow: replicas are missing; {shards:,} shards have no node ({names})"
+        yield Problem("status yellow", text)
+
+
+def _of_nodes(found: int, expected: int | None) -> Iterator[Problem]:
+    if expected is not None and found != expected:
+        yield Problem(f"nodes {found}", f"{found:,} nodes are in the cluster, {expected:,} are expected")
+
+
+def _of_disks(client: Elasticsearch, before: Collection[str]) -> Iterator[Problem]:
+    """Yield the nodes whose disk has reached a watermark, each with its highest one."""
+    settings = _settings(client)
+    if settings.get("cluster.routing.allocation.disk.threshold_enabled") == "false":
+        return
+    nodes: dict[str, Any] = ask(client.nodes.stats, metric="fs")["nodes"]
+    if not nodes:
+        raise Fatal("the engine names no node.")
+    for node in sorted(nodes.values(), key=lambda one: str(one["name"])):
+        disk = node["fs"]["total"]
+        total, free = disk["total_in_bytes"], disk["available_in_bytes"]
+        for level, effect in _LEVELS.items():
+            key = f"disk {node['name']} {level}"
+            needed = _needed(settings, level, total)
+            if free < needed + (MARGIN * total if key in before else 0):
+                text = (
+                    f"the disk of {node['name']} is {1 - free / total:.0%} full: at the watermark {level}, "
+                    f"the engine {effect}"
+                )
+                yield Problem(key, text, critical=level == "flood_stage")
+                break
+
+
+def _settings(client: Elasticsearch) -> dict[str, str]:
+    """Return the settings of the cluster that are in force, by their flat names."""
+    found = ask(client.cluster.get_settings, flat_settings=True, include_defaults=True).body
+    layers = (found.get(layer) or {} for layer in ("defaults", "persistent", "transient"))
+    return {key: str(value) for layer in layers for key, value in layer.items()}
+
+
+def _needed(settings: Mapping[str, str], level: str, total: int) -> float:
+    """Return how many bytes of a disk are free at a watermark.
+
+    Args:
+        settings: Of the cluster.
+        level: A key of `_LEVELS`.
+        total: Size of the disk.
+
+    Raises:
+        ValueError: The engine's setting cannot be understood.
+    """
+    value = settings[f"{_WATERMARK}.{level}"]
+    if (size := _size(value)) is not None:
+        return size
+    share = float(value.removesuffix("%")) / 100 if value.endswith("%") else float(value)
+    headroom = _size(settings.get(f"{_WATERMARK}.{level}.max_headroom", ""))
+    needed = total * (1 - share)
+    return needed if headroom is None else min(needed, headroom)
+
+
+def _size(text: str) -> float | None:
+    """Return the bytes that a setting such as `50gb` means; None if it is no size."""
+    match = _BYTES.fullmatch(text.strip())
+    return float(match[1]) * 1024 ** _UNITS[match[2].lower()] if match else None
+
+
+def _of_blocks(client: Elasticsearch) -> Iterator[Problem]:
+    """Yield blocks of the whole cluster, and indexes that are read-only."""
+    blocks = ask(client.cluster.state, metric="blocks")["blocks"]
+    for number, block in sorted(blocks.get("global", {}).items()):
+        text = f"the whole cluster is blocked: {block['description']}"
+        yield Problem(f"block {number}", text, critical=True)
+    for name, own in sorted(blocks.get("indices", {}).items()):
+        for number, what in _READ_ONLY.items():
+            if number in own:
+                yield Problem(f"read-only {name}", f"the index {name} is {what}", critical=True)
+                break

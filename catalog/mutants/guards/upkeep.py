@@ -1,0 +1,44 @@
+"""Guards of the search engine's upkeep."""
+
+from catalog.mutants.guard import Guard
+
+GUARDS = (
+    Guard(
+        name="reported-before-remembered",
+        holds="A change of the engine's state that could not be reported is not remembered as reported.",
+        row=54,
+        file="catalog/dags/elasticsearch_cluster_healthcheck.py",
+        find="        if unsent and unsent.temporary:\n",
+        replace="        if unsent and False:\n",
+        tests=("dags/test_healthcheck.py::test_a_change_that_could_not_be_reported_is_reported_later",),
+    ),
+    Guard(
+        name="unread-is-not-well",
+        holds="A part of the engine's state that cannot be read does not count as well.",
+        row=55,
+        file="catalog/monitoring/cluster.py",
+        find='        return [Problem(f"unread {part}", f"{part} could not be read: {why}")]\n',
+        replace="        return [] if why else []\n",
+        tests=("monitoring/test_cluster.py::test_a_part_that_cannot_be_read_is_not_well",),
+    ),
+    Guard(
+        name="sensitive-media-behind-a-filtered-alias",
+        holds="No alias of a filtered index is pointed at an index with sensitive media.",
+        row=26,
+        file="catalog/data_refresh/pointing.py",
+        find="    if is_filtered(alias) and not is_filtered(found.name):\n",
+        replace="    if False:\n",
+        tests=("data_refresh/test_pointing.py::test_an_index_that_is_refused",),
+    ),
+    Guard(
+        name="index-that-was-never-whole",
+        holds="No alias is pointed at an index that was never completed, or whose tables are not live.",
+        row=26,
+        file="catalog/data_refresh/refresh.py",
+        find="bool_or(stage <> 'working' and made ->> 'documents' is not null)",
+        replace="bool_or(true)",
+        tests=(
+            "data_refresh/test_pointing.py::test_an_index_is_whole_when_it_was_counted_and_its_tables_are_live",
+        ),
+    ),
+)

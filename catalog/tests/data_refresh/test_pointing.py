@@ -1,0 +1,121 @@
+"""Which index an alias may be pointed at, on a real search engine."""
+
+import re
+
+import pytest
+
+from catalog.core.errors import Fatal, Refused
+from catalog.data_refresh.pointing import losses, media_type_of, require_target
+from catalog.data_refresh.refresh import Made, begin, is_whole, note_index, reach
+from catalog.data_refresh.shrinkage import SOURCE_SIZE, shrunken_alias
+from catalog.tests.data_refresh.indexes import make
+from catalog.tests.data_refresh.test_filtered import titled
+from catalog.tests.data_refresh.test_refresh import plan, turn
+
+pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
+
+
+@pytest.mark.parametrize(
+    ("alias", "index"),
+    [("image", "image-a"), ("image-try", "image-a"), ("image-filtered", "image-a-filtered")],
+)
+def test_an_index_that_is_right(search, alias, index):
+    make(search, index)
+    assert require_target(search, alias, index).name == index
+
+
+@pytest.mark.parametrize(
+    ("alias", "index", "reason"),
+    [
+        ("image", "image-none", "index: there is no index image-none; look for it with GET _cat/indices"),
+        ("audio", "image-a", "its documents are of image, the alias is one of audio"),
+        ("image-filtered", "image-a", "it has sensitive media, which image-filtered must not show"),
+        ("image", "image-a-filtered", "it lacks sensitive media, which image shows"),
+        ("image", "image-by-hand", "the catalog did not create image-by-hand"),
+        ("image-a", "image-b", "image-a is an index, so it cannot be an alias"),
+    ],
+)
+def test_an_index_that_is_refused(search, alias, index, reason):
+    for name in ("image-a", "image-b", "image-a-filtered"):
+        make(search, name)
+    search.client.indices.create(index="image-by-hand")
+    with pytest.raises(Refused, match=re.escape(reason)):
+        require_target(search, alias, index)
+
+
+def test_another_alias_is_no_index(search):
+    make(search, "image-a")
+    search.swap_aliases({"image-other": "image-a"})
+    with pytest.raises(Fatal, match="image-other is an alias of image-a, not an index"):
+        require_target(search, "image", "image-other")
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"blocks.read_only": True}, "image-a has index.blocks.read_only, so image cannot be pointed at it"),
+        (None, "image-a is closed; open it (POST image-a/_open)"),
+    ],
+)
+def test_an_index_that_cannot_be_searched_or_written(search, settings, reason):
+    make(search, "image-a")
+    if settings:
+        search.client.indices.put_settings(index="image-a", settings={"index": settings})
+    else:
+        search.client.indices.close(index="image-a")
+    try:
+        with pytest.raises(Refused, match=re.escape(reason)):
+            require_target(search, "image", "image-a")
+    finally:
+        if settings:
+            free = {"index": {"blocks.read_only": None}}
+            search.client.indices.put_settings(index="image-a", settings=free)
+
+
+def test_an_index_whose_documents_cannot_all_be_found(search, faulty):
+    between, own = faulty
+    make(search, "image-a")
+    between.times("GET /_cluster/health/image-a", 9, 200, {"status": "red"})
+    with pytest.raises(Refused, match="its status is red"):
+        require_target(own, "image", "image-a")
+
+
+def test_far_fewer_documents(search):
+    titled(search, [f"t{n}" for n in range(20)])
+    search.swap_aliases({"image": "image-a"})
+    titled(search, [f"t{n}" for n in range(17)], "image-b")
+    [finding] = losses(search, "image", "image-b")
+    assert finding.startswith("documents of image: 17 instead of 20 that are live")
+    titled(search, [f"t{n}" for n in range(18)], "image-b")
+    assert losses(search, "image", "image-b") == []
+    assert losses(search, "image-new", "image-b") == []
+
+
+def test_a_source_that_is_lost_in_a_large_index():
+    before = {"flickr": 100_000, "met": SOURCE_SIZE, "small": SOURCE_SIZE - 1}
+    assert shrunken_alias("image", before, before, 0.1) == []
+    [finding] = shrunken_alias("image", before, {**before, "met": 5, "small": 0}, 0.1)
+    assert finding.startswith("documents of met: 5 instead of 1,000 that are live")
+
+
+def test_media_types():
+    assert [media_type_of(a) for a in ("image", "audio-filtered", "image-x")] == ["image", "audio", "image"]
+    for alias in ("images", "video", "imagex-y"):
+        with pytest.raises(Refused, match="does not begin with a media type"):
+            media_type_of(alias)
+
+
+def test_an_index_is_whole_when_it_was_counted_and_its_tables_are_live(catalog):
+    refresh = begin(catalog, turn(catalog), plan())
+    assert is_whole(catalog, "u") is None
+    note_index(catalog, refresh, "image-1", Made("u"))
+    reach(catalog, refresh, "tables")
+    assert is_whole(catalog, "u") is False
+    note_index(catalog, refresh, "image-1", Made("u", 5))
+    assert is_whole(catalog, "u") is True
+    reach(catalog, refresh, "working")
+    assert is_whole(catalog, "u") is False
+    pointed = begin(catalog, turn(catalog, "2"), plan(mode="alias"))
+    note_index(catalog, pointed, "image-1", Made("u", 5))
+    reach(catalog, pointed, "promoted")
+    assert is_whole(catalog, "u") is False  # a run that points an alias makes no index whole
