@@ -50,6 +50,11 @@ def anchor(kind: str) -> str:
     return kind.replace("_", "-")
 
 
+def anchor_of(title: str) -> str:
+    """Return the anchor that GitHub gives a heading."""
+    return title.lower().replace(" ", "-").replace("`", "")
+
+
 def render(specs: Iterable[DagSpec]) -> str:
     """Return the whole document, with one newline at its end."""
     specs = sorted(specs, key=lambda s: s.dag_id)
@@ -72,17 +77,26 @@ def render(specs: Iterable[DagSpec]) -> str:
 
 
 def _shared(specs: Iterable[DagSpec]) -> dict[str, str]:
-    """Return the configuration tables of several DAGs, with the titles of their sections."""
-    kinds: dict[str, list[str]] = {}
+    """Return the configuration tables of several DAGs, with the titles of their sections.
+
+    A title names the type of the DAGs; if several tables are of one type, it names the DAGs.
+    """
+    of: dict[str, list[DagSpec]] = {}
     for spec in specs:
-        kinds.setdefault(spec.configuration, []).append(spec.kind)
-    titles: dict[str, str] = {}
-    for table, found in kinds.items():
-        if table and len(found) > 1:
-            title = f"Keys of {' and '.join(map(type_name, sorted(set(found))))} DAGs"
-            number = sum(known.startswith(title) for known in titles.values()) + 1
-            titles[table] = title if number == 1 else f"{title} {number}"
-    return titles
+        of.setdefault(spec.configuration, []).append(spec)
+    several = {table: found for table, found in of.items() if table and len(found) > 1}
+    by_type = {
+        table: f"{' and '.join(sorted({type_name(spec.kind) for spec in found}))} DAGs"
+        for table, found in several.items()
+    }
+    return {
+        table: f"Keys of {name if list(by_type.values()).count(name) == 1 else _ids(several[table])}"
+        for table, name in by_type.items()
+    }
+
+
+def _ids(specs: Iterable[DagSpec]) -> str:
+    return " and ".join(f"`{spec.dag_id}`" for spec in specs)
 
 
 def _section(spec: DagSpec, shared: Mapping[str, str]) -> str:
@@ -94,7 +108,7 @@ def _section(spec: DagSpec, shared: Mapping[str, str]) -> str:
     """
     configuration = spec.configuration
     if title := shared.get(spec.configuration):
-        configuration = f"Configuration: [{title}](#{title.lower().replace(' ', '-')})."
+        configuration = f"Configuration: [{title}](#{anchor_of(title)})."
     parts = _format(_demote_headings(spec.text)), configuration, spec.example
     return f"### `{spec.dag_id}`\n\n" + "\n\n".join(part.strip("\n") for part in parts if part)
 
