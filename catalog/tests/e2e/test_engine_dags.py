@@ -239,11 +239,10 @@ def test_a_proportional_index(bench, full_index):
 
 def test_a_filtered_index_is_not_made_from_a_copy(bench, full_index):
     """A copy lacks the words in which only sensitive terms are searched, which would hide nothing."""
-    bench.search().swap_aliases({"image": bench.search().resolve_alias("image-full")})
-    run_id, state = bench.run(
-        "create_new_production_es_index", {"media_type": "image", "index_suffix": "copy"}
-    )
-    assert state == "success", bench.tasks("create_new_production_es_index", run_id)
+    bench.search().swap_aliases({"image": full_index()})
+    dag_id = "create_new_production_es_index"
+    run_id, state = bench.run(dag_id, {"media_type": "image", "index_suffix": "copy"})
+    assert state == "success", bench.tasks(dag_id, run_id)
     run_id, state = bench.run("create_filtered_image_index", {"origin_index_suffix": "copy"})
     assert state == "failed"
     log = bench.api.log("create_filtered_image_index", run_id, "plan_filtered_index")
