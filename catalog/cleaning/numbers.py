@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from catalog.cleaning.rule import Cleaned, Rule, any_of
-from catalog.ingestion.cleaning import NUMBERS, number_for
+from catalog.cleaning.rule import Cleaned, Rule
+from catalog.ingestion.cleaning import MINIMUM, NUMBERS, number_for
 
 COLUMNS = tuple(sorted(NUMBERS))
 
@@ -23,6 +23,6 @@ NUMBERS_RULE = Rule(
     "which mean that the number is unknown",
     COLUMNS,
     (),
-    lambda columns: any_of(columns, "{column} < 1"),
+    lambda columns: " or ".join(f"{name} < {MINIMUM[name]}" for name in columns),
     _clean,
 )

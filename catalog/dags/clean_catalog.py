@@ -117,7 +117,8 @@ def report(results: Any, params: Params = GIVEN) -> str:
         left = "".join(f"; {number:,} stay: {reason}" for reason, number in one["left"].items())
         lines.append(f"  - {one['media']}, {one['rule']}: {one['changed']:,}{left}")
     text = f"{changed:,} rows {verb}, a row being counted for each rule."
-    return notify("Catalog cleaned", SENDER, text, lines=lines, completion=not params["dry_run"])
+    subject = "Catalog cleaning, dry run" if params["dry_run"] else "Catalog cleaned"
+    return notify(subject, SENDER, text, lines=lines, completion=not params["dry_run"])
 
 
 with catalog_dag(

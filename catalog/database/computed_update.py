@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 from uuid import UUID
 
-from psycopg import sql
+from psycopg import errors, sql
 
 from catalog.core.session import Connection
 from catalog.database.batched_update import StripedUpdate, Way
@@ -17,6 +17,7 @@ from catalog.database.selections import SelectionOptions
 from catalog.database.sql_files import statement
 from catalog.database.statements import plain
 
+_TRIES = 5  # to write a stripe while others store the same unique values
 Row = dict[str, Any]
 """Column → value; a jsonb column has its text when it is read, and a value that `json` encodes when it is
 written."""
@@ -137,7 +138,19 @@ class ComputedUpdate(StripedUpdate):
         self._execute("set local enable_mergejoin = off")
 
     def _update(self, rows: list[tuple[Any, ...]]) -> tuple[int, set[UUID]]:
-        """Write what differs; return the number of rows, and those that others have locked or changed."""
+        """Write what differs; return the number of rows, and those that others have locked or changed.
+
+        If others have stored a unique value meanwhile, the values are computed again.
+        """
+        for _ in range(_TRIES - 1):
+            try:
+                with self._connection.transaction():
+                    return self._write(rows)
+            except errors.UniqueViolation:
+                continue
+        return self._write(rows)
+
+    def _write(self, rows: list[tuple[Any, ...]]) -> tuple[int, set[UUID]]:
         given = [dict(zip(self._reads, row[2:], strict=True)) for row in rows]
         values: dict[UUID, Row] = {}
         for row, changes in zip(rows, self._compute(given), strict=True):

@@ -11,7 +11,7 @@ from catalog.ingestion.html import text_of
 
 # Minimum of each column. A size or rate of zero means "unknown". Positions count from zero, and a duration
 # can be rounded to zero.
-_MINIMUM = {
+MINIMUM = {
     "width": 1,
     "height": 1,
     "filesize": 1,
@@ -20,7 +20,7 @@ _MINIMUM = {
     "duration": 0,
     "set_position": 0,
 }
-NUMBERS = frozenset(_MINIMUM)
+NUMBERS = frozenset(MINIMUM)
 # Control characters other than white space carry no meaning, and PostgreSQL refuses NUL.
 _DROP = {ord('"'): "'", **dict.fromkeys((*range(0x09), *range(0x0E, 0x1C), 0x7F))}
 
@@ -78,6 +78,6 @@ def number_for(column: str, value: Json) -> tuple[int | None, str | None]:
     number = integer(value)
     if number is None or not MIN_INTEGER <= number <= MAX_INTEGER:
         return None, f"{column} is no number of the column's range"
-    if number < _MINIMUM[column]:
-        return None, f"{column} is {'not positive' if _MINIMUM[column] else 'negative'}"
+    if number < MINIMUM[column]:
+        return None, f"{column} is {'not positive' if MINIMUM[column] else 'negative'}"
     return number, None

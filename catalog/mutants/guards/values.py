@@ -68,7 +68,7 @@ GUARDS = (
         holds="A size of zero or less is dropped and counted.",
         row=16,
         file=CLEANING,
-        find="    if number < _MINIMUM[column]:\n",
+        find="    if number < MINIMUM[column]:\n",
         replace="    if False:\n",
         tests=(
             "ingestion/test_values.py::test_numbers_of_every_column",

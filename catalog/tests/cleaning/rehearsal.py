@@ -261,13 +261,13 @@ class Rehearsal:
         self.check()
         self.adopt()
         self.clean()
+        with self.connected() as connection:
+            left = {media: not_cleaned(connection, media) for media in MEDIA_TYPES}
+        assert not any(left.values()), left
         self.ingest(rows // 10)
         self.popularity()
         self.refresh()
         self.found("bridge river")
-        with self.connected() as connection:
-            for media in MEDIA_TYPES:
-                assert not not_cleaned(connection, media), not_cleaned(connection, media)
 
 
 def main(rows: int) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from catalog.cleaning.job import CleaningJob
 from catalog.cleaning.rules import RULES
+from catalog.cleaning.survey import URL_TAKEN, survey
 from catalog.core.errors import Interrupted, Refused, Retry
 from catalog.tests.cleaning.test_rules import clean, insert
 from catalog.tests.database.media import count_updates, fill, killed_until_done
@@ -136,13 +137,32 @@ def test_another_run_waits_for_its_turn(dsn, images):
 def test_no_two_records_get_one_url(dsn, catalog):
     """Neither a URL that a record has, nor one that another record of the run gets."""
     url = "https://example.org/a"
-    kept, *_ = insert(
-        catalog,
-        rows=[{"url": url}, {"url": "example.org/a"}, {"url": "//example.org/b"}, {"url": "example.org/b"}],
-    )
-    assert clean(dsn, "urls", batch_size=10).updated == 1
+    forms = [{"url": "/" * n + "example.org/b"} for n in range(40)]  # several are in one stripe
+    kept, *_ = insert(catalog, rows=[{"url": url}, {"url": "example.org/a"}, *forms])
+    assert clean(dsn, "urls", batch_size=100).updated == 1
     found = sorted(u for (u,) in catalog.execute("select url from image"))
-    assert sorted(found)[-2:] == [url, "https://example.org/b"]
-    assert len({*found}) == 4
+    assert found[-2:] == [url, "https://example.org/b"]
+    assert len({*found}) == 42
     assert catalog.execute("select url from image where identifier = %s", [kept]).fetchone() == (url,)
     assert clean(dsn, "urls", batch_size=1).updated == 0
+    assert survey(catalog, [RULES["urls"]], "image")["urls"].left == {URL_TAKEN: 40}
+
+
+def test_a_record_that_comes_with_the_url_meanwhile_keeps_it(dsn, catalog, monkeypatch):
+    insert(catalog, rows=[{"url": "example.org/a"}, {"url": "example.org/b"}])
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        job = CleaningJob(connection, "run", RULES["urls"], "image")
+        progress, compute = job.select(), job._compute
+        calls: list[int] = []  # numbers of rows, of which other records get the URLs during the first call
+
+        def beside(rows):
+            found = compute(rows)
+            if not calls and found:
+                insert(catalog, rows=[{"url": "https://example.org/a"}, {"url": "https://example.org/b"}])
+            calls.extend([len(found)] if found else [])
+            return found
+
+        monkeypatch.setattr(job, "_compute", beside)
+        assert job.run(progress).updated == 0
+    assert len(calls) > 1
+    assert catalog.execute("select count(*), count(distinct url) from image").fetchone() == (4, 4)
