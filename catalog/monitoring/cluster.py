@@ -74,7 +74,7 @@ def look(
 def _read(part: str, problems: Callable[[], Iterator[Problem]]) -> list[Problem]:
     try:
         return list(problems())
-    except (CatalogError, NotFoundError, KeyError, ValueError) as error:
+    except (CatalogError, NotFoundError, LookupError, TypeError, ValueError) as error:
         why = f"{type(error).__name__}: {str(error)[:300]}"
         return [Problem(f"unread {part}", f"{part} could not be read: {why}")]
 
