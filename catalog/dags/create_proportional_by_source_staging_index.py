@@ -2,11 +2,11 @@
 
 A relevance experiment on a few percent of the documents then shows the sources as often as production does.
 Production's documents are counted by source, behind its alias `<media_type>`. The wanted number, given as
-such or as a percentage of production's, is divided among the sources by the largest remainders, so that it is
-met exactly. Of each source, the engine copies the documents with the lowest identifiers from the full staging
-index (`<media_type>-full`, or `origin`). Identifiers are random, so this is a random sample; the same conf
-chooses the same documents, and a larger number chooses them, too. If the staging index has fewer documents of
-a source than it should have, all of them are copied, and the report names the source.
+such or as a percentage of production's, is divided among the sources by the largest remainders, so that it
+is met exactly. Of each source, the engine copies a random sample of the full staging index
+(`<media_type>-full`, or `origin`). The same conf chooses the same documents of an index, and a larger
+number chooses them, too. If the staging index has fewer documents of a source than it should have, all of
+them are copied, and the report names the source.
 
 The new index is `<media_type>-<index_suffix>`. No alias is moved: `point_staging_es_alias` does that, for
 example of an alias `<media_type>-proportional`. What is said of `create_new_staging_es_index` about names,

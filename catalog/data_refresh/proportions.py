@@ -1,7 +1,9 @@
 """A smaller selection of documents that keeps the proportions of the sources.
 
-Of each source, the documents with the lowest identifiers are chosen. Identifiers are random, so they are a
-random sample; the same number chooses the same documents again, and a larger one chooses them, too.
+Of each source, a random sample is chosen: the documents for which the engine draws the highest numbers,
+from their identifiers and the name of the index. So the same number chooses the same documents of an index
+again, and a larger one chooses them, too. The identifiers themselves grow with time and would choose the
+oldest documents.
 """
 
 from collections.abc import Mapping
@@ -9,11 +11,11 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, NamedTuple
 
 from catalog.core.errors import Refused, Retry
+from catalog.data_refresh.client import whole
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.templates import WINDOW
 
-_DIGITS = "-0123456789abcdef"  # of identifiers, in the order in which the engine compares them
-_AFTER = "g"  # greater than any of these
+_DRAWS = 1 << 24  # different random numbers of the engine, at equal distances from 0 to 1
 
 
 class Selection(NamedTuple):
@@ -92,9 +94,8 @@ def select(indexes: Indexes, name: str, wanted: Mapping[str, int]) -> Selection:
     clauses: list[dict[str, Any]] = [{"terms": {"source": whole}}] if whole else []
     for source, number in sorted(documents.items()):
         if source not in whole:
-            upto = {"range": {"identifier": {"lte": _cutoff(indexes, name, source, number)}}}
-            clauses.append({"bool": {"filter": [{"term": {"source": source}}, upto]}})
-    query = {"bool": {"should": clauses, "minimum_should_match": 1}}
+            clauses.append(_sample(indexes, name, source, number))
+    query = _any(clauses)
     if (found := indexes.count(name, query)) != sum(documents.values()):
         raise Retry(f"{found:,} documents of {name} are chosen instead of {sum(documents.values()):,}.")
     missing = {
@@ -103,36 +104,54 @@ def select(indexes: Indexes, name: str, wanted: Mapping[str, int]) -> Selection:
     return Selection(query, documents, missing)
 
 
-def _cutoff(indexes: Indexes, name: str, source: str, number: int) -> str:
-    """Return the identifier up to which a source has a number of documents.
+def _sample(indexes: Indexes, name: str, source: str, number: int) -> dict[str, Any]:
+    """Return a query for a number of random documents of a source, which has more.
 
-    The beginning of it is found digit by digit with counts, until few enough documents remain to be read.
+    The least random number that is chosen is found by bisection. Of the documents for which the next lower
+    one was drawn, those with the lowest identifiers are added.
     """
-    prefix, before = "", 0
-    while number - before > WINDOW:
-        for digit in _DIGITS:
-            found = indexes.count(name, _between(source, prefix + digit))
-            if before + found >= number:
-                prefix += digit
-                break
-            before += found
+    too_low, least = 0, _DRAWS
+    while least - too_low > 1:
+        between = (too_low + least) // 2
+        if indexes.count(name, _drawn(source, between)) > number:
+            too_low = between
         else:
-            raise Retry(f"the documents of {source} in {name} change at this moment.")
-    hits = indexes.ask(
+            least = between
+    chosen = _drawn(source, least)
+    if not (rest := number - indexes.count(name, chosen)):
+        return chosen
+    answer = indexes.ask(
         indexes.client.search,
         index=name,
-        query=_between(source, prefix),
-        size=number - before,
+        query={"bool": {"filter": [_drawn(source, too_low)], "must_not": [chosen]}},
+        size=min(rest, WINDOW),
         sort=[{"identifier": "asc"}],
-        source=["identifier"],
+        source=False,
         track_total_hits=False,
-    )["hits"]["hits"]
-    if len(hits) != number - before:
+    )
+    hits = whole(answer)["hits"]["hits"]
+    if len(hits) != rest:
         raise Retry(f"the documents of {source} in {name} change at this moment.")
-    return str(hits[-1]["sort"][0])
+    upto = {"range": {"identifier": {"lte": hits[-1]["sort"][0]}}}
+    return _any([chosen, {"bool": {"filter": [_drawn(source, too_low), upto]}}])
 
 
-def _between(source: str, prefix: str) -> dict[str, Any]:
-    """Return a query for the documents of a source whose identifiers have a beginning."""
-    beginning = {"range": {"identifier": {"gte": prefix, "lt": prefix + _AFTER}}}
-    return {"bool": {"filter": [{"term": {"source": source}}, beginning]}}
+def _drawn(source: str, least: int) -> dict[str, Any]:
+    """Return a query for the documents of a source for which at least a random number is drawn.
+
+    Args:
+        source: The source.
+        least: From 0, for all of them, to `_DRAWS`, for none.
+    """
+    return {
+        "function_score": {
+            "query": {"term": {"source": source}},
+            "random_score": {"seed": 1, "field": "identifier"},
+            "boost_mode": "replace",
+            "min_score": least / _DRAWS,
+        }
+    }
+
+
+def _any(clauses: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"bool": {"should": clauses, "minimum_should_match": 1}}

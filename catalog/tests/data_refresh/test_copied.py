@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.core.errors import Fatal, Interrupted, Refused
+from catalog.data_refresh import proportions
 from catalog.data_refresh.bulk import BulkSender, index_action
 from catalog.data_refresh.copied import CopiedIndex
 from catalog.data_refresh.customizing import customized, rehearse, require_customizable
@@ -214,19 +215,28 @@ def fill_sources(search, counts, name="image-a"):
     return keys
 
 
-def test_the_lowest_identifiers_of_each_source_are_chosen(search):
-    """More than one search can return, a few, all, none, and more than there are."""
+def found(search, query):
+    return {key for batch in search.found("image-a", query, 5_000) for key in batch}
+
+
+def test_a_random_sample_of_each_source_is_chosen(search, monkeypatch):
+    """A few, all, none, and more than there are. With few random numbers, many documents share one."""
     keys = fill_sources(search, {"flickr": 6_000, "met": 40, "nypl": 9, "small": 3, "rest": 5})
-    wanted = {"flickr": 4_567, "met": 11, "nypl": 9, "small": 8, "absent": 2, "rest": 0}
+    wanted = {"flickr": 3_000, "met": 11, "nypl": 9, "small": 8, "absent": 2, "rest": 0}
     chosen = select(search, "image-a", wanted)
-    assert chosen.documents == {"flickr": 4_567, "met": 11, "nypl": 9, "small": 3}
+    assert chosen.documents == {"flickr": 3_000, "met": 11, "nypl": 9, "small": 3}
     assert chosen.missing == {"small": 5, "absent": 2}
-    for source, number in chosen.documents.items():
-        for key, there in ((keys[source][number - 1], 1), (keys[source][number : number + 1], 0)):
-            term = {"terms": {"identifier": [key] if isinstance(key, str) else key}}
-            found = search.count("image-a", {"bool": {"filter": [chosen.query, term]}})
-            assert found == (there if key else 0)
     assert select(search, "image-a", wanted) == chosen
     assert search.count("image-a", chosen.query) == sum(chosen.documents.values())
+    sample = found(search, chosen.query)
+    assert {source: len(sample & set(own)) for source, own in keys.items()} == {**chosen.documents, "rest": 0}
+    oldest = sorted(keys["flickr"])[:3_000]  # identifiers grow with time
+    assert 1_300 < len(sample & set(oldest)) < 1_700
+    larger = select(search, "image-a", {**wanted, "flickr": 4_567, "met": 12})
+    assert found(search, larger.query) > sample
+    monkeypatch.setattr(proportions, "_DRAWS", 16)
+    few = select(search, "image-a", wanted)
+    assert search.count("image-a", few.query) == sum(few.documents.values())
+    assert select(search, "image-a", wanted) == few
     with pytest.raises(Refused, match="image-a has no documents of the sources absent"):
         select(search, "image-a", {"absent": 3})
