@@ -110,9 +110,11 @@ def test_how_the_records_of_each_provider_are_restored(catalog):
 def test_days_since_a_given_one(catalog):
     found = catch_up(catalog, provider_names(), date(2026, 3, 1), TODAY)
     dated = [name for name in provider_names() if provider_class(name).dated]
+    since = [name for name in provider_names() if provider_class(name).since]
+    assert "freesound" in since
     assert [one for one in found if one.how != "everything"] == [
         *(CatchUp(f"{name}_workflow", "days", date(2026, 3, 1), date(2026, 3, 24)) for name in dated),
-        CatchUp("freesound_workflow", "since", date(2026, 3, 1)),
+        *(CatchUp(f"{name}_workflow", "since", date(2026, 3, 1)) for name in since),
     ]
     assert not [one for one in catch_up(catalog, dated, TODAY, TODAY) if one.how == "days"]
     assert catch_up(catalog, ["freesound"], None, TODAY) == [CatchUp("freesound_workflow", "everything")]

@@ -221,7 +221,7 @@ def test_a_trigger_prints_numbers_and_errors_and_refuses_unknown_keys(bench, tmp
     recording = snap_recording(tmp_path / "recording", "said", pages=2)
     status, said = trigger("stocksnap_workflow", {"replay": str(recording), "accept_shortfall": True})
     assert status == 0, said
-    assert re.search(r"success +ingest_data\.pull_image_data: .*\"fetched\": 10", said)
+    assert "ingest_data" not in said  # the report has the numbers of all tasks
     assert re.search(r"stocksnap_workflow +│ success +│ +[\d.]+ │ image │ +10 ", said)
 
     status, said = trigger("stocksnap_workflow", {"replay": str(tmp_path)})

@@ -634,10 +634,15 @@ def test_genres():
     assert row(audio(genres="pop"))[0]["genres"] == '{"pop"}'
 
 
-@pytest.mark.parametrize("accuracy", [math.nan, math.inf, 10**400, -1, "0.9", None])
+@pytest.mark.parametrize("accuracy", [math.nan, math.inf, 10**400, -1, "high", "nan", True, None])
 def test_an_accuracy_is_a_number(accuracy):
     found, _ = row(image(tags=[{"name": "cat", "provider": "clarifai", "accuracy": accuracy}]))
     assert found["tags"] == [{"name": "cat", "provider": "clarifai"}]
+
+
+def test_an_accuracy_may_be_the_text_of_a_number():
+    found, _ = row(image(tags=[{"name": "cat", "provider": "clarifai", "accuracy": "0.9"}]))
+    assert found["tags"] == [{"name": "cat", "provider": "clarifai", "accuracy": 0.9}]
 
 
 # What is no text

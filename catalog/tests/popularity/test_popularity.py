@@ -209,6 +209,7 @@ def test_metrics_are_those_that_providers_declare(catalog):
     assert popularity.configured("audio") == {
         "ccmixter": "upload_num_scores",
         "freesound": "num_downloads",
+        "internetarchive": "downloads",
         "jamendo": "listens",
         "wikimedia_audio": "global_usage_count",
     }
