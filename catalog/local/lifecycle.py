@@ -178,7 +178,7 @@ def down(stack: Stack) -> bool:
                 f"see {stack.logs}/supervisor.log"
             )
         time.sleep(0.1)
-    _forget_supervisor(stack)
+    _forget_supervisor(stack, EXIT_SECONDS)
     return True
 
 
