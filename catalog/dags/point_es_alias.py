@@ -18,6 +18,7 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import delete_old_index, indexes, make_live, open_for_search
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
+from catalog.data_refresh.identity import is_filtered
 from catalog.data_refresh.refresh import EVER, Plan
 
 _MEDIA = "|".join(MEDIA_TYPES)
@@ -52,7 +53,7 @@ THEN = {
 @task
 def check_target(environment: str, params: Params = GIVEN) -> None:
     """Check the index and record the plan, once; skipped if the alias points at the index already."""
-    from catalog.data_refresh.pointing import is_filtered, losses, media_type_of, require_target
+    from catalog.data_refresh.pointing import losses, media_type_of, require_target
 
     where, alias, index = ENVIRONMENTS[environment], params["alias"], params["index"]
     engine, media_type = indexes(where.search), media_type_of(alias)

@@ -21,6 +21,7 @@ from catalog.dags.common.conf import END
 from catalog.dags.common.connections import STAGING_DB, STAGING_SEARCH, database_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params
 from catalog.dags.common.environments import STAGING
+from catalog.dags.common.params import media_type_param
 from catalog.dags.common.refreshes import begin_refresh, current_refresh
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
@@ -97,9 +98,7 @@ with catalog_dag(
     schedule=None,
     doc=(__doc__ or "").strip(),
     params={
-        "media_type": Param(
-            type="string", enum=list(MEDIA_TYPES), title="Media type", description_md="Which media."
-        ),
+        "media_type": media_type_param(),
         "target_alias_override": Param(
             None,
             type=["string", "null"],

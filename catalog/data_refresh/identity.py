@@ -9,6 +9,7 @@ import msgspec
 
 from catalog.core.errors import Fatal
 
+FILTERED_SUFFIX = "-filtered"  # of aliases and indexes without sensitive media
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,199}")
 WAY_OUT = "clear create_index (of a filtered index: create_filtered_index) and all tasks after it"
 
@@ -66,6 +67,11 @@ def writer_name(index: str) -> str:
 
 def is_private(alias: str, index: str) -> bool:
     return alias.startswith(f"{index}.")
+
+
+def is_filtered(name: str) -> bool:
+    """Return whether an alias or index is one without sensitive media, which its name says."""
+    return name.endswith(FILTERED_SUFFIX)
 
 
 def public(aliases: Iterable[str], index: str) -> list[str]:

@@ -7,12 +7,10 @@ from elasticsearch import NotFoundError
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.data_refresh.client import ask
-from catalog.data_refresh.identity import IndexIdentity
+from catalog.data_refresh.identity import FILTERED_SUFFIX, IndexIdentity, is_filtered
 from catalog.data_refresh.preflight import alias_problems, index_problems
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.shrinkage import FILTERED, TOTAL, shrunken_alias
-
-_SUFFIX = "-filtered"  # of aliases and indexes without sensitive media
 
 
 def media_type_of(alias: str) -> MediaType:
@@ -21,11 +19,6 @@ def media_type_of(alias: str) -> MediaType:
         if alias == media_type or alias.startswith(f"{media_type}-"):
             return media_type
     raise Refused(f"alias: {alias!r} does not begin with a media type ({', '.join(MEDIA_TYPES)}).")
-
-
-def is_filtered(name: str) -> bool:
-    """Return whether an alias or index is one without sensitive media, which its name says."""
-    return name.endswith(_SUFFIX)
 
 
 def require_target(engine: Indexes, alias: str, index: str) -> IndexIdentity:
@@ -65,9 +58,13 @@ def _of_identity(found: IndexIdentity, alias: str) -> list[str]:
     if there != wanted:
         problems.append(f"its documents are of {there}, the alias is one of {wanted}")
     if is_filtered(alias) and not is_filtered(found.name):
-        problems.append(f"it has sensitive media, which {alias} must not show; choose an index …{_SUFFIX}")
+        problems.append(
+            f"it has sensitive media, which {alias} must not show; choose an index …{FILTERED_SUFFIX}"
+        )
     if not is_filtered(alias) and is_filtered(found.name):
-        problems.append(f"it lacks sensitive media, which {alias} shows; choose one without {_SUFFIX}")
+        problems.append(
+            f"it lacks sensitive media, which {alias} shows; choose one without {FILTERED_SUFFIX}"
+        )
     if not any(name.startswith(f"{found.name}.") for name in found.aliases):
         problems.append("it has no alias of its own, to which decisions of moderators could be written")
     return problems

@@ -120,16 +120,17 @@ def find(client: Elasticsearch, wanted: Search) -> Found:
     first = (wanted.page - 1) * PAGE
     filters = [{"term": {FACETS[name]: value}} for name, value in wanted.filters.items()]
     try:
-        answer = ask(
-            client.search,
-            index=wanted.alias,
-            query={"bool": {"must": [words_query(wanted.words)], "filter": filters}},
-            aggs={name: {"terms": {"field": field, "size": VALUES}} for name, field in FACETS.items()},
-            from_=first,
-            size=PAGE,
-            track_total_hits=True,
+        answer = whole(
+            ask(
+                client.search,
+                index=wanted.alias,
+                query={"bool": {"must": [words_query(wanted.words)], "filter": filters}},
+                aggs={name: {"terms": {"field": field, "size": VALUES}} for name, field in FACETS.items()},
+                from_=first,
+                size=PAGE,
+                track_total_hits=True,
+            )
         )
-        answer = whole(answer)
     except NotFoundError:
         return Found(0, {}, {name: {} for name in FACETS}, 0)
     total = answer["hits"]["total"]["value"]

@@ -10,10 +10,9 @@ from elasticsearch import AuthorizationException, Elasticsearch, NotFoundError
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.client import ask
+from catalog.data_refresh.identity import is_filtered
 from catalog.data_refresh.search import Indexes, SeveralIndexes
 from catalog.monitoring.rows import numbers, rows
-
-SUFFIX = "-filtered"  # of the alias and the indexes without sensitive media
 
 
 class Refreshed(msgspec.Struct, frozen=True):
@@ -142,7 +141,7 @@ def live(client: Elasticsearch, media_types: Sequence[MediaType] = MEDIA_TYPES) 
     search, aliases = Indexes(client, patience=0), list[Alias]()
     documents: dict[MediaType, dict[str, int]] = {}
     for media_type in reversed(media_types):
-        for name in (media_type, f"{media_type}{SUFFIX}", f"{media_type}-full"):
+        for name in (media_type, f"{media_type}-filtered", f"{media_type}-full"):
             alias = _alias(search, name, media_type)
             if alias.index or alias.problem or not name.endswith("-full"):
                 aliases.append(alias)
@@ -173,14 +172,14 @@ def _misdirected(
     search: Indexes, name: str, media_type: MediaType, index: str, meta: Mapping[str, Any]
 ) -> str:
     """Say what is wrong with the index behind an alias; "" if nothing is."""
-    filtered = name.endswith(SUFFIX)
+    filtered = is_filtered(name)
     if (of := meta.get("media_type", media_type)) != media_type:
         return f"the alias points at {index}, whose documents are of {of}."
     if filtered and media_type in search.aliases(index):
         return f"the alias points at {index}, as {media_type} does, so sensitive media are not left out."
-    if filtered and not index.endswith(SUFFIX):
+    if filtered and not is_filtered(index):
         return f"the alias points at {index}, which is no filtered index, so that sensitive media are found."
-    if not filtered and index.endswith(SUFFIX):
+    if not filtered and is_filtered(index):
         return f"the alias points at {index}, a filtered index, so that media are not found."
     if search.hides(name):
         return f"the alias has a filter of its own, so that not all documents of {index} are found."

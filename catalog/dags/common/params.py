@@ -2,6 +2,7 @@
 
 from airflow.sdk import Param
 
+from catalog.core.media import MEDIA_TYPES
 from catalog.dags.common.conf import END
 
 _DAY = r"^\d{4}-\d{2}-\d{2}" + END
@@ -13,6 +14,10 @@ REPLAY = Param(
     title="Replay",
     description_md="Folder of a recording to answer from instead of the network; nothing is requested.",
 )
+
+
+def media_type_param() -> Param:
+    return Param(type="string", enum=list(MEDIA_TYPES), title="Media type", description_md="Which media.")
 
 
 def batch_size_param() -> Param:

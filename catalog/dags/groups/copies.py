@@ -8,11 +8,12 @@ from uuid import uuid4
 from airflow.sdk import Param, get_current_context, task
 
 from catalog.core.errors import Refused
-from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.media import MediaType
 from catalog.core.settings import ES_INDEX_THROTTLING_RATE
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import database_connection
 from catalog.dags.common.environments import Environment
+from catalog.dags.common.params import media_type_param
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.refreshes import begin_refresh, current_refresh, is_whole, note_index, reach
 from catalog.dags.common.retries import hint
@@ -27,6 +28,7 @@ from catalog.dags.groups.indexing import (
     rehearse,
 )
 from catalog.dags.operators.slack import notify
+from catalog.data_refresh.identity import FILTERED_SUFFIX, is_filtered
 from catalog.data_refresh.refresh import EVER, Copy, Plan
 
 _SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END
@@ -40,9 +42,7 @@ def copy_params(origin: str) -> dict[str, Param]:
         origin: Description of the field `origin`.
     """
     return {
-        "media_type": Param(
-            type="string", enum=list(MEDIA_TYPES), title="Media type", description_md="Which media."
-        ),
+        "media_type": media_type_param(),
         "index_suffix": Param(
             None,
             type=["null", "string"],
@@ -75,8 +75,6 @@ def begin_copy(
     Raises:
         Refused: The origin is unknown, incomplete or of another media type, or the new name is taken.
     """
-    from catalog.data_refresh.pointing import is_filtered
-
     engine = indexes(environment.search)
 
     def plan(number: int) -> Plan:
@@ -91,7 +89,7 @@ def begin_copy(
         if suffix and is_filtered(suffix):
             raise Refused("index_suffix: leave out -filtered; it is added if the origin is a filtered index.")
         name = f"{media_type}-{suffix or f'{number}-{uuid4().hex[:12]}'}"
-        name += "-filtered" if is_filtered(index) else ""
+        name += FILTERED_SUFFIX if is_filtered(index) else ""
         delete_incomplete(environment, media_type)
         if engine.exists(name):
             raise Refused(f"index_suffix: {name} exists already; delete it, or choose another suffix.")

@@ -200,7 +200,7 @@ def test_a_percentage():
 
 
 def fill_sources(search, counts, name="image-a"):
-    """Create an index with made-up documents, with identifiers as the catalog's, in any order."""
+    """Create an index of documents with random identifiers, written in random order."""
     make(search, name)
     made = random.Random(5)
     keys = {}

@@ -35,7 +35,7 @@ every_provider = pytest.mark.parametrize("name", api_names())
 
 
 def some(indexes, most=40):
-    """All of them, or so many spread over all: a few recordings have hundreds of requests that are alike."""
+    """All of them, or `most` at even distances: a few recordings have hundreds of similar requests."""
     return indexes[:: max(1, -(-len(indexes) // most))]
 
 
