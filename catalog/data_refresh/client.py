@@ -152,14 +152,18 @@ def ask(call: Callable[..., Any], *values: Any, **named: Any) -> Any:
         raise Retry(f"the search engine does not answer: {type(error).__name__}") from None
 
 
-def whole(answer: Any) -> Any:
+def whole(answer: Any, *, in_time: bool = True) -> Any:
     """Return the answer of a search or count.
+
+    Args:
+        answer: Response of the engine.
+        in_time: Refuse the answer of a search that ran out of time.
 
     Raises:
         Retry: It lacks the documents of some shards, so its numbers are too small.
     """
     failed = answer["_shards"]["failed"]
-    if failed or answer.get("timed_out"):
+    if failed or (in_time and answer.get("timed_out")):
         raise Retry(
             f"the search engine answered for a part of the documents: {failed:,} shards failed"
             if failed

@@ -9,15 +9,25 @@ own hosts, and requests go only to hosts on the public internet.
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 import requests
 from requests.adapters import BaseAdapter
 
-from catalog.core.errors import BadAddress, Fatal, HttpStatus, Retry, StopsPull
+from catalog.core.errors import (
+    BadAddress,
+    CatalogError,
+    Fatal,
+    HttpStatus,
+    Retry,
+    StopsPull,
+    UnexpectedResponse,
+)
 from catalog.core.jsontypes import Json, Params
 from catalog.core.secrets import Credentials, Signed
 from catalog.ingestion.deadline import deadline
@@ -238,7 +248,7 @@ class Client:
         def once() -> Decoded:
             answer = self._send(method, url, params, keyed, json)
             body = answer.json(decode or (lambda raw: self._lenient(url, raw)))
-            judge(body)
+            _apply(judge, body)
             return Decoded(body, answer.headers)
 
         return self._retrying(f"{method} {url}", once)
@@ -371,6 +381,25 @@ class Client:
         blocked = self._blocking_statuses.get(status) if keyed and not is_json(body) else None
         wait = retry_after(response.headers.get("retry-after"))
         raise_for_status(status, self.redact.excerpt(body, 200), wait, request=request, blocked=blocked)
+
+
+def _apply(judge: Check, body: Json) -> None:
+    """Judge a body, whatever it holds.
+
+    Raises:
+        CatalogError: The check raised it.
+        UnexpectedResponse: The check met a value of a type that it does not expect.
+    """
+    try:
+        judge(body)
+    except CatalogError:
+        raise
+    except Exception as error:
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        raise UnexpectedResponse(
+            f"the response has a value of an unexpected type ({type(error).__name__}: {error}, at "
+            f"{Path(line.filename).name}, line {line.lineno})"
+        ) from error
 
 
 def _drain(response: requests.Response) -> None:

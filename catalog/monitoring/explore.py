@@ -1,8 +1,9 @@
 """Search by words and filters, as the API does, and everything that is known about one record."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -21,6 +22,7 @@ PAGE = 24  # results of a page
 DEEPEST = 10_000  # results that the engine pages through
 FACETS = {"source": "source", "license": "license", "category": "category", "type": "extension"}
 VALUES = 30  # of a facet
+LIMIT = "1s"  # for counting facets; an index of any size has a page
 
 
 class Search(msgspec.Struct, frozen=True):
@@ -52,12 +54,14 @@ class Found(msgspec.Struct, frozen=True):
         total: Number of all matches.
         documents: Documents of the page, by identifier.
         facets: Facet → value → matches.
+        counted: True if all matches were counted by facet; False if there was only time for a part of them.
         pages: Number of pages that can be shown.
     """
 
     total: int
     documents: dict[str, dict[str, Any]]
     facets: dict[str, dict[str, int]]
+    counted: bool
     pages: int
 
 
@@ -117,31 +121,65 @@ def find(client: Elasticsearch, wanted: Search) -> Found:
     Raises:
         Retry: The engine does not answer.
     """
-    first = (wanted.page - 1) * PAGE
-    filters = [{"term": {FACETS[name]: value}} for name, value in wanted.filters.items()]
     try:
-        answer = whole(
-            ask(
-                client.search,
-                index=wanted.alias,
-                query={"bool": {"must": [words_query(wanted.words)], "filter": filters}},
-                aggs={name: {"terms": {"field": field, "size": VALUES}} for name, field in FACETS.items()},
-                from_=first,
-                size=PAGE,
-                track_total_hits=True,
-            )
-        )
+        with ThreadPoolExecutor(3) as pool:
+            ranked = pool.submit(_ranked, client, wanted)
+            counted = pool.submit(_facets, client, wanted)
+            total = whole(ask(client.count, index=wanted.alias, query=_query(wanted, "filter")))["count"]
+            hits, facets = ranked.result()["hits"]["hits"], counted.result()
     except NotFoundError:
-        return Found(0, {}, {name: {} for name in FACETS}, 0)
-    total = answer["hits"]["total"]["value"]
+        return Found(0, {}, {name: {} for name in FACETS}, True, 0)
     return Found(
         total,
-        {hit["_id"]: hit["_source"] for hit in answer["hits"]["hits"]},
+        {hit["_id"]: hit["_source"] for hit in hits},
         {
             name: {bucket["key"]: bucket["doc_count"] for bucket in found["buckets"]}
-            for name, found in answer["aggregations"].items()
+            for name, found in facets["aggregations"].items()
         },
+        not facets["timed_out"],
         pages(total),
+    )
+
+
+def _query(wanted: Search, clause: Literal["must", "filter"]) -> dict[str, Any]:
+    """Return the query for documents; as a filter, it gives no scores and is cheaper."""
+    filters = [{"term": {FACETS[name]: value}} for name, value in wanted.filters.items()]
+    words = words_query(wanted.words)
+    if clause == "filter":
+        del words["bool"]["should"]
+        return {"bool": {"filter": [words, *filters]}}
+    return {"bool": {"must": [words], "filter": filters}}
+
+
+def _ranked(client: Elasticsearch, wanted: Search) -> Any:
+    """Search the documents of a page. Exact totals would cost the engine the score of every match."""
+    first = (wanted.page - 1) * PAGE
+    return whole(
+        ask(
+            client.search,
+            index=wanted.alias,
+            query=_query(wanted, "must"),
+            from_=first,
+            size=PAGE,
+            track_total_hits=False,
+        )
+    )
+
+
+def _facets(client: Elasticsearch, wanted: Search) -> Any:
+    """Count matches by facet. The answer does not depend on the page; the engine keeps it until a refresh."""
+    return whole(
+        ask(
+            client.search,
+            index=wanted.alias,
+            query=_query(wanted, "filter"),
+            aggs={name: {"terms": {"field": field, "size": VALUES}} for name, field in FACETS.items()},
+            size=0,
+            track_total_hits=False,
+            request_cache=True,
+            timeout=LIMIT,
+        ),
+        in_time=False,
     )
 
 

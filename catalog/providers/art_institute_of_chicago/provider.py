@@ -39,7 +39,10 @@ def check(body: Json) -> None:
     The API lists all requested fields, null ones among them, and ignores unknown ones.
     """
     for item in items_at(body, "data"):
-        if lacking := [key for key in ("is_public_domain", "image_id") if key not in (item or {})]:
+        lacking = [
+            key for key in ("is_public_domain", "image_id") if isinstance(item, dict) and key not in item
+        ]
+        if lacking:
             raise UnexpectedResponse(f"an artwork has no field `{lacking[0]}`: {str(item)[:200]}")
 
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from catalog.data_refresh.client import ask
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database import sample_data
 from catalog.monitoring import explore
@@ -62,6 +63,20 @@ def test_words_are_searched_and_the_filtered_index_is_another_one(filled, search
         explore.find(search.client, Search("image", filtered=True)).total
         < explore.find(search.client, Search("image")).total
     )
+
+
+def test_facets_that_are_not_counted_in_time_are_said_to_be_a_part(filled, search, monkeypatch):
+    """The engine looks at the time every few hundred milliseconds, which no small index takes."""
+
+    def out_of_time(request, **options):
+        answer = ask(request, **options)
+        return {**answer, "timed_out": True} if "timeout" in options else answer
+
+    assert explore.find(search.client, Search("image")).counted
+    monkeypatch.setattr(explore, "ask", out_of_time)
+    found = explore.find(search.client, Search("image"))
+    assert not found.counted
+    assert found.total == shown(search)  # the total is never a part
 
 
 def test_without_an_index_nothing_is_found(search):
