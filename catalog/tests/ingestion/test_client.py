@@ -115,6 +115,21 @@ def test_the_provider_s_own_check(httpserver, client):
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize("asked", ["get_json", "get_decoded"])
+@pytest.mark.parametrize("body", ["null", "true", "7", "[]", '{"stat": null}', '{"stat": [7]}'])
+def test_a_check_that_meets_a_value_of_another_type_costs_the_response_not_the_task(
+    httpserver, client, body, asked
+):
+    def check(body):
+        if "ok" not in body["stat"].lower():
+            raise Fatal("stat fail")
+
+    seen = answers(httpserver, ok(body))
+    with pytest.raises(UnexpectedResponse, match=r"unexpected type \(\w+Error: .+, at test_client\.py"):
+        getattr(client, asked)(httpserver.url_for("/api"), check=check)
+    assert len(seen) == 4
+
+
 def test_a_huge_body_is_refused(httpserver):
     answers(httpserver, ok('"' + "x" * 2_000_000 + '"'))
     client = Client(throttle=NoThrottle(), limits=Limits(max_bytes=1_000_000), private_hosts=HERE)

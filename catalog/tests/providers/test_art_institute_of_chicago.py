@@ -18,6 +18,11 @@ def test_a_field_that_is_renamed_is_an_error_not_a_skip(field):
         check({"data": [WORK, {key: value for key, value in WORK.items() if key != field}]})
 
 
+@pytest.mark.parametrize("item", [None, True, 7, "text", []])
+def test_an_item_that_is_no_object_costs_itself(item):
+    check({"data": [WORK, item]})
+
+
 @pytest.mark.parametrize("value", [False, None, "false", 1])
 def test_only_a_work_that_is_said_to_be_in_the_public_domain_is_kept(value):
     found = record_of(Skip, ArtInstituteOfChicago().record({**WORK, "is_public_domain": value}))
