@@ -39,7 +39,22 @@ def look(
     patience: float = PATIENCE,
     wait: float = WAIT,
 ) -> Cluster:
-    """Return the state of a cluster. It never raises: what cannot be read is a problem.
+    """Return the state of a cluster, as `examine` does, but an engine that does not answer is a state too."""
+    try:
+        return examine(client, expected, before, patience=patience, wait=wait)
+    except (CatalogError, NotFoundError) as error:
+        return Cluster("unreachable", (Problem("unreachable", str(error)),))
+
+
+def examine(
+    client: Elasticsearch,
+    expected: int | None = None,
+    before: Known | None = None,
+    *,
+    patience: float = 0.0,
+    wait: float = 0.0,
+) -> Cluster:
+    """Return the state of a cluster. A part of it that cannot be read is a problem.
 
     Args:
         client: Client of the engine.
@@ -47,14 +62,14 @@ def look(
         before: The state that was reported last. A disk that is about to leave a watermark stays there.
         patience: Seconds for which requests are repeated.
         wait: Seconds for which a status that is not green may become green.
+
+    Raises:
+        CatalogError: The engine does not answer, or refuses the user.
     """
     indexes = Indexes(client.options(ignore_status=408, request_timeout=wait + 20), patience=patience)
-    try:
-        health: dict[str, Any] = indexes.ask(
-            indexes.client.cluster.health, level="indices", wait_for_status="green", timeout=f"{wait:.0f}s"
-        ).body
-    except (CatalogError, NotFoundError) as error:
-        return Cluster("unreachable", (Problem("unreachable", str(error)),))
+    health: dict[str, Any] = indexes.ask(
+        indexes.client.cluster.health, level="indices", wait_for_status="green", timeout=f"{wait:.0f}s"
+    ).body
     problems = [
         *_read("indexes that are being built", lambda: _of_status(indexes, health)),
         *_of_nodes(health["number_of_nodes"], expected),
@@ -76,7 +91,7 @@ def _read(part: str, problems: Callable[[], Iterator[Problem]]) -> list[Problem]
         return list(problems())
     except (CatalogError, NotFoundError, LookupError, TypeError, ValueError) as error:
         why = f"{type(error).__name__}: {str(error)[:300]}"
-        return [Problem(f"unread {part}", f"{part} could not be read: {why}")]
+        return [Problem(f"unread {part}", f"{part} could not be read: {why}", runbook="unknown")]
 
 
 def _of_status(indexes: Indexes, health: Mapping[str, Any]) -> Iterator[Problem]:
@@ -129,7 +144,7 @@ def _of_disks(client: Elasticsearch, before: Collection[str]) -> Iterator[Proble
                     f"the disk of {node['name']} is {1 - free / total:.0%} full: at the watermark {level}, "
                     f"the engine {effect}"
                 )
-                yield Problem(key, text, critical=level == "flood_stage")
+                yield Problem(key, text, critical=level == "flood_stage", runbook="engine-disk")
                 break
 
 
@@ -175,5 +190,6 @@ def _of_blocks(client: Elasticsearch) -> Iterator[Problem]:
     for name, own in sorted(blocks.get("indices", {}).items()):
         for number, what in _READ_ONLY.items():
             if number in own:
-                yield Problem(f"read-only {name}", f"the index {name} is {what}", critical=True)
+                text = f"the index {name} is {what}"
+                yield Problem(f"read-only {name}", text, critical=True, runbook="engine-disk")
                 break

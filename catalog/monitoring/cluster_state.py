@@ -17,11 +17,13 @@ class Problem(msgspec.Struct, frozen=True):
         key: What identifies it. A problem with another key is a change; other numbers in the text are not.
         text: One sentence.
         critical: Documents cannot be found or written.
+        runbook: Anchor of the row of the runbook.
     """
 
     key: str
     text: str
     critical: bool = False
+    runbook: Literal["engine-status", "engine-disk", "unknown"] = "engine-status"
 
 
 class Cluster(msgspec.Struct, frozen=True):

@@ -15,11 +15,11 @@ from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.ingestion.provider import broken_providers, provider_classes
 from catalog.monitoring import loads
+from catalog.monitoring.cluster_state import Cluster
 from catalog.monitoring.loads import Freshness, Load, Source
-from catalog.monitoring.refreshes import Alias, Engine, Live, Refreshed, promoted
+from catalog.monitoring.refreshes import Alias, Live, Refreshed, promoted
 from catalog.monitoring.rows import rows
 
-FULL = 0.85  # share of the disk from which engines stop to allocate shards (the low watermark)
 SHRUNK = 0.2  # share of a source's documents that disappeared
 NOTICEABLE = 100  # documents; smaller losses are no finding
 LOOK_BACK = timedelta(days=7)  # within which lost documents are noticed
@@ -196,18 +196,12 @@ def of_quotas(connection: Connection, now: datetime) -> list[Finding]:
     return found
 
 
-def of_engine(engine: Engine) -> list[Finding]:
+def of_engine(cluster: Cluster) -> list[Finding]:
     """Return what is wrong with the search engine."""
-    found = []
-    if engine.status != "green":
-        what = "documents cannot be searched" if engine.status == "red" else "replicas are missing"
-        text = f"the status is {engine.status}: {what}; {engine.unassigned:,} shards have no node"
-        severity: Severity = "error" if engine.status == "red" else "warning"
-        found.append(Finding(severity, "search engine", text, "engine-status"))
-    if engine.fullest is not None and engine.fullest >= FULL:
-        text = f"the disk of a node is {engine.fullest:.0%} full; a full refresh needs room for new indexes"
-        found.append(Finding("warning", "search engine", text, "engine-disk"))
-    return found
+    return [
+        Finding("error" if one.critical else "warning", "search engine", one.text, one.runbook)
+        for one in cluster.problems
+    ]
 
 
 def of_live(live: Live, connection: Connection, now: datetime) -> list[Finding]:

@@ -183,12 +183,15 @@ def not_whole(connection: Connection, wanted: Sequence[Source], now: datetime) -
              select distinct on (window_start, window_end) {COLUMNS} from ingestion_report i
               where i.provider = s.provider and i.media_type = s.media_type and finished_on >= s.since
                 and not replayed and (not complete or (not whole and shortfalls <> '[]'))
-                and not exists (
-                    select from whole_pull w
+                and not coalesce((
+                    select bool_or(w.window_start is null)
+                           or range_agg(case when w.window_start <= w.window_end
+                                             then tstzrange(w.window_start, w.window_end, '[]') end)
+                              @> tstzrange(least(i.window_start, i.window_end),
+                                           greatest(i.window_start, i.window_end), '[]')
+                      from whole_pull w
                      where w.provider = i.provider and w.media_type = i.media_type
-                       and w.finished_on > i.finished_on and w.finished_on >= s.since
-                       and (w.window_start is null
-                            or (w.window_start <= i.window_start and w.window_end >= i.window_end)))
+                       and w.finished_on > i.finished_on and w.finished_on >= s.since), false)
               order by window_start, window_end, finished_on desc
          ) r
          order by s.n, r.finished_on desc

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-from elasticsearch import AuthorizationException, Elasticsearch, NotFoundError
+from elasticsearch import Elasticsearch, NotFoundError
 
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
@@ -75,20 +75,6 @@ class Live(msgspec.Struct, frozen=True):
 
     aliases: list[Alias]
     documents: dict[MediaType, dict[str, int]]
-
-
-class Engine(msgspec.Struct, frozen=True):
-    """Health of the search engine.
-
-    Attributes:
-        status: `green`, `yellow` (replicas are missing) or `red` (documents are missing).
-        unassigned: Number of shards without a node.
-        fullest: Share of used disk space of the fullest node, between 0 and 1; None if it is unknown.
-    """
-
-    status: Literal["green", "yellow", "red"]
-    unassigned: int
-    fullest: float | None
 
 
 _REFRESHES = """
@@ -192,15 +178,3 @@ def _size(client: Elasticsearch, index: str) -> int:
     except NotFoundError:
         return 0
     return int(stats["_all"]["primaries"]["store"]["size_in_bytes"])
-
-
-def engine(client: Elasticsearch) -> Engine:
-    """Return the health of the engine. A user without the right to read statistics gets no disk space."""
-    health = ask(client.cluster.health)
-    try:
-        nodes: dict[str, Any] = client.nodes.stats(metric="fs")["nodes"]
-    except AuthorizationException:  # the right to monitor the cluster is not needed for anything else
-        nodes = {}
-    totals = [node["fs"]["total"] for node in nodes.values() if node.get("fs", {}).get("total")]
-    used = [1 - t["available_in_bytes"] / t["total_in_bytes"] for t in totals if t.get("total_in_bytes")]
-    return Engine(health["status"], health["unassigned_shards"], max(used, default=None))

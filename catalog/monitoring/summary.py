@@ -11,7 +11,7 @@ import msgspec
 from elasticsearch import Elasticsearch
 
 from catalog.core.session import Connection
-from catalog.monitoring import counts, health, loads, refreshes
+from catalog.monitoring import cluster, counts, health, loads, refreshes
 from catalog.monitoring.counts import Records
 from catalog.monitoring.health import Finding
 from catalog.monitoring.loads import Load, Source
@@ -73,7 +73,7 @@ def summarize(
     if engine is None:
         return known
     with known.part("the search engine", explain):
-        known.findings += health.of_engine(refreshes.engine(engine()))
+        known.findings += health.of_engine(cluster.examine(engine()))
     with known.part("the live indexes", explain):
         known.live = refreshes.live(engine())
         with database() as connection:

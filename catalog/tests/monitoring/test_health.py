@@ -13,7 +13,7 @@ from catalog.ingestion.provider import BrokenProvider
 from catalog.local.stack import ROOT
 from catalog.monitoring import health, loads
 from catalog.monitoring.loads import Freshness, Source
-from catalog.monitoring.refreshes import Alias, Engine, Refreshed, live, promoted
+from catalog.monitoring.refreshes import Alias, Refreshed, live, promoted
 from catalog.monitoring.rows import numbers
 from catalog.providers.jamendo.provider import Jamendo
 from catalog.tests.monitoring.reports import report
@@ -82,6 +82,28 @@ def test_only_a_later_whole_load_of_the_window_brings_what_was_missing(catalog, 
 
 @pytest.mark.database
 @pytest.mark.enable_socket
+@pytest.mark.parametrize(("gap", "brought"), [(0, True), (-6, True), (6, False)])
+def test_later_loads_may_bring_together_what_was_missing(catalog, gap, brought):
+    middle = FIRST["window_start"] + timedelta(hours=12)
+    report(catalog, "flickr", NOW - timedelta(hours=9), run_id="short", **FIRST, **SHORT)
+    report(catalog, "flickr", NOW - timedelta(hours=8), **{**FIRST, "window_end": middle})
+    begin = middle + timedelta(hours=gap)
+    report(catalog, "flickr", NOW - timedelta(hours=7), **{**FIRST, "window_start": begin})
+    assert (incomplete(catalog) == {}) is brought
+
+
+@pytest.mark.database
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("other", [{"window_start": NOW, "window_end": NOW - timedelta(days=99)}, SECOND])
+def test_windows_that_end_before_they_begin_and_empty_ones_hide_nothing(catalog, other):
+    empty = {**FIRST, "window_end": FIRST["window_start"]}
+    report(catalog, "flickr", NOW - timedelta(hours=9), run_id="short", **empty, **SHORT)
+    report(catalog, "flickr", NOW - timedelta(hours=8), **other)
+    assert len(incomplete(catalog)) == 1
+
+
+@pytest.mark.database
+@pytest.mark.enable_socket
 def test_a_source_is_one_finding_however_many_windows_are_not_whole(catalog):
     for hours, window in enumerate((FIRST, SECOND, SECOND)):
         report(catalog, "flickr", NOW - timedelta(hours=hours), run_id=f"run{hours}", **window, **SHORT)
@@ -143,24 +165,6 @@ def test_quotas(catalog):
         found = health.of_quotas(catalog, NOW)
         assert [one.subject for one in found] == ["jamendo"] * number
     assert health.of_quotas(catalog, quota.resumes(NOW)) == []
-
-
-@pytest.mark.parametrize(
-    ("engine", "runbooks"),
-    [
-        (Engine("green", 0, 0.5), []),
-        (Engine("green", 0, None), []),
-        (Engine("yellow", 3, 0.5), ["engine-status"]),
-        (Engine("red", 3, 0.9), ["engine-status", "engine-disk"]),
-    ],
-)
-def test_the_engine(engine, runbooks):
-    found = health.of_engine(engine)
-    assert [one.runbook for one in found] == runbooks
-    assert [one.severity for one in found if one.runbook == "engine-status"] in (
-        [],
-        ["error" if engine.status == "red" else "warning"],
-    )
 
 
 def refreshed(days, stage="promoted", **documents):
