@@ -111,15 +111,17 @@ class AirflowApi:
         )
 
     def last_error(self, task: JsonObject) -> str:
-        """Return the last error in the log of a task instance's last attempt; "" if it has none."""
+        """Return why a task instance's last attempt failed: the last exception in its log, or the last error.
+
+        What libraries log when the process ends, such as metrics that could not be sent, comes after the
+        exception and is not why. The result is "" if there is no error.
+        """
         path = f"{_run_path(task)}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
-        lines = self.call("GET", path, map_index=task["map_index"])["content"]
-        for line in reversed(lines):
+        lines = self.call("GET", path, map_index=task["map_index"])["content"][::-1]
+        for line in lines:
             for error in reversed(line.get("error_detail") or []):
                 return f"{error['exc_type']}: {error['exc_value']}"
-            if line.get("level") in ("error", "critical"):
-                return str(line["event"])
-        return ""
+        return next((str(line["event"]) for line in lines if line.get("level") in ("error", "critical")), "")
 
     def result(self, task: JsonObject) -> Any:
         """Return what a task instance returned; None if it returned nothing."""

@@ -3,6 +3,7 @@
 import pytest
 
 from catalog.core.errors import Refused
+from catalog.local.airflow_api import AirflowApi
 from catalog.local.runs import check_conf, readable
 
 
@@ -47,3 +48,27 @@ def test_a_good_conf_is_accepted():
 )
 def test_what_a_task_returned_is_readable(result, text):
     assert readable(result) == text
+
+
+FAILED = {
+    "level": "error",
+    "event": "Task failed",
+    "error_detail": [{"exc_type": "Fatal", "exc_value": "no"}],
+}
+LIBRARY = {"level": "error", "event": "metrics could not be exported"}
+
+
+@pytest.mark.enable_socket
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ([{"level": "info", "event": "begun"}, FAILED, LIBRARY], "Fatal: no"),
+        ([LIBRARY, {"level": "info", "event": "ended", "error_detail": None}], LIBRARY["event"]),
+        ([{"event": "begun"}], ""),
+    ],
+)
+def test_why_a_task_failed_is_its_exception_not_what_libraries_log_afterwards(httpserver, lines, why):
+    path = "/api/v2/dags/d/dagRuns/r/taskInstances/t/logs/1"
+    httpserver.expect_request(path).respond_with_json({"content": lines})
+    task = {"dag_id": "d", "dag_run_id": "r", "task_id": "t", "try_number": 1, "map_index": -1}
+    assert AirflowApi(httpserver.url_for("/")).last_error(task) == why
