@@ -21,12 +21,14 @@ class Received:
 
     Attributes:
         environment: Settings of the tasks whose metrics are received.
+        processes: Name and value of the attributes of each process that sent something.
     """
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
         self.counters: Counter[Series] = Counter()
         self.gauges: dict[Series, float] = {}
+        self.processes: list[dict[str, str]] = []
         self._lock = threading.Lock()
 
     def take(self, kind: str, name: str, tags: dict[str, str], value: float) -> None:
@@ -88,6 +90,8 @@ def otlp() -> Iterator[Received]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                named = {one.key: one.value.string_value for one in resource.resource.attributes}
+                received.processes.append(named)
                 for scope in resource.scope_metrics:
                     for metric in scope.metrics:
                         _take(received, metric)

@@ -5,11 +5,13 @@ from contextlib import contextmanager
 from datetime import datetime
 
 import pytest
+import yaml
 
 from catalog.core import metrics
 from catalog.database import sample_data
 from catalog.ingestion.provider import FOLDER
 from catalog.local.runs import unpaused
+from catalog.local.stack import ROOT
 from catalog.tests import metrics_receivers
 from catalog.tests.e2e.conftest import snap_recording
 from catalog.tests.waiting import until
@@ -162,6 +164,22 @@ def test_refreshes_and_popularity(bench, media, over_otlp):
         query = "select count(*) from image where provider = 'flickr' and standardized_popularity is not null"
         scored = catalog.execute(query).fetchone()[0]
     until(lambda: got(metrics.SCORED, "flickr", "image") == scored)
+    attributes = {key for process in over_otlp.processes for key in process}
+    differ = {key for key in attributes if len({process.get(key) for process in over_otlp.processes}) > 1}
+    assert differ <= removed_by_the_collector()
+
+
+def removed_by_the_collector():
+    """Return the attributes of processes that the documented configuration deletes, before it adds counters.
+
+    The series of tasks would be different ones, which begin with their last value: no increase would be seen.
+    """
+    [block] = re.findall(r"```yaml\n(receivers:.*?)```", (ROOT / "docs/metrics.md").read_text(), re.DOTALL)
+    collector = yaml.safe_load(block)
+    assert collector["service"]["pipelines"]["metrics"]["processors"] == ["resource", "deltatocumulative"]
+    return {
+        one["key"] for one in collector["processors"]["resource"]["attributes"] if one["action"] == "delete"
+    }
 
 
 def refresh(bench, mode):
