@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 import psycopg
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from catalog.cli.output import AsJson, print_json
 from catalog.cli.program import err, out
+from catalog.core.conninfo import conninfo
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
@@ -45,12 +46,16 @@ def engine() -> Elasticsearch:
     try:
         if value.lstrip().startswith("{"):
             found = json.loads(value)
-            return connect_to(
-                *(found.get(key) for key in ("host", "port", "schema", "login", "password", "extra"))
+            extra = found.get("extra")
+            extra = json.loads(extra) if isinstance(extra, str) and extra else extra
+            host, port, scheme, login, password = (
+                found.get(name) for name in ("host", "port", "schema", "login", "password")
             )
+            return connect_to(host, port, scheme, login, password, extra)
         parts = urlsplit(value)
-        login = parts.username, parts.password
-        return connect_to(parts.hostname, parts.port, parts.scheme, *login, dict(parse_qsl(parts.query)))
+        login, password = (part and unquote(part) for part in (parts.username, parts.password))
+        scheme = unquote(parts.path.strip("/")) or parts.scheme  # as Airflow reads it
+        return connect_to(parts.hostname, parts.port, scheme, login, password, dict(parse_qsl(parts.query)))
     except (ValueError, TypeError, AttributeError) as error:  # of which some quote the value, so: no text
         raise Fatal(f"{ENGINE} is neither a URL nor JSON: {type(error).__name__}.") from None
 
@@ -59,7 +64,7 @@ def api() -> Connection:
     dsn = os.environ.get(API)
     if not dsn:
         raise Fatal(f"{API} is not set; ./just catalog sets it while the stack is up.")
-    return psycopg.connect(dsn, autocommit=True)
+    return psycopg.connect(conninfo(dsn), autocommit=True)
 
 
 def media_of(name: str) -> MediaType:

@@ -123,7 +123,7 @@ def create_search_users(given: SearchUsers) -> None:
     """Create the users `catalog`, who owns the indexes, and `catalog_reader`, who reads them (dashboard).
 
     The cluster privileges of `catalog` are those of the refresh's preflight, which reads health, settings,
-    and templates that would change its indexes.
+    and templates that would change its indexes. The dashboard looks at health, disks, blocks and sizes.
 
     Raises:
         Fatal: The engine refuses.
@@ -133,7 +133,7 @@ def create_search_users(given: SearchUsers) -> None:
     names = [f"{media_type}*" for media_type in sorted(MEDIA_TYPES)]
     for user, password, cluster, indices in (
         ("catalog", given.catalog, ["monitor", "manage_index_templates"], ["all"]),
-        ("catalog_reader", given.reader, [], ["read", "view_index_metadata"]),
+        ("catalog_reader", given.reader, ["monitor"], ["read", "view_index_metadata", "monitor"]),
     ):
         rights = [{"names": names, "privileges": indices}]
         ask(client.security.put_role, name=user, cluster=cluster, indices=rights)

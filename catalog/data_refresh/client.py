@@ -106,6 +106,8 @@ def connect_to(
     host, extra = host or "localhost", extra or {}
     base = host if "://" in host else f"{scheme if scheme in ('http', 'https') else 'http'}://{host}"
     options = {key: extra[key] for key in ("ca_certs", "verify_certs", "api_key") if key in extra}
+    if isinstance(verify := options.get("verify_certs"), str):  # a connection as URI has only texts
+        options["verify_certs"] = verify.lower() not in ("false", "0", "no", "off")
     return connect(
         f"{base}:{port or 9200}",
         engine=extra.get("engine", "elasticsearch"),

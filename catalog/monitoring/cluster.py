@@ -66,7 +66,9 @@ def examine(
     Raises:
         CatalogError: The engine does not answer, or refuses the user.
     """
-    indexes = Indexes(client.options(ignore_status=408, request_timeout=wait + 20), patience=patience)
+    # With nobody to wait for the status, the client's own limit of time is right.
+    limited = client.options(request_timeout=wait + 20) if wait else client
+    indexes = Indexes(limited.options(ignore_status=408), patience=patience)
     health: dict[str, Any] = indexes.ask(
         indexes.client.cluster.health, level="indices", wait_for_status="green", timeout=f"{wait:.0f}s"
     ).body
@@ -89,7 +91,7 @@ def examine(
 def _read(part: str, problems: Callable[[], Iterator[Problem]]) -> list[Problem]:
     try:
         return list(problems())
-    except (CatalogError, NotFoundError, LookupError, TypeError, ValueError) as error:
+    except (CatalogError, NotFoundError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         why = f"{type(error).__name__}: {str(error)[:300]}"
         return [Problem(f"unread {part}", f"{part} could not be read: {why}", runbook="unknown")]
 
@@ -130,8 +132,13 @@ def _of_disks(client: Elasticsearch, before: Collection[str]) -> Iterator[Proble
     settings = _settings(client)
     if settings.get("cluster.routing.allocation.disk.threshold_enabled") == "false":
         return
-    nodes: dict[str, Any] = ask(client.nodes.stats, metric="fs")["nodes"]
-    if not nodes:
+    answer = ask(client.nodes.stats, metric="fs")
+    nodes: dict[str, Any] = answer["nodes"]
+    if silent := answer.get("_nodes", {}).get("failed"):
+        yield Problem(
+            "unread nodes", f"{silent:,} nodes did not say how full their disks are", runbook="unknown"
+        )
+    elif not nodes:
         raise Fatal("the engine names no node.")
     for node in sorted(nodes.values(), key=lambda one: str(one["name"])):
         disk = node["fs"]["total"]

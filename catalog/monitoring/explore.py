@@ -22,6 +22,7 @@ PAGE = 24  # results of a page
 DEEPEST = 10_000  # results that the engine pages through
 FACETS = {"source": "source", "license": "license", "category": "category", "type": "extension"}
 VALUES = 30  # of a facet
+REPORTS = 20  # of users about a record
 LIMIT = "1s"  # for counting facets; an index of any size has a page
 
 
@@ -257,8 +258,8 @@ def in_api(api: Connection, media_type: MediaType, key: UUID) -> InApi:
     reported = "nsfw_reports" if media_type == "image" else "nsfw_reports_audio"
     query = sql.SQL(
         "select created_at, reason, to_jsonb(r) ->> 'status' as status from {} r where identifier = %s "
-        "order by created_at desc limit 20"
-    ).format(sql.Identifier("public", reported))
+        "order by created_at desc limit {}"
+    ).format(sql.Identifier("public", reported), REPORTS)
     return InApi(_row_id(api, media_type, key), deleted, mature, rows(api, query, [key]))
 
 

@@ -15,7 +15,7 @@ from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.ingestion.provider import broken_providers, provider_classes
 from catalog.monitoring import loads
-from catalog.monitoring.cluster_state import Cluster
+from catalog.monitoring.cluster_state import Cluster, Problem
 from catalog.monitoring.loads import Freshness, Load, Source
 from catalog.monitoring.refreshes import Alias, Live, Refreshed, promoted
 from catalog.monitoring.rows import rows
@@ -196,12 +196,14 @@ def of_quotas(connection: Connection, now: datetime) -> list[Finding]:
     return found
 
 
+def _severity(problem: Problem) -> Severity:
+    """A part that nobody could look at is as bad here as one that is known to be critical."""
+    return "error" if problem.critical or problem.runbook == "unknown" else "warning"
+
+
 def of_engine(cluster: Cluster) -> list[Finding]:
     """Return what is wrong with the search engine."""
-    return [
-        Finding("error" if one.critical else "warning", "search engine", one.text, one.runbook)
-        for one in cluster.problems
-    ]
+    return [Finding(_severity(one), "search engine", one.text, one.runbook) for one in cluster.problems]
 
 
 def of_live(live: Live, connection: Connection, now: datetime) -> list[Finding]:

@@ -164,6 +164,13 @@ def loads_of(
     return [_load(row) for row in rows(connection, query, [name, media_type, list(moments)])]
 
 
+# Whole pulls that came after a load `i` of a source `s`. Together they cover its window if one of them covers
+# its beginning, and each that ends within it is continued by another one.
+_LATER = """(select window_start, window_end from whole_pull
+              where provider = i.provider and media_type = i.media_type
+                and finished_on > i.finished_on and finished_on >= s.since)"""
+
+
 def not_whole(connection: Connection, wanted: Sequence[Source], now: datetime) -> dict[Source, list[Load]]:
     """Return the loads that lack something which no later load brought, newest first, one for each window.
 
@@ -183,15 +190,15 @@ def not_whole(connection: Connection, wanted: Sequence[Source], now: datetime) -
              select distinct on (window_start, window_end) {COLUMNS} from ingestion_report i
               where i.provider = s.provider and i.media_type = s.media_type and finished_on >= s.since
                 and not replayed and (not complete or (not whole and shortfalls <> '[]'))
-                and not coalesce((
-                    select bool_or(w.window_start is null)
-                           or range_agg(case when w.window_start <= w.window_end
-                                             then tstzrange(w.window_start, w.window_end, '[]') end)
-                              @> tstzrange(least(i.window_start, i.window_end),
-                                           greatest(i.window_start, i.window_end), '[]')
-                      from whole_pull w
-                     where w.provider = i.provider and w.media_type = i.media_type
-                       and w.finished_on > i.finished_on and w.finished_on >= s.since), false)
+                and not exists (select from {_LATER} w where w.window_start is null)
+                and not (
+                    exists (select from {_LATER} w
+                             where i.window_start between w.window_start and w.window_end)
+                    and not exists (select from {_LATER} w
+                                     where w.window_end >= i.window_start and w.window_end < i.window_end
+                                       and not exists (select from {_LATER} x
+                                                        where x.window_start <= w.window_end
+                                                          and x.window_end > w.window_end)))
               order by window_start, window_end, finished_on desc
          ) r
          order by s.n, r.finished_on desc

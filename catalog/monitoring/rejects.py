@@ -11,6 +11,7 @@ from catalog.ingestion.parts import Parts
 
 LONGEST = 2_000  # characters of a raw record that are shown
 LINES = 200  # of a file that are read
+FILES = 20  # of a pull; a page must not wait for thousands of requests
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -46,7 +47,7 @@ def examples(pulls: Iterable[Parts], number: int) -> list[Example]:
 
 
 def _lines(parts: Parts) -> Iterator[dict[str, Any]]:
-    for path in parts.reject_files():
+    for path in islice(parts.reject_files(), FILES):
         with path.open("rb") as file:
             for line in islice(file, LINES):
                 value = orjson.loads(line)

@@ -54,6 +54,7 @@ def summarize(
     explain: Explain,
     now: datetime,
     scheduled: Collection[str] | None = None,
+    nodes: int | None = None,
 ) -> Summary:
     """Read the catalog database and the search engine.
 
@@ -63,6 +64,7 @@ def summarize(
         explain: Returns what users may see of the error of a part.
         now: The current time.
         scheduled: Ids of the DAGs whose schedule is on; None if that is not known: all count as scheduled.
+        nodes: Number of nodes that the engine must have; None if any number is right.
     """
     known = Summary(health.of_code())
     with known.part("the catalog database", explain), database() as connection:
@@ -73,7 +75,8 @@ def summarize(
     if engine is None:
         return known
     with known.part("the search engine", explain):
-        known.findings += health.of_engine(cluster.examine(engine()))
+        for one in health.of_engine(cluster.examine(engine(), nodes)):
+            (known.unread if one.runbook == "unknown" else known.findings).append(one)
     with known.part("the live indexes", explain):
         known.live = refreshes.live(engine())
         with database() as connection:

@@ -342,8 +342,8 @@ GUARDS = (
         holds="A whole load of another window does not end a shortfall.",
         row=55,
         file="catalog/monitoring/loads.py",
-        find="    select bool_or(w.window_start is null)\n",
-        replace="    select true\n",
+        find="                             where i.window_start between w.window_start and w.window_end)\n",
+        replace="                             where w.window_end is not null)\n",
         tests=(
             "monitoring/test_health.py::test_only_a_later_whole_load_of_the_window_brings_what_was_missing",
         ),

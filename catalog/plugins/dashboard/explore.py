@@ -78,5 +78,6 @@ def record(media: MediaType, key: UUID, hidden: HiddenDags) -> HTMLResponse:
         attribution=attribution(found.fields),
         tags=verdicts,
         in_api=in_api,
+        most_reports=explore.REPORTS,
         indexed=indexed,
     )

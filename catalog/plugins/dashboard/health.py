@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from catalog.core.setting import Setting
 from catalog.core.settings import (
     HELD_SCHEDULES,
+    SEARCH_ENGINE_NODES,
     SILENCED_SLACK_NOTIFICATIONS,
     SKIPPED_INGESTION_ERRORS,
     TAG_POLICY,
@@ -65,8 +66,16 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
         policy_from(_value_of(TAG_POLICY, airflow.unread))
     silenced = list(_silenced(airflow))
     airflow.findings += [_stale(entry) for entry in silenced if entry.state not in ("open", UNKNOWN)]
+    nodes = None
+    with airflow.part(SEARCH_ENGINE_NODES.name, sources.explained):
+        nodes = _value_of(SEARCH_ENGINE_NODES, airflow.unread).production
     known = summarize(
-        lambda: sources.database(sources.CATALOG), sources.engine, sources.explained, page.now, scheduled
+        lambda: sources.database(sources.CATALOG),
+        sources.engine,
+        sources.explained,
+        page.now,
+        scheduled,
+        nodes,
     )
     unread = [*airflow.unread, *known.unread]
     visible = [one for one in (*known.findings, *airflow.findings) if one.dag_id not in hidden]
@@ -74,7 +83,7 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
         "health.html",
         findings=merged([*visible, *unread], failed),
         unread=unread,
-        silenced=silenced,
+        silenced=[one for one in silenced if one.dag_id not in hidden],
         newest=[one for one in known.newest if one[1].dag_id not in hidden][:NEWEST],
         records=known.records,
         growth=known.growth,

@@ -334,8 +334,10 @@ def test_users_of_the_search_engine(httpserver):
     owner, reader = (asked[f"/_security/role/{name}"][1] for name in ("catalog", "catalog_reader"))
     assert owner["indices"] == [{"names": ["audio*", "image*"], "privileges": ["all"]}]
     assert reader == {
-        "cluster": [],
-        "indices": [{"names": ["audio*", "image*"], "privileges": ["read", "view_index_metadata"]}],
+        "cluster": ["monitor"],
+        "indices": [
+            {"names": ["audio*", "image*"], "privileges": ["read", "view_index_metadata", "monitor"]}
+        ],
     }
 
 

@@ -86,6 +86,15 @@ def test_an_index_that_is_read_only(roomy):
     assert [(one.severity, one.runbook) for one in of_engine(found)] == [("error", "engine-disk")]
 
 
+@pytest.mark.usefixtures("roomy")
+def test_a_node_that_does_not_answer_is_not_well(faulty):
+    between, search = faulty
+    stats = {"_nodes": {"total": 2, "successful": 1, "failed": 1}, "nodes": {}}
+    between.at("GET /_nodes/stats", lambda *_: Answer(200, orjson.dumps(stats)))
+    found = look(search.client, None)
+    assert (found.state, keys(found)) == ("degraded", ["unread nodes"])
+
+
 GB = 1024**3
 PERCENT = {"low": "85%", "high": "0.9", "flood_stage": "95%"}
 BYTES = {"low": "300gb", "high": "200gb", "flood_stage": "100gb"}
@@ -171,7 +180,7 @@ def test_a_part_that_cannot_be_read_is_not_well(faulty, path, part, body):
     found = look(search.client, 1)
     assert found.state == "degraded"
     assert f"unread {part}" in keys(found)
-    assert [(one.severity, one.runbook) for one in of_engine(found)] == [("warning", "unknown")]
+    assert [(one.severity, one.runbook) for one in of_engine(found)] == [("error", "unknown")]
 
 
 WELL = Cluster("well", (), "status green")

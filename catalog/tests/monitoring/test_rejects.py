@@ -1,5 +1,6 @@
 """Examples of rejects, from files beside the parts."""
 
+import io
 from datetime import UTC, datetime
 
 import orjson
@@ -40,3 +41,16 @@ def test_long_records_are_shortened_and_summaries_left_out(parts):
 
 def test_without_files_there_are_no_examples(parts):
     assert rejects.examples([parts], 5) == []
+
+
+def test_a_page_reads_few_files_of_a_pull_whatever_its_size():
+    opened = []
+
+    class Path:
+        def open(self, mode):
+            opened.append(mode)
+            return io.BytesIO(b'{"media_type": "image", "reason": "no url"}\n')
+
+    parts = type("Pull", (), {"reject_files": lambda self: [Path()] * 5_000})()
+    assert len(rejects.examples([parts], 5)) == 1
+    assert len(opened) == rejects.FILES
