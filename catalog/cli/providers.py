@@ -13,6 +13,7 @@ from catalog.cli.program import err, out
 from catalog.core.conninfo import conninfo
 from catalog.core.dates import utc
 from catalog.core.errors import CatalogError
+from catalog.core.media import MediaType
 from catalog.ingestion.overview import overview
 from catalog.ingestion.provider import broken_providers
 from catalog.monitoring import loads
@@ -30,13 +31,28 @@ def providers(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the providers: media, schedule, keys, rate limits, last run."""
+    """List the providers: media, schedule, keys, rate limits, last runs; exit with 1 if one is broken."""
     last, note = _last_runs(dsn)
+    broken = broken_providers()
     if as_json:
         print_json(
-            [{**msgspec.structs.asdict(found), "last_run": last.get(found.name)} for found in overview()]
+            [
+                *(
+                    {**msgspec.structs.asdict(found), "last_runs": last and last[found.name]}
+                    for found in overview()
+                ),
+                *({"name": name, "problem": str(error)} for name, error in broken.items()),
+            ]
         )
-        return
+    else:
+        _show(last)
+    if note:
+        err.print(note)
+    if broken:
+        raise CatalogError("; ".join(map(str, broken.values())))
+
+
+def _show(last: dict[str, dict[MediaType, str | None]] | None) -> None:
     table = Table(
         "provider",
         "media",
@@ -49,33 +65,37 @@ def providers(
     )
     for found in overview():
         cells = [str(cell).replace("`", "") for cell in msgspec.structs.astuple(found)]
-        table.add_row(*cells, last.get(found.name, "?" if note else "never"))
+        table.add_row(*cells, _in_words(last[found.name]) if last else "unknown")
     out.print(table)
-    if note:
-        err.print(note)
-    if broken := broken_providers():
-        raise CatalogError("; ".join(map(str, broken.values())))
 
 
-def _last_runs(dsn: str | None) -> tuple[dict[str, str], str]:
-    """Return the outcome of the last load by provider, and an explanation if it is unknown."""
+def _in_words(runs: dict[MediaType, str | None]) -> str:
+    """Describe the last runs of a provider, each on a line of its own if there are several media types."""
+    if len(runs) == 1:
+        return next(iter(runs.values())) or "never"
+    return "\n".join(f"{media_type}: {text or 'never'}" for media_type, text in runs.items())
+
+
+def _last_runs(dsn: str | None) -> tuple[dict[str, dict[MediaType, str | None]] | None, str]:
+    """Describe the last load of each provider and media type, None if there is none; or say why not."""
     if not dsn:
-        return {}, "last runs: give --dsn, or use ./just catalog providers while the stack is up"
+        return None, "last runs: give --dsn, or use ./just catalog providers while the stack is up"
     sources = loads.sources()
     try:
         with psycopg.connect(conninfo(dsn), connect_timeout=3, autocommit=True) as connection:
             recent = loads.last_loads(connection, sources)
             fresh = loads.freshness(connection, sources, datetime.now(UTC))
     except psycopg.Error as error:
-        return {}, f"last runs: the catalog database does not answer ({type(error).__name__})"
-    newest = sorted(
-        ((some[-1], source) for source, some in recent.items() if some), key=lambda pair: pair[0].finished_on
-    )
-    return {source.provider: _last_run(load, fresh[source]) for load, source in newest}, ""
+        return None, f"last runs: the catalog database does not answer ({type(error).__name__})"
+    found: dict[str, dict[MediaType, str | None]] = {}
+    for source, some in recent.items():
+        text = _last_run(some[-1], fresh[source]) if some else None
+        found.setdefault(source.provider, {})[source.media_type] = text
+    return found, ""
 
 
 def _last_run(load: Load, freshness: Freshness) -> str:
-    """Describe a provider's newest load and the date of its newest whole pull."""
+    """Describe the newest load of a source and the date of its newest whole pull."""
     limits = f", {load.flags}" if load.flags else ""
     until = f"{utc(freshness.last):%Y-%m-%d}" if freshness.last else "never"
     return (

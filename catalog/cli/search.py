@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 import psycopg
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from catalog.cli.output import AsJson, print_json
 from catalog.cli.program import err, out
-from catalog.core.conninfo import conninfo
+from catalog.core.conninfo import conninfo, fields_of
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
@@ -44,18 +44,9 @@ def engine() -> Elasticsearch:
     if not value:
         raise Fatal(f"{ENGINE} is not set; ./just catalog sets it while the stack is up.")
     try:
-        if value.lstrip().startswith("{"):
-            found = json.loads(value)
-            extra = found.get("extra")
-            extra = json.loads(extra) if isinstance(extra, str) and extra else extra
-            host, port, scheme, login, password = (
-                found.get(name) for name in ("host", "port", "schema", "login", "password")
-            )
-            return connect_to(host, port, scheme, login, password, extra)
-        parts = urlsplit(value)
-        login, password = (part and unquote(part) for part in (parts.username, parts.password))
-        scheme = unquote(parts.path.strip("/")) or parts.scheme  # as Airflow reads it
-        return connect_to(parts.hostname, parts.port, scheme, login, password, dict(parse_qsl(parts.query)))
+        found = fields_of(value)
+        scheme = (found.schema or "").strip("/") or found.conn_type  # as Airflow reads a URI
+        return connect_to(found.host, found.port, scheme, found.login, found.password, found.extra_dejson)
     except (ValueError, TypeError, AttributeError) as error:  # of which some quote the value, so: no text
         raise Fatal(f"{ENGINE} is neither a URL nor JSON: {type(error).__name__}.") from None
 

@@ -34,9 +34,10 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
 
     Airflow is not asked: the dashboard also shows runs that failed and DAGs that were lost.
     """
+    engine_checked = bool(os.environ.get(ENGINE))
     known = summarize(
         lambda: _connected(dsn),
-        engine if os.environ.get(ENGINE) else None,
+        engine if engine_checked else None,
         lambda _, error: in_one_line(error),
         datetime.now(UTC),
     )
@@ -45,6 +46,7 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
     if as_json:
         print_json(
             {
+                "engine_checked": engine_checked,
                 "findings": msgspec.to_builtins(found),
                 "records": [
                     {"media_type": media_type, "provider": provider, **_number_json(number)}
@@ -58,13 +60,11 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
             }
         )
     else:
-        _show_findings(found)
+        _show_findings(found, engine_checked)
         _show_loads(last)
         for alias in aliases:
             shown = f"{alias.documents:,} documents in {alias.index}" if alias.index else "no index yet"
             out.print(f"{alias.name}: {alias.problem or shown}")
-        if not os.environ.get(ENGINE):
-            out.print(f"The search engine was not checked: {ENGINE} is not set.")
     raise typer.Exit(1 if any(one.severity == "error" for one in found) else 0)
 
 
@@ -72,9 +72,11 @@ def _connected(dsn: str) -> psycopg.Connection:
     return psycopg.connect(conninfo(dsn), autocommit=True)
 
 
-def _show_findings(found: list[Finding]) -> None:
+def _show_findings(found: list[Finding], engine_checked: bool) -> None:
+    if not engine_checked:
+        out.print(f"The search engine was not checked: {ENGINE} is not set.", style="yellow")
     if not found:
-        out.print("Nothing needs you.", style="green")
+        out.print("Nothing needs you." if engine_checked else "Nothing else needs you.", style="green")
         return
     table = Table("", "about", "what", "in docs/runbook.md")
     for one in found:

@@ -1,4 +1,4 @@
-"""Database addresses as people write them: a libpq URI or string, or an Airflow connection."""
+"""Addresses as people write them: a libpq URI or string of a database, or an Airflow connection."""
 
 import json
 from typing import Any
@@ -17,8 +17,8 @@ _FORM = (
 )
 
 
-class _Fields(msgspec.Struct):
-    """The JSON form of an Airflow connection."""
+class Fields(msgspec.Struct):
+    """The fields of an Airflow connection, named as in its JSON form."""
 
     host: str | None = None
     port: int | None = None
@@ -54,7 +54,7 @@ def conninfo(address: str) -> str:
 
 def _read(address: str) -> str:
     if address.lstrip().startswith("{"):
-        return _of_fields(msgspec.json.decode(address, type=_Fields, strict=False))
+        return _of_fields(fields_of(address))
     if "://" in address:
         return _of_uri(address)
     return make_conninfo("", **{**ALIVE, **conninfo_to_dict(address)})
@@ -67,25 +67,39 @@ def _of_uri(uri: str) -> str:
     parts = urlsplit(uri)
     if parts.netloc.count("@") > 1:
         raise ValueError  # ambiguous: a part of the password could be read as the host
-    several = "," in parts.netloc  # hosts, which libpq tries one after the other
-    port = None if several else parts.port  # raises ValueError for a bad port, which libpq reports much later
-    extra = dict(parse_qsl(parts.query))
-    if extra.keys() <= KNOWN:
+    fields = fields_of(uri)  # raises ValueError for a bad port, which libpq reports much later
+    if dict(parse_qsl(parts.query)).keys() <= KNOWN:
         return make_conninfo("", **{**ALIVE, **conninfo_to_dict(f"postgresql://{rest}")})
+    return _of_fields(fields)
+
+
+def fields_of(address: str) -> Fields:
+    """Read an Airflow connection, which is JSON or a URI.
+
+    Args:
+        address: The connection, as in a variable `AIRFLOW_CONN_…`.
+
+    Raises:
+        ValueError: It is neither. The message may quote a part of it.
+    """
+    if address.lstrip().startswith("{"):
+        return msgspec.json.decode(address, type=Fields, strict=False)
+    parts = urlsplit(address)
+    several = "," in parts.netloc  # hosts, which libpq tries one after the other
+    extra = dict(parse_qsl(parts.query))
     given = json.loads(extra.pop("__extra__", "{}"))
-    return _of_fields(
-        _Fields(
-            host=parts.hostname,
-            port=port,
-            login=unquote(parts.username or "") or None,
-            password=unquote(parts.password or "") or None,
-            schema=unquote(parts.path.lstrip("/")) or None,
-            extra={**extra, **given},
-        )
+    return Fields(
+        host=parts.hostname,
+        port=None if several else parts.port,
+        login=unquote(parts.username or "") or None,
+        password=unquote(parts.password or "") or None,
+        schema=unquote(parts.path.lstrip("/")) or None,
+        extra={**extra, **given},
+        conn_type=parts.scheme,
     )
 
 
-def _of_fields(fields: _Fields) -> str:
+def _of_fields(fields: Fields) -> str:
     return make_conninfo(
         "", **{name: value for name, value in arguments_of(fields).items() if value is not None}
     )

@@ -49,13 +49,13 @@ class Hits(msgspec.Struct, frozen=True):
     index: str
 
 
-def words_query(words: str) -> dict[str, Any]:
-    """Return a query for all words in title, description or tags, popular first, without mature media.
+def matching(words: str) -> dict[str, Any]:
+    """Return a query for all words in title, description or tags, without mature media, in no order.
 
     Args:
         words: Words of the user; "" for all media.
     """
-    matching: dict[str, Any] = {
+    in_text = {
         "simple_query_string": {
             "query": words,
             "fields": ["title", "description", "tags.name"],
@@ -63,9 +63,15 @@ def words_query(words: str) -> dict[str, Any]:
         }
     }
     return {
+        "bool": {"must": [in_text if words else {"match_all": {}}], "must_not": [{"term": {"mature": True}}]}
+    }
+
+
+def words_query(words: str) -> dict[str, Any]:
+    """Return the query `matching`, the best and most popular media first."""
+    return {
         "bool": {
-            "must": [matching if words else {"match_all": {}}],
-            "must_not": [{"term": {"mature": True}}],
+            **matching(words)["bool"],
             "should": [
                 {"rank_feature": {"field": "standardized_popularity", "boost": 2}},
                 {"rank_feature": {"field": "authority_boost"}},

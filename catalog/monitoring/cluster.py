@@ -21,10 +21,11 @@ PATIENCE = 30.0  # seconds for which requests are repeated if the engine does no
 MARGIN = 0.02  # share of a disk that must be free beyond a watermark until it counts as left
 # Ids of the engine's blocks of an index that is read-only; the second one is set at the flood stage.
 _READ_ONLY = {"5": "read-only", "12": "read-only, because a disk is or was full"}
+FLOOD = "flood_stage"
 _LEVELS = {  # watermark → what the engine does there; the highest first
-    "flood_stage": "makes its indexes read-only",
-    "high": "moves shards away",
-    "low": "assigns no new shards",
+    FLOOD: "makes the indexes on it read-only",
+    "high": "puts no more shards there, and moves those away for which another node has room",
+    "low": "puts no more replicas there",
 }
 _WATERMARK = "cluster.routing.allocation.disk.watermark"
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)(b|kb|mb|gb|tb|pb)", re.IGNORECASE)
@@ -128,7 +129,11 @@ def _of_nodes(found: int, expected: int | None) -> Iterator[Problem]:
 
 
 def _of_disks(client: Elasticsearch, before: Collection[str]) -> Iterator[Problem]:
-    """Yield the nodes whose disk has reached a watermark, each with its highest one."""
+    """Yield the nodes whose disk has reached a watermark, each with its highest one.
+
+    Watermarks are about shards. A node without any still writes the cluster's state and its log, so a disk
+    that is nearly full is a problem there, too.
+    """
     settings = _settings(client)
     if settings.get("cluster.routing.allocation.disk.threshold_enabled") == "false":
         return
@@ -143,16 +148,24 @@ def _of_disks(client: Elasticsearch, before: Collection[str]) -> Iterator[Proble
     for node in sorted(nodes.values(), key=lambda one: str(one["name"])):
         disk = node["fs"]["total"]
         total, free = disk["total_in_bytes"], disk["available_in_bytes"]
-        for level, effect in _LEVELS.items():
+        holds_shards = _holds_shards(node)
+        for level, effect in _LEVELS.items() if holds_shards else [(FLOOD, "")]:
             key = f"disk {node['name']} {level}"
             needed = _needed(settings, level, total)
             if free < needed + (MARGIN * total if key in before else 0):
-                text = (
-                    f"the disk of {node['name']} is {1 - free / total:.0%} full: at the watermark {level}, "
-                    f"the engine {effect}"
+                text = f"the disk of {node['name']} is {1 - free / total:.0%} full: " + (
+                    f"at the watermark {level}, the engine {effect}"
+                    if holds_shards
+                    else "the node holds no shards, but the cluster's state needs room"
                 )
-                yield Problem(key, text, critical=level == "flood_stage", runbook="engine-disk")
+                yield Problem(key, text, critical=level == FLOOD, runbook="engine-disk")
                 break
+
+
+def _holds_shards(node: Mapping[str, Any]) -> bool:
+    """Return whether a node may have shards, by its roles: `data`, those of tiers, or `search`."""
+    roles = node.get("roles")
+    return roles is None or any(role == "search" or role.startswith("data") for role in roles)
 
 
 def _settings(client: Elasticsearch) -> dict[str, str]:

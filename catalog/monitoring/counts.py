@@ -80,6 +80,6 @@ def _estimated(connection: Connection, media_type: MediaType) -> list[tuple[str,
 
 def _estimated_total(connection: Connection, media_type: MediaType) -> int | None:
     """Return the planner's estimate; None before the table has been analyzed."""
-    query = "select nullif(reltuples, -1)::bigint from pg_class where oid = to_regclass('public.' || %s)"
+    query = "select reltuples::bigint from pg_class where oid = to_regclass('public.' || %s)"
     row = connection.execute(query, [media_type]).fetchone()
-    return row[0] if row else None
+    return row[0] if row and row[0] > 0 else None  # -1 if it is not known; PostgreSQL 13 writes 0

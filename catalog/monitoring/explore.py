@@ -13,7 +13,7 @@ from psycopg import sql
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.client import ask, whole
-from catalog.data_refresh.queries import words_query
+from catalog.data_refresh.queries import matching, words_query
 from catalog.data_refresh.tag_policy import TagFilter, TagPolicy
 from catalog.monitoring.loads import Load, Source, loads_of, sources
 from catalog.monitoring.rows import rows
@@ -54,7 +54,8 @@ class Found(msgspec.Struct, frozen=True):
     Attributes:
         total: Number of all matches.
         documents: Documents of the page, by identifier.
-        facets: Facet → value → matches.
+        facets: Facet → value → matches; the values with the most of them.
+        others: Facet → matches with another value.
         counted: True if all matches were counted by facet; False if there was only time for a part of them.
         pages: Number of pages that can be shown.
     """
@@ -62,6 +63,7 @@ class Found(msgspec.Struct, frozen=True):
     total: int
     documents: dict[str, dict[str, Any]]
     facets: dict[str, dict[str, int]]
+    others: dict[str, int]
     counted: bool
     pages: int
 
@@ -129,7 +131,7 @@ def find(client: Elasticsearch, wanted: Search) -> Found:
             total = whole(ask(client.count, index=wanted.alias, query=_query(wanted, "filter")))["count"]
             hits, facets = ranked.result()["hits"]["hits"], counted.result()
     except NotFoundError:
-        return Found(0, {}, {name: {} for name in FACETS}, True, 0)
+        return Found(0, {}, {name: {} for name in FACETS}, {}, True, 0)
     return Found(
         total,
         {hit["_id"]: hit["_source"] for hit in hits},
@@ -137,6 +139,7 @@ def find(client: Elasticsearch, wanted: Search) -> Found:
             name: {bucket["key"]: bucket["doc_count"] for bucket in found["buckets"]}
             for name, found in facets["aggregations"].items()
         },
+        {name: found["sum_other_doc_count"] for name, found in facets["aggregations"].items()},
         not facets["timed_out"],
         pages(total),
     )
@@ -145,11 +148,9 @@ def find(client: Elasticsearch, wanted: Search) -> Found:
 def _query(wanted: Search, clause: Literal["must", "filter"]) -> dict[str, Any]:
     """Return the query for documents; as a filter, it gives no scores and is cheaper."""
     filters = [{"term": {FACETS[name]: value}} for name, value in wanted.filters.items()]
-    words = words_query(wanted.words)
     if clause == "filter":
-        del words["bool"]["should"]
-        return {"bool": {"filter": [words, *filters]}}
-    return {"bool": {"must": [words], "filter": filters}}
+        return {"bool": {"filter": [matching(wanted.words), *filters]}}
+    return {"bool": {"must": [words_query(wanted.words)], "filter": filters}}
 
 
 def _ranked(client: Elasticsearch, wanted: Search) -> Any:

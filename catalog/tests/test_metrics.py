@@ -19,7 +19,7 @@ ALERTS = yaml.safe_load((DOCS / "grafana" / "alerts.yml").read_text())
 BY_NAME = {metric.prometheus: metric for metric in METRICS}
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
-WORDS = {"absent", "count", "increase", "last_over_time", "max", "or", "sum", "time", "vector"}
+WORDS = {"absent", "bool", "count", "increase", "last_over_time", "max", "or", "sum", "time"}
 
 
 def queries():
@@ -37,6 +37,11 @@ def unknown(query):
     used = [BY_NAME[name] for name in names if name in BY_NAME]
     labels = set.intersection(*(set(metric.tags) for metric in used)) if used else set()
     return names - set(BY_NAME) - labels or (set() if used else {"no metric"})
+
+
+def test_nothing_known_is_not_zero():
+    """A query that gives a number without any series would call a catalog that reports nothing well."""
+    assert [title for title, query in queries() if re.search(r"\b(vector|scalar)\(", query)] == []
 
 
 @pytest.mark.parametrize(("title", "query"), queries())

@@ -10,6 +10,7 @@ import pytest
 from catalog.cli import app as cli
 from catalog.cli.search import ENGINE, web_address
 from catalog.database import sample_data
+from catalog.ingestion.provider import BrokenProvider
 from catalog.tests.monitoring.reports import report
 from catalog.tests.plugins.searchable import make_searchable
 
@@ -79,8 +80,30 @@ def test_providers_as_json(command, catalog):
     status, printed = command("providers", "--json")
     found = {one["name"]: one for one in json.loads(printed)}
     assert status == 0
-    assert "4 new" in found["flickr"]["last_run"]
-    assert found["met" if "met" in found else "metropolitan_museum"]["last_run"] is None
+    assert "4 new" in found["flickr"]["last_runs"]["image"]
+    assert found["metropolitan_museum"]["last_runs"] == {"image": None}
+    assert set(found["freesound"]["last_runs"]) == {"audio"}
+
+
+def test_last_runs_that_are_not_known_are_not_called_missing(command, catalog):
+    """Each media type of a provider has its own last run, and a provider that is broken is not left out."""
+    report(catalog, "wikimedia_audio", datetime.now(UTC), media_type="audio", inserted=4)
+    found = {one["name"]: one for one in json.loads(command("providers", "--json")[1])}
+    assert found["wikimedia_commons"]["last_runs"]["image"] is None
+    assert "4 new" in found["wikimedia_commons"]["last_runs"]["audio"]
+    nowhere = "postgresql://u:hunter2@127.0.0.1:1/x"
+    status, printed = command("providers", "--json", "--dsn", nowhere)
+    assert {one["last_runs"] for one in json.loads(printed)} == {None}
+    status, printed = command("providers", "--dsn", nowhere)
+    assert (status, "never" in printed, "unknown" in printed) == (0, False, True)
+
+
+def test_a_broken_provider_is_listed(command, catalog, monkeypatch):
+    broken = {"new_one": BrokenProvider("new_one: SyntaxError")}
+    monkeypatch.setattr("catalog.cli.providers.broken_providers", lambda: broken)
+    status, printed = command("providers", "--json")
+    assert status == 1
+    assert {"name": "new_one", "problem": "new_one: SyntaxError"} in json.loads(printed)
 
 
 def test_the_best_hit_is_opened(command, search, api, monkeypatch):
@@ -113,6 +136,7 @@ def test_the_other_findings_are_shown_when_the_engine_is_away(command, catalog, 
         )
     monkeypatch.setenv(ENGINE, "")
     assert "The search engine was not checked" in command("status")[1]
+    assert json.loads(command("status", "--json")[1])["engine_checked"] is False
 
 
 def test_a_missing_alias_is_a_finding_and_the_rest_is_shown(command, catalog, search, api):

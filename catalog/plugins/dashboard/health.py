@@ -85,6 +85,7 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
         unread=unread,
         silenced=[one for one in silenced if one.dag_id not in hidden],
         newest=[one for one in known.newest if one[1].dag_id not in hidden][:NEWEST],
+        hides=any(one[1].dag_id in hidden for one in known.newest),
         records=known.records,
         growth=known.growth,
     )

@@ -1,6 +1,7 @@
 """The list of providers, and a page for each of them."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -41,7 +42,8 @@ class Row(msgspec.Struct, frozen=True):
         recent: Its newest loads, oldest first.
         freshness: Age of its newest whole pull.
         read: Items of all media types that the pull of its newest load read.
-        schedule: Schedule of its DAG; None if Airflow does not know the DAG, or the user may not read it.
+        schedule: Schedule of its DAG; None if it is not known.
+        state: What to show about its freshness.
     """
 
     source: Source
@@ -50,16 +52,11 @@ class Row(msgspec.Struct, frozen=True):
     freshness: Freshness
     read: int
     schedule: Schedule | None
+    state: str
 
     @property
     def last(self) -> Load | None:
         return self.recent[-1] if self.recent else None
-
-    @property
-    def state(self) -> str:
-        """What to show about its freshness: only sources whose schedule is on can be late or missing."""
-        off = self.schedule is None or self.schedule.paused
-        return "off" if off and self.freshness.state != "fresh" else self.freshness.state
 
     def share(self, name: str) -> float:
         """Return the share of `rejected` or `skipped` items in its recent loads."""
@@ -75,6 +72,7 @@ class Media(msgspec.Struct, frozen=True):
         source: The provider and media type.
         records: Number of its records in the catalog.
         freshness: Age of its newest whole pull.
+        state: What to show about its freshness.
         history: Its newest loads, newest first.
         growth: Monday → records inserted in that week.
         popularity: Its metric; None if it has none.
@@ -83,6 +81,7 @@ class Media(msgspec.Struct, frozen=True):
     source: Source
     records: Number
     freshness: Freshness
+    state: str
     history: list[Load]
     growth: list[tuple[datetime, int]]
     popularity: Popularity | None
@@ -92,7 +91,7 @@ class Media(msgspec.Struct, frozen=True):
 def index(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTMLResponse:
     """List the providers, those that need attention first."""
     page, rows = Page(), list[Row]()
-    schedules: dict[str, Schedule] = {}
+    schedules: dict[str, Schedule] | None = None
     with sources.part(page.problems, "Airflow's database"):
         schedules = airflow_state.schedules(session, readable)
     with sources.part(page.problems, "the catalog database"), sources.database(sources.CATALOG) as connection:
@@ -106,9 +105,25 @@ def index(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HT
         for source, recent in newest.items():
             number = records.of(source.media_type, source.name)
             items = read[recent[-1].dag_id, recent[-1].run_id, recent[-1].day_shift] if recent else 0
-            rows.append(Row(source, number, recent, fresh[source], items, schedules.get(source.dag_id)))
+            schedule = schedules.get(source.dag_id) if schedules else None
+            state = _shown(fresh[source], source, schedules)
+            rows.append(Row(source, number, recent, fresh[source], items, schedule, state))
     rows.sort(key=_urgency)
     return page.render("providers.html", rows=rows, slots=loads.RECENT)
+
+
+def _shown(freshness: Freshness, source: Source, schedules: Mapping[str, Schedule] | None) -> str:
+    """Return what to show about freshness: only a source whose schedule is on can be late or missing.
+
+    Args:
+        freshness: Age of the newest whole pull.
+        source: The source.
+        schedules: Schedules of the DAGs; None if they are not known: all count as switched on.
+    """
+    if schedules is None or freshness.state == "fresh":
+        return freshness.state
+    schedule = schedules.get(source.dag_id)
+    return "off" if schedule is None or schedule.paused else freshness.state
 
 
 def _urgency(row: Row) -> tuple[Any, ...]:
@@ -130,7 +145,7 @@ def provider(
     if not hidden.isdisjoint(dag_ids(cls)):
         raise HTTPException(403, f"You may not read the DAGs of {name}.")
     page, shown = Page(), list[Media]()
-    schedules: dict[str, Schedule] = {}
+    schedules: dict[str, Schedule] | None = None
     own = [source for source in loads.sources() if source.provider == name]
     with sources.part(page.problems, "Airflow's database"):
         schedules = airflow_state.schedules(session, readable)
@@ -143,6 +158,7 @@ def provider(
                     source,
                     records.of(source.media_type, source.name),
                     fresh[source],
+                    _shown(fresh[source], source, schedules),
                     loads.history(connection, source, HISTORY),
                     loads.growth(connection, page.now, source),
                     popularity.of(metrics, source),
@@ -158,7 +174,7 @@ def provider(
         dag_id=dag_id,
         facts=facts(cls),
         key=_key(page, cls),
-        schedule=schedules.get(dag_id),
+        schedule=schedules.get(dag_id) if schedules else None,
         media=shown,
         rejected=rejected,
         reasons=loads.reasons,

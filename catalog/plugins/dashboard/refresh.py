@@ -53,7 +53,7 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
         metrics = popularity.metrics(connection)
         history = [one for one in refreshes.refreshes(connection, media, HISTORY) if one.dag_id not in hidden]
         last = next(iter(refreshes.promoted(connection, media, page.now)), None)
-    runs: dict[tuple[str, str], Run] = {}
+    runs: dict[tuple[str, str], Run] | None = None
     steps: dict[tuple[str, str], list[Step]] = {}
     with sources.part(page.problems, "Airflow's database"):
         keys = [(one.dag_id, one.run_id) for one in history or ()]
@@ -65,14 +65,16 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
     policy = None
     with sources.part(page.problems, TAG_POLICY.name):
         policy = policy_from(sources.value_of(TAG_POLICY, page.problems))
+    known = runs or {}
     return page.render(
         "refresh.html",
         media=media,
         timelines=None
         if history is None
         else [
-            Timeline(one, runs.get(key := (one.dag_id, one.run_id)), steps.get(key, [])) for one in history
+            Timeline(one, known.get(key := (one.dag_id, one.run_id)), steps.get(key, [])) for one in history
         ],
+        runs_known=runs is not None,
         aliases=live.aliases if live else None,
         documents=_compared(last.documents if last else None, live.documents[media] if live else None),
         policy=policy,
@@ -101,7 +103,7 @@ def policy(
 ) -> HTMLResponse:
     """Preview what a policy would do to a sample of the records; nothing is changed."""
     page, problem, diff = Page(), "", None
-    old = new = None
+    built = old = new = None
     try:
         value = msgspec.json.decode(policy) if policy else sources.value_of(TAG_POLICY, page.problems)
         new = policy_from(value)
@@ -110,7 +112,8 @@ def policy(
     except (Fatal, Malformed) as error:
         problem = str(error)
     with sources.part(page.problems, "the search engine"):
-        old = built_with(Indexes(sources.engine(), patience=0).meta(media)) or DEFAULT
+        built = built_with(Indexes(sources.engine(), patience=0).meta(media))
+        old = built or DEFAULT
     if new and old:
         with sources.part(page.problems, "the API database"), sources.database(sources.API) as api:
             diff = policy_diff.compare(policy_diff.sample(api, media, rows), old, new)
@@ -118,6 +121,7 @@ def policy(
         "policy.html",
         media=media,
         old=old,
+        built=built,
         new=new,
         diff=diff,
         problem=problem,

@@ -130,11 +130,29 @@ def test_watermarks_of_disks(faulty, watermarks, free, level):
     assert found.state == {None: "well", "flood_stage": "critical"}.get(level, "degraded")
 
 
-def full(between, free, watermarks=PERCENT):
+@pytest.mark.parametrize(
+    ("roles", "free", "problem"),
+    [
+        (["master", "ingest"], 99, ""),
+        (["master", "ingest"], 49, "holds no shards"),
+        (["data_hot", "ingest"], 99, "watermark high"),
+        (["data"], 49, "watermark flood_stage"),
+        (["search"], 49, "watermark flood_stage"),
+    ],
+)
+def test_watermarks_are_for_nodes_that_hold_shards(faulty, roles, free, problem):
+    between, search = faulty
+    full(between, free, roles=roles)
+    found = look(search.client, 1)
+    assert problem in "".join(one.text for one in found.problems)
+    assert bool(found.problems) == bool(problem)
+
+
+def full(between, free, watermarks=PERCENT, **about):
     """Let the engine say how much of its disk is free."""
     between.faults.clear()
     total = {"total_in_bytes": 1000 * GB, "available_in_bytes": free * GB}
-    nodes = {"nodes": {"x": {"name": "node-1", "fs": {"total": total}}}}
+    nodes = {"nodes": {"x": {"name": "node-1", "fs": {"total": total}, **about}}}
     between.at("GET /_nodes/stats", lambda *_: Answer(200, orjson.dumps(nodes)))
     named = {f"cluster.routing.allocation.disk.watermark.{key}": value for key, value in watermarks.items()}
     answer = {"defaults": named, "persistent": {}, "transient": {}}

@@ -42,6 +42,17 @@ def test_everything_is_found_and_counted_by_facet(filled, search):
         assert all(number == shown(search, **{field: value}) for value, number in found.facets[facet].items())
 
 
+def test_the_values_that_are_not_shown_are_counted(filled, search, monkeypatch):
+    every = explore.find(search.client, Search("image"))
+    monkeypatch.setattr(explore, "VALUES", 1)
+    most = explore.find(search.client, Search("image"))
+    for facet, values in most.facets.items():
+        assert len(values) == 1
+        assert sum(every.facets[facet].values()) == sum(values.values()) + most.others[facet]
+    assert set(every.others.values()) == {0}
+    assert sum(most.others.values()) > 0
+
+
 def test_filters_are_combined(filled, search):
     wanted = Search("image", filters={"license": "cc0", "category": "photograph", "type": "jpg"})
     found = explore.find(search.client, wanted)

@@ -251,6 +251,46 @@ def test_dags_that_the_user_may_not_read_are_hidden(odd):
     assert "auth/logout" in odd.site.get("/providers/metropolitan_museum").text
 
 
+def test_what_may_not_be_read_is_not_called_missing(odd):
+    """All loads but hidden ones are taken away for a moment."""
+    odd.catalog.execute("update ingestion_report set provider = 'x' where provider = 'flickr'")
+    try:
+        shown = odd.text("/")
+    finally:
+        odd.catalog.execute("update ingestion_report set provider = 'flickr' where provider = 'x'")
+    assert "No load yet of what you may read." in shown
+    assert "Nothing has been loaded yet" not in shown
+
+
+def test_the_list_and_the_page_of_a_provider_agree_about_its_freshness(odd):
+    """A load that was never whole is late after a while, unless the schedule is off."""
+    try:
+        for name, dag_id in (("stocksnap", "stocksnap_workflow"), ("nappy", "nappy_workflow")):
+            report(odd.catalog, name, datetime.now(UTC) - timedelta(days=99), dag_id=dag_id, whole=False)
+        rows = {row["about"]: row["state"] for row in freshness_of(odd)}
+        assert (rows["stocksnap"], rows["nappy"]) == ("late", "schedule is off")
+        assert "late whole pull" in odd.text("/providers/stocksnap")
+        assert "schedule is off whole pull" in odd.text("/providers/nappy")
+    finally:
+        odd.catalog.execute("delete from ingestion_report where provider in ('stocksnap', 'nappy')")
+
+
+def freshness_of(odd):
+    """Yield the provider and the freshness of each row of the list of providers."""
+    html = odd.site.get("/providers").text
+    for row in re.findall(r'<th scope="row">(.*?)</tr>', html, re.DOTALL):
+        cells = [re.sub(r"<[^>]+>", " ", cell).strip() for cell in re.split(r"</t[dh]>", row)]
+        yield {"about": cells[0], "state": cells[7]}
+
+
+def test_a_preview_does_not_call_the_default_policy_live(odd):
+    """There is no index of audio, which would say which policy it was built with."""
+    shown = odd.text("/refresh/policy?media=audio")
+    assert "or it does not say, so the default policy is compared" in shown
+    assert re.search(r"Default, +[0-9a-f]+", shown)
+    assert re.search(r"Live, +[0-9a-f]+", odd.text("/refresh/policy"))
+
+
 def test_a_lost_dag_is_a_finding(odd):
     shown = odd.text("/")
     assert "nappy_workflow : Airflow no longer finds this DAG" in shown
