@@ -55,7 +55,7 @@ def test_a_query_names_only_metrics_and_labels_that_exist(title, query):
         ("sum(airflow_catalog_load_inserted)", {"airflow_catalog_load_inserted"}),
         ("sum by (mode) (airflow_catalog_load_inserted_total)", {"mode"}),
         ('airflow_catalog_refresh_rows{provider="met"}', {"provider"}),
-        ("vector(1)", {"no metric"}),
+        ("time()", {"no metric"}),
     ],
 )
 def test_a_wrong_query_is_noticed(query, wrong):
