@@ -13,7 +13,7 @@ from rich.segment import Segment
 from typer.exceptions import TyperException
 
 from catalog.core.errors import CatalogError, Refused
-from catalog.core.secrets import is_secret
+from catalog.core.secrets import without_secrets
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -33,9 +33,6 @@ class Terminal(Console):
 out = Terminal(width=None if sys.stdout.isatty() else 200, markup=False, highlight=False)
 err = Terminal(stderr=True, markup=False, highlight=False)
 TRACEBACK = "CATALOG_TRACEBACK"  # environment variable; if it is not empty, tracebacks are shown too
-_USER_INFO = re.compile(r"(?<=://)(?!user:password@)\S*@")
-# A name and its value, as in a connection string or the query of a URL.
-_SETTING = re.compile(r"(?<![\w.-])(?P<name>[\w.-]++)=(?:'[^']*'|\S+)")
 # Advice by SQLSTATE, or by a prefix of it.
 _ADVICE = {
     "25006": "The database is read-only: connect to the primary, or reset default_transaction_read_only.",
@@ -70,7 +67,7 @@ def run(command: Callable[[], Any], name: str, *expected: type[Exception]) -> No
         sys.exit(130)
     except TyperException as misuse:
         if message := " ".join(misuse.format_message().split()):  # empty if the help was shown
-            _notify(name, f"{_without_secrets(message.rstrip('.'))}; --help shows the usage")
+            _notify(name, f"{without_secrets(message.rstrip('.'))}; --help shows the usage")
         sys.exit(2)
     except Exception as error:
         if os.environ.get(TRACEBACK):
@@ -99,7 +96,7 @@ def in_one_line(error: Exception, expected: tuple[type[Exception], ...] = ()) ->
         error: Any exception.
         expected: Exceptions whose message is written for users.
     """
-    return _without_secrets(" ".join(_text(error, expected).split()))
+    return without_secrets(" ".join(_text(error, expected).split()))
 
 
 def _text(error: Exception, expected: tuple[type[Exception], ...]) -> str:
@@ -135,13 +132,3 @@ def _advice(error: psycopg.Error) -> Iterator[str]:
     if isinstance(error, psycopg.OperationalError):
         yield _UNREACHABLE
     yield f"With {TRACEBACK}=1 in the environment the traceback is shown."
-
-
-def _without_secrets(text: str) -> str:
-    text, kept, at = _USER_INFO.sub("***@", text), "", 0
-    while found := _SETTING.search(text, at):
-        value = found.end("name") + 1
-        secret = is_secret(found["name"])
-        kept += text[at:value] + ("***" if secret else "")
-        at = found.end() if secret else value  # another setting may follow within `a=1&key=…`
-    return kept + text[at:]

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from catalog.cli.output import AsJson, print_json
-from catalog.cli.program import err, out
+from catalog.cli.program import err, in_one_line, out
 from catalog.core.conninfo import conninfo
 from catalog.core.dates import utc
 from catalog.core.errors import CatalogError
@@ -86,7 +86,7 @@ def _last_runs(dsn: str | None) -> tuple[dict[str, dict[MediaType, str | None]] 
             recent = loads.last_loads(connection, sources)
             fresh = loads.freshness(connection, sources, datetime.now(UTC))
     except psycopg.Error as error:
-        return None, f"last runs: the catalog database does not answer ({type(error).__name__})"
+        return None, f"last runs: unknown, because {in_one_line(error)}"
     found: dict[str, dict[MediaType, str | None]] = {}
     for source, some in recent.items():
         text = _last_run(some[-1], fresh[source]) if some else None

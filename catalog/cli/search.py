@@ -26,6 +26,7 @@ from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import DEFAULT, RULES, TagPolicy, built_with, policy_from
 
 ENGINE, API = "AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API"
+SECONDS = 10  # for which a person waits for an answer of the engine
 policies = typer.Typer(no_args_is_help=True, help="Explain and compare the policies for searched tags.")
 
 Media = Annotated[str, typer.Option("--media", help="image or audio")]
@@ -43,12 +44,18 @@ def engine() -> Elasticsearch:
     value = os.environ.get(ENGINE)
     if not value:
         raise Fatal(f"{ENGINE} is not set; ./just catalog sets it while the stack is up.")
-    try:
+    try:  # the texts of the errors may quote the value
         found = fields_of(value)
-        scheme = (found.schema or "").strip("/") or found.conn_type  # as Airflow reads a URI
-        return connect_to(found.host, found.port, scheme, found.login, found.password, found.extra_dejson)
-    except (ValueError, TypeError, AttributeError) as error:  # of which some quote the value, so: no text
-        raise Fatal(f"{ENGINE} is neither a URL nor JSON: {type(error).__name__}.") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Fatal(
+            f"{ENGINE} is neither the URI nor the JSON of an Airflow connection: {type(error).__name__}."
+        ) from None
+    try:
+        return connect_to(found).options(request_timeout=SECONDS)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Fatal(
+            f"the fields of {ENGINE} contradict each other, or are malformed: {type(error).__name__}."
+        ) from None
 
 
 def api() -> Connection:
@@ -86,7 +93,7 @@ def search_command(
     as_json: AsJson = False,
 ) -> None:
     """Search the index as the API does."""
-    found = search(engine(), media_of(media) + ("-filtered" if filtered else ""), words, size)
+    found = search(engine(), media_of(media) + ("-filtered" if filtered else ""), words.strip(), size)
     if open_first and found.first:
         if url := web_address(found.first[0].source.get("url")):
             typer.launch(url)
@@ -153,8 +160,13 @@ def explain(
     _which_built(media_of(media), chosen)
 
 
+def _meta(media_type: MediaType) -> dict[str, Any]:
+    """Return what the live index says of itself; empty if there is none. Raises SeveralIndexes."""
+    return Indexes(engine(), patience=0).live_meta(media_type)
+
+
 def _which_built(media_type: MediaType, chosen: TagPolicy) -> None:
-    if ENGINE in os.environ and (digest := Indexes(engine()).meta(media_type).get("tag_policy_digest")):
+    if ENGINE in os.environ and (digest := _meta(media_type).get("tag_policy_digest")):
         same = (
             "the same policy"
             if digest == chosen.digest
@@ -172,7 +184,7 @@ def diff(
 ) -> None:
     """Show what a changed policy would do to a sample of the API database. Nothing is changed."""
     media_type = media_of(media)
-    built = built_with(Indexes(engine()).meta(media_type)) if ENGINE in os.environ else None
+    built = built_with(_meta(media_type)) if ENGINE in os.environ else None
     old, new = built or DEFAULT, policy_of(policy)
     with api() as connection:
         found = policy_diff.compare(policy_diff.sample(connection, media_type, rows), old, new)

@@ -18,6 +18,7 @@ from catalog.core.conninfo import conninfo
 from catalog.core.dates import utc
 from catalog.core.errors import Fatal
 from catalog.ingestion.overview import facts
+from catalog.ingestion.provider import broken_providers
 from catalog.monitoring import counts, health, loads
 from catalog.monitoring.counts import Number
 from catalog.monitoring.health import Finding
@@ -42,7 +43,7 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
         datetime.now(UTC),
     )
     found = health.in_order([*known.findings, *known.unread])
-    aliases, last = known.live.aliases if known.live else [], known.newest[:NEWEST]
+    aliases, last = known.live.aliases if known.live else [], known.newest and known.newest[:NEWEST]
     if as_json:
         print_json(
             {
@@ -54,14 +55,16 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
                 ]
                 if known.records
                 else None,
-                "newest_loads": [_load_json(source, load) for source, load in last],
-                "inserted_by_week": [{"week": week, "inserted": inserted} for week, inserted in known.growth],
+                "newest_loads": last and [_load_json(source, load) for source, load in last],
+                "inserted_by_week": known.growth
+                and [{"week": week, "inserted": inserted} for week, inserted in known.growth],
                 "aliases": msgspec.to_builtins(known.live.aliases) if known.live else None,
             }
         )
     else:
         _show_findings(found, engine_checked)
-        _show_loads(last)
+        if last is not None:
+            _show_loads(last)
         for alias in aliases:
             shown = f"{alias.documents:,} documents in {alias.index}" if alias.index else "no index yet"
             out.print(f"{alias.name}: {alias.problem or shown}")
@@ -69,7 +72,7 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
 
 
 def _connected(dsn: str) -> psycopg.Connection:
-    return psycopg.connect(conninfo(dsn), autocommit=True)
+    return psycopg.connect(conninfo(dsn), connect_timeout=5, autocommit=True)
 
 
 def _show_findings(found: list[Finding], engine_checked: bool) -> None:
@@ -113,6 +116,8 @@ def provider(
     """Show a provider: its declaration, freshness, last loads, and why records were rejected or skipped."""
     own = [source for source in loads.sources() if source.provider == name]
     if not own:
+        if broken := broken_providers().get(name):
+            raise broken
         known = ", ".join(sorted({source.provider for source in loads.sources()}))
         raise Fatal(f"there is no provider {name!r}; there are {known}.")
     now, about = datetime.now(UTC), facts(own[0].declaration)

@@ -44,10 +44,12 @@ class ConnectionFields(Protocol):
 
     conn_id: str
     host: str | None
-    port: int | None
     login: str | None
     password: str | None
     schema: str | None
+
+    @property
+    def port(self) -> Any: ...
 
     @property
     def extra_dejson(self) -> dict[str, Any]: ...

@@ -1,7 +1,7 @@
 """Addresses as people write them: a libpq URI or string of a database, or an Airflow connection."""
 
 import json
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
@@ -17,17 +17,18 @@ _FORM = (
 )
 
 
-class Fields(msgspec.Struct):
+class Fields(msgspec.Struct, forbid_unknown_fields=True):
     """The fields of an Airflow connection, named as in its JSON form."""
 
     host: str | None = None
-    port: int | None = None
+    port: int | Literal[""] | None = None
     login: str | None = None
     password: str | None = None
     schema: str | None = None
     extra: dict[str, Any] | str | None = None
     conn_type: str = "postgres"
     conn_id: str = "of the address"
+    description: str | None = None
 
     @property
     def extra_dejson(self) -> dict[str, Any]:
@@ -69,7 +70,10 @@ def _of_uri(uri: str) -> str:
         raise ValueError  # ambiguous: a part of the password could be read as the host
     fields = fields_of(uri)  # raises ValueError for a bad port, which libpq reports much later
     if dict(parse_qsl(parts.query)).keys() <= KNOWN:
-        return make_conninfo("", **{**ALIVE, **conninfo_to_dict(f"postgresql://{rest}")})
+        found = conninfo_to_dict(f"postgresql://{rest}")
+        if " " not in (options := str(found.get("options", ""))):  # Airflow writes spaces as +
+            found["options"] = options.replace("+", " ")
+        return make_conninfo("", **{**ALIVE, **found})
     return _of_fields(fields)
 
 
@@ -84,18 +88,23 @@ def fields_of(address: str) -> Fields:
     """
     if address.lstrip().startswith("{"):
         return msgspec.json.decode(address, type=Fields, strict=False)
-    parts = urlsplit(address)
+    kind, delimiter, rest = address.partition("://")
+    if not delimiter:
+        raise ValueError
+    # The host may have a protocol of its own: http://https://host:9200.
+    protocol = rest.partition("://")[0] + "://" if "://" in rest.partition("?")[0] else ""
+    parts = urlsplit("//" + rest.removeprefix(protocol))
     several = "," in parts.netloc  # hosts, which libpq tries one after the other
     extra = dict(parse_qsl(parts.query))
     given = json.loads(extra.pop("__extra__", "{}"))
     return Fields(
-        host=parts.hostname,
+        host=protocol + unquote(parts.hostname or "") or None,
         port=None if several else parts.port,
         login=unquote(parts.username or "") or None,
         password=unquote(parts.password or "") or None,
         schema=unquote(parts.path.lstrip("/")) or None,
         extra={**extra, **given},
-        conn_type=parts.scheme,
+        conn_type=kind,
     )
 
 

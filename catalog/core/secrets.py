@@ -31,6 +31,10 @@ _HARMLESS = frozenset(
     """.split()
 )
 
+_USER_INFO = re.compile(r"(?<=://)(?!user:password@)\S*@")
+# A name and its value, as in a connection string or the query of a URL.
+_SETTING = re.compile(r"(?<![\w.-])(?P<name>[\w.-]++)=(?:'[^']*'|\S+)")
+
 
 def is_secret(name: str) -> bool:
     """Return whether a parameter, header or setting is secret, judging by the words of its name.
@@ -48,6 +52,21 @@ def is_secret(name: str) -> bool:
     if any(first in _IDENTIFIED and second == "id" for first, second in pairwise(words)):
         return True
     return not {"key", "token"}.isdisjoint(words) and _HARMLESS.isdisjoint(words)
+
+
+def without_secrets(text: str) -> str:
+    """Return a message without the user and password of URLs, and without the values of secret settings.
+
+    >>> without_secrets("postgresql://me:pw@host/db failed, password=pw, limit=3")
+    'postgresql://***@host/db failed, password=*** limit=3'
+    """
+    text, kept, at = _USER_INFO.sub("***@", text), "", 0
+    while found := _SETTING.search(text, at):
+        value = found.end("name") + 1
+        secret = is_secret(found["name"])
+        kept += text[at:value] + ("***" if secret else "")
+        at = found.end() if secret else value  # another setting may follow within `a=1&key=…`
+    return kept + text[at:]
 
 
 class Secret:

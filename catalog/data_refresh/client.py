@@ -6,8 +6,8 @@ class translates the media types of its requests.
 
 import base64
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
 
 import orjson
 from elastic_transport import ApiError, HttpHeaders, JsonSerializer, TransportError, Urllib3HttpNode
@@ -85,33 +85,48 @@ def connect(
     )
 
 
-def connect_to(
-    host: str | None,
-    port: int | None = None,
-    scheme: str | None = None,
-    login: str | None = None,
-    password: str | None = None,
-    extra: Mapping[str, Any] | None = None,
-) -> Elasticsearch:
-    """Return a client for an Airflow connection.
+class Address(Protocol):
+    """The fields of an Airflow connection that say where an engine is."""
+
+    @property
+    def conn_type(self) -> str | None: ...
+    @property
+    def host(self) -> str | None: ...
+    @property
+    def port(self) -> Any: ...
+    @property
+    def schema(self) -> str | None: ...
+    @property
+    def login(self) -> str | None: ...
+    @property
+    def password(self) -> str | None: ...
+    @property
+    def extra_dejson(self) -> dict[str, Any]: ...
+
+
+def connect_to(found: Address) -> Elasticsearch:
+    """Return a client for an Airflow connection, whoever read it.
 
     Args:
-        host: Host name, or a URL without port.
-        port: Port, 9200 by default.
-        scheme: `http` or `https`.
-        login: User.
-        password: Password.
-        extra: May have `engine` (see `connect`), `ca_certs`, `verify_certs` and `api_key`.
+        found: The connection. Its host is a name, or a URL without port; its port is 9200 by default; its
+            schema, or else its type, is `https` or `http`. Its extra may have `engine` (see `connect`),
+            `ca_certs`, `verify_certs` and `api_key`.
+
+    Raises:
+        ValueError: The settings contradict each other, or are malformed.
     """
-    host, extra = host or "localhost", extra or {}
-    base = host if "://" in host else f"{scheme if scheme in ('http', 'https') else 'http'}://{host}"
+    host, extra = found.host or "localhost", found.extra_dejson or {}
+    scheme = (found.schema or "").strip("/") or found.conn_type
+    if ":" in host and "://" not in host and not host.startswith("["):  # IPv6
+        host = f"[{host}]"
+    base = host if "://" in host else f"{'https' if scheme == 'https' else 'http'}://{host}"
     options = {key: extra[key] for key in ("ca_certs", "verify_certs", "api_key") if key in extra}
     if isinstance(verify := options.get("verify_certs"), str):  # a connection as URI has only texts
         options["verify_certs"] = verify.lower() not in ("false", "0", "no", "off")
     return connect(
-        f"{base}:{port or 9200}",
+        f"{base}:{found.port or 9200}",
         engine=extra.get("engine", "elasticsearch"),
-        login=(login, password or "") if login else None,
+        login=(found.login, found.password or "") if found.login else None,
         **options,
     )
 

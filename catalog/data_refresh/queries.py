@@ -8,6 +8,7 @@ from elasticsearch import Elasticsearch, NotFoundError
 
 from catalog.core.errors import Fatal
 from catalog.data_refresh.client import ask, whole
+from catalog.data_refresh.search import Indexes
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -90,12 +91,12 @@ def search(client: Elasticsearch, alias: str, words: str, size: int = 10) -> Hit
         size: Maximum number of documents to return.
 
     Raises:
-        Fatal: The alias does not exist.
+        Fatal: The alias does not exist, or points at several indexes.
         Retry: The engine does not answer.
     """
     try:
+        index = Indexes(client, patience=0).resolve_alias(alias) or alias
         answer = ask(client.search, index=alias, query=words_query(words), size=size, track_total_hits=True)
-        index = next(iter(ask(client.indices.get_alias, name=alias).body), alias)
     except NotFoundError:
         raise Fatal(
             f"there is no index {alias} yet; trigger {alias.partition('-')[0]}_data_refresh first."

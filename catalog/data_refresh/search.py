@@ -176,6 +176,11 @@ class Indexes:
             return {}
         return dict(mapping["mappings"].get("_meta") or {})
 
+    def live_meta(self, alias: str) -> dict[str, Any]:
+        """Return `_meta` of the index behind an alias; empty if there is none. Raises SeveralIndexes."""
+        index = self.resolve_alias(alias)
+        return self.meta(index) if index else {}
+
     def sources(self, name: str) -> dict[str, int]:
         """Return the number of documents by source; empty if the index does not exist."""
         by_source = {"sources": {"terms": {"field": "source", "size": 10_000}}}

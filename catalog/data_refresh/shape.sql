@@ -46,6 +46,7 @@ parts as ( -- of which something else may depend
 ),
 ours as ( -- what is read here in its own right
     select 'pg_class'::regclass as class, oid from i union all select 'pg_class'::regclass, oid from s
+     union all select 'pg_type'::regclass, reltype from s -- of a sequence, before version 14
      union all select 'pg_class'::regclass, reltoastrelid from t
      union all select 'pg_type'::regclass, reltype from t union all select 'pg_type'::regclass, array_type from t
      union all select 'pg_constraint'::regclass, oid from k union all select 'pg_constraint'::regclass, oid from f
@@ -198,5 +199,6 @@ select distinct 'dependent', coalesce((select pg_describe_object('pg_class'::reg
  where not exists (select from ours where ours.class = d.classid and ours.oid = d.objid)
    and not exists (select from t where d.classid = 'pg_class'::regclass and d.objid = t.oid)
  union all
-select 'dependent', 'subscription ' || quote_ident(u.subname), '{{}}'::jsonb
-  from t join pg_subscription_rel on srrelid = t.oid join pg_subscription u on u.oid = srsubid
+-- Before version 14, only superusers read pg_subscription.
+select 'dependent', pg_describe_object('pg_subscription'::regclass, srsubid, 0), '{{}}'::jsonb
+  from t join pg_subscription_rel on srrelid = t.oid

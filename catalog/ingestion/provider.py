@@ -21,7 +21,7 @@ import msgspec
 from catalog.core.errors import CatalogError, Fatal, StopsPull
 from catalog.core.jsontypes import Params
 from catalog.core.media import CATEGORIES, Category, MediaType
-from catalog.core.secrets import ApiKey
+from catalog.core.secrets import ApiKey, without_secrets
 from catalog.ingestion.client import Client
 from catalog.ingestion.completeness import Expectations
 from catalog.ingestion.oauth2 import OAuth2
@@ -279,8 +279,10 @@ def provider_class(name: str) -> type[Provider]:
         module = import_module(f"catalog.providers.{name}.provider")
     except Exception as error:
         raise BrokenProvider(
-            f"the provider {name} cannot be imported: {type(error).__name__}: "
-            f"{getattr(error, 'msg', error)} ({_where(error)})"
+            without_secrets(
+                f"the provider {name} cannot be imported: {type(error).__name__}: "
+                f"{getattr(error, 'msg', error)} ({_where(error)})"
+            )
         ) from error
     classes = [
         c

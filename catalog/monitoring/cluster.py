@@ -125,7 +125,8 @@ def _of_status(indexes: Indexes, health: Mapping[str, Any]) -> Iterator[Problem]
 
 def _of_nodes(found: int, expected: int | None) -> Iterator[Problem]:
     if expected is not None and found != expected:
-        yield Problem(f"nodes {found}", f"{found:,} nodes are in the cluster, {expected:,} are expected")
+        are = "node is" if found == 1 else "nodes are"
+        yield Problem(f"nodes {found}", f"{found:,} {are} in the cluster, {expected:,} expected")
 
 
 def _of_disks(client: Elasticsearch, before: Collection[str]) -> Iterator[Problem]:

@@ -14,6 +14,7 @@ from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.client import ask, whole
 from catalog.data_refresh.queries import matching, words_query
+from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import TagFilter, TagPolicy
 from catalog.monitoring.loads import Load, Source, loads_of, sources
 from catalog.monitoring.rows import rows
@@ -23,6 +24,8 @@ DEEPEST = 10_000  # results that the engine pages through
 FACETS = {"source": "source", "license": "license", "category": "category", "type": "extension"}
 VALUES = 30  # of a facet
 REPORTS = 20  # of users about a record
+# `mature`: there is a document, which no search shows.
+Visible = Literal["found", "mature", "missing", "no index"]
 LIMIT = "1s"  # for counting facets; an index of any size has a page
 
 
@@ -52,6 +55,7 @@ class Found(msgspec.Struct, frozen=True):
     """Results of a search.
 
     Attributes:
+        index: The index that was searched; None if there is none yet.
         total: Number of all matches.
         documents: Documents of the page, by identifier.
         facets: Facet → value → matches; the values with the most of them.
@@ -60,6 +64,7 @@ class Found(msgspec.Struct, frozen=True):
         pages: Number of pages that can be shown.
     """
 
+    index: str | None
     total: int
     documents: dict[str, dict[str, Any]]
     facets: dict[str, dict[str, int]]
@@ -122,17 +127,22 @@ def find(client: Elasticsearch, wanted: Search) -> Found:
     """Search an index; nothing is found if its alias does not exist yet.
 
     Raises:
+        SeveralIndexes: The alias points at several indexes, so that records are found twice.
         Retry: The engine does not answer.
     """
     try:
-        with ThreadPoolExecutor(3) as pool:
+        with ThreadPoolExecutor(4) as pool:
+            index = pool.submit(Indexes(client, patience=0).resolve_alias, wanted.alias)
             ranked = pool.submit(_ranked, client, wanted)
             counted = pool.submit(_facets, client, wanted)
             total = whole(ask(client.count, index=wanted.alias, query=_query(wanted, "filter")))["count"]
+            # The alias first: if it is wrong, the rest is.
+            searched = index.result()
             hits, facets = ranked.result()["hits"]["hits"], counted.result()
     except NotFoundError:
-        return Found(0, {}, {name: {} for name in FACETS}, {}, True, 0)
+        return Found(None, 0, {}, {name: {} for name in FACETS}, {}, True, 0)
     return Found(
+        searched,
         total,
         {hit["_id"]: hit["_source"] for hit in hits},
         {
@@ -278,14 +288,19 @@ def _row_id(api: Connection, media_type: MediaType, key: UUID) -> int | None:
     return int(found[0]) if found else None
 
 
-def documents(client: Elasticsearch, media_type: MediaType, key: UUID) -> dict[str, bool | None]:
-    """Return alias → whether a document of the record is visible there; None if there is no such alias."""
-    found: dict[str, bool | None] = {}
+def documents(client: Elasticsearch, media_type: MediaType, key: UUID) -> dict[str, Visible]:
+    """Return alias → whether a document of the record is found there."""
+    own = {"ids": {"values": [str(key)]}}
+    found: dict[str, Visible] = {}
     for alias in (media_type, f"{media_type}-filtered"):
         try:
-            answer = ask(client.count, index=alias, query={"ids": {"values": [str(key)]}})
+            if not whole(ask(client.count, index=alias, query=own))["count"]:
+                found[alias] = "missing"
+                continue
+            shown = {"bool": {"filter": [matching(""), own]}}
+            found[alias] = (
+                "found" if whole(ask(client.count, index=alias, query=shown))["count"] else "mature"
+            )
         except NotFoundError:
-            found[alias] = None
-        else:
-            found[alias] = bool(whole(answer)["count"])
+            found[alias] = "no index"
     return found

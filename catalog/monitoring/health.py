@@ -17,11 +17,12 @@ from catalog.ingestion.provider import broken_providers, provider_classes
 from catalog.monitoring import loads
 from catalog.monitoring.cluster_state import Cluster, Problem
 from catalog.monitoring.loads import Freshness, Load, Source
-from catalog.monitoring.refreshes import Alias, Live, Refreshed, promoted
+from catalog.monitoring.refreshes import Alias, Live, Refreshed, promoted, refreshes
 from catalog.monitoring.rows import rows
 
 SHRUNK = 0.2  # share of a source's documents that disappeared
 NOTICEABLE = 100  # documents; smaller losses are no finding
+HALF_LIVE = timedelta(days=1)  # after which a refresh whose tables are live should have promoted its indexes
 LOOK_BACK = timedelta(days=7)  # within which lost documents are noticed
 
 Severity = Literal["error", "warning"]
@@ -37,6 +38,7 @@ Runbook = Literal[
     "not-whole",
     "partial",
     "quota",
+    "refresh-failed",
     "shrinking",
     "silenced",
     "unknown",
@@ -219,8 +221,28 @@ def of_live(live: Live, connection: Connection, now: datetime) -> list[Finding]:
         history = promoted(connection, media_type, now - LOOK_BACK)
         aliases = [alias for alias in live.aliases if alias.media_type == media_type]
         wrong = list(of_aliases(aliases, promoted=bool(history)))
-        found += wrong or of_documents(history, live.documents[media_type])
+        documents = live.documents.get(media_type, {})
+        found += wrong or [
+            *of_documents(history, documents),
+            *of_totals(history[:1], sum(documents.values())),
+        ]
+        found += of_stages(refreshes(connection, media_type, 1), now)
     return found
+
+
+def of_stages(newest: Iterable[Refreshed], now: datetime) -> Iterator[Finding]:
+    """Yield the refreshes whose tables are live for long without their indexes.
+
+    Args:
+        newest: The newest refresh of each media type.
+        now: The current time.
+    """
+    for one in newest:
+        if one.stage == "tables" and (one.ended_for or now - one.begun_on > HALF_LIVE):
+            begun = f"{utc(one.begun_on):%Y-%m-%d %H:%M}"
+            text = f"the tables of the refresh of {begun} are live, its indexes are not"
+            page = refresh_page(one.media_type)
+            yield Finding("error", one.media_type, text, "refresh-failed", one.dag_id, one.run_id, page=page)
 
 
 def of_aliases(aliases: Iterable[Alias], *, promoted: bool) -> Iterator[Finding]:
@@ -243,7 +265,8 @@ def of_documents(history: Sequence[Refreshed], documents: Mapping[str, int]) -> 
     """Return the sources that lost many documents.
 
     The documents are compared with the most of them before any refresh of the last seven days, or before the
-    last refresh if it is older, so that a loss stays visible for a week, and slow losses add up.
+    last refresh if it is older, so that a loss stays visible for a week, and slow losses add up. Small losses
+    count only if no document at all is left.
 
     Args:
         history: Promoted refreshes of one media type, newest first.
@@ -257,7 +280,7 @@ def of_documents(history: Sequence[Refreshed], documents: Mapping[str, int]) -> 
     found = []
     for source, (number, before) in most.items():
         left = documents.get(source, 0)
-        if number - left >= max(NOTICEABLE, SHRUNK * number):
+        if _lost_many(number, left) or (number and not documents):
             text = (
                 f"{left:,} documents are searched, {number:,} before the refresh of "
                 f"{utc(before.begun_on):%Y-%m-%d}"
@@ -268,6 +291,25 @@ def of_documents(history: Sequence[Refreshed], documents: Mapping[str, int]) -> 
                 Finding("warning", about, text, "shrinking", before.dag_id, before.run_id, page=page)
             )
     return found
+
+
+def of_totals(last: Iterable[Refreshed], number: int) -> Iterator[Finding]:
+    """Yield the last refresh if many of the documents that it made are no longer searched.
+
+    Args:
+        last: The last promoted refresh of a media type.
+        number: Documents of the media type that are searched now.
+    """
+    for one in last:
+        if one.made and (_lost_many(one.made, number) or not number):
+            day = f"{utc(one.begun_on):%Y-%m-%d}"
+            text = f"{number:,} documents are searched, {one.made:,} after the refresh of {day}"
+            page = refresh_page(one.media_type)
+            yield Finding("error", one.media_type, text, "shrinking", one.dag_id, one.run_id, page=page)
+
+
+def _lost_many(before: int, now: int) -> bool:
+    return before - now >= max(NOTICEABLE, SHRUNK * before)
 
 
 def refresh_page(media_type: MediaType) -> str:

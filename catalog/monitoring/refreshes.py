@@ -29,6 +29,7 @@ class Refreshed(msgspec.Struct, frozen=True):
         begun_on: When its first task recorded it.
         ended_for: Run that began after this one had ended without promoting; None if there is none.
         documents: Source → number of documents in the main alias before it; None if it is not known.
+        made: Number of documents in the main alias after it; None if it is not known.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Refreshed(msgspec.Struct, frozen=True):
     begun_on: datetime
     ended_for: str | None
     documents: dict[str, int] | None
+    made: int | None = None
 
 
 class Alias(msgspec.Struct, frozen=True):
@@ -70,7 +72,8 @@ class Live(msgspec.Struct, frozen=True):
 
     Attributes:
         aliases: Aliases of the API, and those of full staging indexes if they exist.
-        documents: Media type → source → number of documents behind the main alias.
+        documents: Media type → source → number of documents behind the main alias; without the media types
+            whose alias points at several indexes.
     """
 
     aliases: list[Alias]
@@ -81,7 +84,9 @@ _REFRESHES = """
     select number, t.dag_id, t.run_id, plan ->> 'media_type' as media_type,
            coalesce(plan ->> 'mode', 'full') as mode, coalesce(plan ->> 'reason', '') as reason,
            stage, begun_on, t.given_up_for as ended_for,
-           plan -> 'documents' -> (plan ->> 'media_type') as documents
+           plan -> 'documents' -> (plan ->> 'media_type') as documents,
+           case when jsonb_typeof(basis -> 'documents' -> (plan ->> 'media_type')) = 'number'
+                then basis -> 'documents' -> (plan ->> 'media_type') end as made
       from refresh r join turn t using (number)
      where plan ->> 'media_type' = %(media_type)s
        and plan ->> 'search' is distinct from 'elasticsearch_http_staging'
@@ -109,8 +114,14 @@ def promoted(connection: Connection, media_type: MediaType, since: datetime) -> 
 def _refreshed(connection: Connection, query: str, values: dict[str, Any]) -> list[Refreshed]:
     found = []
     for row in rows(connection, query, values):
-        before = row.pop("documents")
-        found.append(Refreshed(**row, documents=numbers(before) if isinstance(before, dict) else None))
+        before, made = row.pop("documents"), row.pop("made")
+        found.append(
+            Refreshed(
+                **row,
+                documents=numbers(before) if isinstance(before, dict) else None,
+                made=made if isinstance(made, int) else None,
+            )
+        )
     return found
 
 
@@ -131,7 +142,8 @@ def live(client: Elasticsearch, media_types: Sequence[MediaType] = MEDIA_TYPES) 
             alias = _alias(search, name, media_type)
             if alias.index or alias.problem or not name.endswith("-full"):
                 aliases.append(alias)
-        documents[media_type] = search.sources(media_type)
+        if all(alias.index or not alias.problem for alias in aliases if alias.name == media_type):
+            documents[media_type] = search.sources(media_type)
     return Live(aliases, documents)
 
 

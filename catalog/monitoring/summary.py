@@ -26,17 +26,18 @@ class Summary(msgspec.Struct):
     Attributes:
         findings: What needs a person, in no order.
         unread: The parts that could not be read, as findings.
-        newest: The newest load of each source, newest first.
+        newest: The newest load of each source, newest first; None if they could not be read.
         records: Numbers of records; None if they could not be read.
-        growth: Monday and the records inserted in that week, of the last half year.
+        growth: Monday and the records inserted in that week, of the last half year; None if they could not be
+            read.
         live: What the search engine serves; None if it could not be read.
     """
 
     findings: list[Finding] = []
     unread: list[Finding] = []
-    newest: list[tuple[Source, Load]] = []
+    newest: list[tuple[Source, Load]] | None = None
     records: Records | None = None
-    growth: list[tuple[datetime, int]] = []
+    growth: list[tuple[datetime, int]] | None = None
     live: Live | None = None
 
     @contextmanager

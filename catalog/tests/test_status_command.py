@@ -10,6 +10,7 @@ import pytest
 from catalog.cli import app as cli
 from catalog.cli.search import ENGINE, web_address
 from catalog.database import sample_data
+from catalog.ingestion import provider
 from catalog.ingestion.provider import BrokenProvider
 from catalog.tests.monitoring.reports import report
 from catalog.tests.plugins.searchable import make_searchable
@@ -98,6 +99,19 @@ def test_last_runs_that_are_not_known_are_not_called_missing(command, catalog):
     assert (status, "never" in printed, "unknown" in printed) == (0, False, True)
 
 
+def test_a_broken_provider_is_not_called_unknown(command, catalog, monkeypatch, tmp_path):
+    """Its error names no secret."""
+    own = tmp_path / "new_one"
+    own.mkdir()
+    (own / "provider.py").write_text("raise ValueError('boom postgresql://u:hunter2@h/x')")
+    monkeypatch.setattr(provider, "FOLDER", tmp_path)
+    monkeypatch.setattr("catalog.providers.__path__", [str(tmp_path)])
+    for arguments in (["status"], ["status", "--json"], ["providers", "--json"]):
+        status, printed = command(*arguments)
+        assert (status, "new_one" in printed, "hunter2" in printed) == (1, True, False), arguments
+    assert "hunter2" not in str(provider.broken_providers()["new_one"])
+
+
 def test_a_broken_provider_is_listed(command, catalog, monkeypatch):
     broken = {"new_one": BrokenProvider("new_one: SyntaxError")}
     monkeypatch.setattr("catalog.cli.providers.broken_providers", lambda: broken)
@@ -158,7 +172,7 @@ def test_the_engine_is_asked_when_the_database_is_away(command, search, api):
     nowhere = "postgresql://u:hunter2@127.0.0.1:1/x"
     status, printed = command("status", "--json", "--dsn", nowhere)
     found = json.loads(printed)
-    assert (status, found["records"]) == (1, None)
+    assert (status, found["records"], found["newest_loads"], found["inserted_by_week"]) == (1, *[None] * 3)
     assert {one["subject"] for one in found["findings"]} == {"the catalog database", "the live indexes"}
     assert "hunter2" not in printed
 

@@ -114,9 +114,8 @@ def search_connection(conn_id: str = SEARCH) -> SearchConnection:
     for value in (found.password, extra.get("api_key")):
         if value:
             mask(str(value))
-    client = connect_to(found.host, found.port, found.schema, found.login, found.password, extra)
     return SearchConnection(
-        client, int(extra["shards"]) if "shards" in extra else None, int(extra.get("replicas", 1))
+        connect_to(found), int(extra["shards"]) if "shards" in extra else None, int(extra.get("replicas", 1))
     )
 
 

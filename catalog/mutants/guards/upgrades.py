@@ -118,7 +118,7 @@ GUARDS = (
         holds="No error of a command contains the password of an address.",
         row=33,
         file=COMMANDS,
-        find='    return _without_secrets(" ".join(_text(error, expected).split()))\n',
+        find='    return without_secrets(" ".join(_text(error, expected).split()))\n',
         replace='    return " ".join(_text(error, expected).split())\n',
         tests=(f"{TEST_COMMANDS}::test_any_exception",),
     ),

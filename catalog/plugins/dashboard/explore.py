@@ -75,6 +75,7 @@ def record(media: MediaType, key: UUID, hidden: HiddenDags) -> HTMLResponse:
         thumbnails=pictures,
         record=found,
         loads=[load for load in found.loads if load.dag_id not in hidden],
+        hides=any(load.dag_id in hidden for load in found.loads),
         attribution=attribution(found.fields),
         tags=verdicts,
         in_api=in_api,

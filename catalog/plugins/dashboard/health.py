@@ -84,8 +84,8 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
         findings=merged([*visible, *unread], failed),
         unread=unread,
         silenced=[one for one in silenced if one.dag_id not in hidden],
-        newest=[one for one in known.newest if one[1].dag_id not in hidden][:NEWEST],
-        hides=any(one[1].dag_id in hidden for one in known.newest),
+        newest=[one for one in known.newest or () if one[1].dag_id not in hidden][:NEWEST],
+        hides=any(load.dag_id in hidden for _, load in known.newest or ()),
         records=known.records,
         growth=known.growth,
     )

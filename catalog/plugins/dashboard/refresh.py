@@ -74,9 +74,10 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
         else [
             Timeline(one, known.get(key := (one.dag_id, one.run_id)), steps.get(key, [])) for one in history
         ],
+        promoted=last is not None,
         runs_known=runs is not None,
         aliases=live.aliases if live else None,
-        documents=_compared(last.documents if last else None, live.documents[media] if live else None),
+        documents=_compared(last.documents if last else None, live.documents.get(media) if live else None),
         policy=policy,
         metrics=metrics,
     )
@@ -84,8 +85,10 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
 
 def _compared(
     before: dict[str, int] | None, live: dict[str, int] | None
-) -> dict[str, tuple[int | None, int | None]]:
-    """Return source → documents before the last promoted refresh, and now; None where it is not known."""
+) -> dict[str, tuple[int | None, int | None]] | None:
+    """Return source → documents before the last promoted refresh, and now; None for what is not known."""
+    if live is None and not before:
+        return None
     return {
         source: (
             None if before is None else before.get(source, 0),
@@ -112,7 +115,7 @@ def policy(
     except (Fatal, Malformed) as error:
         problem = str(error)
     with sources.part(page.problems, "the search engine"):
-        built = built_with(Indexes(sources.engine(), patience=0).meta(media))
+        built = built_with(Indexes(sources.engine(), patience=0).live_meta(media))
         old = built or DEFAULT
     if new and old:
         with sources.part(page.problems, "the API database"), sources.database(sources.API) as api:

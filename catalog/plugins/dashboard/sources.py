@@ -68,9 +68,7 @@ def database(conn_id: str) -> Connection:
 
 def engine() -> Elasticsearch:
     """Return a client of the search engine."""
-    found = _airflow_connection(SEARCH)
-    client = connect_to(found.host, found.port, found.schema, found.login, found.password, found.extra_dejson)
-    return client.options(request_timeout=SECONDS)
+    return connect_to(_airflow_connection(SEARCH)).options(request_timeout=SECONDS)
 
 
 def value_of(setting: Setting[T], problems: list[str]) -> T:

@@ -10,9 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
-from catalog.core.conninfo import conninfo
+from catalog.core.conninfo import conninfo, fields_of
 from catalog.core.errors import Refused
+from catalog.data_refresh.client import connect_to
 
+ENGINES = [
+    "http://es.example:9243",
+    "https://es.example:9243",
+    "elasticsearch://me:p%40ss@es.example:9243/https?engine=opensearch",
+    "http://https://es.example:9243",
+    "http://https%3A%2F%2Fes.example:9243/?engine=opensearch",
+    "http://es.example/?__extra__=%7B%22engine%22%3A+%22opensearch%22%7D",
+    "http://me:p%2Fw@[::1]:9243",
+    '{"conn_type": "https", "host": "es.example", "port": 9243}',
+    '{"conn_type": "http", "host": "es.example", "port": "", "schema": "https"}',
+    '{"conn_type": "http", "host": "https://es.example", "port": "9243", "extra": {"api_key": "a"}}',
+    '{"conn_type": "http", "host": "es.example", "extra": "{\\"engine\\": \\"opensearch\\"}"}',
+]
 PASSWORDS = [
     "plain",
     "a@b",
@@ -33,6 +47,39 @@ PASSWORDS = [
 def parts(address):
     found = conninfo_to_dict(conninfo(address))
     return tuple(found.get(key) for key in ("user", "password", "host", "port", "dbname"))
+
+
+def address_of(client):
+    node = client.transport.node_pool.get()
+    return node.base_url, type(node).__name__, client._headers.get("authorization")
+
+
+@pytest.mark.parametrize("value", ENGINES)
+def test_an_engine_is_read_as_airflow_reads_it(value):
+    theirs = (
+        Connection.from_json(value, "engine")
+        if value.startswith("{")
+        else Connection.from_uri(value, "engine")
+    )
+    assert address_of(connect_to(fields_of(value))) == address_of(connect_to(theirs))
+
+
+@pytest.mark.parametrize(
+    "value", ["nonsense", "[]", '{"uri": "https://es:9243"}', '{"port": "x"}', "http://host:port", "{"]
+)
+def test_what_is_no_connection(value):
+    """The message may quote a part of it, and is not shown."""
+    try:
+        fields_of(value)
+    except ValueError:
+        return
+    pytest.fail("it was read")
+
+
+def test_spaces_of_options_as_airflow_writes_them():
+    for options in ("-c+statement_timeout%3D5000+-c+a.b%3D1", "-c%20statement_timeout%3D5000%20-c%20a.b%3D1"):
+        found = conninfo_to_dict(conninfo(f"postgresql://h/d?options={options}"))
+        assert found["options"] == "-c statement_timeout=5000 -c a.b=1"
 
 
 @pytest.mark.parametrize("password", PASSWORDS)

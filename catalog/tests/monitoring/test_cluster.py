@@ -67,9 +67,7 @@ def test_documents_without_a_node(roomy):
 
 
 def test_the_number_of_nodes(roomy):
-    assert look(roomy.client, 3).problems == (
-        Problem("nodes 1", "1 nodes are in the cluster, 3 are expected"),
-    )
+    assert look(roomy.client, 3).problems == (Problem("nodes 1", "1 node is in the cluster, 3 expected"),)
     assert look(roomy.client, None).state == "well"
 
 

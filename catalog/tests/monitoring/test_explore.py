@@ -5,10 +5,12 @@ from uuid import UUID
 
 import pytest
 
+from catalog.data_refresh import queries
 from catalog.data_refresh.client import ask
+from catalog.data_refresh.search import SeveralIndexes
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database import sample_data
-from catalog.monitoring import explore
+from catalog.monitoring import explore, refreshes
 from catalog.monitoring.explore import Search
 from catalog.tests.monitoring.reports import report
 from catalog.tests.plugins.searchable import make_searchable
@@ -158,6 +160,24 @@ def test_moderation(api):
 
 def test_documents_of_a_record(filled, search):
     [(key,)] = filled.execute("select identifier from image where not removed_from_source limit 1").fetchall()
-    assert explore.documents(search.client, "image", key)["image"]
-    assert explore.documents(search.client, "image", NOBODY) == {"image": False, "image-filtered": False}
-    assert explore.documents(search.client, "audio", key) == {"audio": None, "audio-filtered": None}
+    assert explore.documents(search.client, "image", key)["image"] == "found"
+    assert set(explore.documents(search.client, "image", NOBODY).values()) == {"missing"}
+    assert set(explore.documents(search.client, "audio", key).values()) == {"no index"}
+    search.client.update(index="image", id=str(key), doc={"mature": True}, refresh=True)
+    assert explore.documents(search.client, "image", key)["image"] == "mature"
+    assert explore.find(search.client, Search("audio", "x", filters={"license": "cc0"})).index is None
+
+
+def test_an_alias_on_two_indexes_is_not_searched(filled, search):
+    """Each record would be found twice."""
+    search.client.indices.create(index="image-second", aliases={"image": {}})
+    try:
+        with pytest.raises(SeveralIndexes):
+            explore.find(search.client, Search("image"))
+        with pytest.raises(SeveralIndexes):
+            queries.search(search.client, "image", "bridge")
+        with pytest.raises(SeveralIndexes):
+            search.live_meta("image")
+        assert "image" not in refreshes.live(search.client).documents
+    finally:
+        search.client.indices.delete(index="image-second")

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from psycopg.types.json import Jsonb
 
@@ -177,9 +178,29 @@ def test_sources_that_shrink():
     [found] = health.of_documents([refreshed(2, flickr=1000, met=1000)], {"flickr": 790, "met": 950})
     assert (found.subject, found.runbook) == ("flickr (image)", "shrinking")
     assert "790 documents are searched, 1,000 before the refresh of 2024-03-12" in found.text
-    assert health.of_documents([refreshed(1, nappy=health.NOTICEABLE - 1)], {}) == []
-    assert len(health.of_documents([refreshed(1, nappy=health.NOTICEABLE)], {})) == 1
+    few, many = (refreshed(1, nappy=health.NOTICEABLE - n) for n in (1, 0))
+    assert health.of_documents([few], {"met": 1}) == []
+    assert len(health.of_documents([many], {"met": 1})) == 1
+    assert len(health.of_documents([few], {})) == 1
     assert health.of_documents([], {}) == []
+
+
+@pytest.mark.parametrize(
+    ("made", "left", "found"), [(5, 4, 0), (5, 0, 1), (1000, 801, 0), (1000, 800, 1), (None, 0, 0), (0, 0, 0)]
+)
+def test_documents_that_the_last_refresh_made_and_that_are_gone(made, left, found):
+    """Also after the first refresh, before which there were none."""
+    last = msgspec.structs.replace(refreshed(1), made=made)
+    assert [one.runbook for one in health.of_totals([last], left)] == ["shrinking"] * found
+
+
+def test_tables_that_stay_live_without_their_indexes():
+    """A refresh passes through this stage; that it stays there is wrong."""
+    assert list(health.of_stages([refreshed(0.5, "tables")], NOW)) == []
+    assert list(health.of_stages([refreshed(2, "working"), refreshed(2)], NOW)) == []
+    given_up = msgspec.structs.replace(refreshed(0.1, "tables"), ended_for="another run")
+    found = [*health.of_stages([refreshed(2, "tables")], NOW), *health.of_stages([given_up], NOW)]
+    assert [(one.severity, one.runbook) for one in found] == [("error", "refresh-failed")] * 2
 
 
 @pytest.mark.parametrize(
@@ -293,4 +314,4 @@ def test_a_provider_that_cannot_be_imported_is_a_finding(monkeypatch):
 
 def test_every_finding_has_a_row_of_the_runbook():
     anchors = re.findall(r'<a id="([^"]+)">', (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8"))
-    assert sorted(anchors) == sorted([*get_args(health.Runbook), "refresh-failed"])
+    assert sorted(anchors) == sorted(get_args(health.Runbook))

@@ -82,8 +82,9 @@ def site(server: Postgres, engine: SearchEngine, tmp_path_factory: pytest.TempPa
 def _mark(connection: psycopg.Connection) -> None:
     """Give one image a script as its title, long addresses, and tags of which the policy drops one."""
     connection.execute(
-        "update image set identifier = %s, title = %s, creator = %s, removed_from_source = false, license = 'cc0', "
-        "license_version = '1.0', foreign_landing_url = 'https://example.org/' || repeat('long', 40), tags = "
+        "update image set identifier = %s, title = %s, creator = %s, removed_from_source = false, "
+        "license = 'cc0', license_version = '1.0', "
+        "foreign_landing_url = 'https://example.org/' || repeat('long', 40), tags = "
         """'[{"name": "harbor", "provider": "flickr"}, {"name": "dog", "provider": "rekognition", """
         """"accuracy": 0.1}]' where identifier = (select identifier from image where provider = 'flickr' """
         "order by identifier limit 1)",
