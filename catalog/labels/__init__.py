@@ -1,0 +1,1 @@
+"""Labels of an image service, merged into the tags of the catalog."""
