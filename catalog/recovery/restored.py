@@ -19,10 +19,11 @@ REASON = "the restoration of the catalog database"
 BEYOND = 1_000_000  # more than the number of turns that can have been lost
 # The end of a provider's last whole pull, if it is older than this, is not taken for the first missing day.
 LONG_BROKEN = timedelta(days=31)
-DRY_BY_DEFAULT = {"batched_update", "clean_catalog"}
+DRY_BY_DEFAULT = {"add_machine_labels", "batched_update", "clean_catalog"}
 # DAGs that people trigger and that change records. Only the confs of their runs tell what was changed.
 BY_HAND = (
     "add_license_url",
+    "add_machine_labels",
     "batched_update",
     "clean_catalog",
     "delete_records",

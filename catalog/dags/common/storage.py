@@ -20,11 +20,21 @@ def storage() -> UPath:
         raise AirflowFailException(
             "the Variable OBJECT_STORAGE is not set; give it a root such as s3://aws_default@bucket/tsv."
         )
-    if root.startswith("file:") and (remote := _remote_executors()):
+    return stored_at(root, "OBJECT_STORAGE")
+
+
+def stored_at(url: str, name: str) -> UPath:
+    """Return the path of a URL: `s3://aws_default@bucket/…`, or `file://…` if all tasks run on one machine.
+
+    Args:
+        url: The URL.
+        name: The setting or field that it is from, for messages.
+    """
+    if url.startswith("file:") and (remote := _remote_executors()):
         raise AirflowFailException(
-            f"OBJECT_STORAGE is {root}, which other machines do not see, but the executor is {remote}; use s3://."
+            f"{name} is {url}, which other machines do not see, but the executor is {remote}; use s3://."
         )
-    return cast(UPath, ObjectStoragePath(root))  # it behaves as one
+    return cast(UPath, ObjectStoragePath(url))  # it behaves as one
 
 
 def _remote_executors() -> str:

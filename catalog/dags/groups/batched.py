@@ -8,6 +8,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from catalog.cleaning.job import CleaningJob, name_of, selection
 from catalog.cleaning.rule import Rule
 from catalog.cleaning.survey import Survey, survey
+from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.dags.common.connections import catalog_connection
@@ -16,6 +17,7 @@ from catalog.dags.common.retries import hint
 from catalog.database.batched_update import BatchedUpdate
 from catalog.database.selections import Progress
 from catalog.database.statements import Update, verify
+from catalog.labels.job import QUERY_ID, LabelRun, Outcome
 
 INTERVAL = 5.0  # seconds between two reports of progress
 
@@ -50,10 +52,11 @@ def batched_job(connection: Connection, query_id: str, update: Update, **options
         options: Of `BatchedUpdate`.
     """
     verify(connection, update)
-    return BatchedUpdate(connection, query_id, _run(), update, **options)
+    return BatchedUpdate(connection, query_id, run_name(), update, **options)
 
 
-def _run() -> str:
+def run_name() -> str:
+    """Return the name by which the catalog database knows the current run."""
     run = get_current_context()["dag_run"]
     return f"{run.dag_id}/{run.run_id}"
 
@@ -101,7 +104,7 @@ def run_cleaning(rule: Rule, media: MediaType, **options: Any) -> tuple[Progress
     variable = ProgressVariable(name)
     with catalog_connection(autocommit=True) as connection, hint(_what_next(name)):
         job = CleaningJob(
-            connection, _run(), rule, media, progress=variable, should_stop=sigterm_flag(), **options
+            connection, run_name(), rule, media, progress=variable, should_stop=sigterm_flag(), **options
         )
         progress = job.run(job.claim(replace=True) or job.select())
         left = Survey()
@@ -110,6 +113,20 @@ def run_cleaning(rule: Rule, media: MediaType, **options: Any) -> tuple[Progress
         job.finish()
     variable.forget()
     return progress, left
+
+
+def run_merge(labels: LabelRun, **options: Any) -> Outcome:
+    """Merge the labels of a run, or resume that.
+
+    Args:
+        labels: The run.
+        options: Of `LabelRun.merge`.
+    """
+    variable = ProgressVariable(QUERY_ID)
+    with hint(_what_next(QUERY_ID), Fatal, Retry, Interrupted):
+        outcome = labels.merge(progress=variable, should_stop=sigterm_flag(), **options)
+    variable.forget()
+    return outcome
 
 
 def _what_next(name: str) -> str:

@@ -41,6 +41,7 @@ def test_all_exist(dagbag, registry):
         }
     wanted |= {
         "add_license_url",
+        "add_machine_labels",
         "create_proportional_by_source_staging_index",
         "airflow_log_cleanup",
         "batched_update",

@@ -1,0 +1,106 @@
+"""Labels of an image service, staged and merged, compared with one plain UPDATE of the same rows.
+
+BENCH_ROWS (default: 500,000) Flickr-like images of 1 kB with all indexes; each has a line of ten labels. The
+plain UPDATE joins the staged labels and appends them. Both work on a copy of the same table.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from upath import UPath
+
+from catalog.benchmarks.load import load, write_parts
+from catalog.core.session import Connection
+from catalog.database import schema
+from catalog.labels.job import LabelRun, staging_table
+from catalog.local.postgres import Postgres
+
+ROWS = int(os.environ.get("BENCH_ROWS", "500000"))
+LABELS = [{"Name": f"Label {n}", "Confidence": 90.5 + n, "Instances": [], "Parents": []} for n in range(9)]
+UPDATE = """
+    update image set updated_on = now(), tags = coalesce(image.tags, '[]') || staged.tags
+      from {} as staged where staged.image_uuid = identifier
+"""
+
+
+def write_file(connection: Connection, path: Path) -> None:
+    """Write a line of ten labels for each image."""
+    with path.open("w") as file, connection.transaction():
+        for key, number in connection.execute("select identifier, row_number() over () from image"):
+            labels = [*LABELS, {"Name": f"Word {number % 5000}", "Confidence": number % 100}]
+            file.write(json.dumps({"image_uuid": str(key), "response": {"Labels": labels}}) + "\n")
+
+
+def run_of(connection: Connection, path: Path) -> LabelRun:
+    return LabelRun(connection, "bench", str(path), "rekognition", 0)
+
+
+def plain(connection: Connection, _path: Path) -> None:
+    table = sql.Identifier(staging_table("bench"))
+    assert connection.execute(sql.SQL(UPDATE).format(table)).rowcount == ROWS
+
+
+def merge(connection: Connection, path: Path) -> None:
+    assert run_of(connection, path).merge().changed == ROWS
+
+
+def merge_again(connection: Connection, path: Path) -> None:
+    """Merge the labels of another run of the same file: every image is compared, none is changed."""
+    run = run_of(connection, path)
+    run.merge()
+    began = time.perf_counter()
+    assert run.preview()[0].changed == 0
+    show("comparison alone", time.perf_counter() - began)
+
+
+def show(name: str, seconds: float, floor: float = 0) -> None:
+    ratio = f"{floor / seconds:>8.2f}" if floor else ""
+    print(f"{name:24} {ROWS / seconds:>9,.0f} {ratio}", flush=True)
+
+
+def measure(server: Postgres, path: Path, work: str) -> float:
+    """Return the seconds that a form takes on a new copy of the staged database."""
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
+        admin.execute("drop database if exists bench with (force)")
+        admin.execute("create database bench template base strategy file_copy")
+        admin.execute("checkpoint")
+    with psycopg.connect(server.dsn("bench"), autocommit=True) as connection:
+        began = time.perf_counter()
+        {"plain": plain, "merge": merge, "again": merge_again}[work](connection, path)
+        return time.perf_counter() - began
+
+
+def main() -> None:
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    folder.chmod(0o755)
+    server, path = Postgres(folder / "pg", "bench", durable=False), folder / "labels.jsonl"
+    try:
+        server.start(("base",))
+        schema.upgrade(server.dsn("base"))
+        with psycopg.connect(server.dsn("base"), autocommit=True) as connection:
+            load(connection, write_parts(folder / "parts", ROWS), ROWS)
+            shutil.rmtree(folder / "parts")
+            connection.execute("vacuum analyze image")
+            write_file(connection, path)
+            print(f"{ROWS:,} images, {path.stat().st_size / 1e6:,.0f} MB of labels")
+            print(f"{'':24} {'rows/s':>9} {'x one UPDATE':>12}")
+            began = time.perf_counter()
+            assert run_of(connection, path).stage(UPath(path)).staged == ROWS
+            show("stage", time.perf_counter() - began)
+        floor = measure(server, path, "plain")
+        show("one UPDATE", floor, floor)
+        show("merge", measure(server, path, "merge"), floor)
+        measure(server, path, "again")
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

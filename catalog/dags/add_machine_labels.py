@@ -1,0 +1,192 @@
+"""Merges the labels of an image service into the tags of images.
+
+The file has one JSON object per line:
+
+    {"image_uuid": "…", "response": {"Labels": [{"Name": "Dog", "Confidence": 97.3}]}}
+
+A label becomes the tag `{"name": "Dog", "accuracy": 0.973, "provider": "rekognition"}`. Some names are
+corrected (`Dj` becomes `DJ`). Of labels with the same name, the most accurate one counts; of several lines of
+an image, the last one.
+
+1. `check_file` refuses a file that is missing, empty, compressed, or has no labels in its first lines.
+2. `stage_labels` copies the usable labels into a table of the run. A line or label that cannot be used is
+   counted under its reason, and the report shows a few of them.
+3. `merge_labels` updates the images whose labels differ, in batches, beside ingestion. The labels replace
+   those of the same provider; tags of others stay as they are, in their order. An image that the file does
+   not name, or for which it has no usable label, keeps its labels: nothing is ever only removed. Tags that
+   are no array stay, and are counted.
+4. `report` sends the counts, and drops the table.
+
+With `dry_run`, the default, `merge_labels` only counts the images that would change, and shows a few of them
+before and after. A second run of the same file changes nothing. After a failure, a kill or a deployment,
+clear the failed task: it resumes where it stopped, unless the file has changed meanwhile, which is refused.
+Clearing a finished run changes nothing. The next data refresh brings the labels to the API; the tag policy
+decides which of them are searched, above all by their accuracy (see docs/tag_filtering.md).
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from airflow.sdk import Param, task
+from upath import UPath
+
+from catalog.dags.common.assets import CATALOG, note_written
+from catalog.dags.common.conf import END
+from catalog.dags.common.connections import catalog_connection
+from catalog.dags.common.context import GIVEN, Params
+from catalog.dags.common.params import batch_size_param
+from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.storage import stored_at
+from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.groups.batched import run_merge, run_name
+from catalog.dags.operators.slack import notify
+from catalog.labels.file import check_file as check
+from catalog.labels.job import LabelRun
+from catalog.notifications.messages import escaped
+
+log = logging.getLogger(__name__)
+SENDER = "Machine Labels"
+MAX_DURATION = timedelta(days=30)
+ENDED = "This run has ended; nothing is left to do."
+
+
+def _form() -> dict[str, Param]:
+    return {
+        "file": Param(
+            type="string",
+            pattern=r"^(s3|file)://(?![^/]*:[^/]*@)[^\s]*[^\s/]" + END,  # no password
+            title="File",
+            description_md="URL of one file of JSON lines, not compressed: "
+            "`s3://aws_default@bucket/labels.jsonl`, or `file:///…` if all tasks run on one machine.",
+        ),
+        "provider": Param(
+            "rekognition",
+            type="string",
+            pattern=r"^[a-z][a-z0-9_]{0,39}" + END,
+            title="Provider of the labels",
+            description_md="The service that made the labels: lower-case letters, digits, underscores. Its "
+            "labels on these images are replaced. Not a provider of images.",
+        ),
+        "least_confidence": Param(
+            0,
+            type="number",
+            minimum=0,
+            maximum=100,
+            title="Least confidence",
+            description_md="Leave out labels below this: 0 to 100. The tag policy of the search index "
+            "applies all the same, so 0 is usually right.",
+        ),
+        "batch_size": batch_size_param(),
+        "dry_run": Param(
+            True,
+            type="boolean",
+            title="Dry run",
+            description_md="Only count the images that would change, and show a few.",
+        ),
+    }
+
+
+@contextmanager
+def _labels(params: Params) -> Iterator[LabelRun]:
+    with catalog_connection(autocommit=True) as connection:
+        yield LabelRun(
+            connection, run_name(), params["file"], params["provider"], float(params["least_confidence"])
+        )
+
+
+def _path(params: Params) -> UPath:
+    return stored_at(params["file"], "file")
+
+
+@task
+def check_file(params: Params = GIVEN) -> int:
+    """Refuse a file that cannot be one of labels; return its size in bytes."""
+    with _labels(params) as labels:
+        if (state := labels.state()) and state.result:
+            log.info(ENDED)
+            return state.size
+        labels.check_provider()
+    return check(_path(params)).size
+
+
+@task(execution_timeout=timedelta(days=7))
+def stage_labels(params: Params = GIVEN) -> int:
+    """Copy the labels into the table of the run, and return the number of images."""
+    with _labels(params) as labels:
+        if (state := labels.state()) is None or not state.result:
+            state = labels.stage(_path(params), progress=Meter("bytes"), should_stop=sigterm_flag())
+        else:
+            log.info(ENDED)
+    for reason, number in state.refusals.numbers.items():
+        log.info("%s: %s", reason, f"{number:,}")
+        for example in state.refusals.examples.get(reason, ()):
+            log.info("  %s", example)
+    return state.staged
+
+
+@task(execution_timeout=MAX_DURATION, outlets=[CATALOG["image"]])
+def merge_labels(params: Params = GIVEN) -> dict[str, int]:
+    """Merge the labels, and return the counts over all attempts. A dry run only counts."""
+    with _labels(params) as labels:
+        if params["dry_run"]:
+            outcome = _dry_run(labels)
+        else:
+            outcome = run_merge(labels, batch_size=params["batch_size"])
+            if outcome.changed:
+                note_written(CATALOG["image"], provider=params["provider"], updated=outcome.changed)
+    found: dict[str, int] = msgspec.to_builtins(outcome)
+    log.info("%s", found)
+    return found
+
+
+def _dry_run(labels: LabelRun) -> Any:
+    if (state := labels.state()) and state.result:
+        log.info(ENDED)
+        return state.result
+    outcome, found = labels.preview()
+    log.info("DRY RUN, nothing is changed.\nimages: %s", f"{outcome.changed:,}")
+    for row in found.sample:
+        change = {side: row[side]["tags"] for side in ("before", "after") if row[side]}
+        log.info("%s: %s", row["identifier"], json.dumps(change, ensure_ascii=False))
+    labels.end(outcome)
+    return outcome
+
+
+@task
+def report(params: Params = GIVEN) -> str:
+    """Report what was merged and what was left out, and drop the table of the run."""
+    with _labels(params) as labels:
+        state = labels.ended()
+        labels.drop()
+    outcome, dry = state.result, params["dry_run"]
+    assert outcome
+    verb = "would change" if dry else "changed"
+    text = (
+        f"{outcome.changed:,} images {verb}; the file has labels of `{escaped(params['provider'])}` for "
+        f"{state.staged:,} images, of which the catalog lacks {outcome.unknown:,}."
+    )
+    lines = [f"  - {escaped(reason)}: {number:,}" for reason, number in state.refusals.numbers.items()]
+    if outcome.left:
+        lines.append(f"  - {outcome.left:,} images stay as they are: their tags are no array")
+    if outcome.gone:
+        lines.append(f"  - {outcome.gone:,} images were deleted meanwhile")
+    subject = "Machine labels, dry run" if dry else "Machine labels merged"
+    return notify(subject, SENDER, text, lines=lines, completion=not dry)
+
+
+with catalog_dag(
+    "add_machine_labels",
+    "data_normalization",
+    schedule=None,
+    doc=(__doc__ or "").strip(),
+    params=_form(),
+    example={"file": "s3://aws_default@bucket/labels.jsonl", "dry_run": False},
+    media_types=("image",),
+    dagrun_timeout=MAX_DURATION + timedelta(days=9),
+):
+    check_file() >> stage_labels() >> merge_labels() >> report()

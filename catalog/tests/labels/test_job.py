@@ -1,0 +1,345 @@
+"""Labels are staged and merged once, whatever interrupts it, and no image loses any."""
+
+import json
+import signal
+import uuid
+
+import psycopg
+import pytest
+from upath import UPath
+
+from catalog.core.errors import Fatal, Interrupted, Refused
+from catalog.labels.job import QUERY_ID, REPEATED, LabelRun, drop_abandoned, staging_table
+from catalog.labels.lines import NO_LABELS, NOT_JSON
+from catalog.tests.database.media import count_updates, fill, killed_until_done
+from catalog.tests.labels.test_lines import line
+from catalog.tests.values import present
+
+pytestmark = pytest.mark.database
+OWN = {"name": "made up"}
+DOG = {"name": "Dog", "accuracy": 0.973, "provider": "rekognition"}
+WORKER = """
+import sys, psycopg
+from upath import UPath
+from catalog.labels.job import LabelRun
+with psycopg.connect(sys.argv[1], autocommit=True) as connection:
+    print("begins", flush=True)
+    labels = LabelRun(connection, "run", "file", "rekognition", 0)
+    labels.stage(UPath({path!r}), block=5000)
+    labels.merge(batch_size=40)
+    print("done", flush=True)
+"""
+
+
+@pytest.fixture
+def images(catalog):
+    """A thousand images; updates of them are counted."""
+    fill(catalog, 1000, ("flickr",))
+    count_updates(catalog)
+    return catalog
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "labels.jsonl"
+
+
+@pytest.fixture
+def second(dsn):
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        yield connection
+
+
+def keys(connection):
+    return [key for (key,) in connection.execute("select identifier from image order by title")]
+
+
+def run(connection, name="run", provider="rekognition", least=0.0):
+    return LabelRun(connection, name, "file", provider, least)
+
+
+def merge(connection, path, name="run", **options):
+    """Stage and merge a file; return the state and the outcome."""
+    labels = run(connection, name)
+    return labels.stage(UPath(path)), labels.merge(**options)
+
+
+def write(path, *lines):
+    path.write_bytes(b"\n".join(lines) + b"\n")
+
+
+def tags_of(connection, key):
+    return connection.execute("select tags from image where identifier = %s", [key]).fetchone()[0]
+
+
+def touched(connection):
+    """Return the number of updates, and of rows that were updated."""
+    return connection.execute("select count(*), count(distinct identifier) from touched").fetchone()
+
+
+@pytest.mark.parametrize("size", [7, 5000])
+def test_labels_are_merged_and_a_second_run_changes_nothing(images, second, path, size):
+    known = keys(images)
+    write(path, *(line(("Dog", 97.3), key=key) for key in [*known[:600], uuid.uuid4()]))
+    state, outcome = merge(second, path, batch_size=size)
+    assert (state.staged, outcome.changed, outcome.unknown, outcome.left) == (601, 600, 1, 0)
+    assert touched(images) == (600, 600)
+    assert tags_of(images, known[0]) == [OWN, DOG]
+    assert tags_of(images, known[600]) == [OWN]
+    assert images.execute("select count(*) from image where updated_on > '2024-01-01'").fetchone() == (600,)
+    assert merge(second, path, "again")[1].changed == 0
+    assert touched(images) == (600, 600)
+
+
+def test_a_preview_changes_nothing(images, second, path):
+    known = keys(images)
+    write(path, *(line(("Dog", 97.3), key=key) for key in [*known[:9], uuid.uuid4()]))
+    labels = run(second)
+    labels.stage(UPath(path))
+    outcome, found = labels.preview()
+    assert (outcome.changed, outcome.unknown) == (9, 1)
+    assert found.sample[0]["before"]["tags"] == [OWN]
+    assert found.sample[0]["after"]["tags"] == [OWN, DOG]
+    assert touched(images) == (0, 0)
+
+
+def test_labels_of_the_provider_are_replaced_and_others_keep_their_order(images, second, path):
+    cat = {"name": "Cat", "accuracy": 0.5, "provider": "rekognition"}
+    other = {"name": "Cat", "provider": "clarifai", "accuracy": 0.123456789012345678901}
+    key = keys(images)[0]
+    images.execute(
+        "update image set tags = %s where identifier = %s", [json.dumps([cat, other, "text", OWN]), key]
+    )
+    write(path, line(("Dog", 97.3), key=key))
+    merge(second, path)
+    assert tags_of(images, key) == [other, "text", OWN, DOG]
+
+
+def test_a_load_that_follows_finds_no_difference(images, second, path):
+    key = keys(images)[0]
+    images.execute(
+        'update image set tags = \'[{"name": "own", "provider": "flickr"}]\' where identifier = %s', [key]
+    )
+    write(path, line(("Dog", 97.3), key=key))
+    merge(second, path)
+    same = 'select merged_tags(tags, \'[{"name": "own", "provider": "flickr"}]\', \'flickr\') = tags'
+    assert images.execute(f"{same} from image where identifier = %s", [key]).fetchone() == (True,)
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (None, [DOG]),
+        ("null", [DOG]),
+        ("[]", [DOG]),
+        ('["Dog", 7, null, ["rekognition"]]', ["Dog", 7, None, ["rekognition"], DOG]),
+        ('[{"provider": {"provider": "rekognition"}}]', [{"provider": {"provider": "rekognition"}}, DOG]),
+        ('[{"name": "x", "more": 1}]', [{"name": "x", "more": 1}, DOG]),
+        ('[{"name": "x", "provider": "rekognition", "more": 1}]', [DOG]),
+        ("{}", {}),
+        ('"Dog"', "Dog"),
+        ('{"name": "x", "provider": "rekognition"}', {"name": "x", "provider": "rekognition"}),
+    ],
+)
+def test_odd_tags_stay(images, second, path, stored, expected):
+    key = keys(images)[0]
+    images.execute("update image set tags = %s where identifier = %s", [stored, key])
+    write(path, line(("Dog", 97.3), key=key))
+    outcome = merge(second, path)[1]
+    assert tags_of(images, key) == expected
+    assert outcome.left == (0 if isinstance(expected, list) else 1)
+    assert merge(second, path, "again")[1].changed == 0
+
+
+def test_bad_lines_and_lines_without_labels_change_nothing(images, second, path):
+    first, other = keys(images)[:2]
+    write(path, line(("Dog", 97.3), key=first), line(("Dog", 97.3), key=other))
+    merge(second, path)
+    write(path, line(key=first), b"{", b"", line(("Cat", 101), key=other))
+    state, outcome = merge(second, path, "again")
+    assert (state.staged, state.lines, outcome.changed) == (0, 4, 0)
+    assert state.refusals.numbers[NO_LABELS] == state.refusals.numbers[NOT_JSON] == 1
+    assert state.refusals.examples[NOT_JSON] == ["line 2: '{'"]
+    assert tags_of(images, first) == tags_of(images, other) == [OWN, DOG]
+
+
+def test_of_several_lines_of_an_image_the_last_one_counts(images, second, path):
+    first, other = keys(images)[:2]
+    write(
+        path,
+        line(("Cat", 99), key=first),
+        line(("Cat", 98), key=first),
+        line(("Dog", 97.3), key=other),
+        line(("Dog", 97.3), key=first),
+    )
+    state, outcome = merge(second, path)
+    assert (state.staged, state.refusals.numbers, outcome.changed) == (2, {REPEATED: 2}, 2)
+    assert tags_of(images, first) == [OWN, DOG]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+def test_killed_again_and_again(dsn, images, path, how):
+    known = keys(images)
+    write(path, *(line(("Dog", 97.3), key=key) for key in known for _ in range(2)), b"{")
+    assert killed_until_done(WORKER.replace("{path!r}", repr(str(path))), dsn, how) > 0
+    assert touched(images) == (1000, 1000)
+    state = present(run(images).state())
+    assert (state.lines, state.staged) == (2001, 1000)
+    assert state.refusals.numbers == {REPEATED: 1000, NOT_JSON: 1}
+    assert present(state.result).changed == 1000
+
+
+def test_staging_stops_between_blocks_and_goes_on(images, second, path):
+    write(path, *(line(("Dog", 97.3), key=key) for key in keys(images)))
+    stops = 0
+    while True:
+        try:
+            state = run(second).stage(UPath(path), block=20_000, should_stop=lambda: True)
+        except Interrupted:
+            stops += 1
+            continue
+        break
+    assert stops > 3
+    assert (state.lines, state.staged, state.read_to) == (1000, 1000, path.stat().st_size)
+
+
+def test_a_file_that_changes_before_it_is_read_to_its_end_is_refused(images, second, path):
+    text = [line(("Dog", 97.3), key=key) for key in keys(images)]
+    write(path, *text)
+    with pytest.raises(Interrupted):
+        run(second).stage(UPath(path), block=20_000, should_stop=lambda: True)
+    write(path, *text, b"{}")
+    with pytest.raises(Refused, match="has changed since this run began to read it"):
+        run(second).stage(UPath(path))
+    with pytest.raises(Refused, match="bytes are staged; clear the task that stages them"):
+        run(second).merge()
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(images, second, path):
+    write(path, *(line(("Dog", 97.3), key=key) for key in keys(images)))
+
+    def change(_done, _total):
+        path.write_bytes(path.read_bytes()[:-1] + b" ")  # of the same size
+        path.touch()
+
+    with pytest.raises(Refused, match="has changed"):
+        run(second).stage(UPath(path), block=1 << 30, progress=change)
+
+
+@pytest.mark.parametrize("how", ["drop table {}", "truncate {}", "delete from {} where line < 500"])
+def test_staged_labels_that_are_gone_cost_no_image_its_labels(images, second, path, how):
+    write(path, *(line(("Dog", 97.3), key=key) for key in keys(images)))
+    merge(second, path, "first")
+    before = images.execute(
+        "select md5(string_agg(tags::text, '' order by identifier)) from image"
+    ).fetchone()
+    write(path, *(line(("Cat", 97.3), key=key) for key in keys(images)))
+    labels = run(second)
+    labels.stage(UPath(path))
+    images.execute(how.format(staging_table("run")))
+    for work in (labels.merge, labels.preview, lambda: labels.stage(UPath(path))):
+        with pytest.raises(Refused, match=r"the labels of this run are gone.*Trigger a new run"):
+            work()
+    after = images.execute("select md5(string_agg(tags::text, '' order by identifier)) from image").fetchone()
+    assert after == before
+
+
+def test_labels_that_go_during_the_merge(images, second, path):
+    known = keys(images)
+    write(path, *(line(("Dog", 97.3), key=key) for key in known))
+    merge(second, path, "first")
+    write(path, *(line(("Cat", 97.3), key=key) for key in known))
+    labels = run(second)
+    labels.stage(UPath(path))
+
+    def drop(progress):
+        if progress.next_row > 400:
+            images.execute(f"truncate {staging_table('run')}")
+
+    with pytest.raises(Refused, match="the labels of this run are gone"):
+        labels.merge(batch_size=100, progress=drop)
+    assert {len(tags) for (tags,) in images.execute("select tags from image")} == {2}
+
+    labels = run(second, "other")
+    labels.stage(UPath(path))
+    gone = f"drop table if exists {staging_table('other')}"
+    with pytest.raises(Fatal, match="Trigger a new run, which reads the file again"):
+        labels.merge(batch_size=100, progress=lambda _: images.execute(gone))
+    assert {len(tags) for (tags,) in images.execute("select tags from image")} == {2}
+
+
+def test_a_run_that_has_ended_does_nothing_more(images, second, path):
+    known = keys(images)
+    write(path, *(line(("Dog", 97.3), key=key) for key in known[:9]))
+    outcome = merge(second, path)[1]
+    labels = run(second)
+    labels.drop()
+    images.execute("update image set tags = '[]'")
+    images.execute("truncate touched")
+    path.unlink()
+    assert labels.ended().result == outcome
+    assert labels.merge() == outcome
+    assert touched(images) == (0, 0)
+
+
+def test_a_task_that_is_cleared_too_early_names_the_one_before(second, path):
+    with pytest.raises(Refused, match="clear the task that stages the labels"):
+        run(second).merge()
+    write(path, line(("Dog", 97.3)))
+    run(second).stage(UPath(path))
+    with pytest.raises(Refused, match="clear the task that merges them"):
+        run(second).ended()
+
+
+def test_another_run_waits_for_its_turn_and_has_its_own_labels(dsn, images, second, path):
+    known = keys(images)
+    write(path, line(("Dog", 97.3), key=known[0]))
+    run(images, "first").stage(UPath(path))
+    write(path, line(("Cat", 97.3), key=known[1]))
+    labels = run(second)
+    labels.stage(UPath(path))
+
+    def beside(_progress):
+        with (
+            psycopg.connect(dsn, autocommit=True) as third,
+            pytest.raises(Refused, match="another run of add_machine_labels is at work"),
+        ):
+            run(third, "first").merge()
+
+    assert labels.merge(progress=beside).changed == 1
+    assert tags_of(images, known[0]) == [OWN]
+    second.close()
+    assert run(images, "first").merge().changed == 1
+    assert tags_of(images, known[0]) == [OWN, DOG]
+    assert images.execute("select to_regclass(%s)", [f"{QUERY_ID}_rows_to_update"]).fetchone() == (None,)
+
+
+def test_a_provider_of_images_is_refused(images, second):
+    run(second).check_provider()
+    with pytest.raises(Refused, match="provider: flickr is a provider of images"):
+        run(second, provider="flickr").check_provider()
+
+
+def test_labels_of_abandoned_runs_are_dropped(images, second, path):
+    write(path, line(("Dog", 97.3)))
+    run(second, "old").stage(UPath(path))
+    images.execute("update label_run set renewed_on = now() - interval '31 days'")
+    run(second).stage(UPath(path))
+    exists = "select to_regclass(%s) is not null"
+    assert images.execute(exists, [staging_table("old")]).fetchone() == (False,)
+    assert images.execute(exists, [staging_table("run")]).fetchone() == (True,)
+    assert drop_abandoned(images) == []
+    with pytest.raises(Refused, match="are gone"):
+        run(second, "old").stage(UPath(path))
+
+
+def test_a_merge_that_ended_without_its_task_knowing(images, second, path, monkeypatch):
+    write(path, line(("Dog", 97.3), key=keys(images)[0]))
+    labels = run(second)
+    labels.stage(UPath(path))
+    with monkeypatch.context() as patch:
+        patch.setattr(labels, "end", lambda _outcome: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            labels.merge()
+    assert run(second).merge().changed == 1
+    assert touched(images) == (1, 1)
