@@ -177,7 +177,7 @@ def test_which_runs_changed_records(catalog):
 
 def test_the_dags_that_people_change_records_with():
     """Each has a file with its name; scheduled DAGs repeat their work without help."""
-    changes = re.compile(r"\b(run_batched_update|run_cleaning|batched_job|Deletion)\(")
+    changes = re.compile(r"\b(run_batched_update|run_cleaning|run_merge|batched_job|Deletion)\(")
     files = {
         path.stem for path in (ROOT / "catalog" / "dags").glob("*.py") if changes.search(path.read_text())
     }
