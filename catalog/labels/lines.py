@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import IO, Any
 from unicodedata import category
 from uuid import UUID
@@ -128,23 +129,33 @@ def _label(label: Any, least: float) -> tuple[str, float]:
     """Return the name, corrected, and the confidence of a label."""
     if not isinstance(label, dict):
         raise BadLine(BAD_LABEL)
-    name, confidence = label.get("Name"), label.get("Confidence")
-    if not isinstance(name, str) or not name.strip():
-        raise BadLine(BAD_NAME)
-    if not name.isprintable() and any(category(c) in ("Cc", "Cs") for c in name):
-        raise BadLine(UNPRINTABLE)
-    name = plain(name)  # as ingestion writes it, so that cleaning does not change it
-    if not name:
-        raise BadLine(BAD_NAME)
-    if len(name) > MAX_NAME:
-        raise BadLine(LONG_NAME)
+    name, confidence = _name(label.get("Name")), label.get("Confidence")
     if isinstance(confidence, bool) or not isinstance(confidence, int | float):
         raise BadLine(BAD_CONFIDENCE)
     if not 0 <= confidence <= 100:  # also refuses NaN
         raise BadLine(BAD_CONFIDENCE)
     if confidence < least:
         raise BadLine(LOW)
-    return CORRECTIONS.get(name, name), confidence
+    return name, confidence
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise BadLine(BAD_NAME)
+    return _tag_name(name)
+
+
+@lru_cache(65_536)
+def _tag_name(name: str) -> str:
+    """Return the name of the tag for that of a label: as ingestion writes it, and corrected."""
+    if not name.isprintable() and any(category(c) in ("Cc", "Cs") for c in name):
+        raise BadLine(UNPRINTABLE)
+    found = plain(name)
+    if not found:
+        raise BadLine(BAD_NAME)
+    if len(found) > MAX_NAME:
+        raise BadLine(LONG_NAME)
+    return CORRECTIONS.get(found, found)
 
 
 def blocks(file: IO[bytes], start: int, size: int = BLOCK) -> Iterator[tuple[list[bytes], int]]:
