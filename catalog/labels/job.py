@@ -60,12 +60,14 @@ class Outcome(msgspec.Struct, frozen=True):
         unknown: Identifiers in the file that no image has.
         left: Images whose tags are no array, and stay as they are.
         gone: Images that were deleted during the merge.
+        merged: False for a dry run.
     """
 
     changed: int
     unknown: int
     left: int
     gone: int = 0
+    merged: bool = True
 
 
 class State(msgspec.Struct, frozen=True):
@@ -207,6 +209,20 @@ class LabelRun:
                 f"{found:,}. Tags stay as they are. Trigger a new run."
             )
 
+    def _check_newest(self) -> None:
+        """Refuse to put older labels in the place of newer ones, as when an old run is cleared."""
+        row = self._connection.execute(
+            "select newer.run_id from label_run own join label_run newer using (provider)"
+            " where own.run_id = %s and newer.started_on > own.started_on"
+            " and newer.outcome ->> 'merged' = 'true' order by newer.started_on desc limit 1",
+            [self._run_id],
+        ).fetchone()
+        if row:
+            raise Refused(
+                f"the newer run {row[0]} has merged labels of {self._provider} meanwhile; those of this run "
+                "would replace them. Trigger a new run if they are right."
+            )
+
     # staging
 
     def stage(
@@ -321,7 +337,7 @@ class LabelRun:
         """Return what the merge would do. Nothing is changed."""
         self._check_whole(self._staged())
         found = preview(self._connection, self.update())
-        return self._outcome(found.rows, 0), found
+        return msgspec.structs.replace(self._outcome(found.rows, 0), merged=False), found
 
     def merge(self, **options: Unpack[SelectionOptions]) -> Outcome:
         """Merge the labels, or resume that.
@@ -333,7 +349,8 @@ class LabelRun:
             Totals over all attempts.
 
         Raises:
-            Refused: The labels of the run are gone, or another run is at work.
+            Refused: The labels of the run are gone, a newer run has merged those of the provider, or another
+                run is at work.
             Interrupted: `should_stop` returned True; the next attempt resumes.
             Retry: Rows stayed locked.
         """
@@ -343,6 +360,7 @@ class LabelRun:
         if state.result:
             log.info("This run has merged its labels; nothing is left to do.")
             return state.result
+        self._check_newest()
         self._check_whole(state)
         progress = job.run(progress or job.select())
         self._check_whole(state)  # again: without its staged labels, an image keeps its tags

@@ -293,25 +293,43 @@ def test_a_task_that_is_cleared_too_early_names_the_one_before(second, path):
 
 def test_another_run_waits_for_its_turn_and_has_its_own_labels(dsn, images, second, path):
     known = keys(images)
-    write(path, line(("Dog", 97.3), key=known[0]))
-    run(images, "first").stage(UPath(path))
     write(path, line(("Cat", 97.3), key=known[1]))
     labels = run(second)
     labels.stage(UPath(path))
+    write(path, line(("Dog", 97.3), key=known[0]))
+    run(images, "newer").stage(UPath(path))
 
     def beside(_progress):
         with (
             psycopg.connect(dsn, autocommit=True) as third,
             pytest.raises(Refused, match="another run of add_machine_labels is at work"),
         ):
-            run(third, "first").merge()
+            run(third, "newer").merge()
 
     assert labels.merge(progress=beside).changed == 1
     assert tags_of(images, known[0]) == [OWN]
     second.close()
-    assert run(images, "first").merge().changed == 1
+    assert run(images, "newer").merge().changed == 1
     assert tags_of(images, known[0]) == [OWN, DOG]
     assert images.execute("select to_regclass(%s)", [f"{QUERY_ID}_rows_to_update"]).fetchone() == (None,)
+
+
+def test_an_older_run_does_not_undo_a_newer_one(images, second, path):
+    """As when the failed task of a run is cleared weeks later; a newer dry run has changed nothing."""
+    key = keys(images)[0]
+    write(path, line(("Cat", 90), key=key))
+    run(second, "older").stage(UPath(path))
+    write(path, line(("Dog", 97.3), key=key))
+    newer = run(second, "newer")
+    newer.stage(UPath(path))
+    newer.end(newer.preview()[0])
+    other = run(second, "other", provider="another")
+    other.stage(UPath(path))
+    other.merge()
+    merge(second, path, "newest")
+    with pytest.raises(Refused, match="newer run newest has merged labels of rekognition"):
+        run(second, "older").merge()
+    assert DOG in tags_of(images, key)
 
 
 def test_a_provider_of_images_is_refused(images, second):
