@@ -39,6 +39,13 @@ log = logging.getLogger(__name__)
 _STATEMENTS = Path(__file__).parent / "sql"
 _MAX_UNKNOWN_FAULTS = 1000  # lines that PostgreSQL refuses although LineCheck finds no fault
 _ATTEMPTS = 3  # to write beside concurrent writers
+# Sources announce records whose file is gone; a new URL counts as a new file. Conditions are evaluated from
+# left to right, so this one is looked up only for stored rows that are marked.
+_FILE_GONE = sql.SQL(
+    "exists (select from link_removal removal"
+    " where removal.identifier = old.identifier and removal.media_type = {media}"
+    " and removal.ended_on is null and removal.url = new.url)"
+)
 
 
 class Load:
@@ -306,6 +313,7 @@ def _names(media_type: MediaType, provider: str, include_deleted: bool) -> dict[
             sql.SQL("when {} then {}").format(test, sql.Literal(reason)) for reason, test in reasons.items()
         ),
         "url_taken": sql.Literal(URL_TAKEN),
+        "file_gone": _FILE_GONE.format(media=sql.Literal(media_type)),
     }
 
 

@@ -1,5 +1,6 @@
 update {table} old
-   set {merged}, updated_on = now(), last_synced_with_source = now(), removed_from_source = false,
+   set {merged}, updated_on = now(), last_synced_with_source = now(),
+       removed_from_source = old.removed_from_source and {file_gone},
        standardized_popularity = case when m.constant is not null then
            popularity_score({merged_meta}, m.metric, m.constant)
        else old.standardized_popularity end

@@ -1,0 +1,285 @@
+"""What follows from the checks of a survey: outcomes that are not trusted, the estimate, removals.
+
+A record is removed when its file was gone in three checks on different days over at least four weeks, and has
+not answered since the first of them. It comes back when its file answers after that. Both look at all checks
+of the record, not only at those of the run, so that concluding an old run again acts on nothing that newer
+checks overrule.
+"""
+
+import logging
+from datetime import datetime, timedelta
+
+import msgspec
+from psycopg import sql
+
+from catalog.core.errors import Fatal
+from catalog.core.session import Connection
+from catalog.links.answers import INVALID, PRIVATE, ROBOTS, SLOW_ROBOTS
+from catalog.links.estimate import Estimate, wilson
+from catalog.links.plan import Survey
+
+log = logging.getLogger(__name__)
+CHECKS = 3  # on different days, in which the file was gone
+PERIOD = timedelta(weeks=4)  # between the first and the last of them
+LEAST_CONTROLS = 3  # other records without which nothing is known of a host or provider
+SHARED_TARGET = "redirects to what other records redirect to"
+HOST_FAILS, PROVIDER_FAILS = "too few controls of its host answer", "its provider fails as a whole"
+NOT_ASKED = [ROBOTS, SLOW_ROBOTS, PRIVATE, INVALID]  # such records say nothing about their host
+KEPT = timedelta(days=400)  # for which checks are kept
+
+
+class Concluded(msgspec.Struct, frozen=True):
+    """What a survey found.
+
+    Attributes:
+        there: Links of the sample whose file is there.
+        gone: Links of the sample whose file is gone.
+        unclear: Links of the sample that say neither.
+        resized: Files of any purpose whose size is not the stored one.
+        estimate: Share of gone ones among the clear ones; None if none is clear.
+        removed: Records that were removed by this call.
+        back: Records that were brought back by this call.
+    """
+
+    there: int
+    gone: int
+    unclear: int
+    resized: int
+    estimate: Estimate | None
+    removed: int = 0
+    back: int = 0
+
+
+def conclude(
+    connection: Connection, survey: Survey, *, now: datetime, failing: float = 0.5, mark: bool = True
+) -> Concluded:
+    """Judge the outcomes of a survey, and remove records or bring them back. May be repeated at any time.
+
+    Args:
+        connection: To the catalog database, in autocommit.
+        survey: The survey; all its links are checked.
+        now: The time.
+        failing: Share of other records of a host, or of a provider, that may fail without making its gone
+            ones unclear.
+        mark: Whether records are removed and brought back.
+
+    Raises:
+        Fatal: Links are not checked yet.
+    """
+    query = sql.SQL("select count(*) from link_check where checked_on is null and {of_survey}")
+    left = connection.execute(query.format(**survey.names), survey.key).fetchone()
+    if left and left[0]:
+        raise Fatal(f"{survey}: {left[0]:,} links are not checked; clear the task that checks them.")
+    lock = [f"conclude links {survey.media_type} {survey.provider}"]
+    connection.execute("select pg_advisory_lock(hashtext(%s))", lock)
+    try:
+        with connection.transaction():
+            _distrust(connection, survey, failing)
+            found = _count(connection, survey, now)
+        if mark:
+            _end_stale(connection, survey, now)
+            removed = _remove(connection, survey, now)
+            back = _bring_back(connection, survey, now)
+            found = msgspec.structs.replace(found, removed=removed, back=back)
+    finally:
+        connection.execute("select pg_advisory_unlock(hashtext(%s))", lock)
+    return found
+
+
+def _distrust(connection: Connection, survey: Survey, failing: float) -> None:
+    """Make outcomes unclear that say less than they seem to, then mark all outcomes as judged."""
+    connection.execute(
+        sql.SQL("""
+        update link_check c set outcome = 'unclear', reason = %(reason)s
+         where {of_survey} and outcome = 'there' and redirect is not null and not judged
+           and exists (select from link_check other where md5(other.redirect) = md5(c.redirect)
+                          and other.redirect = c.redirect and other.url <> c.url)
+        """).format(**survey.names),
+        {**survey.key, "reason": SHARED_TARGET},
+    )
+    for reason, group in ((HOST_FAILS, "host"), (PROVIDER_FAILS, "provider")):
+        # The controls of a record are other ones of its group that were not chosen because they were gone.
+        connection.execute(
+            sql.SQL(
+                """
+                with asked as (
+                    select {group}, count(*) as number, count(*) filter (where outcome = 'there') as there
+                      from link_check
+                     where {of_survey} and purpose <> 'again'
+                       and not coalesce(reason = any(%(not_asked)s), false)
+                     group by {group}
+                )
+                update link_check c set outcome = 'unclear', reason = %(reason)s
+                 where {of_survey} and outcome = 'gone' and not judged
+                   and not exists (
+                       select from asked a
+                       cross join lateral (
+                           select a.number - (c.purpose <> 'again')::integer as others
+                       ) controls
+                        where a.{group} = c.{group} and others >= %(least)s
+                          and others - a.there <= %(failing)s * others
+                   )
+            """
+            ).format(group=sql.Identifier(group), **survey.names),
+            {
+                **survey.key,
+                "reason": reason,
+                "not_asked": NOT_ASKED,
+                "least": LEAST_CONTROLS,
+                "failing": failing,
+            },
+        )
+    connection.execute(
+        sql.SQL("update link_check set judged = true where not judged and {of_survey}").format(
+            **survey.names
+        ),
+        survey.key,
+    )
+
+
+def _count(connection: Connection, survey: Survey, now: datetime) -> Concluded:
+    """Store the numbers of a survey, and its estimate."""
+    query = sql.SQL("""
+        select count(*) filter (where outcome = 'there' and purpose = 'sample'),
+               count(*) filter (where outcome = 'gone' and purpose = 'sample'),
+               count(*) filter (where outcome = 'unclear' and purpose = 'sample'),
+               count(*) filter (where outcome = 'there' and size <> known_size)
+          from link_check where {of_survey}
+    """).format(**survey.names)
+    row = connection.execute(query, survey.key).fetchone()
+    assert row
+    there, gone, unclear, resized = row
+    found = Concluded(there, gone, unclear, resized, wilson(gone, there + gone))
+    share, low, high = found.estimate or (None, None, None)
+    statement = sql.SQL("""
+        update link_survey
+           set concluded_on = coalesce(concluded_on, %(now)s), there = %(there)s, gone = %(gone)s,
+               unclear = %(unclear)s, resized = %(resized)s, share = %(share)s, low = %(low)s, high = %(high)s
+         where {of_survey}
+    """).format(**survey.names)
+    numbers = {"there": there, "gone": gone, "unclear": unclear, "resized": resized}
+    estimated = {"share": share, "low": low, "high": high}
+    connection.execute(statement, {**survey.key, **numbers, **estimated, "now": now})
+    return found
+
+
+def _end_stale(connection: Connection, survey: Survey, now: datetime) -> None:
+    """End removals that others have overruled: the record has another URL, is deleted or not marked."""
+    connection.execute(
+        sql.SQL("""
+            update link_removal r
+               set ended_on = %(now)s, ended_by = %(run_id)s,
+                   ended_because = case when m.identifier is null then 'the record is deleted'
+                                        when m.url <> r.url then 'the record has another URL'
+                                        else 'the mark was removed' end
+              from link_removal o left join {table} m on m.identifier = o.identifier
+             where o.number = r.number and r.provider = %(provider)s and r.media_type = %(media)s
+               and r.ended_on is null
+               and (m.identifier is null or m.url <> r.url or not m.removed_from_source)
+        """).format(**survey.names),
+        {**survey.key, "now": now},
+    )
+
+
+def _remove(connection: Connection, survey: Survey, now: datetime) -> int:
+    """Mark the records of a survey that have been gone long enough; return their number."""
+    query = sql.SQL(
+        """
+        select m.identifier, m.url, evidence.first, evidence.last, evidence.checks
+          from (select distinct identifier, url from link_check
+                 where {of_survey} and outcome = 'gone' and judged) c
+          join {table} m on m.identifier = c.identifier and m.url = c.url and not m.removed_from_source
+         cross join lateral (
+            select greatest(
+                (select max(checked_on) from link_check a
+                  where a.media_type = %(media)s and a.identifier = c.identifier and a.url = c.url
+                    and a.outcome = 'there'),
+                (select max(ended_on) from link_removal r
+                  where r.media_type = %(media)s and r.identifier = c.identifier)
+            ) as since
+         ) overruled
+         cross join lateral (
+            select min(checked_on) as first, max(checked_on) as last, count(*) as checks,
+                   count(distinct (checked_on at time zone 'UTC')::date) as days
+              from link_check a
+             where a.media_type = %(media)s and a.identifier = c.identifier and a.url = c.url
+               and a.outcome = 'gone' and a.judged
+               and checked_on > coalesce(overruled.since, '-infinity')
+         ) evidence
+         where evidence.days >= %(least)s and evidence.last - evidence.first >= %(period)s
+         order by m.identifier
+    """
+    ).format(**survey.names)
+    found = connection.execute(query, {**survey.key, "least": CHECKS, "period": PERIOD}).fetchall()
+    # One row for each transaction: two locks at once could be part of a deadlock with a load.
+    statement = sql.SQL("""
+        with marked as (
+            update {table} set removed_from_source = true, updated_on = now()
+             where identifier = %(identifier)s and url = %(url)s and not removed_from_source
+            returning identifier, url
+        )
+        insert into link_removal (media_type, provider, identifier, url, first_gone_on, last_gone_on, checks,
+                                  run_id, removed_on)
+        select %(media)s, %(provider)s, identifier, url, %(first)s, %(last)s, %(checks)s, %(run_id)s, %(now)s
+          from marked
+    """).format(**survey.names)
+    number = 0
+    for identifier, url, first, last, checks in found:
+        values = {"identifier": identifier, "url": url, "first": first, "last": last, "checks": checks}
+        number += connection.execute(statement, {**survey.key, **values, "now": now}).rowcount
+    return number
+
+
+def _bring_back(connection: Connection, survey: Survey, now: datetime) -> int:
+    """Remove the mark of records that answer, if that is newer than the removal; return their number."""
+    query = sql.SQL("""
+        select r.number, m.identifier
+          from link_removal r
+          join {table} m on m.identifier = r.identifier and m.url = r.url and m.removed_from_source
+         cross join lateral (
+            select checked_on, outcome from link_check a
+             where a.media_type = r.media_type and a.identifier = r.identifier and a.url = r.url
+               and a.judged and a.outcome in ('there', 'gone')
+             order by checked_on desc limit 1
+         ) newest
+         where r.provider = %(provider)s and r.media_type = %(media)s and r.ended_on is null
+           and newest.outcome = 'there' and newest.checked_on > r.removed_on
+         order by m.identifier
+    """).format(**survey.names)
+    statement = sql.SQL("""
+        with ended as (
+            update link_removal set ended_on = %(now)s, ended_by = %(run_id)s,
+                   ended_because = 'the file answers'
+             where number = %(number)s and ended_on is null
+            returning identifier
+        )
+        update {table} m set removed_from_source = false, updated_on = now()
+          from ended where m.identifier = ended.identifier and m.removed_from_source
+    """).format(**survey.names)
+    number = 0
+    for removal, _ in connection.execute(query, survey.key).fetchall():
+        values = {**survey.key, "number": removal, "now": now}
+        number += connection.execute(statement, values).rowcount
+    return number
+
+
+def forget(connection: Connection, now: datetime) -> None:
+    """Delete what is not needed any more: old checks, and slots of hosts.
+
+    Args:
+        connection: To the catalog database, in autocommit.
+        now: The time.
+    """
+    connection.execute("delete from link_check where checked_on < %s", [now - KEPT])
+    connection.execute(
+        "delete from link_check c using link_survey s where c.checked_on is null and s.run_id = c.run_id"
+        " and s.media_type = c.media_type and s.provider = c.provider and s.slice = c.slice"
+        " and s.planned_on < %s",
+        [now - timedelta(days=60)],
+    )
+    connection.execute(
+        "delete from rate_limit where starts_with(key, %s) and next_slot < now() - interval '1 day'", [SLOTS]
+    )
+
+
+SLOTS = "links of "  # keys of the rate limits of hosts begin with it

@@ -1,0 +1,248 @@
+"""Polite requests for links: a rate per host, robots.txt, public addresses only.
+
+Each request takes a slot of its host, whoever asks: checks, redirects and robots.txt alike. Redirects are
+followed one by one, so that each hop meets the same rules.
+"""
+
+import threading
+from collections.abc import Callable, Collection, Mapping
+from http.cookiejar import DefaultCookiePolicy
+from urllib.parse import urlsplit
+
+import msgspec
+import requests
+from protego import Protego
+from requests.structures import CaseInsensitiveDict
+
+from catalog.core.errors import BadAddress
+from catalog.ingestion.deadline import deadline
+from catalog.ingestion.rate import Throttle
+from catalog.ingestion.retries import retry_after
+from catalog.ingestion.transport import LIBRARY_ERRORS, Session, Transport, host_of
+from catalog.links import answers
+from catalog.links.answers import Verdict, judge, unclear
+
+MAX_REDIRECTS = 5
+ROBOTS_BYTES = 512 << 10  # of robots.txt that are read
+LONGEST_DELAY = 60.0  # seconds between two requests; a host that asks for more is not checked
+FIRST_BYTE = {"Range": "bytes=0-0"}
+# After these answers to HEAD, a GET would say nothing else, or is not welcome.
+FINAL = frozenset(
+    (
+        answers.BUSY,
+        answers.ROBOTS,
+        answers.NO_ROBOTS,
+        answers.SLOW_ROBOTS,
+        answers.PRIVATE,
+        answers.INVALID,
+        answers.NO_NAME,
+    )
+)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The answer to one request.
+
+    Attributes:
+        status: HTTP status.
+        headers: Its headers.
+        target: The URL that it redirects to; None if it does not.
+        body: The beginning of the body, if it was asked for.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    target: str | None
+    body: bytes = b""
+
+    @property
+    def wait(self) -> float | None:
+        """Seconds for which the server asks to wait."""
+        return retry_after(self.headers.get("retry-after"))
+
+
+class Unanswered(Exception):
+    """A request without an answer. The message is one of the reasons of `answers`."""
+
+
+class Web:
+    """Sends single requests, each after a slot of its host; thread-safe.
+
+    Args:
+        throttle: Host, and the least number of seconds between two requests that the host asks for → its
+            rate limit.
+        user_agent: Names the operator.
+        private_hosts: Names of hosts that may have private addresses.
+        timeout: Seconds for a whole answer.
+    """
+
+    def __init__(
+        self,
+        throttle: Callable[[str, float], Throttle],
+        *,
+        user_agent: str,
+        private_hosts: Collection[str] = (),
+        timeout: float = 30.0,
+    ) -> None:
+        self._make, self._user_agent, self._timeout = throttle, user_agent, timeout
+        self._transport = Transport(private_hosts)
+        self._throttles: dict[str, Throttle] = {}
+        self._local, self._lock = threading.local(), threading.Lock()
+
+    def slow_down(self, host: str, seconds: float) -> None:
+        """Leave at least this number of seconds between two requests for a host."""
+        with self._lock:
+            self._throttles[host] = self._make(host, seconds)
+
+    def ask(self, method: str, url: str, headers: Mapping[str, str] | None = None, read: int = 0) -> Answer:
+        """Send one request; redirects are returned, not followed.
+
+        Args:
+            method: HEAD or GET.
+            url: The URL.
+            headers: Additional headers.
+            read: Bytes of the body to return at most.
+
+        Raises:
+            Unanswered: There is no answer, or the URL may not be requested.
+        """
+        if not (host := host_of(url)) or urlsplit(url).scheme.lower() not in ("http", "https"):
+            raise Unanswered(answers.INVALID)
+        self._throttle(host).wait()
+        session = self._session()
+        try:
+            with (
+                deadline(self._timeout),
+                session.request(
+                    method, url, headers=dict(headers or {}), stream=True, timeout=self._timeout
+                ) as response,
+            ):
+                target = session.redirect(response)
+                body = b"" if target else _begin(response, read)
+                return Answer(response.status_code, CaseInsensitiveDict(response.headers), target, body)
+        except BadAddress:
+            raise Unanswered(answers.PRIVATE) from None
+        except LIBRARY_ERRORS as error:
+            raise Unanswered(_reason(error)) from None
+
+    def _throttle(self, host: str) -> Throttle:
+        with self._lock:
+            if host not in self._throttles:
+                self._throttles[host] = self._make(host, 0.0)
+            return self._throttles[host]
+
+    def _session(self) -> Session:
+        session: Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = Session(self._transport)
+            session.headers.update({"User-Agent": self._user_agent, "Accept-Encoding": "identity"})
+            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # none are kept
+        return session
+
+
+def _begin(response: requests.Response, size: int) -> bytes:
+    """Return the beginning of a body; the connection is closed if there is more."""
+    parts: list[bytes] = []
+    while size > 0 and (chunk := response.raw.read1(size, decode_content=True)):
+        parts.append(chunk)
+        size -= len(chunk)
+    return b"".join(parts)
+
+
+def _reason(error: BaseException) -> str:
+    """Return why there is no answer, from the chain of errors of the libraries."""
+    chain, names = [error], set[str]()
+    while chain:
+        one = chain.pop()
+        names |= {cls.__name__ for cls in type(one).__mro__}
+        inner = (getattr(one, "reason", None), one.__cause__, one.__context__, *one.args)
+        chain += [e for e in inner if isinstance(e, BaseException)][:4] if len(names) < 200 else []
+    if "BadAddress" in names:
+        return answers.PRIVATE
+    if names & {"SSLError", "SSLCertVerificationError"}:
+        return answers.TLS
+    if "NameResolutionError" in names:
+        return answers.NO_NAME
+    if names & {"Timeout", "TimeoutError", "ConnectTimeoutError", "ReadTimeoutError"}:
+        return answers.TIMEOUT
+    if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.JSONDecodeError):
+        return answers.INVALID
+    return answers.NO_CONNECTION
+
+
+class Checker:
+    """Checks links; thread-safe.
+
+    Args:
+        web: Sends the requests.
+        agent: The name that robots.txt may use for this program.
+    """
+
+    def __init__(self, web: Web, agent: str) -> None:
+        self._web, self._agent = web, agent
+        self._robots: dict[str, Protego] = {}
+
+    def check(self, url: str) -> Verdict:
+        """Return what becomes of a request for a file.
+
+        HEAD costs the server least, but many refuse it or answer anything. So it is believed only if it says
+        that the file is there; otherwise a GET for the first byte decides.
+        """
+        found = self._follow("HEAD", url, {})
+        if found.outcome == "there" or found.reason in FINAL:
+            return found
+        return self._follow("GET", url, FIRST_BYTE)
+
+    def _follow(self, method: str, first: str, headers: Mapping[str, str]) -> Verdict:
+        url = first
+        for _ in range(MAX_REDIRECTS + 1):
+            if found := self._refusal(url):
+                return _redirected(found, first, url)
+            try:
+                answer = self._web.ask(method, url, headers)
+            except Unanswered as reason:
+                return _redirected(unclear(str(reason)), first, url)
+            if answer.target is None:
+                return _redirected(judge(answer.status, answer.headers, answer.wait), first, url)
+            url = answer.target
+        return _redirected(unclear(answers.REDIRECTS), first, url)
+
+    def _refusal(self, url: str) -> Verdict | None:
+        """Return why robots.txt does not let a URL be requested; None if it does."""
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        rules = self._robots.get(origin)
+        if rules is None:
+            try:
+                found = self._read_rules(f"{origin}/robots.txt")
+            except Unanswered as reason:
+                same = str(reason) in (answers.PRIVATE, answers.INVALID, answers.NO_NAME)
+                return unclear(str(reason) if same else answers.NO_ROBOTS)
+            if isinstance(found, Verdict):
+                return found
+            rules = self._robots[origin] = found
+            if 0 < (delay := float(rules.crawl_delay(self._agent) or 0)) <= LONGEST_DELAY:
+                self._web.slow_down(host_of(url), delay)
+        if (rules.crawl_delay(self._agent) or 0) > LONGEST_DELAY:
+            return unclear(answers.SLOW_ROBOTS)
+        return None if rules.can_fetch(url, self._agent) else unclear(answers.ROBOTS)
+
+    def _read_rules(self, url: str) -> Protego | Verdict:
+        """Read robots.txt as RFC 9309 says: none (4xx) allows everything, a failing server nothing."""
+        for _ in range(MAX_REDIRECTS + 1):
+            answer = self._web.ask("GET", url, read=ROBOTS_BYTES)
+            if answer.target is None:
+                break
+            url = answer.target
+        else:
+            return Protego.parse("")  # redirects without an end count as no robots.txt
+        if answer.status == 429 or (answer.status == 503 and answer.wait is not None):
+            return unclear(answers.BUSY, answer.status, answer.wait)
+        if answer.status >= 500:
+            return unclear(answers.NO_ROBOTS, answer.status)
+        text = answer.body.decode("utf-8", "replace") if 200 <= answer.status < 300 else ""
+        return Protego.parse(text)
+
+
+def _redirected(found: Verdict, first: str, last: str) -> Verdict:
+    return found if last == first else msgspec.structs.replace(found, redirect=last)
