@@ -268,6 +268,25 @@ PRIVATE_HOSTS: Setting[list[str]] = _declare(
     value=[],
 )
 PROBE_HTTPS = _switch("PROBE_HTTPS", True, "check once whether an unknown host supports https")
+LINK_CHECK_RATE: Setting[float] = _declare(
+    "Variable, JSON",
+    "LINK_CHECK_RATE",
+    None,
+    "requests a second that [`check_links`](../DAGs.md#check_links) sends to a host at most, all tasks "
+    "together",
+    of=Annotated[float, msgspec.Meta(gt=0, le=1_000)],
+    value=1.0,
+)
+LINK_CHECK_PRIVATE_HOSTS: Setting[list[str]] = _declare(
+    "Variable, JSON",
+    "LINK_CHECK_PRIVATE_HOSTS",
+    "none",
+    "hosts that [`check_links`](../DAGs.md#check_links) may reach at addresses that are not global, such as "
+    '`["media.internal.example.org"]`. Records and redirects may name any host, so list only hosts that '
+    "serve nothing but media. (`PRIVATE_HOSTS` does not apply there.)",
+    of=list[str],
+    value=[],
+)
 CONFIGURATION_OVERRIDES: Setting[dict[str, list[TimeoutOverride]]] = _declare(
     "Variable, JSON",
     "CONFIGURATION_OVERRIDES",

@@ -17,6 +17,7 @@ from catalog.core.session import Connection
 from catalog.links.answers import INVALID, PRIVATE, ROBOTS, SLOW_ROBOTS
 from catalog.links.estimate import Estimate, wilson
 from catalog.links.plan import Survey
+from catalog.links.web import SLOTS
 
 log = logging.getLogger(__name__)
 CHECKS = 3  # on different days, in which the file was gone
@@ -280,6 +281,3 @@ def forget(connection: Connection, now: datetime) -> None:
     connection.execute(
         "delete from rate_limit where starts_with(key, %s) and next_slot < now() - interval '1 day'", [SLOTS]
     )
-
-
-SLOTS = "links of "  # keys of the rate limits of hosts begin with it

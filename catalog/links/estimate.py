@@ -46,4 +46,6 @@ def wilson(hits: int, drawn: int) -> Estimate | None:
     share, weight = hits / drawn, Z * Z / drawn
     center = (share + weight / 2) / (1 + weight)
     half = Z * math.sqrt(share * (1 - share) / drawn + weight / (4 * drawn)) / (1 + weight)
-    return Estimate(share, max(0.0, center - half), min(1.0, center + half))
+    # At the ends, rounding would leave a tiny number beside 0 or 1.
+    low = max(0.0, center - half) if hits else 0.0
+    return Estimate(share, low, min(1.0, center + half) if hits < drawn else 1.0)

@@ -179,16 +179,16 @@ def _slice(connection: Connection, survey: Survey) -> Iterable[Row]:
     query = sql.SQL("""
         select identifier, url, filesize from {table}
          where provider = %(provider)s and md5(foreign_identifier) >= %(first)s
-           and (%(end)s::text is null or md5(foreign_identifier) < %(end)s)
+           and md5(foreign_identifier) < %(end)s
     """).format(**survey.names)
     with connection.cursor("links_of_slice") as cursor:
         cursor.execute(query, {**survey.key, "first": first, "end": end})
         yield from cursor
 
 
-def _hash(survey: Survey, number: int) -> str | None:
-    """Return the hash at which a slice ends; None after the last one."""
-    return None if number == survey.slices else f"{SLICE_HASHES * number // survey.slices:08x}"
+def _hash(survey: Survey, number: int) -> str:
+    """Return the hash at which a slice ends; the last one ends after all hashes, which have no letter g."""
+    return "g" if number == survey.slices else f"{SLICE_HASHES * number // survey.slices:08x}"
 
 
 def _suspects(connection: Connection, survey: Survey, now: datetime, most: int) -> list[Row]:

@@ -6,6 +6,7 @@ silent through all pauses is given up, and its records stay unclear.
 """
 
 import heapq
+import random
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -86,7 +87,7 @@ class Visits:
         self._ended = False
 
     def run(self, links: Iterable[Link]) -> None:
-        """Check all links.
+        """Check all links, those of a host in random order: neighbours often fail together.
 
         Raises:
             Interrupted: `should_stop` returned True; what is checked is saved.
@@ -96,6 +97,7 @@ class Visits:
             hosts.setdefault(link.host, _Host()).left.append(link)
         for host in hosts.values():
             self._put(host)
+            random.Random(len(host.left)).shuffle(host.left)  # noqa: S311 - no secret
         workers = max(1, min(self._workers, len(hosts)))
         with ThreadPoolExecutor(workers) as pool:
             for done in [pool.submit(self._work) for _ in range(workers)]:

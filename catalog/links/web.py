@@ -5,6 +5,7 @@ followed one by one, so that each hop meets the same rules.
 """
 
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import urlsplit
@@ -15,8 +16,9 @@ from protego import Protego
 from requests.structures import CaseInsensitiveDict
 
 from catalog.core.errors import BadAddress
+from catalog.core.session import Connection
 from catalog.ingestion.deadline import deadline
-from catalog.ingestion.rate import Throttle
+from catalog.ingestion.rate import Rate, SharedThrottle, Throttle
 from catalog.ingestion.retries import retry_after
 from catalog.ingestion.transport import LIBRARY_ERRORS, Session, Transport, host_of
 from catalog.links import answers
@@ -25,6 +27,7 @@ from catalog.links.answers import Verdict, judge, unclear
 MAX_REDIRECTS = 5
 ROBOTS_BYTES = 512 << 10  # of robots.txt that are read
 LONGEST_DELAY = 60.0  # seconds between two requests; a host that asks for more is not checked
+SLOTS = "links of "  # keys of the rate limits of hosts begin with it
 FIRST_BYTE = {"Range": "bytes=0-0"}
 # After these answers to HEAD, a GET would say nothing else, or is not welcome.
 FINAL = frozenset(
@@ -140,6 +143,24 @@ class Web:
         return session
 
 
+def shared_throttles(
+    connect: Callable[[], Connection], per_second: float, sleep: Callable[[float], None] = time.sleep
+) -> Callable[[str, float], Throttle]:
+    """Return rate limits of hosts that all tasks share, through the catalog database; see `Web`.
+
+    Args:
+        connect: Returns a connection in autocommit, which all limits may share.
+        per_second: Requests per second for a host that asks for no longer pauses.
+        sleep: Waits the given number of seconds.
+    """
+
+    def throttle(host: str, least: float) -> Throttle:
+        rate = min(per_second, 1 / least) if least else per_second
+        return SharedThrottle(connect, f"{SLOTS}{host}", Rate(per_second=rate), sleep=sleep)
+
+    return throttle
+
+
 def _begin(response: requests.Response, size: int) -> bytes:
     """Return the beginning of a body; the connection is closed if there is more."""
     parts: list[bytes] = []
@@ -188,10 +209,13 @@ class Checker:
         HEAD costs the server least, but many refuse it or answer anything. So it is believed only if it says
         that the file is there; otherwise a GET for the first byte decides.
         """
-        found = self._follow("HEAD", url, {})
-        if found.outcome == "there" or found.reason in FINAL:
-            return found
-        return self._follow("GET", url, FIRST_BYTE)
+        try:
+            found = self._follow("HEAD", url, {})
+            if found.outcome == "there" or found.reason in FINAL:
+                return found
+            return self._follow("GET", url, FIRST_BYTE)
+        except ValueError:  # parsers of URLs raise it for what they cannot read
+            return unclear(answers.INVALID)
 
     def _follow(self, method: str, first: str, headers: Mapping[str, str]) -> Verdict:
         url = first

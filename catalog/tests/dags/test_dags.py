@@ -45,6 +45,7 @@ def test_all_exist(dagbag, registry):
         "create_proportional_by_source_staging_index",
         "airflow_log_cleanup",
         "batched_update",
+        "check_links",
         "check_silenced_dags",
         "clean_catalog",
         "delete_records",

@@ -1,0 +1,285 @@
+"""Checks whether the files of stored records are still there, and removes those that are gone for good.
+
+Each week a sample of each provider is checked, and the share of its files that are gone is estimated, with a
+Wilson interval of 95 %; the dashboard shows it on the provider's page. The size of a sample follows from the
+wanted `margin`. It is drawn by the hash of the identifiers, so that no table is read as a whole.
+
+Requests are polite: HEAD, then a GET for the first byte if HEAD does not say that the file is there; for each
+host one at a time, at most `LINK_CHECK_RATE` a second for all tasks together, and as its robots.txt allows. A
+host that does not answer, or asks for fewer requests, is tried again after growing pauses. Redirects are
+followed to judge, and noted; the catalog keeps its URL. Only addresses on the public internet are requested.
+
+An outcome is *gone* (404 or 410), *there*, or *unclear*: a timeout, a server error, a refusal, robots.txt, a
+web page in place of a file, a redirect that several records share. A file is not gone while too few other
+records of its host and of its provider answer (`failing`). The table `link_check` has each check.
+
+A record whose file was gone in three checks on different days over at least four weeks gets
+`removed_from_source`, so that the next data refresh leaves it out, and a row in the table `link_removal`.
+Records that were gone are checked again each week. Loads keep the mark although the source sends the record,
+unless it sends another URL. A record comes back when its file answers.
+
+With `slices`, every record of one `provider` is checked: the records are divided into this number of slices,
+and the run checks those from `first_slice` to `last_slice`.
+
+After a failure, a kill or a deployment, clear the failed task: it checks what is left.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from airflow.sdk import Param, task, task_group
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from catalog.core.media import MEDIA_TYPES
+from catalog.core.session import Connection
+from catalog.core.settings import CONTACT_EMAIL, LINK_CHECK_PRIVATE_HOSTS, LINK_CHECK_RATE
+from catalog.dags.common.assets import CATALOG, note_written
+from catalog.dags.common.connections import catalog_connection
+from catalog.dags.common.context import GIVEN, DagRun, Params
+from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.variables import value_of
+from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.operators.slack import notify
+from catalog.ingestion.client import user_agent
+from catalog.links.conclude import conclude, forget
+from catalog.links.estimate import sample_size
+from catalog.links.plan import Survey, plan, providers
+from catalog.links.report import lines, sentence
+from catalog.links.survey import check_links
+from catalog.links.web import Checker, Web, shared_throttles
+
+log = logging.getLogger(__name__)
+SENDER = "Link Check"
+MAX_DURATION = timedelta(days=14)
+MOST_SLICES = 1_000  # Airflow maps no more than 1,024 tasks
+WORKERS = 16  # hosts that a task visits at the same time
+
+
+def _form() -> dict[str, Param]:
+    sizes = ", ".join(f"{margin:g}: {sample_size(margin / 100):,}" for margin in (1, 3, 5))
+    return {
+        "provider": Param(
+            None,
+            type=["null", "string"],
+            minLength=1,
+            maxLength=80,
+            title="Provider",
+            description_md="Name of a provider in the catalog, such as `wikimedia_audio`. Empty: all.",
+        ),
+        "margin": Param(
+            3.0,
+            type="number",
+            minimum=0.5,
+            maximum=20,
+            title="Margin",
+            description_md="Wanted error of the estimate, in percentage points to both sides. It determines "
+            f"the number of records that are checked of each provider and media type ({sizes}).",
+        ),
+        "failing": Param(
+            50,
+            type="integer",
+            minimum=1,
+            maximum=99,
+            title="Failing",
+            description_md="Percentage of other records of a host or provider that may fail; if more do, "
+            "none of its files counts as gone.",
+        ),
+        "again": Param(
+            2_000,
+            type="integer",
+            minimum=0,
+            maximum=100_000,
+            title="Again",
+            description_md="Records of a provider that were gone before, and as many removed ones, to check "
+            "besides the sample; those that wait longest come first.",
+        ),
+        "slices": Param(
+            0,
+            type="integer",
+            minimum=0,
+            maximum=1_000_000,
+            title="Slices",
+            description_md="Check every record of the provider, which must be given, in this number of "
+            "slices. 0: check samples.",
+        ),
+        "first_slice": Param(
+            1,
+            type="integer",
+            minimum=1,
+            maximum=1_000_000,
+            title="First slice",
+            description_md="The slice to begin with.",
+        ),
+        "last_slice": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            maximum=1_000_000,
+            title="Last slice",
+            description_md=f"The slice to end with; at most {MOST_SLICES:,} in a run. Empty: the last one.",
+        ),
+        "mark": Param(
+            True,
+            type="boolean",
+            title="Mark",
+            description_md="Remove records that are gone, and bring back those that answer. Otherwise the "
+            "run only checks and estimates.",
+        ),
+    }
+
+
+def _slices(params: Params) -> list[tuple[int, int]]:
+    """Return the slices to check, each with their number; (0, 0) for a sample."""
+    slices, first, last = params["slices"], params["first_slice"], params["last_slice"]
+    if not slices:
+        if first != 1 or last is not None:
+            raise AirflowFailException("conf: first_slice and last_slice need slices; set it, too.")
+        return [(0, 0)]
+    if not params["provider"]:
+        raise AirflowFailException("conf: slices needs a provider; set it, too.")
+    last = slices if last is None else last
+    if not first <= last <= slices:
+        raise AirflowFailException(
+            f"conf: the slices {first:,} to {last:,} are not among 1 to {slices:,}; "
+            "correct first_slice or last_slice."
+        )
+    if last - first >= MOST_SLICES:
+        raise AirflowFailException(
+            f"conf: a run checks at most {MOST_SLICES:,} slices; "
+            f"set last_slice to {first + MOST_SLICES - 1:,}."
+        )
+    return [(number, slices) for number in range(first, last + 1)]
+
+
+@task
+def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, Any]]:
+    """Return what to check: each provider and media type, or their slices."""
+    slices = _slices(params)
+    with catalog_connection(autocommit=True) as connection:
+        forget(connection, datetime.now(UTC))
+        known = providers(connection)
+    wanted = params["provider"]
+    if wanted and wanted not in {name for _, name in known}:
+        raise AirflowFailException(
+            f"conf: no record in the catalog has the provider {wanted!r}; "
+            "correct provider, or leave it empty."
+        )
+    return [
+        msgspec.to_builtins(Survey(dag_run.run_id, media, name, *one))
+        for media, name in known
+        if wanted in (None, name)
+        for one in slices
+    ]
+
+
+class _OneConnection:
+    """A connection that several threads share; opened again when it was lost."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+
+    def __call__(self) -> Connection:
+        with self._lock:
+            if self._connection is None or self._connection.closed:
+                self._connection = catalog_connection(autocommit=True)
+            return self._connection
+
+
+def _checker() -> Callable[[str], Any]:
+    agent = user_agent(value_of(CONTACT_EMAIL))
+    private_hosts: list[str] = value_of(LINK_CHECK_PRIVATE_HOSTS)
+    web = Web(
+        shared_throttles(_OneConnection(), value_of(LINK_CHECK_RATE)),
+        user_agent=agent,
+        private_hosts=private_hosts,
+    )
+    return Checker(web, agent.partition("/")[0]).check
+
+
+NAME = (
+    "{{ task.op_kwargs.survey.provider }}, {{ task.op_kwargs.survey.media_type }}"
+    "{{ ', slice %d' % task.op_kwargs.survey.slice if task.op_kwargs.survey.slice }}"
+)
+
+
+@task(execution_timeout=MAX_DURATION, map_index_template=NAME)
+def check(survey: dict[str, Any], params: Params = GIVEN) -> None:
+    """Plan the links of a survey, unless an earlier attempt has, and check those that are not checked."""
+    one = msgspec.convert(survey, Survey)
+    with catalog_connection(autocommit=True) as connection:
+        plan(
+            connection,
+            one,
+            now=datetime.now(UTC),
+            size=sample_size(params["margin"] / 100),
+            again=params["again"],
+        )
+        check_links(
+            connection,
+            one,
+            _checker(),
+            now=lambda: datetime.now(UTC),
+            progress=Meter("links"),
+            clock=time.monotonic,
+            sleep=time.sleep,
+            workers=WORKERS,
+            should_stop=sigterm_flag(),
+        )
+
+
+@task(execution_timeout=timedelta(hours=6), map_index_template=NAME, outlets=[*CATALOG.values()])
+def judge(survey: dict[str, Any], params: Params = GIVEN) -> None:
+    """Judge what a survey has found, and remove records or bring them back."""
+    one = msgspec.convert(survey, Survey)
+    with catalog_connection(autocommit=True) as connection:
+        found = conclude(
+            connection, one, now=datetime.now(UTC), failing=params["failing"] / 100, mark=params["mark"]
+        )
+    log.info("%s: %s", one, found)
+    if found.removed or found.back:
+        note_written(CATALOG[one.media_type], provider=one.provider, removed=found.removed, back=found.back)
+
+
+@task_group
+def survey_links(survey: dict[str, Any]) -> None:
+    """Check the links of a survey, and judge what is found."""
+    check(survey=survey) >> judge(survey=survey)
+
+
+@task(trigger_rule="all_done")
+def report(dag_run: DagRun = GIVEN) -> str:
+    """Report the numbers of each provider."""
+    with catalog_connection(autocommit=True) as connection:
+        found = lines(connection, dag_run.run_id)
+    if not found:
+        raise AirflowSkipException("no links were checked.")
+    checked = sum(line.there + line.gone + line.unclear for line in found)
+    gone, unclear, removed, back = (
+        sum(getattr(line, name) for line in found) for name in ("gone", "unclear", "removed", "back")
+    )
+    summary = (
+        f"{checked:,} links checked: {gone:,} are gone, {unclear:,} are unclear. "
+        f"{removed:,} records removed, {back:,} brought back."
+    )
+    return notify("Links checked", SENDER, summary, lines=[*map(sentence, found)], completion=True)
+
+
+with catalog_dag(
+    "check_links",
+    "maintenance",
+    schedule="@weekly",
+    doc=(__doc__ or "").strip(),
+    params=_form(),
+    example={"provider": "stocksnap", "margin": 5},
+    media_types=MEDIA_TYPES,
+    max_active_tasks=4,
+    dagrun_timeout=MAX_DURATION + timedelta(days=1),
+):
+    surveyed: Any = survey_links.expand(survey=choose())
+    surveyed >> report()

@@ -1,0 +1,217 @@
+"""When a record is removed and brought back, and when nothing follows from a check."""
+
+import pytest
+
+from catalog.core.errors import Fatal
+from catalog.links.conclude import HOST_FAILS, PROVIDER_FAILS, SHARED_TARGET, forget
+from catalog.tests.links.checks import Checks, day
+
+pytestmark = pytest.mark.database
+
+
+@pytest.fixture
+def checks(catalog):
+    return Checks(catalog)
+
+
+def outcomes(catalog, run_id):
+    rows = catalog.execute(
+        "select outcome, reason, count(*) from link_check where run_id = %s and purpose <> 'control'"
+        " group by 1, 2 order by 1, 2",
+        [run_id],
+    )
+    return [tuple(row) for row in rows]
+
+
+def test_three_checks_over_four_weeks(checks):
+    assert checks.found("first", 0).removed == 0
+    assert checks.found("second", 14).removed == 0
+    assert checks.found("third", 27.9).removed == 0
+    assert checks.found("fourth", 28).removed == 1
+    assert checks.marked() == {"made_up1"}
+    assert checks.removals() == [(None, 4)]
+    assert checks.found("fifth", 35).removed == 0
+    assert checks.removals() == [(None, 4)]
+
+
+def test_two_checks_are_too_few_and_checks_of_one_day_count_once(checks):
+    checks.found("first", 0)
+    checks.found("the same day", 0.1)
+    assert checks.found("last", 40).removed == 0
+    assert checks.found("another day", 41).removed == 1
+
+
+def test_an_answer_in_between_starts_over(checks):
+    for run, (when, outcome) in enumerate(
+        [(0, "gone"), (14, "gone"), (20, "there"), (28, "gone"), (35, "gone")]
+    ):
+        checks.found(str(run), when, outcomes={1: outcome})
+    assert checks.marked() == set()
+    checks.found("unclear", 50, outcomes={1: "unclear"})  # says nothing
+    assert checks.found("last", 57).removed == 1
+
+
+def test_updated_on_never_goes_back(checks):
+    checks.catalog.execute("update image set updated_on = now() - interval '1 hour'")
+    checks.removed()  # the checks are of the past
+    moments = "select count(*) from image where updated_on >= now() - interval '10 minutes'"
+    assert checks.catalog.execute(moments).fetchone() == (1,)
+    checks.found("back", 35, outcomes={1: "there"})
+    assert checks.catalog.execute(moments).fetchone() == (1,)
+
+
+def test_a_record_comes_back_when_its_file_answers(checks):
+    checks.removed()
+    assert checks.found("back", 35, outcomes={1: "there"}).back == 1
+    assert checks.marked() == set()
+    assert checks.removals() == [("the file answers", 3)]
+    # What was found before counts no more.
+    checks.found("gone again", 42)
+    assert checks.found("still", 60).removed == 0
+    assert checks.found("for four weeks", 70).removed == 1
+    assert checks.removals() == [("the file answers", 3), (None, 3)]
+
+
+def test_concluding_an_old_run_again_acts_on_nothing_that_newer_checks_overrule(checks):
+    checks.found("first", 0)
+    checks.found("second", 14)
+    checks.found("third", 28, mark=False)
+    checks.found("newer", 35, outcomes={1: "there"})
+    assert checks.conclude("third", 28).removed == 0
+    assert checks.marked() == set()
+
+
+def test_concluding_an_old_run_again_brings_back_nothing_that_was_removed_since(checks):
+    checks.found("old", -7, outcomes={1: "there"})
+    checks.removed()
+    assert checks.conclude("old", -7).back == 0
+    assert checks.conclude("old", 50).back == 0
+    checks.found("answers", 35, outcomes={1: "there"}, mark=False)
+    checks.found("gone again", 42)
+    assert checks.conclude("answers", 50).back == 0
+    assert checks.marked() == {"made_up1"}
+
+
+def test_concluding_twice_changes_nothing(checks):
+    first = checks.removed().conclude("gone 2", 28)
+    assert (first.removed, first.back) == (0, 0)
+    before = checks.record(1)
+    assert checks.conclude("gone 2", 90).removed == 0
+    assert checks.record(1) == before
+
+
+def test_a_target_that_two_records_share_is_no_file(checks):
+    found = checks.found(
+        "first", 0, outcomes={1: "there", 2: "there"}, redirect="https://example.org/missing.jpg"
+    )
+    assert outcomes(checks.catalog, "first") == [("unclear", SHARED_TARGET, 2)]
+    assert found.removed == 0
+    # Also if the other record was found by another run.
+    checks.found("second", 7, outcomes={3: "there"}, redirect="https://example.org/missing.jpg")
+    assert outcomes(checks.catalog, "second") == [("unclear", SHARED_TARGET, 1)]
+    checks.found("third", 8, outcomes={4: "there"}, redirect="https://example.org/moved/4.jpg")
+    assert outcomes(checks.catalog, "third") == [("there", None, 1)]
+
+
+def test_a_placeholder_brings_nothing_back(checks):
+    checks.removed()
+    checks.found(
+        "placeholder", 35, outcomes={1: "there", 2: "there"}, redirect="https://example.org/missing.jpg"
+    )
+    assert checks.marked() == {"made_up1"}
+
+
+@pytest.mark.parametrize("there", [0, 2])
+def test_without_controls_nothing_is_gone(checks, there):
+    checks.found("first", 0, there=there)
+    assert outcomes(checks.catalog, "first") == [("unclear", HOST_FAILS, 1)]
+
+
+def test_while_the_host_fails_nothing_is_gone(checks):
+    for run, when in enumerate((0, 14, 28, 35)):
+        gone = dict.fromkeys(range(2, 13), "gone")
+        checks.found(str(run), when, outcomes=gone, purpose="sample", there=10)
+        assert outcomes(checks.catalog, str(run)) == [("gone", None, 11)]  # exactly half of the others answer
+        checks.found(f"{run} more", when, outcomes=gone | {13: "unclear"}, purpose="sample", there=10)
+        assert ("unclear", HOST_FAILS, 11) in outcomes(checks.catalog, f"{run} more")
+    assert checks.marked() == {f"made_up{n}" for n in range(2, 13)}
+
+
+def test_controls_vouch_only_for_their_own_host_and_provider(catalog):
+    checks = Checks(catalog, providers=("made_up", "other"))
+    checks.found("run", 0, there=0)
+    checks.found("run", 0, outcomes={40: "there"}, provider="other", there=10)
+    assert outcomes(catalog, "run") == [("there", None, 1), ("unclear", HOST_FAILS, 1)]
+    survey = checks.survey("hosts")
+    checks.write(survey, 1, day(0), "gone.example", "gone", "again")
+    checks.found("hosts", 0, outcomes={2: "gone"})  # its controls are of another host
+    assert outcomes(catalog, "hosts") == [("gone", None, 1), ("unclear", HOST_FAILS, 1)]
+
+
+def test_while_the_provider_fails_nothing_is_gone(checks):
+    survey = checks.survey("run")
+    for number in range(2, 20):
+        checks.write(survey, number, day(0), "other.example", "unclear", "sample", reason="timeout")
+    checks.found("run", 0, there=10)
+    assert ("unclear", PROVIDER_FAILS, 1) in outcomes(checks.catalog, "run")
+
+
+def test_unchecked_links_are_not_concluded(checks):
+    checks.found("run", 0)
+    checks.catalog.execute("update link_check set checked_on = null, outcome = null where purpose = 'again'")
+    with pytest.raises(Fatal, match="made_up, image: 1 links are not checked; clear the task"):
+        checks.conclude("run", 0)
+
+
+def test_without_marking_only_numbers_are_written(checks):
+    for run, when in enumerate((0, 14, 28)):
+        checks.found(str(run), when, mark=False)
+    assert checks.marked() == set()
+    assert checks.conclude("2", 28).removed == 1
+
+
+def test_the_estimate_is_of_the_sample(checks):
+    found = checks.found(
+        "run", 0, outcomes={n: "gone" if n < 4 else "there" for n in range(1, 13)}, purpose="sample"
+    )
+    assert (found.there, found.gone, found.unclear) == (9, 3, 0)
+    stored = checks.catalog.execute("select there, gone, share, low, high from link_survey").fetchone()
+    assert stored == (9, 3, *found.estimate)
+    assert found.estimate.share == 0.25
+    assert 0.08 < found.estimate.low < 0.25 < found.estimate.high < 0.54
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("update image set url = url || '?2', removed_from_source = false", "the record has another URL"),
+        ("update image set removed_from_source = false", "the mark was removed"),
+        ("delete from image", "the record is deleted"),
+    ],
+)
+def test_a_removal_that_others_overrule_ends(checks, change, why):
+    checks.removed()
+    checks.catalog.execute(f"{change} where foreign_identifier = 'made_up1'")
+    checks.found("next", 35, outcomes={2: "there"})
+    assert checks.removals() == [(why, 3)]
+    assert checks.marked() == set()
+
+
+def test_other_records_that_are_marked_stay_as_they_are(checks):
+    checks.catalog.execute(
+        "update image set removed_from_source = true where foreign_identifier = 'made_up2'"
+    )
+    for run, (when, outcome) in enumerate([(0, "gone"), (14, "gone"), (28, "gone"), (35, "there")]):
+        checks.found(str(run), when, outcomes={2: outcome})
+    assert checks.marked() == {"made_up2"}
+    assert checks.removals() == []
+
+
+def test_old_checks_are_forgotten(checks):
+    checks.found("old", 0)
+    checks.found("new", 300)
+    checks.catalog.execute("insert into rate_limit values ('links of a.example', now() - interval '2 days')")
+    forget(checks.catalog, day(401))
+    runs = "select distinct run_id from link_check"
+    assert checks.catalog.execute(runs).fetchall() == [("new",)]
+    assert checks.catalog.execute("select count(*) from rate_limit").fetchone() == (0,)

@@ -1,0 +1,209 @@
+"""What a check makes of the answers of a server."""
+
+import socket
+from itertools import pairwise
+
+import pytest
+import requests
+
+from catalog.ingestion.rate import NoThrottle
+from catalog.links import answers
+from catalog.links.answers import Verdict, judge
+from catalog.links.web import LONGEST_DELAY, Checker, Web, _reason, shared_throttles
+from catalog.tests.links.site import AGENT, CLOSED, MISSING, THERE, Clock, Reply, checker, site
+
+pytestmark = pytest.mark.enable_socket
+HTML = Reply(headers={"Content-Type": "text/html; charset=utf-8"}, body=b"<p>Sorry</p>")
+
+
+def by_method(head, get=THERE):
+    """Return answers for the file, and none for robots.txt."""
+    return lambda method, path: MISSING if path == "/robots.txt" else head if method == "HEAD" else get
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_gone(status):
+    with site(by_method(Reply(status), Reply(status))) as server:
+        assert checker().check(server.url("/a")) == Verdict("gone", None, status)
+        assert server.asked("/a") == ["HEAD", "GET"]
+
+
+def test_there_with_its_size():
+    with site(by_method(THERE)) as server:
+        assert checker().check(server.url("/a")) == Verdict("there", None, 200, size=5)
+        assert server.asked("/a") == ["HEAD"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        CLOSED,
+        Reply(200, {"Content-Type": "image/jpeg"}, after=1.0),
+        *map(Reply, (400, 401, 403, 404, 405, 410, 500, 501, 503)),
+        HTML,
+    ],
+)
+def test_a_head_that_does_not_say_there_is_tried_by_a_get(head):
+    part = Reply(206, {"Content-Type": "image/jpeg", "Content-Range": "bytes 0-0/1234"}, b"i")
+    with site(by_method(head, part)) as server:
+        assert checker(timeout=0.3).check(server.url("/a")) == Verdict("there", None, 206, size=1234)
+        assert server.asked("/a") == ["HEAD", "GET"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (CLOSED, answers.NO_CONNECTION),
+        (Reply(200, after=1.0), answers.TIMEOUT),
+        (Reply(401), answers.REFUSED),
+        (Reply(403), answers.REFUSED),
+        (Reply(418), answers.OTHER_STATUS),
+        (Reply(429), answers.BUSY),
+        (Reply(500), answers.SERVER_ERROR),
+        (Reply(503), answers.SERVER_ERROR),
+        (Reply(503, {"Retry-After": "7"}), answers.BUSY),
+        (HTML, answers.OTHER_CONTENT),
+        (Reply(301, {"Location": "/a"}), answers.REDIRECTS),
+        (Reply(302, {"Location": "http://169.254.169.254/latest"}), answers.PRIVATE),
+        (Reply(302, {"Location": "http://10.0.0.1/"}), answers.PRIVATE),
+        (Reply(302, {"Location": "file:///etc/passwd"}), answers.INVALID),
+    ],
+)
+def test_what_is_not_clear_is_never_gone(reply, reason):
+    with site(by_method(reply, reply)) as server:
+        found = checker(timeout=0.3).check(server.url("/a"))
+    assert (found.outcome, found.reason) == ("unclear", reason)
+    assert found.passing == (reason in answers.PASSING)
+
+
+def test_a_busy_host_is_left_alone():
+    busy = Reply(429, {"Retry-After": "120"})
+    with site(by_method(busy)) as server:
+        found = checker().check(server.url("/a"))
+        assert (found.status, found.wait) == (429, 120)
+        assert server.asked("/a") == ["HEAD"]
+
+
+def test_a_head_that_says_gone_and_a_get_that_fails_is_not_gone():
+    with site(by_method(MISSING, Reply(502))) as server:
+        assert checker().check(server.url("/a")).reason == answers.SERVER_ERROR
+
+
+def test_no_connection_and_unknown_names(monkeypatch):
+    with site(by_method(THERE)) as server:
+        url = server.url("/a")
+    assert checker().check(url).reason == answers.NO_ROBOTS  # nobody listens any more
+
+    def unknown(*args):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr("catalog.ingestion.transport.socket.getaddrinfo", unknown)
+    assert checker().check("https://nowhere.example/a").reason == answers.NO_NAME
+
+
+def test_tls_that_fails_is_not_gone():
+    with site(by_method(THERE)) as server:
+        found = checker().check(server.url("/a").replace("http:", "https:"))
+    assert (found.outcome, found.reason) == ("unclear", answers.NO_ROBOTS)
+    assert _reason(requests.exceptions.SSLError("certificate")) == answers.TLS
+
+
+@pytest.mark.parametrize("url", ["", "/a.jpg", "ftp://example.org/a", "https:///a", "http://[::1/a"])
+def test_what_is_no_url(url):
+    assert checker().check(url).reason == answers.INVALID
+
+
+def test_without_the_setting_no_private_address_is_reached():
+    with site(by_method(THERE)) as server:
+        web = Web(lambda host, least: NoThrottle(), user_agent=AGENT)
+        for host in ("127.0.0.1", "localhost"):
+            assert Checker(web, AGENT).check(server.url("/a", host)).reason == answers.PRIVATE
+        assert server.requests == []
+
+
+def test_redirects_are_noted_and_judged_by_their_end():
+    def reply(method, path):
+        moved = {"/moved": "/new", "/lost": server.url("/nothing", "localhost"), "/robots.txt": None}
+        if target := moved.get(path):
+            return Reply(302, {"Location": target})
+        return THERE if path == "/new" else MISSING
+
+    with site(reply) as server:
+        check = checker().check
+        assert check(server.url("/moved")) == Verdict("there", None, 200, server.url("/new"), 5)
+        lost = check(server.url("/lost"))
+        assert lost == Verdict("gone", None, 404, server.url("/nothing", "localhost"))
+
+
+def test_robots_txt_is_obeyed_on_each_hop():
+    rules = b"User-agent: *\nDisallow: /\n\nUser-agent: OpenMediaCatalog\nDisallow: /private/\n"
+
+    def reply(method, path):
+        if path == "/robots.txt":
+            return Reply(200, {"Content-Type": "text/plain"}, rules)
+        return Reply(302, {"Location": "/private/b"}) if path == "/to" else MISSING
+
+    with site(reply) as server:
+        check = checker().check
+        assert check(server.url("/private/a")).reason == answers.ROBOTS
+        assert check(server.url("/to")).reason == answers.ROBOTS
+        assert check(server.url("/other")).outcome == "gone"
+        assert server.asked("/private/a") == server.asked("/private/b") == []
+        assert server.asked("/robots.txt") == ["GET"]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(500, answers.NO_ROBOTS), (503, answers.NO_ROBOTS), (429, answers.BUSY), (0, answers.NO_ROBOTS)],
+)
+def test_a_robots_txt_that_cannot_be_read_forbids_until_it_can(status, reason):
+    replies = {"/robots.txt": Reply(status)}
+    with site(lambda method, path: replies.get(path, THERE)) as server:
+        check = checker().check
+        assert check(server.url("/a")).reason == reason
+        assert server.asked("/a") == []
+        replies["/robots.txt"] = MISSING
+        assert check(server.url("/a")).outcome == "there"
+
+
+def test_a_pause_that_robots_txt_asks_for_is_kept():
+    clock, text = Clock(), b"User-agent: *\nCrawl-delay: 30\n"
+    robots = Reply(200, {"Content-Type": "text/plain"}, text)
+    with site(lambda method, path: robots if path == "/robots.txt" else THERE, clock) as server:
+        check = checker(clock).check
+        for path in "abc":
+            assert check(server.url(f"/{path}")).outcome == "there"
+        moments = [moment for moment, _, _, path in server.requests if path != "/robots.txt"]
+        assert all(later - earlier >= 30 for earlier, later in pairwise(moments))
+    slow = Reply(200, {}, f"User-agent: *\nCrawl-delay: {LONGEST_DELAY + 1}\n".encode())
+    with site(lambda method, path: slow if path == "/robots.txt" else THERE) as server:
+        assert checker().check(server.url("/a")).reason == answers.SLOW_ROBOTS
+
+
+@pytest.mark.parametrize(
+    ("headers", "size"),
+    [
+        ({}, None),
+        ({"content-length": "7"}, 7),
+        ({"content-length": "-7"}, None),
+        ({"content-length": "9" * 30}, None),
+        ({"content-length": "²"}, None),
+        ({"content-length": "7", "content-encoding": "gzip"}, None),
+    ],
+)
+def test_sizes(headers, size):
+    assert judge(200, headers, None) == Verdict("there", None, 200, size=size)
+
+
+@pytest.mark.database
+def test_tasks_share_the_rate_of_a_host(catalog):
+    """Each request takes a slot of its host in the database, whichever task sends it."""
+    waits: list[float] = []
+    for _ in range(2):
+        throttle = shared_throttles(lambda: catalog, 0.5, waits.append)("a.example", 0)
+        for _ in range(5):
+            throttle.wait()
+    assert all(later - earlier > 1.5 for earlier, later in pairwise(waits))
+    assert waits[-1] > 17
+    keys = "select key from rate_limit"
+    assert catalog.execute(keys).fetchall() == [("links of a.example",)]
