@@ -1,0 +1,120 @@
+"""`check_links` through the real scheduler: a run that is killed, a removal, and a second run."""
+
+import signal
+from collections import Counter
+
+import pytest
+
+from catalog.local.runs import unpaused
+from catalog.tests.database.media import IMAGES
+from catalog.tests.links.site import MISSING, THERE, Reply, site
+from catalog.tests.waiting import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket, pytest.mark.timeout(900)]
+DAG, ROWS, GONE = "check_links", 120, {3, 50, 77}
+OTHERS = """
+    select md5(string_agg(i::text, '' order by title)) from image i
+     where provider = 'made_up_links' and title <> 'Title 50'
+"""
+BEFORE = """
+    insert into link_check (run_id, media_type, provider, slice, purpose, identifier, url, host, checked_on,
+                            outcome, judged)
+    select 'before ' || weeks, 'image', provider, 0, 'sample', identifier, url, '127.0.0.1',
+           now() - weeks * interval '1 week', 'gone', true
+      from image, unnest(array[5, 3]) weeks
+     where provider = 'made_up_links' and title = any(%s)
+"""
+
+
+class Files:
+    """What the server answers, and how long it takes."""
+
+    def __init__(self):
+        self.gone, self.after, self.asked = set(GONE), 0.0, Counter()
+
+    def __call__(self, method, path):
+        if path == "/robots.txt":
+            return Reply(200, {"Content-Type": "text/plain"}, b"User-agent: *\nDisallow: /never/\n")
+        self.asked[path] += 1
+        number = int(path.strip("/"))
+        reply = MISSING if number in self.gone else THERE
+        return Reply(reply.status, reply.headers, reply.body, self.after)
+
+
+@pytest.fixture
+def files(bench):
+    """Images of a provider whose files are on a server of this machine."""
+    answers = Files()
+    with (
+        site(answers) as server,
+        bench.catalog() as connection,
+        bench.variable("LINK_CHECK_PRIVATE_HOSTS", '["127.0.0.1"]'),
+        bench.variable("LINK_CHECK_RATE", "500"),
+        unpaused(bench.api, [DAG], print),
+    ):
+        connection.execute(IMAGES.format(rows=ROWS, providers="'made_up_links'"))
+        connection.execute(
+            "update image set url = %s || substr(title, 7) where provider = 'made_up_links'",
+            [server.url("/")],
+        )
+        try:
+            yield answers, connection
+        finally:
+            connection.execute("delete from image where provider = 'made_up_links'")
+            for table in ("link_check", "link_removal", "link_survey"):
+                connection.execute(f"delete from {table} where provider = 'made_up_links'")
+            connection.execute("delete from rate_limit where key = 'links of 127.0.0.1'")
+
+
+def report(bench):
+    return [m["text"] for m in bench.slack if m["username"] == "Link Check"][-1]
+
+
+def marked(connection):
+    query = "select substr(title, 7)::int from image where provider = 'made_up_links' and removed_from_source"
+    return {number for (number,) in connection.execute(query)}
+
+
+def number_of(connection, query):
+    return connection.execute(query).fetchone()[0]
+
+
+def test_what_is_gone_is_removed_and_comes_back(bench, files):
+    answers, connection = files
+    bench.slack.clear()
+    connection.execute(BEFORE, [[f"Title {n}" for n in GONE]])
+    conf = {"provider": "made_up_links", "margin": 20, "again": 10}
+
+    answers.after = 0.3
+    run_id = bench.api.trigger(DAG, {**conf, "margin": 5})
+    until(lambda: sum(answers.asked.values()) > 5)
+    bench.process_behind("query like '%link_check%'").send_signal(signal.SIGKILL)
+    answers.after = 0.0
+    assert bench.api.wait(DAG, run_id, 400) == "success", bench.tasks(DAG, run_id)
+    assert marked(connection) == GONE
+    text = report(bench)
+    assert f"{ROWS} links checked: 3 are gone, 0 are unclear. 3 records removed, 0 brought back." in text
+    assert "made_up_links, image: 2.5 % gone (95 %: 0.9 to 7.1)" in text
+    attempts = {t["task_id"]: t["try_number"] for t in bench.api.tasks(DAG, run_id)}
+    assert attempts["survey_links.check"] == 2
+    # What the first attempt had checked, the second did not check again; each gone file costs two requests.
+    often = [path for path, number in answers.asked.items() if number > 1 + (int(path[1:]) in GONE)]
+    assert len(often) <= 1
+
+    # A second run of the same answers removes nothing more, and one file comes back.
+    before = number_of(connection, OTHERS)
+    answers.gone.discard(50)
+    again, state = bench.run(DAG, conf, timeout=400)
+    assert state == "success", bench.tasks(DAG, again)
+    assert marked(connection) == GONE - {50}
+    assert "0 records removed, 1 brought back." in report(bench)
+    assert before == number_of(connection, OTHERS)
+
+    # Concluding the old run again acts on nothing that the newer one overrules.
+    bench.api.clear(DAG, run_id, ["survey_links.judge", "report"])
+    assert bench.api.wait(DAG, run_id, 400) == "success"
+    assert marked(connection) == GONE - {50}
+
+    wrong, state = bench.run(DAG, {"provider": "nobody"}, timeout=200)
+    assert state == "failed"
+    assert "no record in the catalog has the provider 'nobody'" in bench.api.log(DAG, wrong, "choose")
