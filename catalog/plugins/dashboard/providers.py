@@ -17,8 +17,9 @@ from catalog.ingestion.overview import facts
 from catalog.ingestion.parts import Parts, pull_key
 from catalog.ingestion.provider import Provider, dag_ids, provider_classes
 from catalog.ingestion.windows import Window
-from catalog.monitoring import counts, loads, popularity
+from catalog.monitoring import counts, links, loads, popularity
 from catalog.monitoring.counts import Number
+from catalog.monitoring.links import Links
 from catalog.monitoring.loads import Freshness, Load, Source
 from catalog.monitoring.popularity import Popularity
 from catalog.monitoring.rejects import Example, examples
@@ -76,6 +77,7 @@ class Media(msgspec.Struct, frozen=True):
         history: Its newest loads, newest first.
         growth: Monday → records inserted in that week.
         popularity: Its metric; None if it has none.
+        links: How many of its files are gone; None if they were not checked yet.
     """
 
     source: Source
@@ -85,6 +87,7 @@ class Media(msgspec.Struct, frozen=True):
     history: list[Load]
     growth: list[tuple[datetime, int]]
     popularity: Popularity | None
+    links: Links | None
 
 
 @router.get("/providers", response_class=HTMLResponse)
@@ -162,6 +165,7 @@ def provider(
                     loads.history(connection, source, HISTORY),
                     loads.growth(connection, page.now, source),
                     popularity.of(metrics, source),
+                    links.newest(connection, source),
                 )
             )
     rejected: list[Example] = []

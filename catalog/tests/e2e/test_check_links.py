@@ -30,7 +30,7 @@ class Files:
     """What the server answers, and how long it takes."""
 
     def __init__(self):
-        self.gone, self.after, self.asked = set(GONE), 0.0, Counter()
+        self.gone, self.after, self.asked = set(GONE), 0.0, Counter[str]()
 
     def __call__(self, method, path):
         if path == "/robots.txt":

@@ -92,6 +92,13 @@ def test_concluding_an_old_run_again_brings_back_nothing_that_was_removed_since(
     assert checks.marked() == {"made_up1"}
 
 
+def test_only_an_answer_after_the_removal_brings_back(checks):
+    checks.removed()
+    checks.catalog.execute("update link_removal set removed_on = %s", [day(40)])
+    assert checks.found("before", 35, outcomes={1: "there"}).back == 0
+    assert checks.found("after", 41, outcomes={1: "there"}).back == 1
+
+
 def test_concluding_twice_changes_nothing(checks):
     first = checks.removed().conclude("gone 2", 28)
     assert (first.removed, first.back) == (0, 0)

@@ -43,6 +43,11 @@ def site(server: Postgres, engine: SearchEngine, tmp_path_factory: pytest.TempPa
                 announced=1000,
             )
             report(connection, "met", now - timedelta(hours=2), inserted=30, unchanged=5)
+            connection.execute(
+                "insert into link_survey (run_id, media_type, provider, slice, slices, planned_on,"
+                " concluded_on, there, gone, unclear, share, low, high) values ('weekly', 'image',"
+                " 'stocksnap', 0, 0, now(), now(), 960, 40, 7, 0.04, 0.0295, 0.054)"
+            )
         search = Indexes(connect(engine.url, engine="opensearch"))
         with psycopg.connect(api, autocommit=True) as connection:
             sample_data.fill(connection, "api", 300)

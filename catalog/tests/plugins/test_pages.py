@@ -70,7 +70,11 @@ def test_a_provider_has_its_loads_reasons_and_settings(site):
     html = site.get("/providers/stocksnap").text
     assert "/dags/stocksnap_workflow/runs/failing" in html
     assert SCRIPT.replace("<", "&lt;").replace(">", "&gt;").replace("'", "&#39;") in html
+    assert "4.0 %</b>" in html
+    assert "(2.9 % to 5.4 %, from 1,000 links), checked" in html
+    assert "7 unclear" in html
     jamendo = site.get("/providers/jamendo").text
+    assert "of files gone" not in jamendo
     assert "API_KEY_JAMENDO" in jamendo
     assert "not set" in jamendo
 
