@@ -56,7 +56,7 @@ from catalog.links.web import Checker, Web, shared_throttles
 log = logging.getLogger(__name__)
 SENDER = "Link Check"
 MAX_DURATION = timedelta(days=14)
-MOST_SLICES = 1_000  # Airflow maps no more than 1,024 tasks
+MOST_SLICES = 500  # of each media type: Airflow maps no more than 1,024 tasks
 WORKERS = 16  # hosts that a task visits at the same time
 
 

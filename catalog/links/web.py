@@ -26,6 +26,7 @@ from catalog.links.answers import Verdict, judge, unclear
 
 MAX_REDIRECTS = 5
 ROBOTS_BYTES = 512 << 10  # of robots.txt that are read
+ROBOTS_KEPT = 86_400.0  # seconds for which robots.txt is not read again
 LONGEST_DELAY = 60.0  # seconds between two requests; a host that asks for more is not checked
 SLOTS = "links of "  # keys of the rate limits of hosts begin with it
 FIRST_BYTE = {"Range": "bytes=0-0"}
@@ -197,11 +198,12 @@ class Checker:
     Args:
         web: Sends the requests.
         agent: The name that robots.txt may use for this program.
+        clock: The time in seconds.
     """
 
-    def __init__(self, web: Web, agent: str) -> None:
-        self._web, self._agent = web, agent
-        self._robots: dict[str, Protego] = {}
+    def __init__(self, web: Web, agent: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._web, self._agent, self._clock = web, agent, clock
+        self._robots: dict[str, tuple[float, Protego]] = {}  # origin → until when they are used, rules
 
     def check(self, url: str) -> Verdict:
         """Return what becomes of a request for a file.
@@ -235,8 +237,8 @@ class Checker:
         """Return why robots.txt does not let a URL be requested; None if it does."""
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        rules = self._robots.get(origin)
-        if rules is None:
+        until, rules = self._robots.get(origin, (0.0, None))
+        if rules is None or until < self._clock():
             try:
                 found = self._read_rules(f"{origin}/robots.txt")
             except Unanswered as reason:
@@ -244,7 +246,8 @@ class Checker:
                 return unclear(str(reason) if same else answers.NO_ROBOTS)
             if isinstance(found, Verdict):
                 return found
-            rules = self._robots[origin] = found
+            rules = found
+            self._robots[origin] = self._clock() + ROBOTS_KEPT, rules
             if 0 < (delay := float(rules.crawl_delay(self._agent) or 0)) <= LONGEST_DELAY:
                 self._web.slow_down(host_of(url), delay)
         if (rules.crawl_delay(self._agent) or 0) > LONGEST_DELAY:

@@ -50,6 +50,7 @@ FITS = {
     ("TAG_POLICY", "bad entry"),
     ("CATALOG_RDS_SNAPSHOTS_TO_RETAIN", ""),
     ("ES_INDEX_THROTTLING_RATE", "number"),
+    ("LINK_CHECK_RATE", "number"),
     ("DEFAULT_RETRY_DELAY", "number"),
     ("DATA_REFRESH_POKE_INTERVAL", "number"),
     ("AWS_RDS_POKE_INTERVAL", "number"),

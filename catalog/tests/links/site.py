@@ -133,4 +133,4 @@ def checker(clock: Clock | None = None, *, per_second: float = 10_000, timeout: 
         return LocalThrottle(rate, clock.time, clock.sleep)
 
     web = Web(throttle, user_agent=f"{AGENT}/1.0", private_hosts=("127.0.0.1", "localhost"), timeout=timeout)
-    return Checker(web, AGENT)
+    return Checker(web, AGENT, clock.time)

@@ -166,6 +166,16 @@ def test_a_robots_txt_that_cannot_be_read_forbids_until_it_can(status, reason):
         assert check(server.url("/a")).outcome == "there"
 
 
+def test_robots_txt_is_read_again_after_a_day():
+    clock = Clock()
+    with site(lambda method, path: MISSING if path == "/robots.txt" else THERE) as server:
+        check = checker(clock).check
+        for hours, number in ((0, 1), (23, 1), (25, 2)):
+            clock.go_to(hours=hours)
+            assert check(server.url("/a")).outcome == "there"
+            assert len(server.asked("/robots.txt")) == number
+
+
 def test_a_pause_that_robots_txt_asks_for_is_kept():
     clock, text = Clock(), b"User-agent: *\nCrawl-delay: 30\n"
     robots = Reply(200, {"Content-Type": "text/plain"}, text)

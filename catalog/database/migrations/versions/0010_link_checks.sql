@@ -49,7 +49,7 @@ create index link_check_record_idx on link_check (media_type, identifier, checke
 create index link_check_gone_idx on link_check (provider, media_type, checked_on) where outcome = 'gone';
 create index link_check_there_idx on link_check (provider, media_type, host, checked_on) where outcome = 'there';
 create index link_check_redirect_idx on link_check (md5(redirect)) where redirect is not null;
-create index link_check_open_idx on link_check (run_id, media_type, provider, slice) where checked_on is null;
+create index link_check_survey_idx on link_check (run_id, media_type, provider, slice);
 comment on table link_check is 'checks of links; rows are deleted 400 days after the check';
 comment on column link_check.purpose is 'sample: drawn at random; again: it was gone before; control: shows whether its host works';
 comment on column link_check.judged is 'its host and provider worked as a whole, or the outcome was changed to unclear';
