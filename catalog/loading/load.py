@@ -39,12 +39,10 @@ log = logging.getLogger(__name__)
 _STATEMENTS = Path(__file__).parent / "sql"
 _MAX_UNKNOWN_FAULTS = 1000  # lines that PostgreSQL refuses although LineCheck finds no fault
 _ATTEMPTS = 3  # to write beside concurrent writers
-# Sources announce records whose file is gone; a new URL counts as a new file. Conditions are evaluated from
-# left to right, so this one is looked up only for stored rows that are marked.
+# Sources send records whose file is gone; a new URL counts as a new file.
 _FILE_GONE = sql.SQL(
-    "exists (select from link_removal removal"
-    " where removal.identifier = old.identifier and removal.media_type = {media}"
-    " and removal.ended_on is null and removal.url = new.url)"
+    "removal.identifier = old.identifier and removal.media_type = {media} and removal.ended_on is null"
+    " and removal.url = new.url"
 )
 
 

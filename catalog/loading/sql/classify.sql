@@ -5,7 +5,7 @@ create temp table verdict on commit drop as
 select new.ctid as tid, new.n, old.identifier, new.url,
        case when old.identifier is null and gone.identifier is not null then 'deleted'
             when old.identifier is null then 'new'
-            when old.removed_from_source and not {file_gone} or {differs} then 'changed'
+            when old.removed_from_source and removal.identifier is null or {differs} then 'changed'
             else 'unchanged' end as outcome,
        old.url is distinct from new.url as brings_url,
        gone.url is not distinct from new.url as its_own -- it was deleted with this URL, and brought back since
@@ -15,4 +15,6 @@ select new.ctid as tid, new.n, old.identifier, new.url,
   left join {deleted} gone
     on gone.provider = new.provider and md5(gone.foreign_identifier) = md5(new.foreign_identifier)
    and not {include_deleted}
+  left join link_removal removal -- a join, because a subquery would keep PostgreSQL from planning parallel workers
+    on {file_gone}
  where new.rejected is null

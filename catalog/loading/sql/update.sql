@@ -1,6 +1,7 @@
 update {table} old
    set {merged}, updated_on = now(), last_synced_with_source = now(),
-       removed_from_source = old.removed_from_source and {file_gone},
+       removed_from_source = old.removed_from_source
+           and exists (select from link_removal removal where {file_gone}),
        standardized_popularity = case when m.constant is not null then
            popularity_score({merged_meta}, m.metric, m.constant)
        else old.standardized_popularity end
