@@ -4,8 +4,8 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0010"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 # Existing table or view → the strongest lock on it, and for how long.
 LOCKS: dict[str, str] = {}  # all of it is new
 
