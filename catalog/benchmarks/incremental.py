@@ -18,11 +18,11 @@ from catalog.data_refresh.client import connect
 from catalog.data_refresh.filtered import FilteredIndex
 from catalog.data_refresh.mapping import index_body
 from catalog.data_refresh.readiness import finalize
-from catalog.data_refresh.row_versions import horizon
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.shape import shape
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.database import sample_data
+from catalog.database.row_versions import horizon
 
 SHARES = (0, 0.001, 0.01, 0.1)
 TERMS = ("fire", "brigade")

@@ -27,10 +27,10 @@ from catalog.data_refresh import promotion
 from catalog.data_refresh.apply import apply_changes
 from catalog.data_refresh.changes_copy import ChangesCopy
 from catalog.data_refresh.copy import TableCopy
-from catalog.data_refresh.row_versions import horizon
 from catalog.data_refresh.shape import shape
 from catalog.database import sample_data, schema
 from catalog.database.batched_update import BatchedUpdate
+from catalog.database.row_versions import horizon
 from catalog.database.statements import parse_update
 from catalog.local.postgres import Postgres
 

@@ -99,6 +99,13 @@ OBJECT_STORAGE = _text(
     Address,
     strict=True,
 )
+DATASET_STORAGE = _text(
+    "DATASET_STORAGE",
+    "needed by [`publish_dataset`](../DAGs.md#publish_dataset)",
+    "folder of the dataset's versions, such as `s3://aws_default@bucket/dataset`; `file://` as above",
+    Address,
+    strict=True,
+)
 _text("API_KEY_…", "the provider's run fails", "keys, as [the table of providers](providers.md) names them")
 INATURALIST_DUMP = _text(
     "INATURALIST_DUMP", None, "folder of iNaturalist's four files", value="s3://inaturalist-open-data"
@@ -215,6 +222,28 @@ DATA_REFRESH_MOST_CHANGED: Setting[int] = _declare(
     "case; `0`: none)",
     of=Annotated[int, msgspec.Meta(ge=0, le=100)],
     value=10,
+)
+DATASET_TASKS: Setting[int] = _declare(
+    "Variable, JSON",
+    "DATASET_TASKS",
+    None,
+    "tasks that write the dataset, at most 32",
+    of=Annotated[int, msgspec.Meta(ge=1, le=32)],
+    value=2,
+)
+DATASET_VERSIONS: Setting[int] = _declare(
+    "Variable, JSON",
+    "DATASET_VERSIONS",
+    None,
+    "versions of the dataset to keep, at least 1",
+    of=Annotated[int, msgspec.Meta(ge=1, le=1_000)],
+    value=3,
+)
+DATASET_INCLUDE_SENSITIVE = _switch(
+    "DATASET_INCLUDE_SENSITIVE",
+    False,
+    "`true` publishes records whose text contains a sensitive term; otherwise the list of terms is needed",
+    strict=True,
 )
 SEARCH_ENGINE_NODES: Setting[Nodes] = _declare(
     "Variable, JSON",

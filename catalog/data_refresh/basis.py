@@ -19,7 +19,7 @@ from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import public
-from catalog.data_refresh.row_versions import horizon, written_since
+from catalog.database.row_versions import horizon, written_since
 
 if TYPE_CHECKING:
     from catalog.data_refresh.search import Indexes

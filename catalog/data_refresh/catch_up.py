@@ -5,7 +5,7 @@ from psycopg import sql
 from catalog.core.session import Connection
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import names, progress_name, temp_name
-from catalog.data_refresh.row_versions import horizon, written_since
+from catalog.database.row_versions import horizon, written_since
 
 
 def catch_up(api: Connection, table: str) -> int:

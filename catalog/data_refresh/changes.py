@@ -14,7 +14,7 @@ from catalog.data_refresh import progress
 from catalog.data_refresh.basis import Mark, written_by_others
 from catalog.data_refresh.columns import changes_name
 from catalog.data_refresh.key_groups import KeyComparison, copy_keys
-from catalog.data_refresh.row_versions import written_since
+from catalog.database.row_versions import written_since
 
 BATCH = 50_000  # keys
 NONE = sql.SQL("false")

@@ -23,10 +23,10 @@ from catalog.data_refresh.own_columns import record_own_columns
 from catalog.data_refresh.record_copy import RecordCopy
 from catalog.data_refresh.references import check_restricted, detach_sets, leave_out_unreferenced
 from catalog.data_refresh.refusals import REFUSED, Refusals, check_rejects, take_back
-from catalog.data_refresh.row_versions import horizon
 from catalog.data_refresh.sequences import advance
 from catalog.data_refresh.shape import Shape, check_shape, shape
 from catalog.data_refresh.snapshots import shared_snapshot
+from catalog.database.row_versions import horizon
 
 log = logging.getLogger(__name__)
 MOST_MOVED = 0.1  # share of the records that an interrupted copy copies again, instead of all

@@ -34,6 +34,12 @@ POPULARITY = _assets("popularity", "constants of the providers, with which the r
 API = _assets("api", "tables of the API database")
 INDEX = _assets("index", "search index with all documents")
 FILTERED = _assets("index", "search index without sensitive media", "-filtered")
+DATASET = Asset(
+    "dataset/catalog",
+    "x-catalog://dataset/catalog",
+    group="dataset",
+    extra={"about": "versions of the dataset in object storage"},
+)
 
 
 def begin_without_events(context: Context) -> None:

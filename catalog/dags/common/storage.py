@@ -1,26 +1,37 @@
-"""The object store that holds TSV parts."""
+"""Object stores: of the TSV parts, and of the dataset."""
 
-from typing import cast
+from typing import Any, cast
 
 from airflow.sdk import ObjectStoragePath, conf
 from airflow.sdk.exceptions import AirflowFailException
 from upath import UPath
 
-from catalog.core.settings import OBJECT_STORAGE
+from catalog.core.setting import Setting
+from catalog.core.settings import DATASET_STORAGE, OBJECT_STORAGE
 from catalog.dags.common.variables import value_of
 
 
 def storage() -> UPath:
-    """Root of the TSV parts: the Variable OBJECT_STORAGE, for example `s3://aws_default@bucket/prefix`.
+    """Root of the TSV parts: the Variable OBJECT_STORAGE, for example `s3://aws_default@bucket/prefix`."""
+    return _root(OBJECT_STORAGE, "s3://aws_default@bucket/tsv")
+
+
+def dataset_storage() -> UPath:
+    """Root of the dataset: the Variable DATASET_STORAGE, for example `s3://aws_default@bucket/dataset`."""
+    return _root(DATASET_STORAGE, "s3://aws_default@bucket/dataset")
+
+
+def _root(setting: Setting[Any], example: str) -> UPath:
+    """Return the root that a Variable names.
 
     A file:// root works on one machine only, so it is refused with executors that run tasks elsewhere.
     """
-    root = value_of(OBJECT_STORAGE)
+    root = value_of(setting)
     if not root:
         raise AirflowFailException(
-            "the Variable OBJECT_STORAGE is not set; give it a root such as s3://aws_default@bucket/tsv."
+            f"the Variable {setting.name} is not set; give it a root such as {example}."
         )
-    return stored_at(root, "OBJECT_STORAGE")
+    return stored_at(root, setting.name)
 
 
 def stored_at(url: str, name: str) -> UPath:

@@ -45,9 +45,9 @@ from catalog.data_refresh.promotion import drop_left_overs, promote
 from catalog.data_refresh.ranges import sessions
 from catalog.data_refresh.record_copy import estimated_rows
 from catalog.data_refresh.refresh import Plan, Refresh
-from catalog.data_refresh.row_versions import horizon
 from catalog.data_refresh.shape import check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
+from catalog.database.row_versions import horizon
 
 log = logging.getLogger(__name__)
 SESSION = "session {{ task.op_kwargs.session }}"

@@ -54,6 +54,7 @@ def test_all_exist(dagbag, registry):
         "oauth2_authorization",
         "oauth2_token_refresh",
         "pr_review_reminders",
+        "publish_dataset",
         "recreate_full_staging_index",
         "report_pending_reported_media",
         "rotate_db_snapshots",

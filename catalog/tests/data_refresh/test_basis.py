@@ -10,7 +10,7 @@ from catalog.data_refresh import basis, modes
 from catalog.data_refresh.basis import Basis, create_marks, last, mark, record, set_mark
 from catalog.data_refresh.columns import Column
 from catalog.data_refresh.refresh import Made, begin, note_index, reach, read
-from catalog.data_refresh.row_versions import HALF, horizon, written_since
+from catalog.database.row_versions import HALF, horizon, written_since
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.data_refresh.test_refresh import plan, turn
 

@@ -16,9 +16,9 @@ from catalog.data_refresh.changes import TooManyChanges
 from catalog.data_refresh.changes_copy import ChangesCopy
 from catalog.data_refresh.copy import TABLES, TableCopy
 from catalog.data_refresh.index_building import build_indexes
-from catalog.data_refresh.row_versions import horizon
 from catalog.data_refresh.shape import shape
 from catalog.database import sample_data
+from catalog.database.row_versions import horizon
 from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.database

@@ -1,0 +1,187 @@
+"""Publishes the catalog as a dataset: Parquet files in object storage, with a manifest and metadata.
+
+[docs/dataset.md](docs/dataset.md) shows how to query it. Each run writes a version, `v<N>/`, below the folder
+that the Variable `DATASET_STORAGE` names:
+
+1. The first task plans the parts: ranges of pages, and providers with few records.
+2. Mapped tasks (Variable `DATASET_TASKS`) share the parts. All read one snapshot of the catalog, so a version
+   is the state of one moment. A task that is killed or cleared writes only what is missing. If no task holds
+   the snapshot any more, parts whose rows are the same in a new one are kept, and the others are written
+   anew.
+3. The identifiers that were added, changed or removed since the version before are written.
+4. The version gets its manifest, [Croissant](https://docs.mlcommons.org/croissant/) metadata and a card with
+   numbers by source and license. `latest.json` names the newest version and is written last. A version
+   without records, or with far fewer than the one before, is refused.
+5. All but the newest `DATASET_VERSIONS` versions are deleted.
+
+Deleted records, records that were removed by their source, and sensitive ones are left out; the Variable
+`DATASET_INCLUDE_SENSITIVE` includes the latter.
+
+After a failure, a kill or a deployment, clear the failed task with its downstream tasks. Until `latest.json`
+is written, readers find the version before.
+"""
+
+import hashlib
+import logging
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from airflow.sdk import Param, chain, task
+
+from catalog.core.errors import Fatal
+from catalog.core.media import MEDIA_TYPES
+from catalog.core.settings import DATASET_INCLUDE_SENSITIVE, DATASET_TASKS, DATASET_VERSIONS
+from catalog.dags.common.assets import CATALOG, DATASET, POPULARITY, note_written
+from catalog.dags.common.connections import catalog_connection, sensitive_terms
+from catalog.dags.common.context import GIVEN, DagRun, Params
+from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.storage import dataset_storage
+from catalog.dags.common.variables import value_of
+from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.operators.slack import notify
+
+log = logging.getLogger(__name__)
+SENDER = "Dataset"
+MAX_DURATION = timedelta(days=3)
+_TERMS = "sensitive_terms"  # in the settings of a version: checksum of the list
+
+
+def _checksum(terms: list[str]) -> str:
+    return hashlib.sha256("\n".join(terms).encode()).hexdigest()
+
+
+@task
+def begin_version(dag_run: DagRun = GIVEN) -> list[int]:
+    """Give the run a version and plan its parts; return the numbers of the tasks that write them."""
+    from catalog.publishing import parts, versions
+
+    root = dataset_storage()
+    settings: dict[str, Any] = {"include_sensitive": value_of(DATASET_INCLUDE_SENSITIVE)}
+    if not settings["include_sensitive"]:
+        settings[_TERMS] = _checksum(sensitive_terms())
+    with catalog_connection(autocommit=True) as catalog:
+        version = versions.begin(catalog, root, dag_run.run_id, settings, lambda: parts.plan(catalog))
+        planned = versions.parts_of(catalog, version.number)
+    log.info("version %s: %s parts", version.number, f"{len(planned):,}")
+    return list(range(1, min(value_of(DATASET_TASKS), len(planned)) + 1))
+
+
+@task(map_index_template="{{ task.op_kwargs.session }}")
+def write_parts(session: int, dag_run: DagRun = GIVEN) -> int:
+    """Write parts, together with the other sessions; return the number of rows that this one has read."""
+    from catalog.data_refresh.normal_form import normal_form
+    from catalog.publishing import versions, writing
+    from catalog.publishing.sensitive import Sensitive
+
+    root, meter = dataset_storage(), Meter("rows")
+    with catalog_connection(autocommit=True) as catalog, catalog_connection(autocommit=True) as holder:
+        version = versions.working(catalog, root, dag_run.run_id)
+        if version.stage == "published":
+            return 0
+        sensitive = None
+        if not version.settings["include_sensitive"]:
+            terms = sensitive_terms()
+            if _checksum(terms) != version.settings[_TERMS]:
+                raise Fatal(f"the list of sensitive terms has changed since this run began; {versions.ANEW}")
+            sensitive = Sensitive(terms, normal_form)
+        rows = writing.write_parts(
+            catalog,
+            holder,
+            root,
+            version.number,
+            sensitive=sensitive,
+            should_stop=sigterm_flag(),
+            progress=meter,
+        )
+    log.info("session %s has written %s rows", session, f"{rows:,}")
+    return rows
+
+
+@task
+def compare_versions(dag_run: DagRun = GIVEN) -> dict[str, Any] | None:
+    """Write the change set against the version before; return its numbers, or None without one before."""
+    from catalog.publishing import release, versions
+
+    root = dataset_storage()
+    with catalog_connection(autocommit=True) as catalog:
+        found = release.compare(catalog, root, versions.working(catalog, root, dag_run.run_id))
+    return msgspec.to_builtins(found) if found else None
+
+
+@task
+def publish_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> dict[str, Any]:
+    """Make the version the newest one, and return its numbers."""
+    from catalog.publishing import release, versions
+
+    root = dataset_storage()
+    with catalog_connection(autocommit=True) as catalog:
+        summary = release.publish(
+            catalog,
+            root,
+            versions.working(catalog, root, dag_run.run_id),
+            accept_shrinkage=params["accept_shrinkage"],
+        )
+    note_written(DATASET, version=summary["version"], **summary["rows"])
+    return summary
+
+
+@task
+def delete_old_versions() -> list[int]:
+    """Delete old versions and those that were never published; return their numbers."""
+    from catalog.publishing import release
+
+    root = dataset_storage()
+    with catalog_connection(autocommit=True) as catalog:
+        return release.delete_old(catalog, root, value_of(DATASET_VERSIONS))
+
+
+@task
+def report(summary: dict[str, Any], deleted: list[int]) -> str:
+    """Report the numbers of the version by media type."""
+    from humanize import naturalsize
+
+    changes = summary["changes"]
+    lines = []
+    for media_type, rows in summary["rows"].items():
+        before = summary["before"].get(media_type)
+        was = f", {before:,} before" if before is not None else ""
+        counts = [f"{changes[kind][media_type]:,} {kind}" for kind in changes]
+        differs = f": {', '.join(counts)}" if counts else ""
+        lines.append(f"  - {media_type}: {rows:,} records{was}{differs}")
+    if deleted:
+        lines.append(f"  - deleted: {', '.join(f'v{number}' for number in deleted)}")
+    text = (
+        f"Version {summary['version']}: {sum(summary['rows'].values()):,} records "
+        f"in {summary['files']:,} files, {naturalsize(summary['bytes'])}."
+    )
+    return notify("Dataset published", SENDER, text, lines=lines, completion=True)
+
+
+with catalog_dag(
+    "publish_dataset",
+    "database",
+    schedule="@monthly",
+    doc=(__doc__ or "").strip(),
+    params={
+        "accept_shrinkage": Param(
+            False,
+            type="boolean",
+            title="Accept far fewer records",
+            description_md="Publish even if far fewer records than in the version before are left.",
+        )
+    },
+    example={},
+    media_types=MEDIA_TYPES,
+    max_active_tasks=32,
+    dagrun_timeout=MAX_DURATION + timedelta(days=4),
+):
+    sessions: Any = begin_version()
+    written = write_parts.override(execution_timeout=MAX_DURATION, retries=4).expand(session=sessions)
+    compared = compare_versions.override(execution_timeout=timedelta(days=1))()
+    published: Any = publish_version.override(
+        inlets=[*CATALOG.values(), *POPULARITY.values()], outlets=[DATASET]
+    )()
+    deleted: Any = delete_old_versions()
+    chain(written, compared, published, deleted)
+    report(published, deleted)

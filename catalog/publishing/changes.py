@@ -1,0 +1,127 @@
+"""The change set of a version: which identifiers were added, changed or removed since the one before.
+
+Both versions are read once. Identifiers are distributed to buckets on the local disk by their last digits,
+which are random, and each bucket is compared in memory. So memory does not depend on the number of records.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from upath import UPath
+
+from catalog.core.errors import Retry
+from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.publishing.export import File, parquet_writer
+from catalog.publishing.manifest import Changes, Manifest
+from catalog.publishing.paths import version_folder
+from catalog.publishing.storage import Stored, new_attempt, store_file
+
+BUCKET_ROWS = 500_000  # records of both versions in a bucket, about
+_MOST = 256  # buckets: two hexadecimal digits
+_DIGITS = pa.array([f"{number:02x}" for number in range(_MOST)])
+_COLUMNS = ("identifier", "updated_on")
+SCHEMA = pa.schema(
+    [
+        pa.field("identifier", pa.string(), metadata={"description": "the record"}),
+        pa.field("change", pa.string(), metadata={"description": "`added`, `changed` or `removed`"}),
+    ]
+)
+
+
+def compare(
+    root: UPath, before: Manifest, number: int, files: list[File], bucket_rows: int = BUCKET_ROWS
+) -> Changes:
+    """Write the change sets of a version.
+
+    Args:
+        root: The folder of all versions.
+        before: Manifest of the version before.
+        number: Of the new version.
+        files: Of the new version.
+        bucket_rows: Records of both versions in a bucket, about.
+
+    Raises:
+        Retry: A file of the version before is missing.
+    """
+    counts: dict[str, dict[str, int]] = {"added": {}, "changed": {}, "removed": {}}
+    stored: dict[str, Stored] = {}
+    for media_type in MEDIA_TYPES:
+        sides = [
+            (root / version_folder(of), [file for file in those if file.media_type == media_type])
+            for of, those in ((before.version, before.files), (number, files))
+        ]
+        found, stored[media_type] = _compare(media_type, sides, root / version_folder(number), bucket_rows)
+        for change, rows in found.items():
+            counts[change][media_type] = rows
+    return Changes(before.version, counts["added"], counts["changed"], counts["removed"], stored)
+
+
+def _compare(
+    media_type: MediaType, sides: list[tuple[UPath, list[File]]], folder: UPath, bucket_rows: int
+) -> tuple[dict[str, int], Stored]:
+    rows = sum(file.rows for _, files in sides for file in files)
+    buckets = min(_MOST, max(1, -(-rows // bucket_rows)))
+    counts = dict.fromkeys(("added", "changed", "removed"), 0)
+    with tempfile.TemporaryDirectory(prefix="dataset-") as name:
+        local = Path(name)
+        for side, (version, files) in enumerate(sides):
+            _distribute(version, files, local, side, buckets)
+        path = local / "changes.parquet"
+        writer = parquet_writer(path, SCHEMA)
+        with writer:
+            for bucket in range(buckets):
+                for change, identifiers in _differences(local, bucket):
+                    counts[change] += len(identifiers)
+                    if len(identifiers):
+                        changes = pa.array([change], pa.string()).take(
+                            pa.array([0] * len(identifiers), pa.int8())
+                        )
+                        writer.write_table(pa.table([identifiers, changes], schema=SCHEMA))
+        return counts, store_file(path, folder, f"changes/{media_type}-{new_attempt()}.parquet")
+
+
+def _distribute(version: UPath, files: list[File], local: Path, side: int, buckets: int) -> None:
+    schema = pa.schema([("identifier", pa.string()), ("updated_on", pa.timestamp("us", tz="UTC"))])
+    sinks = [pa.ipc.new_stream(str(local / f"{side}-{bucket}.arrows"), schema) for bucket in range(buckets)]
+    try:
+        for file in files:
+            try:
+                stream = (version / file.path).open("rb")
+            except FileNotFoundError:
+                raise Retry(f"{version / file.path} is missing; its manifest names it.") from None
+            with stream:
+                for batch in pq.ParquetFile(stream).iter_batches(columns=list(_COLUMNS)):
+                    digits = pc.index_in(pc.utf8_slice_codeunits(batch["identifier"], -2), _DIGITS)
+                    for bucket, sink in enumerate(sinks):
+                        own = pa.array(range(bucket, _MOST, buckets), pa.int32())
+                        sink.write_batch(batch.filter(pc.is_in(digits, own)) if buckets > 1 else batch)
+    finally:
+        for sink in sinks:
+            sink.close()
+
+
+def _differences(local: Path, bucket: int) -> Iterator[tuple[str, Any]]:
+    """Yield each kind of change with the sorted identifiers of a bucket."""
+    before, now = (_read(local / f"{side}-{bucket}.arrows") for side in (0, 1))
+    place = pc.index_in(now["identifier"], before["identifier"])
+    known = pc.is_valid(place)
+    times = before["updated_on"].take(place.filter(known))
+    same = pc.fill_null(pc.equal(now["updated_on"].filter(known), times), fill_value=False)
+    same = pc.or_(same, pc.and_(pc.is_null(times), pc.is_null(now["updated_on"].filter(known))))
+    gone = pc.invert(pc.is_in(before["identifier"], now["identifier"]))
+    for change, identifiers in (
+        ("added", now["identifier"].filter(pc.invert(known))),
+        ("changed", now["identifier"].filter(known).filter(pc.invert(same))),
+        ("removed", before["identifier"].filter(gone)),
+    ):
+        yield change, identifiers.take(pc.sort_indices(identifiers))
+
+
+def _read(path: Path) -> pa.Table:
+    with pa.ipc.open_stream(str(path)) as reader:
+        return reader.read_all().combine_chunks()

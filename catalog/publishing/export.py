@@ -1,0 +1,299 @@
+"""One part of the dataset: rows stream from the server's COPY as Arrow, and become sorted Parquet files.
+
+Memory does not depend on the number of rows: a few batches are held, and files grow on the local disk.
+"""
+
+import tempfile
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from upath import UPath
+
+from catalog.core.media import MediaType
+from catalog.publishing.columns import SCHEMA_VERSION, columns, schema
+from catalog.publishing.paths import data_file
+from catalog.publishing.sensitive import DESCRIPTION, Sensitive
+from catalog.publishing.storage import new_attempt, store_file
+from catalog.publishing.tags import parse_tags
+
+FILE_ROWS = 1_000_000  # from which a file is full
+GROUP_ROWS = 24_000  # from which a row group is written; a batch of rows of one provider has more
+BATCH_BYTES = 32 << 20  # that the driver collects for a batch
+_COMPRESSION = 3  # level of zstd
+# Columns whose values repeat: the others would fill a dictionary and then be written without one.
+_REPEATING = frozenset(
+    ("provider", "source", "license", "license_version", "category", "filetype", "ingestion_type", "creator")
+)
+_BATCH_OPTION = "adbc.postgresql.batch_size_hint_bytes"
+_CONVERTERS = 2  # threads that convert batches
+_MOST_HELD = 4  # row groups that may be held because their providers have few rows each
+
+
+class File(msgspec.Struct, frozen=True):
+    """A data file.
+
+    Attributes:
+        path: Relative to the version's folder.
+        media_type: Of its records.
+        provider: Of its records.
+        rows: Number of records.
+        bytes: Size.
+        sha256: Checksum, in hexadecimal.
+        licenses: Source, license and version → number of records, as a list of four.
+    """
+
+    path: str
+    media_type: MediaType
+    provider: str | None
+    rows: int
+    bytes: int
+    sha256: str
+    licenses: list[tuple[str | None, str, str | None, int]] = []
+
+
+class Written(NamedTuple):
+    """A part that was written.
+
+    Attributes:
+        files: Its files.
+        rows_read: Rows that meet the part's condition, sensitive ones included.
+    """
+
+    files: list[File]
+    rows_read: int
+
+
+def connect(conninfo: str, snapshot: str) -> Any:
+    """Connect to the catalog for Arrow batches, in a snapshot that another session has exported.
+
+    Args:
+        conninfo: Of libpq.
+        snapshot: Name of the snapshot.
+
+    Returns:
+        An ADBC connection in a transaction.
+    """
+    from adbc_driver_postgresql import dbapi  # type: ignore[import-untyped]
+
+    connection = dbapi.connect(conninfo, autocommit=False)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("set transaction isolation level repeatable read, read only")
+            cursor.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)).as_string())
+            cursor.execute("set local search_path to public, pg_temp")
+            cursor.execute("set local row_security to off")
+            cursor.execute("set local statement_timeout to 0")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def conninfo_of(connection: psycopg.Connection[Any]) -> str:
+    """Return how to open another connection like this one, with its password."""
+    given = {**connection.info.get_parameters(), "password": connection.info.password or None}
+    return make_conninfo(**{name: value for name, value in given.items() if value is not None})
+
+
+def query(media_type: MediaType, condition: sql.Composable, *, description: bool = False) -> sql.Composed:
+    """Return the query of a part.
+
+    Args:
+        media_type: The table.
+        condition: Which rows.
+        description: Read the description as well, which tells sensitive records.
+    """
+    wanted: list[sql.Composable] = [
+        sql.SQL(column.expression).format(column=sql.Identifier(column.name))
+        for column in columns(media_type)
+    ]
+    if description:
+        wanted.append(sql.SQL(DESCRIPTION))
+    return sql.SQL("select {} from {} where {}").format(
+        sql.SQL(", ").join(wanted), sql.Identifier("public", media_type), condition
+    )
+
+
+class PartWriter:
+    """Writes one part.
+
+    Three threads work on successive batches: one receives a batch, others convert and sort earlier ones, the
+    last compresses and writes. All of it is C++ that holds no lock of Python's.
+
+    Args:
+        folder: The version's folder.
+        media_type: Of the records.
+        part: Number of the part.
+        sensitive: Finds records to leave out; None to keep all.
+        file_rows: Rows from which a file is full.
+        group_rows: Rows from which a row group is written.
+    """
+
+    def __init__(
+        self,
+        folder: UPath,
+        media_type: MediaType,
+        part: int,
+        sensitive: Sensitive | None = None,
+        file_rows: int = FILE_ROWS,
+        group_rows: int = GROUP_ROWS,
+    ) -> None:
+        self._folder, self._media_type, self._part = folder, media_type, part
+        self._sensitive, self._file_rows, self._group_rows = sensitive, file_rows, group_rows
+        self._schema = schema(media_type)
+        self._attempt = new_attempt()
+        self._held: dict[str | None, list[pa.Table]] = {}
+        self._open: dict[str | None, _OpenFile] = {}
+        self._files: list[File] = []
+        self._opened = 0
+
+    def write(
+        self, connection: Any, condition: sql.Composable, check: Callable[[], None] = lambda: None
+    ) -> Written:
+        """Read the rows that meet a condition, and write their files.
+
+        Args:
+            connection: Result of `connect`.
+            condition: Which rows.
+            check: Called for each batch; what it raises ends the part.
+        """
+        read = 0
+        statement = query(self._media_type, condition, description=self._sensitive is not None)
+        with (
+            tempfile.TemporaryDirectory(prefix="dataset-") as folder,
+            ThreadPoolExecutor(_CONVERTERS) as converting,
+            ThreadPoolExecutor(1) as writing,
+            connection.cursor() as cursor,
+        ):
+            self._local = Path(folder)
+            waiting = deque[Future[None]]()
+            cursor.adbc_statement.set_options(**{_BATCH_OPTION: str(BATCH_BYTES)})
+            cursor.execute(statement.as_string())
+            for batch in cursor.fetch_record_batch():
+                check()
+                read += batch.num_rows
+                converted = converting.submit(self._convert, batch)
+                waiting.append(writing.submit(self._take, converted))
+                if len(waiting) > _CONVERTERS:
+                    waiting.popleft().result()
+            for one in waiting:
+                one.result()
+            for provider in list(self._held):
+                self._write_group(provider)
+            for provider in list(self._open):
+                self._close(provider)
+        return Written(self._files, read)
+
+    def _convert(self, batch: pa.RecordBatch) -> pa.Table:
+        """Return rows with the types of the files, without sensitive ones, sorted."""
+        arrays = []
+        for place, column in enumerate(columns(self._media_type)):
+            values = batch.column(place)
+            values = getattr(values, "storage", values)  # of the type JSON
+            if column.kind == "tags":
+                values = parse_tags(values)
+            arrays.append(values.cast(column.type))
+        rows = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+        if self._sensitive:
+            description = batch.column(batch.num_columns - 1)
+            found = self._sensitive(rows.column("title"), description, rows.column("tags"))
+            rows = rows.filter(pc.invert(found))
+        order = pc.sort_indices(rows, [("provider", "ascending"), ("identifier", "ascending")])
+        return pa.Table.from_batches([rows.take(order)])
+
+    def _take(self, converted: "Future[pa.Table]") -> None:
+        """Hold the rows of each provider, and write those that are enough for a row group."""
+        table = converted.result()
+        for provider, rows in _by_provider(table):
+            self._held.setdefault(provider, []).append(rows)
+            if self._number_held(provider) >= self._group_rows:
+                self._write_group(provider)
+        while sum(map(self._number_held, self._held)) > _MOST_HELD * self._group_rows:
+            self._write_group(max(self._held, key=self._number_held))
+
+    def _number_held(self, provider: str | None) -> int:
+        return sum(table.num_rows for table in self._held[provider])
+
+    def _write_group(self, provider: str | None) -> None:
+        tables = self._held.pop(provider)
+        table = pa.concat_tables(tables)
+        if len(tables) > 1:
+            table = table.take(pc.sort_indices(table, [("identifier", "ascending")]))
+        if provider not in self._open:
+            self._opened += 1
+            self._open[provider] = _OpenFile(self._local / f"{self._opened}.parquet", self._schema)
+        file = self._open[provider]
+        file.write(table)
+        if file.rows >= self._file_rows:
+            self._close(provider)
+
+    def _close(self, provider: str | None) -> None:
+        """Complete a file and store it."""
+        file = self._open.pop(provider)
+        file.writer.close()
+        name = data_file(self._media_type, provider, self._part, len(self._files), self._attempt)
+        stored = store_file(file.path, self._folder, name)
+        file.path.unlink()
+        self._files.append(
+            File(
+                name,
+                self._media_type,
+                provider,
+                file.rows,
+                stored.bytes,
+                stored.sha256,
+                [(*key, number) for key, number in file.licenses.items()],
+            )
+        )
+
+
+class _OpenFile:
+    """A local Parquet file that row groups are added to."""
+
+    def __init__(self, path: Path, of: pa.Schema) -> None:
+        self.path, self.rows = path, 0
+        self.writer = parquet_writer(path, of)
+        self.licenses = Counter[tuple[str | None, str, str | None]]()
+
+    def write(self, table: pa.Table) -> None:
+        """Write a row group, and count its records."""
+        self.writer.write_table(table, row_group_size=max(1, table.num_rows))
+        self.rows += table.num_rows
+        counted = table.group_by(["source", "license", "license_version"]).aggregate([([], "count_all")])
+        for row in counted.to_pylist():
+            key = (row["source"], row["license"], row["license_version"])
+            self.licenses[key] += row["count_all"]
+
+
+def _by_provider(table: pa.Table) -> Iterator[tuple[str | None, pa.Table]]:
+    """Yield the rows of each provider from a table that is sorted by provider."""
+    if not table.num_rows:
+        return
+    runs = pc.run_end_encode(table.column("provider").combine_chunks())
+    first = 0
+    for provider, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        yield provider, table.slice(first, end - first)
+        first = end
+
+
+def parquet_writer(path: Path, of: pa.Schema) -> Any:
+    """Return a writer of a Parquet file of the dataset, whose row groups are sorted by identifier."""
+    return pq.ParquetWriter(
+        path,
+        of.with_metadata({"schema_version": str(SCHEMA_VERSION)}),
+        compression="zstd",
+        compression_level=_COMPRESSION,
+        use_dictionary=[name for name in of.names if name in _REPEATING],
+        write_page_index=True,
+        sorting_columns=[pq.SortingColumn(of.names.index("identifier"))],
+    )

@@ -1,0 +1,170 @@
+"""The manifest of a version: its files with checksums, its numbers, and where the state comes from."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from upath import UPath
+
+from catalog.core.licenses import license_from_pair
+from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.publishing.columns import SCHEMA_VERSION, columns
+from catalog.publishing.export import File
+from catalog.publishing.paths import MANIFEST, provider_folder, version_folder
+from catalog.publishing.storage import FORMAT, Stored
+from catalog.publishing.versions import Version
+
+
+class Provider(msgspec.Struct, frozen=True):
+    """Numbers of a provider's records of a media type.
+
+    Attributes:
+        media_type: Of the records.
+        provider: Its name; None for records without one.
+        folder: Path of its files in the version's folder.
+        files: Number of files.
+        rows: Number of records.
+        bytes: Size of the files.
+    """
+
+    media_type: MediaType
+    provider: str | None
+    folder: str
+    files: int
+    rows: int
+    bytes: int
+
+
+class Licensed(msgspec.Struct, frozen=True):
+    """Number of records of a source with a license."""
+
+    media_type: MediaType
+    source: str | None
+    license: str
+    license_version: str | None
+    license_url: str | None
+    rows: int
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The state of the catalog.
+
+    Attributes:
+        contents: As PostgreSQL writes a snapshot (`xmin:xmax:running`).
+        taken_on: Time in UTC, ISO 8601.
+        number: How many snapshots the run took; the last one counts.
+    """
+
+    contents: str
+    taken_on: str
+    number: int
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """The change set against an earlier version.
+
+    Attributes:
+        against: The earlier version.
+        added: Media type → number of records.
+        changed: Media type → number of records whose `updated_on` differs.
+        removed: Media type → number of records.
+        files: Media type → file with the identifiers.
+        state: Number of the snapshot that was compared.
+    """
+
+    against: int
+    added: dict[str, int]
+    changed: dict[str, int]
+    removed: dict[str, int]
+    files: dict[str, Stored]
+    state: int = 0
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The manifest of a version; see the attributes of its parts."""
+
+    format: str
+    schema_version: int
+    version: int
+    token: str
+    published_on: str
+    snapshot: Snapshot
+    settings: dict[str, Any]
+    rows: dict[str, int]
+    bytes: int
+    columns: dict[str, dict[str, str]]
+    providers: list[Provider]
+    licenses: list[Licensed]
+    files: list[File]
+    changes: Changes | None = None
+    documents: list[Stored] = []
+
+
+def make(version: Version, files: list[File], changes: Changes | None, published_on: str) -> Manifest:
+    """Return the manifest of a version whose files are complete; documents are added later."""
+    assert version.taken_on is not None
+    assert version.snapshot is not None
+    return Manifest(
+        FORMAT,
+        SCHEMA_VERSION,
+        version.number,
+        version.token,
+        published_on,
+        Snapshot(version.snapshot, version.taken_on.isoformat(), version.state),
+        version.settings,
+        {m: sum(file.rows for file in files if file.media_type == m) for m in MEDIA_TYPES},
+        sum(file.bytes for file in files),
+        {m: {column.name: str(column.type) for column in columns(m)} for m in MEDIA_TYPES},
+        _providers(files),
+        _licenses(files),
+        # The numbers by license are in `licenses`, once.
+        [msgspec.structs.replace(file, licenses=[]) for file in files],
+        changes,
+    )
+
+
+def _order(*values: str | None) -> tuple[tuple[bool, str], ...]:
+    """Return a key for sorting, with None last."""
+    return tuple((value is None, value or "") for value in values)
+
+
+def _providers(files: Iterable[File]) -> list[Provider]:
+    rows, sizes, numbers = (Counter[tuple[MediaType, str | None]]() for _ in range(3))
+    for file in files:
+        key = (file.media_type, file.provider)
+        rows[key] += file.rows
+        sizes[key] += file.bytes
+        numbers[key] += 1
+    return [
+        Provider(*key, f"{key[0]}/{provider_folder(key[1])}", numbers[key], rows[key], sizes[key])
+        for key in sorted(rows, key=lambda key: _order(*key))
+    ]
+
+
+def _licenses(files: Iterable[File]) -> list[Licensed]:
+    rows = Counter[tuple[MediaType, str | None, str, str | None]]()
+    for file in files:
+        for source, name, edition, number in file.licenses:
+            rows[(file.media_type, source, name, edition)] += number
+    found = []
+    for key in sorted(rows, key=lambda key: _order(*key)):
+        media_type, source, name, edition = key
+        known = license_from_pair(name, edition)
+        found.append(Licensed(media_type, source, name, edition, known.url if known else None, rows[key]))
+    return found
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Return the manifest as JSON."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+
+
+def read(root: UPath, number: int) -> Manifest | None:
+    """Return the manifest of a version; None if there is none that this release can read."""
+    path = root / version_folder(number) / MANIFEST
+    path.fs.invalidate_cache()
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None

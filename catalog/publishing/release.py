@@ -1,0 +1,210 @@
+"""The last steps of a version: compare it with the one before, make it the newest one, delete old ones."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from upath import UPath
+
+from catalog.core.errors import Fatal, Retry
+from catalog.core.session import Connection
+from catalog.publishing import changes, manifest, versions
+from catalog.publishing.card import card
+from catalog.publishing.croissant import croissant
+from catalog.publishing.export import File
+from catalog.publishing.manifest import Changes, Manifest
+from catalog.publishing.paths import CARD, CROISSANT, MANIFEST, POINTER, version_folder
+from catalog.publishing.shrinkage import refuse_shrinkage, shrinkage
+from catalog.publishing.storage import (
+    Pointer,
+    delete_file,
+    delete_version,
+    files_in,
+    mark_of,
+    read_pointer,
+    size_of,
+    store_bytes,
+    versions_in,
+    write_pointer,
+)
+from catalog.publishing.versions import Version
+
+log = logging.getLogger(__name__)
+
+
+def newest(root: UPath) -> Manifest | None:
+    """Return the manifest of the version that the pointer names; None if nothing is published.
+
+    Raises:
+        Fatal: The pointer names a version whose manifest is missing or unreadable.
+    """
+    pointer = read_pointer(root)
+    if pointer is None:
+        return None
+    found = manifest.read(root, pointer.version)
+    if found is None or found.token != pointer.token:
+        raise Fatal(
+            f"{root / POINTER} names version {pointer.version}, whose manifest is missing or is another one. "
+            "Restore the folder, or, if all versions are lost, delete the pointer."
+        )
+    return found
+
+
+def compare(connection: Connection, root: UPath, version: Version) -> Changes | None:
+    """Write the change set of a version against the newest one; return None if there is none before.
+
+    Raises:
+        Retry: The version is not complete, or has got another state meanwhile.
+        Fatal: See `newest`.
+    """
+    if version.stage == "published":
+        return msgspec.convert(version.changes, Changes) if version.changes else None
+    before = newest(root)
+    if before is None:
+        return None
+    found = changes.compare(root, before, version.number, versions.files_of(connection, version))
+    versions.note_changes(connection, version, msgspec.to_builtins(found))
+    return found
+
+
+def publish(
+    connection: Connection, root: UPath, version: Version, *, accept_shrinkage: bool = False
+) -> dict[str, Any]:
+    """Make a complete version the newest one.
+
+    Everything that the version consists of is stored before; the pointer is written last.
+
+    Args:
+        connection: Connection to the catalog, in autocommit.
+        root: The folder of all versions.
+        version: The version, as `working` returned it.
+        accept_shrinkage: Publish it although far more records than usual are gone.
+
+    Returns:
+        Numbers for the report. They are the same if the version is published already.
+
+    Raises:
+        Fatal: There are no records, or far fewer than before.
+        Retry: Parts or files are missing, or are of different states.
+    """
+    if version.stage == "published":
+        return version.summary or {}
+    files = versions.files_of(connection, version)
+    before = newest(root)
+    compared = msgspec.convert(version.changes, Changes) if version.changes else None
+    wanted = (version.state, before.version) if before else None
+    if (compared and (compared.state, compared.against)) != wanted:
+        raise Retry("the change set is of another state or version; clear compare_versions, then this task.")
+    made = manifest.make(version, files, compared, datetime.now(UTC).isoformat(timespec="seconds"))
+    if not sum(made.rows.values()):
+        raise Fatal(
+            "the catalog has no records to publish: is postgres_openledger_upstream the right database? The "
+            "version before is still the newest."
+        )
+    if before and not accept_shrinkage:
+        refuse_shrinkage(shrinkage(before, made))
+    folder = root / version_folder(version.number)
+    _check_files(connection, version, folder, files, compared)
+    documents = [store_bytes(croissant(made), folder, CROISSANT), store_bytes(card(made), folder, CARD)]
+    made = msgspec.structs.replace(made, documents=documents)
+    _delete_unlisted(folder, made)
+    summary = _summary(made, before)
+    versions.note_summary(connection, version, summary)
+    stored = store_bytes(manifest.encode(made), folder, MANIFEST)
+    pointer = Pointer(
+        version.number, folder.name, version.token, stored.sha256, made.published_on, made.format
+    )
+    with connection.transaction():
+        # Nobody else writes this version or a pointer meanwhile, and it is still the turn of this one.
+        held = versions.read(connection, version.number, lock=True)
+        if held.stage != "writing" or held.state != version.state:
+            raise Retry(f"version {version.number} is {held.stage}, or has another state than a moment ago.")
+        now = read_pointer(root)
+        if now and now.version >= version.number:
+            raise Fatal(f"{root} has got version {now.version} meanwhile; {versions.ANEW}")
+        write_pointer(root, pointer)
+        versions.note_published(connection, version.number, summary)
+    return summary
+
+
+def _check_files(
+    connection: Connection, version: Version, folder: UPath, files: list[File], compared: Changes | None
+) -> None:
+    """Raise Retry if a file is missing, or has another size than the one that was written.
+
+    Parts with such a file count as not written from then on.
+    """
+    wanted = {file.path: file.bytes for file in files}
+    wanted |= {file.path: file.bytes for file in compared.files.values()} if compared else {}
+    wrong = [name for name, size in wanted.items() if size_of(folder / name) != size]
+    if wrong:
+        versions.forget(connection, version, wrong)
+        raise Retry(
+            f"{len(wrong)} of {len(wanted)} files are missing from {folder} or have another size, such as "
+            f"{wrong[0]}; clear write_parts with its downstream tasks."
+        )
+
+
+def _delete_unlisted(folder: UPath, made: Manifest) -> None:
+    """Delete what attempts have left that were killed, or whose state was lost."""
+    listed = {file.path for file in made.files} | {file.path for file in made.documents} | {MANIFEST}
+    listed |= {file.path for file in made.changes.files.values()} if made.changes else set()
+    for name in list(files_in(folder)):
+        if name not in listed:
+            log.info("deleting %s, which an attempt has left", name)
+            delete_file(folder, name)
+
+
+def _summary(made: Manifest, before: Manifest | None) -> dict[str, Any]:
+    return {
+        "version": made.version,
+        "rows": made.rows,
+        "before": before.rows if before else {},
+        "files": len(made.files),
+        "bytes": made.bytes,
+        "providers": len(made.providers),
+        "changes": {kind: getattr(made.changes, kind) for kind in ("added", "changed", "removed")}
+        if made.changes
+        else {},
+    }
+
+
+def delete_old(connection: Connection, root: UPath, keep: int) -> list[int]:
+    """Delete all but the newest versions, and those that were abandoned.
+
+    Only folders are deleted that are ours: named like a version, and recorded for this root or with a
+    manifest of ours. What the pointer names stays, and whatever is newer, unless it is recorded as abandoned.
+
+    Args:
+        connection: Connection to the catalog, in autocommit.
+        root: The folder of all versions.
+        keep: Number of published versions to keep.
+
+    Returns:
+        The numbers of the versions that were deleted.
+    """
+    pointer = read_pointer(root)
+    if pointer is None:
+        return []
+    recorded = {
+        number: (stage, token)
+        for number, stage, token in connection.execute(
+            "select number, stage, token::text from dataset_version where root = %s", [str(root)]
+        )
+    }
+    published, abandoned = [pointer.version], []
+    for number in versions_in(root):
+        stage, token = recorded.get(number, (None, None))
+        mark = mark_of(root, number)
+        if stage in ("abandoned", "deleted") and (mark is None or mark.token == token):
+            abandoned.append(number)
+        elif number < pointer.version and (stage == "published" or mark):
+            published.append(number)
+    old = sorted(published, reverse=True)[keep:]
+    deleted = sorted({*old, *abandoned} - {pointer.version})
+    for number in deleted:
+        log.info("deleting version %s", number)
+        delete_version(root, number)
+        connection.execute("update dataset_version set stage = 'deleted' where number = %s", [number])
+    return deleted

@@ -1,0 +1,212 @@
+"""Files of the dataset in object storage: complete or absent, with checksums of what is stored."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+from upath import UPath
+
+from catalog.core.errors import Fatal, Retry
+from catalog.ingestion.parts import write_whole
+from catalog.publishing.paths import MANIFEST, POINTER, version_folder, version_number
+
+FORMAT = "media-catalog-dataset"  # marks a pointer or manifest as ours
+_CHUNK = 1 << 20  # bytes
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A file that was stored.
+
+    Attributes:
+        path: Relative to the version's folder.
+        bytes: Size.
+        sha256: Checksum, in hexadecimal.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Pointer(msgspec.Struct, frozen=True):
+    """The file that names the newest version. It is written last.
+
+    Attributes:
+        version: Number of the version.
+        folder: Its folder, relative to the pointer.
+        token: Identifies the version beyond its number.
+        manifest_sha256: Checksum of its manifest.
+        published_on: Time in UTC, ISO 8601.
+        format: `FORMAT`.
+    """
+
+    version: int
+    folder: str
+    token: str
+    manifest_sha256: str
+    published_on: str
+    format: str = ""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What tells a manifest of ours, and of which version it is."""
+
+    version: int
+    token: str
+    format: str = ""
+
+
+def is_local(path: UPath) -> bool:
+    """Return whether a path is in a file system."""
+    return path.protocol in ("", "file", "local")
+
+
+def store_file(local: Path, folder: UPath, name: str) -> Stored:
+    """Store a local file completely or not at all.
+
+    Args:
+        local: The file.
+        folder: The version's folder.
+        name: Path of the new file in it.
+
+    Raises:
+        Retry: What was stored has another size.
+    """
+    digest = hashlib.sha256()
+    target = folder / name
+    if is_local(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(f"{target.path}.partial")
+        try:
+            with local.open("rb") as source, partial.open("wb") as copy:
+                while chunk := source.read(_CHUNK):
+                    digest.update(chunk)
+                    copy.write(chunk)
+                copy.flush()
+                os.fsync(copy.fileno())
+            partial.replace(target.path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(target)) from error  # a full disk has no name
+    else:
+        with local.open("rb") as source:
+            while chunk := source.read(_CHUNK):
+                digest.update(chunk)
+        target.fs.put_file(str(local), target.path)  # one PUT, or a multipart upload completed at the end
+    size = local.stat().st_size
+    if (found := size_of(target)) != size:
+        raise Retry(f"{name} was stored with {found} bytes instead of {size:,}.")
+    return Stored(name, size, digest.hexdigest())
+
+
+def store_bytes(data: bytes, folder: UPath, name: str) -> Stored:
+    """Store a small file completely or not at all."""
+    write_whole(folder / name, data)
+    return Stored(name, len(data), hashlib.sha256(data).hexdigest())
+
+
+def size_of(path: UPath) -> int | None:
+    """Return the size of a file in bytes; None if there is none."""
+    path.fs.invalidate_cache()
+    try:
+        return int(path.fs.size(path.path))
+    except FileNotFoundError:
+        return None
+
+
+def read_pointer(root: UPath) -> Pointer | None:
+    """Return the pointer to the newest version; None if there is none.
+
+    Raises:
+        Fatal: The file is not one of ours.
+    """
+    data = _read(root / POINTER)
+    if data is None:
+        return None
+    try:
+        found = msgspec.json.decode(data, type=Pointer)
+    except msgspec.DecodeError:
+        found = None
+    if found is None or found.format != FORMAT or found.folder != version_folder(found.version):
+        raise Fatal(
+            f"{root / POINTER} is not a pointer of this dataset, so it is not replaced. Give the Variable "
+            "DATASET_STORAGE a folder of its own, or restore the file."
+        )
+    return found
+
+
+def write_pointer(root: UPath, pointer: Pointer) -> None:
+    """Make a version the newest one."""
+    write_whole(root / POINTER, msgspec.json.format(msgspec.json.encode(pointer)))
+
+
+def mark_of(root: UPath, number: int) -> Mark | None:
+    """Return the mark of a version's manifest; None if the folder has no manifest of ours for the version."""
+    data = _read(root / version_folder(number) / MANIFEST)
+    try:
+        found = msgspec.json.decode(data, type=Mark) if data else None
+    except msgspec.DecodeError:
+        return None
+    return found if found and found.format == FORMAT and found.version == number else None
+
+
+def versions_in(root: UPath) -> list[int]:
+    """Return the numbers of all folders that are named like a version, in ascending order."""
+    root.fs.invalidate_cache()
+    try:
+        names = [child.name for child in root.iterdir()]
+    except FileNotFoundError:
+        return []
+    return sorted(number for name in names if (number := version_number(name)))
+
+
+def files_in(folder: UPath) -> Iterator[str]:
+    """Yield the paths of all files below a folder, relative to it."""
+    folder.fs.invalidate_cache()
+    try:
+        found = folder.fs.find(folder.path)
+    except FileNotFoundError:
+        return
+    base = folder.path.rstrip("/") + "/"
+    yield from (path[len(base) :] for path in found if path.startswith(base))
+
+
+def delete_file(folder: UPath, name: str) -> None:
+    """Delete a file, if it is there."""
+    path = folder / name
+    try:
+        path.fs.rm_file(path.path)
+    except FileNotFoundError:
+        return
+
+
+def delete_version(root: UPath, number: int) -> int:
+    """Delete a version's folder, the manifest last: while it is there, the folder is known as ours.
+
+    Returns:
+        The number of files that were deleted.
+    """
+    folder = root / version_folder(number)
+    names = sorted(files_in(folder), key=lambda name: name == MANIFEST)
+    for name in names:
+        delete_file(folder, name)
+    if is_local(folder) and Path(folder.path).is_dir():
+        shutil.rmtree(folder.path)
+    return len(names)
+
+
+def new_attempt() -> str:
+    """Return a part of a file's name that no other attempt has."""
+    return uuid4().hex[:8]
+
+
+def _read(path: UPath) -> bytes | None:
+    path.fs.invalidate_cache()
+    try:
+        return bytes(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None

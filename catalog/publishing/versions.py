@@ -1,0 +1,423 @@
+"""Versions of the dataset and their parts, as the catalog database records them.
+
+The storage decides what is published: the pointer names the newest version, and is written last. The tables
+say which files are whole, and of which state. A database that was restored may know less than the storage,
+so nothing that the pointer names is ever overwritten or deleted because of the tables.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from psycopg import sql
+from psycopg.types.json import Jsonb
+from upath import UPath
+
+from catalog.core.errors import Fatal, Refused, Retry
+from catalog.core.session import Connection
+from catalog.database.row_versions import horizon, written_since
+from catalog.database.snapshots import snapshot
+from catalog.publishing.export import File, Written
+from catalog.publishing.parts import Part
+from catalog.publishing.storage import mark_of, read_pointer, versions_in
+
+log = logging.getLogger(__name__)
+STATES = 10  # snapshots of a version; parts that were written are lost each time at worst
+_LOCK = "publish_dataset"
+ANEW = "trigger a new run; it takes the next number."
+
+
+class Version(msgspec.Struct, frozen=True):
+    """A version of the dataset.
+
+    Attributes:
+        number: Its number.
+        run_id: The run that writes it.
+        token: Tells it from a version of the same number in a database that was restored.
+        root: The folder of all versions.
+        stage: See the table.
+        settings: What the run was asked for.
+        state: Number of its snapshot; 0 before the first.
+        snapshot: What the snapshot contains.
+        taken_on: When it was taken.
+        changes: The change set, with the state that it belongs to.
+        summary: Numbers for the report, once it is published.
+    """
+
+    number: int
+    run_id: str
+    token: str
+    root: str
+    stage: str
+    settings: dict[str, Any]
+    state: int
+    snapshot: str | None
+    taken_on: datetime | None
+    changes: dict[str, Any] | None
+    summary: dict[str, Any] | None
+
+
+_COLUMNS = "number, run_id, token::text, root, stage, settings, state, snapshot, taken_on, changes, summary"
+
+
+def read(connection: Connection, number: int, lock: bool = False) -> Version:
+    """Return a version.
+
+    Raises:
+        Fatal: The table does not have it.
+    """
+    query = sql.SQL("select {} from dataset_version where number = %s {}").format(
+        sql.SQL(_COLUMNS), sql.SQL("for update" if lock else "")
+    )
+    row = connection.execute(query, [number]).fetchone()
+    if row is None:
+        raise Fatal(f"the catalog database does not know version {number}; {ANEW}")
+    return Version(*row)
+
+
+def of_run(connection: Connection, run_id: str) -> Version | None:
+    """Return the version of a run; None if it has none yet."""
+    query = sql.SQL("select {} from dataset_version where run_id = %s").format(sql.SQL(_COLUMNS))
+    row = connection.execute(query, [run_id]).fetchone()
+    return Version(*row) if row else None
+
+
+def working(connection: Connection, root: UPath, run_id: str) -> Version:
+    """Return the version that a run writes or has published.
+
+    Raises:
+        Fatal: A newer run has begun, or the storage has a newer version.
+    """
+    found = of_run(connection, run_id)
+    if found is None:
+        raise Fatal(f"this run has no version; clear its first task with its downstream tasks, or {ANEW}")
+    with connection.transaction():
+        found = _reconciled(connection, root, read(connection, found.number, lock=True))
+    if found.stage not in ("writing", "published"):
+        raise Fatal(f"version {found.number} of this run is {found.stage}, because a newer run began; {ANEW}")
+    return found
+
+
+def begin(
+    connection: Connection,
+    root: UPath,
+    run_id: str,
+    settings: Mapping[str, Any],
+    plan: Callable[[], Sequence[Part]],
+) -> Version:
+    """Return the version of a run; a new run gets a new one, and versions that others left are abandoned.
+
+    Args:
+        connection: Connection to the catalog, in autocommit.
+        root: The folder of all versions.
+        run_id: The run.
+        settings: What the run was asked for, for the manifest.
+        plan: Splits the tables into parts.
+
+    Raises:
+        Fatal: The storage has a newer version than that of this run, or the pointer is not ours.
+    """
+    parts = None if of_run(connection, run_id) else plan()
+    with connection.transaction():
+        connection.execute("select pg_advisory_xact_lock(hashtext(%s))", [_LOCK])
+        for number in _unfinished(connection, root, run_id):
+            other = _reconciled(connection, root, read(connection, number, lock=True), own=False)
+            if other.stage == "writing":
+                connection.execute(
+                    "update dataset_version set stage = 'abandoned' where number = %s", [number]
+                )
+        if parts is not None and of_run(connection, run_id) is None:
+            _insert(connection, root, run_id, settings, parts)
+    return working(connection, root, run_id)
+
+
+def _unfinished(connection: Connection, root: UPath, run_id: str) -> list[int]:
+    rows = connection.execute(
+        "select number from dataset_version where stage = 'writing' and root = %s and run_id <> %s",
+        [str(root), run_id],
+    ).fetchall()
+    return [number for (number,) in rows]
+
+
+def _insert(
+    connection: Connection, root: UPath, run_id: str, settings: Mapping[str, Any], parts: Sequence[Part]
+) -> None:
+    """Create a version above all that the table, the pointer and the folders know."""
+    row = connection.execute("select coalesce(max(number), 0) from dataset_version").fetchone()
+    pointer = read_pointer(root)
+    known = [row[0] if row else 0, pointer.version if pointer else 0, *versions_in(root)]
+    number = max(known) + 1
+    connection.execute(
+        "insert into dataset_version (number, run_id, root, settings) values (%s, %s, %s, %s)",
+        [number, run_id, str(root), Jsonb(dict(settings))],
+    )
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into dataset_part (version, number, media_type, kind, provider, lower_page, upper_page)"
+            " values (%s, %s, %s, %s, %s, %s, %s)",
+            [(number, p.number, p.media_type, p.kind, p.provider, p.lower, p.upper) for p in parts],
+        )
+
+
+def _reconciled(connection: Connection, root: UPath, version: Version, own: bool = True) -> Version:
+    """Compare a version that is not recorded as published with the pointer; the row is locked.
+
+    A run that was killed after it wrote the pointer has published its version. In a database that was
+    restored, a version may be older than the pointer although it is recorded as unfinished; then it must not
+    be written again.
+    """
+    if version.stage != "writing":
+        return version
+    pointer = read_pointer(root)
+    if pointer is None or pointer.version < version.number:
+        return version
+    mark = mark_of(root, version.number)
+    if mark is not None and mark.token == version.token:
+        log.info("version %s is published, as the storage says; the table did not know it", version.number)
+        note_published(connection, version.number, version.summary)
+        return read(connection, version.number)
+    if own:
+        raise Fatal(
+            f"{root} has version {pointer.version}, which this run has not written, but this run would write "
+            f"version {version.number}; the catalog database was probably restored. Nothing was changed; "
+            f"{ANEW}"
+        )
+    return version
+
+
+def note_published(connection: Connection, number: int, summary: Mapping[str, Any] | None) -> None:
+    """Record that the pointer names a version, or has named it."""
+    connection.execute(
+        "update dataset_version set stage = 'published', published_on = coalesce(published_on, now()),"
+        " summary = coalesce(%s, summary) where number = %s",
+        [Jsonb(dict(summary)) if summary else None, number],
+    )
+
+
+def note_summary(connection: Connection, version: Version, summary: Mapping[str, Any]) -> None:
+    """Record the numbers of a version that is about to be published."""
+    connection.execute(
+        "update dataset_version set summary = %s where number = %s", [Jsonb(dict(summary)), version.number]
+    )
+
+
+def note_changes(connection: Connection, version: Version, changes: Mapping[str, Any]) -> None:
+    """Record the change set of a version, with the state that it was computed from.
+
+    Raises:
+        Retry: The version has another state meanwhile.
+    """
+    updated = connection.execute(
+        "update dataset_version set changes = %s where number = %s and state = %s and stage = 'writing'",
+        [Jsonb({**changes, "state": version.state}), version.number, version.state],
+    ).rowcount
+    if not updated:
+        raise Retry(f"version {version.number} has another state than when the comparison began.")
+
+
+def forget(connection: Connection, version: Version, files: Sequence[str]) -> None:
+    """Let parts with one of these files, and the change set with one, count as not written."""
+    connection.execute(
+        "update dataset_part set state = null, rows_read = null, files = '[]' where version = %(number)s"
+        " and exists (select from jsonb_array_elements(files) file where file ->> 'path' = any(%(files)s))",
+        {"number": version.number, "files": list(files)},
+    )
+    connection.execute("update dataset_version set changes = null where number = %s", [version.number])
+
+
+def parts_of(connection: Connection, number: int) -> list[Part]:
+    """Return all parts of a version."""
+    rows = connection.execute(
+        "select number, media_type, kind, provider, lower_page, upper_page from dataset_part"
+        " where version = %s order by number",
+        [number],
+    ).fetchall()
+    return [Part(*row) for row in rows]
+
+
+def files_of(connection: Connection, version: Version) -> list[File]:
+    """Return the files of a complete version, whose parts all have one state.
+
+    Raises:
+        Retry: Parts are missing, or some are of another state.
+    """
+    rows = connection.execute(
+        "select number, state, files from dataset_part where version = %s order by number", [version.number]
+    ).fetchall()
+    others = [number for number, state, _ in rows if state is None or state != version.state]
+    if others or not rows:
+        raise Retry(
+            f"{len(others)} of {len(rows)} parts of version {version.number} are missing or of another state "
+            "of the catalog; clear write_parts with its downstream tasks."
+        )
+    return [msgspec.convert(file, File) for *_, files in rows for file in files]
+
+
+@contextmanager
+def shared_state(control: Connection, holder: Connection, number: int) -> Iterator[tuple[int, str]]:
+    """Hold the snapshot of a version, together with other sessions; take a new one if nobody holds it.
+
+    Parts of the state before pass to a new one if their rows are the same in both; others are written anew.
+
+    Args:
+        control: Connection to the catalog, in autocommit.
+        holder: Another one, which keeps the snapshot.
+        number: Of the version.
+
+    Yields:
+        The number of the state, and the name under which this session has exported the snapshot.
+
+    Raises:
+        Fatal: The snapshot was lost too often.
+        Refused: The version is not written any more.
+    """
+    with ExitStack() as stack:
+        with control.transaction():
+            version = read(control, number, lock=True)
+            if version.stage != "writing":
+                raise Refused(f"version {number} is {version.stage}; {ANEW}")
+            row = control.execute(
+                "select exported, horizon from dataset_version where number = %s", [number]
+            ).fetchone()
+            assert row
+            oldest = horizon(control)
+            found = stack.enter_context(snapshot(holder, row[0]))
+            state = version.state
+            if found.imported and found.contents == version.snapshot:
+                control.execute(
+                    "update dataset_version set exported = exported || %s where number = %s",
+                    [[found.exported], number],
+                )
+            else:
+                state += 1
+                if state > STATES:
+                    raise Fatal(
+                        f"all sessions that held the snapshot of version {number} have ended {STATES} times. "
+                        f"See what ends the tasks write_parts; then {ANEW}"
+                    )
+                control.execute(
+                    "update dataset_version set state = %s, snapshot = %s, exported = %s, horizon = %s,"
+                    " taken_on = now(), changes = null where number = %s",
+                    [state, found.contents, [found.exported], oldest, number],
+                )
+                if row[1] is not None:
+                    _pass_on(control, holder, version, state, row[1])
+        yield state, found.exported
+
+
+def _pass_on(control: Connection, holder: Connection, version: Version, state: int, since: int) -> None:
+    """Let parts whose rows are the same pass to a new state; forget the files of the others.
+
+    Args:
+        control: In the transaction that records the new state.
+        holder: In the new snapshot.
+        version: With the number of the state before.
+        state: Number of the new state.
+        since: The horizon of the state before.
+    """
+    parts = parts_of(control, version.number)
+    # A row that a dump has restored is not of the transaction that it names, and rows of the tables are of
+    # other transactions as well, so nothing is known about them.
+    whole = control.execute(
+        "select number, rows_read, file_node from dataset_part"
+        " where version = %s and state = %s and transaction = xmin::text::bigint",
+        [version.number, version.state],
+    ).fetchall()
+    same = []
+    for number, rows_read, file_node in whole:
+        part = parts[number]
+        if part.kind == "pages" and file_node != _file_node(holder, part.media_type):
+            continue
+        query = sql.SQL("select count(*), coalesce(bool_or({}), false) from {} where {}").format(
+            written_since(holder, since), sql.Identifier("public", part.media_type), part.condition(parts)
+        )
+        if holder.execute(query).fetchone() == (rows_read, False):
+            same.append(number)
+    control.execute(
+        "update dataset_part set state = %s, transaction = pg_current_xact_id()::text::bigint & 4294967295"
+        " where version = %s and number = any(%s)",
+        [state, version.number, same],
+    )
+    control.execute(
+        "update dataset_part set state = null, rows_read = null, files = '[]'"
+        " where version = %s and state is distinct from %s",
+        [version.number, state],
+    )
+    log.info(
+        "the snapshot of version %s was lost. Of %s parts that were written, %s have the same rows now",
+        version.number,
+        len(whole),
+        len(same),
+    )
+
+
+def is_whole(control: Connection, number: int) -> bool:
+    """Return whether all parts of a version are written, and are of its state."""
+    row = control.execute(
+        "select not exists (select from dataset_part p where p.version = v.number"
+        "  and p.state is distinct from v.state) from dataset_version v where number = %s",
+        [number],
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def write_next(
+    control: Connection, number: int, state: int, write: Callable[[Part, Sequence[Part]], Written]
+) -> bool:
+    """Write a part that no other session is writing, and record it.
+
+    Args:
+        control: Connection to the catalog, in autocommit.
+        number: Of the version.
+        state: Of the snapshot in which the part is read.
+        write: Writes the files of a part.
+
+    Returns:
+        Whether there was such a part.
+
+    Raises:
+        Retry: The version has got another state, or is not written any more; the part does not count.
+    """
+    with control.transaction():
+        row = control.execute(
+            "select number from dataset_part where version = %s and state is distinct from %s"
+            " order by number limit 1 for update skip locked",
+            [number, state],
+        ).fetchone()
+        if row is None:
+            return False
+        parts = parts_of(control, number)
+        part = parts[row[0]]
+        written = write(part, parts)
+        recorded = control.execute(
+            """
+            with version as (
+                select number from dataset_version
+                 where number = %(version)s and state = %(state)s and stage = 'writing' for share
+            )
+            update dataset_part p
+               set state = %(state)s, rows_read = %(rows)s, files = %(files)s,
+                   file_node = pg_relation_filenode(to_regclass(%(table)s)),
+                   transaction = pg_current_xact_id()::text::bigint & 4294967295
+              from version where p.version = version.number and p.number = %(part)s
+            """,
+            {
+                "version": number,
+                "state": state,
+                "part": part.number,
+                "rows": written.rows_read,
+                "files": Jsonb(msgspec.to_builtins(written.files)),
+                "table": f"public.{part.media_type}",
+            },
+        ).rowcount
+        if not recorded:
+            raise Retry(f"version {number} has another state than that of part {part.number}.")
+    return True
+
+
+def _file_node(connection: Connection, table: str) -> int | None:
+    row = connection.execute("select pg_relation_filenode(to_regclass(%s))", [f"public.{table}"]).fetchone()
+    return row[0] if row else None

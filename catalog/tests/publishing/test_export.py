@@ -1,0 +1,200 @@
+"""What is published equals the table, odd values included."""
+
+import json
+import math
+
+import psycopg
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from upath import UPath
+
+from catalog.core.media import MEDIA_TYPES
+from catalog.data_refresh.normal_form import normal_form
+from catalog.database import sample_data
+from catalog.publishing import export
+from catalog.publishing.columns import TYPES
+from catalog.publishing.sensitive import Sensitive
+from catalog.publishing.tags import _tags, parse_tags
+from catalog.tests.aws_server import aws_server
+from catalog.tests.database.media import fill
+from catalog.tests.publishing.publisher import Publisher, comparable, table
+
+
+@pytest.mark.database
+@pytest.mark.parametrize(("pages", "least"), [(20, 10), (100_000, 100), (20, 10_000)])
+def test_the_dataset_equals_the_tables(dsn, catalog, tmp_path, pages, least):
+    sample_data.fill(catalog, "catalog", 3000, seed=3)
+    publisher = Publisher(dsn, tmp_path, pages, least)
+    publisher.run()
+    for media_type in MEDIA_TYPES:
+        found, wanted = publisher.rows(media_type), table(catalog, media_type)
+        assert len(wanted) > 250
+        assert found.keys() == wanted.keys()
+        for identifier, row in wanted.items():
+            seen, expected = comparable(found[identifier]), comparable(row)
+            if not isinstance(row["tags"], list) or any(not isinstance(t, dict) for t in row["tags"]):
+                seen.pop("tags"), expected.pop("tags")  # see test_tags_in_bulk_are_those_one_by_one
+            assert seen == expected
+
+
+@pytest.mark.database
+def test_odd_providers_and_times(catalog, publisher):
+    fill(catalog, 5, providers=("unknown", "a/b", "..", "A", "a", "x=y", "ünïcode", ""))
+    fill(catalog, 5, providers=("gone",))
+    catalog.execute("update image set provider = null where provider = 'gone'")
+    catalog.execute("update image set created_on = 'infinity' where provider = 'a'")
+    catalog.execute("update image set removed_from_source = true where foreign_identifier like '%3'")
+    publisher.run()
+    found = publisher.rows()
+    assert len(found) == 9 * 4
+    assert {row["provider"] for row in found.values()} == {
+        None, "unknown", "a/b", "..", "A", "a", "x=y", "ünïcode", ""
+    }  # fmt: skip
+    assert {row["created_on"] for row in found.values() if row["provider"] == "a"} == {None}
+    assert len(publisher.manifest()["providers"]) == 9
+
+
+@pytest.mark.database
+def test_memory_and_groups_do_not_depend_on_the_rows(dsn, catalog, tmp_path, monkeypatch):
+    """Small row groups and files: rows of several batches, and of several providers, are put together."""
+    monkeypatch.setattr(export, "BATCH_BYTES", 20_000)
+    fill(catalog, 300, providers=("a", "b", "c"))
+    with psycopg.connect(dsn, autocommit=True) as holder:
+        holder.execute("begin isolation level repeatable read, read only")
+        (name,) = holder.execute("select pg_export_snapshot()").fetchone()
+        connection = export.connect(export.conninfo_of(holder), name)
+        catalog.execute("delete from image")  # the snapshot still has them
+        writer = export.PartWriter(UPath(tmp_path), "image", 0, file_rows=120, group_rows=50)
+        written = writer.write(connection, psycopg.sql.SQL("true"))
+        connection.close()
+    assert written.rows_read == sum(file.rows for file in written.files) == 900
+    assert len(written.files) > 6
+    for file in written.files:
+        groups = export.pq.ParquetFile(tmp_path / file.path)
+        for number in range(groups.num_row_groups):
+            identifiers = groups.read_row_group(number)["identifier"].to_pylist()
+            assert identifiers == sorted(identifiers)
+
+
+@pytest.mark.database
+def test_a_part_that_fails_leaves_no_file_that_is_not_whole(dsn, catalog, publisher):
+    fill(catalog, 200)
+    publisher.begin()
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publisher.write(should_stop=stop)
+    assert not [name for name in publisher.files() if name.endswith(".partial")]
+    assert publisher.pointer() is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(0, 100) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["name", "provider", "accuracy", "x"]), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+TAG = st.fixed_dictionaries(
+    {"name": st.text(max_size=5)},
+    optional={"provider": st.none() | st.text(max_size=5), "accuracy": st.none() | st.floats(0, 100)},
+)
+
+
+@given(st.lists(st.none() | st.lists(TAG, max_size=4) | JSON, max_size=300), st.integers(0, 3))
+def test_tags_in_bulk_are_those_one_by_one(values, first):
+    texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
+    found = parse_tags(pa.array(texts, pa.string()).slice(first)).to_pylist()
+    assert found == pa.array([_tags(text) for text in texts[first:]], TYPES["tags"]).to_pylist()
+
+
+def test_tags_of_another_form():
+    texts = [
+        '["a", {"name": "b", "accuracy": "high"}, {"name": 5}, 7]',
+        '{"name": "c"}',
+        '[{"name":"d"}]',
+    ] * 90
+    assert parse_tags(pa.array(texts)).to_pylist()[:3] == [
+        [
+            {"name": "a", "provider": None, "accuracy": None},
+            {"name": "b", "provider": None, "accuracy": None},
+        ],
+        None,
+        [{"name": "d", "provider": None, "accuracy": None}],
+    ]
+    assert _tags('[{"name": "x", "accuracy": 1}]')[0]["accuracy"] == 1
+    assert math.isclose(parse_tags(pa.array(['[{"name": "x", "accuracy": 1}]']))[0][0]["accuracy"].as_py(), 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("a bad word", True),
+        ("BAD", True),
+        ("badly", False),
+        ("ＢＡＤ", True),
+        ("b\u00adad", True),
+        ("two  words", True),
+        ("two-words", True),
+        ("twowords", False),
+        ("不好的", True),
+        ("harmless", False),
+        (None, False),
+    ],
+)
+def test_sensitive_words(text, hidden):
+    find = Sensitive(["bad", "two words", "不好"], normal_form)
+    none, tags = pa.array([None], pa.string()), pa.array([None], TYPES["tags"])
+    given_text = pa.array([text], pa.string())
+    tagged = pa.array([[{"name": text}] if text else []], TYPES["tags"])
+    assert find(given_text, none, tags).to_pylist() == [hidden]
+    assert find(none, given_text, tags).to_pylist() == [hidden]
+    assert find(none, none, tagged).to_pylist() == [hidden]
+
+
+def test_tags_are_no_phrase_together():
+    tagged = pa.array([[{"name": "bad"}, {"name": "word"}]], TYPES["tags"])
+    none = pa.array([None], pa.string())
+    assert Sensitive(["name", "provider"], normal_form)(none, none, tagged).to_pylist() == [False]
+    assert Sensitive([f"t{n}" for n in range(5000)] + ["word"], normal_form)(none, none, tagged)[0].as_py()
+
+
+@pytest.mark.database
+def test_sensitive_records_are_left_out(catalog, publisher):
+    fill(catalog, 20)
+    catalog.execute("update image set title = 'so bad' where foreign_identifier = 'smk1'")
+    catalog.execute("""update image set meta_data = '{"description": "it is bad."}'
+                        where foreign_identifier = 'smk2'""")
+    catalog.execute("""update image set tags = '[{"name": "bad"}]' where foreign_identifier = 'flickr3'""")
+    publisher.begin()
+    publisher.write(sensitive=Sensitive(["bad"], normal_form))
+    publisher.publish()
+    found = {row["foreign_identifier"] for row in publisher.rows().values()}
+    assert len(found) == 37
+    assert not found & {"smk1", "smk2", "flickr3"}
+
+
+@pytest.mark.database
+@pytest.mark.enable_socket
+def test_object_storage(dsn, catalog):
+    import boto3
+
+    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "us-east-1"}
+    with aws_server() as address:
+        boto3.client("s3", endpoint_url=address, **keys).create_bucket(Bucket="published")
+        root = UPath("s3://published/dataset", endpoint_url=address, key="testing", secret="testing")
+        (root / "v1" / "theirs.txt").write_text("somebody else's")
+        fill(catalog, 30, providers=("flickr", "a/b"))
+        publisher = Publisher(dsn, root)
+        assert publisher.run("one") == 2
+        assert publisher.rows().keys() == table(catalog).keys()
+        assert [publisher.run(f"run {n}") for n in range(2)] == [3, 4]
+        assert publisher.delete_old(keep=1) == [2, 3]
+        assert publisher.pointer() == 4
+        assert publisher.rows().keys() == table(catalog).keys()
+        assert {path.name for path in root.iterdir()} == {"v1", "v4", "latest.json"}
