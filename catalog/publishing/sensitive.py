@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 
 DESCRIPTION = "meta_data ->> 'description'"  # the column that is read in addition
 _GROUP = 200  # terms of a regular expression
-_OUTSIDE = r"[^\p{L}\p{N}\p{M}_]"
+_OUTSIDE = r"[^\p{L}\p{N}\p{M}_]"  # a word
+_GAP = r"[^\p{L}\p{N}\p{M}_\x1e]+"  # between the words of a phrase, which is within one text
+_BETWEEN = "\x1e"  # texts
 
 
 class Sensitive:
@@ -36,8 +38,8 @@ class Sensitive:
         names = pa.ListArray.from_arrays(tags.offsets, tags.values.field("name"))
         texts = pc.binary_join_element_wise(
             *(pc.fill_null(texts, "") for texts in (titles, descriptions)),
-            pc.fill_null(pc.binary_join(names, "\n"), ""),
-            "\n",
+            pc.fill_null(pc.binary_join(names, _BETWEEN), ""),
+            _BETWEEN,
         )
         ascii_only = pc.string_is_ascii(texts)
         normal = pc.ascii_lower(texts)
@@ -52,7 +54,7 @@ class Sensitive:
 
 def _pattern(term: str) -> str:
     words = term.split()
-    text = rf"{_OUTSIDE}+".join(re.escape(word) for word in words)
+    text = _GAP.join(re.escape(word) for word in words)
     begin = "" if _without_spaces(words[0][0]) else f"(?:^|{_OUTSIDE})"
     end = "" if _without_spaces(words[-1][-1]) else f"(?:$|{_OUTSIDE})"
     return f"{begin}{text}{end}"

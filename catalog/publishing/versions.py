@@ -25,7 +25,7 @@ from catalog.publishing.parts import Part
 from catalog.publishing.storage import mark_of, read_pointer, versions_in
 
 log = logging.getLogger(__name__)
-STATES = 10  # snapshots of a version; parts that were written are lost each time at worst
+STATES = 100  # snapshots of a version: each costs the parts whose rows have changed since the one before
 _LOCK = "publish_dataset"
 ANEW = "trigger a new run; it takes the next number."
 

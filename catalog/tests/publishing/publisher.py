@@ -25,7 +25,7 @@ class Publisher:
         least: Mean number of rows in a range from which a provider is read by ranges.
     """
 
-    def __init__(self, dsn, root, pages=20, least=10):
+    def __init__(self, dsn, root, pages=4, least=2):
         self.dsn, self.root, self.pages, self.least = dsn, UPath(root), pages, least
 
     @contextmanager

@@ -29,5 +29,5 @@ def test_names_that_are_easily_confused():
 
 def test_only_our_names_are_versions():
     assert version_number(version_folder(12)) == 12
-    for name in ("v0", "v01", "V1", "v1x", "xv1", "v", "v-1", "v1\n", "1", "v１"):
+    for name in ("v0", "v01", "V1", "v1x", "xv1", "v", "v-1", "v1\n", "1", "v\uff11"):
         assert version_number(name) is None

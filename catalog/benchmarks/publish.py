@@ -1,0 +1,94 @@
+"""Publishing of the dataset compared with `COPY TO` (binary) of the same columns; memory and sizes.
+
+BENCH_ROWS (default: 500,000) generated images of 1 kB, with 10 tags on average. COPY and the publication run
+in turn, BENCH_ROUNDS times (default: 3), each in a separate process, the publication in BENCH_SESSIONS
+processes (default: 1). The best of each counts.
+"""
+
+import multiprocessing
+import os
+import resource
+import shutil
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from upath import UPath
+
+from catalog.database import sample_data, schema
+from catalog.local.postgres import Postgres
+from catalog.publishing import parts, versions, writing
+from catalog.publishing.export import query
+
+ROWS = int(os.environ.get("BENCH_ROWS", "500000"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
+SESSIONS = int(os.environ.get("BENCH_SESSIONS", "1"))
+
+
+def copy(dsn: str) -> tuple[float, int]:
+    """Return the seconds that COPY takes, and the bytes that it sends."""
+    began, size = time.perf_counter(), 0
+    statement = query("image", sql.SQL("not removed_from_source"))
+    whole = sql.SQL("copy ({}) to stdout (format binary)").format(statement)
+    with psycopg.connect(dsn) as connection, connection.cursor() as cursor, cursor.copy(whole) as out:
+        for data in out:
+            size += len(data)
+    return time.perf_counter() - began, size
+
+
+def publish(dsn: str, root: str, number: int) -> tuple[float, int]:
+    """Write parts; return the seconds, and the peak memory in kB."""
+    began = time.perf_counter()
+    with psycopg.connect(dsn, autocommit=True) as control, psycopg.connect(dsn, autocommit=True) as holder:
+        writing.write_parts(control, holder, UPath(root), number)
+    return time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def main() -> None:
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    folder.chmod(0o755)
+    server = Postgres(folder / "pg", "bench", durable=False)
+    context = multiprocessing.get_context("spawn")
+    try:
+        server.start(("bench",))
+        dsn, root = server.dsn("bench"), str(folder / "dataset")
+        schema.upgrade(dsn)
+        best_copy, best, memory, sent = float("inf"), float("inf"), 0, 0
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            sample_data.fill(connection, "catalog", ROWS)
+            connection.execute("vacuum analyze image")
+            for turn in range(ROUNDS):
+                with ProcessPoolExecutor(1, context) as pool:
+                    seconds, sent = pool.submit(copy, dsn).result()
+                best_copy = min(best_copy, seconds)
+                version = versions.begin(
+                    connection,
+                    UPath(root),
+                    f"run {turn}",
+                    {},
+                    lambda: parts.plan(connection, ["image"], pages=parts.PAGES // 8),
+                )
+                with ProcessPoolExecutor(SESSIONS, context) as pool:
+                    done = [pool.submit(publish, dsn, root, version.number) for _ in range(SESSIONS)]
+                    found = [one.result() for one in done]
+                best = min(best, max(seconds for seconds, _ in found))
+                memory = max(memory, *(kilobytes for _, kilobytes in found))
+            files = versions.files_of(connection, versions.read(connection, version.number))
+        rows, size = sum(file.rows for file in files), sum(file.bytes for file in files)
+        print(f"{rows:,} rows, {sent / 1e6:,.0f} MB as COPY sends them")
+        print(f"COPY TO (binary)       {rows / best_copy:>10,.0f} rows/s")
+        print(
+            f"publication, {SESSIONS} tasks   {rows / best:>10,.0f} rows/s  x {best_copy / best:.2f} of COPY"
+            f"  {memory / 1000:,.0f} MB each"
+        )
+        print(f"Parquet: {len(files)} files, {size / 1e6:,.0f} MB, {size / rows:.0f} bytes a row")
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

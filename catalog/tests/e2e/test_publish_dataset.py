@@ -1,0 +1,91 @@
+"""`publish_dataset` through the real scheduler: a run that is killed in the middle, and a second one."""
+
+import json
+import signal
+
+import pyarrow.parquet as pq
+import pytest
+
+from catalog.tests.database.media import IMAGES
+from catalog.tests.publishing.publisher import comparable, table
+from catalog.tests.waiting import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket, pytest.mark.timeout(900)]
+DAG = "publish_dataset"
+PROVIDER = "made_up/dataset"
+
+
+@pytest.fixture
+def dataset(bench, tmp_path):
+    """The folder of the dataset, with images of a provider that only this test has."""
+    root = tmp_path / "dataset"
+    with (
+        bench.variable("DATASET_STORAGE", f"file://{root}"),
+        bench.variable("DATASET_INCLUDE_SENSITIVE", "true"),
+        bench.variable("DATASET_TASKS", "1"),
+        bench.catalog() as connection,
+    ):
+        try:
+            connection.execute(IMAGES.format(rows=300, providers=f"'{PROVIDER}'"))
+            yield root
+        finally:
+            connection.execute("delete from image where provider = %s", [PROVIDER])
+            connection.execute("delete from dataset_version where root like %s", [f"%{root}"])
+
+
+def pointer(root):
+    return json.loads((root / "latest.json").read_text())["version"]
+
+
+def published(root):
+    """Return the records of our provider in the newest version."""
+    files = list(root.glob(f"v{pointer(root)}/image/made_up~2fdataset/*.parquet"))
+    rows = [row for file in files for row in pq.ParquetFile(file).read().to_pylist()]
+    return {row["identifier"]: comparable(row) for row in rows}
+
+
+def ours(connection):
+    return {key: comparable(row) for key, row in table(connection).items() if row["provider"] == PROVIDER}
+
+
+def test_the_dataset_is_published(bench, dataset):
+    bench.slack.clear()
+    with bench.catalog() as connection, bench.catalog() as locker:
+        run_id = bench.api.trigger(DAG, {})
+        query = "select number from dataset_version where run_id = %s"
+        (number,) = until(lambda: connection.execute(query, [run_id]).fetchone())
+        with locker.transaction():
+            # While its parts of images are locked, the task writes the others and waits.
+            locker.execute(
+                "select from dataset_part where version = %s and media_type = 'image' for update", [number]
+            )
+            written = "select number from dataset_part where version = %s and state is not null"
+            until(lambda: connection.execute(written, [number]).fetchone())
+            bench.process_behind("true").send_signal(signal.SIGKILL)
+            assert not (dataset / "latest.json").exists()
+        assert bench.api.wait(DAG, run_id, 400) == "success", bench.tasks(DAG, run_id)
+        tries = {t["task_id"]: t["try_number"] for t in bench.api.tasks(DAG, run_id)}
+        assert tries["write_parts"] == 2
+        assert published(dataset) == ours(connection)
+        assert len(ours(connection)) == 300
+        assert connection.execute(
+            "select state from dataset_version where run_id = %s", [run_id]
+        ).fetchone() == (2,)
+
+        connection.execute(
+            "update image set title = 'new', updated_on = now() where provider = %s and title like '%%1'",
+            [PROVIDER],
+        )
+        run_id, state = bench.run(DAG, {}, timeout=400)
+        assert state == "success", bench.tasks(DAG, run_id)
+        assert pointer(dataset) == number + 1
+        assert published(dataset) == ours(connection)
+        (changed,) = dataset.glob(f"v{number + 1}/changes/image-*.parquet")
+        found = {
+            row["identifier"] for row in pq.read_table(changed).to_pylist() if row["change"] == "changed"
+        }
+        assert {key for key, row in ours(connection).items() if row["title"] == "new"} <= found
+    reports = [m["text"] for m in bench.slack if m["username"] == "Dataset"]
+    assert len(reports) == 2
+    assert f"Version {number + 1}" in reports[-1]
+    assert "image: " in reports[-1]

@@ -1,0 +1,557 @@
+"""Versions: one state each, published last, and nothing that others own or readers use is touched."""
+
+import hashlib
+import json
+import signal
+from pathlib import Path
+
+import psycopg
+import pyarrow.parquet as pq
+import pytest
+
+from catalog.core.errors import Fatal, Interrupted, Refused, Retry
+from catalog.publishing import changes, release, storage, versions
+from catalog.publishing.export import Written
+from catalog.publishing.paths import POINTER
+from catalog.tests.database.media import fill, killed_until_done
+from catalog.tests.publishing.publisher import Publisher, table
+
+pytestmark = pytest.mark.database
+WORKER = """
+import sys
+import adbc_driver_postgresql.dbapi, pyarrow.json
+from catalog.tests.publishing.publisher import Publisher
+publisher = Publisher(sys.argv[1], {root!r}, pages=5)
+publisher.begin()
+print("begins", flush=True)
+publisher.write()
+publisher.compare()
+publisher.publish()
+print("done", flush=True)
+"""
+
+
+class Killed(BaseException):
+    """Stands for a kill at some place: nothing after it happens."""
+
+
+def kill(*_, **__):
+    raise Killed
+
+
+def stop_after(parts):
+    """Return a `should_stop` that is true after a number of calls, about one for each part."""
+    calls = iter(range(10_000))
+    return lambda: next(calls) > 2 * parts
+
+
+def stages(catalog):
+    return dict(catalog.execute("select number, stage from dataset_version order by 1").fetchall())
+
+
+def whole(catalog, number=1):
+    """Return part → files of the parts that are written."""
+    rows = catalog.execute(
+        "select number, files from dataset_part where version = %s and state is not null", [number]
+    ).fetchall()
+    return {part: [file["path"] for file in files] for part, files in rows}
+
+
+def checked(publisher, catalog):
+    """Check that the newest version equals the table."""
+    assert publisher.rows().keys() == table(catalog).keys()
+
+
+def test_versions_follow_each_other(catalog, publisher):
+    fill(catalog, 50)
+    assert [publisher.run(f"run {n}") for n in range(5)] == [1, 2, 3, 4, 5]
+    assert publisher.pointer() == 5
+    assert publisher.delete_old(keep=2) == [1, 2, 3]
+    assert stages(catalog) == {1: "deleted", 2: "deleted", 3: "deleted", 4: "published", 5: "published"}
+    assert {name.split("/")[0] for name in publisher.files()} == {"v4", "v5", POINTER}
+    assert publisher.delete_old(keep=2) == []
+    checked(publisher, catalog)
+
+
+def test_killed_again_and_again(dsn, catalog, tmp_path):
+    fill(catalog, 300)
+    root = str(tmp_path / "dataset")
+    assert killed_until_done(WORKER.format(root=root), dsn, signal.SIGKILL) > 0
+    publisher = Publisher(dsn, root)
+    assert publisher.pointer() == 1
+    checked(publisher, catalog)
+    listed = {f"v1/{file['path']}" for file in publisher.manifest()["files"]}
+    assert {name for name in publisher.files() if name.endswith(".parquet")} == listed
+
+
+def test_a_cleared_task_writes_only_what_is_missing(catalog, publisher):
+    fill(catalog, 300)
+    publisher.begin()
+    with pytest.raises(Interrupted):
+        publisher.write(should_stop=stop_after(3))
+    before = whole(catalog)
+    assert 1 < len(before) < len(versions.parts_of(catalog, 1))
+    publisher.begin()
+    publisher.write()
+    after = whole(catalog)
+    assert {part: after[part] for part in before} == before
+    publisher.publish()
+    checked(publisher, catalog)
+
+
+# The snapshot ends with the only session, so the parts are of two states.
+def test_parts_whose_rows_have_changed_are_written_anew_in_the_new_state(catalog, publisher):
+    fill(catalog, 300)
+    publisher.begin()
+    with pytest.raises(Interrupted):
+        publisher.write(should_stop=stop_after(4))
+    before = whole(catalog)
+    part, other = sorted(before)[1:3]
+    one, two = (
+        pq.read_table(publisher.root / "v1" / before[n][0], columns=["identifier"]).to_pylist()[0][
+            "identifier"
+        ]
+        for n in (part, other)
+    )
+    catalog.execute("update image set title = 'changed' where identifier = %s", [one])
+    catalog.execute("delete from image where identifier = %s", [two])
+    publisher.write()
+    after = whole(catalog)
+    assert not set(after[part]) & set(before[part])
+    assert not set(after[other]) & set(before[other])
+    kept = set(before) - {part, other}
+    assert {n: after[n] for n in kept} == {n: before[n] for n in kept}
+    publisher.publish()
+    checked(publisher, catalog)
+    assert publisher.rows()[one]["title"] == "changed"
+    assert publisher.manifest()["snapshot"]["number"] == 2
+    listed = {f"v1/{file['path']}" for file in publisher.manifest()["files"]}
+    assert {name for name in publisher.files() if name.endswith(".parquet")} == listed
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "update dataset_part set transaction = 1",  # as after a restore of a dump
+        "cluster image using image_identifier_key",  # rows are on other pages
+    ],
+)
+def test_parts_are_not_taken_over_if_nothing_is_known_about_them(catalog, publisher, damage):
+    fill(catalog, 300)
+    publisher.begin()
+    with pytest.raises(Interrupted):
+        publisher.write(should_stop=stop_after(4))
+    before = {path for files in whole(catalog).values() for path in files if path.startswith("image/")}
+    catalog.execute(damage)
+    publisher.write()
+    after = {path for files in whole(catalog).values() for path in files}
+    assert before
+    assert not before & after
+    publisher.publish()
+    checked(publisher, catalog)
+
+
+def test_sessions_share_one_state(catalog, publisher):
+    fill(catalog, 300)
+    publisher.begin()
+    wanted = table(catalog)
+    with (
+        publisher.connected() as control,
+        publisher.connected() as holder,
+        versions.shared_state(control, holder, 1) as (state, _),
+    ):
+        catalog.execute("update image set title = 'later'")
+        fill(catalog, 5, providers=("new",))
+        publisher.write()  # another session, which begins later
+        assert state == 1
+    publisher.publish()
+    found = publisher.rows()
+    assert found.keys() == wanted.keys()
+    assert "later" not in {row["title"] for row in found.values()}
+    assert publisher.manifest()["snapshot"]["number"] == 1
+
+
+def test_a_part_of_another_state_is_not_recorded(catalog, publisher):
+    fill(catalog, 100)
+    publisher.begin()
+    with publisher.connected() as control, publisher.connected() as holder:
+        with versions.shared_state(control, holder, 1) as (state, _):
+            pass  # the snapshot ends here, but the session works on, as one does that was declared dead
+
+        def write(part, parts):
+            catalog.execute("update dataset_version set state = state + 1")
+            return Written([], 0)
+
+        with pytest.raises(Retry, match="another state"):
+            versions.write_next(control, 1, state, write)
+    assert whole(catalog) == {}
+
+
+def test_parts_of_two_states_are_not_published(catalog, publisher):
+    fill(catalog, 100)
+    publisher.begin()
+    publisher.write()
+    catalog.execute("update dataset_part set state = state + 1 where number = 1")
+    with pytest.raises(Retry, match="another state"):
+        publisher.publish()
+    assert publisher.pointer() is None
+
+
+def test_a_snapshot_that_is_lost_too_often(catalog, publisher, monkeypatch):
+    fill(catalog, 100)
+    publisher.begin()
+    monkeypatch.setattr(versions, "STATES", 2)
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            publisher.write(should_stop=lambda: True)
+    with pytest.raises(Fatal, match="trigger a new run"):
+        publisher.write()
+
+
+def test_providers_that_appear_after_the_plan_are_published(catalog, publisher):
+    fill(catalog, 100)
+    publisher.least = 1000
+    publisher.begin()
+    fill(catalog, 5, providers=("new",))
+    catalog.execute("insert into image select * from image where false")
+    catalog.execute("update image set provider = null where foreign_identifier = 'new1'")
+    publisher.write()
+    publisher.publish()
+    checked(publisher, catalog)
+
+
+# Trap: killed between the pointer and the table.
+@pytest.mark.parametrize("how", ["cleared", "a new run"])
+def test_a_version_whose_pointer_was_written_is_published(catalog, publisher, monkeypatch, how):
+    fill(catalog, 100)
+    publisher.begin()
+    publisher.write()
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "note_published", kill)
+        with pytest.raises(Killed):
+            publisher.publish()
+    assert (publisher.pointer(), stages(catalog)) == (1, {1: "writing"})
+    before = publisher.files()
+    if how == "cleared":
+        publisher.begin()
+        publisher.write()
+        publisher.compare()
+        assert publisher.publish()["rows"] == {"audio": 0, "image": 200}
+        assert publisher.delete_old() == []
+    else:
+        assert publisher.begin("other").number == 2
+        assert publisher.delete_old() == []
+    assert stages(catalog)[1] == "published"
+    assert publisher.files() == before
+
+
+def test_killed_before_the_pointer(catalog, publisher, monkeypatch):
+    fill(catalog, 100)
+    publisher.run("one")
+    publisher.begin("two")
+    publisher.write("two")
+    publisher.compare("two")
+    with monkeypatch.context() as patch:
+        patch.setattr(release, "write_pointer", kill)
+        with pytest.raises(Killed):
+            publisher.publish("two")
+    assert (publisher.pointer(), stages(catalog)) == (1, {1: "published", 2: "writing"})
+    assert publisher.publish("two")["version"] == 2
+    assert publisher.pointer() == 2
+
+
+def test_a_run_that_a_newer_one_has_replaced_does_not_go_on(catalog, publisher):
+    fill(catalog, 300)
+    publisher.begin("one")
+    with pytest.raises(Interrupted):
+        publisher.write("one", should_stop=stop_after(3))
+    assert publisher.run("two") == 2
+    for step in (publisher.begin, publisher.write, publisher.publish):
+        with pytest.raises(Fatal, match="trigger a new run"):
+            step("one")
+    assert publisher.delete_old() == [1]
+    assert {name.split("/")[0] for name in publisher.files()} == {"v2", POINTER}
+    with (
+        publisher.connected() as control,
+        publisher.connected() as holder,
+        pytest.raises(Refused, match="deleted"),
+        versions.shared_state(control, holder, 1),
+    ):
+        pass
+
+
+# Traps: a database that was restored knows less than the storage.
+@pytest.mark.parametrize("known", [True, False], ids=["cleared", "new"])
+def test_after_a_restore_nothing_that_is_published_is_touched(catalog, publisher, known):
+    fill(catalog, 100)
+    publisher.begin("run")
+    catalog.execute("create table backup as select * from dataset_version")
+    publisher.write("run")
+    publisher.publish("run")
+    for number in range(2, 5):
+        publisher.run(f"run {number}")
+    before = publisher.files()
+    catalog.execute("delete from dataset_version")
+    if known:  # the backup knows version 1 as unfinished, without parts
+        catalog.execute("insert into dataset_version select * from backup")
+        assert publisher.begin("run").stage == "published"
+        assert stages(catalog) == {1: "published"}
+    assert publisher.begin("new").number == 5
+    assert publisher.files() == before
+    publisher.write("new")
+    publisher.compare("new")
+    publisher.publish("new")
+    assert publisher.delete_old(keep=4) == [1]
+    checked(publisher, catalog)
+    assert all(publisher.files()[name] == before[name] for name in before if name.startswith(("v2", "v4")))
+
+
+def test_after_a_restore_a_cleared_run_does_not_write_below_the_pointer(catalog, publisher):
+    fill(catalog, 100)
+    publisher.begin("run")
+    pointer = storage.Pointer(3, "v3", "a token", "", "2026-01-01", storage.FORMAT)
+    Path(publisher.root.path, "v1").mkdir(parents=True)
+    storage.write_pointer(publisher.root, pointer)
+    for step in (publisher.begin, publisher.write, publisher.compare, publisher.publish):
+        with pytest.raises(Fatal, match="probably restored"):
+            step("run")
+    assert publisher.begin("new").number == 4
+
+
+def test_a_pointer_that_moves_meanwhile_is_not_replaced(catalog, publisher, monkeypatch):
+    fill(catalog, 100)
+    publisher.begin()
+    publisher.write()
+    real = storage.store_bytes
+
+    def overtaken(*given):
+        storage.write_pointer(publisher.root, storage.Pointer(7, "v7", "t", "", "2026-01-01", storage.FORMAT))
+        return real(*given)
+
+    monkeypatch.setattr(release, "store_bytes", overtaken)
+    with pytest.raises(Fatal, match="version 7 meanwhile"):
+        publisher.publish()
+    assert publisher.pointer() == 7
+
+
+# Trap: only what is ours is deleted.
+def test_what_is_not_ours_stays(catalog, publisher):
+    fill(catalog, 100)
+    theirs = {
+        "v1/data.csv": b"theirs",
+        "v2/manifest.json": b'{"version": 2, "format": "other"}',
+        "v3/manifest.json": b"not JSON",
+        "v03/a": b"",
+        "v4x/a": b"",
+        "versions/v5/a": b"",
+        "notes.txt": b"",
+    }
+    for name, data in theirs.items():
+        path = Path(publisher.root.path, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    assert [publisher.run(f"run {n}") for n in range(3)] == [4, 5, 6]
+    assert publisher.delete_old(keep=1) == [4, 5]
+    assert {name: data for name, data in publisher.files().items() if name in theirs} == theirs
+    catalog.execute("delete from dataset_version")  # ours by the manifest alone
+    assert publisher.run("another") == 7
+    assert publisher.delete_old(keep=1) == [6]
+    assert {name: data for name, data in publisher.files().items() if name in theirs} == theirs
+    checked(publisher, catalog)
+
+
+def test_a_version_of_the_same_number_in_another_database_stays(catalog, publisher):
+    """A database restored to before a version, whose number an abandoned one of ours has."""
+    fill(catalog, 100)
+    assert [publisher.run(f"run {n}") for n in range(3)] == [1, 2, 3]
+    catalog.execute("update dataset_version set stage = 'abandoned', token = gen_random_uuid()")
+    assert publisher.delete_old(keep=3) == []
+    assert {name.split("/")[0] for name in publisher.files()} == {"v1", "v2", "v3", POINTER}
+
+
+def test_an_interrupted_deletion_goes_on(catalog, publisher, monkeypatch):
+    fill(catalog, 100)
+    for n in range(3):
+        publisher.run(f"run {n}")
+    catalog.execute("delete from dataset_version")
+    deleted = []
+
+    def two_files(folder, name):
+        deleted.append(name)
+        if len(deleted) == 3:
+            raise Killed
+        Path((folder / name).path).unlink()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "delete_file", two_files)
+        with pytest.raises(Killed):
+            publisher.delete_old(keep=1)
+    assert publisher.delete_old(keep=1) == [1, 2]
+    checked(publisher, catalog)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"theirs", b'{"version": 1, "folder": "v1"}'])
+def test_a_pointer_that_is_not_ours_is_not_replaced(catalog, publisher, content):
+    fill(catalog, 10)
+    path = Path(publisher.root.path, POINTER)
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(Fatal, match="not a pointer of this dataset"):
+        publisher.begin()
+    assert path.read_bytes() == content
+    assert stages(catalog) == {}
+
+
+def test_a_pointer_whose_version_is_gone(catalog, publisher):
+    fill(catalog, 10)
+    publisher.run("one")
+    Path(publisher.root.path, "v1", "manifest.json").unlink()
+    publisher.begin("two")
+    publisher.write("two")
+    with pytest.raises(Fatal, match="Restore the folder"):
+        publisher.compare("two")
+
+
+# Trap: nothing, or far less than before.
+def test_an_empty_catalog_is_not_published(catalog, publisher):
+    publisher.begin()
+    publisher.write()
+    with pytest.raises(Fatal, match="no records to publish"):
+        publisher.publish()
+    assert publisher.pointer() is None
+    fill(catalog, 10)
+    publisher.run("two")
+    catalog.execute("delete from image")
+    publisher.begin("three")
+    publisher.write("three")
+    publisher.compare("three")
+    with pytest.raises(Fatal, match="no records to publish"):
+        publisher.publish("three", accept_shrinkage=True)
+    assert publisher.pointer() == 2
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ("delete from image where foreign_identifier like '%7'", None),
+        ("delete from image where foreign_identifier similar to '%(7|8)'", "2,400 records, 3,000 are"),
+        ("delete from image where provider = 'small'", "0 records of small, 1,000 are published"),
+    ],
+)
+def test_a_loss_is_refused_and_accepted(catalog, publisher, loss, message):
+    if message and "small" in message:
+        fill(catalog, 10_000, providers=("flickr",))
+        fill(catalog, 1000, providers=("small",))
+    else:
+        fill(catalog, 3000, providers=("flickr",))
+    publisher.least, publisher.pages = 10_000, 100_000
+    publisher.run("one")
+    catalog.execute(loss)
+    publisher.begin("two")
+    publisher.write("two")
+    publisher.compare("two")
+    if message:
+        with pytest.raises(Fatal, match=message):
+            publisher.publish("two")
+        assert publisher.pointer() == 1
+        checkpoint = publisher.files()
+        assert "v2/manifest.json" not in checkpoint
+    publisher.publish("two", accept_shrinkage=bool(message))
+    assert publisher.pointer() == 2
+    checked(publisher, catalog)
+
+
+def test_a_file_that_is_lost_is_written_again(catalog, publisher):
+    fill(catalog, 100)
+    publisher.begin()
+    publisher.write()
+    lost = Path(publisher.root.path, "v1", next(files[0] for files in whole(catalog).values() if files))
+    lost.write_bytes(lost.read_bytes()[:-1])
+    with pytest.raises(Retry, match="clear write_parts"):
+        publisher.publish()
+    publisher.write()
+    publisher.publish()
+    checked(publisher, catalog)
+
+
+def test_the_change_set(catalog, publisher):
+    fill(catalog, 400)
+    publisher.run("one")
+    keys = [key for (key,) in catalog.execute("select identifier::text from image order by 1")]
+    catalog.execute("update image set updated_on = now() where identifier = any(%s)", [keys[:7]])
+    catalog.execute("delete from image where identifier = any(%s)", [keys[10:15]])
+    catalog.execute("update image set removed_from_source = true where identifier = %s", [keys[20]])
+    fill(catalog, 3, providers=("new",))
+    publisher.run("two")
+    made = publisher.manifest()["changes"]
+    assert made["against"] == 1
+    assert (made["added"], made["changed"], made["removed"]) == (
+        {"audio": 0, "image": 3},
+        {"audio": 0, "image": 7},
+        {"audio": 0, "image": 6},
+    )
+    found = pq.read_table(publisher.root / "v2" / made["files"]["image"]["path"]).to_pylist()
+    by_kind = {
+        kind: {r["identifier"] for r in found if r["change"] == kind} for kind in ("changed", "removed")
+    }
+    assert by_kind == {"changed": set(keys[:7]), "removed": {*keys[10:15], keys[20]}}
+    assert len(found) == 16
+
+
+@pytest.mark.parametrize("bucket_rows", [1, 100, 10**6])
+def test_the_change_set_does_not_depend_on_buckets(catalog, publisher, bucket_rows, monkeypatch):
+    fill(catalog, 100)
+    publisher.run("one")
+    before = set(table(catalog))
+    catalog.execute("delete from image where foreign_identifier like '%3'")
+    fill(catalog, 30, providers=("new",))
+    publisher.begin("two")
+    publisher.write("two")
+    monkeypatch.setattr(changes.compare, "__defaults__", (bucket_rows,))
+    found = publisher.compare("two")
+    path = publisher.root / "v2" / found.files["image"].path
+    rows = {row["identifier"]: row["change"] for row in pq.read_table(path).to_pylist()}
+    now = set(table(catalog))
+    assert rows == dict.fromkeys(now - before, "added") | dict.fromkeys(before - now, "removed")
+
+
+def test_a_change_set_of_another_state_is_not_published(catalog, publisher):
+    fill(catalog, 100)
+    publisher.run("one")
+    publisher.begin("two")
+    publisher.write("two")
+    with pytest.raises(Retry, match="change set"):
+        publisher.publish("two")
+    publisher.compare("two")
+    catalog.execute("""update dataset_version set changes = changes || '{"state": 0}' where number = 2""")
+    with pytest.raises(Retry, match="change set"):
+        publisher.publish("two")
+    publisher.compare("two")
+    publisher.publish("two")
+
+
+def test_the_manifest_and_the_card(catalog, publisher):
+    fill(catalog, 30, providers=("flickr", "a|b"))
+    catalog.execute("update image set license = 'cc0', license_version = '1.0' where provider = 'flickr'")
+    publisher.run()
+    manifest = publisher.manifest()
+    assert [
+        (one["source"], one["license"], one["license_url"], one["rows"]) for one in manifest["licenses"]
+    ] == [
+        ("a|b", "by", "https://creativecommons.org/licenses/by/4.0/", 30),
+        ("flickr", "cc0", "https://creativecommons.org/publicdomain/zero/1.0/", 30),
+    ]
+    card = (publisher.root / "v1" / "README.md").read_text()
+    assert "| image | a\\|b | by 4.0 | 30 |" in card
+    assert "[cc0 1.0](https://creativecommons.org/publicdomain/zero/1.0/) | 30 |" in card
+    pointer = json.loads((publisher.root / POINTER).read_text())
+    data = (publisher.root / "v1" / "manifest.json").read_bytes()
+    assert pointer["manifest_sha256"] == hashlib.sha256(data).hexdigest()
+
+
+def test_a_password_is_passed_on(dsn):
+    from catalog.publishing.export import conninfo_of
+
+    with psycopg.connect(dsn) as connection:
+        given = psycopg.conninfo.conninfo_to_dict(conninfo_of(connection))
+    assert given["password"] == psycopg.conninfo.conninfo_to_dict(dsn)["password"]
