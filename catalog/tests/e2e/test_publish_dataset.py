@@ -6,6 +6,7 @@ import signal
 import pyarrow.parquet as pq
 import pytest
 
+from catalog.local.runs import unpaused
 from catalog.tests.database.media import IMAGES
 from catalog.tests.publishing.publisher import comparable, table
 from catalog.tests.waiting import until
@@ -23,6 +24,7 @@ def dataset(bench, tmp_path):
         bench.variable("DATASET_STORAGE", f"file://{root}"),
         bench.variable("DATASET_INCLUDE_SENSITIVE", "true"),
         bench.variable("DATASET_TASKS", "1"),
+        unpaused(bench.api, [DAG], print),
         bench.catalog() as connection,
     ):
         try:
