@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 import msgspec
@@ -158,7 +158,7 @@ def versions_in(root: UPath) -> list[int]:
     """Return the numbers of all folders that are named like a version, in ascending order."""
     root.fs.invalidate_cache()
     try:
-        names = [child.name for child in root.iterdir()]
+        names = [PurePosixPath(child).name for child in root.fs.ls(root.path, detail=False)]
     except FileNotFoundError:
         return []
     return sorted(number for name in names if (number := version_number(name)))

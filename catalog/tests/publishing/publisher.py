@@ -26,7 +26,8 @@ class Publisher:
     """
 
     def __init__(self, dsn, root, pages=4, least=2):
-        self.dsn, self.root, self.pages, self.least = dsn, UPath(root), pages, least
+        self.dsn, self.pages, self.least = dsn, pages, least
+        self.root = root if isinstance(root, UPath) and root.protocol == "s3" else UPath(f"file://{root}")
 
     @contextmanager
     def connected(self):
