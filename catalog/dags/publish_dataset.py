@@ -67,7 +67,7 @@ def begin_version(dag_run: DagRun = GIVEN) -> list[int]:
     return list(range(1, min(value_of(DATASET_TASKS), len(planned)) + 1))
 
 
-@task(map_index_template="{{ task.op_kwargs.session }}")
+@task(map_index_template="session {{ task.op_kwargs.session }}")
 def write_parts(session: int, dag_run: DagRun = GIVEN) -> int:
     """Write parts, together with the other sessions; return the number of rows that this one has read."""
     from catalog.data_refresh.normal_form import normal_form
