@@ -69,7 +69,7 @@ def main() -> None:
                     UPath(root),
                     f"run {turn}",
                     {},
-                    lambda: parts.plan(connection, ["image"], pages=parts.PAGES // 8),
+                    lambda: parts.plan(connection, ["image"], pages=parts.PAGES // (2 * SESSIONS)),
                 )
                 with ProcessPoolExecutor(SESSIONS, context) as pool:
                     done = [pool.submit(publish, dsn, root, version.number) for _ in range(SESSIONS)]

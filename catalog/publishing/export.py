@@ -27,8 +27,8 @@ from catalog.publishing.storage import new_attempt, store_file
 from catalog.publishing.tags import parse_tags
 
 FILE_ROWS = 1_000_000  # from which a file is full
-GROUP_ROWS = 24_000  # from which a row group is written; a batch of rows of one provider has more
-BATCH_BYTES = 32 << 20  # that the driver collects for a batch
+GROUP_ROWS = 24_000  # from which a row group is written
+BATCH_BYTES = 8 << 20  # that the driver collects for a batch
 _COMPRESSION = 3  # level of zstd
 # Columns whose values repeat: the others would fill a dictionary and then be written without one.
 _REPEATING = frozenset(
