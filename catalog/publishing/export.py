@@ -83,7 +83,7 @@ def connect(conninfo: str, snapshot: str) -> Any:
     Returns:
         An ADBC connection in a transaction.
     """
-    from adbc_driver_postgresql import dbapi  # type: ignore[import-untyped]
+    from adbc_driver_postgresql import dbapi
 
     connection = dbapi.connect(conninfo, autocommit=False)
     try:

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0010"
-down_revision = "0009"
+revision = "0012"
+down_revision = "0011"
 # Existing table or view → the strongest lock on it, and for how long.
 LOCKS: dict[str, str] = {}  # all of it is new
 
