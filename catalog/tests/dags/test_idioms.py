@@ -82,9 +82,10 @@ def test_names_of_mapped_tasks_use_arguments_that_the_tasks_have(tasks):
 
 
 def declared():
-    from catalog.dags.common.assets import API, CATALOG, FILTERED, INDEX, POPULARITY
+    from catalog.dags.common.assets import API, CATALOG, DATASET, FILTERED, INDEX, POPULARITY
 
-    return [asset for assets in (CATALOG, POPULARITY, API, INDEX, FILTERED) for asset in assets.values()]
+    families = (CATALOG, POPULARITY, API, INDEX, FILTERED)
+    return [*(asset for assets in families for asset in assets.values()), DATASET]
 
 
 def names(assets):
@@ -95,9 +96,20 @@ def test_assets_have_names_and_addresses_that_stay():
     """Airflow refuses a second asset with one of these names or URIs, and fails the tasks that declare it."""
     assert {(asset.name, asset.uri) for asset in declared()} == {
         (name, f"x-catalog://{name}")
-        for m in MEDIA_TYPES
-        for name in (f"catalog/{m}", f"popularity/{m}", f"api/{m}", f"index/{m}", f"index/{m}-filtered")
+        for name in ["dataset/catalog", *(n for m in MEDIA_TYPES for n in own(m))]
     }
+
+
+def own(media_type):
+    """Return the names of the assets of one media type."""
+    index = f"index/{media_type}"
+    return [
+        f"catalog/{media_type}",
+        f"popularity/{media_type}",
+        f"api/{media_type}",
+        index,
+        f"{index}-filtered",
+    ]
 
 
 def test_no_other_asset_is_used_and_none_schedules_a_dag(dagbag, tasks):
@@ -127,14 +139,14 @@ def test_every_load_of_a_provider_writes_the_catalog(dagbag, name):
 
 
 def test_the_lineage_of_each_media_type_is_complete(tasks):
-    """From the loads to the filtered index, through tasks that have both an inlet and an outlet."""
+    """From the loads to the filtered index and the dataset, through tasks with both an inlet and an outlet."""
     for m in MEDIA_TYPES:
         reached = {f"catalog/{m}"}
         while more := {
             name for task in tasks if names(task.inlets) & reached for name in names(task.outlets) - reached
         }:
             reached |= more
-        assert reached == {f"catalog/{m}", f"popularity/{m}", f"api/{m}", f"index/{m}", f"index/{m}-filtered"}
+        assert reached == {"dataset/catalog", *own(m)}
 
 
 def test_tasks_lead_to_their_page_of_the_dashboard(dagbag, monkeypatch):
