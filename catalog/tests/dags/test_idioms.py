@@ -139,7 +139,7 @@ def test_every_load_of_a_provider_writes_the_catalog(dagbag, name):
 
 
 def test_the_lineage_of_each_media_type_is_complete(tasks):
-    """From the loads to the filtered index and the dataset, through tasks with both an inlet and an outlet."""
+    """From the loads to the filtered index and the dataset, through tasks with an inlet and an outlet."""
     for m in MEDIA_TYPES:
         reached = {f"catalog/{m}"}
         while more := {
