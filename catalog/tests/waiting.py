@@ -1,8 +1,10 @@
-"""Waiting for a condition."""
+"""Waiting for a condition, and for the end of a session."""
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import psycopg
 
 Value = TypeVar("Value")
 
@@ -19,3 +21,14 @@ def until(condition: Callable[[], Value], seconds: float = 60) -> Value:
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
     return value
+
+
+def terminate(connection: psycopg.Connection[Any], pid: int) -> None:
+    """End a session of the server, and wait until it has ended.
+
+    Args:
+        connection: Another connection to the server.
+        pid: Process id of the session's backend.
+    """
+    assert connection.execute("select pg_terminate_backend(%s)", [pid]).fetchone() == (True,)
+    until(lambda: not connection.execute("select from pg_stat_activity where pid = %s", [pid]).rowcount)

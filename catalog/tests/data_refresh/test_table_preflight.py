@@ -9,7 +9,8 @@ from catalog.data_refresh.index_building import build_indexes
 from catalog.data_refresh.shape import shape
 from catalog.data_refresh.table_preflight import preflight_tables
 from catalog.database import sample_data
-from catalog.tests.data_refresh.test_exchange import CARRIED, api_dsn, filled, pair
+from catalog.tests.data_refresh.test_exchange import CARRIED, SINCE, api_dsn, filled, pair
+from catalog.tests.values import need
 
 __all__ = ["api_dsn", "filled", "pair"]
 pytestmark = pytest.mark.database
@@ -85,6 +86,7 @@ def test_obstacles_are_named_at_the_start(filled, what):
 @pytest.mark.parametrize("what", CARRIED)
 def test_objects_that_can_be_carried_over_are_accepted(filled, what):
     catalog, api = filled
+    need(api, SINCE.get(what, 13))
     api.execute(CARRIED[what])
     before = shape(api, "image")
     assert preflight_tables(api, catalog, ["image", "audioset", "audio"]).needed_bytes > 100_000

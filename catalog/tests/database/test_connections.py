@@ -11,6 +11,7 @@ import pytest
 from catalog.core.connections import ALIVE, Reconnecting, arguments_of
 from catalog.core.session import raise_memory
 from catalog.tests.values import present
+from catalog.tests.waiting import terminate
 
 SAFE = {"sslmode": "verify-full", "sslrootcert": "/ca.pem", "sslcert": "/c.pem", "keepalives_idle": 30}
 
@@ -81,7 +82,7 @@ def test_a_login_by_identity_gets_a_token(monkeypatch):
 
 def cut(dsn, pid):
     with psycopg.connect(dsn, autocommit=True) as other:
-        assert other.execute("select pg_terminate_backend(%s, 10000)", [pid]).fetchone() == (True,)
+        terminate(other, pid)
 
 
 @pytest.mark.database

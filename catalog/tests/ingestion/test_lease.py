@@ -5,6 +5,7 @@ import pytest
 
 from catalog.core.errors import Fenced
 from catalog.ingestion.lease import Lease
+from catalog.tests.waiting import terminate
 
 pytestmark = pytest.mark.database
 
@@ -30,8 +31,7 @@ def connections(dsn):
 
 
 def cut(catalog, connections):
-    pid = connections.made[-1].info.backend_pid
-    assert catalog.execute("select pg_terminate_backend(%s, 10000)", [pid]).fetchone() == (True,)
+    terminate(catalog, connections.made[-1].info.backend_pid)
 
 
 def rows(catalog):

@@ -10,6 +10,7 @@ import time_machine
 
 from catalog.core.errors import QuotaExhausted
 from catalog.ingestion.rate import LocalThrottle, Quota, Rate, SharedThrottle
+from catalog.tests.waiting import terminate
 
 
 def test_intervals():
@@ -104,8 +105,7 @@ def test_a_lost_connection_ends_no_pull(dsn, catalog):
 
     throttle = SharedThrottle(connect, "k", Rate(per_second=1e6), Quota(100), sleep=lambda _: None)
     throttle.wait()
-    pid = made[-1].info.backend_pid
-    assert catalog.execute("select pg_terminate_backend(%s, 10000)", [pid]).fetchone() == (True,)
+    terminate(catalog, made[-1].info.backend_pid)
     throttle.wait()
     assert len(made) == 2
     assert catalog.execute("select used from rate_quota").fetchone() == (2,)
