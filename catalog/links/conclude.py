@@ -18,6 +18,7 @@ from catalog.links.answers import INVALID, PRIVATE, ROBOTS, SLOW_ROBOTS
 from catalog.links.estimate import Estimate, wilson
 from catalog.links.plan import Survey
 from catalog.links.web import SLOTS
+from catalog.loading.load import lock_provider
 
 log = logging.getLogger(__name__)
 CHECKS = 3  # on different days, in which the file was gone
@@ -25,6 +26,10 @@ PERIOD = timedelta(weeks=4)  # between the first and the last of them
 LEAST_CONTROLS = 3  # other records without which nothing is known of a host or provider
 SHARED_TARGET = "redirects to what other records redirect to"
 HOST_FAILS, PROVIDER_FAILS = "too few controls of its host answer", "its provider fails as a whole"
+DISTRUSTED = [SHARED_TARGET, HOST_FAILS, PROVIDER_FAILS]  # such outcomes may hide files that are gone
+MOST_DISTRUSTED = 0.05  # share of a sample; with more of them there is no estimate
+UNFINISHED_FOR = timedelta(days=60)  # for which checks that were planned and not done are kept
+_BATCH = 10_000  # rows of a statement
 NOT_ASKED = [ROBOTS, SLOW_ROBOTS, PRIVATE, INVALID]  # such records say nothing about their host
 KEPT = timedelta(days=400)  # for which checks are kept
 
@@ -37,7 +42,7 @@ class Concluded(msgspec.Struct, frozen=True):
         gone: Links of the sample whose file is gone.
         unclear: Links of the sample that say neither.
         resized: Files of any purpose whose size is not the stored one.
-        estimate: Share of gone ones among the clear ones; None if none is clear.
+        estimate: Share of gone ones among the clear ones; None if none is clear, or too many are distrusted.
         removed: Records that were removed by this call.
         back: Records that were brought back by this call.
     """
@@ -65,8 +70,9 @@ def conclude(
         mark: Whether records are removed and brought back.
 
     Raises:
-        Fatal: Links are not checked yet.
+        Fatal: Links are not checked yet, or their checks are no longer kept.
     """
+    _check_kept(connection, survey, now)
     query = sql.SQL("select count(*) from link_check where checked_on is null and {of_survey}")
     left = connection.execute(query.format(**survey.names), survey.key).fetchone()
     if left and left[0]:
@@ -87,6 +93,17 @@ def conclude(
     return found
 
 
+def _check_kept(connection: Connection, survey: Survey, now: datetime) -> None:
+    """Refuse to judge a survey of which checks may have been deleted; see `forget`."""
+    query = sql.SQL("select planned_on, concluded_on is null from link_survey where {of_survey}")
+    row = connection.execute(query.format(**survey.names), survey.key).fetchone()
+    if row and row[0] < now - (UNFINISHED_FOR if row[1] else KEPT):
+        raise Fatal(
+            f"{survey}: its checks are of {row[0]:%Y-%m-%d} and no longer kept; nothing is changed. "
+            "Trigger a new run."
+        )
+
+
 def _distrust(connection: Connection, survey: Survey, failing: float) -> None:
     """Make outcomes unclear that say less than they seem to, then mark all outcomes as judged."""
     connection.execute(
@@ -103,7 +120,7 @@ def _distrust(connection: Connection, survey: Survey, failing: float) -> None:
         connection.execute(
             sql.SQL(
                 """
-                with asked as (
+                with asked as materialized (
                     select {group}, count(*) as number, count(*) filter (where outcome = 'there') as there
                       from link_check
                      where {of_survey} and purpose <> 'again'
@@ -114,11 +131,10 @@ def _distrust(connection: Connection, survey: Survey, failing: float) -> None:
                  where {of_survey} and outcome = 'gone' and not judged
                    and not exists (
                        select from asked a
-                       cross join lateral (
-                           select a.number - (c.purpose <> 'again')::integer as others
-                       ) controls
-                        where a.{group} = c.{group} and others >= %(least)s
-                          and others - a.there <= %(failing)s * others
+                        where a.{group} = c.{group}
+                          and a.number - (c.purpose <> 'again')::integer >= %(least)s
+                          and a.number - (c.purpose <> 'again')::integer - a.there
+                              <= %(failing)s * (a.number - (c.purpose <> 'again')::integer)
                    )
             """
             ).format(group=sql.Identifier(group), **survey.names),
@@ -144,13 +160,15 @@ def _count(connection: Connection, survey: Survey, now: datetime) -> Concluded:
         select count(*) filter (where outcome = 'there' and purpose = 'sample'),
                count(*) filter (where outcome = 'gone' and purpose = 'sample'),
                count(*) filter (where outcome = 'unclear' and purpose = 'sample'),
-               count(*) filter (where outcome = 'there' and size <> known_size)
+               count(*) filter (where outcome = 'there' and size <> known_size),
+               count(*) filter (where outcome = 'unclear' and purpose = 'sample'
+                                  and reason = any(%(distrusted)s))
           from link_check where {of_survey}
     """).format(**survey.names)
-    row = connection.execute(query, survey.key).fetchone()
+    row = connection.execute(query, {**survey.key, "distrusted": DISTRUSTED}).fetchone()
     assert row
-    there, gone, unclear, resized = row
-    found = Concluded(there, gone, unclear, resized, wilson(gone, there + gone))
+    there, gone, unclear, resized, distrusted = row
+    found = Concluded(there, gone, unclear, resized, _estimate(there, gone, distrusted))
     share, low, high = found.estimate or (None, None, None)
     statement = sql.SQL("""
         update link_survey
@@ -164,6 +182,15 @@ def _count(connection: Connection, survey: Survey, now: datetime) -> Concluded:
     return found
 
 
+def _estimate(there: int, gone: int, distrusted: int) -> Estimate | None:
+    """Estimate the share of gone files; outcomes that are not trusted may all be of gone ones."""
+    links = there + gone + distrusted
+    if distrusted > MOST_DISTRUSTED * links:
+        return None
+    low, high = wilson(gone, links), wilson(gone + distrusted, links)
+    return Estimate(low.share, low.low, high.high) if low and high else None
+
+
 def _end_stale(connection: Connection, survey: Survey, now: datetime) -> None:
     """End removals that others have overruled: the record has another URL, is deleted or not marked."""
     connection.execute(
@@ -174,8 +201,8 @@ def _end_stale(connection: Connection, survey: Survey, now: datetime) -> None:
                                         when m.url <> r.url then 'the record has another URL'
                                         else 'the mark was removed' end
               from link_removal o left join {table} m on m.identifier = o.identifier
-             where o.number = r.number and r.provider = %(provider)s and r.media_type = %(media)s
-               and r.ended_on is null
+             where o.number = r.number and coalesce(m.provider, r.provider) = %(provider)s
+               and r.media_type = %(media)s and r.ended_on is null
                and (m.identifier is null or m.url <> r.url or not m.removed_from_source)
         """).format(**survey.names),
         {**survey.key, "now": now},
@@ -212,7 +239,8 @@ def _remove(connection: Connection, survey: Survey, now: datetime) -> int:
     """
     ).format(**survey.names)
     found = connection.execute(query, {**survey.key, "least": CHECKS, "period": PERIOD}).fetchall()
-    # One row for each transaction: two locks at once could be part of a deadlock with a load.
+    # One row for each transaction: two locks at once could be part of a deadlock. No load of the provider is
+    # at work then: its statements would not see the removal, and clear the mark.
     statement = sql.SQL("""
         with marked as (
             update {table} set removed_from_source = true, updated_on = now()
@@ -227,24 +255,34 @@ def _remove(connection: Connection, survey: Survey, now: datetime) -> int:
     number = 0
     for identifier, url, first, last, checks in found:
         values = {"identifier": identifier, "url": url, "first": first, "last": last, "checks": checks}
-        number += connection.execute(statement, {**survey.key, **values, "now": now}).rowcount
+        with connection.transaction():
+            lock_provider(connection, survey.media_type, survey.provider)
+            number += connection.execute(statement, {**survey.key, **values, "now": now}).rowcount
     return number
 
 
 def _bring_back(connection: Connection, survey: Survey, now: datetime) -> int:
-    """Remove the mark of records that answer, if that is newer than the removal; return their number."""
+    """Remove the mark of records that answer, if that is newer than the removal; return their number.
+
+    A redirect may lead to a placeholder, so it counts only on a second day.
+    """
     query = sql.SQL("""
         select r.number, m.identifier
           from link_removal r
           join {table} m on m.identifier = r.identifier and m.url = r.url and m.removed_from_source
          cross join lateral (
-            select checked_on, outcome from link_check a
+            select checked_on, outcome, redirect from link_check a
              where a.media_type = r.media_type and a.identifier = r.identifier and a.url = r.url
                and a.judged and a.outcome in ('there', 'gone')
              order by checked_on desc limit 1
          ) newest
-         where r.provider = %(provider)s and r.media_type = %(media)s and r.ended_on is null
+         where m.provider = %(provider)s and r.media_type = %(media)s and r.ended_on is null
            and newest.outcome = 'there' and newest.checked_on > r.removed_on
+           and (newest.redirect is null or exists (
+               select from link_check a
+                where a.media_type = r.media_type and a.identifier = r.identifier and a.url = r.url
+                  and a.judged and a.outcome = 'there' and a.checked_on > r.removed_on
+                  and a.checked_on < newest.checked_on - interval '12 hours'))
          order by m.identifier
     """).format(**survey.names)
     statement = sql.SQL("""
@@ -260,7 +298,9 @@ def _bring_back(connection: Connection, survey: Survey, now: datetime) -> int:
     number = 0
     for removal, _ in connection.execute(query, survey.key).fetchall():
         values = {**survey.key, "number": removal, "now": now}
-        number += connection.execute(statement, values).rowcount
+        with connection.transaction():
+            lock_provider(connection, survey.media_type, survey.provider)
+            number += connection.execute(statement, values).rowcount
     return number
 
 
@@ -271,13 +311,15 @@ def forget(connection: Connection, now: datetime) -> None:
         connection: To the catalog database, in autocommit.
         now: The time.
     """
-    connection.execute("delete from link_check where checked_on < %s", [now - KEPT])
-    connection.execute(
-        "delete from link_check c using link_survey s where c.checked_on is null and s.run_id = c.run_id"
-        " and s.media_type = c.media_type and s.provider = c.provider and s.slice = c.slice"
-        " and s.planned_on < %s",
-        [now - timedelta(days=60)],
-    )
+    old = "select number from link_check where checked_on < %s limit %s"
+    unfinished = """
+        select c.number from link_survey s join link_check c using (run_id, media_type, provider, slice)
+         where c.checked_on is null and s.planned_on < %s limit %s
+    """
+    for selected, before in ((old, now - KEPT), (unfinished, now - UNFINISHED_FOR)):
+        statement = sql.SQL("delete from link_check where number in ({})").format(sql.SQL(selected))
+        while connection.execute(statement, [before, _BATCH]).rowcount:
+            pass
     connection.execute(
         "delete from rate_limit where starts_with(key, %s) and next_slot < now() - interval '1 day'", [SLOTS]
     )

@@ -15,15 +15,18 @@ from typing import Any
 import msgspec
 from psycopg import sql
 
+from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.ingestion.transport import host_of
+from catalog.links.answers import BUSY
 
 log = logging.getLogger(__name__)
 SLICE_HASHES = 2**32
 CONTROLS = 6  # records of a host that are enough to judge it
 SEARCHED = 20_000  # records of a provider among which controls are looked for
 KNOWN = 40  # earlier answers of a host among which controls are chosen
+MOST_OF_SLICE = 1_000_000  # records; a task holds the links of a slice in memory
 SUSPECT_FOR = timedelta(days=120)  # after it was last found to be gone
 _BATCH = 5_000  # rows that are written at once
 # Condition of the rows of a survey; its values are those of `Survey.key`.
@@ -100,6 +103,9 @@ def plan(connection: Connection, survey: Survey, *, now: datetime, size: int, ag
 
     Returns:
         False if it was planned before.
+
+    Raises:
+        Refused: A slice has too many records.
     """
     with connection.transaction():
         made = connection.execute(
@@ -113,7 +119,10 @@ def plan(connection: Connection, survey: Survey, *, now: datetime, size: int, ag
         if not made:
             return False
         if survey.slices:
-            numbers = Counter(sample=_add(connection, survey, "sample", _slice(connection, survey)))
+            numbers = Counter(
+                sample=_add(connection, survey, "sample", _slice(connection, survey, removed=False)),
+                again=_add(connection, survey, "again", _slice(connection, survey, removed=True)),
+            )
         else:
             # A record that is drawn and was gone before belongs to the sample.
             numbers = Counter(sample=_add(connection, survey, "sample", _sample(connection, survey, size)))
@@ -155,14 +164,16 @@ def _add(connection: Connection, survey: Survey, purpose: str, rows: Iterable[Ro
 
 
 def _from_hash(connection: Connection, survey: Survey, seed: str, number: int) -> list[Row]:
-    """Return records that follow a random hash; after the last one comes the first."""
+    """Return records that follow a random hash and are not removed; after the last one comes the first."""
     query = sql.SQL("""
         (select identifier, url, filesize from {table}
           where provider = %(provider)s and md5(foreign_identifier) >= md5(%(seed)s)
+            and not removed_from_source
           order by md5(foreign_identifier) limit %(number)s)
          union all
         (select identifier, url, filesize from {table}
           where provider = %(provider)s and md5(foreign_identifier) < md5(%(seed)s)
+            and not removed_from_source
           order by md5(foreign_identifier) limit %(number)s)
          limit %(number)s
     """).format(**survey.names)
@@ -173,17 +184,27 @@ def _sample(connection: Connection, survey: Survey, size: int) -> list[Row]:
     return _from_hash(connection, survey, f"{survey.run_id} {survey.media_type} {survey.provider}", size)
 
 
-def _slice(connection: Connection, survey: Survey) -> Iterable[Row]:
-    """Yield all records of a slice: those whose hash is between two numbers."""
+def _slice(connection: Connection, survey: Survey, *, removed: bool) -> Iterable[Row]:
+    """Yield all records of a slice, removed or not: those whose hash is between two numbers.
+
+    Raises:
+        Refused: The slice has more records than a run can hold.
+    """
     first, end = (_hash(survey, number) for number in (survey.slice - 1, survey.slice))
     query = sql.SQL("""
         select identifier, url, filesize from {table}
          where provider = %(provider)s and md5(foreign_identifier) >= %(first)s
-           and md5(foreign_identifier) < %(end)s
+           and md5(foreign_identifier) < %(end)s and removed_from_source = %(removed)s
     """).format(**survey.names)
     with connection.cursor("links_of_slice") as cursor:
-        cursor.execute(query, {**survey.key, "first": first, "end": end})
-        yield from cursor
+        cursor.execute(query, {**survey.key, "first": first, "end": end, "removed": removed})
+        for number, row in enumerate(cursor):
+            if number == MOST_OF_SLICE:
+                raise Refused(
+                    f"slices: slice {survey.slice:,} of {survey.provider} has more than {MOST_OF_SLICE:,} "
+                    "records; check it in more slices."
+                )
+            yield row
 
 
 def _hash(survey: Survey, number: int) -> str:
@@ -196,7 +217,10 @@ def _suspects(connection: Connection, survey: Survey, now: datetime, most: int) 
     query = sql.SQL("""
         select identifier, url, filesize
           from (
-            select distinct on (c.identifier) c.identifier, m.url, m.filesize, c.checked_on
+            select distinct on (c.identifier) c.identifier, m.url, m.filesize,
+                   (select max(checked_on) from link_check any_outcome
+                     where any_outcome.media_type = c.media_type and any_outcome.identifier = c.identifier
+                   ) as checked_on
               from link_check c join {table} m on m.identifier = c.identifier and m.url = c.url
              where c.provider = %(provider)s and c.media_type = %(media)s and c.outcome = 'gone' and c.judged
                and c.checked_on > %(since)s and not m.removed_from_source
@@ -217,7 +241,7 @@ def _removed(connection: Connection, survey: Survey, most: int) -> list[Row]:
     query = sql.SQL("""
         select m.identifier, m.url, m.filesize
           from link_removal r join {table} m on m.identifier = r.identifier and m.url = r.url
-         where r.provider = %(provider)s and r.media_type = %(media)s and r.ended_on is null
+         where m.provider = %(provider)s and r.media_type = %(media)s and r.ended_on is null
          order by (select max(checked_on) from link_check c
                     where c.media_type = r.media_type and c.identifier = r.identifier) nulls first
          limit %(most)s
@@ -245,9 +269,12 @@ def _add_controls(connection: Connection, survey: Survey) -> int:
          group by host
         having bool_or(outcome = 'gone' and not judged)
            and count(*) filter (where purpose = 'control') = 0
+           and not coalesce(bool_or(reason = %(busy)s), false) -- such a host does not want more requests
            and count(*) filter (where purpose <> 'again') <= %(enough)s
     """).format(**survey.names)
-    lacking: dict[str, int] = dict(connection.execute(query, {**survey.key, "enough": CONTROLS}).fetchall())
+    lacking: dict[str, int] = dict(
+        connection.execute(query, {**survey.key, "enough": CONTROLS, "busy": BUSY}).fetchall()
+    )
     added = 0
     for host, number in lacking.items():
         rows = _answered(connection, survey, host)[: max(number, 1)]

@@ -26,6 +26,7 @@ from catalog.links.answers import Verdict, judge, unclear
 
 MAX_REDIRECTS = 5
 ROBOTS_BYTES = 512 << 10  # of robots.txt that are read
+MOST_RULES = 1_000_000  # of robots.txt, for all agents together
 ROBOTS_KEPT = 86_400.0  # seconds for which robots.txt is not read again
 LONGEST_DELAY = 60.0  # seconds between two requests; a host that asks for more is not checked
 SLOTS = "links of "  # keys of the rate limits of hosts begin with it
@@ -91,12 +92,15 @@ class Web:
         self._make, self._user_agent, self._timeout = throttle, user_agent, timeout
         self._transport = Transport(private_hosts)
         self._throttles: dict[str, Throttle] = {}
+        self._delays: dict[str, float] = {}  # host → seconds
         self._local, self._lock = threading.local(), threading.Lock()
 
     def slow_down(self, host: str, seconds: float) -> None:
         """Leave at least this number of seconds between two requests for a host."""
         with self._lock:
-            self._throttles[host] = self._make(host, seconds)
+            if seconds > self._delays.get(host, 0.0):  # its robots.txt of another port or scheme may say less
+                self._delays[host] = seconds
+                self._throttles[host] = self._make(host, seconds)
 
     def ask(self, method: str, url: str, headers: Mapping[str, str] | None = None, read: int = 0) -> Answer:
         """Send one request; redirects are returned, not followed.
@@ -268,7 +272,16 @@ class Checker:
         if answer.status >= 500:
             return unclear(answers.NO_ROBOTS, answer.status)
         text = answer.body.decode("utf-8", "replace") if 200 <= answer.status < 300 else ""
+        if _too_many_rules(text):
+            return unclear(answers.NO_ROBOTS, answer.status)
         return Protego.parse(text)
+
+
+def _too_many_rules(text: str) -> bool:
+    """Return whether robots.txt could cost more memory than its size: each rule is kept for each agent."""
+    lines = text.splitlines()
+    agents = sum(line.lstrip()[:10].lower() == "user-agent" for line in lines)
+    return agents * (len(lines) - agents) > MOST_RULES
 
 
 def _redirected(found: Verdict, first: str, last: str) -> Verdict:

@@ -16,7 +16,8 @@ class Links(msgspec.Struct, frozen=True):
         checked_on: When it was concluded.
         drawn: Links with a clear outcome.
         unclear: Links without one.
-        share: Estimated share of files that are gone, from 0 to 1; None if no outcome is clear.
+        share: Estimated share of files that are gone, from 0 to 1; None if no outcome is clear, or too many
+            are not trusted.
         low: Lower end of its 95 % interval.
         high: Upper end of its 95 % interval.
         removed: Records that are removed because their file is gone.
@@ -41,7 +42,7 @@ def newest(connection: Connection, source: Source) -> Links | None:
                    and r.media_type = s.media_type and r.ended_on is null) as removed
           from link_survey s
          where provider = %s and media_type = %s and slices = 0 and concluded_on is not null
-         order by concluded_on desc limit 1
+         order by planned_on desc limit 1
         """,
         [source.name, source.media_type],
     )

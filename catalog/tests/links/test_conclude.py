@@ -1,10 +1,14 @@
 """When a record is removed and brought back, and when nothing follows from a check."""
 
+import psycopg
 import pytest
 
 from catalog.core.errors import Fatal
 from catalog.links.conclude import HOST_FAILS, PROVIDER_FAILS, SHARED_TARGET, forget
+from catalog.links.estimate import wilson
+from catalog.loading.load import lock_provider
 from catalog.tests.links.checks import Checks, day
+from catalog.tests.values import present
 
 pytestmark = pytest.mark.database
 
@@ -128,6 +132,28 @@ def test_a_placeholder_brings_nothing_back(checks):
     assert checks.marked() == {"made_up1"}
 
 
+def test_one_redirect_may_lead_to_a_placeholder(checks):
+    checks.removed()
+    moved = {"redirect": "https://example.org/moved/1.jpg"}
+    assert checks.found("once", 35, outcomes={1: "there"}, **moved).back == 0
+    assert checks.found("the same day", 35.2, outcomes={1: "there"}, **moved).back == 0
+    assert checks.found("another day", 42, outcomes={1: "there"}, **moved).back == 1
+
+
+def test_no_load_of_the_provider_is_at_work_while_a_record_is_removed(checks, dsn):
+    """The statement of a load does not see a removal that is committed meanwhile, and clears its mark."""
+    for run, when in enumerate((0, 14)):
+        checks.found(f"gone {run}", when)
+    checks.found("gone 2", 28, mark=False)
+    checks.catalog.execute("set lock_timeout = '100ms'")
+    with psycopg.connect(dsn) as load:
+        lock_provider(load, "image", "made_up")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            checks.conclude("gone 2", 28)
+        assert checks.marked() == set()
+    assert checks.conclude("gone 2", 28).removed == 1
+
+
 @pytest.mark.parametrize("there", [0, 2])
 def test_without_controls_nothing_is_gone(checks, there):
     checks.found("first", 0, there=there)
@@ -186,6 +212,40 @@ def test_the_estimate_is_of_the_sample(checks):
     assert stored == (9, 3, *found.estimate)
     assert found.estimate.share == 0.25
     assert 0.08 < found.estimate.low < 0.25 < found.estimate.high < 0.54
+
+
+def test_there_is_no_estimate_while_the_host_fails(checks):
+    """Most files are gone, or the host fails as a whole: nobody knows, and it is not 0 %."""
+    outcomes = {n: "gone" if n < 9 else "there" for n in range(1, 13)}
+    found = checks.found("run", 0, outcomes=outcomes, purpose="sample", there=0)
+    assert (found.there, found.gone, found.unclear, found.estimate) == (4, 0, 8, None)
+    stored = checks.catalog.execute("select share, low, high from link_survey").fetchone()
+    assert stored == (None, None, None)
+
+
+def test_a_few_distrusted_outcomes_widen_the_interval(checks):
+    survey = checks.survey("run")
+    checks.write(survey, 40, day(0), "other.example", "gone", "sample")  # without controls
+    found = checks.found("run", 0, outcomes=dict.fromkeys(range(1, 21), "there"), purpose="sample")
+    assert (found.there, found.gone, found.unclear) == (20, 0, 1)
+    assert found.estimate == (0.0, 0.0, present(wilson(1, 21)).high)
+
+
+@pytest.mark.parametrize(
+    ("concluded", "after", "kept"), [(False, 61, False), (True, 61, True), (True, 401, False)]
+)
+def test_a_survey_whose_checks_were_forgotten_is_not_judged(checks, concluded, after, kept):
+    """Its numbers would be those of a part of them."""
+    checks.found("run", 0)
+    if not concluded:
+        checks.catalog.execute("update link_survey set concluded_on = null")
+    before = checks.catalog.execute("select * from link_survey").fetchall()
+    if kept:
+        checks.conclude("run", after)
+    else:
+        with pytest.raises(Fatal, match="no longer kept; nothing is changed"):
+            checks.conclude("run", after)
+    assert checks.catalog.execute("select * from link_survey").fetchall() == before
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from catalog.core.errors import Interrupted
-from catalog.links.answers import Verdict
+from catalog.core.errors import Interrupted, Refused
+from catalog.links.answers import BUSY, Verdict
 from catalog.links.plan import CONTROLS, Survey, add_controls, plan, providers
 from catalog.links.survey import check_links
 from catalog.tests.database.media import fill
@@ -93,6 +93,36 @@ def test_slices_have_each_record_once(catalog):
     sizes = catalog.execute("select count(*) from link_check group by slice").fetchall()
     assert len(sizes) == 7
     assert min(sizes)[0] > 20
+
+
+def test_removed_records_are_in_no_sample(catalog):
+    """They would count as failures of their provider; a slice checks them once more."""
+    fill(catalog, 100, ("a",))
+    catalog.execute("update image set removed_from_source = true where foreign_identifier like 'a%5'")
+    plan(catalog, Survey("sample", "image", "a"), now=day(0), size=100, again=0)
+    assert len(planned(catalog, "sample")) == 90
+    plan(catalog, Survey("slice", "image", "a", 1, 1), now=day(0), size=1, again=1)
+    query = "select purpose, count(*) from link_check where run_id = 'slice' group by 1 order by 1"
+    assert catalog.execute(query).fetchall() == [("again", 10), ("sample", 90)]
+
+
+def test_a_slice_that_is_too_large_is_refused(catalog, monkeypatch):
+    fill(catalog, 30, ("a",))
+    monkeypatch.setattr("catalog.links.plan.MOST_OF_SLICE", 29)
+    with pytest.raises(Refused, match="slices: slice 1 of a has more than 29 records"):
+        plan(catalog, Survey("run", "image", "a", 1, 1), now=day(0), size=1, again=1)
+    assert planned(catalog, "run") == []
+
+
+def test_a_host_that_asks_to_wait_gets_no_controls(catalog):
+    checks = Checks(catalog)
+    survey = checks.survey("run")
+    checks.found("earlier", -7)
+    checks.write(survey, 1, day(0), HOST, "gone", "sample")
+    checks.write(survey, 2, day(0), HOST, "unclear", "sample", reason=BUSY)
+    assert add_controls(catalog, survey) == 0
+    catalog.execute("update link_check set reason = 'timeout' where reason is not null and run_id = 'run'")
+    assert add_controls(catalog, survey) > 0
 
 
 def test_what_was_gone_is_checked_again_until_it_answers(catalog):

@@ -176,6 +176,15 @@ def test_robots_txt_is_read_again_after_a_day():
             assert len(server.asked("/robots.txt")) == number
 
 
+def test_a_robots_txt_that_would_cost_much_memory_is_not_read():
+    """Each rule is kept for each agent: half a megabyte can mean hundreds of millions of rules."""
+    many = [f"user-agent: a{n}" for n in range(2_000)] + ["allow: /a"] * 2_000
+    robots = Reply(200, {"Content-Type": "text/plain"}, "\n".join(many).encode())
+    with site(lambda method, path: robots if path == "/robots.txt" else THERE) as server:
+        found = checker().check(server.url("/a"))
+    assert (found.outcome, found.reason) == ("unclear", answers.NO_ROBOTS)
+
+
 def test_a_pause_that_robots_txt_asks_for_is_kept():
     clock, text = Clock(), b"User-agent: *\nCrawl-delay: 30\n"
     robots = Reply(200, {"Content-Type": "text/plain"}, text)

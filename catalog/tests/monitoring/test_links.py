@@ -29,7 +29,7 @@ def test_the_newest_sample_of_a_source_counts(catalog):
         ("running", "met", 0, None, None),
         ("other", "flickr", 0, NOW + timedelta(days=1), 0.8),
     ):
-        catalog.execute(SURVEY, [run, provider, number, number, NOW, concluded, share])
+        catalog.execute(SURVEY, [run, provider, number, number, concluded or NOW, concluded, share])
     found = newest(catalog, source)
     assert found is not None
     assert (found.checked_on, found.share, found.low, found.high) == (NOW, 0.04, 0.015, 0.1)

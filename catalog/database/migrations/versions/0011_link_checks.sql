@@ -18,7 +18,7 @@ create table link_survey (
 );
 create index link_survey_provider_idx on link_survey (provider, media_type, concluded_on);
 comment on table link_survey is 'samples of providers whose links were checked, with the estimated share of files that are gone';
-comment on column link_survey.share is 'share of gone files among the clear outcomes of the sample; low and high: Wilson interval, 95 %';
+comment on column link_survey.share is 'share of gone files among the clear outcomes of the sample, null if too many are not trusted; low and high: Wilson interval, 95 %';
 
 -- Rows are written when the check is planned; a run that resumes checks those without checked_on.
 create table link_check (
@@ -49,6 +49,7 @@ create index link_check_record_idx on link_check (media_type, identifier, checke
 create index link_check_gone_idx on link_check (provider, media_type, checked_on) where outcome = 'gone';
 create index link_check_there_idx on link_check (provider, media_type, host, checked_on) where outcome = 'there';
 create index link_check_redirect_idx on link_check (md5(redirect)) where redirect is not null;
+create index link_check_checked_on_idx on link_check (checked_on);
 create index link_check_survey_idx on link_check (run_id, media_type, provider, slice);
 comment on table link_check is 'checks of links; rows are deleted 400 days after the check';
 comment on column link_check.purpose is 'sample: drawn at random; again: it was gone before; control: shows whether its host works';
