@@ -105,7 +105,7 @@ def _form() -> dict[str, Param]:
             maximum=1_000_000,
             title="Slices",
             description_md="Check every record of the provider, which must be given, in this number of "
-            "slices. 0: check samples.",
+            "slices, of at most a million records each. 0: check samples.",
         ),
         "first_slice": Param(
             1,
