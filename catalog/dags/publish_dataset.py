@@ -8,7 +8,8 @@ that the Variable `DATASET_STORAGE` names:
    is the state of one moment. A task that is killed or cleared writes only what is missing. If no task holds
    the snapshot any more, parts whose rows are the same in a new one are kept, and the others are written
    anew.
-3. The identifiers that were added, changed or removed since the version before are written.
+3. The identifiers that were added, changed or removed since the version before are written, unless a file of
+   it is missing.
 4. The version gets its manifest, [Croissant](https://docs.mlcommons.org/croissant/) metadata and a card with
    numbers by source and license. `latest.json` names the newest version and is written last. A version
    without records, or with far fewer than the one before, is refused.
@@ -64,7 +65,8 @@ def begin_version(dag_run: DagRun = GIVEN) -> list[int]:
         version = versions.begin(catalog, root, dag_run.run_id, settings, lambda: parts.plan(catalog))
         planned = versions.parts_of(catalog, version.number)
     log.info("version %s: %s parts", version.number, f"{len(planned):,}")
-    return list(range(1, min(value_of(DATASET_TASKS), len(planned)) + 1))
+    # After a restore, a version that is published may have no parts; without a session, all would be skipped.
+    return list(range(1, max(1, min(value_of(DATASET_TASKS), len(planned))) + 1))
 
 
 @task(map_index_template="session {{ task.op_kwargs.session }}")
@@ -79,6 +81,7 @@ def write_parts(session: int, dag_run: DagRun = GIVEN) -> int:
         version = versions.working(catalog, root, dag_run.run_id)
         if version.stage == "published":
             return 0
+        versions.require_sensitive(version, value_of(DATASET_INCLUDE_SENSITIVE))
         sensitive = None
         if not version.settings["include_sensitive"]:
             terms = sensitive_terms()
@@ -116,12 +119,9 @@ def publish_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> dict[str
 
     root = dataset_storage()
     with catalog_connection(autocommit=True) as catalog:
-        summary = release.publish(
-            catalog,
-            root,
-            versions.working(catalog, root, dag_run.run_id),
-            accept_shrinkage=params["accept_shrinkage"],
-        )
+        version = versions.working(catalog, root, dag_run.run_id)
+        versions.require_sensitive(version, value_of(DATASET_INCLUDE_SENSITIVE))
+        summary = release.publish(catalog, root, version, accept_shrinkage=params["accept_shrinkage"])
     note_written(DATASET, version=summary["version"], **summary["rows"])
     return summary
 
@@ -149,6 +149,8 @@ def report(summary: dict[str, Any], deleted: list[int]) -> str:
         counts = [f"{changes[kind][media_type]:,} {kind}" for kind in changes]
         differs = f": {', '.join(counts)}" if counts else ""
         lines.append(f"  - {media_type}: {rows:,} records{was}{differs}")
+    if summary.get("lost"):
+        lines.append(f"  - no change set: {summary['lost']} of the version before is missing")
     if deleted:
         lines.append(f"  - deleted: {', '.join(f'v{number}' for number in deleted)}")
     text = (
@@ -176,7 +178,8 @@ with catalog_dag(
     max_active_tasks=32,
     dagrun_timeout=MAX_DURATION + timedelta(days=4),
 ):
-    sessions: Any = begin_version()
+    # It counts the records of each provider.
+    sessions: Any = begin_version.override(execution_timeout=timedelta(hours=12))()
     written = write_parts.override(execution_timeout=MAX_DURATION, retries=4).expand(session=sessions)
     compared = compare_versions.override(execution_timeout=timedelta(days=1))()
     published: Any = publish_version.override(

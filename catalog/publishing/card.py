@@ -29,9 +29,10 @@ Records that were deleted from the catalog, or removed by their source, are left
 ## Files
 
 `<media type>/<provider>/*.parquet`, compressed with zstd; row groups are sorted by `identifier`. In the name
-of a provider's folder, each byte that is no lower-case letter, digit, `-` or `_` is written as `~` and two
-hexadecimal digits; records without a provider are in `~null`. `manifest.json` lists each file with its number
-of records, size and SHA-256; `croissant.json` describes the columns for machine-learning tools.{changes}
+of a provider's folder, each byte that is no lower-case letter, digit, `-` or `_`, and a `_` in front, is
+written as `~` and two hexadecimal digits; records without a provider are in `~null`. `manifest.json` lists
+each file with its number of records, size and SHA-256; `croissant.json` describes the columns for
+machine-learning tools.{changes}
 """
 _QUERY = """## How to query it
 
@@ -45,9 +46,11 @@ _QUERY = """## How to query it
 """
 _LICENSES = """## Licenses and attribution
 
-Each **work** is under the license that its record names: `license`, `license_version`, and `license_url` in
-`meta_data`. Whoever uses a work has to follow it; all but CC0 and the public domain mark ask for attribution,
-for example: "`title`" by `creator`, from `foreign_landing_url`, under the license's name with its URL.
+Each **work** is under the license that its record names: `license`, `license_version`, and, where the record
+has it, `license_url` in `meta_data`. Whoever uses a work has to follow it; licenses with `by` in their name
+ask for attribution, for example: "`title`" by `creator`, from `foreign_landing_url`, under the license's name
+with its URL.
+A version of a license that has no URL of its own, such as 2.1, is not linked.
 Sources can be wrong about licenses: check the landing page before you rely on one.
 The **records** come from the sources below, whose own terms may apply to them.
 """
@@ -93,6 +96,8 @@ def _changes(manifest: Manifest) -> str:
     found = manifest.changes
     if found is None:
         return ""
+    if found.lost:
+        return f"\n\nThere is no change set: `{_text(found.lost)}` of version {found.against} is missing."
     numbers = "; ".join(
         f"{media_type}: {found.added[media_type]:,} added, {found.changed[media_type]:,} changed, "
         f"{found.removed[media_type]:,} removed"

@@ -4,6 +4,7 @@ Both versions are read once. Identifiers are distributed to buckets on the local
 which are random, and each bucket is compared in memory. So memory does not depend on the number of records.
 """
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from catalog.publishing.manifest import Changes, Manifest
 from catalog.publishing.paths import version_folder
 from catalog.publishing.storage import Stored, new_attempt, store_file
 
+log = logging.getLogger(__name__)
 BUCKET_ROWS = 500_000  # records of both versions in a bucket, about
 _MOST = 256  # buckets: two hexadecimal digits
 _DIGITS = pa.array([f"{number:02x}" for number in range(_MOST)])
@@ -31,6 +33,14 @@ SCHEMA = pa.schema(
         pa.field("change", pa.string(), metadata={"description": "`added`, `changed` or `removed`"}),
     ]
 )
+
+
+class _Lost(Exception):
+    """A file of a version is missing."""
+
+    def __init__(self, version: UPath, path: str) -> None:
+        super().__init__(f"{version / path} is missing")
+        self.version, self.path = version, path
 
 
 def compare(
@@ -46,7 +56,10 @@ def compare(
         bucket_rows: Records of both versions in a bucket, about.
 
     Raises:
-        Retry: A file of the version before is missing.
+        Retry: A file of the new version is missing.
+
+    Returns:
+        The numbers and files; if a file of the version before is missing, only its path.
     """
     counts: dict[str, dict[str, int]] = {"added": {}, "changed": {}, "removed": {}}
     stored: dict[str, Stored] = {}
@@ -55,7 +68,15 @@ def compare(
             (root / version_folder(of), [file for file in those if file.media_type == media_type])
             for of, those in ((before.version, before.files), (number, files))
         ]
-        found, stored[media_type] = _compare(media_type, sides, root / version_folder(number), bucket_rows)
+        try:
+            found, stored[media_type] = _compare(
+                media_type, sides, root / version_folder(number), bucket_rows
+            )
+        except _Lost as error:
+            if error.version != root / version_folder(before.version):
+                raise Retry(f"{error.version / error.path} is missing; clear write_parts.") from None
+            log.warning("%s is missing, so there is no change set", error.version / error.path)
+            return Changes(before.version, {}, {}, {}, {}, lost=error.path)
         for change, rows in found.items():
             counts[change][media_type] = rows
     return Changes(before.version, counts["added"], counts["changed"], counts["removed"], stored)
@@ -93,7 +114,7 @@ def _distribute(version: UPath, files: list[File], local: Path, side: int, bucke
             try:
                 stream = (version / file.path).open("rb")
             except FileNotFoundError:
-                raise Retry(f"{version / file.path} is missing; its manifest names it.") from None
+                raise _Lost(version, file.path) from None
             with stream:
                 for batch in pq.ParquetFile(stream).iter_batches(columns=list(_COLUMNS)):
                     digits = pc.index_in(pc.utf8_slice_codeunits(batch["identifier"], -2), _DIGITS)

@@ -12,7 +12,11 @@ from catalog.core.media import MediaType
 from catalog.publishing.columns import Column, Kind, columns
 from catalog.publishing.manifest import Manifest
 
-ABOUT = "Records of openly licensed media: where each work is, who made it, and under which license."
+ABOUT = (
+    "Records of openly licensed media: where each work is, who made it, and under which license. Each work "
+    "is under the license that its record names; no license of the records as a whole is stated here, "
+    "because they come from many sources. README.md has the numbers by source and license."
+)
 _TYPES: dict[Kind, str] = {
     "text": "sc:Text",
     "number": "sc:Integer",
@@ -65,17 +69,14 @@ _CONTEXT: dict[str, Any] = {
 def croissant(manifest: Manifest) -> bytes:
     """Return the metadata of a version as JSON-LD."""
     media_types = [m for m in manifest.columns if manifest.rows.get(m)]
-    urls = sorted({one.license_url for one in manifest.licenses if one.license_url})
     document = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "name": "media-catalog",
         "description": ABOUT,
         "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "url": "https://creativecommons.org/",
         "version": f"{manifest.version}.0.0",
         "datePublished": manifest.published_on,
-        "license": urls or "https://creativecommons.org/",
         "citeAs": f"Media catalog, version {manifest.version}, {manifest.published_on[:10]}",
         "distribution": [
             {

@@ -19,7 +19,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from upath import UPath
 
-from catalog.core.media import MediaType
+from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.session import SETTINGS
 from catalog.publishing.columns import SCHEMA_VERSION, columns, schema
 from catalog.publishing.paths import data_file
 from catalog.publishing.sensitive import DESCRIPTION, Sensitive
@@ -28,6 +29,7 @@ from catalog.publishing.tags import parse_tags
 
 FILE_ROWS = 1_000_000  # from which a file is full
 GROUP_ROWS = 24_000  # from which a row group is written
+LOCK_TIMEOUT = "10min"  # for a statement that moves rows; beyond, the other sessions' end is awaited
 BATCH_BYTES = 8 << 20  # that the driver collects for a batch
 _COMPRESSION = 3  # level of zstd
 # Columns whose values repeat: the others would fill a dictionary and then be written without one.
@@ -73,30 +75,50 @@ class Written(NamedTuple):
     rows_read: int
 
 
-def connect(conninfo: str, snapshot: str) -> Any:
-    """Connect to the catalog for Arrow batches, in a snapshot that another session has exported.
+def connect(conninfo: str) -> Any:
+    """Connect to the catalog for Arrow batches; the tables keep their pages until the connection is closed.
+
+    While it is open, VACUUM FULL, CLUSTER and other statements that move rows to other pages wait. It has no
+    snapshot yet, so it can be opened before one is taken, and `read_in` can follow.
 
     Args:
         conninfo: Of libpq.
-        snapshot: Name of the snapshot.
 
     Returns:
         An ADBC connection in a transaction.
     """
     from adbc_driver_postgresql import dbapi
 
+    settings = {**SETTINGS, "lock_timeout": LOCK_TIMEOUT}
+    apply = sql.SQL(
+        "select pg_catalog.set_config(name, value, false)"
+        " from unnest({}::text[], {}::text[]) as ours (name, value)"
+        " where pg_catalog.current_setting(name, true) is not null"
+    ).format(sql.Literal(list(settings)), sql.Literal(list(settings.values())))
+    tables = sql.SQL(", ").join(sql.Identifier("public", media_type) for media_type in MEDIA_TYPES)
     connection = dbapi.connect(conninfo, autocommit=False)
     try:
         with connection.cursor() as cursor:
+            cursor.execute(apply.as_string())
+            cursor.fetchall()
+            connection.commit()  # a transaction that has run a query cannot import a snapshot
             cursor.execute("set transaction isolation level repeatable read, read only")
-            cursor.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)).as_string())
-            cursor.execute("set local search_path to public, pg_temp")
-            cursor.execute("set local row_security to off")
-            cursor.execute("set local statement_timeout to 0")
+            cursor.execute(sql.SQL("lock table {} in access share mode").format(tables).as_string())
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def read_in(connection: Any, snapshot: str) -> None:
+    """Let a connection read in a snapshot that another session has exported.
+
+    Args:
+        connection: Result of `connect`.
+        snapshot: Name of the snapshot.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)).as_string())
 
 
 def conninfo_of(connection: psycopg.Connection[Any]) -> str:
@@ -194,8 +216,11 @@ class PartWriter:
                 self._close(provider)
         return Written(self._files, read)
 
-    def _convert(self, batch: pa.RecordBatch) -> pa.Table:
-        """Return rows with the types of the files, without sensitive ones, sorted."""
+    def _convert(self, batch: pa.RecordBatch) -> list[tuple[str | None, pa.Table]]:
+        """Return the rows of each provider with the types of the files, without sensitive ones, sorted.
+
+        Each table is a copy: a slice would keep the whole batch in memory while its provider's rows wait.
+        """
         arrays = []
         for place, column in enumerate(columns(self._media_type)):
             values = batch.column(place)
@@ -209,12 +234,14 @@ class PartWriter:
             found = self._sensitive(rows.column("title"), description, rows.column("tags"))
             rows = rows.filter(pc.invert(found))
         order = pc.sort_indices(rows, [("provider", "ascending"), ("identifier", "ascending")])
-        return pa.Table.from_batches([rows.take(order)])
+        return [
+            (provider, pa.Table.from_batches([rows.take(order.slice(first, end - first))]))
+            for provider, first, end in _runs(rows.column("provider").take(order))
+        ]
 
-    def _take(self, converted: "Future[pa.Table]") -> None:
+    def _take(self, converted: "Future[list[tuple[str | None, pa.Table]]]") -> None:
         """Hold the rows of each provider, and write those that are enough for a row group."""
-        table = converted.result()
-        for provider, rows in _by_provider(table):
+        for provider, rows in converted.result():
             self._held.setdefault(provider, []).append(rows)
             if self._number_held(provider) >= self._group_rows:
                 self._write_group(provider)
@@ -275,14 +302,14 @@ class _OpenFile:
             self.licenses[key] += row["count_all"]
 
 
-def _by_provider(table: pa.Table) -> Iterator[tuple[str | None, pa.Table]]:
-    """Yield the rows of each provider from a table that is sorted by provider."""
-    if not table.num_rows:
+def _runs(providers: pa.StringArray) -> Iterator[tuple[str | None, int, int]]:
+    """Yield each provider of a sorted column with its first row and the row at which it ends."""
+    if not len(providers):
         return
-    runs = pc.run_end_encode(table.column("provider").combine_chunks())
+    runs = pc.run_end_encode(providers)
     first = 0
     for provider, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-        yield provider, table.slice(first, end - first)
+        yield provider, first, end
         first = end
 
 

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import UTC
 from typing import Any
 
 import msgspec
 from upath import UPath
 
-from catalog.core.licenses import license_from_pair
+from catalog.core.licenses import license_from_pair, license_from_url
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.publishing.columns import SCHEMA_VERSION, columns
 from catalog.publishing.export import File
@@ -71,6 +72,7 @@ class Changes(msgspec.Struct, frozen=True):
         removed: Media type → number of records.
         files: Media type → file with the identifiers.
         state: Number of the snapshot that was compared.
+        lost: A file of the earlier version that is missing; then nothing was compared. Otherwise "".
     """
 
     against: int
@@ -79,6 +81,7 @@ class Changes(msgspec.Struct, frozen=True):
     removed: dict[str, int]
     files: dict[str, Stored]
     state: int = 0
+    lost: str = ""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -111,7 +114,7 @@ def make(version: Version, files: list[File], changes: Changes | None, published
         version.number,
         version.token,
         published_on,
-        Snapshot(version.snapshot, version.taken_on.isoformat(), version.state),
+        Snapshot(version.snapshot, version.taken_on.astimezone(UTC).isoformat(), version.state),
         version.settings,
         {m: sum(file.rows for file in files if file.media_type == m) for m in MEDIA_TYPES},
         sum(file.bytes for file in files),
@@ -150,9 +153,17 @@ def _licenses(files: Iterable[File]) -> list[Licensed]:
     found = []
     for key in sorted(rows, key=lambda key: _order(*key)):
         media_type, source, name, edition = key
-        known = license_from_pair(name, edition)
-        found.append(Licensed(media_type, source, name, edition, known.url if known else None, rows[key]))
+        found.append(Licensed(media_type, source, name, edition, _url_of(name, edition), rows[key]))
     return found
+
+
+def _url_of(name: str, edition: str | None) -> str | None:
+    """Return the URL of a license; None if only another version has one, as of 2.1."""
+    known = license_from_pair(name, edition)
+    found = license_from_url(known.url) if known else None
+    return (
+        known.url if known and found and (found.slug, found.version) == (known.slug, known.version) else None
+    )
 
 
 def encode(manifest: Manifest) -> bytes:

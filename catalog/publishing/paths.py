@@ -28,10 +28,10 @@ def version_number(folder: str) -> int | None:
 def provider_folder(provider: str | None) -> str:
     """Return the name of a provider's folder, another one for each provider.
 
-    Lower-case letters, digits, `-` and `_` stand for themselves. Each other byte of UTF-8 is `~` and two
-    hexadecimal digits, so names that differ only in case differ on every file system, and nothing in a name
-    is a path, a pattern, or an escape of a URL. No provider is `~null`, an empty one `~empty`. A long name is
-    cut, and a hash follows.
+    Lower-case letters, digits, `-` and `_` stand for themselves, but for a `_` in front: tools that read
+    folders ignore such names. Each other byte of UTF-8 is `~` and two hexadecimal digits, so names that
+    differ only in case differ on every file system, and nothing in a name is a path, a pattern, or an escape
+    of a URL. No provider is `~null`, an empty one `~empty`. A long name is cut, and a hash follows.
     """
     if provider is None:
         return "~null"
@@ -41,6 +41,8 @@ def provider_folder(provider: str | None) -> str:
         char if _PLAIN.fullmatch(char) else "".join(f"~{byte:02x}" for byte in char.encode())
         for char in provider
     )
+    if name.startswith("_"):
+        name = f"~5f{name[1:]}"
     if len(name) <= _LONGEST:
         return name
     digest = hashlib.sha256(provider.encode()).hexdigest()[:32]

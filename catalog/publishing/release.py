@@ -22,6 +22,7 @@ from catalog.publishing.storage import (
     delete_version,
     files_in,
     mark_of,
+    name_of,
     read_pointer,
     size_of,
     store_bytes,
@@ -86,13 +87,38 @@ def publish(
 
     Raises:
         Fatal: There are no records, or far fewer than before.
-        Retry: Parts or files are missing, or are of different states.
+        Retry: Parts or files are missing, or are of different states. Parts with such a file count as not
+            written from then on.
     """
-    if version.stage == "published":
-        return version.summary or {}
-    files = versions.files_of(connection, version)
+    with connection.transaction():
+        # From here to the end, nobody else writes this version or abandons it.
+        held = versions.held(connection, root, version)
+        if held.stage == "published":
+            if held.summary is None:
+                held = versions.note_published(connection, held.number, _stored_summary(root, held))
+            return held.summary or {}
+        files = versions.files_of(connection, held)
+        compared = msgspec.convert(held.changes, Changes) if held.changes else None
+        wrong = _wrong_files(root / version_folder(held.number), files, compared)
+        if not wrong:
+            return _publish(connection, root, held, files, compared, accept_shrinkage)
+        versions.forget(connection, held, wrong)
+    raise Retry(
+        f"{len(wrong)} files are missing from {root / version_folder(version.number)} or have another size, "
+        f"such as {wrong[0]}; clear write_parts with its downstream tasks."
+    )
+
+
+def _publish(
+    connection: Connection,
+    root: UPath,
+    version: Version,
+    files: list[File],
+    compared: Changes | None,
+    accept_shrinkage: bool,
+) -> dict[str, Any]:
+    """Write what describes a version, then the pointer; the version's row is locked."""
     before = newest(root)
-    compared = msgspec.convert(version.changes, Changes) if version.changes else None
     wanted = (version.state, before.version) if before else None
     if (compared and (compared.state, compared.against)) != wanted:
         raise Retry("the change set is of another state or version; clear compare_versions, then this task.")
@@ -105,45 +131,27 @@ def publish(
     if before and not accept_shrinkage:
         refuse_shrinkage(shrinkage(before, made))
     folder = root / version_folder(version.number)
-    _check_files(connection, version, folder, files, compared)
     documents = [store_bytes(croissant(made), folder, CROISSANT), store_bytes(card(made), folder, CARD)]
     made = msgspec.structs.replace(made, documents=documents)
     _delete_unlisted(folder, made)
     summary = _summary(made, before)
-    versions.note_summary(connection, version, summary)
     stored = store_bytes(manifest.encode(made), folder, MANIFEST)
     pointer = Pointer(
         version.number, folder.name, version.token, stored.sha256, made.published_on, made.format
     )
-    with connection.transaction():
-        # Nobody else writes this version or a pointer meanwhile, and it is still the turn of this one.
-        held = versions.read(connection, version.number, lock=True)
-        if held.stage != "writing" or held.state != version.state:
-            raise Retry(f"version {version.number} is {held.stage}, or has another state than a moment ago.")
-        now = read_pointer(root)
-        if now and now.version >= version.number:
-            raise Fatal(f"{root} has got version {now.version} meanwhile; {versions.ANEW}")
-        write_pointer(root, pointer)
-        versions.note_published(connection, version.number, summary)
+    now = read_pointer(root)
+    if now and now.version >= version.number:
+        raise Fatal(f"{root} has got version {now.version} meanwhile; {versions.ANEW}")
+    write_pointer(root, pointer)
+    versions.note_published(connection, version.number, summary)
     return summary
 
 
-def _check_files(
-    connection: Connection, version: Version, folder: UPath, files: list[File], compared: Changes | None
-) -> None:
-    """Raise Retry if a file is missing, or has another size than the one that was written.
-
-    Parts with such a file count as not written from then on.
-    """
+def _wrong_files(folder: UPath, files: list[File], compared: Changes | None) -> list[str]:
+    """Return the files that are missing, or have another size than the one that was written."""
     wanted = {file.path: file.bytes for file in files}
     wanted |= {file.path: file.bytes for file in compared.files.values()} if compared else {}
-    wrong = [name for name, size in wanted.items() if size_of(folder / name) != size]
-    if wrong:
-        versions.forget(connection, version, wrong)
-        raise Retry(
-            f"{len(wrong)} of {len(wanted)} files are missing from {folder} or have another size, such as "
-            f"{wrong[0]}; clear write_parts with its downstream tasks."
-        )
+    return [name for name, size in wanted.items() if size_of(folder / name) != size]
 
 
 def _delete_unlisted(folder: UPath, made: Manifest) -> None:
@@ -156,7 +164,18 @@ def _delete_unlisted(folder: UPath, made: Manifest) -> None:
             delete_file(folder, name)
 
 
+def _stored_summary(root: UPath, version: Version) -> dict[str, Any]:
+    """Return the numbers of a published version that only the storage knows: after a kill, or a restore."""
+    made = manifest.read(root, version.number)
+    if made is None or made.token != version.token:
+        raise Fatal(
+            f"version {version.number} is published, but its manifest in {root} is missing or another."
+        )
+    return _summary(made, manifest.read(root, made.changes.against) if made.changes else None)
+
+
 def _summary(made: Manifest, before: Manifest | None) -> dict[str, Any]:
+    found = made.changes
     return {
         "version": made.version,
         "rows": made.rows,
@@ -164,9 +183,10 @@ def _summary(made: Manifest, before: Manifest | None) -> dict[str, Any]:
         "files": len(made.files),
         "bytes": made.bytes,
         "providers": len(made.providers),
-        "changes": {kind: getattr(made.changes, kind) for kind in ("added", "changed", "removed")}
-        if made.changes
+        "changes": {kind: getattr(found, kind) for kind in ("added", "changed", "removed")}
+        if found and not found.lost
         else {},
+        "lost": found.lost if found else "",
     }
 
 
@@ -190,7 +210,8 @@ def delete_old(connection: Connection, root: UPath, keep: int) -> list[int]:
     recorded = {
         number: (stage, token)
         for number, stage, token in connection.execute(
-            "select number, stage, token::text from dataset_version where root = %s", [str(root)]
+            "select number, stage, token::text from dataset_version where rtrim(root, '/') = %s",
+            [name_of(root)],
         )
     }
     published, abandoned = [pointer.version], []
@@ -206,5 +227,8 @@ def delete_old(connection: Connection, root: UPath, keep: int) -> list[int]:
     for number in deleted:
         log.info("deleting version %s", number)
         delete_version(root, number)
-        connection.execute("update dataset_version set stage = 'deleted' where number = %s", [number])
+        connection.execute(
+            "update dataset_version set stage = 'deleted' where number = %s and rtrim(root, '/') = %s",
+            [number, name_of(root)],
+        )
     return deleted

@@ -60,6 +60,11 @@ class Mark(msgspec.Struct, frozen=True):
     format: str = ""
 
 
+def name_of(root: UPath) -> str:
+    """Return the name of a folder of versions: the same one with and without a slash at its end."""
+    return str(root).rstrip("/")
+
+
 def is_local(path: UPath) -> bool:
     """Return whether a path is in a file system."""
     return path.protocol in ("", "file", "local")

@@ -20,9 +20,9 @@ from catalog.core.errors import Fatal, Refused, Retry
 from catalog.core.session import Connection
 from catalog.database.row_versions import horizon, written_since
 from catalog.database.snapshots import snapshot
-from catalog.publishing.export import File, Written
+from catalog.publishing.export import LOCK_TIMEOUT, File, Written
 from catalog.publishing.parts import Part
-from catalog.publishing.storage import mark_of, read_pointer, versions_in
+from catalog.publishing.storage import mark_of, name_of, read_pointer, versions_in
 
 log = logging.getLogger(__name__)
 STATES = 100  # snapshots of a version: each costs the parts whose rows have changed since the one before
@@ -89,16 +89,67 @@ def working(connection: Connection, root: UPath, run_id: str) -> Version:
     """Return the version that a run writes or has published.
 
     Raises:
-        Fatal: A newer run has begun, or the storage has a newer version.
+        Fatal: A newer run has begun, the storage has a newer version, or it is another one than before.
     """
     found = of_run(connection, run_id)
     if found is None:
         raise Fatal(f"this run has no version; clear its first task with its downstream tasks, or {ANEW}")
     with connection.transaction():
-        found = _reconciled(connection, root, read(connection, found.number, lock=True))
+        found = read(connection, found.number, lock=True)
+        _require_root(found, root)
+        found = _reconciled(connection, root, found)
     if found.stage not in ("writing", "published"):
         raise Fatal(f"version {found.number} of this run is {found.stage}, because a newer run began; {ANEW}")
     return found
+
+
+def held(connection: Connection, root: UPath, version: Version) -> Version:
+    """Lock a version, until the transaction ends, and return it as it is now.
+
+    Args:
+        connection: Connection to the catalog, in a transaction.
+        root: The folder of all versions.
+        version: The version, as `working` returned it.
+
+    Raises:
+        Retry: The version has another state meanwhile, or is not written any more.
+        Fatal: The storage has a newer version.
+    """
+    found = read(connection, version.number, lock=True)
+    if found.stage == "writing":
+        _require_root(found, root)
+        found = _reconciled(connection, root, found)
+    if found.stage == "published":
+        return found
+    if found.stage != "writing" or found.state != version.state:
+        raise Retry(f"version {version.number} is {found.stage}, or has another state than a moment ago.")
+    return found
+
+
+def _require_root(version: Version, root: UPath) -> None:
+    """Raise Fatal if a version that is being written belongs to another folder."""
+    if version.stage == "writing" and version.root.rstrip("/") != name_of(root):
+        raise Fatal(
+            f"the Variable DATASET_STORAGE was changed to {name_of(root)}, but version {version.number} of "
+            f"this run is written to {version.root}. Nothing was changed; give it its former value, or {ANEW}"
+        )
+
+
+def require_sensitive(version: Version, include: bool) -> None:
+    """Refuse a version that is not published yet, and is written under another setting than the current one.
+
+    Args:
+        version: The version.
+        include: Whether sensitive records are to be included, as the setting is now.
+
+    Raises:
+        Fatal: The setting was changed since the run began.
+    """
+    if version.stage != "published" and version.settings.get("include_sensitive") != include:
+        raise Fatal(
+            f"the Variable DATASET_INCLUDE_SENSITIVE was changed to {str(include).lower()} since this run "
+            f"began; {ANEW}"
+        )
 
 
 def begin(
@@ -120,7 +171,10 @@ def begin(
     Raises:
         Fatal: The storage has a newer version than that of this run, or the pointer is not ours.
     """
-    parts = None if of_run(connection, run_id) else plan()
+    own = of_run(connection, run_id)
+    if own:
+        _require_root(own, root)
+    parts = None if own else plan()
     with connection.transaction():
         connection.execute("select pg_advisory_xact_lock(hashtext(%s))", [_LOCK])
         for number in _unfinished(connection, root, run_id):
@@ -136,8 +190,9 @@ def begin(
 
 def _unfinished(connection: Connection, root: UPath, run_id: str) -> list[int]:
     rows = connection.execute(
-        "select number from dataset_version where stage = 'writing' and root = %s and run_id <> %s",
-        [str(root), run_id],
+        "select number from dataset_version"
+        " where stage = 'writing' and rtrim(root, '/') = %s and run_id <> %s",
+        [name_of(root), run_id],
     ).fetchall()
     return [number for (number,) in rows]
 
@@ -151,8 +206,9 @@ def _insert(
     known = [row[0] if row else 0, pointer.version if pointer else 0, *versions_in(root)]
     number = max(known) + 1
     connection.execute(
-        "insert into dataset_version (number, run_id, root, settings) values (%s, %s, %s, %s)",
-        [number, run_id, str(root), Jsonb(dict(settings))],
+        "insert into dataset_version (number, run_id, root, settings, begun_on)"
+        " values (%s, %s, %s, %s, clock_timestamp())",
+        [number, run_id, name_of(root), Jsonb(dict(settings))],
     )
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -177,8 +233,7 @@ def _reconciled(connection: Connection, root: UPath, version: Version, own: bool
     mark = mark_of(root, version.number)
     if mark is not None and mark.token == version.token:
         log.info("version %s is published, as the storage says; the table did not know it", version.number)
-        note_published(connection, version.number, version.summary)
-        return read(connection, version.number)
+        return note_published(connection, version.number, version.summary)
     if own:
         raise Fatal(
             f"{root} has version {pointer.version}, which this run has not written, but this run would write "
@@ -188,20 +243,14 @@ def _reconciled(connection: Connection, root: UPath, version: Version, own: bool
     return version
 
 
-def note_published(connection: Connection, number: int, summary: Mapping[str, Any] | None) -> None:
-    """Record that the pointer names a version, or has named it."""
+def note_published(connection: Connection, number: int, summary: Mapping[str, Any] | None) -> Version:
+    """Record that the pointer names a version, or has named it; return the version."""
     connection.execute(
-        "update dataset_version set stage = 'published', published_on = coalesce(published_on, now()),"
-        " summary = coalesce(%s, summary) where number = %s",
+        "update dataset_version set stage = 'published', summary = coalesce(%s, summary),"
+        " published_on = coalesce(published_on, clock_timestamp()) where number = %s",
         [Jsonb(dict(summary)) if summary else None, number],
     )
-
-
-def note_summary(connection: Connection, version: Version, summary: Mapping[str, Any]) -> None:
-    """Record the numbers of a version that is about to be published."""
-    connection.execute(
-        "update dataset_version set summary = %s where number = %s", [Jsonb(dict(summary)), version.number]
-    )
+    return read(connection, number)
 
 
 def note_changes(connection: Connection, version: Version, changes: Mapping[str, Any]) -> None:
@@ -228,6 +277,24 @@ def forget(connection: Connection, version: Version, files: Sequence[str]) -> No
     connection.execute("update dataset_version set changes = null where number = %s", [version.number])
 
 
+_MOVED = """
+    select media_type from dataset_part join dataset_version v on v.number = version
+     where version = %(version)s and kind = 'pages' and dataset_part.state = v.state
+     group by media_type having count(distinct file_node) > 1
+"""  # media types whose ranges were read from different files of the table, in which rows have other pages
+
+
+def forget_moved(connection: Connection, number: int) -> None:
+    """Let ranges of pages count as not written if the table's rows were moved between them."""
+    connection.execute(
+        sql.SQL(
+            "update dataset_part set state = null, rows_read = null, files = '[]'"
+            " where version = %(version)s and kind = 'pages' and media_type in ({})"
+        ).format(sql.SQL(_MOVED)),
+        {"version": number},
+    )
+
+
 def parts_of(connection: Connection, number: int) -> list[Part]:
     """Return all parts of a version."""
     rows = connection.execute(
@@ -242,7 +309,7 @@ def files_of(connection: Connection, version: Version) -> list[File]:
     """Return the files of a complete version, whose parts all have one state.
 
     Raises:
-        Retry: Parts are missing, or some are of another state.
+        Retry: Parts are missing, some are of another state, or a table was rewritten between its parts.
     """
     rows = connection.execute(
         "select number, state, files from dataset_part where version = %s order by number", [version.number]
@@ -252,6 +319,12 @@ def files_of(connection: Connection, version: Version) -> list[File]:
         raise Retry(
             f"{len(others)} of {len(rows)} parts of version {version.number} are missing or of another state "
             "of the catalog; clear write_parts with its downstream tasks."
+        )
+    moved = connection.execute(_MOVED, {"version": version.number}).fetchall()
+    if moved:
+        raise Retry(
+            f"the table {moved[0][0]} was rewritten (VACUUM FULL, CLUSTER) between parts of version "
+            f"{version.number}; clear write_parts with its downstream tasks."
         )
     return [msgspec.convert(file, File) for *_, files in rows for file in files]
 
@@ -285,6 +358,9 @@ def shared_state(control: Connection, holder: Connection, number: int) -> Iterat
             assert row
             oldest = horizon(control)
             found = stack.enter_context(snapshot(holder, row[0]))
+            # Behind a statement that waits for the reading sessions, this one would wait for them, and they
+            # for it.
+            holder.execute(sql.SQL("set local lock_timeout to {}").format(sql.Literal(LOCK_TIMEOUT)))
             state = version.state
             if found.imported and found.contents == version.snapshot:
                 control.execute(
@@ -300,7 +376,7 @@ def shared_state(control: Connection, holder: Connection, number: int) -> Iterat
                     )
                 control.execute(
                     "update dataset_version set state = %s, snapshot = %s, exported = %s, horizon = %s,"
-                    " taken_on = now(), changes = null where number = %s",
+                    " taken_on = clock_timestamp(), changes = null where number = %s",
                     [state, found.contents, [found.exported], oldest, number],
                 )
                 if row[1] is not None:

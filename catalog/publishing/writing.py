@@ -3,13 +3,14 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 from upath import UPath
 
 from catalog.core.errors import Interrupted
 from catalog.core.session import Connection
 from catalog.publishing import versions
-from catalog.publishing.export import PartWriter, Written, connect, conninfo_of
+from catalog.publishing.export import PartWriter, Written, connect, conninfo_of, read_in
 from catalog.publishing.parts import Part
 from catalog.publishing.paths import version_folder
 from catalog.publishing.sensitive import Sensitive
@@ -58,25 +59,27 @@ def write_parts(
         if should_stop():
             raise Interrupted(f"asked to stop after {rows:,} rows; the next attempt resumes there.")
 
+    versions.forget_moved(control, number)
     if versions.is_whole(control, number):
         return rows
-    with versions.shared_state(control, holder, number) as (state, exported):
-        arrow = connect(conninfo_of(holder), exported)
-        try:
+    # It is opened first: it locks the tables before the snapshot is taken, and a password may expire.
+    with (
+        closing(connect(conninfo_of(holder))) as arrow,
+        versions.shared_state(control, holder, number) as (state, exported),
+    ):
+        read_in(arrow, exported)
 
-            def write(part: Part, parts: Sequence[Part]) -> Written:
-                nonlocal rows
-                writer = PartWriter(folder, part.media_type, part.number, sensitive)
-                written = writer.write(arrow, part.condition(parts), check)
-                rows += written.rows_read
-                return written
+        def write(part: Part, parts: Sequence[Part]) -> Written:
+            nonlocal rows
+            writer = PartWriter(folder, part.media_type, part.number, sensitive)
+            written = writer.write(arrow, part.condition(parts), check)
+            rows += written.rows_read
+            return written
 
-            while not versions.is_whole(control, number):
-                check()
-                if versions.write_next(control, number, state, write):
-                    progress(rows)
-                else:
-                    time.sleep(_POLL)
-        finally:
-            arrow.close()
+        while not versions.is_whole(control, number):
+            check()
+            if versions.write_next(control, number, state, write):
+                progress(rows)
+            else:
+                time.sleep(_POLL)
     return rows

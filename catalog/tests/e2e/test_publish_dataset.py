@@ -2,10 +2,12 @@
 
 import json
 import signal
+from urllib.parse import quote
 
 import pyarrow.parquet as pq
 import pytest
 
+from catalog.local.airflow_api import FINISHED
 from catalog.local.runs import unpaused
 from catalog.tests.database.media import IMAGES
 from catalog.tests.publishing.publisher import comparable, table
@@ -31,8 +33,17 @@ def dataset(bench, tmp_path):
             connection.execute(IMAGES.format(rows=300, providers=f"'{PROVIDER}'"))
             yield root
         finally:
+            end_runs(bench)  # of a test that failed in the middle
             connection.execute("delete from image where provider = %s", [PROVIDER])
             connection.execute("delete from dataset_version where root like %s", [f"%{root}"])
+
+
+def end_runs(bench):
+    """Mark runs that go on as failed, which ends their tasks."""
+    runs = f"/api/v2/dags/{DAG}/dagRuns"
+    for run in bench.api.call("GET", runs, limit=100)["dag_runs"]:
+        if run["state"] not in FINISHED:
+            bench.api.call("PATCH", f"{runs}/{quote(run['dag_run_id'])}", {"state": "failed"})
 
 
 def pointer(root):

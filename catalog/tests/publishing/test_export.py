@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import closing
 
 import psycopg
 import pyarrow as pa
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from catalog.core.media import MEDIA_TYPES
+from catalog.core.session import SETTINGS
 from catalog.data_refresh.normal_form import normal_form
 from catalog.database import sample_data
 from catalog.publishing import export
-from catalog.publishing.columns import TYPES
+from catalog.publishing.columns import TYPES, columns
 from catalog.publishing.sensitive import Sensitive
 from catalog.publishing.tags import _tags, parse_tags
 from catalog.tests.aws_server import aws_server
@@ -66,7 +68,8 @@ def test_memory_and_groups_do_not_depend_on_the_rows(dsn, catalog, tmp_path, mon
     with psycopg.connect(dsn, autocommit=True) as holder:
         holder.execute("begin isolation level repeatable read, read only")
         (name,) = present(holder.execute("select pg_export_snapshot()").fetchone())
-        connection = export.connect(export.conninfo_of(holder), name)
+        connection = export.connect(export.conninfo_of(holder))
+        export.read_in(connection, name)
         catalog.execute("delete from image")  # the snapshot still has them
         writer = export.PartWriter(UPath(tmp_path), "image", 0, file_rows=120, group_rows=50)
         written = writer.write(connection, psycopg.sql.SQL("true"))
@@ -78,6 +81,36 @@ def test_memory_and_groups_do_not_depend_on_the_rows(dsn, catalog, tmp_path, mon
         for number in range(groups.num_row_groups):
             identifiers = groups.read_row_group(number)["identifier"].to_pylist()
             assert identifiers == sorted(identifiers)
+
+
+def test_rows_of_a_rare_provider_do_not_keep_whole_batches(tmp_path):
+    names = [column.name for column in columns("image")]
+    values = {name: pa.nulls(1000, pa.string()) for name in names}
+    values["provider"] = pa.array(["rare"] + ["common"] * 999)
+    values["identifier"] = values["title"] = pa.array([f"{number:0100}" for number in range(1000)])
+    batch = pa.record_batch(values)
+    writer = export.PartWriter(UPath(tmp_path), "image", 0)
+    tables = dict(writer._convert(batch))
+    assert {provider: rows.num_rows for provider, rows in tables.items()} == {"common": 999, "rare": 1}
+    assert tables["common"].get_total_buffer_size() > 200_000
+    assert tables["rare"].get_total_buffer_size() < 20_000  # with the whole buffers that a slice refers to
+
+
+@pytest.mark.database
+def test_the_reading_session_has_our_settings(dsn, catalog):
+    (name,) = present(catalog.execute("select current_database()").fetchone())
+    catalog.execute(
+        psycopg.sql.SQL("alter database {} set idle_in_transaction_session_timeout = 1000").format(
+            psycopg.sql.Identifier(name)
+        )
+    )
+    with closing(export.connect(dsn)) as connection, connection.cursor() as cursor:
+        cursor.execute("select name, setting from pg_settings")
+        found = dict(cursor.fetchall())
+    wanted = {**SETTINGS, "lock_timeout": "600000"}
+    assert {key: found[key] for key in wanted if key in found} == {
+        k: v for k, v in wanted.items() if k in found
+    }
 
 
 @pytest.mark.database

@@ -16,11 +16,30 @@ def test_each_provider_has_a_folder_of_its_own(names):
         assert folder.isascii()
         assert 0 < len(folder) <= 200
         assert folder == folder.lower()
+        assert folder[0] not in "_."
         assert not set(folder) & set('/\\.=%?*[]{}" :')
 
 
 def test_names_that_are_easily_confused():
-    names = [None, "", "unknown", "null", "~null", "~empty", "empty", ".", "..", "a/b", "a=b", "A", "a", "ä"]
+    names = [
+        None,
+        "",
+        "unknown",
+        "null",
+        "~null",
+        "~empty",
+        "empty",
+        ".",
+        "..",
+        "a/b",
+        "a=b",
+        "A",
+        "a",
+        "ä",
+        "_a",
+        "__a",
+        "~5fa",
+    ]
     names += ["provider=x", "x" * 80, "é" * 80, "é" * 79 + "è", "😀" * 80]
     assert len({provider_folder(name) for name in names}) == len(names)
     assert provider_folder("smithsonian_institution") == "smithsonian_institution"

@@ -8,9 +8,11 @@ from pathlib import Path
 import psycopg
 import pyarrow.parquet as pq
 import pytest
+from psycopg import sql
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
-from catalog.publishing import changes, release, storage, versions
+from catalog.core.licenses import PATH_BY_PAIR
+from catalog.publishing import changes, manifest, release, storage, versions
 from catalog.publishing.export import Written
 from catalog.publishing.paths import POINTER
 from catalog.tests.database.media import fill, killed_until_done
@@ -208,6 +210,39 @@ def test_a_snapshot_that_is_lost_too_often(catalog, publisher, monkeypatch):
         publisher.write()
 
 
+def test_rows_keep_their_pages_while_parts_are_written(dsn, catalog, publisher):
+    fill(catalog, 300)
+    publisher.begin()
+    refused: list[Exception] = []
+
+    def vacuum():
+        if not refused:
+            with psycopg.connect(dsn, autocommit=True) as other:
+                other.execute("set lock_timeout to '50ms'")
+                for table_name in ("image", "audio"):
+                    with pytest.raises(psycopg.errors.LockNotAvailable) as error:
+                        other.execute(f"vacuum full {table_name}")
+                    refused.append(error.value)
+        return False
+
+    publisher.write(should_stop=vacuum)
+    assert len(refused) == 2
+
+
+def test_ranges_of_rows_that_were_moved_are_written_anew(catalog, publisher):
+    fill(catalog, 300)
+    publisher.begin()
+    publisher.write()
+    before = whole(catalog)
+    catalog.execute("update dataset_part set file_node = 1 where number = 1 and kind = 'pages'")
+    with pytest.raises(Retry, match="was rewritten"):
+        publisher.publish()
+    publisher.write()
+    assert not set(before[1]) & set(whole(catalog)[1])
+    publisher.publish()
+    checked(publisher, catalog)
+
+
 def test_providers_that_appear_after_the_plan_are_published(catalog, publisher):
     fill(catalog, 100)
     publisher.least = 1000
@@ -332,6 +367,82 @@ def test_a_pointer_that_moves_meanwhile_is_not_replaced(catalog, publisher, monk
     with pytest.raises(Fatal, match="version 7 meanwhile"):
         publisher.publish()
     assert publisher.pointer() == 7
+
+
+# Trap: an attempt that was declared dead goes on after another one has published the version.
+def test_a_stale_attempt_changes_nothing(catalog, publisher):
+    fill(catalog, 100)
+    publisher.begin()
+    publisher.write()
+    with publisher.connected() as connection:
+        stale = versions.working(connection, publisher.root, "run")
+        wanted = publisher.publish()
+        Path(publisher.root.path, "v1", "image", "later.parquet").write_bytes(b"")
+        before = publisher.files()
+        catalog.execute("update dataset_part set files = '[]'")
+        assert release.publish(connection, publisher.root, stale) == wanted
+        catalog.execute("update dataset_version set stage = 'writing', summary = null")
+        assert release.publish(connection, publisher.root, stale) == wanted  # as the pointer says
+        assert publisher.files() == before
+        catalog.execute("update dataset_version set stage = 'abandoned'")
+        with pytest.raises(Retry, match="abandoned"):
+            release.publish(connection, publisher.root, stale)
+        assert publisher.files() == before
+
+
+def test_the_numbers_of_a_published_version_are_in_its_manifest(catalog, publisher):
+    fill(catalog, 100)
+    publisher.run("one")
+    catalog.execute("delete from image where foreign_identifier like '%7'")
+    publisher.run("two")
+    wanted = publisher.publish("two")
+    assert wanted["changes"]["removed"]["image"] == 20
+    catalog.execute("update dataset_version set summary = null")
+    catalog.execute("delete from dataset_part")
+    assert publisher.publish("two") == wanted
+
+
+@pytest.mark.parametrize("step", ["begin", "write", "publish"])
+def test_a_run_does_not_go_on_in_another_folder(dsn, catalog, publisher, tmp_path, step):
+    fill(catalog, 100)
+    publisher.begin()
+    other = Publisher(dsn, tmp_path / "other")
+    with pytest.raises(Fatal, match="DATASET_STORAGE was changed"):
+        getattr(other, step)()
+    assert not other.files()
+
+
+def test_a_slash_at_the_end_is_the_same_folder(dsn, catalog, tmp_path):
+    fill(catalog, 100)
+    with_slash, without = Publisher(dsn, f"{tmp_path}/dataset/"), Publisher(dsn, tmp_path / "dataset")
+    with_slash.begin("lost")
+    without.begin("run")
+    assert stages(catalog) == {1: "abandoned", 2: "writing"}
+    with_slash.write("run")
+    without.publish("run")
+    with_slash.run("another")
+    assert with_slash.delete_old(keep=1) == [2]
+    assert stages(catalog)[2] == "deleted"
+
+
+def test_versions_of_another_folder_are_not_recorded_as_deleted(catalog, publisher):
+    fill(catalog, 100)
+    for n in range(3):
+        publisher.run(f"run {n}")
+    catalog.execute("update dataset_version set root = 'file:///elsewhere' where number = 1")
+    assert publisher.delete_old(keep=2) == [1]
+    assert stages(catalog)[1] == "published"
+
+
+def test_a_version_is_written_under_one_setting(catalog, publisher):
+    fill(catalog, 10)
+    version = publisher.begin()
+    versions.require_sensitive(version, include=True)
+    with pytest.raises(Fatal, match=f"to false since this run began; {versions.ANEW}"):
+        versions.require_sensitive(version, include=False)
+    publisher.write()
+    publisher.publish()
+    versions.require_sensitive(publisher.begin(), include=False)
 
 
 # Trap: only what is ours is deleted.
@@ -530,20 +641,53 @@ def test_a_change_set_of_another_state_is_not_published(catalog, publisher):
     publisher.publish("two")
 
 
+@pytest.mark.parametrize("of", ["one", "two"])
+def test_a_lost_file(catalog, publisher, of):
+    fill(catalog, 100)
+    publisher.run("one")
+    publisher.begin("two")
+    publisher.write("two")
+    number = 1 if of == "one" else 2
+    lost = next(files[0] for files in whole(catalog, number).values() if files)
+    Path(publisher.root.path, f"v{number}", lost).unlink()
+    if of == "two":
+        with pytest.raises(Retry, match="clear write_parts"):
+            publisher.compare("two")
+        return
+    publisher.compare("two")
+    summary = publisher.publish("two")
+    assert (summary["changes"], summary["lost"]) == ({}, lost)
+    assert publisher.manifest()["changes"]["lost"] == lost
+    assert "There is no change set" in (publisher.root / "v2" / "README.md").read_text()
+    checked(publisher, catalog)
+    publisher.run("three")
+    assert not publisher.manifest()["changes"]["lost"]
+
+
+def test_only_a_url_of_its_version_is_that_of_a_license():
+    found = {pair: manifest._url_of(*pair) for pair in PATH_BY_PAIR}
+    assert all(url is None for (_, version), url in found.items() if version == "2.1")
+    urls = {pair: url for pair, url in found.items() if pair[1] != "2.1"}
+    assert None not in urls.values()
+    assert len(set(urls.values())) == len(urls)
+
+
 def test_the_manifest_and_the_card(catalog, publisher):
     fill(catalog, 30, providers=("flickr", "a|b"))
     catalog.execute("update image set license = 'cc0', license_version = '1.0' where provider = 'flickr'")
+    catalog.execute(
+        sql.SQL("alter database {} set timezone = 'Asia/Kolkata'").format(sql.Identifier(catalog.info.dbname))
+    )
     publisher.run()
-    manifest = publisher.manifest()
-    assert [
-        (one["source"], one["license"], one["license_url"], one["rows"]) for one in manifest["licenses"]
-    ] == [
+    made = publisher.manifest()
+    assert [(one["source"], one["license"], one["license_url"], one["rows"]) for one in made["licenses"]] == [
         ("a|b", "by", "https://creativecommons.org/licenses/by/4.0/", 30),
         ("flickr", "cc0", "https://creativecommons.org/publicdomain/zero/1.0/", 30),
     ]
     card = (publisher.root / "v1" / "README.md").read_text()
     assert "| image | a\\|b | by 4.0 | 30 |" in card
     assert "[cc0 1.0](https://creativecommons.org/publicdomain/zero/1.0/) | 30 |" in card
+    assert made["snapshot"]["taken_on"].endswith("+00:00")
     pointer = json.loads((publisher.root / POINTER).read_text())
     data = (publisher.root / "v1" / "manifest.json").read_bytes()
     assert pointer["manifest_sha256"] == hashlib.sha256(data).hexdigest()
