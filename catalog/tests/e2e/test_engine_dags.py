@@ -46,7 +46,7 @@ def test_an_engine_that_changes_is_reported_once(bench):
             bench.api.clear(HEALTHCHECK, run_id, ["check_cluster"])
             assert bench.api.wait(HEALTHCHECK, run_id, 60) == "success"
         assert len(alerts(bench)) == 1
-        assert "1 nodes are in the cluster, 7 are expected" in bench.slack[-1]["text"]
+        assert "1 node is in the cluster, 7 expected" in bench.slack[-1]["text"]
         check()
         check()
         assert len(alerts(bench)) == 2
