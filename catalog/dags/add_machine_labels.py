@@ -39,7 +39,7 @@ from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, Params
-from catalog.dags.common.params import batch_size_param
+from catalog.dags.common.params import batch_size_param, dry_run_param
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.storage import stored_at
 from catalog.dags.dag_factory import catalog_dag
@@ -82,12 +82,7 @@ def _form() -> dict[str, Param]:
             "applies all the same, so 0 is usually right.",
         ),
         "batch_size": batch_size_param(),
-        "dry_run": Param(
-            True,
-            type="boolean",
-            title="Dry run",
-            description_md="Only count the images that would change, and show a few.",
-        ),
+        "dry_run": dry_run_param("Only count the images that would change, and show a few."),
     }
 
 

@@ -32,7 +32,7 @@ from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, Params
-from catalog.dags.common.params import batch_size_param
+from catalog.dags.common.params import batch_size_param, dry_run_param
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import batched_job, run_batched_update
 from catalog.dags.operators.slack import notify
@@ -83,9 +83,7 @@ def form() -> dict[str, Param]:
             title="Resume",
             description_md="Continue with the rows of an earlier run of this query id, with this conf.",
         ),
-        "dry_run": Param(
-            True, type="boolean", title="Dry run", description_md="Only show what would be done."
-        ),
+        "dry_run": dry_run_param("Only show what would be done."),
     }
 
 

@@ -34,7 +34,7 @@ from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, Params
-from catalog.dags.common.params import batch_size_param
+from catalog.dags.common.params import batch_size_param, dry_run_param
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import run_cleaning
 from catalog.dags.operators.slack import notify
@@ -67,12 +67,7 @@ def _form() -> dict[str, Param]:
             description_md="The media tables to clean.",
         ),
         "batch_size": batch_size_param(),
-        "dry_run": Param(
-            True,
-            type="boolean",
-            title="Dry run",
-            description_md="Only count the rows that would change, and show a few.",
-        ),
+        "dry_run": dry_run_param("Only count the rows that would change, and show a few."),
     }
 
 

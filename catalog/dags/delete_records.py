@@ -34,6 +34,7 @@ from catalog.dags.common import metrics
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
+from catalog.dags.common.params import dry_run_param
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify
@@ -67,9 +68,7 @@ def form() -> dict[str, Param]:
             title="Reason",
             description_md="Why; stored with each record.",
         ),
-        "dry_run": Param(
-            False, type="boolean", title="Dry run", description_md="Only show what would be deleted."
-        ),
+        "dry_run": dry_run_param("Only show what would be deleted.", default=False),
     }
 
 

@@ -7,7 +7,7 @@ that the Variable `DATASET_STORAGE` names:
 2. Mapped tasks (Variable `DATASET_TASKS`) share the parts. All read one snapshot of the catalog, so a version
    is the state of one moment. A task that is killed or cleared writes only what is missing. If no task holds
    the snapshot any more, parts whose rows are the same in a new one are kept, and the others are written
-   anew.
+   again.
 3. The identifiers that were added, changed or removed since the version before are written, unless a file of
    it is missing.
 4. The version gets its manifest, [Croissant](https://docs.mlcommons.org/croissant/) metadata and a card with
@@ -86,7 +86,7 @@ def write_parts(session: int, dag_run: DagRun = GIVEN) -> int:
         if not version.settings["include_sensitive"]:
             terms = sensitive_terms()
             if _checksum(terms) != version.settings[_TERMS]:
-                raise Fatal(f"the list of sensitive terms has changed since this run began; {versions.ANEW}")
+                raise Fatal(f"the list of sensitive terms has changed since this run began; {versions.AGAIN}")
             sensitive = Sensitive(terms, normal_form)
         rows = writing.write_parts(
             catalog,

@@ -105,7 +105,7 @@ class Address(Protocol):
 
 
 def connect_to(found: Address) -> Elasticsearch:
-    """Return a client for an Airflow connection, whoever read it.
+    """Return a client for an Airflow connection, read by Airflow or from the environment.
 
     Args:
         found: The connection. Its host is a name, or a URL without port; its port is 9200 by default; its

@@ -1,6 +1,6 @@
 """Polite requests for links: a rate per host, robots.txt, public addresses only.
 
-Each request takes a slot of its host, whoever asks: checks, redirects and robots.txt alike. Redirects are
+Each request takes a slot of its host: checks, redirects and robots.txt alike. Redirects are
 followed one by one, so that each hop meets the same rules.
 """
 

@@ -47,7 +47,7 @@ _QUERY = """## How to query it
 _LICENSES = """## Licenses and attribution
 
 Each **work** is under the license that its record names: `license`, `license_version`, and, where the record
-has it, `license_url` in `meta_data`. Whoever uses a work has to follow it; licenses with `by` in their name
+has it, `license_url` in `meta_data`. Users of a work have to follow it; licenses with `by` in their name
 ask for attribution, for example: "`title`" by `creator`, from `foreign_landing_url`, under the license's name
 with its URL.
 A version of a license that has no URL of its own, such as 2.1, is not linked.

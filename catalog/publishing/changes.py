@@ -1,7 +1,8 @@
 """The change set of a version: which identifiers were added, changed or removed since the one before.
 
 Both versions are read once. Identifiers are distributed to buckets on the local disk by their last digits,
-which are random, and each bucket is compared in memory. So memory does not depend on the number of records.
+which are random, and each bucket is compared in memory. So memory does not grow with the number of records,
+up to 128 million in both versions; with more, the buckets grow.
 """
 
 import logging
@@ -109,6 +110,7 @@ def _compare(
 def _distribute(version: UPath, files: list[File], local: Path, side: int, buckets: int) -> None:
     schema = pa.schema([("identifier", pa.string()), ("updated_on", pa.timestamp("us", tz="UTC"))])
     sinks = [pa.ipc.new_stream(str(local / f"{side}-{bucket}.arrows"), schema) for bucket in range(buckets)]
+    owned = [pa.array(range(bucket, _MOST, buckets), pa.int32()) for bucket in range(buckets)]
     try:
         for file in files:
             try:
@@ -118,8 +120,7 @@ def _distribute(version: UPath, files: list[File], local: Path, side: int, bucke
             with stream:
                 for batch in pq.ParquetFile(stream).iter_batches(columns=list(_COLUMNS)):
                     digits = pc.index_in(pc.utf8_slice_codeunits(batch["identifier"], -2), _DIGITS)
-                    for bucket, sink in enumerate(sinks):
-                        own = pa.array(range(bucket, _MOST, buckets), pa.int32())
+                    for own, sink in zip(owned, sinks, strict=True):
                         sink.write_batch(batch.filter(pc.is_in(digits, own)) if buckets > 1 else batch)
     finally:
         for sink in sinks:

@@ -141,7 +141,7 @@ def _publish(
     )
     now = read_pointer(root)
     if now and now.version >= version.number:
-        raise Fatal(f"{root} has got version {now.version} meanwhile; {versions.ANEW}")
+        raise Fatal(f"{root} has got version {now.version} meanwhile; {versions.AGAIN}")
     write_pointer(root, pointer)
     versions.note_published(connection, version.number, summary)
     return summary

@@ -27,7 +27,7 @@ from catalog.publishing.storage import mark_of, name_of, read_pointer, versions_
 log = logging.getLogger(__name__)
 STATES = 100  # snapshots of a version: each costs the parts whose rows have changed since the one before
 _LOCK = "publish_dataset"
-ANEW = "trigger a new run; it takes the next number."
+AGAIN = "trigger a new run; it takes the next number."
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -74,7 +74,7 @@ def read(connection: Connection, number: int, lock: bool = False) -> Version:
     )
     row = connection.execute(query, [number]).fetchone()
     if row is None:
-        raise Fatal(f"the catalog database does not know version {number}; {ANEW}")
+        raise Fatal(f"the catalog database does not know version {number}; {AGAIN}")
     return Version(*row)
 
 
@@ -93,13 +93,15 @@ def working(connection: Connection, root: UPath, run_id: str) -> Version:
     """
     found = of_run(connection, run_id)
     if found is None:
-        raise Fatal(f"this run has no version; clear its first task with its downstream tasks, or {ANEW}")
+        raise Fatal(f"this run has no version; clear its first task with its downstream tasks, or {AGAIN}")
     with connection.transaction():
         found = read(connection, found.number, lock=True)
         _require_root(found, root)
         found = _reconciled(connection, root, found)
     if found.stage not in ("writing", "published"):
-        raise Fatal(f"version {found.number} of this run is {found.stage}, because a newer run began; {ANEW}")
+        raise Fatal(
+            f"version {found.number} of this run is {found.stage}, because a newer run began; {AGAIN}"
+        )
     return found
 
 
@@ -131,7 +133,8 @@ def _require_root(version: Version, root: UPath) -> None:
     if version.stage == "writing" and version.root.rstrip("/") != name_of(root):
         raise Fatal(
             f"the Variable DATASET_STORAGE was changed to {name_of(root)}, but version {version.number} of "
-            f"this run is written to {version.root}. Nothing was changed; give it its former value, or {ANEW}"
+            f"this run is written to {version.root}. Nothing was changed; give it its former value, or "
+            f"{AGAIN}"
         )
 
 
@@ -148,7 +151,7 @@ def require_sensitive(version: Version, include: bool) -> None:
     if version.stage != "published" and version.settings.get("include_sensitive") != include:
         raise Fatal(
             f"the Variable DATASET_INCLUDE_SENSITIVE was changed to {str(include).lower()} since this run "
-            f"began; {ANEW}"
+            f"began; {AGAIN}"
         )
 
 
@@ -238,7 +241,7 @@ def _reconciled(connection: Connection, root: UPath, version: Version, own: bool
         raise Fatal(
             f"{root} has version {pointer.version}, which this run has not written, but this run would write "
             f"version {version.number}; the catalog database was probably restored. Nothing was changed; "
-            f"{ANEW}"
+            f"{AGAIN}"
         )
     return version
 
@@ -333,7 +336,7 @@ def files_of(connection: Connection, version: Version) -> list[File]:
 def shared_state(control: Connection, holder: Connection, number: int) -> Iterator[tuple[int, str]]:
     """Hold the snapshot of a version, together with other sessions; take a new one if nobody holds it.
 
-    Parts of the state before pass to a new one if their rows are the same in both; others are written anew.
+    Parts of the state before pass to a new one if their rows are the same in both; others are written again.
 
     Args:
         control: Connection to the catalog, in autocommit.
@@ -351,7 +354,7 @@ def shared_state(control: Connection, holder: Connection, number: int) -> Iterat
         with control.transaction():
             version = read(control, number, lock=True)
             if version.stage != "writing":
-                raise Refused(f"version {number} is {version.stage}; {ANEW}")
+                raise Refused(f"version {number} is {version.stage}; {AGAIN}")
             row = control.execute(
                 "select exported, horizon from dataset_version where number = %s", [number]
             ).fetchone()
@@ -372,7 +375,7 @@ def shared_state(control: Connection, holder: Connection, number: int) -> Iterat
                 if state > STATES:
                     raise Fatal(
                         f"all sessions that held the snapshot of version {number} have ended {STATES} times. "
-                        f"See what ends the tasks write_parts; then {ANEW}"
+                        f"See what ends the tasks write_parts; then {AGAIN}"
                     )
                 control.execute(
                     "update dataset_version set state = %s, snapshot = %s, exported = %s, horizon = %s,"

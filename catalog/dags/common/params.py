@@ -31,6 +31,16 @@ def batch_size_param() -> Param:
     )
 
 
+def dry_run_param(about: str, *, default: bool = True) -> Param:
+    """Return the field that lets a run change nothing.
+
+    Args:
+        about: What such a run does.
+        default: Whether a run is one unless the conf says otherwise.
+    """
+    return Param(default, type="boolean", title="Dry run", description_md=about)
+
+
 def provider_params() -> dict[str, Param]:
     """Return the fields of a provider's form; none is required."""
     return {

@@ -438,7 +438,7 @@ def test_a_version_is_written_under_one_setting(catalog, publisher):
     fill(catalog, 10)
     version = publisher.begin()
     versions.require_sensitive(version, include=True)
-    with pytest.raises(Fatal, match=f"to false since this run began; {versions.ANEW}"):
+    with pytest.raises(Fatal, match=f"to false since this run began; {versions.AGAIN}"):
         versions.require_sensitive(version, include=False)
     publisher.write()
     publisher.publish()
