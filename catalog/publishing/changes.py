@@ -94,7 +94,7 @@ def _compare(
         for side, (version, files) in enumerate(sides):
             _distribute(version, files, local, side, buckets)
         path = local / "changes.parquet"
-        writer = parquet_writer(path, SCHEMA)
+        writer = parquet_writer(path, SCHEMA, sorted_by="identifier")
         with writer:
             for bucket in range(buckets):
                 for change, identifiers in _differences(local, bucket):

@@ -33,8 +33,18 @@ LOCK_TIMEOUT = "10min"  # for a statement that moves rows; beyond, the other ses
 BATCH_BYTES = 8 << 20  # that the driver collects for a batch
 _COMPRESSION = 3  # level of zstd
 # Columns whose values repeat: the others would fill a dictionary and then be written without one.
-_REPEATING = frozenset(
-    ("provider", "source", "license", "license_version", "category", "filetype", "ingestion_type", "creator")
+_REPEATING = (
+    *(
+        "provider",
+        "source",
+        "license",
+        "license_version",
+        "category",
+        "filetype",
+        "ingestion_type",
+        "creator",
+    ),
+    *("tags.list.element.name", "tags.list.element.provider"),
 )
 _BATCH_OPTION = "adbc.postgresql.batch_size_hint_bytes"
 _CONVERTERS = 2  # threads that convert batches
@@ -149,8 +159,10 @@ def query(media_type: MediaType, condition: sql.Composable, *, description: bool
 class PartWriter:
     """Writes one part.
 
-    Three threads work on successive batches: one receives a batch, others convert and sort earlier ones, the
-    last compresses and writes. All of it is C++ that holds no lock of Python's.
+    Three threads work on successive row groups: one receives rows and divides them among their providers,
+    others convert a row group, the last compresses and writes. All of it is C++ that holds no lock of
+    Python's. Rows keep the order of the table: neighbours come from the same pull, so their values repeat,
+    and statistics of times are narrow. Sorting would copy each row two more times.
 
     Args:
         folder: The version's folder.
@@ -174,7 +186,7 @@ class PartWriter:
         self._sensitive, self._file_rows, self._group_rows = sensitive, file_rows, group_rows
         self._schema = schema(media_type)
         self._attempt = new_attempt()
-        self._held: dict[str | None, list[pa.Table]] = {}
+        self._held: dict[str | None, list[pa.RecordBatch]] = {}
         self._open: dict[str | None, _OpenFile] = {}
         self._files: list[File] = []
         self._opened = 0
@@ -199,68 +211,72 @@ class PartWriter:
         ):
             self._local = Path(folder)
             waiting = deque[Future[None]]()
+
+            def write(provider: str | None, rows: list[pa.RecordBatch]) -> None:
+                waiting.append(writing.submit(self._write, provider, converting.submit(self._convert, rows)))
+                if len(waiting) > _CONVERTERS:
+                    waiting.popleft().result()
+
             cursor.adbc_statement.set_options(**{_BATCH_OPTION: str(BATCH_BYTES)})
             cursor.execute(statement.as_string())
             for batch in cursor.fetch_record_batch():
                 check()
                 read += batch.num_rows
-                converted = converting.submit(self._convert, batch)
-                waiting.append(writing.submit(self._take, converted))
-                if len(waiting) > _CONVERTERS:
-                    waiting.popleft().result()
+                for provider in self._hold(batch):
+                    write(provider, self._held.pop(provider))
+            while self._held:
+                write(*self._held.popitem())
             for one in waiting:
                 one.result()
-            for provider in list(self._held):
-                self._write_group(provider)
             for provider in list(self._open):
                 self._close(provider)
         return Written(self._files, read)
 
-    def _convert(self, batch: pa.RecordBatch) -> list[tuple[str | None, pa.Table]]:
-        """Return the rows of each provider with the types of the files, without sensitive ones, sorted.
+    def _hold(self, batch: pa.RecordBatch) -> Iterator[str | None]:
+        """Hold the rows of each provider; yield the providers whose rows are to be written."""
+        # JSON is an extension of the type text, which not all functions know.
+        plain = pa.RecordBatch.from_arrays(
+            [getattr(column, "storage", column) for column in batch.columns], names=batch.schema.names
+        )
+        for provider, rows in _by_provider(plain, plain.column(self._schema.get_field_index("provider"))):
+            self._held.setdefault(provider, []).append(rows)
+            if self._number_held(provider) >= self._group_rows:
+                yield provider
+        while sum(map(self._number_held, self._held)) > _MOST_HELD * self._group_rows:
+            yield max(self._held, key=self._number_held)
 
-        Each table is a copy: a slice would keep the whole batch in memory while its provider's rows wait.
-        """
-        arrays = []
-        for place, column in enumerate(columns(self._media_type)):
-            values = batch.column(place)
-            values = getattr(values, "storage", values)  # of the type JSON
-            if column.kind == "tags":
-                values = parse_tags(values)
-            arrays.append(values.cast(column.type))
-        rows = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+    def _number_held(self, provider: str | None) -> int:
+        return sum(rows.num_rows for rows in self._held[provider])
+
+    def _convert(self, batches: list[pa.RecordBatch]) -> pa.Table:
+        """Return the rows of a row group with the types of the files, without sensitive ones."""
+        return pa.Table.from_batches(map(self._convert_batch, batches))
+
+    def _convert_batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        of_columns = columns(self._media_type)
+        rows = pa.RecordBatch.from_arrays(
+            [
+                (parse_tags(values) if column.kind == "tags" else values).cast(column.type)
+                for column, values in zip(of_columns, batch.columns[: len(of_columns)], strict=True)
+            ],
+            schema=self._schema,
+        )
         if self._sensitive:
             description = batch.column(batch.num_columns - 1)
             found = self._sensitive(rows.column("title"), description, rows.column("tags"))
             rows = rows.filter(pc.invert(found))
-        order = pc.sort_indices(rows, [("provider", "ascending"), ("identifier", "ascending")])
-        return [
-            (provider, pa.Table.from_batches([rows.take(order.slice(first, end - first))]))
-            for provider, first, end in _runs(rows.column("provider").take(order))
-        ]
+        return rows
 
-    def _take(self, converted: "Future[list[tuple[str | None, pa.Table]]]") -> None:
-        """Hold the rows of each provider, and write those that are enough for a row group."""
-        for provider, rows in converted.result():
-            self._held.setdefault(provider, []).append(rows)
-            if self._number_held(provider) >= self._group_rows:
-                self._write_group(provider)
-        while sum(map(self._number_held, self._held)) > _MOST_HELD * self._group_rows:
-            self._write_group(max(self._held, key=self._number_held))
-
-    def _number_held(self, provider: str | None) -> int:
-        return sum(table.num_rows for table in self._held[provider])
-
-    def _write_group(self, provider: str | None) -> None:
-        tables = self._held.pop(provider)
-        table = pa.concat_tables(tables)
-        if len(tables) > 1:
-            table = table.take(pc.sort_indices(table, [("identifier", "ascending")]))
+    def _write(self, provider: str | None, converted: "Future[pa.Table]") -> None:
+        """Write a row group to the provider's file, which may be full then."""
+        rows = converted.result()
+        if not rows.num_rows:
+            return
         if provider not in self._open:
             self._opened += 1
             self._open[provider] = _OpenFile(self._local / f"{self._opened}.parquet", self._schema)
         file = self._open[provider]
-        file.write(table)
+        file.write(rows)
         if file.rows >= self._file_rows:
             self._close(provider)
 
@@ -302,25 +318,36 @@ class _OpenFile:
             self.licenses[key] += row["count_all"]
 
 
-def _runs(providers: pa.StringArray) -> Iterator[tuple[str | None, int, int]]:
-    """Yield each provider of a sorted column with its first row and the row at which it ends."""
-    if not len(providers):
+def _by_provider(
+    batch: pa.RecordBatch, providers: pa.StringArray
+) -> Iterator[tuple[str | None, pa.RecordBatch]]:
+    """Yield each provider of a batch with its rows.
+
+    Rows are copied: a slice would keep the whole batch in memory while it is held.
+    """
+    found = pc.unique(providers).to_pylist()
+    if len(found) == 1:
+        yield found[0], batch
         return
-    runs = pc.run_end_encode(providers)
-    first = 0
-    for provider, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-        yield provider, first, end
-        first = end
+    for provider in found:
+        of_provider = pc.is_null(providers) if provider is None else pc.equal(providers, provider)
+        yield provider, batch.filter(of_provider)
 
 
-def parquet_writer(path: Path, of: pa.Schema) -> Any:
-    """Return a writer of a Parquet file of the dataset, whose row groups are sorted by identifier."""
+def parquet_writer(path: Path, of: pa.Schema, sorted_by: str | None = None) -> Any:
+    """Return a writer of a Parquet file of the dataset.
+
+    Args:
+        path: Of the file.
+        of: Its schema.
+        sorted_by: Column by which each row group is sorted, if any.
+    """
     return pq.ParquetWriter(
         path,
         of.with_metadata({"schema_version": str(SCHEMA_VERSION)}),
         compression="zstd",
         compression_level=_COMPRESSION,
-        use_dictionary=[name for name in of.names if name in _REPEATING],
+        use_dictionary=[path for path in _REPEATING if path.partition(".")[0] in of.names],
         write_page_index=True,
-        sorting_columns=[pq.SortingColumn(of.names.index("identifier"))],
+        sorting_columns=[pq.SortingColumn(of.names.index(sorted_by))] if sorted_by else None,
     )

@@ -2,20 +2,40 @@
 
 As in the filtered index, terms match whole words, and are compared in their normal form. In scripts without
 spaces a term matches anywhere.
+
+Two passes keep the cost low for lists of thousands of terms. The first, in C++, finds the texts that may
+contain a term: it knows only the word boundaries of ASCII, so that its automaton stays small. The second
+examines those few texts exactly.
 """
 
 import re
+import sys
 import unicodedata
+from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import cache
+from itertools import groupby
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 DESCRIPTION = "meta_data ->> 'description'"  # the column that is read in addition
-_GROUP = 200  # terms of a regular expression
-_OUTSIDE = r"[^\p{L}\p{N}\p{M}_]"  # a word
-_GAP = r"[^\p{L}\p{N}\p{M}_\x1e]+"  # between the words of a phrase, which is within one text
-_BETWEEN = "\x1e"  # texts
+_GROUP = 1_000  # terms of a regular expression of the first pass; more do not fit into RE2's cache of states
+_BETWEEN = "\x1e"  # texts; no word of a phrase is in another text
+_WORD = re.compile(r"\w+")
+
+
+class _Term(NamedTuple):
+    """A term of the second pass.
+
+    Attributes:
+        begin: Its first word, which every text with the term contains.
+        pattern: Finds the term exactly.
+    """
+
+    begin: str
+    pattern: re.Pattern[str]
 
 
 class Sensitive:
@@ -28,10 +48,19 @@ class Sensitive:
 
     def __init__(self, terms: Iterable[str], normal_form: Callable[[str], str]) -> None:
         self._normal_form = normal_form
-        patterns = [_pattern(normal_form(term)) for term in terms]
-        self._patterns = [
-            "|".join(f"(?:{p})" for p in patterns[i : i + _GROUP]) for i in range(0, len(patterns), _GROUP)
+        normal = sorted({" ".join(normal_form(term).split()) for term in terms} - {""})
+        self._likely = [
+            "|".join(_likely(term) for term in normal[i : i + _GROUP]) for i in range(0, len(normal), _GROUP)
         ]
+        self._by_word = defaultdict[str, list[_Term]](list)  # whose first word is a whole word of the text
+        self._anywhere: list[_Term] = []
+        for term in normal:
+            found = _Term(term.split()[0], _exact(term))
+            word = _WORD.search(term)
+            if word and not _unbounded(term, word):
+                self._by_word[word[0]].append(found)
+            else:
+                self._anywhere.append(found)
 
     def __call__(self, titles: pa.Array, descriptions: pa.Array, tags: pa.ListArray) -> pa.BooleanArray:
         """Return which of the records are sensitive."""
@@ -46,18 +75,45 @@ class Sensitive:
         if not pc.all(ascii_only).as_py():
             others = [self._normal_form(text) for text in texts.filter(pc.invert(ascii_only)).to_pylist()]
             normal = pc.replace_with_mask(normal, pc.invert(ascii_only), pa.array(others, pa.string()))
-        found = pa.array([False] * len(texts))
-        for pattern in self._patterns:
+        found = pa.repeat(pa.scalar(False), len(texts))
+        for pattern in self._likely:
             found = pc.or_(found, pc.match_substring_regex(normal, pattern))
-        return found
+        exact = [self._contains_term(text) for text in normal.filter(found).to_pylist()]
+        return pc.replace_with_mask(found, found, pa.array(exact, pa.bool_()))
+
+    def _contains_term(self, text: str) -> bool:
+        words = self._by_word.keys() & _WORD.findall(text)
+        return any(term.pattern.search(text) for word in words for term in self._by_word[word]) or any(
+            term.begin in text and term.pattern.search(text) for term in self._anywhere
+        )
 
 
-def _pattern(term: str) -> str:
-    words = term.split()
-    text = _GAP.join(re.escape(word) for word in words)
-    begin = "" if _without_spaces(words[0][0]) else f"(?:^|{_OUTSIDE})"
-    end = "" if _without_spaces(words[-1][-1]) else f"(?:$|{_OUTSIDE})"
-    return f"{begin}{text}{end}"
+def _likely(term: str) -> str:
+    """Return a pattern that matches at least where the term is, with the boundaries of ASCII words."""
+    begin = r"\b" if re.match(r"\w", term[0], re.ASCII) else ""
+    end = r"\b" if re.match(r"\w", term[-1], re.ASCII) else ""
+    return begin + r"\W+".join(re.escape(word) for word in term.split()) + end
+
+
+def _exact(term: str) -> re.Pattern[str]:
+    text = rf"[^\w{_marks()}{_BETWEEN}]+".join(re.escape(word) for word in term.split())
+    begin = "" if _without_spaces(term[0]) else rf"(?<![\w{_marks()}])"
+    end = "" if _without_spaces(term[-1]) else rf"(?![\w{_marks()}])"
+    return re.compile(begin + text + end)
+
+
+def _unbounded(term: str, word: re.Match[str]) -> bool:
+    """Return whether a text with the term may have more letters beside this word of it."""
+    first, last = word.start() == 0, word.end() == len(term)
+    return (first and _without_spaces(term[0])) or (last and _without_spaces(term[-1]))
+
+
+@cache
+def _marks() -> str:
+    """Return the combining marks as ranges of a regular expression; Python does not count them to words."""
+    found = (code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code))[0] == "M")
+    runs = [list(run) for _, run in groupby(enumerate(found), lambda numbered: numbered[1] - numbered[0])]
+    return "".join(f"{chr(run[0][1])}-{chr(run[-1][1])}" for run in runs)
 
 
 def _without_spaces(char: str) -> bool:
