@@ -2,7 +2,7 @@
 
 Both versions are read once. Identifiers are distributed to buckets on the local disk by their last digits,
 which are random, and each bucket is compared in memory. So memory does not grow with the number of records,
-up to 128 million in both versions; with more, the buckets grow.
+up to 128 million in both versions; with more, the buckets grow, to 0.6 GB for twice 700 million.
 """
 
 import logging
@@ -87,7 +87,7 @@ def _compare(
     media_type: MediaType, sides: list[tuple[UPath, list[File]]], folder: UPath, bucket_rows: int
 ) -> tuple[dict[str, int], Stored]:
     rows = sum(file.rows for _, files in sides for file in files)
-    buckets = min(_MOST, max(1, -(-rows // bucket_rows)))
+    buckets = min(_MOST, 1 << (rows // bucket_rows).bit_length())
     counts = dict.fromkeys(("added", "changed", "removed"), 0)
     with tempfile.TemporaryDirectory(prefix="dataset-") as name:
         local = Path(name)
@@ -109,8 +109,11 @@ def _compare(
 
 def _distribute(version: UPath, files: list[File], local: Path, side: int, buckets: int) -> None:
     schema = pa.schema([("identifier", pa.string()), ("updated_on", pa.timestamp("us", tz="UTC"))])
-    sinks = [pa.ipc.new_stream(str(local / f"{side}-{bucket}.arrows"), schema) for bucket in range(buckets)]
-    owned = [pa.array(range(bucket, _MOST, buckets), pa.int32()) for bucket in range(buckets)]
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    sinks = [
+        pa.ipc.new_stream(str(local / f"{side}-{bucket}.arrows"), schema, options=options)
+        for bucket in range(buckets)
+    ]
     try:
         for file in files:
             try:
@@ -119,12 +122,23 @@ def _distribute(version: UPath, files: list[File], local: Path, side: int, bucke
                 raise _Lost(version, file.path) from None
             with stream:
                 for batch in pq.ParquetFile(stream).iter_batches(columns=list(_COLUMNS)):
-                    digits = pc.index_in(pc.utf8_slice_codeunits(batch["identifier"], -2), _DIGITS)
-                    for own, sink in zip(owned, sinks, strict=True):
-                        sink.write_batch(batch.filter(pc.is_in(digits, own)) if buckets > 1 else batch)
+                    for bucket, rows in _by_bucket(batch, buckets):
+                        sinks[bucket].write_batch(rows)
     finally:
         for sink in sinks:
             sink.close()
+
+
+def _by_bucket(batch: pa.RecordBatch, buckets: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield each bucket, of a power of two of them, with its rows of a batch."""
+    digits = pc.index_in(pc.utf8_slice_codeunits(batch["identifier"], -2), _DIGITS)
+    numbers = pc.bit_wise_and(digits, pa.scalar(buckets - 1, pa.int32()))
+    order = pc.sort_indices(numbers)
+    runs = pc.run_end_encode(numbers.take(order))
+    batch, first = batch.take(order), 0
+    for bucket, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        yield bucket, batch.slice(first, end - first)
+        first = end
 
 
 def _differences(local: Path, bucket: int) -> Iterator[tuple[str, Any]]:
