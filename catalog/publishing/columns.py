@@ -23,16 +23,22 @@ TYPES: dict[Kind, pa.DataType] = {
     "tags": pa.list_(TAG),
     "names": pa.list_(pa.string()),
 }
-# An infinite time, which an adopted catalog may contain, has no counterpart in Arrow.
+# Adopted catalogs may contain values without a counterpart in Arrow or Python: infinite times and those
+# before year 1 or after 9999, and arrays with several dimensions or another lower bound than 1.
 _EXPRESSIONS: dict[Kind, LiteralString] = {
     "text": "{column}::text",
     "number": "{column}::bigint",
     "decimal": "{column}::double precision",
     "boolean": "{column}",
-    "time": "case when isfinite({column}) then {column} end",
+    "time": (
+        "case when {column} >= '0001-01-01 00:00+00' and {column} < '10000-01-01 00:00+00' then {column} end"
+    ),
     "json": "{column}",
     "tags": "{column}",
-    "names": "{column}::text[]",
+    "names": (
+        "case when array_ndims({column}) = 1 and array_lower({column}, 1) = 1 then {column}::text[]"
+        " when {column} is not null then array(select unnest({column})::text) end"
+    ),
 }
 
 

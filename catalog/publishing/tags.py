@@ -1,5 +1,6 @@
 """Tags from JSON text to Arrow's nested type, in bulk."""
 
+import json
 import math
 from typing import Any
 
@@ -27,6 +28,12 @@ def parse_tags(texts: pa.StringArray) -> pa.ListArray:
     """
     if not len(texts):
         return pa.array([], TYPES["tags"])
+    found = _in_bulk(texts)
+    return _by_halves(texts) if found is None else found
+
+
+def _in_bulk(texts: pa.StringArray) -> pa.ListArray | None:
+    """Parse the tags of many records; None if one of them has another form or an infinite number."""
     lines = pc.binary_join_element_wise('{"tags":', pc.fill_null(texts, "null"), "}\n", "")
     offsets, data = lines.buffers()[1:]
     ends = pa.Array.from_buffers(pa.int32(), len(lines) + 1, [None, offsets], offset=lines.offset)
@@ -39,10 +46,15 @@ def parse_tags(texts: pa.StringArray) -> pa.ListArray:
             arrow_json.ParseOptions(explicit_schema=_ROW, unexpected_field_behavior="ignore"),
         )["tags"].combine_chunks()
     except pa.ArrowInvalid:
-        return _by_halves(texts)
+        return None
     tags = found.flatten()
-    usable = len(found) == len(texts) and not tags.null_count and not tags.field("name").null_count
-    return found if usable else _by_halves(texts)
+    usable = (
+        len(found) == len(texts)
+        and not tags.null_count
+        and not tags.field("name").null_count
+        and pc.all(pc.is_finite(tags.field("accuracy")), min_count=0).as_py()
+    )
+    return found if usable else None
 
 
 def _by_halves(texts: pa.StringArray) -> pa.ListArray:
@@ -57,13 +69,20 @@ def _one_by_one(texts: pa.StringArray) -> pa.ListArray:
 
 
 def _tags(text: str | None) -> list[dict[str, Any]] | None:
-    try:
-        value = orjson.loads(text) if text else None
-    except orjson.JSONDecodeError:  # numbers that only PostgreSQL can read
-        return None
+    value = _loads(text) if text else None
     if not isinstance(value, list):
         return None
     return [tag for item in value if (tag := _tag(item))]
+
+
+def _loads(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:  # a number of more digits than it reads, or deep nesting
+        try:
+            return json.loads(text, parse_int=float)
+        except (ValueError, RecursionError):
+            return None
 
 
 def _tag(item: Any) -> dict[str, Any] | None:
@@ -72,9 +91,11 @@ def _tag(item: Any) -> dict[str, Any] | None:
     if not isinstance(item, dict) or not isinstance(item.get("name"), str):
         return None
     provider, accuracy = item.get("provider"), item.get("accuracy")
-    usable = isinstance(accuracy, int | float) and not isinstance(accuracy, bool) and math.isfinite(accuracy)
+    confidence = math.nan
+    if isinstance(accuracy, int | float) and not isinstance(accuracy, bool):
+        confidence = float(accuracy)
     return {
         "name": item["name"],
         "provider": provider if isinstance(provider, str) else None,
-        "accuracy": accuracy if usable else None,
+        "accuracy": confidence if math.isfinite(confidence) else None,
     }

@@ -5,6 +5,7 @@ import math
 import unicodedata
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import psycopg
 import pyarrow as pa
@@ -60,6 +61,35 @@ def test_odd_providers_and_times(catalog, publisher):
     }  # fmt: skip
     assert {row["created_on"] for row in found.values() if row["provider"] == "a"} == {None}
     assert len(publisher.manifest()["providers"]) == 9
+
+
+@pytest.mark.database
+def test_values_that_arrow_does_not_have(catalog, publisher):
+    sample_data.fill(catalog, "catalog", 200)
+    values: dict[str, dict[str, Any]] = {
+        "genres": {
+            "'[3:4]={a,b}'": ["a", "b"], "'{{a,b},{c,d}}'": ["a", "b", "c", "d"], "'{}'": [], "null": None,
+            "'{a,null}'": ["a", None],
+        },
+        "created_on": {"'-infinity'": None, "'0044-03-15 BC'": None, "'294276-12-31'": None},
+        "tags": {"""'[{"name": "x", "accuracy": 12345678901234567890}, 5]'""": [
+            {"name": "x", "provider": None, "accuracy": 12345678901234567890.0}
+        ]},
+    }  # fmt: skip
+    records = [
+        str(row[0]) for row in catalog.execute("select identifier from audio where not removed_from_source")
+    ]
+    wanted = {}
+    for column, forms in values.items():
+        for form, published in forms.items():
+            identifier = records.pop()
+            catalog.execute(f"update audio set {column} = {form} where identifier = %s", [identifier])
+            wanted[identifier, column] = published
+    publisher.begin()
+    publisher.write()
+    publisher.publish()
+    found = publisher.rows("audio")
+    assert {key: found[key[0]][key[1]] for key in wanted} == wanted
 
 
 @pytest.mark.database
@@ -139,10 +169,15 @@ JSON = st.recursive(
 )
 TAG = st.fixed_dictionaries(
     {"name": st.text(max_size=5)},
-    optional={"provider": st.none() | st.text(max_size=5), "accuracy": st.none() | st.floats(0, 100)},
+    optional={
+        "provider": st.none() | st.text(max_size=5),
+        "accuracy": st.none() | st.floats(0, 100) | st.sampled_from([2**63, 10**400, -(10**4000)]),
+    },
 )
 
 
+@example([[{"name": "a", "accuracy": 10**400}]], 0)
+@example([[{"name": "a", "accuracy": 2**64}], 5], 0)
 @given(st.lists(st.none() | st.lists(TAG, max_size=4) | JSON, max_size=300), st.integers(0, 3))
 def test_tags_in_bulk_are_those_one_by_one(values, first):
     texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
@@ -205,7 +240,7 @@ def contains(text: str, term: str) -> bool:
         return char == "_" or unicodedata.category(char)[0] in "LNM"
 
     def without_spaces(char: str) -> bool:
-        return char in "不好ไท"
+        return char in "不好" or "\u0e00" <= char <= "\u0eff"
 
     def ends(rest: str, words: list[str]) -> Iterator[int]:
         """Yield how far each occurrence of words at the beginning of a text reaches."""
