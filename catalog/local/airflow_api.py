@@ -119,7 +119,7 @@ class AirflowApi:
         path = f"{_run_path(task)}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
         lines = self.call("GET", path, map_index=task["map_index"])["content"][::-1]
         for line in lines:
-            for error in reversed(line.get("error_detail") or []):
+            for error in line.get("error_detail") or []:  # followed by what it came from
                 return f"{error['exc_type']}: {error['exc_value']}"
         return next((str(line["event"]) for line in lines if line.get("level") in ("error", "critical")), "")
 

@@ -53,7 +53,7 @@ def test_what_a_task_returned_is_readable(result, text):
 FAILED = {
     "level": "error",
     "event": "Task failed",
-    "error_detail": [{"exc_type": "Fatal", "exc_value": "no"}],
+    "error_detail": [{"exc_type": "Fatal", "exc_value": "no"}, {"exc_type": "KeyError", "exc_value": "'a'"}],
 }
 LIBRARY = {"level": "error", "event": "metrics could not be exported"}
 
