@@ -58,6 +58,7 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
                 "newest_loads": last and [_load_json(source, load) for source, load in last],
                 "inserted_by_week": known.growth
                 and [{"week": week, "inserted": inserted} for week, inserted in known.growth],
+                "dataset": msgspec.to_builtins(known.dataset),
                 "aliases": msgspec.to_builtins(known.live.aliases) if known.live else None,
             }
         )
@@ -65,6 +66,10 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
         _show_findings(found, engine_checked)
         if last is not None:
             _show_loads(last)
+        if known.dataset:
+            records = ", ".join(f"{number:,} {media}" for media, number in known.dataset.records.items())
+            day = f"{utc(known.dataset.published_on):%Y-%m-%d}"
+            out.print(f"dataset: version {known.dataset.number} of {day}, {records}")
         for alias in aliases:
             shown = f"{alias.documents:,} documents in {alias.index}" if alias.index else "no index yet"
             out.print(f"{alias.name}: {alias.problem or shown}")

@@ -14,8 +14,9 @@ from catalog.core.dates import utc
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.ingestion.provider import broken_providers, provider_classes
-from catalog.monitoring import loads
+from catalog.monitoring import dataset, loads
 from catalog.monitoring.cluster_state import Cluster, Problem
+from catalog.monitoring.dataset import Published
 from catalog.monitoring.loads import Freshness, Load, Source
 from catalog.monitoring.refreshes import Alias, Live, Refreshed, promoted, refreshes
 from catalog.monitoring.rows import rows
@@ -24,11 +25,13 @@ SHRUNK = 0.2  # share of a source's documents that disappeared
 NOTICEABLE = 100  # documents; smaller losses are no finding
 HALF_LIVE = timedelta(days=1)  # after which a refresh whose tables are live should have promoted its indexes
 LOOK_BACK = timedelta(days=7)  # within which lost documents are noticed
+OLD_DATASET = timedelta(days=45)  # of a month and a run of several days
 
 Severity = Literal["error", "warning"]
 Runbook = Literal[
     "alias",
     "broken-provider",
+    "dataset",
     "engine-disk",
     "engine-status",
     "failed-task",
@@ -174,6 +177,21 @@ def of_freshness(
                 Finding("warning", subject(source), text, "late", source.dag_id, page=page_of(source))
             )
     return found
+
+
+def of_dataset(
+    newest: Published | None, now: datetime, scheduled: Collection[str] | None = None
+) -> Iterator[Finding]:
+    """Yield the newest version of the dataset if it is too old.
+
+    Args:
+        newest: The version; None if none was published, which is no finding.
+        now: The current time.
+        scheduled: Ids of the DAGs whose schedule is on; None if that is not known, which is no finding.
+    """
+    if newest and dataset.DAG_ID in (scheduled or ()) and now - newest.published_on > OLD_DATASET:
+        text = f"the newest version is of {utc(newest.published_on):%Y-%m-%d}, far older than a month"
+        yield Finding("warning", "dataset", text, "dataset", dataset.DAG_ID)
 
 
 def of_quotas(connection: Connection, now: datetime) -> list[Finding]:

@@ -11,8 +11,9 @@ import msgspec
 from elasticsearch import Elasticsearch
 
 from catalog.core.session import Connection
-from catalog.monitoring import cluster, counts, health, loads, refreshes
+from catalog.monitoring import cluster, counts, dataset, health, loads, refreshes
 from catalog.monitoring.counts import Records
+from catalog.monitoring.dataset import Published
 from catalog.monitoring.health import Finding
 from catalog.monitoring.loads import Load, Source
 from catalog.monitoring.refreshes import Live
@@ -30,6 +31,7 @@ class Summary(msgspec.Struct):
         records: Numbers of records; None if they could not be read.
         growth: Monday and the records inserted in that week, of the last half year; None if they could not be
             read.
+        dataset: Newest published version of the dataset; None if there is none, or it could not be read.
         live: What the search engine serves; None if it could not be read.
     """
 
@@ -38,6 +40,7 @@ class Summary(msgspec.Struct):
     newest: list[tuple[Source, Load]] | None = None
     records: Records | None = None
     growth: list[tuple[datetime, int]] | None = None
+    dataset: Published | None = None
     live: Live | None = None
 
     @contextmanager
@@ -73,6 +76,9 @@ def summarize(
         known.findings += found
         known.records = counts.records(connection)
         known.growth = loads.growth(connection, now)
+        with known.part("the published dataset", explain):
+            known.dataset = dataset.newest(connection)
+            known.findings += health.of_dataset(known.dataset, now, scheduled)
     if engine is None:
         return known
     with known.part("the search engine", explain):

@@ -88,6 +88,7 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
         hides=any(load.dag_id in hidden for _, load in known.newest or ()),
         records=known.records,
         growth=known.growth,
+        dataset=known.dataset,
     )
 
 

@@ -48,6 +48,11 @@ def site(server: Postgres, engine: SearchEngine, tmp_path_factory: pytest.TempPa
                 " concluded_on, there, gone, unclear, share, low, high) values ('weekly', 'image',"
                 " 'stocksnap', 0, 0, now(), now(), 960, 40, 7, 0.04, 0.0295, 0.054)"
             )
+            connection.execute(
+                "insert into dataset_version (number, run_id, root, stage, published_on, summary) values"
+                " (6, 'a', 's3://published/dataset', 'published', now(), %s)",
+                ['{"rows": {"image": 1234567, "audio": 89}, "files": 12, "bytes": 3000000000}'],
+            )
         search = Indexes(connect(engine.url, engine="opensearch"))
         with psycopg.connect(api, autocommit=True) as connection:
             sample_data.fill(connection, "api", 300)

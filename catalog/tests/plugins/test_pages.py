@@ -58,6 +58,11 @@ def test_health_names_what_is_wrong_with_its_log_and_its_row_of_the_runbook(site
     assert all(f'id="{anchor}"' in runbook for anchor in anchors)
 
 
+def test_health_has_the_newest_version_of_the_dataset(site):
+    text = " ".join(re.sub(r"<[^>]*>", "", site.get("/").text).split())
+    assert "1,234,567 image, 89 audio, 12 files, 3.0 GB in s3://published/dataset" in text
+
+
 def test_the_list_of_providers_begins_with_those_that_need_attention(site):
     html = site.get("/providers").text
     names = re.findall(r'<th scope="row"><a href="/catalog/providers/([a-z_]+)"', html)
