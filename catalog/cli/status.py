@@ -67,9 +67,9 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
         if last is not None:
             _show_loads(last)
         if known.dataset:
-            records = ", ".join(f"{number:,} {media}" for media, number in known.dataset.records.items())
+            records = " and ".join(f"{number:,} {media}" for media, number in known.dataset.records.items())
             day = f"{utc(known.dataset.published_on):%Y-%m-%d}"
-            out.print(f"dataset: version {known.dataset.number} of {day}, {records}")
+            out.print(f"dataset: version {known.dataset.number} of {day}, {records} records")
         for alias in aliases:
             shown = f"{alias.documents:,} documents in {alias.index}" if alias.index else "no index yet"
             out.print(f"{alias.name}: {alias.problem or shown}")

@@ -60,7 +60,7 @@ def test_health_names_what_is_wrong_with_its_log_and_its_row_of_the_runbook(site
 
 def test_health_has_the_newest_version_of_the_dataset(site):
     text = " ".join(re.sub(r"<[^>]*>", "", site.get("/").text).split())
-    assert "1,234,567 image, 89 audio, 12 files, 3.0 GB in s3://published/dataset" in text
+    assert "89 audio and 1,234,567 image records in 12 files, 3.0 GB below s3://published/dataset" in text
 
 
 def test_the_list_of_providers_begins_with_those_that_need_attention(site):
