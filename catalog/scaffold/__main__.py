@@ -20,7 +20,10 @@ from rich.markup import escape
 
 from catalog.cli import program
 from catalog.core.errors import CatalogError, Refused
+from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.media import MediaType
+from catalog.core.secrets import is_secret
+from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.provider import FOLDER
 from catalog.scaffold.fields import Fields
 from catalog.scaffold.new import NewProvider
@@ -32,13 +35,16 @@ from catalog.scaffold.source import TEMPLATES, source
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
-def write(new: NewProvider, folder: Path, recorded: Sequence[Path] = ()) -> Shape:
+def write(
+    new: NewProvider, folder: Path, recorded: Sequence[Path] = (), posted: JsonObject | None = None
+) -> Shape:
     """Write the provider's files to `folder`, which must not exist.
 
     Args:
         new: Names, address and media types.
         folder: The folder of the provider.
         recorded: Recorded pages of the real API; without them, the shape is made up, too.
+        posted: The body of the POST that requests the first page; None if it is requested by GET.
 
     Returns:
         What was found in the pages.
@@ -46,7 +52,7 @@ def write(new: NewProvider, folder: Path, recorded: Sequence[Path] = ()) -> Shap
     Raises:
         Refused: A recorded page cannot be read, or none holds a list of objects.
     """
-    url = address(new.url)
+    url = address(new.url, posted)
     bodies = read_pages(recorded, url.endpoint) if recorded else [sample_page(new)]
     shape = shape_of(bodies, url, new.media, real=bool(recorded))
     text = source(new, shape, url, guessed=bool(recorded))
@@ -57,7 +63,7 @@ def write(new: NewProvider, folder: Path, recorded: Sequence[Path] = ()) -> Shap
     with removed_on_error(folder):
         (folder / "recording").mkdir()
         (folder / "__init__.py").touch()
-        write_recording(new.name, url.endpoint, shape, folder / "recording", about)
+        write_recording(new.name, url, shape, folder / "recording", about)
         (folder / "provider.py").write_text(text, encoding="utf-8")
     return shape
 
@@ -97,6 +103,35 @@ def sample_item(new: NewProvider, name: str, medium: MediaType) -> dict[str, obj
     return {**common, "file_url": f"{site}/files/{name}.mp3", "seconds": 61.5}
 
 
+def posted(text: str | None) -> JsonObject | None:
+    """Return the body of a POST.
+
+    Raises:
+        Refused: It is no JSON object, or holds a key of the API, which would be kept.
+    """
+    if text is None:
+        return None
+    try:
+        found = read_json(text.encode())
+    except (ValueError, UnicodeEncodeError) as error:
+        raise Refused(f"--body cannot be read as JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise Refused('--body must be a JSON object, such as {"query": "clouds", "page": 1}')
+    if secret := next(filter(is_secret, _keys(found)), None):
+        raise Refused(
+            f"--body holds a secret, {secret!r}, which would be kept; leave it out, and override ApiKey.sign"
+        )
+    return found
+
+
+def _keys(value: Json) -> Iterator[str]:
+    for key, below in value.items() if isinstance(value, dict) else ():
+        yield key
+        yield from _keys(below)
+    for below in value if isinstance(value, list) else ():
+        yield from _keys(below)
+
+
 def guesses(shape: Shape, media: Sequence[MediaType]) -> list[str]:
     """Return, as lines, what was found in recorded pages."""
     paging, fields = shape.paging, shape.fields
@@ -128,6 +163,12 @@ def main(
             "kept, all values are made up.",
         ),
     ] = None,
+    body: Annotated[
+        str | None,
+        typer.Option(
+            help="For an API that is searched by POST: the JSON object that requests the first page."
+        ),
+    ] = None,
 ) -> None:
     """Create the folder of a new provider."""
     wanted: Sequence[str] = media or ["image"]
@@ -138,7 +179,7 @@ def main(
         _refuse(problem)
     folder = FOLDER / new.name
     try:
-        shape = write(new, folder, recorded or ())
+        shape = write(new, folder, recorded or (), posted(body))
     except Refused as error:
         _refuse(f"{error}".rstrip("."))
     if shape.fields.license is None:

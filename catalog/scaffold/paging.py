@@ -52,27 +52,47 @@ class Address(msgspec.Struct):
         params: The parameters to send with every page.
         paging: The parameters that name the page.
         secrets: Names of parameters that seem to be keys; their values are not kept.
+        query: Names of the parameters in the query.
+        posted: The list is requested by POST; all other parameters are sent as JSON in its body.
     """
 
     endpoint: str
-    params: dict[str, str]
-    paging: dict[str, str]
+    params: JsonObject
+    paging: JsonObject
     secrets: list[str]
+    query: tuple[str, ...] = ()
+    posted: bool = False
+
+    def body(self, param: str) -> tuple[str, ...]:
+        """Return the names of the parameters that are sent in the body.
+
+        Args:
+            param: The one that names the page.
+        """
+        names = dict.fromkeys((*self.params, param))
+        return tuple(name for name in names if name not in self.query) if self.posted else ()
 
 
-def address(url: str) -> Address:
-    """Divide the URL of a page."""
+def address(url: str, body: JsonObject | None = None) -> Address:
+    """Divide the request for a page.
+
+    Args:
+        url: Its URL.
+        body: The body of a POST; None for a GET.
+    """
     query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    asked = {**query, **(body or {})}
     secrets = [name for name in query if is_secret(name)]
     paging = {
         name: value
-        for name, value in query.items()
+        for name, value in asked.items()
         if name not in secrets
         and (_PAGE.fullmatch(name) or _OFFSET.fullmatch(name))
         and as_count(value) is not None
     }
-    params = {name: value for name, value in query.items() if name not in paging and name not in secrets}
-    return Address(url.partition("?")[0], params, paging, secrets)
+    params = {name: value for name, value in asked.items() if name not in paging and name not in secrets}
+    in_query = tuple(name for name in query if name not in (body or {}))
+    return Address(url.partition("?")[0], params, paging, secrets, in_query, body is not None)
 
 
 def items_path(body: Json) -> str | None:
@@ -100,9 +120,10 @@ def paging_of(bodies: list[Json], url: Address) -> Paging:
     found.repeated = next((p for p in counts if _named(_CURRENT, p)), None)
     following = next((p for p, value in scalars.items() if value and _named(_NEXT, p)), None)
     value = scalars.get(following or "")
-    if isinstance(value, str) and re.match(r"https?://|/|\?", value):
+    linked = isinstance(value, str) and bool(re.match(r"https?://|/|\?", value))
+    if linked and not url.posted:
         return msgspec.structs.replace(found, kind="Links", following=following, pages=None)
-    if following and isinstance(value, str) and as_count(value) is None:
+    if following and isinstance(value, str) and as_count(value) is None and not linked:
         param = re.sub("(?i)^next[-_]?", "", _name(following)) or "cursor"
         return msgspec.structs.replace(
             found, kind="Tokens", following=following, pages=None, param=param[0].lower() + param[1:]
@@ -123,12 +144,12 @@ def _number(found: Paging, url: Address, scalars: JsonObject, listed: int) -> No
         for path, value in scalars.items()
         if as_count(value) is not None and _OFFSET.fullmatch(steps(path)[-1])
     )
-    found.param, first = next(iter(url.paging.items()), None) or next(repeated, ("page", "1"))
+    found.param, first = next(iter(url.paging.items()), None) or next(repeated, ("page", 1))
     if _OFFSET.fullmatch(found.param):
         asked = (as_count(value) for name, value in url.params.items() if _SIZE.fullmatch(name))
         found.first, found.step, found.pages = 0, max(2, next(filter(None, asked), listed)), None
     else:
-        found.first = 0 if first == "0" else 1
+        found.first = 0 if as_count(first) == 0 else 1
 
 
 def _named(pattern: re.Pattern[str], path: str) -> bool:

@@ -182,7 +182,7 @@ def replaced(body: Json, path: str, value: Json) -> Json:
     return body
 
 
-def write_recording(name: str, endpoint: str, shape: Shape, folder: Path, about: str) -> None:
+def write_recording(name: str, url: Address, shape: Shape, folder: Path, about: str) -> None:
     """Write a recording of two pages, and an empty one if the API has no other end.
 
     The last item of the second page has no identifier, so that it is skipped.
@@ -200,11 +200,11 @@ def write_recording(name: str, endpoint: str, shape: Shape, folder: Path, about:
     interactions: list[JsonObject] = []
     for number, listed in enumerate(pages):
         body = replaced(shape.body, paging.items, listed)
-        for target, value in _envelope(paging, endpoint, number, len(pages), total).items():
+        for target, value in _envelope(paging, url.endpoint, number, len(pages), total).items():
             body = replaced(body, target, _like(dig(body, *steps(target)), value))
         _write_json(folder / f"page_{number + 1}.json", body)
         before = sum(map(len, pages[:number]))
-        request = {"method": "GET", "url": endpoint, "params": _params(paging, number, before)}
+        request = _request(url, paging, number, before)
         response = {
             "status": 200,
             "headers": {"content-type": "application/json"},
@@ -212,7 +212,7 @@ def write_recording(name: str, endpoint: str, shape: Shape, folder: Path, about:
         }
         interactions.append({"request": request, "response": response})
     # A request without parameters fits any; so the first page comes last.
-    interactions.sort(key=lambda i: not i["request"]["params"])
+    interactions.sort(key=lambda i: not i["request"]["params"] and not i["request"].get("json"))
     document = {"provider": name, "date": None, "about": about, "interactions": interactions}
     _write_json(folder / "recording.json", document)
 
@@ -242,12 +242,18 @@ def _like(before: Json, value: Any) -> Any:
     return f"{value}" if isinstance(before, str) and isinstance(value, int) else value
 
 
-def _params(paging: Paging, number: int, before: int) -> dict[str, str]:
+def _request(url: Address, paging: Paging, number: int, before: int) -> JsonObject:
+    """Return the request for a page, as far as it tells the page from others."""
+    params: JsonObject = {}
     if paging.kind == "Counted":
-        return {paging.param: str(before if paging.step > 1 else paging.first + number)}
-    name = paging.param if paging.kind == "Tokens" else "page"
-    following = f"page-{number + 1}" if paging.kind == "Tokens" else f"{number + 1}"
-    return {name: following} if number else {}
+        params = {paging.param: before if paging.step > 1 else paging.first + number}
+    elif number:
+        tokens = paging.kind == "Tokens"
+        params = {paging.param: f"page-{number + 1}"} if tokens else {"page": number + 1}
+    if paging.param in url.body(paging.param):
+        return {"method": "POST", "url": url.endpoint, "params": {}, "json": params}
+    sent = {name: f"{value}" for name, value in params.items()}
+    return {"method": "POST" if url.posted else "GET", "url": url.endpoint, "params": sent}
 
 
 def _write_json(path: Path, value: object) -> None:

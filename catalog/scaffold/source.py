@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Template
 from urllib.parse import urlsplit
 
+from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.media import MediaType
 from catalog.scaffold.fields import Fields, expression
 from catalog.scaffold.new import NewProvider
@@ -24,6 +25,7 @@ HELPERS = (
     *("compact", "dig", "license_from_name", "license_from_url", "milliseconds", "missing", "size_in_bytes"),
     *("tags_of", "width_and_height"),
 )
+_NUMBER = re.compile("0|[1-9][0-9]{0,8}")
 EXTENSIONS: dict[MediaType, str] = {"image": "jpg", "audio": "mp3"}
 
 
@@ -51,7 +53,7 @@ def source(new: NewProvider, shape: Shape, url: Address, *, guessed: bool) -> st
         "medium": " and ".join("images" if m == "image" else m for m in new.media),
         "key": _key(new, url.secrets),
         "params": _params(url.params) if guessed or url.params else '{"per_page": 100}',
-        "pages": _paginator(paging, url.endpoint),
+        "pages": _paginator(paging, url),
         "origin": "these are guesses; check each" if guessed else f"what the API calls these; {recorded}",
         "identifier": identifier or next(iter(files), "None"),
         "landing": expression(fields.foreign_landing_url)
@@ -93,13 +95,13 @@ def _key(new: NewProvider, secrets: list[str]) -> str:
     return f'{more}    key = ApiKey("{variable}", {param!r}, "https://TODO.example.org/where-to-get-one")\n'
 
 
-def _params(params: dict[str, str]) -> str:
+def _params(params: JsonObject) -> str:
     return "{" + ", ".join(f"{name!r}: {_literal(value)}" for name, value in params.items()) + "}"
 
 
-def _literal(value: str) -> str:
-    """Return the literal of a parameter's value; a number is one in the source, too."""
-    return value if re.fullmatch("0|[1-9][0-9]{0,8}", value) else repr(value)
+def _literal(value: Json) -> str:
+    """Return the literal of a parameter's value; a number in a query is one in the source, too."""
+    return value if isinstance(value, str) and _NUMBER.fullmatch(value) else repr(value)
 
 
 def _within_quotes(text: str) -> str:
@@ -112,7 +114,7 @@ def _in_docstring(text: str) -> str:
     return repr(" ".join(text.split()))[1:-1].replace('"""', r"\"\"\"")
 
 
-def _paginator(paging: Paging, endpoint: str) -> str:
+def _paginator(paging: Paging, url: Address) -> str:
     """Return the expression of the paginator, without what is the default."""
     given: dict[str, object] = {"items": paging.items}
     if paging.kind == "Tokens" or (paging.kind == "Counted" and paging.param != "page"):
@@ -123,8 +125,10 @@ def _paginator(paging: Paging, endpoint: str) -> str:
     for name in ("following", "more", "pages", "total", "beside"):
         if value := getattr(paging, name):
             given[name] = value
+    if url.posted:
+        given["body"] = url.body(paging.param)
     arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
-    return f"{paging.kind}({endpoint!r}, {arguments})"
+    return f"{paging.kind}({url.endpoint!r}, {arguments})"
 
 
 def _license(fields: Fields) -> str:

@@ -22,7 +22,7 @@ from catalog.ingestion.pull import Pull
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.mutants.trial import copy_tree
 from catalog.provider_api import Audio, Counted, Image, Links, Provider, Tokens
-from catalog.scaffold.__main__ import write
+from catalog.scaffold.__main__ import posted, write
 from catalog.scaffold.made_up import KEPT, MadeUp, words
 from catalog.scaffold.new import NewProvider
 from catalog.tests.providers.mapped import record_of
@@ -208,6 +208,53 @@ def test_a_provider_from_a_recorded_page_runs(kind, tmp_path):
     assert not found & {"harbour", "lighthouse", "zelda", "quist", "works", "hunter", "artists"} - {"works"}
     assert "4711" not in everything
     assert CC_BY in everything
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "body", "sent", "params"),
+    [
+        ("total", URL, {"query": {"term": "a"}, "page": 1}, ("query", "page"), {"query": {"term": "a"}}),
+        (
+            "offset",
+            URL,
+            {"from": 0, "size": 3, "open": True},
+            ("size", "open", "from"),
+            {"size": 3, "open": True},
+        ),
+        ("offset", f"{URL}?offset=0", {"size": 3, "q": "a"}, ("size", "q"), {"size": 3, "q": "a"}),
+        ("total", f"{URL}?lang=en", {}, ("page",), {"lang": "en"}),
+        ("token", URL, {"query": None}, ("query", "cursor"), {"query": None}),
+        ("flag", URL, {"query": "1"}, ("query", "page"), {"query": 1}),
+    ],
+)
+def test_an_api_that_is_searched_by_post(kind, url, body, sent, params, tmp_path):
+    (tmp_path / "page.json").write_bytes(orjson.dumps(PAGES[kind][0]))
+    folder = tmp_path / "made_up_museum"
+    write(made(url=url), folder, [tmp_path / "page.json"], body)
+    cls = provider_in(folder)
+    assert isinstance(cls.pages, Counted | Tokens)
+    assert (cls.pages.body, cls.params) == (sent, params)
+    requests = [
+        i["request"]
+        for i in orjson.loads((folder / "recording" / "recording.json").read_bytes())["interactions"]
+    ]
+    assert {request["method"] for request in requests} == {"POST"}
+    counts = pull(folder).counts["image"]
+    assert (counts.written, counts.skipped) == (2, {"no license": 1, "no identifier": 1})
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("[1]", "--body must be a JSON object"),
+        ("{", "--body cannot be read as JSON"),
+        ('{"filters": [{"api_key": "hunter2"}]}', "--body holds a secret, 'api_key'"),
+    ],
+)
+def test_a_body_that_cannot_be_kept_is_refused(body, problem):
+    with pytest.raises(Refused, match=problem) as refused:
+        posted(body)
+    assert "hunter2" not in str(refused.value)
 
 
 def test_what_the_address_says_is_sent_but_no_key(tmp_path):
