@@ -21,6 +21,7 @@ from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh import policy_diff
 from catalog.data_refresh.client import connect_to
+from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.queries import search
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import DEFAULT, RULES, TagPolicy, built_with, policy_from
@@ -93,7 +94,8 @@ def search_command(
     as_json: AsJson = False,
 ) -> None:
     """Search the index as the API does."""
-    found = search(engine(), media_of(media) + ("-filtered" if filtered else ""), words.strip(), size)
+    alias = filtered_name(media_of(media)) if filtered else media_of(media)
+    found = search(engine(), alias, words.strip(), size)
     if open_first and found.first:
         if url := web_address(found.first[0].source.get("url")):
             typer.launch(url)

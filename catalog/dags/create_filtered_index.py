@@ -32,6 +32,7 @@ from catalog.dags.groups.indexing import (
 )
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
+from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.refresh import EVER, Plan
 
 SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END
@@ -56,7 +57,7 @@ def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
     from catalog.data_refresh.moderation import moderation_moment
 
     def plan(number: int) -> Plan:
-        engine, alias = indexes(), f"{media_type}-filtered"
+        engine, alias = indexes(), filtered_name(media_type)
         live = engine.resolve_alias(media_type)
         origin = f"{media_type}-{params['origin_index_suffix']}" if params["origin_index_suffix"] else live
         if origin is None or not engine.exists(origin):
@@ -96,7 +97,7 @@ def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
             documents={alias: engine.sources(alias)},
         )
 
-    rehearse(media_type, [f"{media_type}-filtered"])
+    rehearse(media_type, [filtered_name(media_type)])
     refresh = begin_refresh(plan)
     if not (found := indexes().identity(refresh.plan.index)):
         raise Fatal(f"the index {refresh.plan.index} is missing; trigger a new run.")

@@ -44,6 +44,7 @@ from catalog.dags.operators.turns import wait_for_turn
 from catalog.data_refresh.apply import Applied
 from catalog.data_refresh.columns import Copied
 from catalog.data_refresh.copy import TABLES
+from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.promotion import drop_left_overs, left_overs
 from catalog.data_refresh.report import Checked, FilteredCounts, incremental_report, refresh_report
 from catalog.data_refresh.table_preflight import preflight_tables
@@ -111,7 +112,7 @@ def check_configuration(media_type: MediaType, params: Params = GIVEN) -> None:
             f"mode: {params['mode']} cannot be combined with index_only, which builds new indexes from the "
             "live tables. Give only one of the two."
         )
-    rehearse(media_type, [media_type, f"{media_type}-filtered"])
+    rehearse(media_type, [media_type, filtered_name(media_type)])
     if params["index_only"]:
         return
     with (

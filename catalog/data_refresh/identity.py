@@ -69,6 +69,11 @@ def is_private(alias: str, index: str) -> bool:
     return alias.startswith(f"{index}.")
 
 
+def filtered_name(name: str) -> str:
+    """Return the name of the alias or index without sensitive media that belongs to one."""
+    return f"{name}{FILTERED_SUFFIX}"
+
+
 def is_filtered(name: str) -> bool:
     """Return whether an alias or index is one without sensitive media, which its name says."""
     return name.endswith(FILTERED_SUFFIX)

@@ -10,6 +10,7 @@ from catalog.core.session import Connection
 from catalog.data_refresh import basis
 from catalog.data_refresh.apply import obstacles
 from catalog.data_refresh.basis import Basis
+from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.refresh import Plan, Refresh
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def choose(
         plan,
         mode="incremental",
         index=live[plan.media_type],
-        filtered=live[f"{plan.media_type}-filtered"],
+        filtered=live[filtered_name(plan.media_type)],
         aliases=live,
         previous=found,
         counts={alias: engine.count(index) for alias, index in live.items()},

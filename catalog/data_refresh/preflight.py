@@ -14,6 +14,7 @@ from catalog.core.media import MediaType
 from catalog.data_refresh.bulk import BulkSender, index_action
 from catalog.data_refresh.client import ask
 from catalog.data_refresh.filtered import FilteredIndex
+from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.mapping import index_body, index_meta
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.sensitive import FIELDS, sensitive_groups
@@ -67,7 +68,7 @@ def preflight_search(
         Fatal: Something would fail; the message lists all problems and their remedies.
         Retry: The engine does not answer.
     """
-    names = list(aliases) if aliases is not None else [media_type, f"{media_type}-filtered"]
+    names = list(aliases) if aliases is not None else [media_type, filtered_name(media_type)]
     problems: list[str] = []
     for alias in names:
         try:
@@ -83,14 +84,14 @@ def preflight_search(
     body = index_body(media_type, index_meta(media_type, dag_id, run_id, DEFAULT), shards)
     # Problems that are found without creating an index.
     before = [*_allocation(indexes, replicas), *foreseen(indexes.client, scratch)]
-    before += foreseen(indexes.client, f"{scratch}-filtered") if terms else []
+    before += foreseen(indexes.client, filtered_name(scratch)) if terms else []
     problems += before
     try:
         if not before:
             problems += _tried("a rehearsal", partial(_rehearse, indexes, scratch, body, terms, replicas))
         notes = _idle(indexes, scratch, terms) if not problems else []
     finally:
-        for name in (scratch, f"{scratch}-filtered"):
+        for name in (scratch, filtered_name(scratch)):
             with suppress(NotFoundError):
                 ask(indexes.client.indices.delete, index=name)
     if problems:
@@ -177,7 +178,7 @@ def _rehearse(indexes: Indexes, name: str, body: dict[str, Any], terms: Sequence
         raise Fatal(
             f"a document {what} after it was written; look for an ingest pipeline (GET _ingest/pipeline)."
         )
-    made, filtered = [name], f"{name}-filtered"
+    made, filtered = [name], filtered_name(name)
     if terms:
         FilteredIndex(indexes, name, filtered, terms, lambda: indexes.create(filtered, body)).run()
         ask(indexes.client.delete_by_query, index=filtered, query=_NONE)  # long lists of terms need it

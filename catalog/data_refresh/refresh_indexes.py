@@ -12,6 +12,7 @@ from psycopg import sql
 from catalog.core.errors import Refused
 from catalog.core.session import Connection
 from catalog.data_refresh.customizing import customized
+from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.mapping import SHARDS, index_body, index_meta
 from catalog.data_refresh.moderation import follow, number_deleted
 from catalog.data_refresh.readiness import finalize
@@ -137,7 +138,7 @@ class RefreshIndexes:
         row = api.execute(query.format(sql.Identifier("public", plan.media_type))).fetchone()
         rows = int(row[0]) if row else 0
         deleted = number_deleted(api, plan.media_type, plan.since)
-        alias = f"{plan.media_type}-filtered"
+        alias = filtered_name(plan.media_type)
         kept = plan.counts[alias] - plan.replaced[alias]
         wanted = {
             plan.index: rows - len(updated.rejected),

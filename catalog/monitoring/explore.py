@@ -13,6 +13,7 @@ from psycopg import sql
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.client import ask, whole
+from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.queries import matching, words_query
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import TagFilter, TagPolicy
@@ -48,7 +49,7 @@ class Search(msgspec.Struct, frozen=True):
 
     @property
     def alias(self) -> str:
-        return f"{self.media_type}-filtered" if self.filtered else self.media_type
+        return filtered_name(self.media_type) if self.filtered else self.media_type
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -292,7 +293,7 @@ def documents(client: Elasticsearch, media_type: MediaType, key: UUID) -> dict[s
     """Return alias → whether a document of the record is found there."""
     own = {"ids": {"values": [str(key)]}}
     found: dict[str, Visible] = {}
-    for alias in (media_type, f"{media_type}-filtered"):
+    for alias in (media_type, filtered_name(media_type)):
         try:
             if not whole(ask(client.count, index=alias, query=own))["count"]:
                 found[alias] = "missing"

@@ -10,7 +10,7 @@ from elasticsearch import Elasticsearch, NotFoundError
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.client import ask
-from catalog.data_refresh.identity import is_filtered
+from catalog.data_refresh.identity import filtered_name, is_filtered
 from catalog.data_refresh.search import Indexes, SeveralIndexes
 from catalog.monitoring.rows import numbers, rows
 
@@ -138,7 +138,7 @@ def live(client: Elasticsearch, media_types: Sequence[MediaType] = MEDIA_TYPES) 
     search, aliases = Indexes(client, patience=0), list[Alias]()
     documents: dict[MediaType, dict[str, int]] = {}
     for media_type in reversed(media_types):
-        for name in (media_type, f"{media_type}-filtered", f"{media_type}-full"):
+        for name in (media_type, filtered_name(media_type), f"{media_type}-full"):
             alias = _alias(search, name, media_type)
             if alias.index or alias.problem or not name.endswith("-full"):
                 aliases.append(alias)

@@ -5,6 +5,7 @@ import time
 from elasticsearch import NotFoundError
 
 from catalog.core.media import MediaType
+from catalog.data_refresh.identity import filtered_name
 from catalog.soak.journal import Journal
 from catalog.soak.model import Model
 from catalog.soak.visitors import leave_lists
@@ -37,7 +38,7 @@ class Moderators:
             {"ids": ids},
             "api",
         )
-        for alias in (media_type, f"{media_type}-filtered"):
+        for alias in (media_type, filtered_name(media_type)):
             for identifier in ids:
                 persist(lambda a=alias, i=identifier: self._delete_document(a, i), INDEX_SECONDS)  # type: ignore[misc]
         self._model.deleted[media_type].update(dict.fromkeys(ids, time.monotonic()))
@@ -58,7 +59,7 @@ class Moderators:
             [ids],
             "api",
         )
-        for alias in (media_type, f"{media_type}-filtered"):
+        for alias in (media_type, filtered_name(media_type)):
             for identifier in ids:
                 persist(lambda a=alias, i=identifier: self._mark_document(a, i), INDEX_SECONDS)  # type: ignore[misc]
         self._model.marked[media_type].update(dict.fromkeys(ids, time.monotonic()))

@@ -15,6 +15,7 @@ from elasticsearch import Elasticsearch, NotFoundError
 
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
+from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.queries import words_query
 from catalog.data_refresh.sensitive import sensitive
 from catalog.soak.journal import Journal
@@ -180,7 +181,7 @@ class AliasReader:
 
     def read(self) -> None:
         """Search both aliases once."""
-        for alias in (self.media_type, f"{self.media_type}-filtered"):
+        for alias in (self.media_type, filtered_name(self.media_type)):
             try:
                 self._read(alias)
             except NotFoundError:

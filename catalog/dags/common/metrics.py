@@ -18,6 +18,7 @@ from catalog.core import metrics
 from catalog.core.media import MediaType
 from catalog.core.metrics import Metric
 from catalog.core.session import Connection
+from catalog.data_refresh.identity import filtered_name
 from catalog.loading.history import reports_of
 from catalog.monitoring import loads
 
@@ -167,7 +168,7 @@ def send_incremental(
 def _send_documents(plan: "Plan", written: int, rejected: int, live: tuple[int, int]) -> None:
     _send(metrics.DOCUMENTS, written, plan.media_type, plan.mode)
     _send(metrics.REFUSED, rejected, plan.media_type, plan.mode)
-    for alias, number in zip((plan.media_type, f"{plan.media_type}-filtered"), live, strict=True):
+    for alias, number in zip((plan.media_type, filtered_name(plan.media_type)), live, strict=True):
         _send(metrics.LIVE, number, alias)
 
 

@@ -31,6 +31,7 @@ from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import environment, value_of
 from catalog.dags.operators.turns import kept_turn
+from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.mapping import SHARDS
 from catalog.data_refresh.refresh import Refresh
 from catalog.data_refresh.report import Checked
@@ -316,7 +317,7 @@ def _note_indexes(refresh: Refresh, documents: Mapping[str, int | None]) -> None
         documents: Number of documents by index.
     """
     media_type = refresh.plan.media_type
-    assets = {media_type: INDEX[media_type], f"{media_type}-filtered": FILTERED[media_type]}
+    assets = {media_type: INDEX[media_type], filtered_name(media_type): FILTERED[media_type]}
     for alias, index in refresh.plan.aliases.items():
         if asset := assets.get(alias):
             note_written(asset, index=index, documents=documents[index], refresh=refresh.number)

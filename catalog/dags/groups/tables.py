@@ -39,6 +39,7 @@ from catalog.data_refresh.changes import TooManyChanges
 from catalog.data_refresh.changes_copy import ChangesCopy
 from catalog.data_refresh.columns import Copied, temp_name
 from catalog.data_refresh.copy import TABLES, TableCopy
+from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.index_building import build_indexes as build
 from catalog.data_refresh.modes import choose, most_changes
 from catalog.data_refresh.promotion import drop_left_overs, promote
@@ -76,7 +77,7 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
                 aliases=names,
                 policy=msgspec.to_builtins(policy),
                 since=moderation_moment(api),
-                filtered=names[f"{media_type}-filtered"],
+                filtered=names[filtered_name(media_type)],
                 shapes={} if index_only else {table: shape(api, table) for table in tables},
                 live={alias: engine.resolve_alias(alias) for alias in names},
                 documents={alias: engine.sources(alias) for alias in names},
@@ -115,7 +116,7 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
 def _new_names(media_type: MediaType, number: int) -> dict[str, str]:
     """Return new names of both indexes, by alias."""
     index = f"{media_type}-{number}-{uuid4().hex[:12]}"
-    return {media_type: index, f"{media_type}-filtered": f"{index}-filtered"}
+    return {media_type: index, filtered_name(media_type): filtered_name(index)}
 
 
 @task(map_index_template=SESSION)
@@ -203,7 +204,7 @@ def _continue_full(media_type: MediaType, refresh: Refresh, reason: str) -> Refr
         mode="full",
         reason=reason,
         index=names[media_type],
-        filtered=names[f"{media_type}-filtered"],
+        filtered=names[filtered_name(media_type)],
         aliases=names,
         previous=None,
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
+from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.sensitive import sensitive
 from catalog.soak.findings import Finding, Findings
@@ -83,7 +84,7 @@ def index_is_the_table(
     findings: Findings = []
     stored = rows(api, "select identifier::text from {t} where not removed_from_source", t=media_type)
     identifiers = {identifier for (identifier,) in stored}
-    for alias in (media_type, f"{media_type}-filtered"):
+    for alias in (media_type, filtered_name(media_type)):
         index = indexes.resolve_alias(alias)
         if index is None:
             findings.append(Finding("readers", f"there is no alias {alias}"))
