@@ -122,7 +122,8 @@ def publish_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> dict[str
         version = versions.working(catalog, root, dag_run.run_id)
         versions.require_sensitive(version, value_of(DATASET_INCLUDE_SENSITIVE))
         summary = release.publish(catalog, root, version, accept_shrinkage=params["accept_shrinkage"])
-    note_written(DATASET, version=summary["version"], **summary["rows"])
+    if summary["newest"] == summary["version"]:
+        note_written(DATASET, version=summary["version"], **summary["rows"])
     return summary
 
 
@@ -141,6 +142,9 @@ def report(summary: dict[str, Any], deleted: list[int]) -> str:
     """Report the numbers of the version by media type."""
     from humanize import naturalsize
 
+    if summary["newest"] != summary["version"]:
+        text = f"Version {summary['version']} was published before; {summary['newest']} is the newest."
+        return notify("Dataset unchanged", SENDER, text, completion=True)
     changes = summary["changes"]
     lines = []
     for media_type, rows in summary["rows"].items():

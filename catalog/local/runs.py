@@ -191,10 +191,14 @@ def check_conf(dag_id: str, conf: object, known: Iterable[str]) -> None:
         known: The fields of the DAG's trigger form.
 
     Raises:
-        Refused: The conf is no JSON object, or has an unknown key.
+        Refused: The conf is no JSON object, has an unknown key, or a number that JSON does not have.
     """
     if not isinstance(conf, dict):
         raise Refused("the conf should be a JSON object, such as {}.")
+    try:
+        json.dumps(conf, allow_nan=False)
+    except ValueError:
+        raise Refused("conf: a number is NaN or infinite, or too large.") from None
     known = sorted(known)
     for key in conf:
         if key not in known:

@@ -83,7 +83,8 @@ def publish(
         accept_shrinkage: Publish it although far more records than usual are gone.
 
     Returns:
-        Numbers for the report. They are the same if the version is published already.
+        Numbers for the report, and `newest`, the number of the newest version. The numbers are the same if
+        the version is published already.
 
     Raises:
         Fatal: There are no records, or far fewer than before.
@@ -96,7 +97,8 @@ def publish(
         if held.stage == "published":
             if held.summary is None:
                 held = versions.note_published(connection, held.number, _stored_summary(root, held))
-            return held.summary or {}
+            pointer = read_pointer(root)
+            return {**(held.summary or {}), "newest": pointer.version if pointer else held.number}
         files = versions.files_of(connection, held)
         compared = msgspec.convert(held.changes, Changes) if held.changes else None
         wrong = _wrong_files(root / version_folder(held.number), files, compared)
@@ -144,7 +146,7 @@ def _publish(
         raise Fatal(f"{root} has got version {now.version} meanwhile; {versions.AGAIN}")
     write_pointer(root, pointer)
     versions.note_published(connection, version.number, summary)
-    return summary
+    return {**summary, "newest": version.number}
 
 
 def _wrong_files(folder: UPath, files: list[File], compared: Changes | None) -> list[str]:

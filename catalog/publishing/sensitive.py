@@ -20,7 +20,10 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-DESCRIPTION = "meta_data ->> 'description'"  # the column that is read in addition
+# The column that is read in addition. In adopted catalogs, `meta_data` may be a list or a string with JSON.
+DESCRIPTION = (
+    "case jsonb_typeof(meta_data) when 'object' then meta_data ->> 'description' else meta_data #>> '{}' end"
+)
 _GROUP = 1_000  # terms of a regular expression of the first pass; more do not fit into RE2's cache of states
 _BETWEEN = "\x1e"  # texts; no word of a phrase is in another text
 _WORD = re.compile(r"\w+")

@@ -29,7 +29,8 @@ def _root(setting: Setting[Any], example: str) -> UPath:
     root = value_of(setting)
     if not root:
         raise AirflowFailException(
-            f"the Variable {setting.name} is not set; give it a root such as {example}."
+            f"the Variable {setting.name} is not set; give it a root such as {example}, or file:///… if all "
+            "tasks run on one machine."
         )
     return stored_at(root, setting.name)
 

@@ -12,6 +12,7 @@ from catalog.local.runs import check_conf, readable
     [
         ({"limt": 5}, ["limit", "date"], r"unknown key 'limt'; did you mean 'limit'\? x knows date, limit\."),
         ({"moon": 5}, ["limit"], r"unknown key 'moon'; x knows limit\."),
+        ({"limit": [float("inf")]}, ["limit"], "a number is NaN or infinite"),
         ({"moon": 5}, [], r"unknown key 'moon'; x takes none\."),
         ([5], ["limit"], r"should be a JSON object, such as \{\}"),
         (None, ["limit"], "should be a JSON object"),

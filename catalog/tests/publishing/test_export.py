@@ -283,12 +283,18 @@ def test_sensitive_records_are_left_out(catalog, publisher):
     catalog.execute("""update image set meta_data = '{"description": "it is bad."}'
                         where foreign_identifier = 'smk2'""")
     catalog.execute("""update image set tags = '[{"name": "bad"}]' where foreign_identifier = 'flickr3'""")
+    sensitive = {"description": "bad"}
+    for number, meta_data in enumerate(([sensitive], json.dumps(sensitive), None), 4):
+        catalog.execute(
+            "update image set meta_data = %s where foreign_identifier = %s",
+            [json.dumps(meta_data), f"flickr{number}"],
+        )
     publisher.begin()
     publisher.write(sensitive=Sensitive(["bad"], normal_form))
     publisher.publish()
     found = {row["foreign_identifier"] for row in publisher.rows().values()}
-    assert len(found) == 37
-    assert not found & {"smk1", "smk2", "flickr3"}
+    assert len(found) == 35
+    assert not found & {"smk1", "smk2", "flickr3", "flickr4", "flickr5"}
 
 
 @pytest.mark.database

@@ -400,6 +400,9 @@ def test_the_numbers_of_a_published_version_are_in_its_manifest(catalog, publish
     catalog.execute("update dataset_version set summary = null")
     catalog.execute("delete from dataset_part")
     assert publisher.publish("two") == wanted
+    assert (wanted["version"], wanted["newest"]) == (2, 2)
+    before = publisher.publish("one")
+    assert (before["version"], before["newest"]) == (1, 2)
 
 
 @pytest.mark.parametrize("step", ["begin", "write", "publish"])
