@@ -60,6 +60,8 @@ def check_file(path: UPath) -> FileVersion:
     if start.startswith(COMPRESSED):
         raise Refused(f"file: {path} is compressed; upload the JSON lines themselves.")
     first = [line for line in start.split(b"\n") if line.strip()][:FIRST_LINES]
+    if not first:
+        raise Refused(f"file: {path} begins with blank lines only.")
     reasons = []
     for line in first:
         try:
@@ -68,7 +70,7 @@ def check_file(path: UPath) -> FileVersion:
             reasons.append(str(fault))
         else:
             return found
-    shown = ascii(first[0][:_SHOWN].decode(errors="replace")) if first else "blank"
+    shown = ascii(first[0][:_SHOWN].decode(errors="replace"))
     raise Refused(
         f"file: none of the first {len(first)} lines of {path} has labels "
         f"({', '.join(dict.fromkeys(reasons))}); the first is {shown}. A line should be "

@@ -110,7 +110,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
         value = orjson.loads(line)
     except orjson.JSONDecodeError:
         try:  # it accepts NaN, so that only the label is lost
-            value = json.loads(line)
+            value = json.loads(line.decode())  # of bytes, it would guess the encoding
         except (ValueError, RecursionError):
             raise BadLine(NOT_JSON) from None
     if not isinstance(value, dict):

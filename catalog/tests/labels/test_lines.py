@@ -145,13 +145,17 @@ def test_of_a_line_that_is_too_long_only_the_beginning_is_kept():
     assert (first[1:] + [one for block, _ in others for one in block])[-1] == b"end"
 
 
+GOOD = f'{{"image_uuid": "{KEY}", "response": {{"Labels": [{{"Name": "Dog", "Confidence": 97.3}}]}}}}'
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (None, "there is no"),
         (b"", "is empty"),
         (b"\x1f\x8b\x08\x00", "is compressed; upload the JSON lines"),
-        (b"\n\n", "none of the first 0 lines"),
+        (b"\n\n", "begins with blank lines only"),
+        (2 * (GOOD + "\n").encode("utf-16"), r"no JSON object\)"),
         (b"id,label\n7,Dog\n", r"no JSON object\); the first is 'id,label'"),
         (b'{"image_uuid": "7"}\n', r"no image_uuid\)"),
     ],
