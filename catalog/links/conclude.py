@@ -16,6 +16,7 @@ from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 from catalog.links.answers import INVALID, PRIVATE, ROBOTS, SLOW_ROBOTS
 from catalog.links.estimate import Estimate, wilson
+from catalog.links.pauses import FORGOTTEN
 from catalog.links.plan import Survey
 from catalog.links.web import SLOTS
 from catalog.loading.load import lock_provider
@@ -305,7 +306,7 @@ def _bring_back(connection: Connection, survey: Survey, now: datetime) -> int:
 
 
 def forget(connection: Connection, now: datetime) -> None:
-    """Delete what is not needed any more: old checks, and slots of hosts.
+    """Delete what is not needed any more: old checks, slots and pauses of hosts.
 
     Args:
         connection: To the catalog database, in autocommit.
@@ -320,6 +321,7 @@ def forget(connection: Connection, now: datetime) -> None:
         statement = sql.SQL("delete from link_check where number in ({})").format(sql.SQL(selected))
         while connection.execute(statement, [before, _BATCH]).rowcount:
             pass
+    connection.execute("delete from link_pause where paused_until < %s", [now - FORGOTTEN])
     connection.execute(
         "delete from rate_limit where starts_with(key, %s) and next_slot < now() - interval '1 day'", [SLOTS]
     )

@@ -278,7 +278,11 @@ def test_old_checks_are_forgotten(checks):
     checks.found("old", 0)
     checks.found("new", 300)
     checks.catalog.execute("insert into rate_limit values ('links of a.example', now() - interval '2 days')")
+    checks.catalog.execute(
+        "insert into link_pause values ('a', '', %s, 1, 60), ('b', '', %s, 1, 60)", [day(399.9), day(400.1)]
+    )
     forget(checks.catalog, day(401))
+    assert checks.catalog.execute("select host from link_pause").fetchall() == [("b",)]
     runs = "select distinct run_id from link_check"
     assert checks.catalog.execute(runs).fetchall() == [("new",)]
     assert checks.catalog.execute("select count(*) from rate_limit").fetchone() == (0,)
