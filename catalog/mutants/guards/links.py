@@ -96,10 +96,18 @@ GUARDS = (
         holds="A record is not removed while a load of its provider is at work, which would clear the mark.",
         row=36,
         file="catalog/links/conclude.py",
-        find="lock_provider(connection, survey.media_type, survey.provider)\n"
-        "            number += connection.execute(statement, {**",
-        replace="number += connection.execute(statement, {**",
+        find="        lock_provider(connection, survey.media_type, survey.provider)\n",
+        replace="",
         tests=(f"{CONCLUDE}::test_no_load_of_the_provider_is_at_work_while_a_record_is_removed",),
+    ),
+    Guard(
+        name="links-the-work-follows-the-slice",
+        holds="To judge a slice costs as much as the slice, not as all removals of its provider.",
+        row=36,
+        file="catalog/links/conclude.py",
+        find=" and provider = %(provider)s and %(slice)s = 0\n",
+        replace=" and provider = %(provider)s\n",
+        tests=(f"{CONCLUDE}::test_judging_a_slice_reads_only_removals_of_its_records",),
     ),
     Guard(
         name="links-no-estimate-of-the-distrusted",
