@@ -1,7 +1,8 @@
 """`catalog providers`: the providers and the outcomes of their last runs."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 import psycopg
@@ -16,8 +17,24 @@ from catalog.core.errors import CatalogError
 from catalog.core.media import MediaType
 from catalog.ingestion.overview import overview
 from catalog.ingestion.provider import broken_providers
-from catalog.monitoring import loads
+from catalog.monitoring import links, loads
+from catalog.monitoring.links import Links
 from catalog.monitoring.loads import Freshness, Load
+
+T = TypeVar("T")
+Outcomes = dict[str, dict[MediaType, T | None]]  # provider → media type → outcome; None: there is none
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """The estimated share of a source's files that are gone, from 0 to 1, with its 95 % interval."""
+
+    share: float
+    low: float
+    high: float
+    checked_on: datetime
+
+    def __str__(self) -> str:
+        return f"{self.share:.1%} ({self.low:.1%} to {self.high:.1%})"
 
 
 def providers(
@@ -31,28 +48,32 @@ def providers(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the providers: media, schedule, keys, rate limits, last runs; exit with 1 if one is broken."""
-    last, note = _last_runs(dsn)
+    """List the providers: media, schedule, keys, last runs, files gone; exit with 1 if one is broken."""
+    last, gone, note = _outcomes(dsn)
     broken = broken_providers()
     if as_json:
         print_json(
             [
                 *(
-                    {**msgspec.structs.asdict(found), "last_runs": last and last[found.name]}
+                    {
+                        **msgspec.structs.asdict(found),
+                        "last_runs": last and last[found.name],
+                        "gone": gone and msgspec.to_builtins(gone[found.name]),
+                    }
                     for found in overview()
                 ),
                 *({"name": name, "problem": str(error)} for name, error in broken.items()),
             ]
         )
     else:
-        _show(last)
+        _show(last, gone)
     if note:
         err.print(note)
     if broken:
         raise CatalogError("; ".join(map(str, broken.values())))
 
 
-def _show(last: dict[str, dict[MediaType, str | None]] | None) -> None:
+def _show(last: Outcomes[str] | None, gone: Outcomes[Gone] | None) -> None:
     table = Table(
         "provider",
         "media",
@@ -62,36 +83,56 @@ def _show(last: dict[str, dict[MediaType, str | None]] | None) -> None:
         "rate limit",
         "popularity metric",
         "last run",
+        "gone",
     )
     for found in overview():
         cells = [str(cell).replace("`", "") for cell in msgspec.structs.astuple(found)]
-        table.add_row(*cells, _in_words(last[found.name]) if last else "unknown")
+        table.add_row(
+            *cells,
+            _in_words(last[found.name], "never") if last else "unknown",
+            _in_words(gone[found.name], "unknown") if gone else "unknown",
+        )
     out.print(table)
 
 
-def _in_words(runs: dict[MediaType, str | None]) -> str:
-    """Describe the last runs of a provider, each on a line of its own if there are several media types."""
-    if len(runs) == 1:
-        return next(iter(runs.values())) or "never"
-    return "\n".join(f"{media_type}: {text or 'never'}" for media_type, text in runs.items())
+def _in_words(outcomes: Mapping[MediaType, str | Gone | None], none: str) -> str:
+    """Describe outcomes of a provider, each on a line of its own if there are several media types.
+
+    Args:
+        outcomes: Media type → outcome.
+        none: In place of a missing one.
+    """
+    texts = {media_type: none if found is None else str(found) for media_type, found in outcomes.items()}
+    if len(texts) == 1:
+        return next(iter(texts.values()))
+    return "\n".join(f"{media_type}: {text}" for media_type, text in texts.items())
 
 
-def _last_runs(dsn: str | None) -> tuple[dict[str, dict[MediaType, str | None]] | None, str]:
-    """Describe the last load of each provider and media type, None if there is none; or say why not."""
+def _outcomes(dsn: str | None) -> tuple[Outcomes[str] | None, Outcomes[Gone] | None, str]:
+    """Return the last load and the share of gone files of each source, None if unknown; or say why not."""
     if not dsn:
-        return None, "last runs: give --dsn, or use ./just catalog providers while the stack is up"
+        return None, None, "last runs: give --dsn, or use ./just catalog providers while the stack is up"
     sources = loads.sources()
     try:
         with psycopg.connect(conninfo(dsn), connect_timeout=3, autocommit=True) as connection:
             recent = loads.last_loads(connection, sources)
             fresh = loads.freshness(connection, sources, datetime.now(UTC))
+            estimates = links.newest(connection, sources)
     except psycopg.Error as error:
-        return None, f"last runs: unknown, because {in_one_line(error)}"
-    found: dict[str, dict[MediaType, str | None]] = {}
+        return None, None, f"last runs: unknown, because {in_one_line(error)}"
+    runs: Outcomes[str] = {}
+    gone: Outcomes[Gone] = {}
     for source, some in recent.items():
         text = _last_run(some[-1], fresh[source]) if some else None
-        found.setdefault(source.provider, {})[source.media_type] = text
-    return found, ""
+        runs.setdefault(source.provider, {})[source.media_type] = text
+        gone.setdefault(source.provider, {})[source.media_type] = _gone(estimates.get(source))
+    return runs, gone, ""
+
+
+def _gone(found: Links | None) -> Gone | None:
+    if found is None or found.share is None or found.low is None or found.high is None:
+        return None
+    return Gone(found.share, found.low, found.high, found.checked_on)
 
 
 def _last_run(load: Load, freshness: Freshness) -> str:

@@ -67,6 +67,14 @@ class QuotaExhausted(StopsPull):
         self.resumes_at = resumes_at
 
 
+class Later(CatalogError):
+    """What is left can be done only after `resumes_at`; what is done is saved."""
+
+    def __init__(self, message: str, resumes_at: datetime) -> None:
+        super().__init__(message)
+        self.resumes_at = resumes_at
+
+
 class Interrupted(CatalogError):
     """Stopped by a signal (deployment, Ctrl-C); the next attempt resumes after the last complete page."""
 

@@ -6,8 +6,9 @@ wanted `margin`. It is drawn by the hash of the identifiers, so that no table is
 
 Requests are polite: HEAD, then a GET for the first byte if HEAD does not say that the file is there; for each
 host one at a time, at most `LINK_CHECK_RATE` a second for all tasks together, and as its robots.txt allows. A
-host that does not answer, or asks for fewer requests, is tried again after growing pauses. Redirects are
-followed to judge, and noted; the catalog keeps its URL. Only addresses on the public internet are requested.
+host that does not answer, or asks to wait, is tried again after growing pauses. What it asks for, up to a
+day, holds for all tasks; a task that would only wait is rescheduled. Redirects are followed to judge, and
+noted; the catalog keeps its URL. Only addresses on the public internet are requested.
 
 An outcome is *gone* (404 or 410), *there*, or *unclear*: a timeout, a server error, a refusal, robots.txt, a
 web page in place of a file, a redirect that several records share. A file is not gone while too few other
@@ -42,12 +43,15 @@ from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.retries import rescheduled
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify
 from catalog.ingestion.client import user_agent
+from catalog.links.answers import Verdict
 from catalog.links.conclude import conclude, forget
 from catalog.links.estimate import sample_size
+from catalog.links.pauses import Pauses, PauseTable
 from catalog.links.plan import Survey, plan, providers
 from catalog.links.report import lines, sentence
 from catalog.links.survey import check_links
@@ -161,7 +165,7 @@ def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, An
     """Return what to check: each provider and media type, or their slices."""
     slices = _slices(params)
     with catalog_connection(autocommit=True) as connection:
-        forget(connection, datetime.now(UTC))
+        forget(connection, _now())
         known = providers(connection)
     wanted = params["provider"]
     if wanted and wanted not in {name for _, name in known}:
@@ -175,6 +179,10 @@ def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, An
         if wanted in (None, name)
         for one in slices
     ]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class _OneConnection:
@@ -191,12 +199,13 @@ class _OneConnection:
             return self._connection
 
 
-def _checker() -> Callable[[str], Any]:
+def _checker(connect: Callable[[], Connection], pauses: Pauses) -> Callable[[str], Verdict]:
     agent = user_agent(value_of(CONTACT_EMAIL))
     private_hosts: list[str] = value_of(LINK_CHECK_PRIVATE_HOSTS)
     web = Web(
-        shared_throttles(_OneConnection(), value_of(LINK_CHECK_RATE)),
+        shared_throttles(connect, value_of(LINK_CHECK_RATE)),
         user_agent=agent,
+        paused=pauses.left,
         private_hosts=private_hosts,
     )
     return Checker(web, agent.partition("/")[0]).check
@@ -212,19 +221,16 @@ NAME = (
 def check(survey: dict[str, Any], params: Params = GIVEN) -> None:
     """Plan the links of a survey, unless an earlier attempt has, and check those that are not checked."""
     one = msgspec.convert(survey, Survey)
-    with catalog_connection(autocommit=True) as connection:
-        plan(
-            connection,
-            one,
-            now=datetime.now(UTC),
-            size=sample_size(params["margin"] / 100),
-            again=params["again"],
-        )
+    connect, name = _OneConnection(), f"{one.run_id}, {one}"
+    pauses = Pauses(PauseTable(connect, name), name, _now)
+    with rescheduled(), catalog_connection(autocommit=True) as connection:
+        plan(connection, one, now=_now(), size=sample_size(params["margin"] / 100), again=params["again"])
         check_links(
             connection,
             one,
-            _checker(),
-            now=lambda: datetime.now(UTC),
+            _checker(connect, pauses),
+            pauses,
+            now=_now,
             progress=Meter("links"),
             clock=time.monotonic,
             sleep=time.sleep,
@@ -238,9 +244,7 @@ def judge(survey: dict[str, Any], params: Params = GIVEN) -> None:
     """Judge what a survey has found, and remove records or bring them back."""
     one = msgspec.convert(survey, Survey)
     with catalog_connection(autocommit=True) as connection:
-        found = conclude(
-            connection, one, now=datetime.now(UTC), failing=params["failing"] / 100, mark=params["mark"]
-        )
+        found = conclude(connection, one, now=_now(), failing=params["failing"] / 100, mark=params["mark"])
     log.info("%s: %s", one, found)
     if found.removed or found.back:
         note_written(CATALOG[one.media_type], provider=one.provider, removed=found.removed, back=found.back)

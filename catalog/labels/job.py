@@ -214,13 +214,14 @@ class LabelRun:
         row = self._connection.execute(
             "select newer.run_id from label_run own join label_run newer using (provider)"
             " where own.run_id = %s and newer.started_on > own.started_on"
-            " and newer.outcome ->> 'merged' = 'true' order by newer.started_on desc limit 1",
+            " and (newer.merging_since is not null or newer.outcome ->> 'merged' = 'true')"
+            " order by newer.started_on desc limit 1",
             [self._run_id],
         ).fetchone()
         if row:
             raise Refused(
-                f"the newer run {row[0]} has merged labels of {self._provider} meanwhile; those of this run "
-                "would replace them. Trigger a new run if they are right."
+                f"the newer run {row[0]} has merged labels of {self._provider}, or a part of them; those of "
+                "this run would replace them. Trigger a new run if they are right."
             )
 
     # staging
@@ -362,7 +363,13 @@ class LabelRun:
             return state.result
         self._check_newest()
         self._check_whole(state)
-        progress = job.run(progress or job.select())
+        progress = progress or job.select()
+        # Before the first batch: from then on, no older run may merge, even if this one is never resumed.
+        self._connection.execute(
+            "update label_run set merging_since = coalesce(merging_since, now()) where run_id = %s",
+            [self._run_id],
+        )
+        progress = job.run(progress)
         self._check_whole(state)  # again: without its staged labels, an image keeps its tags
         outcome = self._outcome(progress.updated, progress.missing)
         job.finish()

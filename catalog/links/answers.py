@@ -18,9 +18,10 @@ ROBOTS, NO_ROBOTS, SLOW_ROBOTS = (
     "robots.txt cannot be read",
     "robots.txt asks for long pauses",
 )
+PAUSED = "not checked: the host asks to wait"  # it is not requested
 OTHER_CONTENT, OTHER_STATUS, REDIRECTS = "other content", "other status", "too many redirects"
 # Reasons that may pass: the host is asked again after a pause.
-PASSING = frozenset((TIMEOUT, NO_CONNECTION, NO_NAME, TLS, SERVER_ERROR, BUSY, NO_ROBOTS))
+PASSING = frozenset((TIMEOUT, NO_CONNECTION, NO_NAME, TLS, SERVER_ERROR, BUSY, PAUSED, NO_ROBOTS))
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -33,6 +34,7 @@ class Verdict(msgspec.Struct, frozen=True):
         redirect: The last URL, if the first one redirects.
         size: Size of the file in bytes, if the server says it.
         wait: Seconds for which the server asks not to be asked again.
+        host: The host that the outcome is about: the last one that was asked; empty: not known.
     """
 
     outcome: Outcome
@@ -41,6 +43,7 @@ class Verdict(msgspec.Struct, frozen=True):
     redirect: str | None = None
     size: int | None = None
     wait: float | None = None
+    host: str = ""
 
     @property
     def passing(self) -> bool:
@@ -48,8 +51,8 @@ class Verdict(msgspec.Struct, frozen=True):
         return self.reason in PASSING
 
 
-def unclear(reason: str, status: int | None = None, wait: float | None = None) -> Verdict:
-    return Verdict("unclear", reason, status, wait=wait)
+def unclear(reason: str, status: int | None = None, wait: float | None = None, host: str = "") -> Verdict:
+    return Verdict("unclear", reason, status, wait=wait, host=host)
 
 
 def judge(status: int, headers: Mapping[str, str], wait: float | None) -> Verdict:

@@ -8,6 +8,7 @@ checks overrule.
 
 import logging
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 from psycopg import sql
@@ -16,6 +17,7 @@ from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 from catalog.links.answers import INVALID, PRIVATE, ROBOTS, SLOW_ROBOTS
 from catalog.links.estimate import Estimate, wilson
+from catalog.links.pauses import FORGOTTEN
 from catalog.links.plan import Survey
 from catalog.links.web import SLOTS
 from catalog.loading.load import lock_provider
@@ -191,6 +193,18 @@ def _estimate(there: int, gone: int, distrusted: int) -> Estimate | None:
     return Estimate(low.share, low.low, high.high) if low and high else None
 
 
+# Numbers of the open removals that a survey looks at: those of the records that it has checked. A sample
+# looks at all of its provider, once for a run; only by this, removals of deleted records end.
+_CONCERNED = sql.SQL("""
+    select number from link_removal
+     where media_type = %(media)s and ended_on is null
+       and identifier in (select identifier from link_check where {of_survey})
+     union all
+    select number from link_removal
+     where media_type = %(media)s and ended_on is null and provider = %(provider)s and %(slice)s = 0
+""")
+
+
 def _end_stale(connection: Connection, survey: Survey, now: datetime) -> None:
     """End removals that others have overruled: the record has another URL, is deleted or not marked."""
     connection.execute(
@@ -201,10 +215,9 @@ def _end_stale(connection: Connection, survey: Survey, now: datetime) -> None:
                                         when m.url <> r.url then 'the record has another URL'
                                         else 'the mark was removed' end
               from link_removal o left join {table} m on m.identifier = o.identifier
-             where o.number = r.number and coalesce(m.provider, r.provider) = %(provider)s
-               and r.media_type = %(media)s and r.ended_on is null
+             where o.number = r.number and o.number in ({concerned}) and r.ended_on is null
                and (m.identifier is null or m.url <> r.url or not m.removed_from_source)
-        """).format(**survey.names),
+        """).format(concerned=_CONCERNED.format(**survey.names), **survey.names),
         {**survey.key, "now": now},
     )
 
@@ -239,8 +252,6 @@ def _remove(connection: Connection, survey: Survey, now: datetime) -> int:
     """
     ).format(**survey.names)
     found = connection.execute(query, {**survey.key, "least": CHECKS, "period": PERIOD}).fetchall()
-    # One row for each transaction: two locks at once could be part of a deadlock. No load of the provider is
-    # at work then: its statements would not see the removal, and clear the mark.
     statement = sql.SQL("""
         with marked as (
             update {table} set removed_from_source = true, updated_on = now()
@@ -255,9 +266,7 @@ def _remove(connection: Connection, survey: Survey, now: datetime) -> int:
     number = 0
     for identifier, url, first, last, checks in found:
         values = {"identifier": identifier, "url": url, "first": first, "last": last, "checks": checks}
-        with connection.transaction():
-            lock_provider(connection, survey.media_type, survey.provider)
-            number += connection.execute(statement, {**survey.key, **values, "now": now}).rowcount
+        number += _beside_no_load(connection, survey, statement, {**survey.key, **values, "now": now})
     return number
 
 
@@ -276,7 +285,7 @@ def _bring_back(connection: Connection, survey: Survey, now: datetime) -> int:
                and a.judged and a.outcome in ('there', 'gone')
              order by checked_on desc limit 1
          ) newest
-         where m.provider = %(provider)s and r.media_type = %(media)s and r.ended_on is null
+         where r.number in ({concerned}) and m.provider = %(provider)s
            and newest.outcome = 'there' and newest.checked_on > r.removed_on
            and (newest.redirect is null or exists (
                select from link_check a
@@ -284,7 +293,7 @@ def _bring_back(connection: Connection, survey: Survey, now: datetime) -> int:
                   and a.judged and a.outcome = 'there' and a.checked_on > r.removed_on
                   and a.checked_on < newest.checked_on - interval '12 hours'))
          order by m.identifier
-    """).format(**survey.names)
+    """).format(concerned=_CONCERNED.format(**survey.names), **survey.names)
     statement = sql.SQL("""
         with ended as (
             update link_removal set ended_on = %(now)s, ended_by = %(run_id)s,
@@ -298,14 +307,25 @@ def _bring_back(connection: Connection, survey: Survey, now: datetime) -> int:
     number = 0
     for removal, _ in connection.execute(query, survey.key).fetchall():
         values = {**survey.key, "number": removal, "now": now}
-        with connection.transaction():
-            lock_provider(connection, survey.media_type, survey.provider)
-            number += connection.execute(statement, values).rowcount
+        number += _beside_no_load(connection, survey, statement, values)
     return number
 
 
+def _beside_no_load(
+    connection: Connection, survey: Survey, statement: sql.Composed, values: dict[str, Any]
+) -> int:
+    """Change the mark of one record while no load of the provider is at work; return the number of rows.
+
+    The statements of a load would not see the change, and overwrite it. There is a transaction for each
+    record, since two row locks at once could be part of a deadlock.
+    """
+    with connection.transaction():
+        lock_provider(connection, survey.media_type, survey.provider)
+        return connection.execute(statement, values).rowcount
+
+
 def forget(connection: Connection, now: datetime) -> None:
-    """Delete what is not needed any more: old checks, and slots of hosts.
+    """Delete what is not needed any more: old checks, slots and pauses of hosts.
 
     Args:
         connection: To the catalog database, in autocommit.
@@ -320,6 +340,7 @@ def forget(connection: Connection, now: datetime) -> None:
         statement = sql.SQL("delete from link_check where number in ({})").format(sql.SQL(selected))
         while connection.execute(statement, [before, _BATCH]).rowcount:
             pass
+    connection.execute("delete from link_pause where paused_until < %s", [now - FORGOTTEN])
     connection.execute(
         "delete from rate_limit where starts_with(key, %s) and next_slot < now() - interval '1 day'", [SLOTS]
     )

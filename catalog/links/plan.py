@@ -19,7 +19,7 @@ from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.ingestion.transport import host_of
-from catalog.links.answers import BUSY
+from catalog.links.answers import BUSY, PAUSED
 
 log = logging.getLogger(__name__)
 SLICE_HASHES = 2**32
@@ -269,11 +269,11 @@ def _add_controls(connection: Connection, survey: Survey) -> int:
          group by host
         having bool_or(outcome = 'gone' and not judged)
            and count(*) filter (where purpose = 'control') = 0
-           and not coalesce(bool_or(reason = %(busy)s), false) -- such a host does not want more requests
+           and not coalesce(bool_or(reason = any(%(busy)s)), false) -- such a host does not want more requests
            and count(*) filter (where purpose <> 'again') <= %(enough)s
     """).format(**survey.names)
     lacking: dict[str, int] = dict(
-        connection.execute(query, {**survey.key, "enough": CONTROLS, "busy": BUSY}).fetchall()
+        connection.execute(query, {**survey.key, "enough": CONTROLS, "busy": [BUSY, PAUSED]}).fetchall()
     )
     added = 0
     for host, number in lacking.items():

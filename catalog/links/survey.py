@@ -2,15 +2,17 @@
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import sql
 
+from catalog.core.errors import Later
 from catalog.core.session import Connection
 from catalog.links.answers import Verdict
+from catalog.links.pauses import Pauses
 from catalog.links.plan import Survey, add_controls
-from catalog.links.visits import Link, Visits
+from catalog.links.visits import Link, OnlyPauses, Visits
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +21,7 @@ def check_links(
     connection: Connection,
     survey: Survey,
     check: Callable[[str], Verdict],
+    pauses: Pauses,
     *,
     now: Callable[[], datetime],
     progress: Callable[[int, int], object] = lambda done, total: None,
@@ -30,12 +33,14 @@ def check_links(
         connection: To the catalog database, in autocommit.
         survey: The survey, which is planned.
         check: Checks a URL.
+        pauses: The pauses of hosts.
         now: The time.
         progress: Called after each check with the number of checks done and planned.
         options: Of `Visits`.
 
     Raises:
         Interrupted: See `Visits.run`.
+        Later: All hosts that are left are paused; another call checks the others.
     """
     done, total = _numbers(connection, survey)
 
@@ -53,7 +58,13 @@ def check_links(
         progress(done, total)
 
     while True:
-        Visits(check, save, **options).run(_left(connection, survey))
+        try:
+            Visits(check, save, pauses, **options).run(_left(connection, survey))
+        except OnlyPauses as error:
+            left = total - done
+            raise Later(
+                f"{survey}: {error}; {left:,} links wait.", now() + timedelta(seconds=error.seconds)
+            ) from None
         if not (number := add_controls(connection, survey)):
             break
         log.info("%s: %s controls", survey, f"{number:,}")

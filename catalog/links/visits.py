@@ -1,8 +1,11 @@
 """The order of visits: one request at a time for each host, and pauses for hosts that are in trouble.
 
 A host that does not answer, or asks to be left alone, is tried again after pauses that grow, within the same
-run, so that a short outage costs no record. Other hosts are checked meanwhile. Only a host that has been
-silent through all pauses is given up, and its records stay unclear.
+run, so that a short outage costs no record. Other hosts are checked meanwhile; when only long pauses are
+left, the work ends, to be resumed later. Only a host that has been silent through all pauses is given up, or
+one that asks for a longer wait than these, and its records stay unclear.
+
+A link whose redirect leads to a host in trouble waits for that host; the others of its own host go on.
 """
 
 import heapq
@@ -15,12 +18,26 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from catalog.core.errors import Interrupted
-from catalog.links.answers import BUSY, Verdict
+from catalog.links.answers import BUSY, PAUSED, Verdict
+from catalog.links.pauses import PATIENCE, Pauses
 
 STRIKES = 3  # failures in a row after which a host is paused
-PAUSES = (60.0, 300.0, 600.0, 1200.0, 2400.0, 3600.0)  # seconds, since the last answer
-PATIENCE = 9000.0  # seconds of pauses without an answer, after which a host is given up
+LONGEST_WAIT = (
+    330.0  # seconds for which the work waits while all hosts are paused; the second pause is shorter
+)
 _LOOK = 1.0  # seconds between two looks for a host that may be asked again
+
+
+class OnlyPauses(Exception):
+    """All hosts that are left are paused for long.
+
+    Attributes:
+        seconds: Until the first pause ends.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"all hosts that are left are paused, the first one for {seconds:,.0f} s")
+        self.seconds = seconds
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -38,23 +55,27 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class _Host:
-    """The links of a host that are left, and how it fares.
+    """The links that wait for a host, and how it fares.
 
     Attributes:
+        name: Its name.
         left: Links to check.
         failed: Number of a link that failed once → number of answers of the host by then.
         answers: Answers of the host so far.
         strikes: Failures since the last answer or pause.
-        pauses: Pauses since the last answer.
-        paused: Seconds of these pauses.
         ready: Moment from which it may be asked.
+        given_up: Why it is not asked any more; None if it is.
+        listed: Whether it is in the queue, or visited.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.left: deque[Link] = deque()
         self.failed: dict[int, int] = {}
-        self.answers = self.strikes = self.pauses = 0
-        self.paused = self.ready = 0.0
+        self.answers = self.strikes = 0
+        self.ready = 0.0
+        self.given_up: str | None = None
+        self.listed = False
 
 
 class Visits:
@@ -63,6 +84,7 @@ class Visits:
     Args:
         check: Checks a URL.
         save: Stores what the check of a link found.
+        pauses: The pauses of hosts.
         clock: The time in seconds.
         sleep: Waits the given number of seconds.
         workers: Hosts that are visited at the same time.
@@ -73,15 +95,18 @@ class Visits:
         self,
         check: Callable[[str], Verdict],
         save: Callable[[Link, Verdict], None],
+        pauses: Pauses,
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
         workers: int = 8,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._check, self._save, self._clock, self._sleep = check, save, clock, sleep
+        self._check, self._save, self._pauses = check, save, pauses
+        self._clock, self._sleep = clock, sleep
         self._workers, self._should_stop = workers, should_stop
         self._lock = threading.Lock()
+        self._hosts: dict[str, _Host] = {}
         self._queue: list[tuple[float, int, _Host]] = []
         self._order = self._busy = 0
         self._ended = False
@@ -91,19 +116,30 @@ class Visits:
 
         Raises:
             Interrupted: `should_stop` returned True; what is checked is saved.
+            OnlyPauses: The others are to be checked by another call, after a pause.
         """
-        hosts: dict[str, _Host] = {}
         for link in links:
-            hosts.setdefault(link.host, _Host()).left.append(link)
-        for host in hosts.values():
+            self._host(link.host).left.append(link)
+        hosts = [*self._hosts.values()]
+        for name, seconds in self._pauses.own().items():
+            host = self._host(name)
+            host.strikes, host.ready = STRIKES - 1, self._clock() + seconds
+        for host in hosts:
             self._put(host)
             random.Random(len(host.left)).shuffle(host.left)  # noqa: S311 - no secret
         workers = max(1, min(self._workers, len(hosts)))
         with ThreadPoolExecutor(workers) as pool:
             for done in [pool.submit(self._work) for _ in range(workers)]:
                 done.result()
-        if any(host.left for host in hosts.values()):
-            raise Interrupted("stopped between two links; the next attempt checks the others.")
+        if any(host.left for host in self._hosts.values()):
+            if self._should_stop():
+                raise Interrupted("stopped between two links; the next attempt checks the others.")
+            raise OnlyPauses(max(0.0, min(host.ready for _, _, host in self._queue) - self._clock()))
+
+    def _host(self, name: str) -> _Host:
+        if name not in self._hosts:
+            self._hosts[name] = _Host(name)
+        return self._hosts[name]
 
     def _work(self) -> None:
         try:
@@ -111,55 +147,94 @@ class Visits:
                 self._visit(host)
                 with self._lock:
                     self._busy -= 1
-                    if host.left:
-                        self._put(host)
+                    host.listed = False
+                    self._put(host)
         except BaseException:
             self._ended = True
             raise
 
     def _put(self, host: _Host) -> None:
-        self._order += 1
-        heapq.heappush(self._queue, (host.ready, self._order, host))
+        """Queue a host that has links, unless it is queued or visited already."""
+        if host.left and not host.listed:
+            host.listed = True
+            self._order += 1
+            heapq.heappush(self._queue, (host.ready, self._order, host))
 
     def _next(self) -> _Host | None:
-        """Wait for the host that may be asked next; None if nothing is left to do."""
+        """Wait for the host that may be asked next; None if nothing is left to do, or only after a pause."""
         while not self._ended and not self._should_stop():
             with self._lock:
+                while self._queue and self._queue[0][0] < (ready := self._queue[0][2].ready):
+                    _, order, host = heapq.heappop(self._queue)  # it was paused meanwhile
+                    heapq.heappush(self._queue, (ready, order, host))
                 wait = self._queue[0][0] - self._clock() if self._queue else _LOOK
                 if self._queue and wait <= 0:
                     self._busy += 1
                     return heapq.heappop(self._queue)[2]
-                if not self._queue and not self._busy:
+                if not self._busy and (not self._queue or wait > LONGEST_WAIT):
                     return None
             self._sleep(min(wait, _LOOK))
         return None
 
     def _visit(self, host: _Host) -> None:
         """Check the next link of a host."""
-        link = host.left.popleft()
+        with self._lock:
+            if not host.left:
+                return  # it was given up meanwhile
+            link = host.left.popleft()
         found = self._check(link.url)
         if not found.passing:
-            host.answers += 1
-            host.strikes = host.pauses = 0
-            host.paused = 0.0
+            self._answered({link.host, host.name, found.host})
             self._save(link, found)
-        elif found.reason != BUSY and host.failed.get(link.number, host.answers) < host.answers:
+            return
+        with self._lock:
+            about = self._host(found.host or link.host)
+        if about.given_up:
+            self._save(link, Verdict("unclear", about.given_up))
+        elif (
+            found.reason not in (BUSY, PAUSED)
+            and about.failed.get(link.number, about.answers) < about.answers
+        ):
             self._save(link, found)  # the host has answered between two failures, so this is about the link
         else:
-            host.failed.setdefault(link.number, host.answers)
+            self._wait(about, link, found)
+
+    def _answered(self, names: Iterable[str]) -> None:
+        for name in names:
+            if host := self._hosts.get(name):
+                with self._lock:
+                    host.answers += 1
+                    host.strikes = 0
+            self._pauses.answered(name)
+
+    def _wait(self, host: _Host, link: Link, found: Verdict) -> None:
+        """Let a link wait for the host that has not answered, and pause this host if it is in trouble."""
+        with self._lock:
             host.left.append(link)
-            host.strikes += 1
+            if found.reason != PAUSED:
+                host.failed.setdefault(link.number, host.answers)
+                host.strikes += 1
             again = all(left.number in host.failed for left in host.left)
-            if found.reason == BUSY or host.strikes >= STRIKES or again:
-                self._pause(host, found)
+            asks = found.reason in (BUSY, PAUSED)
+        if asks or host.strikes >= STRIKES or again:
+            self._pause(host, found)
+        with self._lock:
+            self._put(host)
 
     def _pause(self, host: _Host, found: Verdict) -> None:
         """Leave a host alone for a while, or give it up."""
-        seconds = max(PAUSES[min(host.pauses, len(PAUSES) - 1)], found.wait or 0.0)
-        host.pauses += 1
-        host.paused += seconds
-        host.strikes = STRIKES - 1  # after a pause, one failure is enough for the next one
-        host.ready = self._clock() + seconds
-        if host.paused > PATIENCE:
-            while host.left:  # the status and the redirect belong to one link only
-                self._save(host.left.popleft(), Verdict("unclear", found.reason))
+        if found.reason == PAUSED:
+            seconds = paused = max(found.wait or 0.0, _LOOK)
+        else:
+            pause = self._pauses.begin(host.name, asked=found.reason == BUSY, least=found.wait or 0.0)
+            seconds, paused = self._pauses.rest_of(pause), pause.seconds
+        with self._lock:
+            host.strikes = STRIKES - 1  # after a pause, one failure is enough for the next one
+            host.ready = self._clock() + seconds
+            given_up: list[Link] = []
+            if paused > PATIENCE:
+                host.given_up = PAUSED if found.reason == BUSY else found.reason
+                given_up = [*host.left]
+                host.left.clear()
+        for link in given_up:  # the status and the redirect belong to one link only
+            self._save(link, Verdict("unclear", host.given_up))

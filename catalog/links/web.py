@@ -35,6 +35,7 @@ FIRST_BYTE = {"Range": "bytes=0-0"}
 FINAL = frozenset(
     (
         answers.BUSY,
+        answers.PAUSED,
         answers.ROBOTS,
         answers.NO_ROBOTS,
         answers.SLOW_ROBOTS,
@@ -67,7 +68,17 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Unanswered(Exception):
-    """A request without an answer. The message is one of the reasons of `answers`."""
+    """A request without an answer.
+
+    Attributes:
+        reason: One of the reasons of `answers`.
+        host: The host; empty if the URL has none.
+        wait: Seconds for which the host asks not to be requested.
+    """
+
+    def __init__(self, reason: str, host: str = "", wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.host, self.wait = reason, host, wait
 
 
 class Web:
@@ -77,6 +88,7 @@ class Web:
         throttle: Host, and the least number of seconds between two requests that the host asks for → its
             rate limit.
         user_agent: Names the operator.
+        paused: Host → seconds for which it asks not to be requested.
         private_hosts: Names of hosts that may have private addresses.
         timeout: Seconds for a whole answer.
     """
@@ -86,11 +98,13 @@ class Web:
         throttle: Callable[[str, float], Throttle],
         *,
         user_agent: str,
+        paused: Callable[[str], float] = lambda host: 0.0,
         private_hosts: Collection[str] = (),
         timeout: float = 30.0,
     ) -> None:
         self._make, self._user_agent, self._timeout = throttle, user_agent, timeout
-        self._transport = Transport(private_hosts)
+        self._paused, self._transport = paused, Transport(private_hosts)
+        self._turns: dict[str, threading.Lock] = {}
         self._throttles: dict[str, Throttle] = {}
         self._delays: dict[str, float] = {}  # host → seconds
         self._local, self._lock = threading.local(), threading.Lock()
@@ -116,22 +130,36 @@ class Web:
         """
         if not (host := host_of(url)) or urlsplit(url).scheme.lower() not in ("http", "https"):
             raise Unanswered(answers.INVALID)
-        self._throttle(host).wait()
         session = self._session()
         try:
-            with (
-                deadline(self._timeout),
-                session.request(
-                    method, url, headers=dict(headers or {}), stream=True, timeout=self._timeout
-                ) as response,
-            ):
-                target = session.redirect(response)
-                body = b"" if target else _begin(response, read)
-                return Answer(response.status_code, CaseInsensitiveDict(response.headers), target, body)
+            with self._turn(host):
+                self._throttle(host).wait()
+                # Only now: another task may have heard meanwhile that the host asks to wait.
+                if (wait := self._paused(host)) > 0:
+                    raise Unanswered(answers.PAUSED, host, wait)
+                return self._send(session, method, url, headers, read)
         except BadAddress:
-            raise Unanswered(answers.PRIVATE) from None
+            raise Unanswered(answers.PRIVATE, host) from None
         except LIBRARY_ERRORS as error:
-            raise Unanswered(_reason(error)) from None
+            raise Unanswered(_reason(error), host) from None
+
+    def _send(
+        self, session: Session, method: str, url: str, headers: Mapping[str, str] | None, read: int
+    ) -> Answer:
+        with (
+            deadline(self._timeout),
+            session.request(
+                method, url, headers=dict(headers or {}), stream=True, timeout=self._timeout
+            ) as response,
+        ):
+            target = session.redirect(response)
+            body = b"" if target else _begin(response, read)
+            return Answer(response.status_code, CaseInsensitiveDict(response.headers), target, body)
+
+    def _turn(self, host: str) -> threading.Lock:
+        """Return the lock of a host: one request at a time, also where redirects of several hosts meet."""
+        with self._lock:
+            return self._turns.setdefault(host, threading.Lock())
 
     def _throttle(self, host: str) -> Throttle:
         with self._lock:
@@ -227,15 +255,15 @@ class Checker:
         url = first
         for _ in range(MAX_REDIRECTS + 1):
             if found := self._refusal(url):
-                return _redirected(found, first, url)
+                return _last(found, first, url)
             try:
                 answer = self._web.ask(method, url, headers)
-            except Unanswered as reason:
-                return _redirected(unclear(str(reason)), first, url)
+            except Unanswered as error:
+                return _last(unclear(error.reason, wait=error.wait), first, url)
             if answer.target is None:
-                return _redirected(judge(answer.status, answer.headers, answer.wait), first, url)
+                return _last(judge(answer.status, answer.headers, answer.wait), first, url)
             url = answer.target
-        return _redirected(unclear(answers.REDIRECTS), first, url)
+        return _last(unclear(answers.REDIRECTS), first, url)
 
     def _refusal(self, url: str) -> Verdict | None:
         """Return why robots.txt does not let a URL be requested; None if it does."""
@@ -245,16 +273,16 @@ class Checker:
         if rules is None or until < self._clock():
             try:
                 found = self._read_rules(f"{origin}/robots.txt")
-            except Unanswered as reason:
-                same = str(reason) in (answers.PRIVATE, answers.INVALID, answers.NO_NAME)
-                return unclear(str(reason) if same else answers.NO_ROBOTS)
+            except Unanswered as error:
+                same = error.reason in (answers.PRIVATE, answers.INVALID, answers.NO_NAME, answers.PAUSED)
+                return unclear(error.reason if same else answers.NO_ROBOTS, wait=error.wait, host=error.host)
             if isinstance(found, Verdict):
                 return found
             rules = found
             self._robots[origin] = self._clock() + ROBOTS_KEPT, rules
-            if 0 < (delay := float(rules.crawl_delay(self._agent) or 0)) <= LONGEST_DELAY:
+            if 0 < (delay := _delay(rules, self._agent)) <= LONGEST_DELAY:
                 self._web.slow_down(host_of(url), delay)
-        if (rules.crawl_delay(self._agent) or 0) > LONGEST_DELAY:
+        if _delay(rules, self._agent) > LONGEST_DELAY:
             return unclear(answers.SLOW_ROBOTS)
         return None if rules.can_fetch(url, self._agent) else unclear(answers.ROBOTS)
 
@@ -268,9 +296,9 @@ class Checker:
         else:
             return Protego.parse("")  # redirects without an end count as no robots.txt
         if answer.status == 429 or (answer.status == 503 and answer.wait is not None):
-            return unclear(answers.BUSY, answer.status, answer.wait)
+            return unclear(answers.BUSY, answer.status, answer.wait, host_of(url))
         if answer.status >= 500:
-            return unclear(answers.NO_ROBOTS, answer.status)
+            return unclear(answers.NO_ROBOTS, answer.status, host=host_of(url))
         text = answer.body.decode("utf-8", "replace") if 200 <= answer.status < 300 else ""
         if _too_many_rules(text):
             return unclear(answers.NO_ROBOTS, answer.status)
@@ -284,5 +312,18 @@ def _too_many_rules(text: str) -> bool:
     return agents * (len(lines) - agents) > MOST_RULES
 
 
-def _redirected(found: Verdict, first: str, last: str) -> Verdict:
-    return found if last == first else msgspec.structs.replace(found, redirect=last)
+def _delay(rules: Protego, agent: str) -> float:
+    """Return the least seconds between two requests: the longer of Crawl-delay and Request-rate.
+
+    A rate that is only for some hours of the day is kept at all hours.
+    """
+    rate = rules.request_rate(agent)
+    return max(
+        float(rules.crawl_delay(agent) or 0), rate.seconds / rate.requests if rate and rate.requests else 0
+    )
+
+
+def _last(found: Verdict, first: str, last: str) -> Verdict:
+    """Note which host the outcome is about, and the redirect if there was one."""
+    redirect = None if last == first else last
+    return msgspec.structs.replace(found, redirect=redirect, host=found.host or host_of(last))

@@ -1,5 +1,6 @@
 """The newest estimate of each provider's share of files that are gone."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
@@ -32,18 +33,21 @@ class Links(msgspec.Struct, frozen=True):
     removed: int
 
 
-def newest(connection: Connection, source: Source) -> Links | None:
-    """Return the newest estimate of a source; None if no sample was checked yet."""
+def newest(connection: Connection, sources: Iterable[Source]) -> dict[Source, Links]:
+    """Return the newest estimate of each source; those without a sample that was checked are missing."""
+    wanted = {(source.name, source.media_type): source for source in sources}
     found = rows(
         connection,
         """
-        select concluded_on as checked_on, there + gone as drawn, unclear, share, low, high,
+        select distinct on (provider, media_type) provider, media_type,
+               concluded_on as checked_on, there + gone as drawn, unclear, share, low, high,
                (select count(*) from link_removal r where r.provider = s.provider
                    and r.media_type = s.media_type and r.ended_on is null) as removed
           from link_survey s
-         where provider = %s and media_type = %s and slices = 0 and concluded_on is not null
-         order by planned_on desc limit 1
+         where (provider, media_type) in (select * from unnest(%s::text[], %s::text[])) and slices = 0
+           and concluded_on is not null
+         order by provider, media_type, planned_on desc
         """,
-        [source.name, source.media_type],
+        [[name for name, _ in wanted], [media_type for _, media_type in wanted]],
     )
-    return Links(**found[0]) if found else None
+    return {wanted[row.pop("provider"), row.pop("media_type")]: Links(**row) for row in found}

@@ -86,6 +86,23 @@ def test_providers_as_json(command, catalog):
     assert set(found["freesound"]["last_runs"]) == {"audio"}
 
 
+def test_the_share_of_gone_files_that_is_not_known_is_not_0(command, catalog):
+    catalog.execute(
+        "insert into link_survey (run_id, media_type, provider, slice, slices, planned_on, concluded_on,"
+        " there, gone, unclear, share, low, high)"
+        " values ('weekly', 'image', 'flickr', 0, 0, now(), now(), 90, 0, 0, 0, 0, 0.041),"
+        " ('weekly', 'image', 'met', 0, 0, now(), now(), 4, 0, 8, null, null, null)"
+    )
+    found = {one["name"]: one for one in json.loads(command("providers", "--json")[1])}
+    gone = found["flickr"]["gone"]["image"]
+    assert (gone["share"], gone["low"], gone["high"]) == (0, 0, 0.041)
+    assert found["metropolitan_museum"]["gone"] == {"image": None}
+    assert found["freesound"]["gone"] == {"audio": None}
+    shown = command("providers")[1]
+    assert "0.0%" in shown
+    assert "unknown" in shown
+
+
 def test_last_runs_that_are_not_known_are_not_called_missing(command, catalog):
     """Each media type of a provider has its own last run, and a provider that is broken is not left out."""
     report(catalog, "wikimedia_audio", datetime.now(UTC), media_type="audio", inserted=4)

@@ -1,12 +1,16 @@
 """Which errors of the library are worth another attempt of the task."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 from airflow.sdk import Context, RetryDecision, RetryPolicy
+from airflow.sdk.exceptions import AirflowRescheduleException
 
-from catalog.core.errors import CatalogError, Fatal, Refused, Retry, SkippedErrors
+from catalog.core.errors import CatalogError, Fatal, Later, QuotaExhausted, Refused, Retry, SkippedErrors
+
+log = logging.getLogger(__name__)
 
 
 class CatalogRetryPolicy(RetryPolicy):
@@ -39,3 +43,13 @@ def hint(text: str, *kinds: type[Exception]) -> Iterator[None]:
         if not kinds or isinstance(error, kinds):
             error.args = (f"{error} {text}", *error.args[1:])
         raise
+
+
+@contextmanager
+def rescheduled() -> Iterator[None]:
+    """Give up the worker slot until the time that an error names. That costs no attempt of the task."""
+    try:
+        yield
+    except (QuotaExhausted, Later) as error:
+        log.warning("WAITING: %s", error)
+        raise AirflowRescheduleException(error.resumes_at) from None  # type: ignore[no-untyped-call]

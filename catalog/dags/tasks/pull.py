@@ -6,15 +6,14 @@ from time import monotonic
 from typing import Any
 
 from airflow.sdk import get_current_context
-from airflow.sdk.exceptions import AirflowRescheduleException
 
-from catalog.core.errors import Interrupted, QuotaExhausted, Retry
+from catalog.core.errors import Interrupted, Retry
 from catalog.core.settings import INGESTION_LIMIT, PRIVATE_HOSTS, PROBE_HTTPS, SKIPPED_INGESTION_ERRORS
 from catalog.dags.common import metrics
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import Params
 from catalog.dags.common.progress import sigterm_flag
-from catalog.dags.common.retries import hint
+from catalog.dags.common.retries import hint, rescheduled
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import value_of
 from catalog.dags.tasks.provider_run import ProviderRun
@@ -44,33 +43,29 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
     context = get_current_context()
     run, ti = context["dag_run"], context["ti"]
     should_stop, private_hosts = sigterm_flag(), value_of(PRIVATE_HOSTS)
-    try:
-        with hint(RESUMES, Retry, Interrupted):
-            job = ProviderRun(provider, context, day_shift)
-            metrics.expect_loads(job.provider.catalog_names)
-            client = job.client()
-            lease = Lease(
-                f"{run.dag_id}/{run.run_id}/{ti.task_id}/{ti.map_index}",
-                lambda: catalog_connection(autocommit=True),
-                above=job.parts().newest_attempt(),
-            )
-            manifest = Pull(
-                job.provider(),
-                client,
-                job.parts(lease.number),
-                run_id=run.run_id,
-                window=job.window,
-                options=_options(context["params"], run.dag_id),
-                checkpoint=TaskStateCheckpoint(context),
-                fence=lease,
-                should_stop=should_stop,
-                progress=_LogProgress(),
-                probe=tls_probe(private_hosts) if value_of(PROBE_HTTPS) else None,
-            ).run()
-            lease.release()
-    except QuotaExhausted as error:
-        log.warning("WAITING: %s", error)
-        raise AirflowRescheduleException(error.resumes_at) from None  # type: ignore[no-untyped-call]
+    with rescheduled(), hint(RESUMES, Retry, Interrupted):
+        job = ProviderRun(provider, context, day_shift)
+        metrics.expect_loads(job.provider.catalog_names)
+        client = job.client()
+        lease = Lease(
+            f"{run.dag_id}/{run.run_id}/{ti.task_id}/{ti.map_index}",
+            lambda: catalog_connection(autocommit=True),
+            above=job.parts().newest_attempt(),
+        )
+        manifest = Pull(
+            job.provider(),
+            client,
+            job.parts(lease.number),
+            run_id=run.run_id,
+            window=job.window,
+            options=_options(context["params"], run.dag_id),
+            checkpoint=TaskStateCheckpoint(context),
+            fence=lease,
+            should_stop=should_stop,
+            progress=_LogProgress(),
+            probe=tls_probe(private_hosts) if value_of(PROBE_HTTPS) else None,
+        ).run()
+        lease.release()
     return _summary(manifest)
 
 

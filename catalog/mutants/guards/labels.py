@@ -50,4 +50,13 @@ GUARDS = (
         replace='        if state.result and False:\n            log.info("This run has merged',
         tests=(f"{TEST}::test_a_run_that_has_ended_does_nothing_more",),
     ),
+    Guard(
+        name="labels-partly-merged-are-newer",
+        holds="An older run does not replace labels of a newer one that was stopped in its merge.",
+        row=44,
+        file="catalog/labels/job.py",
+        find="newer.merging_since is not null or ",
+        replace="",
+        tests=(f"{TEST}::test_an_older_run_does_not_undo_a_newer_one_that_is_partly_merged",),
+    ),
 )

@@ -45,6 +45,7 @@ class Row(msgspec.Struct, frozen=True):
         read: Items of all media types that the pull of its newest load read.
         schedule: Schedule of its DAG; None if it is not known.
         state: What to show about its freshness.
+        links: How many of its files are gone; None if they were not checked yet.
     """
 
     source: Source
@@ -54,6 +55,7 @@ class Row(msgspec.Struct, frozen=True):
     read: int
     schedule: Schedule | None
     state: str
+    links: Links | None
 
     @property
     def last(self) -> Load | None:
@@ -101,6 +103,7 @@ def index(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HT
         everything = [one for one in loads.sources() if hidden.isdisjoint(dag_ids(one.declaration))]
         records, fresh = counts.records(connection), loads.freshness(connection, everything, page.now)
         newest = loads.last_loads(connection, everything)
+        gone = links.newest(connection, everything)
         read = Counter[tuple[str, str, int]]()
         for recent in newest.values():
             for load in recent:
@@ -110,7 +113,7 @@ def index(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HT
             items = read[recent[-1].dag_id, recent[-1].run_id, recent[-1].day_shift] if recent else 0
             schedule = schedules.get(source.dag_id) if schedules else None
             state = _shown(fresh[source], source, schedules)
-            rows.append(Row(source, number, recent, fresh[source], items, schedule, state))
+            rows.append(Row(source, number, recent, fresh[source], items, schedule, state, gone.get(source)))
     rows.sort(key=_urgency)
     return page.render("providers.html", rows=rows, slots=loads.RECENT)
 
@@ -154,7 +157,7 @@ def provider(
         schedules = airflow_state.schedules(session, readable)
     with sources.part(page.problems, "the catalog database"), sources.database(sources.CATALOG) as connection:
         records, fresh = counts.records(connection), loads.freshness(connection, own, page.now)
-        metrics = popularity.metrics(connection)
+        metrics, gone = popularity.metrics(connection), links.newest(connection, own)
         for source in own:
             shown.append(
                 Media(
@@ -165,7 +168,7 @@ def provider(
                     loads.history(connection, source, HISTORY),
                     loads.growth(connection, page.now, source),
                     popularity.of(metrics, source),
-                    links.newest(connection, source),
+                    gone.get(source),
                 )
             )
     rejected: list[Example] = []

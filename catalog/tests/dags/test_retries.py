@@ -21,6 +21,7 @@ LATER = [
     errors.Retry("a time-out"),
     errors.UnexpectedResponse("no list"),
     errors.Interrupted("a deployment"),
+    errors.Later("all hosts are paused", datetime(2026, 12, 1, tzinfo=UTC)),
     OSError("connection reset"),
     KeyError("a bug"),
 ]
@@ -71,3 +72,17 @@ def test_a_hint_is_added_to_errors_of_the_library():
 @pytest.mark.parametrize("dag_id", ["flickr_workflow", "image_data_refresh", "batched_update"])
 def test_every_task_has_the_policy(dagbag, dag_id):
     assert all(task.has_retry_policy for task in dagbag.dags[dag_id].tasks)
+
+
+@pytest.mark.parametrize("kind", [errors.QuotaExhausted, errors.Later])
+def test_a_task_that_can_go_on_later_gives_up_its_slot_until_then(kind):
+    from airflow.sdk.exceptions import AirflowRescheduleException
+
+    from catalog.dags.common.retries import rescheduled
+
+    resumes_at = datetime(2026, 12, 1, tzinfo=UTC)
+    with pytest.raises(AirflowRescheduleException) as raised, rescheduled():
+        raise kind("a pause", resumes_at)
+    assert raised.value.reschedule_date == resumes_at
+    with pytest.raises(errors.Interrupted), rescheduled():
+        raise errors.Interrupted("a deployment")

@@ -332,6 +332,24 @@ def test_an_older_run_does_not_undo_a_newer_one(images, second, path):
     assert DOG in tags_of(images, key)
 
 
+def test_an_older_run_does_not_undo_a_newer_one_that_is_partly_merged(images, second, path):
+    """As when the newer one was killed, and the older one is cleared before it."""
+    write(path, *(line(("Cat", 90), key=key) for key in keys(images)))
+    run(second, "older").stage(UPath(path))
+    write(path, *(line(("Dog", 97.3), key=key) for key in keys(images)))
+    newer = run(second, "newer")
+    newer.stage(UPath(path))
+    with pytest.raises(Interrupted):
+        newer.merge(batch_size=40, should_stop=lambda: True)
+    merged = [key for key in keys(images) if DOG in tags_of(images, key)]
+    assert 0 < len(merged) < 1000
+    with pytest.raises(Refused, match=r"newer run newer has merged labels of rekognition, or a part of them"):
+        run(second, "older").merge()
+    assert all(DOG in tags_of(images, key) for key in merged)
+    run(second, "newer").merge()
+    assert all(DOG in tags_of(images, key) for key in keys(images))
+
+
 def test_a_provider_of_images_is_refused(images, second):
     run(second).check_provider()
     with pytest.raises(Refused, match="provider: flickr is a provider of images"):

@@ -124,7 +124,13 @@ def site(answers: Answers, clock: Clock | None = None) -> Iterator[Site]:
             thread.join()
 
 
-def checker(clock: Clock | None = None, *, per_second: float = 10_000, timeout: float = 5.0) -> Checker:
+def checker(
+    clock: Clock | None = None,
+    *,
+    per_second: float = 10_000,
+    timeout: float = 5.0,
+    paused: Callable[[str], float] = lambda host: 0.0,
+) -> Checker:
     """Return a checker that may reach this machine, with a rate per host by the clock."""
     clock = clock or Clock()
 
@@ -132,5 +138,11 @@ def checker(clock: Clock | None = None, *, per_second: float = 10_000, timeout: 
         rate = Rate(per_second=min(per_second, 1 / least) if least else per_second)
         return LocalThrottle(rate, clock.time, clock.sleep)
 
-    web = Web(throttle, user_agent=f"{AGENT}/1.0", private_hosts=("127.0.0.1", "localhost"), timeout=timeout)
+    web = Web(
+        throttle,
+        user_agent=f"{AGENT}/1.0",
+        paused=paused,
+        private_hosts=("127.0.0.1", "localhost"),
+        timeout=timeout,
+    )
     return Checker(web, AGENT, clock.time)

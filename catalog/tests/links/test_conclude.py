@@ -1,11 +1,14 @@
 """When a record is removed and brought back, and when nothing follows from a check."""
 
+from collections import Counter
+
 import psycopg
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.links.conclude import HOST_FAILS, PROVIDER_FAILS, SHARED_TARGET, forget
+from catalog.links.conclude import HOST_FAILS, PROVIDER_FAILS, SHARED_TARGET, conclude, forget
 from catalog.links.estimate import wilson
+from catalog.links.plan import Survey, plan
 from catalog.loading.load import lock_provider
 from catalog.tests.links.checks import Checks, day
 from catalog.tests.values import present
@@ -264,6 +267,53 @@ def test_a_removal_that_others_overrule_ends(checks, change, why):
     assert checks.marked() == set()
 
 
+def test_judging_a_slice_reads_only_removals_of_its_records(catalog):
+    checks = Checks(catalog, rows=3000)
+    catalog.execute("update image set removed_from_source = true")
+    catalog.execute(
+        "insert into link_removal (media_type, provider, identifier, url, first_gone_on, last_gone_on,"
+        " checks, run_id, removed_on)"
+        " select 'image', provider, identifier, url, now(), now(), 3, 'old', %s from image",
+        [day(0)],
+    )
+    one = Survey("slices", "image", "made_up", 1, 300)
+    plan(catalog, one, now=day(7), size=0, again=0)
+    catalog.execute("update link_check set checked_on = %s, outcome = 'there'", [day(7)])
+    moved = (
+        "update image set url = url || '?2' where identifier in (select identifier from link_check limit 1)"
+    )
+    catalog.execute(moved)
+    catalog.execute("vacuum analyze image, link_check, link_removal")
+    planned = present(catalog.execute("select count(*) from link_check").fetchone())[0]
+    assert 3 < planned < 30
+
+    def read():
+        query = (
+            "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables where relname = 'link_removal'"
+        )
+        return present(catalog.execute(query).fetchone())[0]
+
+    with catalog.transaction():
+        found = conclude(catalog, one, now=day(7.1))
+        assert found.back == planned - 1
+        assert read() < 20 * planned
+    ended = [why for why, _ in checks.removals() if why]
+    assert Counter(ended) == {"the file answers": planned - 1, "the record has another URL": 1}
+
+
+def test_a_record_that_passed_to_another_provider_is_removed_again(catalog):
+    """Its open removal is of its old provider and URL."""
+    checks = Checks(catalog, providers=("made_up", "other")).removed()
+    catalog.execute("delete from image where foreign_identifier = 'other1'")
+    catalog.execute(
+        "update image set provider = 'other', url = url || '?2', removed_from_source = false,"
+        " foreign_identifier = 'other1' where foreign_identifier = 'made_up1'"
+    )
+    for run, when in enumerate((35, 49, 63, 77)):
+        checks.found(f"other {run}", when, provider="other")
+    assert checks.removals() == [("the record has another URL", 3), (None, 3)]
+
+
 def test_other_records_that_are_marked_stay_as_they_are(checks):
     checks.catalog.execute(
         "update image set removed_from_source = true where foreign_identifier = 'made_up2'"
@@ -278,7 +328,11 @@ def test_old_checks_are_forgotten(checks):
     checks.found("old", 0)
     checks.found("new", 300)
     checks.catalog.execute("insert into rate_limit values ('links of a.example', now() - interval '2 days')")
+    checks.catalog.execute(
+        "insert into link_pause values ('a', '', %s, 1, 60), ('b', '', %s, 1, 60)", [day(399.9), day(400.1)]
+    )
     forget(checks.catalog, day(401))
+    assert checks.catalog.execute("select host from link_pause").fetchall() == [("b",)]
     runs = "select distinct run_id from link_check"
     assert checks.catalog.execute(runs).fetchall() == [("new",)]
     assert checks.catalog.execute("select count(*) from rate_limit").fetchone() == (0,)

@@ -6,6 +6,7 @@ import pytest
 
 from catalog.core.errors import Interrupted, Refused
 from catalog.links.answers import BUSY, Verdict
+from catalog.links.pauses import Pauses
 from catalog.links.plan import CONTROLS, Survey, add_controls, plan, providers
 from catalog.links.survey import check_links
 from catalog.tests.database.media import fill
@@ -191,6 +192,7 @@ def test_a_stopped_survey_checks_what_is_left_and_its_controls(catalog):
             catalog,
             survey,
             check,
+            Pauses({}, "survey", clock.now),
             now=clock.now,
             clock=clock.time,
             sleep=clock.sleep,

@@ -6,11 +6,13 @@ from itertools import pairwise
 
 import pytest
 
+from catalog.core.errors import Later
 from catalog.links import answers
 from catalog.links.conclude import SHARED_TARGET, conclude
+from catalog.links.pauses import Pauses, PauseTable
 from catalog.links.plan import Survey, plan
 from catalog.links.survey import check_links
-from catalog.tests.links.site import CLOSED, MISSING, THERE, Clock, Reply, checker, site
+from catalog.tests.links.site import BEGIN, CLOSED, MISSING, THERE, Clock, Reply, checker, site
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 FILES, RATE = 2000, 4.0
@@ -84,7 +86,15 @@ def survey_week(catalog, clock, check, week, slices=0):
     clock.go_to(weeks=week)
     one = Survey(f"week {week}", "image", "files", 1 if slices else 0, slices)
     assert plan(catalog, one, now=clock.now(), size=150, again=1000)
-    check_links(catalog, one, check, now=clock.now, clock=clock.time, sleep=clock.sleep, workers=1)
+    while True:  # as the task is rescheduled
+        pauses = Pauses(PauseTable(lambda: catalog, str(one)), str(one), clock.now)
+        try:
+            check_links(
+                catalog, one, check, pauses, now=clock.now, clock=clock.time, sleep=clock.sleep, workers=1
+            )
+            break
+        except Later as error:
+            clock.go_to(seconds=(error.resumes_at - BEGIN).total_seconds())
     return conclude(catalog, one, now=clock.now())
 
 

@@ -13,6 +13,7 @@ from catalog.links.web import LONGEST_DELAY, Checker, Web, _reason, shared_throt
 from catalog.tests.links.site import AGENT, CLOSED, MISSING, THERE, Clock, Reply, checker, site
 
 pytestmark = pytest.mark.enable_socket
+HOST = "127.0.0.1"
 HTML = Reply(headers={"Content-Type": "text/html; charset=utf-8"}, body=b"<p>Sorry</p>")
 
 
@@ -24,13 +25,13 @@ def by_method(head, get=THERE):
 @pytest.mark.parametrize("status", [404, 410])
 def test_gone(status):
     with site(by_method(Reply(status), Reply(status))) as server:
-        assert checker().check(server.url("/a")) == Verdict("gone", None, status)
+        assert checker().check(server.url("/a")) == Verdict("gone", None, status, host=HOST)
         assert server.asked("/a") == ["HEAD", "GET"]
 
 
 def test_there_with_its_size():
     with site(by_method(THERE)) as server:
-        assert checker().check(server.url("/a")) == Verdict("there", None, 200, size=5)
+        assert checker().check(server.url("/a")) == Verdict("there", None, 200, size=5, host=HOST)
         assert server.asked("/a") == ["HEAD"]
 
 
@@ -46,7 +47,9 @@ def test_there_with_its_size():
 def test_a_head_that_does_not_say_there_is_tried_by_a_get(head):
     part = Reply(206, {"Content-Type": "image/jpeg", "Content-Range": "bytes 0-0/1234"}, b"i")
     with site(by_method(head, part)) as server:
-        assert checker(timeout=0.3).check(server.url("/a")) == Verdict("there", None, 206, size=1234)
+        assert checker(timeout=0.3).check(server.url("/a")) == Verdict(
+            "there", None, 206, size=1234, host=HOST
+        )
         assert server.asked("/a") == ["HEAD", "GET"]
 
 
@@ -82,6 +85,41 @@ def test_a_busy_host_is_left_alone():
         found = checker().check(server.url("/a"))
         assert (found.status, found.wait) == (429, 120)
         assert server.asked("/a") == ["HEAD"]
+
+
+def test_the_host_that_answered_is_named_and_is_left_alone():
+    """A redirect from 127.0.0.1 to localhost: the pause of one does not hold for the other."""
+    busy = Reply(429, {"Retry-After": "120"})
+    left: dict[str, float] = {}
+
+    def reply(method, path):
+        moved = Reply(302, {"Location": server.url("/b", "localhost")})
+        return {"/robots.txt": MISSING, "/moved": moved, "/b": busy}.get(path, THERE)
+
+    with site(reply) as server:
+        check = checker(paused=lambda host: left.get(host, 0.0)).check
+        found = check(server.url("/moved"))
+        assert (found.reason, found.wait, found.host) == (answers.BUSY, 120, "localhost")
+        left["localhost"] = 119.5
+        found = check(server.url("/moved"))
+        assert (found.reason, found.wait, found.host) == (answers.PAUSED, 119.5, "localhost")
+        assert server.asked("/b") == ["HEAD"]
+        assert check(server.url("/other")).outcome == "there"
+        left["127.0.0.1"] = 7.0
+        before = len(server.requests)
+        for fresh in (check, checker(paused=left.__getitem__).check):  # robots.txt is not requested either
+            assert fresh(server.url("/other")).host == "127.0.0.1"
+        assert len(server.requests) == before
+
+
+def test_a_robots_txt_that_another_host_does_not_give_is_about_that_host():
+    def reply(method, path):
+        moved = Reply(301, {"Location": server.url("/rules", "localhost")})
+        return moved if path == "/robots.txt" else Reply(429)
+
+    with site(reply) as server:
+        found = checker().check(server.url("/a"))
+    assert (found.reason, found.host) == (answers.BUSY, "localhost")
 
 
 def test_a_head_that_says_gone_and_a_get_that_fails_is_not_gone():
@@ -130,9 +168,9 @@ def test_redirects_are_noted_and_judged_by_their_end():
 
     with site(reply) as server:
         check = checker().check
-        assert check(server.url("/moved")) == Verdict("there", None, 200, server.url("/new"), 5)
+        assert check(server.url("/moved")) == Verdict("there", None, 200, server.url("/new"), 5, host=HOST)
         lost = check(server.url("/lost"))
-        assert lost == Verdict("gone", None, 404, server.url("/nothing", "localhost"))
+        assert lost == Verdict("gone", None, 404, server.url("/nothing", "localhost"), host="localhost")
 
 
 def test_robots_txt_is_obeyed_on_each_hop():
@@ -185,18 +223,33 @@ def test_a_robots_txt_that_would_cost_much_memory_is_not_read():
     assert (found.outcome, found.reason) == ("unclear", answers.NO_ROBOTS)
 
 
-def test_a_pause_that_robots_txt_asks_for_is_kept():
-    clock, text = Clock(), b"User-agent: *\nCrawl-delay: 30\n"
-    robots = Reply(200, {"Content-Type": "text/plain"}, text)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Crawl-delay: 30",
+        "Request-rate: 2/1m",
+        "Request-rate: 1/1m\nCrawl-delay: 1",
+        "Request-rate: 9/1s\nCrawl-delay: 30",
+        "Request-rate: 1/30s 0100-0200",
+    ],
+)
+def test_a_pause_that_robots_txt_asks_for_is_kept(text):
+    clock = Clock()
+    robots = Reply(200, {"Content-Type": "text/plain"}, f"User-agent: *\n{text}\n".encode())
     with site(lambda method, path: robots if path == "/robots.txt" else THERE, clock) as server:
         check = checker(clock).check
         for path in "abc":
             assert check(server.url(f"/{path}")).outcome == "there"
         moments = [moment for moment, _, _, path in server.requests if path != "/robots.txt"]
         assert all(later - earlier >= 30 for earlier, later in pairwise(moments))
-    slow = Reply(200, {}, f"User-agent: *\nCrawl-delay: {LONGEST_DELAY + 1}\n".encode())
+
+
+@pytest.mark.parametrize("rule", [f"Crawl-delay: {LONGEST_DELAY + 1}", "Request-rate: 10/1h"])
+def test_a_host_whose_robots_txt_asks_for_long_pauses_is_not_checked(rule):
+    slow = Reply(200, {}, f"User-agent: *\n{rule}\n".encode())
     with site(lambda method, path: slow if path == "/robots.txt" else THERE) as server:
         assert checker().check(server.url("/a")).reason == answers.SLOW_ROBOTS
+        assert server.asked("/a") == []
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ SURVEY = """
 
 def test_the_newest_sample_of_a_source_counts(catalog):
     source = Source("met", "image", "met")
-    assert newest(catalog, source) is None
+    assert newest(catalog, [source]) == {}
     for run, provider, number, concluded, share in (
         ("old", "met", 0, NOW - timedelta(days=7), 0.5),
         ("new", "met", 0, NOW, 0.04),
@@ -30,8 +30,11 @@ def test_the_newest_sample_of_a_source_counts(catalog):
         ("other", "flickr", 0, NOW + timedelta(days=1), 0.8),
     ):
         catalog.execute(SURVEY, [run, provider, number, number, concluded or NOW, concluded, share])
-    found = newest(catalog, source)
-    assert found is not None
+    flickr, never = Source("flickr", "image", "flickr"), Source("jamendo", "audio", "jamendo")
+    every = newest(catalog, [source, flickr, never])
+    assert every.keys() == {source, flickr}
+    assert every[flickr].share == 0.8
+    found = every[source]
     assert (found.checked_on, found.share, found.low, found.high) == (NOW, 0.04, 0.015, 0.1)
     assert (found.drawn, found.unclear, found.removed) == (100, 7, 0)
 
@@ -39,13 +42,10 @@ def test_the_newest_sample_of_a_source_counts(catalog):
 def test_removed_records_are_counted_while_they_are(catalog):
     checks = Checks(catalog).removed()
     source = Source("made_up", "image", "made_up")
-    found = newest(catalog, source)
-    assert found is not None
+    found = newest(catalog, [source])[source]
     assert (found.removed, found.share) == (1, None)
     checks.found("back", 35, outcomes={1: "there"})
-    back = newest(catalog, source)
-    assert back is not None
-    assert back.removed == 0
+    assert newest(catalog, [source])[source].removed == 0
 
 
 def test_a_report_has_each_provider_and_what_is_not_concluded(catalog):

@@ -69,6 +69,11 @@ def test_the_list_of_providers_begins_with_those_that_need_attention(site):
     assert names[:2] == ["flickr", "stocksnap"]
     assert set(names) == set(provider_names())
     assert "9 of 1,000" in html
+    cells = dict(
+        re.findall(r'/providers/([a-z_]+)">.*?data-label="Gone" class="n">(.*?)</td>', html, re.DOTALL)
+    )
+    assert cells["stocksnap"] == '4.0 % <span class="dim">2.9 % to 5.4 %</span>'
+    assert cells["jamendo"] == "\N{EN DASH}"  # not known, which is not 0
 
 
 def test_a_provider_has_its_loads_reasons_and_settings(site):
