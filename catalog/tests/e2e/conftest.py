@@ -290,6 +290,9 @@ def stack_for_tests(webhook: str, aws: str) -> Iterator[Stack]:
     before = dict(os.environ)
     os.environ.update(environment)
     stack = Stack(folder)
+    made = stack.settings()
+    made.quick_search = True
+    stack.save(made)
     settings = stack.airflow_home / "config" / "airflow_local_settings.py"
     settings.parent.mkdir(parents=True)
     shutil.copy(Path(__file__).with_name(settings.name), settings)
