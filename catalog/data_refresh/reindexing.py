@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from elasticsearch import NotFoundError
 
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.data_refresh.client import ask
 from catalog.data_refresh.search import Indexes
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds between two questions to the engine
+_JSON = {"accept": "application/json"}
 
 
 def reindex(
@@ -34,7 +38,7 @@ def reindex(
         per_second: Limit of documents per second; -1 for no limit.
         task: Task of an earlier call that was interrupted, to wait for.
         started: Called with the engine's task.
-        should_stop: Called each second; raises Interrupted if it returns True.
+        should_stop: Called at least each second; raises Interrupted if it returns True.
         progress: Called with the number of copied documents, and of all.
 
     Returns:
@@ -79,9 +83,11 @@ def wait_for(
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> dict[str, Any]:
     """Wait for a task of the engine, and return its final status. Raises Retry if the engine lost it."""
+    path, pause = f"/_tasks/{quote(task, safe='')}", FIRST_PAUSE
     while True:
         try:
-            found = indexes.ask(indexes.client.tasks.get, task_id=task)
+            # Each call of `client.tasks.get` warns of a preview, which takes much longer than the request.
+            found = indexes.ask(indexes.client.perform_request, method="GET", path=path, headers=_JSON)
         except NotFoundError:
             raise Retry(
                 f"the engine does not know the task {task} any more; it has probably been restarted."
@@ -92,4 +98,5 @@ def wait_for(
         progress(int(status.get("created", 0)) + int(status.get("deleted", 0)), int(status.get("total", 0)))
         if should_stop():
             raise Interrupted("asked to stop; the engine continues, and the next attempt waits for it.")
-        indexes.pause(1)
+        indexes.pause(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)

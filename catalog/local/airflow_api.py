@@ -154,7 +154,7 @@ class AirflowApi:
         run_id: str,
         timeout: float = 600,
         each: Callable[[JsonObject], None] = lambda _: None,
-        interval: float = 0.5,
+        interval: float = 0.25,
     ) -> str:
         """Wait until a run has finished.
 

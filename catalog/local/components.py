@@ -1,10 +1,27 @@
 """Airflow's components, as processes that are forked after Airflow was imported once."""
 
+import importlib
 import os
 import sys
 from pathlib import Path
 
 from catalog.containers.bootstrap import prepare_airflow_database
+
+# What DAG files import of other projects. Every task and every parse of a DAG file is a fork, which would
+# spend most of its time on these. Our own modules are not among them, so that an edit takes effect with the
+# next task; nor are libraries that start threads, which a fork lacks (elasticsearch imports numpy).
+_LIBRARIES_OF_TASKS = (
+    "airflow.api.common.trigger_dag",
+    "airflow.providers.standard.operators.python",
+    "airflow.providers.standard.operators.trigger_dagrun",
+    "airflow.providers.standard.sensors.python",
+    "authlib.integrations.requests_client",
+    "pglast",
+    "protego",
+    "psycopg",
+    "requests",
+    "tldextract",
+)
 
 
 def warm_airflow() -> None:
@@ -17,6 +34,8 @@ def warm_airflow() -> None:
     import airflow.jobs.triggerer_job_runner  # noqa: F401
     from airflow import settings
 
+    for name in _LIBRARIES_OF_TASKS:
+        importlib.import_module(name)
     prepare_airflow_database()
     settings.dispose_orm()  # no connection may cross a fork
 

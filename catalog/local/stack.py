@@ -42,6 +42,7 @@ class Settings(msgspec.Struct):
     postgres_port: int = 0
     search_port: int = 0
     superuser: str = "catalog"  # of stacks that were made before each database had an owner
+    quick_search: bool = False  # the search engine starts sooner and indexes slower (tests)
 
 
 class Stack:
@@ -150,7 +151,7 @@ class Stack:
         """Return the search engine; its folder is beside PostgreSQL's."""
         postgres = Path(settings.postgres_folder)
         name = "search" if postgres.name == "postgres" else f"{postgres.name}-search"
-        return SearchEngine(postgres.with_name(name), settings.search_port)
+        return SearchEngine(postgres.with_name(name), settings.search_port, quick=settings.quick_search)
 
     def running(self) -> bool:
         """Return True if a supervisor holds the lock, which a crash releases."""

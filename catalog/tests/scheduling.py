@@ -5,21 +5,24 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-_STACKS = (
-    "catalog/tests/e2e/",
+_STACK = "catalog/tests/e2e/"
+_OWN_STACKS = (
+    "catalog/tests/e2e/test_restore.py",
     "catalog/tests/local/test_bare_metal.py",
     "catalog/tests/local/test_stack.py",
 )
 
 
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # the package has no types
-    """Gives the tests of stacks to one process, because a machine may be too slow for two stacks at a time.
+    """Gives the tests of the shared stack to one process, and those with stacks of their own to another.
 
-    They take longest, and begin. All other tests are given out one by one.
+    These are the largest groups, so they begin. All other tests are given out one by one.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "stack" if nodeid.startswith(_STACKS) else nodeid
+        if nodeid.startswith(_OWN_STACKS):
+            return "own stacks"
+        return "stack" if nodeid.startswith(_STACK) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -265,6 +265,8 @@ def stack_for_tests(webhook: str, aws: str) -> Iterator[Stack]:
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "8",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "1",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "1",
+        # DAG files do not change here, and parsing all of them takes a good part of a core.
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
         "DEFAULT_RETRY_DELAY": "1",
         "DATA_REFRESH_POKE_INTERVAL": "3",
         "AWS_RDS_POKE_INTERVAL": "3",
@@ -288,6 +290,9 @@ def stack_for_tests(webhook: str, aws: str) -> Iterator[Stack]:
     before = dict(os.environ)
     os.environ.update(environment)
     stack = Stack(folder)
+    made = stack.settings()
+    made.quick_search = True
+    stack.save(made)
     settings = stack.airflow_home / "config" / "airflow_local_settings.py"
     settings.parent.mkdir(parents=True)
     shutil.copy(Path(__file__).with_name(settings.name), settings)
