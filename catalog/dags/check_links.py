@@ -1,8 +1,8 @@
 """Checks whether the files of stored records are still there, and removes those that are gone for good.
 
-Each week a sample of each provider is checked, and the share of its files that are gone is estimated, with a
-Wilson interval of 95 %; the dashboard shows it on the provider's page. The size of a sample follows from the
-wanted `margin`. It is drawn by the hash of the identifiers, so that no table is read as a whole.
+Each week a sample of each provider is checked, and the share of files that are gone, of those that are not
+removed yet, is estimated with a Wilson interval of 95 %; the dashboard shows it. The size of a sample follows
+from the wanted `margin`. It is drawn by the hash of the identifiers, so that no table is read as a whole.
 
 Requests are polite: HEAD, then a GET for the first byte if HEAD does not say that the file is there; for each
 host one at a time, at most `LINK_CHECK_RATE` a second for all tasks together, and as its robots.txt allows. A
@@ -147,7 +147,11 @@ def _slices(params: Params) -> list[tuple[int, int]]:
     if not params["provider"]:
         raise AirflowFailException("conf: slices needs a provider; set it, too.")
     last = slices if last is None else last
-    if not first <= last <= slices:
+    if first > last:
+        raise AirflowFailException(
+            f"conf: first_slice ({first:,}) is after last_slice ({last:,}); correct one of them."
+        )
+    if last > slices:
         raise AirflowFailException(
             f"conf: the slices {first:,} to {last:,} are not among 1 to {slices:,}; "
             "correct first_slice or last_slice."

@@ -24,6 +24,7 @@ class Line(msgspec.Struct, frozen=True):
         estimate: Share of gone ones of a sample; None for slices, or if none was clear.
         removed: Records that were removed.
         back: Records that were brought back.
+        still: Records that were removed before, were checked again, and stay removed.
         reasons: Why outcomes are unclear → number of links.
     """
 
@@ -39,6 +40,7 @@ class Line(msgspec.Struct, frozen=True):
     estimate: Estimate | None
     removed: int
     back: int
+    still: int
     reasons: dict[str, int]
 
 
@@ -59,10 +61,14 @@ def lines(connection: Connection, run_id: str) -> list[Line]:
                (select count(*) from link_removal r where r.ended_by = %(run_id)s
                    and r.provider = s.provider and r.media_type = s.media_type
                    and r.ended_because = 'the file answers'),
+               (select count(*) from link_check c join link_removal r using (media_type, identifier)
+                 where c.run_id = %(run_id)s and c.provider = s.provider
+                   and c.media_type = s.media_type and c.purpose = 'again' and r.ended_on is null),
                (select coalesce(json_object_agg(reason, number), '{}') from (
                    select reason, count(*) as number from link_check c
                     where c.run_id = %(run_id)s and c.provider = s.provider
                       and c.media_type = s.media_type and c.outcome = 'unclear' and c.judged
+                      and c.purpose = 'sample'
                     group by reason order by number desc) counted)
           from link_survey s
          where s.run_id = %(run_id)s
@@ -76,7 +82,7 @@ def lines(connection: Connection, run_id: str) -> list[Line]:
 
 def _line(row: tuple[Any, ...]) -> Line:
     provider, media_type, last_slice, concluded, planned, *numbers = row
-    there, gone, unclear, resized, share, low, high, removed, back, reasons = numbers
+    there, gone, unclear, resized, share, low, high, removed, back, still, reasons = numbers
     sampled = last_slice == 0 and share is not None
     return Line(
         provider,
@@ -91,6 +97,7 @@ def _line(row: tuple[Any, ...]) -> Line:
         Estimate(share, low, high) if sampled else None,
         removed,
         back,
+        max(0, still - removed),
         reasons,
     )
 
@@ -104,7 +111,8 @@ def sentence(line: Line) -> str:
     if line.estimate:
         share, low, high = (f"{100 * value:.1f}" for value in line.estimate)
         found = f"{share} % gone (95 %: {low} to {high}); {found}"
-    more = ((line.resized, "of another size"), (line.removed, "removed"), (line.back, "back"))
+    more = [(line.resized, "of another size"), (line.removed, "removed"), (line.back, "back")]
+    more.append((line.still, "removed before and still gone"))
     found += "".join(f"; {number:,} {what}" for number, what in more if number)
     if line.reasons:
         found += "; unclear: " + ", ".join(f"{number:,} {why}" for why, number in line.reasons.items())

@@ -26,7 +26,7 @@ def test_slices(dagbag, conf, slices):
     [
         ({"provider": None, "slices": 3}, "conf: slices needs a provider; set it, too"),
         ({"first_slice": 2}, "conf: first_slice and last_slice need slices; set it, too"),
-        ({"slices": 3, "first_slice": 3, "last_slice": 2}, "conf: the slices 3 to 2 are not among 1 to 3"),
+        ({"slices": 3, "first_slice": 3, "last_slice": 2}, r"first_slice \(3\) is after last_slice \(2\)"),
         ({"slices": 3, "last_slice": 4}, "conf: the slices 1 to 4 are not among 1 to 3"),
         ({"slices": 5000, "first_slice": 11}, "at most 500 slices; set last_slice to 510"),
     ],

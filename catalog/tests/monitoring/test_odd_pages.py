@@ -280,7 +280,7 @@ def freshness_of(odd):
     html = odd.site.get("/providers").text
     for row in re.findall(r'<th scope="row">(.*?)</tr>', html, re.DOTALL):
         cells = [re.sub(r"<[^>]+>", " ", cell).strip() for cell in re.split(r"</t[dh]>", row)]
-        yield {"about": cells[0], "state": cells[7]}
+        yield {"about": cells[0], "state": cells[8]}
 
 
 def test_a_preview_does_not_call_the_default_policy_live(odd):
