@@ -1,4 +1,4 @@
-"""One part of the dataset: rows stream from the server's COPY as Arrow, and become sorted Parquet files.
+"""One part of the dataset: rows stream from the server's COPY as Arrow, and become Parquet files.
 
 Memory does not depend on the number of rows: a few batches are held, and files grow on the local disk.
 """
