@@ -142,7 +142,8 @@ def test_an_older_catalog_is_recognized(catalog_command, server):
         connection.execute("create table image (identifier uuid)")
     status, out, _ = catalog_command("db", "status", "--dsn", dsn)
     assert status == 1
-    assert "it may be a catalog of an older generation. `catalog db adopt --check` describes it." in out
+    said = " ".join(out.split())
+    assert "it may be a catalog of an older generation. `catalog db adopt --check` describes it." in said
     refused(
         catalog_command("db", "restored", "--dsn", dsn, "--since", "2026-01-01"), "catalog db adopt --check"
     )

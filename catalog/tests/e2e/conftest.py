@@ -311,7 +311,7 @@ def webhook(slack_server: tuple[HTTPServer, list[JsonObject]]) -> str:
     return f"http://127.0.0.1:{slack_server[0].port}/services/T/B/hook-for-tests"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # other tests of the process do not see the environment of the stack
 def bench(
     slack_server: tuple[HTTPServer, list[JsonObject]], webhook: str, aws: str, pytestconfig: pytest.Config
 ) -> Iterator[Bench]:
