@@ -76,7 +76,7 @@ def main() -> None:
                     UPath(root),
                     f"run {turn}",
                     {},
-                    lambda: parts.plan(connection, ["image"], pages=parts.PAGES // (2 * SESSIONS)),
+                    lambda: parts.plan(connection, ["image"], pages=parts.PAGES // SESSIONS),
                 )
                 with ProcessPoolExecutor(SESSIONS, context) as pool:
                     done = [pool.submit(publish, dsn, root, version.number) for _ in range(SESSIONS)]
