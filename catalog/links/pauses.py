@@ -2,7 +2,7 @@
 
 What a host asks for (429, or 503 with Retry-After) holds for all tasks; a host that fails pauses only the
 survey that has met it, since others may check files of it that work. Both are stored, so that a task that was
-killed or rescheduled does not ask again too early, and does not begin to count anew.
+killed or rescheduled does not ask again too early, and does not count from the beginning.
 """
 
 from collections.abc import Callable, Iterator, MutableMapping

@@ -22,9 +22,8 @@ from catalog.links.answers import BUSY, PAUSED, Verdict
 from catalog.links.pauses import PATIENCE, Pauses
 
 STRIKES = 3  # failures in a row after which a host is paused
-LONGEST_WAIT = (
-    330.0  # seconds for which the work waits while all hosts are paused; the second pause is shorter
-)
+# Seconds for which the work waits while all hosts are paused; the second pause is shorter.
+LONGEST_WAIT = 330.0
 _LOOK = 1.0  # seconds between two looks for a host that may be asked again
 
 
