@@ -7,6 +7,7 @@ import pytest
 
 from catalog.data_refresh.proportions import proportional, share_of
 from catalog.local.airflow_api import ApiError
+from catalog.local.runs import unpaused
 from catalog.tests.data_refresh.indexes import make
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket, pytest.mark.timeout(900)]
@@ -33,8 +34,7 @@ def test_an_engine_that_changes_is_reported_once(bench):
         return json.loads(bench.api.call("GET", f"/api/v2/variables/{marker}")["value"])["state"]
 
     marker = "search_engine_health_staging"
-    bench.api.call("POST", "/api/v2/variables", {"key": marker, "value": '{"state": "well"}'})
-    try:
+    with unpaused(bench.api, [HEALTHCHECK], print), bench.variable(marker, '{"state": "well"}'):
         with bench.variable(NODES, json.dumps({"staging": 1})):
             check()  # of an engine of which other tests have left anything
             bench.slack.clear()
@@ -51,8 +51,6 @@ def test_an_engine_that_changes_is_reported_once(bench):
         check()
         assert len(alerts(bench)) == 2
         assert reported() == usual
-    finally:
-        bench.api.call("DELETE", f"/api/v2/variables/{marker}")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from catalog.tests.values import present
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 READ = ("INGESTION_LIMIT", "SKIPPED_INGESTION_ERRORS", "PRIVATE_HOSTS", "CONFIGURATION_OVERRIDES")
+HELD = "HELD_SCHEDULES"
 SLACKS = "SILENCED_SLACK_NOTIFICATIONS"
 CONF = {"replay": str(FOLDER), "accept_shortfall": True}
 
@@ -34,7 +35,7 @@ def nothing_is_left(bench):
 )
 def test_a_run_goes_on_and_one_alert_names_each(bench, text):
     bench.slack.clear()
-    changed = [*READ, SLACKS, "HELD_SCHEDULES"]
+    changed = [*READ, SLACKS, HELD]
     before = {name: value(bench, name) for name in changed}
     try:
         for name in changed:
@@ -47,7 +48,9 @@ def test_a_run_goes_on_and_one_alert_names_each(bench, text):
             write(bench, name, old)
     alerts = [m["text"] for m in bench.slack if m["username"] == "Malformed Setting"]
     named = [present(re.search(r"\*: (\w+) is malformed", alert))[1] for alert in alerts]
-    assert sorted(named) == sorted(READ)  # read by several tasks of two runs, and named once
+    # Read by several tasks of two runs, and named once. A scheduled run that begins meanwhile reads one more.
+    assert sorted({*named} - {HELD}) == sorted(READ)
+    assert len(named) == len({*named})
     reports = [m["text"] for m in bench.slack if m["username"] == "Airflow DAG Load Data Complete"]
     assert len(reports) == 2
     assert all(f":warning: {SLACKS} is malformed" in report for report in reports)
