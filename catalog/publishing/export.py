@@ -7,8 +7,9 @@ import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
 import psycopg
@@ -48,7 +49,10 @@ _REPEATING = (
 )
 _BATCH_OPTION = "adbc.postgresql.batch_size_hint_bytes"
 _CONVERTERS = 2  # threads that convert batches
+_STORED = 2  # files that may wait for being stored
 _MOST_HELD = 4  # row groups that may be held because their providers have few rows each
+
+T = TypeVar("T")
 
 
 class File(msgspec.Struct, frozen=True):
@@ -156,15 +160,77 @@ def query(media_type: MediaType, condition: sql.Composable, *, description: bool
     )
 
 
+class Stage:
+    """A thread that does one thing after the other, while its caller prepares the next.
+
+    Args:
+        most: Number of things that may be unfinished; at more, the caller waits.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._thread, self._most = ThreadPoolExecutor(1), most
+        self._unfinished = deque[Future[Any]]()
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """Do something after what was submitted before.
+
+        Raises:
+            Exception: That of earlier work.
+        """
+        future = self._thread.submit(work)
+        self._unfinished.append(future)
+        if len(self._unfinished) > self._most:
+            self._unfinished.popleft().result()
+        return future
+
+    def close(self) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+
+class Pipeline:
+    """Threads for successive row groups: some convert them, one compresses and writes, one stores files.
+
+    The caller receives rows meanwhile. Nearly all of it is C++ that holds no lock of Python's. The pipeline
+    outlives a part, so that the next one is received while the last row groups of a part are converted and
+    stored.
+    """
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        folder = tempfile.TemporaryDirectory(prefix="dataset-")
+        self.folder = Path(self._stack.enter_context(folder))  # for files that are not complete
+        self.storing = self._stack.enter_context(closing(Stage(_STORED)))
+        self.writing = self._stack.enter_context(closing(Stage(_CONVERTERS)))
+        self._converting = self._stack.enter_context(ThreadPoolExecutor(_CONVERTERS))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def add(self, convert: Callable[[], pa.Table], write: Callable[[pa.Table], None]) -> Future[None]:
+        """Convert and write a row group; wait while too many are unfinished.
+
+        Args:
+            convert: Returns the row group; runs beside others.
+            write: Writes it; runs after that of the row group before.
+
+        Raises:
+            Exception: That of an earlier row group.
+        """
+        converted = self._converting.submit(convert)
+        return self.writing.submit(lambda: write(converted.result()))
+
+
 class PartWriter:
     """Writes one part.
 
-    Three threads work on successive row groups: one receives rows and divides them among their providers,
-    others convert a row group, the last compresses and writes. All of it is C++ that holds no lock of
-    Python's. Rows keep the order of the table: neighbours come from the same pull, so their values repeat,
-    and statistics of times are narrow. Sorting would copy each row two more times.
+    Rows keep the order of the table: neighbours come from the same pull, so their values repeat, and
+    statistics of times are narrow. Sorting would copy each row two more times.
 
     Args:
+        pipeline: Converts and writes row groups.
         folder: The version's folder.
         media_type: Of the records.
         part: Number of the part.
@@ -175,6 +241,7 @@ class PartWriter:
 
     def __init__(
         self,
+        pipeline: Pipeline,
         folder: UPath,
         media_type: MediaType,
         part: int,
@@ -182,55 +249,51 @@ class PartWriter:
         file_rows: int = FILE_ROWS,
         group_rows: int = GROUP_ROWS,
     ) -> None:
-        self._folder, self._media_type, self._part = folder, media_type, part
+        self._pipeline, self._folder, self._media_type, self._part = pipeline, folder, media_type, part
         self._sensitive, self._file_rows, self._group_rows = sensitive, file_rows, group_rows
         self._schema = schema(media_type)
         self._attempt = new_attempt()
         self._held: dict[str | None, list[pa.RecordBatch]] = {}
         self._open: dict[str | None, _OpenFile] = {}
-        self._files: list[File] = []
-        self._opened = 0
+        self._unfinished: list[Future[None]] = []
+        self._stored: list[Future[File]] = []
+        self._opened = self._read = 0
 
-    def write(
+    def read(
         self, connection: Any, condition: sql.Composable, check: Callable[[], None] = lambda: None
-    ) -> Written:
-        """Read the rows that meet a condition, and write their files.
+    ) -> None:
+        """Read the rows that meet a condition; their files are complete when `written` returns.
 
         Args:
             connection: Result of `connect`.
             condition: Which rows.
             check: Called for each batch; what it raises ends the part.
         """
-        read = 0
         statement = query(self._media_type, condition, description=self._sensitive is not None)
-        with (
-            tempfile.TemporaryDirectory(prefix="dataset-") as folder,
-            ThreadPoolExecutor(_CONVERTERS) as converting,
-            ThreadPoolExecutor(1) as writing,
-            connection.cursor() as cursor,
-        ):
-            self._local = Path(folder)
-            waiting = deque[Future[None]]()
-
-            def write(provider: str | None, rows: list[pa.RecordBatch]) -> None:
-                waiting.append(writing.submit(self._write, provider, converting.submit(self._convert, rows)))
-                if len(waiting) > _CONVERTERS:
-                    waiting.popleft().result()
-
+        with connection.cursor() as cursor:
             cursor.adbc_statement.set_options(**{_BATCH_OPTION: str(BATCH_BYTES)})
             cursor.execute(statement.as_string())
             for batch in cursor.fetch_record_batch():
                 check()
-                read += batch.num_rows
+                self._read += batch.num_rows
                 for provider in self._hold(batch):
-                    write(provider, self._held.pop(provider))
-            while self._held:
-                write(*self._held.popitem())
-            for one in waiting:
-                one.result()
-            for provider in list(self._open):
-                self._close(provider)
-        return Written(self._files, read)
+                    self._add(provider)
+        for provider in list(self._held):
+            self._add(provider)
+        self._unfinished.append(self._pipeline.writing.submit(self._close_all))
+
+    def written(self) -> Written:
+        """Wait until all files are stored, and return what was written."""
+        for one in self._unfinished:
+            one.result()
+        return Written([one.result() for one in self._stored], self._read)
+
+    def _add(self, provider: str | None) -> None:
+        """Write the held rows of a provider as a row group."""
+        rows = self._held.pop(provider)
+        self._unfinished.append(
+            self._pipeline.add(lambda: self._convert(rows), lambda table: self._write(provider, table))
+        )
 
     def _hold(self, batch: pa.RecordBatch) -> Iterator[str | None]:
         """Hold the rows of each provider; yield the providers whose rows are to be written."""
@@ -267,37 +330,36 @@ class PartWriter:
             rows = rows.filter(pc.invert(found))
         return rows
 
-    def _write(self, provider: str | None, converted: "Future[pa.Table]") -> None:
+    def _write(self, provider: str | None, rows: pa.Table) -> None:
         """Write a row group to the provider's file, which may be full then."""
-        rows = converted.result()
         if not rows.num_rows:
             return
         if provider not in self._open:
             self._opened += 1
-            self._open[provider] = _OpenFile(self._local / f"{self._opened}.parquet", self._schema)
+            name = f"{self._part}-{self._opened}.parquet"
+            self._open[provider] = _OpenFile(self._pipeline.folder / name, self._schema)
         file = self._open[provider]
         file.write(rows)
         if file.rows >= self._file_rows:
             self._close(provider)
 
+    def _close_all(self) -> None:
+        for provider in list(self._open):
+            self._close(provider)
+
     def _close(self, provider: str | None) -> None:
-        """Complete a file and store it."""
+        """Complete a file, and let it be stored."""
         file = self._open.pop(provider)
         file.writer.close()
-        name = data_file(self._media_type, provider, self._part, len(self._files), self._attempt)
-        stored = store_file(file.path, self._folder, name)
-        file.path.unlink()
-        self._files.append(
-            File(
-                name,
-                self._media_type,
-                provider,
-                file.rows,
-                stored.bytes,
-                stored.sha256,
-                [(*key, number) for key, number in file.licenses.items()],
-            )
-        )
+        name = data_file(self._media_type, provider, self._part, len(self._stored), self._attempt)
+
+        def store() -> File:
+            stored = store_file(file.path, self._folder, name)
+            file.path.unlink()
+            licenses = [(*key, number) for key, number in file.licenses.items()]
+            return File(name, self._media_type, provider, file.rows, stored.bytes, stored.sha256, licenses)
+
+        self._stored.append(self._pipeline.storing.submit(store))
 
 
 class _OpenFile:

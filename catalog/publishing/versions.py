@@ -443,58 +443,61 @@ def is_whole(control: Connection, number: int) -> bool:
     return bool(row and row[0])
 
 
-def write_next(
-    control: Connection, number: int, state: int, write: Callable[[Part, Sequence[Part]], Written]
-) -> bool:
-    """Write a part that no other session is writing, and record it.
+def claim(control: Connection, number: int, state: int) -> int | None:
+    """Claim a part that no other session is writing, until the transaction ends.
 
     Args:
-        control: Connection to the catalog, in autocommit.
+        control: Connection to the catalog, in a transaction.
         number: Of the version.
-        state: Of the snapshot in which the part is read.
-        write: Writes the files of a part.
+        state: Of the snapshot in which the part will be read.
 
     Returns:
-        Whether there was such a part.
+        The number of the part, or None if there is none.
+    """
+    row = control.execute(
+        "select number from dataset_part where version = %s and state is distinct from %s"
+        " order by number limit 1 for update skip locked",
+        [number, state],
+    ).fetchone()
+    return row[0] if row else None
+
+
+def record(control: Connection, number: int, state: int, part: Part, written: Written) -> None:
+    """Record a part that has been written.
+
+    Args:
+        control: Connection to the catalog, in the transaction that has claimed the part.
+        number: Of the version.
+        state: Of the snapshot in which the part was read.
+        part: The part.
+        written: What was written.
 
     Raises:
         Retry: The version has got another state, or is not written any more; the part does not count.
     """
-    with control.transaction():
-        row = control.execute(
-            "select number from dataset_part where version = %s and state is distinct from %s"
-            " order by number limit 1 for update skip locked",
-            [number, state],
-        ).fetchone()
-        if row is None:
-            return False
-        parts = parts_of(control, number)
-        part = parts[row[0]]
-        written = write(part, parts)
-        recorded = control.execute(
-            """
-            with version as (
-                select number from dataset_version
-                 where number = %(version)s and state = %(state)s and stage = 'writing' for share
-            )
-            update dataset_part p
-               set state = %(state)s, rows_read = %(rows)s, files = %(files)s,
-                   file_node = pg_relation_filenode(to_regclass(%(table)s)),
-                   transaction = pg_current_xact_id()::text::bigint & 4294967295
-              from version where p.version = version.number and p.number = %(part)s
-            """,
-            {
-                "version": number,
-                "state": state,
-                "part": part.number,
-                "rows": written.rows_read,
-                "files": Jsonb(msgspec.to_builtins(written.files)),
-                "table": f"public.{part.media_type}",
-            },
-        ).rowcount
-        if not recorded:
-            raise Retry(f"version {number} has another state than that of part {part.number}.")
-    return True
+    recorded = control.execute(
+        """
+        with version as (
+            select number from dataset_version
+             where number = %(version)s and state = %(state)s and stage = 'writing' for share
+        )
+        update dataset_part p
+           set state = %(state)s, rows_read = %(rows)s, files = %(files)s,
+               file_node = pg_relation_filenode(to_regclass(%(table)s)),
+               transaction = pg_current_xact_id()::text::bigint & 4294967295
+          from version where p.version = version.number and p.number = %(part)s
+        """,
+        {
+            "version": number,
+            "state": state,
+            "part": part.number,
+            "rows": written.rows_read,
+            "files": Jsonb(msgspec.to_builtins(written.files)),
+            "table": f"public.{part.media_type}",
+        },
+    ).rowcount
+    if not recorded:
+        raise Retry(f"version {number} has another state than that of part {part.number}.")
 
 
 def _file_node(connection: Connection, table: str) -> int | None:

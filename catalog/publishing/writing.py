@@ -2,15 +2,17 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
+from itertools import cycle
 
+import psycopg
 from upath import UPath
 
 from catalog.core.errors import Interrupted
-from catalog.core.session import Connection
+from catalog.core.session import Connection, settle
 from catalog.publishing import versions
-from catalog.publishing.export import PartWriter, Written, connect, conninfo_of, read_in
+from catalog.publishing.export import PartWriter, Pipeline, Written, connect, conninfo_of, read_in
 from catalog.publishing.parts import Part
 from catalog.publishing.paths import version_folder
 from catalog.publishing.sensitive import Sensitive
@@ -62,24 +64,73 @@ def write_parts(
     versions.forget_moved(control, number)
     if versions.is_whole(control, number):
         return rows
-    # It is opened first: it locks the tables before the snapshot is taken, and a password may expire.
-    with (
-        closing(connect(conninfo_of(holder))) as arrow,
-        versions.shared_state(control, holder, number) as (state, exported),
-    ):
+    conninfo = conninfo_of(holder)
+    # Arrow's is opened first: it locks the tables before the snapshot is taken, and a password may expire.
+    with ExitStack() as stack:
+        arrow = stack.enter_context(closing(connect(conninfo)))
+        second = stack.enter_context(psycopg.connect(conninfo, autocommit=True))
+        settle(second)
+        state, exported = stack.enter_context(versions.shared_state(control, holder, number))
         read_in(arrow, exported)
+        pipeline = stack.enter_context(Pipeline())
+        planned = versions.parts_of(control, number)
 
-        def write(part: Part, parts: Sequence[Part]) -> Written:
+        def read(part: Part) -> PartWriter:
+            writer = PartWriter(pipeline, folder, part.media_type, part.number, sensitive)
+            writer.read(arrow, part.condition(planned), check)
+            return writer
+
+        def recorded(written: Written) -> None:
             nonlocal rows
-            writer = PartWriter(folder, part.media_type, part.number, sensitive)
-            written = writer.write(arrow, part.condition(parts), check)
             rows += written.rows_read
-            return written
+            progress(rows)
 
-        while not versions.is_whole(control, number):
+        # Two take turns, so that a part is read while the last rows of the other are converted and stored.
+        turns = [
+            stack.enter_context(closing(_write_in_turns(claimer, number, state, planned, read, recorded)))
+            for claimer in (control, second)
+        ]
+        idle = 0
+        for turn in cycle(turns):
             check()
-            if versions.write_next(control, number, state, write):
-                progress(rows)
-            else:
+            idle = 0 if next(turn) else idle + 1
+            if idle >= len(turns):
+                if versions.is_whole(control, number):
+                    break
                 time.sleep(_POLL)
     return rows
+
+
+def _write_in_turns(
+    control: Connection,
+    number: int,
+    state: int,
+    planned: Sequence[Part],
+    read: Callable[[Part], PartWriter],
+    recorded: Callable[[Written], None],
+) -> Generator[bool]:
+    """Claim and read one part after the other; record each when the next one is asked for.
+
+    Args:
+        control: Connection to the catalog, in autocommit, which claims the parts.
+        number: Of the version.
+        state: Of the snapshot.
+        planned: All parts.
+        read: Reads a part.
+        recorded: Called with what was written and recorded.
+
+    Yields:
+        Whether there was a part to claim.
+    """
+    while True:
+        with control.transaction():
+            claimed = versions.claim(control, number, state)
+            if claimed is not None:
+                writer = read(planned[claimed])
+                yield True
+                written = writer.written()
+                versions.record(control, number, state, planned[claimed], written)
+        if claimed is None:
+            yield False
+        else:
+            recorded(written)

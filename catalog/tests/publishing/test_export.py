@@ -103,8 +103,10 @@ def test_memory_and_groups_do_not_depend_on_the_rows(dsn, catalog, tmp_path, mon
         connection = export.connect(export.conninfo_of(holder))
         export.read_in(connection, name)
         catalog.execute("delete from image")  # the snapshot still has them
-        writer = export.PartWriter(UPath(tmp_path), "image", 0, file_rows=120, group_rows=50)
-        written = writer.write(connection, psycopg.sql.SQL("true"))
+        with export.Pipeline() as pipeline:
+            writer = export.PartWriter(pipeline, UPath(tmp_path), "image", 0, file_rows=120, group_rows=50)
+            writer.read(connection, psycopg.sql.SQL("true"))
+            written = writer.written()
         connection.close()
     assert written.rows_read == sum(file.rows for file in written.files) == 900
     assert len(written.files) > 6
@@ -120,7 +122,7 @@ def test_rows_of_a_rare_provider_do_not_keep_whole_batches(tmp_path):
     values["provider"] = pa.array(["rare"] + ["common"] * 999)
     values["identifier"] = values["title"] = pa.array([f"{number:0100}" for number in range(1000)])
     batch = pa.record_batch(values)
-    writer = export.PartWriter(UPath(tmp_path), "image", 0)
+    writer = export.PartWriter(export.Pipeline(), UPath(tmp_path), "image", 0)
     assert not list(writer._hold(batch))
     held = {provider: rows for provider, (rows,) in writer._held.items()}
     assert {provider: rows.num_rows for provider, rows in held.items()} == {"common": 999, "rare": 1}

@@ -17,6 +17,7 @@ from catalog.publishing.export import Written
 from catalog.publishing.paths import POINTER
 from catalog.tests.database.media import fill, killed_until_done
 from catalog.tests.publishing.publisher import Publisher, table
+from catalog.tests.values import present
 
 pytestmark = pytest.mark.database
 WORKER = """
@@ -179,13 +180,11 @@ def test_a_part_of_another_state_is_not_recorded(catalog, publisher):
     with publisher.connected() as control, publisher.connected() as holder:
         with versions.shared_state(control, holder, 1) as (state, _):
             pass  # the snapshot ends here, but the session works on, as one does that was declared dead
-
-        def write(part, parts):
+        with control.transaction():
+            part = versions.parts_of(control, 1)[present(versions.claim(control, 1, state))]
             catalog.execute("update dataset_version set state = state + 1")
-            return Written([], 0)
-
-        with pytest.raises(Retry, match="another state"):
-            versions.write_next(control, 1, state, write)
+            with pytest.raises(Retry, match="another state"):
+                versions.record(control, 1, state, part, Written([], 0))
     assert whole(catalog) == {}
 
 
