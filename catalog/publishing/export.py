@@ -199,6 +199,8 @@ class Pipeline:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
+        if "jemalloc" in pa.supported_memory_backends():  # it keeps less freed memory: 410 instead of 490 MB
+            pa.set_memory_pool(pa.jemalloc_memory_pool())
         folder = tempfile.TemporaryDirectory(prefix="dataset-")
         self.folder = Path(self._stack.enter_context(folder))  # for files that are not complete
         self.storing = self._stack.enter_context(closing(Stage(_STORED)))
