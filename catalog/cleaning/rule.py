@@ -2,7 +2,9 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any, LiteralString
 
 import msgspec
@@ -11,7 +13,9 @@ from catalog.core.columns import COLUMNS
 from catalog.core.media import MediaType
 
 AGAIN = "encoded more than once, perhaps"
+UNSTORABLE = "characters that the database cannot store"
 _MOST_DIGITS = 300
+_NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
 JSON_COLUMNS = frozenset(("meta_data", "tags"))
 
 
@@ -68,7 +72,7 @@ class Rule(msgspec.Struct, frozen=True):
         """Judge a row. A value that would be changed once more by cleaning it again is left.
 
         It cannot be known how often such a value was encoded, as `&amp;amp;` was; and cleaning twice must
-        not differ from cleaning once.
+        not differ from cleaning once. JSON in a string may hold characters that PostgreSQL refuses.
         """
         try:
             return self._judge(row)
@@ -77,6 +81,9 @@ class Rule(msgspec.Struct, frozen=True):
 
     def _judge(self, row: Mapping[str, Any]) -> Cleaned:
         found = self.clean(row)
+        for column in [name for name, value in found.changes.items() if not _is_storable(value)]:
+            del found.changes[column]
+            found.left.append(f"{column}: {UNSTORABLE}")
         if found.changes:
             after = {
                 **row,
@@ -91,8 +98,20 @@ class Rule(msgspec.Struct, frozen=True):
         return found
 
 
+def _is_storable(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_storable, (*value, *value.values())))
+    if isinstance(value, list):
+        return all(map(_is_storable, value))
+    return not (isinstance(value, str) and _NO_CHARACTER.search(value))
+
+
 def parsed(text: str) -> Any:
-    """Return a stored JSON value; a number that Python cannot hold exactly is its text."""
+    """Return a stored JSON value; a number that Python cannot hold exactly is its text.
+
+    Raises:
+        ValueError: It is no JSON; NaN and Infinity are not.
+    """
     return _DECODER.decode(text)
 
 
@@ -101,10 +120,18 @@ def _integer(text: str) -> int | str:
 
 
 def _number(text: str) -> float | str:
-    return number if len(text) <= _MOST_DIGITS and math.isfinite(number := float(text)) else text
+    number = float(text) if len(text) <= _MOST_DIGITS else math.inf
+    try:
+        return number if math.isfinite(number) and Decimal(repr(number)) == Decimal(text) else text
+    except InvalidOperation:  # an exponent beyond that of decimals
+        return text
 
 
-_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_number)
+def _refuse(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_number, parse_constant=_refuse)
 
 
 def any_of(columns: tuple[str, ...], test: LiteralString) -> LiteralString:

@@ -1,6 +1,7 @@
 """The type of a setting: its name, meaning and type, and how its stored string is decoded."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -133,6 +134,7 @@ class Setting(Generic[T]):
         value: The default; also replaces a malformed value.
         strict: A malformed value has no replacement: whatever needs the setting fails.
         entry: For a setting that maps DAG ids to lists, the type of the items; malformed items are ignored.
+        check: Returns what is wrong with a value of the type, or None.
     """
 
     name: str
@@ -143,6 +145,7 @@ class Setting(Generic[T]):
     value: T = None  # type: ignore[assignment]
     strict: bool = False
     entry: Any = None
+    check: Callable[[Any], str | None] | None = None
 
     def decode(self, text: str | None) -> tuple[T, str | None]:
         """Decode and validate a stored value.
@@ -166,7 +169,10 @@ class Setting(Generic[T]):
                 return self._entries(text)
             if self._is_text:
                 return msgspec.convert(text, self.of), None
-            return msgspec.json.decode(text, type=self.of), None
+            value = msgspec.json.decode(text, type=self.of)
+            if self.check and (problem := self.check(value)):
+                raise msgspec.ValidationError(problem)
+            return value, None
         except _NOT_A_VALUE as error:
             problem = self._problem(f"{str(error) or type(error).__name__}")
             if self.strict:

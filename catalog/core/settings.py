@@ -5,6 +5,7 @@ is replaced by the default and named in an alert. If no default is safe (`strict
 setting fails.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -40,6 +41,7 @@ def _declare(
     value: T = None,  # type: ignore[assignment]
     strict: bool = False,
     entry: Any = None,
+    check: Callable[[Any], str | None] | None = None,
 ) -> Setting[T]:
     """Declare a setting.
 
@@ -52,9 +54,10 @@ def _declare(
         value: The default.
         strict: See `Setting`.
         entry: See `Setting`.
+        check: See `Setting`.
     """
     shown = f"`{msgspec.to_builtins(value)}`" if shown is None else shown
-    setting = Setting(name, kind, shown, meaning, of, value, strict, entry)
+    setting = Setting(name, kind, shown, meaning, of, value, strict, entry, check)
     _all.append(setting)
     return setting
 
@@ -127,8 +130,9 @@ ES_INDEX_THROTTLING_RATE: Setting[float] = _declare(
     "ES_INDEX_THROTTLING_RATE",
     None,
     "documents per second while an index is copied by the engine; `-1` for no limit",
-    of=Annotated[float, msgspec.Meta(gt=0)] | Annotated[int, msgspec.Meta(ge=-1, le=-1)],
+    of=float,
     value=20_000,
+    check=lambda rate: None if rate > 0 or rate == -1 else "Expected a number > 0, or -1",
 )
 ENVIRONMENT = _text("ENVIRONMENT", None, "Slack messages are sent in `production` only", value="local")
 CONTACT_EMAIL = _text("CONTACT_EMAIL", "none", "address in the User-Agent", Line)

@@ -21,7 +21,7 @@ from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.params import batch_size_param
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import run_batched_update
-from catalog.dags.operators.slack import notify
+from catalog.dags.operators.slack import notify, notify_end
 from catalog.database.license_urls import Group, groups
 from catalog.notifications.messages import escaped
 
@@ -69,8 +69,7 @@ def report_completion(updated: Any) -> str:
     """Report the numbers of images changed and left; alert on unknown licenses and odd `meta_data`."""
     done = sum(number or 0 for number in updated or ())
     left = _groups()
-    text = f"license_url was added to {done:,} images; {sum(g.rows for g in left):,} still lack it."
-    report = notify("license_url added", SENDER, text, completion=True)
+    summary = f"license_url was added to {done:,} images; {sum(g.rows for g in left):,} still lack it."
     if unknown := [g for g in left if g.url is None]:
         text = "*Licenses that are none of Creative Commons'*; their images have no license_url:"
         notify("Unknown licenses", SENDER, text, lines=_listed(unknown), alert=True)
@@ -80,7 +79,7 @@ def report_completion(updated: Any) -> str:
             f"{odd:,}. They are those with `jsonb_typeof(meta_data) <> 'object'`."
         )
         notify("Odd meta_data", SENDER, text, alert=True)
-    return report
+    return notify_end("license_url added", SENDER, summary)
 
 
 with catalog_dag(

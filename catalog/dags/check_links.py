@@ -46,7 +46,7 @@ from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.retries import rescheduled
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.operators.slack import notify
+from catalog.dags.operators.slack import notify_end
 from catalog.ingestion.client import user_agent
 from catalog.links.answers import Verdict
 from catalog.links.conclude import conclude, forget
@@ -275,7 +275,7 @@ def report(dag_run: DagRun = GIVEN) -> str:
         f"{checked:,} links checked: {gone:,} are gone, {unclear:,} are unclear. "
         f"{removed:,} records removed, {back:,} brought back."
     )
-    return notify("Links checked", SENDER, summary, lines=[*map(sentence, found)], completion=True)
+    return notify_end("Links checked", SENDER, summary, lines=[*map(sentence, found)])
 
 
 with catalog_dag(

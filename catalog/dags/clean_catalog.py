@@ -37,7 +37,7 @@ from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.params import batch_size_param, dry_run_param
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import run_cleaning
-from catalog.dags.operators.slack import notify
+from catalog.dags.operators.slack import notify_end
 
 log = logging.getLogger(__name__)
 SENDER = "Catalog Cleaning"
@@ -113,7 +113,7 @@ def report(results: Any, params: Params = GIVEN) -> str:
         lines.append(f"  - {one['media']}, {one['rule']}: {one['changed']:,}{left}")
     text = f"{changed:,} rows {verb}, a row being counted for each rule."
     subject = "Catalog cleaning, dry run" if params["dry_run"] else "Catalog cleaned"
-    return notify(subject, SENDER, text, lines=lines, completion=not params["dry_run"])
+    return notify_end(subject, SENDER, text, lines=lines, completion=not params["dry_run"])
 
 
 with catalog_dag(

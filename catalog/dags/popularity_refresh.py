@@ -19,7 +19,7 @@ from catalog.dags.common.assets import CATALOG, POPULARITY, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.operators.slack import UpstreamFailed, notify
+from catalog.dags.operators.slack import UpstreamFailed, notify_end
 from catalog.database.abandoned_selections import give_up
 from catalog.database.names import digest
 from catalog.notifications.messages import escaped
@@ -156,7 +156,7 @@ def notify_slack(media_type: MediaType, providers: list[str] | None, ti: TaskIns
         scored = f", {checked[m.provider]:,} records with a score" if m.provider in checked else ""
         lines.append(f"  - {escaped(m.provider)}: {state}; constant {shown}{scored}")
     late = sum(m.is_due for m in metrics)
-    return notify(
+    return notify_end(
         f"{media_type.capitalize()} popularity",
         f"{media_type.capitalize()} Popularity Refresh",
         f"{len(metrics)} providers, {len(checked)} scored now",

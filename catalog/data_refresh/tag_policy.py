@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from catalog.core.errors import Fatal
+from catalog.core.numbers import number_in
 
 MALFORMED, EXCLUDED, INACCURATE, DENIED, SUBSTRING = (
     "malformed",
@@ -172,7 +173,7 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool):
         return None
     try:
-        number = float(value)
+        number = number_in(value) if isinstance(value, str) else float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) else None
+    return number if number is not None and math.isfinite(number) else None

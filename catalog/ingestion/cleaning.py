@@ -7,6 +7,7 @@ import math
 
 from catalog.core.columns import MAX_INTEGER, MIN_INTEGER
 from catalog.core.jsontypes import Json
+from catalog.core.numbers import number_in
 from catalog.ingestion.html import text_of
 
 # Minimum of each column. A size or rate of zero means "unknown". Positions count from zero, and a duration
@@ -56,10 +57,10 @@ def integer(value: Json) -> int | None:
     if type(value) is int:
         return value
     try:
-        number = float(value)
+        number = number_in(value) if isinstance(value, str) else float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return math.floor(number) if math.isfinite(number) else None
+    return math.floor(number) if number is not None and math.isfinite(number) else None
 
 
 def number_for(column: str, value: Json) -> tuple[int | None, str | None]:

@@ -12,6 +12,7 @@ from functools import lru_cache
 import orjson
 
 from catalog.core.jsontypes import Json, JsonObject
+from catalog.core.numbers import number_in
 from catalog.ingestion.cleaning import NUMBERS, creators, escape, number_for, plain, tidy
 from catalog.ingestion.filetypes import kind_of
 
@@ -135,10 +136,7 @@ def _tag(name: str, provider: str) -> str:
 def accuracy_of(value: Json) -> int | float | None:
     """Return the accuracy of a tag, also of a numeric string; None if it is no number from 0 to 100."""
     if type(value) is str:
-        try:
-            value = float(value)
-        except ValueError:
-            return None
+        value = number_in(value)
     return value if type(value) in (int, float) and 0 <= value <= 100 else None
 
 

@@ -8,6 +8,7 @@ import math
 import re
 
 from catalog.core.jsontypes import Json
+from catalog.core.numbers import number_in
 
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)", re.ASCII)  # h:mm:ss, m:ss
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)i?B", re.ASCII | re.IGNORECASE)
@@ -27,7 +28,7 @@ def milliseconds(duration: Json) -> Json:
         hours, minutes, seconds = (float(part or 0) for part in clock.groups())
         duration_in_seconds: Json = hours * 3600 + minutes * 60 + seconds
     else:
-        duration_in_seconds = duration
+        duration_in_seconds = number_in(duration) if isinstance(duration, str) else duration
     try:
         return math.floor(float(duration_in_seconds) * 1000)
     except (OverflowError, TypeError, ValueError):

@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from catalog.core import settings
-from catalog.core.settings import SETTINGS
+from catalog.core.settings import ES_INDEX_THROTTLING_RATE, SETTINGS
 
 CATALOG = Path(__file__).parent.parent
 # Names of the stacks and of benchmarks are not settings.
@@ -61,3 +63,16 @@ def test_connections_and_pools():
 
 def test_each_is_declared_once():
     assert len({s.name for s in SETTINGS}) == len(SETTINGS)
+
+
+@pytest.mark.parametrize("setting", [s for s in SETTINGS if s.value is not None], ids=lambda s: s.name)
+def test_a_default_can_be_written(setting):
+    assert setting.decode(setting.encode(setting.value)) == (setting.value, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("1500", 1500), ("0.5", 0.5), ("-1", -1), ("0", None), ("-2", None), ("-0.5", None)]
+)
+def test_a_rate_is_a_positive_number_or_minus_one(text, rate):
+    value, problem = ES_INDEX_THROTTLING_RATE.decode(text)
+    assert (value, problem is None) == (rate or ES_INDEX_THROTTLING_RATE.value, rate is not None)

@@ -18,6 +18,7 @@ from catalog.core.settings import (
 )
 from catalog.dags.common.secrets import mask
 from catalog.dags.common.variables import quietly
+from catalog.dags.operators.watcher import failed_tasks
 from catalog.notifications.delivery import connection_id, reason_not_to_send
 from catalog.notifications.lengths import shortened
 from catalog.notifications.messages import Message, Origin, escaped, run_problem, run_url, task_failure
@@ -25,6 +26,7 @@ from catalog.notifications.messages import Message, Origin, escaped, run_problem
 log = logging.getLogger(__name__)
 TIMEOUT = 20  # seconds
 DIGEST = "daily_digest"  # the DAG that sends the collected reports
+MOST_NAMED = 10  # failed tasks
 FALLBACK = 10_000  # characters of the text for clients that show no blocks
 
 
@@ -189,6 +191,31 @@ def notify(
     )
     send(message)
     return message.text
+
+
+def notify_end(
+    title: str,
+    sender: str,
+    summary: str,
+    *,
+    fields: Mapping[str, object] | None = None,
+    lines: Sequence[str] = (),
+    completion: bool = True,
+) -> str:
+    """Report the end of a run, whatever happened before; name the tasks that have failed.
+
+    Raises:
+        UpstreamFailed: Some have. The report has failed then, too, so that whoever clears the failed tasks of
+            the run gets it again.
+    """
+    failed = failed_tasks()
+    if not failed:
+        return notify(title, sender, summary, fields=fields, lines=lines, completion=completion)
+    more = f" and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
+    missing = f"{', '.join(failed[:MOST_NAMED])}{more}"
+    line = f"  - *not done*: {escaped(missing)}; clear the failed tasks to resume"
+    notify(f"{title}: not complete", sender, summary, fields=fields, lines=[*lines, line])
+    raise UpstreamFailed(f"not done: {missing}. This task reports again after they have been cleared.")
 
 
 def _webhook(conn_id: str) -> Any:

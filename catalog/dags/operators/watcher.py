@@ -5,10 +5,11 @@ leave a run successful although a task failed. See "Watcher pattern" in Airflow'
 tests and trigger rules.
 """
 
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 WATCHER = "watcher"
+_FAILED = ("failed", "upstream_failed")
 
 
 @task(task_id=WATCHER, trigger_rule="one_failed", retries=0, on_failure_callback=[])
@@ -21,3 +22,11 @@ def watch(dag: DAG) -> None:
     """Add a watcher to a DAG of several tasks. The last task of a DAG with one task decides by itself."""
     if len(tasks := list(dag.tasks)) > 1:
         tasks >> watcher()
+
+
+def failed_tasks() -> list[str]:
+    """Return the tasks of the current run that failed or could not start; mapped ones with their index."""
+    context = get_current_context()
+    run, ti = context["dag_run"], context["ti"]
+    states = ti.get_task_states(run.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
+    return sorted(name for name, state in states.items() if str(state) in _FAILED and name != WATCHER)

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from contextlib import suppress
 
 import psycopg
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from catalog.cleaning.job import CleaningJob
 from catalog.cleaning.licenses import NO_LICENSE
 from catalog.cleaning.meta_data import object_of
+from catalog.cleaning.rule import UNSTORABLE
 from catalog.cleaning.rules import RULES
 from catalog.cleaning.survey import survey
 from catalog.cleaning.tags import NO_ACCURACY
@@ -110,6 +112,7 @@ def stored(connection, media, key):
         ("tags", {"tags": [{"name": " a ", "provider": "p", "accuracy": "high"}]}, {}),
         ("tags", {"tags": [{"name": " a ", "provider": "p", "accuracy": True}]}, {}),
         ("tags", {"tags": [{"name": " a ", "provider": "p", "lang": "en"}]}, {}),
+        ("tags", {"tags": [{"name": " a ", "provider": "p", "accuracy": "1_0"}]}, {}),
         (
             "meta_data",
             {"meta_data": '{"views": 5, "license_url": "x"}'},
@@ -119,6 +122,7 @@ def stored(connection, media, key):
         ("meta_data", {"meta_data": {"a": True, "b": [1.5]}}, {"meta_data": {"a": "True", "b": ["1.5"]}}),
         ("meta_data", {"meta_data": {"a": 10**200}}, {"meta_data": {"a": "1" + "0" * 200}}),
         ("meta_data", {"meta_data": "text"}, {}),
+        ("meta_data", {"meta_data": '{"a": 90071992547409.923}'}, {"meta_data": {"a": "90071992547409.923"}}),
         ("meta_data", {"meta_data": {"a": 1, "a ": 2}}, {}),
         ("meta_data", {"meta_data": {"day": "0000-00-00", "a": 1}}, {}),
         ("licenses", {"license": "BY", "license_version": "4"}, {"license": "by", "license_version": "4.0"}),
@@ -187,6 +191,10 @@ def test_a_value(dsn, catalog, rule, raw, expected):
         ("tags", {"tags": ["a"], "provider": None}, "a tag without a provider, of a record without one"),
         ("meta_data", {"meta_data": 5}, "meta_data that is no object"),
         ("meta_data", {"meta_data": {"day": "0000-00-00"}}, "meta_data holds a date of zeros"),
+        ("meta_data", {"meta_data": '{"a": Infinity}'}, "meta_data that is no object"),
+        ("licenses", {"meta_data": r'{"a": "\ud800"}'}, f"meta_data: {UNSTORABLE}"),
+        ("licenses", {"meta_data": r'{"\u0000": ""}'}, f"meta_data: {UNSTORABLE}"),
+        ("licenses", {"meta_data": '{"a": NaN}'}, "meta_data that is no object"),
         ("licenses", {"license": "gpl"}, "a license that Creative Commons does not have"),
         ("licenses", {"license": "by-sa"}, "a license_url of another license"),
         ("licenses", {"meta_data": {"license_url": "https://x.org"}}, NO_LICENSE),
@@ -225,6 +233,13 @@ SCALAR = st.one_of(st.none(), st.booleans(), st.integers(-5, 10**6), st.sampled_
 ANY_JSON = st.recursive(
     SCALAR, lambda c: st.one_of(st.lists(c, max_size=3), st.dictionaries(TEXT, c, max_size=3)), max_leaves=5
 )
+# JSON in a string may hold what PostgreSQL refuses: lone surrogates, NUL, NaN.
+INNER_TEXT = st.one_of(TEXT, st.sampled_from(["\ud800", "a\0", "\udc80b"]))
+INNER_SCALAR = st.one_of(SCALAR, INNER_TEXT, st.floats())
+INNER_JSON = st.one_of(
+    st.dictionaries(INNER_TEXT, INNER_SCALAR, max_size=3),
+    st.lists(st.fixed_dictionaries({"name": INNER_TEXT, "provider": INNER_TEXT}), max_size=3),
+).map(json.dumps)
 TAG = st.one_of(
     SCALAR,
     st.fixed_dictionaries(
@@ -249,8 +264,8 @@ RAW = st.fixed_dictionaries(
     optional={
         "title": TEXT,
         "creator": TEXT,
-        "tags": st.one_of(st.lists(TAG, max_size=4), ANY_JSON),
-        "meta_data": st.one_of(st.dictionaries(TEXT, ANY_JSON, max_size=4), ANY_JSON),
+        "tags": st.one_of(st.lists(TAG, max_size=4), ANY_JSON, INNER_JSON),
+        "meta_data": st.one_of(st.dictionaries(TEXT, ANY_JSON, max_size=4), ANY_JSON, INNER_JSON),
         "url": URL,
         "foreign_landing_url": URL,
         "thumbnail": URL,
@@ -299,6 +314,9 @@ def written(raw):
     raw = dict(raw)
     if "meta_data" in raw:
         raw["meta_data"] = object_of(json.dumps(raw["meta_data"]))
+    if isinstance(raw.get("tags"), str):
+        with suppress(ValueError):
+            raw["tags"] = json.loads(raw["tags"])
     if isinstance(raw.get("tags"), dict):
         raw["tags"] = [raw["tags"]]
     record = Image(
