@@ -12,6 +12,7 @@ from elasticsearch import NotFoundError
 
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
+from catalog.data_refresh.identity import preflight_prefix
 from catalog.data_refresh.mapping import index_body
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.templates import nested, unwanted_settings
@@ -67,7 +68,7 @@ def rehearse(engine: Indexes, media_type: MediaType, body: Mapping[str, Any]) ->
     Raises:
         Fatal: The engine refuses them; the message is the engine's.
     """
-    scratch = f"{media_type}-preflight-{uuid4().hex}"
+    scratch = f"{preflight_prefix(media_type)}{uuid4().hex}"
     try:
         engine.create(scratch, body)
     finally:

@@ -11,7 +11,8 @@ from catalog.core.errors import Fatal
 
 FILTERED_SUFFIX = "-filtered"  # of aliases and indexes without sensitive media
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,199}")
-WAY_OUT = "clear create_index (of a filtered index: create_filtered_index) and all tasks after it"
+_STRAY = re.compile(NAME.pattern + r"\.[0-9a-f]{12}")
+WAY_OUT = "clear the task that creates the index, and all tasks after it"
 
 
 class IndexIdentity(msgspec.Struct, frozen=True):
@@ -65,8 +66,22 @@ def writer_name(index: str) -> str:
     return f"{index}.{uuid4().hex[:12]}"
 
 
+def is_stray(index: str) -> bool:
+    """Return whether an index has the name of a private alias.
+
+    The engine creates it when an index is deleted while another one is copied into it; `require_alias` is
+    checked at the beginning only.
+    """
+    return bool(_STRAY.fullmatch(index))
+
+
 def is_private(alias: str, index: str) -> bool:
     return alias.startswith(f"{index}.")
+
+
+def preflight_prefix(media_type: str) -> str:
+    """Return how the names of indexes begin that only checks create, and delete."""
+    return f"{media_type}-preflight-"
 
 
 def filtered_name(name: str) -> str:

@@ -14,7 +14,7 @@ from catalog.core.media import MediaType
 from catalog.data_refresh.bulk import BulkSender, index_action
 from catalog.data_refresh.client import ask
 from catalog.data_refresh.filtered import FilteredIndex
-from catalog.data_refresh.identity import filtered_name
+from catalog.data_refresh.identity import filtered_name, preflight_prefix
 from catalog.data_refresh.mapping import index_body, index_meta
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.sensitive import FIELDS, sensitive_groups
@@ -80,7 +80,7 @@ def preflight_search(
         except Fatal as error:  # some blocks prevent even reading the metadata
             found = [f"the alias {alias}: {error}"]
         problems += found
-    scratch = f"{media_type}-preflight-{uuid4().hex}"
+    scratch = f"{preflight_prefix(media_type)}{uuid4().hex}"
     body = index_body(media_type, index_meta(media_type, dag_id, run_id, DEFAULT), shards)
     # Problems that are found without creating an index.
     before = [*_allocation(indexes, replicas), *foreseen(indexes.client, scratch)]

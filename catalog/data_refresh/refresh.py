@@ -14,6 +14,7 @@ from catalog.core.errors import Refused
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.basis import Basis
+from catalog.data_refresh.identity import WAY_OUT
 from catalog.database.turns import Turn
 
 Stage = Literal["working", "tables", "promoted"]
@@ -140,7 +141,7 @@ class Refresh(msgspec.Struct, frozen=True):
     def made(self, index: str) -> Made:
         """Return the index that this refresh created. Raises Refused if it has not created it."""
         if not (made := self.indexes.get(index)):
-            raise Refused(f"this refresh has not made {index}; clear create_index and all tasks after it.")
+            raise Refused(f"this refresh has not made {index}; {WAY_OUT}.")
         return made
 
     def counted(self, index: str) -> int:

@@ -64,7 +64,11 @@ def reindex(
         )
         started(task)
     found = wait_for(indexes, task, should_stop, progress)
-    indexes.require(destination, target.uuid)
+    try:
+        indexes.require(destination, target.uuid)
+    except Fatal:
+        indexes.delete([target.writer])  # the engine makes an index of that name if the other is deleted
+        raise
     response = found.get("response", {})
     if problem := found.get("error") or response.get("failures") or response.get("canceled"):
         failures = response.get("failures") or []

@@ -16,7 +16,15 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 from catalog.core.errors import Fatal, Retry
 from catalog.core.media import MediaType
 from catalog.data_refresh.client import ask, may_pass, whole
-from catalog.data_refresh.identity import NAME, WAY_OUT, IndexIdentity, identity_of, public, writer_name
+from catalog.data_refresh.identity import (
+    NAME,
+    WAY_OUT,
+    IndexIdentity,
+    identity_of,
+    is_stray,
+    public,
+    writer_name,
+)
 from catalog.data_refresh.templates import mapping_problems, template_problems
 
 
@@ -310,7 +318,7 @@ class Indexes:
             after = hits[-1]["sort"]
 
     def orphans(self, made_by: Iterable[str], media_type: MediaType, kept: Collection[str] = ()) -> list[str]:
-        """Return the names of indexes without an alias that DAGs have left.
+        """Return the names of indexes without an alias that DAGs have left, strays of any DAG included.
 
         Args:
             made_by: Ids of the DAGs that created them.
@@ -323,7 +331,9 @@ class Indexes:
         return sorted(
             i.name
             for i in indexes
-            if i.dag_id in wanted and i.uuid not in kept and not public(i.aliases, i.name)
+            if (i.dag_id in wanted or is_stray(i.name))
+            and i.uuid not in kept
+            and not public(i.aliases, i.name)
         )
 
 

@@ -28,7 +28,7 @@ from catalog.dags.groups.indexing import (
     rehearse,
 )
 from catalog.dags.operators.slack import notify
-from catalog.data_refresh.identity import FILTERED_SUFFIX, is_filtered
+from catalog.data_refresh.identity import FILTERED_SUFFIX, is_filtered, is_stray, preflight_prefix
 from catalog.data_refresh.refresh import EVER, Copy, Plan
 
 _SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END
@@ -86,11 +86,15 @@ def begin_copy(
             raise Refused(f"origin: the documents of {index} are of {there}, not of {media_type}.")
         if is_whole(found.uuid) is False:
             raise Refused(f"origin: {index} was never complete, or belongs to tables that are not live.")
-        if suffix and is_filtered(suffix):
-            raise Refused("index_suffix: leave out -filtered; it is added if the origin is a filtered index.")
         name = f"{media_type}-{suffix or f'{number}-{uuid4().hex[:12]}'}"
+        if is_filtered(name):
+            raise Refused("index_suffix: leave out filtered; it is added if the origin is a filtered index.")
+        if name.startswith(preflight_prefix(media_type)):
+            raise Refused("index_suffix: indexes of checks, which are deleted, begin with preflight-.")
         name += FILTERED_SUFFIX if is_filtered(index) else ""
         delete_incomplete(environment, media_type)
+        if behind := engine.resolve_alias(name):
+            raise Refused(f"index_suffix: {name} is an alias, of {behind}; choose another suffix.")
         if engine.exists(name):
             raise Refused(f"index_suffix: {name} exists already; delete it, or choose another suffix.")
         return Plan(
@@ -119,7 +123,8 @@ def delete_incomplete(environment: Environment, media_type: MediaType) -> list[s
     return engine.delete(
         name
         for name, index in found.items()
-        if index and (name.startswith(f"{media_type}-preflight-") or is_whole(index.uuid) is False)
+        if index
+        and (name.startswith(preflight_prefix(media_type)) or is_stray(name) or is_whole(index.uuid) is False)
     )
 
 

@@ -71,6 +71,29 @@ def test_a_copy_goes_on_where_it_was_stopped(search):
     assert job(search, **keep(state)).run() == (60, before)  # killed before it could report
 
 
+def test_an_index_that_is_deleted_while_it_is_filled_leaves_nothing(search):
+    """The engine goes on, and creates an index of the alias that it was told to write to."""
+    titled(search, [f"t{n}" for n in range(3000)])
+    made: list[str] = []
+
+    def delete(done):
+        if done and search.exists("image-b"):
+            search.client.indices.delete(index="image-b")
+        made[:] = search.client.indices.get(index="image-b*").body
+
+    with pytest.raises(Fatal, match="image-b is missing: clear the task that creates the index"):
+        job(search, per_second=1500, progress=delete).run()
+    assert made
+    assert list(search.client.indices.get(index="image-*").body) == ["image-a"]
+
+
+def test_strays_are_orphans_of_any_dag(search):
+    titled(search, ["a"])
+    search.client.indices.create(index="image-b.0123456789ab")
+    search.client.indices.create(index="image-b.somebodys")
+    assert search.orphans(["no_dag"], "image") == ["image-b.0123456789ab"]
+
+
 def test_another_query_or_origin_begins_again(search):
     titled(search, ["red", "blue"])
     state: Progress = {}
