@@ -22,7 +22,7 @@ class CleaningJob(ComputedUpdate):
     """
 
     updates = "a rule"
-    correct = "Clear this task to resume."
+    correct = ""
 
     def __init__(
         self,

@@ -14,8 +14,9 @@ A value that cannot be cleaned without losing something is counted under its rea
 does not exist or contradicts its URL, a URL that another record has, a tag with other keys, a title that may
 have been encoded twice. The report has the counts, the logs of the tasks name a few records for each reason.
 
-After a failure, a kill or a deployment, clear the failed task: it resumes where it stopped. A second run
-changes nothing.
+After a failure, a kill or a deployment, clear the failed tasks: a rule resumes where it stopped, and the
+report, which fails with them, has the numbers of all rules then. A second run changes nothing, unless the
+first one has changed the URL that a record was to get.
 """
 
 import json

@@ -369,7 +369,7 @@ class Selection:
             time.sleep(self._pause)
         raise Retry(
             f"{progress.waiting:,} rows stayed locked by other sessions in {PASSES} passes; "
-            "all other rows are done. Clear this task to resume."
+            "all other rows are done."
         )
 
     def _stop_if_asked(self, progress: Progress) -> None:
@@ -393,10 +393,7 @@ class Selection:
         except errors.QueryCanceled:
             kept = "Rows that were changed stay changed."
             if time.monotonic() - began < int(seconds * 1000) / 1000:
-                raise Fatal(
-                    f"{what} was cancelled by another session (pg_cancel_backend). {kept} "
-                    "Clear this task to resume."
-                ) from None
+                raise Fatal(f"{what} was cancelled by another session (pg_cancel_backend). {kept}") from None
             raise Fatal(f"{what} took longer than {seconds:g} s; {advice or self.too_long}. {kept}") from None
 
     def _set_timeout(self, seconds: float) -> None:

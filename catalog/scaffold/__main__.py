@@ -137,12 +137,15 @@ def guesses(shape: Shape, media: Sequence[MediaType]) -> list[str]:
     paging, fields = shape.paging, shape.fields
     given = {n: v for n, v in msgspec.structs.asdict(paging).items() if v and v != getattr(Paging(), n)}
     given.pop("kind", None)
+    doubt = given.pop("doubt", None)
     pages = ", ".join(f"{name} {value}" for name, value in given.items())
     known = [name for name, value in msgspec.structs.asdict(fields).items() if value]
     unneeded = {"tag_name", "medium", "license_is_name", "license_version", "size"}
     unneeded |= {"width", "height"} if "image" not in media or fields.size else set()
     unneeded |= {"duration"} if "audio" not in media else set()
     absent = [name for name in Fields.__struct_fields__ if name not in (*known, *unneeded)]
+    absent += [] if paging.total else ["the number of items (`total`), against which a pull is checked"]
+    absent += [doubt] if doubt else []
     return [
         f"pages: {paging.kind}, {pages or 'by number'}",
         f"found: {', '.join(known)}",

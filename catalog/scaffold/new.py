@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from catalog import provider_api
 from catalog.core.media import MediaType
 from catalog.ingestion.provider import FOLDER, provider_classes, provider_names
 from catalog.ingestion.transport import host_of
@@ -47,6 +48,11 @@ class NewProvider(msgspec.Struct, frozen=True):
             return (
                 f"the name {self.title!r} becomes {self.name!r}, which is not a valid name: use "
                 "2 to 40 letters, digits and spaces"
+            )
+        if self.class_name in provider_api.__all__:
+            return (
+                f"the name {self.title!r} becomes the class {self.class_name}, which provider files import; "
+                "add a word to it"
             )
         if self.name in provider_names() or (FOLDER / self.name).exists():
             return f"the provider {self.name} exists already: {FOLDER / self.name}"

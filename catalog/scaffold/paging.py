@@ -29,7 +29,7 @@ _MORE = re.compile(r"has.?(?:more|next)(?:.?page)?|more", re.IGNORECASE)
 
 
 class Paging(msgspec.Struct):
-    """How the pages of an API are read; the fields are those of the paginators."""
+    """How the pages of an API are read; the fields are those of the paginators, and `doubt` for people."""
 
     kind: Kind = "Counted"
     items: str = "results"
@@ -42,6 +42,7 @@ class Paging(msgspec.Struct):
     total: str | None = None
     beside: dict[str, str] = {}
     repeated: str | None = None  # path of the page's own number
+    doubt: str | None = None  # why `param` may be wrong
 
 
 class Address(msgspec.Struct):
@@ -54,6 +55,7 @@ class Address(msgspec.Struct):
         secrets: Names of parameters that seem to be keys; their values are not kept.
         query: Names of the parameters in the query.
         posted: The list is requested by POST; all other parameters are sent as JSON in its body.
+        nested: Paths of what may name the page within other objects of the body.
     """
 
     endpoint: str
@@ -62,6 +64,7 @@ class Address(msgspec.Struct):
     secrets: list[str]
     query: tuple[str, ...] = ()
     posted: bool = False
+    nested: tuple[str, ...] = ()
 
     def body(self, param: str) -> tuple[str, ...]:
         """Return the names of the parameters that are sent in the body.
@@ -86,13 +89,21 @@ def address(url: str, body: JsonObject | None = None) -> Address:
     paging = {
         name: value
         for name, value in asked.items()
-        if name not in secrets
-        and (_PAGE.fullmatch(name) or _OFFSET.fullmatch(name))
-        and as_count(value) is not None
+        if name not in secrets and _counts(name) and as_count(value) is not None
     }
     params = {name: value for name, value in asked.items() if name not in paging and name not in secrets}
     in_query = tuple(name for name in query if name not in (body or {}))
-    return Address(url.partition("?")[0], params, paging, secrets, in_query, body is not None)
+    nested = tuple(
+        path
+        for path, value in beside(body or {}, "")
+        if len(steps(path)) > 1 and _counts(steps(path)[-1]) and as_count(value) is not None
+    )
+    return Address(url.partition("?")[0], params, paging, secrets, in_query, body is not None, nested)
+
+
+def _counts(name: str) -> bool:
+    """Return whether a parameter has the name of a page's number or offset."""
+    return bool(_PAGE.fullmatch(name) or _OFFSET.fullmatch(name))
 
 
 def items_path(body: Json) -> str | None:
@@ -144,7 +155,15 @@ def _number(found: Paging, url: Address, scalars: JsonObject, listed: int) -> No
         for path, value in scalars.items()
         if as_count(value) is not None and _OFFSET.fullmatch(steps(path)[-1])
     )
-    found.param, first = next(iter(url.paging.items()), None) or next(repeated, ("page", 1))
+    stated = next(iter(url.paging.items()), None) or next(repeated, None)
+    if stated is None:
+        found.doubt = "the parameter that names the page, for which `page` is assumed" + (
+            f". It may be `{url.nested[0]}`, but no paginator counts in an object of the body: write a "
+            "Paginator of its own"
+            if url.nested
+            else ""
+        )
+    found.param, first = stated or ("page", 1)
     if _OFFSET.fullmatch(found.param):
         asked = (as_count(value) for name, value in url.params.items() if _SIZE.fullmatch(name))
         found.first, found.step, found.pages = 0, max(2, next(filter(None, asked), listed)), None
@@ -157,8 +176,10 @@ def _named(pattern: re.Pattern[str], path: str) -> bool:
 
 
 def _name(path: str) -> str:
-    """Return the last key of a path, without a namespace: `nextLink` of `@odata.nextLink`."""
-    return re.split("[.:]", steps(path)[-1])[-1]
+    """Return the last telling key of a path: `total` of `total.value`, `nextLink` of `@odata.nextLink`."""
+    keys = steps(path)
+    last = keys[-2] if len(keys) > 1 and keys[-1] == "value" else keys[-1]
+    return re.split("[.:]", last)[-1]
 
 
 def beside(body: Json, items: str, path: str = "", depth: int = 4) -> Iterator[tuple[str, Json]]:

@@ -22,9 +22,10 @@ from catalog.ingestion.pull import Pull
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.mutants.trial import copy_tree
 from catalog.provider_api import Audio, Counted, Image, Links, Provider, Tokens
-from catalog.scaffold.__main__ import posted, write
+from catalog.scaffold.__main__ import guesses, posted, write
 from catalog.scaffold.made_up import KEPT, MadeUp, words
 from catalog.scaffold.new import NewProvider
+from catalog.scaffold.paging import address, paging_of
 from catalog.tests.providers.mapped import record_of
 from catalog.tests.values import present
 
@@ -243,6 +244,24 @@ def test_an_api_that_is_searched_by_post(kind, url, body, sent, params, tmp_path
     assert (counts.written, counts.skipped) == (2, {"no license": 1, "no identifier": 1})
 
 
+def test_a_page_that_is_named_within_the_body_is_left_to_a_person(tmp_path):
+    """No paginator counts there, so the guess is named as one, and so is a missing total."""
+    page = {"found": [{"id": 1, "rights": CC_BY, "file": "https://x.org/a.jpg"}]}
+    (tmp_path / "page.json").write_bytes(orjson.dumps(page))
+    body = {"query": "x", "paging": {"page": 1, "size": 2}}
+    shape = write(made(), tmp_path / "made_up_museum", [tmp_path / "page.json"], body)
+    assert "It may be `paging.page`, but no paginator counts in an object" in present(shape.paging.doubt)
+    lines = "\n".join(guesses(shape, ("image",)))
+    assert present(shape.paging.doubt) in lines
+    assert "the number of items (`total`)" in lines
+
+
+def test_a_total_of_elasticsearch_is_found():
+    url = address(f"{URL}?page=1")
+    found = paging_of([{"hits": {"total": {"value": 7, "relation": "eq"}, "hits": [{"a": 1}]}}], url)
+    assert (found.items, found.total, found.doubt) == ("hits.hits", "hits.total.value", None)
+
+
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
@@ -425,6 +444,8 @@ def test_a_new_provider_passes_the_linter_and_the_formatter(media, tmp_path):
         ("9 lives", "https://example.org", "which is not a valid name"),
         ("Fine", "example.org/api", "is not the URL of an API"),
         ("x" * 50, "https://example.org", "2 to 40 letters, digits and spaces"),
+        ("Image", "https://example.org", "the class Image, which provider files import"),
+        ("tokens", "https://example.org", "the class Tokens, which provider files import"),
     ],
 )
 def test_an_impossible_provider_is_refused(title, url, problem):
