@@ -54,8 +54,9 @@ from catalog.links.estimate import sample_size
 from catalog.links.pauses import Pauses, PauseTable
 from catalog.links.plan import Survey, plan, providers
 from catalog.links.report import lines, sentence
+from catalog.links.slots import SharedSlots
 from catalog.links.survey import check_links
-from catalog.links.web import Checker, Web, shared_throttles
+from catalog.links.web import Checker, Web
 
 log = logging.getLogger(__name__)
 SENDER = "Link Check"
@@ -207,10 +208,7 @@ def _checker(connect: Callable[[], Connection], pauses: Pauses) -> Callable[[str
     agent = user_agent(value_of(CONTACT_EMAIL))
     private_hosts: list[str] = value_of(LINK_CHECK_PRIVATE_HOSTS)
     web = Web(
-        shared_throttles(connect, value_of(LINK_CHECK_RATE)),
-        user_agent=agent,
-        paused=pauses.left,
-        private_hosts=private_hosts,
+        SharedSlots(connect, value_of(LINK_CHECK_RATE), pauses), user_agent=agent, private_hosts=private_hosts
     )
     return Checker(web, agent.partition("/")[0]).check
 

@@ -19,7 +19,7 @@ from catalog.links.answers import INVALID, PRIVATE, ROBOTS, SLOW_ROBOTS
 from catalog.links.estimate import Estimate, wilson
 from catalog.links.pauses import FORGOTTEN
 from catalog.links.plan import Survey
-from catalog.links.web import SLOTS
+from catalog.links.slots import SLOTS
 from catalog.loading.load import lock_provider
 
 log = logging.getLogger(__name__)

@@ -134,15 +134,14 @@ def checker(
     """Return a checker that may reach this machine, with a rate per host by the clock."""
     clock = clock or Clock()
 
-    def throttle(host: str, least: float) -> LocalThrottle:
-        rate = Rate(per_second=min(per_second, 1 / least) if least else per_second)
-        return LocalThrottle(rate, clock.time, clock.sleep)
+    throttles: dict[str, tuple[float, LocalThrottle]] = {}
 
-    web = Web(
-        throttle,
-        user_agent=f"{AGENT}/1.0",
-        paused=paused,
-        private_hosts=("127.0.0.1", "localhost"),
-        timeout=timeout,
-    )
+    def slot(host: str, least: float) -> float:
+        if host not in throttles or throttles[host][0] != least:
+            rate = Rate(per_second=min(per_second, 1 / least) if least else per_second)
+            throttles[host] = least, LocalThrottle(rate, clock.time, clock.sleep)
+        throttles[host][1].wait()
+        return paused(host)
+
+    web = Web(slot, user_agent=f"{AGENT}/1.0", private_hosts=("127.0.0.1", "localhost"), timeout=timeout)
     return Checker(web, AGENT, clock.time)

@@ -6,10 +6,9 @@ from itertools import pairwise
 import pytest
 import requests
 
-from catalog.ingestion.rate import NoThrottle
 from catalog.links import answers
 from catalog.links.answers import Verdict, judge
-from catalog.links.web import LONGEST_DELAY, Checker, Web, _reason, shared_throttles
+from catalog.links.web import LONGEST_DELAY, Checker, Web, _reason
 from catalog.tests.links.site import AGENT, CLOSED, MISSING, THERE, Clock, Reply, checker, site
 
 pytestmark = pytest.mark.enable_socket
@@ -153,7 +152,7 @@ def test_what_is_no_url(url):
 
 def test_without_the_setting_no_private_address_is_reached():
     with site(by_method(THERE)) as server:
-        web = Web(lambda host, least: NoThrottle(), user_agent=AGENT)
+        web = Web(lambda host, least: 0.0, user_agent=AGENT)
         for host in ("127.0.0.1", "localhost"):
             assert Checker(web, AGENT).check(server.url("/a", host)).reason == answers.PRIVATE
         assert server.requests == []
@@ -265,17 +264,3 @@ def test_a_host_whose_robots_txt_asks_for_long_pauses_is_not_checked(rule):
 )
 def test_sizes(headers, size):
     assert judge(200, headers, None) == Verdict("there", None, 200, size=size)
-
-
-@pytest.mark.database
-def test_tasks_share_the_rate_of_a_host(catalog):
-    """Each request takes a slot of its host in the database, whichever task sends it."""
-    waits: list[float] = []
-    for _ in range(2):
-        throttle = shared_throttles(lambda: catalog, 0.5, waits.append)("a.example", 0)
-        for _ in range(5):
-            throttle.wait()
-    assert all(later - earlier > 1.5 for earlier, later in pairwise(waits))
-    assert waits[-1] > 17
-    keys = "select key from rate_limit"
-    assert catalog.execute(keys).fetchall() == [("links of a.example",)]
