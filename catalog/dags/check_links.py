@@ -49,7 +49,7 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify
 from catalog.ingestion.client import user_agent
 from catalog.links.answers import Verdict
-from catalog.links.conclude import conclude, forget
+from catalog.links.conclude import conclude, follow_renamed, forget
 from catalog.links.estimate import sample_size
 from catalog.links.pauses import Pauses, PauseTable
 from catalog.links.plan import Survey, plan, providers
@@ -172,6 +172,7 @@ def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, An
     with catalog_connection(autocommit=True) as connection:
         forget(connection, _now())
         known = providers(connection)
+        follow_renamed(connection, known)
     wanted = params["provider"]
     if wanted and wanted not in {name for _, name in known}:
         raise AirflowFailException(

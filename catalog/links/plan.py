@@ -237,13 +237,22 @@ def _suspects(connection: Connection, survey: Survey, now: datetime, most: int) 
 
 
 def _removed(connection: Connection, survey: Survey, most: int) -> list[Row]:
-    """Return records that were removed, those that were not checked for longest first."""
+    """Return records that were removed, those that were not checked for longest first.
+
+    The removals are read in this order, and only as many as necessary.
+    """
     query = sql.SQL("""
         select m.identifier, m.url, m.filesize
-          from link_removal r join {table} m on m.identifier = r.identifier and m.url = r.url
-         where m.provider = %(provider)s and r.media_type = %(media)s and r.ended_on is null
-         order by (select max(checked_on) from link_check c
-                    where c.media_type = r.media_type and c.identifier = r.identifier) nulls first
+          from (
+            select identifier, url from link_removal
+             where provider = %(provider)s and media_type = %(media)s and ended_on is null
+             order by checked_on nulls first
+          ) r
+         cross join lateral (
+            select * from {table} m
+             where m.identifier = r.identifier and m.url = r.url and m.provider = %(provider)s
+             limit 1
+         ) m
          limit %(most)s
     """).format(**survey.names)
     return connection.execute(query, {**survey.key, "most": most}).fetchall()

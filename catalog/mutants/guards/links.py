@@ -123,8 +123,8 @@ GUARDS = (
         holds="To judge a slice costs as much as the slice, not as all removals of its provider.",
         row=36,
         file="catalog/links/conclude.py",
-        find=" and provider = %(provider)s and %(slice)s = 0\n",
-        replace=" and provider = %(provider)s\n",
+        find=" and ended_on is null and %(slice)s = 0\n",
+        replace=" and ended_on is null\n",
         tests=(f"{CONCLUDE}::test_judging_a_slice_reads_only_removals_of_its_records",),
     ),
     Guard(
