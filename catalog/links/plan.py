@@ -28,6 +28,7 @@ SEARCHED = 20_000  # records of a provider among which controls are looked for
 KNOWN = 40  # earlier answers of a host among which controls are chosen
 MOST_OF_SLICE = 1_000_000  # records; a task holds the links of a slice in memory
 SUSPECT_FOR = timedelta(days=120)  # after it was last found to be gone
+READ = 5_000  # rows that are read at once
 _BATCH = 5_000  # rows that are written at once
 # Condition of the rows of a survey; its values are those of `Survey.key`.
 OF_SURVEY = sql.SQL(
@@ -197,6 +198,7 @@ def _slice(connection: Connection, survey: Survey, *, removed: bool) -> Iterable
            and md5(foreign_identifier) < %(end)s and removed_from_source = %(removed)s
     """).format(**survey.names)
     with connection.cursor("links_of_slice") as cursor:
+        cursor.itersize = READ
         cursor.execute(query, {**survey.key, "first": first, "end": end, "removed": removed})
         for number, row in enumerate(cursor):
             if number == MOST_OF_SLICE:

@@ -1,8 +1,9 @@
 """The checks of a survey: those that are planned and not done, then those of controls."""
 
 import logging
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from catalog.core.errors import Later
 from catalog.core.session import Connection
 from catalog.links.answers import Verdict
 from catalog.links.pauses import Pauses
-from catalog.links.plan import Survey, add_controls
+from catalog.links.plan import READ, Survey, add_controls
 from catalog.links.visits import Link, OnlyPauses, Visits
 
 log = logging.getLogger(__name__)
@@ -135,8 +136,11 @@ def _numbers(connection: Connection, survey: Survey) -> tuple[int, int]:
     return (row[0], row[1]) if row else (0, 0)
 
 
-def _left(connection: Connection, survey: Survey) -> list[Link]:
+def _left(connection: Connection, survey: Survey) -> Iterator[Link]:
     query = sql.SQL(
         "select number, url, host from link_check where checked_on is null and {of_survey} order by number"
     ).format(**survey.names)
-    return [Link(*row) for row in connection.execute(query, survey.key)]
+    with connection.transaction(), connection.cursor("links_left") as cursor:
+        cursor.itersize = READ
+        for number, url, host in cursor.execute(query, survey.key):
+            yield Link(number, url, sys.intern(host))  # one string for all links of a host

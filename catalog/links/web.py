@@ -7,6 +7,7 @@ followed one by one, so that each hop meets the same rules.
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import urlsplit
 
@@ -29,6 +30,7 @@ ROBOTS_KEPT = 86_400.0  # seconds for which robots.txt is not read again
 LONGEST_DELAY = 60.0  # seconds between two requests; a host that asks for more is not checked
 # Hosts to which a connection stays open; a new one for each request would cost both sides more.
 KEPT_HOSTS = 250
+SHORT = 16 << 10  # bytes of a body that are read to keep a connection
 FIRST_BYTE = {"Range": "bytes=0-0"}
 # After these answers to HEAD, a GET would say nothing else, or is not welcome.
 FINAL = frozenset(
@@ -148,6 +150,7 @@ class Web:
         ):
             target = session.redirect(response)
             body = b"" if target else _begin(response, read)
+            _finish(response)
             return Answer(response.status_code, CaseInsensitiveDict(response.headers), target, body)
 
     def _turn(self, host: str) -> threading.Lock:
@@ -171,6 +174,15 @@ def _begin(response: requests.Response, size: int) -> bytes:
         parts.append(chunk)
         size -= len(chunk)
     return b"".join(parts)
+
+
+def _finish(response: requests.Response) -> None:
+    """Read the rest of a body if it is short: a connection with unread bytes is closed, not used again."""
+    length = response.headers.get("content-length", "")
+    short = length.isascii() and length.isdigit() and len(length) < 6 and int(length) <= SHORT
+    if response.request.method == "HEAD" or short:
+        with suppress(*LIBRARY_ERRORS):
+            response.raw.read(SHORT, decode_content=False)
 
 
 def _reason(error: BaseException) -> str:

@@ -24,6 +24,15 @@ GUARDS = (
         tests=(f"{WEB}::test_robots_txt_is_obeyed_on_each_hop",),
     ),
     Guard(
+        name="links-keep-connections-open",
+        holds="A task that visits many hosts in turn does not connect anew for each request.",
+        row=36,
+        file="catalog/links/web.py",
+        find="Transport(private_hosts, kept_hosts=KEPT_HOSTS)",
+        replace="Transport(private_hosts)",
+        tests=(f"{WEB}::test_connections_to_many_hosts_stay_open",),
+    ),
+    Guard(
         name="links-wait-as-long-as-the-host-asks",
         holds="A host is not asked before its Retry-After is over.",
         row=36,

@@ -58,11 +58,13 @@ class Site(msgspec.Struct):
         port: Its port.
         answers: Its answers, which tests replace.
         requests: Moment, host, method and path of each request.
+        connections: Number of connections.
     """
 
     port: int
     answers: Answers
     requests: list[tuple[float, str, str, str]] = []
+    connections: int = 0
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{path}"
@@ -80,6 +82,10 @@ def site(answers: Answers, clock: Clock | None = None) -> Iterator[Site]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = -1  # headers and body in one packet
+
+        def setup(self) -> None:
+            running.connections += 1
+            super().setup()
 
         def log_message(self, *args: object) -> None:
             pass

@@ -1,6 +1,7 @@
 """What a check makes of the answers of a server."""
 
 import socket
+from contextlib import ExitStack
 from itertools import pairwise
 
 import pytest
@@ -38,7 +39,7 @@ def test_there_with_its_size():
     "head",
     [
         CLOSED,
-        Reply(200, {"Content-Type": "image/jpeg"}, after=1.0),
+        Reply(200, {"Content-Type": "image/jpeg"}, after=2.5),
         *map(Reply, (400, 401, 403, 404, 405, 410, 500, 501, 503)),
         HTML,
     ],
@@ -46,7 +47,7 @@ def test_there_with_its_size():
 def test_a_head_that_does_not_say_there_is_tried_by_a_get(head):
     part = Reply(206, {"Content-Type": "image/jpeg", "Content-Range": "bytes 0-0/1234"}, b"i")
     with site(by_method(head, part)) as server:
-        assert checker(timeout=0.3).check(server.url("/a")) == Verdict(
+        assert checker(timeout=1.0).check(server.url("/a")) == Verdict(
             "there", None, 206, size=1234, host=HOST
         )
         assert server.asked("/a") == ["HEAD", "GET"]
@@ -56,7 +57,7 @@ def test_a_head_that_does_not_say_there_is_tried_by_a_get(head):
     ("reply", "reason"),
     [
         (CLOSED, answers.NO_CONNECTION),
-        (Reply(200, after=1.0), answers.TIMEOUT),
+        (Reply(200, after=2.5), answers.TIMEOUT),
         (Reply(401), answers.REFUSED),
         (Reply(403), answers.REFUSED),
         (Reply(418), answers.OTHER_STATUS),
@@ -73,7 +74,7 @@ def test_a_head_that_does_not_say_there_is_tried_by_a_get(head):
 )
 def test_what_is_not_clear_is_never_gone(reply, reason):
     with site(by_method(reply, reply)) as server:
-        found = checker(timeout=0.3).check(server.url("/a"))
+        found = checker(timeout=1.0).check(server.url("/a"))
     assert (found.outcome, found.reason) == ("unclear", reason)
     assert found.passing == (reason in answers.PASSING)
 
@@ -264,3 +265,14 @@ def test_a_host_whose_robots_txt_asks_for_long_pauses_is_not_checked(rule):
 )
 def test_sizes(headers, size):
     assert judge(200, headers, None) == Verdict("there", None, 200, size=size)
+
+
+def test_connections_to_many_hosts_stay_open():
+    """A task visits its hosts in turn; a new connection for each request would cost both sides more."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(site(by_method(THERE))) for _ in range(15)]
+        check = checker().check
+        for number in range(3):
+            for server in servers:
+                assert check(server.url(f"/{number}")).outcome == "there"
+        assert [server.connections for server in servers] == [1] * len(servers)
