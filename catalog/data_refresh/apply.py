@@ -278,7 +278,10 @@ class _Table:
             """
             numbers = self._api.execute(compose(counted, **self._parts, **parts)).fetchone() or ()
             reasons = zip(("deleted", "marked as removed from their source"), numbers, strict=False)
-            found += [f"{self._table}: {number:,} records are {what}" for what, number in reasons if number]
+            # Not at the end: of many sources, not all are named.
+            found[1:1] = [
+                f"{self._table}: {number:,} records are {what}" for what, number in reasons if number
+            ]
         return found
 
     def release_unique_values(self) -> None:

@@ -34,9 +34,8 @@ DISTRUSTED = [SHARED_TARGET, HOST_FAILS, PROVIDER_FAILS]  # such outcomes may hi
 MOST_DISTRUSTED = 0.05  # share of a sample; with more of them there is no estimate
 UNFINISHED_FOR = timedelta(days=60)  # for which checks that were planned and not done are kept
 _BATCH = 10_000  # rows of a statement
-LOOKED_AT = (
-    5_000  # open removals that a sample compares with their records, besides those that it has checked
-)
+# Open removals that a sample compares with their records, besides those that it has checked.
+LOOKED_AT = 20_000
 NOT_ASKED = [ROBOTS, SLOW_ROBOTS, PRIVATE, INVALID]  # such records say nothing about their host
 KEPT = timedelta(days=400)  # for which checks are kept
 
