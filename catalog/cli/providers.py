@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import psycopg
@@ -23,18 +23,6 @@ from catalog.monitoring.loads import Freshness, Load
 
 T = TypeVar("T")
 Outcomes = dict[str, dict[MediaType, T | None]]  # provider → media type → outcome; None: there is none
-
-
-class Gone(msgspec.Struct, frozen=True):
-    """The estimated share of a source's files that are gone, from 0 to 1, with its 95 % interval."""
-
-    share: float
-    low: float
-    high: float
-    checked_on: datetime
-
-    def __str__(self) -> str:
-        return f"{self.share:.1%} ({self.low:.1%} to {self.high:.1%})"
 
 
 def providers(
@@ -58,7 +46,7 @@ def providers(
                     {
                         **msgspec.structs.asdict(found),
                         "last_runs": last and last[found.name],
-                        "gone": gone and msgspec.to_builtins(gone[found.name]),
+                        "gone": gone and _as_json(gone[found.name]),
                     }
                     for found in overview()
                 ),
@@ -73,7 +61,7 @@ def providers(
         raise CatalogError("; ".join(map(str, broken.values())))
 
 
-def _show(last: Outcomes[str] | None, gone: Outcomes[Gone] | None) -> None:
+def _show(last: Outcomes[str] | None, gone: Outcomes[Links] | None) -> None:
     table = Table(
         "provider",
         "media",
@@ -90,25 +78,25 @@ def _show(last: Outcomes[str] | None, gone: Outcomes[Gone] | None) -> None:
         table.add_row(
             *cells,
             _in_words(last[found.name], "never") if last else "unknown",
-            _in_words(gone[found.name], "unknown") if gone else "unknown",
+            _in_words(_shares(gone[found.name]), "unknown") if gone else "unknown",
         )
     out.print(table)
 
 
-def _in_words(outcomes: Mapping[MediaType, str | Gone | None], none: str) -> str:
+def _in_words(outcomes: Mapping[MediaType, str | None], none: str) -> str:
     """Describe outcomes of a provider, each on a line of its own if there are several media types.
 
     Args:
         outcomes: Media type → outcome.
         none: In place of a missing one.
     """
-    texts = {media_type: none if found is None else str(found) for media_type, found in outcomes.items()}
+    texts = {media_type: none if found is None else found for media_type, found in outcomes.items()}
     if len(texts) == 1:
         return next(iter(texts.values()))
     return "\n".join(f"{media_type}: {text}" for media_type, text in texts.items())
 
 
-def _outcomes(dsn: str | None) -> tuple[Outcomes[str] | None, Outcomes[Gone] | None, str]:
+def _outcomes(dsn: str | None) -> tuple[Outcomes[str] | None, Outcomes[Links] | None, str]:
     """Return the last load and the share of gone files of each source, None if unknown; or say why not."""
     if not dsn:
         return None, None, "last runs: give --dsn, or use ./just catalog providers while the stack is up"
@@ -121,18 +109,27 @@ def _outcomes(dsn: str | None) -> tuple[Outcomes[str] | None, Outcomes[Gone] | N
     except psycopg.Error as error:
         return None, None, f"last runs: unknown, because {in_one_line(error)}"
     runs: Outcomes[str] = {}
-    gone: Outcomes[Gone] = {}
+    gone: Outcomes[Links] = {}
     for source, some in recent.items():
         text = _last_run(some[-1], fresh[source]) if some else None
         runs.setdefault(source.provider, {})[source.media_type] = text
-        gone.setdefault(source.provider, {})[source.media_type] = _gone(estimates.get(source))
+        gone.setdefault(source.provider, {})[source.media_type] = estimates.get(source)
     return runs, gone, ""
 
 
-def _gone(found: Links | None) -> Gone | None:
-    if found is None or found.share is None or found.low is None or found.high is None:
-        return None
-    return Gone(found.share, found.low, found.high, found.checked_on)
+def _as_json(found: Mapping[MediaType, Links | None]) -> dict[MediaType, Any]:
+    """Return the share of gone files of each media type, with its interval; None if it is not known."""
+    return {
+        media_type: {**one.estimate._asdict(), "checked_on": one.checked_on} if one and one.estimate else None
+        for media_type, one in found.items()
+    }
+
+
+def _shares(found: Mapping[MediaType, Links | None]) -> dict[MediaType, str | None]:
+    return {
+        media_type: "{:.1%} ({:.1%} to {:.1%})".format(*one.estimate) if one and one.estimate else None
+        for media_type, one in found.items()
+    }
 
 
 def _last_run(load: Load, freshness: Freshness) -> str:

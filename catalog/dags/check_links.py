@@ -49,13 +49,14 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify_end
 from catalog.ingestion.client import user_agent
 from catalog.links.answers import Verdict
-from catalog.links.conclude import conclude, forget
+from catalog.links.conclude import conclude, follow_renamed, forget
 from catalog.links.estimate import sample_size
 from catalog.links.pauses import Pauses, PauseTable
 from catalog.links.plan import Survey, plan, providers
 from catalog.links.report import lines, sentence
+from catalog.links.slots import SharedSlots
 from catalog.links.survey import check_links
-from catalog.links.web import Checker, Web, shared_throttles
+from catalog.links.web import Checker, Web
 
 log = logging.getLogger(__name__)
 SENDER = "Link Check"
@@ -171,6 +172,7 @@ def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, An
     with catalog_connection(autocommit=True) as connection:
         forget(connection, _now())
         known = providers(connection)
+        follow_renamed(connection, known)
     wanted = params["provider"]
     if wanted and wanted not in {name for _, name in known}:
         raise AirflowFailException(
@@ -207,10 +209,7 @@ def _checker(connect: Callable[[], Connection], pauses: Pauses) -> Callable[[str
     agent = user_agent(value_of(CONTACT_EMAIL))
     private_hosts: list[str] = value_of(LINK_CHECK_PRIVATE_HOSTS)
     web = Web(
-        shared_throttles(connect, value_of(LINK_CHECK_RATE)),
-        user_agent=agent,
-        paused=pauses.left,
-        private_hosts=private_hosts,
+        SharedSlots(connect, value_of(LINK_CHECK_RATE), pauses), user_agent=agent, private_hosts=private_hosts
     )
     return Checker(web, agent.partition("/")[0]).check
 

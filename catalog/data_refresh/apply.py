@@ -67,6 +67,7 @@ def apply_changes(
     *,
     expected: Mapping[str, Shape],
     accept_shrinkage: bool = False,
+    why: Callable[[], str] = str,
     pause: Callable[[float], None] = time.sleep,
 ) -> dict[str, Applied]:
     """Make the live tables equal to the catalog, where their records have changed.
@@ -80,6 +81,7 @@ def apply_changes(
         own: Columns that only the API has, by table.
         expected: Definition of each table when the refresh began.
         accept_shrinkage: Apply the changes even if suspiciously many rows would be deleted.
+        why: Returns a sentence about why records may be missing, for the refusal.
         pause: Called with the seconds to wait before the next attempt.
 
     Raises:
@@ -100,7 +102,7 @@ def apply_changes(
             check_shape(api, tables, expected, locked=True)
             if all((found := mark(api, table)) and found.number == number for table in tables):
                 return {}
-            return _apply(api, tables, number, own, accept_shrinkage)
+            return _apply(api, tables, number, own, accept_shrinkage, why)
 
     return retry_while_held(
         apply_once, ", ".join(tables), pause=pause, refusal=_refusal, state="Nothing was changed."
@@ -122,12 +124,13 @@ def _apply(
     number: int,
     own: Mapping[str, Sequence[str]],
     accept_shrinkage: bool,
+    why: Callable[[], str],
 ) -> dict[str, Applied]:
     found = {table: _Table(api, table, own[table]) for table in tables}
     for one in found.values():
         one.find_deleted()
     if not accept_shrinkage:
-        refuse_shrinkage([problem for one in found.values() for problem in one.shrinkage()])
+        refuse_shrinkage([problem for one in found.values() for problem in one.shrinkage()], why)
     for table, one in found.items():
         if table not in _KEYS:  # a deleted row must not keep the unique values of a new one
             one.delete()
@@ -266,7 +269,20 @@ class _Table:
             "is_shown": shown("t"),
         }
         changed = self._api.execute(compose(statement, **self._parts, **parts)).fetchall()
-        return shrunken_sources(self._api, self._table, column(self._table), shown(self._table), changed)
+        found = shrunken_sources(self._api, self._table, column(self._table), shown(self._table), changed)
+        if found:
+            counted = """
+                select (select count(*) from {live} l join {deleted} d using (id) where {was_shown}),
+                       count(*) filter (where {was_shown} and not ({is_shown}))
+                  from {live} l join {temp} t on {same}
+            """
+            numbers = self._api.execute(compose(counted, **self._parts, **parts)).fetchone() or ()
+            reasons = zip(("deleted", "marked as removed from their source"), numbers, strict=False)
+            # Not at the end: of many sources, not all are named.
+            found[1:1] = [
+                f"{self._table}: {number:,} records are {what}" for what, number in reasons if number
+            ]
+        return found
 
     def release_unique_values(self) -> None:
         """Replace values that pass from one record to another: they must be unique after each updated row.

@@ -4,7 +4,7 @@ Each method can be called again at any later time: it works on the same indexes,
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -77,13 +77,23 @@ class RefreshIndexes:
         if plan.table:
             self._refresh.counted(plan.index)
 
-    def refuse_shrinkage(self, name: str, documents: int, *, accepted: bool) -> None:
+    def refuse_shrinkage(
+        self,
+        name: str,
+        documents: int,
+        *,
+        accepted: bool,
+        left_out: Mapping[str, int] | None = None,
+        why: Callable[[], str] = str,
+    ) -> None:
         """Compare the number of documents with that of the live index.
 
         Args:
             name: Name of the new index.
             documents: Number of its documents.
             accepted: Accept far fewer documents.
+            left_out: Why records have no document → their number.
+            why: Returns a sentence about why records may be missing, for the refusal.
 
         Raises:
             Refused: There are far fewer, and that is not accepted.
@@ -93,7 +103,11 @@ class RefreshIndexes:
         limit = FILTERED if name == plan.filtered else TOTAL
         if problem := shrunk(f"documents of {alias}", plan.documents.get(alias, {}), documents, limit):
             if not accepted:
-                raise Refused(problem)
+                counted = ", ".join(
+                    f"{number:,} {what}" for what, number in (left_out or {}).items() if number
+                )
+                named = counted and f"Records without a document: {counted}."
+                raise Refused(" ".join(filter(None, (f"{problem}.", named, why()))))
             log.warning("%s; accepted by the conf.", problem)
 
     def open(self, replicas: int) -> None:

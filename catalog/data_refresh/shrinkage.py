@@ -1,6 +1,6 @@
 """Checks that a new table or index is not suspiciously small, for example after a partial restore."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from psycopg import sql
 
@@ -41,10 +41,16 @@ def shrinkage(api: Connection, tables: Iterable[str]) -> list[str]:
     return found
 
 
-def refuse_shrinkage(findings: list[str]) -> None:
-    """Raise Fatal if there are findings."""
+def refuse_shrinkage(findings: list[str], why: Callable[[], str] = str) -> None:
+    """Raise Fatal if there are findings.
+
+    Args:
+        findings: What is suspiciously small.
+        why: Called then; returns a sentence about why records may be missing, or "".
+    """
     if findings:
-        raise Fatal(f"the new tables are suspiciously small: {'; '.join(findings[:20])}. {WAY_OUT}")
+        small = f"the new tables are suspiciously small: {'; '.join(findings[:20])}."
+        raise Fatal(" ".join(filter(None, (small, why(), WAY_OUT))))
 
 
 def too_many_orphans(name: str, orphans: int, rows: int) -> list[str]:

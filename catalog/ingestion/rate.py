@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Literal, Protocol
+from typing import Any, Literal, LiteralString, Protocol
 
 import msgspec
 
@@ -109,6 +109,21 @@ class LocalThrottle:
             self._sleep(slot - now)
 
 
+# Takes the next slot of a bucket, and returns the seconds until then; see `slot_of`.
+TAKE_SLOT: LiteralString = """
+    insert into rate_limit as r (key, next_slot)
+    values (%(key)s, clock_timestamp() + %(interval)s)
+    on conflict (key) do update
+       set next_slot = greatest(r.next_slot, clock_timestamp() - %(interval)s * %(spare)s) + %(interval)s
+    returning extract(epoch from next_slot - %(interval)s - clock_timestamp())::float8 as wait
+"""
+
+
+def slot_of(key: str, rate: Rate) -> dict[str, Any]:
+    """Return the values of `TAKE_SLOT` for a bucket and its rate."""
+    return {"key": key, "interval": timedelta(seconds=rate.interval), "spare": rate.burst - 1}
+
+
 class SharedThrottle:
     """A bucket in the catalog database, shared by all processes that use a key; thread-safe."""
 
@@ -138,21 +153,7 @@ class SharedThrottle:
         with self._lock:
             if self._quota:
                 self._count(self._quota)
-            row = self._connection.execute(
-                """
-                insert into rate_limit as r (key, next_slot)
-                values (%(key)s, clock_timestamp() + %(interval)s)
-                on conflict (key) do update
-                   set next_slot = greatest(r.next_slot, clock_timestamp() - %(interval)s * %(spare)s)
-                                   + %(interval)s
-                returning extract(epoch from next_slot - %(interval)s - clock_timestamp())::float8
-                """,
-                {
-                    "key": self._key,
-                    "interval": timedelta(seconds=self._rate.interval),
-                    "spare": self._rate.burst - 1,
-                },
-            ).fetchone()
+            row = self._connection.execute(TAKE_SLOT, slot_of(self._key, self._rate)).fetchone()
         assert row
         if row[0] > 0:
             self._sleep(row[0])

@@ -21,7 +21,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
+from requests.adapters import DEFAULT_POOLSIZE, HTTPAdapter
 from requests.utils import requote_uri, select_proxy
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
@@ -202,15 +202,16 @@ def _guarded(pools: PoolClasses, private_hosts: Collection[str] | None) -> PoolC
 class Transport(HTTPAdapter):
     """The transport adapter for `requests`."""
 
-    def __init__(self, private_hosts: Collection[str] = ()) -> None:
+    def __init__(self, private_hosts: Collection[str] = (), *, kept_hosts: int = DEFAULT_POOLSIZE) -> None:
         """Create a transport with its own connection pools.
 
         Args:
             private_hosts: Names of hosts that may have any address, such as an API inside the operator's
                 network.
+            kept_hosts: Hosts, those requested last, to which connections stay open.
         """
         self._private_hosts = frozenset(host.lower() for host in private_hosts)
-        super().__init__()
+        super().__init__(pool_connections=kept_hosts)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)

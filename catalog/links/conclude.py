@@ -7,19 +7,21 @@ checks overrule.
 """
 
 import logging
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import msgspec
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.links.answers import INVALID, PRIVATE, ROBOTS, SLOW_ROBOTS
 from catalog.links.estimate import Estimate, wilson
 from catalog.links.pauses import FORGOTTEN
 from catalog.links.plan import Survey
-from catalog.links.web import SLOTS
+from catalog.links.slots import SLOTS
 from catalog.loading.load import lock_provider
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,8 @@ DISTRUSTED = [SHARED_TARGET, HOST_FAILS, PROVIDER_FAILS]  # such outcomes may hi
 MOST_DISTRUSTED = 0.05  # share of a sample; with more of them there is no estimate
 UNFINISHED_FOR = timedelta(days=60)  # for which checks that were planned and not done are kept
 _BATCH = 10_000  # rows of a statement
+# Open removals that a sample compares with their records, besides those that it has checked.
+LOOKED_AT = 20_000
 NOT_ASKED = [ROBOTS, SLOW_ROBOTS, PRIVATE, INVALID]  # such records say nothing about their host
 KEPT = timedelta(days=400)  # for which checks are kept
 
@@ -85,10 +89,12 @@ def conclude(
         with connection.transaction():
             _distrust(connection, survey, failing)
             found = _count(connection, survey, now)
+            _note_checks(connection, survey)
         if mark:
-            _end_stale(connection, survey, now)
+            concerned = _concerned(connection, survey)
+            _end_stale(connection, survey, concerned, now)
             removed = _remove(connection, survey, now)
-            back = _bring_back(connection, survey, now)
+            back = _bring_back(connection, survey, concerned, now)
             found = msgspec.structs.replace(found, removed=removed, back=back)
     finally:
         connection.execute("select pg_advisory_unlock(hashtext(%s))", lock)
@@ -193,20 +199,43 @@ def _estimate(there: int, gone: int, distrusted: int) -> Estimate | None:
     return Estimate(low.share, low.low, high.high) if low and high else None
 
 
-# Numbers of the open removals that a survey looks at: those of the records that it has checked. A sample
-# looks at all of its provider, once for a run; only by this, removals of deleted records end.
-_CONCERNED = sql.SQL("""
-    select number from link_removal
-     where media_type = %(media)s and ended_on is null
-       and identifier in (select identifier from link_check where {of_survey})
-     union all
-    select number from link_removal
-     where media_type = %(media)s and ended_on is null and provider = %(provider)s and %(slice)s = 0
-""")
+def _note_checks(connection: Connection, survey: Survey) -> None:
+    """Note when the files of removed records were checked; see `plan`."""
+    connection.execute(
+        sql.SQL("""
+            update link_removal r set checked_on = c.checked_on
+              from (select identifier, checked_on from link_check where {of_survey}) c
+             where r.media_type = %(media)s and r.identifier = c.identifier and r.ended_on is null
+               and (r.checked_on is null or r.checked_on < c.checked_on)
+        """).format(**survey.names),
+        survey.key,
+    )
 
 
-def _end_stale(connection: Connection, survey: Survey, now: datetime) -> None:
-    """End removals that others have overruled: the record has another URL, is deleted or not marked."""
+def _concerned(connection: Connection, survey: Survey) -> list[int]:
+    """Return the numbers of the open removals that a survey looks at: those of records that it has checked.
+
+    A sample looks at some others of its provider, too, those first whose file was not checked for longest:
+    only by this, removals of deleted records end.
+    """
+    query = sql.SQL("""
+        select number from link_removal
+         where media_type = %(media)s and ended_on is null
+           and identifier in (select identifier from link_check where {of_survey})
+         union
+        (select number from link_removal
+          where provider = %(provider)s and media_type = %(media)s and ended_on is null and %(slice)s = 0
+          order by checked_on nulls first limit %(most)s)
+    """).format(**survey.names)
+    rows = connection.execute(query, {**survey.key, "most": LOOKED_AT})
+    return [number for (number,) in rows]
+
+
+def _end_stale(connection: Connection, survey: Survey, concerned: list[int], now: datetime) -> None:
+    """End removals that others have overruled: the record has another URL, is deleted or not marked.
+
+    The removal of a record that has passed to another provider passes with it.
+    """
     connection.execute(
         sql.SQL("""
             update link_removal r
@@ -215,10 +244,18 @@ def _end_stale(connection: Connection, survey: Survey, now: datetime) -> None:
                                         when m.url <> r.url then 'the record has another URL'
                                         else 'the mark was removed' end
               from link_removal o left join {table} m on m.identifier = o.identifier
-             where o.number = r.number and o.number in ({concerned}) and r.ended_on is null
+             where r.number = any(%(concerned)s) and o.number = any(%(concerned)s) and o.number = r.number
+               and r.ended_on is null
                and (m.identifier is null or m.url <> r.url or not m.removed_from_source)
-        """).format(concerned=_CONCERNED.format(**survey.names), **survey.names),
-        {**survey.key, "now": now},
+        """).format(**survey.names),
+        {**survey.key, "concerned": concerned, "now": now},
+    )
+    connection.execute(
+        sql.SQL("""
+            update link_removal r set provider = m.provider from {table} m
+             where r.number = any(%(concerned)s) and m.identifier = r.identifier and m.provider <> r.provider
+        """).format(**survey.names),
+        {"concerned": concerned},
     )
 
 
@@ -258,9 +295,10 @@ def _remove(connection: Connection, survey: Survey, now: datetime) -> int:
              where identifier = %(identifier)s and url = %(url)s and not removed_from_source
             returning identifier, url
         )
-        insert into link_removal (media_type, provider, identifier, url, first_gone_on, last_gone_on, checks,
-                                  run_id, removed_on)
-        select %(media)s, %(provider)s, identifier, url, %(first)s, %(last)s, %(checks)s, %(run_id)s, %(now)s
+        insert into link_removal (media_type, provider, identifier, url, first_gone_on, last_gone_on,
+                                  checked_on, checks, run_id, removed_on)
+        select %(media)s, %(provider)s, identifier, url, %(first)s, %(last)s, %(last)s, %(checks)s,
+               %(run_id)s, %(now)s
           from marked
     """).format(**survey.names)
     number = 0
@@ -270,7 +308,7 @@ def _remove(connection: Connection, survey: Survey, now: datetime) -> int:
     return number
 
 
-def _bring_back(connection: Connection, survey: Survey, now: datetime) -> int:
+def _bring_back(connection: Connection, survey: Survey, concerned: list[int], now: datetime) -> int:
     """Remove the mark of records that answer, if that is newer than the removal; return their number.
 
     A redirect may lead to a placeholder, so it counts only on a second day.
@@ -285,7 +323,7 @@ def _bring_back(connection: Connection, survey: Survey, now: datetime) -> int:
                and a.judged and a.outcome in ('there', 'gone')
              order by checked_on desc limit 1
          ) newest
-         where r.number in ({concerned}) and m.provider = %(provider)s
+         where r.number = any(%(concerned)s) and m.provider = %(provider)s
            and newest.outcome = 'there' and newest.checked_on > r.removed_on
            and (newest.redirect is null or exists (
                select from link_check a
@@ -293,7 +331,7 @@ def _bring_back(connection: Connection, survey: Survey, now: datetime) -> int:
                   and a.judged and a.outcome = 'there' and a.checked_on > r.removed_on
                   and a.checked_on < newest.checked_on - interval '12 hours'))
          order by m.identifier
-    """).format(concerned=_CONCERNED.format(**survey.names), **survey.names)
+    """).format(**survey.names)
     statement = sql.SQL("""
         with ended as (
             update link_removal set ended_on = %(now)s, ended_by = %(run_id)s,
@@ -305,7 +343,7 @@ def _bring_back(connection: Connection, survey: Survey, now: datetime) -> int:
           from ended where m.identifier = ended.identifier and m.removed_from_source
     """).format(**survey.names)
     number = 0
-    for removal, _ in connection.execute(query, survey.key).fetchall():
+    for removal, _ in connection.execute(query, {**survey.key, "concerned": concerned}).fetchall():
         values = {**survey.key, "number": removal, "now": now}
         number += _beside_no_load(connection, survey, statement, values)
     return number
@@ -322,6 +360,23 @@ def _beside_no_load(
     with connection.transaction():
         lock_provider(connection, survey.media_type, survey.provider)
         return connection.execute(statement, values).rowcount
+
+
+def follow_renamed(connection: Connection, known: Iterable[tuple[MediaType, str]]) -> None:
+    """Give removals of providers that have no records any more to the provider that their records have now.
+
+    Args:
+        connection: To the catalog database, in autocommit.
+        known: All media types and providers in the catalog.
+    """
+    query: LiteralString = "select distinct media_type, provider from link_removal where ended_on is null"
+    for media, provider in set(connection.execute(query).fetchall()) - set(known):
+        statement = sql.SQL("""
+            update link_removal r set provider = m.provider from {table} m
+             where r.media_type = %s and r.provider = %s and r.ended_on is null
+               and m.identifier = r.identifier and m.provider <> r.provider
+        """).format(table=sql.Identifier("public", media))
+        connection.execute(statement, [media, provider])
 
 
 def forget(connection: Connection, now: datetime) -> None:

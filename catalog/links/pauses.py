@@ -57,7 +57,11 @@ class Pauses:
 
     def left(self, host: str) -> float:
         """Return the seconds for which a host is not to be requested; 0 if it may be."""
-        return max(self.rest_of(self._get(host, asked)) for asked in (True, False))
+        return self.left_of(host, self._kept.get((host, ALL)))
+
+    def left_of(self, host: str, asked: Pause | None) -> float:
+        """Do the same, where the pause that the host asks for has just been read; None: there is none."""
+        return max(self.rest_of(self._known(host, asked)), self.rest_of(self._get(host, asked=False)))
 
     def begin(self, host: str, *, asked: bool, least: float = 0.0) -> Pause:
         """Begin a pause, each longer than the one before; one that is not over goes on, or is prolonged.
@@ -95,12 +99,18 @@ class Pauses:
         return max(0.0, (pause.until - self._now()).total_seconds()) if pause else 0.0
 
     def _get(self, host: str, asked: bool) -> Pause | None:
-        pause = self._kept.get((host, ALL)) if asked else self._own.get(host)
-        if pause is None or pause.until < self._now() - FORGOTTEN:
-            return None
         if asked:
+            return self._known(host, self._kept.get((host, ALL)))
+        return self._unless_forgotten(self._own.get(host))
+
+    def _known(self, host: str, pause: Pause | None) -> Pause | None:
+        """Remember that a host has asked for a pause."""
+        if pause := self._unless_forgotten(pause):
             self._asked.add(host)
         return pause
+
+    def _unless_forgotten(self, pause: Pause | None) -> Pause | None:
+        return pause if pause and pause.until >= self._now() - FORGOTTEN else None
 
 
 class PauseTable(MutableMapping[Key, Pause]):

@@ -28,6 +28,7 @@ SEARCHED = 20_000  # records of a provider among which controls are looked for
 KNOWN = 40  # earlier answers of a host among which controls are chosen
 MOST_OF_SLICE = 1_000_000  # records; a task holds the links of a slice in memory
 SUSPECT_FOR = timedelta(days=120)  # after it was last found to be gone
+READ = 5_000  # rows that are read at once
 _BATCH = 5_000  # rows that are written at once
 # Condition of the rows of a survey; its values are those of `Survey.key`.
 OF_SURVEY = sql.SQL(
@@ -197,6 +198,7 @@ def _slice(connection: Connection, survey: Survey, *, removed: bool) -> Iterable
            and md5(foreign_identifier) < %(end)s and removed_from_source = %(removed)s
     """).format(**survey.names)
     with connection.cursor("links_of_slice") as cursor:
+        cursor.itersize = READ
         cursor.execute(query, {**survey.key, "first": first, "end": end, "removed": removed})
         for number, row in enumerate(cursor):
             if number == MOST_OF_SLICE:
@@ -237,13 +239,22 @@ def _suspects(connection: Connection, survey: Survey, now: datetime, most: int) 
 
 
 def _removed(connection: Connection, survey: Survey, most: int) -> list[Row]:
-    """Return records that were removed, those that were not checked for longest first."""
+    """Return records that were removed, those that were not checked for longest first.
+
+    The removals are read in this order, and only as many as necessary.
+    """
     query = sql.SQL("""
         select m.identifier, m.url, m.filesize
-          from link_removal r join {table} m on m.identifier = r.identifier and m.url = r.url
-         where m.provider = %(provider)s and r.media_type = %(media)s and r.ended_on is null
-         order by (select max(checked_on) from link_check c
-                    where c.media_type = r.media_type and c.identifier = r.identifier) nulls first
+          from (
+            select identifier, url from link_removal
+             where provider = %(provider)s and media_type = %(media)s and ended_on is null
+             order by checked_on nulls first
+          ) r
+         cross join lateral (
+            select * from {table} m
+             where m.identifier = r.identifier and m.url = r.url and m.provider = %(provider)s
+             limit 1
+         ) m
          limit %(most)s
     """).format(**survey.names)
     return connection.execute(query, {**survey.key, "most": most}).fetchall()

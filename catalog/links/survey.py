@@ -1,7 +1,9 @@
 """The checks of a survey: those that are planned and not done, then those of controls."""
 
 import logging
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,10 +13,61 @@ from catalog.core.errors import Later
 from catalog.core.session import Connection
 from catalog.links.answers import Verdict
 from catalog.links.pauses import Pauses
-from catalog.links.plan import Survey, add_controls
+from catalog.links.plan import READ, Survey, add_controls
 from catalog.links.visits import Link, OnlyPauses, Visits
 
 log = logging.getLogger(__name__)
+# Results are written together if they come faster than this. As long, those of a killed task may be lost.
+TOGETHER = 0.25  # seconds
+_BATCH = 500  # results that are written at once
+
+
+class _Results:
+    """Writes results; thread-safe.
+
+    Args:
+        connection: To the catalog database, in autocommit.
+        now: The time.
+        clock: The time in seconds.
+    """
+
+    def __init__(
+        self, connection: Connection, now: Callable[[], datetime], clock: Callable[[], float]
+    ) -> None:
+        self._connection, self._now, self._clock = connection, now, clock
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[Any, ...]] = []
+        self._written: float | None = None
+
+    def add(self, link: Link, found: Verdict) -> None:
+        """Note a result, and write it with those that wait, unless the last ones have just been written."""
+        row = (
+            link.number, self._now(), found.outcome, found.reason, found.status, found.redirect, found.size
+        )  # fmt: skip
+        with self._lock:
+            self._waiting.append(row)
+            early = self._written is not None and self._clock() - self._written < TOGETHER
+            if early and len(self._waiting) < _BATCH:
+                return
+        self.write()
+
+    def write(self) -> None:
+        """Write all results that wait."""
+        with self._lock:
+            rows, self._waiting, self._written = self._waiting, [], self._clock()
+        if rows:
+            self._connection.execute(
+                """
+                update link_check c
+                   set checked_on = found.checked_on, outcome = found.outcome, reason = found.reason,
+                       status = found.status, redirect = found.redirect, size = found.size
+                  from unnest(%s::bigint[], %s::timestamptz[], %s::text[], %s::text[], %s::integer[],
+                              %s::text[], %s::bigint[])
+                       found (number, checked_on, outcome, reason, status, redirect, size)
+                 where c.number = found.number and c.checked_on is null
+                """,
+                [[*column] for column in zip(*rows, strict=True)],
+            )
 
 
 def check_links(
@@ -24,10 +77,12 @@ def check_links(
     pauses: Pauses,
     *,
     now: Callable[[], datetime],
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
     progress: Callable[[int, int], object] = lambda done, total: None,
     **options: Any,
 ) -> None:
-    """Check what a survey has planned, or what earlier attempts have left. Each result is stored at once.
+    """Check what a survey has planned, or what earlier attempts have left; each result is stored soon.
 
     Args:
         connection: To the catalog database, in autocommit.
@@ -35,31 +90,35 @@ def check_links(
         check: Checks a URL.
         pauses: The pauses of hosts.
         now: The time.
+        clock: The time in seconds.
+        sleep: Waits the given number of seconds.
         progress: Called after each check with the number of checks done and planned.
-        options: Of `Visits`.
+        options: Others of `Visits`.
 
     Raises:
         Interrupted: See `Visits.run`.
         Later: All hosts that are left are paused; another call checks the others.
     """
     done, total = _numbers(connection, survey)
+    results = _Results(connection, now, clock)
 
     def save(link: Link, found: Verdict) -> None:
         nonlocal done
-        connection.execute(
-            """
-            update link_check set checked_on = %s, outcome = %s, reason = %s, status = %s, redirect = %s,
-                                  size = %s
-             where number = %s and checked_on is null
-            """,
-            [now(), found.outcome, found.reason, found.status, found.redirect, found.size, link.number],
-        )
+        results.add(link, found)
         done += 1
         progress(done, total)
 
+    def write_and_sleep(seconds: float) -> None:
+        results.write()
+        sleep(seconds)
+
     while True:
         try:
-            Visits(check, save, pauses, **options).run(_left(connection, survey))
+            visits = Visits(check, save, pauses, clock=clock, sleep=write_and_sleep, **options)
+            try:
+                visits.run(_left(connection, survey))
+            finally:
+                results.write()
         except OnlyPauses as error:
             left = total - done
             raise Later(
@@ -77,8 +136,11 @@ def _numbers(connection: Connection, survey: Survey) -> tuple[int, int]:
     return (row[0], row[1]) if row else (0, 0)
 
 
-def _left(connection: Connection, survey: Survey) -> list[Link]:
+def _left(connection: Connection, survey: Survey) -> Iterator[Link]:
     query = sql.SQL(
         "select number, url, host from link_check where checked_on is null and {of_survey} order by number"
     ).format(**survey.names)
-    return [Link(*row) for row in connection.execute(query, survey.key)]
+    with connection.transaction(), connection.cursor("links_left") as cursor:
+        cursor.itersize = READ
+        for number, url, host in cursor.execute(query, survey.key):
+            yield Link(number, url, sys.intern(host))  # one string for all links of a host

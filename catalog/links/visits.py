@@ -125,7 +125,9 @@ class Visits:
             host.strikes, host.ready = STRIKES - 1, self._clock() + seconds
         for host in hosts:
             self._put(host)
-            random.Random(len(host.left)).shuffle(host.left)  # noqa: S311 - no secret
+            shuffled = [*host.left]  # in a deque, each exchange would take longer, the more links there are
+            random.Random(len(shuffled)).shuffle(shuffled)  # noqa: S311 - no secret
+            host.left = deque(shuffled)
         workers = max(1, min(self._workers, len(hosts)))
         with ThreadPoolExecutor(workers) as pool:
             for done in [pool.submit(self._work) for _ in range(workers)]:

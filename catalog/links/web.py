@@ -7,6 +7,7 @@ followed one by one, so that each hop meets the same rules.
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import urlsplit
 
@@ -16,9 +17,7 @@ from protego import Protego
 from requests.structures import CaseInsensitiveDict
 
 from catalog.core.errors import BadAddress
-from catalog.core.session import Connection
 from catalog.ingestion.deadline import deadline
-from catalog.ingestion.rate import Rate, SharedThrottle, Throttle
 from catalog.ingestion.retries import retry_after
 from catalog.ingestion.transport import LIBRARY_ERRORS, Session, Transport, host_of
 from catalog.links import answers
@@ -29,7 +28,9 @@ ROBOTS_BYTES = 512 << 10  # of robots.txt that are read
 MOST_RULES = 1_000_000  # of robots.txt, for all agents together
 ROBOTS_KEPT = 86_400.0  # seconds for which robots.txt is not read again
 LONGEST_DELAY = 60.0  # seconds between two requests; a host that asks for more is not checked
-SLOTS = "links of "  # keys of the rate limits of hosts begin with it
+# Hosts to which a connection stays open; a new one for each request would cost both sides more.
+KEPT_HOSTS = 250
+SHORT = 16 << 10  # bytes of a body that are read to keep a connection
 FIRST_BYTE = {"Range": "bytes=0-0"}
 # After these answers to HEAD, a GET would say nothing else, or is not welcome.
 FINAL = frozenset(
@@ -85,36 +86,33 @@ class Web:
     """Sends single requests, each after a slot of its host; thread-safe.
 
     Args:
-        throttle: Host, and the least number of seconds between two requests that the host asks for → its
-            rate limit.
+        slot: Called before each request with its host, and the least number of seconds between two requests
+            that the host asks for. Waits for the host's next slot, and returns the seconds for which the host
+            is not to be requested; 0 if it may be.
         user_agent: Names the operator.
-        paused: Host → seconds for which it asks not to be requested.
         private_hosts: Names of hosts that may have private addresses.
         timeout: Seconds for a whole answer.
     """
 
     def __init__(
         self,
-        throttle: Callable[[str, float], Throttle],
+        slot: Callable[[str, float], float],
         *,
         user_agent: str,
-        paused: Callable[[str], float] = lambda host: 0.0,
         private_hosts: Collection[str] = (),
         timeout: float = 30.0,
     ) -> None:
-        self._make, self._user_agent, self._timeout = throttle, user_agent, timeout
-        self._paused, self._transport = paused, Transport(private_hosts)
+        self._slot, self._user_agent, self._timeout = slot, user_agent, timeout
+        self._transport = Transport(private_hosts, kept_hosts=KEPT_HOSTS)
         self._turns: dict[str, threading.Lock] = {}
-        self._throttles: dict[str, Throttle] = {}
         self._delays: dict[str, float] = {}  # host → seconds
         self._local, self._lock = threading.local(), threading.Lock()
 
     def slow_down(self, host: str, seconds: float) -> None:
         """Leave at least this number of seconds between two requests for a host."""
         with self._lock:
-            if seconds > self._delays.get(host, 0.0):  # its robots.txt of another port or scheme may say less
-                self._delays[host] = seconds
-                self._throttles[host] = self._make(host, seconds)
+            # The robots.txt of another port or scheme may say less.
+            self._delays[host] = max(seconds, self._delays.get(host, 0.0))
 
     def ask(self, method: str, url: str, headers: Mapping[str, str] | None = None, read: int = 0) -> Answer:
         """Send one request; redirects are returned, not followed.
@@ -133,9 +131,7 @@ class Web:
         session = self._session()
         try:
             with self._turn(host):
-                self._throttle(host).wait()
-                # Only now: another task may have heard meanwhile that the host asks to wait.
-                if (wait := self._paused(host)) > 0:
+                if (wait := self._slot(host, self._delays.get(host, 0.0))) > 0:
                     raise Unanswered(answers.PAUSED, host, wait)
                 return self._send(session, method, url, headers, read)
         except BadAddress:
@@ -154,18 +150,13 @@ class Web:
         ):
             target = session.redirect(response)
             body = b"" if target else _begin(response, read)
+            _finish(response)
             return Answer(response.status_code, CaseInsensitiveDict(response.headers), target, body)
 
     def _turn(self, host: str) -> threading.Lock:
         """Return the lock of a host: one request at a time, also where redirects of several hosts meet."""
         with self._lock:
             return self._turns.setdefault(host, threading.Lock())
-
-    def _throttle(self, host: str) -> Throttle:
-        with self._lock:
-            if host not in self._throttles:
-                self._throttles[host] = self._make(host, 0.0)
-            return self._throttles[host]
 
     def _session(self) -> Session:
         session: Session | None = getattr(self._local, "session", None)
@@ -176,24 +167,6 @@ class Web:
         return session
 
 
-def shared_throttles(
-    connect: Callable[[], Connection], per_second: float, sleep: Callable[[float], None] = time.sleep
-) -> Callable[[str, float], Throttle]:
-    """Return rate limits of hosts that all tasks share, through the catalog database; see `Web`.
-
-    Args:
-        connect: Returns a connection in autocommit, which all limits may share.
-        per_second: Requests per second for a host that asks for no longer pauses.
-        sleep: Waits the given number of seconds.
-    """
-
-    def throttle(host: str, least: float) -> Throttle:
-        rate = min(per_second, 1 / least) if least else per_second
-        return SharedThrottle(connect, f"{SLOTS}{host}", Rate(per_second=rate), sleep=sleep)
-
-    return throttle
-
-
 def _begin(response: requests.Response, size: int) -> bytes:
     """Return the beginning of a body; the connection is closed if there is more."""
     parts: list[bytes] = []
@@ -201,6 +174,15 @@ def _begin(response: requests.Response, size: int) -> bytes:
         parts.append(chunk)
         size -= len(chunk)
     return b"".join(parts)
+
+
+def _finish(response: requests.Response) -> None:
+    """Read the rest of a body if it is short: a connection with unread bytes is closed, not used again."""
+    length = response.headers.get("content-length", "")
+    short = length.isascii() and length.isdigit() and len(length) < 6 and int(length) <= SHORT
+    if response.request.method == "HEAD" or short:
+        with suppress(*LIBRARY_ERRORS):
+            response.raw.read(SHORT, decode_content=False)
 
 
 def _reason(error: BaseException) -> str:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from catalog.core.session import Connection
+from catalog.links.estimate import Estimate
 from catalog.monitoring.loads import Source
 from catalog.monitoring.rows import rows
 
@@ -17,19 +19,15 @@ class Links(msgspec.Struct, frozen=True):
         checked_on: When it was concluded.
         drawn: Links with a clear outcome.
         unclear: Links without one.
-        share: Estimated share of files that are gone, from 0 to 1; None if no outcome is clear, or too many
-            are not trusted.
-        low: Lower end of its 95 % interval.
-        high: Upper end of its 95 % interval.
+        estimate: Estimated share of files that are gone; None if no outcome is clear, or too many are not
+            trusted.
         removed: Records that are removed because their file is gone.
     """
 
     checked_on: datetime
     drawn: int
     unclear: int
-    share: float | None
-    low: float | None
-    high: float | None
+    estimate: Estimate | None
     removed: int
 
 
@@ -50,4 +48,9 @@ def newest(connection: Connection, sources: Iterable[Source]) -> dict[Source, Li
         """,
         [[name for name, _ in wanted], [media_type for _, media_type in wanted]],
     )
-    return {wanted[row.pop("provider"), row.pop("media_type")]: Links(**row) for row in found}
+    return {wanted[row.pop("provider"), row.pop("media_type")]: _links(row) for row in found}
+
+
+def _links(row: dict[str, Any]) -> Links:
+    share, low, high = (row.pop(name) for name in Estimate._fields)
+    return Links(**row, estimate=None if share is None else Estimate(share, low, high))

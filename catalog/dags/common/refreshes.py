@@ -7,6 +7,7 @@ from catalog.core.errors import Refused
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.operators.turns import current_turn
 from catalog.data_refresh import refresh as refreshes
+from catalog.data_refresh import removals
 from catalog.data_refresh.basis import record
 from catalog.data_refresh.modes import completed
 from catalog.data_refresh.refresh import Made, Plan, Refresh, Stage
@@ -19,6 +20,12 @@ WAY_OUT: dict[Stage, str] = {
     ),
     "promoted": "it is live already; trigger a new run",
 }
+
+
+def removed_by_checks(refresh: Refresh) -> str:
+    """Return a sentence with the records that `check_links` has removed since the last refresh, or ""."""
+    with catalog_connection(autocommit=True) as catalog:
+        return removals.removed_by_checks(catalog, refresh)
 
 
 def begin_refresh(plan: Callable[[int], Plan]) -> Refresh:

@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,7 +27,13 @@ from catalog.dags.common.assets import FILTERED, INDEX, note_written
 from catalog.dags.common.connections import SEARCH, database_connection, search_connection, sensitive_terms
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
-from catalog.dags.common.refreshes import complete, current_refresh, note_index, promoted_indexes
+from catalog.dags.common.refreshes import (
+    complete,
+    current_refresh,
+    note_index,
+    promoted_indexes,
+    removed_by_checks,
+)
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import environment, value_of
@@ -187,7 +194,16 @@ def check_index(
                 f"{plan.index} does not hold what it should, so it is not promoted: {'; '.join(wrong)}"
             )
         documents: int = own.engine.count(plan.index)
-        own.refuse_shrinkage(plan.index, documents, accepted=bool(params.get("accept_shrinkage")))
+        own.refuse_shrinkage(
+            plan.index,
+            documents,
+            accepted=bool(params.get("accept_shrinkage")),
+            left_out={
+                "removed from their source": sum(one.removed for one in indexed),
+                "rejected": sum(numbers),
+            },
+            why=partial(removed_by_checks, refresh),
+        )
         listed = [one.partition(":")[0] for done_ in indexed for one in done_.examples]
         everything = len(listed) == sum(numbers)
         note_index(refresh, plan.index, uuid, documents, rejected=listed if everything else None)
@@ -236,7 +252,13 @@ def fill_filtered() -> dict[str, int]:
     ).run()
     state.clear()
     accepted = bool(context["params"].get("accept_shrinkage"))
-    own.refuse_shrinkage(plan.filtered, documents, accepted=accepted)
+    own.refuse_shrinkage(
+        plan.filtered,
+        documents,
+        accepted=accepted,
+        left_out={"sensitive": hidden},
+        why=partial(removed_by_checks, refresh),
+    )
     note_index(refresh, plan.filtered, uuid, documents)
     return {"documents": documents, "hidden": hidden}
 

@@ -2,6 +2,7 @@
 
 import logging
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -27,7 +28,14 @@ from catalog.dags.common.connections import (
 )
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
-from catalog.dags.common.refreshes import begin_refresh, current_refresh, note_index, reach, replan
+from catalog.dags.common.refreshes import (
+    begin_refresh,
+    current_refresh,
+    note_index,
+    reach,
+    removed_by_checks,
+    replan,
+)
 from catalog.dags.common.retries import hint
 from catalog.dags.common.variables import value_of
 from catalog.dags.groups.indexing import MAX_DURATION, indexes, require_whole, tag_policy
@@ -244,6 +252,7 @@ def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, i
                 own,
                 expected=refresh.plan.shapes,
                 accept_shrinkage=params["accept_shrinkage"],
+                why=partial(removed_by_checks, refresh),
             )
         reach(refresh, "tables")
         log.info("%s", applied or "an earlier attempt has applied the changes")

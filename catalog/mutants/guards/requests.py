@@ -279,8 +279,8 @@ GUARDS = (
         holds="All processes that use a key share its rate limit.",
         row=28,
         file="catalog/ingestion/rate.py",
-        find="greatest(r.next_slot, clock_timestamp() - %(interval)s * %(spare)s)\n",
-        replace="clock_timestamp()\n",
+        find="greatest(r.next_slot, clock_timestamp() - %(interval)s * %(spare)s) +",
+        replace="clock_timestamp() +",
         tests=("ingestion/test_rate.py::test_the_shared_bucket_counts_all_who_use_the_key",),
     ),
     Guard(

@@ -46,9 +46,9 @@ class Refreshes:
         promotion.drop_left_overs(self.api, self.tables)
         self.horizon = began
 
-    def incremental(self, most=1000, accept=True):
+    def incremental(self, most=1000, accept=True, why=str):
         following = horizon(self.catalog)
-        applied = self.apply(self.copy(most), accept)
+        applied = self.apply(self.copy(most), accept, why)
         promotion.drop_left_overs(self.api, self.tables)
         self.horizon = following
         return applied
@@ -65,10 +65,10 @@ class Refreshes:
                 own[table] = job.copy(self.horizon, rejected=[], most=most).own
         return own
 
-    def apply(self, own, accept=True):
+    def apply(self, own, accept=True, why=str):
         shapes = {table: shape(self.api, table) for table in self.tables}
         applied = apply_changes(
-            self.api, self.tables, self.number, own, expected=shapes, accept_shrinkage=accept
+            self.api, self.tables, self.number, own, expected=shapes, accept_shrinkage=accept, why=why
         )
         assert {table: shape(self.api, table) for table in self.tables} == shapes
         return applied
@@ -428,6 +428,21 @@ def test_records_that_updates_hide_are_counted_as_lost(image, monkeypatch, chang
         image.incremental(accept=False)
     assert image.rows("image") == before
     assert image.incremental()["image"].updated >= 5
+
+
+def test_the_refusal_says_why_records_are_missing(image, monkeypatch):
+    monkeypatch.setattr(shrinkage, "SOURCE_SIZE", 5)
+    image.catalog.execute("delete from image where identifier in (select identifier from image limit 10)")
+    image.catalog.execute(
+        "update image set removed_from_source = true"
+        " where identifier in (select identifier from image where not removed_from_source limit 90)"
+    )
+    with pytest.raises(
+        Fatal,
+        match=r"are live; image: \d+ records are deleted; image: 90 records are marked as removed from their "
+        r"source.*\. Because of this\. If that is right",
+    ):
+        image.incremental(accept=False, why=lambda: "Because of this.")
 
 
 def test_a_small_loss_of_a_small_table_is_refused(image):

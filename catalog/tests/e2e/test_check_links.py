@@ -1,4 +1,4 @@
-"""`check_links` through the real scheduler: a run that is killed, a removal, and a second run."""
+"""`check_links` through the real scheduler: runs that are killed, that remove records, and that wait."""
 
 import signal
 from collections import Counter
@@ -31,11 +31,16 @@ class Files:
 
     def __init__(self):
         self.gone, self.after, self.asked = set(GONE), 0.0, Counter[str]()
+        self.left: int | None = None  # requests before the server asks to wait; None: it does not
 
     def __call__(self, method, path):
         if path == "/robots.txt":
             return Reply(200, {"Content-Type": "text/plain"}, b"User-agent: *\nDisallow: /never/\n")
         self.asked[path] += 1
+        if self.left is not None:
+            if not self.left:
+                return Reply(429, {"Retry-After": "1200"})
+            self.left -= 1
         number = int(path.strip("/"))
         reply = MISSING if number in self.gone else THERE
         return Reply(reply.status, reply.headers, reply.body, self.after)
@@ -64,6 +69,7 @@ def files(bench):
             for table in ("link_check", "link_removal", "link_survey"):
                 connection.execute(f"delete from {table} where provider = 'made_up_links'")
             connection.execute("delete from rate_limit where key = 'links of 127.0.0.1'")
+            connection.execute("delete from link_pause where host = '127.0.0.1'")
 
 
 def report(bench):
@@ -118,3 +124,39 @@ def test_what_is_gone_is_removed_and_comes_back(bench, files):
     wrong, state = bench.run(DAG, {"provider": "nobody"}, timeout=200)
     assert state == "failed"
     assert "no record in the catalog has the provider 'nobody'" in bench.api.log(DAG, wrong, "choose")
+
+
+def test_a_task_that_would_only_wait_gives_up_its_slot_and_goes_on(bench, files):
+    answers, connection = files
+    answers.gone.clear()
+    checked = "select count(*) from link_check where provider = 'made_up_links' and checked_on is not null"
+
+    def check():
+        return next(t for t in bench.api.tasks(DAG, run_id) if t["task_id"] == "survey_links.check")
+
+    answers.left = 5
+    run_id = bench.api.trigger(DAG, {"provider": "made_up_links", "margin": 20, "again": 0})
+    until(lambda: check()["state"] == "up_for_reschedule", 120)
+    assert (number_of(connection, checked), sum(answers.asked.values())) == (5, 6)
+    pause = "select extract(epoch from paused_until - now()) from link_pause where host = '127.0.0.1'"
+    assert 1100 < number_of(connection, pause) <= 1200
+
+    # Twenty minutes later, it goes on by itself, and has to wait once more.
+    answers.left = 5
+    connection.execute("update link_pause set paused_until = now() where host = '127.0.0.1'")
+    with bench.database("airflow") as airflow:
+        airflow.execute(
+            "update task_reschedule r set reschedule_date = now() + interval '5 seconds' from task_instance t"
+            " where t.id = r.ti_id and t.dag_id = %s and t.run_id = %s",
+            [DAG, run_id],
+        )
+    until(lambda: number_of(connection, checked) == 10 and check()["state"] == "up_for_reschedule", 120)
+    assert sum(answers.asked.values()) == 12
+
+    # Somebody who has talked to the operators of the host does not wait; see the runbook.
+    answers.left = None
+    connection.execute("delete from link_pause where host = '127.0.0.1'")
+    bench.api.clear(DAG, run_id, ["survey_links.check"])
+    assert bench.api.wait(DAG, run_id, 300) == "success", bench.tasks(DAG, run_id)
+    assert set(answers.asked.values()) <= {1, 2}
+    assert "links checked: 0 are gone, 0 are unclear." in report(bench)

@@ -58,11 +58,13 @@ class Site(msgspec.Struct):
         port: Its port.
         answers: Its answers, which tests replace.
         requests: Moment, host, method and path of each request.
+        connections: Number of connections.
     """
 
     port: int
     answers: Answers
     requests: list[tuple[float, str, str, str]] = []
+    connections: int = 0
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{path}"
@@ -80,6 +82,10 @@ def site(answers: Answers, clock: Clock | None = None) -> Iterator[Site]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = -1  # headers and body in one packet
+
+        def setup(self) -> None:
+            running.connections += 1
+            super().setup()
 
         def log_message(self, *args: object) -> None:
             pass
@@ -134,15 +140,14 @@ def checker(
     """Return a checker that may reach this machine, with a rate per host by the clock."""
     clock = clock or Clock()
 
-    def throttle(host: str, least: float) -> LocalThrottle:
-        rate = Rate(per_second=min(per_second, 1 / least) if least else per_second)
-        return LocalThrottle(rate, clock.time, clock.sleep)
+    throttles: dict[str, tuple[float, LocalThrottle]] = {}
 
-    web = Web(
-        throttle,
-        user_agent=f"{AGENT}/1.0",
-        paused=paused,
-        private_hosts=("127.0.0.1", "localhost"),
-        timeout=timeout,
-    )
+    def slot(host: str, least: float) -> float:
+        if host not in throttles or throttles[host][0] != least:
+            rate = Rate(per_second=min(per_second, 1 / least) if least else per_second)
+            throttles[host] = least, LocalThrottle(rate, clock.time, clock.sleep)
+        throttles[host][1].wait()
+        return paused(host)
+
+    web = Web(slot, user_agent=f"{AGENT}/1.0", private_hosts=("127.0.0.1", "localhost"), timeout=timeout)
     return Checker(web, AGENT, clock.time)

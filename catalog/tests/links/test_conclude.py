@@ -6,9 +6,9 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.links.conclude import HOST_FAILS, PROVIDER_FAILS, SHARED_TARGET, conclude, forget
+from catalog.links.conclude import HOST_FAILS, PROVIDER_FAILS, SHARED_TARGET, conclude, follow_renamed, forget
 from catalog.links.estimate import wilson
-from catalog.links.plan import Survey, plan
+from catalog.links.plan import Survey, plan, providers
 from catalog.loading.load import lock_provider
 from catalog.tests.links.checks import Checks, day
 from catalog.tests.values import present
@@ -299,6 +299,62 @@ def test_judging_a_slice_reads_only_removals_of_its_records(catalog):
         assert read() < 20 * planned
     ended = [why for why, _ in checks.removals() if why]
     assert Counter(ended) == {"the file answers": planned - 1, "the record has another URL": 1}
+
+
+def test_a_sample_reads_as_many_removals_as_it_checks(catalog, monkeypatch):
+    """However many are open: those that wait longest, of them those of deleted records first."""
+    monkeypatch.setattr("catalog.links.conclude.LOOKED_AT", 20)
+    checks = Checks(catalog, rows=3000)
+    catalog.execute("update image set removed_from_source = true")
+    catalog.execute(
+        "insert into link_removal (media_type, provider, identifier, url, first_gone_on, last_gone_on,"
+        " checks, run_id, removed_on, checked_on)"
+        " select 'image', provider, identifier, url, now(), now(), 3, 'old', %s,"
+        " timestamptz '2024-01-01' + substr(foreign_identifier, 8)::integer * interval '1 hour' from image",
+        [day(0)],
+    )
+    catalog.execute("delete from image where foreign_identifier in ('made_up2', 'made_up5')")
+    catalog.execute("vacuum analyze image, link_removal")
+
+    def reads():
+        query = (
+            "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables where relname = 'link_removal'"
+        )
+        return present(catalog.execute(query).fetchone())[0]
+
+    for run, expected in (("one", {1, 3, 4, 6, 7}), ("two", {8, 9, 10, 11, 12})):
+        one = checks.survey(run)
+        with catalog.transaction():
+            before = reads()
+            plan(catalog, one, now=day(7), size=5, again=5)
+            assert reads() - before < 20
+        catalog.execute("update link_check set checked_on = %s, outcome = 'gone'", [day(7)])
+        catalog.execute("vacuum analyze link_check")
+        with catalog.transaction():
+            before = reads()
+            conclude(catalog, one, now=day(7.1))
+            assert reads() - before < 300
+        again = catalog.execute(
+            "select substr(foreign_identifier, 8)::int from link_check join image using (identifier)"
+            " where run_id = %s",
+            [run],
+        )
+        assert {number for (number,) in again} == expected
+    assert [why for why, _ in checks.removals() if why] == ["the record is deleted"] * 2
+
+
+def test_removals_follow_their_records_to_another_provider(catalog):
+    """One record with its URL, or all of a provider that is renamed."""
+    checks = Checks(catalog, providers=("made_up", "other")).removed()
+    catalog.execute("update image set provider = 'other' where foreign_identifier = 'made_up1'")
+    checks.found("passed", 35, outcomes={2: "there"})
+    assert checks.removals() == [(None, 3)]
+    plan(catalog, checks.survey("next", "other"), now=day(36), size=0, again=10)
+    query = "select identifier from link_check where run_id = 'next'"
+    assert [row[0] for row in catalog.execute(query)] == [checks.record(1)[0]]
+    catalog.execute("update image set provider = 'renamed' where provider = 'other'")
+    follow_renamed(catalog, providers(catalog))
+    assert catalog.execute("select provider from link_removal").fetchall() == [("renamed",)]
 
 
 def test_a_record_that_passed_to_another_provider_is_removed_again(catalog):

@@ -1,15 +1,15 @@
 """What a check makes of the answers of a server."""
 
 import socket
+from contextlib import ExitStack
 from itertools import pairwise
 
 import pytest
 import requests
 
-from catalog.ingestion.rate import NoThrottle
 from catalog.links import answers
 from catalog.links.answers import Verdict, judge
-from catalog.links.web import LONGEST_DELAY, Checker, Web, _reason, shared_throttles
+from catalog.links.web import LONGEST_DELAY, Checker, Web, _reason
 from catalog.tests.links.site import AGENT, CLOSED, MISSING, THERE, Clock, Reply, checker, site
 
 pytestmark = pytest.mark.enable_socket
@@ -39,7 +39,7 @@ def test_there_with_its_size():
     "head",
     [
         CLOSED,
-        Reply(200, {"Content-Type": "image/jpeg"}, after=1.0),
+        Reply(200, {"Content-Type": "image/jpeg"}, after=2.5),
         *map(Reply, (400, 401, 403, 404, 405, 410, 500, 501, 503)),
         HTML,
     ],
@@ -47,7 +47,7 @@ def test_there_with_its_size():
 def test_a_head_that_does_not_say_there_is_tried_by_a_get(head):
     part = Reply(206, {"Content-Type": "image/jpeg", "Content-Range": "bytes 0-0/1234"}, b"i")
     with site(by_method(head, part)) as server:
-        assert checker(timeout=0.3).check(server.url("/a")) == Verdict(
+        assert checker(timeout=1.0).check(server.url("/a")) == Verdict(
             "there", None, 206, size=1234, host=HOST
         )
         assert server.asked("/a") == ["HEAD", "GET"]
@@ -57,7 +57,7 @@ def test_a_head_that_does_not_say_there_is_tried_by_a_get(head):
     ("reply", "reason"),
     [
         (CLOSED, answers.NO_CONNECTION),
-        (Reply(200, after=1.0), answers.TIMEOUT),
+        (Reply(200, after=2.5), answers.TIMEOUT),
         (Reply(401), answers.REFUSED),
         (Reply(403), answers.REFUSED),
         (Reply(418), answers.OTHER_STATUS),
@@ -74,7 +74,7 @@ def test_a_head_that_does_not_say_there_is_tried_by_a_get(head):
 )
 def test_what_is_not_clear_is_never_gone(reply, reason):
     with site(by_method(reply, reply)) as server:
-        found = checker(timeout=0.3).check(server.url("/a"))
+        found = checker(timeout=1.0).check(server.url("/a"))
     assert (found.outcome, found.reason) == ("unclear", reason)
     assert found.passing == (reason in answers.PASSING)
 
@@ -153,7 +153,7 @@ def test_what_is_no_url(url):
 
 def test_without_the_setting_no_private_address_is_reached():
     with site(by_method(THERE)) as server:
-        web = Web(lambda host, least: NoThrottle(), user_agent=AGENT)
+        web = Web(lambda host, least: 0.0, user_agent=AGENT)
         for host in ("127.0.0.1", "localhost"):
             assert Checker(web, AGENT).check(server.url("/a", host)).reason == answers.PRIVATE
         assert server.requests == []
@@ -267,15 +267,12 @@ def test_sizes(headers, size):
     assert judge(200, headers, None) == Verdict("there", None, 200, size=size)
 
 
-@pytest.mark.database
-def test_tasks_share_the_rate_of_a_host(catalog):
-    """Each request takes a slot of its host in the database, whichever task sends it."""
-    waits: list[float] = []
-    for _ in range(2):
-        throttle = shared_throttles(lambda: catalog, 0.5, waits.append)("a.example", 0)
-        for _ in range(5):
-            throttle.wait()
-    assert all(later - earlier > 1.5 for earlier, later in pairwise(waits))
-    assert waits[-1] > 17
-    keys = "select key from rate_limit"
-    assert catalog.execute(keys).fetchall() == [("links of a.example",)]
+def test_connections_to_many_hosts_stay_open():
+    """A task visits its hosts in turn; a new connection for each request would cost both sides more."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(site(by_method(THERE))) for _ in range(15)]
+        check = checker().check
+        for number in range(3):
+            for server in servers:
+                assert check(server.url(f"/{number}")).outcome == "there"
+        assert [server.connections for server in servers] == [1] * len(servers)

@@ -9,6 +9,7 @@ from catalog.links.report import lines, sentence
 from catalog.monitoring.links import newest
 from catalog.monitoring.loads import Source
 from catalog.tests.links.checks import Checks, day
+from catalog.tests.values import present
 
 pytestmark = pytest.mark.database
 NOW = datetime(2025, 3, 14, 12, tzinfo=UTC)
@@ -33,9 +34,9 @@ def test_the_newest_sample_of_a_source_counts(catalog):
     flickr, never = Source("flickr", "image", "flickr"), Source("jamendo", "audio", "jamendo")
     every = newest(catalog, [source, flickr, never])
     assert every.keys() == {source, flickr}
-    assert every[flickr].share == 0.8
+    assert present(every[flickr].estimate).share == 0.8
     found = every[source]
-    assert (found.checked_on, found.share, found.low, found.high) == (NOW, 0.04, 0.015, 0.1)
+    assert (found.checked_on, found.estimate) == (NOW, (0.04, 0.015, 0.1))
     assert (found.drawn, found.unclear, found.removed) == (100, 7, 0)
 
 
@@ -43,7 +44,7 @@ def test_removed_records_are_counted_while_they_are(catalog):
     checks = Checks(catalog).removed()
     source = Source("made_up", "image", "made_up")
     found = newest(catalog, [source])[source]
-    assert (found.removed, found.share) == (1, None)
+    assert (found.removed, found.estimate) == (1, None)
     checks.found("back", 35, outcomes={1: "there"})
     assert newest(catalog, [source])[source].removed == 0
 

@@ -1,0 +1,70 @@
+"""A refusal says how many records checks of links have removed since the last refresh."""
+
+from unittest.mock import Mock
+
+import msgspec
+import pytest
+
+from catalog.core.errors import Refused
+from catalog.data_refresh.refresh import begin, reach
+from catalog.data_refresh.refresh_indexes import RefreshIndexes
+from catalog.data_refresh.removals import MOST, removed_by_checks
+from catalog.tests.data_refresh.test_refresh import plan, turn
+
+pytestmark = pytest.mark.database
+REMOVAL = """
+    insert into link_removal (media_type, provider, identifier, url, first_gone_on, last_gone_on, checks,
+                              run_id, removed_on, ended_on, ended_because)
+    select %(media)s, %(provider)s, gen_random_uuid(), 'https://example.org/', now(), now(), 3, 'run',
+           now() + %(hours)s * interval '1 hour', case when %(ended)s then now() end,
+           case when %(ended)s then 'the file answers' end
+      from generate_series(1, %(number)s)
+"""
+
+
+def remove(catalog, provider, number, hours=1, media="image", ended=False):
+    values = {"provider": provider, "number": number, "hours": hours, "media": media, "ended": ended}
+    catalog.execute(REMOVAL, values)
+
+
+def refresh(catalog, run_id, stage="working", **changes):
+    found = begin(catalog, turn(catalog, run_id), msgspec.structs.replace(plan("image-a"), **changes))
+    reach(catalog, found, stage)
+    return found
+
+
+def test_open_removals_since_the_last_refresh_are_counted(catalog):
+    refresh(catalog, "before", "promoted", mode="full")
+    refresh(catalog, "of another table", "promoted", media_type="audio")
+    now = refresh(catalog, "now")
+    assert removed_by_checks(catalog, now) == ""
+    remove(catalog, "earlier", 9, hours=-1)
+    remove(catalog, "flickr", 2)
+    remove(catalog, "flickr", 5, ended=True)
+    remove(catalog, "jamendo", 5, media="audio")
+    remove(catalog, "met", 1200)
+    assert removed_by_checks(catalog, now) == (
+        "Since the last refresh, check_links has removed 1,202 records whose files are gone "
+        "(1,200 of met, 2 of flickr); the table link_removal of the catalog has them."
+    )
+    for number in range(MOST):
+        remove(catalog, f"small {number}", 1)
+    assert "1 of small 7, 2 of others);" in removed_by_checks(catalog, now)
+
+
+def test_a_smaller_index_is_refused_with_what_was_left_out(catalog):
+    documents = {"image": {"met": 900, "flickr": 100}}
+    now = refresh(catalog, "now", documents=documents, aliases={"image": "image-a"})
+    own = RefreshIndexes(now, Mock())
+    left_out = {"removed from their source": 1300, "rejected": 0}
+    remove(catalog, "met", 300)
+    match = (
+        r"^documents of image: 700 instead of 1,000 that are live, .*\}\. "
+        r"Records without a document: 1,300 removed from their source\. "
+        r"Since the last refresh, check_links has removed 300 records"
+    )
+    with pytest.raises(Refused, match=match):
+        own.refuse_shrinkage(
+            "image-a", 700, accepted=False, left_out=left_out, why=lambda: removed_by_checks(catalog, now)
+        )
+    own.refuse_shrinkage("image-a", 700, accepted=True)

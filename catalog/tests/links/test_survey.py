@@ -1,0 +1,77 @@
+"""Results of checks are written together, and soon."""
+
+import pytest
+
+from catalog.links import answers
+from catalog.links.answers import Verdict, unclear
+from catalog.links.pauses import Pauses
+from catalog.links.plan import Survey, plan
+from catalog.links.survey import check_links
+from catalog.tests.database.media import fill
+from catalog.tests.links.site import BEGIN, Clock
+from catalog.tests.values import present
+
+pytestmark = pytest.mark.database
+SURVEY = Survey("run", "image", "b")
+FINE = Verdict("there", None, 200)
+NOTE = """
+    create table written (at timestamptz default clock_timestamp());
+    create function note() returns trigger language plpgsql as
+        $$ begin insert into written default values; return null; end $$;
+    create trigger note after update on link_check for each statement execute function note();
+"""
+
+
+def number(catalog, query):
+    return present(catalog.execute(query).fetchone())[0]
+
+
+def checked(catalog):
+    return number(catalog, "select count(*) from link_check where checked_on is not null")
+
+
+def survey(catalog, check, clock, sleep):
+    plan(catalog, SURVEY, now=BEGIN, size=60, again=0)
+    pauses = Pauses({}, "survey", clock.now)
+    check_links(catalog, SURVEY, check, pauses, now=clock.now, clock=clock.time, sleep=sleep, workers=4)
+
+
+def test_results_that_come_fast_are_written_together(catalog):
+    clock = Clock()
+    fill(catalog, 60, ("b",))
+    catalog.execute(NOTE)
+    survey(catalog, lambda url: FINE, clock, clock.sleep)
+    assert checked(catalog) == 60
+    assert number(catalog, "select count(*) from written") < 5
+
+
+def test_results_that_come_slowly_are_written_one_by_one(catalog):
+    """So a task that is killed has little to do again."""
+    clock = Clock()
+    fill(catalog, 60, ("b",))
+    found = []
+
+    def check(url):
+        clock.sleep(1)
+        found.append(checked(catalog))
+        return FINE
+
+    survey(catalog, check, clock, clock.sleep)
+    assert found == [*range(60)]
+
+
+def test_no_result_waits_while_hosts_are_paused(catalog):
+    clock, asked, waited = Clock(), [], []
+    fill(catalog, 60, ("b",))
+
+    def check(url):
+        asked.append(url)
+        return unclear(answers.BUSY, 429, host="example.org") if len(asked) == 20 else FINE
+
+    def sleep(seconds):
+        waited.append(checked(catalog))
+        clock.sleep(seconds)
+
+    survey(catalog, check, clock, sleep)
+    assert waited[0] == 19
+    assert checked(catalog) == 60
