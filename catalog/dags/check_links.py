@@ -17,7 +17,7 @@ records of its host and of its provider answer (`failing`). The table `link_chec
 A record whose file was gone in three checks on different days over at least four weeks gets
 `removed_from_source`, so that the next data refresh leaves it out, and a row in the table `link_removal`.
 Records that were gone are checked again each week. Loads keep the mark although the source sends the record,
-unless it sends another URL. A record comes back when its file answers.
+unless it sends another URL. A record comes back when its file answers, or gets another URL in the catalog.
 
 With `slices`, every record of one `provider` is checked: the records are divided into this number of slices,
 and the run checks those from `first_slice` to `last_slice`.

@@ -13,10 +13,11 @@ PAGES = frozenset(("text/html", "application/xhtml+xml", "application/json"))
 TIMEOUT, NO_CONNECTION, NO_NAME, TLS = "timeout", "no connection", "unknown host name", "TLS failed"
 SERVER_ERROR, BUSY, REFUSED = "server error", "too many requests", "refused"
 PRIVATE, INVALID = "no address on the public internet", "no valid URL"
-ROBOTS, NO_ROBOTS, SLOW_ROBOTS = (
+ROBOTS, NO_ROBOTS, SLOW_ROBOTS, LONG_ROBOTS = (
     "forbidden by robots.txt",
     "robots.txt cannot be read",
     "robots.txt asks for long pauses",
+    "robots.txt has too many rules",
 )
 PAUSED = "not checked: the host asks to wait"  # it is not requested
 OTHER_CONTENT, OTHER_STATUS, REDIRECTS = "other content", "other status", "too many redirects"

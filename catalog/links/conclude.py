@@ -17,7 +17,7 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.links.answers import INVALID, PRIVATE, ROBOTS, SLOW_ROBOTS
+from catalog.links.answers import INVALID, LONG_ROBOTS, PRIVATE, ROBOTS, SLOW_ROBOTS
 from catalog.links.estimate import Estimate, wilson
 from catalog.links.pauses import FORGOTTEN
 from catalog.links.plan import Survey
@@ -36,7 +36,7 @@ UNFINISHED_FOR = timedelta(days=60)  # for which checks that were planned and no
 _BATCH = 10_000  # rows of a statement
 # Open removals that a sample compares with their records, besides those that it has checked.
 LOOKED_AT = 20_000
-NOT_ASKED = [ROBOTS, SLOW_ROBOTS, PRIVATE, INVALID]  # such records say nothing about their host
+NOT_ASKED = [ROBOTS, SLOW_ROBOTS, LONG_ROBOTS, PRIVATE, INVALID]  # such records say nothing about their host
 KEPT = timedelta(days=400)  # for which checks are kept
 
 
@@ -232,7 +232,7 @@ def _concerned(connection: Connection, survey: Survey) -> list[int]:
 
 
 def _end_stale(connection: Connection, survey: Survey, concerned: list[int], now: datetime) -> None:
-    """End removals that others have overruled: the record has another URL, is deleted or not marked.
+    """End removals that others have overruled: the record is deleted or not marked.
 
     The removal of a record that has passed to another provider passes with it.
     """
@@ -246,7 +246,7 @@ def _end_stale(connection: Connection, survey: Survey, concerned: list[int], now
               from link_removal o left join {table} m on m.identifier = o.identifier
              where r.number = any(%(concerned)s) and o.number = any(%(concerned)s) and o.number = r.number
                and r.ended_on is null
-               and (m.identifier is null or m.url <> r.url or not m.removed_from_source)
+               and (m.identifier is null or not m.removed_from_source)
         """).format(**survey.names),
         {**survey.key, "concerned": concerned, "now": now},
     )
@@ -311,10 +311,16 @@ def _remove(connection: Connection, survey: Survey, now: datetime) -> int:
 def _bring_back(connection: Connection, survey: Survey, concerned: list[int], now: datetime) -> int:
     """Remove the mark of records that answer, if that is newer than the removal; return their number.
 
-    A redirect may lead to a placeholder, so it counts only on a second day.
+    A redirect may lead to a placeholder, so it counts only on a second day. A record whose URL was changed in
+    the catalog comes back, too: of the new one nothing is known.
     """
     query = sql.SQL("""
-        select r.number, m.identifier
+        select r.number, 'the record has another URL', m.identifier
+          from link_removal r
+          join {table} m on m.identifier = r.identifier and m.url <> r.url and m.removed_from_source
+         where r.number = any(%(concerned)s) and r.ended_on is null and m.provider = %(provider)s
+         union all
+        select r.number, 'the file answers', m.identifier
           from link_removal r
           join {table} m on m.identifier = r.identifier and m.url = r.url and m.removed_from_source
          cross join lateral (
@@ -330,12 +336,11 @@ def _bring_back(connection: Connection, survey: Survey, concerned: list[int], no
                 where a.media_type = r.media_type and a.identifier = r.identifier and a.url = r.url
                   and a.judged and a.outcome = 'there' and a.checked_on > r.removed_on
                   and a.checked_on < newest.checked_on - interval '12 hours'))
-         order by m.identifier
+         order by identifier
     """).format(**survey.names)
     statement = sql.SQL("""
         with ended as (
-            update link_removal set ended_on = %(now)s, ended_by = %(run_id)s,
-                   ended_because = 'the file answers'
+            update link_removal set ended_on = %(now)s, ended_by = %(run_id)s, ended_because = %(why)s
              where number = %(number)s and ended_on is null
             returning identifier
         )
@@ -343,8 +348,8 @@ def _bring_back(connection: Connection, survey: Survey, concerned: list[int], no
           from ended where m.identifier = ended.identifier and m.removed_from_source
     """).format(**survey.names)
     number = 0
-    for removal, _ in connection.execute(query, {**survey.key, "concerned": concerned}).fetchall():
-        values = {**survey.key, "number": removal, "now": now}
+    for removal, why, _ in connection.execute(query, {**survey.key, "concerned": concerned}).fetchall():
+        values = {**survey.key, "number": removal, "why": why, "now": now}
         number += _beside_no_load(connection, survey, statement, values)
     return number
 

@@ -40,6 +40,7 @@ FINAL = frozenset(
         answers.ROBOTS,
         answers.NO_ROBOTS,
         answers.SLOW_ROBOTS,
+        answers.LONG_ROBOTS,
         answers.PRIVATE,
         answers.INVALID,
         answers.NO_NAME,
@@ -217,7 +218,8 @@ class Checker:
 
     def __init__(self, web: Web, agent: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._web, self._agent, self._clock = web, agent, clock
-        self._robots: dict[str, tuple[float, Protego]] = {}  # origin → until when they are used, rules
+        # Origin → until when they are used, and the rules, or why there will be none.
+        self._robots: dict[str, tuple[float, Protego | Verdict]] = {}
 
     def check(self, url: str) -> Verdict:
         """Return what becomes of a request for a file.
@@ -258,12 +260,14 @@ class Checker:
             except Unanswered as error:
                 same = error.reason in (answers.PRIVATE, answers.INVALID, answers.NO_NAME, answers.PAUSED)
                 return unclear(error.reason if same else answers.NO_ROBOTS, wait=error.wait, host=error.host)
-            if isinstance(found, Verdict):
+            if isinstance(found, Verdict) and found.passing:
                 return found
             rules = found
             self._robots[origin] = self._clock() + ROBOTS_KEPT, rules
-            if 0 < (delay := _delay(rules, self._agent)) <= LONGEST_DELAY:
+            if isinstance(rules, Protego) and 0 < (delay := _delay(rules, self._agent)) <= LONGEST_DELAY:
                 self._web.slow_down(host_of(url), delay)
+        if isinstance(rules, Verdict):
+            return rules
         if _delay(rules, self._agent) > LONGEST_DELAY:
             return unclear(answers.SLOW_ROBOTS)
         return None if rules.can_fetch(url, self._agent) else unclear(answers.ROBOTS)
@@ -283,7 +287,7 @@ class Checker:
             return unclear(answers.NO_ROBOTS, answer.status, host=host_of(url))
         text = answer.body.decode("utf-8", "replace") if 200 <= answer.status < 300 else ""
         if _too_many_rules(text):
-            return unclear(answers.NO_ROBOTS, answer.status)
+            return unclear(answers.LONG_ROBOTS, answer.status)
         return Protego.parse(text)
 
 

@@ -220,7 +220,8 @@ def test_a_robots_txt_that_would_cost_much_memory_is_not_read():
     robots = Reply(200, {"Content-Type": "text/plain"}, "\n".join(many).encode())
     with site(lambda method, path: robots if path == "/robots.txt" else THERE) as server:
         found = checker().check(server.url("/a"))
-    assert (found.outcome, found.reason) == ("unclear", answers.NO_ROBOTS)
+    assert (found.outcome, found.reason) == ("unclear", answers.LONG_ROBOTS)
+    assert not found.passing  # another attempt would read the same
 
 
 @pytest.mark.parametrize(
