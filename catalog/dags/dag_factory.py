@@ -19,6 +19,7 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # the stub lacks three 
     DeadlineAlert,
     DeadlineReference,
     Param,
+    get_parsing_context,
 )
 from airflow.sdk.exceptions import AirflowSkipException
 
@@ -175,6 +176,14 @@ def catalog_dag(
         yield dag
         watch(dag)
     _override_timeouts(dag)
+
+
+def is_parsed_for(dag_id: str) -> bool:
+    """Return False if a process parses a file only for the task of another DAG.
+
+    Each task parses the file of its DAG. In a file of many DAGs, the others need not be made for that.
+    """
+    return get_parsing_context().dag_id in (None, dag_id)
 
 
 def _refuse_other_commit() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from airflow.providers.standard.operators.empty import EmptyOperator
 
 from catalog.dags.common.params import provider_params
-from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.dag_factory import catalog_dag, is_parsed_for
 from catalog.dags.groups.ingestion import check_configuration, ingest, skip_when_fresh
 from catalog.dags.tasks.reports import report_aggregate_reingestion_errors, report_load_completion
 from catalog.ingestion.provider import Provider, Reingestion, provider_classes
@@ -90,5 +90,5 @@ def whole_workflow(cls: type[Provider], plan: Reingestion) -> None:
 
 
 for provider in provider_classes():  # for the others, see broken_providers.py
-    if provider.reingestion:
+    if provider.reingestion and is_parsed_for(provider.reingestion.dag_id):
         (days_workflow if provider.dated else whole_workflow)(provider, provider.reingestion)

@@ -9,7 +9,7 @@ import inspect
 import re
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, timedelta
 from functools import cache, cached_property
 from importlib import import_module
@@ -299,16 +299,25 @@ def provider_names() -> tuple[str, ...]:
     return tuple(sorted(p.parent.name for p in FOLDER.glob("*/provider.py")))
 
 
-def provider_classes() -> list[type[Provider]]:
-    """Return the providers that can be imported, ordered by name; see `broken_providers`."""
-    broken = broken_providers()
-    return [provider_class(name) for name in provider_names() if name not in broken]
+def provider_classes(among: Iterable[str] | None = None) -> list[type[Provider]]:
+    """Return the providers that can be imported, ordered by name; see `broken_providers`.
+
+    Args:
+        among: Names of providers, the only ones to import; default: all.
+    """
+    names = sorted(provider_names() if among is None else among)
+    broken = broken_providers(names)
+    return [provider_class(name) for name in names if name not in broken]
 
 
-def broken_providers() -> dict[str, BrokenProvider]:
-    """Return the errors of the providers that cannot be imported, by name."""
+def broken_providers(among: Iterable[str] | None = None) -> dict[str, BrokenProvider]:
+    """Return the errors of the providers that cannot be imported, by name.
+
+    Args:
+        among: Names of providers, the only ones to import; default: all.
+    """
     broken = {}
-    for name in provider_names():
+    for name in provider_names() if among is None else among:
         try:
             provider_class(name)
         except BrokenProvider as error:
@@ -316,9 +325,13 @@ def broken_providers() -> dict[str, BrokenProvider]:
     return broken
 
 
-def api_names() -> tuple[str, ...]:
-    """Return the names of providers that have an API instead of a dump."""
-    return tuple(cls.name for cls in provider_classes() if not cls.dump)
+def api_names(among: Iterable[str] | None = None) -> tuple[str, ...]:
+    """Return the names of providers that have an API instead of a dump, and can be imported.
+
+    Args:
+        among: Names of providers, the only ones to import; default: all.
+    """
+    return tuple(cls.name for cls in provider_classes(among) if not cls.dump)
 
 
 def place_of(error: BaseException) -> tuple[Path, int] | None:

@@ -1,7 +1,7 @@
 """Client of Airflow's REST API, as far as the local commands and the end-to-end tests need it."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -94,13 +94,29 @@ class AirflowApi:
 
     def tasks(self, dag_id: str, run_id: str) -> list[JsonObject]:
         """Return the task instances of a run, mapped ones included."""
+        return self.tasks_of([(dag_id, run_id)])
+
+    def tasks_of(self, runs: Sequence[tuple[str, str]]) -> list[JsonObject]:
+        """Return the task instances of several runs, mapped ones included.
+
+        This is asked often. One POST for all runs costs the server a fraction of a GET for each, because for
+        each GET FastAPI inspects dozens of optional parameters anew.
+
+        Args:
+            runs: DAG id and run id of each run.
+        """
+        wanted = {
+            "dag_ids": sorted({dag_id for dag_id, _ in runs}),
+            "dag_run_ids": sorted({run_id for _, run_id in runs}),
+        }
         found: list[JsonObject] = []
         while True:
-            path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances"
-            page = self.call("GET", path, limit=100, offset=len(found))
+            body = {**wanted, "order_by": "map_index", "page_limit": 100, "page_offset": len(found)}
+            page = self.call("POST", "/api/v2/dags/~/dagRuns/~/taskInstances/list", body)
             found += page["task_instances"]
             if not page["task_instances"] or len(found) >= page["total_entries"]:
-                return found
+                # Runs of different DAGs may have the same id.
+                return [t for t in found if (t["dag_id"], t["dag_run_id"]) in runs]
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
         """Return the log of one attempt of a task."""

@@ -89,7 +89,7 @@ def _wait_until_ready(
 ) -> None:
     began, phase = time.monotonic(), ""
     notified, pending = began, ""
-    while time.monotonic() < began + timeout:
+    while (asked := time.monotonic()) < began + timeout:
         state = stack.state()
         if state.get("phase", "") != phase:
             phase = state["phase"]
@@ -104,7 +104,8 @@ def _wait_until_ready(
             if time.monotonic() > notified + NOTIFY_SECONDS:
                 notified = time.monotonic()
                 notify(f"waiting for {pending}")
-        time.sleep(0.2)
+        # A question that takes long takes the processor from what is waited for.
+        time.sleep(min(max(0.2, 4 * (time.monotonic() - asked)), 2))
     raise StackError(
         f"the stack was not ready after {timeout:.0f} s and is stopped again; "
         f"it was waiting for {pending or phase or 'its start'}"

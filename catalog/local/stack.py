@@ -237,7 +237,9 @@ class Stack:
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
             "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",  # tasks of a scheduler that was killed
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
+            # A changed DAG file is parsed at once; after a change of a module that it imports, within
+            # this time. Parsing all of them takes five seconds of a core, again and again.
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "DATA_REFRESH_POKE_INTERVAL": "5",
             "DEFAULT_RETRY_DELAY": "10",  # seconds; minutes are for production

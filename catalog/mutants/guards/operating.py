@@ -186,7 +186,7 @@ GUARDS = (
         file=SUPERVISOR,
         find="        if self._tied and select.select(",
         replace="        if not self._tied and select.select(",
-        tests=("local/test_stack.py::test_a_stack_of_tests_ends_with_the_tests",),
+        tests=("local/test_stack.py::test_a_stack_of_tests_that_end_during_its_start_ends",),
         seconds=240,
     ),
     Guard(

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +29,41 @@ def registry(dagbag):
 
 def test_every_file_parses(dagbag):
     assert dagbag.import_errors == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "dag_id", "modules"),
+    [
+        ("provider_workflows", "stocksnap_workflow", {"stocksnap"}),
+        (
+            "provider_reingestion",
+            "flickr_reingestion_workflow",
+            None,
+        ),  # whose id only the provider's module has
+    ],
+)
+def test_a_task_makes_no_dag_but_its_own(file, dag_id, modules):
+    """Each task parses its DAG's file anew, in a process of its own; here that is another interpreter."""
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, str(ROOT_DAGS / f"{file}.py"), dag_id],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    made, imported = json.loads(done.stdout.splitlines()[-1])
+    assert made == [dag_id]
+    assert modules is None or set(imported) == modules
+
+
+PARSE = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.definitions._internal.dag_parsing_context import _airflow_parsing_context_manager
+with _airflow_parsing_context_manager(dag_id=sys.argv[2]):
+    bag = DagBag(sys.argv[1], collect_dags=True)
+imported = [name.split(".")[2] for name in sys.modules if name.startswith("catalog.providers.")]
+print(json.dumps([sorted(bag.dags), imported]))
+"""
 
 
 def test_all_exist(dagbag, registry):

@@ -21,11 +21,26 @@ ROWS = 3000
 FULL = {"mode": "full"}
 
 
+class Media:
+    """Made-up media; `current` once a test has left all images refreshed, so that the next one need not."""
+
+    current = False
+
+
 @pytest.fixture(scope="module")
 def media(bench):
     """Made-up media in all three databases; the API has most of the catalog's."""
     with bench.made_up_media(catalog=ROWS, api=ROWS - 500, api_staging=1000):
-        yield
+        yield Media()
+
+
+@pytest.fixture
+def refreshed(bench, media):
+    """The media after a refresh of all images: that of the test before, if it has passed."""
+    if not media.current:
+        assert bench.run("image_data_refresh", FULL, timeout=400)[1] == "success"
+    media.current = False
+    return media
 
 
 def whole(bench, media_type="image"):
@@ -120,6 +135,7 @@ def test_two_refreshes_at_once_and_readers_see_whole_states(bench, media):
     assert "Rows without a document: " in text
     assert " removed from their source" in text
     assert "policy 29382f7fac0f" in text
+    media.current = True
 
 
 def published(bench):
@@ -161,9 +177,8 @@ def change(bench, seed):
         api.execute("update image set view_count = view_count + 1 where id % 7 = 0")
 
 
-def test_an_incremental_refresh_ends_as_a_full_one_would(bench, media):
+def test_an_incremental_refresh_ends_as_a_full_one_would(bench, refreshed):
     """After a full refresh, the default mode applies what has changed to the live tables and indexes."""
-    assert bench.run("image_data_refresh", FULL, timeout=400)[1] == "success"
     change(bench, 21)
     before, rows = bench.search().resolve_alias("image"), len(published(bench)[2])
     bench.slack.clear()
@@ -190,11 +205,11 @@ def test_an_incremental_refresh_ends_as_a_full_one_would(bench, media):
     run_id, state = bench.run("image_data_refresh", {"mode": "incremental"}, timeout=400)
     assert state == "success", states(bench, "image_data_refresh", run_id)
     assert published(bench) == incremental
+    refreshed.current = True
 
 
-def test_several_tasks_share_a_copy(bench, media):
+def test_several_tasks_share_a_copy(bench, refreshed):
     """One of them is killed; the records and their ids are the same as after a copy by one task."""
-    assert bench.run("image_data_refresh", FULL, timeout=400)[1] == "success"
     before = published(bench)
     with (
         bench.ranges_of(20),
@@ -208,28 +223,40 @@ def test_several_tasks_share_a_copy(bench, media):
         assert [tasks.get(f"{name}[{number}]") for number in range(4)] == [*["success"] * 3, None]
     whole(bench)
     assert published(bench) == before
+    refreshed.current = True
 
 
-@pytest.mark.parametrize("task", ["copy_tables", "promote_tables", "update_indexes", "promote_indexes"])
-def test_an_incremental_refresh_that_fails_is_cleared(bench, media, task):
-    if bench.run("image_data_refresh", {"mode": "incremental"}, timeout=400)[1] != "success":
-        assert bench.run("image_data_refresh", FULL, timeout=400)[1] == "success"
-    change(bench, 30 + len(task))
-    with bench.failing("image_data_refresh", task, "after", "fail"):
-        run_id, state = bench.run("image_data_refresh", {"mode": "incremental"}, timeout=400)
-    assert state == "failed"
+def resume(bench, run_id, task):
+    """Clear a failed task and those after it, and return the state in which the run ends."""
     bench.api.clear("image_data_refresh", run_id, [task], downstream=True)
-    assert bench.api.wait("image_data_refresh", run_id, 300) == "success", states(
-        bench, "image_data_refresh", run_id
-    )
+    until(lambda: bench.api.run("image_data_refresh", run_id)["state"] not in ("success", "failed"))
+    return bench.api.wait("image_data_refresh", run_id, 300)
+
+
+def test_an_incremental_refresh_that_fails_is_cleared(bench, refreshed):
+    """One run fails after four of its tasks, one after the other, and is cleared from each of them on."""
+    change(bench, 30)
+    run_id, before = "", ""
+    for task in ("copy_tables", "promote_tables", "update_indexes", "promote_indexes"):
+        with bench.failing("image_data_refresh", task, "after", "fail"):
+            if before:
+                assert resume(bench, run_id, before) == "failed"
+            else:
+                run_id, state = bench.run("image_data_refresh", {"mode": "incremental"}, timeout=400)
+                assert state == "failed"
+        assert "failed" in {
+            s for name, s in bench.tasks("image_data_refresh", run_id).items() if task in name
+        }
+        before = task
+    assert resume(bench, run_id, before) == "success", states(bench, "image_data_refresh", run_id)
     incremental = published(bench)
     assert bench.run("image_data_refresh", FULL, timeout=400)[1] == "success"
     assert published(bench) == incremental
+    refreshed.current = True
 
 
-def test_the_default_mode_is_full_where_an_incremental_refresh_is_impossible(bench, media):
+def test_the_default_mode_is_full_where_an_incremental_refresh_is_impossible(bench, refreshed):
     reason = "the last refresh did not write the API's table image as it is now"
-    assert bench.run("image_data_refresh", FULL, timeout=400)[1] == "success"
     with bench.database("api") as api:
         api.execute("delete from catalog_refresh where table_name = 'image'")
     run_id, state = bench.run("image_data_refresh", {"mode": "incremental"}, timeout=400)
@@ -239,10 +266,10 @@ def test_the_default_mode_is_full_where_an_incremental_refresh_is_impossible(ben
     assert bench.run("image_data_refresh", {}, timeout=400)[1] == "success"
     [text] = [m["text"] for m in bench.slack if m["username"] == "Data refresh record difference"]
     assert f"A full refresh, because {reason}." in text
+    refreshed.current = True
 
 
-def test_a_refresh_becomes_full_when_too_much_has_changed(bench, media):
-    assert bench.run("image_data_refresh", FULL, timeout=400)[1] == "success"
+def test_a_refresh_becomes_full_when_too_much_has_changed(bench, refreshed):
     before = bench.search().resolve_alias("image")
     change(bench, 41)
     bench.slack.clear()
@@ -334,7 +361,8 @@ def test_a_filtered_index_is_refused_while_a_refresh_runs(bench, media):
 
 def test_a_filtered_audio_index(bench, media):
     """It is made from the live index and promoted; no other one is left."""
-    bench.run("audio_data_refresh", FULL, timeout=400)
+    if bench.search().resolve_alias("audio-filtered") is None:  # unless other tests have refreshed them
+        assert bench.run("audio_data_refresh", FULL, timeout=400)[1] == "success"
     before = bench.search().resolve_alias("audio-filtered")
     _, state = bench.run("create_filtered_audio_index", {"destination_index_suffix": "by-hand"})
     assert (state, bench.search().resolve_alias("audio-filtered")) == ("success", "audio-by-hand-filtered")

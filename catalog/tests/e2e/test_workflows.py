@@ -67,7 +67,7 @@ def just(bench, monkeypatch):
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")  # two tests that follow each other
 def searchable(bench):
     """What the DAGs of the demo load and publish; other tests may have published more, which is given up."""
     for dag_id, conf in (

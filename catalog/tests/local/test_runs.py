@@ -4,7 +4,7 @@ import pytest
 
 from catalog.core.errors import Refused
 from catalog.local.airflow_api import AirflowApi
-from catalog.local.runs import check_conf, readable
+from catalog.local.runs import Run, check_conf, readable, watch
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,29 @@ def test_why_a_task_failed_is_its_exception_not_what_libraries_log_afterwards(ht
     httpserver.expect_request(path).respond_with_json({"content": lines})
     task = {"dag_id": "d", "dag_run_id": "r", "task_id": "t", "try_number": 1, "map_index": -1}
     assert AirflowApi(httpserver.url_for("/")).last_error(task) == why
+
+
+@pytest.mark.enable_socket
+def test_the_tasks_of_all_runs_are_asked_for_at_once(httpserver):
+    """Runs of different DAGs may have the same id; a task of a third DAG's run of that id is left out."""
+    for dag_id in ("a", "b"):
+        httpserver.expect_request(f"/api/v2/dags/{dag_id}/dagRuns/r").respond_with_json({"state": "success"})
+    tasks = [
+        {
+            "dag_id": dag_id,
+            "dag_run_id": run_id,
+            "task_id": f"{dag_id}_{run_id}",
+            "map_index": -1,
+            "state": "success",
+        }
+        for dag_id, run_id in (("a", "r"), ("b", "r"), ("b", "s"))
+    ]
+    path = "/api/v2/dags/~/dagRuns/~/taskInstances/list"
+    for offset, page in ((0, tasks[:2]), (2, tasks[2:])):
+        body = {"dag_ids": ["a", "b"], "dag_run_ids": ["r"], "order_by": "map_index"}
+        httpserver.expect_oneshot_request(
+            path, "POST", json={**body, "page_limit": 100, "page_offset": offset}
+        ).respond_with_json({"task_instances": page, "total_entries": len(tasks)})
+    runs = watch(AirflowApi(httpserver.url_for("/")), [Run("a", "r"), Run("b", "r")], lambda _: None)
+    assert [run.tasks for run in runs] == [{"a_r": "success"}, {"b_r": "success"}]
+    assert [request.path for request, _ in httpserver.log].count(path) == 2

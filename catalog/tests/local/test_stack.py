@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import psutil
 import psycopg
@@ -21,10 +21,25 @@ from catalog.tests.waiting import until
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 
 
+@pytest.fixture(autouse=True)
+def parsed_once(monkeypatch):
+    """DAG files do not change here, and parsing all of them again takes a good part of a core."""
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL", "3600")
+
+
+def new_stack(folder):
+    """Return a stack whose search engine starts sooner; nothing is indexed here."""
+    stack = Stack(folder)
+    settings = stack.settings()
+    settings.quick_search = True
+    stack.save(settings)
+    return stack
+
+
 @pytest.fixture
 def stack():
     folder = folder_for_servers("catalog-stack-")
-    stack = Stack(folder / "state")
+    stack = new_stack(folder / "state")
     yield stack
     down(stack)
     shutil.rmtree(folder, ignore_errors=True)
@@ -49,14 +64,74 @@ def addresses_of(stack):
     return found
 
 
-@pytest.mark.timeout(600)
-def test_parts_that_are_killed_are_restarted_and_a_killed_supervisor_leaves_no_process(stack):
+PROGRAM = """
+import sys
+from pathlib import Path
+from catalog.local.lifecycle import up
+from catalog.local.stack import Stack
+up(Stack(Path(sys.argv[1])), lambda phase: print(phase, flush=True), tied=True)
+print("up", flush=True)
+input()
+"""
+
+
+@contextmanager
+def started_by_tests(stack, moment):
+    """Start a stack in another process, as tests do; kill that process at the end.
+
+    Args:
+        stack: The stack to start.
+        moment: The phase of the start at which the block begins; "up" when the stack is ready.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(stack.folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            while (line := present(process.stdout).readline()) and line.strip() != moment:
+                pass
+            assert line
+            assert processes_of(stack) - {process.pid}
+            yield
+        finally:
+            process.kill()
+
+
+def ends(stack):
+    until(lambda: not processes_of(stack) and not stack.running(), 120)
+
+
+@pytest.mark.timeout(900)
+def test_parts_and_supervisors_that_are_killed_beside_another_stack(stack):
+    """The stacks share what takes longest, their starts; each paragraph is a test of its own."""
     up(stack, tied=True)
     api, first = AirflowApi(stack.ui), stack.state()
     assert set(first["parts"]) == set(COMPONENTS)
     assert addresses_of(stack) == {"127.0.0.1"}
     with psycopg.connect(stack.dsn(), autocommit=True) as connection:
         connection.execute("create table kept (n int)")
+
+    # A second `up` leaves a running stack alone.
+    up(stack)
+    assert stack.state() == first
+
+    # Another stack has ports of its own; it is stopped, stopped again, and deleted, beside this one.
+    other = new_stack(stack.folder.parent / "other")
+    try:
+        up(other, tied=True)
+        assert stack.ui != other.ui
+        assert ready(stack)
+        assert ready(other)
+        assert down(other)
+        assert not processes_of(other)
+        assert not down(other)
+    finally:
+        reset(other)
+    assert not other.folder.exists()
+    assert ready(stack)
+    assert stack.state() == first
 
     # A crash of one component: it is restarted, and its workers have ended.
     os.kill(first["parts"]["scheduler"], signal.SIGKILL)
@@ -75,62 +150,24 @@ def test_parts_that_are_killed_are_restarted_and_a_killed_supervisor_leaves_no_p
     until(lambda: not processes_of(stack), 60)
     assert not stack.running()
 
-    up(stack, tied=True)
-    with psycopg.connect(stack.dsn()) as connection:
-        assert connection.execute("select count(*) from kept").fetchone() == (0,)
-    assert api.healthy()
-    assert down(stack)
-    assert not processes_of(stack)
-    assert not down(stack)
+    # The data are kept. A stack of tests ends with them, also after SIGKILL, as sent by a CI whose time limit
+    # has passed.
+    with started_by_tests(stack, "up"):
+        with psycopg.connect(stack.dsn()) as connection:
+            assert connection.execute("select count(*) from kept").fetchone() == (0,)
+        assert api.healthy()
+    ends(stack)
 
 
-def test_two_stacks_side_by_side_and_a_second_up(stack):
-    other = Stack(stack.folder.parent / "other")
-    try:
-        up(stack, tied=True)
-        parts = stack.state()
-        up(stack)
-        assert stack.state() == parts  # it was running already
-        up(other, tied=True)
-        assert stack.ui != other.ui
-        assert ready(stack)
-        assert ready(other)
-    finally:
-        reset(other)
-    assert not other.folder.exists()
-    assert ready(stack)
+def test_a_stack_of_tests_that_end_during_its_start_ends(stack):
+    with started_by_tests(stack, "migrating the databases"):
+        pass
+    ends(stack)
 
 
-def test_a_start_that_fails_says_why_and_leaves_nothing(stack, monkeypatch):
+def test_a_start_that_fails_says_why_and_leaves_nothing(stack, monkeypatch, tmp_path):
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "NoSuchExecutor")
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path))  # nothing to parse until the start fails
     with pytest.raises(StackError, match=r"did not start: CrashLoop: scheduler ended .* see .*scheduler.log"):
         up(stack, tied=True)
-    until(lambda: not processes_of(stack), 60)
-
-
-PROGRAM = """
-import sys
-from pathlib import Path
-from catalog.local.lifecycle import up
-from catalog.local.stack import Stack
-up(Stack(Path(sys.argv[1])), lambda phase: print(phase, flush=True), tied=True)
-print("up", flush=True)
-input()
-"""
-
-
-@pytest.mark.parametrize("moment", ["migrating the databases", "up"])
-def test_a_stack_of_tests_ends_with_the_tests(stack, moment):
-    """It ends also after SIGKILL, as sent by a CI whose time limit has passed."""
-    with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(stack.folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        while (line := present(process.stdout).readline()) and line.strip() != moment:
-            pass
-        assert line
-        assert processes_of(stack) - {process.pid}
-        process.kill()
-    until(lambda: not processes_of(stack) and not stack.running(), 120)
+    ends(stack)
