@@ -15,7 +15,13 @@ from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environme
 from catalog.dags.common.refreshes import begin_refresh, current_refresh, is_whole, note_index
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.groups.indexing import delete_old_index, indexes, make_live, open_for_search
+from catalog.dags.groups.indexing import (
+    delete_old_index,
+    indexes,
+    make_live,
+    open_for_search,
+    refuse_foreign_alias,
+)
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
 from catalog.data_refresh.identity import is_filtered
@@ -64,6 +70,7 @@ def check_target(environment: str, params: Params = GIVEN) -> None:
             raise Refused(f"index: {index} was never complete, or belongs to tables that are not live.")
         if (found := losses(engine, alias, index)) and not params["accept_shrinkage"]:
             raise Refused("; ".join(found) + ".")
+        refuse_foreign_alias(where, alias)
 
     def plan(_: int) -> Plan:
         live = engine.resolve_alias(alias)

@@ -34,6 +34,7 @@ from catalog.dags.groups.indexing import (
     make_index,
     make_live,
     open_for_search,
+    refuse_foreign_alias,
     rehearse,
     split_ranges,
     tag_policy,
@@ -68,6 +69,7 @@ def create_index(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> str:
         )
 
     alias = params["target_alias_override"] or f"{params['media_type']}-full"
+    refuse_foreign_alias(STAGING, alias)
     rehearse(params["media_type"], [alias], STAGING_SEARCH, filtered=False)
     begin_refresh(plan)
     refresh = current_refresh("working")

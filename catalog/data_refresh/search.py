@@ -139,6 +139,10 @@ class Indexes:
             raise Fatal(f"the index {name} is not the one that this run created (uuid {uuid}): {WAY_OUT}.")
         return found
 
+    def cluster(self) -> str:
+        """Return the uuid of the engine's cluster."""
+        return str(self.ask(self.client.info)["cluster_uuid"])
+
     def require_index(self, name: str) -> None:
         """Raise Fatal if an alias or a data stream has the name."""
         if self.identity(name) is None and self.exists(name):

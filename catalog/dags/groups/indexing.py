@@ -16,6 +16,7 @@ import msgspec
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from catalog.core.errors import Refused
 from catalog.core.media import MediaType
 from catalog.core.settings import (
     DATA_REFRESH_EXECUTOR,
@@ -24,8 +25,15 @@ from catalog.core.settings import (
     TAG_POLICY,
 )
 from catalog.dags.common.assets import FILTERED, INDEX, note_written
-from catalog.dags.common.connections import SEARCH, database_connection, search_connection, sensitive_terms
+from catalog.dags.common.connections import (
+    SEARCH,
+    database_connection,
+    is_configured,
+    search_connection,
+    sensitive_terms,
+)
 from catalog.dags.common.context import GIVEN, Params
+from catalog.dags.common.environments import ENVIRONMENTS, Environment
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.refreshes import (
     complete,
@@ -70,6 +78,28 @@ def indexes_of(refresh: Refresh) -> "RefreshIndexes":
 def tag_policy() -> TagPolicy:
     """Return the tag policy of the Variable TAG_POLICY, or the default one."""
     return policy_from(value_of(TAG_POLICY))
+
+
+def refuse_foreign_alias(where: Environment, alias: str) -> None:
+    """Refuse an alias of the other environment, if both have one engine, as in the local stack.
+
+    Args:
+        where: The environment whose alias it should be.
+        alias: Its name.
+
+    Raises:
+        Refused: A DAG of the other environment has made the index behind it.
+    """
+    engine = indexes(where.search)
+    made_by = engine.meta(alias).get("dag_id")
+    for other in ENVIRONMENTS.values():
+        if other is where or made_by not in (*other.upkeep, *other.others):
+            continue
+        if is_configured(other.search) and indexes(other.search).cluster() == engine.cluster():
+            raise Refused(
+                f"alias: {alias} belongs to {other.name}, which has the same engine; its index was made by "
+                f"{made_by}."
+            )
 
 
 def rehearse(

@@ -130,6 +130,13 @@ def test_an_alias_that_must_not_be_moved(bench, full_index):
         assert state == "failed"
         assert reason in bench.api.log(POINT, run_id, "check_target")
     assert search.resolve_alias("image-full") == live
+    make(search, "image-live")
+    search.client.indices.put_alias(index="image-live", name="image")
+    run_id, state = point(bench, live, "image", accept_shrinkage=True)
+    assert state == "failed"
+    assert "image belongs to production, which has the same engine" in bench.api.log(
+        POINT, run_id, "check_target"
+    )
     for conf in ({"alias": "images", "index": live}, {"alias": "image", "index": "x"}, {"alias": "image"}):
         with pytest.raises(ApiError, match=r"alias|index"):
             bench.api.trigger(POINT, conf)
@@ -176,7 +183,9 @@ REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
     ({"query": {"term": {"source": "nobody"}}}, "query: it matches none of the"),
     ({"settings": {"number_of_replicas": 3}}, "settings: index.number_of_replicas comes from"),
     ({"mapping": {"properties": {"x": {"type": "nonsense"}}}}, "settings, mapping: the search engine"),
-    ({"index_suffix": "x-filtered"}, "index_suffix: leave out -filtered"),
+    ({"index_suffix": "x-filtered"}, "index_suffix: leave out filtered"),
+    ({"index_suffix": "filtered"}, "index_suffix: leave out filtered"),
+    ({"index_suffix": "preflight-a"}, "begin with preflight-"),
 )
 
 
