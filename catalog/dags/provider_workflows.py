@@ -29,8 +29,6 @@ def provider_workflow(name: str) -> None:
         ingest(name)() >> report_load_completion(dated=cls.dated)
 
 
-needed = [name for name in provider_names() if is_parsed_for(f"{name}_workflow")]
-for provider in api_names(
-    needed
-):  # dumps have a graph of their own; broken_providers.py names what is left out
+# Dumps have a graph of their own; broken_providers.py names what is left out.
+for provider in api_names(n for n in provider_names() if is_parsed_for(f"{n}_workflow")):
     provider_workflow(provider)

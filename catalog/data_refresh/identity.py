@@ -12,7 +12,9 @@ from catalog.core.errors import Fatal
 FILTERED_SUFFIX = "-filtered"  # of aliases and indexes without sensitive media
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,199}")
 _STRAY = re.compile(NAME.pattern + r"\.[0-9a-f]{12}")
-WAY_OUT = "clear the task that creates the index, and all tasks after it"
+WAY_OUT = (
+    "clear create_index, create_filtered_index or copy_documents, whichever makes it, and all tasks after it"
+)
 
 
 class IndexIdentity(msgspec.Struct, frozen=True):

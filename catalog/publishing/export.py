@@ -160,7 +160,7 @@ def query(media_type: MediaType, condition: sql.Composable, *, description: bool
     )
 
 
-class Stage:
+class Worker:
     """A thread that does one thing after the other, while its caller prepares the next.
 
     Args:
@@ -203,8 +203,8 @@ class Pipeline:
             pa.set_memory_pool(pa.jemalloc_memory_pool())
         folder = tempfile.TemporaryDirectory(prefix="dataset-")
         self.folder = Path(self._stack.enter_context(folder))  # for files that are not complete
-        self.storing = self._stack.enter_context(closing(Stage(_STORED)))
-        self.writing = self._stack.enter_context(closing(Stage(_CONVERTERS)))
+        self.storing = self._stack.enter_context(closing(Worker(_STORED)))
+        self.writing = self._stack.enter_context(closing(Worker(_CONVERTERS)))
         self._converting = self._stack.enter_context(ThreadPoolExecutor(_CONVERTERS))
         return self
 

@@ -32,4 +32,22 @@ GUARDS = (
         replace="            for column in ():\n",
         tests=(f"{TEST_RULES}::test_a_text_that_was_escaped_twice_stays",),
     ),
+    Guard(
+        name="cleaning-writes-what-can-be-stored",
+        holds="A value with characters that PostgreSQL refuses stays, and does not fail the whole rule.",
+        row=37,
+        file="catalog/cleaning/rule.py",
+        find="        for column in [name for name, value in found.changes.items() if not _is_storable(value)]:\n",
+        replace="        for column in list[str]():\n",
+        tests=(f"{TEST_RULES}::test_a_value_that_cannot_be_cleaned_is_counted_and_kept",),
+    ),
+    Guard(
+        name="cleaning-loses-no-key",
+        holds="Keys of nested metadata that become equal stay as they are.",
+        row=37,
+        file="catalog/cleaning/meta_data.py",
+        find="    if _number_of_keys(value) < _number_of_keys(own) or",
+        replace="    if",
+        tests=(f"{TEST_RULES}::test_a_value_that_cannot_be_cleaned_is_counted_and_kept",),
+    ),
 )

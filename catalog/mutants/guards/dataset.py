@@ -23,8 +23,8 @@ GUARDS = (
         holds="A session whose snapshot was lost does not record a part for another one.",
         row=1,
         file=VERSIONS,
-        find="                 where number = %(version)s and state = %(state)s and stage = 'writing' for share\n",
-        replace="                 where number = %(version)s and stage = 'writing' for share\n",
+        find="             where number = %(version)s and state = %(state)s and stage = 'writing' for share\n",
+        replace="             where number = %(version)s and stage = 'writing' for share\n",
         tests=(f"{TESTS}::test_a_part_of_another_state_is_not_recorded",),
     ),
     Guard(

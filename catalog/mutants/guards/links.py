@@ -181,4 +181,13 @@ GUARDS = (
         replace="old.removed_from_source or",
         tests=(f"{OTHERS}::test_a_load_of_the_same_record_keeps_the_mark_and_writes_nothing",),
     ),
+    Guard(
+        name="links-another-url-brings-back",
+        holds="A removed record whose URL is changed in the catalog does not stay removed.",
+        row=36,
+        file="catalog/links/conclude.py",
+        find="m.identifier = r.identifier and m.url <> r.url and m.removed_from_source\n",
+        replace="m.identifier = r.identifier and m.url <> r.url and m.removed_from_source and false\n",
+        tests=(f"{CONCLUDE}::test_a_removal_that_others_overrule_ends",),
+    ),
 )

@@ -80,7 +80,7 @@ GUARDS = (
         holds="NaN and infinity are not accepted as numbers.",
         row=16,
         file=CLEANING,
-        find="    return math.floor(number) if math.isfinite(number) else None\n",
+        find="    return math.floor(number) if number is not None and math.isfinite(number) else None\n",
         replace="    return math.floor(number)\n",
         tests=("ingestion/test_values.py::test_numbers_of_every_column",),
     ),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from catalog.cleaning.job import CleaningJob
 from catalog.cleaning.licenses import NO_LICENSE
-from catalog.cleaning.meta_data import object_of
+from catalog.cleaning.meta_data import SAME_KEYS, object_of
 from catalog.cleaning.rule import UNSTORABLE
 from catalog.cleaning.rules import RULES
 from catalog.cleaning.survey import survey
@@ -191,6 +191,7 @@ def test_a_value(dsn, catalog, rule, raw, expected):
         ("tags", {"tags": ["a"], "provider": None}, "a tag without a provider, of a record without one"),
         ("meta_data", {"meta_data": 5}, "meta_data that is no object"),
         ("meta_data", {"meta_data": {"day": "0000-00-00"}}, "meta_data holds a date of zeros"),
+        ("meta_data", {"meta_data": {"a": [{" b": 1, "b": 2}]}}, SAME_KEYS),
         ("meta_data", {"meta_data": '{"a": Infinity}'}, "meta_data that is no object"),
         ("licenses", {"meta_data": r'{"a": "\ud800"}'}, f"meta_data: {UNSTORABLE}"),
         ("licenses", {"meta_data": r'{"\u0000": ""}'}, f"meta_data: {UNSTORABLE}"),

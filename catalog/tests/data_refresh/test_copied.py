@@ -81,7 +81,7 @@ def test_an_index_that_is_deleted_while_it_is_filled_leaves_nothing(search):
             search.client.indices.delete(index="image-b")
         made[:] = search.client.indices.get(index="image-b*").body
 
-    with pytest.raises(Fatal, match="image-b is missing: clear the task that creates the index"):
+    with pytest.raises(Fatal, match="image-b is missing: clear create_index"):
         job(search, per_second=1500, progress=delete).run()
     assert made
     assert list(search.client.indices.get(index="image-*").body) == ["image-a"]

@@ -261,7 +261,7 @@ def test_progress_of_something_else_does_not_count(filled, search, monkeypatch, 
 def test_a_missing_index_is_an_error(filled, search):
     uuid = make(search, "image-a")
     search.delete(["image-a"])
-    with pytest.raises(Fatal, match="image-a is missing: clear the task that creates the index"):
+    with pytest.raises(Fatal, match="image-a is missing: clear create_index"):
         RangeIndexer(
             filled, search.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), uuid=uuid
         ).run()
@@ -301,7 +301,7 @@ def test_an_index_that_is_deleted_while_it_is_filled(filled, search, monkeypatch
     else:
         search.refresh("image-a")
         assert search.count("image-a") == (later == "by itself")
-    with pytest.raises(Fatal, match="clear the task that creates the index"):
+    with pytest.raises(Fatal, match="clear create_index"):
         find_count_mismatches(filled, search, "image-a", "image", [IdRange(1, 500)], uuid=uuid)
 
 

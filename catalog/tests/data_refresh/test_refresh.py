@@ -73,7 +73,7 @@ def test_which_indexes_were_promoted(catalog):
 def test_a_recreated_index_was_never_counted(catalog):
     mine = turn(catalog)
     begin(catalog, mine, plan())
-    with pytest.raises(Refused, match="has not made image-1; clear the task that creates the index"):
+    with pytest.raises(Refused, match="has not made image-1; clear create_index"):
         read(catalog, mine).made("image-1")
     note_index(catalog, read(catalog, mine), "image-1", Made("uuid-1"))
     with pytest.raises(Refused, match="never found to be whole"):

@@ -68,7 +68,7 @@ def test_the_creator_of_an_index(search):
     assert again[0] != again[1]
     with pytest.raises(Fatal, match="is not the one that this run created"):
         search.require("image-b", again[0])
-    with pytest.raises(Fatal, match="image-none is missing: clear the task that creates the index"):
+    with pytest.raises(Fatal, match="image-none is missing: clear create_index"):
         search.require("image-none", uuid)
 
 
