@@ -33,6 +33,7 @@ HOST_FAILS, PROVIDER_FAILS = "too few controls of its host answer", "its provide
 DISTRUSTED = [SHARED_TARGET, HOST_FAILS, PROVIDER_FAILS]  # such outcomes may hide files that are gone
 MOST_DISTRUSTED = 0.05  # share of a sample; with more of them there is no estimate
 UNFINISHED_FOR = timedelta(days=60)  # for which checks that were planned and not done are kept
+ANSWERS, MOVED = "the file answers", "its URL was changed in the catalog"  # why a record is brought back
 _BATCH = 10_000  # rows of a statement
 # Open removals that a sample compares with their records, besides those that it has checked.
 LOOKED_AT = 20_000
@@ -315,12 +316,12 @@ def _bring_back(connection: Connection, survey: Survey, concerned: list[int], no
     the catalog comes back, too: of the new one nothing is known.
     """
     query = sql.SQL("""
-        select r.number, 'the record has another URL', m.identifier
+        select r.number, %(moved)s, m.identifier
           from link_removal r
           join {table} m on m.identifier = r.identifier and m.url <> r.url and m.removed_from_source
          where r.number = any(%(concerned)s) and r.ended_on is null and m.provider = %(provider)s
          union all
-        select r.number, 'the file answers', m.identifier
+        select r.number, %(answers)s, m.identifier
           from link_removal r
           join {table} m on m.identifier = r.identifier and m.url = r.url and m.removed_from_source
          cross join lateral (
@@ -348,7 +349,8 @@ def _bring_back(connection: Connection, survey: Survey, concerned: list[int], no
           from ended where m.identifier = ended.identifier and m.removed_from_source
     """).format(**survey.names)
     number = 0
-    for removal, why, _ in connection.execute(query, {**survey.key, "concerned": concerned}).fetchall():
+    reasons = {"moved": MOVED, "answers": ANSWERS, "concerned": concerned}
+    for removal, why, _ in connection.execute(query, {**survey.key, **reasons}).fetchall():
         values = {**survey.key, "number": removal, "why": why, "now": now}
         number += _beside_no_load(connection, survey, statement, values)
     return number

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from catalog.core.session import Connection
+from catalog.links.conclude import ANSWERS, MOVED
 from catalog.links.estimate import Estimate
 
 
@@ -60,7 +61,7 @@ def lines(connection: Connection, run_id: str) -> list[Line]:
                    and r.provider = s.provider and r.media_type = s.media_type),
                (select count(*) from link_removal r where r.ended_by = %(run_id)s
                    and r.provider = s.provider and r.media_type = s.media_type
-                   and r.ended_because = 'the file answers'),
+                   and r.ended_because = any(%(back)s)),
                (select count(*) from link_check c join link_removal r using (media_type, identifier)
                  where c.run_id = %(run_id)s and c.provider = s.provider
                    and c.media_type = s.media_type and c.purpose = 'again' and r.ended_on is null),
@@ -75,7 +76,7 @@ def lines(connection: Connection, run_id: str) -> list[Line]:
          group by s.provider, s.media_type
          order by sum(s.gone) desc nulls last, s.provider, s.media_type
         """,
-        {"run_id": run_id},
+        {"run_id": run_id, "back": [ANSWERS, MOVED]},
     ).fetchall()
     return [_line(row) for row in rows]
 

@@ -6,7 +6,6 @@ up to 128 million in both versions; with more, the buckets grow, to 0.6 GB for t
 """
 
 import logging
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.publishing.export import File, parquet_writer
 from catalog.publishing.manifest import Changes, Manifest
 from catalog.publishing.paths import version_folder
+from catalog.publishing.scratch import scratch_folder
 from catalog.publishing.storage import Stored, new_attempt, store_file
 
 log = logging.getLogger(__name__)
@@ -89,8 +89,7 @@ def _compare(
     rows = sum(file.rows for _, files in sides for file in files)
     buckets = min(_MOST, 1 << (rows // bucket_rows).bit_length())
     counts = dict.fromkeys(("added", "changed", "removed"), 0)
-    with tempfile.TemporaryDirectory(prefix="dataset-") as name:
-        local = Path(name)
+    with scratch_folder() as local:
         for side, (version, files) in enumerate(sides):
             _distribute(version, files, local, side, buckets)
         path = local / "changes.parquet"

@@ -3,7 +3,6 @@
 Memory does not depend on the number of rows: a few batches are held, and files grow on the local disk.
 """
 
-import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +23,7 @@ from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import SETTINGS
 from catalog.publishing.columns import SCHEMA_VERSION, columns, schema
 from catalog.publishing.paths import data_file
+from catalog.publishing.scratch import scratch_folder
 from catalog.publishing.sensitive import DESCRIPTION, Sensitive
 from catalog.publishing.storage import new_attempt, store_file
 from catalog.publishing.tags import parse_tags
@@ -201,8 +201,7 @@ class Pipeline:
     def __enter__(self) -> Self:
         if "jemalloc" in pa.supported_memory_backends():  # it keeps less freed memory: 410 instead of 490 MB
             pa.set_memory_pool(pa.jemalloc_memory_pool())
-        folder = tempfile.TemporaryDirectory(prefix="dataset-")
-        self.folder = Path(self._stack.enter_context(folder))  # for files that are not complete
+        self.folder = self._stack.enter_context(scratch_folder())  # for files that are not complete
         self.storing = self._stack.enter_context(closing(Worker(_STORED)))
         self.writing = self._stack.enter_context(closing(Worker(_CONVERTERS)))
         self._converting = self._stack.enter_context(ThreadPoolExecutor(_CONVERTERS))

@@ -208,12 +208,13 @@ def notify_end(
         UpstreamFailed: Some have. The report has failed then, too, so that whoever clears the failed tasks of
             the run gets it again.
     """
-    failed = failed_tasks()
+    failed, waiting = failed_tasks()
     if not failed:
         return notify(title, sender, summary, fields=fields, lines=lines, completion=completion)
-    more = f" and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
-    missing = f"{', '.join(failed[:MOST_NAMED])}{more}"
-    line = f"  - *not done*: {escaped(missing)}; clear the failed tasks to resume"
+    missing = ", ".join(failed[:MOST_NAMED])
+    missing += f" and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
+    missing += f"; {waiting} tasks after them did not begin" if waiting else ""
+    line = f"  - *not done*: {escaped(missing)}. Clear the failed tasks to resume."
     notify(f"{title}: not complete", sender, summary, fields=fields, lines=[*lines, line])
     raise UpstreamFailed(f"not done: {missing}. This task reports again after they have been cleared.")
 

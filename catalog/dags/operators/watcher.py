@@ -5,11 +5,12 @@ leave a run successful although a task failed. See "Watcher pattern" in Airflow'
 tests and trigger rules.
 """
 
+import re
+
 from airflow.sdk import DAG, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 WATCHER = "watcher"
-_FAILED = ("failed", "upstream_failed")
 
 
 @task(task_id=WATCHER, trigger_rule="one_failed", retries=0, on_failure_callback=[])
@@ -24,9 +25,15 @@ def watch(dag: DAG) -> None:
         tasks >> watcher()
 
 
-def failed_tasks() -> list[str]:
-    """Return the tasks of the current run that failed or could not start; mapped ones with their index."""
+def failed_tasks() -> tuple[list[str], int]:
+    """Return the tasks of the current run that failed, and the number of those that could not begin."""
     context = get_current_context()
     run, ti = context["dag_run"], context["ti"]
     states = ti.get_task_states(run.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
-    return sorted(name for name, state in states.items() if str(state) in _FAILED and name != WATCHER)
+    own = context["dag"].task_ids
+    failed = [
+        name if name in own else re.sub(r"_(\d+)$", r"[\1]", name)  # of a mapped task
+        for name, state in states.items()
+        if str(state) == "failed" and name != WATCHER
+    ]
+    return sorted(failed), sum(str(state) == "upstream_failed" for state in states.values())

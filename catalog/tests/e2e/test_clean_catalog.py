@@ -105,7 +105,7 @@ def test_a_catalog_is_cleaned(bench, images):
         run_id, state = bench.run("clean_catalog", {"dry_run": False, "tables": ["image"]}, timeout=400)
     assert state == "failed"
     assert "not done" in report(bench)
-    assert "clean_texts_0" in report(bench)
+    assert "clean_texts[0]" in report(bench)
     failed = {t["task_id"] for t in bench.api.tasks("clean_catalog", run_id) if "failed" in t["state"]}
     assert "report" in failed  # so that clearing what has failed repeats it
     bench.api.clear("clean_catalog", run_id, sorted(failed), downstream=False)

@@ -6,9 +6,18 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.links.conclude import HOST_FAILS, PROVIDER_FAILS, SHARED_TARGET, conclude, follow_renamed, forget
+from catalog.links.conclude import (
+    HOST_FAILS,
+    MOVED,
+    PROVIDER_FAILS,
+    SHARED_TARGET,
+    conclude,
+    follow_renamed,
+    forget,
+)
 from catalog.links.estimate import wilson
 from catalog.links.plan import Survey, plan, providers
+from catalog.links.report import lines
 from catalog.loading.load import lock_provider
 from catalog.tests.links.checks import Checks, day
 from catalog.tests.values import present
@@ -255,7 +264,7 @@ def test_a_survey_whose_checks_were_forgotten_is_not_judged(checks, concluded, a
     ("change", "why"),
     [
         ("update image set url = url || '?2', removed_from_source = false", "the record has another URL"),
-        ("update image set url = url || '?2'", "the record has another URL"),
+        ("update image set url = url || '?2'", MOVED),
         ("update image set removed_from_source = false", "the mark was removed"),
         ("delete from image", "the record is deleted"),
     ],
@@ -266,6 +275,7 @@ def test_a_removal_that_others_overrule_ends(checks, change, why):
     checks.found("next", 35, outcomes={2: "there"})
     assert checks.removals() == [(why, 3)]
     assert checks.marked() == set()
+    assert sum(line.back for line in lines(checks.catalog, "next")) == (why == MOVED)
 
 
 def test_judging_a_slice_reads_only_removals_of_its_records(catalog):
@@ -299,7 +309,7 @@ def test_judging_a_slice_reads_only_removals_of_its_records(catalog):
         assert found.back == planned
         assert read() < 20 * planned
     ended = [why for why, _ in checks.removals() if why]
-    assert Counter(ended) == {"the file answers": planned - 1, "the record has another URL": 1}
+    assert Counter(ended) == {"the file answers": planned - 1, MOVED: 1}
 
 
 def test_a_sample_reads_as_many_removals_as_it_checks(catalog, monkeypatch):
