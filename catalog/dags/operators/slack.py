@@ -209,11 +209,13 @@ def notify_end(
             the run gets it again.
     """
     failed, waiting = failed_tasks()
-    if not failed:
+    if not failed and not waiting:
         return notify(title, sender, summary, fields=fields, lines=lines, completion=completion)
     missing = ", ".join(failed[:MOST_NAMED])
     missing += f" and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
-    missing += f"; {waiting} tasks after them did not begin" if waiting else ""
+    # Somebody may have marked the failed ones as successful.
+    begun = f"{waiting} tasks after failed ones did not begin" if waiting else ""
+    missing = "; ".join(filter(None, (missing, begun)))
     line = f"  - *not done*: {escaped(missing)}. Clear the failed tasks to resume."
     notify(f"{title}: not complete", sender, summary, fields=fields, lines=[*lines, line])
     raise UpstreamFailed(f"not done: {missing}. This task reports again after they have been cleared.")
