@@ -1,6 +1,7 @@
-"""Numbers that are written as text."""
+"""Numbers that are written as text, or as any other value of JSON."""
 
 import re
+from typing import Any
 
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
 
@@ -15,3 +16,15 @@ def number_in(text: str) -> float | None:
     (1500.0, None, None)
     """
     return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def number_of(value: Any) -> float | None:
+    """Return a value of JSON as a number: also a boolean, and of a text what `number_in` returns.
+
+    Returns:
+        The number, which may be NaN or infinite; None for any other value, and for one that is too large.
+    """
+    try:
+        return number_in(value) if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from catalog.core.media import MediaType
-from catalog.core.numbers import number_in
+from catalog.core.numbers import number_of
 from catalog.data_refresh.normal_form import normal_form
 from catalog.data_refresh.tag_policy import TagFilter
 
@@ -152,10 +152,7 @@ def keyword(value: Any) -> str | None:
 
 def rank(value: Any) -> float | None:
     """Return a value for a rank field, at most 100; None for anything but a positive number."""
-    try:
-        number = number_in(value) if isinstance(value, str) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
+    number = number_of(value)
     if isinstance(value, bool) or number is None or not number >= SMALLEST_RANK:  # as of NaN
         return None
     return min(number, 100.0)

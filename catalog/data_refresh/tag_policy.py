@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from catalog.core.errors import Fatal
-from catalog.core.numbers import number_in
+from catalog.core.numbers import number_of
 
 MALFORMED, EXCLUDED, INACCURATE, DENIED, SUBSTRING = (
     "malformed",
@@ -172,8 +172,5 @@ def _number(value: Any) -> float | None:
     """Return a finite number that is stored as a number or a string; None for anything else."""
     if isinstance(value, bool):
         return None
-    try:
-        number = number_in(value) if isinstance(value, str) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
+    number = number_of(value)
     return number if number is not None and math.isfinite(number) else None

@@ -7,7 +7,7 @@ import math
 
 from catalog.core.columns import MAX_INTEGER, MIN_INTEGER
 from catalog.core.jsontypes import Json
-from catalog.core.numbers import number_in
+from catalog.core.numbers import number_of
 from catalog.ingestion.html import text_of
 
 # Minimum of each column. A size or rate of zero means "unknown". Positions count from zero, and a duration
@@ -56,10 +56,7 @@ def integer(value: Json) -> int | None:
     """Convert a number or numeric string to an integer, rounding down; None for NaN, infinity and words."""
     if type(value) is int:
         return value
-    try:
-        number = number_in(value) if isinstance(value, str) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
+    number = number_of(value)
     return math.floor(number) if number is not None and math.isfinite(number) else None
 
 

@@ -99,8 +99,8 @@ class AirflowApi:
     def tasks_of(self, runs: Sequence[tuple[str, str]]) -> list[JsonObject]:
         """Return the task instances of several runs, mapped ones included.
 
-        This is asked often. One POST for all runs costs the server a fraction of a GET for each, because for
-        each GET FastAPI inspects dozens of optional parameters anew.
+        This is asked often. One POST for all runs costs the server a fraction of a GET for each, because
+        FastAPI inspects dozens of optional parameters at each GET.
 
         Args:
             runs: DAG id and run id of each run.

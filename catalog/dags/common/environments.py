@@ -23,9 +23,14 @@ class Environment(NamedTuple):
     upkeep: tuple[str, ...]
     others: tuple[str, ...]
 
+    @property
+    def dags(self) -> tuple[str, ...]:
+        """Ids of all DAGs that change its indexes."""
+        return (*self.upkeep, *self.others)
+
     def conflicts(self, dag_id: str) -> tuple[str, ...]:
         """Return the DAGs that must not run beside one of the upkeep."""
-        return tuple(other for other in (*self.upkeep, *self.others) if other != dag_id)
+        return tuple(other for other in self.dags if other != dag_id)
 
 
 PRODUCTION = Environment(

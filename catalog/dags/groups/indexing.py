@@ -93,7 +93,7 @@ def refuse_foreign_alias(where: Environment, alias: str) -> None:
     engine = indexes(where.search)
     made_by = engine.meta(alias).get("dag_id")
     for other in ENVIRONMENTS.values():
-        if other is where or made_by not in (*other.upkeep, *other.others):
+        if other is where or made_by not in other.dags:
             continue
         if is_configured(other.search) and indexes(other.search).cluster() == engine.cluster():
             raise Refused(

@@ -205,8 +205,8 @@ def notify_end(
     """Report the end of a run, whatever happened before; name the tasks that have failed.
 
     Raises:
-        UpstreamFailed: Some have. The report has failed then, too, so that whoever clears the failed tasks of
-            the run gets it again.
+        UpstreamFailed: Some have. The report fails as well, so that it is repeated when the failed tasks of
+            the run are cleared.
     """
     failed, waiting = failed_tasks()
     if not failed and not waiting:

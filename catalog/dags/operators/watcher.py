@@ -10,6 +10,8 @@ import re
 from airflow.sdk import DAG, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from catalog.dags.common.context import task_states
+
 WATCHER = "watcher"
 
 
@@ -27,13 +29,10 @@ def watch(dag: DAG) -> None:
 
 def failed_tasks() -> tuple[list[str], int]:
     """Return the tasks of the current run that failed, and the number of those that could not begin."""
-    context = get_current_context()
-    run, ti = context["dag_run"], context["ti"]
-    states = ti.get_task_states(run.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
-    own = context["dag"].task_ids
+    states, own = task_states(), get_current_context()["dag"].task_ids
     failed = [
         name if name in own else re.sub(r"_(\d+)$", r"[\1]", name)  # of a mapped task
         for name, state in states.items()
-        if str(state) == "failed" and name != WATCHER
+        if state == "failed" and name != WATCHER
     ]
-    return sorted(failed), sum(str(state) == "upstream_failed" for state in states.values())
+    return sorted(failed), list(states.values()).count("upstream_failed")

@@ -8,7 +8,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.common import metrics
 from catalog.dags.common.connections import catalog_connection
-from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
+from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance, task_states
 from catalog.dags.operators.slack import send
 from catalog.dags.tasks.provider_run import window_for
 from catalog.ingestion.assemble import replay_of
@@ -62,11 +62,10 @@ def report_aggregate_reingestion_errors(
         dag_run: The run.
     """
     ti = get_current_context()["ti"]
-    states = ti.get_task_states(dag_run.dag_id, run_ids=[dag_run.run_id]).get(dag_run.run_id, {})
     failed: dict[int, str | None] = {}
-    for name, state in states.items():  # a mapped task is named `<task id>_<map index>` here
+    for name, state in task_states().items():
         found = re.fullmatch(r"(?P<task>(?P<group>.+)\.(?:pull|load)_.+_data)_(?P<index>\d+)", name)
-        if found and str(state) == "failed":
+        if found and state == "failed":
             index = int(found["index"])
             failed[lists[found["group"]][index]] = log_link(ti.log_url, found["task"], index)
     if not failed:

@@ -25,7 +25,7 @@ GUARDS = (
     ),
     Guard(
         name="links-keep-connections-open",
-        holds="A task that visits many hosts in turn does not connect anew for each request.",
+        holds="A task that visits many hosts in turn opens no new connection for each request.",
         row=36,
         file="catalog/links/web.py",
         find="Transport(private_hosts, kept_hosts=KEPT_HOSTS)",

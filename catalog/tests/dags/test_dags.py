@@ -43,7 +43,7 @@ def test_every_file_parses(dagbag):
     ],
 )
 def test_a_task_makes_no_dag_but_its_own(file, dag_id, modules):
-    """Each task parses its DAG's file anew, in a process of its own; here that is another interpreter."""
+    """Each task parses its DAG's file in a process of its own; here that is another interpreter."""
     done = subprocess.run(
         [sys.executable, "-c", PARSE, str(ROOT_DAGS / f"{file}.py"), dag_id],
         capture_output=True,
