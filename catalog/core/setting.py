@@ -8,6 +8,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from catalog.core.wording import join_first
+
 T = TypeVar("T")
 Kind = Literal["connection", "Variable", "Variable, JSON", "environment", "pool"]
 Line = Annotated[str, msgspec.Meta(pattern=r"^[ -~]+$")]  # what may stand in a header
@@ -214,7 +216,10 @@ class Setting(Generic[T]):
                     problems.append(f"entry {number + 1} of {dag_id}: {error}")
         if not problems:
             return kept, None  # type: ignore[return-value]
-        return kept, f"{self._problem('; '.join(problems[:5]))} The other entries are used."  # type: ignore[return-value]
+        return (
+            kept,
+            f"{self._problem(join_first(problems, most=5, separator='; '))} The other entries are used.",
+        )  # type: ignore[return-value]
 
 
 def parse_timeout(text: str) -> timedelta | None:

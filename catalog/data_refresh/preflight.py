@@ -11,6 +11,7 @@ from elasticsearch import NotFoundError
 
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
+from catalog.core.wording import join_first
 from catalog.data_refresh.bulk import BulkSender, index_action
 from catalog.data_refresh.client import ask
 from catalog.data_refresh.filtered import FilteredIndex
@@ -225,7 +226,7 @@ def _idle(indexes: Indexes, name: str, terms: Sequence[str]) -> list[str]:
         and not any(ask(analyze, index=name, field=field, text=term)["tokens"] for field in FIELDS)
     ]
     return (
-        [f"{len(idle):,} sensitive terms contain no word, so they hide nothing: {', '.join(idle[:10])}"]
+        [f"{len(idle):,} sensitive terms contain no word, so they hide nothing: {join_first(idle)}"]
         if idle
         else []
     )

@@ -15,6 +15,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 
 from catalog.core.errors import Fatal, Retry
 from catalog.core.media import MediaType
+from catalog.core.wording import join_first
 from catalog.data_refresh.client import ask, may_pass, whole
 from catalog.data_refresh.identity import (
     NAME,
@@ -351,7 +352,7 @@ def _require_as_requested(name: str, writer: str, about: Mapping[str, Any], body
     different += mapping_problems(about["mappings"], body["mappings"])
     if different:
         raise Fatal(
-            f"a template of the search engine changes the mapping of {name}: {', '.join(different[:10])}; "
+            f"a template of the search engine changes the mapping of {name}: {join_first(different)}; "
             f"narrow its index_patterns (GET _index_template)."
         )
 

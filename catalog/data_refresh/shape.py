@@ -9,6 +9,7 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
+from catalog.core.wording import join_first
 from catalog.data_refresh.columns import public
 
 # Facts about one object, as plain JSON: their names are those of shape.sql.
@@ -125,10 +126,10 @@ def check_shape(
                 before, now = _without_invalid(before), _without_invalid(now)
             found += [f"{table}: {difference}" for difference in differences(before, now)]
     if found:
-        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        changes = join_first(found, most=_SHOWN, separator="; ")
         raise Fatal(
-            f"the API's tables were changed since the refresh began: {'; '.join(found[:_SHOWN])}{more}. The "
-            "refresh has changed nothing, and the old tables are live. Trigger a new run."
+            f"the API's tables were changed since the refresh began: {changes}. "
+            "The refresh has changed nothing, and the old tables are live. Trigger a new run."
         )
 
 

@@ -6,6 +6,7 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
+from catalog.core.wording import join_first
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import names, temp_name
 from catalog.data_refresh.shape import shape
@@ -49,7 +50,7 @@ def refuse_shrinkage(findings: list[str], why: Callable[[], str] = str) -> None:
         why: Called then; returns a sentence about why records may be missing, or "".
     """
     if findings:
-        small = f"the new tables are suspiciously small: {'; '.join(findings[:20])}."
+        small = f"the new tables are suspiciously small: {join_first(findings, most=20, separator='; ')}."
         raise Fatal(" ".join(filter(None, (small, why(), WAY_OUT))))
 
 

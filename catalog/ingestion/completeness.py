@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from catalog.core.wording import join_first
 from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN
 
 DELETED = "deleted from the catalog"  # reason of skips by the load
@@ -209,7 +210,7 @@ def summary(gaps: Sequence[str], provider: str, *, short: bool) -> str:
         provider: The provider's name.
         short: The API returned less than it should; otherwise pages failed and were skipped as configured.
     """
-    shown = "; ".join(gaps[:5]) + (f"; and {len(gaps) - 5:,} more" if len(gaps) > 5 else "")
+    shown = join_first(gaps, most=5, separator="; ")
     if not short:
         return (
             f"{len(gaps)} page(s) were passed over: {shown}. All other pages were read; "

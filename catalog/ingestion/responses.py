@@ -8,9 +8,8 @@ import re
 
 from catalog.core.errors import UnexpectedResponse
 from catalog.core.jsontypes import Json, JsonObject
+from catalog.core.wording import join_first
 from catalog.ingestion.records import Raw, dig
-
-_SHOWN = 10
 
 
 def steps(path: str) -> list[str]:
@@ -59,7 +58,7 @@ def items_at(body: Json, path: str) -> list[Raw]:
         return found
     where = f"`{path}`" if path else "the body"
     what = "is missing" if path and not has(body, path) else f"is {_kind(found)}, not a list"
-    there = ", ".join(f"`{found or 'the body'}`" for found in lists_in(body)[:_SHOWN])
+    there = join_first(f"`{found or 'the body'}`" for found in lists_in(body))
     raise UnexpectedResponse(f"{where} {what}; {describe(body)}{f'; lists: {there}' if there else ''}")
 
 
@@ -128,7 +127,7 @@ def as_count(value: Json) -> int | None:
 def describe(body: Json) -> str:
     """Describe a response for an error message: its keys, length or type."""
     if isinstance(body, dict):
-        keys = ", ".join(f"`{str(key)[:40]}`" for key in list(body)[:_SHOWN])
+        keys = join_first(f"`{str(key)[:40]}`" for key in body)
         message = body.get("message")
         said = f", message: {message[:200]!r}" if isinstance(message, str) else ""
         return (f"the response has {keys}" if keys else "the response is an empty object") + said

@@ -11,6 +11,7 @@ from typing import Any
 from elasticsearch import Elasticsearch, NotFoundError
 
 from catalog.core.errors import CatalogError, Fatal
+from catalog.core.wording import join_first
 from catalog.data_refresh.client import ask
 from catalog.data_refresh.identity import identity_of, public
 from catalog.data_refresh.search import Indexes
@@ -114,7 +115,7 @@ def _of_status(indexes: Indexes, health: Mapping[str, Any]) -> Iterator[Problem]
     }
     counted = {name: one for name, one in wrong.items() if name not in aside}
     shards = sum(one["unassigned_shards"] + one["initializing_shards"] for one in counted.values())
-    names = ", ".join(sorted(counted)[:5]) + (", …" if len(counted) > 5 else "")
+    names = join_first(sorted(counted), most=5)
     if any(one["status"] == "red" for one in counted.values()):
         text = f"the status is red: documents cannot be searched; {shards:,} shards have no node ({names})"
         yield Problem("status red", text, critical=True)

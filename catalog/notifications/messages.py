@@ -158,6 +158,14 @@ def duration(seconds: float | None) -> str:
     return ", ".join(words)
 
 
+def _bullets(texts: Sequence[str], most: int) -> list[str]:
+    """Return lines for the first texts, and one that says how many more there are."""
+    lines = [f"  - {escaped(text)}" for text in texts[:most]]
+    if more := len(texts) - len(lines):
+        lines.append(f"  - and {more:,} more")
+    return lines
+
+
 def load_completion(
     dag_id: str,
     task_id: str,
@@ -192,7 +200,7 @@ def load_completion(
     if short:
         accepted = all(r["accepted"] for r in reports if r["shortfalls"])
         lines.append("*Not whole, but accepted*:" if accepted else "*Not whole*, and not counted as fresh:")
-        lines += [f"  - {escaped(text)}" for text in short[:_SHORTFALLS]]
+        lines += _bullets(short, _SHORTFALLS)
         if not accepted:
             lines.append(escaped(accepting()))
     if any(r["complete"] and not r["whole"] and not r["shortfalls"] for r in reports):
@@ -320,9 +328,7 @@ def engine_state(dag_id: str, task_id: str, engine: str, found: EngineState, bef
         before: The state that was reported last; None at the first check.
     """
     fields = {"Before": before or "not checked", "Now": found.about}
-    lines = [f"  - {escaped(problem.text)}" for problem in found.problems[:_PROBLEMS]]
-    if more := len(found.problems) - len(lines):
-        lines.append(f"  - and {more:,} more")
+    lines = _bullets([problem.text for problem in found.problems], _PROBLEMS)
     return Message(
         f"Search engine: {found.state}",
         "Search Engine Health",

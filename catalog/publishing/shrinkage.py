@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from catalog.core.errors import Fatal
+from catalog.core.wording import join_first
 from catalog.publishing.manifest import Manifest
 
 TOTAL = 0.10  # share of all records of a media type that may be missing
@@ -35,4 +36,5 @@ def shrinkage(before: Manifest, now: Manifest) -> list[str]:
 def refuse_shrinkage(findings: Iterable[str]) -> None:
     """Raise Fatal if there are findings."""
     if findings := list(findings):
-        raise Fatal(f"the new version is suspiciously small: {'; '.join(findings[:20])}. {WAY_OUT}")
+        small = join_first(findings, most=20, separator="; ")
+        raise Fatal(f"the new version is suspiciously small: {small}. {WAY_OUT}")

@@ -15,12 +15,13 @@ from elasticsearch import Elasticsearch, NotFoundError
 
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
+from catalog.core.wording import join_first
 from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.queries import words_query
 from catalog.data_refresh.sensitive import sensitive
 from catalog.soak.journal import Journal
 from catalog.soak.model import Key, Model
-from catalog.soak.world import World, first_names, is_passing
+from catalog.soak.world import World, is_passing
 
 GRACE = 20.0  # seconds within which a medium that was deleted during an exchange must disappear
 CHECKED = 200  # media that were deleted last
@@ -145,7 +146,7 @@ class TableReader:
         lost, added = self._seen.keys() - rows.keys() - deleted.keys(), rows.keys() - self._seen.keys()
         if lost or added:
             counts = f"{len(lost):,} rows left the live table {self.media_type} and {len(added):,} came"
-            self._journal.violate("readers", f"{counts}: {first_names(lost | added)}")
+            self._journal.violate("readers", f"{counts}: {join_first(sorted(lost | added))}")
 
     def _check_new_table(self, rows: dict[str, Key], live: set[Key] | None) -> None:
         deleted = self._model.moderated(self.media_type)
@@ -153,7 +154,7 @@ class TableReader:
         self._journal.note("new table", f"{self.media_type}: {len(rows):,} rows")
         now = time.monotonic()
         if back := [i for i in rows if deleted.get(i, now) < now]:
-            message = f"the new table {self.media_type} holds moderated media: {first_names(back)}"
+            message = f"the new table {self.media_type} holds moderated media: {join_first(sorted(back))}"
             self._journal.violate("readers", message)
         if not self._seen or live is None:
             return
@@ -161,7 +162,9 @@ class TableReader:
         missing = self._model.keys(self.media_type, live) - set(rows.values()) - moderated
         if missing:
             message = f"the new table {self.media_type} lacks {len(missing):,} of {len(rows):,} records"
-            self._journal.violate("readers", f"{message}: {first_names(f'{p} {f}' for p, f in missing)}")
+            self._journal.violate(
+                "readers", f"{message}: {join_first(sorted(f'{p} {f}' for p, f in missing))}"
+            )
 
 
 class AliasReader:

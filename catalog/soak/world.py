@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -160,10 +160,3 @@ def relations(connection: Connection) -> set[str]:
         " where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'S', 'm', 'p')"
     )
     return {name for (name,) in connection.execute(query)}
-
-
-def first_names(names: Iterable[str]) -> str:
-    """Join at most ten names for a message."""
-    listed = sorted(names)
-    more = f" and {len(listed) - 10:,} more" if len(listed) > 10 else ""
-    return ", ".join(listed[:10]) + more

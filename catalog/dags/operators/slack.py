@@ -16,6 +16,7 @@ from catalog.core.settings import (
     SLACK_DIGEST,
     SLACK_MESSAGE_OVERRIDE,
 )
+from catalog.core.wording import join_first
 from catalog.dags.common.secrets import mask
 from catalog.dags.common.variables import quietly
 from catalog.dags.operators.watcher import failed_tasks
@@ -26,7 +27,6 @@ from catalog.notifications.messages import Message, Origin, escaped, run_problem
 log = logging.getLogger(__name__)
 TIMEOUT = 20  # seconds
 DIGEST = "daily_digest"  # the DAG that sends the collected reports
-MOST_NAMED = 10  # failed tasks
 FALLBACK = 10_000  # characters of the text for clients that show no blocks
 
 
@@ -211,11 +211,9 @@ def notify_end(
     failed, waiting = failed_tasks()
     if not failed and not waiting:
         return notify(title, sender, summary, fields=fields, lines=lines, completion=completion)
-    missing = ", ".join(failed[:MOST_NAMED])
-    missing += f" and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
     # Somebody may have marked the failed ones as successful.
     begun = f"{waiting} tasks after failed ones did not begin" if waiting else ""
-    missing = "; ".join(filter(None, (missing, begun)))
+    missing = "; ".join(filter(None, (join_first(failed), begun)))
     line = f"  - *not done*: {escaped(missing)}. Clear the failed tasks to resume."
     notify(f"{title}: not complete", sender, summary, fields=fields, lines=[*lines, line])
     raise UpstreamFailed(f"not done: {missing}. This task reports again after they have been cleared.")

@@ -4,12 +4,12 @@ from collections import Counter
 
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
+from catalog.core.wording import join_first
 from catalog.soak import made_up
 from catalog.soak.findings import Finding, Findings
 from catalog.soak.made_up import Source, group_of
 from catalog.soak.model import Model, Update
 from catalog.soak.oracles.rows import first_keys, rows
-from catalog.soak.world import first_names
 
 _METRICS = "{}_popularity_metrics"
 
@@ -67,7 +67,7 @@ def update_is_whole(connection: Connection, query_id: str, update: Update) -> Fi
         )
         findings.append(Finding("content", message))
     if others := {identifier for identifier, _ in counts} - wanted:
-        message = f"{query_id} changed {len(others):,} rows outside its query: {first_names(others)}"
+        message = f"{query_id} changed {len(others):,} rows outside its query: {join_first(sorted(others))}"
         findings.append(Finding("content", message))
     return findings
 

@@ -5,13 +5,13 @@ from typing import Any
 
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
+from catalog.core.wording import join_first
 from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.sensitive import sensitive
 from catalog.soak.findings import Finding, Findings
 from catalog.soak.oracles.rows import rows
 from catalog.soak.visitors import Visits, on_lists, views
-from catalog.soak.world import first_names
 
 
 def api_is_the_catalog(
@@ -36,7 +36,7 @@ def api_is_the_catalog(
     other = [i for i in wanted.keys() & have.keys() if wanted[i] != have[i]]
     counts = f"{len(missing):,} are missing, {len(extra):,} too many, {len(other):,} have another title"
     message = f"the API's table {media_type} differs from the catalog's: {counts}"
-    return [Finding("content", f"{message} ({first_names(missing | extra)})")]
+    return [Finding("content", f"{message} ({join_first(sorted(missing | extra))})")]
 
 
 def visits_are_kept(
@@ -64,7 +64,7 @@ def visits_are_kept(
         message = f"{len(wrong):,} media of the table {media_type} have another number of views ({few})"
         findings.append(Finding("content", message))
     if lost := set(listed) - ignored - on_lists(api, media_type):
-        message = f"{len(lost):,} media left the list of {media_type}: {first_names(lost)}"
+        message = f"{len(lost):,} media left the list of {media_type}: {join_first(sorted(lost))}"
         findings.append(Finding("content", message))
     return findings
 
@@ -108,7 +108,7 @@ def _compare(alias: str, documents: dict[str, bool], identifiers: set[str], hidd
     if documents.keys() != expected:
         missing, extra = expected - documents.keys(), documents.keys() - expected
         message = f"{alias} lacks {len(missing):,} documents and has {len(extra):,} too many"
-        findings.append(Finding("content", f"{message} ({first_names(missing | extra)})"))
+        findings.append(Finding("content", f"{message} ({join_first(sorted(missing | extra))})"))
     if shown := documents.keys() & hidden:
         findings.append(Finding("content", f"{alias} shows {len(shown):,} sensitive documents"))
     return findings

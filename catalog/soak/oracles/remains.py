@@ -9,10 +9,10 @@ from pathlib import Path
 from elasticsearch.exceptions import GeneralAvailabilityWarning
 
 from catalog.core.session import Connection
+from catalog.core.wording import join_first
 from catalog.data_refresh.search import Indexes
 from catalog.soak.findings import Finding, Findings
 from catalog.soak.oracles.rows import rows
-from catalog.soak.world import first_names
 
 
 def nothing_left(connection: Connection, database: str, before: set[str], now: set[str]) -> Findings:
@@ -26,9 +26,9 @@ def nothing_left(connection: Connection, database: str, before: set[str], now: s
     """
     messages: list[str] = []
     if added := now - before:
-        messages.append(f"left over in {database}: {first_names(added)}")
+        messages.append(f"left over in {database}: {join_first(sorted(added))}")
     if lost := before - now:
-        messages.append(f"missing from {database}: {first_names(lost)}")
+        messages.append(f"missing from {database}: {join_first(sorted(lost))}")
     [(locks,)] = rows(
         connection,
         "select count(*) from pg_locks l join pg_database d on d.oid = l.database"
@@ -51,7 +51,7 @@ def no_index_left(indexes: Indexes) -> Findings:
     messages: list[str] = []
     about = indexes.client.indices.get(index="image-*,audio-*", expand_wildcards="all").body
     if orphans := [name for name, index in about.items() if not index.get("aliases")]:
-        messages.append(f"indexes without an alias: {first_names(orphans)}")
+        messages.append(f"indexes without an alias: {join_first(sorted(orphans))}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GeneralAvailabilityWarning)
         nodes = indexes.client.tasks.list(actions="*reindex").get("nodes", {})
@@ -67,7 +67,7 @@ def no_partial_file(storage: Path) -> Findings:
         for p in storage.rglob("*")
         if p.is_file() and (".partial" in p.name or p.name.endswith(".tmp"))
     ]
-    return [Finding("leftovers", f"partial files: {first_names(left)}")] if left else []
+    return [Finding("leftovers", f"partial files: {join_first(sorted(left))}")] if left else []
 
 
 def canary_is_nowhere(

@@ -6,7 +6,7 @@ from typing import Any, LiteralString
 from psycopg import sql
 
 from catalog.core.session import Connection
-from catalog.soak.world import first_names
+from catalog.core.wording import join_first
 
 
 def rows(
@@ -26,4 +26,4 @@ def rows(
 
 def first_keys(keys: Iterable[tuple[str, str]]) -> str:
     """Return the first foreign identifiers of keys (provider, foreign identifier), for a message."""
-    return first_names(identifier for _, identifier in keys)
+    return join_first(sorted(identifier for _, identifier in keys))
