@@ -7,6 +7,7 @@ from typing import Any, LiteralString
 
 from catalog.cleaning.rule import Cleaned, Rule, parsed
 from catalog.cleaning.texts import MARKUP, UNTIDY_JSON
+from catalog.core.jsontypes import keys_in
 from catalog.ingestion.fields import LICENSE_KEYS, clean_meta
 
 NO_OBJECT = "meta_data that is no object"
@@ -49,18 +50,11 @@ def _clean(row: Mapping[str, Any]) -> Cleaned:
     value = clean_meta(own, lost)
     if lost:
         return Cleaned(left=sorted(lost))
-    if _number_of_keys(value) < _number_of_keys(own) or LICENSE_KEYS & value.keys():
+    if len(list(keys_in(value))) < len(list(keys_in(own))) or LICENSE_KEYS & value.keys():
         return Cleaned(left=[SAME_KEYS])
     value |= {key: meta[key] for key in meta.keys() & LICENSE_KEYS}
     before = parsed(stored)
     return Cleaned() if _same(value, before) else Cleaned({"meta_data": value})
-
-
-def _number_of_keys(value: Any) -> int:
-    """Return how many keys all objects within a JSON value have."""
-    if isinstance(value, dict):
-        return len(value) + sum(map(_number_of_keys, value.values()))
-    return sum(map(_number_of_keys, value)) if isinstance(value, list) else 0
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -20,7 +20,7 @@ from rich.markup import escape
 
 from catalog.cli import program
 from catalog.core.errors import CatalogError, Refused
-from catalog.core.jsontypes import Json, JsonObject
+from catalog.core.jsontypes import JsonObject, keys_in
 from catalog.core.media import MediaType
 from catalog.core.secrets import is_secret
 from catalog.ingestion.json_reader import read_json
@@ -117,19 +117,11 @@ def posted(text: str | None) -> JsonObject | None:
         raise Refused(f"--body cannot be read as JSON: {error}") from None
     if not isinstance(found, dict):
         raise Refused('--body must be a JSON object, such as {"query": "clouds", "page": 1}')
-    if secret := next(filter(is_secret, _keys(found)), None):
+    if secret := next(filter(is_secret, keys_in(found)), None):
         raise Refused(
             f"--body holds a secret, {secret!r}, which would be kept; leave it out, and override ApiKey.sign"
         )
     return found
-
-
-def _keys(value: Json) -> Iterator[str]:
-    for key, below in value.items() if isinstance(value, dict) else ():
-        yield key
-        yield from _keys(below)
-    for below in value if isinstance(value, list) else ():
-        yield from _keys(below)
 
 
 def guesses(shape: Shape, media: Sequence[MediaType]) -> list[str]:
