@@ -81,9 +81,11 @@ def down_() -> None:
 
 @app.command("reset")
 def reset_() -> None:
-    """Stop, and delete all local state: databases, objects, logs."""
-    reset(Stack())
-    console.print("all local state is deleted; ./just up starts from scratch")
+    """Stop, and delete all local state: databases, objects, logs; recordings of APIs are kept."""
+    stack = Stack()
+    reset(stack)
+    kept = f"; {stack.recordings} is kept" if stack.recordings.exists() else ""
+    console.print(f"all local state is deleted{kept}; ./just up starts from scratch")
 
 
 @app.command()

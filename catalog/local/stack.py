@@ -58,6 +58,7 @@ class Stack:
         self.logs = self.folder / "logs"
         self.airflow_home = self.folder / "airflow"
         self.storage = self.folder / "storage"
+        self.recordings = self.folder / "recordings"  # of APIs, which contributors save here
         self._settings_file = self.folder / "settings.json"
         self.state_file = self.folder / "state.json"
         self.lock_file = self.folder / "supervisor.lock"

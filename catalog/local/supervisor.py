@@ -15,6 +15,7 @@ import select
 import signal
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -270,7 +271,8 @@ class Stopped(Exception):
 
 
 def _log(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)  # noqa: T201 - supervisor.log
+    moment = datetime.now(UTC).isoformat(timespec="seconds")
+    print(moment, message, file=sys.stderr, flush=True)  # noqa: T201 - supervisor.log
 
 
 if __name__ == "__main__":

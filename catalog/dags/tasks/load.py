@@ -55,7 +55,7 @@ def load(
     if manifest is None or not (manifest.pages or manifest.complete):
         raise AirflowSkipException("the pull left nothing to load.")
     if not manifest.complete:
-        reason = manifest.error or "The pull was killed"
+        reason = (manifest.error or "The pull was killed").rstrip(".")
         log.warning("%s; loading the %d pages it read.", reason, manifest.pages)
     with catalog_connection() as connection:
         loading = Load(
