@@ -321,6 +321,6 @@ def bench(
         due = [d for d, dag in bench.api.dags().items() if dag["is_paused"] and USED.search(d)]
         with unpaused(bench.stack, due, print):
             # Unpausing starts each schedule's last run, which is held and skips its tasks.
-            until(lambda: not _active(bench.api, len(due)), 180)
+            until(lambda: not _active(bench.api, len(due)), 400)
             yield bench
         pytestconfig.stash[RUNS] = bench.finished()
