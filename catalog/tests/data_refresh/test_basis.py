@@ -291,8 +291,8 @@ def _imported(name):
 
 
 def test_all_modules_that_determine_rows_and_documents_are_inputs():
-    """A release that changes one of them needs a full refresh; otherwise old documents would stay for good."""
-    unread, reached = list(MODULES), set()
+    """A release that changes one of them needs a full refresh: otherwise old documents would stay."""
+    unread, reached = list(MODULES), set[str]()
     while unread:
         name = unread.pop()
         if name not in reached | WITHOUT_INFLUENCE:
