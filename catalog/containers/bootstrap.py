@@ -13,9 +13,10 @@ from collections.abc import Iterator
 import msgspec
 import psycopg
 from alembic.util import CommandError
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 
 from catalog.cli import program
+from catalog.core.conninfo import conninfo
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.settings import SETTINGS
@@ -48,14 +49,14 @@ def check_logins() -> None:
     for name in CONNECTIONS:
         if not (address := os.environ.get(name)):
             continue
-        plain = address.replace("+psycopg2", "", 1)
+        plain = conninfo(address.replace("+psycopg2", "", 1))
         try:
-            psycopg.connect(make_conninfo(plain, connect_timeout=15)).close()
+            psycopg.connect(plain, connect_timeout=15).close()
         except psycopg.OperationalError as error:
             given = conninfo_to_dict(plain)
-            reason = str(error).splitlines()[-1].strip()
+            reason = str(error).strip().rpartition("\n")[2].strip().rstrip(".")
             raise Fatal(
-                f"role {given['user']} cannot use the database {given['dbname']}: {reason}. "
+                f"role {given.get('user')} cannot use the database {given.get('dbname')}: {reason}. "
                 "If an earlier version made this volume, with one superuser: "
                 "`./just compose exec postgres /opt/postgres/carry-over.sh`; "
                 "if files below .secrets have changed: "

@@ -28,6 +28,8 @@ from catalog.data_refresh.identity import (
 )
 from catalog.data_refresh.templates import mapping_problems, template_problems
 
+SOURCES = 10_000  # that an index may have
+
 
 class SeveralIndexes(Fatal):
     """An alias points at several indexes."""
@@ -195,13 +197,20 @@ class Indexes:
         return self.meta(index) if index else {}
 
     def sources(self, name: str) -> dict[str, int]:
-        """Return the number of documents by source; empty if the index does not exist."""
-        by_source = {"sources": {"terms": {"field": "source", "size": 10_000}}}
+        """Return the number of documents by source; empty if the index does not exist.
+
+        Raises:
+            Fatal: There are more sources than the engine counts.
+        """
+        by_source = {"sources": {"terms": {"field": "source", "size": SOURCES}}}
         try:
             found = whole(self.ask(self.client.search, index=name, size=0, aggs=by_source))
         except NotFoundError:
             return {}
-        return {bucket["key"]: bucket["doc_count"] for bucket in found["aggregations"]["sources"]["buckets"]}
+        counted = found["aggregations"]["sources"]
+        if counted["sum_other_doc_count"]:
+            raise Fatal(f"{name} has documents of more than {SOURCES:,} sources; correct their field source.")
+        return {bucket["key"]: bucket["doc_count"] for bucket in counted["buckets"]}
 
     def count(self, name: str, query: Mapping[str, Any] | None = None) -> int:
         try:

@@ -135,10 +135,7 @@ def unusual(now: Outcome, before: Sequence[Outcome], expected: Expectations) -> 
     Returns:
         The findings; empty if the load is as usual.
     """
-    found = _too_few(now, before, expected)
-    if "came at all" not in " ".join(found):
-        found += _too_many(now, before, expected)
-    return found
+    return _too_few(now, before, expected) + _too_many(now, before, expected)
 
 
 def _too_few(now: Outcome, before: Sequence[Outcome], expected: Expectations) -> list[str]:

@@ -50,8 +50,8 @@ class Options(msgspec.Struct, frozen=True):
 
     def whole(self) -> bool:
         """Return whether the pull covers everything of a provider, or of its window."""
-        return not (
-            self.limit or self.initial_query_params or self.query_params_list or self.additional_query_params
+        return self.query_params_list is None and not (
+            self.limit or self.initial_query_params or self.additional_query_params
         )
 
     def skips(self, error: Exception) -> bool:

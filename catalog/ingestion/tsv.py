@@ -76,8 +76,8 @@ class Encoder:
             Reject: A required field is missing or cannot be stored.
             Unwanted: The file has another media type.
         """
-        width, height = self._number(record.width, "width"), self._number(record.height, "height")
-        return f"{self._common(record)}\t{width}\t{height}\n"
+        common = self._common(record)  # first: what a rejected record has is not counted as cleaned
+        return f"{common}\t{self._number(record.width, 'width')}\t{self._number(record.height, 'height')}\n"
 
     def audio_line(self, record: Audio) -> str:
         """Encode an audio record as one line. Raises like `image_line`."""

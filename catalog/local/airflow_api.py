@@ -88,8 +88,22 @@ class AirflowApi:
 
     def dags(self) -> dict[str, JsonObject]:
         """Return the DAGs that Airflow knows, by DAG id."""
-        found = self.call("GET", "/api/v2/dags", limit=1000, exclude_stale=True)
-        return {dag["dag_id"]: dag for dag in found["dags"]}
+        return {dag["dag_id"]: dag for dag in self.all("/api/v2/dags", "dags", exclude_stale=True)}
+
+    def all(self, path: str, name: str, **params: object) -> list[JsonObject]:
+        """Return all items of a list, of which the API gives 100 at most at a time, whatever is asked for.
+
+        Args:
+            path: Path of the list.
+            name: Key of its items.
+            params: Query parameters.
+        """
+        found: list[JsonObject] = []
+        while True:
+            page = self.call("GET", path, limit=100, offset=len(found), **params)
+            found += page[name]
+            if not page[name] or len(found) >= page["total_entries"]:
+                return found
 
     def pause(self, dag_id: str, paused: bool) -> None:
         self.call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": paused})

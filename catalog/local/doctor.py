@@ -73,12 +73,10 @@ def _airflow(stack: Stack) -> Iterator[Finding]:
     api = AirflowApi(stack.ui)
     try:
         health = api.call("GET", "/api/v2/monitor/health")
-        errors = api.call("GET", "/api/v2/importErrors")["import_errors"]
+        errors = api.all("/api/v2/importErrors", "import_errors")
         dags = api.dags()
-        variables = {v["key"]: v for v in api.call("GET", "/api/v2/variables", limit=1000)["variables"]}
-        connections = {
-            c["connection_id"] for c in api.call("GET", "/api/v2/connections", limit=1000)["connections"]
-        }
+        variables = {v["key"]: v for v in api.all("/api/v2/variables", "variables")}
+        connections = {c["connection_id"] for c in api.all("/api/v2/connections", "connections")}
     except (requests.RequestException, ApiError) as error:
         message = f"its API does not answer ({type(error).__name__}); see ./just logs api-server"
         yield Finding("Airflow", "wrong", message)

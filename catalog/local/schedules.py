@@ -130,14 +130,9 @@ def _write(api: AirflowApi, entries: dict[str, object]) -> None:
 
 def _held(api: AirflowApi, dag_ids: Iterable[str], since: datetime) -> list[JsonObject]:
     """Return the scheduled runs of these DAGs that were queued since they were unpaused."""
-    runs = api.call(
-        "GET",
-        "/api/v2/dags/~/dagRuns",
-        run_type="scheduled",
-        updated_at_gte=since.isoformat(),
-        order_by="-run_after",
-        limit=100,
-    )["dag_runs"]
+    runs = api.all(
+        "/api/v2/dags/~/dagRuns", "dag_runs", run_type="scheduled", updated_at_gte=since.isoformat()
+    )
     # A run that was already active when its DAG was paused is not held.
     return [
         r

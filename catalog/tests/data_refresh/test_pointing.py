@@ -91,6 +91,17 @@ def test_far_fewer_documents(search):
     assert losses(search, "image-new", "image-b") == []
 
 
+def test_more_sources_than_the_engine_counts(search, monkeypatch):
+    """The sum of those that it counts would be taken for the number of all documents."""
+    make(search, "image-a")
+    for number in range(3):
+        search.client.index(index="image-a", id=str(number), document={"source": f"s{number}"}, refresh=True)
+    assert search.sources("image-a") == {"s0": 1, "s1": 1, "s2": 1}
+    monkeypatch.setattr("catalog.data_refresh.search.SOURCES", 2)
+    with pytest.raises(Fatal, match="image-a has documents of more than 2 sources"):
+        search.sources("image-a")
+
+
 def test_a_source_that_is_lost_in_a_large_index():
     before = {"flickr": 100_000, "met": SOURCE_SIZE, "small": SOURCE_SIZE - 1}
     assert shrunken_alias("image", before, before, 0.1) == []

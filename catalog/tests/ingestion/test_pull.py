@@ -291,6 +291,10 @@ def test_query_params_list_is_only_these(tmp_path):
     assert example.pages.params == [{"z": 1}, {"q": "x", "z": 1}]
 
 
+def test_a_pull_of_no_requests_at_all_is_not_whole(tmp_path):
+    assert not pull(tmp_path, provider([["a"]]), query_params_list=[]).run().whole
+
+
 def test_rounds_of_fixed_parameters(tmp_path):
     class InRounds(Counted):
         def fetch(self, client, cursor, params):

@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 import orjson
 import pytest
@@ -33,6 +34,23 @@ def encoded(record, media_type="image"):
     assert line.count("\n") == 1
     fields = dict(zip(COLUMNS[media_type], line[:-1].split("\t"), strict=True))
     return {name: value for name, value in fields.items() if value != r"\N"}, dict(encoder.cleaned)
+
+
+def test_what_a_rejected_record_has_is_not_counted_as_cleaned():
+    fields: dict[str, Any] = {
+        "foreign_identifier": "1",
+        "foreign_landing_url": "https://example.org/1",
+        "license": None,
+    }
+    picture = Image(**fields, url="https://example.org/1.jpg", width="abc", height="99999999999")
+    sound = Audio(**fields, url="https://example.org/1.mp3", duration="abc")
+    for encoder, record in (
+        (Encoder("image", "example", UrlCleaner()), picture),
+        (Encoder("audio", "example", UrlCleaner()), sound),
+    ):
+        with pytest.raises(Reject, match="missing license"):
+            encoder.line(record)
+        assert not encoder.cleaned
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """Checks of a conf before a run is triggered, and what is shown of a run."""
 
+import json
+
 import pytest
+from werkzeug import Response
 
 from catalog.core.errors import Refused
 from catalog.local.airflow_api import AirflowApi, ApiError
@@ -97,6 +100,21 @@ def test_a_run_is_watched_while_the_api_is_away_for_a_moment(httpserver, monkeyp
     monkeypatch.setattr("catalog.local.runs.AWAY", 120)
     with pytest.raises(ApiError, match="404: no such run"):
         watch(api, [Run("d", "r")], lambda _: None)
+
+
+@pytest.mark.enable_socket
+def test_all_items_of_a_list_are_read(httpserver):
+    """Airflow gives 100 at most at a time, whatever is asked for."""
+    dags = [{"dag_id": f"d{number}"} for number in range(250)]
+
+    def answer(request):
+        first = int(request.args["offset"])
+        assert request.args["exclude_stale"] == "True"
+        page = dags[first : first + min(100, int(request.args["limit"]))]
+        return Response(json.dumps({"dags": page, "total_entries": 250}), content_type="application/json")
+
+    httpserver.expect_request("/api/v2/dags").respond_with_handler(answer)
+    assert len(AirflowApi(httpserver.url_for("/")).dags()) == 250
 
 
 @pytest.mark.enable_socket
