@@ -44,8 +44,8 @@ GUARDS = (
         holds="A 5xx is retried, not mistaken for the end of a list.",
         row=5,
         file=JUDGEMENT,
-        find="    if status in _TEMPORARY or status >= 500:\n",
-        replace="    if status in _TEMPORARY:\n",
+        find="    return status in _TEMPORARY or status >= 500\n",
+        replace="    return status in _TEMPORARY\n",
         tests=(f"{TEST_CLIENT}::test_passing_trouble_is_tried_again",),
     ),
     Guard(
@@ -300,6 +300,15 @@ GUARDS = (
         find='    sent = {**extra, "timeout": TIMEOUT, "allow_redirects": False}\n',
         replace='    sent = {**extra, "timeout": TIMEOUT}\n',
         tests=("ingestion/test_oauth2.py::test_secrets_do_not_follow_a_redirect",),
+    ),
+    Guard(
+        name="busy-token-endpoints",
+        holds="A token endpoint that limits the rate has not refused the code or token.",
+        row=6,
+        file="catalog/ingestion/oauth2.py",
+        find="    if is_temporary(response.status_code):\n",
+        replace="    if False:\n",
+        tests=("ingestion/test_oauth2.py::test_a_busy_token_endpoint_refuses_nothing",),
     ),
     Guard(
         name="new-tokens-are-redacted",
