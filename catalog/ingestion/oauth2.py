@@ -122,9 +122,8 @@ def _exchange(
 
 
 def _session(oauth2: OAuth2, client: Mapping[str, str]) -> OAuth2Session:
-    session = OAuth2Session(
-        client["client_id"], client.get("client_secret"), token_endpoint_auth_method="client_secret_post"
-    )
+    how = "client_secret_post"
+    session = OAuth2Session(client["client_id"], client.get("client_secret"), token_endpoint_auth_method=how)
     for scheme in ("https://", "http://"):
         session.mount(scheme, Transport(oauth2.private_hosts))
     for hook in ("access_token_response", "refresh_token_response"):
