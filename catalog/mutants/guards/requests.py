@@ -9,6 +9,7 @@ CLIENT, RETRIES, TRANSPORT = (
 )
 SIGNING, JUDGEMENT = "catalog/ingestion/signing.py", "catalog/ingestion/response_errors.py"
 TEST_CLIENT, TEST_DEADLINE = "ingestion/test_client.py", "ingestion/test_deadline.py"
+GITHUB, TEST_STAGING = "catalog/maintenance/github.py", "maintenance/test_staging.py"
 TEST_REDACTION, TEST_ADDRESSES = "ingestion/test_redaction.py", "ingestion/test_addresses.py"
 
 GUARDS = (
@@ -300,6 +301,45 @@ GUARDS = (
         find='    sent = {**extra, "timeout": TIMEOUT, "allow_redirects": False}\n',
         replace='    sent = {**extra, "timeout": TIMEOUT}\n',
         tests=("ingestion/test_oauth2.py::test_secrets_do_not_follow_a_redirect",),
+    ),
+    Guard(
+        name="deployments-are-not-repeated",
+        holds="A deployment that may have begun is not started again by a retry.",
+        row=6,
+        file=GITHUB,
+        find="        except _Unclear as error:\n",
+        replace="        except ZeroDivisionError as error:\n",
+        tests=(
+            f"{TEST_STAGING}::test_a_deployment_that_may_have_begun_is_not_repeated",
+            f"{TEST_STAGING}::test_a_deployment_without_an_answer_is_not_repeated",
+        ),
+    ),
+    Guard(
+        name="github-s-limits-end-at-a-time",
+        holds="A request beyond GitHub's limit is repeated after the limit has been reset.",
+        row=4,
+        file=GITHUB,
+        find='        if headers.get("x-ratelimit-remaining") == "0":\n',
+        replace="        if False:\n",
+        tests=(f"{TEST_STAGING}::test_how_long_to_wait_for_github",),
+    ),
+    Guard(
+        name="tasks-do-not-wait-for-ever",
+        holds="A server cannot make a task wait for more than a day.",
+        row=4,
+        file="catalog/dags/common/retries.py",
+        find="seconds=min(exception.retry_after, LONGEST)",
+        replace="seconds=exception.retry_after",
+        tests=("dags/test_retries.py::test_a_server_cannot_have_a_task_wait_for_ever",),
+    ),
+    Guard(
+        name="netrc-replaces-no-token",
+        holds="A .netrc file does not replace the token of a request to GitHub.",
+        row=33,
+        file=TRANSPORT,
+        find="        self.auth = lambda request: request\n\n    def rebuild_auth",
+        replace="\n    def rebuild_auth",
+        tests=(f"{TEST_STAGING}::test_a_netrc_does_not_take_the_place_of_the_token",),
     ),
     Guard(
         name="busy-token-endpoints",

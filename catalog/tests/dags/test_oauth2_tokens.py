@@ -41,21 +41,25 @@ class Variables:
 
 
 @pytest.fixture
-def provider():
-    with oauth2_provider() as (server, oauth2, _):
-        server.codes.add("code-1")
-        server.definition = oauth2
-        yield server
+def remote():
+    with oauth2_provider() as (provider, oauth2, _):
+        provider.codes.add("code-1")
+        yield provider, oauth2
 
 
 @pytest.fixture
-def variables(provider, dsn, monkeypatch):
+def provider(remote):
+    return remote[0]
+
+
+@pytest.fixture
+def variables(remote, dsn, monkeypatch):
     from catalog.dags.common import oauth2, variables
 
     secrets = {"client_id": Registered.client_id, "client_secret": Registered.secret}
     found = Variables(
         {
-            SECRETS: {"freesound": {**secrets, "token_url": provider.definition.token_url}},
+            SECRETS: {"freesound": {**secrets, "token_url": remote[1].token_url}},
             CODES: {"freesound": "code-1", "other": "stays"},
             TOKENS: {"other": {"access_token": "a", "refresh_token": "b"}},
         }
@@ -163,7 +167,8 @@ def test_two_runs_exchange_a_code_once(provider, variables, monkeypatch):
     """The one that waits for the other sees that the code is gone."""
     from catalog.dags.common import oauth2
 
-    exclusive, others = oauth2.exclusive, []
+    exclusive = oauth2.exclusive
+    others: list[str] = []
 
     def waits():
         if not others:
