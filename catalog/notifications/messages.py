@@ -13,6 +13,7 @@ import msgspec
 
 from catalog.core.dates import utc
 from catalog.core.jsontypes import Json
+from catalog.core.secrets import without_secrets
 from catalog.ingestion.completeness import URL_TAKEN, URL_TAKEN_HINT, accepting, flags
 from catalog.notifications.lengths import shortened
 
@@ -270,7 +271,9 @@ def task_failure(
     lines: list[str] = []
     if exception is not None:
         kind = type(exception)
-        text = shortened(" ".join(escaped(exception).split()), _EXCEPTION)
+        # Errors of libraries may quote an address with its signature, or a password.
+        said = without_secrets(str(exception))
+        text = shortened(" ".join(escaped(said).split()), _EXCEPTION)
         lines += [f"*Exception Type*: `{kind.__module__}.{kind.__name__}`", f"*Exception*: {text}"]
     origin = Origin(run_id, run_url(log_url), log_url or "") if run_id else None
     return Message(
@@ -298,7 +301,7 @@ def run_problem(dag_id: str, origin: Origin, title: str, summary: str) -> Messag
         "Airflow DAG Failure",
         dag_id,
         alert=True,
-        summary=summary,
+        summary=without_secrets(summary),
         fields={"DAG": f"`{dag_id}`"},
         origin=origin,
     )
@@ -328,7 +331,7 @@ def engine_state(dag_id: str, task_id: str, engine: str, found: EngineState, bef
         before: The state that was reported last; None at the first check.
     """
     fields = {"Before": before or "not checked", "Now": found.about}
-    lines = _bullets([problem.text for problem in found.problems], _PROBLEMS)
+    lines = _bullets([without_secrets(problem.text) for problem in found.problems], _PROBLEMS)
     return Message(
         f"Search engine: {found.state}",
         "Search Engine Health",
