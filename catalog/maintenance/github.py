@@ -93,7 +93,7 @@ class GitHub:
         path = f"{self._base}/repos/{repository}/actions/workflows/{workflow}/dispatches"
         try:
             self._request("POST", path, json={"ref": ref, "inputs": inputs})
-        except _Unclear as error:
+        except Unclear as error:
             raise Fatal(
                 f"{error}. It may have started the workflow all the same: look at the runs of {workflow} in "
                 f"{repository} before you clear this task, which starts another one."
@@ -119,11 +119,11 @@ class GitHub:
         try:
             answer = self._session.request(method, url, timeout=TIMEOUT, **options)
         except requests.RequestException as error:
-            kind = Retry if is_unsent(error) else _Unclear
+            kind = Retry if is_unsent(error) else Unclear
             raise kind(f"GitHub does not answer: {type(error).__name__}") from None
         text = f"GitHub answered {answer.status_code} to {method} {path}"
         if answer.status_code >= 500:
-            raise _Unclear(text, retry_after(answer.headers.get("retry-after")))
+            raise Unclear(text, retry_after(answer.headers.get("retry-after")))
         if (wait := self._limited(answer)) is not None:
             raise Retry(text, wait)
         if answer.status_code >= 400:
@@ -152,7 +152,7 @@ class GitHub:
         return UNTIL_RESET if is_secondary else None
 
 
-class _Unclear(Retry):
+class Unclear(Retry):
     """GitHub has perhaps done what it was asked to do."""
 
 

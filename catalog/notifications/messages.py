@@ -38,7 +38,7 @@ class Suggestion(Protocol):
 
 
 class StaleEntry(Protocol):
-    """An entry whose issue is not open (`maintenance/silenced.py`)."""
+    """An entry whose issue is not known to be open (`maintenance/silenced.py`)."""
 
     @property
     def dag_id(self) -> str: ...
@@ -50,6 +50,8 @@ class StaleEntry(Protocol):
     def pattern(self) -> str | None: ...
     @property
     def note(self) -> str: ...
+    @property
+    def known(self) -> bool: ...
 
 
 class EngineProblem(Protocol):
@@ -416,19 +418,27 @@ def pending_media(
 
 
 def stale_entries(dag_id: str, task_id: str, variable: str, closed: Sequence[StaleEntry]) -> Message:
-    """Build an alert about entries of a Variable whose issue is not open."""
-    lines = []
-    for entry in closed:
-        label = entry.dag_id + (f" ({entry.pattern})" if entry.pattern else "") + f": '{entry.predicate}'"
-        shown = link(entry.issue, label) if entry.issue.startswith("https://") else escaped(label)
-        lines.append(f"  - {shown}" + (f" ({escaped(entry.note)})" if entry.note else ""))
+    """Build an alert about entries of a Variable whose issue is not open, or could not be looked up."""
+    stale, unknown = [e for e in closed if e.known], [e for e in closed if not e.known]
+    lines = [_of_entry(entry) for entry in stale]
+    if unknown:
+        lines.append("*These may be right*, but GitHub did not say what state their issue is in:")
+        lines += [_of_entry(entry) for entry in unknown]
     return Message(
-        f"{len(closed)} entries without an open issue",
+        f"{len(stale)} entries without an open issue" if stale else f"{len(unknown)} entries not checked",
         "Silenced DAG Check",
         dag_id,
         task_id,
         alert=True,
         summary=f"These entries of `{variable}` refer to no open issue; remove them, or give them an open "
-        "issue:",
+        "issue:"
+        if stale
+        else f"Entries of `{variable}` could not be checked.",
         lines=tuple(lines),
     )
+
+
+def _of_entry(entry: StaleEntry) -> str:
+    label = entry.dag_id + (f" ({entry.pattern})" if entry.pattern else "") + f": '{entry.predicate}'"
+    shown = link(entry.issue, label) if entry.issue.startswith("https://") else escaped(label)
+    return f"  - {shown}" + (f" ({escaped(entry.note)})" if entry.note else "")
