@@ -96,7 +96,7 @@ class GitHub:
         except Unclear as error:
             raise Fatal(
                 f"{error}. It may have started the workflow all the same: look at the runs of {workflow} in "
-                f"{repository} before you clear this task, which starts another one."
+                f"{repository}, and clear this task only if there is none."
             ) from None
 
     def newest_tag(self, owner: str, package: str) -> str:
