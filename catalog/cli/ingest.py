@@ -31,6 +31,7 @@ from upath import UPath
 
 from catalog.cli.program import TRACEBACK, err
 from catalog.core.errors import CatalogError
+from catalog.core.files import write_atomically
 from catalog.core.secrets import Secret
 from catalog.core.settings import PRIVATE_HOSTS
 from catalog.ingestion import page_writer
@@ -67,9 +68,7 @@ class FileCheckpoint:
             return None
 
     def save(self, state: dict[str, Any]) -> None:
-        partial = self._path.with_suffix(".partial")
-        partial.write_bytes(orjson.dumps(state))
-        partial.replace(self._path)
+        write_atomically(self._path, orjson.dumps(state))
 
     def clear(self) -> None:
         self._path.unlink(missing_ok=True)

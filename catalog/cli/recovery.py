@@ -16,7 +16,7 @@ from catalog.core.conninfo import conninfo
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES
 from catalog.database.revision import require
-from catalog.ingestion.provider import provider_names
+from catalog.ingestion.provider import broken_providers, provider_classes
 from catalog.recovery import restored
 from catalog.recovery.taken_back import take_back
 
@@ -70,7 +70,7 @@ def restored_command(
                 "this database knows of no load, so it does not know which days are missing: "
                 "give --since, the first UTC day after the backup."
             )
-        plans = restored.catch_up(connection, provider_names(), since.date() if since else None, today)
+        plans = restored.catch_up(connection, provider_classes(), since.date() if since else None, today)
         given_up = restored.give_turns_up(connection)
         first = since.date() if since else newest.date() if newest else today
         moment = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=1)
@@ -88,6 +88,8 @@ def restored_command(
     for dag_id in REFRESHES:
         _print("airflow", "dags", "pause", "--yes", dag_id)
     _print_catch_up(plans, more)
+    for error in broken_providers().values():
+        _comment(f"Not planned: {error}")
     _section("5. When all of these have ended: changes that users have made since, in this order.")
     _print_runs(runs)
     _section("6. When these have ended:")

@@ -84,7 +84,8 @@ def _show_findings(found: list[Finding], engine_checked: bool) -> None:
     if not engine_checked:
         out.print(f"The search engine was not checked: {ENGINE} is not set.", style="yellow")
     if not found:
-        out.print("Nothing needs you." if engine_checked else "Nothing else needs you.", style="green")
+        checked = "databases and the search engine" if engine_checked else "databases"
+        out.print(f"Nothing in the {checked} needs you. Failed runs are on the dashboard.", style="green")
         return
     table = Table("", "about", "what", "in docs/runbook.md")
     for one in found:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from catalog.cli import program
+from catalog.core.files import write_atomically
 from catalog.core.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
@@ -161,7 +162,7 @@ def prepare(root: Path) -> Iterator[str]:
     for name, generate in GENERATORS.items():
         if not (folder / name).exists():
             earlier = values.get(_EARLIER_ENTRIES.get(name, ""), "")
-            _write(folder / name, (earlier or generate()) + "\n")
+            write_atomically(folder / name, f"{earlier or generate()}\n".encode())
             created.append(name)
     if created:
         yield f"created in {folder}: {', '.join(sorted(created))}"
@@ -216,7 +217,7 @@ def _write_env_files(folder: Path, values: Mapping[str, str]) -> None:
         content = json.dumps(entries, indent=1) + "\n"
         path = folder / file
         if not path.exists() or path.read_text(encoding="utf-8") != content:
-            _write(path, content)
+            write_atomically(path, content.encode())
 
 
 def _secure_env(env: Path, content: str) -> Iterator[str]:
@@ -227,17 +228,8 @@ def _secure_env(env: Path, content: str) -> Iterator[str]:
     moved = {e.line: e.name for e in parse_env(content) if e.name in _EARLIER_ENTRIES.values()}
     if moved:
         kept = [line for number, line in enumerate(content.splitlines(), 1) if number not in moved]
-        scratch = env.with_name(".env.new")
-        scratch.touch(0o600)
-        scratch.write_text("\n".join(kept) + "\n", encoding="utf-8")
-        scratch.replace(env)
+        write_atomically(env, ("\n".join(kept) + "\n").encode(), 0o600)
         yield f"removed from {env}, as .secrets has them: {', '.join(moved.values())}"
-
-
-def _write(path: Path, content: str) -> None:
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.write_text(content, encoding="utf-8")
-    scratch.replace(path)
 
 
 def main() -> None:

@@ -204,7 +204,7 @@ class Setting(Generic[T]):
         return f"the default {self.encode(self.value)} is used"
 
     def _problem(self, what: str) -> str:
-        return f"{self.name} is malformed: {what}. It should be: {self.plain_meaning}."
+        return f"{self.name} is malformed: {what}. Its meaning: {self.plain_meaning}."
 
     def _entries(self, text: str) -> tuple[T, str | None]:
         found = msgspec.json.decode(text, type=dict[str, Any])

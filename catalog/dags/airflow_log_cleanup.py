@@ -15,7 +15,7 @@ from airflow.sdk import Param, conf, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.dags.common.conf import END
-from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
+from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance, state_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.maintenance.logs import delete, old_logs
 
@@ -36,11 +36,7 @@ def log_cleaner_operator(
     def is_active(dag_id: str, run_id: str) -> bool:
         if (dag_id, run_id) == (dag_run.dag_id, dag_run.run_id):
             return True
-        try:
-            return str(ti.get_dagrun_state(dag_id, run_id)) in ("running", "queued")
-        except Exception as problem:  # a run that has been deleted leaves its logs
-            log.debug("%s %s: %s", dag_id, run_id, problem)
-            return False
+        return state_of(ti, dag_id, run_id) in ("running", "queued")
 
     base = Path(conf.get("logging", "base_log_folder"))
     found = old_logs(base, float(params["maxLogAgeInDays"]), time.time(), is_active)

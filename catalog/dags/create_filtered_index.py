@@ -14,7 +14,7 @@ from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.dags.common.assets import FILTERED, INDEX
 from catalog.dags.common.conf import END
-from catalog.dags.common.connections import API_DB, SEARCH, api_connection
+from catalog.dags.common.connections import API_DB, SEARCH, api_connection, sensitive_terms
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import PRODUCTION
 from catalog.dags.common.refreshes import begin_refresh, current_refresh, note_index
@@ -34,6 +34,7 @@ from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
 from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.refresh import EVER, Plan
+from catalog.data_refresh.sensitive import digest_of
 
 SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END
 DOC = """
@@ -95,6 +96,7 @@ def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
             destination,
             live={alias: engine.resolve_alias(alias)},
             documents={alias: engine.sources(alias)},
+            terms=digest_of(sensitive_terms()),
         )
 
     rehearse(media_type, [filtered_name(media_type)])

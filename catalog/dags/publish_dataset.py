@@ -22,7 +22,6 @@ After a failure, a kill or a deployment, clear the failed task with its downstre
 is written, readers find the version before.
 """
 
-import hashlib
 import logging
 from datetime import timedelta
 from typing import Any
@@ -30,26 +29,22 @@ from typing import Any
 import msgspec
 from airflow.sdk import Param, chain, task
 
-from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.settings import DATASET_INCLUDE_SENSITIVE, DATASET_TASKS, DATASET_VERSIONS
 from catalog.dags.common.assets import CATALOG, DATASET, POPULARITY, note_written
-from catalog.dags.common.connections import catalog_connection, sensitive_terms
+from catalog.dags.common.connections import catalog_connection, sensitive_terms, unchanged_terms
 from catalog.dags.common.context import GIVEN, DagRun, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.storage import dataset_storage
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify
+from catalog.data_refresh.sensitive import digest_of
 
 log = logging.getLogger(__name__)
 SENDER = "Dataset"
 MAX_DURATION = timedelta(days=3)
-_TERMS = "sensitive_terms"  # in the settings of a version: checksum of the list
-
-
-def _checksum(terms: list[str]) -> str:
-    return hashlib.sha256("\n".join(terms).encode()).hexdigest()
+_TERMS = "sensitive_terms"  # in the settings of a version: digest of the list
 
 
 @task
@@ -60,7 +55,7 @@ def begin_version(dag_run: DagRun = GIVEN) -> list[int]:
     root = dataset_storage()
     settings: dict[str, Any] = {"include_sensitive": value_of(DATASET_INCLUDE_SENSITIVE)}
     if not settings["include_sensitive"]:
-        settings[_TERMS] = _checksum(sensitive_terms())
+        settings[_TERMS] = digest_of(sensitive_terms())
     with catalog_connection(autocommit=True) as catalog:
         version = versions.begin(catalog, root, dag_run.run_id, settings, lambda: parts.plan(catalog))
         planned = versions.parts_of(catalog, version.number)
@@ -84,10 +79,7 @@ def write_parts(session: int, dag_run: DagRun = GIVEN) -> int:
         versions.require_sensitive(version, value_of(DATASET_INCLUDE_SENSITIVE))
         sensitive = None
         if not version.settings["include_sensitive"]:
-            terms = sensitive_terms()
-            if _checksum(terms) != version.settings[_TERMS]:
-                raise Fatal(f"the list of sensitive terms has changed since this run began; {versions.AGAIN}")
-            sensitive = Sensitive(terms, normal_form)
+            sensitive = Sensitive(unchanged_terms(version.settings[_TERMS]), normal_form)
         rows = writing.write_parts(
             catalog,
             holder,

@@ -25,21 +25,28 @@ if TYPE_CHECKING:
     from catalog.data_refresh.search import Indexes
 
 FAILED = "the last incremental refresh did not reach its end"
+_CATALOG = Path(__file__).parents[1]
 MARKS = "catalog_refresh"  # table of the API database with the mark of each live table
 # Modules that determine rows and documents: a release that changes one of them needs a full refresh.
-_MODULES = (
-    "audio_sets",
-    "document_rows",
-    "documents",
-    "duplicates",
-    "mapping",
-    "merge",
-    "normal_form",
-    "record_copy",
-    "references",
-    "row_streams",
-    "sensitive",
-    "tag_policy",
+MODULES = (
+    "core.media",
+    "core.numbers",
+    "data_refresh.audio_sets",
+    "data_refresh.bulk",
+    "data_refresh.columns",
+    "data_refresh.document_rows",
+    "data_refresh.documents",
+    "data_refresh.duplicates",
+    "data_refresh.mapping",
+    "data_refresh.merge",
+    "data_refresh.normal_form",
+    "data_refresh.record_copy",
+    "data_refresh.references",
+    "data_refresh.refusals",
+    "data_refresh.row_streams",
+    "data_refresh.sensitive",
+    "data_refresh.sequences",
+    "data_refresh.tag_policy",
 )
 
 
@@ -112,8 +119,8 @@ def inputs(columns: Mapping[str, object], terms: Iterable[str], policy_digest: s
         policy_digest: Digest of the tag policy.
     """
     digest = hashlib.sha256()
-    for name in _MODULES:
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    for name in MODULES:
+        digest.update((_CATALOG / f"{name.replace('.', '/')}.py").read_bytes())
     digest.update(msgspec.json.encode([columns, sorted(terms), policy_digest], order="deterministic"))
     return digest.hexdigest()
 

@@ -65,6 +65,7 @@ class Plan(msgspec.Struct, frozen=True):
         reason: Why the mode is `full` although `auto` was asked for; "" otherwise.
         horizon: Horizon of the catalog database before the first row was read.
         inputs: Digest of what determines tables and documents besides the rows; see `basis.inputs`.
+        terms: Digest of the sensitive terms; "" if none are needed.
         previous: State that an incremental refresh continues.
         counts: Alias → number of documents, before an incremental refresh wrote any.
         replaced: Alias → number of those that belong to changed records.
@@ -87,6 +88,7 @@ class Plan(msgspec.Struct, frozen=True):
     reason: str = ""
     horizon: int = 0
     inputs: str = ""
+    terms: str = ""
     previous: Basis | None = None
     counts: dict[str, int] = {}
     replaced: dict[str, int] = {}

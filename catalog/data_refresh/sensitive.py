@@ -6,6 +6,7 @@ returned. Terms are compared in their normal form; the same field holds the norm
 from it (`documents.py`).
 """
 
+import hashlib
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -43,6 +44,11 @@ def parse_terms(text: str) -> list[str]:
     if long := [t for t in terms if len(t) > _LONGEST or _MARKUP.search(t)]:
         raise Fatal(f"the list of sensitive terms is not a list of terms: {long[0][:60]!r}")
     return terms
+
+
+def digest_of(terms: Iterable[str]) -> str:
+    """Return a digest of a list of terms, which tells whether the list has changed."""
+    return hashlib.sha256("\n".join(terms).encode()).hexdigest()
 
 
 def sensitive_groups(terms: Iterable[str]) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ attempt that wrote it, so an attempt that was presumed dead cannot overwrite fil
 taken over. The manifest says which attempt wrote which pages. Files are written atomically.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -16,31 +15,13 @@ import orjson
 from upath import UPath
 
 from catalog.core.columns import VERSIONS
+from catalog.core.files import write_atomically
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.media import MediaType
 from catalog.ingestion.windows import Window
 
 _PART = re.compile(r"_(\d{6,})(?:-(\d+))?\.(?:tsv|rejects\.jsonl)$")  # page, attempt
 _MANIFEST = re.compile(r"manifest(?:-(\d+))?\.json$")
-
-
-def write_whole(path: UPath, data: bytes) -> None:
-    """Write a file atomically, to a file system or an object store.
-
-    Raises:
-        OSError: The disk is full, among others; the error names the file.
-    """
-    if path.protocol in ("", "file", "local"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        try:
-            partial.write_bytes(data)
-            os.replace(str(partial.path), str(path.path))  # noqa: PTH105 - UPath.rename copies
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk has no name
-    else:
-        path.fs.pipe_file(path.path, data)  # one PUT, or a multipart upload completed only at the end
 
 
 class Counts(msgspec.Struct):
@@ -153,7 +134,7 @@ class Parts:
 
     def write(self, media_type: MediaType, number: int, lines: Iterable[str]) -> None:
         """Write the rows of a page; `number` is that of the page."""
-        write_whole(self.part(media_type, number), "".join(lines).encode())
+        write_atomically(self.part(media_type, number), "".join(lines).encode())
 
     def write_rejects(
         self, number: int, rejects: list[JsonObject], redact: Callable[[str], str] = str
@@ -161,7 +142,7 @@ class Parts:
         """Write the rejects of a page as JSON lines: media_type, reason, details and the redacted item."""
         path = self.folder / f"{self._prefix}_{self._suffix}_{number:06}{self._by}.rejects.jsonl"
         text = b"".join(json_line(r) for r in rejects).decode()
-        write_whole(path, redact(text).encode())
+        write_atomically(path, redact(text).encode())
 
     def discard_from(self, number: int) -> None:
         """Delete this and earlier attempts' parts from page `number` on, and earlier attempts' manifests."""
@@ -174,9 +155,9 @@ class Parts:
     def save(self, manifest: Manifest) -> None:
         """Write this attempt's manifest, and a copy under a fixed name, for watching the pull."""
         text = msgspec.json.encode(manifest)
-        write_whole(self.folder / f"manifest{self._by}.json", text)
+        write_atomically(self.folder / f"manifest{self._by}.json", text)
         if self.attempt:
-            write_whole(self.folder / "manifest.json", text)
+            write_atomically(self.folder / "manifest.json", text)
 
     def newest_attempt(self) -> int:
         """Return the greatest attempt number in the names of existing files; 0 if there are none."""

@@ -3,10 +3,11 @@
 The view `whole_pull` of the catalog database defines which pulls count as whole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from catalog.core.dates import utc
@@ -77,15 +78,38 @@ def usual(
     ]
 
 
-def last_whole(connection: Connection, providers: Sequence[str]) -> datetime | None:
-    """Return when the newest whole pull of everything was loaded, or None.
+def last_whole(connection: Connection, names: Mapping[MediaType, str]) -> datetime | None:
+    """Return when the newest whole pull of everything was loaded; None if a media type has none.
 
     Args:
         connection: To the catalog database.
-        providers: Names in the catalog.
+        names: The provider's name in the catalog, by media type.
     """
-    query = "select max(finished_on) from whole_pull where provider = any(%s) and window_start is null"
-    row = connection.execute(query, [list(providers)]).fetchone()
+    return _whole_in_all(connection, names, "finished_on", "window_start is null")
+
+
+def fresh_until(connection: Connection, names: Mapping[MediaType, str]) -> datetime | None:
+    """Return the moment until which all media types of a provider are whole; None if one never was.
+
+    Args:
+        connection: To the catalog database.
+        names: The provider's name in the catalog, by media type.
+    """
+    return _whole_in_all(connection, names, "fresh_on", "isfinite(fresh_on)")
+
+
+def _whole_in_all(
+    connection: Connection, names: Mapping[MediaType, str], moment: LiteralString, among: LiteralString
+) -> datetime | None:
+    """Return the least of the newest moments of all media types of a provider."""
+    query = sql.SQL("""
+        select min(newest)
+          from (select max({moment}) as newest from whole_pull
+                 where (media_type, provider) in (select * from unnest(%s::text[], %s::text[])) and {among}
+                 group by media_type) w
+        having count(*) = %s
+    """).format(moment=sql.Identifier(moment), among=sql.SQL(among))
+    row = connection.execute(query, [list(names), list(names.values()), len(names)]).fetchone()
     return row[0] if row else None
 
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from upath import UPath
 
+from catalog.core.files import is_local, sync
 from catalog.core.media import MediaType
 from catalog.ingestion.parts import json_line
 
@@ -113,7 +114,7 @@ class StreamedFile:
         self._path, self._published = path, False
         self._partial: UPath | None = None
         self._file: Any
-        if path.protocol in ("", "file", "local"):
+        if is_local(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._partial = path.with_name(path.name + ".partial")
             self._file = self._partial.open("wb")
@@ -126,6 +127,8 @@ class StreamedFile:
 
     def publish(self) -> None:
         """Make the file visible."""
+        if self._partial is not None:
+            sync(self._file)
         self._file.close()
         if self._partial is not None:
             os.replace(str(self._partial.path), str(self._path.path))  # noqa: PTH105 - UPath.rename copies

@@ -21,7 +21,8 @@ from catalog.local import demo as demonstration
 from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.doctor import examine
 from catalog.local.lifecycle import StackError, down, not_ready, reset, up
-from catalog.local.runs import Run, check_conf, outcome, unpaused, watch
+from catalog.local.runs import Run, check_conf, outcome, watch
+from catalog.local.schedules import unpaused
 from catalog.local.stack import API_DB, CATALOG_DB, COMPONENTS, STAGING_DB, Stack
 from catalog.local.trace import trace_record
 from catalog.local.views import (
@@ -80,9 +81,11 @@ def down_() -> None:
 
 @app.command("reset")
 def reset_() -> None:
-    """Stop, and delete all local state: databases, objects, logs."""
-    reset(Stack())
-    console.print("all local state is deleted; ./just up starts from scratch")
+    """Stop, and delete all local state: databases, objects, logs; recordings of APIs are kept."""
+    stack = Stack()
+    reset(stack)
+    kept = f"; {stack.recordings} is kept" if stack.recordings.exists() else ""
+    console.print(f"all local state is deleted{kept}; ./just up starts from scratch")
 
 
 @app.command()
@@ -168,11 +171,17 @@ def trigger(
     if dag_id not in known:
         raise StackError(f"there is no DAG {dag_id}; there are {', '.join(sorted(known))}")
     check_conf(dag_id, parsed, api.params(dag_id))
-    with unpaused(api, [dag_id], notify):
+    with unpaused(stack, [dag_id], notify):
         run = Run(dag_id, api.trigger(dag_id, parsed))
+        address = f"{stack.ui}{run_path(dag_id, run.run_id)}"
         notify(f"triggered {dag_id}, run {run.run_id}")
-        with live_view() as show:
-            watch(api, [run], show, timeout)
+        try:
+            with live_view() as show:
+                watch(api, [run], show, timeout)
+        except (ApiError, requests.RequestException) as error:
+            raise StackError(
+                f"Airflow does not say how the run is going ({error}); see {address}, and ./just doctor"
+            ) from None
     reports = demonstration.reports(stack, [run])
     said = dict(outcome(api, run, results=not reports[dag_id]))  # a report says it all
     for task, state in run.tasks.items():
@@ -181,7 +190,6 @@ def trigger(
             console.print(f"  {colored(state, 16)} {task}{escape(about)}", soft_wrap=True, highlight=False)
     if reports[dag_id]:
         console.print(outcome_table([run], reports))
-    address = f"{stack.ui}{run_path(dag_id, run.run_id)}"
     console.print(
         f"{colored(run.state)} after {run.seconds:.1f} s ({run.progress()}): {address}", soft_wrap=True
     )

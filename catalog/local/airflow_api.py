@@ -12,7 +12,22 @@ FINISHED = ("success", "failed")
 
 
 class ApiError(Exception):
-    """A 4xx or 5xx of the API, with Airflow's message."""
+    """A 4xx or 5xx of the API, with Airflow's message.
+
+    Attributes:
+        status: The HTTP status.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+
+def may_pass(error: Exception) -> bool:
+    """Return whether a failed call may succeed later: the API did not answer, or not for now."""
+    if isinstance(error, ApiError):
+        return error.status >= 500
+    return isinstance(error, requests.RequestException)
 
 
 def _run_path(task: JsonObject) -> str:
@@ -54,8 +69,10 @@ class AirflowApi:
                 detail = response.json().get("detail", response.text)
             except ValueError:
                 detail = response.text
+            if isinstance(detail, dict):  # as of a database that does not answer
+                detail = detail.get("reason", detail)
             first_line = str(detail).partition("\n")[0]  # jsonschema appends the whole schema
-            raise ApiError(f"{response.status_code}: {first_line}")
+            raise ApiError(response.status_code, first_line)
         return response.json() if response.content else None
 
     def healthy(self) -> bool:

@@ -14,7 +14,8 @@ from catalog.core.airflow_ui import dag_path
 from catalog.core.media import MEDIA_TYPES
 from catalog.ingestion.provider import FOLDER, provider_class, provider_classes, provider_names
 from catalog.local.airflow_api import AirflowApi
-from catalog.local.runs import Run, unpaused, watch
+from catalog.local.runs import Run, watch
+from catalog.local.schedules import unpaused
 from catalog.local.stack import ROOT, Stack
 
 Conf = dict[str, object]
@@ -82,7 +83,7 @@ def run_dags(
         show: Called with all runs at each poll.
     """
     api = AirflowApi(stack.ui)
-    with unpaused(api, dags, notify):
+    with unpaused(stack, dags, notify):
         runs = [Run(dag_id, api.trigger(dag_id, conf)) for dag_id, conf in dags.items()]
         return watch(api, runs, show, timeout=1800)
 

@@ -214,10 +214,16 @@ def _find_supervisor(stack: Stack) -> int | None:
 
 
 def reset(stack: Stack) -> None:
-    """Stop the stack, and delete all its state: databases, objects, logs."""
+    """Stop the stack, and delete all its state: databases, objects, logs. Recordings of APIs are kept."""
     down(stack)
     if stack.folder.exists():
         settings = stack.settings()
         for folder in (Path(settings.postgres_folder), stack.search(settings).state):
             shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(stack.folder)
+        for path in stack.folder.iterdir():
+            if path.is_dir() and path != stack.recordings:
+                shutil.rmtree(path)
+            elif not path.is_dir():
+                path.unlink()
+        if not stack.recordings.exists():
+            stack.folder.rmdir()

@@ -88,6 +88,7 @@ class Postgres:
         data, run = self.state / "data", self.state / "run"
         give(self._demoted, self.state, data, run)
         data.chmod(0o700)
+        fresh = data.with_name("data.partial")
         if self._demoted and not reachable(self.state):
             raise RuntimeError(
                 f"{self.state} cannot be reached by another user, and PostgreSQL does not run as root; "
@@ -95,7 +96,10 @@ class Postgres:
             )
         programs = self._programs()
         if not (data / "PG_VERSION").exists():
-            self._initdb(programs, data, run)
+            shutil.rmtree(fresh, ignore_errors=True)  # of an initdb that was killed
+            give(self._demoted, fresh)
+            self._initdb(programs, fresh, run)
+            fresh.replace(data)
         log = (self.state / "postgres.log").open("ab")
         self._process = subprocess.Popen(
             [str(programs / "postgres"), "-D", str(data), *self._settings(run)],

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from catalog.local.demote import demotion, dies_with_parent, free_port, give, reachable
 
 VERSION = "3.6.0"
-READY_SECONDS = 120
+READY_SECONDS = 300  # on a busy machine
 
 
 class _Artifact(NamedTuple):

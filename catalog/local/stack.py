@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from catalog.core.files import write_atomically
 from catalog.local.demote import demotion, free_port, reachable
 from catalog.local.postgres import SUPERUSER, Postgres
 from catalog.local.search import SearchEngine
@@ -58,6 +59,7 @@ class Stack:
         self.logs = self.folder / "logs"
         self.airflow_home = self.folder / "airflow"
         self.storage = self.folder / "storage"
+        self.recordings = self.folder / "recordings"  # of APIs, which contributors save here
         self._settings_file = self.folder / "settings.json"
         self.state_file = self.folder / "state.json"
         self.lock_file = self.folder / "supervisor.lock"
@@ -81,8 +83,7 @@ class Stack:
         return made
 
     def save(self, settings: Settings) -> None:
-        self._settings_file.touch(0o600)
-        self._settings_file.write_bytes(msgspec.json.encode(settings))
+        write_atomically(self._settings_file, msgspec.json.encode(settings), 0o600)
 
     def _postgres_folder(self) -> Path:
         """Return a folder below .local, or below /var/lib if `nobody` cannot reach .local (a 0700 home)."""

@@ -15,6 +15,7 @@ import select
 import signal
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -22,6 +23,7 @@ from typing import IO
 import psutil
 import psycopg
 
+from catalog.core.files import write_atomically
 from catalog.database import schema
 from catalog.local.components import become_component, warm_airflow
 from catalog.local.demote import dies_with_parent
@@ -96,9 +98,7 @@ class Supervisor:
             "search": self._search_pid,
             "parts": {name: pid for pid, name in self._pids.items()},
         }
-        partial = self._stack.state_file.with_suffix(".partial")
-        partial.write_text(json.dumps(state))
-        partial.replace(self._stack.state_file)
+        write_atomically(self._stack.state_file, json.dumps(state).encode())
 
     def _start(self) -> None:
         settings = self._stack.choose_ports()
@@ -270,7 +270,8 @@ class Stopped(Exception):
 
 
 def _log(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)  # noqa: T201 - supervisor.log
+    moment = datetime.now(UTC).isoformat(timespec="seconds")
+    print(moment, message, file=sys.stderr, flush=True)  # noqa: T201 - supervisor.log
 
 
 if __name__ == "__main__":

@@ -198,7 +198,7 @@ def load_completion(
     if partial:
         lines.append(
             "*Partial*: a pull did not reach its end; what it had read is loaded. "
-            "Clear the failed pull to continue it."
+            "Clear the failed pull, with its downstream tasks, to continue it."
         )
     if short:
         accepted = all(r["accepted"] for r in reports if r["shortfalls"])

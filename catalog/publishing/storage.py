@@ -1,7 +1,6 @@
 """Files of the dataset in object storage: complete or absent, with checksums of what is stored."""
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -11,7 +10,7 @@ import msgspec
 from upath import UPath
 
 from catalog.core.errors import Fatal, Retry
-from catalog.ingestion.parts import write_whole
+from catalog.core.files import is_local, sync, write_atomically
 from catalog.publishing.paths import MANIFEST, POINTER, version_folder, version_number
 
 FORMAT = "media-catalog-dataset"  # marks a pointer or manifest as ours
@@ -65,11 +64,6 @@ def name_of(root: UPath) -> str:
     return str(root).rstrip("/")
 
 
-def is_local(path: UPath) -> bool:
-    """Return whether a path is in a file system."""
-    return path.protocol in ("", "file", "local")
-
-
 def store_file(local: Path, folder: UPath, name: str) -> Stored:
     """Store a local file completely or not at all.
 
@@ -91,8 +85,7 @@ def store_file(local: Path, folder: UPath, name: str) -> Stored:
                 while chunk := source.read(_CHUNK):
                     digest.update(chunk)
                     copy.write(chunk)
-                copy.flush()
-                os.fsync(copy.fileno())
+                sync(copy)
             partial.replace(target.path)
         except OSError as error:
             partial.unlink(missing_ok=True)
@@ -110,7 +103,7 @@ def store_file(local: Path, folder: UPath, name: str) -> Stored:
 
 def store_bytes(data: bytes, folder: UPath, name: str) -> Stored:
     """Store a small file completely or not at all."""
-    write_whole(folder / name, data)
+    write_atomically(folder / name, data)
     return Stored(name, len(data), hashlib.sha256(data).hexdigest())
 
 
@@ -146,7 +139,7 @@ def read_pointer(root: UPath) -> Pointer | None:
 
 def write_pointer(root: UPath, pointer: Pointer) -> None:
     """Make a version the newest one."""
-    write_whole(root / POINTER, msgspec.json.format(msgspec.json.encode(pointer)))
+    write_atomically(root / POINTER, msgspec.json.format(msgspec.json.encode(pointer)))
 
 
 def mark_of(root: UPath, number: int) -> Mark | None:

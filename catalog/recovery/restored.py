@@ -13,7 +13,8 @@ import msgspec
 from catalog.core.dates import utc
 from catalog.core.errors import Refused
 from catalog.core.session import Connection
-from catalog.ingestion.provider import Provider, provider_class
+from catalog.ingestion.provider import Provider
+from catalog.loading.history import fresh_until
 
 REASON = "the restoration of the catalog database"
 BEYOND = 1_000_000  # more than the number of turns that can have been lost
@@ -103,12 +104,14 @@ def give_turns_up(connection: Connection) -> int:
     return given_up
 
 
-def catch_up(connection: Connection, names: Iterable[str], since: date | None, today: date) -> list[CatchUp]:
+def catch_up(
+    connection: Connection, classes: Iterable[type[Provider]], since: date | None, today: date
+) -> list[CatchUp]:
     """Plan how the missing records of each provider are loaded again.
 
     Args:
         connection: To the catalog database.
-        names: Names of the providers.
+        classes: The providers.
         since: The first missing UTC day. None: for each provider, the day on which its last whole pull ends;
             for a dated provider without one in the last month, the day before the newest load.
         today: The current day in UTC.
@@ -123,9 +126,10 @@ def catch_up(connection: Connection, names: Iterable[str], since: date | None, t
         raise Refused(f"--since: {since} is in the future; give the first UTC day that is missing.")
     newest, found = newest_load(connection), []
     usual, last = (newest.date() if newest else today) - timedelta(days=1), today - timedelta(days=1)
-    for name in names:
-        cls, dag_id = provider_class(name), f"{name}_workflow"
-        known = _fresh_until(connection, cls) if cls.dated or cls.since else None
+    for cls in classes:
+        dag_id = f"{cls.name}_workflow"
+        fresh = fresh_until(connection, cls.catalog_names) if cls.dated or cls.since else None
+        known = utc(fresh).date() if fresh else None
         if cls.dated:
             # A whole pull of future days says nothing about the days before them.
             recent = known and usual - LONG_BROKEN < known <= last
@@ -138,16 +142,6 @@ def catch_up(connection: Connection, names: Iterable[str], since: date | None, t
             found.append(CatchUp(dag_id, "everything"))
     order = ("days", "since", "everything")
     return sorted(found, key=lambda one: order.index(one.how))
-
-
-def _fresh_until(connection: Connection, cls: type[Provider]) -> date | None:
-    """Return the day until which all media types of a provider are whole."""
-    row = connection.execute(
-        "select min(fresh_on) from (select max(fresh_on) as fresh_on from whole_pull"
-        " where provider = any(%s) and isfinite(fresh_on) group by provider) p",
-        [list(cls.catalog_names.values())],
-    ).fetchone()
-    return utc(row[0]).date() if row and row[0] else None
 
 
 def runs_by_hand(airflow: Connection, since: datetime) -> list[Run]:

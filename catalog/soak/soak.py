@@ -10,7 +10,7 @@ from rich.console import Console
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
 from catalog.data_refresh.sensitive import parse_terms
-from catalog.local.runs import unpaused
+from catalog.local.schedules import unpaused
 from catalog.local.stack import AIRFLOW_DB, API_DB, CATALOG_DB, ROOT
 from catalog.soak import report
 from catalog.soak.findings import Finding, Findings
@@ -62,7 +62,7 @@ class Soak:
         for name in (CATALOG_DB, API_DB):
             with self._world.connect(name) as connection:
                 self._relations[name] = relations(connection)
-        with unpaused(self._world.api, DAGS, lambda _: None):
+        with unpaused(self._world.stack, DAGS, lambda _: None):
             self._fill()
             self._readers.start()
             self._visitors.start()

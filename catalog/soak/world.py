@@ -16,7 +16,7 @@ from catalog.core.errors import Retry
 from catalog.core.session import Connection
 from catalog.data_refresh.client import connect
 from catalog.data_refresh.search import Indexes
-from catalog.local.airflow_api import AirflowApi, ApiError
+from catalog.local.airflow_api import AirflowApi, ApiError, may_pass
 from catalog.local.lifecycle import down, reset, up
 from catalog.local.stack import Stack
 from catalog.soak import certificates, made_up
@@ -33,7 +33,7 @@ _PASSING = (psycopg.OperationalError, requests.RequestException, TransportError,
 def is_passing(error: BaseException) -> bool:
     """Return True if an error may be due to a part that is away for a while."""
     if isinstance(error, ApiError):
-        return str(error)[:1] == "5"
+        return may_pass(error)
     if isinstance(error, EngineError):
         return error.meta.status >= 429
     return isinstance(error, _PASSING)

@@ -35,7 +35,7 @@ def command(monkeypatch, capsys, dsn, engine):
 
 def test_a_new_catalog_needs_nobody(command, search, catalog):
     status, shown = command("status")
-    assert (status, "Nothing needs you" in shown) == (0, True)
+    assert (status, "Nothing in the databases and the search engine needs you" in shown) == (0, True)
     assert "image: no index yet" in shown
 
 

@@ -15,7 +15,7 @@ from catalog.core.settings import SENSITIVE_TERMS_URL
 from catalog.dags.common.iam import with_token
 from catalog.dags.common.secrets import mask, mask_address
 from catalog.dags.common.variables import value_of
-from catalog.data_refresh.sensitive import parse_terms
+from catalog.data_refresh.sensitive import digest_of, parse_terms
 from catalog.database.revision import require
 from catalog.ingestion.download import download
 from catalog.ingestion.provider import Provider
@@ -150,6 +150,24 @@ def sensitive_terms() -> list[str]:
         return parse_terms(body.decode("utf-8"))
     except UnicodeDecodeError:
         raise Fatal("the list of sensitive terms is not UTF-8.") from None
+
+
+def unchanged_terms(digest: str) -> list[str]:
+    """Fetch the list of sensitive terms again, in a later task of a run.
+
+    Args:
+        digest: Of the list when the run began; "" in a plan of an earlier release.
+
+    Raises:
+        Fatal: The list has changed. What the run has made so far belongs to the former list.
+    """
+    terms = sensitive_terms()
+    if digest and digest_of(terms) != digest:
+        raise Fatal(
+            "the list of sensitive terms has changed since this run began. Put the former list back and "
+            "clear this task, or trigger a new run."
+        )
+    return terms
 
 
 def _address_of(found: Any) -> str:

@@ -44,7 +44,8 @@ def hint(text: str, *kinds: type[Exception]) -> Iterator[None]:
         yield
     except (CatalogError, Refused) as error:
         if not kinds or isinstance(error, kinds):
-            error.args = (f"{error} {text}", *error.args[1:])
+            said = str(error)
+            error.args = (f"{said}{'' if said.endswith(('.', ';')) else '.'} {text}", *error.args[1:])
         raise
 
 

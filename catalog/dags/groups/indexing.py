@@ -31,6 +31,7 @@ from catalog.dags.common.connections import (
     is_configured,
     search_connection,
     sensitive_terms,
+    unchanged_terms,
 )
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import ENVIRONMENTS, Environment
@@ -272,7 +273,7 @@ def fill_filtered() -> dict[str, int]:
         own.engine,
         plan.index,
         plan.filtered,
-        sensitive_terms(),
+        unchanged_terms(plan.terms),
         lambda: make_index(refresh, plan.filtered),
         per_second=value_of(ES_INDEX_THROTTLING_RATE),
         load=resumable,
@@ -311,7 +312,7 @@ def update_live_indexes(refresh: Refresh) -> dict[str, Any]:
             plan.index,
             plan.filtered,
             policy_from(plan.policy),
-            sensitive_terms(),
+            unchanged_terms(plan.terms),
             records=plan.counts[plan.media_type],
             load=state.load,
             save=state.save,

@@ -31,7 +31,7 @@ def skip_when_fresh(provider: str, days: int, dag_run: DagRun = GIVEN) -> None:
     if is_manual(dag_run):
         return
     with catalog_connection(autocommit=True) as connection:
-        found = last_whole(connection, list(provider_class(provider).catalog_names.values()))
+        found = last_whole(connection, provider_class(provider).catalog_names)
     if found and found > datetime.now(UTC) - timedelta(days=days):
         raise AirflowSkipException(
             f"a whole pull was loaded on {utc(found):%Y-%m-%d}, less than {days} days ago."
@@ -61,7 +61,7 @@ def ingest(
     @task_group(group_id=name)
     def group(day_shift: int = 0) -> None:
         pull_task = task(task_id=f"pull_{pulled_media}_data", execution_timeout=timeout, **options)(pull)
-        pulled = pull_task(provider=provider, day_shift=day_shift)
+        pulled: Any = pull_task(provider=provider, day_shift=day_shift)
         if mapped:
             checked >> pulled
         for media_type in media_types:
@@ -72,7 +72,7 @@ def ingest(
                 outlets=[CATALOG[media_type]],
                 **options,
             )(load)
-            loaded = load_task(provider=provider, media_type=media_type, day_shift=day_shift)
+            loaded = load_task(provider=provider, media_type=media_type, day_shift=day_shift, pulled=pulled)
             ([pulled, checked] if mapped else pulled) >> loaded
 
     return group

@@ -54,6 +54,7 @@ from catalog.data_refresh.promotion import drop_left_overs, promote
 from catalog.data_refresh.ranges import sessions
 from catalog.data_refresh.record_copy import estimated_rows
 from catalog.data_refresh.refresh import Plan, Refresh
+from catalog.data_refresh.sensitive import digest_of
 from catalog.data_refresh.shape import check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
 from catalog.database.row_versions import horizon
@@ -75,6 +76,7 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
 
     def plan(number: int) -> Plan:
         names, engine, policy = _new_names(media_type, number), indexes(), tag_policy()
+        terms = sensitive_terms()
         with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
             full = Plan(
                 media_type,
@@ -90,13 +92,14 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
                 live={alias: engine.resolve_alias(alias) for alias in names},
                 documents={alias: engine.sources(alias) for alias in names},
                 mode="index_only" if index_only else "full",
+                terms=digest_of(terms),
             )
             if index_only:
                 return full
             jobs = [TableCopy(catalog, api, table, "") for table in tables]
             columns = {job.source: [job.columns(), source_columns(catalog, job.source)] for job in jobs}
             full = msgspec.structs.replace(
-                full, horizon=horizon(catalog), inputs=inputs(columns, sensitive_terms(), policy.digest)
+                full, horizon=horizon(catalog), inputs=inputs(columns, terms, policy.digest)
             )
             return choose(
                 params["mode"],

@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from catalog.core.session import Connection
 from catalog.core.settings import DATA_REFRESH_POKE_INTERVAL
 from catalog.dags.common.connections import catalog_connection
+from catalog.dags.common.context import state_of
 from catalog.dags.common.variables import environment
 from catalog.dags.dag_factory import REGISTRY
 from catalog.dags.operators.sensors import reschedule_sensor
@@ -34,12 +35,8 @@ def _is_active(context: Context, dag_id: str, run_id: str) -> bool:
 
     A queued run of the same DAG waits for this one, so it is not active.
     """
-    ti = context["ti"]
-    if not ti.get_task_states(dag_id, run_ids=[run_id]):
-        return False
-    state = ti.get_dagrun_state(dag_id, run_id)
-    state = getattr(state, "value", state)  # an enum that does not print as its value
-    return state not in ENDED and not (dag_id == context["dag_run"].dag_id and state == "queued")
+    state = state_of(context["ti"], dag_id, run_id)
+    return state not in {None, *ENDED} and not (dag_id == context["dag_run"].dag_id and state == "queued")
 
 
 def _take() -> list[str]:

@@ -1,51 +1,61 @@
 """The task that loads TSV parts into the catalog."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from catalog.core.errors import CatalogError, NotWhole
+from catalog.core.errors import CatalogError, Fatal, NotWhole
 from catalog.core.media import MediaType
 from catalog.dags.common import metrics
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.tasks.provider_run import ProviderRun
 from catalog.ingestion.completeness import not_whole
+from catalog.ingestion.parts import Manifest, Parts
 from catalog.loading.load import Load, RunKey
 
 log = logging.getLogger(__name__)
 
 
-def load(provider: str, media_type: MediaType, day_shift: int) -> dict[str, Any]:
+def load(
+    provider: str, media_type: MediaType, day_shift: int, pulled: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """Load the records that the pull wrote, also when it failed; skipped if it wrote none.
 
     Args:
         provider: Its name.
         media_type: The media type to load.
         day_shift: Days before the first day of the run's interval, for a reingestion.
+        pulled: What the pull returned; None if it has not succeeded.
 
     Returns:
         The report, for XCom.
 
     Raises:
         NotWhole: Everything is loaded, but it is less than usual.
-        Fatal: Nothing is loaded, because the parts are not those of the manifest.
+        Fatal: Nothing is loaded, because the parts are not those of the manifest, or those that the pull has
+            written are not there.
     """
     context = get_current_context()
     params, run = context["params"], context["dag_run"]
     try:
         job = ProviderRun(provider, context, day_shift)
     except CatalogError as error:
+        if pulled:
+            raise
         raise AirflowSkipException(f"nothing was pulled: {error}") from None
     parts, name = job.parts(), job.provider.catalog_names[media_type]
     manifest = parts.load()
+    if pulled:
+        _require_all(manifest, parts, pulled)
     if manifest is None or not (manifest.pages or manifest.complete):
         raise AirflowSkipException("the pull left nothing to load.")
     if not manifest.complete:
-        reason = manifest.error or "The pull was killed"
+        reason = (manifest.error or "The pull was killed").rstrip(".")
         log.warning("%s; loading the %d pages it read.", reason, manifest.pages)
     with catalog_connection() as connection:
         loading = Load(
@@ -77,3 +87,14 @@ def load(provider: str, media_type: MediaType, day_shift: int) -> dict[str, Any]
             replayed=report.replayed,
         )
     return msgspec.to_builtins(report)  # type: ignore[no-any-return]
+
+
+def _require_all(manifest: Manifest | None, parts: Parts, pulled: Mapping[str, Any]) -> None:
+    """Raise Fatal if a pull has succeeded, and this worker does not see all that it wrote."""
+    there = manifest.pages if manifest else 0
+    if manifest is None or not manifest.complete or there != pulled["pages"]:
+        raise Fatal(
+            f"the pull has read {pulled['pages']:,} pages, but {parts.folder} has {there:,} of them. All "
+            "workers must see the folder of OBJECT_STORAGE; if it was emptied, clear the pull with its "
+            "downstream tasks."
+        )

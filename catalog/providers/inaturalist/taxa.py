@@ -13,6 +13,7 @@ from psycopg import sql
 from upath import UPath
 
 from catalog.core.errors import Fatal
+from catalog.core.files import is_local
 from catalog.core.session import Connection, raise_memory
 from catalog.loading.delimited import Unreadable, bounded_lines, fault
 from catalog.providers.inaturalist.dump_files import CHUNK, damage, header, missing_columns
@@ -62,7 +63,7 @@ def load_names(connection: Connection, archive: UPath | None) -> dict[str, int]:
 def _local(path: UPath) -> Iterator[IO[bytes]]:
     """Open a local copy of a file, because a ZIP is read from its end."""
     with path.open("rb") as source:
-        if path.protocol in ("", "file", "local"):
+        if is_local(path):
             yield source
             return
         with tempfile.TemporaryFile() as copy:

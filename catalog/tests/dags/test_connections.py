@@ -1,12 +1,17 @@
 """HTTP connections as tasks read them: address, login and extras."""
 
+import ast
 import json
+from pathlib import Path
 
 import psycopg
 import pytest
 from werkzeug import Response
 
 from catalog.core.errors import Fatal, Retry
+from catalog.data_refresh.sensitive import digest_of
+
+DAGS = Path(__file__).parents[2] / "dags"
 
 pytestmark = [pytest.mark.airflow, pytest.mark.enable_socket]
 
@@ -109,6 +114,38 @@ def test_another_host_gets_no_secret_of_the_connection(httpserver, monkeypatch):
         ("/there", "k", "Basic bWU6cA=="),
         ("/away", None, None),
     ]
+
+
+def test_a_list_of_terms_that_changes_during_a_run_is_refused(tmp_path, monkeypatch):
+    """A filtered index that lacks terms for an hour of half a list would stay live under a right digest."""
+    from catalog.dags.common.connections import sensitive_terms, unchanged_terms
+
+    terms = tmp_path / "terms.txt"
+    terms.write_text("one\ntwo\n")
+    monkeypatch.setenv("AIRFLOW_VAR_SENSITIVE_TERMS_URL", terms.as_uri())
+    began = digest_of(sensitive_terms())
+    terms.write_text("two\n# the same terms\none\n")
+    assert unchanged_terms(began) == ["one", "two"]
+    terms.write_text("one\n")
+    with pytest.raises(Fatal, match="has changed since this run began"):
+        unchanged_terms(began)
+    assert unchanged_terms("") == ["one"]  # a plan of an earlier release
+
+
+def test_only_the_first_tasks_of_a_run_take_the_list_as_it_is():
+    """All others compare it with the one that the run began with."""
+    callers = {
+        function.name
+        for path in DAGS.rglob("*.py")
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef)
+        for call in ast.walk(function)
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "sensitive_terms"
+    }
+    assert callers == {
+        *("rehearse", "begin_version", "unchanged_terms"),
+        *("begin", "plan_filtered_index", "plan"),  # `plan` is within the other two
+    }
 
 
 @pytest.mark.database

@@ -81,7 +81,7 @@ def test_a_malformed_setting_is_named_and_replaced(setting, text):
         assert problem
         assert value == setting.value or (setting.entry and not any(value.values()))
     assert problem.startswith(f"{setting.name} is malformed: ")
-    assert "It should be: " in problem
+    assert "Its meaning: " in problem
     assert TEXTS[text][:6] not in problem
 
 

@@ -70,6 +70,11 @@ def test_a_hint_is_added_to_errors_of_the_library():
         hint("The old index is still live."),
     ):
         raise errors.Fatal("it is gone.")
+    with (
+        pytest.raises(errors.Retry, match=r"^it refuses\. The next attempt resumes\.$"),
+        hint("The next attempt resumes."),
+    ):
+        raise errors.Retry("it refuses")
     with pytest.raises(errors.Fatal, match=r"^a bad key$"), hint("The next attempt resumes.", errors.Retry):
         raise errors.Fatal("a bad key")
 

@@ -1,13 +1,15 @@
 """An incremental refresh continues the last one only where the state of both databases is that of its end."""
 
+import ast
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from catalog.core.errors import Refused
 from catalog.data_refresh import basis, modes
-from catalog.data_refresh.basis import Basis, create_marks, last, mark, record, set_mark
+from catalog.data_refresh.basis import MODULES, Basis, create_marks, last, mark, record, set_mark
 from catalog.data_refresh.columns import Column
 from catalog.data_refresh.refresh import Made, begin, note_index, reach, read
 from catalog.database.row_versions import HALF, horizon, written_since
@@ -16,6 +18,7 @@ from catalog.tests.data_refresh.test_refresh import plan, turn
 
 pytestmark = pytest.mark.database
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
+CATALOG = Path(__file__).parents[2]
 
 
 def ended(catalog, run_id="1", **more):
@@ -263,3 +266,36 @@ def test_what_cannot_be_continued_has_no_state(catalog, rejected):
     for name in ("image-1", "image-1-filtered"):
         note_index(catalog, refresh, name, Made("uuid", 3, rejected))
     assert modes.completed(read(catalog, mine)) is None
+
+
+# Modules that those of basis.MODULES import, but that determine neither rows nor documents.
+WITHOUT_INFLUENCE = {
+    "core.errors",
+    "core.session",
+    "core.wording",
+    "data_refresh.progress",
+    "data_refresh.shape",
+}
+
+
+def _imported(name):
+    """Return the modules of the catalog that a module imports."""
+    found = set()
+    for node in ast.walk(ast.parse((CATALOG / f"{name.replace('.', '/')}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and (module := node.module or "").startswith("catalog."):
+            module = module.removeprefix("catalog.")
+            for alias in node.names:
+                inner = f"{module}.{alias.name}"
+                found.add(inner if (CATALOG / f"{inner.replace('.', '/')}.py").exists() else module)
+    return found
+
+
+def test_all_modules_that_determine_rows_and_documents_are_inputs():
+    """A release that changes one of them needs a full refresh: otherwise old documents would stay."""
+    unread, reached = list(MODULES), set[str]()
+    while unread:
+        name = unread.pop()
+        if name not in reached | WITHOUT_INFLUENCE:
+            reached.add(name)
+            unread += _imported(name)
+    assert reached == set(MODULES)

@@ -11,7 +11,7 @@ from catalog.data_refresh.refresh import begin
 from catalog.database.batched_update import BatchedUpdate
 from catalog.database.statements import parse_update
 from catalog.database.turns import Turn, current, take
-from catalog.ingestion.provider import provider_class, provider_names
+from catalog.ingestion.provider import provider_class, provider_classes, provider_names
 from catalog.local.stack import ROOT
 from catalog.recovery.restored import (
     BY_HAND,
@@ -86,7 +86,7 @@ def test_how_the_records_of_each_provider_are_restored(catalog):
         finished_on=datetime(2026, 3, 22, 5, tzinfo=UTC),
     )
     assert newest_load(catalog) == datetime(2026, 3, 22, 5, tzinfo=UTC)
-    found = catch_up(catalog, names, None, TODAY)
+    found = catch_up(catalog, provider_classes(), None, TODAY)
     assert sorted(one.dag_id for one in found) == [f"{name}_workflow" for name in names]
     ranges = {
         one.dag_id.removesuffix("_workflow"): (one.first, one.last) for one in found if one.how == "days"
@@ -107,8 +107,15 @@ def test_how_the_records_of_each_provider_are_restored(catalog):
     )
 
 
+def test_a_media_type_that_was_never_whole_does_not_count_as_whole_until_the_day_of_another(catalog):
+    """Otherwise its missing days would not be loaded again."""
+    whole(catalog, "wikimedia", "2026-03-23")
+    [found] = catch_up(catalog, provider_classes(["wikimedia_commons"]), None, TODAY)
+    assert found.first == date(2026, 3, 22)  # before the newest load
+
+
 def test_days_since_a_given_one(catalog):
-    found = catch_up(catalog, provider_names(), date(2026, 3, 1), TODAY)
+    found = catch_up(catalog, provider_classes(), date(2026, 3, 1), TODAY)
     dated = [name for name in provider_names() if provider_class(name).dated]
     since = [name for name in provider_names() if provider_class(name).since]
     assert "freesound" in since
@@ -116,8 +123,10 @@ def test_days_since_a_given_one(catalog):
         *(CatchUp(f"{name}_workflow", "days", date(2026, 3, 1), date(2026, 3, 24)) for name in dated),
         *(CatchUp(f"{name}_workflow", "since", date(2026, 3, 1)) for name in since),
     ]
-    assert not [one for one in catch_up(catalog, dated, TODAY, TODAY) if one.how == "days"]
-    assert catch_up(catalog, ["freesound"], None, TODAY) == [CatchUp("freesound_workflow", "everything")]
+    assert not [one for one in catch_up(catalog, provider_classes(dated), TODAY, TODAY) if one.how == "days"]
+    assert catch_up(catalog, provider_classes(["freesound"]), None, TODAY) == [
+        CatchUp("freesound_workflow", "everything")
+    ]
 
 
 def test_a_provider_whose_last_window_is_in_the_future_is_not_left_out(catalog):
@@ -126,7 +135,7 @@ def test_a_provider_whose_last_window_is_in_the_future_is_not_left_out(catalog):
     whole(catalog, "europeana", "2027-01-02")
     catalog.execute("update ingestion_report set window_end = 'infinity' where provider = 'flickr'")
     report(catalog, provider="met", run_id="odd", whole=True, finished_on=datetime(2026, 3, 20, tzinfo=UTC))
-    found = catch_up(catalog, ["europeana", "flickr"], None, TODAY)
+    found = catch_up(catalog, provider_classes(["europeana", "flickr"]), None, TODAY)
     assert [(one.dag_id, one.how, one.last) for one in found] == [
         ("europeana_workflow", "days", date(2026, 3, 24)),
         ("flickr_workflow", "days", date(2026, 3, 24)),
@@ -136,7 +145,7 @@ def test_a_provider_whose_last_window_is_in_the_future_is_not_left_out(catalog):
 
 def test_a_first_day_in_the_future_is_refused(catalog):
     with pytest.raises(Refused, match="2030-01-01 is in the future"):
-        catch_up(catalog, ["flickr"], date(2030, 1, 1), TODAY)
+        catch_up(catalog, provider_classes(["flickr"]), date(2030, 1, 1), TODAY)
 
 
 def run(dag_id, run_id="r", **conf):

@@ -23,7 +23,7 @@ from catalog.database import sample_data
 from catalog.local import search
 from catalog.local.airflow_api import FINISHED, AirflowApi, JsonObject
 from catalog.local.lifecycle import down, up
-from catalog.local.runs import unpaused
+from catalog.local.schedules import unpaused
 from catalog.local.stack import Stack
 from catalog.tests.aws_server import aws_server
 from catalog.tests.dag_runs import RUNS
@@ -319,8 +319,8 @@ def bench(
     with stack_for_tests(webhook, aws) as stack:
         bench = Bench(stack, slack_server[1])
         due = [d for d, dag in bench.api.dags().items() if dag["is_paused"] and USED.search(d)]
-        with unpaused(bench.api, due, print):
+        with unpaused(bench.stack, due, print):
             # Unpausing starts each schedule's last run, which is held and skips its tasks.
-            until(lambda: not _active(bench.api, len(due)), 180)
+            until(lambda: not _active(bench.api, len(due)), 400)
             yield bench
         pytestconfig.stash[RUNS] = bench.finished()

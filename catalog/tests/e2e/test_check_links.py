@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from catalog.local.runs import unpaused
+from catalog.local.schedules import unpaused
 from catalog.tests.database.media import IMAGES
 from catalog.tests.links.site import MISSING, THERE, Reply, site
 from catalog.tests.waiting import until
@@ -55,7 +55,7 @@ def files(bench):
         bench.catalog() as connection,
         bench.variable("LINK_CHECK_PRIVATE_HOSTS", '["127.0.0.1"]'),
         bench.variable("LINK_CHECK_RATE", "500"),
-        unpaused(bench.api, [DAG], print),
+        unpaused(bench.stack, [DAG], print),
     ):
         connection.execute(IMAGES.format(rows=ROWS, providers="'made_up_links'"))
         connection.execute(

@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from catalog.local.runs import unpaused
+from catalog.local.schedules import unpaused
 from catalog.tests.database.media import IMAGES
 from catalog.tests.e2e.combinations import ends_well, pairs
 
@@ -55,7 +55,7 @@ number = count()
 @pytest.fixture
 def images(bench):
     """Rows of a provider without a DAG, and of two with popularity."""
-    with bench.catalog() as connection, unpaused(bench.api, ["image_popularity_refresh"], print):
+    with bench.catalog() as connection, unpaused(bench.stack, ["image_popularity_refresh"], print):
         connection.execute(IMAGES.format(rows=ROWS, providers="'made_up', 'flickr', 'stocksnap'"))
         yield connection
         for table in ("image", "deleted_image"):

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from catalog.local.airflow_api import ApiError
-from catalog.local.runs import unpaused
+from catalog.local.schedules import unpaused
 from catalog.tests.database.media import IMAGES, count_updates
 from catalog.tests.database.test_statements import REFUSED
 from catalog.tests.waiting import until
@@ -303,7 +303,7 @@ def test_popularity(bench):
                 "'views'", "'views', n, 'downloads_raw'"
             )
         )
-    with unpaused(bench.api, ["image_popularity_refresh", "audio_popularity_refresh"], print):
+    with unpaused(bench.stack, ["image_popularity_refresh", "audio_popularity_refresh"], print):
         run_id, state = bench.run("image_popularity_refresh", {}, timeout=240)
         assert state == "success", bench.tasks("image_popularity_refresh", run_id)
         states = bench.tasks("image_popularity_refresh", run_id)
@@ -408,7 +408,7 @@ def test_flickr_thumbnails_by_a_batched_update(bench):
 def test_reported_media(bench):
     """Without pending reports, a note; with some, in either version of the API's schema, an alert."""
     with (
-        unpaused(bench.api, ["report_pending_reported_media"], print),
+        unpaused(bench.stack, ["report_pending_reported_media"], print),
         psycopg.connect(bench.stack.dsn("api"), autocommit=True) as api,
     ):
         api.execute("truncate nsfw_reports, nsfw_reports_audio")

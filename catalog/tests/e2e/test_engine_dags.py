@@ -7,7 +7,7 @@ import pytest
 
 from catalog.data_refresh.proportions import proportional, share_of
 from catalog.local.airflow_api import ApiError
-from catalog.local.runs import unpaused
+from catalog.local.schedules import unpaused
 from catalog.tests.data_refresh.indexes import make
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket, pytest.mark.timeout(900)]
@@ -34,7 +34,7 @@ def test_an_engine_that_changes_is_reported_once(bench):
         return json.loads(bench.api.call("GET", f"/api/v2/variables/{marker}")["value"])["state"]
 
     marker = "search_engine_health_staging"
-    with unpaused(bench.api, [HEALTHCHECK], print), bench.variable(marker, '{"state": "well"}'):
+    with unpaused(bench.stack, [HEALTHCHECK], print), bench.variable(marker, '{"state": "well"}'):
         with bench.variable(NODES, json.dumps({"staging": 1})):
             check()  # of an engine of which other tests have left anything
             bench.slack.clear()

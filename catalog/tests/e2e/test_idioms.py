@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from catalog.local.runs import unpaused
+from catalog.local.schedules import unpaused
 from catalog.tests.e2e.conftest import snap_recording
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
@@ -105,7 +105,7 @@ def test_reports_wait_for_the_digest(bench, tmp_path):
         bench.run(STOCKSNAP, {"replay": str(folder)})
         assert [m["username"] for m in bench.slack] == ["Airflow DAG Load Data Complete"]  # it is paused
         bench.slack.clear()
-        with unpaused(bench.api, ["daily_digest"], print):
+        with unpaused(bench.stack, ["daily_digest"], print):
             runs = [bench.run(STOCKSNAP, {"replay": str(folder)})[0] for _ in range(2)]
             assert bench.slack == []
             log = bench.api.log(STOCKSNAP, runs[0], "report_load_completion")

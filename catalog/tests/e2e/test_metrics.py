@@ -10,7 +10,7 @@ import yaml
 from catalog.core import metrics
 from catalog.database import sample_data
 from catalog.ingestion.provider import FOLDER
-from catalog.local.runs import unpaused
+from catalog.local.schedules import unpaused
 from catalog.local.stack import ROOT
 from catalog.tests import metrics_receivers
 from catalog.tests.e2e.conftest import snap_recording
@@ -158,7 +158,7 @@ def test_refreshes_and_popularity(bench, media, over_otlp):
     assert got(metrics.DOCUMENTS, "image", "incremental") == int(written.replace(",", ""))
     assert got(metrics.LIVE, "image") == search.count("image")
 
-    with unpaused(bench.api, ["image_popularity_refresh"], print):
+    with unpaused(bench.stack, ["image_popularity_refresh"], print):
         assert bench.run("image_popularity_refresh", {}, timeout=240)[1] == "success"
     with bench.catalog() as catalog:
         query = "select count(*) from image where provider = 'flickr' and standardized_popularity is not null"

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from catalog.local.airflow_api import FINISHED
-from catalog.local.runs import unpaused
+from catalog.local.schedules import unpaused
 from catalog.tests.database.media import IMAGES
 from catalog.tests.publishing.publisher import comparable, table
 from catalog.tests.waiting import until
@@ -26,7 +26,7 @@ def dataset(bench, tmp_path):
         bench.variable("DATASET_STORAGE", f"file://{root}"),
         bench.variable("DATASET_INCLUDE_SENSITIVE", "true"),
         bench.variable("DATASET_TASKS", "1"),
-        unpaused(bench.api, [DAG], print),
+        unpaused(bench.stack, [DAG], print),
         bench.catalog() as connection,
     ):
         try:

@@ -20,7 +20,7 @@ import pytest
 from catalog.ingestion.provider import FOLDER, provider_class, provider_names
 from catalog.local.airflow_api import AirflowApi
 from catalog.local.lifecycle import down, up
-from catalog.local.runs import unpaused
+from catalog.local.schedules import unpaused
 from catalog.local.stack import ROOT
 from catalog.tests.e2e.conftest import Bench, snap_recording, stack_for_tests
 from catalog.tests.waiting import until
@@ -203,7 +203,7 @@ def site(slack_server, webhook, aws, tmp_path_factory):
     with stack_for_tests(webhook, aws) as stack:
         bench = Bench(stack, slack_server[1])
         made = Site(bench, folder)
-        with unpaused(bench.api, USED, print):
+        with unpaused(bench.stack, USED, print):
             made.photos("KEPT", pages=4)
             made.run(STOCKSNAP, replay=str(made.replay))
             made.run("delete_records", **deletion("KEPT0001000"))

@@ -21,7 +21,7 @@ from catalog.ingestion.provider import FOLDER, provider_class, provider_names
 from catalog.local import __main__ as local
 from catalog.local import demo, keys
 from catalog.local.airflow_api import ApiError
-from catalog.local.runs import unpaused
+from catalog.local.schedules import unpaused
 from catalog.provider_api import ApiKey, Counted, Provider
 from catalog.scaffold.rows import expected_file
 from catalog.tests.e2e.conftest import CANARY, snap_recording
@@ -343,7 +343,7 @@ def test_a_pull_that_fails_permanently(bench, tmp_path):
 
 def test_a_reingestion_with_an_unknown_key_pulls_nothing(bench):
     dag_id = "wikimedia_reingestion_workflow"
-    with unpaused(bench.api, [dag_id], print):
+    with unpaused(bench.stack, [dag_id], print):
         run_id, state = bench.run(dag_id, {"replay": str(FOLDER), "unknown": 1}, timeout=120)
     assert state == "failed"
     states = bench.tasks(dag_id, run_id)
@@ -355,7 +355,7 @@ def test_a_reingestion_with_an_unknown_key_pulls_nothing(bench):
 
 def test_a_reingestion_of_everything(bench):
     """PhyloPic has no days, so its reingestion reads everything once."""
-    with unpaused(bench.api, ["phylopic_reingestion_workflow"], print):
+    with unpaused(bench.stack, ["phylopic_reingestion_workflow"], print):
         run_id, state = bench.run("phylopic_reingestion_workflow", {"replay": str(FOLDER)})
     assert state == "success"
     (report,) = bench.reports(run_id)
@@ -371,7 +371,7 @@ def test_a_reingestion_of_everything(bench):
 def test_a_whole_reingestion(bench, name, number, last):
     """It reads all its days, on the recording."""
     dag_id = f"{name}_reingestion_workflow"
-    with unpaused(bench.api, [dag_id], print):
+    with unpaused(bench.stack, [dag_id], print):
         run_id, state = bench.run(dag_id, {"replay": str(FOLDER), "date": "2024-02-10"}, timeout=1100)
     assert state == "success"
     days = sorted({r["window_start"] for r in bench.reports(run_id)}, reverse=True)
@@ -513,7 +513,7 @@ def test_a_reingestion_with_three_days_that_fail(bench, tmp_path):
         if path.stat().st_uid == os.getuid() and path != Path("/tmp"):
             path.chmod(path.stat().st_mode | 0o755)
     bench.slack.clear()
-    with unpaused(bench.api, [dag_id], print):
+    with unpaused(bench.stack, [dag_id], print):
         run_id, state = bench.run(dag_id, {"replay": str(tmp_path), "date": "2024-02-10"}, timeout=900)
     assert state == "failed"
     loaded = {r["window_start"].date() for r in bench.reports(run_id) if r["complete"]}

@@ -8,6 +8,7 @@ import pytest
 from psycopg.types.json import Jsonb
 from upath import UPath
 
+from catalog.core.media import MediaType
 from catalog.ingestion.completeness import Expectations
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.tsv import Encoder
@@ -55,6 +56,7 @@ def fetched(found):
 
 
 ELSEWHERE = ("another", "run", 0)
+EXAMPLE: dict[MediaType, str] = {"image": "example"}
 
 
 def test_pulls_of_everything_are_compared_newest_first(catalog):
@@ -71,8 +73,9 @@ def test_what_is_not_whole_is_no_measure_and_not_fresh(catalog, column):
     report(catalog, 7, age=2)
     report(catalog, 100, age=1, **column)
     assert fetched(usual(catalog, "example", "image", None, excluding=ELSEWHERE)) == [7]
-    assert last_whole(catalog, ["example"]) == NOW - DAY * 2
-    assert last_whole(catalog, ["unknown"]) is None
+    assert last_whole(catalog, EXAMPLE) == NOW - DAY * 2
+    assert last_whole(catalog, {"image": "unknown"}) is None
+    assert last_whole(catalog, {**EXAMPLE, "audio": "example"}) is None  # its sounds never were
 
 
 def test_a_load_is_not_compared_with_itself(catalog):
@@ -98,7 +101,7 @@ def test_a_dated_provider_is_as_fresh_as_its_newest_window(catalog):
     report(catalog, 5, window=day_window(date(2019, 1, 1)))  # loaded just now, of five years ago
     rows = catalog.execute("select max(fresh_on) from whole_pull").fetchone()
     assert rows[0] == datetime(2024, 2, 2, tzinfo=UTC)
-    assert last_whole(catalog, ["example"]) is None  # of everything
+    assert last_whole(catalog, EXAMPLE) is None  # of everything
 
 
 class Pulls:

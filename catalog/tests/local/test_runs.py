@@ -3,7 +3,7 @@
 import pytest
 
 from catalog.core.errors import Refused
-from catalog.local.airflow_api import AirflowApi
+from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.runs import Run, check_conf, readable, watch
 
 
@@ -73,6 +73,30 @@ def test_why_a_task_failed_is_its_exception_not_what_libraries_log_afterwards(ht
     httpserver.expect_request(path).respond_with_json({"content": lines})
     task = {"dag_id": "d", "dag_run_id": "r", "task_id": "t", "try_number": 1, "map_index": -1}
     assert AirflowApi(httpserver.url_for("/")).last_error(task) == why
+
+
+@pytest.mark.enable_socket
+def test_a_run_is_watched_while_the_api_is_away_for_a_moment(httpserver, monkeypatch):
+    """Its database may be starting again. An answer that will not change ends the watch."""
+    monkeypatch.setattr("catalog.local.runs.time.sleep", lambda _: None)
+    away = {"detail": {"reason": "Database error", "statement": "hidden"}}
+    run, tasks = "/api/v2/dags/d/dagRuns/r", "/api/v2/dags/~/dagRuns/~/taskInstances/list"
+    for _ in range(3):
+        httpserver.expect_ordered_request(run).respond_with_json(away, status=500)
+    httpserver.expect_ordered_request(run).respond_with_json({"state": "success"})
+    httpserver.expect_ordered_request(tasks).respond_with_json({"task_instances": [], "total_entries": 0})
+    api = AirflowApi(httpserver.url_for("/"))
+    assert watch(api, [Run("d", "r")], lambda _: None)[0].state == "success"
+    httpserver.clear()
+    httpserver.expect_request(run).respond_with_json(away, status=500)
+    monkeypatch.setattr("catalog.local.runs.AWAY", 0)
+    with pytest.raises(ApiError, match=r"^500: Database error$"):
+        watch(api, [Run("d", "r")], lambda _: None)
+    httpserver.clear()
+    httpserver.expect_request(run).respond_with_json({"detail": "no such run"}, status=404)
+    monkeypatch.setattr("catalog.local.runs.AWAY", 120)
+    with pytest.raises(ApiError, match="404: no such run"):
+        watch(api, [Run("d", "r")], lambda _: None)
 
 
 @pytest.mark.enable_socket

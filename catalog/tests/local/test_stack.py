@@ -127,9 +127,10 @@ def test_parts_and_supervisors_that_are_killed_beside_another_stack(stack):
         assert down(other)
         assert not processes_of(other)
         assert not down(other)
+        other.recordings.mkdir()
     finally:
         reset(other)
-    assert not other.folder.exists()
+    assert list(other.folder.iterdir()) == [other.recordings]
     assert ready(stack)
     assert stack.state() == first
 

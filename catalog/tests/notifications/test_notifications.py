@@ -180,7 +180,7 @@ DAY = (datetime(2024, 2, 10, tzinfo=UTC), datetime(2024, 2, 11, tzinfo=UTC))
 COUNTS = "60 inserted, 15 updated, 20 unchanged, 3 skipped, 2 rejected of 100 fetched"
 PARTIAL = (
     "*Partial*: a pull did not reach its end; what it had read is loaded. "
-    "Clear the failed pull to continue it."
+    "Clear the failed pull, with its downstream tasks, to continue it."
 )
 ACCEPTING = (
     'If this is right, trigger the DAG with the conf {"accept_shortfall": true}: '

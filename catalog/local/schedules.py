@@ -1,0 +1,178 @@
+"""DAGs that are unpaused only for triggered runs; their schedules are held meanwhile."""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+import msgspec
+import psutil
+
+from catalog.core.settings import HELD_SCHEDULES
+from catalog.local.airflow_api import FINISHED, AirflowApi, ApiError, JsonObject
+from catalog.local.stack import Stack
+
+HELD = HELD_SCHEDULES.name
+REASON = "unpaused only for a triggered run"
+
+
+class Use(msgspec.Struct):
+    """Who needs a DAG unpaused.
+
+    Attributes:
+        since: When the first command unpaused it.
+        processes: Ids of processes, one for each command; a process may have several.
+    """
+
+    since: datetime
+    processes: list[int] = []
+
+
+@contextmanager
+def unpaused(stack: Stack, dag_ids: Iterable[str], notify: Callable[[str], None]) -> Iterator[None]:
+    """Unpause DAGs that are paused, and pause them again at the end.
+
+    A triggered run of a paused DAG never starts. Unpausing makes Airflow start the schedule's last interval
+    at once. That run is held (its tasks skip, see HELD_SCHEDULES), marked as success as soon as it appears,
+    and deleted at the end, so the schedule is left unchanged. Of several commands that need a DAG at a time,
+    the last one pauses it. Those that were killed do not count.
+
+    Args:
+        stack: A running stack.
+        dag_ids: DAGs to unpause; those that people have unpaused are left alone.
+        notify: Called with a message that names the paused DAGs.
+    """
+    api = AirflowApi(stack.ui)
+    with _uses(stack) as uses:
+        known, entries = api.dags(), _entries(api)
+        paused = [d for d in dag_ids if d in known and known[d]["is_paused"]]
+        shared = [d for d in dag_ids if d not in paused and d in uses and entries.get(d) == REASON]
+        since = datetime.now(UTC)
+        if paused:
+            notify(f"unpausing {', '.join(paused)} for this, and pausing again afterwards")
+            _write(api, entries | dict.fromkeys(paused, REASON))
+        for dag_id in paused:
+            uses[dag_id] = Use(since)  # replaces that of a command that was killed
+            api.pause(dag_id, False)
+        for dag_id in (*paused, *shared):
+            uses[dag_id].processes.append(os.getpid())
+    try:
+        _mark_success(api, {d for d in paused if _is_past(known[d]["next_dagrun_run_after"])}, since)
+        yield
+    finally:
+        with _uses(stack) as uses:
+            ended = [d for d in (*paused, *shared) if not _is_used_by_others(uses, d)]
+            if ended:
+                _end_held(api, ended, min(uses[d].since for d in ended))
+                _write(api, {d: reason for d, reason in _entries(api).items() if d not in ended})
+            for dag_id in ended:
+                del uses[dag_id]
+
+
+@contextmanager
+def _uses(stack: Stack) -> Iterator[dict[str, Use]]:
+    """Yield the DAGs that commands have unpaused, which the block may change while other commands wait."""
+    with (stack.folder / "unpaused.json").open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        try:
+            uses = msgspec.json.decode(file.read(), type=dict[str, Use])
+        except msgspec.DecodeError:  # empty, or half written by a command that was killed
+            uses = {}
+        try:
+            yield uses
+        finally:
+            file.truncate(0)
+            file.write(msgspec.json.encode(uses))
+
+
+def _is_used_by_others(uses: dict[str, Use], dag_id: str) -> bool:
+    """Remove one use of this process, and return whether processes that are alive have others."""
+    processes = uses[dag_id].processes
+    processes.remove(os.getpid())
+    return any(map(psutil.pid_exists, processes))
+
+
+def _is_past(moment: str | None) -> bool:
+    return moment is not None and datetime.fromisoformat(moment) <= datetime.now(UTC)
+
+
+def _entries(api: AirflowApi) -> dict[str, object]:
+    """Return the entries of the Variable HELD_SCHEDULES; a malformed one holds nothing, and is replaced."""
+    return dict(HELD_SCHEDULES.decode(_value(api))[0])
+
+
+def _value(api: AirflowApi) -> str | None:
+    try:
+        return str(api.call("GET", f"/api/v2/variables/{HELD}")["value"])
+    except ApiError:
+        return None
+
+
+def _write(api: AirflowApi, entries: dict[str, object]) -> None:
+    """Set the Variable HELD_SCHEDULES; delete it if it has no entries."""
+    body = {
+        "key": HELD,
+        "value": json.dumps(entries),
+        "description": "scheduled runs of these DAGs skip their tasks",
+    }
+    exists = _value(api) is not None
+    if entries:
+        method, path = ("PATCH", f"/api/v2/variables/{HELD}") if exists else ("POST", "/api/v2/variables")
+        api.call(method, path, body)
+    elif exists:
+        api.call("DELETE", f"/api/v2/variables/{HELD}")
+
+
+def _held(api: AirflowApi, dag_ids: Iterable[str], since: datetime) -> list[JsonObject]:
+    """Return the scheduled runs of these DAGs that were queued since they were unpaused."""
+    runs = api.call(
+        "GET",
+        "/api/v2/dags/~/dagRuns",
+        run_type="scheduled",
+        updated_at_gte=since.isoformat(),
+        order_by="-run_after",
+        limit=100,
+    )["dag_runs"]
+    # A run that was already active when its DAG was paused is not held.
+    return [
+        r
+        for r in runs
+        if r["dag_id"] in dag_ids and r["queued_at"] and datetime.fromisoformat(r["queued_at"]) >= since
+    ]
+
+
+def _path(run: JsonObject) -> str:
+    return f"/api/v2/dags/{run['dag_id']}/dagRuns/{quote(run['dag_run_id'])}"
+
+
+def _mark_success(api: AirflowApi, dag_ids: set[str], since: datetime, timeout: float = 20) -> None:
+    """Mark the held runs as success when they appear.
+
+    Otherwise the triggered run would wait for them: skipping their tasks one by one takes seconds, and a DAG
+    has one active run at a time.
+    """
+    waiting, deadline = set(dag_ids), time.monotonic() + timeout
+    while waiting and time.monotonic() < deadline:
+        for run in _held(api, waiting, since):
+            waiting.discard(run["dag_id"])
+            if run["state"] not in FINISHED:
+                with suppress(ApiError):  # then it skips its tasks
+                    api.call("PATCH", _path(run), {"state": "success"})
+        time.sleep(0.2)
+
+
+def _end_held(api: AirflowApi, dag_ids: list[str], since: datetime, timeout: float = 60) -> None:
+    """Wait for held runs that were not marked (they skip all tasks), pause the DAGs and delete the runs."""
+    deadline = time.monotonic() + timeout
+    while any(r["state"] not in FINISHED for r in _held(api, dag_ids, since)) and time.monotonic() < deadline:
+        time.sleep(0.3)
+    for dag_id in dag_ids:
+        api.pause(dag_id, True)
+    for run in _held(api, dag_ids, since):
+        if run["state"] in FINISHED:
+            api.call("DELETE", _path(run))
