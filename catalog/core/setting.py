@@ -137,6 +137,7 @@ class Setting(Generic[T]):
         strict: A malformed value has no replacement: whatever needs the setting fails.
         entry: For a setting that maps DAG ids to lists, the type of the items; malformed items are ignored.
         check: Returns what is wrong with a value of the type, or None.
+        placeholder: A stored string that means that it is not set.
     """
 
     name: str
@@ -148,12 +149,14 @@ class Setting(Generic[T]):
     strict: bool = False
     entry: Any = None
     check: Callable[[Any], str | None] | None = None
+    placeholder: str | None = None
 
     def decode(self, text: str | None) -> tuple[T, str | None]:
         """Decode and validate a stored value.
 
         Args:
-            text: The stored string; None, an empty string and JSON's `null` mean that it is not set.
+            text: The stored string; None, an empty string, JSON's `null` and the placeholder mean that it is
+                not set.
 
         Returns:
             The value, and a description of what is malformed, or None. A malformed value is replaced by the
@@ -163,7 +166,7 @@ class Setting(Generic[T]):
             Malformed: The setting is strict.
         """
         text = (text or "").strip()
-        if not text or (text == "null" and self.kind != "Variable"):
+        if text in ("", self.placeholder) or (text == "null" and self.kind != "Variable"):
             return self.value, None
         try:
             text.encode()  # bytes of the environment that are not UTF-8 are decoded as lone surrogates

@@ -42,6 +42,7 @@ def _declare(
     strict: bool = False,
     entry: Any = None,
     check: Callable[[Any], str | None] | None = None,
+    placeholder: str | None = None,
 ) -> Setting[T]:
     """Declare a setting.
 
@@ -55,9 +56,10 @@ def _declare(
         strict: See `Setting`.
         entry: See `Setting`.
         check: See `Setting`.
+        placeholder: See `Setting`.
     """
     shown = f"`{msgspec.to_builtins(value)}`" if shown is None else shown
-    setting = Setting(name, kind, shown, meaning, of, value, strict, entry, check)
+    setting = Setting(name, kind, shown, meaning, of, value, strict, entry, check, placeholder)
     _all.append(setting)
     return setting
 
@@ -142,7 +144,9 @@ CATALOG_RDS_DB_IDENTIFIER = _text(
     "the catalog's RDS instance",
     strict=True,
 )
-GITHUB_API_KEY = _text("GITHUB_API_KEY", "public data only", "token for GitHub", Line)
+GITHUB_API_KEY: Setting[str | None] = _declare(
+    "Variable", "GITHUB_API_KEY", "public data only", "token for GitHub", of=Line, placeholder="not_set"
+)
 GITHUB_API_URL = _text("GITHUB_API_URL", "GitHub's own", "address of an enterprise server", Address)
 _text("batched_update_start_<query_id>", "written by a batched update", "the row that it has reached")
 _text(

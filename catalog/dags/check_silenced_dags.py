@@ -3,8 +3,8 @@
 Slack messages can be silenced (Variable `SILENCED_SLACK_NOTIFICATIONS`), and ingestion errors can be skipped
 (`SKIPPED_INGESTION_ERRORS`). Each entry names the GitHub issue that is its reason. Once a week the issues are
 looked up, and an alert names the entries whose issue is closed or missing: remove these, or give them another
-issue. A task with nothing to report is skipped. The Variable `GITHUB_API_KEY` holds the token for private
-repositories.
+issue. Entries whose issue could not be looked up are named apart from them. A task with nothing to report is
+skipped. The Variable `GITHUB_API_KEY` holds the token for private repositories.
 """
 
 from typing import Any

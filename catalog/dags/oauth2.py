@@ -55,7 +55,8 @@ def authorize_providers() -> list[str]:
             failed.append(f"{cls.name}: {error}")
     if failed:
         raise AirflowFailException(
-            f"{'; '.join(failed)}. Codes are valid once and for minutes: get a new one."
+            f"{'; '.join(failed)}. Codes are valid once and for minutes: get a new one. If the server was "
+            "only busy, the code is still stored: clear this task at once."
         )
     return done
 

@@ -17,6 +17,8 @@ from catalog.core.errors import Fatal, Retry
 from catalog.core.jsontypes import JsonObject, Params
 from catalog.core.secrets import Redactor, Secret, Signed, own_hosts
 from catalog.ingestion.deadline import deadline
+from catalog.ingestion.response_errors import is_temporary
+from catalog.ingestion.retries import retry_after
 from catalog.ingestion.transport import LIBRARY_ERRORS, Transport, host_of, to_catalog_error
 
 TIMEOUT = 30  # seconds between two chunks of a response
@@ -55,7 +57,7 @@ def exchange_code(oauth2: OAuth2, client: Mapping[str, str], code: str) -> Token
 
     Raises:
         Fatal: The code is refused, or `token_url` is not safe for secrets.
-        Retry: The server does not respond.
+        Retry: The server does not respond, has an error of its own, or limits the rate.
     """
     return _exchange(
         oauth2,
@@ -77,7 +79,7 @@ def refresh(oauth2: OAuth2, client: Mapping[str, str], pair: TokenPair) -> Token
 
     Raises:
         Fatal: The refresh token is refused, or `token_url` is not safe for secrets.
-        Retry: The server does not respond.
+        Retry: The server does not respond, has an error of its own, or limits the rate.
     """
     return _exchange(
         oauth2,
@@ -107,8 +109,8 @@ def _exchange(
             answer = ask(session, sent)
     except AuthlibBaseError as error:
         raise Fatal(redact(f"{url} refused: {error.error}: {error.description}")) from None
-    except requests.HTTPError as error:
-        raise _refused(url, error, redact) from None
+    except requests.HTTPError as error:  # a 4xx without a JSON object
+        raise Fatal(redact(f"{url}: {type(error).__name__}: {error}")) from None
     except LIBRARY_ERRORS as error:
         if isinstance(error, ValueError) and not isinstance(error, requests.RequestException):
             raise Retry(redact(f"{url}: {error}")) from None  # the response is not a JSON object
@@ -124,13 +126,23 @@ def _session(oauth2: OAuth2, client: Mapping[str, str]) -> OAuth2Session:
     session = OAuth2Session(client["client_id"], client.get("client_secret"), token_endpoint_auth_method=how)
     for scheme in ("https://", "http://"):
         session.mount(scheme, Transport(oauth2.private_hosts))
+    for hook in ("access_token_response", "refresh_token_response"):
+        session.register_compliance_hook(hook, _judge)
     return session
 
 
-def _refused(url: str, error: requests.HTTPError, redact: Redactor) -> Fatal | Retry:
-    status = error.response.status_code if error.response is not None else 0
-    kind = Retry if status >= 500 or status == 429 else Fatal
-    return kind(redact(f"{url}: {type(error).__name__}: {error}"))
+def _judge(response: requests.Response) -> requests.Response:
+    """Return a response that is about the code or token; a limited rate or a server's error is not.
+
+    Authlib judges by the body alone.
+
+    Raises:
+        Retry: The status is temporary.
+    """
+    if is_temporary(response.status_code):
+        wait = retry_after(response.headers.get("retry-after"))
+        raise Retry(f"{response.url}: status {response.status_code}", wait)
+    return response
 
 
 class BearerCredentials:

@@ -13,6 +13,11 @@ DELETED_STATUSES = frozenset((404, 410))
 _TEMPORARY = frozenset((408, 425, 429))
 
 
+def is_temporary(status: int) -> bool:
+    """Return whether the same request may succeed later."""
+    return status in _TEMPORARY or status >= 500
+
+
 def raise_for_status(
     status: int, excerpt: str, retry_after: float | None, *, request: str, blocked: float | None
 ) -> NoReturn:
@@ -29,7 +34,7 @@ def raise_for_status(
         Retry: The failure is temporary.
         HttpStatus: The failure is final.
     """
-    if status in _TEMPORARY or status >= 500:
+    if is_temporary(status):
         raise Retry(f"status {status} {excerpt}".strip(), retry_after)
     if blocked is not None:
         text = f"status {status} without JSON, a firewall's: {excerpt}".strip()

@@ -83,6 +83,11 @@ def _cause(error: BaseException) -> BaseException:
     return error if found is None else _cause(found)
 
 
+def is_unsent(error: Exception) -> bool:
+    """Return whether there was no connection, so that the server cannot have received the request."""
+    return isinstance(_cause(error), (ConnectTimeoutError, NewConnectionError))
+
+
 def host_of(url: str) -> str:
     """Return the host of a URL in lower case; "" if there is none.
 
@@ -293,6 +298,31 @@ class Session(requests.Session):
         return urljoin(response.url, requote_uri(location)) if location else None
 
 
+class KeyedSession(requests.Session):
+    """A session with secrets in headers, for an address that the operator has set.
+
+    It follows redirects, but another host receives no secrets. It uses the proxies of the environment, but no
+    .netrc file, which would replace the header `Authorization`.
+    """
+
+    def __init__(self, secret_headers: Collection[str] = ()) -> None:
+        """Create a session.
+
+        Args:
+            secret_headers: Names of the headers that hold secrets, beside `Authorization`.
+        """
+        super().__init__()
+        self._secret_headers = ("Authorization", *secret_headers)
+        self.auth = lambda request: request
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Remove the secrets from a redirected request if it goes to another host."""
+        before, now = response.request.url, prepared_request.url
+        if self.should_strip_auth(before, now):  # type: ignore[no-untyped-call]
+            for name in self._secret_headers:
+                prepared_request.headers.pop(name, None)
+
+
 def tls_probe(private_hosts: Collection[str] = ()) -> Callable[[str], bool]:
     """Build a probe for https support, with a timeout of two seconds.
 
@@ -314,13 +344,18 @@ def tls_probe(private_hosts: Collection[str] = ()) -> Callable[[str], bool]:
     return supports_https
 
 
+def without_queries(text: str) -> str:
+    """Return a message without the queries of URLs, which may hold keys."""
+    return re.sub(r"\?[^\s\"')]*", "?***", text)
+
+
 class _WithoutQuery(logging.Filter):
     """Removes the queries of URLs, which may hold keys, from urllib3's log messages."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
         if "?" in text:
-            record.msg, record.args = re.sub(r"\?[^\s\"')]*", "?***", text), ()
+            record.msg, record.args = without_queries(text), ()
         return True
 
 

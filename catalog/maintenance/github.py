@@ -1,5 +1,7 @@
 """Client for the parts of GitHub's REST API that the catalog uses (https://docs.github.com/en/rest)."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import requests
@@ -8,8 +10,11 @@ from catalog.core.errors import Fatal, Retry, UnexpectedResponse
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.secrets import Secret
 from catalog.core.setting import GITHUB_API
+from catalog.ingestion.retries import retry_after
+from catalog.ingestion.transport import KeyedSession, is_unsent
 
 TIMEOUT = 30  # seconds
+UNTIL_RESET = 60.0  # seconds to wait if GitHub limits the rate and names no time
 
 
 class GitHub:
@@ -18,10 +23,13 @@ class GitHub:
     Args:
         token: Access token; without one, only public data can be read.
         base: Address of the API; differs for an enterprise server.
+        clock: Returns the current Unix time, in seconds.
     """
 
-    def __init__(self, token: Secret | None = None, base: str = GITHUB_API) -> None:
-        self._base, self._session = base.rstrip("/"), requests.Session()
+    def __init__(
+        self, token: Secret | None = None, base: str = GITHUB_API, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._base, self._session, self._clock = base.rstrip("/"), KeyedSession(), clock
         self._session.headers.update({"Accept": "application/vnd.github+json", "User-Agent": "media-catalog"})
         if token:
             self._session.headers["Authorization"] = f"Bearer {token.reveal()}"
@@ -69,19 +77,27 @@ class GitHub:
         return found
 
     def dispatch(self, repository: str, workflow: str, inputs: dict[str, str], ref: str = "main") -> None:
-        """Start a run of a workflow.
+        """Start a run of a workflow. Each request that GitHub accepts starts another one.
 
         Args:
             repository: `owner/name`.
             workflow: File name of the workflow.
             inputs: Inputs of the workflow.
             ref: Branch or tag whose version of the workflow runs.
+
+        Raises:
+            Retry: There is no run: GitHub is unreachable, or limits the rate.
+            Fatal: The request is refused, or nobody knows whether there is a run: GitHub does not answer, or
+                answers with a server error.
         """
-        self.call(
-            "POST",
-            f"repos/{repository}/actions/workflows/{workflow}/dispatches",
-            json={"ref": ref, "inputs": inputs},
-        )
+        path = f"{self._base}/repos/{repository}/actions/workflows/{workflow}/dispatches"
+        try:
+            self._request("POST", path, json={"ref": ref, "inputs": inputs})
+        except Unclear as error:
+            raise Fatal(
+                f"{error}. It may have started the workflow all the same: look at the runs of {workflow} in "
+                f"{repository}, and clear this task only if there is none."
+            ) from None
 
     def newest_tag(self, owner: str, package: str) -> str:
         """Return a tag of the newest tagged version of a container package, other than `latest`.
@@ -99,29 +115,45 @@ class GitHub:
         """Return the decoded response and the URL of the next page."""
         if not url.startswith(f"{self._base}/"):  # the token goes to no other host
             raise Fatal("GitHub's answer leads to another host; not followed.")
+        path = url.removeprefix(self._base).partition("?")[0]
         try:
             answer = self._session.request(method, url, timeout=TIMEOUT, **options)
         except requests.RequestException as error:
-            raise Retry(f"GitHub does not answer: {type(error).__name__}") from None
-        path = url.removeprefix(self._base).partition("?")[0]
-        used_up = answer.headers.get("x-ratelimit-remaining") == "0" or "retry-after" in answer.headers
-        if (used_up and answer.status_code in (403, 429)) or answer.status_code >= 500:
-            wait = answer.headers.get("retry-after")
-            raise Retry(
-                f"GitHub answered {answer.status_code} to {method} {path}",
-                float(wait) if wait and wait.isdigit() else None,
-            )
+            kind = Retry if is_unsent(error) else Unclear
+            raise kind(f"GitHub does not answer: {type(error).__name__}") from None
+        text = f"GitHub answered {answer.status_code} to {method} {path}"
+        if answer.status_code >= 500:
+            raise Unclear(text, retry_after(answer.headers.get("retry-after")))
+        if (wait := self._limited(answer)) is not None:
+            raise Retry(text, wait)
         if answer.status_code >= 400:
-            raise (
-                Missing(path)
-                if answer.status_code == 404
-                else Fatal(f"GitHub answered {answer.status_code} to {method} {path}")
-            )
+            raise Missing(path) if answer.status_code == 404 else Fatal(text)
         try:
             found = answer.json() if answer.content else None
         except ValueError:
             raise UnexpectedResponse(f"GitHub's answer to {method} {path} is not JSON.") from None
         return found, answer.links.get("next", {}).get("url")
+
+    def _limited(self, answer: requests.Response) -> float | None:
+        """Return the seconds to wait if GitHub limits the rate; None if it does not.
+
+        See "Exceeding the rate limit" in GitHub's documentation: the primary limit names the time when it is
+        reset, the secondary one a wait or nothing.
+        """
+        if answer.status_code not in (403, 429):
+            return None
+        headers = answer.headers
+        if (wait := retry_after(headers.get("retry-after"))) is not None:
+            return wait
+        if headers.get("x-ratelimit-remaining") == "0":
+            reset = headers.get("x-ratelimit-reset", "")
+            return max(float(reset) - self._clock(), 0.0) + 1 if reset.isdecimal() else UNTIL_RESET
+        is_secondary = answer.status_code == 429 or b"rate limit" in answer.content.lower()
+        return UNTIL_RESET if is_secondary else None
+
+
+class Unclear(Retry):
+    """GitHub has perhaps done what it was asked to do."""
 
 
 class Missing(Fatal):

@@ -9,11 +9,13 @@ from catalog.core.errors import Fatal, UnexpectedResponse
 from catalog.core.setting import PassedOver, Silencing
 from catalog.maintenance.github import GitHub, Missing
 
-MISSING, NO_ISSUE = "no such issue", "not the URL of a GitHub issue"
+OPEN, CLOSED = "open", "closed"
+MISSING, NO_ISSUE = "no such issue, or the token may not see it", "not the URL of a GitHub issue"
+STALE = (CLOSED, MISSING, NO_ISSUE)  # states after which an entry has to be changed
 
 
 class Closed(msgspec.Struct, frozen=True):
-    """An entry whose issue is closed or cannot be found.
+    """An entry whose issue is closed, cannot be found, or could not be looked up.
 
     Attributes:
         dag_id: The DAG whose messages or errors the entry matches.
@@ -21,6 +23,7 @@ class Closed(msgspec.Struct, frozen=True):
         predicate: The string that a message or an error must contain.
         pattern: Regular expression that the task id must match; None for all tasks.
         note: The problem with the issue; empty if it is closed.
+        known: False if GitHub has not said what state the issue is in.
     """
 
     dag_id: str
@@ -28,6 +31,7 @@ class Closed(msgspec.Struct, frozen=True):
     predicate: str
     pattern: str | None = None
     note: str = ""
+    known: bool = True
 
 
 def closed_issues(github: GitHub, entries: Mapping[str, Sequence[Silencing | PassedOver]]) -> list[Closed]:
@@ -46,21 +50,18 @@ def closed_issues(github: GitHub, entries: Mapping[str, Sequence[Silencing | Pas
             url = entry.issue
             if url not in states:
                 states[url] = _state_or_note(github, url)
-            if states[url] != "open":
-                note = "" if states[url] == "closed" else states[url]
+            if states[url] != OPEN:
+                note = "" if states[url] == CLOSED else states[url]
                 pattern = getattr(entry, "task_id_pattern", None)
-                found.append(Closed(dag_id, url, entry.predicate, pattern, note))
+                found.append(Closed(dag_id, url, entry.predicate, pattern, note, states[url] in STALE))
     return found
 
 
 def _state_or_note(github: GitHub, url: str) -> str:
     try:
-        state = issue_state(github, url)
-    except ValueError:
-        return NO_ISSUE
+        return issue_state(github, url)
     except (Fatal, UnexpectedResponse) as error:
         return f"it could not be looked up: {error}"
-    return MISSING if state == "missing" else state
 
 
 def issue_state(github: GitHub, url: str) -> str:
@@ -71,22 +72,24 @@ def issue_state(github: GitHub, url: str) -> str:
         url: Address of the issue's page or of its API resource.
 
     Returns:
-        `open`, `closed` or `missing`.
+        `OPEN`, or one of `STALE`.
 
     Raises:
-        ValueError: The URL is not that of an issue.
         UnexpectedResponse: The response has no valid state.
         CatalogError: The request failed.
     """
-    parts = urlsplit(url).path.strip("/").split("/")
+    try:
+        parts = urlsplit(url).path.strip("/").split("/")
+    except ValueError:
+        return NO_ISSUE
     if len(parts) < 4 or not parts[-1].isdigit():
-        raise ValueError(url)
+        return NO_ISSUE
     owner, repository, number = parts[-4], parts[-3], parts[-1]
     try:
         found = github.call("GET", f"repos/{owner}/{repository}/issues/{number}")
     except Missing:
-        return "missing"
+        return MISSING
     state = found.get("state") if isinstance(found, dict) else None
-    if state not in ("open", "closed"):
+    if state not in (OPEN, CLOSED):
         raise UnexpectedResponse(f"GitHub returned no state of the issue {owner}/{repository}#{number}.")
     return str(state)

@@ -13,6 +13,7 @@ import msgspec
 
 from catalog.core.dates import utc
 from catalog.core.jsontypes import Json
+from catalog.core.secrets import without_secrets
 from catalog.ingestion.completeness import URL_TAKEN, URL_TAKEN_HINT, accepting, flags
 from catalog.notifications.lengths import shortened
 
@@ -37,7 +38,7 @@ class Suggestion(Protocol):
 
 
 class StaleEntry(Protocol):
-    """An entry whose issue is not open (`maintenance/silenced.py`)."""
+    """An entry whose issue is not known to be open (`maintenance/silenced.py`)."""
 
     @property
     def dag_id(self) -> str: ...
@@ -49,6 +50,8 @@ class StaleEntry(Protocol):
     def pattern(self) -> str | None: ...
     @property
     def note(self) -> str: ...
+    @property
+    def known(self) -> bool: ...
 
 
 class EngineProblem(Protocol):
@@ -270,7 +273,9 @@ def task_failure(
     lines: list[str] = []
     if exception is not None:
         kind = type(exception)
-        text = shortened(" ".join(escaped(exception).split()), _EXCEPTION)
+        # Errors of libraries may quote an address with its signature, or a password.
+        said = without_secrets(str(exception))
+        text = shortened(" ".join(escaped(said).split()), _EXCEPTION)
         lines += [f"*Exception Type*: `{kind.__module__}.{kind.__name__}`", f"*Exception*: {text}"]
     origin = Origin(run_id, run_url(log_url), log_url or "") if run_id else None
     return Message(
@@ -298,7 +303,7 @@ def run_problem(dag_id: str, origin: Origin, title: str, summary: str) -> Messag
         "Airflow DAG Failure",
         dag_id,
         alert=True,
-        summary=summary,
+        summary=without_secrets(summary),
         fields={"DAG": f"`{dag_id}`"},
         origin=origin,
     )
@@ -328,7 +333,7 @@ def engine_state(dag_id: str, task_id: str, engine: str, found: EngineState, bef
         before: The state that was reported last; None at the first check.
     """
     fields = {"Before": before or "not checked", "Now": found.about}
-    lines = _bullets([problem.text for problem in found.problems], _PROBLEMS)
+    lines = _bullets([without_secrets(problem.text) for problem in found.problems], _PROBLEMS)
     return Message(
         f"Search engine: {found.state}",
         "Search Engine Health",
@@ -413,19 +418,27 @@ def pending_media(
 
 
 def stale_entries(dag_id: str, task_id: str, variable: str, closed: Sequence[StaleEntry]) -> Message:
-    """Build an alert about entries of a Variable whose issue is not open."""
-    lines = []
-    for entry in closed:
-        label = entry.dag_id + (f" ({entry.pattern})" if entry.pattern else "") + f": '{entry.predicate}'"
-        shown = link(entry.issue, label) if entry.issue.startswith("https://") else escaped(label)
-        lines.append(f"  - {shown}" + (f" ({escaped(entry.note)})" if entry.note else ""))
+    """Build an alert about entries of a Variable whose issue is not open, or could not be looked up."""
+    stale, unknown = [e for e in closed if e.known], [e for e in closed if not e.known]
+    lines = [_of_entry(entry) for entry in stale]
+    if unknown:
+        lines.append("*These may be right*, but GitHub did not say what state their issue is in:")
+        lines += [_of_entry(entry) for entry in unknown]
     return Message(
-        f"{len(closed)} entries without an open issue",
+        f"{len(stale)} entries without an open issue" if stale else f"{len(unknown)} entries not checked",
         "Silenced DAG Check",
         dag_id,
         task_id,
         alert=True,
         summary=f"These entries of `{variable}` refer to no open issue; remove them, or give them an open "
-        "issue:",
+        "issue:"
+        if stale
+        else f"Entries of `{variable}` could not be checked.",
         lines=tuple(lines),
     )
+
+
+def _of_entry(entry: StaleEntry) -> str:
+    label = entry.dag_id + (f" ({entry.pattern})" if entry.pattern else "") + f": '{entry.predicate}'"
+    shown = link(entry.issue, label) if entry.issue.startswith("https://") else escaped(label)
+    return f"  - {shown}" + (f" ({escaped(entry.note)})" if entry.note else "")

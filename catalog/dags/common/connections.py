@@ -13,10 +13,11 @@ from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
 from catalog.core.settings import SENSITIVE_TERMS_URL
 from catalog.dags.common.iam import with_token
-from catalog.dags.common.secrets import mask
+from catalog.dags.common.secrets import mask, mask_address
 from catalog.dags.common.variables import value_of
 from catalog.data_refresh.sensitive import digest_of, parse_terms
 from catalog.database.revision import require
+from catalog.ingestion.download import download
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import SharedThrottle
 
@@ -123,10 +124,12 @@ def sensitive_terms() -> list[str]:
     """Fetch the list of sensitive terms.
 
     It is at the address of the HTTP connection `sensitive_terms`, or of the Variable SENSITIVE_TERMS_URL
-    (file://, s3:// or https://).
-    """
-    import requests
+    (file://, s3:// or https://). Secrets in the address, such as a signature, are masked in the task log.
 
+    Raises:
+        Retry: The server does not respond, has an error of its own, or limits the rate.
+        Fatal: The server refuses the request, or what it sends is not a list of terms.
+    """
     options: dict[str, Any] = {}
     try:
         found = AirflowConnection.get("sensitive_terms")
@@ -141,9 +144,12 @@ def sensitive_terms() -> list[str]:
         )
     if not url.startswith(("http://", "https://")):
         return parse_terms(cast(UPath, ObjectStoragePath(url)).read_text(encoding="utf-8"))
-    answer = requests.get(url, timeout=options.pop("timeout", 60), **options)
-    answer.raise_for_status()
-    return parse_terms(answer.content.decode("utf-8"))
+    mask_address(url)
+    body = download(url, **options)
+    try:
+        return parse_terms(body.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise Fatal("the list of sensitive terms is not UTF-8.") from None
 
 
 def unchanged_terms(digest: str) -> list[str]:
@@ -176,7 +182,7 @@ def _address_of(found: Any) -> str:
 
 
 def _request_options(found: Any) -> dict[str, Any]:
-    """Return login and extras of an HTTP connection as arguments of `requests.get`.
+    """Return login and extras of an HTTP connection as arguments of `download`.
 
     As in Airflow's `HttpHook`, extras that are no arguments are headers. The hook itself does not accept a
     connection whose schema is a path.
@@ -191,7 +197,7 @@ def _request_options(found: Any) -> dict[str, Any]:
     if proxies and "proxies" not in options:
         options["proxies"] = proxies if isinstance(proxies, dict) else {"http": proxies, "https": proxies}
     if found.login:
-        options["auth"] = (found.login, found.password or "")
+        options["login"] = (found.login, found.password or "")
     return {**options, "headers": {name: str(value) for name, value in extra.items()}}
 
 

@@ -15,8 +15,6 @@ def github(base: str | None = None) -> GitHub:
         base: Another address than that of GITHUB_API_URL, which is for an enterprise server.
     """
     token = value_of(GITHUB_API_KEY)
-    if token in (None, "", "not_set"):
-        token = None
-    else:
+    if token:
         mask(token)
     return GitHub(Secret(token) if token else None, base or value_of(GITHUB_API_URL) or GITHUB_API)

@@ -6,12 +6,13 @@ it is used.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowFailException
 
+from catalog.core.errors import CatalogError
 from catalog.core.setting import Setting
 from catalog.core.settings import OAUTH2_ACCESS_TOKENS, OAUTH2_AUTH_KEYS, OAUTH2_PROVIDER_SECRETS
 from catalog.dags.common.connections import catalog_connection
@@ -24,17 +25,27 @@ from catalog.ingestion.transport import host_of
 
 SECRETS, CODES, TOKENS = OAUTH2_PROVIDER_SECRETS, OAUTH2_AUTH_KEYS, OAUTH2_ACCESS_TOKENS
 T = TypeVar("T")
+Tokens: TypeAlias = dict[str, dict[str, str | None]]  # the value of TOKENS
 
 
 def authorize(provider: type[Provider]) -> bool:
-    """Exchange the provider's code for tokens and remove the code. Return False if there is no code."""
-    code = secret_json(CODES).get(provider.name)
-    if not code:
-        return False
-    client = client_of(provider)
+    """Exchange the provider's code for tokens and remove the code. Return False if there is no code.
+
+    The code is removed first. If it were still there after a kill, the next run would send it again, and then
+    a provider revokes the tokens that it has issued for it (RFC 6749, section 4.1.2).
+    """
     with exclusive():
-        _store(provider, exchange_code(_definition(provider), client, str(code)))
-        _save(CODES, {name: kept for name, kept in secret_json(CODES).items() if name != provider.name})
+        code = secret_json(CODES).get(provider.name)
+        if not code:
+            return False
+        definition, client, tokens = _definition(provider), client_of(provider), secret_json(TOKENS)
+        _save_code(provider, None)
+        try:
+            pair = exchange_code(definition, client, str(code))
+        except CatalogError:  # it has brought no tokens, and may still be valid
+            _save_code(provider, code)
+            raise
+        _save_pair(provider, pair, tokens)
     return True
 
 
@@ -50,13 +61,14 @@ def renew(provider: type[Provider], spent: TokenPair | None = None) -> TokenPair
         The new tokens; None if none are stored.
     """
     with exclusive():
-        pair = stored_pair(provider)
+        tokens = secret_json(TOKENS)
+        pair = _pair_of(provider, tokens)
         if pair is None or (spent and pair != spent):
             return pair
         fresh = refresh(_definition(provider), client_of(provider), pair)
         if not fresh.refresh_token:  # the provider lets the old one go on (RFC 6749, section 6)
             fresh = TokenPair(fresh.access_token, pair.refresh_token)
-        _store(provider, fresh)
+        _save_pair(provider, fresh, tokens)
         return fresh
 
 
@@ -72,7 +84,11 @@ def credentials_for(provider: type[Provider]) -> BearerCredentials | None:
 
 
 def stored_pair(provider: type[Provider]) -> TokenPair | None:
-    found = secret_json(TOKENS).get(provider.name) or {}
+    return _pair_of(provider, secret_json(TOKENS))
+
+
+def _pair_of(provider: type[Provider], tokens: Tokens) -> TokenPair | None:
+    found = tokens.get(provider.name) or {}
     access, refreshing = found.get("access_token"), found.get("refresh_token")
     return TokenPair(access, refreshing) if access and refreshing else None
 
@@ -127,17 +143,26 @@ def exclusive() -> Iterator[None]:
         yield  # closing the connection gives the lock back
 
 
-def _store(provider: type[Provider], pair: TokenPair) -> None:
+def _save_code(provider: type[Provider], code: str | None) -> None:
+    """Store a provider's code, or remove it; those of other providers stay."""
+    others = {name: kept for name, kept in secret_json(CODES).items() if name != provider.name}
+    _save(CODES, {**others, provider.name: code} if code else others)
+
+
+def _save_pair(provider: type[Provider], pair: TokenPair, stored: Tokens) -> None:
+    """Store a provider's new tokens, the only ones that are still valid.
+
+    Args:
+        provider: Whose tokens they are.
+        pair: The tokens.
+        stored: All tokens, as they were read before the exchange: reading them now might fail, and the new
+            ones would be lost.
+    """
     mask(pair.access_token)
     if pair.refresh_token:
         mask(pair.refresh_token)
-    _save(
-        TOKENS,
-        {
-            **secret_json(TOKENS),
-            provider.name: {"access_token": pair.access_token, "refresh_token": pair.refresh_token},
-        },
-    )
+    new = {"access_token": pair.access_token, "refresh_token": pair.refresh_token}
+    _save(TOKENS, {**stored, provider.name: new})
 
 
 def _save(setting: Setting[Any], value: dict[str, Any]) -> None:

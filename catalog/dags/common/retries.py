@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowRescheduleException
 from catalog.core.errors import CatalogError, Fatal, Later, QuotaExhausted, Refused, Retry, SkippedErrors
 
 log = logging.getLogger(__name__)
+LONGEST = 86_400.0  # seconds that a server can have a task wait
 
 
 class CatalogRetryPolicy(RetryPolicy):
@@ -25,7 +26,9 @@ class CatalogRetryPolicy(RetryPolicy):
         if isinstance(exception, (Fatal, Refused, SkippedErrors)):
             return RetryDecision.fail(f"{type(exception).__name__}: another attempt cannot succeed")
         if isinstance(exception, Retry) and exception.retry_after:
-            return RetryDecision.retry(timedelta(seconds=exception.retry_after), "the server asked to wait")
+            return RetryDecision.retry(
+                timedelta(seconds=min(exception.retry_after, LONGEST)), "the server asked to wait"
+            )
         return RetryDecision.default()
 
 

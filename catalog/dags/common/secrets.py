@@ -1,11 +1,11 @@
 """Secrets that tasks read from Airflow; each is masked in the task log."""
 
-from urllib.parse import quote, quote_plus
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from airflow.sdk import Variable
 from airflow.sdk.log import mask_secret
 
-from catalog.core.secrets import Secret
+from catalog.core.secrets import Secret, is_secret
 from catalog.ingestion.provider import Provider
 
 
@@ -13,6 +13,18 @@ def mask(value: str) -> None:
     """Hide a secret in everything Airflow logs, plain and as it stands in a URL."""
     for form in {value, quote(value, safe=""), quote_plus(value)}:
         mask_secret(form)
+
+
+def mask_address(url: str) -> None:
+    """Hide the password and the secret parameters of a URL in everything Airflow logs."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # whoever requests it says what is wrong with it
+        return
+    found = [value for name, value in parse_qsl(parts.query) if is_secret(name)]
+    for value in (*found, unquote(parts.password or "")):
+        if value:
+            mask(value)
 
 
 def secret_for(provider: type[Provider]) -> Secret | None:

@@ -1,6 +1,6 @@
 """The first page: what needs a person now, and how the catalog grows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,11 +18,12 @@ from catalog.core.settings import (
     TAG_POLICY,
 )
 from catalog.data_refresh.tag_policy import policy_from
+from catalog.maintenance.silenced import STALE
 from catalog.monitoring.health import Finding, in_order, unknown
 from catalog.monitoring.summary import Summary, summarize
 from catalog.plugins.dashboard import airflow_state, sources
 from catalog.plugins.dashboard.access import HiddenDags, ReadableDags
-from catalog.plugins.dashboard.issues import UNKNOWN, issues
+from catalog.plugins.dashboard.issues import issues
 from catalog.plugins.dashboard.rendering import Page
 
 router = APIRouter()
@@ -65,7 +66,7 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
     with airflow.part(TAG_POLICY.name, sources.explained):
         policy_from(_value_of(TAG_POLICY, airflow.unread))
     silenced = list(_silenced(airflow))
-    airflow.findings += [_stale(entry) for entry in silenced if entry.state not in ("open", UNKNOWN)]
+    airflow.findings += stale(silenced)
     nodes = None
     with airflow.part(SEARCH_ENGINE_NODES.name, sources.explained):
         nodes = _value_of(SEARCH_ENGINE_NODES, airflow.unread).production
@@ -132,6 +133,18 @@ def failed_runs(session: Session, dag_ids: list[str]) -> dict[tuple[str, str], F
     return found
 
 
+def stale(silenced: Iterable[Silenced]) -> list[Finding]:
+    """Return the entries whose issue is known not to be open."""
+    text = "an entry of {} refers to no open issue ({}): {}"
+    return [
+        Finding(
+            "warning", one.dag_id, text.format(one.variable, one.state, one.issue), "silenced", one.dag_id
+        )
+        for one in silenced
+        if one.state in STALE
+    ]
+
+
 def merged(found: list[Finding], failed: dict[tuple[str, str], Finding]) -> list[Finding]:
     """Add the failed runs that no other error explains, and their logs to the errors that explain them."""
     explained = {(one.dag_id, one.run_id) for one in found if one.severity == "error"}
@@ -159,8 +172,3 @@ def _silenced(known: Summary) -> Iterator[Silenced]:
                 for entry in entries:
                     state = issues.state(entry.issue)
                     yield Silenced(setting.name, dag_id, entry.predicate, entry.issue, state)
-
-
-def _stale(entry: Silenced) -> Finding:
-    text = f"an entry of {entry.variable} refers to an issue whose state is {entry.state}: {entry.issue}"
-    return Finding("warning", entry.dag_id, text, "silenced", entry.dag_id)

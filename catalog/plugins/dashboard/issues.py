@@ -12,6 +12,7 @@ from catalog.maintenance.silenced import issue_state
 from catalog.plugins.dashboard.sources import value_of
 
 UNKNOWN = "not known yet"
+_UNANSWERED = "unknown, because it could not be looked up"
 RENEWED = 600.0  # seconds after which a state is looked up again
 
 
@@ -19,7 +20,7 @@ class Issues:
     """States of issues.
 
     Args:
-        look_up: Returns the state of the issue at a URL.
+        look_up: Returns the state of the issue at a URL, or raises.
         clock: Returns seconds.
     """
 
@@ -29,20 +30,23 @@ class Issues:
         self._lock = threading.Lock()
 
     def state(self, url: str) -> str:
-        """Return the state at the last look-up; "not known yet" before the first one."""
+        """Return the state at the last look-up that was answered, or in words why there is none."""
         with self._lock:
             when, state = self._states.get(url, (0.0, UNKNOWN))
             if url not in self._states or self._clock() - when > RENEWED:
                 self._states[url] = (self._clock(), state)
-                threading.Thread(target=self._renew, args=(url,), daemon=True).start()
+                threading.Thread(target=self._renew, args=(url,), name="issue", daemon=True).start()
         return state
 
     def _renew(self, url: str) -> None:
         try:
             state = self._look_up(url)
         except Exception as problem:
-            state = f"unknown, because it could not be looked up ({type(problem).__name__})"
+            state = f"{_UNANSWERED} ({type(problem).__name__})"
         with self._lock:
+            before = self._states[url][1]
+            if state.startswith(_UNANSWERED) and before != UNKNOWN:
+                state = before
             self._states[url] = (self._clock(), state)
 
 

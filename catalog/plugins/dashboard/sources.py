@@ -13,6 +13,7 @@ from upath import UPath
 
 from catalog.core.connections import arguments_of
 from catalog.core.errors import CatalogError
+from catalog.core.secrets import without_secrets
 from catalog.core.session import Connection
 from catalog.core.setting import Malformed, Setting
 from catalog.core.settings import OBJECT_STORAGE
@@ -43,7 +44,7 @@ def part(problems: list[str], name: str) -> Iterator[None]:
 
 def explained(part: str, error: Exception) -> str:
     """Log the error of a part of a page, and return what users may see of it."""
-    log.warning("dashboard: %s: %r", part, error)
+    log.warning("dashboard: %s: %s", part, without_secrets(repr(error)))
     if isinstance(error, CatalogError | Malformed):  # written for users, and without secrets
         return str(error)
     if isinstance(error, psycopg.OperationalError):

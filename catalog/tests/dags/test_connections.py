@@ -6,8 +6,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from werkzeug import Response
 
-from catalog.core.errors import Fatal
+from catalog.core.errors import Fatal, Retry
 from catalog.data_refresh.sensitive import digest_of
 
 DAGS = Path(__file__).parents[2] / "dags"
@@ -36,6 +37,83 @@ def test_sensitive_terms_are_fetched_with_all_settings_of_the_connection(httpser
     }
     monkeypatch.setenv("AIRFLOW_CONN_SENSITIVE_TERMS", json.dumps({**connection, **address}))
     assert sensitive_terms() == ["one", "two"]
+
+
+SIGNED = "/terms.txt?sv=2&sig=canary%2Fsignature"
+
+
+@pytest.fixture
+def terms(httpserver, monkeypatch):
+    """Return a function that fetches the list from a path of the server, by the Variable."""
+
+    def fetch(response, path=SIGNED):
+        from catalog.dags.common.connections import sensitive_terms
+
+        httpserver.expect_request("/terms.txt").respond_with_response(response)
+        monkeypatch.setenv("AIRFLOW_VAR_SENSITIVE_TERMS_URL", httpserver.url_for(path))
+        return sensitive_terms()
+
+    return fetch
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "wait"), [(403, Fatal, None), (404, Fatal, None), (429, Retry, 7), (503, Retry, 7)]
+)
+def test_an_error_about_the_list_of_terms_shows_no_signature(terms, status, error, wait):
+    """Neither of the address nor of the body, which may repeat it."""
+    headers = {"Retry-After": "7"}
+    with pytest.raises(error, match=f"status {status}") as raised:
+        terms(Response("sig=canary", status, headers))
+    assert "canary" not in str(raised.value)
+    assert getattr(raised.value, "retry_after", None) == wait
+
+
+def test_a_server_without_an_answer_is_asked_again(terms, monkeypatch):
+    from catalog.dags.common.connections import sensitive_terms
+
+    monkeypatch.setenv("AIRFLOW_VAR_SENSITIVE_TERMS_URL", f"http://127.0.0.1:9{SIGNED}")
+    with pytest.raises(Retry) as raised:
+        sensitive_terms()
+    assert "canary" not in str(raised.value)
+
+
+def test_secrets_of_the_address_are_masked_in_the_log(terms):
+    from airflow.sdk._shared.secrets_masker import redact
+
+    assert terms(Response("one\n"), SIGNED.replace("canary", "masked")) == ["one"]
+    assert redact("sig=masked%2Fsignature or masked/signature") == "sig=*** or ***"
+
+
+def test_a_list_without_an_end_is_refused(terms, monkeypatch):
+    monkeypatch.setattr("catalog.ingestion.download.MAX_BYTES", 100)
+    with pytest.raises(Fatal, match="larger than 100 bytes"):
+        terms(Response("term\n" * 100))
+    monkeypatch.setattr("catalog.ingestion.download.MAX_BYTES", 500)
+    assert terms(Response("term\n" * 100)) == ["term"]
+
+
+def test_a_list_that_is_no_text_is_refused(terms):
+    with pytest.raises(Fatal, match=r"is not UTF-8\.$"):
+        terms(Response(b"\xff\xfeone"))
+
+
+def test_another_host_gets_no_secret_of_the_connection(httpserver, monkeypatch):
+    """A storage may redirect to a signed address, which needs none; a .netrc is not read."""
+    from catalog.dags.common.connections import sensitive_terms
+
+    for path, target in (("/here", "/there"), ("/there", f"http://127.0.0.1:{httpserver.port}/away")):
+        moved = Response(status=302, headers={"Location": target})
+        httpserver.expect_request(path).respond_with_response(moved)
+    httpserver.expect_request("/away").respond_with_data("one")
+    connection = {"conn_type": "http", "login": "me", "password": "p", "extra": {"X-Key": "k"}}
+    address = {"host": httpserver.url_for("/here")}
+    monkeypatch.setenv("AIRFLOW_CONN_SENSITIVE_TERMS", json.dumps({**connection, **address}))
+    assert sensitive_terms() == ["one"]
+    assert [(r.path, r.headers.get("X-Key"), r.headers.get("Authorization")) for r, _ in httpserver.log] == [
+        ("/here", "k", "Basic bWU6cA=="),
+        ("/there", "k", "Basic bWU6cA=="),
+        ("/away", None, None),
+    ]
 
 
 def test_a_list_of_terms_that_changes_during_a_run_is_refused(tmp_path, monkeypatch):

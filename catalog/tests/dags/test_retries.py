@@ -49,6 +49,11 @@ def test_the_delay_that_a_server_asks_for_is_used():
     assert found.retry_delay == timedelta(seconds=90)
 
 
+@pytest.mark.parametrize("asked", [1e9, 1e300, float("inf")])
+def test_a_server_cannot_have_a_task_wait_for_ever(asked):
+    assert decision(errors.Retry("busy", retry_after=asked)).retry_delay == timedelta(days=1)
+
+
 def test_every_class_of_errors_is_listed():
     """A new class of errors, or all its subclasses, must be added to one of the lists above."""
     listed = {type(error) for error in (*FINAL, *LATER)}

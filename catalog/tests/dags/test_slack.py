@@ -13,6 +13,8 @@ RUN_URL = "http://airflow.example.org/dags/flickr_workflow/runs/manual__1"
 @pytest.fixture
 def slack(httpserver, monkeypatch):
     """Return a function that returns what arrived at Slack."""
+    import catalog.dags.operators.slack  # noqa: F401 - at its first import, Airflow removes handlers of logs
+
     httpserver.expect_request("/services/T/B/secret").respond_with_data("ok")
     monkeypatch.setenv("AIRFLOW_CONN_SLACK_ALERTS", httpserver.url_for("/services/T/B/secret"))
     monkeypatch.setenv("AIRFLOW_VAR_ENVIRONMENT", "production")
@@ -71,6 +73,21 @@ def test_an_alert_says_what_and_where(slack, caplog):
     ]
     assert found["text"].splitlines()[0] == "*pull_image_data failed*"
     assert found["text"] in caplog.text
+
+
+def test_an_alert_shows_no_secret_of_a_library_s_error(slack, caplog):
+    """As of `requests`, whose errors quote the address, or of a driver, which quotes its settings."""
+    from catalog.dags.operators.slack import alert_on_failure, alert_on_run_failure
+
+    text = "403 for url: https://me:canary1@example.org/terms.txt?sv=2&sig=canary2 password=canary3"
+    with caplog.at_level("DEBUG"):
+        alert_on_failure(failed(RuntimeError(text)))
+        run = SimpleNamespace(dag_id="flickr_workflow", run_id="manual__1")
+        alert_on_run_failure({"reason": text, "dag_run": run})
+    found = slack()
+    assert len(found) == 2
+    assert "403 for url: https://***@example.org/terms.txt?sv=2&amp;sig=***" in found[0]["text"]
+    assert "canary" not in f"{found} {caplog.text}"
 
 
 @pytest.mark.parametrize("size", [5_000, 100_000])

@@ -193,6 +193,23 @@ def test_answers_that_hold_no_tokens(httpserver, response, error):
     assert "canary" not in str(raised.value)
 
 
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+@pytest.mark.parametrize("body", ['{"detail": "Request was throttled."}', '{"error": "slow_down"}', "busy"])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda oauth2: exchange_code(oauth2, CLIENT, "canary-code"),
+        lambda oauth2: refresh(oauth2, CLIENT, PAIR),
+    ],
+    ids=["code", "refresh token"],
+)
+def test_a_busy_token_endpoint_refuses_nothing(httpserver, status, body, ask):
+    httpserver.expect_request("/token").respond_with_data(body, status, {"Retry-After": "37"})
+    with pytest.raises(Retry, match=f"/token: status {status}$") as raised:
+        ask(OAuth2("", httpserver.url_for("/token"), HERE))
+    assert raised.value.retry_after == 37
+
+
 @pytest.mark.timeout(60)
 def test_a_token_endpoint_that_drips(monkeypatch):
     monkeypatch.setattr("catalog.ingestion.oauth2.TOTAL", 0.5)

@@ -9,7 +9,7 @@ from catalog.core.secrets import Secret
 from catalog.core.setting import PassedOver, Reviews, Silencing
 from catalog.maintenance.github import GitHub
 from catalog.maintenance.reviews import MARKER, due, urgency_of, weekdays_since, write
-from catalog.maintenance.silenced import NO_ISSUE, closed_issues
+from catalog.maintenance.silenced import MISSING, NO_ISSUE, closed_issues
 from catalog.notifications.messages import stale_entries
 from catalog.tests.maintenance.github_server import FakeGitHub, json_response
 
@@ -174,7 +174,7 @@ def test_closed_issues(fake, github):
     found = closed_issues(github, entries)
     assert [(c.dag_id, c.predicate, c.note) for c in found] == [
         ("flickr_workflow", "TimeOut <b>", ""),
-        ("smk_workflow", "missing", "no such issue"),
+        ("smk_workflow", "missing", MISSING),
     ]
     message = stale_entries("check_silenced_dags", "t", "SKIPPED_INGESTION_ERRORS", found)
     assert message.username == "Silenced DAG Check"
@@ -202,7 +202,13 @@ def test_an_unexpected_answer_about_an_issue_affects_only_its_entry(httpserver, 
     httpserver.expect_request("/repos/owner/name/issues/2").respond_with_json({"state": "closed"})
     github = GitHub(None, httpserver.url_for("").rstrip("/"))
     found = closed_issues(github, {"a": [Silencing(f"{ISSUES}/{n}", "x") for n in (1, 2)]})
-    assert [c.note[:27] for c in found] == ["it could not be looked up: ", ""]
+    assert [(c.known, c.note[:27]) for c in found] == [(False, "it could not be looked up: "), (True, "")]
+    message = stale_entries("d", "t", "V", found)
+    assert message.title == "1 entries without an open issue"
+    assert "issues/2|a: 'x'>\n*These may be right*" in message.text
+    message = stale_entries("d", "t", "V", found[:1])
+    assert message.title == "1 entries not checked"
+    assert "remove" not in message.text
 
 
 def odd(**changes):

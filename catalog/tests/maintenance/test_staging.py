@@ -1,5 +1,6 @@
 """Restoring the staging database, against moto's RDS, and deploying, against a server like GitHub's."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import boto3
@@ -8,6 +9,7 @@ import pytest
 import requests
 from botocore.stub import Stubber
 from pytest_httpserver import HTTPServer
+from werkzeug import Response
 
 from catalog.core.errors import Fatal, Retry
 from catalog.core.secrets import Secret
@@ -280,6 +282,7 @@ def test_the_deployment(httpserver: HTTPServer):
         (404, {}, Fatal, "knows no"),
         (401, {}, Fatal, "answered 401"),
         (403, {"x-ratelimit-remaining": "0"}, Retry, "answered 403"),
+        (429, {}, Retry, "answered 429"),
         (403, {}, Fatal, "answered 403"),
         (502, {}, Retry, "answered 502"),
         (429, {"retry-after": "7"}, Retry, "answered 429"),
@@ -293,6 +296,103 @@ def test_github_in_trouble(httpserver: HTTPServer, status, headers, error, text)
     with pytest.raises(error, match=text) as caught:
         deploy(target, GitHub(Secret("key"), target.api))
     assert "key" not in str(caught.value)
+
+
+VERSIONS, DISPATCH = (
+    "/orgs/owner/packages/container/api/versions",
+    "/repos/owner/x/actions/workflows/deploy.yml/dispatches",
+)
+
+
+@pytest.fixture
+def dispatch(httpserver: HTTPServer):
+    """Return a function that deploys, where a handler answers the request for the deployment."""
+
+    def dispatch(handler):
+        httpserver.expect_request(VERSIONS).respond_with_json([{"metadata": {"container": {"tags": ["v2"]}}}])
+        httpserver.expect_request(DISPATCH, "POST").respond_with_handler(handler)
+        target = Deploy("owner/x", "deploy.yml", "api", httpserver.url_for("").rstrip("/"))
+        return deploy(target, GitHub(Secret("key"), target.api))
+
+    return dispatch
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_deployment_that_may_have_begun_is_not_repeated(dispatch, status):
+    with pytest.raises(Fatal, match=r"answered 5.. to POST .* look at the runs of deploy\.yml in owner/x"):
+        dispatch(lambda _: Response("", status))
+
+
+def test_a_deployment_without_an_answer_is_not_repeated(dispatch, monkeypatch):
+    """GitHub has received the request; the answer comes too late."""
+    monkeypatch.setattr("catalog.maintenance.github.TIMEOUT", 0.5)
+    late, ended = threading.Event(), threading.Event()
+
+    def handler(_):
+        late.wait(30)
+        ended.set()
+        return Response("", 204)
+
+    try:
+        with pytest.raises(Fatal, match=r"does not answer: ReadTimeout.*may have started the workflow"):
+            dispatch(handler)
+    finally:
+        late.set()
+        ended.wait(30)
+
+
+def test_a_deployment_that_has_not_begun_is_repeated(dispatch):
+    """GitHub limits the rate, or is not there at all."""
+    with pytest.raises(Retry, match="answered 429") as raised:
+        dispatch(lambda _: Response("", 429, {"Retry-After": "7"}))
+    assert raised.value.retry_after == 7
+    with pytest.raises(Retry, match="does not answer"):
+        GitHub(None, "http://127.0.0.1:9").dispatch("owner/x", "deploy.yml", {})
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "wait"),
+    [
+        (403, {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1700001800"}, "{}", 1801),
+        (429, {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1600000000"}, "{}", 1),  # just now
+        (403, {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "soon"}, "{}", 60),
+        (403, {"x-ratelimit-remaining": "0"}, "{}", 60),
+        (403, {"x-ratelimit-remaining": "0", "retry-after": "7"}, "{}", 7),
+        (403, {"x-ratelimit-remaining": "57"}, '{"message": "You exceeded a secondary rate limit."}', 60),
+        (429, {}, "", 60),
+        (503, {"retry-after": "7.5"}, "", 7.5),
+        (503, {}, "", None),
+    ],
+)
+def test_how_long_to_wait_for_github(httpserver: HTTPServer, status, headers, body, wait):
+    httpserver.expect_request("/x").respond_with_data(body, status, headers)
+    github = GitHub(None, httpserver.url_for("").rstrip("/"), lambda: 1_700_000_000.0)
+    with pytest.raises(Retry) as raised:
+        github.call("GET", "x")
+    assert raised.value.retry_after == wait
+
+
+def test_a_netrc_does_not_take_the_place_of_the_token(httpserver: HTTPServer, tmp_path, monkeypatch):
+    """It does not after a redirect either, as to a repository's new name; another host gets no token."""
+    (tmp_path / ".netrc").write_text(
+        "machine localhost login bob password pw\nmachine 127.0.0.1 login bob password pw\n"
+    )
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    away = f"http://127.0.0.1:{httpserver.port}/new"
+    for path, target in (("/old", "/new"), ("/gone", away)):
+        httpserver.expect_request(path).respond_with_response(
+            Response(status=301, headers={"Location": target})
+        )
+    httpserver.expect_request("/new").respond_with_json({})
+    github = GitHub(Secret("ghp"), httpserver.url_for("").rstrip("/"))
+    github.call("GET", "old")
+    github.call("GET", "gone")
+    assert [(r.path, r.headers.get("Authorization")) for r, _ in httpserver.log] == [
+        ("/old", "Bearer ghp"),
+        ("/new", "Bearer ghp"),
+        ("/gone", "Bearer ghp"),
+        ("/new", None),
+    ]
 
 
 def test_snapshots_rotate(aws, rds):

@@ -1,0 +1,68 @@
+"""Downloads a small file from an address that the operator has set, which may hold secrets itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from catalog.core.errors import Fatal
+from catalog.core.secrets import Redactor, Secret, without_secrets
+from catalog.ingestion.deadline import deadline
+from catalog.ingestion.response_errors import raise_for_status
+from catalog.ingestion.retries import retry_after
+from catalog.ingestion.transport import LIBRARY_ERRORS, KeyedSession, to_catalog_error, without_queries
+
+MAX_BYTES = 64 << 20
+TIMEOUT = 60.0  # seconds between two chunks of the response
+TOTAL = 600.0  # seconds for the whole response
+_CHUNK = 1 << 16  # bytes
+
+
+def download(
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    login: tuple[str, str] | None = None,
+    timeout: Any = TIMEOUT,
+    **options: Any,
+) -> bytes:
+    """Return the body of a response. Redirects are followed; another host receives neither headers nor login.
+
+    Args:
+        url: The address, which may be private; its query may hold secrets, such as a signature.
+        headers: Headers of the request, which may hold secrets.
+        login: User and password.
+        timeout: Seconds between two chunks of the response, as `requests` takes them.
+        **options: Further arguments of `requests.get`: `verify`, `cert`, `proxies`, `allow_redirects`.
+
+    Raises:
+        Retry: The server does not respond, has an error of its own, or limits the rate.
+        Fatal: The server refuses the request, or the file is larger than `MAX_BYTES`.
+    """
+    headers = headers or {}
+    redactor = Redactor(Secret(value) for value in (*headers.values(), *(login or ())[1:]) if value)
+
+    def redact(text: str) -> str:
+        return without_secrets(without_queries(redactor(text)))
+
+    request = f"GET {redact(url)}"
+    try:
+        with (
+            deadline(TOTAL) as until,
+            KeyedSession(list(headers)) as session,
+            session.get(
+                url, headers=headers, auth=login, timeout=timeout, stream=True, **options
+            ) as response,
+        ):
+            if not 200 <= response.status_code < 300:
+                wait = retry_after(response.headers.get("retry-after"))
+                # The body of a refusal may repeat what was signed.
+                raise_for_status(response.status_code, "", wait, request=request, blocked=None)
+            parts, size = [], 0
+            while chunk := response.raw.read1(_CHUNK, decode_content=True):
+                until.within(None)
+                size += len(chunk)
+                if size > MAX_BYTES:
+                    raise Fatal(f"{request}: the file is larger than {MAX_BYTES:,} bytes")
+                parts.append(chunk)
+            return b"".join(parts)
+    except LIBRARY_ERRORS as error:
+        raise to_catalog_error(error, until, redact, request) from None
