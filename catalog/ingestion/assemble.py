@@ -117,9 +117,16 @@ def client_for(
     if record_to is not None:
         hidden = frozenset([provider.key.param] if provider.key else [])
         redact = Redactor(credentials.secrets() if credentials else ())
-        paging = getattr(_pages_of(provider), "own_params", ())
+        pages = _pages_of(provider)
         transport = RecordingAdapter(
-            record_to, provider.name, day.isoformat() if day else None, redact, hidden, private_hosts, paging
+            record_to,
+            provider.name,
+            day.isoformat() if day else None,
+            redact,
+            hidden,
+            private_hosts,
+            paging=getattr(pages, "own_params", ()),
+            headers=getattr(pages, "own_headers", ()),
         )
     return Client(
         headers=provider.headers,

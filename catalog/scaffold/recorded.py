@@ -113,7 +113,7 @@ def _files(path: Path, endpoint: str) -> list[Path]:
     good = [(i.request.url, i.response.body_file) for i in interactions if i.response.status == 200]
     found = [(url, recording.parent / name) for url, name in good if name]
     ours = [file for url, file in found if url.rstrip("/") == endpoint.rstrip("/")]
-    return ours or [file for _, file in found]
+    return sorted(ours or [file for _, file in found])  # their names count the requests
 
 
 def shape_of(bodies: list[Json], url: Address, media: tuple[MediaType, ...], *, real: bool) -> Shape:

@@ -1,16 +1,19 @@
 """Paginators over an API in memory; what ends them."""
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catalog import provider_api
 from catalog.core.errors import UnexpectedResponse
 from catalog.core.secrets import ApiKey, KeyCredentials, Secret
 from catalog.ingestion.rate import NoThrottle
 from catalog.ingestion.responses import dotted, items_at, lists_in, steps
 from catalog.provider_api import Client, Counted, Cursor, HttpStatus, Links, Tokens
+from catalog.tests.providers import site
 from catalog.tests.providers.fake_api import FakeApi, client
 from catalog.tests.values import present
 
@@ -196,6 +199,31 @@ def test_a_token_may_be_missing_in_the_first_request():
     answers = {None: {"items": [1], "next": 7}, "7": {"items": [2]}}
     api = client(lambda url, params: answers[params.get("cursor")])
     assert walk(Tokens(URL, items="items", param="cursor", following="next"), api) == [[1], [2]]
+
+
+def test_the_paginator_of_the_guide_walks():
+    """What it imports is in `provider_api`, and it is refused nothing."""
+    guide = (Path(__file__).parents[3] / "docs/adding_a_provider.md").read_text(encoding="utf-8")
+    code = guide.partition("### A paginator of your own")[2].partition("```python\n")[2].partition("```")[0]
+    space = {name: getattr(provider_api, name) for name in provider_api.__all__}
+    exec(compile(code, "guide", "exec"), space)
+    following = {"2005-01-01": "2014-05-06", "2014-05-06": "2024-02-10"}
+
+    def answer(method, url, params):
+        after = following.get(params["since"])
+        return site.Reply({"pictures": [params["since"]]}, **({"x_next_since": after} if after else {}))
+
+    assert walk(space["Since"](), site.client_of(site.Site(answer))) == [
+        ["2005-01-01"],
+        ["2014-05-06"],
+        ["2024-02-10"],
+    ]
+
+
+@pytest.mark.parametrize("where", [{}, {"following": "next", "following_header": "X-Next"}])
+def test_a_token_is_in_the_body_or_in_a_header(where):
+    with pytest.raises(ValueError, match="give either `following` or `following_header`"):
+        Tokens(URL, items="items", param="cursor", **where)
 
 
 def test_a_number_of_pages_in_the_body_ends_the_pages():
