@@ -309,7 +309,7 @@ class Counted(_Listing):
     def _total(self, answer: Decoded, cursor: Cursor) -> int | None:
         """Return the total number of items from the response, or from the HEAD request before it."""
         if self.total:
-            return as_count(dig(answer.body, *steps(self.total)))
+            return as_count(dig(answer.body, *steps(self.total)), grouped=True)
         announced = as_count(answer.headers.get(self.total_header)) if self.total_header else None
         return cursor.get("total") if announced is None else announced
 

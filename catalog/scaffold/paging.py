@@ -124,7 +124,8 @@ def paging_of(bodies: list[Json], url: Address) -> Paging:
     found = Paging(items=items_path(bodies[0]) or "")
     listed = max(len(dig(body, *steps(found.items)) or []) for body in bodies)
     scalars = dict(beside(bodies[0], found.items))
-    counts = {path: number for path, value in scalars.items() if (number := as_count(value)) is not None}
+    numbers = ((path, as_count(value, grouped=True)) for path, value in scalars.items())
+    counts = {path: number for path, number in numbers if number is not None}
     totals = [path for path, number in counts.items() if _named(_TOTAL, path) and number >= listed]
     found.total = max(totals, key=lambda path: counts[path], default=None)
     found.pages = next((p for p in counts if _named(_PAGES, p)), None)

@@ -11,7 +11,7 @@ from catalog import provider_api
 from catalog.core.errors import UnexpectedResponse
 from catalog.core.secrets import ApiKey, KeyCredentials, Secret
 from catalog.ingestion.rate import NoThrottle
-from catalog.ingestion.responses import dotted, items_at, lists_in, steps
+from catalog.ingestion.responses import count_at, dotted, items_at, lists_in, steps
 from catalog.provider_api import Client, Counted, Cursor, HttpStatus, Links, Tokens
 from catalog.tests.providers import site
 from catalog.tests.providers.fake_api import FakeApi, client
@@ -110,7 +110,8 @@ def test_offsets_grow_by_what_came(cap):
         ({"items": {"1": 1}}, "`items` is of type dict, not a list"),
         ([], "the response is a list of 0"),
         (None, "the response is null"),
-        ({"items": [1]}, "`total` should be a number of items but is null"),
+        ({"items": [1]}, "`total` is missing; the response has `items`"),
+        ({"items": [1], "total": None}, "`total` should be a number of items but is null"),
         ({"items": [1], "total": -1}, "`total` should be a number of items but is of type int"),
         ({"items": [1, 2], "total": 1}, "`total` is 1, but the response lists 2 items"),
         ({"items": [1], "total": True}, "`total` should be a number of items but is of type bool"),
@@ -124,6 +125,44 @@ def test_what_an_answer_lacks_is_an_error(kind, body, text):
         walk(kind(URL, items="items", total="total", **more), api)
     assert text in str(raised.value)
     assert len(api._transport.requests) == 2  # it was asked again
+
+
+def test_a_total_with_thousands_separators_is_read_and_an_ambiguous_one_is_an_error():
+    def pages(total):
+        body = {"items": [1], "total": total}
+        return Tokens(URL, items="items", param="t", following="n", total="total").fetch(
+            client(lambda *_: body, retries=0), {"t": None}, {}
+        )
+
+    for total in ("1,204", "1204", 1204):
+        assert pages(total).total == 1204
+    assert pages("1,234,567").total == 1_234_567
+    for total in ("1.204", "1 204", "1,5", "12,04", "1,204.5"):
+        with pytest.raises(UnexpectedResponse, match="should be a number of items"):
+            pages(total)
+
+
+def test_two_values_of_a_header_are_no_thousands():
+    """A proxy may join the same header twice by a comma."""
+    pages = Counted(URL, items="", total_header="X-Total")
+    site_ = site.Site(lambda *_: site.Reply([], x_total="240,240"))
+    assert pages.fetch(site.client_of(site_), {"page": 1}, {}).total is None
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("a.b.total", "`a.b.total` is missing: `a.b` has `pages`; the response has `a`"),
+        ("a.c.total", "`a.c.total` is missing: `a` has `b`, `n`; the response has `a`"),
+        ("a.n.total", "`a.n.total` is missing: `a.n` is of type int; the response has `a`"),
+        ("x.total", "`x.total` is missing; the response has `a`"),
+        ("a.b.pages", "`a.b.pages` should be a number of items but is null; the response has `a`"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_keys_that_are_there(path, text):
+    with pytest.raises(UnexpectedResponse) as raised:
+        count_at({"a": {"b": {"pages": None}, "n": 1}}, path)
+    assert str(raised.value) == text
 
 
 def test_a_total_that_may_be_left_out():
@@ -239,7 +278,7 @@ def test_a_number_of_pages_in_the_body_ends_the_pages():
     ("second", "problem"),
     [
         ({"items": [], "pages": 3}, "page 2 is empty, but `pages` announces more pages"),
-        ({"items": [2]}, "`pages` should be a number of items but is null"),
+        ({"items": [2]}, "`pages` is missing; the response has `items`"),
         ({"items": [2], "pages": "many"}, "`pages` should be a number of items"),
     ],
 )
