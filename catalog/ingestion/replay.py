@@ -318,6 +318,7 @@ class RecordingAdapter(Transport):
         private_hosts: Collection[str] = (),
         paging: Collection[str] = (),
         headers: Collection[str] = (),
+        through: Transport | None = None,
     ) -> None:
         """Begin a recording.
 
@@ -330,9 +331,11 @@ class RecordingAdapter(Transport):
             private_hosts: See `Transport`.
             paging: Parameters that tell the pages apart, which are recorded whatever their names are.
             headers: Headers of responses that the paginator reads, which are recorded in the same way.
+            through: Sends the requests, which are recorded as they were before; None: this transport.
         """
         super().__init__(private_hosts)
         self.folder, self._redact, self._hidden, self._paging = folder, redact, hidden, frozenset(paging)
+        self._through = through
         self._headers = frozenset(name.lower() for name in headers)
         self._document: JsonObject = {
             "provider": provider,
@@ -344,9 +347,10 @@ class RecordingAdapter(Transport):
         folder.mkdir(parents=True, exist_ok=True)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        response = super().send(request, *args, **kwargs)
-        body = response.content if request.method != "HEAD" else b""
         url, params = _split_query(request.url or "")
+        send = super().send if self._through is None else self._through.send
+        response = send(request, *args, **kwargs)
+        body = response.content if request.method != "HEAD" else b""
         with self._lock:
             interactions = self._document["interactions"]
             name = None
