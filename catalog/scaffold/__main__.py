@@ -132,7 +132,7 @@ def guesses(shape: Shape, media: Sequence[MediaType]) -> list[str]:
     doubt = given.pop("doubt", None)
     pages = ", ".join(f"{name} {value}" for name, value in given.items())
     known = [name for name, value in msgspec.structs.asdict(fields).items() if value]
-    unneeded = {"tag_name", "medium", "license_is_name", "license_version", "size"}
+    unneeded = {"tag_name", "medium", "wrapper", "unsure", "license_is_name", "license_version", "size"}
     unneeded |= {"width", "height"} if "image" not in media or fields.size else set()
     unneeded |= {"duration"} if "audio" not in media else set()
     absent = [name for name in Fields.__struct_fields__ if name not in (*known, *unneeded)]

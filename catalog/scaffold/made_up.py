@@ -111,6 +111,7 @@ class MadeUp:
         seed: int | None = None,
         read: Collection[Path] = (),
         keep: Collection[Path] = (),
+        longest: int = MAX_LIST,
     ) -> None:
         """Read all words that must not appear, and which keys are data.
 
@@ -119,7 +120,9 @@ class MadeUp:
             seed: Makes the values reproducible.
             read: Paths whose keys are kept.
             keep: Paths whose values are kept, such as the version of a license.
+            longest: Number of elements of a list that are read.
         """
+        self._longest = max(longest, MAX_LIST)
         self._keep = frozenset(keep)
         self._random = random.Random(seed)  # noqa: S311 - nothing depends on their being unpredictable
         documents = list(documents)
@@ -151,7 +154,7 @@ class MadeUp:
         if isinstance(found, dict):
             return self._object(found, path)
         if isinstance(found, list):
-            return [self.value(value, (*path, EACH)) for value in found[:MAX_LIST]]
+            return [self.value(value, (*path, EACH)) for value in found[: self._longest]]
         if isinstance(found, int):
             digits = str(abs(found))[: 18 if found < 0 else 19]  # more may not fit into 64 bits
             return int(self._number(digits)) * (-1 if found < 0 else 1)

@@ -3,7 +3,7 @@
 import copy
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,11 +132,12 @@ def shape_of(bodies: list[Json], url: Address, media: tuple[MediaType, ...], *, 
     if not fields.url:
         paging.beside = address_beside(bodies[0], paging)
     body = replaced(bodies[0], paging.items, [])
-    chosen = varied(items)
+    chosen = varied(items, fields.wrapper)
     if real:
         item_path = (*steps(paging.items), EACH)
         read = [*_read_by(paging), *((*item_path, *path) for path in fields.paths())]
-        made_up = MadeUp(bodies, read=read, keep=[(*item_path, *path) for path in fields.kept()])
+        keep = [(*item_path, *path) for path in fields.kept()]
+        made_up = MadeUp(bodies, read=read, keep=keep, longest=fields.longest())
         body, chosen = made_up.value(body), [made_up.value(item, item_path) for item in chosen]
     return Shape(paging, fields, body, chosen)
 
@@ -159,12 +160,18 @@ def address_beside(body: Json, paging: Paging) -> dict[str, str]:
     return {best: found[best]} if best else {}
 
 
-def varied(items: list[JsonObject]) -> list[JsonObject]:
-    """Return a few items in their order: the first ones of each structure, then others."""
+def varied(items: list[JsonObject], wrapper: Sequence[str | int] = ()) -> list[JsonObject]:
+    """Return a few items in their order: the first ones of each structure, then others.
+
+    Args:
+        items: The items.
+        wrapper: Path of the object within each item whose structure counts.
+    """
     seen: set[str] = set()
     first = []
     for number, item in enumerate(items):
-        kind = repr(sorted((key, type(value).__name__) for key, value in item.items()))
+        held = dig(item, *wrapper)
+        kind = repr(sorted((key, type(value).__name__) for key, value in held.items()))
         if kind not in seen:
             seen.add(kind)
             first.append(number)
