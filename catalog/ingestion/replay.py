@@ -56,7 +56,9 @@ class _Answered(msgspec.Struct):
     body_file: str | None
 
 
-class _Interaction(msgspec.Struct):
+class Interaction(msgspec.Struct):
+    """A request and its response."""
+
     request: _Asked
     response: _Answered
     times: int | None = None  # number of requests that it serves; None for no limit
@@ -66,7 +68,7 @@ class Recording(msgspec.Struct):
     """The content of a recording.json."""
 
     provider: str
-    interactions: list[_Interaction]
+    interactions: list[Interaction]
     date: str | None = None
 
 

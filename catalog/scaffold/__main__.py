@@ -28,7 +28,7 @@ from catalog.ingestion.provider import FOLDER
 from catalog.scaffold.fields import Fields
 from catalog.scaffold.new import NewProvider
 from catalog.scaffold.paging import Paging, address
-from catalog.scaffold.recorded import Shape, read_pages, shape_of, write_recording
+from catalog.scaffold.recorded import Shape, read_pages, requests_of, shape_of, write_recording
 from catalog.scaffold.rows import expect, outcomes
 from catalog.scaffold.source import TEMPLATES, source
 
@@ -54,7 +54,8 @@ def write(
     """
     url = address(new.url, posted)
     bodies = read_pages(recorded, url.endpoint) if recorded else [sample_page(new)]
-    shape = shape_of(bodies, url, new.media, real=bool(recorded))
+    requests = requests_of(recorded, url.endpoint)
+    shape = shape_of(bodies, url, new.media, real=bool(recorded), requests=requests)
     text = source(new, shape, url, guessed=bool(recorded))
     about = "Made up by add-provider: two pages, one item without an identifier" + (
         "; the structure is that of the real API." if recorded else ", an empty page."

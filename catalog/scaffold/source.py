@@ -125,7 +125,7 @@ def _paginator(paging: Paging, url: Address) -> str:
     if paging.kind == "Counted":
         given |= {"first": paging.first} if paging.first != 1 else {}
         given |= {"step": paging.step} if paging.step != 1 else {}
-    for name in ("following", "more", "pages", "total", "beside"):
+    for name in ("following", "following_header", "more", "pages", "total", "beside"):
         if value := getattr(paging, name):
             given[name] = value
     if url.posted:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -544,6 +545,89 @@ def scaffolded(tmp_path, items):
     folder = tmp_path / "made_up_museum"
     write(made(url=URL), folder, [tmp_path / "page.json"])
     return folder
+
+
+def recorded(folder, pages):
+    """A recording as `catalog record` writes it: pages are (parameters, headers, more of the body)."""
+    folder.mkdir()
+    interactions = []
+    for number, (params, headers, more) in enumerate(pages):
+        (folder / f"body_{number:04}.json").write_bytes(orjson.dumps({"works": ITEMS, **more}))
+        answer = {"status": 200, "headers": headers, "body_file": f"body_{number:04}.json"}
+        request = {"method": "GET", "url": URL, "params": {"limit": "3", **params}}
+        interactions.append({"request": request, "response": answer})
+    interactions.sort(key=lambda i: -len(i["request"]["params"]))
+    text = orjson.dumps({"provider": "made_up_museum", "interactions": interactions})
+    (folder / "recording.json").write_bytes(text)
+    return folder
+
+
+def cursor(following):
+    return {"content-length": "99", **({"x-resume-at": following} if following else {})}
+
+
+RECORDED: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "a header": (
+        [({}, cursor("m1"), {}), ({"after": "m1"}, cursor("m2"), {}), ({"after": "m2"}, cursor(None), {})],
+        {"param": "after", "following_header": "x-resume-at", "following": None},
+    ),
+    "numbers in a header": (
+        [({}, cursor("99"), {}), ({"after": "99"}, cursor("7"), {}), ({"after": "7"}, cursor(None), {})],
+        {"param": "after", "following_header": "x-resume-at"},
+    ),
+    "a token in the body": (
+        [({}, {}, {"next": "m1"}), ({"after": "m1"}, {}, {"next": "m2"})],
+        {"param": "after", "following": "next"},
+    ),
+    "items before the page": (
+        [({}, {}, {}), ({"after": "3"}, {}, {}), ({"after": "6"}, {}, {})],
+        {"param": "after", "first": 0, "step": 3},
+    ),
+    "items from the first page on": (
+        [({"at": "1"}, {}, {}), ({"at": "4"}, {}, {})],
+        {"param": "at", "first": 1, "step": 3},
+    ),
+    "pages": ([({}, {}, {}), ({"nr": "2"}, {}, {})], {"param": "nr", "first": 1, "step": 1}),
+    "pages from 0": ([({"leaf": "0"}, {}, {}), ({"leaf": "1"}, {}, {})], {"param": "leaf", "first": 0}),
+    "pages among others": (
+        [({"page": "1", "day": "5"}, {}, {}), ({"page": "2", "day": "6"}, {}, {})],
+        {"param": "page", "first": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RECORDED)
+def test_the_requests_of_a_recording_tell_how_pages_are_named(kind, tmp_path):
+    pages, expected = RECORDED[kind]
+    folder = tmp_path / "made_up_museum"
+    paging = write(made(url=URL), folder, [recorded(tmp_path / "recorded", pages)]).paging
+    assert {name: getattr(paging, name) for name in expected} == expected
+    assert paging.doubt is None
+    assert pull(folder).counts["image"].written == 2
+    declared = provider_in(folder).pages
+    assert {name: getattr(declared, name, None) for name in expected} == expected
+
+
+def test_a_total_and_the_kinds_of_files_keep_their_names(tmp_path):
+    """So that a total, or a choice by the kind of a file, which a person adds later fits the recording."""
+    kinds = ["thumb", "master", "Preview", "original"]
+    files = [{"kind": kind, "href": f"https://x.example.com/{kind}.jpg"} for kind in kinds]
+    items = [{**item, "file": None, "files": files, "title": "thumb of a master"} for item in ITEMS]
+    (tmp_path / "page.json").write_bytes(
+        orjson.dumps({"envelope": {"stats": {"matches": 40}}, "works": items})
+    )
+    shape = write(made(url=URL), tmp_path / "x", [tmp_path / "page.json"])
+    assert shape.paging.total == "envelope.stats.matches"
+    page = orjson.loads((tmp_path / "x" / "recording" / "page_1.json").read_bytes())
+    assert page["envelope"]["stats"]["matches"] == 4
+    assert [file["kind"] for file in page["works"][0]["files"]] == kinds
+    assert not {"thumb", "master"} & words(page["works"][0]["title"])
+
+
+def test_a_recording_of_one_page_tells_nothing_of_the_others(tmp_path):
+    folder = recorded(tmp_path / "recorded", [({"day": "5"}, cursor("m1"), {})])
+    paging = write(made(url=URL), tmp_path / "made_up_museum", [folder]).paging
+    assert "`page` is assumed" in present(paging.doubt)
 
 
 WRAPPED = {
