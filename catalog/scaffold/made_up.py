@@ -77,8 +77,8 @@ _NAME = re.compile(rf"(?:@[a-z]+\.|[@$_#])?{_PART}(?:[_:-](?:{_PART}|\d))*_?", r
 # Words of which the names of fields consist, in the singular.
 _FIELD_WORDS = frozenset(
     """
-    id identifier uuid guid nr no number num count total
-    match matches matched found kind amount quantity sum average score rating rank size
+    id identifier uuid guid nr no number num count total match matched found kind amount quantity
+    sum average score rating rank size
     name title label caption headline slug key code type kind class category status state message error
     url uri href src link self next prev previous current first last page per limit offset start end from to
     max min
@@ -326,7 +326,9 @@ def _is_field(key: str) -> bool:
     """Return whether a key consists of words that name fields."""
     parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", key)
     return bool(parts) and all(
-        not _FIELD_WORDS.isdisjoint((word, word.removesuffix("s"), re.sub("ies$", "y", word)))
+        not _FIELD_WORDS.isdisjoint(
+            (word, word.removesuffix("s"), re.sub("ies$", "y", word), word.removesuffix("es"))
+        )
         for word in map(str.lower, parts)
     )
 
