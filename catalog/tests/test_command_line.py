@@ -371,8 +371,12 @@ def test_a_full_disk_names_the_file_and_how_to_resume(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))  # a larger file is an error without a name
 
     command = [sys.executable, "-m", "catalog.cli", *REPLAY]
+    # Python would cut off the bytecode of a changed module, too, and later processes would fail to read it.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     for more, advice in ((["--out", str(tmp_path)], "the same command resumes there"), ([], "give --out")):
-        found = subprocess.run([*command, *more], capture_output=True, text=True, preexec_fn=no_room)
+        found = subprocess.run(
+            [*command, *more], capture_output=True, text=True, preexec_fn=no_room, env=environment
+        )
         last = found.stderr.splitlines()[-1]
         assert found.returncode == 1
         assert re.search(r"/stocksnap_image_\S+\.tsv: File too large\. Earlier pages are complete", last)
