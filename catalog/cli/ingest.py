@@ -30,12 +30,13 @@ from rich.table import Table
 from upath import UPath
 
 from catalog.cli.program import TRACEBACK, err
-from catalog.core.errors import CatalogError
+from catalog.core.errors import CatalogError, PrivateAddress
 from catalog.core.files import write_atomically
 from catalog.core.secrets import Secret
 from catalog.core.settings import PRIVATE_HOSTS
 from catalog.ingestion import page_writer
 from catalog.ingestion.assemble import client_for, replay_of, window_of
+from catalog.ingestion.completeness import Advice
 from catalog.ingestion.parts import Counts, Manifest, Parts
 from catalog.ingestion.provider import Provider, provider_class
 from catalog.ingestion.pull import Pull
@@ -48,6 +49,10 @@ Day = Annotated[
 ]
 SHOWN_REJECTS, EXCERPT = 5, 400  # reasons, characters of an item
 Limit = Annotated[int, typer.Option(min=0, help="Stop after this number of records; 0: all.")]
+BaseUrl = Annotated[
+    str | None, typer.Option(help="Send the requests there instead of to the API, without its key.")
+]
+RECORDED = "Totals and numbers of pages in a recording must be those of the items that it holds."
 
 
 class FileCheckpoint:
@@ -105,9 +110,7 @@ def ingest(
             "--out", help="Folder of TSV parts and rejects; resumes a pull there. Default: none are kept."
         ),
     ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="Send the requests there instead of to the API, without its key.")
-    ] = None,
+    base_url: BaseUrl = None,
     accept_shortfall: Annotated[
         bool, typer.Option(help="Count the pull as whole although it returns less than the API announces.")
     ] = False,
@@ -155,9 +158,11 @@ def ingest(
             progress=progress,
             should_stop=lambda: bool(stopped),
             probe=None if transport else tls_probe(private),
+            advice=_advice(folder, replayed=transport is not None),
         )
         try:
-            pull.run()
+            with _private_address_explained():
+                pull.run()
         except OSError as error:
             resumes = "the same command resumes there" if folder else "give --out to be able to resume a pull"
             raise CatalogError(
@@ -166,6 +171,29 @@ def ingest(
         finally:
             if (manifest := parts.load()) is not None:
                 _show_outcome(cls, parts, manifest, as_json, kept=folder is not None)
+
+
+def _advice(folder: Path | None, *, replayed: bool) -> Advice:
+    """Return what to do about a pull with gaps."""
+    kept = f"What came is in {folder}" if folder else "Nothing of it is kept: give --out for that"
+    again = "the same command requests what is missing again" if folder else "repeat the command"
+    look = RECORDED if replayed else f"Look at the API's responses, and at `pages` of the provider; {again}."
+    return Advice(
+        short=f"{kept}. {look} If this is right, --accept-shortfall counts the pull as whole.",
+        skipped=f"All other pages were read. {kept}; {again}.",
+    )
+
+
+@contextmanager
+def _private_address_explained() -> Iterator[None]:
+    """Say how to reach a server of one's own."""
+    try:
+        yield
+    except PrivateAddress as error:
+        raise CatalogError(
+            f"{error}. If it is a server of your own, give its address as --base-url, or allow its host in "
+            """the environment: PRIVATE_HOSTS='["127.0.0.1"]'."""
+        ) from None
 
 
 @contextmanager
@@ -247,6 +275,7 @@ def record(
     folder: Annotated[Path, typer.Option("--out", help="Folder of the new recording.")],
     day: Day = None,
     limit: Limit = 100,
+    base_url: BaseUrl = None,
 ) -> None:
     """Record the responses of a provider's API to a short pull, without secrets, for `ingest --replay`."""
     cls = provider_class(provider)
@@ -254,8 +283,15 @@ def record(
         raise CatalogError(f"{folder} already contains a recording; choose another --out.")
     window = window_of(cls, day.date() if day else None, None)
     day_ = window.day if window else None
-    client = client_for(cls, secret_for(cls), record_to=folder, day=day_, private_hosts=_private_hosts())
-    with tempfile.TemporaryDirectory() as scratch, _progress(provider, replayed=False) as progress:
+    client = client_for(
+        cls, secret_for(cls), record_to=folder, day=day_, private_hosts=_private_hosts(), base_url=base_url
+    )
+    kept = f"The responses are in {folder}"
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        _private_address_explained(),
+        _progress(provider, replayed=False) as progress,
+    ):
         parts = Parts(UPath(scratch), provider, datetime.now(UTC), window)
         manifest = Pull(
             cls(),
@@ -265,6 +301,10 @@ def record(
             window=window,
             options=Options(limit=limit),
             progress=progress,
+            advice=Advice(
+                short=f"{kept}; look at them, and at `pages` of the provider.",
+                skipped=f"All other pages were read. {kept}.",
+            ),
         ).run()
     err.print(outcome_table(manifest))
     err.print(f"recorded {client.requests} requests in {folder}; check them before you commit any.")

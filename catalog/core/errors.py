@@ -43,6 +43,10 @@ class BadAddress(Fatal):
     """An address that cannot be requested: malformed, or not on the public internet."""
 
 
+class PrivateAddress(BadAddress):
+    """The address of a host that is not on the public internet."""
+
+
 class StopsPull(Fatal):
     """The whole pull cannot continue; never skipped with a page, and never the reject of a single item."""
 

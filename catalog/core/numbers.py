@@ -4,6 +4,38 @@ import re
 from typing import Any
 
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
+# Digits in groups of three, all but the first; the mark of a fraction is not the one between groups.
+_GROUPED = re.compile(
+    "[1-9][0-9]{0,2}(?P<mark>[,. '\u2019\u2009\u00a0\u202f])[0-9]{3}(?P<more>(?:(?P=mark)[0-9]{3})*)"
+    "(?P<fraction>(?:(?!(?P=mark))[.,][0-9]+)?)"
+)
+_DOUBTFUL = ",. "  # marks that may also be that of a fraction, or stand between two numbers
+
+
+def without_groups(text: str, alone: str = "") -> str | None:
+    """Return a number without the marks that group its digits by thousands.
+
+    Args:
+        text: The number; a text around it is no part of one.
+        alone: Marks that group digits also where there is only one. Otherwise, `1,204` may be a fraction, as
+            in many languages, and is not returned.
+
+    Returns:
+        The number, with a point before its fraction; None if it has no groups, or may mean another number.
+
+    >>> without_groups("2,345,678"), without_groups("1.234,5"), without_groups("1 234 567")
+    ('2345678', '1234.5', '1234567')
+    >>> without_groups("1,204", alone=","), without_groups("1,204"), without_groups("1,5")
+    ('1204', None, None)
+    """
+    found = _GROUPED.fullmatch(text.strip())
+    if not found:
+        return None
+    mark, fraction = found["mark"], found["fraction"]
+    if mark in _DOUBTFUL and mark not in alone and not (found["more"] or fraction):
+        return None
+    whole = text.strip().removesuffix(fraction) if fraction else text.strip()
+    return whole.replace(mark, "") + fraction.replace(",", ".")
 
 
 def number_in(text: str) -> float | None:

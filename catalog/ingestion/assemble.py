@@ -112,14 +112,23 @@ def client_for(
             )
         credentials = KeyCredentials(provider.key, key, api_hosts(provider))
     transport: BaseAdapter | None = replay
+    elsewhere = None
     if base_url is not None and replay is None:
-        transport = Elsewhere(host_of(_url_of(provider)), base_url, private_hosts)
+        transport = elsewhere = Elsewhere(host_of(_url_of(provider)), base_url, private_hosts)
     if record_to is not None:
         hidden = frozenset([provider.key.param] if provider.key else [])
         redact = Redactor(credentials.secrets() if credentials else ())
-        paging = getattr(_pages_of(provider), "own_params", ())
+        pages = _pages_of(provider)
         transport = RecordingAdapter(
-            record_to, provider.name, day.isoformat() if day else None, redact, hidden, private_hosts, paging
+            record_to,
+            provider.name,
+            day.isoformat() if day else None,
+            redact,
+            hidden,
+            private_hosts,
+            paging=getattr(pages, "own_params", ()),
+            headers=getattr(pages, "own_headers", ()),
+            through=elsewhere,
         )
     return Client(
         headers=provider.headers,

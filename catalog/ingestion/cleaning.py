@@ -75,7 +75,7 @@ def number_for(column: str, value: Json) -> tuple[int | None, str | None]:
         return None, None
     number = integer(value)
     if number is None or not MIN_INTEGER <= number <= MAX_INTEGER:
-        return None, f"{column} is no number of the column's range"
+        return None, f"{column} is not a number, or is out of range"
     if number < MINIMUM[column]:
         return None, f"{column} is {'not positive' if MINIMUM[column] else 'negative'}"
     return number, None

@@ -326,7 +326,7 @@ class Client:
             with deadline(self._limits.total) as until:
                 response, body = self._exchange(method, url, params or {}, signed, json)
         except BadAddress as error:
-            raise BadAddress(f"{method} {url}: {error}") from None
+            raise type(error)(f"{method} {url}: {error}") from None
         except LIBRARY_ERRORS as error:
             raise to_catalog_error(error, until, self.redact, f"{method} {url}") from None
         if response.status_code == 401 and signed and self._signer.renew():

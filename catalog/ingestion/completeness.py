@@ -199,24 +199,31 @@ def _compared(before: Sequence[Outcome], expected: Expectations) -> str:
     return f"the last whole pull ({before[0].when})" if before[0].when else "the last whole pull"
 
 
-def summary(gaps: Sequence[str], provider: str, *, short: bool) -> str:
+class Advice(msgspec.Struct, frozen=True):
+    """What to do about a pull with gaps, which depends on what runs it.
+
+    Attributes:
+        short: The API returned less than it should: what became of what came, and what to do.
+        skipped: The same for pages that failed and were skipped as configured.
+    """
+
+    short: str
+    skipped: str
+
+
+def summary(gaps: Sequence[str], provider: str, *, short: bool, advice: Advice) -> str:
     """Build the message of a pull that reached its end with gaps: what is missing, and what to do.
 
     Args:
         gaps: Descriptions of what is missing.
         provider: The provider's name.
         short: The API returned less than it should; otherwise pages failed and were skipped as configured.
+        advice: What to do.
     """
     shown = join_first(gaps, most=5, separator="; ")
     if not short:
-        return (
-            f"{len(gaps)} page(s) were passed over: {shown}. All other pages were read; "
-            f"clear this task to read what is missing."
-        )
-    return (
-        f"{provider} is NOT WHOLE: {shown}. What came is kept and loaded, nothing is deleted. "
-        f"Look at the provider's API; clear this task to read what is missing. {accepting()}"
-    )
+        return f"{len(gaps)} page(s) were passed over: {shown}. {advice.skipped}"
+    return f"{provider} is NOT WHOLE: {shown}. {advice.short}"
 
 
 def not_whole(provider: str, media_type: str, found: Sequence[str]) -> str:
@@ -240,6 +247,13 @@ def accepting() -> str:
         'If this is right, trigger the DAG with the conf {"accept_shortfall": true}: '
         "the pull then counts as whole."
     )
+
+
+IN_A_TASK = Advice(
+    short="What came is kept and loaded, nothing is deleted. Look at the provider's API; clear this task to "
+    f"read what is missing. {accepting()}",
+    skipped="All other pages were read; clear this task to read what is missing.",
+)
 
 
 def flags(*, complete: bool, whole: bool, replayed: bool, shortfalls: Sequence[str], accepted: bool) -> str:

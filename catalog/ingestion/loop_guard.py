@@ -1,6 +1,6 @@
 """Detection of APIs whose pages never end."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import blake2b
 
 import orjson
@@ -13,15 +13,18 @@ from catalog.ingestion.records import Raw
 class LoopGuard:
     """Detects an API that loops: a page or cursor that comes again, or too many pages."""
 
-    def __init__(self, allowed_repeats: int = 0, max_pages: int = 200_000) -> None:
+    def __init__(
+        self, allowed_repeats: int = 0, max_pages: int = 200_000, params: Collection[str] = ()
+    ) -> None:
         """Start with a new round.
 
         Args:
             allowed_repeats: Identical pages that are tolerated in a round (Flickr serves its first page for
                 page 0 and page 1).
             max_pages: Limit of pages in a round.
+            params: Names of the parameters that tell the pages apart; their values are in the cursors.
         """
-        self._allowed_repeats, self._max_pages = allowed_repeats, max_pages
+        self._allowed_repeats, self._max_pages, self._params = allowed_repeats, max_pages, params
         self.new_round()
 
     def new_round(self) -> None:
@@ -43,13 +46,11 @@ class LoopGuard:
         where = _digest(cursor)
         if where in self._cursors:
             raise LoopDetected(
-                f"the API returned the cursor {cursor} for the second time; stopped, what was read is kept."
+                f"the API returned the cursor {cursor} for the second time; the pull stopped there."
             )
         self._cursors.add(where)
         if len(self._cursors) > self._max_pages:
-            raise LoopDetected(
-                f"more than {self._max_pages:,} pages in one round; stopped, what was read is kept."
-            )
+            raise LoopDetected(f"more than {self._max_pages:,} pages in one round; the pull stopped there.")
         if not items:
             return False
         page = _digest(items)
@@ -59,9 +60,22 @@ class LoopGuard:
         self._repeats += 1
         if self._repeats > self._allowed_repeats:
             raise LoopDetected(
-                f"the page at {cursor} is the same as an earlier one; stopped, what was read is kept."
+                f"the page at {cursor} is the same as an earlier one; the pull stopped there."
+                f"{self._cause(cursor)}"
             )
         return True
+
+    def _cause(self, cursor: JsonObject) -> str:
+        """Name the parameters that the API may ignore; the address of a page is none."""
+        sent = [name for name in self._params if isinstance(cursor.get(name), int | str)]
+        names = " and ".join(f"`{name}`" for name in sent if not _is_address(cursor[name]))
+        return (
+            f" The API may ignore {names}: request two pages by hand, and correct `pages`." if names else ""
+        )
+
+
+def _is_address(value: Json) -> bool:
+    return isinstance(value, str) and "://" in value
 
 
 def _digest(value: Json) -> bytes:

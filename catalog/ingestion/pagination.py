@@ -53,10 +53,13 @@ class Paginator(ABC):
 
     Attributes:
         own_params: Names of the parameters that form the cursor.
+        own_headers: Names of the headers of a response that it reads. A recording keeps them, whatever their
+            names are.
         uniform: All pages except the last hold the same number of items.
     """
 
     own_params: tuple[str, ...] = ()
+    own_headers: tuple[str, ...] = ()
     uniform: bool = False
 
     @abstractmethod
@@ -214,6 +217,7 @@ class Counted(_Listing):
         self.pages_header, self.total_header = pages_header, total_header
         self.omits_empty, self.past_end_status = omits_empty, past_end_status
         self.own_params = (param,)
+        self.own_headers = tuple(filter(None, (pages_header, total_header)))
         self.uniform = step == 1
 
     def start(self, params: Params) -> Cursor:
@@ -305,7 +309,7 @@ class Counted(_Listing):
     def _total(self, answer: Decoded, cursor: Cursor) -> int | None:
         """Return the total number of items from the response, or from the HEAD request before it."""
         if self.total:
-            return as_count(dig(answer.body, *steps(self.total)))
+            return as_count(dig(answer.body, *steps(self.total)), grouped=True)
         announced = as_count(answer.headers.get(self.total_header)) if self.total_header else None
         return cursor.get("total") if announced is None else announced
 
@@ -325,7 +329,7 @@ class Counted(_Listing):
 
 
 class Tokens(_Listing):
-    """Pages that hold the token of the next one; a page without a token, or with its own, is the last.
+    """Pages with the token of the next one; a page without a token, or with its own, is the last.
 
     For responses of the form
 
@@ -343,7 +347,8 @@ class Tokens(_Listing):
         *,
         items: str,
         param: str,
-        following: str,
+        following: str | None = None,
+        following_header: str | None = None,
         first: str | int | None = None,
         total: str | None = None,
         beside: Mapping[str, str] | None = None,
@@ -357,15 +362,24 @@ class Tokens(_Listing):
             items: Dotted path of the list.
             param: Query parameter of the token.
             following: Dotted path of the next page's token.
+            following_header: Response header with the next page's token, if it is not in the body. The last
+                page lacks it.
             first: Token of the first page, such as "*"; None: it is requested without one.
             total: Dotted path of the total number of items.
             beside: Key → dotted path of a value beside the list; each item gets it under the key.
             body: Names of parameters that are sent as JSON in the body; the requests are then POSTs.
             check: Raises Retry or Fatal if the body reports an error in the API's own way.
+
+        Raises:
+            ValueError: The token is said to be nowhere, or both in the body and in a header.
         """
+        if bool(following) == bool(following_header):
+            raise ValueError("where is the token? give either `following` or `following_header`")
         super().__init__(url, items, total, check, beside, body)
-        self.param, self.following, self.first = param, following, first
+        self.param, self.first = param, first
+        self.following, self.following_header = following, following_header
         self.own_params = (param,)
+        self.own_headers = (following_header,) if following_header else ()
 
     def start(self, params: Params) -> Cursor:
         return {self.param: params.get(self.param, self.first)}
@@ -373,10 +387,16 @@ class Tokens(_Listing):
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
         token = cursor[self.param]
         sent = params if token is None else {**params, self.param: token}
-        body = self.ask(client, self.url, sent, self.checked).body
-        following = dig(body, *steps(self.following))
+        answer = self.ask(client, self.url, sent, self.checked)
+        following = self._following(answer)
         after = {self.param: following} if following and following != token else None
-        return Page(self.listed(body), after, count_at(body, self.total) if self.total else None)
+        total = count_at(answer.body, self.total) if self.total else None
+        return Page(self.listed(answer.body), after, total)
+
+    def _following(self, answer: Decoded) -> Json:
+        if self.following_header:
+            return answer.headers.get(self.following_header)
+        return dig(answer.body, *steps(self.following or ""))
 
 
 class Links(_Listing):

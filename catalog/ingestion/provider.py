@@ -118,7 +118,7 @@ class Provider:
         concurrency: Concurrent calls of `detail`.
         max_failed_details: Consecutive failures of `detail` after which the API counts as down.
         max_shrinkage: Share by which a whole pull may be smaller than the previous one.
-        total_tolerance: Share by which the API's totals are known to exceed its items.
+        total_tolerance: Share by which the API's totals are known to exceed its items; 0.1 is a tenth.
         deletion_reasons: Skip reasons that mean "no longer available"; they never apply to most of a pull.
         deduplicate: The API lists items more than once; only the first item of a foreign identifier counts.
         popularity: Key in `meta_data` from which the popularity score is computed.

@@ -62,6 +62,7 @@ class Pull:
         fence: Callable[[], None] = lambda: None,
         should_stop: Callable[[], bool] = lambda: False,
         probe: Callable[[str], bool] | None = None,
+        advice: completeness.Advice = completeness.IN_A_TASK,
     ) -> None:
         """Prepare a pull.
 
@@ -77,6 +78,7 @@ class Pull:
             fence: Raises Fenced if another attempt has taken over; called before every write.
             should_stop: Called after each page; True ends the pull with Interrupted.
             probe: Returns whether a host supports https; None disables probing.
+            advice: What the error of a pull with gaps says about what to do.
 
         Raises:
             Fatal: The provider is dated and there is no window.
@@ -88,7 +90,8 @@ class Pull:
         self._options, self._checkpoint = options or Options(), checkpoint or MemoryCheckpoint()
         self._progress, self._fence, self._should_stop = progress, fence, should_stop
         self._writer = PageWriter(provider, client, parts, fence, probe)
-        self._guard = LoopGuard(provider.allowed_repeated_pages, MAX_PAGES)
+        self._guard = LoopGuard(provider.allowed_repeated_pages, MAX_PAGES, provider.pages.own_params)
+        self._advice = advice
         self._state: State | None = None
         self._shortfalls: list[str] = []
 
@@ -312,7 +315,9 @@ class Pull:
             return
         self._shortfalls = [gap.error for gap in gaps if gap.short]
         short = bool(self._shortfalls)
-        text = completeness.summary([gap.error for gap in gaps], self.provider.name, short=short)
+        text = completeness.summary(
+            [gap.error for gap in gaps], self.provider.name, short=short, advice=self._advice
+        )
         raise NotWhole(text) if short else SkippedErrors(text)
 
     def _is_everything(self) -> bool:

@@ -6,6 +6,7 @@ lists only parameters that were sent. Parameters that it does not list (keys, pa
 keys of a JSON body.
 """
 
+import re
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
 from catalog.core.errors import Fatal, UnrecordedRequest
-from catalog.core.jsontypes import Json, JsonObject
+from catalog.core.jsontypes import Json, JsonObject, keys_in
 from catalog.core.secrets import Redactor, is_secret
 from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.records import dig
@@ -27,19 +28,18 @@ from catalog.ingestion.responses import steps
 from catalog.ingestion.transport import Transport
 
 _FILE = "recording.json"
-_KEPT_HEADERS = frozenset(
-    (
-        "content-type",
-        "content-length",
-        "location",
-        "x-wp-total",
-        "x-wp-totalpages",
-        "total-results",
-        "total-pages",
-        "link",
-        "retry-after",
-    )
+# Words of the names of headers that recordings leave out. Such a header says who asked, varies between equal
+# responses, or describes the connection, whose encoding the recorded body no longer has.
+_UNRECORDED = frozenset(
+    """
+    cookie cookie2 authenticate authorization session user account client customer visitor device tenant ip
+    forwarded nonce csrf xsrf
+    date age expires etag modified server via ray trace traceid traceparent tracestate correlation runtime
+    timing timer ratelimit served cache varnish amz amzn b3 nel report
+    connection keep transfer encoding trailer upgrade
+    """.split()
 )
+_UNRECORDED_NAMES = frozenset("x-request-id request-id x-amz-request-id alt-svc x-powered-by".split())
 Query = dict[str, list[str]]  # of a query, in which a name may occur more than once
 
 
@@ -56,7 +56,9 @@ class _Answered(msgspec.Struct):
     body_file: str | None
 
 
-class _Interaction(msgspec.Struct):
+class Interaction(msgspec.Struct):
+    """A request and its response."""
+
     request: _Asked
     response: _Answered
     times: int | None = None  # number of requests that it serves; None for no limit
@@ -66,7 +68,7 @@ class Recording(msgspec.Struct):
     """The content of a recording.json."""
 
     provider: str
-    interactions: list[_Interaction]
+    interactions: list[Interaction]
     date: str | None = None
 
 
@@ -288,6 +290,23 @@ class ReplayAdapter(BaseAdapter):
         return max(counts)
 
 
+def is_recorded(header: str) -> bool:
+    """Return whether a recording keeps a header of a response: it may tell the next page, or a total.
+
+    >>> [is_recorded(name) for name in ("X-Next-Cursor", "x-total-pages", "Link", "Retry-After")]
+    [True, True, True, True]
+    >>> [is_recorded(name) for name in ("Set-Cookie", "X-Auth-Token", "Date", "X-Request-ID")]
+    [False, False, False, False]
+    """
+    words = re.split("[^a-z0-9]+", header.lower())
+    return not (is_secret(header) or header.lower() in _UNRECORDED_NAMES or not _UNRECORDED.isdisjoint(words))
+
+
+def _listed_by(request: JsonObject) -> int:
+    """Return how many parameters and keys of its body a recorded request lists."""
+    return len(request["params"]) + sum(1 for _ in keys_in(request.get("json")))
+
+
 class RecordingAdapter(Transport):
     """A transport that records all requests and responses without their secrets."""
 
@@ -300,6 +319,8 @@ class RecordingAdapter(Transport):
         hidden: frozenset[str],
         private_hosts: Collection[str] = (),
         paging: Collection[str] = (),
+        headers: Collection[str] = (),
+        through: Transport | None = None,
     ) -> None:
         """Begin a recording.
 
@@ -311,9 +332,13 @@ class RecordingAdapter(Transport):
             hidden: Parameters that are not recorded, besides those whose names say that they are secret.
             private_hosts: See `Transport`.
             paging: Parameters that tell the pages apart, which are recorded whatever their names are.
+            headers: Headers of responses that the paginator reads, which are recorded in the same way.
+            through: Sends the requests, which are recorded as they were before; None: this transport.
         """
         super().__init__(private_hosts)
         self.folder, self._redact, self._hidden, self._paging = folder, redact, hidden, frozenset(paging)
+        self._through = through
+        self._headers = frozenset(name.lower() for name in headers)
         self._document: JsonObject = {
             "provider": provider,
             "date": date,
@@ -324,9 +349,10 @@ class RecordingAdapter(Transport):
         folder.mkdir(parents=True, exist_ok=True)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        response = super().send(request, *args, **kwargs)
-        body = response.content if request.method != "HEAD" else b""
         url, params = _split_query(request.url or "")
+        send = super().send if self._through is None else self._through.send
+        response = send(request, *args, **kwargs)
+        body = response.content if request.method != "HEAD" else b""
         with self._lock:
             interactions = self._document["interactions"]
             name = None
@@ -339,7 +365,7 @@ class RecordingAdapter(Transport):
             headers = {
                 key.lower(): self._redact(value)
                 for key, value in response.headers.items()
-                if key.lower() in _KEPT_HEADERS
+                if key.lower() in self._headers or is_recorded(key)
             }
             listed = {
                 k: v[0] if len(v) == 1 else v
@@ -350,7 +376,11 @@ class RecordingAdapter(Transport):
             asked = {"method": request.method, "url": self._redact(url), "params": listed}
             if (sent := _json_of(request.body)) is not None:
                 asked["json"] = sent
+            for earlier in (i for i in interactions if i["request"] == asked):
+                earlier["times"] = 1  # such as a failure before the attempt that succeeded
             interactions.append({"request": asked, "response": answer})
+            # The first that fits answers, and a request with a cursor also fits the one without it.
+            interactions.sort(key=lambda i: -_listed_by(i["request"]))
             text = self._redact(orjson.dumps(self._document, option=orjson.OPT_INDENT_2).decode())
             (self.folder / _FILE).write_text(text + "\n", encoding="utf-8")
         return response

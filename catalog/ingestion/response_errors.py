@@ -7,7 +7,7 @@ from catalog.core.jsontypes import Json
 from catalog.core.secrets import Redactor
 from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.records import dig
-from catalog.ingestion.responses import describe, steps
+from catalog.ingestion.responses import describe, lacks, steps
 
 DELETED_STATUSES = frozenset((404, 410))
 _TEMPORARY = frozenset((408, 425, 429))
@@ -64,7 +64,7 @@ def require_value(body: Json, path: str, redact: Redactor) -> None:
         UnexpectedResponse: The value is missing.
     """
     if dig(body, *steps(path)) is None:
-        raise UnexpectedResponse(f"`{path}` is missing; {redact.excerpt(describe(body), 600)}")
+        raise UnexpectedResponse(redact.excerpt(lacks(body, path, "is null"), 700))
 
 
 def is_json(body: bytes) -> bool:

@@ -8,6 +8,7 @@ import re
 
 from catalog.core.errors import UnexpectedResponse
 from catalog.core.jsontypes import Json, JsonObject
+from catalog.core.numbers import without_groups
 from catalog.core.wording import join_first
 from catalog.ingestion.records import Raw, dig
 
@@ -56,10 +57,9 @@ def items_at(body: Json, path: str) -> list[Raw]:
     found = dig(body, *steps(path))
     if isinstance(found, list):
         return found
-    where = f"`{path}`" if path else "the body"
-    what = "is missing" if path and not has(body, path) else f"is {_kind(found)}, not a list"
     there = join_first(f"`{found or 'the body'}`" for found in lists_in(body))
-    raise UnexpectedResponse(f"{where} {what}; {describe(body)}{f'; lists: {there}' if there else ''}")
+    text = lacks(body, path, f"is {_kind(found)}, not a list")
+    raise UnexpectedResponse(f"{text}{f'; lists: {there}' if there else ''}")
 
 
 def lists_in(body: Json, path: str = "", depth: int = 3) -> list[str]:
@@ -82,8 +82,36 @@ def values_at(body: Json, path: str) -> JsonObject:
     """
     found = dig(body, *steps(path))
     if not isinstance(found, dict):
-        raise UnexpectedResponse(f"`{path or 'the body'}` is {_kind(found)}, not an object; {describe(body)}")
+        raise UnexpectedResponse(lacks(body, path, f"is {_kind(found)}, not an object"))
     return found
+
+
+def lacks(body: Json, path: str, instead: str) -> str:
+    """Say what is wrong with a path of a response, and what is there at the level that it fails.
+
+    Args:
+        body: A decoded response.
+        path: Dotted path of a value that is missing, or not what it should be.
+        instead: What the value is, if it is there, and should not be.
+
+    >>> lacks({"meta": {"pages": 3}, "hits": []}, "meta.total", "is null")
+    '`meta.total` is missing: `meta` has `pages`; the response has `meta`, `hits`'
+    """
+    keys, at = steps(path), body
+    for number, key in enumerate(keys):
+        if not isinstance(at, dict) or key not in at:
+            where = dotted(*keys[:number])
+            there = f": `{where}` {_holds(at)}" if number else ""
+            return f"`{path}` is missing{there}; {describe(body)}"
+        at = at[key]
+    return f"{f'`{path}`' if path else 'the body'} {instead}; {describe(body)}"
+
+
+def _holds(value: Json) -> str:
+    """Say which keys a value has, or what it is instead of an object."""
+    if not isinstance(value, dict):
+        return f"is {_kind(value)}"
+    return f"has {join_first(f'`{str(key)[:40]}`' for key in value)}" if value else "is an empty object"
 
 
 def count_at(body: Json, path: str) -> int:
@@ -92,10 +120,9 @@ def count_at(body: Json, path: str) -> int:
     Raises:
         UnexpectedResponse: The value is missing or not a non-negative integer.
     """
-    if (number := as_count(dig(body, *steps(path)))) is None:
-        raise UnexpectedResponse(
-            f"`{path}` should be a number of items but is {_kind(dig(body, *steps(path)))}; {describe(body)}"
-        )
+    found = dig(body, *steps(path))
+    if (number := as_count(found, grouped=True)) is None:
+        raise UnexpectedResponse(lacks(body, path, f"should be a number of items but is {_kind(found)}"))
     return number
 
 
@@ -116,11 +143,20 @@ def total_of(body: Json, path: str, listed: int) -> int:
     return total
 
 
-def as_count(value: Json) -> int | None:
-    """Return a non-negative integer, given as a number or a string; None for anything else."""
+def as_count(value: Json, *, grouped: bool = False) -> int | None:
+    """Return a non-negative integer, given as a number or a string; None for anything else.
+
+    Args:
+        value: Any value.
+        grouped: Digits may be grouped, as in `1,204`. Not for headers, which join two values by a comma.
+
+    >>> as_count("1204"), as_count("1,204"), as_count("1,204", grouped=True), as_count("1.204", grouped=True)
+    (1204, None, 1204, None)
+    """
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     text = str(value).strip()
+    text = (grouped and without_groups(text, alone=",")) or text
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 

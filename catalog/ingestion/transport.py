@@ -34,7 +34,7 @@ from urllib3.exceptions import (
 from urllib3.util import parse_url
 from urllib3.util.connection import allowed_gai_family
 
-from catalog.core.errors import BadAddress, Retry
+from catalog.core.errors import BadAddress, PrivateAddress, Retry
 from catalog.ingestion.addresses import is_global
 from catalog.ingestion.deadline import Deadline, TimedReader, deadline, within_deadline
 
@@ -149,7 +149,7 @@ def _refuse_private(host: str, addresses: Collection[str]) -> None:
     for address in addresses:
         if not is_global(address):
             where = "" if address == host else f" is at {address}, which"
-            raise BadAddress(f"{host}{where} is not on the public internet")
+            raise PrivateAddress(f"{host}{where} is not on the public internet")
 
 
 class _Connection(HTTPConnection):

@@ -8,16 +8,22 @@ import math
 import re
 
 from catalog.core.jsontypes import Json
-from catalog.core.numbers import number_in
+from catalog.core.numbers import number_in, without_groups
 
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)", re.ASCII)  # h:mm:ss, m:ss
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)i?B", re.ASCII | re.IGNORECASE)
-_PIXELS = re.compile(r"(\d+)\s*(?:px)?\s*[x*\u00d7]\s*(\d+)\s*(?:px|pixels)?", re.ASCII | re.IGNORECASE)
-_FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
+_SIZE = re.compile(
+    r"(?P<number>.*?\d)\s*(?P<prefix>[kMGT]?)(?P<binary>i?)(?:B|bytes?)", re.ASCII | re.IGNORECASE
+)
+_PIXELS = re.compile(
+    r"(\d[\d,]*)\s*(?:px)?\s*[x*\u00d7]\s*(\d[\d,]*)\s*(px|pixels)?", re.ASCII | re.IGNORECASE
+)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def milliseconds(duration: Json) -> Json:
     """Convert a duration in seconds, or of the form `h:mm:ss`, to milliseconds.
+
+    A text such as `1,204`, which may be a fraction or thousands, is returned as it is.
 
     >>> milliseconds(61.5), milliseconds("346"), milliseconds("5:46"), milliseconds("1:05:46.5")
     (61500, 346000, 346000, 3946500)
@@ -28,7 +34,7 @@ def milliseconds(duration: Json) -> Json:
         hours, minutes, seconds = (float(part or 0) for part in clock.groups())
         duration_in_seconds: Json = hours * 3600 + minutes * 60 + seconds
     else:
-        duration_in_seconds = number_in(duration) if isinstance(duration, str) else duration
+        duration_in_seconds = _number(duration) if isinstance(duration, str) else duration
     try:
         return math.floor(float(duration_in_seconds) * 1000)
     except (OverflowError, TypeError, ValueError):
@@ -38,11 +44,28 @@ def milliseconds(duration: Json) -> Json:
 def size_in_bytes(size: Json) -> Json:
     """Convert a size such as `1.5 MB` to bytes; a number is one of bytes.
 
+    A text that may mean two numbers, such as `2,345 MB`, is returned as it is. `2,345` and `2,345 kB` are
+    taken for thousands: a byte has no fractions, and a kB hardly three decimals.
+
     >>> size_in_bytes("27.31849kB"), size_in_bytes("1.5 MB"), size_in_bytes(10), size_in_bytes("large")
     (27318, 1500000, 10, 'large')
+    >>> [size_in_bytes(size) for size in ("2,345,678", "2,345 KB", "2.4 MiB", "1,5 MB")]
+    [2345678, 2345000, 2516582, '1,5 MB']
     """
-    found = _SIZE.fullmatch(size.strip()) if isinstance(size, str) else None
-    return round(float(found[1]) * _FACTORS[found[2].lower()]) if found else size
+    if not isinstance(size, str):
+        return size
+    found = _SIZE.fullmatch(size.strip())
+    text, prefix = (found["number"], found["prefix"].lower()) if found else (size, "")
+    number = _number(text, alone=", " if prefix in ("", "k") else "")
+    if number is None or number < 0:
+        return size
+    return round(number * (1024 if found and found["binary"] else 1000) ** _POWERS[prefix])
+
+
+def _number(text: str, alone: str = "") -> float | None:
+    """Return the number that a text is, whose digits may be grouped; see `without_groups`."""
+    number = number_in(without_groups(text, alone) or text)
+    return number if number is not None and math.isfinite(number) else None
 
 
 def width_and_height(size: Json) -> tuple[Json, Json]:
@@ -52,10 +75,14 @@ def width_and_height(size: Json) -> tuple[Json, Json]:
     ((4000, 3000), (640, 480), (None, None))
     >>> width_and_height("30 x 40 cm")
     ('30 x 40 cm', '30 x 40 cm')
+    >>> width_and_height("4,000 x 3,000 px"), width_and_height("1,250 x 2,500")  # the latter may be inches
+    ((4000, 3000), ('1,250 x 2,500', '1,250 x 2,500'))
     """
     found = _PIXELS.fullmatch(size.strip()) if isinstance(size, str) else None
-    if found:
-        return int(found[1]), int(found[2])
+    sides = [_number(side, alone="," if found[3] else "") for side in found.group(1, 2)] if found else [None]
+    if None not in sides:
+        width, height = (int(side) for side in sides if side is not None)
+        return width, height
     return (None, None) if re.fullmatch(r"[\d.,\s]*", str(size or "")) else (size, size)
 
 

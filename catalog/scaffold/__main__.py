@@ -28,7 +28,7 @@ from catalog.ingestion.provider import FOLDER
 from catalog.scaffold.fields import Fields
 from catalog.scaffold.new import NewProvider
 from catalog.scaffold.paging import Paging, address
-from catalog.scaffold.recorded import Shape, read_pages, shape_of, write_recording
+from catalog.scaffold.recorded import Shape, read_pages, requests_of, shape_of, write_recording
 from catalog.scaffold.rows import expect, outcomes
 from catalog.scaffold.source import TEMPLATES, source
 
@@ -54,7 +54,8 @@ def write(
     """
     url = address(new.url, posted)
     bodies = read_pages(recorded, url.endpoint) if recorded else [sample_page(new)]
-    shape = shape_of(bodies, url, new.media, real=bool(recorded))
+    requests = requests_of(recorded, url.endpoint)
+    shape = shape_of(bodies, url, new.media, real=bool(recorded), requests=requests)
     text = source(new, shape, url, guessed=bool(recorded))
     about = "Made up by add-provider: two pages, one item without an identifier" + (
         "; the structure is that of the real API." if recorded else ", an empty page."
@@ -132,7 +133,7 @@ def guesses(shape: Shape, media: Sequence[MediaType]) -> list[str]:
     doubt = given.pop("doubt", None)
     pages = ", ".join(f"{name} {value}" for name, value in given.items())
     known = [name for name, value in msgspec.structs.asdict(fields).items() if value]
-    unneeded = {"tag_name", "medium", "license_is_name", "license_version", "size"}
+    unneeded = {"tag_name", "medium", "wrapper", "unsure", "license_is_name", "license_version", "size"}
     unneeded |= {"width", "height"} if "image" not in media or fields.size else set()
     unneeded |= {"duration"} if "audio" not in media else set()
     absent = [name for name in Fields.__struct_fields__ if name not in (*known, *unneeded)]

@@ -1,16 +1,17 @@
 """Guesses what the values of an API's items mean. A person checks it in `provider.py`."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from catalog.core.jsontypes import Json
+from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.licenses import license_from_name, license_from_url
 from catalog.core.media import MediaType
+from catalog.core.numbers import number_of
 from catalog.ingestion.filetypes import EXTENSIONS
 from catalog.ingestion.records import dig
-from catalog.ingestion.values import width_and_height
+from catalog.ingestion.values import size_in_bytes, width_and_height
 from catalog.scaffold.made_up import EACH
 
 Path = tuple[str | int, ...]
@@ -39,12 +40,14 @@ class Fields(msgspec.Struct):
     tags: Path | None = None
     tag_name: str | None = None  # key of the name in tags that are objects
     medium: Path | None = None
-    meta_data: list[str] = []
+    wrapper: Path = ()  # of the object that holds the item: `node` in GraphQL, `_source` in Elasticsearch
+    meta_data: list[str] = []  # keys of that object
+    unsure: list[Path] = []  # lists of files of which no position holds the largest one
 
     def paths(self) -> list[tuple[str, ...]]:
         """Return the paths of all values that a record needs, with EACH for the index in a list."""
-        found = [path for path in msgspec.structs.astuple(self) if isinstance(path, tuple)]
-        found += [*self.url.values(), *((key,) for key in self.meta_data)]
+        found = [path for path in msgspec.structs.astuple(self) if isinstance(path, tuple) and path]
+        found += [*self.url.values(), *((*self.wrapper, key) for key in self.meta_data)]
         if self.tags and self.tag_name:
             found.append((*self.tags, 0, self.tag_name))
         return [_pattern(path) for path in found]
@@ -53,12 +56,27 @@ class Fields(msgspec.Struct):
         """Return the paths of values that are no content, and without which the mapping finds nothing."""
         return [_pattern(self.license_version)] if self.license_version else []
 
+    def longest(self) -> int:
+        """Return how many elements a list must have so that all paths lead to a value."""
+        steps = [
+            step for path in (*msgspec.structs.astuple(self), *self.url.values()) for step in _indexes(path)
+        ]
+        return max(steps, default=0) + 1
+
 
 def _pattern(path: Path) -> tuple[str, ...]:
     """Return a path with EACH for the index in a list."""
     return tuple(EACH if isinstance(step, int) else step for step in path)
 
 
+def _indexes(path: object) -> list[int]:
+    return [step for step in path if isinstance(step, int)] if isinstance(path, tuple) else []
+
+
+# Names of objects that hold an item, in GraphQL, Elasticsearch, GeoJSON, JSON:API and others.
+_WRAPPERS = frozenset(
+    "node _source source properties record attributes fields item document entry object".split()
+)
 _MEDIA_WORDS: dict[MediaType, str] = {
     "image": "image|photo|picture|img",
     "audio": "audio|sound|stream|mp3|track|song|music",
@@ -76,10 +94,11 @@ def fields_of(items: list[Json], media: tuple[MediaType, ...]) -> Fields:
         media: The media types that they describe.
     """
     values: dict[Path, list[Json]] = {}
+    wrapper, places = wrapper_of(items), largest(items)
     for item in items:
-        for path, value in _leaves(item):
+        for path, value in _leaves(item, places, depth=5 + len(wrapper)):
             values.setdefault(path, []).append(value)
-    found = Fields()
+    found = Fields(wrapper=wrapper)
     found.license = _first(values, "", lambda v: license_from_url(v) is not None)
     urls = {
         path: texts for path, texts in values.items() if all(map(_is_url, _given(texts))) and _given(texts)
@@ -88,8 +107,13 @@ def fields_of(items: list[Json], media: tuple[MediaType, ...]) -> Fields:
         del urls[found.license]
     else:
         _license_name(found, values)
-    files = ((medium, _file(urls, medium)) for medium in media)
+    files = ((medium, _file(urls, medium, values)) for medium in media)
     found.url = {medium: path for medium, path in files if path}
+    found.unsure = [
+        path
+        for path, at in places.items()
+        if at is None and any(u[: len(path)] == path for u in found.url.values())
+    ]
     pages = {path: texts for path, texts in urls.items() if path not in found.url.values()}
     others = {path: texts for path, texts in pages.items() if all(map(_extension, _given(texts)))}
     pictures = (path for path, texts in others.items() if any(_extension(url) == "image" for url in texts))
@@ -102,7 +126,11 @@ def fields_of(items: list[Json], media: tuple[MediaType, ...]) -> Fields:
     )
     if found.foreign_landing_url is None:
         found.foreign_landing_url = next(iter(pages), None)
-    found.foreign_identifier = _identifier(values, len(items))
+    no_file = {
+        path: v for path, v in values.items() if path not in urls or not any(map(_extension, _given(v)))
+    }
+    no_file = {path: v for path, v in no_file.items() if path not in found.url.values()}
+    found.foreign_identifier = _identifier(no_file, len(items), wrapper)
     texts = {
         path: v
         for path, v in values.items()
@@ -126,6 +154,91 @@ def fields_of(items: list[Json], media: tuple[MediaType, ...]) -> Fields:
     )
     found.meta_data = _rest(items, found)
     return found
+
+
+def wrapper_of(items: list[Json]) -> Path:
+    """Return the path of the object that holds each item: () unless the items are wrapped.
+
+    A wrapper is the only key of all items, or has a usual name and holds more than there is beside it.
+    """
+    path: Path = ()
+    while len(path) < 2:
+        objects = [dig(item, *path) for item in items]
+        if not objects or not all(isinstance(o, dict) and o for o in objects):
+            break
+        shared = [key for key in objects[0] if all(isinstance(o.get(key), dict) for o in objects)]
+        within = (
+            key
+            for key in shared
+            if all(len(o) == 1 for o in objects)
+            or (key.lower() in _WRAPPERS and all(2 * _size(o[key]) > _size(o) for o in objects))
+        )
+        if (key := next(within, None)) is None:
+            break
+        path = (*path, key)
+    return path
+
+
+def _size(value: Json) -> int:
+    """Return the number of values in an object."""
+    return sum(1 for _ in _leaves(value, {}))
+
+
+def largest(items: list[Json]) -> dict[Path, int | None]:
+    """Return, by the path of a list of files, the index of its largest file, which is -1 for the last one.
+
+    None: the lists of the items differ in that. Lists whose files are equally large are left out.
+    """
+    lists: dict[Path, list[list[Json]]] = {}
+    for item in items:
+        for path, found in _lists(item):
+            lists.setdefault(path, []).append(found)
+    places: dict[Path, int | None] = {}
+    for path, several in lists.items():
+        measured = [[_magnitude(file) for file in files] for files in several]
+        measured = [sizes for sizes in measured if len(set(sizes)) > 1]
+        if not measured:
+            continue
+        first = {sizes.index(max(sizes)) for sizes in measured}
+        last = all(max(sizes) == sizes[-1] for sizes in measured)
+        lengths = {len(sizes) for sizes in measured}
+        places[path] = (
+            first.pop() if len(first) == 1 and not (last and len(lengths) > 1) else -1 if last else None
+        )
+    return places
+
+
+def _lists(value: Json, path: Path = (), depth: int = 6) -> Iterator[tuple[Path, list[Json]]]:
+    """Yield the lists of objects with an address, and their paths; of a list, look into the first element."""
+    if isinstance(value, dict) and depth:
+        for key, below in value.items():
+            yield from _lists(below, (*path, str(key)), depth - 1)
+    elif isinstance(value, list) and value and depth:
+        if all(isinstance(file, dict) and any(map(_is_url, file.values())) for file in value):
+            yield path, value
+        yield from _lists(value[0], (*path, 0), depth - 1)
+
+
+def _magnitude(file: JsonObject) -> tuple[float, float, int]:
+    """Return how large a file is said to be: by its pixels, by its bytes, by words such as `original`."""
+
+    def measured(pattern: str) -> float:
+        keys = [key for key in file if any(_fits(word, key) for word in pattern.split("|"))]
+        sizes = (
+            number_of(size_in_bytes(file[key])) for key in keys if not isinstance(file[key], dict | list)
+        )
+        return max((size for size in sizes if size is not None), default=0.0)
+
+    width, height = measured("width|w"), measured("height|h")
+    pixels = max(width, 1.0) * max(height, 1.0) if width or height else 0.0
+    if not pixels:
+        sides = (width_and_height(value) for value in file.values())
+        pixels = max(
+            (float(w) * h for w, h in sides if isinstance(w, int) and isinstance(h, int)), default=0.0
+        )
+    words = " ".join(f"{key} {value}" for key, value in file.items() if isinstance(value, str))
+    named = bool(_LARGE.search(words)) - bool(_SMALL.search(words))
+    return pixels, measured("file_?size|bytes|size"), named
 
 
 def _license_name(found: Fields, values: dict[Path, list[Json]]) -> None:
@@ -160,13 +273,17 @@ def expression(path: Path | None) -> str | None:
     return f"raw.get({path[0]!r})" if len(path) == 1 else f"dig(raw, {', '.join(map(repr, path))})"
 
 
-def _leaves(value: Json, path: Path = (), depth: int = 5) -> Iterator[tuple[Path, Json]]:
-    """Yield paths and values of all scalars; of a list, only those of its first element."""
+def _leaves(
+    value: Json, places: Mapping[Path, int | None], path: Path = (), depth: int = 5
+) -> Iterator[tuple[Path, Json]]:
+    """Yield paths and values of all scalars; of a list, those of its largest file, or its first element."""
     if isinstance(value, dict) and depth:
         for key, below in value.items():
-            yield from _leaves(below, (*path, str(key)), depth - 1)
+            yield from _leaves(below, places, (*path, str(key)), depth - 1)
     elif isinstance(value, list) and value and depth:
-        yield from _leaves(value[0], (*path, 0), depth - 1)
+        at = places.get(path) or 0
+        if at < len(value):
+            yield from _leaves(value[at], places, (*path, at), depth - 1)
     elif path and not isinstance(value, dict | list):
         yield path, value
 
@@ -229,12 +346,13 @@ def _extension(url: Json) -> MediaType | None:
     return next((medium for medium, known in EXTENSIONS.items() if extension in known), None)
 
 
-def _file(urls: dict[Path, list[Json]], medium: MediaType) -> Path | None:
+def _file(urls: dict[Path, list[Json]], medium: MediaType, values: dict[Path, list[Json]]) -> Path | None:
     """Return the path of the file's URL: by its extension, else by its key; large ones first."""
 
-    def size(path: Path) -> int:
+    def size(path: Path) -> tuple[int, float]:
         keys = " ".join(map(str, path))
-        return 2 if _SMALL.search(keys) else 0 if _LARGE.search(keys) else 1
+        beside = {str(p[-1]): _given(v)[0] for p, v in values.items() if p[:-1] == path[:-1] and _given(v)}
+        return 2 if _SMALL.search(keys) else 0 if _LARGE.search(keys) else 1, -_magnitude(beside)[0]
 
     fitting = [path for path, found in urls.items() if any(_extension(v) == medium for v in found)]
     fitting = fitting or [
@@ -249,19 +367,23 @@ def _file(urls: dict[Path, list[Json]], medium: MediaType) -> Path | None:
     return min(fitting, key=size, default=None)
 
 
-def _identifier(values: dict[Path, list[Json]], number: int) -> Path | None:
+def _identifier(values: dict[Path, list[Json]], number: int, wrapper: Path) -> Path | None:
     """Return the path of a value that each item has, and no two share; an address only if nothing else is."""
+
+    def depth(path: Path) -> int:
+        return len(path) - (len(wrapper) if path[: len(wrapper)] == wrapper else 0)
+
     unique = {
         path: found
         for path, found in values.items()
-        if len(path) <= 2
+        if depth(path) <= 2
         and len({str(value) for value in found}) == len(found) == number
         and all(isinstance(v, str | int) and not isinstance(v, bool) and v != "" for v in found)
     }
     plain = {path: found for path, found in unique.items() if not any(map(_is_url, found))}
     return (
         _first(plain, "id|identifier|uuid|guid|pid|uid|nr|number|slug|key|code", shallow=True)
-        or next((path for path in plain if len(path) == 1), None)
+        or next((path for path in plain if depth(path) == 1), None)
         or _first(unique, "id|identifier|uri", shallow=True)
     )
 
@@ -274,21 +396,27 @@ def _creator(texts: dict[Path, list[Json]], title: Path | None) -> Path | None:
 def _tags(found: Fields, items: list[Json]) -> None:
     """Guess the tags: a list of strings, a list of objects with a name, or a string."""
     for key in ("tags", "tag", "keywords", "keyword", "subjects", "words", "labels", "topics", "categories"):
-        for value in (dig(item, key) for item in items):
+        paths = dict.fromkeys(((*found.wrapper, key), (key,)))
+        for path, value in ((path, dig(item, *path)) for path in paths for item in items):
             if isinstance(value, list) and value and isinstance(value[0], dict):
                 names = [k for k in ("name", "title", "label", "term", "tag", "value") if k in value[0]]
                 if names:
-                    found.tags, found.tag_name = (key,), names[0]
+                    found.tags, found.tag_name = path, names[0]
                     return
             elif value and isinstance(value, str | list):
-                found.tags = (key,)
+                found.tags = path
                 return
 
 
 def _rest(items: list[Json], found: Fields) -> list[str]:
     """Return the other keys of the items that say something: descriptions, dates, counts."""
-    used = {path[0] for path in msgspec.structs.astuple(found) if isinstance(path, tuple) and path}
-    used |= {path[0] for path in found.url.values()}
+    wrapper, deep = found.wrapper, len(found.wrapper)
+    paths = [
+        *(path for path in msgspec.structs.astuple(found) if isinstance(path, tuple)),
+        *found.url.values(),
+    ]
+    used = {path[deep] for path in paths if path[:deep] == wrapper and len(path) > deep}
+    items = [dig(item, *wrapper) for item in items]
     keys = dict.fromkeys(key for item in items if isinstance(item, dict) for key in item)
     scalars = [key for key in keys if all(not isinstance(dig(item, key), dict | list) for item in items)]
     return [

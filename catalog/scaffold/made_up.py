@@ -30,7 +30,9 @@ _EXTENSIONS = frozenset().union(*EXTENSIONS.values())
 _MIME_TYPES = frozenset(mimetypes.MimeTypes().types_map[True].values()) | {
     f"{medium}/{name}" for medium, known in EXTENSIONS.items() for name in known
 }
-_NAMES = KEPT | _EXTENSIONS | _MIME_TYPES
+# What a file is among several of the same work.
+_RENDITIONS = frozenset("thumb thumbnail preview small medium large full original master web screen".split())
+_NAMES = KEPT | _EXTENSIONS | _MIME_TYPES | _RENDITIONS
 _SLUGS = "|".join(dict.fromkeys(re.escape(slug).replace(r"\-", "[ -]") for slug, _ in PATH_BY_PAIR))
 _VERSIONS = "|".join(dict.fromkeys(re.escape(v) for _, v in PATH_BY_PAIR if v != NOT_APPLICABLE))
 _LICENSE = re.compile(
@@ -75,7 +77,8 @@ _NAME = re.compile(rf"(?:@[a-z]+\.|[@$_#])?{_PART}(?:[_:-](?:{_PART}|\d))*_?", r
 # Words of which the names of fields consist, in the singular.
 _FIELD_WORDS = frozenset(
     """
-    id identifier uuid guid nr no number num count total amount quantity sum average score rating rank size
+    id identifier uuid guid nr no number num count total match matched found kind amount quantity
+    sum average score rating rank size
     name title label caption headline slug key code type kind class category status state message error
     url uri href src link self next prev previous current first last page per limit offset start end from to
     max min
@@ -111,6 +114,7 @@ class MadeUp:
         seed: int | None = None,
         read: Collection[Path] = (),
         keep: Collection[Path] = (),
+        longest: int = MAX_LIST,
     ) -> None:
         """Read all words that must not appear, and which keys are data.
 
@@ -119,7 +123,9 @@ class MadeUp:
             seed: Makes the values reproducible.
             read: Paths whose keys are kept.
             keep: Paths whose values are kept, such as the version of a license.
+            longest: Number of elements of a list that are read.
         """
+        self._longest = max(longest, MAX_LIST)
         self._keep = frozenset(keep)
         self._random = random.Random(seed)  # noqa: S311 - nothing depends on their being unpredictable
         documents = list(documents)
@@ -151,7 +157,7 @@ class MadeUp:
         if isinstance(found, dict):
             return self._object(found, path)
         if isinstance(found, list):
-            return [self.value(value, (*path, EACH)) for value in found[:MAX_LIST]]
+            return [self.value(value, (*path, EACH)) for value in found[: self._longest]]
         if isinstance(found, int):
             digits = str(abs(found))[: 18 if found < 0 else 19]  # more may not fit into 64 bits
             return int(self._number(digits)) * (-1 if found < 0 else 1)
@@ -297,7 +303,7 @@ class MadeUp:
 
 
 def is_structural(text: str) -> bool:
-    """Return whether a text is the name of a file type, a medium or a license."""
+    """Return whether a text is the name of a file type, a medium, a license, or a kind of file."""
     if text.lower() in _NAMES or _LICENSE.fullmatch(text):
         return True
     return text.isascii() and license_from_name(text, "4.0") is not None
@@ -320,7 +326,9 @@ def _is_field(key: str) -> bool:
     """Return whether a key consists of words that name fields."""
     parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", key)
     return bool(parts) and all(
-        not _FIELD_WORDS.isdisjoint((word, word.removesuffix("s"), re.sub("ies$", "y", word)))
+        not _FIELD_WORDS.isdisjoint(
+            (word, word.removesuffix("s"), re.sub("ies$", "y", word), word.removesuffix("es"))
+        )
         for word in map(str.lower, parts)
     )
 

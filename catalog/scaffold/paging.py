@@ -1,7 +1,7 @@
 """Guesses from responses of an API how its pages are read. A person checks it in `provider.py`."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -20,7 +20,7 @@ _NEXT = re.compile(
     r"next|next.?(?:page|link|url|href|cursor|token|page.?token)|cursor|continuation", re.IGNORECASE
 )
 _TOTAL = re.compile(
-    r"total|count|found|hits|num.?(?:found|results|records|recordings|items|objects)|total.?(?:results|items|count|hits|records)|(?:results?.?)?(?:total|(?:full)?count)",
+    r"total|count|found|hits|matches|matched|num.?(?:found|results|records|recordings|items|objects)|total.?(?:results|items|count|hits|records)|(?:results?.?)?(?:total|(?:full)?count)",
     re.IGNORECASE,
 )
 _PAGES = re.compile(r"pages|total.?pages|page.?count|num.?pages|last.?page|pages.?total", re.IGNORECASE)
@@ -37,12 +37,25 @@ class Paging(msgspec.Struct):
     first: int = 1
     step: int = 1
     following: str | None = None
+    following_header: str | None = None
     more: str | None = None
     pages: str | None = None
     total: str | None = None
     beside: dict[str, str] = {}
     repeated: str | None = None  # path of the page's own number
     doubt: str | None = None  # why `param` may be wrong
+
+
+class Recorded(msgspec.Struct):
+    """A recorded request for a page.
+
+    Attributes:
+        params: Its parameters, also those in its body.
+        headers: The headers of the response.
+    """
+
+    params: JsonObject
+    headers: dict[str, str]
 
 
 class Address(msgspec.Struct):
@@ -114,17 +127,19 @@ def items_path(body: Json) -> str | None:
     return best if best is not None and sizes[best] else None
 
 
-def paging_of(bodies: list[Json], url: Address) -> Paging:
+def paging_of(bodies: list[Json], url: Address, requests: Sequence[Recorded] = ()) -> Paging:
     """Guess how pages are read.
 
     Args:
         bodies: Responses, in the order of their pages.
         url: The address of the first one.
+        requests: The requests for them, as far as they are recorded.
     """
     found = Paging(items=items_path(bodies[0]) or "")
     listed = max(len(dig(body, *steps(found.items)) or []) for body in bodies)
     scalars = dict(beside(bodies[0], found.items))
-    counts = {path: number for path, value in scalars.items() if (number := as_count(value)) is not None}
+    numbers = ((path, as_count(value, grouped=True)) for path, value in scalars.items())
+    counts = {path: number for path, number in numbers if number is not None}
     totals = [path for path, number in counts.items() if _named(_TOTAL, path) and number >= listed]
     found.total = max(totals, key=lambda path: counts[path], default=None)
     found.pages = next((p for p in counts if _named(_PAGES, p)), None)
@@ -134,18 +149,62 @@ def paging_of(bodies: list[Json], url: Address) -> Paging:
     linked = isinstance(value, str) and bool(re.match(r"https?://|/|\?", value))
     if linked and not url.posted:
         return msgspec.structs.replace(found, kind="Links", following=following, pages=None)
+    told = varying(requests)
+    if told and (header := _naming(told, requests)):
+        return msgspec.structs.replace(found, kind="Tokens", param=told, following_header=header, pages=None)
     if following and isinstance(value, str) and as_count(value) is None and not linked:
         param = re.sub("(?i)^next[-_]?", "", _name(following)) or "cursor"
-        return msgspec.structs.replace(
-            found, kind="Tokens", following=following, pages=None, param=param[0].lower() + param[1:]
-        )
+        param = told or param[0].lower() + param[1:]
+        return msgspec.structs.replace(found, kind="Tokens", following=following, pages=None, param=param)
     if following is None:
         following = next(
             (p for p, flag in scalars.items() if isinstance(flag, bool) and _named(_MORE, p)), None
         )
     found.more = None if found.pages else following
-    _number(found, url, scalars, listed)
+    if not (told and _counted(found, told, requests, listed)):
+        _number(found, url, scalars, listed)
     return found
+
+
+def varying(requests: Sequence[Recorded]) -> str | None:
+    """Return the parameter that tells recorded requests apart; None if there is none, or more than one."""
+    names = dict.fromkeys(name for request in requests for name in request.params)
+    differing = [n for n in names if len({str(request.params.get(n)) for request in requests}) > 1]
+    counting = list(filter(_counts, differing))
+    return next((found[0] for found in (counting, differing) if len(found) == 1), None)
+
+
+def _naming(param: str, requests: Sequence[Recorded]) -> str | None:
+    """Return the header whose value, in each response, is the parameter of the following request."""
+    values = [str(request.params.get(param)) for request in requests[1:]]
+    return next(
+        (
+            name
+            for name in requests[0].headers
+            if name != "content-length"
+            and all(r.headers.get(name) == value for r, value in zip(requests, values, strict=False))
+        ),
+        None,
+    )
+
+
+def _counted(found: Paging, param: str, requests: Sequence[Recorded], listed: int) -> bool:
+    """Take over the parameter by which recorded requests count; return False if they do not count."""
+    numbers = [as_count(request.params[param]) for request in requests if param in request.params]
+    counted = [number for number in numbers if number is not None]
+    absent = len(requests) - len(numbers)  # of the first page, which may be requested without a number
+    if len(counted) < len(numbers) or absent > 1 or counted != sorted(set(counted)):
+        return False
+    step = counted[1] - counted[0] if len(counted) > 1 else counted[0]
+    by_items = step > 1 and (_OFFSET.fullmatch(param) is not None or not _PAGE.fullmatch(param))
+    if len(counted) == 1 and not _OFFSET.fullmatch(param):
+        by_items = counted[0] == listed and not _PAGE.fullmatch(param)
+    found.param = param
+    if by_items:
+        found.first, found.step, found.pages = 0 if absent else counted[0], step, None
+    else:
+        found.first = max(0, counted[0] - absent)
+    return True
 
 
 def _number(found: Paging, url: Address, scalars: JsonObject, listed: int) -> None:

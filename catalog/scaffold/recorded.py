@@ -3,7 +3,7 @@
 import copy
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.media import MediaType
 from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.records import dig
-from catalog.ingestion.replay import read_recording
+from catalog.ingestion.replay import Interaction, read_recording
 from catalog.ingestion.responses import describe, steps
 from catalog.scaffold.fields import Fields, fields_of
 from catalog.scaffold.made_up import EACH, MadeUp
-from catalog.scaffold.paging import Address, Paging, beside, items_path, paging_of
+from catalog.scaffold.paging import Address, Paging, Recorded, beside, items_path, paging_of
 
 MOST_ITEMS = 4
 MAX_DEPTH = 100  # of nested lists and objects
@@ -62,6 +62,25 @@ def read_pages(paths: Iterable[Path], endpoint: str) -> list[Json]:
     return [body for body in listing if items_path(body) == items_path(listing[0])]
 
 
+def requests_of(paths: Iterable[Path], endpoint: str) -> list[Recorded]:
+    """Return the requests for pages that recordings hold, in their order; of other files, nothing is known.
+
+    Raises:
+        Refused: A recording cannot be read.
+    """
+    found = (_recorded(path, endpoint) for path in paths)
+    return [
+        Recorded({**one.request.params, **_object(one.request.json)}, one.response.headers)
+        for interactions in found
+        for one in interactions or ()
+        if _same(one.request.url, endpoint)
+    ]
+
+
+def _object(value: Json) -> JsonObject:
+    return value if isinstance(value, dict) else {}
+
+
 def read_page(path: Path) -> Json:
     """Read a response.
 
@@ -99,24 +118,41 @@ def _clean(value: Json, depth: int = 0) -> Json:
 
 
 def _files(path: Path, endpoint: str) -> list[Path]:
+    interactions = _recorded(path, endpoint)
+    if interactions is None:
+        return sorted(path.glob("*.json")) if path.is_dir() else [path]
+    ours = [i for i in interactions if _same(i.request.url, endpoint)]
+    folder = path if path.is_dir() else path.parent
+    return [folder / str(i.response.body_file) for i in ours or interactions]
+
+
+def _same(url: str, endpoint: str) -> bool:
+    return url.rstrip("/") == endpoint.rstrip("/")
+
+
+def _recorded(path: Path, endpoint: str) -> list[Interaction] | None:
+    """Return the good responses of a recording in the order of their requests; None if it is not one."""
     recording = path / "recording.json" if path.is_dir() else path
-    if recording.name != "recording.json":
-        return [path]
-    if not recording.is_file():
-        return sorted(path.glob("*.json"))
+    if recording.name != "recording.json" or not recording.is_file():
+        return None
     try:
         interactions = read_recording(recording.parent).interactions
     except Fatal as error:
         raise Refused(
             f"{str(error).rstrip('.')}; record again by ./just catalog record, and rename a page of that name"
         ) from None
-    good = [(i.request.url, i.response.body_file) for i in interactions if i.response.status == 200]
-    found = [(url, recording.parent / name) for url, name in good if name]
-    ours = [file for url, file in found if url.rstrip("/") == endpoint.rstrip("/")]
-    return ours or [file for _, file in found]
+    good = [i for i in interactions if i.response.status == 200 and i.response.body_file]
+    return sorted(good, key=lambda i: str(i.response.body_file))  # their names count the requests
 
 
-def shape_of(bodies: list[Json], url: Address, media: tuple[MediaType, ...], *, real: bool) -> Shape:
+def shape_of(
+    bodies: list[Json],
+    url: Address,
+    media: tuple[MediaType, ...],
+    *,
+    real: bool,
+    requests: Sequence[Recorded] = (),
+) -> Shape:
     """Find out what pages hold, and choose a few items.
 
     Args:
@@ -124,19 +160,21 @@ def shape_of(bodies: list[Json], url: Address, media: tuple[MediaType, ...], *, 
         url: The address of the first one.
         media: The media types of the items.
         real: The values are real, so others are made up.
+        requests: The requests for them, as far as they are recorded.
     """
-    paging = paging_of(bodies, url)
+    paging = paging_of(bodies, url, requests)
     listed = [i for body in bodies for i in dig(body, *steps(paging.items)) if isinstance(i, dict)]
     items = list({orjson.dumps(item): item for item in listed}.values())
     fields = fields_of(items, media)
     if not fields.url:
         paging.beside = address_beside(bodies[0], paging)
     body = replaced(bodies[0], paging.items, [])
-    chosen = varied(items)
+    chosen = varied(items, fields.wrapper)
     if real:
         item_path = (*steps(paging.items), EACH)
         read = [*_read_by(paging), *((*item_path, *path) for path in fields.paths())]
-        made_up = MadeUp(bodies, read=read, keep=[(*item_path, *path) for path in fields.kept()])
+        keep = [(*item_path, *path) for path in fields.kept()]
+        made_up = MadeUp(bodies, read=read, keep=keep, longest=fields.longest())
         body, chosen = made_up.value(body), [made_up.value(item, item_path) for item in chosen]
     return Shape(paging, fields, body, chosen)
 
@@ -159,12 +197,18 @@ def address_beside(body: Json, paging: Paging) -> dict[str, str]:
     return {best: found[best]} if best else {}
 
 
-def varied(items: list[JsonObject]) -> list[JsonObject]:
-    """Return a few items in their order: the first ones of each structure, then others."""
+def varied(items: list[JsonObject], wrapper: Sequence[str | int] = ()) -> list[JsonObject]:
+    """Return a few items in their order: the first ones of each structure, then others.
+
+    Args:
+        items: The items.
+        wrapper: Path of the object within each item whose structure counts.
+    """
     seen: set[str] = set()
     first = []
     for number, item in enumerate(items):
-        kind = repr(sorted((key, type(value).__name__) for key, value in item.items()))
+        held = dig(item, *wrapper)
+        kind = repr(sorted((key, type(value).__name__) for key, value in held.items()))
         if kind not in seen:
             seen.add(kind)
             first.append(number)
@@ -207,7 +251,7 @@ def write_recording(name: str, url: Address, shape: Shape, folder: Path, about: 
         request = _request(url, paging, number, before)
         response = {
             "status": 200,
-            "headers": {"content-type": "application/json"},
+            "headers": {"content-type": "application/json", **_headers(paging, number, len(pages))},
             "body_file": f"page_{number + 1}.json",
         }
         interactions.append({"request": request, "response": response})
@@ -235,6 +279,12 @@ def _envelope(paging: Paging, endpoint: str, number: int, pages: int, total: int
     return found
 
 
+def _headers(paging: Paging, number: int, pages: int) -> dict[str, str]:
+    """Return the header that names the page after one of the recording."""
+    last = number + 1 >= pages
+    return {} if last or not paging.following_header else {paging.following_header: f"page-{number + 2}"}
+
+
 def _like(before: Json, value: Any) -> Any:
     """Return a value in the type of the one that it replaces."""
     if isinstance(before, bool):
@@ -246,7 +296,7 @@ def _request(url: Address, paging: Paging, number: int, before: int) -> JsonObje
     """Return the request for a page, as far as it tells the page from others."""
     params: JsonObject = {}
     if paging.kind == "Counted":
-        params = {paging.param: before if paging.step > 1 else paging.first + number}
+        params = {paging.param: paging.first + (before if paging.step > 1 else number)}
     elif number:
         tokens = paging.kind == "Tokens"
         params = {paging.param: f"page-{number + 1}"} if tokens else {"page": number + 1}

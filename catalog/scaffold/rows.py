@@ -12,11 +12,12 @@ from rich.console import Console
 from upath import UPath
 
 from catalog.cli import program
-from catalog.cli.ingest import mapping_tracebacks, show_rejects
+from catalog.cli.ingest import RECORDED, mapping_tracebacks, show_rejects
 from catalog.core.columns import COLUMNS
 from catalog.core.errors import CatalogError
 from catalog.core.jsontypes import JsonObject
 from catalog.ingestion.assemble import client_for, replay_of, window_of
+from catalog.ingestion.completeness import Advice
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import FOLDER, api_names, provider_class
 from catalog.ingestion.pull import Pull
@@ -39,9 +40,18 @@ def pull_recording(
     window = window_of(cls, None, replay)
     parts = _parts(provider, folder, window)
     client = client_for(cls, None, replay=replay)
-    return Pull(
-        cls(), client, parts, run_id="test", window=window, options=options, checkpoint=checkpoint, **more
-    ).run(), parts
+    pull = Pull(
+        cls(),
+        client,
+        parts,
+        run_id="test",
+        window=window,
+        options=options,
+        checkpoint=checkpoint,
+        advice=Advice(short=RECORDED, skipped=RECORDED),
+        **more,
+    )
+    return pull.run(), parts
 
 
 def _parts(provider: str, folder: Path, window: Window | None) -> Parts:

@@ -55,10 +55,13 @@ def source(new: NewProvider, shape: Shape, url: Address, *, guessed: bool) -> st
         "params": _params(url.params) if guessed or url.params else '{"per_page": 100}',
         "pages": _paginator(paging, url),
         "origin": "these are guesses; check each" if guessed else f"what the API calls these; {recorded}",
-        "identifier": identifier or next(iter(files), "None"),
+        "identifier": identifier or f"{next(iter(files), 'None')}  # TODO an identifier that never changes",
         "landing": expression(fields.foreign_landing_url)
         or f'f"{site}/{{item_id}}"  # TODO the page of an item',
-        "file": " or ".join(files) or f'f"{base}/{{item_id}}.{EXTENSIONS[new.media[0]]}"  # TODO the file',
+        "file": (
+            " or ".join(files) + ("  # TODO the largest is in different places" if fields.unsure else "")
+        )
+        or f'f"{base}/{{item_id}}.{EXTENSIONS[new.media[0]]}"  # TODO the file',
         "license": _license(fields),
         "unlicensed": "" if fields.license else UNLICENSED,
         "mapping": _mapping(new, fields),
@@ -122,7 +125,7 @@ def _paginator(paging: Paging, url: Address) -> str:
     if paging.kind == "Counted":
         given |= {"first": paging.first} if paging.first != 1 else {}
         given |= {"step": paging.step} if paging.step != 1 else {}
-    for name in ("following", "more", "pages", "total", "beside"):
+    for name in ("following", "following_header", "more", "pages", "total", "beside"):
         if value := getattr(paging, name):
             given[name] = value
     if url.posted:
@@ -177,7 +180,8 @@ def _record(medium: MediaType, fields: Fields) -> str:
     else:
         absent.append("tags")
     if fields.meta_data:
-        given["meta_data"] = f"compact(raw, {', '.join(map(repr, fields.meta_data))})"
+        item = f"{expression(fields.wrapper)} or {{}}" if fields.wrapper else "raw"
+        given["meta_data"] = f"compact({item}, {', '.join(map(repr, fields.meta_data))})"
     lines = "".join(f"{name}={value},\n" for name, value in given.items())
     missing = f"# TODO not found: {', '.join(absent)}\n" if absent else ""
     return f"{medium.capitalize()}(\n{lines}{missing})"

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -297,13 +298,85 @@ def test_the_requests_may_go_to_a_test_server_which_gets_no_key(catalog_command,
     )
 
 
+JAMENDO = {"headers": {"status": "success", "results_fullcount": 5, "results_count": 0}, "results": []}
+
+
+@pytest.mark.enable_socket
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("ingest",), "Nothing of it is kept: give --out for that. Look at the API's responses"),
+        (
+            ("ingest", "--out", "{folder}/parts"),
+            "What came is in {folder}/parts. Look at the API's responses",
+        ),
+        (
+            ("record", "--limit", "0", "--out", "{folder}/recording"),
+            "The responses are in {folder}/recording",
+        ),
+    ],
+)
+def test_a_pull_that_is_not_whole_says_what_the_command_did(
+    catalog_command, httpserver, tmp_path, command, words
+):
+    """There is no task to clear, nothing was loaded, and no DAG runs."""
+    httpserver.expect_request("/v3.0/tracks").respond_with_json(JAMENDO)
+    name, *options = (part.format(folder=tmp_path) for part in command)
+    status, _, lines = catalog_command(name, "jamendo", *options, "--base-url", httpserver.url_for("/"))
+    said = " ".join(lines)
+    assert status == 1
+    assert "jamendo is NOT WHOLE: 0 of 5 announced items came" in said
+    assert words.format(folder=tmp_path) in said
+    assert not re.search(r"\btasks?\b|\bload|\bDAGs?\b|\bconf\b", said)
+
+
+def test_a_recording_with_another_total_says_what_to_correct(catalog_command, tmp_path):
+    """Also an error of the paging says nothing of tasks."""
+    shutil.copytree(ROOT / "providers/smk/recording", tmp_path / "smk")
+    for page in (tmp_path / "smk").glob("*.json"):
+        text = re.sub(r'"found": \d+', '"found": 900', page.read_text())
+        page.write_text(text)
+    status, _, lines = catalog_command("ingest", "smk", "--replay", str(tmp_path / "smk"))
+    assert status == 1
+    assert "Totals and numbers of pages in a recording must be those of the items" in lines[-1]
+    assert "task" not in lines[-1]
+
+
+@pytest.mark.enable_socket
+def test_a_test_server_is_recorded_under_the_address_of_the_api(catalog_command, httpserver, tmp_path):
+    httpserver.expect_request("/fake/v3.0/tracks").respond_with_json(JAMENDO)
+    command = ("record", "jamendo", "--out", str(tmp_path), "--base-url", httpserver.url_for("/fake"))
+    assert catalog_command(*command)[0] == 0
+    [interaction, *_] = json.loads((tmp_path / "recording.json").read_text())["interactions"]
+    assert interaction["request"]["url"] == "https://api.jamendo.com/v3.0/tracks"
+    assert interaction["response"]["body_file"] == "body_0000.json"
+
+
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("command", [("ingest", "stocksnap"), ("record", "stocksnap", "--out", "{folder}")])
+def test_a_private_address_names_the_ways_to_a_server_of_one_s_own(
+    catalog_command, httpserver, tmp_path, monkeypatch, command
+):
+    monkeypatch.setattr(
+        StockSnap.pages, "url", httpserver.url_for("/{page}").replace("localhost", "127.0.0.1")
+    )
+    _, _, lines = catalog_command(*(part.format(folder=tmp_path) for part in command))
+    assert "127.0.0.1 is not on the public internet. If it is a server of your own" in lines[-1]
+    assert "--base-url" in lines[-1]
+    assert """PRIVATE_HOSTS='["127.0.0.1"]'""" in lines[-1]
+
+
 def test_a_full_disk_names_the_file_and_how_to_resume(tmp_path):
     def no_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))  # a larger file is an error without a name
 
     command = [sys.executable, "-m", "catalog.cli", *REPLAY]
+    # Python would cut off the bytecode of a changed module, too, and later processes would fail to read it.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     for more, advice in ((["--out", str(tmp_path)], "the same command resumes there"), ([], "give --out")):
-        found = subprocess.run([*command, *more], capture_output=True, text=True, preexec_fn=no_room)
+        found = subprocess.run(
+            [*command, *more], capture_output=True, text=True, preexec_fn=no_room, env=environment
+        )
         last = found.stderr.splitlines()[-1]
         assert found.returncode == 1
         assert re.search(r"/stocksnap_image_\S+\.tsv: File too large\. Earlier pages are complete", last)

@@ -1,9 +1,10 @@
 """The numbers of the README are those of the code."""
 
+import json
 import re
 from pathlib import Path
 
-from catalog.ingestion.provider import FOLDER, provider_names
+from catalog.ingestion.provider import FOLDER, provider_class, provider_names
 from catalog.tests.values import present
 
 ROOT = Path(__file__).parents[2]
@@ -25,3 +26,13 @@ def test_the_number_of_providers_and_of_their_lines():
 def test_the_number_of_dags():
     documented = re.findall(r"^### `", (ROOT / "DAGs.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert numbers(r"\*\*(\d+) DAGs\*\*") == (len(documented),)
+
+
+def test_a_command_that_pulls_needs_no_key():
+    """Whoever tries the commands in their order has none yet."""
+    commands = re.findall(r"\./just trigger (\w+)_workflow '([^']*)'", README)
+    assert commands
+    for name, conf in commands:
+        assert provider_class(name).key is None or json.loads(conf).get("replay"), name
+    for name in re.findall(r"\./just catalog ingest (\w+)", README):
+        assert provider_class(name).key is None, name

@@ -209,8 +209,8 @@ GUARDS = (
         holds="A pull passes the maximum number of pages to its loop guard.",
         row=10,
         file=PULL,
-        find="LoopGuard(provider.allowed_repeated_pages, MAX_PAGES)",
-        replace="LoopGuard(provider.allowed_repeated_pages, 1 << 60)",
+        find="LoopGuard(provider.allowed_repeated_pages, MAX_PAGES,",
+        replace="LoopGuard(provider.allowed_repeated_pages, 1 << 60,",
         tests=("ingestion/test_pull.py::test_a_pull_guards_against_pages_without_end",),
     ),
     Guard(

@@ -122,8 +122,7 @@ class Search(Counted):
             photos = []
             if asked > 1 and number < pages:
                 raise LoopDetected(
-                    f"for page {asked} of {pages}, Flickr sent page {number} again; "
-                    "stopped, what was read is kept."
+                    f"for page {asked} of {pages}, Flickr sent page {number} again; the pull stopped there."
                 )
         brought = cursor.get("seen", 0) + len(photos)
         over = number * (as_count(dig(body, "photos", "perpage")) or PER_PAGE) >= MAX_UNIQUE

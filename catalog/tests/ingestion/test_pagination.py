@@ -1,16 +1,19 @@
 """Paginators over an API in memory; what ends them."""
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catalog import provider_api
 from catalog.core.errors import UnexpectedResponse
 from catalog.core.secrets import ApiKey, KeyCredentials, Secret
 from catalog.ingestion.rate import NoThrottle
-from catalog.ingestion.responses import dotted, items_at, lists_in, steps
+from catalog.ingestion.responses import count_at, dotted, items_at, lists_in, steps
 from catalog.provider_api import Client, Counted, Cursor, HttpStatus, Links, Tokens
+from catalog.tests.providers import site
 from catalog.tests.providers.fake_api import FakeApi, client
 from catalog.tests.values import present
 
@@ -107,7 +110,8 @@ def test_offsets_grow_by_what_came(cap):
         ({"items": {"1": 1}}, "`items` is of type dict, not a list"),
         ([], "the response is a list of 0"),
         (None, "the response is null"),
-        ({"items": [1]}, "`total` should be a number of items but is null"),
+        ({"items": [1]}, "`total` is missing; the response has `items`"),
+        ({"items": [1], "total": None}, "`total` should be a number of items but is null"),
         ({"items": [1], "total": -1}, "`total` should be a number of items but is of type int"),
         ({"items": [1, 2], "total": 1}, "`total` is 1, but the response lists 2 items"),
         ({"items": [1], "total": True}, "`total` should be a number of items but is of type bool"),
@@ -121,6 +125,44 @@ def test_what_an_answer_lacks_is_an_error(kind, body, text):
         walk(kind(URL, items="items", total="total", **more), api)
     assert text in str(raised.value)
     assert len(api._transport.requests) == 2  # it was asked again
+
+
+def test_a_total_with_thousands_separators_is_read_and_an_ambiguous_one_is_an_error():
+    def pages(total):
+        body = {"items": [1], "total": total}
+        return Tokens(URL, items="items", param="t", following="n", total="total").fetch(
+            client(lambda *_: body, retries=0), {"t": None}, {}
+        )
+
+    for total in ("1,204", "1204", 1204):
+        assert pages(total).total == 1204
+    assert pages("1,234,567").total == 1_234_567
+    for total in ("1.204", "1 204", "1,5", "12,04", "1,204.5"):
+        with pytest.raises(UnexpectedResponse, match="should be a number of items"):
+            pages(total)
+
+
+def test_two_values_of_a_header_are_no_thousands():
+    """A proxy may join the same header twice by a comma."""
+    pages = Counted(URL, items="", total_header="X-Total")
+    site_ = site.Site(lambda *_: site.Reply([], x_total="240,240"))
+    assert pages.fetch(site.client_of(site_), {"page": 1}, {}).total is None
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("a.b.total", "`a.b.total` is missing: `a.b` has `pages`; the response has `a`"),
+        ("a.c.total", "`a.c.total` is missing: `a` has `b`, `n`; the response has `a`"),
+        ("a.n.total", "`a.n.total` is missing: `a.n` is of type int; the response has `a`"),
+        ("x.total", "`x.total` is missing; the response has `a`"),
+        ("a.b.pages", "`a.b.pages` should be a number of items but is null; the response has `a`"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_keys_that_are_there(path, text):
+    with pytest.raises(UnexpectedResponse) as raised:
+        count_at({"a": {"b": {"pages": None}, "n": 1}}, path)
+    assert str(raised.value) == text
 
 
 def test_a_total_that_may_be_left_out():
@@ -198,6 +240,31 @@ def test_a_token_may_be_missing_in_the_first_request():
     assert walk(Tokens(URL, items="items", param="cursor", following="next"), api) == [[1], [2]]
 
 
+def test_the_paginator_of_the_guide_walks():
+    """What it imports is in `provider_api`, and it is refused nothing."""
+    guide = (Path(__file__).parents[3] / "docs/adding_a_provider.md").read_text(encoding="utf-8")
+    code = guide.partition("### A paginator of your own")[2].partition("```python\n")[2].partition("```")[0]
+    space = {name: getattr(provider_api, name) for name in provider_api.__all__}
+    exec(compile(code, "guide", "exec"), space)
+    following = {"2005-01-01": "2014-05-06", "2014-05-06": "2024-02-10"}
+
+    def answer(method, url, params):
+        after = following.get(params["since"])
+        return site.Reply({"pictures": [params["since"]]}, **({"x_next_since": after} if after else {}))
+
+    assert walk(space["Since"](), site.client_of(site.Site(answer))) == [
+        ["2005-01-01"],
+        ["2014-05-06"],
+        ["2024-02-10"],
+    ]
+
+
+@pytest.mark.parametrize("where", [{}, {"following": "next", "following_header": "X-Next"}])
+def test_a_token_is_in_the_body_or_in_a_header(where):
+    with pytest.raises(ValueError, match="give either `following` or `following_header`"):
+        Tokens(URL, items="items", param="cursor", **where)
+
+
 def test_a_number_of_pages_in_the_body_ends_the_pages():
     api = client(lambda url, params: {"items": [int(params["page"])], "meta": {"pages": "3"}})
     assert walk(Counted(URL, items="items", pages="meta.pages"), api) == [[1], [2], [3]]
@@ -211,7 +278,7 @@ def test_a_number_of_pages_in_the_body_ends_the_pages():
     ("second", "problem"),
     [
         ({"items": [], "pages": 3}, "page 2 is empty, but `pages` announces more pages"),
-        ({"items": [2]}, "`pages` should be a number of items but is null"),
+        ({"items": [2]}, "`pages` is missing; the response has `items`"),
         ({"items": [2], "pages": "many"}, "`pages` should be a number of items"),
     ],
 )

@@ -19,7 +19,7 @@ from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.state import MemoryCheckpoint, Options
 from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN
-from catalog.provider_api import CC0, Counted, Image, Page, Paginator, Provider, Skip
+from catalog.provider_api import CC0, Counted, Image, Links, Page, Paginator, Provider, Skip, Tokens
 
 
 class Scripted(Paginator):
@@ -333,6 +333,29 @@ def test_a_repeated_page_is_caught(tmp_path):
     with pytest.raises(LoopDetected, match="same as an earlier one"):
         pulled.run()
     assert rows(pulled) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("pages", "hint"),
+    [
+        (Counted("https://x.example/a", items=""), " The API may ignore `page`: request two pages by hand"),
+        (Counted("https://x.example/a", items="", param="p", pages_header="n"), " The API may ignore `p`: "),
+        (Tokens("https://x.example/a", items="", param="t", following="n"), " The API may ignore `t`: "),
+        (Links("https://x.example/a", items=""), ""),
+    ],
+)
+def test_the_parameter_that_an_api_ignores_is_named(pages, hint):
+    cursors = {"page": 2, "p": 2, "last": 9, "t": "abc", "link": "https://x.example/a?p=2"}
+    cursor = {
+        name: cursors[name] for name in (*pages.own_params, *(["last"] if "p" in pages.own_params else []))
+    }
+    guard = LoopGuard(params=pages.own_params)
+    assert not guard.repeated({}, ["a"])
+    with pytest.raises(LoopDetected) as raised:
+        guard.repeated(cursor, ["a"])
+    said = f"the page at {cursor} is the same as an earlier one; the pull stopped there.{hint}"
+    assert str(raised.value).startswith(said)
+    assert bool(hint) == ("ignore" in str(raised.value))
 
 
 def test_a_repetition_that_is_known_of_is_counted(tmp_path):

@@ -1,17 +1,23 @@
 """Recordings: answered by rule, and made without secrets."""
 
+from datetime import UTC, datetime
+
 import orjson
 import pytest
+from upath import UPath
 from werkzeug import Response
 
 from catalog.core.errors import Fatal, UnrecordedRequest
 from catalog.core.secrets import ApiKey, KeyCredentials, Redactor, Secret
-from catalog.ingestion.assemble import offsets_of
+from catalog.ingestion.assemble import client_for, offsets_of
 from catalog.ingestion.client import Client
-from catalog.ingestion.pagination import Counted, Tokens
+from catalog.ingestion.pagination import Counted, Links, Page, Paginator, Tokens
+from catalog.ingestion.parts import Parts
 from catalog.ingestion.provider import Provider, api_names, provider_class
+from catalog.ingestion.pull import Pull
 from catalog.ingestion.rate import NoThrottle
-from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find_recording
+from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find_recording, is_recorded
+from catalog.provider_api import CC0, Image, items_at
 
 URL = "https://api.example.org/items"
 
@@ -116,6 +122,148 @@ def test_no_secret_parameter_is_recorded_or_shown(httpserver, tmp_path):
     with pytest.raises(UnrecordedRequest, match=r"\(author=bob, keyword=cat\)") as raised:
         client(tmp_path).get_json(url, {**secret, "u": None, "author": "bob", "keyword": "cat"})
     assert "hunter2" not in str(raised.value)
+
+
+class OwnCursor(Paginator):
+    """A paginator as a contributor writes it, which reads a header that nobody has heard of."""
+
+    own_params = ("after",)
+
+    def __init__(self, url):
+        self.url = url
+
+    def start(self, params):
+        return {"after": params.get("after")}
+
+    def fetch(self, client, cursor, params):
+        sent = {**params, "after": cursor["after"]} if cursor["after"] else params
+        answer = client.get_decoded(self.url, sent)
+        following = answer.headers.get("Museum-Resume-At")
+        return Page(items_at(answer.body, "items"), {"after": following} if following else None)
+
+
+class RefusedNames(OwnCursor):
+    """Its headers have names that are left out of a recording unless a paginator declares them."""
+
+    own_headers = ("X-Session-Cursor",)
+
+    def fetch(self, client, cursor, params):
+        page = super().fetch(client, cursor, params)
+        assert page.next is None, "the server of this case sends the other header only"
+        sent = {**params, "after": cursor["after"]} if cursor["after"] else params
+        following = client.get_decoded(self.url, sent).headers.get("x-session-cursor")
+        return Page(page.items, {"after": following} if following else None)
+
+
+PAGED_BY = {
+    "a token in the body": lambda url: Tokens(url, items="items", param="after", following="next"),
+    "a token in a header": lambda url: Tokens(
+        url, items="items", param="after", following_header="X-Next-Cursor"
+    ),
+    "the header Link": lambda url: Links(url, items="items"),
+    "headers with numbers": lambda url: Counted(
+        url, items="items", param="after", first=0, pages_header="x-total-pages", total_header="X-Total"
+    ),
+    "a paginator of one's own": OwnCursor,
+    "a declared header": RefusedNames,
+}
+
+
+@pytest.mark.parametrize("kind", PAGED_BY)
+def test_a_recorded_pull_replays_to_the_same_rows(httpserver, tmp_path, kind):
+    """Whatever names the next page: an earlier page must not answer, and no header may be missing."""
+    url = httpserver.url_for("/items")
+    tried = set()
+
+    def answer(request):
+        at = int(request.args.get("after") or 0)
+        if request.method == "GET" and at == 1 and at not in tried:  # the attempt after it succeeds
+            tried.add(at)
+            return Response(status=503, headers={"retry-after": "0"})
+        following = at + 1 if at < 3 else None
+        headers = {"X-Total": "8", "x-total-pages": "4"}
+        if following and kind == "a declared header":
+            headers["X-Session-Cursor"] = f"{following}"
+        elif following:
+            headers |= {"X-Next-Cursor": f"{following}", "Museum-Resume-At": f"{following}"}
+            headers["Link"] = f'<{url}?per_page=2&after={following}>; rel="next"'
+        items = [{"id": 2 * at + n} for n in (1, 2)]
+        body = {"items": items} | ({"next": following} if following and "body" in kind else {})
+        return Response(orjson.dumps(body), headers=headers, content_type="application/json")
+
+    class Museum(Provider):
+        name = "museum_of_headers"
+        catalog_names = {"image": "museumofheaders"}
+        category = "photograph"
+        params = {"per_page": 2}
+        pages = PAGED_BY[kind](url)
+
+        def record(self, raw):
+            number = raw["id"]
+            return Image(
+                foreign_identifier=number,
+                foreign_landing_url=f"https://museum.example.org/{number}",
+                url=f"https://museum.example.org/{number}.jpg",
+                license=CC0,
+            )
+
+    def rows(folder, **more):
+        client = client_for(Museum, None, throttle=NoThrottle(), private_hosts=[httpserver.host], **more)
+        parts = Parts(UPath(folder), "museum_of_headers", datetime(2024, 2, 10, tzinfo=UTC), None)
+        manifest = Pull(Museum(), client, parts, run_id="test").run()
+        files = parts.tsv_files("image", manifest)
+        return [line for path in files for line in path.read_text().splitlines()]
+
+    httpserver.expect_request("/items").respond_with_handler(answer)
+    recorded = rows(tmp_path / "live", record_to=tmp_path / "recording")
+    assert [row.split("\t")[0] for row in recorded] == [f"{n}" for n in range(1, 9)]
+    httpserver.clear()
+    assert rows(tmp_path / "again", replay=ReplayAdapter(tmp_path / "recording")) == recorded
+
+
+KEPT_HEADERS = """
+    Content-Type Content-Length Location Link Retry-After X-WP-Total X-WP-TotalPages Total-Results Total-Pages
+    X-Total X-Total-Count X-Next-Cursor X-Next-Page Next-Page-Token X-Continuation-Token X-Pagination
+    Content-Range X-Page-Count Museum-Resume-At
+""".split()
+LEFT_OUT_HEADERS = """
+    Set-Cookie set-cookie2 Authorization WWW-Authenticate Proxy-Authenticate X-Api-Key X-Auth-Token
+    X-Session-Id X-User-Id X-Client-IP X-Forwarded-For X-CSRF-Token Date Age Expires ETag
+    Last-Modified Server Via CF-Ray CF-Cache-Status X-Request-ID x-amzn-trace-id X-Correlation-Id
+    traceparent X-Runtime Server-Timing X-RateLimit-Remaining X-Served-By X-Cache X-Varnish
+    Connection Keep-Alive Transfer-Encoding Content-Encoding Alt-Svc
+""".split()
+
+
+def test_which_headers_a_recording_keeps():
+    assert [name for name in KEPT_HEADERS if not is_recorded(name)] == []
+    assert [name for name in LEFT_OUT_HEADERS if is_recorded(name)] == []
+
+
+def test_no_secret_of_a_header_is_recorded(httpserver, tmp_path):
+    """The key is removed from the values of all headers, in any form; those that identify us are left out."""
+    key = "t0p/s3cret+key="
+    links = '<https://api.example.org/items?key=t0p%2Fs3cret%2Bkey%3D&page=2>; rel="next"'
+    sent = {
+        "Link": links,
+        "X-Next": f"page-2;{key}",
+        "Set-Cookie": "visitor=hunter2",
+        "X-Session-Id": "hunter2",
+        "X-Account": "hunter2",
+        "X-Token": "hunter2",
+    }
+    httpserver.expect_request("/items").respond_with_json({}, headers=sent)
+    here = [httpserver.host]
+    adapter = RecordingAdapter(tmp_path, "example", None, Redactor([Secret(key)]), frozenset(), here)
+    Client(transport=adapter, throttle=NoThrottle(), private_hosts=here).get_json(
+        httpserver.url_for("/items")
+    )
+    text = (tmp_path / "recording.json").read_text()
+    assert not any(secret in text for secret in (key, "t0p%2Fs3cret", "hunter2"))
+    [found] = orjson.loads(text)["interactions"]
+    headers = found["response"]["headers"]
+    assert headers["link"] == '<https://api.example.org/items?key=***&page=2>; rel="next"'
+    assert headers["x-next"] == "page-2;***"
 
 
 def test_a_recording_made_over_http_answers_over_https(tmp_path):

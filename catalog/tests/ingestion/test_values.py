@@ -21,7 +21,7 @@ from catalog.ingestion.urls import UrlCleaner
 from catalog.ingestion.values import milliseconds, size_in_bytes, tags_of, width_and_height
 
 BASE = {"foreign_identifier": "1", "foreign_landing_url": "https://example.org/1", "license": CC0}
-RANGE = "is no number of the column's range"
+RANGE = "is not a number, or is out of range"
 
 
 def image(**values):
@@ -58,13 +58,17 @@ def row(record):
         (" 1:05:46.5 ", 3_946_500),
         ("0:00:00", 0),
         (-1.012, -1012),
+        ("1,234.5", 1_234_500),
+        ("1,234,567", 1_234_567_000),
     ],
 )
 def test_a_duration_in_milliseconds(duration, expected):
     assert milliseconds(duration) == expected
 
 
-@pytest.mark.parametrize("duration", ["", "long", [], math.inf, "1:2:3:4", "5:x", {}])
+@pytest.mark.parametrize(
+    "duration", ["", "long", [], math.inf, "1:2:3:4", "5:x", {}, "1,5", "1,234", "1e999"]
+)
 def test_what_is_no_duration_is_dropped_and_counted_when_it_is_written(duration):
     found, cleaned = row(audio(duration=milliseconds(duration)))
     assert "duration" not in found
@@ -73,14 +77,57 @@ def test_what_is_no_duration_is_dropped_and_counted_when_it_is_written(duration)
 
 @pytest.mark.parametrize(
     ("size", "expected"),
-    [("27.31849kB", 27_318), ("1.5 MB", 1_500_000), ("2 GB", 2 * 10**9), ("10 B", 10), (7, 7), (None, None)],
+    [
+        ("27.31849kB", 27_318),
+        ("1.5 MB", 1_500_000),
+        ("2 GB", 2 * 10**9),
+        ("1.5 TB", 15 * 10**11),
+        ("10 B", 10),
+        ("10 bytes", 10),
+        (" 2345678 ", 2_345_678),
+        (7, 7),
+        (None, None),
+        ("2,345,678", 2_345_678),
+        ("2.345.678 bytes", 2_345_678),
+        ("1 234 567", 1_234_567),
+        ("1\u202f234\u202f567 B", 1_234_567),
+        ("1'234'567", 1_234_567),
+        ("2,345", 2345),
+        ("2,345 KB", 2_345_000),
+        ("2 345 kB", 2_345_000),
+        ("1,234.5 kB", 1_234_500),
+        ("1.234,5 kB", 1_234_500),
+        ("1,234.5 MB", 1_234_500_000),
+        ("1 KiB", 1024),
+        ("2.4 MiB", 2_516_582),
+        ("1 gib", 1024**3),
+        ("1,024 KiB", 1024**2),
+    ],
 )
 def test_a_size_in_bytes(size, expected):
     assert size_in_bytes(size) == expected
 
 
-@pytest.mark.parametrize("size", ["large", "MB", "1.5.2 MB", []])
-def test_what_is_no_size_is_returned_as_it_is(size):
+@pytest.mark.parametrize(
+    "size",
+    [
+        *("large", "MB", "1.5.2 MB", [], "", "1 iB5", "-5 MB", "1e999 MB", "9" * 400),
+        *(
+            "1,5",
+            "1,5 MB",
+            "2,345 MB",
+            "2 345 MB",
+            "2,345 MiB",
+            "1,23,456",
+            "1,234.567.890",
+            "0,123",
+            "12,34 kB",
+        ),
+        "1,234 567",
+    ],
+)
+def test_what_is_no_size_or_may_be_two_is_returned_as_it_is(size):
+    """It is not stored, and is counted; a wrong size would be."""
     assert size_in_bytes(size) == size
 
 
@@ -167,10 +214,10 @@ def test_numbers_of_alternative_files_obey_the_same_rule():
     assert cleaned == {
         "alternative file: filesize is not positive": 1,
         "alternative file: bit_rate is not positive": 1,
-        "alternative file: sample_rate is no number of the column's range": 1,
+        "alternative file: sample_rate is not a number, or is out of range": 1,
         "alternative file: duration is negative": 1,
         "alternative file: width is not positive": 1,
-        "alternative file: height is no number of the column's range": 1,
+        "alternative file: height is not a number, or is out of range": 1,
     }
 
 
@@ -805,13 +852,20 @@ def test_no_extension_is_longer_than_the_fast_path_expects():
 
 
 @pytest.mark.parametrize(
-    "text", ["4000 x 3000", "4000x3000px", "4000*3000 pixels", "4000 \u00d7 3000", " 4000 X 3000 "]
+    "text",
+    [
+        *("4000 x 3000", "4000x3000px", "4000*3000 pixels", "4000 \u00d7 3000", " 4000 X 3000 "),
+        *("4,000 x 3,000 px", "4,000x3000 pixels"),
+    ],
 )
 def test_a_size_in_pixels(text):
     assert width_and_height(text) == (4000, 3000)
 
 
-@pytest.mark.parametrize("text", ["30 x 40 cm", "large", "4000 x 3000 x 10", [4000, 3000]])
+@pytest.mark.parametrize(
+    "text",
+    ["30 x 40 cm", "large", "4000 x 3000 x 10", [4000, 3000], "4,000 x 3,000", "1,5 x 2 px", "4,0 x 3000 px"],
+)
 def test_what_is_no_size_in_pixels_stays(text):
     assert width_and_height(text) == (text, text)
 

@@ -45,7 +45,7 @@ def test_fewer_works_than_are_announced_are_not_whole(tmp_path):
 
 def test_a_total_that_is_missing_is_an_error(tmp_path):
     site = Site(lambda *_: {"info": {"count": 1}, "data": [work(1)]})
-    with pytest.raises(Retry, match=r"`info\.total` should be a number of items"):
+    with pytest.raises(Retry, match=r"`info\.total` is missing"):
         Pulled(ClevelandMuseum(), site, tmp_path)
 
 

@@ -90,7 +90,7 @@ def test_on_some_days_nothing_changes(tmp_path):
         (listing(1, 2, total=1), "`total` is 1, but `objectIDs` holds 2"),
         ({"total": 3, "objectIDs": None}, "`total` is 3, but `objectIDs` holds 0"),
         ({"total": 0}, "`objectIDs` is missing"),
-        ({"objectIDs": [1]}, "`total` should be a number of items but is null"),
+        ({"objectIDs": [1]}, "`total` is missing; the response has `objectIDs`"),
         (listing(1, objectIDs={"1": 1}), "`objectIDs` is of type dict"),
         ({"message": "moved"}, "the response has `message`"),
         ([], "the response is a list"),

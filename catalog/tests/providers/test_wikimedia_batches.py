@@ -125,7 +125,7 @@ BROKEN = [
     (answer(file(1), gaicontinue="b", gucontinue="x"), "continues with the next batch"),
     (answer(complete=True), "no file came, but a should be the next one"),
     (answer(file(1), file(2, imageinfo=[]), complete=True), "2 files, but no `imageinfo` of any"),
-    ({"batchcomplete": "", "query": None}, r"`query\.pages` is null"),
+    ({"batchcomplete": "", "query": None}, r"`query\.pages` is missing: `query` is null"),
     ({"batchcomplete": "", "query": {"pages": [file(1)]}}, r"`query\.pages` is of type list"),
     ({"batchcomplete": "", "query": {"pages": {"1": None}}}, "is not an object"),
     ({"batchcomplete": "", "query": {"pages": {"1": file(1) | {"globalusage": 3}}}}, "is not a list"),
