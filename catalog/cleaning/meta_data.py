@@ -10,7 +10,7 @@ from catalog.cleaning.texts import MARKUP, UNTIDY_JSON
 from catalog.core.jsontypes import keys_in
 from catalog.ingestion.fields import LICENSE_KEYS, clean_meta
 
-NO_OBJECT = "meta_data that is no object"
+NO_OBJECT = "meta_data that is not an object"
 SAME_KEYS = "keys of meta_data that differ in white space only"
 
 

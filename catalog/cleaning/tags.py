@@ -9,8 +9,8 @@ from catalog.cleaning.texts import ESCAPED, MARKUP, UNTIDY, Ambiguous, clean_tex
 from catalog.ingestion.fields import MAX_TAGS, accuracy_of, clean_tags
 
 _KEYS = frozenset(("name", "provider", "accuracy"))
-NO_ARRAY = "tags that are no array"
-NO_ACCURACY = "a tag whose accuracy is no number from 0 to 100"
+NO_ARRAY = "tags that are not an array"
+NO_ACCURACY = "a tag whose accuracy is not a number from 0 to 100"
 
 
 class _Kept(ValueError):
@@ -45,11 +45,11 @@ def _usable(tag: Any, provider: str | None) -> bool:
     if name is None or (isinstance(name, str) and not name.strip()):
         return False
     if not isinstance(name, str):
-        raise _Kept("a tag whose name is no text")
+        raise _Kept("a tag whose name is not text")
     if accuracy is not None and accuracy_of(accuracy) is None:
         raise _Kept(NO_ACCURACY)
     if owner is not None and not isinstance(owner, str):
-        raise _Kept("a tag whose provider is no text")
+        raise _Kept("a tag whose provider is not text")
     if not (owner and owner.strip()) and not provider:
         raise _Kept("a tag without a provider, of a record without one")
     return True
@@ -109,7 +109,7 @@ def _condition(_columns: tuple[str, ...]) -> LiteralString:
 
 TAGS = Rule(
     "tags",
-    "tags that are no array of objects, have no name, or a provider or accuracy of another form; white space "
+    "tags that are not an array of objects, have no name, or a provider or accuracy of another form; white space "
     "and HTML in their names; duplicates",
     ("tags",),
     ("provider",),

@@ -19,7 +19,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Terminal(Console):
-    """A console that prints data as data: `:cat:` is no emoji, and control characters do nothing."""
+    """A console that prints data as data: `:cat:` is not an emoji, and control characters do nothing."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(emoji=False, **options)

@@ -16,7 +16,7 @@ def without_groups(text: str, alone: str = "") -> str | None:
     """Return a number without the marks that group its digits by thousands.
 
     Args:
-        text: The number; a text around it is no part of one.
+        text: The number; a text around it is not part of one.
         alone: Marks that group digits also where there is only one. Otherwise, `1,204` may be a fraction, as
             in many languages, and is not returned.
 

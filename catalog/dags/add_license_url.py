@@ -57,7 +57,7 @@ def update_license_url(group: dict[str, Any], params: Params = GIVEN) -> int:
     """Set the URL of one license and return the number of images changed; skipped if it has no URL."""
     found = Group(**group)
     if found.url is None:
-        raise AirflowSkipException(f"{found.license} {found.version} is no license of Creative Commons.")
+        raise AirflowSkipException(f"{found.license} {found.version} is not a Creative Commons license.")
     updated = run_batched_update(found.query_id, found.update(), batch_size=params["batch_size"]).updated
     if updated:
         note_written(CATALOG["image"], query_id=found.query_id, updated=updated)
@@ -75,7 +75,7 @@ def report_completion(updated: Any) -> str:
         notify("Unknown licenses", SENDER, text, lines=_listed(unknown), alert=True)
     if odd := sum(g.left for g in left):
         text = (
-            "*Images whose meta_data is no object*; they have no license_url, and were not changed: "
+            "*Images whose meta_data is not an object*; they have no license_url, and were not changed: "
             f"{odd:,}. They are those with `jsonb_typeof(meta_data) <> 'object'`."
         )
         notify("Odd meta_data", SENDER, text, alert=True)

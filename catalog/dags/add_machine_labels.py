@@ -14,7 +14,7 @@ an image, the last one.
 3. `merge_labels` updates the images whose labels differ, in batches, beside ingestion. The labels replace
    those of the same provider; tags of others stay as they are, in their order. An image that the file does
    not name, or for which it has no usable label, keeps its labels: nothing is ever only removed. Tags that
-   are no array stay, and are counted.
+   are not an array stay, and are counted.
 4. `report` sends the counts, and drops the table.
 
 With `dry_run`, the default, `merge_labels` only counts the images that would change, and shows a few of them
@@ -167,7 +167,7 @@ def report(params: Params = GIVEN) -> str:
     )
     lines = [f"  - {escaped(reason)}: {number:,}" for reason, number in state.refusals.numbers.items()]
     if outcome.left:
-        lines.append(f"  - {outcome.left:,} images stay as they are: their tags are no array")
+        lines.append(f"  - {outcome.left:,} images stay as they are: their tags are not an array")
     if outcome.gone:
         lines.append(f"  - {outcome.gone:,} images were deleted meanwhile")
     subject = "Machine labels, dry run" if dry else "Machine labels merged"

@@ -115,7 +115,7 @@ def advance(api: Connection, table: str) -> None:
 
 
 def check_defaults(api: Connection, table: str) -> None:
-    """Check that the defaults of the new table work; a default that fails is no record's fault.
+    """Check that the defaults of the new table work; a default that fails is not a record's fault.
 
     Args:
         api: Connection to the API database, in a transaction.

@@ -100,7 +100,7 @@ def client_for(
 
     Raises:
         MissingKey: There is no key; the message says where to get one.
-        Fatal: The host that the key belongs to is unknown, or `base_url` is no address.
+        Fatal: The host that the key belongs to is unknown, or `base_url` is not an address.
     """
     credentials = tokens if replay is None and base_url is None else None
     if provider.key and replay is None and base_url is None and credentials is None:

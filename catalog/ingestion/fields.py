@@ -134,7 +134,7 @@ def _tag(name: str, provider: str) -> str:
 
 
 def accuracy_of(value: Json) -> int | float | None:
-    """Return the accuracy of a tag, also of a numeric string; None if it is no number from 0 to 100."""
+    """Return the accuracy of a tag, also of a numeric string; None if it is not a number from 0 to 100."""
     if type(value) is str:
         value = number_in(value)
     return value if type(value) in (int, float) and 0 <= value <= 100 else None
@@ -235,7 +235,7 @@ def audio_set_field(audio_set: Json, clean: CleanUrl, cleaned: Counter[str]) -> 
     if not audio_set:
         return None
     if type(audio_set) is not dict:
-        cleaned["audio_set is no object"] += 1
+        cleaned["audio_set is not an object"] += 1
         return None
     texts = _Texts("audio_set", cleaned)
 

@@ -26,7 +26,7 @@ _TOKEN = re.compile(
     rf"""
     (?P<string>{_STRING})
     | (?P<word>[-+.\w]+)
-    | [\[{{,:][ \t\r\n]*+,             # a comma that follows no value is no trailing comma
+    | [\[{{,:][ \t\r\n]*+,             # a comma that follows no value is not a trailing comma
     | (?P<comma>,)(?=[ \t\r\n]*+[\]}}])
     """,
     re.VERBOSE | re.DOTALL | re.ASCII,

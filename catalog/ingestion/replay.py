@@ -103,7 +103,7 @@ def read_recording(folder: Path) -> Recording:
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Recording)
     except (OSError, ValueError) as error:
-        raise Fatal(f"replay: {path} is no recording: {error}") from None
+        raise Fatal(f"replay: {path} is not a recording: {error}") from None
     for number, interaction in enumerate(found.interactions):
         name = interaction.response.body_file
         if name and not (folder / name).is_file():

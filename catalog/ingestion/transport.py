@@ -138,7 +138,7 @@ class _Response(http.client.HTTPResponse):
 def _resolve(host: str, port: int) -> list[str]:
     """Resolve a host name. Raises socket.gaierror without an address, ValueError for an invalid name."""
     if not _HOST.fullmatch(host):
-        raise ValueError(f"{host!r} is no host name")
+        raise ValueError(f"{host!r} is not a host name")
     host.encode("idna")  # labels that are empty or too long
     found = socket.getaddrinfo(host, port, allowed_gai_family(), socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
@@ -265,7 +265,7 @@ class Elsewhere(Transport):
             private_hosts: See `Transport`.
 
         Raises:
-            BadAddress: `base_url` is no address.
+            BadAddress: `base_url` is not an address.
         """
         if not re.match(r"https?://", base_url) or not host_of(base_url):
             raise BadAddress(f"{base_url!r} is not an address; use one such as http://127.0.0.1:8000.")

@@ -58,7 +58,7 @@ class Outcome(msgspec.Struct, frozen=True):
     Attributes:
         changed: Images whose tags changed.
         unknown: Identifiers in the file that no image has.
-        left: Images whose tags are no array, and stay as they are.
+        left: Images whose tags are not an array, and stay as they are.
         gone: Images that were deleted during the merge.
         merged: False for a dry run.
     """

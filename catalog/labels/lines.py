@@ -25,10 +25,10 @@ NO_LABELS = "no labels"
 TOO_MANY = f"more than {MAX_TAGS:,} labels"
 NONE_LEFT = "no label that can be used"
 BAD_LABEL = "label: no object"
-BAD_NAME = "label: the name is no text or empty"
+BAD_NAME = "label: the name is empty or not text"
 UNPRINTABLE = "label: the name has control characters"
 LONG_NAME = f"label: the name has more than {MAX_NAME} characters"
-BAD_CONFIDENCE = "label: the confidence is no number from 0 to 100"
+BAD_CONFIDENCE = "label: the confidence is not a number from 0 to 100"
 LOW = "label: below the least confidence"
 
 CORRECTIONS = {

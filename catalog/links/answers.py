@@ -57,7 +57,7 @@ def unclear(reason: str, status: int | None = None, wait: float | None = None, h
 
 
 def judge(status: int, headers: Mapping[str, str], wait: float | None) -> Verdict:
-    """Return what an answer says that is no redirect.
+    """Return what an answer says that is not a redirect.
 
     Args:
         status: Its HTTP status.

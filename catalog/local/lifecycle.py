@@ -197,7 +197,7 @@ def _forget_supervisor(stack: Stack, max_wait: float = 0) -> None:
 
 
 def _alive(pid: int) -> bool:
-    """Return True if the process exists and is no zombie."""
+    """Return True if the process exists and is not a zombie."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

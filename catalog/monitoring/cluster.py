@@ -198,7 +198,7 @@ def _needed(settings: Mapping[str, str], level: str, total: int) -> float:
 
 
 def _size(text: str) -> float | None:
-    """Return the bytes that a setting such as `50gb` means; None if it is no size."""
+    """Return the bytes that a setting such as `50gb` means; None if it is not a size."""
     match = _BYTES.fullmatch(text.strip())
     return float(match[1]) * 1024 ** _UNITS[match[2].lower()] if match else None
 

@@ -22,7 +22,7 @@ from catalog.monitoring.refreshes import Alias, Live, Refreshed, promoted, refre
 from catalog.monitoring.rows import rows
 
 SHRUNK = 0.2  # share of a source's documents that disappeared
-NOTICEABLE = 100  # documents; smaller losses are no finding
+NOTICEABLE = 100  # documents; smaller losses are not a finding
 HALF_LIVE = timedelta(days=1)  # after which a refresh whose tables are live should have promoted its indexes
 LOOK_BACK = timedelta(days=7)  # within which lost documents are noticed
 OLD_DATASET = timedelta(days=45)  # of a month and a run of several days
@@ -185,9 +185,9 @@ def of_dataset(
     """Yield the newest version of the dataset if it is too old.
 
     Args:
-        newest: The version; None if none was published, which is no finding.
+        newest: The version; None if none was published, which is not a finding.
         now: The current time.
-        scheduled: Ids of the DAGs whose schedule is on; None if that is not known, which is no finding.
+        scheduled: Ids of the DAGs whose schedule is on; None if that is not known, which is not a finding.
     """
     if newest and dataset.DAG_ID in (scheduled or ()) and now - newest.published_on > OLD_DATASET:
         text = f"the newest version is of {utc(newest.published_on):%Y-%m-%d}, far older than a month"

@@ -174,7 +174,7 @@ _LATER = """(select window_start, window_end from whole_pull
 def not_whole(connection: Connection, wanted: Sequence[Source], now: datetime) -> dict[Source, list[Load]]:
     """Return the loads that lack something which no later load brought, newest first, one for each window.
 
-    Replays, and loads that their conf limits, are no answers of the provider: they neither lack anything nor
+    Replays, and loads that their conf limits, are not answers of the provider: they neither lack anything nor
     bring what is missing. Loads are looked at for a month, or until the provider would be late.
 
     Args:

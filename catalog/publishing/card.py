@@ -29,7 +29,7 @@ Records that were deleted from the catalog, or removed by their source, are left
 ## Files
 
 `<media type>/<provider>/*.parquet`, compressed with zstd; records are in the order of the catalog's table,
-about that of their changes. In the name of a provider's folder, each byte that is no lower-case letter,
+about that of their changes. In the name of a provider's folder, each byte that is not a lower-case letter,
 digit, `-` or `_`, and a `_` in front, is written as `~` and two hexadecimal digits; records without a
 provider are in `~null`. `manifest.json` lists
 each file with its number of records, size and SHA-256; `croissant.json` describes the columns for

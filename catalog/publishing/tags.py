@@ -21,7 +21,7 @@ def parse_tags(texts: pa.StringArray) -> pa.ListArray:
 
     Arrow's parser reads all lines in C++. It refuses them all for a value of another form than ingestion
     writes, which an adopted catalog may contain. Then each half is tried, and a few values are parsed one by
-    one; what is no tag with a name is left out.
+    one; what is not a tag with a name is left out.
 
     Args:
         texts: JSON texts, or null.

@@ -53,7 +53,7 @@ class Fields(msgspec.Struct):
         return [_pattern(path) for path in found]
 
     def kept(self) -> list[tuple[str, ...]]:
-        """Return the paths of values that are no content, and without which the mapping finds nothing."""
+        """Return the paths of values that are not content, and without which the mapping finds nothing."""
         return [_pattern(self.license_version)] if self.license_version else []
 
     def longest(self) -> int:

@@ -184,7 +184,7 @@ def _address_of(found: Any) -> str:
 def _request_options(found: Any) -> dict[str, Any]:
     """Return login and extras of an HTTP connection as arguments of `download`.
 
-    As in Airflow's `HttpHook`, extras that are no arguments are headers. The hook itself does not accept a
+    As in Airflow's `HttpHook`, extras that are not arguments are headers. The hook itself does not accept a
     connection whose schema is a path.
     """
     extra = dict(found.extra_dejson or {})

@@ -19,7 +19,7 @@ def show_in_map_index(**values: str) -> None:
 
 
 def state_of(ti: TaskInstance, dag_id: str, run_id: str) -> str | None:
-    """Return the state of any run; None if it was deleted. An error of Airflow's API is no answer.
+    """Return the state of any run; None if it was deleted. An error of Airflow's API is not an answer.
 
     Args:
         ti: The task that asks.

@@ -3,7 +3,7 @@
 The search works as follows, according to its source code
 (https://github.com/TheScienceMuseum/collectionsonline):
 
-- Years start at 0. 0 as the first year is no bound: older objects are included.
+- Years start at 0. 0 as the first year is not a bound: older objects are included.
 - A range finds objects that were made completely within it. An object made "1890 to 1910" is in no range that
   ends in 1900, and one without a date is in no range at all. These objects are outside the ranges; they are
   searched by category.

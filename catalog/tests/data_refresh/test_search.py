@@ -62,7 +62,7 @@ def test_the_creator_of_an_index(search):
     )
     assert search.identity("image-none") is None
     search.swap_aliases({"image": "image-a"})
-    assert search.identity("image") is None  # an alias is no index
+    assert search.identity("image") is None  # an alias is not an index
     assert search.aliases("image-a") == ["image"]
     again = make(search, "image-b"), make(search, "image-b")
     assert again[0] != again[1]

@@ -434,12 +434,12 @@ def test_a_malformed_recording_is_refused(tmp_path, change, named):
 def test_what_is_no_recording_at_all(tmp_path, text):
     (tmp_path / "recording.json").write_bytes(text)
     for use in (ReplayAdapter, lambda folder: find_recording(folder, "example")):
-        with pytest.raises(Fatal, match=r"recording\.json is no recording: "):
+        with pytest.raises(Fatal, match=r"recording\.json is not a recording: "):
             use(tmp_path)
 
 
 def test_a_folder_without_a_recording(tmp_path):
-    with pytest.raises(Fatal, match=r"recording\.json is no recording: .*No such file"):
+    with pytest.raises(Fatal, match=r"recording\.json is not a recording: .*No such file"):
         ReplayAdapter(tmp_path)
 
 

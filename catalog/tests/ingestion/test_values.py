@@ -246,7 +246,7 @@ HIDDEN = '<span style="display: none;">hidden</span>'
         ("&copy 2020 &notit; &;", "&copy 2020 &notit; &;"),
         ("&eacute;&#233;&#xE9;&nbsp;x", "ééé x"),
         ("&#0;&#xD800;&#99999999999;", "\N{REPLACEMENT CHARACTER}" * 2 + "&#99999999999;"),
-        # what is no element of HTML
+        # what is not an element of HTML
         ("a < b > c", "a < b > c"),
         ("<3", "<3"),
         ("<unknown>", "<unknown>"),
@@ -671,7 +671,7 @@ def test_urls_of_an_audio_set_are_urls():
         "thumbnail": None,
     }
     assert cleaned == {"audio_set creator_url is not a URL": 1}
-    assert row(audio(audio_set=["Set"]))[1] == {"audio_set is no object": 1}
+    assert row(audio(audio_set=["Set"]))[1] == {"audio_set is not an object": 1}
 
 
 def test_genres():
@@ -692,7 +692,7 @@ def test_an_accuracy_may_be_the_text_of_a_number():
     assert found["tags"] == [{"name": "cat", "provider": "clarifai", "accuracy": 0.9}]
 
 
-# What is no text
+# What is not text
 
 
 @pytest.mark.parametrize("value", [[], {}, ["a"], {"en": "a"}])

@@ -422,7 +422,7 @@ def test_snapshots_rotate(aws, rds):
 
 
 def test_odd_snapshots_affect_no_other():
-    """Snapshots being created, in use, deleted meanwhile, or without a time or a name are no errors.
+    """Snapshots being created, in use, deleted meanwhile, or without a time or a name are not errors.
 
     The others are deleted.
     """

@@ -278,7 +278,7 @@ def test_aliases_that_point_at_the_right_index(search):
             {"image": "image-1-filtered", "image-filtered": "image-1-filtered"},
             {"image": "so that media are not found", "image-filtered": "as image does"},
         ),
-        ({"image": "image-1", "image-filtered": "image-3"}, {"image-filtered": "is no filtered index"}),
+        ({"image": "image-1", "image-filtered": "image-3"}, {"image-filtered": "is not a filtered index"}),
         ({"audio": "image-1"}, {"audio": "documents are of image"}),
     ],
 )
