@@ -1,10 +1,10 @@
 """Checks of links compared with a bare client that makes the same requests; memory, and the cost of removals.
 
 BENCH_LINKS (default: 200,000) images of one provider, and a tenth as many of another one, on BENCH_HOSTS
-hosts (default: 200). A server in its own process answers at once, so the rate of the hosts is not a limit; each
-provider is one slice, planned, checked with the task's number of workers, and judged. The bare client of the
-same library (`requests`) has as many threads, and neither rules of robots.txt, nor rates, nor a database.
-Then samples of a provider are planned and judged, with few and with BENCH_LINKS open removals.
+hosts (default: 200). A server in its own process answers at once, so the rate of the hosts is not a limit;
+each provider is one slice, planned, checked with the task's number of workers, and judged. The bare client
+of the same library (`requests`) has as many threads, and no rules of robots.txt, rates or database. Then
+samples of a provider are planned and judged, with few and with BENCH_LINKS open removals.
 """
 
 import asyncio

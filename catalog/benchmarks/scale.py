@@ -37,7 +37,7 @@ from catalog.local.postgres import Postgres
 SIZES = [int(size) for size in os.environ.get("BENCH_SIZES", "2000000").replace(",", " ").split()]
 SHARE = int(os.environ.get("BENCH_SHARE", "4"))
 SESSIONS = int(os.environ.get("BENCH_SESSIONS", "2"))
-LEAST_MEMORY = 1 << 30  # bytes; shared buffers are half of it
+MIN_MEMORY = 1 << 30  # bytes; shared buffers are half of it
 LOADED = 0.05  # new rows of one load, as a share of the table
 CHANGED = (0, 0.001, 0.01, 0.1)
 _PAGES = """
@@ -213,7 +213,7 @@ def main() -> None:
             size = sum(map(sum, sizes))
             server.stop()
             pid = server.start()
-            limit = max(size // SHARE, LEAST_MEMORY) if SHARE else 0
+            limit = max(size // SHARE, MIN_MEMORY) if SHARE else 0
             with memory_limit(pid, limit or 1 << 60) as limited:
                 memory = f"{limit / 1e9:.1f} GB of memory" if limit and limited else "no memory limit"
                 print(f"{rows:,} images, {size / 1e9:.1f} GB, {memory}; bytes a row:")

@@ -14,7 +14,7 @@ from catalog.core.media import MediaType
 
 AGAIN = "encoded more than once, perhaps"
 UNSTORABLE = "characters that the database cannot store"
-_MOST_DIGITS = 300
+_MAX_DIGITS = 300
 _NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
 JSON_COLUMNS = frozenset(("meta_data", "tags"))
 
@@ -116,11 +116,11 @@ def parsed(text: str) -> Any:
 
 
 def _integer(text: str) -> int | str:
-    return int(text) if len(text) <= _MOST_DIGITS else text
+    return int(text) if len(text) <= _MAX_DIGITS else text
 
 
 def _number(text: str) -> float | str:
-    number = float(text) if len(text) <= _MOST_DIGITS else math.inf
+    number = float(text) if len(text) <= _MAX_DIGITS else math.inf
     try:
         return number if math.isfinite(number) and Decimal(repr(number)) == Decimal(text) else text
     except InvalidOperation:  # an exponent beyond that of decimals

@@ -15,7 +15,7 @@ from catalog.database.statements import plain
 
 EXAMPLES = 3  # rows, of those that change, and of those that stay for one reason
 LONGEST = 300  # characters of a value in an example
-MOST_CLAIMS = 1_000_000  # new URLs that a survey remembers
+MAX_CLAIMS = 1_000_000  # new URLs that a survey remembers
 URL_TAKEN = "another record has the URL that this one would get"
 _FETCH = 2_000  # rows
 
@@ -99,7 +99,7 @@ def judge_all(
         if url in taken or hash(url) in claimed:
             del one.changes["url"]
             one.left.append(URL_TAKEN)
-        elif len(claimed) < MOST_CLAIMS:
+        elif len(claimed) < MAX_CLAIMS:
             claimed.add(hash(url))
     return found
 

@@ -109,8 +109,8 @@ def _condition(_columns: tuple[str, ...]) -> LiteralString:
 
 TAGS = Rule(
     "tags",
-    "tags that are not an array of objects, have no name, or a provider or accuracy of another form; white space "
-    "and HTML in their names; duplicates",
+    "tags that are not an array of objects, have no name, or a provider or accuracy of another form; white "
+    "space and HTML in their names; duplicates",
     ("tags",),
     ("provider",),
     _condition,

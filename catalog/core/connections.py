@@ -13,7 +13,7 @@ from catalog.core.session import Connection
 log = logging.getLogger(__name__)
 KNOWN = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
 # Extras that Airflow itself reads; see dags/common/iam.py for `iam`.
-AIRFLOWS = frozenset(
+AIRFLOW_EXTRAS = frozenset(
     (
         "iam",
         "aws_conn_id",
@@ -28,7 +28,7 @@ AIRFLOWS = frozenset(
     )
 )
 # Some firewalls drop idle connections after minutes. A server that is down is noticed within two minutes.
-ALIVE: dict[str, Any] = {
+KEEPALIVE_OPTIONS: dict[str, Any] = {
     "connect_timeout": 15,  # seconds
     "keepalives": 1,
     "keepalives_idle": 60,  # seconds
@@ -67,13 +67,13 @@ def arguments_of(found: ConnectionFields, **ours: Any) -> dict[str, Any]:
             that `options` of both are joined.
     """
     extra = {name: value for name, value in (found.extra_dejson or {}).items() if name not in FIELDS}
-    if unknown := sorted(extra.keys() - KNOWN - AIRFLOWS):
+    if unknown := sorted(extra.keys() - KNOWN - AIRFLOW_EXTRAS):
         log.warning("Connection %s: libpq knows no %s; ignored.", found.conn_id, ", ".join(unknown))
     given = {name: value for name, value in extra.items() if name in KNOWN}
     if "options" in given and "options" in ours:
         given["options"] = f"{ours['options']} {given['options']}"
     return {
-        **ALIVE,
+        **KEEPALIVE_OPTIONS,
         **ours,
         **given,
         "host": found.host,

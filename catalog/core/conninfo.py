@@ -8,7 +8,7 @@ import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from catalog.core.connections import ALIVE, KNOWN, arguments_of
+from catalog.core.connections import KEEPALIVE_OPTIONS, KNOWN, arguments_of
 from catalog.core.errors import Refused
 
 _FORM = (
@@ -58,7 +58,7 @@ def _read(address: str) -> str:
         return _of_fields(fields_of(address))
     if "://" in address:
         return _of_uri(address)
-    return make_conninfo("", **{**ALIVE, **conninfo_to_dict(address)})
+    return make_conninfo("", **{**KEEPALIVE_OPTIONS, **conninfo_to_dict(address)})
 
 
 def _of_uri(uri: str) -> str:
@@ -73,7 +73,7 @@ def _of_uri(uri: str) -> str:
         found = conninfo_to_dict(f"postgresql://{rest}")
         if " " not in (options := str(found.get("options", ""))):  # Airflow writes spaces as +
             found["options"] = options.replace("+", " ")
-        return make_conninfo("", **{**ALIVE, **found})
+        return make_conninfo("", **{**KEEPALIVE_OPTIONS, **found})
     return _of_fields(fields)
 
 

@@ -15,10 +15,8 @@ from collections.abc import Collection, Iterator, Sequence
 MASK = "***"
 _LEVELS = 8  # of nested escapes
 _MIN_BASE64 = 8  # characters; shorter sequences occur in text by chance
-_PREFIX, _MIN_LENGTH = (
-    8,
-    12,
-)  # a secret of at least 12 characters is found by its first 8, in case it was cut off
+# A secret of at least 12 characters is found by its first 8, in case it was cut off.
+_PREFIX, _MIN_LENGTH = 8, 12
 _ALIKE = str.maketrans("+-_", "  /")  # a space in a query; the URL-safe alphabet of base64
 
 _ESCAPE = re.compile(

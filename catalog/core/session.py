@@ -4,9 +4,8 @@ from typing import Any, Literal
 
 import psycopg
 
-Connection = psycopg.Connection[
-    Any
-]  # `Any`: rows are read by position or by name, as a cursor's row factory says
+# `Any`: rows are read by position or by name, as a cursor's row factory says.
+Connection = psycopg.Connection[Any]
 
 SETTINGS = {
     # Our tables take precedence over temporary ones and over a schema named like the user.

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-MOST = 10  # items that a message names
+MAX_NAMED = 10  # items that a message names
 
 
-def join_first(items: Iterable[str], most: int = MOST, separator: str = ", ") -> str:
+def join_first(items: Iterable[str], most: int = MAX_NAMED, separator: str = ", ") -> str:
     """Join the first items, and say how many more there are.
 
     Args:

@@ -61,7 +61,7 @@ from catalog.links.web import Checker, Web
 log = logging.getLogger(__name__)
 SENDER = "Link Check"
 MAX_DURATION = timedelta(days=14)
-MOST_SLICES = 500  # of each media type: Airflow maps no more than 1,024 tasks
+MAX_SLICES = 500  # of each media type: Airflow maps no more than 1,024 tasks
 WORKERS = 16  # hosts that a task visits at the same time
 
 
@@ -126,7 +126,7 @@ def _form() -> dict[str, Param]:
             minimum=1,
             maximum=1_000_000,
             title="Last slice",
-            description_md=f"The slice to end with; at most {MOST_SLICES:,} in a run. Empty: the last one.",
+            description_md=f"The slice to end with; at most {MAX_SLICES:,} in a run. Empty: the last one.",
         ),
         "mark": Param(
             True,
@@ -157,10 +157,9 @@ def _slices(params: Params) -> list[tuple[int, int]]:
             f"conf: the slices {first:,} to {last:,} are not among 1 to {slices:,}; "
             "correct first_slice or last_slice."
         )
-    if last - first >= MOST_SLICES:
+    if last - first >= MAX_SLICES:
         raise AirflowFailException(
-            f"conf: a run checks at most {MOST_SLICES:,} slices; "
-            f"set last_slice to {first + MOST_SLICES - 1:,}."
+            f"conf: a run checks at most {MAX_SLICES:,} slices; set last_slice to {first + MAX_SLICES - 1:,}."
         )
     return [(number, slices) for number in range(first, last + 1)]
 

@@ -12,7 +12,7 @@ from catalog.dags.common.assets import FILTERED, INDEX
 from catalog.dags.common.conf import END
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
-from catalog.dags.common.refreshes import begin_refresh, current_refresh, is_whole, note_index
+from catalog.dags.common.refreshes import begin_refresh, current_refresh, is_complete, note_index
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
@@ -66,7 +66,7 @@ def check_target(environment: str, params: Params = GIVEN) -> None:
 
     def check() -> None:
         target = require_target(engine, alias, index)
-        if is_whole(target.uuid) is False:
+        if is_complete(target.uuid) is False:
             raise Refused(f"index: {index} was never complete, or belongs to tables that are not live.")
         if (found := losses(engine, alias, index)) and not params["accept_shrinkage"]:
             raise Refused("; ".join(found) + ".")

@@ -21,7 +21,7 @@ from catalog.data_refresh.table_locks import lock_tables, retry_while_held
 
 _SHORTEST = 40  # characters that a temporary value of a unique column may have
 _KEYS: dict[str, tuple[str, ...]] = {"audioset": ("foreign_identifier", "provider")}
-WHOLE = frozenset(_KEYS)  # tables that are small and copied as a whole
+COPIED_COMPLETELY = frozenset(_KEYS)  # tables that are small and copied as a whole
 
 
 class Applied(msgspec.Struct):

@@ -169,7 +169,7 @@ def ask(call: Callable[..., Any], *values: Any, **named: Any) -> Any:
         raise Retry(f"the search engine does not answer: {type(error).__name__}") from None
 
 
-def whole(answer: Any, *, in_time: bool = True) -> Any:
+def complete_answer(answer: Any, *, in_time: bool = True) -> Any:
     """Return the answer of a search or count.
 
     Args:

@@ -29,7 +29,7 @@ from catalog.data_refresh.snapshots import shared_snapshot
 from catalog.database.row_versions import horizon
 
 log = logging.getLogger(__name__)
-MOST_MOVED = 0.1  # share of the records that an interrupted copy copies again, instead of all
+MAX_MOVED_SHARE = 0.1  # share of the records that an interrupted copy copies again, instead of all
 TABLES: dict[MediaType, tuple[str, ...]] = {"image": ("image",), "audio": ("audioset", "audio")}
 
 
@@ -277,7 +277,7 @@ class TableCopy(RecordCopy):
         refused = Refusals()
         with self._upstream.transaction():
             self._upstream.execute("set transaction isolation level repeatable read, read only")
-            most = int(MOST_MOVED * copied.rows)
+            most = int(MAX_MOVED_SHARE * copied.rows)
             moved = find_written(self._upstream, self._api, self._table, copied.horizon, most)
             log.info("%s records of %s are copied again, because they may have moved", moved, self._table)
             if self._limit:

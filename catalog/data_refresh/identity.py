@@ -12,7 +12,7 @@ from catalog.core.errors import Fatal
 FILTERED_SUFFIX = "-filtered"  # of aliases and indexes without sensitive media
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,199}")
 _STRAY = re.compile(NAME.pattern + r"\.[0-9a-f]{12}")
-WAY_OUT = (
+REMEDY = (
     "clear create_index, create_filtered_index or copy_documents, whichever makes it, and all tasks after it"
 )
 
@@ -56,7 +56,7 @@ class IndexIdentity(msgspec.Struct, frozen=True):
         for alias in self.aliases:
             if is_private(alias, self.name):
                 return alias
-        raise Fatal(f"the index {self.name} has no alias of its own to write to; {WAY_OUT}.")
+        raise Fatal(f"the index {self.name} has no alias of its own to write to; {REMEDY}.")
 
 
 def writer_name(index: str) -> str:

@@ -13,7 +13,7 @@ from catalog.core.session import Connection
 from catalog.data_refresh.record_copy import estimated_rows
 
 SIZE = 128  # keys of a group, about
-LEAST, MOST = 1 << 12, 1 << 20  # groups
+MIN_GROUPS, MAX_GROUPS = 1 << 12, 1 << 20  # groups
 DEAD = 0.01  # share of dead rows from which index-only scans are avoided
 LOOK_UP = 0.05  # share of all keys that are looked up one by one, instead of reading all groups that differ
 BATCH = 50_000  # keys of one look-up; up to this number, they are always looked up
@@ -78,7 +78,7 @@ class KeyComparison:
     ) -> None:
         self._upstream, self._api, self._table = upstream, api, table
         self._rows = estimated_rows(upstream, table)
-        groups = min(max(1 << (self._rows // SIZE).bit_length(), LEAST), MOST)
+        groups = min(max(1 << (self._rows // SIZE).bit_length(), MIN_GROUPS), MAX_GROUPS)
         self._parts: dict[str, sql.Composable] = {
             "changes": changes,
             "source": sql.Identifier("public", table),

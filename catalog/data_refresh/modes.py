@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from catalog.data_refresh.search import Indexes
 
 Wanted = Literal["auto", "incremental", "full"]
-LEAST = 10_000  # records that may have changed in any case, unless none may
+MIN_CHANGES = 10_000  # records that may have changed in any case, unless none may
 
 
 def choose(
@@ -111,4 +111,4 @@ def most_changes(rows: int, percentage: int) -> int:
         rows: Number of records.
         percentage: Part of them that may have changed; 0 for none.
     """
-    return max(LEAST, rows * percentage // 100) if percentage else 0
+    return max(MIN_CHANGES, rows * percentage // 100) if percentage else 0

@@ -103,16 +103,16 @@ def _refusal(error: psycopg.Error) -> str:
     )
     if isinstance(error, psycopg.errors.ForeignKeyViolation):
         key = f"key {error.diag.constraint_name} of {error.diag.table_name}"
-        way_out = f"Correct the rows that violate {key}, or drop the key"
+        remedy = f"Correct the rows that violate {key}, or drop the key"
     elif isinstance(error, psycopg.errors.RaiseException):
         where = (error.diag.context or "").partition("\n")[0]
-        way_out = (
+        remedy = (
             f"The error comes from a function of the API database ({where}): disable the trigger that calls "
             "it until the refresh is done"
         )
     else:
-        way_out = "Remove the cause"
-    return f"{said}. Nothing was changed, and the old tables are live. {way_out}, then clear this task."
+        remedy = "Remove the cause"
+    return f"{said}. Nothing was changed, and the old tables are live. {remedy}, then clear this task."
 
 
 def _copy_of(api: Connection, table: str, run_id: str) -> progress.Progress | None:

@@ -11,7 +11,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, NamedTuple
 
 from catalog.core.errors import Refused, Retry
-from catalog.data_refresh.client import whole
+from catalog.data_refresh.client import complete_answer
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.templates import WINDOW
 
@@ -129,7 +129,7 @@ def _sample(indexes: Indexes, name: str, source: str, number: int) -> dict[str, 
         source=False,
         track_total_hits=False,
     )
-    hits = whole(answer)["hits"]["hits"]
+    hits = complete_answer(answer)["hits"]["hits"]
     if len(hits) != rest:
         raise Retry(f"the documents of {source} in {name} change at this moment.")
     upto = {"range": {"identifier": {"lte": hits[-1]["sort"][0]}}}

@@ -7,7 +7,7 @@ import msgspec
 from elasticsearch import Elasticsearch, NotFoundError
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh.client import ask, whole
+from catalog.data_refresh.client import ask, complete_answer
 from catalog.data_refresh.search import Indexes
 
 
@@ -101,6 +101,6 @@ def search(client: Elasticsearch, alias: str, words: str, size: int = 10) -> Hit
         raise Fatal(
             f"there is no index {alias} yet; trigger {alias.partition('-')[0]}_data_refresh first."
         ) from None
-    found = whole(answer)
+    found = complete_answer(answer)
     hits = [Hit(h["_score"] or 0.0, h["_id"], h["_source"]) for h in found["hits"]["hits"]]
     return Hits(found["hits"]["total"]["value"], hits, index)

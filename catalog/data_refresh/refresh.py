@@ -14,7 +14,7 @@ from catalog.core.errors import Refused
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.basis import Basis
-from catalog.data_refresh.identity import WAY_OUT
+from catalog.data_refresh.identity import REMEDY
 from catalog.database.turns import Turn
 
 Stage = Literal["working", "tables", "promoted"]
@@ -100,7 +100,7 @@ class Plan(msgspec.Struct, frozen=True):
         return tuple(self.aliases.values()) or (self.index,)
 
 
-class Made(msgspec.Struct, frozen=True):
+class CreatedIndex(msgspec.Struct, frozen=True):
     """An index that a refresh created.
 
     Attributes:
@@ -132,7 +132,7 @@ class Refresh(msgspec.Struct, frozen=True):
     run_id: str
     plan: Plan
     stage: Stage
-    indexes: dict[str, Made]
+    indexes: dict[str, CreatedIndex]
     begun_on: datetime
 
     @property
@@ -140,10 +140,10 @@ class Refresh(msgspec.Struct, frozen=True):
         """A unique string; another refresh of the same run has another one."""
         return f"{self.dag_id}/{self.run_id}/{self.number}"
 
-    def made(self, index: str) -> Made:
+    def made(self, index: str) -> CreatedIndex:
         """Return the index that this refresh created. Raises Refused if it has not created it."""
         if not (made := self.indexes.get(index)):
-            raise Refused(f"this refresh has not made {index}; {WAY_OUT}.")
+            raise Refused(f"this refresh has not made {index}; {REMEDY}.")
         return made
 
     def counted(self, index: str) -> int:
@@ -171,7 +171,7 @@ def begun(connection: Connection, turn: Turn) -> Refresh | None:
     ).fetchone()
     if not row:
         return None
-    plan, indexes = msgspec.convert(row[0], Plan), msgspec.convert(row[2], dict[str, Made])
+    plan, indexes = msgspec.convert(row[0], Plan), msgspec.convert(row[2], dict[str, CreatedIndex])
     return Refresh(turn.number, turn.dag_id, turn.run_id, plan, row[1], indexes, row[3])
 
 
@@ -199,7 +199,7 @@ def promoted(connection: Connection) -> set[str]:
     return {uuid for (uuid,) in rows}
 
 
-def is_whole(connection: Connection, uuid: str) -> bool | None:
+def is_complete(connection: Connection, uuid: str) -> bool | None:
     """Return whether an index was complete when it was made, and its tables are live; None if unknown.
 
     Args:
@@ -215,7 +215,7 @@ def is_whole(connection: Connection, uuid: str) -> bool | None:
     return row[0] if row else None
 
 
-def note_index(connection: Connection, refresh: Refresh, index: str, made: Made) -> None:
+def note_index(connection: Connection, refresh: Refresh, index: str, made: CreatedIndex) -> None:
     """Record an index that was created or counted; it replaces an earlier one of the same name."""
     connection.execute(
         "update refresh set indexes = indexes || %s where number = %s",

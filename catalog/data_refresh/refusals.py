@@ -13,7 +13,8 @@ from catalog.data_refresh.columns import Copied
 
 log = logging.getLogger(__name__)
 LISTED = 1000  # rejected records that are listed in the log and in the progress table
-SHARE, LEAST = 0.01, 10  # accepted share of rejected records, and the number that is always accepted
+SHARE = 0.01  # of rejected records that is accepted
+ALWAYS_ACCEPTED = 10  # rejected records
 EXPECTED = frozenset(("url is another set's as well",))  # reasons that are not counted towards the share
 # Errors of a database that cannot store a record. Other errors are not the record's fault. A default that
 # fails may also raise some of these, which `sequences.check_defaults` checks before.
@@ -83,7 +84,7 @@ def reason_of(error: psycopg.Error, column: str = "") -> str:
 
 
 def allowed_rejects(records: int) -> int:
-    return max(LEAST, int(SHARE * records))
+    return max(ALWAYS_ACCEPTED, int(SHARE * records))
 
 
 def check_rejects(copied: Copied) -> None:

@@ -3,7 +3,7 @@
 from catalog.core.session import Connection
 from catalog.data_refresh.refresh import Refresh
 
-MOST = 10  # providers that are named
+MAX_NAMED = 10  # providers that are named
 
 
 def removed_by_checks(catalog: Connection, refresh: Refresh) -> str:
@@ -28,8 +28,8 @@ def removed_by_checks(catalog: Connection, refresh: Refresh) -> str:
     if not rows:
         return ""
     total = sum(number for _, number in rows)
-    named = [f"{number:,} of {provider}" for provider, number in rows[:MOST]]
-    named += [f"{sum(number for _, number in rows[MOST:]):,} of others"] if len(rows) > MOST else []
+    named = [f"{number:,} of {provider}" for provider, number in rows[:MAX_NAMED]]
+    named += [f"{sum(number for _, number in rows[MAX_NAMED:]):,} of others"] if len(rows) > MAX_NAMED else []
     return (
         f"Since the last refresh, check_links has removed {total:,} records whose files are gone "
         f"({', '.join(named)}); the table link_removal of the catalog has them."

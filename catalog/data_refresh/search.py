@@ -16,10 +16,10 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 from catalog.core.errors import Fatal, Retry
 from catalog.core.media import MediaType
 from catalog.core.wording import join_first
-from catalog.data_refresh.client import ask, may_pass, whole
+from catalog.data_refresh.client import ask, complete_answer, may_pass
 from catalog.data_refresh.identity import (
     NAME,
-    WAY_OUT,
+    REMEDY,
     IndexIdentity,
     identity_of,
     is_stray,
@@ -132,14 +132,14 @@ class Indexes:
         found = self.identity(name)
         if found is None:
             self.require_index(name)
-            raise Fatal(f"the index {name} is missing: {WAY_OUT}.")
+            raise Fatal(f"the index {name} is missing: {REMEDY}.")
         if not found.dag_id:
             raise Fatal(
                 f"the catalog did not create the index {name} (its mapping has no `_meta`): delete it, then "
-                f"{WAY_OUT}."
+                f"{REMEDY}."
             )
         if uuid and found.uuid != uuid:
-            raise Fatal(f"the index {name} is not the one that this run created (uuid {uuid}): {WAY_OUT}.")
+            raise Fatal(f"the index {name} is not the one that this run created (uuid {uuid}): {REMEDY}.")
         return found
 
     def cluster(self) -> str:
@@ -204,7 +204,7 @@ class Indexes:
         """
         by_source = {"sources": {"terms": {"field": "source", "size": SOURCES}}}
         try:
-            found = whole(self.ask(self.client.search, index=name, size=0, aggs=by_source))
+            found = complete_answer(self.ask(self.client.search, index=name, size=0, aggs=by_source))
         except NotFoundError:
             return {}
         counted = found["aggregations"]["sources"]
@@ -214,7 +214,7 @@ class Indexes:
 
     def count(self, name: str, query: Mapping[str, Any] | None = None) -> int:
         try:
-            return int(whole(self.ask(self.client.count, index=name, query=query))["count"])
+            return int(complete_answer(self.ask(self.client.count, index=name, query=query))["count"])
         except NotFoundError:
             raise Fatal(f"there is no index {name}.") from None
 
@@ -251,7 +251,7 @@ class Indexes:
             )
         except NotFoundError:
             raise Fatal(f"there is no index {name}.") from None
-        return [hit["_id"] for hit in whole(answer)["hits"]["hits"]]
+        return [hit["_id"] for hit in complete_answer(answer)["hits"]["hits"]]
 
     def refresh(self, name: str) -> None:
         """Make written documents visible to searches and counts."""
@@ -325,7 +325,7 @@ class Indexes:
                 search_after=after,
                 track_total_hits=False,
             )
-            hits = whole(answer)["hits"]["hits"]
+            hits = complete_answer(answer)["hits"]["hits"]
             if not hits:
                 return
             yield [hit["_id"] for hit in hits]

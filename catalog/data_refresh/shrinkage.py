@@ -13,15 +13,11 @@ from catalog.data_refresh.shape import shape
 
 TOTAL = 0.10  # share of all rows or documents that may be missing
 FILTERED = 0.5  # share of a filtered index that may be missing: a longer list of terms hides more
-SOURCE, SOURCE_SIZE = (
-    0.5,
-    1000,
-)  # share of a source that may be missing, and the rows from which it is checked
-ORPHANS, ORPHANS_LEAST = (
-    0.01,
-    10,
-)  # share of list entries that may be orphaned, and the number from which it counts
-WAY_OUT = 'If that is right, trigger a run with the conf {"accept_shrinkage": true}. The old tables are live.'
+SOURCE = 0.5  # share of a source that may be missing
+SOURCE_SIZE = 1000  # rows from which a source is checked
+ORPHANS = 0.01  # share of list entries that may be orphaned
+ORPHANS_LEAST = 10  # orphaned entries from which their share counts
+REMEDY = 'If that is right, trigger a run with the conf {"accept_shrinkage": true}. The old tables are live.'
 
 
 def shrinkage(api: Connection, tables: Iterable[str]) -> list[str]:
@@ -51,7 +47,7 @@ def refuse_shrinkage(findings: list[str], why: Callable[[], str] = str) -> None:
     """
     if findings:
         small = f"the new tables are suspiciously small: {join_first(findings, most=20, separator='; ')}."
-        raise Fatal(" ".join(filter(None, (small, why(), WAY_OUT))))
+        raise Fatal(" ".join(filter(None, (small, why(), REMEDY))))
 
 
 def too_many_orphans(name: str, orphans: int, rows: int) -> list[str]:

@@ -257,8 +257,8 @@ def _event_triggers(api: Connection, table: str) -> list[str]:
     except psycopg.DatabaseError as error:
         if api.closed:
             raise
-        way_out = f"disable the event trigger ({', '.join(names[0])}) until the refresh is done"
-        return [f"it cannot be dropped: {error.diag.message_primary}: {way_out}"]
+        remedy = f"disable the event trigger ({', '.join(names[0])}) until the refresh is done"
+        return [f"it cannot be dropped: {error.diag.message_primary}: {remedy}"]
     return []
 
 

@@ -7,7 +7,7 @@ from psycopg import sql
 from catalog.core.session import Connection
 
 log = logging.getLogger(__name__)
-LEAST = 128  # pages; smaller tables are read quickly, whatever the plan
+MIN_PAGES = 128  # pages; smaller tables are read quickly, whatever the plan
 
 
 def correct_estimate(connection: Connection, table: str) -> bool:
@@ -33,7 +33,7 @@ def correct_estimate(connection: Connection, table: str) -> bool:
         if not found:
             return False
         rows, counted_pages, pages = found  # -1 rows and no pages before the first ANALYZE
-        if pages < LEAST or rows >= counted_pages or rows < 0:
+        if pages < MIN_PAGES or rows >= counted_pages or rows < 0:
             return False
         # A small sample of one column is enough to count the rows of all pages.
         connection.execute("set local default_statistics_target = 10")

@@ -12,7 +12,7 @@ from catalog.ingestion.client import Client, Limits, user_agent
 from catalog.ingestion.provider import Provider, provider_class
 from catalog.ingestion.rate import Throttle
 from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find_recording
-from catalog.ingestion.transport import Elsewhere, host_of
+from catalog.ingestion.transport import BaseUrlTransport, host_of
 from catalog.ingestion.windows import Window, day_window
 
 
@@ -114,7 +114,7 @@ def client_for(
     transport: BaseAdapter | None = replay
     elsewhere = None
     if base_url is not None and replay is None:
-        transport = elsewhere = Elsewhere(host_of(_url_of(provider)), base_url, private_hosts)
+        transport = elsewhere = BaseUrlTransport(host_of(_url_of(provider)), base_url, private_hosts)
     if record_to is not None:
         hidden = frozenset([provider.key.param] if provider.key else [])
         redact = Redactor(credentials.secrets() if credentials else ())

@@ -1,6 +1,6 @@
 """Cleans strings and numbers so that a column can store them.
 
-Ordinary strings are recognized by tests that run in C; see "Database speed" in ARCHITECTURE.md.
+Ordinary strings are recognized by tests that run in C; see "Encoding" in ARCHITECTURE.md.
 """
 
 import math

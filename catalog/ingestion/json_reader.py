@@ -1,6 +1,5 @@
 """Reads JSON as APIs really send it, so that one malformed value does not fail its page.
 
-from catalog.core.jsontypes import Json
 A strict parser goes first. What it refuses is repaired: a byte order mark, bytes that are not UTF-8, lone
 surrogates, raw control characters, invalid escapes, non-standard numbers, trailing commas. A body that is not
 one complete JSON value is still refused: truncated or empty bodies, web pages, text after the value.

@@ -280,7 +280,7 @@ class Pull:
     def _end_round(self, state: State) -> None:
         """Compare the round with its announced total, and begin the next one."""
         round_ = state.rounds[state.round]
-        if not state.failed and round_.is_complete() and self._options.whole():
+        if not state.failed and round_.is_complete() and self._options.is_unrestricted():
             state.unannounced += state.announced is None
             if state.announced is not None and not round_.written:
                 state.total += completeness.announced_total(*state.announced)
@@ -322,7 +322,7 @@ class Pull:
 
     def _is_everything(self) -> bool:
         """Return whether the pull covers everything, or all of its window; one since a date does not."""
-        return self._options.whole() and not (self.provider.since and self.window)
+        return self._options.is_unrestricted() and not (self.provider.since and self.window)
 
     def _manifest(
         self, state: State, *, complete: bool = False, error: BaseException | None = None

@@ -43,14 +43,14 @@ _UNRECORDED_NAMES = frozenset("x-request-id request-id x-amz-request-id alt-svc 
 Query = dict[str, list[str]]  # of a query, in which a name may occur more than once
 
 
-class _Asked(msgspec.Struct):
+class _RecordedRequest(msgspec.Struct):
     method: str
     url: str
     params: JsonObject
     json: Json = None  # the part of a POST's body that tells it from others
 
 
-class _Answered(msgspec.Struct):
+class _RecordedResponse(msgspec.Struct):
     status: int
     headers: dict[str, str]
     body_file: str | None
@@ -59,8 +59,8 @@ class _Answered(msgspec.Struct):
 class Interaction(msgspec.Struct):
     """A request and its response."""
 
-    request: _Asked
-    response: _Answered
+    request: _RecordedRequest
+    response: _RecordedResponse
     times: int | None = None  # number of requests that it serves; None for no limit
 
 
@@ -210,10 +210,10 @@ class ReplayAdapter(BaseAdapter):
     def close(self) -> None:
         return
 
-    def _body(self, answer: _Answered) -> bytes:
+    def _body(self, answer: _RecordedResponse) -> bytes:
         return (self.folder / answer.body_file).read_bytes() if answer.body_file else b""
 
-    def _answer(self, method: str, url: str, params: Query, json: Json) -> _Answered:
+    def _answer(self, method: str, url: str, params: Query, json: Json) -> _RecordedResponse:
         known = self._by_url.get((method, _without_scheme(url)), [])
         wanted = ((n, self._interactions[n].request.json) for n in known)
         number = self._number([n for n, body in wanted if body is None or _contains(json, body)], params)

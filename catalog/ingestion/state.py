@@ -48,7 +48,7 @@ class Options(msgspec.Struct, frozen=True):
     skip_predicates: tuple[str, ...] = ()
     accept_shortfall: bool = False
 
-    def whole(self) -> bool:
+    def is_unrestricted(self) -> bool:
         """Return whether the pull covers everything of a provider, or of its window."""
         return self.query_params_list is None and not (
             self.limit or self.initial_query_params or self.additional_query_params

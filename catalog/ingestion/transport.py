@@ -253,7 +253,7 @@ class Transport(HTTPAdapter):
             _refuse_private(host, _resolve(host, 0))
 
 
-class Elsewhere(Transport):
+class BaseUrlTransport(Transport):
     """A transport that sends the requests for one host to another address, such as a test server."""
 
     def __init__(self, host: str, base_url: str, private_hosts: Collection[str] = ()) -> None:

@@ -27,11 +27,11 @@ from catalog.loading.load import lock_provider
 log = logging.getLogger(__name__)
 CHECKS = 3  # on different days, in which the file was gone
 PERIOD = timedelta(weeks=4)  # between the first and the last of them
-LEAST_CONTROLS = 3  # other records without which nothing is known of a host or provider
+MIN_CONTROLS = 3  # other records without which nothing is known of a host or provider
 SHARED_TARGET = "redirects to what other records redirect to"
 HOST_FAILS, PROVIDER_FAILS = "too few controls of its host answer", "its provider fails as a whole"
 DISTRUSTED = [SHARED_TARGET, HOST_FAILS, PROVIDER_FAILS]  # such outcomes may hide files that are gone
-MOST_DISTRUSTED = 0.05  # share of a sample; with more of them there is no estimate
+MAX_DISTRUSTED = 0.05  # share of a sample; with more of them there is no estimate
 UNFINISHED_FOR = timedelta(days=60)  # for which checks that were planned and not done are kept
 ANSWERS, MOVED = "the file answers", "its URL was changed in the catalog"  # why a record is brought back
 _BATCH = 10_000  # rows of a statement
@@ -151,7 +151,7 @@ def _distrust(connection: Connection, survey: Survey, failing: float) -> None:
                 **survey.key,
                 "reason": reason,
                 "not_asked": NOT_ASKED,
-                "least": LEAST_CONTROLS,
+                "least": MIN_CONTROLS,
                 "failing": failing,
             },
         )
@@ -194,7 +194,7 @@ def _count(connection: Connection, survey: Survey, now: datetime) -> Concluded:
 def _estimate(there: int, gone: int, distrusted: int) -> Estimate | None:
     """Estimate the share of gone files; outcomes that are not trusted may all be of gone ones."""
     links = there + gone + distrusted
-    if distrusted > MOST_DISTRUSTED * links:
+    if distrusted > MAX_DISTRUSTED * links:
         return None
     low, high = wilson(gone, links), wilson(gone + distrusted, links)
     return Estimate(low.share, low.low, high.high) if low and high else None

@@ -26,7 +26,7 @@ SLICE_HASHES = 2**32
 CONTROLS = 6  # records of a host that are enough to judge it
 SEARCHED = 20_000  # records of a provider among which controls are looked for
 KNOWN = 40  # earlier answers of a host among which controls are chosen
-MOST_OF_SLICE = 1_000_000  # records; a task holds the links of a slice in memory
+MAX_SLICE = 1_000_000  # records; a task holds the links of a slice in memory
 SUSPECT_FOR = timedelta(days=120)  # after it was last found to be gone
 READ = 5_000  # rows that are read at once
 _BATCH = 5_000  # rows that are written at once
@@ -201,9 +201,9 @@ def _slice(connection: Connection, survey: Survey, *, removed: bool) -> Iterable
         cursor.itersize = READ
         cursor.execute(query, {**survey.key, "first": first, "end": end, "removed": removed})
         for number, row in enumerate(cursor):
-            if number == MOST_OF_SLICE:
+            if number == MAX_SLICE:
                 raise Refused(
-                    f"slices: slice {survey.slice:,} of {survey.provider} has more than {MOST_OF_SLICE:,} "
+                    f"slices: slice {survey.slice:,} of {survey.provider} has more than {MAX_SLICE:,} "
                     "records; check it in more slices."
                 )
             yield row

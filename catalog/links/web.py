@@ -25,7 +25,7 @@ from catalog.links.answers import Verdict, judge, unclear
 
 MAX_REDIRECTS = 5
 ROBOTS_BYTES = 512 << 10  # of robots.txt that are read
-MOST_RULES = 1_000_000  # of robots.txt, for all agents together
+MAX_RULES = 1_000_000  # of robots.txt, for all agents together
 ROBOTS_KEPT = 86_400.0  # seconds for which robots.txt is not read again
 LONGEST_DELAY = 60.0  # seconds between two requests; a host that asks for more is not checked
 # Hosts to which a connection stays open; a new one for each request would cost both sides more.
@@ -295,7 +295,7 @@ def _too_many_rules(text: str) -> bool:
     """Return whether robots.txt could cost more memory than its size: each rule is kept for each agent."""
     lines = text.splitlines()
     agents = sum(line.lstrip()[:10].lower() == "user-agent" for line in lines)
-    return agents * (len(lines) - agents) > MOST_RULES
+    return agents * (len(lines) - agents) > MAX_RULES
 
 
 def _delay(rules: Protego, agent: str) -> float:

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.data_refresh.client import ask, whole
+from catalog.data_refresh.client import ask, complete_answer
 from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.queries import matching, words_query
 from catalog.data_refresh.search import Indexes
@@ -136,7 +136,9 @@ def find(client: Elasticsearch, wanted: Search) -> Found:
             index = pool.submit(Indexes(client, patience=0).resolve_alias, wanted.alias)
             ranked = pool.submit(_ranked, client, wanted)
             counted = pool.submit(_facets, client, wanted)
-            total = whole(ask(client.count, index=wanted.alias, query=_query(wanted, "filter")))["count"]
+            total = complete_answer(ask(client.count, index=wanted.alias, query=_query(wanted, "filter")))[
+                "count"
+            ]
             # The alias first: if it is wrong, the rest is.
             searched = index.result()
             hits, facets = ranked.result()["hits"]["hits"], counted.result()
@@ -167,7 +169,7 @@ def _query(wanted: Search, clause: Literal["must", "filter"]) -> dict[str, Any]:
 def _ranked(client: Elasticsearch, wanted: Search) -> Any:
     """Search the documents of a page. Exact totals would cost the engine the score of every match."""
     first = (wanted.page - 1) * PAGE
-    return whole(
+    return complete_answer(
         ask(
             client.search,
             index=wanted.alias,
@@ -181,7 +183,7 @@ def _ranked(client: Elasticsearch, wanted: Search) -> Any:
 
 def _facets(client: Elasticsearch, wanted: Search) -> Any:
     """Count matches by facet. The answer does not depend on the page; the engine keeps it until a refresh."""
-    return whole(
+    return complete_answer(
         ask(
             client.search,
             index=wanted.alias,
@@ -295,12 +297,12 @@ def documents(client: Elasticsearch, media_type: MediaType, key: UUID) -> dict[s
     found: dict[str, Visible] = {}
     for alias in (media_type, filtered_name(media_type)):
         try:
-            if not whole(ask(client.count, index=alias, query=own))["count"]:
+            if not complete_answer(ask(client.count, index=alias, query=own))["count"]:
                 found[alias] = "missing"
                 continue
             shown = {"bool": {"filter": [matching(""), own]}}
             found[alias] = (
-                "found" if whole(ask(client.count, index=alias, query=shown))["count"] else "mature"
+                "found" if complete_answer(ask(client.count, index=alias, query=shown))["count"] else "mature"
             )
         except NotFoundError:
             found[alias] = "no index"

@@ -176,7 +176,9 @@ def _misdirected(
     if filtered and media_type in search.aliases(index):
         return f"the alias points at {index}, as {media_type} does, so sensitive media are not left out."
     if filtered and not is_filtered(index):
-        return f"the alias points at {index}, which is not a filtered index, so that sensitive media are found."
+        return (
+            f"the alias points at {index}, which is not a filtered index, so that sensitive media are found."
+        )
     if not filtered and is_filtered(index):
         return f"the alias points at {index}, a filtered index, so that media are not found."
     if search.hides(name):

@@ -13,7 +13,7 @@ from psycopg.types.json import JsonbLoader
 
 from catalog.core.session import Connection
 
-MOST = 2**63 - 1  # of a number of things, as in the database
+MAX_NUMBER = 2**63 - 1  # of a number of things, as in the database
 EARLIEST, LATEST = (moment.replace(tzinfo=UTC) for moment in (datetime.min, datetime.max))
 
 
@@ -56,7 +56,7 @@ def numbers(value: Any) -> dict[str, int]:
 
 
 def _is_count(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value <= MOST and value == int(value)
+    return type(value) in (int, float) and 0 <= value <= MAX_NUMBER and value == int(value)
 
 
 def texts(value: Any) -> list[str]:

@@ -56,7 +56,7 @@ def collect(connection: Connection, message: Message) -> None:
 
 @contextmanager
 def waiting(connection: Connection) -> Iterator[list[Entry]]:
-    """Return the reports that wait, the oldest first, and mark them as sent if the block does not raise.
+    """Yield the reports that wait, the oldest first; mark them as sent if the block does not raise.
 
     They stay locked meanwhile, so another digest does not send them, too. Old rows are deleted.
 

@@ -25,8 +25,8 @@ from catalog.publishing.storage import Stored, new_attempt, size_of, store_file
 
 log = logging.getLogger(__name__)
 BUCKET_ROWS = 500_000  # records of both versions in a bucket, about
-_MOST = 256  # buckets: two hexadecimal digits
-_DIGITS = pa.array([f"{number:02x}" for number in range(_MOST)])
+_MAX_BUCKETS = 256  # buckets: two hexadecimal digits
+_DIGITS = pa.array([f"{number:02x}" for number in range(_MAX_BUCKETS)])
 _COLUMNS = ("identifier", "updated_on")
 SCHEMA = pa.schema(
     [
@@ -94,7 +94,7 @@ def _compare(
     media_type: MediaType, sides: list[tuple[UPath, list[File]]], folder: UPath, bucket_rows: int
 ) -> tuple[dict[str, int], Stored]:
     rows = sum(file.rows for _, files in sides for file in files)
-    buckets = min(_MOST, 1 << (rows // bucket_rows).bit_length())
+    buckets = min(_MAX_BUCKETS, 1 << (rows // bucket_rows).bit_length())
     counts = dict.fromkeys(("added", "changed", "removed"), 0)
     with scratch_folder() as local:
         for side, (version, files) in enumerate(sides):

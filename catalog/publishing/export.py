@@ -50,7 +50,7 @@ _REPEATING = (
 _BATCH_OPTION = "adbc.postgresql.batch_size_hint_bytes"
 _CONVERTERS = 2  # threads that convert batches
 _STORED = 2  # files that may wait for being stored
-_MOST_HELD = 4  # row groups that may be held because their providers have few rows each
+_MAX_HELD = 4  # row groups that may be held because their providers have few rows each
 
 T = TypeVar("T")
 
@@ -306,7 +306,7 @@ class PartWriter:
             self._held.setdefault(provider, []).append(rows)
             if self._number_held(provider) >= self._group_rows:
                 yield provider
-        while sum(map(self._number_held, self._held)) > _MOST_HELD * self._group_rows:
+        while sum(map(self._number_held, self._held)) > _MAX_HELD * self._group_rows:
             yield max(self._held, key=self._number_held)
 
     def _number_held(self, provider: str | None) -> int:

@@ -13,7 +13,7 @@ from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 
 PAGES = 131_072  # heap pages of a range, 1 GB
-LEAST = 10_000  # rows that a provider should have in each range on average, so that it is read by ranges
+MIN_ROWS = 10_000  # rows that a provider should have in each range on average, so that it is read by ranges
 _RANGES_OF_PAGES = 140_000  # the first server version that reads a range of pages without reading the others
 
 
@@ -65,7 +65,7 @@ def plan(
     connection: Connection,
     media_types: Sequence[MediaType] = MEDIA_TYPES,
     pages: int = PAGES,
-    least: int = LEAST,
+    least: int = MIN_ROWS,
 ) -> list[Part]:
     """Split the tables into parts.
 

@@ -9,7 +9,7 @@ from catalog.publishing.manifest import Manifest
 TOTAL = 0.10  # share of all records of a media type that may be missing
 SOURCE = 0.5  # share of a provider that may be missing
 SOURCE_SIZE = 1000  # records from which a provider is checked
-WAY_OUT = (
+REMEDY = (
     'If that is right, trigger a run with the conf {"accept_shrinkage": true}. The version before is still '
     "the newest."
 )
@@ -37,4 +37,4 @@ def refuse_shrinkage(findings: Iterable[str]) -> None:
     """Raise Fatal if there are findings."""
     if findings := list(findings):
         small = join_first(findings, most=20, separator="; ")
-        raise Fatal(f"the new version is suspiciously small: {small}. {WAY_OUT}")
+        raise Fatal(f"the new version is suspiciously small: {small}. {REMEDY}")

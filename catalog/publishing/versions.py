@@ -433,7 +433,7 @@ def _pass_on(control: Connection, holder: Connection, version: Version, state: i
     )
 
 
-def is_whole(control: Connection, number: int) -> bool:
+def is_complete(control: Connection, number: int) -> bool:
     """Return whether all parts of a version are written, and are of its state."""
     row = control.execute(
         "select not exists (select from dataset_part p where p.version = v.number"

@@ -62,7 +62,7 @@ def write_parts(
             raise Interrupted(f"asked to stop after {rows:,} rows; the next attempt resumes there.")
 
     versions.forget_moved(control, number)
-    if versions.is_whole(control, number):
+    if versions.is_complete(control, number):
         return rows
     conninfo = conninfo_of(holder)
     # Arrow's is opened first: it locks the tables before the snapshot is taken, and a password may expire.
@@ -95,7 +95,7 @@ def write_parts(
             check()
             idle = 0 if next(turn) else idle + 1
             if idle >= len(turns):
-                if versions.is_whole(control, number):
+                if versions.is_complete(control, number):
                     break
                 time.sleep(_POLL)
     return rows

@@ -108,7 +108,7 @@ def posted(text: str | None) -> JsonObject | None:
     """Return the body of a POST.
 
     Raises:
-        Refused: It is no JSON object, or holds a key of the API, which would be kept.
+        Refused: It is not a JSON object, or holds a key of the API, which would be kept.
     """
     if text is None:
         return None

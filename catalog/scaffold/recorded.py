@@ -21,7 +21,7 @@ from catalog.scaffold.fields import Fields, fields_of
 from catalog.scaffold.made_up import EACH, MadeUp
 from catalog.scaffold.paging import Address, Paging, Recorded, beside, items_path, paging_of
 
-MOST_ITEMS = 4
+MAX_ITEMS = 4
 MAX_DEPTH = 100  # of nested lists and objects
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FILES = re.compile(r"iiif|image|media|file|cdn", re.IGNORECASE)
@@ -213,7 +213,7 @@ def varied(items: list[JsonObject], wrapper: Sequence[str | int] = ()) -> list[J
             seen.add(kind)
             first.append(number)
     rest = [number for number in range(len(items)) if number not in first]
-    return [items[number] for number in sorted((first + rest)[:MOST_ITEMS])]
+    return [items[number] for number in sorted((first + rest)[:MAX_ITEMS])]
 
 
 def replaced(body: Json, path: str, value: Json) -> Json:

@@ -13,7 +13,7 @@ class Environment(NamedTuple):
         name: Part of the ids of its DAGs.
         search: Airflow connection of the search engine.
         api: Airflow connection of the API database, which has the decisions of moderators.
-        upkeep: Ids of the DAGs that change indexes or aliases as somebody asks.
+        upkeep: Ids of the DAGs, triggered by people, that change indexes or aliases.
         others: Ids of the other DAGs that change them, or that database.
     """
 

@@ -41,7 +41,7 @@ LOADED = (
 )
 
 
-def _harmless(function: Callable[P, None]) -> Callable[P, None]:
+def _log_errors(function: Callable[P, None]) -> Callable[P, None]:
     """Log the errors of a function instead of raising them."""
 
     @wraps(function)
@@ -62,7 +62,7 @@ def _send(metric: Metric, value: float, *tags: str) -> None:
         stats.gauge(metric.name, value, tags=named)
 
 
-@_harmless
+@_log_errors
 def expect_loads(sources: Mapping[MediaType, str]) -> None:
     """Send zero for the counters of loads, so that an increase of a new counter is seen.
 
@@ -74,7 +74,7 @@ def expect_loads(sources: Mapping[MediaType, str]) -> None:
             _send(metric, 0, provider, media_type)
 
 
-@_harmless
+@_log_errors
 def count_load(report: "LoadReport") -> None:
     """Send what became of the items of a load."""
     counts = (
@@ -89,14 +89,14 @@ def count_load(report: "LoadReport") -> None:
         _send(metric, count, report.provider, report.media_type)
 
 
-@_harmless
+@_log_errors
 def send_durations(provider: str, media_type: str, pull_seconds: float, load_seconds: float) -> None:
     """Send how long a pull and its load took."""
     _send(metrics.PULL_SECONDS, round(pull_seconds, 3), provider, media_type)
     _send(metrics.LOAD_SECONDS, round(load_seconds, 3), provider, media_type)
 
 
-@_harmless
+@_log_errors
 def send_durations_of_run(connection: Connection, dag_id: str, run_id: str) -> None:
     """Send how long all pulls and loads of a run took, whose parts are of one provider and media type."""
     if reports := reports_of(connection, dag_id, run_id):
@@ -104,7 +104,7 @@ def send_durations_of_run(connection: Connection, dag_id: str, run_id: str) -> N
         send_durations(reports[0]["provider"], reports[0]["media_type"], pull, load)
 
 
-@_harmless
+@_log_errors
 def send_freshness(connection: Connection) -> None:
     """Send up to when each provider is whole, and from when it is late, unless it was never pulled.
 
@@ -119,7 +119,7 @@ def send_freshness(connection: Connection) -> None:
             _send(metrics.DUE, int(found.due.timestamp()), source.name, source.media_type)
 
 
-@_harmless
+@_log_errors
 def send_promotion(refresh: "Refresh") -> None:
     """Send when a refresh was promoted, which is now, and how long it took."""
     tags, now = (refresh.plan.media_type, refresh.plan.mode), datetime.now(UTC)
@@ -127,7 +127,7 @@ def send_promotion(refresh: "Refresh") -> None:
     _send(metrics.REFRESH_SECONDS, round((now - refresh.begun_on).total_seconds(), 3), *tags)
 
 
-@_harmless
+@_log_errors
 def send_refresh(
     plan: "Plan", copied: Iterable["Copied"], checked: "Checked", filtered: "FilteredCounts"
 ) -> None:
@@ -146,7 +146,7 @@ def send_refresh(
     _send_documents(plan, checked.documents, rejected, (checked.documents, filtered.documents))
 
 
-@_harmless
+@_log_errors
 def send_incremental(
     plan: "Plan", copied: Iterable["Copied"], applied: Iterable["Applied"], updated: Mapping[str, Any]
 ) -> None:
@@ -172,13 +172,13 @@ def _send_documents(plan: "Plan", written: int, rejected: int, live: tuple[int, 
         _send(metrics.LIVE, number, alias)
 
 
-@_harmless
+@_log_errors
 def send_scored(media_type: MediaType, provider: str, records: int) -> None:
     """Send the number of records of a provider with a popularity score."""
     _send(metrics.SCORED, records, provider, media_type)
 
 
-@_harmless
+@_log_errors
 def count_deleted(media_type: str, records: int) -> None:
     """Send the number of deleted records."""
     _send(metrics.DELETED, records, media_type)

@@ -10,10 +10,10 @@ from catalog.data_refresh import refresh as refreshes
 from catalog.data_refresh import removals
 from catalog.data_refresh.basis import record
 from catalog.data_refresh.modes import completed
-from catalog.data_refresh.refresh import Made, Plan, Refresh, Stage
+from catalog.data_refresh.refresh import CreatedIndex, Plan, Refresh, Stage
 
 log = logging.getLogger(__name__)
-WAY_OUT: dict[Stage, str] = {
+REMEDY: dict[Stage, str] = {
     "working": "nothing of it is live yet; clear promote_tables and all tasks after it",
     "tables": (
         "its tables are live already; clear promote_indexes and all tasks after it, or trigger a new run"
@@ -51,14 +51,14 @@ def current_refresh(*stages: Stage) -> Refresh:
     with catalog_connection(autocommit=True) as catalog:
         found = refreshes.read(catalog, current_turn(catalog))
     if stages and found.stage not in stages:
-        raise Refused(f"refresh {found.number} is not where this task belongs: {WAY_OUT[found.stage]}.")
+        raise Refused(f"refresh {found.number} is not where this task belongs: {REMEDY[found.stage]}.")
     return found
 
 
-def is_whole(uuid: str) -> bool | None:
+def is_complete(uuid: str) -> bool | None:
     """Return whether an index was complete when it was made; None if no refresh has recorded it."""
     with catalog_connection(autocommit=True) as catalog:
-        return refreshes.is_whole(catalog, uuid)
+        return refreshes.is_complete(catalog, uuid)
 
 
 def promoted_indexes() -> set[str]:
@@ -77,7 +77,7 @@ def note_index(
 ) -> None:
     """Record an index that was created, or counted; see `Made`."""
     with catalog_connection(autocommit=True) as catalog:
-        refreshes.note_index(catalog, refresh, index, Made(uuid, documents, rejected))
+        refreshes.note_index(catalog, refresh, index, CreatedIndex(uuid, documents, rejected))
 
 
 def replan(refresh: Refresh, plan: Plan) -> Refresh:

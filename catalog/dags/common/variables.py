@@ -31,11 +31,11 @@ def value_of(setting: Setting[T]) -> T:
     except Malformed as error:
         raise AirflowFailException(f"{error} This task does not work without it.") from None
     if problem:
-        complain(setting.name, problem)
+        alert_once_a_day(setting.name, problem)
     return value
 
 
-def quietly(setting: Setting[T]) -> tuple[T, str | None]:
+def value_or_default(setting: Setting[T]) -> tuple[T, str | None]:
     """Return the value of a Variable and what is malformed about it; for alerts, which must not fail."""
     try:
         return setting.decode(Variable.get(setting.name, default=None))
@@ -45,7 +45,7 @@ def quietly(setting: Setting[T]) -> tuple[T, str | None]:
 
 def when_parsed(setting: Setting[T]) -> T:
     """Return the value of a Variable while a DAG file is parsed; tasks report a malformed one later."""
-    return _noted(setting, *quietly(setting))
+    return _noted(setting, *value_or_default(setting))
 
 
 def environment(setting: Setting[T]) -> T:
@@ -62,7 +62,7 @@ def _noted(setting: Setting[T], value: T, problem: str | None) -> T:
     return value
 
 
-def complain(name: str, problem: str) -> None:
+def alert_once_a_day(name: str, problem: str) -> None:
     """Log a problem, and send an alert unless the same was sent today. Never fails a task."""
     log.error("%s", problem)
     try:
@@ -74,7 +74,7 @@ def complain(name: str, problem: str) -> None:
 def complain_of_parsing() -> None:
     """Complain about the settings that were malformed when this task's DAG file was parsed."""
     for name, problem in list(parse_problems.items()):
-        complain(name, problem)
+        alert_once_a_day(name, problem)
 
 
 def _alert(name: str, problem: str) -> None:

@@ -15,7 +15,7 @@ from catalog.dags.common.connections import database_connection
 from catalog.dags.common.environments import Environment
 from catalog.dags.common.params import media_type_param
 from catalog.dags.common.progress import Meter, sigterm_flag
-from catalog.dags.common.refreshes import begin_refresh, current_refresh, is_whole, note_index, reach
+from catalog.dags.common.refreshes import begin_refresh, current_refresh, is_complete, note_index, reach
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import value_of
@@ -84,7 +84,7 @@ def begin_copy(
         found = engine.require(index)
         if (there := found.meta.get("media_type")) != media_type:
             raise Refused(f"origin: the documents of {index} are of {there}, not of {media_type}.")
-        if is_whole(found.uuid) is False:
+        if is_complete(found.uuid) is False:
             raise Refused(f"origin: {index} was never complete, or belongs to tables that are not live.")
         name = f"{media_type}-{suffix or f'{number}-{uuid4().hex[:12]}'}"
         if is_filtered(name):
@@ -124,7 +124,11 @@ def delete_incomplete(environment: Environment, media_type: MediaType) -> list[s
         name
         for name, index in found.items()
         if index
-        and (name.startswith(preflight_prefix(media_type)) or is_stray(name) or is_whole(index.uuid) is False)
+        and (
+            name.startswith(preflight_prefix(media_type))
+            or is_stray(name)
+            or is_complete(index.uuid) is False
+        )
     )
 
 

@@ -401,9 +401,11 @@ def delete_old_index(params: Params = GIVEN) -> list[str]:
 def delete_left_overs(refresh: Refresh, made_by: list[str], *, all_but_promoted: bool = False) -> list[str]:
     """Delete the indexes without an alias that other refreshes have left; return their names.
 
-    Args: refresh: The current refresh, whose own indexes are kept. made_by: Ids of the DAGs of the other
-    refreshes. all_but_promoted: Keep an index that was live once: its run was asked to keep it, or nobody has
-    deleted it since.
+    Args:
+        refresh: The current refresh, whose own indexes are kept.
+        made_by: Ids of the DAGs of the other refreshes.
+        all_but_promoted: Also keep indexes that were live once: a run was asked to keep them, or nobody has
+            deleted them since.
     """
     keep = promoted_indexes() if all_but_promoted else set()
     return indexes_of(refresh).delete_left_overs(made_by, keep)

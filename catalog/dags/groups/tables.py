@@ -41,7 +41,7 @@ from catalog.dags.common.variables import value_of
 from catalog.dags.groups.indexing import MAX_DURATION, indexes, require_whole, tag_policy
 from catalog.dags.operators.turns import kept_turn
 from catalog.data_refresh import progress
-from catalog.data_refresh.apply import WHOLE, apply_changes
+from catalog.data_refresh.apply import COPIED_COMPLETELY, apply_changes
 from catalog.data_refresh.basis import inputs, source_columns
 from catalog.data_refresh.changes import TooManyChanges
 from catalog.data_refresh.changes_copy import ChangesCopy
@@ -187,7 +187,7 @@ def _copy_changes(media_type: MediaType, refresh: Refresh) -> list[dict[str, Any
         for table in TABLES[media_type]:
             values = (upstream, api, table, refresh.identity)
             expected = refresh.plan.shapes[table]
-            if table in WHOLE:
+            if table in COPIED_COMPLETELY:
                 copied = TableCopy(*values, expected=expected, should_stop=should_stop).run()
             else:
                 job = ChangesCopy(*values, expected=expected, should_stop=should_stop)

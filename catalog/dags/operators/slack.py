@@ -18,7 +18,7 @@ from catalog.core.settings import (
 )
 from catalog.core.wording import join_first
 from catalog.dags.common.secrets import mask
-from catalog.dags.common.variables import quietly
+from catalog.dags.common.variables import value_or_default
 from catalog.dags.operators.watcher import failed_tasks
 from catalog.notifications.delivery import connection_id, reason_not_to_send
 from catalog.notifications.lengths import shortened
@@ -156,10 +156,10 @@ class _Settings(msgspec.Struct, frozen=True):
 
 
 def _settings(message: Message) -> _Settings:
-    environment, problem_1 = quietly(ENVIRONMENT)
-    override, problem_2 = quietly(SLACK_MESSAGE_OVERRIDE)
-    silenced, problem_3 = quietly(SILENCED_SLACK_NOTIFICATIONS)
-    digest, problem_4 = quietly(SLACK_DIGEST) if message.completion else (False, None)
+    environment, problem_1 = value_or_default(ENVIRONMENT)
+    override, problem_2 = value_or_default(SLACK_MESSAGE_OVERRIDE)
+    silenced, problem_3 = value_or_default(SILENCED_SLACK_NOTIFICATIONS)
+    digest, problem_4 = value_or_default(SLACK_DIGEST) if message.completion else (False, None)
     problems = [problem for problem in (problem_1, problem_2, problem_3, problem_4) if problem]
     for problem in problems:
         log.error("%s", problem)

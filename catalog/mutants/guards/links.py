@@ -141,7 +141,7 @@ GUARDS = (
         holds="A sample of which most outcomes are not trusted gives no share of gone files.",
         row=36,
         file="catalog/links/conclude.py",
-        find="    if distrusted > MOST_DISTRUSTED * links:\n        return None\n",
+        find="    if distrusted > MAX_DISTRUSTED * links:\n        return None\n",
         replace="",
         tests=(f"{CONCLUDE}::test_there_is_no_estimate_while_the_host_fails",),
     ),

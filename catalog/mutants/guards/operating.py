@@ -50,7 +50,7 @@ GUARDS = (
         holds="A malformed Variable does not fail the parsing of a DAG file.",
         row=41,
         file=VARIABLES,
-        find="    return _noted(setting, *quietly(setting))\n",
+        find="    return _noted(setting, *value_or_default(setting))\n",
         replace="    return msgspec_of(setting)\n\n\ndef msgspec_of(setting: Any) -> Any:\n"
         "    import json\n\n    text = Variable.get(setting.name, default=None)\n"
         "    return setting.value if text is None else json.loads(text)\n",
@@ -108,7 +108,7 @@ GUARDS = (
         holds="An idle connection is kept alive through firewalls, and a dead one is noticed.",
         row=42,
         file=CONNECTIONS,
-        find="        **ALIVE,\n",
+        find="        **KEEPALIVE_OPTIONS,\n",
         replace="",
         tests=("database/test_connections.py::test_every_extra_that_libpq_knows_is_passed_on",),
     ),

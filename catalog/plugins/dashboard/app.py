@@ -54,11 +54,11 @@ async def explain(request: Request, problem: RequestValidationError) -> Response
 
 
 @app.exception_handler(Exception)
-async def apologize(request: Request, error: Exception) -> Response:
+async def internal_error(request: Request, error: Exception) -> Response:
     """Say that a page could not be made; the server logs the error."""
     return _problem(500, f"{type(error).__name__}. The log of Airflow's API server has the details.")
 
 
 def _problem(status: int, text: str) -> Response:
-    heading = HEADINGS.get(status, "This page could not be made")
+    heading = HEADINGS.get(status, "This page could not be rendered")
     return Page().render("problem.html", status, heading=heading, text=text, log_in=status == 403)

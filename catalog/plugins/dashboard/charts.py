@@ -8,7 +8,7 @@ from datetime import datetime
 
 import msgspec
 
-LEAST = 1.5  # units of height of a value that is not 0
+MIN_HEIGHT = 1.5  # units of height of a value that is not 0
 GAP = 0.2  # share of a bar's width that stays empty
 
 
@@ -63,7 +63,7 @@ def bars(rows: Sequence[tuple[str, Sequence[float]]], width: float, height: floa
         parts, y = list[Part](), height
         for series, value in enumerate(values):
             if value:
-                tall = max(value / most * height, LEAST)
+                tall = max(value / most * height, MIN_HEIGHT)
                 y = max(y - tall, 0.0)
                 parts.append(Part(series, round(y, 2), round(tall, 2)))
         found.append(Bar(text, round(number * step, 2), round(step * (1 - GAP), 2), parts))

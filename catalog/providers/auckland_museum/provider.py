@@ -39,7 +39,7 @@ from catalog.provider_api import (
 
 SEARCH = "https://api.aucklandmuseum.com/search/collectionsonline/_search"
 PAGES = "https://www.aucklandmuseum.com/collections-research/collections/record/am_"
-SIZE, MOST = 1000, 10_000  # records of a page, and that a search shows
+SIZE, MAX_SHOWN = 1000, 10_000  # records of a page, and that a search shows
 FIRST = datetime(2000, 1, 1, tzinfo=UTC)  # earlier changes are outside the divided time, like missing ones
 CHANGED = "lastModifiedOn"
 
@@ -77,7 +77,7 @@ class AucklandMuseum(Provider):
         param="from",
         first=0,
         step=SIZE,
-        most=MOST,
+        most=MAX_SHOWN,
         total="hits.total",
         body=("query", "sort"),
         check=check,
@@ -90,7 +90,7 @@ class AucklandMuseum(Provider):
 
         tomorrow = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
         times = Window(window.start if window else FIRST, tomorrow)
-        parts = narrowed(times, lambda part: count(query(part)), MOST - SIZE)
+        parts = narrowed(times, lambda part: count(query(part)), MAX_SHOWN - SIZE)
         queries = [query(part) for part in parts]
         if window is None and count(query(times, outside=True)):
             queries.append(query(times, outside=True))

@@ -11,7 +11,7 @@ from catalog.core.errors import Refused
 from catalog.data_refresh import basis, modes
 from catalog.data_refresh.basis import MODULES, Basis, create_marks, last, mark, record, set_mark
 from catalog.data_refresh.columns import Column
-from catalog.data_refresh.refresh import Made, begin, note_index, reach, read
+from catalog.data_refresh.refresh import CreatedIndex, begin, note_index, reach, read
 from catalog.database.row_versions import HALF, horizon, written_since
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.data_refresh.test_refresh import plan, turn
@@ -152,7 +152,7 @@ def promote(catalog, api, search, documents):
     mine = turn(catalog)
     refresh = begin(catalog, mine, plan("image-1", horizon=7, inputs="inputs"))
     for name, uuid in uuids.items():
-        note_index(catalog, refresh, name, Made(uuid, documents, []))
+        note_index(catalog, refresh, name, CreatedIndex(uuid, documents, []))
     state = modes.completed(read(catalog, mine))
     assert state is not None
     record(catalog, state)
@@ -255,7 +255,7 @@ def test_inputs_depend_on_columns_terms_and_policy():
 def test_a_filtered_index_alone_has_no_state(catalog):
     mine = turn(catalog)
     refresh = begin(catalog, mine, msgspec.structs.replace(plan(), aliases={"image-filtered": "image-2"}))
-    note_index(catalog, refresh, "image-2", Made("uuid", 3))
+    note_index(catalog, refresh, "image-2", CreatedIndex("uuid", 3))
     assert modes.completed(read(catalog, mine)) is None
 
 
@@ -264,7 +264,7 @@ def test_what_cannot_be_continued_has_no_state(catalog, rejected):
     mine = turn(catalog)
     refresh = begin(catalog, mine, plan(mode="index_only" if rejected else "full", inputs="inputs"))
     for name in ("image-1", "image-1-filtered"):
-        note_index(catalog, refresh, name, Made("uuid", 3, rejected))
+        note_index(catalog, refresh, name, CreatedIndex("uuid", 3, rejected))
     assert modes.completed(read(catalog, mine)) is None
 
 

@@ -7,7 +7,7 @@ from catalog.core.errors import Fatal, Interrupted, Refused
 from catalog.data_refresh import changed_documents, document_rows
 from catalog.data_refresh.changed_documents import ChangedDocuments, count_documents
 from catalog.data_refresh.moderation import moderation_moment
-from catalog.data_refresh.refresh import Made, begin, note_index, read, replan
+from catalog.data_refresh.refresh import CreatedIndex, begin, note_index, read, replan
 from catalog.data_refresh.refresh_indexes import RefreshIndexes
 from catalog.data_refresh.tag_policy import DEFAULT
 from catalog.tests.data_refresh.indexes import keep, make
@@ -52,7 +52,7 @@ class Published:
             ),
         )
         for name, uuid in self.uuids.items():
-            note_index(self.catalog, found, name, Made(uuid))
+            note_index(self.catalog, found, name, CreatedIndex(uuid))
         own = self.refreshes.copy()
         replaced = {
             alias: count_documents(self.api, self.search, "image", index) for alias, index in INDEXES.items()

@@ -6,7 +6,7 @@ import pytest
 
 from catalog.core.errors import Fatal, Refused
 from catalog.data_refresh.pointing import losses, media_type_of, require_target
-from catalog.data_refresh.refresh import Made, begin, is_whole, note_index, reach
+from catalog.data_refresh.refresh import CreatedIndex, begin, is_complete, note_index, reach
 from catalog.data_refresh.shrinkage import SOURCE_SIZE, shrunken_alias
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.data_refresh.test_filtered import titled
@@ -118,15 +118,15 @@ def test_media_types():
 
 def test_an_index_is_whole_when_it_was_counted_and_its_tables_are_live(catalog):
     refresh = begin(catalog, turn(catalog), plan())
-    assert is_whole(catalog, "u") is None
-    note_index(catalog, refresh, "image-1", Made("u"))
+    assert is_complete(catalog, "u") is None
+    note_index(catalog, refresh, "image-1", CreatedIndex("u"))
     reach(catalog, refresh, "tables")
-    assert is_whole(catalog, "u") is False
-    note_index(catalog, refresh, "image-1", Made("u", 5))
-    assert is_whole(catalog, "u") is True
+    assert is_complete(catalog, "u") is False
+    note_index(catalog, refresh, "image-1", CreatedIndex("u", 5))
+    assert is_complete(catalog, "u") is True
     reach(catalog, refresh, "working")
-    assert is_whole(catalog, "u") is False
+    assert is_complete(catalog, "u") is False
     pointed = begin(catalog, turn(catalog, "2"), plan(mode="alias"))
-    note_index(catalog, pointed, "image-1", Made("u", 5))
+    note_index(catalog, pointed, "image-1", CreatedIndex("u", 5))
     reach(catalog, pointed, "promoted")
-    assert is_whole(catalog, "u") is False  # a run that points an alias makes no index whole
+    assert is_complete(catalog, "u") is False  # a run that points an alias makes no index whole

@@ -6,7 +6,17 @@ import msgspec
 import pytest
 
 from catalog.core.errors import Refused
-from catalog.data_refresh.refresh import Made, Plan, Stage, begin, begun, note_index, promoted, reach, read
+from catalog.data_refresh.refresh import (
+    CreatedIndex,
+    Plan,
+    Stage,
+    begin,
+    begun,
+    note_index,
+    promoted,
+    reach,
+    read,
+)
 from catalog.data_refresh.shrinkage import shrunk
 from catalog.database.turns import Turn, take
 
@@ -65,7 +75,7 @@ def test_which_indexes_were_promoted(catalog):
     for number, stage in enumerate(stages):
         refresh = begin(catalog, turn(catalog, str(number)), plan())
         for name in ("image-1", "image-1-filtered"):
-            note_index(catalog, refresh, name, Made(f"{name}/{number}", 7))
+            note_index(catalog, refresh, name, CreatedIndex(f"{name}/{number}", 7))
         reach(catalog, refresh, stage)
     assert promoted(catalog) == {f"{name}/{n}" for name in ("image-1", "image-1-filtered") for n in (2, 3)}
 
@@ -75,13 +85,13 @@ def test_a_recreated_index_was_never_counted(catalog):
     begin(catalog, mine, plan())
     with pytest.raises(Refused, match="has not made image-1; clear create_index"):
         read(catalog, mine).made("image-1")
-    note_index(catalog, read(catalog, mine), "image-1", Made("uuid-1"))
+    note_index(catalog, read(catalog, mine), "image-1", CreatedIndex("uuid-1"))
     with pytest.raises(Refused, match="never found to be whole"):
         read(catalog, mine).counted("image-1")
-    note_index(catalog, read(catalog, mine), "image-1", Made("uuid-1", 7))
-    note_index(catalog, read(catalog, mine), "image-1-filtered", Made("uuid-2", 3))
+    note_index(catalog, read(catalog, mine), "image-1", CreatedIndex("uuid-1", 7))
+    note_index(catalog, read(catalog, mine), "image-1-filtered", CreatedIndex("uuid-2", 3))
     assert read(catalog, mine).counted("image-1") == 7
-    note_index(catalog, read(catalog, mine), "image-1", Made("uuid-3"))
+    note_index(catalog, read(catalog, mine), "image-1", CreatedIndex("uuid-3"))
     with pytest.raises(Refused, match="never found to be whole"):
         read(catalog, mine).counted("image-1")
     assert read(catalog, mine).counted("image-1-filtered") == 3

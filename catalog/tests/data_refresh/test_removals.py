@@ -8,7 +8,7 @@ import pytest
 from catalog.core.errors import Refused
 from catalog.data_refresh.refresh import begin, reach
 from catalog.data_refresh.refresh_indexes import RefreshIndexes
-from catalog.data_refresh.removals import MOST, removed_by_checks
+from catalog.data_refresh.removals import MAX_NAMED, removed_by_checks
 from catalog.tests.data_refresh.test_refresh import plan, turn
 
 pytestmark = pytest.mark.database
@@ -47,7 +47,7 @@ def test_open_removals_since_the_last_refresh_are_counted(catalog):
         "Since the last refresh, check_links has removed 1,202 records whose files are gone "
         "(1,200 of met, 2 of flickr); the table link_removal of the catalog has them."
     )
-    for number in range(MOST):
+    for number in range(MAX_NAMED):
         remove(catalog, f"small {number}", 1)
     assert "1 of small 7, 2 of others);" in removed_by_checks(catalog, now)
 

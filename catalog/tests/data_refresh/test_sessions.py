@@ -124,7 +124,7 @@ def test_a_session_that_comes_when_the_copy_is_complete(filled, connect, monkeyp
 
 def test_an_interrupted_copy_neither_loses_nor_doubles_rows_that_move(filled, connect, monkeypatch):
     catalog, api = filled
-    monkeypatch.setattr(copy, "MOST_MOVED", 1.0)
+    monkeypatch.setattr(copy, "MAX_MOVED_SHARE", 1.0)
     api.execute("insert into api_deletedimage select now(), now(), identifier from image where id <= 20")
     api.execute("delete from imagelist_images where image_id <= 20; delete from image where id <= 20")
     catalog.execute("update image set url = url || repeat('x', 1000) where foreign_identifier like '%-99'")
@@ -159,7 +159,7 @@ def test_an_interrupted_copy_neither_loses_nor_doubles_rows_that_move(filled, co
 def test_any_interruptions_end_with_each_record_once(filled, connect, steps):
     """The new table has what the catalog had at the moment of the last snapshot."""
     catalog, api = filled
-    copy_moved, copy.MOST_MOVED = copy.MOST_MOVED, 100.0
+    copy_moved, copy.MAX_MOVED_SHARE = copy.MAX_MOVED_SHARE, 100.0
     sessions = connect()
     api.execute("drop table if exists temp_import_image, temp_import_image_progress")
     deleted = set()
@@ -191,7 +191,7 @@ def test_any_interruptions_end_with_each_record_once(filled, connect, steps):
         assert len(copied.snapshots) < 2 or found == rows_of(catalog)
         assert len({row[0] for row in found}) == len(found) == copied.rows
     finally:
-        copy.MOST_MOVED = copy_moved
+        copy.MAX_MOVED_SHARE = copy_moved
 
 
 def test_a_record_that_returns_under_another_key(filled, connect):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
-from catalog.core.connections import ALIVE, Reconnecting, arguments_of
+from catalog.core.connections import KEEPALIVE_OPTIONS, Reconnecting, arguments_of
 from catalog.core.session import raise_memory
 from catalog.tests.values import present
 from catalog.tests.waiting import terminate
@@ -25,7 +25,7 @@ def connection(**extra):
 def test_every_extra_that_libpq_knows_is_passed_on():
     found = arguments_of(connection(**SAFE), application_name="catalog")
     assert found == {
-        **ALIVE,
+        **KEEPALIVE_OPTIONS,
         **SAFE,
         "application_name": "catalog",
         "host": "db",

@@ -109,7 +109,7 @@ def test_removed_records_are_in_no_sample(catalog):
 
 def test_a_slice_that_is_too_large_is_refused(catalog, monkeypatch):
     fill(catalog, 30, ("a",))
-    monkeypatch.setattr("catalog.links.plan.MOST_OF_SLICE", 29)
+    monkeypatch.setattr("catalog.links.plan.MAX_SLICE", 29)
     with pytest.raises(Refused, match="slices: slice 1 of a has more than 29 records"):
         plan(catalog, Survey("run", "image", "a", 1, 1), now=day(0), size=1, again=1)
     assert planned(catalog, "run") == []

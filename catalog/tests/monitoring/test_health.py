@@ -9,7 +9,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from catalog.core.errors import Retry
-from catalog.data_refresh.client import whole
+from catalog.data_refresh.client import complete_answer
 from catalog.ingestion.provider import BrokenProvider
 from catalog.local.stack import ROOT
 from catalog.monitoring import health, loads
@@ -296,10 +296,10 @@ def test_an_alias_with_a_filter(search):
 
 
 def test_an_answer_of_some_shards_is_not_believed():
-    assert whole(answer := {"_shards": {"failed": 0}, "timed_out": False}) is answer
+    assert complete_answer(answer := {"_shards": {"failed": 0}, "timed_out": False}) is answer
     for part in ({"_shards": {"failed": 3}}, {"_shards": {"failed": 0}, "timed_out": True}):
         with pytest.raises(Retry, match="a part of the documents"):
-            whole(part)
+            complete_answer(part)
 
 
 def test_only_numbers_of_things_count():

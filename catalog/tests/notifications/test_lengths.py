@@ -22,7 +22,7 @@ LINK = re.compile(r"<[^<>\n]*>")
 ESCAPE = re.compile(r"&(?:amp|lt|gt);")
 
 
-def is_whole(text):
+def is_complete(text):
     """Return whether links and escapes are complete."""
     rest = ESCAPE.sub("", LINK.sub("", text))
     return not set(rest) & set("<>&")
@@ -32,7 +32,7 @@ def is_whole(text):
 def test_a_shortened_text_says_how_much_is_left_out(text, limit):
     found = shortened(text, limit)
     assert len(found) <= limit
-    assert is_whole(found)
+    assert is_complete(found)
     if len(text) <= limit:
         assert found == text
     else:
@@ -45,7 +45,7 @@ def test_a_shortened_text_says_how_much_is_left_out(text, limit):
 @given(st.lists(lines, max_size=12), st.integers(60, 3000))
 def test_divided_lines_lose_nothing_but_links_that_fit_nowhere(found, limit):
     texts = divided(found, limit)
-    assert all(len(text) <= limit and is_whole(text) for text in texts)
+    assert all(len(text) <= limit and is_complete(text) for text in texts)
     joined = "".join(texts).replace("\n", "")
     expected = "".join(found)
     if all(len(match[0]) <= limit for match in LINK.finditer(expected)):
@@ -83,7 +83,7 @@ def test_blocks_are_within_the_limits(message):
             assert part["type"] == "mrkdwn"
             texts.append(part["text"])
     assert sum(map(len, texts)) + len(header["text"]["text"]) <= TOTAL
-    assert all(is_whole(text) for text in texts)
+    assert all(is_complete(text) for text in texts)
     if message.origin:
         assert found[-1]["type"] == "context"
         assert "<https://x/l|View Logs>" in found[-1]["elements"][-1]["text"]

@@ -71,7 +71,7 @@ def test_bars_stay_in_their_chart(values):
     for bar, row in zip(bars, values, strict=True):
         assert len(bar.parts) == sum(1 for value in row if value)
         assert 0 <= bar.x <= bar.x + bar.width <= 480.01
-        assert all(part.height >= charts.LEAST and part.y >= 0 for part in bar.parts)
+        assert all(part.height >= charts.MIN_HEIGHT and part.y >= 0 for part in bar.parts)
     if any(map(sum, values)):
         assert min(part.y for bar in bars for part in bar.parts) <= 96 * 0.05
 
