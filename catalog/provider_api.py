@@ -1,10 +1,11 @@
 """What a provider's file imports: the one module that a contributor needs to know."""
 
-from catalog.core.errors import Fatal, HttpStatus, KeyRefused, Retry
+from catalog.core.errors import Fatal, HttpStatus, KeyRefused, Retry, UnexpectedResponse
 from catalog.core.jsontypes import Json, JsonObject, Params
 from catalog.core.licenses import CC0, PDM, License, license_from_name, license_from_pair, license_from_url
-from catalog.core.media import Category
+from catalog.core.media import Category, MediaType
 from catalog.core.secrets import ApiKey, Secret, Signed
+from catalog.ingestion.cleaning import integer
 from catalog.ingestion.client import Check, Client
 from catalog.ingestion.html import first_link, links, text_of
 from catalog.ingestion.oauth2 import OAuth2
@@ -20,6 +21,7 @@ from catalog.ingestion.records import (
     Raw,
     RecordResult,
     Skip,
+    as_list,
     audio_files,
     compact,
     dig,
@@ -52,6 +54,7 @@ __all__ = [
     "License",
     "Links",
     "Media",
+    "MediaType",
     "OAuth2",
     "Page",
     "Paginator",
@@ -69,8 +72,10 @@ __all__ = [
     "Skip",
     "Slicing",
     "Tokens",
+    "UnexpectedResponse",
     "Window",
     "as_count",
+    "as_list",
     "audio_files",
     "compact",
     "count_at",
@@ -78,6 +83,7 @@ __all__ = [
     "dig",
     "first_link",
     "has",
+    "integer",
     "items_at",
     "license_from_name",
     "license_from_pair",

@@ -173,3 +173,8 @@ def dig(raw: Json, *path: str | int) -> Json:
         else:
             return None
     return raw
+
+
+def as_list(value: Json) -> list[Json]:
+    """Return a list as it is; [] for a value of another type."""
+    return value if isinstance(value, list) else []

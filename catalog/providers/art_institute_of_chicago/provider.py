@@ -7,7 +7,6 @@ unlike the API's search. Descriptions are not stored, because their license is a
 https://api.artic.edu/docs/
 """
 
-from catalog.core.errors import UnexpectedResponse
 from catalog.provider_api import (
     CC0,
     Counted,
@@ -18,6 +17,7 @@ from catalog.provider_api import (
     Raw,
     RecordResult,
     Skip,
+    UnexpectedResponse,
     compact,
     dig,
     items_at,

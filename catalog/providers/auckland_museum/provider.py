@@ -13,7 +13,6 @@ https://github.com/AucklandMuseum/API/wiki/Tutorial
 import re
 from datetime import UTC, datetime, timedelta
 
-from catalog.core.errors import UnexpectedResponse
 from catalog.provider_api import (
     Client,
     Counted,
@@ -28,6 +27,7 @@ from catalog.provider_api import (
     RecordResult,
     RoundParams,
     Skip,
+    UnexpectedResponse,
     Window,
     count_at,
     dig,

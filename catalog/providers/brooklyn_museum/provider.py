@@ -7,7 +7,6 @@ https://www.brooklynmuseum.org/opencollection/api
 
 from datetime import date
 
-from catalog.core.errors import UnexpectedResponse
 from catalog.provider_api import (
     ApiKey,
     Client,
@@ -20,6 +19,7 @@ from catalog.provider_api import (
     Raw,
     RecordResult,
     Skip,
+    UnexpectedResponse,
     compact,
     describe,
     dig,

@@ -8,7 +8,6 @@ https://europeana.atlassian.net/wiki/spaces/EF/pages/2385739812/Search+API+Docum
 
 from datetime import date, timedelta
 
-from catalog.core.errors import UnexpectedResponse
 from catalog.provider_api import (
     ApiKey,
     Client,
@@ -22,6 +21,7 @@ from catalog.provider_api import (
     RoundParams,
     Skip,
     Tokens,
+    UnexpectedResponse,
     Window,
     compact,
     describe,

@@ -8,7 +8,6 @@ with `#1`, `#2` … appended. https://api.finna.fi/swagger-ui/
 
 from datetime import date, timedelta
 
-from catalog.core.errors import UnexpectedResponse
 from catalog.provider_api import (
     Client,
     Counted,
@@ -21,6 +20,7 @@ from catalog.provider_api import (
     RoundParams,
     Skip,
     Slicing,
+    UnexpectedResponse,
     Window,
     count_at,
     describe,

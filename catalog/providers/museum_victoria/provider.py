@@ -7,7 +7,6 @@ https://collections.museumsvictoria.com.au/developers
 
 from datetime import date
 
-from catalog.core.errors import UnexpectedResponse
 from catalog.provider_api import (
     Client,
     Counted,
@@ -22,6 +21,7 @@ from catalog.provider_api import (
     RecordResult,
     RoundParams,
     Skip,
+    UnexpectedResponse,
     Window,
     compact,
     dig,

@@ -8,7 +8,6 @@ import re
 from datetime import date
 from urllib.parse import parse_qs, urlsplit
 
-from catalog.core.errors import UnexpectedResponse
 from catalog.provider_api import (
     ApiKey,
     Client,
@@ -20,6 +19,7 @@ from catalog.provider_api import (
     Raw,
     RecordResult,
     Skip,
+    UnexpectedResponse,
     as_count,
     describe,
     dig,

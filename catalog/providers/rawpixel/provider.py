@@ -13,7 +13,6 @@ from hashlib import sha256
 from hmac import new as hmac
 from urllib.parse import urlencode, urlsplit
 
-from catalog.ingestion.cleaning import integer
 from catalog.provider_api import (
     ApiKey,
     Category,
@@ -27,6 +26,7 @@ from catalog.provider_api import (
     Signed,
     Skip,
     compact,
+    integer,
     license_from_url,
     missing,
 )

@@ -20,18 +20,11 @@ from catalog.provider_api import (
     RoundParams,
     Skip,
     Window,
+    as_list,
     dig,
     missing,
 )
-from catalog.providers.smithsonian.rows import (
-    as_dict,
-    as_list,
-    creator,
-    landing_page,
-    meta_data,
-    pixels,
-    tags,
-)
+from catalog.providers.smithsonian.rows import as_dict, creator, landing_page, meta_data, pixels, tags
 from catalog.providers.smithsonian.search import IMAGES, NEW, ROWS, Rows, new_unit_codes
 from catalog.providers.smithsonian.units import SOURCES
 

@@ -2,7 +2,7 @@
 
 import re
 
-from catalog.provider_api import Json, JsonObject, Raw, dig
+from catalog.provider_api import Json, JsonObject, Raw, as_list, dig
 from catalog.providers.smithsonian.units import DESCRIPTIONS, RANKS
 
 PAGES = {"NZP": "https://nationalzoo.si.edu/object/"}  # unit code → base URL of its records' pages
@@ -14,11 +14,6 @@ _PIXELS = re.compile(r"\((\d+) ?x ?(\d+)\)")
 def as_dict(value: Json) -> JsonObject:
     """Return the value, or {} if it has another type."""
     return value if isinstance(value, dict) else {}
-
-
-def as_list(value: Json) -> list[Json]:
-    """Return the value, or [] if it has another type."""
-    return value if isinstance(value, list) else []
 
 
 def landing_page(described: JsonObject, unit: str) -> Json:

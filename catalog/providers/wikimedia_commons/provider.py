@@ -12,13 +12,13 @@ https://www.mediawiki.org/wiki/Wikimedia_APIs/Rate_limits
 
 from datetime import date, timedelta
 
-from catalog.core.media import MediaType
 from catalog.provider_api import (
     Audio,
     Client,
     Image,
     Json,
     JsonObject,
+    MediaType,
     Provider,
     Rate,
     Raw,

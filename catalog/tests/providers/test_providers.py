@@ -1,5 +1,6 @@
 """One suite over every provider: declared completely, mapped as expected, resumable, hard to break."""
 
+import ast
 import copy
 import functools
 import json
@@ -391,3 +392,11 @@ def test_real_answers(name, tmp_path, monkeypatch):
 def test_no_two_providers_have_the_same_name_in_the_catalog():
     names = [name for one in provider_names() for name in provider_class(one).catalog_names.values()]
     assert len(names) == len(set(names))
+
+
+def test_a_provider_imports_only_what_contributors_are_told_of():
+    """Whatever several of them need belongs into `provider_api`; helpers of one provider are beside it."""
+    for path in FOLDER.glob("*/provider.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (module := str(node.module)).startswith("catalog."):
+                assert module.startswith(("catalog.provider_api", f"catalog.providers.{path.parent.name}"))
