@@ -178,6 +178,9 @@ def trigger(
         try:
             with live_view() as show:
                 watch(api, [run], show, timeout)
+        except (KeyboardInterrupt, SystemExit):
+            notify(f"no longer following the run, whose tasks wait while the DAG is paused: {address}")
+            raise
         except (ApiError, requests.RequestException) as error:
             raise StackError(
                 f"Airflow does not say how the run is going ({error}); see {address}, and ./just doctor"

@@ -85,7 +85,8 @@ def _airflow(stack: Stack) -> Iterator[Finding]:
     for broken in errors:
         last_line = broken["stack_trace"].strip().splitlines()[-1]
         yield Finding("DAG file", "wrong", f"{broken['filename']}: {last_line}")
-    yield Finding("DAGs", "ok", f"{len(dags)} DAGs, {len(errors)} import errors")
+    unread = f", {len(errors)} files that cannot be imported" if errors else ""
+    yield Finding("DAGs", "wrong" if errors else "ok", f"{len(dags)} DAGs{unread}")
     paused = sorted(d for d, dag in dags.items() if dag["is_paused"])
     if paused:
         message = f"{len(paused)} DAGs are paused and do not run on schedule: {', '.join(paused)}"

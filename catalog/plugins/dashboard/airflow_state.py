@@ -9,7 +9,7 @@ from airflow.models.dagrun import DagRun
 from airflow.models.errors import ParseImportError
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.state import State
-from sqlalchemy import case, func, select, tuple_
+from sqlalchemy import case, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from catalog.dags.operators.watcher import WATCHER
@@ -98,13 +98,17 @@ def schedules(session: Session, readable: Collection[str]) -> dict[str, Schedule
 
 
 def newest_runs(session: Session, dag_ids: Collection[str]) -> list[Run]:
-    """Return the run of each DAG that ended last: one that waits or runs says nothing yet."""
+    """Return the run of each DAG that ended last: one that waits or runs says nothing yet.
+
+    The success of a replay does not either: the provider was not asked.
+    """
     latest = func.row_number().over(
         partition_by=DagRun.dag_id, order_by=(DagRun.end_date.desc(), DagRun.id.desc())
     )
     ended = (
         select(DagRun.id, latest.label("n"))
         .where(DagRun.dag_id.in_(dag_ids), DagRun.state.in_(State.finished_dr_states))
+        .where(or_(DagRun.state == FAILED, DagRun.conf["replay"].as_string().is_(None)))
         .subquery()
     )
     newest = select(ended.c.id).where(ended.c.n == 1)

@@ -29,6 +29,7 @@ from catalog.plugins.dashboard.rendering import Page
 router = APIRouter()
 SILENCING: tuple[Setting[Any], ...] = (SILENCED_SLACK_NOTIFICATIONS, SKIPPED_INGESTION_ERRORS)
 NEWEST = 8  # loads
+BROKEN = "broken_providers.py"  # the DAG file that stands for all providers that cannot be imported
 T = TypeVar("T")
 
 
@@ -95,8 +96,11 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
 
 def lost(session: Session) -> list[Finding]:
     """Return the files and DAGs that Airflow cannot run."""
-    text = "Airflow cannot import its DAGs; the error is on Airflow's first page"
-    found = [Finding("error", file, text, "lost-dag") for file in airflow_state.failed_imports(session)]
+    found = []
+    for file in airflow_state.failed_imports(session):
+        lacks = "a provider, so its DAGs are missing" if file.endswith(BROKEN) else "its DAGs"
+        text = f"Airflow cannot import {lacks}; the error is on Airflow's first page"
+        found.append(Finding("error", file, text, "lost-dag"))
     for dag_id in sorted(airflow_state.stale_dags(session)):
         text = "Airflow no longer finds this DAG, so it does not run; delete it there if it was removed"
         found.append(Finding("error", dag_id, text, "lost-dag", dag_id))

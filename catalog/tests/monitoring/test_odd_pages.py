@@ -81,13 +81,14 @@ def odd(server, engine, tmp_path_factory) -> Iterator[Odd]:
         earlier, later = now - timedelta(hours=2), now - timedelta(hours=1)
         ended = run("stocksnap_workflow", "ended", "failed", earlier, later, pull_image_data="failed")
         queued = run("stocksnap_workflow", "queued", "queued", later, now)
+        replay = run("stocksnap_workflow", "replay", "success", later, now) | {"conf": {"replay": "folder"}}
         cleared = run("wordpress_workflow", "cleared", "failed", earlier, now, pull_image_data="failed")
         newer = run("wordpress_workflow", "newer", "success", earlier, later)
         folder = tmp_path_factory.mktemp("odd")
         try:
             variables = {"HIDDEN_DAGS": hidden, "AIRFLOW_VAR_HELD_SCHEDULES": HELD}
             with website(
-                folder, connections, dags, [failed, ended, queued, cleared, newer], variables
+                folder, connections, dags, [failed, ended, queued, replay, cleared, newer], variables
             ) as site:
                 yield Odd(site, catalog, search, keys)
         finally:
@@ -311,6 +312,7 @@ def test_an_older_run_that_was_cleared_and_failed_again_is_a_finding(odd):
 
 
 def test_a_failure_is_shown_until_a_newer_run_has_ended(odd):
+    """One that waits says nothing yet, and one that replays a recording does not ask the provider."""
     assert "stocksnap_workflow : the newest run failed in pull_image_data" in odd.text("/")
 
 

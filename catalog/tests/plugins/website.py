@@ -44,6 +44,7 @@ with create_session() as session:
         ))
     for run in given["runs"]:
         values = dict(dag_id=run["dag_id"], run_id=run["run_id"], run_type="manual", state=run["state"],
+            conf=run.get("conf"),
             run_after=moment(run["start"]), start_date=moment(run["start"]), end_date=moment(run["end"]))
         session.execute(insert(DagRun).values(**values))
         for number, (task_id, state) in enumerate(run["tasks"]):
