@@ -146,7 +146,7 @@ def report(summary: dict[str, Any], deleted: list[int]) -> str:
         differs = f": {', '.join(counts)}" if counts else ""
         lines.append(f"  - {media_type}: {rows:,} records{was}{differs}")
     if summary.get("lost"):
-        lines.append(f"  - no change set: {summary['lost']} of the version before is missing or damaged")
+        lines.append(f"  - no change set: {summary['lost']} of the version before is missing")
     if deleted:
         lines.append(f"  - deleted: {', '.join(f'v{number}' for number in deleted)}")
     text = (

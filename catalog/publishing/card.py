@@ -98,8 +98,7 @@ def _changes(manifest: Manifest) -> str:
     if found is None:
         return ""
     if found.lost:
-        lost = f"`{_text(found.lost)}` of version {found.against}"
-        return f"\n\nThere is no change set: {lost} is missing or damaged."
+        return f"\n\nThere is no change set: `{_text(found.lost)}` of version {found.against} is missing."
     numbers = "; ".join(
         f"{media_type}: {found.added[media_type]:,} added, {found.changed[media_type]:,} changed, "
         f"{found.removed[media_type]:,} removed"

@@ -15,13 +15,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from upath import UPath
 
-from catalog.core.errors import Fatal, Retry
+from catalog.core.errors import Retry
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.publishing.export import File, parquet_writer
 from catalog.publishing.manifest import Changes, Manifest
 from catalog.publishing.paths import version_folder
 from catalog.publishing.scratch import scratch_folder
-from catalog.publishing.storage import Stored, new_attempt, size_of, store_file
+from catalog.publishing.storage import Stored, new_attempt, store_file
 
 log = logging.getLogger(__name__)
 BUCKET_ROWS = 500_000  # records of both versions in a bucket, about
@@ -36,16 +36,11 @@ SCHEMA = pa.schema(
 )
 
 
-class Unusable(Exception):
-    """A file of a version is missing, or is not the one that was written.
+class _Lost(Exception):
+    """A file of a version is missing."""
 
-    Attributes:
-        version: The version's folder.
-        path: The file, relative to it.
-    """
-
-    def __init__(self, version: UPath, path: str, why: str) -> None:
-        super().__init__(f"{version / path} {why}")
+    def __init__(self, version: UPath, path: str) -> None:
+        super().__init__(f"{version / path} is missing")
         self.version, self.path = version, path
 
 
@@ -61,13 +56,11 @@ def compare(
         files: Of the new version.
         bucket_rows: Records of both versions in a bucket, about.
 
-    Returns:
-        The numbers and files; if a file of the version before is unusable, only its path.
-
     Raises:
-        Unusable: A file of the new version is.
-        Retry: A file cannot be read for now.
-        Fatal: The numbers contradict those of the records.
+        Retry: A file of the new version is missing.
+
+    Returns:
+        The numbers and files; if a file of the version before is missing, only its path.
     """
     counts: dict[str, dict[str, int]] = {"added": {}, "changed": {}, "removed": {}}
     stored: dict[str, Stored] = {}
@@ -80,10 +73,10 @@ def compare(
             found, stored[media_type] = _compare(
                 media_type, sides, root / version_folder(number), bucket_rows
             )
-        except Unusable as error:
+        except _Lost as error:
             if error.version != root / version_folder(before.version):
-                raise
-            log.warning("%s, so there is no change set", error)
+                raise Retry(f"{error.version / error.path} is missing; clear write_parts.") from None
+            log.warning("%s is missing, so there is no change set", error.version / error.path)
             return Changes(before.version, {}, {}, {}, {}, lost=error.path)
         for change, rows in found.items():
             counts[change][media_type] = rows
@@ -110,14 +103,6 @@ def _compare(
                             pa.array([0] * len(identifiers), pa.int8())
                         )
                         writer.write_table(pa.table([identifiers, changes], schema=SCHEMA))
-        was, now = (sum(file.rows for file in files) for _, files in sides)
-        if was + counts["added"] - counts["removed"] != now:
-            raise Fatal(
-                f"the numbers of {media_type} contradict each other: {was:,} records, {counts['added']:,} "
-                f"added and {counts['removed']:,} removed are not {now:,}. A file in {sides[0][0]} or "
-                f"{sides[1][0]} has other records than were written. Restore it, or delete it and clear this "
-                "task."
-            )
         return counts, store_file(path, folder, f"changes/{media_type}-{new_attempt()}.parquet")
 
 
@@ -130,38 +115,17 @@ def _distribute(version: UPath, files: list[File], local: Path, side: int, bucke
     ]
     try:
         for file in files:
-            for batch in _batches(version, file):
-                for bucket, rows in _by_bucket(batch, buckets):
-                    sinks[bucket].write_batch(rows)
+            try:
+                stream = (version / file.path).open("rb")
+            except FileNotFoundError:
+                raise _Lost(version, file.path) from None
+            with stream:
+                for batch in pq.ParquetFile(stream).iter_batches(columns=list(_COLUMNS)):
+                    for bucket, rows in _by_bucket(batch, buckets):
+                        sinks[bucket].write_batch(rows)
     finally:
         for sink in sinks:
             sink.close()
-
-
-def _batches(version: UPath, file: File) -> Iterator[pa.RecordBatch]:
-    """Read a file, of which only a few columns are needed: its checksum would need all of it.
-
-    Raises:
-        Unusable: It is missing, damaged, or has another size or number of rows than the one that was written.
-        Retry: The storage does not give it.
-    """
-    path = version / file.path
-    if (size := size_of(path)) != file.bytes:
-        why = "is missing" if size is None else f"has {size:,} bytes instead of {file.bytes:,}"
-        raise Unusable(version, file.path, why)
-    try:
-        with path.open("rb") as stream:
-            parquet = pq.ParquetFile(stream)
-            if (rows := parquet.metadata.num_rows) != file.rows:
-                raise Unusable(version, file.path, f"has {rows:,} rows instead of {file.rows:,}")
-            yield from parquet.iter_batches(columns=list(_COLUMNS))
-    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise Unusable(version, file.path, f"is damaged: {error}") from None
-    except OSError as error:  # of the storage, or of a damaged page
-        raise Retry(
-            f"{path} cannot be read: {error}. If it is damaged, delete it and clear this task; a file of a "
-            "version before is then named in the report, instead of a change set."
-        ) from None
 
 
 def _by_bucket(batch: pa.RecordBatch, buckets: int) -> Iterator[tuple[int, pa.RecordBatch]]:

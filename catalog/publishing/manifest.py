@@ -72,7 +72,7 @@ class Changes(msgspec.Struct, frozen=True):
         removed: Media type → number of records.
         files: Media type → file with the identifiers.
         state: Number of the snapshot that was compared.
-        lost: A missing or damaged file of the earlier version; then nothing was compared. Otherwise "".
+        lost: A file of the earlier version that is missing; then nothing was compared. Otherwise "".
     """
 
     against: int

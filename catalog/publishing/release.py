@@ -56,25 +56,15 @@ def compare(connection: Connection, root: UPath, version: Version) -> Changes | 
     """Write the change set of a version against the newest one; return None if there is none before.
 
     Raises:
-        Retry: The version is not complete, or has got another state meanwhile. Parts with a file that is not
-            the one that was written count as not written from then on.
-        Fatal: See `newest` and `changes.compare`.
+        Retry: The version is not complete, or has got another state meanwhile.
+        Fatal: See `newest`.
     """
     if version.stage == "published":
         return msgspec.convert(version.changes, Changes) if version.changes else None
     before = newest(root)
     if before is None:
         return None
-    files, folder = versions.files_of(connection, version), root / version_folder(version.number)
-    wrong = _wrong_files(folder, files, None)
-    try:
-        found = None if wrong else changes.compare(root, before, version.number, files)
-    except changes.Unusable as error:
-        found, wrong = None, [error.path]
-    if found is None:
-        with connection.transaction():
-            versions.forget(connection, versions.held(connection, root, version), wrong)
-        raise _written_again(folder, wrong)
+    found = changes.compare(root, before, version.number, versions.files_of(connection, version))
     versions.note_changes(connection, version, msgspec.to_builtins(found))
     return found
 
@@ -115,14 +105,9 @@ def publish(
         if not wrong:
             return _publish(connection, root, held, files, compared, accept_shrinkage)
         versions.forget(connection, held, wrong)
-    raise _written_again(root / version_folder(version.number), wrong)
-
-
-def _written_again(folder: UPath, wrong: list[str]) -> Retry:
-    """Return the error for files whose parts are to be written again."""
-    return Retry(
-        f"{len(wrong):,} files are missing from {folder}, or are not those that were written, such as "
-        f"{wrong[0]}; clear write_parts with its downstream tasks."
+    raise Retry(
+        f"{len(wrong)} files are missing from {root / version_folder(version.number)} or have another size, "
+        f"such as {wrong[0]}; clear write_parts with its downstream tasks."
     )
 
 
