@@ -3,7 +3,9 @@
 import hashlib
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
+from typing import IO
 from uuid import uuid4
 
 import msgspec
@@ -29,6 +31,10 @@ class Stored(msgspec.Struct, frozen=True):
     path: str
     bytes: int
     sha256: str
+
+
+class Altered(Exception):
+    """A stored file is missing, or is not the one that was written. The message says how."""
 
 
 class Pointer(msgspec.Struct, frozen=True):
@@ -105,6 +111,41 @@ def store_bytes(data: bytes, folder: UPath, name: str) -> Stored:
     """Store a small file completely or not at all."""
     write_atomically(folder / name, data)
     return Stored(name, len(data), hashlib.sha256(data).hexdigest())
+
+
+def open_stored(folder: UPath, stored: Stored) -> IO[bytes]:
+    """Open a stored file, byte for byte the one that was written; the caller closes it.
+
+    Args:
+        folder: The version's folder.
+        stored: The file, as it was recorded when it was written.
+
+    Raises:
+        Altered: It is missing, or has another size or checksum.
+        Retry: The storage cannot say so now.
+    """
+    path = folder / stored.path
+    try:
+        if (size := size_of(path)) != stored.bytes:
+            found = "is missing" if size is None else f"has {size:,} bytes instead of {stored.bytes:,}"
+            raise Altered(found)
+        digest = hashlib.sha256()
+        with ExitStack() as stack:
+            stream: IO[bytes] = stack.enter_context(path.open("rb"))
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+            if digest.hexdigest() != stored.sha256:
+                raise Altered("has another SHA-256")
+            stream.seek(0)
+            stack.pop_all()
+            return stream
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise Altered("is missing") from None
+    except OSError as error:  # the file may be whole
+        raise Retry(
+            f"{path} could not be read ({error.strerror or type(error).__name__}). If it stays so, delete "
+            "the file, and clear compare_versions with its downstream tasks."
+        ) from error
 
 
 def size_of(path: UPath) -> int | None:
