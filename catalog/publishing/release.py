@@ -48,7 +48,7 @@ def newest(root: UPath) -> Manifest | None:
     if found is None or found.token != pointer.token:
         raise Fatal(
             f"{root / POINTER} names version {pointer.version}, whose manifest is missing or is another one. "
-            "Restore the folder. If you cannot, delete the pointer; the next run compares its version with none."
+            "Restore the folder. If you cannot, delete the pointer; the next version is compared with none."
         )
     return found
 

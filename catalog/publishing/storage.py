@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
@@ -34,7 +35,7 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Altered(Exception):
-    """A stored file is missing, or is not the one that was written. The message says how."""
+    """A stored file is missing, or is not the one that was written; the message says which."""
 
 
 class Pointer(msgspec.Struct, frozen=True):
@@ -114,31 +115,34 @@ def store_bytes(data: bytes, folder: UPath, name: str) -> Stored:
 
 
 def open_stored(folder: UPath, stored: Stored) -> IO[bytes]:
-    """Open a stored file, byte for byte the one that was written; the caller closes it.
+    """Open a local copy of a stored file, byte for byte what was written; it is gone when it is closed.
 
     Args:
         folder: The version's folder.
         stored: The file, as it was recorded when it was written.
 
     Raises:
-        Altered: It is missing, or has another size or checksum.
+        Altered: It is missing, or has another checksum.
         Retry: The storage cannot say so now.
     """
-    path = folder / stored.path
+    digest = hashlib.sha256()
+    with ExitStack() as stack:
+        copy: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
+        for chunk in _chunks(folder / stored.path):
+            digest.update(chunk)
+            copy.write(chunk)
+        if digest.hexdigest() != stored.sha256:
+            raise Altered("is not as written: it has another SHA-256")
+        copy.seek(0)
+        stack.pop_all()
+        return copy
+
+
+def _chunks(path: UPath) -> Iterator[bytes]:
     try:
-        if (size := size_of(path)) != stored.bytes:
-            found = "is missing" if size is None else f"has {size:,} bytes instead of {stored.bytes:,}"
-            raise Altered(found)
-        digest = hashlib.sha256()
-        with ExitStack() as stack:
-            stream: IO[bytes] = stack.enter_context(path.open("rb"))
+        with path.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-            if digest.hexdigest() != stored.sha256:
-                raise Altered("has another SHA-256")
-            stream.seek(0)
-            stack.pop_all()
-            return stream
+                yield chunk
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise Altered("is missing") from None
     except OSError as error:  # the file may be whole
