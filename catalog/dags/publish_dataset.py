@@ -9,7 +9,7 @@ that the Variable `DATASET_STORAGE` names:
    the snapshot any more, parts whose rows are the same in a new one are kept, and the others are written
    again.
 3. The identifiers that were added, changed or removed since the version before are written, unless a file of
-   it is missing.
+   it is missing or altered.
 4. The version gets its manifest, [Croissant](https://docs.mlcommons.org/croissant/) metadata and a card with
    numbers by source and license. `latest.json` names the newest version and is written last. A version
    without records, or with far fewer than the one before, is refused.
@@ -146,7 +146,7 @@ def report(summary: dict[str, Any], deleted: list[int]) -> str:
         differs = f": {', '.join(counts)}" if counts else ""
         lines.append(f"  - {media_type}: {rows:,} records{was}{differs}")
     if summary.get("lost"):
-        lines.append(f"  - no change set: {summary['lost']} of the version before is missing")
+        lines.append(f"  - no change set: {summary['lost']} of the version before is missing or altered")
     if deleted:
         lines.append(f"  - deleted: {', '.join(f'v{number}' for number in deleted)}")
     text = (

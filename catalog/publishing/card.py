@@ -98,7 +98,8 @@ def _changes(manifest: Manifest) -> str:
     if found is None:
         return ""
     if found.lost:
-        return f"\n\nThere is no change set: `{_text(found.lost)}` of version {found.against} is missing."
+        lost = f"`{_text(found.lost)}` of version {found.against}"
+        return f"\n\nThere is no change set: {lost} is missing or altered."
     numbers = "; ".join(
         f"{media_type}: {found.added[media_type]:,} added, {found.changed[media_type]:,} changed, "
         f"{found.removed[media_type]:,} removed"

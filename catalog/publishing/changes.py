@@ -1,6 +1,7 @@
 """The change set of a version: which identifiers were added, changed or removed since the one before.
 
-Both versions are read once. Identifiers are distributed to buckets on the local disk by their last digits,
+Both versions are read once; a file that is not, byte for byte, the one that was written is not believed.
+Identifiers are distributed to buckets on the local disk by their last digits,
 which are random, and each bucket is compared in memory. So memory does not grow with the number of records,
 up to 128 million in both versions; with more, the buckets grow, to 0.6 GB for twice 700 million.
 """
@@ -8,20 +9,20 @@ up to 128 million in both versions; with more, the buckets grow, to 0.6 GB for t
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from upath import UPath
 
-from catalog.core.errors import Retry
+from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.publishing.export import File, parquet_writer
 from catalog.publishing.manifest import Changes, Manifest
 from catalog.publishing.paths import version_folder
 from catalog.publishing.scratch import scratch_folder
-from catalog.publishing.storage import Stored, new_attempt, store_file
+from catalog.publishing.storage import Altered, Stored, new_attempt, open_stored, store_file
 
 log = logging.getLogger(__name__)
 BUCKET_ROWS = 500_000  # records of both versions in a bucket, about
@@ -36,12 +37,29 @@ SCHEMA = pa.schema(
 )
 
 
-class _Lost(Exception):
-    """A file of a version is missing."""
+class Damaged(Exception):
+    """Files of a version are missing, or are not those that were written.
 
-    def __init__(self, version: UPath, path: str) -> None:
-        super().__init__(f"{version / path} is missing")
-        self.version, self.path = version, path
+    Attributes:
+        number: Of the version.
+        files: Path → what is wrong with it.
+    """
+
+    def __init__(self, number: int, files: dict[str, str]) -> None:
+        super().__init__(number, files)
+        self.number, self.files = number, files
+
+
+class _Side(NamedTuple):
+    """The files of a media type in one of the two versions."""
+
+    number: int
+    folder: UPath
+    files: list[File]
+
+    @property
+    def rows(self) -> int:
+        return sum(file.rows for file in self.files)
 
 
 def compare(
@@ -57,41 +75,43 @@ def compare(
         bucket_rows: Records of both versions in a bucket, about.
 
     Raises:
-        Retry: A file of the new version is missing.
+        Damaged: Files of the new version are missing or altered.
+        Retry: A file cannot be read now.
+        Fatal: The numbers contradict each other.
 
     Returns:
-        The numbers and files; if a file of the version before is missing, only its path.
+        The numbers and files; if a file of the version before is missing or altered, only its path.
     """
     counts: dict[str, dict[str, int]] = {"added": {}, "changed": {}, "removed": {}}
     stored: dict[str, Stored] = {}
+    damaged: dict[int, dict[str, str]] = {}
     for media_type in MEDIA_TYPES:
         sides = [
-            (root / version_folder(of), [file for file in those if file.media_type == media_type])
+            _Side(of, root / version_folder(of), [file for file in those if file.media_type == media_type])
             for of, those in ((before.version, before.files), (number, files))
         ]
         try:
-            found, stored[media_type] = _compare(
-                media_type, sides, root / version_folder(number), bucket_rows
-            )
-        except _Lost as error:
-            if error.version != root / version_folder(before.version):
-                raise Retry(f"{error.version / error.path} is missing; clear write_parts.") from None
-            log.warning("%s is missing, so there is no change set", error.version / error.path)
-            return Changes(before.version, {}, {}, {}, {}, lost=error.path)
+            found, stored[media_type] = _compare(media_type, sides, bucket_rows)
+        except Damaged as error:
+            damaged[error.number] = damaged.get(error.number, {}) | error.files
+            continue
         for change, rows in found.items():
             counts[change][media_type] = rows
+    if number in damaged:
+        raise Damaged(number, damaged[number])
+    for lost in damaged.get(before.version, {}):
+        return Changes(before.version, {}, {}, {}, {}, lost=lost)
     return Changes(before.version, counts["added"], counts["changed"], counts["removed"], stored)
 
 
-def _compare(
-    media_type: MediaType, sides: list[tuple[UPath, list[File]]], folder: UPath, bucket_rows: int
-) -> tuple[dict[str, int], Stored]:
-    rows = sum(file.rows for _, files in sides for file in files)
+def _compare(media_type: MediaType, sides: list[_Side], bucket_rows: int) -> tuple[dict[str, int], Stored]:
+    before, now = sides
+    rows = before.rows + now.rows
     buckets = min(_MAX_BUCKETS, 1 << (rows // bucket_rows).bit_length())
     counts = dict.fromkeys(("added", "changed", "removed"), 0)
     with scratch_folder() as local:
-        for side, (version, files) in enumerate(sides):
-            _distribute(version, files, local, side, buckets)
+        for place, side in enumerate(sides):
+            _distribute(side, local, place, buckets)
         path = local / "changes.parquet"
         writer = parquet_writer(path, SCHEMA, sorted_by="identifier")
         with writer:
@@ -103,22 +123,37 @@ def _compare(
                             pa.array([0] * len(identifiers), pa.int8())
                         )
                         writer.write_table(pa.table([identifiers, changes], schema=SCHEMA))
-        return counts, store_file(path, folder, f"changes/{media_type}-{new_attempt()}.parquet")
+        if before.rows + counts["added"] - counts["removed"] != now.rows:
+            raise Fatal(
+                f"the change set contradicts itself: {media_type} had {before.rows:,} records in version "
+                f"{before.number}; {counts['added']:,} were added and {counts['removed']:,} removed, but it "
+                f"has {now.rows:,} now. Nothing was published. Clear compare_versions with its downstream "
+                "tasks; if it happens again, please report it."
+            )
+        return counts, store_file(path, now.folder, f"changes/{media_type}-{new_attempt()}.parquet")
 
 
-def _distribute(version: UPath, files: list[File], local: Path, side: int, buckets: int) -> None:
+def _distribute(side: _Side, local: Path, place: int, buckets: int) -> None:
+    """Write the rows of a version to buckets.
+
+    Raises:
+        Damaged: Files are missing or altered; all of them are named.
+    """
     schema = pa.schema([("identifier", pa.string()), ("updated_on", pa.timestamp("us", tz="UTC"))])
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     sinks = [
-        pa.ipc.new_stream(str(local / f"{side}-{bucket}.arrows"), schema, options=options)
+        pa.ipc.new_stream(str(local / f"{place}-{bucket}.arrows"), schema, options=options)
         for bucket in range(buckets)
     ]
+    damaged: dict[str, str] = {}
     try:
-        for file in files:
+        for file in side.files:
             try:
-                stream = (version / file.path).open("rb")
-            except FileNotFoundError:
-                raise _Lost(version, file.path) from None
+                stream = open_stored(side.folder, Stored(file.path, file.bytes, file.sha256))
+            except Altered as error:
+                log.warning("%s %s", side.folder / file.path, error)
+                damaged[file.path] = str(error)
+                continue
             with stream:
                 for batch in pq.ParquetFile(stream).iter_batches(columns=list(_COLUMNS)):
                     for bucket, rows in _by_bucket(batch, buckets):
@@ -126,6 +161,8 @@ def _distribute(version: UPath, files: list[File], local: Path, side: int, bucke
     finally:
         for sink in sinks:
             sink.close()
+    if damaged:
+        raise Damaged(side.number, damaged)
 
 
 def _by_bucket(batch: pa.RecordBatch, buckets: int) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -142,10 +179,10 @@ def _by_bucket(batch: pa.RecordBatch, buckets: int) -> Iterator[tuple[int, pa.Re
 
 def _differences(local: Path, bucket: int) -> Iterator[tuple[str, Any]]:
     """Yield each kind of change with the sorted identifiers of a bucket."""
-    before, now = (_read(local / f"{side}-{bucket}.arrows") for side in (0, 1))
-    place = pc.index_in(now["identifier"], before["identifier"])
-    known = pc.is_valid(place)
-    times = before["updated_on"].take(place.filter(known))
+    before, now = (_read(local / f"{place}-{bucket}.arrows") for place in (0, 1))
+    index = pc.index_in(now["identifier"], before["identifier"])
+    known = pc.is_valid(index)
+    times = before["updated_on"].take(index.filter(known))
     same = pc.fill_null(pc.equal(now["updated_on"].filter(known), times), fill_value=False)
     same = pc.or_(same, pc.and_(pc.is_null(times), pc.is_null(now["updated_on"].filter(known))))
     gone = pc.invert(pc.is_in(before["identifier"], now["identifier"]))

@@ -1,5 +1,6 @@
 """The manifest of a version: its files with checksums, its numbers, and where the state comes from."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC
@@ -72,7 +73,7 @@ class Changes(msgspec.Struct, frozen=True):
         removed: Media type → number of records.
         files: Media type → file with the identifiers.
         state: Number of the snapshot that was compared.
-        lost: A file of the earlier version that is missing; then nothing was compared. Otherwise "".
+        lost: A file of the earlier version that is missing or altered, so nothing was compared. Otherwise "".
     """
 
     against: int
@@ -171,11 +172,20 @@ def encode(manifest: Manifest) -> bytes:
     return msgspec.json.format(msgspec.json.encode(manifest), indent=1)
 
 
-def read(root: UPath, number: int) -> Manifest | None:
-    """Return the manifest of a version; None if there is none that this release can read."""
+def read(root: UPath, number: int, sha256: str | None = None) -> Manifest | None:
+    """Return the manifest of a version; None if there is none that this release can read.
+
+    Args:
+        root: The folder of all versions.
+        number: Of the version.
+        sha256: Checksum in hexadecimal; another manifest is none.
+    """
     path = root / version_folder(number) / MANIFEST
     path.fs.invalidate_cache()
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+        data = path.read_bytes()
+        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+            return None
+        return msgspec.json.decode(data, type=Manifest)
     except (FileNotFoundError, msgspec.DecodeError):
         return None

@@ -9,6 +9,7 @@ from upath import UPath
 
 from catalog.core.errors import Fatal, Retry
 from catalog.core.session import Connection
+from catalog.core.wording import join_first
 from catalog.publishing import changes, manifest, versions
 from catalog.publishing.card import card
 from catalog.publishing.croissant import croissant
@@ -38,16 +39,16 @@ def newest(root: UPath) -> Manifest | None:
     """Return the manifest of the version that the pointer names; None if nothing is published.
 
     Raises:
-        Fatal: The pointer names a version whose manifest is missing or unreadable.
+        Fatal: The pointer names a version whose manifest is missing or is not the one that was published.
     """
     pointer = read_pointer(root)
     if pointer is None:
         return None
-    found = manifest.read(root, pointer.version)
+    found = manifest.read(root, pointer.version, pointer.manifest_sha256)
     if found is None or found.token != pointer.token:
         raise Fatal(
             f"{root / POINTER} names version {pointer.version}, whose manifest is missing or is another one. "
-            "Restore the folder, or, if all versions are lost, delete the pointer."
+            "Restore the folder. If you cannot, delete the pointer; the next version is compared with none."
         )
     return found
 
@@ -56,15 +57,23 @@ def compare(connection: Connection, root: UPath, version: Version) -> Changes | 
     """Write the change set of a version against the newest one; return None if there is none before.
 
     Raises:
-        Retry: The version is not complete, or has got another state meanwhile.
-        Fatal: See `newest`.
+        Retry: The version is not complete, or has got another state meanwhile. Parts with a file that is
+            missing or altered count as not written from then on.
+        Fatal: See `newest` and `changes.compare`.
     """
     if version.stage == "published":
         return msgspec.convert(version.changes, Changes) if version.changes else None
+    files = versions.files_of(connection, version)
+    folder = root / version_folder(version.number)
+    if wrong := _wrong_files(folder, files, None):
+        raise _forgotten(connection, root, version, wrong)
     before = newest(root)
     if before is None:
         return None
-    found = changes.compare(root, before, version.number, versions.files_of(connection, version))
+    try:
+        found = changes.compare(root, before, version.number, files)
+    except changes.Damaged as error:
+        raise _forgotten(connection, root, version, list(error.files)) from None
     versions.note_changes(connection, version, msgspec.to_builtins(found))
     return found
 
@@ -104,10 +113,18 @@ def publish(
         wrong = _wrong_files(root / version_folder(held.number), files, compared)
         if not wrong:
             return _publish(connection, root, held, files, compared, accept_shrinkage)
-        versions.forget(connection, held, wrong)
-    raise Retry(
-        f"{len(wrong)} files are missing from {root / version_folder(version.number)} or have another size, "
-        f"such as {wrong[0]}; clear write_parts with its downstream tasks."
+    raise _forgotten(connection, root, version, wrong)
+
+
+def _forgotten(connection: Connection, root: UPath, version: Version, wrong: list[str]) -> Retry:
+    """Let parts with one of these files count as not written; return the error that says so."""
+    with connection.transaction():
+        held = versions.held(connection, root, version)
+        if held.stage == "writing":
+            versions.forget(connection, held, wrong)
+    return Retry(
+        f"files of {root / version_folder(version.number)} are missing or not as written: "
+        f"{join_first(wrong)}; clear write_parts with its downstream tasks. Only what is missing is written."
     )
 
 
@@ -205,8 +222,11 @@ def delete_old(connection: Connection, root: UPath, keep: int) -> list[int]:
 
     Returns:
         The numbers of the versions that were deleted.
+
+    Raises:
+        Fatal: See `newest`: without the newest version, older ones are what readers have left.
     """
-    pointer = read_pointer(root)
+    pointer = newest(root)
     if pointer is None:
         return []
     recorded = {

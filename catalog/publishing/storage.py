@@ -2,8 +2,11 @@
 
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
+from typing import IO
 from uuid import uuid4
 
 import msgspec
@@ -29,6 +32,10 @@ class Stored(msgspec.Struct, frozen=True):
     path: str
     bytes: int
     sha256: str
+
+
+class Altered(Exception):
+    """A stored file is missing, or is not the one that was written; the message says which."""
 
 
 class Pointer(msgspec.Struct, frozen=True):
@@ -105,6 +112,44 @@ def store_bytes(data: bytes, folder: UPath, name: str) -> Stored:
     """Store a small file completely or not at all."""
     write_atomically(folder / name, data)
     return Stored(name, len(data), hashlib.sha256(data).hexdigest())
+
+
+def open_stored(folder: UPath, stored: Stored) -> IO[bytes]:
+    """Open a local copy of a stored file, byte for byte what was written; it is gone when it is closed.
+
+    Args:
+        folder: The version's folder.
+        stored: The file, as it was recorded when it was written.
+
+    Raises:
+        Altered: It is missing, or has another checksum.
+        Retry: The storage cannot say so now.
+    """
+    digest = hashlib.sha256()
+    with ExitStack() as stack:
+        copy: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
+        for chunk in _chunks(folder / stored.path):
+            digest.update(chunk)
+            copy.write(chunk)
+        if digest.hexdigest() != stored.sha256:
+            raise Altered("is not as written: it has another SHA-256")
+        copy.seek(0)
+        stack.pop_all()
+        return copy
+
+
+def _chunks(path: UPath) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                yield chunk
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise Altered("is missing") from None
+    except OSError as error:  # the file may be whole
+        raise Retry(
+            f"{path} could not be read ({error.strerror or type(error).__name__}). If it stays so, delete "
+            "the file, and clear compare_versions with its downstream tasks."
+        ) from error
 
 
 def size_of(path: UPath) -> int | None:

@@ -19,7 +19,9 @@ class Hazards(msgspec.Struct, frozen=True):
 
     Attributes:
         event_triggers: Event triggers that fire on statements of adoption, except those of extensions.
-        fired: (table, DELETE, UPDATE or INSERT) → triggers and rules that fire.
+        fired: (table, DELETE, UPDATE or INSERT) → triggers and rules that fire beside the change.
+        replacing: Table, INSERT, UPDATE or DELETE, and an enabled rule that does something else instead.
+        suppressing: A sentence for each trigger that may suppress changes of rows.
         referring: Table → foreign keys of other tables to it.
         unusable_duplicates_tables: Table → why the existing table for its duplicates cannot be used.
         lost: Properties of replaced views and functions that are not recreated, for people.
@@ -28,6 +30,8 @@ class Hazards(msgspec.Struct, frozen=True):
 
     event_triggers: tuple[str, ...]
     fired: dict[tuple[str, str], list[str]]
+    replacing: tuple[tuple[str, str, str], ...]
+    suppressing: tuple[str, ...]
     referring: dict[str, list[str]]
     unusable_duplicates_tables: dict[str, str]
     lost: tuple[str, ...]
@@ -73,6 +77,8 @@ def read_hazards(
     return Hazards(
         event_triggers=tuple(n for (n,) in connection.execute(statement("adoption/event_triggers"))),
         fired=dict(fired),
+        replacing=tuple(connection.execute(statement("adoption/replacing"), names).fetchall()),
+        suppressing=tuple(text for (text,) in connection.execute(statement("adoption/suppressing"), names)),
         referring=dict(referring),
         unusable_duplicates_tables=dict(unusable),
         lost=tuple(text for (text,) in connection.execute(statement("adoption/lost"), names)),

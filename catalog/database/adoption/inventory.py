@@ -48,6 +48,8 @@ class Relation(msgspec.Struct, frozen=True):
         owned: Whether the current role may alter it.
         owner: Role that owns it.
         standalone: Whether it is neither partitioned nor part of an inheritance tree.
+        unlogged: Whether it is an unlogged table, which is empty after a crash of the server.
+        hides_rows: Whether row-level security applies to the current role.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Relation(msgspec.Struct, frozen=True):
     owned: bool
     owner: str
     standalone: bool
+    unlogged: bool
+    hides_rows: bool
 
 
 class Index(msgspec.Struct, frozen=True):

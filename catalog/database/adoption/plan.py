@@ -9,7 +9,7 @@ from catalog.database.adoption import first_revision
 from catalog.database.adoption.draft import Draft, add_column, alter_table, planned, quoted
 from catalog.database.adoption.first_revision import Column
 from catalog.database.adoption.inventory import DELETED, MEDIA, METRICS, SET_KEY, Index, Inventory, bare
-from catalog.database.adoption.refusals import refusals
+from catalog.database.adoption.refusals import of_another_kind, refusals
 from catalog.database.adoption.replacement import plan_replacement
 from catalog.database.adoption.rows import Counts
 from catalog.database.adoption.steps import ROWS, SORT, Lock, Step
@@ -43,6 +43,8 @@ def plan_adoption(inventory: Inventory, counts: Counts, *, move_duplicates: bool
     draft = Draft(inventory, counts)
     widths = Widths(draft.inventory)
     draft.obstacles += refusals(inventory)
+    if of_another_kind(inventory):
+        return Plan([], draft.obstacles, [])  # nothing is known about their columns and indexes
     media_tables = [media for media in MEDIA if inventory.has(media)]
     for media in media_tables:
         _add_columns(draft, media)
@@ -56,7 +58,7 @@ def plan_adoption(inventory: Inventory, counts: Counts, *, move_duplicates: bool
     for table in ("audio", "deleted_audio"):
         _fill_sets(draft, table)
     plan_replacement(draft, widths)
-    return Plan(draft.steps, draft.obstacles, widths.notes)
+    return Plan(draft.steps, draft.obstacles, [*widths.notes, *inventory.hazards.suppressing])
 
 
 def _add_columns(draft: Draft, media: str) -> None:

@@ -34,7 +34,7 @@ def refusals(inventory: Inventory) -> list[str]:
                 f"{revision}, whose objects all exist), then run `catalog db upgrade`."
             )
         ]
-    found = [*unreadable(inventory), *_names_taken(inventory)]
+    found = [*unreadable(inventory), *_names_taken(inventory), *_losing(inventory)]
     found += [
         f"event trigger {name} fires on statements of adoption: alter event trigger {name} disable, adopt, "
         "then enable it."
@@ -72,6 +72,22 @@ def lost_revision(inventory: Inventory) -> str:
 def unreadable(inventory: Inventory) -> list[str]:
     """Return the obstacles because of which rows cannot be read, or do not mean what is expected."""
     return [*_session(inventory), *_database(inventory), *_relations(inventory), *column_refusals(inventory)]
+
+
+def _losing(inventory: Inventory) -> list[str]:
+    """Refuse tables that lose rows after a crash, and rules because of which a change does not happen."""
+    found = [
+        f"{name} is an unlogged table, which PostgreSQL empties after a crash and standbys lack: "
+        f"alter table {name} set logged, which rewrites it."
+        for name in (*TABLES, "catalog_version")
+        if inventory.has(name) and inventory.relations[name].unlogged
+    ]
+    found += [
+        f"rule {rule} of {table} does something else instead of {event}, so that rows would not be changed: "
+        f"drop rule {rule} on {table}, or alter table {table} disable rule {rule}."
+        for table, event, rule in inventory.hazards.replacing
+    ]
+    return found
 
 
 def _session(inventory: Inventory) -> list[str]:
@@ -112,14 +128,26 @@ def _database(inventory: Inventory) -> list[str]:
     ]
 
 
+def of_another_kind(inventory: Inventory) -> list[str]:
+    """Return the obstacles that are views, partitioned or foreign tables with the name of a table."""
+    return [
+        f"{name} is a {inventory.relations[name].kind}: replace it with a plain table."
+        for name in TABLES
+        if inventory.has(name) and inventory.relations[name].kind != "table"
+    ]
+
+
 def _relations(inventory: Inventory) -> list[str]:
-    found = []
+    found = of_another_kind(inventory)
     for name in TABLES:
         relation = inventory.relations.get(name)
-        if relation and relation.kind != "table":
-            found.append(f"{name} is a {relation.kind}: replace it with a plain table.")
-        elif relation and not relation.standalone:
+        if relation and relation.kind == "table" and not relation.standalone:
             found.append(f"{name} is a table with children or a parent: replace it with a plain table.")
+        if relation and relation.hides_rows and relation.owned:
+            found.append(
+                f"row-level security of {name} applies to {inventory.session.user} as well, so that rows are "
+                f"hidden: alter table {name} no force row level security."
+            )
     for name in REPLACED_VIEWS:
         relation = inventory.relations.get(name)
         if relation and relation.kind not in ("view", "materialized view"):

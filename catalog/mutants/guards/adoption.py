@@ -261,4 +261,28 @@ GUARDS = (
         replace="    if True:\n",
         tests=("database/test_adoption_refusals.py::test_the_database_of_the_api_is_not_adopted",),
     ),
+    Guard(
+        name="adoption-no-unlogged-tables",
+        holds="A table that a crash of the server empties is not adopted.",
+        row=37,
+        file=f"{SQL}/relations.sql",
+        find="       c.relpersistence = 'u',\n",
+        replace="       false,\n",
+        tests=(
+            f"{TEST_REFUSALS}::test_what_would_lose_rows_or_changes_later_is_refused_with_statements_that_help",
+        ),
+        seconds=120,
+    ),
+    Guard(
+        name="adoption-no-rules-that-swallow-changes",
+        holds="A table with a rule because of which a deletion does not happen is not adopted.",
+        row=37,
+        file=f"{SQL}/replacing.sql",
+        find="   and r.is_instead\n",
+        replace="   and false\n",
+        tests=(
+            f"{TEST_REFUSALS}::test_what_would_lose_rows_or_changes_later_is_refused_with_statements_that_help",
+        ),
+        seconds=120,
+    ),
 )

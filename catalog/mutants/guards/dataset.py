@@ -2,10 +2,11 @@
 
 from catalog.mutants.guard import Guard
 
-TESTS, VERSIONS, RELEASE = (
+TESTS, VERSIONS, RELEASE, CHANGES = (
     "publishing/test_versions.py",
     "catalog/publishing/versions.py",
     "catalog/publishing/release.py",
+    "catalog/publishing/changes.py",
 )
 
 GUARDS = (
@@ -53,6 +54,58 @@ GUARDS = (
         find='        elif number < pointer.version and (stage == "published" or mark):\n',
         replace="        elif number < pointer.version:\n",
         tests=(f"{TESTS}::test_what_is_not_ours_stays",),
+    ),
+    Guard(
+        name="dataset-compares-what-was-written",
+        holds="A file that is not, byte for byte, the one that was written is not compared.",
+        row=1,
+        file="catalog/publishing/storage.py",
+        find="            if digest.hexdigest() != stored.sha256:\n",
+        replace="            if False:\n",
+        tests=(
+            f"{TESTS}::test_a_lost_file_of_the_version_before",
+            f"{TESTS}::test_lost_files_of_the_new_version_are_written_again_as_the_message_says",
+        ),
+    ),
+    Guard(
+        name="dataset-changes-add-up",
+        holds="A change set whose numbers contradict each other is not published.",
+        row=1,
+        file=CHANGES,
+        find='        if before.rows + counts["added"] - counts["removed"] != now.rows:\n',
+        replace="        if False:\n",
+        tests=(f"{TESTS}::test_a_change_set_that_contradicts_itself_is_refused",),
+    ),
+    Guard(
+        name="dataset-lost-files-are-written-again",
+        holds="After a file of the new version was lost, clearing write_parts writes it again.",
+        row=1,
+        file=RELEASE,
+        find="            versions.forget(connection, held, wrong)\n",
+        replace="            pass\n",
+        tests=(
+            f"{TESTS}::test_lost_files_of_the_new_version_are_written_again_as_the_message_says",
+            f"{TESTS}::test_lost_files_of_the_first_version_are_written_again",
+            f"{TESTS}::test_a_file_that_is_lost_is_written_again",
+        ),
+    ),
+    Guard(
+        name="dataset-deletes-nothing-without-the-newest",
+        holds="Older versions stay while the one that the pointer names is not there.",
+        row=1,
+        file=RELEASE,
+        find="    pointer = newest(root)\n",
+        replace="    pointer = read_pointer(root)\n",
+        tests=(f"{TESTS}::test_a_pointer_whose_version_is_gone",),
+    ),
+    Guard(
+        name="dataset-manifest-of-its-pointer",
+        holds="A manifest that was changed after its publication is not believed.",
+        row=1,
+        file="catalog/publishing/manifest.py",
+        find="        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:\n",
+        replace="        if False:\n",
+        tests=(f"{TESTS}::test_a_pointer_whose_version_is_gone",),
     ),
     Guard(
         name="dataset-terms-with-marks",

@@ -229,6 +229,77 @@ def test_partitions(server):
         )
 
 
+@pytest.mark.parametrize("kind", ["view", "materialized view"])
+@pytest.mark.parametrize("name", ["image", "deleted_image", "image_popularity_metrics"])
+def test_views_in_place_of_tables(old, kind, name):
+    dsn = old("October 2023", rows=10, cluttered=False)
+    with connected(dsn) as connection:
+        connection.execute(f"alter table {name} rename to base")
+        connection.execute(f"create {kind} {name} as select * from base")
+        assert f"{name} is a {kind}: replace it with a plain table." in inspect(connection).obstacles
+        with pytest.raises(Refused, match="nothing was changed"):
+            adopt(dsn)
+
+
+def test_what_would_lose_rows_or_changes_later_is_refused_with_statements_that_help(old):
+    dsn = old(OLDEST, rows=10, cluttered=False)
+    with connected(dsn) as connection:
+        connection.execute("""
+            alter table image set unlogged;
+            alter table audio_popularity_metrics set unlogged;
+            create rule "Theirs" as on delete to image do instead nothing;
+            create rule theirs as on update to audio where new.title is null do instead nothing;
+            create rule harmless as on delete to image do instead nothing;
+            alter table image disable rule harmless;
+        """)
+        obstacles = inspect(connection).obstacles
+        unlogged = " is an unlogged table, which PostgreSQL empties after a crash and standbys lack"
+        assert [text.partition(":")[0] for text in obstacles] == [
+            f"image{unlogged}",
+            f"audio_popularity_metrics{unlogged}",
+            "rule theirs of audio does something else instead of UPDATE, so that rows would not be changed",
+            'rule "Theirs" of image does something else instead of DELETE, so that rows would not be changed',
+        ]
+        with pytest.raises(Refused, match="nothing was changed"):
+            adopt(dsn)
+        for text in obstacles:
+            remedy = text.partition(": ")[2].rstrip(".")
+            connection.execute(remedy.partition(", or ")[2] or remedy.partition(", which")[0])
+        assert adopt(dsn).pending == ()
+
+
+def test_rows_that_the_owner_does_not_see(old):
+    dsn = old(OLDEST, rows=10, cluttered=False)
+    role = f"owner_{uuid4().hex[:8]}"
+    with connected(dsn) as connection:
+        connection.execute(f"create role {role}; alter table image owner to {role}")
+        connection.execute("alter table image enable row level security")
+        connection.execute(f"set role {role}")
+        assert not [text for text in inspect(connection).obstacles if "row-level" in text]
+        connection.execute("alter table image force row level security")
+        assert (
+            f"row-level security of image applies to {role} as well, so that rows are hidden: "
+            "alter table image no force row level security."
+        ) in inspect(connection).obstacles
+
+
+def test_triggers_that_may_suppress_changes_are_named(old):
+    with connected(old(OLDEST, rows=10, cluttered=False)) as connection:
+        connection.execute("""
+            create function theirs() returns trigger language plpgsql as 'begin return NULL; end';
+            create function fine() returns trigger language plpgsql as 'begin return new; end';
+            create trigger theirs before insert on image for each row execute function theirs();
+            create trigger fine before insert on image for each row execute function fine();
+            create trigger later after insert on image for each row execute function theirs();
+            create trigger disabled before insert on image for each row execute function theirs();
+            alter table image disable trigger disabled;
+        """)
+        found = inspect(connection)
+        assert found.obstacles == []
+        [note] = [text for text in found.notes if "RETURN NULL" in text]
+        assert note.startswith("trigger theirs of image runs before each row")
+
+
 @pytest.mark.parametrize(
     "kind", ["table image_popularity_metrics", "view audioset_view", "table catalog_version"]
 )

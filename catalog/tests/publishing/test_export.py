@@ -318,3 +318,7 @@ def test_object_storage(dsn, catalog):
         assert publisher.pointer() == 4
         assert publisher.rows().keys() == table(catalog).keys()
         assert {path.name for path in root.iterdir()} == {"v1", "v4", "latest.json"}
+        damaged = publisher.manifest()["files"][0]
+        (root / "v4" / damaged["path"]).write_bytes(bytes(damaged["bytes"]))
+        assert publisher.run("another") == 5
+        assert publisher.manifest()["changes"]["lost"] == damaged["path"]

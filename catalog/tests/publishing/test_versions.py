@@ -515,14 +515,25 @@ def test_a_pointer_that_is_not_ours_is_not_replaced(catalog, publisher, content)
     assert stages(catalog) == {}
 
 
-def test_a_pointer_whose_version_is_gone(catalog, publisher):
+@pytest.mark.parametrize("altered", [False, True], ids=["gone", "altered"])
+def test_a_pointer_whose_version_is_gone(catalog, publisher, altered):
     fill(catalog, 10)
     publisher.run("one")
-    Path(publisher.root.path, "v1", "manifest.json").unlink()
-    publisher.begin("two")
-    publisher.write("two")
+    publisher.run("two")
+    path = Path(publisher.root.path, "v2", "manifest.json")
+    data = path.read_bytes()
+    path.unlink()
+    if altered:  # with the same token
+        assert b'"image": 20' in data
+        path.write_bytes(data.replace(b'"image": 20', b'"image": 10'))
+    publisher.begin("three")
+    publisher.write("three")
     with pytest.raises(Fatal, match="Restore the folder"):
-        publisher.compare("two")
+        publisher.compare("three")
+    before = publisher.files()
+    with pytest.raises(Fatal, match="Restore the folder"):
+        publisher.delete_old(keep=1)
+    assert publisher.files() == before
 
 
 # Trap: nothing, or far less than before.
@@ -643,19 +654,35 @@ def test_a_change_set_of_another_state_is_not_published(catalog, publisher):
     publisher.publish("two")
 
 
-@pytest.mark.parametrize("of", ["one", "two"])
-def test_a_lost_file(catalog, publisher, of):
+def half_of_its_rows(path):
+    rows = pq.ParquetFile(path).read()
+    pq.write_table(rows.slice(0, rows.num_rows // 2), path)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def zeroed(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES = (Path.unlink, half_of_its_rows, cut, zeroed, a_folder)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_lost_file_of_the_version_before(catalog, publisher, damage):
     fill(catalog, 100)
     publisher.run("one")
     publisher.begin("two")
     publisher.write("two")
-    number = 1 if of == "one" else 2
-    lost = next(files[0] for files in whole(catalog, number).values() if files)
-    Path(publisher.root.path, f"v{number}", lost).unlink()
-    if of == "two":
-        with pytest.raises(Retry, match="clear write_parts"):
-            publisher.compare("two")
-        return
+    lost = next(files[0] for files in whole(catalog).values() if files)
+    damage(Path(publisher.root.path, "v1", lost))
     publisher.compare("two")
     summary = publisher.publish("two")
     assert (summary["changes"], summary["lost"]) == ({}, lost)
@@ -664,6 +691,74 @@ def test_a_lost_file(catalog, publisher, of):
     checked(publisher, catalog)
     publisher.run("three")
     assert not publisher.manifest()["changes"]["lost"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_lost_files_of_the_new_version_are_written_again_as_the_message_says(catalog, publisher, damage):
+    fill(catalog, 100, providers=("flickr", "another"))
+    publisher.run("one")
+    publisher.begin("two")
+    publisher.write("two")
+    before = whole(catalog, 2)
+    lost = {part: files[0] for part, files in before.items() if files}
+    part, other, *_ = sorted(lost)
+    for one in (part, other):
+        damage(Path(publisher.root.path, "v2", lost[one]))
+    with pytest.raises(Retry, match=r"clear write_parts with its downstream tasks") as error:
+        publisher.compare("two")
+    assert f": {lost[part]}, {lost[other]};" in str(error.value)
+    with pytest.raises(Retry, match=r"2 of \d+ parts .* clear write_parts with its downstream tasks"):
+        publisher.compare("two")  # Airflow's next attempt
+    publisher.begin("two")
+    publisher.write("two")
+    after = whole(catalog, 2)
+    assert {one for one in before if after[one] != before[one]} == {part, other}
+    publisher.compare("two")
+    assert publisher.publish("two")["changes"]["added"] == {"audio": 0, "image": 0}
+    checked(publisher, catalog)
+
+
+def test_lost_files_of_the_first_version_are_written_again(catalog, publisher):
+    fill(catalog, 100)
+    publisher.begin()
+    publisher.write()
+    Path(publisher.root.path, "v1", next(files[0] for files in whole(catalog).values() if files)).unlink()
+    with pytest.raises(Retry, match="clear write_parts with its downstream tasks"):
+        publisher.compare()
+    publisher.write()
+    publisher.compare()
+    publisher.publish()
+    checked(publisher, catalog)
+
+
+def test_a_file_that_cannot_be_read_now_is_not_lost(catalog, publisher):
+    fill(catalog, 100)
+    publisher.run("one")
+    publisher.begin("two")
+    publisher.write("two")
+    path = Path(publisher.root.path, "v1", next(files[0] for files in whole(catalog).values() if files))
+    data = path.read_bytes()
+    path.unlink()
+    path.symlink_to(path)  # opening it fails, although it is there
+    with pytest.raises(Retry, match=rf"{path.name} could not be read .*delete the file"):
+        publisher.compare("two")
+    path.unlink()
+    path.write_bytes(data)
+    assert not publisher.compare("two").lost
+
+
+def test_a_change_set_that_contradicts_itself_is_refused(catalog, publisher, monkeypatch):
+    fill(catalog, 100)
+    publisher.run("one")
+    fill(catalog, 3, providers=("new",))
+    publisher.begin("two")
+    publisher.write("two")
+    real = changes._differences
+    with monkeypatch.context() as patch:
+        patch.setattr(changes, "_differences", lambda *given: list(real(*given))[1:])
+        with pytest.raises(Fatal, match=r"image had 200 records .* 0 were added and 0 removed, .* has 203"):
+            publisher.compare("two")
+    assert publisher.compare("two").added["image"] == 3
 
 
 def test_only_a_url_of_its_version_is_that_of_a_license():

@@ -1,4 +1,4 @@
--- Enabled triggers and rules of the catalog's tables, by the event that fires them.
+-- Enabled triggers and rules of the catalog's tables, by the event that fires them, except rules that replace it.
 select c.relname, event, format('trigger %%I', t.tgname)
   from pg_trigger t
   join pg_class c on c.oid = t.tgrelid
@@ -17,4 +17,5 @@ select c.relname, event, format('rule %%I', r.rulename)
  where c.relnamespace = 'public'::regnamespace
    and c.relname = any(%(tables)s)
    and r.ev_enabled in ('O', 'A')
+   and not r.is_instead
  order by 1, 2, 3
