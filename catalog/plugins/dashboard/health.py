@@ -98,8 +98,9 @@ def lost(session: Session) -> list[Finding]:
     """Return the files and DAGs that Airflow cannot run."""
     found = []
     for file in airflow_state.failed_imports(session):
-        lacks = "a provider, so its DAGs are missing" if file.endswith(BROKEN) else "its DAGs"
-        text = f"Airflow cannot import {lacks}; the error is on Airflow's first page"
+        text = "Airflow cannot import its DAGs; the error is on Airflow's first page"
+        if file.endswith(BROKEN):
+            text = "Airflow cannot import a provider, whose DAG is missing; its first page has the error"
         found.append(Finding("error", file, text, "lost-dag"))
     for dag_id in sorted(airflow_state.stale_dags(session)):
         text = "Airflow no longer finds this DAG, so it does not run; delete it there if it was removed"
