@@ -12,7 +12,8 @@ that the Variable `DATASET_STORAGE` names:
    it is missing or altered.
 4. The version gets its manifest, [Croissant](https://docs.mlcommons.org/croissant/) metadata and a card with
    numbers by source and license. `latest.json` names the newest version and is written last. A version
-   without records, or with far fewer than the one before, is refused.
+   without records, or with far fewer than the one before, is refused, and so is one where `latest.json` is
+   gone.
 5. All but the newest `DATASET_VERSIONS` versions are deleted.
 
 Deleted records, records that were removed by their source, and sensitive ones are left out; the Variable
@@ -166,7 +167,8 @@ with catalog_dag(
             False,
             type="boolean",
             title="Accept far fewer records",
-            description_md="Publish even if far fewer records than in the version before are left.",
+            description_md="Publish even if far fewer records than in the version before are left, or if "
+            "`latest.json`, which names it, was deleted.",
         )
     },
     example={},

@@ -48,7 +48,8 @@ def newest(root: UPath) -> Manifest | None:
     if found is None or found.token != pointer.token:
         raise Fatal(
             f"{root / POINTER} names version {pointer.version}, whose manifest is missing or is another one. "
-            "Restore the folder. If you cannot, delete the pointer; the next version is compared with none."
+            "Restore the folder. If you cannot, delete the pointer, and trigger a run with the conf "
+            '{"accept_shrinkage": true}; its version is compared with none.'
         )
     return found
 
@@ -89,14 +90,14 @@ def publish(
         connection: Connection to the catalog, in autocommit.
         root: The folder of all versions.
         version: The version, as `working` returned it.
-        accept_shrinkage: Publish it although far more records than usual are gone.
+        accept_shrinkage: Publish it although far more records than usual are gone, or the pointer is.
 
     Returns:
         Numbers for the report, and `newest`, the number of the newest version. The numbers are the same if
         the version is published already.
 
     Raises:
-        Fatal: There are no records, or far fewer than before.
+        Fatal: There are no records, or far fewer than before, or the versions before are away.
         Retry: Parts or files are missing, or are of different states. Parts with such a file count as not
             written from then on.
     """
@@ -147,6 +148,8 @@ def _publish(
             "the catalog has no records to publish: is postgres_openledger_upstream the right database? The "
             "version before is still the newest."
         )
+    if before is None and not accept_shrinkage:
+        _require_first(connection, root)
     if before and not accept_shrinkage:
         refuse_shrinkage(shrinkage(before, made))
     folder = root / version_folder(version.number)
@@ -164,6 +167,20 @@ def _publish(
     write_pointer(root, pointer)
     versions.note_published(connection, version.number, summary)
     return {**summary, "newest": version.number}
+
+
+def _require_first(connection: Connection, root: UPath) -> None:
+    """Raise Fatal if versions were published in a folder that has no pointer: it may not be mounted."""
+    row = connection.execute(
+        "select max(number) from dataset_version where rtrim(root, '/') = %s and stage = 'published'",
+        [name_of(root)],
+    ).fetchone()
+    if row and row[0]:
+        raise Fatal(
+            f"{root / POINTER} is gone, although version {row[0]} was published there, so this version was "
+            "compared with none. Restore the storage, and clear compare_versions with its downstream tasks. "
+            'If you have deleted the pointer, trigger a run with the conf {"accept_shrinkage": true}.'
+        )
 
 
 def _wrong_files(folder: UPath, files: list[File], compared: Changes | None) -> list[str]:

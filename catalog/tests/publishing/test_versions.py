@@ -536,6 +536,25 @@ def test_a_pointer_whose_version_is_gone(catalog, publisher, altered):
     assert publisher.files() == before
 
 
+def test_a_pointer_that_is_gone(catalog, publisher):
+    fill(catalog, 10)
+    publisher.run("one")
+    publisher.begin("two")
+    publisher.write("two")
+    path = Path(publisher.root.path, POINTER)
+    path.rename(path.with_name("away"))
+    assert publisher.compare("two") is None
+    with pytest.raises(Fatal, match="is gone, although version 1 was published there"):
+        publisher.publish("two")
+    assert publisher.pointer() is None
+    path.with_name("away").rename(path)
+    publisher.compare("two")
+    assert publisher.publish("two")["before"] == {"audio": 0, "image": 20}
+    path.unlink()
+    assert publisher.run("three", accept_shrinkage=True) == 3
+    checked(publisher, catalog)
+
+
 # Trap: nothing, or far less than before.
 def test_an_empty_catalog_is_not_published(catalog, publisher):
     publisher.begin()
