@@ -201,7 +201,7 @@ def test_keys_that_one_database_has(image, what, few, monkeypatch):
     """Few keys are looked up in the catalog one by one; of many, the groups that differ are read."""
     if not few:
         monkeypatch.setattr(key_groups.KeyComparison, "_look_up", lambda _: False)
-    monkeypatch.setattr(key_groups, "LEAST", 32)  # several of 120 keys are in one group
+    monkeypatch.setattr(key_groups, "MIN_GROUPS", 32)  # several of 120 keys are in one group
     catalog, api, expected = KEYS_OF_ONE_DATABASE[what]
     applied = changed(image, *catalog, api=api)
     assert (applied.inserted, applied.updated, applied.deleted) == expected
