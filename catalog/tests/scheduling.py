@@ -6,7 +6,6 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 _STACK = "catalog/tests/e2e/"
-_SEARCH = tuple(f"{_STACK}test_{name}.py" for name in ("clear_anything", "data_refresh", "engine_dags"))
 _OWN_STACKS = (
     "catalog/tests/e2e/test_restore.py",
     "catalog/tests/local/test_bare_metal.py",
@@ -15,18 +14,14 @@ _OWN_STACKS = (
 
 
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # the package has no types
-    """Keeps tests together that share a stack, which takes a minute to start.
+    """Gives the tests of the shared stack to one process, and those with stacks of their own to another.
 
-    The tests of the indexes share one, and all other end-to-end tests another; tests with stacks of their own
-    come one after the other. These are the largest groups, so they begin. Half of the time they wait for a
-    scheduler; meanwhile other processes run all other tests.
+    These are the largest groups, so they begin. All other tests are given out one by one.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         if nodeid.startswith(_OWN_STACKS):
             return "own stacks"
-        if nodeid.startswith(_SEARCH):
-            return "search"
         return "stack" if nodeid.startswith(_STACK) else nodeid
 
 
