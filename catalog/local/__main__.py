@@ -287,8 +287,9 @@ def _command() -> object:
 
 
 def main() -> None:
-    # `finally` blocks pause DAGs again and stop what was started; SIGTERM's default action would skip them.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    # `finally` blocks pause DAGs again and stop what was started; the default actions would skip them.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     program.run(_command, "just", StackError, ApiError)
 
 

@@ -25,11 +25,12 @@ class Use(msgspec.Struct):
 
     Attributes:
         since: When the first command unpaused it.
-        processes: Ids of processes, one for each command; a process may have several.
+        processes: Id and start of processes, one for each command; a process may have several. The id alone
+            may be another process's by now.
     """
 
     since: datetime
-    processes: list[int] = []
+    processes: list[tuple[int, float]] = []
 
 
 @contextmanager
@@ -50,25 +51,28 @@ def unpaused(stack: Stack, dag_ids: Iterable[str], notify: Callable[[str], None]
     with _uses(stack) as uses:
         known, entries = api.dags(), _entries(api)
         paused = [d for d in dag_ids if d in known and known[d]["is_paused"]]
-        shared = [d for d in dag_ids if d not in paused and d in uses and entries.get(d) == REASON]
+        shared = [d for d in dag_ids if d not in paused and d in uses and d in entries]
         since = datetime.now(UTC)
         if paused:
             notify(f"unpausing {', '.join(paused)} for this, and pausing again afterwards")
-            _write(api, entries | dict.fromkeys(paused, REASON))
+            _write(api, dict.fromkeys(paused, REASON) | entries)
         for dag_id in paused:
             uses[dag_id] = Use(since)  # replaces that of a command that was killed
             api.pause(dag_id, False)
         for dag_id in (*paused, *shared):
-            uses[dag_id].processes.append(os.getpid())
+            uses[dag_id].processes.append(_this_process())
     try:
         _mark_success(api, {d for d in paused if _is_past(known[d]["next_dagrun_run_after"])}, since)
         yield
     finally:
         with _uses(stack) as uses:
-            ended = [d for d in (*paused, *shared) if not _is_used_by_others(uses, d)]
+            # A reset of the stack meanwhile has deleted all uses.
+            ended = [d for d in (*paused, *shared) if d in uses and not _is_used_by_others(uses[d])]
             if ended:
                 _end_held(api, ended, min(uses[d].since for d in ended))
-                _write(api, {d: reason for d, reason in _entries(api).items() if d not in ended})
+                # The reason of a person stays.
+                kept = {d: r for d, r in _entries(api).items() if d not in ended or r != REASON}
+                _write(api, kept)
             for dag_id in ended:
                 del uses[dag_id]
 
@@ -90,11 +94,24 @@ def _uses(stack: Stack) -> Iterator[dict[str, Use]]:
             file.write(msgspec.json.encode(uses))
 
 
-def _is_used_by_others(uses: dict[str, Use], dag_id: str) -> bool:
+def _this_process() -> tuple[int, float]:
+    return os.getpid(), psutil.Process().create_time()
+
+
+def _is_used_by_others(use: Use) -> bool:
     """Remove one use of this process, and return whether processes that are alive have others."""
-    processes = uses[dag_id].processes
-    processes.remove(os.getpid())
-    return any(map(psutil.pid_exists, processes))
+    own = next((process for process in use.processes if process[0] == os.getpid()), None)
+    if own:
+        use.processes.remove(own)
+    return any(_is_alive(*process) for process in use.processes)
+
+
+def _is_alive(pid: int, started: float) -> bool:
+    try:
+        # The clock that both times come from may have been corrected meanwhile.
+        return abs(psutil.Process(pid).create_time() - started) < 2
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _is_past(moment: str | None) -> bool:

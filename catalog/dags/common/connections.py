@@ -142,10 +142,14 @@ def sensitive_terms() -> list[str]:
             "no list of sensitive terms: set the Variable SENSITIVE_TERMS_URL or the connection "
             "sensitive_terms."
         )
-    if not url.startswith(("http://", "https://")):
-        return parse_terms(cast(UPath, ObjectStoragePath(url)).read_text(encoding="utf-8"))
-    mask_address(url)
-    body = download(url, **options)
+    if url.startswith(("http://", "https://")):
+        mask_address(url)
+        body = download(url, **options)
+    else:
+        try:
+            body = cast(UPath, ObjectStoragePath(url)).read_bytes()
+        except FileNotFoundError:
+            raise Fatal(f"the list of sensitive terms, {url}, is missing.") from None
     try:
         return parse_terms(body.decode("utf-8"))
     except UnicodeDecodeError:

@@ -25,6 +25,7 @@ from catalog.dags.common.connections import (
     api_connection,
     catalog_connection,
     sensitive_terms,
+    unchanged_terms,
 )
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
@@ -246,6 +247,8 @@ def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, i
     if params["index_only"]:
         raise AirflowSkipException("index_only: the live tables stay.")
     if refresh.plan.mode == "incremental":
+        if refresh.stage == "working":  # before the live tables change, whose documents need the list
+            unchanged_terms(refresh.plan.terms)
         with api_connection(autocommit=True) as api, hint("The tables were not changed."), kept_turn():
             own = {table: progress.own_columns(api, table) for table in TABLES[media_type]}
             applied = apply_changes(

@@ -132,6 +132,18 @@ def test_a_list_of_terms_that_changes_during_a_run_is_refused(tmp_path, monkeypa
     assert unchanged_terms("") == ["one"]  # a plan of an earlier release
 
 
+def test_a_list_of_terms_that_is_missing_or_not_text_is_named(tmp_path, monkeypatch):
+    from catalog.dags.common.connections import sensitive_terms
+
+    terms = tmp_path / "terms.txt"
+    monkeypatch.setenv("AIRFLOW_VAR_SENSITIVE_TERMS_URL", terms.as_uri())
+    with pytest.raises(Fatal, match=r"terms\.txt, is missing"):
+        sensitive_terms()
+    terms.write_bytes(b"one\n\xff\n")
+    with pytest.raises(Fatal, match="is not UTF-8"):
+        sensitive_terms()
+
+
 def test_only_the_first_tasks_of_a_run_take_the_list_as_it_is():
     """All others compare it with the one that the run began with."""
     callers = {

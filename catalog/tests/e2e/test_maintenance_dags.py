@@ -277,6 +277,25 @@ def test_a_trigger_that_is_ended_pauses_its_dag_again(bench):
 
     subprocess.run([sys.executable, "-c", KILLED, str(bench.stack.folder), dag_id], check=True)
     assert is_unpaused()
+    # Another process has its id by now.
+    file = bench.stack.folder / "unpaused.json"
+    uses = json.loads(file.read_bytes())
+    uses[dag_id]["processes"][0][0] = os.getppid()
+    file.write_text(json.dumps(uses))
     with unpaused(bench.stack, [dag_id], print):
         pass
     assert not is_unpaused()
+
+
+def test_a_trigger_keeps_the_reason_for_which_a_person_holds_a_schedule(bench):
+    dag_id, path = "image_popularity_refresh", "/api/v2/variables/HELD_SCHEDULES"
+    before = bench.api.call("GET", path)["value"]
+    held = {**json.loads(before), dag_id: "its API is broken"}
+    bench.api.call("PATCH", path, {"key": "HELD_SCHEDULES", "value": json.dumps(held)})
+    try:
+        with unpaused(bench.stack, [dag_id], print), unpaused(bench.stack, [dag_id], print):
+            assert json.loads(bench.api.call("GET", path)["value"]) == held
+        assert bench.api.dags()[dag_id]["is_paused"]
+        assert json.loads(bench.api.call("GET", path)["value"]) == held
+    finally:
+        bench.api.call("PATCH", path, {"key": "HELD_SCHEDULES", "value": before})
