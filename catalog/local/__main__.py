@@ -289,7 +289,8 @@ def _command() -> object:
 def main() -> None:
     # `finally` blocks pause DAGs again and stop what was started; the default actions would skip them.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` sets it for SIGHUP
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     program.run(_command, "just", StackError, ApiError)
 
 
