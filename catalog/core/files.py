@@ -1,6 +1,8 @@
 """Files that are written completely or not at all, in file systems and object stores."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -28,18 +30,33 @@ def write_atomically(path: "UPath | Path", data: bytes, mode: int = 0o666) -> No
         store: Any = path
         store.fs.pipe_file(store.path, data)  # one PUT, or a multipart upload completed only at the end
         return
-    target = Path(str(getattr(path, "path", path)))
+    with replacing(Path(str(getattr(path, "path", path))), str(path), mode) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(target: Path, shown: str, mode: int = 0o666) -> Iterator[IO[bytes]]:
+    """Yield a file that replaces another one at the end of the block, when it is on the disk.
+
+    Args:
+        target: The file; missing folders are made.
+        shown: Its name in errors.
+        mode: Permissions of the file, which the umask of the process restricts.
+
+    Raises:
+        OSError: The disk is full, among others; the error names the file.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.partial")
     try:
         partial.unlink(missing_ok=True)  # it may have other permissions
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(data)
+            yield file
             sync(file)
         partial.replace(target)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk has no name
+        raise OSError(error.errno, error.strerror, shown) from error  # a full disk has no name
 
 
 def sync(file: IO[bytes]) -> None:

@@ -1,9 +1,9 @@
 """The change set of a version: which identifiers were added, changed or removed since the one before.
 
 Both versions are read once; a file that is not, byte for byte, the one that was written is not believed.
-Identifiers are distributed to buckets on the local disk by their last digits,
-which are random, and each bucket is compared in memory. So memory does not grow with the number of records,
-up to 128 million in both versions; with more, the buckets grow, to 0.6 GB for twice 700 million.
+Identifiers are distributed to buckets on the local disk by their last digits, which are random, and each
+bucket is compared in memory. So memory does not grow with the number of records, up to 128 million in both
+versions; with more, the buckets grow, to 0.6 GB for twice 700 million.
 """
 
 import logging

@@ -13,7 +13,7 @@ import msgspec
 from upath import UPath
 
 from catalog.core.errors import Fatal, Retry
-from catalog.core.files import is_local, sync, write_atomically
+from catalog.core.files import is_local, replacing, write_atomically
 from catalog.publishing.paths import MANIFEST, POINTER, version_folder, version_number
 
 FORMAT = "media-catalog-dataset"  # marks a pointer or manifest as ours
@@ -85,18 +85,10 @@ def store_file(local: Path, folder: UPath, name: str) -> Stored:
     digest = hashlib.sha256()
     target = folder / name
     if is_local(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(f"{target.path}.partial")
-        try:
-            with local.open("rb") as source, partial.open("wb") as copy:
-                while chunk := source.read(_CHUNK):
-                    digest.update(chunk)
-                    copy.write(chunk)
-                sync(copy)
-            partial.replace(target.path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise OSError(error.errno, error.strerror, str(target)) from error  # a full disk has no name
+        with local.open("rb") as source, replacing(Path(target.path), str(target)) as copy:
+            while chunk := source.read(_CHUNK):
+                digest.update(chunk)
+                copy.write(chunk)
     else:
         with local.open("rb") as source:
             while chunk := source.read(_CHUNK):

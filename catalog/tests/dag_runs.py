@@ -18,17 +18,9 @@ def send(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Receive the runs, and add those of the other processes."""
-    runs = orjson.loads(getattr(node, "workeroutput", {}).get("dag_runs", "[]"))
-    added = {row["dag_id"]: row for row in node.config.stash.get(RUNS, [])}
-    for row in runs:
-        before = added.get(row["dag_id"], {"runs": 0, "succeeded": 0, "seconds": None})
-        added[row["dag_id"]] = row | {
-            "runs": row["runs"] + before["runs"],
-            "succeeded": row["succeeded"] + before["succeeded"],
-            "seconds": max(float(row["seconds"] or 0), float(before["seconds"] or 0)),
-        }
-    node.config.stash[RUNS] = list(added.values())
+    """Receive the runs."""
+    if runs := orjson.loads(getattr(node, "workeroutput", {}).get("dag_runs", "[]")):
+        node.config.stash[RUNS] = runs
 
 
 def summarize(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -29,7 +29,7 @@ def test_the_number_of_dags():
 
 
 def test_a_command_that_pulls_needs_no_key():
-    """Whoever tries the commands in their order has none yet."""
+    """A newcomer who tries the commands in their order has none yet."""
     commands = re.findall(r"\./just trigger (\w+)_workflow '([^']*)'", README)
     assert commands
     for name, conf in commands:

@@ -19,7 +19,7 @@ def mask_address(url: str) -> None:
     """Hide the password and the secret parameters of a URL in everything Airflow logs."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # whoever requests it says what is wrong with it
+    except ValueError:  # the request says what is wrong with it
         return
     found = [value for name, value in parse_qsl(parts.query) if is_secret(name)]
     for value in (*found, unquote(parts.password or "")):

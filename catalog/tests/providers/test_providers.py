@@ -222,7 +222,7 @@ NEVER_ENDS = (
 
 
 def may_end(cls):
-    """Whether a pull may end by itself although the API repeats a page for ever.
+    """Whether a pull may end although the API repeats a page for ever.
 
     `Links` and `Tokens` end without a continuation, and after the page's own; a number of pages in a header
     is read once; a paginator of one's own decides itself, and may read a single list. Only counting up to an
