@@ -196,7 +196,9 @@ def test_the_page_is_followed(folder, postgres):
             shell.communicate(b"\n", SECONDS)
             assert shell.returncode == 0, log.read_text()
             assert_works(prefix, values, log.read_text())
-        assert {name: process.returncode for name, process in running.items()} == dict.fromkeys(COMPONENTS, 0)
+        statuses = {name: process.returncode for name, process in running.items()}
+        ends = (path.read_text()[-3000:] for path in folder.glob("media-catalog-*.log"))
+        assert statuses == dict.fromkeys(COMPONENTS, 0), "\n\n".join(ends)
     finally:
         kill_group(shell)
         print(log.read_text())
