@@ -68,8 +68,14 @@ def read_hazards(
         "comment": ASIDE,
     }
     fired: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for table, event, trigger in connection.execute(statement("adoption/fired"), names):
-        fired[table, event].append(trigger)
+    replacing = []
+    for table, event, rule, is_instead in connection.execute(statement("adoption/rules"), names):
+        if is_instead:
+            replacing.append((table, event, rule))
+        else:
+            fired[table, event].append(f"rule {rule}")
+    for table, event, trigger in connection.execute(statement("adoption/triggers"), names):
+        fired[table, event].append(f"trigger {trigger}")
     referring: dict[str, list[str]] = defaultdict(list)
     for table, key in connection.execute(statement("adoption/referring"), names):
         referring[table].append(key)
@@ -77,7 +83,7 @@ def read_hazards(
     return Hazards(
         event_triggers=tuple(n for (n,) in connection.execute(statement("adoption/event_triggers"))),
         fired=dict(fired),
-        replacing=tuple(connection.execute(statement("adoption/replacing"), names).fetchall()),
+        replacing=tuple(replacing),
         suppressing=tuple(text for (text,) in connection.execute(statement("adoption/suppressing"), names)),
         referring=dict(referring),
         unusable_duplicates_tables=dict(unusable),

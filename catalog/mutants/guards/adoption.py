@@ -277,9 +277,9 @@ GUARDS = (
         name="adoption-no-rules-that-swallow-changes",
         holds="A table with a rule because of which a deletion does not happen is not adopted.",
         row=37,
-        file=f"{SQL}/replacing.sql",
-        find="   and r.is_instead\n",
-        replace="   and false\n",
+        file=f"{SQL}/rules.sql",
+        find="   and (c.relkind = 'r' or not r.is_instead)\n",
+        replace="   and not r.is_instead\n",
         tests=(
             f"{TEST_REFUSALS}::test_what_would_lose_rows_or_changes_later_is_refused_with_statements_that_help",
         ),
