@@ -74,7 +74,7 @@ class World:
             "placeholder": Reply(302, {"Location": "/placeholder.jpg"}),
             "hidden": MISSING,
             "no_head": Reply(403) if method == "HEAD" else THERE,
-            "slow": Reply(after=0.4),
+            "slow": Reply(after=2.5),
             "broken": Reply(500),
             "refused": Reply(403),
             "page": Reply(200, {"Content-Type": "text/html"}),
@@ -105,7 +105,7 @@ def test_exactly_those_that_are_gone_are_marked(catalog):
         world.elsewhere = server.url("/nothing", "localhost")
         catalog.execute(ROWS, [server.url(""), FILES - 1])
         catalog.execute("analyze image")
-        check = checker(clock, per_second=RATE, timeout=0.2).check
+        check = checker(clock, per_second=RATE, timeout=1.0).check
         first = survey_week(catalog, clock, check, 0, slices=1)
         reasons = Counter(
             dict(catalog.execute("select coalesce(reason, outcome), count(*) from link_check group by 1"))
