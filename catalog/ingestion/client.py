@@ -278,9 +278,7 @@ class Client:
             return _size(self.head(url))
         except StopsPull:
             raise
-        except (Fatal, Retry) as error:
-            if self.replayed and isinstance(error, Retry):
-                raise
+        except (Fatal, Retry):
             return None
 
     def map(self, function: Callable[[T], U], items: Iterable[T], concurrency: int = 4) -> list[U]:

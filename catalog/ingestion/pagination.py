@@ -399,6 +399,16 @@ class Tokens(_Listing):
         return dig(answer.body, *steps(self.following or ""))
 
 
+def next_link(headers: Mapping[str, str]) -> str | None:
+    """Return the address of the next page in the header `Link`, as RFC 8288 has it; None if there is none.
+
+    >>> next_link({"link": '<https://api.example.org/works?page=2>; rel="next"'})
+    'https://api.example.org/works?page=2'
+    """
+    links = parse_header_links(headers.get("link") or "")
+    return next((link["url"] for link in links if "next" in link.get("rel", "").lower().split()), None)
+
+
 class Links(_Listing):
     """Pages that hold the address of the next one; a page without an address, or with its own, is the last.
 
@@ -455,11 +465,7 @@ class Links(_Listing):
         Raises:
             UnexpectedResponse: It is not an address of the API's host.
         """
-        if self.following:
-            found = dig(answer.body, *steps(self.following))
-        else:
-            links = parse_header_links(answer.headers.get("link") or "")
-            found = next((link["url"] for link in links if link.get("rel") == "next"), None)
+        found = dig(answer.body, *steps(self.following)) if self.following else next_link(answer.headers)
         if not found:
             return None
         address = urljoin(url, found) if isinstance(found, str) else ""

@@ -3,7 +3,7 @@
 A recording is a folder with `recording.json` and the body files that it names. The response to a request is
 that of the first interaction that is not used up, has the same method and URL (without scheme and query), and
 lists only parameters that were sent. Parameters that it does not list (keys, page sizes) are ignored; so are
-keys of a JSON body.
+keys of a JSON body. A request without a response, because the network or the server failed, has the status 0.
 """
 
 import re
@@ -25,9 +25,10 @@ from catalog.core.secrets import Redactor, is_secret
 from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.records import dig
 from catalog.ingestion.responses import steps
-from catalog.ingestion.transport import Transport
+from catalog.ingestion.transport import LIBRARY_ERRORS, Transport
 
 _FILE = "recording.json"
+_NO_RESPONSE = 0
 # Words of the names of headers that recordings leave out. Such a header says who asked, varies between equal
 # responses, or describes the connection, whose encoding the recorded body no longer has.
 _UNRECORDED = frozenset(
@@ -194,10 +195,17 @@ class ReplayAdapter(BaseAdapter):
         self._lock = threading.Lock()
 
     def send(self, request: requests.PreparedRequest, *args: object, **kwargs: object) -> requests.Response:
-        """Return the recorded response. Raises UnrecordedRequest if there is none."""
+        """Return the recorded response.
+
+        Raises:
+            UnrecordedRequest: The recording does not contain the request.
+            requests.ConnectionError: It contains the request, to which there was no response.
+        """
         url, params = _split_query(request.url or "")
         with self._lock:
             answer = self._answer(request.method or "GET", url, params, _json_of(request.body))
+        if answer.status == _NO_RESPONSE:
+            raise requests.ConnectionError("replay: there was no response when this was recorded")
         response = requests.Response()
         response.status_code = answer.status
         response.headers = CaseInsensitiveDict(answer.headers)
@@ -349,22 +357,33 @@ class RecordingAdapter(Transport):
         folder.mkdir(parents=True, exist_ok=True)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        url, params = _split_query(request.url or "")
         send = super().send if self._through is None else self._through.send
-        response = send(request, *args, **kwargs)
-        body = response.content if request.method != "HEAD" else b""
+        try:
+            response = send(request, *args, **kwargs)
+            body = response.content if request.method != "HEAD" else b""
+        except LIBRARY_ERRORS:
+            self._add(request, _NO_RESPONSE, {}, b"")
+            raise
+        self._add(request, response.status_code, response.headers, body)
+        return response
+
+    def _add(
+        self, request: requests.PreparedRequest, status: int, headers: Mapping[str, str], body: bytes
+    ) -> None:
+        """Add an interaction, and write the recording."""
+        url, params = _split_query(request.url or "")
         with self._lock:
             interactions = self._document["interactions"]
             name = None
             if body:
-                kind = "json" if "json" in response.headers.get("content-type", "") else "txt"
+                kind = "json" if "json" in headers.get("content-type", "") else "txt"
                 name = f"body_{len(interactions):04}.{kind}"
                 (self.folder / name).write_text(
                     self._redact(body.decode("utf-8", "replace")), encoding="utf-8"
                 )
-            headers = {
+            kept = {
                 key.lower(): self._redact(value)
-                for key, value in response.headers.items()
+                for key, value in headers.items()
                 if key.lower() in self._headers or is_recorded(key)
             }
             listed = {
@@ -372,7 +391,7 @@ class RecordingAdapter(Transport):
                 for k, v in params.items()
                 if k not in self._hidden and (k in self._paging or not is_secret(k))
             }
-            answer = {"status": response.status_code, "headers": headers, "body_file": name}
+            answer = {"status": status, "headers": kept, "body_file": name}
             asked = {"method": request.method, "url": self._redact(url), "params": listed}
             if (sent := _json_of(request.body)) is not None:
                 asked["json"] = sent
@@ -383,4 +402,3 @@ class RecordingAdapter(Transport):
             interactions.sort(key=lambda i: -_listed_by(i["request"]))
             text = self._redact(orjson.dumps(self._document, option=orjson.OPT_INDENT_2).decode())
             (self.folder / _FILE).write_text(text + "\n", encoding="utf-8")
-        return response

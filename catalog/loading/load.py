@@ -134,12 +134,14 @@ class Load:
         self._execute("alter table {loading} add n bigint generated always as identity, add rejected text")
         expected = self._counts.written
         if isinstance(self._source, sql.Composable):
-            what, rows = "the query", self._select(self._source)
+            what, rows, remedy = "the query", self._select(self._source), "clear the task"
         else:
             what, rows = f"{len(self._source)} parts", self._copy_parts(self._source, expected)
+            remedy = "if files are missing or altered, clear the pull with its downstream tasks"
         if rows + self._rejects.counts.total() != expected:
             raise Fatal(
-                f"{rows:,} rows came from {what}, but the manifest lists {expected:,}; nothing was loaded."
+                f"{rows:,} rows came from {what}, but the manifest lists {expected:,}; nothing was loaded: "
+                f"{remedy}."
             )
         # A small sample: the planner needs the number of rows, and that the values are distinct.
         self._execute("set local default_statistics_target = 10")

@@ -20,7 +20,7 @@ from catalog.data_refresh.client import connect
 from catalog.local import demo as demonstration
 from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.doctor import examine
-from catalog.local.lifecycle import StackError, down, not_ready, reset, up
+from catalog.local.lifecycle import StackError, down, not_ready, require_dag, reset, up
 from catalog.local.runs import Run, check_conf, outcome, watch
 from catalog.local.schedules import unpaused
 from catalog.local.stack import API_DB, CATALOG_DB, COMPONENTS, STAGING_DB, Stack
@@ -167,9 +167,7 @@ def trigger(
     except ValueError as error:
         raise StackError(f"conf is not JSON: {error}") from None
     api = AirflowApi(stack.ui)
-    known = api.dags()
-    if dag_id not in known:
-        raise StackError(f"there is no DAG {dag_id}; there are {', '.join(sorted(known))}")
+    require_dag(api, dag_id, notify)
     check_conf(dag_id, parsed, api.params(dag_id))
     with unpaused(stack, [dag_id], notify):
         run = Run(dag_id, api.trigger(dag_id, parsed))

@@ -13,6 +13,7 @@ from typing import TypeAlias
 import psutil
 import requests
 
+from catalog.core.wording import join_first
 from catalog.ingestion.provider import provider_classes
 from catalog.local.airflow_api import AirflowApi, ApiError, JsonObject
 from catalog.local.stack import ROOT, Stack
@@ -20,6 +21,7 @@ from catalog.local.stack import ROOT, Stack
 UP_SECONDS, DOWN_SECONDS = 900, 90
 EXIT_SECONDS = 15  # from the release of its lock to the end of a supervisor
 NOTIFY_SECONDS = 30  # between two messages about what is pending
+PARSE_SECONDS = 60  # in which Airflow finds and parses a new file
 
 Notify: TypeAlias = Callable[[str], None]
 
@@ -133,6 +135,38 @@ def not_ready(stack: Stack) -> str:
     if not unparsed:
         return ""
     return f"{unparsed[0]} and {len(unparsed) - 1} others, see {stack.logs / 'dag-processor.log'}"
+
+
+def require_dag(
+    api: AirflowApi,
+    dag_id: str,
+    notify: Notify,
+    *,
+    timeout: float = PARSE_SECONDS,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Wait for a DAG whose file Airflow has not parsed yet, such as that of a new provider.
+
+    Args:
+        api: Of a running stack.
+        dag_id: The DAG.
+        notify: Called with what is waited for.
+        timeout: Seconds.
+        sleep: Waits between questions.
+
+    Raises:
+        StackError: All files are parsed, or the time is over, and there is no such DAG.
+    """
+    deadline, said = time.monotonic() + timeout, False
+    while dag_id not in (known := api.dags()):
+        unparsed = _unparsed(known)
+        if not unparsed or time.monotonic() > deadline:
+            more = f"; not parsed yet: {join_first(unparsed)}" if unparsed else ""
+            raise StackError(f"there is no DAG {dag_id}; there are {', '.join(sorted(known))}{more}")
+        if not said:
+            notify(f"waiting while Airflow parses {join_first(unparsed)}")
+            said = True
+        sleep(1)
 
 
 def _unparsed(found: Mapping[str, JsonObject]) -> list[str]:

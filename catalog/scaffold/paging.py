@@ -9,6 +9,7 @@ import msgspec
 
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.secrets import is_secret
+from catalog.ingestion.pagination import next_link
 from catalog.ingestion.records import dig
 from catalog.ingestion.responses import as_count, dotted, lists_in, steps
 
@@ -51,7 +52,7 @@ class Recorded(msgspec.Struct):
 
     Attributes:
         params: Its parameters, also those in its body.
-        headers: The headers of the response.
+        headers: The headers of the response; their names are in lower case.
     """
 
     params: JsonObject
@@ -149,6 +150,8 @@ def paging_of(bodies: list[Json], url: Address, requests: Sequence[Recorded] = (
     linked = isinstance(value, str) and bool(re.match(r"https?://|/|\?", value))
     if linked and not url.posted:
         return msgspec.structs.replace(found, kind="Links", following=following, pages=None)
+    if not url.posted and any(next_link(request.headers) for request in requests):
+        return msgspec.structs.replace(found, kind="Links", pages=None)
     told = varying(requests)
     if told and (header := _naming(told, requests)):
         return msgspec.structs.replace(found, kind="Tokens", param=told, following_header=header, pages=None)

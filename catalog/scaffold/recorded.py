@@ -70,7 +70,10 @@ def requests_of(paths: Iterable[Path], endpoint: str) -> list[Recorded]:
     """
     found = (_recorded(path, endpoint) for path in paths)
     return [
-        Recorded({**one.request.params, **_object(one.request.json)}, one.response.headers)
+        Recorded(
+            {**one.request.params, **_object(one.request.json)},
+            {name.lower(): value for name, value in one.response.headers.items()},
+        )
         for interactions in found
         for one in interactions or ()
         if _same(one.request.url, endpoint)
@@ -251,7 +254,7 @@ def write_recording(name: str, url: Address, shape: Shape, folder: Path, about: 
         request = _request(url, paging, number, before)
         response = {
             "status": 200,
-            "headers": {"content-type": "application/json", **_headers(paging, number, len(pages))},
+            "headers": {"content-type": "application/json", **_headers(paging, url, number, len(pages))},
             "body_file": f"page_{number + 1}.json",
         }
         interactions.append({"request": request, "response": response})
@@ -279,10 +282,13 @@ def _envelope(paging: Paging, endpoint: str, number: int, pages: int, total: int
     return found
 
 
-def _headers(paging: Paging, number: int, pages: int) -> dict[str, str]:
+def _headers(paging: Paging, url: Address, number: int, pages: int) -> dict[str, str]:
     """Return the header that names the page after one of the recording."""
-    last = number + 1 >= pages
-    return {} if last or not paging.following_header else {paging.following_header: f"page-{number + 2}"}
+    if number + 1 >= pages:
+        return {}
+    if paging.kind == "Links" and not paging.following:
+        return {"link": f'<{url.endpoint}?page={number + 2}>; rel="next"'}
+    return {paging.following_header: f"page-{number + 2}"} if paging.following_header else {}
 
 
 def _like(before: Json, value: Any) -> Any:

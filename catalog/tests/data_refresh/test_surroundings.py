@@ -104,7 +104,8 @@ def test_defaults_of_the_database_do_not_affect_a_refresh(filled, api_dsn):
         preflight_tables(theirs, catalog, ["image"])
         refresh(catalog, theirs)
         known = theirs.execute("select name, setting from pg_settings where name = any(%s)", [list(SETTINGS)])
-        assert (found := dict(known)) == {name: SETTINGS[name] for name in found}
+        found: dict[str, str] = dict(known.fetchall())
+        assert found == {name: SETTINGS[name] for name in found}
         assert "statement_timeout" in found
     assert shape(api, "image") == before
 

@@ -17,6 +17,7 @@ from catalog.ingestion.provider import Provider, api_names, provider_class
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.rate import NoThrottle
 from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find_recording, is_recorded
+from catalog.local.demote import free_port
 from catalog.provider_api import CC0, Image, items_at
 
 URL = "https://api.example.org/items"
@@ -264,6 +265,21 @@ def test_no_secret_of_a_header_is_recorded(httpserver, tmp_path):
     headers = found["response"]["headers"]
     assert headers["link"] == '<https://api.example.org/items?key=***&page=2>; rel="next"'
     assert headers["x-next"] == "page-2;***"
+
+
+def test_a_request_without_a_response_is_recorded_and_fails_again(httpserver, tmp_path):
+    """Such as one for the size of a file, without which a pull goes on."""
+    httpserver.expect_request("/items").respond_with_json({"items": [1]})
+    here, gone = [httpserver.host, "127.0.0.1"], f"http://127.0.0.1:{free_port()}/file.jpg"
+    adapter = RecordingAdapter(tmp_path, "example", None, Redactor(), frozenset(), here)
+    live = Client(transport=adapter, throttle=NoThrottle(), sleep=lambda _: None, private_hosts=here)
+
+    def requests_of(asking):
+        assert asking.file_size(gone) is None
+        assert asking.get_json(httpserver.url_for("/items")) == {"items": [1]}
+        return asking.requests
+
+    assert requests_of(live) == requests_of(client(tmp_path)) > 2
 
 
 def test_a_recording_made_over_http_answers_over_https(tmp_path):

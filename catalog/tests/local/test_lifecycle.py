@@ -1,6 +1,7 @@
 """Conditions under which a stack is ready."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,6 +31,28 @@ def test_every_dag_is_waited_for(dags):
     del dags["popularity_refresh"]
     assert lifecycle._unparsed(dags) == ["popularity_refresh.py"]
     assert len(lifecycle._unparsed({})) > 10
+
+
+def test_a_dag_that_is_not_parsed_yet_is_waited_for(dags):
+    """Such as that of a provider that was just added."""
+    answers = [{name: dags[name] for name in dags if name != "flickr_workflow"}, dags]
+    said: list[str] = []
+    api = SimpleNamespace(dags=lambda: answers.pop(0))
+    lifecycle.require_dag(api, "flickr_workflow", said.append, sleep=lambda _: None)
+    assert said == ["waiting while Airflow parses flickr_workflow"]
+    assert not answers
+
+
+@pytest.mark.parametrize("missing", ["flickr_workflow", None])
+def test_a_dag_that_does_not_exist_is_named(dags, missing):
+    """Soon, although a file is never parsed."""
+    dags.pop(missing, None)
+    api = SimpleNamespace(dags=lambda: dags)
+    with pytest.raises(
+        lifecycle.StackError, match=r"there is no DAG flicker; there are .*met_museum"
+    ) as raised:
+        lifecycle.require_dag(api, "flicker", print, timeout=0, sleep=lambda _: None)
+    assert str(raised.value).endswith("not parsed yet: flickr_workflow") == bool(missing)
 
 
 @pytest.mark.parametrize("command", ["status", "doctor"])

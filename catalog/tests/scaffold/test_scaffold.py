@@ -571,6 +571,13 @@ RECORDED: dict[str, tuple[list[Any], dict[str, Any]]] = {
         [({}, cursor("m1"), {}), ({"after": "m1"}, cursor("m2"), {}), ({"after": "m2"}, cursor(None), {})],
         {"param": "after", "following_header": "x-resume-at", "following": None},
     ),
+    "a link in a header": (
+        [
+            ({}, {"Link": f'<{URL}?after=m1>; rel="next"'}, {}),
+            ({"after": "m1"}, {"Link": f'<{URL}>; rel="first"'}, {}),
+        ],
+        {"following": None, "pages": None},
+    ),
     "numbers in a header": (
         [({}, cursor("99"), {}), ({"after": "99"}, cursor("7"), {}), ({"after": "7"}, cursor(None), {})],
         {"param": "after", "following_header": "x-resume-at"},
@@ -605,6 +612,7 @@ def test_the_requests_of_a_recording_tell_how_pages_are_named(kind, tmp_path):
     assert paging.doubt is None
     assert pull(folder).counts["image"].written == 2
     declared = provider_in(folder).pages
+    assert type(declared).__name__ == paging.kind
     assert {name: getattr(declared, name, None) for name in expected} == expected
 
 
