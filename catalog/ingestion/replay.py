@@ -357,21 +357,32 @@ class RecordingAdapter(Transport):
         folder.mkdir(parents=True, exist_ok=True)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        asked = self._asked(request)  # first, because another transport may change the address
         send = super().send if self._through is None else self._through.send
         try:
             response = send(request, *args, **kwargs)
             body = response.content if request.method != "HEAD" else b""
         except LIBRARY_ERRORS:
-            self._add(request, _NO_RESPONSE, {}, b"")
+            self._add(asked, _NO_RESPONSE, {}, b"")
             raise
-        self._add(request, response.status_code, response.headers, body)
+        self._add(asked, response.status_code, response.headers, body)
         return response
 
-    def _add(
-        self, request: requests.PreparedRequest, status: int, headers: Mapping[str, str], body: bytes
-    ) -> None:
-        """Add an interaction, and write the recording."""
+    def _asked(self, request: requests.PreparedRequest) -> JsonObject:
+        """Return what tells a request from others, without secrets."""
         url, params = _split_query(request.url or "")
+        listed = {
+            k: v[0] if len(v) == 1 else v
+            for k, v in params.items()
+            if k not in self._hidden and (k in self._paging or not is_secret(k))
+        }
+        asked = {"method": request.method, "url": self._redact(url), "params": listed}
+        if (sent := _json_of(request.body)) is not None:
+            asked["json"] = sent
+        return asked
+
+    def _add(self, asked: JsonObject, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Add an interaction, and write the recording."""
         with self._lock:
             interactions = self._document["interactions"]
             name = None
@@ -386,15 +397,7 @@ class RecordingAdapter(Transport):
                 for key, value in headers.items()
                 if key.lower() in self._headers or is_recorded(key)
             }
-            listed = {
-                k: v[0] if len(v) == 1 else v
-                for k, v in params.items()
-                if k not in self._hidden and (k in self._paging or not is_secret(k))
-            }
             answer = {"status": status, "headers": kept, "body_file": name}
-            asked = {"method": request.method, "url": self._redact(url), "params": listed}
-            if (sent := _json_of(request.body)) is not None:
-                asked["json"] = sent
             for earlier in (i for i in interactions if i["request"] == asked):
                 earlier["times"] = 1  # such as a failure before the attempt that succeeded
             interactions.append({"request": asked, "response": answer})

@@ -1,13 +1,13 @@
 """Conditions under which a stack is ready."""
 
 import sys
-from types import SimpleNamespace
 
 import pytest
 
 from catalog.ingestion.provider import provider_names
 from catalog.local import __main__ as local
 from catalog.local import lifecycle
+from catalog.local.airflow_api import AirflowApi
 from catalog.local.stack import ROOT, Stack
 
 
@@ -33,12 +33,22 @@ def test_every_dag_is_waited_for(dags):
     assert len(lifecycle._unparsed({})) > 10
 
 
+class Answering(AirflowApi):
+    """An Airflow that gives these answers, one after the other."""
+
+    def __init__(self, answers):
+        super().__init__("http://127.0.0.1:9")
+        self._answers = answers
+
+    def dags(self):
+        return self._answers.pop(0)
+
+
 def test_a_dag_that_is_not_parsed_yet_is_waited_for(dags):
     """Such as that of a provider that was just added."""
     answers = [{name: dags[name] for name in dags if name != "flickr_workflow"}, dags]
     said: list[str] = []
-    api = SimpleNamespace(dags=lambda: answers.pop(0))
-    lifecycle.require_dag(api, "flickr_workflow", said.append, sleep=lambda _: None)
+    lifecycle.require_dag(Answering(answers), "flickr_workflow", said.append, sleep=lambda _: None)
     assert said == ["waiting while Airflow parses flickr_workflow"]
     assert not answers
 
@@ -47,11 +57,8 @@ def test_a_dag_that_is_not_parsed_yet_is_waited_for(dags):
 def test_a_dag_that_does_not_exist_is_named(dags, missing):
     """Soon, although a file is never parsed."""
     dags.pop(missing, None)
-    api = SimpleNamespace(dags=lambda: dags)
-    with pytest.raises(
-        lifecycle.StackError, match=r"there is no DAG flicker; there are .*met_museum"
-    ) as raised:
-        lifecycle.require_dag(api, "flicker", print, timeout=0, sleep=lambda _: None)
+    with pytest.raises(lifecycle.StackError, match=r"there is no DAG flicker; there are .*nypl_") as raised:
+        lifecycle.require_dag(Answering([dags]), "flicker", print, timeout=0, sleep=lambda _: None)
     assert str(raised.value).endswith("not parsed yet: flickr_workflow") == bool(missing)
 
 
