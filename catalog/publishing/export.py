@@ -32,7 +32,8 @@ FILE_ROWS = 1_000_000  # from which a file is full
 GROUP_ROWS = 24_000  # from which a row group is written
 LOCK_TIMEOUT = "10min"  # for a statement that moves rows; beyond, the other sessions' end is awaited
 BATCH_BYTES = 8 << 20  # that the driver collects for a batch
-_COMPRESSION = 3  # level of zstd
+_COMPRESSION = 1  # level of zstd; files are a twentieth larger than at 3, and written a fourth faster
+_WRITE_ROWS = 16_384  # that are encoded at a time
 # Columns whose values repeat: the others would fill a dictionary and then be written without one.
 _REPEATING = (
     *(
@@ -46,6 +47,12 @@ _REPEATING = (
         "creator",
     ),
     *("tags.list.element.name", "tags.list.element.provider"),
+)
+# Columns by whose values queries skip row groups and pages: the others' values are texts of any kind.
+_SELECTIVE = (
+    *("identifier", "provider", "source", "license", "license_version", "category", "filetype"),
+    *("filesize", "width", "height", "duration", "standardized_popularity"),
+    *("created_on", "updated_on", "last_synced_with_source"),
 )
 _BATCH_OPTION = "adbc.postgresql.batch_size_hint_bytes"
 _CONVERTERS = 2  # threads that convert batches
@@ -199,8 +206,8 @@ class Pipeline:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        if "jemalloc" in pa.supported_memory_backends():  # it keeps less freed memory: 410 instead of 490 MB
-            pa.set_memory_pool(pa.jemalloc_memory_pool())
+        # Arrow's default keeps 60 MB more of what is freed, and takes a tenth more processor time.
+        pa.set_memory_pool(pa.system_memory_pool())
         self.folder = self._stack.enter_context(scratch_folder())  # for files that are not complete
         self.storing = self._stack.enter_context(closing(Worker(_STORED)))
         self.writing = self._stack.enter_context(closing(Worker(_CONVERTERS)))
@@ -411,6 +418,8 @@ def parquet_writer(path: Path, of: pa.Schema, sorted_by: str | None = None) -> A
         compression="zstd",
         compression_level=_COMPRESSION,
         use_dictionary=[path for path in _REPEATING if path.partition(".")[0] in of.names],
+        write_batch_size=_WRITE_ROWS,
+        write_statistics=[name for name in _SELECTIVE if name in of.names],
         write_page_index=True,
         sorting_columns=[pq.SortingColumn(of.names.index(sorted_by))] if sorted_by else None,
     )
