@@ -36,14 +36,12 @@ def _database() -> str:
 @task
 def create_snapshot(dag_run: DagRun = GIVEN) -> str:
     """Return the name of the snapshot, which is the same at each attempt of a run."""
-    name = f"{PREFIX}{dag_run.run_after:%Y%m%dt%H%M%S}"
-    create(rds(), _database(), name)
-    return name
+    return create(rds(), _database(), f"{PREFIX}{dag_run.run_after:%Y%m%dt%H%M%S}")
 
 
 @reschedule_sensor(POKE, hours=12)
 def await_snapshot_availability(name: str) -> bool:
-    return available(rds(), name)
+    return available(rds(), _database(), name)
 
 
 @task

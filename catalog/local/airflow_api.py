@@ -6,9 +6,15 @@ from typing import Any
 from urllib.parse import quote
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 JsonObject = dict[str, Any]
 FINISHED = ("success", "failed")
+# The api-server answers 503 while its database does not, for a few seconds.
+_RETRIES = Retry(
+    4, connect=0, read=0, backoff_factor=0.3, status_forcelist=(502, 503, 504), raise_on_status=False
+)
 
 
 class ApiError(Exception):
@@ -45,6 +51,7 @@ class AirflowApi:
         """
         self._base, self._session = base.rstrip("/"), requests.Session()
         self._session.trust_env = False  # the server is on this machine: never use a proxy
+        self._session.mount("http://", HTTPAdapter(max_retries=_RETRIES))
 
     def call(self, method: str, path: str, body: object = None, **params: object) -> Any:
         """Send a request and decode the response.

@@ -126,7 +126,9 @@ def _entries(api: AirflowApi) -> dict[str, object]:
 def _value(api: AirflowApi) -> str | None:
     try:
         return str(api.call("GET", f"/api/v2/variables/{HELD}")["value"])
-    except ApiError:
+    except ApiError as error:
+        if error.status != 404:  # the entries of people must not be replaced by an answer such as 503
+            raise
         return None
 
 

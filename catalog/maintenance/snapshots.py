@@ -13,32 +13,49 @@ log = logging.getLogger(__name__)
 PREFIX = "airflow-managed-"  # other snapshots belong to others
 
 
-def create(rds: RDS, database: str, name: str) -> None:
-    """Request a snapshot; do nothing if it exists.
+def create(rds: RDS, database: str, name: str) -> str:
+    """Request a snapshot, unless it exists.
+
+    Names are unique in an account and region, where another catalog may run the same DAG at the same moment.
+    If a snapshot of another instance has the name, the instance is added to it.
 
     Args:
         rds: boto3's client.
         database: Identifier of the RDS instance.
         name: Identifier of the snapshot.
 
+    Returns:
+        The identifier of the snapshot of this instance.
+
     Raises:
         ValueError: The name does not start with `airflow-managed-`.
+        Fatal: Snapshots of other instances have both names.
     """
     if not name.startswith(PREFIX):
         raise ValueError(f"a snapshot of the catalog must be called {PREFIX}…, not {name}")
-    try:
-        rds.create_db_snapshot(DBInstanceIdentifier=database, DBSnapshotIdentifier=name)
-    except rds.exceptions.DBSnapshotAlreadyExistsFault:
-        return
+    for candidate in (name, f"{name}-{database}"):
+        try:
+            rds.create_db_snapshot(DBInstanceIdentifier=database, DBSnapshotIdentifier=candidate)
+        except rds.exceptions.DBSnapshotAlreadyExistsFault:
+            if not _described(rds, database, candidate):
+                continue
+        return candidate
+    raise Fatal(f"{name} and {name}-{database} are snapshots of other instances; trigger a new run.")
 
 
-def available(rds: RDS, name: str) -> bool:
-    """Return True if a snapshot is complete.
+def _described(rds: RDS, database: str, name: str) -> list[Any]:
+    """Return what AWS says of a snapshot; nothing if it is one of another instance."""
+    found = rds.describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"]
+    return [snapshot for snapshot in found if snapshot.get("DBInstanceIdentifier") == database]
+
+
+def available(rds: RDS, database: str, name: str) -> bool:
+    """Return True if a snapshot of an instance is complete.
 
     Raises:
         Fatal: The snapshot failed.
     """
-    found = rds.describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"]
+    found = _described(rds, database, name)
     status = found[0].get("Status") if found else None
     if status == "failed":
         raise Fatal(f"the snapshot {name} failed; delete it, then clear the task that makes it.")

@@ -404,7 +404,7 @@ def test_snapshots_rotate(aws, rds):
     for month in range(1, 8):
         for _ in range(2):
             snapshots.create(rds, NAMES.production, f"airflow-managed-2024010{month}t000000")
-    assert snapshots.available(rds, "airflow-managed-20240107t000000")
+    assert snapshots.available(rds, NAMES.production, "airflow-managed-20240107t000000")
     deleted = snapshots.delete_previous(rds, NAMES.production, 3)
     assert sorted(deleted) == [f"airflow-managed-2024010{month}t000000" for month in range(1, 5)]
     left = {s["DBSnapshotIdentifier"] for s in rds.describe_db_snapshots()["DBSnapshots"]}
@@ -419,6 +419,26 @@ def test_snapshots_rotate(aws, rds):
         snapshots.delete_previous(rds, NAMES.production, 0)
     with pytest.raises(ValueError, match="called airflow-managed-"):
         snapshots.create(rds, NAMES.production, "mine")
+
+
+def test_a_snapshot_of_another_catalog_is_not_taken_for_ours(rds):
+    """Names are unique in an account, where two catalogs take snapshots at the same moment."""
+    name = "airflow-managed-20240101t000000"
+    databases = (NAMES.staging, NAMES.production)
+    made = {database: snapshots.create(rds, database, name) for database in databases}
+    assert made == {NAMES.staging: name, NAMES.production: f"{name}-{NAMES.production}"}
+    for _ in range(2):
+        assert {database: snapshots.create(rds, database, name) for database in databases} == made
+    for database in databases:
+        assert snapshots.available(rds, database, made[database])
+        assert snapshots.delete_previous(rds, database, 1) == []
+    another = "another"
+    rds.create_db_instance(
+        DBInstanceIdentifier=another, DBInstanceClass="db.t3.micro", Engine="postgres", AllocatedStorage=20
+    )
+    rds.create_db_snapshot(DBInstanceIdentifier=NAMES.staging, DBSnapshotIdentifier=f"{name}-{another}")
+    with pytest.raises(Fatal, match="are snapshots of other instances"):
+        snapshots.create(rds, another, name)
 
 
 def test_odd_snapshots_affect_no_other():
@@ -452,10 +472,16 @@ def test_odd_snapshots_affect_no_other():
         stub.add_client_error("delete_db_snapshot", "DBSnapshotNotFound")
         stub.add_response("delete_db_snapshot", {}, {"DBSnapshotIdentifier": "airflow-managed-1"})
         assert snapshots.delete_previous(client, "db", 1) == ["airflow-managed-1"]
-        not_available: list[list[dict[str, str]]] = [[], [{}], [{"Status": "creating"}]]
+        ours_ = {"DBInstanceIdentifier": "db"}
+        not_available: list[list[dict[str, str]]] = [
+            [],
+            [ours_],
+            [{"Status": "creating", **ours_}],
+            [{"Status": "available", "DBInstanceIdentifier": "another"}],
+        ]
         for found in not_available:
             stub.add_response("describe_db_snapshots", {"DBSnapshots": found})
-            assert snapshots.available(client, "s") is False
-        stub.add_response("describe_db_snapshots", {"DBSnapshots": [{"Status": "failed"}]})
+            assert snapshots.available(client, "db", "s") is False
+        stub.add_response("describe_db_snapshots", {"DBSnapshots": [{"Status": "failed", **ours_}]})
         with pytest.raises(Fatal, match="the snapshot s failed; delete it"):
-            snapshots.available(client, "s")
+            snapshots.available(client, "db", "s")
