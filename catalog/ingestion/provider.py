@@ -9,7 +9,7 @@ import inspect
 import re
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cache, cached_property
 from importlib import import_module
@@ -207,6 +207,19 @@ class Provider:
             window: The window of the pull, if it has one.
         """
         return [{}]
+
+    def uncovered(self, client: Client, rounds: Sequence[RoundParams], announced: int | None) -> str | None:
+        """Describe what none of the rounds covers; None if they cover everything.
+
+        Called at the end of a pull of everything, or of all of its window. For rounds by a fixed list of
+        values, which may change; see `partition.uncovered`.
+
+        Args:
+            client: Sends requests, such as for a count without the value; one or two, because of quotas.
+            rounds: The parameters of the pull's rounds.
+            announced: Sum of their totals; None if the API did not announce each of them.
+        """
+        return None
 
     def complete(self, items: list[Raw], client: Client) -> list[Raw]:
         """Complete the items of a page by further requests; by default, call `detail` for each.
