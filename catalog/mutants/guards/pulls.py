@@ -239,19 +239,40 @@ GUARDS = (
         holds="Without a total, an empty page ends a list only if the next page is empty as well.",
         row=10,
         file=PAGES,
-        find="            self._prove_end(client, at, params)\n",
+        find="            self._prove_end(client, at, params, items)\n",
         replace="            pass\n",
         tests=("ingestion/test_pagination.py::test_an_empty_page_with_others_behind_it_is_an_error",),
+    ),
+    Guard(
+        name="flag-of-the-last-page-is-proved",
+        holds="Without a total, a page that says that none follows is the last only if the next one is empty.",
+        row=10,
+        file=PAGES,
+        find="        if following is None and total is None and last is None and not self.pages:\n",
+        replace="        if not items and following is None and total is None and last is None and not self.pages:\n",
+        tests=(
+            "ingestion/test_pagination.py::test_a_flag_that_denies_the_pages_behind_it_is_an_error",
+            "providers/test_stocksnap.py::test_a_page_that_denies_the_next_one",
+        ),
+    ),
+    Guard(
+        name="missing-token-is-proved",
+        holds="Without a total, a page without a token or address is the last only if it lacks it twice.",
+        row=10,
+        file=PAGES,
+        find="            return self.ask(client, url, params, self.checked)\n",
+        replace="            return None\n",
+        tests=("ingestion/test_pagination.py::test_a_next_page_that_is_not_named_once",),
     ),
     Guard(
         name="empty-page-with-a-token",
         holds="An empty page that names a next one does not end the round.",
         row=10,
         file=PAGES,
-        find="        after = {self.param: following} if following and following != token else None\n",
+        find="        after = {self.param: following} if following else None\n",
         replace=(
-            "        after = {self.param: following} if following and following != token and "
-            "dig(body, *steps(self.items)) else None\n"
+            "        after = {self.param: following} if following and dig(answer.body, *steps(self.items)) "
+            "else None\n"
         ),
         tests=("ingestion/test_pagination.py::test_an_empty_page_with_a_token_goes_on",),
     ),
