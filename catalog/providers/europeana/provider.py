@@ -6,6 +6,7 @@ file.
 https://europeana.atlassian.net/wiki/spaces/EF/pages/2385739812/Search+API+Documentation
 """
 
+import re
 from datetime import date, timedelta
 
 from catalog.provider_api import (
@@ -36,6 +37,9 @@ from catalog.providers.europeana.labels import concepts, creator
 API = "https://api.europeana.eu/record/v2"
 SOURCES = {"Wellcome Collection": "wellcome_collection"}  # data provider → source
 DELETED_STATUSES = (404, 410)
+UNKNOWN = re.compile(
+    "not found|does not exist|no such|(invalid|unknown) record|deleted|removed", re.IGNORECASE
+)
 
 
 def check(body: Json) -> None:
@@ -45,9 +49,14 @@ def check(body: Json) -> None:
 
 
 def described(body: Json) -> None:
-    """Check that the response about an item describes its files, or reports that there is no such record."""
+    """Check that the response about an item describes its files, or reports that there is no such record.
+
+    Without an error, `success: false` has no other meaning.
+    """
     if dig(body, "success") is not False:
         items_at(body, "object.aggregations")
+    elif (said := f"{dig(body, 'error') or dig(body, 'message') or ''}") and not UNKNOWN.search(said):
+        raise UnexpectedResponse(f"the record is not described: {said[:200]}; {describe(body)}")
 
 
 class Europeana(Provider):

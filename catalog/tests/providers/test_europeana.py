@@ -53,7 +53,16 @@ def pull(items, detail, folder):
     return Pulled(Europeana(), europeana(items, detail), folder, window=DAY)
 
 
-@pytest.mark.parametrize("gone", [(404, {"success": False}), (410, {}), {"success": False, "error": None}])
+@pytest.mark.parametrize(
+    "gone",
+    [
+        (404, {"success": False}),
+        (410, {}),
+        {"success": False, "error": None},
+        {"success": False, "error": "Invalid record identifier: /1/1"},
+        {"success": False, "error": "Not Found", "message": "Record was not found"},
+    ],
+)
 def test_an_item_that_is_gone_keeps_what_the_search_told(gone, tmp_path):
     pulled = pull([item(1)], lambda n: gone, tmp_path)
     assert pulled.ids() == ["/1/1"]
@@ -70,6 +79,9 @@ def test_an_item_that_is_gone_keeps_what_the_search_told(gone, tmp_path):
         {"success": True},
         {"success": True, "object": {"aggregations": None}},
         {"error": "busy"},
+        {"success": False, "error": "Internal Server Error"},
+        {"success": False, "error": "Invalid API key"},
+        {"success": False, "message": "Search engine is down"},
     ],
 )
 def test_any_other_fault_of_the_details_costs_that_item(fault, tmp_path):
