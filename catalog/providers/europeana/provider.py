@@ -38,7 +38,7 @@ API = "https://api.europeana.eu/record/v2"
 SOURCES = {"Wellcome Collection": "wellcome_collection"}  # data provider → source
 DELETED_STATUSES = (404, 410)
 UNKNOWN = re.compile(
-    "not found|does not exist|no such|(invalid|unknown) record|deleted|removed", re.IGNORECASE
+    r"(?i)^(?!.*\bkey\b).*(not found|not exist|no such|(invalid|unknown) record|deleted|removed)"
 )
 
 

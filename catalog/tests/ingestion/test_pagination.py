@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from catalog import provider_api
 from catalog.core.errors import UnexpectedResponse
+from catalog.core.jsontypes import JsonObject
 from catalog.core.secrets import ApiKey, KeyCredentials, Secret
 from catalog.ingestion.rate import NoThrottle
 from catalog.ingestion.responses import count_at, dotted, items_at, lists_in, steps
@@ -175,7 +176,8 @@ def test_the_flag_of_a_following_page():
         return client(lambda url, params: answers[int(params["page"]) - 1], retries=0)
 
     pages = Counted(URL, items="items", more="next")
-    last, behind = {"items": [3], "next": None}, {"items": [], "next": None}
+    last: JsonObject = {"items": [3], "next": None}
+    behind: JsonObject = {"items": [], "next": None}
     assert walk(pages, api({"items": [1], "next": 2}, {"items": [], "next": 3}, last, behind)) == [
         [1],
         [],

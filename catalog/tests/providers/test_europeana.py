@@ -81,6 +81,7 @@ def test_an_item_that_is_gone_keeps_what_the_search_told(gone, tmp_path):
         {"error": "busy"},
         {"success": False, "error": "Internal Server Error"},
         {"success": False, "error": "Invalid API key"},
+        {"success": False, "error": "The API key was not found"},
         {"success": False, "message": "Search engine is down"},
     ],
 )
