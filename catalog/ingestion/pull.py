@@ -140,7 +140,7 @@ class Pull:
         options = self._options
         if options.query_params_list is not None:
             return [Round(dict(params), single_page=True) for params in options.query_params_list]
-        fixed = self.provider.rounds(self.client, self.window)
+        fixed = self.provider.rounds(self.client, self.provider.requested(self.window))
         if not options.initial_query_params:
             return [Round(params) for params in fixed]
         first = dict(options.initial_query_params)

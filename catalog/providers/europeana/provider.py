@@ -1,8 +1,8 @@
 """Europeana: images under Creative Commons licenses from museums, libraries and archives, changed on one day.
 
-The search returns items whose record changed on the UTC day, so changes are read without pulling everything
-again. Each item is then requested separately, because only its own record holds the type and size of its
-file.
+The search returns items whose record changed on the UTC day, or in the six hours before it, because the index
+shows them late; so changes are read without pulling everything again. Each item is then requested separately,
+because only its own record holds the type and size of its file.
 https://europeana.atlassian.net/wiki/spaces/EF/pages/2385739812/Search+API+Documentation
 """
 
@@ -64,6 +64,7 @@ class Europeana(Provider):
     catalog_names = {"image": "europeana"}
     schedule = "@daily"
     dated = True
+    overlap = timedelta(hours=6)  # until data sets are in the search index
     start_date = date(2022, 10, 27)
     rate = Rate(per_second=2)
     pull_timeout = timedelta(days=3)

@@ -1,9 +1,10 @@
 """Finna: images of four Finnish institutions under Creative Commons licenses, indexed on one UTC day.
 
-A record that changes is indexed again, so changes are read with the day of the change. Long result lists are
-unreliable, so a busy day is divided into slices, and each slice is compared with its announced total. Images
-of an object have no identifiers of their own: the first is stored under the object's identifier, the others
-with `#1`, `#2` … appended. https://api.finna.fi/swagger-ui/
+A record that changes is indexed again, so changes are read with the day of the change, and with the last six
+hours before it, because the index shows them late. Long result lists are unreliable, so a busy day is divided
+into slices, and each slice is compared with its announced total. Images of an object have no identifiers of
+their own: the first is stored under the object's identifier, the others with `#1`, `#2` … appended.
+https://api.finna.fi/swagger-ui/
 """
 
 from collections.abc import Sequence
@@ -56,6 +57,7 @@ class FinnishMuseums(Provider):
     catalog_names = {"image": "finnishmuseums"}
     schedule = "@daily"
     dated = True
+    overlap = timedelta(hours=6)  # until records are in the search index
     start_date = date(2015, 11, 1)
     rate = Rate(per_second=0.5)
     load_timeout = timedelta(hours=5)

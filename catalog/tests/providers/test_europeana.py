@@ -111,6 +111,14 @@ def test_the_type_of_the_file_decides_about_it(tmp_path):
     assert pulled.counts.skipped == {"file of another medium": 2}
 
 
+def test_the_end_of_the_day_before_is_asked_for_again(tmp_path):
+    site = europeana([item(1)], lambda n: details())
+    pulled = Pulled(Europeana(), site, tmp_path, window=DAY)
+    queries = {params["query"] for _, url, params, _ in site.asked if url == SEARCH}
+    assert queries == {"timestamp_update:[2024-02-09T18:00:00Z TO 2024-02-11T00:00:00Z}"}
+    assert pulled.manifest.window == (DAY.start, DAY.end)
+
+
 @pytest.mark.parametrize("told", [{"success": False, "error": "no"}, {"success": "true"}, {}, [], None])
 def test_a_search_must_report_success(told):
     with pytest.raises(UnexpectedResponse, match="no success"):

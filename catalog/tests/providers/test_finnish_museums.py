@@ -76,7 +76,16 @@ def test_fewer_records_than_a_slice_announces(tmp_path):
     assert "90 of 150 announced items came" in present(pulled.error)
 
 
-def test_windows_do_not_overlap():
+def test_the_end_of_the_day_before_is_asked_for_again(tmp_path):
+    """It may not have been in the index when that day was pulled. The pull is the day's all the same."""
+    site = Finna([view(n) for n in range(150)])
+    pulled = Pulled(FinnishMuseums(), site, tmp_path, window=DAY)
+    asked = {one for _, _, params, _ in site.asked if "last_indexed" in (one := params["filter[]"])}
+    assert asked == {'last_indexed:"[2024-02-09T18:00:00Z TO 2024-02-10T23:59:59Z]"'}
+    assert pulled.manifest.window == (DAY.start, DAY.end)
+
+
+def test_seconds_belong_to_one_window():
     first = filters("0/SA-kuva/", DAY)
     assert first[2] == 'last_indexed:"[2024-02-10T00:00:00Z TO 2024-02-10T23:59:59Z]"'
 
