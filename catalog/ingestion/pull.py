@@ -306,8 +306,9 @@ class Pull:
         gaps = [*state.gaps]
         if self._is_everything():
             dated, proved = self.provider.dated, not state.unannounced
-            text = completeness.nothing(state.fetched(), state.written(), windows=dated, proved=proved)
-            if text or (not gaps and (text := self._uncovered(state))):
+            if text := completeness.nothing(state.fetched(), state.written(), windows=dated, proved=proved):
+                gaps.append(Gap(Round({}), text, short=True))
+            if not gaps and (text := self._uncovered(state)):
                 gaps.append(Gap(Round({}), text, short=True))
         if self._options.accept_shortfall:
             state.accepted = [gap.error for gap in gaps if gap.short]

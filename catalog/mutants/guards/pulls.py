@@ -290,8 +290,8 @@ GUARDS = (
         holds="Rounds by a fixed list of values are compared with the whole collection.",
         row=12,
         file=PULL,
-        find="            if text or (not gaps and (text := self._uncovered(state))):\n",
-        replace="            if text:\n",
+        find="            if not gaps and (text := self._uncovered(state)):\n",
+        replace="            if text := None:\n",
         tests=(
             "ingestion/test_partition.py::test_a_part_that_is_on_no_list_is_missed",
             "providers/test_finnish_museums.py::test_an_institution_that_is_renamed_is_no_quiet_day",
