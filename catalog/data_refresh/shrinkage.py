@@ -9,7 +9,7 @@ from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
 from catalog.core.wording import join_first
 from catalog.data_refresh import progress
-from catalog.data_refresh.columns import names, temp_name
+from catalog.data_refresh.columns import matching, names, temp_name
 from catalog.data_refresh.shape import shape
 
 FILTERED = 0.5  # share of a filtered index that may be missing: a longer list of terms hides more
@@ -119,15 +119,12 @@ def _counts(api: Connection, table: str, source: str | None) -> dict[str, int]:
 def _by_reference(api: Connection, table: str) -> list[str]:
     found: list[str] = []
     for key in shape(api, table).get("reference", {}).values():
-        pairs = zip(key["columns"], key["parents"], strict=True)
         query = sql.SQL("""
             select count(*), count(*) filter (where not exists (select from {temp} t where {same}))
               from {child} c where ({columns}) is not null
         """).format(
             temp=sql.Identifier("public", temp_name(table)),
-            same=sql.SQL(" and ").join(
-                sql.SQL("{} = {}").format(sql.Identifier("c", a), sql.Identifier("t", b)) for a, b in pairs
-            ),
+            same=matching("c", key["columns"], "t", key["parents"]),
             child=sql.Identifier(key["schema"], key["child"]),
             columns=names(key["columns"], "c"),
         )
