@@ -10,6 +10,7 @@ from upath import UPath
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Retry
 from catalog.core.session import Connection
+from catalog.core.settings import CATALOG_DB
 from catalog.core.wording import join_first
 from catalog.publishing import changes, manifest, versions
 from catalog.publishing.card import card
@@ -145,7 +146,7 @@ def _publish(
     made = manifest.make(version, files, compared, datetime.now(UTC).isoformat(timespec="seconds"))
     if not sum(made.rows.values()):
         raise Fatal(
-            "the catalog has no records to publish: is postgres_openledger_upstream the right database? The "
+            f"the catalog has no records to publish: is {CATALOG_DB} the right database? The "
             "version before is still the newest."
         )
     if before is None and not accept_shrinkage:

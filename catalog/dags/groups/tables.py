@@ -13,15 +13,15 @@ from airflow.sdk.exceptions import AirflowSkipException
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
 from catalog.core.settings import (
+    API_DB,
     DATA_REFRESH_COPY_TASKS,
     DATA_REFRESH_FULL_AFTER_DAYS,
     DATA_REFRESH_LIMIT,
     DATA_REFRESH_MOST_CHANGED,
+    SEARCH,
 )
 from catalog.dags.common.assets import API, note_written
 from catalog.dags.common.connections import (
-    API_DB,
-    SEARCH,
     api_connection,
     catalog_connection,
     sensitive_terms,
