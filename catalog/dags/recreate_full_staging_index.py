@@ -17,8 +17,9 @@ import msgspec
 from airflow.sdk import Param, chain, task
 
 from catalog.core.media import MEDIA_TYPES
+from catalog.core.settings import STAGING_DB, STAGING_SEARCH
 from catalog.dags.common.conf import END
-from catalog.dags.common.connections import STAGING_DB, STAGING_SEARCH, database_connection
+from catalog.dags.common.connections import database_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params
 from catalog.dags.common.environments import STAGING
 from catalog.dags.common.params import media_type_param

@@ -20,9 +20,14 @@ from typing import Any
 from airflow.sdk import chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from catalog.core.settings import SKIP_STAGING_DATABASE_RESTORE, STAGING_DEPLOY, STAGING_RESTORE_DATABASES
+from catalog.core.settings import (
+    SKIP_STAGING_DATABASE_RESTORE,
+    STAGING_DB,
+    STAGING_DEPLOY,
+    STAGING_RESTORE_DATABASES,
+)
 from catalog.dags.common.aws import POKE, rds
-from catalog.dags.common.connections import STAGING_DB, database_connection
+from catalog.dags.common.connections import database_connection
 from catalog.dags.common.environments import STAGING
 from catalog.dags.common.github import github
 from catalog.dags.common.retries import hint

@@ -13,11 +13,11 @@ from catalog.core.session import Connection, settle
 from catalog.data_refresh import progress, table_locks
 from catalog.data_refresh.basis import create_marks, mark, set_mark
 from catalog.data_refresh.catch_up import leave_out_deleted
-from catalog.data_refresh.columns import changes_name, names, public, temp_name
+from catalog.data_refresh.columns import changes_name, matching, names, public, set_to_null, temp_name
 from catalog.data_refresh.ddl import compose
 from catalog.data_refresh.shape import Facts, Shape, check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrunken_sources, too_many_orphans
-from catalog.data_refresh.table_locks import lock_tables, retry_while_held
+from catalog.data_refresh.table_locks import lock_live_tables, retry_while_held
 
 _SHORTEST = 40  # characters that a temporary value of a unique column may have
 _KEYS: dict[str, tuple[str, ...]] = {"audioset": ("foreign_identifier", "provider")}
@@ -98,7 +98,7 @@ def apply_changes(
         # No savepoints: the rows that this transaction writes are recognized by its number.
         with api.transaction():
             # Excludes writers, but not readers.
-            lock_tables(api, tables, "share row exclusive", table_locks.LOCK_SECONDS)
+            lock_live_tables(api, tables, "share row exclusive", table_locks.LOCK_SECONDS)
             check_shape(api, tables, expected, locked=True)
             if all((found := mark(api, table)) and found.number == number for table in tables):
                 return {}
@@ -191,16 +191,12 @@ class _Table:
             for place in _unique_columns(api, table)
             if set(place) <= {*self._key, *self._values} and not set(place) <= {*self._key}
         ]
-        same = sql.SQL(" and ").join(
-            sql.SQL("{} = {}").format(sql.Identifier("l", name), sql.Identifier("t", name))
-            for name in self._key
-        )
         self._parts: dict[str, sql.Composable] = {
             "live": sql.Identifier("public", table),
             "temp": sql.Identifier("public", temp_name(table)),
             "changes": sql.Identifier("public", changes_name(table)),
             "deleted": sql.Identifier("pg_temp", f"deleted_{table}"),
-            "same": same,
+            "same": matching("l", self._key, "t", self._key),
             "values": names(self._values),
             "old": names(self._values, "l"),
             "new": names(self._values, "t"),
@@ -355,16 +351,10 @@ class _Table:
 
     def _release(self, key: Facts) -> int:
         """Delete rows that refer to deleted ones, or clear the reference (SET NULL); return their number."""
-        pairs = [
-            sql.SQL("{} = {}").format(sql.Identifier("c", a), sql.Identifier("l", b))
-            for a, b in zip(key["columns"], key["parents"], strict=True)
-        ]
         parts: dict[str, sql.Composable] = {
             "child": sql.Identifier(key["schema"], key["child"]),
-            "refers": sql.SQL(" and ").join(pairs),
-            "nulls": sql.SQL(", ").join(
-                sql.SQL("{} = null").format(sql.Identifier(column)) for column in key["columns"]
-            ),
+            "refers": matching("c", key["columns"], "l", key["parents"]),
+            "nulls": set_to_null(key["columns"]),
         }
         parts["rows"] = compose(
             "{live} l, {deleted} d where l.id = d.id and {refers}", **self._parts, **parts

@@ -4,13 +4,14 @@ from typing import Any
 
 from elasticsearch import NotFoundError
 
+from catalog.core import loss_limits
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.data_refresh.client import ask
 from catalog.data_refresh.identity import FILTERED_SUFFIX, IndexIdentity, is_filtered
 from catalog.data_refresh.preflight import alias_problems, index_problems
 from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.shrinkage import FILTERED, TOTAL, shrunken_alias
+from catalog.data_refresh.shrinkage import FILTERED, shrunken_alias
 
 
 def media_type_of(alias: str) -> MediaType:
@@ -86,5 +87,5 @@ def losses(engine: Indexes, alias: str, index: str) -> list[str]:
         alias: Name of the alias; one that does not exist yet had nothing to lose.
         index: Name of the index.
     """
-    limit = FILTERED if is_filtered(alias) else TOTAL
+    limit = FILTERED if is_filtered(alias) else loss_limits.TOTAL
     return shrunken_alias(alias, engine.sources(alias), engine.sources(index), limit)

@@ -17,7 +17,8 @@ from catalog.data_refresh.columns import temp_name, temporary_names
 from catalog.data_refresh.exchange import exchange
 from catalog.data_refresh.shape import Shape, check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
-from catalog.data_refresh.table_locks import lock_tables, retry_while_held
+from catalog.data_refresh.table_locks import lock_live_tables, retry_while_held
+from catalog.database.locks import set_lock_timeout, wait_without_deadlock
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ def _copy_of(api: Connection, table: str, run_id: str) -> progress.Progress | No
 def _pass_readers(api: Connection, tables: list[str]) -> None:
     """Wait, for a short time, until nobody reads the tables. New readers queue meanwhile."""
     with api.transaction():
-        lock_tables(api, tables, "access exclusive", table_locks.LOCK_SECONDS)
+        lock_live_tables(api, tables, "access exclusive", table_locks.LOCK_SECONDS)
 
 
 def _exchange_all(
@@ -145,17 +146,12 @@ def _exchange_all(
 ) -> None:
     with api.transaction():
         seconds = table_locks.LOCK_SECONDS
-        lock_tables(api, tables, "exclusive", seconds)  # excludes writers, but not readers
+        lock_live_tables(api, tables, "exclusive", seconds)  # excludes writers, but not readers
         carried = {table: catch_up(api, table) for table in tables}
-        # A session that has read and now wants to write waits for us while we wait for it. We give up before
-        # the server searches for deadlocks, because it may cancel the other session.
-        row = api.execute(
-            "select setting::float / 1000 from pg_settings where name = 'deadlock_timeout'"
-        ).fetchone()
-        limit = min(seconds, 0.8 * row[0]) if row else seconds
-        lock_tables(api, tables, "access exclusive", limit)
+        # A session that has read and now wants to write waits for us while we wait for it.
+        lock_live_tables(api, tables, "access exclusive", min(seconds, wait_without_deadlock(api)))
         check_shape(api, tables, expected, locked=True)
-        api.execute("select set_config('lock_timeout', %s, true)", [f"{int(seconds * 1000)}ms"])
+        set_lock_timeout(api, seconds, in_transaction=True)
         orphans: dict[str, int] = {}
         for table in tables:
             orphans |= exchange(api, table, shape(api, table))

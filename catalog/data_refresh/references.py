@@ -8,7 +8,7 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 from catalog.data_refresh import progress
-from catalog.data_refresh.columns import Copied, names, public, temp_name
+from catalog.data_refresh.columns import Copied, matching, names, public, temp_name
 from catalog.data_refresh.refusals import Refusals
 
 _KEYS = """
@@ -57,10 +57,7 @@ class Key(msgspec.Struct):
             child: Alias of the child in the query.
             parent: Alias of the parent in the query.
         """
-        return sql.SQL(" and ").join(
-            sql.SQL("{} = {}").format(sql.Identifier(child, a), sql.Identifier(parent, b))
-            for a, b in zip(self.columns, self.parents, strict=True)
-        )
+        return matching(child, self.columns, parent, self.parents)
 
 
 def own_keys(api: Connection, table: str) -> Iterator[Key]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from catalog.core import loss_limits
 from catalog.core.errors import Refused
 from catalog.core.session import Connection
 from catalog.data_refresh.customizing import customized
@@ -18,7 +19,7 @@ from catalog.data_refresh.moderation import follow, number_deleted
 from catalog.data_refresh.readiness import finalize
 from catalog.data_refresh.refresh import Refresh
 from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.shrinkage import FILTERED, TOTAL, shrunk
+from catalog.data_refresh.shrinkage import FILTERED, shrunk
 from catalog.data_refresh.tag_policy import policy_from
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class RefreshIndexes:
         """
         plan = self._plan
         alias = next(alias for alias, index in plan.aliases.items() if index == name)
-        limit = FILTERED if name == plan.filtered else TOTAL
+        limit = FILTERED if name == plan.filtered else loss_limits.TOTAL
         if problem := shrunk(f"documents of {alias}", plan.documents.get(alias, {}), documents, limit):
             if not accepted:
                 counted = ", ".join(

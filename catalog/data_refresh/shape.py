@@ -9,6 +9,7 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
+from catalog.core.sql_files import read_sql
 from catalog.core.wording import join_first
 from catalog.data_refresh.columns import public
 
@@ -33,7 +34,7 @@ LATE = frozenset(
         "extension",
     )
 )
-_QUERY = Path(__file__).with_name("shape.sql").read_text(encoding="utf-8")
+_QUERY = read_sql(Path(__file__).with_name("shape.sql"))
 _SHOWN = 20  # differences in a message
 
 

@@ -4,17 +4,15 @@ from collections.abc import Callable, Iterable, Mapping
 
 from psycopg import sql
 
+from catalog.core import loss_limits
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
 from catalog.core.wording import join_first
 from catalog.data_refresh import progress
-from catalog.data_refresh.columns import names, temp_name
+from catalog.data_refresh.columns import matching, names, temp_name
 from catalog.data_refresh.shape import shape
 
-TOTAL = 0.10  # share of all rows or documents that may be missing
 FILTERED = 0.5  # share of a filtered index that may be missing: a longer list of terms hides more
-SOURCE = 0.5  # share of a source that may be missing
-SOURCE_SIZE = 1000  # rows from which a source is checked
 ORPHANS = 0.01  # share of list entries that may be orphaned
 ORPHANS_LEAST = 10  # orphaned entries from which their share counts
 REMEDY = 'If that is right, trigger a run with the conf {"accept_shrinkage": true}. The old tables are live.'
@@ -62,12 +60,12 @@ def _by_source(api: Connection, table: str) -> list[str]:
     source = next((name for name in ("source", "provider") if name in columns), None)
     before, now = (_counts(api, name, source) for name in (table, temp_name(table)))
     found = []
-    if sum(now.values()) < (1 - TOTAL) * sum(before.values()):
+    if loss_limits.lost_too_many(sum(before.values()), sum(now.values()), loss_limits.TOTAL):
         found.append(f"{table}: {sum(now.values()):,} rows, {sum(before.values()):,} are live")
-    for name, rows in sorted(before.items()):
-        if rows >= SOURCE_SIZE and now.get(name, 0) <= (1 - SOURCE) * rows:
-            found.append(f"{table}: {now.get(name, 0):,} rows of {name}, {rows:,} are live")
-    return found
+    return found + [
+        f"{table}: {now.get(name, 0):,} rows of {name}, {before[name]:,} are live"
+        for name in sorted(loss_limits.shrunken_sources(before, now))
+    ]
 
 
 def shrunken_sources(
@@ -91,12 +89,12 @@ def shrunken_sources(
     found, all_lost = [], 0
     for name, lost, gained in sorted(changed):
         all_lost += (less := lost - gained)
-        many = round(less / SOURCE)  # a source with more rows loses a smaller share
-        if many >= SOURCE_SIZE:
+        many = round(less / loss_limits.SOURCE)  # a source with more rows loses a smaller share
+        if many >= loss_limits.SOURCE_SIZE:
             condition = sql.SQL("{} and {} = {}").format(shown, source, sql.Literal(name))
-            if SOURCE_SIZE <= (rows := _count(api, table, condition, many + 1)) <= many:
+            if loss_limits.SOURCE_SIZE <= (rows := _count(api, table, condition, many + 1)) <= many:
                 found.append(f"{table}: {rows - less:,} rows of {name}, {rows:,} are live")
-    many = round(all_lost / TOTAL)
+    many = round(all_lost / loss_limits.TOTAL)
     if (rows := _count(api, table, shown, max(many, 0))) < many:
         found.insert(0, f"{table}: {rows - all_lost:,} rows, {rows:,} are live")
     return found
@@ -121,15 +119,12 @@ def _counts(api: Connection, table: str, source: str | None) -> dict[str, int]:
 def _by_reference(api: Connection, table: str) -> list[str]:
     found: list[str] = []
     for key in shape(api, table).get("reference", {}).values():
-        pairs = zip(key["columns"], key["parents"], strict=True)
         query = sql.SQL("""
             select count(*), count(*) filter (where not exists (select from {temp} t where {same}))
               from {child} c where ({columns}) is not null
         """).format(
             temp=sql.Identifier("public", temp_name(table)),
-            same=sql.SQL(" and ").join(
-                sql.SQL("{} = {}").format(sql.Identifier("c", a), sql.Identifier("t", b)) for a, b in pairs
-            ),
+            same=matching("c", key["columns"], "t", key["parents"]),
             child=sql.Identifier(key["schema"], key["child"]),
             columns=names(key["columns"], "c"),
         )
@@ -149,10 +144,9 @@ def shrunken_alias(alias: str, before: Mapping[str, int], now: Mapping[str, int]
     """
     found = [shrunk(f"documents of {alias}", before, sum(now.values()), most)]
     found += [
-        f"documents of {name}: {now.get(name, 0):,} instead of {number:,} that are live. If that is right, "
-        'trigger a new run with {"accept_shrinkage": true}'
-        for name, number in sorted(before.items())
-        if number >= SOURCE_SIZE and now.get(name, 0) <= (1 - SOURCE) * number
+        f"documents of {name}: {now.get(name, 0):,} instead of {before[name]:,} that are live. If that is "
+        'right, trigger a new run with {"accept_shrinkage": true}'
+        for name in sorted(loss_limits.shrunken_sources(before, now))
     ]
     return [finding for finding in found if finding]
 
@@ -167,7 +161,7 @@ def shrunk(what: str, before: Mapping[str, int], now: int, most: float) -> str |
         most: Share that may be missing.
     """
     total = sum(before.values())
-    if now >= total * (1 - most):
+    if not loss_limits.lost_too_many(total, now, most):
         return None
     return (
         f"{what}: {now:,} instead of {total:,} that are live, {1 - now / total:.0%} fewer, where at most "

@@ -17,6 +17,7 @@ from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.index_building import build_indexes
 from catalog.data_refresh.sequences import sources
 from catalog.data_refresh.shape import Shape, differences, shape
+from catalog.database.estimates import analyzed_rows
 
 # Kinds of attached objects that a rehearsal does not create.
 _APART = frozenset(("reference", "foreign key", "sequence", "dependent", "comment on", "extension"))
@@ -264,14 +265,8 @@ def _event_triggers(api: Connection, table: str) -> list[str]:
 
 def _ids(api: Connection, upstream: Connection, table: str) -> list[str]:
     """Check that the sequences of defaults are usable and have enough values left."""
-    row = api.execute(
-        "select reltuples::bigint from pg_class where oid = to_regclass(%s)", [public(table)]
-    ).fetchone()
-    there = upstream.execute(
-        "select reltuples::bigint from pg_class where oid = to_regclass(%s) and relkind = 'r'",
-        [public(table)],
-    ).fetchone()
-    to_come = there[0] - row[0] if row and there and row[0] >= 0 and there[0] >= 0 else 0
+    here, there = analyzed_rows(api, table), analyzed_rows(upstream, table)
+    to_come = there - here if here is not None and there is not None else 0
     found = []
     for source in sources(api, table):
         if source.behind and not source.movable:

@@ -190,12 +190,23 @@ def set_lock_timeout(connection: Connection, seconds: float, *, in_transaction: 
     connection.execute("select set_config('lock_timeout', %s, %s)", [limit, in_transaction])
 
 
+def wait_without_deadlock(connection: Connection) -> float:
+    """Return for how many seconds a session that holds a lock may wait for another one.
+
+    It then gives up before the server searches for a deadlock (`deadlock_timeout`), which PostgreSQL would
+    resolve by cancelling either session.
+    """
+    query = "select setting::float / 1000 from pg_catalog.pg_settings where name = 'deadlock_timeout'"
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return 0.8 * float(row[0])
+
+
 def lock_tables(connection: Connection, modes: Mapping[str, str]) -> None:
     """Lock several tables at the start of a transaction, without causing a deadlock.
 
     For the first table, the session waits as long as `limit_lock_wait` set. From then on other sessions may
-    wait for this one, and PostgreSQL would resolve a deadlock by ending either session. So the wait for the
-    other tables ends before the server's deadlock check (`deadlock_timeout`).
+    wait for this one, so the wait for the other tables is that of `wait_without_deadlock`.
 
     Args:
         connection: In a transaction that holds no locks yet.
@@ -206,17 +217,17 @@ def lock_tables(connection: Connection, modes: Mapping[str, str]) -> None:
         LockTimeout: A lock was not obtained; names the table.
     """
     rows = connection.execute(
-        "select relname, setting::float / 1000 from pg_catalog.pg_class cross join pg_catalog.pg_settings "
-        "where relnamespace = 'public'::regnamespace and relkind = 'r' and relname = any(%s) "
-        "and name = 'deadlock_timeout'",
+        "select relname from pg_catalog.pg_class "
+        "where relnamespace = 'public'::regnamespace and relkind = 'r' and relname = any(%s)",
         [list(modes)],
     ).fetchall()
-    deadlock_timeout = dict(rows)
+    existing = {name for (name,) in rows}
+    limit = wait_without_deadlock(connection)
     began = None
-    for table in (table for table in modes if table in deadlock_timeout):
+    for table in (table for table in modes if table in existing):
         if began is not None:
-            left = 0.8 * deadlock_timeout[table] - (time.monotonic() - began)
-            set_lock_timeout(connection, left, in_transaction=True)
+            remaining = limit - (time.monotonic() - began)
+            set_lock_timeout(connection, remaining, in_transaction=True)
         try:
             connection.execute(
                 sql.SQL("lock table {} in {} mode").format(

@@ -6,6 +6,7 @@ from typing import LiteralString
 from psycopg import sql
 
 from catalog.core.session import Connection
+from catalog.core.sql_files import read_sql
 from catalog.database.revision import Which
 
 BATCH = 50_000
@@ -96,7 +97,7 @@ def fill(connection: Connection, which: Which, rows: int, seed: int = 1) -> dict
     Returns:
         The number of added rows by table.
     """
-    pools = Path(__file__).with_name("sample_rows.sql").read_text(encoding="utf-8")
+    pools = read_sql(Path(__file__).with_name("sample_rows.sql"))
     connection.execute(sql.SQL(pools).format(seed=sql.Literal(seed)))
     added = {
         table: _fill_media(connection, table, number, seed)

@@ -17,6 +17,7 @@ from upath import UPath
 
 from catalog.core.errors import Interrupted, Refused
 from catalog.core.session import Connection
+from catalog.core.sql_files import read_sql
 from catalog.database.batched_update import BatchedUpdate, Preview, preview
 from catalog.database.selection_lock import SelectionLock
 from catalog.database.selections import SelectionOptions, key_of
@@ -30,7 +31,7 @@ KEPT = 30  # days that the labels of a run which failed are kept
 EXAMPLES = 3  # lines that are shown for each reason
 SHOWN = 200  # characters of such a line
 REPEATED = "the image is in a later line again"
-_STATEMENTS = Path(__file__).parent / "sql"
+_SQL = Path(__file__).parent / "sql"
 
 
 class Refusals(msgspec.Struct):
@@ -330,7 +331,7 @@ class LabelRun:
         parts: dict[str, sql.Composable] = {"staged": self._table, "provider": sql.Literal(self._provider)}
 
         def text(name: str) -> str:
-            return sql.SQL(_statement(name)).format(**parts).as_string(self._connection)
+            return sql.SQL(read_sql(_SQL / f"{name}.sql")).format(**parts).as_string(self._connection)
 
         return Update("image", ("tags",), f"updated_on = now(), tags = {text('merged')}", text("differs"))
 
@@ -439,8 +440,3 @@ def drop_abandoned(connection: Connection, days: float = KEPT) -> list[str]:
 
 def _json(value: Refusals | Outcome) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _statement(name: str) -> LiteralString:
-    text: LiteralString = (_STATEMENTS / f"{name}.sql").read_text(encoding="utf-8")
-    return text

@@ -11,7 +11,6 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -23,6 +22,7 @@ from catalog.core.columns import MAX_URL_BYTES, REQUIRED
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.session import Connection, raise_memory
+from catalog.core.sql_files import read_sql
 from catalog.database.estimates import correct_estimate
 from catalog.ingestion.completeness import DELETED, URL_TAKEN, Expectations, unusual
 from catalog.ingestion.parts import Counts, Manifest
@@ -317,6 +317,5 @@ def _names(media_type: MediaType, provider: str, include_deleted: bool) -> dict[
     }
 
 
-@cache
 def _statement(name: str) -> sql.SQL:
-    return sql.SQL((_STATEMENTS / f"{name}.sql").read_text(encoding="utf-8"))
+    return sql.SQL(read_sql(_STATEMENTS / f"{name}.sql"))

@@ -15,6 +15,7 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
+from catalog.core.sql_files import read_sql
 from catalog.database.names import query_id
 from catalog.ingestion.provider import provider_classes
 from catalog.loading.load import lock_provider
@@ -282,7 +283,7 @@ def update_conf(
 
 def recreate_functions(connection: Connection, media_type: MediaType) -> None:
     """Recreate the SQL functions in one transaction; scores change at the next refresh."""
-    text = _FUNCTIONS.read_text(encoding="utf-8").replace("{media}", media_type)
+    text = read_sql(_FUNCTIONS).replace("{media}", media_type)
     with connection.transaction():
         connection.execute("set local statement_timeout = '10s'")
         connection.execute(sql.SQL(text))

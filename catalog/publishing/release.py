@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 from upath import UPath
 
+from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Retry
 from catalog.core.session import Connection
+from catalog.core.settings import CATALOG_DB
 from catalog.core.wording import join_first
 from catalog.publishing import changes, manifest, versions
 from catalog.publishing.card import card
@@ -16,7 +18,6 @@ from catalog.publishing.croissant import croissant
 from catalog.publishing.export import File
 from catalog.publishing.manifest import Changes, Manifest
 from catalog.publishing.paths import CARD, CROISSANT, MANIFEST, POINTER, version_folder
-from catalog.publishing.shrinkage import refuse_shrinkage, shrinkage
 from catalog.publishing.storage import (
     Pointer,
     delete_file,
@@ -145,13 +146,17 @@ def _publish(
     made = manifest.make(version, files, compared, datetime.now(UTC).isoformat(timespec="seconds"))
     if not sum(made.rows.values()):
         raise Fatal(
-            "the catalog has no records to publish: is postgres_openledger_upstream the right database? The "
+            f"the catalog has no records to publish: is {CATALOG_DB} the right database? The "
             "version before is still the newest."
         )
     if before is None and not accept_shrinkage:
         _require_first(connection, root)
-    if before and not accept_shrinkage:
-        refuse_shrinkage(shrinkage(before, made))
+    if before and not accept_shrinkage and (losses := _losses(before, made)):
+        raise Fatal(
+            f"the new version is suspiciously small: {join_first(losses, most=20, separator='; ')}. If that "
+            'is right, trigger a run with the conf {"accept_shrinkage": true}. The version before is still '
+            "the newest."
+        )
     folder = root / version_folder(version.number)
     documents = [store_bytes(croissant(made), folder, CROISSANT), store_bytes(card(made), folder, CARD)]
     made = msgspec.structs.replace(made, documents=documents)
@@ -167,6 +172,23 @@ def _publish(
     write_pointer(root, pointer)
     versions.note_published(connection, version.number, summary)
     return {**summary, "newest": version.number}
+
+
+def _losses(before: Manifest, now: Manifest) -> list[str]:
+    """Return what a version has lost beyond the usual, one sentence with both numbers per finding."""
+    findings = [
+        f"{media_type}: {now.rows.get(media_type, 0):,} records, {rows:,} are published"
+        for media_type, rows in sorted(before.rows.items())
+        if loss_limits.lost_too_many(rows, now.rows.get(media_type, 0), loss_limits.TOTAL)
+    ]
+    rows_before, rows_now = (
+        {(one.media_type, one.provider): one.rows for one in version.providers} for version in (before, now)
+    )
+    return findings + [
+        f"{media_type}: {rows_now.get((media_type, provider), 0):,} records of {provider or 'no provider'}, "
+        f"{rows_before[media_type, provider]:,} are published"
+        for media_type, provider in loss_limits.shrunken_sources(rows_before, rows_now)
+    ]
 
 
 def _require_first(connection: Connection, root: UPath) -> None:

@@ -11,7 +11,7 @@ from upath import UPath
 from catalog.core.connections import arguments_of
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
-from catalog.core.settings import SENSITIVE_TERMS_URL
+from catalog.core.settings import API_DB, CATALOG_DB, SEARCH, SENSITIVE_TERMS, SENSITIVE_TERMS_URL, STAGING_DB
 from catalog.dags.common.iam import with_token
 from catalog.dags.common.secrets import mask, mask_address
 from catalog.dags.common.variables import value_of
@@ -21,12 +21,6 @@ from catalog.ingestion.download import download
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import SharedThrottle
 
-CATALOG_DB, API_DB, STAGING_DB = (
-    "postgres_openledger_upstream",
-    "postgres_openledger_api",
-    "postgres_openledger_api_staging",
-)
-SEARCH, STAGING_SEARCH = "elasticsearch_http_production", "elasticsearch_http_staging"
 DATABASES = {
     CATALOG_DB: "the catalog database",
     API_DB: "the API database",
@@ -132,7 +126,7 @@ def sensitive_terms() -> list[str]:
     """
     options: dict[str, Any] = {}
     try:
-        found = AirflowConnection.get("sensitive_terms")
+        found = AirflowConnection.get(SENSITIVE_TERMS)
     except AirflowNotFoundException:
         url = value_of(SENSITIVE_TERMS_URL)
     else:

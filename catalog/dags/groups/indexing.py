@@ -22,11 +22,11 @@ from catalog.core.settings import (
     DATA_REFRESH_EXECUTOR,
     DATA_REFRESH_INDEX_TASKS,
     ES_INDEX_THROTTLING_RATE,
+    SEARCH,
     TAG_POLICY,
 )
 from catalog.dags.common.assets import FILTERED, INDEX, note_written
 from catalog.dags.common.connections import (
-    SEARCH,
     database_connection,
     is_configured,
     search_connection,

@@ -13,15 +13,15 @@ from airflow.sdk.exceptions import AirflowSkipException
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
 from catalog.core.settings import (
+    API_DB,
     DATA_REFRESH_COPY_TASKS,
     DATA_REFRESH_FULL_AFTER_DAYS,
     DATA_REFRESH_LIMIT,
     DATA_REFRESH_MOST_CHANGED,
+    SEARCH,
 )
 from catalog.dags.common.assets import API, note_written
 from catalog.dags.common.connections import (
-    API_DB,
-    SEARCH,
     api_connection,
     catalog_connection,
     sensitive_terms,
@@ -53,11 +53,11 @@ from catalog.data_refresh.index_building import build_indexes as build
 from catalog.data_refresh.modes import choose, most_changes
 from catalog.data_refresh.promotion import drop_left_overs, promote
 from catalog.data_refresh.ranges import sessions
-from catalog.data_refresh.record_copy import estimated_rows
 from catalog.data_refresh.refresh import Plan, Refresh
 from catalog.data_refresh.sensitive import digest_of
 from catalog.data_refresh.shape import check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
+from catalog.database.estimates import analyzed_rows
 from catalog.database.row_versions import horizon
 
 log = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> 
     counts, should_stop, limit = [], sigterm_flag(), value_of(DATA_REFRESH_LIMIT)
     with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api:
         for table in TABLES[media_type]:
-            meter = Meter(f"rows of {table}", estimated_rows(upstream, table))
+            meter = Meter(f"rows of {table}", analyzed_rows(upstream, table) or 0)
 
             def progress(copied: Copied, meter: Meter = meter) -> None:
                 meter(copied.rows)
@@ -192,7 +192,7 @@ def _copy_changes(media_type: MediaType, refresh: Refresh) -> list[dict[str, Any
                 copied = TableCopy(*values, expected=expected, should_stop=should_stop).run()
             else:
                 job = ChangesCopy(*values, expected=expected, should_stop=should_stop)
-                most = most_changes(estimated_rows(api, table), value_of(DATA_REFRESH_MOST_CHANGED))
+                most = most_changes(analyzed_rows(api, table) or 0, value_of(DATA_REFRESH_MOST_CHANGED))
                 copied = job.copy(previous.horizon, rejected=previous.rejected, most=most)
             counts.append(msgspec.to_builtins(copied))
             log.info("%s", copied)

@@ -150,10 +150,7 @@ GUARDS = (
         holds="An exchange waits only seconds for its lock, so readers do not queue behind it.",
         row=22,
         file="catalog/data_refresh/table_locks.py",
-        find=(
-            '    api.execute("select set_config(\'lock_timeout\', %s, true)", [f"{max(1, '
-            'int(seconds * 1000))}ms"])\n'
-        ),
+        find="    set_lock_timeout(api, seconds, in_transaction=True)\n",
         replace="",
         tests=(f"{TEST}::test_a_table_that_somebody_holds",),
     ),

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from catalog.core.setting import Setting
 from catalog.core.settings import (
+    CATALOG_DB,
     HELD_SCHEDULES,
     SEARCH_ENGINE_NODES,
     SILENCED_SLACK_NOTIFICATIONS,
@@ -72,12 +73,7 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
     with airflow.part(SEARCH_ENGINE_NODES.name, sources.explained):
         nodes = _value_of(SEARCH_ENGINE_NODES, airflow.unread).production
     known = summarize(
-        lambda: sources.database(sources.CATALOG),
-        sources.engine,
-        sources.explained,
-        page.now,
-        scheduled,
-        nodes,
+        lambda: sources.database(CATALOG_DB), sources.engine, sources.explained, page.now, scheduled, nodes
     )
     unread = [*airflow.unread, *known.unread]
     visible = [one for one in (*known.findings, *airflow.findings) if one.dag_id not in hidden]

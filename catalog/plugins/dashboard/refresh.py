@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.setting import Malformed
-from catalog.core.settings import TAG_POLICY
+from catalog.core.settings import API_DB, CATALOG_DB, TAG_POLICY
 from catalog.data_refresh import policy_diff
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import DEFAULT, RULES, built_with, policy_from
@@ -49,7 +49,7 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
     history: list[Refreshed] | None = None
     metrics: list[Popularity] | None = None
     last: Refreshed | None = None
-    with sources.part(page.problems, "the catalog database"), sources.database(sources.CATALOG) as connection:
+    with sources.part(page.problems, "the catalog database"), sources.database(CATALOG_DB) as connection:
         metrics = popularity.metrics(connection)
         history = [one for one in refreshes.refreshes(connection, media, HISTORY) if one.dag_id not in hidden]
         last = next(iter(refreshes.promoted(connection, media, page.now)), None)
@@ -118,7 +118,7 @@ def policy(
         built = built_with(Indexes(sources.engine(), patience=0).live_meta(media))
         old = built or DEFAULT
     if new and old:
-        with sources.part(page.problems, "the API database"), sources.database(sources.API) as api:
+        with sources.part(page.problems, "the API database"), sources.database(API_DB) as api:
             diff = policy_diff.compare(policy_diff.sample(api, media, rows), old, new)
     return page.render(
         "policy.html",

@@ -5,6 +5,7 @@ Every step can be repeated, and resumes what an earlier attempt began.
 Layout of the files: https://github.com/inaturalist/inaturalist-open-data/tree/documentation/Metadata
 """
 
+from pathlib import Path
 from typing import LiteralString
 
 from upath import UPath
@@ -12,10 +13,10 @@ from upath import UPath
 from catalog.core.dates import utc
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
+from catalog.core.sql_files import read_sql
 from catalog.ingestion.completeness import accepting
 from catalog.provider_api import PDM, License, license_from_pair
 from catalog.providers.inaturalist.dump_files import token
-from catalog.providers.inaturalist.progress import statement
 
 # Share of the last whole load's photos that a dump must hold, and share of its photos that must be usable.
 MIN_SHARE = 0.5
@@ -40,7 +41,7 @@ def prepare(connection: Connection, token: str) -> None:
             if connection.execute("select token from inaturalist.dump").fetchone() == (token,):
                 return
             connection.execute("drop schema inaturalist cascade")
-        connection.execute(statement("tables.sql"))
+        connection.execute(read_sql(Path(__file__).with_name("tables.sql")))
         connection.execute("insert into inaturalist.dump values (%s)", [token])
         rows = [(code, found.slug, found.version, found.url) for code in _CODES if (found := _license(code))]
         connection.cursor().executemany("insert into inaturalist.licenses values (%s, %s, %s, %s)", rows)
@@ -111,7 +112,7 @@ def _shrunk(connection: Connection, run: tuple[str, str], replayed: bool) -> str
 def _unusable(connection: Connection) -> str | None:
     """Describe a dump most of whose photos lack an observation, taxon or observer; return None otherwise."""
     step = max(1, _one(connection, "select count(*) from inaturalist.photos") // SAMPLE)
-    found = connection.execute(statement("usable.sql"), {"step": step}).fetchone()
+    found = connection.execute(read_sql(Path(__file__).with_name("usable.sql")), {"step": step}).fetchone()
     assert found
     photos, usable = found
     if usable >= MIN_SHARE * photos:

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 from psycopg import sql
@@ -12,9 +13,9 @@ from psycopg import sql
 from catalog.core.columns import COLUMNS
 from catalog.core.errors import Interrupted
 from catalog.core.session import Connection, raise_memory
+from catalog.core.sql_files import read_sql
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.load import Load, LoadReport, RunKey
-from catalog.providers.inaturalist.progress import statement
 
 log = logging.getLogger(__name__)
 BATCH = 500_000  # photos
@@ -149,7 +150,9 @@ class _BatchLoad(msgspec.Struct):
         with self.connection.transaction():
             raise_memory(self.connection, "work_mem", "256MB")
             self.connection.execute("drop table if exists inaturalist_batch")
-            self.connection.execute(statement("batch.sql"), {"first": batch.first, "end": batch.end})
+            self.connection.execute(
+                read_sql(Path(__file__).with_name("batch.sql")), {"first": batch.first, "end": batch.end}
+            )
             found = self.connection.execute(
                 "select reason, count(*), count(*) filter (where no_width), count(*) filter (where no_height)"
                 "  from inaturalist_batch group by 1"

@@ -1,12 +1,6 @@
-"""What earlier attempts have loaded of a dump, and the SQL files of this package."""
-
-from pathlib import Path
-
-from psycopg import sql
+"""What earlier attempts have loaded of a dump."""
 
 from catalog.core.session import Connection
-
-_HERE = Path(__file__).parent
 
 
 def rows_loaded(connection: Connection, name: str) -> int | None:
@@ -19,8 +13,3 @@ def rows_loaded(connection: Connection, name: str) -> int | None:
 def note_loaded(connection: Connection, name: str, rows: int, unreadable: int) -> None:
     """Record a part of the dump as loaded, in the transaction that loaded it."""
     connection.execute("insert into inaturalist.loaded values (%s, %s, %s)", [name, rows, unreadable])
-
-
-def statement(file: str) -> sql.SQL:
-    """Return the statement of a file."""
-    return sql.SQL((_HERE / file).read_text(encoding="utf-8"))

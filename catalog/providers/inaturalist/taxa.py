@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
+from pathlib import Path
 from typing import IO
 
 from psycopg import sql
@@ -15,9 +16,10 @@ from upath import UPath
 from catalog.core.errors import Fatal
 from catalog.core.files import is_local
 from catalog.core.session import Connection, raise_memory
+from catalog.core.sql_files import read_sql
 from catalog.loading.delimited import Unreadable, bounded_lines, fault
 from catalog.providers.inaturalist.dump_files import CHUNK, damage, header, missing_columns
-from catalog.providers.inaturalist.progress import note_loaded, rows_loaded, statement
+from catalog.providers.inaturalist.progress import note_loaded, rows_loaded
 
 log = logging.getLogger(__name__)
 _NAMES = {
@@ -104,7 +106,7 @@ def name_taxa(connection: Connection) -> int:
         if (known := rows_loaded(connection, "taxa_named")) is not None:
             return known
         raise_memory(connection, "work_mem", "512MB")
-        connection.execute(statement("taxa.sql"))
+        connection.execute(read_sql(Path(__file__).with_name("taxa.sql")))
         taxa = connection.execute("select count(*) from inaturalist.taxa_named").fetchone()
         assert taxa
         note_loaded(connection, "taxa_named", taxa[0], 0)

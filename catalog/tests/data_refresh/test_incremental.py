@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
+from catalog.core import loss_limits
 from catalog.core.errors import Fatal
-from catalog.data_refresh import changes, changes_copy, key_groups, promotion, shrinkage
+from catalog.data_refresh import changes, changes_copy, key_groups, promotion
 from catalog.data_refresh.apply import apply_changes
 from catalog.data_refresh.changes import TooManyChanges
 from catalog.data_refresh.changes_copy import ChangesCopy
@@ -399,8 +400,8 @@ def test_a_refresh_that_would_remove_much_is_refused(image):
 
 
 def test_a_source_that_loses_half_of_its_records_is_refused(image, monkeypatch):
-    monkeypatch.setattr(shrinkage, "SOURCE_SIZE", 10)
-    monkeypatch.setattr(shrinkage, "TOTAL", 0.9)
+    monkeypatch.setattr(loss_limits, "SOURCE_SIZE", 10)
+    monkeypatch.setattr(loss_limits, "TOTAL", 0.9)
     (source, rows) = image.api.execute(
         "select source, count(*) from image group by 1 having count(*) >= 10 order by 2 limit 1"
     ).fetchone()
@@ -421,7 +422,7 @@ def test_a_source_that_loses_half_of_its_records_is_refused(image, monkeypatch):
 )
 def test_records_that_updates_hide_are_counted_as_lost(image, monkeypatch, change, match):
     """They stay in the table, but searches do not find them any more, or not in their source."""
-    monkeypatch.setattr(shrinkage, "SOURCE_SIZE", 5)
+    monkeypatch.setattr(loss_limits, "SOURCE_SIZE", 5)
     before = image.rows("image")
     image.catalog.execute(f"update image {change}")
     with pytest.raises(Fatal, match=f"suspiciously small: .*{match}"):
@@ -431,7 +432,7 @@ def test_records_that_updates_hide_are_counted_as_lost(image, monkeypatch, chang
 
 
 def test_the_refusal_says_why_records_are_missing(image, monkeypatch):
-    monkeypatch.setattr(shrinkage, "SOURCE_SIZE", 5)
+    monkeypatch.setattr(loss_limits, "SOURCE_SIZE", 5)
     image.catalog.execute("delete from image where identifier in (select identifier from image limit 10)")
     image.catalog.execute(
         "update image set removed_from_source = true"
@@ -508,7 +509,7 @@ def test_two_records_exchange_unique_values(image, what):
 
 
 def test_many_orphans_are_refused(image, monkeypatch):
-    monkeypatch.setattr(shrinkage, "TOTAL", 0.9)
+    monkeypatch.setattr(loss_limits, "TOTAL", 0.9)
     image.api.execute("""
         insert into imagelist_images (imagelist_id, image_id)
         select (select min(id) from imagelist), id from image on conflict do nothing
