@@ -16,7 +16,7 @@ from catalog.data_refresh.catch_up import leave_out_deleted
 from catalog.data_refresh.columns import changes_name, matching, names, public, set_to_null, temp_name
 from catalog.data_refresh.ddl import compose
 from catalog.data_refresh.shape import Facts, Shape, check_shape, shape
-from catalog.data_refresh.shrinkage import refuse_shrinkage, shrunken_sources, too_many_orphans
+from catalog.data_refresh.shrinkage import refuse_shrinkage, shown, shrunken_sources, too_many_orphans
 from catalog.data_refresh.table_locks import lock_live_tables, retry_while_held
 
 _SHORTEST = 40  # characters that a temporary value of a unique column may have
@@ -240,13 +240,9 @@ class _Table:
         deleted one: searches do not find it there any more.
         """
         source = next((name for name in ("source", "provider") if name in self._shape["column"]), None)
-        marked = "removed_from_source" in self._shape["column"]
 
         def column(table: str) -> sql.Composable:
             return _source(sql.Identifier(table, source) if source else None)
-
-        def shown(table: str) -> sql.Composable:
-            return sql.SQL("not {}.removed_from_source" if marked else "true").format(sql.Identifier(table))
 
         statement = """
             select source, sum(lost)::bigint, sum(gained)::bigint from (
@@ -261,11 +257,12 @@ class _Table:
         parts = {
             "old_source": column("l"),
             "new_source": column("t"),
-            "was_shown": shown("l"),
-            "is_shown": shown("t"),
+            "was_shown": shown(self._shape, "l"),
+            "is_shown": shown(self._shape, "t"),
         }
         changed = self._api.execute(compose(statement, **self._parts, **parts)).fetchall()
-        found = shrunken_sources(self._api, self._table, column(self._table), shown(self._table), changed)
+        counted_rows = shown(self._shape, self._table)
+        found = shrunken_sources(self._api, self._table, column(self._table), counted_rows, changed)
         if found:
             counted = """
                 select (select count(*) from {live} l join {deleted} d using (id) where {was_shown}),

@@ -11,7 +11,7 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
 from catalog.data_refresh import progress, table_locks
-from catalog.data_refresh.basis import create_marks, set_mark
+from catalog.data_refresh.basis import create_marks, mark, set_mark
 from catalog.data_refresh.catch_up import catch_up, leave_out_deleted
 from catalog.data_refresh.columns import temp_name, temporary_names
 from catalog.data_refresh.exchange import exchange
@@ -66,7 +66,7 @@ def promote(
     settle(api)
     if number is not None:
         create_marks(api)
-    began = {table: state for table in tables if (state := _copy_of(api, table, run_id))}
+    began = {table: state for table in tables if (state := _copy_of(api, table, run_id, number))}
     wanted = list(began)
     if not wanted:
         return Promoted()
@@ -116,11 +116,11 @@ def _refusal(error: psycopg.Error) -> str:
     return f"{said}. Nothing was changed, and the old tables are live. {remedy}, then clear this task."
 
 
-def _copy_of(api: Connection, table: str, run_id: str) -> progress.Progress | None:
-    """Return the copy to promote; None if it is promoted.
+def _copy_of(api: Connection, table: str, run_id: str, number: int | None) -> progress.Progress | None:
+    """Return the copy to promote; None if it is promoted, which the mark of the live table says.
 
     Raises:
-        Fatal: It is incomplete, or another run's.
+        Fatal: It is incomplete, lost, or another run's.
     """
     progress.claim(api, table)
     state = progress.read(api, table)
@@ -129,6 +129,12 @@ def _copy_of(api: Connection, table: str, run_id: str) -> progress.Progress | No
     if state.run_id != run_id:
         raise Fatal(f"the copy of {table} is another run's; clear copy_tables and all tasks after it.")
     if not progress.exists(api, temp_name(table)):
+        promoted = mark(api, table)
+        if number is not None and (promoted is None or promoted.number != number):
+            raise Fatal(
+                f"the copy of {table} is gone, and the live table is not the one that this refresh has made; "
+                "clear copy_tables and all tasks after it."
+            )
         return None
     if not state.copied.done:
         raise Fatal(f"the copy of {table} is not complete; clear copy_tables and all tasks after it.")

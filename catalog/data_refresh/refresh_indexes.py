@@ -12,6 +12,7 @@ from psycopg import sql
 from catalog.core import loss_limits
 from catalog.core.errors import Refused
 from catalog.core.session import Connection
+from catalog.core.wording import join_first
 from catalog.data_refresh.customizing import customized
 from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.mapping import SHARDS, index_body, index_meta
@@ -19,7 +20,7 @@ from catalog.data_refresh.moderation import follow, number_deleted
 from catalog.data_refresh.readiness import finalize
 from catalog.data_refresh.refresh import Refresh
 from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.shrinkage import FILTERED, shrunk
+from catalog.data_refresh.shrinkage import FILTERED, shrunken_alias, shrunken_index
 from catalog.data_refresh.tag_policy import policy_from
 
 if TYPE_CHECKING:
@@ -81,17 +82,15 @@ class RefreshIndexes:
     def refuse_shrinkage(
         self,
         name: str,
-        documents: int,
         *,
         accepted: bool,
         left_out: Mapping[str, int] | None = None,
         why: Callable[[], str] = str,
     ) -> None:
-        """Compare the number of documents with that of the live index.
+        """Compare the numbers of documents, of all and of each source, with those of the live index.
 
         Args:
             name: Name of the new index.
-            documents: Number of its documents.
             accepted: Accept far fewer documents.
             left_out: Why records have no document → their number.
             why: Returns a sentence about why records may be missing, for the refusal.
@@ -102,14 +101,15 @@ class RefreshIndexes:
         plan = self._plan
         alias = next(alias for alias, index in plan.aliases.items() if index == name)
         limit = FILTERED if name == plan.filtered else loss_limits.TOTAL
-        if problem := shrunk(f"documents of {alias}", plan.documents.get(alias, {}), documents, limit):
+        before, now = plan.documents.get(alias, {}), self.engine.sources(name)
+        if problems := shrunken_alias(alias, before, now, limit):
             if not accepted:
                 counted = ", ".join(
                     f"{number:,} {what}" for what, number in (left_out or {}).items() if number
                 )
                 named = counted and f"Records without a document: {counted}."
-                raise Refused(" ".join(filter(None, (f"{problem}.", named, why()))))
-            log.warning("%s; accepted by the conf.", problem)
+                raise Refused(" ".join(filter(None, (shrunken_index(problems), named, why()))))
+            log.warning("%s; accepted by the conf.", join_first(problems, separator="; "))
 
     def open(self, replicas: int) -> None:
         """Create the replicas, before the indexes are searched."""

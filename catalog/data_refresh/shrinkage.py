@@ -10,7 +10,7 @@ from catalog.core.session import Connection, settle
 from catalog.core.wording import join_first
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import matching, names, temp_name
-from catalog.data_refresh.shape import shape
+from catalog.data_refresh.shape import Shape, shape
 
 FILTERED = 0.5  # share of a filtered index that may be missing: a longer list of terms hides more
 ORPHANS = 0.01  # share of list entries that may be orphaned
@@ -55,10 +55,20 @@ def too_many_orphans(name: str, orphans: int, rows: int) -> list[str]:
     return []
 
 
+def shown(definition: Shape, alias: str) -> sql.Composable:
+    """Return the condition of the rows that searches find: not those that were removed from their source.
+
+    Args:
+        definition: Of the live table.
+        alias: Of the table in the statement.
+    """
+    marked = "removed_from_source" in definition.get("column", {})
+    return sql.SQL("not {}.removed_from_source" if marked else "true").format(sql.Identifier(alias))
+
+
 def _by_source(api: Connection, table: str) -> list[str]:
-    columns = shape(api, table).get("column", {})
-    source = next((name for name in ("source", "provider") if name in columns), None)
-    before, now = (_counts(api, name, source) for name in (table, temp_name(table)))
+    definition = shape(api, table)
+    before, now = (_counts(api, name, definition) for name in (table, temp_name(table)))
     found = []
     if loss_limits.lost_too_many(sum(before.values()), sum(now.values()), loss_limits.TOTAL):
         found.append(f"{table}: {sum(now.values()):,} rows, {sum(before.values()):,} are live")
@@ -109,9 +119,13 @@ def _count(api: Connection, table: str, condition: sql.Composable, most: int) ->
     return int(row[0]) if row else 0
 
 
-def _counts(api: Connection, table: str, source: str | None) -> dict[str, int]:
-    query = sql.SQL("select coalesce({}::text, ''), count(*) from {} group by 1").format(
-        sql.Identifier(source) if source else sql.SQL("''"), sql.Identifier("public", table)
+def _counts(api: Connection, table: str, definition: Shape) -> dict[str, int]:
+    """Return the number of rows that searches find, by source."""
+    source = next((name for name in ("source", "provider") if name in definition.get("column", {})), None)
+    query = sql.SQL("select coalesce({}::text, ''), count(*) from {} t where {} group by 1").format(
+        sql.Identifier(source) if source else sql.SQL("''"),
+        sql.Identifier("public", table),
+        shown(definition, "t"),
     )
     return dict(api.execute(query).fetchall())
 
@@ -142,28 +156,21 @@ def shrunken_alias(alias: str, before: Mapping[str, int], now: Mapping[str, int]
         now: Documents by source of the other index.
         most: Share of all documents that may be missing.
     """
-    found = [shrunk(f"documents of {alias}", before, sum(now.values()), most)]
-    found += [
-        f"documents of {name}: {now.get(name, 0):,} instead of {before[name]:,} that are live. If that is "
-        'right, trigger a new run with {"accept_shrinkage": true}'
+    found, total, left = [], sum(before.values()), sum(now.values())
+    if loss_limits.lost_too_many(total, left, most):
+        found.append(
+            f"documents of {alias}: {left:,} instead of {total:,} that are live, {1 - left / total:.0%} "
+            f"fewer, where at most {most:.0%} is usual"
+        )
+    return found + [
+        f"documents of {name}: {now.get(name, 0):,} instead of {before[name]:,} that are live"
         for name in sorted(loss_limits.shrunken_sources(before, now))
     ]
-    return [finding for finding in found if finding]
 
 
-def shrunk(what: str, before: Mapping[str, int], now: int, most: float) -> str | None:
-    """Return a finding if a new table or index is suspiciously small, otherwise None.
-
-    Args:
-        what: What is counted, for the message.
-        before: Live number by source.
-        now: Number in the new table or index.
-        most: Share that may be missing.
-    """
-    total = sum(before.values())
-    if not loss_limits.lost_too_many(total, now, most):
-        return None
+def shrunken_index(findings: Iterable[str]) -> str:
+    """Return the refusal of an index, from the findings about its alias."""
     return (
-        f"{what}: {now:,} instead of {total:,} that are live, {1 - now / total:.0%} fewer, where at most "
-        f'{most:.0%} is usual. If that is right, trigger a new run with {{"accept_shrinkage": true}}'
+        f"{join_first(findings, separator='; ')}. If that is right, trigger a new run with "
+        '{"accept_shrinkage": true}.'
     )

@@ -227,7 +227,6 @@ def check_index(
         documents: int = own.engine.count(plan.index)
         own.refuse_shrinkage(
             plan.index,
-            documents,
             accepted=bool(params.get("accept_shrinkage")),
             left_out={
                 "removed from their source": sum(one.removed for one in indexed),
@@ -285,7 +284,6 @@ def fill_filtered() -> dict[str, int]:
     accepted = bool(context["params"].get("accept_shrinkage"))
     own.refuse_shrinkage(
         plan.filtered,
-        documents,
         accepted=accepted,
         left_out={"sensitive": hidden},
         why=partial(removed_by_checks, refresh),
