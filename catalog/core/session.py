@@ -1,5 +1,6 @@
 """Settings of every database session, independent of the defaults of the database and the role."""
 
+import secrets
 from typing import Any, Literal
 
 import psycopg
@@ -42,6 +43,27 @@ def settle(connection: Connection) -> None:
         " where pg_catalog.current_setting(name, true) is not null",
         [list(SETTINGS), list(SETTINGS.values())],
     )
+
+
+def is_same_database(one: Connection, other: Connection) -> bool:
+    """Return whether two connections lead to the same database, whatever the names of its host are.
+
+    One session takes an advisory lock, which the other can take only in another database.
+
+    Args:
+        one: In autocommit.
+        other: In autocommit.
+    """
+    key = secrets.randbits(63)
+    one.execute("select pg_advisory_lock(%s)", [key])
+    try:
+        row = other.execute("select pg_try_advisory_lock(%s)", [key]).fetchone()
+        is_free = bool(row and row[0])
+        if is_free:
+            other.execute("select pg_advisory_unlock(%s)", [key])
+        return not is_free
+    finally:
+        one.execute("select pg_advisory_unlock(%s)", [key])
 
 
 def raise_memory(

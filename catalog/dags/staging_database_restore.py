@@ -14,6 +14,7 @@ and repeated at any later time: it does what is still to be done, or nothing, or
 is staging does not restore another one; trigger a new run for that.
 """
 
+from contextlib import ExitStack
 from datetime import date, timedelta
 from typing import Any
 
@@ -21,13 +22,14 @@ from airflow.sdk import chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.settings import (
+    API_DB,
     SKIP_STAGING_DATABASE_RESTORE,
     STAGING_DB,
     STAGING_DEPLOY,
     STAGING_RESTORE_DATABASES,
 )
 from catalog.dags.common.aws import POKE, rds
-from catalog.dags.common.connections import database_connection
+from catalog.dags.common.connections import api_connection, database_connection, is_configured
 from catalog.dags.common.environments import STAGING
 from catalog.dags.common.github import github
 from catalog.dags.common.retries import hint
@@ -137,8 +139,10 @@ def truncate_applications() -> None:
     """Remove production's applications and keys, which must not work in staging."""
     prove_turn()
     _restore().require_exchanged()
-    with database_connection(STAGING_DB, autocommit=True) as connection:
-        forget_applications(connection)
+    with ExitStack() as stack:
+        staging = stack.enter_context(database_connection(STAGING_DB, autocommit=True))
+        production = api_connection(autocommit=True) if is_configured(API_DB) else None
+        forget_applications(staging, stack.enter_context(production) if production else None)
 
 
 @task

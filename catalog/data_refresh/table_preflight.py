@@ -8,7 +8,8 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
-from catalog.core.session import Connection, settle
+from catalog.core.session import Connection, is_same_database, settle
+from catalog.core.settings import API_DB, CATALOG_DB
 from catalog.data_refresh.access import api_rights, catalog_rights, read_only
 from catalog.data_refresh.attachments import attach
 from catalog.data_refresh.building import built_name, make_table
@@ -55,7 +56,7 @@ def preflight_tables(
     settle(api)
     settle(upstream)
     try:
-        found, needed = read_only(api), 0
+        found, needed = [*_databases(api, upstream), *read_only(api)], 0
         if not found:
             found, needed = _problems(api, upstream, tables, connections)
     except psycopg.errors.InsufficientPrivilege as error:
@@ -86,6 +87,13 @@ def _problems(
         found += [f"{table}: {problem}" for problem in problems]
         needed += _size(api, table)
     return found, needed
+
+
+def _databases(api: Connection, upstream: Connection) -> list[str]:
+    """Return a problem if both connections lead to one database, whose tables a refresh would replace."""
+    if is_same_database(api, upstream):
+        return [f"the connections {CATALOG_DB} and {API_DB} lead to the same database"]
+    return []
 
 
 def _attached(live: Shape) -> list[str]:

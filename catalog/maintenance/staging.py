@@ -7,8 +7,9 @@ from typing import Any, Literal, TypeAlias
 
 from catalog.core.errors import Fatal, Retry
 from catalog.core.jsontypes import JsonObject
-from catalog.core.session import Connection
+from catalog.core.session import Connection, is_same_database
 from catalog.core.setting import Databases, Deploy
+from catalog.core.settings import STAGING_DB
 from catalog.maintenance.github import GitHub
 
 # Tables of API keys; production's must not work in staging.
@@ -245,12 +246,21 @@ def _is_available(instance: JsonObject | None) -> bool:
     return bool(instance and instance["DBInstanceStatus"] == "available")
 
 
-def forget_applications(connection: Connection) -> None:
+def forget_applications(connection: Connection, production: Connection | None = None) -> None:
     """Truncate the tables of applications and their API keys.
 
     Args:
         connection: Connection to the staging database, in autocommit mode.
+        production: Connection to the production database of the API, in autocommit mode, if there is one.
+
+    Raises:
+        Fatal: Both connections lead to the same database.
     """
+    if production and is_same_database(connection, production):
+        raise Fatal(
+            f"the connection {STAGING_DB} leads to the production database of the API, so no keys were "
+            "deleted there; correct it, then clear this task. Until then, production's keys work in staging."
+        )
     connection.execute("set statement_timeout = '5min'")
     connection.execute(f"truncate {', '.join(TRUNCATED)} restart identity cascade")
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import boto3
 import msgspec
+import psycopg
 import pytest
 import requests
 from botocore.stub import Stubber
@@ -253,6 +254,21 @@ def test_applications_are_forgotten(api):
     for table in ("api_throttledapplication", "api_oauth2registration", "api_oauth2verification"):
         assert api.execute(f"select count(*) from {table}").fetchone() == (0,)
     assert api.execute("select count(*) from image").fetchone() == (20,)
+
+
+def test_production_s_applications_are_kept(api, api_dsn):
+    """Even if the connection to staging leads there."""
+    sample_data.fill(api, "api", 20)
+    api.execute("insert into api_oauth2registration (name, description, email) values ('a', 'b', 'c')")
+    with (
+        psycopg.connect(api_dsn, autocommit=True) as production,
+        pytest.raises(Fatal, match="leads to the production database of the API, so no keys were deleted"),
+    ):
+        forget_applications(api, production)
+    assert api.execute("select count(*) from api_oauth2registration").fetchone() == (1,)
+    with psycopg.connect(api_dsn, dbname="postgres", autocommit=True) as another:
+        forget_applications(api, another)
+    assert api.execute("select count(*) from api_oauth2registration").fetchone() == (0,)
 
 
 def test_the_deployment(httpserver: HTTPServer):
