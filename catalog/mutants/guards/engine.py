@@ -166,10 +166,10 @@ GUARDS = (
         name="rows-in-no-range",
         holds="Rows that a table has got since it was split into ranges are not left out of the index.",
         row=44,
-        file="catalog/data_refresh/indexing.py",
+        file=INDEXING,
         find="    if row and row[0]:\n",
         replace="    if False:\n",
-        tests=("data_refresh/test_indexing.py::test_a_row_outside_all_ranges_is_noticed",),
+        tests=(f"{TEST_INDEXING}::test_a_row_outside_all_ranges_is_noticed",),
     ),
     Guard(
         name="engine-makes-no-index",
