@@ -163,6 +163,15 @@ GUARDS = (
         tests=(f"{TEST_INDEXING}::test_a_document_without_a_row_is_noticed",),
     ),
     Guard(
+        name="rows-in-no-range",
+        holds="Rows that a table has got since it was split into ranges are not left out of the index.",
+        row=44,
+        file=INDEXING,
+        find="    if row and row[0]:\n",
+        replace="    if False:\n",
+        tests=(f"{TEST_INDEXING}::test_a_row_outside_all_ranges_is_noticed",),
+    ),
+    Guard(
         name="engine-makes-no-index",
         holds="Sending to a deleted index does not create one with a guessed mapping.",
         row=25,
