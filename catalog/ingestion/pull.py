@@ -401,8 +401,9 @@ class Pull:
             return
         # After a failed write, the state may be half a page ahead of the checkpoint, which is authoritative.
         state = State(token=self._state.token, started=self._state.started, rounds=self._state.rounds)
-        with contextlib.suppress(ValueError):  # an unusable state is stored until the first page is read
-            state = restored(self._checkpoint.load())
+        with contextlib.suppress(ValueError):  # until a page is read, a state that is not resumed is stored
+            stored = restored(self._checkpoint.load())
+            state = stored if stored.token == state.token else state
         state.attempts = self._state.attempts
         with contextlib.suppress(Fenced):
             self._fence()

@@ -94,7 +94,7 @@ class Walk(msgspec.Struct, frozen=True):
         read: Items that were read.
         announced: Lowest and highest total that the API announced in the first step.
         sizes: Sizes of the pages of the first step.
-        pages: Pages [first, end) of this pull, one pair for each step.
+        pages: Pages [first, end) of this pull, one pair for all that follow each other.
     """
 
     read: int
@@ -104,8 +104,10 @@ class Walk(msgspec.Struct, frozen=True):
 
     def and_then(self, later: "Walk") -> "Walk":
         """Return both together; totals and sizes are those of the first step that read a page."""
-        first = self if self.pages else later
-        return Walk(self.read + later.read, first.announced, first.sizes, self.pages + later.pages)
+        first, pages = self if self.pages else later, self.pages + later.pages
+        if self.pages and later.pages and self.pages[-1][1] == later.pages[0][0]:
+            pages = [*self.pages[:-1], (self.pages[-1][0], later.pages[0][1]), *later.pages[1:]]
+        return Walk(self.read + later.read, first.announced, first.sizes, pages)
 
 
 class Round(msgspec.Struct, omit_defaults=True):

@@ -240,6 +240,18 @@ def test_a_state_of_another_pull_is_not_resumed(tmp_path, caplog, other, attribu
     assert re.search(rf"STARTING OVER: .* it is of another pull \({said}", caplog.text)
 
 
+def test_the_manifest_of_a_pull_that_starts_over_lists_nothing_of_another_pull(tmp_path):
+    """Its API is down, so the other pull's state is still the stored one."""
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(Interrupted):
+        pull(tmp_path, provider([["a"], ["b"]]), checkpoint, window=DAY, should_stop=lambda: True).run()
+    failing = pull(tmp_path, provider([Retry("down")]), checkpoint, window=NEXT)
+    with pytest.raises(Retry):
+        failing.run()
+    manifest = present(failing.parts.load())
+    assert (manifest.pages, manifest.counts, manifest.error) == (0, {}, "Retry: down")
+
+
 @pytest.mark.parametrize(
     "other", [{"skip_errors": True}, {"skip_predicates": ("x",)}, {"accept_shortfall": True}]
 )
