@@ -145,7 +145,8 @@ def ingest(
         _stop_on_signal() as stopped,
         _progress(provider, replayed=transport is not None) as progress,
     ):
-        checkpoint = FileCheckpoint(target / f"{provider}.checkpoint.json")
+        covers = f"_{window}".replace(":", "") if window else ""
+        checkpoint = FileCheckpoint(target / f"{provider}{covers}.checkpoint.json")
         parts = Parts(UPath(target.resolve()), provider, checkpoint.started() or datetime.now(UTC), window)
         pull = Pull(
             cls(),
@@ -180,7 +181,7 @@ def _advice(folder: Path | None, *, replayed: bool) -> Advice:
     look = RECORDED if replayed else f"Look at the API's responses, and at `pages` of the provider; {again}."
     return Advice(
         short=f"{kept}. {look} If this is right, --accept-shortfall counts the pull as whole.",
-        skipped=f"All other pages were read. {kept}; {again}.",
+        skipped=f"The pull went on after each. {kept}; {again}.",
     )
 
 
@@ -303,7 +304,7 @@ def record(
             progress=progress,
             advice=Advice(
                 short=f"{kept}; look at them, and at `pages` of the provider.",
-                skipped=f"All other pages were read. {kept}.",
+                skipped=f"The pull went on after each. {kept}.",
             ),
         ).run()
     err.print(outcome_table(manifest))

@@ -252,7 +252,8 @@ def accepting() -> str:
 IN_A_TASK = Advice(
     short="What came is kept and loaded, nothing is deleted. Look at the provider's API; clear this task to "
     f"read what is missing. {accepting()}",
-    skipped="All other pages were read; clear this task to read what is missing.",
+    skipped="The pull went on after each; clear this task to read what is missing. Only then are their lists "
+    "compared with the announced totals.",
 )
 
 
