@@ -281,12 +281,7 @@ class Jobs:
 
     def tasks(self, job: Job) -> list[JsonObject]:
         """Return the task instances of a run."""
-        found: list[JsonObject] = []
-        while True:
-            page = self._world.call("GET", f"{job.path}/taskInstances", limit=100, offset=len(found))
-            found += page["task_instances"]
-            if not page["task_instances"] or len(found) >= page["total_entries"]:
-                return found
+        return self._world.call_list(f"{job.path}/taskInstances", "task_instances")
 
     def reason(self, job: Job, task: JsonObject) -> str:
         """Return the last error in the log of a task's last attempt."""

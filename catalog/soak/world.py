@@ -16,7 +16,7 @@ from catalog.core.errors import Retry
 from catalog.core.session import Connection
 from catalog.data_refresh.client import connect
 from catalog.data_refresh.search import Indexes
-from catalog.local.airflow_api import AirflowApi, ApiError, may_pass
+from catalog.local.airflow_api import AirflowApi, ApiError, JsonObject, may_pass
 from catalog.local.lifecycle import down, reset, up
 from catalog.local.stack import Stack
 from catalog.soak import certificates, made_up
@@ -151,6 +151,10 @@ class World:
     def call(self, method: str, path: str, body: object = None, **params: object) -> Any:
         """Call Airflow's REST API, repeatedly while it is away, and return the decoded response."""
         return persist(lambda: self.api.call(method, path, body, **params), AIRFLOW_AWAY_SECONDS)
+
+    def call_list(self, path: str, name: str) -> list[JsonObject]:
+        """Return all items of a list of Airflow's REST API, asked for repeatedly while it is away."""
+        return persist(lambda: self.api.all(path, name), AIRFLOW_AWAY_SECONDS)
 
 
 def relations(connection: Connection) -> set[str]:
