@@ -71,7 +71,7 @@ def restored_command(
                 "give --since, the first UTC day after the backup."
             )
         plans = restored.catch_up(connection, provider_classes(), since.date() if since else None, today)
-        given_up = restored.give_turns_up(connection)
+        given_up = restored.release_turns(connection)
         first = since.date() if since else newest.date() if newest else today
         moment = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=1)
         runs = _runs_by_hand(connection, airflow, moment)

@@ -75,8 +75,8 @@ def split(upstream: Connection, source: str, limit: int) -> list[Range]:
          order by identifier
     """).format(sql.Identifier("public", source), *map(sql.Literal, (limit, ROWS, limit)))
     found = upstream.execute(query).fetchall()
-    whole = bool(limit and found and found[-1][1] == limit)
-    uppers: list[str | None] = [key for key, _ in found] + ([] if whole else [None])
+    is_limited = bool(limit and found and found[-1][1] == limit)
+    uppers: list[str | None] = [key for key, _ in found] + ([] if is_limited else [None])
     return [Range("identifier", *ends) for ends in zip([None, *uppers][: len(uppers)], uppers, strict=True)]
 
 

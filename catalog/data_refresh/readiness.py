@@ -40,8 +40,8 @@ def finalize(
     indexes.ask(indexes.client.indices.put_settings, index=name, settings=settings)
     deadline, logged = time.monotonic() + seconds, ""
     while True:
-        left = deadline - time.monotonic()
-        state = _health(indexes, name, max(1.0, min(POLL, left)))
+        remaining = deadline - time.monotonic()
+        state = _health(indexes, name, max(1.0, min(POLL, remaining)))
         if state is None:
             return
         if state != logged:

@@ -117,7 +117,7 @@ class RefreshIndexes:
             self.engine.require(name, self._refresh.made(name).uuid)
             finalize(self.engine, name, replicas, REPLICA_TIMEOUT)
 
-    def require_whole(self, api: Connection) -> None:
+    def require_complete(self, api: Connection) -> None:
         """Check that each index is the completed one, and still has all its documents.
 
         Documents of media that moderators have deleted since the refresh began may be missing.
@@ -173,7 +173,7 @@ class RefreshIndexes:
     def point_aliases(self, api: Connection) -> None:
         """Move the aliases to these indexes, after applying all decisions of moderators."""
         plan = self._plan
-        self.require_whole(api)
+        self.require_complete(api)
         self._follow_all(api)
         self.engine.swap_aliases(
             plan.aliases, {name: made.uuid for name, made in self._refresh.indexes.items()}
@@ -202,7 +202,7 @@ class RefreshIndexes:
                 deleted.append(name)
         return deleted
 
-    def delete_left_overs(self, made_by: Iterable[str], keep: set[str] | None = None) -> list[str]:
+    def delete_leftovers(self, made_by: Iterable[str], keep: set[str] | None = None) -> list[str]:
         """Delete the indexes without an alias that other refreshes have left; return their names.
 
         Args:

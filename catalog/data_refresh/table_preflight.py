@@ -284,17 +284,17 @@ def _ids(api: Connection, upstream: Connection, table: str) -> list[str]:
             )
         elif not source.usable:
             found.append(f"sequence {source.name} cannot be used: grant usage on it")
-        if source.left is not None and source.left < to_come:
+        if source.remaining is not None and source.remaining < to_come:
             found.append(
-                f"sequence {source.name} has {source.left:,} values left for column {source.column}, and "
-                f"about {to_come:,} new records are to come: make both bigint"
+                f"sequence {source.name} has {source.remaining:,} values left for column {source.column}, "
+                f"and about {to_come:,} new records are to come: make both bigint"
             )
     return found
 
 
 def _unlike(live: Shape, made: Shape) -> list[str]:
-    def tried(whole: Shape) -> Shape:
-        kept = {kind: named for kind, named in whole.items() if kind not in _APART}
+    def tried(definition: Shape) -> Shape:
+        kept = {kind: named for kind, named in definition.items() if kind not in _APART}
         if "index" in kept:
             kept["index"] = {
                 name: {**facts, "constraint": bool(facts["constraint"])}
@@ -302,15 +302,15 @@ def _unlike(live: Shape, made: Shape) -> list[str]:
             }
         kept["constraint"] = {
             name: facts
-            for name, facts in whole.get("constraint", {}).items()
+            for name, facts in definition.get("constraint", {}).items()
             if facts["type"] not in ("p", "u", "x")
         }
         kept["column"] = {
             name: {**facts, "default": None if name == "id" else facts["default"]}
-            for name, facts in whole["column"].items()
+            for name, facts in definition["column"].items()
         }
         kept["publication"] = {
-            name: facts for name, facts in whole.get("publication", {}).items() if facts["by name"]
+            name: facts for name, facts in definition.get("publication", {}).items() if facts["by name"]
         }
         return kept
 

@@ -13,7 +13,7 @@ from catalog.core.errors import Refused
 from catalog.local.airflow_api import FINISHED, AirflowApi, ApiError, may_pass
 from catalog.notifications.lengths import plain
 
-AWAY = 120.0  # seconds for which Airflow's API may be away while runs go on
+MAX_OUTAGE = 120.0  # seconds for which Airflow's API may be unavailable while runs go on
 
 
 class Run(msgspec.Struct):
@@ -63,7 +63,7 @@ def watch(
             _ask(api, runs, asked - began)
         except (ApiError, requests.RequestException) as error:
             # Its database may be starting again; the runs go on.
-            if not may_pass(error) or asked - answered > AWAY:
+            if not may_pass(error) or asked - answered > MAX_OUTAGE:
                 raise
             time.sleep(1)
             continue

@@ -98,7 +98,7 @@ def publish(
         the version is published already.
 
     Raises:
-        Fatal: There are no records, or far fewer than before, or the versions before are away.
+        Fatal: There are no records, or far fewer than before, or the versions before are missing.
         Retry: Parts or files are missing, or are of different states. Parts with such a file count as not
             written from then on.
     """

@@ -400,13 +400,13 @@ def _pass_on(control: Connection, holder: Connection, version: Version, state: i
     parts = parts_of(control, version.number)
     # A row that a dump has restored is not of the transaction that it names, and rows of the tables are of
     # other transactions as well, so nothing is known about them.
-    whole = control.execute(
+    written = control.execute(
         "select number, rows_read, file_node from dataset_part"
         " where version = %s and state = %s and transaction = xmin::text::bigint",
         [version.number, version.state],
     ).fetchall()
     same = []
-    for number, rows_read, file_node in whole:
+    for number, rows_read, file_node in written:
         part = parts[number]
         if part.kind == "pages" and file_node != _file_node(holder, part.media_type):
             continue
@@ -428,7 +428,7 @@ def _pass_on(control: Connection, holder: Connection, version: Version, state: i
     log.info(
         "the snapshot of version %s was lost. Of %s parts that were written, %s have the same rows now",
         version.number,
-        len(whole),
+        len(written),
         len(same),
     )
 

@@ -79,7 +79,7 @@ def newest_load(connection: Connection) -> datetime | None:
     return utc(row[0]) if row and row[0] else None
 
 
-def give_turns_up(connection: Connection) -> int:
+def release_turns(connection: Connection) -> int:
     """Give up the turns of all runs that began before the restoration, so that they cannot continue.
 
     Later turns get numbers that no lost turn had, because the API database and the search engine may hold

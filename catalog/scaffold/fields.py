@@ -119,7 +119,7 @@ def fields_of(items: list[Json], media: tuple[MediaType, ...]) -> Fields:
     pictures = (path for path, texts in others.items() if any(_extension(url) == "image" for url in texts))
     found.thumbnail = _first(pages, _SMALL.pattern) or next(pictures, None)
     pages = {path: texts for path, texts in pages.items() if path not in others and path != found.thumbnail}
-    found.creator_url = _first(pages, _PEOPLE, whole=True)
+    found.creator_url = _first(pages, _PEOPLE, any_key=True)
     pages.pop(found.creator_url or (), None)
     found.foreign_landing_url = _first(
         pages, "landing|page|permalink|web|www|html|share|link|site|url|self|view"
@@ -137,7 +137,7 @@ def fields_of(items: list[Json], media: tuple[MediaType, ...]) -> Fields:
         if path not in urls and all(isinstance(t, str) for t in _given(v))
     }
     own = {path: v for path, v in texts.items() if _is_own(path)}
-    found.title = _first(own, "title|name|caption|label|headline", whole=True, shallow=True)
+    found.title = _first(own, "title|name|caption|label|headline", any_key=True, shallow=True)
     found.creator = _creator(texts, found.title)
     numbers = {path: v for path, v in values.items() if _given(v) and all(map(_is_measure, _given(v)))}
     found.width, found.height = _first(numbers, "width|w"), _first(numbers, "height|h")
@@ -243,17 +243,19 @@ def _magnitude(file: JsonObject) -> tuple[float, float, int]:
 
 def _license_name(found: Fields, values: dict[Path, list[Json]]) -> None:
     """Guess where the name of the license is, and its version, if that is beside the name."""
-    found.license = _first(values, _RIGHTS, lambda v: license_from_name(v) is not None, whole=True)
+    found.license = _first(values, _RIGHTS, lambda v: license_from_name(v) is not None, any_key=True)
     if found.license is None:
         versions = {path: v for path, v in values.items() if _fits("version", str(path[-1]))}
         number = r"\d(?:\.\d)?"
         found.license_version = _first(
-            versions, _RIGHTS, lambda v: bool(re.fullmatch(number, str(v))), whole=True
+            versions, _RIGHTS, lambda v: bool(re.fullmatch(number, str(v))), any_key=True
         )
         if found.license_version is None:
             return
         beside = {p: v for p, v in values.items() if p[:-1] == found.license_version[:-1]}
-        found.license = _first(beside, _RIGHTS, lambda v: license_from_name(v, "4.0") is not None, whole=True)
+        found.license = _first(
+            beside, _RIGHTS, lambda v: license_from_name(v, "4.0") is not None, any_key=True
+        )
         if found.license is None:
             found.license_version = None
             return
@@ -297,7 +299,7 @@ def _first(
     pattern: str,
     accepts: Callable[[Json], bool] = lambda _: True,
     *,
-    whole: bool = False,
+    any_key: bool = False,
     shallow: bool = False,
 ) -> Path | None:
     """Return the best path whose key matches and whose values are accepted.
@@ -306,7 +308,7 @@ def _first(
         values: Values by path.
         pattern: Alternatives for the last key, the best first; "" accepts any key.
         accepts: Judges a value.
-        whole: Match any key of the path.
+        any_key: Match any key of the path.
         shallow: Prefer short paths to good keys.
     """
     ranked = []
@@ -315,7 +317,7 @@ def _first(
         match = [
             n
             for n, word in enumerate(pattern.split("|"))
-            for key in (keys if whole else keys[-1:])
+            for key in (keys if any_key else keys[-1:])
             if _fits(word, key)
         ]
         if match and any(accepts(value) for value in _given(found)):

@@ -127,7 +127,7 @@ class Jobs:
         return [job for job in self.all if job.state == "open" and kind in (None, job.kind)]
 
     def trigger(self, kind: str, dag_id: str, conf: Conf, subject: Subject | None = None) -> Job:
-        """Trigger a run. While Airflow is away, the call is repeated later; it creates one run only."""
+        """Trigger a run. If Airflow is unavailable, the call is repeated later; it creates one run only."""
         now = time.monotonic()
         job = Job(f"soak-{len(self.all) + 1}-{kind}", kind, dag_id, conf, subject or Subject(), now, now)
         self.all.append(job)
@@ -145,7 +145,7 @@ class Jobs:
         except Exception as error:
             if not is_passing(error):
                 raise
-            self._journal.note("away", f"{job.name} is triggered later: {type(error).__name__}")
+            self._journal.note("unavailable", f"{job.name} is triggered later: {type(error).__name__}")
 
     # polling
 

@@ -46,7 +46,7 @@ from catalog.dags.common.refreshes import (
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import environment, value_of
-from catalog.dags.operators.turns import kept_turn
+from catalog.dags.operators.turns import holding_turn
 from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.mapping import SHARDS
 from catalog.data_refresh.refresh import Refresh
@@ -339,10 +339,10 @@ def open_for_search(refresh: Refresh) -> None:
     indexes_of(refresh).open(search_connection(refresh.plan.search).replicas)
 
 
-def require_whole(refresh: Refresh) -> None:
+def require_complete(refresh: Refresh) -> None:
     """Check that the indexes of a refresh are complete. Raises Refused or Fatal."""
     with database_connection(refresh.plan.api, autocommit=True) as api:
-        indexes_of(refresh).require_whole(api)
+        indexes_of(refresh).require_complete(api)
 
 
 def make_live(refresh: Refresh) -> None:
@@ -351,7 +351,7 @@ def make_live(refresh: Refresh) -> None:
     if refresh.stage == "promoted":
         own.require_live()
     else:
-        with kept_turn():
+        with holding_turn():
             with database_connection(refresh.plan.api, autocommit=True) as api:
                 own.point_aliases(api)
             complete(refresh)
@@ -379,9 +379,9 @@ def delete_old_indexes(refresh: Refresh, made_by: list[str]) -> list[str]:
 
     Args:
         refresh: The refresh, which is live.
-        made_by: Ids of the DAGs whose left-over indexes are deleted.
+        made_by: Ids of the DAGs whose leftover indexes are deleted.
     """
-    return indexes_of(refresh).delete_replaced() + delete_left_overs(refresh, made_by)
+    return indexes_of(refresh).delete_replaced() + delete_leftovers(refresh, made_by)
 
 
 @task
@@ -396,7 +396,7 @@ def delete_old_index(params: Params = GIVEN) -> list[str]:
     return [old]
 
 
-def delete_left_overs(refresh: Refresh, made_by: list[str], *, all_but_promoted: bool = False) -> list[str]:
+def delete_leftovers(refresh: Refresh, made_by: list[str], *, all_but_promoted: bool = False) -> list[str]:
     """Delete the indexes without an alias that other refreshes have left; return their names.
 
     Args:
@@ -406,4 +406,4 @@ def delete_left_overs(refresh: Refresh, made_by: list[str], *, all_but_promoted:
             deleted them since.
     """
     keep = promoted_indexes() if all_but_promoted else set()
-    return indexes_of(refresh).delete_left_overs(made_by, keep)
+    return indexes_of(refresh).delete_leftovers(made_by, keep)

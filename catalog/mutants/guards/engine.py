@@ -366,7 +366,7 @@ GUARDS = (
     ),
     Guard(
         name="kept-indexes",
-        holds="An index that was promoted is not deleted as a left-over of a failed run.",
+        holds="An index that was promoted is not deleted as a leftover of a failed run.",
         row=44,
         file=SEARCH,
         find="            and i.uuid not in kept\n",

@@ -94,7 +94,7 @@ GUARDS = (
         holds="A sequence with fewer values left than new records is refused.",
         row=37,
         file=PREFLIGHT,
-        find="        if source.left is not None and source.left < to_come:\n",
+        find="        if source.remaining is not None and source.remaining < to_come:\n",
         replace="        if False:\n",
         tests=(f"{TEST}::test_a_sequence_that_is_used_up_is_named_at_the_start_and_by_the_copy",),
     ),

@@ -156,4 +156,4 @@ def damage(name: str) -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
-        raise Retry(f"{name} is damaged, or did not come whole: {error}") from None
+        raise Retry(f"{name} is damaged, or was not received completely: {error}") from None
