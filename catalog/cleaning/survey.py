@@ -49,15 +49,15 @@ class Survey(msgspec.Struct):
     left: dict[str, int] = {}
     left_examples: dict[str, list[Example]] = {}
 
-    def add(self, identifier: object, row: Mapping[str, Any], found: Cleaned) -> None:
+    def add(self, identifier: object, row: Mapping[str, Any], cleaned: Cleaned) -> None:
         """Count a row that was judged."""
-        if found.changes:
+        if cleaned.changes:
             self.rows += 1
             if len(self.examples) < EXAMPLES:
-                before = {name: _short(row[name]) for name in found.changes}
-                after = {name: _short(value) for name, value in found.changes.items()}
+                before = {name: _short(row[name]) for name in cleaned.changes}
+                after = {name: _short(value) for name, value in cleaned.changes.items()}
                 self.examples.append(Example(str(identifier), before, after))
-        for reason in dict.fromkeys(found.left):
+        for reason in dict.fromkeys(cleaned.left):
             self.left[reason] = self.left.get(reason, 0) + 1
             kept = self.left_examples.setdefault(reason, [])
             if len(kept) < EXAMPLES:
@@ -83,16 +83,16 @@ def judge_all(
         rows: The rows, with the columns that the rule needs.
         claimed: Hashes of URLs that earlier rows would get.
     """
-    found = [rule.judge(row) for row in rows]
-    wanted = [one.changes["url"] for one in found if "url" in one.changes]
+    judged = [rule.judge(row) for row in rows]
+    wanted = [one.changes["url"] for one in judged if "url" in one.changes]
     if not wanted:
-        return found
+        return judged
     query = sql.SQL("select url from {} where url = any({}::text[])").format(
         sql.Identifier(media), sql.Literal(wanted)
     )
     taken = {url for (url,) in connection.execute(query)}
     claimed = set() if claimed is None else claimed
-    for one in found:
+    for one in judged:
         url = one.changes.get("url")
         if url is None:
             continue
@@ -101,7 +101,7 @@ def judge_all(
             one.left.append(URL_TAKEN)
         elif len(claimed) < MAX_CLAIMS:
             claimed.add(hash(url))
-    return found
+    return judged
 
 
 def survey(
@@ -125,9 +125,9 @@ def survey(
         Name of the rule → what it finds in the rows that were read.
     """
     chosen = list(rules)
-    found = {rule.name: Survey() for rule in chosen}
+    surveys = {rule.name: Survey() for rule in chosen}
     if not chosen:
-        return found
+        return surveys
     columns = tuple(dict.fromkeys(name for rule in chosen for name in rule.needs(media)))
     tests = [sql.SQL("coalesce({}, false)").format(plain(f"({rule.where(media)})")) for rule in chosen]
     table: sql.Composable = sql.Identifier(media)
@@ -153,8 +153,8 @@ def survey(
                 given = [_row(rule.needs(media), columns, row[1 + len(chosen) :]) for row in these]
                 judged = judge_all(connection, rule, media, given, claimed)
                 for row, values, one in zip(these, given, judged, strict=True):
-                    found[rule.name].add(row[0], values, one)
-    return found
+                    surveys[rule.name].add(row[0], values, one)
+    return surveys
 
 
 def _row(wanted: Sequence[str], columns: Sequence[str], values: Sequence[Any]) -> Row:

@@ -124,12 +124,12 @@ def restore(
                 selected = deletion.Restoration(connection, table, condition).count()
                 out.print(f"{selected:,} records of deleted_{table} match; nothing was changed")
                 return
-            found = deletion.restore(connection, table, condition)
+            restored = deletion.restore(connection, table, condition)
         except Refused as error:
             raise CatalogError(f"refused: {error}") from None
     stay = (
-        f"; {found.missing:,} stay deleted: their key or URL is taken, or others restored them"
-        if found.missing
+        f"; {restored.missing:,} stay deleted: their key or URL is taken, or others restored them"
+        if restored.missing
         else ""
     )
-    out.print(f"{found.updated:,} records of {table} restored{stay}")
+    out.print(f"{restored.updated:,} records of {table} restored{stay}")

@@ -121,12 +121,12 @@ def _print_catch_up(plans: Iterable[restored.CatchUp], conf: dict[str, Any]) -> 
 
 def _conf(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        conf = json.loads(text)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        conf = None
+    if not isinstance(conf, dict):
         raise Refused('--conf should be a JSON object such as {"accept_shortfall": true}.')
-    return found
+    return conf
 
 
 def _readable(option: str, address: str | None) -> str | None:

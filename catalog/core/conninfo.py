@@ -70,10 +70,10 @@ def _of_uri(uri: str) -> str:
         raise ValueError  # ambiguous: a part of the password could be read as the host
     fields = fields_of(uri)  # raises ValueError for a bad port, which libpq reports much later
     if dict(parse_qsl(parts.query)).keys() <= KNOWN:
-        found = conninfo_to_dict(f"postgresql://{rest}")
-        if " " not in (options := str(found.get("options", ""))):  # Airflow writes spaces as +
-            found["options"] = options.replace("+", " ")
-        return make_conninfo("", **{**KEEPALIVE_OPTIONS, **found})
+        arguments = conninfo_to_dict(f"postgresql://{rest}")
+        if " " not in (options := str(arguments.get("options", ""))):  # Airflow writes spaces as +
+            arguments["options"] = options.replace("+", " ")
+        return make_conninfo("", **{**KEEPALIVE_OPTIONS, **arguments})
     return _of_fields(fields)
 
 

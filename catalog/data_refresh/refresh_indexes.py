@@ -159,16 +159,16 @@ class RefreshIndexes:
             plan.index: rows - len(updated.rejected),
             plan.filtered: kept + updated.documents - updated.hidden,
         }
-        found = {}
+        counts = {}
         for name, number in wanted.items():
             self.engine.refresh(name)
-            found[name] = self.engine.count(name)
-            if not number - deleted <= found[name] <= number:
+            counts[name] = self.engine.count(name)
+            if not number - deleted <= counts[name] <= number:
                 raise Refused(
-                    f"{name} holds {found[name]:,} documents instead of {number:,}: another program has "
+                    f"{name} holds {counts[name]:,} documents instead of {number:,}: another program has "
                     "changed the table or the index meanwhile. Trigger a new run, which is a full refresh."
                 )
-        return found
+        return counts
 
     def point_aliases(self, api: Connection) -> None:
         """Move the aliases to these indexes, after applying all decisions of moderators."""

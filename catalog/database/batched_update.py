@@ -224,9 +224,9 @@ class BatchedUpdate(StripedUpdate):
             ends: LiteralString = (
                 "select min(tid)::text, max(tid)::text from {rows} where row_id >= {a} and row_id < {b}"
             )
-            found = self._execute(ends, a=first, b=last).fetchone()
-            assert found
-            self._group = (first, found[0], found[1])
+            bounds = self._execute(ends, a=first, b=last).fetchone()
+            assert bounds
+            self._group = (first, bounds[0], bounds[1])
         return self._group[1], self._group[2]
 
     def _update_stripe(

@@ -265,9 +265,9 @@ def row_errors(what: str, advice: str = "") -> Iterator[None]:
     try:
         yield
     except _ROW_ERRORS as error:
-        found = error.diag
-        detail = f" ({found.message_detail.rstrip('.')})" if found.message_detail else ""
-        raise Fatal(f"{what}: PostgreSQL: {found.message_primary}{detail}. {advice}".rstrip()) from None
+        diagnostic = error.diag
+        detail = f" ({diagnostic.message_detail.rstrip('.')})" if diagnostic.message_detail else ""
+        raise Fatal(f"{what}: PostgreSQL: {diagnostic.message_primary}{detail}. {advice}".rstrip()) from None
 
 
 def plain(text: str) -> sql.SQL:

@@ -89,17 +89,17 @@ def conclude(
     try:
         with connection.transaction():
             _distrust(connection, survey, failing)
-            found = _count(connection, survey, now)
+            concluded = _count(connection, survey, now)
             _note_checks(connection, survey)
         if mark:
             concerned = _concerned(connection, survey)
             _end_stale(connection, survey, concerned, now)
             removed = _remove(connection, survey, now)
             back = _bring_back(connection, survey, concerned, now)
-            found = msgspec.structs.replace(found, removed=removed, back=back)
+            concluded = msgspec.structs.replace(concluded, removed=removed, back=back)
     finally:
         connection.execute("select pg_advisory_unlock(hashtext(%s))", lock)
-    return found
+    return concluded
 
 
 def _check_kept(connection: Connection, survey: Survey, now: datetime) -> None:

@@ -39,11 +39,17 @@ class _Results:
         self._waiting: list[tuple[Any, ...]] = []
         self._written: float | None = None
 
-    def add(self, link: Link, found: Verdict) -> None:
+    def add(self, link: Link, verdict: Verdict) -> None:
         """Note a result, and write it with those that wait, unless the last ones have just been written."""
         row = (
-            link.number, self._now(), found.outcome, found.reason, found.status, found.redirect, found.size
-        )  # fmt: skip
+            link.number,
+            self._now(),
+            verdict.outcome,
+            verdict.reason,
+            verdict.status,
+            verdict.redirect,
+            verdict.size,
+        )
         with self._lock:
             self._waiting.append(row)
             early = self._written is not None and self._clock() - self._written < TOGETHER

@@ -183,22 +183,22 @@ class Visits:
             if not host.left:
                 return  # it was given up meanwhile
             link = host.left.popleft()
-        found = self._check(link.url)
-        if not found.passing:
-            self._answered({link.host, host.name, found.host})
-            self._save(link, found)
+        verdict = self._check(link.url)
+        if not verdict.passing:
+            self._answered({link.host, host.name, verdict.host})
+            self._save(link, verdict)
             return
         with self._lock:
-            about = self._host(found.host or link.host)
+            about = self._host(verdict.host or link.host)
         if about.given_up:
             self._save(link, Verdict("unclear", about.given_up))
         elif (
-            found.reason not in (BUSY, PAUSED)
+            verdict.reason not in (BUSY, PAUSED)
             and about.failed.get(link.number, about.answers) < about.answers
         ):
-            self._save(link, found)  # the host has answered between two failures, so this is about the link
+            self._save(link, verdict)  # the host has answered between two failures, so this is about the link
         else:
-            self._wait(about, link, found)
+            self._wait(about, link, verdict)
 
     def _answered(self, names: Iterable[str]) -> None:
         for name in names:
@@ -208,33 +208,33 @@ class Visits:
                     host.strikes = 0
             self._pauses.answered(name)
 
-    def _wait(self, host: _Host, link: Link, found: Verdict) -> None:
+    def _wait(self, host: _Host, link: Link, verdict: Verdict) -> None:
         """Let a link wait for the host that has not answered, and pause this host if it is in trouble."""
         with self._lock:
             host.left.append(link)
-            if found.reason != PAUSED:
+            if verdict.reason != PAUSED:
                 host.failed.setdefault(link.number, host.answers)
                 host.strikes += 1
             again = all(left.number in host.failed for left in host.left)
-            asks = found.reason in (BUSY, PAUSED)
+            asks = verdict.reason in (BUSY, PAUSED)
         if asks or host.strikes >= STRIKES or again:
-            self._pause(host, found)
+            self._pause(host, verdict)
         with self._lock:
             self._put(host)
 
-    def _pause(self, host: _Host, found: Verdict) -> None:
+    def _pause(self, host: _Host, verdict: Verdict) -> None:
         """Leave a host alone for a while, or give it up."""
-        if found.reason == PAUSED:
-            seconds = paused = max(found.wait or 0.0, _LOOK)
+        if verdict.reason == PAUSED:
+            seconds = paused = max(verdict.wait or 0.0, _LOOK)
         else:
-            pause = self._pauses.begin(host.name, asked=found.reason == BUSY, least=found.wait or 0.0)
+            pause = self._pauses.begin(host.name, asked=verdict.reason == BUSY, least=verdict.wait or 0.0)
             seconds, paused = self._pauses.rest_of(pause), pause.seconds
         with self._lock:
             host.strikes = STRIKES - 1  # after a pause, one failure is enough for the next one
             host.ready = self._clock() + seconds
             given_up: list[Link] = []
             if paused > PATIENCE:
-                host.given_up = PAUSED if found.reason == BUSY else found.reason
+                host.given_up = PAUSED if verdict.reason == BUSY else verdict.reason
                 given_up = [*host.left]
                 host.left.clear()
         for link in given_up:  # the status and the redirect belong to one link only

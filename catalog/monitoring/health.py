@@ -234,18 +234,18 @@ def of_live(live: Live, connection: Connection, now: datetime) -> list[Finding]:
         connection: Connection to the catalog database, which knows the refreshes.
         now: The current time.
     """
-    found = []
+    findings = []
     for media_type in MEDIA_TYPES:
         history = promoted(connection, media_type, now - LOOK_BACK)
         aliases = [alias for alias in live.aliases if alias.media_type == media_type]
         wrong = list(of_aliases(aliases, promoted=bool(history)))
         documents = live.documents.get(media_type, {})
-        found += wrong or [
+        findings += wrong or [
             *of_documents(history, documents),
             *of_totals(history[:1], sum(documents.values())),
         ]
-        found += of_stages(refreshes(connection, media_type, 1), now)
-    return found
+        findings += of_stages(refreshes(connection, media_type, 1), now)
+    return findings
 
 
 def of_stages(newest: Iterable[Refreshed], now: datetime) -> Iterator[Finding]:

@@ -45,14 +45,14 @@ def newest(root: UPath) -> Manifest | None:
     pointer = read_pointer(root)
     if pointer is None:
         return None
-    found = manifest.read(root, pointer.version, pointer.manifest_sha256)
-    if found is None or found.token != pointer.token:
+    published = manifest.read(root, pointer.version, pointer.manifest_sha256)
+    if published is None or published.token != pointer.token:
         raise Fatal(
             f"{root / POINTER} names version {pointer.version}, whose manifest is missing or is another one. "
             "Restore the folder. If you cannot, delete the pointer, and trigger a run with the conf "
             '{"accept_shrinkage": true}; its version is compared with none.'
         )
-    return found
+    return published
 
 
 def compare(connection: Connection, root: UPath, version: Version) -> Changes | None:

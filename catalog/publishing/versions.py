@@ -117,15 +117,15 @@ def held(connection: Connection, root: UPath, version: Version) -> Version:
         Retry: The version has another state meanwhile, or is not written any more.
         Fatal: The storage has a newer version.
     """
-    found = read(connection, version.number, lock=True)
-    if found.stage == "writing":
-        _require_root(found, root)
-        found = _reconciled(connection, root, found)
-    if found.stage == "published":
-        return found
-    if found.stage != "writing" or found.state != version.state:
-        raise Retry(f"version {version.number} is {found.stage}, or has another state than a moment ago.")
-    return found
+    current = read(connection, version.number, lock=True)
+    if current.stage == "writing":
+        _require_root(current, root)
+        current = _reconciled(connection, root, current)
+    if current.stage == "published":
+        return current
+    if current.stage != "writing" or current.state != version.state:
+        raise Retry(f"version {version.number} is {current.stage}, or has another state than a moment ago.")
+    return current
 
 
 def _require_root(version: Version, root: UPath) -> None:

@@ -10,8 +10,8 @@ GUARDS = (
         holds="A file is gone only if a GET says so, too.",
         row=36,
         file="catalog/links/web.py",
-        find='            if found.outcome == "there" or found.reason in FINAL:\n',
-        replace='            if found.outcome != "unclear" or found.reason in FINAL:\n',
+        find='            if verdict.outcome == "there" or verdict.reason in FINAL:\n',
+        replace='            if verdict.outcome != "unclear" or verdict.reason in FINAL:\n',
         tests=(f"{WEB}::test_a_head_that_does_not_say_there_is_tried_by_a_get",),
     ),
     Guard(
@@ -73,7 +73,7 @@ GUARDS = (
         holds="A redirect's target that asks to wait pauses itself, not the host that led to it.",
         row=36,
         file="catalog/links/visits.py",
-        find="            about = self._host(found.host or link.host)\n",
+        find="            about = self._host(verdict.host or link.host)\n",
         replace="            about = self._host(link.host)\n",
         tests=(
             "links/test_visits.py::test_the_host_that_did_not_answer_is_paused_and_not_the_one_that_led_to_it",

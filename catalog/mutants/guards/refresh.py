@@ -205,7 +205,7 @@ GUARDS = (
         holds="A migration of the API's table during a refresh is not undone.",
         row=37,
         file=SHAPE,
-        find='            found += [f"{table}: {difference}" for difference in differences(before, now)]\n',
+        find='            changed += [f"{table}: {difference}" for difference in differences(before, now)]\n',
         replace="",
         tests=("data_refresh/test_promotion.py::test_a_migration_between_the_copy_and_the_exchange_is_kept",),
     ),

@@ -317,7 +317,7 @@ GUARDS = (
         holds="A token that another process has refreshed is reused, not refreshed again.",
         row=6,
         file="catalog/ingestion/oauth2.py",
-        find="found if found and found != self._pair else self._renewed(self._pair)",
+        find="stored if stored and stored != self._pair else self._renewed(self._pair)",
         replace="self._renewed(self._pair)",
         tests=("ingestion/test_oauth2.py::test_tokens_that_somebody_else_renewed_are_taken_over",),
     ),

@@ -64,8 +64,8 @@ GUARDS = (
         holds="The first task names missing rights in the catalog.",
         row=37,
         file=PREFLIGHT,
-        find="    if found := catalog_rights(upstream, source, columns):\n        return found\n",
-        replace="    found: list[str] = []\n",
+        find="    if problems := catalog_rights(upstream, source, columns):\n        return problems\n",
+        replace="    problems: list[str] = []\n",
         tests=(f"{TEST}::test_rights_that_are_missing_in_the_catalog",),
     ),
     Guard(

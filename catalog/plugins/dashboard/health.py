@@ -92,16 +92,16 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
 
 def lost(session: Session) -> list[Finding]:
     """Return the files and DAGs that Airflow cannot run."""
-    found = []
+    findings = []
     for file in airflow_state.failed_imports(session):
         text = "Airflow cannot import its DAGs; the error is on Airflow's first page"
         if file.endswith(BROKEN):
             text = "Airflow cannot import a provider, whose DAG is missing; its first page has the error"
-        found.append(Finding("error", file, text, "lost-dag"))
+        findings.append(Finding("error", file, text, "lost-dag"))
     for dag_id in sorted(airflow_state.stale_dags(session)):
         text = "Airflow no longer finds this DAG, so it does not run; delete it there if it was removed"
-        found.append(Finding("error", dag_id, text, "lost-dag", dag_id))
-    return found
+        findings.append(Finding("error", dag_id, text, "lost-dag", dag_id))
+    return findings
 
 
 def held(session: Session, schedules: dict[str, Any]) -> list[Finding]:

@@ -85,10 +85,12 @@ def check(
         raise Fatal(f"the dump at {root} has changed while it was read; clear all tasks of the run.")
     with connection.transaction():
         require(connection, prepared, LOADED, counted=True)
-        found = [text for text in (_shrunk(connection, run, replayed), _unusable(connection)) if text]
-    if found and not accept:
-        raise Fatal(f"the dump is NOT WHOLE, and nothing of it was loaded: {'; '.join(found)}. {accepting()}")
-    return found
+        problems = [text for text in (_shrunk(connection, run, replayed), _unusable(connection)) if text]
+    if problems and not accept:
+        raise Fatal(
+            f"the dump is NOT WHOLE, and nothing of it was loaded: {'; '.join(problems)}. {accepting()}"
+        )
+    return problems
 
 
 def _shrunk(connection: Connection, run: tuple[str, str], replayed: bool) -> str | None:

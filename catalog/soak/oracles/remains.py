@@ -82,16 +82,16 @@ def canary_is_nowhere(
         messages: Messages to search.
     """
     forms = _forms(canary)
-    found: list[str] = [str(path) for path in files if _contains(_content(path), forms)]
+    paths: list[str] = [str(path) for path in files if _contains(_content(path), forms)]
     for name, connection in connections:
         tables = rows(connection, "select tablename from pg_tables where schemaname = 'public'")
         for (table,) in tables:
             stored = rows(connection, "select t::text from {table} t", table=table)
             if any(_contains(str(row).encode("utf-8", "replace"), forms) for (row,) in stored):
-                found.append(f"the table {table} of {name}")
+                paths.append(f"the table {table} of {name}")
     if any(_contains(message.encode("utf-8", "replace"), forms) for message in messages):
-        found.append("a message")
-    return [Finding("secrets", f"the canary is in {place}") for place in found]
+        paths.append("a message")
+    return [Finding("secrets", f"the canary is in {place}") for place in paths]
 
 
 def _forms(canary: str) -> list[bytes]:
