@@ -57,7 +57,7 @@ def items_at(body: Json, path: str) -> list[Raw]:
     value = dig(body, *steps(path))
     if isinstance(value, list):
         return value
-    there = join_first(f"`{value or 'the body'}`" for value in lists_in(body))
+    there = join_first(f"`{name or 'the body'}`" for name in lists_in(body))
     text = lacks(body, path, f"is {_kind(value)}, not a list")
     raise UnexpectedResponse(f"{text}{f'; lists: {there}' if there else ''}")
 

@@ -246,6 +246,5 @@ class Postgres:
             connection.execute(statement.format(sql.Identifier(role), sql.Literal(self.password)))
 
     def _give_schema(self, database: str, owner: str) -> None:
-        address = psycopg.conninfo.make_conninfo(self.dsn("postgres"), dbname=database)
-        with psycopg.connect(address, autocommit=True) as connection:
+        with psycopg.connect(self.dsn("postgres"), dbname=database, autocommit=True) as connection:
             connection.execute(sql.SQL("alter schema public owner to {}").format(sql.Identifier(owner)))

@@ -20,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 from upath import UPath
 
 from catalog.core.media import MEDIA_TYPES, MediaType
-from catalog.core.session import SETTINGS
+from catalog.core.session import SETTINGS, settings_statement
 from catalog.publishing.columns import SCHEMA_VERSION, columns, schema
 from catalog.publishing.paths import data_file
 from catalog.publishing.scratch import scratch_folder
@@ -110,17 +110,12 @@ def connect(conninfo: str) -> Any:
     """
     from adbc_driver_postgresql import dbapi
 
-    settings = {**SETTINGS, "lock_timeout": LOCK_TIMEOUT}
-    apply = sql.SQL(
-        "select pg_catalog.set_config(name, value, false)"
-        " from unnest({}::text[], {}::text[]) as ours (name, value)"
-        " where pg_catalog.current_setting(name, true) is not null"
-    ).format(sql.Literal(list(settings)), sql.Literal(list(settings.values())))
+    settings = settings_statement({**SETTINGS, "lock_timeout": LOCK_TIMEOUT})
     tables = sql.SQL(", ").join(sql.Identifier("public", media_type) for media_type in MEDIA_TYPES)
     connection = dbapi.connect(conninfo, autocommit=False)
     try:
         with connection.cursor() as cursor:
-            cursor.execute(apply.as_string())
+            cursor.execute(settings.as_string())
             cursor.fetchall()
             connection.commit()  # a transaction that has run a query cannot import a snapshot
             cursor.execute("set transaction isolation level repeatable read, read only")
