@@ -183,9 +183,9 @@ class _Upgrade:
             command.upgrade(self._config, revision)
 
 
-def _refuse_an_older_catalog(connection: Connection, status: SchemaStatus) -> None:
+def _refuse_an_older_catalog(connection: Connection, before: SchemaStatus) -> None:
     """Refuse a database with media tables but no revision, where the first migration would fail half-way."""
-    if status.current is None and (table := media_table(connection)):
+    if before.current is None and (table := media_table(connection)):
         raise Fatal(f"the database has a table {table} but no revision: {OLDER}")
 
 

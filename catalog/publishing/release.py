@@ -12,7 +12,7 @@ from catalog.core.errors import Fatal, Retry
 from catalog.core.session import Connection
 from catalog.core.settings import CATALOG_DB
 from catalog.core.wording import join_first
-from catalog.publishing import changes, manifest, versions
+from catalog.publishing import changes, manifest, part_states, versions
 from catalog.publishing.card import card
 from catalog.publishing.croissant import croissant
 from catalog.publishing.export import File
@@ -65,7 +65,7 @@ def compare(connection: Connection, root: UPath, version: Version) -> Changes | 
     """
     if version.stage == "published":
         return msgspec.convert(version.changes, Changes) if version.changes else None
-    files = versions.files_of(connection, version)
+    files = part_states.files_of(connection, version)
     folder = root / version_folder(version.number)
     if wrong := _wrong_files(folder, files, None):
         raise _forgotten(connection, root, version, wrong)
@@ -110,7 +110,7 @@ def publish(
                 held = versions.note_published(connection, held.number, _stored_summary(root, held))
             pointer = read_pointer(root)
             return {**(held.summary or {}), "newest": pointer.version if pointer else held.number}
-        files = versions.files_of(connection, held)
+        files = part_states.files_of(connection, held)
         compared = msgspec.convert(held.changes, Changes) if held.changes else None
         wrong = _wrong_files(root / version_folder(held.number), files, compared)
         if not wrong:
@@ -123,7 +123,7 @@ def _forgotten(connection: Connection, root: UPath, version: Version, wrong: lis
     with connection.transaction():
         held = versions.held(connection, root, version)
         if held.stage == "writing":
-            versions.forget(connection, held, wrong)
+            part_states.forget(connection, held, wrong)
     return Retry(
         f"files of {root / version_folder(version.number)} are missing or not as written: "
         f"{join_first(wrong)}; clear write_parts with its downstream tasks. Only what is missing is written."

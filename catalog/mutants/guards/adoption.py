@@ -220,7 +220,7 @@ GUARDS = (
         holds="An upgrade of a catalog that was never adopted is refused with the command to run.",
         row=37,
         file="catalog/database/schema.py",
-        find="    if status.current is None and (table := media_table(connection)):\n",
+        find="    if before.current is None and (table := media_table(connection)):\n",
         replace="    if False and (table := media_table(connection)):\n",
         tests=("database/test_adoption_cli.py::test_an_upgrade_of_an_older_catalog_explains_what_to_do",),
     ),
