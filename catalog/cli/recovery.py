@@ -84,10 +84,17 @@ def restored_command(
         "such a run from its first task on.",
         f"Copied back from the API's database, with their identifiers: {back}.",
     )
+    _print_steps(plans, more, runs)
+
+
+def _print_steps(
+    plans: Iterable[restored.CatchUp], conf: dict[str, Any], runs: list[restored.Unfinished] | None
+) -> None:
+    """Print the commands that bring everything back, in order."""
     _section("1. Keep the live tables and indexes as they are until everything is back.")
     for dag_id in REFRESHES:
         _print("airflow", "dags", "pause", "--yes", dag_id)
-    _print_catch_up(plans, more)
+    _print_catch_up(plans, conf)
     for error in broken_providers().values():
         _comment(f"Not planned: {error}")
     _section("5. When all of these have ended: changes that users have made since, in this order.")
