@@ -77,7 +77,7 @@ def judge_all(
     """Judge rows; a URL that another record has, or that two of the rows would get, is not changed.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         rule: The rule.
         media: The media table.
         rows: The rows, with the columns that the rule needs.
@@ -115,7 +115,7 @@ def survey(
     """Return what rules would change in a table; reads the table once, in one snapshot, and changes nothing.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         rules: The rules.
         media: The media table.
         share: Per cent of the table's pages to read.

@@ -126,7 +126,7 @@ def check_configuration(media_type: MediaType, params: Params = GIVEN) -> None:
 
 @task
 def clean_up(media_type: MediaType) -> list[str]:
-    """Delete the tables and the indexes without an alias that runs left which were given up."""
+    """Delete the tables, and the indexes without an alias, that abandoned runs have left behind."""
     refresh = current_refresh("working")
     with api_connection(autocommit=True) as api:
         drop_leftovers(api, leftovers(api, TABLES[media_type], refresh.identity))

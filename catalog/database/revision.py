@@ -26,7 +26,7 @@ def require(connection: Connection, which: Which = "catalog") -> None:
     it is one small query. A transaction that is open stays open.
 
     Args:
-        connection: To the database.
+        connection: Connection to the database.
         which: Whose schema it is.
 
     Raises:
@@ -49,7 +49,7 @@ def current_revision(connection: Connection, which: Which) -> str | None:
     """Return the revision of a database, or None.
 
     Args:
-        connection: To the database.
+        connection: Connection to the database.
         which: Whose schema it is.
 
     Raises:

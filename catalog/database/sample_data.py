@@ -131,7 +131,7 @@ def fill(connection: Connection, which: Which, rows: int, seed: int = 1) -> dict
     A record is the same in both kinds of database, so that a data refresh finds it in the API database.
 
     Args:
-        connection: To the database, in autocommit.
+        connection: Connection to the database, in autocommit.
         which: Kind of the database.
         rows: Number of images.
         seed: Another seed gives other records.

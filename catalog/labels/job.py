@@ -112,7 +112,7 @@ class LabelRun:
     """One run that stages and merges a file.
 
     Args:
-        connection: To the catalog database, in autocommit, used by nothing else.
+        connection: Connection to the catalog database, in autocommit, used by nothing else.
         run_id: The DAG run.
         url: Address of the file, as it was given.
         provider: Provider of the labels.
@@ -420,7 +420,7 @@ def drop_abandoned(connection: Connection, days: float = KEPT) -> list[str]:
     """Drop the labels of runs that nobody has resumed; their rows in `label_run` stay.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         days: Days without progress after which a run counts as abandoned.
 
     Returns:

@@ -49,7 +49,7 @@ def lines(connection: Connection, run_id: str) -> list[Line]:
     """Return what a run has found so far, those with the most gone links first.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         run_id: The DAG run.
     """
     rows = connection.execute(

@@ -26,7 +26,7 @@ class _Results:
     """Writes results; thread-safe.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         now: The time.
         clock: The time in seconds.
     """
@@ -91,7 +91,7 @@ def check_links(
     """Check what a survey has planned, or what earlier attempts have left; each result is stored soon.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         survey: The survey, which is planned.
         check: Checks a URL.
         pauses: The pauses of hosts.

@@ -56,7 +56,7 @@ class Postgres:
 
         Args:
             state: Folder of the server; `nobody` must be able to reach it when we are root.
-            password: Of all roles.
+            password: Password of all roles.
             port: TCP port; 0 chooses a free one.
             durable: False for data that nobody keeps (tests).
             superuser: Role that creates the cluster.

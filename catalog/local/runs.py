@@ -42,7 +42,7 @@ def watch(
     """Update runs until all have finished.
 
     Args:
-        api: Of a running stack.
+        api: API of a running stack.
         runs: Runs to wait for; their fields are updated.
         show: Called with all runs at each poll.
         timeout: Seconds.
@@ -120,7 +120,7 @@ def outcome(api: AirflowApi, run: Run, *, results: bool = True) -> Iterator[tupl
     """Yield, per task of a finished run, its last error if it failed, or what it returned.
 
     Args:
-        api: Of a running stack.
+        api: API of a running stack.
         run: The run.
         results: Whether to yield what tasks returned; errors are yielded anyway.
     """

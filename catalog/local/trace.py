@@ -30,7 +30,7 @@ def trace_record(stack: Stack, client: Elasticsearch, provider: str, live: bool)
 
     Args:
         stack: A running stack.
-        client: Of the stack's search engine.
+        client: Client of the stack's search engine.
         provider: Name of the provider in the catalog.
         live: The records come from the real API, so there is no recording to search.
 

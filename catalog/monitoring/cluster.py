@@ -181,7 +181,7 @@ def _needed(settings: Mapping[str, str], level: str, total: int) -> float:
     """Return how many bytes of a disk are free at a watermark.
 
     Args:
-        settings: Of the cluster.
+        settings: Settings of the cluster.
         level: A key of `_LEVELS`.
         total: Size of the disk.
 

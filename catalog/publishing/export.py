@@ -67,8 +67,8 @@ class File(msgspec.Struct, frozen=True):
 
     Attributes:
         path: Relative to the version's folder.
-        media_type: Of its records.
-        provider: Of its records.
+        media_type: Media type of its records.
+        provider: Provider of its records.
         rows: Number of records.
         bytes: Size.
         sha256: Checksum, in hexadecimal.
@@ -103,7 +103,7 @@ def connect(conninfo: str) -> Any:
     snapshot yet, so it can be opened before one is taken, and `read_in` can follow.
 
     Args:
-        conninfo: Of libpq.
+        conninfo: Connection string of libpq.
 
     Returns:
         An ADBC connection in a transaction.
@@ -235,7 +235,7 @@ class PartWriter:
     Args:
         pipeline: Converts and writes row groups.
         folder: The version's folder.
-        media_type: Of the records.
+        media_type: Media type of the records.
         part: Number of the part.
         sensitive: Finds records to leave out; None to keep all.
         file_rows: Rows from which a file is full.
@@ -403,7 +403,7 @@ def parquet_writer(path: Path, of: pa.Schema, sorted_by: str | None = None) -> A
     """Return a writer of a Parquet file of the dataset.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         of: Its schema.
         sorted_by: Column by which each row group is sorted, if any.
     """

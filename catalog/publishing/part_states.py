@@ -96,7 +96,7 @@ def shared_state(control: Connection, holder: Connection, number: int) -> Iterat
     Args:
         control: Connection to the catalog, in autocommit.
         holder: Another one, which keeps the snapshot.
-        number: Of the version.
+        number: Number of the version.
 
     Yields:
         The number of the state, and the name under which this session has exported the snapshot.
@@ -203,8 +203,8 @@ def claim(control: Connection, number: int, state: int) -> int | None:
 
     Args:
         control: Connection to the catalog, in a transaction.
-        number: Of the version.
-        state: Of the snapshot in which the part will be read.
+        number: Number of the version.
+        state: Number of the state in which the part will be read.
 
     Returns:
         The number of the part, or None if there is none.
@@ -222,13 +222,13 @@ def record(control: Connection, number: int, state: int, part: Part, written: Wr
 
     Args:
         control: Connection to the catalog, in the transaction that has claimed the part.
-        number: Of the version.
-        state: Of the snapshot in which the part was read.
+        number: Number of the version.
+        state: Number of the state in which the part was read.
         part: The part.
         written: What was written.
 
     Raises:
-        Retry: The version has got another state, or is not written any more; the part does not count.
+        Retry: The version has another state by now, or is not written any more; the part does not count.
     """
     recorded = control.execute(
         """

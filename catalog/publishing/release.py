@@ -59,7 +59,7 @@ def compare(connection: Connection, root: UPath, version: Version) -> Changes | 
     """Write the change set of a version against the newest one; return None if there is none before.
 
     Raises:
-        Retry: The version is not complete, or has got another state meanwhile. Parts with a file that is
+        Retry: The version is not complete, or has another state by now. Parts with a file that is
             missing or altered count as not written from then on.
         Fatal: See `newest` and `changes.compare`.
     """
@@ -168,7 +168,7 @@ def _publish(
     )
     now = read_pointer(root)
     if now and now.version >= version.number:
-        raise Fatal(f"{root} has got version {now.version} meanwhile; {versions.AGAIN}")
+        raise Fatal(f"{root} has version {now.version} by now; {versions.AGAIN}")
     write_pointer(root, pointer)
     versions.note_published(connection, version.number, summary)
     return {**summary, "newest": version.number}
@@ -213,7 +213,7 @@ def _wrong_files(folder: UPath, files: list[File], compared: Changes | None) -> 
 
 
 def _delete_unlisted(folder: UPath, made: Manifest) -> None:
-    """Delete what attempts have left that were killed, or whose state was lost."""
+    """Delete what killed attempts, and attempts whose state was lost, have left behind."""
     listed = {file.path for file in made.files} | {file.path for file in made.documents} | {MANIFEST}
     listed |= {file.path for file in made.changes.files.values()} if made.changes else set()
     for name in list(files_in(folder)):

@@ -109,7 +109,7 @@ def held(connection: Connection, root: UPath, version: Version) -> Version:
         version: The version, as `working` returned it.
 
     Raises:
-        Retry: The version has another state meanwhile, or is not written any more.
+        Retry: The version has another state by now, or is not written any more.
         Fatal: The storage has a newer version.
     """
     current = read(connection, version.number, lock=True)
@@ -255,7 +255,7 @@ def note_changes(connection: Connection, version: Version, changes: Mapping[str,
     """Record the change set of a version, with the state that it was computed from.
 
     Raises:
-        Retry: The version has another state meanwhile.
+        Retry: The version has another state by now.
     """
     updated = connection.execute(
         "update dataset_version set changes = %s where number = %s and state = %s and stage = 'writing'",

@@ -40,7 +40,7 @@ def write_parts(
         control: Connection to the catalog, in autocommit.
         holder: Another one, which keeps the snapshot.
         root: The folder of all versions.
-        number: Of the version.
+        number: Number of the version.
         sensitive: Finds records to leave out; None to keep all.
         should_stop: Called for each batch of rows.
         progress: Called with the number of rows that this session has written.
@@ -113,8 +113,8 @@ def _write_in_turns(
 
     Args:
         control: Connection to the catalog, in autocommit, which claims the parts.
-        number: Of the version.
-        state: Of the snapshot.
+        number: Number of the version.
+        state: Number of the state.
         planned: All parts.
         read: Reads a part.
         recorded: Called with what was written and recorded.

@@ -86,7 +86,7 @@ def release_turns(connection: Connection) -> int:
     traces of a refresh with such a number.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
 
     Returns:
         The number of runs that cannot continue.
@@ -110,7 +110,7 @@ def catch_up(
     """Plan how the missing records of each provider are loaded again.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         classes: The providers.
         since: The first missing UTC day. None: for each provider, the day on which its last whole pull ends;
             for a dated provider without one in the last month, the day before the newest load.

@@ -160,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
         Args:
             status: HTTP status.
             body: Body.
-            content_type: Of the body.
+            content_type: Content type of the body.
             headers: Additional headers.
             sent: Bytes of the body that are sent before the connection is closed; None for all.
         """

@@ -29,10 +29,10 @@ class Subject(msgspec.Struct):
     """What a run works on, and the state of the workload for it.
 
     Attributes:
-        media_type: Of refreshes and popularity.
+        media_type: Media type of refreshes and popularity.
         source: Provider of pulls and deletions.
         group: Group of records of deletions.
-        query_id: Of updates.
+        query_id: `query_id` of updates.
         generation: Generation that a pull reads.
         pulled: Generation that the last successful pull has read.
         delivered: Pages that the API had delivered before the pull.

@@ -73,8 +73,8 @@ class SearchConnection(NamedTuple):
 
     Attributes:
         client: Its client.
-        shards: Of a new index; None for the usual number.
-        replicas: Of each shard.
+        shards: Number of shards of a new index; None for the usual number.
+        replicas: Number of replicas of each shard.
     """
 
     client: Any
@@ -156,7 +156,7 @@ def unchanged_terms(digest: str) -> list[str]:
     """Fetch the list of sensitive terms again, in a later task of a run.
 
     Args:
-        digest: Of the list when the run began; "" in a plan of an earlier release.
+        digest: Digest of the list when the run began; "" in a plan of an earlier release.
 
     Raises:
         Fatal: The list has changed. What the run has made so far belongs to the former list.

@@ -12,7 +12,7 @@ def with_token(arguments: dict[str, Any], connection: Any) -> dict[str, Any]:
     """Replace the password of a connection by a token if its extra has `"iam": true`.
 
     Args:
-        arguments: Of `psycopg.connect`.
+        arguments: Arguments of `psycopg.connect`.
         connection: The Airflow connection that they come from.
     """
     if not (connection.extra_dejson or {}).get("iam"):

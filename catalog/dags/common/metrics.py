@@ -111,7 +111,7 @@ def send_freshness(connection: Connection) -> None:
     These are times, because an age would not grow while nothing sends it.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
     """
     for source, freshness in loads.freshness(connection, loads.sources(), datetime.now(UTC)).items():
         if freshness.last and freshness.due:

@@ -109,7 +109,7 @@ def rehearse(
     """Try tag policy, sensitive terms, and every request to the search engine, which would fail hours later.
 
     Args:
-        media_type: Of the indexes.
+        media_type: Media type of the indexes.
         aliases: The aliases that the run moves.
         conn_id: Airflow connection of the search engine.
         filtered: Whether the run creates an index without sensitive media.

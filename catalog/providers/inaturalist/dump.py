@@ -67,7 +67,7 @@ def check(
     """Check whether the dump is whole, after its files were loaded and taxa were named.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         root: The folder of the dump.
         prepared: Token of the dump that the run has prepared.
         run: Ids of DAG and run.

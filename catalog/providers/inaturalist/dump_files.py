@@ -60,7 +60,7 @@ def load_file(connection: Connection, root: UPath, name: str, token: str) -> int
     Malformed lines are skipped and counted.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         root: The folder of the dump.
         name: One of `FILES`.
         token: Token of the dump that the run has prepared.

@@ -137,7 +137,7 @@ def no_key_twice(connection: Connection, *, is_catalog: bool) -> Findings:
     """No identifier and no pair of provider and foreign identifier occurs twice.
 
     Args:
-        connection: Of the catalog or the API database.
+        connection: Connection to the catalog or the API database.
         is_catalog: The database has tables of deleted records; a record is in one of the two tables.
     """
     messages: list[str] = []

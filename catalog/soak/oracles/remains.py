@@ -19,7 +19,7 @@ def nothing_left(connection: Connection, database: str, before: set[str], now: s
     """No relation was added or lost, no advisory lock is held, and no statement is running.
 
     Args:
-        connection: Of the database.
+        connection: Connection to the database.
         database: Its name, for messages.
         before: Its relations when the soak began.
         now: Its relations now.
@@ -119,7 +119,7 @@ def states_are_true(airflow: Connection) -> Findings:
     """No run has succeeded with a failed task, and no run is active.
 
     Args:
-        airflow: Of Airflow's metadata database.
+        airflow: Connection to Airflow's metadata database.
     """
     failed = rows(
         airflow,
