@@ -84,7 +84,7 @@ def judge_all(
         claimed: Hashes of URLs that earlier rows would get.
     """
     judged = [rule.judge(row) for row in rows]
-    wanted = [one.changes["url"] for one in judged if "url" in one.changes]
+    wanted = [cleaned.changes["url"] for cleaned in judged if "url" in cleaned.changes]
     if not wanted:
         return judged
     query = sql.SQL("select url from {} where url = any({}::text[])").format(
@@ -92,13 +92,13 @@ def judge_all(
     )
     taken = {url for (url,) in connection.execute(query)}
     claimed = set() if claimed is None else claimed
-    for one in judged:
-        url = one.changes.get("url")
+    for cleaned in judged:
+        url = cleaned.changes.get("url")
         if url is None:
             continue
         if url in taken or hash(url) in claimed:
-            del one.changes["url"]
-            one.left.append(URL_TAKEN)
+            del cleaned.changes["url"]
+            cleaned.left.append(URL_TAKEN)
         elif len(claimed) < MAX_CLAIMS:
             claimed.add(hash(url))
     return judged
@@ -152,8 +152,8 @@ def survey(
                 these = [row for row in rows if row[place]]
                 given = [_row(rule.needs(media), columns, row[1 + len(chosen) :]) for row in these]
                 judged = judge_all(connection, rule, media, given, claimed)
-                for row, values, one in zip(these, given, judged, strict=True):
-                    surveys[rule.name].add(row[0], values, one)
+                for row, values, cleaned in zip(these, given, judged, strict=True):
+                    surveys[rule.name].add(row[0], values, cleaned)
     return surveys
 
 

@@ -167,9 +167,9 @@ def _print_runs(runs: list[restored.Unfinished] | None) -> None:
         return
     if not runs:
         _comment("None that Airflow's database knows of.")
-    for found in runs:
-        run = found.run
-        if found.begun:
+    for unfinished in runs:
+        run = unfinished.run
+        if unfinished.begun:
             _comment(
                 f"Run {run.run_id} of {run.dag_id} is incomplete here: clear all its tasks to resume it."
             )

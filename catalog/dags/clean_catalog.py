@@ -105,13 +105,13 @@ def _show(examples: Iterable[Example]) -> None:
 @task(trigger_rule="all_done")
 def report(results: Any, params: Params = GIVEN) -> str:
     """Report the numbers of each rule, and what stays as it is."""
-    found = [one for of_rule in results for one in of_rule or () if one]
-    changed = sum(one["changed"] for one in found)
+    cleanings = [counts for of_rule in results for counts in of_rule or () if counts]
+    changed = sum(counts["changed"] for counts in cleanings)
     verb = "would change" if params["dry_run"] else "changed"
     lines = []
-    for one in found:
-        left = "".join(f"; {number:,} stay: {reason}" for reason, number in one["left"].items())
-        lines.append(f"  - {one['media']}, {one['rule']}: {one['changed']:,}{left}")
+    for counts in cleanings:
+        left = "".join(f"; {number:,} stay: {reason}" for reason, number in counts["left"].items())
+        lines.append(f"  - {counts['media']}, {counts['rule']}: {counts['changed']:,}{left}")
     text = f"{changed:,} rows {verb}, a row being counted for each rule."
     subject = "Catalog cleaning, dry run" if params["dry_run"] else "Catalog cleaned"
     return notify_end(subject, SENDER, text, lines=lines, completion=not params["dry_run"])

@@ -191,8 +191,8 @@ def report_record_counts(
     ti: TaskInstance = GIVEN,
 ) -> str:
     refresh, engine = current_refresh(), indexes()
-    copies = [one for part in copied or () for one in msgspec.convert(part or [], list[Copied])]
-    tables = {one.table: one for one in copies if one.done}
+    copies = [copy for part in copied or () for copy in msgspec.convert(part or [], list[Copied])]
+    tables = {copy.table: copy for copy in copies if copy.done}
     before, after = refresh.plan.documents[media_type], engine.sources(media_type)
     digest = engine.meta(media_type).get("tag_policy_digest", "")
     if refresh.plan.mode == "incremental":

@@ -126,24 +126,24 @@ def _apply(
     accept_shrinkage: bool,
     why: Callable[[], str],
 ) -> dict[str, Applied]:
-    found = {table: _Table(api, table, own[table]) for table in tables}
-    for one in found.values():
-        one.find_deleted()
+    changed = {table: _Table(api, table, own[table]) for table in tables}
+    for changes in changed.values():
+        changes.find_deleted()
     if not accept_shrinkage:
-        refuse_shrinkage([problem for one in found.values() for problem in one.shrinkage()], why)
-    for table, one in found.items():
+        refuse_shrinkage([problem for changes in changed.values() for problem in changes.shrinkage()], why)
+    for table, changes in changed.items():
         if table not in _KEYS:  # a deleted row must not keep the unique values of a new one
-            one.delete()
-        one.release_unique_values()
-        one.upsert()
-    for table, one in found.items():
+            changes.delete()
+        changes.release_unique_values()
+        changes.upsert()
+    for table, changes in changed.items():
         if table in _KEYS:  # audio files that refer to a deleted set have been updated
-            one.delete()
+            changes.delete()
     if not accept_shrinkage:
-        refuse_shrinkage([problem for one in found.values() for problem in one.orphaned])
+        refuse_shrinkage([problem for changes in changed.values() for problem in changes.orphaned])
     for table in tables:
         set_mark(api, table, number, progress.began(api, table))
-    return {table: one.applied for table, one in found.items()}
+    return {table: changes.applied for table, changes in changed.items()}
 
 
 def _unique_columns(api: Connection, table: str) -> list[list[str]]:

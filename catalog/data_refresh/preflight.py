@@ -73,14 +73,14 @@ def preflight_search(
     problems: list[str] = []
     for alias in names:
         try:
-            found = alias_problems(indexes, alias)
-            if not found and indexes.exists(alias):
-                found = _tried(
+            of_alias = alias_problems(indexes, alias)
+            if not of_alias and indexes.exists(alias):
+                of_alias = _tried(
                     f"the sensitive terms, searched in {alias}", partial(_search, indexes, alias, terms)
                 )
         except Fatal as error:  # some blocks prevent even reading the metadata
-            found = [f"the alias {alias}: {error}"]
-        problems += found
+            of_alias = [f"the alias {alias}: {error}"]
+        problems += of_alias
     scratch = f"{preflight_prefix(media_type)}{uuid4().hex}"
     body = index_body(media_type, index_meta(media_type, dag_id, run_id, DEFAULT), shards)
     # Problems that are found without creating an index.

@@ -129,15 +129,15 @@ def _attached(live: Shape) -> list[str]:
 
 def _names(api: Connection, table: str) -> list[str]:
     """Return objects that occupy the names of the refresh's own tables."""
-    found = []
+    taken = []
     for name in temporary_names(table):
         row = api.execute(
             "select relkind, pg_has_role(relowner, 'member') from pg_class where oid = to_regclass(%s)",
             [public(name)],
         ).fetchone()
         if row and (row[0] != "r" or not row[1]):
-            found.append(f"{name} is in the way: rename or drop it")
-    return found
+            taken.append(f"{name} is in the way: rename or drop it")
+    return taken
 
 
 def _reading(api: Connection, upstream: Connection, table: str, live: Shape) -> list[str]:

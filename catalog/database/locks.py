@@ -246,5 +246,7 @@ def _pauses() -> Iterator[float]:
 
 def _is_lock_error(error: Exception) -> bool:
     """Return whether a psycopg error, or the one that SQLAlchemy has wrapped, is a failure to get a lock."""
-    found = getattr(error, "orig", error)
-    return isinstance(found, (LockTimeout, psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected))
+    original = getattr(error, "orig", error)
+    return isinstance(
+        original, (LockTimeout, psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+    )

@@ -73,11 +73,11 @@ def compare(connection: Connection, root: UPath, version: Version) -> Changes | 
     if before is None:
         return None
     try:
-        found = changes.compare(root, before, version.number, files)
+        compared = changes.compare(root, before, version.number, files)
     except changes.Damaged as error:
         raise _forgotten(connection, root, version, list(error.files)) from None
-    versions.note_changes(connection, version, msgspec.to_builtins(found))
-    return found
+    versions.note_changes(connection, version, msgspec.to_builtins(compared))
+    return compared
 
 
 def publish(

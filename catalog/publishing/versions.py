@@ -86,18 +86,18 @@ def working(connection: Connection, root: UPath, run_id: str) -> Version:
     Raises:
         Fatal: A newer run has begun, the storage has a newer version, or it is another one than before.
     """
-    found = of_run(connection, run_id)
-    if found is None:
+    version = of_run(connection, run_id)
+    if version is None:
         raise Fatal(f"this run has no version; clear its first task with its downstream tasks, or {AGAIN}")
     with connection.transaction():
-        found = read(connection, found.number, lock=True)
-        _require_root(found, root)
-        found = _reconciled(connection, root, found)
-    if found.stage not in ("writing", "published"):
+        version = read(connection, version.number, lock=True)
+        _require_root(version, root)
+        version = _reconciled(connection, root, version)
+    if version.stage not in ("writing", "published"):
         raise Fatal(
-            f"version {found.number} of this run is {found.stage}, because a newer run began; {AGAIN}"
+            f"version {version.number} of this run is {version.stage}, because a newer run began; {AGAIN}"
         )
-    return found
+    return version
 
 
 def held(connection: Connection, root: UPath, version: Version) -> Version:

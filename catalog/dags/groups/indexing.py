@@ -207,8 +207,8 @@ def check_index(
     refresh = current_refresh("working")
     plan, own = refresh.plan, indexes_of(refresh)
     uuid, ranges = refresh.made(plan.index).uuid, [IdRange(**part) for part in parts]
-    indexed = [msgspec.convert(one, Indexed) for one in done]
-    rejected = [Counter(one.rejected) for one in indexed]
+    indexed = [msgspec.convert(result, Indexed) for result in done]
+    rejected = [Counter(result.rejected) for result in indexed]
     with (
         database_connection(plan.api, autocommit=True) as api,
         hint("Clear index_range and all tasks after it to fill the index again."),
@@ -216,7 +216,7 @@ def check_index(
         if plan.table == plan.media_type:  # moderators delete rows of the live table meanwhile
             own.follow_moderation(api, plan.index)
         own.engine.refresh(plan.index)
-        numbers = [one.total() for one in rejected]
+        numbers = [reasons.total() for reasons in rejected]
         wrong = find_count_mismatches(
             api, own.engine, plan.index, plan.table, ranges, rejected=numbers, uuid=uuid
         )
@@ -229,21 +229,21 @@ def check_index(
             plan.index,
             accepted=bool(params.get("accept_shrinkage")),
             left_out={
-                "removed from their source": sum(one.removed for one in indexed),
+                "removed from their source": sum(result.removed for result in indexed),
                 "rejected": sum(numbers),
             },
             why=partial(removed_by_checks, refresh),
         )
-        listed = [one.partition(":")[0] for done_ in indexed for one in done_.examples]
+        listed = [example.partition(":")[0] for result in indexed for example in result.examples]
         everything = len(listed) == sum(numbers)
         note_index(refresh, plan.index, uuid, documents, rejected=listed if everything else None)
-    for example in [text for one in indexed for text in one.examples][:EXAMPLES]:
+    for example in [text for result in indexed for text in result.examples][:EXAMPLES]:
         log.warning("rejected: %s", example)
     checked = Checked(
         documents,
-        removed=sum(one.removed for one in indexed),
+        removed=sum(result.removed for result in indexed),
         rejected=dict(sum(rejected, Counter[str]())),
-        tags=dict(sum((Counter(one.tags) for one in indexed), Counter[str]())),
+        tags=dict(sum((Counter(result.tags) for result in indexed), Counter[str]())),
     )
     return msgspec.to_builtins(checked)  # type: ignore[no-any-return]
 

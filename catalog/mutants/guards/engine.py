@@ -288,8 +288,8 @@ GUARDS = (
         holds="A decision that the engine refuses fails the task.",
         row=35,
         file=MODERATION,
-        find="    for one in sent.rejections:\n",
-        replace="    for one in sent.rejections[:0]:\n",
+        find="    for rejection in sent.rejections:\n",
+        replace="    for rejection in sent.rejections[:0]:\n",
         tests=(f"{TEST_MODERATION}::test_an_engine_that_refuses_a_decision",),
     ),
     Guard(

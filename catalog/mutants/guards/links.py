@@ -19,8 +19,8 @@ GUARDS = (
         holds="A redirect to a path that robots.txt forbids is not followed.",
         row=36,
         file="catalog/links/web.py",
-        find="            if found := self._refusal(url):\n",
-        replace="            if url == first and (found := self._refusal(url)):\n",
+        find="            if refusal := self._refusal(url):\n",
+        replace="            if url == first and (refusal := self._refusal(url)):\n",
         tests=(f"{WEB}::test_robots_txt_is_obeyed_on_each_hop",),
     ),
     Guard(

@@ -404,8 +404,8 @@ GUARDS = (
         holds="An entry is not called stale because GitHub did not say what state its issue is in.",
         row=14,
         file="catalog/plugins/dashboard/health.py",
-        find="        if one.state in STALE\n",
-        replace='        if one.state != "open"\n',
+        find="        if entry.state in STALE\n",
+        replace='        if entry.state != "open"\n',
         tests=("plugins/test_issues.py::test_an_entry_is_stale_only_if_github_says_so",),
     ),
     Guard(

@@ -139,21 +139,25 @@ def stale(silenced: Iterable[Silenced]) -> list[Finding]:
     text = "an entry of {} refers to no open issue ({}): {}"
     return [
         Finding(
-            "warning", one.dag_id, text.format(one.variable, one.state, one.issue), "silenced", one.dag_id
+            "warning",
+            entry.dag_id,
+            text.format(entry.variable, entry.state, entry.issue),
+            "silenced",
+            entry.dag_id,
         )
-        for one in silenced
-        if one.state in STALE
+        for entry in silenced
+        if entry.state in STALE
     ]
 
 
-def merged(found: list[Finding], failed: dict[tuple[str, str], Finding]) -> list[Finding]:
+def merged(findings: list[Finding], failed: dict[tuple[str, str], Finding]) -> list[Finding]:
     """Add the failed runs that no other error explains, and their logs to the errors that explain them."""
-    explained = {(one.dag_id, one.run_id) for one in found if one.severity == "error"}
+    explained = {(finding.dag_id, finding.run_id) for finding in findings if finding.severity == "error"}
     every = [run for key, run in failed.items() if key not in explained]
-    for one in found:
-        run = failed.get((one.dag_id, one.run_id)) if one.severity == "error" else None
+    for finding in findings:
+        run = failed.get((finding.dag_id, finding.run_id)) if finding.severity == "error" else None
         every.append(
-            msgspec.structs.replace(one, task_id=run.task_id, map_index=run.map_index) if run else one
+            msgspec.structs.replace(finding, task_id=run.task_id, map_index=run.map_index) if run else finding
         )
     return in_order(every)
 
