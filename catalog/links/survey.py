@@ -103,7 +103,7 @@ def check_links(
 
     Raises:
         Interrupted: See `Visits.run`.
-        Later: All hosts that are left are paused; another call checks the others.
+        Later: All remaining hosts are paused; another call checks the others.
     """
     done, total = _numbers(connection, survey)
     results = _Results(connection, now, clock)

@@ -55,8 +55,8 @@ GUARDS = (
         holds="A task that waits for its slot does not request a host that has asked another task to wait.",
         row=36,
         file="catalog/links/slots.py",
-        find="        return self._pauses.left(host)  # another",
-        replace="        return left  # another",
+        find="        return self._pauses.remaining(host)  # another",
+        replace="        return remaining  # another",
         tests=("links/test_slots.py::test_a_pause_that_begins_while_a_task_waits_for_its_slot_is_kept",),
     ),
     Guard(
