@@ -37,7 +37,7 @@ def inspect_rows(connection: Connection, sample: int = SAMPLE) -> list[Finding]:
     """Return what the rules find, at most `sample` rows of each table being read; changes nothing.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         sample: About the number of rows of a larger table to read; all of a smaller one are.
     """
     settle(connection)

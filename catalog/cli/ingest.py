@@ -162,13 +162,8 @@ def ingest(
             advice=_advice(folder, replayed=transport is not None),
         )
         try:
-            with _private_address_explained():
+            with _private_address_explained(), _storage_error_explained(folder):
                 pull.run()
-        except OSError as error:
-            resumes = "the same command resumes there" if folder else "give --out to be able to resume a pull"
-            raise CatalogError(
-                f"{error.filename}: {error.strerror}. Earlier pages are complete; once repaired, {resumes}."
-            ) from None
         finally:
             if (manifest := parts.load()) is not None:
                 _show_outcome(cls, parts, manifest, as_json, kept=folder is not None)
@@ -194,6 +189,18 @@ def _private_address_explained() -> Iterator[None]:
         raise CatalogError(
             f"{error}. If it is a server of your own, give its address as --base-url, or allow its host in "
             """the environment: PRIVATE_HOSTS='["127.0.0.1"]'."""
+        ) from None
+
+
+@contextmanager
+def _storage_error_explained(folder: Path | None) -> Iterator[None]:
+    """Say how a pull whose parts could not be written is resumed."""
+    try:
+        yield
+    except OSError as error:
+        resumes = "the same command resumes there" if folder else "give --out to be able to resume a pull"
+        raise CatalogError(
+            f"{error.filename}: {error.strerror}. Earlier pages are complete; once repaired, {resumes}."
         ) from None
 
 

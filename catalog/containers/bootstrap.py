@@ -102,12 +102,12 @@ def set_variables() -> None:
 
 def upgrade_databases() -> None:
     """Upgrade the catalog's schema; with CATALOG_MAKES_API_TABLES, the API's as well."""
-    found = schema.upgrade(os.environ["AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"])
-    log.info("catalog database: %s", found)
+    upgraded = schema.upgrade(os.environ["AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"])
+    log.info("catalog database: %s", upgraded)
     if os.environ.get("CATALOG_MAKES_API_TABLES", "").lower() == "true":
         for name in ("API", "API_STAGING"):
-            found = schema.upgrade(os.environ[f"AIRFLOW_CONN_POSTGRES_OPENLEDGER_{name}"], "api")
-            log.info("%s database: %s", name.lower(), found)
+            upgraded = schema.upgrade(os.environ[f"AIRFLOW_CONN_POSTGRES_OPENLEDGER_{name}"], "api")
+            log.info("%s database: %s", name.lower(), upgraded)
 
 
 class SearchUsers(msgspec.Struct, frozen=True):

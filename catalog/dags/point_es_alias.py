@@ -166,5 +166,5 @@ def alias_dag(environment: Environment) -> None:
         chain(refuse_conflicts(), check_target(environment.name), moved, delete_old_index())
 
 
-for one in ENVIRONMENTS.values():
-    alias_dag(one)
+for environment in ENVIRONMENTS.values():
+    alias_dag(environment)

@@ -37,7 +37,7 @@ from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.sensors import reschedule_sensor
 from catalog.dags.operators.slack import notify
-from catalog.dags.operators.turns import prove_turn, wait_for_turn
+from catalog.dags.operators.turns import require_turn, wait_for_turn
 from catalog.maintenance.staging import Restore, Role, deploy, forget_applications
 
 SENDER = "Staging Database Restore"
@@ -86,7 +86,7 @@ def get_staging_db_details() -> dict[str, Any]:
 
 @task
 def restore_staging_from_snapshot(snapshot: str, details: dict[str, Any]) -> None:
-    prove_turn()
+    require_turn()
     with hint("Staging is as it was."):
         _restore().restore(snapshot, details)
 
@@ -102,14 +102,14 @@ def notify_outage() -> None:
 
 @task(retries=2)
 def rename_staging_to_old() -> None:
-    prove_turn()
+    require_turn()
     with hint("Staging is where it was."):
         _restore().move_staging_away()
 
 
 @task(retries=2)
 def rename_temporary_to_staging() -> None:
-    prove_turn()
+    require_turn()
     _restore().move_restored_in()
 
 
@@ -125,7 +125,7 @@ def roll_back() -> str:
 
 @task
 def delete_old() -> None:
-    prove_turn()
+    require_turn()
     _restore().delete_old()
 
 
@@ -137,7 +137,7 @@ def await_old_deleted() -> bool:
 @task
 def truncate_applications() -> None:
     """Remove production's applications and keys, which must not work in staging."""
-    prove_turn()
+    require_turn()
     _restore().require_exchanged()
     with ExitStack() as stack:
         staging = stack.enter_context(database_connection(STAGING_DB, autocommit=True))

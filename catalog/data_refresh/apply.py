@@ -42,21 +42,21 @@ class Applied(msgspec.Struct):
 
 def obstacles(api: Connection, tables: Sequence[str]) -> list[str]:
     """Return the objects of live tables that changes of rows would trigger, one sentence each."""
-    found = []
+    problems = []
     for table in tables:
         definition = shape(api, table)
-        found += [
+        problems += [
             f"the API's table {table} has the {kind} {name}, which changes of rows would run"
             for kind in ("trigger", "rule")
             for name, facts in definition.get(kind, {}).items()
             if facts["enabled"] != "D"
         ]
-        found += [
+        problems += [
             f"the API's table {table} has the exclusion constraint {name}"
             for name, facts in definition.get("constraint", {}).items()
             if facts["type"] == "x"
         ]
-    return found
+    return problems
 
 
 def apply_changes(
@@ -126,24 +126,24 @@ def _apply(
     accept_shrinkage: bool,
     why: Callable[[], str],
 ) -> dict[str, Applied]:
-    found = {table: _Table(api, table, own[table]) for table in tables}
-    for one in found.values():
-        one.find_deleted()
+    changed = {table: _Table(api, table, own[table]) for table in tables}
+    for changes in changed.values():
+        changes.find_deleted()
     if not accept_shrinkage:
-        refuse_shrinkage([problem for one in found.values() for problem in one.shrinkage()], why)
-    for table, one in found.items():
+        refuse_shrinkage([problem for changes in changed.values() for problem in changes.shrinkage()], why)
+    for table, changes in changed.items():
         if table not in _KEYS:  # a deleted row must not keep the unique values of a new one
-            one.delete()
-        one.release_unique_values()
-        one.upsert()
-    for table, one in found.items():
+            changes.delete()
+        changes.release_unique_values()
+        changes.upsert()
+    for table, changes in changed.items():
         if table in _KEYS:  # audio files that refer to a deleted set have been updated
-            one.delete()
+            changes.delete()
     if not accept_shrinkage:
-        refuse_shrinkage([problem for one in found.values() for problem in one.orphaned])
+        refuse_shrinkage([problem for changes in changed.values() for problem in changes.orphaned])
     for table in tables:
         set_mark(api, table, number, progress.began(api, table))
-    return {table: one.applied for table, one in found.items()}
+    return {table: changes.applied for table, changes in changed.items()}
 
 
 def _unique_columns(api: Connection, table: str) -> list[list[str]]:
@@ -262,8 +262,8 @@ class _Table:
         }
         changed = self._api.execute(compose(statement, **self._parts, **parts)).fetchall()
         counted_rows = shown(self._shape, self._table)
-        found = shrunken_sources(self._api, self._table, column(self._table), counted_rows, changed)
-        if found:
+        findings = shrunken_sources(self._api, self._table, column(self._table), counted_rows, changed)
+        if findings:
             counted = """
                 select (select count(*) from {live} l join {deleted} d using (id) where {was_shown}),
                        count(*) filter (where {was_shown} and not ({is_shown}))
@@ -272,10 +272,10 @@ class _Table:
             numbers = self._api.execute(compose(counted, **self._parts, **parts)).fetchone() or ()
             reasons = zip(("deleted", "marked as removed from their source"), numbers, strict=False)
             # Not at the end: of many sources, not all are named.
-            found[1:1] = [
+            findings[1:1] = [
                 f"{self._table}: {number:,} records are {what}" for what, number in reasons if number
             ]
-        return found
+        return findings
 
     def release_unique_values(self) -> None:
         """Replace values that pass from one record to another: they must be unique after each updated row.

@@ -167,7 +167,7 @@ def _exchange_all(
     promoted.carried = {table: promoted.carried[table] + rows for table, rows in carried.items()}
 
 
-def left_overs(api: Connection, tables: Iterable[str], run_id: str) -> list[str]:
+def leftovers(api: Connection, tables: Iterable[str], run_id: str) -> list[str]:
     """Return the tables whose copy is of another run."""
     found = []
     for table in tables:
@@ -177,7 +177,7 @@ def left_overs(api: Connection, tables: Iterable[str], run_id: str) -> list[str]
     return found
 
 
-def drop_left_overs(api: Connection, tables: Iterable[str]) -> None:
+def drop_leftovers(api: Connection, tables: Iterable[str]) -> None:
     """Drop the temporary tables of a refresh. Raises Retry if a session still works on one."""
     settle(api)
     for table in tables:

@@ -117,7 +117,7 @@ class RefreshIndexes:
             self.engine.require(name, self._refresh.made(name).uuid)
             finalize(self.engine, name, replicas, REPLICA_TIMEOUT)
 
-    def require_whole(self, api: Connection) -> None:
+    def require_complete(self, api: Connection) -> None:
         """Check that each index is the completed one, and still has all its documents.
 
         Documents of media that moderators have deleted since the refresh began may be missing.
@@ -159,21 +159,21 @@ class RefreshIndexes:
             plan.index: rows - len(updated.rejected),
             plan.filtered: kept + updated.documents - updated.hidden,
         }
-        found = {}
+        counts = {}
         for name, number in wanted.items():
             self.engine.refresh(name)
-            found[name] = self.engine.count(name)
-            if not number - deleted <= found[name] <= number:
+            counts[name] = self.engine.count(name)
+            if not number - deleted <= counts[name] <= number:
                 raise Refused(
-                    f"{name} holds {found[name]:,} documents instead of {number:,}: another program has "
+                    f"{name} holds {counts[name]:,} documents instead of {number:,}: another program has "
                     "changed the table or the index meanwhile. Trigger a new run, which is a full refresh."
                 )
-        return found
+        return counts
 
     def point_aliases(self, api: Connection) -> None:
         """Move the aliases to these indexes, after applying all decisions of moderators."""
         plan = self._plan
-        self.require_whole(api)
+        self.require_complete(api)
         self._follow_all(api)
         self.engine.swap_aliases(
             plan.aliases, {name: made.uuid for name, made in self._refresh.indexes.items()}
@@ -202,7 +202,7 @@ class RefreshIndexes:
                 deleted.append(name)
         return deleted
 
-    def delete_left_overs(self, made_by: Iterable[str], keep: set[str] | None = None) -> list[str]:
+    def delete_leftovers(self, made_by: Iterable[str], keep: set[str] | None = None) -> list[str]:
         """Delete the indexes without an alias that other refreshes have left; return their names.
 
         Args:

@@ -29,11 +29,11 @@ def shrinkage(api: Connection, tables: Iterable[str]) -> list[str]:
         One sentence with both numbers per finding.
     """
     settle(api)
-    found = []
+    findings = []
     for table in tables:
         if progress.exists(api, temp_name(table)):
-            found += _by_source(api, table) + _by_reference(api, table)
-    return found
+            findings += _by_source(api, table) + _by_reference(api, table)
+    return findings
 
 
 def refuse_shrinkage(findings: list[str], why: Callable[[], str] = str) -> None:
@@ -69,10 +69,10 @@ def shown(definition: Shape, alias: str) -> sql.Composable:
 def _by_source(api: Connection, table: str) -> list[str]:
     definition = shape(api, table)
     before, now = (_counts(api, name, definition) for name in (table, temp_name(table)))
-    found = []
+    findings = []
     if loss_limits.lost_too_many(sum(before.values()), sum(now.values()), loss_limits.TOTAL):
-        found.append(f"{table}: {sum(now.values()):,} rows, {sum(before.values()):,} are live")
-    return found + [
+        findings.append(f"{table}: {sum(now.values()):,} rows, {sum(before.values()):,} are live")
+    return findings + [
         f"{table}: {now.get(name, 0):,} rows of {name}, {before[name]:,} are live"
         for name in sorted(loss_limits.shrunken_sources(before, now))
     ]
@@ -96,18 +96,18 @@ def shrunken_sources(
         shown: Condition of the rows that are counted.
         changed: Source, and how many of its rows are lost and gained; of the sources that change.
     """
-    found, all_lost = [], 0
+    findings, all_lost = [], 0
     for name, lost, gained in sorted(changed):
         all_lost += (less := lost - gained)
         many = round(less / loss_limits.SOURCE)  # a source with more rows loses a smaller share
         if many >= loss_limits.SOURCE_SIZE:
             condition = sql.SQL("{} and {} = {}").format(shown, source, sql.Literal(name))
             if loss_limits.SOURCE_SIZE <= (rows := _count(api, table, condition, many + 1)) <= many:
-                found.append(f"{table}: {rows - less:,} rows of {name}, {rows:,} are live")
+                findings.append(f"{table}: {rows - less:,} rows of {name}, {rows:,} are live")
     many = round(all_lost / loss_limits.TOTAL)
     if (rows := _count(api, table, shown, max(many, 0))) < many:
-        found.insert(0, f"{table}: {rows - all_lost:,} rows, {rows:,} are live")
-    return found
+        findings.insert(0, f"{table}: {rows - all_lost:,} rows, {rows:,} are live")
+    return findings
 
 
 def _count(api: Connection, table: str, condition: sql.Composable, most: int) -> int:
@@ -131,7 +131,7 @@ def _counts(api: Connection, table: str, definition: Shape) -> dict[str, int]:
 
 
 def _by_reference(api: Connection, table: str) -> list[str]:
-    found: list[str] = []
+    findings: list[str] = []
     for key in shape(api, table).get("reference", {}).values():
         query = sql.SQL("""
             select count(*), count(*) filter (where not exists (select from {temp} t where {same}))
@@ -143,8 +143,8 @@ def _by_reference(api: Connection, table: str) -> list[str]:
             columns=names(key["columns"], "c"),
         )
         rows, orphans = api.execute(query).fetchone() or (0, 0)
-        found += too_many_orphans(key["child"], orphans, rows)
-    return found
+        findings += too_many_orphans(key["child"], orphans, rows)
+    return findings
 
 
 def shrunken_alias(alias: str, before: Mapping[str, int], now: Mapping[str, int], most: float) -> list[str]:
@@ -156,13 +156,13 @@ def shrunken_alias(alias: str, before: Mapping[str, int], now: Mapping[str, int]
         now: Documents by source of the other index.
         most: Share of all documents that may be missing.
     """
-    found, total, left = [], sum(before.values()), sum(now.values())
-    if loss_limits.lost_too_many(total, left, most):
-        found.append(
-            f"documents of {alias}: {left:,} instead of {total:,} that are live, {1 - left / total:.0%} "
-            f"fewer, where at most {most:.0%} is usual"
+    findings, total, remaining = [], sum(before.values()), sum(now.values())
+    if loss_limits.lost_too_many(total, remaining, most):
+        findings.append(
+            f"documents of {alias}: {remaining:,} instead of {total:,} that are live, "
+            f"{1 - remaining / total:.0%} fewer, where at most {most:.0%} is usual"
         )
-    return found + [
+    return findings + [
         f"documents of {name}: {now.get(name, 0):,} instead of {before[name]:,} that are live"
         for name in sorted(loss_limits.shrunken_sources(before, now))
     ]

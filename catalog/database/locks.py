@@ -87,7 +87,7 @@ class HolderWatch:
         self._connect, self._waiting = connect, waiting
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.found: list[LockHolder] = []  # the holders of the last query that returned any
+        self.holders: list[LockHolder] = []  # the holders of the last query that returned any
 
     def __enter__(self) -> "HolderWatch":
         self._thread.start()
@@ -106,7 +106,7 @@ class HolderWatch:
             with self._connect() as connection:
                 connection.autocommit = True
                 while not self._over.is_set():
-                    self.found = lock_holders(connection, self._waiting) or self.found
+                    self.holders = lock_holders(connection, self._waiting) or self.holders
                     self._over.wait(_POLL)
         except psycopg.Error:
             return  # the holders stay unknown; the attempt itself continues
@@ -150,9 +150,9 @@ def retry_while_locked(
             except Exception as error:
                 if not _is_lock_error(error):
                     raise
-        others = "; ".join(map(str, watch.found)) or "a session that has ended since"
+        others = "; ".join(map(str, watch.holders)) or "a session that has ended since"
         if time.monotonic() + pause > until:
-            pids = ", ".join(f"pg_terminate_backend({holder.pid})" for holder in watch.found)
+            pids = ", ".join(f"pg_terminate_backend({holder.pid})" for holder in watch.holders)
             ends = f" or end it: select {pids}" if pids else ""
             raise Fatal(
                 f"{what} has waited {max_wait:,.0f} s for {others}. Nothing was changed by this step. "
@@ -246,5 +246,7 @@ def _pauses() -> Iterator[float]:
 
 def _is_lock_error(error: Exception) -> bool:
     """Return whether a psycopg error, or the one that SQLAlchemy has wrapped, is a failure to get a lock."""
-    found = getattr(error, "orig", error)
-    return isinstance(found, (LockTimeout, psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected))
+    original = getattr(error, "orig", error)
+    return isinstance(
+        original, (LockTimeout, psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+    )

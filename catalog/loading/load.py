@@ -50,7 +50,7 @@ class Load:
     """A load of the TSV parts of one provider and media type.
 
     Args:
-        connection: To the catalog database, not in autocommit; `run` commits.
+        connection: Connection to the catalog database, not in autocommit; `run` commits.
         media_type: Media type of the rows.
         provider: Name of the provider in the catalog, for this media type.
         source: TSV files, in order, or a query that returns the columns of such files.
@@ -279,7 +279,7 @@ def lock_provider(connection: Connection, media_type: MediaType, provider: str) 
     """Lock a provider against other loads until the transaction ends; waits for a running load.
 
     Args:
-        connection: To the catalog database, in a transaction.
+        connection: Connection to the catalog database, in a transaction.
         media_type: Media type of the load.
         provider: Name of the provider in the catalog.
     """

@@ -59,14 +59,14 @@ def examine(stack: Stack, *, ask_keys: bool = False) -> Iterator[Finding]:
 
 def _database(stack: Stack) -> Iterator[Finding]:
     try:
-        found = schema.status(stack.dsn())
+        status = schema.status(stack.dsn())
     except psycopg.OperationalError as error:
         message = f"not reachable: {str(error).splitlines()[0]}; see ./just logs supervisor"
         yield Finding("catalog database", "wrong", message)
         return
-    fix = "; run ./just catalog db upgrade" if found.pending else ""
-    grade: Grade = "wrong" if found.pending else "note" if found.newer else "ok"
-    yield Finding("catalog schema", grade, f"{found}{fix}")
+    fix = "; run ./just catalog db upgrade" if status.pending else ""
+    grade: Grade = "wrong" if status.pending else "note" if status.newer else "ok"
+    yield Finding("catalog schema", grade, f"{status}{fix}")
 
 
 def _airflow(stack: Stack) -> Iterator[Finding]:

@@ -67,21 +67,21 @@ class Restore:
 
     def details(self) -> JsonObject:
         """Return the properties that the restored instance must share with staging, as arguments of boto3."""
-        found = self._describe(self._names.staging)
-        if found is None:
+        instance = self._describe(self._names.staging)
+        if instance is None:
             raise Fatal(
                 f"there is no database {self._names.staging}; correct STAGING_RESTORE_DATABASES, or rename "
                 "the old database by hand."
             )
         kept = ("MultiAZ", "AvailabilityZone", "PubliclyAccessible", "DBInstanceClass", "AllocatedStorage")
-        details = {key: found[key] for key in kept if found.get(key) is not None}
+        details = {key: instance[key] for key in kept if instance.get(key) is not None}
         if details.get("MultiAZ"):
             details.pop("AvailabilityZone", None)  # AWS accepts only one of the two
         details["VpcSecurityGroupIds"] = [
-            group["VpcSecurityGroupId"] for group in found.get("VpcSecurityGroups", [])
+            group["VpcSecurityGroupId"] for group in instance.get("VpcSecurityGroups", [])
         ]
-        if found.get("DBSubnetGroup"):
-            details["DBSubnetGroupName"] = found["DBSubnetGroup"]["DBSubnetGroupName"]
+        if instance.get("DBSubnetGroup"):
+            details["DBSubnetGroupName"] = instance["DBSubnetGroup"]["DBSubnetGroupName"]
         return details
 
     def restore(self, snapshot: str, details: JsonObject) -> None:

@@ -69,7 +69,7 @@ def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
     A provider whose metric has changed is due, because its rows were scored with the previous metric.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         media_type: Media type of the records.
 
     Returns:
@@ -114,7 +114,7 @@ def refresh_constant(
     afterwards.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         media_type: Media type of the records.
         provider: Name of the provider in the catalog.
         timeout: Maximum seconds for each statement, and to wait for a running load.
@@ -178,7 +178,7 @@ def due(
     A constant without a value is that of an earlier metric, so nothing is scored with it.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         media_type: Media type of the records.
         providers: Names in the catalog.
         force: Also return all other providers that have a constant.
@@ -205,7 +205,7 @@ def note_refreshed(connection: Connection, media_type: MediaType, provider: str,
     """Check that all rows of a provider are scored with the current constant, and store that.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         media_type: Media type of the records.
         provider: Name of the provider in the catalog.
         timeout: Maximum seconds for each statement.

@@ -21,8 +21,8 @@ def take_back(catalog: Connection, api: Connection, media_type: MediaType, since
     Records that the catalog holds under any key, and records that were deleted, are not copied.
 
     Args:
-        catalog: To the catalog database, in autocommit.
-        api: To the API database, in autocommit.
+        catalog: Connection to the catalog database, in autocommit.
+        api: Connection to the API database, in autocommit.
         media_type: Media type of the records.
         since: Only records whose identifier was created then or later.
 

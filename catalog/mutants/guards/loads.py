@@ -307,7 +307,7 @@ GUARDS = (
         holds="A dump with a truncated file is refused with both numbers.",
         row=12,
         file="catalog/providers/inaturalist/dump.py",
-        find="    if found and not accept:\n",
+        find="    if problems and not accept:\n",
         replace="    if False:\n",
         tests=(
             "providers/test_inaturalist.py::TestShortfall::test_fewer_are_refused_with_both_numbers",

@@ -51,12 +51,16 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
     last: Refreshed | None = None
     with sources.part(page.problems, "the catalog database"), sources.database(CATALOG_DB) as connection:
         metrics = popularity.metrics(connection)
-        history = [one for one in refreshes.refreshes(connection, media, HISTORY) if one.dag_id not in hidden]
+        history = [
+            refresh
+            for refresh in refreshes.refreshes(connection, media, HISTORY)
+            if refresh.dag_id not in hidden
+        ]
         last = next(iter(refreshes.promoted(connection, media, page.now)), None)
     runs: dict[tuple[str, str], Run] | None = None
     steps: dict[tuple[str, str], list[Step]] = {}
     with sources.part(page.problems, "Airflow's database"):
-        keys = [(one.dag_id, one.run_id) for one in history or ()]
+        keys = [(refresh.dag_id, refresh.run_id) for refresh in history or ()]
         runs = airflow_state.runs(session, keys)
         steps = {key: airflow_state.steps(session, runs[key]) for key in keys[:TIMELINES] if key in runs}
     live: Live | None = None
@@ -72,7 +76,8 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
         timelines=None
         if history is None
         else [
-            Timeline(one, known.get(key := (one.dag_id, one.run_id)), steps.get(key, [])) for one in history
+            Timeline(refresh, known.get(key := (refresh.dag_id, refresh.run_id)), steps.get(key, []))
+            for refresh in history
         ],
         promoted=last is not None,
         runs_known=runs is not None,

@@ -67,7 +67,7 @@ def check(
     """Check whether the dump is whole, after its files were loaded and taxa were named.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         root: The folder of the dump.
         prepared: Token of the dump that the run has prepared.
         run: Ids of DAG and run.
@@ -85,10 +85,12 @@ def check(
         raise Fatal(f"the dump at {root} has changed while it was read; clear all tasks of the run.")
     with connection.transaction():
         require(connection, prepared, LOADED, counted=True)
-        found = [text for text in (_shrunk(connection, run, replayed), _unusable(connection)) if text]
-    if found and not accept:
-        raise Fatal(f"the dump is NOT WHOLE, and nothing of it was loaded: {'; '.join(found)}. {accepting()}")
-    return found
+        problems = [text for text in (_shrunk(connection, run, replayed), _unusable(connection)) if text]
+    if problems and not accept:
+        raise Fatal(
+            f"the dump is NOT WHOLE, and nothing of it was loaded: {'; '.join(problems)}. {accepting()}"
+        )
+    return problems
 
 
 def _shrunk(connection: Connection, run: tuple[str, str], replayed: bool) -> str | None:

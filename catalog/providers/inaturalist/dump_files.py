@@ -60,7 +60,7 @@ def load_file(connection: Connection, root: UPath, name: str, token: str) -> int
     Malformed lines are skipped and counted.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         root: The folder of the dump.
         name: One of `FILES`.
         token: Token of the dump that the run has prepared.
@@ -156,4 +156,4 @@ def damage(name: str) -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
-        raise Retry(f"{name} is damaged, or did not come whole: {error}") from None
+        raise Retry(f"{name} is damaged, or was not received completely: {error}") from None

@@ -66,7 +66,7 @@ def load_batches(
     The reports are marked as whole after the last batch.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         token: Token of the dump that the run has prepared.
         run: Ids of DAG and run; batches that this run has committed are skipped.
         size: Number of photos per batch.
@@ -117,7 +117,7 @@ def batches_of_whole_load(connection: Connection, token: str, run: tuple[str, st
     """Return the number of batches in which a run has loaded a whole dump; None if it has not.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         token: Token of the dump.
         run: Ids of DAG and run.
     """

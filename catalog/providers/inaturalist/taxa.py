@@ -35,7 +35,7 @@ def load_names(connection: Connection, archive: UPath | None, token: str) -> dic
     Columns are selected by name, because the columns of the export change from time to time.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         archive: The archive; None loads no names.
         token: Token of the dump that the run has prepared.
 

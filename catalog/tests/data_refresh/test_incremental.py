@@ -44,13 +44,13 @@ class Refreshes:
             TableCopy(self.catalog, self.api, table, str(self.number)).run()
             build_indexes(self.api, table)
         promotion.promote(self.api, self.tables, str(self.number), number=self.number, accept_shrinkage=True)
-        promotion.drop_left_overs(self.api, self.tables)
+        promotion.drop_leftovers(self.api, self.tables)
         self.horizon = began
 
     def incremental(self, most=1000, accept=True, why=str):
         following = horizon(self.catalog)
         applied = self.apply(self.copy(most), accept, why)
-        promotion.drop_left_overs(self.api, self.tables)
+        promotion.drop_leftovers(self.api, self.tables)
         self.horizon = following
         return applied
 
@@ -80,7 +80,7 @@ class Refreshes:
         job.run()
         build_indexes(self.api, table)
         rows = self.rows(f"temp_import_{table}")
-        promotion.drop_left_overs(self.api, [table])
+        promotion.drop_leftovers(self.api, [table])
         return rows
 
     def rows(self, table):
@@ -327,7 +327,7 @@ def test_audio_sets(audio, statement):
     for table in audio.tables:
         TableCopy(audio.catalog, audio.api, table, "expected").run()
     expected = {table: audio.rows(f"temp_import_{table}") for table in audio.tables}
-    promotion.drop_left_overs(audio.api, audio.tables)
+    promotion.drop_leftovers(audio.api, audio.tables)
     assert {table: audio.rows(table) for table in audio.tables} == expected
     assert all(one == type(one)() for one in audio.incremental().values())
 

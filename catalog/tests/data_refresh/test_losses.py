@@ -146,7 +146,7 @@ def test_a_copy_that_is_gone_is_not_taken_for_promoted(filled):
     assert promotion.promote(api, ["image"], "run", number=4) == promotion.Promoted()
     with pytest.raises(Fatal, match=r"the copy of image is gone, .* clear copy_tables"):
         promotion.promote(api, ["image"], "run", number=5)
-    promotion.drop_left_overs(api, ["image"])
+    promotion.drop_leftovers(api, ["image"])
     TableCopy(catalog, api, "image", "run").run()
     api.execute("drop table temp_import_image")
     with pytest.raises(Fatal, match=r"the copy of image is gone, .* clear copy_tables"):

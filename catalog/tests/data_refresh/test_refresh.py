@@ -86,13 +86,13 @@ def test_a_recreated_index_was_never_counted(catalog):
     with pytest.raises(Refused, match="has not made image-1; clear create_index"):
         read(catalog, mine).made("image-1")
     note_index(catalog, read(catalog, mine), "image-1", CreatedIndex("uuid-1"))
-    with pytest.raises(Refused, match="never found to be whole"):
+    with pytest.raises(Refused, match="never found to be complete"):
         read(catalog, mine).counted("image-1")
     note_index(catalog, read(catalog, mine), "image-1", CreatedIndex("uuid-1", 7))
     note_index(catalog, read(catalog, mine), "image-1-filtered", CreatedIndex("uuid-2", 3))
     assert read(catalog, mine).counted("image-1") == 7
     note_index(catalog, read(catalog, mine), "image-1", CreatedIndex("uuid-3"))
-    with pytest.raises(Refused, match="never found to be whole"):
+    with pytest.raises(Refused, match="never found to be complete"):
         read(catalog, mine).counted("image-1")
     assert read(catalog, mine).counted("image-1-filtered") == 3
 

@@ -18,8 +18,8 @@ from catalog.recovery.restored import (
     CatchUp,
     Run,
     catch_up,
-    give_turns_up,
     newest_load,
+    release_turns,
     runs_by_hand,
     unfinished,
 )
@@ -43,14 +43,14 @@ def test_no_run_continues_from_lost_state(catalog):
     """A restarted refresh is distinguished from the lost one whose tables are left in the API database."""
     first = taken(catalog)
     lost = begin(catalog, first, plan()).identity
-    assert give_turns_up(catalog) == 1
+    assert release_turns(catalog) == 1
     with pytest.raises(Refused, match=r"the restoration of the catalog database began after .* cannot go on"):
         current(catalog, "image_data_refresh", "r")
     again = taken(catalog)
     assert again.number > first.number + 100_000
     assert begin(catalog, again, plan()).identity != lost
-    assert give_turns_up(catalog) == 1  # it may be run again
-    assert give_turns_up(catalog) == 0
+    assert release_turns(catalog) == 1  # it may be run again
+    assert release_turns(catalog) == 0
 
 
 def whole(catalog, provider, until, media_type="image", days=1):

@@ -338,7 +338,7 @@ def test_a_damaged_file_is_read_again_later(connection, tmp_path):
     for name, data in whole.items():
         (root / name).write_bytes(data[:-20])
     token = prepared(connection, root)
-    with pytest.raises(Retry, match=r"taxa\.csv\.gz is damaged, or did not come whole"):
+    with pytest.raises(Retry, match=r"taxa\.csv\.gz is damaged, or was not received completely"):
         dump_files.load_file(connection, root, "taxa", token)
     with pytest.raises(Retry, match=r"catalogue_of_life\.zip is damaged"):
         taxa.load_names(connection, root / "catalogue_of_life.zip", token)
