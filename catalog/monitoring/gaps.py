@@ -13,9 +13,9 @@ from catalog.ingestion.windows import Window
 from catalog.monitoring.loads import AHEAD, FELL_SHORT, KEPT, Source, allowed_age, columns_of
 from catalog.monitoring.rows import rows
 
-# What covers time: whole pulls, and those that fell short, which are reported themselves. A whole pull without
-# a window covers all before it. `since` bounds what is read; the last whole pull before it is where a gap may
-# begin.
+# What covers time: whole pulls, and those that fell short, which are reported themselves. A whole pull
+# without a window covers all before it. `since` bounds what is read; a gap may begin where the last whole
+# pull before it ends.
 _COVERED = f"""
     select coalesce(window_start, '-infinity') as start, fresh_on as until from whole_pull w
      where w.provider = s.provider and w.media_type = s.media_type
@@ -32,9 +32,10 @@ _COVERED = f"""
        and finished_on >= %(since)s - %(ahead)s and window_end <= %(until)s
        and window_start < window_end and {FELL_SHORT}
 """  # noqa: S608 - literals of this module and its neighbor
-# In the year before a gap, the schedule was on: one of its runs pulled a window whole, soon after its end. No run
-# had to pull the days before the first such run: a catch-up or a reingestion pulls the past in any order, people
-# pull single days. This is no `exists`, whose order PostgreSQL ignores; mostly the run just before the gap is one.
+# In the year before a gap, the schedule was on: one of its runs pulled a window whole, soon after its end. No
+# run had to pull the days before the first such run: a catch-up or a reingestion pulls the past in any order,
+# people pull single days. No `exists`, whose order PostgreSQL ignores: mostly, the run just before the gap is
+# such a run.
 _BEGUN = r"""
     select true from whole_pull w
      where w.provider = s.provider and w.media_type = s.media_type and fresh_on <= g.start
@@ -45,10 +46,10 @@ _BEGUN = r"""
 
 
 def gaps(connection: Connection, wanted: Sequence[Source], now: datetime) -> dict[Source, list[Window]]:
-    """Return the times between covered windows that no pull covers, oldest first, of dated sources that miss any.
+    """Return the times between pulled windows that no pull covers, oldest first.
 
-    A gap is looked at for a month after its end. It begins to count when its first day would make the source
-    late, so that a run that takes its time, or is tried again, is none.
+    Only dated sources have such times. A gap is looked at for a month after its end. It begins to count when
+    its first day would make the source late, so that a run that takes its time, or is tried again, is none.
 
     Args:
         connection: Connection to the catalog database.

@@ -165,8 +165,8 @@ def of_gaps(
 
     Args:
         missed: Source → times that no pull covers, oldest first.
-        scheduled: Ids of the DAGs whose schedule is on; of the others nobody expects each day. None if that is
-            not known.
+        scheduled: Ids of the DAGs whose schedule is on; of the others nobody expects each day. None if that
+            is not known.
     """
     return [
         Finding(

@@ -164,8 +164,8 @@ def loads_of(
     return [_load(row) for row in rows(connection, query, [name, media_type, list(moments)])]
 
 
-# Loads that lack something which the provider has or may have. Those of a recording, and those that their conf
-# limits, are not answers of the provider.
+# Loads that lack something which the provider has or may have. Those of a recording, and those that their
+# conf limits, are not answers of the provider.
 FELL_SHORT = "not replayed and (not complete or (not whole and shortfalls <> '[]'))"
 # Whole pulls that came after a load `i` of a source `s`. Together they cover its window if one of them covers
 # its beginning, and each that ends within it is continued by another one.
