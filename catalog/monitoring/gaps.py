@@ -29,7 +29,7 @@ _COVERED = f"""
     union all
     select window_start, window_end from ingestion_report i
      where i.provider = s.provider and i.media_type = s.media_type
-       and finished_on >= %(since)s - %(ahead)s and window_end <= %(until)s
+       and finished_on >= %(since)s and window_end <= %(until)s
        and window_start < window_end and {FELL_SHORT}
 """  # noqa: S608 - literals of this module and its neighbor
 # In the year before a gap, the schedule was on: one of its runs pulled a window whole, soon after its end. No
@@ -77,7 +77,6 @@ def gaps(connection: Connection, wanted: Sequence[Source], now: datetime) -> dic
         "allowed": [allowed_age(source.declaration) for source in dated],
         "since": now - KEPT,
         "until": now + timedelta(days=AHEAD),
-        "ahead": timedelta(days=AHEAD),
         "now": now,
     }
     found: dict[Source, list[Window]] = {}

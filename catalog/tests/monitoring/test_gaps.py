@@ -65,6 +65,7 @@ def test_a_schedule_that_is_off_misses_nothing(catalog):
         ({"replayed": True}, [(8, 1)]),
         (LIMITED, [(8, 1)]),
         ({"media_type": "audio"}, [(8, 1)]),
+        ({**SHORT, "media_type": "audio"}, [(8, 1)]),
         ({"window_end": day(9)}, [(8, 1)]),
     ],
 )
@@ -128,25 +129,31 @@ def test_a_gap_is_reported_with_its_first_day_for_a_month(catalog):
 def test_after_a_year_the_schedule_begins_anew(catalog):
     pulled(catalog, 390, 4, 3)
     assert missed(catalog) == [(389, 385)]
-    catalog.execute(
-        "update ingestion_report set window_start = window_start - interval '1 year',"
-        " window_end = window_end - interval '1 year' where run_id = 'scheduled__390'"
-    )
+    catalog.execute("delete from ingestion_report")
+    pulled(catalog, 755, 4, 3)
     pulled(catalog, 370, run="manual")
     assert missed(catalog) == []
 
 
-def test_windows_of_the_future_and_reversed_ones_make_no_gap(catalog):
-    pulled(catalog, 3, 2, 1)
-    pulled(catalog, -300, run="manual", after=timedelta(days=-301))
-    pulled(catalog, 1, run="odd", window_end=day(50), after=timedelta(days=50))
-    pulled(catalog, 0, run="infinite", window_end=datetime.max.replace(tzinfo=UTC), after=timedelta(days=-9))
+@pytest.mark.parametrize("fields", [{}, SHORT])
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (day(-300), day(-301)),
+        (day(0), datetime.max.replace(tzinfo=UTC)),
+        (day(1), day(20)),  # reversed
+        (day(1), day(50)),  # reversed, and before all that is looked at
+    ],
+)
+def test_windows_of_the_future_and_reversed_ones_make_no_gap(catalog, start, end, fields):
+    pulled(catalog, 10, 9)
+    report(catalog, "europeana", day(2), window_start=start, window_end=end, **fields)
     assert missed(catalog) == []
 
 
 def test_only_dated_sources_have_days(catalog):
     nappy = Source("nappy", "image", "nappy")
-    for number in (9, 3):
+    for number in (109, 3):
         window = {"window_start": day(number), "window_end": day(number - 1)}
         report(catalog, "nappy", day(number - 1), run_id=f"scheduled__{number}", **window)
     assert gaps.gaps(catalog, [nappy], NOW) == {}
