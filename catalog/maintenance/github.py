@@ -116,11 +116,11 @@ class GitHub:
             tags: list[str] = version.get("metadata", {}).get("container", {}).get("tags") or []
             if wanted := [t for t in tags if t != "latest"]:
                 try:
-                    created = datetime.fromisoformat(version["created_at"])
+                    created = datetime.fromisoformat(version["created_at"]).astimezone(UTC)
                 except (KeyError, TypeError, ValueError):
                     text = f"GitHub does not say when version {wanted[0]} of {owner}/{package} was created."
                     raise UnexpectedResponse(text) from None
-                tagged.setdefault(created.replace(tzinfo=created.tzinfo or UTC), wanted[0])
+                tagged.setdefault(created, wanted[0])
         if not tagged:
             text = f"no version of the package {owner}/{package} has a tag besides `latest`; publish one."
             raise Fatal(text)
