@@ -92,7 +92,12 @@ def odd(server, engine, tmp_path_factory) -> Iterator[Odd]:
             )
         ]
         smk = run("smk_workflow", "failed", "failed", earlier, later, pull_image_data="failed")
-        conf: dict[str, Any] = {"limit": 0, "initial_query_params": None, "query_params_list": [], "date": None}
+        conf: dict[str, Any] = {
+            "limit": 0,
+            "initial_query_params": None,
+            "query_params_list": [],
+            "date": None,
+        }
         unlimited = run("smk_workflow", "unlimited", "success", later, now) | {"conf": conf}
         cleared = run("wordpress_workflow", "cleared", "failed", earlier, now, pull_image_data="failed")
         newer = run("wordpress_workflow", "newer", "success", earlier, later)
