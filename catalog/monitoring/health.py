@@ -13,8 +13,10 @@ import msgspec
 from catalog.core.dates import utc
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
+from catalog.core.wording import join_first
 from catalog.ingestion.provider import broken_providers, provider_classes
-from catalog.monitoring import dataset, loads
+from catalog.ingestion.windows import Window
+from catalog.monitoring import dataset, gaps, loads
 from catalog.monitoring.cluster_state import Cluster, Problem
 from catalog.monitoring.dataset import Published
 from catalog.monitoring.loads import Freshness, Load, Source
@@ -25,6 +27,7 @@ SHRUNK = 0.2  # share of a source's documents that disappeared
 NOTICEABLE = 100  # documents; smaller losses are not a finding
 HALF_LIVE = timedelta(days=1)  # after which a refresh whose tables are live should have promoted its indexes
 LOOK_BACK = timedelta(days=7)  # within which lost documents are noticed
+NAMED_GAPS = 3
 OLD_DATASET = timedelta(days=45)  # of a month and a run of several days
 
 Severity = Literal["error", "warning"]
@@ -38,6 +41,7 @@ Runbook = Literal[
     "held",
     "late",
     "lost-dag",
+    "missed-days",
     "not-whole",
     "partial",
     "quota",
@@ -91,6 +95,7 @@ def of_catalog(
     newest = [(source, some[-1]) for source, some in recent.items() if some]
     found = [
         *of_loads(loads.not_whole(connection, sources, now)),
+        *of_gaps(gaps.gaps(connection, sources, now), scheduled),
         *of_freshness(loads.freshness(connection, sources, now), scheduled),
         *of_quotas(connection, now),
     ]
@@ -151,6 +156,36 @@ def subject(source: Source) -> str:
 
 def page_of(source: Source) -> str:
     return f"providers/{source.provider}"
+
+
+def of_gaps(
+    missed: Mapping[Source, Sequence[Window]], scheduled: Collection[str] | None = None
+) -> list[Finding]:
+    """Return the sources of which days were never pulled.
+
+    Args:
+        missed: Source → times that no pull covers, oldest first.
+        scheduled: Ids of the DAGs whose schedule is on; of the others nobody expects each day. None if that
+            is not known.
+    """
+    return [
+        Finding(
+            "error",
+            subject(source),
+            f"no pull covers {join_first(map(_days, some), NAMED_GAPS)}, although later days were pulled",
+            "missed-days",
+            source.dag_id,
+            page=page_of(source),
+        )
+        for source, some in missed.items()
+        if scheduled is None or source.dag_id in scheduled
+    ]
+
+
+def _days(missed: Window) -> str:
+    """Name the first and the last day, as `airflow backfill` takes them."""
+    last = (missed.end - timedelta.resolution).date()
+    return f"{missed.day}" if missed.day == last else f"{missed.day} to {last}"
 
 
 def of_freshness(

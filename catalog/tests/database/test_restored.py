@@ -1,7 +1,8 @@
 """A restored catalog database, older than the state of Airflow, the API and the search engine."""
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from psycopg.types.json import Jsonb
@@ -250,3 +251,20 @@ def test_records_come_back_under_their_keys(catalog, api):
     assert catalog.execute("select count(*) from image where title = 'older'").fetchone() == (3,)
     assert take_back(catalog, api, "image", backup) == 0
     assert take_back(catalog, api, "audio", backup) == 0
+
+
+def test_random_identifiers_do_not_tell_when_they_were_created(catalog, api):
+    """An adopted catalog has millions of them; they are neither copied nor taken for newer ones."""
+    since = datetime.now(UTC) - timedelta(days=1)
+    key = catalog.execute("select time_ordered_uuid()").fetchone()[0]
+    random = UUID(int=key.int & ~(0xF << 76) | 4 << 76)  # of the same place in the index
+    future = UUID(int=key.int + (30 * 86_400_000 << 80))
+    largest = UUID("ffffffff-ffff-4fff-bfff-ffffffffffff")
+    assert (key.version, random.version, future.version) == (7, 4, 7)
+    api.cursor().executemany(
+        "insert into image (created_on, updated_on, identifier, license, removed_from_source, url, provider,"
+        " foreign_identifier) values ('2020-01-01', now(), %s, 'by', false, %s, 'flickr', %s)",
+        [(one, f"https://example.org/{one}", f"{one}") for one in (random, largest, future, key)],
+    )
+    assert take_back(catalog, api, "image", since) == 1
+    assert catalog.execute("select identifier from image").fetchall() == [(key,)]
