@@ -10,6 +10,7 @@ from catalog.ingestion.client import Check, Client
 from catalog.ingestion.html import first_link, links, text_of
 from catalog.ingestion.oauth2 import OAuth2
 from catalog.ingestion.pagination import Counted, Cursor, Links, Page, Paginator, RoundParams, Tokens
+from catalog.ingestion.partition import uncovered
 from catalog.ingestion.provider import FileSizes, Provider, Reingestion
 from catalog.ingestion.rate import Quota, Rate
 from catalog.ingestion.records import (
@@ -96,6 +97,7 @@ __all__ = [
     "tags_of",
     "text_of",
     "total_of",
+    "uncovered",
     "values_at",
     "width_and_height",
     "without_param",

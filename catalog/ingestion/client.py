@@ -52,6 +52,7 @@ U = TypeVar("U")
 Check = Callable[[Json], None]  # raises Retry or Fatal if a body reports an error
 
 USER_AGENT = "OpenMediaCatalog/0.1 (+https://github.com/open-media-catalog/catalog; catalog@example.org)"
+PAGES = ("text/html", "application/xhtml+xml")
 _MAX_REDIRECTS = 10
 _CHUNK = 1 << 16
 
@@ -339,10 +340,18 @@ class Client:
         """Send a request and follow its redirects, with its body. Raises Fatal or one of `LIBRARY_ERRORS`."""
         session, timeout = self._session(), (self._limits.connect, self._limits.read)
         sent = signed or Signed(params)
+        # A HEAD request asks for the facts of a file as it is, not of a compressed response.
+        plain = {"Accept-Encoding": "identity"} if method == "HEAD" else {}
         query, headers = sent.params, sent.headers
         for _ in range(_MAX_REDIRECTS + 1):
             response = session.request(
-                method, url, params=query, headers=headers, json=json, stream=True, timeout=timeout
+                method,
+                url,
+                params=query,
+                headers={**plain, **headers},
+                json=json,
+                stream=True,
+                timeout=timeout,
             )
             with response:
                 target = session.redirect(response)
@@ -409,6 +418,15 @@ def _drain(response: requests.Response) -> None:
 
 
 def _size(answer: Response) -> int | None:
+    """Return the size of a media file; None if the length is that of something else.
+
+    A compressed response has the length of what is sent, and a page is none of the files that a catalog has,
+    but the one to log in, or an error with status 200.
+    """
+    encoded = answer.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if encoded or kind in PAGES:
+        return None
     return as_count(answer.headers.get("content-length")) or None
 
 

@@ -75,7 +75,8 @@ def _first_request(cls: type[Provider], client: Client) -> None:
     """Send the requests of a pull up to its first page; the client permits one."""
     provider = cls()
     yesterday = (datetime.now(UTC) - timedelta(days=1)).date()
-    first = next(iter(provider.rounds(client, day_window(yesterday) if cls.dated else None)))
+    window = provider.requested(day_window(yesterday)) if cls.dated else None
+    first = next(iter(provider.rounds(client, window)))
     if client.requests:
         return
     pages = provider.pages

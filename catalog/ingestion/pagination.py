@@ -130,6 +130,20 @@ class _Listing(Paginator):
         values = {key: dig(body, *steps(path)) for key, path in self.beside.items()}
         return [{**item, **values} if isinstance(item, dict) else item for item in found]
 
+    def once_more(self, client: Client, url: str, params: Params) -> Decoded | None:
+        """Request a page again that names no next one; None if it cannot be requested twice.
+
+        Without a total, nothing else tells whether the response lacks what it should have named.
+        """
+        try:
+            return self.ask(client, url, params, self.checked)
+        except UnrecordedRequest:  # a recording holds each page once
+            return None
+        except HttpStatus as error:
+            if error.status in PAST_THE_END:  # such as a token that was used up
+                return None
+            raise
+
     def checked(self, body: Json) -> None:
         """Raise an error unless a response has its list, its values and its total, and reports success."""
         if self.check:
@@ -143,8 +157,8 @@ class Counted(_Listing):
     """A page number or offset that grows until a page is empty or the API reports the last one.
 
     An offset grows by the number of items that were returned, so no items are lost if the server caps its
-    page size. If the API announces neither a total nor whether a page follows, one more page is requested
-    after an empty one.
+    page size. If the API announces no total, one more page is requested after the last one, which proves the
+    end.
 
     For responses of the form
 
@@ -234,9 +248,8 @@ class Counted(_Listing):
             return Page([])
         items, total = self._items(answer.body), self._total(answer, cursor)
         following = self._next(cursor, answer.body, len(items))
-        told = total is not None or last is not None or self.more or self.pages
-        if not items and following is None and not told:
-            self._prove_end(client, at, params)
+        if following is None and total is None and last is None and not self.pages:
+            self._prove_end(client, at, params, items)
         return Page(items, following, total)
 
     def skip(self, cursor: Cursor) -> Cursor | None:
@@ -313,10 +326,21 @@ class Counted(_Listing):
         announced = as_count(answer.headers.get(self.total_header)) if self.total_header else None
         return cursor.get("total") if announced is None else announced
 
-    def _prove_end(self, client: Client, at: int, params: Params) -> None:
-        """Request the page after an empty one: without a total, one empty page does not prove the end."""
+    def _prove_end(self, client: Client, at: int, params: Params, last: list[Raw]) -> None:
+        """Request the page after the last one: without a total, that page alone does not prove the end.
+
+        Args:
+            client: Sends the request.
+            at: The last page: it is empty, or its response says that no page follows.
+            params: All other parameters to send.
+            last: The items of that page.
+
+        Raises:
+            UnexpectedResponse: There are items behind it.
+        """
+        behind = at + (len(last) if last and self.step > 1 else 1)
         try:
-            url, sent = self._request(at + 1, params)
+            url, sent = self._request(behind, params)
             items = self._items(self.ask(client, url, sent, self.check).body)
         except UnrecordedRequest:  # a recording ends where its run did
             return
@@ -324,12 +348,19 @@ class Counted(_Listing):
             if error.status in PAST_THE_END:
                 return
             raise
-        if items:
-            raise UnexpectedResponse(f"{self.param} {at} is empty, but {self.param} {at + 1} is not")
+        except UnexpectedResponse:
+            if self.more:  # it has said that there is no such page
+                return
+            raise
+        if items and items != last:  # some APIs repeat their last page
+            said = f"says that it is the last (`{self.more}`)" if last else "is empty"
+            raise UnexpectedResponse(f"{self.param} {at} {said}, but {self.param} {behind} is not")
 
 
 class Tokens(_Listing):
     """Pages with the token of the next one; a page without a token, or with its own, is the last.
+
+    If the API announces no total, the last page is requested twice: the token may be missing by mistake.
 
     For responses of the form
 
@@ -388,15 +419,20 @@ class Tokens(_Listing):
         token = cursor[self.param]
         sent = params if token is None else {**params, self.param: token}
         answer = self.ask(client, self.url, sent, self.checked)
-        following = self._following(answer)
-        after = {self.param: following} if following and following != token else None
+        following = self._following(answer, token)
+        if not following and not self.total and (again := self.once_more(client, self.url, sent)):
+            answer, following = again, self._following(again, token)
+        after = {self.param: following} if following else None
         total = count_at(answer.body, self.total) if self.total else None
         return Page(self.listed(answer.body), after, total)
 
-    def _following(self, answer: Decoded) -> Json:
+    def _following(self, answer: Decoded, token: Json) -> Json:
+        """Return the token of the next page; None if there is none, or only the page's own."""
         if self.following_header:
-            return answer.headers.get(self.following_header)
-        return dig(answer.body, *steps(self.following or ""))
+            found: Json = answer.headers.get(self.following_header)
+        else:
+            found = dig(answer.body, *steps(self.following or ""))
+        return None if found == token else found or None
 
 
 def next_link(headers: Mapping[str, str]) -> str | None:
@@ -411,6 +447,8 @@ def next_link(headers: Mapping[str, str]) -> str | None:
 
 class Links(_Listing):
     """Pages that hold the address of the next one; a page without an address, or with its own, is the last.
+
+    If the API announces no total, the last page is requested twice, as by `Tokens`.
 
     For responses of the form
 
@@ -454,8 +492,11 @@ class Links(_Listing):
 
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
         link = cursor["link"]
-        answer = client.get_decoded(link or self.url, {} if link else params, check=self.checked)
-        following = self._following(answer, link or self.url, client.redact)
+        url, sent = link or self.url, {} if link else params
+        answer = client.get_decoded(url, sent, check=self.checked)
+        following = self._following(answer, url, client.redact)
+        if not following and not self.total and (again := self.once_more(client, url, sent)):
+            answer, following = again, self._following(again, url, client.redact)
         total = count_at(answer.body, self.total) if self.total else None
         return Page(self.listed(answer.body), {"link": following} if following else None, total)
 

@@ -9,7 +9,7 @@ import inspect
 import re
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cache, cached_property
 from importlib import import_module
@@ -98,6 +98,8 @@ class Provider:
         pages: The paginator, of the class or of each instance.
         schedule: Schedule of the DAG.
         dated: A pull covers one UTC day; the DAG runs daily.
+        overlap: Time before its day, in whole hours, that a pull of a dated provider requests again. A day is
+            pulled as soon as it is over, when its last records may not be in the API's search index yet.
         since: A pull covers everything, or, with a date, all that was added since.
         start_date: First day of a dated provider.
         rate: Rate limit of the API.
@@ -132,6 +134,7 @@ class Provider:
     pages: Paginator
     schedule: ClassVar[str] = "@monthly"
     dated: ClassVar[bool] = False
+    overlap: ClassVar[timedelta] = timedelta()
     since: ClassVar[bool] = False
     start_date: ClassVar[date] = date(1970, 1, 1)
     rate: ClassVar[Rate] = Rate(per_second=1)
@@ -187,6 +190,8 @@ class Provider:
         categories = [category for m in media_types for category in CATEGORIES[m]]
         if cls.category is not None and media_types and cls.category not in categories:
             raise TypeError(f"{cls.__name__}.category is {cls.category!r}; there are {', '.join(categories)}")
+        if cls.overlap < timedelta() or cls.overlap % timedelta(hours=1) or (cls.overlap and not cls.dated):
+            raise TypeError(f"{cls.__name__}.overlap is {cls.overlap}; it has whole hours, and needs `dated`")
         if not _SCHEDULE.fullmatch(cls.schedule):
             raise TypeError(
                 f"{cls.__name__}.schedule is {cls.schedule!r}; use @daily, @weekly, … or cron's five fields"
@@ -204,9 +209,29 @@ class Provider:
 
         Args:
             client: Sends requests.
-            window: The window of the pull, if it has one.
+            window: The window to request, if the pull has one; see `requested`.
         """
         return [{}]
+
+    def requested(self, window: Window | None) -> Window | None:
+        """Return what a pull requests of its window: the window and the `overlap` before it.
+
+        The pull still covers, and reports, the window itself.
+        """
+        return Window(window.start - self.overlap, window.end) if window else None
+
+    def uncovered(self, client: Client, rounds: Sequence[RoundParams], announced: int | None) -> str | None:
+        """Describe what none of the rounds covers; None if they cover everything.
+
+        Called at the end of a pull of everything, or of all of its window. For rounds by a fixed list of
+        values, which may change; see `partition.uncovered`.
+
+        Args:
+            client: Sends requests, such as for a count without the value; one or two, because of quotas.
+            rounds: The parameters of the pull's rounds.
+            announced: Sum of their totals; None if the API did not announce each of them.
+        """
+        return None
 
     def complete(self, items: list[Raw], client: Client) -> list[Raw]:
         """Complete the items of a page by further requests; by default, call `detail` for each.

@@ -153,7 +153,7 @@ class Pull:
         options = self._options
         if options.query_params_list is not None:
             return [Round(dict(params), single_page=True) for params in options.query_params_list]
-        fixed = self.provider.rounds(self.client, self.window)
+        fixed = self.provider.rounds(self.client, self.provider.requested(self.window))
         if not options.initial_query_params:
             return [Round(params) for params in fixed]
         first = dict(options.initial_query_params)
@@ -342,7 +342,8 @@ class Pull:
         gaps = [*state.gaps]
         if self._is_everything():
             dated, proved = self.provider.dated, not state.unannounced
-            if text := completeness.nothing(state.fetched(), state.written(), windows=dated, proved=proved):
+            text = completeness.nothing(state.fetched(), state.written(), windows=dated, proved=proved)
+            if text or (not gaps and (text := self._uncovered(state))):
                 gaps.append(Gap(Round({}), text, short=True))
         if self._options.accept_shortfall:
             state.accepted = [gap.error for gap in gaps if gap.short]
@@ -355,6 +356,12 @@ class Pull:
             [gap.error for gap in gaps], self.provider.name, short=short, advice=self._advice
         )
         raise NotWhole(text) if short else SkippedErrors(text)
+
+    def _uncovered(self, state: State) -> str | None:
+        """Describe what no round covers. Rounds that were read again have no sum to compare."""
+        once = not state.unannounced and all(round_.is_complete() for round_ in state.rounds)
+        rounds = [round_.params for round_ in state.rounds]
+        return self.provider.uncovered(self.client, rounds, state.total if once else None)
 
     def _is_everything(self) -> bool:
         """Return whether the pull covers everything, or all of its window; one since a date does not."""

@@ -179,6 +179,9 @@ class Encoder:
         return self._clean_each(r)
 
     def _clean_each(self, r: Media) -> tuple[str, str, str, str, str, str]:
+        if isinstance(r.foreign_identifier, bool | float):
+            # A float may stand for several long identifiers, and 17.0 would be another record than 17.
+            raise Reject("foreign_identifier is neither a text nor a whole number")
         fid = self._text(r.foreign_identifier, "foreign_identifier", cut=False, required=True)
         landing = self._required_url(r.foreign_landing_url, "foreign_landing_url")
         url = self._required_url(r.url, "url")

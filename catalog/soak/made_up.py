@@ -195,9 +195,12 @@ def page_of(name: str, path: str, query: Mapping[str, str]) -> int:
 
 
 def pages(name: str, generation: int) -> int:
-    """Return the number of requests of an undisturbed pull; by offset, it makes one more, past the end."""
+    """Return the number of requests of an undisturbed pull.
+
+    By offset, and without a total, it makes one more, past the end.
+    """
     source, total = SOURCES[name], len(items(name, generation))
-    return -(-total // source.page) + (name in ("smk", "jamendo"))
+    return -(-total // source.page) + (name in ("smk", "jamendo", "stocksnap"))
 
 
 def response(name: str, generation: int, offset: int) -> bytes:

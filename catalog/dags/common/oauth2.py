@@ -12,7 +12,7 @@ import msgspec
 from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowFailException
 
-from catalog.core.errors import CatalogError
+from catalog.core.errors import CatalogError, Fatal
 from catalog.core.setting import Setting
 from catalog.core.settings import OAUTH2_ACCESS_TOKENS, OAUTH2_AUTH_KEYS, OAUTH2_PROVIDER_SECRETS
 from catalog.dags.common.connections import catalog_connection
@@ -33,6 +33,9 @@ def authorize(provider: type[Provider]) -> bool:
 
     The code is removed first. If it were still there after a kill, the next run would send it again, and then
     a provider revokes the tokens that it has issued for it (RFC 6749, section 4.1.2).
+
+    Raises:
+        CatalogError: The code was not exchanged, or the tokens cannot be renewed.
     """
     with exclusive():
         code = secret_json(CODES).get(provider.name)
@@ -45,6 +48,11 @@ def authorize(provider: type[Provider]) -> bool:
         except CatalogError:  # it has brought no tokens, and may still be valid
             _save_code(provider, code)
             raise
+        if not pair.refresh_token:
+            raise Fatal(
+                f"{host_of(definition.token_url)} has sent no refresh token, so the access token cannot be "
+                "renewed, and is not stored. Register the application, or get a code, for offline access"
+            )
         _save_pair(provider, pair, tokens)
     return True
 

@@ -292,19 +292,40 @@ GUARDS = (
         holds="Without a total, an empty page ends a list only if the next page is empty as well.",
         row=10,
         file=PAGES,
-        find="            self._prove_end(client, at, params)\n",
+        find="            self._prove_end(client, at, params, items)\n",
         replace="            pass\n",
         tests=("ingestion/test_pagination.py::test_an_empty_page_with_others_behind_it_is_an_error",),
+    ),
+    Guard(
+        name="flag-of-the-last-page-is-proved",
+        holds="Without a total, a page that says that none follows is the last only if the next one is empty.",
+        row=10,
+        file=PAGES,
+        find="        if following is None and total is None and last is None and not self.pages:\n",
+        replace="        if not items and following is None and total is None and last is None and not self.pages:\n",
+        tests=(
+            "ingestion/test_pagination.py::test_a_flag_that_denies_the_pages_behind_it_is_an_error",
+            "providers/test_stocksnap.py::test_a_page_that_denies_the_next_one",
+        ),
+    ),
+    Guard(
+        name="missing-token-is-proved",
+        holds="Without a total, a page without a token or address is the last only if it lacks it twice.",
+        row=10,
+        file=PAGES,
+        find="            return self.ask(client, url, params, self.checked)\n",
+        replace="            return None\n",
+        tests=("ingestion/test_pagination.py::test_a_next_page_that_is_not_named_once",),
     ),
     Guard(
         name="empty-page-with-a-token",
         holds="An empty page that names a next one does not end the round.",
         row=10,
         file=PAGES,
-        find="        after = {self.param: following} if following and following != token else None\n",
+        find="        after = {self.param: following} if following else None\n",
         replace=(
-            "        after = {self.param: following} if following and following != token and "
-            "dig(body, *steps(self.items)) else None\n"
+            "        after = {self.param: following} if following and dig(answer.body, *steps(self.items)) "
+            "else None\n"
         ),
         tests=("ingestion/test_pagination.py::test_an_empty_page_with_a_token_goes_on",),
     ),
@@ -316,6 +337,20 @@ GUARDS = (
         find="        if missing := self._missing(walk):\n",
         replace="        if missing := None:\n",
         tests=("ingestion/test_whole.py::test_what_was_read_is_held_against_what_was_announced",),
+    ),
+    Guard(
+        name="parts-against-the-whole",
+        holds="Rounds by a fixed list of values are compared with the whole collection.",
+        row=12,
+        file=PULL,
+        find="            if text or (not gaps and (text := self._uncovered(state))):\n",
+        replace="            if text:\n",
+        tests=(
+            "ingestion/test_partition.py::test_a_part_that_is_on_no_list_is_missed",
+            "providers/test_finnish_museums.py::test_an_institution_that_is_renamed_is_no_quiet_day",
+            "providers/test_museum_victoria.py::test_a_license_that_is_renamed_is_no_license_without_records",
+            "providers/test_smithsonian.py::test_items_that_no_prefix_of_a_hash_finds",
+        ),
     ),
     Guard(
         name="repeats-fill-no-gap",

@@ -55,6 +55,27 @@ GUARDS = (
         tests=("ingestion/test_values.py::test_the_rule_holds_for_every_text_of_a_record",),
     ),
     Guard(
+        name="late-records-of-a-day",
+        holds="Records that become visible after their day was pulled are requested with the next day.",
+        row=19,
+        file="catalog/ingestion/provider.py",
+        find="        return Window(window.start - self.overlap, window.end) if window else None\n",
+        replace="        return window\n",
+        tests=(
+            "providers/test_europeana.py::test_the_end_of_the_day_before_is_asked_for_again",
+            "providers/test_finnish_museums.py::test_the_end_of_the_day_before_is_asked_for_again",
+        ),
+    ),
+    Guard(
+        name="exact-identifiers",
+        holds="An identifier that is a float, which may stand for several, is rejected.",
+        row=13,
+        file=TSV,
+        find="        if isinstance(r.foreign_identifier, bool | float):\n",
+        replace="        if False:\n",
+        tests=("ingestion/test_tsv.py::test_rejected",),
+    ),
+    Guard(
         name="range-of-integers",
         holds="A number beyond the column's range is dropped and counted.",
         row=16,

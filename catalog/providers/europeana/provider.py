@@ -1,11 +1,12 @@
 """Europeana: images under Creative Commons licenses from museums, libraries and archives, changed on one day.
 
-The search returns items whose record changed on the UTC day, so changes are read without pulling everything
-again. Each item is then requested separately, because only its own record holds the type and size of its
-file.
+The search returns items whose record changed on the UTC day, or in the six hours before it, because the index
+shows them late; so changes are read without pulling everything again. Each item is then requested separately,
+because only its own record holds the type and size of its file.
 https://europeana.atlassian.net/wiki/spaces/EF/pages/2385739812/Search+API+Documentation
 """
 
+import re
 from datetime import date, timedelta
 
 from catalog.provider_api import (
@@ -36,6 +37,9 @@ from catalog.providers.europeana.labels import concepts, creator
 API = "https://api.europeana.eu/record/v2"
 SOURCES = {"Wellcome Collection": "wellcome_collection"}  # data provider → source
 DELETED_STATUSES = (404, 410)
+UNKNOWN = re.compile(
+    r"(?i)^(?!.*\bkey\b).*(not found|not exist|no such|(invalid|unknown) record|deleted|removed)"
+)
 
 
 def check(body: Json) -> None:
@@ -45,9 +49,14 @@ def check(body: Json) -> None:
 
 
 def described(body: Json) -> None:
-    """Check that the response about an item describes its files, or reports that there is no such record."""
+    """Check that the response about an item describes its files, or reports that there is no such record.
+
+    Without an error, `success: false` has no other meaning.
+    """
     if dig(body, "success") is not False:
         items_at(body, "object.aggregations")
+    elif (said := f"{dig(body, 'error') or dig(body, 'message') or ''}") and not UNKNOWN.search(said):
+        raise UnexpectedResponse(f"the record is not described: {said[:200]}; {describe(body)}")
 
 
 class Europeana(Provider):
@@ -55,6 +64,7 @@ class Europeana(Provider):
     catalog_names = {"image": "europeana"}
     schedule = "@daily"
     dated = True
+    overlap = timedelta(hours=6)  # until data sets are in the search index
     start_date = date(2022, 10, 27)
     rate = Rate(per_second=2)
     pull_timeout = timedelta(days=3)

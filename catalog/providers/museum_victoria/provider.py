@@ -5,6 +5,7 @@ license of each image decides, and a record that is found again under another li
 https://collections.museumsvictoria.com.au/developers
 """
 
+from collections.abc import Sequence
 from datetime import date
 
 from catalog.provider_api import (
@@ -23,16 +24,22 @@ from catalog.provider_api import (
     Skip,
     UnexpectedResponse,
     Window,
+    as_count,
     compact,
     dig,
     license_from_url,
     missing,
     tags_of,
+    uncovered,
 )
 
 # The API's names, rarest first, because results of a rare license show best if the filter has no effect.
 LICENSES = ("cc by-nd", "cc by-nc-nd", "cc by-nc-sa", "cc by-sa", "cc by-nc", "public domain", "cc by")
+RESERVED = "all rights reserved"  # of all other images
+NOT_IMAGES = 0.05  # share of records that may have only media of other kinds, which have no license filter
+TOTAL = "Total-Results"  # a header
 SITE = "https://collections.museumsvictoria.com.au/"
+SEARCH = f"{SITE}api/search"
 FILTER = "imagelicence"
 ENOUGH = 10  # records; fewer do not prove that the filter failed, as they may have changed after indexing
 
@@ -70,10 +77,19 @@ class MuseumVictoria(Provider):
     rate = Rate(per_second=0.5)
     deduplicate = True
     params = {"hasimages": "yes", "perpage": 100}
-    pages = Licensed(f"{SITE}api/search", items="", total_header="Total-Results")
+    pages = Licensed(SEARCH, items="", total_header=TOTAL)
 
     def rounds(self, client: Client, window: Window | None) -> list[RoundParams]:
         return [{FILTER: license_} for license_ in LICENSES]
+
+    def uncovered(self, client: Client, rounds: Sequence[RoundParams], announced: int | None) -> str | None:
+        """Compare the licenses with all records. Each image has a license, and a record may have several."""
+        if announced is None:
+            return None
+        whole, reserved = count(client), count(client, RESERVED)
+        if whole is None or reserved is None:
+            return None
+        return uncovered(announced + reserved, whole, "license", NOT_IMAGES)
 
     def record(self, raw: Raw) -> RecordResult:
         item_id = raw.get("id")
@@ -108,6 +124,13 @@ class MuseumVictoria(Provider):
             tags=tags_of(*(raw.get(key) for key in ("keywords", "classifications", "collectionNames"))),
             meta_data=meta_data(raw),
         )
+
+
+def count(client: Client, license_: str | None = None) -> int | None:
+    """Return the number of records with images, under a license or any; None if the API does not say it."""
+    wanted = {FILTER: license_} if license_ else {}
+    found = client.get_decoded(SEARCH, {"hasimages": "yes", "perpage": 1, "page": 1, **wanted})
+    return as_count(found.headers.get(TOTAL))
 
 
 def meta_data(item: Raw) -> JsonObject:

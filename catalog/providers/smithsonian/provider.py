@@ -1,10 +1,12 @@
 """Smithsonian Institution, Open Access: images in the public domain (CC0); the source of each is its museum.
 
-The collection is read by the first two digits of the items' hashes, which keeps each list short. First, the
-unit codes of museums are compared with the known ones: items with a new code are skipped, and the run reports
-at its end what to add to `units.py`. https://www.si.edu/openaccess/devtools
+The collection is read by the first two digits of the items' hashes, which keeps each list short; at the end,
+their sum is compared with the number of all items. First, the unit codes of museums are compared with the
+known ones: items with a new code are skipped, and the run reports at its end what to add to `units.py`.
+https://www.si.edu/openaccess/devtools
 """
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 from catalog.provider_api import (
@@ -23,9 +25,10 @@ from catalog.provider_api import (
     as_list,
     dig,
     missing,
+    uncovered,
 )
 from catalog.providers.smithsonian.rows import as_dict, creator, landing_page, meta_data, pixels, tags
-from catalog.providers.smithsonian.search import IMAGES, NEW, ROWS, Rows, new_unit_codes
+from catalog.providers.smithsonian.search import NEW, ROWS, WANTED, Rows, count_of_all, new_unit_codes
 from catalog.providers.smithsonian.units import SOURCES
 
 PREFIXES = [f"{number:02x}" for number in range(256)]  # of hashes
@@ -44,8 +47,11 @@ class Smithsonian(Provider):
 
     def rounds(self, client: Client, window: Window | None) -> list[RoundParams]:
         new = new_unit_codes(client)
-        rounds = [{"q": f"{IMAGES} AND media_usage:CC0 AND hash:{prefix}*"} for prefix in PREFIXES]
+        rounds = [{"q": f"{WANTED} AND hash:{prefix}*"} for prefix in PREFIXES]
         return [{**rounds[0], NEW: new}, *rounds[1:]] if new else rounds
+
+    def uncovered(self, client: Client, rounds: Sequence[RoundParams], announced: int | None) -> str | None:
+        return None if announced is None else uncovered(announced, count_of_all(client), "hash")
 
     def record(self, raw: Raw) -> RecordResult:
         described = as_dict(dig(raw, "content", "descriptiveNonRepeating"))

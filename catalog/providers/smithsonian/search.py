@@ -3,12 +3,25 @@
 import logging
 
 from catalog.core.errors import UnexpectedResponse
-from catalog.provider_api import Client, Counted, Cursor, Json, Page, Params, describe, dig, items_at
+from catalog.provider_api import (
+    Client,
+    Counted,
+    Cursor,
+    Json,
+    Page,
+    Params,
+    count_at,
+    describe,
+    dig,
+    items_at,
+)
 from catalog.providers.smithsonian.units import SOURCES
 
 log = logging.getLogger(__name__)
 API = "https://api.si.edu/openaccess/api/v1.0"
 IMAGES = "online_media_type:Images"
+WANTED = f"{IMAGES} AND media_usage:CC0"
+TOTAL = "response.rowCount"
 ROWS = 1000  # the maximum of the API
 NEW = "new_unit_codes"  # an internal parameter of the first round, which is not sent
 
@@ -36,7 +49,7 @@ class Rows(Counted):
             param="start",
             first=0,
             step=ROWS,
-            total="response.rowCount",
+            total=TOTAL,
             check=check,
         )
         self.own_params = (self.param, NEW)
@@ -52,6 +65,17 @@ class Rows(Counted):
                 f"items of new unit codes are skipped; add {codes} to SOURCES in smithsonian/units.py"
             )
         return page
+
+
+def count_of_all(client: Client) -> int:
+    """Return the number of wanted items, whatever their hashes are."""
+
+    def counted(body: Json) -> None:
+        check(body)
+        count_at(body, TOTAL)
+
+    params = {"q": WANTED, "rows": 1, "start": 0}
+    return count_at(client.get_json(f"{API}/search", params, check=counted), TOTAL)
 
 
 def new_unit_codes(client: Client) -> list[str]:

@@ -150,6 +150,16 @@ def test_a_malformed_variable_costs_no_code_and_no_token(provider, variables, ac
     assert variables.value(CODES)["freesound"] == "code-1"
 
 
+def test_an_access_token_that_cannot_be_renewed_is_not_stored(httpserver, provider, variables):
+    httpserver.expect_request("/token").respond_with_json({"access_token": "a", "token_type": "Bearer"})
+    secrets = variables.value(SECRETS)["freesound"]
+    variables.set(SECRETS, {"freesound": {**secrets, "token_url": httpserver.url_for("/token")}})
+    with pytest.raises(Fatal, match="has sent no refresh token"):
+        authorize()
+    assert variables.value(CODES) == {"other": "stays"}  # it is used up
+    assert "freesound" not in variables.value(TOKENS)
+
+
 @pytest.mark.parametrize(("status", "error"), [(429, Retry), (400, Fatal)])
 def test_a_code_that_was_not_exchanged_stays(httpserver, provider, variables, status, error):
     """The server was busy, or the client's secret is wrong: the code may still be valid."""

@@ -190,6 +190,27 @@ def test_file_sizes(httpserver, client):
     assert client.file_size(httpserver.url_for("/gone")) is None
 
 
+@pytest.mark.parametrize(
+    ("headers", "size"),
+    [
+        ({"Content-Type": "image/svg+xml", "Content-Encoding": "gzip"}, None),
+        ({"Content-Type": "image/svg+xml", "Content-Encoding": "identity"}, 5),
+        ({"Content-Type": "text/html; charset=utf-8"}, None),  # a page to log in
+        ({"Content-Type": "Text/HTML"}, None),
+    ],
+)
+def test_a_length_that_is_not_the_file_s(httpserver, client, headers, size):
+    httpserver.expect_request("/to", method="HEAD").respond_with_response(
+        Response(status=302, headers={"Location": "/file"})
+    )
+    httpserver.expect_request("/file", method="HEAD").respond_with_response(
+        Response("12345", headers=headers)
+    )
+    assert client.file_size(httpserver.url_for("/to")) == size
+    assert client.file_facts(httpserver.url_for("/to")) == FileFacts(size=size)
+    assert {request.headers["Accept-Encoding"] for request, _ in httpserver.log} == {"identity"}
+
+
 def test_map_keeps_order(client):
     assert client.map(lambda n: n * n, range(20), 4) == [n * n for n in range(20)]
 

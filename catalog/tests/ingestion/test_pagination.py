@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from catalog import provider_api
 from catalog.core.errors import UnexpectedResponse
+from catalog.core.jsontypes import JsonObject
 from catalog.core.secrets import ApiKey, KeyCredentials, Secret
 from catalog.ingestion.rate import NoThrottle
 from catalog.ingestion.responses import count_at, dotted, items_at, lists_in, steps
@@ -175,14 +176,60 @@ def test_the_flag_of_a_following_page():
         return client(lambda url, params: answers[int(params["page"]) - 1], retries=0)
 
     pages = Counted(URL, items="items", more="next")
-    last = {"items": [3], "next": None}
-    assert walk(pages, api({"items": [1], "next": 2}, {"items": [], "next": 3}, last)) == [[1], [], [3]]
+    last: JsonObject = {"items": [3], "next": None}
+    behind: JsonObject = {"items": [], "next": None}
+    assert walk(pages, api({"items": [1], "next": 2}, {"items": [], "next": 3}, last, behind)) == [
+        [1],
+        [],
+        [3],
+    ]
     with pytest.raises(UnexpectedResponse, match="`next`, which says whether a page follows, is missing"):
         walk(pages, api({"items": [1]}))
     with pytest.raises(
         UnexpectedResponse, match="page 2, which the page before named as the next one, is empty"
     ):
         walk(pages, api({"items": [1], "next": 2}, {"items": [], "next": None}))
+
+
+@pytest.mark.parametrize(("step", "first"), [(1, 1), (10, 0)])
+def test_a_flag_that_denies_the_pages_behind_it_is_an_error(step, first):
+    """Page 2 of 4 says that it is the last, once; the next attempt reads the pages behind it."""
+    lies = [2]
+
+    def answer(url, params):
+        number = (int(params["page"]) - first) // step + 1
+        follows = number < 4 and number not in lies
+        if number in lies:
+            lies.remove(number)
+        return {"items": [[number, n] for n in range(step)] if number <= 4 else [], "next": follows}
+
+    pages, api = Counted(URL, items="items", more="next", step=step, first=first), client(answer)
+    with pytest.raises(
+        UnexpectedResponse, match=rf"the last \(`next`\), but page {first + 2 * step} is not$"
+    ):
+        walk(pages, api)
+    assert len(walk(pages, api)) == 4
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [{"items": [], "next": False}, {"items": [2], "next": False}, (404, {}), {"message": "no such page"}],
+    ids=["empty", "the last page again", "404", "no list"],
+)
+def test_a_flag_that_is_right(behind):
+    def answer(url, params):
+        number = int(params["page"])
+        return {"items": [number], "next": number < 2} if number <= 2 else behind
+
+    api = client(answer, retries=0)
+    assert walk(Counted(URL, items="items", more="next"), api) == [[1], [2]]
+    assert [params["page"] for _, params in api._transport.requests] == ["1", "2", "3"]
+
+
+def test_a_flag_with_a_total_needs_no_further_request():
+    api = client(lambda url, params: {"items": [1], "next": False, "total": 1})
+    assert walk(Counted(URL, items="items", more="next", total="total"), api) == [[1]]
+    assert len(api._transport.requests) == 1
 
 
 def test_a_list_that_is_left_out_past_the_end():
@@ -232,6 +279,44 @@ def test_a_token_that_names_its_own_page_ends():
     answers = {"*": {"items": [1], "next": "b"}, "b": {"items": [], "next": "b"}}
     pages = Tokens(URL, items="items", param="cursor", following="next", first="*")
     assert walk(pages, client(lambda url, params: answers[params["cursor"]])) == [[1], []]
+
+
+@pytest.mark.parametrize("total", [None, "total"])
+@pytest.mark.parametrize("kind", ["token", "link"])
+def test_a_next_page_that_is_not_named_once(kind, total):
+    """Without a total, the response is requested again; a total shows by itself that items are missing."""
+    asked: list[str] = []
+
+    def answer(url, params):
+        number = int(params.get("page", 1))
+        lie = number == 2 and "2" not in asked
+        asked.append(f"{number}")
+        named = (
+            {} if lie or number == 3 else {"next": number + 1 if kind == "token" else f"?page={number + 1}"}
+        )
+        return {"items": [number], "total": 3, **named}
+
+    pages = (
+        Tokens(URL, items="items", param="page", following="next", total=total)
+        if kind == "token"
+        else Links(URL, items="items", following="next", total=total)
+    )
+    assert walk(pages, client(answer)) == ([[1], [2]] if total else [[1], [2], [3]])
+    assert asked == (["1", "2"] if total else ["1", "2", "2", "3", "3"])
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_token_that_can_be_used_once(status):
+    used: list[str] = []
+
+    def answer(url, params):
+        if params["cursor"] in used:
+            return (status, {"detail": "expired"})
+        used.append(params["cursor"])
+        return {"items": [1]}
+
+    pages = Tokens(URL, items="items", param="cursor", following="next", first="*")
+    assert walk(pages, client(answer)) == [[1]]
 
 
 def test_a_token_may_be_missing_in_the_first_request():
@@ -371,7 +456,7 @@ def test_no_key_is_stored_with_a_link():
     page = pages.fetch(api, pages.start({}), {})
     assert page.next == {"link": f"{URL}?page=2"}
     pages.fetch(api, present(page.next), {})
-    assert asked == [{"key": "hunter2"}, {"page": "2", "key": "hunter2"}]
+    assert asked == [{"key": "hunter2"}, *2 * [{"page": "2", "key": "hunter2"}]]
 
 
 class Site(FakeApi):

@@ -2,7 +2,7 @@
 
 import re
 import resource
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 
 import msgspec
@@ -154,6 +154,9 @@ def test_a_misspelt_attribute_of_a_provider_is_refused():
         ({"category": "music"}, "X.category is 'music'; there are photograph"),
         ({"catalog_names": {"images": "x"}}, "X.catalog_names: 'images' is not "),
         ({"schedule": "@dayly"}, "X.schedule is '@dayly'; use @daily"),
+        ({"overlap": timedelta(hours=6)}, "X.overlap is 6:00:00; it has whole hours, and needs `dated`"),
+        ({"dated": True, "overlap": timedelta(minutes=90)}, "X.overlap is 1:30:00"),
+        ({"dated": True, "overlap": timedelta(hours=-1)}, "X.overlap is -1 day, 23:00:00"),
         ({"schedule": "0 0 1 *"}, "X.schedule is '0 0 1 *'"),
     ],
 )

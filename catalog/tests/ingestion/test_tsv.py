@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from catalog.core.columns import COLUMNS
 from catalog.core.licenses import CC0, license_from_url
 from catalog.ingestion.fields import array_field
+from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.records import Audio, AudioFile, AudioSet, Image
 from catalog.ingestion.tsv import Encoder, Reject
 from catalog.ingestion.urls import UrlCleaner
@@ -97,6 +98,12 @@ def test_fields(fields, column, stored, cleaned):
         ({"foreign_identifier": None}, "missing foreign_identifier"),
         ({"foreign_identifier": " \t"}, "missing foreign_identifier"),
         ({"foreign_identifier": "x" * 3001}, "foreign_identifier too long"),
+        ({"foreign_identifier": 17.0}, "foreign_identifier is neither a text nor a whole number"),
+        ({"foreign_identifier": True}, "foreign_identifier is neither a text nor a whole number"),
+        (
+            {"foreign_identifier": read_json(b"12345678901234567890123")},
+            "foreign_identifier is neither a text nor a whole number",
+        ),
         ({"url": None}, "missing url"),
         ({"url": "https://example.org/" + "x" * 100_000}, "url too long"),
         ({"url": "https://example.org/" + "é" * 1400}, "url too long"),

@@ -53,7 +53,16 @@ def pull(items, detail, folder):
     return Pulled(Europeana(), europeana(items, detail), folder, window=DAY)
 
 
-@pytest.mark.parametrize("gone", [(404, {"success": False}), (410, {}), {"success": False, "error": None}])
+@pytest.mark.parametrize(
+    "gone",
+    [
+        (404, {"success": False}),
+        (410, {}),
+        {"success": False, "error": None},
+        {"success": False, "error": "Invalid record identifier: /1/1"},
+        {"success": False, "error": "Not Found", "message": "Record was not found"},
+    ],
+)
 def test_an_item_that_is_gone_keeps_what_the_search_told(gone, tmp_path):
     pulled = pull([item(1)], lambda n: gone, tmp_path)
     assert pulled.ids() == ["/1/1"]
@@ -70,6 +79,10 @@ def test_an_item_that_is_gone_keeps_what_the_search_told(gone, tmp_path):
         {"success": True},
         {"success": True, "object": {"aggregations": None}},
         {"error": "busy"},
+        {"success": False, "error": "Internal Server Error"},
+        {"success": False, "error": "Invalid API key"},
+        {"success": False, "error": "The API key was not found"},
+        {"success": False, "message": "Search engine is down"},
     ],
 )
 def test_any_other_fault_of_the_details_costs_that_item(fault, tmp_path):
@@ -96,6 +109,14 @@ def test_the_type_of_the_file_decides_about_it(tmp_path):
     pulled = pull(items, lambda n: details(resource("other"), resource(urls[n], kinds[n])), tmp_path)
     assert [(row["foreign_identifier"], row["filetype"]) for row in pulled.rows] == [("/1/3", "svg")]
     assert pulled.counts.skipped == {"file of another medium": 2}
+
+
+def test_the_end_of_the_day_before_is_asked_for_again(tmp_path):
+    site = europeana([item(1)], lambda n: details())
+    pulled = Pulled(Europeana(), site, tmp_path, window=DAY)
+    queries = {params["query"] for _, url, params, _ in site.asked if url == SEARCH}
+    assert queries == {"timestamp_update:[2024-02-09T18:00:00Z TO 2024-02-11T00:00:00Z}"}
+    assert pulled.manifest.window == (DAY.start, DAY.end)
 
 
 @pytest.mark.parametrize("told", [{"success": False, "error": "no"}, {"success": "true"}, {}, [], None])

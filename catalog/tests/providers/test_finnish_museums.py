@@ -26,15 +26,22 @@ def view(n):
 
 
 class Finna(Site):
-    """The platform's search, which omits `records` if there are none; `lost` records are never returned."""
+    """The platform's search, which omits `records` if there are none; `lost` records are never returned.
 
-    def __init__(self, records, lost=0):
+    All records of the window are of one institution; the others have records of earlier days, except those
+    that are `unknown`.
+    """
+
+    def __init__(self, records, lost=0, unknown=()):
         super().__init__(None)
         self.records, self.lost = records, lost
+        self.unknown = [f'building:"{building}"' for building in unknown]
 
     def send(self, request, *args, **more):
         filters = parse_qs(urlsplit(request.url).query)["filter[]"]
         own = self.records if 'building:"0/SA-kuva/"' in filters else []
+        if len(filters) == 2 and filters[1] not in self.unknown:  # at any time
+            own = [view(n) for n in range(300)]
         self.answer = lambda method, url, params: self.page(own, int(params["page"]))
         return super().send(request, *args, **more)
 
@@ -48,7 +55,20 @@ def test_a_day_without_records_in_three_of_four_buildings(tmp_path):
     pulled = Pulled(FinnishMuseums(), site, tmp_path, window=DAY)
     assert len(pulled.ids()) == 150
     assert pulled.whole
-    assert len(site.asked) == len(BUILDINGS) + 3
+    assert len(site.asked) == len(BUILDINGS) + 3 + (len(BUILDINGS) - 1)
+
+
+def test_an_institution_that_is_renamed_is_no_quiet_day(tmp_path):
+    site = Finna([view(n) for n in range(150)], unknown=["0/SATMUSEO/"])
+    pulled = Pulled(FinnishMuseums(), site, tmp_path, window=DAY)
+    assert len(pulled.ids()) == 150
+    assert "no images of 0/SATMUSEO/: was an institution renamed?" in present(pulled.error)
+
+
+def test_an_institution_that_is_renamed_on_a_day_without_records(tmp_path):
+    pulled = Pulled(FinnishMuseums(), Finna([], unknown=["0/SATMUSEO/"]), tmp_path, window=DAY)
+    assert "no images of 0/SATMUSEO/" in present(pulled.error)
+    assert Pulled(FinnishMuseums(), Finna([]), tmp_path / "quiet", window=DAY).whole
 
 
 def test_fewer_records_than_a_slice_announces(tmp_path):
@@ -56,7 +76,16 @@ def test_fewer_records_than_a_slice_announces(tmp_path):
     assert "90 of 150 announced items came" in present(pulled.error)
 
 
-def test_windows_do_not_overlap():
+def test_the_end_of_the_day_before_is_asked_for_again(tmp_path):
+    """It may not have been in the index when that day was pulled. The pull is the day's all the same."""
+    site = Finna([view(n) for n in range(150)])
+    pulled = Pulled(FinnishMuseums(), site, tmp_path, window=DAY)
+    asked = {one for _, _, params, _ in site.asked if "last_indexed" in (one := params["filter[]"])}
+    assert asked == {'last_indexed:"[2024-02-09T18:00:00Z TO 2024-02-10T23:59:59Z]"'}
+    assert pulled.manifest.window == (DAY.start, DAY.end)
+
+
+def test_seconds_belong_to_one_window():
     first = filters("0/SA-kuva/", DAY)
     assert first[2] == 'last_indexed:"[2024-02-10T00:00:00Z TO 2024-02-10T23:59:59Z]"'
 

@@ -30,18 +30,23 @@ def record(n, *licenses):
     return {"id": f"items/{n}", "displayTitle": f"T{n}", "media": media}
 
 
-def museum(records, known="imagelicence"):
-    """The search, which ignores parameters that it does not know. known: name of its filter."""
+def museum(records, known="imagelicence", renamed=None, totals=False):
+    """The search, which ignores parameters that it does not know.
+
+    known: name of its filter; renamed: a value of it that finds nothing; totals: responses announce them.
+    """
 
     def answer(method, url, params):
-        wanted, page = params.get(known), int(params.get("page", 1))
+        wanted, page, size = params.get(known), int(params.get("page", 1)), int(params["perpage"])
         found = [
             r
             for r in records
-            if wanted is None or any(m["licence"]["shortName"].lower() == wanted for m in r["media"])
+            if wanted is None
+            or any(m["licence"]["shortName"].lower() == wanted != renamed for m in r["media"])
         ]
         page = max(page, 1)  # it counts pages from 1
-        return found[(page - 1) * 100 : page * 100]
+        shown = found[(page - 1) * size : page * size]
+        return Reply(shown, total_results=len(found)) if totals else shown
 
     return Site(answer)
 
@@ -50,7 +55,8 @@ def test_each_license_is_asked_for_from_the_first_page_on(tmp_path):
     site = museum([record(1, "cc by"), record(2, "cc by-nd", "cc by"), record(3)])
     pulled = Pulled(MuseumVictoria(), site, tmp_path)
     assert sorted(pulled.ids()) == ["media/1-0", "media/2-0", "media/2-1"]
-    assert {params["imagelicence"] for _, _, params, _ in site.asked} == set(LICENSES)
+    asked = [params for _, _, params, _ in site.asked if params["perpage"] == "100"]
+    assert {params["imagelicence"] for params in asked} == set(LICENSES)
     assert "cc by-nd" in LICENSES
     assert "0" not in {params["page"] for _, _, params, _ in site.asked}
 
@@ -62,6 +68,18 @@ def test_a_filter_that_has_no_effect_is_an_error(tmp_path):
     ):
         Pulled(MuseumVictoria(), site, tmp_path)
     assert len(site.asked) == 1
+
+
+def test_a_license_that_is_renamed_is_no_license_without_records(tmp_path):
+    records = [record(n, "cc by" if n % 2 else "cc by-sa") for n in range(20)]
+    records += [record(n) for n in range(20, 30)]
+    for number in range(20, 30):
+        records[number]["media"][0]["licence"]["shortName"] = "All Rights Reserved"
+    assert Pulled(MuseumVictoria(), museum(records, totals=True), tmp_path / "whole").whole
+    single = [{**r, "media": r["media"][:1]} for r in records]
+    pulled = Pulled(MuseumVictoria(), museum(single, renamed="cc by", totals=True), tmp_path)
+    assert len(pulled.ids()) == 10
+    assert "the parts by license hold 20 items, the collection 30" in present(pulled.error)
 
 
 def test_single_records_that_changed_since_they_were_indexed_are_no_error(tmp_path):

@@ -31,14 +31,16 @@ def row(n, unit="NPM", **described):
     }
 
 
-def smithsonian(rows, codes=tuple(SOURCES), most=1000):
-    """A site that has all rows below the first prefix, and gives out so many a page."""
+def smithsonian(rows, codes=tuple(SOURCES), most=1000, without_hash=0):
+    """A site that has all rows below the first prefix, except some, and gives out so many a page."""
 
     def answer(method, url, params):
         if url.endswith("/terms/unit_code"):
             return {"status": 200, "responseCode": 1, "response": {"terms": list(codes)}}
-        found = rows if params["q"].endswith(PREFIX) else []
-        shown = found[int(params["start"]) :][:most]
+        found = rows[without_hash:] if params["q"].endswith(PREFIX) else []
+        if "hash" not in params["q"]:
+            found = rows
+        shown = found[int(params["start"]) :][: min(most, int(params["rows"]))]
         return {"status": 200, "responseCode": 1, "response": {"rows": shown, "rowCount": len(found)}}
 
     return Site(answer)
@@ -104,6 +106,12 @@ def test_a_server_that_caps_its_pages_costs_requests_not_rows(tmp_path):
     pulled = Pulled(Smithsonian(), smithsonian([row(n) for n in range(25)], most=10), tmp_path)
     assert len(pulled.ids()) == 25
     assert pulled.whole
+
+
+def test_items_that_no_prefix_of_a_hash_finds(tmp_path):
+    pulled = Pulled(Smithsonian(), smithsonian([row(n) for n in range(25)], without_hash=5), tmp_path)
+    assert len(pulled.ids()) == 20
+    assert "the parts by hash hold 20 items, the collection 25" in present(pulled.error)
 
 
 def test_fewer_rows_than_a_prefix_announces(tmp_path):

@@ -20,12 +20,13 @@ def photo(n, **over):
 
 
 def stocksnap(*pages):
-    """pages: bodies as JSON or bytes."""
+    """pages: bodies as JSON or bytes; pages behind them are empty."""
 
     def answer(method, url, params):
         if method == "HEAD":
             return Reply(content_length=10)
-        found = pages[int(url.rpartition("/")[2]) - 1]
+        behind = {"results": [], "nextPage": False}
+        found = dict(enumerate(pages, 1)).get(int(url.rpartition("/")[2]), behind)
         return Reply(found) if isinstance(found, bytes) else found
 
     return Site(answer)
@@ -99,6 +100,13 @@ def test_an_empty_page_that_names_a_next_one_is_passed_and_reported(tmp_path):
     pulled = Pulled(StockSnap(), stocksnap(*pages), tmp_path)
     assert "a page in the middle holds 0 items" in present(pulled.error)  # nothing proves that it is empty
     assert pulled.ids() == ["ID1"]
+
+
+def test_a_page_that_denies_the_next_one(tmp_path):
+    """The list has no total: one `nextPage: false` would cut it short."""
+    pages = [{"results": [photo(n)], "nextPage": n + 1 if n not in (2, 5) else False} for n in range(1, 6)]
+    with pytest.raises(Retry, match="page 2 says that it is the last"):
+        Pulled(StockSnap(), stocksnap(*pages), tmp_path)
 
 
 def test_a_page_that_does_not_say_whether_another_follows_is_an_error(tmp_path):
